@@ -1,0 +1,80 @@
+"""The commands put together, and the one place where a fault becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from preflight import __version__
+from preflight.cli import check, explain, facts, rules, schema
+from preflight.cli.streams import complain, silence_stdout
+from preflight.model.problems import InputError
+from preflight.model.report import Exit
+from preflight.probes.spawn import Process, Reader
+
+app = typer.Typer(
+    name="preflight",
+    help="Tell whether this machine can carry a stack, and what to change if it can't.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"preflight {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Example: preflight check")
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of a fault of the program itself.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("check", epilog="Example: preflight check -f text -f json:report.json")(check.check)
+app.command("facts", epilog="Example: preflight facts -o facts.json")(facts.facts)
+app.command("explain", epilog="Example: preflight explain host-memory")(explain.explain)
+app.add_typer(rules.app, name="rules")
+app.command("schema", epilog="Example: preflight schema rules > rules.schema.json")(schema.schema)
+
+
+def run(readers: dict[Reader, Process] | None) -> None:
+    """Run the command line in sys.argv; `readers` are started ahead where it will measure."""
+    gc.disable()  # a short life: what it would find is freed by the end of the process
+    signal.signal(signal.SIGINT, _interrupted)
+    try:
+        app(obj=readers)
+    except InputError as fault:
+        complain(*map(str, fault.problems))
+        sys.exit(Exit.USAGE)
+    except BrokenPipeError:
+        silence_stdout()
+    except Exception as fault:  # noqa: BLE001 - whatever else is a fault of ours
+        _own_fault(fault)
+
+
+def _interrupted(_signal: int, _frame: object) -> NoReturn:
+    complain("interrupted")
+    sys.exit(Exit.INTERRUPTED)
+
+
+def _own_fault(fault: Exception) -> NoReturn:
+    if "--debug" in sys.argv or os.environ.get("PREFLIGHT_DEBUG"):
+        raise fault
+    said = " ".join(str(fault).split())[:200]
+    complain(f"a fault of preflight itself: {type(fault).__name__}: {said}; see it whole with --debug")
+    sys.exit(Exit.FAULT)

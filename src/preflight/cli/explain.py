@@ -1,0 +1,44 @@
+"""`preflight explain`: one rule, what it asks, why, its value here, how to fix it."""
+
+from __future__ import annotations
+
+import typer
+
+from preflight import pipeline
+from preflight.cli.options import (
+    Context,
+    DockerHost,
+    FactsFile,
+    Path,
+    RuleId,
+    RulesFile,
+    Sets,
+    Timeout,
+    load_rules,
+    read_facts,
+)
+from preflight.cli.streams import look, write
+from preflight.model.problems import InputError, did_you_mean
+
+
+def explain(
+    ctx: typer.Context,
+    rule: RuleId,
+    rules: RulesFile = None,
+    facts: FactsFile = None,
+    path: Path = ".",
+    docker_host: DockerHost = None,
+    context: Context = None,
+    sets: Sets = None,
+    timeout: Timeout = 10.0,
+) -> None:
+    """Explain one rule, with its value on this machine."""
+    from preflight.render import listings
+
+    ruleset = load_rules(rules, sets)
+    chosen = next((one for one in ruleset.rules if one.id == rule), None)
+    if chosen is None:
+        hint = did_you_mean(rule, [one.id for one in ruleset.rules])
+        raise InputError(f"no rule {rule!r}{hint}; see them with: preflight rules list")
+    measured = read_facts(ctx, ruleset, facts, path, docker_host, context, timeout)
+    write(listings.explanation(pipeline.explain(ruleset, measured, chosen), look()))

@@ -1,0 +1,66 @@
+"""`preflight facts`: what was measured, where it came from, what could not be measured and why."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from preflight import pipeline
+from preflight.cli.options import (
+    Context,
+    DockerHost,
+    FactsFile,
+    Path,
+    RulesFile,
+    Timeout,
+    load_rules,
+    read_facts,
+)
+from preflight.cli.streams import look, write, write_file
+from preflight.model.problems import InputError, did_you_mean
+from preflight.snapshot import facts_file
+
+TEXT_OR_JSON = ("text", "json")
+
+
+def text_or_json(name: str) -> str:
+    """Return the format, or say which there are."""
+    if name not in TEXT_OR_JSON:
+        hint = did_you_mean(name, TEXT_OR_JSON)
+        raise InputError(f"--format {name}: no such format{hint}; there is text, json")
+    return name
+
+
+Format = Annotated[
+    str, typer.Option("--format", "-f", metavar="text|json", help="How to show it.")
+]
+
+
+def facts(
+    ctx: typer.Context,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write a snapshot to this file."),
+    ] = None,
+    format_: Format = "text",
+    rules: RulesFile = None,
+    snapshot: FactsFile = None,
+    path: Path = ".",
+    docker_host: DockerHost = None,
+    context: Context = None,
+    timeout: Timeout = 10.0,
+) -> None:
+    """Print what was measured here, with the source of each figure."""
+    from preflight.render import listings
+
+    chosen = text_or_json(format_)
+    ruleset = load_rules(rules)
+    measured = read_facts(ctx, ruleset, snapshot, path, docker_host, context, timeout)
+    as_json = json.dumps(facts_file.dump(measured), indent=2) + "\n"
+    if output is not None:
+        if (fault := write_file(output, as_json)) is not None:
+            raise InputError(fault)
+        return
+    write(as_json if chosen == "json" else listings.facts(measured, pipeline.catalogue(), look()))

@@ -1,0 +1,167 @@
+"""Options that commands share, and what they are turned into."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from math import isfinite
+from typing import Annotated
+
+import typer
+
+from preflight import pipeline
+from preflight.cli.streams import clear_spinner, read_input, read_rules, spinner
+from preflight.model.facts import Facts
+from preflight.model.problems import InputError
+from preflight.model.rules import RuleSet
+from preflight.probes.options import Options
+from preflight.rules.load import DEFAULT
+
+LOCAL_RULES = "preflight.yaml"
+
+
+def _rule_ids(incomplete: str) -> list[str]:
+    return [rule.id for rule in _completed_rules() if rule.id.startswith(incomplete)]
+
+
+def _ids_and_tags(incomplete: str) -> list[str]:
+    rules = _completed_rules()
+    names = dict.fromkeys([*(rule.id for rule in rules), *(tag for rule in rules for tag in rule.tags)])
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _completed_rules() -> Iterable[pipeline.Rule]:
+    try:
+        return load_rules(None).rules
+    except (InputError, OSError):
+        return ()
+
+
+RulesFile = Annotated[
+    str | None,
+    typer.Option(
+        "--rules",
+        "-r",
+        metavar="FILE",
+        envvar="PREFLIGHT_RULES",
+        help=f"Rule file; else {LOCAL_RULES} in the current folder, else the bundled rules.",
+    ),
+]
+FactsFile = Annotated[
+    str | None,
+    typer.Option(
+        "--facts",
+        metavar="FILE",
+        envvar="PREFLIGHT_FACTS",
+        help="Judge this snapshot instead of this machine; - is standard input.",
+    ),
+]
+Path = Annotated[
+    str,
+    typer.Option(
+        "--path",
+        metavar="DIR",
+        envvar="PREFLIGHT_PATH",
+        help="Where models and data will be stored; its disk is host.disk.*.",
+    ),
+]
+DockerHost = Annotated[
+    str | None,
+    typer.Option(
+        "--docker-host", metavar="URL", help="The engine's address, as docker's own --host."
+    ),
+]
+Context = Annotated[
+    str | None, typer.Option("--context", metavar="NAME", help="The docker context to use.")
+]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        envvar="PREFLIGHT_TIMEOUT",
+        help="The whole measuring takes no longer; what is missing then is unknown.",
+    ),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Override a var of the rule file. Repeatable."),
+]
+RuleId = Annotated[str, typer.Argument(metavar="ID", autocompletion=_rule_ids)]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="ID|TAG",
+        envvar="PREFLIGHT_ONLY",
+        autocompletion=_ids_and_tags,
+        help="Judge only these rules. Repeatable.",
+    ),
+]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--skip",
+        metavar="ID|TAG",
+        envvar="PREFLIGHT_SKIP",
+        autocompletion=_ids_and_tags,
+        help="Leave these rules out. Repeatable.",
+    ),
+]
+
+
+def rules_file(name: str | None) -> str:
+    """Return the rule file to use: the one named, the folder's own, or the bundled one."""
+    if name is not None:
+        return name
+    return LOCAL_RULES if os.path.exists(LOCAL_RULES) else DEFAULT
+
+
+def load_rules(name: str | None, sets: list[str] | None = None) -> RuleSet:
+    """Load the rule file; raises InputError with what is wrong with it or can't be read."""
+    file = rules_file(name)
+    overrides = {}
+    for one in sets or ():
+        key, equals, value = one.partition("=")
+        if not equals:
+            raise InputError(f"--set {one}: expected NAME=VALUE, as in --set system_overhead=1GB")
+        overrides[key] = value
+    try:
+        return pipeline.load(file, read_rules, overrides)
+    except (OSError, ValueError) as fault:
+        said = getattr(fault, "strerror", None) or fault
+        raise InputError(f"cannot read the rule file {file}: {said}") from None
+
+
+def read_facts(
+    ctx: typer.Context,
+    ruleset: RuleSet,
+    snapshot: str | None,
+    path: str,
+    docker_host: str | None,
+    context: str | None,
+    timeout: float,
+) -> Facts:
+    """Return a snapshot's facts, or measure this machine."""
+    if snapshot is not None:
+        from preflight.snapshot import facts_file
+
+        return facts_file.load(read_input(snapshot, facts_file.MAX_BYTES), snapshot)
+    if docker_host is not None and context is not None:
+        raise InputError("--docker-host and --context name two engines: give one of them")
+    if not isfinite(timeout) or not 0 < timeout <= 3600:
+        raise InputError(f"--timeout {timeout:g}: expected seconds, more than 0 and at most 3600")
+    options = Options(path, docker_host, context, tuple(ruleset.environment()), timeout)
+    try:
+        measured = pipeline.measure(options, ctx.obj, spinner())
+    finally:
+        clear_spinner()
+    return _checked(measured, docker_host, context)
+
+
+def _checked(facts: Facts, docker_host: str | None, context: str | None) -> Facts:
+    """An endpoint that was typed here and is none is a usage error, not a finding."""
+    typed = docker_host is not None or context is not None
+    if typed and "docker.endpoint" in facts.unknown and facts.get(("docker", "problem", "kind")) == "invalid":
+        raise InputError(str(facts.get(("docker", "problem", "reason"))))
+    return facts

@@ -1,0 +1,132 @@
+"""Holds conditions against facts, in three values: True, False, or an Unknown with its reason.
+
+An absent value meets `exists: false` and no other condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, TypeAlias
+
+from preflight.model.conditions import ITEM, Condition, Operand, Operator, Reference, Sum
+from preflight.model.facts import Facts, Path, Unit, Unknown, Value
+from preflight.model.quantities import READERS
+
+Truth: TypeAlias = bool | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where names are looked up: the facts, and the item that `*` stands for."""
+
+    facts: Facts
+    item: str | None = None
+
+    def get(self, path: Path) -> Value | Unknown:
+        """Return the value at `path` for this item."""
+        return self.facts.get(self.absolute(path))
+
+    def absolute(self, path: Path) -> Path:
+        """Return the path with the item in its place."""
+        if self.item is None or ITEM not in path:
+            return path
+        return tuple(self.item if segment == ITEM else segment for segment in path)
+
+
+def judge(condition: Condition, actual: Value | Unknown, scope: Scope) -> Truth:
+    """Say whether `actual` meets every test of the condition."""
+    value = typed(actual, condition.unit)
+    tests = condition.tests
+    if len(tests) == 1:
+        return _test(*tests[0], value, condition.unit, scope)
+    return all_true(_test(row, operand, value, condition.unit, scope) for row, operand in tests)
+
+
+def all_true(truths: Iterable[Truth]) -> Truth:
+    """Kleene's and: false where one is false, else unknown where one is unknown."""
+    result: Truth = True
+    for truth in truths:
+        if truth is False:
+            return False
+        if truth is not True and result is True:
+            result = truth
+    return result
+
+
+def any_true(truths: Iterable[Truth]) -> Truth:
+    """Kleene's or: true where one is true, else unknown where one is unknown."""
+    result: Truth = False
+    for truth in truths:
+        if truth is True:
+            return True
+        if truth is not False and result is False:
+            result = truth
+    return result
+
+
+def _test(row: Operator, operand: Operand, actual: Any, unit: Unit, scope: Scope) -> Truth:
+    if row.shape == "condition":
+        inner = judge(operand, actual, scope)
+        return inner if isinstance(inner, Unknown) else not inner
+    if row.shape == "conditions":
+        join = all_true if row.name == "all_of" else any_true
+        return join(judge(one, actual, scope) for one in operand)
+    if isinstance(actual, Unknown):
+        return actual
+    if row.holds is None:  # exists
+        return (actual is not None) is operand
+    if actual is None:
+        return False
+    expected = bound(operand, unit, scope)
+    if isinstance(expected, Unknown):
+        return expected
+    if expected is None:
+        return False
+    try:
+        return row.holds(actual, expected)
+    except (TypeError, ValueError) as fault:
+        return Unknown(str(fault), "invalid")
+
+
+def typed(value: Value | Unknown, unit: Unit) -> Value | Unknown:
+    """Return a value as its unit says, reading text where need be; else an Unknown."""
+    if value is None or isinstance(value, Unknown):
+        return value
+    kind = value.__class__
+    if unit == "list":
+        fits = kind is list or kind is tuple
+    elif unit in ("text", "version"):
+        fits = kind is str
+    elif unit == "boolean":
+        fits = kind is bool
+    elif unit == "map":
+        fits = kind is dict
+    else:
+        fits = kind is int or (kind is float and isfinite(value))
+    if fits:
+        return value
+    if kind is str and unit in READERS:
+        try:
+            return READERS[unit](value)
+        except ValueError as fault:
+            return Unknown(str(fault), "invalid")
+    return Unknown(f"expected {unit}, found {value!r:.60}", "invalid")
+
+
+def bound(operand: Operand, unit: Unit, scope: Scope) -> Any:
+    """Return an operand's value: a figure, None where what it names is absent, or an Unknown."""
+    kind = operand.__class__
+    if kind is Reference:
+        value = typed(scope.get(operand.path), unit)
+        if value is None or isinstance(value, Unknown) or (operand.times, operand.plus) == (1, 0):
+            return value
+        return value * operand.times + operand.plus
+    if kind is Sum or kind is tuple:
+        parts = [bound(part, unit, scope) for part in (operand.parts if kind is Sum else operand)]
+        missing = [part for part in parts if part is None or isinstance(part, Unknown)]
+        if missing and not (kind is tuple and missing == [None] * len(missing)):
+            return next((part for part in missing if part is not None), None)
+        return sum(parts) if kind is Sum else tuple(parts)
+    return operand

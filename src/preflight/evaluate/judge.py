@@ -1,0 +1,286 @@
+"""Judges every selected rule, in the order of the file, and what it needs before it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+
+from preflight.evaluate.conditions import Scope, all_true, judge
+from preflight.evaluate.sentences import Figures, expected_json, fill
+from preflight.model.conditions import Condition
+from preflight.model.facts import Catalogue, Facts, Path, Unknown, join_path
+from preflight.model.problems import InputError, did_you_mean
+from preflight.model.report import VERDICTS, Advice, Explanation, Report, Result, Severity, Verdict
+from preflight.model.rules import Fix, Rule, RuleSet, Waiver, When
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rules are reported: ids and tags. `only` also runs rules that are not enabled."""
+
+    only: Collection[str] = ()
+    skip: Collection[str] = ()
+    strict: bool = False
+
+
+def select(ruleset: RuleSet, selection: Selection) -> list[Rule]:
+    """Return the selected rules; raises InputError for an id or tag that no rule has."""
+    known = [*(rule.id for rule in ruleset.rules), *ruleset.tags()]
+    for option, names in (("--only", selection.only), ("--skip", selection.skip)):
+        for name in names:
+            if name not in known:
+                raise InputError(f"{option} {name}: no rule has this id or tag{did_you_mean(name, known)}")
+    only, skip = set(selection.only), set(selection.skip)
+    return [
+        rule
+        for rule in ruleset.rules
+        if (only & {rule.id, *rule.tags} if only else rule.enabled)
+        and not skip & {rule.id, *rule.tags}
+    ]
+
+
+def evaluate(
+    ruleset: RuleSet,
+    facts: Facts,
+    catalogue: Catalogue,
+    selection: Selection | None = None,
+    today: date = date.min,
+) -> Report:
+    """Judge the selected rules on the facts; `today` (UTC) decides which waivers still hold."""
+    selection = selection or Selection()
+    judged = _Bench(ruleset, facts, catalogue, today)
+    results = tuple(result for rule in select(ruleset, selection) for result in judged.rule(rule))
+    counted = Counter(result.verdict for result in results)
+    return Report(
+        version=facts.version,
+        measured_at=facts.measured_at,
+        rules_name=ruleset.name,
+        rules_source=ruleset.origin,
+        rules_sha256=ruleset.sha256,
+        host=_known(facts, "host", ("hostname", "os", "arch")),
+        engine=_known(facts, "docker", ("reachable", "engine", "version", "endpoint", "context")),
+        results=results,
+        strict=selection.strict,
+        next=ruleset.next,
+        counts={verdict: counted[verdict] for verdict in VERDICTS},
+    )
+
+
+def _known(facts: Facts, group: str, names: tuple[str, ...]) -> Mapping[str, object]:
+    values = {name: facts.get((group, name)) for name in names}
+    return {k: None if isinstance(v, Unknown) else v for k, v in values.items()}
+
+
+class _Bench:
+    """One judging: what was judged so far, so that a rule others need is judged once."""
+
+    def __init__(self, ruleset: RuleSet, facts: Facts, catalogue: Catalogue, today: date) -> None:
+        self.ruleset = ruleset
+        self.facts = facts
+        self.catalogue = catalogue
+        self.today = today
+        self.rules = {rule.id: rule for rule in ruleset.rules}
+        self.waivers = {waiver.rule: waiver for waiver in ruleset.waivers}
+        self.results: dict[str, tuple[Result, ...]] = {}
+
+    def rule(self, rule: Rule) -> tuple[Result, ...]:
+        """Return the results of a rule, judging first what it needs (the loader refused cycles)."""
+        stack = [rule]
+        while stack:
+            top = stack[-1]
+            waiting = [need for need in top.needs if need not in self.results]
+            if waiting:
+                stack += [self.rules[need] for need in waiting]
+                continue
+            stack.pop()
+            if top.id not in self.results:
+                self.results[top.id] = tuple(self._judge(top))
+        return self.results[rule.id]
+
+    def _judge(self, rule: Rule) -> Iterator[Result]:
+        whole = Scope(self.facts)
+        held = self._held_by(rule)
+        if held is not None:
+            need, root = held
+            yield self._aside(rule, whole, "skip", f"needs {need}, which did not pass", root)
+        elif rule.for_each is None:
+            yield self._judge_item(rule, whole)
+        else:
+            yield from self._judge_each(rule, rule.for_each)
+
+    def _judge_each(self, rule: Rule, collection: Path) -> Iterator[Result]:
+        whole = Scope(self.facts)
+        items = self.facts.get(collection)
+        if isinstance(items, Unknown):
+            yield self._aside(rule, whole, "unknown", items.reason)
+        elif not items:
+            yield self._aside(rule, whole, "skip", f"{join_path(collection)} has nothing in it")
+        else:
+            for item in items:
+                yield self._judge_item(rule, Scope(self.facts, str(item)))
+
+    def _held_by(self, rule: Rule) -> tuple[str, str] | None:
+        """Return the first need that did not pass, and the root of it."""
+        for need in rule.needs:
+            for result in self.results[need]:
+                if result.verdict not in ("pass", "warn"):
+                    return need, result.held_by or need
+        return None
+
+    def _judge_item(self, rule: Rule, scope: Scope) -> Result:
+        for line in rule.when:
+            holds = judge(line.condition, scope.get(line.path), scope)
+            if isinstance(holds, Unknown):
+                return self._aside(rule, scope, "unknown", f"whether it applies: {holds.reason}")
+            if not holds:
+                return self._aside(rule, scope, "skip", _does_not_hold(line, scope))
+        return self._decide(rule, scope)
+
+    def _decide(self, rule: Rule, scope: Scope) -> Result:
+        """Hold the requirement against the fact, then the recommendation."""
+        actual = scope.get(rule.fact)
+        for condition, severity, verdict in _bounds(rule):
+            holds = judge(condition, actual, scope)
+            if holds is True:
+                continue
+            figures = Figures(actual, condition, scope)
+            if isinstance(holds, Unknown):
+                return self._result(rule, figures, "unknown", severity, holds.reason)
+            return self._waived(rule, self._result(rule, figures, verdict, severity), figures)
+        condition, severity, _ = _bounds(rule)[0]
+        return self._result(rule, Figures(actual, condition, scope), "pass", severity)
+
+    def _aside(
+        self, rule: Rule, scope: Scope, verdict: Verdict, reason: str, held_by: str | None = None
+    ) -> Result:
+        """The result of a rule that was not held against its fact, with the reason."""
+        condition, severity, _ = _bounds(rule)[0]
+        figures = Figures(Unknown(reason), condition, scope)
+        return self._result(rule, figures, verdict, severity, reason, held_by)
+
+    def _result(
+        self,
+        rule: Rule,
+        figures: Figures,
+        verdict: Verdict,
+        severity: Severity,
+        reason: str = "",
+        held_by: str | None = None,
+    ) -> Result:
+        """Build a result; `reason` is why it is unknown or skipped."""
+        scope = figures.scope
+        asked = figures.asked()
+        path = scope.absolute(rule.fact)
+        told = rule.error if verdict in ("fail", "warn") else None
+        advice = self.fixes(rule.fixes, figures) if verdict not in ("pass", "skip") else ()
+        return Result(
+            id=rule.id,
+            item=scope.item,
+            title=rule.title,
+            verdict=verdict,
+            severity=severity,
+            fact=join_path(path),
+            actual=None if isinstance(figures.raw, Unknown) else figures.raw,
+            expected=expected_json(figures.condition, scope),
+            message=_sentence(rule, figures, verdict, severity, reason),
+            found="skipped" if verdict == "skip" else figures.found(),
+            asked=asked if severity == "required" else f"{asked} advised",
+            source=self.ruleset.source,
+            section=rule.section,
+            tags=rule.tags,
+            why=rule.why,
+            evidence=reason or self.facts.source(path),
+            error=fill(told, figures, self.catalogue) if told else None,
+            held_by=held_by,
+            fixes=tuple(advice),
+        )
+
+    def fixes(self, fixes: tuple[Fix, ...], figures: Figures) -> Iterator[Advice]:
+        """The first fix whose `when` holds, and those without `when`, in their order."""
+        chosen = False
+        for fix in fixes:
+            if fix.when:
+                if chosen or self._holds(fix.when, figures.scope) is not True:
+                    continue
+                chosen = True
+            yield Advice(
+                fill(fix.text, figures, self.catalogue),
+                fill(fix.command, figures, self.catalogue) if fix.command else None,
+                fill(fix.url, figures, self.catalogue) if fix.url else None,
+            )
+
+    def _holds(self, when: tuple[When, ...], scope: Scope) -> bool | Unknown:
+        return all_true(judge(line.condition, scope.get(line.path), scope) for line in when)
+
+    def _waived(self, rule: Rule, result: Result, figures: Figures) -> Result:
+        waiver: Waiver | None = self.waivers.get(rule.id)
+        if waiver is None:
+            return result
+        if self.today > waiver.until:
+            return replace(result, message=f"{result.message}; its waiver ended on {waiver.until}")
+        if waiver.accept is not None:
+            accepted = judge(waiver.accept, figures.raw, figures.scope)
+            if accepted is not True:
+                wanted = Figures(figures.raw, waiver.accept, figures.scope).wanted()
+                return replace(result, message=f"{result.message}; its waiver accepts {wanted}")
+        told = f"{result.message}; waived until {waiver.until} by {waiver.owner}: {waiver.reason}"
+        return replace(result, verdict="waived", message=told)
+
+
+def _bounds(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
+    """Return a rule's conditions with what it means to miss them; at least one is there."""
+    bounds: list[tuple[Condition, Severity, Verdict]] = []
+    if rule.require is not None:
+        bounds.append((rule.require, "required", "fail"))
+    if rule.recommend is not None:
+        bounds.append((rule.recommend, "recommended", "warn"))
+    return bounds
+
+
+def _does_not_hold(line: When, scope: Scope) -> str:
+    path = scope.absolute(line.path)
+    figures = Figures(scope.get(line.path), line.condition, scope)
+    return f"applies where {join_path(path)} is {figures.wanted()}, here {figures.found()}"
+
+
+def _sentence(
+    rule: Rule, figures: Figures, verdict: Verdict, severity: Severity, reason: str
+) -> str:
+    """Say what was found and what is asked, in the one sentence that every format shows."""
+    item = figures.scope.item
+    name = rule.title if item is None else f"{rule.title} · {item}"
+    if verdict in ("unknown", "skip"):
+        return f"{name}: {'unknown' if verdict == 'unknown' else 'skipped'}, {reason}"
+    asks = "needs" if severity == "required" else "advised"
+    short = figures.short() if verdict != "pass" else ""
+    return f"{name}: {figures.both()}, {asks} {figures.wanted()}{short}"
+
+
+def explain(ruleset: RuleSet, facts: Facts, catalogue: Catalogue, rule: Rule) -> Explanation:
+    """Say what a rule asks, why, and what it comes to on these facts, its fixes included."""
+    bench = _Bench(ruleset, facts, catalogue, date.min)
+    scope = Scope(facts)
+    words = {
+        severity: Figures(None, condition, scope).wanted()
+        for condition, severity, _ in _bounds(rule)
+    }
+    figures = Figures(scope.get(rule.fact), _bounds(rule)[0][0], scope)
+    return Explanation(
+        id=rule.id,
+        title=rule.title,
+        fact=join_path(rule.fact),
+        requires=words.get("required"),
+        advises=words.get("recommended"),
+        why=rule.why,
+        section=rule.section,
+        source=ruleset.source,
+        needs=rule.needs,
+        applies=tuple(
+            f"{join_path(line.path)} is {Figures(None, line.condition, scope).wanted()}"
+            for line in rule.when
+        ),
+        results=bench.rule(rule),
+        fixes=tuple(bench.fixes(rule.fixes, figures)),
+    )

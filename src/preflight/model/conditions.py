@@ -1,0 +1,111 @@
+"""The conditions of the rule language: one table, read by the loader, the judge and the README.
+
+Here a condition is data; `evaluate` holds it against facts.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from preflight.model.facts import Path, Unit
+from preflight.model.quantities import parse_version
+
+Shape: TypeAlias = Literal[
+    "quantity", "value", "values", "pattern", "element", "range", "flag", "condition", "conditions"
+]
+
+ITEM = "*"  # the segment of a path that stands for the item of `for_each`
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Another fact as a bound: its value `times` a factor `plus` a figure in its unit."""
+
+    path: Path
+    times: float = 1
+    plus: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """The sum of bounds."""
+
+    parts: tuple[Operand, ...]
+
+
+Operand: TypeAlias = Any  # a scalar, a Reference, a Sum, or what the operator's shape says
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One row of the table: `holds(actual, expected)` over known, present, typed values."""
+
+    name: str
+    shape: Shape
+    sign: str  # in a table: `≥ 10 GB`
+    phrase: str  # in a sentence: `at least 10 GB`
+    summary: str
+    holds: Callable[[Any, Any], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Tests that must all hold. `unit` is how the fact's value is read; constants need no facts."""
+
+    tests: tuple[tuple[Operator, Operand], ...]
+    unit: Unit
+    constant: bool
+
+
+def _within(actual: str, bounds: tuple[tuple[str, tuple[int, ...]], ...]) -> bool:
+    version = parse_version(actual)
+    return all(_COMPARE[sign](version, bound) for sign, bound in bounds)
+
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+OPERATORS: dict[str, Operator] = {
+    row.name: row
+    for row in (
+        Operator("at_least", "quantity", "≥ ", "at least ", "not less than", operator.ge),
+        Operator("at_most", "quantity", "≤ ", "at most ", "not more than", operator.le),
+        Operator("more_than", "quantity", "> ", "more than ", "more than", operator.gt),
+        Operator("less_than", "quantity", "< ", "less than ", "less than", operator.lt),
+        Operator("equals", "value", "", "", "the same", operator.eq),
+        Operator("not_equals", "value", "not ", "anything but ", "another", operator.ne),
+        Operator("one_of", "values", "", "", "one of these", lambda a, e: a in e),
+        Operator("none_of", "values", "not ", "anything but ", "none of these", lambda a, e: a not in e),
+        Operator(
+            "matches",
+            "pattern",
+            "matches ",
+            "a match of ",
+            "a regular expression found in the text",
+            lambda a, e: re.search(e, a) is not None,
+        ),
+        Operator(
+            "contains",
+            "element",
+            "contains ",
+            "something with ",
+            "a part of the text, or an element of the list",
+            lambda a, e: e in a,
+        ),
+        Operator("version", "range", "", "", "a version within a range", _within),
+        Operator("exists", "flag", "", "", "set (true) or not set (false)"),
+        Operator("all_of", "conditions", "", "", "every condition of a list"),
+        Operator("any_of", "conditions", "", "", "at least one condition of a list"),
+        Operator("not", "condition", "not ", "anything but ", "the opposite of a condition"),
+    )
+}

@@ -1,0 +1,183 @@
+"""Facts: what was measured, where each figure came from, and what could not be measured and why.
+
+Unknown and absent are two things: an `Unknown` could not be measured; `None` is known not to be
+there (no cgroup limit, no swap).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+Unit: TypeAlias = Literal[
+    "bytes", "seconds", "cores", "number", "version", "text", "boolean", "list", "map"
+]
+Kind: TypeAlias = Literal[
+    "unavailable", "permission", "refused", "timeout", "invalid", "unsupported", "error"
+]
+KINDS: tuple[Kind, ...] = (
+    "unavailable",
+    "permission",
+    "refused",
+    "timeout",
+    "invalid",
+    "unsupported",
+    "error",
+)
+Path: TypeAlias = tuple[str, ...]
+Value: TypeAlias = Any  # what JSON holds: text, number, boolean, list, mapping, or None for absent
+
+_SEGMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A declaration: that some probe measures `path`. A segment `*` stands for any name."""
+
+    path: str
+    unit: Unit
+    summary: str
+    sensitive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Why something could not be measured, in words a person can act on."""
+
+    reason: str
+    kind: Kind = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One figure as a probe delivers it: a value, None for absent, or an Unknown."""
+
+    path: Path
+    value: Value | Unknown
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A snapshot. `values` is nested by path segment; `unknown` and `sources` are by dotted path."""
+
+    values: Mapping[str, Value] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    unknown: Mapping[str, Unknown] = field(default_factory=dict)
+    measured_at: str = ""
+    version: str = ""
+
+    def get(self, path: Path) -> Value | Unknown:
+        """Return the value at `path`, None where it is absent, an Unknown where nobody knows."""
+        node: Value = self.values
+        for segment in path:
+            if node is None:
+                return None
+            if not isinstance(node, Mapping) or segment not in node:
+                return self._missing(path)
+            node = node[segment]
+        return node
+
+    def source(self, path: Path) -> str:
+        """Return where the figure at `path` came from, or nothing."""
+        return next((self.sources[p] for p in _prefixes(path) if p in self.sources), "")
+
+    def _missing(self, path: Path) -> Unknown:
+        for prefix in _prefixes(path):
+            if prefix in self.unknown:
+                return self.unknown[prefix]
+        return Unknown("these facts don't hold it")
+
+
+def gather(measured: Iterable[Measured], *, measured_at: str, version: str) -> Facts:
+    """Build a snapshot from single figures; of two for one path, the first stands."""
+    values: dict[str, Value] = {}
+    sources: dict[str, str] = {}
+    unknown: dict[str, Unknown] = {}
+    for one in measured:
+        dotted = join_path(one.path)
+        if dotted in sources or dotted in unknown:
+            continue
+        if isinstance(one.value, Unknown):
+            unknown[dotted] = one.value
+            continue
+        node = values
+        for segment in one.path[:-1]:
+            node = node.setdefault(segment, {})
+        node[one.path[-1]] = one.value
+        sources[dotted] = one.source
+    return Facts(values, sources, unknown, measured_at, version)
+
+
+def split_path(dotted: str) -> Path:
+    """Read a dotted path; a segment with a dot in it stands in double quotes."""
+    path, at = [], 0
+    while True:
+        match = _SEGMENT.match(dotted, at)
+        if match is None:
+            raise ValueError(f"{dotted!r} is no fact path: expected names joined by dots")
+        path.append(match[2] if match[1] is None else re.sub(r"\\(.)", r"\1", match[1]))
+        at = match.end()
+        if at == len(dotted):
+            return tuple(path)
+        if dotted[at] != ".":
+            raise ValueError(f"{dotted!r} is no fact path: expected a dot at position {at + 1}")
+        at += 1
+
+
+def join_path(path: Path) -> str:
+    """Write a path with dots, quoting the segments that need it."""
+    return ".".join(
+        segment
+        if segment and "." not in segment and '"' not in segment
+        else '"' + segment.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        for segment in path
+    )
+
+
+def _prefixes(path: Path) -> Iterator[str]:
+    for length in range(len(path), 0, -1):
+        yield join_path(path[:length])
+
+
+class Catalogue:
+    """What the probes declare: the names that rules may use, with their units."""
+
+    def __init__(self, facts: Iterable[Fact]) -> None:
+        self.facts = tuple(facts)
+        self._exact = {split_path(fact.path): fact for fact in self.facts}
+        self._patterns = [(path, fact) for path, fact in self._exact.items() if "*" in path]
+        self._collections = {
+            path[:end]
+            for path in self._exact
+            for end, segment in enumerate(path)
+            if end and segment == "*"
+        }
+
+    def find(self, path: Path) -> Fact | None:
+        """Return the declaration that covers `path`, or None where no probe declares it."""
+        exact = self._exact.get(path)
+        if exact is not None:
+            return exact
+        for pattern, fact in self._patterns:
+            if _covers(pattern, path):
+                return fact
+        if self.is_collection(path):
+            return Fact(join_path(path), "map", "what is known by name")
+        return None
+
+    def is_collection(self, path: Path) -> bool:
+        """Whether `for_each` can go over `path`: names stand below it."""
+        return any(_covers(pattern, path) for pattern in self._collections)
+
+    def names(self) -> list[str]:
+        """Return every declared path, for suggestions and tables."""
+        return [fact.path for fact in self.facts]
+
+
+def _covers(pattern: Path, path: Path) -> bool:
+    return len(pattern) == len(path) and all(
+        p in ("*", q) for p, q in zip(pattern, path, strict=True)
+    )

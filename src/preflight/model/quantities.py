@@ -1,0 +1,152 @@
+"""Bytes, seconds, cores and versions: read from text, written for people.
+
+Owns the units of the rule language. Compose's own grammar is another one (there `8G` is binary).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import Any
+
+_BYTES = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*\Z")
+_FACTORS = {
+    "": 1,
+    "b": 1,
+    **{f"{prefix}b": 1000**power for power, prefix in enumerate("kmgtp", start=1)},
+    **{f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgtp", start=1)},
+}
+_DECIMAL = [("PB", 10**15), ("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)]
+_BINARY = [("PiB", 2**50), ("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)]
+
+_SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|ns|d|h|m|s)")
+_DURATION = re.compile(r"\s*(-?)((?:\d+(?:\.\d+)?(?:ms|us|ns|d|h|m|s))+)\s*\Z")
+_NUMBER = re.compile(r"\s*-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\s*\Z")
+_VERSION = re.compile(r"\s*v?(\d+(?:\.\d+)*)")
+_VERSION_BOUND = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*v?(\d+(?:\.\d+)*)\s*\Z")
+
+
+def parse_bytes(text: str) -> int:
+    """Read a size in bytes: kB MB GB TB are decimal, KiB MiB GiB TiB binary, none is bytes.
+
+    Case doesn't count. Raises ValueError on anything else; `8G` and `8Gi` are refused, because
+    they mean different sizes in different tools.
+    """
+    match = _BYTES.match(text)
+    factor = _FACTORS.get(match[2].lower()) if match else None
+    if match is None or factor is None:
+        if match and (loose := match[2].lower().rstrip("i")) in {"k", "m", "g", "t", "p"}:
+            unit = "k" if loose == "k" else loose.upper()
+            number = match[1]
+            wanted = f"write {number}{unit}B (decimal) or {number}{unit.upper()}iB (binary)"
+        else:
+            wanted = "expected a size such as 8GB, 512MiB or 1.5TB"
+        raise ValueError(f"{text.strip()!r} is no size: {wanted}")
+    number = match[1]
+    return round(float(number) * factor) if "." in number else int(number) * factor
+
+
+def parse_duration(text: str) -> float:
+    """Read a duration in seconds: `300`, `5m`, `1h30m`, `1.5s`, `250ms`, also negative."""
+    if _NUMBER.match(text):
+        return parse_number(text)
+    match = _DURATION.match(text)
+    if match is None:
+        raise ValueError(f"{text.strip()!r} is no duration: expected one such as 5m, 300s or 1h30m")
+    seconds = sum(float(n) * _SECONDS[unit] for n, unit in _DURATION_PART.findall(match[2]))
+    return -seconds if match[1] else seconds
+
+
+def parse_number(text: str) -> float:
+    """Read a finite number, whole where it is written whole."""
+    if not _NUMBER.match(text):
+        raise ValueError(f"{text.strip()!r} is no number")
+    try:
+        return int(text)
+    except ValueError:
+        value = float(text)
+    if not isfinite(value):
+        raise ValueError(f"{text.strip()!r} is no finite number")
+    return value
+
+
+def parse_boolean(text: str) -> bool:
+    """Read true/false, yes/no, on/off, 1/0 as environment variables write them."""
+    word = text.strip().lower()
+    if word in {"1", "true", "yes", "on", "t", "y"}:
+        return True
+    if word in {"0", "false", "no", "off", "f", "n"}:
+        return False
+    raise ValueError(f"{text.strip()!r} is neither true nor false")
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """Read the leading numbers of a version: `20.10.24+dfsg1` is (20, 10, 24)."""
+    match = _VERSION.match(text)
+    if match is None:
+        raise ValueError(f"{text.strip()!r} is no version: expected one such as 20.10")
+    parts = [int(part) for part in match[1].split(".")]
+    while parts and parts[-1] == 0:  # 20.10 and 20.10.0 are the same version
+        parts.pop()
+    return tuple(parts)
+
+
+def parse_version_range(text: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Read `>=20.10,<30` into its bounds, all of which must hold."""
+    bounds = []
+    for part in text.split(","):
+        match = _VERSION_BOUND.match(part)
+        if match is None:
+            raise ValueError(f"{text.strip()!r} is no version range: expected one such as >=20.10,<30")
+        bounds.append((match[1], parse_version(match[2])))
+    return tuple(bounds)
+
+
+READERS: Mapping[str, Callable[[str], Any]] = {
+    "bytes": parse_bytes,
+    "seconds": parse_duration,
+    "cores": parse_number,
+    "number": parse_number,
+    "boolean": parse_boolean,
+}
+"""How text is read by the unit of the fact it is compared with; other units are text."""
+
+
+def is_binary(size: float) -> bool:
+    """Whether a size is rounder in GiB than in GB, and so was probably written that way."""
+    return size % 10**5 != 0 and size % 2**20 == 0
+
+
+def format_bytes(size: float, *, binary: bool | None = None, digits: int = 1) -> str:
+    """Write bytes as `8 GB` or `5.8 GiB`; the family is guessed from the figure where not given."""
+    if binary is None:
+        binary = is_binary(size)
+    for unit, factor in _BINARY if binary else _DECIMAL:
+        if abs(size) >= factor:
+            return f"{_rounded(size / factor, digits)} {unit}"
+    return f"{int(size)} B"
+
+
+def format_duration(seconds: float) -> str:
+    """Write seconds as `5m`, `1h30m` or `1.5s`."""
+    if seconds < 0:
+        return f"-{format_duration(-seconds)}"
+    if seconds < 60 or seconds != int(seconds):
+        return f"{_rounded(seconds, 3)}s"
+    text, rest = "", int(seconds)
+    for unit, length in (("h", 3600), ("m", 60), ("s", 1)):
+        count, rest = divmod(rest, length)
+        text += f"{count}{unit}" if count else ""
+    return text
+
+
+def format_number(value: float, digits: int = 2) -> str:
+    """Write a number without trailing zeros."""
+    return _rounded(value, digits)
+
+
+def _rounded(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,118 @@
+"""The report: a verdict for every selected rule, with the sentence and the fixes every format shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+Verdict: TypeAlias = Literal["pass", "warn", "fail", "unknown", "skip", "waived"]
+VERDICTS: tuple[Verdict, ...] = ("pass", "warn", "fail", "unknown", "skip", "waived")
+Severity: TypeAlias = Literal["required", "recommended"]
+
+
+class Exit:
+    """The exit codes of every command."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNDECIDED = 3
+    FAULT = 70
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A fix with its placeholders filled in."""
+
+    text: str
+    command: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one rule (or one item of it) came to.
+
+    `found` and `asked` are the two figures as people read them; `evidence` says where the figure
+    came from; `held_by` is the rule whose failure keeps this one from being judged.
+    """
+
+    id: str
+    item: str | None
+    title: str
+    verdict: Verdict
+    severity: Severity
+    fact: str
+    actual: Any
+    expected: Mapping[str, Any]
+    message: str
+    found: str
+    asked: str
+    source: str = ""
+    section: str = ""
+    tags: tuple[str, ...] = ()
+    why: str = ""
+    evidence: str = ""
+    error: str | None = None
+    held_by: str | None = None
+    file: str | None = None
+    line: int | None = None
+    fixes: tuple[Advice, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The title, with the item under `for_each`."""
+        return self.title if self.item is None else f"{self.title} · {self.item}"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All results with the rule set and the machine they are about; `seconds` is how long it took."""
+
+    version: str
+    measured_at: str
+    rules_name: str
+    rules_source: str
+    rules_sha256: str
+    host: Mapping[str, Any]
+    engine: Mapping[str, Any]
+    results: tuple[Result, ...]
+    strict: bool = False
+    next: str = ""  # what to type once all is well
+    seconds: float | None = None
+    counts: Mapping[Verdict, int] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> Verdict:
+        """fail, unknown, warn or pass: the gravest that gates, else whether there is advice."""
+        gating = [r.verdict for r in self.results if self.strict or r.severity == "required"]
+        if "fail" in gating or (self.strict and "warn" in gating):
+            return "fail"
+        if "unknown" in gating:
+            return "unknown"
+        return "warn" if any(r.verdict in ("warn", "unknown") for r in self.results) else "pass"
+
+    @property
+    def exit_code(self) -> int:
+        """0 where nothing gates, 1 on a failure, 3 where a required rule is undecided."""
+        return {"fail": Exit.FAILED, "unknown": Exit.UNDECIDED}.get(self.verdict, Exit.OK)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One rule in words: what it asks and advises, and what it comes to here."""
+
+    id: str
+    title: str
+    fact: str
+    requires: str | None
+    advises: str | None
+    why: str
+    section: str
+    source: str
+    needs: tuple[str, ...]
+    applies: tuple[str, ...]
+    results: tuple[Result, ...]
+    fixes: tuple[Advice, ...]

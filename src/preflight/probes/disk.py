@@ -1,0 +1,135 @@
+"""The disk where models and data will be stored: `host.disk.*` of `--path`.
+
+statvfs on a dead network filesystem never returns; the caller gives this probe up at its deadline.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from preflight.model.facts import Fact, Measured, Unknown
+from preflight.probes.mounts import mount_of, parse_mounts
+from preflight.probes.options import Options
+
+FACTS = (
+    Fact("host.disk.path", "text", "the folder that `--path` names", sensitive=True),
+    Fact("host.disk.filesystem", "text", "the filesystem's type"),
+    Fact("host.disk.readonly", "boolean", "whether it is mounted read-only"),
+    Fact("host.disk.total", "bytes", "its size"),
+    Fact("host.disk.free", "bytes", "what an ordinary user can still write"),
+    Fact("host.disk.kind", "text", "ssd or hdd; unknown on virtual disks"),
+)
+_VIRTUAL = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
+
+Statvfs = Callable[[str], Any]
+
+
+def measure(
+    options: Options, root: Path = Path("/"), statvfs: Statvfs | None = None
+) -> Iterator[Measured]:
+    """Yield the facts of the disk under `options.path`, or of its nearest folder that exists."""
+    path = os.path.abspath(options.path)
+    yield Measured(("host", "disk", "path"), path, "--path")
+    found = nearest(path)
+    if isinstance(found, Unknown):
+        for name in ("filesystem", "readonly", "total", "free", "kind"):
+            yield Measured(("host", "disk", name), found)
+        return
+    yield from _mounted(found, root)
+    yield from _space(found, statvfs)
+
+
+def nearest(path: str) -> str | Unknown:
+    """Return the path, or its nearest parent where it isn't there yet; else why not."""
+    while True:
+        try:
+            os.stat(path)
+            return path
+        except (FileNotFoundError, NotADirectoryError):
+            parent = os.path.dirname(path)
+            if parent == path:
+                return Unknown(f"{path} is not there", "unavailable")
+            path = parent
+        except PermissionError:
+            return Unknown(f"permission denied on {path}", "permission")
+        except (OSError, ValueError) as fault:
+            return Unknown(f"{path}: {getattr(fault, 'strerror', None) or fault}", "error")
+
+
+def _mounted(path: str, root: Path) -> Iterator[Measured]:
+    if not sys.platform.startswith("linux"):
+        unsupported = Unknown("read from /proc/self/mountinfo, which is Linux's", "unsupported")
+        yield Measured(("host", "disk", "filesystem"), unsupported)
+        yield Measured(("host", "disk", "kind"), unsupported)
+        return
+    try:
+        text = (root / "proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+        mount = mount_of(os.path.realpath(path), parse_mounts(text))
+    except OSError:
+        mount = None
+    value = mount.filesystem if mount else Unknown("no mount in /proc/self/mountinfo covers it")
+    yield Measured(("host", "disk", "filesystem"), value, "/proc/self/mountinfo")
+    kind, source = _kind(os.stat(path).st_dev, root)
+    yield Measured(("host", "disk", "kind"), kind, source)
+
+
+def _space(path: str, statvfs: Statvfs | None) -> Iterator[Measured]:
+    """Size and room; `f_bavail` counts what is not reserved for root."""
+    total, free, readonly = ("host", "disk", "total"), ("host", "disk", "free"), False
+    if statvfs is None and not hasattr(os, "statvfs"):
+        import psutil
+
+        usage = psutil.disk_usage(path)
+        yield Measured(("host", "disk", "readonly"), Unknown("not told here", "unsupported"))
+        yield Measured(total, usage.total or Unknown("it says 0"), "psutil.disk_usage().total")
+        yield Measured(free, usage.free, "psutil.disk_usage().free")
+        return
+    stat = (statvfs or os.statvfs)(path)
+    if not stat.f_blocks:
+        nothing = Unknown(f"the filesystem of {path} stores nothing", "unsupported")
+        yield Measured(("host", "disk", "readonly"), nothing)
+        yield Measured(total, nothing)
+        yield Measured(free, nothing)
+        return
+    readonly = bool(stat.f_flag & os.ST_RDONLY)
+    yield Measured(("host", "disk", "readonly"), readonly, f"statvfs({path}).f_flag")
+    yield Measured(total, stat.f_blocks * stat.f_frsize, f"statvfs({path}).f_blocks")
+    room = 0 if readonly else stat.f_bavail * stat.f_frsize
+    said = "mounted read-only" if readonly else f"statvfs({path}).f_bavail"
+    yield Measured(free, room, said)
+
+
+def _kind(device: int, root: Path) -> tuple[str | Unknown, str]:
+    """Say ssd or hdd by the kernel's `rotational`, which virtual disks get wrong."""
+    node = root / f"sys/dev/block/{os.major(device)}:{os.minor(device)}"
+    try:
+        disks = _disks(node.resolve(strict=True))
+        kinds = {(disk / "queue/rotational").read_text(encoding="ascii").strip() for disk in disks}
+    except OSError:
+        return Unknown("no block device of its own", "unsupported"), ""
+    names = ", ".join(sorted(disk.name for disk in disks))
+    if any(disk.name.startswith(_VIRTUAL) or _is_virtual(disk) for disk in disks):
+        return Unknown(f"{names} is a virtual disk", "unsupported"), ""
+    return ("hdd" if "1" in kinds else "ssd"), f"/sys/block/{names}/queue/rotational"
+
+
+def _disks(node: Path) -> list[Path]:
+    """Return the whole disks under a block device: through its partition and its slaves."""
+    disk = node.parent if (node / "partition").exists() else node
+    slaves = disk / "slaves"
+    below = [s.resolve() for s in slaves.iterdir()] if slaves.is_dir() else []
+    return [d for slave in below for d in _disks(slave)] if below else [disk]
+
+
+def _is_virtual(disk: Path) -> bool:
+    """Whether a hypervisor made the disk, by the vendor it claims."""
+    try:
+        vendor = (disk / "device/vendor").read_text(encoding="utf-8", errors="replace").strip()
+        model = (disk / "device/model").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return False
+    return vendor.upper() in {"QEMU", "VMWARE", "VBOX", "MSFT", "XEN"} or "virtual" in model.lower()

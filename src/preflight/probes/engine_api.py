@@ -1,0 +1,222 @@
+"""Asks a container engine over its HTTP API: bounded answers, faults in plain words.
+
+The SDK brings the transports (socket, pipe, TLS, SSH); the answers are read here, since an engine
+may be anything: the SDK would take 200 MB, half a JSON or a web page as they come.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote
+
+from preflight.model.facts import Kind
+from preflight.probes.endpoint import Endpoint
+
+MOST_BYTES = 32 * 2**20  # of one answer
+OLDEST_API = (1, 24)  # the SDK's and Podman's oldest
+_TIMEOUTS = {errno.EAGAIN, errno.ETIMEDOUT}
+
+
+class EngineError(Exception):
+    """Why the engine did not answer as an engine does; `kind` as under `unknown` in a snapshot."""
+
+    def __init__(self, reason: str, kind: Kind) -> None:
+        super().__init__(reason)
+        self.kind: Kind = kind
+
+
+class EngineApi:
+    """One engine. Every call raises EngineError and nothing else; lists are asked for once."""
+
+    def __init__(self, endpoint: Endpoint, timeout: float) -> None:
+        self.endpoint = endpoint
+        self.timeout = timeout
+        self._prefix = ""
+
+    def version(self) -> dict[str, Any]:
+        """GET /version, without a version in the path, so that every engine understands it."""
+        answer = self._object("/version")
+        api = str(answer.get("ApiVersion") or "")
+        if not re.fullmatch(r"\d+\.\d+", api):
+            raise EngineError(f"{self._where} answers, but not as a container engine", "invalid")
+        if tuple(map(int, api.split("."))) < OLDEST_API:
+            oldest = ".".join(map(str, OLDEST_API))
+            raise EngineError(
+                f"{self._where} speaks API {api}, older than {oldest}: update the engine",
+                "unsupported",
+            )
+        self._prefix = f"/v{api}"
+        return answer
+
+    def info(self) -> dict[str, Any]:
+        """GET /info."""
+        return self._object("/info")
+
+    def images(self) -> list[dict[str, Any]]:
+        """GET /images/json."""
+        return self._list("/images/json")
+
+    def containers(self) -> list[dict[str, Any]]:
+        """GET /containers/json, stopped ones too."""
+        return self._containers
+
+    @cached_property
+    def _containers(self) -> list[dict[str, Any]]:
+        return self._list("/containers/json?all=1")
+
+    def pid(self, container: str) -> int:
+        """Return the process id of a container on the engine's host, 0 where it doesn't run."""
+        state = self._object(f"/containers/{quote(container)}/json").get("State") or {}
+        return int(state.get("Pid") or 0) if isinstance(state, dict) else 0
+
+    def memory_in_use(self, container: str) -> int:
+        """Return the bytes a container uses, page cache taken off as `docker stats` does.
+
+        Source: docker/cli, stats_helpers.go `calculateMemUsageUnixNoCache`.
+        """
+        path = f"/containers/{quote(container)}/stats?stream=false&one-shot=true"
+        memory = self._object(path).get("memory_stats") or {}
+        stats = memory.get("stats") or {}
+        usage = int(memory.get("usage") or 0)
+        cache = int(stats.get("total_inactive_file") or stats.get("inactive_file") or 0)
+        return usage - cache if cache < usage else usage
+
+    def _object(self, path: str) -> dict[str, Any]:
+        answer = self._get(path)
+        if not isinstance(answer, dict):
+            raise EngineError(f"{self._where} answers {path} with no object", "invalid")
+        return answer
+
+    def _list(self, path: str) -> list[dict[str, Any]]:
+        answer = self._get(path)
+        if not isinstance(answer, list):
+            raise EngineError(f"{self._where} answers {path} with no list", "invalid")
+        return [one for one in answer if isinstance(one, dict)]
+
+    def _get(self, path: str) -> Any:
+        try:
+            response = self._client.get(
+                self._client.base_url + self._prefix + path, timeout=self.timeout, stream=True
+            )
+            data = self._read(response)
+        except EngineError:
+            raise
+        except Exception as fault:  # the SDK, requests, urllib3, ssl and paramiko have each their own
+            raise explain(fault, self._where, self.timeout) from None
+        if response.status_code == 403 or response.status_code == 401:
+            raise EngineError(f"{self._where} refuses: {_said(data)}", "permission")
+        if response.status_code >= 400:
+            status = f"{response.status_code} {_said(data)}".strip()
+            raise EngineError(f"{self._where} answers {path} with the error {status}", "error")
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            what = "a web page" if b"<html" in data[:1000].lower() else "no JSON"
+            raise EngineError(
+                f"{self._where} answers, but not as a container engine: {what}", "invalid"
+            ) from None
+
+    def _read(self, response: Any) -> bytes:
+        data = bytearray()
+        for chunk in response.iter_content(2**16):
+            data += chunk
+            if len(data) > MOST_BYTES:
+                response.close()
+                most = f"{MOST_BYTES // 2**20} MiB"
+                raise EngineError(f"{self._where} answers with more than {most}", "invalid")
+        return bytes(data)
+
+    @cached_property
+    def _client(self) -> Any:
+        """The SDK's client for the endpoint; it connects with the first request."""
+        import docker
+
+        tls: Any = False
+        url = self.endpoint.url
+        if self.endpoint.tls is not None and not url.startswith(("unix", "npipe", "ssh")):
+            files = self.endpoint.tls
+            pair = (files.cert, files.key) if files.cert and files.key else None
+            tls = docker.tls.TLSConfig(
+                client_cert=pair, ca_cert=files.ca, verify=files.verify
+            )
+            url = "https://" + url.split("://", 1)[1]
+        client = docker.APIClient(base_url=url, version="1.24", timeout=self.timeout, tls=tls)
+        if self.endpoint.local:
+            client.trust_env = False  # a proxy is for other hosts
+        return client
+
+    @property
+    def _where(self) -> str:
+        return re.sub(r"//[^/@]*@", "//", self.endpoint.url)
+
+
+def explain(fault: BaseException, where: str, timeout: float) -> EngineError:
+    """Turn what a client library raised into a reason and its kind, by the causes it wraps."""
+    chain = list(_causes(fault))
+    names = {type(one).__name__ for one in chain}
+    text = " ".join(str(one) for one in chain)
+    system = next((one.errno for one in chain if isinstance(one, OSError) and one.errno), None)
+    tls = _tls_said(chain, names)
+    if isinstance(fault, MemoryError):
+        return EngineError(f"{where} answers with more than memory can take", "invalid")
+    if "paramiko" in text:
+        hint = "needs the package paramiko: pip install 'preflight[ssh]'"
+        return EngineError(f"{where} {hint}", "unsupported")
+    if tls is not None:
+        return EngineError(f"TLS with {where} fails: {tls}", "invalid")
+    if names & {"gaierror", "NameResolutionError"}:
+        return EngineError(f"the host of {where} is not found", "unavailable")
+    if system in (errno.ENOENT, errno.ENOTDIR):
+        return EngineError(f"no socket at {where}: is the engine installed and running?", "unavailable")
+    if system in (errno.EACCES, errno.EPERM):
+        return EngineError(f"permission denied on {where}", "permission")
+    if system == errno.ECONNREFUSED:
+        return EngineError(f"connection refused on {where}: no daemon listens there", "refused")
+    if system in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+        return EngineError(f"no route to {where}", "unavailable")
+    if system in _TIMEOUTS or any("Timeout" in name or name == "timeout" for name in names):
+        return EngineError(f"no answer from {where} within {timeout:.3g} s", "timeout")
+    if system == errno.ENOTSOCK or names & {"ProtocolError", "BadStatusLine", "RemoteDisconnected"}:
+        return EngineError(f"{where} answers, but not as a container engine", "invalid")
+    first = text.splitlines()[0][:200] if text.strip() else type(fault).__name__
+    return EngineError(f"{where}: {first}", "error")
+
+
+def _tls_said(chain: list[BaseException], names: set[str]) -> str | None:
+    if "TLSParameterError" in names:
+        return "its certificate files are missing or incomplete"
+    for one in reversed(chain):
+        if type(one).__name__.startswith("SSL") and one.args:
+            message = getattr(one, "verify_message", "") or getattr(one, "reason", "") or one
+            return str(message)[:200]
+    text = " ".join(str(one) for one in chain)
+    if "invalid path:" in text and "certificate" in text:
+        return text[:200]
+    return None
+
+
+def _causes(fault: BaseException) -> Iterator[BaseException]:
+    """Yield a fault and all that it wraps: causes, contexts, and faults among its arguments."""
+    seen: set[int] = set()
+    waiting: list[BaseException] = [fault]
+    while waiting:
+        one = waiting.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        inner = [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+        waiting += [part for part in inner if isinstance(part, BaseException)]
+
+
+def _said(data: bytes) -> str:
+    try:
+        message = json.loads(data)["message"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return str(message)[:200]

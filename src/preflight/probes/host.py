@@ -1,0 +1,183 @@
+"""The machine this process runs on: memory, swap, CPU, system, and the limits on the process.
+
+psutil doesn't know control groups, so limits are read beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from preflight.model.facts import Fact, Measured, Unknown
+from preflight.probes.cgroup import Cgroups, Limit
+from preflight.probes.mounts import mount_of, parse_mounts
+from preflight.probes.options import Options
+
+FACTS = (
+    Fact("host.os", "text", "linux, darwin or windows"),
+    Fact("host.arch", "text", "the processor's architecture"),
+    Fact("host.kernel", "text", "the kernel's release"),
+    Fact("host.hostname", "text", "the machine's name", sensitive=True),
+    Fact("host.container", "boolean", "whether this process runs inside a container"),
+    Fact("host.memory.total", "bytes", "the machine's RAM"),
+    Fact("host.memory.available", "bytes", "RAM that new programs can have now, without swapping"),
+    Fact("host.memory.limit", "bytes", "the lowest cgroup limit on this process; absent where none"),
+    Fact("host.memory.usable", "bytes", "what this process may use: min(total, limit)"),
+    Fact("host.swap.total", "bytes", "swap space; absent where none"),
+    Fact("host.swap.free", "bytes", "swap space not in use"),
+    Fact("host.cpu.logical", "cores", "the machine's logical CPUs"),
+    Fact("host.cpu.physical", "cores", "the machine's physical cores"),
+    Fact("host.cpu.usable", "cores", "what this process may use: min(affinity, cgroup quota)"),
+)
+
+_DISK_FILESYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
+_SYSTEMS = {"win32": "windows", "cygwin": "windows"}
+_CONTAINER_MARKS = ("/docker/", "/docker-", "/kubepods", "/libpod", "/lxc/", "/lxc.payload")
+
+
+def measure(options: Options, root: Path = Path("/")) -> Iterator[Measured]:
+    """Yield the host's facts; where one subject can't be read, the others still are."""
+    failed = None
+    for subject in (_system, _memory, _swap, _cpu):
+        try:
+            yield from subject(root)
+        except Exception as fault:  # noqa: BLE001 - raised again once the others are read
+            failed = fault
+    if failed is not None:
+        raise failed
+
+
+def _system(root: Path) -> Iterator[Measured]:
+    yield Measured(("host", "os"), _SYSTEMS.get(sys.platform, sys.platform), "sys.platform")
+    yield _text("arch", platform.machine(), "platform.machine()")
+    yield _text("kernel", platform.release(), "platform.release()")
+    yield _text("hostname", platform.node(), "platform.node()")
+    yield Measured(("host", "container"), *_container(root))
+
+
+def _text(name: str, value: str, source: str) -> Measured:
+    path = ("host", name)
+    return Measured(path, value or Unknown(f"{source} says nothing"), source)
+
+
+def _container(root: Path) -> tuple[bool, str]:
+    """Look for the marks that container runtimes leave.
+
+    A virtual machine made from a container image keeps the marks, but its root is a whole disk,
+    which a container's never is.
+    """
+    mark = _container_mark(root)
+    if mark is None:
+        return False, "no mark of a container"
+    try:
+        mount = mount_of("/", parse_mounts(_read(root / "proc/self/mountinfo")))
+    except OSError:
+        mount = None
+    if mount is not None and mount.root == "/" and mount.filesystem in _DISK_FILESYSTEMS:
+        return False, f"{mark} is there, but the root is a whole {mount.filesystem} disk"
+    return True, mark
+
+
+def _container_mark(root: Path) -> str | None:
+    for mark in (".dockerenv", "run/.containerenv", "run/systemd/container"):
+        if (root / mark).exists():
+            return f"/{mark}"
+    for name in ("container", "KUBERNETES_SERVICE_HOST"):
+        if os.environ.get(name):
+            return f"the environment variable {name}"
+    try:
+        groups = _read(root / "proc/self/cgroup")
+    except OSError:
+        return None
+    return "/proc/self/cgroup" if any(mark in groups for mark in _CONTAINER_MARKS) else None
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="surrogateescape")
+
+
+def _memory(root: Path) -> Iterator[Measured]:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    total = _positive(memory.total, "psutil.virtual_memory().total")
+    yield Measured(("host", "memory", "total"), total, "psutil.virtual_memory().total")
+    arc = _arc_shrinkable(root)
+    yield Measured(
+        ("host", "memory", "available"),
+        memory.available + arc,
+        "psutil.virtual_memory().available" + (" and what the ZFS ARC can give back" if arc else ""),
+    )
+    limit = _limit(lambda: Cgroups(root).memory_limit())
+    yield _limited(("host", "memory", "limit"), limit)
+    usable = _least(total, limit)
+    yield Measured(("host", "memory", "usable"), usable, "min(total, limit)")
+
+
+def _swap(_root: Path) -> Iterator[Measured]:
+    import psutil
+
+    swap = psutil.swap_memory()
+    source = "psutil.swap_memory()" if swap.total else "psutil.swap_memory(): no swap"
+    yield Measured(("host", "swap", "total"), swap.total or None, source)
+    yield Measured(("host", "swap", "free"), swap.free if swap.total else None, source)
+
+
+def _cpu(root: Path) -> Iterator[Measured]:
+    import psutil
+
+    logical = _positive(psutil.cpu_count(), "psutil.cpu_count()")
+    yield Measured(("host", "cpu", "logical"), logical, "psutil.cpu_count()")
+    physical = _positive(psutil.cpu_count(logical=False), "psutil.cpu_count(logical=False)")
+    yield Measured(("host", "cpu", "physical"), physical, "psutil.cpu_count(logical=False)")
+    affinity: int | Unknown = logical
+    source = "psutil.cpu_count(), no affinity here"
+    if hasattr(os, "sched_getaffinity"):
+        affinity, source = len(os.sched_getaffinity(0)), "os.sched_getaffinity"
+    quota = _limit(lambda: Cgroups(root).cpu_quota())
+    if isinstance(quota, Limit) and quota.value is not None:
+        source = f"min({source}, {quota.source})"
+    yield Measured(("host", "cpu", "usable"), _least(affinity, quota), source)
+
+
+def _positive(value: int | None, source: str) -> int | Unknown:
+    return value if value else Unknown(f"{source} says {value}", "unavailable")
+
+
+def _limit(read: Callable[[], Limit]) -> Limit | Unknown:
+    if not sys.platform.startswith("linux"):
+        return Unknown("control groups are Linux's", "unsupported")
+    try:
+        return read()
+    except PermissionError as fault:
+        return Unknown(f"{fault.strerror}: {fault.filename}", "permission")
+    except OSError as fault:
+        return Unknown(str(fault.strerror or fault), "unavailable")
+
+
+def _limited(path: tuple[str, ...], limit: Limit | Unknown) -> Measured:
+    if isinstance(limit, Unknown):
+        return Measured(path, limit)
+    return Measured(path, limit.value, limit.source)
+
+
+def _least(total: float | Unknown, limit: Limit | Unknown) -> float | Unknown:
+    """The lower of both; where there are no control groups by nature, the total."""
+    if isinstance(total, Unknown):
+        return total
+    if isinstance(limit, Unknown):
+        return total if limit.kind == "unsupported" else limit
+    return total if limit.value is None else min(total, limit.value)
+
+
+def _arc_shrinkable(root: Path) -> int:
+    """Bytes that the ZFS cache gives back under pressure; Linux counts them as used."""
+    try:
+        text = (root / "proc/spl/kstat/zfs/arcstats").read_text(encoding="ascii")
+        rows = {name: int(value) for name, _, value in map(str.split, text.splitlines()[2:])}
+        return max(0, rows["size"] - rows["c_min"])
+    except (OSError, ValueError, KeyError):
+        return 0

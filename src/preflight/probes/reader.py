@@ -1,0 +1,80 @@
+"""A reader process: runs the probes of one group and writes each figure as it comes, as JSON lines.
+
+It is told what to measure on standard input, and ends by itself at its deadline or when nobody
+reads any more. Each probe has a thread, so that a hung one doesn't hold the others back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable
+
+from preflight.model.facts import Measured, Unknown
+from preflight.probes.options import Options
+from preflight.probes.table import PROBES, Probe
+
+HEADSTART = 0.1  # seconds that a reader ends before its caller gives it up
+
+
+def main(name: str) -> None:
+    """Serve one request for the reader `name`, then end the process, hung threads and all."""
+    if name == "engine":
+        import docker  # noqa: F401 - while the program still reads its options
+    line = sys.stdin.readline()
+    if not line:
+        os._exit(0)  # not needed after all
+    options = Options(**json.loads(line))
+    ends = time.monotonic() + max(options.timeout - HEADSTART, options.timeout / 2)
+    probes = [probe for probe in PROBES if probe.reader == name]
+    threads = [
+        threading.Thread(target=_run, args=(probe, options), daemon=True) for probe in probes
+    ]
+    for thread in threads:
+        thread.start()
+    for probe, thread in zip(probes, threads, strict=True):
+        thread.join(max(0.0, ends - time.monotonic()))
+        if thread.is_alive() and probe.late is not None:
+            _write(probe.late(f"within {options.timeout:.3g} s"))
+    os._exit(0)
+
+
+def _run(probe: Probe, options: Options) -> None:
+    try:
+        for one in probe.measure(options):
+            _write([one])
+    except Exception as fault:  # noqa: BLE001 - whatever a probe raises is a reason
+        _fail(probe, f"{type(fault).__name__}: {fault}")
+
+
+def _fail(probe: Probe, reason: str) -> None:
+    unknown = Unknown(reason, "error")
+    declared = [tuple(fact.path.split(".")) for fact in probe.facts if "*" not in fact.path]
+    _write(Measured(path, unknown) for path in declared)  # what came before stands
+
+
+def _write(measured: Iterable[Measured]) -> None:
+    lines = b"".join(json.dumps(encode(one)).encode("ascii") + b"\n" for one in measured)
+    try:
+        while lines:
+            lines = lines[os.write(1, lines) :]
+    except OSError:
+        os._exit(0)  # nobody reads any more
+
+
+def encode(one: Measured) -> list[object]:
+    """Return a figure as its line: path, value, source; or path, [reason, kind]."""
+    if isinstance(one.value, Unknown):
+        return [one.path, [one.value.reason, one.value.kind]]
+    return [one.path, one.value, one.source]
+
+
+def decode(line: bytes) -> Measured:
+    """Return the figure of a line."""
+    path, value, *source = json.loads(line)
+    if not source:
+        return Measured(tuple(path), Unknown(*value))
+    return Measured(tuple(path), value, source[0])

@@ -1,0 +1,131 @@
+"""The report as JSON, `preflight.report/1`: the same facts and rules give the same bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from preflight.model.report import VERDICTS, Report, Result
+from preflight.render.look import Look
+
+SCHEMA = "preflight.report/1"
+
+
+def render(report: Report, _look: Look) -> str:
+    """Return the JSON report; ASCII alone, so that no output encoding can break it."""
+    return json.dumps(to_json(report), indent=2) + "\n"
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """Return the report as the object that its schema describes."""
+    return {
+        "schema": SCHEMA,
+        "preflight": report.version,
+        "measured_at": report.measured_at,
+        "rules": {
+            "name": report.rules_name,
+            "source": report.rules_source,
+            "sha256": report.rules_sha256,
+        },
+        "host": dict(report.host),
+        "engine": dict(report.engine),
+        "summary": {
+            "verdict": report.verdict,
+            "exit_code": report.exit_code,
+            **{verdict: report.counts[verdict] for verdict in VERDICTS},
+            "seconds": report.seconds,
+        },
+        "results": [_result(result) for result in report.results],
+    }
+
+
+def _result(result: Result) -> dict[str, Any]:
+    return {
+        "id": result.id,
+        "item": result.item,
+        "title": result.title,
+        "verdict": result.verdict,
+        "severity": result.severity,
+        "fact": result.fact,
+        "actual": result.actual,
+        "expected": dict(result.expected),
+        "found": result.found,
+        "asked": result.asked,
+        "message": result.message,
+        "error": result.error,
+        "evidence": result.evidence,
+        "why": result.why,
+        "source": result.source,
+        "section": result.section,
+        "tags": list(result.tags),
+        "held_by": result.held_by,
+        "file": result.file,
+        "line": result.line,
+        "fixes": [
+            {"text": fix.text, "command": fix.command, "url": fix.url} for fix in result.fixes
+        ],
+    }
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a report."""
+    text, maybe = {"type": "string"}, {"type": ["string", "null"]}
+    count = {"type": "integer", "minimum": 0}
+    result = _object(
+        id=text,
+        item=maybe,
+        title=text,
+        verdict={"enum": list(VERDICTS)},
+        severity={"enum": ["required", "recommended"]},
+        fact=text,
+        actual={},
+        expected={"type": "object"},
+        found=text,
+        asked=text,
+        message=text,
+        error=maybe,
+        evidence=text,
+        why=text,
+        source=text,
+        section=text,
+        tags={"type": "array", "items": text},
+        held_by=maybe,
+        file=maybe,
+        line={"type": ["integer", "null"], "minimum": 1},
+        fixes={"type": "array", "items": _object(text=text, command=maybe, url=maybe)},
+    )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:{SCHEMA.replace('/', ':')}",
+        "title": SCHEMA,
+        **_object(
+            schema={"const": SCHEMA},
+            preflight=text,
+            measured_at=text,
+            rules=_object(name=text, source=text, sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"}),
+            host=_object(hostname=maybe, os=maybe, arch=maybe),
+            engine=_object(
+                reachable={"type": ["boolean", "null"]},
+                engine=maybe,
+                version=maybe,
+                endpoint=maybe,
+                context=maybe,
+            ),
+            summary=_object(
+                verdict={"enum": ["pass", "warn", "fail", "unknown"]},
+                exit_code={"enum": [0, 1, 3]},
+                **dict.fromkeys(VERDICTS, count),
+                seconds={"type": ["number", "null"], "minimum": 0},
+            ),
+            results={"type": "array", "items": result},
+        ),
+    }
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": list(properties),
+        "properties": properties,
+        "additionalProperties": False,
+    }

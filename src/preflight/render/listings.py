@@ -1,0 +1,142 @@
+"""What the other commands show: the facts, one rule explained, the rules of a set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from preflight.model.facts import Catalogue, Facts, Unit, join_path
+from preflight.model.quantities import format_bytes, format_duration, is_binary
+from preflight.model.report import Explanation
+from preflight.model.rules import RuleSet
+from preflight.render.look import Look, Page, pad
+
+
+def facts(measured: Facts, catalogue: Catalogue, look: Look) -> str:
+    """List every figure with its source, then what could not be measured with the reason."""
+    page = Page(look)
+    rows = [(path, value) for path, value in _flat(measured.values)]
+    names = [join_path(path) for path, _ in rows]
+    width = min(max(map(len, names), default=0), 34)
+    for name, (path, value) in zip(names, rows, strict=True):
+        fact = catalogue.find(path)
+        shown = _shown(value, fact.unit if fact else "text")
+        source = measured.source(path)
+        line = f"{pad(name, width)}  {shown}"
+        page.add(line) if not source else page.add(line, (f"   {source}", "dim"))
+    if measured.unknown:
+        page.blank()
+        page.add(("Not measured", "bold"))
+    for reason, paths in _by_reason(measured):
+        page.wrap(", ".join(paths), 2)
+        page.wrap(reason, 6, "dim")
+    return page.draw()
+
+
+def _by_reason(measured: Facts) -> list[tuple[str, list[str]]]:
+    grouped: dict[str, list[str]] = {}
+    for path, why in measured.unknown.items():
+        grouped.setdefault(f"{why.reason} ({why.kind})", []).append(path)
+    return list(grouped.items())
+
+
+def _flat(node: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    rows: list[tuple[tuple[str, ...], Any]] = []
+    for name, value in node.items():
+        path = (*above, name)
+        rows += _flat(value, path) if isinstance(value, dict) else [(path, value)]
+    return rows
+
+
+def _shown(value: Any, unit: Unit) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float) and unit == "bytes":
+        other = format_bytes(value, binary=not is_binary(value))
+        return f"{format_bytes(value, binary=is_binary(value))} ({other}, {value} B)"
+    if isinstance(value, int | float) and unit == "seconds":
+        return format_duration(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
+
+
+def explanation(told: Explanation, look: Look) -> str:
+    """Show one rule: what it asks, why, where the document says it, its value here, its fixes."""
+    page = Page(look)
+    severity = "required" if told.requires else "recommended"
+    head = f"{told.id} · {told.title}"
+    page.add((pad(head, look.columns - len(severity)), "bold"), (severity, "dim"))
+    asks = told.requires or f"{told.advises}, as advice"
+    if told.requires and told.advises:
+        asks += f" (advised: {told.advises})"
+    _entry(page, "asks", f"{told.fact} {asks}")
+    _entry(page, "why", told.why)
+    _entry(page, "says", _place(told))
+    _entry(page, "needs", ", ".join(told.needs))
+    _entry(page, "applies", " and ".join(told.applies))
+    for result in told.results:
+        mark, _ = look.sign(result.verdict)
+        item = f"{result.item}: " if result.item is not None else ""
+        _entry(page, "here", f"{item}{result.found} {mark}   {result.evidence}")
+    for fix in told.fixes:
+        _entry(page, "fix", fix.text)
+        for line in (fix.command or "").splitlines():
+            page.raw(f"$ {line}", 10, "cyan")
+        if fix.url:
+            page.raw(fix.url, 10, "dim")
+    return page.draw()
+
+
+def _place(told: Explanation) -> str:
+    document = f"in {told.source}" if told.source else ""
+    return f'"{told.section}" {document}'.strip() if told.section else ""
+
+
+def _entry(page: Page, name: str, text: str) -> None:
+    if text:
+        page.wrap(text, 2, hang=pad(name, 8))
+
+
+def rules(ruleset: RuleSet, look: Look) -> str:
+    """List the rules: id, what it asks of, title, tags."""
+    page = Page(look)
+    width = max((len(rule.id) for rule in ruleset.rules), default=0)
+    for rule in ruleset.rules:
+        state = "" if rule.enabled else " (off)"
+        tags = f"   {' '.join(rule.tags)}" if rule.tags else ""
+        page.add((pad(rule.id, width), "bold"), f"  {rule.title}{state}", (tags, "dim"))
+    page.blank()
+    page.add(f"{len(ruleset.rules)} rules · {ruleset.name} ({ruleset.origin})")
+    return page.draw()
+
+
+def rules_json(ruleset: RuleSet) -> dict[str, Any]:
+    """Return the rules as an object for `rules list -f json`."""
+    return {
+        "schema": "preflight.rule-list/1",
+        "name": ruleset.name,
+        "origin": ruleset.origin,
+        "source": ruleset.source,
+        "sha256": ruleset.sha256,
+        "vars": dict(ruleset.vars),
+        "rules": [
+            {
+                "id": rule.id,
+                "title": rule.title,
+                "severity": "required" if rule.require else "recommended",
+                "fact": join_path(rule.fact),
+                "for_each": join_path(rule.for_each) if rule.for_each else None,
+                "section": rule.section,
+                "why": rule.why,
+                "tags": list(rule.tags),
+                "needs": list(rule.needs),
+                "enabled": rule.enabled,
+            }
+            for rule in ruleset.rules
+        ],
+    }
+
+

@@ -1,0 +1,164 @@
+"""The report for a terminal or a log: the verdict's evidence by section, what to do, the counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+
+from preflight.model.report import Report, Result, Verdict
+from preflight.render.look import Look, Page, clean, pad
+
+ENGINES = {
+    "docker": "Docker",
+    "docker-desktop": "Docker Desktop",
+    "podman": "Podman",
+    "colima": "Colima",
+    "orbstack": "OrbStack",
+    "rancher-desktop": "Rancher Desktop",
+}
+_NAMES: dict[Verdict, tuple[str, str]] = {
+    "fail": ("failed", "failed"),
+    "unknown": ("undecided", "undecided"),
+    "warn": ("warning", "warnings"),
+    "pass": ("passed", "passed"),
+    "waived": ("waived", "waived"),
+    "skip": ("skipped", "skipped"),
+}
+_ACTION: tuple[Verdict, ...] = ("fail", "unknown", "warn")
+_WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
+_MOST_PASSED = 8  # lines of passed rules in a section, before the rest is counted
+
+
+def render(report: Report, look: Look) -> str:
+    """Return the text report."""
+    page = Page(look)
+    action = [result for verdict in _ACTION for result in report.results if result.verdict == verdict]
+    everything = look.verbose or (bool(action) and not look.quiet)
+    if not look.quiet:
+        _header(page, report, engine=everything)
+    if everything:
+        _sections(page, report.results)
+    if action:
+        _to_do(page, report, action)
+    _summary(page, report)
+    if not action and not look.quiet and report.next:
+        page.raw(f"Next: {report.next}", 0)
+    return page.draw()
+
+
+def host_line(report: Report) -> str:
+    """Name the machine: `vm, linux x86_64`."""
+    host = report.host
+    system = " ".join(str(host[key]) for key in ("os", "arch") if host.get(key))
+    return ", ".join(str(part) for part in (host.get("hostname"), system) if part)
+
+
+def engine_line(report: Report) -> str:
+    """Name the engine and where it is: `Docker 28.2 at unix:///… (context default)`."""
+    engine = report.engine
+    place = f"{engine.get('endpoint')} (context {engine.get('context')})"
+    if engine.get("endpoint") is None:
+        return ""
+    if not engine.get("reachable"):
+        return f"No container engine at {place}"
+    name = str(engine.get("engine"))
+    return f"{ENGINES.get(name, name)} {engine.get('version') or ''} at {place}"
+
+
+def _header(page: Page, report: Report, *, engine: bool) -> None:
+    rules = f"{report.rules_name} ({report.rules_source})"
+    head = f"preflight {report.version} · {rules}"
+    page.add((clean(f"preflight {report.version}"), "bold"), f" · {rules} · {host_line(report)}"
+             if len(head) < 60 else f" · {rules}")
+    if len(head) >= 60:
+        page.add(host_line(report))
+    if engine and (line := engine_line(report)):
+        page.add((line, "dim"))
+
+
+def _sections(page: Page, results: Iterable[Result]) -> None:
+    shown = [r for r in results if page.look.verbose or r.verdict != "skip"]
+    found = min(16, max([len(r.found) for r in shown], default=0))
+    asked = min(24, max([len(r.asked) for r in shown], default=0))
+    first = True
+    ordered = list(dict.fromkeys(r.section for r in shown))
+    for section, rows in groupby(sorted(shown, key=lambda r: ordered.index(r.section)), lambda r: r.section):
+        page.blank()
+        title = section or "Other"
+        if first:
+            head = f"{pad('found', found, right=True)}  {pad('asked', asked, right=True)}"
+            page.add((pad(title, page.look.columns - len(head)), "bold"), (head, "dim"))
+            first = False
+        else:
+            page.add((title, "bold"))
+        _rows(page, list(rows), found, asked)
+
+
+def _rows(page: Page, rows: list[Result], found: int, asked: int) -> None:
+    folded = 0
+    passed = 0
+    for result in rows:
+        if result.verdict == "pass" and not page.look.verbose:
+            passed += 1
+            if passed > _MOST_PASSED:
+                folded += 1
+                continue
+        _row(page, result, found, asked)
+    if folded:
+        mark, style = page.look.sign("pass")
+        page.add("  ", (mark, style), f" {folded} more")
+
+
+def _row(page: Page, result: Result, found: int, asked: int) -> None:
+    mark, style = page.look.sign(result.verdict)
+    mark = pad(mark, 6) if page.look.ascii else mark
+    room = page.look.columns - len(mark) - found - asked - 7
+    page.add(
+        "  ",
+        (mark, style),
+        f" {pad(result.name, room)}  ",
+        (pad(result.found, found, right=True), style if result.verdict in _ACTION else ""),
+        "  ",
+        (pad(result.asked, asked, right=True), "dim"),
+    )
+    if page.look.verbose:
+        page.wrap(result.evidence or "no source", 6, "dim")
+        if result.why:
+            page.wrap(result.why, 6, "dim")
+
+
+def _to_do(page: Page, report: Report, action: list[Result]) -> None:
+    if not page.look.quiet:
+        page.blank()
+        page.add(("To do", "bold"))
+    for result in action:
+        mark, style = page.look.sign(result.verdict)
+        place = f"{result.file}:{result.line}" if result.file and result.line else result.file or ""
+        page.wrap(result.message, 2, "bold" if result.verdict == "fail" else "", hang=f"{mark} ")
+        if place:
+            page.wrap(f"in {place}", 6)
+        if result.error and result.error not in result.message:
+            page.wrap(f"error: {result.error}", 6)
+        for fix in result.fixes:
+            page.wrap(fix.text, 6)
+            for line in (fix.command or "").splitlines():
+                page.raw(f"$ {line}", 6, "cyan")
+            if fix.url:
+                page.raw(fix.url, 6, "dim")
+        held = sum(other.held_by == result.id for other in report.results)
+        if held:
+            page.wrap(f"holds back {held} {'rule' if held == 1 else 'rules'}", 6, "dim")
+
+
+def _summary(page: Page, report: Report) -> None:
+    counts = [
+        f"{count} {_NAMES[verdict][count != 1]}"
+        for verdict in ("fail", "unknown", "warn", "pass", "waived", "skip")
+        if (count := report.counts[verdict])
+    ]
+    _, style = page.look.sign(report.verdict)
+    if not page.look.quiet and (page.look.verbose or report.verdict != "pass"):
+        page.blank()
+    seconds = f"   {report.seconds:.2f} s" if report.seconds is not None else ""
+    word = _WORDS[report.verdict]
+    page.add((word, style if word != "PASS" else "bold green"), f"  {' · '.join(counts)}{seconds}")

@@ -1,0 +1,162 @@
+"""YAML text to nodes that know their place; refuses what would exhaust the machine.
+
+Plain scalars keep their text: what they mean is decided by the field they stand in. They are
+told apart as YAML 1.2 does, like the editors that check against the JSON Schema.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import yaml
+
+from preflight.model.problems import InputError, Problem
+
+MAX_BYTES = 16 * 2**20
+MAX_DEPTH = 50
+MAX_EXPANSION = 10  # how many times larger a file may get by its aliases
+
+PLAIN, QUOTED = "plain", "quoted"
+
+Node: TypeAlias = yaml.Node
+Mapping: TypeAlias = yaml.MappingNode
+Sequence: TypeAlias = yaml.SequenceNode
+Scalar: TypeAlias = yaml.ScalarNode
+
+_NOT_TEXT = re.compile(
+    r"(?P<null>~|null|Null|NULL|)\Z"
+    r"|(?P<boolean>true|True|TRUE|false|False|FALSE)\Z"
+    r"|(?P<number>[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+    r"|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
+)
+_MAY_BE_NO_TEXT = frozenset("~nNtTfF0123456789+-.")
+
+
+class _Stream(io.BytesIO):
+    """Bytes with a name, which every mark then carries."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
+
+
+class _Composer:
+    """Composes nodes without resolving tags, and stops where nesting is too deep."""
+
+    depth = 0
+
+    def resolve(self, kind: type[Node], _value: Any, implicit: Any) -> str:
+        return QUOTED if kind is Scalar and not implicit[0] else PLAIN
+
+    def descend_resolver(self, parent: Node | None, _index: Any) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise yaml.MarkedYAMLError(
+                problem=f"nested deeper than {MAX_DEPTH} levels",
+                problem_mark=parent and parent.start_mark,
+            )
+
+    def ascend_resolver(self) -> None:
+        self.depth -= 1
+
+    def check_state(self) -> None:
+        """Nothing to check: one document is composed in one go."""
+
+
+if hasattr(yaml, "CSafeLoader"):
+    from yaml.cyaml import CParser
+
+    class _Loader(_Composer, CParser):  # type: ignore[misc]
+        def __init__(self, stream: _Stream) -> None:
+            CParser.__init__(self, stream)
+else:  # PyYAML built without libyaml: the same, slower
+
+    class _Loader(  # type: ignore[no-redef]
+        _Composer, yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer
+    ):
+        def __init__(self, stream: _Stream) -> None:
+            yaml.reader.Reader.__init__(self, stream)
+            yaml.scanner.Scanner.__init__(self)
+            yaml.parser.Parser.__init__(self)
+            yaml.composer.Composer.__init__(self)
+
+
+def compose(data: bytes, name: str) -> Node:
+    """Return the root node of a YAML file; raises InputError with the first fault of its syntax."""
+    if len(data) > MAX_BYTES:
+        raise InputError(Problem(name, 0, 0, f"larger than {MAX_BYTES // 2**20} MiB: no rule file"))
+    try:
+        data.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        line = data.count(b"\n", 0, fault.start) + 1
+        column = fault.start - data.rfind(b"\n", 0, fault.start)
+        raise InputError(Problem(name, line, column, "no UTF-8 text")) from None
+    try:
+        root: Node | None = _Loader(_Stream(data, name)).get_single_node()
+    except yaml.MarkedYAMLError as fault:
+        mark = fault.problem_mark or fault.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        said = (fault.problem or fault.context or "no YAML").strip()
+        raise InputError(Problem(name, line, column, said)) from None
+    except yaml.reader.ReaderError as fault:
+        line = data.count(b"\n", 0, fault.position) + 1
+        raise InputError(Problem(name, line, 1, f"no text: {fault.reason}")) from None
+    if root is None:
+        raise InputError(Problem(name, 1, 1, "empty: expected rules"))
+    if b"*" in data and b"&" in data:
+        _refuse_bombs(root)
+    return root
+
+
+def _refuse_bombs(root: Node) -> None:
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+
+    def size(node: Node) -> int:
+        if id(node) in open_nodes:
+            raise InputError(problem_at(node, "an alias that contains itself"))
+        if id(node) not in sizes:
+            open_nodes.add(id(node))
+            sizes[id(node)] = 1 + sum(size(child) for child in _children(node))
+            open_nodes.discard(id(node))
+        return sizes[id(node)]
+
+    if size(root) > MAX_EXPANSION * len(sizes):
+        raise InputError(problem_at(root, f"aliases make it over {MAX_EXPANSION} times larger"))
+
+
+def _children(node: Node) -> Iterator[Node]:
+    if isinstance(node, Mapping):
+        for key, value in node.value:
+            yield key
+            yield value
+    elif isinstance(node, Sequence):
+        yield from node.value
+
+
+def problem_at(node: Node, message: str) -> Problem:
+    """Return a problem that names the place of `node`."""
+    mark = node.start_mark
+    return Problem(mark.name, mark.line + 1, mark.column + 1, message)
+
+
+def kind_of(node: Node) -> str:
+    """Say what a node is: a mapping, a list, text, a number, a boolean or null."""
+    if isinstance(node, Mapping):
+        return "a mapping"
+    if isinstance(node, Sequence):
+        return "a list"
+    if node.tag == PLAIN and (not node.value or node.value[0] in _MAY_BE_NO_TEXT):
+        match = _NOT_TEXT.match(node.value)
+        if match:
+            name = match.lastgroup or ""
+            return "null" if name == "null" else f"a {name}"
+    return "text"
+
+
+def is_null(node: Node) -> bool:
+    """Whether a value is null or left empty."""
+    return node.__class__ is Scalar and kind_of(node) == "null"

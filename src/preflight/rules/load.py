@@ -1,0 +1,412 @@
+"""Rule files to one RuleSet: `extends` followed, rules of one id merged, every problem collected."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+from preflight.model.facts import Catalogue
+from preflight.model.problems import InputError, did_you_mean
+from preflight.model.rules import Diagnosis, Model, Rule, RuleSet, Waiver
+from preflight.rules.document import Node, Scalar, Sequence, compose, is_null, kind_of, problem_at
+from preflight.rules.shapes import (
+    CollectionPath,
+    ConditionShape,
+    Context,
+    Day,
+    FactPath,
+    Field,
+    FixShape,
+    Flag,
+    Invalid,
+    ListOf,
+    One,
+    Pattern,
+    Record,
+    Size,
+    Text,
+    TYPES,
+    WhenShape,
+    pairs,
+    read_type,
+    scalar,
+)
+
+DEFAULT = "default"  # how `extends` names the bundled set
+BUNDLED = "bundled"  # how the report names it
+MAX_PROBLEMS = 100
+
+Read = Callable[[str], bytes]
+"""Return a rule file's bytes by its path, or the bundled set's for DEFAULT; raises OSError."""
+
+_ID = Text(r"^[a-z0-9]+(-[a-z0-9]+)*$", "an id in kebab-case such as host-memory")
+_NAME = r"^[a-z][a-z0-9_]*$"
+_TEXTS = ListOf(Text(), "words")
+
+RULE = Record(
+    "a rule",
+    {
+        "id": Field(_ID, "stable, never reused; the same id in an extending file overrides", True),
+        "title": Field(Text(), "what people read, in a few words", True),
+        "why": Field(Text(), "why it is asked, in a sentence"),
+        "section": Field(Text(), "where the document says it"),
+        "tags": Field(_TEXTS, "words that --only and --skip select by"),
+        "needs": Field(ListOf(_ID, "rule ids"), "rules that must pass or warn, else this is skipped"),
+        "when": Field(WhenShape(), "facts that must hold, else this is skipped"),
+        "enabled": Field(Flag(), "false: runs only when --only names it or one of its tags"),
+        "for_each": Field(CollectionPath(), "a collection: one result an item"),
+        "fact": Field(FactPath(), "what is judged", True),
+        "type": Field(One(tuple(TYPES)), "how to read a text fact"),
+        "require": Field(ConditionShape(), "fails where not met"),
+        "recommend": Field(ConditionShape(), "warns where not met"),
+        "error": Field(Text(placeholders=True), "what the engine itself would say"),
+        "fixes": Field(ListOf(FixShape(), "fixes"), "the first whose when holds, and those without"),
+    },
+)
+MODEL = Record(
+    "a model",
+    {
+        "name": Field(Text(), "the name it is pulled by", True),
+        "memory": Field(Size(), "what it needs", True),
+        "note": Field(Text(), "what it is good for"),
+    },
+)
+DIAGNOSIS = Record(
+    "a diagnosis",
+    {
+        "id": Field(_ID, "stable, never reused", True),
+        "title": Field(Text(), "the error in a few words", True),
+        "patterns": Field(ListOf(Pattern(), "patterns", 1), "what finds it in a log", True),
+        "cause": Field(Text(), "what it means"),
+        "fixes": Field(ListOf(FixShape(), "fixes"), "what to do"),
+    },
+)
+WAIVER = Record(
+    "a waiver",
+    {
+        "rule": Field(_ID, "the rule that is waived", True),
+        "reason": Field(Text(), "why", True),
+        "owner": Field(Text(), "who answers for it", True),
+        "until": Field(Day(), "the last day, UTC", True),
+        "accept": Field(ConditionShape(), "a bound below which it still fails"),
+    },
+)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A part of the file that is decoded later, by its own code; only its schema stands here."""
+
+    kept: dict[str, Any]
+
+    def decode(self, node: Node, _context: Context) -> Node:
+        return node
+
+    def schema(self) -> dict[str, Any]:
+        return self.kept
+
+
+FILE = Record(
+    "a rule file",
+    {
+        "version": Field(One((1,)), "of the rule language", True),
+        "name": Field(Text(), "of the rule set"),
+        "source": Field(Text(), "the document that the rules state"),
+        "next": Field(Text(), "what to type once all is well"),
+        "extends": Field(ListOf(Text(), "rule files"), "`default`, or paths beside this file"),
+        "vars": Field(
+            _Kept(
+                {
+                    "type": "object",
+                    "propertyNames": {"pattern": _NAME},
+                    "additionalProperties": {"type": ["string", "number", "boolean"]},
+                }
+            ),
+            "values used as ${name}; --set overrides them",
+        ),
+        "rules": Field(_Kept({"type": "array", "items": {"$ref": "#/$defs/rule"}}), "the rules"),
+        "models": Field(_Kept({"type": "array", "items": MODEL.schema()}), "models by memory"),
+        "diagnoses": Field(
+            _Kept({"type": "array", "items": DIAGNOSIS.schema()}), "known errors in logs"
+        ),
+        "waivers": Field(
+            _Kept({"type": "array", "items": WAIVER.schema()}), "known, dated exceptions"
+        ),
+    },
+)
+
+
+@dataclass
+class _Entry:
+    """A record of some id, its fields merged over all files, still undecoded."""
+
+    node: Node
+    fields: dict[str, Node]
+
+
+@dataclass
+class _Merged:
+    """What the files say together, still undecoded."""
+
+    head: dict[str, Any] = field(default_factory=dict)
+    vars: dict[str, str] = field(default_factory=dict)
+    rules: dict[str, _Entry] = field(default_factory=dict)
+    models: dict[str, _Entry] = field(default_factory=dict)
+    diagnoses: dict[str, _Entry] = field(default_factory=dict)
+    waivers: list[_Entry] = field(default_factory=list)
+    sha256: Any = field(default_factory=hashlib.sha256)
+
+
+def load(
+    name: str, read: Read, catalogue: Catalogue, overrides: Mapping[str, str] | None = None
+) -> RuleSet:
+    """Load a rule file (or DEFAULT) with all that it extends.
+
+    `overrides` replaces vars by name. Raises InputError with every problem found.
+    """
+    context = Context(catalogue)
+    merged = _Merged()
+    _read_file(name, read, merged, context, ())
+    for key, value in (overrides or {}).items():
+        if key not in merged.vars:
+            raise InputError(f"--set {key}: no var of this name{did_you_mean(key, merged.vars)}")
+        merged.vars[key] = value
+    context.vars = merged.vars
+    ruleset = _build(merged, name, context)
+    if context.problems:
+        found = sorted(set(context.problems))
+        more = [f"… and {len(found) - MAX_PROBLEMS} more"] if len(found) > MAX_PROBLEMS else []
+        raise InputError(*found[:MAX_PROBLEMS], *more)
+    return ruleset
+
+
+def display_name(name: str) -> str:
+    """Return how reports and problems name a rule file."""
+    return BUNDLED if name == DEFAULT else name
+
+
+def _read_file(
+    name: str, read: Read, merged: _Merged, context: Context, above: tuple[str, ...]
+) -> None:
+    data = read(name)
+    root = compose(data, display_name(name))
+    merged.sha256.update(data)
+    try:
+        found = FILE.nodes(root, context)
+        head = FILE.values(found, root, context)
+    except Invalid:
+        return
+    for number, base in enumerate(head.get("extends", ())):
+        _extend(base, found["extends"].value[number], name, read, merged, context, above)
+    merged.head.update({key: head[key] for key in ("name", "source", "next") if key in head})
+    merged.vars.update(_vars(head["vars"], context) if "vars" in head else {})
+    _merge(head.get("rules"), RULE, "id", merged.rules, context)
+    _merge(head.get("models"), MODEL, "name", merged.models, context)
+    _merge(head.get("diagnoses"), DIAGNOSIS, "id", merged.diagnoses, context)
+    for node in _list(head.get("waivers"), "waivers", context):
+        try:
+            merged.waivers.append(_Entry(node, WAIVER.nodes(node, context)))
+        except Invalid:
+            continue
+
+
+def _extend(
+    base: str,
+    node: Node,
+    name: str,
+    read: Read,
+    merged: _Merged,
+    context: Context,
+    above: tuple[str, ...],
+) -> None:
+    """Read a file that `name` extends; a cycle or a file that can't be read is a problem."""
+    path = base
+    if base != DEFAULT:
+        folder = "" if name == DEFAULT else posixpath.dirname(PurePath(name).as_posix())
+        path = posixpath.normpath(posixpath.join(folder, base))
+    chain = (*above, name)
+    if path in chain or path == posixpath.normpath(name):
+        context.wrong(node, f"extends itself: {' → '.join(map(display_name, (*chain, path)))}")
+        return
+    try:
+        _read_file(path, read, merged, context, chain)
+    except OSError as fault:
+        context.wrong(node, f"cannot read {path}: {fault.strerror or fault}")
+    except InputError as fault:
+        context.problems += [p for p in fault.problems if not isinstance(p, str)]
+
+
+def _vars(node: Node, context: Context) -> dict[str, str]:
+    values = {}
+    for name, value in pairs(node, context, None, "vars").items():
+        plain = value.__class__ is Scalar and not is_null(value)
+        if not re.search(_NAME, name):
+            context.wrong(value, f"expected a name such as system_overhead, found {name!r}")
+        elif not plain:
+            context.wrong(value, f"expected a value for {name!r}, found {kind_of(value)}")
+        elif "${" in value.value:
+            context.wrong(value, "a var can't use other vars")
+        values[name] = value.value if plain else "0"  # known, so that its uses are no problems too
+    return values
+
+
+def _list(node: Node | None, what: str, context: Context) -> list[Node]:
+    if node is None:
+        return []
+    if node.__class__ is not Sequence:
+        context.wrong(node, f"expected {what} as a list, found {kind_of(node)}")
+        return []
+    return list(node.value)
+
+
+def _merge(
+    node: Node | None, record: Record, key: str, into: dict[str, _Entry], context: Context
+) -> None:
+    """Add a list of records to those of the files before; of one id, the later fields win."""
+    seen: dict[str, int] = {}
+    for entry in _list(node, f"{record.what}s", context):
+        try:
+            fields = record.nodes(entry, context)
+            if key not in fields:
+                raise context.wrong(entry, f"{record.what} needs {key!r}")
+            name = record.fields[key].shape.decode(fields[key], context)
+        except Invalid:
+            continue
+        if name in seen:
+            context.wrong(fields[key], f"{key} {name!r} is taken, see line {seen[name]}")
+            continue
+        seen[name] = entry.start_mark.line + 1
+        base = into.get(name)
+        into[name] = _Entry(entry, {**base.fields, **fields} if base else fields)
+
+
+def _build(merged: _Merged, name: str, context: Context) -> RuleSet:
+    entries = merged.rules
+    rules = {
+        id_: rule for id_, entry in entries.items() if (rule := _rule(entry, context)) is not None
+    }
+    _check_needs(rules, entries, context)
+    return RuleSet(
+        name=merged.head.get("name") or PurePath(name).stem,
+        origin=display_name(name),
+        sha256=merged.sha256.hexdigest(),
+        source=merged.head.get("source", ""),
+        next=merged.head.get("next", ""),
+        rules=tuple(rules.values()),
+        vars=merged.vars,
+        models=_records(merged.models, MODEL, Model, context),
+        diagnoses=_records(merged.diagnoses, DIAGNOSIS, Diagnosis, context),
+        waivers=_waivers(merged, rules, context),
+        asks=frozenset(context.asks),
+    )
+
+
+def _rule(entry: _Entry, context: Context) -> Rule | None:
+    """Decode a rule: its collection, its fact and its type first, the rest is read by them."""
+    fields = {key: node for key, node in entry.fields.items() if not is_null(node)}
+    context.collection, context.unit = None, "text"
+    try:
+        if "for_each" in fields:
+            context.collection = CollectionPath().decode(fields["for_each"], context)
+        if not _read_unit(fields, context):
+            fields = {key: node for key, node in fields.items() if key not in _READ_BY_UNIT}
+        values = RULE.values(fields, entry.node, context)
+        if "require" not in values and "recommend" not in values:
+            raise context.wrong(entry.node, "a rule needs 'require' or 'recommend'")
+    except Invalid:
+        return None
+    finally:
+        context.collection = None
+    values.pop("type", None)
+    return Rule(**values)
+
+
+_READ_BY_UNIT = ("type", "require", "recommend")
+
+
+def _read_unit(fields: dict[str, Node], context: Context) -> bool:
+    """Set the unit that the rule's conditions are read in; False where its fact is none."""
+    try:
+        if "fact" in fields:
+            context.unit = context.fact(fields["fact"], scalar(fields["fact"], context, "a fact"))[1].unit
+        if "type" in fields:
+            context.unit = read_type(fields["type"], context)
+    except Invalid:
+        return False
+    return "fact" in fields
+
+
+def _records(entries: dict[str, _Entry], record: Record, kind: Any, context: Context) -> Any:
+    made = []
+    for entry in entries.values():
+        try:
+            made.append(kind(**record.values(entry.fields, entry.node, context)))
+        except Invalid:
+            continue
+    return tuple(made)
+
+
+def _waivers(merged: _Merged, rules: dict[str, Rule], context: Context) -> tuple[Waiver, ...]:
+    made = []
+    for entry in merged.waivers:
+        context.unit = "text"
+        try:
+            if "rule" in entry.fields:
+                name = entry.fields["rule"].value
+                if name not in merged.rules:
+                    hint = did_you_mean(str(name), merged.rules)
+                    raise context.wrong(entry.fields["rule"], f"no rule {name!r}{hint}")
+                if name in rules:
+                    bound = rules[name].require or rules[name].recommend
+                    context.unit = bound.unit if bound else "text"
+            made.append(Waiver(**WAIVER.values(entry.fields, entry.node, context)))
+        except Invalid:
+            continue
+    return tuple(made)
+
+
+def _check_needs(rules: dict[str, Rule], entries: dict[str, _Entry], context: Context) -> None:
+    """Every need must be a rule, and no rule may need itself over others."""
+    for rule in rules.values():
+        for number, need in enumerate(rule.needs):
+            if need not in entries:
+                node = entries[rule.id].fields["needs"].value[number]
+                context.problems.append(
+                    problem_at(node, f"no rule {need!r}{did_you_mean(need, entries)}")
+                )
+    done: set[str] = set()
+    for start in rules:
+        trail: dict[str, int] = {}
+        _walk_needs(start, rules, entries, trail, done, context)
+
+
+def _walk_needs(
+    start: str,
+    rules: dict[str, Rule],
+    entries: dict[str, _Entry],
+    trail: dict[str, int],
+    done: set[str],
+    context: Context,
+) -> None:
+    stack = [(start, iter(rules[start].needs))]
+    trail[start] = 0
+    while stack:
+        name, needs = stack[-1]
+        need = next(needs, None)
+        if need is None:
+            stack.pop()
+            trail.pop(name)
+            done.add(name)
+        elif need in trail:
+            cycle = [*list(trail)[trail[need] :], need]
+            context.problems.append(
+                problem_at(entries[name].fields["needs"], f"needs itself: {' → '.join(cycle)}")
+            )
+        elif need in rules and need not in done:
+            trail[need] = len(trail)
+            stack.append((need, iter(rules[need].needs)))

@@ -1,0 +1,32 @@
+"""The JSON Schema of rule files, made from the shapes that decode them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from preflight.rules.load import FILE, RULE
+from preflight.rules.shapes import FIX, Bound, ConditionShape
+
+ID = "preflight.rules/1"
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a rule file.
+
+    A rule that overrides one of an extended file gives only the fields that change, so `id` alone
+    is required of it here; the loader asks for the rest after merging.
+    """
+    rule = RULE.schema()
+    rule["required"] = ["id"]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:{ID.replace('/', ':')}",
+        "title": ID,
+        **FILE.schema(),
+        "$defs": {
+            "rule": rule,
+            "fix": FIX.schema(),
+            "condition": ConditionShape.definition(),
+            "value": Bound.definition(),
+        },
+    }

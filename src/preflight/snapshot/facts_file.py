@@ -1,0 +1,141 @@
+"""The snapshot file: `preflight.facts/1`, a JSON object that any platform can judge again."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from preflight.model.facts import KINDS, Facts, Unknown
+from preflight.model.problems import InputError, Problem
+
+SCHEMA = "preflight.facts/1"
+MAX_BYTES = 64 * 2**20
+MAX_DEPTH = 50
+
+
+def dump(facts: Facts) -> dict[str, Any]:
+    """Return a snapshot as the JSON object that `load` reads."""
+    return {
+        "schema": SCHEMA,
+        "preflight": facts.version,
+        "measured_at": facts.measured_at,
+        "facts": facts.values,
+        "sources": facts.sources,
+        "unknown": {
+            path: {"reason": why.reason, "kind": why.kind} for path, why in facts.unknown.items()
+        },
+    }
+
+
+def load(data: bytes, name: str) -> Facts:
+    """Read a snapshot; raises InputError where the file is none, or from a newer program."""
+
+    def wrong(message: str) -> InputError:
+        return InputError(Problem(name, 0, 0, f"{message}; make one with: preflight facts -o FILE"))
+
+    if len(data) > MAX_BYTES:
+        raise wrong(f"larger than {MAX_BYTES // 2**20} MiB, no snapshot")
+    try:
+        root = json.loads(data, parse_constant=_refuse)
+    except (ValueError, RecursionError) as fault:
+        said = "nested too deeply" if isinstance(fault, RecursionError) else str(fault)
+        raise wrong(f"no JSON ({said})") from None
+    if not isinstance(root, dict) or not isinstance(root.get("schema"), str):
+        raise wrong("no snapshot: it has no schema")
+    kind, _, number = root["schema"].partition("/")
+    if kind != "preflight.facts" or not number.isdigit():
+        raise wrong(f"no snapshot but {root['schema']!r}")
+    if int(number) > 1:
+        raise InputError(
+            Problem(name, 0, 0, f"schema {root['schema']} is newer than {SCHEMA}: update preflight")
+        )
+    problems = list(_problems(root))
+    if problems:
+        raise wrong(f"no snapshot: {problems[0]}")
+    return Facts(
+        root["facts"],
+        root.get("sources", {}),
+        {path: Unknown(why["reason"], why["kind"]) for path, why in root.get("unknown", {}).items()},
+        root.get("measured_at", ""),
+        root.get("preflight", ""),
+    )
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no figure")
+
+
+def _problems(root: Mapping[str, Any]) -> Iterator[str]:
+    if not isinstance(root.get("facts"), dict):
+        yield "expected 'facts' as an object"
+    else:
+        yield from _bad_values(root["facts"], "facts")
+    for name in ("preflight", "measured_at"):
+        if not isinstance(root.get(name, ""), str):
+            yield f"expected {name!r} as text"
+    sources = root.get("sources", {})
+    if not isinstance(sources, dict) or not all(isinstance(s, str) for s in sources.values()):
+        yield "expected 'sources' as an object of texts"
+    unknown = root.get("unknown", {})
+    if not isinstance(unknown, dict):
+        yield "expected 'unknown' as an object"
+        return
+    for path, why in unknown.items():
+        fits = isinstance(why, dict) and isinstance(why.get("reason"), str)
+        if not fits or why.get("kind") not in KINDS:
+            yield f"expected a reason and a kind ({', '.join(KINDS)}) under unknown {path!r}"
+
+
+def _bad_values(node: Any, path: str, depth: int = 0) -> Iterator[str]:
+    """Yield figures that are none, and nesting that no probe makes."""
+    if depth > MAX_DEPTH:
+        yield f"{path[:60]}… is nested deeper than {MAX_DEPTH} levels"
+    elif isinstance(node, float) and not math.isfinite(node):
+        yield f"{path} is no finite figure"
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield from _bad_values(value, f"{path}.{key}", depth + 1)
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from _bad_values(value, f"{path}[{number}]", depth + 1)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a snapshot."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:{SCHEMA.replace('/', ':')}",
+        "title": SCHEMA,
+        "type": "object",
+        "required": ["schema", "preflight", "measured_at", "facts", "sources", "unknown"],
+        "properties": {
+            "schema": {"const": SCHEMA},
+            "preflight": {"type": "string", "description": "the version that measured"},
+            "measured_at": {"type": "string", "format": "date-time"},
+            "facts": {
+                "type": "object",
+                "description": "nested by path; bytes, seconds and cores as numbers; null is absent",
+            },
+            "sources": {
+                "type": "object",
+                "description": "by path: where the figure came from",
+                "additionalProperties": {"type": "string"},
+            },
+            "unknown": {
+                "type": "object",
+                "description": "by path: what could not be measured, and why",
+                "additionalProperties": {
+                    "type": "object",
+                    "required": ["reason", "kind"],
+                    "properties": {
+                        "reason": {"type": "string"},
+                        "kind": {"enum": list(KINDS)},
+                    },
+                    "additionalProperties": False,
+                },
+            },
+        },
+        "additionalProperties": False,
+    }
