@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from preflight import __version__
@@ -15,15 +15,16 @@ from preflight.model.rules import Rule, RuleSet
 
 if TYPE_CHECKING:
     from preflight.evaluate.judge import Selection
+    from preflight.probes.collect import Measuring
     from preflight.probes.options import Options
-    from preflight.probes.spawn import Process, Reader
+    from preflight.probes.spawn import Process
 
 
 def catalogue() -> Catalogue:
     """Return every fact that a probe declares: the names that rules may use."""
-    from preflight.probes.table import PROBES
+    from preflight.probes.table import FACTS
 
-    return Catalogue(fact for probe in PROBES for fact in probe.facts)
+    return Catalogue(FACTS)
 
 
 def load(
@@ -35,18 +36,41 @@ def load(
     return load_rules(name, read, catalogue(), overrides)
 
 
-def measure(
-    options: Options,
-    readers: dict[Reader, Process] | None = None,
-    tick: Callable[[float], None] | None = None,
+def select(
+    ruleset: RuleSet, only: Iterable[str], skip: Iterable[str], *, strict: bool
+) -> Selection:
+    """Return which rules to report; raises InputError for an id or tag that no rule has."""
+    from preflight.evaluate import judge
+
+    selection = judge.Selection(tuple(only), tuple(skip), strict)
+    judge.select(ruleset, selection)
+    return selection
+
+
+def start_measuring(options: Options, reader: Process | None = None) -> Measuring:
+    """Let a reader process measure from now on; it may have been started ahead."""
+    from preflight.probes.collect import Measuring
+    from preflight.probes.spawn import start_reader
+
+    return Measuring(reader or start_reader(), options)
+
+
+def finish_measuring(
+    measuring: Measuring, ruleset: RuleSet, tick: Callable[[float], None] | None = None
 ) -> Facts:
-    """Measure this machine within `options.timeout` seconds; `readers` may be started already."""
-    from preflight.probes.collect import collect
-    from preflight.probes.spawn import start_readers
+    """Return all facts, those of the environment that the rules ask for too."""
+    from preflight.probes import env
 
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    measured = collect(readers or start_readers(), options, tick)
+    measured = chain(env.measure(ruleset.environment()), measuring.results(tick))
     return gather(measured, measured_at=now, version=__version__)
+
+
+def read_snapshot(data: bytes, name: str) -> Facts:
+    """Read facts that were measured elsewhere; raises InputError where they are none."""
+    from preflight.snapshot import facts_file
+
+    return facts_file.load(data, name)
 
 
 def check(ruleset: RuleSet, facts: Facts, selection: Selection, started: float) -> Report:
@@ -55,7 +79,7 @@ def check(ruleset: RuleSet, facts: Facts, selection: Selection, started: float) 
 
     today = datetime.now(timezone.utc).date()
     report = evaluate(ruleset, facts, catalogue(), selection, today)
-    return replace(report, version=__version__, seconds=round(time.perf_counter() - started, 3))
+    return report._replace(version=__version__, seconds=round(time.perf_counter() - started, 3))
 
 
 def explain(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 _MEASURING = {"check", "facts", "explain"}
 
 
 def main() -> None:
-    """Run the program: the readers are started before anything else is even imported."""
+    """Run the program: the reader is started before anything else is even imported."""
+    gc.disable()  # a short life: what it would find is freed by the end of the process
     arguments = sys.argv[1:]
     command = next((word for word in arguments if not word.startswith("-")), None)
-    readers = None
-    if command in _MEASURING and not {"--help", "--facts"} & set(arguments):
-        from preflight.probes.spawn import start_readers
+    reader = None
+    if command in _MEASURING and not {"--help", "-h", "--facts"} & set(arguments):
+        from preflight.probes.spawn import start_reader
 
-        readers = start_readers()
+        reader = start_reader()
     try:
         from preflight.cli.app import run
 
-        run(readers)
+        run(reader)
     finally:
-        if readers is not None:
+        if reader is not None:
             from preflight.probes.spawn import end
 
-            end(readers)
+            end(reader)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -15,7 +14,7 @@ from preflight.cli import check, explain, facts, rules, schema
 from preflight.cli.streams import complain, silence_stdout
 from preflight.model.problems import InputError
 from preflight.model.report import Exit
-from preflight.probes.spawn import Process, Reader
+from preflight.probes.spawn import Process
 
 app = typer.Typer(
     name="preflight",
@@ -52,12 +51,11 @@ app.add_typer(rules.app, name="rules")
 app.command("schema", epilog="Example: preflight schema rules > rules.schema.json")(schema.schema)
 
 
-def run(readers: dict[Reader, Process] | None) -> None:
-    """Run the command line in sys.argv; `readers` are started ahead where it will measure."""
-    gc.disable()  # a short life: what it would find is freed by the end of the process
+def run(reader: Process | None) -> None:
+    """Run the command line in sys.argv; `reader` is started ahead where it will measure."""
     signal.signal(signal.SIGINT, _interrupted)
     try:
-        app(obj=readers)
+        app(obj=reader)
     except InputError as fault:
         complain(*map(str, fault.problems))
         sys.exit(Exit.USAGE)

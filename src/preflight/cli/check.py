@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -19,15 +18,14 @@ from preflight.cli.options import (
     RulesFile,
     Sets,
     Skip,
+    Subject,
     Timeout,
     load_rules,
-    read_facts,
 )
 from preflight.cli.streams import complain, file_look, look, write, write_file
-from preflight.evaluate.judge import Selection, select
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import Exit, Report
-from preflight.render import RENDERERS
+from preflight.render import RENDERERS, Renderer, renderer
 
 Formats = Annotated[
     list[str],
@@ -41,8 +39,7 @@ Formats = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """One report to write: its format, and its file or None for standard output."""
 
     format: str
@@ -78,12 +75,14 @@ def check(
     started = time.perf_counter()
     outputs = [_output(one) for one in formats]
     _refuse_clashes(outputs)
+    subject = Subject(ctx, facts, path, docker_host, context, timeout)
     ruleset = load_rules(rules, sets)
-    selection = Selection(tuple(only or ()), tuple(skip or ()), strict)
-    select(ruleset, selection)  # a mistyped id is told before anything is measured
-    measured = read_facts(ctx, ruleset, facts, path, docker_host, context, timeout)
-    report = pipeline.check(ruleset, measured, selection, started)
-    written = _write_all(report, outputs, quiet=quiet, verbose=verbose)
+    selection = pipeline.select(ruleset, only or (), skip or (), strict=strict)
+    renderers = [renderer(one.format) for one in outputs]  # imported while it measures
+    report = pipeline.check(ruleset, subject.facts(ruleset), selection, started)
+    written = True
+    for output, render in zip(outputs, renderers, strict=True):
+        written &= _write(render, report, output, quiet=quiet, verbose=verbose)
     raise typer.Exit(report.exit_code if written else Exit.USAGE)
 
 
@@ -105,16 +104,12 @@ def _refuse_clashes(outputs: list[Output]) -> None:
             raise InputError(f"--format {output.format}: {shown} is taken by another format")
 
 
-def _write_all(report: Report, outputs: list[Output], *, quiet: bool, verbose: bool) -> bool:
-    """Write every report that can be written; says which could not, and whether all could."""
-    good = True
-    for output in outputs:
-        render = RENDERERS[output.format]
-        if output.file is None:
-            write(render(report, look(quiet=quiet, verbose=verbose)))
-            continue
-        text = render(report, file_look(quiet=quiet, verbose=verbose))
-        if (fault := write_file(output.file, text)) is not None:
-            complain(fault)
-            good = False
-    return good
+def _write(render: Renderer, report: Report, output: Output, *, quiet: bool, verbose: bool) -> bool:
+    """Write one report; says so where it can't be written, and returns whether it was."""
+    if output.file is None:
+        write(render(report, look(quiet=quiet, verbose=verbose)))
+        return True
+    fault = write_file(output.file, render(report, file_look(quiet=quiet, verbose=verbose)))
+    if fault is not None:
+        complain(fault)
+    return fault is None

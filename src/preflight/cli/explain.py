@@ -13,9 +13,9 @@ from preflight.cli.options import (
     RuleId,
     RulesFile,
     Sets,
+    Subject,
     Timeout,
     load_rules,
-    read_facts,
 )
 from preflight.cli.streams import look, write
 from preflight.model.problems import InputError, did_you_mean
@@ -35,10 +35,11 @@ def explain(
     """Explain one rule, with its value on this machine."""
     from preflight.render import listings
 
+    subject = Subject(ctx, facts, path, docker_host, context, timeout)
     ruleset = load_rules(rules, sets)
     chosen = next((one for one in ruleset.rules if one.id == rule), None)
     if chosen is None:
         hint = did_you_mean(rule, [one.id for one in ruleset.rules])
         raise InputError(f"no rule {rule!r}{hint}; see them with: preflight rules list")
-    measured = read_facts(ctx, ruleset, facts, path, docker_host, context, timeout)
-    write(listings.explanation(pipeline.explain(ruleset, measured, chosen), look()))
+    told = pipeline.explain(ruleset, subject.facts(ruleset), chosen)
+    write(listings.explanation(told, look()))

@@ -14,13 +14,12 @@ from preflight.cli.options import (
     FactsFile,
     Path,
     RulesFile,
+    Subject,
     Timeout,
     load_rules,
-    read_facts,
 )
 from preflight.cli.streams import look, write, write_file
 from preflight.model.problems import InputError, did_you_mean
-from preflight.snapshot import facts_file
 
 TEXT_OR_JSON = ("text", "json")
 
@@ -54,10 +53,11 @@ def facts(
 ) -> None:
     """Print what was measured here, with the source of each figure."""
     from preflight.render import listings
+    from preflight.snapshot import facts_file
 
     chosen = text_or_json(format_)
-    ruleset = load_rules(rules)
-    measured = read_facts(ctx, ruleset, snapshot, path, docker_host, context, timeout)
+    subject = Subject(ctx, snapshot, path, docker_host, context, timeout)
+    measured = subject.facts(load_rules(rules))
     as_json = json.dumps(facts_file.dump(measured), indent=2) + "\n"
     if output is not None:
         if (fault := write_file(output, as_json)) is not None:

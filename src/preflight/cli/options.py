@@ -11,11 +11,10 @@ import typer
 
 from preflight import pipeline
 from preflight.cli.streams import clear_spinner, read_input, read_rules, spinner
-from preflight.model.facts import Facts
+from preflight.model.facts import MAX_SNAPSHOT, Facts
 from preflight.model.problems import InputError
-from preflight.model.rules import RuleSet
+from preflight.model.rules import DEFAULT, Rule, RuleSet
 from preflight.probes.options import Options
-from preflight.rules.load import DEFAULT
 
 LOCAL_RULES = "preflight.yaml"
 
@@ -30,7 +29,7 @@ def _ids_and_tags(incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
-def _completed_rules() -> Iterable[pipeline.Rule]:
+def _completed_rules() -> Iterable[Rule]:
     try:
         return load_rules(None).rules
     except (InputError, OSError):
@@ -133,35 +132,40 @@ def load_rules(name: str | None, sets: list[str] | None = None) -> RuleSet:
         raise InputError(f"cannot read the rule file {file}: {said}") from None
 
 
-def read_facts(
-    ctx: typer.Context,
-    ruleset: RuleSet,
-    snapshot: str | None,
-    path: str,
-    docker_host: str | None,
-    context: str | None,
-    timeout: float,
-) -> Facts:
-    """Return a snapshot's facts, or measure this machine."""
-    if snapshot is not None:
-        from preflight.snapshot import facts_file
+class Subject:
+    """What is judged: a snapshot, or this machine, whose measuring starts at once.
 
-        return facts_file.load(read_input(snapshot, facts_file.MAX_BYTES), snapshot)
-    if docker_host is not None and context is not None:
-        raise InputError("--docker-host and --context name two engines: give one of them")
-    if not isfinite(timeout) or not 0 < timeout <= 3600:
-        raise InputError(f"--timeout {timeout:g}: expected seconds, more than 0 and at most 3600")
-    options = Options(path, docker_host, context, tuple(ruleset.environment()), timeout)
-    try:
-        measured = pipeline.measure(options, ctx.obj, spinner())
-    finally:
-        clear_spinner()
-    return _checked(measured, docker_host, context)
+    Raises InputError where the options contradict each other.
+    """
 
+    def __init__(
+        self,
+        ctx: typer.Context,
+        snapshot: str | None,
+        path: str,
+        docker_host: str | None,
+        context: str | None,
+        timeout: float,
+    ) -> None:
+        if docker_host is not None and context is not None:
+            raise InputError("--docker-host and --context name two engines: give one of them")
+        if not isfinite(timeout) or not 0 < timeout <= 3600:
+            raise InputError(f"--timeout {timeout:g}: expected more than 0 and at most 3600 seconds")
+        self.snapshot = snapshot
+        self.endpoint_typed = docker_host is not None or context is not None
+        if snapshot is None:
+            options = Options(path, docker_host, context, timeout)
+            self.measuring = pipeline.start_measuring(options, ctx.obj)
 
-def _checked(facts: Facts, docker_host: str | None, context: str | None) -> Facts:
-    """An endpoint that was typed here and is none is a usage error, not a finding."""
-    typed = docker_host is not None or context is not None
-    if typed and "docker.endpoint" in facts.unknown and facts.get(("docker", "problem", "kind")) == "invalid":
-        raise InputError(str(facts.get(("docker", "problem", "reason"))))
-    return facts
+    def facts(self, ruleset: RuleSet) -> Facts:
+        """Return the facts, those of the environment that the rules ask for too."""
+        if self.snapshot is not None:
+            return pipeline.read_snapshot(read_input(self.snapshot, MAX_SNAPSHOT), self.snapshot)
+        try:
+            facts = pipeline.finish_measuring(self.measuring, ruleset, spinner())
+        finally:
+            clear_spinner()
+        endpoint = facts.unknown.get("docker.endpoint")
+        if self.endpoint_typed and endpoint is not None and endpoint.kind == "invalid":
+            raise InputError(endpoint.reason)  # typed here, so it is usage and no finding
+        return facts

@@ -12,8 +12,6 @@ from preflight.cli.options import RulesFile, load_rules, rules_file
 from preflight.cli.streams import look, write
 from preflight.model.problems import InputError, Problem
 from preflight.model.report import Exit
-from preflight.render import listings
-from preflight.rules.load import display_name
 
 app = typer.Typer(help="List rules, or validate rule files.", rich_markup_mode=None, no_args_is_help=True)
 
@@ -21,6 +19,8 @@ app = typer.Typer(help="List rules, or validate rule files.", rich_markup_mode=N
 @app.command("list", epilog="Example: preflight rules list -f json")
 def list_(rules: RulesFile = None, format_: Format = "text") -> None:
     """List the rules of a set."""
+    from preflight.render import listings
+
     chosen = text_or_json(format_)
     ruleset = load_rules(rules)
     if chosen == "json":
@@ -40,6 +40,8 @@ def validate(
 
     Exit code: 0 nothing is wrong, 1 there are problems, 2 a file cannot be read.
     """
+    from preflight.rules.load import display_name
+
     code = Exit.OK
     for name in files or [rules_file(rules)]:
         try:

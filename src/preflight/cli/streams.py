@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
 from preflight.model.problems import InputError
+from preflight.model.rules import DEFAULT, MAX_BYTES
 from preflight.render.look import Look, clean
-from preflight.rules.load import DEFAULT
-from preflight.rules.document import MAX_BYTES as MOST_RULES
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PATIENCE = 0.3  # seconds before the spinner shows
@@ -86,6 +84,8 @@ def complain(*lines: str) -> None:
 
 def write_file(path: str, text: str) -> str | None:
     """Write a file whole or not at all; returns why not, in a line."""
+    import tempfile
+
     target = Path(path)
     temporary = None
     try:
@@ -135,7 +135,7 @@ def read_rules(name: str) -> bytes:
     """Return a rule file's bytes, the bundled one's for DEFAULT. Raises OSError."""
     path = bundled_rules() if name == DEFAULT else Path(name)
     with path.open("rb") as file:
-        return file.read(MOST_RULES + 1)
+        return file.read(MAX_BYTES + 1)
 
 
 def bundled_rules() -> Path:

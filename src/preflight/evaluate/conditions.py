@@ -6,9 +6,8 @@ An absent value meets `exists: false` and no other condition.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from math import isfinite
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from preflight.model.conditions import ITEM, Condition, Operand, Operator, Reference, Sum
 from preflight.model.facts import Facts, Path, Unit, Unknown, Value
@@ -17,8 +16,7 @@ from preflight.model.quantities import READERS
 Truth: TypeAlias = bool | Unknown
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """Where names are looked up: the facts, and the item that `*` stands for."""
 
     facts: Facts

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import date
+from typing import NamedTuple
 
 from preflight.evaluate.conditions import Scope, all_true, judge
 from preflight.evaluate.sentences import Figures, expected_json, fill
@@ -16,8 +16,7 @@ from preflight.model.report import VERDICTS, Advice, Explanation, Report, Result
 from preflight.model.rules import Fix, Rule, RuleSet, Waiver, When
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """Which rules are reported: ids and tags. `only` also runs rules that are not enabled."""
 
     only: Collection[str] = ()
@@ -219,14 +218,14 @@ class _Bench:
         if waiver is None:
             return result
         if self.today > waiver.until:
-            return replace(result, message=f"{result.message}; its waiver ended on {waiver.until}")
+            return result._replace(message=f"{result.message}; its waiver ended on {waiver.until}")
         if waiver.accept is not None:
             accepted = judge(waiver.accept, figures.raw, figures.scope)
             if accepted is not True:
                 wanted = Figures(figures.raw, waiver.accept, figures.scope).wanted()
-                return replace(result, message=f"{result.message}; its waiver accepts {wanted}")
+                return result._replace(message=f"{result.message}; its waiver accepts {wanted}")
         told = f"{result.message}; waived until {waiver.until} by {waiver.owner}: {waiver.reason}"
-        return replace(result, verdict="waived", message=told)
+        return result._replace(verdict="waived", message=told)
 
 
 def _bounds(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:

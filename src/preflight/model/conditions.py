@@ -8,8 +8,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from preflight.model.facts import Path, Unit
 from preflight.model.quantities import parse_version
@@ -21,8 +20,7 @@ Shape: TypeAlias = Literal[
 ITEM = "*"  # the segment of a path that stands for the item of `for_each`
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """Another fact as a bound: its value `times` a factor `plus` a figure in its unit."""
 
     path: Path
@@ -30,8 +28,7 @@ class Reference:
     plus: float = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Sum:
+class Sum(NamedTuple):
     """The sum of bounds."""
 
     parts: tuple[Operand, ...]
@@ -40,8 +37,7 @@ class Sum:
 Operand: TypeAlias = Any  # a scalar, a Reference, a Sum, or what the operator's shape says
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
+class Operator(NamedTuple):
     """One row of the table: `holds(actual, expected)` over known, present, typed values."""
 
     name: str
@@ -52,8 +48,7 @@ class Operator:
     holds: Callable[[Any, Any], bool] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(NamedTuple):
     """Tests that must all hold. `unit` is how the fact's value is read; constants need no facts."""
 
     tests: tuple[tuple[Operator, Operand], ...]

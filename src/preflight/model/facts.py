@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 Unit: TypeAlias = Literal[
     "bytes", "seconds", "cores", "number", "version", "text", "boolean", "list", "map"
@@ -29,11 +29,12 @@ KINDS: tuple[Kind, ...] = (
 Path: TypeAlias = tuple[str, ...]
 Value: TypeAlias = Any  # what JSON holds: text, number, boolean, list, mapping, or None for absent
 
+MAX_SNAPSHOT = 64 * 2**20  # bytes of a snapshot file
+
 _SEGMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """A declaration: that some probe measures `path`. A segment `*` stands for any name."""
 
     path: str
@@ -42,16 +43,14 @@ class Fact:
     sensitive: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(NamedTuple):
     """Why something could not be measured, in words a person can act on."""
 
     reason: str
     kind: Kind = "unavailable"
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(NamedTuple):
     """One figure as a probe delivers it: a value, None for absent, or an Unknown."""
 
     path: Path
@@ -59,13 +58,12 @@ class Measured:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """A snapshot. `values` is nested by path segment; `unknown` and `sources` are by dotted path."""
 
-    values: Mapping[str, Value] = field(default_factory=dict)
-    sources: Mapping[str, str] = field(default_factory=dict)
-    unknown: Mapping[str, Unknown] = field(default_factory=dict)
+    values: Mapping[str, Value]
+    sources: Mapping[str, str] = MappingProxyType({})
+    unknown: Mapping[str, Unknown] = MappingProxyType({})
     measured_at: str = ""
     version: str = ""
 

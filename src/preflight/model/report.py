@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 Verdict: TypeAlias = Literal["pass", "warn", "fail", "unknown", "skip", "waived"]
 VERDICTS: tuple[Verdict, ...] = ("pass", "warn", "fail", "unknown", "skip", "waived")
@@ -22,8 +22,7 @@ class Exit:
     INTERRUPTED = 130
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(NamedTuple):
     """A fix with its placeholders filled in."""
 
     text: str
@@ -31,8 +30,7 @@ class Advice:
     url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What one rule (or one item of it) came to.
 
     `found` and `asked` are the two figures as people read them; `evidence` says where the figure
@@ -67,8 +65,7 @@ class Result:
         return self.title if self.item is None else f"{self.title} · {self.item}"
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """All results with the rule set and the machine they are about; `seconds` is how long it took."""
 
     version: str
@@ -82,7 +79,7 @@ class Report:
     strict: bool = False
     next: str = ""  # what to type once all is well
     seconds: float | None = None
-    counts: Mapping[Verdict, int] = field(default_factory=dict)
+    counts: Mapping[Verdict, int] = MappingProxyType({})
 
     @property
     def verdict(self) -> Verdict:
@@ -100,8 +97,7 @@ class Report:
         return {"fail": Exit.FAILED, "unknown": Exit.UNDECIDED}.get(self.verdict, Exit.OK)
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(NamedTuple):
     """One rule in words: what it asks and advises, and what it comes to here."""
 
     id: str

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import date
+from types import MappingProxyType
+from typing import NamedTuple
 
 from preflight.model.conditions import Condition
 from preflight.model.facts import Path
 
 
-@dataclass(frozen=True, slots=True)
-class When:
+DEFAULT = "default"  # how `extends` names the bundled set
+BUNDLED = "bundled"  # how reports name it
+MAX_BYTES = 16 * 2**20  # of a rule file
+
+
+class When(NamedTuple):
     """`fact: condition`, one line of a `when`."""
 
     path: Path
     condition: Condition
 
 
-@dataclass(frozen=True, slots=True)
-class Fix:
+class Fix(NamedTuple):
     """What to do. `command` is shown to copy, never run."""
 
     text: str
@@ -28,8 +32,7 @@ class Fix:
     url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One requirement (`require`) or recommendation (`recommend`) on one fact."""
 
     id: str
@@ -48,8 +51,7 @@ class Rule:
     fixes: tuple[Fix, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(NamedTuple):
     """A language model of the catalogue and the memory it needs, in bytes."""
 
     name: str
@@ -57,8 +59,7 @@ class Model:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Diagnosis(NamedTuple):
     """A known error: regular expressions that find it in a log, its cause and its fixes."""
 
     id: str
@@ -68,8 +69,7 @@ class Diagnosis:
     fixes: tuple[Fix, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Waiver:
+class Waiver(NamedTuple):
     """A known exception: holds through the day `until` (UTC) and down to the bound `accept`."""
 
     rule: str
@@ -79,8 +79,7 @@ class Waiver:
     accept: Condition | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RuleSet:
+class RuleSet(NamedTuple):
     """Rules in the order of the file, with where they come from."""
 
     name: str
@@ -89,7 +88,7 @@ class RuleSet:
     source: str = ""  # the document the rules state
     next: str = ""  # what to type once all is well
     rules: tuple[Rule, ...] = ()
-    vars: Mapping[str, str] = field(default_factory=dict)
+    vars: Mapping[str, str] = MappingProxyType({})
     models: tuple[Model, ...] = ()
     diagnoses: tuple[Diagnosis, ...] = ()
     waivers: tuple[Waiver, ...] = ()

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from preflight.probes.mounts import parse_mounts
 
@@ -19,8 +18,7 @@ Reading: TypeAlias = Callable[[Path], Iterator[tuple[Path, float]]]
 NO_LIMIT = 2**60  # v1 writes "none" as the largest page count, about 2**63 less a page
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(NamedTuple):
     """The lowest limit of a walk and the file it was read from; None where no level sets one."""
 
     value: float | None

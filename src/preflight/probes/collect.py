@@ -1,4 +1,4 @@
-"""Asks the readers side by side, under one deadline that holds whatever they do."""
+"""Asks the reader, under one deadline that holds whatever the probes do."""
 
 from __future__ import annotations
 
@@ -6,76 +6,73 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from queue import Empty, SimpleQueue
 
 from preflight.model.facts import Measured, Unknown
 from preflight.probes.options import Options
 from preflight.probes.reader import decode
-from preflight.probes.spawn import Process, Reader, end
+from preflight.probes.spawn import Process, end
 from preflight.probes.table import PROBES
 
 _TICK = 0.1  # seconds between two signs of life
 
-Lines = SimpleQueue[tuple[Reader, "bytes | None"]]
 
+class Measuring:
+    """A measuring that goes on in the reader while the program does something else."""
 
-def collect(
-    readers: dict[Reader, Process],
-    options: Options,
-    tick: Callable[[float], None] | None = None,
-) -> Iterator[Measured]:
-    """Yield what the probes deliver until all have ended or the time is over, then the rest.
+    def __init__(self, reader: Process, options: Options) -> None:
+        self._start = time.monotonic()
+        self._reader = reader
+        self._timeout = options.timeout
+        self._lines: SimpleQueue[bytes | None] = SimpleQueue()
+        _ask(reader, options)
+        threading.Thread(target=self._pump, daemon=True).start()
 
-    The rest is an Unknown for every declared fact; of two for one path, the first stands.
-    `tick` is called with the seconds gone by while there is nothing to yield.
-    """
-    start = time.monotonic()
-    lines: Lines = SimpleQueue()
-    waiting = set(readers)
-    for name, process in readers.items():
-        _ask(process, options)
-        threading.Thread(target=_pump, args=(name, process, lines), daemon=True).start()
-    try:
-        while waiting and (left := start + options.timeout - time.monotonic()) > 0:
-            try:
-                name, line = lines.get(timeout=min(_TICK, left))
-            except Empty:
-                if tick is not None:
-                    tick(time.monotonic() - start)
-                continue
-            if line is None:
-                waiting.discard(name)
-            else:
+    def results(self, tick: Callable[[float], None] | None = None) -> Iterator[Measured]:
+        """Yield what the probes deliver until they have ended or the time is over, then the rest.
+
+        The rest is an Unknown for every declared fact; of two for one path, the first stands.
+        `tick` is called with the seconds gone by while there is nothing to yield.
+        """
+        late = True
+        try:
+            while (left := self._start + self._timeout - time.monotonic()) > 0:
+                try:
+                    line = self._lines.get(timeout=min(_TICK, left))
+                except Empty:
+                    if tick is not None:
+                        tick(time.monotonic() - self._start)
+                    continue
+                if line is None:
+                    late = False
+                    break
                 yield decode(line)
-    finally:
-        end(readers)
-    yield from _rest(waiting, options.timeout)
+        finally:
+            end(self._reader)
+        yield from _rest(
+            Unknown(f"not measured within {self._timeout:.3g} s", "timeout")
+            if late
+            else Unknown("its reader ended without it", "error")
+        )
+
+    def _pump(self) -> None:
+        assert self._reader.stdout is not None
+        for line in self._reader.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
 
 
-def _ask(process: Process, options: Options) -> None:
-    assert process.stdin is not None
+def _ask(reader: Process, options: Options) -> None:
+    assert reader.stdin is not None
     try:
-        process.stdin.write(json.dumps(asdict(options)).encode("ascii") + b"\n")
-        process.stdin.close()
+        reader.stdin.write(json.dumps(options._asdict()).encode("ascii") + b"\n")
+        reader.stdin.close()
     except OSError:
         pass  # it has ended: its facts will be missing
 
 
-def _pump(name: Reader, process: Process, lines: Lines) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        lines.put((name, line))
-    lines.put((name, None))
-
-
-def _rest(late: set[Reader], timeout: float) -> Iterator[Measured]:
+def _rest(reason: Unknown) -> Iterator[Measured]:
     for probe in PROBES:
-        reason = (
-            Unknown(f"not measured within {timeout:.3g} s", "timeout")
-            if probe.reader in late
-            else Unknown("its reader ended without it", "error")
-        )
         for fact in probe.facts:
             if "*" not in fact.path:
                 yield Measured(tuple(fact.path.split(".")), reason)

@@ -12,9 +12,9 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+from typing import NamedTuple
 
 DEFAULT_CONTEXT = "default"
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
@@ -26,8 +26,7 @@ class EndpointError(Exception):
     """What names the endpoint is wrong: a context that isn't there, an address that is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(NamedTuple):
     """Files for TLS; `verify` False skips the check of the server's certificate."""
 
     ca: str | None
@@ -36,8 +35,7 @@ class Tls:
     verify: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """Where the engine is, and what said so."""
 
     url: str

@@ -1,16 +1,14 @@
-"""What a measuring is asked for. Plain data: it travels to the readers as JSON."""
+"""What a measuring is asked for. Plain data: it travels to the reader as JSON."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Options:
-    """`path`: where data will be stored; `environment`: names that rules ask for."""
+class Options(NamedTuple):
+    """`path` is where data will be stored, `timeout` the seconds for the whole measuring."""
 
     path: str = "."
     docker_host: str | None = None
     context: str | None = None
-    environment: tuple[str, ...] = ()
-    timeout: float = 10.0  # seconds from now for the whole measuring
+    timeout: float = 10.0

@@ -1,11 +1,13 @@
-"""A reader process: runs the probes of one group and writes each figure as it comes, as JSON lines.
+"""The reader process: runs every probe side by side and writes each figure as it comes.
 
 It is told what to measure on standard input, and ends by itself at its deadline or when nobody
-reads any more. Each probe has a thread, so that a hung one doesn't hold the others back.
+reads any more. Each probe has a thread, so that a hung one doesn't hold the others back; and the
+process is one that the program can kill, or leave behind where the kernel won't let go of it.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -17,29 +19,36 @@ from preflight.model.facts import Measured, Unknown
 from preflight.probes.options import Options
 from preflight.probes.table import PROBES, Probe
 
-HEADSTART = 0.1  # seconds that a reader ends before its caller gives it up
+HEADSTART = 0.1  # seconds that the reader ends before its caller gives it up
 
 
-def main(name: str) -> None:
-    """Serve one request for the reader `name`, then end the process, hung threads and all."""
-    if name == "engine":
-        import docker  # noqa: F401 - while the program still reads its options
+def main() -> None:
+    """Serve one request, then end the process, hung threads and all."""
+    gc.disable()
+    threading.Thread(target=_warm, daemon=True).start()
     line = sys.stdin.readline()
     if not line:
         os._exit(0)  # not needed after all
     options = Options(**json.loads(line))
     ends = time.monotonic() + max(options.timeout - HEADSTART, options.timeout / 2)
-    probes = [probe for probe in PROBES if probe.reader == name]
     threads = [
-        threading.Thread(target=_run, args=(probe, options), daemon=True) for probe in probes
+        threading.Thread(target=_run, args=(probe, options), daemon=True) for probe in PROBES
     ]
     for thread in threads:
         thread.start()
-    for probe, thread in zip(probes, threads, strict=True):
+    for probe, thread in zip(PROBES, threads, strict=True):
         thread.join(max(0.0, ends - time.monotonic()))
         if thread.is_alive() and probe.late is not None:
             _write(probe.late(f"within {options.timeout:.3g} s"))
     os._exit(0)
+
+
+def _warm() -> None:
+    """Import the SDK while the program still reads its options: nothing here takes longer."""
+    try:
+        import docker  # noqa: F401
+    except Exception:  # noqa: BLE001
+        pass  # the probe meets it again, and says so
 
 
 def _run(probe: Probe, options: Options) -> None:
@@ -57,18 +66,23 @@ def _fail(probe: Probe, reason: str) -> None:
 
 
 def _write(measured: Iterable[Measured]) -> None:
-    lines = b"".join(json.dumps(encode(one)).encode("ascii") + b"\n" for one in measured)
-    try:
-        while lines:
-            lines = lines[os.write(1, lines) :]
-    except OSError:
-        os._exit(0)  # nobody reads any more
+    for one in measured:
+        line = json.dumps(encode(one)).encode("ascii") + b"\n"
+        try:
+            with _WRITING:
+                while line:
+                    line = line[os.write(1, line) :]
+        except OSError:
+            os._exit(0)  # nobody reads any more
+
+
+_WRITING = threading.Lock()
 
 
 def encode(one: Measured) -> list[object]:
     """Return a figure as its line: path, value, source; or path, [reason, kind]."""
     if isinstance(one.value, Unknown):
-        return [one.path, [one.value.reason, one.value.kind]]
+        return [one.path, list(one.value)]
     return [one.path, one.value, one.source]
 
 

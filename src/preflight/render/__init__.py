@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TypeAlias
 
 from preflight.model.report import Report
-from preflight.render import json_report, text
 from preflight.render.look import Look
 
 Renderer: TypeAlias = Callable[[Report, Look], str]
 
-RENDERERS: Mapping[str, Renderer] = {
-    "text": text.render,
-    "json": json_report.render,
+RENDERERS: Mapping[str, str] = {
+    "text": "preflight.render.text",
+    "json": "preflight.render.json_report",
 }
+"""The module of each format; its `render(report, look)` returns the whole output."""
 
-__all__ = ["RENDERERS", "Look", "Renderer"]
+
+def renderer(name: str) -> Renderer:
+    """Return what renders the format `name`; only then its module is imported."""
+    render: Renderer = import_module(RENDERERS[name]).render
+    return render

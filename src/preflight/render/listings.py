@@ -9,7 +9,8 @@ from preflight.model.facts import Catalogue, Facts, Unit, join_path
 from preflight.model.quantities import format_bytes, format_duration, is_binary
 from preflight.model.report import Explanation
 from preflight.model.rules import RuleSet
-from preflight.render.look import Look, Page, pad
+from preflight.render.look import Look
+from preflight.render.page import Page, pad
 
 
 def facts(measured: Facts, catalogue: Catalogue, look: Look) -> str:

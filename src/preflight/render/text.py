@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from itertools import groupby
 
 from preflight.model.report import Report, Result, Verdict
-from preflight.render.look import Look, Page, clean, pad
+from preflight.render.look import Look, clean
+from preflight.render.page import Page, pad
 
 ENGINES = {
     "docker": "Docker",

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from preflight.model.rules import MAX_BYTES
 from preflight.model.problems import InputError, Problem
 
-MAX_BYTES = 16 * 2**20
 MAX_DEPTH = 50
 MAX_EXPANSION = 10  # how many times larger a file may get by its aliases
 

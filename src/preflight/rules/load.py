@@ -6,13 +6,12 @@ import hashlib
 import posixpath
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from preflight.model.facts import Catalogue
 from preflight.model.problems import InputError, did_you_mean
-from preflight.model.rules import Diagnosis, Model, Rule, RuleSet, Waiver
+from preflight.model.rules import BUNDLED, DEFAULT, Diagnosis, Model, Rule, RuleSet, Waiver
 from preflight.rules.document import Node, Scalar, Sequence, compose, is_null, kind_of, problem_at
 from preflight.rules.shapes import (
     CollectionPath,
@@ -37,8 +36,6 @@ from preflight.rules.shapes import (
     scalar,
 )
 
-DEFAULT = "default"  # how `extends` names the bundled set
-BUNDLED = "bundled"  # how the report names it
 MAX_PROBLEMS = 100
 
 Read = Callable[[str], bytes]
@@ -98,8 +95,7 @@ WAIVER = Record(
 )
 
 
-@dataclass(frozen=True)
-class _Kept:
+class _Kept(NamedTuple):
     """A part of the file that is decoded later, by its own code; only its schema stands here."""
 
     kept: dict[str, Any]
@@ -141,25 +137,24 @@ FILE = Record(
 )
 
 
-@dataclass
-class _Entry:
+class _Entry(NamedTuple):
     """A record of some id, its fields merged over all files, still undecoded."""
 
     node: Node
     fields: dict[str, Node]
 
 
-@dataclass
 class _Merged:
     """What the files say together, still undecoded."""
 
-    head: dict[str, Any] = field(default_factory=dict)
-    vars: dict[str, str] = field(default_factory=dict)
-    rules: dict[str, _Entry] = field(default_factory=dict)
-    models: dict[str, _Entry] = field(default_factory=dict)
-    diagnoses: dict[str, _Entry] = field(default_factory=dict)
-    waivers: list[_Entry] = field(default_factory=list)
-    sha256: Any = field(default_factory=hashlib.sha256)
+    def __init__(self) -> None:
+        self.head: dict[str, Any] = {}
+        self.vars: dict[str, str] = {}
+        self.rules: dict[str, _Entry] = {}
+        self.models: dict[str, _Entry] = {}
+        self.diagnoses: dict[str, _Entry] = {}
+        self.waivers: list[_Entry] = []
+        self.sha256 = hashlib.sha256()
 
 
 def load(

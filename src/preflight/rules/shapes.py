@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from preflight.model.conditions import ITEM, OPERATORS, Condition, Operator, Reference, Sum
 from preflight.model.facts import Catalogue, Fact, Path, Unit, split_path
@@ -40,17 +39,17 @@ class Invalid(Exception):
     """A value that could not be decoded; its problem is noted already."""
 
 
-@dataclass
 class Context:
     """What decoding needs to know beside the node, and the problems found so far."""
 
-    catalogue: Catalogue
-    vars: Mapping[str, str] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    asks: set[Path] = field(default_factory=set)
-    collection: Path | None = None  # of the rule's `for_each`
-    unit: Unit = "text"  # of the rule's fact
-    paths: dict[tuple[Path | None, str], tuple[Path, Fact]] = field(default_factory=dict)
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self.vars: Mapping[str, str] = {}
+        self.problems: list[Problem] = []
+        self.asks: set[Path] = set()
+        self.collection: Path | None = None  # of the rule's `for_each`
+        self.unit: Unit = "text"  # of the rule's fact
+        self._paths: dict[tuple[Path | None, str], tuple[Path, Fact]] = {}
 
     def wrong(self, node: Node, message: str) -> Invalid:
         """Note a problem; raise what is returned where decoding can't go on."""
@@ -76,9 +75,9 @@ class Context:
     def fact(self, node: Node, text: str) -> tuple[Path, Fact]:
         """Return the path a name stands for (relative to the item first) and its declaration."""
         key = (self.collection, text)
-        if key not in self.paths:
-            self.paths[key] = self._find(node, text)
-        path, fact = self.paths[key]
+        if key not in self._paths:
+            self._paths[key] = self._find(node, text)
+        path, fact = self._paths[key]
         self.asks.add(path)
         return path, fact
 
@@ -148,8 +147,7 @@ def scalar(node: Node, context: Context, expected: str) -> str:
     return context.expand(node)
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """Text; a plain number or boolean needs quotes, as in every editor that knows the schema."""
 
     pattern: str | None = None
@@ -181,7 +179,6 @@ class Text:
         return schema
 
 
-@dataclass(frozen=True)
 class Flag:
     """true or false."""
 
@@ -195,8 +192,7 @@ class Flag:
         return {"type": "boolean"}
 
 
-@dataclass(frozen=True)
-class One:
+class One(NamedTuple):
     """One of a few words or numbers."""
 
     words: tuple[str | int, ...]
@@ -215,9 +211,8 @@ class One:
         return {"enum": list(self.words)}
 
 
-@dataclass(frozen=True)
-class ListOf:
-    """A list of one shape, where `loose` also a single value."""
+class ListOf(NamedTuple):
+    """A list of one shape."""
 
     shape: Shape
     what: str
@@ -235,7 +230,6 @@ class ListOf:
         return {**schema, "minItems": self.least} if self.least else schema
 
 
-@dataclass(frozen=True)
 class Size:
     """A size in bytes, as in `8GB`."""
 
@@ -246,7 +240,6 @@ class Size:
         return {"type": ["string", "number"]}
 
 
-@dataclass(frozen=True)
 class Day:
     """A date as in 2027-01-31."""
 
@@ -263,7 +256,6 @@ class Day:
         return {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$"}
 
 
-@dataclass(frozen=True)
 class Pattern:
     """A regular expression in Python's grammar."""
 
@@ -279,7 +271,6 @@ class Pattern:
         return {"type": "string"}
 
 
-@dataclass(frozen=True)
 class FactPath:
     """The name of a fact that a probe declares."""
 
@@ -290,7 +281,6 @@ class FactPath:
         return {"type": "string", "pattern": r"\S"}
 
 
-@dataclass(frozen=True)
 class CollectionPath:
     """A fact that holds others by name, for `for_each`."""
 
@@ -312,7 +302,6 @@ def _read(node: Node, context: Context, unit: Unit, text: str) -> Any:
         raise context.wrong(node, str(fault)) from None
 
 
-@dataclass(frozen=True)
 class Bound:
     """A scalar in the fact's unit, another fact with `times` and `plus`, or a sum of bounds."""
 
@@ -392,7 +381,6 @@ class VersionRange:
         return {"type": "string"}
 
 
-@dataclass(frozen=True)
 class ConditionShape:
     """Operators and their operands, all of which must hold; `type` reads a text fact as another."""
 
@@ -462,9 +450,7 @@ def _check_unit(row: Operator, node: Node, context: Context) -> None:
 
 def _is_constant(test: tuple[Operator, Any]) -> bool:
     operand = test[1]
-    if isinstance(operand, Condition):
-        return operand.constant
-    parts = operand if isinstance(operand, tuple) else (operand,)
+    parts = operand if operand.__class__ is tuple else (operand,)
     return not any(
         isinstance(part, Reference | Sum) or (isinstance(part, Condition) and not part.constant)
         for part in parts
@@ -492,7 +478,6 @@ OPERANDS: dict[str, Shape] = {
 }
 
 
-@dataclass(frozen=True)
 class WhenShape:
     """`fact: value` or `fact: condition`; all lines must hold."""
 
@@ -526,8 +511,7 @@ class WhenShape:
         }
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """One key of a record: its shape, and what it is for."""
 
     shape: Shape
@@ -535,8 +519,7 @@ class Field:
     required: bool = False
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """A mapping with known keys. null stands for leaving a key out."""
 
     what: str
@@ -596,7 +579,6 @@ FIX = Record(
 )
 
 
-@dataclass(frozen=True)
 class FixShape:
     """A fix of a rule or a diagnosis."""
 

@@ -7,11 +7,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.model.facts import KINDS, Facts, Unknown
+from preflight.model.facts import KINDS, MAX_SNAPSHOT, Facts, Unknown
 from preflight.model.problems import InputError, Problem
 
 SCHEMA = "preflight.facts/1"
-MAX_BYTES = 64 * 2**20
 MAX_DEPTH = 50
 
 
@@ -35,8 +34,8 @@ def load(data: bytes, name: str) -> Facts:
     def wrong(message: str) -> InputError:
         return InputError(Problem(name, 0, 0, f"{message}; make one with: preflight facts -o FILE"))
 
-    if len(data) > MAX_BYTES:
-        raise wrong(f"larger than {MAX_BYTES // 2**20} MiB, no snapshot")
+    if len(data) > MAX_SNAPSHOT:
+        raise wrong(f"larger than {MAX_SNAPSHOT // 2**20} MiB, no snapshot")
     try:
         root = json.loads(data, parse_constant=_refuse)
     except (ValueError, RecursionError) as fault:
