@@ -74,5 +74,7 @@ def _own_fault(fault: Exception) -> NoReturn:
     if "--debug" in sys.argv or os.environ.get("PREFLIGHT_DEBUG"):
         raise fault
     said = " ".join(str(fault).split())[:200]
-    complain(f"a fault of preflight itself: {type(fault).__name__}: {said}; see it whole with --debug")
+    complain(
+        f"a fault of preflight itself: {type(fault).__name__}: {said}; see it whole with --debug"
+    )
     sys.exit(Exit.FAULT)

@@ -32,9 +32,7 @@ def text_or_json(name: str) -> str:
     return name
 
 
-Format = Annotated[
-    str, typer.Option("--format", "-f", metavar="text|json", help="How to show it.")
-]
+Format = Annotated[str, typer.Option("--format", "-f", metavar="text|json", help="How to show it.")]
 
 
 def facts(

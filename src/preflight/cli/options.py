@@ -25,7 +25,9 @@ def _rule_ids(incomplete: str) -> list[str]:
 
 def _ids_and_tags(incomplete: str) -> list[str]:
     rules = _completed_rules()
-    names = dict.fromkeys([*(rule.id for rule in rules), *(tag for rule in rules for tag in rule.tags)])
+    names = dict.fromkeys(
+        [*(rule.id for rule in rules), *(tag for rule in rules for tag in rule.tags)]
+    )
     return [name for name in names if name.startswith(incomplete)]
 
 
@@ -84,7 +86,9 @@ Timeout = Annotated[
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Override a var of the rule file. Repeatable."),
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Override a var of the rule file. Repeatable."
+    ),
 ]
 RuleId = Annotated[str, typer.Argument(metavar="ID", autocompletion=_rule_ids)]
 Only = Annotated[
@@ -150,7 +154,9 @@ class Subject:
         if docker_host is not None and context is not None:
             raise InputError("--docker-host and --context name two engines: give one of them")
         if not isfinite(timeout) or not 0 < timeout <= 3600:
-            raise InputError(f"--timeout {timeout:g}: expected more than 0 and at most 3600 seconds")
+            raise InputError(
+                f"--timeout {timeout:g}: expected more than 0 and at most 3600 seconds"
+            )
         self.snapshot = snapshot
         self.endpoint_typed = docker_host is not None or context is not None
         if snapshot is None:

@@ -13,7 +13,9 @@ from preflight.cli.streams import look, write
 from preflight.model.problems import InputError, Problem
 from preflight.model.report import Exit
 
-app = typer.Typer(help="List rules, or validate rule files.", rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(
+    help="List rules, or validate rule files.", rich_markup_mode=None, no_args_is_help=True
+)
 
 
 @app.command("list", epilog="Example: preflight rules list -f json")

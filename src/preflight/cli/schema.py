@@ -18,5 +18,7 @@ def schema(
     """Print the JSON Schema of rule files, snapshots or reports."""
     schemas = pipeline.schemas()
     if name not in schemas:
-        raise InputError(f"no schema {name!r}{did_you_mean(name, schemas)}; there is {', '.join(schemas)}")
+        raise InputError(
+            f"no schema {name!r}{did_you_mean(name, schemas)}; there is {', '.join(schemas)}"
+        )
     write(json.dumps(schemas[name](), indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""Standard streams and files: what the terminal can show, and writing that is whole or not at all."""
+"""Standard streams and files: what the terminal can show; files whole or not at all."""
 
 from __future__ import annotations
 
@@ -127,7 +127,9 @@ def read_input(name: str, most: int) -> bytes:
             with open(name, "rb") as file:
                 data = file.read(most + 1)
     except (OSError, ValueError) as fault:
-        raise InputError(f"cannot read {name}: {getattr(fault, 'strerror', None) or fault}") from None
+        raise InputError(
+            f"cannot read {name}: {getattr(fault, 'strerror', None) or fault}"
+        ) from None
     return data
 
 
@@ -165,5 +167,3 @@ def clear_spinner() -> None:
     if _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb":
         sys.stderr.write("\r\x1b[K")
         sys.stderr.flush()
-
-

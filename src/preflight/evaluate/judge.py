@@ -30,7 +30,9 @@ def select(ruleset: RuleSet, selection: Selection) -> list[Rule]:
     for option, names in (("--only", selection.only), ("--skip", selection.skip)):
         for name in names:
             if name not in known:
-                raise InputError(f"{option} {name}: no rule has this id or tag{did_you_mean(name, known)}")
+                raise InputError(
+                    f"{option} {name}: no rule has this id or tag{did_you_mean(name, known)}"
+                )
     only, skip = set(selection.only), set(selection.skip)
     return [
         rule

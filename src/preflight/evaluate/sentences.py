@@ -37,13 +37,13 @@ def figure(value: Value | Unknown, unit: Unit, beside: float | None = None) -> s
 def _number(value: float, unit: Unit, beside: float | None) -> str:
     if unit == "seconds":
         return format_duration(value)
-    if unit == "bytes":
-        binary = is_binary(value if beside is None else beside)
+    binary = is_binary(value if beside is None else beside)
 
-        def write(number: float, digits: int) -> str:
+    def write(number: float, digits: int) -> str:
+        if unit == "bytes":
             return format_bytes(number, binary=binary, digits=digits)
-    else:
-        write = format_number
+        return format_number(number, digits)
+
     digits = 1 if unit == "bytes" else 2
     if beside is not None and value != beside:
         while digits < 9 and write(value, digits) == write(beside, digits):
@@ -130,7 +130,8 @@ class Figures:
         self.condition = condition
         self.scope = scope
         first = first_bound(condition, scope)
-        self.row, self.bound = first if first is not None else (None, None)
+        self.row: Operator | None = first[0] if first else None
+        self.bound: Any = first[1] if first else None
         number = isinstance(self.bound, int | float) and not isinstance(self.bound, bool)
         self.beside: float | None = self.bound if number else None
 

@@ -80,7 +80,9 @@ OPERATORS: dict[str, Operator] = {
         Operator("equals", "value", "", "", "the same", operator.eq),
         Operator("not_equals", "value", "not ", "anything but ", "another", operator.ne),
         Operator("one_of", "values", "", "", "one of these", lambda a, e: a in e),
-        Operator("none_of", "values", "not ", "anything but ", "none of these", lambda a, e: a not in e),
+        Operator(
+            "none_of", "values", "not ", "anything but ", "none of these", lambda a, e: a not in e
+        ),
         Operator(
             "matches",
             "pattern",

@@ -59,7 +59,7 @@ class Measured(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """A snapshot. `values` is nested by path segment; `unknown` and `sources` are by dotted path."""
+    """A snapshot: `values` nested by path segment, `unknown` and `sources` by dotted path."""
 
     values: Mapping[str, Value]
     sources: Mapping[str, str] = MappingProxyType({})

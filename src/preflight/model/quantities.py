@@ -35,7 +35,7 @@ def parse_bytes(text: str) -> int:
     they mean different sizes in different tools.
     """
     match = _BYTES.match(text)
-    factor = _FACTORS.get(match[2].lower()) if match else None
+    factor: int | None = _FACTORS.get(match[2].lower()) if match else None
     if match is None or factor is None:
         if match and (loose := match[2].lower().rstrip("i")) in {"k", "m", "g", "t", "p"}:
             unit = "k" if loose == "k" else loose.upper()
@@ -99,7 +99,9 @@ def parse_version_range(text: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
     for part in text.split(","):
         match = _VERSION_BOUND.match(part)
         if match is None:
-            raise ValueError(f"{text.strip()!r} is no version range: expected one such as >=20.10,<30")
+            raise ValueError(
+                f"{text.strip()!r} is no version range: expected one such as >=20.10,<30"
+            )
         bounds.append((match[1], parse_version(match[2])))
     return tuple(bounds)
 

@@ -1,4 +1,4 @@
-"""The report: a verdict for every selected rule, with the sentence and the fixes every format shows."""
+"""The report: a verdict for every selected rule, with the words that every format shows."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Result(NamedTuple):
 
 
 class Report(NamedTuple):
-    """All results with the rule set and the machine they are about; `seconds` is how long it took."""
+    """All results, with the rules and the machine they are about; `seconds` is how long it took."""
 
     version: str
     measured_at: str

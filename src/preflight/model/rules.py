@@ -10,7 +10,6 @@ from typing import NamedTuple
 from preflight.model.conditions import Condition
 from preflight.model.facts import Path
 
-
 DEFAULT = "default"  # how `extends` names the bundled set
 BUNDLED = "bundled"  # how reports name it
 MAX_BYTES = 16 * 2**20  # of a rule file

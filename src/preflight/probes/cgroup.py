@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeAlias
 
-from preflight.probes.mounts import parse_mounts
+from preflight.probes.mounts import Mount, parse_mounts
 
 Reading: TypeAlias = Callable[[Path], Iterator[tuple[Path, float]]]
 
@@ -139,7 +139,6 @@ def _v2_cpu(folder: Path) -> Iterator[tuple[Path, float]]:
     match = re.match(r"(\d+) (\d+)\s*\Z", _optional(folder / "cpu.max"))
     if match and int(match[2]) > 0:
         yield folder / "cpu.max", int(match[1]) / int(match[2])
-
 
 
 def _text(file: Path) -> str:

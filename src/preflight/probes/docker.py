@@ -31,24 +31,38 @@ FACTS = (
     Fact("docker.problem.kind", "text", "what keeps it from answering; absent where it answers"),
     Fact("docker.problem.reason", "text", "the same in words; absent where it answers"),
     Fact("docker.candidates", "list", "sockets of other engines; absent where none or not needed"),
-    Fact("docker.engine", "text", "docker, docker-desktop, podman, colima, orbstack, rancher-desktop"),
+    Fact(
+        "docker.engine", "text", "docker, docker-desktop, podman, colima, orbstack, rancher-desktop"
+    ),
     Fact("docker.version", "version", "the engine's version"),
     Fact("docker.api", "version", "the newest API version it speaks"),
     Fact("docker.platform", "text", "the system and processor that its containers see"),
     Fact("docker.native", "boolean", "whether its files and processes are seen from here"),
     Fact("docker.rootless", "boolean", "whether it runs without root"),
     Fact("docker.warnings", "list", "what it warns of itself"),
-    Fact("docker.memory.total", "bytes", "RAM as the daemon sees it: the VM's under Docker Desktop"),
-    Fact("docker.memory.limit", "bytes", "the lowest cgroup limit over its containers; absent where none"),
+    Fact(
+        "docker.memory.total", "bytes", "RAM as the daemon sees it: the VM's under Docker Desktop"
+    ),
+    Fact(
+        "docker.memory.limit",
+        "bytes",
+        "the lowest cgroup limit over its containers; absent where none",
+    ),
     Fact("docker.memory.usable", "bytes", "min(total, limit)"),
-    Fact("docker.memory.available", "bytes", "free for this stack now; its own containers count as free"),
+    Fact(
+        "docker.memory.available",
+        "bytes",
+        "free for this stack now; its own containers count as free",
+    ),
     Fact("docker.cpus", "cores", "CPUs as the daemon sees them"),
     Fact("docker.cgroup.version", "number", "1 or 2"),
     Fact("docker.limits.memory", "boolean", "whether memory limits of containers bind"),
     Fact("docker.limits.cpus", "boolean", "whether CPU limits of containers bind"),
     Fact("docker.disk.root", "text", "the folder where the engine keeps its data", sensitive=True),
     Fact("docker.disk.free", "bytes", "what can still be written there"),
-    Fact("docker.disk.reclaimable", "bytes", "size of images that no container uses: an upper bound"),
+    Fact(
+        "docker.disk.reclaimable", "bytes", "size of images that no container uses: an upper bound"
+    ),
     Fact("docker.storage.driver", "text", "the storage driver"),
     Fact("docker.log.driver", "text", "the default logging driver"),
     Fact("docker.log.rotated", "boolean", "whether that driver drops old logs by itself"),
@@ -169,7 +183,7 @@ def parse_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[
     yield _stated("memory.total", _positive(info.get("MemTotal")), "MemTotal")
     cgroup = _text(info.get("CgroupVersion"))
     yield _stated("cgroup.version", int(cgroup) if cgroup in ("1", "2") else None, "CgroupVersion")
-    yield from _limits(info, cgroup)
+    yield from _limits(info)
     options = info.get("SecurityOptions")
     rootless = info.get("Rootless")  # Podman's
     if not isinstance(rootless, bool):
@@ -202,7 +216,7 @@ def _positive(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-def _limits(info: Mapping[str, Any], cgroup: str | None) -> Iterator[Measured]:
+def _limits(info: Mapping[str, Any]) -> Iterator[Measured]:
     """Whether limits bind, by the booleans and the driver, never by the text of warnings."""
     unmanaged = info.get("CgroupDriver") == "none"
     for name, key in (("memory", "MemoryLimit"), ("cpus", "CpuCfsQuota")):
@@ -227,7 +241,9 @@ def _rotated(driver: str | None) -> Measured:
 
 
 def _disk(api: EngineApi, info: Mapping[str, Any], native: bool) -> Iterator[Measured]:
-    yield Measured(("docker", "disk", "free"), *_free(_text(info.get("DockerRootDir")), info, native))
+    yield Measured(
+        ("docker", "disk", "free"), *_free(_text(info.get("DockerRootDir")), info, native)
+    )
     try:
         images, containers = api.images(), api.containers()
     except EngineError as fault:
@@ -241,7 +257,7 @@ def _disk(api: EngineApi, info: Mapping[str, Any], native: bool) -> Iterator[Mea
 
 
 def _free(root: str | None, info: Mapping[str, Any], native: bool) -> tuple[int | Unknown, str]:
-    """Room on the filesystem of the engine's data, found by its mount: the folder itself is closed."""
+    """Room on the filesystem of the engine's data, by its mount: the folder itself is closed."""
     if not native:
         return Unknown("its disk is in a VM, on another host or outside of this container"), ""
     if root is None:
@@ -260,7 +276,9 @@ def _free(root: str | None, info: Mapping[str, Any], native: bool) -> tuple[int 
                 return Unknown(f"{fault.strerror}: {place}"), ""
             continue
         try:
-            text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+            text = Path("/proc/self/mountinfo").read_text(
+                encoding="utf-8", errors="surrogateescape"
+            )
             mount = mount_of(place, parse_mounts(text))
             stat = os.statvfs(mount.point if mount else place)
         except OSError as fault:
@@ -274,7 +292,9 @@ def _memory(api: EngineApi, info: Mapping[str, Any], native: bool) -> Iterator[M
     """The limit over the containers, and what is left for this stack now."""
     limit, usable, available = (("docker", "memory", n) for n in ("limit", "usable", "available"))
     total = _positive(info.get("MemTotal"))
-    hidden = Unknown("its cgroups are in a VM, on another host or outside of this container", "unsupported")
+    hidden = Unknown(
+        "its cgroups are in a VM, on another host or outside of this container", "unsupported"
+    )
     lowest: float | None = None
     if not native:
         yield Measured(limit, hidden)
@@ -295,7 +315,9 @@ def _memory(api: EngineApi, info: Mapping[str, Any], native: bool) -> Iterator[M
     else:
         yield Measured(usable, min(total, lowest), "min(total, limit)")
     if not native:
-        yield Measured(available, Unknown("the API does not tell what is free there", "unsupported"))
+        yield Measured(
+            available, Unknown("the API does not tell what is free there", "unsupported")
+        )
         return
     yield Measured(available, *_available(api, lowest, place if lowest is not None else None))
 

@@ -13,8 +13,8 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 DEFAULT_CONTEXT = "default"
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
@@ -85,7 +85,7 @@ def candidates(environ: Mapping[str, str] = os.environ, home: Path | None = None
     """Return the sockets of engines that are there though nothing names them: a hint, no choice."""
     base = home or Path(os.path.expanduser("~"))
     runtime = environ.get("XDG_RUNTIME_DIR")
-    places = [
+    places: list[str | Path] = [
         "/var/run/docker.sock",
         *(base / name for name in (".docker/run/docker.sock", ".docker/desktop/docker.sock")),
         *(base / name for name in (".colima/default/docker.sock", ".orbstack/run/docker.sock")),
@@ -144,7 +144,9 @@ def _context(name: str, named_by: str, folder: Path, environ: Mapping[str, str])
             raise TypeError("Host is no text")
     except FileNotFoundError:
         known = ", ".join(_contexts(folder))
-        raise EndpointError(f"context {name!r} ({named_by}) does not exist; there is {known}") from None
+        raise EndpointError(
+            f"context {name!r} ({named_by}) does not exist; there is {known}"
+        ) from None
     except OSError as fault:
         raise EndpointError(f"context {name!r} ({named_by}): {fault.strerror}: {meta}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -177,7 +179,9 @@ def _checked(url: str, named_by: str, tls: Tls | None) -> str:
         parts = urlsplit(url.strip())
         port = parts.port
     except ValueError as fault:
-        raise EndpointError(f"{named_by} {url!r} is no address of an engine ({fault}): {looks}") from None
+        raise EndpointError(
+            f"{named_by} {url!r} is no address of an engine ({fault}): {looks}"
+        ) from None
     fits = {
         "unix": bool(parts.path or parts.netloc),
         "npipe": bool(parts.path),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import re
 from collections.abc import Iterator
 from functools import cached_property
@@ -106,9 +107,9 @@ class EngineApi:
             data = self._read(response)
         except EngineError:
             raise
-        except Exception as fault:  # the SDK, requests, urllib3, ssl and paramiko have each their own
+        except Exception as fault:  # noqa: BLE001 - SDK, requests, ssl, paramiko: each its own
             raise explain(fault, self._where, self.timeout) from None
-        if response.status_code == 403 or response.status_code == 401:
+        if response.status_code in (401, 403):
             raise EngineError(f"{self._where} refuses: {_said(data)}", "permission")
         if response.status_code >= 400:
             status = f"{response.status_code} {_said(data)}".strip()
@@ -141,11 +142,11 @@ class EngineApi:
         if self.endpoint.tls is not None and not url.startswith(("unix", "npipe", "ssh")):
             files = self.endpoint.tls
             pair = (files.cert, files.key) if files.cert and files.key else None
-            tls = docker.tls.TLSConfig(
-                client_cert=pair, ca_cert=files.ca, verify=files.verify
-            )
+            tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=files.ca, verify=files.verify)
             url = "https://" + url.split("://", 1)[1]
-        client = docker.APIClient(base_url=url, version="1.24", timeout=self.timeout, tls=tls)
+        client = docker.APIClient(
+            base_url=url, version="1.24", timeout=math.ceil(self.timeout), tls=tls
+        )
         if self.endpoint.local:
             client.trust_env = False  # a proxy is for other hosts
         return client
@@ -172,7 +173,9 @@ def explain(fault: BaseException, where: str, timeout: float) -> EngineError:
     if names & {"gaierror", "NameResolutionError"}:
         return EngineError(f"the host of {where} is not found", "unavailable")
     if system in (errno.ENOENT, errno.ENOTDIR):
-        return EngineError(f"no socket at {where}: is the engine installed and running?", "unavailable")
+        return EngineError(
+            f"no socket at {where}: is the engine installed and running?", "unavailable"
+        )
     if system in (errno.EACCES, errno.EPERM):
         return EngineError(f"permission denied on {where}", "permission")
     if system == errno.ECONNREFUSED:

@@ -24,7 +24,9 @@ FACTS = (
     Fact("host.container", "boolean", "whether this process runs inside a container"),
     Fact("host.memory.total", "bytes", "the machine's RAM"),
     Fact("host.memory.available", "bytes", "RAM that new programs can have now, without swapping"),
-    Fact("host.memory.limit", "bytes", "the lowest cgroup limit on this process; absent where none"),
+    Fact(
+        "host.memory.limit", "bytes", "the lowest cgroup limit on this process; absent where none"
+    ),
     Fact("host.memory.usable", "bytes", "what this process may use: min(total, limit)"),
     Fact("host.swap.total", "bytes", "swap space; absent where none"),
     Fact("host.swap.free", "bytes", "swap space not in use"),
@@ -38,7 +40,7 @@ _SYSTEMS = {"win32": "windows", "cygwin": "windows"}
 _CONTAINER_MARKS = ("/docker/", "/docker-", "/kubepods", "/libpod", "/lxc/", "/lxc.payload")
 
 
-def measure(options: Options, root: Path = Path("/")) -> Iterator[Measured]:
+def measure(_options: Options, root: Path = Path("/")) -> Iterator[Measured]:
     """Yield the host's facts; where one subject can't be read, the others still are."""
     failed = None
     for subject in (_system, _memory, _swap, _cpu):
@@ -109,7 +111,8 @@ def _memory(root: Path) -> Iterator[Measured]:
     yield Measured(
         ("host", "memory", "available"),
         memory.available + arc,
-        "psutil.virtual_memory().available" + (" and what the ZFS ARC can give back" if arc else ""),
+        "psutil.virtual_memory().available"
+        + (" and what the ZFS ARC can give back" if arc else ""),
     )
     limit = _limit(lambda: Cgroups(root).memory_limit())
     yield _limited(("host", "memory", "limit"), limit)

@@ -1,4 +1,4 @@
-"""What is mounted where, from /proc/PID/mountinfo (proc(5)). Mounts are never listed any other way."""
+"""What is mounted where, from /proc/PID/mountinfo (proc(5)): reading it can't hang."""
 
 from __future__ import annotations
 

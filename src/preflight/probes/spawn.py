@@ -8,9 +8,7 @@ from typing import Any, TypeAlias
 
 Process: TypeAlias = "subprocess.Popen[bytes]"
 
-_BOOT = (
-    "import sys; sys.path[:] = sys.argv[1:]; from preflight.probes.reader import main; main()"
-)
+_BOOT = "import sys; sys.path[:] = sys.argv[1:]; from preflight.probes.reader import main; main()"
 
 
 def start_reader() -> Process:

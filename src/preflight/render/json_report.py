@@ -102,7 +102,9 @@ def schema() -> dict[str, Any]:
             schema={"const": SCHEMA},
             preflight=text,
             measured_at=text,
-            rules=_object(name=text, source=text, sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"}),
+            rules=_object(
+                name=text, source=text, sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"}
+            ),
             host=_object(hostname=maybe, os=maybe, arch=maybe),
             engine=_object(
                 reachable={"type": ["boolean", "null"]},

@@ -41,7 +41,9 @@ def _by_reason(measured: Facts) -> list[tuple[str, list[str]]]:
     return list(grouped.items())
 
 
-def _flat(node: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+def _flat(
+    node: Mapping[str, Any], above: tuple[str, ...] = ()
+) -> list[tuple[tuple[str, ...], Any]]:
     rows: list[tuple[tuple[str, ...], Any]] = []
     for name, value in node.items():
         path = (*above, name)
@@ -139,5 +141,3 @@ def rules_json(ruleset: RuleSet) -> dict[str, Any]:
             for rule in ruleset.rules
         ],
     }
-
-

@@ -33,7 +33,9 @@ _MOST_PASSED = 8  # lines of passed rules in a section, before the rest is count
 def render(report: Report, look: Look) -> str:
     """Return the text report."""
     page = Page(look)
-    action = [result for verdict in _ACTION for result in report.results if result.verdict == verdict]
+    action = [
+        result for verdict in _ACTION for result in report.results if result.verdict == verdict
+    ]
     everything = look.verbose or (bool(action) and not look.quiet)
     if not look.quiet:
         _header(page, report, engine=everything)
@@ -69,8 +71,10 @@ def engine_line(report: Report) -> str:
 def _header(page: Page, report: Report, *, engine: bool) -> None:
     rules = f"{report.rules_name} ({report.rules_source})"
     head = f"preflight {report.version} · {rules}"
-    page.add((clean(f"preflight {report.version}"), "bold"), f" · {rules} · {host_line(report)}"
-             if len(head) < 60 else f" · {rules}")
+    page.add(
+        (clean(f"preflight {report.version}"), "bold"),
+        f" · {rules} · {host_line(report)}" if len(head) < 60 else f" · {rules}",
+    )
     if len(head) >= 60:
         page.add(host_line(report))
     if engine and (line := engine_line(report)):
@@ -83,7 +87,9 @@ def _sections(page: Page, results: Iterable[Result]) -> None:
     asked = min(24, max([len(r.asked) for r in shown], default=0))
     first = True
     ordered = list(dict.fromkeys(r.section for r in shown))
-    for section, rows in groupby(sorted(shown, key=lambda r: ordered.index(r.section)), lambda r: r.section):
+    for section, rows in groupby(
+        sorted(shown, key=lambda r: ordered.index(r.section)), lambda r: r.section
+    ):
         page.blank()
         title = section or "Other"
         if first:
@@ -133,7 +139,7 @@ def _to_do(page: Page, report: Report, action: list[Result]) -> None:
         page.blank()
         page.add(("To do", "bold"))
     for result in action:
-        mark, style = page.look.sign(result.verdict)
+        mark, _ = page.look.sign(result.verdict)
         place = f"{result.file}:{result.line}" if result.file and result.line else result.file or ""
         page.wrap(result.message, 2, "bold" if result.verdict == "fail" else "", hang=f"{mark} ")
         if place:

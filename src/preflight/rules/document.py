@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from preflight.model.rules import MAX_BYTES
 from preflight.model.problems import InputError, Problem
+from preflight.model.rules import MAX_BYTES
 
 MAX_DEPTH = 50
 MAX_EXPANSION = 10  # how many times larger a file may get by its aliases
@@ -56,7 +56,7 @@ class _Composer:
         if self.depth > MAX_DEPTH:
             raise yaml.MarkedYAMLError(
                 problem=f"nested deeper than {MAX_DEPTH} levels",
-                problem_mark=parent and parent.start_mark,
+                problem_mark=parent.start_mark if parent is not None else None,
             )
 
     def ascend_resolver(self) -> None:
@@ -67,15 +67,19 @@ class _Composer:
 
 
 if hasattr(yaml, "CSafeLoader"):
-    from yaml.cyaml import CParser
+    from yaml.cyaml import CParser  # type: ignore[attr-defined]
 
-    class _Loader(_Composer, CParser):  # type: ignore[misc]
+    class _Loader(_Composer, CParser):
         def __init__(self, stream: _Stream) -> None:
             CParser.__init__(self, stream)
 else:  # PyYAML built without libyaml: the same, slower
 
     class _Loader(  # type: ignore[no-redef]
-        _Composer, yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer
+        _Composer,
+        yaml.reader.Reader,
+        yaml.scanner.Scanner,
+        yaml.parser.Parser,
+        yaml.composer.Composer,
     ):
         def __init__(self, stream: _Stream) -> None:
             yaml.reader.Reader.__init__(self, stream)

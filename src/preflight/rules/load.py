@@ -1,4 +1,4 @@
-"""Rule files to one RuleSet: `extends` followed, rules of one id merged, every problem collected."""
+"""Rule files to one RuleSet: `extends` followed, one id merged, every problem collected."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from preflight.model.problems import InputError, did_you_mean
 from preflight.model.rules import BUNDLED, DEFAULT, Diagnosis, Model, Rule, RuleSet, Waiver
 from preflight.rules.document import Node, Scalar, Sequence, compose, is_null, kind_of, problem_at
 from preflight.rules.shapes import (
+    TYPES,
     CollectionPath,
     ConditionShape,
     Context,
@@ -29,7 +30,6 @@ from preflight.rules.shapes import (
     Record,
     Size,
     Text,
-    TYPES,
     WhenShape,
     pairs,
     read_type,
@@ -53,7 +53,9 @@ RULE = Record(
         "why": Field(Text(), "why it is asked, in a sentence"),
         "section": Field(Text(), "where the document says it"),
         "tags": Field(_TEXTS, "words that --only and --skip select by"),
-        "needs": Field(ListOf(_ID, "rule ids"), "rules that must pass or warn, else this is skipped"),
+        "needs": Field(
+            ListOf(_ID, "rule ids"), "rules that must pass or warn, else this is skipped"
+        ),
         "when": Field(WhenShape(), "facts that must hold, else this is skipped"),
         "enabled": Field(Flag(), "false: runs only when --only names it or one of its tags"),
         "for_each": Field(CollectionPath(), "a collection: one result an item"),
@@ -62,7 +64,9 @@ RULE = Record(
         "require": Field(ConditionShape(), "fails where not met"),
         "recommend": Field(ConditionShape(), "warns where not met"),
         "error": Field(Text(placeholders=True), "what the engine itself would say"),
-        "fixes": Field(ListOf(FixShape(), "fixes"), "the first whose when holds, and those without"),
+        "fixes": Field(
+            ListOf(FixShape(), "fixes"), "the first whose when holds, and those without"
+        ),
     },
 )
 MODEL = Record(
@@ -328,7 +332,9 @@ def _read_unit(fields: dict[str, Node], context: Context) -> bool:
     """Set the unit that the rule's conditions are read in; False where its fact is none."""
     try:
         if "fact" in fields:
-            context.unit = context.fact(fields["fact"], scalar(fields["fact"], context, "a fact"))[1].unit
+            context.unit = context.fact(fields["fact"], scalar(fields["fact"], context, "a fact"))[
+                1
+            ].unit
         if "type" in fields:
             context.unit = read_type(fields["type"], context)
     except Invalid:

@@ -6,7 +6,7 @@ That one class does both keeps the schema and the decoder from parting.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any, NamedTuple, Protocol
 
@@ -157,7 +157,9 @@ class Text(NamedTuple):
     def decode(self, node: Node, context: Context) -> str:
         value = scalar(node, context, self.looks)
         if (kind := kind_of(node)) != "text":
-            raise context.wrong(node, f"expected {self.looks}, found {kind}: quote it if it is text")
+            raise context.wrong(
+                node, f"expected {self.looks}, found {kind}: quote it if it is text"
+            )
         if not value.strip():
             raise context.wrong(node, f"expected {self.looks}, found nothing")
         if self.pattern and not re.search(self.pattern, value):
@@ -170,7 +172,10 @@ class Text(NamedTuple):
         for name in PLACEHOLDER.findall(value):
             if name not in FIGURES:
                 if "." not in name:
-                    hint = did_you_mean(name, FIGURES) or ": use actual, expected, missing, item or a fact"
+                    hint = (
+                        did_you_mean(name, FIGURES)
+                        or ": use actual, expected, missing, item or a fact"
+                    )
                     raise context.wrong(node, f"no placeholder {{{name}}}{hint}")
                 context.fact(node, name)
 
@@ -233,7 +238,7 @@ class ListOf(NamedTuple):
 class Size:
     """A size in bytes, as in `8GB`."""
 
-    def decode(self, node: Node, context: Context) -> float:
+    def decode(self, node: Node, context: Context) -> Any:
         return _read(node, context, "bytes", scalar(node, context, "a size"))
 
     def schema(self) -> Schema:
@@ -250,7 +255,9 @@ class Day:
                 raise ValueError
             return date.fromisoformat(text)
         except ValueError:
-            raise context.wrong(node, f"expected a date such as 2027-01-31, found {text!r}") from None
+            raise context.wrong(
+                node, f"expected a date such as 2027-01-31, found {text!r}"
+            ) from None
 
     def schema(self) -> Schema:
         return {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$"}
@@ -326,7 +333,9 @@ class Bound:
         times, plus = 1.0, 0.0
         if "times" in found:
             self._needs_numbers(node, context, "times")
-            times = _read(found["times"], context, "number", scalar(found["times"], context, "a number"))
+            times = _read(
+                found["times"], context, "number", scalar(found["times"], context, "a number")
+            )
         if "plus" in found:
             self._needs_numbers(node, context, "plus")
             text = scalar(found["plus"], context, "a value")
@@ -461,7 +470,9 @@ def read_type(node: Node, context: Context) -> Unit:
     """Return the unit that a `type` names; only text can be read as something else."""
     word = One(tuple(TYPES)).decode(node, context)
     if context.unit not in ("text", TYPES[str(word)]):
-        raise context.wrong(node, f"type reads text as something else, and the fact is {context.unit}")
+        raise context.wrong(
+            node, f"type reads text as something else, and the fact is {context.unit}"
+        )
     return TYPES[str(word)]
 
 

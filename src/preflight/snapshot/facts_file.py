@@ -56,7 +56,10 @@ def load(data: bytes, name: str) -> Facts:
     return Facts(
         root["facts"],
         root.get("sources", {}),
-        {path: Unknown(why["reason"], why["kind"]) for path, why in root.get("unknown", {}).items()},
+        {
+            path: Unknown(why["reason"], why["kind"])
+            for path, why in root.get("unknown", {}).items()
+        },
         root.get("measured_at", ""),
         root.get("preflight", ""),
     )
@@ -115,7 +118,7 @@ def schema() -> dict[str, Any]:
             "measured_at": {"type": "string", "format": "date-time"},
             "facts": {
                 "type": "object",
-                "description": "nested by path; bytes, seconds and cores as numbers; null is absent",
+                "description": "nested by path; bytes, seconds, cores as numbers; null: absent",
             },
             "sources": {
                 "type": "object",
