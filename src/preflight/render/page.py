@@ -2,91 +2,92 @@
 
 from __future__ import annotations
 
-import io
+import re
 import textwrap
 
 from rich.cells import cell_len, set_cell_size
-from rich.text import Text
 
 from preflight.render.look import Look, clean
 
 _ASCII = str.maketrans(
     {"·": "|", "≥": ">=", "≤": "<=", "…": "...", "–": "-", "—": "-", "→": "->", "“": '"', "”": '"'}
 )
+_SIZE = re.compile(r"(\d) (?=[kKMGTP]i?B\b)")
+# Select Graphic Rendition, ECMA-48 8.3.117: the sixteen colours that every terminal theme sets
+_CODES = {
+    "bold": "1",
+    "dim": "2",
+    "green": "32",
+    "yellow": "33",
+    "magenta": "35",
+    "cyan": "36",
+    "bold red": "1;31",
+    "bold green": "1;32",
+}
+
+Part = str | tuple[str, str]
 
 
 class Page:
-    """Lines of text with styles, drawn to one str at the end."""
+    """Lines of texts, each plain or with a style, drawn to one str at the end."""
 
     def __init__(self, look: Look) -> None:
         self.look = look
-        self._lines: list[Text] = []
+        self._lines: list[list[tuple[str, str]]] = []
 
-    def add(self, *parts: str | tuple[str, str]) -> None:
-        """Add a line of texts, plain or with a style; cut where it is too long."""
-        line = _text(*parts)
-        line.truncate(self.look.columns, overflow="ellipsis")
+    def add(self, *parts: Part) -> None:
+        """Add a line; what goes beyond the page is cut."""
+        room = self.look.columns
+        line = []
+        for part in parts:
+            text, style = (part, "") if isinstance(part, str) else part
+            text = fit(text, room)
+            room -= cell_len(text)
+            line.append((text, style))
         self._lines.append(line)
 
     def wrap(self, text: str, indent: int, style: str = "", hang: str = "") -> None:
         """Add text over as many lines as it needs; `hang` stands before the first one."""
-        rows = textwrap.wrap(
-            clean(text),
-            self.look.columns - indent - len(hang),
-            break_on_hyphens=False,
-            break_long_words=False,
-        )
-        for number, row in enumerate(rows or [""]):
-            lead = hang if number == 0 else " " * len(hang)
-            self._lines.append(_text(" " * indent + lead, (row, style)))
+        room = self.look.columns - indent - cell_len(hang)
+        joined = _SIZE.sub("\\1\N{NO-BREAK SPACE}", clean(text))  # `8 GB` stays on one line
+        rows = textwrap.wrap(joined, room, break_on_hyphens=False, break_long_words=False)
+        lead = " " * indent + hang
+        for row in rows or [""]:
+            self._lines.append([(lead, ""), (row.replace("\N{NO-BREAK SPACE}", " "), style)])
+            lead = " " * cell_len(lead)
 
     def raw(self, text: str, indent: int, style: str = "") -> None:
         """Add a line that must stay whole to be copied."""
-        self._lines.append(_text(" " * indent, (clean(text), style)))
+        self._lines.append([(" " * indent, ""), (clean(text), style)])
 
     def blank(self) -> None:
         """Add an empty line."""
-        self._lines.append(_text(""))
+        self._lines.append([])
 
     def draw(self) -> str:
         """Return the page with a newline at the end of every line."""
-        if not self.look.color:
-            text = "".join(f"{line.plain.rstrip()}\n" for line in self._lines)
-        else:
-            text = _colored(self._lines)
+        text = "".join(f"{self._line(line)}\n" for line in self._lines)
         return text.translate(_ASCII) if self.look.ascii else text
 
+    def _line(self, line: list[tuple[str, str]]) -> str:
+        if not self.look.color:
+            return "".join(text for text, _ in line).rstrip()
+        return "".join(
+            f"\x1b[{_CODES[style]}m{text}\x1b[0m" if style and text else text
+            for text, style in line
+        )
 
-def _text(*parts: str | tuple[str, str]) -> Text:
-    line = Text(end="")
-    for part in parts:
-        line.append(clean(part)) if isinstance(part, str) else line.append(clean(part[0]), part[1])
-    return line
 
-
-def _colored(lines: list[Text]) -> str:
-    from rich.console import Console
-
-    console = Console(
-        file=io.StringIO(),
-        force_terminal=True,
-        color_system="standard",
-        legacy_windows=False,
-        width=10_000,
-        highlight=False,
-    )
-    with console.capture() as capture:
-        for line in lines:
-            line.rstrip()
-            console.print(line, soft_wrap=True)
-            console.print("")
-    return capture.get()
+def fit(text: str, width: int) -> str:
+    """Make foreign text harmless and cut it to a width in terminal cells."""
+    text = clean(text)
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, max(width - 1, 0)).rstrip() + "…" if width > 0 else ""
 
 
 def pad(text: str, width: int, *, right: bool = False) -> str:
     """Fill a text with blanks to a width in terminal cells; cut it where it is longer."""
-    text = clean(text)
-    if cell_len(text) > width:
-        text = set_cell_size(text, width - 1).rstrip() + "…"
+    text = fit(text, width)
     blanks = " " * (width - cell_len(text))
     return blanks + text if right else text + blanks
