@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from preflight import __version__
-from preflight.model.facts import Catalogue, Facts, gather
+from preflight.model.facts import Catalogue, Facts, gather, join_path
 from preflight.model.report import Explanation, Report
 from preflight.model.rules import Rule, RuleSet
 
@@ -60,10 +60,20 @@ def finish_measuring(
 ) -> Facts:
     """Return all facts, those of the environment that the rules ask for too."""
     from preflight.probes import env
+    from preflight.probes.table import FACTS
 
+    order = {fact.path: number for number, fact in enumerate(FACTS)}
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    measured = chain(env.measure(ruleset.environment()), measuring.results(tick))
+    measured = [*measuring.results(tick), *env.measure(ruleset.environment())]
+    measured.sort(key=lambda one: order.get(join_path(one.path), len(order)))  # not as they came
     return gather(measured, measured_at=now, version=__version__)
+
+
+def write_snapshot(facts: Facts) -> str:
+    """Return the snapshot file that `read_snapshot` reads."""
+    from preflight.snapshot import facts_file
+
+    return json.dumps(facts_file.dump(facts), indent=2) + "\n"
 
 
 def read_snapshot(data: bytes, name: str) -> Facts:

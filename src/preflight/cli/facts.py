@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -51,12 +50,11 @@ def facts(
 ) -> None:
     """Print what was measured here, with the source of each figure."""
     from preflight.render import listings
-    from preflight.snapshot import facts_file
 
     chosen = text_or_json(format_)
     subject = Subject(ctx, snapshot, path, docker_host, context, timeout)
     measured = subject.facts(load_rules(rules))
-    as_json = json.dumps(facts_file.dump(measured), indent=2) + "\n"
+    as_json = pipeline.write_snapshot(measured)
     if output is not None:
         if (fault := write_file(output, as_json)) is not None:
             raise InputError(fault)

@@ -20,9 +20,9 @@ class Probe(NamedTuple):
 
 
 PROBES = (
-    Probe("docker", docker.FACTS, docker.measure, docker.late),
-    Probe("disk", disk.FACTS, disk.measure),
     Probe("host", host.FACTS, host.measure),
+    Probe("disk", disk.FACTS, disk.measure),
+    Probe("docker", docker.FACTS, docker.measure, docker.late),
 )
 
 FACTS = tuple(fact for probe in PROBES for fact in probe.facts) + env.FACTS

@@ -16,15 +16,17 @@ from preflight.render.page import Page, pad
 def facts(measured: Facts, catalogue: Catalogue, look: Look) -> str:
     """List every figure with its source, then what could not be measured with the reason."""
     page = Page(look)
-    rows = [(path, value) for path, value in _flat(measured.values)]
-    names = [join_path(path) for path, _ in rows]
-    width = min(max(map(len, names), default=0), 34)
-    for name, (path, value) in zip(names, rows, strict=True):
+    rows = [(join_path(path), path, value) for path, value in _flat(measured.values)]
+    width = min(max((len(name) for name, _, _ in rows), default=0), 34)
+    for name, path, value in rows:
         fact = catalogue.find(path)
-        shown = _shown(value, fact.unit if fact else "text")
+        head = f"{pad(name, width)}  {_shown(value, fact.unit if fact else 'text')}"
         source = measured.source(path)
-        line = f"{pad(name, width)}  {shown}"
-        page.add(line) if not source else page.add(line, (f"   {source}", "dim"))
+        if len(head) + len(source) + 3 <= look.columns:
+            page.add(head, (f"   {source}", "dim"))
+        else:
+            page.add(head)
+            page.wrap(source, width + 2, "dim")
     if measured.unknown:
         page.blank()
         page.add(("Not measured", "bold"))
@@ -58,7 +60,7 @@ def _shown(value: Any, unit: Unit) -> str:
         return "yes" if value else "no"
     if isinstance(value, int | float) and unit == "bytes":
         other = format_bytes(value, binary=not is_binary(value))
-        return f"{format_bytes(value, binary=is_binary(value))} ({other}, {value} B)"
+        return f"{format_bytes(value, binary=is_binary(value))} ({other})"
     if isinstance(value, int | float) and unit == "seconds":
         return format_duration(value)
     if isinstance(value, list):

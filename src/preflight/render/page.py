@@ -46,14 +46,15 @@ class Page:
             line.append((text, style))
         self._lines.append(line)
 
-    def wrap(self, text: str, indent: int, style: str = "", hang: str = "") -> None:
+    def wrap(self, text: str, indent: int, style: str = "", hang: Part = "") -> None:
         """Add text over as many lines as it needs; `hang` stands before the first one."""
-        room = self.look.columns - indent - cell_len(hang)
+        lead, lead_style = (hang, "") if isinstance(hang, str) else hang
+        room = self.look.columns - indent - cell_len(lead)
         joined = _SIZE.sub("\\1\N{NO-BREAK SPACE}", clean(text))  # `8 GB` stays on one line
         rows = textwrap.wrap(joined, room, break_on_hyphens=False, break_long_words=False)
-        lead = " " * indent + hang
         for row in rows or [""]:
-            self._lines.append([(lead, ""), (row.replace("\N{NO-BREAK SPACE}", " "), style)])
+            text = row.replace("\N{NO-BREAK SPACE}", " ")
+            self._lines.append([(" " * indent, ""), (lead, lead_style), (text, style)])
             lead = " " * cell_len(lead)
 
     def raw(self, text: str, indent: int, style: str = "") -> None:

@@ -139,9 +139,10 @@ def _to_do(page: Page, report: Report, action: list[Result]) -> None:
         page.blank()
         page.add(("To do", "bold"))
     for result in action:
-        mark, _ = page.look.sign(result.verdict)
+        mark, style = page.look.sign(result.verdict)
         place = f"{result.file}:{result.line}" if result.file and result.line else result.file or ""
-        page.wrap(result.message, 2, "bold" if result.verdict == "fail" else "", hang=f"{mark} ")
+        weight = "bold" if result.verdict == "fail" else ""
+        page.wrap(result.message, 2, weight, hang=(f"{mark} ", style))
         if place:
             page.wrap(f"in {place}", 6)
         if result.error and result.error not in result.message:
@@ -166,6 +167,7 @@ def _summary(page: Page, report: Report) -> None:
     _, style = page.look.sign(report.verdict)
     if not page.look.quiet and (page.look.verbose or report.verdict != "pass"):
         page.blank()
-    seconds = f"   {report.seconds:.2f} s" if report.seconds is not None else ""
+    seconds = f" · {report.seconds:.2f} s" if report.seconds is not None else ""
     word = _WORDS[report.verdict]
-    page.add((word, style if word != "PASS" else "bold green"), f"  {' · '.join(counts)}{seconds}")
+    style = "bold green" if word == "PASS" else style
+    page.wrap(f"{' · '.join(counts)}{seconds}", 0, hang=(f"{word}  ", style))

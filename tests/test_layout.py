@@ -1,0 +1,85 @@
+"""The layout holds: who may import whom, and what a start may import."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import preflight
+
+PACKAGE = Path(preflight.__file__).parent
+SIBLINGS = {"probes", "rules", "evaluate", "render", "snapshot"}
+MAY_IMPORT = {
+    "cli": {"pipeline", "model", "render", "rules", "probes"},
+    "pipeline": {*SIBLINGS, "model"},
+    **{sibling: {"model"} for sibling in SIBLINGS},
+    "model": set(),
+}
+ONLY_IN = {
+    "psutil": {"probes"},
+    "docker": {"probes"},
+    "yaml": {"rules", "probes"},
+    "typer": {"cli"},
+    "rich": {"render"},
+}
+WORLD = {"subprocess", "socket", "shutil", "tempfile"}
+TOUCHES_WORLD = {"probes", "snapshot", "cli"}
+
+
+def imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def part_of(file: Path) -> str:
+    top = file.relative_to(PACKAGE).parts[0]
+    return top.removesuffix(".py")
+
+
+FILES = [f for f in sorted(PACKAGE.rglob("*.py")) if not part_of(f).startswith("__")]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_imports_run_downward_only(file: Path) -> None:
+    part = part_of(file)
+    for name in imports(file):
+        top, _, rest = name.partition(".")
+        if top == "preflight" and rest:
+            target = rest.split(".")[0]
+            assert target == part or target in MAY_IMPORT[part], name
+        assert part in ONLY_IN.get(top, {part}), name
+        assert top not in WORLD or part in TOUCHES_WORLD, name
+
+
+def loaded(*arguments: str) -> set[str]:
+    code = (
+        "import sys, json; sys.argv = ['preflight', *json.loads(sys.argv[1])]\n"
+        "from preflight.cli import main\n"
+        "try: main()\n"
+        "finally: print('\\n' + json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(arguments)], capture_output=True, text=True
+    )
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["check", "--help"]])
+def test_help_imports_neither_probes_nor_rules(arguments: list[str]) -> None:
+    modules = loaded(*arguments)
+    assert not {"docker", "psutil", "yaml", "rich", "pydantic", "requests"} & modules
+    assert "preflight.probes.table" not in modules
+
+
+def test_the_program_itself_leaves_the_sdk_to_its_reader() -> None:
+    modules = loaded("check", "-f", "json", "--timeout", "5")
+    assert not {"docker", "psutil", "requests", "rich", "pydantic", "jinja2"} & modules
