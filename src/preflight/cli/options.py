@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from preflight import pipeline
-from preflight.cli.streams import clear_spinner, read_input, read_rules, spinner
+from preflight.cli.streams import Spinner, read_input, read_rules
 from preflight.model.facts import MAX_SNAPSHOT, Facts
 from preflight.model.problems import InputError
 from preflight.model.rules import DEFAULT, Rule, RuleSet
@@ -167,10 +167,8 @@ class Subject:
         """Return the facts, those of the environment that the rules ask for too."""
         if self.snapshot is not None:
             return pipeline.read_snapshot(read_input(self.snapshot, MAX_SNAPSHOT), self.snapshot)
-        try:
-            facts = pipeline.finish_measuring(self.measuring, ruleset, spinner())
-        finally:
-            clear_spinner()
+        with Spinner() as spinner:
+            facts = pipeline.finish_measuring(self.measuring, ruleset, spinner.tick)
         endpoint = facts.unknown.get("docker.endpoint")
         if self.endpoint_typed and endpoint is not None and endpoint.kind == "invalid":
             raise InputError(endpoint.reason)  # typed here, so it is usage and no finding

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -147,23 +146,26 @@ def bundled_rules() -> Path:
     return inside if inside.exists() else package.parent.parent / "rules.yaml"
 
 
-def spinner() -> Callable[[float], None] | None:
-    """Return what shows that measuring goes on, where standard error is a terminal."""
-    if not _is_terminal(sys.stderr) or os.environ.get("TERM") == "dumb":
-        return None
-    frames = _SPINNER if _can_show(_SPINNER, sys.stderr) else "|/-\\"
+class Spinner:
+    """Shows that measuring goes on, where standard error is a terminal and it takes a while."""
 
-    def tick(seconds: float) -> None:
-        if seconds >= _PATIENCE:
-            frame = frames[int(seconds * 10) % len(frames)]
-            sys.stderr.write(f"\r{frame} measuring … {seconds:.0f} s")
+    def __init__(self) -> None:
+        self._on = _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+        self._frames = _SPINNER if _can_show(_SPINNER, sys.stderr) else "|/-\\"
+        self._shown = False
+
+    def __enter__(self) -> Spinner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
 
-    return tick
-
-
-def clear_spinner() -> None:
-    """Take the spinner's line away."""
-    if _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb":
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
+    def tick(self, seconds: float) -> None:
+        """Show the time gone by, once it is worth a line."""
+        if self._on and seconds >= _PATIENCE:
+            self._shown = True
+            frame = self._frames[int(seconds * 10) % len(self._frames)]
+            sys.stderr.write(f"\r{frame} measuring, {seconds:.0f} s")
+            sys.stderr.flush()

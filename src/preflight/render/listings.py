@@ -60,7 +60,7 @@ def _shown(value: Any, unit: Unit) -> str:
         return "yes" if value else "no"
     if isinstance(value, int | float) and unit == "bytes":
         other = format_bytes(value, binary=not is_binary(value))
-        return f"{format_bytes(value, binary=is_binary(value))} ({other})"
+        return f"{format_bytes(value, binary=is_binary(value))} ({other})" if value else "0 B"
     if isinstance(value, int | float) and unit == "seconds":
         return format_duration(value)
     if isinstance(value, list):
