@@ -1,14 +1,12 @@
 """Asks a container engine over its HTTP API: bounded answers, faults in plain words.
 
-The SDK brings the transports (socket, pipe, TLS, SSH); the answers are read here, since an engine
-may be anything: the SDK would take 200 MB, half a JSON or a web page as they come.
+What listens at an engine's address may be anything: 200 MB, half a JSON, a web page.
 """
 
 from __future__ import annotations
 
 import errno
 import json
-import math
 import re
 from collections.abc import Iterator
 from functools import cached_property
@@ -17,9 +15,12 @@ from urllib.parse import quote
 
 from preflight.model.facts import Kind
 from preflight.probes.endpoint import Endpoint
+from preflight.probes.transport import Transport, transport
 
 MOST_BYTES = 32 * 2**20  # of one answer
 OLDEST_API = (1, 24)  # the SDK's and Podman's oldest
+_NO_ENGINE = {errno.ENOTSOCK, errno.ECONNRESET, errno.EPIPE}
+_NO_HTTP = {"HTTPException", "BadStatusLine", "RemoteDisconnected", "LineTooLong", "ProtocolError"}
 _TIMEOUTS = {errno.EAGAIN, errno.ETIMEDOUT}
 
 
@@ -101,19 +102,17 @@ class EngineApi:
 
     def _get(self, path: str) -> Any:
         try:
-            response = self._client.get(
-                self._client.base_url + self._prefix + path, timeout=self.timeout, stream=True
-            )
-            data = self._read(response)
-        except EngineError:
-            raise
-        except Exception as fault:  # noqa: BLE001 - SDK, requests, ssl, paramiko: each its own
+            status, data = self._transport.get(self._prefix + path)
+        except Exception as fault:  # noqa: BLE001 - ssl, http, SDK, paramiko: each its own
             raise explain(fault, self._where, self.timeout) from None
-        if response.status_code in (401, 403):
-            raise EngineError(f"{self._where} refuses: {_said(data)}", "permission")
-        if response.status_code >= 400:
-            status = f"{response.status_code} {_said(data)}".strip()
-            raise EngineError(f"{self._where} answers {path} with the error {status}", "error")
+        if len(data) > MOST_BYTES:
+            most = f"{MOST_BYTES // 2**20} MiB"
+            raise EngineError(f"{self._where} answers with more than {most}", "invalid")
+        if status in (401, 403):
+            raise EngineError(f"{self._where} refuses: {_said(data) or status}", "permission")
+        if status >= 400:
+            said = f"{status} {_said(data)}".strip()
+            raise EngineError(f"{self._where} answers {path} with the error {said}", "error")
         try:
             return json.loads(data)
         except (ValueError, RecursionError):
@@ -122,34 +121,9 @@ class EngineApi:
                 f"{self._where} answers, but not as a container engine: {what}", "invalid"
             ) from None
 
-    def _read(self, response: Any) -> bytes:
-        data = bytearray()
-        for chunk in response.iter_content(2**16):
-            data += chunk
-            if len(data) > MOST_BYTES:
-                response.close()
-                most = f"{MOST_BYTES // 2**20} MiB"
-                raise EngineError(f"{self._where} answers with more than {most}", "invalid")
-        return bytes(data)
-
     @cached_property
-    def _client(self) -> Any:
-        """The SDK's client for the endpoint; it connects with the first request."""
-        import docker
-
-        tls: Any = False
-        url = self.endpoint.url
-        if self.endpoint.tls is not None and not url.startswith(("unix", "npipe", "ssh")):
-            files = self.endpoint.tls
-            pair = (files.cert, files.key) if files.cert and files.key else None
-            tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=files.ca, verify=files.verify)
-            url = "https://" + url.split("://", 1)[1]
-        client = docker.APIClient(
-            base_url=url, version="1.24", timeout=math.ceil(self.timeout), tls=tls
-        )
-        if self.endpoint.local:
-            client.trust_env = False  # a proxy is for other hosts
-        return client
+    def _transport(self) -> Transport:
+        return transport(self.endpoint, self.timeout, MOST_BYTES)
 
     @property
     def _where(self) -> str:
@@ -184,7 +158,7 @@ def explain(fault: BaseException, where: str, timeout: float) -> EngineError:
         return EngineError(f"no route to {where}", "unavailable")
     if system in _TIMEOUTS or any("Timeout" in name or name == "timeout" for name in names):
         return EngineError(f"no answer from {where} within {timeout:.3g} s", "timeout")
-    if system == errno.ENOTSOCK or names & {"ProtocolError", "BadStatusLine", "RemoteDisconnected"}:
+    if system in _NO_ENGINE or names & _NO_HTTP:
         return EngineError(f"{where} answers, but not as a container engine", "invalid")
     first = text.splitlines()[0][:200] if text.strip() else type(fault).__name__
     return EngineError(f"{where}: {first}", "error")

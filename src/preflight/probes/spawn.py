@@ -8,7 +8,10 @@ from typing import Any, TypeAlias
 
 Process: TypeAlias = "subprocess.Popen[bytes]"
 
-_BOOT = "import sys; sys.path[:] = sys.argv[1:]; from preflight.probes.reader import main; main()"
+_BOOT = (
+    "import gc, sys; gc.disable(); sys.path[:] = sys.argv[1:];"
+    "from preflight.probes.reader import main; main()"
+)
 
 
 def start_reader() -> Process:
