@@ -17,14 +17,19 @@ Truth: TypeAlias = bool | Unknown
 
 
 class Scope(NamedTuple):
-    """Where names are looked up: the facts, and the item that `*` stands for."""
+    """Where names are looked up: the facts, and the item of `collection` that `*` stands for."""
 
     facts: Facts
     item: str | None = None
+    collection: Path = ()
 
     def get(self, path: Path) -> Value | Unknown:
         """Return the value at `path` for this item."""
         return self.facts.get(self.absolute(path))
+
+    def relative(self, path: Path) -> Path | None:
+        """Return the path below the item, or None outside of `for_each`."""
+        return None if self.item is None else (*self.collection, self.item, *path)
 
     def absolute(self, path: Path) -> Path:
         """Return the path with the item in its place."""

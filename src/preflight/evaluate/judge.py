@@ -120,7 +120,7 @@ class _Bench:
             yield self._aside(rule, whole, "skip", f"{join_path(collection)} has nothing in it")
         else:
             for item in items:
-                yield self._judge_item(rule, Scope(self.facts, str(item)))
+                yield self._judge_item(rule, Scope(self.facts, str(item), collection))
 
     def _held_by(self, rule: Rule) -> tuple[str, str] | None:
         """Return the first need that did not pass, and the root of it."""
@@ -202,15 +202,16 @@ class _Bench:
         """The first fix whose `when` holds, and those without `when`, in their order."""
         chosen = False
         for fix in fixes:
-            if fix.when:
-                if chosen or self._holds(fix.when, figures.scope) is not True:
-                    continue
-                chosen = True
-            yield Advice(
-                fill(fix.text, figures, self.catalogue),
-                fill(fix.command, figures, self.catalogue) if fix.command else None,
-                fill(fix.url, figures, self.catalogue) if fix.url else None,
-            )
+            if fix.when and (chosen or self._holds(fix.when, figures.scope) is not True):
+                continue
+            filled = [
+                fill(part, figures, self.catalogue) if part else part
+                for part in (fix.text, fix.command, fix.url)
+            ]
+            if filled[0] is None or (fix.command and filled[1] is None):
+                continue
+            chosen = chosen or bool(fix.when)
+            yield Advice(filled[0], filled[1], filled[2])
 
     def _holds(self, when: tuple[When, ...], scope: Scope) -> bool | Unknown:
         return all_true(judge(line.condition, scope.get(line.path), scope) for line in when)
@@ -254,6 +255,8 @@ def _sentence(
     name = rule.title if item is None else f"{rule.title} · {item}"
     if verdict in ("unknown", "skip"):
         return f"{name}: {'unknown' if verdict == 'unknown' else 'skipped'}, {reason}"
+    if figures.unit == "boolean":
+        return f"{name}: {figures.both()}"
     asks = "needs" if severity == "required" else "advised"
     short = figures.short() if verdict != "pass" else ""
     return f"{name}: {figures.both()}, {asks} {figures.wanted()}{short}"

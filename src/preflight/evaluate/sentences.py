@@ -12,6 +12,7 @@ from preflight.model.facts import Catalogue, Unit, Unknown, Value, split_path
 from preflight.model.quantities import format_bytes, format_duration, format_number, is_binary
 
 PLACEHOLDER = re.compile(r"(?<!\{)\{([a-z_][A-Za-z0-9_.\"-]*)\}(?!\})")
+_LEAST = ("at_least", "more_than")
 _MOST_TEXT = 200  # characters of a foreign text in a sentence
 
 
@@ -164,34 +165,46 @@ class Figures:
         return figure(self.bound, self.unit)
 
     def missing(self) -> str:
-        """How far the value is from the bound, or nothing."""
-        if self.beside is None or not isinstance(self.actual, int | float):
+        """How far the value is on the wrong side of the bound, or nothing."""
+        if self.beside is None or self.row is None or not isinstance(self.actual, int | float):
             return ""
-        gap = abs(self.beside - self.actual)
+        gap = self.beside - self.actual if self.row.name in _LEAST else self.actual - self.beside
+        if gap < 0 or self.row.shape != "quantity":
+            return ""
         if self.unit == "bytes":
             return format_bytes(gap, binary=is_binary(self.beside))
         return figure(gap, self.unit)
 
     def short(self) -> str:
         """` (1.8 GB short)` where the value is below or above its bound, else nothing."""
-        if self.row is None or self.row.shape != "quantity" or not (gap := self.missing()):
+        if self.row is None or not (gap := self.missing()):
             return ""
-        return f" ({gap} {'short' if self.row.name in ('at_least', 'more_than') else 'over'})"
+        return f" ({gap} {'short' if self.row.name in _LEAST else 'over'})"
 
 
-def fill(text: str, figures: Figures, catalogue: Catalogue) -> str:
-    """Replace the placeholders of a fix or an error: figures, the item, and facts by path."""
+def fill(text: str, figures: Figures, catalogue: Catalogue) -> str | None:
+    """Replace placeholders: figures, the item, facts by path. None where one of them is unknown.
+
+    A sentence with a hole in it is no advice, so a fix that can't be filled is not shown.
+    """
     if "{" not in text:
         return text
+    values = {name: _value(name, figures, catalogue) for name in PLACEHOLDER.findall(text)}
+    if not all(values.values()):
+        return None
+    return PLACEHOLDER.sub(lambda match: values[match[1]] or "", text)
 
-    def value(match: re.Match[str]) -> str:
-        name = match[1]
-        if name == "item":
-            return figures.scope.item or ""
-        if name in ("actual", "expected", "missing"):
-            return figures.found() if name == "actual" else getattr(figures, name)()
-        path = split_path(name)
-        fact = catalogue.find(path)
-        return figure(figures.scope.get(path), fact.unit if fact else "text")
 
-    return PLACEHOLDER.sub(value, text)
+def _value(name: str, figures: Figures, catalogue: Catalogue) -> str | None:
+    if name == "item":
+        return figures.scope.item
+    if name == "actual":
+        return None if isinstance(figures.raw, Unknown) else figures.found()
+    if name in ("expected", "missing"):
+        return figures.expected() if name == "expected" else figures.missing()
+    path = split_path(name)
+    relative = figures.scope.relative(path)
+    if relative is not None and catalogue.find(relative) is not None:
+        path = relative
+    value, fact = figures.scope.facts.get(path), catalogue.find(path)
+    return None if isinstance(value, Unknown) else figure(value, fact.unit if fact else "text")

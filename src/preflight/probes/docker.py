@@ -81,8 +81,9 @@ def measure(options: Options) -> Iterator[Measured]:
         endpoint = resolve(options.docker_host, options.context)
     except EndpointError as fault:
         unknown = Unknown(str(fault), "invalid")
-        for name in ("endpoint", "context", "local"):
-            yield Measured(("docker", name), unknown)
+        yield Measured(("docker", "endpoint"), unknown)
+        yield Measured(("docker", "context"), unknown)
+        yield Measured(("docker", "local"), True, "nothing that is there names another host")
         yield from unreachable(unknown)
         return
     yield Measured(("docker", "endpoint"), endpoint.url, endpoint.named_by)
