@@ -186,7 +186,7 @@ class _Bench:
             actual=None if isinstance(figures.raw, Unknown) else figures.raw,
             expected=expected_json(figures.condition, scope),
             message=_sentence(rule, figures, verdict, severity, reason),
-            found="skipped" if verdict == "skip" else figures.found(),
+            found="skipped" if verdict == "skip" else figures.found,
             asked=asked if severity == "required" else f"{asked} advised",
             source=self.ruleset.source,
             section=rule.section,
@@ -244,7 +244,7 @@ def _bounds(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
 def _does_not_hold(line: When, scope: Scope) -> str:
     path = scope.absolute(line.path)
     figures = Figures(scope.get(line.path), line.condition, scope)
-    return f"applies where {join_path(path)} is {figures.wanted()}, here {figures.found()}"
+    return f"applies where {join_path(path)} is {figures.wanted()}, here {figures.found}"
 
 
 def _sentence(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from preflight.evaluate.conditions import Scope, bound, typed
@@ -136,6 +137,7 @@ class Figures:
         number = isinstance(self.bound, int | float) and not isinstance(self.bound, bool)
         self.beside: float | None = self.bound if number else None
 
+    @cached_property
     def found(self) -> str:
         """The value, in the units of what is asked."""
         if isinstance(self.actual, Unknown) and not isinstance(self.raw, Unknown):
@@ -144,7 +146,7 @@ class Figures:
 
     def both(self) -> str:
         """The value; a size also in the other family, since tools disagree which one they print."""
-        text = self.found()
+        text = self.found
         if self.unit != "bytes" or not isinstance(self.actual, int | float) or not self.actual:
             return text
         other = not is_binary(self.actual if self.beside is None else self.beside)
@@ -199,7 +201,7 @@ def _value(name: str, figures: Figures, catalogue: Catalogue) -> str | None:
     if name == "item":
         return figures.scope.item
     if name == "actual":
-        return None if isinstance(figures.raw, Unknown) else figures.found()
+        return None if isinstance(figures.raw, Unknown) else figures.found
     if name in ("expected", "missing"):
         return figures.expected() if name == "expected" else figures.missing()
     path = split_path(name)

@@ -127,6 +127,9 @@ def split_path(dotted: str) -> Path:
 
 def join_path(path: Path) -> str:
     """Write a path with dots, quoting the segments that need it."""
+    plain = ".".join(path)
+    if '"' not in plain and plain.count(".") == len(path) - 1 and "" not in path:
+        return plain
     return ".".join(
         segment
         if segment and "." not in segment and '"' not in segment

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -121,6 +122,7 @@ def is_binary(size: float) -> bool:
     return size % 10**5 != 0 and size % 2**20 == 0
 
 
+@lru_cache(maxsize=1024)  # a report writes the same few bounds again and again
 def format_bytes(size: float, *, binary: bool | None = None, digits: int = 1) -> str:
     """Write bytes as `8 GB` or `5.8 GiB`; the family is guessed from the figure where not given."""
     if binary is None:

@@ -26,13 +26,13 @@ Mapping: TypeAlias = yaml.MappingNode
 Sequence: TypeAlias = yaml.SequenceNode
 Scalar: TypeAlias = yaml.ScalarNode
 
-_NOT_TEXT = re.compile(
-    r"(?P<null>~|null|Null|NULL|)\Z"
-    r"|(?P<boolean>true|True|TRUE|false|False|FALSE)\Z"
-    r"|(?P<number>[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOLEANS = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
+_NUMBER = re.compile(
+    r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
     r"|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
 )
-_MAY_BE_NO_TEXT = frozenset("~nNtTfF0123456789+-.")
+_BEGINS_NUMBER = frozenset("0123456789+-.")
 
 
 class _Stream(io.BytesIO):
@@ -153,14 +153,16 @@ def kind_of(node: Node) -> str:
         return "a mapping"
     if isinstance(node, Sequence):
         return "a list"
-    if node.tag == PLAIN and (not node.value or node.value[0] in _MAY_BE_NO_TEXT):
-        match = _NOT_TEXT.match(node.value)
-        if match:
-            name = match.lastgroup or ""
-            return "null" if name == "null" else f"a {name}"
-    return "text"
+    if node.tag != PLAIN:
+        return "text"
+    value = node.value
+    if value in _NULLS:
+        return "null"
+    if value in _BOOLEANS:
+        return "a boolean"
+    return "a number" if value[0] in _BEGINS_NUMBER and _NUMBER.match(value) else "text"
 
 
 def is_null(node: Node) -> bool:
     """Whether a value is null or left empty."""
-    return node.__class__ is Scalar and kind_of(node) == "null"
+    return node.__class__ is Scalar and node.tag == PLAIN and node.value in _NULLS

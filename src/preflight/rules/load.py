@@ -381,9 +381,9 @@ def _check_needs(rules: dict[str, Rule], entries: dict[str, _Entry], context: Co
                     problem_at(node, f"no rule {need!r}{did_you_mean(need, entries)}")
                 )
     done: set[str] = set()
-    for start in rules:
-        trail: dict[str, int] = {}
-        _walk_needs(start, rules, entries, trail, done, context)
+    for start, rule in rules.items():
+        if rule.needs:
+            _walk_needs(start, rules, entries, {}, done, context)
 
 
 def _walk_needs(

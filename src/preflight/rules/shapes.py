@@ -58,9 +58,6 @@ class Context:
 
     def expand(self, node: Node) -> str:
         """Return the text of a scalar with `${name}` replaced by the rule file's vars."""
-        text: str = node.value
-        if "${" not in text:
-            return text
 
         def value(match: re.Match[str]) -> str:
             if match[1]:
@@ -70,7 +67,7 @@ class Context:
                 return "0"
             return self.vars[match[2]]
 
-        return _VARIABLE.sub(value, text)
+        return _VARIABLE.sub(value, node.value)
 
     def fact(self, node: Node, text: str) -> tuple[Path, Fact]:
         """Return the path a name stands for (relative to the item first) and its declaration."""
@@ -144,7 +141,8 @@ def scalar(node: Node, context: Context, expected: str) -> str:
         raise context.wrong(node, f"expected {expected}, found {kind_of(node)}")
     if node.tag not in (document.PLAIN, document.QUOTED):
         raise context.wrong(node, f"expected {expected}, found the tag {node.tag!r}")
-    return context.expand(node)
+    text: str = node.value
+    return context.expand(node) if "${" in text else text
 
 
 class Text(NamedTuple):
@@ -156,7 +154,7 @@ class Text(NamedTuple):
 
     def decode(self, node: Node, context: Context) -> str:
         value = scalar(node, context, self.looks)
-        if (kind := kind_of(node)) != "text":
+        if node.tag == document.PLAIN and (kind := kind_of(node)) != "text":
             raise context.wrong(
                 node, f"expected {self.looks}, found {kind}: quote it if it is text"
             )
@@ -390,12 +388,14 @@ class VersionRange:
         return {"type": "string"}
 
 
+_CONDITION_KEYS = frozenset({*OPERATORS, "type"})
+
+
 class ConditionShape:
     """Operators and their operands, all of which must hold; `type` reads a text fact as another."""
 
     def decode(self, node: Node, context: Context) -> Condition:
-        known = (*OPERATORS, "type")
-        found = pairs(node, context, known, "a condition")
+        found = pairs(node, context, _CONDITION_KEYS, "a condition")
         outer = context.unit
         try:
             if "type" in found:
@@ -530,11 +530,13 @@ class Field(NamedTuple):
     required: bool = False
 
 
-class Record(NamedTuple):
+class Record:
     """A mapping with known keys. null stands for leaving a key out."""
 
-    what: str
-    fields: Mapping[str, Field]
+    def __init__(self, what: str, fields: Mapping[str, Field]) -> None:
+        self.what = what
+        self.fields = fields
+        self.required = [name for name, field in fields.items() if field.required]
 
     def nodes(self, node: Node, context: Context) -> dict[str, Node]:
         """Return the values by key, still undecoded: records of the same id are merged first."""
@@ -544,19 +546,16 @@ class Record(NamedTuple):
         """Decode every key; raises Invalid where a required key is missing or anything is wrong."""
         fields, values, good = self.fields, {}, True
         for name, value in found.items():
-            if value.__class__ is Scalar and is_null(value):
+            if is_null(value):
                 continue
             try:
                 values[name] = fields[name].shape.decode(value, context)
             except Invalid:
                 good = False
-        for name, field_ in fields.items():
-            if field_.required and name not in found:
+        for name in self.required:
+            if name not in found or is_null(found[name]):
                 good = False
-                context.wrong(node, f"{self.what} needs {name!r}")
-            elif field_.required and name not in values and is_null(found[name]):
-                good = False
-                context.wrong(found[name], f"{self.what} needs {name!r}, found null")
+                context.wrong(found.get(name, node), f"{self.what} needs {name!r}")
         if not good:
             raise Invalid
         return values
@@ -568,12 +567,12 @@ class Record(NamedTuple):
         properties: dict[str, Schema] = {}
         for name, field_ in self.fields.items():
             schema = field_.shape.schema()
-            if not field_.required:
+            if name not in self.required:
                 schema = {"anyOf": [schema, {"type": "null"}]}
             properties[name] = {**schema, "description": field_.summary}
         return {
             "type": "object",
-            "required": [name for name, field_ in self.fields.items() if field_.required],
+            "required": list(self.required),
             "properties": properties,
             "additionalProperties": False,
         }
