@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,7 +94,14 @@ def candidates(environ: Mapping[str, str] = os.environ, home: Path | None = None
         *(f"{runtime}/{name}" for name in ("docker.sock", "podman/podman.sock") if runtime),
         "/run/podman/podman.sock",
     ]
-    return [f"unix://{place}" for place in places if Path(place).is_socket()]
+    return [f"unix://{place}" for place in places if _is_socket(place)]
+
+
+def _is_socket(place: str | Path) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(place).st_mode)
+    except OSError:
+        return False  # not there, or in a folder that is closed to us
 
 
 def _current_context(folder: Path) -> str:
@@ -122,7 +130,7 @@ def _environment_tls(folder: Path, environ: Mapping[str, str]) -> Tls | None:
 
 def _tls(folder: Path, verify: bool) -> Tls:
     ca, cert, key = (
-        str(file) if (file := folder / f"{name}.pem").exists() else None
+        str(file) if os.path.exists(file := folder / f"{name}.pem") else None
         for name in ("ca", "cert", "key")
     )
     return Tls(ca, cert, key, verify)
@@ -152,7 +160,7 @@ def _context(name: str, named_by: str, folder: Path, environ: Mapping[str, str])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise EndpointError(f"context {name!r} ({named_by}) has broken metadata: {meta}") from None
     material = folder / "contexts" / "tls" / digest / "docker"
-    tls = _tls(material, not skip_verify) if material.is_dir() or skip_verify else None
+    tls = _tls(material, not skip_verify) if os.path.isdir(material) or skip_verify else None
     return Endpoint(_checked(url, f"context {name!r}", tls), name, named_by, tls)
 
 
