@@ -137,7 +137,7 @@ def _reached(
 
 def engine_of(version: Mapping[str, Any], info: Mapping[str, Any], url: str) -> str:
     """Tell the engine by what it says of itself, and a VM that looks like docker by its names."""
-    components = [c.get("Name") for c in version.get("Components") or [] if isinstance(c, dict)]
+    components = [c.get("Name") for c in _list(version.get("Components")) if isinstance(c, dict)]
     if "Podman Engine" in components:
         return "podman"
     system = str(info.get("OperatingSystem") or "").lower()
@@ -188,9 +188,10 @@ def parse_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[
     options = info.get("SecurityOptions")
     rootless = info.get("Rootless")  # Podman's
     if not isinstance(rootless, bool):
-        rootless = any("rootless" in str(o) for o in options) if isinstance(options, list) else None
+        known = isinstance(options, list)
+        rootless = any("rootless" in str(one) for one in _list(options)) if known else None
     yield _stated("rootless", rootless, "SecurityOptions")
-    warnings = [str(one) for one in info.get("Warnings") or []]
+    warnings = [str(one) for one in _list(info.get("Warnings"))]
     yield Measured(("docker", "warnings"), warnings, "GET /info Warnings")
     yield _stated("disk.root", _text(info.get("DockerRootDir")), "DockerRootDir")
     yield _stated("storage.driver", _text(info.get("Driver")), "Driver")
@@ -211,6 +212,10 @@ def _stated(name: str, value: Any, key: str) -> Measured:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _positive(value: Any) -> int | None:
@@ -264,7 +269,7 @@ def _free(root: str | None, info: Mapping[str, Any], native: bool) -> tuple[int 
     if root is None:
         return Unknown("the engine does not say where it keeps its data"), ""
     places = [root]
-    if any("containerd" in str(row) for row in info.get("DriverStatus") or []):
+    if any("containerd" in str(row) for row in _list(info.get("DriverStatus"))):
         places.append(_CONTAINERD_ROOT)  # the containerd image store ignores data-root
     rooms = {}
     for place in places:
@@ -342,11 +347,16 @@ def _own_containers(api: EngineApi) -> list[str]:
     here = os.path.realpath(".")
     label = "com.docker.compose.project.working_dir"
     return [
-        container["Id"]
+        str(container.get("Id"))
         for container in api.containers()
         if container.get("State") == "running"
-        and (container.get("Labels") or {}).get(label) in (here, os.path.abspath("."))
+        and _label(container, label) in (here, os.path.abspath("."))
     ][:_MOST_STATS]
+
+
+def _label(container: Mapping[str, Any], name: str) -> Any:
+    labels = container.get("Labels")
+    return labels.get(name) if isinstance(labels, dict) else None
 
 
 def _place(api: EngineApi, info: Mapping[str, Any], cgroups: Cgroups) -> str:

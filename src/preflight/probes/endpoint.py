@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import sys
 from collections.abc import Mapping
@@ -116,7 +117,11 @@ def _current_context(folder: Path) -> str:
 
 def _host(url: str, named_by: str, folder: Path, environ: Mapping[str, str]) -> Endpoint:
     tls = _environment_tls(folder, environ)
-    return Endpoint(_checked(url, named_by, tls), DEFAULT_CONTEXT, named_by, tls)
+    checked = _checked(url, named_by, tls)
+    if tls is not None and tls.verify and tls.ca is None and checked.startswith("tcp:"):
+        place = environ.get("DOCKER_CERT_PATH") or folder
+        raise EndpointError(f"TLS needs ca.pem, and {place} has none (DOCKER_TLS_VERIFY is set)")
+    return Endpoint(checked, DEFAULT_CONTEXT, named_by, tls)
 
 
 def _environment_tls(folder: Path, environ: Mapping[str, str]) -> Tls | None:
@@ -182,13 +187,14 @@ def _contexts(folder: Path) -> list[str]:
 
 def _checked(url: str, named_by: str, tls: Tls | None) -> str:
     """Return an address with its scheme known and its port set; else say what one looks like."""
+    shown = re.sub(r":[^:/@]*@", ":…@", url)  # without a password
     looks = "expected unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST or npipe:////./pipe/NAME"
     try:
         parts = urlsplit(url.strip())
         port = parts.port
     except ValueError as fault:
         raise EndpointError(
-            f"{named_by} {url!r} is no address of an engine ({fault}): {looks}"
+            f"{named_by} {shown!r} is no address of an engine ({fault}): {looks}"
         ) from None
     fits = {
         "unix": bool(parts.path or parts.netloc),
@@ -199,7 +205,7 @@ def _checked(url: str, named_by: str, tls: Tls | None) -> str:
         "ssh": bool(parts.hostname),
     }
     if not fits.get(parts.scheme) or parts.password:
-        raise EndpointError(f"{named_by} {url!r} is no address of an engine: {looks}")
+        raise EndpointError(f"{named_by} {shown!r} is no address of an engine: {looks}")
     if parts.scheme == "tcp" and port is None:
         host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
         return f"tcp://{host}:{2376 if tls else 2375}"

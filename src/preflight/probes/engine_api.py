@@ -82,10 +82,13 @@ class EngineApi:
         Source: docker/cli, stats_helpers.go `calculateMemUsageUnixNoCache`.
         """
         path = f"/containers/{quote(container)}/stats?stream=false&one-shot=true"
-        memory = self._object(path).get("memory_stats") or {}
-        stats = memory.get("stats") or {}
-        usage = int(memory.get("usage") or 0)
-        cache = int(stats.get("total_inactive_file") or stats.get("inactive_file") or 0)
+        try:
+            memory = self._object(path).get("memory_stats") or {}
+            stats = memory.get("stats") or {}
+            usage = int(memory.get("usage") or 0)
+            cache = int(stats.get("total_inactive_file") or stats.get("inactive_file") or 0)
+        except (AttributeError, TypeError, ValueError):
+            raise EngineError(f"{self._where} answers {path} with no figures", "invalid") from None
         return usage - cache if cache < usage else usage
 
     def _object(self, path: str) -> dict[str, Any]:
@@ -170,7 +173,7 @@ def _tls_said(chain: list[BaseException], names: set[str]) -> str | None:
     for one in reversed(chain):
         if type(one).__name__.startswith("SSL") and one.args:
             message = getattr(one, "verify_message", "") or getattr(one, "reason", "") or one
-            return str(message)[:200]
+            return " ".join(str(message).split())[:200]
     text = " ".join(str(one) for one in chain)
     if "invalid path:" in text and "certificate" in text:
         return text[:200]
@@ -196,4 +199,4 @@ def _said(data: bytes) -> str:
         message = json.loads(data)["message"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
-    return str(message)[:200]
+    return " ".join(str(message).split())[:200]

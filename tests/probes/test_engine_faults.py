@@ -1,0 +1,494 @@
+"""What may listen at an engine's address, and what is said of each; nothing of it is a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preflight.model.facts import Facts, Unknown, gather
+from preflight.probes import docker
+from preflight.probes.options import Options
+
+VERSION: dict[str, Any] = {
+    "Version": "28.2.2",
+    "ApiVersion": "1.50",
+    "Os": "linux",
+    "Arch": "amd64",
+}
+INFO: dict[str, Any] = {
+    "MemTotal": 8_000_000_000,
+    "NCPU": 4,
+    "OperatingSystem": "Docker Desktop",
+    "Name": "docker-desktop",
+    "CgroupVersion": "2",
+    "CgroupDriver": "cgroupfs",
+    "MemoryLimit": True,
+    "CpuCfsQuota": True,
+    "DockerRootDir": "/var/lib/docker",
+    "Driver": "overlayfs",
+    "LoggingDriver": "json-file",
+    "SecurityOptions": ["name=seccomp,profile=unconfined"],
+    "Swarm": {"LocalNodeState": "inactive"},
+    "Warnings": None,
+}
+Answer = Callable[[socket.socket, bytes], None]
+
+
+def http(body: bytes, status: str = "200 OK", kind: str = "application/json") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def engine(info: Any = INFO, version: Any = VERSION) -> Answer:
+    """Answer as an engine does."""
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        path = request.split()[1].decode()
+        data = version if path.endswith("/version") else info if path.endswith("/info") else []
+        connection.sendall(http(json.dumps(data).encode()))
+
+    return answer
+
+
+def saying(data: bytes) -> Answer:
+    return lambda connection, _: connection.sendall(data)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[[Answer], str]]:
+    """Listen on a unix socket and give every connection to `answer`."""
+    place = str(tmp_path / "s")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(place)
+    open_connections = []
+
+    def start(answer: Answer) -> str:
+        def loop() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                open_connections.append(connection)
+                threading.Thread(target=one, args=(connection,), daemon=True).start()
+
+        def one(connection: socket.socket) -> None:
+            try:
+                request = connection.recv(65536)
+                if request:
+                    answer(connection, request)
+            except OSError:
+                pass
+            finally:
+                connection.close()
+
+        listener.listen()
+        threading.Thread(target=loop, daemon=True).start()
+        return f"unix://{place}"
+
+    yield start
+    listener.close()
+    for connection in open_connections:
+        connection.close()
+
+
+def facts_of(url: str, timeout: float = 2) -> Facts:
+    options = Options(docker_host=url, timeout=timeout)
+    return gather(docker.measure(options), measured_at="", version="")
+
+
+def problem(facts: Facts) -> tuple[Any, Any, str]:
+    at = ("docker", "problem")
+    return (
+        facts.get(("docker", "reachable")),
+        facts.get((*at, "kind")),
+        str(facts.get((*at, "reason"))),
+    )
+
+
+def drip(connection: socket.socket, _: bytes) -> None:
+    for byte in http(b"{" + b" " * 100 + b"}"):
+        connection.sendall(bytes([byte]))
+        time.sleep(0.2)
+
+
+def flood(connection: socket.socket, _: bytes) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 200000000\r\n\r\n")
+    for _ in range(200):
+        connection.sendall(b" " * 1_000_000)
+
+
+def chunked_flood(connection: socket.socket, _: bytes) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(200):
+        connection.sendall(b"f4240\r\n" + b" " * 1_000_000 + b"\r\n")
+
+
+def reset(connection: socket.socket, _: bytes) -> None:
+    import struct
+
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+HTML = http(b"<!doctype html><HTML><body>hello</body></html>", kind="text/html")
+WRONG: dict[str, tuple[Answer, str, str]] = {
+    "closes at once": (lambda c, _: c.close(), "invalid", "not as a container engine"),
+    "resets": (reset, "invalid", "not as a container engine"),
+    "html": (saying(HTML), "invalid", "a web page"),
+    "half a json": (saying(http(b'{"Version": "28')), "invalid", "no JSON"),
+    "less than it promised": (
+        saying(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{"),
+        "invalid",
+        "not as a container engine",
+    ),
+    "no http": (saying(b"SSH-2.0-OpenSSH_9.2\r\n"), "invalid", "not as a container engine"),
+    "a line without end": (saying(b"HTTP/1.1 200 " + b"x" * 100_000), "invalid", "not as"),
+    "no json": (saying(http(b"OK")), "invalid", "no JSON"),
+    "deep json": (saying(http(b"[" * 200_000)), "invalid", "no JSON"),
+    "nan": (saying(http(b"NaN")), "invalid", "no object"),
+    "a list": (saying(http(b"[]")), "invalid", "no object"),
+    "null": (saying(http(b"null")), "invalid", "no object"),
+    "another api": (saying(http(b'{"version": 3}')), "invalid", "not as a container engine"),
+    "an api that is no number": (engine(version={"ApiVersion": [1]}), "invalid", "not as a"),
+    "an api too old": (engine(version={"ApiVersion": "1.12"}), "unsupported", "older than 1.24"),
+    "an error": (
+        saying(http(b'{"message": "out of\\norder"}', "500 Oops")),
+        "error",
+        "/version with the error 500 out of order",
+    ),
+    "an error without words": (saying(http(b"", "502 Bad Gateway")), "error", "error 502"),
+    "forbidden": (saying(http(b'{"message": "no entry"}', "403 No")), "permission", "no entry"),
+    "a redirect": (
+        saying(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"),
+        "invalid",
+        "not as a container engine",
+    ),
+    "200 MB": (flood, "invalid", "more than 32 MiB"),
+    "200 MB in chunks": (chunked_flood, "invalid", "more than 32 MiB"),
+    "info is no object": (engine(info=[1]), "invalid", "no object"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_no_engine_is_not_reachable_and_why(
+    name: str, serve: Callable[[Answer], str]
+) -> None:
+    answer, kind, said = WRONG[name]
+    facts = facts_of(serve(answer), timeout=10)
+    reachable, found_kind, reason = problem(facts)
+    assert (reachable, found_kind) == (False, kind), reason
+    assert said in reason
+    assert "\n" not in reason
+    declared = {fact.path for fact in docker.FACTS}
+    known = {"endpoint", "context", "local", "reachable", "candidates", "problem"}
+    for path in declared:
+        if path.split(".")[1] not in known:
+            assert facts.unknown[path].kind == kind, path
+
+
+def test_an_engine_is_reachable(serve: Callable[[Answer], str]) -> None:
+    facts = facts_of(serve(engine()))
+    assert problem(facts) == (True, None, "None")
+    assert facts.get(("docker", "engine")) == "docker-desktop"
+    assert facts.get(("docker", "native")) is False
+    assert facts.get(("docker", "memory", "total")) == 8_000_000_000
+    assert facts.get(("docker", "memory", "usable")) == 8_000_000_000
+    assert facts.get(("docker", "warnings")) == []
+
+
+@pytest.mark.parametrize("value", [0, None, -5, "8000000000", 1.5, True, [], {}])
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        ("MemTotal", "docker.memory.total"),
+        ("MemTotal", "docker.memory.usable"),
+        ("NCPU", "docker.cpus"),
+    ],
+)
+def test_what_is_no_figure_is_unknown(
+    key: str, path: str, value: Any, serve: Callable[[Answer], str]
+) -> None:
+    facts = facts_of(serve(engine({**INFO, key: value})))
+    assert facts.get(("docker", "reachable")) is True
+    assert key in facts.unknown[path].reason
+
+
+@pytest.mark.parametrize("key", INFO)
+@pytest.mark.parametrize("value", [None, 7, "x", [None], {"a": None}, True, "MISSING"])
+def test_no_answer_of_an_engine_is_a_crash(
+    key: str, value: Any, serve: Callable[[Answer], str]
+) -> None:
+    info = (
+        {k: v for k, v in INFO.items() if k != key} if value == "MISSING" else {**INFO, key: value}
+    )
+    facts = facts_of(serve(engine(info)))
+    assert facts.get(("docker", "reachable")) is True
+    for fact in docker.FACTS:
+        path = tuple(fact.path.split("."))
+        value_found = facts.get(path)
+        assert value_found != Unknown("these facts don't hold it"), fact.path
+
+
+def test_limits_do_not_bind_without_a_cgroup_driver(serve: Callable[[Answer], str]) -> None:
+    facts = facts_of(serve(engine({**INFO, "CgroupDriver": "none"})))
+    assert facts.get(("docker", "limits", "memory")) is False
+    assert facts.get(("docker", "limits", "cpus")) is False
+
+
+@pytest.mark.parametrize(
+    ("info", "version", "engine_name"),
+    [
+        ({"OperatingSystem": "Docker Desktop"}, {}, "docker-desktop"),
+        ({"OperatingSystem": "OrbStack"}, {}, "orbstack"),
+        ({"Name": "colima"}, {}, "colima"),
+        ({"OperatingSystem": "Rancher Desktop WSL Distribution"}, {}, "rancher-desktop"),
+        ({"Name": "lima-rancher-desktop"}, {}, "rancher-desktop"),
+        ({"OperatingSystem": "fedora"}, {"Components": [{"Name": "Podman Engine"}]}, "podman"),
+        ({"OperatingSystem": "Debian GNU/Linux 12"}, {"Components": None}, "docker"),
+        ({}, {"Components": [None, 3]}, "docker"),
+    ],
+)
+def test_engines_are_told_apart(
+    info: dict[str, Any], version: dict[str, Any], engine_name: str
+) -> None:
+    assert docker.engine_of(version, info, "unix:///var/run/docker.sock") == engine_name
+
+
+def test_no_socket(tmp_path: Path) -> None:
+    reachable, kind, reason = problem(facts_of(f"unix://{tmp_path}/none"))
+    assert (reachable, kind) == (False, "unavailable")
+    assert reason.startswith("no socket at unix://")
+
+
+def test_a_stale_socket_refuses(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(tmp_path / "s"))
+    assert problem(facts_of(f"unix://{tmp_path}/s"))[:2] == (False, "refused")
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir])
+def test_something_else_in_the_sockets_place(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "s")
+    reachable, kind, _ = problem(facts_of(f"unix://{tmp_path}/s"))
+    assert reachable is False
+    assert kind in ("refused", "invalid")
+
+
+def test_a_closed_port_refuses() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    facts = facts_of(f"tcp://127.0.0.1:{port}")
+    assert problem(facts)[:2] == (False, "refused")
+    assert facts.get(("docker", "local")) is True
+
+
+def test_a_host_that_is_not_found() -> None:
+    facts = facts_of("tcp://no-such-host.invalid:2375")
+    assert problem(facts)[:2] == (False, "unavailable")
+    assert facts.get(("docker", "local")) is False
+
+
+def test_a_proxy_is_not_for_loopback(
+    monkeypatch: pytest.MonkeyPatch, clean_environment: Path
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        accepted = []
+
+        def one() -> None:
+            connection, _ = listener.accept()
+            accepted.append(connection.recv(100))
+            connection.close()
+
+        thread = threading.Thread(target=one, daemon=True)
+        thread.start()
+        facts_of(f"tcp://127.0.0.1:{listener.getsockname()[1]}")
+        thread.join(5)
+    assert accepted[0].startswith(b"GET /version ")
+
+
+def test_ssh_without_its_package_is_unknown_not_down() -> None:
+    pytest.importorskip("docker")
+    try:
+        import paramiko  # noqa: F401
+    except ImportError:
+        facts = facts_of("ssh://user@127.0.0.1:1")
+        assert isinstance(facts.get(("docker", "reachable")), Unknown)
+        assert "preflight[ssh]" in facts.unknown["docker.reachable"].reason
+    else:
+        pytest.skip("paramiko is installed")
+
+
+GARBAGE = ["garbage", "unix://", "tcp://", "://", "fd://3", "tcp://host:port", "tcp://[::1", "ssh://",
+           "tcp://user:secret@host:1", "http:/x", "\x00", "unix:// ", "a b c", "tcp://host:99999"]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", GARBAGE)
+def test_garbage_for_an_address_is_told_with_what_one_looks_like(
+    url: str, clean_environment: Path
+) -> None:
+    facts = facts_of(url)
+    reachable, kind, reason = problem(facts)
+    assert (reachable, kind) == (False, "invalid")
+    assert "unix:///PATH" in reason
+    assert "secret" not in reason
+    assert facts.get(("docker", "local")) is True  # the rules about this host are still judged
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out",
+         "cert.pem", "-days", "2", "-subj", "/CN=elsewhere", "-addext", "subjectAltName=DNS:elsewhere"],
+        cwd=folder, check=True, capture_output=True,
+    )  # fmt: skip
+    (folder / "ca.pem").write_bytes((folder / "cert.pem").read_bytes())
+    return folder
+
+
+@pytest.fixture
+def tls_port(certificates: Path) -> Iterator[int]:
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+
+    def loop() -> None:
+        while True:
+            try:
+                plain, _ = listener.accept()
+                with context.wrap_socket(plain, server_side=True) as connection:
+                    engine()(connection, connection.recv(65536))
+            except ValueError:
+                return
+            except OSError:
+                if listener.fileno() < 0:
+                    return
+
+    threading.Thread(target=loop, daemon=True).start()
+    yield listener.getsockname()[1]
+    listener.close()
+
+
+def test_tls_whose_certificate_names_another_host(
+    tls_port: int, certificates: Path, clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "0")  # set, so it counts, as in the CLI
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(certificates))
+    reachable, kind, reason = problem(facts_of(f"tcp://127.0.0.1:{tls_port}"))
+    assert (reachable, kind) == (False, "invalid")
+    assert reason.startswith("TLS with tcp://127.0.0.1")
+    assert "mismatch" in reason
+
+
+def test_tls_that_is_not_verified_is_reachable(
+    tls_port: int, certificates: Path, clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_TLS", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(certificates))
+    assert problem(facts_of(f"tcp://127.0.0.1:{tls_port}"))[0] is True
+
+
+def test_tls_without_its_certificates(
+    tls_port: int, clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(clean_environment))
+    reachable, kind, reason = problem(facts_of(f"tcp://127.0.0.1:{tls_port}"))
+    assert (reachable, kind) == (False, "invalid")
+    assert "ca.pem" in reason
+
+
+def test_plain_http_to_a_tls_port(tls_port: int, clean_environment: Path) -> None:
+    reachable, kind, _ = problem(facts_of(f"tcp://127.0.0.1:{tls_port}"))
+    assert (reachable, kind) == (False, "invalid")
+
+
+def test_tls_to_a_plain_port(
+    serve: Callable[[Answer], str], certificates: Path, clean_environment: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(certificates))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def one() -> None:
+            connection, _ = listener.accept()
+            connection.recv(1000)
+            connection.sendall(HTML)
+            connection.close()
+
+        threading.Thread(target=one, daemon=True).start()
+        reachable, kind, reason = problem(facts_of(f"tcp://127.0.0.1:{listener.getsockname()[1]}"))
+    assert (reachable, kind) == (False, "invalid")
+    assert reason.startswith("TLS with")
+
+
+@pytest.mark.parametrize("answer", [drip, lambda c, _: time.sleep(30)], ids=["drips", "silent"])
+def test_the_deadline_holds_whatever_the_daemon_does(
+    answer: Answer, serve: Callable[[Answer], str], run_preflight: Any
+) -> None:
+    url = serve(answer)
+    start = time.monotonic()
+    done = run_preflight("facts", "-f", "json", "--docker-host", url, "--timeout", "1")
+    took = time.monotonic() - start
+    snapshot = json.loads(done.stdout)
+    assert took < 1 + 0.5 + 0.5  # the deadline, half a second, and room for a busy machine
+    assert snapshot["facts"]["docker"]["reachable"] is False
+    assert snapshot["facts"]["docker"]["problem"]["kind"] == "timeout"
+    assert snapshot["facts"]["host"]["memory"]["total"] > 0
+    assert snapshot["unknown"]["docker.memory.total"]["kind"] == "timeout"
+    left = subprocess.run(
+        ["pgrep", "-f", f"preflight.probes.reader.*{os.getpid()}"], capture_output=True
+    )
+    assert left.stdout == b""
+
+
+def test_a_full_backlog_is_a_timeout(tmp_path: Path, run_preflight: Any) -> None:
+    place = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+        listener.bind(place)
+        listener.listen(0)
+        first.connect(place)
+        done = run_preflight(
+            "facts", "-f", "json", "--docker-host", f"unix://{place}", "--timeout", "1"
+        )
+    docker_facts = json.loads(done.stdout)["facts"]["docker"]
+    assert (docker_facts["reachable"], docker_facts["problem"]["kind"]) == (False, "timeout")
+
+
+def test_modules_of_the_current_folder_are_not_taken(
+    serve: Callable[[Answer], str], run_preflight: Any, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    for name in ("docker", "psutil", "json", "queue", "http"):
+        (project / f"{name}.py").write_text("raise SystemExit('taken from the project')")
+    import sys
+
+    script = Path(sys.executable).with_name("preflight")
+    done = subprocess.run(
+        [script, "facts", "-f", "json", "--docker-host", serve(engine())],
+        cwd=project, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    snapshot = json.loads(done.stdout)
+    assert snapshot["facts"]["docker"]["reachable"] is True
+    assert snapshot["facts"]["host"]["memory"]["total"] > 0
