@@ -55,7 +55,7 @@ ORDER = [
     ({"DOCKER_CONTEXT": ""}, "two", "tcp://127.0.0.1:2222", "two"),
     ({"DOCKER_CONTEXT": "one"}, "two", "tcp://127.0.0.1:1111", "one"),
     ({"DOCKER_HOST": "tcp://127.0.0.1:9"}, "two", "tcp://127.0.0.1:9", "default"),
-    ({"DOCKER_HOST": "tcp://127.0.0.1:9", "DOCKER_CONTEXT": "one"}, None, "tcp://127.0.0.1:9", "default"),
+    ({"DOCKER_HOST": "tcp://[::1]:9", "DOCKER_CONTEXT": "one"}, None, "tcp://[::1]:9", "default"),
     ({"DOCKER_CONTEXT": "default"}, "two", UNIX, "default"),
     ({}, "default", UNIX, "default"),
     ({}, "", UNIX, "default"),

@@ -331,8 +331,10 @@ def test_ssh_without_its_package_is_unknown_not_down() -> None:
         pytest.skip("paramiko is installed")
 
 
-GARBAGE = ["garbage", "unix://", "tcp://", "://", "fd://3", "tcp://host:port", "tcp://[::1", "ssh://",
-           "tcp://user:secret@host:1", "http:/x", "\x00", "unix:// ", "a b c", "tcp://host:99999"]  # fmt: skip
+GARBAGE = [
+    *("garbage", "unix://", "tcp://", "://", "fd://3", "ssh://", "http:/x", "\x00", "unix:// "),
+    *("tcp://host:port", "tcp://[::1", "tcp://user:secret@host:1", "a b c", "tcp://host:99999"),
+]
 
 
 @pytest.mark.parametrize("url", GARBAGE)
@@ -351,8 +353,9 @@ def test_garbage_for_an_address_is_told_with_what_one_looks_like(
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tls")
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out",
-         "cert.pem", "-days", "2", "-subj", "/CN=elsewhere", "-addext", "subjectAltName=DNS:elsewhere"],
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+         "-keyout", "key.pem", "-out", "cert.pem",
+         "-subj", "/CN=elsewhere", "-addext", "subjectAltName=DNS:elsewhere"],
         cwd=folder, check=True, capture_output=True,
     )  # fmt: skip
     (folder / "ca.pem").write_bytes((folder / "cert.pem").read_bytes())
