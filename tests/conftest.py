@@ -59,10 +59,11 @@ def _needs(*programs: str) -> None:
             _missing(f"{program} is not installed")
 
 
-def _image(folder: Path, engine: Engine) -> None:
+def make_image(engine: Engine) -> None:
+    """Import the test image, made of busybox alone."""
     busybox = shutil.which("busybox")
     assert busybox is not None
-    archive = folder / "image.tar"
+    archive = engine.folder / "image.tar"
     with tarfile.open(archive, "w") as tar:
         tar.add(os.path.realpath(busybox), "bin/busybox")
         for name in ("sh", "sleep", "cat", "true"):
@@ -99,7 +100,9 @@ def _end(process: subprocess.Popen[bytes], folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def start_dockerd(*prefix: str) -> tuple[Engine, subprocess.Popen[bytes]]:
+def start_dockerd(
+    prefix: tuple[str, ...] = (), options: tuple[str, ...] = ()
+) -> tuple[Engine, subprocess.Popen[bytes]]:
     """Start a dockerd of our own, behind a command such as `taskset -c 0`."""
     folder = Path(tempfile.mkdtemp(prefix="pf-"))
     url = f"unix://{folder}/docker.sock"
@@ -107,7 +110,7 @@ def start_dockerd(*prefix: str) -> tuple[Engine, subprocess.Popen[bytes]]:
     with log.open("wb") as out:
         process = subprocess.Popen(
             [*prefix, "dockerd", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec",
-             "--pidfile", f"{folder}/pid", "-H", url, *DOCKERD],
+             "--pidfile", f"{folder}/pid", "-H", url, *DOCKERD, *options],
             stdout=out, stderr=out,
         )  # fmt: skip
     engine = Engine(url, process.pid, folder)
@@ -121,7 +124,7 @@ def docker_engine() -> Iterator[Engine]:
     _needs("dockerd", "docker", "busybox")
     engine, process = start_dockerd()
     try:
-        _image(engine.folder, engine)
+        make_image(engine)
         yield engine
         containers = engine.docker("ps", "-aq").split()
         if containers:
@@ -136,8 +139,8 @@ def own_dockerd() -> Iterator[Callable[..., Engine]]:
     _needs("dockerd", "docker")
     started: list[tuple[Engine, subprocess.Popen[bytes]]] = []
 
-    def start(*prefix: str) -> Engine:
-        started.append(start_dockerd(*prefix))
+    def start(prefix: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> Engine:
+        started.append(start_dockerd(prefix, options))
         return started[-1][0]
 
     yield start

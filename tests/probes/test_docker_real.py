@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from conftest import IMAGE, Engine
+from conftest import IMAGE, Engine, make_image
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 V1_MEMORY = Path("/sys/fs/cgroup/memory")
@@ -124,29 +125,44 @@ def small_cgroup() -> Iterator[str]:
 
 
 def test_a_limit_over_the_containers_is_dockers_limit(
-    docker_engine: Engine, run_preflight: Run, small_cgroup: str
+    own_dockerd: Callable[..., Engine], run_preflight: Run, small_cgroup: str
 ) -> None:
-    container = docker_engine.run("--cgroup-parent", small_cgroup, IMAGE, "sleep", "60")
+    engine = own_dockerd(options=("--cgroup-parent", small_cgroup))
+    make_image(engine)
+    container = engine.run(IMAGE, "sleep", "60")
     try:
-        snapshot = docker_facts(run_preflight, docker_engine)
+        snapshot = docker_facts(run_preflight, engine)
         memory = snapshot["facts"]["docker"]["memory"]
         assert memory["total"] == memory_total()
         assert memory["limit"] == memory["usable"] == 2**30
         assert memory["available"] <= 2**30
         assert small_cgroup in snapshot["sources"]["docker.memory.limit"]
-        done = run_preflight("check", "--docker-host", docker_engine.url, "-f", "json",
-                             "--only", "docker-memory")  # fmt: skip
+        done = run_preflight(
+            "check", "--docker-host", engine.url, "-f", "json", "--only", "docker-memory"
+        )
         (result,) = json.loads(done.stdout)["results"]
         assert (done.returncode, result["verdict"], result["actual"]) == (1, "fail", 2**30)
         assert "cgroup" in result["fixes"][0]["text"]
     finally:
+        engine.docker("rm", "-f", container)
+
+
+def test_a_container_that_chose_its_own_cgroup_says_nothing_of_dockers(
+    docker_engine: Engine, run_preflight: Run, small_cgroup: str
+) -> None:
+    container = docker_engine.run("--cgroup-parent", small_cgroup, IMAGE, "sleep", "60")
+    try:
+        memory = docker_facts(run_preflight, docker_engine)["facts"]["docker"]["memory"]
+    finally:
         docker_engine.docker("rm", "-f", container)
+    assert memory["limit"] is None
+    assert memory["usable"] == memory_total()
 
 
 def test_docker_has_the_cpus_of_its_daemon_not_ours(
     own_dockerd: Callable[..., Engine], run_preflight: Run
 ) -> None:
-    engine = own_dockerd("taskset", "-c", "0")
+    engine = own_dockerd(prefix=("taskset", "-c", "0"))
     assert docker_facts(run_preflight, engine)["facts"]["docker"]["cpus"] == 1
     facts = docker_facts(run_preflight, engine)["facts"]
     assert facts["host"]["cpu"]["logical"] == os.cpu_count()
@@ -202,24 +218,18 @@ def test_podmans_empty_logging_driver_is_unknown(podman_engine: Engine, run_pref
     assert "docker.log.driver" in snapshot["unknown"]
 
 
-def test_permission_denied_as_an_ordinary_user(docker_engine: Engine, tmp_path: Path) -> None:
-    code = (
-        "import os, json; os.setgid(65534); os.setuid(65534)\n"
-        "from preflight.probes.docker import measure\n"
-        "from preflight.probes.options import Options\n"
-        f"for one in measure(Options(docker_host={docker_engine.url!r})):\n"
-        "    print(json.dumps([one.path, str(one.value)]))"
-    )
-    import sys
-
-    os.chmod(docker_engine.folder, 0o755)
-    sources = str(Path(__import__("preflight").__file__).parent.parent)
-    script = f"import sys; sys.path.insert(0, {sources!r})\n"
+def test_permission_denied_as_an_ordinary_user(docker_engine: Engine) -> None:
+    docker_engine.folder.chmod(0o755)
     # everything is imported as root: the interpreter's own files may be closed to others
-    warm = "import preflight.probes.docker, preflight.probes.transport, http.client, json\n"
-    done = subprocess.run(
-        [sys.executable, "-c", script + warm + code], capture_output=True, text=True
-    )
+    code = f"""
+import http.client, json, os
+from preflight.probes import docker, transport
+from preflight.probes.options import Options
+os.setgid(65534); os.setuid(65534)
+for one in docker.measure(Options(docker_host={docker_engine.url!r})):
+    print(json.dumps([one.path, str(one.value)]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     facts = {tuple(path): value for path, value in map(json.loads, done.stdout.splitlines())}
     assert facts["docker", "reachable"] == "False"

@@ -6,13 +6,14 @@ statvfs on a dead network filesystem never returns; the caller gives this probe 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from preflight.model.facts import Fact, Measured, Unknown
-from preflight.probes.mounts import mount_of, parse_mounts
+from preflight.probes.mounts import mount_of, read_mounts
 from preflight.probes.options import Options
 
 FACTS = (
@@ -24,6 +25,9 @@ FACTS = (
     Fact("host.disk.kind", "text", "ssd or hdd; unknown on virtual disks"),
 )
 _VIRTUAL = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
+_HYPERVISORS = re.compile(
+    "qemu|vmware|vbox|msft|xen|virtual|google|amazon|oracle|nutanix|do vol", re.I
+)
 
 Statvfs = Callable[[str], Any]
 
@@ -44,14 +48,18 @@ def measure(
 
 
 def nearest(path: str) -> str | Unknown:
-    """Return the path, or its nearest parent where it isn't there yet; else why not."""
+    """Return the path, or its nearest parent where it isn't there yet; else why not.
+
+    A link to what isn't there yet is followed: that is where the data would lie.
+    """
     while True:
         try:
             os.stat(path)
             return path
         except (FileNotFoundError, NotADirectoryError):
-            parent = os.path.dirname(path)
-            if parent == path:
+            real = os.path.realpath(path)
+            parent = os.path.dirname(real)
+            if parent == real:
                 return Unknown(f"{path} is not there", "unavailable")
             path = parent
         except PermissionError:
@@ -67,8 +75,7 @@ def _mounted(path: str, root: Path) -> Iterator[Measured]:
         yield Measured(("host", "disk", "kind"), unsupported)
         return
     try:
-        text = (root / "proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
-        mount = mount_of(os.path.realpath(path), parse_mounts(text))
+        mount = mount_of(os.path.realpath(path), read_mounts(root))
     except OSError:
         mount = None
     value = mount.filesystem if mount else Unknown("no mount in /proc/self/mountinfo covers it")
@@ -79,14 +86,15 @@ def _mounted(path: str, root: Path) -> Iterator[Measured]:
 
 def _space(path: str, statvfs: Statvfs | None) -> Iterator[Measured]:
     """Size and room; `f_bavail` counts what is not reserved for root."""
-    total, free, readonly = ("host", "disk", "total"), ("host", "disk", "free"), False
+    total, free = ("host", "disk", "total"), ("host", "disk", "free")
     if statvfs is None and not hasattr(os, "statvfs"):
         import psutil
 
         usage = psutil.disk_usage(path)
         yield Measured(("host", "disk", "readonly"), Unknown("not told here", "unsupported"))
-        yield Measured(total, usage.total or Unknown("it says 0"), "psutil.disk_usage().total")
-        yield Measured(free, usage.free, "psutil.disk_usage().free")
+        nothing = Unknown("psutil.disk_usage() says 0")
+        yield Measured(total, usage.total or nothing, "psutil.disk_usage().total")
+        yield Measured(free, usage.free if usage.total else nothing, "psutil.disk_usage().free")
         return
     stat = (statvfs or os.statvfs)(path)
     if not stat.f_blocks:
@@ -108,13 +116,15 @@ def _kind(device: int, root: Path) -> tuple[str | Unknown, str]:
     node = root / f"sys/dev/block/{os.major(device)}:{os.minor(device)}"
     try:
         disks = _disks(node.resolve(strict=True))
-        kinds = {(disk / "queue/rotational").read_text(encoding="ascii").strip() for disk in disks}
+        kinds = {(disk / "queue/rotational").read_bytes().strip() for disk in disks}
     except OSError:
         return Unknown("no block device of its own", "unsupported"), ""
     names = ", ".join(sorted(disk.name for disk in disks))
     if any(disk.name.startswith(_VIRTUAL) or _is_virtual(disk) for disk in disks):
         return Unknown(f"{names} is a virtual disk", "unsupported"), ""
-    return ("hdd" if "1" in kinds else "ssd"), f"/sys/block/{names}/queue/rotational"
+    if not kinds <= {b"0", b"1"}:
+        return Unknown(f"the kernel does not say whether {names} rotates"), ""
+    return ("hdd" if b"1" in kinds else "ssd"), f"/sys/block/*/queue/rotational of {names}"
 
 
 def _disks(node: Path) -> list[Path]:
@@ -126,10 +136,15 @@ def _disks(node: Path) -> list[Path]:
 
 
 def _is_virtual(disk: Path) -> bool:
-    """Whether a hypervisor made the disk, by the vendor it claims."""
-    try:
-        vendor = (disk / "device/vendor").read_text(encoding="utf-8", errors="replace").strip()
-        model = (disk / "device/model").read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return False
-    return vendor.upper() in {"QEMU", "VMWARE", "VBOX", "MSFT", "XEN"} or "virtual" in model.lower()
+    """Whether a hypervisor or a cloud made the disk, by what it says of itself.
+
+    SCSI has both names, ATA's vendor is just `ATA`, NVMe has the model alone.
+    """
+    for name in ("vendor", "model"):
+        try:
+            said = (disk / "device" / name).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        if _HYPERVISORS.search(said):
+            return True
+    return False

@@ -1,26 +1,24 @@
 """The container engine over its API: whether it answers, and what it has and enforces.
 
-Zero, null and missing in an answer are no measurement. The engine's own disk and cgroups are
-looked at only where this process really sees them: not in a VM, on another host, or from inside
-a container.
+Zero, null and missing in an answer are no measurement.
 """
 
 from __future__ import annotations
 
-import os
-import platform
-import socket
-import struct
-import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from preflight.model.facts import Fact, Measured, Unknown
-from preflight.probes.cgroup import Cgroups, parse_groups
+from preflight.probes.cgroup import Cgroups, Limit
 from preflight.probes.endpoint import Endpoint, EndpointError, candidates, resolve
 from preflight.probes.engine_api import EngineApi, EngineError
-from preflight.probes.mounts import mount_of, parse_mounts
+from preflight.probes.native import (
+    HIDDEN,
+    available_memory,
+    containers_cgroup,
+    free_disk,
+    is_native,
+)
 from preflight.probes.options import Options
 
 FACTS = (
@@ -70,9 +68,6 @@ FACTS = (
 )
 
 _ALWAYS = {"endpoint", "context", "local", "reachable", "problem", "candidates"}
-_VIRTUAL_MACHINES = {"docker-desktop", "colima", "orbstack", "rancher-desktop"}
-_CONTAINERD_ROOT = "/var/lib/containerd"
-_MOST_STATS = 50  # containers of this stack whose memory is read
 
 
 def measure(options: Options) -> Iterator[Measured]:
@@ -153,27 +148,6 @@ def engine_of(version: Mapping[str, Any], info: Mapping[str, Any], url: str) -> 
     return "docker"
 
 
-def is_native(endpoint: Endpoint, engine: str, info: Mapping[str, Any]) -> bool:
-    """Whether the daemon runs on this kernel and its process can be seen from here.
-
-    The kernel tells a socket's listener by SO_PEERCRED (unix(7)); 0 stands for a process that is
-    in no PID namespace of ours: then this is a container with the socket mounted into it.
-    """
-    if not sys.platform.startswith("linux") or not endpoint.url.startswith("unix://"):
-        return False
-    if engine in _VIRTUAL_MACHINES or info.get("KernelVersion") != platform.release():
-        return False
-    try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(1)
-            probe.connect(endpoint.url.removeprefix("unix://"))
-            credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    except OSError:
-        return False
-    pid: int = struct.unpack("3i", credentials)[0]
-    return pid > 0
-
-
 def parse_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[Measured]:
     """Yield the facts that /version and /info state."""
     yield _stated("version", _text(version.get("Version") or info.get("ServerVersion")), "Version")
@@ -247,132 +221,45 @@ def _rotated(driver: str | None) -> Measured:
 
 
 def _disk(api: EngineApi, info: Mapping[str, Any], native: bool) -> Iterator[Measured]:
-    yield Measured(
-        ("docker", "disk", "free"), *_free(_text(info.get("DockerRootDir")), info, native)
-    )
+    free: tuple[int | Unknown, str] = (HIDDEN, "")
+    if native:
+        free = free_disk(_text(info.get("DockerRootDir")), _list(info.get("DriverStatus")))
+    yield Measured(("docker", "disk", "free"), *free)
+    reclaimable = ("docker", "disk", "reclaimable")
     try:
         images, containers = api.images(), api.containers()
     except EngineError as fault:
-        yield Measured(("docker", "disk", "reclaimable"), Unknown(str(fault), fault.kind))
+        yield Measured(reclaimable, Unknown(str(fault), fault.kind))
         return
     used = {container.get("ImageID") for container in containers}
-    sizes = [image.get("Size") for image in images if image.get("Id") not in used]
-    total = sum(size for size in sizes if isinstance(size, int) and size > 0)
+    sizes = [_positive(image.get("Size")) for image in images if image.get("Id") not in used]
     source = "GET /images/json less those of GET /containers/json; shared layers count twice"
-    yield Measured(("docker", "disk", "reclaimable"), total, source)
-
-
-def _free(root: str | None, info: Mapping[str, Any], native: bool) -> tuple[int | Unknown, str]:
-    """Room on the filesystem of the engine's data, by its mount: the folder itself is closed."""
-    if not native:
-        return Unknown("its disk is in a VM, on another host or outside of this container"), ""
-    if root is None:
-        return Unknown("the engine does not say where it keeps its data"), ""
-    places = [root]
-    if any("containerd" in str(row) for row in _list(info.get("DriverStatus"))):
-        places.append(_CONTAINERD_ROOT)  # the containerd image store ignores data-root
-    rooms = {}
-    for place in places:
-        try:
-            os.stat(place)
-        except PermissionError:
-            pass  # there, but closed to us
-        except OSError as fault:
-            if place == root:
-                return Unknown(f"{fault.strerror}: {place}"), ""
-            continue
-        try:
-            text = Path("/proc/self/mountinfo").read_text(
-                encoding="utf-8", errors="surrogateescape"
-            )
-            mount = mount_of(place, parse_mounts(text))
-            stat = os.statvfs(mount.point if mount else place)
-        except OSError as fault:
-            return Unknown(f"{fault.strerror}: {place}"), ""
-        rooms[place] = stat.f_bavail * stat.f_frsize
-    place = min(rooms, key=rooms.__getitem__)
-    return rooms[place], f"statvfs of the filesystem of {place}, f_bavail"
+    yield Measured(reclaimable, sum(size or 0 for size in sizes), source)
 
 
 def _memory(api: EngineApi, info: Mapping[str, Any], native: bool) -> Iterator[Measured]:
     """The limit over the containers, and what is left for this stack now."""
-    limit, usable, available = (("docker", "memory", n) for n in ("limit", "usable", "available"))
+    place, limit = _limit(api, info) if native else ("", HIDDEN)
+    seen = isinstance(limit, Limit)
+    lowest = limit.value if isinstance(limit, Limit) else None
+    source = f"{limit.source}, over {place}" if isinstance(limit, Limit) else ""
+    yield Measured(("docker", "memory", "limit"), lowest if seen else limit, source)
     total = _positive(info.get("MemTotal"))
-    hidden = Unknown(
-        "its cgroups are in a VM, on another host or outside of this container", "unsupported"
-    )
-    lowest: float | None = None
-    if not native:
-        yield Measured(limit, hidden)
-    else:
-        try:
-            cgroups = Cgroups()
-            place = _place(api, info, cgroups)
-            found = cgroups.memory_limit(place)
-            lowest = found.value
-            yield Measured(limit, lowest, f"{found.source}, over {place}")
-        except (OSError, EngineError) as fault:
-            yield Measured(limit, Unknown(str(fault)))
     if total is None:
-        nothing = Unknown("the engine does not say: MemTotal is zero, null or missing")
-        yield Measured(usable, nothing)
-    elif lowest is None:
-        yield Measured(usable, total, "GET /info MemTotal" + ("" if native else "; limits unseen"))
+        yield _stated("memory.usable", None, "MemTotal")
     else:
-        yield Measured(usable, min(total, lowest), "min(total, limit)")
-    if not native:
-        yield Measured(
-            available, Unknown("the API does not tell what is free there", "unsupported")
-        )
-        return
-    yield Measured(available, *_available(api, lowest, place if lowest is not None else None))
+        usable = total if lowest is None else min(total, lowest)
+        source = "min(total, limit)" if seen else "GET /info MemTotal; a limit over it is not seen"
+        yield Measured(("docker", "memory", "usable"), usable, source)
+    free = available_memory(api, place, lowest) if native else (HIDDEN, "")
+    yield Measured(("docker", "memory", "available"), *free)
 
 
-def _available(api: EngineApi, limit: float | None, place: str | None) -> tuple[int | Unknown, str]:
-    import psutil
-
-    room: float = psutil.virtual_memory().available
-    if limit is not None and place is not None:
-        room = min(room, max(0, limit - (Cgroups().memory_usage(place) or 0)))
+def _limit(api: EngineApi, info: Mapping[str, Any]) -> tuple[str, Limit | Unknown]:
     try:
-        own = sum(map(api.memory_in_use, _own_containers(api)))
+        place = containers_cgroup(api, info)
+        return place, Cgroups().memory_limit(place)
     except EngineError as fault:
-        return Unknown(f"what this stack's containers use: {fault}", fault.kind), ""
-    source = "psutil.virtual_memory().available" + (" and this stack's containers" if own else "")
-    return int(room + own), source
-
-
-def _own_containers(api: EngineApi) -> list[str]:
-    """Return the ids of the running containers that compose started from the current folder."""
-    here = os.path.realpath(".")
-    label = "com.docker.compose.project.working_dir"
-    return [
-        str(container.get("Id"))
-        for container in api.containers()
-        if container.get("State") == "running"
-        and _label(container, label) in (here, os.path.abspath("."))
-    ][:_MOST_STATS]
-
-
-def _label(container: Mapping[str, Any], name: str) -> Any:
-    labels = container.get("Labels")
-    return labels.get(name) if isinstance(labels, dict) else None
-
-
-def _place(api: EngineApi, info: Mapping[str, Any], cgroups: Cgroups) -> str:
-    """Return the cgroup that holds the containers: from a running one, else the engine's default.
-
-    Defaults: daemon/oci_linux.go of moby, libpod's `--cgroup-manager`.
-    """
-    running = next((c for c in api.containers() if c.get("State") == "running"), None)
-    if running is not None:
-        pid = api.pid(str(running.get("Id")))
-        if pid:
-            text = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace")
-            groups = parse_groups(text)
-            own = groups.get("memory" if cgroups.version("memory") == 1 else "", "/")
-            return os.path.dirname(own) or "/"
-    podman = "Rootless" in info
-    if info.get("CgroupDriver") == "systemd":
-        return "/machine.slice" if podman else "/system.slice"
-    return "/libpod_parent" if podman else "/docker"
+        return "", Unknown(str(fault), fault.kind)
+    except OSError as fault:
+        return "", Unknown(str(fault))

@@ -71,10 +71,13 @@ class EngineApi:
     def _containers(self) -> list[dict[str, Any]]:
         return self._list("/containers/json?all=1")
 
-    def pid(self, container: str) -> int:
-        """Return the process id of a container on the engine's host, 0 where it doesn't run."""
-        state = self._object(f"/containers/{quote(container)}/json").get("State") or {}
-        return int(state.get("Pid") or 0) if isinstance(state, dict) else 0
+    def place(self, container: str) -> tuple[int, str]:
+        """Return a container's process id, 0 where it doesn't run, and the cgroup it asks for."""
+        told = self._object(f"/containers/{quote(container)}/json")
+        state, config = told.get("State"), told.get("HostConfig")
+        pid = state.get("Pid") if isinstance(state, dict) else 0
+        parent = config.get("CgroupParent") if isinstance(config, dict) else ""
+        return pid if isinstance(pid, int) else 0, str(parent or "")
 
     def memory_in_use(self, container: str) -> int:
         """Return the bytes a container uses, page cache taken off as `docker stats` does.

@@ -5,15 +5,17 @@ psutil doesn't know control groups, so limits are read beside it.
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from preflight.model.facts import Fact, Measured, Unknown
+from preflight.model.facts import Fact, Kind, Measured, Unknown
 from preflight.probes.cgroup import Cgroups, Limit
-from preflight.probes.mounts import mount_of, parse_mounts
+from preflight.probes.mounts import mount_of, read_mounts
 from preflight.probes.options import Options
 
 FACTS = (
@@ -37,6 +39,11 @@ FACTS = (
 
 _DISK_FILESYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
 _SYSTEMS = {"win32": "windows", "cygwin": "windows"}
+_FAULTS: dict[int | None, Kind] = {
+    errno.EACCES: "permission",
+    errno.EPERM: "permission",
+    errno.EINVAL: "invalid",
+}
 _CONTAINER_MARKS = ("/docker/", "/docker-", "/kubepods", "/libpod", "/lxc/", "/lxc.payload")
 
 
@@ -75,7 +82,7 @@ def _container(root: Path) -> tuple[bool, str]:
     if mark is None:
         return False, "no mark of a container"
     try:
-        mount = mount_of("/", parse_mounts(_read(root / "proc/self/mountinfo")))
+        mount = mount_of("/", read_mounts(root))
     except OSError:
         mount = None
     if mount is not None and mount.root == "/" and mount.filesystem in _DISK_FILESYSTEMS:
@@ -91,29 +98,26 @@ def _container_mark(root: Path) -> str | None:
         if os.environ.get(name):
             return f"the environment variable {name}"
     try:
-        groups = _read(root / "proc/self/cgroup")
+        groups = os.fsdecode((root / "proc/self/cgroup").read_bytes())
     except OSError:
         return None
     return "/proc/self/cgroup" if any(mark in groups for mark in _CONTAINER_MARKS) else None
 
 
-def _read(file: Path) -> str:
-    return file.read_text(encoding="utf-8", errors="surrogateescape")
-
-
 def _memory(root: Path) -> Iterator[Measured]:
     import psutil
 
-    memory = psutil.virtual_memory()
-    total = _positive(memory.total, "psutil.virtual_memory().total")
-    yield Measured(("host", "memory", "total"), total, "psutil.virtual_memory().total")
-    arc = _arc_shrinkable(root)
-    yield Measured(
-        ("host", "memory", "available"),
-        memory.available + arc,
-        "psutil.virtual_memory().available"
-        + (" and what the ZFS ARC can give back" if arc else ""),
-    )
+    source = "psutil.virtual_memory()"
+    memory = _asked(psutil.virtual_memory, source)
+    total = _positive(memory, f"{source}.total", "total")
+    yield Measured(("host", "memory", "total"), total, f"{source}.total")
+    source += ".available"
+    available = _positive(memory, source, "available")
+    if isinstance(total, int) and isinstance(available, int):
+        back = _arc_shrinkable(root)
+        if 0 < back <= total - available:  # else not counted as used: the figures are a container's
+            available, source = available + back, f"{source} and what the ZFS ARC can give back"
+    yield Measured(("host", "memory", "available"), available, source)
     limit = _limit(lambda: Cgroups(root).memory_limit())
     yield _limited(("host", "memory", "limit"), limit)
     usable = _least(total, limit)
@@ -123,19 +127,26 @@ def _memory(root: Path) -> Iterator[Measured]:
 def _swap(_root: Path) -> Iterator[Measured]:
     import psutil
 
-    swap = psutil.swap_memory()
-    source = "psutil.swap_memory()" if swap.total else "psutil.swap_memory(): no swap"
-    yield Measured(("host", "swap", "total"), swap.total or None, source)
-    yield Measured(("host", "swap", "free"), swap.free if swap.total else None, source)
+    source = "psutil.swap_memory()"
+    swap = _asked(psutil.swap_memory, source)
+    for name in ("total", "free"):
+        if isinstance(swap, Unknown):
+            yield Measured(("host", "swap", name), swap)
+        elif swap.total:
+            yield Measured(("host", "swap", name), getattr(swap, name), f"{source}.{name}")
+        else:
+            yield Measured(("host", "swap", name), None, f"{source}: no swap")
 
 
 def _cpu(root: Path) -> Iterator[Measured]:
     import psutil
 
-    logical = _positive(psutil.cpu_count(), "psutil.cpu_count()")
-    yield Measured(("host", "cpu", "logical"), logical, "psutil.cpu_count()")
-    physical = _positive(psutil.cpu_count(logical=False), "psutil.cpu_count(logical=False)")
-    yield Measured(("host", "cpu", "physical"), physical, "psutil.cpu_count(logical=False)")
+    source = "psutil.cpu_count()"
+    logical = _positive(_asked(psutil.cpu_count, source), source)
+    yield Measured(("host", "cpu", "logical"), logical, source)
+    source = "psutil.cpu_count(logical=False)"
+    physical = _positive(_asked(lambda: psutil.cpu_count(logical=False), source), source)
+    yield Measured(("host", "cpu", "physical"), physical, source)
     affinity: int | Unknown = logical
     source = "psutil.cpu_count(), no affinity here"
     if hasattr(os, "sched_getaffinity"):
@@ -146,8 +157,20 @@ def _cpu(root: Path) -> Iterator[Measured]:
     yield Measured(("host", "cpu", "usable"), _least(affinity, quota), source)
 
 
-def _positive(value: int | None, source: str) -> int | Unknown:
-    return value if value else Unknown(f"{source} says {value}", "unavailable")
+def _asked(ask: Callable[[], Any], source: str) -> Any | Unknown:
+    """Return what psutil says, or that it couldn't: then only this figure is lost."""
+    try:
+        return ask()
+    except Exception as fault:  # noqa: BLE001 - psutil raises what its parsing of /proc meets
+        return Unknown(f"{source} failed: {type(fault).__name__}: {fault}", "error")
+
+
+def _positive(said: Any | Unknown, source: str, name: str = "") -> int | Unknown:
+    """Return a figure, or the one of this name; zero and nothing are none."""
+    if isinstance(said, Unknown):
+        return said
+    value: int | None = getattr(said, name) if name else said
+    return value or Unknown(f"{source} says {value}")
 
 
 def _limit(read: Callable[[], Limit]) -> Limit | Unknown:
@@ -155,10 +178,9 @@ def _limit(read: Callable[[], Limit]) -> Limit | Unknown:
         return Unknown("control groups are Linux's", "unsupported")
     try:
         return read()
-    except PermissionError as fault:
-        return Unknown(f"{fault.strerror}: {fault.filename}", "permission")
     except OSError as fault:
-        return Unknown(str(fault.strerror or fault), "unavailable")
+        reason = f"{fault.filename}: {fault.strerror}" if fault.filename else str(fault)
+        return Unknown(reason, _FAULTS.get(fault.errno, "unavailable"))
 
 
 def _limited(path: tuple[str, ...], limit: Limit | Unknown) -> Measured:

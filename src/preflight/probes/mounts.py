@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 
 class Mount(NamedTuple):
-    """One line of mountinfo: `root` of the filesystem is seen at `point`."""
+    """One line of mountinfo: `root` of the filesystem is seen at `point`, on the mount `parent`."""
 
+    id: str
+    parent: str
     root: str
     point: str
     filesystem: str
     options: frozenset[str]
 
 
+def read_mounts(root: Path = Path("/")) -> list[Mount]:
+    """Read this process's mounts, its paths as `os` spells them; raises OSError."""
+    return parse_mounts(os.fsdecode((root / "proc/self/mountinfo").read_bytes()))
+
+
 def parse_mounts(text: str) -> list[Mount]:
-    """Read /proc/PID/mountinfo; blanks in paths are octal there."""
+    """Read /proc/PID/mountinfo; blank, tab and newline in paths are octal there, no other space."""
     mounts = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         head, _, tail = line.partition(" - ")
-        fields, rest = head.split(), tail.split()
+        fields, rest = head.split(" "), tail.split(" ")
         if len(fields) >= 6 and len(rest) >= 2:
-            options = {*fields[5].split(","), *(rest[2].split(",") if len(rest) > 2 else ())}
+            number, parent, _, root, point, options = fields[:6]
+            every = {*options.split(","), *(rest[2].split(",") if len(rest) > 2 else ())}
             mounts.append(
-                Mount(_unescape(fields[3]), _unescape(fields[4]), rest[0], frozenset(options))
+                Mount(number, parent, _unescape(root), _unescape(point), rest[0], frozenset(every))
             )
     return mounts
 
@@ -34,11 +44,15 @@ def _unescape(path: str) -> str:
 
 
 def mount_of(path: str, mounts: list[Mount]) -> Mount | None:
-    """Return the mount that a real path lies on: the longest, of equal ones the last."""
-    best = None
-    for mount in mounts:
-        point = mount.point.rstrip("/")
-        covers = path == mount.point or path.startswith(point + "/")
-        if covers and (best is None or len(mount.point) >= len(best.point)):
-            best = mount
-    return best
+    """Return the mount that a real path lies on, found as the kernel does: from the top down.
+
+    The longest match won't do: a mount hides what was mounted below its point before.
+    """
+    known = {mount.id for mount in mounts}
+    tops = {mount.id for mount in mounts if mount.parent == mount.id or mount.parent not in known}
+    left = [m for m in mounts if path == m.point or path.startswith(m.point.rstrip("/") + "/")]
+    found: Mount | None = None
+    while below := [m for m in left if m.id in tops or (found and m.parent == found.id)]:
+        found = min(reversed(below), key=lambda mount: len(mount.point))
+        left.remove(found)
+    return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
+import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from preflight.model.problems import InputError, Problem
 
 SCHEMA = "preflight.facts/1"
 MAX_DEPTH = 50
+
+_MOST = sys.float_info.max
 
 
 def dump(facts: Facts) -> dict[str, Any]:
@@ -43,16 +46,16 @@ def load(data: bytes, name: str) -> Facts:
         raise wrong(f"no JSON ({said})") from None
     if not isinstance(root, dict) or not isinstance(root.get("schema"), str):
         raise wrong("no snapshot: it has no schema")
-    kind, _, number = root["schema"].partition("/")
-    if kind != "preflight.facts" or not number.isdigit():
-        raise wrong(f"no snapshot but {root['schema']!r}")
-    if int(number) > 1:
+    made = root["schema"]
+    if made != SCHEMA and re.fullmatch(r"preflight\.facts/[1-9][0-9]{0,8}", made):
         raise InputError(
-            Problem(name, 0, 0, f"schema {root['schema']} is newer than {SCHEMA}: update preflight")
+            Problem(name, 0, 0, f"schema {made} is newer than {SCHEMA}: update preflight")
         )
-    problems = list(_problems(root))
-    if problems:
-        raise wrong(f"no snapshot: {problems[0]}")
+    if made != SCHEMA:
+        raise wrong(f"no snapshot but {made[:60]!r}")
+    problem = next(_problems(root), None)
+    if problem is not None:
+        raise wrong(f"no snapshot: {problem}")
     return Facts(
         root["facts"],
         root.get("sources", {}),
@@ -93,9 +96,9 @@ def _problems(root: Mapping[str, Any]) -> Iterator[str]:
 def _bad_values(node: Any, path: str, depth: int = 0) -> Iterator[str]:
     """Yield figures that are none, and nesting that no probe makes."""
     if depth > MAX_DEPTH:
-        yield f"{path[:60]}… is nested deeper than {MAX_DEPTH} levels"
-    elif isinstance(node, float) and not math.isfinite(node):
-        yield f"{path} is no finite figure"
+        yield f"{path[:60]!r}… is nested deeper than {MAX_DEPTH} levels"
+    elif isinstance(node, (int, float)) and not -_MOST <= node <= _MOST:
+        yield f"{path[:60]!r} is no finite figure"
     elif isinstance(node, dict):
         for key, value in node.items():
             yield from _bad_values(value, f"{path}.{key}", depth + 1)

@@ -1,0 +1,140 @@
+"""What is seen of an engine that runs on this very system: its disk, its cgroups, its containers.
+
+Looked at only where this process really sees them: not in a VM, on another host, or from inside
+a container.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import struct
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from preflight.model.facts import Unknown
+from preflight.probes.cgroup import Cgroups, parse_groups
+from preflight.probes.endpoint import Endpoint
+from preflight.probes.engine_api import EngineApi, EngineError
+from preflight.probes.mounts import mount_of, read_mounts
+
+VIRTUAL_MACHINES = {"docker-desktop", "colima", "orbstack", "rancher-desktop"}
+HIDDEN = Unknown("it is in a VM, on another host or outside of this container", "unsupported")
+_CONTAINERD_ROOT = "/var/lib/containerd"
+_MOST_STATS = 50  # containers of this stack whose memory is read
+_MOST_INSPECTED = 5  # containers that are asked where they run
+
+
+def is_native(endpoint: Endpoint, engine: str, info: Mapping[str, Any]) -> bool:
+    """Whether the daemon runs on this kernel and its process can be seen from here.
+
+    The kernel tells a socket's listener by SO_PEERCRED (unix(7)); 0 stands for a process that is
+    in no PID namespace of ours: then this is a container with the socket mounted into it.
+    """
+    if not sys.platform.startswith("linux") or not endpoint.url.startswith("unix://"):
+        return False
+    if engine in VIRTUAL_MACHINES or info.get("KernelVersion") != platform.release():
+        return False
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1)
+            probe.connect(endpoint.url.removeprefix("unix://"))
+            credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    except OSError:
+        return False
+    pid: int = struct.unpack("3i", credentials)[0]
+    return pid > 0
+
+
+def free_disk(root: str | None, driver_status: list[Any]) -> tuple[int | Unknown, str]:
+    """Return the room in bytes where the engine keeps its data, the least of its places."""
+    if root is None:
+        return Unknown("the engine does not say where it keeps its data"), ""
+    places = [root]
+    if any("containerd" in str(row) for row in driver_status) and os.path.exists(_CONTAINERD_ROOT):
+        places.append(_CONTAINERD_ROOT)  # the containerd image store ignores data-root
+    try:
+        rooms = {place: _room(place) for place in places}
+    except OSError as fault:
+        return Unknown(f"{fault.strerror}: {fault.filename}"), ""
+    least = min(rooms, key=rooms.__getitem__)
+    return rooms[least], f"statvfs of the filesystem of {least}, f_bavail"
+
+
+def _room(place: str) -> int:
+    """Room on the filesystem of a folder, by its mount where the folder itself is closed to us."""
+    try:
+        os.stat(place)
+    except PermissionError:
+        mount = mount_of(place, read_mounts())
+        if mount is None:
+            raise
+        place = mount.point
+    stat = os.statvfs(place)
+    return stat.f_bavail * stat.f_frsize
+
+
+def containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
+    """Return the cgroup that holds containers that ask for none themselves.
+
+    A running one shows it; else it is the engine's default: daemon/oci_linux.go of moby, libpod's
+    `--cgroup-manager`. Raises OSError, EngineError.
+    """
+    default = _default_cgroup(info)
+    running = [one for one in api.containers() if one.get("State") == "running"]
+    for container in running[:_MOST_INSPECTED]:
+        pid, parent = api.place(str(container.get("Id")))
+        if pid and parent in ("", default):
+            return os.path.dirname(_memory_group(pid)) or "/"
+    return default if Cgroups().has(default) else "/"  # made at the top with the first container
+
+
+def _default_cgroup(info: Mapping[str, Any]) -> str:
+    podman = "Rootless" in info
+    if "rootless" in str(info.get("SecurityOptions")) or info.get("Rootless") is True:
+        return f"/user.slice/user-{os.getuid()}.slice"
+    if info.get("CgroupDriver") == "systemd":
+        return "/machine.slice" if podman else "/system.slice"
+    return "/libpod_parent" if podman else "/docker"
+
+
+def _memory_group(pid: int) -> str:
+    groups = parse_groups(Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace"))
+    return groups.get("memory" if Cgroups().version("memory") == 1 else "", "/")
+
+
+def available_memory(api: EngineApi, place: str, limit: float | None) -> tuple[int | Unknown, str]:
+    """Return the bytes free for this stack: what its own containers use counts as free."""
+    import psutil
+
+    room: float = psutil.virtual_memory().available
+    try:
+        if limit is not None:
+            room = min(room, max(0, limit - (Cgroups().memory_usage(place) or 0)))
+        own = sum(map(api.memory_in_use, _own_containers(api)))
+    except EngineError as fault:
+        return Unknown(f"what this stack's containers use: {fault}", fault.kind), ""
+    except OSError as fault:
+        return Unknown(f"what the containers' cgroup uses: {fault}"), ""
+    source = "psutil.virtual_memory().available" + (" and this stack's containers" if own else "")
+    return int(room + own), source
+
+
+def _own_containers(api: EngineApi) -> list[str]:
+    """Return the ids of the running containers that compose started from the current folder."""
+    here = os.path.realpath(".")
+    label = "com.docker.compose.project.working_dir"
+    return [
+        str(container.get("Id"))
+        for container in api.containers()
+        if container.get("State") == "running"
+        and _label(container, label) in (here, os.path.abspath("."))
+    ][:_MOST_STATS]
+
+
+def _label(container: Mapping[str, Any], name: str) -> Any:
+    labels = container.get("Labels")
+    return labels.get(name) if isinstance(labels, dict) else None
