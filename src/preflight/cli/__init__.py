@@ -22,6 +22,9 @@ def main() -> None:
         from preflight.cli.app import run
 
         run(reader)
+    except KeyboardInterrupt:  # before the program minds interrupts itself
+        sys.stderr.write("preflight: interrupted\n")
+        sys.exit(130)
     finally:
         if reader is not None:
             from preflight.probes.spawn import end

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 DEFAULT_CONTEXT = "default"
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 DEFAULT_PIPE = "npipe:////./pipe/docker_engine"
-_LOOPBACK = ("localhost", "::1")
+_LOOPBACK = re.compile(r"localhost|::1|127(\.\d+){3}")
 
 
 class EndpointError(Exception):
@@ -49,8 +49,7 @@ class Endpoint(NamedTuple):
     def local(self) -> bool:
         """Whether the address is one of this machine's own."""
         parts = urlsplit(self.url)
-        host = parts.hostname or ""
-        return parts.scheme in ("unix", "npipe") or host in _LOOPBACK or host.startswith("127.")
+        return parts.scheme in ("unix", "npipe") or bool(_LOOPBACK.fullmatch(parts.hostname or ""))
 
 
 def resolve(
