@@ -1,0 +1,331 @@
+"""Every operator, in three values: what holds, what doesn't, and what nobody can tell."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preflight.evaluate.conditions import Scope, Truth, all_true, any_true, bound, judge, typed
+from preflight.evaluate.sentences import Figures
+from preflight.model.conditions import OPERATORS, Condition, Reference, Sum
+from preflight.model.facts import Facts, Unit, Unknown
+from preflight.model.quantities import parse_version_range
+
+WHY = Unknown("nobody looked", "timeout")
+
+
+def condition(name: str, operand: Any, unit: Unit) -> Condition:
+    return Condition(((OPERATORS[name], operand),), unit)
+
+
+AT_LEAST_8 = condition("at_least", 8, "number")
+BELOW_16 = condition("less_than", 16, "number")
+
+# operator, operand, unit, a value that meets it, one that doesn't, whether an absent one does
+TABLE: list[tuple[str, Any, Unit, Any, Any, bool]] = [
+    ("at_least", 8, "bytes", 8, 7, False),
+    ("at_most", 8, "bytes", 8, 9, False),
+    ("more_than", 8, "cores", 8.5, 8, False),
+    ("less_than", 8, "seconds", 7.9, 8, False),
+    ("equals", "linux", "text", "linux", "Linux", False),
+    ("equals", True, "boolean", True, False, False),
+    ("not_equals", "linux", "text", "darwin", "linux", False),
+    ("one_of", ("a", "b"), "text", "b", "c", False),
+    ("none_of", ("a", "b"), "text", "c", "b", False),
+    ("matches", "[Mm]icrosoft", "text", "5.15-Microsoft-x", "6.1", False),
+    ("contains", "swap", "text", "no swap limit", "fine", False),
+    ("contains", "a", "list", ["a", "b"], ["ab"], False),
+    ("version", parse_version_range(">=20.10,<30"), "version", "28.0.1+x", "19.03", False),
+    ("version", parse_version_range("!=28,<=29,>1,==3"), "version", "v3.0", "28.0", False),
+    ("exists", True, "text", "", None, False),
+    ("exists", False, "text", None, "", True),
+    ("all_of", (AT_LEAST_8, BELOW_16), "number", 8, 16, False),
+    ("any_of", (AT_LEAST_8, condition("equals", 1, "number")), "number", 1, 2, False),
+    ("not", AT_LEAST_8, "number", 7, 8, True),
+]
+
+
+@pytest.mark.parametrize(("name", "operand", "unit", "good", "bad", "absent"), TABLE)
+def test_an_operator_holds_or_not_and_leaves_the_unknown_unknown(
+    name: str, operand: Any, unit: Unit, good: Any, bad: Any, absent: bool
+) -> None:
+    one, scope = condition(name, operand, unit), Scope(Facts({}))
+    assert judge(one, good, scope) is True
+    assert judge(one, bad, scope) is False
+    assert judge(one, None, scope) is absent
+    assert judge(one, WHY, scope) is WHY
+
+
+def test_every_operator_has_a_row() -> None:
+    assert {row[0] for row in TABLE} == set(OPERATORS)
+
+
+@pytest.mark.parametrize(
+    ("unit", "value"),
+    [
+        ("bytes", True),
+        ("bytes", [8]),
+        ("bytes", {"total": 8}),
+        ("bytes", "lots"),
+        ("bytes", float("nan")),
+        ("bytes", float("inf")),
+        ("bytes", 10**400),
+        ("cores", "four"),
+        ("seconds", "soon"),
+        ("boolean", 1),
+        ("boolean", "maybe"),
+        ("text", 5),
+        ("text", None),
+        ("version", 28),
+        ("list", "abc"),
+        ("list", {}),
+        ("map", []),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_unknown_and_says_so(unit: Unit, value: Any) -> None:
+    read = typed(value, unit)
+    if value is None:
+        assert read is None
+        return
+    assert isinstance(read, Unknown)
+    assert read.kind == "invalid"
+    assert len(read.reason) < 200
+    figures = Figures(value, condition("exists", True, unit), Scope(Facts({})))
+    assert figures.found  # a wrong value can still be shown
+
+
+@pytest.mark.parametrize(("name", "operand", "unit", "good", "bad", "absent"), TABLE)
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner),
+        max_leaves=3,
+    )
+)
+def test_no_value_of_a_snapshot_breaks_an_operator(
+    name: str, operand: Any, unit: Unit, good: Any, bad: Any, absent: bool, value: Any
+) -> None:
+    one, scope = condition(name, operand, unit), Scope(Facts({}))
+    truth = judge(one, value, scope)
+    assert truth is True or truth is False or isinstance(truth, Unknown)
+    figures = Figures(value, one, scope)
+    assert all(isinstance(text, str) for text in (figures.both(), figures.asked(), figures.short()))
+
+
+@pytest.mark.parametrize(
+    ("unit", "text", "value"),
+    [
+        ("bytes", "8GiB", 2**33),
+        ("seconds", "5m", 300),
+        ("number", "4", 4),
+        ("cores", "0.5", 0.5),
+        ("boolean", "yes", True),
+        ("text", "8GiB", "8GiB"),
+        ("version", "20.10", "20.10"),
+    ],
+)
+def test_text_is_read_by_the_type_a_rule_gives_it(unit: Unit, text: str, value: Any) -> None:
+    assert typed(text, unit) == value
+
+
+def test_a_version_that_is_none_is_unknown() -> None:
+    truth = judge(
+        condition("version", parse_version_range(">=1"), "text"), "latest", Scope(Facts({}))
+    )
+    assert isinstance(truth, Unknown)
+    assert truth.kind == "invalid"
+
+
+# references
+
+FACTS = Facts(
+    {"host": {"total": 10, "none": None, "word": "x"}, "services": {"a.b": {"cpus": 2}}},
+    unknown={"host.hidden": WHY},
+)
+TOTAL, NONE, HIDDEN = (Reference(("host", name)) for name in ("total", "none", "hidden"))
+
+
+@pytest.mark.parametrize(
+    ("operand", "value"),
+    [
+        (TOTAL, 10),
+        (Reference(("host", "total"), 0.5, 2), 7),
+        (Reference(("host", "total"), 1, -2), 8),
+        (Sum((TOTAL, 2, Sum((1, 1)))), 14),
+        (NONE, None),
+        (Sum((TOTAL, NONE)), None),
+        (HIDDEN, WHY),
+        (Sum((NONE, HIDDEN)), WHY),
+        (Reference(("host", "total"), 1e30, 1e30), None),
+    ],
+)
+def test_a_bound_may_be_another_fact(operand: Any, value: Any) -> None:
+    if operand == Reference(("host", "total"), 1e30, 1e30):
+        assert isinstance(bound(operand, "number", Scope(FACTS)), Unknown)  # no figure any more
+        return
+    assert bound(operand, "number", Scope(FACTS)) == value
+
+
+def test_a_bound_that_is_absent_is_not_met_and_one_unknown_is_unknown() -> None:
+    scope = Scope(FACTS)
+    assert judge(condition("at_least", NONE, "number"), 10, scope) is False
+    assert judge(condition("at_least", HIDDEN, "number"), 10, scope) is WHY
+    wrong = judge(condition("at_least", Reference(("host", "word")), "number"), 10, scope)
+    assert isinstance(wrong, Unknown)
+    assert wrong.kind == "invalid"
+    assert judge(condition("one_of", (1, NONE, 10), "number"), 10, scope) is True
+    assert judge(condition("one_of", (1, HIDDEN), "number"), 10, scope) is WHY
+
+
+def test_a_star_stands_for_the_item_even_with_a_dot_in_its_name() -> None:
+    scope = Scope(FACTS, "a.b", ("services",))
+    assert scope.get(("services", "*", "cpus")) == 2
+
+
+# three-valued logic
+
+TRUTHS: list[Truth] = [True, False, WHY]
+truths = st.lists(st.sampled_from(TRUTHS), max_size=5)
+
+
+def value_of(truth: Truth) -> float:
+    """Kleene's values: and is the least, or the greatest."""
+    return 0.5 if isinstance(truth, Unknown) else float(truth)
+
+
+@given(truths)
+def test_and_is_the_least_and_or_the_greatest(several: list[Truth]) -> None:
+    assert value_of(all_true(several)) == min(map(value_of, several), default=1)
+    assert value_of(any_true(several)) == max(map(value_of, several), default=0)
+
+
+LEAVES = {
+    True: condition("exists", True, "text"),
+    False: condition("exists", False, "text"),
+    WHY: condition("equals", Reference(("host", "hidden")), "text"),
+}
+conditions = st.recursive(
+    st.sampled_from(list(LEAVES.values())),
+    lambda inner: (
+        st.builds(lambda c: condition("not", c, "text"), inner)
+        | st.builds(
+            lambda name, several: condition(name, tuple(several), "text"),
+            st.sampled_from(["all_of", "any_of"]),
+            st.lists(inner, min_size=1, max_size=3),
+        )
+    ),
+    max_leaves=8,
+)
+
+
+def truth(one: Condition, facts: Facts = FACTS) -> float:
+    return value_of(judge(one, "here", Scope(facts)))
+
+
+@given(conditions, conditions)
+def test_de_morgan(a: Condition, b: Condition) -> None:
+    def no(one: Condition) -> Condition:
+        return condition("not", one, "text")
+
+    both, either = condition("all_of", (a, b), "text"), condition("any_of", (a, b), "text")
+    assert truth(no(both)) == truth(condition("any_of", (no(a), no(b)), "text"))
+    assert truth(no(either)) == truth(condition("all_of", (no(a), no(b)), "text"))
+    assert truth(no(no(a))) == truth(a)
+    assert truth(Condition(a.tests + b.tests, "text")) == truth(both)
+
+
+@given(conditions)
+def test_what_is_decided_without_a_figure_stays_so_whatever_the_figure_is(one: Condition) -> None:
+    """Unknown never becomes true or false by itself: learning the figure can't overturn."""
+    before = truth(one)
+    for known in ("here", "elsewhere"):
+        after = truth(one, Facts({"host": {"hidden": known}}))
+        assert after != 0.5
+        assert before in (0.5, after)
+
+
+def test_all_and_any_over_every_pair() -> None:
+    for a, b in itertools.product(TRUTHS, repeat=2):
+        assert value_of(all_true([a, b])) == value_of(all_true([b, a]))
+        assert value_of(any_true([a, b])) == value_of(any_true([b, a]))
+
+
+# figures
+
+numbers = st.integers(0, 10**15) | st.floats(0, 1e15, allow_nan=False)
+QUANTITIES = [name for name, row in OPERATORS.items() if row.shape == "quantity"]
+
+
+@pytest.mark.parametrize("name", QUANTITIES)
+@pytest.mark.parametrize("unit", ["bytes", "seconds", "cores", "number"])
+@given(actual=numbers, expected=numbers, nudge=st.sampled_from([None, -1, 1, 1e-7]))
+def test_a_figure_that_misses_its_bound_never_looks_like_it(
+    name: str, unit: Unit, actual: float, expected: float, nudge: float | None
+) -> None:
+    if nudge is not None:
+        actual = max(0, expected + nudge)
+    one = condition(name, expected, unit)
+    figures = Figures(actual, one, Scope(Facts({})))
+    sign = OPERATORS[name].sign
+    assert figures.asked().startswith(sign)
+    if actual != expected:
+        assert figures.found != figures.asked().removeprefix(sign)
+        assert figures.found != figures.expected()
+    if judge(one, actual, Scope(Facts({}))) is False and actual != expected:
+        assert figures.missing().lstrip("0.")[:1].isdigit()  # never "0 B short"
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "found", "asked", "short"),
+    [
+        (7_900_000_000, 8_000_000_000, "7.9 GB (7.4 GiB)", "≥ 8 GB", " (100 MB short)"),
+        (7_999_999_999, 8_000_000_000, "7.999999999 GB (7.5 GiB)", "≥ 8 GB", " (1 B short)"),
+        (8_000_000_000, 8_040_000_000, "8 GB (7.5 GiB)", "≥ 8.04 GB", " (40 MB short)"),
+        (6_227_702_579, 2**33, "5.8 GiB (6.2 GB)", "≥ 8 GiB", " (2.2 GiB short)"),
+        (0, 8_000_000_000, "0 B", "≥ 8 GB", " (8 GB short)"),
+        (512, 8_000_000_000, "512 B", "≥ 8 GB", " (8 GB short)"),
+        (None, 8_000_000_000, "not set", "≥ 8 GB", ""),
+        (WHY, 8_000_000_000, "unknown", "≥ 8 GB", ""),
+    ],
+)
+def test_figures_of_a_size(actual: Any, expected: int, found: str, asked: str, short: str) -> None:
+    figures = Figures(actual, condition("at_least", expected, "bytes"), Scope(Facts({})))
+    assert (figures.both(), figures.asked(), figures.short()) == (found, asked, short)
+
+
+@pytest.mark.parametrize(
+    ("operand", "wanted", "expected"),
+    [
+        (TOTAL, "at least 10", "10"),
+        (NONE, "at least host.none (not set)", ""),
+        (HIDDEN, "at least host.hidden (unknown)", ""),
+        (Sum((TOTAL, 0.5)), "at least 10.5", "10.5"),
+    ],
+)
+def test_a_bound_that_is_not_there_is_named(operand: Any, wanted: str, expected: str) -> None:
+    figures = Figures(4, condition("at_least", operand, "number"), Scope(FACTS))
+    assert (figures.wanted(), figures.expected()) == (wanted, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "operand", "unit", "words"),
+    [
+        ("at_most", 4, "cores", "at most 4"),
+        ("more_than", 300, "seconds", "more than 5m"),
+        ("one_of", ("a", "b"), "text", "a or b"),
+        ("none_of", ("a", "b"), "text", "anything but a or b"),
+        ("matches", "^a", "text", "a match of ^a"),
+        ("version", parse_version_range(">=20.10,<30"), "version", ">=20.10,<30"),
+        ("exists", True, "text", "set"),
+        ("exists", False, "text", "not set"),
+        ("all_of", (AT_LEAST_8, BELOW_16), "number", "at least 8 and less than 16"),
+        ("any_of", (AT_LEAST_8, BELOW_16), "number", "at least 8 or less than 16"),
+        ("not", AT_LEAST_8, "number", "anything but at least 8"),
+    ],
+)
+def test_a_condition_in_words(name: str, operand: Any, unit: Unit, words: str) -> None:
+    assert Figures(None, condition(name, operand, unit), Scope(FACTS)).wanted() == words

@@ -1,0 +1,530 @@
+"""Rules held against facts: verdicts and their reasons, causes, selection, fixes, waivers."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preflight.evaluate.judge import Selection, evaluate, explain, select
+from preflight.model.facts import Catalogue, Fact, Facts, Unknown
+from preflight.model.problems import InputError
+from preflight.model.report import Report, Result
+from preflight.model.rules import RuleSet
+from preflight.rules.load import load
+
+CATALOGUE = Catalogue(
+    [
+        Fact("host.memory.total", "bytes", ""),
+        Fact("host.memory.limit", "bytes", ""),
+        Fact("host.os", "text", ""),
+        Fact("docker.local", "boolean", ""),
+        Fact("docker.cpus", "cores", ""),
+        Fact("compose.services.*.limits.cpus", "cores", ""),
+        Fact("compose.services.*.image", "text", ""),
+        Fact("env.*", "text", ""),
+    ]
+)
+CLOSED = Unknown("permission denied", "permission")
+GB = 10**9
+
+
+def facts(unknown: dict[str, Unknown] | None = None, **groups: Any) -> Facts:
+    values = {"host": {"memory": {"total": 8 * GB, "limit": None}, "os": "linux"}, **groups}
+    return Facts(values, {"host.memory.total": "MemTotal"}, unknown or {}, "2026-11-23T11:00:00Z")
+
+
+def rules(text: str) -> RuleSet:
+    return load("r.yaml", lambda _: f"version: 1\n{text}".encode(), CATALOGUE)
+
+
+def one(keys: str) -> RuleSet:
+    return rules(f"rules: [{{id: a, title: Memory, {keys}}}]")
+
+
+def judged(ruleset: RuleSet, given: Facts | None = None, **options: Any) -> Report:
+    today = options.pop("today", date(2026, 11, 23))
+    return evaluate(ruleset, given or facts(), CATALOGUE, Selection(**options), today)
+
+
+def result(keys: str, given: Facts | None = None, **options: Any) -> Result:
+    return judged(one(keys), given, **options).results[0]
+
+
+TOTAL = "fact: host.memory.total"
+LIMIT = "fact: host.memory.limit"
+UNKNOWN = facts({"host.memory.total": CLOSED}, host={"memory": {"limit": None}, "os": "linux"})
+
+
+@pytest.mark.parametrize(
+    ("keys", "given", "verdict", "severity", "exit_code", "strict_code"),
+    [
+        ("require: {at_least: 8GB}", facts(), "pass", "required", 0, 0),
+        ("require: {at_least: 9GB}", facts(), "fail", "required", 1, 1),
+        ("require: {at_least: 8GB}", UNKNOWN, "unknown", "required", 3, 3),
+        ("recommend: {at_least: 8GB}", facts(), "pass", "recommended", 0, 0),
+        ("recommend: {at_least: 9GB}", facts(), "warn", "recommended", 0, 1),
+        ("recommend: {at_least: 8GB}", UNKNOWN, "unknown", "recommended", 0, 3),
+        (
+            "require: {at_least: 8GB}, recommend: {at_least: 9GB}",
+            facts(),
+            "warn",
+            "recommended",
+            0,
+            1,
+        ),
+        ("require: {at_least: 9GB}, recommend: {at_least: 8GB}", facts(), "fail", "required", 1, 1),
+        (
+            "require: {at_least: 8GB}, recommend: {at_least: {fact: host.memory.limit}}",
+            facts({"host.memory.limit": CLOSED}, host={"memory": {"total": 8 * GB}}),
+            "unknown",
+            "recommended",
+            0,
+            3,
+        ),
+        ("when: {host.os: plan9}, require: {at_least: 9GB}", facts(), "skip", "required", 0, 0),
+    ],
+)
+def test_verdict_severity_and_exit_code(
+    keys: str, given: Facts, verdict: str, severity: str, exit_code: int, strict_code: int
+) -> None:
+    report = judged(one(f"{TOTAL}, {keys}"), given)
+    (found,) = report.results
+    assert (found.verdict, found.severity) == (verdict, severity)
+    assert report.exit_code == exit_code
+    assert judged(one(f"{TOTAL}, {keys}"), given, strict=True).exit_code == strict_code
+    assert report.counts[found.verdict] == 1
+    assert sum(report.counts.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("require: {at_least: 8GB}", "Memory: 8 GB (7.5 GiB), needs at least 8 GB"),
+        ("require: {at_least: 9GB}", "Memory: 8 GB (7.5 GiB), needs at least 9 GB (1 GB short)"),
+        (
+            "recommend: {at_least: 9GB}",
+            "Memory: 8 GB (7.5 GiB), advised at least 9 GB (1 GB short)",
+        ),
+        ("require: {at_most: 7GB}", "Memory: 8 GB (7.5 GiB), needs at most 7 GB (1 GB over)"),
+        ("require: {more_than: 8GB}", "Memory: 8 GB (7.5 GiB), needs more than 8 GB"),
+        (
+            "require: {at_least: 8GiB}",
+            "Memory: 7.5 GiB (8 GB), needs at least 8 GiB (562.6 MiB short)",
+        ),
+        ("require: {exists: false}", "Memory: 8 GB (7.5 GiB), needs not set"),
+        (
+            "require: {at_most: {fact: host.memory.limit}}",
+            "Memory: 8 GB (7.5 GiB), needs at most host.memory.limit (not set)",
+        ),
+        (
+            "when: {host.os: plan9}, require: {at_least: 1}",
+            "Memory: skipped, applies where host.os is plan9, here linux",
+        ),
+    ],
+)
+def test_the_sentence(keys: str, message: str) -> None:
+    assert result(f"{TOTAL}, {keys}").message == message
+
+
+def test_absent_is_said_as_not_set_and_unknown_with_its_reason() -> None:
+    absent = result(f"{LIMIT}, require: {{at_least: 1GB}}")
+    assert (absent.verdict, absent.actual, absent.found) == ("fail", None, "not set")
+    assert absent.message == "Memory: not set, needs at least 1 GB"
+    assert result(f"{LIMIT}, require: {{exists: false}}").verdict == "pass"
+    unknown = result(f"{TOTAL}, require: {{at_least: 1GB}}", UNKNOWN)
+    assert unknown.message == "Memory: unknown, permission denied"
+    assert (unknown.actual, unknown.found, unknown.evidence) == (None, "unknown", CLOSED.reason)
+
+
+def test_the_result_holds_what_was_found_and_asked() -> None:
+    found = result(f"{TOTAL}, require: {{at_least: {{fact: host.memory.total, times: 2}}}}")
+    assert found.actual == 8 * GB
+    assert found.expected == {"at_least": 16 * GB}
+    assert (found.found, found.asked, found.evidence) == ("8 GB", "≥ 16 GB", "MemTotal")
+    assert found.fact == "host.memory.total"
+
+
+# when
+
+
+@pytest.mark.parametrize(
+    ("when", "verdict"),
+    [
+        ("{host.os: linux}", "pass"),
+        ("{host.os: linux, host.memory.limit: {exists: false}}", "pass"),
+        ("{host.os: linux, host.memory.limit: {exists: true}}", "skip"),
+        ("{docker.local: true}", "unknown"),
+        ("{docker.local: true, host.os: plan9}", "unknown"),
+        ("{host.os: plan9, docker.local: true}", "skip"),
+        ("{host.os: {matches: lin}}", "pass"),
+        ("{}", "pass"),
+    ],
+)
+def test_when(when: str, verdict: str) -> None:
+    found = result(f"{TOTAL}, require: {{at_least: 1}}, when: {when}")
+    assert found.verdict == verdict
+    if verdict == "unknown":
+        assert found.message == "Memory: unknown, whether it applies: these facts don't hold it"
+
+
+# needs
+
+CHAIN = """\
+rules:
+  - {id: d, title: D, fact: host.os, require: {equals: linux}, needs: [c]}
+  - {id: c, title: C, fact: host.os, require: {equals: linux}, needs: [b]}
+  - {id: b, title: B, fact: host.os, require: {equals: linux}, needs: [ok, a]}
+  - {id: ok, title: Fine, fact: host.os, require: {equals: linux}}
+  - {id: a, title: A, tags: [root], fact: host.memory.total, %s}
+"""
+
+
+@pytest.mark.parametrize(
+    ("bound", "holds_back"),
+    [
+        ("require: {at_least: 1}", False),
+        ("recommend: {at_least: 9GB}", False),
+        ("require: {at_least: 9GB}", True),
+        ("require: {at_least: {fact: host.memory.total}}, when: {docker.local: true}", True),
+        ("require: {at_least: 1}, when: {host.os: plan9}", True),
+    ],
+)
+def test_what_one_cause_holds_back_names_it(bound: str, holds_back: bool) -> None:
+    report = judged(rules(CHAIN % bound))
+    held = {r.id: r.held_by for r in report.results if r.verdict == "skip" and r.id != "a"}
+    assert held == (dict.fromkeys("bcd", "a") if holds_back else {})
+    if holds_back:
+        assert [r.id for r in report.results] == ["d", "c", "b", "ok", "a"]
+        assert report.results[0].message == "D: skipped, needs c, which did not pass"
+
+
+def test_what_is_needed_is_judged_even_where_it_is_not_selected() -> None:
+    chain = rules(CHAIN % "require: {at_least: 9GB}")
+    report = judged(chain, only=["d"])
+    assert [(r.id, r.verdict, r.held_by) for r in report.results] == [("d", "skip", "a")]
+    assert report.exit_code == 0
+    report = judged(chain, skip=["root"])
+    assert [r.id for r in report.results] == ["d", "c", "b", "ok"]
+
+
+def test_a_needed_rule_that_is_off_is_still_judged() -> None:
+    text = (
+        "rules:\n  - {id: a, title: A, fact: host.os, require: {equals: linux}, needs: [b]}\n"
+        "  - {id: b, title: B, fact: host.os, require: {equals: %s}, enabled: false}"
+    )
+    assert [(r.id, r.verdict) for r in judged(rules(text % "linux")).results] == [("a", "pass")]
+    assert [(r.id, r.verdict) for r in judged(rules(text % "plan9")).results] == [("a", "skip")]
+
+
+# for_each
+
+EACH = "for_each: compose.services, fact: limits.cpus, require: {at_most: {fact: docker.cpus}}"
+
+
+def services(**cpus: Any) -> Facts:
+    found = {name.replace("__", "."): {"limits": {"cpus": n}} for name, n in cpus.items()}
+    return facts(docker={"cpus": 4}, compose={"services": found})
+
+
+def test_one_result_an_item() -> None:
+    report = judged(one(EACH), services(api=2, web__v2=8, free=None))
+    assert [(r.item, r.verdict, r.actual) for r in report.results] == [
+        ("api", "pass", 2),
+        ("web.v2", "fail", 8),
+        ("free", "fail", None),
+    ]
+    web = report.results[1]
+    assert web.name == "Memory · web.v2"
+    assert web.fact == 'compose.services."web.v2".limits.cpus'
+    assert web.message == "Memory · web.v2: 8, needs at most 4 (4 over)"
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict", "reason"),
+    [
+        (services(), "skip", "compose.services has nothing in it"),
+        (facts(compose={"services": None}), "skip", "compose.services has nothing in it"),
+        (facts(compose=None), "skip", "compose.services has nothing in it"),
+        (facts({"compose": CLOSED}), "unknown", CLOSED.reason),
+        (facts({"compose.services": CLOSED}), "unknown", CLOSED.reason),
+        (facts(), "unknown", "these facts don't hold it"),
+        (facts(compose={"services": 5}), "unknown", "compose.services holds no names"),
+        (facts(compose={"services": ["api"]}), "unknown", "compose.services holds no names"),
+        (facts(compose={"services": "api"}), "unknown", "compose.services holds no names"),
+    ],
+)
+def test_over_nothing_is_one_skip_and_over_an_unknown_collection_one_unknown(
+    given: Facts, verdict: str, reason: str
+) -> None:
+    (found,) = judged(one(EACH), given).results
+    assert (found.item, found.verdict, found.evidence) == (None, verdict, reason)
+
+
+def test_names_are_relative_to_the_item_first() -> None:
+    found = result(
+        f"{EACH}, when: {{image: {{matches: ollama}}}}, "
+        "fixes: [{text: 'Set {item} ({image}) to {docker.cpus} on {host.os}.'}]",
+        facts(
+            docker={"cpus": 4},
+            compose={"services": {"llm": {"image": "ollama/ollama", "limits": {"cpus": 8}}}},
+        ),
+    )
+    assert found.fixes[0].text == "Set llm (ollama/ollama) to 4 on linux."
+
+
+def test_one_item_that_fails_holds_back_what_needs_the_rule() -> None:
+    text = (
+        f"rules:\n  - {{id: a, title: A, {EACH}}}\n"
+        "  - {id: b, title: B, fact: host.os, require: {equals: linux}, needs: [a]}"
+    )
+    assert judged(rules(text), services(x=1, y=2)).results[-1].verdict == "pass"
+    assert judged(rules(text), services(x=1, y=8)).results[-1].held_by == "a"
+
+
+# selection
+
+SELECTION = rules(
+    "rules:\n"
+    + "".join(
+        f"  - {{id: {id_}, title: T, fact: host.os, require: {{equals: linux}}, "
+        f"tags: [{tags}], enabled: {enabled}}}\n"
+        for id_, tags, enabled in [
+            ("host-memory", "host, memory", "true"),
+            ("host-disk", "host", "true"),
+            ("docker-memory", "memory", "false"),
+        ]
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("only", "skip", "ids"),
+    [
+        ([], [], ["host-memory", "host-disk"]),
+        (["host"], [], ["host-memory", "host-disk"]),
+        (["memory"], [], ["host-memory", "docker-memory"]),
+        (["docker-memory"], [], ["docker-memory"]),
+        (["host-disk", "docker-memory"], [], ["host-disk", "docker-memory"]),
+        ([], ["memory"], ["host-disk"]),
+        (["memory"], ["host"], ["docker-memory"]),
+        (["host"], ["host"], []),
+    ],
+)
+def test_only_and_skip_by_id_and_tag(only: list[str], skip: list[str], ids: list[str]) -> None:
+    assert [r.id for r in select(SELECTION, Selection(only, skip))] == ids
+    assert judged(SELECTION, only=only, skip=skip).exit_code == 0
+
+
+@pytest.mark.parametrize("option", ["only", "skip"])
+def test_a_name_no_rule_has_is_refused_with_a_suggestion(option: str) -> None:
+    with pytest.raises(InputError) as fault:
+        judged(SELECTION, **{option: ["host-memroy"]})
+    assert str(fault.value) == (
+        f"--{option} host-memroy: no rule has this id or tag, did you mean 'host-memory'?"
+    )
+
+
+# exit codes
+
+OUTCOMES = {
+    "pass": "require: {at_least: 1}",
+    "fail": "require: {at_least: 9GB}",
+    "warn": "recommend: {at_least: 9GB}",
+    "skip": "require: {at_least: 1}, when: {host.os: plan9}",
+    "unknown": "require: {at_least: {fact: host.memory.limit}}",
+    "advice-unknown": "recommend: {at_least: {fact: host.memory.limit}}",
+    "waived": "require: {at_least: 9GB}",
+}
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("kinds", list(itertools.combinations(OUTCOMES, 2)))
+def test_the_exit_code_of_every_pair(kinds: tuple[str, str], strict: bool) -> None:
+    text = "rules:\n" + "".join(
+        f"  - {{id: {kind}, title: T, {TOTAL}, {OUTCOMES[kind]}}}\n" for kind in kinds
+    )
+    if "waived" in kinds:
+        text += "waivers: [{rule: waived, reason: r, owner: o, until: 2027-01-31}]\n"
+    given = facts({"host.memory.limit": CLOSED}, host={"memory": {"total": 8 * GB}, "os": "linux"})
+    report = judged(rules(text), given, strict=strict)
+    if "fail" in kinds or (strict and "warn" in kinds):
+        assert (report.exit_code, report.verdict) == (1, "fail")
+    elif "unknown" in kinds or (strict and "advice-unknown" in kinds):
+        assert (report.exit_code, report.verdict) == (3, "unknown")
+    else:
+        assert report.exit_code == 0
+        assert report.verdict == ("warn" if {"warn", "advice-unknown"} & set(kinds) else "pass")
+
+
+def test_no_rules_at_all_pass() -> None:
+    assert judged(rules("rules: []")).exit_code == 0
+
+
+# fixes
+
+FIXES = (
+    "fixes: [{when: {docker.local: true}, text: unknown}, {text: always one},"
+    " {when: {host.os: plan9}, text: other}, {when: {host.os: linux}, text: first},"
+    " {when: {host.memory.limit: {exists: false}}, text: second}, {text: always two}]"
+)
+
+
+def test_the_first_fix_that_holds_and_those_without_when() -> None:
+    found = result(f"{TOTAL}, require: {{at_least: 9GB}}, {FIXES}")
+    assert [fix.text for fix in found.fixes] == ["always one", "first", "always two"]
+
+
+@pytest.mark.parametrize(
+    ("bound", "given", "shown"),
+    [
+        ("require: {at_least: 9GB}", facts(), True),
+        ("recommend: {at_least: 9GB}", facts(), True),
+        ("require: {at_least: 9GB}", UNKNOWN, True),
+        ("require: {at_least: 1}", facts(), False),
+        ("require: {at_least: 9GB}, when: {host.os: plan9}", facts(), False),
+    ],
+)
+def test_fixes_are_shown_where_there_is_something_to_do(
+    bound: str, given: Facts, shown: bool
+) -> None:
+    assert bool(result(f"{TOTAL}, {bound}, fixes: [{{text: Do.}}]", given).fixes) is shown
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{expected}, not {actual}: {missing}", "9 GB, not 8 GB: 1 GB"),
+        ("on {host.os}", "on linux"),
+        ("limit {host.memory.limit}", "limit not set"),
+        ("for {item}", None),  # no item here
+        ("{docker.cpus} cores", None),  # nobody knows
+        ("docker ps --format '{{.Names}}'", "docker ps --format '{{.Names}}'"),
+        ("awk '{print $1}' ${{item}} $$", "awk '{print $1}' ${{item}} $$"),
+    ],
+)
+def test_placeholders(text: str, said: str | None) -> None:
+    found = result(f'{TOTAL}, require: {{at_least: 9GB}}, fixes: [{{text: "{text}"}}]')
+    assert [fix.text for fix in found.fixes] == ([] if said is None else [said])
+
+
+def test_a_fix_that_can_not_be_filled_gives_way_to_the_next() -> None:
+    found = result(
+        f"{TOTAL}, require: {{at_least: 9GB}}, fixes: "
+        "[{when: {host.os: linux}, text: 'add {missing}'}, {when: {host.os: linux}, text: more}]",
+        UNKNOWN,
+    )
+    assert [fix.text for fix in found.fixes] == ["more"]
+    assert found.error is None
+
+
+def test_what_a_fact_says_is_not_filled_again() -> None:
+    given = facts(env={"X": "{host.os} {expected}"})
+    found = result(
+        f"{TOTAL}, require: {{at_least: 9GB}}, error: '{{env.X}}', fixes: [{{text: '{{env.X}}'}}]",
+        given,
+    )
+    assert found.fixes[0].text == "{host.os} {expected}"
+    assert found.error == "{host.os} {expected}"
+
+
+@pytest.mark.parametrize(
+    ("bound", "given"),
+    [
+        ("require: {at_least: {fact: host.memory.limit}}", facts()),
+        (
+            "require: {at_least: {fact: host.memory.limit}}",
+            facts({"host.memory.limit": CLOSED}, host={"memory": {"total": GB}, "os": "linux"}),
+        ),
+    ],
+)
+def test_no_fix_recommends_what_is_not_known(bound: str, given: Facts) -> None:
+    found = result(f"{TOTAL}, {bound}, fixes: [{{text: 'Take {{expected}}.'}}]", given)
+    assert found.fixes == ()
+
+
+# waivers
+
+WAIVED = (
+    f"rules: [{{id: a, title: A, {TOTAL}, %s}}]\n"
+    "waivers: [{rule: a, reason: Old machine, owner: ops, until: 2027-01-31%s}]"
+)
+
+
+def waived(bound: str, accept: str = "", day: date = date(2026, 11, 23)) -> Result:
+    return judged(rules(WAIVED % (bound, accept)), today=day).results[0]
+
+
+def test_a_waiver_holds_through_its_last_day() -> None:
+    bound = "require: {at_least: 9GB}"
+    found = waived(bound, day=date(2027, 1, 31))
+    assert found.verdict == "waived"
+    assert found.message.endswith("; waived until 2027-01-31 by ops: Old machine")
+    found = waived(bound, day=date(2027, 2, 1))
+    assert found.verdict == "fail"
+    assert found.message.endswith("; its waiver ended on 2027-01-31")
+
+
+@pytest.mark.parametrize(
+    ("accept", "verdict"), [("7.5GB", "waived"), ("8GB", "waived"), ("8.5GB", "fail")]
+)
+def test_a_waiver_accepts_down_to_its_bound(accept: str, verdict: str) -> None:
+    found = waived("require: {at_least: 9GB}", f", accept: {{at_least: {accept}}}")
+    assert found.verdict == verdict
+    assert ("its waiver accepts at least 8.5 GB" in found.message) is (verdict == "fail")
+
+
+def test_only_what_is_not_met_is_waived() -> None:
+    assert waived("require: {at_least: 1}").verdict == "pass"
+    assert waived("recommend: {at_least: 9GB}").verdict == "waived"
+    report = judged(rules(WAIVED % ("require: {at_least: 9GB}", "")), UNKNOWN)
+    assert report.results[0].verdict == "unknown"
+    assert report.exit_code == 3
+
+
+# properties
+
+MIXED = rules(
+    "rules:\n"
+    + "".join(
+        f"  - {{id: {kind}, title: T, {TOTAL}, {bound}, fixes: [{{text: 'now {{actual}}'}}]}}\n"
+        for kind, bound in OUTCOMES.items()
+    )
+)
+values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just({})
+
+
+@given(values)
+def test_the_same_facts_and_rules_give_the_same_report(value: Any) -> None:
+    given = facts(host={"memory": {"total": value, "limit": 1}, "os": "linux"})
+    assert repr(judged(MIXED, given)) == repr(judged(MIXED, given))
+
+
+@given(st.dictionaries(st.text(min_size=1), values))
+def test_a_fact_that_no_rule_names_changes_nothing(more: dict[str, Any]) -> None:
+    given = facts()
+    added = given._replace(values={**more, **given.values, "compose": more})
+    assert judged(MIXED, added) == judged(MIXED, given)
+
+
+@given(st.integers(0, 10**12), st.integers(0, 10**12), st.integers(1, 1000))
+def test_more_memory_never_turns_a_pass_into_a_failure(a: int, b: int, gigabytes: int) -> None:
+    ruleset = one(f"{TOTAL}, require: {{at_least: {gigabytes}GB}}")
+    order = ["fail", "pass"]
+    less, more = (
+        order.index(judged(ruleset, facts(host={"memory": {"total": n}})).results[0].verdict)
+        for n in sorted((a, b))
+    )
+    assert less <= more
+
+
+def test_explain_says_the_same_as_check() -> None:
+    ruleset = one(f"{TOTAL}, require: {{at_least: 9GB}}, recommend: {{at_least: 16GB}}, {FIXES}")
+    told = explain(ruleset, facts(), CATALOGUE, ruleset.rules[0])
+    assert told.results == judged(ruleset).results
+    assert (told.requires, told.advises) == ("at least 9 GB", "at least 16 GB")
+    assert told.fixes == told.results[0].fixes

@@ -1,0 +1,77 @@
+"""Snapshots and the names in them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preflight.model.facts import (
+    Catalogue,
+    Fact,
+    Facts,
+    Measured,
+    Unknown,
+    gather,
+    join_path,
+    split_path,
+)
+
+CATALOGUE = Catalogue(
+    [
+        Fact("host.memory.total", "bytes", ""),
+        Fact("env.*", "text", ""),
+        Fact("compose.services.*.limits.cpus", "cores", ""),
+    ]
+)
+
+
+@given(st.lists(st.text(min_size=0), min_size=1, max_size=4))
+def test_a_path_survives_being_written(path: list[str]) -> None:
+    assert split_path(join_path(tuple(path))) == tuple(path)
+
+
+@pytest.mark.parametrize("text", ["", ".", "a.", ".a", "a..b", 'a"b"', '"a"b', '"a', 'a."'])
+def test_what_is_no_path(text: str) -> None:
+    with pytest.raises(ValueError, match="is no fact path"):
+        split_path(text)
+
+
+def test_unknown_and_absent_are_two_things() -> None:
+    why = Unknown("closed", "permission")
+    facts = Facts({"host": {"swap": None, "memory": {"total": 1}}}, unknown={"docker": why})
+    assert facts.get(("host", "memory", "total")) == 1
+    assert facts.get(("host", "swap")) is None
+    assert facts.get(("host", "swap", "total")) is None  # nothing is below what is not there
+    assert facts.get(("docker", "cpus")) is why  # what is below is unknown for the same reason
+    assert isinstance(facts.get(("host", "cpu")), Unknown)
+    assert isinstance(facts.get(("host", "memory", "total", "x")), Unknown)
+
+
+def test_the_first_of_two_figures_for_one_path_stands() -> None:
+    why = Unknown("no")
+    facts = gather(
+        [Measured(("a", "b"), 1, "one"), Measured(("a", "b"), 2, "two"), Measured(("c",), why)],
+        measured_at="",
+        version="",
+    )
+    assert (facts.values, facts.sources, facts.unknown) == (
+        {"a": {"b": 1}},
+        {"a.b": "one"},
+        {"c": why},
+    )
+
+
+def test_the_catalogue_finds_names_patterns_and_collections() -> None:
+    def unit(dotted: str) -> str | None:
+        fact = CATALOGUE.find(split_path(dotted))
+        return fact.unit if fact else None
+
+    assert unit("host.memory.total") == "bytes"
+    assert unit("env.HOME") == "text"
+    assert unit('compose.services."a.b".limits.cpus') == "cores"
+    assert unit("compose.services") == "map"
+    assert unit("host.memory") is None
+    assert unit("env.A.B") is None
+    assert CATALOGUE.is_collection(("compose", "services"))
+    assert not CATALOGUE.is_collection(("host", "memory"))
