@@ -436,6 +436,7 @@ def test_what_a_fact_says_is_not_filled_again() -> None:
     ("bound", "given"),
     [
         ("require: {at_least: {fact: host.memory.limit}}", facts()),
+        ("require: {equals: {fact: host.memory.limit}}", facts()),
         (
             "require: {at_least: {fact: host.memory.limit}}",
             facts({"host.memory.limit": CLOSED}, host={"memory": {"total": GB}, "os": "linux"}),

@@ -87,7 +87,7 @@ def judged(condition: str, fact: str = "host.memory.total") -> str:
             "version: 1\n<<: {name: x}",
             ["r.yaml:2:1: a rule file has no '<<' (merge keys aren't read; use extends)"],
         ),
-        ("version: 1\nrules: {a: b}", ["r.yaml:2:8: expected a rules as a list, found a mapping"]),
+        ("version: 1\nrules: {a: b}", ["r.yaml:2:8: expected a list, found a mapping"]),
         ("version: 1\nrules: [5]", ["r.yaml:2:9: expected a rule as a mapping, found a number"]),
         ("version: 1\nrules: [{}]", ["r.yaml:2:9: a rule needs 'id'"]),
         (
@@ -246,7 +246,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ),
         (judged("{at_least: !foo 5}"), ["6:25: expected a value, found the tag '!foo'"]),
         (judged("!foo {at_least: 5}"), ["6:14: expected a condition as a mapping, found the tag"]),
-        ("version: 1\nrules: !foo []", ["2:8: expected a rules as a list, found the tag '!foo'"]),
+        ("version: 1\nrules: !foo []", ["2:8: expected a list, found the tag '!foo'"]),
         ("version: 1\nextends: !foo []", ["2:10: expected a list of rule files, found the tag"]),
         ("version: 1\nvars: {a: !foo 5}", ["2:11: expected a value for 'a', found the tag '!foo'"]),
         ("!foo\nversion: 1", ["1:1: expected a rule file as a mapping, found the tag '!foo'"]),

@@ -6,12 +6,11 @@ An absent value meets `exists: false` and no other condition.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import isfinite
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.model.conditions import ITEM, Condition, Operand, Operator, Reference, Sum
 from preflight.model.facts import Facts, Path, Unit, Unknown, Value
-from preflight.model.quantities import READERS
+from preflight.model.quantities import READERS, is_sane
 
 Truth: TypeAlias = bool | Unknown
 
@@ -107,7 +106,7 @@ def typed(value: Value | Unknown, unit: Unit) -> Value | Unknown:
     elif unit == "map":
         fits = kind is dict
     else:
-        fits = kind is int or (kind is float and isfinite(value))
+        fits = (kind is int or kind is float) and is_sane(value)
     if fits:
         return value
     if kind is str and unit in READERS:
@@ -125,11 +124,11 @@ def bound(operand: Operand, unit: Unit, scope: Scope) -> Any:
         value = typed(scope.get(operand.path), unit)
         if value is None or isinstance(value, Unknown) or (operand.times, operand.plus) == (1, 0):
             return value
-        return value * operand.times + operand.plus
+        return typed(value * operand.times + operand.plus, unit)
     if kind is Sum or kind is tuple:
         parts = [bound(part, unit, scope) for part in (operand.parts if kind is Sum else operand)]
         missing = [part for part in parts if part is None or isinstance(part, Unknown)]
         if missing and not (kind is tuple and missing == [None] * len(missing)):
             return next((part for part in missing if part is not None), None)
-        return sum(parts) if kind is Sum else tuple(parts)
+        return typed(sum(parts), unit) if kind is Sum else tuple(parts)
     return operand

@@ -26,6 +26,9 @@ class Selection(NamedTuple):
 
 def select(ruleset: RuleSet, selection: Selection) -> list[Rule]:
     """Return the selected rules; raises InputError for an id or tag that no rule has."""
+    only, skip = set(selection.only), set(selection.skip)
+    if not only and not skip:
+        return [rule for rule in ruleset.rules if rule.enabled]
     known = [*(rule.id for rule in ruleset.rules), *ruleset.tags()]
     for option, names in (("--only", selection.only), ("--skip", selection.skip)):
         for name in names:
@@ -33,7 +36,6 @@ def select(ruleset: RuleSet, selection: Selection) -> list[Rule]:
                 raise InputError(
                     f"{option} {name}: no rule has this id or tag{did_you_mean(name, known)}"
                 )
-    only, skip = set(selection.only), set(selection.skip)
     return [
         rule
         for rule in ruleset.rules
@@ -80,6 +82,7 @@ class _Bench:
     def __init__(self, ruleset: RuleSet, facts: Facts, catalogue: Catalogue, today: date) -> None:
         self.ruleset = ruleset
         self.facts = facts
+        self.whole = Scope(facts)
         self.catalogue = catalogue
         self.today = today
         self.rules = {rule.id: rule for rule in ruleset.rules}
@@ -101,7 +104,7 @@ class _Bench:
         return self.results[rule.id]
 
     def _judge(self, rule: Rule) -> Iterator[Result]:
-        whole = Scope(self.facts)
+        whole = self.whole
         held = self._held_by(rule)
         if held is not None:
             need, root = held
@@ -112,10 +115,12 @@ class _Bench:
             yield from self._judge_each(rule, rule.for_each)
 
     def _judge_each(self, rule: Rule, collection: Path) -> Iterator[Result]:
-        whole = Scope(self.facts)
+        whole = self.whole
         items = self.facts.get(collection)
         if isinstance(items, Unknown):
             yield self._aside(rule, whole, "unknown", items.reason)
+        elif items is not None and not isinstance(items, Mapping):
+            yield self._aside(rule, whole, "unknown", f"{join_path(collection)} holds no names")
         elif not items:
             yield self._aside(rule, whole, "skip", f"{join_path(collection)} has nothing in it")
         else:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from functools import cached_property
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeGuard
 
 from preflight.evaluate.conditions import Scope, bound, typed
-from preflight.model.conditions import Condition, Operator
-from preflight.model.facts import Catalogue, Unit, Unknown, Value, split_path
-from preflight.model.quantities import format_bytes, format_duration, format_number, is_binary
+from preflight.model.conditions import Condition, Operator, Reference
+from preflight.model.facts import Catalogue, Unit, Unknown, Value, join_path, split_path
+from preflight.model.quantities import (
+    format_bytes,
+    format_duration,
+    format_number,
+    is_binary,
+    is_sane,
+)
+from preflight.model.rules import PLACEHOLDER
 
-PLACEHOLDER = re.compile(r"(?<!\{)\{([a-z_][A-Za-z0-9_.\"-]*)\}(?!\})")
+_DIGITS: Mapping[str, int] = {"bytes": 1, "seconds": 3}
+_SIGNS: Mapping[str, str] = {"bytes": " B", "seconds": "s"}
 _LEAST = ("at_least", "more_than")
 _MOST_TEXT = 200  # characters of a foreign text in a sentence
 
 
-def figure(value: Value | Unknown, unit: Unit, beside: float | None = None) -> str:
-    """Write a value for people; a size in the family (GB or GiB) of the figure `beside` it.
+def figure(
+    value: Value | Unknown, unit: Unit, beside: Value | None = None, *, binary: bool | None = None
+) -> str:
+    """Write a value for people; a size in GiB where `binary`, else as it was probably written.
 
     Digits are added until a value that differs from the figure beside it also looks different.
     """
@@ -28,29 +37,37 @@ def figure(value: Value | Unknown, unit: Unit, beside: float | None = None) -> s
         return "not set"
     if value is True or value is False:
         return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return _number(value, unit, beside)
+    if is_number(value) and is_sane(value):
+        return _number(value, unit, beside if is_number(beside) else None, binary)
     if isinstance(value, list | tuple):
         return ", ".join(figure(part, "text") for part in value) or "none"
     text = str(value)
     return text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 1] + "…"
 
 
-def _number(value: float, unit: Unit, beside: float | None) -> str:
-    if unit == "seconds":
-        return format_duration(value)
-    binary = is_binary(value if beside is None else beside)
+def is_number(value: Value | Unknown) -> TypeGuard[float]:
+    """Whether a value is a figure; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@lru_cache(maxsize=1024)  # a report writes the same few figures again and again
+def _number(value: float, unit: Unit, beside: float | None, binary: bool | None) -> str:
+    if binary is None:
+        binary = is_binary(value)
 
     def write(number: float, digits: int) -> str:
         if unit == "bytes":
             return format_bytes(number, binary=binary, digits=digits)
-        return format_number(number, digits)
+        return (
+            format_duration(number, digits) if unit == "seconds" else format_number(number, digits)
+        )
 
-    digits = 1 if unit == "bytes" else 2
-    if beside is not None and value != beside:
-        while digits < 9 and write(value, digits) == write(beside, digits):
-            digits += 1
-    return write(value, digits)
+    least = _DIGITS.get(unit, 2)
+    text = write(value, least)
+    if beside is None or value == beside or text != write(beside, least):
+        return text
+    finer = ((write(value, n), write(beside, n)) for n in range(least + 1, 10))
+    return next((a for a, b in finer if a != b), f"{value!r}{_SIGNS.get(unit, '')}")
 
 
 def first_bound(condition: Condition, scope: Scope) -> tuple[Operator, Any] | None:
@@ -83,29 +100,42 @@ def expected_json(condition: Condition, scope: Scope) -> Mapping[str, Any]:
     return resolved
 
 
-def phrase(condition: Condition, scope: Scope, style: Callable[[Operator], str]) -> str:
-    """Write a condition: `style` picks the operator's sign (tables) or phrase (sentences)."""
+def phrase(
+    condition: Condition, scope: Scope, style: Callable[[Operator], str], beside: Value = None
+) -> str:
+    """Write a condition: `style` picks the operator's sign (tables) or phrase (sentences).
+
+    Its figures look different from the one `beside` them wherever they differ.
+    """
     return " and ".join(
-        _phrase(row, operand, condition.unit, scope, style) for row, operand in condition.tests
+        _phrase(row, operand, condition.unit, scope, style, beside)
+        for row, operand in condition.tests
     )
 
 
 def _phrase(
-    row: Operator, operand: Any, unit: Unit, scope: Scope, style: Callable[[Operator], str]
+    row: Operator,
+    operand: Any,
+    unit: Unit,
+    scope: Scope,
+    style: Callable[[Operator], str],
+    beside: Value,
 ) -> str:
     if row.shape == "condition":
-        return style(row) + phrase(operand, scope, style)
+        return style(row) + phrase(operand, scope, style, beside)
     if row.shape == "conditions":
         join = " and " if row.name == "all_of" else " or "
-        return join.join(phrase(one, scope, style) for one in operand)
+        return join.join(phrase(one, scope, style, beside) for one in operand)
     if row.shape == "flag":
         return "set" if operand else "not set"
     if row.shape == "range":
         return _range(operand)
     value = bound(operand, unit, scope)
     if row.shape == "values" and isinstance(value, tuple):
-        return style(row) + " or ".join(figure(one, unit) for one in value)
-    return style(row) + figure(value, unit)
+        return style(row) + " or ".join(figure(one, unit, beside) for one in value)
+    if isinstance(operand, Reference) and (value is None or isinstance(value, Unknown)):
+        return f"{style(row)}{join_path(scope.absolute(operand.path))} ({figure(value, unit)})"
+    return style(row) + figure(value, unit, beside)
 
 
 def _range(bounds: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
@@ -134,48 +164,49 @@ class Figures:
         first = first_bound(condition, scope)
         self.row: Operator | None = first[0] if first else None
         self.bound: Any = first[1] if first else None
-        number = isinstance(self.bound, int | float) and not isinstance(self.bound, bool)
-        self.beside: float | None = self.bound if number else None
+        self.beside: float | None = self.bound if is_number(self.bound) else None
+        self.binary = None if self.beside is None else is_binary(self.beside)
+        self.found = self._found()
 
-    @cached_property
-    def found(self) -> str:
+    def _found(self) -> str:
         """The value, in the units of what is asked."""
         if isinstance(self.actual, Unknown) and not isinstance(self.raw, Unknown):
             return figure(self.raw, "text")  # there, but not of its kind
-        return figure(self.actual, self.unit, self.beside)
+        return figure(self.actual, self.unit, self.beside, binary=self.binary)
 
     def both(self) -> str:
         """The value; a size also in the other family, since tools disagree which one they print."""
         text = self.found
-        if self.unit != "bytes" or not isinstance(self.actual, int | float) or not self.actual:
+        if self.unit != "bytes" or not is_number(self.actual):
             return text
-        other = not is_binary(self.actual if self.beside is None else self.beside)
-        return f"{text} ({format_bytes(self.actual, binary=other)})"
+        binary = is_binary(self.actual) if self.binary is None else self.binary
+        other = format_bytes(self.actual, binary=not binary)
+        return text if other == text else f"{text} ({other})"
 
     def asked(self) -> str:
         """The bound with its sign."""
-        return phrase(self.condition, self.scope, sign)
+        return phrase(self.condition, self.scope, sign, self.actual)
 
     def wanted(self) -> str:
         """The bound in words."""
-        return phrase(self.condition, self.scope, words)
+        return phrase(self.condition, self.scope, words, self.actual)
 
     def expected(self) -> str:
-        """The bare bound, for a fix to name."""
+        """The bare bound, for a fix to name; nothing where it is not known."""
+        if self.row is not None and (self.bound is None or isinstance(self.bound, Unknown)):
+            return ""
         if self.row is None or self.row.shape != "quantity":
             return self.wanted()
-        return figure(self.bound, self.unit)
+        return figure(self.bound, self.unit, self.actual)
 
     def missing(self) -> str:
         """How far the value is on the wrong side of the bound, or nothing."""
-        if self.beside is None or self.row is None or not isinstance(self.actual, int | float):
+        if self.beside is None or self.row is None or not is_number(self.actual):
             return ""
         gap = self.beside - self.actual if self.row.name in _LEAST else self.actual - self.beside
-        if gap < 0 or self.row.shape != "quantity":
+        if gap <= 0 or self.row.shape != "quantity":
             return ""
-        if self.unit == "bytes":
-            return format_bytes(gap, binary=is_binary(self.beside))
-        return figure(gap, self.unit)
+        return figure(gap, self.unit, 0, binary=self.binary)
 
     def short(self) -> str:
         """` (1.8 GB short)` where the value is below or above its bound, else nothing."""

@@ -49,11 +49,10 @@ class Operator(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """Tests that must all hold. `unit` is how the fact's value is read; constants need no facts."""
+    """Tests that must all hold. `unit` is how the fact's value is read."""
 
     tests: tuple[tuple[Operator, Operand], ...]
     unit: Unit
-    constant: bool
 
 
 def _within(actual: str, bounds: tuple[tuple[str, tuple[int, ...]], ...]) -> bool:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from math import isfinite
 from typing import Any
 
-_BYTES = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*\Z")
+_FIGURE = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+_LARGEST = 1e30  # more is no figure of this world, and would not fit a float for long
+
+_BYTES = re.compile(rf"\s*({_FIGURE})\s*([A-Za-z]*)\s*\Z")
 _FACTORS = {
     "": 1,
     "b": 1,
@@ -22,13 +24,15 @@ _DECIMAL = [("PB", 10**15), ("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB",
 _BINARY = [("PiB", 2**50), ("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)]
 
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|ns|d|h|m|s)")
-_DURATION = re.compile(r"\s*(-?)((?:\d+(?:\.\d+)?(?:ms|us|ns|d|h|m|s))+)\s*\Z")
-_NUMBER = re.compile(r"\s*-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\s*\Z")
-_VERSION = re.compile(r"\s*v?(\d+(?:\.\d+)*)")
-_VERSION_BOUND = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*v?(\d+(?:\.\d+)*)\s*\Z")
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|ns|d|h|m|s)")
+_DURATION = re.compile(r"\s*([-+]?)((?:[0-9]+(?:\.[0-9]+)?(?:ms|us|ns|d|h|m|s))+)\s*\Z")
+_NUMBER = re.compile(rf"\s*{_FIGURE}\s*\Z")
+_NUMBERS = r"v?([0-9]{1,20}(?:\.[0-9]{1,20})*)"
+_VERSION = re.compile(rf"\s*{_NUMBERS}")
+_VERSION_BOUND = re.compile(rf"\s*(>=|<=|==|!=|>|<)\s*{_NUMBERS}\s*\Z")
 
 
+@lru_cache(maxsize=1024)  # rules name the same few sizes again and again
 def parse_bytes(text: str) -> int:
     """Read a size in bytes: kB MB GB TB are decimal, KiB MiB GiB TiB binary, none is bytes.
 
@@ -44,9 +48,8 @@ def parse_bytes(text: str) -> int:
             wanted = f"write {number}{unit}B (decimal) or {number}{unit.upper()}iB (binary)"
         else:
             wanted = "expected a size such as 8GB, 512MiB or 1.5TB"
-        raise ValueError(f"{text.strip()!r} is no size: {wanted}")
-    number = match[1]
-    return round(float(number) * factor) if "." in number else int(number) * factor
+        raise ValueError(f"{_quoted(text)} is no size: {wanted}")
+    return round(parse_number(match[1]) * factor)
 
 
 def parse_duration(text: str) -> float:
@@ -55,22 +58,28 @@ def parse_duration(text: str) -> float:
         return parse_number(text)
     match = _DURATION.match(text)
     if match is None:
-        raise ValueError(f"{text.strip()!r} is no duration: expected one such as 5m, 300s or 1h30m")
+        raise ValueError(f"{_quoted(text)} is no duration: expected one such as 5m, 300s or 1h30m")
     seconds = sum(float(n) * _SECONDS[unit] for n, unit in _DURATION_PART.findall(match[2]))
-    return -seconds if match[1] else seconds
+    return _sane(-seconds if match[1] == "-" else seconds, text)
 
 
 def parse_number(text: str) -> float:
     """Read a finite number, whole where it is written whole."""
     if not _NUMBER.match(text):
-        raise ValueError(f"{text.strip()!r} is no number")
-    try:
-        return int(text)
-    except ValueError:
-        value = float(text)
-    if not isfinite(value):
-        raise ValueError(f"{text.strip()!r} is no finite number")
+        raise ValueError(f"{_quoted(text)} is no number")
+    value = _sane(float(text), text)
+    return int(text) if text.strip().lstrip("+-").isdigit() else value
+
+
+def _sane(value: float, text: str) -> float:
+    if not is_sane(value):
+        raise ValueError(f"{_quoted(text)} is too large")
     return value
+
+
+def is_sane(value: float) -> bool:
+    """Whether a number can be a figure at all: finite, and not beyond what floats reckon with."""
+    return -_LARGEST < value < _LARGEST
 
 
 def parse_boolean(text: str) -> bool:
@@ -80,14 +89,14 @@ def parse_boolean(text: str) -> bool:
         return True
     if word in {"0", "false", "no", "off", "f", "n"}:
         return False
-    raise ValueError(f"{text.strip()!r} is neither true nor false")
+    raise ValueError(f"{_quoted(text)} is neither true nor false")
 
 
 def parse_version(text: str) -> tuple[int, ...]:
     """Read the leading numbers of a version: `20.10.24+dfsg1` is (20, 10, 24)."""
     match = _VERSION.match(text)
     if match is None:
-        raise ValueError(f"{text.strip()!r} is no version: expected one such as 20.10")
+        raise ValueError(f"{_quoted(text)} is no version: expected one such as 20.10")
     parts = [int(part) for part in match[1].split(".")]
     while parts and parts[-1] == 0:  # 20.10 and 20.10.0 are the same version
         parts.pop()
@@ -101,10 +110,16 @@ def parse_version_range(text: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
         match = _VERSION_BOUND.match(part)
         if match is None:
             raise ValueError(
-                f"{text.strip()!r} is no version range: expected one such as >=20.10,<30"
+                f"{_quoted(text)} is no version range: expected one such as >=20.10,<30"
             )
         bounds.append((match[1], parse_version(match[2])))
     return tuple(bounds)
+
+
+def _quoted(text: str) -> str:
+    """Quote a text in a message, its beginning where it is long."""
+    text = text.strip()
+    return repr(text if len(text) <= 60 else text[:59] + "…")
 
 
 READERS: Mapping[str, Callable[[str], Any]] = {
@@ -122,7 +137,6 @@ def is_binary(size: float) -> bool:
     return size % 10**5 != 0 and size % 2**20 == 0
 
 
-@lru_cache(maxsize=1024)  # a report writes the same few bounds again and again
 def format_bytes(size: float, *, binary: bool | None = None, digits: int = 1) -> str:
     """Write bytes as `8 GB` or `5.8 GiB`; the family is guessed from the figure where not given."""
     if binary is None:
@@ -133,12 +147,12 @@ def format_bytes(size: float, *, binary: bool | None = None, digits: int = 1) ->
     return f"{int(size)} B"
 
 
-def format_duration(seconds: float) -> str:
+def format_duration(seconds: float, digits: int = 3) -> str:
     """Write seconds as `5m`, `1h30m` or `1.5s`."""
     if seconds < 0:
-        return f"-{format_duration(-seconds)}"
+        return f"-{format_duration(-seconds, digits)}"
     if seconds < 60 or seconds != int(seconds):
-        return f"{_rounded(seconds, 3)}s"
+        return f"{_rounded(seconds, digits)}s"
     text, rest = "", int(seconds)
     for unit, length in (("h", 3600), ("m", 60), ("s", 1)):
         count, rest = divmod(rest, length)

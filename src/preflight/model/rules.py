@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from preflight.model.facts import Path
 
 DEFAULT = "default"  # how `extends` names the bundled set
 BUNDLED = "bundled"  # how reports name it
+PLACEHOLDER = re.compile(r"(?<![{$])\{([a-z_][A-Za-z0-9_.\"-]*)\}(?!\})")  # `{actual}` in a text
 MAX_BYTES = 16 * 2**20  # of a rule file
 
 

@@ -16,10 +16,11 @@ import yaml
 from preflight.model.problems import InputError, Problem
 from preflight.model.rules import MAX_BYTES
 
-MAX_DEPTH = 50
+MAX_DEPTH = 50  # of nesting, that of aliases included
+MAX_MESSAGE = 300  # characters of a problem
 MAX_EXPANSION = 10  # how many times larger a file may get by its aliases
 
-PLAIN, QUOTED = "plain", "quoted"
+PLAIN, QUOTED = TAGS = "plain", "quoted"  # every other tag stands in the file
 
 Node: TypeAlias = yaml.Node
 Mapping: TypeAlias = yaml.MappingNode
@@ -32,7 +33,7 @@ _NUMBER = re.compile(
     r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
     r"|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
 )
-_BEGINS_NUMBER = frozenset("0123456789+-.")
+_BEGINS_OTHERS = frozenset("0123456789+-.~nNtTfF")
 
 
 class _Stream(io.BytesIO):
@@ -43,24 +44,33 @@ class _Stream(io.BytesIO):
         self.name = name
 
 
+def _tag(kind: type[Node], _value: Any, implicit: Any) -> str:
+    return QUOTED if kind is Scalar and not implicit[0] else PLAIN
+
+
 class _Composer:
     """Composes nodes without resolving tags, and stops where nesting is too deep."""
 
-    depth = 0
+    resolve = staticmethod(_tag)
 
-    def resolve(self, kind: type[Node], _value: Any, implicit: Any) -> str:
-        return QUOTED if kind is Scalar and not implicit[0] else PLAIN
+    def limit_depth(self) -> None:
+        """Set what is called before and after each node: a closure counts faster than `self`."""
+        depth = 0
 
-    def descend_resolver(self, parent: Node | None, _index: Any) -> None:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(
-                problem=f"nested deeper than {MAX_DEPTH} levels",
-                problem_mark=parent.start_mark if parent is not None else None,
-            )
+        def descend(parent: Node | None, _index: Any) -> None:
+            nonlocal depth
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise yaml.MarkedYAMLError(
+                    problem=f"nested deeper than {MAX_DEPTH} levels",
+                    problem_mark=parent.start_mark if parent is not None else None,
+                )
 
-    def ascend_resolver(self) -> None:
-        self.depth -= 1
+        def ascend() -> None:
+            nonlocal depth
+            depth -= 1
+
+        self.descend_resolver, self.ascend_resolver = descend, ascend
 
     def check_state(self) -> None:
         """Nothing to check: one document is composed in one go."""
@@ -72,6 +82,7 @@ if hasattr(yaml, "CSafeLoader"):
     class _Loader(_Composer, CParser):
         def __init__(self, stream: _Stream) -> None:
             CParser.__init__(self, stream)
+            self.limit_depth()
 else:  # PyYAML built without libyaml: the same, slower
 
     class _Loader(  # type: ignore[no-redef]
@@ -86,6 +97,7 @@ else:  # PyYAML built without libyaml: the same, slower
             yaml.scanner.Scanner.__init__(self)
             yaml.parser.Parser.__init__(self)
             yaml.composer.Composer.__init__(self)
+            self.limit_depth()
 
 
 def compose(data: bytes, name: str) -> Node:
@@ -103,8 +115,8 @@ def compose(data: bytes, name: str) -> Node:
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark or fault.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        said = (fault.problem or fault.context or "no YAML").strip()
-        raise InputError(Problem(name, line, column, said)) from None
+        said = ", ".join(part.strip() for part in (fault.context, fault.problem) if part)
+        raise InputError(Problem(name, line, column, said or "no YAML")) from None
     except yaml.reader.ReaderError as fault:
         line = data.count(b"\n", 0, fault.position) + 1
         raise InputError(Problem(name, line, 1, f"no text: {fault.reason}")) from None
@@ -116,19 +128,28 @@ def compose(data: bytes, name: str) -> Node:
 
 
 def _refuse_bombs(root: Node) -> None:
-    sizes: dict[int, int] = {}
-    open_nodes: set[int] = set()
+    """Raise where aliases nest without end, too deep, or make the file many times larger.
 
-    def size(node: Node) -> int:
-        if id(node) in open_nodes:
+    An alias names what stands before it, so this recurses no deeper than the file is nested.
+    """
+    measured: dict[int, tuple[int, int]] = {}  # by node: how many nodes, how deep
+    inside: set[int] = set()
+
+    def measure(node: Node) -> tuple[int, int]:
+        key = id(node)
+        if key in inside:
             raise InputError(problem_at(node, "an alias that contains itself"))
-        if id(node) not in sizes:
-            open_nodes.add(id(node))
-            sizes[id(node)] = 1 + sum(size(child) for child in _children(node))
-            open_nodes.discard(id(node))
-        return sizes[id(node)]
+        if key not in measured:
+            inside.add(key)
+            parts = [measure(child) for child in _children(node)]
+            size, depth = 1 + sum(p[0] for p in parts), 1 + max((p[1] for p in parts), default=0)
+            if depth > MAX_DEPTH:
+                raise InputError(problem_at(node, f"aliases nest deeper than {MAX_DEPTH} levels"))
+            measured[key] = size, depth
+            inside.discard(key)
+        return measured[key]
 
-    if size(root) > MAX_EXPANSION * len(sizes):
+    if measure(root)[0] > MAX_EXPANSION * len(measured):
         raise InputError(problem_at(root, f"aliases make it over {MAX_EXPANSION} times larger"))
 
 
@@ -142,13 +163,16 @@ def _children(node: Node) -> Iterator[Node]:
 
 
 def problem_at(node: Node, message: str) -> Problem:
-    """Return a problem that names the place of `node`."""
+    """Return a problem that names the place of `node`; what it quotes may have been long."""
     mark = node.start_mark
-    return Problem(mark.name, mark.line + 1, mark.column + 1, message)
+    shown = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
+    return Problem(mark.name, mark.line + 1, mark.column + 1, shown)
 
 
 def kind_of(node: Node) -> str:
-    """Say what a node is: a mapping, a list, text, a number, a boolean or null."""
+    """Say what a node is: a mapping, a list, text, a number, a boolean, null or a tag."""
+    if node.tag not in TAGS:
+        return f"the tag {node.tag!r}"
     if isinstance(node, Mapping):
         return "a mapping"
     if isinstance(node, Sequence):
@@ -160,7 +184,13 @@ def kind_of(node: Node) -> str:
         return "null"
     if value in _BOOLEANS:
         return "a boolean"
-    return "a number" if value[0] in _BEGINS_NUMBER and _NUMBER.match(value) else "text"
+    return "a number" if _NUMBER.match(value) else "text"
+
+
+def is_text(node: Node) -> bool:
+    """Whether a plain scalar is text; most are told by how they begin."""
+    value = node.value
+    return bool(value and value[0] not in _BEGINS_OTHERS) or kind_of(node) == "text"
 
 
 def is_null(node: Node) -> bool:

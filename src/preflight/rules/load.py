@@ -12,8 +12,19 @@ from typing import Any, NamedTuple
 from preflight.model.facts import Catalogue
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.rules import BUNDLED, DEFAULT, Diagnosis, Model, Rule, RuleSet, Waiver
-from preflight.rules.document import Node, Scalar, Sequence, compose, is_null, kind_of, problem_at
+from preflight.rules.document import (
+    PLAIN,
+    TAGS,
+    Node,
+    Scalar,
+    Sequence,
+    compose,
+    is_null,
+    kind_of,
+    problem_at,
+)
 from preflight.rules.shapes import (
+    MAX_PROBLEMS,
     TYPES,
     CollectionPath,
     ConditionShape,
@@ -36,12 +47,12 @@ from preflight.rules.shapes import (
     scalar,
 )
 
-MAX_PROBLEMS = 100
+MAX_CHAIN = 50  # files that extend one another
 
 Read = Callable[[str], bytes]
 """Return a rule file's bytes by its path, or the bundled set's for DEFAULT; raises OSError."""
 
-_ID = Text(r"^[a-z0-9]+(-[a-z0-9]+)*$", "an id in kebab-case such as host-memory")
+_ID = Text(re.compile(r"^[a-z0-9]+(-[a-z0-9]+)*$"), "an id in kebab-case such as host-memory")
 _NAME = r"^[a-z][a-z0-9_]*$"
 _TEXTS = ListOf(Text(), "words")
 
@@ -130,9 +141,11 @@ FILE = Record(
             "values used as ${name}; --set overrides them",
         ),
         "rules": Field(_Kept({"type": "array", "items": {"$ref": "#/$defs/rule"}}), "the rules"),
-        "models": Field(_Kept({"type": "array", "items": MODEL.schema()}), "models by memory"),
+        "models": Field(
+            _Kept({"type": "array", "items": MODEL.schema(["name"])}), "models by memory"
+        ),
         "diagnoses": Field(
-            _Kept({"type": "array", "items": DIAGNOSIS.schema()}), "known errors in logs"
+            _Kept({"type": "array", "items": DIAGNOSIS.schema(["id"])}), "known errors in logs"
         ),
         "waivers": Field(
             _Kept({"type": "array", "items": WAIVER.schema()}), "known, dated exceptions"
@@ -159,6 +172,7 @@ class _Merged:
         self.diagnoses: dict[str, _Entry] = {}
         self.waivers: list[_Entry] = []
         self.sha256 = hashlib.sha256()
+        self.read: set[str] = set()  # the files that were extended so far
 
 
 def load(
@@ -171,16 +185,17 @@ def load(
     context = Context(catalogue)
     merged = _Merged()
     _read_file(name, read, merged, context, ())
-    for key, value in (overrides or {}).items():
-        if key not in merged.vars:
-            raise InputError(f"--set {key}: no var of this name{did_you_mean(key, merged.vars)}")
-        merged.vars[key] = value
+    known = list(merged.vars)
+    merged.vars.update(overrides or {})
     context.vars = merged.vars
     ruleset = _build(merged, name, context)
     if context.problems:
         found = sorted(set(context.problems))
         more = [f"… and {len(found) - MAX_PROBLEMS} more"] if len(found) > MAX_PROBLEMS else []
         raise InputError(*found[:MAX_PROBLEMS], *more)
+    for key in overrides or ():
+        if key not in known:
+            raise InputError(f"--set {key}: no var of this name{did_you_mean(key, known)}")
     return ruleset
 
 
@@ -197,17 +212,20 @@ def _read_file(
     merged.sha256.update(data)
     try:
         found = FILE.nodes(root, context)
-        head = FILE.values(found, root, context)
     except Invalid:
+        context.whole = False
         return
+    head, _ = FILE.good_values(found, root, context)
+    if "extends" in found and "extends" not in head and not is_null(found["extends"]):
+        context.whole = False
     for number, base in enumerate(head.get("extends", ())):
         _extend(base, found["extends"].value[number], name, read, merged, context, above)
     merged.head.update({key: head[key] for key in ("name", "source", "next") if key in head})
-    merged.vars.update(_vars(head["vars"], context) if "vars" in head else {})
+    merged.vars.update(_vars(head.get("vars"), context))
     _merge(head.get("rules"), RULE, "id", merged.rules, context)
     _merge(head.get("models"), MODEL, "name", merged.models, context)
     _merge(head.get("diagnoses"), DIAGNOSIS, "id", merged.diagnoses, context)
-    for node in _list(head.get("waivers"), "waivers", context):
+    for node in _list(head.get("waivers"), context):
         try:
             merged.waivers.append(_Entry(node, WAIVER.nodes(node, context)))
         except Invalid:
@@ -229,22 +247,38 @@ def _extend(
         folder = "" if name == DEFAULT else posixpath.dirname(PurePath(name).as_posix())
         path = posixpath.normpath(posixpath.join(folder, base))
     chain = (*above, name)
-    if path in chain or path == posixpath.normpath(name):
+    if path in map(_normal, chain):
         context.wrong(node, f"extends itself: {' → '.join(map(display_name, (*chain, path)))}")
         return
+    if path in merged.read:
+        return  # what was laid over it since stays
+    if len(chain) > MAX_CHAIN:
+        raise InputError(problem_at(node, f"over {MAX_CHAIN} files extend one another"))
+    merged.read.add(path)
     try:
         _read_file(path, read, merged, context, chain)
-    except OSError as fault:
-        context.wrong(node, f"cannot read {path}: {fault.strerror or fault}")
+        return
+    except (OSError, ValueError) as fault:
+        context.wrong(node, f"cannot read {path}: {getattr(fault, 'strerror', None) or fault}")
     except InputError as fault:
         context.problems += [p for p in fault.problems if not isinstance(p, str)]
+    context.whole = False
 
 
-def _vars(node: Node, context: Context) -> dict[str, str]:
-    values = {}
-    for name, value in pairs(node, context, None, "vars").items():
-        plain = value.__class__ is Scalar and not is_null(value)
-        if not re.search(_NAME, name):
+def _normal(name: str) -> str:
+    return name if name == DEFAULT else posixpath.normpath(PurePath(name).as_posix())
+
+
+def _vars(node: Node | None, context: Context) -> dict[str, str]:
+    values: dict[str, str] = {}
+    try:
+        found = {} if node is None else pairs(node, context, None, "vars")
+    except Invalid:
+        context.whole = False  # nor are its uses called unknown
+        return values
+    for name, value in found.items():
+        plain = value.__class__ is Scalar and value.tag in TAGS and not is_null(value)
+        if not re.fullmatch(_NAME, name):
             context.wrong(value, f"expected a name such as system_overhead, found {name!r}")
         elif not plain:
             context.wrong(value, f"expected a value for {name!r}, found {kind_of(value)}")
@@ -254,11 +288,11 @@ def _vars(node: Node, context: Context) -> dict[str, str]:
     return values
 
 
-def _list(node: Node | None, what: str, context: Context) -> list[Node]:
-    if node is None:
+def _list(node: Node | None, context: Context) -> list[Node]:
+    if node is None or is_null(node):
         return []
-    if node.__class__ is not Sequence:
-        context.wrong(node, f"expected {what} as a list, found {kind_of(node)}")
+    if node.__class__ is not Sequence or node.tag != PLAIN:
+        context.wrong(node, f"expected a list, found {kind_of(node)}")
         return []
     return list(node.value)
 
@@ -268,10 +302,10 @@ def _merge(
 ) -> None:
     """Add a list of records to those of the files before; of one id, the later fields win."""
     seen: dict[str, int] = {}
-    for entry in _list(node, f"{record.what}s", context):
+    for entry in _list(node, context):
         try:
             fields = record.nodes(entry, context)
-            if key not in fields:
+            if key not in fields or is_null(fields[key]):
                 raise context.wrong(entry, f"{record.what} needs {key!r}")
             name = record.fields[key].shape.decode(fields[key], context)
         except Invalid:
@@ -307,16 +341,16 @@ def _build(merged: _Merged, name: str, context: Context) -> RuleSet:
 
 def _rule(entry: _Entry, context: Context) -> Rule | None:
     """Decode a rule: its collection, its fact and its type first, the rest is read by them."""
-    fields = {key: node for key, node in entry.fields.items() if not is_null(node)}
+    fields = entry.fields
     context.collection, context.unit = None, "text"
     try:
-        if "for_each" in fields:
-            context.collection = CollectionPath().decode(fields["for_each"], context)
+        if (collection := _given(fields, "for_each")) is not None:
+            context.collection = CollectionPath().decode(collection, context)
         if not _read_unit(fields, context):
             fields = {key: node for key, node in fields.items() if key not in _READ_BY_UNIT}
         values = RULE.values(fields, entry.node, context)
         if "require" not in values and "recommend" not in values:
-            raise context.wrong(entry.node, "a rule needs 'require' or 'recommend'")
+            raise context.missing(entry.node, "a rule needs 'require' or 'recommend'")
     except Invalid:
         return None
     finally:
@@ -330,16 +364,20 @@ _READ_BY_UNIT = ("type", "require", "recommend")
 
 def _read_unit(fields: dict[str, Node], context: Context) -> bool:
     """Set the unit that the rule's conditions are read in; False where its fact is none."""
+    name, type_ = _given(fields, "fact"), _given(fields, "type")
     try:
-        if "fact" in fields:
-            context.unit = context.fact(fields["fact"], scalar(fields["fact"], context, "a fact"))[
-                1
-            ].unit
-        if "type" in fields:
-            context.unit = read_type(fields["type"], context)
+        if name is not None:
+            context.unit = context.fact(name, scalar(name, context, "a fact"))[1].unit
+        if type_ is not None:
+            context.unit = read_type(type_, context)
     except Invalid:
         return False
-    return "fact" in fields
+    return name is not None
+
+
+def _given(fields: dict[str, Node], key: str) -> Node | None:
+    node = fields.get(key)
+    return None if node is None or is_null(node) else node
 
 
 def _records(entries: dict[str, _Entry], record: Record, kind: Any, context: Context) -> Any:
@@ -357,15 +395,15 @@ def _waivers(merged: _Merged, rules: dict[str, Rule], context: Context) -> tuple
     for entry in merged.waivers:
         context.unit = "text"
         try:
-            if "rule" in entry.fields:
-                name = entry.fields["rule"].value
-                if name not in merged.rules:
-                    hint = did_you_mean(str(name), merged.rules)
-                    raise context.wrong(entry.fields["rule"], f"no rule {name!r}{hint}")
-                if name in rules:
-                    bound = rules[name].require or rules[name].recommend
-                    context.unit = bound.unit if bound else "text"
+            name = str(entry.fields["rule"].value) if "rule" in entry.fields else ""
+            if name in rules:
+                bound = rules[name].require or rules[name].recommend
+                context.unit = bound.unit if bound else "text"
             made.append(Waiver(**WAIVER.values(entry.fields, entry.node, context)))
+            if name not in merged.rules:
+                context.missing(
+                    entry.fields["rule"], f"no rule {name!r}{context.near(name, merged.rules)}"
+                )
         except Invalid:
             continue
     return tuple(made)
@@ -377,9 +415,7 @@ def _check_needs(rules: dict[str, Rule], entries: dict[str, _Entry], context: Co
         for number, need in enumerate(rule.needs):
             if need not in entries:
                 node = entries[rule.id].fields["needs"].value[number]
-                context.problems.append(
-                    problem_at(node, f"no rule {need!r}{did_you_mean(need, entries)}")
-                )
+                context.missing(node, f"no rule {need!r}{context.near(need, entries)}")
     done: set[str] = set()
     for start, rule in rules.items():
         if rule.needs:
@@ -405,9 +441,7 @@ def _walk_needs(
             done.add(name)
         elif need in trail:
             cycle = [*list(trail)[trail[need] :], need]
-            context.problems.append(
-                problem_at(entries[name].fields["needs"], f"needs itself: {' → '.join(cycle)}")
-            )
+            context.wrong(entries[name].fields["needs"], f"needs itself: {' → '.join(cycle)}")
         elif need in rules and need not in done:
             trail[need] = len(trail)
             stack.append((need, iter(rules[need].needs)))

@@ -11,20 +11,14 @@ ID = "preflight.rules/1"
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a rule file.
-
-    A rule that overrides one of an extended file gives only the fields that change, so `id` alone
-    is required of it here; the loader asks for the rest after merging.
-    """
-    rule = RULE.schema()
-    rule["required"] = ["id"]
+    """Return the JSON Schema (draft 2020-12) of a rule file."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:{ID.replace('/', ':')}",
         "title": ID,
         **FILE.schema(),
         "$defs": {
-            "rule": rule,
+            "rule": RULE.schema(["id"]),
             "fix": FIX.schema(),
             "condition": ConditionShape.definition(),
             "value": Bound.definition(),

@@ -6,7 +6,7 @@ That one class does both keeps the schema and the decoder from parting.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from datetime import date
 from typing import Any, NamedTuple, Protocol
 
@@ -14,9 +14,19 @@ from preflight.model.conditions import ITEM, OPERATORS, Condition, Operator, Ref
 from preflight.model.facts import Catalogue, Fact, Path, Unit, split_path
 from preflight.model.problems import Problem, did_you_mean
 from preflight.model.quantities import READERS, parse_version_range
-from preflight.model.rules import Fix, When
+from preflight.model.rules import PLACEHOLDER, Fix, When
 from preflight.rules import document
-from preflight.rules.document import Node, Scalar, Sequence, is_null, kind_of, problem_at
+from preflight.rules.document import (
+    Node,
+    Scalar,
+    Sequence,
+    is_null,
+    is_text,
+    kind_of,
+    problem_at,
+)
+
+MAX_PROBLEMS = 100  # that are shown
 
 Schema = dict[str, Any]
 
@@ -31,7 +41,6 @@ TYPES: Mapping[str, Unit] = {
 NUMERIC = frozenset({"bytes", "seconds", "cores", "number"})
 
 _VARIABLE = re.compile(r"(\$?)\$\{([a-z][a-z0-9_]*)\}")
-PLACEHOLDER = re.compile(r"(?<!\{)\{([a-z_][A-Za-z0-9_.\"-]*)\}(?!\})")
 FIGURES = frozenset({"actual", "expected", "missing", "item"})
 
 
@@ -47,6 +56,7 @@ class Context:
         self.vars: Mapping[str, str] = {}
         self.problems: list[Problem] = []
         self.asks: set[Path] = set()
+        self.whole = True  # whether every file of `extends` could be read
         self.collection: Path | None = None  # of the rule's `for_each`
         self.unit: Unit = "text"  # of the rule's fact
         self._paths: dict[tuple[Path | None, str], tuple[Path, Fact]] = {}
@@ -56,6 +66,14 @@ class Context:
         self.problems.append(problem_at(node, message))
         return Invalid(message)
 
+    def missing(self, node: Node, message: str) -> Invalid:
+        """Note that something isn't there, unless a file that may have it could not be read."""
+        return self.wrong(node, message) if self.whole else Invalid(message)
+
+    def near(self, name: str, known: Iterable[str]) -> str:
+        """Return `, did you mean X?`, or nothing once there are more problems than are shown."""
+        return did_you_mean(name, known) if len(self.problems) < MAX_PROBLEMS else ""
+
     def expand(self, node: Node) -> str:
         """Return the text of a scalar with `${name}` replaced by the rule file's vars."""
 
@@ -63,7 +81,7 @@ class Context:
             if match[1]:
                 return match[0][1:]
             if match[2] not in self.vars:
-                self.wrong(node, f"no var {match[2]!r}{did_you_mean(match[2], self.vars)}")
+                self.missing(node, f"no var {match[2]!r}{self.near(match[2], self.vars)}")
                 return "0"
             return self.vars[match[2]]
 
@@ -83,6 +101,8 @@ class Context:
             path = split_path(text)
         except ValueError as fault:
             raise self.wrong(node, str(fault)) from None
+        if ITEM in path:
+            raise self.wrong(node, f"{text!r} names no single fact: use for_each, or a name for *")
         tried = [path] if self.collection is None else [(*self.collection, ITEM, *path), path]
         for candidate in tried:
             if (fact := self.catalogue.find(candidate)) is not None:
@@ -90,7 +110,7 @@ class Context:
         prefix = "" if self.collection is None else ".".join((*self.collection, ITEM, ""))
         names = self.catalogue.names()
         names += [name.removeprefix(prefix) for name in names if prefix and name.startswith(prefix)]
-        raise self.wrong(node, f"no probe measures {text!r}{did_you_mean(text, names)}")
+        raise self.wrong(node, f"no probe measures {text!r}{self.near(text, names)}")
 
 
 class Shape(Protocol):
@@ -116,10 +136,21 @@ def each(nodes: Iterable[Node], context: Context, shape: Shape) -> tuple[Any, ..
     return tuple(values)
 
 
-def pairs(node: Node, context: Context, known: Iterable[str] | None, what: str) -> dict[str, Node]:
+def pairs(node: Node, context: Context, known: Set[str] | None, what: str) -> dict[str, Node]:
     """Return a mapping's values by key; wrong, unknown and repeated keys are problems."""
-    if node.__class__ is not document.Mapping:
+    if node.__class__ is not document.Mapping or node.tag != document.PLAIN:
         raise context.wrong(node, f"expected {what} as a mapping, found {kind_of(node)}")
+    try:
+        found: dict[str, Node] = {key.value: value for key, value in node.value}
+    except TypeError:  # a key that is a list or a mapping
+        found = {}
+    if len(found) == len(node.value) and (known is None or found.keys() <= known):
+        return found
+    return _good_pairs(node, context, known, what)
+
+
+def _good_pairs(node: Node, context: Context, known: Set[str] | None, what: str) -> dict[str, Node]:
+    """Note what is wrong with the keys, and return the values of the others."""
     found: dict[str, Node] = {}
     for key, value in node.value:
         name = key.value
@@ -129,7 +160,7 @@ def pairs(node: Node, context: Context, known: Iterable[str] | None, what: str) 
             context.wrong(key, f"{name!r} stands here twice")
         elif known is not None and name not in known:
             hint = " (merge keys aren't read; use extends)" if name == "<<" else ""
-            context.wrong(key, f"{what} has no {name!r}{did_you_mean(name, known)}{hint}")
+            context.wrong(key, f"{what} has no {name!r}{context.near(name, known)}{hint}")
         else:
             found[name] = value
     return found
@@ -137,30 +168,33 @@ def pairs(node: Node, context: Context, known: Iterable[str] | None, what: str) 
 
 def scalar(node: Node, context: Context, expected: str) -> str:
     """Return the text of a scalar with vars replaced; anything else is a problem."""
-    if node.__class__ is not Scalar:
+    if node.__class__ is not Scalar or node.tag not in document.TAGS:
         raise context.wrong(node, f"expected {expected}, found {kind_of(node)}")
-    if node.tag not in (document.PLAIN, document.QUOTED):
-        raise context.wrong(node, f"expected {expected}, found the tag {node.tag!r}")
     text: str = node.value
     return context.expand(node) if "${" in text else text
 
 
-class Text(NamedTuple):
-    """Text; a plain number or boolean needs quotes, as in every editor that knows the schema."""
+def quoted(node: Node, context: Context, expected: str) -> str:
+    """Return text; a plain number or boolean is a problem, as in editors that know the schema."""
+    text = scalar(node, context, expected)
+    if node.tag == document.PLAIN and not is_text(node):
+        hint = "" if is_null(node) else ": quote it if it is text"
+        raise context.wrong(node, f"expected {expected}, found {kind_of(node)}{hint}")
+    return text
 
-    pattern: str | None = None
+
+class Text(NamedTuple):
+    """Text with something in it, of one line where a pattern says how it looks."""
+
+    pattern: re.Pattern[str] | None = None
     looks: str = "text"
     placeholders: bool = False
 
     def decode(self, node: Node, context: Context) -> str:
-        value = scalar(node, context, self.looks)
-        if node.tag == document.PLAIN and (kind := kind_of(node)) != "text":
-            raise context.wrong(
-                node, f"expected {self.looks}, found {kind}: quote it if it is text"
-            )
-        if not value.strip():
+        value = quoted(node, context, self.looks)
+        if not value or value.isspace():
             raise context.wrong(node, f"expected {self.looks}, found nothing")
-        if self.pattern and not re.search(self.pattern, value):
+        if self.pattern and (not self.pattern.search(value) or "\n" in value):
             raise context.wrong(node, f"expected {self.looks}, found {value!r}")
         if self.placeholders and "{" in value:
             self._check_placeholders(value, node, context)
@@ -169,16 +203,19 @@ class Text(NamedTuple):
     def _check_placeholders(self, value: str, node: Node, context: Context) -> None:
         for name in PLACEHOLDER.findall(value):
             if name not in FIGURES:
-                if "." not in name:
+                if "." not in name and context.collection is None:
                     hint = (
-                        did_you_mean(name, FIGURES)
+                        context.near(name, FIGURES)
                         or ": use actual, expected, missing, item or a fact"
                     )
                     raise context.wrong(node, f"no placeholder {{{name}}}{hint}")
                 context.fact(node, name)
 
     def schema(self) -> Schema:
-        schema: Schema = {"type": "string", "pattern": self.pattern or r"\S"}
+        schema: Schema = {
+            "type": "string",
+            "pattern": self.pattern.pattern if self.pattern else r"\S",
+        }
         return schema
 
 
@@ -206,9 +243,8 @@ class One(NamedTuple):
             if str(word) == text and (isinstance(word, str) or kind_of(node) == "a number"):
                 return word
         known = [str(word) for word in self.words]
-        raise context.wrong(
-            node, f"expected {' or '.join(known)}, found {text!r}{did_you_mean(text, known)}"
-        )
+        hint = " in quotes" if text in known else context.near(text, known)
+        raise context.wrong(node, f"expected {' or '.join(known)}, found {text!r}{hint}")
 
     def schema(self) -> Schema:
         return {"enum": list(self.words)}
@@ -222,7 +258,7 @@ class ListOf(NamedTuple):
     least: int = 0
 
     def decode(self, node: Node, context: Context) -> tuple[Any, ...]:
-        if node.__class__ is not Sequence:
+        if node.__class__ is not Sequence or node.tag != document.PLAIN:
             raise context.wrong(node, f"expected a list of {self.what}, found {kind_of(node)}")
         if len(node.value) < self.least:
             raise context.wrong(node, f"expected a list of {self.what}, found none in it")
@@ -265,7 +301,7 @@ class Pattern:
     """A regular expression in Python's grammar."""
 
     def decode(self, node: Node, context: Context) -> str:
-        text = scalar(node, context, "a regular expression")
+        text = quoted(node, context, "a regular expression")
         try:
             re.compile(text)
         except (re.error, OverflowError, RecursionError) as fault:
@@ -307,6 +343,9 @@ def _read(node: Node, context: Context, unit: Unit, text: str) -> Any:
         raise context.wrong(node, str(fault)) from None
 
 
+_BOUND_KEYS = frozenset({"fact", "times", "plus", "sum"})
+
+
 class Bound:
     """A scalar in the fact's unit, another fact with `times` and `plus`, or a sum of bounds."""
 
@@ -316,7 +355,7 @@ class Bound:
             if is_null(node):
                 raise context.wrong(node, "expected a value, found null; use exists: false")
             return _read(node, context, context.unit, text)
-        found = pairs(node, context, ("fact", "times", "plus", "sum"), "a value")
+        found = pairs(node, context, _BOUND_KEYS, "a value")
         if "sum" in found and len(found) == 1:
             self._needs_numbers(node, context, "sum")
             return Sum(ListOf(self, "values", 1).decode(found["sum"], context))
@@ -400,10 +439,9 @@ class ConditionShape:
         try:
             if "type" in found:
                 context.unit = read_type(found.pop("type"), context)
-            if not found:
+            if not found and all(key.value == "type" for key, _ in node.value):
                 raise context.wrong(node, "expected a condition such as at_least: 8GB, found none")
-            tests = each_test(found, context)
-            return Condition(tests, context.unit, all(map(_is_constant, tests)))
+            return Condition(each_test(found, context), context.unit)
         finally:
             context.unit = outer
 
@@ -421,6 +459,7 @@ class ConditionShape:
             "type": "object",
             "minProperties": 1,
             "properties": {**properties, "type": {"enum": list(TYPES)}},
+            "dependentSchemas": {"type": {"minProperties": 2}},
             "additionalProperties": False,
         }
 
@@ -455,15 +494,6 @@ def _check_unit(row: Operator, node: Node, context: Context) -> None:
     if fits is not None and context.unit not in fits:
         hint = "; say with type: how to read it" if context.unit == "text" else ""
         raise context.wrong(node, f"{row.name} can't judge a fact that is {context.unit}{hint}")
-
-
-def _is_constant(test: tuple[Operator, Any]) -> bool:
-    operand = test[1]
-    parts = operand if operand.__class__ is tuple else (operand,)
-    return not any(
-        isinstance(part, Reference | Sum) or (isinstance(part, Condition) and not part.constant)
-        for part in parts
-    )
 
 
 def read_type(node: Node, context: Context) -> Unit:
@@ -510,8 +540,7 @@ class WhenShape:
 
     def _condition(self, node: Node, context: Context) -> Condition:
         if node.__class__ is Scalar:
-            tests = each_test({"equals": node}, context)
-            return Condition(tests, context.unit, True)
+            return Condition(each_test({"equals": node}, context), context.unit)
         return ConditionShape().decode(node, context)
 
     def schema(self) -> Schema:
@@ -536,34 +565,46 @@ class Record:
     def __init__(self, what: str, fields: Mapping[str, Field]) -> None:
         self.what = what
         self.fields = fields
+        self.decoders = {name: field.shape.decode for name, field in fields.items()}
         self.required = [name for name, field in fields.items() if field.required]
 
     def nodes(self, node: Node, context: Context) -> dict[str, Node]:
         """Return the values by key, still undecoded: records of the same id are merged first."""
-        return pairs(node, context, self.fields, self.what)
+        return pairs(node, context, self.fields.keys(), self.what)
 
     def values(self, found: Mapping[str, Node], node: Node, context: Context) -> dict[str, Any]:
         """Decode every key; raises Invalid where a required key is missing or anything is wrong."""
-        fields, values, good = self.fields, {}, True
-        for name, value in found.items():
-            if is_null(value):
-                continue
-            try:
-                values[name] = fields[name].shape.decode(value, context)
-            except Invalid:
-                good = False
-        for name in self.required:
-            if name not in found or is_null(found[name]):
-                good = False
-                context.wrong(found.get(name, node), f"{self.what} needs {name!r}")
+        values, good = self.good_values(found, node, context)
         if not good:
             raise Invalid
         return values
 
+    def good_values(
+        self, found: Mapping[str, Node], node: Node, context: Context
+    ) -> tuple[dict[str, Any], bool]:
+        """Decode every key; return those that are right, and whether all are."""
+        decoders, values, good = self.decoders, {}, True
+        for name, value in found.items():
+            if is_null(value):
+                continue
+            try:
+                values[name] = decoders[name](value, context)
+            except Invalid:
+                good = False
+        for name in self.required:
+            if name not in values and (name not in found or is_null(found[name])):
+                good = False
+                context.missing(found.get(name, node), f"{self.what} needs {name!r}")
+        return values, good
+
     def decode(self, node: Node, context: Context) -> dict[str, Any]:
         return self.values(self.nodes(node, context), node, context)
 
-    def schema(self) -> Schema:
+    def schema(self, required: list[str] | None = None) -> Schema:
+        """Return the schema; one that overrides another of its id gives only what changes.
+
+        So a caller may say that less is `required`: the loader asks for the rest after merging.
+        """
         properties: dict[str, Schema] = {}
         for name, field_ in self.fields.items():
             schema = field_.shape.schema()
@@ -572,7 +613,7 @@ class Record:
             properties[name] = {**schema, "description": field_.summary}
         return {
             "type": "object",
-            "required": list(self.required),
+            "required": self.required if required is None else required,
             "properties": properties,
             "additionalProperties": False,
         }
@@ -584,7 +625,10 @@ FIX = Record(
         "when": Field(WhenShape(), "facts that must hold for this fix to be shown"),
         "text": Field(Text(placeholders=True), "what to do, in a sentence", required=True),
         "command": Field(Text(placeholders=True), "a command to copy; never run"),
-        "url": Field(Text(r"^https?://", "a web address"), "where it is documented"),
+        "url": Field(
+            Text(re.compile(r"^https?://\S+$"), "a web address", placeholders=True),
+            "where it is documented",
+        ),
     },
 )
 
