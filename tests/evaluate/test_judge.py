@@ -114,7 +114,7 @@ def test_verdict_severity_and_exit_code(
         ("require: {more_than: 8GB}", "Memory: 8 GB (7.5 GiB), needs more than 8 GB"),
         (
             "require: {at_least: 8GiB}",
-            "Memory: 7.5 GiB (8 GB), needs at least 8 GiB (562.6 MiB short)",
+            "Memory: 7.5 GiB (8 GB), needs at least 8 GiB (562.7 MiB short)",
         ),
         ("require: {exists: false}", "Memory: 8 GB (7.5 GiB), needs not set"),
         (

@@ -81,6 +81,8 @@ def _test(row: Operator, operand: Operand, actual: Any, unit: Unit, scope: Scope
         return (actual is not None) is operand
     if actual is None:
         return False
+    if row.shape == "values":
+        return _among(row, [bound(part, unit, scope) for part in operand], actual)
     expected = bound(operand, unit, scope)
     if isinstance(expected, Unknown):
         return expected
@@ -90,6 +92,15 @@ def _test(row: Operator, operand: Operand, actual: Any, unit: Unit, scope: Scope
         return row.holds(actual, expected)
     except (TypeError, ValueError) as fault:
         return Unknown(str(fault), "invalid")
+
+
+def _among(row: Operator, parts: list[Any], actual: Any) -> Truth:
+    """One known match decides; without one, an unknown part leaves it open."""
+    assert row.holds is not None
+    known = [part for part in parts if part is not None and not isinstance(part, Unknown)]
+    holds = row.holds(actual, known)
+    unknown = next((part for part in parts if isinstance(part, Unknown)), None)
+    return holds if actual in known or unknown is None else unknown
 
 
 def typed(value: Value | Unknown, unit: Unit) -> Value | Unknown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from math import ceil
 from typing import Any, TypeGuard
 
 from preflight.evaluate.conditions import Scope, bound, typed
@@ -206,7 +207,9 @@ class Figures:
         gap = self.beside - self.actual if self.row.name in _LEAST else self.actual - self.beside
         if gap <= 0 or self.row.shape != "quantity":
             return ""
-        return figure(gap, self.unit, 0, binary=self.binary)
+        if self.unit == "bytes" and is_sane(gap):
+            return format_bytes(ceil(gap), binary=self.binary, up=True)
+        return figure(gap, self.unit, 0)
 
     def short(self) -> str:
         """` (1.8 GB short)` where the value is below or above its bound, else nothing."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from math import ceil
 from typing import Any
 
 _FIGURE = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
@@ -137,13 +138,21 @@ def is_binary(size: float) -> bool:
     return size % 10**5 != 0 and size % 2**20 == 0
 
 
-def format_bytes(size: float, *, binary: bool | None = None, digits: int = 1) -> str:
-    """Write bytes as `8 GB` or `5.8 GiB`; the family is guessed from the figure where not given."""
+def format_bytes(
+    size: float, *, binary: bool | None = None, digits: int = 1, up: bool = False
+) -> str:
+    """Write bytes as `8 GB` or `5.8 GiB`; the family is guessed from the figure where not given.
+
+    `up` rounds up: who frees as much as is said to be missing has enough.
+    """
     if binary is None:
         binary = is_binary(size)
     for unit, factor in _BINARY if binary else _DECIMAL:
         if abs(size) >= factor:
-            return f"{_rounded(size / factor, digits)} {unit}"
+            count = size / factor
+            if up:
+                count = ceil(count * 10**digits - 1e-6) / 10**digits
+            return f"{_rounded(count, digits)} {unit}"
     return f"{int(size)} B"
 
 
