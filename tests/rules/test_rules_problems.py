@@ -15,8 +15,9 @@ from preflight import pipeline
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError
 from preflight.model.rules import DEFAULT, RuleSet
-from preflight.rules.load import DIAGNOSIS, FILE, MODEL, RULE, WAIVER, load
-from preflight.rules.shapes import FIX, Record
+from preflight.rules.load import load
+from preflight.rules.records import DIAGNOSIS, FILE, FIX, MODEL, RULE, WAIVER
+from preflight.rules.shapes import Record
 
 CATALOGUE = Catalogue(
     [

@@ -20,7 +20,8 @@ from preflight.model.conditions import OPERATORS
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError
 from preflight.rules.document import compose
-from preflight.rules.load import FILE, RULE, load
+from preflight.rules.load import load
+from preflight.rules.records import FILE, RULE
 from preflight.rules.schema import schema
 
 SCHEMA = schema()

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from preflight.model.facts import Catalogue
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.rules import BUNDLED, DEFAULT, Diagnosis, Model, Rule, RuleSet, Waiver
+from preflight.rules.conditions import read_type
+from preflight.rules.context import MAX_PROBLEMS, Context, Invalid, pairs, scalar
 from preflight.rules.document import (
     PLAIN,
     TAGS,
@@ -23,135 +25,13 @@ from preflight.rules.document import (
     kind_of,
     problem_at,
 )
-from preflight.rules.shapes import (
-    MAX_PROBLEMS,
-    TYPES,
-    CollectionPath,
-    ConditionShape,
-    Context,
-    Day,
-    FactPath,
-    Field,
-    FixShape,
-    Flag,
-    Invalid,
-    ListOf,
-    One,
-    Pattern,
-    Record,
-    Size,
-    Text,
-    WhenShape,
-    pairs,
-    read_type,
-    scalar,
-)
+from preflight.rules.records import DIAGNOSIS, FILE, MODEL, NAME, RULE, WAIVER
+from preflight.rules.shapes import CollectionPath, Record
 
 MAX_CHAIN = 50  # files that extend one another
 
 Read = Callable[[str], bytes]
 """Return a rule file's bytes by its path, or the bundled set's for DEFAULT; raises OSError."""
-
-_ID = Text(re.compile(r"^[a-z0-9]+(-[a-z0-9]+)*$"), "an id in kebab-case such as host-memory")
-_NAME = r"^[a-z][a-z0-9_]*$"
-_TEXTS = ListOf(Text(), "words")
-
-RULE = Record(
-    "a rule",
-    {
-        "id": Field(_ID, "stable, never reused; the same id in an extending file overrides", True),
-        "title": Field(Text(), "what people read, in a few words", True),
-        "why": Field(Text(), "why it is asked, in a sentence"),
-        "section": Field(Text(), "where the document says it"),
-        "tags": Field(_TEXTS, "words that --only and --skip select by"),
-        "needs": Field(
-            ListOf(_ID, "rule ids"), "rules that must pass or warn, else this is skipped"
-        ),
-        "when": Field(WhenShape(), "facts that must hold, else this is skipped"),
-        "enabled": Field(Flag(), "false: runs only when --only names it or one of its tags"),
-        "for_each": Field(CollectionPath(), "a collection: one result an item"),
-        "fact": Field(FactPath(), "what is judged", True),
-        "type": Field(One(tuple(TYPES)), "how to read a text fact"),
-        "require": Field(ConditionShape(), "fails where not met"),
-        "recommend": Field(ConditionShape(), "warns where not met"),
-        "error": Field(Text(placeholders=True), "what the engine itself would say"),
-        "fixes": Field(
-            ListOf(FixShape(), "fixes"), "the first whose when holds, and those without"
-        ),
-    },
-)
-MODEL = Record(
-    "a model",
-    {
-        "name": Field(Text(), "the name it is pulled by", True),
-        "memory": Field(Size(), "what it needs", True),
-        "note": Field(Text(), "what it is good for"),
-    },
-)
-DIAGNOSIS = Record(
-    "a diagnosis",
-    {
-        "id": Field(_ID, "stable, never reused", True),
-        "title": Field(Text(), "the error in a few words", True),
-        "patterns": Field(ListOf(Pattern(), "patterns", 1), "what finds it in a log", True),
-        "cause": Field(Text(), "what it means"),
-        "fixes": Field(ListOf(FixShape(), "fixes"), "what to do"),
-    },
-)
-WAIVER = Record(
-    "a waiver",
-    {
-        "rule": Field(_ID, "the rule that is waived", True),
-        "reason": Field(Text(), "why", True),
-        "owner": Field(Text(), "who answers for it", True),
-        "until": Field(Day(), "the last day, UTC", True),
-        "accept": Field(ConditionShape(), "a bound below which it still fails"),
-    },
-)
-
-
-class _Kept(NamedTuple):
-    """A part of the file that is decoded later, by its own code; only its schema stands here."""
-
-    kept: dict[str, Any]
-
-    def decode(self, node: Node, _context: Context) -> Node:
-        return node
-
-    def schema(self) -> dict[str, Any]:
-        return self.kept
-
-
-FILE = Record(
-    "a rule file",
-    {
-        "version": Field(One((1,)), "of the rule language", True),
-        "name": Field(Text(), "of the rule set"),
-        "source": Field(Text(), "the document that the rules state"),
-        "next": Field(Text(), "what to type once all is well"),
-        "extends": Field(ListOf(Text(), "rule files"), "`default`, or paths beside this file"),
-        "vars": Field(
-            _Kept(
-                {
-                    "type": "object",
-                    "propertyNames": {"pattern": _NAME},
-                    "additionalProperties": {"type": ["string", "number", "boolean"]},
-                }
-            ),
-            "values used as ${name}; --set overrides them",
-        ),
-        "rules": Field(_Kept({"type": "array", "items": {"$ref": "#/$defs/rule"}}), "the rules"),
-        "models": Field(
-            _Kept({"type": "array", "items": MODEL.schema(["name"])}), "models by memory"
-        ),
-        "diagnoses": Field(
-            _Kept({"type": "array", "items": DIAGNOSIS.schema(["id"])}), "known errors in logs"
-        ),
-        "waivers": Field(
-            _Kept({"type": "array", "items": WAIVER.schema()}), "known, dated exceptions"
-        ),
-    },
-)
 
 
 class _Entry(NamedTuple):
@@ -278,7 +158,7 @@ def _vars(node: Node | None, context: Context) -> dict[str, str]:
         return values
     for name, value in found.items():
         plain = value.__class__ is Scalar and value.tag in TAGS and not is_null(value)
-        if not re.fullmatch(_NAME, name):
+        if not re.fullmatch(NAME, name):
             context.wrong(value, f"expected a name such as system_overhead, found {name!r}")
         elif not plain:
             context.wrong(value, f"expected a value for {name!r}, found {kind_of(value)}")

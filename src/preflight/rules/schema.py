@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from preflight.rules.load import FILE, RULE
-from preflight.rules.shapes import FIX, Bound, ConditionShape
+from preflight.rules.conditions import Bound, ConditionShape
+from preflight.rules.records import FILE, FIX, RULE
 
 ID = "preflight.rules/1"
 
