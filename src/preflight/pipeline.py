@@ -15,7 +15,7 @@ from preflight.model.rules import Rule, RuleSet
 
 if TYPE_CHECKING:
     from preflight.evaluate.judge import Selection
-    from preflight.probes.collect import Measuring
+    from preflight.probes.collect import Measuring, NoMeasuring
     from preflight.probes.options import Options
     from preflight.probes.spawn import Process
 
@@ -47,16 +47,21 @@ def select(
     return selection
 
 
-def start_measuring(options: Options, reader: Process | None = None) -> Measuring:
+def start_measuring(options: Options, reader: Process | None = None) -> Measuring | NoMeasuring:
     """Let a reader process measure from now on; it may have been started ahead."""
-    from preflight.probes.collect import Measuring
+    from preflight.probes.collect import Measuring, NoMeasuring
     from preflight.probes.spawn import start_reader
 
-    return Measuring(reader or start_reader(), options)
+    try:
+        return Measuring(reader or start_reader(), options)
+    except (OSError, RuntimeError) as fault:  # no more processes or threads here
+        return NoMeasuring(f"nothing could be started to measure with: {fault}")
 
 
 def finish_measuring(
-    measuring: Measuring, ruleset: RuleSet, tick: Callable[[float], None] | None = None
+    measuring: Measuring | NoMeasuring,
+    ruleset: RuleSet,
+    tick: Callable[[float], None] | None = None,
 ) -> Facts:
     """Return all facts, those of the environment that the rules ask for too."""
     from preflight.probes import env

@@ -292,6 +292,22 @@ def test_a_fault_of_the_program_is_one_line_and_70(folder: Path) -> None:
             assert len(done.stderr.splitlines()) == 1
 
 
+def test_no_process_to_measure_with_is_undecided_and_told(folder: Path) -> None:
+    code = (
+        "import subprocess\n"
+        "def full(*_, **__): raise BlockingIOError(11, 'Resource temporarily unavailable')\n"
+        "subprocess.Popen.__init__ = full\n"
+        "from preflight.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "check", "-f", "json"],
+        capture_output=True, text=True, cwd=folder,
+    )  # fmt: skip
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["summary"]["unknown"]) == (3, 2)
+    assert "Resource temporarily unavailable" in report["results"][0]["message"]
+
+
 def test_environment_variables_stand_for_options(folder: Path) -> None:
     env = {"PREFLIGHT_FORMAT": "json", "PREFLIGHT_ONLY": "a b", "PREFLIGHT_STRICT": "1"}
     done = run("check", "--facts", "-", cwd=folder, input=snapshot(12e9, 2), env=env)

@@ -17,7 +17,10 @@ def main() -> None:
     if command in _MEASURING and not {"--help", "-h", "--facts"} & set(arguments):
         from preflight.probes.spawn import start_reader
 
-        reader = start_reader()
+        try:
+            reader = start_reader()
+        except OSError:
+            pass  # tried again, and told, where it is needed
     try:
         from preflight.cli.app import run
 

@@ -62,6 +62,17 @@ class Measuring:
         self._lines.put(None)
 
 
+class NoMeasuring:
+    """What is left where not even a reader can be started: every fact is unknown, and why."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def results(self, _tick: Callable[[float], None] | None = None) -> Iterator[Measured]:
+        """Yield an Unknown for every declared fact."""
+        return _rest(Unknown(self._reason, "error"))
+
+
 def _ask(reader: Process, options: Options) -> None:
     assert reader.stdin is not None
     try:
