@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from itertools import groupby
 
 from preflight.model.report import Report, Result, Verdict
-from preflight.render.look import Look, clean
+from preflight.render.look import Look
 from preflight.render.page import Page, pad
 
 ENGINES = {
@@ -27,6 +27,7 @@ _NAMES: dict[Verdict, tuple[str, str]] = {
 }
 _ACTION: tuple[Verdict, ...] = ("fail", "unknown", "warn")
 _WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
+_LONG_NAME = 57  # characters of program and rules that leave room for the host beside them
 _MOST_PASSED = 8  # lines of passed rules in a section, before the rest is counted
 
 
@@ -69,51 +70,42 @@ def engine_line(report: Report) -> str:
 
 
 def _header(page: Page, report: Report, *, engine: bool) -> None:
-    rules = f"{report.rules_name} ({report.rules_source})"
-    head = f"preflight {report.version} · {rules}"
-    page.add(
-        (clean(f"preflight {report.version}"), "bold"),
-        f" · {rules} · {host_line(report)}" if len(head) < 60 else f" · {rules}",
-    )
-    if len(head) >= 60:
+    program, rules = f"preflight {report.version}", f"{report.rules_name} ({report.rules_source})"
+    if len(program) + len(rules) < _LONG_NAME:
+        page.add((program, "bold"), f" · {rules} · {host_line(report)}")
+    else:
+        page.add((program, "bold"), f" · {rules}")
         page.add(host_line(report))
     if engine and (line := engine_line(report)):
         page.add((line, "dim"))
 
 
 def _sections(page: Page, results: Iterable[Result]) -> None:
-    shown = [r for r in results if page.look.verbose or r.verdict != "skip"]
-    found = min(16, max([len(r.found) for r in shown], default=0))
-    asked = min(24, max([len(r.asked) for r in shown], default=0))
-    first = True
-    ordered = list(dict.fromkeys(r.section for r in shown))
-    for section, rows in groupby(
-        sorted(shown, key=lambda r: ordered.index(r.section)), lambda r: r.section
-    ):
+    """One line a rule, by section in the order of the rules; figures line up over all of them."""
+    sections: dict[str, list[Result]] = {}
+    for result in results:
+        if page.look.verbose or result.verdict != "skip":
+            sections.setdefault(result.section or "Other", []).append(result)
+    shown = [result for rows in sections.values() for result in rows]
+    found = min(16, max([len("found"), *(len(result.found) for result in shown)]))
+    asked = min(24, max([len("asked"), *(len(result.asked) for result in shown)]))
+    head = f"{pad('found', found, right=True)}  {pad('asked', asked, right=True)}"
+    for title, rows in sections.items():
         page.blank()
-        title = section or "Other"
-        if first:
-            head = f"{pad('found', found, right=True)}  {pad('asked', asked, right=True)}"
-            page.add((pad(title, page.look.columns - len(head)), "bold"), (head, "dim"))
-            first = False
-        else:
-            page.add((title, "bold"))
-        _rows(page, list(rows), found, asked)
+        page.add((pad(title, page.look.columns - len(head)), "bold"), (head, "dim"))
+        head = ""
+        _rows(page, rows, found, asked)
 
 
 def _rows(page: Page, rows: list[Result], found: int, asked: int) -> None:
-    folded = 0
-    passed = 0
+    passed = [result for result in rows if result.verdict == "pass"]
+    folded = [] if page.look.verbose else passed[_MOST_PASSED:]
+    hidden = {id(result) for result in folded}
     for result in rows:
-        if result.verdict == "pass" and not page.look.verbose:
-            passed += 1
-            if passed > _MOST_PASSED:
-                folded += 1
-                continue
-        _row(page, result, found, asked)
+        if id(result) not in hidden:
+            _row(page, result, found, asked)
     if folded:
-        mark, style = page.look.sign("pass")
-        page.add("  ", (mark, style), f" {folded} more")
+        page.add("  ", page.look.sign("pass"), f" {len(folded)} more")
 
 
 def _row(page: Page, result: Result, found: int, asked: int) -> None:
@@ -138,6 +130,7 @@ def _to_do(page: Page, report: Report, action: list[Result]) -> None:
     if not page.look.quiet:
         page.blank()
         page.add(("To do", "bold"))
+    holds = Counter(result.held_by for result in report.results)
     for result in action:
         mark, style = page.look.sign(result.verdict)
         place = f"{result.file}:{result.line}" if result.file and result.line else result.file or ""
@@ -153,8 +146,7 @@ def _to_do(page: Page, report: Report, action: list[Result]) -> None:
                 page.raw(f"$ {line}", 6, "cyan")
             if fix.url:
                 page.raw(fix.url, 6, "dim")
-        held = sum(other.held_by == result.id for other in report.results)
-        if held:
+        if held := holds.pop(result.id, 0):
             page.wrap(f"holds back {held} {'rule' if held == 1 else 'rules'}", 6, "dim")
 
 
