@@ -110,11 +110,16 @@ class VersionRange:
 _CONDITION_KEYS = frozenset({*OPERATORS, "type"})
 
 
+def operators(node: Node, context: Context) -> dict[str, Node]:
+    """Return a condition's operands by operator, and its `type`, still undecoded."""
+    return pairs(node, context, _CONDITION_KEYS, "a condition")
+
+
 class ConditionShape:
     """Operators and their operands, all of which must hold; `type` reads a text fact as another."""
 
     def decode(self, node: Node, context: Context) -> Condition:
-        found = pairs(node, context, _CONDITION_KEYS, "a condition")
+        found = operators(node, context)
         outer = context.unit
         try:
             if "type" in found:

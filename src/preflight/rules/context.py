@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 
 from preflight.model.conditions import ITEM
 from preflight.model.facts import Catalogue, Fact, Path, Unit, split_path
@@ -28,10 +28,12 @@ class Context:
         self.vars: Mapping[str, str] = {}
         self.problems: list[Problem] = []
         self.asks: set[Path] = set()
+        self.rules: Collection[str] = ()  # the ids of all files, good or bad
         self.whole = True  # whether every file of `extends` could be read
         self.collection: Path | None = None  # of the rule's `for_each`
         self.unit: Unit = "text"  # of the rule's fact
         self._paths: dict[tuple[Path | None, str], tuple[Path, Fact]] = {}
+        self._told: set[tuple[int, tuple[Path | None, str]]] = set()
 
     def wrong(self, node: Node, message: str) -> Invalid:
         """Note a problem; raise what is returned where decoding can't go on."""
@@ -63,6 +65,10 @@ class Context:
         """Return the path a name stands for (relative to the item first) and its declaration."""
         key = (self.collection, text)
         if key not in self._paths:
+            place = (id(node), key)
+            if place in self._told:
+                raise Invalid(text)  # noted when it was looked up first
+            self._told.add(place)
             self._paths[key] = self._find(node, text)
         path, fact = self._paths[key]
         self.asks.add(path)

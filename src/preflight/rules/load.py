@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from preflight.model.facts import Catalogue
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.rules import BUNDLED, DEFAULT, Diagnosis, Model, Rule, RuleSet, Waiver
-from preflight.rules.conditions import read_type
+from preflight.rules.conditions import operators, read_type
 from preflight.rules.context import MAX_PROBLEMS, Context, Invalid, pairs, scalar
 from preflight.rules.document import (
     PLAIN,
@@ -200,10 +200,11 @@ def _merge(
 
 def _build(merged: _Merged, name: str, context: Context) -> RuleSet:
     entries = merged.rules
+    context.rules = entries.keys()
     rules = {
         id_: rule for id_, entry in entries.items() if (rule := _rule(entry, context)) is not None
     }
-    _check_needs(rules, entries, context)
+    _refuse_cycles(rules, entries, context)
     return RuleSet(
         name=merged.head.get("name") or PurePath(name).stem,
         origin=display_name(name),
@@ -227,6 +228,7 @@ def _rule(entry: _Entry, context: Context) -> Rule | None:
         if (collection := _given(fields, "for_each")) is not None:
             context.collection = CollectionPath().decode(collection, context)
         if not _read_unit(fields, context):
+            _check_operators(fields, context)
             fields = {key: node for key, node in fields.items() if key not in _READ_BY_UNIT}
         values = RULE.values(fields, entry.node, context)
         if "require" not in values and "recommend" not in values:
@@ -255,6 +257,16 @@ def _read_unit(fields: dict[str, Node], context: Context) -> bool:
     return name is not None
 
 
+def _check_operators(fields: dict[str, Node], context: Context) -> None:
+    """Note unknown operators, which are told apart from known ones without the fact's unit."""
+    for key in ("require", "recommend"):
+        if (condition := _given(fields, key)) is not None:
+            try:
+                operators(condition, context)
+            except Invalid:
+                continue  # noted
+
+
 def _given(fields: dict[str, Node], key: str) -> Node | None:
     node = fields.get(key)
     return None if node is None or is_null(node) else node
@@ -280,22 +292,13 @@ def _waivers(merged: _Merged, rules: dict[str, Rule], context: Context) -> tuple
                 bound = rules[name].require or rules[name].recommend
                 context.unit = bound.unit if bound else "text"
             made.append(Waiver(**WAIVER.values(entry.fields, entry.node, context)))
-            if name not in merged.rules:
-                context.missing(
-                    entry.fields["rule"], f"no rule {name!r}{context.near(name, merged.rules)}"
-                )
         except Invalid:
             continue
     return tuple(made)
 
 
-def _check_needs(rules: dict[str, Rule], entries: dict[str, _Entry], context: Context) -> None:
-    """Every need must be a rule, and no rule may need itself over others."""
-    for rule in rules.values():
-        for number, need in enumerate(rule.needs):
-            if need not in entries:
-                node = entries[rule.id].fields["needs"].value[number]
-                context.missing(node, f"no rule {need!r}{context.near(need, entries)}")
+def _refuse_cycles(rules: dict[str, Rule], entries: dict[str, _Entry], context: Context) -> None:
+    """No rule may need itself over others."""
     done: set[str] = set()
     for start, rule in rules.items():
         if rule.needs:

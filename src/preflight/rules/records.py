@@ -48,6 +48,19 @@ class FixShape:
         return {"$ref": "#/$defs/fix"}
 
 
+class RuleName:
+    """The id of a rule that is there."""
+
+    def decode(self, node: Node, context: Context) -> str:
+        name = _ID.decode(node, context)
+        if name not in context.rules:
+            raise context.missing(node, f"no rule {name!r}{context.near(name, context.rules)}")
+        return name
+
+    def schema(self) -> Schema:
+        return _ID.schema()
+
+
 _ID = Text(re.compile(r"^[a-z0-9]+(-[a-z0-9]+)*$"), "an id in kebab-case such as host-memory")
 NAME = r"^[a-z][a-z0-9_]*$"
 _TEXTS = ListOf(Text(), "words")
@@ -61,7 +74,7 @@ RULE = Record(
         "section": Field(Text(), "where the document says it"),
         "tags": Field(_TEXTS, "words that --only and --skip select by"),
         "needs": Field(
-            ListOf(_ID, "rule ids"), "rules that must pass or warn, else this is skipped"
+            ListOf(RuleName(), "rule ids"), "rules that must pass or warn, else this is skipped"
         ),
         "when": Field(WhenShape(), "facts that must hold, else this is skipped"),
         "enabled": Field(Flag(), "false: runs only when --only names it or one of its tags"),
@@ -97,7 +110,7 @@ DIAGNOSIS = Record(
 WAIVER = Record(
     "a waiver",
     {
-        "rule": Field(_ID, "the rule that is waived", True),
+        "rule": Field(RuleName(), "the rule that is waived", True),
         "reason": Field(Text(), "why", True),
         "owner": Field(Text(), "who answers for it", True),
         "until": Field(Day(), "the last day, UTC", True),
