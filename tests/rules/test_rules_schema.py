@@ -299,7 +299,9 @@ def test_a_changed_value_is_refused_by_both_or_by_the_decoder_for_what_it_means(
     if taken:
         assert valid  # editors never mark what the program takes
     elif valid:
-        figures = isinstance(value, str | bool) and {"require", "recommend", "memory", "accept"}
+        inner = value if isinstance(value, list) else [value]  # a sum has figures in a list
+        texts = any(isinstance(one, str | bool) for one in inner)
+        figures = texts and {"require", "recommend", "memory", "accept"}
         means = any(key in READ_BY_DECODER for key in place) or set(place) & (figures or set())
         emptied = value in (None, [], {}) or (isinstance(value, str | float | int))
         # `a` and `b` are named elsewhere, and a rule may need what was taken away
