@@ -9,7 +9,7 @@ from preflight.model.conditions import ITEM
 from preflight.model.facts import Catalogue, Fact, Path, Unit, split_path
 from preflight.model.problems import Problem, did_you_mean
 from preflight.rules import document
-from preflight.rules.document import Node, Scalar, is_null, is_text, kind_of, problem_at
+from preflight.rules.document import Node, Scalar, is_text, kind_of, problem_at
 
 MAX_PROBLEMS = 100  # that are shown
 
@@ -131,8 +131,8 @@ def scalar(node: Node, context: Context, expected: str) -> str:
 
 def quoted(node: Node, context: Context, expected: str) -> str:
     """Return text; a plain number or boolean is a problem, as in editors that know the schema."""
-    text = scalar(node, context, expected)
-    if node.tag == document.PLAIN and not is_text(node):
-        hint = "" if is_null(node) else ": quote it if it is text"
+    if node.__class__ is not Scalar or (node.tag != document.QUOTED and not is_text(node)):
+        hint = ": quote it if it is text" if kind_of(node) in ("a number", "a boolean") else ""
         raise context.wrong(node, f"expected {expected}, found {kind_of(node)}{hint}")
-    return text
+    text: str = node.value
+    return context.expand(node) if "${" in text else text

@@ -190,7 +190,8 @@ def kind_of(node: Node) -> str:
 def is_text(node: Node) -> bool:
     """Whether a plain scalar is text; most are told by how they begin."""
     value = node.value
-    return bool(value and value[0] not in _BEGINS_OTHERS) or kind_of(node) == "text"
+    plain = node.tag == PLAIN and value and value[0] not in _BEGINS_OTHERS
+    return bool(plain) or kind_of(node) == "text"
 
 
 def is_null(node: Node) -> bool:
