@@ -120,7 +120,11 @@ def start_dockerd(
             stdout=out, stderr=out,
         )  # fmt: skip
     engine = Engine(url, process.pid, folder)
-    _await(engine, process, log)
+    try:
+        _await(engine, process, log)
+    except BaseException:
+        _end(process, folder)
+        raise
     return engine, process
 
 

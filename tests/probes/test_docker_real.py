@@ -211,6 +211,56 @@ def test_podman_is_told_apart(podman_engine: Engine, run_preflight: Run) -> None
     assert facts["disk"]["root"] == root
     assert facts["disk"]["free"] == pytest.approx(room(root), rel=0.02)
     assert facts["rootless"] is False
+    info = json.loads(podman_engine.docker("info", "--format", "{{json .}}"))
+    assert facts["version"] == info["ServerVersion"]
+    assert facts["cgroup"]["version"] == int(info["CgroupVersion"])
+    assert facts["limits"] == {"memory": info["MemoryLimit"], "cpus": info["CpuCfsQuota"]}
+    assert facts["storage"]["driver"] == info["Driver"]
+
+
+def test_podmans_images_are_reclaimable_until_a_container_uses_them(
+    podman_engine: Engine, run_preflight: Run
+) -> None:
+    make_image(podman_engine)
+    size = int(podman_engine.docker("image", "inspect", IMAGE, "--format", "{{.Size}}"))
+    before = docker_facts(run_preflight, podman_engine)["facts"]["docker"]["disk"]["reclaimable"]
+    container = podman_engine.docker("create", "--network=none", IMAGE, "true")
+    try:
+        used = docker_facts(run_preflight, podman_engine)["facts"]["docker"]["disk"]["reclaimable"]
+    finally:
+        podman_engine.docker("rm", container)
+    assert (before, used) == (size, 0)
+
+
+def test_memory_of_a_running_podman_container_of_this_stack_counts_as_free(
+    podman_engine: Engine, run_preflight: Run, tmp_path: Path
+) -> None:
+    make_image(podman_engine)
+    label = f"com.docker.compose.project.working_dir={tmp_path}"
+    hold = "x=$(busybox head -c 200000000 /dev/zero | busybox tr '\\0' x); sleep 60"
+    container = podman_engine.run(
+        "--ulimit=nofile=1024:1024",
+        "--ulimit=nproc=1024:1024",
+        "--label",
+        label,
+        IMAGE,
+        "sh",
+        "-c",
+        hold,
+    )
+    try:
+        for _ in range(100):
+            time.sleep(0.1)
+            here = docker_facts(run_preflight, podman_engine, cwd=tmp_path)
+            away = docker_facts(run_preflight, podman_engine)
+            free = [one["facts"]["docker"]["memory"]["available"] for one in (here, away)]
+            if free[0] - free[1] > 150e6:
+                break
+        assert free[0] - free[1] > 150e6
+        assert here["facts"]["docker"]["memory"]["limit"] is None
+        assert here["facts"]["docker"]["memory"]["usable"] == memory_total()
+    finally:
+        podman_engine.docker("rm", "-f", container)
 
 
 def test_podmans_empty_logging_driver_is_unknown(podman_engine: Engine, run_preflight: Run) -> None:

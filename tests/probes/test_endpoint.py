@@ -8,11 +8,13 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 from preflight.probes.endpoint import EndpointError, candidates, resolve
+from preflight.probes.engine_api import EngineApi, EngineError
 
 UNIX = "unix:///var/run/docker.sock"
 
@@ -78,6 +80,51 @@ def test_the_order_is_the_clis(
         inspected = json.loads(cli("context", "inspect", context).stdout)
         if not environ.get("DOCKER_HOST"):  # inspect tells of the context, not of what overrides it
             assert inspected[0]["Endpoints"]["docker"]["Host"] == url
+
+
+SPELLINGS = [
+    "tcp://127.0.0.1:{port}",
+    "127.0.0.1:{port}",
+    "localhost:{port}",
+    ":{port}",
+    "tcp://:{port}",
+    "tcp://0.0.0.0:{port}",
+    " tcp://127.0.0.1:{port} ",
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_an_address_leads_where_it_leads_the_cli(
+    home: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    asked: list[bytes] = []
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def note_who_asks() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                asked.append(connection.recv(1000).split(b"\r\n")[0])
+                connection.close()
+
+        threading.Thread(target=note_who_asks, daemon=True).start()
+        monkeypatch.setenv("DOCKER_HOST", spelling.format(port=listener.getsockname()[1]))
+        if shutil.which("docker"):
+            assert cli("version").returncode != 0
+            assert asked
+            asked.clear()
+        with pytest.raises(EngineError, match="not as a container engine"):
+            EngineApi(resolve(None, None), 5).version()
+        assert asked == [b"GET /version HTTP/1.1"]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_an_option_that_names_no_context_is_none(home: Path) -> None:
+    assert resolve(None, "") == resolve(None, None)
 
 
 def test_options_go_before_everything(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +203,16 @@ def test_broken_metadata_is_an_error_not_a_crash(clean_environment: Path, broken
 def test_a_broken_config_counts_as_none(clean_environment: Path, text: str) -> None:
     write_config(clean_environment, text)
     assert resolve(None, None).url == UNIX
+    if shutil.which("docker"):
+        assert cli("context", "show").stdout.strip() == "default"
+
+
+def test_a_current_context_that_is_not_there_is_an_error_of_the_cli_too(home: Path) -> None:
+    write_config(home, json.dumps({"currentContext": "gone"}))
+    with pytest.raises(EndpointError, match=r"'gone' \(currentContext in .*config.json\)"):
+        resolve(None, None)
+    if shutil.which("docker"):
+        assert cli("version").returncode != 0
 
 
 def test_tls_material_of_a_context(clean_environment: Path) -> None:
@@ -201,6 +258,8 @@ def test_a_port_that_is_left_out_is_dockers(
         ("tcp://127.0.0.1:2375", True),
         ("tcp://localhost:2375", True),
         ("tcp://[::1]:2375", True),
+        ("tcp://0.0.0.0:2375", True),
+        ("tcp://[::]:2375", True),
         ("tcp://build.example:2375", False),
         ("ssh://me@build.example", False),
     ],
@@ -217,11 +276,22 @@ def test_other_sockets_are_named_and_a_closed_folder_is_no_fault(
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(runtime / "podman/podman.sock"))
         environ = {"XDG_RUNTIME_DIR": str(runtime)}
-        assert f"unix://{runtime}/podman/podman.sock" in candidates(environ, clean_environment)
+        place = f"unix://{runtime}/podman/podman.sock"
+        assert place in candidates("", environ, clean_environment)
+        assert place not in candidates(place, environ, clean_environment)
+        (tmp_path / "link").symlink_to(runtime)
+        behind_a_link = f"unix://{tmp_path}/link/podman/podman.sock"
+        assert place not in candidates(behind_a_link, environ, clean_environment)
+        (clean_environment / ".rd").mkdir()
+        (clean_environment / ".rd/docker.sock").symlink_to(runtime / "podman/podman.sock")
+        found = candidates("", environ, clean_environment)
+        assert [one for one in found if str(tmp_path) in one] == [
+            f"unix://{clean_environment}/.rd/docker.sock"
+        ]  # one engine is told once
     closed = clean_environment / ".docker"
     closed.mkdir()
     closed.chmod(0)
     try:
-        candidates(os.environ, clean_environment)
+        candidates("", os.environ, clean_environment)
     finally:
         closed.chmod(0o700)

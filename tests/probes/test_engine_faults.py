@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-import os
+import platform
 import socket
 import subprocess
 import threading
@@ -61,6 +62,25 @@ def engine(info: Any = INFO, version: Any = VERSION) -> Answer:
 
 def saying(data: bytes) -> Answer:
     return lambda connection, _: connection.sendall(data)
+
+
+def http_bomb() -> bytes:
+    """64 MB of blanks in 64 kB; nobody asked for them to be packed."""
+    packed = gzip.compress(b" " * 64_000_000)
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
+    return head.encode() + packed
+
+
+def error_at(where: str, status: int, said: Any) -> Answer:
+    """Answer as an engine does, but for one path."""
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        if request.split()[1].decode().endswith(where):
+            connection.sendall(http(json.dumps(said).encode(), f"{status} No"))
+        else:
+            engine()(connection, request)
+
+    return answer
 
 
 @pytest.fixture
@@ -175,6 +195,22 @@ WRONG: dict[str, tuple[Answer, str, str]] = {
     "200 MB": (flood, "invalid", "more than 32 MiB"),
     "200 MB in chunks": (chunked_flood, "invalid", "more than 32 MiB"),
     "info is no object": (engine(info=[1]), "invalid", "no object"),
+    "info is an error": (error_at("/info", 500, {"message": "sick"}), "error", "500 sick"),
+    "info is forbidden": (error_at("/info", 403, {"message": "no"}), "permission", "refuses: no"),
+    "an error in plain words": (
+        saying(http(b"upstream is\naway", "503 No", "text/plain")),
+        "error",
+        "503 upstream is away",
+    ),
+    "an error page": (saying(http(HTML[-40:], "502 Bad", "text/html")), "error", "error 502"),
+    "a bomb": (saying(http_bomb()), "invalid", "no JSON"),
+    "an api of 5000 digits": (engine(version={"ApiVersion": "1." + "9" * 5000}), "invalid", "not"),
+    "an api in other digits": (engine(version={"ApiVersion": "١.٥٠"}), "invalid", "not as a"),
+    "only tls": (
+        saying(http(b"Client sent an HTTP request to an HTTPS server.\n", "400 Bad Request")),
+        "invalid",
+        "DOCKER_TLS_VERIFY",
+    ),
 }
 
 
@@ -203,6 +239,172 @@ def test_an_engine_is_reachable(serve: Callable[[Answer], str]) -> None:
     assert facts.get(("docker", "memory", "total")) == 8_000_000_000
     assert facts.get(("docker", "memory", "usable")) == 8_000_000_000
     assert facts.get(("docker", "warnings")) == []
+
+
+def test_an_engine_newer_than_we_know_is_asked_in_its_own_api(
+    serve: Callable[[Answer], str],
+) -> None:
+    asked = []
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        asked.append(request.split()[1].decode())
+        engine(version={**VERSION, "ApiVersion": "99.9"})(connection, request)
+
+    facts = facts_of(serve(answer))
+    assert problem(facts) == (True, None, "None")
+    assert facts.get(("docker", "api")) == "99.9"
+    assert asked == [
+        "/version", "/v99.9/info", "/v99.9/images/json", "/v99.9/containers/json?all=1",
+    ]  # fmt: skip
+
+
+def test_a_redirect_is_not_followed(serve: Callable[[Answer], str]) -> None:
+    asked = []
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        asked.append(request.split()[1])
+        connection.sendall(
+            b"HTTP/1.1 307 No\r\nLocation: http://docker/version\r\nContent-Length: 0\r\n\r\n"
+        )
+
+    assert problem(facts_of(serve(answer)))[0] is False
+    assert asked == [b"/version"]
+
+
+def listing(
+    images: Any, containers: Any, info: Any = INFO, inspected: tuple[str, Any] = ("404 No", {})
+) -> Answer:
+    """Answer as an engine that has images and containers."""
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        path = request.split()[1].decode()
+        if "/images/json" in path:
+            connection.sendall(http(json.dumps(images).encode()))
+        elif "/containers/json" in path:
+            connection.sendall(http(json.dumps(containers).encode()))
+        elif "/containers/" in path:
+            connection.sendall(http(json.dumps(inspected[1]).encode(), inspected[0]))
+        else:
+            engine(info)(connection, request)
+
+    return answer
+
+
+RECLAIMABLE = ("docker", "disk", "reclaimable")
+
+
+@pytest.mark.parametrize(
+    ("images", "containers", "expected"),
+    [
+        ([], [], 0),
+        ([{"Id": "a", "Size": 5}, {"Id": "b", "Size": 7}], [{"ImageID": "a"}], 7),
+        ([{"Id": "a", "Size": 0}], [], 0),
+        ([{"Id": "a", "Size": 5}, {"Id": "b", "Size": None}], [], "size"),
+        ([{"Id": "a", "Size": 5}, {"Id": "b"}], [], "size"),
+        ([{"Id": "a", "Size": -1}], [], "size"),
+        ([{"Id": "a", "Size": "5"}], [], "size"),
+        ([{"Id": "a", "Size": True}], [], "size"),
+        ([{"Id": "a", "Size": None}], [{"ImageID": "a"}], 0),
+        ([{"Id": [1], "Size": 5}, {"Id": {}, "Size": 5}], [{"ImageID": [1]}], 5),
+        ([None, 3, "x"], [None, 3], 0),
+        (None, [], "no list"),
+        ([], {}, "no list"),
+    ],
+)
+def test_reclaimable_of_whatever_is_listed(
+    images: Any, containers: Any, expected: Any, serve: Callable[[Answer], str]
+) -> None:
+    facts = facts_of(serve(listing(images, containers)))
+    found = facts.get(RECLAIMABLE)
+    assert facts.get(("docker", "reachable")) is True
+    if isinstance(expected, int):
+        assert found == expected
+    else:
+        assert isinstance(found, Unknown)
+        assert expected in found.reason
+    assert facts.get(("docker", "memory", "usable")) == INFO["MemTotal"]
+
+
+NATIVE = {**INFO, "OperatingSystem": "Linux", "Name": "x", "KernelVersion": platform.release()}
+
+
+@pytest.mark.parametrize(
+    "inspected",
+    [
+        ("404 No", {"message": "no such container"}),
+        ("200 OK", {}),
+        ("200 OK", {"State": None, "HostConfig": None, "memory_stats": None}),
+        ("200 OK", {"State": {"Pid": "1"}, "HostConfig": 3, "memory_stats": {"stats": None}}),
+    ],
+)
+def test_a_container_that_goes_meanwhile_costs_no_figure(
+    inspected: tuple[str, Any], serve: Callable[[Answer], str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    labels = {"com.docker.compose.project.working_dir": str(tmp_path)}
+    containers = [{"Id": "gone", "State": "running", "Labels": labels}]
+    facts = facts_of(serve(listing([], containers, NATIVE, inspected)))
+    assert facts.get(("docker", "native")) is True
+    assert not isinstance(facts.get(("docker", "memory", "limit")), Unknown)
+    assert facts.get(("docker", "memory", "available")) > 0
+
+
+@pytest.mark.parametrize("usage", ["1e999", "-1e999", "NaN", "9" * 400, '"much"', "[1]", "{}"])
+def test_a_memory_usage_that_is_no_figure_is_no_crash(
+    usage: str, serve: Callable[[Answer], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    labels = {"com.docker.compose.project.working_dir": str(tmp_path)}
+    containers = [{"Id": "odd", "State": "running", "Labels": labels}]
+    stats = b'{"memory_stats": {"usage": ' + usage.encode() + b"}}"
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        if b"/stats?" in request:
+            connection.sendall(http(stats))
+        else:
+            listing([], containers, NATIVE)(connection, request)
+
+    facts = facts_of(serve(answer))
+    found = facts.get(("docker", "memory", "available"))
+    assert isinstance(found, Unknown) or found > 0
+
+
+def test_a_number_beyond_64_bits_is_no_figure(serve: Callable[[Answer], str]) -> None:
+    facts = facts_of(serve(engine({**INFO, "MemTotal": 10**400, "NCPU": 10**30})))
+    assert facts.get(("docker", "reachable")) is True
+    assert "MemTotal" in facts.unknown["docker.memory.usable"].reason
+    assert "NCPU" in facts.unknown["docker.cpus"].reason
+
+
+def test_words_that_no_text_can_hold_are_printed_somehow(
+    serve: Callable[[Answer], str], run_preflight: Any
+) -> None:
+    odd = {**INFO, "Driver": "\ud800", "Warnings": ["\udcff", "\x1b[31mred", "\x00"]}
+    url = serve(engine(odd, {**VERSION, "Version": "\ud800\x1b[2J"}))
+    for form in ("json", "text"):
+        done = run_preflight("facts", "-f", form, "--docker-host", url)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "\x1b" not in done.stdout
+
+
+def test_the_socket_that_was_asked_is_no_other_engine(
+    clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (".docker/run", ".rd"):
+        (clean_environment / name).mkdir(parents=True)
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.bind(str(clean_environment / name / "docker.sock"))
+    asked = f"unix://{clean_environment}/.docker/run/docker.sock"
+    others = facts_of(asked).get(("docker", "candidates"))
+    assert f"unix://{clean_environment}/.rd/docker.sock" in others
+    assert asked not in others
+
+
+def test_no_other_engine_is_named_for_one_that_hangs() -> None:
+    facts = gather(docker.late("within 1 s"), measured_at="", version="")
+    assert facts.get(("docker", "reachable")) is False
+    assert facts.get(("docker", "candidates")) is None
 
 
 @pytest.mark.parametrize("value", [0, None, -5, "8000000000", 1.5, True, [], {}])
@@ -333,6 +535,7 @@ def test_ssh_without_its_package_is_unknown_not_down() -> None:
 
 GARBAGE = [
     *("garbage", "unix://", "tcp://", "://", "fd://3", "ssh://", "http:/x", "\x00", "unix:// "),
+    *("unix:///a\nb", "tcp://127.0.0.1:1\x00", "host:", "/var/run/docker.sock", "tcp://ho st:1\t2"),
     *("tcp://host:port", "tcp://[::1", "tcp://user:secret@host:1", "a b c", "tcp://host:99999"),
 ]
 
@@ -459,10 +662,6 @@ def test_the_deadline_holds_whatever_the_daemon_does(
     assert snapshot["facts"]["docker"]["problem"]["kind"] == "timeout"
     assert snapshot["facts"]["host"]["memory"]["total"] > 0
     assert snapshot["unknown"]["docker.memory.total"]["kind"] == "timeout"
-    left = subprocess.run(
-        ["pgrep", "-f", f"preflight.probes.reader.*{os.getpid()}"], capture_output=True
-    )
-    assert left.stdout == b""
 
 
 def test_a_full_backlog_is_a_timeout(tmp_path: Path, run_preflight: Any) -> None:

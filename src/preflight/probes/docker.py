@@ -5,7 +5,7 @@ Zero, null and missing in an answer are no measurement.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from preflight.model.facts import Fact, Measured, Unknown
@@ -79,7 +79,7 @@ def measure(options: Options) -> Iterator[Measured]:
         yield Measured(("docker", "endpoint"), unknown)
         yield Measured(("docker", "context"), unknown)
         yield Measured(("docker", "local"), True, "nothing that is there names another host")
-        yield from unreachable(unknown)
+        yield from unreachable(unknown, candidates())
         return
     yield Measured(("docker", "endpoint"), endpoint.url, endpoint.named_by)
     yield Measured(("docker", "context"), endpoint.context, endpoint.named_by)
@@ -89,17 +89,20 @@ def measure(options: Options) -> Iterator[Measured]:
         version = api.version()
         info = api.info()
     except EngineError as fault:
-        yield from unreachable(Unknown(str(fault), fault.kind))
+        yield from unreachable(Unknown(str(fault), fault.kind), candidates(endpoint.url))
         return
     yield from _reached(api, endpoint, version, info)
 
 
 def late(how_long: str) -> Iterator[Measured]:
-    """Yield what it means that time ran out: an engine that answers too slowly is not reachable."""
+    """Yield what it means that time ran out: an engine that answers too slowly is not reachable.
+
+    Nobody says which socket was asked, so that no other one is named.
+    """
     return unreachable(Unknown(f"no answer from the engine {how_long}", "timeout"))
 
 
-def unreachable(why: Unknown) -> Iterator[Measured]:
+def unreachable(why: Unknown, others: Sequence[str] = ()) -> Iterator[Measured]:
     """Yield what is known of an engine that didn't answer: false, why, and what else is there.
 
     An engine that can't be asked for want of a package here may be well: that is unknown.
@@ -108,7 +111,7 @@ def unreachable(why: Unknown) -> Iterator[Measured]:
     yield Measured(("docker", "reachable"), reached, why.reason)
     yield Measured(("docker", "problem", "kind"), why.kind, "the attempt")
     yield Measured(("docker", "problem", "reason"), why.reason, "the attempt")
-    yield Measured(("docker", "candidates"), candidates() or None, "the usual places")
+    yield Measured(("docker", "candidates"), list(others) or None, "the usual places")
     for fact in FACTS:
         path = tuple(fact.path.split("."))
         if path[1] not in _ALWAYS:
@@ -193,7 +196,11 @@ def _list(value: Any) -> list[Any]:
 
 
 def _positive(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    return _count(value) or None
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _limits(info: Mapping[str, Any]) -> Iterator[Measured]:
@@ -231,8 +238,11 @@ def _disk(api: EngineApi, info: Mapping[str, Any], native: bool) -> Iterator[Mea
     except EngineError as fault:
         yield Measured(reclaimable, Unknown(str(fault), fault.kind))
         return
-    used = {container.get("ImageID") for container in containers}
-    sizes = [_positive(image.get("Size")) for image in images if image.get("Id") not in used]
+    used = {str(container.get("ImageID")) for container in containers}
+    sizes = [_count(image.get("Size")) for image in images if str(image.get("Id")) not in used]
+    if None in sizes:
+        yield Measured(reclaimable, Unknown("the engine does not say the size of every image"))
+        return
     source = "GET /images/json less those of GET /containers/json; shared layers count twice"
     yield Measured(reclaimable, sum(size or 0 for size in sizes), source)
 

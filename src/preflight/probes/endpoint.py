@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 DEFAULT_CONTEXT = "default"
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 DEFAULT_PIPE = "npipe:////./pipe/docker_engine"
-_LOOPBACK = re.compile(r"localhost|::1|127(\.\d+){3}")
+_LOOPBACK = re.compile(r"localhost|::1?|127(\.\d+){3}|0\.0\.0\.0")  # "any" dials this machine
 
 
 class EndpointError(Exception):
@@ -63,7 +63,7 @@ def resolve(
     Raises EndpointError, in words that name what to correct.
     """
     folder = config_folder(environ, home)
-    if context is not None:
+    if context:
         return _context(context, "--context", folder, environ)
     if docker_host is not None:
         return _host(docker_host, "--docker-host", folder, environ)
@@ -82,8 +82,10 @@ def config_folder(environ: Mapping[str, str], home: Path | None = None) -> Path:
     return (home or Path(os.path.expanduser("~"))) / ".docker"
 
 
-def candidates(environ: Mapping[str, str] = os.environ, home: Path | None = None) -> list[str]:
-    """Return the sockets of engines that are there though nothing names them: a hint, no choice."""
+def candidates(
+    besides: str = "", environ: Mapping[str, str] = os.environ, home: Path | None = None
+) -> list[str]:
+    """Return the sockets of engines that are there `besides` an address: a hint, no choice."""
     base = home or Path(os.path.expanduser("~"))
     runtime = environ.get("XDG_RUNTIME_DIR")
     places: list[str | Path] = [
@@ -94,7 +96,14 @@ def candidates(environ: Mapping[str, str] = os.environ, home: Path | None = None
         *(f"{runtime}/{name}" for name in ("docker.sock", "podman/podman.sock") if runtime),
         "/run/podman/podman.sock",
     ]
-    return [f"unix://{place}" for place in places if _is_socket(place)]
+    seen = {os.path.realpath(besides.removeprefix("unix://"))}
+    found = []
+    for place in places:
+        real = os.path.realpath(place)
+        if real not in seen and _is_socket(place):
+            seen.add(real)
+            found.append(f"unix://{place}")
+    return found
 
 
 def _is_socket(place: str | Path) -> bool:
@@ -187,9 +196,13 @@ def _contexts(folder: Path) -> list[str]:
 def _checked(url: str, named_by: str, tls: Tls | None) -> str:
     """Return an address with its scheme known and its port set; else say what one looks like."""
     shown = re.sub(r":[^:/@]*@", ":…@", url)  # without a password
+    address = url.strip()
+    if re.fullmatch(r"[^/\s]*:[0-9]+", address):
+        address = f"tcp://{address}"  # as the CLI reads HOST:PORT
+    address = re.sub("^tcp://(?=:[0-9])", "tcp://localhost", address)
     looks = "expected unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST or npipe:////./pipe/NAME"
     try:
-        parts = urlsplit(url.strip())
+        parts = urlsplit(address)
         port = parts.port
     except ValueError as fault:
         raise EndpointError(
@@ -203,9 +216,9 @@ def _checked(url: str, named_by: str, tls: Tls | None) -> str:
         "https": bool(parts.hostname),
         "ssh": bool(parts.hostname),
     }
-    if not fits.get(parts.scheme) or parts.password:
+    if not fits.get(parts.scheme) or parts.password or re.search(r"[\x00-\x1f\x7f]", address):
         raise EndpointError(f"{named_by} {shown!r} is no address of an engine: {looks}")
     if parts.scheme == "tcp" and port is None:
         host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
         return f"tcp://{host}:{2376 if tls else 2375}"
-    return url.strip()
+    return address

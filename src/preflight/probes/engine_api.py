@@ -21,6 +21,7 @@ MOST_BYTES = 32 * 2**20  # of one answer
 OLDEST_API = (1, 24)  # the SDK's and Podman's oldest
 _NO_ENGINE = {errno.ENOTSOCK, errno.ECONNRESET, errno.EPIPE}
 _NO_HTTP = {"HTTPException", "BadStatusLine", "RemoteDisconnected", "LineTooLong", "ProtocolError"}
+_ONLY_TLS = b"HTTP request to an HTTPS server"  # what Go's net/http says to one without TLS
 _TIMEOUTS = {errno.EAGAIN, errno.ETIMEDOUT}
 
 
@@ -30,6 +31,10 @@ class EngineError(Exception):
     def __init__(self, reason: str, kind: Kind) -> None:
         super().__init__(reason)
         self.kind: Kind = kind
+
+
+class GoneError(EngineError):
+    """What was asked for is not there (any more)."""
 
 
 class EngineApi:
@@ -44,7 +49,7 @@ class EngineApi:
         """GET /version, without a version in the path, so that every engine understands it."""
         answer = self._object("/version")
         api = str(answer.get("ApiVersion") or "")
-        if not re.fullmatch(r"\d+\.\d+", api):
+        if not re.fullmatch("[0-9]{1,4}[.][0-9]{1,4}", api):
             raise EngineError(f"{self._where} answers, but not as a container engine", "invalid")
         if tuple(map(int, api.split("."))) < OLDEST_API:
             oldest = ".".join(map(str, OLDEST_API))
@@ -73,7 +78,10 @@ class EngineApi:
 
     def place(self, container: str) -> tuple[int, str]:
         """Return a container's process id, 0 where it doesn't run, and the cgroup it asks for."""
-        told = self._object(f"/containers/{quote(container)}/json")
+        try:
+            told = self._object(f"/containers/{quote(container)}/json")
+        except GoneError:
+            return 0, ""
         state, config = told.get("State"), told.get("HostConfig")
         pid = state.get("Pid") if isinstance(state, dict) else 0
         parent = config.get("CgroupParent") if isinstance(config, dict) else ""
@@ -90,7 +98,9 @@ class EngineApi:
             stats = memory.get("stats") or {}
             usage = int(memory.get("usage") or 0)
             cache = int(stats.get("total_inactive_file") or stats.get("inactive_file") or 0)
-        except (AttributeError, TypeError, ValueError):
+        except GoneError:
+            return 0
+        except (AttributeError, TypeError, ValueError, OverflowError):
             raise EngineError(f"{self._where} answers {path} with no figures", "invalid") from None
         return usage - cache if cache < usage else usage
 
@@ -116,11 +126,15 @@ class EngineApi:
             raise EngineError(f"{self._where} answers with more than {most}", "invalid")
         if status in (401, 403):
             raise EngineError(f"{self._where} refuses: {_said(data) or status}", "permission")
+        if status == 400 and _ONLY_TLS in data:
+            asks = "it speaks nothing else; set DOCKER_TLS_VERIFY=1"
+            raise EngineError(f"TLS with {self._where} is needed: {asks}", "invalid")
         if status >= 400:
             said = f"{status} {_said(data)}".strip()
-            raise EngineError(f"{self._where} answers {path} with the error {said}", "error")
+            error = GoneError if status == 404 else EngineError
+            raise error(f"{self._where} answers {path} with the error {said}", "error")
         try:
-            return json.loads(data)
+            return json.loads(data, parse_int=_figure)
         except (ValueError, RecursionError):
             what = "a web page" if b"<html" in data[:1000].lower() else "no JSON"
             raise EngineError(
@@ -176,6 +190,8 @@ def _tls_said(chain: list[BaseException], names: set[str]) -> str | None:
     for one in reversed(chain):
         if type(one).__name__.startswith("SSL") and one.args:
             message = getattr(one, "verify_message", "") or getattr(one, "reason", "") or one
+            if re.search("ALERT.*(CERTIFICATE|CA$)", str(message)):
+                return "the engine wants a certificate that it trusts: cert.pem with key.pem"
             return " ".join(str(message).split())[:200]
     text = " ".join(str(one) for one in chain)
     if "invalid path:" in text and "certificate" in text:
@@ -197,9 +213,15 @@ def _causes(fault: BaseException) -> Iterator[BaseException]:
         waiting += [part for part in inner if isinstance(part, BaseException)]
 
 
+def _figure(digits: str) -> int | None:
+    """Read a whole number; no engine has one of more than 64 bits, so that one says nothing."""
+    return int(digits) if len(digits) <= 20 else None
+
+
 def _said(data: bytes) -> str:
+    """Return the message of an error, or its text; a web page has nothing to say."""
     try:
         message = json.loads(data)["message"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return ""
+        message = "" if b"<" in data[:1000] else data[:1000].decode("utf-8", "replace")
     return " ".join(str(message).split())[:200]

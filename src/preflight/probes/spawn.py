@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Any, TypeAlias
@@ -17,13 +18,14 @@ _BOOT = (
 def start_reader() -> Process:
     """Start the reader; it waits to be told what to measure, and ends when its input does.
 
-    It gets our own module path, and nothing of the current folder is in it: a `docker.py` of the
-    user's project must not be taken for the SDK.
+    It gets our own module path, and nothing of the current folder is in it, unless we are there
+    ourselves: a `docker.py` of the user's project must not be taken for the SDK.
     """
     apart: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         apart = {"creationflags": subprocess.CREATE_NO_WINDOW}
-    path = [entry for entry in sys.path if entry]
+    ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    path = [entry for entry in sys.path if entry and (entry != _here() or entry == ours)]
     return subprocess.Popen(
         [sys.executable, "-S", "-c", _BOOT, *path],
         stdin=subprocess.PIPE,
@@ -31,6 +33,13 @@ def start_reader() -> Process:
         stderr=subprocess.DEVNULL,
         **apart,
     )
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""  # it was removed under us
 
 
 def end(process: Process) -> None:

@@ -1,0 +1,123 @@
+"""An engine on another host behind a proxy: the way over the docker SDK's session."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from test_engine_faults import (
+    VERSION,
+    Answer,
+    engine,
+    facts_of,
+    flood,
+    http_bomb,
+    problem,
+    reset,
+    saying,
+)
+
+URL = "tcp://engine.invalid:2375"
+LOOP = (
+    b"HTTP/1.1 307 No\r\nLocation: http://engine.invalid:2375/version\r\nContent-Length: 0\r\n\r\n"
+)
+
+
+@pytest.fixture
+def proxy(
+    clean_environment: object, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[Answer], list[str]]]:
+    """Set a proxy that answers in the engine's place; returns what it is asked for."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    asked: list[str] = []
+
+    def start(answer: Answer) -> list[str]:
+        def one(connection: socket.socket) -> None:
+            with connection:
+                try:
+                    while request := connection.recv(65536):
+                        asked.append(request.split()[1].decode())
+                        answer(connection, request)
+                except OSError:
+                    pass
+
+        def loop() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                threading.Thread(target=one, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=loop, daemon=True).start()
+        return asked
+
+    for name in ("NO_PROXY", "no_proxy", "http_proxy", "REQUEST_METHOD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{listener.getsockname()[1]}")
+    yield start
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+def test_a_remote_engine_is_asked_through_the_proxy_as_the_cli_does(
+    proxy: Callable[[Answer], list[str]],
+) -> None:
+    asked = proxy(engine())
+    facts = facts_of(URL)
+    assert problem(facts) == (True, None, "None")
+    assert facts.get(("docker", "version")) == VERSION["Version"]
+    assert facts.get(("docker", "local")) is False
+    assert facts.get(("docker", "native")) is False
+    assert asked[0].startswith("http://engine.invalid:2375/version")
+    if shutil.which("docker"):
+        asked.clear()
+        subprocess.run(["docker", "-H", URL, "version"], capture_output=True, timeout=30)
+        assert asked
+        assert asked[0].startswith("http://engine.invalid:2375/")
+
+
+def test_a_host_that_the_proxy_is_not_for_is_asked_itself(
+    proxy: Callable[[Answer], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "engine.invalid")
+    asked = proxy(engine())
+    assert problem(facts_of(URL))[:2] == (False, "unavailable")
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "said"),
+    [
+        (saying(http_bomb()), "invalid", "more than 32 MiB"),
+        (flood, "invalid", "more than 32 MiB"),
+        (lambda c, r: (reset(c, r), c.close()), "invalid", "not as a container engine"),
+        (lambda c, _: c.close(), "invalid", "not as a container engine"),
+        (lambda c, _: time.sleep(10), "timeout", "within 1 s"),
+        (saying(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\ngone"), "error", "503 gone"),
+    ],
+    ids=["bomb", "flood", "resets", "closes", "silent", "error"],
+)
+def test_what_a_proxy_may_answer(
+    answer: Answer, kind: str, said: str, proxy: Callable[[Answer], list[str]]
+) -> None:
+    asked = proxy(answer)
+    reachable, found, reason = problem(facts_of(URL, timeout=1 if kind == "timeout" else 10))
+    assert reachable is False
+    assert (found, len(asked)) == (kind, 1), reason
+    assert said in reason
+
+
+def test_redirects_for_ever_come_to_an_end(proxy: Callable[[Answer], list[str]]) -> None:
+    asked = proxy(saying(LOOP))
+    reachable, kind, _ = problem(facts_of(URL, timeout=10))
+    assert reachable is False
+    assert kind in ("invalid", "error")
+    assert len(asked) <= 31
