@@ -325,6 +325,13 @@ def test_set_overrides_a_var(folder: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_python_dash_m_takes_no_module_of_the_current_folder(folder: Path) -> None:
+    for name in ("yaml", "typer", "hashlib", "docker"):
+        (folder / f"{name}.py").write_text("raise SystemExit('taken from the project')")
+    done = run("check", "--facts", "-", "-f", "json", cwd=folder, input=snapshot(12e9, 4))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_python_dash_m_and_the_script_are_one_program() -> None:
     script = Path(sys.executable).with_name("preflight")
     by_module = subprocess.run([*PREFLIGHT, "--version"], capture_output=True, text=True)

@@ -87,8 +87,8 @@ def containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
     running = [one for one in api.containers() if one.get("State") == "running"]
     for container in running[:_MOST_INSPECTED]:
         pid, parent = api.place(str(container.get("Id")))
-        if pid and parent in ("", default):
-            return os.path.dirname(_memory_group(pid)) or "/"
+        if pid and parent in ("", default) and (group := _memory_group(pid)):
+            return os.path.dirname(group) or "/"
     return default if Cgroups().has(default) else "/"  # made at the top with the first container
 
 
@@ -102,7 +102,12 @@ def _default_cgroup(info: Mapping[str, Any]) -> str:
 
 
 def _memory_group(pid: int) -> str:
-    groups = parse_groups(Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace"))
+    """Return the memory cgroup of a process, nothing where it has just ended."""
+    try:
+        text = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    groups = parse_groups(text)
     return groups.get("memory" if Cgroups().version("memory") == 1 else "", "/")
 
 

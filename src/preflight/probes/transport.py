@@ -115,7 +115,7 @@ class SdkTransport:
 
     def get(self, path: str) -> tuple[int, bytes]:
         url = self._client.base_url + path
-        response = self._client.get(url, timeout=self._timeout, stream=True)
+        response = self._client.get(url, timeout=self._timeout, stream=True, allow_redirects=False)
         data = bytearray()
         for chunk in response.iter_content(2**16):
             data += chunk
