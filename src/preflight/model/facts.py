@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 Unit: TypeAlias = Literal[
     "bytes", "seconds", "cores", "number", "version", "text", "boolean", "list", "map"
@@ -17,15 +17,7 @@ Unit: TypeAlias = Literal[
 Kind: TypeAlias = Literal[
     "unavailable", "permission", "refused", "timeout", "invalid", "unsupported", "error"
 ]
-KINDS: tuple[Kind, ...] = (
-    "unavailable",
-    "permission",
-    "refused",
-    "timeout",
-    "invalid",
-    "unsupported",
-    "error",
-)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 Path: TypeAlias = tuple[str, ...]
 Value: TypeAlias = Any  # what JSON holds: text, number, boolean, list, mapping, or None for absent
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 Verdict: TypeAlias = Literal["pass", "warn", "fail", "unknown", "skip", "waived"]
-VERDICTS: tuple[Verdict, ...] = ("pass", "warn", "fail", "unknown", "skip", "waived")
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Severity: TypeAlias = Literal["required", "recommended"]
 
 

@@ -72,9 +72,6 @@ class _Composer:
 
         self.descend_resolver, self.ascend_resolver = descend, ascend
 
-    def check_state(self) -> None:
-        """Nothing to check: one document is composed in one go."""
-
 
 if hasattr(yaml, "CSafeLoader"):
     from yaml.cyaml import CParser  # type: ignore[attr-defined]
