@@ -91,7 +91,7 @@ def test_this_stacks_own_containers_count_as_free(
     docker_engine: Engine, run_preflight: Run, tmp_path: Path
 ) -> None:
     label = f"com.docker.compose.project.working_dir={tmp_path}"
-    hold = "x=$(busybox head -c 200000000 /dev/zero | busybox tr '\\0' x); sleep 60"
+    hold = "x=$(busybox head -c 200000000 /dev/zero | busybox tr '\\0' x); sleep 60; :"  # the shell holds it: a last command would replace it
     container = docker_engine.run("--label", label, IMAGE, "sh", "-c", hold)
     try:
         for _ in range(100):
@@ -237,7 +237,7 @@ def test_memory_of_a_running_podman_container_of_this_stack_counts_as_free(
 ) -> None:
     make_image(podman_engine)
     label = f"com.docker.compose.project.working_dir={tmp_path}"
-    hold = "x=$(busybox head -c 200000000 /dev/zero | busybox tr '\\0' x); sleep 60"
+    hold = "x=$(busybox head -c 200000000 /dev/zero | busybox tr '\\0' x); sleep 60; :"  # the shell holds it: a last command would replace it
     container = podman_engine.run(
         "--ulimit=nofile=1024:1024",
         "--ulimit=nproc=1024:1024",
