@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from preflight import __version__
-from preflight.model.facts import Catalogue, Facts, gather, join_path
-from preflight.model.report import Explanation, Report
+from preflight.model.facts import Catalogue, Facts, gather, join_path, replace
+from preflight.model.report import Explanation, Fitting, Report
 from preflight.model.rules import Rule, RuleSet
 
 if TYPE_CHECKING:
@@ -69,9 +69,19 @@ def finish_measuring(
 
     order = {fact.path: number for number, fact in enumerate(FACTS)}
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    measured = [*measuring.results(tick), *env.measure(ruleset.environment())]
+    measured = [
+        *env.asked(measuring.results(tick), ruleset.asks),
+        *env.measure(ruleset.environment()),
+    ]
     measured.sort(key=lambda one: order.get(join_path(one.path), len(order)))  # not as they came
     return gather(measured, measured_at=now, version=__version__)
+
+
+def with_model(facts: Facts, ruleset: RuleSet) -> Facts:
+    """Add what follows from the rule file's models: of a snapshot too, by today's rules."""
+    from preflight.probes.model import derive
+
+    return replace(facts, derive(facts, ruleset.models, ruleset.overhead or 0))
 
 
 def write_snapshot(facts: Facts) -> str:
@@ -102,6 +112,13 @@ def explain(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     from preflight.evaluate.judge import explain as explain_rule
 
     return explain_rule(ruleset, facts, catalogue(), rule)
+
+
+def models(ruleset: RuleSet, facts: Facts) -> Fitting:
+    """Hold the rule file's models against what a model may use here."""
+    from preflight.evaluate.models import fitting
+
+    return fitting(ruleset.models, facts)
 
 
 def schemas() -> Mapping[str, Callable[[], dict[str, Any]]]:

@@ -29,7 +29,8 @@ def judged(name: str) -> Report:
         return (ROOT / "rules.yaml" if path == DEFAULT else folder / path).read_bytes()
 
     rules = pipeline.load("rules.yaml", read)
-    facts = pipeline.read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
+    snapshot = pipeline.read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
+    facts = pipeline.with_model(snapshot, rules)
     return evaluate(rules, facts, pipeline.catalogue(), Selection(), date(2026, 11, 23))
 
 

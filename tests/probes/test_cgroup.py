@@ -14,6 +14,7 @@ import pytest
 from preflight.model.facts import Unknown
 from preflight.probes import host
 from preflight.probes.cgroup import Cgroups, parse_groups
+from preflight.probes.machine import Machine
 from preflight.probes.options import Options
 
 MiB = 2**20
@@ -61,7 +62,7 @@ class Tree:
     def fact(self, name: str) -> Any:
         """Return a fact as the host probe delivers it, from this tree."""
         path = tuple(name.split("."))
-        return next(m.value for m in host.measure(Options(), self.root) if m.path == path)
+        return next(m.value for m in host.measure(Machine(Options()), self.root) if m.path == path)
 
 
 @pytest.fixture

@@ -22,10 +22,10 @@ from preflight.model.facts import KINDS, Fact, Measured, Unknown, gather, join_p
 from preflight.probes import collect, reader
 from preflight.probes.options import Options
 from preflight.probes.spawn import end, start_reader
-from preflight.probes.table import FACTS, Probe
+from preflight.probes.table import FACTS, PROBES, Probe, missing
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-DECLARED = {fact.path for fact in FACTS if "*" not in fact.path}
+DECLARED = {join_path(one.path) for probe in PROBES for one in missing(probe, Unknown(""))}
 MARK = "PF_TEST_MARK"
 
 texts = st.text(st.characters())  # lone surrogates too: an undecodable path has them

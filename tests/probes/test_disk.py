@@ -21,6 +21,7 @@ import pytest
 
 from preflight.model.facts import Unknown
 from preflight.probes import disk
+from preflight.probes.machine import Machine
 from preflight.probes.options import Options
 
 MiB = 2**20
@@ -56,7 +57,10 @@ def flat(snapshot: dict[str, Any]) -> dict[str, Any]:
 
 def here(path: str | Path, root: Path = Path("/"), **how: Any) -> dict[str, Any]:
     """Return the same, measured in this process."""
-    return {one.path[-1]: one.value for one in disk.measure(Options(path=str(path)), root, **how)}
+    return {
+        one.path[-1]: one.value
+        for one in disk.measure(Machine(Options(path=str(path))), root, **how)
+    }
 
 
 def said(*command: str) -> str:
@@ -173,10 +177,11 @@ def closed() -> Iterator[Path]:
 AS_NOBODY = """
 import json, os, sys
 from preflight.probes import disk
+from preflight.probes.machine import Machine
 from preflight.probes.options import Options
 from preflight.probes.reader import encode
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
-print(json.dumps([encode(one) for one in disk.measure(Options(path=sys.argv[1]))]))
+print(json.dumps([encode(one) for one in disk.measure(Machine(Options(path=sys.argv[1])))]))
 """
 
 

@@ -91,7 +91,8 @@ def test_this_stacks_own_containers_count_as_free(
     docker_engine: Engine, run_preflight: Run, tmp_path: Path
 ) -> None:
     label = f"com.docker.compose.project.working_dir={tmp_path}"
-    hold = "x=$(busybox head -c 200000000 /dev/zero | busybox tr '\\0' x); sleep 60; :"  # the shell holds it: a last command would replace it
+    # the shell holds the memory: busybox would replace it with a last command
+    hold = "x=$(busybox head -c 200000000 /dev/zero | busybox tr '\\0' x); sleep 60; :"
     container = docker_engine.run("--label", label, IMAGE, "sh", "-c", hold)
     try:
         for _ in range(100):
@@ -237,7 +238,8 @@ def test_memory_of_a_running_podman_container_of_this_stack_counts_as_free(
 ) -> None:
     make_image(podman_engine)
     label = f"com.docker.compose.project.working_dir={tmp_path}"
-    hold = "x=$(busybox head -c 200000000 /dev/zero | busybox tr '\\0' x); sleep 60; :"  # the shell holds it: a last command would replace it
+    # the shell holds the memory: busybox would replace it with a last command
+    hold = "x=$(busybox head -c 200000000 /dev/zero | busybox tr '\\0' x); sleep 60; :"
     container = podman_engine.run(
         "--ulimit=nofile=1024:1024",
         "--ulimit=nproc=1024:1024",
@@ -274,9 +276,10 @@ def test_permission_denied_as_an_ordinary_user(docker_engine: Engine) -> None:
     code = f"""
 import http.client, json, os
 from preflight.probes import docker, transport
+from preflight.probes.machine import Machine
 from preflight.probes.options import Options
 os.setgid(65534); os.setuid(65534)
-for one in docker.measure(Options(docker_host={docker_engine.url!r})):
+for one in docker.measure(Machine(Options(docker_host={docker_engine.url!r}))):
     print(json.dumps([one.path, str(one.value)]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

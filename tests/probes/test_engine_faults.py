@@ -17,6 +17,8 @@ import pytest
 
 from preflight.model.facts import Facts, Unknown, gather
 from preflight.probes import docker
+from preflight.probes.engine import engine_of
+from preflight.probes.machine import Machine
 from preflight.probes.options import Options
 
 VERSION: dict[str, Any] = {
@@ -123,7 +125,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[[Answer], str]]:
 
 def facts_of(url: str, timeout: float = 2) -> Facts:
     options = Options(docker_host=url, timeout=timeout)
-    return gather(docker.measure(options), measured_at="", version="")
+    return gather(docker.measure(Machine(options)), measured_at="", version="")
 
 
 def problem(facts: Facts) -> tuple[Any, Any, str]:
@@ -462,7 +464,7 @@ def test_limits_do_not_bind_without_a_cgroup_driver(serve: Callable[[Answer], st
 def test_engines_are_told_apart(
     info: dict[str, Any], version: dict[str, Any], engine_name: str
 ) -> None:
-    assert docker.engine_of(version, info, "unix:///var/run/docker.sock") == engine_name
+    assert engine_of(version, info, "unix:///var/run/docker.sock") == engine_name
 
 
 def test_no_socket(tmp_path: Path) -> None:

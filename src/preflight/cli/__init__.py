@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 
-_MEASURING = {"check", "facts", "explain"}
+_MEASURING = {"check", "facts", "explain", "models"}
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import typer
 
 from preflight import pipeline
 from preflight.cli.options import (
+    ComposeFiles,
     Context,
     DockerHost,
     FactsFile,
@@ -23,6 +24,7 @@ from preflight.cli.options import (
     load_rules,
 )
 from preflight.cli.streams import complain, file_look, look, write, write_file
+from preflight.model.facts import Facts
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import Exit, Report
 from preflight.render import RENDERERS, Renderer, renderer
@@ -51,6 +53,7 @@ def check(
     rules: RulesFile = None,
     formats: Formats = ["text"],  # noqa: B006 - Typer copies it
     facts: FactsFile = None,
+    compose_files: ComposeFiles = None,
     path: Path = ".",
     docker_host: DockerHost = None,
     context: Context = None,
@@ -75,15 +78,26 @@ def check(
     started = time.perf_counter()
     outputs = [_output(one) for one in formats]
     _refuse_clashes(outputs)
-    subject = Subject(ctx, facts, path, docker_host, context, timeout)
+    subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
     selection = pipeline.select(ruleset, only or (), skip or (), strict=strict)
     renderers = [renderer(one.format) for one in outputs]  # imported while it measures
-    report = pipeline.check(ruleset, subject.facts(ruleset), selection, started)
+    measured = subject.facts(ruleset)
+    report = pipeline.check(ruleset, measured, selection, started)
+    _refuse_unusable(report, measured)
     written = True
     for output, render in zip(outputs, renderers, strict=True):
         written &= _write(render, report, output, quiet=quiet, verbose=verbose)
     raise typer.Exit(report.exit_code if written else Exit.USAGE)
+
+
+def _refuse_unusable(report: Report, facts: Facts) -> None:
+    """A compose file that can't be used is bad input, where a rule asks for what is in it."""
+    problem = facts.get(("compose", "problem"))
+    if isinstance(problem, str) and any(
+        one.verdict == "unknown" and problem in one.evidence for one in report.results
+    ):
+        raise InputError(problem)
 
 
 def _output(text: str) -> Output:

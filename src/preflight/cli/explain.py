@@ -6,6 +6,7 @@ import typer
 
 from preflight import pipeline
 from preflight.cli.options import (
+    ComposeFiles,
     Context,
     DockerHost,
     FactsFile,
@@ -26,6 +27,7 @@ def explain(
     rule: RuleId,
     rules: RulesFile = None,
     facts: FactsFile = None,
+    compose_files: ComposeFiles = None,
     path: Path = ".",
     docker_host: DockerHost = None,
     context: Context = None,
@@ -35,7 +37,7 @@ def explain(
     """Explain one rule, with its value on this machine."""
     from preflight.render import listings
 
-    subject = Subject(ctx, facts, path, docker_host, context, timeout)
+    subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
     chosen = next((one for one in ruleset.rules if one.id == rule), None)
     if chosen is None:

@@ -8,6 +8,7 @@ import typer
 
 from preflight import pipeline
 from preflight.cli.options import (
+    ComposeFiles,
     Context,
     DockerHost,
     FactsFile,
@@ -43,6 +44,7 @@ def facts(
     format_: Format = "text",
     rules: RulesFile = None,
     snapshot: FactsFile = None,
+    compose_files: ComposeFiles = None,
     path: Path = ".",
     docker_host: DockerHost = None,
     context: Context = None,
@@ -52,7 +54,7 @@ def facts(
     from preflight.render import listings
 
     chosen = text_or_json(format_)
-    subject = Subject(ctx, snapshot, path, docker_host, context, timeout)
+    subject = Subject(ctx, snapshot, path, docker_host, context, timeout, compose_files)
     measured = subject.facts(load_rules(rules))
     as_json = pipeline.write_snapshot(measured)
     if output is not None:

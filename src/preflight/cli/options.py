@@ -75,6 +75,14 @@ DockerHost = Annotated[
 Context = Annotated[
     str | None, typer.Option("--context", metavar="NAME", help="The docker context to use.")
 ]
+ComposeFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--compose-file",
+        metavar="FILE",
+        help="As docker compose -f; else COMPOSE_FILE, else the standard names. Repeatable.",
+    ),
+]
 Timeout = Annotated[
     float,
     typer.Option(
@@ -150,6 +158,7 @@ class Subject:
         docker_host: str | None,
         context: str | None,
         timeout: float,
+        compose_files: list[str] | None,
     ) -> None:
         if docker_host is not None and context is not None:
             raise InputError("--docker-host and --context name two engines: give one of them")
@@ -158,13 +167,17 @@ class Subject:
                 f"--timeout {timeout:g}: expected more than 0 and at most 3600 seconds"
             )
         self.snapshot = snapshot
+        self.compose_typed = bool(compose_files)
         self.endpoint_typed = docker_host is not None or context is not None
         if snapshot is None:
-            options = Options(path, docker_host, context, timeout)
+            options = Options(path, docker_host, context, timeout, compose_files or ())
             self.measuring = pipeline.start_measuring(options, ctx.obj)
 
     def facts(self, ruleset: RuleSet) -> Facts:
-        """Return the facts, those of the environment that the rules ask for too."""
+        """Return the facts, with those that follow from the rules: environment and model."""
+        return pipeline.with_model(self._measured(ruleset), ruleset)
+
+    def _measured(self, ruleset: RuleSet) -> Facts:
         if self.snapshot is not None:
             return pipeline.read_snapshot(read_input(self.snapshot, MAX_SNAPSHOT), self.snapshot)
         with Spinner() as spinner:
@@ -172,4 +185,7 @@ class Subject:
         endpoint = facts.unknown.get("docker.endpoint")
         if self.endpoint_typed and endpoint is not None and endpoint.kind == "invalid":
             raise InputError(endpoint.reason)  # typed here, so it is usage and no finding
+        problem = facts.get(("compose", "problem"))
+        if self.compose_typed and isinstance(problem, str):
+            raise InputError(problem)
         return facts

@@ -27,7 +27,7 @@ def look(*, quiet: bool = False, verbose: bool = False) -> Look:
     return Look(
         width=shutil.get_terminal_size((80, 24)).columns,
         color=color,
-        ascii=not _can_show("✔✖▲⊘·≥…", sys.stdout),
+        ascii=not _can_show("✔✖▲⊘·≥…▇▒├└◀×", sys.stdout),
         quiet=quiet,
         verbose=verbose,
     )

@@ -7,12 +7,34 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 from typing import NamedTuple
 
-from preflight.evaluate.conditions import Scope, all_true, judge
-from preflight.evaluate.sentences import Figures, expected_json, fill
-from preflight.model.conditions import Condition
-from preflight.model.facts import Catalogue, Facts, Path, Unknown, join_path
+from preflight.evaluate.change import smallest
+from preflight.evaluate.conditions import Scope, Truth, all_true, judge
+from preflight.evaluate.ledger import ledger
+from preflight.evaluate.sentences import Figures, expected_json, figure, fill
+from preflight.model.conditions import ITEM, Condition
+from preflight.model.facts import (
+    Catalogue,
+    Facts,
+    Measured,
+    Path,
+    Unknown,
+    Value,
+    join_path,
+    place,
+    replace,
+    split_path,
+)
 from preflight.model.problems import InputError, did_you_mean
-from preflight.model.report import VERDICTS, Advice, Explanation, Report, Result, Severity, Verdict
+from preflight.model.report import (
+    VERDICTS,
+    Advice,
+    Change,
+    Explanation,
+    Report,
+    Result,
+    Severity,
+    Verdict,
+)
 from preflight.model.rules import Fix, Rule, RuleSet, Waiver, When
 
 
@@ -68,6 +90,7 @@ def evaluate(
         strict=selection.strict,
         next=ruleset.next,
         counts={verdict: counted[verdict] for verdict in VERDICTS},
+        ledger=ledger(facts, ruleset.overhead),
     )
 
 
@@ -119,13 +142,38 @@ class _Bench:
         items = self.facts.get(collection)
         if isinstance(items, Unknown):
             yield self._aside(rule, whole, "unknown", items.reason)
-        elif items is not None and not isinstance(items, Mapping):
+            return
+        if items is not None and not isinstance(items, Mapping):
             yield self._aside(rule, whole, "unknown", f"{join_path(collection)} holds no names")
-        elif not items:
-            yield self._aside(rule, whole, "skip", f"{join_path(collection)} has nothing in it")
-        else:
-            for item in items:
-                yield self._judge_item(rule, Scope(self.facts, str(item), collection))
+            return
+        rest = self.facts.unknown.get(join_path(collection))
+        if items or rest is None:
+            yield from self._judge_items(
+                rule, [Scope(self.facts, str(i), collection) for i in items or ()]
+            )
+        if rest is not None:  # what came of it came before the measuring was cut off
+            yield self._aside(rule, whole, "unknown", rest.reason)
+
+    def _judge_items(self, rule: Rule, scopes: list[Scope]) -> Iterator[Result]:
+        """Judge the items that `when` chooses by their own facts; one skip where there is none."""
+        if not scopes:
+            assert rule.for_each is not None
+            known = self.facts.get(rule.for_each) is None and self.facts.source(rule.for_each)
+            why = known or f"{join_path(rule.for_each)} has nothing in it"
+            yield self._aside(rule, self.whole, "skip", why)
+            return
+        chosen = [line for line in rule.when if ITEM in line.path]
+        judged = False
+        for scope in scopes:
+            if (
+                all_true(judge(line.condition, scope.get(line.path), scope) for line in chosen)
+                is not False
+            ):
+                judged = True
+                yield self._judge_item(rule, scope)
+        if not judged:
+            asked = " and ".join(_applies(line, self.whole) for line in chosen)
+            yield self._aside(rule, self.whole, "skip", f"applies where {asked}; none here")
 
     def _held_by(self, rule: Rule) -> tuple[str, str] | None:
         """Return the first need that did not pass, and the root of it."""
@@ -154,9 +202,27 @@ class _Bench:
             figures = Figures(actual, condition, scope)
             if isinstance(holds, Unknown):
                 return self._result(rule, figures, "unknown", severity, holds.reason)
-            return self._waived(rule, self._result(rule, figures, verdict, severity), figures)
+            result = self._result(rule, figures, verdict, severity)
+            if verdict == "fail":
+                result = result._replace(change=self._change(result, condition, figures))
+            return self._waived(rule, result, figures)
         condition, severity, _ = _bounds(rule)[0]
         return self._result(rule, Figures(actual, condition, scope), "pass", severity)
+
+    def _change(self, result: Result, condition: Condition, figures: Figures) -> Change | None:
+        """The smallest change of the fact that meets the condition, proved on changed facts."""
+        scope = figures.scope
+        path = split_path(result.fact)
+
+        def proof(value: Value) -> Truth:
+            changed = scope._replace(facts=replace(self.facts, [Measured(path, value)]))
+            return judge(condition, changed.get(path), changed)
+
+        found = smallest(condition, figures.raw, scope, proof)
+        if not found:
+            return None
+        after = figure(found[0], figures.unit, figures.actual, binary=figures.binary)
+        return Change(result.fact, figures.raw, found[0], f"{figures.found} → {after}")
 
     def _aside(
         self, rule: Rule, scope: Scope, verdict: Verdict, reason: str, held_by: str | None = None
@@ -179,6 +245,7 @@ class _Bench:
         scope = figures.scope
         asked = figures.asked()
         path = scope.absolute(rule.fact)
+        where = self._place(path, scope)
         told = rule.error if verdict in ("fail", "warn") else None
         advice = self.fixes(rule.fixes, figures) if verdict not in ("pass", "skip") else ()
         return Result(
@@ -200,8 +267,16 @@ class _Bench:
             evidence=reason or self.facts.source(path),
             error=fill(told, figures, self.catalogue) if told else None,
             held_by=held_by,
+            file=where[0],
+            line=where[1],
             fixes=tuple(advice),
         )
+
+    def _place(self, path: Path, scope: Scope) -> tuple[str, int] | tuple[None, None]:
+        """The line that decides the fact, else the one where its item stands."""
+        item = scope.relative(()) or ()
+        found = place(self.facts.source(path)) or place(self.facts.source(item))
+        return found or (None, None)
 
     def fixes(self, fixes: tuple[Fix, ...], figures: Figures) -> Iterator[Advice]:
         """The first fix whose `when` holds, and those without `when`, in their order."""
@@ -246,6 +321,12 @@ def _bounds(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
     return bounds
 
 
+def _applies(line: When, scope: Scope) -> str:
+    """Say one line of a `when`, of an item by its own name for the fact."""
+    path = line.path[line.path.index(ITEM) + 1 :] if ITEM in line.path else line.path
+    return f"{join_path(path)} is {Figures(None, line.condition, scope).wanted()}"
+
+
 def _does_not_hold(line: When, scope: Scope) -> str:
     path = scope.absolute(line.path)
     figures = Figures(scope.get(line.path), line.condition, scope)
@@ -286,10 +367,7 @@ def explain(ruleset: RuleSet, facts: Facts, catalogue: Catalogue, rule: Rule) ->
         section=rule.section,
         source=ruleset.source,
         needs=rule.needs,
-        applies=tuple(
-            f"{join_path(line.path)} is {Figures(None, line.condition, scope).wanted()}"
-            for line in rule.when
-        ),
+        applies=tuple(_applies(line, scope) for line in rule.when),
         results=bench.rule(rule),
         fixes=tuple(bench.fixes(rule.fixes, figures)),
     )

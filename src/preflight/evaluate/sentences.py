@@ -35,7 +35,7 @@ def figure(
     if isinstance(value, Unknown):
         return "unknown"
     if value is None:
-        return "not set"
+        return "none" if unit == "list" else "not set"
     if value is True or value is False:
         return "yes" if value else "no"
     if is_number(value) and is_sane(value):
@@ -108,7 +108,8 @@ def phrase(
 
     Its figures look different from the one `beside` them wherever they differ.
     """
-    return " and ".join(
+    join = ", " if style is sign else " and "
+    return join.join(
         _phrase(row, operand, condition.unit, scope, style, beside)
         for row, operand in condition.tests
     )
@@ -128,7 +129,7 @@ def _phrase(
         join = " and " if row.name == "all_of" else " or "
         return join.join(phrase(one, scope, style, beside) for one in operand)
     if row.shape == "flag":
-        return "set" if operand else "not set"
+        return "set" if operand else "none" if unit == "list" else "not set"
     if row.shape == "range":
         return _range(operand)
     value = bound(operand, unit, scope)

@@ -23,6 +23,7 @@ Value: TypeAlias = Any  # what JSON holds: text, number, boolean, list, mapping,
 
 MAX_SNAPSHOT = 64 * 2**20  # bytes of a snapshot file
 
+_PLACED = re.compile(r"in (.+?):([1-9][0-9]{0,8})(?:; |\Z)", re.DOTALL)
 _SEGMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 
 
@@ -74,10 +75,13 @@ class Facts(NamedTuple):
         """Return where the figure at `path` came from, or nothing."""
         return next((self.sources[p] for p in _prefixes(path) if p in self.sources), "")
 
-    def _missing(self, path: Path) -> Unknown:
+    def _missing(self, path: Path) -> Unknown | None:
+        """Why there is nothing at `path`; None where what stands above it was measured whole."""
         for prefix in _prefixes(path):
             if prefix in self.unknown:
                 return self.unknown[prefix]
+            if prefix in self.sources:
+                return None
         return Unknown("these facts don't hold it")
 
 
@@ -96,9 +100,50 @@ def gather(measured: Iterable[Measured], *, measured_at: str, version: str) -> F
         node = values
         for segment in one.path[:-1]:
             node = node.setdefault(segment, {})
-        node[one.path[-1]] = one.value
+        if one.value != {}:
+            node[one.path[-1]] = one.value
+        else:
+            node.setdefault(one.path[-1], {})  # a collection is complete: its items came before
         sources[dotted] = one.source
     return Facts(values, sources, unknown, measured_at, version)
+
+
+def replace(facts: Facts, changed: Iterable[Measured]) -> Facts:
+    """Return the facts with some of them another; the ones given stay as they are."""
+    values, sources, unknown = dict(facts.values), dict(facts.sources), dict(facts.unknown)
+    for one in changed:
+        dotted = join_path(one.path)
+        unknown.pop(dotted, None)
+        sources.pop(dotted, None)
+        if isinstance(one.value, Unknown):
+            _set(values, one.path)
+            unknown[dotted] = one.value
+        else:
+            _set(values, one.path, (one.value,))
+            sources[dotted] = one.source
+    return facts._replace(values=values, sources=sources, unknown=unknown)
+
+
+def _set(node: dict[str, Value], path: Path, value: tuple[Value, ...] = ()) -> None:
+    """Set or remove what is at `path`, in copies of the mappings on its way."""
+    for segment in path[:-1]:
+        inner = node.get(segment)
+        node[segment] = dict(inner) if isinstance(inner, Mapping) else {}
+        node = node[segment]
+    node.pop(path[-1], None)
+    if value:
+        node[path[-1]] = value[0]
+
+
+def placed(file: str, line: int, more: str = "") -> str:
+    """Return the source of a figure that a line of a file decides."""
+    return f"in {file}:{line}" + (f"; {more}" if more else "")
+
+
+def place(source: str) -> tuple[str, int] | None:
+    """Return the file and line that a source names, None where it names none."""
+    match = _PLACED.match(source)
+    return (match[1], int(match[2])) if match else None
 
 
 def split_path(dotted: str) -> Path:

@@ -30,6 +30,15 @@ class Advice(NamedTuple):
     url: str | None = None
 
 
+class Change(NamedTuple):
+    """The nearest value of a fact with which its rule passes, proved by judging again."""
+
+    fact: str
+    before: Any
+    after: Any
+    text: str  # `4 → 2`
+
+
 class Result(NamedTuple):
     """What one rule (or one item of it) came to.
 
@@ -58,11 +67,48 @@ class Result(NamedTuple):
     file: str | None = None
     line: int | None = None
     fixes: tuple[Advice, ...] = ()
+    change: Change | None = None
 
     @property
     def name(self) -> str:
         """The title, with the item under `for_each`."""
         return self.title if self.item is None else f"{self.title} · {self.item}"
+
+
+class Share(NamedTuple):
+    """What one service takes of the memory, in bytes for each of its replicas."""
+
+    name: str
+    replicas: int
+    reservation: float | None
+    limit: float | None
+
+
+class Link(NamedTuple):
+    """One place where memory may run out: what is there and what is asked of it, in bytes."""
+
+    where: str  # host, docker or model
+    has: float
+    asked: float
+    what: str
+
+    @property
+    def spare(self) -> float:
+        """What is left over; negative where it lacks."""
+        return self.has - self.asked
+
+
+class Ledger(NamedTuple):
+    """Where memory goes, in bytes; None is what is not known."""
+
+    host: float | None = None
+    overhead: float | None = None
+    docker: float | None = None
+    services: tuple[Share, ...] = ()
+    model: str | None = None
+    memory: float | None = None
+    budget: float | None = None
+    weakest: Link | None = None
 
 
 class Report(NamedTuple):
@@ -80,6 +126,7 @@ class Report(NamedTuple):
     next: str = ""  # what to type once all is well
     seconds: float | None = None
     counts: Mapping[Verdict, int] = MappingProxyType({})
+    ledger: Ledger = Ledger()
 
     @property
     def verdict(self) -> Verdict:
@@ -112,3 +159,21 @@ class Explanation(NamedTuple):
     applies: tuple[str, ...]
     results: tuple[Result, ...]
     fixes: tuple[Advice, ...]
+
+
+class Candidate(NamedTuple):
+    """A model of the catalogue, or the configured one; `fits` is None where nobody knows."""
+
+    name: str
+    memory: float | None
+    fits: bool | None
+    configured: bool
+    note: str = ""
+
+
+class Fitting(NamedTuple):
+    """Models against the budget in bytes, the largest that fits first; `why` tells of the budget."""
+
+    budget: float | None
+    why: str
+    models: tuple[Candidate, ...]

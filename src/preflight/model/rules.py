@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from preflight.model.conditions import Condition
 from preflight.model.facts import Path
+from preflight.model.quantities import parse_bytes
 
 DEFAULT = "default"  # how `extends` names the bundled set
 BUNDLED = "bundled"  # how reports name it
@@ -98,6 +99,15 @@ class RuleSet(NamedTuple):
     def tags(self) -> list[str]:
         """Return every tag in use, in order of appearance."""
         return list(dict.fromkeys(tag for rule in self.rules for tag in rule.tags))
+
+    @property
+    def overhead(self) -> float | None:
+        """The var `system_overhead` in bytes: what the host keeps for itself; None without it."""
+        text = self.vars.get("system_overhead")
+        try:
+            return None if text is None else parse_bytes(text)
+        except ValueError:
+            return None  # a rule that uses it has said so
 
     def environment(self) -> list[str]:
         """Return the names of environment variables that a rule asks for."""

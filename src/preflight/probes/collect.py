@@ -12,7 +12,7 @@ from preflight.model.facts import Measured, Unknown
 from preflight.probes.options import Options
 from preflight.probes.reader import decode
 from preflight.probes.spawn import Process, end
-from preflight.probes.table import PROBES
+from preflight.probes.table import PROBES, missing
 
 _TICK = 0.1  # seconds between two signs of life
 
@@ -84,6 +84,4 @@ def _ask(reader: Process, options: Options) -> None:
 
 def _rest(reason: Unknown) -> Iterator[Measured]:
     for probe in PROBES:
-        for fact in probe.facts:
-            if "*" not in fact.path:
-                yield Measured(tuple(fact.path.split(".")), reason)
+        yield from missing(probe, reason)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from preflight.model.facts import Fact, Measured, Unknown
+from preflight.probes.machine import Machine
 from preflight.probes.mounts import mount_of, read_mounts
-from preflight.probes.options import Options
 
 FACTS = (
     Fact("host.disk.path", "text", "the folder that `--path` names", sensitive=True),
@@ -33,10 +33,10 @@ Statvfs = Callable[[str], Any]
 
 
 def measure(
-    options: Options, root: Path = Path("/"), statvfs: Statvfs | None = None
+    machine: Machine, root: Path = Path("/"), statvfs: Statvfs | None = None
 ) -> Iterator[Measured]:
-    """Yield the facts of the disk under `options.path`, or of its nearest folder that exists."""
-    path = os.path.abspath(options.path)
+    """Yield the facts of the disk under `--path`, or of its nearest folder that exists."""
+    path = os.path.abspath(machine.options.path)
     yield Measured(("host", "disk", "path"), path, "--path")
     found = nearest(path)
     if isinstance(found, Unknown):

@@ -10,16 +10,17 @@ from typing import Any
 
 from preflight.model.facts import Fact, Measured, Unknown
 from preflight.probes.cgroup import Cgroups, Limit
-from preflight.probes.endpoint import Endpoint, EndpointError, candidates, resolve
+from preflight.probes.compose.project import ComposeError
+from preflight.probes.endpoint import EndpointError, candidates
+from preflight.probes.engine import Engine
 from preflight.probes.engine_api import EngineApi, EngineError
+from preflight.probes.machine import Machine
 from preflight.probes.native import (
     HIDDEN,
     available_memory,
     containers_cgroup,
     free_disk,
-    is_native,
 )
-from preflight.probes.options import Options
 
 FACTS = (
     Fact("docker.endpoint", "text", "the engine's address", sensitive=True),
@@ -70,10 +71,10 @@ FACTS = (
 _ALWAYS = {"endpoint", "context", "local", "reachable", "problem", "candidates"}
 
 
-def measure(options: Options) -> Iterator[Measured]:
+def measure(machine: Machine) -> Iterator[Measured]:
     """Yield the engine's facts as they come; an engine that can't be reached is a finding."""
     try:
-        endpoint = resolve(options.docker_host, options.context)
+        endpoint = machine.endpoint()
     except EndpointError as fault:
         unknown = Unknown(str(fault), "invalid")
         yield Measured(("docker", "endpoint"), unknown)
@@ -84,14 +85,12 @@ def measure(options: Options) -> Iterator[Measured]:
     yield Measured(("docker", "endpoint"), endpoint.url, endpoint.named_by)
     yield Measured(("docker", "context"), endpoint.context, endpoint.named_by)
     yield Measured(("docker", "local"), endpoint.local, "the address")
-    api = EngineApi(endpoint, options.timeout)
     try:
-        version = api.version()
-        info = api.info()
+        engine = machine.engine()
     except EngineError as fault:
         yield from unreachable(Unknown(str(fault), fault.kind), candidates(endpoint.url))
         return
-    yield from _reached(api, endpoint, version, info)
+    yield from _reached(engine, machine)
 
 
 def late(how_long: str) -> Iterator[Measured]:
@@ -118,37 +117,16 @@ def unreachable(why: Unknown, others: Sequence[str] = ()) -> Iterator[Measured]:
             yield Measured(path, why)
 
 
-def _reached(
-    api: EngineApi, endpoint: Endpoint, version: Mapping[str, Any], info: Mapping[str, Any]
-) -> Iterator[Measured]:
+def _reached(engine: Engine, machine: Machine) -> Iterator[Measured]:
     yield Measured(("docker", "reachable"), True, "GET /version, GET /info")
     for name in (("problem", "kind"), ("problem", "reason"), ("candidates",)):
         yield Measured(("docker", *name), None, "it answers")
-    engine = engine_of(version, info, endpoint.url)
-    native = is_native(endpoint, engine, info)
-    yield Measured(("docker", "engine"), engine, "GET /version, GET /info")
-    yield Measured(("docker", "native"), native, "the address, the kernel, the daemon's process")
-    yield from parse_info(version, info)
-    yield from _disk(api, info, native)
-    yield from _memory(api, info, native)
-
-
-def engine_of(version: Mapping[str, Any], info: Mapping[str, Any], url: str) -> str:
-    """Tell the engine by what it says of itself, and a VM that looks like docker by its names."""
-    components = [c.get("Name") for c in _list(version.get("Components")) if isinstance(c, dict)]
-    if "Podman Engine" in components:
-        return "podman"
-    system = str(info.get("OperatingSystem") or "").lower()
-    name = str(info.get("Name") or "").lower()
-    if "docker desktop" in system or name == "docker-desktop":
-        return "docker-desktop"
-    if "orbstack" in system or "orbstack" in url:
-        return "orbstack"
-    if "rancher desktop" in system or name == "lima-rancher-desktop" or "/.rd/" in url:
-        return "rancher-desktop"
-    if name.startswith("colima") or "/.colima/" in url:
-        return "colima"
-    return "docker"
+    source = "the address, the kernel, the daemon's process"
+    yield Measured(("docker", "engine"), engine.name, "GET /version, GET /info")
+    yield Measured(("docker", "native"), engine.native, source)
+    yield from parse_info(engine.version, engine.info)
+    yield from _disk(engine.api, engine.info, engine.native)
+    yield from _memory(engine, machine)
 
 
 def parse_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[Measured]:
@@ -234,11 +212,11 @@ def _disk(api: EngineApi, info: Mapping[str, Any], native: bool) -> Iterator[Mea
     yield Measured(("docker", "disk", "free"), *free)
     reclaimable = ("docker", "disk", "reclaimable")
     try:
-        images, containers = api.images(), api.containers()
+        images = api.images()
+        used = api.used_images([str(image.get("Id")) for image in images])
     except EngineError as fault:
         yield Measured(reclaimable, Unknown(str(fault), fault.kind))
         return
-    used = {str(container.get("ImageID")) for container in containers}
     sizes = [_count(image.get("Size")) for image in images if str(image.get("Id")) not in used]
     if None in sizes:
         yield Measured(reclaimable, Unknown("the engine does not say the size of every image"))
@@ -247,8 +225,9 @@ def _disk(api: EngineApi, info: Mapping[str, Any], native: bool) -> Iterator[Mea
     yield Measured(reclaimable, sum(size or 0 for size in sizes), source)
 
 
-def _memory(api: EngineApi, info: Mapping[str, Any], native: bool) -> Iterator[Measured]:
+def _memory(engine: Engine, machine: Machine) -> Iterator[Measured]:
     """The limit over the containers, and what is left for this stack now."""
+    api, info, native = engine.api, engine.info, engine.native
     place, limit = _limit(api, info) if native else ("", HIDDEN)
     seen = isinstance(limit, Limit)
     lowest = limit.value if isinstance(limit, Limit) else None
@@ -261,8 +240,18 @@ def _memory(api: EngineApi, info: Mapping[str, Any], native: bool) -> Iterator[M
         usable = total if lowest is None else min(total, lowest)
         source = "min(total, limit)" if seen else "GET /info MemTotal; a limit over it is not seen"
         yield Measured(("docker", "memory", "usable"), usable, source)
-    free = available_memory(api, place, lowest) if native else (HIDDEN, "")
+    free: tuple[int | Unknown, str] = (HIDDEN, "")
+    if native:
+        free = available_memory(api, place, lowest, _project_name(machine))
     yield Measured(("docker", "memory", "available"), *free)
+
+
+def _project_name(machine: Machine) -> str | None:
+    try:
+        project = machine.project()
+    except ComposeError:
+        return None
+    return project.name if project else None
 
 
 def _limit(api: EngineApi, info: Mapping[str, Any]) -> tuple[str, Limit | Unknown]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import json
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
@@ -18,7 +19,11 @@ from preflight.probes.endpoint import Endpoint
 from preflight.probes.transport import Transport, transport
 
 MOST_BYTES = 32 * 2**20  # of one answer
+MOST_EVENTS = 2**20  # bytes of one answer of /events
 OLDEST_API = (1, 24)  # the SDK's and Podman's oldest
+_FEW = 200  # containers; up to here one list of all costs less than several short ones
+_PAGE = 20  # containers of a short list
+_MOST_PAGES = 5
 _NO_ENGINE = {errno.ENOTSOCK, errno.ECONNRESET, errno.EPIPE}
 _NO_HTTP = {"HTTPException", "BadStatusLine", "RemoteDisconnected", "LineTooLong", "ProtocolError"}
 _ONLY_TLS = b"HTTP request to an HTTPS server"  # what Go's net/http says to one without TLS
@@ -38,12 +43,20 @@ class GoneError(EngineError):
 
 
 class EngineApi:
-    """One engine. Every call raises EngineError and nothing else; lists are asked for once."""
+    """One engine. Every call raises EngineError and nothing else.
+
+    Probes share it: lists and what is told of one container are asked for once, and who asks
+    meanwhile waits for that answer.
+    """
 
     def __init__(self, endpoint: Endpoint, timeout: float) -> None:
         self.endpoint = endpoint
         self.timeout = timeout
         self._prefix = ""
+        self._few = True
+        self._lock = threading.Lock()
+        self._asking: dict[str, threading.Lock] = {}
+        self._answers: dict[str, Any] = {}
 
     def version(self) -> dict[str, Any]:
         """GET /version, without a version in the path, so that every engine understands it."""
@@ -62,24 +75,64 @@ class EngineApi:
 
     def info(self) -> dict[str, Any]:
         """GET /info."""
-        return self._object("/info")
+        answer = self._object("/info")
+        count = answer.get("Containers")
+        self._few = not isinstance(count, int) or count <= _FEW
+        return answer
 
     def images(self) -> list[dict[str, Any]]:
         """GET /images/json."""
         return self._list("/images/json")
 
     def containers(self) -> list[dict[str, Any]]:
-        """GET /containers/json, stopped ones too."""
-        return self._containers
-
-    @cached_property
-    def _containers(self) -> list[dict[str, Any]]:
+        """GET /containers/json, stopped ones too: dockerd takes 60 ms for a thousand."""
         return self._list("/containers/json?all=1")
+
+    def running(self) -> list[dict[str, Any]]:
+        """Return the containers that run, without a list of all where there are many."""
+        rows = self.containers() if self._few else self._list("/containers/json")
+        return [one for one in rows if one.get("State") == "running"]
+
+    def containers_of(self, project: str) -> list[dict[str, Any]]:
+        """Return a compose project's containers, stopped ones and one-off runs too."""
+        key = "com.docker.compose.project"
+        if self._few:
+            rows = self.containers()
+        else:
+            rows = self._list(f"/containers/json?all=1&{_filters(label=[f'{key}={project}'])}")
+        return [one for one in rows if label(one, key) == project]
+
+    def used_images(self, images: Collection[str]) -> set[str]:
+        """Return those of `images`, by their ids, that some container uses.
+
+        Where there are many containers, a few of them at a time tell their images, until none
+        uses what is left. An engine that doesn't understand the question is asked for them all.
+        """
+        left = set(images)
+        pages = 0 if self._few else _MOST_PAGES
+        for page in range(pages):
+            asked = _filters(ancestor=sorted(left))
+            rows = self._list(f"/containers/json?all=1&limit={_PAGE}&{asked}") if left else []
+            if not rows and page:
+                return set(images) - left
+            found = {str(one.get("ImageID")) for one in rows} & left
+            if not found:
+                break
+            left -= found
+        return {str(one.get("ImageID")) for one in self.containers()} & set(images)
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        """GET /containers/ID/json; raises GoneError where it is gone."""
+        return self._object(f"/containers/{quote(container)}/json")
+
+    def stats(self, container: str) -> dict[str, Any]:
+        """GET /containers/ID/stats, one sample: the engine doesn't wait for a second one."""
+        return self._object(f"/containers/{quote(container)}/stats?stream=false&one-shot=true")
 
     def place(self, container: str) -> tuple[int, str]:
         """Return a container's process id, 0 where it doesn't run, and the cgroup it asks for."""
         try:
-            told = self._object(f"/containers/{quote(container)}/json")
+            told = self.inspect(container)
         except GoneError:
             return 0, ""
         state, config = told.get("State"), told.get("HostConfig")
@@ -88,33 +141,56 @@ class EngineApi:
         return pid if isinstance(pid, int) else 0, str(parent or "")
 
     def memory_in_use(self, container: str) -> int:
-        """Return the bytes a container uses, page cache taken off as `docker stats` does.
-
-        Source: docker/cli, stats_helpers.go `calculateMemUsageUnixNoCache`.
-        """
-        path = f"/containers/{quote(container)}/stats?stream=false&one-shot=true"
+        """Return the bytes a container uses, page cache taken off; 0 where it is gone."""
         try:
-            memory = self._object(path).get("memory_stats") or {}
-            stats = memory.get("stats") or {}
-            usage = int(memory.get("usage") or 0)
-            cache = int(stats.get("total_inactive_file") or stats.get("inactive_file") or 0)
+            return memory_used(self.stats(container)) or 0
         except GoneError:
             return 0
         except (AttributeError, TypeError, ValueError, OverflowError):
-            raise EngineError(f"{self._where} answers {path} with no figures", "invalid") from None
-        return usage - cache if cache < usage else usage
+            raise EngineError(f"{self._where} answers with no figures", "invalid") from None
+
+    def events(
+        self, since: int, until: int, timeout: float, **filters: list[str]
+    ) -> list[dict[str, Any]]:
+        """GET /events between two seconds of the engine's clock; the last ones where many.
+
+        `timeout` is in seconds an operation: an engine that doesn't know `until` goes on sending.
+        """
+        path = f"/events?since={since}&until={until}&{_filters(**filters)}"
+        try:
+            way = transport(self.endpoint, timeout, MOST_EVENTS)
+            status, data = way.get(self._prefix + path)
+        except Exception as fault:  # noqa: BLE001 - as in _get
+            raise explain(fault, self._where, timeout) from None
+        if status >= 400 or len(data) > MOST_EVENTS:
+            raise EngineError(f"{self._where} does not answer {path}", "error")
+        return _parse_events(data)
 
     def _object(self, path: str) -> dict[str, Any]:
-        answer = self._get(path)
+        answer = self._once(path)
         if not isinstance(answer, dict):
             raise EngineError(f"{self._where} answers {path} with no object", "invalid")
         return answer
 
     def _list(self, path: str) -> list[dict[str, Any]]:
-        answer = self._get(path)
+        answer = self._once(path)
         if not isinstance(answer, list):
             raise EngineError(f"{self._where} answers {path} with no list", "invalid")
         return [one for one in answer if isinstance(one, dict)]
+
+    def _once(self, path: str) -> Any:
+        with self._lock:
+            asking = self._asking.setdefault(path, threading.Lock())
+        with asking:
+            if path not in self._answers:
+                try:
+                    self._answers[path] = self._get(path)
+                except EngineError as fault:
+                    self._answers[path] = fault
+        answer = self._answers[path]
+        if isinstance(answer, EngineError):
+            raise answer
+        return answer
 
     def _get(self, path: str) -> Any:
         try:
@@ -148,6 +224,45 @@ class EngineApi:
     @property
     def _where(self) -> str:
         return re.sub(r"//[^/@]*@", "//", self.endpoint.url)
+
+
+def label(container: Mapping[str, Any], name: str) -> str | None:
+    """Return a label of a row of /containers/json, None where it has none of that name."""
+    labels = container.get("Labels")
+    value = labels.get(name) if isinstance(labels, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def memory_used(stats: Mapping[str, Any]) -> int | None:
+    """Return the bytes that a sample says are used, page cache taken off as `docker stats` does.
+
+    None where it doesn't say; Podman doesn't tell the cache, so there it counts. Source:
+    docker/cli, stats_helpers.go `calculateMemUsageUnixNoCache`. Raises what garbage raises:
+    AttributeError, TypeError, ValueError, OverflowError.
+    """
+    memory = stats.get("memory_stats") or {}
+    parts = memory.get("stats") or {}
+    usage = int(memory.get("usage") or 0)
+    cache = int(parts.get("total_inactive_file") or parts.get("inactive_file") or 0)
+    used = usage - cache if 0 < cache < usage else usage
+    return used if used > 0 else None
+
+
+def _filters(**filters: list[str]) -> str:
+    return f"filters={quote(json.dumps(filters))}"
+
+
+def _parse_events(data: bytes) -> list[dict[str, Any]]:
+    """Read one event a line; what is no event is left out."""
+    events = []
+    for line in data.splitlines():
+        try:
+            event = json.loads(line, parse_int=_figure)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(event, dict):
+            events.append(event)
+    return events
 
 
 def explain(fault: BaseException, where: str, timeout: float) -> EngineError:

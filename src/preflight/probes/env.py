@@ -19,3 +19,11 @@ def measure(names: Iterable[str], environ: Mapping[str, str] = os.environ) -> It
     """Yield the variables of these names."""
     for name in names:
         yield Measured(("env", name), environ.get(name), "the environment")
+
+
+def asked(measured: Iterable[Measured], asks: Iterable[tuple[str, ...]]) -> Iterator[Measured]:
+    """Leave out variables of services and containers that no rule asks for by name."""
+    names = {path[-1] for path in asks if path[-2:-1] == ("environment",)}
+    for one in measured:
+        if one.path[-2:-1] != ("environment",) or one.path[-1] in names:
+            yield one

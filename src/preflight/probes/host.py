@@ -15,8 +15,8 @@ from typing import Any
 
 from preflight.model.facts import Fact, Kind, Measured, Unknown
 from preflight.probes.cgroup import Cgroups, Limit
+from preflight.probes.machine import Machine
 from preflight.probes.mounts import mount_of, read_mounts
-from preflight.probes.options import Options
 
 FACTS = (
     Fact("host.os", "text", "linux, darwin or windows"),
@@ -47,7 +47,7 @@ _FAULTS: dict[int | None, Kind] = {
 _CONTAINER_MARKS = ("/docker/", "/docker-", "/kubepods", "/libpod", "/lxc/", "/lxc.payload")
 
 
-def measure(_options: Options, root: Path = Path("/")) -> Iterator[Measured]:
+def measure(_machine: Machine, root: Path = Path("/")) -> Iterator[Measured]:
     """Yield the host's facts; where one subject can't be read, the others still are."""
     failed = None
     for subject in (_system, _memory, _swap, _cpu):

@@ -18,7 +18,8 @@ from typing import Any
 from preflight.model.facts import Unknown
 from preflight.probes.cgroup import Cgroups, parse_groups
 from preflight.probes.endpoint import Endpoint
-from preflight.probes.engine_api import EngineApi, EngineError
+from preflight.probes.engine_api import EngineApi, EngineError, label
+from preflight.probes.group import Group, read_group
 from preflight.probes.mounts import mount_of, read_mounts
 
 VIRTUAL_MACHINES = {"docker-desktop", "colima", "orbstack", "rancher-desktop"}
@@ -84,8 +85,7 @@ def containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
     `--cgroup-manager`. Raises OSError, EngineError.
     """
     default = _default_cgroup(info)
-    running = [one for one in api.containers() if one.get("State") == "running"]
-    for container in running[:_MOST_INSPECTED]:
+    for container in api.running()[:_MOST_INSPECTED]:
         pid, parent = api.place(str(container.get("Id")))
         if pid and parent in ("", default) and (group := _memory_group(pid)):
             return os.path.dirname(group) or "/"
@@ -111,15 +111,20 @@ def _memory_group(pid: int) -> str:
     return groups.get("memory" if Cgroups().version("memory") == 1 else "", "/")
 
 
-def available_memory(api: EngineApi, place: str, limit: float | None) -> tuple[int | Unknown, str]:
-    """Return the bytes free for this stack: what its own containers use counts as free."""
+def available_memory(
+    api: EngineApi, place: str, limit: float | None, project: str | None = None
+) -> tuple[int | Unknown, str]:
+    """Return the bytes free for this stack: what its own containers use counts as free.
+
+    Its own are those of the compose project, else those that were started from this folder.
+    """
     import psutil
 
     room: float = psutil.virtual_memory().available
     try:
         if limit is not None:
             room = min(room, max(0, limit - (Cgroups().memory_usage(place) or 0)))
-        own = sum(map(api.memory_in_use, _own_containers(api)))
+        own = sum(_in_use(api, one) for one in _own_containers(api, project))
     except EngineError as fault:
         return Unknown(f"what this stack's containers use: {fault}", fault.kind), ""
     except OSError as fault:
@@ -128,18 +133,21 @@ def available_memory(api: EngineApi, place: str, limit: float | None) -> tuple[i
     return int(room + own), source
 
 
-def _own_containers(api: EngineApi) -> list[str]:
-    """Return the ids of the running containers that compose started from the current folder."""
-    here = os.path.realpath(".")
-    label = "com.docker.compose.project.working_dir"
-    return [
-        str(container.get("Id"))
-        for container in api.containers()
-        if container.get("State") == "running"
-        and _label(container, label) in (here, os.path.abspath("."))
-    ][:_MOST_STATS]
+def _in_use(api: EngineApi, container: str) -> int:
+    """Return the bytes a container uses, by its cgroup, else by what the engine says."""
+    pid, _ = api.place(container)
+    group = read_group(pid, container) if pid else None
+    if isinstance(group, Group) and group.usage is not None:
+        return group.usage
+    return api.memory_in_use(container)
 
 
-def _label(container: Mapping[str, Any], name: str) -> Any:
-    labels = container.get("Labels")
-    return labels.get(name) if isinstance(labels, dict) else None
+def _own_containers(api: EngineApi, project: str | None) -> list[str]:
+    """Return the ids of the running containers of the project, else of the current folder's."""
+    if project is not None:
+        key, values = "com.docker.compose.project", {project}
+    else:
+        key = "com.docker.compose.project.working_dir"
+        values = {os.path.realpath("."), os.path.abspath(".")}
+    own = [one for one in api.running() if label(one, key) in values]
+    return [str(one.get("Id")) for one in own[:_MOST_STATS]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -12,3 +13,4 @@ class Options(NamedTuple):
     docker_host: str | None = None
     context: str | None = None
     timeout: float = 10.0
+    compose_files: Sequence[str] = ()

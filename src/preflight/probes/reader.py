@@ -15,8 +15,10 @@ import time
 from collections.abc import Iterable
 
 from preflight.model.facts import Measured, Unknown
+from preflight.probes.child import end_all
+from preflight.probes.machine import Machine
 from preflight.probes.options import Options
-from preflight.probes.table import PROBES, Probe
+from preflight.probes.table import PROBES, Probe, missing
 
 HEADSTART = 0.1  # seconds that the reader ends before its caller gives it up
 
@@ -28,8 +30,9 @@ def main() -> None:
         os._exit(0)  # not needed after all
     options = Options(**json.loads(line))
     ends = time.monotonic() + max(options.timeout - HEADSTART, options.timeout / 2)
+    machine = Machine(options)
     threads = [
-        threading.Thread(target=_run, args=(probe, options), daemon=True) for probe in PROBES
+        threading.Thread(target=_run, args=(probe, machine), daemon=True) for probe in PROBES
     ]
     for thread in reversed(threads):  # the engine's first: the others fit into its waiting
         thread.start()
@@ -37,21 +40,25 @@ def main() -> None:
         thread.join(max(0.0, ends - time.monotonic()))
         if thread.is_alive() and probe.late is not None:
             _write(probe.late(f"within {options.timeout:.3g} s"))
+    end_all()
     os._exit(0)
 
 
-def _run(probe: Probe, options: Options) -> None:
+def _run(probe: Probe, machine: Machine) -> None:
+    complete = []
     try:
-        for one in probe.measure(options):
-            _write([one])
+        for one in probe.measure(machine):
+            if one.value == {}:
+                complete.append(one)  # a collection is told once all that is in it has been
+            else:
+                _write([one])
+        _write(complete)
     except Exception as fault:  # noqa: BLE001 - whatever a probe raises is a reason
         _fail(probe, f"{type(fault).__name__}: {fault}")
 
 
 def _fail(probe: Probe, reason: str) -> None:
-    unknown = Unknown(reason, "error")
-    declared = [tuple(fact.path.split(".")) for fact in probe.facts if "*" not in fact.path]
-    _write(Measured(path, unknown) for path in declared)  # what came before stands
+    _write(missing(probe, Unknown(reason, "error")))  # what came before stands
 
 
 def _write(measured: Iterable[Measured]) -> None:
@@ -62,6 +69,7 @@ def _write(measured: Iterable[Measured]) -> None:
                 while line:
                     line = line[os.write(1, line) :]
         except OSError:
+            end_all()
             os._exit(0)  # nobody reads any more
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 Process: TypeAlias = "subprocess.Popen[bytes]"
@@ -45,7 +46,7 @@ def _here() -> str:
 def end(process: Process) -> None:
     """End the reader, whatever it is at; one that the kernel holds is left to the kernel."""
     if process.poll() is None:
-        process.kill()
+        _kill(process)
     try:
         process.wait(0.05)
     except subprocess.TimeoutExpired:
@@ -55,3 +56,11 @@ def end(process: Process) -> None:
         process.stdin.close()
     except OSError:
         pass  # it has gone and left something unread
+
+
+def _kill(process: Process) -> None:
+    """Kill the reader with what it has started; it leads a group of its own."""
+    if hasattr(os, "killpg"):
+        with suppress(OSError):
+            os.killpg(process.pid, 9)
+    process.kill()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from preflight.model.report import VERDICTS, Report, Result
+from preflight.model.report import VERDICTS, Ledger, Report, Result
 from preflight.render.look import Look
 
 SCHEMA = "preflight.report/1"
@@ -36,6 +36,7 @@ def to_json(report: Report) -> dict[str, Any]:
             "seconds": report.seconds,
         },
         "results": [_result(result) for result in report.results],
+        "ledger": _ledger(report.ledger),
     }
 
 
@@ -64,6 +65,16 @@ def _result(result: Result) -> dict[str, Any]:
         "fixes": [
             {"text": fix.text, "command": fix.command, "url": fix.url} for fix in result.fixes
         ],
+        "change": result.change and result.change._asdict(),
+    }
+
+
+def _ledger(ledger: Ledger) -> dict[str, Any]:
+    weakest = ledger.weakest
+    return {
+        **ledger._asdict(),
+        "services": [one._asdict() for one in ledger.services],
+        "weakest": weakest and {**weakest._asdict(), "spare": weakest.spare},
     }
 
 
@@ -93,6 +104,27 @@ def schema() -> dict[str, Any]:
         file=maybe,
         line={"type": ["integer", "null"], "minimum": 1},
         fixes={"type": "array", "items": _object(text=text, command=maybe, url=maybe)},
+        change=_or_null(_object(fact=text, before={}, after={}, text=text)),
+    )
+    size = {"type": ["number", "null"]}
+    number = {"type": "number"}
+    share = _object(name=text, replicas=count, reservation=size, limit=size)
+    link = _object(
+        where={"enum": ["host", "docker", "model"]},
+        has=number,
+        asked=number,
+        what=text,
+        spare=number,
+    )
+    ledger = _object(
+        host=size,
+        overhead=size,
+        docker=size,
+        services={"type": "array", "items": share},
+        model=maybe,
+        memory=size,
+        budget=size,
+        weakest=_or_null(link),
     )
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -120,8 +152,13 @@ def schema() -> dict[str, Any]:
                 seconds={"type": ["number", "null"], "minimum": 0},
             ),
             results={"type": "array", "items": result},
+            ledger=ledger,
         ),
     }
+
+
+def _or_null(shape: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [shape, {"type": "null"}]}
 
 
 def _object(**properties: Any) -> dict[str, Any]:

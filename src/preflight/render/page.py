@@ -10,7 +10,23 @@ from rich.cells import cell_len, set_cell_size
 from preflight.render.look import Look, clean
 
 _ASCII = str.maketrans(
-    {"·": "|", "≥": ">=", "≤": "<=", "…": "...", "–": "-", "—": "-", "→": "->", "“": '"', "”": '"'}
+    {
+        "·": "|",
+        "≥": ">=",
+        "≤": "<=",
+        "…": "...",
+        "–": "-",
+        "—": "-",
+        "→": "->",
+        "“": '"',
+        "”": '"',
+        "▇": "#",
+        "▒": ".",
+        "├": "|",
+        "└": "`",
+        "◀": "<",
+        "×": "x",
+    }
 )
 _SIZE = re.compile(r"(\d) (?=[kKMGTP]i?B\b)")
 # Select Graphic Rendition, ECMA-48 8.3.117: the sixteen colours that every terminal theme sets

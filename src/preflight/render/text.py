@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from preflight.model.report import Report, Result, Verdict
+from preflight.render import ledger
 from preflight.render.look import Look
 from preflight.render.page import Page, pad
 
@@ -44,6 +45,8 @@ def render(report: Report, look: Look) -> str:
         _sections(page, report.results)
     if action:
         _to_do(page, report, action)
+    if everything:
+        ledger.draw(page, report.ledger)
     _summary(page, report)
     if not action and not look.quiet and report.next:
         page.raw(f"Next: {report.next}", 0)
@@ -88,7 +91,7 @@ def _sections(page: Page, results: Iterable[Result]) -> None:
             sections.setdefault(result.section or "Other", []).append(result)
     shown = [result for rows in sections.values() for result in rows]
     found = min(16, max([len("found"), *(len(result.found) for result in shown)]))
-    asked = min(24, max([len("asked"), *(len(result.asked) for result in shown)]))
+    asked = min(25, max([len("asked"), *(len(result.asked) for result in shown)]))
     head = f"{pad('found', found, right=True)}  {pad('asked', asked, right=True)}"
     for title, rows in sections.items():
         page.blank()
@@ -140,6 +143,8 @@ def _to_do(page: Page, report: Report, action: list[Result]) -> None:
             page.wrap(f"in {place}", 6)
         if result.error and result.error not in result.message:
             page.wrap(f"error: {result.error}", 6)
+        if result.change is not None and result.file:
+            page.wrap(f"smallest change: {result.change.text}", 6)
         for fix in result.fixes:
             page.wrap(fix.text, 6)
             for line in (fix.command or "").splitlines():

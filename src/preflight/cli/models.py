@@ -1,0 +1,46 @@
+"""`preflight models`: which models fit this machine, the largest that fits first."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from preflight import pipeline
+from preflight.cli.facts import Format, text_or_json
+from preflight.cli.options import (
+    ComposeFiles,
+    Context,
+    DockerHost,
+    FactsFile,
+    Path,
+    RulesFile,
+    Sets,
+    Subject,
+    Timeout,
+    load_rules,
+)
+from preflight.cli.streams import look, write
+
+
+def models(
+    ctx: typer.Context,
+    rules: RulesFile = None,
+    format_: Format = "text",
+    facts: FactsFile = None,
+    compose_files: ComposeFiles = None,
+    path: Path = ".",
+    docker_host: DockerHost = None,
+    context: Context = None,
+    sets: Sets = None,
+    timeout: Timeout = 10.0,
+) -> None:
+    """Show which models of the rule file fit here, and which is configured."""
+    from preflight.render import models as render
+
+    chosen = text_or_json(format_)
+    subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)
+    ruleset = load_rules(rules, sets)
+    told = pipeline.models(ruleset, subject.facts(ruleset))
+    as_json = json.dumps(render.to_json(told), indent=2) + "\n"
+    write(as_json if chosen == "json" else render.text(told, look()))

@@ -1,0 +1,53 @@
+"""Which models fit: the rule file's, and the configured one, against the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from preflight.evaluate.sentences import is_number
+from preflight.model.facts import Facts, Unknown, Value
+from preflight.model.report import Candidate, Fitting
+from preflight.model.rules import Model
+
+
+def fitting(models: Sequence[Model], facts: Facts) -> Fitting:
+    """Return the models, the largest that fits first, then those that don't."""
+    path = ("model", "budget")
+    budget = facts.get(path)
+    why = budget.reason if isinstance(budget, Unknown) else facts.source(path)
+    most = budget if is_number(budget) else None
+    name = facts.get(("model", "name"))
+    configured = str(name) if name is not None and not isinstance(name, Unknown) else None
+    listed = [
+        _candidate(one.name, one.memory, most, _same(one.name, configured), one.note)
+        for one in models
+    ]
+    if configured is not None and not any(one.configured for one in listed):
+        listed.append(_own(configured, facts, most))
+    listed.sort(key=lambda one: (one.fits is False, one.memory is None, -(one.memory or 0)))
+    return Fitting(most, why, tuple(listed))
+
+
+def _own(name: str, facts: Facts, most: float | None) -> Candidate:
+    """The configured model, where the rule file doesn't list it."""
+    memory = facts.get(("model", "memory"))
+    estimated = facts.get(("model", "estimated")) is True
+    note = "by an estimate" if estimated else "" if is_number(memory) else "size not known"
+    return _candidate(name, memory, most, True, note)
+
+
+def _candidate(
+    name: str, memory: Value | Unknown, most: float | None, configured: bool, note: str
+) -> Candidate:
+    need = memory if is_number(memory) else None
+    fits = None if need is None or most is None else need <= most
+    return Candidate(name, need, fits, configured, note)
+
+
+def _same(name: str, configured: str | None) -> bool:
+    """Whether two names mean one model: without a tag it is `latest`."""
+
+    def whole(text: str) -> str:
+        return (text if ":" in text.rpartition("/")[2] else f"{text}:latest").lower()
+
+    return configured is not None and whole(name) == whole(configured)

@@ -1,0 +1,111 @@
+"""What the configured model needs, what it may use, and which of the catalogue would fit.
+
+Worked out of other facts and the rule file's catalogue, so of a snapshot too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeGuard
+
+from preflight.model.facts import Fact, Facts, Measured, Unknown
+from preflight.model.quantities import format_bytes, is_sane
+from preflight.model.rules import Model
+from preflight.probes.ollama import canonical
+
+FACTS = (
+    Fact("model.memory", "bytes", "what the configured model needs"),
+    Fact("model.estimated", "boolean", "whether that is an estimate"),
+    Fact("model.budget", "bytes", "what a model may use: the least of limit, Docker's and host's"),
+    Fact("model.best", "text", "the largest model of the catalogue that fits; absent where none"),
+    Fact("model.alternatives", "list", "all that fit, the largest first; absent where none"),
+)
+
+
+def derive(facts: Facts, models: Sequence[Model], overhead: float) -> Iterator[Measured]:
+    """Yield the facts of the model; `overhead` in bytes is what the host keeps for itself."""
+    yield from _need(facts, models)
+    budget, why = _budget(facts, overhead)
+    yield Measured(("model", "budget"), budget, why)
+    if isinstance(budget, Unknown):
+        yield Measured(("model", "best"), budget)
+        yield Measured(("model", "alternatives"), budget)
+        return
+    names = [model.name for model in by_size(models) if model.memory <= budget]
+    source = f"the rule file's models, against {format_bytes(budget)}"
+    yield Measured(("model", "best"), names[0] if names else None, source)
+    yield Measured(("model", "alternatives"), names or None, source)
+
+
+def by_size(models: Sequence[Model]) -> list[Model]:
+    """Return the models, the largest first."""
+    return sorted(models, key=lambda model: -model.memory)
+
+
+def _need(facts: Facts, models: Sequence[Model]) -> Iterator[Measured]:
+    name = facts.get(("model", "name"))
+    need, why, estimated = _memory(facts, models, name)
+    yield Measured(("model", "memory"), need, why)
+    yield Measured(("model", "estimated"), estimated, why)
+
+
+def _memory(
+    facts: Facts, models: Sequence[Model], name: Any
+) -> tuple[Any, str, bool | Unknown | None]:
+    """The document's figure first, then what a running Ollama says of it, then an estimate."""
+    if name is None or isinstance(name, Unknown):
+        return name, "no model is configured", name
+    wanted = canonical(str(name))
+    for model in models:
+        if canonical(model.name) == wanted:
+            return model.memory, "the rule file's models", False
+    resident, estimate = (facts.get(("model", one)) for one in ("resident", "estimate"))
+    if _is_size(resident) and resident > 0:  # none where a GPU holds it
+        return resident, "GET /api/ps: it is loaded", False
+    if _is_size(estimate):
+        return estimate, facts.source(("model", "estimate")), True
+    unknown = Unknown(
+        f"the size of {name} is not known here: no rule file or running Ollama has it"
+    )
+    return unknown, "", unknown
+
+
+def _budget(facts: Facts, overhead: float) -> tuple[float | Unknown, str]:
+    """The least of what holds the model; without Docker's figure there is none."""
+    docker = facts.get(("docker", "memory", "available"))
+    name = "free for this stack"
+    if not _is_size(docker):
+        docker, name = facts.get(("docker", "memory", "usable")), "what Docker has"
+    if not _is_size(docker):
+        known = isinstance(docker, Unknown)
+        return docker if known else Unknown("Docker's memory is not known"), ""
+    bounds = [(docker, name), *_limits(facts)]
+    host = facts.get(("host", "memory", "total"))
+    if facts.get(("docker", "local")) is True and _is_size(host):
+        kept = format_bytes(overhead)
+        bounds.append((max(0, host - overhead), f"the host less {kept} of overhead"))
+    least, why = min(bounds)
+    others = "; ".join(f"{what} {format_bytes(size)}" for size, what in bounds if what != why)
+    return int(least), f"{why}, the least" + (f" ({others})" if others else "")
+
+
+def _limits(facts: Facts) -> Iterator[tuple[float, str]]:
+    """The limits of the service that runs the model: of the file and of its containers."""
+    service = facts.get(("ollama", "service"))
+    if not isinstance(service, str):
+        return
+    limit = facts.get(("compose", "services", service, "limits", "memory"))
+    if _is_size(limit):
+        yield limit, f"{service}'s limit"
+    containers = facts.get(("stack", "containers"))
+    for name in containers if isinstance(containers, dict) else ():
+        top = ("stack", "containers", name)
+        if facts.get((*top, "service")) != service or facts.get((*top, "state")) != "running":
+            continue
+        limit = facts.get((*top, "memory", "limit"))
+        if _is_size(limit):
+            yield limit, f"the limit over the container {name}"
+
+
+def _is_size(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and is_sane(value)

@@ -1,0 +1,63 @@
+"""Which models fit: a bar for each against the budget, and the same as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from preflight.model.quantities import format_bytes
+from preflight.model.report import Candidate, Fitting
+from preflight.render.ledger import bar
+from preflight.render.look import Look
+from preflight.render.page import Page, pad
+
+SCHEMA = "preflight.models/1"
+_BAR = 20  # cells of the budget
+
+
+def text(told: Fitting, look: Look) -> str:
+    """Show the budget and why, then a line a model."""
+    page = Page(look)
+    budget = "unknown" if told.budget is None else format_bytes(told.budget)
+    page.wrap(f"{budget}: {told.why}", 0, hang=("Budget ", "bold"))
+    if not told.models:
+        page.add("The rule file lists no models.")
+    width = min(32, max((len(one.name) for one in told.models), default=0))
+    largest = max([told.budget or 0, *(one.memory or 0 for one in told.models)])
+    for one in told.models:
+        size = "unknown" if one.memory is None else format_bytes(one.memory)
+        drawn = pad(bar(one.memory, None, largest, _BAR), _BAR)
+        verdict, style = _verdict(one)
+        page.add(
+            f"  {pad(one.name, width)}  {pad(size, 8, right=True)}  ",
+            (drawn, style),
+            "  ",
+            (verdict, style),
+            " · configured" if one.configured else "",
+            (f" · {one.note}" if one.note else "", "dim"),
+        )
+    return page.draw()
+
+
+def _verdict(one: Candidate) -> tuple[str, str]:
+    if one.fits is None:
+        return "unknown", "magenta"
+    return ("fits", "green") if one.fits else ("too large", "bold red")
+
+
+def to_json(told: Fitting) -> dict[str, Any]:
+    """Return `preflight.models/1`."""
+    return {
+        "schema": SCHEMA,
+        "budget": told.budget,
+        "why": told.why,
+        "models": [
+            {
+                "name": one.name,
+                "memory": one.memory,
+                "fits": one.fits,
+                "configured": one.configured,
+                "note": one.note,
+            }
+            for one in told.models
+        ],
+    }
