@@ -7,11 +7,28 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from preflight import pipeline
+from preflight.cli.streams import read_rules
 from preflight.model.conditions import OPERATORS
+from preflight.model.rules import DEFAULT, RuleSet
 from preflight.probes.table import FACTS
 from preflight.render import RENDERERS
 
 README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+OTHER = "Starting the stack"  # not of the document: what holds for any compose file
+SUPPORT = ("host-memory", "docker-memory", "container-memory", "model-fits")
+"""The document's last section sends the reader back to what these rules judge."""
+
+
+def sections(rules: RuleSet) -> dict[str, list[str]]:
+    """Return the ids of the rules by the section that they name, in the file's order."""
+    found: dict[str, list[str]] = {}
+    for rule in rules.rules:
+        found.setdefault(rule.section, []).append(rule.id)
+    own = found.pop(OTHER)
+    return {**found, "Support": list(SUPPORT), OTHER: own}
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -35,6 +52,13 @@ def tables() -> dict[str, str]:
         "conditions": table(
             ("condition", "holds where the value is"),
             [(f"`{row.name}`", row.summary) for row in OPERATORS.values()],
+        ),
+        "sections": table(
+            ("section of the document", "rules"),
+            [
+                (name, ", ".join(f"`{one}`" for one in ids))
+                for name, ids in sections(pipeline.load(DEFAULT, read_rules)).items()
+            ],
         ),
         "facts": table(
             ("fact", "unit", "what"),
@@ -63,4 +87,5 @@ def main() -> None:
         sys.exit("README.md has drifted from the code: run .venv/bin/python .ci/readme.py")
 
 
-main()
+if __name__ == "__main__":
+    main()

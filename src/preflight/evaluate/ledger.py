@@ -52,7 +52,7 @@ def _weakest(made: Ledger) -> Link | None:
     if made.docker is not None and reserved:
         links.append(Link("docker", made.docker, reserved, "the reservations"))
     if made.budget is not None and made.memory is not None:
-        links.append(Link("model", made.budget, made.memory, f"what {made.model} needs"))
+        links.append(Link("model", made.budget, made.memory, "the model needs"))
     return min(links, key=lambda link: link.spare, default=None)
 
 

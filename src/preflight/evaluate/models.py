@@ -18,8 +18,9 @@ def fitting(models: Sequence[Model], facts: Facts) -> Fitting:
     most = budget if is_number(budget) else None
     name = facts.get(("model", "name"))
     configured = str(name) if name is not None and not isinstance(name, Unknown) else None
+    listed_as = facts.get(("model", "listed"))
     listed = [
-        _candidate(one.name, one.memory, most, _same(one.name, configured), one.note)
+        _candidate(one.name, one.memory, most, one.name == listed_as, one.note)
         for one in models
     ]
     if configured is not None and not any(one.configured for one in listed):
@@ -43,11 +44,3 @@ def _candidate(
     fits = None if need is None or most is None else need <= most
     return Candidate(name, need, fits, configured, note)
 
-
-def _same(name: str, configured: str | None) -> bool:
-    """Whether two names mean one model: without a tag it is `latest`."""
-
-    def whole(text: str) -> str:
-        return (text if ":" in text.rpartition("/")[2] else f"{text}:latest").lower()
-
-    return configured is not None and whole(name) == whole(configured)

@@ -172,7 +172,7 @@ class Candidate(NamedTuple):
 
 
 class Fitting(NamedTuple):
-    """Models against the budget in bytes, the largest that fits first; `why` tells of the budget."""
+    """Models against the budget in bytes, the largest that fits first; `why` is of the budget."""
 
     budget: float | None
     why: str

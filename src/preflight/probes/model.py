@@ -14,6 +14,7 @@ from preflight.model.rules import Model
 from preflight.probes.ollama import canonical
 
 FACTS = (
+    Fact("model.listed", "text", "what the rule file calls the configured model; absent if not"),
     Fact("model.memory", "bytes", "what the configured model needs"),
     Fact("model.estimated", "boolean", "whether that is an estimate"),
     Fact("model.budget", "bytes", "what a model may use: the least of limit, Docker's and host's"),
@@ -44,20 +45,24 @@ def by_size(models: Sequence[Model]) -> list[Model]:
 
 def _need(facts: Facts, models: Sequence[Model]) -> Iterator[Measured]:
     name = facts.get(("model", "name"))
-    need, why, estimated = _memory(facts, models, name)
+    listed: Any = name
+    if isinstance(name, str):
+        same = (model.name for model in models if canonical(model.name) == canonical(name))
+        listed = next(same, None)
+    yield Measured(("model", "listed"), listed, "the rule file's models")
+    need, why, estimated = _memory(facts, models, name, listed)
     yield Measured(("model", "memory"), need, why)
     yield Measured(("model", "estimated"), estimated, why)
 
 
 def _memory(
-    facts: Facts, models: Sequence[Model], name: Any
+    facts: Facts, models: Sequence[Model], name: Any, listed: Any
 ) -> tuple[Any, str, bool | Unknown | None]:
     """The document's figure first, then what a running Ollama says of it, then an estimate."""
     if name is None or isinstance(name, Unknown):
         return name, "no model is configured", name
-    wanted = canonical(str(name))
     for model in models:
-        if canonical(model.name) == wanted:
+        if model.name == listed:
             return model.memory, "the rule file's models", False
     resident, estimate = (facts.get(("model", one)) for one in ("resident", "estimate"))
     if _is_size(resident) and resident > 0:  # none where a GPU holds it

@@ -24,7 +24,7 @@ def draw(page: Page, ledger: Ledger) -> None:
     if ledger.model is not None:
         budget = f", may use {_size(ledger.budget)}" if ledger.budget is not None else ""
         rows.append((f"model {ledger.model}", f"{_size(ledger.memory)}{budget}", ""))
-    width = min(28, max(len(row[0]) for row in rows))
+    width = min(34, max(len(row[0]) for row in rows))
     figures = max(len(row[1]) for row in rows)
     for title, figure, drawn in rows:
         page.add(f"  ├ {pad(title, width)}  {pad(figure, figures, right=True)}  ", (drawn, "cyan"))

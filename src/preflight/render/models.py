@@ -11,7 +11,7 @@ from preflight.render.look import Look
 from preflight.render.page import Page, pad
 
 SCHEMA = "preflight.models/1"
-_BAR = 20  # cells of the budget
+_BAR = 12  # cells of the budget
 
 
 def text(told: Fitting, look: Look) -> str:
