@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflight.model.facts import KINDS, Fact, Measured, Unknown, gather, join_path
-from preflight.probes import collect, reader
+from preflight.probes import collect, reader, wire
+from preflight.probes.machine import Machine
 from preflight.probes.options import Options
 from preflight.probes.spawn import end, start_reader
 from preflight.probes.table import FACTS, PROBES, Probe, missing
@@ -42,9 +43,9 @@ paths = st.lists(texts, min_size=1).map(tuple)
     st.builds(Measured, paths, values, texts) | st.builds(Measured, paths, unknowns, st.just(""))
 )
 def test_a_figure_comes_back_from_its_line_as_it_was(one: Measured) -> None:
-    line = json.dumps(reader.encode(one)).encode("ascii")
+    line = json.dumps(wire.encode(one)).encode("ascii")
     assert b"\n" not in line
-    back = reader.decode(line)
+    back = wire.decode(line)
     assert back == one
     assert type(back.value) is type(one.value)
 
@@ -106,14 +107,14 @@ def test_without_a_reader_every_fact_says_why() -> None:
 
 
 def test_a_probe_that_fails_halfway_keeps_what_it_had(capfdbinary: Any) -> None:
-    def measure(_: Options) -> Iterator[Measured]:
+    def measure(_: Machine) -> Iterator[Measured]:
         yield Measured(("a",), 1, "here")
         raise MemoryError("no more")
 
-    probe = Probe("x", (Fact("a", "number", ""), Fact("b", "number", "")), measure)
-    reader._run(probe, Options())
+    probe = Probe((Fact("a", "number", ""), Fact("b", "number", "")), "none")
+    reader._run(probe, Machine(Options()), measure)
     lines = capfdbinary.readouterr().out.splitlines()
-    facts = gather(map(reader.decode, lines), measured_at="", version="")
+    facts = gather(map(wire.decode, lines), measured_at="", version="")
     assert facts.values == {"a": 1}
     assert facts.unknown == {"b": Unknown("MemoryError: no more", "error")}
 

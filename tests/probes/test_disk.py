@@ -179,7 +179,7 @@ import json, os, sys
 from preflight.probes import disk
 from preflight.probes.machine import Machine
 from preflight.probes.options import Options
-from preflight.probes.reader import encode
+from preflight.probes.wire import encode
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
 print(json.dumps([encode(one) for one in disk.measure(Machine(Options(path=sys.argv[1])))]))
 """

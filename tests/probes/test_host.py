@@ -24,7 +24,7 @@ from preflight.probes.table import PROBES, Probe
 GiB = 2**30
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="held against Linux's own files")
-HOST, DISK = (next(probe for probe in PROBES if probe.name == name) for name in ("host", "disk"))
+HOST, DISK = (next(probe for probe in PROBES if probe.module == name) for name in ("host", "disk"))
 
 
 def snapshot(run: Run, *arguments: str, **how: Any) -> dict[str, Any]:

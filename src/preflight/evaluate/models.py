@@ -20,8 +20,7 @@ def fitting(models: Sequence[Model], facts: Facts) -> Fitting:
     configured = str(name) if name is not None and not isinstance(name, Unknown) else None
     listed_as = facts.get(("model", "listed"))
     listed = [
-        _candidate(one.name, one.memory, most, one.name == listed_as, one.note)
-        for one in models
+        _candidate(one.name, one.memory, most, one.name == listed_as, one.note) for one in models
     ]
     if configured is not None and not any(one.configured for one in listed):
         listed.append(_own(configured, facts, most))
@@ -43,4 +42,3 @@ def _candidate(
     need = memory if is_number(memory) else None
     fits = None if need is None or most is None else need <= most
     return Candidate(name, need, fits, configured, note)
-

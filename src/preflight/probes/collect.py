@@ -10,9 +10,9 @@ from queue import Empty, SimpleQueue
 
 from preflight.model.facts import Measured, Unknown
 from preflight.probes.options import Options
-from preflight.probes.reader import decode
 from preflight.probes.spawn import Process, end
 from preflight.probes.table import PROBES, missing
+from preflight.probes.wire import decode
 
 _TICK = 0.1  # seconds between two signs of life
 

@@ -12,18 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from preflight.model.facts import Fact, Measured, Unknown
+from preflight.model.facts import Measured, Unknown
 from preflight.probes.machine import Machine
 from preflight.probes.mounts import mount_of, read_mounts
 
-FACTS = (
-    Fact("host.disk.path", "text", "the folder that `--path` names", sensitive=True),
-    Fact("host.disk.filesystem", "text", "the filesystem's type"),
-    Fact("host.disk.readonly", "boolean", "whether it is mounted read-only"),
-    Fact("host.disk.total", "bytes", "its size"),
-    Fact("host.disk.free", "bytes", "what an ordinary user can still write"),
-    Fact("host.disk.kind", "text", "ssd or hdd; unknown on virtual disks"),
-)
 _VIRTUAL = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
 _HYPERVISORS = re.compile(
     "qemu|vmware|vbox|msft|xen|virtual|google|amazon|oracle|nutanix|do vol", re.I

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from preflight.model.facts import Fact, Measured, Unknown
+from preflight.model.facts import Measured, Unknown
 from preflight.probes.cgroup import Cgroups, Limit
 from preflight.probes.compose.project import ComposeError
+from preflight.probes.declared import DOCKER as FACTS
 from preflight.probes.endpoint import EndpointError, candidates
 from preflight.probes.engine import Engine
 from preflight.probes.engine_api import EngineApi, EngineError
@@ -20,52 +21,6 @@ from preflight.probes.native import (
     available_memory,
     containers_cgroup,
     free_disk,
-)
-
-FACTS = (
-    Fact("docker.endpoint", "text", "the engine's address", sensitive=True),
-    Fact("docker.context", "text", "the docker context in use"),
-    Fact("docker.local", "boolean", "whether the address is one of this machine's own"),
-    Fact("docker.reachable", "boolean", "whether an engine answers there"),
-    Fact("docker.problem.kind", "text", "what keeps it from answering; absent where it answers"),
-    Fact("docker.problem.reason", "text", "the same in words; absent where it answers"),
-    Fact("docker.candidates", "list", "sockets of other engines; absent where none or not needed"),
-    Fact(
-        "docker.engine", "text", "docker, docker-desktop, podman, colima, orbstack, rancher-desktop"
-    ),
-    Fact("docker.version", "version", "the engine's version"),
-    Fact("docker.api", "version", "the newest API version it speaks"),
-    Fact("docker.platform", "text", "the system and processor that its containers see"),
-    Fact("docker.native", "boolean", "whether its files and processes are seen from here"),
-    Fact("docker.rootless", "boolean", "whether it runs without root"),
-    Fact("docker.warnings", "list", "what it warns of itself"),
-    Fact(
-        "docker.memory.total", "bytes", "RAM as the daemon sees it: the VM's under Docker Desktop"
-    ),
-    Fact(
-        "docker.memory.limit",
-        "bytes",
-        "the lowest cgroup limit over its containers; absent where none",
-    ),
-    Fact("docker.memory.usable", "bytes", "min(total, limit)"),
-    Fact(
-        "docker.memory.available",
-        "bytes",
-        "free for this stack now; its own containers count as free",
-    ),
-    Fact("docker.cpus", "cores", "CPUs as the daemon sees them"),
-    Fact("docker.cgroup.version", "number", "1 or 2"),
-    Fact("docker.limits.memory", "boolean", "whether memory limits of containers bind"),
-    Fact("docker.limits.cpus", "boolean", "whether CPU limits of containers bind"),
-    Fact("docker.disk.root", "text", "the folder where the engine keeps its data", sensitive=True),
-    Fact("docker.disk.free", "bytes", "what can still be written there"),
-    Fact(
-        "docker.disk.reclaimable", "bytes", "size of images that no container uses: an upper bound"
-    ),
-    Fact("docker.storage.driver", "text", "the storage driver"),
-    Fact("docker.log.driver", "text", "the default logging driver"),
-    Fact("docker.log.rotated", "boolean", "whether that driver drops old logs by itself"),
-    Fact("docker.swarm.state", "text", "inactive, pending, active, error or locked"),
 )
 
 _ALWAYS = {"endpoint", "context", "local", "reachable", "problem", "candidates"}

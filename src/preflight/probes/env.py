@@ -8,11 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
-from preflight.model.facts import Fact, Measured
-
-FACTS = (
-    Fact("env.*", "text", "an environment variable of this process; absent where not set", True),
-)
+from preflight.model.facts import Measured
 
 
 def measure(names: Iterable[str], environ: Mapping[str, str] = os.environ) -> Iterator[Measured]:

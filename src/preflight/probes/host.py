@@ -13,29 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from preflight.model.facts import Fact, Kind, Measured, Unknown
+from preflight.model.facts import Kind, Measured, Unknown
 from preflight.probes.cgroup import Cgroups, Limit
 from preflight.probes.machine import Machine
 from preflight.probes.mounts import mount_of, read_mounts
-
-FACTS = (
-    Fact("host.os", "text", "linux, darwin or windows"),
-    Fact("host.arch", "text", "the processor's architecture"),
-    Fact("host.kernel", "text", "the kernel's release"),
-    Fact("host.hostname", "text", "the machine's name", sensitive=True),
-    Fact("host.container", "boolean", "whether this process runs inside a container"),
-    Fact("host.memory.total", "bytes", "the machine's RAM"),
-    Fact("host.memory.available", "bytes", "RAM that new programs can have now, without swapping"),
-    Fact(
-        "host.memory.limit", "bytes", "the lowest cgroup limit on this process; absent where none"
-    ),
-    Fact("host.memory.usable", "bytes", "what this process may use: min(total, limit)"),
-    Fact("host.swap.total", "bytes", "swap space; absent where none"),
-    Fact("host.swap.free", "bytes", "swap space not in use"),
-    Fact("host.cpu.logical", "cores", "the machine's logical CPUs"),
-    Fact("host.cpu.physical", "cores", "the machine's physical cores"),
-    Fact("host.cpu.usable", "cores", "what this process may use: min(affinity, cgroup quota)"),
-)
 
 _DISK_FILESYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
 _SYSTEMS = {"win32": "windows", "cygwin": "windows"}

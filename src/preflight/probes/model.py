@@ -8,19 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeGuard
 
-from preflight.model.facts import Fact, Facts, Measured, Unknown
+from preflight.model.facts import Facts, Measured, Unknown
 from preflight.model.quantities import format_bytes, is_sane
 from preflight.model.rules import Model
-from preflight.probes.ollama import canonical
-
-FACTS = (
-    Fact("model.listed", "text", "what the rule file calls the configured model; absent if not"),
-    Fact("model.memory", "bytes", "what the configured model needs"),
-    Fact("model.estimated", "boolean", "whether that is an estimate"),
-    Fact("model.budget", "bytes", "what a model may use: the least of limit, Docker's and host's"),
-    Fact("model.best", "text", "the largest model of the catalogue that fits; absent where none"),
-    Fact("model.alternatives", "list", "all that fit, the largest first; absent where none"),
-)
 
 
 def derive(facts: Facts, models: Sequence[Model], overhead: float) -> Iterator[Measured]:
@@ -36,6 +26,12 @@ def derive(facts: Facts, models: Sequence[Model], overhead: float) -> Iterator[M
     source = f"the rule file's models, against {format_bytes(budget)}"
     yield Measured(("model", "best"), names[0] if names else None, source)
     yield Measured(("model", "alternatives"), names or None, source)
+
+
+def canonical(name: str) -> str:
+    """Return a model's name for comparing: `Phi` is registry.ollama.ai/library/phi:latest."""
+    plain = name.strip().lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
+    return plain if ":" in plain.rpartition("/")[2] else f"{plain}:latest"
 
 
 def by_size(models: Sequence[Model]) -> list[Model]:

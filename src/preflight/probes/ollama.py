@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-from preflight.model.facts import Fact, Kind, Measured, Unknown, Value, placed
+from preflight.model.facts import Kind, Measured, Unknown, Value, placed
 from preflight.model.quantities import format_bytes, parse_version
 from preflight.probes.compose.project import ComposeError, Project, known_as
 from preflight.probes.endpoint import EndpointError
 from preflight.probes.machine import Machine
+from preflight.probes.model import canonical
 from preflight.probes.ollama_settings import (
     Address,
     Where,
@@ -35,29 +36,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SERVICE = "ollama.settings.*"
-FACTS = (
-    Fact(
-        f"{_SERVICE}.keep_alive",
-        "seconds",
-        "how long an unused model stays loaded, -1 for ever; as Ollama reads OLLAMA_KEEP_ALIVE",
-    ),
-    Fact(f"{_SERVICE}.num_parallel", "number", "requests at a time; absent where left to Ollama"),
-    Fact(f"{_SERVICE}.max_loaded_models", "number", "models at a time; absent where left to it"),
-    Fact(f"{_SERVICE}.context_length", "number", "tokens of context; absent where left to it"),
-    Fact(f"{_SERVICE}.ignored", "list", "values that it silently ignores; absent where none"),
-    Fact("ollama.service", "text", "the compose service that runs Ollama; absent where none"),
-    Fact("ollama.endpoint", "text", "where it is asked; absent where no port leads to it", True),
-    Fact("ollama.reachable", "boolean", "whether Ollama answers there"),
-    Fact("ollama.problem", "text", "what keeps it from answering well; absent where it does"),
-    Fact("ollama.version", "version", "its version"),
-    Fact("ollama.models.*.size", "bytes", "a model that it has: its size on disk"),
-    Fact("ollama.loaded.*.memory", "bytes", "a model that is loaded now: the RAM that it holds"),
-    Fact("ollama.loaded.*.total", "bytes", "the same with what it holds of GPUs"),
-    Fact("model.name", "text", "the configured model, OLLAMA_MODEL; absent where not set"),
-    Fact("model.size", "bytes", "its size on disk; absent where Ollama doesn't have it"),
-    Fact("model.resident", "bytes", "the RAM that it holds now; absent where it isn't loaded"),
-    Fact("model.estimate", "bytes", "what it will need, estimated of its shape and the settings"),
-)
 
 MOST_BYTES = 8 * 2**20  # of one answer
 _MOST_SECONDS = 2.0  # for one answer, whole
@@ -103,12 +81,6 @@ def measure(machine: Machine, environ: Mapping[str, str] = os.environ) -> Iterat
     yield Measured(("ollama", "endpoint"), shown_address, where.source)
     seconds = min(_MOST_SECONDS, machine.options.timeout / 2)
     yield from _asked(where, seconds, name, config)
-
-
-def canonical(name: str) -> str:
-    """Return a model's name for comparing: `Phi` is registry.ollama.ai/library/phi:latest."""
-    plain = name.strip().lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
-    return plain if ":" in plain.rpartition("/")[2] else f"{plain}:latest"
 
 
 def _project(machine: Machine) -> Project | Unknown | None:

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from preflight.model.facts import Fact, Measured, Unknown, placed
+from preflight.model.facts import Measured, Unknown, placed
 from preflight.probes.compose.facts import replicas
 from preflight.probes.compose.project import ComposeError, Project
 from preflight.probes.endpoint import EndpointError
@@ -26,14 +26,6 @@ from preflight.probes.engine import Engine
 from preflight.probes.engine_api import EngineError
 from preflight.probes.machine import Machine
 from preflight.probes.native import HIDDEN, VIRTUAL_MACHINES
-
-FACTS = (
-    Fact("host.ports.*", "map", "a port that the project publishes, such as 8000 or 53/udp"),
-    Fact("host.ports.*.free", "boolean", "whether nothing but this project's containers has it"),
-    Fact("host.ports.*.holder", "text", "who has it; absent where it is free"),
-    Fact("host.ports.*.service", "text", "the services that publish it"),
-    Fact("host.ports.*.address", "text", "the addresses it is published on, 0.0.0.0 for all"),
-)
 
 NO_FILE = "no compose file here"
 _MOST_PORTS = 500

@@ -12,13 +12,17 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
 
 from preflight.model.facts import Measured, Unknown
 from preflight.probes.child import end_all
 from preflight.probes.machine import Machine
 from preflight.probes.options import Options
 from preflight.probes.table import PROBES, Probe, missing
+from preflight.probes.wire import encode
+
+Measure: TypeAlias = Callable[[Machine], Iterator[Measured]]
 
 HEADSTART = 0.1  # seconds that the reader ends before its caller gives it up
 
@@ -38,16 +42,17 @@ def main() -> None:
         thread.start()
     for probe, thread in zip(PROBES, threads, strict=True):
         thread.join(max(0.0, ends - time.monotonic()))
-        if thread.is_alive() and probe.late is not None:
-            _write(probe.late(f"within {options.timeout:.3g} s"))
+        late = getattr(probe.load(), "late", None) if thread.is_alive() else None
+        if late is not None:
+            _write(late(f"within {options.timeout:.3g} s"))
     end_all()
     os._exit(0)
 
 
-def _run(probe: Probe, machine: Machine) -> None:
+def _run(probe: Probe, machine: Machine, measure: Measure | None = None) -> None:
     complete = []
     try:
-        for one in probe.measure(machine):
+        for one in (measure or probe.load().measure)(machine):
             if one.value == {}:
                 complete.append(one)  # a collection is told once all that is in it has been
             else:
@@ -74,18 +79,3 @@ def _write(measured: Iterable[Measured]) -> None:
 
 
 _WRITING = threading.Lock()
-
-
-def encode(one: Measured) -> list[object]:
-    """Return a figure as its line: path, value, source; or path, [reason, kind]."""
-    if isinstance(one.value, Unknown):
-        return [one.path, list(one.value)]
-    return [one.path, one.value, one.source]
-
-
-def decode(line: bytes) -> Measured:
-    """Return the figure of a line."""
-    path, value, *source = json.loads(line)
-    if not source:
-        return Measured(tuple(path), Unknown(*value))
-    return Measured(tuple(path), value, source[0])

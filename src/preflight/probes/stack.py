@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
-from preflight.model.facts import Fact, Measured, Unknown
+from preflight.model.facts import Measured, Unknown
 from preflight.model.quantities import parse_version
 from preflight.probes.compose.project import ComposeError, Project
+from preflight.probes.declared import STACK as FACTS
 from preflight.probes.drift import drift, environment
 from preflight.probes.endpoint import EndpointError
 from preflight.probes.engine import Engine
@@ -27,26 +28,6 @@ from preflight.probes.native import HIDDEN
 from preflight.probes.oom import Signals, judge
 
 _ONE = "stack.containers.*"
-FACTS = (
-    Fact(f"{_ONE}.service", "text", "its service in the compose file"),
-    Fact(f"{_ONE}.state", "text", "running, exited, restarting, created, paused or dead"),
-    Fact(f"{_ONE}.exit_code", "number", "of its last run; absent while it runs"),
-    Fact(f"{_ONE}.restarts", "number", "how often the engine restarted it"),
-    Fact(f"{_ONE}.restarting", "boolean", "whether it is in a loop of restarts"),
-    Fact(f"{_ONE}.oom_killed", "boolean", "whether lack of memory killed it or a process of it"),
-    Fact(f"{_ONE}.oom_certainty", "text", "certain, likely or possible; absent where not killed"),
-    Fact(f"{_ONE}.oom_evidence", "text", "what tells so; absent where not killed"),
-    Fact(f"{_ONE}.memory.usage", "bytes", "what it uses without page cache; absent when stopped"),
-    Fact(f"{_ONE}.memory.configured", "bytes", "its own limit; absent where none"),
-    Fact(f"{_ONE}.memory.limit", "bytes", "the limit that binds; absent where none"),
-    Fact(f"{_ONE}.memory.parent", "bytes", "a lower one of a cgroup above it; absent where none"),
-    Fact(f"{_ONE}.cpus", "cores", "its CPU limit; absent where none"),
-    Fact(f"{_ONE}.environment.*", "text", "a variable it was made with", sensitive=True),
-    Fact(f"{_ONE}.image", "text", "the image as it was asked for"),
-    Fact(f"{_ONE}.started_at", "text", "when it was last started; absent where never"),
-    Fact(f"{_ONE}.log.rotated", "boolean", "whether its logging drops old logs by itself"),
-    Fact(f"{_ONE}.drift", "list", "what differs from the compose file; absent where nothing"),
-)
 
 _TOP = ("stack", "containers")
 _INSPECT = "GET /containers/ID/json"

@@ -11,31 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from preflight.model.facts import Fact, Kind, Measured, Unknown, Value, placed
+from preflight.model.facts import Kind, Measured, Unknown, Value, placed
 from preflight.model.quantities import parse_version
 from preflight.probes.compose import cli
 from preflight.probes.compose.project import ComposeError, Need, Project
+from preflight.probes.declared import START as FACTS
 from preflight.probes.engine import Engine
 from preflight.probes.machine import Machine
 from preflight.probes.native import HIDDEN, VIRTUAL_MACHINES
 from preflight.probes.ports import NO_FILE, Here, Published, borrows, clash, here, published, where
 
 _SERVICE = "start.services.*"
-FACTS = (
-    Fact(f"{_SERVICE}.port_clash", "list", "ports it can't publish beside the others' or its own"),
-    Fact(f"{_SERVICE}.mounts_missing", "list", "files it mounts that Docker refuses to make", True),
-    Fact(f"{_SERVICE}.mounts_created", "list", "paths it mounts that become empty folders", True),
-    Fact(f"{_SERVICE}.env_files_missing", "list", "its env_file entries that aren't there", True),
-    Fact(f"{_SERVICE}.platform_runs", "boolean", "whether the engine runs the platform it names"),
-    Fact(f"{_SERVICE}.conflict", "text", "what Compose refuses it for; absent where nothing"),
-    Fact("docker.gpus", "boolean", "whether the engine can hand GPUs to containers"),
-    Fact("docker.compose.version", "version", "Compose's version; absent where not installed"),
-    Fact("compose.needs.version", "version", "the oldest Compose that knows all the files use"),
-    Fact("compose.needs.feature", "text", "what needs it; absent where nothing newer than 2.0"),
-    Fact("compose.needs.met", "boolean", "whether the installed Compose is as new as that"),
-    Fact("compose.variables.missing", "list", "required variables without a value; absent if none"),
-    Fact("compose.variables.unset", "list", "variables that are blank for want of a value"),
-)
 
 _TOP = ("start", "services")
 _OLDEST_NEED = (2,)

@@ -1,41 +1,46 @@
-"""The table of probes, and what each declares."""
+"""The table of probes: what each declares, and the module that measures it.
+
+The module is imported in the reader alone; it has `measure(machine)`, and `late(how_long)` where
+it means something for the subject that time ran out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any, NamedTuple
 
 from preflight.model.facts import Fact, Measured, Unknown
-from preflight.probes import disk, docker, env, host, model, ollama, ports, stack, start
-from preflight.probes.compose import facts as compose
-from preflight.probes.machine import Machine
+from preflight.probes import declared
 
 
 class Probe(NamedTuple):
-    """One subject. `late` says what it means for the subject that time ran out."""
+    """One subject."""
 
-    name: str
     facts: tuple[Fact, ...]
-    measure: Callable[[Machine], Iterator[Measured]]
-    late: Callable[[str], Iterator[Measured]] | None = None
+    module: str
+
+    def load(self) -> Any:
+        """Import the module."""
+        return import_module(f"preflight.probes.{self.module}")
 
 
 PROBES = (
-    Probe("host", host.FACTS, host.measure),
-    Probe("disk", disk.FACTS, disk.measure),
-    Probe("docker", docker.FACTS, docker.measure, docker.late),
-    Probe("compose", compose.FACTS, compose.measure),
-    Probe("start", start.FACTS, start.measure),
-    Probe("ports", ports.FACTS, ports.measure),
-    Probe("stack", stack.FACTS, stack.measure),
-    Probe("ollama", ollama.FACTS, ollama.measure),
+    Probe(declared.HOST, "host"),
+    Probe(declared.DISK, "disk"),
+    Probe(declared.DOCKER, "docker"),
+    Probe(declared.COMPOSE, "compose.facts"),
+    Probe(declared.START, "start"),
+    Probe(declared.PORTS, "ports"),
+    Probe(declared.STACK, "stack"),
+    Probe(declared.OLLAMA, "ollama"),
 )
 
-FACTS = tuple(fact for probe in PROBES for fact in probe.facts) + model.FACTS + env.FACTS
+FACTS = tuple(fact for probe in PROBES for fact in probe.facts) + declared.MODEL + declared.ENV
 
 
 def missing(probe: Probe, reason: Unknown) -> Iterator[Measured]:
     """Yield an Unknown for everything that a probe declares, for whole collections too."""
     paths = (tuple(fact.path.split(".")) for fact in probe.facts)
-    declared = dict.fromkeys(p[: p.index("*")] if "*" in p else p for p in paths)
-    return (Measured(path, reason) for path in declared)
+    named = dict.fromkeys(p[: p.index("*")] if "*" in p else p for p in paths)
+    return (Measured(path, reason) for path in named)

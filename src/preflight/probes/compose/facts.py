@@ -8,37 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.model.facts import Fact, Measured, Unknown, Value, placed
+from preflight.model.facts import Measured, Unknown, Value, placed
 from preflight.probes.compose.project import ComposeError, Project, known_as
 from preflight.probes.machine import Machine
 
 _SERVICE = "compose.services.*"
-FACTS = (
-    Fact("compose.files", "list", "the compose files; absent where there is none", True),
-    Fact("compose.project", "text", "the project's name"),
-    Fact("compose.source", "text", "who put the files together: cli, or fallback without it"),
-    Fact("compose.problem", "text", "why the files can't be used; absent where they can"),
-    Fact("compose.caveats", "list", "what the fallback could not do; absent where nothing"),
-    Fact(_SERVICE, "map", "an active service"),
-    Fact(f"{_SERVICE}.known_as", "list", "its name, and its image's without registry and tag"),
-    Fact(f"{_SERVICE}.image", "text", "its image; absent where it is only built"),
-    Fact(f"{_SERVICE}.replicas", "number", "how many containers it has"),
-    Fact(f"{_SERVICE}.limits.memory", "bytes", "its memory limit, of deploy or mem_limit"),
-    Fact(f"{_SERVICE}.limits.cpus", "cores", "its CPU limit, of deploy or cpus"),
-    Fact(f"{_SERVICE}.reservations.memory", "bytes", "its memory reservation"),
-    Fact(f"{_SERVICE}.reservations.cpus", "cores", "its CPU reservation; binds in Swarm alone"),
-    Fact(f"{_SERVICE}.environment.*", "text", "a variable of its containers", True),
-    Fact(f"{_SERVICE}.ports", "list", "the ports that it publishes"),
-    Fact(f"{_SERVICE}.mounts", "list", "its volumes and bind mounts", True),
-    Fact(f"{_SERVICE}.platform", "text", "the platform that it asks for"),
-    Fact(f"{_SERVICE}.gpus", "number", "how many GPUs it asks for, -1 for all; absent where none"),
-    Fact(f"{_SERVICE}.log.driver", "text", "its logging driver; absent where it takes Docker's"),
-    Fact(f"{_SERVICE}.log.rotated", "boolean", "whether the file lets its logs be rotated"),
-    Fact("compose.total.limits.memory", "bytes", "the sum over services and replicas"),
-    Fact("compose.total.limits.cpus", "cores", "the sum over services and replicas"),
-    Fact("compose.total.reservations.memory", "bytes", "the sum over services and replicas"),
-    Fact("compose.total.reservations.cpus", "cores", "the sum over services and replicas"),
-)
 
 _RESOURCES = {
     ("limits", "memory"): "mem_limit",

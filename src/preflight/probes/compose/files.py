@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from preflight.probes.compose.interpolation import dotenv
 from preflight.probes.compose.project import ComposeError
 
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
@@ -34,6 +33,11 @@ def choose(named: Sequence[str], environ: Mapping[str, str]) -> tuple[str, ...]:
 
 def _from_environment(environ: Mapping[str, str]) -> tuple[str, ...]:
     """COMPOSE_FILE of the environment, else of the current folder's .env."""
+    named = {"COMPOSE_FILE", "COMPOSE_ENV_FILES"} & environ.keys()
+    if not named and not os.path.exists(".env"):
+        return ()
+    from preflight.probes.compose.interpolation import dotenv
+
     known = {**dotenv(os.getcwd(), environ), **environ}
     separator = known.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
     return tuple(file for file in known.get("COMPOSE_FILE", "").split(separator) if file)

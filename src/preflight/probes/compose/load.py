@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from preflight.probes.compose import cli
 from preflight.probes.compose.files import choose, project_folder
 from preflight.probes.compose.project import ComposeError, Project, Reading
-from preflight.probes.compose.reading import read
 from preflight.probes.options import Options
+
+if TYPE_CHECKING:
+    from preflight.probes.compose.cli import Answer
 
 
 def load(options: Options, environ: Mapping[str, str] = os.environ) -> Project | None:
@@ -20,8 +22,13 @@ def load(options: Options, environ: Mapping[str, str] = os.environ) -> Project |
     files = choose(options.compose_files, environ)
     if not files:
         return None
+    from preflight.probes.compose import cli  # a machine without a compose file needs neither
+
     folder = project_folder(files)
-    asked = cli.ask(files, environ)
+    asked = cli.ask(files, environ)  # it runs while our own reader is imported and reads
+
+    from preflight.probes.compose.reading import read
+
     reading: Reading | ComposeError
     try:
         reading = read(files, folder, environ)
@@ -32,7 +39,7 @@ def load(options: Options, environ: Mapping[str, str] = os.environ) -> Project |
 
 
 def _put_together(
-    files: tuple[str, ...], folder: str, told: cli.Answer, reading: Reading | ComposeError
+    files: tuple[str, ...], folder: str, told: Answer, reading: Reading | ComposeError
 ) -> Project:
     """The CLI decides where it answers; what it refuses must have a cause that we can name."""
     if told.config is not None:
