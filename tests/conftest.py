@@ -169,7 +169,7 @@ def podman_engine() -> Iterator[Engine]:
         process = subprocess.Popen(
             ["podman", "--root", f"{folder}/root", "--runroot", f"{folder}/run",
              "system", "service", "--time=0", url],
-            stdout=out, stderr=out,
+            stdout=out, stderr=out, cwd=folder,  # conmon leaves a file `oom` where it was started
         )  # fmt: skip
     engine = Engine(url, process.pid, folder)
     try:

@@ -83,3 +83,5 @@ def test_help_imports_neither_probes_nor_rules(arguments: list[str]) -> None:
 def test_the_program_itself_leaves_the_sdk_to_its_reader() -> None:
     modules = loaded("check", "-f", "json", "--timeout", "5")
     assert not {"docker", "psutil", "requests", "rich", "pydantic", "jinja2"} & modules
+    measuring = {"compose", "docker", "engine", "http", "ollama", "ports", "stack", "start"}
+    assert not {f"preflight.probes.{name}" for name in measuring} & modules

@@ -17,6 +17,7 @@ import pytest
 
 from preflight.model.facts import Facts, Unknown, gather
 from preflight.probes import docker
+from preflight.probes.declared import DOCKER
 from preflight.probes.engine import engine_of
 from preflight.probes.machine import Machine
 from preflight.probes.options import Options
@@ -226,7 +227,7 @@ def test_what_is_no_engine_is_not_reachable_and_why(
     assert (reachable, found_kind) == (False, kind), reason
     assert said in reason
     assert "\n" not in reason
-    declared = {fact.path for fact in docker.FACTS}
+    declared = {fact.path for fact in DOCKER}
     known = {"endpoint", "context", "local", "reachable", "candidates", "problem"}
     for path in declared:
         if path.split(".")[1] not in known:
@@ -436,7 +437,7 @@ def test_no_answer_of_an_engine_is_a_crash(
     )
     facts = facts_of(serve(engine(info)))
     assert facts.get(("docker", "reachable")) is True
-    for fact in docker.FACTS:
+    for fact in DOCKER:
         path = tuple(fact.path.split("."))
         value_found = facts.get(path)
         assert value_found != Unknown("these facts don't hold it"), fact.path

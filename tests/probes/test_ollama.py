@@ -13,7 +13,7 @@ import pytest
 
 from ollama_server import BAD, GEMMA, MISTRAL, PS, TAGS, Fake, saying, serving
 from preflight.model.facts import Catalogue, Facts, Unknown, gather
-from preflight.probes import ollama
+from preflight.probes import declared, ollama
 from preflight.probes.compose.project import ComposeError, Place, Project, Reading
 from preflight.probes.endpoint import Endpoint, EndpointError
 from preflight.probes.machine import Machine
@@ -375,8 +375,8 @@ def get(facts: Facts, dotted: str) -> Any:
 
 
 def every_fact_is_told(facts: Facts) -> None:
-    catalogue = Catalogue(ollama.FACTS)
-    for fact in ollama.FACTS:
+    catalogue = Catalogue(declared.OLLAMA)
+    for fact in declared.OLLAMA:
         path = tuple(part for part in fact.path.split("."))
         path = path[: path.index("*")] if "*" in path else path
         assert facts.get(path) != Unknown("these facts don't hold it"), fact.path

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from preflight.model.facts import Catalogue, Facts, Unknown, gather
-from preflight.probes import stack
+from preflight.probes import declared, stack
 from preflight.probes.compose.project import ComposeError, Project, Reading
 from preflight.probes.drift import drift
 from preflight.probes.endpoint import EndpointError
@@ -147,7 +147,7 @@ def machine_of(url: str, found: Project | None = None) -> Any:
 
 def measure(engine: FakeEngine, found: Project | None = None) -> Facts:
     measured = list(stack.measure(machine_of(engine.url, found)))
-    catalogue = Catalogue(stack.FACTS)
+    catalogue = Catalogue(declared.STACK)
     for one in measured:
         assert one.path[:2] == ("stack", "containers")
         if len(one.path) > 2 and one.path[3:] != ("environment",):
@@ -381,7 +381,7 @@ class TestRun:
         engine.told["id-web"] = told(Config__Env=["A=1=2", "B.C=", "UNSET", "=x"])
         facts = measure(engine)
         assert of(facts, "environment") == {"A": "1=2", "B.C": ""}
-        assert next(f.sensitive for f in stack.FACTS if f.path.endswith("environment.*"))
+        assert next(f.sensitive for f in declared.STACK if f.path.endswith("environment.*"))
 
     def test_no_variables_are_none_not_unknown(self, engine: FakeEngine) -> None:
         engine.told["id-web"] = told(Config__Env=None)
@@ -701,7 +701,7 @@ def test_no_answer_is_a_crash(engine: FakeEngine, key: str) -> None:
     engine.told = {f"id-c{n}": told(**{key: value}) for n, value in enumerate(GARBAGE)}
     facts = measure(engine)
     for n in range(len(GARBAGE)):
-        for fact in stack.FACTS:
+        for fact in declared.STACK:
             path = fact.path.removeprefix("stack.containers.*.").removesuffix(".*")
             assert of(facts, path, f"c{n}") != Unknown("these facts don't hold it"), path
 

@@ -11,7 +11,7 @@ from typing import Any
 from preflight.model.facts import Measured, Unknown
 from preflight.probes.cgroup import Cgroups, Limit
 from preflight.probes.compose.project import ComposeError
-from preflight.probes.declared import DOCKER as FACTS
+from preflight.probes.declared import DOCKER
 from preflight.probes.endpoint import EndpointError, candidates
 from preflight.probes.engine import Engine
 from preflight.probes.engine_api import EngineApi, EngineError
@@ -66,7 +66,7 @@ def unreachable(why: Unknown, others: Sequence[str] = ()) -> Iterator[Measured]:
     yield Measured(("docker", "problem", "kind"), why.kind, "the attempt")
     yield Measured(("docker", "problem", "reason"), why.reason, "the attempt")
     yield Measured(("docker", "candidates"), list(others) or None, "the usual places")
-    for fact in FACTS:
+    for fact in DOCKER:
         path = tuple(fact.path.split("."))
         if path[1] not in _ALWAYS:
             yield Measured(path, why)

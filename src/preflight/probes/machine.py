@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from preflight.probes.compose.load import load
-from preflight.probes.compose.project import Project
+from preflight.probes.compose.project import ComposeError, Project
 from preflight.probes.endpoint import resolve
 from preflight.probes.engine import reach
 from preflight.probes.options import Options
@@ -47,3 +47,10 @@ class Machine:
         self.endpoint = Once(lambda: resolve(options.docker_host, options.context))
         self.engine = Once(lambda: reach(self.endpoint(), options.timeout))
         self.project: Once[Project | None] = Once(lambda: load(options))
+
+    def no_project(self) -> bool:
+        """Whether it is known that there is no compose file."""
+        try:
+            return self.project() is None
+        except ComposeError:
+            return False

@@ -6,11 +6,13 @@ Worked out of other facts and the rule file's catalogue, so of a snapshot too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from preflight.model.facts import Facts, Measured, Unknown
 from preflight.model.quantities import format_bytes, is_sane
-from preflight.model.rules import Model
+
+if TYPE_CHECKING:
+    from preflight.model.rules import Model
 
 
 def derive(facts: Facts, models: Sequence[Model], overhead: float) -> Iterator[Measured]:

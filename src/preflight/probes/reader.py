@@ -16,14 +16,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 from preflight.model.facts import Measured, Unknown
-from preflight.probes.child import end_all
 from preflight.probes.machine import Machine
 from preflight.probes.options import Options
-from preflight.probes.table import PROBES, Probe, missing
+from preflight.probes.table import PROBES, Probe, missing, no_project
 from preflight.probes.wire import encode
 
 Measure: TypeAlias = Callable[[Machine], Iterator[Measured]]
 
+_FIRST = {"docker"}  # it waits most: the others fit into its waiting
+_SWITCH = 0.02  # seconds that a thread keeps going on, so that the first comes to its waiting
 HEADSTART = 0.1  # seconds that the reader ends before its caller gives it up
 
 
@@ -38,21 +39,21 @@ def main() -> None:
     threads = [
         threading.Thread(target=_run, args=(probe, machine), daemon=True) for probe in PROBES
     ]
-    for thread in reversed(threads):  # the engine's first: the others fit into its waiting
-        thread.start()
+    sys.setswitchinterval(_SWITCH)
+    for index in sorted(range(len(PROBES)), key=lambda i: PROBES[i].module not in _FIRST):
+        threads[index].start()
     for probe, thread in zip(PROBES, threads, strict=True):
         thread.join(max(0.0, ends - time.monotonic()))
         late = getattr(probe.load(), "late", None) if thread.is_alive() else None
         if late is not None:
             _write(late(f"within {options.timeout:.3g} s"))
-    end_all()
-    os._exit(0)
+    _exit()
 
 
 def _run(probe: Probe, machine: Machine, measure: Measure | None = None) -> None:
     complete = []
     try:
-        for one in (measure or probe.load().measure)(machine):
+        for one in (measure or _measure_of(probe, machine))(machine):
             if one.value == {}:
                 complete.append(one)  # a collection is told once all that is in it has been
             else:
@@ -60,6 +61,14 @@ def _run(probe: Probe, machine: Machine, measure: Measure | None = None) -> None
         _write(complete)
     except Exception as fault:  # noqa: BLE001 - whatever a probe raises is a reason
         _fail(probe, f"{type(fault).__name__}: {fault}")
+
+
+def _measure_of(probe: Probe, machine: Machine) -> Measure:
+    """Return what measures; a probe that has nothing to do is not even imported."""
+    if probe.of_project and machine.no_project():
+        return lambda _: no_project(probe)
+    measure: Measure = probe.load().measure
+    return measure
 
 
 def _fail(probe: Probe, reason: str) -> None:
@@ -74,8 +83,15 @@ def _write(measured: Iterable[Measured]) -> None:
                 while line:
                     line = line[os.write(1, line) :]
         except OSError:
-            end_all()
-            os._exit(0)  # nobody reads any more
+            _exit()  # nobody reads any more
 
 
 _WRITING = threading.Lock()
+
+
+def _exit() -> None:
+    """End the process, and what a probe has started with it."""
+    child = sys.modules.get("preflight.probes.child")
+    if child is not None:
+        child.end_all()
+    os._exit(0)

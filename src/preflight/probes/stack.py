@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeGuard
 from preflight.model.facts import Measured, Unknown
 from preflight.model.quantities import parse_version
 from preflight.probes.compose.project import ComposeError, Project
-from preflight.probes.declared import STACK as FACTS
+from preflight.probes.declared import STACK
 from preflight.probes.drift import drift, environment
 from preflight.probes.endpoint import EndpointError
 from preflight.probes.engine import Engine
@@ -138,7 +138,7 @@ def _listed(row: Row, why: Unknown) -> Iterator[Measured]:
     source = "GET /containers/json"
     yield Measured((*_TOP, row.name, "service"), row.service, source)
     yield Measured((*_TOP, row.name, "state"), _stated(row.state, "State"), source)
-    for fact in FACTS[2:]:
+    for fact in STACK[2:]:
         path = tuple(fact.path.removeprefix(f"{_ONE}.").removesuffix(".*").split("."))
         yield Measured((*_TOP, row.name, *path), why)
 

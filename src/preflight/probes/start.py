@@ -15,7 +15,7 @@ from preflight.model.facts import Kind, Measured, Unknown, Value, placed
 from preflight.model.quantities import parse_version
 from preflight.probes.compose import cli
 from preflight.probes.compose.project import ComposeError, Need, Project
-from preflight.probes.declared import START as FACTS
+from preflight.probes.declared import START
 from preflight.probes.engine import Engine
 from preflight.probes.machine import Machine
 from preflight.probes.native import HIDDEN, VIRTUAL_MACHINES
@@ -65,7 +65,7 @@ def measure(
 
 
 def _without(value: Unknown | None, version: Unknown) -> Iterator[Measured]:
-    for fact in FACTS:
+    for fact in START:
         if fact.path.startswith("compose."):
             yield Measured(tuple(fact.path.split(".")), value, NO_FILE)
     yield Measured(_TOP, value, NO_FILE)

@@ -6,19 +6,22 @@ it means something for the subject that time ran out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from preflight.model.facts import Fact, Measured, Unknown
 from preflight.probes import declared
 
+NO_FILE = "no compose file here"
+
 
 class Probe(NamedTuple):
-    """One subject."""
+    """One subject; `of_project` where there is nothing to measure without a compose file."""
 
     facts: tuple[Fact, ...]
     module: str
+    of_project: bool = False
 
     def load(self) -> Any:
         """Import the module."""
@@ -30,9 +33,9 @@ PROBES = (
     Probe(declared.DISK, "disk"),
     Probe(declared.DOCKER, "docker"),
     Probe(declared.COMPOSE, "compose.facts"),
-    Probe(declared.START, "start"),
-    Probe(declared.PORTS, "ports"),
-    Probe(declared.STACK, "stack"),
+    Probe(declared.START, "start", of_project=True),
+    Probe(declared.PORTS, "ports", of_project=True),
+    Probe(declared.STACK, "stack", of_project=True),
     Probe(declared.OLLAMA, "ollama"),
 )
 
@@ -41,6 +44,16 @@ FACTS = tuple(fact for probe in PROBES for fact in probe.facts) + declared.MODEL
 
 def missing(probe: Probe, reason: Unknown) -> Iterator[Measured]:
     """Yield an Unknown for everything that a probe declares, for whole collections too."""
+    return (Measured(path, reason) for path in _declared(probe))
+
+
+def no_project(probe: Probe) -> Iterator[Measured]:
+    """Yield what is known without a compose file: nothing of it is there, the engine not asked."""
+    asked = Unknown("asked only where there is a compose file")
+    for path in _declared(probe):
+        yield Measured(path, asked if path[0] == "docker" else None, NO_FILE)
+
+
+def _declared(probe: Probe) -> Iterable[tuple[str, ...]]:
     paths = (tuple(fact.path.split(".")) for fact in probe.facts)
-    named = dict.fromkeys(p[: p.index("*")] if "*" in p else p for p in paths)
-    return (Measured(path, reason) for path in named)
+    return dict.fromkeys(p[: p.index("*")] if "*" in p else p for p in paths)
