@@ -529,3 +529,52 @@ def test_explain_says_the_same_as_check() -> None:
     assert told.results == judged(ruleset).results
     assert (told.requires, told.advises) == ("at least 9 GB", "at least 16 GB")
     assert told.fixes == told.results[0].fixes
+
+
+# items that `when` chooses, collections that are measured in part, places
+
+
+def test_when_on_the_items_own_facts_chooses_the_items() -> None:
+    given = services(api=2, web=8)
+    found = judged(one(f"{EACH}, when: {{limits.cpus: {{more_than: 4}}}}"), given).results
+    assert [(r.item, r.verdict) for r in found] == [("web", "fail")]
+    (none,) = judged(one(f"{EACH}, when: {{limits.cpus: {{more_than: 40}}}}"), given).results
+    assert (none.item, none.verdict) == (None, "skip")
+    assert none.evidence == "applies where limits.cpus is more than 40; none here"
+
+
+def test_an_item_of_which_nobody_knows_is_undecided() -> None:
+    given = services(api=2, web=8)
+    unknown = {"compose.services.web.image": Unknown("hidden")}
+    given = given._replace(unknown=unknown)
+    found = judged(one(f"{EACH}, when: {{image: {{matches: x}}}}"), given).results
+    assert ("web", "unknown") in [(r.item, r.verdict) for r in found]
+
+
+def test_a_collection_measured_in_part_is_judged_in_part() -> None:
+    given = services(api=2)._replace(unknown={"compose.services": Unknown("cut off", "timeout")})
+    found = judged(one(EACH), given).results
+    assert [(r.item, r.verdict) for r in found] == [("api", "pass"), (None, "unknown")]
+    assert found[1].evidence == "cut off"
+
+
+def test_what_is_not_in_a_map_that_was_measured_whole_is_absent() -> None:
+    given = services(api=2)
+    path = ("compose", "services", "api", "image")
+    assert isinstance(given.get(path), Unknown)
+    whole = given._replace(sources={"compose.services": "docker compose config"})
+    assert whole.get(path) is None
+    assert isinstance(whole.get(("compose", "project")), Unknown)
+
+
+def test_a_result_points_at_the_line_of_its_fact_or_of_its_item() -> None:
+    sources = {
+        "compose.services.api": "in compose.yaml:3",
+        "compose.services.web": "in /srv/a: b/c.yaml:30; more",
+        "compose.services.web.limits.cpus": "in o.yaml:7",
+    }
+    found = judged(one(EACH), services(api=2, web=8, x=1)._replace(sources=sources)).results
+    assert [(r.file, r.line) for r in found] == [("compose.yaml", 3), ("o.yaml", 7), (None, None)]
+    del sources["compose.services.web.limits.cpus"]
+    found = judged(one(EACH), services(web=8)._replace(sources=sources)).results
+    assert [(r.file, r.line) for r in found] == [("/srv/a: b/c.yaml", 30)]

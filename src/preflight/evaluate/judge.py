@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from preflight.evaluate.change import smallest
 from preflight.evaluate.conditions import Scope, Truth, all_true, judge
 from preflight.evaluate.ledger import ledger
 from preflight.evaluate.sentences import Figures, expected_json, figure, fill
-from preflight.model.conditions import ITEM, Condition
+from preflight.model.conditions import ITEM, Condition, Reference, Sum
 from preflight.model.facts import (
     Catalogue,
     Facts,
@@ -162,17 +162,15 @@ class _Bench:
             why = known or f"{join_path(rule.for_each)} has nothing in it"
             yield self._aside(rule, self.whole, "skip", why)
             return
-        chosen = [line for line in rule.when if ITEM in line.path]
-        judged = False
-        for scope in scopes:
-            if (
-                all_true(judge(line.condition, scope.get(line.path), scope) for line in chosen)
-                is not False
-            ):
-                judged = True
-                yield self._judge_item(rule, scope)
-        if not judged:
-            asked = " and ".join(_applies(line, self.whole) for line in chosen)
+        aside = self._unless(rule, [line for line in rule.when if _is_general(line)], self.whole)
+        if aside is not None:
+            yield aside
+            return
+        own = [line for line in rule.when if ITEM in line.path]
+        chosen = [scope for scope in scopes if self._holds(own, scope) is not False]
+        yield from (self._judge_item(rule, scope) for scope in chosen)
+        if not chosen:
+            asked = " and ".join(_applies(line, self.whole) for line in own)
             yield self._aside(rule, self.whole, "skip", f"applies where {asked}; none here")
 
     def _held_by(self, rule: Rule) -> tuple[str, str] | None:
@@ -184,13 +182,17 @@ class _Bench:
         return None
 
     def _judge_item(self, rule: Rule, scope: Scope) -> Result:
-        for line in rule.when:
+        return self._unless(rule, rule.when, scope) or self._decide(rule, scope)
+
+    def _unless(self, rule: Rule, when: Iterable[When], scope: Scope) -> Result | None:
+        """The result of a rule that does not apply, or of which nobody knows whether it does."""
+        for line in when:
             holds = judge(line.condition, scope.get(line.path), scope)
             if isinstance(holds, Unknown):
                 return self._aside(rule, scope, "unknown", f"whether it applies: {holds.reason}")
             if not holds:
                 return self._aside(rule, scope, "skip", _does_not_hold(line, scope))
-        return self._decide(rule, scope)
+        return None
 
     def _decide(self, rule: Rule, scope: Scope) -> Result:
         """Hold the requirement against the fact, then the recommendation."""
@@ -293,7 +295,7 @@ class _Bench:
             chosen = chosen or bool(fix.when)
             yield Advice(filled[0], filled[1], filled[2])
 
-    def _holds(self, when: tuple[When, ...], scope: Scope) -> bool | Unknown:
+    def _holds(self, when: Iterable[When], scope: Scope) -> bool | Unknown:
         return all_true(judge(line.condition, scope.get(line.path), scope) for line in when)
 
     def _waived(self, rule: Rule, result: Result, figures: Figures) -> Result:
@@ -319,6 +321,16 @@ def _bounds(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
     if rule.recommend is not None:
         bounds.append((rule.recommend, "recommended", "warn"))
     return bounds
+
+
+def _is_general(line: When) -> bool:
+    """Whether a line of a `when` is the same for every item."""
+    operands = [operand for _, operand in line.condition.tests]
+    return ITEM not in line.path and not any(
+        isinstance(one, Condition | Sum | tuple)
+        or (isinstance(one, Reference) and ITEM in one.path)
+        for one in operands
+    )
 
 
 def _applies(line: When, scope: Scope) -> str:

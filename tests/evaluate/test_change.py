@@ -1,0 +1,89 @@
+"""The smallest change that passes: proved, nearest, and none where nothing helps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from preflight.evaluate.judge import evaluate
+from preflight.model.facts import Catalogue, Fact, Facts, Measured, replace
+from preflight.model.report import Change
+from preflight.rules.load import load
+
+CATALOGUE = Catalogue(
+    (
+        Fact("a.size", "bytes", ""),
+        Fact("a.count", "number", ""),
+        Fact("a.cores", "cores", ""),
+        Fact("a.flag", "boolean", ""),
+        Fact("a.text", "text", ""),
+        Fact("a.list", "list", ""),
+        Fact("b.size", "bytes", ""),
+    )
+)
+
+
+def change(fact: str, value: Any, require: str, **others: Any) -> Change | None:
+    text = f"version: 1\nrules: [{{id: r, title: R, fact: a.{fact}, require: {require}}}]"
+    ruleset = load("r.yaml", lambda _: text.encode(), CATALOGUE)
+    (result,) = evaluate(ruleset, Facts({"a": {fact: value}, **others}), CATALOGUE).results
+    assert result.verdict == "fail"
+    return result.change
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "require", "after"),
+    [
+        ("size", 8 * 10**9, "{at_least: 10GB}", 10**10),
+        ("size", 9 * 2**30, "{at_most: 8GiB}", 2**33),
+        ("count", 3, "{more_than: 3}", 4),
+        ("count", 3, "{less_than: 3}", 2),
+        ("count", 9, "{one_of: [1, 7, 30]}", 7),
+        ("count", 3, "{at_least: 5, at_most: 8}", 5),
+        ("count", 30, "{at_least: 5, at_most: 8}", 8),
+        ("count", 3, "{any_of: [{at_least: 100}, {equals: 2}]}", 2),
+        ("count", 2, "{not_equals: 2}", 3),
+        ("count", 7, "{not: {at_least: 7}}", 6),
+        ("flag", False, "{equals: true}", True),
+        ("flag", True, "{not_equals: true}", False),
+        ("text", "hdd", "{equals: ssd}", "ssd"),
+        ("list", ["x"], "{exists: false}", None),
+    ],
+)
+def test_the_nearest_value_that_passes(fact: str, value: Any, require: str, after: Any) -> None:
+    found = change(fact, value, require)
+    assert found is not None
+    assert (found.fact, found.before, found.after) == (f"a.{fact}", value, after)
+
+
+def test_cores_just_beyond_a_bound_are_the_next_number_there_is() -> None:
+    found = change("cores", 2.5, "{more_than: 2.5}")
+    assert found is not None
+    assert 2.5 < found.after < 2.5 + 1e-12
+
+
+def test_another_fact_as_the_bound() -> None:
+    found = change("size", 5, "{at_most: {fact: b.size, times: 0.5}}", b={"size": 8})
+    assert found is not None
+    assert found.after == 4
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "require"),
+    [
+        ("text", "x", "{matches: '^y'}"),
+        ("count", 5, "{all_of: [{at_least: 7}, {at_most: 6}]}"),
+        ("text", None, "{exists: true}"),
+    ],
+)
+def test_where_no_value_is_known_to_pass_there_is_none(fact: str, value: Any, require: str) -> None:
+    assert change(fact, value, require) is None
+
+
+def test_facts_that_are_replaced_leave_the_others_and_the_original_alone() -> None:
+    facts = Facts({"a": {"size": 1, "count": 2}, "b": {"size": 3}}, {"a.size": "here"})
+    other = replace(facts, [Measured(("a", "size"), 9, "there"), Measured(("c", "x"), None, "n")])
+    assert other.values == {"a": {"size": 9, "count": 2}, "b": {"size": 3}, "c": {"x": None}}
+    assert other.source(("a", "size")) == "there"
+    assert facts.values == {"a": {"size": 1, "count": 2}, "b": {"size": 3}}

@@ -1,0 +1,63 @@
+"""The ledger: what goes where, and the link with the least to spare."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from preflight.evaluate.ledger import ledger
+from preflight.model.facts import Facts, Unknown
+
+GIB = 2**30
+
+
+def made(host: float, docker: float, *, local: bool = True, **extra: Any) -> Any:
+    api = {"replicas": 2, "reservations": {"memory": GIB}, "limits": {"memory": 2 * GIB}}
+    llm = {"replicas": 1, "reservations": {"memory": 6 * GIB}, "limits": {"memory": None}}
+    values = {
+        "host": {"memory": {"total": host}},
+        "docker": {"local": local, "memory": {"usable": docker}},
+        "compose": {"services": {"api": api, "llm": llm}},
+        **extra,
+    }
+    return ledger(Facts(values), 2 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("host", "docker", "where", "spare"),
+    [
+        (16, 16, "host", 6),
+        (16, 9, "docker", 1),
+        (16, 7, "docker", -1),
+        (9, 9, "host", -1),
+    ],
+)
+def test_the_weakest_link_counts_replicas_and_overhead(
+    host: int, docker: int, where: str, spare: int
+) -> None:
+    weakest = made(host * GIB, docker * GIB).weakest
+    assert (weakest.where, weakest.spare) == (where, spare * GIB)
+
+
+def test_a_model_may_be_the_weakest() -> None:
+    model = {"name": "m", "memory": 4 * GIB, "budget": 3 * GIB}
+    weakest = made(64 * GIB, 64 * GIB, model=model).weakest
+    assert (weakest.where, weakest.has, weakest.asked) == ("model", 3 * GIB, 4 * GIB)
+
+
+def test_what_is_not_known_is_none_and_no_link() -> None:
+    facts = Facts({"compose": {"services": None}}, {}, {"docker": Unknown("down")})
+    found = ledger(facts, None)
+    assert found == type(found)()
+
+
+def test_the_host_of_a_remote_engine_is_not_the_stacks() -> None:
+    found = made(64 * GIB, 8 * GIB, local=False)
+    assert found.host is None
+    assert found.weakest.where == "docker"
+
+
+@pytest.mark.parametrize("garbage", ["lots", True, [], {"a": 1}, 1e400, -1])
+def test_garbage_is_no_size(garbage: Any) -> None:
+    ledger(Facts({"host": {"memory": {"total": garbage}}, "compose": {"services": garbage}}), 1)
