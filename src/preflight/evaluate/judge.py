@@ -22,7 +22,6 @@ from preflight.model.facts import (
     join_path,
     place,
     replace,
-    split_path,
 )
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import (
@@ -206,15 +205,15 @@ class _Bench:
                 return self._result(rule, figures, "unknown", severity, holds.reason)
             result = self._result(rule, figures, verdict, severity)
             if verdict == "fail":
-                result = result._replace(change=self._change(result, condition, figures))
+                result = result._replace(change=self._change(rule, condition, figures))
             return self._waived(rule, result, figures)
         condition, severity, _ = _bounds(rule)[0]
         return self._result(rule, Figures(actual, condition, scope), "pass", severity)
 
-    def _change(self, result: Result, condition: Condition, figures: Figures) -> Change | None:
+    def _change(self, rule: Rule, condition: Condition, figures: Figures) -> Change | None:
         """The smallest change of the fact that meets the condition, proved on changed facts."""
         scope = figures.scope
-        path = split_path(result.fact)
+        path = scope.absolute(rule.fact)
 
         def proof(value: Value) -> Truth:
             changed = scope._replace(facts=replace(self.facts, [Measured(path, value)]))
@@ -224,7 +223,7 @@ class _Bench:
         if not found:
             return None
         after = figure(found[0], figures.unit, figures.actual, binary=figures.binary)
-        return Change(result.fact, figures.raw, found[0], f"{figures.found} → {after}")
+        return Change(join_path(path), figures.raw, found[0], f"{figures.found} → {after}")
 
     def _aside(
         self, rule: Rule, scope: Scope, verdict: Verdict, reason: str, held_by: str | None = None
@@ -247,7 +246,8 @@ class _Bench:
         scope = figures.scope
         asked = figures.asked()
         path = scope.absolute(rule.fact)
-        where = self._place(path, scope)
+        source = self.facts.source(path)
+        where = self._place(source, scope)
         told = rule.error if verdict in ("fail", "warn") else None
         advice = self.fixes(rule.fixes, figures) if verdict not in ("pass", "skip") else ()
         return Result(
@@ -266,7 +266,7 @@ class _Bench:
             section=rule.section,
             tags=rule.tags,
             why=rule.why,
-            evidence=reason or self.facts.source(path),
+            evidence=reason or source,
             error=fill(told, figures, self.catalogue) if told else None,
             held_by=held_by,
             file=where[0],
@@ -274,10 +274,11 @@ class _Bench:
             fixes=tuple(advice),
         )
 
-    def _place(self, path: Path, scope: Scope) -> tuple[str, int] | tuple[None, None]:
-        """The line that decides the fact, else the one where its item stands."""
-        item = scope.relative(()) or ()
-        found = place(self.facts.source(path)) or place(self.facts.source(item))
+    def _place(self, source: str, scope: Scope) -> tuple[str, int] | tuple[None, None]:
+        """The line that decides the fact of this source, else the one where its item stands."""
+        found = place(source)
+        if found is None and scope.item is not None:
+            found = place(self.facts.source(scope.relative(()) or ()))
         return found or (None, None)
 
     def fixes(self, fixes: tuple[Fix, ...], figures: Figures) -> Iterator[Advice]:
