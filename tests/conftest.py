@@ -185,6 +185,9 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for name in list(os.environ):
         if name.startswith(("DOCKER_", "PREFLIGHT_", "COMPOSE_")) or name == "XDG_RUNTIME_DIR":
             monkeypatch.delenv(name)
+    tools = os.path.dirname(sys.executable)  # Compose of the tests' packages: not everybody has it
+    places = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    monkeypatch.setenv("PATH", os.pathsep.join(p for p in places if p != tools))
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))

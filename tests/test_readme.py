@@ -44,3 +44,33 @@ def test_every_command_it_names_is_there(command: str) -> None:
         [sys.executable, "-m", "preflight", command, "--help"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+SECTIONS = (
+    "Minimum System Requirements",
+    "Memory Allocation",
+    "Docker Resource Configuration",
+    "Environment Variables for Memory Optimization",
+    "Troubleshooting Memory Issues",
+    "Model Alternatives for Lower Memory",
+    "Monitoring and Maintenance",
+    "Production Recommendations",
+    "Support",
+)
+
+
+def test_every_section_of_the_document_has_its_rules() -> None:
+    rules = {rule.id: rule for rule in pipeline.load(DEFAULT, read_rules).rules}
+    (block,) = re.findall(r"<!-- sections -->\n(.*?)<!-- end -->", README, re.DOTALL)
+    rows = dict(re.findall(r"^\| ([^|]+?) \| (`.*`) \|$", block, re.M))
+    assert set(rows) == {*SECTIONS, "Starting the stack"}
+    named = {section: re.findall(r"`([a-z0-9-]+)`", ids) for section, ids in rows.items()}
+    assert all(named.values())
+    for section, ids in named.items():
+        assert set(ids) <= rules.keys()
+        if section != "Support":
+            assert ids == [one.id for one in rules.values() if one.section == section]
+    assert all("start" in rules[id_].tags for id_ in named["Starting the stack"])
+    production = [r for r in rules.values() if r.section == "Production Recommendations"]
+    assert not any(rule.enabled for rule in production)
+    assert all("production" in rule.tags for rule in production)

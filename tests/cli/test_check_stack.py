@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from conftest import IMAGE, Engine
+from ollama_server import serving
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -295,7 +296,7 @@ BAD = {
     "cycle of include": ("include: [compose.yaml]\nservices: {a: {image: x}}", "include"),
     "nothing": ("", "compose.yaml"),
     "binary": ("\x00\x01", "compose.yaml"),
-    "5 MB": ("services: {a: {image: x}}\n" + "# nothing\n" * 500_000, "MiB"),
+    "5 MB": ("services: {a: {image: 5}}\n" + "# nothing\n" * 500_000, "MiB"),
     "no services": ("services: []", "services"),
 }
 
@@ -398,3 +399,46 @@ def test_the_ledger_names_the_weakest_link(
     weakest = min(links, key=links.__getitem__)
     assert ledger["weakest"]["where"] == weakest
     assert ledger["weakest"]["spare"] == pytest.approx(links[weakest])
+
+
+def test_a_model_of_no_list_is_unknown_until_a_running_ollama_knows_it(
+    docker_engine: Engine, run_preflight: Run, folder: Path
+) -> None:
+    (folder / "compose.yaml").write_text(HEALTHY.replace("phi:latest", "qwen:8b"))
+    alone = results(run_preflight, docker_engine.url, folder)
+    assert one(alone, "model-fits")["verdict"] == "unknown"
+    assert alone["summary"]["exit_code"] == 3
+    shape = {
+        "general.architecture": "q", "q.block_count": 32, "q.attention.head_count": 32,
+        "q.attention.head_count_kv": 8, "q.embedding_length": 4096,
+    }  # fmt: skip
+    for size, verdict in ((4_000_000_000, "pass"), (90_000_000_000, "warn")):
+        tags = {"models": [{"name": "qwen:8b", "size": size}]}
+        with serving(
+            tags=tags, ps={"models": []}, shown={"qwen:8b": shape}
+        ) as fake:
+            host = {"OLLAMA_HOST": fake.url}
+            report = results(run_preflight, docker_engine.url, folder, env=host)
+        result = one(report, "model-fits-estimate")
+        assert result["verdict"] == verdict, result["evidence"]
+        assert result["actual"] == size + 2**17 * 4096 + 2**29
+        assert "estimate" in result["evidence"]
+        assert one(report, "model-fits")["verdict"] == "skip"
+        assert report["summary"]["exit_code"] == 0
+
+
+def test_production_rules_run_when_they_are_asked_for(
+    docker_engine: Engine, run_preflight: Run, folder: Path
+) -> None:
+    plain = results(run_preflight, docker_engine.url, folder)
+    assert not [r for r in plain["results"] if "production" in r["tags"]]
+    logging = "  api:\n    logging: {driver: json-file, options: {max-size: 10m}}\n"
+    (folder / "compose.yaml").write_text(HEALTHY.replace("  api:\n", logging))
+    asked = results(run_preflight, docker_engine.url, folder, "--only", "production")
+    verdicts = {(r["id"], r["item"]): r["verdict"] for r in asked["results"]}
+    assert verdicts["orchestrator", None] == "warn"
+    assert verdicts["log-rotation-service", "api"] == "pass"
+    assert ("log-rotation-service", "ollama") not in verdicts
+    assert verdicts["api-replicas", "api"] == "warn"
+    assert verdicts["docker-reclaimable", None] == "pass"
+    assert asked["summary"]["exit_code"] == 0
