@@ -414,9 +414,7 @@ def test_a_model_of_no_list_is_unknown_until_a_running_ollama_knows_it(
     }  # fmt: skip
     for size, verdict in ((4_000_000_000, "pass"), (90_000_000_000, "warn")):
         tags = {"models": [{"name": "qwen:8b", "size": size}]}
-        with serving(
-            tags=tags, ps={"models": []}, shown={"qwen:8b": shape}
-        ) as fake:
+        with serving(tags=tags, ps={"models": []}, shown={"qwen:8b": shape}) as fake:
             host = {"OLLAMA_HOST": fake.url}
             report = results(run_preflight, docker_engine.url, folder, env=host)
         result = one(report, "model-fits-estimate")
