@@ -111,3 +111,12 @@ def test_json_follows_its_schema_and_counts_agree(report: Report) -> None:
     verdicts = [result["verdict"] for result in data["results"]]
     assert {v: verdicts.count(v) for v in set(verdicts)}.items() <= data["summary"].items()
     assert data["summary"]["exit_code"] == 1
+
+
+def test_one_cause_of_undecided_rules_is_told_once(report: Report) -> None:
+    (unknown,) = [one for one in report.results if one.verdict == "unknown"]
+    several = tuple(unknown._replace(id=f"r{n}", title=f"Rule {n}") for n in range(3))
+    text = renderer("text")(report._replace(results=several), Look(width=80, quiet=True))
+    assert text.count(unknown.evidence) == 1
+    assert f"3 rules undecided, {unknown.evidence}" in text
+    assert unknown.fixes[0].text not in text

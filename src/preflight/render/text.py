@@ -134,8 +134,14 @@ def _to_do(page: Page, report: Report, action: list[Result]) -> None:
         page.blank()
         page.add(("To do", "bold"))
     holds = Counter(result.held_by for result in report.results)
+    causes = Counter(result.evidence for result in action if result.verdict == "unknown")
     for result in action:
         mark, style = page.look.sign(result.verdict)
+        if result.verdict == "unknown" and causes[result.evidence] != 1:
+            if together := causes.pop(result.evidence, 0):
+                told = f"{together} rules undecided, {result.evidence}"
+                page.wrap(told, 2, hang=(f"{mark} ", style))
+            continue  # one cause is told once
         place = f"{result.file}:{result.line}" if result.file and result.line else result.file or ""
         weight = "bold" if result.verdict == "fail" else ""
         page.wrap(result.message, 2, weight, hang=(f"{mark} ", style))
