@@ -258,6 +258,7 @@ def test_the_cli_and_the_fallback_lead_to_the_same_verdicts(
     alone = results(run_preflight, docker_engine.url, folder)
     facts = run_preflight("facts", "-f", "json", cwd=folder, env=path)
     assert json.loads(facts.stdout)["facts"]["compose"]["source"] == "cli"
+    assert list(json.loads(facts.stdout)["facts"]["compose"]["services"]) == ["ollama", "api"]
     assert json.loads(facts.stdout)["facts"]["docker"]["compose"]["version"] == "2.40.3"
     verdicts = [
         {(r["id"], r["item"]): (r["verdict"], r["actual"], r["file"], r["line"])

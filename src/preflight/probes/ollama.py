@@ -29,6 +29,7 @@ from preflight.probes.ollama_settings import (
     shown,
     trimmed,
 )
+from preflight.probes.table import NO_FILE
 
 if TYPE_CHECKING:
     import socket
@@ -106,7 +107,7 @@ def _running(project: Project) -> list[str]:
 
 def _service(project: Project | Unknown | None) -> tuple[str | Unknown | None, str]:
     if not isinstance(project, Project):
-        return project, "no compose file here"
+        return project, NO_FILE
     running = _running(project)
     if not running:
         return None, "no service has Ollama's name or image"
@@ -116,7 +117,7 @@ def _service(project: Project | Unknown | None) -> tuple[str | Unknown | None, s
 
 def _settings(project: Project | Unknown | None) -> Iterator[Measured]:
     if not isinstance(project, Project):
-        yield Measured(("ollama", "settings"), project, "no compose file here")
+        yield Measured(("ollama", "settings"), project, NO_FILE)
         return
     yield Measured(("ollama", "settings"), {}, "the environment of the services that run Ollama")
     for service in _running(project):

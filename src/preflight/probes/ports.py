@@ -18,16 +18,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from preflight.model.facts import Measured, Unknown, placed
+from preflight.model.facts import Measured, Unknown
 from preflight.probes.compose.facts import replicas
-from preflight.probes.compose.project import ComposeError, Project
+from preflight.probes.compose.project import ComposeError, Project, where
 from preflight.probes.endpoint import EndpointError
 from preflight.probes.engine import Engine
 from preflight.probes.engine_api import EngineError
 from preflight.probes.machine import Machine
 from preflight.probes.native import HIDDEN, VIRTUAL_MACHINES
+from preflight.probes.table import NO_FILE
 
-NO_FILE = "no compose file here"
 _MOST_PORTS = 500
 _MOST_LINKS = 200_000  # open files that are looked at for the owner of a socket
 _LISTEN = "0A"  # include/net/tcp_states.h of Linux
@@ -141,15 +141,6 @@ def _published(project: Project) -> Iterator[Published]:
 def borrows(service: Mapping[str, Any]) -> bool:
     """Whether a service lives in the network of another container."""
     return str(service.get("network_mode") or "").startswith(("service:", "container:"))
-
-
-def where(project: Project, key: tuple[str, ...], more: str = "") -> str:
-    """Return the source of a figure: the line of a key, or of the nearest above that has one."""
-    for length in range(len(key), 1, -1):
-        place = project.reading.places.get(key[:length])
-        if place is not None:
-            return placed(place.file, place.line, more)
-    return "; ".join(part for part in (", ".join(project.files), more) if part)
 
 
 def here(machine: Machine) -> Here:

@@ -26,6 +26,7 @@ from preflight.probes.group import Group, read_group
 from preflight.probes.machine import Machine
 from preflight.probes.native import HIDDEN
 from preflight.probes.oom import Signals, judge
+from preflight.probes.table import NO_FILE
 
 _ONE = "stack.containers.*"
 
@@ -51,7 +52,7 @@ def measure(machine: Machine) -> Iterator[Measured]:
         yield Measured(_TOP, Unknown(str(fault), "invalid"))
         return
     if project is None:
-        yield Measured(_TOP, None, "no compose file here")
+        yield Measured(_TOP, None, NO_FILE)
         return
     try:
         engine = machine.engine()

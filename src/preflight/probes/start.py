@@ -14,12 +14,13 @@ from typing import Any
 from preflight.model.facts import Kind, Measured, Unknown, Value, placed
 from preflight.model.quantities import parse_version
 from preflight.probes.compose import cli
-from preflight.probes.compose.project import ComposeError, Need, Project
+from preflight.probes.compose.project import ComposeError, Need, Project, where
 from preflight.probes.declared import START
 from preflight.probes.engine import Engine
 from preflight.probes.machine import Machine
 from preflight.probes.native import HIDDEN, VIRTUAL_MACHINES
-from preflight.probes.ports import NO_FILE, Here, Published, borrows, clash, here, published, where
+from preflight.probes.ports import Here, Published, borrows, clash, here, published
+from preflight.probes.table import NO_FILE
 
 _SERVICE = "start.services.*"
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.model.facts import Measured, Unknown, Value, placed
-from preflight.probes.compose.project import ComposeError, Project, known_as
+from preflight.model.facts import Measured, Unknown, Value
+from preflight.probes.compose.project import ComposeError, Project, known_as, where
 from preflight.probes.machine import Machine
+from preflight.probes.table import NO_FILE
 
 _SERVICE = "compose.services.*"
 
@@ -42,9 +43,9 @@ def measure(machine: Machine) -> Iterator[Measured]:
 
 def _nothing(value: Unknown | None) -> Iterator[Measured]:
     for name in ("files", "project", "source", "caveats", "services", "problem"):
-        yield Measured(("compose", name), value, "no compose file here")
+        yield Measured(("compose", name), value, NO_FILE)
     for key in _RESOURCES:
-        yield Measured(("compose", "total", *key), value, "no compose file here")
+        yield Measured(("compose", "total", *key), value, NO_FILE)
 
 
 def of_project(project: Project) -> Iterator[Measured]:
@@ -98,7 +99,7 @@ def _service(project: Project, name: str, service: Mapping[str, Any]) -> Iterato
     top = ("services", name)
 
     def fact(path: tuple[str, ...], value: Value, *key: str) -> Measured:
-        return Measured(("compose", *top, *path), value, _source(project, (*top, *key)))
+        return Measured(("compose", *top, *path), value, where(project, (*top, *key)))
 
     yield fact((), {})
     yield fact(("known_as",), known_as(name, service), "image")
@@ -118,15 +119,6 @@ def _service(project: Project, name: str, service: Mapping[str, Any]) -> Iterato
     logging = service.get("logging") or {}
     yield fact(("log", "driver"), logging.get("driver"), "logging", "driver")
     yield fact(("log", "rotated"), rotated(logging), "logging")
-
-
-def _source(project: Project, key: tuple[str, ...]) -> str:
-    """The line of a key, or of the nearest one above that has a line."""
-    for length in range(len(key), 1, -1):
-        where = project.reading.places.get(key[:length])
-        if where is not None:
-            return placed(where.file, where.line)
-    return ", ".join(project.files)
 
 
 def _replicas_key(service: Mapping[str, Any]) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+from preflight.model.facts import placed
+
 Path: TypeAlias = tuple[str, ...]
 
 
@@ -64,12 +66,24 @@ class Project(NamedTuple):
 
     @property
     def services(self) -> Mapping[str, Mapping[str, Any]]:
-        """The active services by name."""
+        """The active services by name, in the order of the files; the CLI sorts them by name."""
         services: Mapping[str, Mapping[str, Any]] = self.config.get("services") or {}
-        return services
+        places = self.reading.places
+        last = Place(chr(0x10FFFF), 0)
+        order = sorted(services, key=lambda name: (places.get(("services", name), last), name))
+        return {name: services[name] for name in order}
 
 
 def known_as(name: str, service: Mapping[str, Any]) -> list[str]:
     """Return what a service is known as: its name, and its image's without registry and tag."""
     image = str(service.get("image") or "").partition("@")[0].rpartition("/")[2].partition(":")[0]
     return list(dict.fromkeys(one for one in (name, image) if one))
+
+
+def where(project: Project, key: Path, more: str = "") -> str:
+    """Return the source of a figure: the line of a key, or of the nearest above that has one."""
+    for length in range(len(key), 1, -1):
+        place = project.reading.places.get(key[:length])
+        if place is not None:
+            return placed(place.file, place.line, more)
+    return "; ".join(part for part in (", ".join(project.files), more) if part)
