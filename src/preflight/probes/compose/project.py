@@ -70,7 +70,7 @@ class Project(NamedTuple):
         services: Mapping[str, Mapping[str, Any]] = self.config.get("services") or {}
         places = self.reading.places
         last = Place(chr(0x10FFFF), 0)
-        order = sorted(services, key=lambda name: (places.get(("services", name), last), name))
+        order = sorted(services, key=lambda name: places.get(("services", name), last))
         return {name: services[name] for name in order}
 
 
