@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from preflight import __version__
@@ -102,8 +102,7 @@ def check(ruleset: RuleSet, facts: Facts, selection: Selection, started: float) 
     """Judge facts; `started` (time.perf_counter) is when the work began."""
     from preflight.evaluate.judge import evaluate
 
-    today = datetime.now(timezone.utc).date()
-    report = evaluate(ruleset, facts, catalogue(), selection, today)
+    report = evaluate(ruleset, facts, catalogue(), selection, _today())
     return report._replace(version=__version__, seconds=round(time.perf_counter() - started, 3))
 
 
@@ -111,7 +110,12 @@ def explain(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     """Say what a rule asks, why, and what it comes to on these facts."""
     from preflight.evaluate.judge import explain as explain_rule
 
-    return explain_rule(ruleset, facts, catalogue(), rule)
+    return explain_rule(ruleset, facts, catalogue(), rule, _today())
+
+
+def _today() -> date:
+    """Return the day in UTC, by which waivers end."""
+    return datetime.now(timezone.utc).date()
 
 
 def models(ruleset: RuleSet, facts: Facts) -> Fitting:

@@ -464,10 +464,39 @@ def test_a_waiver_holds_through_its_last_day() -> None:
     bound = "require: {at_least: 9GB}"
     found = waived(bound, day=date(2027, 1, 31))
     assert found.verdict == "waived"
-    assert found.message.endswith("; waived until 2027-01-31 by ops: Old machine")
+    told = "; waived until 2027-01-31 by ops: Old machine (its last day)"
+    assert found.message.endswith(told)
     found = waived(bound, day=date(2027, 2, 1))
     assert found.verdict == "fail"
-    assert found.message.endswith("; its waiver ended on 2027-01-31")
+    assert found.message.endswith("; its waiver by ops ended on 2027-01-31")
+
+
+@pytest.mark.parametrize(
+    ("day", "left", "said"),
+    [
+        (date(2027, 1, 16), 15, None),
+        (date(2027, 1, 17), 14, "14 days left"),
+        (date(2027, 1, 30), 1, "1 day left"),
+        (date(2027, 1, 31), 0, "its last day"),
+        (date(2027, 2, 1), -1, None),
+    ],
+)
+def test_a_waiver_that_ends_soon_is_announced(day: date, left: int, said: str | None) -> None:
+    report = judged(rules(WAIVED % ("require: {at_least: 9GB}", "")), today=day)
+    (found,) = report.results
+    assert found.waiver is not None
+    assert (found.waiver.days_left, found.waiver.holds) == (left, left >= 0)
+    assert found.waiver.ends_soon is (said is not None)
+    assert (f"({said})" in found.message) is (said is not None)
+    assert [said is not None and said in note for note in report.notes] == [True] * bool(said)
+
+
+def test_a_waiver_of_what_passes_is_noted() -> None:
+    report = judged(rules(WAIVED % ("require: {at_least: 1}", "")), today=date(2027, 1, 31))
+    assert report.notes == ("waiver of a: it waives what passes; remove it",)
+    assert (
+        judged(rules(WAIVED % ("require: {at_least: 1}, when: {host.os: plan9}", ""))).notes == ()
+    )
 
 
 @pytest.mark.parametrize(
@@ -476,7 +505,7 @@ def test_a_waiver_holds_through_its_last_day() -> None:
 def test_a_waiver_accepts_down_to_its_bound(accept: str, verdict: str) -> None:
     found = waived("require: {at_least: 9GB}", f", accept: {{at_least: {accept}}}")
     assert found.verdict == verdict
-    assert ("its waiver accepts at least 8.5 GB" in found.message) is (verdict == "fail")
+    assert ("its waiver by ops accepts at least 8.5 GB" in found.message) is (verdict == "fail")
 
 
 def test_only_what_is_not_met_is_waived() -> None:

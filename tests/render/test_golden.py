@@ -7,26 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import date
 from pathlib import Path
 
 import pytest
 
-from preflight import pipeline
-from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.report import Report
 from preflight.render import RENDERERS, Look, renderer
 from preflight.render.json_report import schema
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-
-
-@pytest.fixture
-def report() -> Report:
-    rules = pipeline.load(str(GOLDEN / "rules.yaml"), lambda name: Path(name).read_bytes())
-    facts = pipeline.read_snapshot((GOLDEN / "facts.json").read_bytes(), "facts.json")
-    made = evaluate(rules, facts, pipeline.catalogue(), Selection(), date(2026, 11, 23))
-    return made._replace(rules_source="rules.yaml", seconds=0.12)
 
 
 @pytest.mark.parametrize("name", RENDERERS)

@@ -52,8 +52,9 @@ def over(text: str, base: str = BASE) -> RuleSet:
 
 def test_extending_alone_changes_no_rule() -> None:
     alone, extending = loaded({"rules.yaml": BASE}), over("")
-    fields = set(alone._fields) - {"sha256"}
+    fields = set(alone._fields) - {"sha256", "rules"}
     assert {f: getattr(alone, f) for f in fields} == {f: getattr(extending, f) for f in fields}
+    assert extending.rules == tuple(rule._replace(file="base.yaml") for rule in alone.rules)
     assert alone.sha256 != extending.sha256
 
 
@@ -69,7 +70,8 @@ def test_given_fields_win_and_the_others_stay() -> None:
     before = over("").rules[0]
     after = over("rules: [{id: memory, title: RAM, require: {at_least: 4GB}}]").rules[0]
     changed = {name for name in before._fields if getattr(before, name) != getattr(after, name)}
-    assert changed == {"title", "require"}
+    assert changed == {"title", "require", "file", "line"}
+    assert (before.file, after.file, after.line) == ("base.yaml", "rules.yaml", 3)
 
 
 @pytest.mark.parametrize("null", ["null", "~", ""])

@@ -617,7 +617,8 @@ def test_how_yaml_is_spelled_makes_no_difference(one: str, other: str) -> None:
     def text(value: str) -> str:
         return f"version: 1\nvars:\n  x: {value}\n" + judged("{at_least: '${x}'}")[11:]
 
-    assert loaded(text(one)).rules == loaded(text(other)).rules
+    (a,), (b,) = loaded(text(one)).rules, loaded(text(other)).rules
+    assert a._replace(line=b.line) == b
 
 
 def test_yaml_is_read_as_version_1_2() -> None:

@@ -11,6 +11,7 @@ from preflight.evaluate.change import smallest
 from preflight.evaluate.conditions import Scope, Truth, all_true, judge
 from preflight.evaluate.ledger import ledger
 from preflight.evaluate.sentences import Figures, expected_json, figure, fill
+from preflight.evaluate.waivers import notes, waive
 from preflight.model.conditions import ITEM, Condition, Reference, Sum
 from preflight.model.facts import (
     Catalogue,
@@ -34,7 +35,7 @@ from preflight.model.report import (
     Severity,
     Verdict,
 )
-from preflight.model.rules import Fix, Rule, RuleSet, Waiver, When
+from preflight.model.rules import Fix, Rule, RuleSet, When
 
 
 class Selection(NamedTuple):
@@ -90,6 +91,7 @@ def evaluate(
         next=ruleset.next,
         counts={verdict: counted[verdict] for verdict in VERDICTS},
         ledger=ledger(facts, ruleset.overhead),
+        notes=tuple(notes(ruleset.waivers, results)),
     )
 
 
@@ -206,7 +208,8 @@ class _Bench:
             result = self._result(rule, figures, verdict, severity)
             if verdict == "fail":
                 result = result._replace(change=self._change(rule, condition, figures))
-            return self._waived(rule, result, figures)
+            waiver = self.waivers.get(rule.id)
+            return waive(result, waiver, figures, self.today) if waiver else result
         condition, severity, _ = _bounds(rule)[0]
         return self._result(rule, Figures(actual, condition, scope), "pass", severity)
 
@@ -272,6 +275,9 @@ class _Bench:
             file=where[0],
             line=where[1],
             fixes=tuple(advice),
+            unit=figures.unit,
+            rule_file=rule.file,
+            rule_line=rule.line,
         )
 
     def _place(self, source: str, scope: Scope) -> tuple[str, int] | tuple[None, None]:
@@ -298,20 +304,6 @@ class _Bench:
 
     def _holds(self, when: Iterable[When], scope: Scope) -> bool | Unknown:
         return all_true(judge(line.condition, scope.get(line.path), scope) for line in when)
-
-    def _waived(self, rule: Rule, result: Result, figures: Figures) -> Result:
-        waiver: Waiver | None = self.waivers.get(rule.id)
-        if waiver is None:
-            return result
-        if self.today > waiver.until:
-            return result._replace(message=f"{result.message}; its waiver ended on {waiver.until}")
-        if waiver.accept is not None:
-            accepted = judge(waiver.accept, figures.raw, figures.scope)
-            if accepted is not True:
-                wanted = Figures(figures.raw, waiver.accept, figures.scope).wanted()
-                return result._replace(message=f"{result.message}; its waiver accepts {wanted}")
-        told = f"{result.message}; waived until {waiver.until} by {waiver.owner}: {waiver.reason}"
-        return result._replace(verdict="waived", message=told)
 
 
 def _bounds(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
@@ -361,9 +353,11 @@ def _sentence(
     return f"{name}: {figures.both()}, {asks} {figures.wanted()}{short}"
 
 
-def explain(ruleset: RuleSet, facts: Facts, catalogue: Catalogue, rule: Rule) -> Explanation:
+def explain(
+    ruleset: RuleSet, facts: Facts, catalogue: Catalogue, rule: Rule, today: date = date.min
+) -> Explanation:
     """Say what a rule asks, why, and what it comes to on these facts, its fixes included."""
-    bench = _Bench(ruleset, facts, catalogue, date.min)
+    bench = _Bench(ruleset, facts, catalogue, today)
     scope = Scope(facts)
     words = {
         severity: Figures(None, condition, scope).wanted()

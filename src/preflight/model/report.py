@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+from preflight.model.facts import Unit
 
 Verdict: TypeAlias = Literal["pass", "warn", "fail", "unknown", "skip", "waived"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Severity: TypeAlias = Literal["required", "recommended"]
+SOON = 14  # days before its end from which a waiver is announced
 
 
 class Exit:
@@ -39,11 +43,31 @@ class Change(NamedTuple):
     text: str  # `4 → 2`
 
 
+class Waived(NamedTuple):
+    """The waiver of a rule that is not met: whether it `holds`, and the days that are left.
+
+    `days_left` counts today as 0 on the last day; it is negative once the waiver has ended.
+    """
+
+    reason: str
+    owner: str
+    until: date
+    days_left: int
+    holds: bool
+
+    @property
+    def ends_soon(self) -> bool:
+        """Whether it holds for no more than `SOON` days."""
+        return self.holds and self.days_left <= SOON
+
+
 class Result(NamedTuple):
     """What one rule (or one item of it) came to.
 
-    `found` and `asked` are the two figures as people read them; `evidence` says where the figure
-    came from; `held_by` is the rule whose failure keeps this one from being judged.
+    `found` and `asked` are the two figures as people read them, `unit` is that of `actual` and of
+    the bounds in `expected`; `evidence` says where the figure came from; `held_by` is the rule
+    whose failure keeps this one from being judged. `file` and `line` are the place in a compose
+    file that decides, `rule_file` and `rule_line` the rule's own.
     """
 
     id: str
@@ -68,6 +92,10 @@ class Result(NamedTuple):
     line: int | None = None
     fixes: tuple[Advice, ...] = ()
     change: Change | None = None
+    unit: Unit = "text"
+    waiver: Waived | None = None
+    rule_file: str = ""
+    rule_line: int | None = None
 
     @property
     def name(self) -> str:
@@ -127,14 +155,20 @@ class Report(NamedTuple):
     seconds: float | None = None
     counts: Mapping[Verdict, int] = MappingProxyType({})
     ledger: Ledger = Ledger()
+    notes: tuple[str, ...] = ()  # what is to be said of the rule file itself
+
+    def gates(self, result: Result) -> bool:
+        """Whether a result keeps the exit code from 0: failed or undecided, and required."""
+        counts = self.strict or result.severity == "required"
+        return counts and result.verdict in ("fail", "warn", "unknown")
 
     @property
     def verdict(self) -> Verdict:
         """fail, unknown, warn or pass: the gravest that gates, else whether there is advice."""
-        gating = [r.verdict for r in self.results if self.strict or r.severity == "required"]
-        if "fail" in gating or (self.strict and "warn" in gating):
+        gating = {result.verdict for result in self.results if self.gates(result)}
+        if gating - {"unknown"}:
             return "fail"
-        if "unknown" in gating:
+        if gating:
             return "unknown"
         return "warn" if any(r.verdict in ("warn", "unknown") for r in self.results) else "pass"
 

@@ -51,6 +51,8 @@ class Rule(NamedTuple):
     for_each: Path | None = None
     error: str | None = None
     fixes: tuple[Fix, ...] = ()
+    file: str = ""  # where it is defined, with the line
+    line: int | None = None
 
 
 class Model(NamedTuple):

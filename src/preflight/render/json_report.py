@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
-from preflight.model.report import VERDICTS, Ledger, Report, Result
+from preflight.model.facts import Unit
+from preflight.model.report import VERDICTS, Ledger, Report, Result, Waived
 from preflight.render.look import Look
 
 SCHEMA = "preflight.report/1"
@@ -37,6 +38,7 @@ def to_json(report: Report) -> dict[str, Any]:
         },
         "results": [_result(result) for result in report.results],
         "ledger": _ledger(report.ledger),
+        "notes": list(report.notes),
     }
 
 
@@ -48,6 +50,7 @@ def _result(result: Result) -> dict[str, Any]:
         "verdict": result.verdict,
         "severity": result.severity,
         "fact": result.fact,
+        "unit": result.unit,
         "actual": result.actual,
         "expected": dict(result.expected),
         "found": result.found,
@@ -66,7 +69,13 @@ def _result(result: Result) -> dict[str, Any]:
             {"text": fix.text, "command": fix.command, "url": fix.url} for fix in result.fixes
         ],
         "change": result.change and result.change._asdict(),
+        "waiver": result.waiver and _waiver(result.waiver),
+        "rule": {"file": result.rule_file, "line": result.rule_line},
     }
+
+
+def _waiver(waiver: Waived) -> dict[str, Any]:
+    return {**waiver._asdict(), "until": waiver.until.isoformat()}
 
 
 def _ledger(ledger: Ledger) -> dict[str, Any]:
@@ -89,6 +98,7 @@ def schema() -> dict[str, Any]:
         verdict={"enum": list(VERDICTS)},
         severity={"enum": ["required", "recommended"]},
         fact=text,
+        unit={"enum": list(get_args(Unit))},
         actual={},
         expected={"type": "object"},
         found=text,
@@ -105,6 +115,16 @@ def schema() -> dict[str, Any]:
         line={"type": ["integer", "null"], "minimum": 1},
         fixes={"type": "array", "items": _object(text=text, command=maybe, url=maybe)},
         change=_or_null(_object(fact=text, before={}, after={}, text=text)),
+        waiver=_or_null(
+            _object(
+                reason=text,
+                owner=text,
+                until={"type": "string", "format": "date"},
+                days_left={"type": "integer"},
+                holds={"type": "boolean"},
+            )
+        ),
+        rule=_object(file=text, line={"type": ["integer", "null"], "minimum": 1}),
     )
     size = {"type": ["number", "null"]}
     number = {"type": "number"}
@@ -153,6 +173,7 @@ def schema() -> dict[str, Any]:
             ),
             results={"type": "array", "items": result},
             ledger=ledger,
+            notes={"type": "array", "items": text},
         ),
     }
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from preflight.model.report import Verdict
 
+LONGEST = 2000  # characters of one foreign text in a format that other programs read
 WIDEST = 100  # columns; beyond, the eye loses the line between a title and its figure
 
 SIGNS: dict[Verdict, tuple[str, str, str]] = {
@@ -45,3 +46,9 @@ class Look(NamedTuple):
 def clean(text: str) -> str:
     """Make foreign text harmless in a terminal: one line, no control or direction characters."""
     return _UNPRINTABLE.sub(lambda found: " " if found[0] in "\t\r\n" else "\ufffd", text)
+
+
+def short(text: str, most: int = LONGEST) -> str:
+    """Make foreign text harmless and cut it where a medium could not bear all of it."""
+    text = clean(text[: most + 1])
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -238,7 +238,8 @@ def _rule(entry: _Entry, context: Context) -> Rule | None:
     finally:
         context.collection = None
     values.pop("type", None)
-    return Rule(**values)
+    mark = entry.node.start_mark
+    return Rule(**values, file=mark.name, line=mark.line + 1)
 
 
 _READ_BY_UNIT = ("type", "require", "recommend")

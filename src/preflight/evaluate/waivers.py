@@ -1,0 +1,56 @@
+"""Known, dated exceptions: what they cover, until when, and which of them cover nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+
+from preflight.evaluate.conditions import judge
+from preflight.evaluate.sentences import Figures
+from preflight.model.report import Result, Waived
+from preflight.model.rules import Waiver
+
+
+def waive(result: Result, waiver: Waiver, figures: Figures, today: date) -> Result:
+    """Return the result of a rule that is not met as its waiver has it, and says so.
+
+    A waiver holds through the day `until` (UTC) and, where it has `accept`, as long as the figure
+    meets that. What could not be measured is not waived: nobody knows what would be accepted.
+    """
+    left = (waiver.until - today).days
+    if left < 0:
+        told, holds = f"its waiver by {waiver.owner} ended on {waiver.until}", False
+    elif waiver.accept is not None and judge(waiver.accept, figures.raw, figures.scope) is not True:
+        wanted = Figures(figures.raw, waiver.accept, figures.scope).wanted()
+        told, holds = f"its waiver by {waiver.owner} accepts {wanted}", False
+    else:
+        told, holds = f"waived until {waiver.until} by {waiver.owner}: {waiver.reason}", True
+    state = Waived(waiver.reason, waiver.owner, waiver.until, left, holds)
+    if state.ends_soon:
+        told += f" ({_days(left)})"
+    return result._replace(
+        verdict="waived" if holds else result.verdict,
+        message=f"{result.message}; {told}",
+        waiver=state,
+    )
+
+
+def _days(left: int) -> str:
+    return {0: "its last day", 1: "1 day left"}.get(left, f"{left} days left")
+
+
+def notes(waivers: Iterable[Waiver], results: Iterable[Result]) -> Iterator[str]:
+    """Say which waivers waive what passes, and which end soon."""
+    by_rule: dict[str, list[Result]] = {}
+    for result in results:
+        by_rule.setdefault(result.id, []).append(result)
+    for waiver in waivers:
+        found = by_rule.get(waiver.rule, [])
+        ends = next((one.waiver for one in found if one.waiver and one.waiver.ends_soon), None)
+        if found and all(one.verdict == "pass" for one in found):
+            yield f"waiver of {waiver.rule}: it waives what passes; remove it"
+        elif ends is not None:
+            yield (
+                f"waiver of {waiver.rule} by {waiver.owner} ends on {waiver.until}, "
+                f"{_days(ends.days_left)}: mend what it covers, or agree on another day"
+            )
