@@ -17,6 +17,9 @@ from typing import NamedTuple, NoReturn
 import pytest
 from hypothesis import settings
 
+from preflight.model.report import Report
+from reports import HOSTILE, made, poisoned
+
 # CI tries the same examples each time: a red run there is about the change; elsewhere new ones
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
@@ -214,3 +217,21 @@ def run_preflight(
         )  # fmt: skip
 
     return run
+
+
+@pytest.fixture
+def report() -> Report:
+    """The report that the golden files show."""
+    return made()
+
+
+@pytest.fixture(params=HOSTILE)
+def hostile(request: pytest.FixtureRequest) -> str:
+    """One text that tries to break out of a format."""
+    return HOSTILE[request.param]
+
+
+@pytest.fixture
+def hostile_report(hostile: str) -> Report:
+    """The golden report with that text in every place that foreign text may come to."""
+    return poisoned(hostile)

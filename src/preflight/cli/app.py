@@ -55,6 +55,7 @@ app.command("schema", epilog="Example: preflight schema rules > rules.schema.jso
 def run(reader: Process | None) -> None:
     """Run the command line in sys.argv; `reader` is started ahead where it will measure."""
     signal.signal(signal.SIGINT, _interrupted)
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         app(obj=reader)
     except InputError as fault:
@@ -69,6 +70,11 @@ def run(reader: Process | None) -> None:
 def _interrupted(_signal: int, _frame: object) -> NoReturn:
     complain("interrupted")
     sys.exit(Exit.INTERRUPTED)
+
+
+def _terminated(number: int, _frame: object) -> NoReturn:
+    complain("terminated")
+    sys.exit(128 + number)  # as shells tell it
 
 
 def _own_fault(fault: Exception) -> NoReturn:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
-from typing import Annotated, NamedTuple
+from math import isfinite
+from typing import Annotated
 
 import typer
 
@@ -22,12 +22,19 @@ from preflight.cli.options import (
     Subject,
     Timeout,
     load_rules,
+    rules_file,
 )
-from preflight.cli.streams import complain, file_look, look, write, write_file
+from preflight.cli.outputs import Outputs
+from preflight.cli.streams import complain
 from preflight.model.facts import Facts
-from preflight.model.problems import InputError, did_you_mean
+from preflight.model.problems import InputError
 from preflight.model.report import Exit, Report
-from preflight.render import RENDERERS, Renderer, renderer
+from preflight.model.rules import DEFAULT
+from preflight.render import RENDERERS
+from preflight.render.look import short
+
+_FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 1.0, 30.0, 1.5  # seconds between two measurings
+_LONGEST_WAIT = 86400.0
 
 Formats = Annotated[
     list[str],
@@ -39,13 +46,6 @@ Formats = Annotated[
         help=f"{', '.join(RENDERERS)}; with :FILE into a file. Repeatable.",
     ),
 ]
-
-
-class Output(NamedTuple):
-    """One report to write: its format, and its file or None for standard output."""
-
-    format: str
-    file: str | None
 
 
 def check(
@@ -64,31 +64,61 @@ def check(
         bool, typer.Option("--strict", envvar="PREFLIGHT_STRICT", help="Warnings gate too.")
     ] = False,
     timeout: Timeout = 10.0,
+    wait: Annotated[
+        float,
+        typer.Option(
+            "--wait",
+            metavar="SECONDS",
+            envvar="PREFLIGHT_WAIT",
+            help="Measure again until it passes or the time is over; the last verdict counts.",
+        ),
+    ] = 0.0,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Show only what needs action.")
+        bool,
+        typer.Option(
+            "--quiet", "-q", envvar="PREFLIGHT_QUIET", help="Show only what needs action."
+        ),
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show every rule with its evidence.")
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            envvar="PREFLIGHT_VERBOSE",
+            help="Show every rule with its evidence.",
+        ),
     ] = False,
 ) -> None:
     """Judge this machine, or a snapshot of one, by the rules.
 
     Exit code: 0 all required rules pass, 1 one fails, 2 usage or bad input, 3 one is undecided.
+    In an environment variable, several values stand with blanks between them.
     """
     started = time.perf_counter()
-    outputs = [_output(one) for one in formats]
-    _refuse_clashes(outputs)
+    if not isfinite(wait) or not 0 <= wait <= _LONGEST_WAIT:
+        raise InputError(f"--wait {wait:g}: expected 0 to {_LONGEST_WAIT:.0f} seconds")
     subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
     selection = pipeline.select(ruleset, only or (), skip or (), strict=strict)
-    renderers = [renderer(one.format) for one in outputs]  # imported while it measures
-    measured = subject.facts(ruleset)
-    report = pipeline.check(ruleset, measured, selection, started)
-    _refuse_unusable(report, measured)
-    written = True
-    for output, render in zip(outputs, renderers, strict=True):
-        written &= _write(render, report, output, quiet=quiet, verbose=verbose)
+    outputs = Outputs(formats, _inputs(rules, facts, compose_files))
+
+    def judge(measured: Facts) -> Report:
+        report = pipeline.check(ruleset, measured, selection, started)
+        _refuse_unusable(report, measured)
+        return report
+
+    report = judge(subject.facts(ruleset))
+    waiting = _Waiting(started + wait, quiet=quiet)
+    while facts is None and report.exit_code != Exit.OK and waiting.pause(report):
+        report = judge(subject.facts_anew(ruleset))
+    written = outputs.write(report, quiet=quiet, verbose=verbose)
     raise typer.Exit(report.exit_code if written else Exit.USAGE)
+
+
+def _inputs(rules: str | None, facts: str | None, compose: list[str] | None) -> list[str]:
+    """The files that are read, which no report may be written over."""
+    named = [rules_file(rules), *([facts] if facts else ()), *(compose or ())]
+    return [name for name in named if name not in (DEFAULT, "-")]
 
 
 def _refuse_unusable(report: Report, facts: Facts) -> None:
@@ -100,30 +130,29 @@ def _refuse_unusable(report: Report, facts: Facts) -> None:
         raise InputError(problem)
 
 
-def _output(text: str) -> Output:
-    name, _, file = text.partition(":")
-    if name not in RENDERERS:
-        known = ", ".join(RENDERERS)
-        hint = did_you_mean(name, RENDERERS)
-        raise InputError(f"--format {text}: no format {name!r}{hint}; there is {known}")
-    return Output(name, file or None)
+class _Waiting:
+    """The pauses between two measurings: they grow, and the last measuring begins by the end."""
 
+    def __init__(self, ends: float, *, quiet: bool) -> None:
+        self._ends = ends
+        self._quiet = quiet
+        self._next = _FIRST_PAUSE
 
-def _refuse_clashes(outputs: list[Output]) -> None:
-    """Two reports can't go to one place: each would spoil the other."""
-    places = [os.path.realpath(one.file) if one.file else None for one in outputs]
-    for number, (output, place) in enumerate(zip(outputs, places, strict=True)):
-        if place in places[:number]:
-            shown = output.file or "standard output"
-            raise InputError(f"--format {output.format}: {shown} is taken by another format")
-
-
-def _write(render: Renderer, report: Report, output: Output, *, quiet: bool, verbose: bool) -> bool:
-    """Write one report; says so where it can't be written, and returns whether it was."""
-    if output.file is None:
-        write(render(report, look(quiet=quiet, verbose=verbose)))
+    def pause(self, report: Report) -> bool:
+        """Say how it stands and wait; False where there is no time left to measure again."""
+        left = self._ends - time.perf_counter()
+        if left <= 0:
+            return False
+        pause = min(self._next, left)
+        self._next = min(self._next * _GROWTH, _LONGEST_PAUSE)
+        if not self._quiet:
+            complain(f"{_standing(report)}; again in {pause:.0f} s, {left:.0f} s are left")
+        time.sleep(pause)
         return True
-    fault = write_file(output.file, render(report, file_look(quiet=quiet, verbose=verbose)))
-    if fault is not None:
-        complain(fault)
-    return fault is None
+
+
+def _standing(report: Report) -> str:
+    """Say in a few words what keeps it from passing."""
+    gating = [result for result in report.results if report.gates(result)]
+    more = f" and {len(gating) - 1} more" if len(gating) > 1 else ""
+    return f"not yet: {short(gating[0].message, 200)}{more}"

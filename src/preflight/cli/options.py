@@ -95,7 +95,10 @@ Timeout = Annotated[
 Sets = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="NAME=VALUE", help="Override a var of the rule file. Repeatable."
+        "--set",
+        metavar="NAME=VALUE",
+        envvar="PREFLIGHT_SET",
+        help="Override a var of the rule file. Repeatable.",
     ),
 ]
 RuleId = Annotated[str, typer.Argument(metavar="ID", autocompletion=_rule_ids)]
@@ -169,19 +172,26 @@ class Subject:
         self.snapshot = snapshot
         self.compose_typed = bool(compose_files)
         self.endpoint_typed = docker_host is not None or context is not None
+        self._options = Options(path, docker_host, context, timeout, compose_files or ())
         if snapshot is None:
-            options = Options(path, docker_host, context, timeout, compose_files or ())
-            self.measuring = pipeline.start_measuring(options, ctx.obj)
+            self._measuring = pipeline.start_measuring(self._options, ctx.obj)
+        else:
+            _refuse_measuring(ctx)
 
     def facts(self, ruleset: RuleSet) -> Facts:
         """Return the facts, with those that follow from the rules: environment and model."""
         return pipeline.with_model(self._measured(ruleset), ruleset)
 
+    def facts_anew(self, ruleset: RuleSet) -> Facts:
+        """Measure once more, and return these facts."""
+        self._measuring = pipeline.start_measuring(self._options)
+        return self.facts(ruleset)
+
     def _measured(self, ruleset: RuleSet) -> Facts:
         if self.snapshot is not None:
             return pipeline.read_snapshot(read_input(self.snapshot, MAX_SNAPSHOT), self.snapshot)
         with Spinner() as spinner:
-            facts = pipeline.finish_measuring(self.measuring, ruleset, spinner.tick)
+            facts = pipeline.finish_measuring(self._measuring, ruleset, spinner.tick)
         endpoint = facts.unknown.get("docker.endpoint")
         if self.endpoint_typed and endpoint is not None and endpoint.kind == "invalid":
             raise InputError(endpoint.reason)  # typed here, so it is usage and no finding
@@ -189,3 +199,17 @@ class Subject:
         if self.compose_typed and isinstance(problem, str):
             raise InputError(problem)
         return facts
+
+
+_OF_MEASURING = ("--path", "--compose-file", "--docker-host", "--context", "--timeout", "--wait")
+
+
+def _refuse_measuring(ctx: typer.Context) -> None:
+    """With a snapshot nothing is measured: an option of measuring that was typed is a mistake."""
+    for parameter in ctx.command.params:
+        source = ctx.get_parameter_source(parameter.name or "")
+        option = next((one for one in parameter.opts if one in _OF_MEASURING), None)
+        if option and source is not None and source.name == "COMMANDLINE":
+            raise InputError(
+                f"{option} says how to measure, with --facts nothing is: leave one out"
+            )

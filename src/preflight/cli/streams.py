@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -50,10 +51,13 @@ def _can_show(text: str, stream: TextIO | None) -> bool:
     return True
 
 
-def write(text: str) -> None:
-    """Write to standard output; a reader that has gone is no fault, and the verdict stands."""
+def write_stdout(text: str) -> str | None:
+    """Write to standard output; returns why not, in a line.
+
+    A reader that has gone is no fault, and the verdict stands.
+    """
     if sys.stdout is None:
-        return
+        return None
     try:
         encoding = sys.stdout.encoding or "ascii"
         sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
@@ -62,7 +66,14 @@ def write(text: str) -> None:
         silence_stdout()
     except OSError as fault:
         silence_stdout()
-        raise InputError(f"cannot write to standard output: {fault.strerror}") from None
+        return f"cannot write to standard output: {fault.strerror}"
+    return None
+
+
+def write(text: str) -> None:
+    """Write all that a command has to say; raises InputError where it can't be written."""
+    if (fault := write_stdout(text)) is not None:
+        raise InputError(fault)
 
 
 def silence_stdout() -> None:
@@ -82,29 +93,69 @@ def complain(*lines: str) -> None:
 
 
 def write_file(path: str, text: str) -> str | None:
-    """Write a file whole or not at all; returns why not, in a line."""
+    """Write a file whole or not at all; returns why not, in a line.
+
+    What a link leads to is written, the link stays. A device or a pipe is written as it is.
+    """
+    try:
+        if path.endswith(("/", os.sep)):
+            raise IsADirectoryError
+        if not _is_replaceable(path):
+            return append_file(path, text)
+        _replace(Path(os.path.realpath(path)), text)
+    except (OSError, ValueError) as fault:
+        return _cannot_write(path, fault)
+    return None
+
+
+def append_file(path: str, text: str) -> str | None:
+    """Write to the end of a file, a device or a pipe that somebody reads; returns why not."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+    try:
+        handle = os.open(path, flags, 0o666)  # a pipe that nobody reads is told, not waited for
+        if hasattr(os, "set_blocking"):
+            os.set_blocking(handle, True)
+        with os.fdopen(handle, "wb") as file:
+            file.write(_bytes(text))
+    except (OSError, ValueError) as fault:
+        return _cannot_write(path, fault)
+    return None
+
+
+def _is_replaceable(path: str) -> bool:
+    """Whether another file can take its place: it is a regular one, or isn't there yet."""
+    try:
+        kind = os.stat(path).st_mode
+    except FileNotFoundError:
+        return True
+    return stat.S_ISREG(kind) and not path.startswith(("/dev/", "/proc/"))
+
+
+def _replace(target: Path, text: str) -> None:
     import tempfile
 
-    target = Path(path)
-    temporary = None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():
-            return f"cannot write {path}: it is a folder"
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(_bytes(text))
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, _mode(target))
         os.replace(temporary, target)
-        temporary = None
-    except OSError as fault:
-        return f"cannot write {path}: {fault.strerror or fault}"
-    finally:
-        if temporary is not None:
-            os.unlink(temporary)
-    return None
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
+def _cannot_write(path: str, fault: OSError | ValueError) -> str:
+    if isinstance(fault, IsADirectoryError):
+        return f"cannot write {path}: it is a folder"
+    return f"cannot write {path}: {getattr(fault, 'strerror', None) or fault}"
 
 
 def _mode(target: Path) -> int:

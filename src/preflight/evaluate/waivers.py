@@ -40,17 +40,10 @@ def _days(left: int) -> str:
 
 
 def notes(waivers: Iterable[Waiver], results: Iterable[Result]) -> Iterator[str]:
-    """Say which waivers waive what passes, and which end soon."""
-    by_rule: dict[str, list[Result]] = {}
+    """Say which waivers waive what passes: rules that were judged, and met by every item."""
+    passed: dict[str, bool] = {}
     for result in results:
-        by_rule.setdefault(result.id, []).append(result)
+        passed[result.id] = passed.get(result.id, True) and result.verdict == "pass"
     for waiver in waivers:
-        found = by_rule.get(waiver.rule, [])
-        ends = next((one.waiver for one in found if one.waiver and one.waiver.ends_soon), None)
-        if found and all(one.verdict == "pass" for one in found):
+        if passed.get(waiver.rule):
             yield f"waiver of {waiver.rule}: it waives what passes; remove it"
-        elif ends is not None:
-            yield (
-                f"waiver of {waiver.rule} by {waiver.owner} ends on {waiver.until}, "
-                f"{_days(ends.days_left)}: mend what it covers, or agree on another day"
-            )

@@ -45,6 +45,7 @@ def render(report: Report, look: Look) -> str:
         _sections(page, report.results)
     if action:
         _to_do(page, report, action)
+    _waived(page, report, titled=everything)
     if everything:
         ledger.draw(page, report.ledger)
     _summary(page, report)
@@ -161,6 +162,22 @@ def _to_do(page: Page, report: Report, action: list[Result]) -> None:
             page.wrap(f"holds back {held} {'rule' if held == 1 else 'rules'}", 6, "dim")
 
 
+def _waived(page: Page, report: Report, *, titled: bool) -> None:
+    """What is waived, by whom and until when; where little is shown, what will be so no longer."""
+    waived = [
+        result
+        for result in report.results
+        if result.verdict == "waived" and result.waiver is not None
+        if not page.look.quiet or result.waiver.ends_soon
+    ]
+    if waived and titled:
+        page.blank()
+        page.add(("Waived", "bold"))
+    for result in waived:
+        mark, style = page.look.sign("waived")
+        page.wrap(result.message, 2, hang=(f"{mark} ", style))
+
+
 def _summary(page: Page, report: Report) -> None:
     counts = [
         f"{count} {_NAMES[verdict][count != 1]}"
@@ -173,4 +190,7 @@ def _summary(page: Page, report: Report) -> None:
     seconds = f" · {report.seconds:.2f} s" if report.seconds is not None else ""
     word = _WORDS[report.verdict]
     style = "bold green" if word == "PASS" else style
+    if not page.look.quiet:
+        for note in report.notes:
+            page.wrap(note, 0, hang=("note  ", "dim"))
     page.wrap(f"{' · '.join(counts)}{seconds}", 0, hang=(f"{word}  ", style))

@@ -5,13 +5,11 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-import pytest
-
 from preflight import pipeline
 from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.report import Advice, Report, Result
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = Path(__file__).parent / "golden"
 TODAY = date(2026, 11, 23)
 
 HOSTILE = {
@@ -79,21 +77,3 @@ def poisoned(text: str) -> Report:
         engine={**report.engine, "endpoint": text, "context": text, "version": text},
         results=tuple(poison(result) for result in report.results),
     )
-
-
-@pytest.fixture
-def report() -> Report:
-    """The report that the golden files show."""
-    return made()
-
-
-@pytest.fixture(params=HOSTILE)
-def hostile(request: pytest.FixtureRequest) -> str:
-    """One text that tries to break out."""
-    return HOSTILE[request.param]
-
-
-@pytest.fixture
-def hostile_report(hostile: str) -> Report:
-    """The golden report with that text in every place."""
-    return poisoned(hostile)

@@ -1,0 +1,76 @@
+"""Every report, snapshot and rule file of the tests, held against the published schemas."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from preflight import pipeline
+from preflight.evaluate.judge import Selection
+from preflight.model.rules import DEFAULT
+from preflight.render import renderer
+from preflight.render.look import Look
+from schemas import published, sealed
+
+ROOT = Path(__file__).parent.parent
+SNAPSHOTS = sorted(ROOT.glob("tests/**/facts.json"))
+RULES = sorted({ROOT / "rules.yaml", *ROOT.glob("tests/**/rules.yaml")})
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+@pytest.mark.parametrize("name", names(RULES))
+def test_a_rule_file(name: str) -> None:
+    published("rules").validate(_yaml(ROOT / name))
+
+
+def _yaml(path: Path) -> Any:
+    """YAML with its days as text, as JSON and editors have them."""
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return json.loads(json.dumps(data, default=str))
+
+
+def test_the_rule_file_of_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(version: 1\nname: my-stack\n.*?)```", text, re.DOTALL)
+    published("rules").validate(json.loads(json.dumps(yaml.safe_load(example), default=str)))
+
+
+@pytest.mark.parametrize("name", names(SNAPSHOTS))
+def test_a_snapshot_and_the_report_on_it(name: str) -> None:
+    data = (ROOT / name).read_bytes()
+    facts = pipeline.read_snapshot(data, name)
+    written = json.loads(pipeline.write_snapshot(facts))
+    folder = (ROOT / name).parent
+
+    def read(file: str) -> bytes:
+        return (ROOT / "rules.yaml" if file == DEFAULT else folder / file).read_bytes()
+
+    rules = pipeline.load("rules.yaml", read)
+    everything = Selection(only=rules.tags() + [rule.id for rule in rules.rules])
+    report = pipeline.check(rules, pipeline.with_model(facts, rules), everything, 0.0)
+    as_json = json.loads(renderer("json")(report, Look()))
+    for kind, one in (("facts", written), ("report", as_json)):
+        published(kind).validate(one)
+        sealed(kind).validate(one)
+
+
+@pytest.mark.parametrize(("kind", "id_"), [("rules", 1), ("facts", 1), ("report", 1)])
+def test_a_schema_names_its_version(kind: str, id_: int) -> None:
+    schema = published(kind).schema
+    assert schema["$id"] == f"urn:preflight.{kind}:{id_}"
+    assert schema["title"] == f"preflight.{kind}/{id_}"
+
+
+def test_later_keys_break_nobody() -> None:
+    report = json.loads((ROOT / "tests/golden/report.json").read_text(encoding="utf-8"))
+    report["results"][0]["later"] = report["later"] = 1
+    published("report").validate(report)
+    assert list(sealed("report").iter_errors(report))
