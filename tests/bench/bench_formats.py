@@ -1,0 +1,58 @@
+"""What further formats cost, side by side in one run: `python tests/bench/bench_formats.py`.
+
+Needs a running engine (DOCKER_HOST or the default socket). Prints a table of medians; the ratio
+is to the text report alone.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from bench_check import ROUNDS, run
+
+from preflight.render import RENDERERS
+
+TOGETHER = ("junit", "sarif", "prometheus")
+
+
+def commands() -> dict[str, list[str]]:
+    """Return what is run, by the name it has in the table."""
+    check = [str(Path(sys.executable).with_name("preflight")), "check"]
+
+    def with_files(*formats: str) -> list[str]:
+        return [*check, "-f", "text", *(part for one in formats for part in ("-f", f"{one}:{one}"))]
+
+    every = [name for name in RENDERERS if name != "text"]
+    return {
+        "text": with_files(),
+        **{name: [*check, "-f", name] for name in every},
+        f"text, {', '.join(TOGETHER)}": with_files(*TOGETHER),
+        f"all {len(RENDERERS)}": with_files(*every),
+    }
+
+
+def main() -> None:
+    """Run everything round by round and print the table."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, chosen = Path(name), commands()
+        seconds: dict[str, list[float]] = {what: [] for what in chosen}
+        for what in chosen:
+            run(chosen[what], folder)  # once unmeasured, so that all is in the page cache
+        for _ in range(ROUNDS):
+            for what, command in chosen.items():
+                seconds[what].append(run(command, folder))
+        base = statistics.median(seconds["text"])
+        print(f"medians of {ROUNDS}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs\n")
+        print("| formats | ms | of the text report alone |")
+        print("|---|---:|---:|")
+        for what, times in seconds.items():
+            median = statistics.median(times)
+            print(f"| {what} | {median * 1000:.0f} | {median / base:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
