@@ -27,6 +27,8 @@ ONLY_IN = {
     "yaml": {"rules", "probes"},
     "typer": {"cli"},
     "rich": {"render"},
+    "prometheus_client": {"render"},
+    "markdown_it": {"rules"},
 }
 WORLD = {"subprocess", "socket", "shutil", "tempfile"}
 TOUCHES_WORLD = {"probes", "snapshot", "cli"}
