@@ -54,10 +54,10 @@ class Engine(NamedTuple):
 
 
 def _missing(reason: str) -> NoReturn:
-    """On a laptop a missing engine skips the test, where tests gate it fails them."""
+    """On a laptop a missing engine or tool skips the test, where tests gate it fails them."""
     if os.environ.get("CI") or os.environ.get("PREFLIGHT_REQUIRE_ENGINES"):
-        pytest.fail(f"no engine: {reason}")
-    pytest.skip(f"no engine: {reason}")
+        pytest.fail(f"missing: {reason}")
+    pytest.skip(f"missing: {reason}")
 
 
 def _needs(*programs: str) -> None:

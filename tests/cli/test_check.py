@@ -346,9 +346,10 @@ def test_python_dash_m_and_the_script_are_one_program() -> None:
         ("preflight check --only docker-r", "docker-reachable"),
         ("preflight check --skip mem", "memory"),
         ("preflight explain host-m", "host-memory"),
+        ("preflight check -f js", "json"),
     ],
 )
-def test_completion_offers_rule_ids_and_tags(tmp_path: Path, words: str, offered: str) -> None:
+def test_completion_offers_ids_tags_and_formats(tmp_path: Path, words: str, offered: str) -> None:
     env = {
         "_PREFLIGHT_COMPLETE": "complete_bash",
         "COMP_WORDS": words,

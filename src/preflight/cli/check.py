@@ -36,6 +36,11 @@ from preflight.render.look import short
 _FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 1.0, 30.0, 1.5  # seconds between two measurings
 _LONGEST_WAIT = 86400.0
 
+
+def _formats(incomplete: str) -> list[str]:
+    return [name for name in RENDERERS if name.startswith(incomplete)]
+
+
 Formats = Annotated[
     list[str],
     typer.Option(
@@ -43,6 +48,7 @@ Formats = Annotated[
         "-f",
         metavar="NAME[:FILE]",
         envvar="PREFLIGHT_FORMAT",
+        autocompletion=_formats,
         help=f"{', '.join(RENDERERS)}; with :FILE into a file. Repeatable.",
     ),
 ]

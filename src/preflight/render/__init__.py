@@ -14,6 +14,12 @@ Renderer: TypeAlias = Callable[[Report, Look], str]
 RENDERERS: Mapping[str, str] = {
     "text": "preflight.render.text",
     "json": "preflight.render.json_report",
+    "junit": "preflight.render.junit",
+    "sarif": "preflight.render.sarif",
+    "github": "preflight.render.github",
+    "tap": "preflight.render.tap",
+    "markdown": "preflight.render.markdown",
+    "prometheus": "preflight.render.prometheus",
 }
 """The module of each format; its `render(report, look)` returns the whole output."""
 

@@ -13,8 +13,11 @@ SCHEMA = "preflight.report/1"
 
 
 def render(report: Report, _look: Look) -> str:
-    """Return the JSON report; ASCII alone, so that no output encoding can break it."""
-    return json.dumps(to_json(report), indent=2) + "\n"
+    """Return the JSON report; ASCII alone, so that no output encoding can break it.
+
+    `##[` would be a command to the CI system whose log it may come to.
+    """
+    return json.dumps(to_json(report), indent=2).replace("##[", "##\\u005b") + "\n"
 
 
 def to_json(report: Report) -> dict[str, Any]:

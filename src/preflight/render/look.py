@@ -19,8 +19,10 @@ SIGNS: dict[Verdict, tuple[str, str, str]] = {
     "waived": ("⊘", "waived", "cyan"),
 }
 _UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb]"
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb\ufffe\uffff]"
 )
+# CI systems take it for a command wherever it stands in a line: ##[error], ##vso[task.complete]
+_CI_COMMAND = re.compile(r"##(?=[a-z]*\[)", re.IGNORECASE)
 
 
 class Look(NamedTuple):
@@ -44,8 +46,9 @@ class Look(NamedTuple):
 
 
 def clean(text: str) -> str:
-    """Make foreign text harmless in a terminal: one line, no control or direction characters."""
-    return _UNPRINTABLE.sub(lambda found: " " if found[0] in "\t\r\n" else "\ufffd", text)
+    """Make foreign text harmless in a terminal or a log: one line, nothing that acts on it."""
+    text = _UNPRINTABLE.sub(lambda found: " " if found[0] in "\t\r\n" else "\ufffd", text)
+    return _CI_COMMAND.sub("## ", text) if "##" in text else text
 
 
 def short(text: str, most: int = LONGEST) -> str:

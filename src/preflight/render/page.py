@@ -7,7 +7,7 @@ import textwrap
 
 from rich.cells import cell_len, set_cell_size
 
-from preflight.render.look import Look, clean
+from preflight.render.look import Look, clean, short
 
 _ASCII = str.maketrans(
     {
@@ -66,7 +66,7 @@ class Page:
         """Add text over as many lines as it needs; `hang` stands before the first one."""
         lead, lead_style = (hang, "") if isinstance(hang, str) else hang
         room = self.look.columns - indent - cell_len(lead)
-        joined = _SIZE.sub("\\1\N{NO-BREAK SPACE}", clean(text))  # `8 GB` stays on one line
+        joined = _SIZE.sub("\\1\N{NO-BREAK SPACE}", short(text))  # `8 GB` stays on one line
         rows = textwrap.wrap(joined, room, break_on_hyphens=False, break_long_words=False)
         for row in rows or [""]:
             text = row.replace("\N{NO-BREAK SPACE}", " ")
@@ -88,11 +88,15 @@ class Page:
 
     def _line(self, line: list[tuple[str, str]]) -> str:
         if not self.look.color:
-            return "".join(text for text, _ in line).rstrip()
-        return "".join(
-            f"\x1b[{_CODES[style]}m{text}\x1b[0m" if style and text else text
-            for text, style in line
-        )
+            drawn = "".join(text for text, _ in line).rstrip()
+        else:
+            drawn = "".join(
+                f"\x1b[{_CODES[style]}m{text}\x1b[0m" if style and text else text
+                for text, style in line
+            )
+        if drawn.lstrip().startswith("::"):  # GitHub's runner takes such a line for a command
+            return drawn.replace("::", ": :", 1)
+        return drawn
 
 
 def fit(text: str, width: int) -> str:

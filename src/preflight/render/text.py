@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
-from preflight.model.report import Report, Result, Verdict
+from preflight.model.report import Report, Result
 from preflight.render import ledger
-from preflight.render.look import Look
+from preflight.render.look import Look, short
 from preflight.render.page import Page, pad
+from preflight.render.tasks import (
+    ACTION,
+    WORDS,
+    Task,
+    circumstances,
+    command_lines,
+    counts,
+    holds_back,
+    place,
+    tasks,
+)
 
 ENGINES = {
     "docker": "Docker",
@@ -18,16 +28,6 @@ ENGINES = {
     "orbstack": "OrbStack",
     "rancher-desktop": "Rancher Desktop",
 }
-_NAMES: dict[Verdict, tuple[str, str]] = {
-    "fail": ("failed", "failed"),
-    "unknown": ("undecided", "undecided"),
-    "warn": ("warning", "warnings"),
-    "pass": ("passed", "passed"),
-    "waived": ("waived", "waived"),
-    "skip": ("skipped", "skipped"),
-}
-_ACTION: tuple[Verdict, ...] = ("fail", "unknown", "warn")
-_WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
 _LONG_NAME = 57  # characters of program and rules that leave room for the host beside them
 _MOST_PASSED = 8  # lines of passed rules in a section, before the rest is counted
 
@@ -35,21 +35,19 @@ _MOST_PASSED = 8  # lines of passed rules in a section, before the rest is count
 def render(report: Report, look: Look) -> str:
     """Return the text report."""
     page = Page(look)
-    action = [
-        result for verdict in _ACTION for result in report.results if result.verdict == verdict
-    ]
-    everything = look.verbose or (bool(action) and not look.quiet)
+    found = tasks(report)
+    everything = look.verbose or (bool(found) and not look.quiet)
     if not look.quiet:
         _header(page, report, engine=everything)
     if everything:
         _sections(page, report.results)
-    if action:
-        _to_do(page, report, action)
+    if found:
+        _to_do(page, found)
     _waived(page, report, titled=everything)
     if everything:
         ledger.draw(page, report.ledger)
     _summary(page, report)
-    if not action and not look.quiet and report.next:
+    if not found and not look.quiet and report.next:
         page.raw(f"Next: {report.next}", 0)
     return page.draw()
 
@@ -120,7 +118,7 @@ def _row(page: Page, result: Result, found: int, asked: int) -> None:
         "  ",
         (mark, style),
         f" {pad(result.name, room)}  ",
-        (pad(result.found, found, right=True), style if result.verdict in _ACTION else ""),
+        (pad(result.found, found, right=True), style if result.verdict in ACTION else ""),
         "  ",
         (pad(result.asked, asked, right=True), "dim"),
     )
@@ -130,36 +128,31 @@ def _row(page: Page, result: Result, found: int, asked: int) -> None:
             page.wrap(result.why, 6, "dim")
 
 
-def _to_do(page: Page, report: Report, action: list[Result]) -> None:
+def _to_do(page: Page, found: list[Task]) -> None:
     if not page.look.quiet:
         page.blank()
         page.add(("To do", "bold"))
-    holds = Counter(result.held_by for result in report.results)
-    causes = Counter(result.evidence for result in action if result.verdict == "unknown")
-    for result in action:
-        mark, style = page.look.sign(result.verdict)
-        if result.verdict == "unknown" and causes[result.evidence] != 1:
-            if together := causes.pop(result.evidence, 0):
-                told = f"{together} rules undecided, {result.evidence}"
-                page.wrap(told, 2, hang=(f"{mark} ", style))
-            continue  # one cause is told once
-        place = f"{result.file}:{result.line}" if result.file and result.line else result.file or ""
-        weight = "bold" if result.verdict == "fail" else ""
-        page.wrap(result.message, 2, weight, hang=(f"{mark} ", style))
-        if place:
-            page.wrap(f"in {place}", 6)
-        if result.error and result.error not in result.message:
-            page.wrap(f"error: {result.error}", 6)
-        if result.change is not None and result.file:
-            page.wrap(f"smallest change: {result.change.text}", 6)
-        for fix in result.fixes:
-            page.wrap(fix.text, 6)
-            for line in (fix.command or "").splitlines():
-                page.raw(f"$ {line}", 6, "cyan")
-            if fix.url:
-                page.raw(fix.url, 6, "dim")
-        if held := holds.pop(result.id, 0):
-            page.wrap(f"holds back {held} {'rule' if held == 1 else 'rules'}", 6, "dim")
+    for task in found:
+        mark, style = page.look.sign(task.result.verdict)
+        weight = "bold" if task.result.verdict == "fail" else ""
+        page.wrap(task.sentence, 2, weight, hang=(f"{mark} ", style))
+        if len(task.results) == 1:
+            _fixes(page, task.result)
+        if task.held:
+            page.wrap(holds_back(task.held), 6, "dim")
+
+
+def _fixes(page: Page, result: Result) -> None:
+    if where := place(result):
+        page.wrap(f"in {where}", 6)
+    for line in circumstances(result):
+        page.wrap(line, 6)
+    for fix in result.fixes:
+        page.wrap(short(fix.text), 6)
+        for line in command_lines(fix):
+            page.raw(f"$ {line}", 6, "cyan")
+        if fix.url:
+            page.raw(short(fix.url), 6, "dim")
 
 
 def _waived(page: Page, report: Report, *, titled: bool) -> None:
@@ -179,18 +172,13 @@ def _waived(page: Page, report: Report, *, titled: bool) -> None:
 
 
 def _summary(page: Page, report: Report) -> None:
-    counts = [
-        f"{count} {_NAMES[verdict][count != 1]}"
-        for verdict in ("fail", "unknown", "warn", "pass", "waived", "skip")
-        if (count := report.counts[verdict])
-    ]
     _, style = page.look.sign(report.verdict)
     if not page.look.quiet and (page.look.verbose or report.verdict != "pass"):
         page.blank()
     seconds = f" · {report.seconds:.2f} s" if report.seconds is not None else ""
-    word = _WORDS[report.verdict]
+    word = WORDS[report.verdict]
     style = "bold green" if word == "PASS" else style
     if not page.look.quiet:
         for note in report.notes:
             page.wrap(note, 0, hang=("note  ", "dim"))
-    page.wrap(f"{' · '.join(counts)}{seconds}", 0, hang=(f"{word}  ", style))
+    page.wrap(f"{counts(report)}{seconds}", 0, hang=(f"{word}  ", style))

@@ -1,0 +1,78 @@
+"""The report as GitHub workflow commands: annotations on a run and on the lines of a change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from preflight.model.report import Report, Result
+from preflight.model.rules import BUNDLED
+from preflight.render.look import Look, short
+from preflight.render.tasks import WORDS, Task, counts, name, sentence, tasks
+
+_SHOWN = 10  # annotations of one kind that GitHub shows of a step; the log holds them all
+_TITLE = 250
+_ESCAPES = {"%": "%25", "\r": "%0D", "\n": "%0A"}  # as @actions/core's command.ts has them
+_DATA = str.maketrans(_ESCAPES)
+_PROPERTY = str.maketrans({**_ESCAPES, ":": "%3A", ",": "%2C"})
+
+
+def render(report: Report, look: Look) -> str:
+    """Return a command a line, worst first, and the counts."""
+    found = tasks(report)
+    errors = [_task(one, look) for one in found if one.gates]
+    warnings = [_task(one, look) for one in found if not one.gates]
+    notices = list(_notices(report, look))
+    hidden = _hidden(len(errors), len(warnings), len(notices))
+    last = f"preflight {WORDS[report.verdict]}: {counts(report)}"
+    return "\n".join([*errors, *warnings, *hidden, *notices, last, ""])
+
+
+def _task(task: Task, look: Look) -> str:
+    evidence = task.result.evidence
+    source = [f"measured: {short(evidence)}"] if look.verbose and evidence else []
+    text = "\n".join([task.sentence, *task.details(), *source])
+    kind = "error" if task.gates else "warning"
+    place = task.result if len(task.results) == 1 else None
+    return _command(kind, task.title, text, place)
+
+
+def _notices(report: Report, look: Look) -> Iterator[str]:
+    """What is waived, first what will be so no longer; then what is to be said of the rules."""
+    waived = [result for result in report.results if result.verdict == "waived"]
+    waived.sort(key=lambda one: not _ends_soon(one))
+    for result in waived:
+        if _ends_soon(result) or not look.quiet:
+            yield _command("notice", name(result), sentence(result), result)
+    if not look.quiet:
+        for note in report.notes:
+            yield _command("notice", "rules", short(note))
+
+
+def _ends_soon(result: Result) -> bool:
+    return result.waiver is not None and result.waiver.ends_soon
+
+
+def _hidden(errors: int, warnings: int, notices: int) -> Iterator[str]:
+    """Say that there is more than GitHub shows; before other notices, so that it shows this."""
+    told = {"errors": errors, "warnings": warnings, "notices": notices}
+    if max(errors, warnings, notices + 1) > _SHOWN:
+        there = ", ".join(f"{count} {kind}" for kind, count in told.items() if count)
+        text = f"There are {there}; GitHub shows {_SHOWN} of each. The log of this step has all."
+        yield _command("notice", "more than is shown", text)
+
+
+def _command(kind: str, title: str, text: str, result: Result | None = None) -> str:
+    properties = {} if result is None else _place(result)
+    properties["title"] = f"preflight · {title}"[:_TITLE].strip()
+    told = ",".join(f"{key}={value.translate(_PROPERTY)}" for key, value in properties.items())
+    return f"::{kind} {told}::{text.translate(_DATA)}"
+
+
+def _place(result: Result) -> dict[str, str]:
+    """The line that decides: of the compose file, else of a rule file of the user's own."""
+    file, line = result.file, result.line
+    if not file and result.rule_file != BUNDLED:
+        file, line = result.rule_file, result.rule_line
+    if not (file := short(file or "").strip()):
+        return {}
+    return {"file": file} if line is None else {"file": file, "line": str(line)}

@@ -1,0 +1,222 @@
+"""The report as GitHub-flavoured Markdown: for a pull request's comment, a ticket, a summary."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from preflight.model.report import Advice, Ledger, Report, Result
+from preflight.render import ledger
+from preflight.render.look import Look, short
+from preflight.render.page import Page
+from preflight.render.tasks import (
+    WORDS,
+    Task,
+    circumstances,
+    command_lines,
+    counts,
+    holds_back,
+    name,
+    place,
+    sentence,
+    tasks,
+)
+from preflight.render.text import engine_line, host_line
+
+_MOST = 60_000  # characters; GitHub takes 65,536 in a comment
+_PROSE, _CELL = 600, 100  # characters of one foreign text
+_SYNTAX = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
+_LINKED = re.compile(
+    r"""@(?=\w) | [#!$&](?=\d) | [~%](?=["\w]) | GH(?=-\d)     # people, issues, labels
+    | https?(?=://) | ftp(?=://) | www(?=\.) | :(?=[\w+-]+:)  # addresses, emoji
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_BREAK = "\u200b"  # zero-width: what it stands in notifies nobody and leads nowhere
+_STARTS_BLOCK = re.compile(r"[-+=#:>\d]")
+_UNSAFE_IN_URL = re.compile(r"[^A-Za-z0-9\-._~:/?#@!$&'()*+,;=%]")
+
+
+def render(report: Report, look: Look) -> str:
+    """Return the document; where it would get too long, what is needed least is left out."""
+    found = tasks(report)
+    head = list(_head(report, look, done=not found))
+    room = _Room(_MOST - sum(map(len, head)) - 1000)  # for the titles of what follows
+    to_do = room.keep("to do", (_task(one, look) for one in found))
+    waived = room.keep("waived", _waived(report, look))
+    blocks = [*head, *_titled("To do", to_do), *_titled("Waived", waived)]
+    if not look.quiet:
+        notes = room.keep("notes", (f"- note: {_prose(note)}" for note in report.notes))
+        memory = room.keep("memory", _memory(report.ledger, look))
+        results = [one for one in report.results if one.verdict not in ("pass", "skip")]
+        beside = ("pass", "skip") if look.verbose else ("pass",)
+        rest = [one for one in report.results if one.verdict in beside]
+        blocks += _titled("Results", _table(results, look, room))
+        blocks += _folded(_summary(rest), _table(rest, look, room))
+        blocks += memory
+        blocks += _titled("", notes)
+    if room.refused:
+        left_out = " · ".join(f"{count} {what}" for what, count in room.refused.items())
+        blocks.append(f"Left out, so that this fits into a comment: {left_out}")
+    return "\n\n".join(blocks) + "\n"
+
+
+class _Room:
+    """The room that is left for what is needed less and less."""
+
+    def __init__(self, characters: int) -> None:
+        self._left = characters
+        self.refused: Counter[str] = Counter()
+
+    def takes(self, what: str, text: str) -> bool:
+        """Whether a text still fits in; where it does, its room is taken."""
+        fits = len(text) < self._left
+        if fits:
+            self._left -= len(text) + 1
+        else:
+            self.refused[what] += 1
+        return fits
+
+    def keep(self, what: str, texts: Iterable[str]) -> list[str]:
+        """Return those texts that fit in."""
+        return [text for text in texts if self.takes(what, text)]
+
+
+def _head(report: Report, look: Look, *, done: bool) -> Iterator[str]:
+    mark, _ = look.sign(report.verdict)
+    yield f"## {mark} preflight: {WORDS[report.verdict]}"
+    seconds = f" · {report.seconds:.2f} s" if report.seconds is not None else ""
+    yield f"**{counts(report)}**{seconds}"
+    if not look.quiet:
+        rules = f"{report.rules_name} ({report.rules_source})"
+        told = f"preflight {report.version}", rules, host_line(report), engine_line(report)
+        yield " · ".join(_prose(part) for part in told if part)
+        if done and report.next:
+            yield "Next:\n\n" + _fence(command_lines(Advice("", report.next)), "sh")
+
+
+def _titled(title: str, lines: Sequence[str]) -> Iterator[str]:
+    if lines and title:
+        yield f"### {title}"
+    if lines:
+        yield "\n".join(lines)
+
+
+def _folded(summary: str, lines: Sequence[str]) -> Iterator[str]:
+    if lines:
+        yield f"<details><summary>{summary}</summary>"
+        yield "\n".join(lines)
+        yield "</details>"
+
+
+def _task(task: Task, look: Look) -> str:
+    """One list entry: the sentence, and below it the place, the error, the fixes."""
+    result = task.result
+    told = _prose(task.sentence)
+    mark, _ = look.sign(result.verdict)
+    lines = [f"- {mark} **{told}**" if task.gates else f"- {mark} {told}"]
+    if len(task.results) > 1:
+        lines.append(f"  - for {_prose(', '.join(map(name, task.results)))}")
+    else:
+        lines += [f"  - in {_prose(place(result))}"] if result.file else []
+        lines += [f"  - {_prose(line)}" for line in circumstances(result)]
+        lines += [line for fix in result.fixes for line in _fix(fix)]
+    if task.held:
+        lines.append(f"  - {holds_back(task.held)}")
+    return "\n".join(lines)
+
+
+def _fix(fix: Advice) -> Iterator[str]:
+    text = _prose(fix.text) or "fix"
+    yield f"  - {_BREAK if _STARTS_BLOCK.match(text) else ''}{text}"
+    if fix.command:
+        for line in _fence(command_lines(fix), "sh").splitlines():
+            yield f"    {line}".rstrip()
+    if fix.url:
+        yield f"    {_link(fix.url)}"
+
+
+def _waived(report: Report, look: Look) -> Iterator[str]:
+    mark, _ = look.sign("waived")
+    for result in report.results:
+        soon = result.waiver is not None and result.waiver.ends_soon
+        if result.verdict == "waived" and (soon or not look.quiet):
+            yield f"- {mark} {_prose(sentence(result))}"
+
+
+def _memory(drawn: Ledger, look: Look) -> Iterator[str]:
+    page = Page(Look(ascii=look.ascii))
+    ledger.draw(page, drawn)
+    if text := page.draw().strip():
+        yield _fence(text.splitlines(), "text")
+
+
+def _summary(results: Sequence[Result]) -> str:
+    passed = sum(result.verdict == "pass" for result in results)
+    parts = {"passed": passed, "skipped": len(results) - passed}
+    return " · ".join(f"{count} {word}" for word, count in parts.items() if count)
+
+
+def _table(results: Iterable[Result], look: Look, room: _Room) -> list[str]:
+    """One table; a row in bold type begins a section."""
+    sections: dict[str, list[Result]] = {}
+    for result in results:
+        sections.setdefault(_cell(result.section) or "Other", []).append(result)
+    more = " evidence |" if look.verbose else ""
+    lines = []
+    for title, rows in sections.items():
+        above = f"| | **{title}** | | |{' |' if look.verbose else ''}\n"
+        for result in rows:
+            line = above + _row(result, look)
+            if room.takes("rows of tables", line):
+                lines.append(line)
+                above = ""
+    head = [f"| | rule | found | asked |{more}", f"|:-:|---|--:|--:|{'---|' if more else ''}"]
+    return head + lines if lines else []
+
+
+def _row(result: Result, look: Look) -> str:
+    mark, _ = look.sign(result.verdict)
+    cells = [mark, _cell(name(result)), _cell(result.found), _cell(result.asked)]
+    if look.verbose:
+        why = f" · {result.why}" if result.why else ""
+        cells.append(_prose(f"{result.evidence or 'no source'}{why}"))
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    return _escaped(short(text, _CELL))
+
+
+def _prose(text: str) -> str:
+    return _escaped(short(text, _PROSE))
+
+
+def _escaped(text: str) -> str:
+    """Return foreign text as text alone: no markup, HTML, link, table cell; nobody is mentioned."""
+    text = _LINKED.sub(rf"\g<0>{_BREAK}", text.strip())
+    return _SYNTAX.sub(r"\\\g<0>", text).replace("|", "&#124;")
+
+
+def _link(url: str) -> str:
+    if len(url) > _PROSE or not re.match(r"https?://", url):
+        return _prose(url)
+    return f"<{_UNSAFE_IN_URL.sub(_coded, short(url))}>"
+
+
+def _coded(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in found[0].encode())
+
+
+def _fence(lines: Iterable[str], language: str) -> str:
+    """Return a block of code, fenced by more backticks than stand in it."""
+    safe = [_no_command(line) for line in lines]
+    longest = max(map(len, re.findall("`+", "\n".join(safe))), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([f"{fence}{language}", *safe, fence])
+
+
+def _no_command(line: str) -> str:
+    """Return what a shell reads alike, and GitHub's runner doesn't take for its command."""
+    return line.replace("::", "\\::", 1) if line.lstrip().startswith("::") else line
