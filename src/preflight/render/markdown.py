@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from preflight.model.report import Advice, Ledger, Report, Result
 from preflight.render import ledger
 from preflight.render.look import Look, short
+from preflight.render.marked import BREAK, escaped, fence, link
 from preflight.render.page import Page
 from preflight.render.tasks import (
     WORDS,
@@ -26,16 +27,7 @@ from preflight.render.text import engine_line, host_line
 
 _MOST = 60_000  # characters; GitHub takes 65,536 in a comment
 _PROSE, _CELL = 600, 100  # characters of one foreign text
-_SYNTAX = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
-_LINKED = re.compile(
-    r"""@(?=\w) | [#!$&](?=\d) | [~%](?=["\w]) | GH(?=-\d)     # people, issues, labels
-    | https?(?=://) | ftp(?=://) | www(?=\.) | :(?=[\w+-]+:)  # addresses, emoji
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-_BREAK = "\u200b"  # zero-width: what it stands in notifies nobody and leads nowhere
 _STARTS_BLOCK = re.compile(r"[-+=#:>\d]")
-_UNSAFE_IN_URL = re.compile(r"[^A-Za-z0-9\-._~:/?#@!$&'()*+,;=%]")
 
 
 def render(report: Report, look: Look) -> str:
@@ -93,7 +85,7 @@ def _head(report: Report, look: Look, *, done: bool) -> Iterator[str]:
         told = f"preflight {report.version}", rules, host_line(report), engine_line(report)
         yield " · ".join(_prose(part) for part in told if part)
         if done and report.next:
-            yield "Next:\n\n" + _fence(command_lines(Advice("", report.next)), "sh")
+            yield "Next:\n\n" + fence(command_lines(Advice("", report.next)), "sh")
 
 
 def _titled(title: str, lines: Sequence[str]) -> Iterator[str]:
@@ -129,12 +121,12 @@ def _task(task: Task, look: Look) -> str:
 
 def _fix(fix: Advice) -> Iterator[str]:
     text = _prose(fix.text) or "fix"
-    yield f"  - {_BREAK if _STARTS_BLOCK.match(text) else ''}{text}"
+    yield f"  - {BREAK if _STARTS_BLOCK.match(text) else ''}{text}"
     if fix.command:
-        for line in _fence(command_lines(fix), "sh").splitlines():
+        for line in fence(command_lines(fix), "sh").splitlines():
             yield f"    {line}".rstrip()
     if fix.url:
-        yield f"    {_link(fix.url)}"
+        yield f"    {link(fix.url)}"
 
 
 def _waived(report: Report, look: Look) -> Iterator[str]:
@@ -149,7 +141,7 @@ def _memory(drawn: Ledger, look: Look) -> Iterator[str]:
     page = Page(Look(ascii=look.ascii))
     ledger.draw(page, drawn)
     if text := page.draw().strip():
-        yield _fence(text.splitlines(), "text")
+        yield fence(text.splitlines(), "text")
 
 
 def _summary(results: Sequence[Result]) -> str:
@@ -186,37 +178,8 @@ def _row(result: Result, look: Look) -> str:
 
 
 def _cell(text: str) -> str:
-    return _escaped(short(text, _CELL))
+    return escaped(short(text, _CELL))
 
 
 def _prose(text: str) -> str:
-    return _escaped(short(text, _PROSE))
-
-
-def _escaped(text: str) -> str:
-    """Return foreign text as text alone: no markup, HTML, link, table cell; nobody is mentioned."""
-    text = _LINKED.sub(rf"\g<0>{_BREAK}", text.strip())
-    return _SYNTAX.sub(r"\\\g<0>", text).replace("|", "&#124;")
-
-
-def _link(url: str) -> str:
-    if len(url) > _PROSE or not re.match(r"https?://", url):
-        return _prose(url)
-    return f"<{_UNSAFE_IN_URL.sub(_coded, short(url))}>"
-
-
-def _coded(found: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in found[0].encode())
-
-
-def _fence(lines: Iterable[str], language: str) -> str:
-    """Return a block of code, fenced by more backticks than stand in it."""
-    safe = [_no_command(line) for line in lines]
-    longest = max(map(len, re.findall("`+", "\n".join(safe))), default=0)
-    fence = "`" * max(3, longest + 1)
-    return "\n".join([f"{fence}{language}", *safe, fence])
-
-
-def _no_command(line: str) -> str:
-    """Return what a shell reads alike, and GitHub's runner doesn't take for its command."""
-    return line.replace("::", "\\::", 1) if line.lstrip().startswith("::") else line
+    return escaped(short(text, _PROSE))

@@ -30,6 +30,7 @@ from urllib.parse import quote
 from preflight.model.report import VERDICTS, Exit, Report, Result, Verdict
 from preflight.model.rules import BUNDLED
 from preflight.render.look import Look, short
+from preflight.render.marked import escaped, fence, link
 from preflight.render.tasks import command_lines, details, sentence
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -69,8 +70,6 @@ _EXITS = {
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _SEMANTIC = re.compile(r"\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.+-]+)?\Z")
 _SYNTAX = re.compile(r"\](?=\()|\{(?=\d+\})")  # `[text](link)` and `{0}` of a SARIF message
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~@&$!:])")
-_LINK = re.compile(r"https?://[A-Za-z0-9./_~%#?=&+,;:()-]+\Z")
 
 
 def render(report: Report, look: Look) -> str:
@@ -177,14 +176,11 @@ def _help(results: list[Result], title: str) -> str:
 
 def _help_markdown(results: list[Result], title: str) -> str:
     rule = results[0]
-    parts = [f"**{_escaped(title)}**", _escaped(short(rule.why))]
-    parts.append("\n".join(f"- {name}: {_escaped(text)}" for name, text in _particulars(results)))
+    parts = [f"**{escaped(title)}**", escaped(short(rule.why))]
+    parts.append("\n".join(f"- {name}: {escaped(text)}" for name, text in _particulars(results)))
     for text, command, url in _fixes(results):
-        parts += [
-            _escaped(text),
-            _fenced(command),
-            f"<{url}>" if _LINK.match(url) else _escaped(url),
-        ]
+        block = fence(command.splitlines(), "sh") if command else ""
+        parts += [escaped(text), block, link(url)]
     parts.append(f"To see it on a machine: `preflight explain {rule.id}`")
     return "\n\n".join(filter(None, parts))
 
@@ -206,20 +202,6 @@ def _fixes(results: Iterable[Result]) -> Iterator[tuple[str, str, str]]:
     fixes = dict.fromkeys(fix for result in results for fix in result.fixes)
     for fix in list(fixes)[:_MOST_FIXES]:
         yield short(fix.text), "\n".join(command_lines(fix)), short(fix.url or "")
-
-
-def _escaped(text: str) -> str:
-    """Take from Markdown, HTML and GitHub's own syntax what they would read in a text."""
-    return _MARKDOWN.sub(r"\\\1", text)
-
-
-def _fenced(command: str) -> str:
-    """Return a command as a block that nothing in it can end."""
-    if not command:
-        return ""
-    longest = max(map(len, re.findall("`+", command)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}sh\n{command}\n{fence}"
 
 
 def _results(
