@@ -37,10 +37,13 @@ def _yaml(path: Path) -> Any:
     return json.loads(json.dumps(data, default=str))
 
 
-def test_the_rule_file_of_the_readme() -> None:
+@pytest.mark.parametrize("begins", ["version: 1\nname: my-stack\n", "# preflight.yaml\nversion"])
+def test_the_rule_files_of_the_readme(begins: str) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```yaml\n(version: 1\nname: my-stack\n.*?)```", text, re.DOTALL)
+    (example,) = re.findall(rf"```ya?ml\n({begins}.*?)```", text, re.DOTALL)
     published("rules").validate(json.loads(json.dumps(yaml.safe_load(example), default=str)))
+    data = {"x.yaml": example.encode(), DEFAULT: (ROOT / "rules.yaml").read_bytes()}
+    assert pipeline.load("x.yaml", data.__getitem__).waivers[0].owner == "ops"
 
 
 @pytest.mark.parametrize("name", names(SNAPSHOTS))
