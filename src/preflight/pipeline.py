@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from preflight import __version__
 from preflight.model.facts import Catalogue, Facts, gather, join_path, replace
+from preflight.model.problems import InputError, Problem, Review
 from preflight.model.report import Explanation, Fitting, Report
-from preflight.model.rules import Rule, RuleSet
+from preflight.model.rules import Rule, RuleSet, Waiver
 
 if TYPE_CHECKING:
     from preflight.evaluate.judge import Selection
+    from preflight.model.cases import Difference, Expected
     from preflight.probes.collect import Measuring, NoMeasuring
     from preflight.probes.options import Options
     from preflight.probes.spawn import Process
+    from preflight.rules.markdown import Document
 
 
 def catalogue() -> Catalogue:
@@ -123,6 +126,87 @@ def models(ruleset: RuleSet, facts: Facts) -> Fitting:
     from preflight.evaluate.models import fitting
 
     return fitting(ruleset.models, facts)
+
+
+def find_cases(folder: str) -> list[str]:
+    """Return the case folders in a folder; raises InputError where there is none."""
+    from preflight.snapshot import cases
+
+    return cases.find(folder)
+
+
+def read_expected(data: bytes, name: str) -> Expected:
+    """Read what a case expects; raises InputError with all that is wrong with it."""
+    from preflight.snapshot import cases
+
+    return cases.read_expected(data, name)
+
+
+def try_case(
+    ruleset: RuleSet, facts: Facts, expected: Expected, only: Iterable[str], *, exact: bool
+) -> tuple[int, tuple[Difference, ...]]:
+    """Judge a case and compare; raises InputError for an id, tag or var that isn't there.
+
+    `only` narrows what is compared. Without a day of its own a case is judged on the day when
+    its facts were measured, so that waivers don't end in it.
+    """
+    from preflight.evaluate import cases, judge
+
+    unknown = list(cases.unknown_names(expected, ruleset))
+    if unknown:
+        raise InputError(*(Problem(expected.file, 0, 0, one) for one in unknown))
+    part = tuple(only)
+    selection = select(ruleset, part or expected.only, (), strict=expected.strict)
+    day = expected.today or _day(facts.measured_at) or _today()
+    whole = with_model(facts, ruleset)
+    report = judge.evaluate(ruleset, whole, catalogue(), selection, day)
+    return cases.compare(report, expected, exact=exact, part=bool(part))
+
+
+def _day(moment: str) -> date | None:
+    try:
+        return date.fromisoformat(moment[:10])
+    except ValueError:
+        return None
+
+
+def read_document(data: bytes, name: str) -> Document:
+    """Read a requirements document; raises InputError where it is none."""
+    from preflight.rules import markdown
+
+    return markdown.read(data, name)
+
+
+def review(
+    ruleset: RuleSet, document: Document | None = None, facts: Facts | None = None
+) -> Review:
+    """Say what is wrong with rules that can be used: by themselves, their document, a snapshot."""
+    from preflight.rules import waivers
+
+    problems = list(waivers.idle(ruleset))
+    remarks, agrees = list(waivers.ending(ruleset, _today())), ""
+    if facts is not None:
+        problems += [
+            waivers.at(one, f"the waiver of {one.rule} waives what passes on these facts")
+            for one in _idle_on(facts, ruleset)
+        ]
+    if document is not None:
+        from preflight.rules.agreement import compare
+
+        found = compare(ruleset, document)
+        problems += found.problems
+        remarks += found.remarks
+        agrees = f"{found.rules} rules and {found.figures} figures stand in {document.name}"
+    return Review(tuple(sorted(set(problems))), tuple(remarks), agrees)
+
+
+def _idle_on(facts: Facts, ruleset: RuleSet) -> Iterable[Waiver]:
+    """Return the waivers of what passes on these facts, those of rules that are off too."""
+    from preflight.evaluate import judge, waivers
+
+    waived = judge.Selection(only=[waiver.rule for waiver in ruleset.waivers])
+    report = judge.evaluate(ruleset, with_model(facts, ruleset), catalogue(), waived)
+    return waivers.idle(ruleset.waivers, report.results)
 
 
 def schemas() -> Mapping[str, Callable[[], dict[str, Any]]]:

@@ -1,21 +1,27 @@
 """Whole machines: `tests/cases/NAME/{rules.yaml, facts.json, expected.json}`, picked up by itself.
 
-expected.json maps `rule-id`, or `rule-id/item`, to the verdict of every rule.
+expected.json maps `rule-id`, or `rule-id/item`, to the verdict of every rule. Then: what `rules
+test` finds where a report is another than expected.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from preflight import pipeline
+from preflight.evaluate.cases import compare
 from preflight.evaluate.judge import Selection, evaluate
+from preflight.model.problems import InputError
 from preflight.model.report import Report
 from preflight.model.rules import DEFAULT, PLACEHOLDER
+from preflight.snapshot.cases import read_expected
 
 ROOT = Path(__file__).parents[2]
 CASES = sorted(path.parent.name for path in ROOT.glob("tests/cases/*/facts.json"))
@@ -36,11 +42,25 @@ def judged(name: str) -> Report:
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_verdicts_of_a_case(name: str) -> None:
-    expected = json.loads((ROOT / "tests/cases" / name / "expected.json").read_text())
-    found = {
-        r.id if r.item is None else f"{r.id}/{r.item}": r.verdict for r in judged(name).results
+    folder = ROOT / "tests/cases" / name
+    written = (folder / "expected.json").read_bytes()
+    report = judged(name)
+    compared, differences = compare(report, read_expected(written, name), exact=True)
+    assert differences == ()
+    assert compared == len(report.results) == len(json.loads(written))
+
+
+def test_the_command_says_the_same_of_every_case() -> None:
+    words = ("rules", "test", "tests/cases", "--exact", "-f", "json")
+    done = subprocess.run(
+        [sys.executable, "-m", "preflight", *words], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert {one["name"]: one["compared"] for one in told["cases"]} == {
+        name: len(json.loads((ROOT / "tests/cases" / name / "expected.json").read_text()))
+        for name in CASES
     }
-    assert found == expected
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -150,3 +170,156 @@ def test_a_failure_is_shown_in_both_families_and_with_what_is_short() -> None:
     results = {result.id: result for result in judged("docker-desktop-mac").results}
     message = results["docker-memory"].message
     assert message == "RAM for Docker: 6.2 GB (5.8 GiB), needs at least 8 GB (1.8 GB short)"
+
+
+# what a case finds where something is another than expected
+
+RULES = """\
+version: 1
+rules:
+  - {id: os, title: OS, fact: host.os, require: {equals: linux}}
+  - {id: off, title: Off, enabled: false, fact: host.os, require: {equals: plan9}}
+  - id: limit
+    title: Limit
+    for_each: compose.services
+    fact: limits.memory
+    recommend: {at_least: 1GB}
+"""
+FACTS = {
+    "schema": "preflight.facts/1",
+    "measured_at": "2026-11-23T11:00:00Z",
+    "facts": {
+        "host": {"os": "linux"},
+        "compose": {"services": {"a": {"limits": {"memory": 2e9}}, "b": {"limits": {"memory": 5}}}},
+    },
+}
+FOUND = {"os": "pass", "limit/a": "pass", "limit/b": "warn"}
+
+
+def differences(
+    expected: object, *only: str, exact: bool = False, rules: str = RULES
+) -> tuple[int, dict[str, tuple[str | None, str | None]]]:
+    ruleset = pipeline.load("r.yaml", lambda _: rules.encode())
+    facts = pipeline.read_snapshot(json.dumps(FACTS).encode(), "facts.json")
+    wanted = read_expected(json.dumps(expected).encode(), "expected.json")
+    compared, found = pipeline.try_case(ruleset, facts, wanted, only, exact=exact)
+    return compared, {one.name: (one.expected, one.found) for one in found}
+
+
+@pytest.mark.parametrize(
+    ("expected", "compared", "wrong"),
+    [
+        (FOUND, 3, {}),
+        ({"os": "pass"}, 1, {}),
+        ({"os": "fail"}, 1, {"os": ("fail", "pass")}),
+        ({"limit": "pass"}, 2, {"limit/b": ("pass", "warn")}),
+        ({"limit": "pass", "limit/b": "warn"}, 2, {}),
+        ({"limit/c": "skip"}, 1, {"limit/c": ("skip", None)}),
+        ({"os/x": "pass"}, 1, {"os/x": ("pass", None)}),
+        ({"off": "fail"}, 1, {"off": ("fail", None)}),
+        ({"verdicts": {"off": "fail"}, "only": ["off"]}, 1, {}),
+        ({"verdicts": {"os": "pass"}, "only": ["off"]}, 1, {"os": ("pass", None)}),
+        ({"verdicts": {}, "exit_code": 0}, 0, {}),
+        ({"verdicts": {}, "exit_code": 1}, 1, {"exit code": ("1", "0")}),
+        ({"verdicts": {}, "exit_code": 1, "strict": True}, 0, {}),
+    ],
+)
+def test_what_is_named_is_compared(
+    expected: object, compared: int, wrong: dict[str, tuple[str | None, str | None]]
+) -> None:
+    assert differences(expected) == (compared, wrong)
+
+
+@pytest.mark.parametrize(
+    ("expected", "wrong"),
+    [
+        (FOUND, {}),
+        ({"os": "pass", "limit/a": "pass"}, {"limit/b": (None, "warn")}),
+        ({"os": "pass", "limit": "pass"},
+         {"limit/a": (None, "pass"), "limit/b": (None, "warn"), "limit": ("pass", None)}),
+        ({**FOUND, "off": "skip"}, {"off": ("skip", None)}),
+    ],
+)  # fmt: skip
+def test_exactly_each_verdict_is_named(
+    expected: object, wrong: dict[str, tuple[str | None, str | None]]
+) -> None:
+    assert differences(expected, exact=True)[1] == wrong
+
+
+def test_a_part_is_compared_for_what_it_has() -> None:
+    expected = {"verdicts": {**FOUND, "os": "fail"}, "exit_code": 3}
+    assert differences(expected, "limit") == (2, {})
+    assert differences(expected, "limit", exact=True) == (2, {})
+    assert differences(expected, "os") == (1, {"os": ("fail", "pass")})
+
+
+@pytest.mark.parametrize(
+    ("until", "today", "verdict"),
+    [
+        ("2026-11-23", None, "waived"),  # the day of the measuring
+        ("2026-11-22", None, "fail"),
+        ("2026-11-23", "2026-11-24", "fail"),
+        ("2020-01-31", "2020-01-31", "waived"),
+    ],
+)
+def test_the_day_of_a_case_decides_on_waivers(until: str, today: str | None, verdict: str) -> None:
+    rules = RULES.replace("linux", "plan9") + (
+        f"waivers: [{{rule: os, reason: r, owner: o, until: {until}}}]\n"
+    )
+    expected = {"verdicts": {"os": verdict}, **({"today": today} if today else {})}
+    assert differences(expected, rules=rules) == (1, {})
+
+
+@pytest.mark.parametrize(
+    ("expected", "said"),
+    [
+        ({"oss": "pass", "limti/a": "warn", "x": "skip"},
+         ["no rule 'oss', did you mean 'os'?", "no rule 'limti', did you mean 'limit'?",
+          "no rule 'x'"]),
+        ({"verdicts": {"os": "pass"}, "only": ["of"]},
+         ["only: no rule has the id or tag 'of', did you mean 'off'?"]),
+        ({"verdicts": {"os": "pass"}, "vars": {"a": 1}}, ["vars: no var 'a'"]),
+    ],
+)  # fmt: skip
+def test_names_that_the_rules_do_not_have(expected: object, said: list[str]) -> None:
+    with pytest.raises(InputError) as fault:
+        differences(expected)
+    assert list(map(str, fault.value.problems)) == [f"expected.json: {one}" for one in said]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (b"", "expected.json:1:1: no JSON: Expecting value"),
+        (b'{"os":\n?}', "expected.json:2:1: no JSON: "),
+        (b"\xff", "expected.json: 'utf-8' codec can't decode"),
+        (b"[" * 100_000, "expected.json: nested too deeply"),
+        (b" " * (2**20 + 1), "expected.json: larger than 1 MiB"),
+        (b'["pass"]', 'expected.json: expected an object such as {"host-memory": "pass"}'),
+        (b"{}", "expected.json: it expects nothing"),
+        (b'{"verdicts": {}}', "expected.json: it expects nothing"),
+        (b'{"a": "pas"}', "expected.json: 'a': no verdict 'pas', did you mean 'pass'?; there is"),
+        (b'{"a": 1}', "expected.json: 'a': no verdict 1; there is"),
+        (b'{"a": ["pass"]}', "expected.json: 'a': no verdict ['pass']; there is"),
+        (b'{"a": "pass", "a": "fail"}', "expected.json: 'a' stands here twice"),
+        (b'{"a": "pass", "today": "2026-01-01"}', "expected.json: 'today': it stands beside"),
+        (b'{"verdicts": {"a": "pass"}, "tody": 1}', "expected.json: no key 'tody', did you mean"),
+        (b'{"verdicts": {"a": "pass"}, "today": "2026-02-30"}', "expected.json: today: expected"),
+        (b'{"verdicts": {"a": "pass"}, "today": 5}', "expected.json: today: expected a day"),
+        (b'{"verdicts": {"a": "pass"}, "exit_code": 2}', "expected.json: exit_code: expected 0"),
+        (b'{"verdicts": {"a": "pass"}, "exit_code": true}', "expected.json: exit_code: expected"),
+        (b'{"verdicts": {"a": "pass"}, "vars": {"a": []}}', "expected.json: vars: expected"),
+        (b'{"verdicts": {"a": "pass"}, "only": "a"}', "expected.json: only: expected a list"),
+        (b'{"verdicts": {"a": "pass"}, "strict": 1}', "expected.json: strict: expected true"),
+    ],
+)
+def test_what_is_no_expectation(written: bytes, said: str) -> None:
+    with pytest.raises(InputError) as fault:
+        read_expected(written, "expected.json")
+    assert str(fault.value.problems[0]).startswith(said)
+
+
+def test_all_that_is_wrong_is_told() -> None:
+    with pytest.raises(InputError) as fault:
+        read_expected(b'{"verdicts": {"a": "x", "b": 1}, "strict": 0, "c": 1}', "e")
+    assert len(fault.value.problems) == 4

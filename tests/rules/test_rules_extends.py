@@ -52,10 +52,23 @@ def over(text: str, base: str = BASE) -> RuleSet:
 
 def test_extending_alone_changes_no_rule() -> None:
     alone, extending = loaded({"rules.yaml": BASE}), over("")
-    fields = set(alone._fields) - {"sha256", "rules"}
+    placed = ("rules", "models", "waivers")  # the same, but for the file that they stand in
+    fields = set(alone._fields) - {"sha256", "sources", *placed}
     assert {f: getattr(alone, f) for f in fields} == {f: getattr(extending, f) for f in fields}
-    assert extending.rules == tuple(rule._replace(file="base.yaml") for rule in alone.rules)
+    for name in placed:
+        wanted = tuple(one._replace(file="base.yaml") for one in getattr(alone, name))
+        assert getattr(extending, name) == wanted
     assert alone.sha256 != extending.sha256
+
+
+def test_a_rule_is_of_the_document_that_its_file_names() -> None:
+    base = BASE.replace("- {id: system,", "- {id: system, document: false,")
+    for head, own in (("source: Mine\n", "Mine"), ("", "The document")):
+        ruleset = over(
+            f"{head}rules: [{{id: own, title: O, fact: host.os, require: {{equals: a}}}}]", base
+        )
+        documents = {rule.id: ruleset.document_of(rule) for rule in ruleset.rules}
+        assert documents == {"memory": "The document", "system": "", "own": own}
 
 
 def test_default_is_the_bundled_set() -> None:
@@ -70,7 +83,7 @@ def test_given_fields_win_and_the_others_stay() -> None:
     before = over("").rules[0]
     after = over("rules: [{id: memory, title: RAM, require: {at_least: 4GB}}]").rules[0]
     changed = {name for name in before._fields if getattr(before, name) != getattr(after, name)}
-    assert changed == {"title", "require", "file", "line"}
+    assert changed == {"title", "require", "file", "line", "column"}
     assert (before.file, after.file, after.line) == ("base.yaml", "rules.yaml", 3)
 
 

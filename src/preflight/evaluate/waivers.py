@@ -40,10 +40,14 @@ def _days(left: int) -> str:
 
 
 def notes(waivers: Iterable[Waiver], results: Iterable[Result]) -> Iterator[str]:
-    """Say which waivers waive what passes: rules that were judged, and met by every item."""
+    """Say which waivers waive what passes."""
+    for waiver in idle(waivers, results):
+        yield f"waiver of {waiver.rule}: it waives what passes; remove it"
+
+
+def idle(waivers: Iterable[Waiver], results: Iterable[Result]) -> Iterator[Waiver]:
+    """Yield the waivers of rules that were judged, and met by every item."""
     passed: dict[str, bool] = {}
     for result in results:
         passed[result.id] = passed.get(result.id, True) and result.verdict == "pass"
-    for waiver in waivers:
-        if passed.get(waiver.rule):
-            yield f"waiver of {waiver.rule}: it waives what passes; remove it"
+    return (waiver for waiver in waivers if passed.get(waiver.rule))

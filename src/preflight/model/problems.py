@@ -20,6 +20,14 @@ class Problem(NamedTuple):
         return f"{place}: {self.message}"
 
 
+class Review(NamedTuple):
+    """What there is to say of a rule file that can be used; remarks are no problems."""
+
+    problems: tuple[Problem, ...] = ()
+    remarks: tuple[Problem, ...] = ()
+    agrees: str = ""  # how much of it stands in its document
+
+
 class InputError(Exception):
     """Input that cannot be used: its problems are printed, the exit code is 2."""
 

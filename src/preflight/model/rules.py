@@ -51,8 +51,10 @@ class Rule(NamedTuple):
     for_each: Path | None = None
     error: str | None = None
     fixes: tuple[Fix, ...] = ()
-    file: str = ""  # where it is defined, with the line
+    document: bool = True  # whether the document says it
+    file: str = ""  # where it is defined, with line and column
     line: int | None = None
+    column: int | None = None
 
 
 class Model(NamedTuple):
@@ -61,6 +63,9 @@ class Model(NamedTuple):
     name: str
     memory: float
     note: str = ""
+    file: str = ""
+    line: int | None = None
+    column: int | None = None
 
 
 class Diagnosis(NamedTuple):
@@ -81,6 +86,9 @@ class Waiver(NamedTuple):
     owner: str
     until: date
     accept: Condition | None = None
+    file: str = ""
+    line: int | None = None
+    column: int | None = None
 
 
 class RuleSet(NamedTuple):
@@ -97,10 +105,15 @@ class RuleSet(NamedTuple):
     diagnoses: tuple[Diagnosis, ...] = ()
     waivers: tuple[Waiver, ...] = ()
     asks: frozenset[Path] = frozenset()  # every fact that a rule names
+    sources: Mapping[str, str] = MappingProxyType({})  # by file: the document its rules state
 
     def tags(self) -> list[str]:
         """Return every tag in use, in order of appearance."""
         return list(dict.fromkeys(tag for rule in self.rules for tag in rule.tags))
+
+    def document_of(self, rule: Rule) -> str:
+        """Return the name of the document that says a rule; nothing where none does."""
+        return self.sources.get(rule.file, self.source) if rule.document else ""
 
     @property
     def overhead(self) -> float | None:

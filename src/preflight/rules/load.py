@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -50,7 +50,8 @@ class _Merged:
         self.rules: dict[str, _Entry] = {}
         self.models: dict[str, _Entry] = {}
         self.diagnoses: dict[str, _Entry] = {}
-        self.waivers: list[_Entry] = []
+        self.waivers: dict[object, _Entry] = {}  # by the rule that is waived
+        self.sources: dict[str, str] = {}  # by file: the document that it states
         self.sha256 = hashlib.sha256()
         self.read: set[str] = set()  # the files that were extended so far
 
@@ -101,15 +102,12 @@ def _read_file(
     for number, base in enumerate(head.get("extends", ())):
         _extend(base, found["extends"].value[number], name, read, merged, context, above)
     merged.head.update({key: head[key] for key in ("name", "source", "next") if key in head})
+    merged.sources[display_name(name)] = merged.head.get("source", "")
     merged.vars.update(_vars(head.get("vars"), context))
     _merge(head.get("rules"), RULE, "id", merged.rules, context)
     _merge(head.get("models"), MODEL, "name", merged.models, context)
     _merge(head.get("diagnoses"), DIAGNOSIS, "id", merged.diagnoses, context)
-    for node in _list(head.get("waivers"), context):
-        try:
-            merged.waivers.append(_Entry(node, WAIVER.nodes(node, context)))
-        except Invalid:
-            continue
+    _merge_waivers(head.get("waivers"), merged, context)
 
 
 def _extend(
@@ -198,6 +196,23 @@ def _merge(
         into[name] = _Entry(entry, {**base.fields, **fields} if base else fields)
 
 
+def _merge_waivers(node: Node | None, merged: _Merged, context: Context) -> None:
+    """Add a list of waivers; one takes the place of that for the same rule in a file before."""
+    seen: dict[object, int] = {}
+    for entry in _list(node, context):
+        try:
+            fields = WAIVER.nodes(entry, context)
+        except Invalid:
+            continue
+        rule = _given(fields, "rule")
+        name = rule.value if rule.__class__ is Scalar else entry  # what is none is told later
+        if name in seen:
+            context.wrong(fields["rule"], f"rule {name!r} has a waiver, see line {seen[name]}")
+            continue
+        seen[name] = entry.start_mark.line + 1
+        merged.waivers[name] = _Entry(entry, fields)
+
+
 def _build(merged: _Merged, name: str, context: Context) -> RuleSet:
     entries = merged.rules
     context.rules = entries.keys()
@@ -213,10 +228,16 @@ def _build(merged: _Merged, name: str, context: Context) -> RuleSet:
         next=merged.head.get("next", ""),
         rules=tuple(rules.values()),
         vars=merged.vars,
-        models=_records(merged.models, MODEL, Model, context),
-        diagnoses=_records(merged.diagnoses, DIAGNOSIS, Diagnosis, context),
+        models=tuple(
+            Model(**values, **_place(node))
+            for node, values in _records(merged.models, MODEL, context)
+        ),
+        diagnoses=tuple(
+            Diagnosis(**values) for _, values in _records(merged.diagnoses, DIAGNOSIS, context)
+        ),
         waivers=_waivers(merged, rules, context),
         asks=frozenset(context.asks),
+        sources=merged.sources,
     )
 
 
@@ -238,8 +259,13 @@ def _rule(entry: _Entry, context: Context) -> Rule | None:
     finally:
         context.collection = None
     values.pop("type", None)
-    mark = entry.node.start_mark
-    return Rule(**values, file=mark.name, line=mark.line + 1)
+    return Rule(**values, **_place(entry.node))
+
+
+def _place(node: Node) -> dict[str, Any]:
+    """Return where a record stands, as rules, models and waivers hold it."""
+    mark = node.start_mark
+    return {"file": mark.name, "line": mark.line + 1, "column": mark.column + 1}
 
 
 _READ_BY_UNIT = ("type", "require", "recommend")
@@ -273,26 +299,28 @@ def _given(fields: dict[str, Node], key: str) -> Node | None:
     return None if node is None or is_null(node) else node
 
 
-def _records(entries: dict[str, _Entry], record: Record, kind: Any, context: Context) -> Any:
-    made = []
+def _records(
+    entries: dict[str, _Entry], record: Record, context: Context
+) -> Iterator[tuple[Node, dict[str, Any]]]:
+    """Yield the decoded fields of the good records, each with its node."""
     for entry in entries.values():
         try:
-            made.append(kind(**record.values(entry.fields, entry.node, context)))
+            yield entry.node, record.values(entry.fields, entry.node, context)
         except Invalid:
             continue
-    return tuple(made)
 
 
 def _waivers(merged: _Merged, rules: dict[str, Rule], context: Context) -> tuple[Waiver, ...]:
     made = []
-    for entry in merged.waivers:
+    for entry in merged.waivers.values():
         context.unit = "text"
         try:
             name = str(entry.fields["rule"].value) if "rule" in entry.fields else ""
             if name in rules:
                 bound = rules[name].require or rules[name].recommend
                 context.unit = bound.unit if bound else "text"
-            made.append(Waiver(**WAIVER.values(entry.fields, entry.node, context)))
+            values = WAIVER.values(entry.fields, entry.node, context)
+            made.append(Waiver(**values, **_place(entry.node)))
         except Invalid:
             continue
     return tuple(made)

@@ -72,6 +72,7 @@ RULE = Record(
         "title": Field(Text(), "what people read, in a few words", True),
         "why": Field(Text(), "why it is asked, in a sentence"),
         "section": Field(Text(), "where the document says it"),
+        "document": Field(Flag(), "false: ours, the document doesn't say it; only grouped there"),
         "tags": Field(_TEXTS, "words that --only and --skip select by"),
         "needs": Field(
             ListOf(RuleName(), "rule ids"), "rules that must pass or warn, else this is skipped"

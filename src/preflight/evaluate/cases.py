@@ -1,0 +1,87 @@
+"""Holds a report against what a case expects of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from preflight.model.cases import Difference, Expected
+from preflight.model.problems import did_you_mean
+from preflight.model.report import Report, Result, Verdict
+from preflight.model.rules import RuleSet
+
+_MOST = 5  # items that a reason names
+
+
+def unknown_names(expected: Expected, ruleset: RuleSet) -> Iterator[str]:
+    """Say which rules, tags and vars a case names that there are none of."""
+    ids = {rule.id: rule for rule in ruleset.rules}
+    for rule in dict.fromkeys(map(_rule, expected.verdicts)):
+        if rule not in ids:
+            yield f"no rule {_quoted(rule, ids)}"
+    known = [*ids, *ruleset.tags()]
+    for name in expected.only:
+        if name not in known:
+            yield f"only: no rule has the id or tag {_quoted(name, known)}"
+    for name in expected.vars:
+        if name not in ruleset.vars:
+            yield f"vars: no var {_quoted(name, ruleset.vars)}"
+
+
+def compare(
+    report: Report, expected: Expected, *, exact: bool = False, part: bool = False
+) -> tuple[int, tuple[Difference, ...]]:
+    """Return how much was compared, and what is another than expected.
+
+    A rule's id stands for all its items that are not named. What isn't named is not compared,
+    but where `exact`: then each verdict must be, by its full name. Where the report is but a
+    `part` of what the case is about, what it lacks is no difference.
+    """
+    wanted = {name_of(result): _wanted(result, expected, exact) for result in report.results}
+    compared = [one for one in report.results if exact or wanted[name_of(one)] is not None]
+    found = [
+        Difference(name_of(one), wanted[name_of(one)], one.verdict, one.message)
+        for one in compared
+        if wanted[name_of(one)] != one.verdict
+    ]
+    missing = [] if part else list(_missing(report, expected, wanted, exact=exact))
+    return len(compared) + len(missing), (*found, *missing)
+
+
+def name_of(result: Result) -> str:
+    """Return how a case names a result: `rule-id`, or `rule-id/item`."""
+    return result.id if result.item is None else f"{result.id}/{result.item}"
+
+
+def _rule(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _wanted(result: Result, expected: Expected, exact: bool) -> Verdict | None:
+    named = expected.verdicts.get(name_of(result))
+    return named if named or exact else expected.verdicts.get(result.id)
+
+
+def _missing(
+    report: Report, expected: Expected, found: Mapping[str, Verdict | None], *, exact: bool
+) -> Iterator[Difference]:
+    """Yield what is expected and has no result, and why; then the exit code, if it is another."""
+    items: dict[str, list[str]] = {}
+    for result in report.results:
+        items.setdefault(result.id, []).append(name_of(result))
+    for name, verdict in expected.verdicts.items():
+        here = items.get(_rule(name), [])
+        if name in found or (here and name == _rule(name) and not exact):
+            continue
+        yield Difference(name, verdict, None, _why_none(here, expected))
+    if expected.exit_code not in (None, report.exit_code):
+        yield Difference("exit code", str(expected.exit_code), str(report.exit_code))
+
+
+def _why_none(here: list[str], expected: Expected) -> str:
+    if here:
+        return f"there is {', '.join(here[:_MOST])}{' …' if len(here) > _MOST else ''}"
+    return "only leaves it out" if expected.only else "the rule is off; name it under only"
+
+
+def _quoted(name: str, known: Iterable[str]) -> str:
+    return f"{name[:60]!r}{did_you_mean(name[:60], known)}"
