@@ -119,6 +119,39 @@ def test_a_probe_that_fails_halfway_keeps_what_it_had(capfdbinary: Any) -> None:
     assert facts.unknown == {"b": Unknown("MemoryError: no more", "error")}
 
 
+OF_PROJECT = [probe for probe in PROBES if probe.of_project]
+
+
+@pytest.mark.parametrize("probe", OF_PROJECT, ids=lambda probe: probe.module)
+def test_without_a_compose_file_nothing_of_a_project_is_there(
+    probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    reader._run(probe, Machine(Options(docker_host="unix:///nowhere/docker.sock")))
+    told = [wire.decode(line) for line in capfdbinary.readouterr().out.splitlines()]
+    assert {one.path for one in told} == {one.path for one in missing(probe, Unknown(""))}
+    for one in told:
+        if one.path[0] == "docker":
+            assert one.value == Unknown("asked only where there is a compose file")
+        else:
+            assert (one.value, one.source) == (None, "no compose file here")
+
+
+@pytest.mark.parametrize("probe", OF_PROJECT, ids=lambda probe: probe.module)
+def test_a_compose_file_that_cannot_be_used_is_the_reason_for_all_of_its_project(
+    probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "compose.yaml").write_text("services: 7\n")
+    reader._run(probe, Machine(Options(docker_host="unix:///nowhere/docker.sock")))
+    told = [wire.decode(line) for line in capfdbinary.readouterr().out.splitlines()]
+    assert {one.path for one in told} == {one.path for one in missing(probe, Unknown(""))}
+    for one in told:
+        assert isinstance(one.value, Unknown)
+        assert one.value.kind == "invalid"
+        assert "compose.yaml:1" in one.value.reason
+
+
 def test_a_reader_that_is_not_asked_ends_by_itself() -> None:
     process = start_reader()
     assert process.stdin is not None

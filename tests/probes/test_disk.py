@@ -99,11 +99,28 @@ def test_read_only_has_no_room(run_preflight: Run, tmp_path: Path) -> None:
     assert (facts["total"], facts["free"], facts["readonly"]) == (8 * MiB, 0, True)
 
 
-def test_a_read_only_bind_mount_of_a_writable_disk(run_preflight: Run, tmp_path: Path) -> None:
-    mount = namespace(f"mount --bind /tmp {tmp_path}; mount -o remount,ro,bind {tmp_path}")
+READ_ONLY = "mount --bind /tmp {0}; mount -o remount,ro,bind {0}"
+
+
+def test_a_mount_that_is_read_only_for_this_process_alone_says_nothing_of_the_disk(
+    run_preflight: Run, tmp_path: Path
+) -> None:
+    """So are those that systemd makes for ProtectSystem."""
+    mount = namespace(READ_ONLY.format(tmp_path))
+    facts = measured(run_preflight, tmp_path, prefix=mount, cwd=Path("/"))
+    room = int(said("df", "-B1", "--output=avail", "/tmp").split()[-1])
+    assert facts["readonly"] is False
+    assert facts["free"] == pytest.approx(room, rel=0.05)
+    assert facts["total"] == os.statvfs("/tmp").f_blocks * os.statvfs("/tmp").f_frsize
+
+
+def test_a_mount_that_is_read_only_for_the_first_process_too_has_no_room(
+    run_preflight: Run, tmp_path: Path
+) -> None:
+    _, *inner = namespace(f"mount -t proc p /proc; {READ_ONLY.format(tmp_path)}")
+    mount = ("unshare", "--pid", "--fork", *inner)
     facts = measured(run_preflight, tmp_path, prefix=mount, cwd=Path("/"))
     assert (facts["free"], facts["readonly"]) == (0, True)
-    assert facts["total"] == os.statvfs("/tmp").f_blocks * os.statvfs("/tmp").f_frsize
 
 
 def test_a_bind_mount_is_its_source(run_preflight: Run, tmp_path: Path) -> None:

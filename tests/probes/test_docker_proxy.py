@@ -77,6 +77,9 @@ def test_a_remote_engine_is_asked_through_the_proxy_as_the_cli_does(
     assert facts.get(("docker", "local")) is False
     assert facts.get(("docker", "native")) is False
     assert asked[0].startswith("http://engine.invalid:2375/version")
+    asked.clear()
+    assert problem(facts_of(f"{URL}/a/"))[0] is True
+    assert asked[0] == "http://engine.invalid:2375/a/version"
     if shutil.which("docker"):
         asked.clear()
         subprocess.run(["docker", "-H", URL, "version"], capture_output=True, timeout=30)

@@ -75,15 +75,14 @@ def test_available_memory_is_what_the_kernel_calls_available(
 
 
 def test_reclaimable_is_the_size_of_images_that_no_container_uses(
-    docker_engine: Engine, run_preflight: Run
+    own_dockerd: Callable[..., Engine], run_preflight: Run
 ) -> None:
-    size = int(docker_engine.docker("image", "inspect", IMAGE, "--format", "{{.Size}}"))
-    before = docker_facts(run_preflight, docker_engine)["facts"]["docker"]["disk"]["reclaimable"]
-    container = docker_engine.docker("create", "--network=none", IMAGE, "true")
-    try:
-        used = docker_facts(run_preflight, docker_engine)["facts"]["docker"]["disk"]["reclaimable"]
-    finally:
-        docker_engine.docker("rm", container)
+    engine = own_dockerd()  # no other test leaves an image there
+    make_image(engine)
+    size = int(engine.docker("image", "inspect", IMAGE, "--format", "{{.Size}}"))
+    before = docker_facts(run_preflight, engine)["facts"]["docker"]["disk"]["reclaimable"]
+    engine.docker("create", "--network=none", IMAGE, "true")
+    used = docker_facts(run_preflight, engine)["facts"]["docker"]["disk"]["reclaimable"]
     assert (before, used) == (size, 0)
 
 

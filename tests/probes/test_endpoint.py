@@ -123,6 +123,59 @@ def test_an_address_leads_where_it_leads_the_cli(
         listener.shutdown(socket.SHUT_RDWR)
 
 
+BASES = [
+    ("tcp://{}/a/b", "/a/b"),
+    ("tcp://{}/a/b/", "/a/b"),
+    ("{}/a", "/a"),
+    ("tcp://{}/", ""),
+    ("tcp://{}/a b", "/a%20b"),
+    ("tcp://{}/a%20b", "/a%20b"),
+    ("tcp://{}/a//b/../c", "/a/c"),
+    ("tcp://{}/a?x=1", "/a"),
+]
+
+
+@pytest.mark.parametrize(("spelling", "base"), BASES)
+def test_a_path_of_an_address_stands_before_every_other_as_in_the_cli(
+    home: Path, monkeypatch: pytest.MonkeyPatch, spelling: str, base: str
+) -> None:
+    asked: list[str] = []
+    answer = b'{"ApiVersion": "1.41"}'
+    head = b"HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nContent-Length: 22\r\n\r\n"
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                method, path, *_ = connection.recv(1000).decode().split()
+                asked.append(path)
+                connection.sendall(head + (b"" if method == "HEAD" else answer))
+                connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        monkeypatch.setenv("DOCKER_HOST", spelling.format(address))
+        if shutil.which("docker"):
+            cli("version")
+            assert asked[-1] == f"{base}/v1.41/version"
+            asked.clear()
+        api = EngineApi(resolve(None, None), 5)
+        api.version()
+        api.info()
+        assert asked == [f"{base}/version", f"{base}/v1.41/info"]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_path_stays_where_the_port_is_left_out(home: Path) -> None:
+    assert resolve("tcp://127.0.0.1/a", None).url == "tcp://127.0.0.1:2375/a"
+    assert resolve("unix:///a/b", None).base == ""
+
+
 def test_an_option_that_names_no_context_is_none(home: Path) -> None:
     assert resolve(None, "") == resolve(None, None)
 

@@ -405,7 +405,7 @@ def test_the_socket_that_was_asked_is_no_other_engine(
 
 
 def test_no_other_engine_is_named_for_one_that_hangs() -> None:
-    facts = gather(docker.late("within 1 s"), measured_at="", version="")
+    facts = gather(docker.late(Machine(Options()), "within 1 s"), measured_at="", version="")
     assert facts.get(("docker", "reachable")) is False
     assert facts.get(("docker", "candidates")) is None
 

@@ -24,8 +24,9 @@ def test_fields_options_and_roots() -> None:
     proc, root, bind, bare = parse_mounts(PLAIN)
     assert (proc.point, proc.filesystem, proc.root) == ("/proc", "proc", "/")
     assert (bind.root, bind.filesystem) == ("/tmp/eng/data", "ext4")
-    assert {"rw", "relatime", "errors=x"} <= bind.options
-    assert root.options == {"rw", "relatime", "discard"}
+    assert (bind.flags, bind.options) == ({"rw", "relatime"}, {"rw", "errors=x"})
+    assert (root.flags, root.options) == ({"rw", "relatime"}, {"rw", "discard"})
+    assert (bind.device, proc.device) == ("254:0", "0:21")
     assert bare.point == "/no source"
 
 

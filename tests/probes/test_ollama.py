@@ -17,7 +17,9 @@ from preflight.probes import declared, ollama
 from preflight.probes.compose.project import ComposeError, Place, Project, Reading
 from preflight.probes.endpoint import Endpoint, EndpointError
 from preflight.probes.machine import Machine
-from preflight.probes.ollama import OllamaError, canonical, configured, estimate, token_bytes
+from preflight.probes.model import canonical
+from preflight.probes.ollama import configured, estimate, token_bytes
+from preflight.probes.ollama_api import OllamaError
 from preflight.probes.ollama_settings import (
     Where,
     choose,
@@ -546,6 +548,22 @@ def test_a_redirect_is_not_followed_and_no_proxy_asked(monkeypatch: pytest.Monke
             facts = asking(fake)
     assert (len(fake.asked), other.asked) == (1, [])
     assert get(facts, "ollama.problem").endswith("not as Ollama: status 302")
+
+
+@pytest.mark.parametrize("head", ["HTTP/1.0 200 OK", "HTTP/1.1 200 OK\r\nConnection: close"])
+def test_a_body_that_comes_after_its_head_is_read(head: str) -> None:
+    """The server says that it ends the connection, as Go's does where that is asked for."""
+
+    def in_pieces(connection: socket.socket, _: threading.Event) -> None:
+        connection.sendall(f"{head}\r\nContent-Type: application/json\r\n\r\n".encode())
+        for piece in (b'{"version": ', b'"0.13.5"', b"}"):
+            time.sleep(0.1)
+            connection.sendall(piece)
+
+    with serving(bad=in_pieces, at="/api/version") as fake:
+        facts = asking(fake)
+    assert get(facts, "ollama.version") == "0.13.5"
+    assert get(facts, "ollama.problem") is None
 
 
 def test_a_path_in_front_is_kept() -> None:

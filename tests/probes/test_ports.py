@@ -17,14 +17,16 @@ import pytest
 from conftest import IMAGE, Engine
 from preflight.model.facts import Measured, Unknown, Value, place
 from preflight.probes import engine, ports
-from preflight.probes.compose.project import ComposeError, Place, Project, Reading
+from preflight.probes.compose.project import Place, Project, Reading
 from preflight.probes.endpoint import Endpoint
 from preflight.probes.engine_api import EngineApi, EngineError
 from preflight.probes.machine import Machine, Once
 from preflight.probes.options import Options
-from preflight.probes.ports import Listener, Published, can_bind, clash, measure
+from preflight.probes.ports import Listener, Published, can_bind, clash
+from preflight.probes.sight import ELSEWHERE, Sight
 
 LOCAL = Endpoint("unix:///nowhere/docker.sock", "default", "the test")
+SEEN = Sight(None, None, None, lambda _: None)
 REMOTE = Endpoint("tcp://192.0.2.1:2375", "default", "the test")
 
 
@@ -64,7 +66,8 @@ def machine_with(
     api.listed = containers
     machine = Machine(Options())
     machine.endpoint = Once(lambda: endpoint)
-    machine.engine = Once(lambda: engine.Engine(endpoint, api, {}, {}, name, native))
+    sight = SEEN if native else ELSEWHERE
+    machine.engine = Once(lambda: engine.Engine(endpoint, api, {}, {}, name, sight))
     machine.project = Once(lambda: project)
     return machine
 
@@ -76,6 +79,12 @@ def without_engine(project: Project, endpoint: Endpoint = LOCAL) -> Machine:
     machine = machine_with(project, endpoint=endpoint)
     machine.engine = Once(refuse)
     return machine
+
+
+def measure(machine: Machine, root: Path = Path("/")) -> Iterator[Measured]:
+    project = machine.project()
+    assert project is not None
+    return ports.measure(machine, project, root)
 
 
 def ports_of(measured: Iterator[Measured]) -> dict[str, dict[str, Value]]:
@@ -224,6 +233,31 @@ def test_the_projects_own_container_and_its_proxy_count_as_free() -> None:
     assert elsewhere[str(port)]["free"] is False  # that socket isn't the container's
 
 
+def of_service(port: int, service: str, **labels: str) -> dict[str, Any]:
+    one = container(port, "shop")
+    more = {"service": service, **labels}
+    one["Labels"].update({f"com.docker.compose.{key}": value for key, value in more.items()})
+    return one
+
+
+def test_a_container_that_compose_leaves_alone_keeps_its_port(free_port: int) -> None:
+    key, services = str(free_port), {"api": {"ports": [port_of(free_port)]}}
+    assert judged(services, of_service(free_port, "api"))[key]["free"] is True
+    found = judged(services, of_service(free_port, "old"))[key]
+    assert (found["free"], found["holder"]) == (
+        False, "container web (service old is not in the file)",
+    )  # fmt: skip
+    found = judged(services, of_service(free_port, "api", oneoff="True"))[key]
+    assert (found["free"], found["holder"]) == (False, "container web of docker compose run")
+    project = project_of(services)
+    reading = project.reading._replace(inactive={"tool": ("debug",)})
+    machine = machine_with(project._replace(reading=reading), [of_service(free_port, "tool")])
+    held = ports_of(measure(machine))[key]["holder"]
+    assert held == (
+        "container web (service tool is in the file, but its profile debug is not active)"
+    )
+
+
 @pytest.fixture
 def publishing(docker_engine: Engine) -> Iterator[Callable[..., int]]:
     """Start real containers that publish a port of loopback; returns which one Docker chose."""
@@ -327,20 +361,6 @@ def test_no_more_than_500_ports_are_looked_at() -> None:
     assert len(judged(services)) == 500
 
 
-def test_no_compose_file_and_one_that_cannot_be_used() -> None:
-    (absent,) = measure(machine_with(None))
-    assert absent == Measured(("host", "ports"), None, "no compose file here")
-    machine = machine_with(None)
-
-    def refuse() -> Project | None:
-        raise ComposeError("no services", "compose.yaml", 1)
-
-    machine.project = Once(refuse)
-    (unusable,) = measure(machine)
-    assert isinstance(unusable.value, Unknown)
-    assert unusable.value.kind == "invalid"
-
-
 def test_sctp_is_not_looked_at() -> None:
     found = judged({"api": {"ports": [port_of(7000, protocol="sctp")]}})
     assert isinstance(found["7000/sctp"]["free"], Unknown)
@@ -414,6 +434,21 @@ def test_a_socket_of_ipv6_has_ipv4_too_unless_the_port_can_be_had(
     assert (found["free"], found["holder"]) == (False, "nginx (pid 4242)")
     every = machine_with(project_of({"api": {"ports": [port_of(free_port, "")]}}))
     assert ports_of(measure(every, root))[str(free_port)]["holder"] == "nginx (pid 4242)"
+
+
+def test_where_the_network_is_another_only_containers_tell(free_port: int) -> None:
+    why = Unknown("it is another", "unsupported")
+    with listen("127.0.0.1") as held:
+        key = str(number(held))
+        asked = [port_of(key), port_of(free_port), port_of(free_port + 1)]
+        others = [container(free_port, "other"), container(free_port + 1, "shop")]
+        machine = machine_with(project_of({"api": {"ports": asked}}), others)
+        seen = machine.engine()._replace(sight=SEEN._replace(network=why))
+        machine.engine = Once(lambda: seen)
+        found = ports_of(measure(machine))
+    assert found[key]["free"] == why
+    assert found[str(free_port)]["holder"] == "container web of project other"
+    assert found[str(free_port + 1)]["free"] is True  # nobody else can have it
 
 
 def test_where_the_system_has_no_tables_psutil_tells(tmp_path: Path) -> None:

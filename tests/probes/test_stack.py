@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from preflight.model.facts import Catalogue, Facts, Unknown, gather
+from preflight.model.facts import Catalogue, Facts, Measured, Unknown, gather
 from preflight.probes import declared, stack
-from preflight.probes.compose.project import ComposeError, Project, Reading
+from preflight.probes.answers import parse_time
+from preflight.probes.compose.project import Project, Reading
 from preflight.probes.drift import drift
 from preflight.probes.endpoint import EndpointError
 from preflight.probes.group import Group, read_group
@@ -145,8 +146,12 @@ def machine_of(url: str, found: Project | None = None) -> Any:
     return machine
 
 
+def asked(machine: Any) -> Iterator[Measured]:
+    return stack.measure(machine, machine.project())
+
+
 def measure(engine: FakeEngine, found: Project | None = None) -> Facts:
-    measured = list(stack.measure(machine_of(engine.url, found)))
+    measured = list(asked(machine_of(engine.url, found)))
     catalogue = Catalogue(declared.STACK)
     for one in measured:
         assert one.path[:2] == ("stack", "containers")
@@ -160,28 +165,17 @@ def of(facts: Facts, path: str, name: str = "web") -> Any:
 
 
 class TestWhatStopsIt:
-    def test_no_compose_file(self, engine: FakeEngine) -> None:
-        machine = machine_of(engine.url)
-        machine.project = lambda: None
-        (one,) = stack.measure(machine)
-        assert (one.value, one.source) == (None, "no compose file here")
-        assert engine.asked == []
-
-    @pytest.mark.parametrize(
-        ("name", "fault"),
-        [("project", ComposeError("broken")), ("engine", EndpointError("no context"))],
-    )
-    def test_what_cannot_be_used(self, engine: FakeEngine, name: str, fault: Exception) -> None:
+    def test_what_names_no_engine(self, engine: FakeEngine) -> None:
         def fail() -> Any:
-            raise fault
+            raise EndpointError("no context")
 
         machine = machine_of(engine.url)
-        setattr(machine, name, fail)
-        (one,) = stack.measure(machine)
-        assert one == (("stack", "containers"), Unknown(str(fault), "invalid"), "")
+        machine.engine = fail
+        (one,) = asked(machine)
+        assert one == (("stack", "containers"), Unknown("no context", "invalid"), "")
 
     def test_no_engine(self, tmp_path: Path) -> None:
-        (one,) = stack.measure(machine_of(f"unix://{tmp_path}/none"))
+        (one,) = asked(machine_of(f"unix://{tmp_path}/none"))
         assert isinstance(one.value, Unknown)
         assert one.value.kind == "unavailable"
 
@@ -358,7 +352,7 @@ class TestRun:
             ("json-file", {"max-size": "-1"}, False),
             ("local", {}, True),
             ("journald", {}, True),
-            ("none", {}, None),
+            ("none", {}, True),
             ("syslog", {}, "syslog"),
             ("", {}, "LogConfig.Type"),
         ],
@@ -529,7 +523,7 @@ class TestOomEvents:
         return {"Action": action, "Actor": {"ID": container}, "timeNano": int(time * 1e9)}
 
     def test_they_are_asked_for_once_and_bounded(self, engine: FakeEngine) -> None:
-        started = stack.parse_time("2026-11-23T17:00:00Z") or 0
+        started = parse_time("2026-11-23T17:00:00Z") or 0
         other = [self.event(started, "id-x"), self.event(started, action="die"), {"Action": 7}, []]
         engine.events = [*other, self.event(started + 60)]
         engine.rows = [row("web"), row("db")]
@@ -678,6 +672,20 @@ def test_a_service_that_is_not_in_the_file(engine: FakeEngine) -> None:
     assert of(measure(engine, project(db={})), "drift") == ["service api is not in the file"]
 
 
+def test_a_service_whose_profile_is_not_active_is_in_the_file(engine: FakeEngine) -> None:
+    config: dict[str, Any] = {"services": {"db": {}}}
+    reading = Reading(config, {}, inactive={"api": ("debug",), "old": ("a", "b")})
+    found = project()._replace(config=config, reading=reading)
+    engine.rows = [row("web"), row("old", service="old")]
+    engine.told["id-old"] = told()
+    facts = measure(engine, found)
+    said = "service api is in the file, but its profile debug is not active"
+    assert of(facts, "drift") == [said]
+    assert of(facts, "drift", "old") == [
+        "service old is in the file, but its profiles a, b are not active"
+    ]
+
+
 def test_no_drift_is_absent(engine: FakeEngine) -> None:
     assert of(measure(engine), "drift") is None
 
@@ -734,4 +742,4 @@ def test_no_list_is_a_crash(engine: FakeEngine, garbage: Any) -> None:
     ],
 )
 def test_times(text: Any, seconds: float | None) -> None:
-    assert stack.parse_time(text) == seconds
+    assert parse_time(text) == seconds

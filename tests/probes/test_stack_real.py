@@ -49,7 +49,7 @@ def measure(engine: Engine) -> Facts:
     machine: Any = Machine(Options(docker_host=engine.url, timeout=30))
     project = Project(NAME, "/x", ("/x/compose.yaml",), "cli", config, Reading(config, {}))
     machine.project = lambda: project
-    return gather(stack.measure(machine), measured_at="", version="")
+    return gather(stack.measure(machine, project), measured_at="", version="")
 
 
 def of(facts: Facts, name: str, path: str) -> Any:
@@ -147,9 +147,18 @@ def either(request: pytest.FixtureRequest) -> Engine:
     return engine
 
 
+def until_the_engine_notes_it(engine: Engine) -> Facts:
+    """Let a container be killed; dockerd 20.10 loses the news that come after the exit itself."""
+    for _ in range(10):
+        facts = until(engine, state("oom", "exited"))
+        if inspect(engine, "oom")["State"]["OOMKilled"]:
+            return facts
+        engine.docker("start", f"{NAME}-oom")
+    pytest.fail("the engine noted none of ten kills")
+
+
 def test_a_killed_main_process_is_certain(docker_stack: Engine) -> None:
-    facts = until(docker_stack, state("oom", "exited"))
-    assert inspect(docker_stack, "oom")["State"]["OOMKilled"] is True
+    facts = until_the_engine_notes_it(docker_stack)
     assert of(facts, "oom", "oom_killed") is True
     assert of(facts, "oom", "oom_certainty") == "certain"
     assert "State.OOMKilled is true" in of(facts, "oom", "oom_evidence")
@@ -266,7 +275,7 @@ def test_drift(engine_name: str, request: pytest.FixtureRequest) -> None:
         (("--log-driver", "json-file"), False),
         (("--log-opt", "max-size=1m"), True),
         (("--log-driver", "local"), True),
-        (("--log-driver", "none"), None),
+        (("--log-driver", "none"), True),
     ],
 )
 def test_rotated_logs(docker_stack: Engine, options: tuple[str, ...], rotated: Any) -> None:

@@ -16,17 +16,18 @@ import pytest
 
 from conftest import IMAGE, Engine, make_image
 from preflight.model.facts import Measured, Unknown, Value, place
-from preflight.probes import engine
+from preflight.probes import engine, ports, start
 from preflight.probes.compose.load import load
-from preflight.probes.compose.project import ComposeError, Need, Place, Project, Reading
+from preflight.probes.compose.project import Need, Place, Project, Reading
 from preflight.probes.endpoint import Endpoint
 from preflight.probes.engine_api import EngineApi, EngineError
 from preflight.probes.machine import Machine, Once
 from preflight.probes.options import Options
 from preflight.probes.ports import can_bind
-from preflight.probes.start import measure
+from preflight.probes.sight import ELSEWHERE, Sight
 
 LOCAL = Endpoint("unix:///nowhere/docker.sock", "default", "the test")
+SEEN = Sight(None, None, None, lambda _: None)
 REMOTE = Endpoint("tcp://192.0.2.1:2375", "default", "the test")
 Facts = dict[tuple[str, ...], Measured]
 NOTHING: dict[str, str] = {"PATH": "/nowhere", "DOCKER_CONFIG": "/nowhere"}
@@ -54,7 +55,8 @@ def machine_with(
     info: Mapping[str, Any] | None = None,
 ) -> Machine:
     version = {"Os": "linux", "Arch": arch}
-    told = engine.Engine(endpoint, EngineApi(endpoint, 1), version, info or {}, name, native)
+    sight = SEEN if native else ELSEWHERE
+    told = engine.Engine(endpoint, EngineApi(endpoint, 1), version, info or {}, name, sight)
     machine = Machine(Options())
     machine.endpoint = Once(lambda: endpoint)
     machine.engine = Once(lambda: told)
@@ -69,6 +71,12 @@ def without_engine(project: Project | None, endpoint: Endpoint = LOCAL) -> Machi
     machine = machine_with(project, endpoint=endpoint)
     machine.engine = Once(refuse)
     return machine
+
+
+def measure(machine: Machine, root: Path, environ: Mapping[str, str]) -> Iterator[Measured]:
+    project = machine.project()
+    assert project is not None
+    return start.measure(machine, project, root, environ)
 
 
 def facts_of(machine: Machine, root: Path = Path("/nowhere")) -> Facts:
@@ -118,6 +126,14 @@ class Stack:
 
     def fact(self, name: str) -> Measured:
         return self.facts()["start", "services", "api", name]
+
+    def port(self, number: int) -> Value:
+        """Return whether a port is free for the project, under the name that `up` gives it."""
+        project = load(Options(compose_files=(str(self.file),)), self.environ)
+        assert project is not None
+        machine = Machine(Options(docker_host=self.engine.url))
+        told = ports.measure(machine, project._replace(name=f"pf{os.getpid()}"))
+        return {one.path: one.value for one in told}["host", "ports", str(number), "free"]
 
     def up(self) -> subprocess.CompletedProcess[str]:
         return self._run("up", "-d")
@@ -187,6 +203,21 @@ def test_what_clashes_is_what_docker_refuses(
     done = stack.up()
     assert clash.value == (None if said is None else [filled(said)])
     assert (done.returncode != 0) is (said is not None), done.stderr
+
+
+@pytest.mark.parametrize("changed", ["", BESIDE + "    profiles: [debug]\n"])
+def test_a_container_left_over_keeps_its_port_from_the_next_start(
+    stack: Stack, free_port: int, changed: str
+) -> None:
+    """Compose leaves orphans alone, and what a profile has started."""
+    port = f"    ports: ['127.0.0.1:{free_port}:80']\n"
+    stack.write("", BESIDE + port)
+    assert stack.up().returncode == 0
+    stack.write(port, changed)
+    free = stack.port(free_port)
+    done = stack.up()
+    assert free is False
+    assert done.returncode != 0
 
 
 def test_a_clash_names_the_line_of_the_port(stack: Stack) -> None:
@@ -452,7 +483,7 @@ def test_no_platform_is_absent_and_a_real_engine_runs_its_own(stack: Stack) -> N
 def test_gpus_by_what_the_engine_says(info: dict[str, Any], gpus: bool, tmp_path: Path) -> None:
     (tmp_path / "cdi").mkdir()
     (tmp_path / "cdi/nvidia.yaml").write_text("kind: nvidia.com/gpu")
-    facts = facts_of(machine_with(None, info=info), tmp_path)
+    facts = facts_of(machine_with(project_of({}), info=info), tmp_path)
     assert facts["docker", "gpus"].value is gpus
 
 
@@ -463,7 +494,7 @@ def test_gpus_by_the_toolkit_on_the_path(tmp_path: Path) -> None:
     hook.chmod(0o644)
 
     def gpus() -> Value:
-        told = measure(machine_with(None), tmp_path, {"PATH": "/none:/tools"})
+        told = measure(machine_with(project_of({})), tmp_path, {"PATH": "/none:/tools"})
         return {one.path: one.value for one in told}["docker", "gpus"]
 
     assert gpus() is False  # it can't be run
@@ -472,15 +503,15 @@ def test_gpus_by_the_toolkit_on_the_path(tmp_path: Path) -> None:
 
 
 def test_gpus_of_a_vm_and_of_no_engine_are_unknown() -> None:
-    vm = machine_with(None, native=False, name="docker-desktop")
+    vm = machine_with(project_of({}), native=False, name="docker-desktop")
     assert isinstance(facts_of(vm)["docker", "gpus"].value, Unknown)
     refused = Unknown("connection refused", "refused")
-    assert facts_of(without_engine(None))["docker", "gpus"].value == refused
+    assert facts_of(without_engine(project_of({})))["docker", "gpus"].value == refused
 
 
 def test_gpus_of_the_real_engine(docker_engine: Engine) -> None:
     machine = Machine(Options(docker_host=docker_engine.url))
-    machine.project = Once(lambda: None)
+    machine.project = Once(lambda: project_of({}))
     runtimes = docker_engine.docker("info", "--format", "{{json .Runtimes}}")
     assert facts_of(machine)["docker", "gpus"].value is ("nvidia" in runtimes)
 
@@ -549,32 +580,6 @@ def test_variables_env_files_and_conflicts_of_the_reading() -> None:
     clean = facts_of(without_engine(project_of({})))
     assert clean["compose", "variables", "missing"].value is None
     assert clean["compose", "variables", "unset"].value is None
-
-
-DECLARED = (
-    ("compose", "needs", "version"),
-    ("compose", "needs", "feature"),
-    ("compose", "needs", "met"),
-    ("compose", "variables", "missing"),
-    ("compose", "variables", "unset"),
-    ("start", "services"),
-)
-
-
-def test_no_compose_file_and_one_that_cannot_be_used() -> None:
-    absent = facts_of(without_engine(None))
-    for path in DECLARED:
-        assert (absent[path].value, absent[path].source) == (None, "no compose file here")
-    assert isinstance(absent["docker", "compose", "version"].value, Unknown)
-
-    def refuse() -> Project | None:
-        raise ComposeError("no services", "compose.yaml", 1)
-
-    machine = without_engine(None)
-    machine.project = Once(refuse)
-    for path in DECLARED:
-        told = facts_of(machine)[path]
-        assert told.value == Unknown("compose.yaml:1:0: no services", "invalid")
 
 
 def test_the_mounts_come_last_for_a_dead_network_can_hang_them(tmp_path: Path) -> None:

@@ -13,12 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from preflight.model.facts import Measured, Unknown
+from preflight.probes.inside import in_container
 from preflight.probes.machine import Machine
-from preflight.probes.mounts import mount_of, read_mounts
+from preflight.probes.mounts import Mount, mount_of, read_mounts
 
 _VIRTUAL = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
 _HYPERVISORS = re.compile(
     "qemu|vmware|vbox|msft|xen|virtual|google|amazon|oracle|nutanix|do vol", re.I
+)
+
+_OF_CONTAINER = Unknown(
+    "inside a container: mount the folder, as in -v /srv/models:/srv/models --path /srv/models",
+    "unsupported",
 )
 
 Statvfs = Callable[[str], Any]
@@ -31,12 +37,15 @@ def measure(
     path = os.path.abspath(machine.options.path)
     yield Measured(("host", "disk", "path"), path, "--path")
     found = nearest(path)
+    mount = None if isinstance(found, Unknown) else _mount(found, root)
+    if mount is not None and mount.point == "/" and in_container(root)[0]:
+        found = _OF_CONTAINER if machine.here().files(path) else found
     if isinstance(found, Unknown):
         for name in ("filesystem", "readonly", "total", "free", "kind"):
             yield Measured(("host", "disk", name), found)
         return
-    yield from _mounted(found, root)
-    yield from _space(found, statvfs)
+    yield from _mounted(found, mount, root)
+    yield from _space(found, mount, root, statvfs)
 
 
 def nearest(path: str) -> str | Unknown:
@@ -60,23 +69,28 @@ def nearest(path: str) -> str | Unknown:
             return Unknown(f"{path}: {getattr(fault, 'strerror', None) or fault}", "error")
 
 
-def _mounted(path: str, root: Path) -> Iterator[Measured]:
+def _mount(path: str, root: Path) -> Mount | None:
+    try:
+        return mount_of(os.path.realpath(path), read_mounts(root))
+    except OSError:
+        return None
+
+
+def _mounted(path: str, mount: Mount | None, root: Path) -> Iterator[Measured]:
     if not sys.platform.startswith("linux"):
         unsupported = Unknown("read from /proc/self/mountinfo, which is Linux's", "unsupported")
         yield Measured(("host", "disk", "filesystem"), unsupported)
         yield Measured(("host", "disk", "kind"), unsupported)
         return
-    try:
-        mount = mount_of(os.path.realpath(path), read_mounts(root))
-    except OSError:
-        mount = None
     value = mount.filesystem if mount else Unknown("no mount in /proc/self/mountinfo covers it")
     yield Measured(("host", "disk", "filesystem"), value, "/proc/self/mountinfo")
     kind, source = _kind(os.stat(path).st_dev, root)
     yield Measured(("host", "disk", "kind"), kind, source)
 
 
-def _space(path: str, statvfs: Statvfs | None) -> Iterator[Measured]:
+def _space(
+    path: str, mount: Mount | None, root: Path, statvfs: Statvfs | None
+) -> Iterator[Measured]:
     """Size and room; `f_bavail` counts what is not reserved for root."""
     total, free = ("host", "disk", "total"), ("host", "disk", "free")
     if statvfs is None and not hasattr(os, "statvfs"):
@@ -95,12 +109,29 @@ def _space(path: str, statvfs: Statvfs | None) -> Iterator[Measured]:
         yield Measured(total, nothing)
         yield Measured(free, nothing)
         return
-    readonly = bool(stat.f_flag & os.ST_RDONLY)
-    yield Measured(("host", "disk", "readonly"), readonly, f"statvfs({path}).f_flag")
+    readonly = bool(stat.f_flag & os.ST_RDONLY) if mount is None else _is_readonly(mount, root)
+    source = f"statvfs({path}).f_flag" if mount is None else "/proc/self/mountinfo"
+    yield Measured(("host", "disk", "readonly"), readonly, source)
     yield Measured(total, stat.f_blocks * stat.f_frsize, f"statvfs({path}).f_blocks")
     room = 0 if readonly else stat.f_bavail * stat.f_frsize
     said = "mounted read-only" if readonly else f"statvfs({path}).f_bavail"
     yield Measured(free, room, said)
+
+
+def _is_readonly(mount: Mount, root: Path) -> bool:
+    """Whether nobody writes there: to its filesystem, or through this mount.
+
+    A mount of this process alone says nothing of others: a container's `:ro`, what ProtectSystem
+    of systemd makes. It is everybody's where the machine's first process has it too.
+    """
+    if "ro" in mount.options:
+        return True
+    if "ro" not in mount.flags or in_container(root)[0]:
+        return False
+    try:
+        return mount.id in {one.id for one in read_mounts(root, "1")}
+    except OSError:
+        return True  # not shown to this user
 
 
 def _kind(device: int, root: Path) -> tuple[str | Unknown, str]:

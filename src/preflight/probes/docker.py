@@ -9,20 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from preflight.model.facts import Measured, Unknown
+from preflight.probes.answers import count, listed, stated, text
 from preflight.probes.cgroup import Cgroups, Limit
-from preflight.probes.compose.project import ComposeError
+from preflight.probes.compose.project import Project
 from preflight.probes.declared import DOCKER
 from preflight.probes.endpoint import EndpointError, candidates
 from preflight.probes.engine import Engine
 from preflight.probes.engine_api import EngineApi, EngineError
 from preflight.probes.machine import Machine
-from preflight.probes.native import (
-    HIDDEN,
-    available_memory,
-    containers_cgroup,
-    free_disk,
-)
+from preflight.probes.native import available_memory, containers_cgroup, free_disk
+from preflight.probes.rotation import rotated
+from preflight.probes.sight import Files
 
+_UNSEEN = "; a limit over it is not seen"
 _ALWAYS = {"endpoint", "context", "local", "reachable", "problem", "candidates"}
 
 
@@ -39,7 +38,7 @@ def measure(machine: Machine) -> Iterator[Measured]:
         return
     yield Measured(("docker", "endpoint"), endpoint.url, endpoint.named_by)
     yield Measured(("docker", "context"), endpoint.context, endpoint.named_by)
-    yield Measured(("docker", "local"), endpoint.local, "the address")
+    yield Measured(("docker", "local"), *machine.local())
     try:
         engine = machine.engine()
     except EngineError as fault:
@@ -48,12 +47,15 @@ def measure(machine: Machine) -> Iterator[Measured]:
     yield from _reached(engine, machine)
 
 
-def late(how_long: str) -> Iterator[Measured]:
+def late(machine: Machine, how_long: str) -> Iterator[Measured]:
     """Yield what it means that time ran out: an engine that answers too slowly is not reachable.
 
-    Nobody says which socket was asked, so that no other one is named.
+    No other socket is named: the one that was asked is there.
     """
-    return unreachable(Unknown(f"no answer from the engine {how_long}", "timeout"))
+    endpoint = machine.endpoint.known()
+    if endpoint is not None:
+        yield Measured(("docker", "local"), endpoint.local, "the address")
+    yield from unreachable(Unknown(f"no answer from the engine {how_long}", "timeout"))
 
 
 def unreachable(why: Unknown, others: Sequence[str] = ()) -> Iterator[Measured]:
@@ -78,62 +80,48 @@ def _reached(engine: Engine, machine: Machine) -> Iterator[Measured]:
         yield Measured(("docker", *name), None, "it answers")
     source = "the address, the kernel, the daemon's process"
     yield Measured(("docker", "engine"), engine.name, "GET /version, GET /info")
-    yield Measured(("docker", "native"), engine.native, source)
+    yield Measured(("docker", "native"), engine.sight.native, source)
     yield from parse_info(engine.version, engine.info)
-    yield from _disk(engine.api, engine.info, engine.native)
+    yield from _disk(engine.api, engine.info, engine.sight.files)
     yield from _memory(engine, machine)
 
 
 def parse_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[Measured]:
     """Yield the facts that /version and /info state."""
-    yield _stated("version", _text(version.get("Version") or info.get("ServerVersion")), "Version")
-    yield _stated("api", _text(version.get("ApiVersion")), "ApiVersion")
-    system, processor = _text(version.get("Os")), _text(version.get("Arch"))
+    yield _stated("version", text(version.get("Version") or info.get("ServerVersion")), "Version")
+    yield _stated("api", text(version.get("ApiVersion")), "ApiVersion")
+    system, processor = text(version.get("Os")), text(version.get("Arch"))
     yield _stated("platform", f"{system}/{processor}" if system and processor else None, "Os, Arch")
     yield _stated("cpus", _positive(info.get("NCPU")), "NCPU")
     yield _stated("memory.total", _positive(info.get("MemTotal")), "MemTotal")
-    cgroup = _text(info.get("CgroupVersion"))
+    cgroup = text(info.get("CgroupVersion"))
     yield _stated("cgroup.version", int(cgroup) if cgroup in ("1", "2") else None, "CgroupVersion")
     yield from _limits(info)
     options = info.get("SecurityOptions")
     rootless = info.get("Rootless")  # Podman's
     if not isinstance(rootless, bool):
         known = isinstance(options, list)
-        rootless = any("rootless" in str(one) for one in _list(options)) if known else None
+        rootless = any("rootless" in str(one) for one in listed(options)) if known else None
     yield _stated("rootless", rootless, "SecurityOptions")
-    warnings = [str(one) for one in _list(info.get("Warnings"))]
+    warnings = [str(one) for one in listed(info.get("Warnings"))]
     yield Measured(("docker", "warnings"), warnings, "GET /info Warnings")
-    yield _stated("disk.root", _text(info.get("DockerRootDir")), "DockerRootDir")
-    yield _stated("storage.driver", _text(info.get("Driver")), "Driver")
-    driver = _text(info.get("LoggingDriver"))
+    yield _stated("disk.root", text(info.get("DockerRootDir")), "DockerRootDir")
+    yield _stated("storage.driver", text(info.get("Driver")), "Driver")
+    driver = text(info.get("LoggingDriver"))
     yield _stated("log.driver", driver, "LoggingDriver")
     yield _rotated(driver)
     swarm = info.get("Swarm")
-    state = _text(swarm.get("LocalNodeState")) if isinstance(swarm, dict) else None
+    state = text(swarm.get("LocalNodeState")) if isinstance(swarm, dict) else None
     yield _stated("swarm.state", state, "Swarm.LocalNodeState")
 
 
 def _stated(name: str, value: Any, key: str) -> Measured:
     path = ("docker", *name.split("."))
-    if value is None:
-        return Measured(path, Unknown(f"the engine does not say: {key} is zero, null or missing"))
-    return Measured(path, value, f"GET /info {key}")
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    return Measured(path, stated(value, key), f"GET /info {key}")
 
 
 def _positive(value: Any) -> int | None:
-    return _count(value) or None
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return count(value) or None
 
 
 def _limits(info: Mapping[str, Any]) -> Iterator[Measured]:
@@ -151,20 +139,16 @@ def _limits(info: Mapping[str, Any]) -> Iterator[Measured]:
 
 
 def _rotated(driver: str | None) -> Measured:
-    """`local` rotates by default, json-file only by options that /info doesn't tell."""
+    """Whether old logs are dropped; the options of the daemon's driver are not among /info."""
     path = ("docker", "log", "rotated")
-    if driver in ("local", "journald", "none"):
-        return Measured(path, driver != "none" or None, f"the driver {driver}")
     if driver is None:
         return Measured(path, Unknown("the engine does not say its logging driver"))
-    return Measured(path, Unknown(f"the API does not tell the options of {driver}", "unsupported"))
+    return Measured(path, rotated(driver, None), f"the driver {driver}")
 
 
-def _disk(api: EngineApi, info: Mapping[str, Any], native: bool) -> Iterator[Measured]:
-    free: tuple[int | Unknown, str] = (HIDDEN, "")
-    if native:
-        free = free_disk(_text(info.get("DockerRootDir")), _list(info.get("DriverStatus")))
-    yield Measured(("docker", "disk", "free"), *free)
+def _disk(api: EngineApi, info: Mapping[str, Any], files: Files) -> Iterator[Measured]:
+    root, status = text(info.get("DockerRootDir")), listed(info.get("DriverStatus"))
+    yield Measured(("docker", "disk", "free"), *free_disk(root, status, files))
     reclaimable = ("docker", "disk", "reclaimable")
     try:
         images = api.images()
@@ -172,7 +156,7 @@ def _disk(api: EngineApi, info: Mapping[str, Any], native: bool) -> Iterator[Mea
     except EngineError as fault:
         yield Measured(reclaimable, Unknown(str(fault), fault.kind))
         return
-    sizes = [_count(image.get("Size")) for image in images if str(image.get("Id")) not in used]
+    sizes = [count(image.get("Size")) for image in images if str(image.get("Id")) not in used]
     if None in sizes:
         yield Measured(reclaimable, Unknown("the engine does not say the size of every image"))
         return
@@ -182,8 +166,9 @@ def _disk(api: EngineApi, info: Mapping[str, Any], native: bool) -> Iterator[Mea
 
 def _memory(engine: Engine, machine: Machine) -> Iterator[Measured]:
     """The limit over the containers, and what is left for this stack now."""
-    api, info, native = engine.api, engine.info, engine.native
-    place, limit = _limit(api, info) if native else ("", HIDDEN)
+    api, info, sight = engine.api, engine.info, engine.sight
+    hidden = sight.processes or sight.cgroups
+    place, limit = _limit(api, info) if hidden is None else ("", hidden)
     seen = isinstance(limit, Limit)
     lowest = limit.value if isinstance(limit, Limit) else None
     source = f"{limit.source}, over {place}" if isinstance(limit, Limit) else ""
@@ -193,20 +178,16 @@ def _memory(engine: Engine, machine: Machine) -> Iterator[Measured]:
         yield _stated("memory.usable", None, "MemTotal")
     else:
         usable = total if lowest is None else min(total, lowest)
-        source = "min(total, limit)" if seen else "GET /info MemTotal; a limit over it is not seen"
+        source = "min(total, limit)" if seen else f"GET /info MemTotal{_UNSEEN}"
         yield Measured(("docker", "memory", "usable"), usable, source)
-    free: tuple[int | Unknown, str] = (HIDDEN, "")
-    if native:
-        free = available_memory(api, place, lowest, _project_name(machine))
-    yield Measured(("docker", "memory", "available"), *free)
-
-
-def _project_name(machine: Machine) -> str | None:
-    try:
-        project = machine.project()
-    except ComposeError:
-        return None
-    return project.name if project else None
+    available = ("docker", "memory", "available")
+    if sight.processes is not None:
+        yield Measured(available, sight.processes)
+        return
+    project = machine.readable()
+    name = project.name if isinstance(project, Project) else None
+    free, source = available_memory(api, place, lowest, name)
+    yield Measured(available, free, source if seen else f"{source}{_UNSEEN}")
 
 
 def _limit(api: EngineApi, info: Mapping[str, Any]) -> tuple[str, Limit | Unknown]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from preflight.model.facts import Unknown
 from preflight.model.quantities import format_bytes, format_number
+from preflight.probes.answers import below, is_count
 from preflight.probes.compose.facts import resource
 
 _NEAR = 1e-4  # cores: Compose reckons limits in 32-bit floats
@@ -19,9 +20,9 @@ _NEAR = 1e-4  # cores: Compose reckons limits in 32-bit floats
 
 def drift(service: Mapping[str, Any], container: Mapping[str, Any]) -> list[str]:
     """Compare a service of the effective configuration with what GET /containers/ID/json says."""
-    config, host = (_map(container.get(key)) for key in ("Config", "HostConfig"))
+    config, host = (below(container, key) for key in ("Config", "HostConfig"))
     return [
-        *_environment(_map(service.get("environment")), environment(config.get("Env"))),
+        *_environment(below(service, "environment"), environment(config.get("Env"))),
         *_memory(service, host.get("Memory")),
         *_cpus(service, host.get("NanoCpus")),
         *_image(service.get("image"), config.get("Image")),
@@ -38,10 +39,6 @@ def environment(rows: Any) -> dict[str, str] | None:
     return {name: value for name, is_set, value in pairs if name and is_set}
 
 
-def _map(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
 def _environment(wanted: Mapping[str, Any], found: Mapping[str, str] | None) -> Iterator[str]:
     for name, value in wanted.items():
         if found is None or not isinstance(value, str):
@@ -54,7 +51,7 @@ def _environment(wanted: Mapping[str, Any], found: Mapping[str, str] | None) -> 
 
 def _memory(service: Mapping[str, Any], found: Any) -> Iterator[str]:
     wanted, _ = resource(service, "limits", "memory")
-    if isinstance(wanted, Unknown) or not _is_count(found) or (wanted or 0) == found:
+    if isinstance(wanted, Unknown) or not is_count(found) or (wanted or 0) == found:
         return
     has, says = (_size(one) for one in (found, wanted))
     yield f"memory limit {has}, the file says {says}"
@@ -66,15 +63,11 @@ def _size(value: float | None) -> str:
 
 def _cpus(service: Mapping[str, Any], found: Any) -> Iterator[str]:
     wanted, _ = resource(service, "limits", "cpus")
-    if isinstance(wanted, Unknown) or not _is_count(found) or service.get("cpu_quota"):
+    if isinstance(wanted, Unknown) or not is_count(found) or service.get("cpu_quota"):
         return
     if abs((wanted or 0) - found / 1e9) > _NEAR:
         has, says = (format_number(one) if one else "none" for one in (found / 1e9, wanted))
         yield f"CPU limit {has}, the file says {says}"
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _image(wanted: Any, found: Any) -> Iterator[str]:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import posixpath
 import re
 import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 DEFAULT_CONTEXT = "default"
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
@@ -48,8 +49,20 @@ class Endpoint(NamedTuple):
     @property
     def local(self) -> bool:
         """Whether the address is one of this machine's own."""
+        return self.loopback or urlsplit(self.url).scheme in ("unix", "npipe")
+
+    @property
+    def base(self) -> str:
+        """What stands before every path that is asked for, as a proxy in front may want it."""
         parts = urlsplit(self.url)
-        return parts.scheme in ("unix", "npipe") or bool(_LOOPBACK.fullmatch(parts.hostname or ""))
+        if parts.scheme not in ("tcp", "http", "https") or not parts.path.strip("/"):
+            return ""
+        return posixpath.normpath("/" + quote(unquote(parts.path)).strip("/"))
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it is a port of this machine, to which a tunnel may have its end."""
+        return bool(_LOOPBACK.fullmatch(urlsplit(self.url).hostname or ""))
 
 
 def resolve(
@@ -197,7 +210,7 @@ def _checked(url: str, named_by: str, tls: Tls | None) -> str:
     """Return an address with its scheme known and its port set; else say what one looks like."""
     shown = re.sub(r":[^:/@]*@", ":…@", url)  # without a password
     address = url.strip()
-    if re.fullmatch(r"[^/\s]*:[0-9]+", address):
+    if re.fullmatch(r"[^/\s]*:[0-9]+(/.*)?", address):
         address = f"tcp://{address}"  # as the CLI reads HOST:PORT
     address = re.sub("^tcp://(?=:[0-9])", "tcp://localhost", address)
     looks = "expected unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST or npipe:////./pipe/NAME"
@@ -220,5 +233,5 @@ def _checked(url: str, named_by: str, tls: Tls | None) -> str:
         raise EndpointError(f"{named_by} {shown!r} is no address of an engine: {looks}")
     if parts.scheme == "tcp" and port is None:
         host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
-        return f"tcp://{host}:{2376 if tls else 2375}"
+        return f"tcp://{host}:{2376 if tls else 2375}{parts.path}"
     return address

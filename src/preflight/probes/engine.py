@@ -1,24 +1,27 @@
-"""The engine once it has answered: which one it is, and whether it runs on this very system."""
+"""The engine once it has answered: which one it is, and what is seen of its machine."""
 
 from __future__ import annotations
 
+import platform
+import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from preflight.probes.endpoint import Endpoint
 from preflight.probes.engine_api import EngineApi
-from preflight.probes.native import is_native
+from preflight.probes.inside import in_container
+from preflight.probes.sight import VIRTUAL_MACHINES, Sight, look
 
 
 class Engine(NamedTuple):
-    """An engine that answered: its API, what /version and /info said, its name."""
+    """An engine that answered: its API, what /version and /info said, its name, what is seen."""
 
     endpoint: Endpoint
     api: EngineApi
     version: Mapping[str, Any]
     info: Mapping[str, Any]
     name: str
-    native: bool
+    sight: Sight
 
 
 def reach(endpoint: Endpoint, timeout: float) -> Engine:
@@ -27,7 +30,24 @@ def reach(endpoint: Endpoint, timeout: float) -> Engine:
     version = api.version()
     info = api.info()
     name = engine_of(version, info, endpoint.url)
-    return Engine(endpoint, api, version, info, name, is_native(endpoint, name, info))
+    return Engine(endpoint, api, version, info, name, look(api, name, info))
+
+
+def differs(engine: Engine) -> str | None:
+    """Return what /info says of another machine than this, None where nothing tells so.
+
+    A VM of this machine is none, and elsewhere than on Linux every engine is in one. What is in a
+    container has a name of its own.
+    """
+    if not sys.platform.startswith("linux") or engine.name in VIRTUAL_MACHINES:
+        return None
+    import psutil
+
+    own = {"KernelVersion": platform.release(), "MemTotal": psutil.virtual_memory().total}
+    if "containerized" not in str(engine.info.get("OperatingSystem")) and not in_container()[0]:
+        own["Name"] = platform.node()
+    told = {key: engine.info.get(key) for key in own}
+    return next((key for key in own if told[key] and told[key] != own[key]), None)
 
 
 def engine_of(version: Mapping[str, Any], info: Mapping[str, Any], url: str) -> str:

@@ -37,7 +37,7 @@ def read_group(pid: int, container: str, root: Path = Path("/")) -> Group | Unkn
     """Read the group of the container with the id `container`, whose first process is `pid`."""
     try:
         groups = Cgroups(root, str(pid))
-        place = _own(groups.groups.get("memory", groups.groups.get("", "")), container)
+        place = own_group(groups.groups.get("memory", groups.groups.get("", "")), container)
         if place is None or not groups.has(str(place)):
             return Unknown("its cgroup is not seen from here", "unsupported")
         limit, above = (groups.memory_limit(str(one)) for one in (place, place.parent))
@@ -49,11 +49,11 @@ def read_group(pid: int, container: str, root: Path = Path("/")) -> Group | Unkn
         return Unknown(f"its cgroup: {fault}", "permission" if kind else "error")
 
 
-def _own(path: str, container: str) -> PurePosixPath | None:
-    """Return the container's own group, None where it has none.
+def own_group(path: str, container: str) -> PurePosixPath | None:
+    """Return the own group of the container with that id, of whose process this is the path.
 
-    Its name holds the id; a process may be deeper. Without the id in it, the group is one that
-    others share, as under a rootless engine on v1: what was killed there tells nothing.
+    Its name holds the id; a process may be deeper. None where no name does: the group is one that
+    others share, as under a rootless engine on v1, or the process isn't the container's.
     """
     place = PurePosixPath(path)
     return next((one for one in (*reversed(place.parents), place) if container in one.name), None)

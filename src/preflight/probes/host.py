@@ -15,23 +15,25 @@ from typing import Any
 
 from preflight.model.facts import Kind, Measured, Unknown
 from preflight.probes.cgroup import Cgroups, Limit
+from preflight.probes.engine import Engine, differs
+from preflight.probes.inside import in_container
 from preflight.probes.machine import Machine
-from preflight.probes.mounts import mount_of, read_mounts
 
-_DISK_FILESYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
 _SYSTEMS = {"win32": "windows", "cygwin": "windows"}
 _FAULTS: dict[int | None, Kind] = {
     errno.EACCES: "permission",
     errno.EPERM: "permission",
     errno.EINVAL: "invalid",
 }
-_CONTAINER_MARKS = ("/docker/", "/docker-", "/kubepods", "/libpod", "/lxc/", "/lxc.payload")
 
 
-def measure(_machine: Machine, root: Path = Path("/")) -> Iterator[Measured]:
-    """Yield the host's facts; where one subject can't be read, the others still are."""
+def measure(machine: Machine, root: Path = Path("/")) -> Iterator[Measured]:
+    """Yield the host's facts; where one subject can't be read, the others still are.
+
+    Last comes what the engine is asked for: the machine's name, which a container hides.
+    """
     failed = None
-    for subject in (_system, _memory, _swap, _cpu):
+    for subject in (_system, _memory, _swap, _cpu, lambda root: _hostname(machine, root)):
         try:
             yield from subject(root)
         except Exception as fault:  # noqa: BLE001 - raised again once the others are read
@@ -40,49 +42,31 @@ def measure(_machine: Machine, root: Path = Path("/")) -> Iterator[Measured]:
         raise failed
 
 
+def late(_machine: Machine, _how_long: str) -> Iterator[Measured]:
+    """Yield the name that this process knows: the engine doesn't say another."""
+    yield _text("hostname", platform.node(), "platform.node()")
+
+
+def _hostname(machine: Machine, root: Path) -> Iterator[Measured]:
+    engine = machine.here().engine if in_container(root)[0] else None
+    if isinstance(engine, Engine) and engine.endpoint.local and not differs(engine):
+        name = engine.info.get("Name")
+        if isinstance(name, str) and name:
+            yield _text("hostname", name, "GET /info Name")
+            return
+    yield _text("hostname", platform.node(), "platform.node()")
+
+
 def _system(root: Path) -> Iterator[Measured]:
     yield Measured(("host", "os"), _SYSTEMS.get(sys.platform, sys.platform), "sys.platform")
     yield _text("arch", platform.machine(), "platform.machine()")
     yield _text("kernel", platform.release(), "platform.release()")
-    yield _text("hostname", platform.node(), "platform.node()")
-    yield Measured(("host", "container"), *_container(root))
+    yield Measured(("host", "container"), *in_container(root))
 
 
 def _text(name: str, value: str, source: str) -> Measured:
     path = ("host", name)
     return Measured(path, value or Unknown(f"{source} says nothing"), source)
-
-
-def _container(root: Path) -> tuple[bool, str]:
-    """Look for the marks that container runtimes leave.
-
-    A virtual machine made from a container image keeps the marks, but its root is a whole disk,
-    which a container's never is.
-    """
-    mark = _container_mark(root)
-    if mark is None:
-        return False, "no mark of a container"
-    try:
-        mount = mount_of("/", read_mounts(root))
-    except OSError:
-        mount = None
-    if mount is not None and mount.root == "/" and mount.filesystem in _DISK_FILESYSTEMS:
-        return False, f"{mark} is there, but the root is a whole {mount.filesystem} disk"
-    return True, mark
-
-
-def _container_mark(root: Path) -> str | None:
-    for mark in (".dockerenv", "run/.containerenv", "run/systemd/container"):
-        if (root / mark).exists():
-            return f"/{mark}"
-    for name in ("container", "KUBERNETES_SERVICE_HOST"):
-        if os.environ.get(name):
-            return f"the environment variable {name}"
-    try:
-        groups = os.fsdecode((root / "proc/self/cgroup").read_bytes())
-    except OSError:
-        return None
-    return "/proc/self/cgroup" if any(mark in groups for mark in _CONTAINER_MARKS) else None
 
 
 def _memory(root: Path) -> Iterator[Measured]:

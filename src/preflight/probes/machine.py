@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
+from preflight.model.facts import Unknown
 from preflight.probes.compose.load import load
 from preflight.probes.compose.project import ComposeError, Project
-from preflight.probes.endpoint import resolve
-from preflight.probes.engine import reach
+from preflight.probes.endpoint import EndpointError, resolve
+from preflight.probes.engine import Engine, differs, reach
+from preflight.probes.engine_api import EngineError
+from preflight.probes.inside import in_container
 from preflight.probes.options import Options
+from preflight.probes.sight import VIRTUAL_MACHINES, Files
 
 T = TypeVar("T")
 
@@ -38,6 +42,21 @@ class Once(Generic[T]):
             raise self._fault
         return self._value[0]
 
+    def known(self) -> T | None:
+        """Return the value if it has been read, without waiting for it."""
+        return self._value[0] if self._value else None
+
+
+class Here(NamedTuple):
+    """The engine or why there is none; why this network and files aren't those that a stack gets.
+
+    None where they are: an engine in a VM on this machine gives its stacks the machine's own.
+    """
+
+    engine: Engine | Unknown
+    network: Unknown | None
+    files: Files
+
 
 class Machine:
     """One measuring: what it is asked for, and what its probes share."""
@@ -48,9 +67,49 @@ class Machine:
         self.engine = Once(lambda: reach(self.endpoint(), options.timeout))
         self.project: Once[Project | None] = Once(lambda: load(options))
 
-    def no_project(self) -> bool:
-        """Whether it is known that there is no compose file."""
+    def readable(self) -> Project | Unknown | None:
+        """Return the project, None where there is none, an Unknown where it can't be used."""
         try:
-            return self.project() is None
-        except ComposeError:
-            return False
+            return self.project()
+        except ComposeError as fault:
+            return Unknown(str(fault), "invalid")
+
+    def local(self) -> tuple[bool, str]:
+        """Return whether the engine is on this machine, and what tells it.
+
+        Only one behind a port of loopback is asked for it. Raises EndpointError.
+        """
+        endpoint = self.endpoint()
+        if not endpoint.loopback:
+            return endpoint.local, "the address"
+        try:
+            engine = self.engine()
+        except EngineError:
+            return True, "the address; whether it is the end of a tunnel can't be told"
+        key = differs(engine)
+        if key is None:
+            return True, "the address; GET /info says nothing of another machine"
+        return False, f"GET /info {key} is another machine's: a tunnel ends at the address"
+
+    def here(self) -> Here:
+        """Ask for the engine; an own one that doesn't answer leaves the machine to be looked at."""
+        inside, _ = in_container()
+        try:
+            endpoint = self.endpoint()
+            engine = self.engine()
+        except EndpointError as fault:
+            return _hidden(Unknown(str(fault), "invalid"))
+        except EngineError as fault:
+            unknown = Unknown(str(fault), fault.kind)
+            return _seen(unknown) if endpoint.local and not inside else _hidden(unknown)
+        if engine.name in VIRTUAL_MACHINES and endpoint.local and not inside:
+            return _seen(engine)
+        return Here(engine, engine.sight.network, engine.sight.files)
+
+
+def _hidden(why: Unknown) -> Here:
+    return Here(why, why, lambda _: why)
+
+
+def _seen(engine: Engine | Unknown) -> Here:
+    return Here(engine, None, lambda _: None)

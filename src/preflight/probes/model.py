@@ -67,9 +67,8 @@ def _memory(
         return resident, "GET /api/ps: it is loaded", False
     if _is_size(estimate):
         return estimate, facts.source(("model", "estimate")), True
-    unknown = Unknown(
-        f"the size of {name} is not known here: no rule file or running Ollama has it"
-    )
+    why = estimate.reason if isinstance(estimate, Unknown) else "no running Ollama has it"
+    unknown = Unknown(f"the size of {name} is not known here: no rule file has it; {why}")
     return unknown, "", unknown
 
 

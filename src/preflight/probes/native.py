@@ -1,64 +1,41 @@
 """What is seen of an engine that runs on this very system: its disk, its cgroups, its containers.
 
-Looked at only where this process really sees them: not in a VM, on another host, or from inside
-a container.
+Looked at only where this process really sees them, which `sight` tells.
 """
 
 from __future__ import annotations
 
 import os
-import platform
-import socket
-import struct
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from preflight.model.facts import Unknown
 from preflight.probes.cgroup import Cgroups, parse_groups
-from preflight.probes.endpoint import Endpoint
 from preflight.probes.engine_api import EngineApi, EngineError, label
-from preflight.probes.group import Group, read_group
+from preflight.probes.group import Group, own_group, read_group
 from preflight.probes.mounts import mount_of, read_mounts
+from preflight.probes.sight import Files, is_rootless
 
-VIRTUAL_MACHINES = {"docker-desktop", "colima", "orbstack", "rancher-desktop"}
-HIDDEN = Unknown("it is in a VM, on another host or outside of this container", "unsupported")
 _CONTAINERD_ROOT = "/var/lib/containerd"
 _MOST_STATS = 50  # containers of this stack whose memory is read
 _MOST_INSPECTED = 5  # containers that are asked where they run
 
 
-def is_native(endpoint: Endpoint, engine: str, info: Mapping[str, Any]) -> bool:
-    """Whether the daemon runs on this kernel and its process can be seen from here.
-
-    The kernel tells a socket's listener by SO_PEERCRED (unix(7)); 0 stands for a process that is
-    in no PID namespace of ours: then this is a container with the socket mounted into it.
-    """
-    if not sys.platform.startswith("linux") or not endpoint.url.startswith("unix://"):
-        return False
-    if engine in VIRTUAL_MACHINES or info.get("KernelVersion") != platform.release():
-        return False
-    try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(1)
-            probe.connect(endpoint.url.removeprefix("unix://"))
-            credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    except OSError:
-        return False
-    pid: int = struct.unpack("3i", credentials)[0]
-    return pid > 0
-
-
-def free_disk(root: str | None, driver_status: list[Any]) -> tuple[int | Unknown, str]:
+def free_disk(
+    root: str | None, driver_status: list[Any], files: Files
+) -> tuple[int | Unknown, str]:
     """Return the room in bytes where the engine keeps its data, the least of its places."""
     if root is None:
         return Unknown("the engine does not say where it keeps its data"), ""
     places = [root]
-    if any("containerd" in str(row) for row in driver_status) and os.path.exists(_CONTAINERD_ROOT):
+    if any("containerd" in str(row) for row in driver_status):
         places.append(_CONTAINERD_ROOT)  # the containerd image store ignores data-root
+    hidden = next((why for place in places if (why := files(place))), None)
+    if hidden is not None:
+        return hidden, ""
     try:
-        rooms = {place: _room(place) for place in places}
+        rooms = {place: _room(place) for place in places if place == root or os.path.exists(place)}
     except OSError as fault:
         return Unknown(f"{fault.strerror}: {fault.filename}"), ""
     least = min(rooms, key=rooms.__getitem__)
@@ -86,15 +63,17 @@ def containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
     """
     default = _default_cgroup(info)
     for container in api.running()[:_MOST_INSPECTED]:
-        pid, parent = api.place(str(container.get("Id")))
-        if pid and parent in ("", default) and (group := _memory_group(pid)):
-            return os.path.dirname(group) or "/"
+        name = str(container.get("Id"))
+        pid, parent = api.place(name)
+        group = own_group(_memory_group(pid), name) if pid and parent in ("", default) else None
+        if group is not None:
+            return str(group.parent)
     return default if Cgroups().has(default) else "/"  # made at the top with the first container
 
 
 def _default_cgroup(info: Mapping[str, Any]) -> str:
     podman = "Rootless" in info
-    if "rootless" in str(info.get("SecurityOptions")) or info.get("Rootless") is True:
+    if is_rootless(info):
         return f"/user.slice/user-{os.getuid()}.slice"
     if info.get("CgroupDriver") == "systemd":
         return "/machine.slice" if podman else "/system.slice"

@@ -1,25 +1,22 @@
 """Ollama: its settings, whether it answers, its models, and the one that is configured.
 
-Owns what Ollama is asked, and what its answers mean. Whatever listens there may be hostile: answers
-are bounded in size and time, nothing is followed elsewhere. Sources: ollama's docs/api.md,
-api/types.go. An estimate of memory is one: it is told apart from what was measured.
+Owns what its answers mean. An estimate of memory is one: it is told apart from what was measured.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from preflight.model.facts import Kind, Measured, Unknown, Value, placed
+from preflight.model.facts import Measured, Unknown, Value, placed
 from preflight.model.quantities import format_bytes, parse_version
-from preflight.probes.compose.project import ComposeError, Project, known_as
+from preflight.probes.compose.project import Project, known_as
 from preflight.probes.endpoint import EndpointError
+from preflight.probes.inside import in_container
 from preflight.probes.machine import Machine
 from preflight.probes.model import canonical
+from preflight.probes.ollama_api import MOST_NAME, Loaded, OllamaApi, OllamaError, figure
 from preflight.probes.ollama_settings import (
     Address,
     Where,
@@ -31,27 +28,12 @@ from preflight.probes.ollama_settings import (
 )
 from preflight.probes.table import NO_FILE
 
-if TYPE_CHECKING:
-    import socket
-
 T = TypeVar("T")
 
-_SERVICE = "ollama.settings.*"
-
-MOST_BYTES = 8 * 2**20  # of one answer
 _MOST_SECONDS = 2.0  # for one answer, whole
-_MOST_MODELS = 1000
-_MOST_NAME = 200  # characters of a model's or a version's name
 _OVERHEAD = 2**29  # bytes beside weights and KV cache
 _CONTEXT = 4096  # tokens, where the settings don't say
 _LARGEST = 2**24  # layers, heads or numbers a head: no model has as many
-
-
-class Loaded(NamedTuple):
-    """What a loaded model holds, in bytes: RAM alone, and with GPUs' memory."""
-
-    memory: int | Unknown
-    total: int | Unknown
 
 
 Models: TypeAlias = Mapping[str, "int | Unknown"] | Unknown
@@ -68,7 +50,7 @@ class Known(NamedTuple):
 
 def measure(machine: Machine, environ: Mapping[str, str] = os.environ) -> Iterator[Measured]:
     """Yield what is Ollama's own; one that doesn't answer is a finding, not asked is unknown."""
-    project = _project(machine)
+    project = machine.readable()
     service, why = _service(project)
     yield Measured(("ollama", "service"), service, why)
     yield from _settings(project)
@@ -76,24 +58,22 @@ def measure(machine: Machine, environ: Mapping[str, str] = os.environ) -> Iterat
     yield Measured(("model", "name"), name, why)
     running = service if isinstance(service, str) else None
     config = project.services[running] if isinstance(project, Project) and running else None
-    where = choose(environ, _local(machine), config)
+    named = bool(trimmed(environ.get("OLLAMA_HOST")))
+    where = choose(environ, named or _local(machine), config)
     address = where.address
     shown_address = address.url if isinstance(address, Address) else address
     yield Measured(("ollama", "endpoint"), shown_address, where.source)
     seconds = min(_MOST_SECONDS, machine.options.timeout / 2)
-    yield from _asked(where, seconds, name, config)
+    yield from _asked(where, seconds, name, config, lambda: _apart(machine))
 
 
-def _project(machine: Machine) -> Project | Unknown | None:
-    try:
-        return machine.project()
-    except ComposeError as fault:
-        return Unknown(str(fault), "invalid")
+def _apart(machine: Machine) -> Unknown | None:
+    return machine.here().network if in_container()[0] else None
 
 
 def _local(machine: Machine) -> bool:
     try:
-        return machine.endpoint().local
+        return machine.local()[0]
     except EndpointError:
         return True  # nothing that is there names another host
 
@@ -159,22 +139,32 @@ def configured(
 
 
 def _name(text: str) -> str | Unknown | None:
-    if text and (len(text) > _MOST_NAME or not text.isprintable()):
+    if text and (len(text) > MOST_NAME or not text.isprintable()):
         return Unknown(f"OLLAMA_MODEL={shown(text)} is no model's name", "invalid")
     return text or None
 
 
 def _asked(
-    where: Where, seconds: float, name: str | Unknown | None, service: Mapping[str, Any] | None
+    where: Where,
+    seconds: float,
+    name: str | Unknown | None,
+    service: Mapping[str, Any] | None,
+    apart: Callable[[], Unknown | None],
 ) -> Iterator[Measured]:
-    """Ask, and stop at the first that fails: its reason is that of all that comes after."""
+    """Ask, and stop at the first that fails: its reason is that of all that comes after.
+
+    `apart` tells why loopback here isn't known to be the machine's: silence there says nothing.
+    """
     if not isinstance(where.address, Address):
-        why = where.address or Unknown(where.source)
-        yield from _not_asked(where, why)
-        yield from _model(name, Known(why, why, why), service)
+        yield from _not_asked(where, name, service)
         return
     api = OllamaApi(where.address, seconds)
     version = _attempt(api.version)
+    hidden = apart() if isinstance(version, Unknown) and where.address.loopback else None
+    if isinstance(version, Unknown) and hidden is not None:
+        why = Unknown(f"{version.reason}; {hidden.reason}", hidden.kind)
+        yield from _not_asked(Where(why, where.source), name, service)
+        return
     reason = version.reason if isinstance(version, Unknown) else "GET /api/version"
     yield Measured(("ollama", "reachable"), not isinstance(version, Unknown), reason)
     yield Measured(("ollama", "version"), _version(version), "GET /api/version")
@@ -188,13 +178,17 @@ def _asked(
     yield from _model(name, Known(models, loaded, token), service)
 
 
-def _not_asked(where: Where, why: Unknown) -> Iterator[Measured]:
+def _not_asked(
+    where: Where, name: str | Unknown | None, service: Mapping[str, Any] | None
+) -> Iterator[Measured]:
     """No port leads to it: not reachable. Nobody knows where it is: unknown."""
     nowhere = where.address is None
+    why = where.address if isinstance(where.address, Unknown) else Unknown(where.source)
     yield Measured(("ollama", "reachable"), False if nowhere else why, where.source)
     yield Measured(("ollama", "problem"), why.reason if nowhere else why, where.source)
     for fact in ("version", "models", "loaded"):
         yield Measured(("ollama", fact), why)
+    yield from _model(name, Known(why, why, why), service)
 
 
 def _attempt(ask: Callable[[], T]) -> T | Unknown:
@@ -297,8 +291,8 @@ def token_bytes(info: Mapping[str, Any]) -> int:
     """
     kind = info.get("general.architecture")
 
-    def figure(name: str) -> int:
-        value = _count(info.get(f"{kind}.{name}"))
+    def shape(name: str) -> int:
+        value = figure(info.get(f"{kind}.{name}"))
         if value is None or value > _LARGEST:
             raise OllamaError(f"Ollama does not say the model's {name}", "unsupported")
         return value
@@ -306,189 +300,11 @@ def token_bytes(info: Mapping[str, Any]) -> int:
     lengths = []
     for name in ("attention.key_length", "attention.value_length"):
         if info.get(f"{kind}.{name}") is None:
-            lengths.append(figure("embedding_length") // figure("attention.head_count"))
+            lengths.append(shape("embedding_length") // shape("attention.head_count"))
         else:
-            lengths.append(figure(name))
-    heads = figure("block_count") * figure("attention.head_count_kv")
-    token = _count(2 * heads * sum(lengths))
+            lengths.append(shape(name))
+    heads = shape("block_count") * shape("attention.head_count_kv")
+    token = figure(2 * heads * sum(lengths))
     if token is None:
         raise OllamaError("Ollama does not say a shape that a model can have", "invalid")
     return token
-
-
-class OllamaError(Exception):
-    """Why Ollama did not answer as it does; `kind` as under `unknown` in a snapshot."""
-
-    def __init__(self, reason: str, kind: Kind) -> None:
-        super().__init__(reason)
-        self.kind: Kind = kind
-
-
-class OllamaApi:
-    """One Ollama. Every call takes `seconds` at most, and raises OllamaError and nothing else."""
-
-    def __init__(self, address: Address, seconds: float) -> None:
-        self._address = address
-        self._seconds = seconds
-
-    def version(self) -> str:
-        """GET /api/version."""
-        version = self._ask("GET", "/api/version").get("version")
-        if not isinstance(version, str) or not _is_name(version):
-            raise self._not_ollama("no version")
-        return version
-
-    def models(self) -> Mapping[str, int | Unknown]:
-        """GET /api/tags: bytes on disk by name."""
-        return {name: _size(one, "size") for name, one in self._list("/api/tags")}
-
-    def loaded(self) -> Mapping[str, Loaded]:
-        """GET /api/ps; nothing there just means that all are unloaded."""
-        return {name: _held(one) for name, one in self._list("/api/ps")}
-
-    def show(self, name: str) -> Mapping[str, Any]:
-        """POST /api/show: model_info, which tells the model's shape."""
-        info = self._ask("POST", "/api/show", {"model": name}).get("model_info")
-        return info if isinstance(info, dict) else {}
-
-    def _list(self, path: str) -> list[tuple[str, dict[str, Any]]]:
-        listed = self._ask("GET", path).get("models", False)
-        if listed is not None and not isinstance(listed, list):  # Go writes an empty one as null
-            raise self._not_ollama(f"no list of models in {path}")
-        entries = [one for one in (listed or ())[:_MOST_MODELS] if isinstance(one, dict)]
-        named = [(one.get("name") or one.get("model"), one) for one in entries]
-        return [(name, one) for name, one in named if isinstance(name, str) and _is_name(name)]
-
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        try:
-            status, data = self._exchange(method, path, body)
-        except Exception as fault:  # noqa: BLE001 - sockets, ssl, http, encodings: each its own
-            raise self._explain(fault) from None
-        if len(data) > MOST_BYTES:
-            raise self._not_ollama(f"more than {MOST_BYTES // 2**20} MiB")
-        if status in (401, 403):
-            raise OllamaError(f"{self._address.url} refuses: status {status}", "permission")
-        try:
-            answer = json.loads(data, parse_int=_figure)
-        except (ValueError, RecursionError):
-            answer = None
-        if status >= 500 or (status >= 400 and isinstance(answer, dict)):
-            said = answer.get("error") if isinstance(answer, dict) else None
-            words = f"{status} {shown(said) if isinstance(said, str) else ''}".strip()
-            raise OllamaError(f"{self._address.url} answers {path} with the error {words}", "error")
-        if status != 200 or not isinstance(answer, dict):
-            web = "a web page" if b"<html" in data[:1000].lower() else "no JSON object"
-            raise self._not_ollama(web if status == 200 else f"status {status}")
-        return answer
-
-    def _exchange(
-        self, method: str, path: str, body: Mapping[str, Any] | None
-    ) -> tuple[int, bytes]:
-        """Return the status and the body, one byte more than is allowed where there is more."""
-        import http.client
-
-        ends = time.monotonic() + self._seconds
-        scheme, host, port, prefix = self._address
-        secure = scheme == "https"
-        maker = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        connection = maker(host, port, timeout=self._seconds)
-        try:
-            connection.connect()
-            connection.sock = _Hurried(connection.sock, ends)
-            headers = {"Accept": "application/json", "Connection": "close"}
-            data = None if body is None else json.dumps(body).encode("ascii")
-            if data is not None:
-                headers["Content-Type"] = "application/json"
-            connection.request(method, (f"/{prefix}" if prefix else "") + path, data, headers)
-            response = connection.getresponse()
-            return response.status, response.read(MOST_BYTES + 1)
-        finally:
-            connection.close()
-
-    def _explain(self, fault: Exception) -> OllamaError:
-        import socket
-        import ssl
-
-        url = self._address.url
-        if isinstance(fault, TimeoutError):
-            return OllamaError(f"no answer from {url} within {self._seconds:.3g} s", "timeout")
-        if isinstance(fault, ConnectionRefusedError):
-            return OllamaError(f"nothing listens at {url}", "refused")
-        if isinstance(fault, ssl.SSLError):
-            return OllamaError(f"TLS with {url} fails: {shown(str(fault))}", "invalid")
-        if isinstance(fault, socket.gaierror):
-            return OllamaError(f"the host of {url} is not found", "unavailable")
-        if isinstance(fault, OSError) and not isinstance(fault, ConnectionError):
-            return OllamaError(f"{url}: {fault.strerror or fault}", "unavailable")
-        return self._not_ollama("no HTTP")
-
-    def _not_ollama(self, what: str) -> OllamaError:
-        return OllamaError(f"{self._address.url} answers, but not as Ollama: {what}", "invalid")
-
-
-class _Hurried:
-    """What http.client needs of a socket; all its waiting ends at one time, however it drips."""
-
-    def __init__(self, connected: socket.socket, ends: float) -> None:
-        self._socket = connected
-        self._ends = ends
-
-    def sendall(self, data: bytes) -> None:
-        self._socket.settimeout(self.left())
-        self._socket.sendall(data)
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reading(self._socket, self.left))
-
-    def left(self) -> float:
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-class _Reading(io.RawIOBase):
-    """The reading side of it."""
-
-    def __init__(self, connected: socket.socket, left: Callable[[], float]) -> None:
-        self._socket = connected
-        self._left = left
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._socket.settimeout(self._left())
-        return self._socket.recv_into(buffer)
-
-
-def _figure(digits: str) -> int | None:
-    """Read a whole number; one of more than 64 bits says nothing."""
-    return int(digits) if len(digits) <= 20 else None
-
-
-def _count(value: Any) -> int | None:
-    """Return a figure that is one: zero is no measurement."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if whole and 0 < value < 2**63 else None
-
-
-def _is_name(text: str) -> bool:
-    return 0 < len(text) <= _MOST_NAME and text.isprintable()
-
-
-def _size(entry: Mapping[str, Any], key: str) -> int | Unknown:
-    return _count(entry.get(key)) or Unknown(f"Ollama does not say its {key}")
-
-
-def _held(entry: Mapping[str, Any]) -> Loaded:
-    total, graphics = _size(entry, "size"), entry.get("size_vram")
-    if isinstance(total, Unknown):
-        return Loaded(total, total)
-    if graphics == 0:
-        return Loaded(total, total)
-    of_gpus = _size(entry, "size_vram")
-    return Loaded(of_gpus if isinstance(of_gpus, Unknown) else max(0, total - of_gpus), total)

@@ -61,6 +61,11 @@ class Address(NamedTuple):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}" + (f"/{self.path}" if self.path else "")
 
+    @property
+    def loopback(self) -> bool:
+        """Whether it is this machine's own."""
+        return self.host == "localhost" or _is_loopback(self.host)
+
 
 class Where(NamedTuple):
     """The address to ask, None where there is none, and what said so."""

@@ -20,16 +20,14 @@ from typing import Any, NamedTuple
 
 from preflight.model.facts import Measured, Unknown
 from preflight.probes.compose.facts import replicas
-from preflight.probes.compose.project import ComposeError, Project, where
-from preflight.probes.endpoint import EndpointError
+from preflight.probes.compose.project import Project, absent, where
 from preflight.probes.engine import Engine
-from preflight.probes.engine_api import EngineError
-from preflight.probes.machine import Machine
-from preflight.probes.native import HIDDEN, VIRTUAL_MACHINES
-from preflight.probes.table import NO_FILE
+from preflight.probes.engine_api import EngineError, label
+from preflight.probes.machine import Here, Machine
 
 _MOST_PORTS = 500
 _MOST_LINKS = 200_000  # open files that are looked at for the owner of a socket
+_LABELS = ("project", "service", "oneoff")
 _LISTEN = "0A"  # include/net/tcp_states.h of Linux
 # programs that hold a port for a container; the kernel keeps 15 characters of a name
 _FOR_CONTAINERS = {
@@ -71,44 +69,31 @@ class Listener(NamedTuple):
 
 
 class Container(NamedTuple):
-    """A port that a running container has."""
+    """A port that a running container has; `oneoff` is one of `docker compose run`."""
 
     protocol: str
     port: int
     address: str
     name: str
     project: str | None
+    service: str | None = None
+    oneoff: bool = False
 
 
-class Here(NamedTuple):
-    """The engine or why there is none, and why this machine's ports and paths aren't its own."""
-
-    engine: Engine | Unknown
-    hidden: Unknown | None
-
-
-def measure(machine: Machine, root: Path = Path("/")) -> Iterator[Measured]:
+def measure(machine: Machine, project: Project, root: Path = Path("/")) -> Iterator[Measured]:
     """Yield what is known of each published port."""
     top = ("host", "ports")
-    try:
-        project = machine.project()
-    except ComposeError as fault:
-        yield Measured(top, Unknown(str(fault), "invalid"))
-        return
-    if project is None:
-        yield Measured(top, None, NO_FILE)
-        return
     ports: dict[str, list[Published]] = {}
     for port in published(project):
         ports.setdefault(port.key, []).append(port)
     yield Measured(top, {}, f"the ports of the active services, {_MOST_PORTS} at most")
     if not ports:
         return
-    scene = _scene(here(machine), project.name, root)
+    scene = _scene(machine.here(), project, root)
     for key, ones in ports.items():
         source = where(project, ("services", ones[0].service, "ports", ones[0].text))
-        free, holder = (scene, scene) if isinstance(scene, Unknown) else _judged(scene, ones)
-        looked = source if isinstance(scene, Unknown) else f"{source}; {scene.source}"
+        free, holder = _judged(scene, ones)
+        looked = f"{source}; {scene.source}"
         yield Measured((*top, key, "free"), free, looked)
         yield Measured((*top, key, "holder"), holder, looked)
         services = dict.fromkeys(one.service for one in ones)
@@ -143,22 +128,6 @@ def borrows(service: Mapping[str, Any]) -> bool:
     return str(service.get("network_mode") or "").startswith(("service:", "container:"))
 
 
-def here(machine: Machine) -> Here:
-    """Ask for the engine; an own one that doesn't answer leaves the machine to be looked at."""
-    try:
-        endpoint = machine.endpoint()
-    except EndpointError as fault:
-        unknown = Unknown(str(fault), "invalid")
-        return Here(unknown, unknown)
-    try:
-        engine = machine.engine()
-    except EngineError as fault:
-        unknown = Unknown(str(fault), fault.kind)
-        return Here(unknown, None if endpoint.local else unknown)
-    own = engine.native or (endpoint.local and engine.name in VIRTUAL_MACHINES)
-    return Here(engine, None if own else HIDDEN)
-
-
 def clash(one: str, other: str) -> bool:
     """Whether two addresses can't both have a port; nothing stands for all of both families."""
     first, second = _address(one), _address(other)
@@ -177,24 +146,30 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 class _Scene(NamedTuple):
-    """What has ports now; `containers` is None where the engine can't be asked for them."""
+    """What has ports now: sockets, where they are seen here, and the engine's containers.
 
-    project: str
+    `containers` is None where the engine can't be asked for them; a port may be `tried` where
+    the sockets aren't told, unless the network is another.
+    """
+
+    project: Project
     listeners: Sequence[Listener] | Unknown
     containers: Sequence[Container] | None
     name: Callable[[Listener], str]
     source: str
+    tried: bool = True
 
 
-def _scene(around: Here, project: str, root: Path) -> _Scene | Unknown:
-    if around.hidden is not None:
-        return around.hidden
+def _scene(around: Here, project: Project, root: Path) -> _Scene:
     containers = None
     if isinstance(around.engine, Engine):
         try:
             containers = list(parse_containers(around.engine.api.containers()))
         except EngineError:
             pass  # the sockets still tell whether a port is held
+    if around.network is not None:
+        listed = "GET /containers/json"
+        return _Scene(project, around.network, containers, _name_by_psutil, listed, tried=False)
     also = "" if containers is None else ", GET /containers/json"
     if (root / "proc/net/tcp").exists():
         try:
@@ -241,15 +216,20 @@ def _holder(scene: _Scene, want: Published) -> str | Unknown | None:
 
 
 def _holder_of(scene: _Scene, want: Published, port: int) -> str | Unknown | None:
-    theirs = [c for c in scene.containers or () if (c.protocol, c.port) == (want.protocol, port)]
-    for one in theirs:
-        if one.project != scene.project and clash(one.address, want.address):
-            of = f" of project {one.project}" if one.project else ""
-            return f"container {one.name}{of}"
-    own = [one.address for one in theirs if one.project == scene.project]
+    own = []
+    for one in scene.containers or ():
+        if (one.protocol, one.port) != (want.protocol, port):
+            continue
+        stays = _stays(one, scene.project)
+        if stays is None:
+            own.append(one.address)
+        elif clash(one.address, want.address):
+            return f"container {one.name}{stays}"
     if isinstance(scene.listeners, Unknown):
         if any(clash(address, want.address) for address in own):
             return None
+        if not scene.tried:
+            return scene.listeners
         return _tried(want.address, port, want.protocol, scene.listeners)
     for listener in scene.listeners:
         same = (listener.protocol, listener.port) == (want.protocol, port)
@@ -258,6 +238,17 @@ def _holder_of(scene: _Scene, want: Published, port: int) -> str | Unknown | Non
         if clash(listener.address, want.address) and not _only_ipv6(listener, want):
             return _named(scene, listener)
     return None
+
+
+def _stays(one: Container, project: Project) -> str | None:
+    """Return what a container is that keeps its port when the project is started, else None."""
+    if one.project != project.name:
+        return f" of project {one.project}" if one.project else ""
+    if one.oneoff:
+        return " of docker compose run"
+    if one.service is None or one.service in project.services:
+        return None
+    return f" ({absent(project, one.service)})"
 
 
 def _only_ipv6(one: Listener, want: Published) -> bool:
@@ -306,15 +297,16 @@ def can_bind(address: str, port: int, protocol: str) -> bool | Unknown:
 def parse_containers(listed: Sequence[Mapping[str, Any]]) -> Iterator[Container]:
     """Yield the published ports of GET /containers/json."""
     for one in listed:
-        labels, names = one.get("Labels"), one.get("Names")
-        project = labels.get("com.docker.compose.project") if isinstance(labels, dict) else None
+        names = one.get("Names")
+        project, service, oneoff = (label(one, f"com.docker.compose.{key}") for key in _LABELS)
         name = str(names[0]).lstrip("/") if isinstance(names, list) and names else "without a name"
         ports = one.get("Ports")
         for port in ports if isinstance(ports, list) else ():
             number = port.get("PublicPort") if isinstance(port, dict) else None
             if isinstance(number, int) and number:
                 address, protocol = str(port.get("IP") or ""), str(port.get("Type") or "tcp")
-                yield Container(protocol, number, address, name, project)
+                ran = oneoff == "True"
+                yield Container(protocol, number, address, name, project, service, ran)
 
 
 def read_listeners(root: Path = Path("/")) -> list[Listener]:

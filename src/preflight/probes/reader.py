@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 from preflight.model.facts import Measured, Unknown
+from preflight.probes.compose.project import Project
 from preflight.probes.machine import Machine
 from preflight.probes.options import Options
-from preflight.probes.table import PROBES, Probe, missing, no_project
+from preflight.probes.table import PROBES, Probe, missing, without_project
 from preflight.probes.wire import encode
 
 Measure: TypeAlias = Callable[[Machine], Iterator[Measured]]
@@ -46,7 +47,7 @@ def main() -> None:
         thread.join(max(0.0, ends - time.monotonic()))
         late = getattr(probe.load(), "late", None) if thread.is_alive() else None
         if late is not None:
-            _write(late(f"within {options.timeout:.3g} s"))
+            _write(late(machine, f"within {options.timeout:.3g} s"))
     _exit()
 
 
@@ -65,10 +66,13 @@ def _run(probe: Probe, machine: Machine, measure: Measure | None = None) -> None
 
 def _measure_of(probe: Probe, machine: Machine) -> Measure:
     """Return what measures; a probe that has nothing to do is not even imported."""
-    if probe.of_project and machine.no_project():
-        return lambda _: no_project(probe)
-    measure: Measure = probe.load().measure
-    return measure
+    if not probe.of_project:
+        measure: Measure = probe.load().measure
+        return measure
+    project = machine.readable()
+    if not isinstance(project, Project):
+        return lambda _: without_project(probe, project)
+    return lambda _: probe.load().measure(machine, project)
 
 
 def _fail(probe: Probe, reason: str) -> None:

@@ -14,20 +14,20 @@ from typing import Any
 from preflight.model.facts import Kind, Measured, Unknown, Value, placed
 from preflight.model.quantities import parse_version
 from preflight.probes.compose import cli
-from preflight.probes.compose.project import ComposeError, Need, Project, where
-from preflight.probes.declared import START
+from preflight.probes.compose.project import Need, Project, where
 from preflight.probes.engine import Engine
-from preflight.probes.machine import Machine
-from preflight.probes.native import HIDDEN, VIRTUAL_MACHINES
-from preflight.probes.ports import Here, Published, borrows, clash, here, published
-from preflight.probes.table import NO_FILE
-
-_SERVICE = "start.services.*"
+from preflight.probes.inside import in_container
+from preflight.probes.machine import Here, Machine
+from preflight.probes.ports import Published, borrows, clash, published
+from preflight.probes.sight import VIRTUAL_MACHINES
 
 _TOP = ("start", "services")
 _OLDEST_NEED = (2,)
 _MAKES_BY_DEFAULT = (5,)  # Compose whose create_host_path is true where `bind` doesn't say
 _NVIDIA = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
+_PROGRAMS = "/usr/bin"
+_BINFMT = "proc/sys/fs/binfmt_misc"
+_NOT_SEEN = Unknown("what the machine has installed isn't seen from this container", "unsupported")
 _CDI = ("/etc/cdi", "/var/run/cdi")
 _EMULATED = {"amd64", "arm64"}  # by the VM of each desktop
 _PROCESSORS = {
@@ -42,39 +42,24 @@ _SYSTEMS = {"linux", "windows", "darwin", "freebsd"}
 
 
 def measure(
-    machine: Machine, root: Path = Path("/"), environ: Mapping[str, str] = os.environ
+    machine: Machine,
+    project: Project,
+    root: Path = Path("/"),
+    environ: Mapping[str, str] = os.environ,
 ) -> Iterator[Measured]:
     """Yield the facts: the files' first, then the engine's, last what a dead network can hang."""
-    try:
-        project = machine.project()
-    except ComposeError as fault:
-        yield from _without(Unknown(str(fault), "invalid"), Unknown(str(fault), "invalid"))
-        project = None
-    else:
-        if project is None:
-            yield from _without(None, Unknown("asked only where there is a compose file"))
-        else:
-            yield from _of_files(project, environ)
-    around = here(machine)
+    yield _compose_version(project, machine, environ)
+    yield from _of_files(project)
+    around = machine.here()
     yield _gpus(around.engine, root, environ)
-    if project is not None:
-        for name, service in project.services.items():
-            yield _platform(project, name, service, around.engine, root)
-        for name, service in project.services.items():
-            yield from _mounts(project, name, service, around)
-        yield Measured(_TOP, {}, "the project and this machine")
+    for name, service in project.services.items():
+        yield _platform(project, name, service, around.engine, root)
+    for name, service in project.services.items():
+        yield from _mounts(project, name, service, around)
+    yield Measured(_TOP, {}, "the project and this machine")
 
 
-def _without(value: Unknown | None, version: Unknown) -> Iterator[Measured]:
-    for fact in START:
-        if fact.path.startswith("compose."):
-            yield Measured(tuple(fact.path.split(".")), value, NO_FILE)
-    yield Measured(_TOP, value, NO_FILE)
-    yield Measured(("docker", "compose", "version"), version)
-
-
-def _of_files(project: Project, environ: Mapping[str, str]) -> Iterator[Measured]:
-    yield _compose_version(project, environ)
+def _of_files(project: Project) -> Iterator[Measured]:
     yield from _needs(project)
     yield from _variables(project)
     clashes = port_clashes(project)
@@ -93,10 +78,12 @@ def _fact(project: Project, service: str, name: str, value: Value, *key: str) ->
     return Measured((*_TOP, service, name), value, source)
 
 
-def _compose_version(project: Project, environ: Mapping[str, str]) -> Measured:
+def _compose_version(project: Project, machine: Machine, environ: Mapping[str, str]) -> Measured:
     path = ("docker", "compose", "version")
     if project.compose is None and cli.find(environ) is not None:
         return Measured(path, Unknown("docker compose does not tell its version", "error"))
+    if project.compose is None and in_container()[0] and machine.here().files(_PROGRAMS):
+        return Measured(path, _NOT_SEEN)
     how = "not installed" if project.compose is None else "asked for its version"
     return Measured(path, project.compose, f"docker compose is {how}")
 
@@ -181,8 +168,9 @@ def _gpus(engine: Engine | Unknown, root: Path, environ: Mapping[str, str]) -> M
         return Measured(path, True, "GET /info Runtimes")
     if "nvidia" in str(devices):
         return Measured(path, True, "GET /info DiscoveredDevices")
-    if not engine.native:
-        return Measured(path, HIDDEN)
+    hidden = _unseen(engine, _PROGRAMS)
+    if hidden is not None:
+        return Measured(path, hidden)
     specified = engine.info.get("CDISpecDirs")
     folders = specified if isinstance(specified, list) else _CDI
     for folder in folders:
@@ -195,6 +183,12 @@ def _gpus(engine: Engine | Unknown, root: Path, environ: Mapping[str, str]) -> M
             if folder and os.access(root / folder.lstrip("/") / name, os.X_OK):
                 return Measured(path, True, f"{folder}/{name}")
     return Measured(path, False, "GET /info Runtimes, CDI, the NVIDIA Container Toolkit")
+
+
+def _unseen(engine: Engine, path: str) -> Unknown | None:
+    """Why what the engine's machine has at a path isn't seen here, None where it is."""
+    hidden = engine.sight.processes or engine.sight.files(path)
+    return _NOT_SEEN if hidden and in_container()[0] else hidden
 
 
 def _names(folder: Path) -> list[str]:
@@ -229,8 +223,9 @@ def runs_on(asked: str, engine: Engine | Unknown, root: Path) -> tuple[bool | Un
         return True, has
     if engine.name in VIRTUAL_MACHINES and {processor, wanted} <= _EMULATED:
         return True, f"{has}, {engine.name} emulates {wanted}"
-    if not engine.native:
-        return HIDDEN, ""
+    hidden = _unseen(engine, f"/{_BINFMT}")
+    if hidden is not None:
+        return hidden, ""
     runs, how = _emulated(wanted, root)
     if runs is False and (processor, wanted) == ("arm64", "arm"):
         return Unknown("not every 64-bit ARM processor runs 32-bit programs", "unsupported"), ""
@@ -251,33 +246,34 @@ def _emulated(processor: str, root: Path) -> tuple[bool | Unknown, str]:
 
     Without the flag F it looks for QEMU inside the container: admin-guide/binfmt-misc.
     """
-    folder, qemu = "proc/sys/fs/binfmt_misc", f"qemu-{_QEMU.get(processor, processor)}"
+    qemu = f"qemu-{_QEMU.get(processor, processor)}"
     for name in (qemu, f"{qemu}-static"):
         try:
-            lines = (root / folder / name).read_text(errors="replace").splitlines()
+            lines = (root / _BINFMT / name).read_text(errors="replace").splitlines()
         except FileNotFoundError:
             continue
         except OSError as fault:
             return Unknown(f"{fault.strerror}: {fault.filename}", "permission"), ""
         flags = next((line.partition(":")[2] for line in lines if line.startswith("flags:")), "")
         if lines[:1] == ["enabled"] and "F" in flags:
-            return True, f"/{folder}/{name}"
-    return False, f"no {qemu} for containers in /{folder}"
+            return True, f"/{_BINFMT}/{name}"
+    return False, f"no {qemu} for containers in /{_BINFMT}"
 
 
 def _mounts(
     project: Project, name: str, service: Mapping[str, Any], around: Here
 ) -> Iterator[Measured]:
     top = (*_TOP, name)
-    if around.hidden is not None:
-        for what in ("mounts_missing", "mounts_created"):
-            yield Measured((*top, what), around.hidden)
-        return
     podman = isinstance(around.engine, Engine) and around.engine.name == "podman"
     lists: dict[str, dict[str, tuple[str, ...]]] = {"mounts_missing": {}, "mounts_created": {}}
     unseen: dict[str, Unknown] = {}
     for path, key, made in _sources(project, service, podman):
         what = "mounts_created" if made else "mounts_missing"
+        hidden = around.files(path)
+        if hidden is not None:
+            unseen.setdefault(what, hidden)
+            unseen.setdefault("mounts_missing", hidden)
+            continue
         try:
             there = _creatable(path)
         except OSError as fault:

@@ -1,7 +1,8 @@
 """The table of probes: what each declares, and the module that measures it.
 
-The module is imported in the reader alone; it has `measure(machine)`, and `late(how_long)` where
-it means something for the subject that time ran out.
+The module is imported in the reader alone. It has `measure(machine)`, and where all of it is of
+the project `measure(machine, project)`; also `late(machine, how_long)` where it means something
+for the subject that time ran out.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ NO_FILE = "no compose file here"
 
 
 class Probe(NamedTuple):
-    """One subject; `of_project` where there is nothing to measure without a compose file."""
+    """One subject; `of_project` where there is nothing to measure without a project."""
 
     facts: tuple[Fact, ...]
     module: str
@@ -47,8 +48,14 @@ def missing(probe: Probe, reason: Unknown) -> Iterator[Measured]:
     return (Measured(path, reason) for path in _declared(probe))
 
 
-def no_project(probe: Probe) -> Iterator[Measured]:
-    """Yield what is known without a compose file: nothing of it is there, the engine not asked."""
+def without_project(probe: Probe, why: Unknown | None) -> Iterator[Measured]:
+    """Yield what is known without a project: why its file can't be used, or that there is none.
+
+    Of what there is none nothing is there, and the engine is not asked.
+    """
+    if why is not None:
+        yield from missing(probe, why)
+        return
     asked = Unknown("asked only where there is a compose file")
     for path in _declared(probe):
         yield Measured(path, asked if path[0] == "docker" else None, NO_FILE)

@@ -51,7 +51,7 @@ class HttpTransport:
     def get(self, path: str) -> tuple[int, bytes]:
         connection = self._connection()
         try:
-            connection.request("GET", path, headers={"Host": "docker"})
+            connection.request("GET", self._endpoint.base + path, headers={"Host": "docker"})
             response = connection.getresponse()
             return response.status, response.read(self._most + 1)
         finally:
@@ -114,7 +114,7 @@ class SdkTransport:
         self._most = most
 
     def get(self, path: str) -> tuple[int, bytes]:
-        url = self._client.base_url + path
+        url = self._client.base_url.rstrip("/") + path
         response = self._client.get(url, timeout=self._timeout, stream=True, allow_redirects=False)
         data = bytearray()
         for chunk in response.iter_content(2**16):

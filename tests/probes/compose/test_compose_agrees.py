@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from preflight.probes.compose.project import Reading
 from preflight.probes.compose.reading import read
@@ -132,6 +133,22 @@ def test_the_reading_agrees_with_compose(name: str, monkeypatch: pytest.MonkeyPa
     assert not reading.conflicts
     warned = {line.split('\\"')[1] for line in said.splitlines() if "variable is not set" in line}
     assert set(reading.unset_variables) == warned
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_services_left_out_are_those_that_compose_has_with_every_profile(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, case = read_case(name, monkeypatch)
+    every, _ = ask_compose(CASES / name, case["files"], case.get("environment", {}), ["*"])
+    if every is None:  # one that is left out is refused: it is what the file says
+        every = yaml.load((CASES / name / "compose.yaml").read_text("utf-8"), yaml.BaseLoader)
+    left = {
+        key: service["profiles"]
+        for key, service in every["services"].items()
+        if key not in reading.config["services"]
+    }
+    assert {key: list(profiles) for key, profiles in reading.inactive.items()} == left
 
 
 @pytest.mark.parametrize("name", NAMES)

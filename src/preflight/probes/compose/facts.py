@@ -9,11 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight.model.facts import Measured, Unknown, Value
-from preflight.probes.compose.project import ComposeError, Project, known_as, where
+from preflight.probes.compose.project import Project, known_as, where
 from preflight.probes.machine import Machine
+from preflight.probes.rotation import DEFAULT, rotated
 from preflight.probes.table import NO_FILE
-
-_SERVICE = "compose.services.*"
 
 _RESOURCES = {
     ("limits", "memory"): "mem_limit",
@@ -23,22 +22,17 @@ _RESOURCES = {
 }
 """Where a service of the Compose file format 2 says what `deploy.resources` says now."""
 
-ROTATING = {"local", "journald", "none"}
-
 
 def measure(machine: Machine) -> Iterator[Measured]:
     """Yield the facts of the project; no compose file is absent, an unusable one unknown."""
-    try:
-        project = machine.project()
-    except ComposeError as fault:
-        yield Measured(("compose", "problem"), str(fault), "the compose files")
-        yield from _nothing(Unknown(str(fault), "invalid"))
+    project = machine.readable()
+    if isinstance(project, Project):
+        yield Measured(("compose", "problem"), None, f"read by the {project.source}")
+        yield from of_project(project)
         return
-    if project is None:
-        yield from _nothing(None)
-        return
-    yield Measured(("compose", "problem"), None, f"read by the {project.source}")
-    yield from of_project(project)
+    if project is not None:
+        yield Measured(("compose", "problem"), project.reason, "the compose files")
+    yield from _nothing(project)
 
 
 def _nothing(value: Unknown | None) -> Iterator[Measured]:
@@ -118,7 +112,7 @@ def _service(project: Project, name: str, service: Mapping[str, Any]) -> Iterato
     yield fact(("gpus",), gpus(service), "gpus" if service.get("gpus") else "deploy")
     logging = service.get("logging") or {}
     yield fact(("log", "driver"), logging.get("driver"), "logging", "driver")
-    yield fact(("log", "rotated"), rotated(logging), "logging")
+    yield fact(("log", "rotated"), _rotated(logging), "logging")
 
 
 def _replicas_key(service: Mapping[str, Any]) -> tuple[str, ...]:
@@ -152,13 +146,7 @@ def gpus(service: Mapping[str, Any]) -> int | None:
     return -1 if any(not isinstance(n, int) or n < 0 for n in counts) else sum(counts)
 
 
-def rotated(logging: Mapping[str, Any]) -> bool | Unknown | None:
-    """Return whether a logging configuration drops old logs, None where it says nothing."""
+def _rotated(logging: Mapping[str, Any]) -> bool | Unknown | None:
+    """Whether a service's logging drops old logs, None where it says nothing of it."""
     driver, options = logging.get("driver"), logging.get("options") or {}
-    if driver is None and not options:
-        return None
-    if driver in (None, "json-file"):
-        return bool(options.get("max-size"))
-    if driver in ROTATING:
-        return True
-    return Unknown(f"where {driver} keeps its logs is not known here", "unsupported")
+    return rotated(str(driver or DEFAULT), options) if driver or options else None

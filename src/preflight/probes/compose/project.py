@@ -51,6 +51,7 @@ class Reading(NamedTuple):
     conflicts: tuple[tuple[str, str], ...] = ()  # service, what Compose would say
     caveats: tuple[str, ...] = ()  # what the reading could not do, in words
     needs: tuple[Need, ...] = ()
+    inactive: Mapping[str, tuple[str, ...]] = {}  # services left out, and their profiles
 
 
 class Project(NamedTuple):
@@ -78,6 +79,17 @@ def known_as(name: str, service: Mapping[str, Any]) -> list[str]:
     """Return what a service is known as: its name, and its image's without registry and tag."""
     image = str(service.get("image") or "").partition("@")[0].rpartition("/")[2].partition(":")[0]
     return list(dict.fromkeys(one for one in (name, image) if one))
+
+
+def absent(project: Project, service: str) -> str:
+    """Say why a service is not among the active ones."""
+    profiles = project.reading.inactive.get(service)
+    if profiles is None:
+        return f"service {service} is not in the file"
+    one = (
+        f"profile {profiles[0]} is" if len(profiles) == 1 else f"profiles {', '.join(profiles)} are"
+    )
+    return f"service {service} is in the file, but its {one} not active"
 
 
 def where(project: Project, key: Path, more: str = "") -> str:

@@ -333,6 +333,7 @@ class _Reader:
             tuple(conflicts(active, root, not self.partial)),
             tuple(self.caveats),
             tuple(self.needs.values()),
+            {key: _profiles(one) for key, one in figured.items() if key not in active},
         )
 
     def with_env_files(self, name: str, service: Node, missing: list[tuple[str, str]]) -> Node:
@@ -389,8 +390,13 @@ def _import(included: Node, entries: dict[str, Node]) -> None:
 
 
 def _is_active(service: Node, profiles: set[str]) -> bool:
+    own = _profiles(service)
+    return not own or "*" in profiles or bool(profiles & set(own))
+
+
+def _profiles(service: Node) -> tuple[str, ...]:
     own = service.get("profiles")
-    return own is None or not own.value or "*" in profiles or bool(profiles & set(own.plain()))
+    return tuple(map(str, own.plain() or ())) if own else ()
 
 
 def _places(node: Node, path: Path) -> Iterator[tuple[Path, Place]]:
