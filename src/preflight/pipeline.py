@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from preflight import __version__
-from preflight.model.facts import Catalogue, Facts, gather, join_path, replace
+from preflight.model.facts import (
+    Catalogue,
+    Facts,
+    Measured,
+    Unknown,
+    gather,
+    join_path,
+    replace,
+    split_path,
+)
 from preflight.model.problems import InputError, Problem, Review
 from preflight.model.report import Explanation, Fitting, Report
 from preflight.model.rules import Rule, RuleSet, Waiver
 
 if TYPE_CHECKING:
-    from preflight.evaluate.judge import Selection
-    from preflight.model.cases import Difference, Expected
+    from preflight.evaluate.judge import Selection as Selection  # noqa: PLC0414 - for cli too
+    from preflight.model.bundle import Part
+    from preflight.model.cases import Expected, Mismatch
+    from preflight.model.difference import Difference
     from preflight.probes.collect import Measuring, NoMeasuring
     from preflight.probes.options import Options
     from preflight.probes.spawn import Process
     from preflight.rules.markdown import Document
+    from preflight.snapshot.bundle import Bundle
+    from preflight.snapshot.compare import Side
+    from preflight.snapshot.redact import Redactor as Redactor  # noqa: PLC0414 - for cli too
 
 
 def catalogue() -> Catalogue:
@@ -65,15 +79,19 @@ def finish_measuring(
     measuring: Measuring | NoMeasuring,
     ruleset: RuleSet,
     tick: Callable[[float], None] | None = None,
+    hidden: list[tuple[str, str]] | None = None,
 ) -> Facts:
-    """Return all facts, those of the environment that the rules ask for too."""
+    """Return all facts, those of the environment that the rules ask for too.
+
+    `hidden` gets the variables of containers that are left out, for those who redact.
+    """
     from preflight.probes import env
     from preflight.probes.table import FACTS
 
     order = {fact.path: number for number, fact in enumerate(FACTS)}
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     measured = [
-        *env.asked(measuring.results(tick), ruleset.asks),
+        *env.asked(measuring.results(tick), ruleset.asks, hidden),
         *env.measure(ruleset.environment()),
     ]
     measured.sort(key=lambda one: order.get(join_path(one.path), len(order)))  # not as they came
@@ -95,10 +113,114 @@ def write_snapshot(facts: Facts) -> str:
 
 
 def read_snapshot(data: bytes, name: str) -> Facts:
-    """Read facts that were measured elsewhere; raises InputError where they are none."""
+    """Read facts that were measured elsewhere, from a snapshot or a bundle; raises InputError."""
+    if data.startswith(b"PK"):
+        return open_bundle(data, name).facts()
     from preflight.snapshot import facts_file
 
     return facts_file.load(data, name)
+
+
+def open_bundle(data: bytes, name: str) -> Bundle:
+    """Open a bundle, which may come from anybody; raises InputError with what is wrong with it."""
+    from preflight.snapshot import bundle
+
+    return bundle.open_bundle(data, name)
+
+
+def redactor(ruleset: RuleSet, facts: Facts, hidden: Iterable[tuple[str, str]] = ()) -> Redactor:
+    """Return what knows the secrets of this machine and of a stack with these hidden variables."""
+    from preflight.probes.declared import TOLD
+    from preflight.snapshot import redact
+
+    shown = TOLD | {path[-1] for path in ruleset.asks if path[0] == "env" or "environment" in path}
+    public = (*ruleset.words(), *catalogue().names(), *redact.names_of(facts))
+    made = redact.Redactor(shown, public)
+    redact.know_this_machine(made)
+    for host in redact.hosts_of(facts):
+        made.name("host", host)
+    for name, value in hidden:
+        made.know_variable(name, value)
+    made.reserve(json.dumps([facts.values, facts.sources], ensure_ascii=False))
+    return made
+
+
+def redacted(redact: Redactor, ruleset: RuleSet, facts: Facts) -> tuple[Facts, list[str]]:
+    """Return facts without secrets that get the same verdicts, and the rules that can't have them.
+
+    What such a rule asks of is unknown then, with that reason: undecided, never another verdict.
+    """
+    from preflight.evaluate.judge import evaluate
+
+    names, today = catalogue(), _today()
+    clean = redact.facts(redact.facts(facts))  # again: what the end teaches holds for the beginning
+    whole = evaluate(ruleset, facts, names, today=today).results
+    shown = evaluate(ruleset, clean, names, today=today).results
+    lost = [now for was, now in zip(whole, shown, strict=False) if was.verdict != now.verdict]
+    why = Unknown("redacted: --no-redact keeps it", "unsupported")
+    clean = replace(clean, (Measured(split_path(one.fact), why) for one in lost))
+    return clean, list(dict.fromkeys(one.id for one in lost))
+
+
+def redacted_report(redact: Redactor, report: Report) -> Report:
+    """Return a report without secrets: a rule file may name hosts and users too."""
+    results = tuple(
+        redact.tree(one)._replace(
+            id=one.id, verdict=one.verdict, severity=one.severity, unit=one.unit
+        )
+        for one in report.results
+    )
+    return report._replace(
+        results=results,
+        rules_name=redact.text(report.rules_name),
+        rules_source=redact.text(report.rules_source),
+        host=redact.tree(report.host),
+        engine=redact.tree(report.engine),
+        next=redact.text(report.next),
+        notes=redact.tree(report.notes),
+    )
+
+
+def make_bundle(
+    parts: Sequence[Part],
+    made_at: str,
+    redacted: Mapping[str, int] | None,
+    missing: Sequence[str],
+) -> bytes:
+    """Return the zip file of these members; `redacted` and `missing` are for its manifest."""
+    from preflight.snapshot import bundle
+
+    return bundle.make(parts, __version__, made_at, redacted, missing)
+
+
+def compare(before: Side, after: Side) -> Difference:
+    """Return what changed between two measurings, the worst first."""
+    from preflight.snapshot import compare
+
+    return compare.compare(before, after)
+
+
+def read_side(data: bytes, name: str, ruleset: Callable[[], RuleSet]) -> Side:
+    """Read a snapshot or a bundle, judged by today's rules, or a JSON report as it is."""
+    from preflight.snapshot import compare, report_file
+
+    if report_file.is_report(data):
+        return compare.Side(report_file.judged(report_file.load(data, name)))
+    rules = ruleset()
+    facts = with_model(read_snapshot(data, name), rules)
+    results = check(rules, facts, select(rules, (), (), strict=False), time.perf_counter()).results
+    judged = (
+        report_file.Judged(r.id, r.item, r.title, r.verdict, r.fact, r.actual, r.message)
+        for r in results
+    )
+    return compare.Side(tuple(judged), facts)
+
+
+def leftovers(redact: Redactor, name: str, data: bytes) -> list[str]:
+    """Say, a line each, where a finished file still holds a secret."""
+    from preflight.snapshot.bundle import leftovers
+
+    return list(leftovers(redact, name, data))
 
 
 def check(ruleset: RuleSet, facts: Facts, selection: Selection, started: float) -> Report:
@@ -144,7 +266,7 @@ def read_expected(data: bytes, name: str) -> Expected:
 
 def try_case(
     ruleset: RuleSet, facts: Facts, expected: Expected, only: Iterable[str], *, exact: bool
-) -> tuple[int, tuple[Difference, ...]]:
+) -> tuple[int, tuple[Mismatch, ...]]:
     """Judge a case and compare; raises InputError for an id, tag or var that isn't there.
 
     `only` narrows what is compared. Without a day of its own a case is judged on the day when

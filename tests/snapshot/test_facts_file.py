@@ -187,9 +187,43 @@ def test_a_newer_program_made_it(number: str) -> None:
     )
 
 
+OLD: dict[str, Any] = {
+    "schema": "preflight.facts/0",
+    "version": "0.1.0",
+    "measured_at": "2026-09-01T11:00:00Z",
+    "facts": GOOD["facts"],
+    "unknown": {"docker.memory.total": "permission denied"},
+}
+
+
+def test_an_older_program_made_it() -> None:
+    facts = load(OLD)
+    assert facts.values == load(GOOD).values
+    assert facts.version == "0.1.0"
+    assert facts.get(("docker", "memory", "total")) == Unknown("permission denied")
+    assert isinstance(facts.get(("host", "os")), Unknown), "without a source nothing is absent"
+    written = facts_file.dump(facts)
+    assert written["schema"] == facts_file.SCHEMA
+    jsonschema.Draft202012Validator(facts_file.schema()).validate(written)
+
+
+def test_every_older_schema_leads_to_todays() -> None:
+    for name in facts_file.UPGRADES:
+        assert load({"schema": name, "facts": {}}) == Facts({}, {}, {}, "", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("facts", []), ("version", 1), ("unknown", []), ("unknown", {"a": 1}), ("unknown", {"a": {}})],
+    ids=ascii,
+)
+def test_an_older_one_with_wrong_types(name: str, value: object) -> None:
+    assert "no snapshot" in refusal(json.dumps({**OLD, name: value}).encode())
+
+
 @pytest.mark.parametrize(
     "name",
-    ["preflight.report/1", "preflight.facts", "preflight.facts/", "preflight.facts/0",
+    ["preflight.report/1", "preflight.facts", "preflight.facts/", "preflight.facts/00",
      "preflight.facts/-1", "preflight.facts/1.0", "preflight.facts/²", "preflight.facts/x",
      "preflight.facts/" + "9" * 5000, "\x1b[31m\n::error::" * 50],
     ids=lambda name: ascii(name[:24]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from math import isfinite
 from typing import Annotated
@@ -22,6 +23,7 @@ from preflight.cli.options import (
     Subject,
     Timeout,
     load_rules,
+    refuse_measuring,
     rules_file,
 )
 from preflight.cli.outputs import Outputs
@@ -103,6 +105,13 @@ def check(
     started = time.perf_counter()
     if not isfinite(wait) or not 0 <= wait <= _LONGEST_WAIT:
         raise InputError(f"--wait {wait:g}: expected 0 to {_LONGEST_WAIT:.0f} seconds")
+    if facts is not None and os.path.isdir(facts):
+        from preflight.cli.folder import check_folder
+
+        refuse_measuring(ctx)
+        ruleset = load_rules(rules, sets)
+        selection = pipeline.select(ruleset, only or (), skip or (), strict=strict)
+        check_folder(facts, ruleset, selection, formats, started, quiet=quiet, verbose=verbose)
     subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
     selection = pipeline.select(ruleset, only or (), skip or (), strict=strict)

@@ -12,13 +12,15 @@ from preflight.cli.options import (
     Context,
     DockerHost,
     FactsFile,
+    NoRedact,
     Path,
     RulesFile,
     Subject,
     Timeout,
     load_rules,
 )
-from preflight.cli.streams import look, write, write_file
+from preflight.cli.redacting import PRIVATE, counted, refuse_leftovers, say_undecided
+from preflight.cli.streams import complain, look, write, write_file
 from preflight.model.problems import InputError, did_you_mean
 
 TEXT_OR_JSON = ("text", "json")
@@ -49,16 +51,30 @@ def facts(
     docker_host: DockerHost = None,
     context: Context = None,
     timeout: Timeout = 10.0,
+    no_redact: NoRedact = False,
 ) -> None:
-    """Print what was measured here, with the source of each figure."""
+    """Print what was measured here, with the source of each figure.
+
+    A snapshot, in a file or as JSON, holds no secret: these are replaced by placeholders.
+    """
     from preflight.render import listings
 
     chosen = text_or_json(format_)
     subject = Subject(ctx, snapshot, path, docker_host, context, timeout, compose_files)
-    measured = subject.facts(load_rules(rules))
-    as_json = pipeline.write_snapshot(measured)
-    if output is not None:
-        if (fault := write_file(output, as_json)) is not None:
-            raise InputError(fault)
+    ruleset = load_rules(rules)
+    measured = subject.facts(ruleset)
+    if output is None and chosen == "text":
+        write(listings.facts(measured, pipeline.catalogue(), look()))
         return
-    write(as_json if chosen == "json" else listings.facts(measured, pipeline.catalogue(), look()))
+    redactor = pipeline.redactor(ruleset, measured, subject.hidden)
+    clean, undecided = pipeline.redacted(redactor, ruleset, measured)
+    as_json = pipeline.write_snapshot(measured if no_redact else clean)
+    if no_redact:
+        complain(f"not redacted: it shows {counted(pipeline.write_snapshot(clean))}")
+    else:
+        say_undecided(undecided)
+        refuse_leftovers(output or "the snapshot", redactor, {"facts.json": as_json.encode()})
+    if output is None:
+        write(as_json)
+    elif (fault := write_file(output, as_json, PRIVATE if no_redact else None)) is not None:
+        raise InputError(fault)

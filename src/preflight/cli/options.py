@@ -11,7 +11,7 @@ import typer
 
 from preflight import pipeline
 from preflight.cli.streams import Spinner, read_input, read_rules
-from preflight.model.facts import MAX_SNAPSHOT, Facts
+from preflight.model.facts import MAX_BUNDLE, MAX_SNAPSHOT, Facts
 from preflight.model.problems import InputError
 from preflight.model.rules import DEFAULT, Rule, RuleSet
 from preflight.probes.options import Options
@@ -54,8 +54,13 @@ FactsFile = Annotated[
         "--facts",
         metavar="FILE",
         envvar="PREFLIGHT_FACTS",
-        help="Judge this snapshot instead of this machine; - is standard input.",
+        help="Judge a snapshot or bundle instead of this machine, check a folder of them; - is"
+        " standard input.",
     ),
+]
+NoRedact = Annotated[
+    bool,
+    typer.Option("--no-redact", help="Leave secrets and names in; says which that are."),
 ]
 Path = Annotated[
     str,
@@ -147,6 +152,11 @@ def load_rules(name: str | None, sets: list[str] | None = None) -> RuleSet:
         raise InputError(f"cannot read the rule file {file}: {said}") from None
 
 
+def read_facts(name: str) -> Facts:
+    """Read a snapshot, or that of a bundle; raises InputError."""
+    return pipeline.read_snapshot(read_input(name, max(MAX_SNAPSHOT, MAX_BUNDLE)), name)
+
+
 class Subject:
     """What is judged: a snapshot, or this machine, whose measuring starts at once.
 
@@ -170,13 +180,14 @@ class Subject:
                 f"--timeout {timeout:g}: expected more than 0 and at most 3600 seconds"
             )
         self.snapshot = snapshot
+        self.hidden: list[tuple[str, str]] = []  # variables of containers that no rule asks for
         self.compose_typed = bool(compose_files)
         self.endpoint_typed = docker_host is not None or context is not None
-        self._options = Options(path, docker_host, context, timeout, compose_files or ())
+        self.options = Options(path, docker_host, context, timeout, compose_files or ())
         if snapshot is None:
-            self._measuring = pipeline.start_measuring(self._options, ctx.obj)
+            self._measuring = pipeline.start_measuring(self.options, ctx.obj)
         else:
-            _refuse_measuring(ctx)
+            refuse_measuring(ctx)
 
     def facts(self, ruleset: RuleSet) -> Facts:
         """Return the facts, with those that follow from the rules: environment and model."""
@@ -184,14 +195,14 @@ class Subject:
 
     def facts_anew(self, ruleset: RuleSet) -> Facts:
         """Measure once more, and return these facts."""
-        self._measuring = pipeline.start_measuring(self._options)
+        self._measuring = pipeline.start_measuring(self.options)
         return self.facts(ruleset)
 
     def _measured(self, ruleset: RuleSet) -> Facts:
         if self.snapshot is not None:
-            return pipeline.read_snapshot(read_input(self.snapshot, MAX_SNAPSHOT), self.snapshot)
+            return read_facts(self.snapshot)
         with Spinner() as spinner:
-            facts = pipeline.finish_measuring(self._measuring, ruleset, spinner.tick)
+            facts = pipeline.finish_measuring(self._measuring, ruleset, spinner.tick, self.hidden)
         endpoint = facts.unknown.get("docker.endpoint")
         if self.endpoint_typed and endpoint is not None and endpoint.kind == "invalid":
             raise InputError(endpoint.reason)  # typed here, so it is usage and no finding
@@ -204,7 +215,7 @@ class Subject:
 _OF_MEASURING = ("--path", "--compose-file", "--docker-host", "--context", "--timeout", "--wait")
 
 
-def _refuse_measuring(ctx: typer.Context) -> None:
+def refuse_measuring(ctx: typer.Context) -> None:
     """With a snapshot nothing is measured: an option of measuring that was typed is a mistake."""
     for parameter in ctx.command.params:
         source = ctx.get_parameter_source(parameter.name or "")

@@ -31,8 +31,7 @@ class Outputs:
         """Read `--format` options; raises InputError where two reports, or a report and one of
         the files that are read, are to be in one place.
         """
-        outputs = [_output(one) for one in formats]
-        _refuse_clashes(outputs, inputs)
+        outputs = read_outputs(formats, inputs)
         outputs += [summary for one in outputs for summary in _summary(one)]
         self._outputs = [(one, renderer(one.format)) for one in outputs]
 
@@ -44,6 +43,13 @@ class Outputs:
         ]
         complain(*filter(None, faults))
         return not any(faults)
+
+
+def read_outputs(formats: Iterable[str], inputs: Iterable[str]) -> list[Output]:
+    """Read `--format` options; raises InputError where two things are to be in one place."""
+    outputs = [_output(one) for one in formats]
+    _refuse_clashes(outputs, inputs)
+    return outputs
 
 
 def _output(text: str) -> Output:

@@ -6,12 +6,15 @@ import os
 import shutil
 import stat
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
 from preflight.model.problems import InputError
 from preflight.model.rules import DEFAULT, MAX_BYTES
 from preflight.render.look import Look, clean
+
+Text: TypeAlias = str | bytes | Iterable[str]  # pieces, where all of it would be too much at once
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PATIENCE = 0.3  # seconds before the spinner shows
@@ -82,33 +85,39 @@ def silence_stdout() -> None:
 
 
 def complain(*lines: str) -> None:
+    """Write lines of our own name to standard error."""
+    talk(*(f"preflight: {line}" for line in lines))
+
+
+def talk(*lines: str) -> None:
     """Write lines to standard error, harmless for a terminal."""
     try:
         encoding = (sys.stderr and sys.stderr.encoding) or "ascii"
         for line in lines:
-            text = clean(f"preflight: {line}").encode(encoding, "replace").decode(encoding)
+            text = clean(line).encode(encoding, "replace").decode(encoding)
             print(text, file=sys.stderr, flush=True)  # noqa: T201
     except (OSError, ValueError):
         pass  # nobody listens
 
 
-def write_file(path: str, text: str) -> str | None:
+def write_file(path: str, text: Text, mode: int | None = None) -> str | None:
     """Write a file whole or not at all; returns why not, in a line.
 
-    What a link leads to is written, the link stays. A device or a pipe is written as it is.
+    What a link leads to is written, the link stays. A device or a pipe is written as it is. The
+    file keeps its `mode`, or has the one that is given.
     """
     try:
         if path.endswith(("/", os.sep)):
             raise IsADirectoryError
         if not _is_replaceable(path):
             return append_file(path, text)
-        _replace(Path(os.path.realpath(path)), text)
+        _replace(Path(os.path.realpath(path)), text, mode)
     except (OSError, ValueError) as fault:
         return _cannot_write(path, fault)
     return None
 
 
-def append_file(path: str, text: str) -> str | None:
+def append_file(path: str, text: Text) -> str | None:
     """Write to the end of a file, a device or a pipe that somebody reads; returns why not."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
     try:
@@ -116,7 +125,7 @@ def append_file(path: str, text: str) -> str | None:
         if hasattr(os, "set_blocking"):
             os.set_blocking(handle, True)
         with os.fdopen(handle, "wb") as file:
-            file.write(_bytes(text))
+            file.writelines(_bytes(text))
     except (OSError, ValueError) as fault:
         return _cannot_write(path, fault)
     return None
@@ -131,25 +140,26 @@ def _is_replaceable(path: str) -> bool:
     return stat.S_ISREG(kind) and not path.startswith(("/dev/", "/proc/"))
 
 
-def _replace(target: Path, text: str) -> None:
+def _replace(target: Path, text: Text, mode: int | None) -> None:
     import tempfile
 
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(_bytes(text))
+            file.writelines(_bytes(text))
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, _mode(target))
+        os.chmod(temporary, _mode(target) if mode is None else mode)
         os.replace(temporary, target)
     except BaseException:
         os.unlink(temporary)
         raise
 
 
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "replace")
+def _bytes(text: Text) -> Iterator[bytes]:
+    for part in (text,) if isinstance(text, str | bytes) else text:
+        yield part if isinstance(part, bytes) else part.encode("utf-8", "replace")
 
 
 def _cannot_write(path: str, fault: OSError | ValueError) -> str:
@@ -166,6 +176,15 @@ def _mode(target: Path) -> int:
         mask = os.umask(0)
         os.umask(mask)
         return 0o666 & ~mask
+
+
+def ask(question: str) -> bool | None:
+    """Ask whoever sits at the terminal; None where nobody does."""
+    if not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
+        return None
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def read_input(name: str, most: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from preflight.model.cases import Difference, Expected
+from preflight.model.cases import Expected, Mismatch
 from preflight.model.problems import did_you_mean
 from preflight.model.report import Report, Result, Verdict
 from preflight.model.rules import RuleSet
@@ -29,7 +29,7 @@ def unknown_names(expected: Expected, ruleset: RuleSet) -> Iterator[str]:
 
 def compare(
     report: Report, expected: Expected, *, exact: bool = False, part: bool = False
-) -> tuple[int, tuple[Difference, ...]]:
+) -> tuple[int, tuple[Mismatch, ...]]:
     """Return how much was compared, and what is another than expected.
 
     A rule's id stands for all its items that are not named. What isn't named is not compared,
@@ -39,7 +39,7 @@ def compare(
     wanted = {name_of(result): _wanted(result, expected, exact) for result in report.results}
     compared = [one for one in report.results if exact or wanted[name_of(one)] is not None]
     found = [
-        Difference(name_of(one), wanted[name_of(one)], one.verdict, one.message)
+        Mismatch(name_of(one), wanted[name_of(one)], one.verdict, one.message)
         for one in compared
         if wanted[name_of(one)] != one.verdict
     ]
@@ -63,7 +63,7 @@ def _wanted(result: Result, expected: Expected, exact: bool) -> Verdict | None:
 
 def _missing(
     report: Report, expected: Expected, found: Mapping[str, Verdict | None], *, exact: bool
-) -> Iterator[Difference]:
+) -> Iterator[Mismatch]:
     """Yield what is expected and has no result, and why; then the exit code, if it is another."""
     items: dict[str, list[str]] = {}
     for result in report.results:
@@ -72,9 +72,9 @@ def _missing(
         here = items.get(_rule(name), [])
         if name in found or (here and name == _rule(name) and not exact):
             continue
-        yield Difference(name, verdict, None, _why_none(here, expected))
+        yield Mismatch(name, verdict, None, _why_none(here, expected))
     if expected.exit_code not in (None, report.exit_code):
-        yield Difference("exit code", str(expected.exit_code), str(report.exit_code))
+        yield Mismatch("exit code", str(expected.exit_code), str(report.exit_code))
 
 
 def _why_none(here: list[str], expected: Expected) -> str:

@@ -28,7 +28,7 @@ class Expected(NamedTuple):
     file: str = ""
 
 
-class Difference(NamedTuple):
+class Mismatch(NamedTuple):
     """One verdict that is another than expected; None where there is none, or none was named."""
 
     name: str
@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
     folder: str
     rules: str = ""  # the rule file
     compared: int = 0
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[Mismatch, ...] = ()
     problems: tuple[str, ...] = ()
 
     @property

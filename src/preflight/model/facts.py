@@ -22,6 +22,7 @@ Path: TypeAlias = tuple[str, ...]
 Value: TypeAlias = Any  # what JSON holds: text, number, boolean, list, mapping, or None for absent
 
 MAX_SNAPSHOT = 64 * 2**20  # bytes of a snapshot file
+MAX_BUNDLE = 64 * 2**20  # bytes of a bundle
 
 _PLACED = re.compile(r"in (.+?):([1-9][0-9]{0,8})(?:; |\Z)", re.DOTALL)
 _SEGMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')

@@ -127,3 +127,12 @@ class RuleSet(NamedTuple):
     def environment(self) -> list[str]:
         """Return the names of environment variables that a rule asks for."""
         return sorted(path[1] for path in self.asks if path[0] == "env" and len(path) == 2)
+
+    def words(self) -> set[str]:
+        """Return every word of the rules and models, in lower case: these are no names."""
+        texts = [f"{self.name} {self.source} {self.next}"]
+        for rule in self.rules:
+            texts += [rule.id, rule.title, rule.why, rule.section, *rule.tags]
+            texts += [f"{fix.text} {fix.command} {fix.url}" for fix in rule.fixes]
+        names = {model.name.lower() for model in self.models}
+        return names | set(re.findall(r"[a-z0-9]+(?:[._-][a-z0-9]+)*", " ".join(texts).lower()))

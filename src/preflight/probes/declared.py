@@ -246,6 +246,12 @@ MODEL = (
     Fact("model.alternatives", "list", "all that fit, the largest first; absent where none"),
 )
 
+TOLD = frozenset(
+    f"OLLAMA_{name}"
+    for name in ("MODEL", "KEEP_ALIVE", "NUM_PARALLEL", "MAX_LOADED_MODELS", "CONTEXT_LENGTH")
+)
+"""Variables whose values facts of their own tell: to ask for these facts is to ask for them."""
+
 ENV = (
     Fact("env.*", "text", "an environment variable of this process; absent where not set", True),
 )

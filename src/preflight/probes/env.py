@@ -17,9 +17,18 @@ def measure(names: Iterable[str], environ: Mapping[str, str] = os.environ) -> It
         yield Measured(("env", name), environ.get(name), "the environment")
 
 
-def asked(measured: Iterable[Measured], asks: Iterable[tuple[str, ...]]) -> Iterator[Measured]:
-    """Leave out variables of services and containers that no rule asks for by name."""
+def asked(
+    measured: Iterable[Measured],
+    asks: Iterable[tuple[str, ...]],
+    hidden: list[tuple[str, str]] | None = None,
+) -> Iterator[Measured]:
+    """Leave out variables of services and containers that no rule asks for by name.
+
+    `hidden` gets names and values of those left out: who redacts must know them.
+    """
     names = {path[-1] for path in asks if path[-2:-1] == ("environment",)}
     for one in measured:
         if one.path[-2:-1] != ("environment",) or one.path[-1] in names:
             yield one
+        elif hidden is not None and isinstance(one.value, str):
+            hidden.append((one.path[-1], one.value))

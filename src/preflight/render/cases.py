@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from xml.etree import ElementTree as ET
 
 from preflight import __version__
-from preflight.model.cases import Difference, Outcome, exit_code
+from preflight.model.cases import Mismatch, Outcome, exit_code
 from preflight.model.report import Verdict
 from preflight.render.look import Look, short
 from preflight.render.page import Page, pad
@@ -53,7 +53,7 @@ def _told(one: Outcome) -> str:
     return f"{one.compared} as expected"
 
 
-def _sentence(one: Difference) -> str:
+def _sentence(one: Mismatch) -> str:
     return f"{one.name}: expected {one.expected or 'nothing'}, found {one.found or 'nothing'}"
 
 

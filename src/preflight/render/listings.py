@@ -20,7 +20,7 @@ def facts(measured: Facts, catalogue: Catalogue, look: Look) -> str:
     width = min(max((len(name) for name, _, _ in rows), default=0), 34)
     for name, path, value in rows:
         fact = catalogue.find(path)
-        head = f"{pad(name, width)}  {_shown(value, fact.unit if fact else 'text')}"
+        head = f"{pad(name, width)}  {shown(value, fact.unit if fact else 'text')}"
         source = measured.source(path)
         if len(head) + len(source) + 3 <= look.columns:
             page.add(head, (f"   {source}", "dim"))
@@ -53,7 +53,8 @@ def _flat(
     return rows
 
 
-def _shown(value: Any, unit: Unit) -> str:
+def shown(value: Any, unit: Unit) -> str:
+    """Write a figure as people read it."""
     if value is None:
         return "not set"
     if isinstance(value, bool):

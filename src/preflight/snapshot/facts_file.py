@@ -1,20 +1,45 @@
-"""The snapshot file: `preflight.facts/1`, a JSON object that any platform can judge again."""
+"""The snapshot file: `preflight.facts/1`, a JSON object that any platform can judge again.
+
+Older schemas are turned into today's, one step at a time; a newer one is refused.
+"""
 
 from __future__ import annotations
 
-import json
-import re
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 from preflight.model.facts import KINDS, MAX_SNAPSHOT, Facts, Unknown
 from preflight.model.problems import InputError, Problem
+from preflight.snapshot.strict import parse, refuse_newer
 
 SCHEMA = "preflight.facts/1"
 MAX_DEPTH = 50
 
 _MOST = sys.float_info.max
+
+Snapshot: TypeAlias = dict[str, Any]
+
+
+def _from_0(old: Snapshot) -> Snapshot:
+    """`/0`, of the first development: no sources, `version` for preflight, reasons as texts."""
+    unknown = old.get("unknown", {})
+    if isinstance(unknown, dict):
+        unknown = {
+            path: {"reason": why, "kind": "unavailable"} if isinstance(why, str) else why
+            for path, why in unknown.items()
+        }
+    return {
+        **{key: value for key, value in old.items() if key != "version"},
+        "schema": "preflight.facts/1",
+        "preflight": old.get("version", ""),
+        "sources": {},
+        "unknown": unknown,
+    }
+
+
+UPGRADES: Mapping[str, Callable[[Snapshot], Snapshot]] = {"preflight.facts/0": _from_0}
+"""By an older schema: what makes the next one of it."""
 
 
 def dump(facts: Facts) -> dict[str, Any]:
@@ -39,20 +64,14 @@ def load(data: bytes, name: str) -> Facts:
 
     if len(data) > MAX_SNAPSHOT:
         raise wrong(f"larger than {MAX_SNAPSHOT // 2**20} MiB, no snapshot")
-    try:
-        root = json.loads(data, parse_constant=_refuse)
-    except (ValueError, RecursionError) as fault:
-        said = "nested too deeply" if isinstance(fault, RecursionError) else str(fault)
-        raise wrong(f"no JSON ({said})") from None
+    root = parse(data, wrong)
     if not isinstance(root, dict) or not isinstance(root.get("schema"), str):
         raise wrong("no snapshot: it has no schema")
-    made = root["schema"]
-    if made != SCHEMA and re.fullmatch(r"preflight\.facts/[1-9][0-9]{0,8}", made):
-        raise InputError(
-            Problem(name, 0, 0, f"schema {made} is newer than {SCHEMA}: update preflight")
-        )
-    if made != SCHEMA:
-        raise wrong(f"no snapshot but {made[:60]!r}")
+    refuse_newer(root["schema"], SCHEMA, name)
+    while root["schema"] in UPGRADES:
+        root = UPGRADES[root["schema"]](root)
+    if root["schema"] != SCHEMA:
+        raise wrong(f"no snapshot but {root['schema'][:60]!r}")
     problem = next(_problems(root), None)
     if problem is not None:
         raise wrong(f"no snapshot: {problem}")
@@ -66,10 +85,6 @@ def load(data: bytes, name: str) -> Facts:
         root.get("measured_at", ""),
         root.get("preflight", ""),
     )
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no figure")
 
 
 def _problems(root: Mapping[str, Any]) -> Iterator[str]:

@@ -1,0 +1,114 @@
+"""`preflight check --facts DIR`: every snapshot and bundle of a folder, judged in one process."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from preflight import pipeline
+from preflight.cli.options import read_facts
+from preflight.cli.outputs import Output, read_outputs
+from preflight.cli.streams import complain, file_look, look, write_file, write_stdout
+from preflight.model.fleet import Standing, exit_code, standing
+from preflight.model.problems import InputError
+from preflight.model.report import Exit, Report
+from preflight.model.rules import RuleSet
+from preflight.render import fleet
+
+if TYPE_CHECKING:
+    from preflight.pipeline import Selection
+
+_FORMATS = ("text", "json")
+_KINDS = (".json", ".zip")
+
+
+class Folder:
+    """The snapshots of a folder, in the order of their names; how each stands once it is judged."""
+
+    def __init__(self, folder: str, ruleset: RuleSet, selection: Selection, started: float) -> None:
+        self.folder = folder
+        self.ruleset = ruleset
+        self.standings: list[Standing] = []
+        self._selection = selection
+        self._started = started
+        try:
+            entries = sorted(os.listdir(folder))
+        except OSError as fault:
+            raise InputError(f"cannot read {folder}: {fault.strerror}") from None
+        self._names = [n for n in entries if n.endswith(_KINDS) and not n.startswith(".")]
+        if not self._names:
+            raise InputError(f"{folder} holds no snapshot: no file ends with {' or '.join(_KINDS)}")
+
+    def judged(self) -> Iterator[tuple[str, Report | str]]:
+        """Yield each file's report, or why it can't be judged; only how it stands is kept."""
+        for name in self._names:
+            began = time.perf_counter()
+            try:
+                facts = pipeline.with_model(
+                    read_facts(os.path.join(self.folder, name)), self.ruleset
+                )
+            except InputError as fault:
+                why = str(fault.problems[0]).removeprefix(f"{os.path.join(self.folder, name)}: ")
+                self.standings.append(Standing(name, "unknown", unusable=why))
+                yield name, why
+            else:
+                report = pipeline.check(self.ruleset, facts, self._selection, began)
+                self.standings.append(standing(name, report))
+                yield name, report
+
+    def seconds(self) -> float:
+        """Return how long it took so far."""
+        return time.perf_counter() - self._started
+
+    def title(self) -> str:
+        """Say what was judged, by which rules."""
+        count = len(self._names)
+        files = "1 snapshot" if count == 1 else f"{count:,} snapshots"
+        return f"{files} of {self.folder} · {self.ruleset.name} ({self.ruleset.origin})"
+
+
+def check_folder(
+    name: str,
+    ruleset: RuleSet,
+    selection: Selection,
+    formats: Iterable[str],
+    started: float,
+    *,
+    quiet: bool,
+    verbose: bool,
+) -> NoReturn:
+    """Judge a folder, write it as text or JSON, and end with the exit code of all."""
+    outputs = read_outputs(formats, ())
+    for one in outputs:
+        if one.format not in _FORMATS:
+            known = " and ".join(_FORMATS)
+            raise InputError(f"--format {one.format}: a folder is shown as {known} alone")
+    folder = Folder(name, ruleset, selection, started)
+    outputs.sort(key=lambda one: one.format != "json")  # it is written while they are judged
+    if outputs[0].format != "json":
+        deque(folder.judged(), maxlen=0)
+    faults = [_write(folder, one, quiet=quiet, verbose=verbose) for one in outputs]
+    complain(*filter(None, faults))
+    raise typer.Exit(Exit.USAGE if any(faults) else exit_code(folder.standings))
+
+
+def _write(folder: Folder, output: Output, *, quiet: bool, verbose: bool) -> str | None:
+    if output.format == "json":
+        pieces = fleet.json_pieces(folder.judged(), lambda: _summary(folder))
+        if output.file is not None:
+            return write_file(output.file, pieces)
+        faults = (write_stdout(piece) for piece in pieces)
+        return next(filter(None, faults), None)
+    shown = look if output.file is None else file_look
+    how = shown(quiet=quiet, verbose=verbose)
+    text = fleet.text(folder.title(), folder.standings, how, folder.seconds())
+    return write_stdout(text) if output.file is None else write_file(output.file, text)
+
+
+def _summary(folder: Folder) -> dict[str, Any]:
+    return fleet.summary(folder.standings, folder.seconds())

@@ -1,0 +1,16 @@
+"""The members of a bundle: their names, and what each holds."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+MANIFEST, FACTS, REPORT, PAGE = "manifest.json", "facts.json", "report.json", "report.html"
+COMPOSE, VERSIONS, LOGS = "compose.json", "versions.json", "logs/"
+
+
+class Part(NamedTuple):
+    """One member: its name there, what it is in a few words, its bytes."""
+
+    name: str
+    what: str
+    data: bytes

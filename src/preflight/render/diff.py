@@ -1,0 +1,116 @@
+"""What changed between two measurings: verdicts, then facts, and the same as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from preflight.model.difference import Difference, FactChange, VerdictChange
+from preflight.model.facts import Catalogue, Unknown, split_path
+from preflight.render.listings import shown
+from preflight.render.look import Look
+from preflight.render.page import Page, pad
+
+SCHEMA = "preflight.diff/1"
+_WIDEST = 24  # columns of a figure
+
+
+def text(told: Difference, catalogue: Catalogue, names: tuple[str, str], look: Look) -> str:
+    """Show the changes of verdicts with their sentence, then of facts side by side."""
+    page = Page(look)
+    page.add((f"{names[0]} → {names[1]}", "bold"))
+    if told.verdicts:
+        page.blank()
+        page.add(("Verdicts", "bold"))
+    for one in told.verdicts:
+        _verdict(page, one)
+    _facts(page, told.facts, catalogue)
+    page.blank()
+    page.wrap(_summary(told), 0)
+    return page.draw()
+
+
+def _verdict(page: Page, one: VerdictChange) -> None:
+    mark, style = page.look.sign(one.after or "skip")
+    change = f"{one.before or 'not there'} → {one.after or 'not there'}"
+    room = page.look.columns - len(mark) - len(change) - 5
+    page.add("  ", (mark, style), f" {pad(one.name, room)}  ", (change, style if one.worse else ""))
+    if one.worse and one.after != "skip":
+        page.wrap(one.message, 6, "dim")
+
+
+def _facts(page: Page, changes: tuple[FactChange, ...], catalogue: Catalogue) -> None:
+    """Figures side by side; what is unknown now for one reason is one line."""
+    lost: dict[str, list[str]] = {}
+    rows = []
+    for one in changes:
+        if isinstance(one.after, Unknown):
+            lost.setdefault(one.after.reason, []).append(one.path)
+        else:
+            rows.append((one.path, *(_shown(v, one.path, catalogue) for v in one[1:])))
+    if not changes:
+        return
+    page.blank()
+    width = min(_WIDEST, max((len(text) for row in rows for text in row[1:]), default=0))
+    width = max(width, len("before"))
+    room = page.look.columns - 2 * width - 6
+    head = f"{pad('before', width, right=True)}  {pad('after', width, right=True)}"
+    page.add((pad("Facts", room + 4), "bold"), (head if rows else "", "dim"))
+    for path, before, after in rows:
+        if max(len(before), len(after)) <= width:
+            figures = f"{pad(before, width, right=True)}  {pad(after, width, right=True)}"
+            page.add(f"  {pad(path, room)}  {figures}")
+        else:
+            page.add(f"  {path}")
+            page.wrap(f"{before} → {after}", 6)
+    for reason, paths in lost.items():
+        page.wrap(f"{', '.join(paths)}: unknown now", 2)
+        page.wrap(reason, 6, "dim")
+
+
+def _shown(value: Any, path: str, catalogue: Catalogue) -> str:
+    if isinstance(value, Unknown):
+        return "unknown"
+    if isinstance(value, dict):
+        return "there"
+    try:
+        fact = catalogue.find(split_path(path))
+    except ValueError:
+        fact = None
+    return shown(value, fact.unit if fact else "text").partition(" (")[0]
+
+
+def _summary(told: Difference) -> str:
+    worse = sum(one.worse for one in told.verdicts)
+    folded = f"{told.folded} within the noise"
+    parts = [
+        (worse, f"{worse} worse"),
+        (len(told.verdicts) - worse, f"{len(told.verdicts) - worse} better or gone"),
+        (len(told.facts), f"{_plural(len(told.facts), 'fact')} changed"),
+        (told.folded, folded),
+    ]
+    if not told.verdicts and not told.facts:
+        return "Nothing changed" + (f" · {folded}" if told.folded else "")
+    return " · ".join(text for count, text in parts if count)
+
+
+def _plural(count: int, name: str) -> str:
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
+
+
+def to_json(told: Difference) -> dict[str, Any]:
+    """Return `preflight.diff/1`: null is absent, what is unknown an object with the reason."""
+    return {
+        "schema": SCHEMA,
+        "facts": [
+            {"path": one.path, "before": _plain(one.before), "after": _plain(one.after)}
+            for one in told.facts
+        ],
+        "verdicts": [
+            {"id": one.id, "item": one.item, "before": one.before, "after": one.after}
+            for one in told.verdicts
+        ],
+    }
+
+
+def _plain(value: Any) -> Any:
+    return {"unknown": value.reason} if isinstance(value, Unknown) else value

@@ -1,0 +1,184 @@
+"""What is a change and what is noise, and in which order changes are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preflight.model.difference import Difference
+from preflight.model.facts import Facts, Measured, Unknown, gather, split_path
+from preflight.model.report import VERDICTS, Verdict
+from preflight.snapshot.compare import Side, compare
+from preflight.snapshot.report_file import Judged
+
+
+def snapshot(*figures: tuple[str, Any]) -> Facts:
+    measured = [Measured(split_path(path), value, "here") for path, value in figures]
+    return gather(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
+
+
+def side(*figures: tuple[str, Any], results: Iterable[Judged] = ()) -> Side:
+    return Side(tuple(results), snapshot(*figures))
+
+
+def judged(id_: str, verdict: Verdict, fact: str = "host.os", item: str | None = None) -> Judged:
+    return Judged(id_, item, id_.title(), verdict, fact, None, f"{id_} is {verdict}")
+
+
+def changed(before: Any, after: Any, path: str = "host.kernel") -> Difference:
+    return compare(side((path, before)), side((path, after)))
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "after"),
+    [
+        ("docker.memory.total", 8, 6),
+        ("docker.memory.available", 100, 94),
+        ("host.disk.free", 0, 1),
+        ("host.memory.limit", None, 1),
+        ("host.memory.limit", 1, None),
+        ("docker.rootless", True, False),
+        ("docker.version", "28.2", "28.3"),
+        ("docker.warnings", [], ["x"]),
+        ("docker.memory.total", 8, Unknown("refused")),
+        ("docker.memory.total", Unknown("refused"), 8),
+        ("docker.memory.total", 100, 99),  # it is no free memory
+        ("stack.containers.a.restarts", 1, 2),
+        ("stack.containers.a.started_at", "2026-11-23T11:00:00Z", None),
+        ("compose.services.api.image", "<host-1>/api:1", "<host-1>/api:2"),
+    ],
+)
+def test_a_change(path: str, before: Any, after: Any) -> None:
+    told = changed(before, after, path)
+    assert [tuple(one) for one in told.facts] == [(path, before, after)]
+    assert told.folded == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "after"),
+    [
+        ("host.memory.available", 100, 96),
+        ("host.memory.available", 96, 100),
+        ("docker.disk.free", 1e12, 0.951e12),
+        ("stack.containers.a.memory.usage", 1000, 1050),
+        ("model.budget", 100, 95),
+        ("stack.containers.a.started_at", "2026-11-23T11:00:00Z", "2026-11-24T11:00:00Z"),
+        ("host.ports.80.holder", "nginx (pid 12)", "nginx (pid 4711)"),
+        ("host.ports.80.holder", "container 0123456789ab", "container ba9876543210"),
+        ("host.hostname", "<host-1>", "<host-2>"),
+        ("host.hostname", "<host-1>", "vm"),
+        ("compose.files", ["/home/<user-1>/a.yaml"], ["/home/carol/a.yaml"]),
+        ("compose.services.a.image", "r.io/x:<token-1>", "r.io/x:<token-9>"),
+    ],
+)
+def test_noise(path: str, before: Any, after: Any) -> None:
+    told = changed(before, after, path)
+    assert told.facts == ()
+    assert told.folded == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(1, 1), ("a", "a"), (None, None), (Unknown("a"), Unknown("b")), ([1], [1]), (1, 1.0)],
+)
+def test_no_change(before: Any, after: Any) -> None:
+    assert changed(before, after) == Difference((), ())
+
+
+def test_noise_is_told_where_a_verdict_hangs_on_it() -> None:
+    path = "docker.memory.available"
+    before = side((path, 100), results=[judged("free", "pass", path)])
+    after = side((path, 99), results=[judged("free", "fail", path)])
+    told = compare(before, after)
+    assert [one.path for one in told.facts] == [path]
+    assert told.folded == 0
+
+
+def test_what_an_older_snapshot_does_not_hold_is_no_change() -> None:
+    told = compare(side(("host.os", "linux")), side(("host.os", "linux"), ("docker.gpus", True)))
+    assert told == Difference((), ())
+
+
+def test_a_container_that_came_is_one_change() -> None:
+    top = ("stack.containers", {})
+    one = [(f"stack.containers.api.{name}", 1) for name in ("restarts", "exit_code", "cpus")]
+    told = compare(side(top), side(*one, top))
+    assert [(c.path, c.before) for c in told.facts] == [("stack.containers.api", None)]
+    gone = compare(side(*one, top), side(top))
+    assert [(c.path, c.after) for c in gone.facts] == [("stack.containers.api", None)]
+
+
+def test_a_map_that_nobody_knows_any_more_is_one_change() -> None:
+    one = [("stack.containers.api.restarts", 1), ("stack.containers", {})]
+    why = Unknown("refused", "refused")
+    told = compare(side(*one), side(("stack.containers", why)))
+    assert [(c.path, c.after) for c in told.facts] == [("stack.containers", why)]
+
+
+def test_verdicts_come_worst_first_and_facts_in_their_order() -> None:
+    pairs: list[tuple[str, Verdict, Verdict]] = [
+        ("a", "fail", "pass"), ("b", "pass", "warn"), ("c", "warn", "fail"), ("d", "pass", "fail"),
+        ("e", "pass", "unknown"), ("f", "pass", "pass"), ("g", "warn", "skip"),
+    ]  # fmt: skip
+    before = side(
+        ("host.x.z", 1), ("host.x.c", 1), ("host.x.d", 1),
+        results=[judged(name, was, f"host.x.{name}") for name, was, _ in pairs],
+    )  # fmt: skip
+    after = side(
+        ("host.x.z", 2), ("host.x.c", 2), ("host.x.d", 2),
+        results=[judged(name, now, f"host.x.{name}") for name, _, now in pairs],
+    )  # fmt: skip
+    told = compare(before, after)
+    assert [one.id for one in told.verdicts] == ["d", "c", "e", "b", "g", "a"]
+    assert [one.worse for one in told.verdicts] == [True] * 4 + [False] * 2
+    assert [one.path for one in told.facts] == ["host.x.d", "host.x.c", "host.x.z"]
+
+
+def test_items_are_told_apart_and_those_gone_have_no_verdict() -> None:
+    before = side(results=[judged("cpu", "pass", item="a"), judged("cpu", "fail", item="b")])
+    after = side(results=[judged("cpu", "fail", item="a"), judged("cpu", "fail", item="c")])
+    told = compare(before, after)
+    assert {(one.item, one.before, one.after) for one in told.verdicts} == {
+        ("a", "pass", "fail"), ("b", "fail", None), ("c", None, "fail"),
+    }  # fmt: skip
+
+
+def test_a_report_against_a_snapshot_compares_what_both_hold() -> None:
+    report = Side((Judged("os", None, "OS", "pass", "host.os", "linux"),
+                   Judged("old", None, "Old", "fail", "host.gone", 1)))  # fmt: skip
+    now = side(("host.os", "darwin"), ("host.arch", "arm64"), results=[judged("os", "fail")])
+    for first, second, values in ((report, now, ("linux", "darwin")),
+                                  (now, report, ("darwin", "linux"))):  # fmt: skip
+        told = compare(first, second)
+        assert [one.id for one in told.verdicts] == ["os"]
+        assert ("host.os", *values) in [tuple(one) for one in told.facts]
+        assert "host.arch" not in [one.path for one in told.facts]
+        assert told.notes
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+SIDES = st.builds(
+    lambda values, verdict: Side((judged("a", verdict),), Facts(values)),
+    st.dictionaries(st.text(max_size=3), VALUES, max_size=3),
+    st.sampled_from(VERDICTS),
+)
+
+
+@given(SIDES, SIDES)
+def test_nothing_differs_from_itself_and_a_difference_goes_both_ways(a: Side, b: Side) -> None:
+    assert compare(a, a) == Difference((), ())
+    there, back = compare(a, b), compare(b, a)
+    assert {(c.path, repr(c.before), repr(c.after)) for c in there.facts} == {
+        (c.path, repr(c.after), repr(c.before)) for c in back.facts
+    }
+    assert {(v.id, v.before, v.after) for v in there.verdicts} == {
+        (v.id, v.after, v.before) for v in back.verdicts
+    }
