@@ -14,6 +14,7 @@ Renderer: TypeAlias = Callable[[Report, Look], str]
 RENDERERS: Mapping[str, str] = {
     "text": "preflight.render.text",
     "json": "preflight.render.json_report",
+    "html": "preflight.render.html",
 }
 """The module of each format; its `render(report, look)` returns the whole output."""
 
