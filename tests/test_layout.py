@@ -29,6 +29,7 @@ ONLY_IN = {
     "rich": {"render"},
     "prometheus_client": {"render"},
     "markdown_it": {"rules"},
+    "jinja2": {"render"},
 }
 WORLD = {"subprocess", "socket", "shutil", "tempfile"}
 TOUCHES_WORLD = {"probes", "snapshot", "cli"}

@@ -19,6 +19,7 @@ RENDERERS: Mapping[str, str] = {
     "github": "preflight.render.github",
     "tap": "preflight.render.tap",
     "markdown": "preflight.render.markdown",
+    "html": "preflight.render.html",
     "prometheus": "preflight.render.prometheus",
 }
 """The module of each format; its `render(report, look)` returns the whole output."""

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from preflight.model.quantities import format_bytes
-from preflight.model.report import Ledger, Share
+from preflight.model.report import Ledger, Link, Share
 from preflight.render.page import Page, pad
 
 _BAR = 24  # cells of the largest bar
 _FULL, _MAY = "▇", "▒"
 
 
+def is_drawn(ledger: Ledger) -> bool:
+    """Whether there is something to draw: a service, and the memory that it shares."""
+    return bool(ledger.services) and (ledger.host is not None or ledger.docker is not None)
+
+
 def draw(page: Page, ledger: Ledger) -> None:
     """Add the ledger; nothing where no service or no memory is known."""
-    if not ledger.services or (ledger.host is None and ledger.docker is None):
+    if not is_drawn(ledger):
         return
     whole = max(one for one in (ledger.host, ledger.docker, 1) if one is not None)
     page.blank()
     name = "host" if ledger.host is not None else "Docker"
     top = ledger.host if ledger.host is not None else ledger.docker
-    page.add(("Memory", "bold"), f"   {name} {_size(top)}")
-    rows = [("system overhead", _size(ledger.overhead), bar(ledger.overhead, None, whole))]
+    page.add(("Memory", "bold"), f"   {name} {size(top)}")
+    rows = [("system overhead", size(ledger.overhead), bar(ledger.overhead, None, whole))]
     rows += [_row(one, whole) for one in ledger.services]
     if ledger.model is not None:
-        budget = f", may use {_size(ledger.budget)}" if ledger.budget is not None else ""
-        rows.append((f"model {ledger.model}", f"{_size(ledger.memory)}{budget}", ""))
+        budget = f", may use {size(ledger.budget)}" if ledger.budget is not None else ""
+        rows.append((f"model {ledger.model}", f"{size(ledger.memory)}{budget}", ""))
     width = min(34, max(len(row[0]) for row in rows))
     figures = max(len(row[1]) for row in rows)
     for title, figure, drawn in rows:
@@ -32,28 +37,47 @@ def draw(page: Page, ledger: Ledger) -> None:
 
 
 def _row(share: Share, whole: float) -> tuple[str, str, str]:
-    count = f" × {share.replicas}" if share.replicas != 1 else ""
-    reserved, limit = share.reservation, share.limit
-    figure = f"{_size(reserved) if reserved is not None else '0'} … "
-    figure += _size(limit) if limit is not None else "no limit"
-    total = share.replicas
-    drawn = bar((reserved or 0) * total, None if limit is None else limit * total, whole)
-    return f"{share.name}{count}", figure, drawn
+    reserved, limit, count = share.reservation, share.limit, share.replicas
+    drawn = bar((reserved or 0) * count, None if limit is None else limit * count, whole)
+    return named(share), f"{reservation(share)} … {most(share)}", drawn
+
+
+def named(share: Share) -> str:
+    """Name a service, with its replicas where there are several."""
+    return share.name if share.replicas == 1 else f"{share.name} × {share.replicas}"
+
+
+def reservation(share: Share) -> str:
+    """Say what one replica is guaranteed."""
+    return size(share.reservation) if share.reservation is not None else "0"
+
+
+def most(share: Share) -> str:
+    """Say what one replica may use at most."""
+    return size(share.limit) if share.limit is not None else "no limit"
 
 
 def _last(page: Page, ledger: Ledger) -> None:
     """The weakest link, by its bytes."""
     link = ledger.weakest
     if link is None:
-        page.add(f"  └ Docker has {_size(ledger.docker)}")
+        page.add(f"  └ Docker has {size(ledger.docker)}")
         return
-    names = {"host": "the host has", "docker": "Docker has", "model": "the model may use"}
-    head = f"{names[link.where]} {_size(link.has)}: "
+    has, spare = told(link)
     if link.spare < 0:
-        lacks = f"{_size(-link.spare, up=True)} less than {link.what}"
-        page.add(f"  └ {head}", (f"{lacks}  ◀ weakest", "bold red"))
+        page.add(f"  └ {has}: ", (f"{spare}  ◀ weakest", "bold red"))
     else:
-        page.add(f"  └ {head}{_size(link.spare)} more than {link.what}", ("  ◀ weakest", "dim"))
+        page.add(f"  └ {has}: {spare}", ("  ◀ weakest", "dim"))
+
+
+def told(link: Link) -> tuple[str, str]:
+    """Say what there is, and how far that is from what is asked of it."""
+    names = {"host": "the host has", "docker": "Docker has", "model": "the model may use"}
+    if link.spare < 0:
+        spare = f"{size(-link.spare, up=True)} less than {link.what}"
+    else:
+        spare = f"{size(link.spare)} more than {link.what}"
+    return f"{names[link.where]} {size(link.has)}", spare
 
 
 def bar(low: float | None, high: float | None, whole: float, cells: int = _BAR) -> str:
@@ -66,6 +90,6 @@ def bar(low: float | None, high: float | None, whole: float, cells: int = _BAR) 
     return _FULL * full + _MAY * max(0, light)
 
 
-def _size(size: float | None, *, up: bool = False) -> str:
+def size(value: float | None, *, up: bool = False) -> str:
     """Write a size in GiB, all of them alike, so that they add up to the eye."""
-    return "unknown" if size is None else format_bytes(size, binary=True, up=up)
+    return "unknown" if value is None else format_bytes(value, binary=True, up=up)

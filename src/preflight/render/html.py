@@ -1,0 +1,171 @@
+"""The report as one HTML page that loads nothing: what to do, the memory, every rule's evidence."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from preflight.model.report import Advice, Report, Result, Verdict
+from preflight.render import tasks
+from preflight.render.ledger import is_drawn
+from preflight.render.look import LONGEST, SIGNS, Look, short
+from preflight.render.picture import picture
+from preflight.render.text import engine_line, host_line
+
+_ORDER: tuple[Verdict, ...] = (*tasks.ACTION, "waived", "pass", "skip")
+_MOST_PASSED = 12  # lines of passed rules in a section, before they are folded
+_LONGEST_URL = 1000  # what is cut leads nowhere
+_IN_URL = "-._~:/?#[]@!$&'()*+,;=%"  # RFC 3986, 2.2 and 2.3
+_NONCHARACTER = re.compile(
+    "[\ufdd0-\ufdef"
+    + "".join(f"{chr(n - 1)}{chr(n)}" for n in range(0xFFFF, 0x110000, 0x10000))
+    + "]"
+)
+
+
+class Row(NamedTuple):
+    """A result, with the name of its place in the page."""
+
+    anchor: str
+    result: Result
+
+
+class Section(NamedTuple):
+    """The rules of one section: those that are shown, and those that are folded, by verdict."""
+
+    title: str
+    shown: list[Row]
+    folded: list[tuple[Verdict, str, list[Row]]]
+
+
+def render(report: Report, look: Look) -> str:
+    """Return the page; ASCII alone, so that no output encoding can break it."""
+    rows = [Row(f"rule-{n}", one) for n, one in enumerate(report.results, 1)]
+    page = _PAGE.render(
+        report=report,
+        quiet=look.quiet,
+        opened=look.verbose,
+        word=tasks.WORDS[report.verdict],
+        about=_about(report),
+        counts=_counts(report),
+        tasks=tasks.tasks(report),
+        waived=list(_waived(rows, look)),
+        picture=picture(report.ledger) if is_drawn(report.ledger) else None,
+        sections=[] if look.quiet else list(_sections(report, rows)),
+        anchors={id(row.result): row.anchor for row in rows},
+    )
+    return _NONCHARACTER.sub("\ufffd", page).encode("ascii", "xmlcharrefreplace").decode()
+
+
+def _about(report: Report) -> dict[str, str]:
+    seconds = "" if report.seconds is None else f" in {report.seconds:.2f} s"
+    told = {
+        "Machine": host_line(report),
+        "Engine": engine_line(report),
+        "Rules": f"{report.rules_name} ({report.rules_source})",
+        "Measured": f"{report.measured_at}{seconds}",
+    }
+    return {title: text for title, text in told.items() if text.strip()}
+
+
+def _counts(report: Report) -> list[tuple[Verdict, str]]:
+    """Return how many results there are of each verdict, in words, worst first."""
+    by_verdict: dict[Verdict, list[Result]] = {one: [] for one in _ORDER}
+    for result in report.results:
+        by_verdict[result.verdict].append(result)
+    return [(one, _counted(report, found)) for one, found in by_verdict.items() if found]
+
+
+def _counted(report: Report, results: Iterable[Result]) -> str:
+    return tasks.counts(report._replace(results=tuple(results)))
+
+
+def _waived(rows: Iterable[Row], look: Look) -> Iterator[Row]:
+    for row in rows:
+        waiver = row.result.waiver
+        if row.result.verdict == "waived" and waiver and (waiver.ends_soon or not look.quiet):
+            yield row
+
+
+def _sections(report: Report, rows: Iterable[Row]) -> Iterator[Section]:
+    """Yield the sections in the order of the rules, what is skipped folded in each."""
+    sections: dict[str, list[Row]] = {}
+    for row in rows:
+        title = " ".join(short(row.result.section).split()) or "Other"
+        sections.setdefault(title, []).append(row)
+    for title, found in sections.items():
+        passed = sum(row.result.verdict == "pass" for row in found)
+        fold: tuple[Verdict, ...] = ("pass", "skip") if passed > _MOST_PASSED else ("skip",)
+        shown = [row for row in found if row.result.verdict not in fold]
+        groups = ((one, [row for row in found if row.result.verdict == one]) for one in fold)
+        folded = [
+            (one, _counted(report, (row.result for row in group)), group)
+            for one, group in groups
+            if group
+        ]
+        yield Section(title, shown, folded)
+
+
+def _address(url: str | None) -> str:
+    """Return a web address as a link needs it; nothing for what is none, which is only shown."""
+    if not url or len(url) > _LONGEST_URL or not re.match(r"https?://", url, re.IGNORECASE):
+        return ""
+    return quote(short(url), safe=_IN_URL)
+
+
+def _is_whole(fix: Advice) -> bool:
+    """Whether a command is shown uncut, so that it may be copied."""
+    return len(fix.command or "") <= LONGEST
+
+
+def _harmless(value: Any) -> Any:
+    """Make harmless whatever text the page shows; the template's own markup is so already."""
+    return short(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _page() -> Template:
+    """Return the template, with its style and script, which alone its policy lets in."""
+    folder = files(__package__)
+    style, script = (folder.joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_harmless,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        style=Markup(style),
+        style_hash=_hash(style),
+        script=Markup(script),
+        script_hash=_hash(script),
+        newline=Markup("\n"),
+        signs={verdict: sign for verdict, (sign, _, _) in SIGNS.items()},
+        address=_address,
+        is_whole=_is_whole,
+        advice=Advice,
+        circumstances=tasks.circumstances,
+        command_lines=tasks.command_lines,
+        holds_back=tasks.holds_back,
+        name=tasks.name,
+        place=tasks.place,
+        sentence=tasks.sentence,
+    )
+    environment.filters["ident"] = id
+    return environment.from_string(folder.joinpath("report.html.j2").read_text("utf-8"))
+
+
+def _hash(text: str) -> str:
+    """Return what a Content-Security-Policy calls an inline style or script by."""
+    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
+
+
+_PAGE = _page()  # while the machine is still being measured
