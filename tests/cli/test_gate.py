@@ -299,6 +299,34 @@ def test_waiting_is_interrupted_cleanly(
     assert os.listdir(tmp_path) == ["home", "preflight.yaml"] or not (tmp_path / "r.json").exists()
 
 
+WHILE_IT_SPEAKS = """
+import io, os, signal, sys
+class Interrupted(io.RawIOBase):
+    once = [signal.SIGINT]
+    def writable(self):
+        return True
+    def write(self, data):
+        while self.once:  # it comes while the stream is being written to
+            signal.raise_signal(self.once.pop())
+        return os.write(2, data)
+sys.stderr = io.TextIOWrapper(io.BufferedWriter(Interrupted()), write_through=True)
+sys.argv = ["preflight", "check", "--docker-host", "unix:///none.sock", "--wait", "600"]
+from preflight.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_interrupted_while_it_speaks(clean_environment: Path, tmp_path: Path) -> None:
+    (tmp_path / "preflight.yaml").write_text(ANSWERS)
+    done = subprocess.run(
+        [sys.executable, "-c", WHILE_IT_SPEAKS], cwd=tmp_path, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.startswith("preflight: interrupted\n")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_terminated_while_it_measures_it_leaves_no_reader(
     clean_environment: Path, tmp_path: Path

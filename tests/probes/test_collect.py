@@ -305,3 +305,19 @@ def test_a_current_folder_that_is_gone_costs_only_its_disk(
     snapshot = json.loads(done.stdout)
     assert snapshot["facts"]["host"]["memory"]["total"] > 0
     assert "host.disk.free" in snapshot["unknown"]
+
+
+@pytest.mark.parametrize(
+    ("since", "timeout", "now", "ends"),
+    [
+        (100.0, 10.0, 100.0, 109.8),
+        (100.0, 1.0, 100.5, 100.8),  # it started late: its caller waits no longer for that
+        (100.0, 0.2, 100.0, 100.1),
+        (500.0, 10.0, 100.0, 109.8),  # no clock of this machine
+        (1.0, 10.0, 100.0, 109.8),
+    ],
+)
+def test_the_reader_ends_before_its_caller_gives_it_up(
+    since: float, timeout: float, now: float, ends: float
+) -> None:
+    assert reader.deadline(since, timeout, now) == pytest.approx(ends)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
@@ -70,13 +71,19 @@ def run(reader: Process | None) -> None:
 
 
 def _interrupted(_signal: int, _frame: object) -> NoReturn:
-    complain("interrupted")
+    _last_word("interrupted")
     sys.exit(Exit.INTERRUPTED)
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:
-    complain("terminated")
+    _last_word("terminated")
     sys.exit(128 + number)  # as shells tell it
+
+
+def _last_word(word: str) -> None:
+    """Write past the streams: a signal may have come while one of them was being written to."""
+    with suppress(OSError):
+        os.write(2, f"preflight: {word}\n".encode())
 
 
 def _own_fault(fault: Exception) -> NoReturn:

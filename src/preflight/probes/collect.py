@@ -25,7 +25,7 @@ class Measuring:
         self._reader = reader
         self._timeout = options.timeout
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()
-        _ask(reader, options)
+        _ask(reader, options, self._start)
         threading.Thread(target=self._pump, daemon=True).start()
 
     def results(self, tick: Callable[[float], None] | None = None) -> Iterator[Measured]:
@@ -73,10 +73,10 @@ class NoMeasuring:
         return _rest(Unknown(self._reason, "error"))
 
 
-def _ask(reader: Process, options: Options) -> None:
+def _ask(reader: Process, options: Options, since: float) -> None:
     assert reader.stdin is not None
     try:
-        reader.stdin.write(json.dumps(options._asdict()).encode("ascii") + b"\n")
+        reader.stdin.write(json.dumps([options._asdict(), since]).encode("ascii") + b"\n")
         reader.stdin.close()
     except OSError:
         pass  # it has ended: its facts will be missing
