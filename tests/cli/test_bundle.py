@@ -277,6 +277,9 @@ def test_the_bundle_judges_as_the_machine_did_and_is_what_its_manifest_says(
             data = archive.read(one["name"])
             assert (one["bytes"], one["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
         report = json.loads(archive.read("report.json"))
+        page = archive.read("report.html").decode("ascii")
+    assert page.startswith("<!doctype html>")
+    assert page.count('<details class="rule"') == len(judged)
     assert [(r["id"], r["verdict"]) for r in report["results"]] == judged
     assert manifest["redacted"] is True
 

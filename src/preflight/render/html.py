@@ -121,6 +121,17 @@ def _address(url: str | None) -> str:
     return quote(short(url), safe=_IN_URL)
 
 
+def _code(fix: Advice) -> list[Markup]:
+    """Return a command's lines; one that begins with `::` would command the CI system that a page
+    goes to, so its first colon is written as HTML may.
+    """
+    lines = [Markup.escape(line) for line in tasks.command_lines(fix)]
+    return [
+        Markup(line.replace("::", "&#58;:", 1)) if line.lstrip().startswith("::") else line
+        for line in lines
+    ]
+
+
 def _is_whole(fix: Advice) -> bool:
     """Whether a command is shown uncut, so that it may be copied."""
     return len(fix.command or "") <= LONGEST
@@ -153,7 +164,7 @@ def _page() -> Template:
         is_whole=_is_whole,
         advice=Advice,
         circumstances=tasks.circumstances,
-        command_lines=tasks.command_lines,
+        code=_code,
         holds_back=tasks.holds_back,
         name=tasks.name,
         place=tasks.place,
