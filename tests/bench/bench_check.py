@@ -88,24 +88,28 @@ def _size(pid: int) -> tuple[float, float]:
     return int(rows.get("Rss", 0)) / 1024, int(rows.get("Pss", 0)) / 1024
 
 
+def medians(chosen: dict[str, list[str]], folder: Path) -> dict[str, float]:
+    """Run everything round by round; return the seconds that each takes, and say of how many."""
+    seconds: dict[str, list[float]] = {what: [] for what in chosen}
+    for command in chosen.values():
+        run(command, folder)  # once unmeasured, so that all is in the page cache
+    for _ in range(ROUNDS):
+        for what, command in chosen.items():
+            seconds[what].append(run(command, folder))
+    print(f"medians of {ROUNDS}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs\n")
+    return {what: statistics.median(times) for what, times in seconds.items()}
+
+
 def main() -> None:
-    """Run everything round by round and print the table."""
+    """Measure it all and print the table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         chosen = commands(folder)
-        seconds: dict[str, list[float]] = {what: [] for what in chosen}
-        for what in chosen:
-            run(chosen[what], folder)  # once unmeasured, so that all is in the page cache
-        for _ in range(ROUNDS):
-            for what, command in chosen.items():
-                seconds[what].append(run(command, folder))
-        base = statistics.median(seconds["baseline script"])
-        hand = statistics.median(seconds["the document's commands"])
-        print(f"medians of {ROUNDS}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs\n")
+        seconds = medians(chosen, folder)
+        base, hand = seconds["baseline script"], seconds["the document's commands"]
         print("| command | ms | of the baseline | of the document's commands |")
         print("|---|---:|---:|---:|")
-        for what, times in seconds.items():
-            median = statistics.median(times)
+        for what, median in seconds.items():
             print(f"| `{what}` | {median * 1000:.0f} | {median / base:.2f} | {median / hand:.2f} |")
         peaks = [peak_memory(chosen["preflight check"], folder) for _ in range(5)]
         largest = statistics.median(peak[0] for peak in peaks)

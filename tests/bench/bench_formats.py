@@ -6,13 +6,11 @@ is to the text report alone.
 
 from __future__ import annotations
 
-import os
-import statistics
 import sys
 import tempfile
 from pathlib import Path
 
-from bench_check import ROUNDS, run
+from bench_check import medians
 
 from preflight.render import RENDERERS
 
@@ -36,22 +34,13 @@ def commands() -> dict[str, list[str]]:
 
 
 def main() -> None:
-    """Run everything round by round and print the table."""
+    """Measure it all and print the table."""
     with tempfile.TemporaryDirectory() as name:
-        folder, chosen = Path(name), commands()
-        seconds: dict[str, list[float]] = {what: [] for what in chosen}
-        for what in chosen:
-            run(chosen[what], folder)  # once unmeasured, so that all is in the page cache
-        for _ in range(ROUNDS):
-            for what, command in chosen.items():
-                seconds[what].append(run(command, folder))
-        base = statistics.median(seconds["text"])
-        print(f"medians of {ROUNDS}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs\n")
-        print("| formats | ms | of the text report alone |")
-        print("|---|---:|---:|")
-        for what, times in seconds.items():
-            median = statistics.median(times)
-            print(f"| {what} | {median * 1000:.0f} | {median / base:.2f} |")
+        seconds = medians(commands(), Path(name))
+    print("| formats | ms | of the text report alone |")
+    print("|---|---:|---:|")
+    for what, median in seconds.items():
+        print(f"| {what} | {median * 1000:.0f} | {median / seconds['text']:.2f} |")
 
 
 if __name__ == "__main__":
