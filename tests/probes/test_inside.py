@@ -28,7 +28,7 @@ from preflight.probes.sight import same_network, same_place, sees_group
 ROOT = Path(__file__).parents[2]
 V1_MEMORY = Path("/sys/fs/cgroup/memory")
 PODMAN = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")  # crun asks for more
-PROGRAM = ["-m", "preflight", "facts", "-f", "json", "--timeout", "30"]
+PROGRAM = ["-m", "preflight", "facts", "-f", "json", "--no-redact", "--timeout", "30"]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Facts = dict[str, Any]
 
@@ -399,7 +399,7 @@ pivot_root . old; umount -l old; cd $share; hostname inner
 dockerd --data-root /var/lib/docker --storage-driver vfs --iptables=false --bridge=none \
     -H unix://$share/docker.sock > log 2>&1 < /dev/null &
 while ! docker -H unix://$share/docker.sock version > /dev/null 2>&1; do sleep 0.1; done
-$python -m preflight facts -f json --timeout 30 --path /srv \
+$python -m preflight facts -f json --no-redact --timeout 30 --path /srv \
     --docker-host unix://$share/docker.sock
 read end || true
 kill $!; wait $!
