@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from preflight.model.report import Report, Result
 from preflight.model.rules import BUNDLED
 from preflight.render.look import Look, short
-from preflight.render.tasks import WORDS, Task, counts, name, sentence, tasks
+from preflight.render.tasks import WORDS, Task, counts, ends_soon, name, sentence, tasks, waived
 
 _SHOWN = 10  # annotations of one kind that GitHub shows of a step; the log holds them all
 _TITLE = 250
@@ -38,18 +38,11 @@ def _task(task: Task, look: Look) -> str:
 
 def _notices(report: Report, look: Look) -> Iterator[str]:
     """What is waived, first what will be so no longer; then what is to be said of the rules."""
-    waived = [result for result in report.results if result.verdict == "waived"]
-    waived.sort(key=lambda one: not _ends_soon(one))
-    for result in waived:
-        if _ends_soon(result) or not look.quiet:
-            yield _command("notice", name(result), sentence(result), result)
+    for result in sorted(waived(report, look), key=lambda one: not ends_soon(one)):
+        yield _command("notice", name(result), sentence(result), result)
     if not look.quiet:
         for note in report.notes:
             yield _command("notice", "rules", short(note))
-
-
-def _ends_soon(result: Result) -> bool:
-    return result.waiver is not None and result.waiver.ends_soon
 
 
 def _hidden(errors: int, warnings: int, notices: int) -> Iterator[str]:

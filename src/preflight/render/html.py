@@ -57,7 +57,7 @@ def render(report: Report, look: Look) -> str:
         about=_about(report),
         counts=_counts(report),
         tasks=tasks.tasks(report),
-        waived=list(_waived(rows, look)),
+        waived=tasks.waived(report, look),
         picture=picture(report.ledger) if is_drawn(report.ledger) else None,
         sections=[] if look.quiet else list(_sections(report, rows)),
         anchors={id(row.result): row.anchor for row in rows},
@@ -86,13 +86,6 @@ def _counts(report: Report) -> list[tuple[Verdict, str]]:
 
 def _counted(report: Report, results: Iterable[Result]) -> str:
     return tasks.counts(report._replace(results=tuple(results)))
-
-
-def _waived(rows: Iterable[Row], look: Look) -> Iterator[Row]:
-    for row in rows:
-        waiver = row.result.waiver
-        if row.result.verdict == "waived" and waiver and (waiver.ends_soon or not look.quiet):
-            yield row
 
 
 def _sections(report: Report, rows: Iterable[Row]) -> Iterator[Section]:

@@ -22,6 +22,7 @@ from preflight.render.tasks import (
     place,
     sentence,
     tasks,
+    waived,
 )
 from preflight.render.text import engine_line, host_line
 
@@ -36,8 +37,8 @@ def render(report: Report, look: Look) -> str:
     head = list(_head(report, look, done=not found))
     room = _Room(_MOST - sum(map(len, head)) - 1000)  # for the titles of what follows
     to_do = room.keep("to do", (_task(one, look) for one in found))
-    waived = room.keep("waived", _waived(report, look))
-    blocks = [*head, *_titled("To do", to_do), *_titled("Waived", waived)]
+    exceptions = room.keep("waived", _waived(report, look))
+    blocks = [*head, *_titled("To do", to_do), *_titled("Waived", exceptions)]
     if not look.quiet:
         notes = room.keep("notes", (f"- note: {_prose(note)}" for note in report.notes))
         memory = room.keep("memory", _memory(report.ledger, look))
@@ -131,10 +132,8 @@ def _fix(fix: Advice) -> Iterator[str]:
 
 def _waived(report: Report, look: Look) -> Iterator[str]:
     mark, _ = look.sign("waived")
-    for result in report.results:
-        soon = result.waiver is not None and result.waiver.ends_soon
-        if result.verdict == "waived" and (soon or not look.quiet):
-            yield f"- {mark} {_prose(sentence(result))}"
+    for result in waived(report, look):
+        yield f"- {mark} {_prose(sentence(result))}"
 
 
 def _memory(drawn: Ledger, look: Look) -> Iterator[str]:

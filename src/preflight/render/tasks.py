@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from preflight.model.report import Advice, Report, Result, Verdict
-from preflight.render.look import LONGEST, clean, short
+from preflight.render.look import LONGEST, Look, clean, short
 
 WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
 _NAMES: dict[Verdict, tuple[str, str]] = {
@@ -73,6 +73,20 @@ def tasks(report: Report) -> list[Task]:
         for group in groups.values()
     ]
     return sorted(found, key=lambda one: (not one.gates, ACTION.index(one.result.verdict)))
+
+
+def waived(report: Report, look: Look) -> list[Result]:
+    """Return what is waived; where little is shown, only what soon will be so no longer."""
+    return [
+        result
+        for result in report.results
+        if result.verdict == "waived" and (not look.quiet or ends_soon(result))
+    ]
+
+
+def ends_soon(result: Result) -> bool:
+    """Whether its waiver holds for a few days more only."""
+    return result.waiver is not None and result.waiver.ends_soon
 
 
 def held_back(report: Report) -> Counter[str | None]:

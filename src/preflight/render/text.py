@@ -18,6 +18,7 @@ from preflight.render.tasks import (
     holds_back,
     place,
     tasks,
+    waived,
 )
 
 ENGINES = {
@@ -156,17 +157,12 @@ def _fixes(page: Page, result: Result) -> None:
 
 
 def _waived(page: Page, report: Report, *, titled: bool) -> None:
-    """What is waived, by whom and until when; where little is shown, what will be so no longer."""
-    waived = [
-        result
-        for result in report.results
-        if result.verdict == "waived" and result.waiver is not None
-        if not page.look.quiet or result.waiver.ends_soon
-    ]
-    if waived and titled:
+    """What is waived, by whom and until when."""
+    found = waived(report, page.look)
+    if found and titled:
         page.blank()
         page.add(("Waived", "bold"))
-    for result in waived:
+    for result in found:
         mark, style = page.look.sign("waived")
         page.wrap(result.message, 2, hang=(f"{mark} ", style))
 
