@@ -453,7 +453,13 @@ FIELDS = [
     if name != "id"
 ]
 WRONG = ["[[x]]", "{x: {y: z}}", "!foo x", "5", "true", "''"]
-RIGHT = [("memory", "5"), ("enabled", "true"), ("document", "true")]
+RIGHT = [
+    ("memory", "5"),
+    ("enabled", "true"),
+    ("document", "true"),
+    ("times", "5"),
+    ("within", "5"),
+]
 
 
 def with_field(text: str, name: str, value: str) -> str:
