@@ -4,6 +4,7 @@ The log is made: what Ollama, uvicorn, dockerd and an API write, and one known e
 lines. grep looks for the same patterns, joined, in a UTF-8 locale, and heeds case as little. Wall
 time and processor time are of the same run; memory is the most that all processes hold at once.
 """
+# ruff: noqa: E501, ISC004 - a line of a log stands on one line
 
 from __future__ import annotations
 

@@ -55,6 +55,7 @@ def test_every_pattern_has_a_line(pattern: str) -> None:
         "httpx.ReadTimeout", "httpcore.ReadTimeout: x",
         "requests.exceptions.ReadTimeout: x",
         "INFO:     Started server process [1]", "ollama restarted 5 times by the engine",
+        "ollama probably killed for memory",
         "oom-kill:constraint=CONSTRAINT_MEMCG", "oom-kill:constraint=CONSTRAINT_NONE",
         ",oom_memcg=/a,task_memcg=/a,task=x,pid=1", ",global_oom,task_memcg=/a,task=x,pid=1",
     ]  # fmt: skip

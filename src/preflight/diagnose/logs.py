@@ -11,6 +11,8 @@ from preflight.diagnose.tally import Met, Tally
 from preflight.model.diagnosis import Hit, Scanned
 from preflight.model.rules import Diagnosis
 
+_MOST_SAID = 500  # characters of a line that are shown
+
 
 class LogReader:
     """Searches one log after the other; those of one service the oldest first."""
@@ -81,8 +83,7 @@ def _hit(row: list[tuple[str, Tally]]) -> Hit | None:
     if diagnosis is None or not met:
         return None
     total = sum(tally.count for _, tally in met)
-    enough = total >= diagnosis.times and diagnosis.within is None
-    if not enough and not any(tally.is_met for _, tally in met):
+    if total < diagnosis.times or not _within([tally for _, tally in met], diagnosis):
         return None
     firsts = [(name, tally.first) for name, tally in met if tally.first is not None]
     lasts = [(name, tally.last) for name, tally in met if tally.last is not None]
@@ -90,7 +91,24 @@ def _hit(row: list[tuple[str, Tally]]) -> Hit | None:
     values: dict[str, str] = {}
     for _, tally in met:
         values.update(tally.values)
-    return Hit(diagnosis.id, total, first[1].place(first[0]), last[1].place(last[0]), values)
+    return Hit(
+        diagnosis.id,
+        total,
+        first[1].place(first[0]),
+        last[1].place(last[0]),
+        values,
+        last[1].line.text[:_MOST_SAID],
+    )
+
+
+def _within(met: list[Tally], diagnosis: Diagnosis) -> bool:
+    """Whether it was met often enough within a while, in one log or over what was rotated."""
+    while_ = diagnosis.within
+    if while_ is None or any(tally.is_met for tally in met):
+        return True
+    moments = sorted(one for tally in met for one in tally.moments())
+    pairs = zip(moments, moments[diagnosis.times - 1 :], strict=False)
+    return any(b - a <= while_ for a, b in pairs)
 
 
 def _extreme(places: list[tuple[str, Met]], sign: int) -> tuple[str, Met]:

@@ -90,9 +90,12 @@ class _Window:
         """Add a block; what can still be before a place stays."""
         self._forget(max(0, self.limit - REACH))
         self.buffer = self.buffer + block if self.buffer else block
-        self.begin, self.limit = self.limit, max(self.limit, len(self.buffer) - REACH)
-        whole = self.buffer.rfind(b"\n", self.begin, self.limit) + 1
-        self.limit = whole or self.limit  # a line that is longer is searched in parts
+        self.begin, limit = self.limit, len(self.buffer) - REACH
+        whole = self.buffer.rfind(b"\n", self.begin, max(limit, 0)) + 1
+        if whole:
+            self.limit = whole
+        elif limit - self.begin > REACH:
+            self.limit = limit  # a line as long as that is searched in parts
         return self
 
     def end(self) -> _Window:

@@ -54,6 +54,10 @@ class Tally:
             return self._often
         return self.count >= self.diagnosis.times
 
+    def moments(self) -> set[float]:
+        """Return the first and last moments, as many as may be within a while with others."""
+        return {*self._early, *self._late}
+
     def add(self, number: int, line: Line, captured: Mapping[str, str | None]) -> None:
         """Count a line; one more about the same event only adds what it tells."""
         self.values.update({name: text for name, text in captured.items() if text is not None})

@@ -20,6 +20,7 @@ from preflight.model.rules import DERIVED, LOG, VALUE_TYPES, Diagnosis, Model, R
 
 STATES: Path = ("stack", "containers")
 _SAID = "said"  # the first segment of what fixes show: figures as the log writes them
+_MANY_RESTARTS = 3  # of which nobody meant each
 _LOG_NAME = re.compile(r"(?:\.(?:log|txt|gz|[0-9]{1,8}))+\Z")
 
 
@@ -44,23 +45,25 @@ def states(facts: Facts) -> Iterator[tuple[str, bytes]]:
     """
     containers = facts.get(STATES)
     for name in containers if isinstance(containers, Mapping) else ():
-        told = {key: facts.get((*STATES, name, key)) for key in _TOLD}
-        words = [text.format(told[key]) for key, text in _TOLD.items() if _is_worth(key, told[key])]
+        words = list(_words({key: facts.get((*STATES, name, key)) for key in _TOLD}))
         if words:
             yield ".".join((*STATES, str(name))), f"{name} {', '.join(words)}\n".encode()
 
 
-_TOLD: Mapping[str, str] = {
-    "exit_code": "exited with code {}",
-    "oom_killed": "OOMKilled: true",
-    "restarts": "restarted {} times by the engine",
-}
+_TOLD = ("exit_code", "oom_killed", "oom_certainty", "restarts")
 
 
-def _is_worth(key: str, value: Any) -> bool:
-    if key == "oom_killed":
-        return value is True
-    return is_number(value) and value >= (3 if key == "restarts" else 1)
+def _words(told: Mapping[str, Any]) -> Iterator[str]:
+    if is_number(told["exit_code"]) and told["exit_code"] > 0:
+        yield f"exited with code {told['exit_code']}"
+    if told["oom_killed"] is True:
+        sure = told["oom_certainty"]
+        if sure not in ("likely", "possible"):
+            yield "OOMKilled: true"
+        elif sure == "likely":
+            yield "probably killed for memory"
+    if is_number(told["restarts"]) and told["restarts"] >= _MANY_RESTARTS:
+        yield f"restarted {told['restarts']} times by the engine"
 
 
 def _finding(
@@ -98,6 +101,7 @@ def _finding(
         first=hit.first,
         last=hit.last,
         values={name: said[name] for name in hit.values},
+        said=hit.said,
         figures=next((text for text in figures if text), None),
         fixes=tuple(advise(joined, named, diagnosis.fixes, words)),
     )

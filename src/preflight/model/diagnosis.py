@@ -22,7 +22,7 @@ class Place(NamedTuple):
 class Hit(NamedTuple):
     """One known error in the logs, by the id of its diagnosis: what was read there, no judgement.
 
-    `values` are the texts of named groups, those of the last lines.
+    `values` are the texts of named groups, those of the last lines; `said` begins the last line.
     """
 
     id: str
@@ -30,6 +30,7 @@ class Hit(NamedTuple):
     first: Place
     last: Place
     values: Mapping[str, str]
+    said: str = ""
 
 
 class Scanned(NamedTuple):
@@ -52,6 +53,7 @@ class Finding(NamedTuple):
     first: Place
     last: Place
     values: Mapping[str, str]
+    said: str = ""
     figures: str | None = None
     fixes: tuple[Advice, ...] = ()
 

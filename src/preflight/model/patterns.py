@@ -72,7 +72,21 @@ def parse(source: str) -> Any:
     for operator, _ in walk(tree):
         if operator in _REFUSED:
             raise ValueError(f"{_REFUSED[operator]} can take for ever: write it without one")
+    if _size(tree) > _MOST_STEPS:
+        raise ValueError("the regular expression is too large: it repeats too much")
     return tree
+
+
+def _size(tree: Any) -> int:
+    """Return how many steps an expression makes at most, its counted repeats written out."""
+    total = 0
+    for operator, argument in tree:
+        inner = sum(2 + _size(one) for one in children(operator, argument))
+        if operator in _REPEATS:
+            least, most, _ = argument
+            inner *= least + 1 if most is codes.MAXREPEAT else int(most)
+        total += 1 + inner
+    return total
 
 
 def groups(tree: Any) -> list[str]:
@@ -184,8 +198,6 @@ class _Program:
     # -- from a tree to steps
 
     def _add(self, kind: int, argument: Any = None, other: int = 0) -> int:
-        if len(self._steps) >= _MOST_STEPS:
-            raise ValueError("the regular expression is too large: its repeats are too many")
         self._steps.append((kind, argument, other))
         return len(self._steps) - 1
 

@@ -48,7 +48,9 @@ def _finding(page: Page, one: Finding, *, several: bool) -> None:
         if figures:
             page.wrap(figures, 4)
         page.wrap(where, 4, "dim")
-    page.wrap(_when(one.first, one.last), 4, "dim") if one.first.time else None
+    if one.first.time:
+        page.wrap(_when(one.first, one.last), 4, "dim")
+    page.add((f"    {short(one.said).strip()}", "dim"))
     page.wrap(one.cause, 4)
     for fix in one.fixes:
         page.wrap(fix.text, 4)
