@@ -307,7 +307,7 @@ def test_a_name_of_a_file_is_harmless_too(run_preflight: Run, tmp_path: Path) ->
 
 
 def peak(arguments: list[str], folder: Path) -> tuple[int, int]:
-    """Run the program, and return its exit code and the most memory that one of its processes had."""
+    """Run the program; return its exit code and the most memory that a process of it had."""
     code = (
         "import resource, subprocess, sys\n"
         "done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)\n"
@@ -406,7 +406,7 @@ def test_a_reader_that_has_gone_is_no_fault(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text(NEEDS)
     done = subprocess.run(
         ["sh", "-c", f"{sys.executable} -m preflight diagnose a.log; echo $? >&2"],
-        stdout=open(os.devnull, "wb"), stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
     )  # fmt: skip
     assert done.stderr.strip() == "1"
 
