@@ -178,7 +178,7 @@ def test_a_folder_is_all_logs_in_it(run_preflight: Run, tmp_path: Path) -> None:
     document = told(done)
     assert (document["lines"], [one["id"] for one in document["findings"]]) == (6, ["disk-full"])
     text = run_preflight("diagnose", str(tmp_path))
-    names = text.stdout.splitlines()[0]
+    names = "".join(text.stdout.split())
     assert names.index("api.log-20261001.gz") < names.index("api.log.10") < names.index("2.gz")
 
 
@@ -206,15 +206,21 @@ def test_what_cannot_be_read(run_preflight: Run, tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_a_file_that_is_not_ours(run_preflight: Run, tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may read everything")
-    (tmp_path / "a.log").write_text(NEEDS)
-    (tmp_path / "a.log").chmod(0)
-    done = run_preflight("diagnose", "a.log", cwd=tmp_path)
-    assert (done.returncode, done.stderr.strip()) == (
-        2, "preflight: cannot read a.log: Permission denied"
-    )  # fmt: skip
+def test_what_holds_nothing_to_read_is_not_clean(run_preflight: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_bytes(b"\xfd7zXZ\x00" + b"x" * 100)
+    (tmp_path / "b.log.gz").write_bytes(gzip.compress(b"x")[:10])
+    (tmp_path / "well.log").write_text("well\n")
+    for name, said in (
+        ("a.log", "a.log: it is packed with xz: unpack it first"),
+        ("b.log.gz", "b.log.gz: it is cut off: read up to there"),
+        ("/proc/self/mem", "/proc/self/mem: not read to its end: Input/output error"),
+    ):
+        done = run_preflight("diagnose", name, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, ""), name
+        assert said in done.stderr
+    done = run_preflight("diagnose", ".", cwd=tmp_path)
+    assert done.returncode == 0, "one of them could be read"
+    assert "unpack it first" in done.stderr
 
 
 def test_a_pipe_with_a_writer(run_preflight: Run, tmp_path: Path) -> None:
@@ -307,7 +313,7 @@ def test_a_name_of_a_file_is_harmless_too(run_preflight: Run, tmp_path: Path) ->
 
 
 def peak(arguments: list[str], folder: Path) -> tuple[int, int]:
-    """Run the program; return its exit code and the most memory that a process of it had."""
+    """Run the program; return its exit code and the most memory that one of its processes had."""
     code = (
         "import resource, subprocess, sys\n"
         "done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)\n"
@@ -398,16 +404,13 @@ def test_facts_are_joined(run_preflight: Run, tmp_path: Path) -> None:
     found = {one["id"]: one for one in told(done)["findings"]}
     assert set(found) == {"model-needs-more-memory", "container-oom-killed"}
     fixes = " ".join(fix["text"] for fix in found["model-needs-more-memory"]["fixes"])
-    assert "Docker" in fixes
-    assert "(now 7.8 GiB)" in fixes or "Docker has" in fixes or "limits.memory" in fixes
+    assert "Docker Desktop, Settings, Resources, Memory: 8 GB or more (now 6.2 GB)" in fixes
 
 
 def test_a_reader_that_has_gone_is_no_fault(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text(NEEDS)
-    done = subprocess.run(
-        ["sh", "-c", f"{sys.executable} -m preflight diagnose a.log; echo $? >&2"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
-    )  # fmt: skip
+    script = f"({sys.executable} -m preflight diagnose a.log; echo $? >&2) | true"
+    done = subprocess.run(["sh", "-c", script], stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     assert done.stderr.strip() == "1"
 
 

@@ -13,26 +13,29 @@ from preflight.model.patterns import FLAGS, _Program
 
 ATOMS = st.sampled_from(
     ["a", "b", "[ab]", "(a|b)", "(a|ab)(c|bcd)", "(?P<x>a*)", "(a+)+", r"\b", r"\B", "^", "$",
-     "(?:ab)?", "a{1,3}", "a{2,}?", "[^a]", r"\w", r"\D", r"[\W_]", "(?i:B)", "(?-i:B)", ".",
+     "(?:ab)?", "a{1,3}", "a{2,}?", "[^a]", r"\w", r"\D", r"[\W_]", r"\s", r"[^\s]", "(?i:B)",
+     "(?-i:B)", ".",
      "(?:a|b)+?", "é", "[à-ü]", r"\Z", r"\A"]
 )  # fmt: skip
 PATTERNS = st.lists(ATOMS, min_size=1, max_size=5).map("".join)
-TEXTS = st.text("abcdBé_ -", min_size=1, max_size=12)  # what \\B is in an empty one changed in 3.14
+TEXTS = st.text("abcdBéÀ²_ -\n\x1c", min_size=1, max_size=12)  # \B of an empty one: see 3.14
 ENDLESS = [r"(a+)+b", r"(a|a)*b", r"(a|aa)+c", r"(.*)*x", r"(\w+\s?)*!", r"a*a*a*a*a*a*a*b",
            r".*.*.*=", r"(?:a?){60}a{60}b", r"(x+x+)+y", r"([a-z]+)*\d"]  # fmt: skip
 
 
-@settings(max_examples=1000)
-@given(PATTERNS, TEXTS)
-@example("(a|ab)(c|bcd)(d*)", "abcd")
-def test_both_find_the_same(source: str, text: str) -> None:
+@settings(max_examples=1500)
+@given(PATTERNS, TEXTS, st.sampled_from([FLAGS, 0, re.MULTILINE | re.ASCII, re.DOTALL]))
+@example("(a|ab)(c|bcd)(d*)", "abcd", 0)
+@example("^a$", "x\na\nx", int(re.MULTILINE))
+@example("a$", "a\n", 0)
+def test_both_find_the_same(source: str, text: str, flags: int) -> None:
     try:
-        theirs = re.compile(source, FLAGS).search(text)
+        theirs = re.compile(source, flags).search(text)
     except re.error:  # a group's name twice
         with pytest.raises(ValueError, match="no regular expression"):
-            patterns.parse(source)
+            patterns.parse(source, int(flags))
         return
-    ours = _Program(patterns.parse(source)).search(text)
+    ours = _Program(patterns.parse(source, int(flags))).search(text)
     assert (ours is None) is (theirs is None)
     if theirs is not None and ours is not None:
         assert (ours.start(), ours.groupdict()) == (theirs.start(), theirs.groupdict())

@@ -92,7 +92,10 @@ def diagnose(
     if facts is not None:
         reading.facts = pipeline.with_model(read_facts(facts), reading.ruleset)
     told = pipeline.diagnose(reading.ruleset, reading.reader, reading.facts)
-    complain(*reading.reader.result().notes)
+    notes = reading.reader.result().notes
+    if notes and not told.lines and not told.findings:
+        raise InputError(*notes)  # nothing of it could be read, which is not that it is clean
+    complain(*notes)
     if chosen == "json":
         write(json.dumps(render.to_json(told), indent=2) + "\n")
     else:
@@ -174,9 +177,9 @@ class _Reading:
 
         machine, ends = Machine(subject.options), time.monotonic() + subject.options.timeout
         try:
-            found = list(container_logs(machine, names, since, lines, ends, _MOST_BYTES))
-            if compose:
-                found += project_logs(machine, since, lines, ends, _MOST_BYTES)
+            found = list(project_logs(machine, since, lines, ends, _MOST_BYTES)) if compose else []
+            if names:
+                found += container_logs(machine, names, since, lines, ends, _MOST_BYTES)
         except FAULTS as fault:
             raise InputError(str(fault)) from None
         if compose and not found:

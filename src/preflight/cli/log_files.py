@@ -122,9 +122,11 @@ def read(log: Log, reader: LogReader) -> None:
 def is_zip(path: str) -> bool:
     """Whether a file begins as a bundle does."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False  # to open a pipe is to wait for somebody
         with open(path, "rb") as file:
-            return _is_regular(file) and file.read(4) == b"PK\x03\x04"
-    except OSError:
+            return file.read(4) == b"PK\x03\x04"
+    except (OSError, ValueError):
         return False
 
 

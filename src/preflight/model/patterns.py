@@ -3,8 +3,8 @@
 Those that Python's own engine can't get lost in are left to it. The others, such as `(a+)+b`, are
 run by a matcher that is at each step of the expression once for each place of the text, with the
 same result (where the body of a repeat may be empty, a group may hold more). Lookarounds, back-
-references and what else can't be bounded is refused. Upper and lower case are the same, and
-classes such as `\\d` are ASCII's.
+references and what else can't be bounded is refused. As logs need it, upper and lower case are
+the same and classes such as `\\d` are ASCII's, unless other flags are given.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ except ImportError:  # Python 3.10
     parser = import_module("sre_parse")
     codes = import_module("sre_constants")
 
-FLAGS = re.IGNORECASE | re.ASCII
+FLAGS = int(re.IGNORECASE | re.ASCII)
 _REFUSED: Mapping[Any, str] = {
     codes.ASSERT: "a lookaround",
     codes.ASSERT_NOT: "a lookaround",
@@ -38,16 +38,20 @@ _REPEATS = (codes.MAX_REPEAT, codes.MIN_REPEAT)
 _MOST_STEPS = 5000  # of a program
 _LONG = 32  # repeats; one of more is taken for endless
 _MOST_CHOICES = 8  # ambiguous ones outside of repeats: each may double the work
-_DIGITS = frozenset("0123456789")
-_SPACES = frozenset(" \t\n\r\f\v")
-_WORD = _DIGITS | frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
-_CLASSES: Mapping[Any, tuple[frozenset[str], bool]] = {
-    codes.CATEGORY_DIGIT: (_DIGITS, True),
-    codes.CATEGORY_NOT_DIGIT: (_DIGITS, False),
-    codes.CATEGORY_SPACE: (_SPACES, True),
-    codes.CATEGORY_NOT_SPACE: (_SPACES, False),
-    codes.CATEGORY_WORD: (_WORD, True),
-    codes.CATEGORY_NOT_WORD: (_WORD, False),
+_SPACES = " \t\n\r\f\v"  # of ASCII
+
+
+def _is_word(char: str) -> bool:
+    return char.isalnum() or char == "_"
+
+
+_CLASSES: Mapping[Any, tuple[Callable[[str], bool], bool]] = {
+    codes.CATEGORY_DIGIT: (str.isdecimal, True),
+    codes.CATEGORY_NOT_DIGIT: (str.isdecimal, False),
+    codes.CATEGORY_SPACE: (str.isspace, True),
+    codes.CATEGORY_NOT_SPACE: (str.isspace, False),
+    codes.CATEGORY_WORD: (_is_word, True),
+    codes.CATEGORY_NOT_WORD: (_is_word, False),
 }
 _NAMED = (codes.LITERAL, codes.RANGE)
 
@@ -63,10 +67,10 @@ class Found(Protocol):
 
 
 @lru_cache(maxsize=512)
-def parse(source: str) -> Any:
+def parse(source: str, flags: int = FLAGS) -> Any:
     """Return the tree of an expression; raises ValueError where it is none, or is refused."""
     try:
-        tree = parser.parse(source, FLAGS)
+        tree = parser.parse(source, flags)
     except (re.error, OverflowError, RecursionError) as fault:
         raise ValueError(f"no regular expression: {fault}") from None
     for operator, _ in walk(tree):
@@ -112,11 +116,11 @@ def children(operator: Any, argument: Any) -> list[Any]:
 
 
 @lru_cache(maxsize=512)
-def compiled(source: str) -> Callable[[str], Found | None]:
+def compiled(source: str, flags: int = FLAGS) -> Callable[[str], Found | None]:
     """Return what searches a text for an expression; raises ValueError where it is refused."""
-    program = _Program(parse(source))
+    program = _Program(parse(source, flags))
     if program.is_tame():
-        return re.compile(source, FLAGS).search
+        return re.compile(source, flags).search
     return program.search
 
 
@@ -141,8 +145,9 @@ class Match(NamedTuple):
 class _Chars(dict[str, bool]):
     """Which characters a place takes; asked once for each."""
 
-    def __init__(self, items: list[tuple[Any, Any]], folds: bool) -> None:
+    def __init__(self, items: list[tuple[Any, Any]], folds: bool, flags: int) -> None:
         super().__init__()
+        self._ascii = bool(flags & re.ASCII)
         self._negated = bool(items) and items[0][0] is codes.NEGATE
         self._items = items[1:] if self._negated else items
         self._folds = folds
@@ -151,25 +156,31 @@ class _Chars(dict[str, bool]):
 
     def _beyond_ascii(self) -> bool:
         named = [a if o is codes.LITERAL else a[1] for o, a in self._items if o in _NAMED]
-        negative = any(o is codes.CATEGORY and not _CLASSES[a][1] for o, a in self._items)
-        return negative or any(last > 127 for last in named)
+        classes = [a for o, a in self._items if o is codes.CATEGORY]
+        wide = any(not self._ascii or not _CLASSES[one][1] for one in classes)
+        return wide or (self._folds and not self._ascii) or any(last > 127 for last in named)
 
     def __missing__(self, char: str) -> bool:
-        cases = {char, char.lower(), char.upper()} if self._folds and char.isascii() else {char}
+        folds = self._folds and (char.isascii() or not self._ascii)
+        cases = {char, char.lower(), char.upper()} if folds else {char}
         self[char] = found = any(self._has(one) for one in cases) is not self._negated
         return found
 
     def _has(self, char: str) -> bool:
         for operator, argument in self._items:
-            if operator is codes.LITERAL and ord(char) == argument:
+            if operator is codes.LITERAL and char == chr(argument):
                 return True
-            if operator is codes.RANGE and argument[0] <= ord(char) <= argument[1]:
+            if operator is codes.RANGE and chr(argument[0]) <= char <= chr(argument[1]):
                 return True
-            if operator is codes.CATEGORY:
-                known, wanted = _CLASSES[argument]
-                if (char in known) is wanted:
-                    return True
+            if operator is codes.CATEGORY and self._is_in(argument, char):
+                return True
         return False
+
+    def _is_in(self, category: Any, char: str) -> bool:
+        known, wanted = _CLASSES[category]
+        if self._ascii and known is str.isspace:
+            return (char in _SPACES) is wanted
+        return (known(char) and (char.isascii() or not self._ascii)) is wanted
 
 
 _CHAR, _SPLIT, _JUMP, _SAVE, _AT, _MATCH = range(6)
@@ -207,14 +218,14 @@ class _Program:
 
     def _node(self, operator: Any, argument: Any, folds: bool) -> None:
         if operator is codes.LITERAL:
-            self._add(_CHAR, _Chars([(operator, argument)], folds))
+            self._char([(operator, argument)], folds)
         elif operator is codes.NOT_LITERAL:
-            self._add(_CHAR, _Chars([(codes.NEGATE, None), (codes.LITERAL, argument)], folds))
+            self._char([(codes.NEGATE, None), (codes.LITERAL, argument)], folds)
         elif operator is codes.ANY:
             newline = [] if self._flags & re.DOTALL else [(codes.LITERAL, 10)]
-            self._add(_CHAR, _Chars([(codes.NEGATE, None), *newline], folds))
+            self._char([(codes.NEGATE, None), *newline], folds)
         elif operator is codes.IN:
-            self._add(_CHAR, _Chars(list(argument), folds))
+            self._char(list(argument), folds)
         elif operator is codes.AT:
             self._add(_AT, argument)
         elif operator is codes.BRANCH:
@@ -226,6 +237,9 @@ class _Program:
             self._repeat(least, most, inner, folds, operator is codes.MIN_REPEAT)
         else:
             raise ValueError(f"the regular expression has a part that isn't known: {operator}")
+
+    def _char(self, items: list[tuple[Any, Any]], folds: bool) -> None:
+        self._add(_CHAR, _Chars(items, folds, self._flags))
 
     def _branch(self, options: list[Any], folds: bool) -> None:
         ends = []
@@ -353,7 +367,7 @@ class _Program:
                     step += 1
                 elif kind == _MATCH:
                     return places
-                elif _holds(argument, text, at):
+                elif self._holds(argument, text, at):
                     step += 1
                 else:
                     break
@@ -366,13 +380,19 @@ class _Program:
             found[name] = text[begin:end] if 0 <= begin <= end else None
         return found
 
+    def _holds(self, where: Any, text: str, at: int) -> bool:
+        many = self._flags & re.MULTILINE
+        if where in (codes.AT_BEGINNING, codes.AT_BEGINNING_STRING):
+            lines = many and where is codes.AT_BEGINNING
+            return at == 0 or bool(lines and text[at - 1] == "\n")
+        if where is codes.AT_END:
+            last = len(text) - 1 if not many else at
+            return at == len(text) or (at == last and text[at] == "\n")
+        if where is codes.AT_END_STRING:
+            return at == len(text)
+        before = at > 0 and self._is_word(text[at - 1])
+        after = at < len(text) and self._is_word(text[at])
+        return (before is not after) is (where is codes.AT_BOUNDARY)
 
-def _holds(where: Any, text: str, at: int) -> bool:
-    if where in (codes.AT_BEGINNING, codes.AT_BEGINNING_STRING):
-        return at == 0
-    if where is codes.AT_END:
-        return at == len(text) or (at == len(text) - 1 and text[at] == "\n")
-    if where is codes.AT_END_STRING:
-        return at == len(text)
-    before, after = at > 0 and text[at - 1] in _WORD, at < len(text) and text[at] in _WORD
-    return (before is not after) is (where is codes.AT_BOUNDARY)
+    def _is_word(self, char: str) -> bool:
+        return _is_word(char) and (char.isascii() or not self._flags & re.ASCII)

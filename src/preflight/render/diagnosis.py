@@ -40,6 +40,7 @@ def _finding(page: Page, one: Finding, *, several: bool) -> None:
     room = page.look.columns - len(mark) - len(right) - 2
     page.add((mark, style), (f" {pad(one.title, room)}", "bold"), " ", (right, style))
     where = _lines(one.first, one.last, several=several)
+    where = where.replace("…", "...") if page.look.ascii else where  # as wide as it is drawn
     figures = clean(one.figures or "")
     room = page.look.columns - len(where) - 5
     if figures and len(figures) <= room:
