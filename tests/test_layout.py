@@ -14,7 +14,7 @@ import pytest
 import preflight
 
 PACKAGE = Path(preflight.__file__).parent
-SIBLINGS = {"probes", "rules", "evaluate", "render", "snapshot"}
+SIBLINGS = {"probes", "rules", "evaluate", "render", "snapshot", "diagnose"}
 MAY_IMPORT = {
     "cli": {"pipeline", "model", "render", "rules", "probes"},
     "pipeline": {*SIBLINGS, "model"},

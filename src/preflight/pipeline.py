@@ -24,9 +24,12 @@ from preflight.model.report import Explanation, Fitting, Report
 from preflight.model.rules import Rule, RuleSet, Waiver
 
 if TYPE_CHECKING:
+    from preflight.diagnose.logs import LogReader as LogReader  # noqa: PLC0414 - for cli too
+    from preflight.diagnose.scan import Counted as Counted  # noqa: PLC0414 - for cli too
     from preflight.evaluate.judge import Selection as Selection  # noqa: PLC0414 - for cli too
     from preflight.model.bundle import Part
     from preflight.model.cases import Expected, Mismatch
+    from preflight.model.diagnosis import Diagnosed
     from preflight.model.difference import Difference
     from preflight.probes.collect import Measuring, NoMeasuring
     from preflight.probes.options import Options
@@ -329,6 +332,23 @@ def _idle_on(facts: Facts, ruleset: RuleSet) -> Iterable[Waiver]:
     waived = judge.Selection(only=[waiver.rule for waiver in ruleset.waivers])
     report = judge.evaluate(ruleset, with_model(facts, ruleset), catalogue(), waived)
     return waivers.idle(ruleset.waivers, report.results)
+
+
+def log_reader(ruleset: RuleSet) -> LogReader:
+    """Return what searches logs for the known errors of a rule file."""
+    from preflight.diagnose.logs import LogReader
+
+    return LogReader(ruleset.diagnoses)
+
+
+def diagnose(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None) -> Diagnosed:
+    """Say what the known errors that were read mean; joined with facts where there are any."""
+    from preflight.evaluate import diagnoses
+
+    if facts is not None:
+        for name, line in diagnoses.states(facts):
+            reader.add_state(name, line)
+    return diagnoses.diagnose(ruleset, reader.result(), facts or Facts({}), catalogue())
 
 
 def schemas() -> Mapping[str, Callable[[], dict[str, Any]]]:

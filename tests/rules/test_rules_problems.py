@@ -47,6 +47,12 @@ def rule(keys: str) -> str:
     return f"version: 1\nrules:\n  - id: a\n{lines}"
 
 
+def diagnosed(fields: str) -> str:
+    return "version: 1\ndiagnoses:\n- {id: x, title: X}\n".replace(
+        "{id: x, title: X}\n", fields.replace("\n", "\n  ") + "\n  id: x\n  title: X\n"
+    )
+
+
 def with_a(lines: str) -> str:
     """A file with a rule `a` that is right, and these lines from line 4."""
     return f"version: 1\nrules:\n{RULE_TEXT}{lines}"
@@ -279,6 +285,53 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
             ["2:42: no regular expression", "2:47: expected a regular expression, found a number"],
         ),
         (
+            diagnosed("patterns: ['a(?=b)', '(a)\\1', '(?:(?:a{99}){99}){99}']"),
+            [
+                "3:14: a lookaround can take for ever",
+                "3:24: a backreference can take for ever",
+                "3:33: the regular expression is too large",
+            ],
+        ),
+        (
+            diagnosed(
+                "patterns: ['(?P<size>x)']\nvalues: {siz: bytes, size: gigs}\n"
+                "confidence: sure\ntimes: 0\nwithin: soon\nunless: [y]"
+            ),
+            [
+                "4:30: expected string or number or bytes or KiB or duration, found 'gigs'",
+                "5:15: expected certain or likely or possible, found 'sure'",
+                "6:10: expected a whole number from 1 on, found '0'",
+                "7:11: 'soon' is no duration",
+                "8:12: no diagnosis 'y'",
+            ],
+        ),
+        (
+            diagnosed(
+                "patterns: ['(?P<size>x)(?P<limit>y)']\nvalues: {siz: bytes}\nwithin: 5m\n"
+                "figures: ['{size}', '{sise}']"
+            ),
+            ["6:23: no placeholder {sise}: use container, fitting, fitting_memory, lacking, limit"],
+        ),
+        (
+            diagnosed("patterns: ['(?P<size>x)(?P<limit>y)']\nvalues: {siz: bytes}\nwithin: 5m"),
+            [
+                "3:13: 'limit' is no name for a group: it is worked out",
+                "4:11: no pattern has a group 'siz', did you mean",
+                "5:11: within needs 'times' of 2 or more",
+            ],
+        ),
+        (
+            diagnosed(
+                "patterns: ['(?P<file>x)']\n"
+                "fixes: [{text: 'see {file}', command: 'rm {file}'}, {text: x, url: 'https://{file}'}]"
+            ),
+            ["4:10: no command or url is filled with 'file': a log could have it run anything"],
+        ),
+        (
+            diagnosed("patterns: [a]\nfixes: [{when: {lacking: soon}, text: '{actual}'}]"),
+            ["4:28: 'soon' is no size", "4:41: no placeholder {actual}: use container"],
+        ),
+        (
             "version: 1\nwaivers: [{rule: a, reason: r, owner: o, until: 2027-01-31}]",
             ["2:18: no rule 'a'"],
         ),
@@ -453,7 +506,13 @@ FIELDS = [
     if name != "id"
 ]
 WRONG = ["[[x]]", "{x: {y: z}}", "!foo x", "5", "true", "''"]
-RIGHT = [("memory", "5"), ("enabled", "true"), ("document", "true")]
+RIGHT = [
+    ("memory", "5"),
+    ("enabled", "true"),
+    ("document", "true"),
+    ("times", "5"),
+    ("within", "5"),
+]
 
 
 def with_field(text: str, name: str, value: str) -> str:

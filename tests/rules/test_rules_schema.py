@@ -63,6 +63,10 @@ def waiver(**keys: Any) -> dict[str, Any]:
     return file(rules=[GOOD_RULE], waivers=[{**GOOD_WAIVER, **keys}])
 
 
+def diagnosis(**keys: Any) -> dict[str, Any]:
+    return file(diagnoses=[{"id": "d", "title": "T", "patterns": ["(?P<a>x)"], **keys}])
+
+
 def sized(bound: Any) -> dict[str, Any]:
     return rule(fact="host.memory.total", require={"at_least": bound})
 
@@ -93,6 +97,9 @@ def test_every_key_and_operator_is_described() -> None:
         file(vars={"a": 1, "b": "1GB", "c": True, "d_1": 0.5}),
         file(models=[{"name": "m", "memory": "1GB"}, {"name": "n", "memory": 5, "note": None}]),
         file(diagnoses=[{"id": "d", "title": "T", "patterns": ["a", ""], "fixes": [GOOD_FIX]}]),
+        diagnosis(confidence="certain", values={"a": "bytes"}, figures=["{a}"], times=3),
+        diagnosis(times=2, within="5m", unless=["d"], service="ollama.service"),
+        diagnosis(times=2, within=60, confidence=None, values=None, figures=None, unless=None),
         rule(tags=[], needs=[], when={}, fixes=[], enabled=False, why="w", section="s"),
         rule(document=False),
         rule(document=None, section="s"),
@@ -154,6 +161,16 @@ def test_both_take(document: Any) -> None:
         file(diagnoses=[{"id": "d", "title": "T", "patterns": []}]),
         file(diagnoses=[{"id": "d", "title": "T", "patterns": [5]}]),
         file(diagnoses=[{"id": "d", "title": "T", "patterns": "a"}]),
+        diagnosis(confidence="sure"),
+        diagnosis(values={"a": "gigs"}),
+        diagnosis(values=[]),
+        diagnosis(figures="x"),
+        diagnosis(times=0),
+        diagnosis(times="3"),
+        diagnosis(times=1.5),
+        diagnosis(within=[]),
+        diagnosis(unless="d"),
+        diagnosis(service=5),
         rule(id="A b"),
         rule(id=5),
         rule(id=None),
@@ -266,14 +283,43 @@ RIGHT = {
         {**GOOD_RULE, "id": "b"},
     ],
     "models": [{"name": "m", "memory": 5, "note": "n"}],
-    "diagnoses": [{"id": "d", "title": "T", "patterns": ["p"], "cause": "c"}],
+    "diagnoses": [
+        {
+            "id": "d",
+            "title": "T",
+            "patterns": ["(?P<x>p)"],
+            "cause": "c",
+            "confidence": "likely",
+            "values": {"x": "string"},
+            "figures": ["{x}"],
+            "times": 2,
+            "within": "5m",
+            "unless": ["d"],
+            "service": "ollama.service",
+        }
+    ],
     "waivers": [{**GOOD_WAIVER, "accept": {"at_least": 5}}],
 }
 ANY = st.sampled_from(
     [None, True, False, 5, 0.5, "", " ", "x", "x y", [], [5], ["x"], [None], {}, {"x": 5}, [[]]]
 )
 # what the schema leaves to the decoder: whether a text is a figure, a name that is known, a day
-READ_BY_DECODER = ("extends", "fact", "for_each", "needs", "rule", "until", "when", "type")
+READ_BY_DECODER = (
+    "extends",
+    "fact",
+    "for_each",
+    "needs",
+    "rule",
+    "until",
+    "when",
+    "type",
+    "values",
+    "within",
+    "unless",
+    "service",
+    "patterns",
+    "times",
+)
 
 
 def places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

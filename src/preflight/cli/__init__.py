@@ -8,13 +8,20 @@ import sys
 _MEASURING = {"check", "facts", "explain", "models", "bundle"}
 
 
+def _measures(command: str | None, arguments: list[str]) -> bool:
+    if {"--help", "-h", "--facts"} & set(arguments):
+        return False
+    live = any(word.startswith(("--container", "--compose")) for word in arguments)
+    return command in _MEASURING or (command == "diagnose" and live)
+
+
 def main() -> None:
     """Run the program: the reader is started before anything else is even imported."""
     gc.disable()  # a short life: what it would find is freed by the end of the process
     arguments = sys.argv[1:]
     command = next((word for word in arguments if not word.startswith("-")), None)
     reader = None
-    if command in _MEASURING and not {"--help", "-h", "--facts"} & set(arguments):
+    if _measures(command, arguments):
         from preflight.probes.spawn import start_reader
 
         try:

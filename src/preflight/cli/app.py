@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from preflight import __version__
-from preflight.cli import bundle, check, diff, explain, facts, models, rules, schema
+from preflight.cli import bundle, check, diagnose, diff, explain, facts, models, rules, schema
 from preflight.cli.streams import complain, silence_stdout
 from preflight.model.problems import InputError
 from preflight.model.report import Exit
@@ -49,6 +49,9 @@ app.command("check", epilog="Example: preflight check -f text -f json:report.jso
 app.command("facts", epilog="Example: preflight facts -o facts.json")(facts.facts)
 app.command("explain", epilog="Example: preflight explain host-memory")(explain.explain)
 app.command("models", epilog="Example: preflight models")(models.models)
+app.command("diagnose", epilog="Example: docker compose logs -t | preflight diagnose -")(
+    diagnose.diagnose
+)
 app.command("bundle", epilog="Example: preflight bundle -o ticket.zip")(bundle.bundle)
 app.command("diff", epilog="Example: preflight diff good.zip ticket.zip")(diff.diff)
 app.add_typer(rules.app, name="rules")

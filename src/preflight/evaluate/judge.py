@@ -306,6 +306,13 @@ class _Bench:
         return all_true(judge(line.condition, scope.get(line.path), scope) for line in when)
 
 
+def advise(
+    facts: Facts, catalogue: Catalogue, fixes: tuple[Fix, ...], figures: Figures
+) -> Iterator[Advice]:
+    """Return the fixes that hold, of something else than a rule; `figures` fills them."""
+    return _Bench(RuleSet("", "", ""), facts, catalogue, date.min).fixes(fixes, figures)
+
+
 def _bounds(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
     """Return a rule's conditions with what it means to miss them; at least one is there."""
     bounds: list[tuple[Condition, Severity, Verdict]] = []

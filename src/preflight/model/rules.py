@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from preflight.model.conditions import Condition
-from preflight.model.facts import Path
+from preflight.model.diagnosis import Confidence
+from preflight.model.facts import Path, Unit
 from preflight.model.quantities import parse_bytes
 
 DEFAULT = "default"  # how `extends` names the bundled set
@@ -69,13 +70,45 @@ class Model(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
-    """A known error: regular expressions that find it in a log, its cause and its fixes."""
+    """A known error: regular expressions that find it in a log, its cause and its fixes.
+
+    `values` says how named groups are read. It takes `times` lines, `within` seconds where that is
+    given; it is not told where one of `unless` explains it. `service` is the fact that names the
+    service it is about, where the log's own name doesn't.
+    """
 
     id: str
     title: str
     patterns: tuple[str, ...]
     cause: str = ""
     fixes: tuple[Fix, ...] = ()
+    confidence: Confidence = "likely"
+    values: Mapping[str, str] = MappingProxyType({})
+    figures: tuple[str, ...] = ()
+    times: int = 1
+    within: float | None = None
+    unless: tuple[str, ...] = ()
+    service: Path | None = None
+
+
+LOG = "log"  # the first segment of facts that a log line holds; a fix writes {required} alone
+VALUE_TYPES: Mapping[str, Unit] = {
+    "string": "text",
+    "number": "number",
+    "bytes": "bytes",
+    "KiB": "bytes",  # a number of them, as the kernel writes
+    "duration": "seconds",
+}
+DERIVED: Mapping[str, Unit] = {
+    "lacking": "bytes",
+    "fitting": "text",
+    "fitting_memory": "bytes",
+    "container": "text",
+    "service": "text",
+    "limit": "bytes",
+}
+"""What follows from a line and the facts: `required` less `available`, the largest model that fits
+in `available` and its memory, the container and service it is about, and its memory limit."""
 
 
 class Waiver(NamedTuple):

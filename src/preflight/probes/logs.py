@@ -33,10 +33,13 @@ class Log(NamedTuple):
     text: bytes | Unknown
 
 
-def project_logs(machine: Machine, since: float | None, lines: int, ends: float) -> Iterator[Log]:
+def project_logs(
+    machine: Machine, since: float | None, lines: int, ends: float, most: int = MOST_BYTES
+) -> Iterator[Log]:
     """Yield the logs of the compose project's containers, one-off runs left out.
 
-    `since` is in seconds before now; `ends` is when to give up, by time.monotonic. Raises
+    `most` is in bytes of each log: where it is more, these are fewer of its last lines. `since` is
+    in seconds before now; `ends` is when to give up, by time.monotonic. Raises
     ComposeError, EndpointError or EngineError where it isn't even known which containers there are.
     """
     project = machine.project()
@@ -48,15 +51,21 @@ def project_logs(machine: Machine, since: float | None, lines: int, ends: float)
         for one in engine.api.containers_of(project.name)
         if label(one, "com.docker.compose.oneoff") != "True"
     ]
-    yield from _each(engine, [(_name(one), str(one.get("Id"))) for one in rows], since, lines, ends)
+    named = [(_name(one), str(one.get("Id"))) for one in rows]
+    yield from _each(engine, named, since, lines, ends, most)
 
 
 def container_logs(
-    machine: Machine, names: Iterable[str], since: float | None, lines: int, ends: float
+    machine: Machine,
+    names: Iterable[str],
+    since: float | None,
+    lines: int,
+    ends: float,
+    most: int = MOST_BYTES,
 ) -> Iterator[Log]:
     """Yield the logs of the containers of these names or ids; raises as `project_logs`."""
     engine = machine.engine()
-    yield from _each(engine, [(name, name) for name in names], since, lines, ends)
+    yield from _each(engine, [(name, name) for name in names], since, lines, ends, most)
 
 
 FAULTS = (ComposeError, EndpointError, EngineError)
@@ -68,6 +77,7 @@ def _each(
     since: float | None,
     lines: int,
     ends: float,
+    most: int,
 ) -> Iterator[Log]:
     for number, (name, id_) in enumerate(sorted(containers)):
         left = ends - time.monotonic()
@@ -77,7 +87,7 @@ def _each(
             yield Log(name, Unknown("there was no time left to ask", "timeout"))
         else:
             try:
-                yield Log(name, _tail(engine, id_, since, lines, left))
+                yield Log(name, _tail(engine, id_, since, lines, left, most))
             except EngineError as fault:
                 yield Log(name, Unknown(str(fault), fault.kind))
 
@@ -88,27 +98,31 @@ def _name(row: dict[str, object]) -> str:
     return next((one for one in known if one and "/" not in one), str(row.get("Id"))[:12])
 
 
-def _tail(engine: Engine, id_: str, since: float | None, lines: int, timeout: float) -> bytes:
-    """Return the last lines; fewer of them where they are more than `MOST_BYTES`."""
+def _tail(
+    engine: Engine, id_: str, since: float | None, lines: int, timeout: float, most: int
+) -> bytes:
+    """Return the last lines; fewer of them where they are more than `most` bytes."""
     ends = time.monotonic() + timeout
     while True:
-        data = _asked(engine, id_, since, lines, max(0.1, ends - time.monotonic()))
-        if len(data) <= MOST_BYTES:
+        data = _asked(engine, id_, since, lines, max(0.1, ends - time.monotonic()), most)
+        if len(data) <= most:
             return b"".join(_pieces(data)) if _is_multiplexed(data) else data
         if lines <= 1 or time.monotonic() > ends:
-            data = data[:MOST_BYTES]
+            data = data[:most]
             return b"".join(_pieces(data)) if _is_multiplexed(data) else data
         lines = max(1, lines // 4)
 
 
-def _asked(engine: Engine, id_: str, since: float | None, lines: int, timeout: float) -> bytes:
+def _asked(
+    engine: Engine, id_: str, since: float | None, lines: int, timeout: float, most: int
+) -> bytes:
     query = f"stdout=1&stderr=1&timestamps=1&tail={lines}"
     if since is not None:
         query += f"&since={max(0.0, time.time() - since):.6f}"
     path = f"/containers/{quote(id_, safe='')}/logs?{query}"
     where = re.sub(r"//[^/@]*@", "//", engine.endpoint.url)
     try:
-        status, data = transport(engine.endpoint, timeout, MOST_BYTES).get(path)
+        status, data = transport(engine.endpoint, timeout, most).get(path)
     except Exception as fault:  # noqa: BLE001 - ssl, http, SDK, paramiko: each its own
         raise explain(fault, where, timeout) from None
     if status >= 400:

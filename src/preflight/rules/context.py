@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Set
 from preflight.model.conditions import ITEM
 from preflight.model.facts import Catalogue, Fact, Path, Unit, split_path
 from preflight.model.problems import Problem, did_you_mean
+from preflight.model.rules import LOG
 from preflight.rules import document
 from preflight.rules.document import Node, Scalar, is_text, kind_of, problem_at
 
@@ -32,6 +33,8 @@ class Context:
         self.whole = True  # whether every file of `extends` could be read
         self.collection: Path | None = None  # of the rule's `for_each`
         self.unit: Unit = "text"  # of the rule's fact
+        self.diagnoses: Collection[str] = ()  # the ids of all files, good or bad
+        self.captured: Mapping[str, Fact] | None = None  # what the lines of a diagnosis hold
         self._paths: dict[tuple[Path | None, str], tuple[Path, Fact]] = {}
         self._told: set[tuple[int, tuple[Path | None, str]]] = set()
 
@@ -63,6 +66,8 @@ class Context:
 
     def fact(self, node: Node, text: str) -> tuple[Path, Fact]:
         """Return the path a name stands for (relative to the item first) and its declaration."""
+        if self.captured is not None and text in self.captured:
+            return (LOG, text), self.captured[text]
         key = (self.collection, text)
         if key not in self._paths:
             place = (id(node), key)

@@ -9,9 +9,23 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from preflight.model.facts import Catalogue
+from preflight.model import patterns
+from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError, did_you_mean
-from preflight.model.rules import BUNDLED, DEFAULT, Diagnosis, Model, Rule, RuleSet, Waiver
+from preflight.model.rules import (
+    BUNDLED,
+    DEFAULT,
+    DERIVED,
+    LOG,
+    PLACEHOLDER,
+    VALUE_TYPES,
+    Diagnosis,
+    Fix,
+    Model,
+    Rule,
+    RuleSet,
+    Waiver,
+)
 from preflight.rules.conditions import operators, read_type
 from preflight.rules.context import MAX_PROBLEMS, Context, Invalid, pairs, scalar
 from preflight.rules.document import (
@@ -232,9 +246,7 @@ def _build(merged: _Merged, name: str, context: Context) -> RuleSet:
             Model(**values, **_place(node))
             for node, values in _records(merged.models, MODEL, context)
         ),
-        diagnoses=tuple(
-            Diagnosis(**values) for _, values in _records(merged.diagnoses, DIAGNOSIS, context)
-        ),
+        diagnoses=_diagnoses(merged.diagnoses, context),
         waivers=_waivers(merged, rules, context),
         asks=frozenset(context.asks),
         sources=merged.sources,
@@ -308,6 +320,63 @@ def _records(
             yield entry.node, record.values(entry.fields, entry.node, context)
         except Invalid:
             continue
+
+
+def _diagnoses(entries: dict[str, _Entry], context: Context) -> tuple[Diagnosis, ...]:
+    context.diagnoses = entries.keys()
+    found = (_diagnosis(entry, context) for entry in entries.values())
+    return tuple(one for one in found if one is not None)
+
+
+def _diagnosis(entry: _Entry, context: Context) -> Diagnosis | None:
+    """Decode a diagnosis: what its patterns capture first, since its texts are filled with that."""
+    first: dict[str, Node] = {
+        key: entry.fields[key] for key in ("patterns", "values") if key in entry.fields
+    }
+    found, _ = DIAGNOSIS.good_values(first, entry.node, _quiet(context))
+    names = {
+        name for one in found.get("patterns", ()) for name in patterns.groups(patterns.parse(one))
+    }
+    types = found.get("values", {})
+    units = {name: VALUE_TYPES[types.get(name, "string")] for name in sorted(names)}
+    context.captured = {
+        name: Fact(f"{LOG}.{name}", unit, "") for name, unit in {**DERIVED, **units}.items()
+    }
+    try:
+        made = Diagnosis(**DIAGNOSIS.values(entry.fields, entry.node, context))
+        _check_captured(made, names, entry, context)
+    except Invalid:
+        return None
+    finally:
+        context.captured = None
+    return made
+
+
+def _quiet(context: Context) -> Context:
+    """Return a context whose problems are noted nowhere: the same is decoded again."""
+    quiet = Context(context.catalogue)
+    quiet.vars, quiet.whole = context.vars, False
+    return quiet
+
+
+def _check_captured(made: Diagnosis, names: set[str], entry: _Entry, context: Context) -> None:
+    for name in sorted(made.values.keys() - names):
+        near = context.near(name, names)
+        context.wrong(entry.fields["values"], f"no pattern has a group {name!r}{near}")
+    for name in sorted(names & DERIVED.keys()):
+        context.wrong(
+            entry.fields["patterns"], f"{name!r} is no name for a group: it is worked out"
+        )
+    for name in sorted(names & {n for fix in made.fixes for n in _copied(fix)}):
+        why = "a log could have it run anything"
+        context.wrong(entry.fields["fixes"], f"no command or url is filled with {name!r}: {why}")
+    if made.within is not None and (made.times < 2 or made.within <= 0):
+        context.wrong(entry.fields["within"], "within needs 'times' of 2 or more")
+
+
+def _copied(fix: Fix) -> list[str]:
+    """Return the placeholders of what is copied and run."""
+    return PLACEHOLDER.findall(f"{fix.command or ''} {fix.url or ''}")
 
 
 def _waivers(merged: _Merged, rules: dict[str, Rule], context: Context) -> tuple[Waiver, ...]:

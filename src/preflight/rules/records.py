@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from preflight.model.rules import Fix
+from preflight.model.diagnosis import CONFIDENCES
+from preflight.model.rules import VALUE_TYPES, Fix
 from preflight.rules.conditions import TYPES, ConditionShape, WhenShape
 from preflight.rules.context import Context
 from preflight.rules.document import Node
 from preflight.rules.shapes import (
     CollectionPath,
+    Count,
     Day,
+    Duration,
     FactPath,
     Field,
     Flag,
     ListOf,
+    LogPattern,
+    MapOf,
     One,
-    Pattern,
     Record,
     Schema,
     Size,
@@ -55,6 +59,20 @@ class RuleName:
         name = _ID.decode(node, context)
         if name not in context.rules:
             raise context.missing(node, f"no rule {name!r}{context.near(name, context.rules)}")
+        return name
+
+    def schema(self) -> Schema:
+        return _ID.schema()
+
+
+class DiagnosisName:
+    """The id of a diagnosis that is there."""
+
+    def decode(self, node: Node, context: Context) -> str:
+        name = _ID.decode(node, context)
+        if name not in context.diagnoses:
+            near = context.near(name, context.diagnoses)
+            raise context.missing(node, f"no diagnosis {name!r}{near}")
         return name
 
     def schema(self) -> Schema:
@@ -103,9 +121,31 @@ DIAGNOSIS = Record(
     {
         "id": Field(_ID, "stable, never reused", True),
         "title": Field(Text(), "the error in a few words", True),
-        "patterns": Field(ListOf(Pattern(), "patterns", 1), "what finds it in a log", True),
+        "patterns": Field(
+            ListOf(LogPattern(), "patterns", 1),
+            "what finds it in a line; upper and lower case are the same, named groups are values",
+            True,
+        ),
         "cause": Field(Text(), "what it means"),
-        "fixes": Field(ListOf(FixShape(), "fixes"), "what to do"),
+        "confidence": Field(One(CONFIDENCES), "how sure the cause is; likely where not given"),
+        "values": Field(
+            MapOf(One(tuple(VALUE_TYPES)), "group names"), "how named groups are read, else as text"
+        ),
+        "figures": Field(
+            ListOf(Text(placeholders=True), "texts"),
+            "the values in a few words: the first text whose values are known",
+        ),
+        "times": Field(Count(), "how many lines it takes, 1 where not given"),
+        "within": Field(Duration(), "the time within which it takes them"),
+        "unless": Field(
+            ListOf(DiagnosisName(), "ids of diagnoses"), "it is not told where one of these is"
+        ),
+        "service": Field(
+            FactPath(), "the fact that names its service, where the log's name doesn't"
+        ),
+        "fixes": Field(
+            ListOf(FixShape(), "fixes"), "the first whose when holds, and those without"
+        ),
     },
 )
 WAIVER = Record(

@@ -6,10 +6,11 @@ That one class does both keeps the schema and the decoder from parting.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from typing import Any, NamedTuple, Protocol
 
+from preflight.model import patterns
 from preflight.model.facts import Path, Unit
 from preflight.model.quantities import READERS
 from preflight.model.rules import PLACEHOLDER
@@ -63,8 +64,12 @@ class Text(NamedTuple):
         return value
 
     def _check_placeholders(self, value: str, node: Node, context: Context) -> None:
+        figures: Collection[str] = FIGURES if context.captured is None else context.captured
         for name in PLACEHOLDER.findall(value):
-            if name not in FIGURES:
+            if name not in figures:
+                if "." not in name and context.captured is not None:
+                    known = ", ".join(sorted(figures))
+                    raise context.wrong(node, f"no placeholder {{{name}}}: use {known} or a fact")
                 if "." not in name and context.collection is None:
                     hint = (
                         context.near(name, FIGURES)
@@ -172,6 +177,58 @@ class Pattern:
 
     def schema(self) -> Schema:
         return {"type": "string"}
+
+
+class LogPattern:
+    """A regular expression that is searched in logs: one that can't take for ever."""
+
+    def decode(self, node: Node, context: Context) -> str:
+        text = quoted(node, context, "a regular expression")
+        try:
+            patterns.parse(text)
+        except ValueError as fault:
+            raise context.wrong(node, str(fault)) from None
+        return text
+
+    def schema(self) -> Schema:
+        return {"type": "string"}
+
+
+class Count:
+    """A whole number from 1 on."""
+
+    def decode(self, node: Node, context: Context) -> int:
+        text = scalar(node, context, "a whole number")
+        if kind_of(node) != "a number" or not re.fullmatch("[1-9][0-9]{0,5}", text):
+            raise context.wrong(node, f"expected a whole number from 1 on, found {text!r}")
+        return int(text)
+
+    def schema(self) -> Schema:
+        return {"type": "integer", "minimum": 1, "maximum": 999999}
+
+
+class Duration:
+    """A time as in `10m`."""
+
+    def decode(self, node: Node, context: Context) -> Any:
+        return read(node, context, "seconds", scalar(node, context, "a duration"))
+
+    def schema(self) -> Schema:
+        return {"type": ["string", "number"]}
+
+
+class MapOf(NamedTuple):
+    """Values of one shape by any name."""
+
+    shape: Shape
+    what: str
+
+    def decode(self, node: Node, context: Context) -> Mapping[str, Any]:
+        found = pairs(node, context, None, self.what)
+        return dict(zip(found, each(found.values(), context, self.shape), strict=True))
+
+    def schema(self) -> Schema:
+        return {"type": "object", "additionalProperties": self.shape.schema()}
 
 
 class FactPath:

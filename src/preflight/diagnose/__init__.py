@@ -1,0 +1,1 @@
+"""Log bytes to known errors: pure, in bounded memory, and never longer than the log is."""

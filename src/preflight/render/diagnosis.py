@@ -1,0 +1,104 @@
+"""Known errors in logs: what each means, how sure that is, where it stands, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from preflight.model.diagnosis import Confidence, Diagnosed, Finding, Place
+from preflight.model.report import Verdict
+from preflight.render.look import Look, clean, short
+from preflight.render.page import Page, pad
+
+SCHEMA = "preflight.diagnosis/1"
+_SIGNS: Mapping[Confidence, Verdict] = {"certain": "fail", "likely": "warn", "possible": "unknown"}
+_MOST_FILES = 3  # that are named at the top
+
+
+def text(told: Diagnosed, seconds: float, look: Look) -> str:
+    """Show what was read, then each finding with its figures, its lines and its fixes."""
+    page = Page(look)
+    what = "1 line" if told.lines == 1 else f"{told.lines:,} lines"
+    page.wrap(f"{_files(told.files)} · {what} in {seconds:.1f} s", 0, "bold")
+    for one in told.findings:
+        page.blank()
+        _finding(page, one, several=len(told.files) > 1)
+    if not told.findings:
+        page.add(look.sign("pass"), " No known error")
+    return page.draw()
+
+
+def _files(files: Sequence[str]) -> str:
+    rest = len(files) - _MOST_FILES
+    return ", ".join(files[:_MOST_FILES]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _finding(page: Page, one: Finding, *, several: bool) -> None:
+    mark, style = page.look.sign(_SIGNS[one.confidence])
+    often = "once" if one.times == 1 else f"{one.times:,} times"
+    right = f"{one.confidence} · {often}"
+    room = page.look.columns - len(mark) - len(right) - 2
+    page.add((mark, style), (f" {pad(one.title, room)}", "bold"), " ", (right, style))
+    where = _lines(one.first, one.last, several=several)
+    where = where.replace("…", "...") if page.look.ascii else where  # as wide as it is drawn
+    figures = clean(one.figures or "")
+    room = page.look.columns - len(where) - 5
+    if figures and len(figures) <= room:
+        page.add(f"    {pad(figures, room)} ", (where, "dim"))
+    else:
+        if figures:
+            page.wrap(figures, 4)
+        page.wrap(where, 4, "dim")
+    if one.first.time:
+        page.wrap(_when(one.first, one.last), 4, "dim")
+    page.add((f"    {short(one.said).strip()}", "dim"))
+    page.wrap(one.cause, 4)
+    for fix in one.fixes:
+        page.wrap(fix.text, 4)
+        for line in (fix.command or "").splitlines():
+            page.raw(f"$ {line}", 6, "cyan")
+        if fix.url:
+            page.raw(fix.url, 6, "dim")
+
+
+def _lines(first: Place, last: Place, *, several: bool) -> str:
+    """Say `line 12 … line 88,104`, with the log's name where there are several."""
+    begin, end = (_line(one, named=several) for one in (first, last))
+    if several and first.file == last.file:
+        end = _line(last, named=False)
+    return begin if (first.file, first.line) == (last.file, last.line) else f"{begin} … {end}"
+
+
+def _line(one: Place, *, named: bool) -> str:
+    line = f"line {one.line:,}"
+    return f"{clean(one.file)} {line}" if named else line
+
+
+def _when(first: Place, last: Place) -> str:
+    ends = last.time is not None and last.time != first.time
+    return f"{first.time} … {last.time}" if ends else str(first.time)
+
+
+def to_json(told: Diagnosed) -> dict[str, Any]:
+    """Return `preflight.diagnosis/1`; what a log says is harmless in it, and short."""
+    return {
+        "schema": SCHEMA,
+        "lines": told.lines,
+        "findings": [
+            {
+                "id": one.id,
+                "title": one.title,
+                "cause": one.cause,
+                "confidence": one.confidence,
+                "count": one.times,
+                "first": one.first._asdict(),
+                "last": one.last._asdict(),
+                "values": {name: short(value) for name, value in one.values.items()},
+                "fixes": [
+                    {"text": short(fix.text), "command": fix.command, "url": fix.url}
+                    for fix in one.fixes
+                ],
+            }
+            for one in told.findings
+        ],
+    }

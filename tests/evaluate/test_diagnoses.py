@@ -1,0 +1,204 @@
+"""What a known error means is told by the log, the rule file and the facts together."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preflight import pipeline
+from preflight.evaluate.diagnoses import states
+from preflight.model.diagnosis import Diagnosed, Finding
+from preflight.model.facts import Facts
+
+ROOT = Path(__file__).parents[2]
+RULES = pipeline.load(str(ROOT / "rules.yaml"), lambda name: Path(name).read_bytes())
+NEEDS = "Error: model requires more system memory ({}) than is available ({})"
+KILLED = (
+    "[1.000001] Memory cgroup out of memory: Killed process 4242 (ollama) total-vm:9999999kB, "
+    "anon-rss:4194304kB, file-rss:0kB"
+)
+
+
+def facts(**changed: Any) -> Facts:
+    """The document's stack on Docker Desktop, some facts another."""
+    snapshot = json.loads((ROOT / "tests/cases/document-stack-on-desktop/facts.json").read_text())
+    for path, value in {"stack__containers": {}, **changed}.items():
+        node = snapshot["facts"]
+        *above, last = path.split("__")
+        for segment in above:
+            node = node.setdefault(segment, {})
+        node[last] = value
+        snapshot["unknown"].pop(".".join([*above, last]), None)
+    read = pipeline.read_snapshot(json.dumps(snapshot).encode(), "facts.json")
+    return pipeline.with_model(read, RULES)
+
+
+def diagnosed(*lines: str, name: str = "a.log", known: Facts | None = None) -> Diagnosed:
+    reader = pipeline.log_reader(RULES)
+    reader.add(name, io.BytesIO("\n".join(lines).encode()))
+    return pipeline.diagnose(RULES, reader, known)
+
+
+def only(*lines: str, name: str = "a.log", known: Facts | None = None) -> Finding:
+    told = diagnosed(*lines, name=name, known=known)
+    assert len(told.findings) == 1, [one.id for one in told.findings]
+    return told.findings[0]
+
+
+def advice(one: Finding) -> str:
+    return "\n".join(f"{fix.text}\n{fix.command or ''}" for fix in one.fixes)
+
+
+def test_without_facts_the_log_and_the_models_say_what_to_do() -> None:
+    one = only(NEEDS.format("5.7 GiB", "2.8 GiB"))
+    assert one.figures == "needs 5.7 GiB, had 2.8 GiB"
+    assert dict(one.values) == {"required": "5.7 GiB", "available": "2.8 GiB"}
+    assert "2.9 GiB more than now" in advice(one)
+    assert "phi:latest (1.6 GB)" in advice(one)
+    assert "Docker has" not in advice(one)
+
+
+@pytest.mark.parametrize(
+    ("available", "model"),
+    [("2.8 GiB", "phi:latest (1.6 GB)"), ("1.45 GiB", "gemma:2b (1.4 GB)"),
+     ("700 MiB", "tinyllama:latest (637 MB)"), ("4.1 GiB", "mistral:7b-instruct-q4_0 (4 GB)")],
+)  # fmt: skip
+def test_the_model_that_fits_is_the_largest(available: str, model: str) -> None:
+    assert model in advice(only(NEEDS.format("9 GiB", available)))
+
+
+def test_where_no_model_fits_none_is_named() -> None:
+    told = advice(only(NEEDS.format("5.7 GiB", "500 MiB")))
+    assert "take a model" not in told
+    assert "latest" not in told
+
+
+def test_a_bare_number_of_bytes_is_written_as_people_do() -> None:
+    line = (
+        'msg="model request too large for system" requested="5.7 GiB" available=3006477107'
+        ' total="7.6 GiB"'
+    )
+    one = only(line)
+    assert one.figures == "needs 5.7 GiB, had 2.8 GiB"
+    assert "2.9 GiB more" in advice(one)
+
+
+def test_figures_that_cannot_be_read_spoil_nothing() -> None:
+    one = only(NEEDS.format("9.9.9 GiB", "2.8 GiB"))
+    assert one.figures == "needs 9.9.9 GiB, had 2.8 GiB"
+    assert "phi:latest" in advice(one)
+    assert "Raise" not in advice(one)
+
+
+def test_a_line_without_figures_has_none() -> None:
+    one = only("model requires more system memory than is currently available")
+    assert (one.figures, dict(one.values)) == (None, {})
+
+
+def test_with_facts_the_limit_to_raise_is_named() -> None:
+    small = facts(docker__memory__usable=6 * 2**30)
+    assert "Docker Desktop, Settings, Resources, Memory: 8 GB or more (now 6 GiB)" in advice(
+        only(NEEDS.format("5.7 GiB", "2.8 GiB"), known=small)
+    )
+    limited = facts(
+        docker__engine="docker",
+        docker__memory__usable=16 * 2**30,
+        compose__services__ollama__limits__memory=4 * 2**30,
+    )
+    told = advice(only(NEEDS.format("5.7 GiB", "2.8 GiB"), known=limited))
+    assert "limits.memory of ollama from 4 GiB to 8G at most, 2.9 GiB more" in told
+    assert "Docker Desktop" not in told
+
+
+def test_a_kill_at_the_limit_of_ollama() -> None:
+    one = only(KILLED)
+    assert one.figures == "ollama (pid 4242) had 4 GiB"
+    assert "of that service" in advice(one)
+    known = facts(compose__services__ollama__limits__memory=4 * 2**30)
+    assert "Raise deploy.resources.limits.memory of ollama from 4 GiB to 8G" in advice(
+        only(KILLED, known=known)
+    )
+    python = KILLED.replace("ollama", "python")
+    assert "of ollama" not in advice(only(python, known=known)), "it was not Ollama's"
+
+
+def test_the_name_of_a_log_tells_the_service() -> None:
+    line = "[1] [ERROR] Worker (pid:57) was sent SIGKILL! Perhaps out of memory?"
+    known = facts(compose__services__api__limits__memory=2**30)
+    for name in ("api.log", "logs/api.log.2.gz", "x.zip:logs/api.log", "C:\\logs\\api.log"):
+        assert "of api from 1 GiB to 2G" in advice(only(line, name=name, known=known)), name
+    assert "of api" not in advice(only(line, name="other.log", known=known))
+
+
+def test_what_another_explains_is_not_told() -> None:
+    killed = 'error="llama runner process has terminated: signal: killed"'
+    assert only(killed).id == "ollama-runner-killed"
+    assert only(killed, KILLED).id == "killed-at-container-limit"
+    assert only("ollama-1 exited with code 137", '"OOMKilled": true').id == "container-oom-killed"
+    assert only("ollama-1 exited with code 137", '"OOMKilled": false').id == "exit-code-137"
+
+
+def test_worst_first() -> None:
+    told = diagnosed(
+        "Child process [12] died",
+        'error="timed out waiting for llama runner to start"',
+        "write x: no space left on device",
+        NEEDS.format("5.7 GiB", "2.8 GiB"),
+    )
+    assert [(one.id, one.confidence) for one in told.findings] == [
+        ("model-needs-more-memory", "certain"),
+        ("disk-full", "certain"),
+        ("load-timed-out", "likely"),
+        ("uvicorn-worker-died", "possible"),
+    ]
+
+
+def test_a_log_cannot_fill_in_facts() -> None:
+    line = KILLED.replace("(ollama)", "({docker.endpoint})")
+    one = only(line, known=facts())
+    assert one.figures is not None
+    assert "{docker.endpoint}" in one.figures
+    assert ".sock" not in one.figures
+
+
+def test_the_engine_says_what_a_killed_container_cannot() -> None:
+    known = facts(
+        stack__containers={
+            "llm-ollama-1": {
+                "service": "ollama", "exit_code": 137, "oom_killed": True, "restarts": 0,
+                "memory": {"limit": 2 * 2**30},
+            },
+            "llm-api-1": {"service": "api", "exit_code": 1, "oom_killed": False, "restarts": 7},
+            "llm-db-1": {"service": "db", "exit_code": None, "oom_killed": False, "restarts": 1},
+        }
+    )  # fmt: skip
+    assert [name for name, _ in states(known)] == [
+        "stack.containers.llm-ollama-1", "stack.containers.llm-api-1"
+    ]  # fmt: skip
+    told = diagnosed("nothing here", known=known)
+    assert (told.lines, [one.id for one in told.findings]) == (
+        1, ["container-oom-killed", "restart-loop"]
+    )  # fmt: skip
+    killed, loop = told.findings
+    assert killed.first.file == "stack.containers.llm-ollama-1"
+    assert "limits.memory of ollama above 2 GiB" in advice(killed)
+    assert loop.figures == "7 times"
+
+
+@pytest.mark.parametrize(
+    ("sure", "id_"),
+    [("certain", "container-oom-killed"), ("likely", "container-oom-event"), ("possible", None)],
+)
+def test_how_sure_the_engine_is_is_how_sure_this_is(sure: str, id_: str | None) -> None:
+    state = {"service": "ollama", "oom_killed": True, "oom_certainty": sure}
+    told = diagnosed("nothing", known=facts(stack__containers={"c": state}))
+    assert [one.id for one in told.findings] == ([id_] if id_ else [])
+
+
+def test_facts_that_know_of_no_container_say_nothing() -> None:
+    assert not list(states(Facts({})))
+    assert not diagnosed("nothing", known=facts()).findings
