@@ -111,6 +111,15 @@ def test_the_contracts_own_example(run_preflight: Run, tmp_path: Path) -> None:
     assert head[3].endswith("line 12 … line 88,104")
 
 
+def test_a_line_is_shown_without_the_time_that_is_told_above_it(
+    run_preflight: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "a.log").write_text(f"2026-01-02T03:04:05.123456789Z {NEEDS}")
+    shown = run_preflight("diagnose", "a.log", cwd=tmp_path).stdout.splitlines()
+    at = shown.index("    2026-01-02T03:04:05Z")
+    assert NEEDS.strip().startswith(shown[at + 1].strip().rstrip("…"))
+
+
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_nothing_is_wider_than_the_terminal(
     run_preflight: Run, tmp_path: Path, columns: int

@@ -80,6 +80,18 @@ def test_the_text_fits_the_terminal_and_names_the_worst_first(
     assert lines[-1].startswith("8 worse · ")
 
 
+def test_names_of_facts_are_whole(run_preflight: Run, tmp_path: Path) -> None:
+    """Facts of one container differ in the last segment, which a cut would take."""
+    for name, usage, state in (("a.json", 1, "running"), ("b.json", 2, "exited")):
+        facts = {"state": state, "memory": {"usage": usage * 10**8, "limit": usage * 10**9}}
+        containers = {"a-project-of-some-length-ollama-1": facts}
+        snapshot = {"schema": "preflight.facts/1", "facts": {"stack": {"containers": containers}}}
+        (tmp_path / name).write_text(json.dumps(snapshot))
+    shown = run_preflight("diff", "a.json", "b.json", cwd=tmp_path).stdout
+    for last in ("state", "memory.usage", "memory.limit"):
+        assert f"stack.containers.a-project-of-some-length-ollama-1.{last}" in shown
+
+
 def test_other_rules_give_other_verdicts(run_preflight: Run, files: Path) -> None:
     (files / "mine.yaml").write_text(
         "version: 1\nname: mine\nrules:\n"

@@ -202,3 +202,25 @@ def test_how_sure_the_engine_is_is_how_sure_this_is(sure: str, id_: str | None) 
 def test_facts_that_know_of_no_container_say_nothing() -> None:
     assert not list(states(Facts({})))
     assert not diagnosed("nothing", known=facts()).findings
+
+
+LIMITED = facts(stack__containers={"a": {"service": "api", "memory": {"limit": 2**30}}})
+
+
+@pytest.mark.parametrize("known", [None, facts(), LIMITED])
+@pytest.mark.parametrize(
+    "line",
+    [
+        '"OOMKilled": true',
+        "MemoryError",
+        "[CRITICAL] Worker (pid:12) was sent SIGKILL! Perhaps out of memory?",
+        "write /x: no space left on device",
+    ],
+)
+def test_the_same_command_is_not_advised_twice(line: str, known: Facts | None) -> None:
+    """A fix for a limit that is known, and one for where it isn't, are one or the other."""
+    one = only(line, known=known)
+    commands = [fix.command for fix in one.fixes if fix.command]
+    assert commands
+    assert len(commands) == len(set(commands))
+    assert sum("memory limit" in fix.text or "limits.memory" in fix.text for fix in one.fixes) <= 1

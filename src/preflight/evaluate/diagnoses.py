@@ -75,6 +75,7 @@ def _finding(
         for name, text in hit.values.items()
     }
     derived = {
+        **dict.fromkeys(DERIVED),
         **_memory(numbers, models),
         **_place(diagnosis, hit, facts),
     }

@@ -108,7 +108,8 @@ DERIVED: Mapping[str, Unit] = {
     "limit": "bytes",
 }
 """What follows from a line and the facts: `required` less `available`, the largest model that fits
-in `available` and its memory, the container and service it is about, and its memory limit."""
+in `available` and its memory, the container and service it is about, and its memory limit. What
+neither the log nor the snapshot tells is absent."""
 
 
 class Waiver(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from preflight.render.page import Page, pad
 SCHEMA = "preflight.diagnosis/1"
 _SIGNS: Mapping[Confidence, Verdict] = {"certain": "fail", "likely": "warn", "possible": "unknown"}
 _MOST_FILES = 3  # that are named at the top
+_FRACTION = re.compile(r"(:[0-9]{2})\.[0-9]+")  # of a second
 
 
 def text(told: Diagnosed, seconds: float, look: Look) -> str:
@@ -51,7 +53,7 @@ def _finding(page: Page, one: Finding, *, several: bool) -> None:
         page.wrap(where, 4, "dim")
     if one.first.time:
         page.wrap(_when(one.first, one.last), 4, "dim")
-    page.add((f"    {short(one.said).strip()}", "dim"))
+    page.add((f"    {_said(one)}", "dim"))
     page.wrap(one.cause, 4)
     for fix in one.fixes:
         page.wrap(fix.text, 4)
@@ -75,8 +77,14 @@ def _line(one: Place, *, named: bool) -> str:
 
 
 def _when(first: Place, last: Place) -> str:
-    ends = last.time is not None and last.time != first.time
-    return f"{first.time} … {last.time}" if ends else str(first.time)
+    begin, end = (_FRACTION.sub(r"\1", one.time or "") for one in (first, last))
+    return f"{begin} … {end}" if end and end != begin else begin
+
+
+def _said(one: Finding) -> str:
+    """Return the last line without the time before it, which is told above it."""
+    line = short(one.said).strip()
+    return line.removeprefix(one.last.time or "").strip() or line
 
 
 def to_json(told: Diagnosed) -> dict[str, Any]:

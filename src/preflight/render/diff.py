@@ -11,7 +11,7 @@ from preflight.render.look import Look
 from preflight.render.page import Page, pad
 
 SCHEMA = "preflight.diff/1"
-_WIDEST = 24  # columns of a figure
+_WIDEST = 16  # columns of a figure
 
 
 def text(told: Difference, catalogue: Catalogue, names: tuple[str, str], look: Look) -> str:
@@ -56,11 +56,11 @@ def _facts(page: Page, changes: tuple[FactChange, ...], catalogue: Catalogue) ->
     head = f"{pad('before', width, right=True)}  {pad('after', width, right=True)}"
     page.add((pad("Facts", room + 4), "bold"), (head if rows else "", "dim"))
     for path, before, after in rows:
-        if max(len(before), len(after)) <= width:
+        if len(path) <= room and max(len(before), len(after)) <= width:
             figures = f"{pad(before, width, right=True)}  {pad(after, width, right=True)}"
             page.add(f"  {pad(path, room)}  {figures}")
-        else:
-            page.add(f"  {path}")
+        else:  # two paths that are cut may look the same
+            page.wrap(path, 2)
             page.wrap(f"{before} → {after}", 6)
     for reason, paths in lost.items():
         page.wrap(f"{', '.join(paths)}: unknown now", 2)
