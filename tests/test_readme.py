@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
@@ -11,24 +12,39 @@ import pytest
 
 from preflight import pipeline
 from preflight.cli.streams import read_rules
-from preflight.model.rules import DEFAULT
+from preflight.model.rules import DEFAULT, RuleSet
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_rule_example_is_a_good_rule_file() -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+def _example(number: int, overrides: dict[str, str] | None = None) -> RuleSet:
+    """Load one of the page's rule files."""
+    example = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)[number]
 
     def read(name: str) -> bytes:
         return read_rules(name) if name == DEFAULT else example.encode()
 
-    rules = {
-        rule.id: rule for rule in pipeline.load("preflight.yaml", read, {"data": "80GB"}).rules
-    }
+    return pipeline.load("preflight.yaml", read, overrides)
+
+
+def test_the_rule_example_is_a_good_rule_file() -> None:
+    rules = {rule.id: rule for rule in _example(0, {"data": "80GB"}).rules}
     assert rules["host-disk"].require is not None
     assert rules["host-disk"].require.tests[0][1] == 80 * 10**9
     assert {"kernel", "docker-share", "host-memory"} <= rules.keys()
+
+
+@pytest.mark.parametrize(("times", "found"), [(2, []), (3, ["pool-exhausted"])])
+def test_the_example_of_a_known_error_finds_it(times: int, found: list[str]) -> None:
+    rules = _example(1)
+    reader = pipeline.log_reader(rules)
+    line = "2026-01-01 10:0{}:00 ERROR QueuePool limit of size 5 overflow 10 reached\n"
+    log = "".join(line.format(minute) for minute in range(times))
+    reader.add("api.log", io.BytesIO(log.encode()))
+    told = pipeline.diagnose(rules, reader)
+    assert [one.id for one in told.findings] == found
+    assert all(one.figures == "5 connections" for one in told.findings)
 
 
 def test_the_tables_are_those_of_the_code() -> None:

@@ -242,3 +242,11 @@ def test_a_log_that_ends_while_it_is_read() -> None:
     counts = LogReader(RULES.diagnoses).count_part(io.BytesIO(data[:20]), 0, 1000, 1000)
     assert counts.lines == 3
     assert list(logs.part(io.BytesIO(data), 500, 1000, 1000)) == []
+
+
+def test_what_is_shown_of_a_line_holds_the_error() -> None:
+    reader = LogReader(SIMPLE[:1])
+    reader.add("a.log", io.BytesIO(b"x" * 3000 + b" error 7, " + b"y" * 3000))
+    (hit,) = reader.result().hits
+    assert "error 7" in hit.said[:80]
+    assert len(hit.said) <= 501

@@ -37,6 +37,8 @@ TABLE: list[tuple[str, Any, Unit, Any, Any, bool]] = [
     ("one_of", ("a", "b"), "text", "b", "c", False),
     ("none_of", ("a", "b"), "text", "c", "b", False),
     ("matches", "[Mm]icrosoft", "text", "5.15-Microsoft-x", "6.1", False),
+    ("matches", "^(a+)+$", "text", "a" * 50, "a" * 5000 + "!", False),  # re would not come back
+    ("matches", "é|Ü", "text", "KÜHL", "kühl", False),  # as it is written, beyond ASCII too
     ("contains", "swap", "text", "no swap limit", "fine", False),
     ("contains", "a", "list", ["a", "b"], ["ab"], False),
     ("version", parse_version_range(">=20.10,<30"), "version", "28.0.1+x", "19.03", False),

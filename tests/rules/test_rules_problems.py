@@ -191,6 +191,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (judged("{version: 20.10}", "docker.version"), ["6:24: '20.10' is no version range"]),
         (judged("{matches: '('}", "host.os"), ["6:24: no regular expression: missing )"]),
         (judged("{matches: '(?<x>a)'}", "host.os"), ["6:24: no regular expression: "]),
+        (judged("{matches: '(?=a)'}", "host.os"), ["6:24: a lookaround can take for ever"]),
         (
             judged("{matches: 5}", "host.os"),
             ["6:24: expected a regular expression, found a number"],

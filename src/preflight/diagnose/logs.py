@@ -12,6 +12,7 @@ from preflight.model.diagnosis import Hit, Scanned
 from preflight.model.rules import Diagnosis
 
 _MOST_SAID = 500  # characters of a line that are shown
+_NEAR = 60  # characters: an error that begins later in its line is shown from shortly before it
 
 
 class LogReader:
@@ -97,8 +98,14 @@ def _hit(row: list[tuple[str, Tally]]) -> Hit | None:
         first[1].place(first[0]),
         last[1].place(last[0]),
         values,
-        last[1].line.text[:_MOST_SAID],
+        _said(last[1]),
     )
+
+
+def _said(met: Met) -> str:
+    """Return what a line says of the error: from its start, or from shortly before the error."""
+    text = met.line.text
+    return text[:_MOST_SAID] if met.at <= _NEAR else "…" + text[met.at - _NEAR // 2 :][:_MOST_SAID]
 
 
 def _within(met: list[Tally], diagnosis: Diagnosis) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from preflight.diagnose import lines
 from preflight.diagnose.sieve import Owners, Sieve
-from preflight.diagnose.tally import Tally
+from preflight.diagnose.tally import Met, Tally
 from preflight.model import patterns
 from preflight.model.rules import Diagnosis
 
@@ -68,7 +68,8 @@ class Scanner:
                 continue
             found = patterns.compiled(source)(line.text)
             if found is not None and not lines.is_talk(line.text, found.start()):
-                counted.tallies[diagnosis].add(number, line, found.groupdict())
+                met = Met(number, line, found.start())
+                counted.tallies[diagnosis].add(met, found.groupdict())
                 done = diagnosis
 
 

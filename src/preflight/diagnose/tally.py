@@ -17,10 +17,11 @@ _ONE_EVENT = 50  # lines within which the same pid is the same event: the kernel
 
 
 class Met(NamedTuple):
-    """One line that a known error was met on."""
+    """One line that a known error was met on, and at which character of it."""
 
     number: int
     line: Line
+    at: int = 0
 
     def moment(self) -> Moment | None:
         """Return when it was written."""
@@ -58,13 +59,12 @@ class Tally:
         """Return the first and last moments, as many as may be within a while with others."""
         return {*self._early, *self._late}
 
-    def add(self, number: int, line: Line, captured: Mapping[str, str | None]) -> None:
+    def add(self, met: Met, captured: Mapping[str, str | None]) -> None:
         """Count a line; one more about the same event only adds what it tells."""
         self.values.update({name: text for name, text in captured.items() if text is not None})
-        met = Met(number, line)
         pid = captured.get("pid")
-        again = self._is_again(pid, number)
-        self._pid = (pid, number) if pid else None
+        again = self._is_again(pid, met.number)
+        self._pid = (pid, met.number) if pid else None
         self.last = met
         if again:
             return

@@ -6,10 +6,10 @@ Here a condition is data; `evaluate` holds it against facts.
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from preflight.model import patterns
 from preflight.model.facts import Path, Unit
 from preflight.model.quantities import parse_version
 
@@ -88,7 +88,7 @@ OPERATORS: dict[str, Operator] = {
             "matches ",
             "a match of ",
             "a regular expression found in the text",
-            lambda a, e: re.search(e, a) is not None,
+            lambda a, e: patterns.compiled(e, 0)(a) is not None,
         ),
         Operator(
             "contains",

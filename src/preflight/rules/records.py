@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from preflight.model import patterns
 from preflight.model.diagnosis import CONFIDENCES
 from preflight.model.rules import VALUE_TYPES, Fix
 from preflight.rules.conditions import TYPES, ConditionShape, WhenShape
@@ -19,9 +20,9 @@ from preflight.rules.shapes import (
     Field,
     Flag,
     ListOf,
-    LogPattern,
     MapOf,
     One,
+    Pattern,
     Record,
     Schema,
     Size,
@@ -122,7 +123,7 @@ DIAGNOSIS = Record(
         "id": Field(_ID, "stable, never reused", True),
         "title": Field(Text(), "the error in a few words", True),
         "patterns": Field(
-            ListOf(LogPattern(), "patterns", 1),
+            ListOf(Pattern(patterns.FLAGS), "patterns", 1),
             "what finds it in a line; upper and lower case are the same, named groups are values",
             True,
         ),
