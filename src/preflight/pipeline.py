@@ -20,8 +20,9 @@ from preflight.model.facts import (
     split_path,
 )
 from preflight.model.problems import InputError, Problem, Review
-from preflight.model.report import Explanation, Fitting, Report
+from preflight.model.report import Explanation, Fitting, Report, Result
 from preflight.model.rules import Rule, RuleSet, Waiver
+from preflight.model.secrets import secret_kind
 
 if TYPE_CHECKING:
     from preflight.diagnose.logs import LogReader as LogReader  # noqa: PLC0414 - for cli too
@@ -167,20 +168,21 @@ def redacted(redact: Redactor, ruleset: RuleSet, facts: Facts) -> tuple[Facts, l
 
 def redacted_report(redact: Redactor, report: Report) -> Report:
     """Return a report without secrets: a rule file may name hosts and users too."""
-    results = tuple(
-        redact.tree(one)._replace(
-            id=one.id, verdict=one.verdict, severity=one.severity, unit=one.unit
-        )
-        for one in report.results
-    )
     return report._replace(
-        results=results,
+        results=tuple(_changed(one, redact.tree) for one in report.results),
         rules_name=redact.text(report.rules_name),
         rules_source=redact.text(report.rules_source),
         host=redact.tree(report.host),
         engine=redact.tree(report.engine),
         next=redact.text(report.next),
         notes=redact.tree(report.notes),
+    )
+
+
+def _changed(result: Result, change: Callable[[Result], Result]) -> Result:
+    """Return a result whose texts are changed, and none of its keywords."""
+    return change(result)._replace(
+        id=result.id, verdict=result.verdict, severity=result.severity, unit=result.unit
     )
 
 
@@ -231,14 +233,45 @@ def check(ruleset: RuleSet, facts: Facts, selection: Selection, started: float) 
     from preflight.evaluate.judge import evaluate
 
     report = evaluate(ruleset, facts, catalogue(), selection, _today())
+    secrets = _secrets(report.results, facts)
+    if secrets is not None:
+        hidden = tuple(_changed(one, secrets.known) for one in report.results)
+        report = report._replace(results=hidden)
     return report._replace(version=__version__, seconds=round(time.perf_counter() - started, 3))
+
+
+def _secrets(results: Iterable[Result], facts: Facts) -> Redactor | None:
+    """Return what knows the values of variables named like secrets, if rules ask for any.
+
+    A rule file may come from anybody, and a CI job's log be read by everybody.
+    """
+    asked = {split_path(one.fact) for one in results}
+    kinds = {
+        path: kind
+        for path in asked
+        if (path[0] == "env" or path[-2:-1] == ("environment",)) and (kind := secret_kind(path[-1]))
+    }
+    if not kinds:
+        return None
+    from preflight.snapshot.redact import Redactor
+
+    redact = Redactor()
+    for path, kind in kinds.items():
+        if isinstance(value := facts.get(path), str):
+            redact.know(kind, value)
+    return redact
 
 
 def explain(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     """Say what a rule asks, why, and what it comes to on these facts."""
     from preflight.evaluate.judge import explain as explain_rule
 
-    return explain_rule(ruleset, facts, catalogue(), rule, _today())
+    told = explain_rule(ruleset, facts, catalogue(), rule, _today())
+    secrets = _secrets(told.results, facts)
+    if secrets is None:
+        return told
+    results = tuple(_changed(one, secrets.known) for one in told.results)
+    return told._replace(results=results, fixes=secrets.known(told.fixes))
 
 
 def _today() -> date:

@@ -13,9 +13,10 @@ from preflight import pipeline
 from preflight.evaluate.judge import evaluate
 from preflight.model.facts import Facts, Measured, Unknown, gather
 from preflight.model.rules import DEFAULT, RuleSet
+from preflight.model.secrets import secret_kind
 from preflight.snapshot.bundle import leftovers
 from preflight.snapshot.redact import Redactor
-from preflight.snapshot.shapes import PLACEHOLDER, secret_kind
+from preflight.snapshot.shapes import PLACEHOLDER
 
 ROOT = Path(__file__).parents[2]
 CASES = sorted(path.parent for path in ROOT.glob("tests/cases/*/facts.json"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import re
-import select
 import signal
 import stat
 import sys
@@ -16,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 
-from preflight.cli.streams import complain
+from preflight.cli.streams import complain, open_input
 from preflight.model.problems import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ _ROTATED = re.compile(
     r"(?P<base>.+?)(?:\.(?P<number>[0-9]{1,5})|[.-](?P<date>[0-9]{8}(?:[-_.]?[0-9]{2,6})?))?"
     r"(?P<packed>\.gz)?"
 )
-_PATIENCE = 10_000  # milliseconds for somebody to write to a pipe
 _LARGE = 2**26  # bytes, from which on a file is worth a second process
 _MOST_PROCESSES = 4
 _PACKED = (b"\x1f\x8b", b"\xff\xfe", b"\xfe\xff")  # read from the beginning alone
@@ -135,24 +133,10 @@ def _is_regular(file: BinaryIO) -> bool:
 
 
 def _opened(path: str) -> BinaryIO:
-    """Open a file; a pipe that nobody writes to is told, not waited for without end."""
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
-        file = open(handle, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
+        return open_input(path)
     except OSError as fault:
         raise InputError(f"cannot read {path}: {fault.strerror}") from None
-    if hasattr(os, "set_blocking"):
-        if stat.S_ISFIFO(os.fstat(handle).st_mode):
-            waiting = select.poll()
-            waiting.register(handle, select.POLLIN)
-            if not waiting.poll(_PATIENCE):
-                file.close()
-                raise InputError(f"cannot read {path}: a pipe that nobody writes to")
-        os.set_blocking(handle, True)
-    return file
-
-
-_BINARY = getattr(os, "O_BINARY", 0)
 
 
 # --- large files: a part for each CPU -----------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from preflight import pipeline
-from preflight.cli.streams import Spinner, read_input, read_rules
+from preflight.cli.streams import Spinner, read_input, rules_reader
 from preflight.model.facts import MAX_BUNDLE, MAX_SNAPSHOT, Facts
 from preflight.model.problems import InputError
 from preflight.model.rules import DEFAULT, Rule, RuleSet
@@ -146,7 +146,7 @@ def load_rules(name: str | None, sets: list[str] | None = None) -> RuleSet:
             raise InputError(f"--set {one}: expected NAME=VALUE, as in --set system_overhead=1GB")
         overrides[key] = value
     try:
-        return pipeline.load(file, read_rules, overrides)
+        return pipeline.load(file, rules_reader(file), overrides)
     except (OSError, ValueError) as fault:
         said = getattr(fault, "strerror", None) or fault
         raise InputError(f"cannot read the rule file {file}: {said}") from None

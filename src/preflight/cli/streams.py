@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TextIO, TypeAlias
+from typing import BinaryIO, TextIO, TypeAlias
 
 from preflight.model.problems import InputError
 from preflight.model.rules import DEFAULT, MAX_BYTES
@@ -18,6 +20,8 @@ Text: TypeAlias = str | bytes | Iterable[str]  # pieces, where all of it would b
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PATIENCE = 0.3  # seconds before the spinner shows
+_WRITER_COMES = 3_000  # milliseconds for somebody to write to a pipe
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 
 def look(*, quiet: bool = False, verbose: bool = False) -> Look:
@@ -119,7 +123,7 @@ def write_file(path: str, text: Text, mode: int | None = None) -> str | None:
 
 def append_file(path: str, text: Text) -> str | None:
     """Write to the end of a file, a device or a pipe that somebody reads; returns why not."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NONBLOCK
     try:
         handle = os.open(path, flags, 0o666)  # a pipe that nobody reads is told, not waited for
         if hasattr(os, "set_blocking"):
@@ -193,8 +197,8 @@ def read_input(name: str, most: int) -> bytes:
         if name == "-":
             data = sys.stdin.buffer.read(most + 1)
         else:
-            with open(name, "rb") as file:
-                data = file.read(most + 1)
+            with open_input(name) as file:
+                data = _read(file, most + 1)
     except (OSError, ValueError) as fault:
         raise InputError(
             f"cannot read {name}: {getattr(fault, 'strerror', None) or fault}"
@@ -202,11 +206,68 @@ def read_input(name: str, most: int) -> bytes:
     return data
 
 
+def open_input(path: str) -> BinaryIO:
+    """Open a file to read, unbuffered; a pipe that nobody writes to is told, not waited for.
+
+    Raises OSError.
+    """
+    handle = os.open(path, os.O_RDONLY | _NONBLOCK | getattr(os, "O_BINARY", 0))
+    file = open(handle, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
+    try:
+        if stat.S_ISFIFO(os.fstat(handle).st_mode) and not _has_writer(handle):
+            raise OSError(errno.ENXIO, "a pipe that nobody writes to")
+        if _NONBLOCK:
+            os.set_blocking(handle, True)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _has_writer(handle: int) -> bool:
+    import select
+
+    waiting = select.poll()
+    waiting.register(handle, select.POLLIN)
+    return bool(waiting.poll(_WRITER_COMES))
+
+
+def _read(file: BinaryIO, most: int) -> bytes:
+    """Read to the end, and so many bytes at most: a pipe gives them piece by piece."""
+    pieces: list[bytes] = []
+    while most > 0 and (piece := file.read(most)):
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)
+
+
 def read_rules(name: str) -> bytes:
     """Return a rule file's bytes, the bundled one's for DEFAULT. Raises OSError."""
-    path = bundled_rules() if name == DEFAULT else Path(name)
-    with path.open("rb") as file:
-        return file.read(MAX_BYTES + 1)
+    with open_input(str(bundled_rules()) if name == DEFAULT else name) as file:
+        return _read(file, MAX_BYTES + 1)
+
+
+def rules_reader(first: str) -> Callable[[str], bytes]:
+    """Return what reads a rule file and those that it extends.
+
+    A rule file may come from anybody: it extends what lies in its own folder or in the current
+    one, or below. The reader raises OSError, and ValueError for a file elsewhere.
+    """
+    roots = {os.path.realpath(os.path.dirname(first))}
+    with suppress(OSError):  # the current folder may have been deleted
+        roots.add(os.path.realpath(os.getcwd()))
+    roots.discard(os.sep)  # everything is below it
+
+    def read(name: str) -> bytes:
+        if name not in (first, DEFAULT) and not _is_below(os.path.realpath(name), roots):
+            raise ValueError("it lies neither in the folder of the rule file nor in this one")
+        return read_rules(name)
+
+    return read
+
+
+def _is_below(path: str, roots: Iterable[str]) -> bool:
+    return any(path.startswith(os.path.join(root, "")) for root in roots)
 
 
 def bundled_rules() -> Path:

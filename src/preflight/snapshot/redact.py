@@ -14,13 +14,14 @@ import os
 import re
 import socket
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
 from preflight.model.facts import Facts, Unknown, join_path, split_path
-from preflight.snapshot.shapes import PLACEHOLDER, SHAPES, TOKEN, TOKENS, Shape, secret_kind
+from preflight.model.secrets import secret_kind
+from preflight.snapshot.shapes import PLACEHOLDER, SHAPES, TOKEN, TOKENS, Shape
 
 T = TypeVar("T")
 
@@ -160,16 +161,17 @@ class Redactor:
         text = TOKEN.sub(self._token, text)
         for shape in SHAPES:
             text = shape.pattern.sub(partial(self._shaped, shape), text)
-        if self._patterns is None:
-            text = self._known(text)
-        words = self._compiled()[1]
-        return words.sub(self._word, text) if words is not None else text
+        return self._named(self._known(text) if self._patterns is None else text)
 
     def _known(self, text: str) -> str:
         pattern = self._compiled()[0]
         if pattern is None:
             return text
         return pattern.sub(lambda found: self._name(*self._anywhere[found[0]]), text)
+
+    def _named(self, text: str) -> str:
+        pattern = self._compiled()[1]
+        return text if pattern is None else pattern.sub(self._word, text)
 
     def _word(self, found: re.Match[str]) -> str:
         return self._name(*self._words.get(found[0].lower(), ("secret", found[0])))
@@ -212,19 +214,13 @@ class Redactor:
 
     def tree(self, node: T) -> T:
         """Replace in every text of a structure: lists, mappings with their keys, named tuples."""
-        replaced: Any = self._tree(node)
-        return replaced  # type: ignore[no-any-return]
+        replaced: T = _mapped(node, self.text)
+        return replaced
 
-    def _tree(self, node: Any) -> Any:
-        if isinstance(node, str):
-            return self.text(node)
-        if isinstance(node, Mapping):
-            return {self._tree(key): self._tree(value) for key, value in node.items()}
-        if isinstance(node, tuple) and hasattr(node, "_make"):
-            return type(node)(*map(self._tree, node))
-        if isinstance(node, list | tuple):
-            return type(node)(map(self._tree, node))
-        return node
+    def known(self, node: T) -> T:
+        """Replace what is known to be secret, and nothing that only looks like it."""
+        replaced: T = _mapped(node, lambda text: self._named(self._known(text)))
+        return replaced
 
     def facts(self, facts: Facts) -> Facts:
         """Replace in a snapshot: values, sources, reasons, and names that are paths."""
@@ -246,7 +242,7 @@ class Redactor:
             return self.variable(path[-1], value)
         if isinstance(value, Mapping):
             return {self.text(key): self._fact((*path, key), one) for key, one in value.items()}
-        return self._tree(value)
+        return self.tree(value)
 
     def _path(self, dotted: str) -> str:
         return join_path(tuple(map(self.text, split_path(dotted)))) if dotted else dotted
@@ -279,7 +275,7 @@ class Redactor:
             and path[-2:-1] != ("services",)
         ):
             return self.learn(kind, node) if node else node
-        return self._tree(node)
+        return self.tree(node)
 
     # --- what is left -------------------------------------------------------------------------
 
@@ -295,6 +291,18 @@ class Redactor:
             for found in shape.pattern.finditer(text):
                 if self._shaped(shape, found) != found[0]:
                     yield _line(text, found.start()), shape.name
+
+
+def _mapped(node: Any, change: Callable[[str], str]) -> Any:
+    """Return a structure with every text of it changed."""
+    if isinstance(node, str):
+        return change(node)
+    if isinstance(node, Mapping):
+        return {_mapped(key, change): _mapped(value, change) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        changed = [_mapped(one, change) for one in node]
+        return type(node)(*changed) if hasattr(node, "_make") else type(node)(changed)
+    return node
 
 
 def _line(text: str, at: int) -> int:

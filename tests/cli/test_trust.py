@@ -1,0 +1,104 @@
+"""A rule file may come from anybody: what it can't reach, and what it can't have shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+SECRET = "sekret-1234abcd"
+ASKS = """\
+version: 1
+name: asks
+rules:
+  - id: token
+    title: Token
+    fact: env.API_TOKEN
+    require: {matches: "^ghx_"}
+    fixes: [{text: "It is {actual}, or {env.API_TOKEN}"}]
+  - {id: region, title: Region, fact: env.REGION, require: {equals: eu-1}}
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [("check", "-v"), ("check", "-f", "json"), ("explain", "token")]
+)
+def test_a_secret_that_a_rule_asks_for_is_judged_and_not_shown(
+    run_preflight: Run, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "preflight.yaml").write_text(ASKS)
+    env = {"API_TOKEN": SECRET, "REGION": "us-99"}
+    done = run_preflight(*arguments, cwd=tmp_path, env=env)
+    assert SECRET not in done.stdout + done.stderr
+    assert "<token-1>" in done.stdout
+    if arguments[0] == "check":
+        assert done.returncode == 1
+        assert "us-99" in done.stdout
+        passed = run_preflight("check", cwd=tmp_path, env={"API_TOKEN": "ghx_1", "REGION": "eu-1"})
+        assert passed.returncode == 0
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with rules in it and below it, in one that it may not reach."""
+    (tmp_path / "outside.yaml").write_text("version: 1\nname: root:x:0\nrules: []\n")
+    folder = tmp_path / "project"
+    (folder / "rules").mkdir(parents=True)
+    (folder / "base.yaml").write_text("version: 1\nname: base\nrules: []\n")
+    (folder / "link.yaml").symlink_to("../outside.yaml")
+    return folder
+
+
+def _extends(folder: Path, base: str) -> Path:
+    file = folder / "rules/mine.yaml"
+    file.write_text(f"version: 1\nextends: [{json.dumps(base)}]\nrules: []\n")
+    return file
+
+
+@pytest.mark.parametrize("base", ["../../outside.yaml", "/etc/passwd", "../link.yaml"])
+def test_rules_extend_nothing_outside_of_their_folder_and_this_one(
+    run_preflight: Run, project: Path, base: str
+) -> None:
+    file = _extends(project, base)
+    done = run_preflight("rules", "validate", str(file), cwd=project)
+    assert done.returncode == 1
+    assert "mine.yaml:2:11: cannot read " in done.stdout
+    assert "it lies neither in the folder of the rule file nor in this one" in done.stdout
+    assert "root:" not in done.stdout
+
+
+def test_rules_extend_what_lies_below_the_current_folder(run_preflight: Run, project: Path) -> None:
+    file = _extends(project, "../base.yaml")
+    assert run_preflight("rules", "validate", str(file), cwd=project).returncode == 0
+    assert run_preflight("rules", "validate", str(file), cwd="/").returncode == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("rules", "validate", "fifo"), ("check", "-r", "fifo"), ("check", "--facts", "fifo"),
+     ("diff", "fifo", "fifo"), ("rules", "validate", "base.yaml", "--document", "fifo")],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(
+    run_preflight: Run, project: Path, arguments: tuple[str, ...]
+) -> None:
+    os.mkfifo(project / "fifo")
+    done = run_preflight(*arguments, cwd=project)
+    assert done.returncode in (1, 2)
+    assert "a pipe that nobody writes to" in done.stdout + done.stderr
+
+
+def test_a_pipe_with_a_writer_is_read(project: Path) -> None:
+    command = "sleep 0.3; cat base.yaml"
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m preflight rules validate <({command})"],
+        cwd=project, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "0 rules, nothing wrong" in done.stdout, done.stderr
