@@ -132,6 +132,16 @@ def parse_tasks(rows: Iterable[Mapping[str, Any]]) -> list[Task]:
     ]
 
 
+def pending(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, str]]:
+    """Return of GET /tasks how many wait for a node, and why in Swarm's words, by service's id."""
+    found: dict[str, tuple[int, str]] = {}
+    for row in rows:
+        status, service = below(row, "Status"), text(row.get("ServiceID"))
+        if service and status.get("State") == "pending" and text(status.get("Err")):
+            found[service] = found.get(service, (0, ""))[0] + 1, str(status["Err"])
+    return found
+
+
 def rooms(nodes: Iterable[Node], tasks: Iterable[Task]) -> dict[str, dict[str, int] | None]:
     """Return by node's id what these tasks leave of it, None where it doesn't say what it has."""
     left = {node.id: None if node.has is None else dict(node.has) for node in nodes}

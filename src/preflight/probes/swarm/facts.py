@@ -42,7 +42,7 @@ def measure(machine: Machine) -> Iterator[Measured]:
     else:
         from preflight.probes.swarm.running import by_containers
 
-        how = by_containers(engine.api, machine.readable())
+        how = by_containers(engine.api, machine.readable(), stack=True)
         yield Measured((*_TOP, "stack"), how, "GET /containers/json: what runs on this node")
         yield from every(_worker(swarm))
 

@@ -12,9 +12,19 @@ from preflight.model.facts import Measured, Unknown
 from preflight.probes.answers import below, stated, text
 from preflight.probes.compose.project import Project
 from preflight.probes.engine_api import EngineApi, EngineError
-from preflight.probes.swarm.cluster import CPUS, MEMORY, NANO, Node, parse_nodes, parse_tasks, rooms
+from preflight.probes.swarm.cluster import (
+    CPUS,
+    MEMORY,
+    NANO,
+    Node,
+    parse_nodes,
+    parse_tasks,
+    pending,
+    rooms,
+)
 from preflight.probes.swarm.packing import Amounts
 from preflight.probes.swarm.running import STACK, by_containers, is_of
+from preflight.probes.swarm.services import of_manager
 from preflight.probes.swarm.stack import Swarm, facts
 
 _TOP = ("docker", "swarm")
@@ -37,7 +47,7 @@ def tell(
     for node in nodes:
         yield from _node(node)
     try:
-        services, tasks = api.swarm_services(), parse_tasks(api.swarm_tasks())
+        services, rows = api.swarm_services(), api.swarm_tasks()
     except EngineError as fault:
         unknown = Unknown(str(fault), fault.kind)
         yield from (Measured((*_NODES, node.name, "free"), unknown) for node in nodes)
@@ -46,18 +56,29 @@ def tell(
         return
     by_id = {str(row.get("ID")): row for row in services}
     own = {key for key, row in by_id.items() if _is_own(project, row)}
+    tasks = parse_tasks(rows)
     free = rooms(nodes, (task for task in tasks if task.service not in own))
     for node in nodes:
         yield from _free(node, free[node.id])
     yield Measured(_NODES, {}, "GET /nodes")
-    how = "stack" if own else by_containers(api, project)
+    how = "stack" if own else by_containers(api, project, stack=False)
     yield Measured((*_TOP, "stack"), how, "GET /services, GET /containers/json")
     if not isinstance(project, Project):
         told = ("stack", "ready", "managers", "nodes")
         yield from every(project, "no compose file here", but=told)
         return
-    others = {key: row for key, row in by_id.items() if key not in own}
-    yield from facts(project, Swarm(tuple(nodes), free, tuple(tasks), others))
+    waiting = pending(rows)
+    names = {key: str(below(by_id[key], "Spec").get("Name")) for key in own}
+    yield from facts(
+        project,
+        Swarm(
+            nodes=tuple(nodes),
+            free=free,
+            others=tuple(task for task in tasks if task.service not in own),
+            services={key: of_manager(row) for key, row in by_id.items()},
+            pending={names[key]: why for key, why in waiting.items() if key in own},
+        ),
+    )
 
 
 def _is_own(project: Project | Unknown | None, row: Mapping[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """Whether tasks fit on nodes together: first-fit decreasing, and what proves that they can't.
 
-Pure. A placing that was found is one; that none was found proves nothing, so there are three
-answers. Swarm itself spreads tasks and packs worse: what only fits packed it may leave pending.
+Pure. A placing that was found is one; that none was found proves nothing. Swarm itself spreads
+tasks as they come and never moves one: what fits only when it is packed it may leave pending.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 Amounts: TypeAlias = Mapping[str, int]
-State: TypeAlias = Literal["placed", "unproved", "impossible"]
+State: TypeAlias = Literal["placed", "tight", "unproved", "impossible"]
 
 
 class Demand(NamedTuple):
@@ -51,12 +51,44 @@ class Packing(NamedTuple):
 
 def pack(rooms: Mapping[str, Amounts], demands: Sequence[Demand]) -> Packing:
     """Place tasks into rooms, by node; a node that isn't among the rooms takes none."""
-    here = [one._replace(nodes=tuple(n for n in one.nodes if n in rooms)) for one in demands]
+    here = _on(rooms, demands)
     placed, unplaced = min((_first_fit(rooms, here, key) for key in _ORDERS), key=_left_over)
     if not unplaced:
         return Packing("placed", placed, {})
     shortage = next(_shortages(rooms, here), None)
     return Packing("impossible" if shortage else "unproved", placed, unplaced, shortage)
+
+
+def spread(
+    rooms: Mapping[str, Amounts], demands: Sequence[Demand], busy: Mapping[str, int]
+) -> Mapping[str, int]:
+    """Return what Swarm leaves pending where the smallest tasks come first: the worst of orders.
+
+    Each task goes to a node with the fewest of its service, then the fewest in all; `busy` is how
+    many a node has already. Source: moby/swarmkit, manager/scheduler `scheduleTaskGroup`.
+    """
+    left, tasks = {node: dict(room) for node, room in rooms.items()}, Counter(busy)
+    total = _sum(rooms.values())
+    pending: Counter[str] = Counter()
+    for demand in sorted(_on(rooms, demands), key=lambda one: _size(one.needs, total)):
+        own: Counter[str] = Counter()
+        for done in range(demand.number):
+            able = [n for n in demand.nodes if _takes_one(left[n], demand, own[n])]
+            if not able:
+                pending[demand.name] += demand.number - done
+                break
+            node = min(able, key=lambda one: (own[one], tasks[one]))
+            _take(left[node], demand.needs, 1)
+            own[node], tasks[node] = own[node] + 1, tasks[node] + 1
+    return pending
+
+
+def _takes_one(room: Amounts, demand: Demand, own: int) -> bool:
+    return not 0 < demand.most <= own and capacity(room, demand) > 0
+
+
+def _on(rooms: Mapping[str, Amounts], demands: Iterable[Demand]) -> list[Demand]:
+    return [one._replace(nodes=tuple(n for n in one.nodes if n in rooms)) for one in demands]
 
 
 def capacity(room: Amounts, demand: Demand) -> int:

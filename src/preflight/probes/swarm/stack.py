@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from preflight.model.facts import Measured, Unknown, Value
 from preflight.probes.compose.project import Project, where
 from preflight.probes.swarm.cluster import CPUS, MEMORY, NANO, Node, Task
-from preflight.probes.swarm.packing import Amounts, Demand, Packing, Shortage, pack
+from preflight.probes.swarm.packing import Amounts, Demand, Packing, Shortage, pack, spread
 from preflight.probes.swarm.services import (
     Service,
     amount,
@@ -17,26 +17,27 @@ from preflight.probes.swarm.services import (
     engine_words,
     fits,
     of_compose,
-    of_manager,
     reason,
     written,
 )
 
 _TOP = ("docker", "swarm")
 _MOST_NODES = 200  # of which each is taken away once
-_STATES = ("placed", "unproved", "impossible")
+_STATES = ("placed", "tight", "unproved", "impossible")
 _PACKED = "deploy.resources.reservations, first-fit decreasing on what is left of each node"
 
 
 class Swarm(NamedTuple):
-    """What a manager said: `free` is what others' tasks leave of each node, by its id; `tasks`
-    are all that hold something; `others` are the rows of services that aren't this project's.
+    """What a manager said: `free` is what others' tasks leave of each node, by its id; `others`
+    are those tasks, and `services` all services by id; `pending` is how many tasks of this
+    project's wait for a node, and why, by the full name of their service.
     """
 
     nodes: tuple[Node, ...]
     free: Mapping[str, Amounts | None]
-    tasks: tuple[Task, ...]
-    others: Mapping[str, Mapping[str, Any]]
+    others: tuple[Task, ...]
+    services: Mapping[str, Service]
+    pending: Mapping[str, tuple[int, str]]
 
     @property
     def taking(self) -> list[Node]:
@@ -56,7 +57,7 @@ def facts(project: Project, swarm: Swarm) -> Iterator[Measured]:
         yield from _service(project, swarm, service)
     yield Measured((*_TOP, "services"), {}, "the compose files, GET /nodes, GET /tasks")
     wanted = [demand for one in services for demand in _demands(one, swarm.taking)]
-    yield from _told("packed", _pack(swarm, wanted), swarm)
+    yield from _told("packed", _spread(swarm, wanted, _pack(swarm, wanted)), swarm)
     yield from _loss(swarm, services)
 
 
@@ -81,6 +82,9 @@ def _service(project: Project, swarm: Swarm, service: Service) -> Iterator[Measu
     said = engine_words(service, swarm.nodes, swarm.free) if failed else None
     yield fact("error", said, "resources")
     yield fact("reason", reason(service, swarm.nodes, swarm.free) if failed else None, "resources")
+    waiting, why = swarm.pending.get(f"{project.name}_{service.name}", (0, None))
+    yield fact("pending", waiting, "replicas")
+    yield fact("waits_for", why, "replicas")
 
 
 def _fits(
@@ -126,6 +130,17 @@ def _pack(swarm: Swarm, wanted: Sequence[Demand], lost: str = "") -> Packing | U
     return _unsaid(unsaid) if unsaid and packing.unplaced else packing
 
 
+def _spread(
+    swarm: Swarm, wanted: Sequence[Demand], packing: Packing | Unknown
+) -> Packing | Unknown:
+    """Say where a placing that was found is one that Swarm may miss."""
+    if isinstance(packing, Unknown) or packing.state != "placed":
+        return packing
+    free = {key: room for key, room in swarm.free.items() if room is not None}
+    pending = spread(free, wanted, Counter(task.node for task in swarm.others))
+    return packing._replace(state="tight", unplaced=pending) if pending else packing
+
+
 def _told(
     name: str, packing: Packing | Unknown, swarm: Swarm, source: str = _PACKED
 ) -> Iterator[Measured]:
@@ -144,6 +159,8 @@ def _reason(packing: Packing, names: Mapping[str, str]) -> str | None:
     if packing.shortage is not None:
         return _proof(packing.shortage, names)
     left = ", ".join(written(packing.unplaced))
+    if packing.state == "tight":
+        return f"it takes packing; Swarm spreads tasks, and may find no place for {left}"
     return f"no place found for {left}; that there is none is not proved"
 
 
@@ -152,7 +169,8 @@ def _proof(short: Shortage, names: Mapping[str, str]) -> str:
     if not short.nodes:
         return f"no node may run {who}"
     if short.kind == "tasks":
-        return f"{who} has {short.asked} tasks, and there is room for {short.left} on {nodes}"
+        tasks = "1 task" if short.asked == 1 else f"{short.asked} tasks"
+        return f"{who} has {tasks}, and there is room for {short.left} on {nodes}"
     asked, left = (amount(short.kind, one) for one in (short.asked, short.left))
     return f"{who} reserve {asked}, {left} are left on {nodes}"
 
@@ -186,9 +204,9 @@ def _without(swarm: Swarm, services: Sequence[Service], lost: Node) -> list[Dema
     """Return all that there is to place when a node is lost."""
     nodes = [node for node in swarm.taking if node.id != lost.id]
     wanted = [demand for one in services for demand in _demands(one, nodes)]
-    moved = Counter(task.service for task in swarm.tasks if task.node == lost.id)
+    moved = Counter(task.service for task in swarm.others if task.node == lost.id)
     for key, number in moved.items():
-        other = of_manager(swarm.others[key]) if key in swarm.others else None
+        other = swarm.services.get(key)
         if other is not None and other.number is not None:
             wanted += demands(other, nodes, number)
     return wanted
