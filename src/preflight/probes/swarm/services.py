@@ -153,10 +153,13 @@ def engine_words(
 ) -> str:
     """Say what Swarm's scheduler says of a task that no node takes; a node counts once.
 
-    Source: moby/swarmkit, manager/scheduler/filter.go and `Pipeline.Explain`.
+    A task that is bound to its node has only that one against it. Source: moby/swarmkit,
+    manager/scheduler/filter.go and `Pipeline.Explain`.
     """
     if service.refused is not None:
         return service.refused
+    if service.number is None:
+        return _FILTERS[1].format("1 node")
     alone = Demand(service.name, 1, service.needs, ())
     failed = [0, 0, 0]
     for node in nodes:
