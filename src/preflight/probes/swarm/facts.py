@@ -47,6 +47,11 @@ def measure(machine: Machine) -> Iterator[Measured]:
         yield from every(_worker(swarm))
 
 
+def late(_: Machine, how_long: str) -> Iterator[Measured]:
+    """Yield that time ran out; what was told before stands."""
+    return every(Unknown(f"not measured {how_long}", "timeout"))
+
+
 def every(value: Unknown | None, source: str = "", but: Iterable[str] = ()) -> Iterator[Measured]:
     """Yield one value for all that is declared, for each collection as a whole."""
     paths = (tuple(fact.path.split(".")) for fact in SWARM)
