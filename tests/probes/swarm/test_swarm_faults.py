@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socketserver
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -127,6 +128,13 @@ def test_an_engine_outside_of_a_swarm_is_asked_nothing_more(manager: Manager, fi
     assert manager.asked == ["/version", "/info"]
     assert of(facts, "nodes") is None
     assert of(facts, "nodes", "w1", "memory") is None
+
+
+def test_an_engine_outside_of_a_swarm_costs_no_import() -> None:
+    code = "import sys; from preflight.probes.swarm import facts; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    loaded = {name for name in done.stdout.split() if name.startswith("preflight.probes.swarm")}
+    assert loaded == {"preflight.probes.swarm", "preflight.probes.swarm.facts"}
 
 
 @pytest.mark.parametrize("state", ["pending", "error", "locked", "", None, 5])

@@ -5,8 +5,8 @@ What tasks of this project reserve already counts as free: it is about them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from preflight.model.facts import Measured, Unknown
 from preflight.probes.answers import below, stated, text
@@ -27,8 +27,11 @@ from preflight.probes.swarm.running import STACK, by_containers, is_of
 from preflight.probes.swarm.services import of_manager
 from preflight.probes.swarm.stack import Swarm, facts
 
+Rows: TypeAlias = Sequence[Mapping[str, Any]]
+
 _TOP = ("docker", "swarm")
 _NODES = (*_TOP, "nodes")
+_OF_NODES = ("ready", "managers", "nodes")
 
 
 def tell(
@@ -47,38 +50,41 @@ def tell(
     for node in nodes:
         yield from _node(node)
     try:
-        services, rows = api.swarm_services(), api.swarm_tasks()
+        services, tasks = api.swarm_services(), api.swarm_tasks()
     except EngineError as fault:
         unknown = Unknown(str(fault), fault.kind)
         yield from (Measured((*_NODES, node.name, "free"), unknown) for node in nodes)
         yield Measured(_NODES, {}, "GET /nodes")
-        yield from every(unknown, but=("ready", "managers", "nodes"))
+        yield from every(unknown, but=_OF_NODES)
         return
-    by_id = {str(row.get("ID")): row for row in services}
-    own = {key for key, row in by_id.items() if _is_own(project, row)}
-    tasks = parse_tasks(rows)
-    free = rooms(nodes, (task for task in tasks if task.service not in own))
+    swarm, own = _read(nodes, services, tasks, project)
     for node in nodes:
-        yield from _free(node, free[node.id])
+        yield from _free(node, swarm.free[node.id])
     yield Measured(_NODES, {}, "GET /nodes")
     how = "stack" if own else by_containers(api, project, stack=False)
     yield Measured((*_TOP, "stack"), how, "GET /services, GET /containers/json")
-    if not isinstance(project, Project):
-        told = ("stack", "ready", "managers", "nodes")
-        yield from every(project, "no compose file here", but=told)
-        return
-    waiting = pending(rows)
+    if isinstance(project, Project):
+        yield from facts(project, swarm)
+    else:
+        yield from every(project, "no compose file here", but=(*_OF_NODES, "stack"))
+
+
+def _read(
+    nodes: Sequence[Node], services: Rows, tasks: Rows, project: Project | Unknown | None
+) -> tuple[Swarm, bool]:
+    """Put together what the manager said, and whether services of the project are there."""
+    by_id = {str(row.get("ID")): row for row in services}
+    own = {key for key, row in by_id.items() if _is_own(project, row)}
     names = {key: str(below(by_id[key], "Spec").get("Name")) for key in own}
-    yield from facts(
-        project,
-        Swarm(
-            nodes=tuple(nodes),
-            free=free,
-            others=tuple(task for task in tasks if task.service not in own),
-            services={key: of_manager(row) for key, row in by_id.items()},
-            pending={names[key]: why for key, why in waiting.items() if key in own},
-        ),
+    others = [task for task in parse_tasks(tasks) if task.service not in own]
+    swarm = Swarm(
+        nodes=tuple(nodes),
+        free=rooms(nodes, others),
+        others=tuple(others),
+        services={key: of_manager(row) for key, row in by_id.items()},
+        pending={names[key]: why for key, why in pending(tasks).items() if key in own},
     )
+    return swarm, bool(own)
 
 
 def _is_own(project: Project | Unknown | None, row: Mapping[str, Any]) -> bool:
