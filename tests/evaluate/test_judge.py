@@ -265,6 +265,23 @@ def test_over_nothing_is_one_skip_and_over_an_unknown_collection_one_unknown(
     assert (found.item, found.verdict, found.evidence) == (None, verdict, reason)
 
 
+@pytest.mark.parametrize(
+    ("system", "verdict", "reason"),
+    [
+        ("linux", "unknown", CLOSED.reason),
+        ("darwin", "skip", "applies where host.os is linux, here darwin"),
+        (CLOSED, "unknown", CLOSED.reason),
+    ],
+)
+def test_what_does_not_apply_is_no_matter_of_an_unknown_collection(
+    system: str | Unknown, verdict: str, reason: str
+) -> None:
+    unknown = {"compose.services": CLOSED, "host.os": CLOSED}
+    given = facts(unknown, **({} if isinstance(system, Unknown) else {"host": {"os": system}}))
+    found = result(f"{EACH}, when: {{host.os: linux}}", given)
+    assert (found.item, found.verdict, found.evidence) == (None, verdict, reason)
+
+
 def test_names_are_relative_to_the_item_first() -> None:
     found = result(
         f"{EACH}, when: {{image: {{matches: ollama}}}}, "

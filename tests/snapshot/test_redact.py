@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from preflight import pipeline
 from preflight.evaluate.judge import evaluate
-from preflight.model.facts import Facts, Measured, Unknown, gather
+from preflight.model.facts import Facts, Measured, Unknown, gather, split_path
 from preflight.model.rules import DEFAULT, RuleSet
 from preflight.model.secrets import secret_kind
 from preflight.snapshot.bundle import leftovers
@@ -285,6 +285,34 @@ def test_reasons_sources_and_names_are_redacted_too() -> None:
         assert secret not in text
     assert clean.source(("compose", "files")) == "in /home/<user-2>/a.yaml:3"
     assert clean.get(("stack", "containers", "api-<token-1>", "state")) == "running"
+
+
+def test_nodes_of_a_swarm_are_hosts_and_their_labels_may_hold_anything() -> None:
+    top = ("docker", "swarm")
+    names = ("db7.customer.example", "twin9 (abc)", "twin9 (def)", "Api")
+    labels = {"zone": "eu-Customer7", "join_token": SECRET}
+    measured = [Measured(("compose", "services", "api", "image"), "x", "list")]
+    measured += [Measured((*top, "nodes", name, "role"), "worker", "GET /nodes") for name in names]
+    measured += [
+        *(Measured((*top, "nodes", names[0], "labels", k), v, "x") for k, v in labels.items()),
+        Measured((*top, "nodes", names[0], "memory"), Unknown("db7.customer.example is dumb")),
+        Measured((*top, "services", "api", "nodes"), list(names), "in compose.yaml:3"),
+        Measured((*top, "loss", "node"), names[1], "GET /nodes, without twin9 (abc)"),
+        Measured((*top, "loss", "reason"), f"no room on {', '.join(names[:3])}", "x"),
+    ]
+    facts = gather(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
+    rules = bundled()
+    clean, undecided = pipeline.redacted(pipeline.redactor(rules, facts), rules, facts)
+    text = pipeline.write_snapshot(clean)
+    for secret in ("db7", "customer", "twin9", "Customer7", SECRET, "Api"):
+        assert secret not in text
+    assert undecided == []
+    nodes = clean.get((*top, "nodes"))
+    assert len(nodes) == len(names)  # a service is called as a node is, and none is lost
+    assert set(nodes) == set(clean.get((*top, "services", "api", "nodes")))
+    assert clean.get((*top, "loss", "node")) in nodes
+    (path,) = [path for path in clean.unknown if "swarm.nodes" in path]
+    assert isinstance(clean.get(split_path(path)), Unknown)
 
 
 # --- the finished file ------------------------------------------------------------------------

@@ -142,7 +142,10 @@ class _Bench:
         whole = self.whole
         items = self.facts.get(collection)
         if isinstance(items, Unknown):
-            yield self._aside(rule, whole, "unknown", items.reason)
+            aside = self._unless(rule, [line for line in rule.when if _is_general(line)], whole)
+            if aside is None or aside.verdict != "skip":
+                aside = self._aside(rule, whole, "unknown", items.reason)
+            yield aside
             return
         if items is not None and not isinstance(items, Mapping):
             yield self._aside(rule, whole, "unknown", f"{join_path(collection)} holds no names")

@@ -205,6 +205,38 @@ STACK = (
     ),
 )
 
+SWARM = (
+    Fact("docker.swarm.stack", "text", "how this project runs: stack or compose; absent where not"),
+    Fact("docker.swarm.ready", "number", "how many nodes take tasks: ready and active"),
+    Fact("docker.swarm.managers", "number", "how many managers reach each other"),
+    Fact("docker.swarm.nodes.*.role", "text", "a node of the Swarm: manager or worker"),
+    Fact("docker.swarm.nodes.*.state", "text", "ready, down, unknown or disconnected"),
+    Fact("docker.swarm.nodes.*.availability", "text", "active, pause or drain"),
+    Fact("docker.swarm.nodes.*.cpus", "cores", "the CPUs that it has"),
+    Fact("docker.swarm.nodes.*.memory", "bytes", "the RAM that it has"),
+    Fact("docker.swarm.nodes.*.labels.*", "text", "a label of it", True),
+    Fact("docker.swarm.nodes.*.free.cpus", "cores", "what others' tasks don't reserve of its CPUs"),
+    Fact(
+        "docker.swarm.nodes.*.free.memory", "bytes", "what others' tasks don't reserve of its RAM"
+    ),
+    Fact("docker.swarm.services.*.tasks", "number", "how many tasks a service of the project has"),
+    Fact("docker.swarm.services.*.nodes", "list", "the nodes that may run it; absent where none"),
+    Fact("docker.swarm.services.*.memory", "bytes", "what a task reserves; absent where nothing"),
+    Fact("docker.swarm.services.*.cpus", "cores", "what a task reserves; absent where nothing"),
+    Fact("docker.swarm.services.*.fits", "boolean", "whether a node has room for a task by itself"),
+    Fact("docker.swarm.services.*.error", "text", "what Swarm says else; absent where it fits"),
+    Fact("docker.swarm.services.*.reason", "text", "why not, in figures; absent where it fits"),
+    Fact("docker.swarm.services.*.pending", "number", "how many tasks of it wait for a node now"),
+    Fact("docker.swarm.services.*.waits_for", "text", "why, in Swarm's words; absent where none"),
+    Fact("docker.swarm.packed.state", "text", "all tasks: placed, tight, unproved or impossible"),
+    Fact("docker.swarm.packed.unplaced", "list", "tasks without a place; absent where none"),
+    Fact("docker.swarm.packed.reason", "text", "what proves it, or what doesn't; absent if placed"),
+    Fact("docker.swarm.loss.node", "text", "the node whose loss is worst; absent where only one"),
+    Fact("docker.swarm.loss.state", "text", "all tasks then: placed, unproved or impossible"),
+    Fact("docker.swarm.loss.unplaced", "list", "tasks without a place then; absent where none"),
+    Fact("docker.swarm.loss.reason", "text", "what proves it then, or what doesn't"),
+)
+
 OLLAMA = (
     Fact(
         "ollama.settings.*.keep_alive",

@@ -149,6 +149,19 @@ class EngineApi:
         except (AttributeError, TypeError, ValueError, OverflowError):
             raise EngineError(f"{self._where} answers with no figures", "invalid") from None
 
+    def swarm_nodes(self) -> list[dict[str, Any]]:
+        """GET /nodes, of a Swarm's manager."""
+        return self._list("/nodes")
+
+    def swarm_services(self) -> list[dict[str, Any]]:
+        """GET /services, of a Swarm's manager."""
+        return self._list("/services")
+
+    def swarm_tasks(self) -> list[dict[str, Any]]:
+        """GET /tasks, of a Swarm's manager: those that shall run, without the history."""
+        wanted = _filters(**{"desired-state": ["ready", "running", "complete"]})
+        return self._list(f"/tasks?{wanted}")
+
     def events(
         self, since: int, until: int, timeout: float, **filters: list[str]
     ) -> list[dict[str, Any]]:

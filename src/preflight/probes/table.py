@@ -37,6 +37,7 @@ PROBES = (
     Probe(declared.START, "start", of_project=True),
     Probe(declared.PORTS, "ports", of_project=True),
     Probe(declared.STACK, "stack", of_project=True),
+    Probe(declared.SWARM, "swarm.facts"),
     Probe(declared.OLLAMA, "ollama"),
 )
 

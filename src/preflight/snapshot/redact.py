@@ -56,6 +56,9 @@ _PUBLIC_REGISTRIES = (
     "public.ecr.aws", "registry.gitlab.com", "registry.access.redhat.com", "docker.elastic.co",
     "huggingface.co", "hf.co", "registry.ollama.ai", "ollama.com", "lscr.io", "cgr.dev",
 )  # fmt: skip
+_NODES = ("docker", "swarm", "nodes")
+_TASKS = ("docker", "swarm", "services")
+_HOST_NAMES = (("host", "hostname"), ("docker", "swarm", "loss", "node"))
 _LOOPBACK = ("localhost", "host.docker.internal")
 
 
@@ -236,16 +239,27 @@ class Redactor:
         )
 
     def _fact(self, path: tuple[str, ...], value: Any) -> Any:
-        if path == ("host", "hostname") and isinstance(value, str) and value:
-            return value if PLACEHOLDER.fullmatch(value) else self._name("host", value)
-        if isinstance(value, str) and (path[0] == "env" or path[-2:-1] == ("environment",)):
+        if path in _HOST_NAMES and isinstance(value, str) and value:
+            return self._host(value)
+        if isinstance(value, str) and _is_hidden(path):
             return self.variable(path[-1], value)
         if isinstance(value, Mapping):
-            return {self.text(key): self._fact((*path, key), one) for key, one in value.items()}
+            return {self._key(path, key): self._fact((*path, key), v) for key, v in value.items()}
+        if isinstance(value, list) and path[:3] == _TASKS and path[-1] == "nodes":
+            return [self._host(one) if isinstance(one, str) else one for one in value]
         return self.tree(value)
 
     def _path(self, dotted: str) -> str:
-        return join_path(tuple(map(self.text, split_path(dotted)))) if dotted else dotted
+        path = split_path(dotted) if dotted else ()
+        return join_path(tuple(self._key(path[:end], key) for end, key in enumerate(path)))
+
+    def _key(self, path: tuple[str, ...], key: str) -> str:
+        return self._host(key) if path == _NODES else self.text(key)
+
+    def _host(self, value: str) -> str:
+        """Replace the name of a host; what tells nodes of one name apart may stand behind it."""
+        name, space, more = value.partition(" (")
+        return value if PLACEHOLDER.fullmatch(name) else self._name("host", name) + space + more
 
     def compose(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Replace in an effective compose configuration: no value of a variable is shown that no
@@ -303,6 +317,12 @@ def _mapped(node: Any, change: Callable[[str], str]) -> Any:
         changed = [_mapped(one, change) for one in node]
         return type(node)(*changed) if hasattr(node, "_make") else type(node)(changed)
     return node
+
+
+def _is_hidden(path: tuple[str, ...]) -> bool:
+    """Whether it is a variable, or a label of a node: either may hold anything."""
+    labels = path[:3] == _NODES and path[4:5] == ("labels",)
+    return labels or path[0] == "env" or path[-2:-1] == ("environment",)
 
 
 def _line(text: str, at: int) -> int:
@@ -396,10 +416,14 @@ def know_this_machine(redactor: Redactor, environ: Mapping[str, str] = os.enviro
 
 
 def hosts_of(facts: Facts) -> Iterator[str]:
-    """Yield the host names that a snapshot holds: its own, those of addresses, of registries."""
-    own = facts.get(("host", "hostname"))
-    if isinstance(own, str):
-        yield from (own, own.partition(".")[0])
+    """Yield the host names that a snapshot holds: its own and those of a Swarm's nodes, those of
+    addresses, of registries.
+    """
+    nodes = facts.get(_NODES)
+    names = [name.partition(" (")[0] for name in nodes] if isinstance(nodes, Mapping) else []
+    for own in (facts.get(("host", "hostname")), *names):
+        if isinstance(own, str):
+            yield from (own, own.partition(".")[0])
     for path in (("docker", "endpoint"), ("ollama", "endpoint")):
         address = facts.get(path)
         if not isinstance(address, str) or address.startswith(("unix:", "npipe:")):
