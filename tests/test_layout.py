@@ -14,15 +14,15 @@ import pytest
 import preflight
 
 PACKAGE = Path(preflight.__file__).parent
-SIBLINGS = {"probes", "rules", "evaluate", "render", "snapshot", "diagnose"}
+SIBLINGS = {"probes", "rules", "evaluate", "render", "snapshot", "diagnose", "fleet"}
 MAY_IMPORT = {
-    "cli": {"pipeline", "model", "render", "rules", "probes"},
+    "cli": {"pipeline", "model", "render", "rules", "probes", "fleet"},
     "pipeline": {*SIBLINGS, "model"},
     **{sibling: {"model"} for sibling in SIBLINGS},
     "model": set(),
 }
 ONLY_IN = {
-    "psutil": {"probes"},
+    "psutil": {"probes", "fleet"},
     "docker": {"probes"},
     "yaml": {"rules", "probes"},
     "typer": {"cli"},
@@ -32,7 +32,7 @@ ONLY_IN = {
     "jinja2": {"render"},
 }
 WORLD = {"subprocess", "socket", "shutil", "tempfile"}
-TOUCHES_WORLD = {"probes", "snapshot", "cli"}
+TOUCHES_WORLD = {"probes", "snapshot", "cli", "fleet"}
 
 
 def imports(file: Path) -> Iterator[str]:

@@ -11,7 +11,18 @@ from typing import Annotated, NoReturn
 import typer
 
 from preflight import __version__
-from preflight.cli import bundle, check, diagnose, diff, explain, facts, models, rules, schema
+from preflight.cli import (
+    bundle,
+    check,
+    diagnose,
+    diff,
+    explain,
+    facts,
+    fleet,
+    models,
+    rules,
+    schema,
+)
 from preflight.cli.streams import complain, silence_stdout
 from preflight.model.problems import InputError
 from preflight.model.report import Exit
@@ -54,6 +65,7 @@ app.command("diagnose", epilog="Example: docker compose logs -t | preflight diag
 )
 app.command("bundle", epilog="Example: preflight bundle -o ticket.zip")(bundle.bundle)
 app.command("diff", epilog="Example: preflight diff good.zip ticket.zip")(diff.diff)
+app.command("fleet", epilog="Example: preflight fleet -i hosts.ini")(fleet.fleet)
 app.add_typer(rules.app, name="rules")
 app.command("schema", epilog="Example: preflight schema rules > rules.schema.json")(schema.schema)
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import typer
 
@@ -65,6 +65,10 @@ class Folder:
         """Return how long it took so far."""
         return time.perf_counter() - self._started
 
+    def faults(self) -> list[str]:
+        """Return what could not be kept: nothing is."""
+        return []
+
     def title(self) -> str:
         """Say what was judged, by which rules."""
         count = len(self._names)
@@ -83,21 +87,41 @@ def check_folder(
     verbose: bool,
 ) -> NoReturn:
     """Judge a folder, write it as text or JSON, and end with the exit code of all."""
+    folder = Folder(name, ruleset, selection, started)
     outputs = read_outputs(formats, ())
+    code = write_hosts(folder, outputs, quiet=quiet, verbose=verbose, unusable=Exit.USAGE)
+    raise typer.Exit(code)
+
+
+class Hosts(Protocol):
+    """Several machines: judged once, one after the other; how each stands stays."""
+
+    standings: list[Standing]
+
+    def judged(self) -> Iterator[tuple[str, Report | str]]: ...
+    def seconds(self) -> float: ...
+    def title(self) -> str: ...
+    def faults(self) -> list[str]: ...
+
+
+def write_hosts(
+    hosts: Hosts, outputs: list[Output], *, quiet: bool, verbose: bool, unusable: int
+) -> int:
+    """Write what came of several machines; return the exit code of all."""
     for one in outputs:
         if one.format not in _FORMATS:
             known = " and ".join(_FORMATS)
-            raise InputError(f"--format {one.format}: a folder is shown as {known} alone")
-    folder = Folder(name, ruleset, selection, started)
+            raise InputError(f"--format {one.format}: several hosts are shown as {known} alone")
     outputs.sort(key=lambda one: one.format != "json")  # it is written while they are judged
     if outputs[0].format != "json":
-        deque(folder.judged(), maxlen=0)
-    faults = [_write(folder, one, quiet=quiet, verbose=verbose) for one in outputs]
+        deque(hosts.judged(), maxlen=0)
+    faults = [_write(hosts, one, quiet=quiet, verbose=verbose) for one in outputs]
+    faults += hosts.faults()
     complain(*filter(None, faults))
-    raise typer.Exit(Exit.USAGE if any(faults) else exit_code(folder.standings))
+    return Exit.USAGE if any(faults) else exit_code(hosts.standings, unusable)
 
 
-def _write(folder: Folder, output: Output, *, quiet: bool, verbose: bool) -> str | None:
+def _write(folder: Hosts, output: Output, *, quiet: bool, verbose: bool) -> str | None:
     if output.format == "json":
         pieces = fleet.json_pieces(folder.judged(), lambda: _summary(folder))
         if output.file is not None:
@@ -110,5 +134,5 @@ def _write(folder: Folder, output: Output, *, quiet: bool, verbose: bool) -> str
     return write_stdout(text) if output.file is None else write_file(output.file, text)
 
 
-def _summary(folder: Folder) -> dict[str, Any]:
+def _summary(folder: Hosts) -> dict[str, Any]:
     return fleet.summary(folder.standings, folder.seconds())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import isfinite
 from typing import Annotated
 
@@ -136,9 +136,15 @@ def rules_file(name: str | None) -> str:
     return LOCAL_RULES if os.path.exists(LOCAL_RULES) else DEFAULT
 
 
-def load_rules(name: str | None, sets: list[str] | None = None) -> RuleSet:
-    """Load the rule file; raises InputError with what is wrong with it or can't be read."""
+def load_rules(
+    name: str | None, sets: list[str] | None = None, files: dict[str, bytes] | None = None
+) -> RuleSet:
+    """Load the rule file; raises InputError with what is wrong with it or can't be read.
+
+    `files` gets what was read, by name.
+    """
     file = rules_file(name)
+    read = rules_reader(file)
     overrides = {}
     for one in sets or ():
         key, equals, value = one.partition("=")
@@ -146,10 +152,18 @@ def load_rules(name: str | None, sets: list[str] | None = None) -> RuleSet:
             raise InputError(f"--set {one}: expected NAME=VALUE, as in --set system_overhead=1GB")
         overrides[key] = value
     try:
-        return pipeline.load(file, rules_reader(file), overrides)
+        return pipeline.load(file, read if files is None else _kept(read, files), overrides)
     except (OSError, ValueError) as fault:
         said = getattr(fault, "strerror", None) or fault
         raise InputError(f"cannot read the rule file {file}: {said}") from None
+
+
+def _kept(read: Callable[[str], bytes], files: dict[str, bytes]) -> Callable[[str], bytes]:
+    def keep(name: str) -> bytes:
+        files[name] = read(name)
+        return files[name]
+
+    return keep
 
 
 def read_facts(name: str) -> Facts:

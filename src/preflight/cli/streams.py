@@ -300,3 +300,30 @@ class Spinner:
             frame = self._frames[int(seconds * 10) % len(self._frames)]
             sys.stderr.write(f"\r{frame} measuring, {seconds:.0f} s")
             sys.stderr.flush()
+
+
+class Progress:
+    """A bar of what is done, where standard error is a terminal."""
+
+    _WIDTH = 24
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._on = _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+        self._marks = "▇▒" if _can_show("▇▒", sys.stderr) else "#."
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._on:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def tick(self, done: int, all_: int) -> None:
+        """Show how many of all are done."""
+        if self._on:
+            full = self._WIDTH * done // max(all_, 1)
+            bar = self._marks[0] * full + self._marks[1] * (self._WIDTH - full)
+            sys.stderr.write(f"\r\x1b[K{bar} {done} of {all_} {self._what}")
+            sys.stderr.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from preflight.model.report import Advice, Exit, Report, Result, Verdict
@@ -47,9 +47,12 @@ def _fault(result: Result, *, gates: bool) -> Fault:
     return Fault(cause, result.title, result.verdict, result.message, gates, result.fixes)
 
 
-def exit_code(standings: Iterable[Standing]) -> int:
-    """Return that of all: an unusable file is bad input, else the gravest verdict decides."""
-    if any(one.unusable for one in standings):
+def exit_code(standings: Sequence[Standing], unusable: int = Exit.USAGE) -> int:
+    """Return that of all: an unusable file is bad input, else the gravest verdict decides.
+
+    A host that was not reached is undecided, which `unusable` says then.
+    """
+    if unusable == Exit.USAGE and any(one.unusable for one in standings):
         return Exit.USAGE
     verdicts = Counter(one.verdict for one in standings)
     if verdicts["fail"]:
