@@ -48,19 +48,13 @@ def write_hosts(
             text = stack.enter_context(_spool())
             opened.append(_Open(output, made, text))
         for name, one in hosts:
-            standings.append(_standing(name, one))
+            standings.append(standing(name, one))
             for each in opened:
                 each.text.write(each.writer.host(name, one))
         fleet = Fleet(title, standings, seconds(), unusable)
         faults = [fault for each in opened if (fault := _finish(each, fleet)) is not None]
     complain(*faults)
     return Exit.USAGE if faults else fleet.exit_code
-
-
-def _standing(name: str, one: Report | str) -> Standing:
-    if isinstance(one, str):
-        return Standing(name, "unknown", unusable=one)
-    return standing(name, one)
 
 
 def _spool() -> IO[str]:

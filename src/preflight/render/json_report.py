@@ -13,11 +13,13 @@ SCHEMA = "preflight.report/1"
 
 
 def render(report: Report, _look: Look) -> str:
-    """Return the JSON report; ASCII alone, so that no output encoding can break it.
+    """Return the JSON report; ASCII alone, so that no output encoding can break it."""
+    return harmless(json.dumps(to_json(report), indent=2)) + "\n"
 
-    `##[` would be a command to the CI system whose log it may come to.
-    """
-    return json.dumps(to_json(report), indent=2).replace("##[", "##\\u005b") + "\n"
+
+def harmless(text: str) -> str:
+    """Return the same JSON without `##[`, a command to the CI system whose log it may come to."""
+    return text.replace("##[", "##\\u005b")
 
 
 def to_json(report: Report) -> dict[str, Any]:

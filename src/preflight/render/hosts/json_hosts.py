@@ -9,7 +9,7 @@ from typing import Any
 
 from preflight.model.fleet import Fleet
 from preflight.model.report import VERDICTS, Report
-from preflight.render.json_report import to_json
+from preflight.render.json_report import harmless, to_json
 from preflight.render.look import Look, short
 
 SCHEMA = "preflight.fleet/1"
@@ -25,7 +25,7 @@ class Hosts:
         """Return its member of `hosts`."""
         told = {"unreachable": short(one)} if isinstance(one, str) else to_json(one)
         before, self._before = self._before, ",\n"
-        return f"{before}{json.dumps(name)}: {json.dumps(told)}"
+        return before + harmless(f"{json.dumps(name)}: {json.dumps(told)}")
 
     def end(self, fleet: Fleet) -> Iterator[str]:
         """Yield the summary."""
