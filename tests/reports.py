@@ -7,7 +7,10 @@ from pathlib import Path
 
 from preflight import pipeline
 from preflight.evaluate.judge import Selection, evaluate
-from preflight.model.report import Advice, Report, Result
+from preflight.model.fleet import Fleet, standing
+from preflight.model.report import Advice, Exit, Report, Result
+from preflight.render.hosts import writer
+from preflight.render.look import Look
 
 GOLDEN = Path(__file__).parent / "golden"
 TODAY = date(2026, 11, 23)
@@ -77,3 +80,30 @@ def poisoned(text: str) -> Report:
         engine={**report.engine, "endpoint": text, "context": text, "version": text},
         results=tuple(poison(result) for result in report.results),
     )
+
+
+Hosts = list[tuple[str, Report | str]]
+
+
+def hosts(name: str = "edge <7>", why: str = "host key changed") -> Hosts:
+    """Return five machines: one with all faults, one well, one with rules of its group, two lost."""
+    whole = made()
+    passed = tuple(one for one in whole.results if one.verdict == "pass")
+    memory = [one for one in whole.results if one.id == "host-memory"]
+    group = (one._replace(title="RAM for GPUs", message="RAM for GPUs: 8.3 GB") for one in memory)
+    return [
+        ("vm-1", whole),
+        ("gpu-03", whole._replace(results=tuple(group), rules_sha256="0" * 64)),
+        ("vm-2", whole._replace(results=passed)),
+        (name, why),
+        ("edge-8", why),
+    ]
+
+
+def shown(format_: str, many: Hosts, look: Look, unusable: int = Exit.UNDECIDED) -> str:
+    """Write machines in a format, one after the other as the program does."""
+    made_ = writer(format_, look)
+    pieces = [made_.host(name, one) for name, one in many]
+    standings = [standing(name, one) for name, one in many]
+    fleet = Fleet(f"{len(many)} hosts · golden", standings, 1.25, unusable)
+    return "".join([*pieces, *made_.end(fleet)])

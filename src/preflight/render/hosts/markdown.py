@@ -48,8 +48,8 @@ class Hosts:
         shown = [one for one in fleet.worst_first() if self._look.verbose or one.needs_action]
         columns = columns_of(shown)
         if shown:
-            heads = " | ".join(columns)
-            yield f"\n| | host | | {heads} |\n|:-:|---|---|{':-:|' * len(columns)}\n"
+            heads = " | ".join(["", "host", "", *columns])
+            yield f"\n|{heads} |\n|:-:|---|---|{':-:|' * len(columns)}\n"
         for one in shown:
             yield self._row(one, columns)
         if rest := len(fleet.standings) - len(shown):
