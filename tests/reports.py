@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
 from preflight import pipeline
 from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.fleet import Fleet, standing
-from preflight.model.report import Advice, Exit, Report, Result
+from preflight.model.report import VERDICTS, Advice, Exit, Report, Result
 from preflight.render.hosts import writer
 from preflight.render.look import Look
 
@@ -86,18 +87,24 @@ Hosts = list[tuple[str, Report | str]]
 
 
 def hosts(name: str = "edge <7>", why: str = "host key changed") -> Hosts:
-    """Return five machines: one with all faults, one well, one with rules of its group, two lost."""
+    """Return five machines: with all faults, with rules of its group, well, and two lost."""
     whole = made()
-    passed = tuple(one for one in whole.results if one.verdict == "pass")
+    passed = [one for one in whole.results if one.verdict == "pass"]
     memory = [one for one in whole.results if one.id == "host-memory"]
     group = (one._replace(title="RAM for GPUs", message="RAM for GPUs: 8.3 GB") for one in memory)
     return [
         ("vm-1", whole),
-        ("gpu-03", whole._replace(results=tuple(group), rules_sha256="0" * 64)),
-        ("vm-2", whole._replace(results=passed)),
+        ("gpu-03", _of(whole, group)._replace(rules_sha256="0" * 64)),
+        ("vm-2", _of(whole, passed)),
         (name, why),
         ("edge-8", why),
     ]
+
+
+def _of(report: Report, results: Iterable[Result]) -> Report:
+    found = tuple(results)
+    counts = {verdict: sum(one.verdict == verdict for one in found) for verdict in VERDICTS}
+    return report._replace(results=found, counts=counts)
 
 
 def shown(format_: str, many: Hosts, look: Look, unusable: int = Exit.UNDECIDED) -> str:

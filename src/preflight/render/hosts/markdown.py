@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from preflight.model.fleet import Fleet, Shared, Standing
 from preflight.model.report import Report
@@ -12,7 +12,7 @@ from preflight.render.markdown import begun, fix_lines, prose
 from preflight.render.marked import escaped
 from preflight.render.tasks import WORDS
 
-_MOST = 50_000  # characters; GitHub takes 65,536 in a comment
+_MOST = 28_000  # characters, of machines and of faults; GitHub takes 65,536 in a comment
 _MOST_NAMES, _NAMES = 50, 4000  # machines under one fault, and their characters
 _CELL = 200
 
@@ -32,17 +32,8 @@ class Hosts:
         mark, _ = self._look.sign(fleet.verdict)
         yield f"## {mark} preflight: {WORDS[fleet.verdict]}\n\n**{counts(fleet)}**"
         yield f" · {escaped(short(fleet.title))} · {fleet.seconds:.1f} s\n"
-        left = _MOST
-        for kind, texts in (("machines", self._machines(fleet)), ("faults", self._faults(fleet))):
-            refused = 0
-            for text in texts:
-                if len(text) < left:
-                    left -= len(text)
-                    yield text
-                else:
-                    refused += 1
-            if refused:
-                yield f"\nLeft out, so that this fits into a comment: {refused} {kind}\n"
+        yield from _fitting(self._machines(fleet), "machines")
+        yield from _fitting(self._faults(fleet), "faults")
 
     def _machines(self, fleet: Fleet) -> Iterator[str]:
         shown = [one for one in fleet.worst_first() if self._look.verbose or one.needs_action]
@@ -78,3 +69,16 @@ class Hosts:
         for fix in advice(one):
             lines += fix_lines(fix)
         return "\n".join(lines) + "\n"
+
+
+def _fitting(texts: Iterable[str], kind: str) -> Iterator[str]:
+    """Yield what there is room for, and say how many there wasn't."""
+    left, refused = _MOST, 0
+    for text in texts:
+        if len(text) < left:
+            left -= len(text)
+            yield text
+        else:
+            refused += 1
+    if refused:
+        yield f"\nLeft out, so that this fits into a comment: {refused:,} {kind}\n"

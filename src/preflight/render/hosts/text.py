@@ -124,10 +124,10 @@ def title(one: Shared) -> str:
     return f"{one.rules} rules undecided" if undecided else one.fault.title
 
 
-def names(one: Shared, most: int = _MOST_NAMES) -> str:
-    """List the machines that have a fault."""
+def names(one: Shared, most: int = _MOST_NAMES, longest: int = _LONGEST_NAME) -> str:
+    """List the machines that have a fault, each cut to so many characters."""
     more = f" and {len(one.names) - most:,} more" if len(one.names) > most else ""
-    return ", ".join(short(name, _LONGEST_NAME) for name in one.names[:most]) + more
+    return ", ".join(short(name, longest) for name in one.names[:most]) + more
 
 
 def such_as(one: Shared) -> str:
@@ -148,7 +148,7 @@ def _fault(page: Page, one: Shared, all_: int) -> None:
     count = f"{len(one.names):,} of {all_:,}"
     room = page.look.columns - len(mark) - len(count) - 4
     page.add("  ", (mark, style), f" {pad(title(one), room)} ", count)
-    page.wrap(names(one), 6)
+    page.wrap(names(one, longest=min(_LONGEST_NAME, page.look.columns - 8)), 6)
     page.wrap(such_as(one), 6, "dim")
     for fix in advice(one):
         page.wrap(fix.text, 6)
