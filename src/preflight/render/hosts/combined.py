@@ -49,7 +49,7 @@ class Hosts:
         base = self._first or Report("", "", fleet.title, "", "", {}, {}, ())
         report = base._replace(
             results=tuple(self._results),
-            counts=dict(self._counts),
+            counts=self._counts,
             host={},
             engine={},
             notes=tuple(self._notes),
