@@ -21,8 +21,10 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import walk_packages
 from random import Random
 from types import FrameType
 from typing import Any
@@ -134,7 +136,7 @@ def by_coverage(name: str, folder: Path, seconds: float, seed: int) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["preflight", "zipfile"]):
-        import preflight.pipeline  # noqa: F401
+        _import_all()
         import readers
     from mutation import LARGEST, Mutator
 
@@ -157,9 +159,19 @@ def by_coverage(name: str, folder: Path, seconds: float, seed: int) -> None:
     def mutate(data: bytes, most: int, number: int) -> Any:
         return mutator.changed(data)[:most] if number % 2 else atheris.Mutate(data, most)
 
-    options = [f"-max_len={LARGEST}", f"-seed={seed}", "-timeout=0", "-rss_limit_mb=0"]
+    options = [f"-max_len={LARGEST}", f"-seed={seed}", f"-timeout={2 * _GONE}", "-rss_limit_mb=0"]
+    options.append(f"-artifact_prefix={folder}/")
     atheris.Setup(["fuzz", *options, str(corpus)], one, custom_mutator=mutate)
     atheris.Fuzz()
+
+
+def _import_all() -> None:
+    """Import the whole program at once: what is imported later would not be seen into."""
+    import preflight
+
+    for module in walk_packages(preflight.__path__, "preflight."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
 
 
 ENGINES: dict[str, Callable[[str, Path, float, int], None]] = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from readers import Reader, bundle_of
 
-LARGEST = 2**17  # bytes of an input
+LARGEST = 2**16  # bytes of an input
 _MOST_AT_ONCE = 6  # changes of one input
 _NUMBER = re.compile(rb"[0-9]+")
 _FIGURES = [b"0", b"-1", b"1e309", b"9" * 30, b"0.1", b"2147483648", b"18446744073709551616", b"1_0"]
@@ -77,7 +77,7 @@ class Mutator:
 
     def _repeat(self, data: bytes) -> bytes:
         start, end = self._span(data)
-        times = self._random.choice([2, 2, 3, 100, 2000])
+        times = self._random.choice([2, 2, 2, 3, 10, 100, 2000])
         return data[:end] + data[start:end] * times + data[end:]
 
     def _splice(self, data: bytes) -> bytes:

@@ -249,7 +249,10 @@ class Redactor:
         return self._tree(value)
 
     def _path(self, dotted: str) -> str:
-        return join_path(tuple(map(self.text, split_path(dotted)))) if dotted else dotted
+        try:
+            return join_path(tuple(map(self.text, split_path(dotted))))
+        except ValueError:
+            return self.text(dotted)  # a snapshot from elsewhere may name anything
 
     def compose(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Replace in an effective compose configuration: no value of a variable is shown that no
