@@ -20,14 +20,18 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import walk_packages
 from random import Random
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from readers import Reader
 
 MEMORY = 2**30  # bytes that a worker may take beyond what it starts with
 PATIENCE = 10  # seconds of work for one input
@@ -42,18 +46,14 @@ class Hang(BaseException):
 class Worker:
     """One reader at work: counts what came of its inputs, keeps those that found a fault."""
 
-    def __init__(self, name: str, folder: Path, seconds: float) -> None:
-        from readers import READERS
-
-        self.reader = READERS[name]
+    def __init__(self, reader: Reader, folder: Path, seconds: float) -> None:
+        self.reader = reader
         self.folder = folder
         self.ends = time.monotonic() + seconds
         self.counts = {"inputs": 0, "read": 0, "faults": 0, "hangs": 0}
         self.found: dict[str, str] = {}
         self._told = 0.0
         self._current = os.open(folder / "current", os.O_RDWR | os.O_CREAT)
-        signal.signal(signal.SIGPROF, _too_long)
-        _limit_memory()
 
     def try_one(self, data: bytes) -> None:
         """Read one input; what it finds is kept, and the work goes on."""
@@ -62,17 +62,15 @@ class Worker:
         os.ftruncate(self._current, 0)
         os.pwrite(self._current, data, 0)  # what is left when the process dies
         self.counts["inputs"] += 1
-        signal.setitimer(signal.ITIMER_PROF, PATIENCE)
         try:
-            self.counts["read"] += is_read(self.reader, data)
+            with within(PATIENCE):
+                self.counts["read"] += is_read(self.reader, data)
         except Hang as fault:
             self.counts["hangs"] += 1
             self._keep(data, fault)
         except Exception as fault:  # noqa: BLE001 - that is what is looked for
             self.counts["faults"] += 1
             self._keep(data, fault)
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
         if time.monotonic() - self._told > 1:
             self.tell()
 
@@ -97,11 +95,23 @@ class Worker:
             self.found[key] = str(file)
 
 
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Raise Hang where it takes more than these seconds of work."""
+    signal.signal(signal.SIGPROF, _too_long)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
 def _too_long(_signal: int, _frame: FrameType | None) -> None:
     raise Hang
 
 
-def _limit_memory() -> None:
+def limit_memory() -> None:
+    """Let this process take so much more than it has now, and then fail."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
@@ -122,8 +132,10 @@ def _place(fault: BaseException) -> str:
 def by_chance(name: str, folder: Path, seconds: float, seed: int) -> None:
     """Change good inputs until the time is over."""
     from mutation import Mutator
+    from readers import READERS
 
-    worker = Worker(name, folder, seconds)
+    limit_memory()
+    worker = Worker(READERS[name], folder, seconds)
     for data in Mutator(worker.reader, Random(seed)).inputs():
         if worker.is_over():
             break
@@ -132,7 +144,7 @@ def by_chance(name: str, folder: Path, seconds: float, seed: int) -> None:
 
 
 def by_coverage(name: str, folder: Path, seconds: float, seed: int) -> None:
-    """Let atheris choose; half of its changes are ours, which know how an input is built."""
+    """Let atheris choose; most of its changes are ours, which know how an input is built."""
     import atheris
 
     with atheris.instrument_imports(include=["preflight", "zipfile"]):
@@ -140,7 +152,8 @@ def by_coverage(name: str, folder: Path, seconds: float, seed: int) -> None:
         import readers
     from mutation import LARGEST, Mutator
 
-    worker = Worker(name, folder, seconds)
+    limit_memory()
+    worker = Worker(readers.READERS[name], folder, seconds)
     corpus = folder / "corpus"
     corpus.mkdir()
     for number, data in enumerate(worker.reader.seeds()):
@@ -157,7 +170,9 @@ def by_coverage(name: str, folder: Path, seconds: float, seed: int) -> None:
     mutator = Mutator(worker.reader, Random(seed))
 
     def mutate(data: bytes, most: int, number: int) -> Any:
-        return mutator.changed(data)[:most] if number % 2 else atheris.Mutate(data, most)
+        if number % 4 == 0:
+            return atheris.Mutate(data, most)
+        return (mutator.anew() if number % 4 == 1 else mutator.changed(data))[:most]
 
     options = [f"-max_len={LARGEST}", f"-seed={seed}", f"-timeout={2 * _GONE}", "-rss_limit_mb=0"]
     options.append(f"-artifact_prefix={folder}/")
@@ -215,7 +230,9 @@ def watched(engine: str, name: str, folder: Path, seconds: float, seed: int) -> 
 
 def table(names: list[str], engine: str, folder: Path, seconds: float, seed: int) -> int:
     """Run the readers one after the other, print the table; returns how many faults were found."""
-    print(f"engine {engine}, seed {seed}, Python {sys.version.split()[0]}, {seconds:g} s a reader\n")
+    print(
+        f"engine {engine}, seed {seed}, Python {sys.version.split()[0]}, {seconds:g} s a reader\n"
+    )
     print("| reader | inputs | of them read | seconds | edges | peak memory | crashes | hangs |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     sums = [0, 0, 0.0, 0, 0]
@@ -274,7 +291,9 @@ def main() -> None:
         return
     engine = given.engine or ("atheris" if find_spec("atheris") else "chance")
     folder = Path(given.folder or tempfile.mkdtemp(prefix="preflight-fuzz-"))
-    sys.exit(1 if table(given.only or list(READERS), engine, folder, given.seconds, given.seed) else 0)
+    sys.exit(
+        1 if table(given.only or list(READERS), engine, folder, given.seconds, given.seed) else 0
+    )
 
 
 if __name__ == "__main__":

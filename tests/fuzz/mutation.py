@@ -15,7 +15,16 @@ from readers import Reader, bundle_of
 LARGEST = 2**16  # bytes of an input
 _MOST_AT_ONCE = 6  # changes of one input
 _NUMBER = re.compile(rb"[0-9]+")
-_FIGURES = [b"0", b"-1", b"1e309", b"9" * 30, b"0.1", b"2147483648", b"18446744073709551616", b"1_0"]
+_FIGURES = [
+    b"0",
+    b"-1",
+    b"1e309",
+    b"9" * 30,
+    b"0.1",
+    b"2147483648",
+    b"18446744073709551616",
+    b"1_0",
+]
 _VALUES: list[Any] = [
     None, True, False, 0, -1, 0.5, 10**18, 10**29, -(10**31), 2**70, 1e300, "", " ", "a", "8GB", "-1GB",
     "x" * 3000, "\ud800", "\0", "\u202e", "a\nb", "\x1b[31m", "in a:1", "<host-1>", "://a:b@c", [], {},
@@ -41,10 +50,14 @@ class Mutator:
         """Yield the seeds, then inputs without end."""
         yield from self._seeds
         while True:
-            yield self.changed(self._random.choice(self._seeds))
+            yield self.anew()
+
+    def anew(self) -> bytes:
+        """Return a good input with one or a few changes."""
+        return self.changed(self._random.choice(self._seeds))
 
     def changed(self, data: bytes) -> bytes:
-        """Return an input with one or a few changes."""
+        """Return an input with one or a few changes more."""
         for _ in range(1 + int(self._random.expovariate(0.8))):
             if self._shaped is not None and self._random.random() < 0.6:
                 data = self._shaped(data)

@@ -289,7 +289,9 @@ def read_document(data: bytes) -> None:
 def document_seeds() -> list[bytes]:
     """The README, and documents that the golden rules could have been made from."""
     plan = "# A document\n\n## First\n- RAM: 10GB, better 12GB\n- 4 cores\n\nSecond\n---\n| disk | 20GB"
-    code = "### Third\n```yaml\nlimits:\n  memory: 8G\n  cpus: '0.5'\n```\n`KEEP=5m`, **<b>x</b>**\n"
+    code = (
+        "### Third\n```yaml\nlimits:\n  memory: 8G\n  cpus: '0.5'\n```\n`KEEP=5m`, **<b>x</b>**\n"
+    )
     readme = (ROOT / "README.md").read_text("utf-8")
     parts = readme.split("\n## ")
     return [one.encode() for one in (plan, plan + "\n" + code, *(f"## {p}" for p in parts))]
@@ -315,7 +317,9 @@ def read_compose(data: bytes) -> None:
 
 def read_override(data: bytes) -> None:
     """The same, of a file that is laid over another."""
-    base = b"services: {api: {image: a, ports: ['80:80'], deploy: {resources: {}}}, web: {image: b}}"
+    base = (
+        b"services: {api: {image: a, ports: ['80:80'], deploy: {resources: {}}}, web: {image: b}}"
+    )
     _project({"compose.yaml": base, "over.yaml": data, ".env": b""}, data)
 
 
@@ -347,7 +351,9 @@ def compose_seeds() -> list[bytes]:
     """The compose files that are held against the real Compose."""
     own = TESTS / "probes/compose/cases"
     files = [file for suffix in ("yaml", "yml") for file in sorted(own.rglob(f"*.{suffix}"))]
-    extending = b"services:\n  a:\n    extends: {file: base.yaml, service: base}\n    env_file: some.env\n"
+    extending = (
+        b"services:\n  a:\n    extends: {file: base.yaml, service: base}\n    env_file: some.env\n"
+    )
     return [extending, *(file.read_bytes() for file in files)]
 
 
@@ -445,7 +451,8 @@ def bundle_seeds() -> list[bytes]:
     log = b"\n".join(log_lines()[:3])
     members = {"facts.json": _golden("facts.json"), "report.json": _golden("report.json"),
                "logs/api.log": log}  # fmt: skip
-    return [bundle_of(members), bundle_of({"facts.json": _golden("facts.json")})]
+    least = {"facts.json": _golden("facts.json"), "report.json": report_seeds()[1]}
+    return [bundle_of(members), bundle_of(least)]
 
 
 def zip_words() -> list[bytes]:

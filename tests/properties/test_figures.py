@@ -108,7 +108,8 @@ def test_no_size_is_written_as_a_thousand_of_a_unit(size: int, binary: bool, tex
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(59.9996, "1m"), (59.999, "59.999s"), (119.99999, "2m"), (3600.0001, "1h")]
+    ("seconds", "text"),
+    [(59.9996, "1m"), (59.999, "59.999s"), (119.99999, "2m"), (3600.0001, "1h")],
 )
 def test_no_duration_is_written_as_sixty_seconds(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
