@@ -199,15 +199,13 @@ ENGINES: dict[str, Callable[[str, Path, float, int], None]] = {
 
 
 def watched(engine: str, name: str, folder: Path, seconds: float, seed: int) -> dict[str, Any]:
-    """Run a worker to its end and return how it stands; one that died or hung is told as a fault."""
+    """Run a worker to its end and return how it stands; that it died or hung is a fault too."""
     folder.mkdir(parents=True)
     log = folder / "log"
     began = time.monotonic()
+    asked = ("--worker", engine, name, str(folder), str(seconds), str(seed))
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", engine, name, str(folder), str(seconds), str(seed)],
-            stdout=out, stderr=out,
-        )  # fmt: skip
+        process = subprocess.Popen([sys.executable, __file__, *asked], stdout=out, stderr=out)
     try:
         code: int | None = process.wait(seconds + _GONE)
     except subprocess.TimeoutExpired:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from preflight import pipeline
 from preflight.model.bundle import Part
-from preflight.model.facts import Facts, gather
+from preflight.model.facts import Facts, Measured, gather, split_path
 from preflight.model.problems import InputError
 from preflight.model.report import Exit
 from preflight.model.rules import DEFAULT, RuleSet
@@ -58,13 +58,15 @@ def is_read(reader: Reader, data: bytes) -> bool:
     try:
         reader.read(data)
     except InputError as fault:
-        assert fault.problems, "refused without a reason"
-        for line in map(str, fault.problems):
-            assert line.strip(), "refused with an empty line"
-            assert "\n" not in line, f"a refusal of several lines: {line[:200]!r}"
-            assert len(line) <= LONGEST_REFUSAL, f"a refusal without end: {line[:200]!r}"
-        return False
-    return True
+        lines = [str(problem) for problem in fault.problems]
+    else:
+        return True
+    assert lines, "refused without a reason"
+    for line in lines:
+        assert line.strip(), "refused with an empty line"
+        assert "\n" not in line, f"a refusal of several lines: {line[:200]!r}"
+        assert len(line) <= LONGEST_REFUSAL, f"a refusal without end: {line[:200]!r}"
+    return False
 
 
 # --- what is done with what was read --------------------------------------------------------------
@@ -182,12 +184,13 @@ def read_facts(data: bytes) -> None:
     rules = bundled_rules() if len(data) % 4 == 0 else golden_rules()
     facts = pipeline.with_model(pipeline.read_snapshot(data, "facts.json"), rules)
     judged(rules, facts, data)
-    _one_of(_COMMANDS, data)(facts)
+    _one_of(COMMANDS, data)(facts)
 
 
 def _models(facts: Facts) -> None:
     told = pipeline.models(bundled_rules(), facts)
-    assert json.dumps(models.to_json(told)) and models.text(told, Look())
+    assert json.dumps(models.to_json(told))
+    assert models.text(told, Look())
 
 
 def _listed(facts: Facts) -> None:
@@ -216,7 +219,7 @@ def _compared(facts: Facts) -> None:
         diff.text(told, pipeline.catalogue(), ("a", "b"), Look())
 
 
-_COMMANDS: list[Callable[[Facts], None]] = [_models, _listed, _states, _redacted, _compared]
+COMMANDS: list[Callable[[Facts], None]] = [_models, _listed, _states, _redacted, _compared]
 
 
 def _side(data: bytes) -> Any:
@@ -228,9 +231,27 @@ def _golden(name: str) -> bytes:
 
 
 def facts_seeds() -> list[bytes]:
-    """The snapshots of all cases."""
+    """The snapshots of all cases, and one of every fact that there is."""
     files = sorted((TESTS / "cases").glob("*/facts.json"))
-    return [_golden("facts.json"), *(file.read_bytes() for file in files)]
+    return [every_fact(), _golden("facts.json"), *(file.read_bytes() for file in files)]
+
+
+_SAMPLES: Mapping[str, Any] = {
+    "bytes": 8 * 10**9, "seconds": 3.5, "cores": 2, "number": 3, "version": "24.0.1",
+    "text": "ollama", "boolean": True, "list": ["a", "b"], "map": {},
+}  # fmt: skip
+
+
+def every_fact() -> bytes:
+    """Return a snapshot that holds each declared fact, those of items for one called `ollama`."""
+    measured = []
+    for fact in pipeline.catalogue().facts:
+        path = tuple("ollama" if one == "*" else one for one in split_path(fact.path))
+        measured.append(Measured(path, _SAMPLES[fact.unit], "in compose.yaml:3"))
+    inner = {one.path[:end] for one in measured for end in range(1, len(one.path))}
+    flat = (one for one in measured if one.path not in inner)
+    facts = gather(flat, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
+    return pipeline.write_snapshot(facts).encode()
 
 
 def facts_words() -> list[bytes]:
@@ -288,7 +309,7 @@ def read_document(data: bytes) -> None:
 
 def document_seeds() -> list[bytes]:
     """The README, and documents that the golden rules could have been made from."""
-    plan = "# A document\n\n## First\n- RAM: 10GB, better 12GB\n- 4 cores\n\nSecond\n---\n| disk | 20GB"
+    plan = "# A document\n\n## First\n- RAM: 10GB, better 12GB\n- 4 cores\n\nSecond\n---\n|a|20GB"
     code = (
         "### Third\n```yaml\nlimits:\n  memory: 8G\n  cpus: '0.5'\n```\n`KEEP=5m`, **<b>x</b>**\n"
     )
@@ -361,8 +382,8 @@ def compose_words() -> list[bytes]:
     """The keys of the Compose file, and values of every kind."""
     from preflight.probes.compose.known import SERVICE, TOP
 
-    values = ["1g", "0.5", "80:80/udp", "[::1]:80-90:80", "./a:/b:ro", "service:a", "all", "!reset ",
-              "!override ", "${TAG:?no}", "base.yaml", "some.env", "unlimited", "-1"]  # fmt: skip
+    values = ["1g", "0.5", "80:80/udp", "[::1]:80-90:80", "./a:/b:ro", "service:a", "all",
+              "!reset ", "!override ", "${TAG:?no}", "base.yaml", "some.env", "-1"]  # fmt: skip
     keys = ["memory", "cpus", "limits", "reservations", "resources", "replicas", "path", "required"]
     return [one.encode() for one in (*TOP, *SERVICE, *keys, *values)] + YAML_WORDS
 
@@ -377,8 +398,8 @@ def dotenv_seeds() -> list[bytes]:
 
 def dotenv_words() -> list[bytes]:
     """What is special in env files."""
-    marks = ["export ", "=", "#", " #", "'", '"', "\\", "\\x", "\\0777", "${", "}", ":-", ":?", "$$",
-             "\r\n", "\0", "\u00a0", "\x85", "A=", ":", "[0]", "é"]  # fmt: skip
+    marks = ["export ", "=", "#", " #", "'", '"', "\\", "\\x", "\\0777", "${", "}", ":-", ":?",
+             "$$", "\r\n", "\0", "\u00a0", "\x85", "A=", ":", "[0]", "é"]  # fmt: skip
     return [one.encode() for one in marks]
 
 
@@ -386,7 +407,7 @@ def dotenv_words() -> list[bytes]:
 
 
 def read_log(data: bytes) -> None:
-    """`diagnose`, with some of the bundled errors: to sort out all of them takes most of the time."""
+    """`diagnose`, with some of the bundled errors: to sort out all of them takes the most time."""
     whole = bundled_rules()
     few = whole.diagnoses[len(data) % 8 :: 8] if len(data) % 16 else whole.diagnoses
     _diagnosed(whole._replace(diagnoses=few), data, stack_facts())
@@ -424,9 +445,10 @@ def log_seeds() -> list[bytes]:
 def log_words() -> list[bytes]:
     """What begins or wraps lines, and what packs logs."""
     return [
-        b"\n", b"\r\n", b"\0", b"\x1f\x8b\x08", b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf", b"PK\x03\x04",
-        b'{"log":"', b'","time":"', b'prompt="', b"2026-11-23T11:00:00Z ", b"Nov 23 11:00:00 ",
-        b"[12345.678901] ", b"\x1b[31m", b"5.7 GiB", b"1e999 GiB", b"9" * 50, b"\xed\xa0\x80", b"::error::",
+        b"\n", b"\r\n", b"\0", b"\x1f\x8b\x08", b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf",
+        b"PK\x03\x04", b'{"log":"', b'","time":"', b'prompt="', b"2026-11-23T11:00:00Z ",
+        b"Nov 23 11:00:00 ", b"[12345.678901] ", b"\x1b[31m", b"5.7 GiB", b"9" * 50,
+        b"\xed\xa0\x80",
     ]  # fmt: skip
 
 
@@ -459,8 +481,8 @@ def zip_words() -> list[bytes]:
     """The marks of a zip file, and sizes that lie."""
     return [
         b"PK\x03\x04", b"PK\x05\x06", b"PK\x01\x02", b"PK\x06\x06", b"PK\x06\x07", b"PK\x07\x08",
-        b"\xff\xff\xff\xff", b"\xff\xff", b"\x00\x00\x00\x00", b"\x08\x00", b"\x0c\x00", b"\x63\x00",
-        b"../", b"logs/", b"manifest.json", b"facts.json", b"/", b"\\",
+        b"\xff\xff\xff\xff", b"\xff\xff", b"\x00\x00\x00\x00", b"\x08\x00", b"\x0c\x00",
+        b"\x63\x00", b"../", b"logs/", b"manifest.json", b"facts.json", b"/", b"\\",
     ]  # fmt: skip
 
 

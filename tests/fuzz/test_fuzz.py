@@ -9,15 +9,18 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
-
 import readers
-from fuzz import PATIENCE, Worker, within
 from mutation import Mutator
-from preflight import pipeline
-from preflight.model.problems import InputError
 from readers import READERS, Reader, is_read
+
+from fuzz import PATIENCE, Worker, within
+from preflight import pipeline
+from preflight.model.facts import Facts
+from preflight.model.problems import InputError
+from preflight.snapshot.redact import names_of
 
 INPUTS = {"expected": 2000, "report": 500, "bundle": 500, "rules": 300, "compose": 300}
 OTHERS = 150
@@ -69,6 +72,44 @@ def test_a_source_that_is_no_path_is_redacted_all_the_same() -> None:
 )
 def test_a_refusal_of_a_compose_file_has_an_end(data: bytes) -> None:
     assert not is_read(READERS["compose"], data)
+
+
+ODD = (None, 5, True, "", "\ud800", "8GB", 1e300, [], ["\ud800"], {}, {"\ud800": {"exit_code": 1}})
+
+
+def _places(node: Any) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield each mapping of a snapshot with each of its names, the inner ones first."""
+    for name, inner in list(node.items()):
+        if isinstance(inner, dict):
+            yield from _places(inner)
+        yield node, name
+
+
+def test_a_fact_of_another_kind_stops_no_command() -> None:
+    """A name that is no text in UTF-8 stopped diagnose, an alias that is no list the redaction."""
+    snapshot, random = json.loads(readers.every_fact()), Random(7)
+    for node, name in list(_places(snapshot["facts"])):
+        was = node[name]
+        node[name] = random.choice(ODD)
+        command = random.choice(readers.COMMANDS)
+        command(pipeline.read_snapshot(json.dumps(snapshot).encode(), "facts.json"))
+        node[name] = was
+
+
+@pytest.mark.parametrize("known_as", [5, True, "x", {"a": 1}])
+def test_an_alias_that_is_no_list_is_no_name(known_as: object) -> None:
+    service = {"image": "a/b:1", "known_as": known_as}
+    assert list(names_of(Facts({"compose": {"services": {"api": service}}}))) == [
+        "api", "a", "b", "1",
+    ]  # fmt: skip
+
+
+def test_a_container_of_any_name_is_told_of() -> None:
+    containers = {"\ud800": {"exit_code": 137, "oom_killed": True}}
+    facts = Facts({"stack": {"containers": containers}})
+    reader = pipeline.log_reader(readers.bundled_rules())
+    told = pipeline.diagnose(readers.bundled_rules(), reader, facts)
+    assert "container-oom-killed" in {one.id for one in told.findings}
 
 
 @pytest.mark.parametrize("value", [[], {}, 5, True, "x"])

@@ -155,7 +155,7 @@ QUANTITIES = {
     "less_than": lambda a, b: a < b,
 }
 UNITS: list[Unit] = ["bytes", "seconds", "cores", "number"]
-numbers = st.integers(0, 10**15) | st.floats(0, 1e13) | st.sampled_from([s for s in BYTES.values()])
+numbers = st.integers(0, 10**15) | st.floats(0, 1e13) | st.sampled_from(list(BYTES.values()))
 nudges = st.sampled_from([0, 1, -1, 0.4, -0.4, 1e-3, -1e-3, 4e4, -4e4, 1e-7, -1e-7])
 
 
@@ -169,7 +169,7 @@ nudges = st.sampled_from([0, 1, -1, 0.4, -0.4, 1e-3, -1e-3, 4e4, -4e4, 1e-7, -1e
 def test_the_figures_that_are_shown_say_what_the_verdict_says(
     name: str, unit: Unit, expected: float, other: float | None, nudge: float
 ) -> None:
-    """`found 10 GB, asked ≥ 10 GB: fail` is never shown, nor `found 9.9 GB, asked ≥ 10 GB: pass`."""
+    """Never `found 10 GB, asked ≥ 10 GB: fail`, nor `found 9.9 GB, asked ≥ 10 GB: pass`."""
     actual = max(0, expected + nudge) if other is None else other
     condition = Condition(((OPERATORS[name], expected),), unit)
     figures = Figures(actual, condition, NOWHERE)

@@ -38,6 +38,10 @@ def one(name: str, operand: Any) -> Condition:
     return Condition(((OPERATORS[name], operand),), "number")
 
 
+def several(name: str, parts: list[Any]) -> Condition:
+    return one(name, tuple(parts))
+
+
 def no(condition: Condition) -> Condition:
     return one("not", condition)
 
@@ -45,20 +49,22 @@ def no(condition: Condition) -> Condition:
 leaves = st.one_of(
     st.builds(one, st.sampled_from(["at_least", "at_most", "more_than", "less_than"]), operands),
     st.builds(one, st.sampled_from(["equals", "not_equals"]), operands),
-    st.builds(lambda name, several: one(name, tuple(several)), st.sampled_from(["one_of", "none_of"]),
-              st.lists(operands, min_size=1, max_size=3)),
+    st.builds(
+        several, st.sampled_from(["one_of", "none_of"]), st.lists(operands, min_size=1, max_size=3)
+    ),
     st.builds(one, st.just("exists"), st.booleans()),
-)  # fmt: skip
+)
 conditions = st.recursive(
     leaves,
     lambda inner: st.one_of(
         inner.map(no),
-        st.builds(lambda name, several: one(name, tuple(several)), st.sampled_from(["all_of", "any_of"]),
-                  st.lists(inner, min_size=1, max_size=3)),
+        st.builds(
+            several, st.sampled_from(["all_of", "any_of"]), st.lists(inner, min_size=1, max_size=3)
+        ),
         st.builds(lambda x, y: Condition(x.tests + y.tests, "number"), inner, inner),
     ),
     max_leaves=6,
-)  # fmt: skip
+)
 known = st.fixed_dictionaries({}, optional=dict.fromkeys((*NAMES, "actual"), values))
 
 
@@ -149,9 +155,11 @@ def test_not_knowing_a_fact_decides_nothing(folder: Path, data: st.DataObject) -
 
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=5,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=60, deadline=None)

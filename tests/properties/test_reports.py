@@ -81,9 +81,11 @@ def reports(draw: st.DrawFn) -> Report:
         results.append(
             one._replace(item=f"{draw(TEXTS)}{number}", **changed)
         )  # no two are the same
+    if draw(st.booleans()):
+        del results[draw(st.integers(0, len(results))) :]
     counts = Counter(one.verdict for one in results)
     return report._replace(
-        results=tuple(results[: draw(st.integers(0, len(results)))] if draw(st.booleans()) else results),
+        results=tuple(results),
         counts={verdict: counts[verdict] for verdict in VERDICTS},
         strict=draw(st.booleans()),
         notes=tuple(draw(st.lists(TEXTS, max_size=2))),

@@ -20,8 +20,11 @@ from preflight.model.rules import RuleSet
 ROOT = Path(__file__).parents[2]
 CASES = sorted((ROOT / "tests/cases").iterdir())
 SECRETS = (
-    "ghp_" + "a1B2c3D4e5" * 4, "AKIAIOSFODNN7EXAMPLE", "Pl4nt-Ed9_Geheim", "x:hunter2!9@db.internal",
-)  # fmt: skip
+    "ghp_" + "a1B2c3D4e5" * 4,
+    "AKIAIOSFODNN7EXAMPLE",
+    "Pl4nt-Ed9_Geheim",
+    "x:hunter2!9@db.internal",
+)
 SAYINGS = (
     "{}", "password={}", "token: {}", "https://joe:{}@db.example/x", "Authorization: Bearer {}",
     "cannot reach {} as joe@customer.example", '{{"api_key": "{}"}}', "/home/{}/.ssh", "--token {}",
@@ -82,8 +85,8 @@ def told(draw: st.DrawFn) -> Facts:
     paths = leaves(facts.values)
     places = draw(st.lists(st.sampled_from(paths), max_size=4))
     changed = [Measured(path, draw(said), draw(said)) for path in places]
-    for name in draw(st.sets(st.sampled_from(["DB_PASSWORD", "API_KEY", "HOST_URL", "MODE"]))):
-        changed.append(Measured(("env", name), draw(said), "the environment"))
+    named = draw(st.sets(st.sampled_from(["DB_PASSWORD", "API_KEY", "HOST_URL", "MODE"])))
+    changed += [Measured(("env", name), draw(said), "the environment") for name in sorted(named)]
     return replace(facts, changed)
 
 

@@ -425,7 +425,8 @@ def names_of(facts: Facts) -> Iterator[str]:
             for one in _maps(items):
                 image = one.get("image")
                 yield from re.split(r"[/:@.-]", image) if isinstance(image, str) else ()
-                yield from (str(known) for known in one.get("known_as") or ())
+                known = one.get("known_as")
+                yield from map(str, known) if isinstance(known, list) else ()
     for path in (("compose", "project"), ("model", "name"), ("docker", "context")):
         value = facts.get(path)
         if isinstance(value, str):
