@@ -112,6 +112,18 @@ def test_a_rule_stands_in_the_column_of_its_fact(fact: str, column: str) -> None
     assert standing("vm", made()._replace(results=(one,))).columns == {column: "fail"}
 
 
+@pytest.mark.parametrize("name", ["text", "markdown", "html"])
+def test_what_two_machines_lack_is_said_once_with_both(name: str) -> None:
+    bad = hosts()[0][1]
+    text = shown(name, [("gpu-03", bad), ("web-01", hosts()[2][1]), ("gpu-04", bad)], PLAIN)
+    if name == "html":
+        text = "To do" + "".join(html5lib.parse(text).find(".//*[@class='tasks']").itertext())
+    to_do = text[text.index("To do") :]
+    assert to_do.count("such as Total RAM: 8.3 GB") == 1
+    assert "gpu-03, gpu-04" in to_do
+    assert "2 of 3" in to_do
+
+
 # --- text ---
 
 
@@ -226,7 +238,9 @@ def test_an_alert_is_followed_by_its_machine_whoever_else_is_there() -> None:
     assert alone.items() <= all_.items()
     assert len(all_) == sum(_is_told(one) for one in results(hosts())) + 2
     assert all(text.startswith("vm-1: ") for text in alone.values())
-    counts = json.loads(shown("sarif", hosts(), PLAIN))["runs"][0]["properties"]["counts"]
+    (run,) = json.loads(shown("sarif", hosts(), PLAIN))["runs"]
+    assert run["invocations"][0]["exitCode"] == 1
+    counts = run["properties"]["counts"]
     assert counts["unknown"] == 2 + sum(one.verdict == "unknown" for one in results(hosts()))
 
 
