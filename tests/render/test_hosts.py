@@ -399,3 +399,16 @@ def test_a_page_is_for_everybody(
     found = page.evaluate("axe.run()")
     assert [(one["id"], one["nodes"]) for one in found["violations"]] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_machine_of_the_table_leads_to_its_faults(
+    visit: Callable[..., Visit],  # noqa: F811
+) -> None:
+    opened = visit(shown("html", hosts(), PLAIN))
+    assert opened.texts(".hosts tbody a") == ["gpu-03", "vm-1", "edge <7>", "edge-8"]
+    assert opened.texts(".hosts + .aside") == ["✔︎pass: 1 more"]
+    opened.page.locator(".hosts a", has_text="vm-1").click()
+    faults = opened.page.locator("details", has_text="vm-1").locator(".faults li")
+    assert faults.first.is_visible()
+    assert faults.count() == 5
+    assert opened.did_nothing_else()
