@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
 from preflight import pipeline
 from preflight.evaluate.judge import Selection, evaluate
-from preflight.model.report import Advice, Report, Result
+from preflight.model.fleet import Fleet, standing
+from preflight.model.report import VERDICTS, Advice, Exit, Report, Result
+from preflight.render.hosts import writer
+from preflight.render.look import Look
 
 GOLDEN = Path(__file__).parent / "golden"
 TODAY = date(2026, 11, 23)
@@ -77,3 +81,36 @@ def poisoned(text: str) -> Report:
         engine={**report.engine, "endpoint": text, "context": text, "version": text},
         results=tuple(poison(result) for result in report.results),
     )
+
+
+Hosts = list[tuple[str, Report | str]]
+
+
+def hosts(name: str = "edge <7>", why: str = "host key changed") -> Hosts:
+    """Return five machines: with all faults, with rules of its group, well, and two lost."""
+    whole = made()
+    passed = [one for one in whole.results if one.verdict == "pass"]
+    memory = [one for one in whole.results if one.id == "host-memory"]
+    group = (one._replace(title="RAM for GPUs", message="RAM for GPUs: 8.3 GB") for one in memory)
+    return [
+        ("vm-1", whole),
+        ("gpu-03", _of(whole, group)._replace(rules_sha256="0" * 64)),
+        ("vm-2", _of(whole, passed)),
+        (name, why),
+        ("edge-8", why),
+    ]
+
+
+def _of(report: Report, results: Iterable[Result]) -> Report:
+    found = tuple(results)
+    counts = {verdict: sum(one.verdict == verdict for one in found) for verdict in VERDICTS}
+    return report._replace(results=found, counts=counts)
+
+
+def shown(format_: str, many: Hosts, look: Look, unusable: int = Exit.UNDECIDED) -> str:
+    """Write machines in a format, one after the other as the program does."""
+    made_ = writer(format_, look)
+    pieces = [made_.host(name, one) for name, one in many]
+    standings = [standing(name, one) for name, one in many]
+    fleet = Fleet(f"{len(many)} hosts · golden", standings, 1.25, unusable)
+    return "".join([*pieces, *made_.end(fleet)])

@@ -387,7 +387,13 @@ def diagnose(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None) ->
 def schemas() -> Mapping[str, Callable[[], dict[str, Any]]]:
     """Return what makes each published JSON Schema, by its name."""
     from preflight.render import json_report
+    from preflight.render.hosts import json_hosts
     from preflight.rules import schema
     from preflight.snapshot import facts_file
 
-    return {"rules": schema.schema, "facts": facts_file.schema, "report": json_report.schema}
+    return {
+        "rules": schema.schema,
+        "facts": facts_file.schema,
+        "report": json_report.schema,
+        "fleet": json_hosts.schema,
+    }

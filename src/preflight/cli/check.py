@@ -115,7 +115,7 @@ def check(
         code = write_hosts(
             folder.title(),
             folder.judged(),
-            all_outputs(formats, _inputs(rules, None, None)),
+            all_outputs(formats, [*_inputs(rules, None, None), *folder.files()]),
             lambda: time.perf_counter() - started,
             unusable=Exit.USAGE,
             quiet=quiet,

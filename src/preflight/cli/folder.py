@@ -34,11 +34,14 @@ class Folder:
         if not self._names:
             raise InputError(f"{folder} holds no snapshot: no file ends with {' or '.join(_KINDS)}")
 
+    def files(self) -> list[str]:
+        """Return the snapshots' paths."""
+        return [os.path.join(self._folder, name) for name in self._names]
+
     def judged(self) -> Iterator[tuple[str, Report | str]]:
         """Yield each file's report, or why it can't be judged."""
-        for name in self._names:
+        for name, path in zip(self._names, self.files(), strict=True):
             began = time.perf_counter()
-            path = os.path.join(self._folder, name)
             try:
                 facts = pipeline.with_model(read_facts(path), self._ruleset)
             except InputError as fault:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from typing import IO, NamedTuple
+from typing import IO
 
 from preflight.cli.outputs import Output
 from preflight.cli.streams import append_file, complain, file_look, look, write_file, write_stdout
@@ -15,14 +15,6 @@ from preflight.render.hosts import Writer, writer
 
 _IN_MEMORY = 2**22  # bytes of an output; what is longer waits on disk
 _PIECE = 2**16
-
-
-class _Open(NamedTuple):
-    """An output with what was written of it so far."""
-
-    output: Output
-    writer: Writer
-    text: IO[str]
 
 
 def write_hosts(
@@ -45,42 +37,55 @@ def write_hosts(
         for output in outputs:
             shown = look if output.file is None else file_look
             made = writer(output.format, shown(quiet=quiet, verbose=verbose))
-            text = stack.enter_context(_spool())
-            opened.append(_Open(output, made, text))
+            opened.append(_Pending(output, made, stack.enter_context(_spool())))
         for name, one in hosts:
-            standings.append(_standing(name, one))
+            standings.append(standing(name, one))
             for each in opened:
-                each.text.write(each.writer.host(name, one))
+                each.add([each.writer.host(name, one)])
         fleet = Fleet(title, standings, seconds(), unusable)
-        faults = [fault for each in opened if (fault := _finish(each, fleet)) is not None]
+        for each in opened:
+            each.add(each.writer.end(fleet))
+        faults = [fault for each in opened if (fault := each.send()) is not None]
     complain(*faults)
     return Exit.USAGE if faults else fleet.exit_code
 
 
-def _standing(name: str, one: Report | str) -> Standing:
-    if isinstance(one, str):
-        return Standing(name, "unknown", unusable=one)
-    return standing(name, one)
+class _Pending:
+    """An output that is not out yet: nothing of it is seen before all of it is there."""
+
+    def __init__(self, output: Output, writer: Writer, text: IO[str]) -> None:
+        self.writer = writer
+        self._output = output
+        self._text = text
+        self._fault: str | None = None
+
+    def add(self, pieces: Iterable[str]) -> None:
+        """Keep what is to be written; where there is no room for it, remember that."""
+        if self._fault is not None:
+            return
+        try:
+            self._text.writelines(pieces)
+        except OSError as fault:
+            where = f"for temporary files: {fault.strerror}"
+            self._fault = f"cannot write {self._output.format}, there is no room {where}"
+
+    def send(self) -> str | None:
+        """Write it where it belongs; return why not."""
+        if self._fault is not None:
+            return self._fault
+        self._text.seek(0)
+        if self._output.file is None:
+            return next(filter(None, map(write_stdout, self._pieces())), None)
+        if self._output.append:
+            return append_file(self._output.file, self._pieces())
+        return write_file(self._output.file, self._pieces())
+
+    def _pieces(self) -> Iterator[str]:
+        while piece := self._text.read(_PIECE):
+            yield piece
 
 
 def _spool() -> IO[str]:
     return tempfile.SpooledTemporaryFile(
         _IN_MEMORY, "w+", encoding="utf-8", errors="replace", newline=""
     )
-
-
-def _finish(each: _Open, fleet: Fleet) -> str | None:
-    """Write an output where it belongs; return why not."""
-    for piece in each.writer.end(fleet):
-        each.text.write(piece)
-    each.text.seek(0)
-    if each.output.file is None:
-        return next(filter(None, map(write_stdout, _pieces(each.text))), None)
-    if each.output.append:
-        return append_file(each.output.file, _pieces(each.text))
-    return write_file(each.output.file, _pieces(each.text))
-
-
-def _pieces(text: IO[str]) -> Iterator[str]:
-    while piece := text.read(_PIECE):
-        yield piece

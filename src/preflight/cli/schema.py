@@ -1,4 +1,4 @@
-"""`preflight schema`: the JSON Schemas of rule files, snapshots and reports."""
+"""`preflight schema`: the JSON Schemas of rule files, snapshots and reports, of many hosts too."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from preflight.model.problems import InputError, did_you_mean
 
 
 def schema(
-    name: Annotated[str, typer.Argument(metavar="rules|facts|report")],
+    name: Annotated[str, typer.Argument(metavar="rules|facts|report|fleet")],
 ) -> None:
-    """Print the JSON Schema of rule files, snapshots or reports."""
+    """Print the JSON Schema of rule files, snapshots, reports, or many hosts' reports."""
     schemas = pipeline.schemas()
     if name not in schemas:
         raise InputError(

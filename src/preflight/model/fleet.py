@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from preflight.model.facts import split_path
 from preflight.model.report import Advice, Exit, Report, Result, Verdict
 
 COLUMNS = ("host", "docker", "stack", "disk")
@@ -15,7 +14,7 @@ GRAVEST: tuple[Verdict, ...] = ("fail", "unknown", "warn", "pass")
 
 
 class Fault(NamedTuple):
-    """What a machine lacks: `cause` is the rule, or why rules are undecided."""
+    """What a machine lacks: `cause` is the rule, or why rules or the whole are undecided."""
 
     cause: str
     title: str
@@ -27,8 +26,9 @@ class Fault(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """One machine: its verdict and its faults, the gravest first; `unusable` is why it has none.
+    """One machine: its verdict and its faults, the gravest first.
 
+    `unusable` is why it could not be judged; that is then its only fault.
     `columns` has the worst verdict of each of COLUMNS that a rule judged.
     """
 
@@ -48,7 +48,7 @@ class Shared(NamedTuple):
     """One fault, or one cause of rules that are undecided, and the machines that have it."""
 
     fault: Fault
-    rules: int  # of the first machine that it keeps undecided
+    rules: int  # of the first machine that it keeps undecided; 0 where it could not be judged
     names: tuple[str, ...]
 
 
@@ -81,31 +81,40 @@ class Fleet(NamedTuple):
         return next((verdict for verdict in GRAVEST if verdict in found), "pass")
 
     def worst_first(self) -> list[Standing]:
-        """Return the machines: those without a verdict, then by their verdicts, then by name."""
+        """Return the machines by their verdicts, then by name; first of all what is bad input."""
         return sorted(
             self.standings,
-            key=lambda one: (not one.unusable, GRAVEST.index(one.verdict), one.name),
+            key=lambda one: (
+                not (one.unusable and self.unusable == Exit.USAGE),
+                GRAVEST.index(one.verdict),
+                one.name,
+            ),
         )
 
     def shared(self, *, advice: bool) -> list[Shared]:
         """Return each fault once: the gravest first, of these what most machines have."""
-        groups: dict[tuple[Verdict, str], dict[str, list[Fault]]] = {}
+        groups: dict[tuple[Verdict, str, bool], dict[str, list[Fault]]] = {}
         for one in self.standings:
             for fault in one.faults:
                 if fault.gates or advice:
-                    having = groups.setdefault((fault.verdict, fault.cause), {})
+                    key = (fault.verdict, fault.cause, not one.unusable)
+                    having = groups.setdefault(key, {})
                     having.setdefault(one.name, []).append(fault)
         keys = sorted(groups, key=lambda key: (GRAVEST.index(key[0]), -len(groups[key]), key[1]))
-        return [_shared(groups[key]) for key in keys]
+        return [_shared(groups[key], judged=key[2]) for key in keys]
 
 
-def _shared(having: Mapping[str, Sequence[Fault]]) -> Shared:
+def _shared(having: Mapping[str, Sequence[Fault]], *, judged: bool) -> Shared:
     first = next(iter(having.values()))
-    return Shared(first[0], len(first), tuple(having))
+    return Shared(first[0], len(first) if judged else 0, tuple(having))
 
 
-def standing(name: str, report: Report) -> Standing:
-    """Return what stays of a report."""
+def standing(name: str, report: Report | str) -> Standing:
+    """Return what stays of a report; a str is why there is none."""
+    if isinstance(report, str):
+        why = report or "nobody knows why"
+        lost = Fault(why, "Not judged", "unknown", why, gates=True)
+        return Standing(name, "unknown", (lost,), unusable=why)
     results = sorted(
         (result for result in report.results if result.verdict in GRAVEST[:3]),
         key=lambda result: (not report.gates(result), GRAVEST.index(result.verdict)),
@@ -132,7 +141,7 @@ def _columns(report: Report) -> dict[str, Verdict]:
 
 
 def _column(fact: str) -> str:
-    path = split_path(fact)
-    if "disk" in path:
-        return "disk"
-    return path[0] if path[0] in ("host", "docker") else "stack"
+    subject, _, rest = fact.partition(".")
+    if subject not in ("host", "docker"):
+        return "stack"
+    return "disk" if rest.startswith("disk.") else subject

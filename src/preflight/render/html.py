@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from preflight.model.report import Advice, Report, Result, Verdict
 from preflight.render import tasks
+from preflight.render.address import address
 from preflight.render.ledger import is_drawn
 from preflight.render.look import LONGEST, SIGNS, Look, short
 from preflight.render.picture import picture
@@ -22,8 +22,6 @@ from preflight.render.text import engine_line, host_line
 
 _ORDER: tuple[Verdict, ...] = (*tasks.ACTION, "waived", "pass", "skip")
 _MOST_PASSED = 12  # lines of passed rules in a section, before they are folded
-_LONGEST_URL = 1000  # what is cut leads nowhere
-_IN_URL = "-._~:/?#[]@!$&'()*+,;=%"  # RFC 3986, 2.2 and 2.3
 _NONCHARACTER = re.compile(
     "[\ufdd0-\ufdef"
     + "".join(f"{chr(n - 1)}{chr(n)}" for n in range(0xFFFF, 0x110000, 0x10000))
@@ -112,13 +110,6 @@ def _sections(report: Report, rows: Iterable[Row]) -> Iterator[Section]:
         yield Section(title, shown, folded)
 
 
-def _address(url: str | None) -> str:
-    """Return a web address as a link needs it; nothing for what is none, which is only shown."""
-    if not url or len(url) > _LONGEST_URL or not re.match(r"https?://", url, re.IGNORECASE):
-        return ""
-    return quote(short(url), safe=_IN_URL)
-
-
 def _code(fix: Advice) -> list[Markup]:
     """Return a command's lines; one that begins with `::` would command the CI system that a page
     goes to, so its first colon is written as HTML may.
@@ -159,7 +150,7 @@ def _environment() -> Environment:
         script_hash=_hash(script),
         newline=Markup("\n"),
         signs={verdict: sign for verdict, (sign, _, _) in SIGNS.items()},
-        address=_address,
+        address=address,
         is_whole=_is_whole,
         advice=Advice,
         circumstances=tasks.circumstances,

@@ -13,11 +13,13 @@ SCHEMA = "preflight.report/1"
 
 
 def render(report: Report, _look: Look) -> str:
-    """Return the JSON report; ASCII alone, so that no output encoding can break it.
+    """Return the JSON report; ASCII alone, so that no output encoding can break it."""
+    return harmless(json.dumps(to_json(report), indent=2)) + "\n"
 
-    `##[` would be a command to the CI system whose log it may come to.
-    """
-    return json.dumps(to_json(report), indent=2).replace("##[", "##\\u005b") + "\n"
+
+def harmless(text: str) -> str:
+    """Return the same JSON without `##[`, a command to the CI system whose log it may come to."""
+    return text.replace("##[", "##\\u005b")
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def schema() -> dict[str, Any]:
     """
     text, maybe = {"type": "string"}, {"type": ["string", "null"]}
     count = {"type": "integer", "minimum": 0}
-    result = _object(
+    result = object_of(
         id=text,
         item=maybe,
         title=text,
@@ -119,10 +121,10 @@ def schema() -> dict[str, Any]:
         held_by=maybe,
         file=maybe,
         line={"type": ["integer", "null"], "minimum": 1},
-        fixes={"type": "array", "items": _object(text=text, command=maybe, url=maybe)},
-        change=_or_null(_object(fact=text, before={}, after={}, text=text)),
+        fixes={"type": "array", "items": object_of(text=text, command=maybe, url=maybe)},
+        change=_or_null(object_of(fact=text, before={}, after={}, text=text)),
         waiver=_or_null(
-            _object(
+            object_of(
                 reason=text,
                 owner=text,
                 until={"type": "string", "format": "date"},
@@ -130,19 +132,19 @@ def schema() -> dict[str, Any]:
                 holds={"type": "boolean"},
             )
         ),
-        rule=_object(file=text, line={"type": ["integer", "null"], "minimum": 1}),
+        rule=object_of(file=text, line={"type": ["integer", "null"], "minimum": 1}),
     )
     size = {"type": ["number", "null"]}
     number = {"type": "number"}
-    share = _object(name=text, replicas=count, reservation=size, limit=size)
-    link = _object(
+    share = object_of(name=text, replicas=count, reservation=size, limit=size)
+    link = object_of(
         where={"enum": ["host", "docker", "model"]},
         has=number,
         asked=number,
         what=text,
         spare=number,
     )
-    ledger = _object(
+    ledger = object_of(
         host=size,
         overhead=size,
         docker=size,
@@ -156,22 +158,22 @@ def schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:{SCHEMA.replace('/', ':')}",
         "title": SCHEMA,
-        **_object(
+        **object_of(
             schema={"const": SCHEMA},
             preflight=text,
             measured_at=text,
-            rules=_object(
+            rules=object_of(
                 name=text, source=text, sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"}
             ),
-            host=_object(hostname=maybe, os=maybe, arch=maybe),
-            engine=_object(
+            host=object_of(hostname=maybe, os=maybe, arch=maybe),
+            engine=object_of(
                 reachable={"type": ["boolean", "null"]},
                 engine=maybe,
                 version=maybe,
                 endpoint=maybe,
                 context=maybe,
             ),
-            summary=_object(
+            summary=object_of(
                 verdict={"enum": ["pass", "warn", "fail", "unknown"]},
                 exit_code={"enum": [0, 1, 3]},
                 **dict.fromkeys(VERDICTS, count),
@@ -188,7 +190,8 @@ def _or_null(shape: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [shape, {"type": "null"}]}
 
 
-def _object(**properties: Any) -> dict[str, Any]:
+def object_of(**properties: Any) -> dict[str, Any]:
+    """Return the schema of an object with these keys, each of them required."""
     return {
         "type": "object",
         "required": list(properties),

@@ -40,7 +40,7 @@ def render(report: Report, look: Look) -> str:
     exceptions = room.keep("waived", _waived(report, look))
     blocks = [*head, *_titled("To do", to_do), *_titled("Waived", exceptions)]
     if not look.quiet:
-        notes = room.keep("notes", (f"- note: {_prose(note)}" for note in report.notes))
+        notes = room.keep("notes", (f"- note: {prose(note)}" for note in report.notes))
         memory = room.keep("memory", _memory(report.ledger, look))
         results = [one for one in report.results if one.verdict not in ("pass", "skip")]
         beside = ("pass", "skip") if look.verbose else ("pass",)
@@ -84,7 +84,7 @@ def _head(report: Report, look: Look, *, done: bool) -> Iterator[str]:
     if not look.quiet:
         rules = f"{report.rules_name} ({report.rules_source})"
         told = f"preflight {report.version}", rules, host_line(report), engine_line(report)
-        yield " · ".join(_prose(part) for part in told if part)
+        yield " · ".join(prose(part) for part in told if part)
         if done and report.next:
             yield "Next:\n\n" + fence(command_lines(Advice("", report.next)), "sh")
 
@@ -106,23 +106,23 @@ def _folded(summary: str, lines: Sequence[str]) -> Iterator[str]:
 def _task(task: Task, look: Look) -> str:
     """One list entry: the sentence, and below it the place, the error, the fixes."""
     result = task.result
-    told = _prose(task.sentence)
+    told = prose(task.sentence)
     mark, _ = look.sign(result.verdict)
     lines = [f"- {mark} **{told}**" if task.gates else f"- {mark} {told}"]
     if len(task.results) > 1:
-        lines.append(f"  - for {_prose(', '.join(map(name, task.results)))}")
+        lines.append(f"  - for {prose(', '.join(map(name, task.results)))}")
     else:
-        lines += [f"  - in {_prose(place(result))}"] if result.file else []
-        lines += [f"  - {_prose(line)}" for line in circumstances(result)]
-        lines += [line for fix in result.fixes for line in _fix(fix)]
+        lines += [f"  - in {prose(place(result))}"] if result.file else []
+        lines += [f"  - {prose(line)}" for line in circumstances(result)]
+        lines += [line for fix in result.fixes for line in fix_lines(fix)]
     if task.held:
         lines.append(f"  - {holds_back(task.held)}")
     return "\n".join(lines)
 
 
-def _fix(fix: Advice) -> Iterator[str]:
-    text = _prose(fix.text) or "fix"
-    yield f"  - {BREAK if _STARTS_BLOCK.match(text) else ''}{text}"
+def fix_lines(fix: Advice) -> Iterator[str]:
+    """Yield a fix as an entry of a list below the task that it is for."""
+    yield f"  - {begun(prose(fix.text) or 'fix')}"
     if fix.command:
         for line in fence(command_lines(fix), "sh").splitlines():
             yield f"    {line}".rstrip()
@@ -133,7 +133,7 @@ def _fix(fix: Advice) -> Iterator[str]:
 def _waived(report: Report, look: Look) -> Iterator[str]:
     mark, _ = look.sign("waived")
     for result in waived(report, look):
-        yield f"- {mark} {_prose(sentence(result))}"
+        yield f"- {mark} {prose(sentence(result))}"
 
 
 def _memory(drawn: Ledger, look: Look) -> Iterator[str]:
@@ -172,7 +172,7 @@ def _row(result: Result, look: Look) -> str:
     cells = [mark, _cell(name(result)), _cell(result.found), _cell(result.asked)]
     if look.verbose:
         why = f" · {result.why}" if result.why else ""
-        cells.append(_prose(f"{result.evidence or 'no source'}{why}"))
+        cells.append(prose(f"{result.evidence or 'no source'}{why}"))
     return f"| {' | '.join(cells)} |"
 
 
@@ -180,5 +180,11 @@ def _cell(text: str) -> str:
     return escaped(short(text, _CELL))
 
 
-def _prose(text: str) -> str:
-    return escaped(short(text, _PROSE))
+def prose(text: str, most: int = _PROSE) -> str:
+    """Return foreign text as text alone, cut where it is long."""
+    return escaped(short(text, most))
+
+
+def begun(text: str) -> str:
+    """Return what begins an entry of a list, so that it begins nothing else."""
+    return f"{BREAK if _STARTS_BLOCK.match(text) else ''}{text}"

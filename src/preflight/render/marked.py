@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from preflight.render.address import address
 from preflight.render.look import short
 
 _SYNTAX = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
@@ -15,8 +16,8 @@ _LINKED = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 BREAK = "\u200b"  # zero-width: what it stands in notifies nobody and leads nowhere
-_LONGEST_URL = 1000  # what is cut leads nowhere
-_UNSAFE_IN_URL = re.compile(r"[^A-Za-z0-9\-._~:/?#@!$&'()*+,;=%]")
+_LONGEST_URL = 1000  # characters
+_BRACKETS = str.maketrans({"[": "%5B", "]": "%5D"})  # they are syntax in Markdown
 
 
 def escaped(text: str) -> str:
@@ -27,13 +28,8 @@ def escaped(text: str) -> str:
 
 def link(url: str) -> str:
     """Return a web address as a link; any other is text."""
-    if len(url) > _LONGEST_URL or not re.match(r"https?://", url):
-        return escaped(short(url, _LONGEST_URL))
-    return f"<{_UNSAFE_IN_URL.sub(_coded, short(url))}>"
-
-
-def _coded(found: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in found[0].encode())
+    led = address(url)
+    return f"<{led.translate(_BRACKETS)}>" if led else escaped(short(url, _LONGEST_URL))
 
 
 def fence(lines: Iterable[str], language: str) -> str:

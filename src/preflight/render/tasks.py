@@ -38,9 +38,13 @@ class Task(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The rule's name, or how many rules there are."""
-        several = f"{len(self.results)} rules undecided"
-        return name(self.result) if len(self.results) == 1 else several
+        """The rule's name, or how many rules there are, or how many items of one rule."""
+        count = len(self.results)
+        if count == 1:
+            return name(self.result)
+        rules = len({one.id for one in self.results})
+        title = short(self.result.title).strip(" ·") or self.result.id
+        return f"{title}, {count} undecided" if rules == 1 else f"{rules} rules undecided"
 
     @property
     def sentence(self) -> str:

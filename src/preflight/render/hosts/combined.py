@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from preflight import __version__
 from preflight.model.fleet import Fleet
-from preflight.model.report import Report, Result, Verdict
+from preflight.model.report import VERDICTS, Report, Result, Verdict
 from preflight.render import renderer
 from preflight.render.look import Look
 
@@ -46,10 +47,10 @@ class Hosts:
 
     def end(self, fleet: Fleet) -> Iterator[str]:
         """Yield the whole."""
-        base = self._first or Report("", "", fleet.title, "", "", {}, {}, ())
+        base = self._first or Report(__version__, "", fleet.title, "", "", {}, {}, ())
         report = base._replace(
             results=tuple(self._results),
-            counts=self._counts,
+            counts={one: self._counts[one] for one in VERDICTS},
             host={},
             engine={},
             notes=tuple(self._notes),
@@ -63,14 +64,15 @@ def unreached(name: str, why: str) -> Result:
     return Result(
         id="host-reached",
         item=name,
-        title="Host is reached",
+        title="Host reached",
         verdict="unknown",
         severity="required",
         fact="host.hostname",
         actual=None,
         expected={},
-        message=f"Host is reached · {name}: {why}",
+        message=f"{name}: {why}",
         found="unknown",
         asked="reached",
+        section="Hosts",
         evidence=why,
     )

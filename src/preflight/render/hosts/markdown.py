@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from preflight.model.fleet import COLUMNS, Fleet, Shared, Standing
-from preflight.model.report import Advice, Report
-from preflight.render.hosts.text import counts, names, title
+from preflight.model.fleet import Fleet, Shared, Standing
+from preflight.model.report import Report
+from preflight.render.hosts.text import advice, columns_of, counts, names, said, such_as, title
 from preflight.render.look import Look, short
-from preflight.render.marked import escaped, fence, link
-from preflight.render.tasks import WORDS, command_lines
+from preflight.render.markdown import begun, fix_lines, prose
+from preflight.render.marked import escaped
+from preflight.render.tasks import WORDS
 
-_MOST = 50_000  # characters; GitHub takes 65,536 in a comment
+_MOST = 28_000  # characters, of machines and of faults; GitHub takes 65,536 in a comment
+_MOST_NAMES, _NAMES = 50, 4000  # machines under one fault, and their characters
 _CELL = 200
 
 
@@ -30,34 +32,24 @@ class Hosts:
         mark, _ = self._look.sign(fleet.verdict)
         yield f"## {mark} preflight: {WORDS[fleet.verdict]}\n\n**{counts(fleet)}**"
         yield f" · {escaped(short(fleet.title))} · {fleet.seconds:.1f} s\n"
-        left = _MOST
-        for kind, texts in (("machines", self._machines(fleet)), ("faults", self._faults(fleet))):
-            refused = 0
-            for text in texts:
-                if len(text) < left:
-                    left -= len(text)
-                    yield text
-                else:
-                    refused += 1
-            if refused:
-                yield f"\nLeft out, so that this fits into a comment: {refused} {kind}\n"
+        yield from _fitting(self._machines(fleet), "machines")
+        yield from _fitting(self._faults(fleet), "faults")
 
     def _machines(self, fleet: Fleet) -> Iterator[str]:
         shown = [one for one in fleet.worst_first() if self._look.verbose or one.needs_action]
-        columns = [name for name in COLUMNS if any(name in one.columns for one in shown)]
+        columns = columns_of(shown)
         if shown:
-            heads = " | ".join(columns)
-            yield f"\n| | host | | {heads} |\n|:-:|---|---|{':-:|' * len(columns)}\n"
+            heads = " | ".join(["", "host", "", *columns])
+            yield f"\n|{heads} |\n|:-:|---|---|{':-:|' * len(columns)}\n"
         for one in shown:
             yield self._row(one, columns)
         if rest := len(fleet.standings) - len(shown):
             yield f"\n{self._look.sign('pass')[0]} {rest:,} more\n"
 
     def _row(self, one: Standing, columns: list[str]) -> str:
-        said = one.unusable or (one.faults[0].message if one.faults else "")
-        mark, _ = self._look.sign("unknown" if one.unusable else one.verdict)
+        mark, _ = self._look.sign(one.verdict)
         signs = [self._look.sign(one.columns[n])[0] if n in one.columns else "" for n in columns]
-        cells = [mark, escaped(short(one.name, _CELL)), escaped(short(said, _CELL)), *signs]
+        cells = [mark, escaped(short(one.name, _CELL)), escaped(short(said(one), _CELL)), *signs]
         return f"| {' | '.join(cells)} |\n"
 
     def _faults(self, fleet: Fleet) -> Iterator[str]:
@@ -67,21 +59,26 @@ class Hosts:
 
     def _fault(self, one: Shared, fleet: Fleet) -> str:
         mark, _ = self._look.sign(one.fault.verdict)
-        said = escaped(short(title(one)))
-        told = f"**{said}**" if one.fault.gates else said
+        what = prose(title(one))
+        told = f"**{what}**" if one.fault.gates else what
         lines = [
             f"- {mark} {told}: {len(one.names):,} of {len(fleet.standings):,}",
-            f"  - {escaped(short(names(one, 50)))}",
-            f"  - such as {escaped(short(one.fault.message))}",
+            f"  - {begun(prose(names(one, _MOST_NAMES), _NAMES))}",
+            f"  - {begun(prose(such_as(one)))}",
         ]
-        for fix in one.fault.fixes:
-            lines += _fix(fix)
+        for fix in advice(one):
+            lines += fix_lines(fix)
         return "\n".join(lines) + "\n"
 
 
-def _fix(fix: Advice) -> Iterator[str]:
-    yield f"  - {escaped(short(fix.text)) or 'fix'}"
-    if fix.command:
-        yield from (f"    {line}" for line in fence(command_lines(fix), "sh").splitlines())
-    if fix.url:
-        yield f"    {link(fix.url)}"
+def _fitting(texts: Iterable[str], kind: str) -> Iterator[str]:
+    """Yield what there is room for, and say how many there wasn't."""
+    left, refused = _MOST, 0
+    for text in texts:
+        if len(text) < left:
+            left -= len(text)
+            yield text
+        else:
+            refused += 1
+    if refused:
+        yield f"\nLeft out, so that this fits into a comment: {refused:,} {kind}\n"

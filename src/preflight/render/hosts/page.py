@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report
-from preflight.render.hosts.text import counts, names, title
+from preflight.render.hosts.text import advice, counts, names, said, such_as, title
 from preflight.render.html import as_ascii, page_of
 from preflight.render.look import Look
 from preflight.render.tasks import WORDS
@@ -32,7 +32,10 @@ class Hosts:
             standings=fleet.worst_first(),
             quiet=self._look.quiet,
             opened=self._look.verbose,
+            advice_on=advice,
             names=names,
+            said=said,
+            such_as=such_as,
             title=title,
         )
         yield as_ascii(page)

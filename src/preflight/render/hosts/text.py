@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from rich.cells import cell_len
+
 from preflight.model.fleet import COLUMNS, GRAVEST, Fleet, Shared, Standing
-from preflight.model.report import Exit, Report
-from preflight.render.look import Look, clean
+from preflight.model.report import Advice, Exit, Report
+from preflight.render.look import Look, clean, short
 from preflight.render.page import Page, pad
+from preflight.render.tasks import command_lines
 
 _NAMES = {"fail": "failed", "unknown": "undecided", "warn": "passed with advice", "pass": "passed"}
 _MOST_NAMES = 8  # machines that are listed under one fault
+_MOST_ROWS = 40  # machines in the table, before the rest is counted
 _WIDEST = 32  # columns of a machine's name
+_ROOM_FOR_COLUMNS = 60
+_FAULT = 24  # columns that are kept for what a machine lacks
+_LONGEST_NAME = 60  # characters in a list of names
 
 
 class Hosts:
@@ -45,23 +52,44 @@ def counts(fleet: Fleet) -> str:
     return " · ".join(f"{found[key]:,} {word}" for key, word in words.items() if found[key])
 
 
+def columns_of(shown: Sequence[Standing]) -> list[str]:
+    """Return the columns of the table: what a rule judged on one of the machines."""
+    return [name for name in COLUMNS if any(name in one.columns for one in shown)]
+
+
+def said(one: Standing) -> str:
+    """Say the gravest of what a machine lacks; nothing where it lacks nothing."""
+    return one.faults[0].message if one.faults else ""
+
+
 def _machines(page: Page, fleet: Fleet) -> None:
     look = page.look
     shown = [one for one in fleet.worst_first() if look.verbose or one.needs_action]
-    columns = [name for name in COLUMNS if any(name in one.columns for one in shown)]
+    hidden = [] if look.verbose else shown[_MOST_ROWS:]
+    shown = shown[: len(shown) - len(hidden)]
+    columns = columns_of(shown) if look.columns >= _ROOM_FOR_COLUMNS else []
     right = "".join(f"  {name}" for name in columns)
     page.add((pad(fleet.title, look.columns - len(right)), "bold"), (right, "dim"))
-    width = min(_WIDEST, max((len(clean(one.name)) for one in shown), default=0))
+    widest = max(8, min(_WIDEST, look.columns - len(right) - _FAULT))
+    width = min(widest, max((cell_len(clean(one.name)) for one in shown), default=0))
     for one in shown:
-        mark, style = look.sign("unknown" if one.unusable else one.verdict)
-        room = look.columns - len(mark) - width - len(right) - 5
-        row = ("  ", (mark, style), f" {pad(one.name, width)}  ")
-        if one.unusable:
-            page.add(*row, pad(one.unusable, room + len(right)).rstrip())
-        else:
-            page.add(*row, pad(_first(one, room), room), *_signs(page, one, columns))
-    if rest := len(fleet.standings) - len(shown):
+        _machine(page, one, width, columns)
+    for verdict, many in Counter(one.verdict for one in hidden).items():
+        page.add("  ", look.sign(verdict), f" {many:,} more; --verbose lists them")
+    if rest := len(fleet.standings) - len(shown) - len(hidden):
         page.add("  ", look.sign("pass"), f" {rest:,} more")
+
+
+def _machine(page: Page, one: Standing, width: int, columns: Sequence[str]) -> None:
+    mark, style = page.look.sign(one.verdict)
+    mark = pad(mark, 4) if page.look.ascii else mark
+    right = sum(len(name) + 2 for name in columns)
+    room = max(0, page.look.columns - len(mark) - width - right - 5)
+    row = ("  ", (mark, style), f" {pad(one.name, width)}  ")
+    if one.unusable:
+        page.add(*row, pad(one.unusable, room + right).rstrip())
+    else:
+        page.add(*row, pad(_first(one, room), room), *_signs(page, one, columns))
 
 
 def _first(one: Standing, room: int) -> str:
@@ -77,9 +105,8 @@ def _first(one: Standing, room: int) -> str:
 def _signs(page: Page, one: Standing, columns: Sequence[str]) -> Iterator[str | tuple[str, str]]:
     for name in columns:
         mark, style = page.look.sign(one.columns[name]) if name in one.columns else ("", "")
-        yield " " * (2 + (len(name) - 1) // 2)
-        yield mark or " ", style
-        yield " " * (len(name) - (len(name) - 1) // 2 - len(mark or " "))
+        yield "  "
+        yield mark.center(len(name)), style
 
 
 def _faults(page: Page, fleet: Fleet) -> None:
@@ -97,10 +124,21 @@ def title(one: Shared) -> str:
     return f"{one.rules} rules undecided" if undecided else one.fault.title
 
 
-def names(one: Shared, most: int = _MOST_NAMES) -> str:
-    """List the machines that have a fault."""
+def names(one: Shared, most: int = _MOST_NAMES, longest: int = _LONGEST_NAME) -> str:
+    """List the machines that have a fault, each cut to so many characters."""
     more = f" and {len(one.names) - most:,} more" if len(one.names) > most else ""
-    return ", ".join(one.names[:most]) + more
+    return ", ".join(short(name, longest) for name in one.names[:most]) + more
+
+
+def such_as(one: Shared) -> str:
+    """Say what the fault is: of a rule in the figures of the first machine that has it."""
+    alone = one.fault.verdict == "unknown" and one.rules != 1
+    return one.fault.cause if alone else f"such as {one.fault.message}"
+
+
+def advice(one: Shared) -> tuple[Advice, ...]:
+    """Return the fixes: of one rule its own, of one cause of many none."""
+    return () if one.fault.verdict == "unknown" and one.rules != 1 else one.fault.fixes
 
 
 def _fault(page: Page, one: Shared, all_: int) -> None:
@@ -110,12 +148,11 @@ def _fault(page: Page, one: Shared, all_: int) -> None:
     count = f"{len(one.names):,} of {all_:,}"
     room = page.look.columns - len(mark) - len(count) - 4
     page.add("  ", (mark, style), f" {pad(title(one), room)} ", count)
-    page.wrap(names(one), 6)
-    if fault.verdict == "unknown" and one.rules > 1:
-        page.wrap(fault.cause, 6, "dim")
-        return
-    page.wrap(f"such as {fault.message}", 6, "dim")
-    for fix in fault.fixes:
+    page.wrap(names(one, longest=min(_LONGEST_NAME, page.look.columns - 8)), 6)
+    page.wrap(such_as(one), 6, "dim")
+    for fix in advice(one):
         page.wrap(fix.text, 6)
-        for line in (fix.command or "").splitlines():
+        for line in command_lines(fix):
             page.raw(f"$ {line}", 6, "cyan")
+        if fix.url:
+            page.raw(short(fix.url), 6, "dim")
