@@ -112,6 +112,18 @@ def test_a_rule_stands_in_the_column_of_its_fact(fact: str, column: str) -> None
     assert standing("vm", made()._replace(results=(one,))).columns == {column: "fail"}
 
 
+@pytest.mark.parametrize("name", ["text", "markdown", "html"])
+def test_what_two_machines_lack_is_said_once_with_both(name: str) -> None:
+    bad = hosts()[0][1]
+    text = shown(name, [("gpu-03", bad), ("web-01", hosts()[2][1]), ("gpu-04", bad)], PLAIN)
+    if name == "html":
+        text = "To do" + "".join(html5lib.parse(text).find(".//*[@class='tasks']").itertext())
+    to_do = text[text.index("To do") :]
+    assert to_do.count("such as Total RAM: 8.3 GB") == 1
+    assert "gpu-03, gpu-04" in to_do
+    assert "2 of 3" in to_do
+
+
 # --- text ---
 
 
@@ -226,7 +238,9 @@ def test_an_alert_is_followed_by_its_machine_whoever_else_is_there() -> None:
     assert alone.items() <= all_.items()
     assert len(all_) == sum(_is_told(one) for one in results(hosts())) + 2
     assert all(text.startswith("vm-1: ") for text in alone.values())
-    counts = json.loads(shown("sarif", hosts(), PLAIN))["runs"][0]["properties"]["counts"]
+    (run,) = json.loads(shown("sarif", hosts(), PLAIN))["runs"]
+    assert run["invocations"][0]["exitCode"] == 1
+    counts = run["properties"]["counts"]
     assert counts["unknown"] == 2 + sum(one.verdict == "unknown" for one in results(hosts()))
 
 
@@ -385,3 +399,16 @@ def test_a_page_is_for_everybody(
     found = page.evaluate("axe.run()")
     assert [(one["id"], one["nodes"]) for one in found["violations"]] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_machine_of_the_table_leads_to_its_faults(
+    visit: Callable[..., Visit],  # noqa: F811
+) -> None:
+    opened = visit(shown("html", hosts(), PLAIN))
+    assert opened.texts(".hosts tbody a") == ["gpu-03", "vm-1", "edge <7>", "edge-8"]
+    assert opened.texts(".hosts + .aside") == ["✔︎pass: 1 more"]
+    opened.page.locator(".hosts a", has_text="vm-1").click()
+    faults = opened.page.locator("details", has_text="vm-1").locator(".faults li")
+    assert faults.first.is_visible()
+    assert faults.count() == 5
+    assert opened.did_nothing_else()

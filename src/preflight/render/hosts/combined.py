@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from preflight import __version__
 from preflight.model.fleet import Fleet
-from preflight.model.report import VERDICTS, Report, Result, Verdict
+from preflight.model.report import Report, Result, Verdict
 from preflight.render import renderer
 from preflight.render.look import Look
 
@@ -50,7 +50,7 @@ class Hosts:
         base = self._first or Report(__version__, "", fleet.title, "", "", {}, {}, ())
         report = base._replace(
             results=tuple(self._results),
-            counts={one: self._counts[one] for one in VERDICTS},
+            counts=self._counts,
             host={},
             engine={},
             notes=tuple(self._notes),

@@ -1,15 +1,18 @@
-"""Many machines as one HTML page that loads nothing: each fault once, then machine by machine."""
+"""Many machines as one HTML page that loads nothing: the worst, each fault once, then all."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report
-from preflight.render.hosts.text import advice, counts, names, said, such_as, title
+from preflight.render.hosts.text import advice, columns_of, counts, names, said, such_as, title
 from preflight.render.html import as_ascii, page_of
 from preflight.render.look import Look
 from preflight.render.tasks import WORDS
+
+_MOST_ROWS = 100  # of the table; below it stands every host
 
 
 class Hosts:
@@ -23,13 +26,18 @@ class Hosts:
         return ""
 
     def end(self, fleet: Fleet) -> Iterator[str]:
-        """Yield the page."""
+        """Yield the page: the worst of the hosts, what to do, and host by host."""
+        standings = fleet.worst_first()
+        shown = [one for one in standings if self._look.verbose or one.needs_action][:_MOST_ROWS]
         page = page_of("hosts.html.j2").render(
             fleet=fleet,
             word=WORDS[fleet.verdict],
             counts=counts(fleet),
             shared=fleet.shared(advice=not self._look.quiet),
-            standings=fleet.worst_first(),
+            standings=standings,
+            shown=shown,
+            columns=columns_of(shown),
+            rest=list(Counter(one.verdict for one in standings[len(shown) :]).items()),
             quiet=self._look.quiet,
             opened=self._look.verbose,
             advice_on=advice,
