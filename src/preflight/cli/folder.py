@@ -27,6 +27,21 @@ _FORMATS = ("text", "json")
 _KINDS = (".json", ".zip")
 
 
+def snapshots(folder: str) -> list[str]:
+    """Return the names of a folder's snapshots and bundles; raises InputError where there is none.
+
+    What is hidden isn't looked at: a file that is still being written has such a name.
+    """
+    try:
+        entries = sorted(os.listdir(folder))
+    except OSError as fault:
+        raise InputError(f"cannot read {folder}: {fault.strerror}") from None
+    names = [name for name in entries if name.endswith(_KINDS) and not name.startswith(".")]
+    if not names:
+        raise InputError(f"{folder} holds no snapshot: no file ends with {' or '.join(_KINDS)}")
+    return names
+
+
 class Folder:
     """The snapshots of a folder, in the order of their names; how each stands once it is judged."""
 
@@ -36,13 +51,7 @@ class Folder:
         self.standings: list[Standing] = []
         self._selection = selection
         self._started = started
-        try:
-            entries = sorted(os.listdir(folder))
-        except OSError as fault:
-            raise InputError(f"cannot read {folder}: {fault.strerror}") from None
-        self._names = [n for n in entries if n.endswith(_KINDS) and not n.startswith(".")]
-        if not self._names:
-            raise InputError(f"{folder} holds no snapshot: no file ends with {' or '.join(_KINDS)}")
+        self._names = snapshots(folder)
 
     def judged(self) -> Iterator[tuple[str, Report | str]]:
         """Yield each file's report, or why it can't be judged; only how it stands is kept."""
