@@ -15,7 +15,6 @@ import typer
 
 from preflight import pipeline
 from preflight.cli.facts import Format, text_or_json
-from preflight.cli.folder import snapshots
 from preflight.cli.options import RulesFile, Sets, load_rules
 from preflight.cli.streams import complain, look, read_input, write
 from preflight.model.difference import Difference, Differences
@@ -90,6 +89,8 @@ def _folders(names: tuple[str, str], ruleset: RuleSet, chosen: str) -> int:
 
 def _machines(before: str, after: str, ruleset: RuleSet) -> Differences:
     """Compare the files of two folders by name; a file that can't be used is told by itself."""
+    from preflight.cli.folder import snapshots
+
     was, now = snapshots(before), snapshots(after)
     both = sorted({*was} & {*now})
     changed, unusable = {}, {}
