@@ -17,6 +17,7 @@ from typing import NamedTuple, NoReturn
 import pytest
 from hypothesis import settings
 
+from farm import Farm
 from preflight.model.report import Report
 from reports import HOSTILE, made, poisoned
 
@@ -180,6 +181,17 @@ def podman_engine() -> Iterator[Engine]:
         yield engine
     finally:
         _end(process, folder)
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """A farm without hosts; each module of tests starts its own."""
+    _needs("sshd", "ssh", "ssh-keygen")
+    made = Farm(tmp_path_factory.mktemp("farm"))
+    try:
+        yield made
+    finally:
+        made.end()
 
 
 @pytest.fixture

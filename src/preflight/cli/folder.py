@@ -124,24 +124,26 @@ def write_hosts(
     outputs.sort(key=lambda one: one.format != "json")  # it is written while they are judged
     if outputs[0].format != "json":
         deque(hosts.judged(), maxlen=0)
-    faults = [_write(hosts, one, quiet=quiet, verbose=verbose) for one in outputs]
+    faults = [_write(hosts, one, unusable, quiet=quiet, verbose=verbose) for one in outputs]
     faults += hosts.faults()
     complain(*filter(None, faults))
     return Exit.USAGE if any(faults) else exit_code(hosts.standings, unusable)
 
 
-def _write(folder: Hosts, output: Output, *, quiet: bool, verbose: bool) -> str | None:
+def _write(
+    folder: Hosts, output: Output, unusable: int, *, quiet: bool, verbose: bool
+) -> str | None:
     if output.format == "json":
-        pieces = fleet.json_pieces(folder.judged(), lambda: _summary(folder))
+        pieces = fleet.json_pieces(folder.judged(), lambda: _summary(folder, unusable))
         if output.file is not None:
             return write_file(output.file, pieces)
         faults = (write_stdout(piece) for piece in pieces)
         return next(filter(None, faults), None)
     shown = look if output.file is None else file_look
     how = shown(quiet=quiet, verbose=verbose)
-    text = fleet.text(folder.title(), folder.standings, how, folder.seconds())
+    text = fleet.text(folder.title(), folder.standings, how, folder.seconds(), unusable)
     return write_stdout(text) if output.file is None else write_file(output.file, text)
 
 
-def _summary(folder: Hosts) -> dict[str, Any]:
-    return fleet.summary(folder.standings, folder.seconds())
+def _summary(folder: Hosts, unusable: int) -> dict[str, Any]:
+    return fleet.summary(folder.standings, folder.seconds(), unusable)

@@ -191,7 +191,7 @@ class Gathering:
         run = {
             **self._wanted._asdict(),
             "parcel": None if parcel is None else str(parcel),
-            "parcel_there": f"/tmp/preflight-{uuid.uuid4().hex}.zip",
+            "parcel_there": f"/tmp/preflight-{uuid.uuid4().hex}",
             "task_seconds": seconds,
         }
         file = private / "run.json"

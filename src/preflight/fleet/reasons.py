@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+_NEEDS = "preflight needs 3.10 or later"
 _KNOWN = [
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "host key changed"),
     (r"Host key verification failed|host key is not known", "host key not known: ssh to it once"),
@@ -14,7 +15,7 @@ _KNOWN = [
     (r"Could not resolve hostname", "no such host name"),
     (r"No route to host|Network is unreachable", "no route to it"),
     (r"(?:Connection|Operation) timed out|timed out during banner|Timeout \(\d+s\)", "timed out"),
-    (r"Connection reset by peer|Connection closed by|kex_exchange_identification", "ssh was closed"),
+    (r"Connection (?:reset by peer|closed by)|kex_exchange_identification", "ssh was closed"),
     (r"(?:a|is) password is required|Missing sudo password", "sudo asks for a password"),
     (r"is not in the sudoers file|not allowed to (?:execute|run)", "sudo refused"),
     (r"sudo: (?:command )?not found|sudo: No such file", "there is no sudo"),
@@ -22,10 +23,10 @@ _KNOWN = [
     (r"No space left on device", "its disk is full"),
     (
         r"(\S*python\S*): (?:command )?not found|(\S*python\S*): No such file",
-        "no Python at {0}: preflight needs 3.10 or later; see ansible_python_interpreter",
+        f"no Python at {{0}}: {_NEEDS}; see ansible_python_interpreter",
     ),
-    (r"No python interpreters found|interpreter discovery", "no Python: preflight needs 3.10 or later"),
-    (r"ansible-core requires a minimum of Python", "its Python is too old: preflight needs 3.10 or later"),
+    (r"No python interpreters found|interpreter discovery", f"no Python: {_NEEDS}"),
+    (r"ansible-core requires a minimum of Python", f"its Python is too old: {_NEEDS}"),
     (r"requiretty|must have a tty", "sudo asks for a terminal: set ANSIBLE_PIPELINING=0"),
 ]  # fmt: skip
 _NOISE = re.compile(r"\x1b\[[0-9;]*m|^(?:Warning: Permanently added|debug\d:|@|OpenSSH_)")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from preflight.model.fleet import Fault, Standing, exit_code
-from preflight.model.report import VERDICTS, Report, Verdict
+from preflight.model.report import VERDICTS, Exit, Report, Verdict
 from preflight.render.json_report import to_json
 from preflight.render.look import Look, short
 from preflight.render.page import Page, pad
@@ -19,17 +19,22 @@ _NAMES = {"fail": "failed", "unknown": "undecided", "warn": "passed with advice"
 _MOST_NAMES = 8  # machines that are listed under one fault
 
 
-def text(title: str, standings: Sequence[Standing], look: Look, seconds: float) -> str:
-    """Show all that needs action by machine, then by fault; with `verbose` all machines."""
+def text(
+    title: str, standings: Sequence[Standing], look: Look, seconds: float, unusable: int
+) -> str:
+    """Show all that needs action by machine, then by fault; with `verbose` all machines.
+
+    `unusable` is the exit code that one without a verdict makes: bad input, or undecided.
+    """
     page = Page(look)
     if not look.quiet:
         page.add((title, "bold"))
         _machines(page, standings)
     _faults(page, standings)
     counts = Counter("unusable" if one.unusable else one.verdict for one in standings)
-    names = {"unusable": "unusable", **_NAMES}
+    names = {"unusable": "unusable" if unusable == Exit.USAGE else "not reached", **_NAMES}
     told = [f"{counts[key]:,} {name}" for key, name in names.items() if counts[key]]
-    word = {0: "PASS", 1: "FAIL", 3: "UNDECIDED"}.get(exit_code(standings), "BAD INPUT")
+    word = {0: "PASS", 1: "FAIL", 3: "UNDECIDED"}.get(exit_code(standings, unusable), "BAD INPUT")
     page.blank()
     page.wrap(f"{' · '.join(told)} · {seconds:.1f} s", 0, hang=(f"{word}  ", "bold"))
     return page.draw()
@@ -109,9 +114,9 @@ def json_pieces(
     yield f'\n}},\n"summary": {json.dumps(summary())}\n}}\n'
 
 
-def summary(standings: Sequence[Standing], seconds: float) -> dict[str, Any]:
+def summary(standings: Sequence[Standing], seconds: float, unusable: int) -> dict[str, Any]:
     """Return the summary as check's, counting machines: by the verdict of each."""
-    code = exit_code(standings)
+    code = exit_code(standings, unusable)
     counts = Counter(one.verdict for one in standings if not one.unusable)
     verdict = next((v for v in _ORDER if counts[v]), "unknown")
     return {

@@ -12,7 +12,7 @@ description:
     folder, or one that is installed already. Leaves nothing else behind.
 options:
   version: {description: The version to use, type: str, required: true}
-  digest: {description: What tells its content from others of the version, type: str, required: true}
+  digest: {description: What tells it from others of that version, type: str, required: true}
   parcel: {description: A zip of wheels to install from, removed afterwards, type: path}
   offline: {description: Take all packages from the parcel, type: bool, default: false}
   remove: {description: Remove what was installed, and measure nothing, type: bool, default: false}
@@ -96,7 +96,7 @@ def finish(process, seconds, most=None):
     except subprocess.TimeoutExpired:
         kill(process)
         process.wait()
-        raise Trouble(f"it did not end within {seconds:.0f} s")
+        raise Trouble(f"preflight did not end within {seconds:.0f} s")
     for thread in threads:
         thread.join(5)
     kill(process)  # what it may have left
