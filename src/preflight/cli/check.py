@@ -23,10 +23,9 @@ from preflight.cli.options import (
     Subject,
     Timeout,
     load_rules,
-    refuse_measuring,
     rules_file,
 )
-from preflight.cli.outputs import Outputs
+from preflight.cli.outputs import Outputs, all_outputs
 from preflight.cli.streams import complain
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
@@ -105,16 +104,24 @@ def check(
     started = time.perf_counter()
     if not isfinite(wait) or not 0 <= wait <= _LONGEST_WAIT:
         raise InputError(f"--wait {wait:g}: expected 0 to {_LONGEST_WAIT:.0f} seconds")
-    if facts is not None and os.path.isdir(facts):
-        from preflight.cli.folder import check_folder
-
-        refuse_measuring(ctx)
-        ruleset = load_rules(rules, sets)
-        selection = pipeline.select(ruleset, only or (), skip or (), strict=strict)
-        check_folder(facts, ruleset, selection, formats, started, quiet=quiet, verbose=verbose)
     subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
     selection = pipeline.select(ruleset, only or (), skip or (), strict=strict)
+    if facts is not None and os.path.isdir(facts):
+        from preflight.cli.folder import Folder
+        from preflight.cli.hosts import write_hosts
+
+        folder = Folder(facts, ruleset, selection)
+        code = write_hosts(
+            folder.title(),
+            folder.judged(),
+            all_outputs(formats, _inputs(rules, None, None)),
+            lambda: time.perf_counter() - started,
+            unusable=Exit.USAGE,
+            quiet=quiet,
+            verbose=verbose,
+        )
+        raise typer.Exit(code)
     outputs = Outputs(formats, _inputs(rules, facts, compose_files))
 
     def judge(measured: Facts) -> Report:

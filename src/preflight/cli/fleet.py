@@ -29,10 +29,9 @@ from preflight.cli.options import (
     load_rules,
     rules_file,
 )
-from preflight.cli.outputs import read_outputs
+from preflight.cli.outputs import all_outputs
 from preflight.cli.streams import Progress, bundled_rules, complain, write, write_file
 from preflight.model.facts import MAX_SNAPSHOT
-from preflight.model.fleet import Standing, standing
 from preflight.model.problems import InputError
 from preflight.model.report import Exit, Report
 from preflight.model.rules import DEFAULT, RuleSet
@@ -122,11 +121,11 @@ def fleet(
     _need_ansible()
     if not isfinite(timeout) or not 0 < timeout <= 3600:
         raise InputError(f"--timeout {timeout:g}: expected more than 0 and at most 3600 seconds")
-    outputs = read_outputs(formats, ())
+    outputs = all_outputs(formats, ())
     folder = _Saved(save) if save is not None else None
     judge = _Judge(rules, sets or [], only or [], skip or [], strict=strict)
 
-    from preflight.cli.folder import write_hosts
+    from preflight.cli.hosts import write_hosts
     from preflight.fleet import parcel
     from preflight.fleet.gather import Gathering, Reach, Wanted
 
@@ -154,8 +153,20 @@ def fleet(
         )
     if remove:
         raise typer.Exit(_removed(gathered))
-    hosts = _Hosts(gathered, judge, folder, started)
-    code = write_hosts(hosts, outputs, quiet=quiet, verbose=verbose, unusable=Exit.UNDECIDED)
+    judge.learn(gathered.vars)
+    title = f"{_count(len(gathered.hosts))} · {judge.ruleset.name} ({judge.ruleset.origin})"
+    code = write_hosts(
+        title,
+        _judged(gathered, judge, folder),
+        outputs,
+        lambda: time.perf_counter() - started,
+        unusable=Exit.UNDECIDED,
+        quiet=quiet,
+        verbose=verbose,
+    )
+    if folder is not None and folder.faults:
+        complain(*folder.faults)
+        code = Exit.USAGE
     if gathered.interrupted:
         missing = sum(not one.snapshot for one in gathered.hosts.values())
         complain(f"interrupted: {missing} of {len(gathered.hosts)} hosts did not answer in time")
@@ -211,10 +222,11 @@ class _Judge:
                 ) from None
             self._loaded[key] = ruleset, self._select(ruleset)
 
-    def judge(self, name: str, snapshot: str, mine: Any, started: float) -> Report:
+    def judge(self, snapshot: str, mine: Any) -> Report:
         """Return a host's report; raises InputError where its snapshot can't be used."""
         ruleset, selection = self._loaded[json.dumps(mine, sort_keys=True) if mine else ""]
-        facts = pipeline.read_snapshot(snapshot.encode("utf-8", "replace"), name)
+        started = time.perf_counter()
+        facts = pipeline.read_snapshot(snapshot.encode("utf-8", "replace"), "its snapshot")
         return pipeline.check(ruleset, pipeline.with_model(facts, ruleset), selection, started)
 
 
@@ -245,60 +257,22 @@ def _packed(files: Mapping[str, bytes], first: str) -> str:
     return base64.b64encode(json.dumps(packed).encode()).decode()
 
 
-class _Hosts:
-    """What came of all hosts, judged one after the other; what `write_hosts` shows."""
-
-    def __init__(
-        self,
-        gathered: Gathered,
-        judge: _Judge,
-        folder: _Saved | None,
-        started: float,
-    ) -> None:
-        judge.learn(gathered.vars)
-        self.standings: list[Standing] = []
-        self._gathered = gathered
-        self._judge = judge
-        self._folder = folder
-        self._started = started
-        self._title = (
-            f"{_count(len(gathered.hosts))} · {judge.ruleset.name} ({judge.ruleset.origin})"
-        )
-
-    def judged(self) -> Iterator[tuple[str, Report | str]]:
-        """Yield each host's report, or why it has none."""
-        for name, answer in self._gathered.hosts.items():
-            one = self._one(name, answer.snapshot, answer.why)
-            if isinstance(one, str):
-                self.standings.append(Standing(name, "unknown", unusable=one))
-            else:
-                self.standings.append(standing(name, one))
-            yield name, one
-
-    def _one(self, name: str, snapshot: str | None, why: str) -> Report | str:
-        if snapshot is None:
-            return why
+def _judged(
+    gathered: Gathered, judge: _Judge, folder: _Saved | None
+) -> Iterator[tuple[str, Report | str]]:
+    """Yield each host's report, or why it has none; what can be judged is saved."""
+    for name, answer in gathered.hosts.items():
+        if answer.snapshot is None:
+            yield name, answer.why
+            continue
         try:
-            report = self._judge.judge(
-                "its snapshot", snapshot, self._gathered.vars.get(name), time.perf_counter()
-            )
+            report = judge.judge(answer.snapshot, gathered.vars.get(name))
         except InputError as fault:
-            return str(fault.problems[0])
-        if self._folder is not None:
-            self._folder.keep(name, snapshot)
-        return report
-
-    def faults(self) -> list[str]:
-        """Return what could not be saved."""
-        return self._folder.faults if self._folder is not None else []
-
-    def seconds(self) -> float:
-        """Return how long it took so far."""
-        return time.perf_counter() - self._started
-
-    def title(self) -> str:
-        """Say what was judged, by which rules."""
-        return self._title
+            yield name, str(fault.problems[0])
+            continue
+        if folder is not None:
+            folder.keep(name, answer.snapshot)
+        yield name, report
 
 
 def _count(hosts: int) -> str:

@@ -31,9 +31,7 @@ class Outputs:
         """Read `--format` options; raises InputError where two reports, or a report and one of
         the files that are read, are to be in one place.
         """
-        outputs = read_outputs(formats, inputs)
-        outputs += [summary for one in outputs for summary in _summary(one)]
-        self._outputs = [(one, renderer(one.format)) for one in outputs]
+        self._outputs = [(one, renderer(one.format)) for one in all_outputs(formats, inputs)]
 
     def write(self, report: Report, *, quiet: bool, verbose: bool) -> bool:
         """Write them all; says which one can't be written, and returns whether all were."""
@@ -43,6 +41,12 @@ class Outputs:
         ]
         complain(*filter(None, faults))
         return not any(faults)
+
+
+def all_outputs(formats: Iterable[str], inputs: Iterable[str]) -> list[Output]:
+    """Read `--format` options, and add what goes out beside them; raises InputError."""
+    outputs = read_outputs(formats, inputs)
+    return outputs + [summary for one in outputs for summary in _summary(one)]
 
 
 def read_outputs(formats: Iterable[str], inputs: Iterable[str]) -> list[Output]:

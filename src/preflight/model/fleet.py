@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from preflight.model.facts import split_path
 from preflight.model.report import Advice, Exit, Report, Result, Verdict
+
+COLUMNS = ("host", "docker", "stack", "disk")
+"""What the facts that rules ask for are about, in a word."""
+GRAVEST: tuple[Verdict, ...] = ("fail", "unknown", "warn", "pass")
 
 
 class Fault(NamedTuple):
@@ -17,44 +22,117 @@ class Fault(NamedTuple):
     verdict: Verdict
     message: str
     gates: bool
+    found: str = ""
     fixes: tuple[Advice, ...] = ()
 
 
 class Standing(NamedTuple):
-    """One machine: its verdict and its faults, the gravest first; `unusable` is why it has none."""
+    """One machine: its verdict and its faults, the gravest first; `unusable` is why it has none.
+
+    `columns` has the worst verdict of each of COLUMNS that a rule judged.
+    """
 
     name: str
     verdict: Verdict
     faults: tuple[Fault, ...] = ()
     unusable: str = ""
+    columns: Mapping[str, Verdict] = {}
+
+    @property
+    def needs_action(self) -> bool:
+        """Whether it keeps the exit code of all from being 0."""
+        return bool(self.unusable) or self.verdict in ("fail", "unknown")
 
 
-_GRAVITY: tuple[Verdict, ...] = ("fail", "unknown", "warn")
+class Shared(NamedTuple):
+    """One fault, or one cause of rules that are undecided, and the machines that have it."""
+
+    fault: Fault
+    rules: int  # of the first machine that it keeps undecided
+    names: tuple[str, ...]
+
+
+class Fleet(NamedTuple):
+    """All machines; `unusable` is the exit code that one without a verdict makes.
+
+    It is bad input where a file can't be used, and undecided where a host was not reached.
+    """
+
+    title: str
+    standings: Sequence[Standing]
+    seconds: float
+    unusable: int = Exit.USAGE
+
+    @property
+    def exit_code(self) -> int:
+        """The gravest verdict decides."""
+        lost = any(one.unusable for one in self.standings)
+        if lost and self.unusable == Exit.USAGE:
+            return Exit.USAGE
+        verdicts = Counter(one.verdict for one in self.standings)
+        if verdicts["fail"]:
+            return Exit.FAILED
+        return Exit.UNDECIDED if verdicts["unknown"] else Exit.OK
+
+    @property
+    def verdict(self) -> Verdict:
+        """The gravest verdict of a machine."""
+        found = {one.verdict for one in self.standings}
+        return next((verdict for verdict in GRAVEST if verdict in found), "pass")
+
+    def worst_first(self) -> list[Standing]:
+        """Return the machines: those without a verdict, then by their verdicts, then by name."""
+        return sorted(
+            self.standings,
+            key=lambda one: (not one.unusable, GRAVEST.index(one.verdict), one.name),
+        )
+
+    def shared(self, *, advice: bool) -> list[Shared]:
+        """Return each fault once: the gravest first, of these what most machines have."""
+        groups: dict[tuple[Verdict, str], dict[str, list[Fault]]] = {}
+        for one in self.standings:
+            for fault in one.faults:
+                if fault.gates or advice:
+                    having = groups.setdefault((fault.verdict, fault.cause), {})
+                    having.setdefault(one.name, []).append(fault)
+        keys = sorted(groups, key=lambda key: (GRAVEST.index(key[0]), -len(groups[key]), key[1]))
+        return [_shared(groups[key]) for key in keys]
+
+
+def _shared(having: Mapping[str, Sequence[Fault]]) -> Shared:
+    first = next(iter(having.values()))
+    return Shared(first[0], len(first), tuple(having))
 
 
 def standing(name: str, report: Report) -> Standing:
     """Return what stays of a report."""
     results = sorted(
-        (result for result in report.results if result.verdict in _GRAVITY),
-        key=lambda result: (not report.gates(result), _GRAVITY.index(result.verdict)),
+        (result for result in report.results if result.verdict in GRAVEST[:3]),
+        key=lambda result: (not report.gates(result), GRAVEST.index(result.verdict)),
     )
     faults = tuple(_fault(result, gates=report.gates(result)) for result in results)
-    return Standing(name, report.verdict, faults)
+    return Standing(name, report.verdict, faults, columns=_columns(report))
 
 
 def _fault(result: Result, *, gates: bool) -> Fault:
     cause = result.evidence if result.verdict == "unknown" else result.id
-    return Fault(cause, result.title, result.verdict, result.message, gates, result.fixes)
+    return Fault(
+        cause, result.title, result.verdict, result.message, gates, result.found, result.fixes
+    )
 
 
-def exit_code(standings: Sequence[Standing], unusable: int = Exit.USAGE) -> int:
-    """Return that of all: an unusable file is bad input, else the gravest verdict decides.
+def _columns(report: Report) -> dict[str, Verdict]:
+    worst: dict[str, Verdict] = {}
+    for result in report.results:
+        if result.verdict in GRAVEST:
+            name = _column(result.fact)
+            before = worst.get(name, "pass")
+            worst[name] = min(before, result.verdict, key=GRAVEST.index)
+    return worst
 
-    A host that was not reached is undecided, which `unusable` says then.
-    """
-    if unusable == Exit.USAGE and any(one.unusable for one in standings):
-        return Exit.USAGE
-    verdicts = Counter(one.verdict for one in standings)
-    if verdicts["fail"]:
-        return Exit.FAILED
-    return Exit.UNDECIDED if verdicts["unknown"] else Exit.OK
+
+def _column(fact: str) -> str:
+    path = split_path(fact)
+    if "disk" in path:
+        return "disk"
+    return path[0] if path[0] in ("host", "docker") else "stack"

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from preflight.model.report import Advice, Report, Result, Verdict
@@ -49,7 +49,7 @@ class Section(NamedTuple):
 def render(report: Report, look: Look) -> str:
     """Return the page; ASCII alone, so that no output encoding can break it."""
     rows = [Row(f"rule-{n}", one) for n, one in enumerate(report.results, 1)]
-    page = _PAGE.render(
+    page = page_of("report.html.j2").render(
         report=report,
         quiet=look.quiet,
         opened=look.verbose,
@@ -62,6 +62,11 @@ def render(report: Report, look: Look) -> str:
         sections=[] if look.quiet else list(_sections(report, rows)),
         anchors={id(row.result): row.anchor for row in rows},
     )
+    return as_ascii(page)
+
+
+def as_ascii(page: str) -> str:
+    """Return a page in ASCII, without what stands for no character."""
     return _NONCHARACTER.sub("\ufffd", page).encode("ascii", "xmlcharrefreplace").decode()
 
 
@@ -135,11 +140,12 @@ def _harmless(value: Any) -> Any:
     return short(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _page() -> Template:
-    """Return the template, with its style and script, which alone its policy lets in."""
-    folder = files(__package__)
+def _environment() -> Environment:
+    """Return what makes pages, with their style and script, which alone their policy lets in."""
+    folder = files("preflight.render")
     style, script = (folder.joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
     environment = Environment(
+        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8")),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_harmless,
@@ -164,7 +170,12 @@ def _page() -> Template:
         sentence=tasks.sentence,
     )
     environment.filters["ident"] = id
-    return environment.from_string(folder.joinpath("report.html.j2").read_text("utf-8"))
+    return environment
+
+
+def page_of(name: str) -> Template:
+    """Return a page's template."""
+    return _ENVIRONMENT.get_template(name)
 
 
 def _hash(text: str) -> str:
@@ -172,4 +183,5 @@ def _hash(text: str) -> str:
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
-_PAGE = _page()  # while the machine is still being measured
+_ENVIRONMENT = _environment()
+page_of("report.html.j2")  # it is compiled while the machine is still being measured

@@ -16,6 +16,14 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 def render(report: Report, look: Look) -> str:
     """Return the XML; ASCII alone, so that no output encoding can break it."""
     root = ET.Element("testsuites")
+    root.extend(suites(report, look))
+    ET.indent(root)
+    data: bytes = ET.tostring(root, encoding="us-ascii", xml_declaration=True)
+    return data.decode("ascii") + "\n"
+
+
+def suites(report: Report, look: Look, first: int = 0, host: str = "") -> Iterator[ET.Element]:
+    """Yield a suite for each section, numbered from `first`; of several hosts by its name."""
     sections: dict[str, list[Result]] = {}
     for result in report.results:
         title = " ".join(short(result.section).split()) or "Other"
@@ -23,21 +31,28 @@ def render(report: Report, look: Look) -> str:
     holds = held_back(report)
     texts = {id(result): _text(result, holds.pop(result.id, 0)) for result in report.results}
     facts = _properties(report)
-    for number, (title, results) in enumerate(sections.items()):
-        suite = ET.SubElement(root, "testsuite", _suite(report, title, number, results))
+    for number, (title, results) in enumerate(sections.items(), first):
+        about = _suite(report, title, number, results)
+        suite = ET.Element("testsuite", {**about, **_of_host(host, title)})
         properties = ET.SubElement(suite, "properties")
         for key, value in facts:
             ET.SubElement(properties, "property", name=key, value=value)
         for result in results:
-            _case(suite, report, result, texts[id(result)])
+            _case(suite, report, result, texts[id(result)], host)
         told = (
             f"{one.verdict}: {texts[id(one)]}" for one in results if _is_told(report, one, look)
         )
         ET.SubElement(suite, "system-out").text = "\n\n".join(told)
         ET.SubElement(suite, "system-err")
-    ET.indent(root)
-    data: bytes = ET.tostring(root, encoding="us-ascii", xml_declaration=True)
-    return data.decode("ascii") + "\n"
+        yield suite
+
+
+def _of_host(host: str, title: str) -> dict[str, str]:
+    """Return what tells the suites of several hosts apart."""
+    if not host:
+        return {}
+    shown = " ".join(short(host).split()) or "?"
+    return {"name": f"{shown} · {title}", "hostname": shown}
 
 
 def _suite(report: Report, title: str, number: int, results: Iterable[Result]) -> dict[str, str]:
@@ -83,10 +98,9 @@ def _kind(report: Report, result: Result) -> str:
     return "skipped" if result.verdict in ("skip", "waived", "unknown") else ""
 
 
-def _case(suite: ET.Element, report: Report, result: Result, text: str) -> None:
-    case = ET.SubElement(
-        suite, "testcase", name=name(result), classname=f"preflight.{result.id}", time="0"
-    )
+def _case(suite: ET.Element, report: Report, result: Result, text: str, host: str) -> None:
+    said = f"{short(host)} · {name(result)}" if host else name(result)
+    case = ET.SubElement(suite, "testcase", name=said, classname=f"preflight.{result.id}", time="0")
     kind = _kind(report, result)
     if kind == "skipped":
         ET.SubElement(case, kind, message=sentence(result))

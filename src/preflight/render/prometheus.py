@@ -35,7 +35,7 @@ _DAY = 86_400  # seconds
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
-class _Family(NamedTuple):
+class Family(NamedTuple):
     """One metric: `preflight_` and its name, its help, its labels, its series."""
 
     name: str
@@ -45,14 +45,14 @@ class _Family(NamedTuple):
 
 
 class _Once(Collector):
-    """A report as a source of metrics."""
+    """Families as a source of metrics."""
 
-    def __init__(self, report: Report) -> None:
-        self.report = report
+    def __init__(self, families: Iterable[Family]) -> None:
+        self._families = families
 
     def collect(self) -> Iterator[Metric]:
         """Return the metrics that have a series."""
-        for family in (*_of_report(self.report), *_of_rules(self.report.results)):
+        for family in self._families:
             first: dict[tuple[str, ...], float] = {}
             for labels, figure in family.rows:
                 first.setdefault(labels, figure)
@@ -67,12 +67,23 @@ class _Once(Collector):
 
 def render(report: Report, _look: Look) -> str:
     """Return the metrics in Prometheus' text format."""
+    return written(families(report))
+
+
+def families(report: Report) -> Iterator[Family]:
+    """Yield the metrics of a report."""
+    yield from _of_report(report)
+    yield from _of_rules(report.results)
+
+
+def written(all_: Iterable[Family]) -> str:
+    """Return metrics in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Once(report))
+    registry.register(_Once(all_))
     return generate_latest(registry).decode("utf-8")
 
 
-def _of_report(report: Report) -> Iterator[_Family]:
+def _of_report(report: Report) -> Iterator[Family]:
     """What holds for the whole check."""
     info = {
         "version": report.version,
@@ -82,35 +93,35 @@ def _of_report(report: Report) -> Iterator[_Family]:
         "engine": report.engine.get("engine"),
         "engine_version": report.engine.get("version"),
     }
-    about = tuple(_label("" if text is None else str(text)) for text in info.values())
-    yield _Family(
+    about = tuple(label("" if text is None else str(text)) for text in info.values())
+    yield Family(
         "info", "What was judged by what, in its labels; always 1.", tuple(info), [(about, 1)]
     )
-    yield _Family(
+    yield Family(
         "verdict",
         "1 for the verdict on the whole, 0 for the others.",
         ("verdict",),
         [((one,), one == report.verdict) for one in ("fail", "unknown", "warn", "pass")],
     )
-    yield _Family(
+    yield Family(
         "exit_code",
         "0 nothing required failed, 1 a required rule failed, 3 one is undecided.",
         (),
         [((), report.exit_code)],
     )
-    yield _Family(
+    yield Family(
         "results",
         "How many results have this verdict.",
         ("verdict",),
         [((one,), report.counts[one]) for one in VERDICTS],
     )
-    yield _Family(
+    yield Family(
         "measured_timestamp_seconds",
         "When it was measured, in seconds since 1970.",
         (),
         [((), when)] if (when := _timestamp(report.measured_at)) is not None else [],
     )
-    yield _Family(
+    yield Family(
         "duration_seconds",
         "How long the check took, in seconds.",
         (),
@@ -118,22 +129,22 @@ def _of_report(report: Report) -> Iterator[_Family]:
     )
 
 
-def _of_rules(results: tuple[Result, ...]) -> Iterator[_Family]:
+def _of_rules(results: tuple[Result, ...]) -> Iterator[Family]:
     """What holds for one rule, or one item of it."""
-    places = [(result, (_label(result.id), _label(result.item or ""))) for result in results]
-    yield _Family(
+    places = [(result, (label(result.id), label(result.item or ""))) for result in results]
+    yield Family(
         "rule_verdict",
         "1 for the verdict of a rule, or of one item of it; 0 for the others.",
         ("rule", "item", "section", "severity", "verdict"),
         (
-            ((*place, _label(result.section), result.severity, one), one == result.verdict)
+            ((*place, label(result.section), result.severity, one), one == result.verdict)
             for result, place in places
             for one in VERDICTS
         ),
     )
     for suffix, (units, told) in _UNITS.items():
         inside = [one for one in places if one[0].unit in units]
-        yield _Family(
+        yield Family(
             f"rule_value{suffix}",
             f"What a rule found{told}.",
             ("rule", "item"),
@@ -143,7 +154,7 @@ def _of_rules(results: tuple[Result, ...]) -> Iterator[_Family]:
                 if (value := _figure(result.actual, result.unit)) is not None
             ),
         )
-        yield _Family(
+        yield Family(
             f"rule_threshold{suffix}",
             f"What a rule asks for{told}.",
             ("rule", "item", "bound"),
@@ -153,12 +164,12 @@ def _of_rules(results: tuple[Result, ...]) -> Iterator[_Family]:
                 for bound, figure in _thresholds(result.expected, result.unit)
             ),
         )
-    yield _Family(
+    yield Family(
         "waiver_until_timestamp_seconds",
         "When a rule's waiver ends, in seconds since 1970.",
         ("rule", "item", "owner"),
         (
-            ((*place, _label(result.waiver.owner)), _end_of(result.waiver.until))
+            ((*place, label(result.waiver.owner)), _end_of(result.waiver.until))
             for result, place in places
             if result.waiver is not None
         ),
@@ -187,7 +198,7 @@ def _figure(value: Any, unit: Unit) -> float | None:
     return float(value) if isinstance(value, int | float) and is_sane(value) else None
 
 
-def _label(text: str) -> str:
+def label(text: str) -> str:
     """Make a foreign text a label; a text that this changes keeps apart from others by its hash."""
     shown = short(text, _LABEL)
     if shown == text:

@@ -10,14 +10,16 @@ from preflight.model.report import Advice, Report, Result
 from preflight.render.look import Look, short
 from preflight.render.tasks import WORDS, change, command_lines, counts, name, sentence
 
+VERSION = "TAP version 14"
+
 
 def render(report: Report, look: Look) -> str:
     """Return the TAP stream; `not ok` without a directive is what keeps the exit code from 0."""
-    return "".join(f"{line}\n" for line in _lines(report, look))
+    return "".join(f"{line}\n" for line in (VERSION, *lines(report, look)))
 
 
-def _lines(report: Report, look: Look) -> Iterator[str]:
-    yield "TAP version 14"
+def lines(report: Report, look: Look) -> Iterator[str]:
+    """Yield what follows the version: the plan, the points and how many there are of each."""
     yield f"1..{len(report.results)}"
     rules = f"{report.rules_name} ({report.rules_source})"
     yield f"# preflight {short(report.version)} · {short(rules)}"
@@ -34,7 +36,7 @@ def _lines(report: Report, look: Look) -> Iterator[str]:
 def _point(report: Report, result: Result, number: int) -> str:
     """The test point; its description ends in the id, which no consumer takes for syntax."""
     state = "ok" if result.verdict in ("pass", "skip") else "not ok"
-    point = f"{state} {number} - {_escaped(name(result))} ({result.id})"
+    point = f"{state} {number} - {escaped(name(result))} ({result.id})"
     directive = "" if report.gates(result) else _directive(result)
     if not directive:
         return point
@@ -55,10 +57,10 @@ def _directive(result: Result) -> str:
         told = f"{kind} {short(result.evidence) or sentence(result)}"
     else:
         return ""
-    return _escaped(told).strip()
+    return escaped(told).strip()
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("#", "\\#")
 
 
