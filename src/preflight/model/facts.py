@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -147,6 +148,7 @@ def place(source: str) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
+@lru_cache(maxsize=4096)
 def split_path(dotted: str) -> Path:
     """Read a dotted path; a segment with a dot in it stands in double quotes."""
     path, at = [], 0

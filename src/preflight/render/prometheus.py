@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timezone
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -198,6 +199,7 @@ def _figure(value: Any, unit: Unit) -> float | None:
     return float(value) if isinstance(value, int | float) and is_sane(value) else None
 
 
+@lru_cache(maxsize=4096)
 def label(text: str) -> str:
     """Make a foreign text a label; a text that this changes keeps apart from others by its hash."""
     shown = short(text, _LABEL)
