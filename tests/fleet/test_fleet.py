@@ -294,10 +294,34 @@ def test_whatever_ansible_reads(run_preflight: Run, farm: Farm, node: Host, tmp_
         assert done.returncode == 0
 
 
+def test_names_that_lead_elsewhere_and_a_snapshot_that_cannot_be_saved(
+    run_preflight: Run, farm: Farm, node: Host, tmp_path: Path
+) -> None:
+    common = dict(row.split("=", 1) for row in farm.vars())
+    names = ["a\nb", "<script>x</script>", "..", "../../c", "x y", "{{ 7*7 }}", "-rf", 'q"u\\']
+    hosts = {
+        name: {"ansible_host": "127.0.0.1", "ansible_port": node.port, **common} for name in names
+    }
+    (tmp_path / "hosts.yaml").write_text(json.dumps({"all": {"hosts": hosts}}))
+    (tmp_path / "saved/-rf.json").mkdir(parents=True)
+    done = run_preflight(
+        "fleet", "-i", "hosts.yaml", "--forks", "8", "--only", "host-memory", "-f", "json",
+        "-f", "text:hosts.txt", "--save", "saved", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "preflight: cannot write saved/-rf.json: it is a folder\n"
+    found = json.loads(done.stdout)["hosts"]
+    assert {name for name, one in found.items() if "results" in one} == set(names)
+    assert len(list((tmp_path / "saved").iterdir())) == len(names)
+    outside = {path.name for path in tmp_path.iterdir()} - {"home"}
+    assert outside == {"hosts.yaml", "hosts.txt", "saved"}
+
+
 @pytest.mark.parametrize(
     ("content", "more", "said"),
     [
-        ("[a\nb", (), "Ansible: "),
+        ("[a\nb", (), "Ansible: cannot read the inventory "),
+        ("one\n", ("-i", "two.ini"), "--inventory two.ini: No such file"),
         ("", (), "no host"),
         ("[empty]\n", (), "no host"),
         ("one\n", ("--limit", "nobody"), "no hosts"),

@@ -125,6 +125,9 @@ def fleet(
     _need_ansible()
     if not isfinite(timeout) or not 0 < timeout <= 3600:
         raise InputError(f"--timeout {timeout:g}: expected more than 0 and at most 3600 seconds")
+    for one in inventory:
+        if "," not in one and not os.path.exists(one):
+            raise InputError(f"--inventory {one}: No such file or directory")
     outputs = all_outputs(formats, ())
     folder = _Saved(save, PRIVATE if no_redact else None) if save is not None else None
     judge = _Judge(rules, sets or [], only or [], skip or [], strict=strict)

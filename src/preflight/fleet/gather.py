@@ -336,4 +336,12 @@ def _complaint(output: str) -> str:
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"(?:\[?ERROR\]?|fatal)", line)]
     said = (errors or lines or ["nothing"])[0]
-    return f"Ansible: {re.sub(r'^(?:.ERROR.?:?|ERROR!) *', '', said)[:400]}"
+    said = re.sub(r"^(?:.ERROR.?:?|ERROR!) *", "", said)
+    source = re.search(r"parse inventory source (.+)", said)
+    causes = dict(re.findall(r"Failed to parse inventory with '(\w+)' plugin: (.+)", plain))
+    if source is not None and causes:
+        kind = "yaml" if source[1].endswith((".yaml", ".yml", ".json")) else "ini"
+        said = (
+            f"cannot read the inventory {source[1]}: {causes.get(kind) or [*causes.values()][-1]}"
+        )
+    return f"Ansible: {said[:400]}"
