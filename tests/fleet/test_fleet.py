@@ -57,8 +57,15 @@ def files(home: Path) -> list[str]:
     )
 
 
+@pytest.fixture(autouse=True)
+def own_tmp(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A folder for temporary files that no other run on this machine uses."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("t")))
+
+
 def left_in_tmp() -> list[Path]:
-    return [*Path("/tmp").glob("preflight-*.zip*"), *Path("/tmp").glob("pf-*/1/cp")]
+    """What is left of a run here, and on the hosts."""
+    return [*Path("/tmp").glob("preflight-*.zip*"), *Path(os.environ["TMPDIR"]).iterdir()]
 
 
 @pytest.fixture(scope="module")

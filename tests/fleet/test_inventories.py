@@ -155,3 +155,14 @@ def test_whatever_ansible_cfg_says(
     assert list(told(done)) == ["snakeless", "good"]
     assert told(done)["good"] == "pass"
     assert told(done)["snakeless"].startswith("no Python at /opt/none/python3")
+
+
+def test_a_long_name_of_the_folder_for_temporary_files(
+    run_preflight: Run, farm: Farm, node: Host, tmp_path: Path
+) -> None:
+    place = tmp_path / ("t" * 100)  # longer than the path of a socket may be
+    place.mkdir()
+    inventory = script(tmp_path, {"node": {}}, common(farm, node))
+    done = run_preflight("fleet", "-i", inventory, "--only", "process-memory", "-f", "json",
+                         cwd=tmp_path, env={"TMPDIR": str(place)})  # fmt: skip
+    assert told(done) == {"node": "pass"}

@@ -25,6 +25,7 @@ _POLL = 0.25  # seconds between two looks whether it is to end
 _START = 40  # seconds that a task may take beside measuring: connecting, Python, a slow disk
 _INSTALL = 300
 _ENDED_WELL = (0, 2, 4, 6, None)  # also where hosts failed or were not reached
+_LONGEST_PLACE = 55  # characters: a socket's path takes 104 at most, and ssh adds 45
 _SLACK = 60  # seconds that the whole may take beside its hosts' tasks
 _FORKS = 5  # Ansible's own default
 _RUNNERS_OWN = (
@@ -122,7 +123,12 @@ class Gathering:
 
         Raises InputError where there is no host, or Ansible can't read the inventory.
         """
-        with tempfile.TemporaryDirectory(prefix="pf-") as folder, _Signals(self._signalled):
+        place = tempfile.gettempdir()
+        place = place if len(place) <= _LONGEST_PLACE else "/tmp"
+        with (
+            tempfile.TemporaryDirectory(prefix="pf-", dir=place) as folder,
+            _Signals(self._signalled),
+        ):
             private = Path(folder)
             self._ask(private / "1", None)
             if not self._hosts and not self._interrupted:
