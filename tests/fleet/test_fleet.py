@@ -329,6 +329,7 @@ def test_names_that_lead_elsewhere_and_a_snapshot_that_cannot_be_saved(
     [
         ("[a\nb", (), "Ansible: cannot read the inventory "),
         ("one\n", ("-i", "two.ini"), "--inventory two.ini: No such file"),
+        ("one\n", ("-e", "@/nowhere.yml"), "Could not find or access '/nowhere.yml'"),
         ("", (), "no host"),
         ("[empty]\n", (), "no host"),
         ("one\n", ("--limit", "nobody"), "no hosts"),

@@ -315,6 +315,7 @@ def _environment(private: Path) -> dict[str, str]:
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(private / "cp"),
         "ANSIBLE_LIBRARY": str(_HERE / "roles/preflight/library"),
+        "ANSIBLE_NO_TARGET_SYSLOG": "1",  # it would keep there what we asked for
         "ANSIBLE_FORCE_COLOR": "0",
         "ANSIBLE_NOCOLOR": "1",
         "MAX_EVENT_RES": str(2**30),  # a snapshot is bounded where it is made
@@ -343,6 +344,9 @@ def _complaint(output: str) -> str:
     errors = [line for line in lines if re.match(r"(?:\[?ERROR\]?|fatal)", line)]
     said = (errors or lines or ["nothing"])[0]
     said = re.sub(r"^(?:.ERROR.?:?|ERROR!) *", "", said)
+    lacking = re.search(r"Could not find or access '[^'\n]+'", plain)  # extra vars, a vault's key
+    if lacking is not None:
+        return f"Ansible: {lacking[0][:400]}"
     source = re.search(r"parse inventory source (.+)", said)
     causes = dict(re.findall(r"Failed to parse inventory with '(\w+)' plugin: (.+)", plain))
     if source is not None and causes:
