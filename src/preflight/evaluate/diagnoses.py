@@ -47,7 +47,8 @@ def states(facts: Facts) -> Iterator[tuple[str, bytes]]:
     for name in containers if isinstance(containers, Mapping) else ():
         words = list(_words({key: facts.get((*STATES, name, key)) for key in _TOLD}))
         if words:
-            yield ".".join((*STATES, str(name))), f"{name} {', '.join(words)}\n".encode()
+            line = f"{name} {', '.join(words)}\n"
+            yield ".".join((*STATES, str(name))), line.encode("utf-8", "replace")
 
 
 _TOLD = ("exit_code", "oom_killed", "oom_certainty", "restarts")

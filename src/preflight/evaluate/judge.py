@@ -8,7 +8,7 @@ from datetime import date
 from typing import NamedTuple
 
 from preflight.evaluate.change import smallest
-from preflight.evaluate.conditions import Scope, Truth, all_true, judge
+from preflight.evaluate.conditions import Scope, Truth, all_true, judge, typed
 from preflight.evaluate.ledger import ledger
 from preflight.evaluate.sentences import Figures, expected_json, figure, fill
 from preflight.evaluate.waivers import notes, waive
@@ -18,6 +18,7 @@ from preflight.model.facts import (
     Facts,
     Measured,
     Path,
+    Unit,
     Unknown,
     Value,
     join_path,
@@ -36,6 +37,12 @@ from preflight.model.report import (
     Verdict,
 )
 from preflight.model.rules import Fix, Rule, RuleSet, When
+
+_HOST: Mapping[str, Unit] = dict.fromkeys(("hostname", "os", "arch"), "text")
+_ENGINE: Mapping[str, Unit] = {
+    "reachable": "boolean",
+    **dict.fromkeys(("engine", "version", "endpoint", "context"), "text"),
+}
 
 
 class Selection(NamedTuple):
@@ -84,8 +91,8 @@ def evaluate(
         rules_name=ruleset.name,
         rules_source=ruleset.origin,
         rules_sha256=ruleset.sha256,
-        host=_known(facts, "host", ("hostname", "os", "arch")),
-        engine=_known(facts, "docker", ("reachable", "engine", "version", "endpoint", "context")),
+        host=_known(facts, "host", _HOST),
+        engine=_known(facts, "docker", _ENGINE),
         results=results,
         strict=selection.strict,
         next=ruleset.next,
@@ -95,8 +102,9 @@ def evaluate(
     )
 
 
-def _known(facts: Facts, group: str, names: tuple[str, ...]) -> Mapping[str, object]:
-    values = {name: facts.get((group, name)) for name in names}
+def _known(facts: Facts, group: str, units: Mapping[str, Unit]) -> Mapping[str, object]:
+    """Return facts by name; None where one is not known, or not of its kind."""
+    values = {name: typed(facts.get((group, name)), unit) for name, unit in units.items()}
     return {k: None if isinstance(v, Unknown) else v for k, v in values.items()}
 
 

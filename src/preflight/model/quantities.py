@@ -147,12 +147,15 @@ def format_bytes(
     """
     if binary is None:
         binary = is_binary(size)
-    for unit, factor in _BINARY if binary else _DECIMAL:
-        if abs(size) >= factor:
-            count = size / factor
-            if up:
-                count = ceil(count * 10**digits - 1e-6) / 10**digits
-            return f"{_rounded(count, digits)} {unit}"
+
+    def count(factor: int) -> float:
+        exact = size / factor
+        return ceil(exact * 10**digits - 1e-6) / 10**digits if up else round(exact, digits)
+
+    units = _BINARY if binary else _DECIMAL
+    for (unit, factor), (_, below) in zip(units, (*units[1:], ("B", 1)), strict=True):
+        if abs(count(below)) * below >= factor:  # 999.96 MB is 1 GB, not 1000 MB
+            return f"{_rounded(count(factor), digits)} {unit}"
     return f"{int(size)} B"
 
 
@@ -160,6 +163,7 @@ def format_duration(seconds: float, digits: int = 3) -> str:
     """Write seconds as `5m`, `1h30m` or `1.5s`."""
     if seconds < 0:
         return f"-{format_duration(-seconds, digits)}"
+    seconds = round(seconds, digits)  # 59.9999 s are a minute, not 60 s
     if seconds < 60 or seconds != int(seconds):
         return f"{_rounded(seconds, digits)}s"
     text, rest = "", int(seconds)

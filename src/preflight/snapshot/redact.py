@@ -250,7 +250,10 @@ class Redactor:
         return self.tree(value)
 
     def _path(self, dotted: str) -> str:
-        path = split_path(dotted) if dotted else ()
+        try:
+            path = split_path(dotted)
+        except ValueError:
+            return self.text(dotted)  # a snapshot from elsewhere may name anything
         return join_path(tuple(self._key(path[:end], key) for end, key in enumerate(path)))
 
     def _key(self, path: tuple[str, ...], key: str) -> str:
@@ -454,7 +457,8 @@ def names_of(facts: Facts) -> Iterator[str]:
             for one in _maps(items):
                 image = one.get("image")
                 yield from re.split(r"[/:@.-]", image) if isinstance(image, str) else ()
-                yield from (str(known) for known in one.get("known_as") or ())
+                known = one.get("known_as")
+                yield from map(str, known) if isinstance(known, list) else ()
     for path in (("compose", "project"), ("model", "name"), ("docker", "context")):
         value = facts.get(path)
         if isinstance(value, str):

@@ -9,6 +9,8 @@ from preflight.model.facts import placed
 
 Path: TypeAlias = tuple[str, ...]
 
+_LONGEST = 500  # characters of what is told of a fault: what it quotes may have no end
+
 
 class Place(NamedTuple):
     """A line of a file, counted from 1."""
@@ -22,7 +24,8 @@ class ComposeError(Exception):
 
     def __init__(self, message: str, file: str = "", line: int = 0, column: int = 0) -> None:
         place = f"{file}:{line}:{column}: " if line else f"{file}: " if file else ""
-        super().__init__(f"{place}{message}")
+        shown = message if len(message) <= _LONGEST else f"{message[: _LONGEST - 1]}…"
+        super().__init__(f"{place}{shown}")
 
 
 class Need(NamedTuple):

@@ -1,0 +1,515 @@
+"""The readers of what comes from outside, each run whole: from bytes to what a user is shown.
+
+Whatever the bytes are, it ends there or in a refusal that a person can read; all else is a fault.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from preflight import pipeline
+from preflight.model.bundle import Part
+from preflight.model.facts import Facts, Measured, gather, split_path
+from preflight.model.problems import InputError
+from preflight.model.report import Exit
+from preflight.model.rules import DEFAULT, RuleSet
+from preflight.probes.compose.facts import of_project
+from preflight.probes.compose.project import ComposeError, Project
+from preflight.probes.compose.reading import read
+from preflight.probes.start import port_clashes
+from preflight.render import RENDERERS, diagnosis, diff, listings, models, renderer
+from preflight.render.look import Look
+
+TESTS = Path(__file__).parents[1]
+ROOT = TESTS.parent
+LONGEST_REFUSAL = 1000  # characters of one line
+
+sys.path.insert(0, str(TESTS))  # for whoever runs this without pytest
+
+
+class Reader(NamedTuple):
+    """One way in. `seeds` are good inputs, `kind` says how they are built: json, yaml, zip, text.
+
+    `read` raises InputError where it refuses; `words` are worth trying anywhere in an input.
+    """
+
+    name: str
+    kind: str
+    read: Callable[[bytes], None]
+    seeds: Callable[[], list[bytes]]
+    words: Callable[[], list[bytes]]
+
+
+def is_read(reader: Reader, data: bytes) -> bool:
+    """Say whether an input was read or refused; raises AssertionError for a refusal unfit to see.
+
+    What else is raised is a fault of the program.
+    """
+    try:
+        reader.read(data)
+    except InputError as fault:
+        lines = [str(problem) for problem in fault.problems]
+    else:
+        return True
+    assert lines, "refused without a reason"
+    for line in lines:
+        assert line.strip(), "refused with an empty line"
+        assert "\n" not in line, f"a refusal of several lines: {line[:200]!r}"
+        assert len(line) <= LONGEST_REFUSAL, f"a refusal without end: {line[:200]!r}"
+    return False
+
+
+# --- what is done with what was read --------------------------------------------------------------
+
+
+@cache
+def golden_rules() -> RuleSet:
+    """Return a rule set of every verdict, small enough to be judged thousands of times."""
+    return pipeline.load("rules.yaml", lambda _: (TESTS / "golden/rules.yaml").read_bytes())
+
+
+@cache
+def bundled_rules() -> RuleSet:
+    """Return the bundled rules."""
+    return pipeline.load(DEFAULT, lambda _: (ROOT / "rules.yaml").read_bytes())
+
+
+@cache
+def golden_facts() -> Facts:
+    """Return the facts of the golden report."""
+    return pipeline.read_snapshot((TESTS / "golden/facts.json").read_bytes(), "facts.json")
+
+
+@cache
+def stack_facts() -> Facts:
+    """Return the facts of a machine with a whole stack."""
+    file = TESTS / "cases/document-stack-on-desktop/facts.json"
+    return pipeline.read_snapshot(file.read_bytes(), "facts.json")
+
+
+def judged(rules: RuleSet, facts: Facts, data: bytes) -> None:
+    """Judge, and show it as JSON and in one other format, by what the input is."""
+    selection = pipeline.select(rules, (), (), strict=False)
+    report = pipeline.check(rules, facts, selection, time.perf_counter())
+    assert report.exit_code in (Exit.OK, Exit.FAILED, Exit.UNDECIDED)
+    as_json = json.loads(renderer("json")(report, Look()))
+    assert as_json["summary"]["exit_code"] == report.exit_code
+    assert len(as_json["results"]) == len(report.results)
+    name = _one_of(list(RENDERERS), data)
+    assert renderer(name)(report, Look(verbose=True)).encode("utf-8", "replace")
+
+
+def _one_of(several: list[Any], data: bytes) -> Any:
+    """Choose by the bytes: the same ones go the same way again."""
+    return several[zlib.crc32(data) % len(several)]
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+
+def read_rules(data: bytes) -> None:
+    """`check --rules`, `rules validate`, `rules list`, `diagnose --rules`."""
+
+    def bytes_of(name: str) -> bytes:
+        if name == "rules.yaml":
+            return data
+        if name == DEFAULT:
+            return (TESTS / "golden/rules.yaml").read_bytes()
+        raise FileNotFoundError(2, "No such file or directory", name)
+
+    rules = pipeline.load("rules.yaml", bytes_of)
+    facts = pipeline.with_model(stack_facts(), rules)
+    judged(rules, facts, data)
+    pipeline.review(rules, None, facts)
+    listings.rules(rules, Look())
+    for rule in rules.rules[:3]:
+        listings.explanation(pipeline.explain(rules, facts, rule), Look())
+    _diagnosed(rules, b"\n".join(log_lines()[:8]), facts)
+
+
+def rule_seeds() -> list[bytes]:
+    """Each bundled rule and diagnosis in a file of its own, so that a file is read fast."""
+    import yaml
+
+    whole = (ROOT / "rules.yaml").read_text("utf-8")
+    document = yaml.safe_load(whole)
+    head = {"version": 1, "vars": document.get("vars", {})}
+    apart = [
+        {**head, key: [{**one, **({"needs": []} if "needs" in one else {})}]}
+        for key in ("rules", "diagnoses")
+        for one in document[key]
+    ]
+    apart.append({**head, "models": document["models"]})
+    files = (TESTS / "golden/rules.yaml", TESTS / "cases/environment/rules.yaml")
+    extending = b"version: 1\nextends: [default]\nrules:\n- {id: host-memory, title: RAM}\n"
+    made = [yaml.safe_dump(one, sort_keys=False).encode() for one in apart]
+    return [*(file.read_bytes() for file in files), extending, *made]
+
+
+def rule_words() -> list[bytes]:
+    """The keys, operators and facts of the language, and what is hard in YAML and in patterns."""
+    from preflight.model.conditions import OPERATORS
+    from preflight.rules.records import DIAGNOSIS, FILE, MODEL, RULE, WAIVER
+
+    keys = {key for one in (DIAGNOSIS, FILE, MODEL, RULE, WAIVER) for key in one.fields}
+    plain = ["{fact: docker.cpus, times: 2, plus: 1}", "{sum: [1, {fact: docker.cpus}]}", "${low}"]
+    patterns = ["(a+)+$", "(?P<required>[^)]+)", "(?i)x{1,999}", "[[:alpha:]]", "(?:a|a?)*", r"\b"]
+    names = [*keys, *OPERATORS, *pipeline.catalogue().names()]
+    return [one.encode() for one in (*names, *plain, *patterns)] + YAML_WORDS
+
+
+YAML_WORDS = [
+    b"&a ", b"*a", b"<<: *a", b"!!str ", b"!!binary ", b"!x ", b"|", b">-", b"? ", b"- ", b"---\n",
+    b"...", b"%YAML 1.1\n---\n", b"{", b"}", b"[", b"]", b"'", b'"', b"# ", b": ", b"\t", b"~",
+    b"null", b"yes", b"0x1f", b"0o17", b".inf", b".nan", b"1e400", b"2026-11-23", b"\xef\xbb\xbf",
+    b"\xff\xfe", b"\xc2\x85", b"\xe2\x80\xa8", b"\\ud800", b"${", b"${A:-${B:?c}}", b"$$",
+]  # fmt: skip
+
+
+# --- facts ----------------------------------------------------------------------------------------
+
+
+def read_facts(data: bytes) -> None:
+    """`check --facts`, and one of the other commands that take a snapshot."""
+    rules = bundled_rules() if len(data) % 4 == 0 else golden_rules()
+    facts = pipeline.with_model(pipeline.read_snapshot(data, "facts.json"), rules)
+    judged(rules, facts, data)
+    _one_of(COMMANDS, data)(facts)
+
+
+def _models(facts: Facts) -> None:
+    told = pipeline.models(bundled_rules(), facts)
+    assert json.dumps(models.to_json(told))
+    assert models.text(told, Look())
+
+
+def _listed(facts: Facts) -> None:
+    listings.facts(facts, pipeline.catalogue(), Look())
+    again = pipeline.read_snapshot(pipeline.write_snapshot(facts).encode(), "again.json")
+    assert again == facts
+
+
+def _states(facts: Facts) -> None:
+    _diagnosed(bundled_rules(), b"", facts)
+
+
+def _redacted(facts: Facts) -> None:
+    rules = golden_rules()
+    redactor = pipeline.redactor(rules, facts)
+    clean, _ = pipeline.redacted(redactor, rules, facts)
+    snapshot = pipeline.write_snapshot(clean)
+    pipeline.leftovers(redactor, "facts.json", snapshot.encode())
+
+
+def _compared(facts: Facts) -> None:
+    sides = (_side(pipeline.write_snapshot(facts).encode()), _side(_golden("facts.json")))
+    for before, after in (sides, sides[::-1]):
+        told = pipeline.compare(before, after)
+        assert json.dumps(diff.to_json(told))
+        diff.text(told, pipeline.catalogue(), ("a", "b"), Look())
+
+
+COMMANDS: list[Callable[[Facts], None]] = [_models, _listed, _states, _redacted, _compared]
+
+
+def _side(data: bytes) -> Any:
+    return pipeline.read_side(data, "side.json", golden_rules)
+
+
+def _golden(name: str) -> bytes:
+    return (TESTS / "golden" / name).read_bytes()
+
+
+def facts_seeds() -> list[bytes]:
+    """The snapshots of all cases, and one of every fact that there is."""
+    files = sorted((TESTS / "cases").glob("*/facts.json"))
+    return [every_fact(), _golden("facts.json"), *(file.read_bytes() for file in files)]
+
+
+_SAMPLES: Mapping[str, Any] = {
+    "bytes": 8 * 10**9, "seconds": 3.5, "cores": 2, "number": 3, "version": "24.0.1",
+    "text": "ollama", "boolean": True, "list": ["a", "b"], "map": {},
+}  # fmt: skip
+
+
+def every_fact() -> bytes:
+    """Return a snapshot that holds each declared fact, those of items for one called `ollama`."""
+    measured = []
+    for fact in pipeline.catalogue().facts:
+        path = tuple("ollama" if one == "*" else one for one in split_path(fact.path))
+        measured.append(Measured(path, _SAMPLES[fact.unit], "in compose.yaml:3"))
+    inner = {one.path[:end] for one in measured for end in range(1, len(one.path))}
+    flat = (one for one in measured if one.path not in inner)
+    facts = gather(flat, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
+    return pipeline.write_snapshot(facts).encode()
+
+
+def facts_words() -> list[bytes]:
+    """The names of facts, as they stand in JSON."""
+    names = {segment for one in pipeline.catalogue().names() for segment in one.split(".")}
+    return [json.dumps(name).encode() for name in sorted(names)] + JSON_WORDS
+
+
+JSON_WORDS = [
+    b"null", b"true", b"NaN", b"-Infinity", b"1e400", b"-0", b"1e30", b"9" * 40, b'"\\ud800"',
+    b'"\\u0000"', b'"\\u202e"', b"{}", b"[]", b'""', b'"8GB"', b'"preflight.facts/0"',
+    b'"preflight.facts/2"', b'"<password-1>"', b'"in a:1"', b'"a.b"', b'"\\""', b'"*"', b"[" * 60,
+]  # fmt: skip
+
+
+# --- reports, expected verdicts, documents --------------------------------------------------------
+
+
+def read_report(data: bytes) -> None:
+    """`diff`, of a report and of a snapshot."""
+    side = _side(data)
+    for other in (_side(_golden("report.json")), _side(_golden("facts.json"))):
+        told = pipeline.compare(side, other)
+        assert json.dumps(diff.to_json(told))
+        diff.text(told, pipeline.catalogue(), ("a", "b"), Look())
+
+
+def report_seeds() -> list[bytes]:
+    """The golden report, whole and with one result."""
+    whole = json.loads(_golden("report.json"))
+    few = [{**whole, "results": [one]} for one in whole["results"]]
+    return [_golden("report.json"), *(json.dumps(one).encode() for one in few)]
+
+
+def read_expected(data: bytes) -> None:
+    """`rules test`."""
+    expected = pipeline.read_expected(data, "expected.json")
+    pipeline.try_case(golden_rules(), golden_facts(), expected, (), exact=bool(len(data) % 2))
+
+
+def expected_seeds() -> list[bytes]:
+    """Expected verdicts in the short and the long form."""
+    verdicts = {"host-memory": "fail", "cpu-limit": "pass", "cpu-limit/api": "fail"}
+    long = {"verdicts": verdicts, "exit_code": 1, "today": "2026-11-23", "strict": True,
+            "vars": {"system_overhead": "1GB"}, "only": ["host"]}  # fmt: skip
+    return [json.dumps(one).encode() for one in (verdicts, long)]
+
+
+def read_document(data: bytes) -> None:
+    """`rules validate --document`."""
+    review = pipeline.review(golden_rules(), pipeline.read_document(data, "plan.md"))
+    for problem in review.problems:
+        assert "\n" not in str(problem)
+
+
+def document_seeds() -> list[bytes]:
+    """The README, and documents that the golden rules could have been made from."""
+    plan = "# A document\n\n## First\n- RAM: 10GB, better 12GB\n- 4 cores\n\nSecond\n---\n|a|20GB"
+    code = (
+        "### Third\n```yaml\nlimits:\n  memory: 8G\n  cpus: '0.5'\n```\n`KEEP=5m`, **<b>x</b>**\n"
+    )
+    readme = (ROOT / "README.md").read_text("utf-8")
+    parts = readme.split("\n## ")
+    return [one.encode() for one in (plan, plan + "\n" + code, *(f"## {p}" for p in parts))]
+
+
+# --- compose --------------------------------------------------------------------------------------
+
+
+@cache
+def _folder() -> Path:
+    """Return a folder in memory with what the compose files name."""
+    memory = Path("/dev/shm")
+    made = Path(tempfile.mkdtemp(prefix="pf-fuzz-", dir=memory if memory.is_dir() else None))
+    (made / "base.yaml").write_text("services:\n  base: {image: a, environment: {A: b}}\n")
+    (made / "some.env").write_text("A=1\nB=${A:-2}\n")
+    return made
+
+
+def read_compose(data: bytes) -> None:
+    """`check --compose-file` where Compose isn't installed: our own reader."""
+    _project({"compose.yaml": data, ".env": b"TAG=1\nCOMPOSE_PROFILES=debug\n"}, data)
+
+
+def read_override(data: bytes) -> None:
+    """The same, of a file that is laid over another."""
+    base = (
+        b"services: {api: {image: a, ports: ['80:80'], deploy: {resources: {}}}, web: {image: b}}"
+    )
+    _project({"compose.yaml": base, "over.yaml": data, ".env": b""}, data)
+
+
+def read_dotenv(data: bytes) -> None:
+    """The variables of a project, and those of an env_file."""
+    file = b"services: {a: {image: 'x:${TAG:-1}', env_file: [.env], environment: [B]}}"
+    _project({"compose.yaml": file, ".env": data}, data)
+
+
+def _project(files: Mapping[str, bytes], data: bytes) -> None:
+    folder = _folder()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    named = [str(folder / name) for name in files if name.endswith(".yaml")]
+    try:
+        reading = read(named, str(folder), {"HOME": "/home/someone", "A": "$$"})
+    except ComposeError as fault:
+        raise InputError(str(fault)) from None
+    assert json.dumps(reading.config)
+    name = str(reading.config["name"])
+    project = Project(name, str(folder), tuple(named), "fallback", reading.config, reading)
+    port_clashes(project)
+    facts = gather(of_project(project), measured_at="2026-11-23T11:00:00Z", version="1")
+    rules = bundled_rules() if len(data) % 8 == 0 else golden_rules()
+    judged(rules, pipeline.with_model(facts, rules), data)
+
+
+def compose_seeds() -> list[bytes]:
+    """The compose files that are held against the real Compose."""
+    own = TESTS / "probes/compose/cases"
+    files = [file for suffix in ("yaml", "yml") for file in sorted(own.rglob(f"*.{suffix}"))]
+    extending = (
+        b"services:\n  a:\n    extends: {file: base.yaml, service: base}\n    env_file: some.env\n"
+    )
+    return [extending, *(file.read_bytes() for file in files)]
+
+
+def compose_words() -> list[bytes]:
+    """The keys of the Compose file, and values of every kind."""
+    from preflight.probes.compose.known import SERVICE, TOP
+
+    values = ["1g", "0.5", "80:80/udp", "[::1]:80-90:80", "./a:/b:ro", "service:a", "all",
+              "!reset ", "!override ", "${TAG:?no}", "base.yaml", "some.env", "-1"]  # fmt: skip
+    keys = ["memory", "cpus", "limits", "reservations", "resources", "replicas", "path", "required"]
+    return [one.encode() for one in (*TOP, *SERVICE, *keys, *values)] + YAML_WORDS
+
+
+def dotenv_seeds() -> list[bytes]:
+    """The env files that are held against the real Compose."""
+    files = sorted((TESTS / "probes/compose/cases").rglob("*.env"))
+    files += sorted((TESTS / "probes/compose/cases").rglob(".env"))
+    plain = b"TAG=1\nexport B='x y' # z\nC=\"${TAG}\\n$B\"\nD: ${E:-${TAG:?gone}}\nF\n"
+    return [plain, *(file.read_bytes() for file in files)]
+
+
+def dotenv_words() -> list[bytes]:
+    """What is special in env files."""
+    marks = ["export ", "=", "#", " #", "'", '"', "\\", "\\x", "\\0777", "${", "}", ":-", ":?",
+             "$$", "\r\n", "\0", "\u00a0", "\x85", "A=", ":", "[0]", "é"]  # fmt: skip
+    return [one.encode() for one in marks]
+
+
+# --- logs and bundles -----------------------------------------------------------------------------
+
+
+def read_log(data: bytes) -> None:
+    """`diagnose`, with some of the bundled errors: to sort out all of them takes the most time."""
+    whole = bundled_rules()
+    few = whole.diagnoses[len(data) % 8 :: 8] if len(data) % 16 else whole.diagnoses
+    _diagnosed(whole._replace(diagnoses=few), data, stack_facts())
+
+
+def _diagnosed(rules: RuleSet, data: bytes, facts: Facts) -> None:
+    reader = pipeline.log_reader(rules)
+    reader.add("api.log", io.BytesIO(data))
+    told = pipeline.diagnose(rules, reader, facts)
+    assert json.dumps(diagnosis.to_json(told))
+    assert diagnosis.text(told, 0.1, Look()).encode("utf-8", "replace")
+
+
+def log_lines() -> list[bytes]:
+    """Return real-looking lines of every known error."""
+    sys.path.insert(0, str(TESTS / "diagnose"))
+    from known_errors import HITS
+
+    return [line.encode() for lines in HITS.values() for line in lines]
+
+
+def log_seeds() -> list[bytes]:
+    """Lines of known errors, as they are written, wrapped, packed and in UTF-16."""
+    import gzip
+
+    lines = log_lines()
+    some = [b"\n".join(lines[at : at + 5]) + b"\n" for at in range(0, len(lines), 5)]
+    wrapped = [json.dumps({"log": line.decode() + "\n", "stream": "stderr",
+                           "time": "2026-11-23T11:00:00.5Z"}, separators=(",", ":")).encode()
+               for line in lines[:5]]  # fmt: skip
+    text = some[0].decode()
+    return [*some, b"\n".join(wrapped), gzip.compress(some[0], mtime=0), text.encode("utf-16")]
+
+
+def log_words() -> list[bytes]:
+    """What begins or wraps lines, and what packs logs."""
+    return [
+        b"\n", b"\r\n", b"\0", b"\x1f\x8b\x08", b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf",
+        b"PK\x03\x04", b'{"log":"', b'","time":"', b'prompt="', b"2026-11-23T11:00:00Z ",
+        b"Nov 23 11:00:00 ", b"[12345.678901] ", b"\x1b[31m", b"5.7 GiB", b"9" * 50,
+        b"\xed\xa0\x80",
+    ]  # fmt: skip
+
+
+def read_bundle(data: bytes) -> None:
+    """`check --facts` and `diagnose` of a bundle, and all that is in it."""
+    bundle = pipeline.open_bundle(data, "ticket.zip")
+    list(bundle.members())
+    bundle.report()
+    for _, stream in bundle.logs():
+        _diagnosed(golden_rules(), stream.read(), stack_facts())
+    judged(golden_rules(), pipeline.with_model(bundle.facts(), golden_rules()), data)
+
+
+def bundle_of(members: Mapping[str, bytes]) -> bytes:
+    """Return a bundle of these members with a manifest that is right."""
+    parts = [Part(name, "", content) for name, content in members.items()]
+    return pipeline.make_bundle(parts, "2026-11-23T11:00:00Z", {}, ())
+
+
+def bundle_seeds() -> list[bytes]:
+    """A bundle of every kind of member, and one of as little as there can be."""
+    log = b"\n".join(log_lines()[:3])
+    members = {"facts.json": _golden("facts.json"), "report.json": _golden("report.json"),
+               "logs/api.log": log}  # fmt: skip
+    least = {"facts.json": _golden("facts.json"), "report.json": report_seeds()[1]}
+    return [bundle_of(members), bundle_of(least)]
+
+
+def zip_words() -> list[bytes]:
+    """The marks of a zip file, and sizes that lie."""
+    return [
+        b"PK\x03\x04", b"PK\x05\x06", b"PK\x01\x02", b"PK\x06\x06", b"PK\x06\x07", b"PK\x07\x08",
+        b"\xff\xff\xff\xff", b"\xff\xff", b"\x00\x00\x00\x00", b"\x08\x00", b"\x0c\x00",
+        b"\x63\x00", b"../", b"logs/", b"manifest.json", b"facts.json", b"/", b"\\",
+    ]  # fmt: skip
+
+
+READERS: dict[str, Reader] = {
+    one.name: one
+    for one in (
+        Reader("rules", "yaml", read_rules, rule_seeds, rule_words),
+        Reader("facts", "json", read_facts, facts_seeds, facts_words),
+        Reader("compose", "yaml", read_compose, compose_seeds, compose_words),
+        Reader("override", "yaml", read_override, compose_seeds, compose_words),
+        Reader("dotenv", "text", read_dotenv, dotenv_seeds, dotenv_words),
+        Reader("log", "text", read_log, log_seeds, log_words),
+        Reader("bundle", "zip", read_bundle, bundle_seeds, zip_words),
+        Reader("report", "json", read_report, report_seeds, lambda: JSON_WORDS),
+        Reader("expected", "json", read_expected, expected_seeds, lambda: JSON_WORDS),
+        Reader("document", "text", read_document, document_seeds, lambda: YAML_WORDS),
+    )
+}
+
+
+def leave_nothing() -> None:
+    """Remove what the readers wrote."""
+    if _folder.cache_info().currsize:
+        import shutil
+
+        shutil.rmtree(_folder())
+        _folder.cache_clear()
+
+
+os.environ.setdefault("TERM", "dumb")

@@ -1,0 +1,124 @@
+"""There and back: bundles, redaction. What is taken out stays out, and changes no verdict."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from preflight import pipeline
+from preflight.model.bundle import Part
+from preflight.model.facts import Facts, Measured, replace
+from preflight.model.rules import RuleSet
+
+ROOT = Path(__file__).parents[2]
+CASES = sorted((ROOT / "tests/cases").iterdir())
+SECRETS = (
+    "ghp_" + "a1B2c3D4e5" * 4,
+    "AKIAIOSFODNN7EXAMPLE",
+    "Pl4nt-Ed9_Geheim",
+    "x:hunter2!9@db.internal",
+)
+SAYINGS = (
+    "{}", "password={}", "token: {}", "https://joe:{}@db.example/x", "Authorization: Bearer {}",
+    "cannot reach {} as joe@customer.example", '{{"api_key": "{}"}}', "/home/{}/.ssh", "--token {}",
+)  # fmt: skip
+
+names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
+members = st.dictionaries(names.map("logs/{}.log".format), st.binary(max_size=300), max_size=4)
+
+
+@cache
+def rules() -> RuleSet:
+    return pipeline.load("rules.yaml", lambda _: (ROOT / "rules.yaml").read_bytes())
+
+
+@cache
+def case(folder: Path) -> Facts:
+    return pipeline.read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
+
+
+# --- bundles --------------------------------------------------------------------------------------
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(CASES), members)
+def test_what_is_put_in_a_bundle_comes_out_by_us_and_by_others(
+    folder: Path, logs: dict[str, bytes]
+) -> None:
+    logs = {name: logs[name] for name in {name.lower(): name for name in logs}.values()}
+    facts = (folder / "facts.json").read_bytes()
+    parts = [Part("facts.json", "facts", facts), *(Part(n, "a log", d) for n, d in logs.items())]
+    made = pipeline.make_bundle(parts, "2026-11-23T11:00:00Z", {}, ())
+    assert made == pipeline.make_bundle(parts, "2026-11-23T11:00:00Z", {}, ())
+    with zipfile.ZipFile(io.BytesIO(made)) as archive:
+        assert archive.testzip() is None
+        read = {name: archive.read(name) for name in archive.namelist()}
+    del read["manifest.json"]
+    assert read == {"facts.json": facts, **logs}
+    opened = pipeline.open_bundle(made, "ticket.zip")
+    assert {name: stream.read() for name, stream in opened.logs()} == logs
+    assert opened.facts() == pipeline.read_snapshot(made, "ticket.zip") == case(folder)
+
+
+# --- redaction ------------------------------------------------------------------------------------
+
+
+def leaves(node: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if not isinstance(node, dict) or not node:
+        return [path]
+    return [leaf for key, one in node.items() for leaf in leaves(one, (*path, key))]
+
+
+@st.composite
+def told(draw: st.DrawFn) -> Facts:
+    """Draw a snapshot of a case, with secrets in some of its texts, sources and variables."""
+    facts = case(draw(st.sampled_from(CASES)))
+    said = st.builds(lambda saying, secret: saying.format(secret), st.sampled_from(SAYINGS),
+                     st.sampled_from(SECRETS))  # fmt: skip
+    paths = leaves(facts.values)
+    places = draw(st.lists(st.sampled_from(paths), max_size=4))
+    changed = [Measured(path, draw(said), draw(said)) for path in places]
+    named = draw(st.sets(st.sampled_from(["DB_PASSWORD", "API_KEY", "HOST_URL", "MODE"])))
+    changed += [Measured(("env", name), draw(said), "the environment") for name in sorted(named)]
+    return replace(facts, changed)
+
+
+def verdicts(facts: Facts) -> dict[tuple[str, str | None], str]:
+    selection = pipeline.select(rules(), (), (), strict=False)
+    results = pipeline.check(rules(), facts, selection, 0).results
+    return {(one.id, one.item): one.verdict for one in results}
+
+
+@settings(max_examples=40, deadline=None)
+@given(told())
+def test_a_redacted_snapshot_holds_no_secret_keeps_its_verdicts_and_stays_as_it_is(
+    facts: Facts,
+) -> None:
+    redactor = pipeline.redactor(rules(), facts)
+    clean, undecided = pipeline.redacted(redactor, rules(), facts)
+    text = pipeline.write_snapshot(clean)
+    assert not [secret for secret in SECRETS[:2] if secret in text]
+    assert pipeline.leftovers(redactor, "facts.json", text.encode()) == []
+    was, now = verdicts(facts), verdicts(clean)
+    for key, verdict in was.items():
+        kept = now[key] == verdict
+        assert kept or (key[0] in undecided and now[key] in ("unknown", "skip")), key
+    again, _ = pipeline.redacted(pipeline.redactor(rules(), clean), rules(), clean)
+    assert json.loads(pipeline.write_snapshot(again)) == json.loads(text)
+
+
+@settings(max_examples=150)
+@given(
+    st.lists(st.builds(str.format, st.sampled_from(SAYINGS), st.sampled_from(SECRETS)), max_size=5)
+)
+def test_a_redacted_log_is_redacted_no_further(lines: list[str]) -> None:
+    redactor = pipeline.redactor(rules(), case(CASES[0]))
+    once = redactor.text(redactor.text("\n".join(lines)))
+    assert redactor.text(once) == once
