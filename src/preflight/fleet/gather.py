@@ -138,7 +138,8 @@ class Gathering:
                 file.write_bytes(parcel())
                 self._ask(private / "2", file)
         self._close_missing()
-        return Gathered(self._hosts, self._vars, self._interrupted)
+        own = {name: self._vars[name] for name in self._hosts if name in self._vars}
+        return Gathered(self._hosts, own, self._interrupted)
 
     def _named(self) -> str:
         where = ", ".join(self._reach.inventories)
