@@ -33,9 +33,13 @@ OLDEST = (3, 10)
 def run(*command: object, **options: object) -> str:
     """Run a command to its end; its output tells where it fails."""
     done = subprocess.run(
-        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, **options,  # type: ignore[call-overload]
-    )  # fmt: skip
+        [str(part) for part in command],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,  # type: ignore[call-overload]
+    )
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}")
     return str(done.stdout)
@@ -105,7 +109,10 @@ def lowest(folder: Path) -> None:
 
 def _python(minor: int) -> str | None:
     found = shutil.which(f"python3.{minor}")
-    works = found and subprocess.run([found, "-c", ""], capture_output=True).returncode == 0
+    works = (
+        found
+        and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0
+    )
     return found if works else None
 
 

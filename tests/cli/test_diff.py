@@ -216,3 +216,79 @@ def test_a_folder_without_snapshots_and_formats_of_one_machine(
         done = run_preflight("check", *arguments, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, "")
         assert words in done.stderr
+
+
+# --- two folders ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def days(tmp_path: Path) -> Path:
+    """Two days of three hosts: one got worse, one is as it was, one went and another came."""
+    for day, cases in (
+        ("mon", {"a": "linux-healthy", "b": "linux-healthy", "gone": "podman-native"}),
+        ("tue", {"a": "linux-healthy", "b": "all-bad", "[red]new": "podman-native"}),
+    ):
+        (tmp_path / day).mkdir()
+        for name, case in cases.items():
+            shutil.copy(CASES / case / "facts.json", tmp_path / day / f"{name}.json")
+        (tmp_path / day / ".half.json").write_text("not looked at")
+    return tmp_path
+
+
+def test_folders_are_compared_host_by_host_as_each_file_is(run_preflight: Run, days: Path) -> None:
+    done = run_preflight("diff", "mon", "tue", "-f", "json", cwd=days)
+    told = json.loads(done.stdout)
+    alone = change(run_preflight, days, "mon/b.json", "tue/b.json")
+    assert done.returncode == 1
+    assert told == {
+        "schema": "preflight.fleet-diff/1",
+        "hosts": {"b.json": {"facts": alone["facts"], "verdicts": alone["verdicts"]}},
+        "gone": ["gone.json"],
+        "new": ["[red]new.json"],
+        "unusable": {},
+        "same": 1,
+    }
+
+
+def test_folders_as_text(run_preflight: Run, days: Path) -> None:
+    done = run_preflight("diff", "mon", "tue", cwd=days)
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[:3] == ["mon → tue", "  gone  gone.json", "  new  [red]new.json"]
+    assert lines[-1] == "1 worse · 1 gone · 1 new · 1 as before"
+    same = run_preflight("diff", "mon", "mon", cwd=days)
+    assert (same.returncode, same.stdout) == (0, "mon → mon\n\n3 as before\n")
+
+
+def test_the_host_that_got_worst_stands_first(run_preflight: Run, days: Path) -> None:
+    facts = json.loads((days / "tue" / "a.json").read_text())
+    facts["facts"]["host"]["memory"]["total"] = 1
+    (days / "tue" / "a.json").write_text(json.dumps(facts))
+    done = run_preflight("diff", "mon", "tue", "-f", "json", cwd=days)
+    assert list(json.loads(done.stdout)["hosts"]) == ["b.json", "a.json"]
+
+
+def test_a_file_that_cannot_be_compared_keeps_no_other_from_it(
+    run_preflight: Run, days: Path
+) -> None:
+    (days / "mon" / "a.json").write_text("[")
+    done = run_preflight("diff", "mon", "tue", "-f", "json", cwd=days)
+    told = json.loads(done.stdout)
+    assert done.returncode == 2
+    assert list(told["hosts"]) == ["b.json"]
+    assert told["unusable"]["a.json"].startswith("mon/a.json: no JSON")
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_are_no_two_folders(run_preflight: Run, days: Path) -> None:
+    (days / "empty").mkdir()
+    for arguments, said in (
+        (("mon", "tue/a.json"), "a folder and a file"),
+        (("mon", "-"), "a folder and a file"),
+        (("mon", "empty"), "empty holds no snapshot"),
+        (("mon", "tue", "-r", "none.yaml"), "none.yaml"),
+    ):
+        done = run_preflight("diff", *arguments, cwd=days)
+        assert (done.returncode, done.stdout) == (2, ""), arguments
+        assert said in done.stderr
+        assert done.stderr.count("\n") == 1

@@ -57,8 +57,15 @@ def files(home: Path) -> list[str]:
     )
 
 
+@pytest.fixture(autouse=True)
+def own_tmp(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A folder for temporary files that no other run on this machine uses."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("t")))
+
+
 def left_in_tmp() -> list[Path]:
-    return [*Path("/tmp").glob("preflight-*.zip*"), *Path("/tmp").glob("pf-*/1/cp")]
+    """What is left of a run here, and on the hosts."""
+    return [*Path("/tmp").glob("preflight-*.zip*"), *Path(os.environ["TMPDIR"]).iterdir()]
 
 
 @pytest.fixture(scope="module")
@@ -322,6 +329,7 @@ def test_names_that_lead_elsewhere_and_a_snapshot_that_cannot_be_saved(
     [
         ("[a\nb", (), "Ansible: cannot read the inventory "),
         ("one\n", ("-i", "two.ini"), "--inventory two.ini: No such file"),
+        ("one\n", ("-e", "@/nowhere.yml"), "Could not find or access '/nowhere.yml'"),
         ("", (), "no host"),
         ("[empty]\n", (), "no host"),
         ("one\n", ("--limit", "nobody"), "no hosts"),

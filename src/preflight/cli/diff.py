@@ -1,8 +1,13 @@
-"""`preflight diff A B`: facts and verdicts that changed between two measurings, worst first."""
+"""`preflight diff A B`: facts and verdicts that changed between two measurings, worst first.
+
+Of two folders each machine is compared with itself: with the file of the same name.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from functools import cache
 from typing import Annotated
 
@@ -12,6 +17,7 @@ from preflight import pipeline
 from preflight.cli.facts import Format, text_or_json
 from preflight.cli.options import RulesFile, Sets, load_rules
 from preflight.cli.streams import complain, look, read_input, write
+from preflight.model.difference import Difference, Differences
 from preflight.model.facts import MAX_BUNDLE, MAX_SNAPSHOT
 from preflight.model.problems import InputError
 from preflight.model.report import Exit
@@ -19,7 +25,10 @@ from preflight.model.rules import RuleSet
 
 
 def diff(
-    before: Annotated[str, typer.Argument(metavar="A", help="A snapshot, bundle or JSON report.")],
+    before: Annotated[
+        str,
+        typer.Argument(metavar="A", help="A snapshot, bundle or JSON report; a folder of them."),
+    ],
     after: Annotated[str, typer.Argument(metavar="B", help="Another one; - is standard input.")],
     rules: RulesFile = None,
     format_: Format = "text",
@@ -28,12 +37,11 @@ def diff(
     """Show what changed from A to B: verdicts and facts, the worst first.
 
     Snapshots and bundles are judged by today's rules, reports are taken as they are. Free memory
-    and disk within 5 %, times and ids are no change.
+    and disk within 5 %, times and ids are no change. Of two folders, each file is compared with
+    that of the same name.
 
     Exit code: 0 nothing changed, 1 something did, 2 an input cannot be used.
     """
-    from preflight.render import diff as render
-
     chosen = text_or_json(format_)
     if before == after == "-":
         raise InputError("A and B are both standard input: name a file for one of them")
@@ -42,14 +50,69 @@ def diff(
     def ruleset() -> RuleSet:
         return load_rules(rules, sets)
 
-    sides = [
-        pipeline.read_side(read_input(name, max(MAX_SNAPSHOT, MAX_BUNDLE)), name, ruleset)
-        for name in (before, after)
-    ]
-    told = pipeline.compare(*sides)
+    names = (before, after)
+    folders = [os.path.isdir(name) for name in names]
+    if any(folders) and not all(folders):
+        raise InputError("A and B are a folder and a file: name two of a kind")
+    if all(folders):
+        raise typer.Exit(_folders(names, ruleset(), chosen))
+    raise typer.Exit(_files(names, ruleset, chosen))
+
+
+def _files(names: tuple[str, str], ruleset: Callable[[], RuleSet], chosen: str) -> int:
+    """Compare two measurings of one machine; return the exit code."""
+    from preflight.render import diff as render
+
+    told = _compared(*names, ruleset)
     complain(*told.notes)
     if chosen == "json":
         write(json.dumps(render.to_json(told), indent=2) + "\n")
     else:
-        write(render.text(told, pipeline.catalogue(), (before, after), look()))
-    raise typer.Exit(Exit.FAILED if told.facts or told.verdicts else Exit.OK)
+        write(render.text(told, pipeline.catalogue(), names, look()))
+    return Exit.FAILED if told else Exit.OK
+
+
+def _folders(names: tuple[str, str], ruleset: RuleSet, chosen: str) -> int:
+    """Compare many machines, each with itself; return the exit code."""
+    from preflight.render import diff as render
+
+    told = _machines(*names, ruleset)
+    complain(*told.unusable.values())
+    if chosen == "json":
+        write(json.dumps(render.fleet_to_json(told), indent=2) + "\n")
+    else:
+        write(render.fleet_text(told, pipeline.catalogue(), names, look()))
+    if told.unusable:
+        return Exit.USAGE
+    return Exit.FAILED if told else Exit.OK
+
+
+def _machines(before: str, after: str, ruleset: RuleSet) -> Differences:
+    """Compare the files of two folders by name; a file that can't be used is told by itself."""
+    from preflight.cli.folder import snapshots
+
+    was, now = snapshots(before), snapshots(after)
+    both = sorted({*was} & {*now})
+    changed, unusable = {}, {}
+    for name in both:
+        sides = (os.path.join(before, name), os.path.join(after, name))
+        try:
+            told = _compared(*sides, lambda: ruleset)
+        except InputError as fault:
+            unusable[name] = str(fault.problems[0])
+            continue
+        if told:
+            changed[name] = told
+    return Differences(
+        dict(sorted(changed.items(), key=lambda one: -one[1].worse)),
+        gone=tuple(name for name in was if name not in both),
+        new=tuple(name for name in now if name not in both),
+        same=len(both) - len(changed) - len(unusable),
+        unusable=unusable,
+    )
+
+
+def _compared(before: str, after: str, ruleset: Callable[[], RuleSet]) -> Difference:
+    most = max(MAX_SNAPSHOT, MAX_BUNDLE)
+    sides = (pipeline.read_side(read_input(name, most), name, ruleset) for name in (before, after))
+    return pipeline.compare(*sides)

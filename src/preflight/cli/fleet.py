@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
@@ -30,11 +32,13 @@ from preflight.cli.options import (
     rules_file,
 )
 from preflight.cli.outputs import all_outputs
+from preflight.cli.redacting import PRIVATE
 from preflight.cli.streams import Progress, bundled_rules, complain, write, write_file
 from preflight.model.facts import MAX_SNAPSHOT
 from preflight.model.problems import InputError
 from preflight.model.report import Exit, Report
 from preflight.model.rules import DEFAULT, RuleSet
+from preflight.render.look import clean
 
 if TYPE_CHECKING:
     from preflight.fleet.gather import Gathered
@@ -125,7 +129,7 @@ def fleet(
         if "," not in one and not os.path.exists(one):
             raise InputError(f"--inventory {one}: No such file or directory")
     outputs = all_outputs(formats, ())
-    folder = _Saved(save) if save is not None else None
+    folder = _Saved(save, PRIVATE if no_redact else None) if save is not None else None
     judge = _Judge(rules, sets or [], only or [], skip or [], strict=strict)
 
     from preflight.cli.hosts import write_hosts
@@ -285,9 +289,9 @@ def _count(hosts: int) -> str:
 class _Saved:
     """The folder that keeps snapshots: no host's name leads out of it, or to another's file."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, mode: int | None) -> None:
         self._folder = folder
-        self._taken: set[str] = set()
+        self._mode = mode
         self.faults: list[str] = []
         try:
             os.makedirs(folder, exist_ok=True)
@@ -296,20 +300,24 @@ class _Saved:
 
     def keep(self, host: str, snapshot: str) -> None:
         """Write a host's snapshot whole, or remember why not."""
-        file = os.path.join(self._folder, f"{self._name(host)}.json")
-        fault = write_file(file, snapshot)
+        file = os.path.join(self._folder, f"{file_name(host)}.json")
+        fault = write_file(file, snapshot, self._mode)
         if fault is not None:
             self.faults.append(fault)
 
-    def _name(self, host: str) -> str:
-        plain = quote(host, safe=" @+=,~()[]")[:_LONGEST_NAME] or "%"
-        plain = f"%2E{plain[1:]}" if plain.startswith(".") else plain
-        name, number = plain, 1
-        while name.lower() in self._taken:  # as filesystems that don't tell cases apart see it
-            number += 1
-            name = f"{plain}~{number}"
-        self._taken.add(name.lower())
-        return name
+
+def file_name(host: str) -> str:
+    """Return a name for a host's file: the same one whichever other hosts there are.
+
+    Two hosts never have one file, on filesystems that don't tell cases apart neither; it neither
+    leads elsewhere nor is hidden.
+    """
+    plain = quote(host, safe=" @+=,()[]").replace("~", "%7E")
+    plain = f"%2E{plain[1:]}" if plain.startswith(".") else plain
+    if 0 < len(plain) <= _LONGEST_NAME and not re.search("[A-Z]", host):
+        return plain
+    exact = hashlib.sha256(host.encode("utf-8", "replace")).hexdigest()
+    return f"{plain[:_LONGEST_NAME]}~{exact[:12]}"
 
 
 def _removed(gathered: Gathered) -> int:
@@ -320,5 +328,5 @@ def _removed(gathered: Gathered) -> int:
             complain(f"{name}: {answer.why}")
             code = Exit.UNDECIDED
         else:
-            write(f"{name}: {answer.removed or 'nothing was there'}\n")
+            write(clean(f"{name}: {answer.removed or 'nothing was there'}") + "\n")
     return code

@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 _KINDS = (".json", ".zip")
 
 
+def snapshots(folder: str) -> list[str]:
+    """Return the names of a folder's snapshots and bundles; raises InputError where there is none.
+
+    What is hidden isn't looked at: a file that is still being written has such a name.
+    """
+    try:
+        entries = sorted(os.listdir(folder))
+    except OSError as fault:
+        raise InputError(f"cannot read {folder}: {fault.strerror}") from None
+    names = [name for name in entries if name.endswith(_KINDS) and not name.startswith(".")]
+    if not names:
+        raise InputError(f"{folder} holds no snapshot: no file ends with {' or '.join(_KINDS)}")
+    return names
+
+
 class Folder:
     """The snapshots of a folder, in the order of their names."""
 
@@ -26,13 +41,7 @@ class Folder:
         self._folder = folder
         self._ruleset = ruleset
         self._selection = selection
-        try:
-            entries = sorted(os.listdir(folder))
-        except OSError as fault:
-            raise InputError(f"cannot read {folder}: {fault.strerror}") from None
-        self._names = [n for n in entries if n.endswith(_KINDS) and not n.startswith(".")]
-        if not self._names:
-            raise InputError(f"{folder} holds no snapshot: no file ends with {' or '.join(_KINDS)}")
+        self._names = snapshots(folder)
 
     def files(self) -> list[str]:
         """Return the snapshots' paths."""

@@ -253,9 +253,9 @@ def rules_reader(first: str) -> Callable[[str], bytes]:
     A rule file may come from anybody: it extends what lies in its own folder or in the current
     one, or below. The reader raises OSError, and ValueError for a file elsewhere.
     """
-    roots = {os.path.realpath(os.path.dirname(first))}
+    roots = set()
     with suppress(OSError):  # the current folder may have been deleted
-        roots.add(os.path.realpath(os.getcwd()))
+        roots |= {os.path.realpath(os.path.dirname(first)), os.path.realpath(os.getcwd())}
     roots.discard(os.sep)  # everything is below it
 
     def read(name: str) -> bytes:

@@ -24,8 +24,16 @@ _HERE = Path(__file__).parent
 _POLL = 0.25  # seconds between two looks whether it is to end
 _START = 40  # seconds that a task may take beside measuring: connecting, Python, a slow disk
 _INSTALL = 300
+_ENDED_WELL = (0, 2, 4, 6, None)  # also where hosts failed or were not reached
+_LONGEST_PLACE = 55  # characters: a socket's path takes 104 at most, and ssh adds 45
 _SLACK = 60  # seconds that the whole may take beside its hosts' tasks
 _FORKS = 5  # Ansible's own default
+_RUNNERS_OWN = (
+    "ANSIBLE_HOST_KEY_CHECKING",  # it turns it off
+    "ANSIBLE_CACHE_PLUGIN",  # it lets facts be written to files that are named as hosts are
+    "ANSIBLE_CACHE_PLUGIN_CONNECTION",
+)
+"""What ansible-runner sets, and we leave as the user has it."""
 _LEAVE_TERMINAL = """
 import fcntl, os, sys, termios
 terminal = os.open("/dev/tty", os.O_RDWR)
@@ -108,25 +116,30 @@ class Gathering:
         self._vars: dict[str, Any] = {}
         self._missing: list[str] = []
         self._interrupted = 0
+        self._complaint = "Ansible gave it up without a word"
 
     def run(self, parcel: Callable[[], bytes]) -> Gathered:
         """Ask all hosts; `parcel` is asked for where one lacks the program.
 
         Raises InputError where there is no host, or Ansible can't read the inventory.
         """
-        with tempfile.TemporaryDirectory(prefix="pf-") as folder, _Signals(self._signalled):
+        place = tempfile.gettempdir()
+        place = place if len(place) <= _LONGEST_PLACE else "/tmp"
+        with (
+            tempfile.TemporaryDirectory(prefix="pf-", dir=place) as folder,
+            _Signals(self._signalled),
+        ):
             private = Path(folder)
-            self._ask(private / "1", None, self._reach)
+            self._ask(private / "1", None)
             if not self._hosts and not self._interrupted:
                 raise InputError(f"no host: {self._named()} has none")
             if self._missing and not self._interrupted:
                 file = private / "parcel.zip"
                 file.write_bytes(parcel())
-                names = private / "missing"
-                names.write_text("\n".join(self._missing) + "\n")
-                self._ask(private / "2", file, self._reach._replace(limit=f"@{names}"))
+                self._ask(private / "2", file)
         self._close_missing()
-        return Gathered(self._hosts, self._vars, self._interrupted)
+        own = {name: self._vars[name] for name in self._hosts if name in self._vars}
+        return Gathered(self._hosts, own, self._interrupted)
 
     def _named(self) -> str:
         where = ", ".join(self._reach.inventories)
@@ -135,7 +148,7 @@ class Gathering:
     def _close_missing(self) -> None:
         for name, answer in self._hosts.items():
             if answer == Answer():
-                why = "interrupted" if self._interrupted else "Ansible gave it up without a word"
+                why = "interrupted" if self._interrupted else self._complaint
                 self._hosts[name] = Answer(why=why)
 
     def _signalled(self, number: int) -> None:
@@ -143,17 +156,20 @@ class Gathering:
 
     # --- one run of Ansible --------------------------------------------------------------------
 
-    def _ask(self, private: Path, parcel: Path | None, reach: Reach) -> None:
+    def _ask(self, private: Path, parcel: Path | None) -> None:
         private.mkdir(mode=0o700)
-        runner, output = self._runner(private, parcel, reach)
+        runner, output = self._runner(private, parcel)
         try:
             runner.run()
         finally:
             _end_masters(private / "cp")
-        if runner.rc not in (0, None) and not self._hosts:
-            raise InputError(_complaint(output()))
+        if runner.rc in _ENDED_WELL or self._interrupted:
+            return
+        self._complaint = _complaint(output())
+        if not self._hosts:
+            raise InputError(self._complaint)
 
-    def _runner(self, private: Path, parcel: Path | None, reach: Reach) -> Any:
+    def _runner(self, private: Path, parcel: Path | None) -> Any:
         from ansible_runner import Runner, RunnerConfig
 
         run = self._request(private, parcel)
@@ -168,12 +184,13 @@ class Gathering:
             rotate_artifacts=0,
         )
         config.prepare()
-        if "ANSIBLE_HOST_KEY_CHECKING" not in os.environ:
-            del config.env["ANSIBLE_HOST_KEY_CHECKING"]  # as ansible itself has it: on
+        for name in _RUNNERS_OWN:
+            config.env.pop(name, None)
+        config.env |= {name: os.environ[name] for name in _RUNNERS_OWN if name in os.environ}
         pid = private / "pid"
         config.command = [
             sys.executable, "-c", _LEAVE_TERMINAL, str(pid),
-            "ansible-playbook", *reach.arguments(), "--extra-vars", f"@{run}",
+            "ansible-playbook", *self._reach.arguments(), "--extra-vars", f"@{run}",
             str(_HERE / "playbook.yml"),
         ]  # fmt: skip
         config.env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), config.env["PATH"]])
@@ -193,6 +210,7 @@ class Gathering:
             "parcel": None if parcel is None else str(parcel),
             "parcel_there": f"/tmp/preflight-{uuid.uuid4().hex}",
             "task_seconds": seconds,
+            "missing": self._missing,
         }
         file = private / "run.json"
         file.write_text(json.dumps({"preflight_run": run}))
@@ -225,14 +243,14 @@ class Gathering:
         return False
 
     def _learn(self, told: Any) -> None:
-        """Take the names of all hosts, and their vars for the rules, before any is asked."""
-        if self._hosts or not isinstance(told, dict):
+        """Take the names of all hosts before any is asked."""
+        if self._hosts or not isinstance(told, list):
             return
-        self._hosts = {str(name): Answer() for name in told["hosts"]}
-        self._vars = dict(zip(self._hosts, told["vars"], strict=True))
+        self._hosts = {str(name): Answer() for name in told}
         self._tick(0, len(self._hosts))
 
     def _take(self, host: str, result: Mapping[str, Any]) -> None:
+        self._vars[host] = result.get("preflight_vars")
         if "snapshot" in result:
             self._put(host, Answer(str(result["snapshot"])))
         elif "removed" in result:
@@ -298,6 +316,7 @@ def _environment(private: Path) -> dict[str, str]:
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(private / "cp"),
         "ANSIBLE_LIBRARY": str(_HERE / "roles/preflight/library"),
+        "ANSIBLE_NO_TARGET_SYSLOG": "1",  # it would keep there what we asked for
         "ANSIBLE_FORCE_COLOR": "0",
         "ANSIBLE_NOCOLOR": "1",
         "MAX_EVENT_RES": str(2**30),  # a snapshot is bounded where it is made
@@ -326,6 +345,9 @@ def _complaint(output: str) -> str:
     errors = [line for line in lines if re.match(r"(?:\[?ERROR\]?|fatal)", line)]
     said = (errors or lines or ["nothing"])[0]
     said = re.sub(r"^(?:.ERROR.?:?|ERROR!) *", "", said)
+    lacking = re.search(r"Could not find or access '[^'\n]+'", plain)  # extra vars, a vault's key
+    if lacking is not None:
+        return f"Ansible: {lacking[0][:400]}"
     source = re.search(r"parse inventory source (.+)", said)
     causes = dict(re.findall(r"Failed to parse inventory with '(\w+)' plugin: (.+)", plain))
     if source is not None and causes:

@@ -19,7 +19,7 @@ _KNOWN = [
     (r"(?:a|is) password is required|Missing sudo password", "sudo asks for a password"),
     (r"is not in the sudoers file|not allowed to (?:execute|run)", "sudo refused"),
     (r"sudo: (?:command )?not found|sudo: No such file", "there is no sudo"),
-    (r"expected time frame", "it took too long, and was given up"),
+    (r"expected time frame|Timed out after \d+ second", "it took too long, and was given up"),
     (r"No space left on device", "its disk is full"),
     (
         r"(\S*python\S*): (?:command )?not found|(\S*python\S*): No such file",
@@ -46,5 +46,5 @@ def reason(result: Mapping[str, Any], *, unreachable: bool) -> str:
             return f"unreachable: {said}" if unreachable else said
     lines = [line.strip() for line in whole.splitlines() if line.strip()]
     telling = [line for line in lines if not _NOISE.search(line)] or ["Ansible says no more"]
-    said = telling[0][:_MOST]
+    said = telling[0].removeprefix("Task failed: ")[:_MOST]
     return f"unreachable: {said}" if unreachable else said

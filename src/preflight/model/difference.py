@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from preflight.model.facts import Unknown, Value
@@ -56,3 +58,30 @@ class Difference(NamedTuple):
     verdicts: tuple[VerdictChange, ...]
     folded: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def worse(self) -> int:
+        """How many verdicts were better before."""
+        return sum(one.worse for one in self.verdicts)
+
+    def __bool__(self) -> bool:
+        """Whether anything changed."""
+        return bool(self.facts or self.verdicts)
+
+
+class Differences(NamedTuple):
+    """What changed on many machines: `changed` by name, the worst first; the rest by name alone.
+
+    `gone` were there before and aren't now, `new` are the other way round, `same` counts those
+    that are as they were; `unusable` says of a machine what is wrong with one of its files.
+    """
+
+    changed: Mapping[str, Difference]
+    gone: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    same: int = 0
+    unusable: Mapping[str, str] = MappingProxyType({})
+
+    def __bool__(self) -> bool:
+        """Whether anything changed."""
+        return bool(self.changed or self.gone or self.new)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from preflight.model.difference import Difference, FactChange, VerdictChange
+from preflight.model.difference import Difference, Differences, FactChange, VerdictChange
 from preflight.model.facts import Catalogue, Unknown, split_path
 from preflight.render.listings import shown
-from preflight.render.look import Look
+from preflight.render.look import Look, short
 from preflight.render.page import Page, pad
 
 SCHEMA = "preflight.diff/1"
+FLEET_SCHEMA = "preflight.fleet-diff/1"
 _WIDEST = 16  # columns of a figure
 
 
@@ -18,15 +19,35 @@ def text(told: Difference, catalogue: Catalogue, names: tuple[str, str], look: L
     """Show the changes of verdicts with their sentence, then of facts side by side."""
     page = Page(look)
     page.add((f"{names[0]} → {names[1]}", "bold"))
+    _changes(page, told, catalogue)
+    page.blank()
+    page.wrap(_summary(told), 0)
+    return page.draw()
+
+
+def fleet_text(told: Differences, catalogue: Catalogue, names: tuple[str, str], look: Look) -> str:
+    """Show which machines came and went, then the changes of each, the worst first."""
+    page = Page(look)
+    page.add((f"{names[0]} → {names[1]}", "bold"))
+    for word, some in (("gone", told.gone), ("new", told.new)):
+        if some:
+            page.wrap(", ".join(some), 2, hang=(f"{word}  ", "bold"))
+    for name, one in told.changed.items():
+        page.blank()
+        page.add((name, "bold"), "  ", (_summary(one), "dim"))
+        _changes(page, one, catalogue)
+    page.blank()
+    page.wrap(_fleet_summary(told), 0)
+    return page.draw()
+
+
+def _changes(page: Page, told: Difference, catalogue: Catalogue) -> None:
     if told.verdicts:
         page.blank()
         page.add(("Verdicts", "bold"))
     for one in told.verdicts:
         _verdict(page, one)
     _facts(page, told.facts, catalogue)
-    page.blank()
-    page.wrap(_summary(told), 0)
-    return page.draw()
 
 
 def _verdict(page: Page, one: VerdictChange) -> None:
@@ -80,7 +101,7 @@ def _shown(value: Any, path: str, catalogue: Catalogue) -> str:
 
 
 def _summary(told: Difference) -> str:
-    worse = sum(one.worse for one in told.verdicts)
+    worse = told.worse
     folded = f"{told.folded} within the noise"
     parts = [
         (worse, f"{worse} worse"),
@@ -88,9 +109,22 @@ def _summary(told: Difference) -> str:
         (len(told.facts), f"{_plural(len(told.facts), 'fact')} changed"),
         (told.folded, folded),
     ]
-    if not told.verdicts and not told.facts:
+    if not told:
         return "Nothing changed" + (f" · {folded}" if told.folded else "")
     return " · ".join(text for count, text in parts if count)
+
+
+def _fleet_summary(told: Differences) -> str:
+    worse = sum(bool(one.worse) for one in told.changed.values())
+    parts = [
+        (worse, "worse"),
+        (len(told.changed) - worse, "otherwise changed"),
+        (len(told.gone), "gone"),
+        (len(told.new), "new"),
+        (len(told.unusable), "not to be compared"),
+        (told.same, "as before"),
+    ]
+    return " · ".join(f"{count:,} {what}" for count, what in parts if count)
 
 
 def _plural(count: int, name: str) -> str:
@@ -99,8 +133,23 @@ def _plural(count: int, name: str) -> str:
 
 def to_json(told: Difference) -> dict[str, Any]:
     """Return `preflight.diff/1`: null is absent, what is unknown an object with the reason."""
+    return {"schema": SCHEMA, **_changed(told)}
+
+
+def fleet_to_json(told: Differences) -> dict[str, Any]:
+    """Return `preflight.fleet-diff/1`: under `hosts` those that changed, as in a diff of one."""
     return {
-        "schema": SCHEMA,
+        "schema": FLEET_SCHEMA,
+        "hosts": {name: _changed(one) for name, one in told.changed.items()},
+        "gone": list(told.gone),
+        "new": list(told.new),
+        "unusable": {name: short(why) for name, why in told.unusable.items()},
+        "same": told.same,
+    }
+
+
+def _changed(told: Difference) -> dict[str, Any]:
+    return {
         "facts": [
             {"path": one.path, "before": _plain(one.before), "after": _plain(one.after)}
             for one in told.facts

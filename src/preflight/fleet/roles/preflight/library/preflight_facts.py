@@ -52,6 +52,8 @@ OLDEST = (3, 10)
 WHOLE = "preflight-is-whole"  # written last: an environment without it was never finished
 START = 20  # seconds that a start may take beside the measuring
 INSTALL = 240  # seconds
+ROOM = 100 * 10**6  # bytes that an environment takes
+NO_VENV = ("ensurepip is not available", "No module named venv", "No module named ensurepip")
 
 
 class Trouble(Exception):
@@ -189,10 +191,14 @@ def fill(place, parcel, offline):
 
 def run(command, what):
     out, errors, code = finish(start(command), INSTALL)
-    if "ensurepip" in out + errors:
+    if code == 0:
+        return
+    free = shutil.disk_usage(home()).free
+    if free < ROOM:  # said first: what fails for it says something else, or nothing
+        raise Trouble(f"its disk is full: {free // 10**6} MB are free for {home()}, it takes 100")
+    if any(words in out + errors for words in NO_VENV):
         raise Trouble(f"cannot {what}: Python's venv is not installed: apt install python3-venv")
-    if code != 0:
-        raise Trouble(f"cannot {what}: {said(errors or out)}")
+    raise Trouble(f"cannot {what}: {said(errors or out)}")
 
 
 def measure(program, wanted):
