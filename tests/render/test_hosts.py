@@ -234,10 +234,12 @@ def prints(many: Hosts) -> dict[str, str]:
 
 
 def test_an_alert_is_followed_by_its_machine_whoever_else_is_there() -> None:
-    alone, all_ = prints(hosts()[:1]), prints(hosts())
-    assert alone.items() <= all_.items()
+    all_ = prints(hosts())
+    for name, one in hosts():
+        alone = prints([(name, one)])
+        assert alone.items() <= all_.items()
+        assert all(text.startswith(f"{name}: ") for text in alone.values())
     assert len(all_) == sum(_is_told(one) for one in results(hosts())) + 2
-    assert all(text.startswith("vm-1: ") for text in alone.values())
     (run,) = json.loads(shown("sarif", hosts(), PLAIN))["runs"]
     assert run["invocations"][0]["exitCode"] == 1
     counts = run["properties"]["counts"]
@@ -302,6 +304,13 @@ def test_markdown_keeps_its_structure(text: str) -> None:
     assert [len(row) for row in read.rows()] == [7] * 5
     assert read.list_items(1) == plain.list_items(1)
     assert not [one for one in read.inline if one.type == "html_inline"]
+
+
+@pytest.mark.parametrize("text", ["# a", "- a", "+ a", "1. a", "> a", "=", "---", "::error::a"])
+def test_markdown_takes_no_name_for_a_block(text: str) -> None:
+    read = Read(shown("markdown", [(text, text), ("b", "lost")], PLAIN))
+    plain = Read(shown("markdown", [("a", "gone"), ("b", "lost")], PLAIN))
+    assert [one.type for one in read.blocks] == [one.type for one in plain.blocks]
 
 
 def test_markdown_fits_into_a_comment_and_says_what_is_left_out() -> None:
