@@ -406,7 +406,7 @@ def test_a_machine_of_the_table_leads_to_its_faults(
 ) -> None:
     opened = visit(shown("html", hosts(), PLAIN))
     assert opened.texts(".hosts tbody a") == ["gpu-03", "vm-1", "edge <7>", "edge-8"]
-    assert opened.texts(".hosts + .aside") == ["✔︎pass: 1 more"]
+    assert opened.texts(".hosts + .aside") == ["✔︎ pass: 1 more"]
     opened.page.locator(".hosts a", has_text="vm-1").click()
     faults = opened.page.locator("details", has_text="vm-1").locator(".faults li")
     assert faults.first.is_visible()
