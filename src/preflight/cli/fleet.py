@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.util import find_spec
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -182,6 +178,8 @@ def fleet(
 
 
 def _need_ansible() -> None:
+    from importlib.util import find_spec
+
     if find_spec("ansible") is None or find_spec("ansible_runner") is None:
         raise InputError(
             "Ansible is not installed beside preflight: pip install '.[fleet]' in its folder, or"
@@ -248,6 +246,8 @@ def _sets(mine: Any) -> Iterator[str]:
 
 def _packed(files: Mapping[str, bytes], first: str) -> str:
     """Return rule files as a host gets them: as they lie to each other, named by one entry."""
+    import base64
+
     own = {os.path.abspath(name): data for name, data in files.items() if name != DEFAULT}
     if not own:
         return ""
@@ -312,6 +312,9 @@ def file_name(host: str) -> str:
     Two hosts never have one file, on filesystems that don't tell cases apart neither; it neither
     leads elsewhere nor is hidden.
     """
+    import hashlib
+    from urllib.parse import quote
+
     plain = quote(host, safe=" @+=,()[]").replace("~", "%7E")
     plain = f"%2E{plain[1:]}" if plain.startswith(".") else plain
     if 0 < len(plain) <= _LONGEST_NAME and not re.search("[A-Z]", host):
