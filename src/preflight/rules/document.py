@@ -20,6 +20,9 @@ MAX_DEPTH = 50  # of nesting, that of aliases included
 MAX_MESSAGE = 300  # characters of a problem
 MAX_EXPANSION = 10  # how many times larger a file may get by its aliases
 
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
+_PARSERS_OWN = "exceeded maximum nesting depth"  # libyaml reads ahead, and stops at 1000 by itself
+
 PLAIN, QUOTED = TAGS = "plain", "quoted"  # every other tag stands in the file
 
 Node: TypeAlias = yaml.Node
@@ -62,7 +65,7 @@ class _Composer:
             depth += 1
             if depth > MAX_DEPTH:
                 raise yaml.MarkedYAMLError(
-                    problem=f"nested deeper than {MAX_DEPTH} levels",
+                    problem=_TOO_DEEP,
                     problem_mark=parent.start_mark if parent is not None else None,
                 )
 
@@ -113,6 +116,7 @@ def compose(data: bytes, name: str) -> Node:
         mark = fault.problem_mark or fault.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         said = ", ".join(part.strip() for part in (fault.context, fault.problem) if part)
+        said = _TOO_DEEP if fault.problem == _PARSERS_OWN else said
         raise InputError(Problem(name, line, column, said or "no YAML")) from None
     except yaml.reader.ReaderError as fault:
         line = data.count(b"\n", 0, fault.position) + 1

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from test_compose_agrees import ask_compose
 
 from preflight.probes.compose.known import SERVICE, TOP
-from preflight.probes.compose.nodes import LARGEST
-from preflight.probes.compose.project import ComposeError, Reading
+from preflight.probes.compose.project import LARGEST, ComposeError, Reading
 from preflight.probes.compose.reading import read
 
 ONE = "services:\n  a:\n    image: x\n"
@@ -44,6 +43,7 @@ REFUSED = {
     "unknown-alias": (ONE + "    user: *b\n", "compose.yaml:4:11: the alias *b has no anchor"),
     "alias-in-itself": ("services: &s\n  a: *s\n", "compose.yaml:2:6: the anchor &s contains its"),
     "merge-of-text": (ONE + "    <<: 5\n", "compose.yaml:4:9: a merge with << takes a mapping"),
+    "yaml-1.2": ("%YAML 1.2\n---\n" + ONE, "compose.yaml:1:1: Compose reads %YAML 1.1 alone"),
     # the top
     "services-list": ("services: [a]\n", "compose.yaml:1:1: services is a list, expected"),
     "services-nothing": ("services:\n", "compose.yaml:1:10: services is nothing, expected"),
@@ -52,6 +52,8 @@ REFUSED = {
     "service-nothing": ("services:\n  a:\n", "compose.yaml:2:5: services.a is nothing, expected"),
     "service-name": ("services:\n  a b: {image: x}\n", "'a b' is no name of a service"),
     "name-number": ("name: 5\n" + ONE, "name is a number 5, expected text: write it in quotation"),
+    "name-template": ("name: '${'\n" + ONE, "compose.yaml:1:7: name: expected ${NAME} or"),
+    "name-of-nothing": ("name: '---'\n" + ONE, "compose.yaml:1:7: name gives no project name"),
     "include-text": (ONE + "include: x.yaml\n", "include is text, expected a list"),
     # types and keys of a service
     "unknown-key": (ONE + "    memory: 5g\n", "compose.yaml:4:13: services.a has no key 'memory'"),
@@ -65,6 +67,7 @@ REFUSED = {
     "environment-list": (ONE + "    environment: {A: [1]}\n", "services.a.environment.A is a list"),
     "environment-line": (ONE + '    environment: {"A\\nB": [1]}\n', r"environment.A\nB is a list"),
     "environment-date": (ONE + "    environment: {A: 2020-01-01}\n", ".A is a date, expected text"),
+    "environment-space": (ONE + "    environment: ['A =1']\n", "'A ' with a space at its end"),
     "environment-number": (ONE + "    environment: [5]\n", "has a number in its list, expected NA"),
     "image-number": ("services:\n  a:\n    image: 5\n", "compose.yaml:3:12: services.a.image is a"),
     "cpus-boolean": (ONE + "    cpus: true\n", "services.a.cpus is a boolean true, expected"),
@@ -103,9 +106,12 @@ REFUSED = {
     "port-protocol": (ONE + "    ports: ['80:80/http']\n", "'80:80/http': expected"),
     "port-address": (ONE + "    ports: ['localhost:80:80']\n", "'localhost:80:80': expected"),
     "port-ranges": (ONE + "    ports: ['1-2:1-3']\n", "'1-2:1-3': expected"),
+    "port-list": (ONE + "    ports: [[80]]\n", "services.a.ports has a list, expected a port"),
     "port-target": (ONE + "    ports: [{published: 80}]\n", "has a port without target"),
     "volume-empty": (ONE + "    volumes: ['']\n", "has '': expected [SOURCE:]TARGET[:OPTIONS]"),
     "volume-type": (ONE + "    volumes: [{type: x, target: /x}]\n", "the type 'x', expected bind"),
+    "volume-number": (ONE + "    volumes: [5]\n", "has a number, expected a volume such as"),
+    "volume-target": (ONE + "    volumes: [{type: volume, source: a}]\n", "without target"),
     "volume-source": (ONE + "    volumes: [{type: bind, target: /x}]\n", "without source"),
     # variables
     "template": (ONE + "    user: '${'\n", "compose.yaml:4:11: '${': expected ${NAME}"),
@@ -116,6 +122,11 @@ REFUSED = {
         "services:\n  a: {extends: b}\n  b: {extends: a}\n",
         "compose.yaml:2:16: circular reference: a extends b extends a",
     ),
+    "extends-no-service": (
+        ONE + "    extends: {file: compose.yaml}\n",
+        "expects service, and file",
+    ),
+    "env-file-number": (ONE + "    env_file: [{path: 5}]\n", "expects a path, or a mapping with"),
     "extends-no-file": (
         ONE + "    extends: {service: a, file: gone.yaml}\n",
         "compose.yaml:4:5: extends names the file gone.yaml, which is not there",
@@ -124,6 +135,7 @@ REFUSED = {
         "include:\n  - gone.yaml\n" + ONE,
         "compose.yaml:2:5: include names the file gone.yaml, which is not there",
     ),
+    "include-number": ("include: [{path: 5}]\n" + ONE, "include expects a path, or a mapping"),
     "include-itself": (
         "include: [compose.yaml]\n" + ONE,
         "include cycle: compose.yaml includes compose.yaml",
@@ -144,6 +156,45 @@ def test_what_compose_refuses_is_refused(
     assert "\n" not in str(error.value)
     config, _ = ask_compose(tmp_path, ["compose.yaml"], {}, [])
     assert config is None
+
+
+SEVERAL = {
+    "include-conflict": (
+        {"compose.yaml": "include: [b.yaml]\n" + ONE + "volumes: {v: {name: x}}\n",
+         "b.yaml": "services: {b: {image: y}}\nvolumes: {v: {name: z}}\n"},
+        "volumes.v conflicts with the included one at ",
+    ),
+    "include-no-env-file": (
+        {"compose.yaml": "include: [{path: b.yaml, env_file: gone.env}]\n" + ONE,
+         "b.yaml": "services: {b: {image: y}}\n"},
+        "gone.env, which is not there",
+    ),
+    "extends-empty": (
+        {"compose.yaml": ONE + "    extends: {service: a, file: b.yaml}\n", "b.yaml": "# later\n"},
+        "b.yaml: it is empty: expected services",
+    ),
+    "env-file-variable": (
+        {"compose.yaml": ONE, ".env": "A=${B:?say which}\n"},
+        ".env: required variable B is missing a value: say which",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_what_compose_refuses_of_several_files_is_refused(name: str, tmp_path: Path) -> None:
+    files, message = SEVERAL[name]
+    write(tmp_path, files)
+    with pytest.raises(ComposeError) as error:
+        reading_of(tmp_path, str(tmp_path / "compose.yaml"))
+    assert message in str(error.value)
+    config, _ = ask_compose(tmp_path, ["compose.yaml"], {}, [])
+    assert config is None
+
+
+def test_a_service_of_a_remote_file_is_refused_since_nothing_is_fetched(tmp_path: Path) -> None:
+    write(tmp_path, {"compose.yaml": ONE + "    extends: {service: b, file: 'https://x.y/z'}\n"})
+    with pytest.raises(ComposeError, match=r"the remote file '.+', which is not fetched"):
+        reading_of(tmp_path, str(tmp_path / "compose.yaml"))
 
 
 LISTED = {

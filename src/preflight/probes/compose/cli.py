@@ -48,7 +48,7 @@ class Asked(NamedTuple):
 
     def answer(self, timeout: float) -> Answer:
         """Wait for it, `timeout` seconds at most."""
-        done = self.config.finish(timeout * 0.8)
+        done = self.config.finish(timeout * 0.6)  # time is left to judge by our own reading
         said = self.version.finish(timeout * 0.1)
         version = said.out.strip().removeprefix("v") if said.code == 0 else None
         if done.code is None:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from preflight.probes.compose.bounds import Bounds
 from preflight.probes.compose.project import ComposeError
 
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
@@ -19,26 +20,31 @@ OVERRIDES = tuple(
 )
 
 
-def choose(named: Sequence[str], environ: Mapping[str, str]) -> tuple[str, ...]:
+def choose(named: Sequence[str], environ: Mapping[str, str], bounds: Bounds) -> tuple[str, ...]:
     """Return the compose files in their order, none where there is none here or above.
 
-    Raises ComposeError for one that was named and isn't there.
+    Raises ComposeError for one that was named and isn't there, or is out of bounds.
     """
-    files = tuple(named) or _from_environment(environ)
+    files = tuple(named) or _from_environment(environ, bounds)
     for file in files:
         if not os.path.isfile(file):
             raise ComposeError("no such compose file; name one with --compose-file", file)
-    return files or _standard(Path.cwd())
+    standard = () if files else _standard(Path.cwd())
+    for file in standard[:1]:
+        bounds.add(os.path.dirname(file))  # it may be above this one
+    for file in files or standard:
+        bounds.require(file)
+    return files or standard
 
 
-def _from_environment(environ: Mapping[str, str]) -> tuple[str, ...]:
+def _from_environment(environ: Mapping[str, str], bounds: Bounds) -> tuple[str, ...]:
     """COMPOSE_FILE of the environment, else of the current folder's .env."""
     named = {"COMPOSE_FILE", "COMPOSE_ENV_FILES"} & environ.keys()
     if not named and not os.path.exists(".env"):
         return ()
     from preflight.probes.compose.interpolation import dotenv
 
-    known = {**dotenv(os.getcwd(), environ), **environ}
+    known = {**dotenv(os.getcwd(), environ, bounds), **environ}
     separator = known.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
     return tuple(file for file in known.get("COMPOSE_FILE", "").split(separator) if file)
 

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 
+from preflight.probes.compose.bounds import Bounds
 from preflight.probes.compose.project import ComposeError
 
 Lookup = Callable[[str], "str | None"]
@@ -121,13 +122,15 @@ def _closing(text: str, start: int) -> int:
     return -1
 
 
-def dotenv(folder: str, environ: Mapping[str, str]) -> dict[str, str]:
+def dotenv(folder: str, environ: Mapping[str, str], bounds: Bounds | None = None) -> dict[str, str]:
     """Return the variables of the folder's `.env`, or of COMPOSE_ENV_FILES; raises ComposeError."""
     named = [file for file in environ.get("COMPOSE_ENV_FILES", "").split(",") if file.strip()]
     disabled = environ.get("COMPOSE_DISABLE_ENV_FILE", "").lower() in ("1", "t", "true")
     default = os.path.join(folder, ".env")
     if not named and (disabled or not os.path.isfile(default)):
         return {}
+    if bounds and not named:
+        bounds.require(default)
     return env_files(named or [default], environ.get)
 
 

@@ -6,36 +6,58 @@ Our own reading goes on beside the CLI's: it knows the lines, and what the CLI s
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from preflight.probes.compose.bounds import bounds_of
 from preflight.probes.compose.files import choose, project_folder
-from preflight.probes.compose.project import ComposeError, Project, Reading
+from preflight.probes.compose.project import LARGEST, ComposeError, Project, Reading
 from preflight.probes.options import Options
 
 if TYPE_CHECKING:
     from preflight.probes.compose.cli import Answer
 
+_NAMING = (b"extends", b"include", b"env_file", b"label_file", b"\\", b"\0")
+
 
 def load(options: Options, environ: Mapping[str, str] = os.environ) -> Project | None:
     """Return the project, None where there is no compose file; raises ComposeError."""
-    files = choose(options.compose_files, environ)
+    bounds = bounds_of(options.compose_files, environ)
+    files = choose(options.compose_files, environ, bounds)
     if not files:
         return None
     from preflight.probes.compose import cli  # a machine without a compose file needs neither
 
     folder = project_folder(files)
-    asked = cli.ask(files, environ)  # it runs while our own reader is imported and reads
+    alone = _name_no_other(files)
+    asked = cli.ask(files, environ) if alone else None  # beside our own reading, to save its time
 
     from preflight.probes.compose.reading import read
 
     reading: Reading | ComposeError
     try:
-        reading = read(files, folder, environ)
+        reading = read(files, folder, environ, bounds=bounds)
+        asked = asked or cli.ask(files, environ)
     except ComposeError as fault:
         reading = fault
     told = asked.answer(options.timeout) if asked else cli.Answer()
     return _put_together(files, folder, told, reading)
+
+
+def _name_no_other(files: Sequence[str]) -> bool:
+    """Whether files can't name further ones, which our reading holds within bounds first.
+
+    A word can be hidden by an escape, or by an encoding of two bytes.
+    """
+    for file in files:
+        try:
+            with open(file, "rb") as content:
+                data = content.read(LARGEST + 1)
+        except OSError:
+            return False  # our reading tells it
+        if len(data) > LARGEST or any(one in data for one in _NAMING):
+            return False
+    return True
 
 
 def _put_together(

@@ -13,14 +13,15 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from preflight.probes.compose.project import ComposeError, Place
+from preflight.probes.compose.project import LARGEST, ComposeError, Place
 
-LARGEST = 4 * 2**20
 MOST_NODES = 200_000
 DEEPEST = 100
 HOLLOW = "!hollow"  # the tag of a text that lacks a required variable
 RESET, OVERRIDE = "!reset", "!override"
 
+_TOO_DEEP = f"it is nested more than {DEEPEST} levels deep"
+_PARSERS_OWN = "exceeded maximum nesting depth"  # libyaml reads ahead, and stops at 1000 by itself
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WORDS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -107,7 +108,8 @@ def read_documents(path: str) -> list[Document]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise ComposeError(f"it is no YAML: {error.problem}", shown, line, column) from None
+        wrong = _TOO_DEEP if error.problem == _PARSERS_OWN else f"it is no YAML: {error.problem}"
+        raise ComposeError(wrong, shown, line, column) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         reason = str(error).partition("\n")[0][:120]
         raise ComposeError(f"it is no YAML: {reason}", shown) from None
@@ -163,7 +165,7 @@ class _Composer:
         before = self.count
         self.grow(1, node)
         if depth > DEEPEST:
-            raise node.fault(f"it is nested more than {DEEPEST} levels deep")
+            raise node.fault(_TOO_DEEP)
         if isinstance(event, yaml.AliasEvent):
             return self.alias(event, node)
         if event.anchor:

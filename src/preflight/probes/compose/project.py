@@ -9,6 +9,7 @@ from preflight.model.facts import placed
 
 Path: TypeAlias = tuple[str, ...]
 
+LARGEST = 4 * 2**20  # bytes of a compose file
 _LONGEST = 500  # characters of what is told of a fault: what it quotes may have no end
 
 

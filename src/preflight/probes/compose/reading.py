@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from preflight.model.problems import did_you_mean
+from preflight.probes.compose.bounds import Bounds
 from preflight.probes.compose.faults import conflicts
 from preflight.probes.compose.figures import settled
 from preflight.probes.compose.interpolation import (
@@ -69,13 +70,17 @@ def read(
     folder: str,
     environ: Mapping[str, str],
     profiles: Collection[str] | None = None,
+    bounds: Bounds | None = None,
 ) -> Reading:
-    """Read the files of a project; `profiles` None means COMPOSE_PROFILES. Raises ComposeError."""
-    known = {**dotenv(folder, environ), **environ}
+    """Read the files of a project, and what they name within the bounds; raises ComposeError.
+
+    `profiles` None means COMPOSE_PROFILES, `bounds` None any file.
+    """
+    known = {**dotenv(folder, environ, bounds), **environ}
     documents = [(os.path.abspath(file), read_documents(file)) for file in files]
     name = project_name([one for _, found in documents for one in found], folder, known)
     known["COMPOSE_PROJECT_NAME"] = name
-    reader = _Reader(Variables(known.get))
+    reader = _Reader(Variables(known.get), bounds)
     root = reader.layers(documents, Setting(folder, known.get), ())
     if profiles is None:
         profiles = [one.strip() for one in known.get("COMPOSE_PROFILES", "").split(",")]
@@ -116,8 +121,8 @@ def _normalised(name: str) -> str:
 class _Reader:
     """A reading under way: what it came by that is not in the result."""
 
-    def __init__(self, variables: Variables) -> None:
-        self.variables = variables
+    def __init__(self, variables: Variables, bounds: Bounds | None) -> None:
+        self.variables, self.bounds = variables, bounds
         self.caveats: list[str] = []
         self.needs: dict[tuple[str, str], Need] = {}
         self.files = self.size = 0
@@ -162,6 +167,11 @@ class _Reader:
         if self.files > _MOST_FILES:
             raise ComposeError(f"the project has more than {_MOST_FILES} files", display(file))
 
+    def within(self, path: str, node: Node, what: str) -> None:
+        refusal = self.bounds.refusal(path) if self.bounds else None
+        if refusal:
+            raise node.fault(f"{what}: {refusal}")
+
     def grow(self, by: int, node: Node) -> None:
         self.size += by
         if self.size > _MOST_VALUES:
@@ -198,6 +208,9 @@ class _Reader:
             raise raw.fault(f"{name!r:.60} is no name of a service: expected letters and digits")
         service = canonical(name, raw, layer.setting)
         self.grow(service.size(), raw)
+        labels = service.get("label_file")
+        for one in labels.value if labels and isinstance(labels.value, list) else ():
+            self.within(resolved(str(one.value), layer.setting.folder), one, "label_file")
         extends = service.get("extends")
         if extends is None or extends.tag == RESET:
             return service
@@ -242,6 +255,7 @@ class _Reader:
     def documents(self, file: str, node: Node, what: str) -> list[Document]:
         if not os.path.isfile(file):
             raise node.fault(f"{what} names the file {display(file)}, which is not there")
+        self.within(file, node, what)
         found = read_documents(file)
         if not found:
             raise ComposeError("it is empty: expected services", display(file))
@@ -287,6 +301,8 @@ class _Reader:
             for path in paths:
                 if not os.path.isfile(path):
                     raise item.fault(f"include names the file {display(path)}, which is not there")
+        for path in paths:
+            self.within(path, item, "include")
         return env_files(paths, self.variables.lookup)
 
     def collect(self, node: Node, path: tuple[str, ...]) -> None:
@@ -349,6 +365,7 @@ class _Reader:
             entry = item.value
             path = entry["path"].value
             if os.path.exists(path):
+                self.within(path, item, "env_file")
                 self.count(path)
                 lines = read_env_file(path, values, variables, "format" in entry)
                 shown = display(path)
