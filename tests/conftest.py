@@ -95,7 +95,8 @@ def _await(engine: Engine, process: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"the engine does not start: {log.read_text(errors='replace')[-2000:]}")
 
 
-def _end(process: subprocess.Popen[bytes], folder: Path) -> None:
+def stop(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """End an engine, and take away what it leaves."""
     process.send_signal(signal.SIGCONT)
     process.terminate()
     try:
@@ -116,6 +117,18 @@ def start_dockerd(
     """Start a dockerd of our own, behind a command such as `taskset -c 0`."""
     folder = Path(tempfile.mkdtemp(prefix="pf-"))
     url = f"unix://{folder}/docker.sock"
+    process = _dockerd(url, folder, prefix, options)
+    return Engine(url, process.pid, folder), process
+
+
+def restart(engine: Engine) -> subprocess.Popen[bytes]:
+    """Start a dockerd that has ended once more, in its folder and at its address."""
+    return _dockerd(engine.url, engine.folder)
+
+
+def _dockerd(
+    url: str, folder: Path, prefix: tuple[str, ...] = (), options: tuple[str, ...] = ()
+) -> subprocess.Popen[bytes]:
     log = folder / "log"
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -123,13 +136,12 @@ def start_dockerd(
              "--pidfile", f"{folder}/pid", "-H", url, *DOCKERD, *options],
             stdout=out, stderr=out,
         )  # fmt: skip
-    engine = Engine(url, process.pid, folder)
     try:
-        _await(engine, process, log)
+        _await(Engine(url, process.pid, folder), process, log)
     except BaseException:
-        _end(process, folder)
+        stop(process, folder)
         raise
-    return engine, process
+    return process
 
 
 @pytest.fixture(scope="session")
@@ -144,7 +156,7 @@ def docker_engine() -> Iterator[Engine]:
         if containers:
             engine.docker("rm", "-f", *containers)
     finally:
-        _end(process, engine.folder)
+        stop(process, engine.folder)
 
 
 @pytest.fixture
@@ -159,7 +171,7 @@ def own_dockerd() -> Iterator[Callable[..., Engine]]:
 
     yield start
     for engine, process in started:
-        _end(process, engine.folder)
+        stop(process, engine.folder)
 
 
 @pytest.fixture(scope="session")
@@ -180,7 +192,7 @@ def podman_engine() -> Iterator[Engine]:
         _await(engine, process, log)
         yield engine
     finally:
-        _end(process, folder)
+        stop(process, folder)
 
 
 @pytest.fixture(scope="module")

@@ -24,10 +24,10 @@ from preflight.probes.machine import Machine
 from preflight.probes.options import Options
 from preflight.probes.spawn import end, start_reader
 from preflight.probes.table import FACTS, PROBES, Probe, missing
+from processes import MARK, marked
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 DECLARED = {join_path(one.path) for probe in PROBES for one in missing(probe, Unknown(""))}
-MARK = "PF_TEST_MARK"
 
 texts = st.text(st.characters())  # lone surrogates too: an undecodable path has them
 values = st.recursive(
@@ -199,18 +199,6 @@ def dripping(tmp_path: Path, sent_at_once: bytes) -> str:
 
     threading.Thread(target=one, daemon=True).start()
     return f"unix://{place}"
-
-
-def marked(mark: str) -> set[int]:
-    """Return the living processes that inherited the mark, the reader's own session too."""
-    found = set()
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if f"{MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes():
-                found.add(int(pid))
-        except OSError:
-            continue
-    return found
 
 
 def until(holds: Callable[[], bool], seconds: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import platform
@@ -19,6 +20,7 @@ from preflight.model.facts import Facts, Unknown, gather
 from preflight.probes import docker
 from preflight.probes.declared import DOCKER
 from preflight.probes.engine import engine_of
+from preflight.probes.engine_api import explain
 from preflight.probes.machine import Machine
 from preflight.probes.options import Options
 
@@ -697,3 +699,20 @@ def test_modules_of_the_current_folder_are_not_taken(
     snapshot = json.loads(done.stdout)
     assert snapshot["facts"]["docker"]["reachable"] is True
     assert snapshot["facts"]["host"]["memory"]["total"] > 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "said", "kind"),
+    [
+        (MemoryError(), "tcp://e:1 answers with more than memory can take", "invalid"),
+        (PermissionError(errno.EACCES, "denied"), "permission denied on tcp://e:1", "permission"),
+        (OSError(errno.EHOSTUNREACH, "No route"), "no route to tcp://e:1", "unavailable"),
+        (RuntimeError("first\nsecond"), "tcp://e:1: first", "error"),
+        (RuntimeError(" "), "tcp://e:1: RuntimeError", "error"),
+    ],
+)
+def test_what_no_machine_here_can_be_made_to_raise(
+    fault: BaseException, said: str, kind: str
+) -> None:
+    found = explain(fault, "tcp://e:1", 5)
+    assert (str(found), found.kind) == (said, kind)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from conftest import IMAGE, Engine, _end, _missing, _needs, make_image, start_dockerd
+from conftest import IMAGE, Engine, _missing, _needs, make_image, start_dockerd, stop
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Compose = Mapping[str, Any]
@@ -58,7 +58,7 @@ def start(stack: ExitStack, namespace: str, hostname: str, cpus: str) -> Engine:
         ("nsenter", f"--net=/run/netns/{namespace}", "unshare", "--uts", "sh", "-c",
          'hostname "$0" && exec "$@"', hostname, "taskset", "-c", cpus)
     )  # fmt: skip
-    stack.callback(_end, process, engine.folder)
+    stack.callback(stop, process, engine.folder)
     make_image(engine)
     return engine
 
@@ -92,7 +92,7 @@ def single() -> Iterator[Engine]:
         yield engine
         engine.docker("swarm", "leave", "--force")
     finally:
-        _end(process, engine.folder)
+        stop(process, engine.folder)
 
 
 def write(folder: Path, services: Compose) -> Path:
