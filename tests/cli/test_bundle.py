@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from conftest import IMAGE, Engine
+from preflight.cli.bundle import _log_names
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -355,6 +356,14 @@ def test_what_cannot_be_written_leaves_nothing(
     assert [one.name for one in folder.iterdir()] == ["taken"]
     for options in (["--lines", "-1"], ["--since", "soon"], ["--since", "-1h"]):
         assert run_preflight("bundle", *options, "-y", cwd=folder, env=env).returncode == 2
+
+
+def test_containers_of_names_alike_have_logs_of_their_own() -> None:
+    made = _log_names(["a b", "a-b", "A.b", "a/b", "\u202e", "..", "x" * 300])
+    assert made[:4] == ["logs/a-b.log", "logs/a-b-2.log", "logs/A.b.log", "logs/a-b-3.log"]
+    assert made[4:6] == ["logs/container.log", "logs/container-2.log"]
+    assert len(made[6]) < 120
+    assert len({name.lower() for name in made}) == len(made)  # on every filesystem
 
 
 def test_the_same_machine_gives_the_same_archive(

@@ -292,6 +292,24 @@ def test_a_fault_of_the_program_is_one_line_and_70(folder: Path) -> None:
             assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("option", [[], ["--debug"]])
+def test_a_fault_of_the_program_shows_no_secret(folder: Path, option: list[str]) -> None:
+    code = (
+        "import os; from preflight import pipeline\n"
+        "def broken(*_, **__): raise RuntimeError('no user at ' + os.environ['DB_PASSWORD'])\n"
+        "pipeline.check = broken\n"
+        "from preflight.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *option, "check", "--facts", "-"],
+        env={**os.environ, "DB_PASSWORD": "hunter2-s3cret"},
+        input=snapshot(12e9, 4), capture_output=True, text=True, cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 70
+    assert "no user at (DB_PASSWORD, hidden)" in done.stderr
+    assert "hunter2" not in done.stderr + done.stdout
+
+
 def test_no_process_to_measure_with_is_undecided_and_told(folder: Path) -> None:
     code = (
         "import subprocess\n"

@@ -203,6 +203,7 @@ def test_what_cannot_be_read(run_preflight: Run, tmp_path: Path) -> None:
         (["-", "--facts", "-"], "standard input is named twice"),
         (["x.log", "--lines", "0"], "--lines 0: expected 1 to"),
         (["--container", "x", "--since", "soon"], "--since 'soon' is no duration"),
+        (["--container", "x", "--since", "0s"], "--since 0s: expected a time that has gone by"),
         (["--compose", "--facts", "f.json"], "leave one out"),
         (["x.log", "-f", "xml"], "no such format"),
         (["x.log", "-r", "gone.yaml"], "cannot read the rule file"),

@@ -109,6 +109,8 @@ def test_other_rules_give_other_verdicts(run_preflight: Run, files: Path) -> Non
     "data",
     [b"", b"{}", b"[]", b"\xff", b'{"schema": "preflight.report/1"}',
      b'{"schema": "preflight.report/2", "results": []}',
+     b'{"schema": "preflight.report/0", "results": []}',
+     b'{"schema": "preflight.report/1", "results": 5}',
      b'{"schema": "preflight.report/1", "results": [{"id": 1}]}',
      (b'{"schema": "preflight.report/1", "results": [{"id": "a", "title": "", "message": "",\n'
      b'"fact": "a", "verdict": "maybe"}]}'),

@@ -23,7 +23,7 @@ from preflight.cli import (
     rules,
     schema,
 )
-from preflight.cli.streams import complain, silence_stdout
+from preflight.cli.streams import complain, silence_stdout, talk
 from preflight.model.problems import InputError
 from preflight.model.report import Exit
 from preflight.probes.spawn import Process
@@ -103,9 +103,23 @@ def _last_word(word: str) -> None:
 
 def _own_fault(fault: Exception) -> NoReturn:
     if "--debug" in sys.argv or os.environ.get("PREFLIGHT_DEBUG"):
-        raise fault
-    said = " ".join(str(fault).split())[:200]
-    complain(
-        f"a fault of preflight itself: {type(fault).__name__}: {said}; see it whole with --debug"
-    )
+        import traceback
+
+        talk(*_without_secrets("".join(traceback.format_exception(fault))).splitlines())
+    else:
+        said = " ".join(_without_secrets(str(fault)).split())[:200]
+        complain(
+            f"a fault of preflight itself: {type(fault).__name__}: {said}; "
+            "see it whole with --debug"
+        )
     sys.exit(Exit.FAULT)
+
+
+def _without_secrets(text: str) -> str:
+    """Hide the values of variables that are named like secrets, the longest first."""
+    from preflight.model.secrets import secret_kind
+
+    values = {value: name for name, value in os.environ.items() if value and secret_kind(name)}
+    for value in sorted(values, key=len, reverse=True):
+        text = text.replace(value, f"({values[value]}, hidden)")
+    return text

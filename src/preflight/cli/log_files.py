@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
+import pickle  # nosec B403
 import re
 import signal
 import stat
@@ -195,7 +195,7 @@ class _Helper:
         with open(self._from, "rb", closefd=False) as answer:
             data = answer.read()
         try:
-            counted: Counted = pickle.loads(data)  # of our own copy
+            counted: Counted = pickle.loads(data)  # of our own copy  # nosec B301
         except (pickle.UnpicklingError, EOFError):
             return None
         return counted

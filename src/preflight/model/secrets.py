@@ -38,4 +38,4 @@ def secret_kind(name: str) -> str | None:
         for end in ends:
             if end in words or (len(end) > 3 and any(w.endswith(end) for w in words)):
                 return kind
-    return "secret" if joined.endswith(("connectionstring", "accesskeyid", "keyid")) else None
+    return "secret" if joined.endswith(("connectionstring", "keyid")) else None

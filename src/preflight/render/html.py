@@ -116,7 +116,7 @@ def _code(fix: Advice) -> list[Markup]:
     """
     lines = [Markup.escape(line) for line in tasks.command_lines(fix)]
     return [
-        Markup(line.replace("::", "&#58;:", 1)) if line.lstrip().startswith("::") else line
+        line.replace("::", Markup("&#58;:"), 1) if line.lstrip().startswith("::") else line
         for line in lines
     ]
 
@@ -144,9 +144,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
-        style=Markup(style),
+        style=Markup(style),  # nosec B704
         style_hash=_hash(style),
-        script=Markup(script),
+        script=Markup(script),  # nosec B704
         script_hash=_hash(script),
         newline=Markup("\n"),
         signs={verdict: sign for verdict, (sign, _, _) in SIGNS.items()},

@@ -122,11 +122,6 @@ def _texts(node: Any) -> Iterator[str]:
 # --- reading one --------------------------------------------------------------------------------
 
 
-def is_bundle(data: bytes) -> bool:
-    """Whether a file begins as a bundle does."""
-    return data.startswith(b"PK")
-
-
 def open_bundle(data: bytes, name: str) -> Bundle:
     """Open a bundle; raises InputError with what is wrong with it, in one line."""
     return Bundle(data, name)
