@@ -19,7 +19,7 @@ from preflight.model.facts import Catalogue, Facts
 from preflight.rules.load import load
 
 SIZES = (10, 100, 1_000, 10_000)
-ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+ROUNDS = 7
 
 RULE = """\
   - id: rule-{n}
@@ -86,16 +86,17 @@ def seconds(data: bytes, catalogue: Catalogue) -> tuple[float, float]:
 
 def main() -> None:
     """Run every size and print the table."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     catalogue = pipeline.catalogue()
     gc.disable()
-    print(f"medians of {ROUNDS}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs\n")
+    print(f"medians of {rounds}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs\n")
     print("| rules | load µs/rule | judge µs/rule | together µs/rule | together ms |")
     print("|---:|---:|---:|---:|---:|")
     for size in SIZES:
         data = rule_file(size)
         seconds(data, catalogue)
         runs = []
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             runs.append(seconds(data, catalogue))
             gc.collect()
         load_, judge = (statistics.median(run[part] for run in runs) * 1e6 for part in (0, 1))

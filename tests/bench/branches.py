@@ -1,0 +1,38 @@
+"""Branch coverage of the whole program: `python tests/bench/branches.py [arguments of pytest]`.
+
+Runs the tests with every process that they start measured: `python -m preflight`, its reader,
+the helpers that search a log. Prints what is missed by file, and fails below `fail_under`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MEASURED = Path(__file__).with_name("measured")  # its sitecustomize.py has the reader measured too
+
+
+def main() -> None:
+    """Run the tests, put together what each process has met, and print it."""
+    with tempfile.TemporaryDirectory(prefix="preflight-branches-") as folder:
+        os.environ["COVERAGE_FILE"] = f"{folder}/data"
+        paths = [str(MEASURED), *filter(None, [os.environ.get("PYTHONPATH")])]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        tests = coverage("run", "-m", "pytest", "-q", *sys.argv[1:], env=env)
+        coverage("combine", "-q")
+        coverage("html", "-q", "-d", str(ROOT / "build/branches"))
+        report = coverage("report", "--show-missing", "--skip-covered")
+    sys.exit(tests or report)
+
+
+def coverage(*words: str, env: dict[str, str] | None = None) -> int:
+    """Run a command of coverage.py; returns its exit code."""
+    return subprocess.run([sys.executable, "-m", "coverage", *words], cwd=ROOT, env=env).returncode
+
+
+if __name__ == "__main__":
+    main()
