@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -63,7 +64,7 @@ def test_imports_run_downward_only(file: Path) -> None:
         assert top not in WORLD or part in TOUCHES_WORLD, name
 
 
-def loaded(*arguments: str) -> set[str]:
+def loaded(*arguments: str, **environment: str) -> set[str]:
     code = (
         "import sys, json; sys.argv = ['preflight', *json.loads(sys.argv[1])]\n"
         "from preflight.cli import main\n"
@@ -71,8 +72,9 @@ def loaded(*arguments: str) -> set[str]:
         "finally: print('\\n' + json.dumps(sorted(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(arguments)], capture_output=True, text=True
-    )
+        [sys.executable, "-c", code, json.dumps(arguments)],
+        env={**os.environ, **environment}, capture_output=True, text=True,
+    )  # fmt: skip
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
@@ -88,3 +90,25 @@ def test_the_program_itself_leaves_the_sdk_to_its_reader() -> None:
     assert not {"docker", "psutil", "requests", "rich", "pydantic", "jinja2"} & modules
     measuring = {"compose", "docker", "engine", "http", "ollama", "ports", "stack", "start"}
     assert not {f"preflight.probes.{name}" for name in measuring} & modules
+
+
+COMPLETING = {"_PREFLIGHT_COMPLETE": "complete_bash", "COMP_WORDS": "preflight check --f",
+              "COMP_CWORD": "2"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "own", "others"),
+    [
+        (["--version"], {}, 40, 160),
+        (["check", "-f", "json"], {}, 60, 190),
+        ([], COMPLETING, 40, 160),
+    ],
+    ids=["--version", "check -f json", "completion"],
+)
+def test_a_start_imports_no_more_than_it_did(
+    arguments: list[str], environment: dict[str, str], own: int, others: int
+) -> None:
+    modules = loaded(*arguments, **environment)
+    ours = {name for name in modules if name.partition(".")[0] == "preflight"}
+    assert len(ours) <= own, sorted(ours)
+    assert len(modules - ours) <= others, sorted(modules - ours)

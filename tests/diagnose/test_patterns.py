@@ -15,12 +15,14 @@ ATOMS = st.sampled_from(
     ["a", "b", "[ab]", "(a|b)", "(a|ab)(c|bcd)", "(?P<x>a*)", "(a+)+", r"\b", r"\B", "^", "$",
      "(?:ab)?", "a{1,3}", "a{2,}?", "[^a]", r"\w", r"\D", r"[\W_]", r"\s", r"[^\s]", "(?i:B)",
      "(?-i:B)", ".",
-     "(?:a|b)+?", "é", "[à-ü]", r"\Z", r"\A"]
+     "(?:a|b)+?", "é", "[à-ü]", r"\Z", r"\A", "(?:a|bc|abd)", "[^b]", "(?:(?P<y>a)b|ac)",
+     "(?P<z>a{2,3})"]
 )  # fmt: skip
 PATTERNS = st.lists(ATOMS, min_size=1, max_size=5).map("".join)
 TEXTS = st.text("abcdBéÀ²_ -\n\x1c", min_size=1, max_size=12)  # \B of an empty one: see 3.14
 ENDLESS = [r"(a+)+b", r"(a|a)*b", r"(a|aa)+c", r"(.*)*x", r"(\w+\s?)*!", r"a*a*a*a*a*a*a*b",
-           r".*.*.*=", r"(?:a?){60}a{60}b", r"(x+x+)+y", r"([a-z]+)*\d"]  # fmt: skip
+           r".*.*.*=", r"(?:a?){60}a{60}b", r"(x+x+)+y", r"([a-z]+)*\d",
+           r"(?:(?:x|ab)|(?:y|ab))+!", r"(?:a{0,40}){0,35}b", r"(?:a?|a?b?)+c"]  # fmt: skip
 
 
 @settings(max_examples=1500)
@@ -28,6 +30,12 @@ ENDLESS = [r"(a+)+b", r"(a|a)*b", r"(a|aa)+c", r"(.*)*x", r"(\w+\s?)*!", r"a*a*a
 @example("(a|ab)(c|bcd)(d*)", "abcd", 0)
 @example("^a$", "x\na\nx", int(re.MULTILINE))
 @example("a$", "a\n", 0)
+@example("(?:a|bc|cd)", "xbc", 0)
+@example("(?:(?P<y>a)b|ac)", "ac", 0)
+@example("(?P<z>a{2,3})", "aaaaa", 0)
+@example("(?P<z>(?:ab){2,3}?)", "ababab", 0)
+@example("[^b]", "B", FLAGS)
+@example("(?P<z>[b-d]+)", "abcde", 0)
 def test_both_find_the_same(source: str, text: str, flags: int) -> None:
     try:
         theirs = re.compile(source, flags).search(text)

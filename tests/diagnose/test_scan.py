@@ -16,6 +16,7 @@ from known_errors import CLEAN, HITS
 
 from preflight import pipeline
 from preflight.diagnose import logs, scan, sieve, streams
+from preflight.diagnose.lines import Line, read
 from preflight.diagnose.logs import LogReader
 from preflight.diagnose.scan import Scanner
 from preflight.diagnose.sieve import Sieve
@@ -226,6 +227,13 @@ def test_dockers_json_file() -> None:
     hits = {hit.id: hit for hit in reader.result().hits}
     assert hits["model-needs-more-memory"].first.time == "2026-11-23T10:00:00.123456789Z"
     assert hits["container-oom-killed"].last.time == "2026-11-23T11:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "line", ['{"log":"it is fu', '{"log":5}', '{"log":null,"time":"x"}', '{"log":' + "[" * 100_000]
+)
+def test_a_line_of_dockers_that_is_cut_is_text(line: str) -> None:
+    assert read(line.encode()) == Line(line)
 
 
 def test_first_and_last_of_several_logs_are_by_time() -> None:

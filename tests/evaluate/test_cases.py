@@ -18,6 +18,7 @@ import pytest
 from preflight import pipeline
 from preflight.evaluate.cases import compare
 from preflight.evaluate.judge import Selection, evaluate
+from preflight.model.cases import Mismatch
 from preflight.model.problems import InputError
 from preflight.model.report import Report
 from preflight.model.rules import DEFAULT, PLACEHOLDER
@@ -196,14 +197,43 @@ FACTS = {
 FOUND = {"os": "pass", "limit/a": "pass", "limit/b": "warn"}
 
 
+def tried(
+    expected: object,
+    *only: str,
+    exact: bool = False,
+    rules: str = RULES,
+    services: tuple[str, ...] = ("a", "b"),
+) -> tuple[int, tuple[Mismatch, ...]]:
+    ruleset = pipeline.load("r.yaml", lambda _: rules.encode())
+    facts = pipeline.read_snapshot(json.dumps(FACTS).encode(), "facts.json")
+    more = {name: {"limits": {"memory": 5}} for name in services}
+    known = facts.values["compose"]["services"]
+    facts.values["compose"]["services"] = {name: known.get(name, more[name]) for name in services}
+    wanted = read_expected(json.dumps(expected).encode(), "expected.json")
+    return pipeline.try_case(ruleset, facts, wanted, only, exact=exact)
+
+
 def differences(
     expected: object, *only: str, exact: bool = False, rules: str = RULES
 ) -> tuple[int, dict[str, tuple[str | None, str | None]]]:
-    ruleset = pipeline.load("r.yaml", lambda _: rules.encode())
-    facts = pipeline.read_snapshot(json.dumps(FACTS).encode(), "facts.json")
-    wanted = read_expected(json.dumps(expected).encode(), "expected.json")
-    compared, found = pipeline.try_case(ruleset, facts, wanted, only, exact=exact)
+    compared, found = tried(expected, *only, exact=exact, rules=rules)
     return compared, {one.name: (one.expected, one.found) for one in found}
+
+
+@pytest.mark.parametrize(
+    ("expected", "services", "why"),
+    [
+        ({"os": "fail"}, "ab", "OS: linux, needs linux"),
+        ({"limit/c": "warn"}, "ab", "there is limit/a, limit/b"),
+        ({"limit/x": "warn"}, "abcde", "there is limit/a, limit/b, limit/c, limit/d, limit/e"),
+        ({"limit/x": "warn"}, "abcdef", "there is limit/a, limit/b, limit/c, limit/d, limit/e …"),
+        ({"off": "pass"}, "ab", "the rule is off; name it under only"),
+        ({"verdicts": {"os": "pass"}, "only": ["limit"]}, "ab", "only leaves it out"),
+    ],
+)
+def test_a_difference_says_why(expected: object, services: str, why: str) -> None:
+    _, (found,) = tried(expected, services=tuple(services))
+    assert found.why == why
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from preflight import pipeline
 from preflight.evaluate.diagnoses import states
 from preflight.model.diagnosis import Diagnosed, Finding
-from preflight.model.facts import Facts
+from preflight.model.facts import Facts, Unknown
 
 ROOT = Path(__file__).parents[2]
 RULES = pipeline.load(str(ROOT / "rules.yaml"), lambda name: Path(name).read_bytes())
@@ -56,6 +56,9 @@ def advice(one: Finding) -> str:
 def test_without_facts_the_log_and_the_models_say_what_to_do() -> None:
     one = only(NEEDS.format("5.7 GiB", "2.8 GiB"))
     assert one.figures == "needs 5.7 GiB, had 2.8 GiB"
+    (rule,) = (rule for rule in RULES.diagnoses if rule.id == one.id)
+    assert (one.title, one.cause) == (rule.title, rule.cause)
+    assert one.cause
     assert dict(one.values) == {"required": "5.7 GiB", "available": "2.8 GiB"}
     assert "2.9 GiB more than now" in advice(one)
     assert "phi:latest (1.6 GB)" in advice(one)
@@ -132,6 +135,11 @@ def test_the_name_of_a_log_tells_the_service() -> None:
     for name in ("api.log", "logs/api.log.2.gz", "x.zip:logs/api.log", "C:\\logs\\api.log"):
         assert "of api from 1 GiB to 2G" in advice(only(line, name=name, known=known)), name
     assert "of api" not in advice(only(line, name="other.log", known=known))
+    unknown = known._replace(unknown={"compose.services.api.limits": Unknown("cut off")})
+    del unknown.values["compose"]["services"]["api"]["limits"]
+    told = advice(only(line, name="api.log", known=unknown))
+    assert "limits.memory of the API to 2G" in told
+    assert "GiB" not in told
 
 
 def test_what_another_explains_is_not_told() -> None:

@@ -525,6 +525,15 @@ def test_a_waiver_accepts_down_to_its_bound(accept: str, verdict: str) -> None:
     assert ("its waiver by ops accepts at least 8.5 GB" in found.message) is (verdict == "fail")
 
 
+def test_a_waiver_may_accept_what_another_fact_says() -> None:
+    accept = ", accept: {at_least: {fact: host.memory.limit}}"
+    ruleset = rules(WAIVED % ("require: {at_least: 9GB}", accept))
+    for limit, verdict in ((7 * GB, "waived"), (9 * GB, "fail"), (None, "fail")):
+        given = facts(host={"memory": {"total": 8 * GB, "limit": limit}})
+        (found,) = judged(ruleset, given, today=date(2026, 11, 23)).results
+        assert found.verdict == verdict
+
+
 def test_only_what_is_not_met_is_waived() -> None:
     assert waived("require: {at_least: 1}").verdict == "pass"
     assert waived("recommend: {at_least: 9GB}").verdict == "waived"
@@ -577,6 +586,20 @@ def test_explain_says_the_same_as_check() -> None:
     assert told.fixes == told.results[0].fixes
 
 
+def test_explain_says_what_the_rule_is_and_where_it_applies() -> None:
+    ruleset = rules(
+        "source: The plan\nrules:\n  - {id: b, title: B, fact: host.os, require: {equals: linux}}\n"
+        f"  - {{id: a, title: Memory, {TOTAL}, section: Size, why: It is shared., needs: [b],\n"
+        "     when: {host.os: linux, host.memory.limit: {exists: false}}, require: {at_least: 9GB}}"
+    )
+    told = explain(ruleset, facts(), CATALOGUE, ruleset.rules[1])
+    assert told[:3] == ("a", "Memory", "host.memory.total")
+    assert (told.why, told.section, told.source) == ("It is shared.", "Size", "The plan")
+    assert told.needs == ("b",)
+    assert told.applies == ("host.os is linux", "host.memory.limit is not set")
+    assert (told.requires, told.advises) == ("at least 9 GB", None)
+
+
 # items that `when` chooses, collections that are measured in part, places
 
 
@@ -602,6 +625,9 @@ def test_a_collection_measured_in_part_is_judged_in_part() -> None:
     found = judged(one(EACH), given).results
     assert [(r.item, r.verdict) for r in found] == [("api", "pass"), (None, "unknown")]
     assert found[1].evidence == "cut off"
+    nothing = services()._replace(unknown={"compose.services": Unknown("cut off", "timeout")})
+    (found,) = judged(one(EACH), nothing).results  # and not that there is nothing in it
+    assert (found.item, found.verdict, found.evidence) == (None, "unknown", "cut off")
 
 
 def test_what_is_not_in_a_map_that_was_measured_whole_is_absent() -> None:

@@ -206,6 +206,10 @@ def test_durations_are_written_as_they_are_read(seconds: float, text: str) -> No
     assert format_duration(seconds) == text
 
 
+def test_as_many_digits_as_are_asked_for() -> None:
+    assert [format_duration(n, 5) for n in (1.234567, -1.234567)] == ["1.23457s", "-1.23457s"]
+
+
 @given(st.integers(min_value=-(10**18), max_value=10**18))
 def test_bytes_survive_a_round_trip(size: int) -> None:
     assert parse_bytes(str(size)) == size

@@ -12,7 +12,7 @@ from typing import Any
 import html5lib
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 from markdown_it import MarkdownIt
@@ -224,6 +224,7 @@ def golden_rules() -> RuleSet:
 
 
 @settings(max_examples=100, deadline=None)
+@example(("compose", "services", "ollama", "replicas"), -1)
 @given(st.sampled_from(PLACES), ANY)
 def test_a_snapshot_of_any_value_is_judged_and_shown(path: tuple[str, ...], value: Any) -> None:
     root = json.loads(json.dumps(FACTS))

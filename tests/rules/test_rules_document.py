@@ -188,6 +188,44 @@ def test_a_figure_that_does_not(condition: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fact", "condition", "words"),
+    [
+        ("host.cpu.logical", "require: {at_least: 3}", "3 isn't in 'Size' of d.md, which has 4"),
+        ("docker.version", "require: {version: '>=19'}", ", which has 4, 20.10"),
+        ("env.MODE", "require: {equals: slow}", "MODE=slow isn't in 'Size' of d.md, which has MO"),
+        ("env.OTHER", "require: {equals: slow}", "OTHER=slow isn't in 'Size' of d.md, which has "),
+    ],
+)  # fmt: skip
+def test_what_stands_there_instead_is_of_its_kind(fact: str, condition: str, words: str) -> None:
+    (problem,) = asks(condition, fact)
+    assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ("", ", which has none of its kind"),
+        ("1GB 2GB 1GB", ", which has 1GB, 2GB"),
+        ("1GB 2GB 3GB 4GB 5GB 6GB", ", which has 1GB, 2GB, 3GB, 4GB, 5GB, 6GB"),
+        ("1GB 2GB 3GB 4GB 5GB 6GB 7GB", ", which has 1GB, 2GB, 3GB, 4GB, 5GB, 6GB …"),
+    ],
+)
+def test_of_many_figures_some_are_named(sizes: str, told: str) -> None:
+    (problem,) = said(against(RULES % "require: {at_least: 99GB}", f"# Size\n{sizes}\n"))
+    assert problem == f"r.yaml:3:5: rule a: 99 GB isn't in 'Size' of d.md{told}"
+
+
+def test_how_much_agrees_is_counted() -> None:
+    rules = RULES % "require: {at_least: 10GB}, recommend: {at_least: 12GB}" + (
+        "  - {id: b, title: B, section: Size, fact: host.cpu.logical, require: {at_least: 4}}\n"
+        "  - {id: c, title: C, fact: host.os, require: {equals: linux}}\n"
+        "models: [{name: large, memory: 4GB}, {name: 'small:1b', memory: 1.6GB}]\n"
+    )
+    found = against(rules)
+    assert (found.problems, found.rules, found.figures) == ((), 2, 5)
+
+
+@pytest.mark.parametrize(
     ("fact", "condition", "good"),
     [
         ("host.cpu.logical", "require: {at_least: 4}", True),
@@ -320,7 +358,8 @@ def test_a_models_memory_stands_beside_its_name(
 ) -> None:
     found = against(f"version: 1\nmodels: [{model}]\n")
     assert [one.split(": ", 2)[2] for one in said(found)] == problems
-    assert sum("doesn't name it" in one.message for one in found.remarks) == remarks
+    unnamed = [str(one) for one in found.remarks if "doesn't name it" in one.message]
+    assert unnamed == ["r.yaml:2:10: model small: d.md doesn't name it"][:remarks]
 
 
 def test_a_model_whose_line_has_no_size_is_looked_for_in_its_section() -> None:
@@ -335,7 +374,9 @@ def test_a_model_whose_line_has_no_size_is_looked_for_in_its_section() -> None:
 
 
 def unstated(text: str, rules: str = "version: 1\nrules: []\n") -> list[str]:
-    return [f"{one.line}:{one.column} {one.message}" for one in against(rules, text).remarks]
+    found = against(rules, text).remarks
+    assert {one.file for one in found} <= {"d.md"}
+    return [f"{one.line}:{one.column} {one.message}" for one in found]
 
 
 def test_what_no_rule_states_is_remarked_with_its_line() -> None:
@@ -373,7 +414,43 @@ def test_what_is_no_requirement_is_not_remarked(text: str) -> None:
     assert [one for one in found if "states 12" not in one] == []
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Take `10GB`.", "2:7 no rule states 10GB"),
+        ("Set KEEP_ALIVE=5m.", "2:5 no rule states KEEP_ALIVE=5m"),
+        ("1&#48;GB", "2:1 no rule states 10GB"),  # which no text of its line is
+    ],
+)
+def test_what_is_remarked_stands_as_it_is_written(text: str, told: str) -> None:
+    assert unstated(f"# S\n{text}\n") == [told]
+
+
 # what a figure may mean
+
+
+@pytest.mark.parametrize(
+    ("text", "fact", "condition", "good"),
+    [
+        ("5000", "host.memory.total", "require: {at_least: 5000}", True),  # bytes without a unit
+        ("5000", "env.X_Y", "type: duration, require: {at_least: 5000s}", True),
+        ("1h30m", "env.X_Y", "type: duration, require: {at_least: 90m}", True),
+        ("`X_Y=8G`", "env.X_Y", "type: bytes, require: {equals: 8GB}", True),
+        ("`X_Y=8G`", "env.X_Y", "type: bytes, require: {equals: 8GiB}", False),
+    ],
+)
+def test_a_figure_means_what_the_rule_reads_it_as(
+    text: str, fact: str, condition: str, good: bool
+) -> None:
+    rules = (RULES % condition).replace("host.memory.total", fact)
+    assert (said(against(rules, f"# Size\n{text}\n")) == []) is good
+
+
+def test_the_same_size_elsewhere_is_not_said_to_be_of_the_other_family() -> None:
+    rules = (RULES % "type: bytes, require: {equals: 8GB}").replace("host.memory.total", "env.A_B")
+    (problem,) = said(against(rules, "# Size\n8GB\n\n`A_B=4GB`\n"))
+    assert ", which has 8GB" in problem
+    assert "is decimal" not in problem
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,27 @@ def over(text: str, base: str = BASE) -> RuleSet:
     return loaded({"rules.yaml": f"version: 1\nextends: [base.yaml]\n{text}", "base.yaml": base})
 
 
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (PermissionError(13, "Permission denied"), "Permission denied"),
+        (ValueError("embedded null byte"), "embedded null byte"),
+        (OSError("no reason in it"), "no reason in it"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_where_it_is_named(fault: Exception, said: str) -> None:
+    def read(path: str) -> bytes:
+        if path == "a/r.yaml":
+            return b"version: 1\nextends:\n  - x.yaml\nrules: [{id: A}]\n"
+        raise fault
+
+    with pytest.raises(InputError) as found:
+        load("a/r.yaml", read, pipeline.catalogue())
+    problems = [str(one) for one in found.value.problems]
+    assert problems[0] == f"a/r.yaml:3:5: cannot read a/x.yaml: {said}"
+    assert problems[1].startswith("a/r.yaml:4:14: expected ")  # the rest is read all the same
+
+
 def test_extending_alone_changes_no_rule() -> None:
     alone, extending = loaded({"rules.yaml": BASE}), over("")
     placed = ("rules", "models", "waivers")  # the same, but for the file that they stand in

@@ -15,6 +15,7 @@ from preflight import pipeline
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError
 from preflight.model.rules import DEFAULT, RuleSet
+from preflight.rules.document import compose
 from preflight.rules.load import load
 from preflight.rules.records import DIAGNOSIS, FILE, FIX, MODEL, RULE, WAIVER
 from preflight.rules.shapes import Record
@@ -582,7 +583,14 @@ CHAIN = (
 )
 def test_aliases_that_explode_are_refused(text: str, said: str) -> None:
     (found,) = problems(text)
-    assert said in found
+    assert found.endswith(f": {said}")
+
+
+def test_aliases_may_nest_as_deep_as_it_says() -> None:
+    text = "- &a {}{}\n- {}*a{}\n"
+    compose(text.format("[" * 24, "]" * 24, "[" * 25, "]" * 25).encode(), "r.yaml")
+    with pytest.raises(InputError, match="aliases nest deeper than 50 levels"):
+        compose(text.format("[" * 24, "]" * 24, "[" * 26, "]" * 26).encode(), "r.yaml")
 
 
 def test_aliases_that_save_typing_are_read() -> None:
@@ -593,6 +601,12 @@ def test_aliases_that_save_typing_are_read() -> None:
     )
     a, b = loaded(text).rules
     assert a.require == b.require
+
+
+@pytest.mark.parametrize("nested", ["[", "{a: ", "- "])
+def test_the_depth_is_told_alike_whichever_yaml_library_stops_first(nested: str) -> None:
+    (found,) = problems(nested * 5000)
+    assert found.endswith(": nested deeper than 50 levels")
 
 
 DEEP = {

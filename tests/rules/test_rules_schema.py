@@ -24,8 +24,6 @@ from preflight.rules.load import load
 from preflight.rules.records import FILE, RULE
 from preflight.rules.schema import schema
 
-SCHEMA = schema()
-VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 CATALOGUE = Catalogue([*pipeline.catalogue().facts, Fact("app.*.size", "bytes", "")])
 RULES_YAML = Path(__file__).parents[2] / "rules.yaml"
 GOOD_RULE = {"id": "a", "title": "A", "fact": "host.os", "require": {"equals": "linux"}}
@@ -43,8 +41,12 @@ def decodes(document: Any) -> bool:
     return True
 
 
+def validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(schema())
+
+
 def validates(document: Any) -> bool:
-    return bool(VALIDATOR.is_valid(document))
+    return bool(validator().is_valid(document))
 
 
 def file(**keys: Any) -> dict[str, Any]:
@@ -72,19 +74,20 @@ def sized(bound: Any) -> dict[str, Any]:
 
 
 def test_the_schema_is_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    json.dumps(SCHEMA)
+    jsonschema.Draft202012Validator.check_schema(schema())
+    json.dumps(schema())
 
 
 def test_the_bundled_rules_follow_it() -> None:
-    VALIDATOR.validate(yaml.safe_load(RULES_YAML.read_text(encoding="utf-8")))
+    validator().validate(yaml.safe_load(RULES_YAML.read_text(encoding="utf-8")))
 
 
 def test_every_key_and_operator_is_described() -> None:
-    assert set(SCHEMA["properties"]) == set(FILE.fields)
-    assert set(SCHEMA["$defs"]["rule"]["properties"]) == set(RULE.fields)
-    assert set(SCHEMA["$defs"]["condition"]["properties"]) == {*OPERATORS, "type"}
-    for one in (SCHEMA, SCHEMA["$defs"]["rule"], SCHEMA["$defs"]["fix"]):
+    made = schema()
+    assert set(made["properties"]) == set(FILE.fields)
+    assert set(made["$defs"]["rule"]["properties"]) == set(RULE.fields)
+    assert set(made["$defs"]["condition"]["properties"]) == {*OPERATORS, "type"}
+    for one in (made, made["$defs"]["rule"], made["$defs"]["fix"]):
         assert all(field["description"] for field in one["properties"].values())
 
 
@@ -125,7 +128,7 @@ def test_every_key_and_operator_is_described() -> None:
 )
 def test_both_take(document: Any) -> None:
     assert decodes(document)
-    VALIDATOR.validate(document)
+    validator().validate(document)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +255,7 @@ def test_an_override_gives_only_what_changes() -> None:
         models=[{"name": "m", "note": "n"}],
         diagnoses=[{"id": "d", "cause": "c"}],
     )
-    VALIDATOR.validate(document)
+    validator().validate(document)
     files = {"r.yaml": document, "base.yaml": base}
     loaded = load("r.yaml", lambda name: json.dumps(files[name]).encode(), CATALOGUE)
     assert loaded.rules[0].title == "B"

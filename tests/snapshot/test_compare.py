@@ -50,6 +50,9 @@ def changed(before: Any, after: Any, path: str = "host.kernel") -> Difference:
         ("stack.containers.a.restarts", 1, 2),
         ("stack.containers.a.started_at", "2026-11-23T11:00:00Z", None),
         ("compose.services.api.image", "<host-1>/api:1", "<host-1>/api:2"),
+        ("host.hostname", "of <user-1>, on <host-1>, at 5", "of carol, at vm, at 5"),
+        ("host.hostname", "<user-1>, on <host-1>", "carol"),
+        ("host.hostname", "a <user-1> and <user-2> b", "a carol b"),
     ],
 )
 def test_a_change(path: str, before: Any, after: Any) -> None:
@@ -71,6 +74,7 @@ def test_a_change(path: str, before: Any, after: Any) -> None:
         ("host.ports.80.holder", "container 0123456789ab", "container ba9876543210"),
         ("host.hostname", "<host-1>", "<host-2>"),
         ("host.hostname", "<host-1>", "vm"),
+        ("host.hostname", "of <user-1>, on <host-1>, at 5", "of carol, on vm, at 5"),
         ("compose.files", ["/home/<user-1>/a.yaml"], ["/home/carol/a.yaml"]),
         ("compose.services.a.image", "r.io/x:<token-1>", "r.io/x:<token-9>"),
     ],

@@ -143,7 +143,8 @@ def test_what_a_text_teaches_holds_for_those_before_it() -> None:
     [("DB_PASSWORD", "password"), ("PGPASSWORD", "password"), ("mysqlPass", "password"),
      ("HF_TOKEN", "token"), ("HFTOKEN", "token"), ("apiKey", "key"), ("GPG_KEY", "key"),
      ("AWS_ACCESS_KEY_ID", "key"), ("CLIENT_SECRET", "secret"), ("SENTRY_DSN", "secret"),
-     ("BASIC_AUTH", "secret"), ("TOKENIZERS_PARALLELISM", None), ("MAX_TOKENS", None),
+     ("BASIC_AUTH", "secret"), ("ConnectionString", "secret"), ("AWSACCESSKEYID", "secret"),
+     ("OLDPWD", None), ("TOKENIZERS_PARALLELISM", None), ("MAX_TOKENS", None),
      ("OLLAMA_KEEP_ALIVE", None), ("PWD", None), ("PATH", None), ("PASSENGER_PORT", None),
      ("DB_PASSWORD_FILE", None), ("AUTH_TYPE", None), ("JWT_SECRET_NAME", None)],
 )  # fmt: skip

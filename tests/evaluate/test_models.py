@@ -1,0 +1,76 @@
+"""Which models fit a budget, in which order, and what is said of the one that is configured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from preflight.evaluate.models import fitting
+from preflight.model.facts import Facts, Unknown
+from preflight.model.report import Candidate
+from preflight.model.rules import Model
+
+GB = 10**9
+MODELS = (
+    Model("small", 1 * GB, "runs anywhere"),
+    Model("large", 9 * GB),
+    Model("medium", 4 * GB),
+)
+WHY = Unknown("nobody knows the limit")
+
+
+def facts(unknown: dict[str, Unknown] | None = None, **model: Any) -> Facts:
+    return Facts({"model": model}, {"model.budget": "ollama's limit"}, unknown or {})
+
+
+def test_the_largest_that_fits_comes_first_and_one_of_the_budgets_size_fits() -> None:
+    found = fitting(MODELS, facts(budget=4 * GB))
+    assert (found.budget, found.why) == (4 * GB, "ollama's limit")
+    assert found.models == (
+        Candidate("medium", 4 * GB, True, False),
+        Candidate("small", 1 * GB, True, False, "runs anywhere"),
+        Candidate("large", 9 * GB, False, False),
+    )
+
+
+@pytest.mark.parametrize("unknown", [{"model.budget": WHY}, {"model": WHY}])
+def test_where_the_budget_is_not_known_nothing_is_said_to_fit(unknown: dict[str, Unknown]) -> None:
+    found = fitting(MODELS, Facts({}, {}, unknown))
+    assert (found.budget, found.why) == (None, WHY.reason)
+    assert [(one.name, one.fits) for one in found.models] == [
+        ("large", None), ("medium", None), ("small", None)
+    ]  # fmt: skip
+
+
+def test_the_configured_one_is_marked_in_the_list_by_the_name_it_has_there() -> None:
+    found = fitting(MODELS, facts(budget=4 * GB, name="small:latest", listed="small", memory=GB))
+    assert [one.name for one in found.models if one.configured] == ["small"]
+    assert len(found.models) == len(MODELS)
+
+
+@pytest.mark.parametrize(
+    ("known", "memory", "fits", "note"),
+    [
+        ({"memory": 2 * GB, "estimated": False}, 2 * GB, True, ""),
+        ({"memory": 2 * GB, "estimated": True}, 2 * GB, True, "by an estimate"),
+        ({"memory": 5 * GB}, 5 * GB, False, ""),
+        ({}, None, None, "size not known"),
+    ],
+)
+def test_a_configured_one_that_no_rule_lists_is_added(
+    known: dict[str, Any], memory: int | None, fits: bool | None, note: str
+) -> None:
+    found = fitting(MODELS, facts(budget=4 * GB, name="own", **known))
+    assert Candidate("own", memory, fits, True, note) in found.models
+    assert len(found.models) == len(MODELS) + 1
+
+
+def test_of_two_that_fit_alike_the_one_of_known_size_comes_first() -> None:
+    found = fitting((Model("small", GB),), facts({"model.budget": WHY}, name="own"))
+    assert [one.name for one in found.models] == ["small", "own"]
+
+
+def test_without_a_configured_model_only_the_list_is_told() -> None:
+    for given in (facts(budget=GB), Facts({}, {}, {"model.name": WHY})):
+        assert not any(one.configured for one in fitting(MODELS, given).models)
