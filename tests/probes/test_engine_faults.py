@@ -147,14 +147,14 @@ def drip(connection: socket.socket, _: bytes) -> None:
 
 
 def flood(connection: socket.socket, _: bytes) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 200000000\r\n\r\n")
-    for _ in range(200):
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 300000000\r\n\r\n")
+    for _ in range(300):
         connection.sendall(b" " * 1_000_000)
 
 
 def chunked_flood(connection: socket.socket, _: bytes) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    for _ in range(200):
+    for _ in range(300):
         connection.sendall(b"f4240\r\n" + b" " * 1_000_000 + b"\r\n")
 
 
@@ -197,8 +197,8 @@ WRONG: dict[str, tuple[Answer, str, str]] = {
         "invalid",
         "not as a container engine",
     ),
-    "200 MB": (flood, "invalid", "more than 32 MiB"),
-    "200 MB in chunks": (chunked_flood, "invalid", "more than 32 MiB"),
+    "300 MB": (flood, "invalid", "more than 32 MiB"),
+    "300 MB in chunks": (chunked_flood, "invalid", "more than 32 MiB"),
     "info is no object": (engine(info=[1]), "invalid", "no object"),
     "info is an error": (error_at("/info", 500, {"message": "sick"}), "error", "500 sick"),
     "info is forbidden": (error_at("/info", 403, {"message": "no"}), "permission", "refuses: no"),

@@ -1,6 +1,6 @@
 """Asks a container engine over its HTTP API: bounded answers, faults in plain words.
 
-What listens at an engine's address may be anything: 200 MB, half a JSON, a web page.
+What listens at an engine's address may be anything: 300 MB, half a JSON, a web page.
 """
 
 from __future__ import annotations
