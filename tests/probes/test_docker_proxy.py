@@ -10,17 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from test_engine_faults import (
-    VERSION,
-    Answer,
-    engine,
-    facts_of,
-    flood,
-    http_bomb,
-    problem,
-    reset,
-    saying,
-)
+from test_engine_faults import facts_of, problem
+
+from engine_server import VERSION, Answer, engine, flood, http_bomb, reset, saying
 
 URL = "tcp://engine.invalid:2375"
 LOOP = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import json
 import platform
 import socket
@@ -11,11 +10,30 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine_server import (
+    HTML,
+    INFO,
+    VERSION,
+    Answer,
+    chunked_flood,
+    drip,
+    engine,
+    error_at,
+    flood,
+    http,
+    http_bomb,
+    listening,
+    listening_by_tls,
+    made_certificates,
+    reset,
+    saying,
+)
 from preflight.model.facts import Facts, Unknown, gather
 from preflight.probes import docker
 from preflight.probes.declared import DOCKER
@@ -24,106 +42,12 @@ from preflight.probes.engine_api import explain
 from preflight.probes.machine import Machine
 from preflight.probes.options import Options
 
-VERSION: dict[str, Any] = {
-    "Version": "28.2.2",
-    "ApiVersion": "1.50",
-    "Os": "linux",
-    "Arch": "amd64",
-}
-INFO: dict[str, Any] = {
-    "MemTotal": 8_000_000_000,
-    "NCPU": 4,
-    "OperatingSystem": "Docker Desktop",
-    "Name": "docker-desktop",
-    "CgroupVersion": "2",
-    "CgroupDriver": "cgroupfs",
-    "MemoryLimit": True,
-    "CpuCfsQuota": True,
-    "DockerRootDir": "/var/lib/docker",
-    "Driver": "overlayfs",
-    "LoggingDriver": "json-file",
-    "SecurityOptions": ["name=seccomp,profile=unconfined"],
-    "Swarm": {"LocalNodeState": "inactive"},
-    "Warnings": None,
-}
-Answer = Callable[[socket.socket, bytes], None]
-
-
-def http(body: bytes, status: str = "200 OK", kind: str = "application/json") -> bytes:
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
-
-
-def engine(info: Any = INFO, version: Any = VERSION) -> Answer:
-    """Answer as an engine does."""
-
-    def answer(connection: socket.socket, request: bytes) -> None:
-        path = request.split()[1].decode()
-        data = version if path.endswith("/version") else info if path.endswith("/info") else []
-        connection.sendall(http(json.dumps(data).encode()))
-
-    return answer
-
-
-def saying(data: bytes) -> Answer:
-    return lambda connection, _: connection.sendall(data)
-
-
-def http_bomb() -> bytes:
-    """64 MB of blanks in 64 kB; nobody asked for them to be packed."""
-    packed = gzip.compress(b" " * 64_000_000)
-    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
-    return head.encode() + packed
-
-
-def error_at(where: str, status: int, said: Any) -> Answer:
-    """Answer as an engine does, but for one path."""
-
-    def answer(connection: socket.socket, request: bytes) -> None:
-        if request.split()[1].decode().endswith(where):
-            connection.sendall(http(json.dumps(said).encode(), f"{status} No"))
-        else:
-            engine()(connection, request)
-
-    return answer
-
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[[Answer], str]]:
     """Listen on a unix socket and give every connection to `answer`."""
-    place = str(tmp_path / "s")
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(place)
-    open_connections = []
-
-    def start(answer: Answer) -> str:
-        def loop() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                open_connections.append(connection)
-                threading.Thread(target=one, args=(connection,), daemon=True).start()
-
-        def one(connection: socket.socket) -> None:
-            try:
-                request = connection.recv(65536)
-                if request:
-                    answer(connection, request)
-            except OSError:
-                pass
-            finally:
-                connection.close()
-
-        listener.listen()
-        threading.Thread(target=loop, daemon=True).start()
-        return f"unix://{place}"
-
-    yield start
-    listener.close()
-    for connection in open_connections:
-        connection.close()
+    with ExitStack() as stack:
+        yield lambda answer: stack.enter_context(listening(tmp_path / "s", answer))
 
 
 def facts_of(url: str, timeout: float = 2) -> Facts:
@@ -140,31 +64,6 @@ def problem(facts: Facts) -> tuple[Any, Any, str]:
     )
 
 
-def drip(connection: socket.socket, _: bytes) -> None:
-    for byte in http(b"{" + b" " * 100 + b"}"):
-        connection.sendall(bytes([byte]))
-        time.sleep(0.2)
-
-
-def flood(connection: socket.socket, _: bytes) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 300000000\r\n\r\n")
-    for _ in range(300):
-        connection.sendall(b" " * 1_000_000)
-
-
-def chunked_flood(connection: socket.socket, _: bytes) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    for _ in range(300):
-        connection.sendall(b"f4240\r\n" + b" " * 1_000_000 + b"\r\n")
-
-
-def reset(connection: socket.socket, _: bytes) -> None:
-    import struct
-
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-HTML = http(b"<!doctype html><HTML><body>hello</body></html>", kind="text/html")
 WRONG: dict[str, tuple[Answer, str, str]] = {
     "closes at once": (lambda c, _: c.close(), "invalid", "not as a container engine"),
     "resets": (reset, "invalid", "not as a container engine"),
@@ -559,42 +458,13 @@ def test_garbage_for_an_address_is_told_with_what_one_looks_like(
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-keyout", "key.pem", "-out", "cert.pem",
-         "-subj", "/CN=elsewhere", "-addext", "subjectAltName=DNS:elsewhere"],
-        cwd=folder, check=True, capture_output=True,
-    )  # fmt: skip
-    (folder / "ca.pem").write_bytes((folder / "cert.pem").read_bytes())
-    return folder
+    return made_certificates(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
 def tls_port(certificates: Path) -> Iterator[int]:
-    import ssl
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen()
-
-    def loop() -> None:
-        while True:
-            try:
-                plain, _ = listener.accept()
-                with context.wrap_socket(plain, server_side=True) as connection:
-                    engine()(connection, connection.recv(65536))
-            except ValueError:
-                return
-            except OSError:
-                if listener.fileno() < 0:
-                    return
-
-    threading.Thread(target=loop, daemon=True).start()
-    yield listener.getsockname()[1]
-    listener.close()
+    with listening_by_tls(certificates, engine()) as port:
+        yield port
 
 
 def test_tls_whose_certificate_names_another_host(

@@ -16,9 +16,10 @@ from typing import Any
 
 import psutil
 import pytest
-from test_engine_faults import INFO, VERSION, Answer, engine, facts_of
+from test_engine_faults import facts_of
 
 from conftest import Engine
+from engine_server import INFO, VERSION, Answer, engine
 from preflight.model.facts import gather
 from preflight.probes import ollama
 from preflight.probes.machine import Machine

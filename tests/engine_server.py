@@ -1,0 +1,177 @@
+"""What may stand at a container engine's address in tests: one that answers well, or anything else.
+
+with listening(place, engine()) as url:     # an engine in words, on a unix socket
+with listening(place, drip) as url:         # one byte now and then
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+VERSION: dict[str, Any] = {
+    "Version": "28.2.2",
+    "ApiVersion": "1.50",
+    "Os": "linux",
+    "Arch": "amd64",
+}
+INFO: dict[str, Any] = {
+    "MemTotal": 8_000_000_000,
+    "NCPU": 4,
+    "OperatingSystem": "Docker Desktop",
+    "Name": "docker-desktop",
+    "CgroupVersion": "2",
+    "CgroupDriver": "cgroupfs",
+    "MemoryLimit": True,
+    "CpuCfsQuota": True,
+    "DockerRootDir": "/var/lib/docker",
+    "Driver": "overlayfs",
+    "LoggingDriver": "json-file",
+    "SecurityOptions": ["name=seccomp,profile=unconfined"],
+    "Swarm": {"LocalNodeState": "inactive"},
+    "Warnings": None,
+}
+Answer = Callable[[socket.socket, bytes], None]
+
+
+def http(body: bytes, status: str = "200 OK", kind: str = "application/json") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def engine(info: Any = INFO, version: Any = VERSION) -> Answer:
+    """Answer as an engine does."""
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        path = request.split()[1].decode()
+        data = version if path.endswith("/version") else info if path.endswith("/info") else []
+        connection.sendall(http(json.dumps(data).encode()))
+
+    return answer
+
+
+def saying(data: bytes) -> Answer:
+    return lambda connection, _: connection.sendall(data)
+
+
+def http_bomb() -> bytes:
+    """64 MB of blanks in 64 kB; nobody asked for them to be packed."""
+    packed = gzip.compress(b" " * 64_000_000)
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
+    return head.encode() + packed
+
+
+def error_at(where: str, status: int, said: Any) -> Answer:
+    """Answer as an engine does, but for one path."""
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        if request.split()[1].decode().endswith(where):
+            connection.sendall(http(json.dumps(said).encode(), f"{status} No"))
+        else:
+            engine()(connection, request)
+
+    return answer
+
+
+@contextmanager
+def listening(place: Path | str, answer: Answer) -> Iterator[str]:
+    """Listen on a unix socket and give every connection to `answer`; yields the address."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(place))
+    listener.listen()
+    with _served(listener, answer, lambda connection: connection):
+        yield f"unix://{place}"
+
+
+@contextmanager
+def listening_by_tls(certificates: Path, answer: Answer) -> Iterator[int]:
+    """Listen on a port of loopback with the certificate of `made_certificates`; yields the port."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    with _served(listener, answer, lambda plain: context.wrap_socket(plain, server_side=True)):
+        yield listener.getsockname()[1]
+
+
+@contextmanager
+def _served(
+    listener: socket.socket, answer: Answer, wrap: Callable[[socket.socket], socket.socket]
+) -> Iterator[None]:
+    connections = []
+
+    def loop() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            connections.append(connection)
+            threading.Thread(target=one, args=(connection,), daemon=True).start()
+
+    def one(plain: socket.socket) -> None:
+        try:
+            with wrap(plain) as connection:
+                request = connection.recv(65536)
+                if request:
+                    answer(connection, request)
+        except (OSError, ValueError):
+            pass
+        finally:
+            plain.close()
+
+    threading.Thread(target=loop, daemon=True).start()
+    try:
+        yield
+    finally:
+        listener.close()
+        for connection in connections:
+            connection.close()
+
+
+def made_certificates(folder: Path) -> Path:
+    """Make the certificate of a host called `elsewhere`, which is its own authority."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+         "-keyout", "key.pem", "-out", "cert.pem",
+         "-subj", "/CN=elsewhere", "-addext", "subjectAltName=DNS:elsewhere"],
+        cwd=folder, check=True, capture_output=True,
+    )  # fmt: skip
+    (folder / "ca.pem").write_bytes((folder / "cert.pem").read_bytes())
+    return folder
+
+
+def drip(connection: socket.socket, _: bytes) -> None:
+    for byte in http(b"{" + b" " * 100 + b"}"):
+        connection.sendall(bytes([byte]))
+        time.sleep(0.2)
+
+
+def flood(connection: socket.socket, _: bytes) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 300000000\r\n\r\n")
+    for _ in range(300):
+        connection.sendall(b" " * 1_000_000)
+
+
+def chunked_flood(connection: socket.socket, _: bytes) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(300):
+        connection.sendall(b"f4240\r\n" + b" " * 1_000_000 + b"\r\n")
+
+
+def reset(connection: socket.socket, _: bytes) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+HTML = http(b"<!doctype html><HTML><body>hello</body></html>", kind="text/html")
