@@ -71,6 +71,17 @@ def test_a_file_that_cannot_be_read_is_told_where_it_is_named(fault: Exception, 
     assert problems[1].startswith("a/r.yaml:4:14: expected ")  # the rest is read all the same
 
 
+@pytest.mark.parametrize("base", ["https://example.com/r.yaml", "oci://example.com/rules:1"])
+def test_an_address_is_told_to_be_none_of_a_file(base: str) -> None:
+    with pytest.raises(InputError) as found:
+        loaded({"rules.yaml": f"version: 1\nextends: ['{base}']\nrules: [{{id: A}}]\n"})
+    problems = [str(one) for one in found.value.problems]
+    assert problems[0] == (
+        f"rules.yaml:2:11: {base} is an address, and nothing is fetched: name a file that lies here"
+    )
+    assert problems[1].startswith("rules.yaml:3:14: expected ")
+
+
 def test_extending_alone_changes_no_rule() -> None:
     alone, extending = loaded({"rules.yaml": BASE}), over("")
     placed = ("rules", "models", "waivers")  # the same, but for the file that they stand in

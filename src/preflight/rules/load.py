@@ -134,6 +134,12 @@ def _extend(
     above: tuple[str, ...],
 ) -> None:
     """Read a file that `name` extends; a cycle or a file that can't be read is a problem."""
+    if "://" in base:
+        context.wrong(
+            node, f"{base} is an address, and nothing is fetched: name a file that lies here"
+        )
+        context.whole = False
+        return
     path = base
     if base != DEFAULT:
         folder = "" if name == DEFAULT else posixpath.dirname(PurePath(name).as_posix())
