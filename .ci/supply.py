@@ -18,7 +18,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", "dist")
+MADE = (".venv", "__pycache__", ".*_cache", ".hypothesis", ".coverage*", "build", "dist", "mutants")
+LEFT_OUT = shutil.ignore_patterns(".git", *MADE)
 SNAPSHOT = ROOT / "tests/cases/linux-healthy/facts.json"
 TESTS = [
     "tests/model",
@@ -108,12 +109,13 @@ def lowest(folder: Path) -> None:
 
 
 def _python(minor: int) -> str | None:
-    found = shutil.which(f"python3.{minor}")
-    works = (
-        found
-        and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0
-    )
-    return found if works else None
+    """Return a Python of this version that works, of the path or of pyenv."""
+    of_pyenv = sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python"))
+    for found in (shutil.which(f"python3.{minor}"), *of_pyenv):
+        done = found and subprocess.run([found, "-c", ""], check=False, capture_output=True)
+        if done and done.returncode == 0:
+            return str(found)
+    return None
 
 
 def main() -> None:

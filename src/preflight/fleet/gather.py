@@ -205,10 +205,11 @@ class Gathering:
     def _request(self, private: Path, parcel: Path | None) -> Path:
         """Write the variables of the role to a file."""
         seconds = int(self._wanted.seconds) + (_INSTALL if parcel else _START)
+        there = f"/tmp/preflight-{uuid.uuid4().hex}"  # nosec B108
         run = {
             **self._wanted._asdict(),
             "parcel": None if parcel is None else str(parcel),
-            "parcel_there": f"/tmp/preflight-{uuid.uuid4().hex}",  # nosec B108
+            "parcel_there": there,
             "task_seconds": seconds,
             "missing": self._missing,
         }

@@ -143,10 +143,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    own_style, own_script = Markup(style), Markup(script)  # nosec B704
     environment.globals.update(
-        style=Markup(style),  # nosec B704
+        style=own_style,
         style_hash=_hash(style),
-        script=Markup(script),  # nosec B704
+        script=own_script,
         script_hash=_hash(script),
         newline=Markup("\n"),
         signs={verdict: sign for verdict, (sign, _, _) in SIGNS.items()},
