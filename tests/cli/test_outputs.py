@@ -126,6 +126,18 @@ def test_a_full_disk_leaves_the_old_file_whole_and_no_other(
     assert json.loads((folder / "good.json").read_text())["summary"]["fail"] == 100
 
 
+@pytest.mark.parametrize("command", [("facts", "-o"), ("bundle", "--yes", "-o")], ids=" ".join)
+def test_a_full_disk_takes_no_half_of_what_is_for_a_ticket(
+    command: tuple[str, ...], small_disk: Path, run_preflight: Run
+) -> None:
+    before = sorted(os.listdir(small_disk))
+    (small_disk / "filler").write_bytes(b"x" * (16 * 4096))
+    done = run_preflight(*command, f"{small_disk}/ticket", "--docker-host", "unix:///nonexistent")
+    assert done.returncode == 2
+    assert told(done)[-1] == f"preflight: cannot write {small_disk}/ticket: No space left on device"
+    assert sorted(os.listdir(small_disk)) == before
+
+
 def test_a_read_only_filesystem(readonly: Path, folder: Path, run_preflight: Run) -> None:
     done = run_preflight(*CHECK, "-f", f"json:{readonly}/r.json", "-f", "text:t.txt", cwd=folder)
     assert done.returncode == 2
