@@ -28,6 +28,7 @@ from mutmut.mutation.trampoline import set_mutant_under_test
 
 AT_ONCE = int(os.environ.get("MUTANTS_AT_ONCE", "2"))
 MEMORY = 4 * 2**30  # bytes of address space: a mutant may grow without end
+EXAMPLES = 15
 TIME = "time"
 
 
@@ -55,6 +56,8 @@ class Runner:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run each mutant against its tests, some at once."""
         self._items = {item.nodeid: item for item in session.items}
+        for item in session.items:
+            _shorten(getattr(item, "obj", None))
         os.environ["MUTANT_UNDER_TEST"] = ""
         gc.collect()
         gc.freeze()  # so that children share what is there
@@ -109,6 +112,14 @@ class Runner:
         crashed = os.waitstatus_to_exitcode(status) != 0
         self._found[child.mutant] = by or (TIME if crashed else None)
         return True
+
+
+def _shorten(test: object) -> None:
+    """Let a property try few examples: what many are needed for is found by other tests, too."""
+    settings = getattr(test, "_hypothesis_internal_use_settings", None)  # set by @settings
+    if settings is not None:
+        fewer = hypothesis.settings(settings, max_examples=min(settings.max_examples, EXAMPLES))
+        test._hypothesis_internal_use_settings = fewer  # type: ignore[attr-defined]
 
 
 def _test(
