@@ -1,17 +1,16 @@
 """How time and memory grow with what is judged: `python tests/bench/bench_scale.py [WHAT...]`.
 
-WHAT is any of rules, services, containers, logs, snapshots. Whole processes, start included: the
-median time of three runs, and the most memory that the largest process held. Growth is the power
-of the number by which the time beyond that of the smallest rises, between the last two sizes: 1 is
-linear. `containers` needs an engine of your own at DOCKER_HOST, with an image to create them of
-(its name in IMAGE), and the docker CLI; logs take 8 GiB of disk.
+WHAT is any of rules, services, containers, running, logs, snapshots. Whole processes, start
+included: the median time of three runs, and the most memory that the largest process held. Growth
+is the power of the number by which the time beyond that of the smallest rises, between the last two
+sizes: 1 is linear. `containers` and `running` start a dockerd of their own, as the tests do, which
+takes root; logs take 8 GiB of disk.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import statistics
 import subprocess
@@ -19,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench_diagnose import EVERY, make
@@ -26,8 +26,11 @@ from bench_hosts import fill
 from bench_rules import rule_file
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tests"))
+
+from conftest import IMAGE, Engine, make_image, start_dockerd, stop  # noqa: E402
+
 ROUNDS = 3
-IMAGE = os.environ.get("IMAGE", "preflight-bench:latest")
 PREFLIGHT = str(Path(sys.executable).with_name("preflight"))
 NO_ENGINE = ["--docker-host", "unix:///nonexistent"]
 # a small process of its own: a child's peak begins with what its parent holds
@@ -82,33 +85,53 @@ def services(folder: Path) -> Iterator[Case]:
 
 
 def containers(folder: Path) -> Iterator[Case]:
-    """Yield checks of a project with so many containers of one service on a real engine."""
-    if "DOCKER_HOST" not in os.environ:
-        sys.exit("containers needs an engine of your own: set DOCKER_HOST")
+    """Yield checks of a project with so many containers of one service, which never ran."""
+    yield from project_of(folder, (1, 10, 100, 1_000), ["create"], "true")
+
+
+def running(folder: Path) -> Iterator[Case]:
+    """Yield checks of a project with so many containers of one service, which run."""
+    yield from project_of(folder, (1, 10, 100), ["run", "-d"], "sleep", "3600")
+
+
+def project_of(
+    folder: Path, counts: tuple[int, ...], make: list[str], *command: str
+) -> Iterator[Case]:
+    """Yield checks of a project on a real engine, more and more containers made that way."""
     file = folder / "compose.yaml"
     file.write_text(f"name: pf-scale\nservices: {{api: {{image: {IMAGE}, network_mode: none}}}}\n")
-    made: list[str] = []
+    check = [PREFLIGHT, "check", "-f", "json", "--compose-file", str(file), "--timeout", "60"]
+    with own_engine() as engine, ThreadPoolExecutor(4) as pool:
+        made = 0
+        for count in counts:
+            for _ in pool.map(
+                lambda number: engine.docker(*make, *labelled(number), IMAGE, *command),
+                range(made, count),
+            ):
+                made += 1
+            yield count, [*check, "--docker-host", engine.url]
+
+
+@contextmanager
+def own_engine() -> Iterator[Engine]:
+    """A dockerd with an image, which ends with all that was made there."""
+    engine, process = start_dockerd()
     try:
-        for count in (1, 10, 100, 1_000):
-            with ThreadPoolExecutor(4) as pool:
-                made += pool.map(create, range(len(made), count))
-            yield count, [PREFLIGHT, "check", "-f", "json", "--compose-file", str(file)]
-    finally:
+        make_image(engine)
+        yield engine
+        made = engine.docker("ps", "-aq").split()
         for start in range(0, len(made), 100):
-            subprocess.run(["docker", "rm", "-f", *made[start : start + 100]],
-                           capture_output=True, check=True)  # fmt: skip
+            engine.docker("rm", "-f", *made[start : start + 100])
+    finally:
+        stop(process, engine.folder)
 
 
-def create(number: int) -> str:
-    """Create one container of the project; return its name."""
-    name = f"pf-scale-api-{number}"
+def labelled(number: int) -> list[str]:
+    """Return the options that make a container one of the project's."""
     labels = {"project": "pf-scale", "service": "api", "oneoff": "False",
               "container-number": str(number + 1)}  # fmt: skip
-    told = [part for key, value in labels.items()
-            for part in ("--label", f"com.docker.compose.{key}={value}")]  # fmt: skip
-    subprocess.run(["docker", "create", "--name", name, "--network=none", *told, IMAGE, "true"],
-                   capture_output=True, check=True)  # fmt: skip
-    return name
+    told = [f"--label=com.docker.compose.{key}={value}" for key, value in labels.items()]
+    return ["--name", f"pf-scale-api-{number + 1}", "--network=none", *told]
 
 
 def logs(folder: Path) -> Iterator[Case]:
@@ -135,6 +158,7 @@ WHAT: dict[str, tuple[str, Callable[[Path], Iterator[Case]]]] = {
     "rules": ("rules", rules),
     "services": ("services of a compose file", services),
     "containers": ("containers of the project", containers),
+    "running": ("containers that run", running),
     "logs": ("MiB of a log", logs),
     "snapshots": ("snapshots", snapshots),
 }

@@ -1,8 +1,8 @@
 """Runs tests against mutants, for `mutants.py`: a fork of one collected pytest for each mutant.
 
-Tests that found others of the same function come first, then of the same file, then quick ones;
-the first that fails ends it. That is what makes all mutants affordable: mutmut itself starts
-pytest anew for each, and runs a function's tests in no order.
+Tests that found others of the same function come first, then of the same file, then those of the
+same part of the program, quick ones first; the first that fails ends it. That is what makes all
+mutants affordable: mutmut itself starts pytest anew for each, and orders nothing.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ import hypothesis
 import pytest
 from _pytest.runner import runtestprotocol
 from mutmut.configuration import config
-from mutmut.mutation.trampoline import set_mutant_under_test
+from mutmut.mutation import trampoline
 
 AT_ONCE = int(os.environ.get("MUTANTS_AT_ONCE", "2"))
+SECONDS = float(os.environ.get("MUTANTS_SECONDS", "inf"))  # of the processor, for one mutant
 MEMORY = 4 * 2**30  # bytes of address space: a mutant may grow without end
 EXAMPLES = 15
 TIME = "time"
@@ -58,7 +59,6 @@ class Runner:
         self._items = {item.nodeid: item for item in session.items}
         for item in session.items:
             _shorten(getattr(item, "obj", None))
-        os.environ["MUTANT_UNDER_TEST"] = ""
         gc.collect()
         gc.freeze()  # so that children share what is there
         count = len(self._left)
@@ -86,9 +86,11 @@ class Runner:
     def _ordered(self, mutant: str) -> list[pytest.Item]:
         function = mutant.partition("__mutmut_")[0]
         here = self._by_function[function], self._by_file[function.rpartition(".")[0]]
+        mirror = f"tests/{function.split('.')[1]}/"
 
         def rank(test: str) -> tuple[float, ...]:
-            return (*(-counts[test] for counts in here), self._seconds.get(test, 1))
+            elsewhere = not test.startswith(mirror)
+            return (*(-counts[test] for counts in here), elsewhere, self._seconds.get(test, 1))
 
         tests = (test for test in self._tests.get(function, ()) if test in self._items)
         return [self._items[test] for test in sorted(tests, key=rank)]
@@ -133,9 +135,11 @@ def _test(
             os.dup2(out, standard)
         os.setsid()
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        set_mutant_under_test(mutant)
-        tests = list(items)
+        trampoline.get_mutant_under_test = lambda: mutant  # its own asks the environment twice
+        tests, begun = list(items), time.process_time()
         for item, following in zip(tests, [*tests[1:], None], strict=True):
+            if time.process_time() - begun > SECONDS:
+                break
             # seconds of the processor, so that a busy machine finds no mutant
             signal.setitimer(signal.ITIMER_PROF, 5 + 20 * seconds.get(item.nodeid, 1))
             reports = runtestprotocol(item, log=False, nextitem=following)
@@ -149,7 +153,7 @@ def _test(
 
 def main() -> None:
     """Collect once, then run what the file names."""
-    os.environ["MUTANT_UNDER_TEST"] = ""
+    trampoline.get_mutant_under_test = lambda: ""
     # a failure is enough: the smallest one isn't looked for
     phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
     ci = hypothesis.settings.get_profile("ci")
