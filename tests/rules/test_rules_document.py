@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from conftest import _missing
 from preflight import pipeline
 from preflight.cli.streams import read_rules
-from preflight.model.problems import InputError
+from preflight.model.problems import InputError, Problem
 from preflight.model.rules import DEFAULT, RuleSet
 from preflight.rules.agreement import Agreement, compare
 from preflight.rules.figures import figures
@@ -179,6 +179,7 @@ def test_a_figure_that_stands_in_its_section(condition: str) -> None:
         ("require: {at_least: {sum: [10GB, 3GB]}}", "3 GB isn't in"),
         ("require: {at_least: {fact: host.memory.usable, plus: 3GB}}", "3 GB isn't in"),
         ("require: {not: {any_of: [{at_least: 3GB}]}}", "3 GB isn't in"),
+        ("require: {at_least: 1.23456GB}", "rule a: 1.235 GB isn't in"),
     ],
 )
 def test_a_figure_that_does_not(condition: str, words: str) -> None:
@@ -191,6 +192,10 @@ def test_a_figure_that_does_not(condition: str, words: str) -> None:
     ("fact", "condition", "words"),
     [
         ("host.cpu.logical", "require: {at_least: 3}", "3 isn't in 'Size' of d.md, which has 4"),
+        ("host.cpu.logical", "require: {at_least: 0.12345}", "rule a: 0.123 isn't in 'Size'"),
+        ("env.MODE", "require: {equals: Slow}", "MODE=Slow isn't in 'Size' of d.md, which has MO"),
+        ("env.UNBUFFERED", "type: boolean, require: {equals: false}",
+         "UNBUFFERED=false isn't in 'Size' of d.md, which has UNBUFFERED=1"),
         ("docker.version", "require: {version: '>=19'}", ", which has 4, 20.10"),
         ("env.MODE", "require: {equals: slow}", "MODE=slow isn't in 'Size' of d.md, which has MO"),
         ("env.OTHER", "require: {equals: slow}", "OTHER=slow isn't in 'Size' of d.md, which has "),
@@ -262,6 +267,7 @@ def test_counts_versions_times_and_variables(fact: str, condition: str, good: bo
         ("limits.memory", "10GB", False),  # of the section above
         ("limits.cpus", "0.5", True),
         ("environment.MODE", "fast", True),
+        ("environment.MODE", "slow", False),
     ],
 )
 def test_a_section_is_what_stands_under_it(fact: str, bound: str, good: bool) -> None:
@@ -314,6 +320,7 @@ def test_of_two_sections_of_one_name_both_count() -> None:
         "# Size\n| a | b |\n|--|--|\n| x | 10GB |\n",
         "# [Size](http://x/9GB)\n**10**GB and ![10GB](y)\n",
         "# Size\n10\u00a0GB\n",
+        "# Size\n10GB<br>4GB\n",
         "# Size\nabout\n10\nGB\n",
         "# Size\n## A\n### B\n10GB\n",
         "<!-- # Size 1GB -->\n# Size\n10GB\n",
@@ -368,6 +375,26 @@ def test_a_model_whose_line_has_no_size_is_looked_for_in_its_section() -> None:
     assert said(against("version: 1\nmodels: [{name: m, memory: 3GB}]\n", text)) == [
         "r.yaml:2:10: model m: 3 GB isn't in d.md, which has 2GB"
     ]
+
+
+def test_a_size_that_a_model_takes_is_no_figure_that_nobody_states() -> None:
+    text = "# M\n| `m` | 2GB |\n|---|---|\n| swap | 3GB |\n"
+    found = against("version: 1\nmodels: [{name: m, memory: 2GB}]\n", text)
+    assert [str(one) for one in found.remarks] == ["d.md:4:10: no rule states 3GB"]
+
+
+def test_what_has_no_place_is_told_without_one() -> None:
+    ruleset = loaded(RULES % "require: {at_least: 99GB}" + "models: [{name: m, memory: 2GB}]\n")
+    nowhere = {"file": "r.yaml", "line": None, "column": None}
+    found = compare(
+        ruleset._replace(
+            rules=tuple(one._replace(**nowhere) for one in ruleset.rules),
+            models=tuple(one._replace(**nowhere) for one in ruleset.models),
+        ),
+        read(DOCUMENT.encode(), "d.md"),
+    )
+    assert said(found)[0].startswith("r.yaml: rule a: 99 GB isn't in 'Size'")
+    assert str(found.remarks[0]) == "r.yaml: model m: d.md doesn't name it"
 
 
 # what no rule states
@@ -437,6 +464,9 @@ def test_what_is_remarked_stands_as_it_is_written(text: str, told: str) -> None:
         ("1h30m", "env.X_Y", "type: duration, require: {at_least: 90m}", True),
         ("`X_Y=8G`", "env.X_Y", "type: bytes, require: {equals: 8GB}", True),
         ("`X_Y=8G`", "env.X_Y", "type: bytes, require: {equals: 8GiB}", False),
+        ("`X_Y=5m`", "env.X_Y", "type: bytes, require: {equals: 300}", False),  # it is 5 minutes
+        ("250ms", "env.X_Y", "type: duration, require: {at_most: 250ms}", True),
+        ("cgroup v2", "docker.cgroup.version", "require: {equals: 2}", True),
     ],
 )
 def test_a_figure_means_what_the_rule_reads_it_as(
@@ -451,6 +481,11 @@ def test_the_same_size_elsewhere_is_not_said_to_be_of_the_other_family() -> None
     (problem,) = said(against(rules, "# Size\n8GB\n\n`A_B=4GB`\n"))
     assert ", which has 8GB" in problem
     assert "is decimal" not in problem
+
+
+def test_another_count_is_not_said_to_be_of_the_other_family() -> None:
+    (problem,) = said(against(RULES % "require: {at_least: 1000PB}", "# Size\n1024PiB\n"))
+    assert problem.endswith(", which has 1024PiB")
 
 
 @pytest.mark.parametrize(
@@ -499,7 +534,8 @@ def test_sizes_in_code_are_those_of_compose() -> None:
 def test_what_is_no_document(data: bytes, words: str) -> None:
     with pytest.raises(InputError) as fault:
         read(data, "d.md")
-    assert str(fault.value) == f"d.md: {words}: no requirements document in Markdown"
+    told = f"{words}: no requirements document in Markdown"
+    assert fault.value.problems == (Problem("d.md", 0, 0, told),)
 
 
 @pytest.mark.parametrize(

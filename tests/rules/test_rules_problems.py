@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 import subprocess
@@ -13,7 +14,7 @@ import yaml
 
 from preflight import pipeline
 from preflight.model.facts import Catalogue, Fact
-from preflight.model.problems import InputError
+from preflight.model.problems import InputError, Problem
 from preflight.model.rules import DEFAULT, RuleSet
 from preflight.rules.document import compose
 from preflight.rules.load import load
@@ -78,6 +79,8 @@ def judged(condition: str, fact: str = "host.memory.total") -> str:
         ),
         ("version: *x", ["r.yaml:1:10: found undefined alias"]),
         (b"version: 1\nname: \xff\n", ["r.yaml:2:7: no UTF-8 text"]),
+        (b"\xef\xbb\xbfversion: 1\n\xff", ["r.yaml:2:1: no UTF-8 text"]),
+        ("\ufeffname: ä".encode() + b"\xff", ["r.yaml:1:8: no UTF-8 text"]),
         (
             b"\x7fELF\x02\x01\x01\x00\x00",
             ["r.yaml:1:1: no text: control characters are not allowed"],
@@ -100,6 +103,10 @@ def judged(condition: str, fact: str = "host.memory.total") -> str:
         ("version: 1\nrules: [{}]", ["r.yaml:2:9: a rule needs 'id'"]),
         (
             "version: 1\nextends: default",
+            ["r.yaml:2:10: expected a list of rule files, found text"],
+        ),
+        (  # what the files may hold isn't called missing
+            "version: 1\nextends: default\nrules: [{id: a, needs: [b]}]",
             ["r.yaml:2:10: expected a list of rule files, found text"],
         ),
         ("version: 1\nextends: [nowhere.yaml]", ["r.yaml:2:11: cannot read nowhere.yaml: gone"]),
@@ -135,6 +142,10 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
                 "5:11: no probe measures 'host.memory.totl', did you mean 'host.memory.total'?",
                 "6:15: a condition has no 'at_last', did you mean 'at_least'?",
             ],
+        ),
+        (
+            rule("title: A\nfact: host.oss\nrecommend: {at_last: 1}"),
+            ["5:11: no probe measures 'host.oss'", "6:17: a condition has no 'at_last'"],
         ),
         (judged("{at_last: 1}"), ["6:15: a condition has no 'at_last', did you mean 'at_least'?"]),
         (judged("{}"), ["6:14: expected a condition such as at_least: 8GB, found none"]),
@@ -178,6 +189,19 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
             ["6:23: times needs numbers, and the fact is text"],
         ),
         (
+            judged("{equals: {fact: host.os, plus: 2}}", "host.arch"),
+            ["6:23: plus needs numbers, and the fact is text"],
+        ),
+        (
+            judged("{equals: {sum: [a]}}", "host.arch"),
+            ["6:23: sum needs numbers, and the fact is text"],
+        ),
+        (
+            judged("{at_least: {fact: host.memory.total, plus: much}}"),
+            ["6:57: 'much' is no size"],
+        ),
+        (judged("{at_least: {fact: [x]}}"), ["6:32: expected a fact, found a list"]),
+        (
             judged("{at_least: 1}", "host.os"),
             ["6:25: at_least can't judge a fact that is text; say"],
         ),
@@ -198,12 +222,18 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
             ["6:24: expected a regular expression, found a number"],
         ),
         (judged("{matches: }", "host.os"), ["6:24: expected a regular expression, found null"]),
+        (judged("{exists: [true]}"), ["6:23: expected true or false, found a list"]),
         (judged("{exists: 'true'}"), ["6:23: expected true or false, found 'true'"]),
         (judged("{one_of: 5}"), ["6:23: expected a list of values, found a number"]),
         (judged("{one_of: []}"), ["6:23: expected a list of values, found none in it"]),
         (judged("{all_of: [{at_least: x}, {at_most: y}]}"), ["6:35: 'x' is no", "6:49: 'y' is no"]),
         (judged("{not: {at_least: x}}"), ["6:31: 'x' is no size"]),
         # facts
+        (judged("{at_least: 1}", "[host]"), ["5:11: expected the name of a fact, found a list"]),
+        (
+            rule("title: A\nfor_each: [app]\nfact: host.os\nrequire: {exists: true}"),
+            ["5:15: expected the name of a collection, found a list"],
+        ),
         (judged("{at_least: 1}", "'host..x'"), ["5:11: 'host..x' is no fact path"]),
         (judged("{at_least: 1}", "app.*.size"), ["5:11: 'app.*.size' names no single fact"]),
         (
@@ -270,12 +300,17 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
             judged("{at_least: '${much}'}") + "vars: {muhc: 1}",
             ["6:25: no var 'much', did you mean"],
         ),
+        ("version: 1\nname: '${x}'", ["2:7: no var 'x'"]),
         ("version: 1\nvars: {A: 1}", ["2:11: expected a name such as system_overhead, found 'A'"]),
         ("version: 1\nvars: {a: }", ["2:11: expected a value for 'a', found null"]),
         ("version: 1\nvars: {a: [1]}", ["2:11: expected a value for 'a', found a list"]),
         ("version: 1\nvars: {a: 1, b: '${a}'}", ["2:17: a var can't use other vars"]),
         ("version: 1\nvars: [a]", ["2:7: expected vars as a mapping, found a list"]),
         # models, diagnoses, waivers
+        (
+            "version: 1\nmodels: [{name: true, memory: 1}]",
+            ["2:17: expected text, found a boolean: quote it if it is text"],
+        ),
         ("version: 1\nmodels: [{name: x}]", ["2:10: a model needs 'memory'"]),
         ("version: 1\nmodels: [{name: x, memory: big}]", ["2:28: 'big' is no size"]),
         (
@@ -330,12 +365,45 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
             ["4:10: no command or url is filled with 'file': a log could have it run anything"],
         ),
         (
+            diagnosed("patterns: ['(?P<x>x)']\nfixes: [{text: x, url: 'https://{x}'}]"),
+            ["4:10: no command or url is filled with 'x': a log could have it run anything"],
+        ),
+        (
+            diagnosed("patterns: [a]\nvalues: []\nwithin: []\nservice: []"),
+            [
+                "4:11: expected group names as a mapping, found a list",
+                "5:11: expected a duration, found a list",
+                "6:12: expected the name of a fact, found a list",
+            ],
+        ),
+        (
+            diagnosed(
+                "patterns: ['(?P<took>x)']\nvalues: {took: duration}\n"
+                "fixes: [{when: {lacking: {at_least: {fact: took}}}, text: x}]"
+            ),
+            ["5:39: log.took is seconds, compared with bytes"],
+        ),
+        (
             diagnosed("patterns: [a]\nfixes: [{when: {lacking: soon}, text: '{actual}'}]"),
             ["4:28: 'soon' is no size", "4:41: no placeholder {actual}: use container"],
         ),
         (
             "version: 1\nwaivers: [{rule: a, reason: r, owner: o, until: 2027-01-31}]",
             ["2:18: no rule 'a'"],
+        ),
+        (  # a bound is read by its rule's fact: only what is wrong without it is told
+            with_a(
+                "waivers:\n  - {rule: aa, reason: r, owner: o, until: 2027-01-31,"
+                " accept: {at_least: 8GB, at_last: 1}}"
+            ),
+            ["5:12: no rule 'aa', did you mean 'a'?", "5:80: a condition has no 'at_last'"],
+        ),
+        (
+            with_a(
+                "  - {id: b}\nwaivers:\n  - {rule: b, reason: r, owner: o, until: 2027-01-31,"
+                " accept: {at_least: 8GB}}"
+            ),
+            ["4:5: a rule needs 'fact'", "4:5: a rule needs 'title'"],
         ),
         (
             f"version: 1\nrules:\n{RULE_TEXT}waivers: [{{rule: a}}, {{rule: [a]}}, 5]",
@@ -467,8 +535,50 @@ def test_more_problems_than_anyone_reads_are_counted() -> None:
 
 
 def test_what_is_quoted_of_a_file_is_short() -> None:
-    (found,) = problems("version: 1\n" + "x" * 100_000 + ": 1")
-    assert len(found) < 400
+    (found,) = problems("version: " + "x" * 100_000)
+    assert found == f"r.yaml:1:10: expected 1, found '{'x' * 280}…"
+
+
+def test_what_has_no_place_names_none() -> None:
+    with pytest.raises(InputError) as fault:
+        loaded(b"#" * (16 * 2**20 + 1))
+    assert fault.value.problems == (Problem("r.yaml", 0, 0, "larger than 16 MiB: no rule file"),)
+
+
+@pytest.mark.parametrize(("others", "hint"), [(99, ", did you mean 'host.os'?"), (100, "")])
+def test_names_are_guessed_while_there_are_no_more_problems_than_are_shown(
+    others: int, hint: str
+) -> None:
+    wrong = "  - {{id: r{}, title: R, fact: host.oss, require: {{exists: true}}}}\n".format
+    files = {
+        "r.yaml": "version: 1\nextends: [z.yaml]\nrules:\n" + wrong("-own"),
+        "z.yaml": "version: 1\nrules:\n" + "".join(map(wrong, range(others))),
+    }
+    with pytest.raises(InputError) as fault:
+        load("r.yaml", lambda name: files[name].encode(), CATALOGUE)
+    first = str(fault.value.problems[0])  # and the last that was found
+    assert first == f"r.yaml:4:33: no probe measures 'host.oss'{hint}"
+
+
+def test_what_a_file_does_not_say_is_empty() -> None:
+    assert loaded("version: 1\n") == RuleSet(
+        name="r",
+        origin="r.yaml",
+        sha256=hashlib.sha256(b"version: 1\n").hexdigest(),
+        source="",
+        rules=(),
+        sources={"r.yaml": ""},
+    )
+
+
+def test_the_facts_that_a_rule_names_are_those_to_ask_for() -> None:
+    text = rule(
+        "title: A\nfor_each: app\nfact: size\nwhen: {host.os: linux}\n"
+        "require: {at_most: {fact: host.memory.total}}\nfixes: [{text: 'on {host.arch}'}]"
+    )
+    assert {".".join(path) for path in loaded(text).asks} >= {
+        "app.*.size", "host.os", "host.memory.total", "host.arch",
+    }  # fmt: skip
 
 
 def test_set_names_a_var_of_the_file() -> None:
@@ -591,6 +701,20 @@ def test_aliases_may_nest_as_deep_as_it_says() -> None:
     compose(text.format("[" * 24, "]" * 24, "[" * 25, "]" * 25).encode(), "r.yaml")
     with pytest.raises(InputError, match="aliases nest deeper than 50 levels"):
         compose(text.format("[" * 24, "]" * 24, "[" * 26, "]" * 26).encode(), "r.yaml")
+
+
+def test_aliases_may_make_a_file_ten_times_larger() -> None:
+    text = "- &a [1, 2, 3, 4, 5, 6, 7, 8]\n"  # ten nodes with the list around it
+    compose((text + "- *a\n" * 10).encode(), "r.yaml")
+    with pytest.raises(InputError, match="over 10 times larger"):
+        compose((text + "- *a\n" * 11).encode(), "r.yaml")
+
+
+def test_lists_may_nest_as_deep_as_it_says_whatever_stands_before_them() -> None:
+    for before in ("", "[], " * 60):
+        compose(f"[{before}{'[' * 49}{']' * 50}".encode(), "r.yaml")
+        with pytest.raises(InputError, match="nested deeper than 50 levels"):
+            compose(f"[{before}{'[' * 50}{']' * 51}".encode(), "r.yaml")
 
 
 def test_aliases_that_save_typing_are_read() -> None:

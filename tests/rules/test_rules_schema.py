@@ -19,10 +19,12 @@ from preflight import pipeline
 from preflight.model.conditions import OPERATORS
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError
+from preflight.rules.context import Context
 from preflight.rules.document import compose
 from preflight.rules.load import load
 from preflight.rules.records import FILE, RULE
 from preflight.rules.schema import schema
+from preflight.rules.shapes import Field, Record, Size, Text
 
 CATALOGUE = Catalogue([*pipeline.catalogue().facts, Fact("app.*.size", "bytes", "")])
 RULES_YAML = Path(__file__).parents[2] / "rules.yaml"
@@ -76,6 +78,17 @@ def sized(bound: Any) -> dict[str, Any]:
 def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(schema())
     json.dumps(schema())
+    named = jsonschema.validators.validator_for(schema(), default=jsonschema.Draft3Validator)
+    assert named is jsonschema.Draft202012Validator
+    assert schema()["title"] == "preflight.rules/1"
+
+
+def test_a_record_takes_the_keys_that_its_schema_names() -> None:
+    record = Record("a thing", {"name": Field(Text(), "of it", True), "size": Field(Size(), "its")})
+    node = compose(b"{name: x, size: 1kB}", "r.yaml")
+    assert record.decode(node, Context(CATALOGUE)) == {"name": "x", "size": 1000}
+    assert set(record.schema()["properties"]) == {"name", "size"}
+    assert record.schema()["required"] == ["name"]
 
 
 def test_the_bundled_rules_follow_it() -> None:
@@ -89,6 +102,8 @@ def test_every_key_and_operator_is_described() -> None:
     assert set(made["$defs"]["condition"]["properties"]) == {*OPERATORS, "type"}
     for one in (made, made["$defs"]["rule"], made["$defs"]["fix"]):
         assert all(field["description"] for field in one["properties"].values())
+    condition = made["$defs"]["condition"]["properties"]
+    assert all(condition[operator]["description"] for operator in OPERATORS)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +197,9 @@ def test_both_take(document: Any) -> None:
         rule(title=True),
         rule(fact=5),
         rule(fact=["host.os"]),
+        rule(fact=" "),
+        rule(for_each=5, fact="size"),
+        rule(for_each=" ", fact="size"),
         rule(tags="a"),
         rule(tags=[5]),
         rule(tags=[None]),

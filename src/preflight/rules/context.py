@@ -91,8 +91,7 @@ class Context:
             if (fact := self.catalogue.find(candidate)) is not None:
                 return candidate, fact
         prefix = "" if self.collection is None else ".".join((*self.collection, ITEM, ""))
-        names = self.catalogue.names()
-        names += [name.removeprefix(prefix) for name in names if prefix and name.startswith(prefix)]
+        names = [name.removeprefix(prefix) for name in self.catalogue.names()]
         raise self.wrong(node, f"no probe measures {text!r}{self.near(text, names)}")
 
 

@@ -105,10 +105,10 @@ def compose(data: bytes, name: str) -> Node:
     if len(data) > MAX_BYTES:
         raise InputError(Problem(name, 0, 0, f"larger than {MAX_BYTES // 2**20} MiB: no rule file"))
     try:
-        data.decode("utf-8-sig")
+        data.decode()
     except UnicodeDecodeError as fault:
-        line = data.count(b"\n", 0, fault.start) + 1
-        column = fault.start - data.rfind(b"\n", 0, fault.start)
+        before = data[: fault.start].decode().removeprefix("\ufeff")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         raise InputError(Problem(name, line, column, "no UTF-8 text")) from None
     try:
         root: Node | None = _Loader(_Stream(data, name)).get_single_node()

@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.model.conditions import Condition, Operand, Reference, Sum
+from preflight.model.conditions import Condition, Operand, Reference
 from preflight.model.facts import Unit
 from preflight.model.quantities import (
     format_bytes,
@@ -227,8 +227,8 @@ def _literals(condition: Condition) -> Iterator[tuple[Any, Unit]]:
 def _parts_of(operand: Operand) -> Iterator[Any]:
     if isinstance(operand, Reference):
         yield abs(operand.plus)
-    elif isinstance(operand, Sum) or operand.__class__ is tuple:
-        for part in operand.parts if isinstance(operand, Sum) else operand:
+    elif isinstance(operand, tuple):  # a Sum is one, too: of its parts
+        for part in operand:
             yield from _parts_of(part)
     else:
         yield operand

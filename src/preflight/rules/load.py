@@ -142,7 +142,7 @@ def _extend(
         return
     path = base
     if base != DEFAULT:
-        folder = "" if name == DEFAULT else posixpath.dirname(PurePath(name).as_posix())
+        folder = posixpath.dirname(PurePath(name).as_posix())
         path = posixpath.normpath(posixpath.join(folder, base))
     chain = (*above, name)
     if path in map(_normal, chain):
@@ -267,8 +267,7 @@ def _rule(entry: _Entry, context: Context) -> Rule | None:
         if (collection := _given(fields, "for_each")) is not None:
             context.collection = CollectionPath().decode(collection, context)
         if not _read_unit(fields, context):
-            _check_operators(fields, context)
-            fields = {key: node for key, node in fields.items() if key not in _READ_BY_UNIT}
+            fields = _without_conditions(fields, context)
         values = RULE.values(fields, entry.node, context)
         if "require" not in values and "recommend" not in values:
             raise context.missing(entry.node, "a rule needs 'require' or 'recommend'")
@@ -286,15 +285,13 @@ def _place(node: Node) -> dict[str, Any]:
     return {"file": mark.name, "line": mark.line + 1, "column": mark.column + 1}
 
 
-_READ_BY_UNIT = ("type", "require", "recommend")
-
-
 def _read_unit(fields: dict[str, Node], context: Context) -> bool:
     """Set the unit that the rule's conditions are read in; False where its fact is none."""
     name, type_ = _given(fields, "fact"), _given(fields, "type")
     try:
         if name is not None:
-            context.unit = context.fact(name, scalar(name, context, "a fact"))[1].unit
+            text = scalar(name, context, "the name of a fact")
+            context.unit = context.fact(name, text)[1].unit
         if type_ is not None:
             context.unit = read_type(type_, context)
     except Invalid:
@@ -302,14 +299,21 @@ def _read_unit(fields: dict[str, Node], context: Context) -> bool:
     return name is not None
 
 
-def _check_operators(fields: dict[str, Node], context: Context) -> None:
-    """Note unknown operators, which are told apart from known ones without the fact's unit."""
-    for key in ("require", "recommend"):
+_CONDITIONS = ("require", "recommend", "accept")
+
+
+def _without_conditions(fields: dict[str, Node], context: Context) -> dict[str, Node]:
+    """Return the fields that are read without a fact's unit; note unknown operators of the others.
+
+    Those are told apart from known ones whatever the unit.
+    """
+    for key in _CONDITIONS:
         if (condition := _given(fields, key)) is not None:
             try:
                 operators(condition, context)
             except Invalid:
                 continue  # noted
+    return {key: node for key, node in fields.items() if key not in (*_CONDITIONS, "type")}
 
 
 def _given(fields: dict[str, Node], key: str) -> Node | None:
@@ -388,13 +392,15 @@ def _copied(fix: Fix) -> list[str]:
 def _waivers(merged: _Merged, rules: dict[str, Rule], context: Context) -> tuple[Waiver, ...]:
     made = []
     for entry in merged.waivers.values():
-        context.unit = "text"
+        fields = entry.fields
         try:
-            name = str(entry.fields["rule"].value) if "rule" in entry.fields else ""
+            name = str(fields["rule"].value) if "rule" in fields else ""
             if name in rules:
                 bound = rules[name].require or rules[name].recommend
                 context.unit = bound.unit if bound else "text"
-            values = WAIVER.values(entry.fields, entry.node, context)
+            else:
+                fields = _without_conditions(fields, context)
+            values = WAIVER.values(fields, entry.node, context)
             made.append(Waiver(**values, **_place(entry.node)))
         except Invalid:
             continue
