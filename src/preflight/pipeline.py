@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from preflight.snapshot.bundle import Bundle
     from preflight.snapshot.compare import Side
     from preflight.snapshot.redact import Redactor as Redactor  # noqa: PLC0414 - for cli too
+
+_CUT = (199, 59)  # characters of a long text that sentences show: as secret as all of it
 
 
 def catalogue() -> Catalogue:
@@ -233,33 +235,48 @@ def check(ruleset: RuleSet, facts: Facts, selection: Selection, started: float) 
     from preflight.evaluate.judge import evaluate
 
     report = evaluate(ruleset, facts, catalogue(), selection, _today())
-    secrets = _secrets(report.results, facts)
+    secrets = _secrets(facts)
     if secrets is not None:
         hidden = tuple(_changed(one, secrets.known) for one in report.results)
         report = report._replace(results=hidden)
     return report._replace(version=__version__, seconds=round(time.perf_counter() - started, 3))
 
 
-def _secrets(results: Iterable[Result], facts: Facts) -> Redactor | None:
-    """Return what knows the values of variables named like secrets, if rules ask for any.
+def _secrets(facts: Facts) -> Redactor | None:
+    """Return what knows the values of variables named like secrets, if there are any.
 
-    A rule file may come from anybody, and a CI job's log be read by everybody.
+    A rule file may come from anybody, and a CI job's log be read by everybody. The facts hold the
+    variables that rules ask for, whichever way: as the fact, as a bound, in a `when`, in a fix.
     """
-    asked = {split_path(one.fact) for one in results}
-    kinds = {
-        path: kind
-        for path in asked
-        if (path[0] == "env" or path[-2:-1] == ("environment",)) and (kind := secret_kind(path[-1]))
-    }
-    if not kinds:
+    named = [
+        (kind, value)
+        for path, value in _variables(facts.values)
+        if isinstance(value, str) and (kind := secret_kind(path))
+    ]
+    if not named:
         return None
     from preflight.snapshot.redact import Redactor
 
     redact = Redactor()
-    for path, kind in kinds.items():
-        if isinstance(value := facts.get(path), str):
-            redact.know(kind, value)
+    for kind, value in named:
+        for most in (len(value), *_CUT):
+            redact.know(kind, value.strip()[:most])
     return redact
+
+
+def _variables(node: Mapping[str, Any], *, within: bool = False) -> Iterator[tuple[str, Any]]:
+    """Yield the environment variables that facts hold: of this process, of services, containers."""
+    for name, value in node.items():
+        if within:
+            yield name, value
+        elif isinstance(value, Mapping):
+            yield from _variables(value, within=name in ("env", "environment"))
+
+
+def without_secrets(facts: Facts) -> Facts:
+    """Return facts as they are shown to whoever may read a CI job's log."""
+    secrets = _secrets(facts)
+    return facts if secrets is None else secrets.known(facts)
 
 
 def explain(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
@@ -267,11 +284,17 @@ def explain(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     from preflight.evaluate.judge import explain as explain_rule
 
     told = explain_rule(ruleset, facts, catalogue(), rule, _today())
-    secrets = _secrets(told.results, facts)
+    secrets = _secrets(facts)
     if secrets is None:
         return told
     results = tuple(_changed(one, secrets.known) for one in told.results)
-    return told._replace(results=results, fixes=secrets.known(told.fixes))
+    return told._replace(
+        results=results,
+        requires=secrets.known(told.requires),
+        advises=secrets.known(told.advises),
+        applies=secrets.known(told.applies),
+        fixes=secrets.known(told.fixes),
+    )
 
 
 def _today() -> date:
@@ -381,7 +404,15 @@ def diagnose(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None) ->
     if facts is not None:
         for name, line in diagnoses.states(facts):
             reader.add_state(name, line)
-    return diagnoses.diagnose(ruleset, reader.result(), facts or Facts({}), catalogue())
+    told = diagnoses.diagnose(ruleset, reader.result(), facts or Facts({}), catalogue())
+    secrets = None if facts is None else _secrets(facts)
+    if secrets is None:
+        return told
+    findings = (
+        one._replace(figures=secrets.known(one.figures), fixes=secrets.known(one.fixes))
+        for one in told.findings
+    )
+    return told._replace(findings=tuple(findings))
 
 
 def schemas() -> Mapping[str, Callable[[], dict[str, Any]]]:

@@ -45,6 +45,42 @@ def test_a_secret_that_a_rule_asks_for_is_judged_and_not_shown(
         assert passed.returncode == 0
 
 
+ROUNDABOUT = """\
+version: 1
+rules:
+  - {id: when, title: T, fact: host.os, when: {env.API_TOKEN: {exists: false}}, require: &no
+      {equals: none}}
+  - {id: kind, title: T, fact: host.os, when: {env.API_TOKEN: {type: number, at_least: 3}},
+     require: *no}
+  - {id: bound, title: T, fact: host.os, require: {equals: {fact: env.API_TOKEN}}}
+  - {id: fix, title: T, fact: host.os, require: *no, error: "not {env.API_TOKEN}",
+     fixes: [{text: "It is {env.API_TOKEN}", command: "echo {env.API_TOKEN}"}]}
+diagnoses:
+  - {id: boom, title: T, patterns: [boom], fixes: [{text: "It is {env.API_TOKEN}"}]}
+"""
+
+
+@pytest.mark.parametrize("secret", [SECRET, "".join(f"{n}-Ab" for n in range(80))])
+def test_a_secret_that_a_rule_only_mentions_is_not_shown(
+    run_preflight: Run, tmp_path: Path, secret: str
+) -> None:
+    (tmp_path / "preflight.yaml").write_text(ROUNDABOUT)
+    (tmp_path / "a.log").write_text("boom\n")
+    facts = {"host": {"os": "linux"}, "env": {"API_TOKEN": secret}}
+    (tmp_path / "facts.json").write_text(
+        json.dumps({"schema": "preflight.facts/1", "facts": facts})
+    )
+    for arguments in (
+        ("check", "-v"), ("check", "-f", "json"), ("explain", "when"), ("explain", "kind"),
+        ("explain", "bound"), ("explain", "fix"), ("facts",),
+        ("diagnose", "a.log", "--facts", "facts.json"),
+    ):  # fmt: skip
+        done = run_preflight(*arguments, cwd=tmp_path, env={"API_TOKEN": secret})
+        assert done.returncode in (0, 1), done.stderr
+        assert secret[:15] not in done.stdout.replace("\n", "") + done.stderr, arguments
+        assert "<token-" in done.stdout, arguments
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with rules in it and below it, in one that it may not reach."""

@@ -64,7 +64,8 @@ def facts(
     ruleset = load_rules(rules)
     measured = subject.facts(ruleset)
     if output is None and chosen == "text":
-        write(listings.facts(measured, pipeline.catalogue(), look()))
+        shown = measured if no_redact else pipeline.without_secrets(measured)
+        write(listings.facts(shown, pipeline.catalogue(), look()))
         return
     redactor = pipeline.redactor(ruleset, measured, subject.hidden)
     clean, undecided = pipeline.redacted(redactor, ruleset, measured)
