@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -219,6 +220,41 @@ def test_a_closed_standard_output_is_no_fault(folder: Path) -> None:
     (folder / "facts.json").write_text(snapshot(8e9, 4), encoding="utf-8")
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, cwd=folder)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+def shell(line: str, folder: Path) -> tuple[int, str, str]:
+    """Run a line of bash in which `preflight` is the program."""
+    line = f'preflight() {{ {shlex.join(PREFLIGHT)} "$@"; }}; {line}'
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=folder)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("command", ["check --facts -", "diff - preflight.yaml", "diagnose -"])
+def test_a_closed_standard_input_is_one_line(folder: Path, command: str) -> None:
+    told = (2, "", "preflight: there is no standard input\n")
+    assert shell(f"preflight {command} <&-", folder) == told
+
+
+def test_a_closed_standard_error_leaves_standard_output_to_data(folder: Path) -> None:
+    (folder / "facts.json").write_text(snapshot(8e9, 4), encoding="utf-8")
+    facts = "preflight facts --facts facts.json --no-redact -f json"
+    code, data, _ = shell(f"{facts} 2>&-", folder)
+    assert (code, json.loads(data)["schema"]) == (0, "preflight.facts/1")
+    assert shell("preflight check --nonsense 2>&-", folder) == (2, "", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("preflight check --nonsense 2>&1 | true", 2),
+        ("preflight check --nonsense 2>/dev/full | true", 2),
+        ("preflight check --help | true", 0),
+        ("preflight --version | true", 0),
+        ("preflight --version >/dev/full | true", 2),
+    ],
+)
+def test_the_exit_code_is_the_same_where_nobody_reads(folder: Path, line: str, code: int) -> None:
+    assert shell(f"{line}; exit ${{PIPESTATUS[0]}}", folder)[0] == code
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from preflight.cli import (
     rules,
     schema,
 )
-from preflight.cli.streams import complain, silence_stdout, talk
+from preflight.cli.streams import complain, silence_stdout, talk, write
 from preflight.model.problems import InputError
 from preflight.model.report import Exit
 from preflight.probes.spawn import Process
@@ -40,7 +40,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"preflight {__version__}")
+        write(f"preflight {__version__}\n")
         raise typer.Exit
 
 
@@ -72,6 +72,8 @@ app.command("schema", epilog="Example: preflight schema rules > rules.schema.jso
 
 def run(reader: Process | None) -> None:
     """Run the command line in sys.argv; `reader` is started ahead where it will measure."""
+    if sys.stderr is None:  # closed: what is printed to None goes to standard output
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open to the end
     signal.signal(signal.SIGINT, _interrupted)
     signal.signal(signal.SIGTERM, _terminated)
     try:
@@ -79,10 +81,24 @@ def run(reader: Process | None) -> None:
     except InputError as fault:
         complain(*map(str, fault.problems))
         sys.exit(Exit.USAGE)
-    except BrokenPipeError:
-        silence_stdout()
+    except SystemExit as ending:
+        if ending.code != 1 or not isinstance(ending.__context__, BrokenPipeError):
+            raise
+        _nobody_reads(ending.__context__)  # Typer's 1 would say that a rule failed
+    except OSError as fault:
+        usage = getattr(fault.__context__, "exit_code", None)
+        if usage is None:
+            _own_fault(fault)
+        sys.exit(usage)  # there was no telling what is wrong with the usage
     except Exception as fault:  # noqa: BLE001 - whatever else is a fault of ours
         _own_fault(fault)
+
+
+def _nobody_reads(fault: BrokenPipeError) -> None:
+    """Whoever reads help may go away; any other pipe is one of ours, and handled where it is."""
+    if not {"--help", "-h"} & set(sys.argv):
+        _own_fault(fault)
+    silence_stdout()
 
 
 def _interrupted(_signal: int, _frame: object) -> NoReturn:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 import time
 from typing import Annotated
 
@@ -25,7 +24,7 @@ from preflight.cli.options import (
     load_rules,
     read_facts,
 )
-from preflight.cli.streams import complain, look, read_input, write
+from preflight.cli.streams import complain, look, read_input, standard_input, write
 from preflight.model.facts import MAX_BUNDLE, Facts, Unknown
 from preflight.model.problems import InputError
 from preflight.model.quantities import parse_duration
@@ -143,9 +142,7 @@ class _Reading:
         from preflight.cli import log_files
 
         if name == "-":
-            if sys.stdin is None:
-                raise InputError("there is no standard input")
-            self.reader.add("standard input", sys.stdin.buffer)
+            self.reader.add("standard input", standard_input())
         elif log_files.is_zip(name):
             self._bundle(name)
         else:

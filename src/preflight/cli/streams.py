@@ -191,11 +191,18 @@ def ask(question: str) -> bool | None:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
+def standard_input() -> BinaryIO:
+    """Return standard input's bytes; raises InputError where it was closed."""
+    if sys.stdin is None:
+        raise InputError("there is no standard input")
+    return sys.stdin.buffer
+
+
 def read_input(name: str, most: int) -> bytes:
     """Return a file's bytes, or standard input's for `-`; raises InputError with the reason."""
     try:
         if name == "-":
-            data = sys.stdin.buffer.read(most + 1)
+            data = standard_input().read(most + 1)
         else:
             with open_input(name) as file:
                 data = _read(file, most + 1)
