@@ -178,6 +178,21 @@ def test_what_was_rotated_is_read_before_the_log(run_preflight: Run, tmp_path: P
     assert (alone["lines"], alone["findings"][0]["count"]) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [("api.log", "api.log.1"), ("api.log.1", "api.log"), ("api.log", "api.log"), (".",)],
+    ids=" ".join,
+)
+def test_a_log_counts_once_by_however_many_names(
+    run_preflight: Run, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    (tmp_path / "api.log.1").write_text(NEEDS)
+    (tmp_path / "api.log").write_text(NEEDS)
+    (tmp_path / "current.log").symlink_to("api.log")
+    document = told(run_preflight("diagnose", *names, "-f", "json", cwd=tmp_path))
+    assert (document["lines"], document["findings"][0]["count"]) == (2, 2)
+
+
 def test_a_folder_is_all_logs_in_it(run_preflight: Run, tmp_path: Path) -> None:
     rotate(tmp_path)
     os.mkfifo(tmp_path / "pipe.log")

@@ -136,6 +136,7 @@ class _Reading:
         self.ruleset = ruleset
         self.reader = pipeline.log_reader(ruleset)
         self.facts: Facts | None = None
+        self._files: set[tuple[int, int]] = set()
 
     def named(self, name: str) -> None:
         """Read what is named on the command line."""
@@ -146,7 +147,7 @@ class _Reading:
         elif log_files.is_zip(name):
             self._bundle(name)
         else:
-            found = log_files.find(name)
+            found = log_files.unread(log_files.find(name), self._files)
             log_files.announce(name, found)
             for log in found:
                 log_files.read(log, self.reader)

@@ -66,6 +66,23 @@ def find(name: str) -> list[Log]:
     return found
 
 
+def unread(logs: list[Log], read: set[tuple[int, int]]) -> list[Log]:
+    """Return those that were not read under any other name, and note them as read.
+
+    A shell's `api.log*` names what was rotated away too, and a link leads where its file does.
+    """
+    found = []
+    for log in logs:
+        with suppress(OSError):
+            state = os.stat(log.path)
+            if stat.S_ISREG(state.st_mode):
+                if (state.st_dev, state.st_ino) in read:
+                    continue
+                read.add((state.st_dev, state.st_ino))
+        found.append(log)
+    return found
+
+
 def _in_folder(folder: str) -> list[Log]:
     names = [n for n in sorted(os.listdir(folder)) if _is_log(folder, n)]
     names.sort(key=lambda name: (_parts(name)[0], _age(name)))
