@@ -105,6 +105,12 @@ def test_other_rules_give_other_verdicts(run_preflight: Run, files: Path) -> Non
     ]
 
 
+def _actual(value: bytes) -> bytes:
+    """Return a report of one result that is about this figure."""
+    one = b'{"id": "a", "title": "", "message": "", "fact": "a", "verdict": "pass", "actual": %s}'
+    return b'{"schema": "preflight.report/1", "results": [%s]}' % (one % value)
+
+
 @pytest.mark.parametrize(
     "data",
     [b"", b"{}", b"[]", b"\xff", b'{"schema": "preflight.report/1"}',
@@ -115,6 +121,7 @@ def test_other_rules_give_other_verdicts(run_preflight: Run, files: Path) -> Non
      (b'{"schema": "preflight.report/1", "results": [{"id": "a", "title": "", "message": "",\n'
      b'"fact": "a", "verdict": "maybe"}]}'),
      b'{"schema": "preflight.report/1", "results": [], "x": NaN}',
+     _actual(b"[" * 600 + b"]" * 600), _actual(b"1e999"),
      b'{"schema": "preflight.report/1", "results": ' + b"[" * 10_000,
      b'{"schema": "preflight.facts/2"}', b"PK\x03\x04"],
     ids=lambda data: ascii(data[:50]),

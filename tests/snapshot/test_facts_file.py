@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,13 @@ def test_nesting_that_no_probe_makes(depth: int, shape: str) -> None:
     close = "}" if shape == '{"a":' else "]"
     nested = f'{{"a": {shape * depth}1{close * depth}}}'
     assert "nested" in refusal(b'{"schema": "preflight.facts/1", "facts": %s}' % nested.encode())
+
+
+def test_a_name_as_long_as_the_file_takes_no_time_for_each_below_it() -> None:
+    names = {"k" * 4_000_000: dict.fromkeys(map(str, range(200_000)), 0)}
+    began = time.process_time()
+    assert "more than 4096 characters" in refusal(json.dumps({**GOOD, "facts": names}).encode())
+    assert time.process_time() - began < 5
 
 
 WRONG = ["text", 1, 1.5, True, None, [], [1], {"a": 1}]

@@ -5,18 +5,14 @@ Older schemas are turned into today's, one step at a time; a newer one is refuse
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from preflight.model.facts import KINDS, MAX_SNAPSHOT, Facts, Unknown
 from preflight.model.problems import InputError, Problem
-from preflight.snapshot.strict import parse, refuse_newer
+from preflight.snapshot.strict import bad_values, parse, refuse_newer
 
 SCHEMA = "preflight.facts/1"
-MAX_DEPTH = 50
-
-_MOST = sys.float_info.max
 
 Snapshot: TypeAlias = dict[str, Any]
 
@@ -91,7 +87,7 @@ def _problems(root: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(root.get("facts"), dict):
         yield "expected 'facts' as an object"
     else:
-        yield from _bad_values(root["facts"], "facts")
+        yield from bad_values(root["facts"], "facts")
     for name in ("preflight", "measured_at"):
         if not isinstance(root.get(name, ""), str):
             yield f"expected {name!r} as text"
@@ -106,20 +102,6 @@ def _problems(root: Mapping[str, Any]) -> Iterator[str]:
         fits = isinstance(why, dict) and isinstance(why.get("reason"), str)
         if not fits or why.get("kind") not in KINDS:
             yield f"expected a reason and a kind ({', '.join(KINDS)}) under unknown {path!r}"
-
-
-def _bad_values(node: Any, path: str, depth: int = 0) -> Iterator[str]:
-    """Yield figures that are none, and nesting that no probe makes."""
-    if depth > MAX_DEPTH:
-        yield f"{path[:60]!r}… is nested deeper than {MAX_DEPTH} levels"
-    elif isinstance(node, (int, float)) and not -_MOST <= node <= _MOST:
-        yield f"{path[:60]!r} is no finite figure"
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            yield from _bad_values(value, f"{path}.{key}", depth + 1)
-    elif isinstance(node, list):
-        for number, value in enumerate(node):
-            yield from _bad_values(value, f"{path}[{number}]", depth + 1)
 
 
 def schema() -> dict[str, Any]:

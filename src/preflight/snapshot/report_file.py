@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from preflight.model.facts import MAX_SNAPSHOT, Value
 from preflight.model.problems import InputError, Problem
 from preflight.model.report import VERDICTS, Verdict
-from preflight.snapshot.strict import parse, refuse_newer
+from preflight.snapshot.strict import bad_values, parse, refuse_newer
 
 SCHEMA = "preflight.report/1"
 _TEXTS = ("id", "title", "message", "fact")
@@ -66,6 +66,8 @@ def _problems(root: dict[str, Any]) -> Iterator[str]:
             yield f"result {number}: expected a verdict, one of {', '.join(VERDICTS)}"
         elif not isinstance(one.get("item"), str | None):
             yield f"result {number}: expected 'item' as text or null"
+        else:
+            yield from bad_values(one.get("actual"), f"result {number}: actual")
 
 
 def judged(report: dict[str, Any]) -> tuple[Judged, ...]:
