@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ CATALOGUE = Catalogue(
         Fact("a.text", "text", ""),
         Fact("a.list", "list", ""),
         Fact("b.size", "bytes", ""),
+        Fact("many.*.count", "number", ""),
     )
 )
 
@@ -87,3 +89,14 @@ def test_facts_that_are_replaced_leave_the_others_and_the_original_alone() -> No
     assert other.values == {"a": {"size": 9, "count": 2}, "b": {"size": 3}, "c": {"x": None}}
     assert other.source(("a", "size")) == "there"
     assert facts.values == {"a": {"size": 1, "count": 2}, "b": {"size": 3}}
+
+
+def test_of_many_items_that_fail_each_has_its_own_in_time() -> None:
+    rule = "{id: r, title: R, for_each: many, fact: count, require: {at_least: 5}}"
+    ruleset = load("r.yaml", lambda _: f"version: 1\nrules: [{rule}]".encode(), CATALOGUE)
+    many = {f"m{number}": {"count": number % 5} for number in range(40_000)}
+    began = time.process_time()
+    results = evaluate(ruleset, Facts({"many": many}), CATALOGUE).results
+    assert time.process_time() - began < 6
+    assert {one.change and one.change.after for one in results} == {5}
+    assert len({one.change and one.change.fact for one in results}) == 40_000

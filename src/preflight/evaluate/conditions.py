@@ -9,22 +9,29 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.model.conditions import ITEM, Condition, Operand, Operator, Reference, Sum
-from preflight.model.facts import Facts, Path, Unit, Unknown, Value
+from preflight.model.facts import Facts, Measured, Path, Unit, Unknown, Value
 from preflight.model.quantities import READERS, is_sane
 
 Truth: TypeAlias = bool | Unknown
 
 
 class Scope(NamedTuple):
-    """Where names are looked up: the facts, and the item of `collection` that `*` stands for."""
+    """Where names are looked up: the facts, and the item of `collection` that `*` stands for.
+
+    `changed` is a figure that is taken for another: to copy all facts for it would take too long.
+    """
 
     facts: Facts
     item: str | None = None
     collection: Path = ()
+    changed: Measured | None = None
 
     def get(self, path: Path) -> Value | Unknown:
         """Return the value at `path` for this item."""
-        return self.facts.get(self.absolute(path))
+        whole = self.absolute(path)
+        if self.changed is not None and self.changed.path == whole:
+            return self.changed.value
+        return self.facts.get(whole)
 
     def relative(self, path: Path) -> Path | None:
         """Return the path below the item, or None outside of `for_each`."""

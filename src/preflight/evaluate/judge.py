@@ -23,7 +23,6 @@ from preflight.model.facts import (
     Value,
     join_path,
     place,
-    replace,
 )
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import (
@@ -230,8 +229,7 @@ class _Bench:
         path = scope.absolute(rule.fact)
 
         def proof(value: Value) -> Truth:
-            changed = scope._replace(facts=replace(self.facts, [Measured(path, value)]))
-            return judge(condition, changed.get(path), changed)
+            return judge(condition, value, scope._replace(changed=Measured(path, value)))
 
         found = smallest(condition, figures.raw, scope, proof)
         if not found:
