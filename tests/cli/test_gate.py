@@ -327,9 +327,46 @@ def test_interrupted_while_it_speaks(clean_environment: Path, tmp_path: Path) ->
     assert done.stderr.startswith("preflight: interrupted\n")
 
 
+WHILE_IT_WRITES = """
+import os, signal, sys
+function = sys.argv.pop(1)
+real = getattr(os, function)
+def meanwhile(*arguments, **more):
+    done = real(*arguments, **more)
+    if function == "fsync" or ".out.json." in str(arguments[0]):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except SystemExit:
+            if function != "fsync":
+                raise
+            raise TypeError("what code in C makes of it") from None
+    return done
+setattr(os, function, meanwhile)
+from preflight.cli import main
+main()
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("function", ["open", "fsync", "replace"])
+def test_terminated_while_it_writes_it_leaves_no_half_of_a_file(
+    clean_environment: Path, tmp_path: Path, function: str
+) -> None:
+    (tmp_path / "preflight.yaml").write_text(ANSWERS)
+    (tmp_path / "facts.json").write_text('{"schema": "preflight.facts/1", "facts": {}}')
+    check = ["check", "--facts", "facts.json", "-f", "json:out/out.json"]
+    done = subprocess.run(
+        [sys.executable, "-c", WHILE_IT_WRITES, function, *check],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (143, "preflight: terminated\n")
+    assert os.listdir(tmp_path / "out") == ["out.json"] * (function == "replace")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_terminated_while_it_measures_it_leaves_no_reader(
-    clean_environment: Path, tmp_path: Path
+    clean_environment: Path, tmp_path: Path, name: str
 ) -> None:
     import socket
 
@@ -342,9 +379,10 @@ def test_terminated_while_it_measures_it_leaves_no_reader(
         children = psutil.Process(process.pid).children(recursive=True)
         assert children
         time.sleep(0.3)
-        process.terminate()
+        process.send_signal(getattr(signal, name))
         out, err = process.communicate(timeout=10)
         connection.close()
-    assert (process.returncode, out, err) == (143, "", "preflight: terminated\n")
+    ended = 128 + getattr(signal, name)
+    assert (process.returncode, out, err) == (ended, "", "preflight: terminated\n")
     _, alive = psutil.wait_procs(children, timeout=5)
     assert not alive

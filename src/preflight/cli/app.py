@@ -70,28 +70,40 @@ app.add_typer(rules.app, name="rules")
 app.command("schema", epilog="Example: preflight schema rules > rules.schema.json")(schema.schema)
 
 
+_ended: list[int] = []  # the exit code that a signal asks for
+
+
 def run(reader: Process | None) -> None:
     """Run the command line in sys.argv; `reader` is started ahead where it will measure."""
     if sys.stderr is None:  # closed: what is printed to None goes to standard output
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open to the end
     signal.signal(signal.SIGINT, _interrupted)
     signal.signal(signal.SIGTERM, _terminated)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _terminated)  # under nohup it goes on
     try:
         app(obj=reader)
-    except InputError as fault:
-        complain(*map(str, fault.problems))
+    except BaseException as ending:  # noqa: BLE001 - all is raised again
+        if _ended:
+            sys.exit(_ended[0])  # code on the way may have made something else of it
+        _account_for(ending)
+
+
+def _account_for(ending: BaseException) -> None:
+    """Say why the program ends, where that is to be said, and end it with the exit code for it."""
+    if isinstance(ending, InputError):
+        complain(*map(str, ending.problems))
         sys.exit(Exit.USAGE)
-    except SystemExit as ending:
-        if ending.code != 1 or not isinstance(ending.__context__, BrokenPipeError):
-            raise
-        _nobody_reads(ending.__context__)  # Typer's 1 would say that a rule failed
-    except OSError as fault:
-        usage = getattr(fault.__context__, "exit_code", None)
-        if usage is None:
-            _own_fault(fault)
-        sys.exit(usage)  # there was no telling what is wrong with the usage
-    except Exception as fault:  # noqa: BLE001 - whatever else is a fault of ours
-        _own_fault(fault)
+    cause = ending.__context__
+    if isinstance(ending, SystemExit) and ending.code == 1 and isinstance(cause, BrokenPipeError):
+        _nobody_reads(cause)  # Typer's 1 would say that a rule failed
+        return
+    usage = getattr(cause, "exit_code", None)
+    if isinstance(ending, OSError) and usage is not None:
+        sys.exit(usage)  # there was no telling what is wrong with it
+    if isinstance(ending, Exception):  # whatever else is a fault of ours
+        _own_fault(ending)
+    raise ending
 
 
 def _nobody_reads(fault: BrokenPipeError) -> None:
@@ -103,12 +115,17 @@ def _nobody_reads(fault: BrokenPipeError) -> None:
 
 def _interrupted(_signal: int, _frame: object) -> NoReturn:
     _last_word("interrupted")
-    sys.exit(Exit.INTERRUPTED)
+    _end(Exit.INTERRUPTED)
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:
     _last_word("terminated")
-    sys.exit(128 + number)  # as shells tell it
+    _end(128 + number)  # as shells tell it
+
+
+def _end(code: int) -> NoReturn:
+    _ended.append(code)
+    sys.exit(code)
 
 
 def _last_word(word: str) -> None:

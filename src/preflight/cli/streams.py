@@ -145,19 +145,20 @@ def _is_replaceable(path: str) -> bool:
 
 
 def _replace(target: Path, text: Text, mode: int | None) -> None:
-    import tempfile
-
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
+    # named before it is there: a signal may come as soon as it is
+    temporary = target.with_name(f".{target.name[:30]}.{os.urandom(8).hex()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(os.open(temporary, flags, 0o600), "wb") as file:
             file.writelines(_bytes(text))
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, _mode(target) if mode is None else mode)
         os.replace(temporary, target)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(OSError):  # it may have its name by now
+            os.unlink(temporary)
         raise
 
 
