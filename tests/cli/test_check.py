@@ -222,6 +222,30 @@ def test_a_closed_standard_output_is_no_fault(folder: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_streams_that_do_not_wait_lose_nothing(folder: Path) -> None:
+    many = "".join(
+        f"  - {{id: r{n}, title: T, fact: host.os, require: {{equals: x}}}}\n" for n in range(500)
+    )
+    (folder / "preflight.yaml").write_text(f"version: 1\nrules:\n{many}", encoding="utf-8")
+    pipes = [os.pipe() for _ in range(2)]
+    (of_input, into), (out_of, of_output) = pipes
+    for end in (of_input, of_output):
+        os.set_blocking(end, False)
+    with subprocess.Popen(
+        [*PREFLIGHT, "check", "--facts", "-", "-f", "json"], cwd=folder, stdin=of_input,
+        stdout=of_output,
+    ):  # fmt: skip
+        os.close(of_input)
+        os.close(of_output)
+        time.sleep(1)  # by now it would have read nothing
+        with open(into, "wb") as sending:
+            sending.write(snapshot(8e9, 4).encode())
+        time.sleep(1)  # by now it would have written what a pipe holds
+        with open(out_of, encoding="utf-8") as receiving:
+            assert len(json.load(receiving)["results"]) == 500
+
+
 def shell(line: str, folder: Path) -> tuple[int, str, str]:
     """Run a line of bash in which `preflight` is the program."""
     line = f'preflight() {{ {shlex.join(PREFLIGHT)} "$@"; }}; {line}'

@@ -23,7 +23,7 @@ from preflight.cli import (
     rules,
     schema,
 )
-from preflight.cli.streams import complain, silence_stdout, talk, write
+from preflight.cli.streams import complain, silence_stdout, talk, wait_for_streams, write
 from preflight.model.problems import InputError
 from preflight.model.report import Exit
 from preflight.probes.spawn import Process
@@ -77,6 +77,7 @@ def run(reader: Process | None) -> None:
     """Run the command line in sys.argv; `reader` is started ahead where it will measure."""
     if sys.stderr is None:  # closed: what is printed to None goes to standard output
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open to the end
+    wait_for_streams()
     signal.signal(signal.SIGINT, _interrupted)
     signal.signal(signal.SIGTERM, _terminated)
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:

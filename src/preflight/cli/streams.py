@@ -192,6 +192,16 @@ def ask(question: str) -> bool | None:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
+def wait_for_streams() -> None:
+    """Let reading and writing wait, where whoever shares our streams has them do otherwise.
+
+    What a pipe could not take at once would be lost, and what is still to come not be read.
+    """
+    for stream in filter(None, (sys.stdin, sys.stdout, sys.stderr)):
+        with suppress(AttributeError, OSError, ValueError):  # Windows has it for pipes alone
+            os.set_blocking(stream.fileno(), True)
+
+
 def standard_input() -> BinaryIO:
     """Return standard input's bytes; raises InputError where it was closed."""
     if sys.stdin is None:
