@@ -154,6 +154,23 @@ def test_no_room_for_temporary_files_is_told_and_small_formats_are_whole(
     assert os.listdir(small_disk) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit of POSIX")
+def test_no_room_for_the_last_of_it_is_told_like_any_other(
+    run_preflight: Run, folder: Path, tmp_path: Path
+) -> None:
+    for number in range(120):
+        os.link(folder / "bad.json", folder / f"bad-{number}.json")
+    check = ("check", "--facts", "snaps", "-f", "json", "-f", "text:out.txt")
+    size = len(run_preflight(*check, cwd=tmp_path).stdout)
+    assert size > 2**22  # what is kept in memory
+    limited = ("bash", "-c", f'ulimit -f {(size - 1) // 1024}; exec "$@"', "bash")
+    done = run_preflight(*check, cwd=tmp_path, prefix=limited)
+    assert (done.returncode, done.stdout) == (2, "")
+    (told,) = done.stderr.splitlines()
+    assert told.endswith("there is no room for temporary files: File too large")
+    assert "121 failed" in (tmp_path / "out.txt").read_text()
+
+
 def test_a_reader_that_goes_away_is_no_fault(folder: Path, tmp_path: Path) -> None:
     (folder / "odd.json").unlink()
     for number in range(30):

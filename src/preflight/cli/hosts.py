@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO
 
 from preflight.cli.outputs import Output
@@ -61,19 +61,22 @@ class _Pending:
 
     def add(self, pieces: Iterable[str]) -> None:
         """Keep what is to be written; where there is no room for it, remember that."""
-        if self._fault is not None:
-            return
+        if self._fault is None:
+            self._keep(lambda: self._text.writelines(pieces))
+
+    def _keep(self, work: Callable[[], object]) -> None:
         try:
-            self._text.writelines(pieces)
+            work()
         except OSError as fault:
             where = f"for temporary files: {fault.strerror}"
             self._fault = f"cannot write {self._output.format}, there is no room {where}"
 
     def send(self) -> str | None:
         """Write it where it belongs; return why not."""
+        if self._fault is None:
+            self._keep(lambda: self._text.seek(0))  # the last of it goes to disk only now
         if self._fault is not None:
             return self._fault
-        self._text.seek(0)
         if self._output.file is None:
             return next(filter(None, map(write_stdout, self._pieces())), None)
         if self._output.append:
@@ -85,7 +88,13 @@ class _Pending:
             yield piece
 
 
-def _spool() -> IO[str]:
-    return tempfile.SpooledTemporaryFile(
+@contextmanager
+def _spool() -> Iterator[IO[str]]:
+    text = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - closed below
         _IN_MEMORY, "w+", encoding="utf-8", errors="replace", newline=""
     )
+    try:
+        yield text
+    finally:
+        with suppress(OSError):  # what found no room finds none in the end
+            text.close()
