@@ -113,6 +113,21 @@ REFUSED = {
     "volume-number": (ONE + "    volumes: [5]\n", "has a number, expected a volume such as"),
     "volume-target": (ONE + "    volumes: [{type: volume, source: a}]\n", "without target"),
     "volume-source": (ONE + "    volumes: [{type: bind, target: /x}]\n", "without source"),
+    "volume-size": (
+        ONE + "    volumes: [{type: tmpfs, target: /t, tmpfs: {size: {a: b}}}]\n",
+        "services.a.volumes.tmpfs.size is a mapping, expected a number",
+    ),
+    # what is below
+    "build-args": (ONE + "    build: {args: text}\n", "services.a.build.args is text, expected a"),
+    "build-hosts": (
+        ONE + "    build: {extra_hosts: 5}\n",
+        "a.build.extra_hosts is a number 5, exp",
+    ),
+    "deploy-labels": (ONE + "    deploy: {labels: 5}\n", "services.a.deploy.labels is a number 5"),
+    "nothing-over-nothing": (
+        ONE + "---\nservices: {a: {volumes: }}\n",
+        "compose.yaml:5:25: services.a.volumes is nothing, expected a list",
+    ),
     # variables
     "template": (ONE + "    user: '${'\n", "compose.yaml:4:11: '${': expected ${NAME}"),
     "template-operator": (ONE + "    user: '${A!}'\n", "after the name come :-, -, :?, ?, :+ or +"),

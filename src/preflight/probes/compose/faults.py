@@ -65,7 +65,7 @@ def _waits_for(service: Node) -> list[str]:
 def _dependencies(service: Node) -> Iterator[str]:
     """Yield the services that it can't do without."""
     for name, one in (_get(service, "depends_on") or {}).items():
-        if one.get("required").value is not False:
+        if _get(one, "required") is not False:
             yield name
     for key in ("network_mode", "ipc", "pid"):
         value = _get(service, key)

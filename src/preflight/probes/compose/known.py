@@ -18,6 +18,7 @@ _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "list": ("a list", (list,)),
     "mapping": ("a mapping", (dict,)),
     "optional": ("a mapping", (dict, type(None))),
+    "entries": ("a list", (list, type(None))),
     "boolean": ("a boolean", (bool, str)),
     "number": ("a number", (int, float, str)),
     "texts": ("text or a list", (str, list)),
@@ -62,7 +63,7 @@ _DEPLOY: Known = {
     "rollback_config": "mapping", "resources": ("mapping", _RESOURCES),
 }  # fmt: skip
 TOP: Known = {
-    "version": "text", "name": "text", "include": "list", "services": "mapping",
+    "version": "text", "name": "text", "include": "entries", "services": "mapping",
     "networks": "mapping", "volumes": "mapping", "secrets": "mapping", "configs": "mapping",
     "models": "mapping",
 }  # fmt: skip
@@ -77,7 +78,8 @@ PORT: Known = {
 }  # fmt: skip
 VOLUME: Known = {
     "type": "text", "source": "text", "target": "text", "read_only": "boolean",
-    "consistency": "text", "bind": "mapping", "volume": "mapping", "tmpfs": "mapping",
+    "consistency": "text", "bind": "mapping", "volume": "mapping",
+    "tmpfs": ("mapping", {"size": "number", "mode": "number"}),
     "image": "mapping",
 }  # fmt: skip
 DEVICE: Known = {
@@ -86,10 +88,11 @@ DEVICE: Known = {
 }  # fmt: skip
 
 
-def checked(node: Node, where: str, known: Known) -> Node:
+def checked(node: Node, where: str, known: Known, whole: bool = True) -> Node:
     """Return a mapping without what lacks a required variable and so has no value.
 
-    Raises ComposeError for a key that Compose doesn't know, or a value of another type.
+    Raises ComposeError for a key that Compose doesn't know, or a value of another type. What is
+    not `whole` may have nothing under a key: what it is laid over may have a value there.
     """
     entries = {}
     for key, value in node.value.items():
@@ -97,16 +100,34 @@ def checked(node: Node, where: str, known: Known) -> Node:
         if not key.startswith("x-") and key not in known:
             hint = did_you_mean(key, known)
             raise value.fault(f"{where or 'the file'} has no key {key!r:.60}{hint}")
-        said = known.get(key, "")
-        kind, below = (said, None) if isinstance(said, str) else said
+        kind, below = _kind(known, key)
         if value.tag == HOLLOW and kind not in _SCALARS:
             continue
         entries[key] = value
-        if kind and value.tag not in (RESET, HOLLOW):
+        if kind and value.tag not in (RESET, HOLLOW) and (whole or value.value is not None):
             expect(value, name, kind)
             if below and value.value is not None:
-                entries[key] = checked(value, name, below)
+                entries[key] = checked(value, name, below, whole)
     return node.of(entries)
+
+
+def filled(node: Node, where: str, known: Known) -> None:
+    """Raise ComposeError for a key with nothing under it, where Compose wants something."""
+    for key, value in node.value.items():
+        kind, below = _kind(known, key)
+        name = f"{where}.{key}" if where else key
+        if not kind or value.tag in (RESET, HOLLOW):
+            continue
+        if value.value is None:
+            expect(value, name, kind)
+        elif below:
+            filled(value, name, below)
+
+
+def _kind(known: Known, key: str) -> tuple[str, Known | None]:
+    """Return the kind of a key's value, nothing where it may be any; and the keys below it."""
+    said = known.get(key, "")
+    return (said, None) if isinstance(said, str) else said
 
 
 def expect(node: Node, name: str, kind: str) -> None:

@@ -20,7 +20,7 @@ def merge(base: Node, over: Node, path: tuple[str, ...] = ()) -> Node:
     if reset or base.value is None or _replaces(base, over, path):
         return over
     if over.value is None:
-        return over if path[2:3] == ("environment",) else base
+        return over if path[2:-1] == ("environment",) else base
     if isinstance(base.value, dict) and isinstance(over.value, dict):
         return base.of(_merged(base.value, over.value, path))
     if isinstance(base.value, list) and isinstance(over.value, list):

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 from preflight.probes.compose.figures import figure
 from preflight.probes.compose.interpolation import Lookup
 from preflight.probes.compose.known import PORT, SERVICE, VOLUME, checked, expect
-from preflight.probes.compose.merging import unique
+from preflight.probes.compose.merging import stripped, unique
 from preflight.probes.compose.nodes import HOLLOW, RESET, Date, Node
+from preflight.probes.compose.project import ComposeError
 from preflight.probes.compose.sizes import as_text, parse_count
+
+Reader: TypeAlias = Callable[[Node, str], Node]
 
 _MOST_PORTS = 2**16  # of a service
 
@@ -30,17 +34,38 @@ class Setting(NamedTuple):
 def canonical(name: str, service: Node, setting: Setting) -> Node:
     """Return a service of one file in its long form; raises ComposeError."""
     where = f"services.{name}"
+    if service.value is None:
+        return service
     if not isinstance(service.value, dict):
-        raise service.fault(f"{where} is {service.kind}, expected a mapping with image or build")
-    service = checked(service, where, SERVICE)
-    for key, node in service.value.items():
-        if node.tag in (RESET, HOLLOW):
-            continue
-        if key in _LONG:
-            service.value[key] = _LONG[key](node, f"{where}.{key}")
-        elif key in _PLACED:
-            service.value[key] = _PLACED[key](node, f"{where}.{key}", setting)
-    return service
+        raise no_service(name, service)
+    service = checked(service, where, SERVICE, whole=False)
+    placed = {key: partial(read, setting=setting) for key, read in _PLACED.items()}
+    return lengthened(service, where, {**_LONG, **placed})
+
+
+def no_service(name: str, node: Node) -> ComposeError:
+    """Return the error for what stands where a service should."""
+    return node.fault(f"services.{name} is {node.kind}, expected a mapping with image or build")
+
+
+def lengthened(node: Node, name: str, readers: Mapping[str, Reader]) -> Node:
+    """Return a mapping with what `readers` know in its long form."""
+    entries = dict(node.value)
+    for key, one in node.value.items():
+        if key in readers and one.value is not None and one.tag not in (RESET, HOLLOW):
+            entries[key] = readers[key](one, f"{name}.{key}")
+    return node.of(entries)
+
+
+def canonical_shared(node: Node, where: str) -> Node:
+    """Return the networks or volumes of one file with their labels in the long form."""
+    entries = {
+        name: lengthened(one, f"{where}.{name}", {"labels": _labels})
+        if isinstance(one.value, dict)
+        else one
+        for name, one in node.value.items()
+    }
+    return node.of(entries)
 
 
 def _items(node: Node) -> list[Node]:
@@ -51,6 +76,7 @@ def _items(node: Node) -> list[Node]:
 
 def _pairs(node: Node, name: str, blank: str | None = "") -> Node:
     """Turn `[A=1, B]` into `{A: 1, B: blank}`, and the values to text."""
+    expect(node, name, "pairs")
     if isinstance(node.value, dict):
         pairs = dict(node.value)
     else:
@@ -75,10 +101,11 @@ def _labels(node: Node, name: str) -> Node:
 
 
 def _logging(node: Node, name: str) -> Node:
-    options = node.get("options")
-    if options is None:
-        return node
-    return node.of({**node.value, "options": _pairs(options, f"{name}.options")})
+    return lengthened(node, name, {"options": _pairs})
+
+
+def _deploy(node: Node, name: str) -> Node:
+    return lengthened(node, name, {"labels": _labels})
 
 
 def _environment(node: Node, name: str, setting: Setting) -> Node:
@@ -102,7 +129,10 @@ def _build(node: Node, name: str, setting: Setting) -> Node:
     remote = re.match(r"[a-z+]+://|git@|github\.com/|service:|target:", context.value)
     if not remote:
         context = context.of(resolved(context.value or ".", setting.folder))
-    return node.of({**build, "context": context})
+    pairs = dict.fromkeys(("additional_contexts", "args", "labels"), _pairs)
+    return lengthened(
+        node.of({**build, "context": context}), name, {**pairs, "extra_hosts": _hosts}
+    )
 
 
 def _env_file(node: Node, name: str, setting: Setting) -> Node:
@@ -132,7 +162,7 @@ def _depends_on(node: Node, name: str) -> Node:
     return node.of(mapping)
 
 
-def _networks(node: Node, name: str) -> Node:
+def _named(node: Node, name: str) -> Node:
     if isinstance(node.value, dict):
         return node
     for item in _items(node):
@@ -140,7 +170,8 @@ def _networks(node: Node, name: str) -> Node:
     return node.of({item.value: item.of(None) for item in _items(node)})
 
 
-def _hosts(node: Node, _: str) -> Node:
+def _hosts(node: Node, name: str) -> Node:
+    expect(node, name, "pairs")
     if isinstance(node.value, list):
         return node
     pairs = ((key, item) for key, one in node.value.items() for item in _items(one))
@@ -170,7 +201,7 @@ def _ports(node: Node, name: str) -> Node:
 
 
 def _long_port(item: Node, name: str) -> Node:
-    item = checked(item, name, PORT)
+    item = checked(stripped(item), name, PORT)
     target = item.get("target")
     if target is None:
         raise item.fault(f"{name} has a port without target: say which port of the container")
@@ -254,7 +285,7 @@ _VOLUME_TYPES = ("bind", "volume", "tmpfs", "cluster", "npipe", "image")
 
 
 def _long_volume(item: Node, name: str, setting: Setting) -> Node:
-    item = checked(item, name, VOLUME)
+    item = checked(stripped(item), name, VOLUME)
     entry = dict(item.value)
     kind, source, target = entry.get("type"), entry.get("source"), entry.get("target")
     if kind is None or kind.value not in _VOLUME_TYPES:
@@ -307,17 +338,19 @@ def resolved(path: str, folder: str) -> str:
     return os.path.normpath(os.path.join(folder, path))
 
 
-_LONG: dict[str, Callable[[Node, str], Node]] = {
+_LONG: dict[str, Reader] = {
     **dict.fromkeys(("annotations", "labels", "sysctls"), _labels),
     **dict.fromkeys(("dns", "dns_search", "label_file", "tmpfs"), _texts),
     "depends_on": _depends_on,
+    "deploy": _deploy,
     "extra_hosts": _hosts,
     "gpus": _gpus,
     "logging": _logging,
-    "networks": _networks,
+    "models": _named,
+    "networks": _named,
     "ports": _ports,
 }
-_PLACED: dict[str, Callable[[Node, str, Setting], Node]] = {
+_PLACED: dict[str, Callable[..., Node]] = {
     "build": _build,
     "env_file": _env_file,
     "environment": _environment,

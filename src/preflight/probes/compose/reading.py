@@ -23,14 +23,21 @@ from preflight.probes.compose.interpolation import (
     env_files,
     read_env_file,
 )
-from preflight.probes.compose.known import SERVICE_NAME, TOP, checked, expect
+from preflight.probes.compose.known import SERVICE, SERVICE_NAME, TOP, checked, expect, filled
 from preflight.probes.compose.merging import merge, stripped
 from preflight.probes.compose.nodes import HOLLOW, RESET, Document, Node, display, read_documents
-from preflight.probes.compose.normal import Setting, canonical, resolved
+from preflight.probes.compose.normal import (
+    Setting,
+    canonical,
+    canonical_shared,
+    no_service,
+    resolved,
+)
 from preflight.probes.compose.project import ComposeError, Need, Path, Place, Reading
 
 _SHARED = ("services", "volumes", "networks", "secrets", "configs", "models")
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]+://|git@|github\.com/|oci:")
+_EMPTY = "it is empty: expected services"
 _MOST_FILES = 2000
 _MOST_VALUES = 1_000_000  # of all files, and of what extends makes of them
 _MOST_REPEATS = 50  # of a service that extends another that extends another
@@ -138,12 +145,12 @@ class _Reader:
         """Merge the documents of files, one over the other."""
         root: Node | None = None
         for file, found in documents:
-            if not found:
-                raise ComposeError("it is empty: expected services", display(file))
             for document in found:
                 layer = self.layer(file, document, setting, chain)
                 root = layer if root is None else merge(root, layer)
-        assert root is not None  # there is at least one file, and none is empty
+                _complete(root)
+        if root is None:
+            raise ComposeError(_EMPTY, display(documents[0][0]))
         return root
 
     def layer(
@@ -152,13 +159,16 @@ class _Reader:
         """Return one document with its services in their long form, and what it includes."""
         self.count(file)
         raw = self.services(file, document, setting)
-        entries = dict(checked(document.root, "", TOP).value)
+        entries = dict(checked(document.root, "", TOP, whole=False).value)
         self.collect(document.root, ())
         services = {name: self.extended(name, raw, ()) for name in raw.services}
         if "services" in entries:
             entries["services"] = entries["services"].of(services)
+        for key in ("networks", "volumes"):
+            if key in entries and isinstance(entries[key].value, dict):
+                entries[key] = canonical_shared(entries[key], key)
         include = entries.pop("include", None)
-        for item in include.value if include else ():
+        for item in include.value if include and isinstance(include.value, list) else ():
             self.include(item, entries, setting, (*chain, file))
         return document.root.of(entries)
 
@@ -248,6 +258,8 @@ class _Reader:
         if key not in self.bases:
             self.count(file)
             documents = self.documents(file, extends, "extends")
+            if not documents:
+                raise ComposeError(_EMPTY, display(file))
             inner = Setting(os.path.dirname(file), setting.lookup)
             self.bases[key] = self.services(file, documents[-1], inner)
         return self.bases[key]
@@ -256,10 +268,7 @@ class _Reader:
         if not os.path.isfile(file):
             raise node.fault(f"{what} names the file {display(file)}, which is not there")
         self.within(file, node, what)
-        found = read_documents(file)
-        if not found:
-            raise ComposeError("it is empty: expected services", display(file))
-        return found
+        return read_documents(file)
 
     def include(
         self, item: Node, entries: dict[str, Node], setting: Setting, chain: tuple[str, ...]
@@ -285,7 +294,8 @@ class _Reader:
         self.variables = outer.inside(lambda name: _first(outer.lookup(name), known.get(name)))
         try:
             inner = Setting(folder, self.variables.lookup)
-            _import(self.layers(documents, inner, chain), entries)
+            if any(found for _, found in documents):
+                _import(self.layers(documents, inner, chain), entries)
         finally:
             self.variables = outer
 
@@ -376,6 +386,18 @@ class _Reader:
             place = own or service
             entries["environment"] = place.of({**pairs, **(own.value if own else {})})
         return service.of(entries)
+
+
+def _complete(root: Node) -> None:
+    """Raise ComposeError where a key has nothing under it, now that it is laid over the others."""
+    filled(root, "", TOP)
+    services = root.get("services")
+    for name, service in services.value.items() if services else ():
+        if service.tag == RESET:
+            continue
+        if service.value is None:
+            raise no_service(name, service)
+        filled(service, f"services.{name}", SERVICE)
 
 
 def _first(*values: str | None) -> str | None:
