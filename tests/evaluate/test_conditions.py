@@ -205,6 +205,12 @@ def test_and_is_the_least_and_or_the_greatest(several: list[Truth]) -> None:
     assert value_of(any_true(several)) == max(map(value_of, several), default=0)
 
 
+def test_of_several_reasons_the_first_is_told() -> None:
+    other = Unknown("it did not say")
+    assert all_true([True, WHY, True, other]) is WHY
+    assert any_true([False, WHY, False, other]) is WHY
+
+
 LEAVES = {
     True: condition("exists", True, "text"),
     False: condition("exists", False, "text"),

@@ -68,10 +68,24 @@ def test_without_facts_the_log_and_the_models_say_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("available", "model"),
     [("2.8 GiB", "phi:latest (1.6 GB)"), ("1.45 GiB", "gemma:2b (1.4 GB)"),
-     ("700 MiB", "tinyllama:latest (637 MB)"), ("4.1 GiB", "mistral:7b-instruct-q4_0 (4 GB)")],
+     ("1.6 GB", "phi:latest (1.6 GB)"), ("700 MiB", "tinyllama:latest (637 MB)"),
+     ("4.1 GiB", "mistral:7b-instruct-q4_0 (4 GB)")],
 )  # fmt: skip
 def test_the_model_that_fits_is_the_largest(available: str, model: str) -> None:
     assert model in advice(only(NEEDS.format("9 GiB", available)))
+
+
+@pytest.mark.parametrize(
+    ("required", "more"),
+    [
+        ("5.7 GiB", "or more, 2.9 GiB more than now at least."),
+        ("5.71 GiB", "or more, 3 GiB more than now at least."),  # enough, so rounded up
+        ("2.8 GiB", None),
+    ],
+)
+def test_how_much_more_memory_it_takes(required: str, more: str | None) -> None:
+    told = advice(only(NEEDS.format(required, "2.8 GiB")))
+    assert more in told if more else "more than now" not in told
 
 
 def test_where_no_model_fits_none_is_named() -> None:
@@ -142,6 +156,38 @@ def test_the_name_of_a_log_tells_the_service() -> None:
     assert "GiB" not in told
 
 
+def test_a_finding_says_how_often_where_and_in_which_words() -> None:
+    line = NEEDS.format("5.7 GiB", "2.8 GiB")
+    told = diagnosed("starting", NEEDS.format("9 GiB", "2.8 GiB"), "waiting", line)
+    assert (told.files, told.lines) == (("a.log",), 4)
+    (one,) = told.findings
+    assert (one.times, one.first.line, one.last.line, one.said) == (2, 2, 4, line)
+
+
+def written(patterns: str, *fixes: str) -> list[str]:
+    """What the fixes of a diagnosis of one's own say to the line `needs 5 of memory`."""
+    rules = f"""
+version: 1
+diagnoses:
+  - {{id: own, title: Own, patterns: ['{patterns}'], fixes: [{", ".join(fixes)}]}}
+"""
+    ruleset = pipeline.load("r.yaml", lambda _: rules.encode())
+    reader = pipeline.log_reader(ruleset)
+    reader.add("a.log", io.BytesIO(b"needs 5 of memory"))
+    (one,) = pipeline.diagnose(ruleset, reader).findings
+    return [fix.text for fix in one.fixes]
+
+
+@pytest.mark.parametrize("name", ["number", "actual", "expected", "missing", "item"])
+def test_a_group_may_have_any_name(name: str) -> None:
+    assert written(f"needs (?P<{name}>[0-9]+)", f"{{text: 'get {{{name}}}'}}") == ["get 5"]
+
+
+def test_a_fix_for_where_no_service_is_known() -> None:
+    fixes = ("{when: {service: {exists: false}}, text: look which service it is}", "{text: wait}")
+    assert written("needs", *fixes) == ["look which service it is", "wait"]
+
+
 def test_what_another_explains_is_not_told() -> None:
     killed = 'error="llama runner process has terminated: signal: killed"'
     assert only(killed).id == "ollama-runner-killed"
@@ -198,6 +244,27 @@ def test_the_engine_says_what_a_killed_container_cannot() -> None:
 
 
 @pytest.mark.parametrize(
+    ("state", "line"),
+    [
+        ({"exit_code": 0, "oom_killed": False, "restarts": 2}, None),
+        ({"exit_code": None, "oom_killed": None, "restarts": None}, None),
+        ({"exit_code": 1}, "c exited with code 1\n"),
+        ({"exit_code": 137, "oom_killed": True}, "c exited with code 137, OOMKilled: true\n"),
+        ({"oom_killed": True, "oom_certainty": "likely"}, "c probably killed for memory\n"),
+        ({"restarts": 3}, "c restarted 3 times by the engine\n"),
+    ],
+)
+def test_the_line_of_a_container(state: dict[str, Any], line: str | None) -> None:
+    said = [text.decode() for _, text in states(facts(stack__containers={"c": state}))]
+    assert said == ([line] if line else [])
+
+
+def test_a_name_that_is_no_text_is_told_as_far_as_it_is() -> None:
+    known = Facts({"stack": {"containers": {"a\udcff": {"exit_code": 1}}}})
+    assert [line for _, line in states(known)] == [b"a? exited with code 1\n"]
+
+
+@pytest.mark.parametrize(
     ("sure", "id_"),
     [("certain", "container-oom-killed"), ("likely", "container-oom-event"), ("possible", None)],
 )
@@ -208,7 +275,8 @@ def test_how_sure_the_engine_is_is_how_sure_this_is(sure: str, id_: str | None) 
 
 
 def test_facts_that_know_of_no_container_say_nothing() -> None:
-    assert not list(states(Facts({})))
+    for values in ({}, {"stack": None}, {"stack": {"containers": None}}):
+        assert not list(states(Facts(values)))
     assert not diagnosed("nothing", known=facts()).findings
 
 

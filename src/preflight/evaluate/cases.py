@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from preflight.model.cases import Expected, Mismatch
@@ -28,7 +29,7 @@ def unknown_names(expected: Expected, ruleset: RuleSet) -> Iterator[str]:
 
 
 def compare(
-    report: Report, expected: Expected, *, exact: bool = False, part: bool = False
+    report: Report, expected: Expected, *, exact: bool, part: bool
 ) -> tuple[int, tuple[Mismatch, ...]]:
     """Return how much was compared, and what is another than expected.
 
@@ -65,11 +66,11 @@ def _missing(
     report: Report, expected: Expected, found: Mapping[str, Verdict | None], *, exact: bool
 ) -> Iterator[Mismatch]:
     """Yield what is expected and has no result, and why; then the exit code, if it is another."""
-    items: dict[str, list[str]] = {}
+    items: defaultdict[str, list[str]] = defaultdict(list)
     for result in report.results:
-        items.setdefault(result.id, []).append(name_of(result))
+        items[result.id].append(name_of(result))
     for name, verdict in expected.verdicts.items():
-        here = items.get(_rule(name), [])
+        here = items[_rule(name)]
         if name in found or (here and name == _rule(name) and not exact):
             continue
         yield Mismatch(name, verdict, None, _why_none(here, expected))
@@ -84,4 +85,5 @@ def _why_none(here: list[str], expected: Expected) -> str:
 
 
 def _quoted(name: str, known: Iterable[str]) -> str:
-    return f"{name[:60]!r}{did_you_mean(name[:60], known)}"
+    begin = name[:60]
+    return f"{begin!r}{did_you_mean(begin, known)}"

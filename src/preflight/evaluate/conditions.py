@@ -59,7 +59,7 @@ def all_true(truths: Iterable[Truth]) -> Truth:
     for truth in truths:
         if truth is False:
             return False
-        if truth is not True and result is True:
+        if result is True:
             result = truth
     return result
 
@@ -70,7 +70,7 @@ def any_true(truths: Iterable[Truth]) -> Truth:
     for truth in truths:
         if truth is True:
             return True
-        if truth is not False and result is False:
+        if result is False:
             result = truth
     return result
 
@@ -104,10 +104,8 @@ def _test(row: Operator, operand: Operand, actual: Any, unit: Unit, scope: Scope
 def _among(row: Operator, parts: list[Any], actual: Any) -> Truth:
     """One known match decides; without one, an unknown part leaves it open."""
     assert row.holds is not None
-    known = [part for part in parts if part is not None and not isinstance(part, Unknown)]
-    holds = row.holds(actual, known)
     unknown = next((part for part in parts if isinstance(part, Unknown)), None)
-    return holds if actual in known or unknown is None else unknown
+    return row.holds(actual, parts) if actual in parts or unknown is None else unknown
 
 
 def typed(value: Value | Unknown, unit: Unit) -> Value | Unknown:

@@ -9,17 +9,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from preflight.evaluate.conditions import Scope
+from preflight.evaluate.conditions import Scope, typed
 from preflight.evaluate.judge import advise
-from preflight.evaluate.sentences import Figures, figure, fill, is_number
-from preflight.model.conditions import Condition
+from preflight.evaluate.sentences import brief, fact_word, figure, fill, is_number
 from preflight.model.diagnosis import CONFIDENCES, Diagnosed, Finding, Hit, Scanned
-from preflight.model.facts import Catalogue, Fact, Facts, Measured, Path, Unknown, replace
-from preflight.model.quantities import READERS, format_bytes
+from preflight.model.facts import Catalogue, Facts, Measured, Path, Unknown, replace, split_path
+from preflight.model.quantities import format_bytes
 from preflight.model.rules import DERIVED, LOG, VALUE_TYPES, Diagnosis, Model, RuleSet
 
 STATES: Path = ("stack", "containers")
-_SAID = "said"  # the first segment of what fixes show: figures as the log writes them
 _MANY_RESTARTS = 3  # of which nobody meant each
 _LOG_NAME = re.compile(r"(?:\.(?:log|txt|gz|[0-9]{1,8}))+\Z")
 
@@ -48,7 +46,7 @@ def states(facts: Facts) -> Iterator[tuple[str, bytes]]:
         words = list(_words({key: facts.get((*STATES, name, key)) for key in _TOLD}))
         if words:
             line = f"{name} {', '.join(words)}\n"
-            yield ".".join((*STATES, str(name))), line.encode("utf-8", "replace")
+            yield ".".join((*STATES, str(name))), line.encode(errors="replace")
 
 
 _TOLD = ("exit_code", "oom_killed", "oom_certainty", "restarts")
@@ -83,17 +81,15 @@ def _finding(
     for name, value in derived.items():
         if value is not None:
             said[name] = _shown(name, value)
-    joined = replace(
-        facts,
-        (
-            *(Measured((LOG, name), value) for name, value in {**numbers, **derived}.items()),
-            *(Measured((_SAID, name), text) for name, text in said.items()),
-        ),
-    )
-    named = Catalogue([*catalogue.facts, *(Fact(f"{_SAID}.{name}", "text", "") for name in said)])
-    scope = Scope(joined, item=_SAID)
-    words = Figures(None, Condition((), "text"), scope)
-    figures = (fill(text, words, named) for text in diagnosis.figures)
+    known = {**numbers, **derived}.items()
+    scope = Scope(replace(facts, (Measured((LOG, name), value) for name, value in known)))
+
+    def word(name: str) -> str | None:
+        if name in said:
+            return brief(said[name])
+        return fact_word(facts, catalogue, split_path(name))
+
+    figures = (fill(text, word) for text in diagnosis.figures)
     return Finding(
         id=diagnosis.id,
         title=diagnosis.title,
@@ -105,7 +101,7 @@ def _finding(
         values={name: said[name] for name in hit.values},
         said=hit.said,
         figures=next((text for text in figures if text), None),
-        fixes=tuple(advise(joined, named, diagnosis.fixes, words)),
+        fixes=tuple(advise(diagnosis.fixes, scope, word)),
     )
 
 
@@ -119,13 +115,7 @@ def _shown(name: str, value: Any) -> str:
 def _read(diagnosis: Diagnosis, name: str, text: str) -> Any:
     """Return a captured text as its type says; an Unknown where it can't be read so."""
     type_ = diagnosis.values.get(name, "string")
-    unit = VALUE_TYPES[type_]
-    if unit not in READERS:
-        return text
-    try:
-        return READERS[unit](f"{text}KiB" if type_ == "KiB" else text)
-    except ValueError as fault:
-        return Unknown(str(fault), "invalid")
+    return typed(f"{text}KiB" if type_ == "KiB" else text, VALUE_TYPES[type_])
 
 
 def _said(text: str, value: Any, type_: str) -> str:

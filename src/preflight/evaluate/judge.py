@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date
+from functools import partial
 from typing import NamedTuple
 
 from preflight.evaluate.change import smallest
@@ -178,7 +179,7 @@ class _Bench:
             yield aside
             return
         own = [line for line in rule.when if ITEM in line.path]
-        chosen = [scope for scope in scopes if self._holds(own, scope) is not False]
+        chosen = [scope for scope in scopes if _holds(own, scope) is not False]
         yield from (self._judge_item(rule, scope) for scope in chosen)
         if not chosen:
             asked = " and ".join(_applies(line, self.whole) for line in own)
@@ -261,7 +262,8 @@ class _Bench:
         source = self.facts.source(path)
         where = self._place(source, scope)
         told = rule.error if verdict in ("fail", "warn") else None
-        advice = self.fixes(rule.fixes, figures) if verdict not in ("pass", "skip") else ()
+        word = partial(figures.word, self.catalogue)
+        advice = advise(rule.fixes, scope, word) if verdict not in ("pass", "skip") else ()
         return Result(
             id=rule.id,
             item=scope.item,
@@ -279,7 +281,7 @@ class _Bench:
             tags=rule.tags,
             why=rule.why,
             evidence=reason or source,
-            error=fill(told, figures, self.catalogue) if told else None,
+            error=fill(told, word) if told else None,
             held_by=held_by,
             file=where[0],
             line=where[1],
@@ -296,30 +298,24 @@ class _Bench:
             found = place(self.facts.source(scope.relative(()) or ()))
         return found or (None, None)
 
-    def fixes(self, fixes: tuple[Fix, ...], figures: Figures) -> Iterator[Advice]:
-        """The first fix whose `when` holds, and those without `when`, in their order."""
-        chosen = False
-        for fix in fixes:
-            if fix.when and (chosen or self._holds(fix.when, figures.scope) is not True):
-                continue
-            filled = [
-                fill(part, figures, self.catalogue) if part else part
-                for part in (fix.text, fix.command, fix.url)
-            ]
-            if filled[0] is None or (fix.command and filled[1] is None):
-                continue
-            chosen = chosen or bool(fix.when)
-            yield Advice(filled[0], filled[1], filled[2])
-
-    def _holds(self, when: Iterable[When], scope: Scope) -> bool | Unknown:
-        return all_true(judge(line.condition, scope.get(line.path), scope) for line in when)
-
 
 def advise(
-    facts: Facts, catalogue: Catalogue, fixes: tuple[Fix, ...], figures: Figures
+    fixes: Iterable[Fix], scope: Scope, word: Callable[[str], str | None]
 ) -> Iterator[Advice]:
-    """Return the fixes that hold, of something else than a rule; `figures` fills them."""
-    return _Bench(RuleSet("", "", ""), facts, catalogue, date.min).fixes(fixes, figures)
+    """Yield the first fix whose `when` holds, and those without, in their order, filled in."""
+    chosen = False
+    for fix in fixes:
+        if fix.when and (chosen or _holds(fix.when, scope) is not True):
+            continue
+        filled = [fill(part, word) if part else part for part in (fix.text, fix.command, fix.url)]
+        if filled[0] is None or (fix.command and filled[1] is None):
+            continue
+        chosen = chosen or bool(fix.when)
+        yield Advice(filled[0], filled[1], filled[2])
+
+
+def _holds(when: Iterable[When], scope: Scope) -> Truth:
+    return all_true(judge(line.condition, scope.get(line.path), scope) for line in when)
 
 
 def _bounds(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
@@ -392,5 +388,5 @@ def explain(
         needs=rule.needs,
         applies=tuple(_applies(line, scope) for line in rule.when),
         results=bench.rule(rule),
-        fixes=tuple(bench.fixes(rule.fixes, figures)),
+        fixes=tuple(advise(rule.fixes, scope, partial(figures.word, catalogue))),
     )

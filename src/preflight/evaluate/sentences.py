@@ -9,7 +9,16 @@ from typing import Any, TypeGuard
 
 from preflight.evaluate.conditions import Scope, bound, typed
 from preflight.model.conditions import Condition, Operator, Reference
-from preflight.model.facts import Catalogue, Unit, Unknown, Value, join_path, split_path
+from preflight.model.facts import (
+    Catalogue,
+    Facts,
+    Path,
+    Unit,
+    Unknown,
+    Value,
+    join_path,
+    split_path,
+)
 from preflight.model.quantities import (
     format_bytes,
     format_duration,
@@ -42,7 +51,11 @@ def figure(
         return _number(value, unit, beside if is_number(beside) else None, binary)
     if isinstance(value, list | tuple):
         return ", ".join(figure(part, "text") for part in value) or "none"
-    text = str(value)
+    return brief(str(value))
+
+
+def brief(text: str) -> str:
+    """Return a foreign text as a sentence holds it: its beginning where it is long."""
     return text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 1] + "…"
 
 
@@ -218,30 +231,35 @@ class Figures:
             return ""
         return f" ({gap} {'short' if self.row.name in _LEAST else 'over'})"
 
+    def word(self, catalogue: Catalogue, name: str) -> str | None:
+        """Return what a placeholder stands for: a figure, the item, or a fact by its path."""
+        if name == "item":
+            return self.scope.item
+        if name == "actual":
+            return None if isinstance(self.raw, Unknown) else self.found
+        if name in ("expected", "missing"):
+            return self.expected() if name == "expected" else self.missing()
+        path = split_path(name)
+        relative = self.scope.relative(path)
+        if relative is not None and catalogue.find(relative) is not None:
+            path = relative
+        return fact_word(self.scope.facts, catalogue, path)
 
-def fill(text: str, figures: Figures, catalogue: Catalogue) -> str | None:
-    """Replace placeholders: figures, the item, facts by path. None where one of them is unknown.
+
+def fill(text: str, word: Callable[[str], str | None]) -> str | None:
+    """Replace placeholders by the word for each. None where one of them is unknown.
 
     A sentence with a hole in it is no advice, so a fix that can't be filled is not shown.
     """
     if "{" not in text:
         return text
-    values = {name: _value(name, figures, catalogue) for name in PLACEHOLDER.findall(text)}
+    values = {name: word(name) for name in PLACEHOLDER.findall(text)}
     if not all(values.values()):
         return None
     return PLACEHOLDER.sub(lambda match: values[match[1]] or "", text)
 
 
-def _value(name: str, figures: Figures, catalogue: Catalogue) -> str | None:
-    if name == "item":
-        return figures.scope.item
-    if name == "actual":
-        return None if isinstance(figures.raw, Unknown) else figures.found
-    if name in ("expected", "missing"):
-        return figures.expected() if name == "expected" else figures.missing()
-    path = split_path(name)
-    relative = figures.scope.relative(path)
-    if relative is not None and catalogue.find(relative) is not None:
-        path = relative
-    value, fact = figures.scope.facts.get(path), catalogue.find(path)
+def fact_word(facts: Facts, catalogue: Catalogue, path: Path) -> str | None:
+    """Return a fact as people read it, None where it is unknown."""
+    value, fact = facts.get(path), catalogue.find(path)
     return None if isinstance(value, Unknown) else figure(value, fact.unit if fact else "text")
