@@ -22,6 +22,7 @@ CATALOGUE = Catalogue(
         Fact("a.list", "list", ""),
         Fact("b.size", "bytes", ""),
         Fact("many.*.count", "number", ""),
+        Fact("b.text", "text", ""),
     )
 )
 
@@ -42,6 +43,7 @@ def change(fact: str, value: Any, require: str, **others: Any) -> Change | None:
         ("count", 3, "{more_than: 3}", 4),
         ("count", 3, "{less_than: 3}", 2),
         ("count", 9, "{one_of: [1, 7, 30]}", 7),
+        ("count", "9", "{one_of: [1, 7, 30]}", 7),  # written as text
         ("count", 3, "{at_least: 5, at_most: 8}", 5),
         ("count", 30, "{at_least: 5, at_most: 8}", 8),
         ("count", 3, "{any_of: [{at_least: 100}, {equals: 2}]}", 2),
@@ -60,15 +62,28 @@ def test_the_nearest_value_that_passes(fact: str, value: Any, require: str, afte
 
 
 def test_cores_just_beyond_a_bound_are_the_next_number_there_is() -> None:
-    found = change("cores", 2.5, "{more_than: 2.5}")
-    assert found is not None
-    assert 2.5 < found.after < 2.5 + 1e-12
+    more, less = (change("cores", 2.5, f"{{{name}: 2.5}}") for name in ("more_than", "less_than"))
+    assert more is not None
+    assert less is not None
+    assert 2.5 - 1e-12 < less.after < 2.5 < more.after < 2.5 + 1e-12
 
 
-def test_another_fact_as_the_bound() -> None:
-    found = change("size", 5, "{at_most: {fact: b.size, times: 0.5}}", b={"size": 8})
+@pytest.mark.parametrize(
+    ("fact", "value", "require", "after"),
+    [
+        ("size", 5, "{at_most: {fact: b.size, times: 0.5}}", 4),
+        ("size", 5, "{any_of: [{equals: 1}, {at_least: {fact: b.size}}]}", 8),
+        ("text", "x", "{equals: {fact: b.text}}", "y"),
+    ],
+)
+def test_another_fact_as_the_bound(fact: str, value: Any, require: str, after: Any) -> None:
+    found = change(fact, value, require, b={"size": 8, "text": "y"})
     assert found is not None
-    assert found.after == 4
+    assert found.after == after
+
+
+def test_a_bound_that_is_absent_is_no_value_to_take() -> None:
+    assert change("text", "x", "{not: {one_of: [x, {fact: b.text}]}}", b={"text": None}) is None
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ def test_a_value_of_the_wrong_type_is_unknown_and_says_so(unit: Unit, value: Any
         return
     assert isinstance(read, Unknown)
     assert read.kind == "invalid"
+    assert repr(value)[:60] in read.reason
     assert len(read.reason) < 200
     figures = Figures(value, condition("exists", True, unit), Scope(Facts({})))
     assert figures.found  # a wrong value can still be shown
@@ -134,18 +135,31 @@ def test_text_is_read_by_the_type_a_rule_gives_it(unit: Unit, text: str, value: 
     assert typed(text, unit) == value
 
 
+@pytest.mark.parametrize(
+    ("unit", "value"),
+    [("bytes", 8), ("cores", 0.5), ("boolean", False), ("list", ["a"]), ("list", ("a",)),
+     ("map", {"a": 1})],
+)  # fmt: skip
+def test_a_value_of_its_type_stays_as_it_is(unit: Unit, value: Any) -> None:
+    assert typed(value, unit) is value
+
+
 def test_a_version_that_is_none_is_unknown() -> None:
     truth = judge(
         condition("version", parse_version_range(">=1"), "text"), "latest", Scope(Facts({}))
     )
     assert isinstance(truth, Unknown)
     assert truth.kind == "invalid"
+    assert truth.reason.startswith("'latest' is no version")
 
 
 # references
 
 FACTS = Facts(
-    {"host": {"total": 10, "none": None, "word": "x"}, "services": {"a.b": {"cpus": 2}}},
+    {
+        "host": {"total": 10, "none": None, "word": "x", "figure": "4"},
+        "services": {"a.b": {"cpus": 2}},
+    },
     unknown={"host.hidden": WHY},
 )
 TOTAL, NONE, HIDDEN = (Reference(("host", name)) for name in ("total", "none", "hidden"))
@@ -162,14 +176,20 @@ TOTAL, NONE, HIDDEN = (Reference(("host", name)) for name in ("total", "none", "
         (Sum((TOTAL, NONE)), None),
         (HIDDEN, WHY),
         (Sum((NONE, HIDDEN)), WHY),
-        (Reference(("host", "total"), 1e30, 1e30), None),
+        (Sum((TOTAL, Reference(("host", "figure")))), 14),
+        ((1, NONE, 10), (1, None, 10)),
+        ((1, HIDDEN, NONE), WHY),
     ],
 )
 def test_a_bound_may_be_another_fact(operand: Any, value: Any) -> None:
-    if operand == Reference(("host", "total"), 1e30, 1e30):
-        assert isinstance(bound(operand, "number", Scope(FACTS)), Unknown)  # no figure any more
-        return
     assert bound(operand, "number", Scope(FACTS)) == value
+
+
+@pytest.mark.parametrize("operand", [Reference(("host", "total"), 1e30, 1e30), Sum((9e29, 9e29))])
+def test_a_bound_beyond_all_figures_is_unknown(operand: Any) -> None:
+    beyond = bound(operand, "number", Scope(FACTS))
+    assert isinstance(beyond, Unknown)
+    assert beyond.reason.startswith("expected number, found 1")
 
 
 def test_a_bound_that_is_absent_is_not_met_and_one_unknown_is_unknown() -> None:
@@ -181,11 +201,22 @@ def test_a_bound_that_is_absent_is_not_met_and_one_unknown_is_unknown() -> None:
     assert wrong.kind == "invalid"
     assert judge(condition("one_of", (1, NONE, 10), "number"), 10, scope) is True
     assert judge(condition("one_of", (1, HIDDEN), "number"), 10, scope) is WHY
+    assert judge(condition("one_of", (10, HIDDEN), "number"), 10, scope) is True
+    assert judge(condition("none_of", (10, HIDDEN), "number"), 10, scope) is False
+
+
+def test_a_text_may_be_held_against_another_fact() -> None:
+    scope, word = Scope(FACTS), Reference(("host", "word"))
+    assert judge(condition("one_of", ("y", word), "text"), "x", scope) is True
+    both = Condition(((OPERATORS["exists"], True), (OPERATORS["equals"], word)), "text")
+    assert judge(both, "x", scope) is True
 
 
 def test_a_star_stands_for_the_item_even_with_a_dot_in_its_name() -> None:
     scope = Scope(FACTS, "a.b", ("services",))
     assert scope.get(("services", "*", "cpus")) == 2
+    assert scope.relative(("cpus",)) == ("services", "a.b", "cpus")
+    assert Scope(FACTS).relative(("cpus",)) is None
 
 
 # three-valued logic

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from math import nextafter
+from math import inf, nextafter
 from typing import Any
 
 from preflight.evaluate.conditions import Scope, Truth, bound, typed
@@ -53,4 +53,4 @@ def _near(edge: Any) -> Iterator[Any]:
     elif isinstance(edge, int):
         yield from (edge + 1, edge - 1)
     elif isinstance(edge, float):
-        yield from (nextafter(edge, float("inf")), nextafter(edge, float("-inf")))
+        yield from (nextafter(edge, inf), nextafter(edge, -inf))
