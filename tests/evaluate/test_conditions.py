@@ -173,6 +173,8 @@ TOTAL, NONE, HIDDEN = (Reference(("host", name)) for name in ("total", "none", "
         (Reference(("host", "total"), 1, -2), 8),
         (Sum((TOTAL, 2, Sum((1, 1)))), 14),
         (NONE, None),
+        (Reference(("host", "none"), 0.5), None),
+        (Reference(("host", "hidden"), 0.5), WHY),
         (Sum((TOTAL, NONE)), None),
         (HIDDEN, WHY),
         (Sum((NONE, HIDDEN)), WHY),
@@ -215,6 +217,7 @@ def test_a_text_may_be_held_against_another_fact() -> None:
 def test_a_star_stands_for_the_item_even_with_a_dot_in_its_name() -> None:
     scope = Scope(FACTS, "a.b", ("services",))
     assert scope.get(("services", "*", "cpus")) == 2
+    assert Scope(FACTS).absolute(("services", "*", "cpus")) == ("services", "*", "cpus")
     assert scope.relative(("cpus",)) == ("services", "a.b", "cpus")
     assert Scope(FACTS).relative(("cpus",)) is None
 
@@ -334,6 +337,12 @@ def test_a_figure_that_misses_its_bound_never_looks_like_it(
 def test_figures_of_a_size(actual: Any, expected: int, found: str, asked: str, short: str) -> None:
     figures = Figures(actual, condition("at_least", expected, "bytes"), Scope(Facts({})))
     assert (figures.both(), figures.asked(), figures.short()) == (found, asked, short)
+
+
+def test_a_long_text_is_cut_in_a_sentence() -> None:
+    exists = condition("exists", True, "text")
+    for text, found in (("x" * 200, "x" * 200), ("x" * 201, "x" * 199 + "…")):
+        assert Figures(text, exists, Scope(FACTS)).found == found
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,15 @@ def test_a_log_cannot_fill_in_facts() -> None:
     assert ".sock" not in one.figures
 
 
+def test_a_snapshot_cannot_say_what_the_log_does_not() -> None:
+    known = facts(docker__memory__usable=6 * 2**30, docker__engine="docker", lacking="nothing")
+    told = advice(
+        only("model requires more system memory than is currently available", known=known)
+    )
+    assert "nothing" not in told
+    assert "short of this model" not in told
+
+
 def test_the_engine_says_what_a_killed_container_cannot() -> None:
     known = facts(
         stack__containers={

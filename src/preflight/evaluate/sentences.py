@@ -253,13 +253,16 @@ def fill(text: str, word: Callable[[str], str | None]) -> str | None:
     """
     if "{" not in text:
         return text
-    values = {name: word(name) for name in PLACEHOLDER.findall(text)}
-    if not all(values.values()):
-        return None
-    return PLACEHOLDER.sub(lambda match: values[match[1]] or "", text)
+    filled: dict[str, str] = {}
+    for name in PLACEHOLDER.findall(text):
+        found = word(name)
+        if not found:
+            return None
+        filled[name] = found
+    return PLACEHOLDER.sub(lambda match: filled[match[1]], text)
 
 
 def fact_word(facts: Facts, catalogue: Catalogue, path: Path) -> str | None:
-    """Return a fact as people read it, None where it is unknown."""
+    """Return a fact as people read it, None where it is unknown or no fact."""
     value, fact = facts.get(path), catalogue.find(path)
-    return None if isinstance(value, Unknown) else figure(value, fact.unit if fact else "text")
+    return None if fact is None or isinstance(value, Unknown) else figure(value, fact.unit)
