@@ -194,6 +194,12 @@ def test_a_bound_beyond_all_figures_is_unknown(operand: Any) -> None:
     assert beyond.reason.startswith("expected number, found 1")
 
 
+def test_another_fact_may_be_an_element_of_a_list() -> None:
+    one = condition("contains", Reference(("host", "word")), "list")
+    assert judge(one, ["w", "x"], Scope(FACTS)) is True
+    assert judge(one, ["w", "xx"], Scope(FACTS)) is False
+
+
 def test_a_bound_that_is_absent_is_not_met_and_one_unknown_is_unknown() -> None:
     scope = Scope(FACTS)
     assert judge(condition("at_least", NONE, "number"), 10, scope) is False

@@ -137,7 +137,7 @@ def bound(operand: Operand, unit: Unit, scope: Scope) -> Any:
     """Return an operand's value: a figure, None where what it names is absent, or an Unknown."""
     kind = operand.__class__
     if kind is Reference:
-        value = typed(scope.get(operand.path), unit)
+        value = typed(scope.get(operand.path), "text" if unit == "list" else unit)  # an element
         if value is None or isinstance(value, Unknown) or (operand.times, operand.plus) == (1, 0):
             return value
         return typed(value * operand.times + operand.plus, unit)
