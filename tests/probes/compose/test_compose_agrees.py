@@ -135,6 +135,14 @@ def test_the_reading_agrees_with_compose(name: str, monkeypatch: pytest.MonkeyPa
     assert set(reading.unset_variables) == warned
 
 
+def test_a_file_as_powershell_writes_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_bytes("services: {a: {image: größe}}\r\n".encode("utf-16"))
+    config, said = ask_compose(tmp_path, ["compose.yaml"], {}, [])
+    assert config is not None, said
+    reading = read([str(tmp_path / "compose.yaml")], str(tmp_path), environment({}))
+    assert reading.config["services"]["a"]["image"] == config["services"]["a"]["image"] == "größe"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_services_left_out_are_those_that_compose_has_with_every_profile(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -106,6 +106,8 @@ REFUSED = {
     "port-protocol": (ONE + "    ports: ['80:80/http']\n", "'80:80/http': expected"),
     "port-address": (ONE + "    ports: ['localhost:80:80']\n", "'localhost:80:80': expected"),
     "port-ranges": (ONE + "    ports: ['1-2:1-3']\n", "'1-2:1-3': expected"),
+    "port-nought": (ONE + "    ports: ['80:0']\n", "'80:0': expected"),
+    "port-zone": (ONE + "    ports: ['[fe80::1%eth0]:80:80']\n", "'[fe80::1%eth0]:80:80': expec"),
     "port-list": (ONE + "    ports: [[80]]\n", "services.a.ports has a list, expected a port"),
     "port-target": (ONE + "    ports: [{published: 80}]\n", "has a port without target"),
     "volume-empty": (ONE + "    volumes: ['']\n", "has '': expected [SOURCE:]TARGET[:OPTIONS]"),
@@ -142,6 +144,14 @@ REFUSED = {
         "expects service, and file",
     ),
     "env-file-number": (ONE + "    env_file: [{path: 5}]\n", "expects a path, or a mapping with"),
+    "env-file-format": (
+        ONE + "    env_file: [{path: a.env, format: json}]\n",
+        "services.a.env_file has the format 'json', expected raw or none",
+    ),
+    "env-file-required": (
+        ONE + "    env_file: [{path: a.env, required: maybe}]\n",
+        "services.a.env_file.required is 'maybe', expected true or false",
+    ),
     "extends-no-file": (
         ONE + "    extends: {service: a, file: gone.yaml}\n",
         "compose.yaml:4:5: extends names the file gone.yaml, which is not there",

@@ -27,7 +27,9 @@ class Bounds:
     def refusal(self, path: str) -> str | None:
         """Say why a file isn't read, None where it may be."""
         real = os.path.realpath(path)
-        if any(real == one or real.startswith(os.path.join(one, "")) for one in self._folders):
+        if path == os.devnull or any(
+            real == one or real.startswith(os.path.join(one, "")) for one in self._folders
+        ):
             return None
         leads = f" (a link to {real})" if os.path.islink(path) else ""
         return (

@@ -47,9 +47,14 @@ def figure(node: Node, name: str, read: Callable[[Any], Any]) -> Node:
 
 
 def _size(node: Node, name: str) -> Node:
-    """Sizes become text of bytes; a number is one of bytes already, and -1 none."""
+    """Sizes become text of bytes; a number is one of bytes already, -1 none.
+
+    A broken number such as 1e9 is none either: Compose drops it without a word.
+    """
     if isinstance(node.value, str):
         return figure(node, name, lambda text: str(parse_size(text)))
+    if isinstance(node.value, float):
+        return node.of("0")
     return figure(node, name, lambda number: str(_whole_bytes(number)))
 
 
@@ -86,7 +91,8 @@ def _words(node: Node, name: str) -> Node:
     return node
 
 
-def _boolean(node: Node, name: str) -> Node:
+def boolean(node: Node, name: str) -> Node:
+    """Return a boolean as it is read; raises ComposeError for what is none."""
     if isinstance(node.value, bool):
         return node
     word = str(node.value).lower()
@@ -119,7 +125,7 @@ def _device(node: Node, name: str) -> Node:
 
 
 def _mounts(node: Node, name: str) -> Node:
-    mounts = [_settled(one, name, {"read_only": _boolean}) for one in node.value]
+    mounts = [_settled(one, name, {"read_only": boolean}) for one in node.value]
     return node.of([_settled(one, name, {"tmpfs": {"size": _size}}) for one in mounts])
 
 
@@ -142,5 +148,5 @@ _FIGURES: dict[str, Any] = {
     },
     "container_name": _name,
     **dict.fromkeys(("command", "entrypoint", "profiles"), _words),
-    **dict.fromkeys(("init", "privileged", "read_only", "tty", "stdin_open"), _boolean),
+    **dict.fromkeys(("init", "privileged", "read_only", "tty", "stdin_open"), boolean),
 }

@@ -122,7 +122,12 @@ def _closing(text: str, start: int) -> int:
     return -1
 
 
-def dotenv(folder: str, environ: Mapping[str, str], bounds: Bounds | None = None) -> dict[str, str]:
+def dotenv(
+    folder: str,
+    environ: Mapping[str, str],
+    bounds: Bounds | None = None,
+    told: Told | None = None,
+) -> dict[str, str]:
     """Return the variables of the folder's `.env`, or of COMPOSE_ENV_FILES; raises ComposeError."""
     named = [file for file in environ.get("COMPOSE_ENV_FILES", "").split(",") if file.strip()]
     disabled = environ.get("COMPOSE_DISABLE_ENV_FILE", "").lower() in ("1", "t", "true")
@@ -131,15 +136,17 @@ def dotenv(folder: str, environ: Mapping[str, str], bounds: Bounds | None = None
         return {}
     if bounds and not named:
         bounds.require(default)
-    return env_files(named or [default], environ.get)
+    return env_files(named or [default], environ.get, told)
 
 
-def env_files(paths: list[str], lookup: Lookup) -> dict[str, str]:
+def env_files(paths: list[str], lookup: Lookup, told: Told | None = None) -> dict[str, str]:
     """Return the variables of env files, of which later ones win; raises ComposeError."""
     values: dict[str, str] = {}
     for path in paths:
         variables = Variables(lookup)
         read_env_file(path, values, variables)
+        if told is not None:
+            told.unset.update(variables.told.unset)
         for name, message in variables.told.missing.items():
             said = f": {message}" if message else ""
             raise ComposeError(f"required variable {name} is missing a value{said}", path)
@@ -153,22 +160,18 @@ def read_env_file(
 
     A variable of `outer` has precedence within its templates, and what has no value is noted there.
     """
+    if path == os.devnull:
+        return {}
     if not os.path.isfile(path):  # a pipe would be waited for
         raise ComposeError("it can't be read: it is no file", path)
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            text = file.read(_LARGEST + 1)
-    except (OSError, ValueError) as error:
-        raise ComposeError(f"it can't be read: {_reason(error)}", path) from None
+        with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+            text = file.read(_LARGEST + 1)  # Compose passes on what is no UTF-8
+    except OSError as error:
+        raise ComposeError(f"it can't be read: {error.strerror}", path) from None
     if len(text) > _LARGEST:
         raise ComposeError("it is too large for an env file", path)
     return _EnvFile(path, text, values, outer).read(raw)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return "it is not UTF-8 text"
 
 
 class _EnvFile:

@@ -6,6 +6,7 @@ Owns the bounds that keep any file from taking the memory or the time of the mac
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Iterator, ValuesView
@@ -130,8 +131,9 @@ def _text(path: str, shown: str) -> str:
         raise ComposeError(f"it can't be read: {reason}", shown) from None
     if len(content) > LARGEST:
         raise ComposeError(f"it is larger than {LARGEST >> 20} MiB, no compose file is", shown)
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell writes
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         column = error.start - content.rfind(b"\n", 0, error.start)

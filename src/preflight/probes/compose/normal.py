@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.probes.compose.figures import figure
+from preflight.probes.compose.figures import boolean, figure
 from preflight.probes.compose.interpolation import Lookup
 from preflight.probes.compose.known import PORT, SERVICE, VOLUME, checked, expect
 from preflight.probes.compose.merging import stripped, unique
@@ -143,7 +143,13 @@ def _env_file(node: Node, name: str, setting: Setting) -> Node:
         if path is None or not isinstance(path.value, str):
             raise item.fault(f"{name} expects a path, or a mapping with path")
         path = path.of(resolved(path.value, setting.folder))
-        files.append(item.of({"required": item.of(True), **entry, "path": path}))
+        required, way = entry.get("required"), entry.get("format")
+        if way is not None and way.value not in ("raw", ""):
+            raise way.fault(f"{name} has the format {way.value!r:.60}, expected raw or none")
+        if required is None or required.tag in (RESET, HOLLOW):
+            required = item.of(True)
+        entry = {**entry, "path": path, "required": boolean(required, f"{name}.required")}
+        files.append(item.of(entry))
     return node.of(unique(files, "env_file"))
 
 
@@ -225,6 +231,7 @@ def _short_ports(item: Node, name: str) -> list[Node]:
     publishes = _range(published) if published else []
     wrong = (
         not targets
+        or targets[0] == 0
         or (published and not publishes)
         or (protocol or "tcp").lower() not in ("tcp", "udp", "sctp")
         or (address and not _is_address(address))
@@ -241,7 +248,9 @@ def _short_ports(item: Node, name: str) -> list[Node]:
     if not publishes:
         return [_node(item, {**entry, "target": one}) for one in targets]
     if len(targets) == 1:  # the engine chooses one of the range
-        return [_node(item, {**entry, "target": targets[0], "published": published})]
+        ends = dict.fromkeys((publishes[0], publishes[-1]))
+        chosen = "-".join(map(str, ends))
+        return [_node(item, {**entry, "target": targets[0], "published": chosen})]
     both = zip(targets, publishes, strict=True)
     return [_node(item, {**entry, "target": one, "published": str(out)}) for one, out in both]
 
@@ -266,7 +275,7 @@ def _is_address(text: str) -> bool:
         ipaddress.ip_address(text)
     except ValueError:
         return False
-    return True
+    return "%" not in text  # no zone
 
 
 def _volumes(node: Node, name: str, setting: Setting) -> Node:
@@ -331,9 +340,9 @@ def _clean(path: str) -> str:
 
 def resolved(path: str, folder: str) -> str:
     """Return a path of the machine as an absolute one."""
-    if path == "~" or path.startswith("~/"):
-        path = os.path.expanduser(path)
-    if os.path.isabs(path) or re.match(r"[A-Za-z]:[\\/]", path):
+    if path.startswith("~"):  # of another user Compose knows nothing
+        path = os.path.normpath(f"{os.path.expanduser('~')}/{path[1:]}")
+    if os.path.isabs(path) or re.match(r"[A-Za-z]:[\\/]|\\\\", path):
         return path
     return os.path.normpath(os.path.join(folder, path))
 

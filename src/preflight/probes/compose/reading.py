@@ -18,6 +18,7 @@ from preflight.probes.compose.figures import settled
 from preflight.probes.compose.interpolation import (
     Lookup,
     Template,
+    Told,
     Variables,
     dotenv,
     env_files,
@@ -83,11 +84,12 @@ def read(
 
     `profiles` None means COMPOSE_PROFILES, `bounds` None any file.
     """
-    known = {**dotenv(folder, environ, bounds), **environ}
+    told = Told()
+    known = {**dotenv(folder, environ, bounds, told), **environ}
     documents = [(os.path.abspath(file), read_documents(file)) for file in files]
     name = project_name([one for _, found in documents for one in found], folder, known)
     known["COMPOSE_PROJECT_NAME"] = name
-    reader = _Reader(Variables(known.get), bounds)
+    reader = _Reader(Variables(known.get, told), bounds)
     root = reader.layers(documents, Setting(folder, known.get), ())
     if profiles is None:
         profiles = [one.strip() for one in known.get("COMPOSE_PROFILES", "").split(",")]
@@ -309,11 +311,11 @@ class _Reader:
         else:
             paths = [resolved(one, setting.folder) for one in _texts(named, item, "env_file")]
             for path in paths:
-                if not os.path.isfile(path):
+                if not os.path.exists(path):
                     raise item.fault(f"include names the file {display(path)}, which is not there")
         for path in paths:
             self.within(path, item, "include")
-        return env_files(paths, self.variables.lookup)
+        return env_files(paths, self.variables.lookup, self.variables.told)
 
     def collect(self, node: Node, path: tuple[str, ...]) -> None:
         """Take down the features that only newer versions of Compose know."""
@@ -377,7 +379,8 @@ class _Reader:
             if os.path.exists(path):
                 self.within(path, item, "env_file")
                 self.count(path)
-                lines = read_env_file(path, values, variables, "format" in entry)
+                raw = "format" in entry and entry["format"].value == "raw"
+                lines = read_env_file(path, values, variables, raw)
                 shown = display(path)
                 pairs.update({key: Node(values[key], shown, at, 1) for key, at in lines.items()})
             elif entry["required"].value is not False:
