@@ -37,8 +37,9 @@ from engine_server import (
 from preflight.model.facts import Facts, Unknown, gather
 from preflight.probes import docker
 from preflight.probes.declared import DOCKER
+from preflight.probes.endpoint import resolve
 from preflight.probes.engine import engine_of
-from preflight.probes.engine_api import explain
+from preflight.probes.engine_api import EngineApi, EngineError, explain
 from preflight.probes.machine import Machine
 from preflight.probes.options import Options
 
@@ -326,6 +327,22 @@ def test_what_is_no_figure_is_unknown(
     facts = facts_of(serve(engine({**INFO, key: value})))
     assert facts.get(("docker", "reachable")) is True
     assert key in facts.unknown[path].reason
+
+
+@pytest.mark.parametrize("value", ["/srv/\0", "/srv/\ud800"])
+def test_a_folder_that_no_path_can_name_is_not_said(
+    value: str, serve: Callable[[Answer], str]
+) -> None:
+    facts = facts_of(serve(engine({**INFO, "DockerRootDir": value})))
+    assert "DockerRootDir" in facts.unknown["docker.disk.root"].reason
+
+
+def test_an_id_that_no_request_can_hold_is_asked_for_all_the_same(
+    serve: Callable[[Answer], str],
+) -> None:
+    api = EngineApi(resolve(serve(engine()), None), 2)
+    with pytest.raises(EngineError, match="with no object"):
+        api.inspect("\ud800")
 
 
 @pytest.mark.parametrize("key", INFO)

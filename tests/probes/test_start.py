@@ -478,6 +478,7 @@ def test_no_platform_is_absent_and_a_real_engine_runs_its_own(stack: Stack) -> N
         ({"Runtimes": {"runc": {}}, "DiscoveredDevices": None}, False),
         ({"CDISpecDirs": ["/cdi"]}, True),
         ({"CDISpecDirs": ["/nowhere"]}, False),
+        ({"CDISpecDirs": ["\0", "\ud800", 7, "/cdi"]}, True),
     ],
 )
 def test_gpus_by_what_the_engine_says(info: dict[str, Any], gpus: bool, tmp_path: Path) -> None:

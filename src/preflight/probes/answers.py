@@ -13,6 +13,8 @@ from typing import Any, TypeGuard
 
 from preflight.model.facts import Unknown
 
+_NO_NAME = re.compile("[\0\ud800-\udfff]")
+
 
 def below(answer: Any, key: str) -> Mapping[str, Any]:
     """Return the object under a key, an empty one where there is none."""
@@ -26,8 +28,12 @@ def listed(value: Any) -> list[Any]:
 
 
 def text(value: Any) -> str | None:
-    """Return a text, None for an empty one and for what is none."""
-    return value if isinstance(value, str) and value else None
+    """Return a text, None for an empty one, for what is none, and for what nothing can be called.
+
+    JSON has characters that no path of a file has, and no request.
+    """
+    known = isinstance(value, str) and value and not _NO_NAME.search(value)
+    return value if known else None
 
 
 def count(value: Any) -> int | None:

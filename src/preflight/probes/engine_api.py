@@ -123,11 +123,11 @@ class EngineApi:
 
     def inspect(self, container: str) -> dict[str, Any]:
         """GET /containers/ID/json; raises GoneError where it is gone."""
-        return self._object(f"/containers/{quote(container)}/json")
+        return self._object(f"/containers/{_quoted(container)}/json")
 
     def stats(self, container: str) -> dict[str, Any]:
         """GET /containers/ID/stats, one sample: the engine doesn't wait for a second one."""
-        return self._object(f"/containers/{quote(container)}/stats?stream=false&one-shot=true")
+        return self._object(f"/containers/{_quoted(container)}/stats?stream=false&one-shot=true")
 
     def place(self, container: str) -> tuple[int, str]:
         """Return a container's process id, 0 where it doesn't run, and the cgroup it asks for."""
@@ -259,6 +259,10 @@ def memory_used(stats: Mapping[str, Any]) -> int | None:
     cache = int(parts.get("total_inactive_file") or parts.get("inactive_file") or 0)
     used = usage - cache if 0 < cache < usage else usage
     return used if used > 0 else None
+
+
+def _quoted(container: str) -> str:
+    return quote(container, errors="replace")  # as an id the engine may say anything
 
 
 def _filters(**filters: list[str]) -> str:

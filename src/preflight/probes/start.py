@@ -13,6 +13,7 @@ from typing import Any
 
 from preflight.model.facts import Kind, Measured, Unknown, Value, placed
 from preflight.model.quantities import parse_version
+from preflight.probes.answers import text
 from preflight.probes.compose import cli
 from preflight.probes.compose.project import Need, Project, where
 from preflight.probes.engine import Engine
@@ -172,9 +173,9 @@ def _gpus(engine: Engine | Unknown, root: Path, environ: Mapping[str, str]) -> M
     if hidden is not None:
         return Measured(path, hidden)
     specified = engine.info.get("CDISpecDirs")
-    folders = specified if isinstance(specified, list) else _CDI
+    folders = filter(None, map(text, specified)) if isinstance(specified, list) else _CDI
     for folder in folders:
-        for file in _names(root / str(folder).lstrip("/")):
+        for file in _names(root / folder.lstrip("/")):
             if "nvidia" in file:
                 return Measured(path, True, f"{folder}/{file}")
     programs = [*environ.get("PATH", os.defpath).split(os.pathsep), "/usr/bin", "/usr/local/bin"]

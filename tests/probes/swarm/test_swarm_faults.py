@@ -259,6 +259,13 @@ GARBAGE: list[Any] = [
 ]
 
 
+def test_a_task_whose_state_is_none_holds_nothing(manager: Manager, file: Path) -> None:
+    needs = {"Resources": {"Reservations": {"MemoryBytes": 8 * GIB}}}
+    task = {"ServiceID": "x", "NodeID": node(1)["ID"], "Spec": needs, "Status": {"State": {}}}
+    manager.answers.update({"/nodes": [node(1)], "/tasks": [task]})
+    assert of(measured(manager, file), "packed", "state") == "placed"
+
+
 @pytest.mark.parametrize("where", ["/nodes", "/services", "/tasks"])
 @pytest.mark.parametrize("number", range(len(GARBAGE)))
 def test_garbage_is_no_crash(manager: Manager, file: Path, where: str, number: int) -> None:

@@ -128,7 +128,7 @@ def parse_tasks(rows: Iterable[Mapping[str, Any]]) -> list[Task]:
     return [
         Task(text(row.get("ServiceID")) or "", str(row["NodeID"]), reservations(below(row, "Spec")))
         for row in rows
-        if text(row.get("NodeID")) and below(row, "Status").get("State") in _HOLDING
+        if text(row.get("NodeID")) and text(below(row, "Status").get("State")) in _HOLDING
     ]
 
 
