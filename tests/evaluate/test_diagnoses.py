@@ -118,9 +118,9 @@ def test_a_line_without_figures_has_none() -> None:
 
 def test_with_facts_the_limit_to_raise_is_named() -> None:
     small = facts(docker__memory__usable=6 * 2**30)
-    assert "Docker Desktop, Settings, Resources, Memory: 8 GB or more (now 6 GiB)" in advice(
-        only(NEEDS.format("5.7 GiB", "2.8 GiB"), known=small)
-    )
+    one = only(NEEDS.format("5.7 GiB", "2.8 GiB"), known=small)
+    assert "Docker Desktop, Settings, Resources, Memory: 8 GB or more (now 6 GiB)" in advice(one)
+    assert one.fixes[0].url == "https://docs.docker.com/desktop/settings-and-maintenance/settings/"
     limited = facts(
         docker__engine="docker",
         docker__memory__usable=16 * 2**30,
