@@ -22,7 +22,8 @@ PATTERNS = st.lists(ATOMS, min_size=1, max_size=5).map("".join)
 TEXTS = st.text("abcdBéÀ²_ -\n\x1c", min_size=1, max_size=12)  # \B of an empty one: see 3.14
 ENDLESS = [r"(a+)+b", r"(a|a)*b", r"(a|aa)+c", r"(.*)*x", r"(\w+\s?)*!", r"a*a*a*a*a*a*a*b",
            r".*.*.*=", r"(?:a?){60}a{60}b", r"(x+x+)+y", r"([a-z]+)*\d",
-           r"(?:(?:x|ab)|(?:y|ab))+!", r"(?:a{0,40}){0,35}b", r"(?:a?|a?b?)+c"]  # fmt: skip
+           r"(?:(?:x|ab)|(?:y|ab))+!", r"(?:a{0,40}){0,35}b", r"(?:a?|a?b?)+c",
+           r"(?:a?a)*b", r"(?:a?a){0,40}b"]  # fmt: skip
 
 
 @settings(max_examples=1500)
@@ -36,6 +37,19 @@ ENDLESS = [r"(a+)+b", r"(a|a)*b", r"(a|aa)+c", r"(.*)*x", r"(\w+\s?)*!", r"a*a*a
 @example("(?P<z>(?:ab){2,3}?)", "ababab", 0)
 @example("[^b]", "B", FLAGS)
 @example("(?P<z>[b-d]+)", "abcde", 0)
+@example("(?P<z>b?)$", "ab", 0)
+@example("(?P<z>b?)$", "a", 0)
+@example("^a", "ba", 0)
+@example("^a", "ba\na", FLAGS)
+@example(r"a\Z", "aba", 0)
+@example(r"\ba\b", "ba ab _a a_ a", 0)
+@example(r"\ba", "éa", FLAGS)
+@example(r"\ba", "éa", 0)
+@example("(?:ab|cd|ef)", "EF", FLAGS)
+@example("(?-i:a)b", "AB", FLAGS)
+@example("É", "é", FLAGS)
+@example("É", "é", int(re.IGNORECASE))
+@example("é", "É", int(re.IGNORECASE))
 def test_both_find_the_same(source: str, text: str, flags: int) -> None:
     try:
         theirs = re.compile(source, flags).search(text)
@@ -56,7 +70,16 @@ def test_none_takes_for_ever(source: str) -> None:
     assert patterns.compiled(source)("a " * 2000) is None
 
 
-@pytest.mark.parametrize("source", ENDLESS)
+@pytest.mark.parametrize(
+    "source",
+    [
+        *ENDLESS,
+        "é*é*é*b",
+        r"[^\x00-\x7f]*[^\x00-\x7f]*[^\x00-\x7f]*b",
+        r"é*\W*é*\W*a",
+        "a?" * 9 + "a",
+    ],
+)
 def test_these_are_not_left_to_pythons_own(source: str) -> None:
     assert not _Program(patterns.parse(source)).is_tame()
 
@@ -71,6 +94,10 @@ def test_these_are_not_left_to_pythons_own(source: str) -> None:
         r"(?:^|[^p] )out",
         "a{1,3}b?",
         r"[^|]*\| POST +x",
+        "a{0,40}b",
+        "a*b?b",
+        "\x7f*é*",
+        "a?" * 8 + "a",
     ],
 )
 def test_these_are(source: str) -> None:
@@ -85,6 +112,7 @@ def test_what_cannot_be_bounded_is_refused(source: str) -> None:
         patterns.compiled(source)
 
 
-def test_too_large_is_refused() -> None:
+@pytest.mark.parametrize("source", ["(?:(?:a{60}){60}){60}", "(?:(?:a{0,60}){0,60}){0,60}"])
+def test_too_large_is_refused(source: str) -> None:
     with pytest.raises(ValueError, match="too large"):
-        patterns.compiled("(?:(?:a{60}){60}){60}")
+        patterns.compiled(source)

@@ -24,6 +24,7 @@ CATALOGUE = Catalogue(
         Fact("host.os", "text", ""),
         Fact("docker.local", "boolean", ""),
         Fact("docker.cpus", "cores", ""),
+        Fact("docker.warnings", "list", ""),
         Fact("compose.services.*.limits.cpus", "cores", ""),
         Fact("compose.services.*.image", "text", ""),
         Fact("env.*", "text", ""),
@@ -122,6 +123,18 @@ def test_verdict_severity_and_exit_code(
             "Memory: 8 GB (7.5 GiB), needs at most host.memory.limit (not set)",
         ),
         (
+            "require: {exists: true, at_least: 8GiB}",
+            "Memory: 7.5 GiB (8 GB), needs set and at least 8 GiB (562.7 MiB short)",
+        ),
+        (
+            "require: {any_of: [{at_least: 8GiB}, {at_least: 9GiB}]}",
+            "Memory: 7.5 GiB (8 GB), needs at least 8 GiB or at least 9 GiB (562.7 MiB short)",
+        ),
+        (
+            "require: {not: {at_most: 8GiB}}",
+            "Memory: 7.5 GiB (8 GB), needs anything but at most 8 GiB",
+        ),
+        (
             "when: {host.os: plan9}, require: {at_least: 1}",
             "Memory: skipped, applies where host.os is plan9, here linux",
         ),
@@ -147,6 +160,29 @@ def test_the_result_holds_what_was_found_and_asked() -> None:
     assert found.expected == {"at_least": 16 * GB}
     assert (found.found, found.asked, found.evidence) == ("8 GB", "≥ 16 GB", "MemTotal")
     assert found.fact == "host.memory.total"
+    both = result(f"{TOTAL}, require: {{at_least: 8GB, less_than: 16GB}}")
+    assert (both.asked, both.message) == (
+        "≥ 8 GB, < 16 GB",
+        "Memory: 8 GB (7.5 GiB), needs at least 8 GB and less than 16 GB",
+    )
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "verdict", "found"),
+    [
+        ("host.os", "x" * 200, "fail", "x" * 200),
+        ("host.os", "x" * 201, "fail", "x" * 199 + "…"),
+        ("host.os", 5, "unknown", "5"),
+        ("docker.warnings", None, "fail", "none"),
+        ("docker.warnings", "broken", "unknown", "broken"),
+    ],
+)
+def test_a_value_of_any_kind_is_shown_in_short(
+    fact: str, value: Any, verdict: str, found: str
+) -> None:
+    group, name = fact.split(".")
+    judged_ = result(f"fact: {fact}, require: {{contains: linux}}", facts(**{group: {name: value}}))
+    assert (judged_.verdict, judged_.found) == (verdict, found)
 
 
 # when
@@ -502,6 +538,7 @@ def test_a_waiver_that_ends_soon_is_announced(day: date, left: int, said: str | 
     report = judged(rules(WAIVED % ("require: {at_least: 9GB}", "")), today=day)
     (found,) = report.results
     assert found.waiver is not None
+    assert found.waiver[:3] == ("Old machine", "ops", date(2027, 1, 31))
     assert (found.waiver.days_left, found.waiver.holds) == (left, left >= 0)
     assert found.waiver.ends_soon is (said is not None)
     assert (f"({said})" in found.message) is (said is not None)
@@ -586,6 +623,23 @@ def test_explain_says_the_same_as_check() -> None:
     assert told.fixes == told.results[0].fixes
 
 
+def test_explain_reads_the_facts_that_a_rule_names() -> None:
+    ruleset = rules(
+        f"rules:\n  - {{id: a, title: A, {TOTAL}, when: {{host.memory.total: {{more_than:"
+        " {fact: host.memory.limit}}}, require: {at_least: {fact: host.memory.limit, times: 3}},"
+        " fixes: [{text: '{actual} on {host.os}'}]}\n"
+        "waivers: [{rule: a, reason: r, owner: o, until: 2027-01-31}]"
+    )
+    given = facts(host={"memory": {"total": 8 * GB, "limit": 3 * GB}, "os": "linux"})
+    today = date(2026, 11, 23)
+    told = explain(ruleset, given, CATALOGUE, ruleset.rules[0], today)
+    assert told.applies == ("host.memory.total is more than 3 GB",)
+    assert told.requires == "at least 9 GB"
+    assert [fix.text for fix in told.fixes] == ["8 GB on linux"]
+    assert told.results == judged(ruleset, given, today=today).results
+    assert told.results[0].verdict == "waived"
+
+
 def test_explain_says_what_the_rule_is_and_where_it_applies() -> None:
     ruleset = rules(
         "source: The plan\nrules:\n  - {id: b, title: B, fact: host.os, require: {equals: linux}}\n"
@@ -610,6 +664,12 @@ def test_when_on_the_items_own_facts_chooses_the_items() -> None:
     (none,) = judged(one(f"{EACH}, when: {{limits.cpus: {{more_than: 40}}}}"), given).results
     assert (none.item, none.verdict) == (None, "skip")
     assert none.evidence == "applies where limits.cpus is more than 40; none here"
+
+
+def test_when_may_hold_a_fact_of_all_against_one_of_the_item() -> None:
+    keys = f"{EACH}, when: {{docker.cpus: {{more_than: {{fact: limits.cpus}}}}}}"
+    found = judged(one(keys), services(api=2, web=8)).results
+    assert [(r.item, r.verdict) for r in found] == [("api", "pass"), ("web", "skip")]
 
 
 def test_an_item_of_which_nobody_knows_is_undecided() -> None:

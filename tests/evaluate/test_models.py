@@ -71,6 +71,11 @@ def test_of_two_that_fit_alike_the_one_of_known_size_comes_first() -> None:
     assert [one.name for one in found.models] == ["small", "own"]
 
 
+def test_one_that_needs_nothing_is_the_smallest() -> None:
+    found = fitting((Model("none", 0), Model("byte", 1)), facts(budget=GB))
+    assert [one.name for one in found.models] == ["byte", "none"]
+
+
 def test_without_a_configured_model_only_the_list_is_told() -> None:
     for given in (facts(budget=GB), Facts({}, {}, {"model.name": WHY})):
         assert not any(one.configured for one in fitting(MODELS, given).models)

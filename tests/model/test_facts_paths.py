@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from preflight.model.facts import (
@@ -27,6 +27,7 @@ CATALOGUE = Catalogue(
 
 
 @given(st.lists(st.text(min_size=0), min_size=1, max_size=4))
+@example(['a"b'])
 def test_a_path_survives_being_written(path: list[str]) -> None:
     assert split_path(join_path(tuple(path))) == tuple(path)
 
@@ -52,14 +53,15 @@ def test_the_first_of_two_figures_for_one_path_stands() -> None:
     why = Unknown("no")
     facts = gather(
         [Measured(("a", "b"), 1, "one"), Measured(("a", "b"), 2, "two"), Measured(("c",), why)],
-        measured_at="",
-        version="",
+        measured_at="2026-11-23T11:00:00Z",
+        version="1.0.0",
     )
     assert (facts.values, facts.sources, facts.unknown) == (
         {"a": {"b": 1}},
         {"a.b": "one"},
         {"c": why},
     )
+    assert (facts.measured_at, facts.version) == ("2026-11-23T11:00:00Z", "1.0.0")
 
 
 def test_the_catalogue_finds_names_patterns_and_collections() -> None:

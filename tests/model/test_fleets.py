@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from preflight.model.fleet import Fleet, standing
-from preflight.model.report import Exit, Report, Result, Severity, Verdict
+from preflight.model.report import Advice, Exit, Report, Result, Severity, Verdict
 
 EMPTY = Report("1", "", "r", "r.yaml", "", {}, {}, ())
 
@@ -59,12 +59,13 @@ def test_the_gravest_come_first_then_what_most_have_then_by_name() -> None:
 
 def test_of_one_machine_what_gates_comes_first() -> None:
     advised = result("f", "fail", "recommended")
-    (one,) = fleet(x=[WARN, advised, OPEN, PASS, FAIL]).standings
+    fixes = (Advice("Add memory."),)
+    (one,) = fleet(x=[WARN, advised, OPEN, PASS, FAIL._replace(fixes=fixes)]).standings
     assert [(fault.cause, fault.gates) for fault in one.faults] == [
         ("a", True), ("no daemon", True), ("f", False), ("b", False)
     ]  # fmt: skip
     assert one.faults[0][:4] == ("a", "A", "fail", "a is fail")
-    assert one.faults[0].found == "4"
+    assert (one.faults[0].found, one.faults[0].fixes) == ("4", fixes)
 
 
 @pytest.mark.parametrize("why", ["refused", ""])
@@ -76,6 +77,7 @@ def test_one_that_was_not_judged_has_that_for_its_fault(why: str) -> None:
     assert causes(of, advice=False) == [(why or "nobody knows why", ("x", "y"), 0)]
     (shared,) = of.shared(advice=False)
     assert (shared.fault.title, shared.fault.verdict) == ("Not judged", "unknown")
+    assert shared.fault.message == one.unusable
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,21 @@ def test_numbers(text: str, number: float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "four", "nan", ".nan", "inf", "-.inf", "1e999", "0x10", "1_0", "٤", "4 5", "9" * 99],
+    [
+        "",
+        "four",
+        "nan",
+        ".nan",
+        "inf",
+        "-.inf",
+        "1e999",
+        "0x10",
+        "1_0",
+        "٤",
+        "4 5",
+        "9" * 99,
+        "1e30",
+    ],
 )
 def test_what_is_no_number(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no number|is too large"):
@@ -141,7 +155,18 @@ def test_what_is_no_number(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("true", True), ("YES", True), ("1", True), ("on", True), ("off", False), (" 0 ", False)],
+    [
+        ("true", True),
+        ("YES", True),
+        ("1", True),
+        ("on", True),
+        ("off", False),
+        (" 0 ", False),
+        ("T", True),
+        ("y", True),
+        ("f", False),
+        ("N", False),
+    ],
 )
 def test_booleans(text: str, value: bool) -> None:
     assert parse_boolean(text) is value
@@ -187,6 +212,7 @@ def test_a_version_range() -> None:
         (6_227_702_579, "6.2 GB"),
         (8_589_934_592, "8 GiB"),
         (512 * 2**20, "512 MiB"),
+        (2**20, "1 MiB"),
         (637_000_000, "637 MB"),
         (0, "0 B"),
         (999, "999 B"),
@@ -208,6 +234,7 @@ def test_durations_are_written_as_they_are_read(seconds: float, text: str) -> No
 
 def test_as_many_digits_as_are_asked_for() -> None:
     assert [format_duration(n, 5) for n in (1.234567, -1.234567)] == ["1.23457s", "-1.23457s"]
+    assert [format_number(2.34567), format_number(2.34567, 3)] == ["2.35", "2.346"]
 
 
 @given(st.integers(min_value=-(10**18), max_value=10**18))

@@ -144,7 +144,7 @@ def placed(file: str, line: int, more: str = "") -> str:
 
 def place(source: str) -> tuple[str, int] | None:
     """Return the file and line that a source names, None where it names none."""
-    match = _PLACED.match(source) if source.startswith("in ") else None
+    match = _PLACED.match(source)
     return (match[1], int(match[2])) if match else None
 
 

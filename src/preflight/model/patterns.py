@@ -187,11 +187,10 @@ _CHAR, _SPLIT, _JUMP, _SAVE, _AT, _MATCH = range(6)
 
 
 class _Loop(NamedTuple):
-    """An endless repeat: its choice, and the steps of its body."""
+    """An endless repeat: its choice, which its body follows, and the step after that."""
 
     split: int
-    first: int
-    last: int
+    end: int
 
 
 class _Program:
@@ -266,28 +265,17 @@ class _Program:
         endless = most is codes.MAXREPEAT
         for _ in range(least):
             self._sequence(inner, folds)
+        splits = []
+        for _ in range(least, least + 1 if endless else int(most)):
+            splits.append(self._add(_SPLIT))
+            self._sequence(inner, folds)
         if endless:
-            self._optional(inner, folds, lazy, again=True)
-            return
-        first = len(self._steps)
-        splits = [self._optional(inner, folds, lazy) for _ in range(least, int(most))]
+            self._add(_JUMP, splits[0])
+        end = len(self._steps)
         for split in splits:  # each of them leads out
-            self._steps[split] = self._choice(split + 1, len(self._steps), lazy)
-        if splits and int(most) - least > _LONG:
-            self._loops.append(_Loop(splits[0], first + 1, len(self._steps)))
-
-    def _optional(self, inner: Any, folds: bool, lazy: bool, again: bool = False) -> int:
-        split = self._add(_SPLIT)
-        self._sequence(inner, folds)
-        if again:
-            self._add(_JUMP, split)
-            self._loops.append(_Loop(split, split + 1, len(self._steps)))
-        self._steps[split] = self._choice(split + 1, len(self._steps), lazy)
-        return split
-
-    @staticmethod
-    def _choice(on: int, out: int, lazy: bool) -> tuple[int, Any, int]:
-        return (_SPLIT, out, on) if lazy else (_SPLIT, on, out)
+            self._steps[split] = (_SPLIT, end, split + 1) if lazy else (_SPLIT, split + 1, end)
+        if endless or len(splits) > _LONG:
+            self._loops.append(_Loop(splits[0], end))
 
     # -- is Python's own engine sure to come back soon?
 
@@ -297,17 +285,13 @@ class _Program:
         So it is where every repeat knows by the next character whether it goes on, or where the
         only repeat doesn't.
         """
-        spans = [(one.first, one.last) for one in self._loops]
-        if any(a < c and d <= b for a, b in spans for c, d in spans if (a, b) != (c, d)):
-            return False
         splits = [i for i, step in enumerate(self._steps) if step[0] == _SPLIT]
-        unsure = [i for i in splits if self._first(i, 1) & self._first(i, 2)]
+        unsure = {i for i in splits if self._first(i, 1) & self._first(i, 2)}
         heads = {one.split for one in self._loops}
-        inside = [i for i in unsure if i not in heads and any(a <= i < b for a, b in spans)]
-        outside = [i for i in unsure if i not in heads]
-        loops = [i for i in unsure if i in heads]
-        sure = not loops or len(self._loops) == 1
-        return sure and not inside and len(outside) <= _MOST_CHOICES
+        if any(one.split < i < one.end for i in unsure | heads for one in self._loops):
+            return False  # a choice inside of a repeat
+        sure = not unsure & heads or len(heads) == 1
+        return sure and len(unsure - heads) <= _MOST_CHOICES
 
     def _first(self, split: int, way: int) -> int:
         """Which characters may come next on one way out of a choice."""
