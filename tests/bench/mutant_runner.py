@@ -61,6 +61,8 @@ class Runner:
             _shorten(getattr(item, "obj", None))
         gc.collect()
         gc.freeze()  # so that children share what is there
+        for test in self._unsteady():
+            del self._items[test]
         count = len(self._left)
         while self._left or self._running:
             while self._left and len(self._running) < AT_ONCE:
@@ -72,16 +74,30 @@ class Runner:
         self._told.write_text(json.dumps(self._found, ensure_ascii=False))
         return True
 
+    def _unsteady(self) -> list[str]:
+        """Return the tests that fail in a child with no mutant: they would find every one."""
+        _, read = self._fork("", list(self._items.values()))
+        with open(read, encoding="utf-8") as said:
+            failing = said.read().splitlines()
+        os.wait()
+        print(f"{len(self._items)} tests, not used: {failing}", flush=True)
+        return failing
+
     def _start(self, mutant: str) -> None:
         tests = self._ordered(mutant)
         seconds = sum(self._seconds.get(item.nodeid, 1) for item in tests)
+        pid, read = self._fork(mutant, tests)
+        self._running[pid] = Child(mutant, read, time.monotonic() + 60 + 10 * seconds)
+
+    def _fork(self, mutant: str, tests: list[pytest.Item]) -> tuple[int, int]:
+        """Start a child that runs tests; return its pid, and where it tells what failed."""
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(read)
             _test(mutant, tests, self._seconds, write)
         os.close(write)
-        self._running[pid] = Child(mutant, read, time.monotonic() + 60 + 10 * seconds)
+        return pid, read
 
     def _ordered(self, mutant: str) -> list[pytest.Item]:
         function = mutant.partition("__mutmut_")[0]
@@ -106,7 +122,7 @@ class Runner:
             return False
         child = self._running.pop(done)
         with open(child.read, encoding="utf-8") as said:
-            by = said.read()
+            by = said.readline().strip()
         function = child.mutant.partition("__mutmut_")[0]
         if by:
             self._by_function[function][by] += 1
@@ -127,7 +143,7 @@ def _shorten(test: object) -> None:
 def _test(
     mutant: str, items: Iterable[pytest.Item], seconds: dict[str, float], write: int
 ) -> NoReturn:
-    """Run the tests in this process until one fails; tell which."""
+    """Run the tests in this process until one fails, without a mutant all; tell which failed."""
     code = 70
     try:
         out = os.open(os.devnull, os.O_RDWR)
@@ -138,14 +154,15 @@ def _test(
         trampoline.get_mutant_under_test = lambda: mutant  # its own asks the environment twice
         tests, begun = list(items), time.process_time()
         for item, following in zip(tests, [*tests[1:], None], strict=True):
-            if time.process_time() - begun > SECONDS:
+            if mutant and time.process_time() - begun > SECONDS:
                 break
             # seconds of the processor, so that a busy machine finds no mutant
             signal.setitimer(signal.ITIMER_PROF, 5 + 20 * seconds.get(item.nodeid, 1))
             reports = runtestprotocol(item, log=False, nextitem=following)
             if any(report.failed for report in reports):
-                os.write(write, item.nodeid.encode())
-                break
+                os.write(write, f"{item.nodeid}\n".encode())
+                if mutant:
+                    break
         code = 0
     finally:
         os._exit(code)

@@ -108,7 +108,8 @@ def run(names: list[str]) -> dict[str, str | None]:
 def function_of(name: str) -> str:
     """Return the function, or CLASS.METHOD, that a mutant is one of, with its module."""
     module, _, mangled = name.partition("__mutmut_")[0].rpartition(".")
-    return f"{module}.{mangled.removeprefix('x').replace('ǁ', '.').strip('_.') or mangled}"
+    method = mangled.removeprefix("xǁ").replace("ǁ", ".")
+    return f"{module}.{mangled.removeprefix('x_') if method == mangled else method}"
 
 
 def change_of(name: str) -> Change:
