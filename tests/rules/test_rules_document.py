@@ -464,7 +464,8 @@ def test_what_is_remarked_stands_as_it_is_written(text: str, told: str) -> None:
         ("1h30m", "env.X_Y", "type: duration, require: {at_least: 90m}", True),
         ("`X_Y=8G`", "env.X_Y", "type: bytes, require: {equals: 8GB}", True),
         ("`X_Y=8G`", "env.X_Y", "type: bytes, require: {equals: 8GiB}", False),
-        ("`X_Y=5m`", "env.X_Y", "type: bytes, require: {equals: 300}", False),  # it is 5 minutes
+        ("`X_Y=300`", "env.X_Y", "type: duration, require: {equals: 5m}", True),
+        ("`X_Y=300B`", "env.X_Y", "type: duration, require: {equals: 300}", False),
         ("250ms", "env.X_Y", "type: duration, require: {at_most: 250ms}", True),
         ("cgroup v2", "docker.cgroup.version", "require: {equals: 2}", True),
     ],
