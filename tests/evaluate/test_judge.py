@@ -666,10 +666,35 @@ def test_when_on_the_items_own_facts_chooses_the_items() -> None:
     assert none.evidence == "applies where limits.cpus is more than 40; none here"
 
 
-def test_when_may_hold_a_fact_of_all_against_one_of_the_item() -> None:
-    keys = f"{EACH}, when: {{docker.cpus: {{more_than: {{fact: limits.cpus}}}}}}"
-    found = judged(one(keys), services(api=2, web=8)).results
+@pytest.mark.parametrize(
+    "bound",
+    [
+        "{more_than: {fact: limits.cpus}}",
+        "{any_of: [{more_than: {fact: limits.cpus}}]}",
+        "{more_than: {sum: [{fact: limits.cpus}, 0]}}",
+    ],
+)
+def test_a_when_that_asks_the_item_is_judged_for_each(bound: str) -> None:
+    found = judged(one(f"{EACH}, when: {{docker.cpus: {bound}}}"), services(api=2, web=8)).results
     assert [(r.item, r.verdict) for r in found] == [("api", "pass"), ("web", "skip")]
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        "{at_least: {fact: docker.cpus, plus: 1}}",
+        "{any_of: [{more_than: {fact: docker.cpus}}]}",
+        "{not: {at_most: {fact: docker.cpus}}}",
+        "{one_of: [7, 9]}",
+        "{more_than: {sum: [{fact: docker.cpus}, 0]}}",
+    ],
+)
+def test_a_when_that_asks_no_item_is_judged_once(bound: str) -> None:
+    ruleset = one(f"{EACH}, when: {{docker.cpus: {bound}}}")
+    cut = facts({"compose.services": CLOSED}, docker={"cpus": 4})
+    for measured in (services(api=2, web=8), cut):
+        found = judged(ruleset, measured).results
+        assert [(r.item, r.verdict) for r in found] == [(None, "skip")]
 
 
 def test_an_item_of_which_nobody_knows_is_undecided() -> None:

@@ -13,7 +13,7 @@ from preflight.evaluate.conditions import Scope, Truth, all_true, judge, typed
 from preflight.evaluate.ledger import ledger
 from preflight.evaluate.sentences import Figures, expected_json, figure, fill
 from preflight.evaluate.waivers import notes, waive
-from preflight.model.conditions import ITEM, Condition, Reference, Sum
+from preflight.model.conditions import ITEM, Condition, Operand, Reference
 from preflight.model.facts import (
     Catalogue,
     Facts,
@@ -330,12 +330,14 @@ def _bounds(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
 
 def _is_general(line: When) -> bool:
     """Whether a line of a `when` is the same for every item."""
-    operands = [operand for _, operand in line.condition.tests]
-    return ITEM not in line.path and not any(
-        isinstance(one, Condition | Sum | tuple)
-        or (isinstance(one, Reference) and ITEM in one.path)
-        for one in operands
-    )
+    return ITEM not in line.path and not _asks_item(line.condition)
+
+
+def _asks_item(part: Condition | Operand) -> bool:
+    """Whether a bound is a fact of the item, at any depth: conditions and sums are tuples too."""
+    if isinstance(part, Reference):
+        return ITEM in part.path
+    return isinstance(part, tuple) and any(_asks_item(inner) for inner in part)
 
 
 def _applies(line: When, scope: Scope) -> str:
