@@ -285,13 +285,18 @@ class _Program:
         So it is where every repeat knows by the next character whether it goes on, or where the
         only repeat doesn't.
         """
+        heads = {one.split for one in self._loops}
+        if self._within_a_repeat(heads):
+            return False
         splits = [i for i, step in enumerate(self._steps) if step[0] == _SPLIT]
         unsure = {i for i in splits if self._first(i, 1) & self._first(i, 2)}
-        heads = {one.split for one in self._loops}
-        if any(one.split < i < one.end for i in unsure | heads for one in self._loops):
-            return False  # a choice inside of a repeat
+        if self._within_a_repeat(unsure):
+            return False
         sure = not unsure & heads or len(heads) == 1
         return sure and len(unsure - heads) <= _MOST_CHOICES
+
+    def _within_a_repeat(self, choices: set[int]) -> bool:
+        return any(one.split < i < one.end for i in choices for one in self._loops)
 
     def _first(self, split: int, way: int) -> int:
         """Which characters may come next on one way out of a choice."""
