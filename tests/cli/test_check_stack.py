@@ -302,6 +302,19 @@ BAD = {
 }
 
 
+def test_what_compose_quotes_of_a_value_is_not_told(run_preflight: Run, folder: Path) -> None:
+    tools = folder / "tools"
+    tools.mkdir()
+    quotes = "invalid interpolation format for services.a.environment.KEY.\nEscape it.\nhunter2"
+    (tools / "docker-compose").write_text(f"#!/bin/sh\necho '{quotes}' >&2\nexit 1\n")
+    (tools / "docker-compose").chmod(0o755)
+    (folder / "compose.yaml").write_text("services: {a: {image: x}}\n")
+    done = run_preflight("check", env={"PATH": f"{tools}:{os.environ['PATH']}"}, cwd=folder)
+    assert done.returncode == 2
+    assert "refuses it: invalid interpolation format for services.a.environ" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("name", BAD)
 @pytest.mark.parametrize("typed", [False, True])
 def test_a_compose_file_that_cannot_be_used_is_one_line_and_exit_2(

@@ -52,7 +52,7 @@ REFUSED = {
     "service-nothing": ("services:\n  a:\n", "compose.yaml:2:5: services.a is nothing, expected"),
     "service-name": ("services:\n  a b: {image: x}\n", "'a b' is no name of a service"),
     "name-number": ("name: 5\n" + ONE, "name is a number 5, expected text: write it in quotation"),
-    "name-template": ("name: '${'\n" + ONE, "compose.yaml:1:7: name: expected ${NAME} or"),
+    "name-template": ("name: '${'\n" + ONE, "compose.yaml:1:7: name: '${': expected ${NAME}"),
     "name-of-nothing": ("name: '---'\n" + ONE, "compose.yaml:1:7: name gives no project name"),
     "include-text": (ONE + "include: x.yaml\n", "include is text, expected a list"),
     # types and keys of a service
@@ -132,7 +132,11 @@ REFUSED = {
     ),
     # variables
     "template": (ONE + "    user: '${'\n", "compose.yaml:4:11: '${': expected ${NAME}"),
-    "template-operator": (ONE + "    user: '${A!}'\n", "after the name come :-, -, :?, ?, :+ or +"),
+    "template-lines": (ONE + '    user: "${A:-b\\nc}"\n', "compose.yaml:4:11: '${A': expected ${N"),
+    "template-operator": (
+        ONE + "    user: '${A!}'\n",
+        "'${A': expected :-, -, :?, ?, :+ or + next",
+    ),
     # extends and include
     "extends-nothing": (ONE + "    extends: b\n", "'a': there is no service 'b' in compose.yaml"),
     "extends-itself": (
@@ -298,6 +302,19 @@ def test_a_conflict_is_listed_in_the_words_of_compose(name: str, tmp_path: Path)
     assert words in theirs
 
 
+@pytest.mark.parametrize("value", ["hunter2${", "hunter2${A", "hunter2${A:=hunter2}"])
+def test_a_refusal_tells_nothing_of_a_secret(value: str, tmp_path: Path) -> None:
+    write(tmp_path, {"compose.yaml": ONE + f"    environment: {{PASSWORD: '{value}'}}\n"})
+    with pytest.raises(ComposeError, match=r":4:29: '\$\{A?': expected") as error:
+        read([str(tmp_path / "compose.yaml")], str(tmp_path), {})
+    assert "hunter2" not in str(error.value)
+    for text in (f"PASSWORD={value}\n", "KEY=a\nhunter2 and more=b\n"):
+        write(tmp_path, {"compose.yaml": ONE, ".env": text})
+        with pytest.raises(ComposeError) as error:
+            read([str(tmp_path / "compose.yaml")], str(tmp_path), {})
+        assert "hunter2" not in str(error.value)
+
+
 def test_a_required_variable_is_listed_and_read_as_empty(tmp_path: Path) -> None:
     text = (
         "services:\n  a:\n    image: ${IMAGE:?say which}\n    mem_limit: ${LIMIT?}\n    build: .\n"
@@ -337,10 +354,10 @@ def test_a_remote_include_is_not_fetched_but_told(tmp_path: Path) -> None:
 
 
 BAD_ENV_FILES = {
-    "space": ("A=1\nA B=2\n", ":2:1: the name 'A B' has a space"),
+    "space": ("A=1\nA B=2\n", ":2:1: the name of a variable has a space"),
     "quote": ("A='x\n", ":1:3: the quotation mark is not closed"),
     "character": ("A*=1\n", ":1:2: unexpected character '*' in the name"),
-    "template": ("A=${B\n", ":1:1: A: expected ${NAME}"),
+    "template": ("A=${B\n", ":1:1: A: '${B': expected ${NAME}"),
 }
 
 

@@ -20,6 +20,7 @@ _MOST_BYTES = 64 * 2**20  # of a configuration
 # nothing is fetched for an `include` from elsewhere: no request leaves the machine
 _QUIET = {"COMPOSE_EXPERIMENTAL_GIT_REMOTE": "0", "COMPOSE_EXPERIMENTAL_OCI_REMOTE": "0"}
 _TOO_OLD = ("unknown flag", "No such option", "unknown command", "no such option")
+_BEFORE_A_VALUE = "invalid interpolation format"  # the lines after it quote what may be secret
 _SYSTEM = (
     "/usr/local/lib/docker/cli-plugins",
     "/usr/local/libexec/docker/cli-plugins",
@@ -55,10 +56,11 @@ class Asked(NamedTuple):
             return Answer(fault=f"docker compose config {done.error}", version=version)
         if done.code != 0:
             told = done.error.strip().splitlines()
-            text = told[-1].removeprefix("Error: ") if told else f"exit code {done.code}"
+            plain = (line for line in told if _BEFORE_A_VALUE in line)
+            text = next(plain, told[-1] if told else f"exit code {done.code}")
             if any(words in done.error for words in _TOO_OLD):
                 return Answer(fault="docker compose is too old to tell its configuration as JSON")
-            return Answer(refused=text, version=version)
+            return Answer(refused=text.removeprefix("Error: "), version=version)
         try:
             config = json.loads(done.out.replace("$$", "$"))  # it doubles every dollar sign
         except (ValueError, RecursionError):

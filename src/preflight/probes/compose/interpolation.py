@@ -25,7 +25,7 @@ _SPACE = " \t\v\f\r\x85\xa0"
 
 
 class Template(Exception):
-    """A text that is no template, such as `${A`."""
+    """A text that is no template, such as `${A`; the rest may be secret, and isn't told."""
 
 
 class Told:
@@ -78,14 +78,18 @@ class Variables:
 
     def _braced(self, text: str, start: int, depth: int) -> tuple[str, int]:
         match, end = _NAME.match(text, start), _closing(text, start)
-        if match is None or end < 0:
-            raise Template("expected ${NAME} or ${NAME:-default}; a dollar sign is written $$")
-        name, rest = match[0], text[match.end() : end]
+        name = match[0] if match else ""
+        begins = f"'${{{name:.60}'"
+        if match is None or end < 0 or "\n" in text[start:end]:
+            looks = "${NAME} or ${NAME:-default}"
+            raise Template(f"{begins}: expected {looks}; a dollar sign is written $$")
+        rest = text[match.end() : end]
         if not rest:
             return self._value(name), end + 1
         operator = _OPERATOR.match(rest)
         if operator is None:
-            raise Template("after the name come :-, -, :?, ?, :+ or +; a dollar sign is written $$")
+            operators = ":-, -, :?, ?, :+ or +"
+            raise Template(f"{begins}: expected {operators} next; a dollar sign is written $$")
         argument = self.substitute(rest[operator.end() :], depth + 1)
         return self._chosen(name, operator[0], argument), end + 1
 
@@ -233,7 +237,7 @@ class _EnvFile:
             end += 1
         key = self.text[start:end].strip()
         if " " in key:
-            raise self.fault(f"the name {key!r:.60} has a space: expected NAME=value", start)
+            raise self.fault("the name of a variable has a space: expected NAME=value", start)
         self.at = end + 1
         return key, end >= len(self.text) or self.text[end] == "\n"
 

@@ -207,7 +207,7 @@ class _Reader:
         try:
             node.value = self.variables.substitute(node.value)
         except Template as fault:
-            raise node.fault(f"{node.value!r:.60}: {fault}") from None
+            raise node.fault(str(fault)) from None
         if self.variables.told.lacking > lacking:
             node.tag = node.tag or HOLLOW
 
