@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from engine_server import (
@@ -230,7 +231,13 @@ def test_reclaimable_of_whatever_is_listed(
     assert facts.get(("docker", "memory", "usable")) == INFO["MemTotal"]
 
 
-NATIVE = {**INFO, "OperatingSystem": "Linux", "Name": "x", "KernelVersion": platform.release()}
+NATIVE = {
+    **INFO,
+    "OperatingSystem": "Linux",
+    "Name": platform.node(),
+    "KernelVersion": platform.release(),
+    "MemTotal": psutil.virtual_memory().total,
+}
 
 
 @pytest.mark.parametrize(

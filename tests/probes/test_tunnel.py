@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -19,7 +20,7 @@ import pytest
 from test_engine_faults import facts_of
 
 from conftest import Engine
-from engine_server import INFO, VERSION, Answer, engine
+from engine_server import INFO, VERSION, Answer, engine, listening
 from preflight.model.facts import gather
 from preflight.probes import ollama
 from preflight.probes.machine import Machine
@@ -118,6 +119,21 @@ def test_what_the_engine_says_of_its_machine_decides(
     assert facts.get(("docker", "reachable")) is True
     assert facts.get(("docker", "local")) is local
     assert said in facts.source(("docker", "local"))
+
+
+@pytest.mark.parametrize(("key", "value"), [("MemTotal", 8_000_000_000), ("Name", "build-17")])
+def test_a_tunnel_that_ends_in_a_socket_shows_nothing_of_this_machine(
+    key: str, value: Any, tmp_path: Path
+) -> None:
+    """Machines of one fleet have the same kernel."""
+    told = {**HERE, "DockerRootDir": str(tmp_path)}
+    with listening(tmp_path / "own", engine(told, VERSION)) as url:
+        assert isinstance(facts_of(url).get(("docker", "disk", "free")), int)
+    with listening(tmp_path / "far", engine({**told, key: value}, VERSION)) as url:
+        facts = facts_of(url)
+    assert facts.get(("docker", "native")) is False
+    for path in ("docker.disk.free", "docker.memory.available", "docker.memory.limit"):
+        assert "another host" in facts.unknown[path].reason
 
 
 def test_an_engine_that_does_not_answer_leaves_the_address(tunnel: Any) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from preflight.probes.endpoint import Endpoint
 from preflight.probes.engine_api import EngineApi
-from preflight.probes.inside import in_container
-from preflight.probes.sight import VIRTUAL_MACHINES, Sight, look
+from preflight.probes.sight import VIRTUAL_MACHINES, Sight, look, other_machine
 
 
 class Engine(NamedTuple):
@@ -36,18 +34,11 @@ def reach(endpoint: Endpoint, timeout: float) -> Engine:
 def differs(engine: Engine) -> str | None:
     """Return what /info says of another machine than this, None where nothing tells so.
 
-    A VM of this machine is none, and elsewhere than on Linux every engine is in one. What is in a
-    container has a name of its own.
+    A VM of this machine is none, and elsewhere than on Linux every engine is in one.
     """
     if not sys.platform.startswith("linux") or engine.name in VIRTUAL_MACHINES:
         return None
-    import psutil
-
-    own = {"KernelVersion": platform.release(), "MemTotal": psutil.virtual_memory().total}
-    if "containerized" not in str(engine.info.get("OperatingSystem")) and not in_container()[0]:
-        own["Name"] = platform.node()
-    told = {key: engine.info.get(key) for key in own}
-    return next((key for key in own if told[key] and told[key] != own[key]), None)
+    return other_machine(engine.info)
 
 
 def engine_of(version: Mapping[str, Any], info: Mapping[str, Any], url: str) -> str:

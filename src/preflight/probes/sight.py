@@ -58,6 +58,8 @@ def look(api: EngineApi, engine: str, info: Mapping[str, Any], root: Path = Path
     virtual = engine in VIRTUAL_MACHINES
     if not _may_be_here(api.endpoint.url, info) or (virtual and not inside):
         return ELSEWHERE
+    if not inside and other_machine(info, root) is not None:
+        return ELSEWHERE  # at the other end of a tunnel, on a machine with the same kernel
     own = own_container(api, root) if inside else None
     pid = 0 if virtual else _daemon(api.endpoint.url)
     if (own is not None and not own.processes) or (inside and not _is_engine(pid, root)):
@@ -71,6 +73,20 @@ def look(api: EngineApi, engine: str, info: Mapping[str, Any], root: Path = Path
         _cgroups(pid, root, inside=inside),
         _files(0 if apart else pid, own, root, inside=inside),
     )
+
+
+def other_machine(info: Mapping[str, Any], root: Path = Path("/")) -> str | None:
+    """Return the key of /info that isn't as on this machine, None where nothing tells so.
+
+    What is in a container has a name of its own.
+    """
+    import psutil
+
+    own = {"KernelVersion": platform.release(), "MemTotal": psutil.virtual_memory().total}
+    if "containerized" not in str(info.get("OperatingSystem")) and not in_container(root)[0]:
+        own["Name"] = platform.node()
+    told = {key: info.get(key) for key in own}
+    return next((key for key in own if told[key] and told[key] != own[key]), None)
 
 
 def is_rootless(info: Mapping[str, Any]) -> bool:
