@@ -188,6 +188,8 @@ def clock(folder: Path, seconds: int) -> Callable[[], None]:
     return set_it
 
 
+# libfaketime reckons the end of a sleep by the faked clock, though it goes by the monotonic one
+SLEEP = "import select, time\ntime.sleep = lambda seconds: select.select([], [], [], seconds)\n"
 JUMPS = {
     "a day ahead": (0, DAY),
     "a day back": (0, -DAY),
@@ -207,8 +209,11 @@ def test_a_clock_that_jumps_changes_no_verdict(
         pytest.skip("faketime is not installed")
     before, after = JUMPS[name]
     clock(tmp_path, before)()
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(SLEEP)
     env = {"LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(tmp_path / "offset"),
-           "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}  # fmt: skip
+           "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+           "PYTHONPATH": str(tmp_path / "site")}  # fmt: skip
     done = through(docker_engine, clock(tmp_path, after), env=env)
     assert (done.returncode, verdicts(done)) == (1, SAME)
     year = int(json.loads(done.stdout)["measured_at"][:4])

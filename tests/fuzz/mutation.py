@@ -155,7 +155,7 @@ class Mutator:
         return json.dumps(root[0]).encode()
 
     def _change(self, node: Any, key: Any) -> None:
-        value = self._random.choice(_VALUES)
+        value = json.loads(json.dumps(self._random.choice(_VALUES)))  # later changes are its own
         what = self._random.randrange(5)
         if what == 0:
             del node[key]
@@ -168,7 +168,7 @@ class Mutator:
         elif what == 3:
             node[key] = [node[key]] if self._random.random() < 0.5 else {self._name(): node[key]}
         else:
-            node[key] = json.loads(json.dumps(value))
+            node[key] = value
 
     def _name(self) -> str:
         word = self._random.choice(self._words).decode("utf-8", "replace").strip('"')
