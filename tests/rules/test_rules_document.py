@@ -196,7 +196,8 @@ def test_a_figure_that_does_not(condition: str, words: str) -> None:
         ("env.MODE", "require: {equals: Slow}", "MODE=Slow isn't in 'Size' of d.md, which has MO"),
         ("env.UNBUFFERED", "type: boolean, require: {equals: false}",
          "UNBUFFERED=false isn't in 'Size' of d.md, which has UNBUFFERED=1"),
-        ("docker.version", "require: {version: '>=19'}", ", which has 4, 20.10"),
+        ("docker.version", "require: {version: '>=19'}",
+         "rule a: 19 isn't in 'Size' of d.md, which has 4, 20.10"),
         ("env.MODE", "require: {equals: slow}", "MODE=slow isn't in 'Size' of d.md, which has MO"),
         ("env.OTHER", "require: {equals: slow}", "OTHER=slow isn't in 'Size' of d.md, which has "),
     ],
@@ -211,6 +212,7 @@ def test_what_stands_there_instead_is_of_its_kind(fact: str, condition: str, wor
     [
         ("", ", which has none of its kind"),
         ("1GB 2GB 1GB", ", which has 1GB, 2GB"),
+        ("1GB 2GB for 4 cores", ", which has 1GB, 2GB"),
         ("1GB 2GB 3GB 4GB 5GB 6GB", ", which has 1GB, 2GB, 3GB, 4GB, 5GB, 6GB"),
         ("1GB 2GB 3GB 4GB 5GB 6GB 7GB", ", which has 1GB, 2GB, 3GB, 4GB, 5GB, 6GB …"),
     ],
@@ -322,6 +324,7 @@ def test_of_two_sections_of_one_name_both_count() -> None:
         "# Size\n10\u00a0GB\n",
         "# Size\n10GB<br>4GB\n",
         "# Size\nabout\n10\nGB\n",
+        "# Size\n10GB  \n4GB\n",
         "# Size\n## A\n### B\n10GB\n",
         "<!-- # Size 1GB -->\n# Size\n10GB\n",
     ],
@@ -377,6 +380,13 @@ def test_a_model_whose_line_has_no_size_is_looked_for_in_its_section() -> None:
     ]
 
 
+def test_a_model_that_two_sections_name_takes_what_either_says() -> None:
+    text = "# M\n`m` takes 2GB.\n# N\n`m` takes 3GB.\n"
+    for size, good in (("2GB", True), ("3GB", True), ("4GB", False)):
+        found = against(f"version: 1\nmodels: [{{name: m, memory: {size}}}]\n", text)
+        assert (said(found) == []) is good
+
+
 def test_a_size_that_a_model_takes_is_no_figure_that_nobody_states() -> None:
     text = "# M\n| `m` | 2GB |\n|---|---|\n| swap | 3GB |\n"
     found = against("version: 1\nmodels: [{name: m, memory: 2GB}]\n", text)
@@ -395,6 +405,7 @@ def test_what_has_no_place_is_told_without_one() -> None:
     )
     assert said(found)[0].startswith("r.yaml: rule a: 99 GB isn't in 'Size'")
     assert str(found.remarks[0]) == "r.yaml: model m: d.md doesn't name it"
+    assert {one[:3] for one in (*found.problems, found.remarks[0])} == {("r.yaml", 0, 0)}
 
 
 # what no rule states
@@ -447,6 +458,8 @@ def test_what_is_no_requirement_is_not_remarked(text: str) -> None:
         ("Take `10GB`.", "2:7 no rule states 10GB"),
         ("Set KEEP_ALIVE=5m.", "2:5 no rule states KEEP_ALIVE=5m"),
         ("1&#48;GB", "2:1 no rule states 10GB"),  # which no text of its line is
+        ("at 100% of 10 GB", "2:12 no rule states 10 GB"),
+        ("about 10\nGB", "2:7 no rule states 10 GB"),
     ],
 )
 def test_what_is_remarked_stands_as_it_is_written(text: str, told: str) -> None:
@@ -475,6 +488,18 @@ def test_a_figure_means_what_the_rule_reads_it_as(
 ) -> None:
     rules = (RULES % condition).replace("host.memory.total", fact)
     assert (said(against(rules, f"# Size\n{text}\n")) == []) is good
+
+
+@pytest.mark.parametrize(
+    ("asked", "text", "told"),
+    [
+        ("64kB", "64KiB", "64 kB isn't in 'Size' of d.md; 64KiB in line 2 is binary"),
+        ("64KiB", "64kB", "65.536 kB isn't in 'Size' of d.md; 64kB in line 2 is decimal"),
+    ],
+)
+def test_a_small_size_of_the_other_family_is_named_too(asked: str, text: str, told: str) -> None:
+    (problem,) = said(against(RULES % f"require: {{at_least: {asked}}}", f"# Size\n{text}\n"))
+    assert problem == f"r.yaml:3:5: rule a: {told}"
 
 
 def test_the_same_size_elsewhere_is_not_said_to_be_of_the_other_family() -> None:

@@ -85,13 +85,23 @@ def judged(condition: str, fact: str = "host.memory.total") -> str:
             b"\x7fELF\x02\x01\x01\x00\x00",
             ["r.yaml:1:1: no text: control characters are not allowed"],
         ),
+        (
+            b"version: 1\nname: \x07\n",
+            ["r.yaml:2:1: no text: control characters are not allowed"],
+        ),
         ("version: 1\n".encode("utf-16"), ["r.yaml:1:1: no UTF-8 text"]),
         (b"#" * (16 * 2**20 + 1), ["r.yaml: larger than 16 MiB: no rule file"]),
         ("{}", ["r.yaml:1:1: a rule file needs 'version'"]),
         ("version: 2", ["r.yaml:1:10: expected 1, found '2'"]),
+        ("version: [1]", ["r.yaml:1:10: expected a word, found a list"]),
         ("version: '1'", ["r.yaml:1:10: expected 1, found '1' in quotes"]),
         ("version:", ["r.yaml:1:9: a rule file needs 'version'"]),
         ("version: 1\nversion: 1", ["r.yaml:2:1: 'version' stands here twice"]),
+        ("version: 1\nname: [x]", ["r.yaml:2:7: expected text, found a list"]),
+        (
+            "version: 1\nname: 5",
+            ["r.yaml:2:7: expected text, found a number: quote it if it is text"],
+        ),
         ("version: 1\nruls: []", ["r.yaml:2:1: a rule file has no 'ruls', did you mean 'rules'?"]),
         ("version: 1\n? [a]\n: b", ["r.yaml:2:3: expected a name, found a list"]),
         (
@@ -131,6 +141,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (rule("title: A\nfact: host.memory.total"), ["3:5: a rule needs 'require' or 'recommend'"]),
         (rule("fact: host.memory.total\nrequire: {at_least: 1}"), ["3:5: a rule needs 'title'"]),
         (rule("title: A\nrequire: {at_least: 1}"), ["3:5: a rule needs 'fact'"]),
+        (rule("title: A\ntype: bytes\nrequire: {at_least: 1}"), ["3:5: a rule needs 'fact'"]),
         (
             rule("title:\nfact: ~\nrequire: null"),
             ["4:11: a rule needs 'title'", "5:11: a rule needs 'fact'"],
@@ -146,6 +157,10 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (
             rule("title: A\nfact: host.oss\nrecommend: {at_last: 1}"),
             ["5:11: no probe measures 'host.oss'", "6:17: a condition has no 'at_last'"],
+        ),
+        (
+            rule("title: A\nfact: host.oss\ntype: size\nrequire: {at_least: 1}"),
+            ["5:11: no probe measures 'host.oss'", "6:11: expected bytes or duration or"],
         ),
         (judged("{at_last: 1}"), ["6:15: a condition has no 'at_last', did you mean 'at_least'?"]),
         (judged("{}"), ["6:14: expected a condition such as at_least: 8GB, found none"]),
@@ -256,6 +271,10 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
             rule("title: A\nfact: host.os\nrequire: {exists: true}\nwhen: {docker.local: maybe}"),
             ["7:26: 'maybe' is neither true nor false"],
         ),
+        (
+            rule("title: A\nfact: host.os\nrequire: {exists: true}\nwhen: [docker.local]"),
+            ["7:11: expected when as a mapping, found a list"],
+        ),
         # fixes
         (
             rule(
@@ -305,7 +324,10 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ("version: 1\nvars: {a: }", ["2:11: expected a value for 'a', found null"]),
         ("version: 1\nvars: {a: [1]}", ["2:11: expected a value for 'a', found a list"]),
         ("version: 1\nvars: {a: 1, b: '${a}'}", ["2:17: a var can't use other vars"]),
-        ("version: 1\nvars: [a]", ["2:7: expected vars as a mapping, found a list"]),
+        (  # what they may hold isn't called missing
+            judged("{at_least: '${much}'}") + "vars: [much]",
+            ["7:7: expected vars as a mapping, found a list"],
+        ),
         # models, diagnoses, waivers
         (
             "version: 1\nmodels: [{name: true, memory: 1}]",
@@ -429,6 +451,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
                 "20270131",
                 "2027-1-31",
                 "2027-01-31T00:00:00Z",
+                "[2027-01-31]",
                 "٢٠٢٧-01-01",
             )
         ),
@@ -445,6 +468,15 @@ def test_a_problem_has_its_place_and_says_what_to_write(text: str, said: list[st
     assert len(found) == len(said), found
     for one, start in zip(found, said, strict=True):
         assert one.startswith(f"r.yaml:{start}")
+
+
+@pytest.mark.parametrize(
+    ("fact", "unit", "hint"),
+    [("host.os", "text", "; say with type: how to read it"), ("docker.warnings", "list", "")],
+)
+def test_only_of_text_is_it_said_that_a_type_reads_it(fact: str, unit: str, hint: str) -> None:
+    told = f"r.yaml:6:25: at_least can't judge a fact that is {unit}{hint}"
+    assert problems(judged("{at_least: 1}", fact)) == [told]
 
 
 def test_all_problems_of_a_file_are_told_at_once() -> None:

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pytest
 
 from preflight import pipeline
-from preflight.model.problems import InputError
+from preflight.model.problems import InputError, Problem
 from preflight.model.report import SOON
 from preflight.model.rules import RuleSet
 from preflight.rules import waivers
@@ -147,3 +147,9 @@ def test_those_that_ended_or_soon_will_are_remarked(left: int, said: str | None)
     today = date(2027, 1, 31) - timedelta(days=left)
     wanted = f"r.yaml:6:5: the waiver of a by ops {said} 2027-01-31"
     assert [str(one) for one in waivers.ending(ruleset, today)] == ([wanted] if said else [])
+
+
+def test_a_waiver_that_has_no_place_is_told_without_one() -> None:
+    (waiver,) = loaded(RULES % ("require: {at_least: 10GB}", "at_least: 8GB")).waivers
+    nowhere = waiver._replace(line=None, column=None)
+    assert waivers.at(nowhere, "ends") == Problem("r.yaml", 0, 0, "ends")

@@ -8,7 +8,6 @@ from string import ascii_letters
 from typing import NamedTuple
 
 from preflight.model.problems import Problem, did_you_mean
-from preflight.model.quantities import is_binary
 from preflight.model.rules import Model, Rule, RuleSet
 from preflight.rules.figures import Claim, Figure, Part, Reading, claims, figures, written
 from preflight.rules.markdown import Block, Document
@@ -164,7 +163,7 @@ def _beside(claim: Claim, part: Part) -> str:
     for one in others if family == "bytes" else ():
         for size in (size for kind, size in one.readings if kind == "bytes"):
             if _other_family(value, size):
-                kind = "binary" if is_binary(size) else "decimal"
+                kind = "binary" if size > value else "decimal"
                 return f"; {one.text} in line {one.line} is {kind}"
     texts = list(dict.fromkeys(" ".join(one.text.split()) for one in others))
     if not texts:

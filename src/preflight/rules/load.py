@@ -313,7 +313,7 @@ def _without_conditions(fields: dict[str, Node], context: Context) -> dict[str, 
                 operators(condition, context)
             except Invalid:
                 continue  # noted
-    return {key: node for key, node in fields.items() if key not in (*_CONDITIONS, "type")}
+    return {key: node for key, node in fields.items() if key not in _CONDITIONS}
 
 
 def _given(fields: dict[str, Node], key: str) -> Node | None:
