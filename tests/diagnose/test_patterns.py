@@ -49,6 +49,8 @@ ENDLESS = [r"(a+)+b", r"(a|a)*b", r"(a|aa)+c", r"(.*)*x", r"(\w+\s?)*!", r"a*a*a
 @example(r"\ba", "éa", 0)
 @example("(?:ab|cd|ef)", "EF", FLAGS)
 @example("(?-i:a)b", "AB", FLAGS)
+@example("(a)b", "AB", FLAGS)
+@example("(?i:a)b", "Ab", 0)
 @example("É", "é", FLAGS)
 @example("É", "é", int(re.IGNORECASE))
 @example("é", "É", int(re.IGNORECASE))
@@ -101,6 +103,7 @@ def test_these_are_not_left_to_pythons_own(source: str) -> None:
         "(?:a*b){0,32}c",
         "a*b?b",
         "\x7f*é*",
+        r"\d*é*",
         "a?" * 8 + "a",
     ],
 )
@@ -116,7 +119,21 @@ def test_what_cannot_be_bounded_is_refused(source: str) -> None:
         patterns.compiled(source)
 
 
-@pytest.mark.parametrize("source", ["(?:(?:a{60}){60}){60}", "(?:(?:a{0,60}){0,60}){0,60}"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "(?:(?:a{60}){60}){60}",
+        "(?:(?:a{0,60}){0,60}){0,60}",
+        "(?:a{60}){60}",
+        "a" * 5001,
+        "a{1666,}",
+    ],
+)
 def test_too_large_is_refused(source: str) -> None:
     with pytest.raises(ValueError, match="too large"):
         patterns.parse(source)
+
+
+@pytest.mark.parametrize("source", ["a" * 5000, "a{1665,}", "(?:a{30}){50}"])
+def test_just_within_what_is_allowed(source: str) -> None:
+    assert len(patterns.parse(source)) > 0

@@ -61,6 +61,15 @@ def test_the_nearest_value_that_passes(fact: str, value: Any, require: str, afte
     assert (found.fact, found.before, found.after) == (f"a.{fact}", value, after)
 
 
+def test_a_change_is_written_in_the_units_of_what_is_asked() -> None:
+    texts = []
+    for size, bound in ((8 * 10**9, "{at_least: 10GB}"), (9 * 2**30, "{at_most: 8GiB}")):
+        found = change("size", size, bound)
+        assert found is not None
+        texts.append(found.text)
+    assert texts == ["8 GB → 10 GB", "9 GiB → 8 GiB"]
+
+
 def test_cores_just_beyond_a_bound_are_the_next_number_there_is() -> None:
     more, less = (change("cores", 2.5, f"{{{name}: 2.5}}") for name in ("more_than", "less_than"))
     assert more is not None

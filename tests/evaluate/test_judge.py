@@ -160,6 +160,9 @@ def test_the_result_holds_what_was_found_and_asked() -> None:
     assert found.expected == {"at_least": 16 * GB}
     assert (found.found, found.asked, found.evidence) == ("8 GB", "≥ 16 GB", "MemTotal")
     assert found.fact == "host.memory.total"
+    assert (found.rule_file, found.rule_line) == ("r.yaml", 2)
+    text = result("fact: host.os, require: {equals: {fact: env.OS}}", facts(env={"OS": "linux"}))
+    assert text.expected == {"equals": "linux"}
     both = result(f"{TOTAL}, require: {{at_least: 8GB, less_than: 16GB}}")
     assert (both.asked, both.message) == (
         "≥ 8 GB, < 16 GB",
@@ -183,6 +186,10 @@ def test_a_value_of_any_kind_is_shown_in_short(
     group, name = fact.split(".")
     judged_ = result(f"fact: {fact}, require: {{contains: linux}}", facts(**{group: {name: value}}))
     assert (judged_.verdict, judged_.found) == (verdict, found)
+
+
+def test_a_report_says_of_which_host_it_is() -> None:
+    assert judged(rules("rules: []")).host == {"hostname": None, "os": "linux", "arch": None}
 
 
 # when
@@ -267,6 +274,10 @@ def services(**cpus: Any) -> Facts:
     return facts(docker={"cpus": 4}, compose={"services": found})
 
 
+NOTHING = "compose.services has nothing in it"
+NO_STACK = facts(compose=None)._replace(sources={"compose": "no compose file here"})
+
+
 def test_one_result_an_item() -> None:
     report = judged(one(EACH), services(api=2, web__v2=8, free=None))
     assert [(r.item, r.verdict, r.actual) for r in report.results] == [
@@ -283,9 +294,11 @@ def test_one_result_an_item() -> None:
 @pytest.mark.parametrize(
     ("given", "verdict", "reason"),
     [
-        (services(), "skip", "compose.services has nothing in it"),
-        (facts(compose={"services": None}), "skip", "compose.services has nothing in it"),
-        (facts(compose=None), "skip", "compose.services has nothing in it"),
+        (services(), "skip", NOTHING),
+        (facts(compose={"services": None}), "skip", NOTHING),
+        (facts(compose=None), "skip", NOTHING),
+        (NO_STACK, "skip", "no compose file here"),
+        (NO_STACK._replace(values={"compose": {"services": {}}}), "skip", NOTHING),
         (facts({"compose": CLOSED}), "unknown", CLOSED.reason),
         (facts({"compose.services": CLOSED}), "unknown", CLOSED.reason),
         (facts(), "unknown", "these facts don't hold it"),
@@ -664,6 +677,9 @@ def test_when_on_the_items_own_facts_chooses_the_items() -> None:
     (none,) = judged(one(f"{EACH}, when: {{limits.cpus: {{more_than: 40}}}}"), given).results
     assert (none.item, none.verdict) == (None, "skip")
     assert none.evidence == "applies where limits.cpus is more than 40; none here"
+    two = "{limits.cpus: {more_than: {fact: docker.cpus, times: 10}}, image: {equals: x}}"
+    (none,) = judged(one(f"{EACH}, when: {two}"), given).results
+    assert none.evidence == "applies where limits.cpus is more than 40 and image is x; none here"
 
 
 @pytest.mark.parametrize(

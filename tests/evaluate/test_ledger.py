@@ -8,6 +8,7 @@ import pytest
 
 from preflight.evaluate.ledger import ledger
 from preflight.model.facts import Facts, Unknown
+from preflight.model.report import Share
 
 GIB = 2**30
 
@@ -56,6 +57,13 @@ def test_the_host_of_a_remote_engine_is_not_the_stacks() -> None:
     found = made(64 * GIB, 8 * GIB, local=False)
     assert found.host is None
     assert found.weakest.where == "docker"
+
+
+def test_each_service_has_its_replicas_its_reservation_and_its_limit() -> None:
+    assert made(16 * GIB, 16 * GIB).services == (
+        Share("api", 2, GIB, 2 * GIB),
+        Share("llm", 1, 6 * GIB, None),
+    )
 
 
 @pytest.mark.parametrize("garbage", ["lots", True, [], {"a": 1}, 1e400, -1])

@@ -14,6 +14,7 @@ from preflight.model.facts import (
     Unknown,
     gather,
     join_path,
+    replace,
     split_path,
 )
 
@@ -28,6 +29,7 @@ CATALOGUE = Catalogue(
 
 @given(st.lists(st.text(min_size=0), min_size=1, max_size=4))
 @example(['a"b'])
+@example(["a.b"])
 def test_a_path_survives_being_written(path: list[str]) -> None:
     assert split_path(join_path(tuple(path))) == tuple(path)
 
@@ -62,6 +64,14 @@ def test_the_first_of_two_figures_for_one_path_stands() -> None:
         {"c": why},
     )
     assert (facts.measured_at, facts.version) == ("2026-11-23T11:00:00Z", "1.0.0")
+
+
+def test_a_fact_at_any_depth_is_replaced_and_its_neighbours_stay() -> None:
+    facts = Facts({"a": {"b": {"c": 1, "d": 2}}, "top": 3})
+    changed = [Measured(("a", "b", "c"), 9), Measured(("top",), 8), Measured(("x", "y", "z"), 7)]
+    values = {"a": {"b": {"c": 9, "d": 2}}, "top": 8, "x": {"y": {"z": 7}}}
+    assert replace(facts, changed).values == values
+    assert facts.values == {"a": {"b": {"c": 1, "d": 2}}, "top": 3}
 
 
 def test_the_catalogue_finds_names_patterns_and_collections() -> None:

@@ -89,6 +89,12 @@ def test_what_is_no_size_is_refused_with_what_to_write(text: str, said: str) -> 
     assert len(str(fault.value)) < 200
 
 
+def test_what_is_refused_is_quoted_up_to_sixty_characters() -> None:
+    for text, quoted in (("x" * 60, "x" * 60), ("x" * 61, "x" * 59 + "…")):
+        with pytest.raises(ValueError, match=f"^'{quoted}' is no size"):
+            parse_bytes(text)
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
@@ -218,6 +224,7 @@ def test_a_version_range() -> None:
         (999, "999 B"),
         (-2_000_000_000, "-2 GB"),
         (2 * 10**15, "2 PB"),
+        (3125 * 2**20, "3.3 GB"),  # round in both
     ],
 )
 def test_sizes_are_written_in_the_family_they_are_round_in(size: int, text: str) -> None:

@@ -149,7 +149,7 @@ class _Chars(dict[str, bool]):
         super().__init__()
         self._ascii = bool(flags & re.ASCII)
         self._negated = bool(items) and items[0][0] is codes.NEGATE
-        self._items = items[1:] if self._negated else items
+        self._items = items  # NEGATE among them takes no character
         self._folds = folds
         self.mask = sum(1 << i for i in range(128) if self[chr(i)])
         self.mask |= (1 << 128) if self._negated or self._beyond_ascii() else 0

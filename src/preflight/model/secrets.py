@@ -28,7 +28,7 @@ def secret_kind(name: str) -> str | None:
     `DB_PASSWORD`, `pgpassword`, `apiKey` and `HFTOKEN` do; `MAX_TOKENS`, `DB_PASSWORD_FILE`,
     `AUTH_TYPE` and `KEEP_ALIVE` don't.
     """
-    if name in ("PWD", "OLDPWD"):
+    if name == "PWD":
         return None  # the shell's folder
     words = [word.lower() for word in _WORDS.findall(name)]
     if words and words[-1] in _ABOUT:
