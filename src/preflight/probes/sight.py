@@ -80,13 +80,21 @@ def other_machine(info: Mapping[str, Any], root: Path = Path("/")) -> str | None
 
     What is in a container has a name of its own.
     """
-    import psutil
-
-    own = {"KernelVersion": platform.release(), "MemTotal": psutil.virtual_memory().total}
+    own = {"KernelVersion": platform.release(), "MemTotal": _memory()}
     if "containerized" not in str(info.get("OperatingSystem")) and not in_container(root)[0]:
         own["Name"] = platform.node()
     told = {key: info.get(key) for key in own}
-    return next((key for key in own if told[key] and told[key] != own[key]), None)
+    return next((key for key in own if told[key] and own[key] and told[key] != own[key]), None)
+
+
+def _memory() -> int | None:
+    """Return the RAM of this machine in bytes, None where /proc doesn't say."""
+    import psutil
+
+    try:
+        return int(psutil.virtual_memory().total)
+    except Exception:  # noqa: BLE001 - psutil raises what its parsing of /proc meets
+        return None
 
 
 def is_rootless(info: Mapping[str, Any]) -> bool:
