@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from preflight.snapshot.compare import Side
     from preflight.snapshot.redact import Redactor as Redactor  # noqa: PLC0414 - for cli too
 
-_CUT = (199, 59)  # characters of a long text that sentences show: as secret as all of it
-
 
 def catalogue() -> Catalogue:
     """Return every fact that a probe declares: the names that rules may use."""
@@ -250,16 +248,18 @@ def _secrets(facts: Facts) -> Redactor | None:
     """
     named = [
         (kind, value)
-        for path, value in _variables(facts.values)
-        if isinstance(value, str) and (kind := secret_kind(path))
+        for name, value in _variables(facts.values)
+        if isinstance(value, str) and (kind := secret_kind(name))
     ]
     if not named:
         return None
+    from preflight.evaluate.sentences import MOST_TEXT
+    from preflight.model.quantities import MOST_QUOTED
     from preflight.snapshot.redact import Redactor
 
     redact = Redactor()
-    for kind, value in named:
-        for most in (len(value), *_CUT):
+    for kind, value in named:  # what sentences cut a long one to is as secret as all of it
+        for most in (len(value), MOST_TEXT - 1, MOST_QUOTED - 1):
             redact.know(kind, value.strip()[:most])
     return redact
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -169,16 +169,13 @@ def test_an_engine_that_is_well_is_judged(
 def test_another_engine_in_the_sockets_place_is_the_one_that_is_judged(
     folder: Path, docker_engine: Engine, podman_engine: Engine
 ) -> None:
-    with ExitStack() as stack:
-        link = folder / "docker.sock"
-        for real in (docker_engine, podman_engine):
-            link.unlink(missing_ok=True)
-            link.symlink_to(real.url.removeprefix("unix://"))
-            stack.callback(link.unlink, missing_ok=True)
-            done = subprocess.run(
-                [sys.executable, "-m", "preflight", "facts", "-f", "json", "--docker-host",
-                 f"unix://{link}"],
-                env={**os.environ, "HOME": str(folder)}, capture_output=True, text=True, timeout=60,
-            )  # fmt: skip
-            found = json.loads(done.stdout)["facts"]["docker"]["engine"]
-            assert found == {docker_engine: "docker", podman_engine: "podman"}[real]
+    link = folder / "docker.sock"
+    for real, name in ((docker_engine, "docker"), (podman_engine, "podman")):
+        link.unlink(missing_ok=True)
+        link.symlink_to(real.url.removeprefix("unix://"))
+        done = subprocess.run(
+            [sys.executable, "-m", "preflight", "facts", "-f", "json", "--docker-host",
+             f"unix://{link}"],
+            env={**os.environ, "HOME": str(folder)}, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert json.loads(done.stdout)["facts"]["docker"]["engine"] == name

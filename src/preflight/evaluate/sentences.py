@@ -31,7 +31,7 @@ from preflight.model.rules import PLACEHOLDER
 _DIGITS: Mapping[str, int] = {"bytes": 1, "seconds": 3}
 _SIGNS: Mapping[str, str] = {"bytes": " B", "seconds": "s"}
 _LEAST = ("at_least", "more_than")
-_MOST_TEXT = 200  # characters of a foreign text in a sentence
+MOST_TEXT = 200  # characters of a foreign text in a sentence
 
 
 def figure(
@@ -56,7 +56,7 @@ def figure(
 
 def brief(text: str) -> str:
     """Return a foreign text as a sentence holds it: its beginning where it is long."""
-    return text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 1] + "…"
+    return text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…"
 
 
 def is_number(value: Value | Unknown) -> TypeGuard[float]:

@@ -24,6 +24,8 @@ _FACTORS = {
 _DECIMAL = [("PB", 10**15), ("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)]
 _BINARY = [("PiB", 2**50), ("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)]
 
+MOST_QUOTED = 60  # characters of a foreign text in a complaint
+
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|ns|d|h|m|s)")
 _DURATION = re.compile(r"\s*([-+]?)((?:[0-9]+(?:\.[0-9]+)?(?:ms|us|ns|d|h|m|s))+)\s*\Z")
@@ -120,7 +122,7 @@ def parse_version_range(text: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
 def _quoted(text: str) -> str:
     """Quote a text in a message, its beginning where it is long."""
     text = text.strip()
-    return repr(text if len(text) <= 60 else text[:59] + "…")
+    return repr(text if len(text) <= MOST_QUOTED else text[: MOST_QUOTED - 1] + "…")
 
 
 READERS: Mapping[str, Callable[[str], Any]] = {
