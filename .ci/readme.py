@@ -7,11 +7,11 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from preflight import pipeline
+from preflight import check as pipeline
 from preflight.cli.streams import read_rules
+from preflight.facts.table import FACTS
 from preflight.model.conditions import OPERATORS
 from preflight.model.rules import DEFAULT, RuleSet
-from preflight.probes.table import FACTS
 from preflight.render import RENDERERS
 
 README = Path(__file__).resolve().parent.parent / "README.md"

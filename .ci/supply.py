@@ -22,11 +22,11 @@ MADE = (".venv", "__pycache__", ".*_cache", ".hypothesis", ".coverage*", "build"
 LEFT_OUT = shutil.ignore_patterns(".git", *MADE)
 SNAPSHOT = ROOT / "tests/cases/linux-healthy/facts.json"
 TESTS = [
-    "tests/model",
-    "tests/rules",
-    "tests/evaluate",
-    "tests/snapshot",
-    "tests/render/test_golden.py",
+    "tests/unit/model",
+    "tests/unit/rules",
+    "tests/unit/evaluate",
+    "tests/unit/snapshot",
+    "tests/unit/render/test_golden.py",
 ]
 OLDEST = (3, 10)
 

@@ -15,17 +15,17 @@ import pytest
 import preflight
 
 PACKAGE = Path(preflight.__file__).parent
-SIBLINGS = {"probes", "rules", "evaluate", "render", "snapshot", "diagnose", "fleet"}
+SIBLINGS = {"facts", "rules", "evaluate", "render", "snapshot", "logs", "fleet"}
 MAY_IMPORT = {
-    "cli": {"pipeline", "model", "render", "rules", "probes", "fleet"},
-    "pipeline": {*SIBLINGS, "model"},
+    "cli": {"check", "model", "render", "rules", "facts", "fleet"},
+    "check": {*SIBLINGS, "model"},
     **{sibling: {"model"} for sibling in SIBLINGS},
     "model": set(),
 }
 ONLY_IN = {
-    "psutil": {"probes", "fleet"},
-    "docker": {"probes"},
-    "yaml": {"rules", "probes"},
+    "psutil": {"facts", "fleet"},
+    "docker": {"facts"},
+    "yaml": {"rules", "facts"},
     "typer": {"cli"},
     "rich": {"render"},
     "prometheus_client": {"render"},
@@ -33,7 +33,7 @@ ONLY_IN = {
     "jinja2": {"render"},
 }
 WORLD = {"subprocess", "socket", "shutil", "tempfile"}
-TOUCHES_WORLD = {"probes", "snapshot", "cli", "fleet"}
+TOUCHES_WORLD = {"facts", "snapshot", "cli", "fleet"}
 
 
 def imports(file: Path) -> Iterator[str]:
@@ -82,14 +82,14 @@ def loaded(*arguments: str, **environment: str) -> set[str]:
 def test_help_imports_neither_probes_nor_rules(arguments: list[str]) -> None:
     modules = loaded(*arguments)
     assert not {"docker", "psutil", "yaml", "rich", "pydantic", "requests"} & modules
-    assert "preflight.probes.table" not in modules
+    assert "preflight.facts.table" not in modules
 
 
 def test_the_program_itself_leaves_the_sdk_to_its_reader() -> None:
     modules = loaded("check", "-f", "json", "--timeout", "5")
     assert not {"docker", "psutil", "requests", "rich", "pydantic", "jinja2"} & modules
-    measuring = {"compose", "docker", "engine", "http", "ollama", "ports", "stack", "start"}
-    assert not {f"preflight.probes.{name}" for name in measuring} & modules
+    measuring = {"compose", "engine", "ollama", "ports", "stack", "start"}
+    assert not {f"preflight.facts.{name}" for name in measuring} & modules
 
 
 COMPLETING = {"_PREFLIGHT_COMPLETE": "complete_bash", "COMP_WORDS": "preflight check --f",

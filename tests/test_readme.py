@@ -6,15 +6,14 @@ import io
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from preflight import pipeline
+from paths import ROOT
+from preflight import check as pipeline
 from preflight.cli.streams import read_rules
 from preflight.model.rules import DEFAULT, RuleSet
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from preflight import pipeline
+from paths import ROOT
+from preflight import check as pipeline
 from preflight.evaluate.judge import Selection
 from preflight.model.rules import DEFAULT
 from preflight.render import renderer
-from preflight.render.look import Look
+from preflight.render.options import Look
 from schemas import published, sealed
 
-ROOT = Path(__file__).parent.parent
 SNAPSHOTS = sorted(ROOT.glob("tests/**/facts.json"))
 RULES = sorted({ROOT / "rules.yaml", *ROOT.glob("tests/**/rules.yaml")})
 

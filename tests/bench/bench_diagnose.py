@@ -23,11 +23,11 @@ from typing import NamedTuple
 
 import psutil
 
-from preflight import pipeline
+from paths import ROOT
+from preflight import check as pipeline
 
 ROUNDS = 3
 EVERY = 100_000
-ROOT = Path(__file__).parents[2]
 RULES = pipeline.load(str(ROOT / "rules.yaml"), lambda name: Path(name).read_bytes())
 ERRORS = [
     b'time=2024-11-02T10:11:12.123Z level=WARN source=server.go:133 msg="model request too large for'

@@ -15,9 +15,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from paths import CASES
 from preflight.render import RENDERERS
 
-CASES = Path(__file__).parents[1] / "cases"
 NUMBERS = (1, 10, 100, 1_000, 10_000)
 FORMATS_AT = 1_000
 CONTAINERS = 1_000

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from preflight import pipeline
+from preflight import check as pipeline
 from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.facts import Catalogue, Facts
 from preflight.rules.load import load

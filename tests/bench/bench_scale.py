@@ -25,10 +25,11 @@ from bench_diagnose import EVERY, make
 from bench_hosts import fill
 from bench_rules import rule_file
 
-ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "tests"))
+from paths import ROOT
 
-from conftest import IMAGE, Engine, make_image, start_dockerd, stop  # noqa: E402
+sys.path.append(str(ROOT / "tests/support"))
+
+from engines import IMAGE, Engine, make_image, start_dockerd, stop
 
 ROUNDS = 3
 PREFLIGHT = str(Path(sys.executable).with_name("preflight"))

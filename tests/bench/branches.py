@@ -12,7 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from paths import ROOT
+
 HINDERED = (  # the measuring itself imports modules, and writes files: not small, of root
     "tests/test_layout.py::test_a_start_imports_no_more_than_it_did",
     "tests/faults/test_surroundings.py::test_the_verdicts_hold[no core, no file but small ones]",

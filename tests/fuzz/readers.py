@@ -17,24 +17,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from preflight import pipeline
+from paths import TESTS
+from preflight import check as pipeline
+from preflight.facts.compose.facts import of_project
+from preflight.facts.compose.project import ComposeError, Project
+from preflight.facts.compose.reading import read
+from preflight.facts.start import port_clashes
 from preflight.model.bundle import Part
 from preflight.model.facts import Facts, Measured, gather, split_path
 from preflight.model.problems import InputError
 from preflight.model.report import Exit
 from preflight.model.rules import DEFAULT, RuleSet
-from preflight.probes.compose.facts import of_project
-from preflight.probes.compose.project import ComposeError, Project
-from preflight.probes.compose.reading import read
-from preflight.probes.start import port_clashes
 from preflight.render import RENDERERS, diagnosis, diff, listings, models, renderer
-from preflight.render.look import Look
+from preflight.render.options import Look
 
-TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
 LONGEST_REFUSAL = 1000  # characters of one line
 
-sys.path.insert(0, str(TESTS))  # for whoever runs this without pytest
+sys.path.insert(0, str(TESTS / "support"))  # for whoever runs this without pytest
 
 
 class Reader(NamedTuple):
@@ -159,7 +159,7 @@ def rule_seeds() -> list[bytes]:
 def rule_words() -> list[bytes]:
     """The keys, operators and facts of the language, and what is hard in YAML and in patterns."""
     from preflight.model.conditions import OPERATORS
-    from preflight.rules.records import DIAGNOSIS, FILE, MODEL, RULE, WAIVER
+    from preflight.rules.fields import DIAGNOSIS, FILE, MODEL, RULE, WAIVER
 
     keys = {key for one in (DIAGNOSIS, FILE, MODEL, RULE, WAIVER) for key in one.fields}
     plain = ["{fact: docker.cpus, times: 2, plus: 1}", "{sum: [1, {fact: docker.cpus}]}", "${low}"]
@@ -370,7 +370,7 @@ def _project(files: Mapping[str, bytes], data: bytes) -> None:
 
 def compose_seeds() -> list[bytes]:
     """The compose files that are held against the real Compose."""
-    own = TESTS / "probes/compose/cases"
+    own = TESTS / "unit/facts/compose/cases"
     files = [file for suffix in ("yaml", "yml") for file in sorted(own.rglob(f"*.{suffix}"))]
     extending = (
         b"services:\n  a:\n    extends: {file: base.yaml, service: base}\n    env_file: some.env\n"
@@ -380,7 +380,7 @@ def compose_seeds() -> list[bytes]:
 
 def compose_words() -> list[bytes]:
     """The keys of the Compose file, and values of every kind."""
-    from preflight.probes.compose.known import SERVICE, TOP
+    from preflight.facts.compose.known import SERVICE, TOP
 
     values = ["1g", "0.5", "80:80/udp", "[::1]:80-90:80", "./a:/b:ro", "service:a", "all",
               "!reset ", "!override ", "${TAG:?no}", "base.yaml", "some.env", "-1"]  # fmt: skip
@@ -390,8 +390,8 @@ def compose_words() -> list[bytes]:
 
 def dotenv_seeds() -> list[bytes]:
     """The env files that are held against the real Compose."""
-    files = sorted((TESTS / "probes/compose/cases").rglob("*.env"))
-    files += sorted((TESTS / "probes/compose/cases").rglob(".env"))
+    files = sorted((TESTS / "unit/facts/compose/cases").rglob("*.env"))
+    files += sorted((TESTS / "unit/facts/compose/cases").rglob(".env"))
     plain = b"TAG=1\nexport B='x y' # z\nC=\"${TAG}\\n$B\"\nD: ${E:-${TAG:?gone}}\nF\n"
     return [plain, *(file.read_bytes() for file in files)]
 
@@ -423,7 +423,6 @@ def _diagnosed(rules: RuleSet, data: bytes, facts: Facts) -> None:
 
 def log_lines() -> list[bytes]:
     """Return real-looking lines of every known error."""
-    sys.path.insert(0, str(TESTS / "diagnose"))
     from known_errors import HITS
 
     return [line.encode() for lines in HITS.values() for line in lines]

@@ -17,7 +17,7 @@ from mutation import Mutator
 from readers import READERS, Reader, is_read
 
 from fuzz import PATIENCE, Worker, within
-from preflight import pipeline
+from preflight import check as pipeline
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
 from preflight.snapshot.redact import names_of

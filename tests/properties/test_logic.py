@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preflight import pipeline
+from paths import ROOT
+from preflight import check as pipeline
 from preflight.evaluate.conditions import Scope, Truth, judge
 from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.conditions import OPERATORS, Condition, Reference, Sum
@@ -18,7 +19,6 @@ from preflight.model.facts import Facts, Measured, Unknown, join_path, replace, 
 from preflight.model.report import Report, Result
 from preflight.model.rules import DEFAULT, RuleSet
 
-ROOT = Path(__file__).parents[2]
 CASES = sorted((ROOT / "tests/cases").iterdir())
 WHY = Unknown("nobody looked", "timeout")
 NAMES = ("a", "b", "c")

@@ -6,7 +6,6 @@ import json
 import re
 from collections import Counter
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import html5lib
@@ -18,7 +17,8 @@ from lxml import etree
 from markdown_it import MarkdownIt
 from prometheus_client.parser import text_string_to_metric_families
 
-from preflight import pipeline
+from paths import GOLDEN, SHARED
+from preflight import check as pipeline
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
 from preflight.model.report import VERDICTS, Report
@@ -28,8 +28,7 @@ from preflight.snapshot import report_file
 from reports import HOSTILE, made
 from schemas import sealed
 
-JUNIT = Path(__file__).parents[2].parent / "shared/schemas/junit.xsd"
-GOLDEN = Path(__file__).parents[1] / "golden"
+JUNIT = SHARED / "schemas/junit.xsd"
 
 TEXTS = st.text(max_size=12) | st.sampled_from([one for one in HOSTILE.values() if len(one) < 999])
 FIGURES = (

@@ -12,12 +12,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preflight import pipeline
+from paths import ROOT
+from preflight import check as pipeline
 from preflight.model.bundle import Part
 from preflight.model.facts import Facts, Measured, replace
 from preflight.model.rules import RuleSet
 
-ROOT = Path(__file__).parents[2]
 CASES = sorted((ROOT / "tests/cases").iterdir())
 SECRETS = (
     "ghp_" + "a1B2c3D4e5" * 4,

@@ -22,7 +22,7 @@ def main() -> None:
     command = next((word for word in arguments if not word.startswith("-")), None)
     reader = None
     if _measures(command, arguments):
-        from preflight.probes.spawn import start_reader
+        from preflight.facts.collect.spawn import start_reader
 
         try:
             reader = start_reader()
@@ -37,7 +37,7 @@ def main() -> None:
         sys.exit(130)
     finally:
         if reader is not None:
-            from preflight.probes.spawn import end
+            from preflight.facts.collect.spawn import end
 
             end(reader)
         gc.freeze()  # the interpreter's own last collection would walk through all there is

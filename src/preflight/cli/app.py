@@ -24,9 +24,9 @@ from preflight.cli import (
     schema,
 )
 from preflight.cli.streams import complain, silence_stdout, talk, wait_for_streams, write
+from preflight.facts.collect.spawn import Process
 from preflight.model.problems import InputError
 from preflight.model.report import Exit
-from preflight.probes.spawn import Process
 
 app = typer.Typer(
     name="preflight",

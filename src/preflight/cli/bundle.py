@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from preflight import __version__, pipeline
+from preflight import __version__
+from preflight import check as pipeline
 from preflight.cli.options import (
     ComposeFiles,
     Context,
@@ -35,8 +36,8 @@ from preflight.model.rules import RuleSet
 from preflight.render import RENDERERS, renderer
 
 if TYPE_CHECKING:
-    from preflight.pipeline import Redactor
-    from preflight.probes.evidence import Evidence
+    from preflight.check import Redactor
+    from preflight.facts.stack.support_data import Evidence
 
 _MOST_LINES = 100_000
 _COUNTED: Mapping[Verdict, str] = {
@@ -81,7 +82,7 @@ def bundle(
     It holds the snapshot, the report, the effective compose configuration and the last of the
     containers' logs, without secrets. Whoever gets it judges it with --facts.
     """
-    from preflight.probes.evidence import Gathering
+    from preflight.facts.stack.support_data import Gathering
 
     if not 0 <= lines <= _MOST_LINES:
         raise InputError(f"--lines {lines}: expected 0 to {_MOST_LINES}")

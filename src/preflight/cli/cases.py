@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from preflight import pipeline
+from preflight import check as pipeline
 from preflight.cli.options import RulesFile, load_rules, rules_file
 from preflight.cli.streams import look, read_input, write
 from preflight.model.cases import (

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from preflight import pipeline
+from preflight import check as pipeline
 from preflight.cli.options import (
     ComposeFiles,
     Context,
@@ -32,7 +32,7 @@ from preflight.model.problems import InputError
 from preflight.model.report import Exit, Report
 from preflight.model.rules import DEFAULT
 from preflight.render import RENDERERS
-from preflight.render.look import short
+from preflight.render.options import short
 
 _FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 1.0, 30.0, 1.5  # seconds between two measurings
 _LONGEST_WAIT = 86400.0

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from preflight import pipeline
+from preflight import check as pipeline
 from preflight.cli.facts import Format, text_or_json
 from preflight.cli.options import (
     ComposeFiles,
@@ -170,8 +170,8 @@ class _Reading:
         lines: int,
     ) -> None:
         """Read the logs of containers here, while the machine is measured."""
-        from preflight.probes.logs import FAULTS, container_logs, project_logs
-        from preflight.probes.machine import Machine
+        from preflight.facts.collect.machine import Machine
+        from preflight.facts.stack.container_logs import FAULTS, container_logs, project_logs
 
         machine, ends = Machine(subject.options), time.monotonic() + subject.options.timeout
         try:

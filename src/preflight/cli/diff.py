@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from preflight import pipeline
+from preflight import check as pipeline
 from preflight.cli.facts import Format, text_or_json
 from preflight.cli.options import RulesFile, Sets, load_rules
 from preflight.cli.streams import complain, look, read_input, write

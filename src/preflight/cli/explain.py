@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from preflight import pipeline
+from preflight import check as pipeline
 from preflight.cli.options import (
     ComposeFiles,
     Context,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from preflight import pipeline
+from preflight import check as pipeline
 from preflight.cli.options import (
     ComposeFiles,
     Context,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from preflight import __version__, pipeline
+from preflight import __version__
+from preflight import check as pipeline
 from preflight.cli.check import Formats
 from preflight.cli.options import (
     ComposeFiles,
@@ -34,11 +35,11 @@ from preflight.model.facts import MAX_SNAPSHOT
 from preflight.model.problems import InputError
 from preflight.model.report import Exit, Report
 from preflight.model.rules import DEFAULT, RuleSet
-from preflight.render.look import clean
+from preflight.render.options import clean
 
 if TYPE_CHECKING:
+    from preflight.check import Selection
     from preflight.fleet.gather import Gathered
-    from preflight.pipeline import Selection
 
 _LONGEST_NAME = 200  # characters of a file's name, less its ending
 Inventory = Annotated[
@@ -129,7 +130,7 @@ def fleet(
     judge = _Judge(rules, sets or [], only or [], skip or [], strict=strict)
 
     from preflight.cli.hosts import write_hosts
-    from preflight.fleet import parcel
+    from preflight.fleet import wheel_archive as parcel
     from preflight.fleet.gather import Gathering, Reach, Wanted
 
     files = parcel.program(bundled_rules())

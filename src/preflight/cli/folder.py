@@ -7,14 +7,14 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from preflight import pipeline
+from preflight import check as pipeline
 from preflight.cli.options import read_facts
 from preflight.model.problems import InputError
 from preflight.model.report import Report
 from preflight.model.rules import RuleSet
 
 if TYPE_CHECKING:
-    from preflight.pipeline import Selection
+    from preflight.check import Selection
 
 _KINDS = (".json", ".zip")
 

@@ -19,7 +19,7 @@ from preflight.cli.streams import complain, open_input
 from preflight.model.problems import InputError
 
 if TYPE_CHECKING:
-    from preflight.pipeline import Counted, LogReader
+    from preflight.check import Counted, LogReader
 
 _LOGS = re.compile(r".*(?:\.log|\.txt|log|\.journal\.txt)", re.IGNORECASE)
 _ROTATED = re.compile(

@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from preflight import pipeline
+from preflight import check as pipeline
 from preflight.cli.facts import Format, text_or_json
 from preflight.cli.options import (
     ComposeFiles,

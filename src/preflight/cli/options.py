@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from preflight import pipeline
+from preflight import check as pipeline
 from preflight.cli.streams import Spinner, read_input, rules_reader
+from preflight.facts.options import Options
 from preflight.model.facts import MAX_BUNDLE, MAX_SNAPSHOT, Facts
 from preflight.model.problems import InputError
 from preflight.model.rules import DEFAULT, Rule, RuleSet
-from preflight.probes.options import Options
 
 LOCAL_RULES = "preflight.yaml"
 

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from preflight import pipeline
+from preflight import check as pipeline
 from preflight.cli.streams import complain
 from preflight.model.problems import InputError
 
 if TYPE_CHECKING:
-    from preflight.pipeline import Redactor
+    from preflight.check import Redactor
 
 PRIVATE = 0o600
 _PLACEHOLDER = re.compile(r"(?:<|&lt;)([a-z]+)-([1-9][0-9]*)(?:>|&gt;)")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from preflight import pipeline
+from preflight import check as pipeline
 from preflight.cli import cases
 from preflight.cli.facts import Format, text_or_json
 from preflight.cli.options import RulesFile, load_rules, rules_file
@@ -15,7 +15,7 @@ from preflight.cli.streams import complain, look, read_input, write
 from preflight.model.facts import MAX_SNAPSHOT, Facts
 from preflight.model.problems import InputError, Problem
 from preflight.model.report import Exit
-from preflight.render.look import clean
+from preflight.render.options import clean
 
 if TYPE_CHECKING:
     from preflight.rules.markdown import Document

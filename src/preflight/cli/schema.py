@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from preflight import pipeline
+from preflight import check as pipeline
 from preflight.cli.streams import write
 from preflight.model.problems import InputError, did_you_mean
 

@@ -14,7 +14,7 @@ from typing import BinaryIO, TextIO, TypeAlias
 
 from preflight.model.problems import InputError
 from preflight.model.rules import DEFAULT, MAX_BYTES
-from preflight.render.look import Look, clean
+from preflight.render.options import Look, clean
 
 Text: TypeAlias = str | bytes | Iterable[str]  # pieces, where all of it would be too much at once
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from preflight.fleet.reasons import reason
+from preflight.fleet.failure_reasons import reason
 from preflight.model.problems import InputError
 
 _HERE = Path(__file__).parent

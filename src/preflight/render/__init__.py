@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TypeAlias
 
 from preflight.model.report import Report
-from preflight.render.look import Look
+from preflight.render.options import Look
 
 Renderer: TypeAlias = Callable[[Report, Look], str]
 

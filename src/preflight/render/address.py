@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-from preflight.render.look import short
+from preflight.render.options import short
 
 _LONGEST = 1000  # what is cut leads nowhere
 _SAFE = "-._~:/?#[]@!$&'()*+,;=%"  # RFC 3986, 2.2 and 2.3

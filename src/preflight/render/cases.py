@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 from preflight import __version__
 from preflight.model.cases import Mismatch, Outcome, exit_code
 from preflight.model.report import Verdict
-from preflight.render.look import Look, short
-from preflight.render.page import Page, pad
+from preflight.render.layout import Page, pad
+from preflight.render.options import Look, short
 
 SCHEMA = "preflight.rules-test/1"
 _WIDEST = 40  # columns of a case's name

@@ -8,8 +8,8 @@ from typing import Any
 
 from preflight.model.diagnosis import Confidence, Diagnosed, Finding, Place
 from preflight.model.report import Verdict
-from preflight.render.look import Look, clean, short
-from preflight.render.page import Page, pad
+from preflight.render.layout import Page, pad
+from preflight.render.options import Look, clean, short
 
 SCHEMA = "preflight.diagnosis/1"
 _SIGNS: Mapping[Confidence, Verdict] = {"certain": "fail", "likely": "warn", "possible": "unknown"}

@@ -6,9 +6,9 @@ from typing import Any
 
 from preflight.model.difference import Difference, Differences, FactChange, VerdictChange
 from preflight.model.facts import Catalogue, Unknown, split_path
+from preflight.render.layout import Page, pad
 from preflight.render.listings import shown
-from preflight.render.look import Look, short
-from preflight.render.page import Page, pad
+from preflight.render.options import Look, short
 
 SCHEMA = "preflight.diff/1"
 FLEET_SCHEMA = "preflight.fleet-diff/1"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from preflight.model.report import Report, Result
 from preflight.model.rules import BUNDLED
-from preflight.render.look import Look, short
+from preflight.render.options import Look, short
 from preflight.render.tasks import WORDS, Task, counts, ends_soon, name, sentence, tasks, waived
 
 _SHOWN = 10  # annotations of one kind that GitHub shows of a step; the log holds them all

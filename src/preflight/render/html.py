@@ -16,7 +16,7 @@ from preflight.model.report import Advice, Report, Result, Verdict
 from preflight.render import tasks
 from preflight.render.address import address
 from preflight.render.ledger import is_drawn
-from preflight.render.look import LONGEST, SIGNS, Look, short
+from preflight.render.options import LONGEST, SIGNS, Look, short
 from preflight.render.picture import picture
 from preflight.render.text import engine_line, host_line
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from preflight.model.facts import Unit
 from preflight.model.report import VERDICTS, Ledger, Report, Result, Waived
-from preflight.render.look import Look
+from preflight.render.options import Look
 
 SCHEMA = "preflight.report/1"
 

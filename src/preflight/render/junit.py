@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from xml.etree import ElementTree as ET
 
 from preflight.model.report import Report, Result
-from preflight.render.look import Look, short
+from preflight.render.options import Look, short
 from preflight.render.tasks import details, held_back, holds_back, name, place, sentence
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")

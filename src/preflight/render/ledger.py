@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from preflight.model.quantities import format_bytes
 from preflight.model.report import Ledger, Link, Share
-from preflight.render.page import Page, pad
+from preflight.render.layout import Page, pad
 
 _BAR = 24  # cells of the largest bar
 _FULL, _MAY = "▇", "▒"

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from preflight.model.report import Advice, Ledger, Report, Result
 from preflight.render import ledger
-from preflight.render.look import Look, short
+from preflight.render.layout import Page
 from preflight.render.marked import BREAK, escaped, fence, link
-from preflight.render.page import Page
+from preflight.render.options import Look, short
 from preflight.render.tasks import (
     WORDS,
     Task,

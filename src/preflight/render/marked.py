@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from preflight.render.address import address
-from preflight.render.look import short
+from preflight.render.options import short
 
 _SYNTAX = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
 _LINKED = re.compile(

@@ -6,9 +6,9 @@ from typing import Any
 
 from preflight.model.quantities import format_bytes
 from preflight.model.report import Candidate, Fitting
+from preflight.render.layout import Page, pad
 from preflight.render.ledger import bar
-from preflight.render.look import Look
-from preflight.render.page import Page, pad
+from preflight.render.options import Look
 
 SCHEMA = "preflight.models/1"
 _BAR = 12  # cells of the budget

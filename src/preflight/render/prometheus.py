@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from preflight.model.facts import Unit
 from preflight.model.quantities import READERS, is_sane
 from preflight.model.report import VERDICTS, Report, Result
-from preflight.render.look import Look, short
+from preflight.render.options import Look, short
 
 Row: TypeAlias = tuple[tuple[str, ...], float]  # label values, figure
 

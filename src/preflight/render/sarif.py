@@ -29,8 +29,8 @@ from urllib.parse import quote
 
 from preflight.model.report import VERDICTS, Exit, Report, Result, Verdict
 from preflight.model.rules import BUNDLED
-from preflight.render.look import Look, short
 from preflight.render.marked import escaped, fence, link
+from preflight.render.options import Look, short
 from preflight.render.tasks import command_lines, details, sentence
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from preflight.model.report import Advice, Report, Result
-from preflight.render.look import Look, short
+from preflight.render.options import Look, short
 from preflight.render.tasks import WORDS, change, command_lines, counts, name, sentence
 
 VERSION = "TAP version 14"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from preflight.model.report import Advice, Report, Result, Verdict
-from preflight.render.look import LONGEST, Look, clean, short
+from preflight.render.options import LONGEST, Look, clean, short
 
 WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
 _NAMES: dict[Verdict, tuple[str, str]] = {

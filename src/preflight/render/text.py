@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from preflight.model.report import Report, Result
 from preflight.render import ledger
-from preflight.render.look import Look, short
-from preflight.render.page import Page, pad
+from preflight.render.layout import Page, pad
+from preflight.render.options import Look, short
 from preflight.render.tasks import (
     ACTION,
     WORDS,

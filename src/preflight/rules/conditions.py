@@ -10,8 +10,8 @@ from preflight.model.facts import Unit
 from preflight.model.quantities import parse_version_range
 from preflight.model.rules import When
 from preflight.rules.context import Context, Invalid, pairs, scalar
-from preflight.rules.document import Node, Scalar, is_null
-from preflight.rules.shapes import FactPath, Flag, ListOf, One, Pattern, Schema, Shape, read
+from preflight.rules.schema_types import FactPath, Flag, ListOf, One, Pattern, Schema, Shape, read
+from preflight.rules.yaml_nodes import Node, Scalar, is_null
 
 TYPES: Mapping[str, Unit] = {
     "bytes": "bytes",

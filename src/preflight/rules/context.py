@@ -9,8 +9,8 @@ from preflight.model.conditions import ITEM
 from preflight.model.facts import Catalogue, Fact, Path, Unit, split_path
 from preflight.model.problems import Problem, did_you_mean
 from preflight.model.rules import LOG
-from preflight.rules import document
-from preflight.rules.document import Node, Scalar, is_text, kind_of, problem_at
+from preflight.rules import yaml_nodes as document
+from preflight.rules.yaml_nodes import Node, Scalar, is_text, kind_of, problem_at
 
 MAX_PROBLEMS = 100  # that are shown
 

@@ -28,7 +28,9 @@ from preflight.model.rules import (
 )
 from preflight.rules.conditions import operators, read_type
 from preflight.rules.context import MAX_PROBLEMS, Context, Invalid, pairs, scalar
-from preflight.rules.document import (
+from preflight.rules.fields import DIAGNOSIS, FILE, MODEL, NAME, RULE, WAIVER
+from preflight.rules.schema_types import CollectionPath, Record
+from preflight.rules.yaml_nodes import (
     PLAIN,
     TAGS,
     Node,
@@ -39,8 +41,6 @@ from preflight.rules.document import (
     kind_of,
     problem_at,
 )
-from preflight.rules.records import DIAGNOSIS, FILE, MODEL, NAME, RULE, WAIVER
-from preflight.rules.shapes import CollectionPath, Record
 
 MAX_CHAIN = 50  # files that extend one another
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from preflight.rules.conditions import Bound, ConditionShape
-from preflight.rules.records import FILE, FIX, RULE
+from preflight.rules.fields import FILE, FIX, RULE
 
 ID = "preflight.rules/1"
 

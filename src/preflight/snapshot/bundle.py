@@ -22,9 +22,9 @@ from preflight.model.bundle import FACTS, LOGS, MANIFEST, REPORT, Part
 from preflight.model.facts import MAX_BUNDLE, MAX_SNAPSHOT, Facts
 from preflight.model.problems import InputError, Problem
 from preflight.snapshot import facts_file, report_file
+from preflight.snapshot.json_input import parse, refuse_newer
 from preflight.snapshot.redact import Redactor
 from preflight.snapshot.shapes import SHAPES
-from preflight.snapshot.strict import parse, refuse_newer
 
 SCHEMA = "preflight.bundle/1"
 

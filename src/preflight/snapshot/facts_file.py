@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from preflight.model.facts import KINDS, MAX_SNAPSHOT, Facts, Unknown
 from preflight.model.problems import InputError, Problem
-from preflight.snapshot.strict import bad_values, parse, refuse_newer
+from preflight.snapshot.json_input import bad_values, parse, refuse_newer
 
 SCHEMA = "preflight.facts/1"
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from preflight.model.facts import MAX_SNAPSHOT, Value
 from preflight.model.problems import InputError, Problem
 from preflight.model.report import VERDICTS, Verdict
-from preflight.snapshot.strict import bad_values, parse, refuse_newer
+from preflight.snapshot.json_input import bad_values, parse, refuse_newer
 
 SCHEMA = "preflight.report/1"
 _TEXTS = ("id", "title", "message", "fact")

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report
-from preflight.render.look import Look
+from preflight.render.options import Look
 
 _FORMATS: Mapping[str, str] = {
     name: f"preflight.render.hosts.{module}"

@@ -13,7 +13,7 @@ from preflight import __version__
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report, Result, Verdict
 from preflight.render import renderer
-from preflight.render.look import Look
+from preflight.render.options import Look
 
 _KEPT = ("fail", "unknown", "warn", "waived")
 

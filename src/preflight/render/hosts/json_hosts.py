@@ -11,7 +11,7 @@ from preflight.model.fleet import Fleet
 from preflight.model.report import VERDICTS, Report
 from preflight.render import json_report
 from preflight.render.json_report import harmless, object_of, to_json
-from preflight.render.look import Look, short
+from preflight.render.options import Look, short
 
 SCHEMA = "preflight.fleet/1"
 

@@ -9,7 +9,7 @@ from preflight.model.fleet import Fleet
 from preflight.model.report import Report
 from preflight.render.hosts.combined import unreached
 from preflight.render.junit import suites
-from preflight.render.look import Look
+from preflight.render.options import Look
 
 _BEGIN = "<?xml version='1.0' encoding='us-ascii'?>\n<testsuites>\n"
 

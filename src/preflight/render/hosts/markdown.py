@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from preflight.model.fleet import Fleet, Shared, Standing
 from preflight.model.report import Report
 from preflight.render.hosts.text import advice, columns_of, counts, names, said, such_as, title
-from preflight.render.look import Look, short
 from preflight.render.markdown import begun, fix_lines, prose
 from preflight.render.marked import escaped
+from preflight.render.options import Look, short
 from preflight.render.tasks import WORDS
 
 _MOST = 28_000  # characters, of machines and of faults; GitHub takes 65,536 in a comment

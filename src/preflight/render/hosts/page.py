@@ -9,7 +9,7 @@ from preflight.model.fleet import Fleet
 from preflight.model.report import Report
 from preflight.render.hosts.text import advice, columns_of, counts, names, said, such_as, title
 from preflight.render.html import as_ascii, page_of
-from preflight.render.look import Look
+from preflight.render.options import Look
 from preflight.render.tasks import WORDS
 
 _MOST_ROWS = 100  # of the table; below it stands every host

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report
-from preflight.render.look import Look
+from preflight.render.options import Look
 from preflight.render.prometheus import Family, Row, families, label, written
 
 _REACHED = Family("host_reached", "1 where a host was judged, 0 where it wasn't.", ("host",), [])

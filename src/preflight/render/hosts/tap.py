@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report
-from preflight.render.look import Look, short
+from preflight.render.options import Look, short
 from preflight.render.tap import VERSION, escaped, lines
 
 

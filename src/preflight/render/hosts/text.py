@@ -9,8 +9,8 @@ from rich.cells import cell_len
 
 from preflight.model.fleet import COLUMNS, GRAVEST, Fleet, Shared, Standing
 from preflight.model.report import Advice, Exit, Report
-from preflight.render.look import Look, clean, short
-from preflight.render.page import Page, pad
+from preflight.render.layout import Page, pad
+from preflight.render.options import Look, clean, short
 from preflight.render.tasks import command_lines
 
 _NAMES = {"fail": "failed", "unknown": "undecided", "warn": "passed with advice", "pass": "passed"}

@@ -1,0 +1,430 @@
+"""The whole program on one screen: load, collect, evaluate."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from preflight import __version__
+from preflight.model.facts import (
+    Catalogue,
+    Facts,
+    Measured,
+    Unknown,
+    gather,
+    join_path,
+    replace,
+    split_path,
+)
+from preflight.model.problems import InputError, Problem, Review
+from preflight.model.report import Explanation, Fitting, Report, Result
+from preflight.model.rules import Rule, RuleSet, Waiver
+from preflight.model.secrets import secret_kind
+
+if TYPE_CHECKING:
+    from preflight.evaluate.judge import Selection as Selection  # noqa: PLC0414 - for cli too
+    from preflight.facts.collect.measurement import Measuring, NoMeasuring
+    from preflight.facts.collect.spawn import Process
+    from preflight.facts.options import Options
+    from preflight.logs.log_reader import LogReader as LogReader  # noqa: PLC0414 - for cli too
+    from preflight.logs.scan import Counted as Counted  # noqa: PLC0414 - for cli too
+    from preflight.model.bundle import Part
+    from preflight.model.cases import Expected, Mismatch
+    from preflight.model.diagnosis import Diagnosed
+    from preflight.model.difference import Difference
+    from preflight.rules.markdown import Document
+    from preflight.snapshot.bundle import Bundle
+    from preflight.snapshot.compare import Side
+    from preflight.snapshot.redact import Redactor as Redactor  # noqa: PLC0414 - for cli too
+
+
+def catalogue() -> Catalogue:
+    """Return every fact that a probe declares: the names that rules may use."""
+    from preflight.facts.table import FACTS
+
+    return Catalogue(FACTS)
+
+
+def load(
+    name: str, read: Callable[[str], bytes], overrides: Mapping[str, str] | None = None
+) -> RuleSet:
+    """Load a rule file; raises InputError with every problem of it."""
+    from preflight.rules.load import load as load_rules
+
+    return load_rules(name, read, catalogue(), overrides)
+
+
+def select(
+    ruleset: RuleSet, only: Iterable[str], skip: Iterable[str], *, strict: bool
+) -> Selection:
+    """Return which rules to report; raises InputError for an id or tag that no rule has."""
+    from preflight.evaluate import judge
+
+    selection = judge.Selection(tuple(only), tuple(skip), strict)
+    judge.select(ruleset, selection)
+    return selection
+
+
+def start_measuring(options: Options, reader: Process | None = None) -> Measuring | NoMeasuring:
+    """Let a reader process measure from now on; it may have been started ahead."""
+    from preflight.facts.collect.measurement import Measuring, NoMeasuring
+    from preflight.facts.collect.spawn import start_reader
+
+    try:
+        return Measuring(reader or start_reader(), options)
+    except (OSError, RuntimeError) as fault:  # no more processes or threads here
+        return NoMeasuring(f"nothing could be started to measure with: {fault}")
+
+
+def finish_measuring(
+    measuring: Measuring | NoMeasuring,
+    ruleset: RuleSet,
+    tick: Callable[[float], None] | None = None,
+    hidden: list[tuple[str, str]] | None = None,
+) -> Facts:
+    """Return all facts, those of the environment that the rules ask for too.
+
+    `hidden` gets the variables of containers that are left out, for those who redact.
+    """
+    from preflight.facts.host import environment as env
+    from preflight.facts.table import FACTS
+
+    order = {fact.path: number for number, fact in enumerate(FACTS)}
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    measured = [
+        *env.asked(measuring.results(tick), ruleset.asks, hidden),
+        *env.measure(ruleset.environment()),
+    ]
+    measured.sort(key=lambda one: order.get(join_path(one.path), len(order)))  # not as they came
+    return gather(measured, measured_at=now, version=__version__)
+
+
+def with_model(facts: Facts, ruleset: RuleSet) -> Facts:
+    """Add what follows from the rule file's models: of a snapshot too, by today's rules."""
+    from preflight.facts.ollama.model import derive
+
+    return replace(facts, derive(facts, ruleset.models, ruleset.overhead or 0))
+
+
+def write_snapshot(facts: Facts) -> str:
+    """Return the snapshot file that `read_snapshot` reads."""
+    from preflight.snapshot import facts_file
+
+    return json.dumps(facts_file.dump(facts), indent=2) + "\n"
+
+
+def read_snapshot(data: bytes, name: str) -> Facts:
+    """Read facts that were measured elsewhere, from a snapshot or a bundle; raises InputError."""
+    if data.startswith(b"PK"):
+        return open_bundle(data, name).facts()
+    from preflight.snapshot import facts_file
+
+    return facts_file.load(data, name)
+
+
+def open_bundle(data: bytes, name: str) -> Bundle:
+    """Open a bundle, which may come from anybody; raises InputError with what is wrong with it."""
+    from preflight.snapshot import bundle
+
+    return bundle.open_bundle(data, name)
+
+
+def redactor(ruleset: RuleSet, facts: Facts, hidden: Iterable[tuple[str, str]] = ()) -> Redactor:
+    """Return what knows the secrets of this machine and of a stack with these hidden variables."""
+    from preflight.facts.catalogue import TOLD
+    from preflight.snapshot import redact
+
+    shown = TOLD | {path[-1] for path in ruleset.asks if path[0] == "env" or "environment" in path}
+    public = (*ruleset.words(), *catalogue().names(), *redact.names_of(facts))
+    made = redact.Redactor(shown, public)
+    redact.know_this_machine(made)
+    for host in redact.hosts_of(facts):
+        made.name("host", host)
+    for name, value in hidden:
+        made.know_variable(name, value)
+    made.reserve(json.dumps([facts.values, facts.sources], ensure_ascii=False))
+    return made
+
+
+def redacted(redact: Redactor, ruleset: RuleSet, facts: Facts) -> tuple[Facts, list[str]]:
+    """Return facts without secrets that get the same verdicts, and the rules that can't have them.
+
+    What such a rule asks of is unknown then, with that reason: undecided, never another verdict.
+    """
+    from preflight.evaluate.judge import evaluate
+
+    names, today = catalogue(), _today()
+    clean = redact.facts(redact.facts(facts))  # again: what the end teaches holds for the beginning
+    whole = evaluate(ruleset, facts, names, today=today).results
+    shown = evaluate(ruleset, clean, names, today=today).results
+    lost = [now for was, now in zip(whole, shown, strict=False) if was.verdict != now.verdict]
+    why = Unknown("redacted: --no-redact keeps it", "unsupported")
+    clean = replace(clean, (Measured(split_path(one.fact), why) for one in lost))
+    return clean, list(dict.fromkeys(one.id for one in lost))
+
+
+def redacted_report(redact: Redactor, report: Report) -> Report:
+    """Return a report without secrets: a rule file may name hosts and users too."""
+    return report._replace(
+        results=tuple(_changed(one, redact.tree) for one in report.results),
+        rules_name=redact.text(report.rules_name),
+        rules_source=redact.text(report.rules_source),
+        host=redact.tree(report.host),
+        engine=redact.tree(report.engine),
+        next=redact.text(report.next),
+        notes=redact.tree(report.notes),
+    )
+
+
+def _changed(result: Result, change: Callable[[Result], Result]) -> Result:
+    """Return a result whose texts are changed, and none of its keywords."""
+    return change(result)._replace(
+        id=result.id, verdict=result.verdict, severity=result.severity, unit=result.unit
+    )
+
+
+def make_bundle(
+    parts: Sequence[Part],
+    made_at: str,
+    redacted: Mapping[str, int] | None,
+    missing: Sequence[str],
+) -> bytes:
+    """Return the zip file of these members; `redacted` and `missing` are for its manifest."""
+    from preflight.snapshot import bundle
+
+    return bundle.make(parts, __version__, made_at, redacted, missing)
+
+
+def compare(before: Side, after: Side) -> Difference:
+    """Return what changed between two measurings, the worst first."""
+    from preflight.snapshot import compare
+
+    return compare.compare(before, after)
+
+
+def read_side(data: bytes, name: str, ruleset: Callable[[], RuleSet]) -> Side:
+    """Read a snapshot or a bundle, judged by today's rules, or a JSON report as it is."""
+    from preflight.snapshot import compare, report_file
+
+    if report_file.is_report(data):
+        return compare.Side(report_file.judged(report_file.load(data, name)))
+    rules = ruleset()
+    facts = with_model(read_snapshot(data, name), rules)
+    results = check(rules, facts, select(rules, (), (), strict=False), time.perf_counter()).results
+    judged = (
+        report_file.Judged(r.id, r.item, r.title, r.verdict, r.fact, r.actual, r.message)
+        for r in results
+    )
+    return compare.Side(tuple(judged), facts)
+
+
+def leftovers(redact: Redactor, name: str, data: bytes) -> list[str]:
+    """Say, a line each, where a finished file still holds a secret."""
+    from preflight.snapshot.bundle import leftovers
+
+    return list(leftovers(redact, name, data))
+
+
+def check(ruleset: RuleSet, facts: Facts, selection: Selection, started: float) -> Report:
+    """Judge facts; `started` (time.perf_counter) is when the work began."""
+    from preflight.evaluate.judge import evaluate
+
+    report = evaluate(ruleset, facts, catalogue(), selection, _today())
+    secrets = _secrets(facts)
+    if secrets is not None:
+        hidden = tuple(_changed(one, secrets.known) for one in report.results)
+        report = report._replace(results=hidden)
+    return report._replace(version=__version__, seconds=round(time.perf_counter() - started, 3))
+
+
+def _secrets(facts: Facts) -> Redactor | None:
+    """Return what knows the values of variables named like secrets, if there are any.
+
+    A rule file may come from anybody, and a CI job's log be read by everybody. The facts hold the
+    variables that rules ask for, whichever way: as the fact, as a bound, in a `when`, in a fix.
+    """
+    named = [
+        (kind, value)
+        for name, value in _variables(facts.values)
+        if isinstance(value, str) and (kind := secret_kind(name))
+    ]
+    if not named:
+        return None
+    from preflight.evaluate.sentences import MOST_TEXT
+    from preflight.model.quantities import MOST_QUOTED
+    from preflight.snapshot.redact import Redactor
+
+    redact = Redactor()
+    for kind, value in named:  # what sentences cut a long one to is as secret as all of it
+        for most in (len(value), MOST_TEXT - 1, MOST_QUOTED - 1):
+            redact.know(kind, value.strip()[:most])
+    return redact
+
+
+def _variables(node: Mapping[str, Any], *, within: bool = False) -> Iterator[tuple[str, Any]]:
+    """Yield the environment variables that facts hold: of this process, of services, containers."""
+    for name, value in node.items():
+        if within:
+            yield name, value
+        elif isinstance(value, Mapping):
+            yield from _variables(value, within=name in ("env", "environment"))
+
+
+def without_secrets(facts: Facts) -> Facts:
+    """Return facts as they are shown to whoever may read a CI job's log."""
+    secrets = _secrets(facts)
+    return facts if secrets is None else secrets.known(facts)
+
+
+def explain(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
+    """Say what a rule asks, why, and what it comes to on these facts."""
+    from preflight.evaluate.judge import explain as explain_rule
+
+    told = explain_rule(ruleset, facts, catalogue(), rule, _today())
+    secrets = _secrets(facts)
+    if secrets is None:
+        return told
+    results = tuple(_changed(one, secrets.known) for one in told.results)
+    return told._replace(
+        results=results,
+        requires=secrets.known(told.requires),
+        advises=secrets.known(told.advises),
+        applies=secrets.known(told.applies),
+        fixes=secrets.known(told.fixes),
+    )
+
+
+def _today() -> date:
+    """Return the day in UTC, by which waivers end."""
+    return datetime.now(timezone.utc).date()
+
+
+def models(ruleset: RuleSet, facts: Facts) -> Fitting:
+    """Hold the rule file's models against what a model may use here."""
+    from preflight.evaluate.models import fitting
+
+    return fitting(ruleset.models, facts)
+
+
+def find_cases(folder: str) -> list[str]:
+    """Return the case folders in a folder; raises InputError where there is none."""
+    from preflight.snapshot import cases
+
+    return cases.find(folder)
+
+
+def read_expected(data: bytes, name: str) -> Expected:
+    """Read what a case expects; raises InputError with all that is wrong with it."""
+    from preflight.snapshot import cases
+
+    return cases.read_expected(data, name)
+
+
+def try_case(
+    ruleset: RuleSet, facts: Facts, expected: Expected, only: Iterable[str], *, exact: bool
+) -> tuple[int, tuple[Mismatch, ...]]:
+    """Judge a case and compare; raises InputError for an id, tag or var that isn't there.
+
+    `only` narrows what is compared. Without a day of its own a case is judged on the day when
+    its facts were measured, so that waivers don't end in it.
+    """
+    from preflight.evaluate import cases, judge
+
+    unknown = list(cases.unknown_names(expected, ruleset))
+    if unknown:
+        raise InputError(*(Problem(expected.file, 0, 0, one) for one in unknown))
+    part = tuple(only)
+    selection = select(ruleset, part or expected.only, (), strict=expected.strict)
+    day = expected.today or _day(facts.measured_at) or _today()
+    whole = with_model(facts, ruleset)
+    report = judge.evaluate(ruleset, whole, catalogue(), selection, day)
+    return cases.compare(report, expected, exact=exact, part=bool(part))
+
+
+def _day(moment: str) -> date | None:
+    try:
+        return date.fromisoformat(moment[:10])
+    except ValueError:
+        return None
+
+
+def read_document(data: bytes, name: str) -> Document:
+    """Read a requirements document; raises InputError where it is none."""
+    from preflight.rules import markdown
+
+    return markdown.read(data, name)
+
+
+def review(
+    ruleset: RuleSet, document: Document | None = None, facts: Facts | None = None
+) -> Review:
+    """Say what is wrong with rules that can be used: by themselves, their document, a snapshot."""
+    from preflight.rules import waivers
+
+    problems = list(waivers.idle(ruleset))
+    remarks, agrees = list(waivers.ending(ruleset, _today())), ""
+    if facts is not None:
+        problems += [
+            waivers.at(one, f"the waiver of {one.rule} waives what passes on these facts")
+            for one in _idle_on(facts, ruleset)
+        ]
+    if document is not None:
+        from preflight.rules.agreement import compare
+
+        found = compare(ruleset, document)
+        problems += found.problems
+        remarks += found.remarks
+        agrees = f"{found.rules} rules and {found.figures} figures stand in {document.name}"
+    return Review(tuple(sorted(set(problems))), tuple(remarks), agrees)
+
+
+def _idle_on(facts: Facts, ruleset: RuleSet) -> Iterable[Waiver]:
+    """Return the waivers of what passes on these facts, those of rules that are off too."""
+    from preflight.evaluate import judge, waivers
+
+    waived = judge.Selection(only=[waiver.rule for waiver in ruleset.waivers])
+    report = judge.evaluate(ruleset, with_model(facts, ruleset), catalogue(), waived)
+    return waivers.idle(ruleset.waivers, report.results)
+
+
+def log_reader(ruleset: RuleSet) -> LogReader:
+    """Return what searches logs for the known errors of a rule file."""
+    from preflight.logs.log_reader import LogReader
+
+    return LogReader(ruleset.diagnoses)
+
+
+def diagnose(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None) -> Diagnosed:
+    """Say what the known errors that were read mean; joined with facts where there are any."""
+    from preflight.evaluate import diagnoses
+
+    if facts is not None:
+        for name, line in diagnoses.states(facts):
+            reader.add_state(name, line)
+    told = diagnoses.diagnose(ruleset, reader.result(), facts or Facts({}), catalogue())
+    secrets = None if facts is None else _secrets(facts)
+    if secrets is None:
+        return told
+    findings = (
+        one._replace(figures=secrets.known(one.figures), fixes=secrets.known(one.fixes))
+        for one in told.findings
+    )
+    return told._replace(findings=tuple(findings))
+
+
+def schemas() -> Mapping[str, Callable[[], dict[str, Any]]]:
+    """Return what makes each published JSON Schema, by its name."""
+    from preflight.render import json_report
+    from preflight.render.hosts import json_hosts
+    from preflight.rules import schema
+    from preflight.snapshot import facts_file
+
+    return {
+        "rules": schema.schema,
+        "facts": facts_file.schema,
+        "report": json_report.schema,
+        "fleet": json_hosts.schema,
+    }

@@ -1,0 +1,1 @@
+"""Runs the probes under one deadline."""

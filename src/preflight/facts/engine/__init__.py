@@ -1,0 +1,1 @@
+"""The container engine: where it is, whether it answers, what it reports."""

@@ -1,0 +1,1 @@
+"""Ollama: its settings, its API, and the configured model."""

@@ -1,0 +1,1 @@
+"""The running containers of the compose project."""

@@ -1,0 +1,299 @@
+"""What is known of one container of the project, out of what the engine told of it.
+
+Nothing is asked here: that is `stack`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from preflight.facts.compose.project import Project, absent
+from preflight.facts.engine.api import memory_used
+from preflight.facts.engine.connection import Engine
+from preflight.facts.engine.log_rotation import rotated
+from preflight.facts.engine.responses import below, count, parse_time, stated, text, unstated
+from preflight.facts.stack.container_cgroup import Group
+from preflight.facts.stack.drift import drift, environment
+from preflight.facts.stack.oom import Signals, judge
+from preflight.model.facts import Unknown
+from preflight.model.quantities import parse_version
+
+_INSPECT = "GET /containers/ID/json"
+_LOOP_RESTARTS = 3
+_LOOP_SECONDS = 60
+_STATES = {"stopped": "exited", "configured": "created", "initialized": "created"}  # Podman's
+
+Told: TypeAlias = tuple[tuple[str, ...], Any, str]  # path, value, source
+
+
+class Row(NamedTuple):
+    """A container as the list shows it."""
+
+    id: str
+    name: str
+    service: str | None
+    state: str | None
+
+
+class Seen(NamedTuple):
+    """A container that was looked into; where it runs, by its `group` or else by a `sample`.
+
+    What could not be read is an Unknown.
+    """
+
+    row: Row
+    told: Mapping[str, Any]
+    group: Group | Unknown | None = None
+    sample: Mapping[str, Any] | Unknown | None = None
+
+
+class Around(NamedTuple):
+    """What all containers share: the engine and its clock in seconds, the file, `oom` events."""
+
+    engine: Engine
+    project: Project
+    now: float | None
+    events: Mapping[str, tuple[float, ...]] | None
+
+
+def state_of(said: str) -> str:
+    """Return a state in Docker's words."""
+    return _STATES.get(said.lower(), said.lower())
+
+
+def facts(seen: Seen, around: Around) -> Iterator[Told]:
+    """Yield path, value and source of what is known of one container."""
+    told, config = seen.told, below(seen.told, "Config")
+    yield ("service",), seen.row.service, "GET /containers/json Labels"
+    yield from _run(seen, around)
+    yield from _killed(seen, around)
+    yield from _memory(seen, around.engine)
+    yield ("cpus",), *_cpus(below(told, "HostConfig"))
+    yield from _variables(config)
+    yield ("image",), stated(text(config.get("Image")), "Config.Image"), f"{_INSPECT} Config"
+    yield ("log", "rotated"), *_rotated(below(told, "HostConfig"), around.engine.name)
+    yield ("drift",), *_drift(seen, around)
+
+
+def _run(seen: Seen, around: Around) -> Iterator[Told]:
+    state = below(seen.told, "State")
+    status = _status(seen)
+    source = f"{_INSPECT} State"
+    yield ("state",), status, source
+    yield ("exit_code",), _exit_code(state, status), source
+    restarts = count(seen.told.get("RestartCount"))
+    yield ("restarts",), stated(restarts, "RestartCount"), f"{_INSPECT} RestartCount"
+    yield ("restarting",), _loops(seen, around), f"{_INSPECT} RestartCount, StartedAt, SystemTime"
+    started = text(state.get("StartedAt"))
+    never = started is not None and started.startswith("0001-")
+    yield ("started_at",), None if never else stated(started, "State.StartedAt"), source
+
+
+def _status(seen: Seen) -> str:
+    return state_of(str(below(seen.told, "State").get("Status")))
+
+
+def _exit_code(state: Mapping[str, Any], status: str) -> int | Unknown | None:
+    code = state.get("ExitCode")
+    if status in ("running", "paused") or (status == "created" and not code):
+        return None
+    if isinstance(code, int) and not isinstance(code, bool):
+        return code
+    return unstated("State.ExitCode")
+
+
+def _loops(seen: Seen, around: Around) -> bool | Unknown:
+    """Whether it is restarted again and again, by the engine's own clock.
+
+    Docker says `restarting` between two runs; Podman says `exited`, for a moment.
+    """
+    status, state = _status(seen), below(seen.told, "State")
+    if status == "restarting":
+        return True
+    restarts = count(seen.told.get("RestartCount"))
+    if restarts is None:
+        return unstated("RestartCount")
+    if restarts < _LOOP_RESTARTS:
+        return False
+    if status == "exited" and not (around.engine.name == "podman" and _goes_on(seen.told)):
+        return False
+    started = parse_time(state.get("StartedAt"))
+    if started is None or around.now is None:
+        return unstated("State.StartedAt or SystemTime")
+    return around.now - started < _LOOP_SECONDS
+
+
+def _goes_on(told: Mapping[str, Any]) -> bool:
+    """Whether its policy restarts it after it has ended."""
+    policy = below(below(told, "HostConfig"), "RestartPolicy")
+    if policy.get("Name") == "on-failure":
+        most = count(policy.get("MaximumRetryCount")) or 0
+        return not most or (count(told.get("RestartCount")) or 0) < most
+    return policy.get("Name") in ("always", "unless-stopped")
+
+
+def _killed(seen: Seen, around: Around) -> Iterator[Told]:
+    state = below(seen.told, "State")
+    podman = around.engine.name == "podman"
+    flag, code = state.get("OOMKilled"), _exit_code(state, _status(seen))
+    group = seen.group if isinstance(seen.group, Group) else None
+    events = around.events
+    verdict = judge(
+        Signals(
+            flag=flag if isinstance(flag, bool) else None,
+            running=_status(seen) in ("running", "paused"),
+            exit_code=code if isinstance(code, int) else None,
+            restarts=count(seen.told.get("RestartCount")) or 0,
+            started=parse_time(state.get("StartedAt")) or 0.0,
+            kills=group.kills if group else None,
+            events=None if events is None else events.get(seen.row.id, ()),
+            trusted=not podman,
+            lasting=not podman and _before_24(around.engine),
+            share=_share(seen),
+        )
+    )
+    sources = [f"{_INSPECT} State.OOMKilled", "GET /events" if events is not None else ""]
+    source = ", ".join(filter(None, [*sources, group.counter if group else ""]))
+    yield ("oom_killed",), verdict.killed, source
+    unknown = verdict.killed if isinstance(verdict.killed, Unknown) else None
+    yield ("oom_certainty",), unknown or verdict.certainty, source
+    yield ("oom_evidence",), unknown or verdict.evidence, source
+
+
+def _before_24(engine: Engine) -> bool:
+    try:
+        return parse_version(str(engine.version.get("Version"))) < (24,)
+    except ValueError:
+        return True
+
+
+def _share(seen: Seen) -> float | None:
+    usage, _ = _usage(seen)
+    limits = [value for value, _ in _limits(seen, None)]
+    return usage / min(limits) if limits and isinstance(usage, int) else None
+
+
+def _memory(seen: Seen, engine: Engine) -> Iterator[Told]:
+    configured = count(below(seen.told, "HostConfig").get("Memory"))
+    source = f"{_INSPECT} HostConfig.Memory"
+    own = unstated("HostConfig.Memory") if configured is None else configured or None
+    yield ("memory", "usage"), *_usage(seen)
+    yield ("memory", "configured"), own, source
+    limits = _limits(seen, count(engine.info.get("MemTotal")))
+    if limits:
+        yield ("memory", "limit"), *min(limits, key=lambda one: one[0])
+    else:
+        yield ("memory", "limit"), _no_limit(seen, own), source
+    yield ("memory", "parent"), *_parent(seen, configured, count(engine.info.get("MemTotal")))
+
+
+def _usage(seen: Seen) -> tuple[int | Unknown | None, str]:
+    source = "GET /containers/ID/stats, without page cache"
+    if isinstance(seen.group, Group) and seen.group.usage is not None:
+        return seen.group.usage, seen.group.gauge
+    if seen.sample is None:
+        return None, "it does not run"
+    if isinstance(seen.sample, Unknown):
+        return seen.sample, ""
+    try:
+        used = memory_used(seen.sample)
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        used = None
+    if not below(below(seen.sample, "memory_stats"), "stats"):
+        source = "GET /containers/ID/stats; page cache counts, the engine does not tell it"
+    return stated(used, "memory_stats.usage"), source
+
+
+def _limits(seen: Seen, total: int | None) -> list[tuple[int, str]]:
+    """Return every limit in bytes that is known to be over a container, with its source.
+
+    Without a limit a sample shows the machine's `total`, or v1's largest number.
+    """
+    memory = below(seen.sample, "memory_stats")
+    found: list[tuple[Any, str]] = [
+        (below(seen.told, "HostConfig").get("Memory"), f"{_INSPECT} HostConfig.Memory"),
+        (_less(memory.get("limit"), total), "GET /containers/ID/stats memory_stats.limit"),
+        (_hierarchical(seen, total), "GET /containers/ID/stats hierarchical_memory_limit"),
+    ]
+    if isinstance(seen.group, Group) and seen.group.limit.value is not None:
+        found.append((int(seen.group.limit.value), seen.group.limit.source))
+    return [(value, source) for value, source in found if count(value)]
+
+
+def _hierarchical(seen: Seen, total: int | None) -> int | None:
+    """The lowest limit of the cgroup and those above it, as Docker tells it on v1."""
+    parts = below(below(seen.sample, "memory_stats"), "stats")
+    return _less(parts.get("hierarchical_memory_limit"), total)
+
+
+def _less(value: Any, total: int | None) -> int | None:
+    figure = count(value)
+    return figure if figure and total and figure < total else None
+
+
+def _no_limit(seen: Seen, own: int | Unknown | None) -> Unknown | None:
+    """None where it is known that there is no limit, else why that isn't known."""
+    if isinstance(own, Unknown):
+        return own
+    if isinstance(seen.sample, Unknown) and not isinstance(seen.group, Group):
+        return seen.sample
+    return None
+
+
+def _parent(
+    seen: Seen, configured: int | None, total: int | None
+) -> tuple[int | Unknown | None, str]:
+    if seen.group is None:
+        return None, "it does not run"
+    if isinstance(seen.group, Group):
+        above: float | None = seen.group.above.value
+        source = seen.group.above.source
+    elif "hierarchical_memory_limit" in below(below(seen.sample, "memory_stats"), "stats"):
+        above = _hierarchical(seen, total)
+        source = "GET /containers/ID/stats hierarchical_memory_limit"
+    else:
+        return seen.group, ""
+    lower = above is not None and (not configured or above < configured)
+    return int(above) if above is not None and lower else None, source
+
+
+def _cpus(host: Mapping[str, Any]) -> tuple[float | Unknown | None, str]:
+    nano, quota = count(host.get("NanoCpus")), count(host.get("CpuQuota"))
+    if nano is None:
+        return unstated("HostConfig.NanoCpus"), ""
+    if nano == 0 and quota:
+        period = count(host.get("CpuPeriod")) or 100_000
+        return quota / period, f"{_INSPECT} HostConfig.CpuQuota, CpuPeriod"
+    return nano / 1e9 or None, f"{_INSPECT} HostConfig.NanoCpus"
+
+
+def _variables(config: Mapping[str, Any]) -> Iterator[Told]:
+    source = f"{_INSPECT} Config.Env"
+    variables = environment(config["Env"]) if "Env" in config else None
+    if variables is None:
+        yield ("environment",), unstated("Config.Env"), source
+        return
+    for name, value in variables.items():
+        yield ("environment", name), value, source
+    yield ("environment",), {}, source
+
+
+def _rotated(host: Mapping[str, Any], engine: str) -> tuple[bool | Unknown, str]:
+    """Podman leaves out the options, which Docker tells even where there are none."""
+    log = below(host, "LogConfig")
+    driver, options = text(log.get("Type")), log.get("Config")
+    told = options if isinstance(options, dict) else None if engine == "podman" else {}
+    found = unstated("HostConfig.LogConfig.Type") if driver is None else rotated(driver, told)
+    return found, f"{_INSPECT} HostConfig.LogConfig"
+
+
+def _drift(seen: Seen, around: Around) -> tuple[list[str] | Unknown | None, str]:
+    source = f"{_INSPECT}, {', '.join(around.project.files)}"
+    name = seen.row.service
+    if name is None:
+        return Unknown("it does not say its service: the label is missing"), source
+    service = around.project.services.get(name)
+    if service is None:
+        return [absent(around.project, name)], source
+    return drift(service, seen.told) or None, source

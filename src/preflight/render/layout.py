@@ -1,0 +1,114 @@
+"""The page that text is drawn on: lines with styles, cut or wrapped to the terminal's width."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+from rich.cells import cell_len, set_cell_size
+
+from preflight.render.options import Look, clean, short
+
+_ASCII = str.maketrans(
+    {
+        "·": "|",
+        "≥": ">=",
+        "≤": "<=",
+        "…": "...",
+        "–": "-",
+        "—": "-",
+        "→": "->",
+        "“": '"',
+        "”": '"',
+        "▇": "#",
+        "▒": ".",
+        "├": "|",
+        "└": "`",
+        "◀": "<",
+        "×": "x",
+    }
+)
+_SIZE = re.compile(r"(\d) (?=[kKMGTP]i?B\b)")
+# Select Graphic Rendition, ECMA-48 8.3.117: the sixteen colours that every terminal theme sets
+_CODES = {
+    "bold": "1",
+    "dim": "2",
+    "green": "32",
+    "yellow": "33",
+    "magenta": "35",
+    "cyan": "36",
+    "bold red": "1;31",
+    "bold green": "1;32",
+}
+
+Part = str | tuple[str, str]
+
+
+class Page:
+    """Lines of texts, each plain or with a style, drawn to one str at the end."""
+
+    def __init__(self, look: Look) -> None:
+        self.look = look
+        self._lines: list[list[tuple[str, str]]] = []
+
+    def add(self, *parts: Part) -> None:
+        """Add a line; what goes beyond the page is cut."""
+        room = self.look.columns
+        line = []
+        for part in parts:
+            text, style = (part, "") if isinstance(part, str) else part
+            text = fit(text, room)
+            room -= cell_len(text)
+            line.append((text, style))
+        self._lines.append(line)
+
+    def wrap(self, text: str, indent: int, style: str = "", hang: Part = "") -> None:
+        """Add text over as many lines as it needs; `hang` stands before the first one."""
+        lead, lead_style = (hang, "") if isinstance(hang, str) else hang
+        room = self.look.columns - indent - cell_len(lead)
+        joined = _SIZE.sub("\\1\N{NO-BREAK SPACE}", short(text))  # `8 GB` stays on one line
+        rows = textwrap.wrap(joined, room, break_on_hyphens=False, break_long_words=False)
+        for row in rows or [""]:
+            text = row.replace("\N{NO-BREAK SPACE}", " ")
+            self._lines.append([(" " * indent, ""), (lead, lead_style), (text, style)])
+            lead = " " * cell_len(lead)
+
+    def raw(self, text: str, indent: int, style: str = "") -> None:
+        """Add a line that must stay whole to be copied."""
+        self._lines.append([(" " * indent, ""), (clean(text), style)])
+
+    def blank(self) -> None:
+        """Add an empty line."""
+        self._lines.append([])
+
+    def draw(self) -> str:
+        """Return the page with a newline at the end of every line."""
+        text = "".join(f"{self._line(line)}\n" for line in self._lines)
+        return text.translate(_ASCII) if self.look.ascii else text
+
+    def _line(self, line: list[tuple[str, str]]) -> str:
+        if not self.look.color:
+            drawn = "".join(text for text, _ in line).rstrip()
+        else:
+            drawn = "".join(
+                f"\x1b[{_CODES[style]}m{text}\x1b[0m" if style and text else text
+                for text, style in line
+            )
+        if drawn.lstrip().startswith("::"):  # GitHub's runner takes such a line for a command
+            return drawn.replace("::", ": :", 1)
+        return drawn
+
+
+def fit(text: str, width: int) -> str:
+    """Make foreign text harmless and cut it to a width in terminal cells."""
+    text = clean(text)
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, max(width - 1, 0)).rstrip() + "…" if width > 0 else ""
+
+
+def pad(text: str, width: int, *, right: bool = False) -> str:
+    """Fill a text with blanks to a width in terminal cells; cut it where it is longer."""
+    text = fit(text, width)
+    blanks = " " * (width - cell_len(text))
+    return blanks + text if right else text + blanks

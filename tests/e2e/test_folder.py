@@ -1,0 +1,197 @@
+"""`preflight check --facts DIR` in every format, as a process: names, places, faults, codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from paths import CASES
+from preflight.render import RENDERERS
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+FAILING, WELL = "all-bad", "linux-healthy"
+TOO_LONG = "a" * 200
+NAMES = ("plain", "a\nb", "::error::owned", "\x1b[31mred", '"q"\\', "<b>&", "# SKIP", TOO_LONG)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of one snapshot that fails, one that passes, and one that is none."""
+    place = tmp_path / "snaps"
+    place.mkdir()
+    shutil.copy(CASES / FAILING / "facts.json", place / "bad.json")
+    shutil.copy(CASES / WELL / "facts.json", place / "well.json")
+    (place / "odd.json").write_text("{", encoding="ascii")
+    return place
+
+
+def machines(name: str, text: str) -> set[str]:
+    """Return the machines that a reader of the format finds."""
+    if name == "json":
+        return set(json.loads(text)["hosts"])
+    if name == "junit":
+        return {suite.attrib["hostname"] for suite in ET.fromstring(text)}
+    if name == "sarif":
+        (run,) = json.loads(text)["runs"]
+        logical = (one["locations"][0]["logicalLocations"][1]["name"] for one in run["results"])
+        return {place.split(" · ")[0] for place in logical}
+    if name == "prometheus":
+        families = text_string_to_metric_families(text)
+        return {one.labels["host"] for family in families for one in family.samples}
+    return {one for one in ("bad.json", "odd.json", "well.json") if one in text}
+
+
+def test_every_format_at_once_and_each_alone(
+    run_preflight: Run, folder: Path, tmp_path: Path
+) -> None:
+    every = [part for name in RENDERERS for part in ("-f", f"{name}:out/{name}")]
+    done = run_preflight("check", "--facts", "snaps", "-v", *every, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+    for name in RENDERERS:
+        text = (tmp_path / "out" / name).read_text(encoding="utf-8")
+        alerts = name in ("sarif", "github")  # of what is well they say nothing
+        well = set() if alerts else {"well.json"}
+        assert machines(name, text) == {"bad.json", "odd.json"} | well, name
+        alone = run_preflight("check", "--facts", "snaps", "-v", "-f", name, cwd=tmp_path)
+        assert alone.returncode == 2
+        assert machines(name, alone.stdout) == machines(name, text)
+
+
+def test_a_file_of_any_name_is_a_machine(run_preflight: Run, tmp_path: Path) -> None:
+    place = tmp_path / "snaps"
+    place.mkdir()
+    for name in NAMES:
+        shutil.copy(CASES / WELL / "facts.json", place / f"{name}.json")
+    with open(os.fsencode(place) + b"/\xff\xfe.json", "wb") as file:
+        file.write(b"{}")
+    every = [part for name in RENDERERS for part in ("-f", f"{name}:out/{name}")]
+    done = run_preflight("check", "--facts", "snaps", *every, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    told = json.loads((tmp_path / "out/json").read_text(encoding="ascii"))
+    assert set(told["hosts"]) == set(os.listdir(place))
+    assert [n for n, one in told["hosts"].items() if "unreachable" in one] == ["\udcff\udcfe.json"]
+    assert len(machines("prometheus", (tmp_path / "out/prometheus").read_text("utf-8"))) == 9
+
+
+def test_github_also_appends_the_summary(run_preflight: Run, folder: Path, tmp_path: Path) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n", encoding="utf-8")
+    done = run_preflight(
+        "check", "--facts", "snaps", "-f", "github", cwd=tmp_path,
+        env={**os.environ, "GITHUB_STEP_SUMMARY": str(summary)},
+    )  # fmt: skip
+    assert done.stdout.count("::error ") > 1
+    before, title, *_ = summary.read_text(encoding="utf-8").splitlines()
+    assert (before, title) == ("before", "## ✖ preflight: FAIL")
+
+
+@pytest.mark.parametrize("place", ["snaps/bad.json", "./snaps/../snaps/odd.json", "rules.yaml"])
+def test_nothing_is_written_over_what_is_read(
+    run_preflight: Run, folder: Path, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "rules.yaml").write_text("version: 1\nextends: [default]\nrules: []\n")
+    before = (tmp_path / place).read_bytes()
+    done = run_preflight(
+        "check", "--facts", "snaps", "-r", "rules.yaml", "-f", f"json:{place}", cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is read as" in done.stderr
+    assert (tmp_path / place).read_bytes() == before
+
+
+def test_what_cannot_be_written_is_told_and_the_rest_is_whole(
+    run_preflight: Run, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "odd.json").unlink()
+    done = run_preflight(
+        "check", "--facts", "snaps", "-f", "json:snaps", "-f", "junit:out.xml", "-f", "text",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "preflight: cannot write snaps: it is a folder\n"
+    assert done.stdout.splitlines()[-1].startswith("FAIL  1 failed · 1 passed")
+    assert machines("junit", (tmp_path / "out.xml").read_text()) == {"bad.json", "well.json"}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real filesystem of 64 KiB."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("it takes root on Linux to mount one")
+    point = tmp_path / "small"
+    point.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "small", str(point)], check=True)
+    try:
+        yield point
+    finally:
+        subprocess.run(["umount", str(point)], check=True)
+
+
+def test_no_room_for_temporary_files_is_told_and_small_formats_are_whole(
+    run_preflight: Run, folder: Path, tmp_path: Path, small_disk: Path
+) -> None:
+    for number in range(120):
+        os.link(folder / "bad.json", folder / f"bad-{number}.json")
+    done = run_preflight(
+        "check", "--facts", "snaps", "-f", "json:out.json", "-f", "text", cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(small_disk)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    (told,) = done.stderr.splitlines()
+    assert told.endswith("there is no room for temporary files: No space left on device")
+    assert "121 failed" in done.stdout
+    assert not (tmp_path / "out.json").exists()
+    assert os.listdir(small_disk) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit of POSIX")
+def test_no_room_for_the_last_of_it_is_told_like_any_other(
+    run_preflight: Run, folder: Path, tmp_path: Path
+) -> None:
+    for number in range(120):
+        os.link(folder / "bad.json", folder / f"bad-{number}.json")
+    check = ("check", "--facts", "snaps", "-f", "json", "-f", "text:out.txt")
+    size = len(run_preflight(*check, cwd=tmp_path).stdout)
+    assert size > 2**22  # what is kept in memory
+    limited = ("bash", "-c", f'ulimit -f {(size - 1) // 1024}; exec "$@"', "bash")
+    done = run_preflight(*check, cwd=tmp_path, prefix=limited)
+    assert (done.returncode, done.stdout) == (2, "")
+    (told,) = done.stderr.splitlines()
+    assert told.endswith("there is no room for temporary files: File too large")
+    assert "121 failed" in (tmp_path / "out.txt").read_text()
+
+
+def test_a_reader_that_goes_away_is_no_fault(folder: Path, tmp_path: Path) -> None:
+    (folder / "odd.json").unlink()
+    for number in range(30):
+        os.link(folder / "bad.json", folder / f"bad-{number}.json")
+    process: subprocess.Popen[Any] = subprocess.Popen(
+        [sys.executable, "-m", "preflight", "check", "--facts", "snaps", "-f", "json"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr as talk:
+        assert talk.read() == b""
+    assert process.wait(60) == 1
+
+
+@pytest.mark.parametrize("arguments", [("-f", "txt"), ("-f", "text", "-f", "json")])
+def test_formats_are_refused_before_anything_is_judged(
+    run_preflight: Run, folder: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    done = run_preflight("check", "--facts", "snaps", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--format" in done.stderr

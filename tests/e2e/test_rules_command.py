@@ -1,0 +1,408 @@
+"""`rules test` and `rules validate` as processes: what they say, where, and by which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import etree
+
+from engines import missing
+from paths import ROOT
+
+SHARED = ROOT.parent / "shared"
+TODAY = datetime.now(timezone.utc).date()
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+RULES = """\
+version: 1
+vars: {least: 10GB}
+rules:
+  - {id: memory, title: RAM, tags: [host], fact: host.memory.total, require: {at_least: "${least}"}}
+  - {id: system, title: System, fact: host.os, recommend: {equals: linux}}
+"""
+FACTS: dict[str, Any] = {
+    "schema": "preflight.facts/1",
+    "measured_at": "2026-11-23T11:00:00Z",
+    "facts": {"host": {"memory": {"total": 8_000_000_000}, "os": "linux"}},
+}
+
+
+def case(folder: Path, expected: Any, facts: Any = FACTS) -> Path:
+    """Make a case folder; what is no text is written as JSON."""
+    folder.mkdir(parents=True)
+    for name, data in (("expected.json", expected), ("facts.json", facts)):
+        (folder / name).write_text(data if isinstance(data, str) else json.dumps(data))
+    return folder
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    """A folder with a rule file and no case yet."""
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    (folder / "rules.yaml").write_text(RULES, encoding="utf-8")
+    return folder
+
+
+# rules test
+
+
+def test_a_line_a_case_and_of_a_wrong_one_what_and_why(cases: Path, run_preflight: Run) -> None:
+    case(cases / "good", {"memory": "fail", "system": "pass"})
+    case(cases / "wrong", {"memory": "pass", "system": "pass"})
+    done = run_preflight("rules", "test", "cases", cwd=cases.parent)
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "  ✔ good   2 as expected",
+        "  ✖ wrong  1 of 2 differ",
+        "      memory: expected pass, found fail",
+        "        RAM: 8 GB (7.5 GiB), needs at least 10 GB (2 GB short)",
+        "",
+        "FAIL  1 failed · 1 passed",
+    ]
+    quiet = run_preflight("rules", "test", "cases/good", "-q", cwd=cases.parent)
+    assert (quiet.returncode, quiet.stdout) == (0, "PASS  1 passed\n")
+
+
+def test_what_is_not_named_is_compared_only_exactly(cases: Path, run_preflight: Run) -> None:
+    case(cases / "some", {"memory": "fail"})
+    assert run_preflight("rules", "test", str(cases)).returncode == 0
+    done = run_preflight("rules", "test", str(cases), "--exact")
+    assert done.returncode == 1
+    assert "system: expected nothing, found pass" in done.stdout
+    assert run_preflight("rules", "test", str(cases), "--exact", "--only", "host").returncode == 0
+
+
+def test_the_longer_form_judges_as_check_does(cases: Path, run_preflight: Run) -> None:
+    facts = cases.parent / "facts.json"
+    facts.write_text(json.dumps(FACTS))
+    for number, (options, wanted) in enumerate(
+        [
+            ([], {"exit_code": 1}),
+            (["--set", "least=1GB"], {"vars": {"least": "1GB"}, "exit_code": 0}),
+            (["--set", "least=5"], {"vars": {"least": 5}, "exit_code": 0}),
+            (["--only", "system"], {"only": ["system"], "exit_code": 0}),
+        ]
+    ):
+        check = run_preflight(
+            "check", "--facts", str(facts), "-r", str(cases / "rules.yaml"), *options
+        )
+        assert check.returncode == wanted["exit_code"], check.stderr
+        verdicts = {"memory": "fail"} if options == [] else {}
+        folder = case(cases / f"c{number}", {"verdicts": verdicts, **wanted})
+        done = run_preflight("rules", "test", str(folder), "-r", str(cases / "rules.yaml"))
+        assert done.returncode == 0, done.stdout
+
+
+def test_which_rule_file_is_taken(tmp_path: Path, run_preflight: Run) -> None:
+    def rules(path: Path, name: str) -> Path:
+        rule = f"{{id: {name}, title: T, fact: host.os, require: {{exists: true}}}}"
+        text = f"version: 1\nrules: [{rule}]\n"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    folder = case(tmp_path / "cases/one", {"any": "pass"})
+    in_env = {"PREFLIGHT_RULES": str(rules(tmp_path / "env.yaml", "by-env"))}
+
+    def taken(*options: str, env: dict[str, str] | None = None) -> str:
+        done = run_preflight(
+            "rules", "test", "cases", "-f", "json", *options, cwd=tmp_path, env=env or {}
+        )
+        return str(json.loads(done.stdout)["cases"][0]["rules"])
+
+    assert taken() == "bundled"
+    rules(tmp_path / "preflight.yaml", "by-folder")
+    assert taken() == "preflight.yaml"
+    assert taken(env=in_env) == in_env["PREFLIGHT_RULES"]
+    rules(tmp_path / "cases/rules.yaml", "by-dir")
+    assert taken(env=in_env) == "cases/rules.yaml"
+    rules(folder / "rules.yaml", "by-case")
+    assert taken(env=in_env) == "cases/one/rules.yaml"
+    rules(tmp_path / "typed.yaml", "typed")
+    assert taken("-r", "typed.yaml", env=in_env) == "typed.yaml"
+
+
+def test_a_rule_file_is_read_once_for_all_cases(
+    cases: Path, run_preflight: Run, tmp_path: Path
+) -> None:
+    if not os.path.exists("/dev/stdin"):
+        pytest.skip("standard input has no name here")
+    for number in range(20):
+        case(cases / f"c{number}", {"memory": "fail"})
+    rules = tmp_path / "piped.yaml"
+    rules.write_text(RULES, encoding="utf-8")
+    done = subprocess.run(
+        f'cat "{rules}" | python -m preflight rules test "{cases}" -r /dev/stdin',
+        shell=True, capture_output=True, text=True,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    assert done.stdout.endswith("PASS  20 passed\n"), done.stdout + done.stderr
+
+
+def test_json_tells_all_of_it(cases: Path, run_preflight: Run) -> None:
+    case(cases / "good", {"memory": "fail"})
+    case(cases / "off", {"memory": "pass", "memory/x": "skip"})
+    case(cases / "bad", {"memry": "pass"})
+    done = run_preflight("rules", "test", "cases", "-f", "json", cwd=cases.parent)
+    assert done.returncode == 2
+    told = json.loads(done.stdout)
+    assert told["schema"] == "preflight.rules-test/1"
+    assert told["summary"] == {"exit_code": 2, "cases": 3, "pass": 1, "fail": 1, "unknown": 1}
+    bad, good, off = told["cases"]
+    assert (good["verdict"], good["compared"], good["differences"]) == ("pass", 1, [])
+    assert good["folder"] == os.path.join("cases", "good")
+    assert bad["problems"] == ["cases/bad/expected.json: no rule 'memry', did you mean 'memory'?"]
+    assert off["differences"] == [
+        {
+            "name": "memory",
+            "expected": "pass",
+            "found": "fail",
+            "message": "RAM: 8 GB (7.5 GiB), needs at least 10 GB (2 GB short)",
+        },
+        {"name": "memory/x", "expected": "skip", "found": None, "message": "there is memory"},
+    ]
+
+
+def test_junit_is_valid_and_counts(cases: Path, run_preflight: Run) -> None:
+    if not (SHARED / "schemas/junit.xsd").exists():
+        missing("../shared/schemas/junit.xsd is not beside this checkout")
+    case(cases / "good", {"memory": "fail"})
+    case(cases / "off", {"memory": "pass"})
+    case(cases / "bad\x1b[31m]]>&\n::error::x", "{")
+    done = run_preflight("rules", "test", str(cases), "-f", "junit")
+    assert done.returncode == 2
+    root = etree.fromstring(done.stdout.encode())
+    etree.XMLSchema(etree.parse(SHARED / "schemas/junit.xsd")).assertValid(root)
+    (suite,) = root
+    assert [suite.get(k) for k in ("tests", "failures", "errors")] == ["3", "1", "1"]
+    (failure,) = root.iter("failure")
+    assert failure.get("message").startswith("memory: expected pass, found fail; RAM: 8 GB")
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "no expected": ({"expected.json": None}, "cannot read cases/a/expected.json: No such file"),
+    "no facts": ({"facts.json": None}, "cannot read cases/a/facts.json: No such file"),
+    "no JSON": ({"expected.json": "{"}, "cases/a/expected.json:1:2: no JSON"),
+    "too large": ({"expected.json": " " * 2_000_000}, "a/expected.json: larger than 1 MiB"),
+    "no facts file": ({"facts.json": "{}"}, "cases/a/facts.json: no snapshot"),
+    "unknown rule": ({"expected.json": '{"systm": "pass"}'}, "did you mean 'system'?"),
+    "no verdict": ({"expected.json": '{"memory": "passed"}'}, "did you mean 'pass'?"),
+    "bad rules": ({"rules.yaml": "version: 2"}, "cases/a/rules.yaml:1:10: expected 1"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_case_keeps_no_other_from_being_run(
+    name: str, cases: Path, run_preflight: Run
+) -> None:
+    files, said = BAD[name]
+    folder = case(cases / "a", {"memory": "fail"})
+    case(cases / "b", {"memory": "pass"})
+    case(cases / "c", {"memory": "fail"})
+    for file, text in files.items():
+        (folder / file).unlink(missing_ok=True)
+        if text is not None:
+            (folder / file).write_text(text)
+    done = run_preflight("rules", "test", "cases", cwd=cases.parent)
+    assert done.returncode == 2
+    assert said in " ".join(done.stdout.split())
+    assert done.stdout.endswith("\nFAIL  1 failed · 1 not judged · 1 passed\n")
+
+
+def test_a_pipe_is_not_waited_for(cases: Path, run_preflight: Run) -> None:
+    folder = case(cases / "a", {"memory": "fail"})
+    (folder / "facts.json").unlink()
+    os.mkfifo(folder / "facts.json")
+    done = run_preflight("rules", "test", str(cases))
+    assert done.returncode == 2
+    assert "it is no file" in done.stdout
+
+
+def test_links_that_lead_in_circles_are_no_cases(cases: Path, run_preflight: Run) -> None:
+    case(cases / "a", {"memory": "fail"})
+    (cases / "self").symlink_to("self")
+    (cases / "up").symlink_to("..")
+    (cases / "other").mkdir()
+    (cases / "linked").symlink_to("a")
+    done = run_preflight("rules", "test", str(cases))
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "PASS  2 passed")
+
+
+def test_names_reach_the_terminal_harmless(cases: Path, run_preflight: Run) -> None:
+    case(cases / "e\x1b[2J\u202e\n::error::x", {"memory": "pass"})
+    (cases / "f\x1b[2J").mkdir()
+    (cases / "f\x1b[2J" / "facts.json").write_text("{")
+    case(cases / "g", '{"\\u001b[2J\\ud800": "pass"}')
+    done = run_preflight("rules", "test", str(cases), "--exact", env={"FORCE_COLOR": ""})
+    assert done.returncode == 2
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "\u202e" not in done.stdout
+    assert not [line for line in done.stdout.splitlines() if line.lstrip().startswith("::")]
+    shown = json.loads(run_preflight("rules", "test", str(cases), "-f", "json").stdout)
+    assert shown["cases"][0]["name"] == "e\x1b[2J\u202e\n::error::x"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nowhere",), "cannot read nowhere: No such file or directory"),
+        (("empty",), "empty: no cases"),
+        (("file",), "cannot read file: Not a directory"),
+        (("empty", "-f", "jsn"), "no such format, did you mean 'json'?"),
+        ((), "Missing argument"),
+    ],
+)
+def test_usage(arguments: tuple[str, ...], said: str, tmp_path: Path, run_preflight: Run) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    done = run_preflight("rules", "test", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def test_variables_for_check_narrow_no_test(cases: Path, run_preflight: Run) -> None:
+    case(cases / "a", {"memory": "pass"})
+    done = run_preflight("rules", "test", str(cases), env={"PREFLIGHT_ONLY": "system"})
+    assert done.returncode == 1
+
+
+# rules validate
+
+
+def test_the_bundled_rules_and_their_document(run_preflight: Run, tmp_path: Path) -> None:
+    if not (SHARED / "requirements.md").exists():
+        missing("../shared/requirements.md is not beside this checkout")
+    shutil.copy(SHARED / "requirements.md", tmp_path / "d.md")
+    shutil.copy(ROOT / "rules.yaml", tmp_path)
+    done = run_preflight("rules", "validate", "rules.yaml", "--document", "d.md", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert " rules, nothing wrong; " in done.stdout
+    assert "preflight: note: d.md:62:43: no rule states 5.7 GiB" in done.stderr
+
+
+def test_problems_with_a_document_on_standard_output_remarks_on_the_other(
+    run_preflight: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "r.yaml").write_text(
+        "version: 1\nrules:\n"
+        "  - {id: a, title: A, section: S, fact: host.memory.total, require: {at_least: 8GB}}\n"
+        '  - {id: b, title: B, section: "T\\e[2J", fact: host.os, require: {equals: x}}\n'
+    )
+    (tmp_path / "d.md").write_text("# S\n8G\n\n    9G\n")
+    done = run_preflight("rules", "validate", "r.yaml", "--document", "d.md", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == "r.yaml:4:5: rule b: no section 'T\\x1b[2J' in d.md\n"
+    assert done.stderr == "preflight: note: d.md:4:5: no rule states 9G (in a block of code)\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot read d.md: No such file or directory"),
+        (b"", "d.md: no heading in it"),
+        (b"\x89PNG\xff", "d.md: no UTF-8 text"),
+        (b"# S\n" * 1_000_000, "d.md: larger than 1 MiB"),
+    ],
+)
+def test_what_is_no_document(
+    content: bytes | None, said: str, run_preflight: Run, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "d.md").write_bytes(content)
+    done = run_preflight("rules", "validate", "--document", "d.md", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"preflight: {said}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_document_without_end_is_not_read_to_it(run_preflight: Run) -> None:
+    done = run_preflight("rules", "validate", "--document", "/dev/zero")
+    assert done.returncode == 2
+    assert "larger than" in done.stderr
+
+
+WAIVERS = RULES + "waivers:\n" + "".join(
+    f"  - {{rule: {rule}, reason: r, owner: o, until: {until}{more}}}\n"
+    for rule, until, more in (
+        ("memory", TODAY + timedelta(days=100), ", accept: {at_least: 11GB}"),
+        ("system", TODAY + timedelta(days=100), ""),
+    )
+)  # fmt: skip
+
+
+def test_waivers_that_waive_what_passes(run_preflight: Run, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(WAIVERS)
+    (tmp_path / "f.json").write_text(json.dumps(FACTS))
+    idle = "r.yaml:7:5: accept is no looser than memory itself, so nothing is waived\n"
+    done = run_preflight("rules", "validate", "r.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (1, idle, "")
+    done = run_preflight("rules", "validate", "r.yaml", "--facts", "f.json", cwd=tmp_path)
+    passes = "r.yaml:8:5: the waiver of system waives what passes on these facts\n"
+    assert (done.returncode, done.stdout) == (1, idle + passes)
+    check = run_preflight("check", "-r", "r.yaml", "--facts", "f.json", cwd=tmp_path)
+    assert check.returncode == 1  # a file with such waivers is used all the same
+
+
+def test_facts_that_are_none(run_preflight: Run, tmp_path: Path) -> None:
+    (tmp_path / "f.json").write_text("{}")
+    done = run_preflight("rules", "validate", "--facts", "f.json", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("preflight: f.json: no snapshot")
+
+
+@pytest.mark.parametrize("days", [-30, -1, 0, 14])
+def test_a_waiver_that_ended_or_soon_will_turns_no_hook_red(
+    days: int, run_preflight: Run, tmp_path: Path
+) -> None:
+    until = TODAY + timedelta(days=days)
+    text = f"waivers: [{{rule: memory, reason: r, owner: o, until: {until}}}]\n"
+    (tmp_path / "r.yaml").write_text(RULES + text)
+    done = run_preflight("rules", "validate", "r.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "r.yaml: 2 rules, nothing wrong\n")
+    assert done.stderr.startswith("preflight: note: r.yaml:6:11: the waiver of memory by o end")
+
+
+def test_no_report_says_of_our_own_rules_that_the_document_has_them(run_preflight: Run) -> None:
+    facts = str(ROOT / "tests/cases/linux-healthy/facts.json")
+    done = run_preflight("check", "--facts", facts, "-f", "json")
+    sources = {one["section"]: one["source"] for one in json.loads(done.stdout)["results"]}
+    assert sources["Starting the stack"] == ""
+    assert sources["Memory Allocation"] == "Memory Requirements and Resource Management"
+    told = run_preflight("explain", "port-clash", "--facts", facts).stdout
+    assert '  says    "Starting the stack"\n' in told
+
+
+@pytest.mark.parametrize("command", ["test", "validate"])
+def test_help_has_an_example_and_the_exit_codes(command: str, run_preflight: Run) -> None:
+    told = run_preflight("rules", command, "--help", env={"COLUMNS": "80"}).stdout
+    assert f"Example: preflight rules {command} " in told
+    assert "Exit code: 0 " in told
+    assert max(map(len, told.splitlines())) <= 80
+
+
+def test_what_reads_documents_is_imported_for_documents_alone(tmp_path: Path) -> None:
+    (tmp_path / "d.md").write_text("# S\n")
+
+    def imports(*arguments: str) -> bool:
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "preflight", "rules", *arguments],
+            capture_output=True, text=True, cwd=tmp_path,
+        )  # fmt: skip
+        assert "preflight" in done.stderr
+        return "markdown_it" in done.stderr
+
+    assert imports("validate", "--document", "d.md")
+    assert not imports("validate")
+    assert not imports("list")
+    assert not imports("test", ".")

@@ -1,0 +1,133 @@
+"""Real engines for the tests, each started here and ended by its own pid."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import pytest
+
+IMAGE = "preflight-test:latest"
+DOCKERD = ("--iptables=false", "--bridge=none")
+
+
+class Engine(NamedTuple):
+    """A running engine: its address, the pid of its daemon, its folder."""
+
+    url: str
+    pid: int
+    folder: Path
+
+    def docker(self, *arguments: str) -> str:
+        """Run the docker CLI against this engine; returns what it prints."""
+        done = subprocess.run(
+            ["docker", *arguments],
+            env={**os.environ, "DOCKER_HOST": self.url},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def run(self, *arguments: str) -> str:
+        """Start a container of the test image without a network; returns its id."""
+        return self.docker("run", "-d", "--network=none", *arguments)
+
+
+def missing(reason: str) -> NoReturn:
+    """On a laptop a missing engine or tool skips the test, where tests gate it fails them."""
+    if os.environ.get("CI") or os.environ.get("PREFLIGHT_REQUIRE_ENGINES"):
+        pytest.fail(f"missing: {reason}")
+    pytest.skip(f"missing: {reason}")
+
+
+def needs(*programs: str) -> None:
+    if sys.platform != "linux" or os.geteuid() != 0:
+        missing("it takes root on Linux to start one")
+    for program in programs:
+        if shutil.which(program) is None:
+            missing(f"{program} is not installed")
+
+
+def make_image(engine: Engine) -> None:
+    """Import the test image, made of busybox alone."""
+    busybox = shutil.which("busybox")
+    assert busybox is not None
+    archive = engine.folder / "image.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(os.path.realpath(busybox), "bin/busybox")
+        for name in ("sh", "sleep", "cat", "true"):
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+    engine.docker("import", str(archive), IMAGE)
+
+
+def await_engine(engine: Engine, process: subprocess.Popen[bytes], log: Path) -> None:
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends and process.poll() is None:
+        try:
+            engine.docker("version")
+        except AssertionError:
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail(f"the engine does not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+def stop(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """End an engine, and take away what it leaves."""
+    process.send_signal(signal.SIGCONT)
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(20)
+    with open("/proc/self/mounts", encoding="utf-8", errors="replace") as mounts:
+        below = [line.split()[1] for line in mounts if line.split()[1].startswith(str(folder))]
+    for point in reversed(below):
+        subprocess.run(["umount", "-l", point], capture_output=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def start_dockerd(
+    prefix: tuple[str, ...] = (), options: tuple[str, ...] = ()
+) -> tuple[Engine, subprocess.Popen[bytes]]:
+    """Start a dockerd of our own, behind a command such as `taskset -c 0`."""
+    folder = Path(tempfile.mkdtemp(prefix="pf-"))
+    url = f"unix://{folder}/docker.sock"
+    process = _dockerd(url, folder, prefix, options)
+    return Engine(url, process.pid, folder), process
+
+
+def restart(engine: Engine) -> subprocess.Popen[bytes]:
+    """Start a dockerd that has ended once more, in its folder and at its address."""
+    return _dockerd(engine.url, engine.folder)
+
+
+def _dockerd(
+    url: str, folder: Path, prefix: tuple[str, ...] = (), options: tuple[str, ...] = ()
+) -> subprocess.Popen[bytes]:
+    log = folder / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*prefix, "dockerd", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec",
+             "--pidfile", f"{folder}/pid", "-H", url, *DOCKERD, *options],
+            stdout=out, stderr=out,
+        )  # fmt: skip
+    try:
+        await_engine(Engine(url, process.pid, folder), process, log)
+    except BaseException:
+        stop(process, folder)
+        raise
+    return process

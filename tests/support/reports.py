@@ -1,0 +1,115 @@
+"""One report for every renderer, and the same with foreign text in every place that may hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+
+from paths import GOLDEN
+from preflight import check as pipeline
+from preflight.evaluate.judge import Selection, evaluate
+from preflight.model.fleet import Fleet, standing
+from preflight.model.report import VERDICTS, Advice, Exit, Report, Result
+from preflight.render.hosts import writer
+from preflight.render.options import Look
+
+TODAY = date(2026, 11, 23)
+
+HOSTILE = {
+    "command": "::error file=a,line=1::owned",
+    "percent": "100%0A::error::owned%0D%25",
+    "newlines": "one\n::error::owned\r\n##[error]owned\r::stop-commands::x\u2028two",
+    "cdata": "]]><!-- --><script>alert(1)</script>&amp;&#0;",
+    "nul": "a\x00b\x01\x08\x0b\x1f\x7f\x85",
+    "surrogates": "a\ud800b\udfff",
+    "noncharacters": "a\ufffe\uffff\U0001fffe",
+    "markup": "[bold red]x[/] [link=http://evil]y[/link] **b** `c` <img src=x onerror=1> @everyone",
+    "table": "| a | b |\n|---|---|\n# head\n- [ ] task\n```sh\nrm\n```",
+    "escapes": "\x1b[31mred\x1b]0;title\x07\x1b]8;;http://evil\x1b\\\\",
+    "quotes": '"\'\\\\ \\" \\n ${HOME} $(id) `id`',
+    "tap": "ok 1 - owned # SKIP\nnot ok 2 # TODO x\nBail out! now\n  ---\n  ...\n1..9",
+    "yaml": "a: [b, *c, &d !e {f: g}]: # h",
+    "direction": "\u202egnp.exe\u2066\u200b\ufeff",
+    "empty": "",
+    "long": "x" * 2**20,
+    "long line of marks": ']]>::%|`\\"' * 2**17,
+}
+"""What must not break a format, inject a command or reach a terminal raw, by what it tries."""
+
+
+def made() -> Report:
+    """Judge the golden facts by the golden rules."""
+    rules = pipeline.load("rules.yaml", lambda name: (GOLDEN / name).read_bytes())
+    facts = pipeline.read_snapshot((GOLDEN / "facts.json").read_bytes(), "facts.json")
+    report = evaluate(rules, facts, pipeline.catalogue(), Selection(), TODAY)
+    return report._replace(version="1.0.0", seconds=0.12)
+
+
+def poisoned(text: str) -> Report:
+    """Put a text into every place of a report that comes from outside."""
+    report = made()
+
+    def poison(result: Result) -> Result:
+        waiver = result.waiver and result.waiver._replace(reason=text, owner=text)
+        return result._replace(
+            item=text,
+            title=text,
+            message=text,
+            found=text,
+            asked=text,
+            source=text,
+            section=text,
+            tags=(text,),
+            why=text,
+            evidence=text,
+            error=text,
+            actual=text if result.unit == "text" else result.actual,
+            file=text if result.file else None,
+            rule_file=text,
+            fixes=(Advice(text, text, f"https://example.org/{text}"),),
+            change=result.change and result.change._replace(text=text),
+            waiver=waiver,
+        )
+
+    return report._replace(
+        rules_name=text,
+        rules_source=text,
+        next=text,
+        notes=(text,),
+        host=dict.fromkeys(report.host, text),
+        engine={**report.engine, "endpoint": text, "context": text, "version": text},
+        results=tuple(poison(result) for result in report.results),
+    )
+
+
+Hosts = list[tuple[str, Report | str]]
+
+
+def hosts(name: str = "edge <7>", why: str = "host key changed") -> Hosts:
+    """Return five machines: with all faults, with rules of its group, well, and two lost."""
+    whole = made()
+    passed = [one for one in whole.results if one.verdict == "pass"]
+    memory = [one for one in whole.results if one.id == "host-memory"]
+    group = (one._replace(title="RAM for GPUs", message="RAM for GPUs: 8.3 GB") for one in memory)
+    return [
+        ("vm-1", whole),
+        ("gpu-03", _of(whole, group)._replace(rules_sha256="0" * 64)),
+        ("vm-2", _of(whole, passed)),
+        (name, why),
+        ("edge-8", why),
+    ]
+
+
+def _of(report: Report, results: Iterable[Result]) -> Report:
+    found = tuple(results)
+    counts = {verdict: sum(one.verdict == verdict for one in found) for verdict in VERDICTS}
+    return report._replace(results=found, counts=counts)
+
+
+def shown(format_: str, many: Hosts, look: Look, unusable: int = Exit.UNDECIDED) -> str:
+    """Write machines in a format, one after the other as the program does."""
+    made_ = writer(format_, look)
+    pieces = [made_.host(name, one) for name, one in many]
+    standings = [standing(name, one) for name, one in many]
+    fleet = Fleet(f"{len(many)} hosts · golden", standings, 1.25, unusable)
+    return "".join([*pieces, *made_.end(fleet)])

@@ -1,0 +1,313 @@
+"""The measuring keeps its deadline, loses no fact, and leaves no process behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preflight.facts.collect import measurement as collect
+from preflight.facts.collect import protocol as wire
+from preflight.facts.collect import worker as reader
+from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.spawn import end, start_reader
+from preflight.facts.options import Options
+from preflight.facts.table import FACTS, PROBES, Probe, missing
+from preflight.model.facts import KINDS, Fact, Measured, Unknown, gather, join_path
+from processes import MARK, marked
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+DECLARED = {join_path(one.path) for probe in PROBES for one in missing(probe, Unknown(""))}
+
+texts = st.text(st.characters())  # lone surrogates too: an undecodable path has them
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
+    lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
+    max_leaves=10,
+)
+unknowns = st.builds(Unknown, texts, st.sampled_from(KINDS))
+paths = st.lists(texts, min_size=1).map(tuple)
+
+
+@given(
+    st.builds(Measured, paths, values, texts) | st.builds(Measured, paths, unknowns, st.just(""))
+)
+def test_a_figure_comes_back_from_its_line_as_it_was(one: Measured) -> None:
+    line = json.dumps(wire.encode(one)).encode("ascii")
+    assert b"\n" not in line
+    back = wire.decode(line)
+    assert back == one
+    assert type(back.value) is type(one.value)
+
+
+def fake(script: str) -> subprocess.Popen[bytes]:
+    """A reader that does what a script says."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
+ONE = 'print(\'[["docker", "cpus"], 4, "GET /info"]\', flush=True)\n'
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "reason"),
+    [
+        (ONE, "error", "its reader ended without it"),
+        (f"{ONE}import os; os._exit(9)", "error", "its reader ended without it"),
+        (f"{ONE}import time; time.sleep(60)", "timeout", "not measured within 0.7 s"),
+        (f"{STUBBORN}{ONE}time.sleep(60)", "timeout", "not measured within 0.7 s"),
+    ],
+    ids=["ends", "dies", "hangs", "hangs and won't be told"],
+)
+def test_what_came_stands_and_the_rest_is_unknown(script: str, kind: str, reason: str) -> None:
+    process = fake(script)
+    start = time.monotonic()
+    measured = list(collect.Measuring(process, Options(timeout=0.7)).results())
+    took = time.monotonic() - start
+    assert took < 0.7 + 0.4
+    assert process.returncode is not None
+    facts = gather(measured, measured_at="", version="")
+    assert facts.values == {"docker": {"cpus": 4}}
+    assert set(facts.unknown) == DECLARED - {"docker.cpus"}
+    assert set(facts.unknown.values()) == {Unknown(reason, kind)}  # type: ignore[arg-type]
+
+
+def test_a_reader_that_is_dead_already_is_no_crash() -> None:
+    process = fake("pass")
+    process.wait(10)
+    measured = list(collect.Measuring(process, Options(timeout=5)).results())
+    assert {join_path(one.path) for one in measured} == DECLARED
+
+
+def test_signs_of_life_while_there_is_nothing_to_tell() -> None:
+    ticks: list[float] = []
+    process = fake("import time; time.sleep(60)")
+    list(collect.Measuring(process, Options(timeout=0.5)).results(ticks.append))
+    assert len(ticks) >= 2
+    assert ticks == sorted(ticks)
+    assert 0 < ticks[0] <= ticks[-1] < 0.7
+
+
+def test_without_a_reader_every_fact_says_why() -> None:
+    measured = list(collect.NoMeasuring("no more processes").results())
+    assert {join_path(one.path) for one in measured} == DECLARED
+    assert {one.value for one in measured} == {Unknown("no more processes", "error")}
+
+
+def test_a_probe_that_fails_halfway_keeps_what_it_had(capfdbinary: Any) -> None:
+    def measure(_: Machine) -> Iterator[Measured]:
+        yield Measured(("a",), 1, "here")
+        raise MemoryError("no more")
+
+    probe = Probe((Fact("a", "number", ""), Fact("b", "number", "")), "none")
+    reader._run(probe, Machine(Options()), measure)
+    lines = capfdbinary.readouterr().out.splitlines()
+    facts = gather(map(wire.decode, lines), measured_at="", version="")
+    assert facts.values == {"a": 1}
+    assert facts.unknown == {"b": Unknown("MemoryError: no more", "error")}
+
+
+OF_PROJECT = [probe for probe in PROBES if probe.of_project]
+
+
+@pytest.mark.parametrize("probe", OF_PROJECT, ids=lambda probe: probe.module)
+def test_without_a_compose_file_nothing_of_a_project_is_there(
+    probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    reader._run(probe, Machine(Options(docker_host="unix:///nowhere/docker.sock")))
+    told = [wire.decode(line) for line in capfdbinary.readouterr().out.splitlines()]
+    assert {one.path for one in told} == {one.path for one in missing(probe, Unknown(""))}
+    for one in told:
+        if one.path[0] == "docker":
+            assert one.value == Unknown("asked only where there is a compose file")
+        else:
+            assert (one.value, one.source) == (None, "no compose file here")
+
+
+@pytest.mark.parametrize("probe", OF_PROJECT, ids=lambda probe: probe.module)
+def test_a_compose_file_that_cannot_be_used_is_the_reason_for_all_of_its_project(
+    probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "compose.yaml").write_text("services: 7\n")
+    reader._run(probe, Machine(Options(docker_host="unix:///nowhere/docker.sock")))
+    told = [wire.decode(line) for line in capfdbinary.readouterr().out.splitlines()]
+    assert {one.path for one in told} == {one.path for one in missing(probe, Unknown(""))}
+    for one in told:
+        assert isinstance(one.value, Unknown)
+        assert one.value.kind == "invalid"
+        assert "compose.yaml:1" in one.value.reason
+
+
+def test_a_reader_that_is_not_asked_ends_by_itself() -> None:
+    process = start_reader()
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(10) == 0
+    assert process.stdout is not None
+    assert process.stdout.read() == b""
+
+
+def test_ending_is_possible_twice_and_at_once() -> None:
+    process = start_reader()
+    start = time.monotonic()
+    end(process)
+    end(process)
+    assert time.monotonic() - start < 0.5
+    assert process.returncode is not None
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Iterator[str]:
+    """Takes connections and never says a word."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        yield f"unix://{tmp_path}/s"
+
+
+def dripping(tmp_path: Path, sent_at_once: bytes) -> str:
+    """Sends what it is given, then a byte now and then, for ever."""
+    place = str(tmp_path / "drip")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(place)
+    listener.listen()
+
+    def one() -> None:
+        connection, _ = listener.accept()
+        listener.close()
+        try:
+            connection.sendall(sent_at_once)
+            while True:
+                connection.sendall(b" ")
+                time.sleep(0.2)
+        except OSError:
+            connection.close()
+
+    threading.Thread(target=one, daemon=True).start()
+    return f"unix://{place}"
+
+
+def until(holds: Callable[[], bool], seconds: float) -> bool:
+    ends = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > ends:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+
+
+@linux
+@pytest.mark.parametrize(
+    "head", [None, b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"],
+    ids=["silent", "drips its head", "drips its body"],
+)  # fmt: skip
+def test_the_program_is_gone_in_time_and_leaves_nobody(
+    head: bytes | None, silent: str, tmp_path: Path, run_preflight: Run
+) -> None:
+    url = silent if head is None else dripping(tmp_path, head)
+    mark = f"{os.getpid()}-{time.monotonic()}"
+    start = time.monotonic()
+    done = run_preflight(
+        "facts", "-f", "json", "--timeout", "1", "--docker-host", url, env={MARK: mark}
+    )
+    took = time.monotonic() - start
+    snapshot = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 0.8 < took < 1 + 1
+    facts = snapshot["facts"]
+    for fact in FACTS:
+        if fact.path.startswith("host."):  # what the engine does costs no figure of this host
+            assert snapshot["unknown"].get(fact.path, {}).get("kind") != "timeout", fact.path
+    assert facts["host"]["memory"]["total"] > 0
+    assert facts["host"]["disk"]["total"] > 0
+    assert facts["docker"]["reachable"] is False
+    assert facts["docker"]["problem"]["kind"] == "timeout"
+    assert facts["docker"]["endpoint"] == url
+    assert snapshot["unknown"]["docker.memory.total"]["kind"] == "timeout"
+    assert until(lambda: not marked(mark), 1), marked(mark)
+
+
+@linux
+@pytest.mark.parametrize(
+    ("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)], ids=["interrupted", "killed"]
+)
+def test_the_reader_does_not_outlive_the_program(
+    how: signal.Signals, code: int, silent: str, clean_environment: Path
+) -> None:
+    mark = f"{os.getpid()}-{time.monotonic()}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "preflight", "facts", "--timeout", "2", "--docker-host", silent],
+        env={**os.environ, MARK: mark}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert until(lambda: len(marked(mark)) == 2, 10)  # so that the search finds a reader at all
+        time.sleep(0.5)
+        process.send_signal(how)
+        _, said = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert "Traceback" not in said
+    assert until(lambda: not marked(mark), 3), marked(mark)
+
+
+def test_modules_of_the_current_folder_are_not_the_readers(
+    run_preflight: Run, silent: str, tmp_path: Path
+) -> None:
+    """`python -m` puts the current folder first, for the program; the reader doesn't take it on."""
+    project = tmp_path / "project"
+    project.mkdir()
+    for name in ("docker", "psutil"):
+        (project / f"{name}.py").write_text("raise SystemExit('taken from the project')")
+    arguments = ("facts", "-f", "json", "--timeout", "1", "--docker-host", silent)
+    snapshot = json.loads(run_preflight(*arguments, cwd=project).stdout)
+    assert snapshot["facts"]["host"]["memory"]["total"] > 0
+
+
+def test_a_current_folder_that_is_gone_costs_only_its_disk(
+    run_preflight: Run, silent: str, tmp_path: Path
+) -> None:
+    gone = 'mkdir "$0" && cd "$0" && rmdir "$0" && exec "$@"'
+    done = run_preflight(
+        *("facts", "-f", "json", "--timeout", "1", "--docker-host", silent),
+        prefix=("sh", "-c", gone, str(tmp_path / "gone")),
+    )
+    assert done.returncode == 0, done.stderr
+    snapshot = json.loads(done.stdout)
+    assert snapshot["facts"]["host"]["memory"]["total"] > 0
+    assert "host.disk.free" in snapshot["unknown"]
+
+
+@pytest.mark.parametrize(
+    ("since", "timeout", "now", "ends"),
+    [
+        (100.0, 10.0, 100.0, 109.8),
+        (100.0, 1.0, 100.5, 100.8),  # it started late: its caller waits no longer for that
+        (100.0, 0.2, 100.0, 100.1),
+        (500.0, 10.0, 100.0, 109.8),  # no clock of this machine
+        (1.0, 10.0, 100.0, 109.8),
+    ],
+)
+def test_the_reader_ends_before_its_caller_gives_it_up(
+    since: float, timeout: float, now: float, ends: float
+) -> None:
+    assert reader.deadline(since, timeout, now) == pytest.approx(ends)

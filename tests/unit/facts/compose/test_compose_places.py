@@ -1,0 +1,135 @@
+"""The line that decides a value is known, whichever file it came from."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from test_compose_agrees import read_case
+
+from preflight.facts.compose.project import Need, Place
+from preflight.facts.compose.reading import read
+
+PLACES = [
+    ("llm-stack", "ollama", "compose.yaml", 2),
+    ("llm-stack", "ollama image", "compose.yaml", 3),
+    ("llm-stack", "ollama environment OLLAMA_KEEP_ALIVE", "compose.yaml", 6),
+    ("llm-stack", "ollama deploy resources limits memory", "compose.yaml", 15),
+    ("llm-stack", "ollama ports 11434", "compose.yaml", 11),
+    ("llm-stack", "ollama volumes /root/.ollama", "compose.yaml", 9),
+    ("llm-stack", "api environment OLLAMA_URL", "compose.yaml", 28),
+    ("llm-stack", "api ports 8000", "compose.yaml", 34),
+    ("llm-stack", "api mem_limit", "compose.yaml", 35),
+    ("llm-stack", "webui volumes /app/backend/data", "compose.yaml", 42),
+    ("llm-stack", "webui depends_on api", "compose.yaml", 38),
+    ("override", "web", "compose.yaml", 2),
+    ("override", "web image", "compose.prod.yaml", 3),
+    ("override", "web environment A", "compose.prod.yaml", 5),
+    ("override", "web environment B", "compose.yaml", 5),
+    ("override", "web deploy resources limits memory", "compose.prod.yaml", 9),
+    ("override", "web deploy resources limits cpus", "compose.yaml", 9),
+    ("override", "web ports 81", "compose.yaml", 6),
+    ("override", "web ports 80", "compose.prod.yaml", 6),
+    ("override", "web volumes /data", "compose.prod.yaml", 7),
+    ("override", "web volumes /src", "compose.yaml", 7),
+    ("override", "cache", "compose.prod.yaml", 10),
+    ("override-reset", "web ports 90", "o.yaml", 4),
+    ("anchors-and-merges", "one restart", "compose.yaml", 3),
+    ("anchors-and-merges", "one mem_limit", "compose.yaml", 8),
+    ("anchors-and-merges", "one cpus", "compose.yaml", 13),
+    ("anchors-and-merges", "two environment ZONE", "compose.yaml", 6),
+    ("anchors-and-merges", "two environment LEVEL", "compose.yaml", 18),
+    ("anchors-and-merges", "three", "compose.yaml", 19),
+    ("extends-same-file", "grandchild", "compose.yaml", 13),
+    ("extends-same-file", "grandchild mem_limit", "compose.yaml", 12),
+    ("extends-same-file", "grandchild environment A", "compose.yaml", 4),
+    ("extends-same-file", "grandchild environment B", "compose.yaml", 10),
+    ("extends-other-file", "web cpus", "deeper.yaml", 4),
+    ("extends-other-file", "web volumes /theirs", "common/base.yaml", 5),
+    ("extends-other-file", "web volumes /mine", "compose.yaml", 4),
+    ("extends-other-file", "web environment FROM", "common/base.env", 2),
+    ("extends-other-file", "web environment LEVEL", "compose.yaml", 5),
+    ("include", "db image", "infra/compose.yaml", 4),
+    ("include", "cache", "infra/nested/compose.yaml", 2),
+    ("env-file", "many environment LEVEL", "more.env", 1),
+    ("env-file", "one environment LEVEL", "compose.yaml", 5),
+    ("ports", "ranges ports 3000", None, 0),
+    ("ports", "ranges ports 9000", "compose.yaml", 17),
+    ("ports", "ranges ports 9001", "compose.yaml", 17),
+    ("ports", "ranges ports 7000-7005", "compose.yaml", 17),
+]
+
+
+@pytest.mark.parametrize(("case", "keys", "file", "line"), PLACES)
+def test_the_place_of_a_value(
+    case: str, keys: str, file: str | None, line: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, _ = read_case(case, monkeypatch)
+    wanted = None if file is None else Place(file, line)
+    assert reading.places.get(("services", *keys.split())) == wanted
+
+
+def test_a_file_elsewhere_is_named_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    file = tmp_path / "compose.yaml"
+    file.write_text("services: {a: {image: x}}\n", "utf-8")
+    monkeypatch.chdir(tmp_path / "here")
+    reading = read(["../compose.yaml"], str(tmp_path), {})
+    assert reading.places["services", "a"] == Place(str(file), 1)
+
+
+NEEDS = """
+include: [{path: other.yaml}]
+services:
+  a:
+    image: x
+    gpus: all
+    attach: false
+    depends_on:
+      b: {condition: service_started, restart: true, required: false}
+    env_file: [{path: a.env, required: false}]
+  b:
+    provider: {type: cloud}
+configs: {c: {content: text}}
+"""
+
+
+def test_newer_features_tell_the_version_that_brought_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("compose.yaml").write_text(NEEDS, "utf-8")
+    Path("other.yaml").write_text("services: {c: {image: y}}\n", "utf-8")
+    Path("o.yaml").write_text("services:\n  a:\n    ports: !override []\n", "utf-8")
+    reading = read(["compose.yaml", "o.yaml"], str(tmp_path), {})
+    assert set(reading.needs) == {
+        Need("2.20.3", "include", Place("compose.yaml", 2)),
+        Need("2.30.0", "gpus", Place("compose.yaml", 6)),
+        Need("2.20.0", "attach", Place("compose.yaml", 7)),
+        Need("2.17.0", "depends_on.restart", Place("compose.yaml", 9)),
+        Need("2.20.0", "depends_on.required", Place("compose.yaml", 9)),
+        Need("2.24.0", "env_file.required", Place("compose.yaml", 10)),
+        Need("2.36.0", "provider", Place("compose.yaml", 12)),
+        Need("2.23.1", "configs with content", Place("compose.yaml", 13)),
+        Need("2.24.4", "!override", Place("o.yaml", 3)),
+    }
+
+
+def test_a_plain_file_needs_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, _ = read_case("web-app", monkeypatch)
+    assert reading.needs == ()
+
+
+def test_a_large_file_is_read_within_a_second(tmp_path: Path) -> None:
+    service = "\n    image: x\n    environment: {A: '1', B: '${B:-2}'}\n    mem_limit: 1g\n"
+    text = "services:\n" + "".join(
+        f"  s{n}:{service}    ports: ['{n}:80']\n" for n in range(1, 501)
+    )
+    (tmp_path / "compose.yaml").write_text(text, "utf-8")
+    begin = time.perf_counter()
+    reading = read([str(tmp_path / "compose.yaml")], str(tmp_path), {})
+    assert time.perf_counter() - begin < 1
+    assert len(reading.config["services"]) == 500

@@ -1,0 +1,343 @@
+"""The host's figures held against the kernel's own files and other programs; then the faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from preflight.facts.collect import worker as reader
+from preflight.facts.collect.machine import Machine
+from preflight.facts.engine import self_container as inside
+from preflight.facts.host import disk
+from preflight.facts.host import environment as env
+from preflight.facts.host import system as host
+from preflight.facts.options import Options
+from preflight.facts.table import PROBES, Probe
+from preflight.model.facts import Facts, Measured, Unknown, gather
+
+GiB = 2**30
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+linux = pytest.mark.skipif(sys.platform != "linux", reason="held against Linux's own files")
+HOST, DISK = (
+    next(probe for probe in PROBES if probe.module == name)
+    for name in ("host.system", "host.disk")
+)
+    next(probe for probe in PROBES if probe.module == name) for name in ("host.system", "host.disk")
+)
+
+
+def snapshot(run: Run, *arguments: str, **how: Any) -> dict[str, Any]:
+    done = run("facts", "-f", "json", *arguments, **how)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    read: dict[str, Any] = json.loads(done.stdout)
+    return read
+
+
+def here(root: Path = Path("/")) -> dict[str, Any]:
+    """Return the host's facts by dotted path, measured in this process."""
+    return {".".join(one.path): one.value for one in host.measure(Machine(Options()), root)}
+
+
+def meminfo() -> dict[str, int]:
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+
+
+def said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+# --- this machine -----------------------------------------------------------------------------
+
+
+@linux
+def test_memory_and_swap_are_what_the_kernel_says(run_preflight: Run) -> None:
+    facts = snapshot(run_preflight)["facts"]["host"]
+    kernel = meminfo()
+    assert facts["memory"]["total"] == kernel["MemTotal"]
+    assert facts["memory"]["available"] == pytest.approx(kernel["MemAvailable"], rel=0.1)
+    assert facts["memory"]["usable"] <= facts["memory"]["total"]
+    assert facts["swap"]["total"] == (kernel["SwapTotal"] or None)
+    if kernel["SwapTotal"]:
+        assert facts["swap"]["free"] == pytest.approx(kernel["SwapFree"], rel=0.1)
+
+
+@linux
+def test_the_system_is_what_uname_says(run_preflight: Run) -> None:
+    facts = snapshot(run_preflight)["facts"]["host"]
+    assert facts["os"] == "linux"
+    assert [facts["kernel"], facts["arch"]] == said("uname", "-rm").split()
+    assert facts["hostname"] == "<host-1>"
+    shown = json.loads(run_preflight("facts", "-f", "json", "--no-redact").stdout)
+    assert shown["facts"]["host"]["hostname"] == said("uname", "-n")
+
+
+@linux
+def test_cpus_are_counted_and_the_affinity_holds(run_preflight: Run) -> None:
+    facts = snapshot(run_preflight)["facts"]["host"]["cpu"]
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    assert facts["logical"] == cpuinfo.count("processor\t:")
+    assert 1 <= facts["physical"] <= facts["logical"]
+    assert facts["usable"] <= int(said("nproc"))
+    first = str(min(os.sched_getaffinity(0)))
+    bound = snapshot(run_preflight, prefix=("taskset", "-c", first))
+    assert bound["facts"]["host"]["cpu"]["logical"] == facts["logical"]
+    assert bound["facts"]["host"]["cpu"]["usable"] == min(1, facts["usable"])
+    assert "affinity" in bound["sources"]["host.cpu.usable"] or facts["usable"] < 1
+
+
+# --- /proc/meminfo that says little -----------------------------------------------------------
+
+WITHOUT = {
+    "empty": ("", {"total", "available", "usable"}),
+    "garbage": ("garbage\n\n\x00\n", {"total", "available", "usable"}),
+    "no figures": ("MemTotal: lots kB\n", {"total", "available", "usable"}),
+    "total only": ("MemTotal: 8000000 kB\n", {"total", "available", "usable"}),
+    "zero": ("MemTotal: 0 kB\nMemFree: 0 kB\n", {"total", "available", "usable"}),
+    "nothing available": (
+        "MemTotal: 8000000 kB\nMemFree: 0 kB\nMemAvailable: 0 kB\n",
+        {"available"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT)
+def test_a_broken_meminfo_costs_only_what_it_would_have_said(
+    run_preflight: Run, tmp_path: Path, case: str
+) -> None:
+    text, lost = WITHOUT[case]
+    (tmp_path / "meminfo").write_text(text)
+    mount = ("unshare", "-m", "sh", "-c",
+             f'mount --bind {tmp_path}/meminfo /proc/meminfo && exec "$@"', "sh")  # fmt: skip
+    if sys.platform != "linux" or subprocess.run([*mount, "true"]).returncode != 0:
+        pytest.skip("mounting over /proc takes root on Linux")
+    read = snapshot(run_preflight, prefix=mount)
+    unknown = {name for name in read["unknown"] if name.startswith("host.memory.")}
+    assert unknown == {f"host.memory.{name}" for name in lost}
+    for name in unknown:
+        assert "psutil.virtual_memory()" in read["unknown"][name]["reason"]
+        assert read["unknown"][name]["kind"] in ("error", "unavailable")
+    if "total" not in lost:
+        assert read["facts"]["host"]["memory"]["total"] == 8_000_000 * 1024
+    assert read["facts"]["host"]["cpu"]["usable"] > 0
+    assert read["facts"]["host"]["hostname"]
+    assert read["facts"]["host"]["disk"]["total"] > 0
+
+
+# --- faults -----------------------------------------------------------------------------------
+
+
+def broken(*args: object, **kwargs: object) -> Any:
+    raise RuntimeError("broken")
+
+
+def nothing(*args: object, **kwargs: object) -> Any:
+    return None
+
+
+def zero(*args: object, **kwargs: object) -> Any:
+    return SimpleNamespace(total=0, available=0, free=0)
+
+
+FAULTS = {
+    "none": [],
+    "no memory": [(psutil, "virtual_memory", broken)],
+    "no swap": [(psutil, "swap_memory", broken)],
+    "no cpus": [(psutil, "cpu_count", broken)],
+    "cpus not said": [(psutil, "cpu_count", nothing)],
+    "memory zero": [(psutil, "virtual_memory", zero)],
+    "no affinity": [(os, "sched_getaffinity", broken)],
+    "no platform": [(platform, "machine", broken)],
+    "platform not said": [(platform, "node", lambda: "")],
+    "no statvfs": [(os, "statvfs", broken)],
+    "no stat": [(os, "stat", broken)],
+    "no container marks": [(inside, "_mark", broken)],
+}
+
+
+def delivered(probe: Probe, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Facts:
+    """Run a probe as the reader does; every declared fact is then known or unknown, not both."""
+    lines: list[Measured] = []
+    monkeypatch.setattr(reader, "_write", lines.extend)
+    reader._run(probe, machine)
+    known = [one.path for one in lines if not isinstance(one.value, Unknown)]
+    assert len(known) == len(set(known)), "measured twice"
+    facts = gather(lines, measured_at="", version="")
+    assert {*facts.sources, *facts.unknown} == {fact.path for fact in probe.facts}
+    assert not {*facts.sources} & {*facts.unknown}
+    assert all(why.reason for why in facts.unknown.values())
+    assert all(facts.sources.values()), facts.sources
+    return facts
+
+
+@pytest.mark.parametrize("system", ["linux", "darwin", "win32"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_declared_fact_is_delivered_once_whatever_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, system: str, fault: str
+) -> None:
+    with monkeypatch.context() as patch:
+        pretend(patch, system)
+        for where, name, fake in FAULTS[fault]:
+            patch.setattr(where, name, fake, raising=False)
+        facts = delivered(HOST, Machine(Options(str(tmp_path))), patch)
+        on_disk = delivered(DISK, Machine(Options(str(tmp_path))), patch)
+    if fault not in {"no memory", "memory zero"}:
+        assert facts.get(("host", "memory", "total")) == psutil.virtual_memory().total
+    if "cpu" not in fault:
+        assert facts.get(("host", "cpu", "logical")) == psutil.cpu_count()
+    if "stat" not in fault and "marks" not in fault:
+        assert on_disk.get(("host", "disk", "total")) > 0
+
+
+def pretend(patch: pytest.MonkeyPatch, system: str) -> None:
+    """Let this be another system, as far as the probes can see."""
+    patch.setattr(sys, "platform", system)
+    if system == "linux":
+        return
+    patch.delattr(os, "sched_getaffinity", raising=False)
+    if system == "win32":
+        patch.delattr(os, "statvfs", raising=False)
+        patch.setattr(psutil, "disk_usage", lambda path: SimpleNamespace(total=9, free=4))
+
+
+@pytest.mark.parametrize(("system", "name"), [("darwin", "darwin"), ("win32", "windows")])
+def test_what_only_linux_has_is_unsupported_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, system: str, name: str
+) -> None:
+    pretend(monkeypatch, system)
+    facts = here()
+    assert facts["host.os"] == name
+    assert facts["host.memory.limit"].kind == "unsupported"
+    assert facts["host.memory.usable"] == facts["host.memory.total"] > 0
+    assert facts["host.cpu.usable"] == facts["host.cpu.logical"] > 0
+    on_disk = {one.path[-1]: one.value for one in disk.measure(Machine(Options(str(tmp_path))))}
+    for linuxs in ("filesystem", "kind"):
+        assert on_disk[linuxs].kind == "unsupported"
+
+
+def test_one_figure_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = psutil.cpu_count
+
+    def physical_fails(logical: bool = True) -> Any:
+        return real() if logical else broken()
+
+    monkeypatch.setattr(psutil, "cpu_count", physical_fails)
+    facts = here()
+    assert facts["host.cpu.logical"] == real()
+    assert "RuntimeError: broken" in facts["host.cpu.physical"].reason
+    assert facts["host.cpu.usable"] > 0
+
+
+def test_no_swap_is_absent_and_not_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "swap_memory", zero)
+    facts = here()
+    assert facts["host.swap.total"] is None
+    assert facts["host.swap.free"] is None
+
+
+def test_swap_that_is_full_is_zero_and_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "swap_memory", lambda: SimpleNamespace(total=GiB, free=0))
+    assert (here()["host.swap.total"], here()["host.swap.free"]) == (GiB, 0)
+
+
+# --- container --------------------------------------------------------------------------------
+
+OVERLAY = "600 500 0:99 / / rw,relatime - overlay overlay rw,lowerdir=/a\n"
+DISK_ROOT = "27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"
+BTRFS_ROOT = "600 500 0:31 /docker/btrfs/subvolumes/1 / rw - btrfs /dev/sda2 rw\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "inside"),
+    [
+        pytest.param({"proc/self/mountinfo": DISK_ROOT}, False, id="plain host"),
+        pytest.param({}, False, id="nothing is readable"),
+        pytest.param({".dockerenv": "", "proc/self/mountinfo": OVERLAY}, True, id="docker"),
+        pytest.param({".dockerenv": "", "proc/self/mountinfo": DISK_ROOT}, False, id="microVM"),
+        pytest.param({".dockerenv": "", "proc/self/mountinfo": BTRFS_ROOT}, True, id="btrfs"),
+        pytest.param({".dockerenv": ""}, True, id="docker without mountinfo"),
+        pytest.param({"run/.containerenv": "", "proc/self/mountinfo": OVERLAY}, True, id="podman"),
+        pytest.param({"run/systemd/container": "lxc\n"}, True, id="lxc, by systemd"),
+        pytest.param(
+            {
+                "proc/self/cgroup": "4:memory:/kubepods/burstable/pod1/2\n",
+                "proc/self/mountinfo": OVERLAY,
+            },
+            True,
+            id="kubernetes, v1",
+        ),
+        pytest.param(
+            {"proc/self/cgroup": "0::/kubepods.slice/a\n", "proc/self/mountinfo": OVERLAY},
+            True,
+            id="kubernetes, v2",
+        ),
+        pytest.param({"proc/self/cgroup": "0::/user.slice/user-1000.slice\n"}, False, id="a login"),
+        pytest.param({"proc/self/cgroup": "garbage\xff"}, False, id="garbage"),
+    ],
+)
+def test_container(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str], inside: bool
+) -> None:
+    for name in ("container", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="latin-1")
+    assert here(tmp_path)["host.container"] is inside
+
+
+def test_container_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert here(tmp_path)["host.container"] is True
+
+
+# --- ZFS --------------------------------------------------------------------------------------
+
+
+def arcstats(root: Path, size: object, least: object) -> Path:
+    file = root / "proc/spl/kstat/zfs/arcstats"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "13 1 0x01 147 39984 4171 30\nname                            type data\n"
+        f"hits                            4    1\nc_min                           4    {least}\n"
+        f"size                            4    {size}\n"
+    )
+    return root
+
+
+@pytest.mark.parametrize(
+    ("size", "least", "available"),
+    [
+        pytest.param(8 * GiB, GiB, 11 * GiB, id="gives back all above its minimum"),
+        pytest.param(GiB, 2 * GiB, 4 * GiB, id="below its minimum"),
+        pytest.param(64 * GiB, GiB, 4 * GiB, id="of the machine around a container"),
+        pytest.param("x", GiB, 4 * GiB, id="garbage"),
+        pytest.param(-5, -9, 4 * GiB + 4, id="tiny"),
+    ],
+)
+def test_what_the_zfs_cache_gives_back_is_available(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: object, least: object, available: int
+) -> None:
+    memory = SimpleNamespace(total=16 * GiB, available=4 * GiB)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    assert here(arcstats(tmp_path, size, least))["host.memory.available"] == available
+
+
+# --- the environment --------------------------------------------------------------------------
+
+
+def test_a_variable_that_is_not_set_is_absent_and_an_empty_one_is_empty() -> None:
+    names, environ = ["SET", "EMPTY", "UNSET"], {"SET": "a=b\n\udcff", "EMPTY": "", "OTHER": "x"}
+    values = {one.path: one.value for one in env.measure(names, environ)}
+    assert values == {("env", "SET"): "a=b\n\udcff", ("env", "EMPTY"): "", ("env", "UNSET"): None}

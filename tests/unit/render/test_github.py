@@ -1,0 +1,193 @@
+"""Workflow commands, read by the grammar of GitHub's runner.
+
+The grammar is that of actions/runner, src/Runner.Common/ActionCommand.cs: `TryParseV2` takes a
+line that starts with `::` once its leading blanks are gone, up to the next `::`; where that is no
+command, `TryParse` takes `##[name …]` anywhere in the line. Only registered names count. Escapes
+are undone one after the other, `%25` last.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preflight.model.report import Report
+from preflight.model.rules import BUNDLED
+from preflight.render import RENDERERS, Look, renderer
+from preflight.render.options import short
+from reports import made, poisoned
+
+PLAIN = Look()
+REGISTERED = {  # the extensions in ActionCommandManager.cs, in lower case, as they are compared
+    *("stop-commands", "internal-set-repo-path", "set-env", "set-output", "save-state"),
+    *("add-mask", "add-path", "add-matcher", "remove-matcher", "debug", "warning", "error"),
+    *("notice", "group", "endgroup", "echo"),
+}
+
+
+class Command(NamedTuple):
+    name: str
+    properties: dict[str, str]
+    data: str
+
+
+def unescaped(text: str, *codes: str) -> str:
+    for code in (*codes, "%25"):
+        text = text.replace(code, chr(int(code[1:], 16)))
+    return text
+
+
+def new_style(line: str) -> Command | None:
+    line = line.lstrip()
+    if not line.startswith("::") or (end := line.find("::", 2)) < 0:
+        return None
+    name, _, rest = line[2:end].partition(" ")
+    if name.lower() not in REGISTERED:
+        return None
+    properties = {}
+    for pair in filter(None, rest.strip().split(",")):
+        key, _, value = pair.partition("=")
+        if key and value:
+            properties[key] = unescaped(value, "%0D", "%0A", "%3A", "%2C")
+    return Command(name, properties, unescaped(line[end + 2 :], "%0D", "%0A"))
+
+
+def old_style(line: str) -> Command | None:
+    start = line.find("##[")
+    end = line.find("]", start)
+    if start < 0 or end < 0:
+        return None
+    name = line[start + 3 : end].partition(" ")[0]
+    return Command(name, {}, line[end + 1 :]) if name.lower() in REGISTERED else None
+
+
+def commands(text: str) -> list[Command]:
+    """Return what the runner would do; it reads lines that end in CR, LF or both."""
+    lines = text.replace("\r", "\n").split("\n")
+    return [found for line in lines if (found := new_style(line) or old_style(line))]
+
+
+def github(report: Report, look: Look = PLAIN) -> list[Command]:
+    text = renderer("github")(report, look)
+    *found, last = text.splitlines()
+    assert last.startswith("preflight ")
+    assert [new_style(line) is not None for line in found] == [True] * len(found)
+    return commands(text)
+
+
+def test_gating_results_are_errors_and_advice_is_a_warning(report: Report) -> None:
+    kinds = [command.name for command in github(report)]
+    assert kinds == ["error"] * 4 + ["warning"] + ["notice"]
+    kinds = [command.name for command in github(report._replace(strict=True))]
+    assert kinds == ["error"] * 5 + ["notice"]
+    for one in report.results:
+        alone = report._replace(results=(one,))
+        errors = [command for command in github(alone) if command.name == "error"]
+        assert bool(errors) == (alone.exit_code != 0)
+
+
+def test_an_annotation_stands_at_the_line_that_decides(report: Report) -> None:
+    memory, _, limit, *_ = github(report)
+    assert limit.properties == {
+        "file": "compose.yaml",
+        "line": "12",
+        "title": "preflight · CPU limit · api",
+    }
+    assert limit.data.splitlines() == [
+        "CPU limit · api: 4, needs at most 2 (2 over)",
+        "error: Range of CPUs is from 0.01 to 2.00",
+        "smallest change: 4 → 2",
+        "fix: Lower it to '2'.",
+    ]
+    assert (memory.properties["file"], memory.properties["line"]) == ("rules.yaml", "13")
+    assert memory.data.splitlines()[1:] == [
+        "fix: Get 10 GB, 1.7 GB more than 8.3 GB.",
+        "$ free -h",
+        "see https://example.org/memory",
+        "holds back 1 rule",
+    ]
+
+
+def test_the_bundled_rules_are_no_place_in_a_repository(report: Report) -> None:
+    bundled = tuple(one._replace(rule_file=BUNDLED) for one in report.results)
+    files = {command.properties.get("file") for command in github(report._replace(results=bundled))}
+    assert files == {None, "compose.yaml"}
+
+
+def test_foreign_text_commands_nothing_and_arrives(hostile: str, hostile_report: Report) -> None:
+    for look in (Look(), Look(verbose=True), Look(quiet=True)):
+        found = github(hostile_report, look)
+        notices = ["notice"] if look.quiet else ["notice"] * 2
+        assert [command.name for command in found] == ["error"] * 4 + ["warning", *notices]
+        for command in found:
+            assert set(command.properties) <= {"file", "line", "title"}
+            assert command.properties["title"].startswith("preflight · ")
+            told = short(hostile).strip()
+            assert not told or command.data.strip().startswith(told)
+            assert command.properties.get("file", told) == told
+
+
+@given(st.text())
+def test_any_text_arrives_as_it_is_shown(text: str) -> None:
+    told = short(text).strip()
+    found = github(poisoned(text))
+    assert [command.name for command in found] == ["error"] * 4 + ["warning"] + ["notice"] * 2
+    if told:
+        assert {command.data.split("\n")[0].strip() for command in found} == {told}
+
+
+@pytest.mark.parametrize("name", [name for name in RENDERERS if name != "github"])
+def test_no_other_format_commands_the_runner(name: str, hostile_report: Report) -> None:
+    for look in (Look(width=40), Look(verbose=True, color=True)):
+        assert commands(renderer(name)(hostile_report, look)) == []
+
+
+def test_more_than_github_shows_is_said_where_it_shows_it(report: Report) -> None:
+    failed, warned = report.results[1], report.results[2]
+    waived = next(one for one in report.results if one.verdict == "waived")
+    many = report._replace(results=(warned,) * 11 + (waived,) * 12 + (failed,) * 13)
+    found = github(many)
+    kinds = [command.name for command in found]
+    assert kinds == ["error"] * 13 + ["warning"] * 11 + ["notice"] * 13
+    first = found[kinds.index("notice")].data
+    assert first.startswith("There are 13 errors, 11 warnings, 12 notices; GitHub shows 10 of each")
+    few = report._replace(results=(failed,) * 10)
+    assert [command.name for command in github(few)] == ["error"] * 10
+
+
+def test_one_cause_of_undecided_rules_is_one_annotation(report: Report) -> None:
+    (unknown,) = [one for one in report.results if one.verdict == "unknown"]
+    several = tuple(unknown._replace(id=f"r{n}", title=f"Rule {n}") for n in range(3))
+    (command,) = github(report._replace(results=several))
+    assert command.properties == {"title": "preflight · 3 rules undecided"}
+    assert command.data == f"3 rules undecided, {unknown.evidence}\nRule 0, Rule 1, Rule 2"
+
+
+def test_quiet_leaves_out_what_needs_no_action(report: Report) -> None:
+    waived = next(one for one in report.results if one.verdict == "waived")
+    assert waived.waiver is not None
+    long = waived._replace(waiver=waived.waiver._replace(days_left=400), title="Long")
+    few = report._replace(results=(long, waived), notes=("a note",))
+    assert [one.properties["title"] for one in github(few)] == [
+        "preflight · Kernel",
+        "preflight · Long",
+        "preflight · rules",
+    ]
+    (soon,) = github(few, Look(quiet=True))
+    assert soon.data.endswith("(8 days left)")
+
+
+def test_all_well_is_the_counts_alone(report: Report) -> None:
+    passed = tuple(one for one in report.results if one.verdict == "pass")
+    text = renderer("github")(report._replace(results=passed), Look())
+    assert text == "preflight PASS: 2 passed\n"
+
+
+def test_the_worst_comes_first() -> None:
+    report = made()
+    turned = report._replace(results=report.results[::-1])
+    assert [one.name for one in github(turned)][:5] == ["error"] * 4 + ["warning"]
+    assert "unknown" in github(turned)[3].data

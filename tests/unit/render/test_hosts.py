@@ -1,0 +1,423 @@
+"""Many machines in every format, as others read them; no machine's name or reason breaks one.
+
+`PREFLIGHT_WRITE_GOLDEN=1 pytest tests/render` writes the golden files anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import html5lib
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lxml import etree
+from prometheus_client.parser import text_string_to_metric_families
+from rich.cells import cell_len
+from test_github import commands
+from test_golden import ACTS
+from test_html import AXE, BREAKING_OUT, Visit, browser, visit  # noqa: F401 - fixtures
+from test_junit import expected, schema, states  # noqa: F401 - a fixture
+from test_markdown import Read
+from test_prometheus import program
+from test_sarif import check_github, validator  # noqa: F401 - a fixture
+
+from preflight.model.fleet import Fleet, standing
+from preflight.model.report import Exit, Report, Result
+from preflight.render import RENDERERS, Look
+from preflight.render.options import short
+from reports import GOLDEN, HOSTILE, Hosts, hosts, made, poisoned, shown
+from schemas import published, sealed
+
+PLAIN, ALL, QUIET = Look(), Look(verbose=True), Look(quiet=True)
+LOOKS = (PLAIN, ALL, QUIET)
+
+
+def reports(many: Hosts) -> dict[str, Report]:
+    return {name: one for name, one in many if isinstance(one, Report)}
+
+
+def results(many: Hosts) -> list[Result]:
+    return [result for one in reports(many).values() for result in one.results]
+
+
+# --- every format ---
+
+
+@pytest.mark.parametrize("name", RENDERERS)
+def test_a_writer_writes_the_golden_file(name: str) -> None:
+    text = shown(name, hosts(), PLAIN)
+    golden = GOLDEN / f"hosts.{name}"
+    if os.environ.get("PREFLIGHT_WRITE_GOLDEN"):
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", RENDERERS)
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_whatever_a_machine_is_called_acts_on_nothing(name: str, text: str) -> None:
+    for look in LOOKS:
+        told = shown(name, [*hosts(text, text), (f"{text}2", poisoned(text[:5000]))], look)
+        assert not ACTS.search(told)
+        allowed = {"error", "warning", "notice"} if name == "github" else set()
+        assert {one.name for one in commands(told)} <= allowed
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("many", [[], hosts()[3:], hosts()[2:3]], ids=["none", "lost", "well"])
+def test_no_machine_and_only_lost_ones_are_written(many: Hosts, look: Look) -> None:
+    every = {name: shown(name, many, look) for name in RENDERERS}
+    assert len(json.loads(every["json"])["hosts"]) == len(many)
+    suites = etree.fromstring(every["junit"].encode("ascii"))
+    assert len({suite.get("hostname") for suite in suites}) == len(many)
+    check_github(json.loads(every["sarif"])["runs"][0])
+    assert len(points(every["tap"])) == len(many)
+    assert tags(every["html"])["h1"] == 1
+    hosts_ = {one.labels["host"] for one in samples(every["prometheus"])}
+    assert hosts_ == {name for name, _ in many}
+    assert Read(every["markdown"]).texts("heading_open")
+
+
+def test_the_gravest_verdict_is_the_exit_code() -> None:
+    bad, well, lost = hosts()[0], hosts()[2], hosts()[3]
+
+    def code(*many: tuple[str, Report | str], unusable: int = Exit.UNDECIDED) -> int:
+        return Fleet("", [standing(*one) for one in many], 0, unusable).exit_code
+
+    assert code(well) == 0
+    assert code(well, lost) == 3
+    assert code(well, lost, bad) == 1
+    assert code(well, lost, bad, unusable=Exit.USAGE) == 2
+
+
+@pytest.mark.parametrize(
+    ("fact", "column"),
+    [
+        ("host.memory.total", "host"),
+        ("host.disk.free", "disk"),
+        ("docker.disk.free", "disk"),
+        ("docker.cpus", "docker"),
+        ("compose.services.disk.limits.cpus", "stack"),
+        ("model.memory", "stack"),
+    ],
+)
+def test_a_rule_stands_in_the_column_of_its_fact(fact: str, column: str) -> None:
+    one = made().results[0]._replace(fact=fact, verdict="fail")
+    assert standing("vm", made()._replace(results=(one,))).columns == {column: "fail"}
+
+
+@pytest.mark.parametrize("name", ["text", "markdown", "html"])
+def test_what_two_machines_lack_is_said_once_with_both(name: str) -> None:
+    bad = hosts()[0][1]
+    text = shown(name, [("gpu-03", bad), ("web-01", hosts()[2][1]), ("gpu-04", bad)], PLAIN)
+    if name == "html":
+        text = "To do" + "".join(html5lib.parse(text).find(".//*[@class='tasks']").itertext())
+    to_do = text[text.index("To do") :]
+    assert to_do.count("such as Total RAM: 8.3 GB") == 1
+    assert "gpu-03, gpu-04" in to_do
+    assert "2 of 3" in to_do
+
+
+# --- text ---
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 300])
+@pytest.mark.parametrize("look", LOOKS)
+def test_text_stays_within_the_columns(width: int, look: Look) -> None:
+    for name in ("edge-7", "名" * 12, "a-name-without-end-" * 9):
+        text = shown("text", hosts(name), look._replace(width=width))
+        lines = [one for one in text.splitlines() if not one.strip().startswith(("$", "http"))]
+        assert max(map(cell_len, lines)) <= width
+
+
+def test_signs_stand_below_their_columns() -> None:
+    for ascii_ in (False, True):
+        text = shown("text", hosts(), Look(width=100, ascii=ascii_))
+        head, *rows = text.splitlines()
+        (row,) = [one for one in rows if "vm-1" in one and "Total" in one]
+        start = head.index("docker")
+        assert row[start : start + 6].strip() in ("ok", "✔")
+        start = head.index("host ", head.index("golden"))
+        assert row[start : start + 4].strip() in ("FAIL", "✖")
+
+
+def test_the_worst_come_first_and_what_is_lost_is_told_whole() -> None:
+    why = "sudo refused: " + "a reason that no line of eighty columns would hold, " * 3
+    lines = shown("text", hosts(why=why), PLAIN).splitlines()
+    assert [line.split()[1] for line in lines[1:5]] == ["gpu-03", "vm-1", "edge", "edge-8"]
+    for look in (PLAIN, QUIET):
+        text = " ".join(shown("text", hosts(why=why), look).split())
+        assert text.count(why.strip()) == 1
+        assert "edge <7>, edge-8" in text
+    text = shown("text", hosts(why=why), PLAIN, Exit.USAGE)
+    assert [line.split()[1] for line in text.splitlines()[1:3]] == ["edge", "edge-8"]
+
+
+def test_a_reason_of_a_rule_and_of_a_machine_are_two_causes() -> None:
+    (unknown,) = [one for one in made().results if one.verdict == "unknown"]
+    many = [*hosts(why=unknown.evidence)]
+    fleet = Fleet("", [standing(*one) for one in many], 0)
+    having = [one.names for one in fleet.shared(advice=False) if one.fault.verdict == "unknown"]
+    assert sorted(having) == [("edge <7>", "edge-8"), ("vm-1",)]
+
+
+def test_a_thousand_machines_fit_a_screen_and_verbose_lists_them() -> None:
+    bad = hosts()[0][1]
+    many: Hosts = [(f"vm-{n:04}", bad) for n in range(1000)]
+    text = shown("text", many, PLAIN)
+    assert len(text.splitlines()) < 120
+    assert "✖ 960 more" in text
+    assert "1,000 of 1,000" in text
+    assert re.search(r"vm-0007 and\s+992 more", text)
+    assert shown("text", many, ALL).count("Total RAM 8.3 GB") == 1000
+
+
+# --- formats that others read ---
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_json_follows_its_schema_and_names_are_whole(text: str) -> None:
+    many = [*hosts(text, text), ("poisoned", poisoned(text[:5000]))]
+    raw = shown("json", many, PLAIN)
+    assert raw.isascii()
+    told = json.loads(raw)
+    published("fleet").validate(told)
+    sealed("fleet").validate(told)
+    assert list(told["hosts"]) == [name for name, _ in many]
+    assert told["summary"]["unreachable"] == 2
+    assert told["summary"]["hosts"] == len(many)
+    lost = [name for name, one in told["hosts"].items() if "unreachable" in one]
+    assert lost == [text, "edge-8"]
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_junit_is_valid_and_has_every_result_once(
+    text: str,
+    schema: etree.XMLSchema,  # noqa: F811
+) -> None:
+    many = hosts(text, text)
+    root = etree.fromstring(shown("junit", many, ALL).encode("ascii"))
+    schema.assertValid(root)
+    each = (expected(one) for one in reports(many).values())
+    assert states(root) == sum(each, Counter(error=2))
+    assert [suite.get("id") for suite in root] == [str(n) for n in range(len(root))]
+    assert {suite.get("hostname") for suite in root} >= {"vm-1", "gpu-03", "vm-2", "edge-8"}
+    cases = [(one.get("classname"), one.get("name")) for one in root.iter("testcase")]
+    assert len(set(cases)) == len(cases), "a CI system follows a test by its names"
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_sarif_is_valid_and_github_takes_it(
+    text: str,
+    look: Look,
+    validator: Any,  # noqa: F811
+) -> None:
+    many = [*hosts(text, text), ("poisoned", poisoned(text[:5000]))]
+    log = json.loads(shown("sarif", many, look))
+    validator.validate(log)
+    check_github(log["runs"][0])
+
+
+def prints(many: Hosts) -> dict[str, str]:
+    (run,) = json.loads(shown("sarif", many, PLAIN))["runs"]
+    return {
+        one["partialFingerprints"]["primaryLocationLineHash"]: one["message"]["text"]
+        for one in run["results"]
+    }
+
+
+def test_an_alert_is_followed_by_its_machine_whoever_else_is_there() -> None:
+    all_ = prints(hosts())
+    for name, one in hosts():
+        alone = prints([(name, one)])
+        assert alone.items() <= all_.items()
+        assert all(text.startswith(f"{name}: ") for text in alone.values())
+    assert len(all_) == sum(_is_told(one) for one in results(hosts())) + 2
+    (run,) = json.loads(shown("sarif", hosts(), PLAIN))["runs"]
+    assert run["invocations"][0]["exitCode"] == 1
+    counts = run["properties"]["counts"]
+    assert counts["unknown"] == 2 + sum(one.verdict == "unknown" for one in results(hosts()))
+
+
+def _is_told(one: Result) -> bool:
+    return one.verdict not in ("pass", "skip")
+
+
+def test_annotations_name_their_machine() -> None:
+    told = commands(shown("github", hosts(), PLAIN))
+    gating = [
+        (name, result)
+        for name, one in reports(hosts()).items()
+        for result in one.results
+        if one.gates(result)
+    ]
+    errors = [one for one in told if one.name == "error"]
+    assert len(errors) == len(gating) + 1  # two were lost for one reason
+    for name, result in gating:
+        said = short(f"{name}: {result.message}")
+        assert any(one.data.splitlines()[0] == said for one in errors), said
+    (lost,) = [one for one in errors if "host key changed" in one.data]
+    assert lost.properties["title"] == "preflight · Host reached, 2 undecided"
+    assert "edge <7>" in lost.data
+    assert "edge-8" in lost.data
+
+
+@pytest.mark.parametrize("text", [t for t in HOSTILE.values() if len(t) < 1000])
+def test_tap_has_a_point_a_machine(text: str) -> None:
+    many = hosts(text, text)
+    told = points(shown("tap", many, ALL))
+    assert [one["ok"] for one in told] == [False, False, True, False, False]
+    assert [one["name"].partition(" ")[0] for one in told[:3]] == ["vm-1.", "gpu-03.", "vm-2."]
+
+
+def points(stream: str) -> list[dict[str, Any]]:
+    """Return the machines' test points as the consumer sees them; it takes each subtest whole."""
+    done = subprocess.run(
+        [program("tap-parser"), "--strict", "-j", "0"], input=stream.encode(), capture_output=True
+    )
+    events = json.loads(done.stdout)
+    kinds = {event[0] for event in events}
+    known = {"version", "plan", "comment", "assert", "complete", "child", "finish", "close"}
+    assert kinds <= known, "what it doesn't know is `extra`"
+    told = [event[1] for event in events if event[0] == "assert"]
+    (complete,) = (event[1] for event in events if event[0] == "complete")
+    assert complete["count"] == len(told)
+    assert (done.returncode == 0) == complete["ok"] == all(one["ok"] for one in told)
+    for child in (event[1] for event in events if event[0] == "child"):
+        assert {event[0] for event in child} <= known
+    return told
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_markdown_keeps_its_structure(text: str) -> None:
+    read = Read(shown("markdown", hosts(text, text), PLAIN))
+    plain = Read(shown("markdown", hosts("edge", "lost"), PLAIN))
+    assert read.kinds() == plain.kinds()
+    assert read.texts("heading_open") == ["✖ preflight: FAIL", "To do"]
+    assert [len(row) for row in read.rows()] == [7] * 5
+    assert read.list_items(1) == plain.list_items(1)
+    assert not [one for one in read.inline if one.type == "html_inline"]
+
+
+@pytest.mark.parametrize("text", ["# a", "- a", "+ a", "1. a", "> a", "=", "---", "::error::a"])
+def test_markdown_takes_no_name_for_a_block(text: str) -> None:
+    read = Read(shown("markdown", [(text, text), ("b", "lost")], PLAIN))
+    plain = Read(shown("markdown", [("a", "gone"), ("b", "lost")], PLAIN))
+    assert [one.type for one in read.blocks] == [one.type for one in plain.blocks]
+
+
+def test_markdown_fits_into_a_comment_and_says_what_is_left_out() -> None:
+    many: Hosts = [(f"host-{n:05}.example.org", hosts()[0][1]) for n in range(2000)]
+    text = shown("markdown", many, PLAIN)
+    assert len(text) < 65_536
+    (left_out,) = re.findall(r"Left out, so that this fits into a comment: ([\d,]+) machines", text)
+    rows = [row for row in Read(text).rows() if "host-" in row[1]]
+    assert len(rows) + int(left_out.replace(",", "")) == 2000
+    assert "Total RAM" in text.partition("To do")[2], "what to do is told all the same"
+
+
+def samples(text: str) -> list[Any]:
+    families = list(text_string_to_metric_families(text))
+    assert len({one.name for one in families}) == len(families)
+    assert len(re.findall(r"^# TYPE (\S+)", text, re.M)) == len(families)
+    return [sample for family in families for sample in family.samples]
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_metrics_have_the_machine_as_a_label(text: str) -> None:
+    many = [*hosts(text, text), ("poisoned", poisoned(text[:5000]))]
+    told = samples(shown("prometheus", many, PLAIN))
+    assert {"host" in one.labels for one in told} == {True}
+    places = [(one.name, *sorted(one.labels.items())) for one in told]
+    assert len(set(places)) == len(places), "a series stands there once"
+    reached = [one.value for one in told if one.name == "preflight_host_reached"]
+    assert reached == [1, 1, 1, 0, 0, 1]
+    for name, report in reports(many).items():
+        mine = [one for one in told if one.labels["host"] == short(name, 200)]
+        values = {one.name: one.value for one in mine if len(one.labels) == 1}
+        assert values["preflight_exit_code"] == report.exit_code
+        chosen = [one.labels["verdict"] for one in mine if one.name == "preflight_verdict"]
+        assert chosen == [report.verdict]
+
+
+@given(st.lists(st.text(max_size=300), min_size=2, max_size=4, unique=True))
+def test_no_two_machines_become_one(names: list[str]) -> None:
+    many: Hosts = [(name, "lost") for name in names]
+    told = samples(shown("prometheus", many, PLAIN))
+    assert len({one.labels["host"] for one in told}) == len(names)
+    assert len(prints(many)) == len(names)
+    assert list(json.loads(shown("json", many, PLAIN))["hosts"]) == names
+
+
+def test_promtool_takes_the_metrics() -> None:
+    done = subprocess.run(
+        [program("promtool"), "check", "metrics"],
+        input=shown("prometheus", hosts('a"b\\c\nd', "lost"), PLAIN),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# --- the page ---
+
+
+def tags(text: str) -> Counter[str]:
+    root = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(text)
+    return Counter(str(one.tag) for one in root.iter())
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize(
+    "text", [*HOSTILE.values(), *BREAKING_OUT.values()], ids=[*HOSTILE, *BREAKING_OUT]
+)
+def test_a_page_is_html_whatever_a_machine_is_called(text: str, look: Look) -> None:
+    page = shown("html", hosts(text or "x", text or "x"), look)
+    assert page.isascii()
+    assert tags(page) == tags(shown("html", hosts("edge", "lost"), look))
+
+
+@pytest.mark.parametrize("text", BREAKING_OUT.values(), ids=BREAKING_OUT)
+def test_a_page_does_nothing_but_show(visit: Callable[..., Visit], text: str) -> None:  # noqa: F811
+    opened = visit(shown("html", hosts(text, text), ALL))
+    assert opened.did_nothing_else()
+    assert opened.texts("details.rule .name")[-3:-1].count(" ".join(text.split())) == 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_page_is_for_everybody(
+    visit: Callable[..., Visit],  # noqa: F811
+    look: Look,
+    width: int,
+    scheme: str,
+) -> None:
+    if not AXE.exists():
+        pytest.fail(f"{AXE} is not there") if os.environ.get("CI") else pytest.skip("no axe")
+    size = {"width": width, "height": 900}
+    page = visit(shown("html", hosts(), look), color_scheme=scheme, viewport=size).page
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run()")
+    assert [(one["id"], one["nodes"]) for one in found["violations"]] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_machine_of_the_table_leads_to_its_faults(
+    visit: Callable[..., Visit],  # noqa: F811
+) -> None:
+    opened = visit(shown("html", hosts(), PLAIN))
+    assert opened.texts(".hosts tbody a") == ["gpu-03", "vm-1", "edge <7>", "edge-8"]
+    assert opened.texts(".hosts + .aside") == ["✔︎ pass: 1 more"]
+    opened.page.locator(".hosts a", has_text="vm-1").click()
+    faults = opened.page.locator("details", has_text="vm-1").locator(".faults li")
+    assert faults.first.is_visible()
+    assert faults.count() == 5
+    assert opened.did_nothing_else()

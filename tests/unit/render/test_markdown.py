@@ -1,0 +1,291 @@
+"""Markdown read by a parser that others wrote: the structure is ours, foreign text is text."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from preflight.model.report import Advice, Report, Result
+from preflight.render import Look, renderer
+from preflight.render.options import short
+from reports import made, poisoned
+
+PLAIN = Look()
+LIMIT = 65_536  # characters of a comment on GitHub
+BREAK = "\u200b"
+OURS = re.compile(r"<details><summary>[0-9 a-z·]+</summary>|</details>")
+NOTIFIES = re.compile(r"@\w|#\d|https?://|www\.|GH-\d|:\w+:", re.IGNORECASE)
+
+
+def markdown(report: Report, look: Look = PLAIN) -> str:
+    return renderer("markdown")(report, look)
+
+
+class Read:
+    """A document as the parser sees it."""
+
+    def __init__(self, text: str) -> None:
+        parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+        self.blocks = parser.parse(text)
+        self.inline = [one for block in self.blocks for one in block.children or ()]
+
+    def kinds(self) -> set[str]:
+        return {token.type for token in (*self.blocks, *self.inline)}
+
+    def texts(self, after: str) -> list[str]:
+        """What each block of a kind says."""
+        pairs = zip(self.blocks, self.blocks[1:], strict=False)
+        return [said(inline) for block, inline in pairs if block.type == after]
+
+    def fences(self) -> list[Token]:
+        return [token for token in self.blocks if token.type == "fence"]
+
+    def links(self) -> list[Any]:
+        return [token.attrs["href"] for token in self.inline if token.type == "link_open"]
+
+    def rows(self) -> Iterator[list[str]]:
+        row: list[str] = []
+        for block, inline in zip(self.blocks, self.blocks[1:], strict=False):
+            if block.type == "tr_open":
+                row = []
+            elif block.type in ("td_open", "th_open"):
+                row.append(said(inline))
+            elif block.type == "tr_close":
+                yield row
+
+    def list_items(self, level: int) -> int:
+        return sum(one.type == "list_item_open" and one.level == level for one in self.blocks)
+
+
+def said(inline: Token) -> str:
+    """The text that a reader sees, without what keeps it from being a link."""
+    return "".join(one.content for one in inline.children or ()).replace(BREAK, "")
+
+
+def one_line(text: str, most: int) -> str:
+    return short(text, most).strip()
+
+
+def listed(report: Report, look: Look) -> list[Result]:
+    return [one for one in report.results if look.verbose or one.verdict != "skip"]
+
+
+def action(report: Report) -> list[Result]:
+    return [one for one in report.results if one.verdict in ("fail", "warn", "unknown")]
+
+
+def test_headings_tell_the_order_of_thought(report: Report) -> None:
+    read = Read(markdown(report))
+    assert read.texts("heading_open") == ["✖ preflight: FAIL", "To do", "Waived", "Results"]
+    assert read.texts("paragraph_open")[0].startswith("3 failed · 1 undecided · 1 warning")
+
+
+def test_tables_hold_every_result_once(report: Report) -> None:
+    rows = list(Read(markdown(report)).rows())
+    assert rows.count(["", "rule", "found", "asked"]) == 2
+    assert [row[1] for row in rows if row[2:] == ["", ""]] == [
+        *("First", "Second", "Third"),
+        *("First", "Third"),
+    ]
+    names = [row[1] for row in rows if row[0]]
+    assert sorted(names) == sorted(one.name for one in listed(report, PLAIN))
+    assert ["✖", "CPU limit · api", "4", "≤ 2"] in rows
+
+
+def test_verbose_tells_where_every_figure_comes_from(report: Report) -> None:
+    rows = list(Read(markdown(report, Look(verbose=True))).rows())
+    assert {len(row) for row in rows} == {5}
+    (memory,) = [row for row in rows if row[1] == "Total RAM"]
+    assert memory[4] == "psutil.virtual_memory().total · All share it."
+
+
+def test_quiet_tells_what_to_do_and_no_more(report: Report) -> None:
+    read = Read(markdown(report, Look(quiet=True)))
+    assert read.texts("heading_open") == ["✖ preflight: FAIL", "To do", "Waived"]
+    assert not list(read.rows())
+    assert read.list_items(1) == len(action(report)) + 1
+
+
+def test_to_do_has_place_change_fix_and_command(report: Report) -> None:
+    text = markdown(report)
+    limit = text[text.index("- ✖ **CPU limit · api: 4") :].splitlines()
+    assert limit[1:5] == [
+        "  - in compose.yaml:12",
+        "  - error: Range of CPUs is from 0.01 to 2.00",
+        "  - smallest change: 4 → 2",
+        "  - Lower it to '2'.",
+    ]
+    read = Read(text)
+    assert [fence.content for fence in read.fences() if fence.info == "sh"] == ["free -h\n"]
+    assert read.links() == ["https://example.org/memory"]
+    assert "holds back 1 rule" in read.texts("paragraph_open")
+
+
+def test_ledger_is_drawn(report: Report) -> None:
+    (drawn,) = [one.content for one in Read(markdown(report)).fences() if one.info == "text"]
+    assert drawn.startswith("Memory   host 7.8 GiB\n")
+    assert "◀ weakest" in drawn
+
+
+def structure_holds(text: str, report: Report, look: Look = PLAIN) -> Read:
+    """Assert that a document is built of nothing but what was meant; returns it."""
+    read = Read(text)
+    assert len(text) < LIMIT
+    html = [one for one in read.blocks if one.type == "html_block"]
+    assert all(OURS.fullmatch(one.content.strip()) for one in html)
+    assert len(html) == (0 if look.quiet else 2)
+    assert not read.kinds() & {"html_inline", "image", "code_inline", "s_open", "em_open"}
+    assert not read.kinds() & {"code_block", "hr", "blockquote_open", "ordered_list_open"}
+    assert read.texts("heading_open")[1:] == (
+        ["To do", "Waived"] if look.quiet else ["To do", "Waived", "Results"]
+    )
+    fixes = [fix for one in action(report) for fix in one.fixes]
+    assert len(read.links()) == len([fix for fix in fixes if fix.url and len(fix.url) <= 600])
+    assert all(str(link).startswith("https://example.org/") for link in read.links())
+    shells = [one for one in read.fences() if one.info == "sh"]
+    assert len(shells) == len([fix for fix in fixes if fix.command])
+    assert {len(row) for row in read.rows()} <= {5 if look.verbose else 4}
+    shown = [text for block in read.blocks if block.children for text in loose(block)]
+    assert not [text for text in shown if NOTIFIES.search(text)]
+    return read
+
+
+def loose(inline: Token) -> Iterator[str]:
+    """The texts outside of links, as they are searched for names and numbers to link."""
+    inside = False
+    for one in inline.children or ():
+        inside = one.type == "link_open" or (inside and one.type != "link_close")
+        if one.type == "text" and not inside:
+            yield one.content
+
+
+LOOKS = [Look(), Look(verbose=True), Look(quiet=True), Look(ascii=True)]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_foreign_text_is_text(look: Look, hostile: str, hostile_report: Report) -> None:
+    text = markdown(hostile_report, look)
+    read = structure_holds(text, hostile_report, look)
+    if not look.quiet:
+        rows = [row for row in read.rows() if row[0]]
+        all_rows = len(listed(hostile_report, look))
+        assert len(rows) == all_rows - left_out(text)["rows of tables"]
+        told = one_line(hostile, 100)
+        assert {(row[2], row[3]) for row in rows} == {(told, told)}
+
+
+@given(st.text())
+def test_any_text_is_text(text: str) -> None:
+    report = poisoned(text)
+    read = structure_holds(markdown(report), report)
+    told = one_line(text, 100)
+    assert {row[2] for row in read.rows() if row[0]} == {told}
+
+
+PIECES = [
+    "*",
+    "_",
+    "`",
+    "[",
+    "](x)",
+    "<a>",
+    "&amp;",
+    "|",
+    "\\",
+    "~~",
+    "$",
+    "a",
+    " ",
+    "#1",
+    "@b",
+    "-",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES)).map("".join))
+def test_no_mixture_of_marks_is_markup(text: str) -> None:
+    report = poisoned(text)
+    read = structure_holds(markdown(report), report)
+    assert {row[2] for row in read.rows() if row[0]} == {one_line(text, 100)}
+
+
+@pytest.mark.parametrize("text", ["# head", "- item", "1. one", "10) ten", "> said", "===", ": x"])
+def test_a_fix_begins_no_block(text: str, report: Report) -> None:
+    memory = report.results[1]._replace(fixes=(Advice(text),))
+    read = Read(markdown(report._replace(results=(memory,))))
+    assert text in read.texts("paragraph_open")
+    assert read.list_items(3) == 1
+
+
+def test_a_command_keeps_its_lines_whatever_they_are(report: Report) -> None:
+    lines = ["cat <<'E' | sh", "```", "````sh", "", "  - x", "</details>", "@everyone", "E"]
+    memory = report.results[1]._replace(fixes=(Advice("Run", "\n".join(lines)),))
+    read = Read(markdown(report._replace(results=(memory,))))
+    (fence,) = [one for one in read.fences() if one.info == "sh"]
+    assert fence.content.splitlines() == lines
+
+
+def test_an_address_leads_where_it_says(report: Report) -> None:
+    addresses = ["https://a.example/x?y=1&z=<b>\"'|é#top", "javascript:alert(1)"]
+    fixes = tuple(Advice("See", None, url) for url in addresses)
+    read = Read(markdown(report._replace(results=(report.results[1]._replace(fixes=fixes),))))
+    assert read.links() == ["https://a.example/x?y=1&z=%3Cb%3E%22'%7C%C3%A9#top"]
+
+
+def left_out(text: str) -> Counter[str]:
+    told = re.findall(r"^Left out, so that this fits into a comment: (.*)", text, re.MULTILINE)
+    pairs = (one.split(" ", 1) for one in " · ".join(told).split(" · ") if one)
+    return Counter({what: int(count) for count, what in pairs})
+
+
+def test_too_much_leaves_out_what_is_needed_least(report: Report) -> None:
+    failed, passed = report.results[1], report.results[0]
+    many = report._replace(results=(passed,) * 5000 + (failed,) * 40)
+    text = markdown(many)
+    assert len(text) < LIMIT
+    read = Read(text)
+    assert read.list_items(1) == 40
+    rows = [row[0] for row in read.rows()]
+    assert rows.count("✖") == 40
+    assert 0 < rows.count("✔") == 5000 - left_out(text)["rows of tables"]
+
+
+def test_ten_thousand_failures_fit(report: Report) -> None:
+    many = report._replace(results=(report.results[1],) * 10_000)
+    text = markdown(many)
+    assert len(text) < LIMIT
+    assert 0 < Read(text).list_items(1) == 10_000 - left_out(text)["to do"]
+
+
+def test_one_cause_of_undecided_rules_is_told_once(report: Report) -> None:
+    (unknown,) = [one for one in report.results if one.verdict == "unknown"]
+    several = tuple(unknown._replace(id=f"r{n}", title=f"Rule {n}") for n in range(3))
+    text = markdown(report._replace(results=several), Look(quiet=True))
+    assert text.count(unknown.evidence) == 1
+    assert f"- ? **3 rules undecided, {unknown.evidence}**\n  - for Rule 0, Rule 1, Rule 2" in text
+
+
+def test_all_well_says_what_to_type_next(report: Report) -> None:
+    passed = tuple(one for one in report.results if one.verdict == "pass")
+    read = Read(markdown(report._replace(results=passed)))
+    assert read.texts("heading_open") == ["✔ preflight: PASS"]
+    assert [one.content for one in read.fences() if one.info == "sh"] == ["docker compose up -d\n"]
+
+
+def test_notes_of_the_rule_file_are_told(report: Report) -> None:
+    read = Read(markdown(report._replace(notes=("one *note*",))))
+    assert "note: one *note*" in read.texts("paragraph_open")
+
+
+def test_gating_is_in_bold() -> None:
+    strict = markdown(made()._replace(strict=True))
+    assert "- ▲ **CPU cores" in strict
+    assert "- ▲ CPU cores" in markdown(made())

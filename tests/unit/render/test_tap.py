@@ -1,0 +1,160 @@
+"""TAP 14 read by consumers that others wrote: npm's tap-parser, and Perl's prove."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines import missing
+from preflight.model.report import Report
+from preflight.render import Look, renderer
+from preflight.render.options import short
+from reports import made, poisoned
+
+PLAIN = Look()
+
+
+def tap(report: Report, look: Look = PLAIN) -> str:
+    return renderer("tap")(report, look)
+
+
+def program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        missing(f"{name} is not installed")
+    return found
+
+
+def consumed(stream: str) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
+    """Return tap-parser's exit code, the test points and the summary that it saw."""
+    done = subprocess.run(
+        [program("tap-parser"), "--strict", "-j", "0"], input=stream.encode(), capture_output=True
+    )
+    events = json.loads(done.stdout)
+    kinds = {event[0] for event in events}
+    assert kinds <= {"version", "plan", "comment", "assert", "complete", "line", "finish", "close"}
+    points = [event[1] for event in events if event[0] == "assert"]
+    (complete,) = (event[1] for event in events if event[0] == "complete")
+    return done.returncode, points, complete
+
+
+def reads_as(report: Report, look: Look = PLAIN) -> list[dict[str, Any]]:
+    """Assert that the consumer sees what the report says; returns the test points."""
+    code, points, complete = consumed(tap(report, look))
+    assert (code == 0) == (report.exit_code == 0)
+    assert (complete["count"], complete["bailout"]) == (len(report.results), False)
+    verdicts = Counter(one.verdict for one in report.results if not report.gates(one))
+    gating = sum(map(report.gates, report.results))
+    assert complete["fail"] - complete["todo"] == gating
+    assert complete["skip"] == verdicts["skip"]
+    assert complete["todo"] == verdicts["waived"] + verdicts["warn"] + verdicts["unknown"]
+    for point, result in zip(points, report.results, strict=True):
+        assert point["ok"] == (result.verdict in ("pass", "skip"))
+        told = point["diag"]
+        assert (told is not None) == (look.verbose or result.verdict != "pass")
+        assert told is None or told["verdict"] == result.verdict
+    return points
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("verbose", [False, True])
+def test_consumer_counts_what_the_report_says(strict: bool, verbose: bool, report: Report) -> None:
+    reads_as(report._replace(strict=strict), Look(verbose=verbose))
+
+
+def test_consumer_is_red_exactly_where_the_exit_code_is(report: Report) -> None:
+    for one in report.results:
+        reads_as(report._replace(results=(one,)))
+    reads_as(report._replace(results=()))
+
+
+def test_foreign_text_is_text_to_the_consumer(hostile: str, hostile_report: Report) -> None:
+    told = short(hostile).strip()
+    for point, result in zip(reads_as(hostile_report), hostile_report.results, strict=True):
+        title = short(result.name).strip(" ·") or result.id
+        assert point["name"] == f"{title} ({result.id})"
+        if point["diag"] and told:
+            assert point["diag"]["message"] == told
+            assert point["diag"]["fixes"][0]["text"] == short(hostile)
+
+
+@pytest.mark.parametrize("text", ["a {", "# Subtest: x", "time=1ms", "\\#", "\\", "x # todo", "{"])
+def test_no_description_opens_a_subtest_or_a_directive(text: str) -> None:
+    reads_as(poisoned(text))
+
+
+def test_what_lets_a_run_pass_has_its_reason(report: Report) -> None:
+    unknown = next(one for one in report.results if one.verdict == "unknown")
+    more = (*report.results, unknown._replace(severity="recommended"))
+    points = {point["name"]: point for point in reads_as(report._replace(results=more))}
+    assert points["CPU cores (host-cpus)"]["todo"] == "advised ≥ 4, found 2"
+    kernel = points["Kernel (known-exception)"]
+    assert kernel["todo"] == "waived until 2026-12-01 by ops: old hardware"
+    assert kernel["diag"]["waiver"]["until"] == "2026-12-01"
+    held = points["Held back (held)"]
+    assert held["skip"] == "needs host-memory, which did not pass"
+    undecided = points["Free disk for Docker (docker-disk)"]
+    assert undecided["todo"] == "undecided: its disk is inside the VM"
+
+
+def test_diagnostics_tell_what_to_do(report: Report) -> None:
+    points = {point["name"]: point for point in reads_as(report)}
+    memory = points["Total RAM (host-memory)"]["diag"]
+    assert memory["fixes"] == [
+        {
+            "text": "Get 10 GB, 1.7 GB more than 8.3 GB.",
+            "command": "free -h",
+            "url": "https://example.org/memory",
+        }
+    ]
+    limit = points["CPU limit · api (cpu-limit)"]["diag"]
+    assert (limit["file"], limit["line"], limit["change"]) == ("compose.yaml", 12, "4 → 2")
+    assert limit["error"] == "Range of CPUs is from 0.01 to 2.00"
+
+
+def test_commands_keep_their_lines(report: Report) -> None:
+    memory = report.results[1]
+    fix = memory.fixes[0]._replace(command="one \\\n  two\n\n'three'")
+    (point,) = reads_as(report._replace(results=(memory._replace(fixes=(fix,)),)))
+    assert point["diag"]["fixes"][0]["command"] == "one \\\n  two\n\n'three'"
+
+
+BLOCK = re.compile(r"^  ---\n((?:  .*\n)*?)  \.\.\.\n", re.MULTILINE)
+
+
+@given(st.text())
+def test_any_text_is_a_yaml_scalar(text: str) -> None:
+    blocks = BLOCK.findall(tap(poisoned(text)))
+    read = [yaml.safe_load(block) for block in blocks]
+    assert len(read) == sum(one.verdict != "pass" for one in made().results)
+    told = short(text)
+    assert not told.strip() or {one["message"] for one in read} == {told.strip()}
+    assert all(one.get("found", "") == told for one in read)
+
+
+def test_perl_agrees(report: Report, tmp_path: Path) -> None:
+    prove = program("prove")
+    passed = report._replace(results=tuple(r for r in report.results if not report.gates(r)))
+    for one in (report, passed, poisoned("# TODO \\# {"), report._replace(strict=True)):
+        stream = tmp_path / "stream.tap"
+        _, body = tap(one).split("\n", 1)  # the version: Perl reads up to TAP 13
+        stream.write_text(body, encoding="utf-8")
+        done = subprocess.run([prove, "--exec", "cat", str(stream)], capture_output=True, text=True)
+        assert (done.returncode == 0) == (one.exit_code == 0), done.stdout
+        assert f"Tests={len(one.results)}," in done.stdout
+
+
+def test_notes_are_comments(report: Report) -> None:
+    stream = tap(report._replace(notes=("Bail out! now\nok 99",)))
+    assert "# note: Bail out! now ok 99\n" in stream
+    assert consumed(stream)[2]["bailout"] is False

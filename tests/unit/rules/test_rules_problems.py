@@ -1,0 +1,858 @@
+"""Rule files that can't be used: which problems are told, and where."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from paths import ROOT
+from preflight import check as pipeline
+from preflight.model.facts import Catalogue, Fact
+from preflight.model.problems import InputError, Problem
+from preflight.model.rules import DEFAULT, RuleSet
+from preflight.rules.fields import DIAGNOSIS, FILE, FIX, MODEL, RULE, WAIVER
+from preflight.rules.load import load
+from preflight.rules.schema_types import Record
+from preflight.rules.yaml_nodes import compose
+
+CATALOGUE = Catalogue(
+    [
+        *pipeline.catalogue().facts,
+        Fact("app.*.size", "bytes", ""),
+        Fact("app.*.image", "text", ""),
+        Fact("app.*.wait", "seconds", ""),
+    ]
+)
+RULE_TEXT = "  - {id: a, title: A, fact: host.memory.total, require: {at_least: 1}}\n"
+
+
+def loaded(text: str | bytes, **sets: str) -> RuleSet:
+    data = text if isinstance(text, bytes) else text.encode()
+    return load("r.yaml", lambda _: data, CATALOGUE, sets)
+
+
+def problems(text: str | bytes, **sets: str) -> list[str]:
+    with pytest.raises(InputError) as fault:
+        loaded(text, **sets)
+    return [str(problem) for problem in fault.value.problems]
+
+
+def rule(keys: str) -> str:
+    """A file with one rule, whose further keys begin in line 4."""
+    lines = "".join(f"    {line}\n" for line in keys.splitlines())
+    return f"version: 1\nrules:\n  - id: a\n{lines}"
+
+
+def diagnosed(fields: str) -> str:
+    return "version: 1\ndiagnoses:\n- {id: x, title: X}\n".replace(
+        "{id: x, title: X}\n", fields.replace("\n", "\n  ") + "\n  id: x\n  title: X\n"
+    )
+
+
+def with_a(lines: str) -> str:
+    """A file with a rule `a` that is right, and these lines from line 4."""
+    return f"version: 1\nrules:\n{RULE_TEXT}{lines}"
+
+
+def judged(condition: str, fact: str = "host.memory.total") -> str:
+    return rule(f"title: A\nfact: {fact}\nrequire: {condition}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", ["r.yaml:1:1: empty: expected rules"]),
+        ("# nothing\n", ["r.yaml:1:1: empty: expected rules"]),
+        ("---\n", ["r.yaml:2:1: expected a rule file as a mapping, found null"]),
+        ("just text", ["r.yaml:1:1: expected a rule file as a mapping, found text"]),
+        ("[]", ["r.yaml:1:1: expected a rule file as a mapping, found a list"]),
+        ("a: b: c", ["r.yaml:1:5: mapping values are not allowed in this context"]),
+        (
+            "version: 1\n---\nversion: 1\n",
+            ["r.yaml:2:1: expected a single document in the stream, but found another document"],
+        ),
+        ("version: *x", ["r.yaml:1:10: found undefined alias"]),
+        (b"version: 1\nname: \xff\n", ["r.yaml:2:7: no UTF-8 text"]),
+        (b"\xef\xbb\xbfversion: 1\n\xff", ["r.yaml:2:1: no UTF-8 text"]),
+        ("\ufeffname: ä".encode() + b"\xff", ["r.yaml:1:8: no UTF-8 text"]),
+        (
+            b"\x7fELF\x02\x01\x01\x00\x00",
+            ["r.yaml:1:1: no text: control characters are not allowed"],
+        ),
+        (
+            b"version: 1\nname: \x07\n",
+            ["r.yaml:2:1: no text: control characters are not allowed"],
+        ),
+        ("version: 1\n".encode("utf-16"), ["r.yaml:1:1: no UTF-8 text"]),
+        (b"#" * (16 * 2**20 + 1), ["r.yaml: larger than 16 MiB: no rule file"]),
+        ("{}", ["r.yaml:1:1: a rule file needs 'version'"]),
+        ("version: 2", ["r.yaml:1:10: expected 1, found '2'"]),
+        ("version: [1]", ["r.yaml:1:10: expected a word, found a list"]),
+        ("version: '1'", ["r.yaml:1:10: expected 1, found '1' in quotes"]),
+        ("version:", ["r.yaml:1:9: a rule file needs 'version'"]),
+        ("version: 1\nversion: 1", ["r.yaml:2:1: 'version' stands here twice"]),
+        ("version: 1\nname: [x]", ["r.yaml:2:7: expected text, found a list"]),
+        (
+            "version: 1\nname: 5",
+            ["r.yaml:2:7: expected text, found a number: quote it if it is text"],
+        ),
+        ("version: 1\nruls: []", ["r.yaml:2:1: a rule file has no 'ruls', did you mean 'rules'?"]),
+        ("version: 1\n? [a]\n: b", ["r.yaml:2:3: expected a name, found a list"]),
+        (
+            "version: 1\n<<: {name: x}",
+            ["r.yaml:2:1: a rule file has no '<<' (merge keys aren't read; use extends)"],
+        ),
+        ("version: 1\nrules: {a: b}", ["r.yaml:2:8: expected a list, found a mapping"]),
+        ("version: 1\nrules: [5]", ["r.yaml:2:9: expected a rule as a mapping, found a number"]),
+        ("version: 1\nrules: [{}]", ["r.yaml:2:9: a rule needs 'id'"]),
+        (
+            "version: 1\nextends: default",
+            ["r.yaml:2:10: expected a list of rule files, found text"],
+        ),
+        (  # what the files may hold isn't called missing
+            "version: 1\nextends: default\nrules: [{id: a, needs: [b]}]",
+            ["r.yaml:2:10: expected a list of rule files, found text"],
+        ),
+        ("version: 1\nextends: [nowhere.yaml]", ["r.yaml:2:11: cannot read nowhere.yaml: gone"]),
+        ("version: 1\nextends: [r.yaml]", ["r.yaml:2:11: extends itself: r.yaml → r.yaml"]),
+    ],
+)
+def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
+    def read(name: str) -> bytes:
+        if name != "r.yaml":
+            raise FileNotFoundError(2, "gone")
+        return text if isinstance(text, bytes) else text.encode()
+
+    with pytest.raises(InputError) as fault:
+        load("r.yaml", read, CATALOGUE)
+    assert [str(problem) for problem in fault.value.problems] == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        # names
+        (rule("title: A\nfact: host.memory.total"), ["3:5: a rule needs 'require' or 'recommend'"]),
+        (rule("fact: host.memory.total\nrequire: {at_least: 1}"), ["3:5: a rule needs 'title'"]),
+        (rule("title: A\nrequire: {at_least: 1}"), ["3:5: a rule needs 'fact'"]),
+        (rule("title: A\ntype: bytes\nrequire: {at_least: 1}"), ["3:5: a rule needs 'fact'"]),
+        (
+            rule("title:\nfact: ~\nrequire: null"),
+            ["4:11: a rule needs 'title'", "5:11: a rule needs 'fact'"],
+        ),
+        (
+            rule("titel: A\nfact: host.memory.totl\nrequire: {at_last: 1}\ntitle: A"),
+            [
+                "4:5: a rule has no 'titel', did you mean 'title'?",
+                "5:11: no probe measures 'host.memory.totl', did you mean 'host.memory.total'?",
+                "6:15: a condition has no 'at_last', did you mean 'at_least'?",
+            ],
+        ),
+        (
+            rule("title: A\nfact: host.oss\nrecommend: {at_last: 1}"),
+            ["5:11: no probe measures 'host.oss'", "6:17: a condition has no 'at_last'"],
+        ),
+        (
+            rule("title: A\nfact: host.oss\ntype: size\nrequire: {at_least: 1}"),
+            ["5:11: no probe measures 'host.oss'", "6:11: expected bytes or duration or"],
+        ),
+        (judged("{at_last: 1}"), ["6:15: a condition has no 'at_last', did you mean 'at_least'?"]),
+        (judged("{}"), ["6:14: expected a condition such as at_least: 8GB, found none"]),
+        (judged("5"), ["6:14: expected a condition as a mapping, found a number"]),
+        (judged("{type: bytes}"), ["6:14: expected a condition such as at_least: 8GB, found none"]),
+        ("version: 1\nrules: [{id: A b}]", ["2:14: expected an id in kebab-case such as"]),
+        ("version: 1\nrules: [{id: 'a\n\n'}]", ["2:14: expected an id in kebab-case such as"]),
+        (
+            "version: 1\nrules: [{id: 5}]",
+            ["2:14: expected an id in kebab-case such as host-memory,"],
+        ),
+        (
+            "version: 1\nrules: [{id: }]",
+            ["2:9: a rule needs 'id'"],
+        ),
+        (
+            f"version: 1\nrules:\n{RULE_TEXT}{RULE_TEXT}",
+            ["4:10: id 'a' is taken, see line 3"],
+        ),
+        # figures
+        (judged("{at_least: lots}"), ["6:25: 'lots' is no size: expected a size such as 8GB"]),
+        (judged("{at_least: 8G}"), ["6:25: '8G' is no size: write 8GB (decimal) or 8GiB (binary)"]),
+        (judged("{at_least: .nan}"), ["6:25: '.nan' is no size"]),
+        (judged("{at_least: .inf}"), ["6:25: '.inf' is no size"]),
+        (judged("{at_least: 1e999}"), ["6:25: '1e999' is too large"]),
+        (judged("{at_least: }"), ["6:25: expected a value, found null; use exists: false"]),
+        (judged("{at_least: [1]}"), ["6:25: expected a value as a mapping, found a list"]),
+        (judged("{at_least: {}}"), ["6:25: expected a value, {fact: …} or {sum: […]}"]),
+        (judged("{at_least: {sum: []}}"), ["6:31: expected a list of values, found none in it"]),
+        (judged("{at_least: {times: 2}}"), ["6:25: expected a value, {fact: …} or {sum: […]}"]),
+        (
+            judged("{at_least: {fact: host.memory.total, times: much}}"),
+            ["6:58: 'much' is no number"],
+        ),
+        (
+            judged("{at_least: {fact: host.cpu.logical}}"),
+            ["6:25: host.cpu.logical is cores, compared with bytes"],
+        ),
+        (
+            judged("{equals: {fact: host.os, times: 2}}", "host.arch"),
+            ["6:23: times needs numbers, and the fact is text"],
+        ),
+        (
+            judged("{equals: {fact: host.os, plus: 2}}", "host.arch"),
+            ["6:23: plus needs numbers, and the fact is text"],
+        ),
+        (
+            judged("{equals: {sum: [a]}}", "host.arch"),
+            ["6:23: sum needs numbers, and the fact is text"],
+        ),
+        (
+            judged("{at_least: {fact: host.memory.total, plus: much}}"),
+            ["6:57: 'much' is no size"],
+        ),
+        (judged("{at_least: {fact: [x]}}"), ["6:32: expected a fact, found a list"]),
+        (
+            judged("{at_least: 1}", "host.os"),
+            ["6:25: at_least can't judge a fact that is text; say"],
+        ),
+        (judged("{matches: a}"), ["6:24: matches can't judge a fact that is bytes"]),
+        (judged("{version: '>=1'}"), ["6:24: version can't judge a fact that is bytes"]),
+        (
+            judged("{equals: a}", "docker.warnings"),
+            ["6:23: equals can't judge a fact that is list"],
+        ),
+        (judged("{type: bytes, at_least: 1}", "host.cpu.logical"), ["6:21: type reads text as"]),
+        (judged("{type: size, at_least: 1}", "env.X"), ["6:21: expected bytes or duration or"]),
+        (judged("{version: 20.10}", "docker.version"), ["6:24: '20.10' is no version range"]),
+        (judged("{matches: '('}", "host.os"), ["6:24: no regular expression: missing )"]),
+        (judged("{matches: '(?<x>a)'}", "host.os"), ["6:24: no regular expression: "]),
+        (judged("{matches: '(?=a)'}", "host.os"), ["6:24: a lookaround can take for ever"]),
+        (
+            judged("{matches: 5}", "host.os"),
+            ["6:24: expected a regular expression, found a number"],
+        ),
+        (judged("{matches: }", "host.os"), ["6:24: expected a regular expression, found null"]),
+        (judged("{exists: [true]}"), ["6:23: expected true or false, found a list"]),
+        (judged("{exists: 'true'}"), ["6:23: expected true or false, found 'true'"]),
+        (judged("{one_of: 5}"), ["6:23: expected a list of values, found a number"]),
+        (judged("{one_of: []}"), ["6:23: expected a list of values, found none in it"]),
+        (judged("{all_of: [{at_least: x}, {at_most: y}]}"), ["6:35: 'x' is no", "6:49: 'y' is no"]),
+        (judged("{not: {at_least: x}}"), ["6:31: 'x' is no size"]),
+        # facts
+        (judged("{at_least: 1}", "[host]"), ["5:11: expected the name of a fact, found a list"]),
+        (
+            rule("title: A\nfor_each: [app]\nfact: host.os\nrequire: {exists: true}"),
+            ["5:15: expected the name of a collection, found a list"],
+        ),
+        (judged("{at_least: 1}", "'host..x'"), ["5:11: 'host..x' is no fact path"]),
+        (judged("{at_least: 1}", "app.*.size"), ["5:11: 'app.*.size' names no single fact"]),
+        (
+            rule("title: A\nfor_each: host.memory\nfact: host.os\nrequire: {exists: true}"),
+            ["5:15: no probe measures 'host.memory'"],
+        ),
+        (
+            rule("title: A\nfor_each: host.os\nfact: host.os\nrequire: {exists: true}"),
+            ["5:15: host.os is no collection: for_each needs one"],
+        ),
+        (
+            rule("title: A\nfor_each: app\nfact: sise\nrequire: {exists: true}"),
+            ["6:11: no probe measures 'sise', did you mean 'size'?"],
+        ),
+        (
+            rule("title: A\nfact: host.os\nrequire: {exists: true}\nwhen: {host.oss: linux}"),
+            ["7:22: no probe measures 'host.oss', did you mean 'host.os'?"],
+        ),
+        (
+            rule("title: A\nfact: host.os\nrequire: {exists: true}\nwhen: {docker.local: maybe}"),
+            ["7:26: 'maybe' is neither true nor false"],
+        ),
+        (
+            rule("title: A\nfact: host.os\nrequire: {exists: true}\nwhen: [docker.local]"),
+            ["7:11: expected when as a mapping, found a list"],
+        ),
+        # fixes
+        (
+            rule(
+                "title: A\nfact: host.os\nrequire: {exists: true}\n"
+                "fixes: [{text: 'Set {expectd} {host.oss}', url: ftp://x, commnd: x}, {}]"
+            ),
+            [
+                "7:20: no placeholder {expectd}, did you mean 'expected'?",
+                "7:53: expected a web address, found 'ftp://x'",
+                "7:62: a fix has no 'commnd', did you mean 'command'?",
+                "7:74: a fix needs 'text'",
+            ],
+        ),
+        (
+            rule(
+                "title: A\nfact: host.os\nrequire: {exists: true}\n"
+                "error: '{whatever}'\nfixes: [{text: 'is {host.oss}'}]"
+            ),
+            [
+                "7:12: no placeholder {whatever}: use actual, expected, missing, item or a fact",
+                "8:20: no probe measures 'host.oss', did you mean 'host.os'?",
+            ],
+        ),
+        # tags
+        (
+            judged("{at_least: !!python/object/apply:os.system [id]}"),
+            ["6:25: expected a value as a mapping, found the tag 'tag:yaml.org,2002:python/"],
+        ),
+        (judged("{at_least: !foo 5}"), ["6:25: expected a value, found the tag '!foo'"]),
+        (judged("!foo {at_least: 5}"), ["6:14: expected a condition as a mapping, found the tag"]),
+        ("version: 1\nrules: !foo []", ["2:8: expected a list, found the tag '!foo'"]),
+        ("version: 1\nextends: !foo []", ["2:10: expected a list of rule files, found the tag"]),
+        ("version: 1\nvars: {a: !foo 5}", ["2:11: expected a value for 'a', found the tag '!foo'"]),
+        ("!foo\nversion: 1", ["1:1: expected a rule file as a mapping, found the tag '!foo'"]),
+        # needs
+        (
+            with_a("  - {id: b, title: B, fact: host.os, require: {exists: true}, needs: [aa]}"),
+            ["4:71: no rule 'aa', did you mean 'a'?"],
+        ),
+        # vars
+        (
+            judged("{at_least: '${much}'}") + "vars: {muhc: 1}",
+            ["6:25: no var 'much', did you mean"],
+        ),
+        ("version: 1\nname: '${x}'", ["2:7: no var 'x'"]),
+        ("version: 1\nvars: {A: 1}", ["2:11: expected a name such as system_overhead, found 'A'"]),
+        ("version: 1\nvars: {a: }", ["2:11: expected a value for 'a', found null"]),
+        ("version: 1\nvars: {a: [1]}", ["2:11: expected a value for 'a', found a list"]),
+        ("version: 1\nvars: {a: 1, b: '${a}'}", ["2:17: a var can't use other vars"]),
+        (  # what they may hold isn't called missing
+            judged("{at_least: '${much}'}") + "vars: [much]",
+            ["7:7: expected vars as a mapping, found a list"],
+        ),
+        # models, diagnoses, waivers
+        (
+            "version: 1\nmodels: [{name: true, memory: 1}]",
+            ["2:17: expected text, found a boolean: quote it if it is text"],
+        ),
+        ("version: 1\nmodels: [{name: x}]", ["2:10: a model needs 'memory'"]),
+        ("version: 1\nmodels: [{name: x, memory: big}]", ["2:28: 'big' is no size"]),
+        (
+            "version: 1\ndiagnoses: [{id: x, title: X, patterns: []}]",
+            ["2:41: expected a list of patterns, found none in it"],
+        ),
+        (
+            "version: 1\ndiagnoses: [{id: x, title: X, patterns: ['[', 5]}]",
+            ["2:42: no regular expression", "2:47: expected a regular expression, found a number"],
+        ),
+        (
+            diagnosed("patterns: ['a(?=b)', '(a)\\1', '(?:(?:a{99}){99}){99}']"),
+            [
+                "3:14: a lookaround can take for ever",
+                "3:24: a backreference can take for ever",
+                "3:33: the regular expression is too large",
+            ],
+        ),
+        (
+            diagnosed(
+                "patterns: ['(?P<size>x)']\nvalues: {siz: bytes, size: gigs}\n"
+                "confidence: sure\ntimes: 0\nwithin: soon\nunless: [y]"
+            ),
+            [
+                "4:30: expected string or number or bytes or KiB or duration, found 'gigs'",
+                "5:15: expected certain or likely or possible, found 'sure'",
+                "6:10: expected a whole number from 1 on, found '0'",
+                "7:11: 'soon' is no duration",
+                "8:12: no diagnosis 'y'",
+            ],
+        ),
+        (
+            diagnosed(
+                "patterns: ['(?P<size>x)(?P<limit>y)']\nvalues: {siz: bytes}\nwithin: 5m\n"
+                "figures: ['{size}', '{sise}']"
+            ),
+            ["6:23: no placeholder {sise}: use container, fitting, fitting_memory, lacking, limit"],
+        ),
+        (
+            diagnosed("patterns: ['(?P<size>x)(?P<limit>y)']\nvalues: {siz: bytes}\nwithin: 5m"),
+            [
+                "3:13: 'limit' is no name for a group: it is worked out",
+                "4:11: no pattern has a group 'siz', did you mean",
+                "5:11: within needs 'times' of 2 or more",
+            ],
+        ),
+        (
+            diagnosed(
+                "patterns: ['(?P<file>x)']\n"
+                "fixes: [{text: 'see {file}', command: 'rm {file}'}, {text: x, url: 'https://{file}'}]"
+            ),
+            ["4:10: no command or url is filled with 'file': a log could have it run anything"],
+        ),
+        (
+            diagnosed("patterns: ['(?P<x>x)']\nfixes: [{text: x, url: 'https://{x}'}]"),
+            ["4:10: no command or url is filled with 'x': a log could have it run anything"],
+        ),
+        (
+            diagnosed("patterns: [a]\nvalues: []\nwithin: []\nservice: []"),
+            [
+                "4:11: expected group names as a mapping, found a list",
+                "5:11: expected a duration, found a list",
+                "6:12: expected the name of a fact, found a list",
+            ],
+        ),
+        (
+            diagnosed(
+                "patterns: ['(?P<took>x)']\nvalues: {took: duration}\n"
+                "fixes: [{when: {lacking: {at_least: {fact: took}}}, text: x}]"
+            ),
+            ["5:39: log.took is seconds, compared with bytes"],
+        ),
+        (
+            diagnosed("patterns: [a]\nfixes: [{when: {lacking: soon}, text: '{actual}'}]"),
+            ["4:28: 'soon' is no size", "4:41: no placeholder {actual}: use container"],
+        ),
+        (
+            "version: 1\nwaivers: [{rule: a, reason: r, owner: o, until: 2027-01-31}]",
+            ["2:18: no rule 'a'"],
+        ),
+        (  # a bound is read by its rule's fact: only what is wrong without it is told
+            with_a(
+                "waivers:\n  - {rule: aa, reason: r, owner: o, until: 2027-01-31,"
+                " accept: {at_least: 8GB, at_last: 1}}"
+            ),
+            ["5:12: no rule 'aa', did you mean 'a'?", "5:80: a condition has no 'at_last'"],
+        ),
+        (
+            with_a(
+                "  - {id: b}\nwaivers:\n  - {rule: b, reason: r, owner: o, until: 2027-01-31,"
+                " accept: {at_least: 8GB}}"
+            ),
+            ["4:5: a rule needs 'fact'", "4:5: a rule needs 'title'"],
+        ),
+        (
+            f"version: 1\nrules:\n{RULE_TEXT}waivers: [{{rule: a}}, {{rule: [a]}}, 5]",
+            [
+                "4:11: a waiver needs 'owner'",
+                "4:11: a waiver needs 'reason'",
+                "4:11: a waiver needs 'until'",
+                "4:22: a waiver needs 'owner'",
+                "4:22: a waiver needs 'reason'",
+                "4:22: a waiver needs 'until'",
+                "4:29: expected an id in kebab-case such as host-memory, found a list",
+                "4:35: expected a waiver as a mapping, found a number",
+            ],
+        ),
+        *(
+            (
+                with_a(f"waivers:\n  - {{rule: a, reason: r, owner: o, until: {day}}}"),
+                ["5:43: expected a date such as 2027-01-31, found "],
+            )
+            for day in (
+                "soon",
+                "2027-02-30",
+                "20270131",
+                "2027-1-31",
+                "2027-01-31T00:00:00Z",
+                "[2027-01-31]",
+                "٢٠٢٧-01-01",
+            )
+        ),
+        (
+            with_a(
+                "waivers:\n  - {rule: a, reason: r, owner: o, until: 2027-01-31, accept: {not: x}}"
+            ),
+            ["5:69: expected a condition as a mapping, found text"],
+        ),
+    ],
+)
+def test_a_problem_has_its_place_and_says_what_to_write(text: str, said: list[str]) -> None:
+    found = problems(text)
+    assert len(found) == len(said), found
+    for one, start in zip(found, said, strict=True):
+        assert one.startswith(f"r.yaml:{start}")
+
+
+@pytest.mark.parametrize(
+    ("fact", "unit", "hint"),
+    [("host.os", "text", "; say with type: how to read it"), ("docker.warnings", "list", "")],
+)
+def test_only_of_text_is_it_said_that_a_type_reads_it(fact: str, unit: str, hint: str) -> None:
+    told = f"r.yaml:6:25: at_least can't judge a fact that is {unit}{hint}"
+    assert problems(judged("{at_least: 1}", fact)) == [told]
+
+
+def test_all_problems_of_a_file_are_told_at_once() -> None:
+    text = (
+        "version: 2\nname: [x]\nvars: {A: 1}\nextends: [gone.yaml]\nrules:\n"
+        "  - {id: a, fact: nope, require: {at_least: 1}, colour: red}\n"
+        "  - {id: b, title: B, fact: host.os, require: {equals: {}}}\n"
+        "models: 5\nwaivers: [{rule: a, until: x}]\n"
+    )
+
+    def read(name: str) -> bytes:
+        if name == "gone.yaml":
+            raise PermissionError(13, "closed")
+        return text.encode()
+
+    with pytest.raises(InputError) as fault:
+        load("r.yaml", read, CATALOGUE)
+    places = [str(p).split(": ")[0] for p in fault.value.problems]
+    lines = [int(place.split(":")[1]) for place in places]
+    assert sorted(set(lines)) == [1, 2, 3, 4, 6, 7, 8, 9]
+    assert lines == sorted(lines)
+
+
+def test_what_an_unread_file_may_hold_is_not_called_missing() -> None:
+    text = (
+        "version: 1\nextends: [base.yaml]\n"
+        "rules: [{id: a, needs: [b], recommend: {at_least: '${much}'}}]\n"
+        "waivers: [{rule: c, reason: r, owner: o, until: 2027-01-31}]"
+    )
+
+    def read(name: str) -> bytes:
+        return text.encode() if name == "r.yaml" else b"version: 1\nversion: 1\nrules: ["
+
+    with pytest.raises(InputError) as fault:
+        load("r.yaml", read, CATALOGUE)
+    assert [str(p).split(":")[0] for p in fault.value.problems] == ["base.yaml"]
+
+
+@pytest.mark.parametrize("ring", [1, 2, 3, 500])
+def test_rules_that_need_themselves(ring: int) -> None:
+    text = "version: 1\nrules:\n" + "".join(
+        f"  - {{id: r{n}, needs: [r{(n + 1) % ring}],"
+        " title: R, fact: host.os, require: {exists: true}}\n"
+        for n in range(ring)
+    )
+    (found,) = problems(text)
+    assert f"needs itself: r0 → r{1 % ring}" in found
+    assert len(found) < 400
+
+
+def test_files_that_extend_themselves_over_others() -> None:
+    files = {
+        "./dir/a.yaml": b"version: 1\nextends: [../b.yaml]",
+        "b.yaml": b"version: 1\nextends: [c.yaml]",
+        "c.yaml": b"version: 1\nextends: [dir/a.yaml]",
+    }
+    with pytest.raises(InputError) as fault:
+        load("./dir/a.yaml", files.__getitem__, CATALOGUE)
+    assert [str(p) for p in fault.value.problems] == [
+        "c.yaml:2:11: extends itself: ./dir/a.yaml → b.yaml → c.yaml → dir/a.yaml"
+    ]
+
+
+def test_a_long_chain_of_files_ends_and_a_wide_one_is_read_once() -> None:
+    with pytest.raises(InputError, match="over 50 files extend one another"):
+        load("0", lambda n: f"version: 1\nextends: ['{int(n) + 1}']".encode(), CATALOGUE)
+    reads: list[str] = []
+
+    def twice(name: str) -> bytes:
+        reads.append(name)
+        level = int(name)
+        base = f"extends: ['{level + 1}', './{level + 1}']" if level < 40 else ""
+        return f"version: 1\n{base}".encode()
+
+    load("0", twice, CATALOGUE)
+    assert len(reads) == 41
+
+
+def test_more_problems_than_anyone_reads_are_counted() -> None:
+    text = "version: 1\nrules:\n" + "".join(
+        f"  - {{id: r{n}, title: T, fact: host.memory.totl, needs: [x{n}],"
+        " require: {at_least: 1}}\n"
+        for n in range(3000)
+    )
+    found = problems(text)
+    assert len(found) == 101
+    assert found[-1] == "… and 5900 more"  # a wrong fact and a wrong need a rule
+
+
+def test_what_is_quoted_of_a_file_is_short() -> None:
+    (found,) = problems("version: " + "x" * 100_000)
+    assert found == f"r.yaml:1:10: expected 1, found '{'x' * 280}…"
+
+
+def test_what_has_no_place_names_none() -> None:
+    with pytest.raises(InputError) as fault:
+        loaded(b"#" * (16 * 2**20 + 1))
+    assert fault.value.problems == (Problem("r.yaml", 0, 0, "larger than 16 MiB: no rule file"),)
+
+
+@pytest.mark.parametrize(("others", "hint"), [(99, ", did you mean 'host.os'?"), (100, "")])
+def test_names_are_guessed_while_there_are_no_more_problems_than_are_shown(
+    others: int, hint: str
+) -> None:
+    wrong = "  - {{id: r{}, title: R, fact: host.oss, require: {{exists: true}}}}\n".format
+    files = {
+        "r.yaml": "version: 1\nextends: [z.yaml]\nrules:\n" + wrong("-own"),
+        "z.yaml": "version: 1\nrules:\n" + "".join(map(wrong, range(others))),
+    }
+    with pytest.raises(InputError) as fault:
+        load("r.yaml", lambda name: files[name].encode(), CATALOGUE)
+    first = str(fault.value.problems[0])  # and the last that was found
+    assert first == f"r.yaml:4:33: no probe measures 'host.oss'{hint}"
+
+
+def test_what_a_file_does_not_say_is_empty() -> None:
+    assert loaded("version: 1\n") == RuleSet(
+        name="r",
+        origin="r.yaml",
+        sha256=hashlib.sha256(b"version: 1\n").hexdigest(),
+        source="",
+        rules=(),
+        sources={"r.yaml": ""},
+    )
+
+
+def test_the_facts_that_a_rule_names_are_those_to_ask_for() -> None:
+    text = rule(
+        "title: A\nfor_each: app\nfact: size\nwhen: {host.os: linux}\n"
+        "require: {at_most: {fact: host.memory.total}}\nfixes: [{text: 'on {host.arch}'}]"
+    )
+    assert {".".join(path) for path in loaded(text).asks} >= {
+        "app.*.size", "host.os", "host.memory.total", "host.arch",
+    }  # fmt: skip
+
+
+def test_set_names_a_var_of_the_file() -> None:
+    text = judged("{at_least: '${much}'}") + "vars: {much: 1GB}"
+    assert loaded(text, much="2GB").rules[0].require.tests[0][1] == 2_000_000_000
+    assert problems(text, mich="2GB") == ["--set mich: no var of this name, did you mean 'much'?"]
+    assert problems(text, much="lots")[0].startswith("r.yaml:6:25: 'lots' is no size")
+    assert problems(text, much="${much}")[0].startswith("r.yaml:6:25: '${much}' is no size")
+    assert problems("version: 1\nvars: {A: 1}", b="1")[0].startswith(
+        "r.yaml:2:11: "
+    )  # the file first
+
+
+def test_a_dollar_is_doubled_to_stand_for_itself() -> None:
+    text = rule(
+        "title: A\nfact: host.os\nrequire: {equals: linux}\n"
+        "fixes: [{text: 'run $${x} ${x} $x {{.Names}}'}]"
+    )
+    (fix,) = loaded(text + "vars: {x: y}").rules[0].fixes
+    assert fix.text == "run ${x} y $x {{.Names}}"
+
+
+# every field, given what it is not
+
+RECORDS: list[tuple[str, Record, str]] = [
+    ("file", FILE, "version: 1\n{}\n"),
+    ("rule", RULE, "version: 1\nrules:\n  - id: a\n    title: A\n    fact: host.os\n    {}"),
+    ("fix", FIX, rule("title: A\nfact: host.os\nrequire: {exists: true}\nfixes:\n  - {}")),
+    ("model", MODEL, "version: 1\nmodels:\n  - name: a\n    {}"),
+    ("diagnosis", DIAGNOSIS, "version: 1\ndiagnoses:\n  - id: a\n    {}"),
+    ("waiver", WAIVER, with_a("waivers:\n  - owner: o\n    {}")),
+]
+FIELDS = [
+    pytest.param(name, text, id=f"{what}-{name}")
+    for what, record, text in RECORDS
+    for name in record.fields
+    if name != "id"
+]
+WRONG = ["[[x]]", "{x: {y: z}}", "!foo x", "5", "true", "''"]
+RIGHT = [
+    ("memory", "5"),
+    ("enabled", "true"),
+    ("document", "true"),
+    ("times", "5"),
+    ("within", "5"),
+]
+
+
+def with_field(text: str, name: str, value: str) -> str:
+    """The text with this field, which stands nowhere else in the same record."""
+    start = text[: text.index("{}")].rfind("- ")
+    head, record = (text[:start], text[start:]) if start > 0 else ("", text)
+    kept = [line for line in record.splitlines() if not line.strip("- ").startswith(f"{name}:")]
+    if not kept[0].lstrip().startswith("-") and start > 0:
+        kept[0] = "-" + kept[0][1:]
+    return (head + "\n".join(kept)).replace("{}", f"{name}: {value}")
+
+
+@pytest.mark.parametrize(("name", "text"), FIELDS)
+@pytest.mark.parametrize("value", WRONG)
+def test_a_field_refuses_what_it_is_not_in_its_place(name: str, text: str, value: str) -> None:
+    written = with_field(text, name, value)
+    lines = written.splitlines()
+    row = 1 + next(n for n, line in enumerate(lines) if line.endswith(f"{name}: {value}"))
+    try:
+        loaded(written)
+        found = []
+    except InputError as fault:
+        found = [str(p) for p in fault.problems if str(p).startswith(f"r.yaml:{row}:")]
+    said = [one for one in found if re.search("expected|no probe|is no|has no", one)]
+    assert (not said) is ((name, value) in RIGHT), found
+
+
+@pytest.mark.parametrize(("name", "text"), FIELDS)
+def test_null_is_as_if_the_key_were_not_there(name: str, text: str) -> None:
+    def said(value: str) -> list[str]:
+        try:
+            loaded(with_field(text, name, value))
+        except InputError as fault:
+            return [str(p) for p in fault.problems]
+        return []
+
+    assert said("null") == said("~")
+    assert not any("expected" in one for one in said("null"))
+
+
+# what would exhaust the machine
+
+BOMB = "version: 1\nname: &a0 [x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
+)
+CHAIN = (
+    "version: 1\nrules:\n"
+    + "".join(
+        f"  - {{id: r{n}, title: T, fact: host.os, require: &c{n} "
+        f"{{not: {f'*c{n - 1}' if n else '{equals: x}'}}}}}\n"
+        for n in range(300)
+    )
+    + "next: "
+    + "padding\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (BOMB, "aliases make it over 10 times larger"),
+        ("version: &a [*a]", "an alias that contains itself"),
+        ("&a version: 1\nrules: &b\n  - {id: *a, needs: *b}", "an alias that contains itself"),
+        (CHAIN, "aliases nest deeper than 50 levels"),
+    ],
+)
+def test_aliases_that_explode_are_refused(text: str, said: str) -> None:
+    (found,) = problems(text)
+    assert found.endswith(f": {said}")
+
+
+def test_aliases_may_nest_as_deep_as_it_says() -> None:
+    text = "- &a {}{}\n- {}*a{}\n"
+    compose(text.format("[" * 24, "]" * 24, "[" * 25, "]" * 25).encode(), "r.yaml")
+    with pytest.raises(InputError, match="aliases nest deeper than 50 levels"):
+        compose(text.format("[" * 24, "]" * 24, "[" * 26, "]" * 26).encode(), "r.yaml")
+
+
+def test_aliases_may_make_a_file_ten_times_larger() -> None:
+    text = "- &a [1, 2, 3, 4, 5, 6, 7, 8]\n"  # ten nodes with the list around it
+    compose((text + "- *a\n" * 10).encode(), "r.yaml")
+    with pytest.raises(InputError, match="over 10 times larger"):
+        compose((text + "- *a\n" * 11).encode(), "r.yaml")
+
+
+def test_lists_may_nest_as_deep_as_it_says_whatever_stands_before_them() -> None:
+    for before in ("", "[], " * 60):
+        compose(f"[{before}{'[' * 49}{']' * 50}".encode(), "r.yaml")
+        with pytest.raises(InputError, match="nested deeper than 50 levels"):
+            compose(f"[{before}{'[' * 50}{']' * 51}".encode(), "r.yaml")
+
+
+def test_aliases_that_save_typing_are_read() -> None:
+    text = (
+        "version: 1\nrules:\n"
+        "  - {id: a, title: A, fact: host.memory.total, require: &r {at_least: 8GB}}\n"
+        "  - {id: b, title: B, fact: docker.memory.total, require: *r}\n"
+    )
+    a, b = loaded(text).rules
+    assert a.require == b.require
+
+
+@pytest.mark.parametrize("nested", ["[", "{a: ", "- "])
+def test_the_depth_is_told_alike_whichever_yaml_library_stops_first(nested: str) -> None:
+    (found,) = problems(nested * 5000)
+    assert found.endswith(": nested deeper than 50 levels")
+
+
+DEEP = {
+    "flow lists": "'[' * 100000",
+    "flow mappings": "'{a: ' * 100000",
+    "block lists": "'- ' * 100000",
+    "block mappings": "''.join(' ' * n + 'a:\\n' for n in range(3000))",
+    "keys": "'? ' * 100000",
+    "within a rule": "'version: 1\\nrules: [{id: a, when: ' + '{a: ' * 100000",
+    "conditions": "'version: 1\\nrules: [{id: a, title: A, fact: host.os, require: '"
+    " + '{not: ' * 5000 + '{exists: true}' + '}' * 5001 + ']'",
+    "patterns": "'version: 1\\ndiagnoses: [{id: a, title: A, patterns: [\\'' + '(' * 100000"
+    " + ')' * 100000 + '\\']}]'",
+    "anchors": "'version: &a ' * 1 + '1\\nnext: ' + '&b ' * 100000",
+    "quotes": "'version: \"' + '\\\\' * 100000",
+    "digits": "'version: 1\\nmodels: [{name: x, memory: ' + '9' * 100000 + '}]'",
+}
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+PLAIN_PYTHON = "import yaml; del yaml.CSafeLoader\n"  # as where PyYAML was built without libyaml
+
+
+@pytest.mark.parametrize("without_c", [False, True])
+@pytest.mark.parametrize("text", DEEP.values(), ids=DEEP)
+def test_no_nesting_brings_the_interpreter_down(text: str, without_c: bool) -> None:
+    code = (
+        f"{PLAIN_PYTHON if without_c else ''}"
+        "from preflight import check as pipeline\n"
+        "from preflight.model.problems import InputError\n"
+        f"data = ({text}).encode()\n"
+        "try: pipeline.load('r.yaml', lambda _: data)\n"
+        "except InputError as fault: print(fault)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("r.yaml:")
+    assert len(done.stdout) < 2000
+
+
+def test_without_libyaml_the_same_is_read() -> None:
+    rules = ROOT / "rules.yaml"
+    code = (
+        "import sys\n"
+        f"{PLAIN_PYTHON}"
+        "from preflight import check as pipeline\n"
+        "data = sys.stdin.buffer.read()\n"
+        "print(repr(pipeline.load('default', lambda _: data)._replace(asks=None)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=rules.read_bytes(), capture_output=True, timeout=60
+    )
+    with_c = pipeline.load(DEFAULT, lambda _: rules.read_bytes())._replace(asks=None)  # type: ignore[arg-type]
+    assert done.returncode == 0, done.stderr.decode()
+    assert ADDRESS.sub("", done.stdout.decode().strip()) == ADDRESS.sub("", repr(with_c))
+
+
+# what is large and right
+
+
+def test_ten_thousand_rules_and_a_chain_of_needs_through_all() -> None:
+    from preflight.evaluate.judge import evaluate
+    from preflight.model.facts import Facts
+
+    text = "version: 1\nrules:\n" + "".join(
+        f"  - {{id: r{n}, needs: [r{n + 1}],"
+        " title: R, fact: host.os, require: {equals: linux}}\n"
+        for n in range(9_999)
+    )
+    text += "  - {id: r9999, title: R, fact: host.os, require: {equals: plan9}}\n"
+    rules = loaded(text)
+    assert len(rules.rules) == 10_000
+    report = evaluate(rules, Facts({"host": {"os": "linux"}}), CATALOGUE)
+    assert report.counts["fail"] == 1
+    assert report.counts["skip"] == 9_999
+    assert {result.held_by for result in report.results} == {None, "r9999"}
+
+
+SPELLINGS = ["8GB", "'8GB'", '"8GB"', "|-\n      8GB", ">-\n      8GB"]
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.pairwise(SPELLINGS)))
+def test_how_yaml_is_spelled_makes_no_difference(one: str, other: str) -> None:
+    def text(value: str) -> str:
+        return f"version: 1\nvars:\n  x: {value}\n" + judged("{at_least: '${x}'}")[11:]
+
+    (a,), (b,) = loaded(text(one)).rules, loaded(text(other)).rules
+    assert a._replace(line=b.line) == b
+
+
+def test_yaml_is_read_as_version_1_2() -> None:
+    """`no` and `on` are words, `0o17` and `.5` numbers: as editors with the schema see them."""
+    text = judged("{one_of: [no, on, yes]}", "host.os")
+    assert loaded(text).rules[0].require.tests[0][1] == ("no", "on", "yes")
+    assert yaml.safe_load("[no]") == [False]  # unlike YAML 1.1

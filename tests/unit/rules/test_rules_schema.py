@@ -1,0 +1,403 @@
+"""The JSON Schema and the decoder agree on what a rule file looks like.
+
+What only the decoder can know (facts, units, patterns, other files) is no part of this.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paths import ROOT
+from preflight import check as pipeline
+from preflight.model.conditions import OPERATORS
+from preflight.model.facts import Catalogue, Fact
+from preflight.model.problems import InputError
+from preflight.rules.context import Context, Invalid
+from preflight.rules.fields import FILE, RULE
+from preflight.rules.load import load
+from preflight.rules.schema import schema
+from preflight.rules.schema_types import Duration, Field, Flag, MapOf, Record, Size, Text
+from preflight.rules.yaml_nodes import compose
+
+CATALOGUE = Catalogue([*pipeline.catalogue().facts, Fact("app.*.size", "bytes", "")])
+RULES_YAML = ROOT / "rules.yaml"
+GOOD_RULE = {"id": "a", "title": "A", "fact": "host.os", "require": {"equals": "linux"}}
+GOOD_FIX = {"text": "Do."}
+GOOD_WAIVER = {"rule": "a", "reason": "r", "owner": "o", "until": "2027-01-31"}
+
+
+def decodes(document: Any) -> bool:
+    """Whether the loader takes a document; YAML holds all of JSON."""
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    try:
+        load("r.yaml", lambda _: text.encode(), CATALOGUE)
+    except InputError:
+        return False
+    return True
+
+
+def validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(schema())
+
+
+def validates(document: Any) -> bool:
+    return bool(validator().is_valid(document))
+
+
+def file(**keys: Any) -> dict[str, Any]:
+    return {"version": 1, **keys}
+
+
+def rule(**keys: Any) -> dict[str, Any]:
+    return file(rules=[{**GOOD_RULE, **keys}])
+
+
+def fix(**keys: Any) -> dict[str, Any]:
+    return rule(fixes=[{**GOOD_FIX, **keys}])
+
+
+def waiver(**keys: Any) -> dict[str, Any]:
+    return file(rules=[GOOD_RULE], waivers=[{**GOOD_WAIVER, **keys}])
+
+
+def diagnosis(**keys: Any) -> dict[str, Any]:
+    return file(diagnoses=[{"id": "d", "title": "T", "patterns": ["(?P<a>x)"], **keys}])
+
+
+def sized(bound: Any) -> dict[str, Any]:
+    return rule(fact="host.memory.total", require={"at_least": bound})
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    json.dumps(schema())
+    named = jsonschema.validators.validator_for(schema(), default=jsonschema.Draft3Validator)
+    assert named is jsonschema.Draft202012Validator
+    assert schema()["title"] == "preflight.rules/1"
+
+
+def test_a_record_states_the_schema_of_what_it_takes() -> None:
+    record = Record(
+        "a thing",
+        {
+            "name": Field(Text(), "of it", True),
+            "size": Field(Size(), "how large"),
+            "wait": Field(Duration(), "how long"),
+            "flags": Field(MapOf(Flag(), "flags"), "by name"),
+        },
+    )
+    valid = jsonschema.Draft202012Validator(record.schema()).is_valid
+    jsonschema.Draft202012Validator.check_schema(record.schema())
+    thing = {"name": "x", "size": "1kB", "wait": "1m", "flags": {"a": True}}
+    node = compose(json.dumps(thing).encode(), "r.yaml")
+    assert record.decode(node, Context(CATALOGUE)) == {**thing, "size": 1000, "wait": 60}
+    assert valid(thing)
+    for key, value in (("name", None), ("size", []), ("wait", []), ("flags", [])):
+        changed = {**thing, key: value}
+        assert not valid(changed)
+        with pytest.raises(Invalid):
+            record.decode(compose(json.dumps(changed).encode(), "r.yaml"), Context(CATALOGUE))
+
+
+def test_the_bundled_rules_follow_it() -> None:
+    validator().validate(yaml.safe_load(RULES_YAML.read_text(encoding="utf-8")))
+
+
+def test_every_key_and_operator_is_described() -> None:
+    made = schema()
+    assert set(made["properties"]) == set(FILE.fields)
+    assert set(made["$defs"]["rule"]["properties"]) == set(RULE.fields)
+    assert set(made["$defs"]["condition"]["properties"]) == {*OPERATORS, "type"}
+    for one in (made, made["$defs"]["rule"], made["$defs"]["fix"]):
+        assert all(field["description"] for field in one["properties"].values())
+    condition = made["$defs"]["condition"]["properties"]
+    assert all(condition[operator]["description"] for operator in OPERATORS)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        file(),
+        file(name="x", source="s", next="n", extends=[], vars={}, rules=[], models=[]),
+        file(name=None, extends=None, vars=None, rules=None, models=None, waivers=None),
+        file(vars={"a": 1, "b": "1GB", "c": True, "d_1": 0.5}),
+        file(models=[{"name": "m", "memory": "1GB"}, {"name": "n", "memory": 5, "note": None}]),
+        file(diagnoses=[{"id": "d", "title": "T", "patterns": ["a", ""], "fixes": [GOOD_FIX]}]),
+        diagnosis(confidence="certain", values={"a": "bytes"}, figures=["{a}"], times=3),
+        diagnosis(times=2, within="5m", unless=["d"], service="ollama.service"),
+        diagnosis(times=2, within=60, confidence=None, values=None, figures=None, unless=None),
+        rule(tags=[], needs=[], when={}, fixes=[], enabled=False, why="w", section="s"),
+        rule(document=False),
+        rule(document=None, section="s"),
+        rule(tags=None, needs=None, when=None, enabled=None, error=None, type=None),
+        rule(when={"docker.local": True, "host.cpu.logical": 4, "host.os": "linux"}),
+        rule(when={"host.os": {"one_of": ["linux"]}, "host.swap.total": {"exists": False}}),
+        rule(fact="env.X", type="bytes", require={"at_least": "1GB"}),
+        rule(fact="env.X", require={"type": "number", "at_most": 5}),
+        rule(fact="env.X", type="number", require={"at_most": {"fact": "host.cpu.logical"}}),
+        rule(for_each="app", fact="size", require={"at_most": {"fact": "host.memory.total"}}),
+        rule(require={"all_of": [{"equals": "a"}, {"not": {"matches": "b"}}]}),
+        sized(5),
+        sized(0.5),
+        sized("8GB"),
+        sized({"fact": "host.memory.total"}),
+        sized({"fact": "host.memory.total", "times": 0.5, "plus": "2GB"}),
+        sized({"fact": "host.memory.total", "times": "0.5", "plus": 5}),
+        sized({"sum": [1, {"sum": ["1GB"]}, {"fact": "host.memory.usable"}]}),
+        rule(fixes=[{**GOOD_FIX, "when": {"host.os": "x"}, "command": "c", "url": "https://x"}]),
+        waiver(),
+        waiver(accept={"equals": "darwin"}),
+        waiver(accept=None),
+    ],
+)
+def test_both_take(document: Any) -> None:
+    assert decodes(document)
+    validator().validate(document)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        None,
+        5,
+        "text",
+        [],
+        {},
+        {"version": 2},
+        {"version": "1"},
+        {"version": True},
+        {"version": None},
+        file(colour="red"),
+        file(name=5),
+        file(name=""),
+        file(name=" "),
+        file(name=["x"]),
+        file(extends="default"),
+        file(extends=[5]),
+        file(extends=[None]),
+        file(vars=[]),
+        file(vars={"A": 1}),
+        file(vars={"a": None}),
+        file(vars={"a": [1]}),
+        file(rules={}),
+        file(rules=[5]),
+        file(rules=[{}]),
+        file(models=[{"memory": 5}]),
+        file(models=[{"name": "m", "memory": True}]),
+        file(models=[{"name": "m", "memory": [1]}]),
+        file(diagnoses=[{"id": "d", "title": "T", "patterns": []}]),
+        file(diagnoses=[{"id": "d", "title": "T", "patterns": [5]}]),
+        file(diagnoses=[{"id": "d", "title": "T", "patterns": "a"}]),
+        diagnosis(confidence="sure"),
+        diagnosis(values={"a": "gigs"}),
+        diagnosis(values=[]),
+        diagnosis(figures="x"),
+        diagnosis(times=0),
+        diagnosis(times="3"),
+        diagnosis(times=1.5),
+        diagnosis(within=[]),
+        diagnosis(unless="d"),
+        diagnosis(service=5),
+        rule(id="A b"),
+        rule(id=5),
+        rule(id=None),
+        rule(title=None),
+        rule(title=5),
+        rule(title=True),
+        rule(fact=5),
+        rule(fact=["host.os"]),
+        rule(fact=" "),
+        rule(for_each=5, fact="size"),
+        rule(for_each=" ", fact="size"),
+        rule(tags="a"),
+        rule(tags=[5]),
+        rule(tags=[None]),
+        rule(needs=["A"]),
+        rule(enabled="true"),
+        rule(enabled=1),
+        rule(document="no"),
+        rule(document=0),
+        rule(type="size"),
+        rule(when=[]),
+        rule(when={"host.os": None}),
+        rule(when={"host.os": ["linux"]}),
+        rule(when={"host.os": {}}),
+        rule(require={}),
+        rule(require=5),
+        rule(require="linux"),
+        rule(require=[{"equals": "a"}]),
+        rule(require={"equal": "a"}),
+        rule(require={"type": "string"}),
+        rule(require={"type": None, "equals": "a"}),
+        rule(require={"equals": None}),
+        rule(require={"equals": ["a"]}),
+        rule(require={"one_of": "a"}),
+        rule(require={"one_of": []}),
+        rule(require={"one_of": [["a"]]}),
+        rule(require={"matches": 5}),
+        rule(require={"matches": None}),
+        rule(require={"exists": "yes"}),
+        rule(require={"exists": 1}),
+        rule(require={"all_of": []}),
+        rule(require={"all_of": {"equals": "a"}}),
+        rule(require={"not": "a"}),
+        rule(fact="docker.version", require={"version": 20.10}),
+        sized({}),
+        sized({"times": 2}),
+        sized({"fact": "host.memory.total", "times": True}),
+        sized({"fact": "host.memory.total", "times": None}),
+        sized({"fact": "host.memory.total", "sum": [1]}),
+        sized({"fact": "host.memory.total", "minus": 1}),
+        sized({"sum": []}),
+        sized({"sum": 5}),
+        sized({"sum": [None]}),
+        fix(text=None),
+        fix(text=""),
+        fix(url="ftp://x"),
+        fix(url="https://a b"),
+        fix(colour="red"),
+        rule(fixes=GOOD_FIX),
+        rule(fixes=["Do."]),
+        rule(fixes=[None]),
+        waiver(until=None),
+        waiver(until="soon"),
+        waiver(until=2027),
+        waiver(owner=5),
+        waiver(accept={}),
+        waiver(colour="red"),
+    ],
+)
+def test_both_refuse(document: Any) -> None:
+    assert not decodes(document)
+    assert not validates(document)
+
+
+def test_an_override_gives_only_what_changes() -> None:
+    base = rule() | {
+        "models": [{"name": "m", "memory": 5}],
+        "diagnoses": [{"id": "d", "title": "T", "patterns": ["a"]}],
+    }
+    document = file(
+        extends=["base.yaml"],
+        rules=[{"id": "a", "title": "B"}],
+        models=[{"name": "m", "note": "n"}],
+        diagnoses=[{"id": "d", "cause": "c"}],
+    )
+    validator().validate(document)
+    files = {"r.yaml": document, "base.yaml": base}
+    loaded = load("r.yaml", lambda name: json.dumps(files[name]).encode(), CATALOGUE)
+    assert loaded.rules[0].title == "B"
+
+
+# any change of one value in a right document: both see it, or neither does
+
+RIGHT = {
+    "version": 1,
+    "name": "n",
+    "extends": [],
+    "vars": {"a": "1GB"},
+    "rules": [
+        {
+            "id": "a",
+            "title": "A",
+            "tags": ["t"],
+            "needs": ["b"],
+            "when": {"docker.local": True, "host.os": {"one_of": ["linux"]}},
+            "enabled": True,
+            "section": "s",
+            "document": True,
+            "fact": "host.memory.total",
+            "require": {"at_least": {"fact": "host.memory.usable", "times": 2, "plus": 1}},
+            "recommend": {"any_of": [{"at_least": 5}, {"not": {"at_most": {"sum": [1, 2]}}}]},
+            "fixes": [{"text": "Do.", "command": "c", "url": "https://x"}],
+        },
+        {**GOOD_RULE, "id": "b"},
+    ],
+    "models": [{"name": "m", "memory": 5, "note": "n"}],
+    "diagnoses": [
+        {
+            "id": "d",
+            "title": "T",
+            "patterns": ["(?P<x>p)"],
+            "cause": "c",
+            "confidence": "likely",
+            "values": {"x": "string"},
+            "figures": ["{x}"],
+            "times": 2,
+            "within": "5m",
+            "unless": ["d"],
+            "service": "ollama.service",
+        }
+    ],
+    "waivers": [{**GOOD_WAIVER, "accept": {"at_least": 5}}],
+}
+ANY = st.sampled_from(
+    [None, True, False, 5, 0.5, "", " ", "x", "x y", [], [5], ["x"], [None], {}, {"x": 5}, [[]]]
+)
+# what the schema leaves to the decoder: whether a text is a figure, a name that is known, a day
+READ_BY_DECODER = (
+    "extends",
+    "fact",
+    "for_each",
+    "needs",
+    "rule",
+    "until",
+    "when",
+    "type",
+    "values",
+    "within",
+    "unless",
+    "service",
+    "patterns",
+    "times",
+)
+
+
+def places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    keys = node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
+    return [path] + [place for key in keys for place in places(node[key], (*path, key))]
+
+
+def replaced(node: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    key, *rest = path
+    copy = dict(node) if isinstance(node, dict) else list(node)
+    copy[key] = replaced(node[key], tuple(rest), value)
+    return copy
+
+
+def test_the_right_document_is_right() -> None:
+    assert decodes(RIGHT)
+    assert validates(RIGHT)
+
+
+@settings(max_examples=400)
+@given(place=st.sampled_from(places(RIGHT)), value=ANY)
+def test_a_changed_value_is_refused_by_both_or_by_the_decoder_for_what_it_means(
+    place: tuple[Any, ...], value: Any
+) -> None:
+    document = replaced(RIGHT, place, value)
+    taken, valid = decodes(document), validates(document)
+    if taken:
+        assert valid  # editors never mark what the program takes
+    elif valid:
+        inner = value if isinstance(value, list) else [value]  # a sum has figures in a list
+        texts = any(isinstance(one, str | bool) for one in inner)
+        figures = texts and {"require", "recommend", "memory", "accept"}
+        means = any(key in READ_BY_DECODER for key in place) or set(place) & (figures or set())
+        emptied = value in (None, [], {}) or (isinstance(value, str | float | int))
+        # `a` and `b` are named elsewhere, and a rule may need what was taken away
+        assert means or (emptied and len(place) <= 3), (place, value)
+
+
+def test_the_document_reader_takes_every_json() -> None:
+    node = compose(json.dumps(RIGHT).encode(), "r.yaml")
+    assert len(node.value) == len(RIGHT)

@@ -1,0 +1,345 @@
+"""Redaction: what is hidden, what must stay readable, and that it settles after one pass."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paths import ROOT
+from preflight import check as pipeline
+from preflight.evaluate.judge import evaluate
+from preflight.model.facts import Facts, Measured, Unknown, gather, split_path
+from preflight.model.rules import DEFAULT, RuleSet
+from preflight.model.secrets import secret_kind
+from preflight.snapshot.bundle import leftovers
+from preflight.snapshot.redact import Redactor
+from preflight.snapshot.shapes import PLACEHOLDER
+
+CASES = sorted(path.parent for path in ROOT.glob("tests/cases/*/facts.json"))
+
+TOKENS = {
+    "AWS": "AKIA" + "IOSFODNN7EXAMPLE",
+    "Google": "AIza" + "SyA1234567890abcdefghijklmnopqrstuv",
+    "Azure": "abc8Q~" + "abcdefghijklmnopqrstuvwxyz0123456",
+    "GitHub": "ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a",
+    "GitHub, fine": "github_pat_" + "11ABCDEFG0abcdefghijkl_mnopqrstuvwxyz",
+    "GitLab": "glpat-" + "aBcDeFgHiJkLmNoPqRsT",
+    "Slack": "xoxb-" + "123456789012-abcdefABCDEF",
+    "Stripe": "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc",
+    "OpenAI": "sk-" + "abcdefghijklmnopqrstT3BlbkFJ0123456789",
+    "Anthropic": "sk-ant-api03-" + "abcdefghijklmnopqrstuvwxyz",
+    "Hugging Face": "hf_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZ01234567",
+    "npm": "npm_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789",
+    "PyPI": "pypi-" + "AgEIcHlwaS5vcmcCJGFiY2RlZmdoaWprbG1ub3BxcnN0dXZ3",
+    "Docker Hub": "dckr_pat_" + "abcdefghijklmnopqrstuvwx",
+    "Vault": "hvs." + "CAESIabcdefghijklmnopqrst",
+    "SendGrid": "SG." + "abcdefghijklmnopqrstuv.abcdefghijklmnopqrstuvwxyz",
+    "Telegram": "123456789:AA" + "abcdefghijklmnopqrstuvwxyz0123456",
+    "JWT": "eyJhbGciOiJIUzI1NiJ9" + ".eyJzdWIiOiIxIn0.dBjftJeZ4CVPmB92K27uhbUJU1p1r",
+}
+SECRET = "Geheim" + "Planted9"
+CONTEXTS = [
+    "password={}",
+    'PASSWORD: "{}"',
+    '{{"db_password": "{}", "port": 1}}',
+    '"env": "{{\\"API_KEY\\": \\"{}\\"}}"',
+    "DB_PASS={} LOG=1",
+    "--client-secret {}",
+    "--password={}",
+    "redis-server --requirepass {}",
+    "Authorization: Bearer {}",
+    "authorization=Basic {}",
+    "X-Api-Key: {}",
+    "postgres://app:{}@db:5432/x",
+    "amqp://:{}@queue",
+    "https://{}@git.example/x.git",
+    "Server=db;User Id=sa;Password={};Encrypt=true",
+    "mysqldump -h db -uroot -p{} x",
+    "curl -u 'joe:{}' http://api",
+    "ALTER USER app IDENTIFIED BY '{}'",
+    "the password is {} and more",
+    "Set-Cookie: {}; Path=/",
+    "//registry.npmjs.org/:_authToken={}",
+    "https://x.blob.example/y?sv=1&sig={}00000000",
+    "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----",
+    "-----BEGIN OPENSSH PRIVATE KEY-----\\n{}\\n-----END OPENSSH PRIVATE KEY-----",
+    "-----BEGIN EC PRIVATE KEY-----\n{}",
+    "https://hooks.slack.com/services/T0/B0/{}",
+]
+PLAIN = [
+    "2026-11-23T10:00:00Z level=INFO msg=\"loading model\" tokens=4096 max_tokens=2048",
+    "llama_model_loader: - kv 13: tokenizer.ggml.bos_token_id u32 = 1",
+    "key not found key=general.alignment default=32",
+    "model requires more system memory (5.7 GiB) than is available (2.8 GiB)",
+    "Killed process 1234 (ollama) total-vm:8388608kB, anon-rss:4194304kB",
+    "GET /api/generate 200 http://localhost:11434/x?a=b@c vm.overcommit_memory=1",
+    "image nginx@sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef",
+    "user@1000.service: Main process exited, code=killed, status=9/KILL",
+    "Basic Authentication is not enabled; bearer authentication failed",
+    "invalid token found; unauthorized: authentication required",
+    "TOKENIZERS_PARALLELISM=false OLLAMA_KEEP_ALIVE=5m PYTHONUNBUFFERED=1",
+    "pull registry.ollama.ai/library/mistral:7b-instruct-q4_0",
+    "http://host.docker.internal:11434 docker.local /run/user/1000 /root/.ollama C:\\Windows",
+    "in docker-compose.yml:12; OLLAMA_NUM_PARALLEL=1",
+]  # fmt: skip
+
+
+def made(**environment: str) -> Redactor:
+    redactor = Redactor(shown=("OLLAMA_MODEL",), public=("ollama", "docker.local", "memory"))
+    for name, value in environment.items():
+        redactor.know_variable(name, value)
+    return redactor
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_a_token_is_found_by_its_shape_wherever_it_stands(name: str) -> None:
+    token = TOKENS[name]
+    for text in (token, f"x {token}.", f'"{token}"', f"a={token}&b", f"https://{token}@host/x"):
+        assert token not in made().text(text)
+        assert any(made().left(text)), "what is not redacted is found"
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_a_secret_is_found_by_what_stands_around_it(context: str) -> None:
+    redactor = made()
+    text = f"before {context.format(SECRET)} after"
+    clean = redactor.text(text)
+    assert SECRET not in clean
+    assert PLACEHOLDER.search(clean)
+    assert clean.startswith("before ")
+    assert redactor.text(clean) == clean
+    assert list(redactor.left(clean)) == []
+    lines = {line for line, _ in made().left(f"fine\n{text}")}
+    assert 2 in lines, "its line is told"
+
+
+@pytest.mark.parametrize("line", PLAIN)
+def test_a_log_without_secrets_stays_as_it_is(line: str) -> None:
+    assert made().text(line) == line
+    assert list(made().left(line)) == []
+
+
+def test_the_same_secret_has_the_same_placeholder_everywhere() -> None:
+    redactor = made(DB_PASSWORD=SECRET)
+    first = redactor.text(f"login with {SECRET} failed")
+    second = redactor.text(f"password={SECRET}; again {SECRET}!")
+    assert first == "login with <password-1> failed"
+    assert second == "password=<password-1>; again <password-1>!"
+    assert redactor.text("password=another-0ne") == "password=<password-2>"
+
+
+def test_what_a_text_teaches_holds_for_those_before_it() -> None:
+    redactor = made()
+    log = f"tried {SECRET}\nnow password={SECRET}\n"
+    assert redactor.text(redactor.text(log)) == "tried <password-1>\nnow password=<password-1>\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("DB_PASSWORD", "password"), ("PGPASSWORD", "password"), ("mysqlPass", "password"),
+     ("HF_TOKEN", "token"), ("HFTOKEN", "token"), ("apiKey", "key"), ("GPG_KEY", "key"),
+     ("AWS_ACCESS_KEY_ID", "key"), ("CLIENT_SECRET", "secret"), ("SENTRY_DSN", "secret"),
+     ("BASIC_AUTH", "secret"), ("DBPASS", "password"), ("MONKEY", None),
+     ("ConnectionString", "secret"), ("AWSACCESSKEYID", "secret"),
+     ("OLDPWD", None), ("TOKENIZERS_PARALLELISM", None), ("MAX_TOKENS", None),
+     ("OLLAMA_KEEP_ALIVE", None), ("PWD", None), ("PATH", None), ("PASSENGER_PORT", None),
+     ("DB_PASSWORD_FILE", None), ("AUTH_TYPE", None), ("JWT_SECRET_NAME", None)],
+)  # fmt: skip
+def test_which_names_look_like_secrets(name: str, kind: str | None) -> None:
+    assert secret_kind(name) == kind
+
+
+def test_values_of_variables() -> None:
+    redactor = made()
+    assert redactor.variable("OLLAMA_MODEL", "phi:latest") == "phi:latest"
+    assert redactor.variable("LOG_LEVEL", "debug") == "<value-1>"
+    assert redactor.variable("DB_PASSWORD", "debug") == "<value-1>", "one value, one placeholder"
+    assert redactor.variable("DB_PASSWORD", "") == ""
+    assert redactor.variable("DB_PASSWORD", "<password-7>") == "<password-7>"
+    assert redactor.text("level debug") == "level debug", "a word of everybody's is no secret"
+
+
+def test_a_word_is_a_secret_only_as_a_password() -> None:
+    redactor = made(SMTP_AUTH="optional", DB_PASSWORD="sesame", LICENSE="x7k2")
+    text = "optional sesame opensesame x7k2 x7k22"
+    assert redactor.text(text) == "optional <password-1> opensesame <secret-1> x7k22"
+
+
+def test_host_and_user_at_word_boundaries_alone() -> None:
+    redactor = made()
+    for name in ("bldhost7", "ollama", "10.0.0.5"):
+        redactor.name("host", name)
+    redactor.name("user", "carol")
+    text = "bldhost7 BLDHOST7. bldhost7-api-1 bldhost77 mybldhost7 ollama 10.0.0.5 carol caroline"
+    assert redactor.text(text) == (
+        "<host-1> <host-1>. <host-1>-api-1 bldhost77 mybldhost7 ollama 10.0.0.5 <user-1> caroline"
+    )
+
+
+@pytest.mark.parametrize(
+    "path", ["/home/{}/x", "/Users/{}/x", "C:\\Users\\{}\\x", "C:\\\\Users\\\\{}\\\\x",
+             "/mnt/c/Users/{}/x", "file:///home/{}", "in /home/{}/compose.yaml:12"],
+)  # fmt: skip
+def test_the_user_of_a_home_path(path: str) -> None:
+    assert made().text(path.format("c.smith-2")) == path.format("<user-1>")
+
+
+def test_placeholders_of_before_are_not_given_away_again() -> None:
+    redactor = made()
+    redactor.reserve("password=<password-3>")
+    assert redactor.text(f"password={SECRET}") == "password=<password-4>"
+
+
+# --- settling, and cost -----------------------------------------------------------------------
+
+PIECES = st.sampled_from(
+    [*TOKENS.values(), *(one.format(SECRET) for one in CONTEXTS), *PLAIN, SECRET, " ", "\n", "=",
+     ":", '"', "'", "@", "//", "<", ">", "\\", "token=", "/home/", "é", "\x00", "a@b.co"]
+)  # fmt: skip
+
+
+@given(st.lists(PIECES, max_size=8).map("".join))
+def test_a_redacted_text_is_clean_and_stays_as_it_is(text: str) -> None:
+    redactor = made(DB_PASSWORD=SECRET)
+    clean = redactor.text(redactor.text(text))
+    assert SECRET not in clean
+    for token in TOKENS.values():
+        assert f" {token} " not in f" {clean} "
+    again = redactor.text(clean)
+    assert redactor.text(again) == again
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_redacted_without_a_fault(text: str) -> None:
+    made(DB_PASSWORD=text[:20], HOST=text[20:60]).text(text)
+
+
+# --- snapshots --------------------------------------------------------------------------------
+
+
+def bundled() -> RuleSet:
+    def read(path: str) -> bytes:
+        return (ROOT / "rules.yaml" if path == DEFAULT else Path(path)).read_bytes()
+
+    return pipeline.load(DEFAULT, read)
+
+
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+def test_a_redacted_snapshot_gets_the_verdicts_of_the_machine(folder: Path) -> None:
+    rules = bundled()
+    facts = pipeline.read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
+    facts = pipeline.with_model(facts, rules)
+    redactor = pipeline.redactor(rules, facts)
+    clean, undecided = pipeline.redacted(redactor, rules, facts)
+    assert undecided == []
+    names = pipeline.catalogue()
+    verdicts = [
+        [(r.id, r.verdict) for r in evaluate(rules, one, names).results] for one in (facts, clean)
+    ]
+    assert verdicts[0] == verdicts[1]
+    written = pipeline.write_snapshot(clean)
+    assert pipeline.read_snapshot(written.encode(), "x") == clean
+    assert pipeline.leftovers(redactor, "facts.json", written.encode()) == []
+
+
+def judged_of(rule: str, value: str) -> tuple[list[str], Facts]:
+    text = f"version: 1\nname: x\nrules:\n- {{id: one, title: One, fact: env.API_KEY, {rule}}}\n"
+    rules = pipeline.load("x.yaml", lambda _: text.encode())
+    facts = gather(
+        [Measured(("env", "API_KEY"), value, "the environment")],
+        measured_at="2026-11-23T11:00:00Z", version="1.0.0",
+    )  # fmt: skip
+    clean, undecided = pipeline.redacted(pipeline.redactor(rules, facts), rules, facts)
+    return undecided, clean
+
+
+def test_a_rule_that_asks_whether_a_secret_is_there_is_answered() -> None:
+    undecided, clean = judged_of("require: {exists: true}", SECRET)
+    assert undecided == []
+    assert clean.get(("env", "API_KEY")) == "<key-1>"
+
+
+def test_a_rule_that_asks_what_a_secret_is_stays_undecided() -> None:
+    undecided, clean = judged_of('require: {matches: "^Geheim"}', SECRET)
+    assert undecided == ["one"]
+    why = clean.get(("env", "API_KEY"))
+    assert isinstance(why, Unknown)
+    assert "redacted" in why.reason
+    assert SECRET not in pipeline.write_snapshot(clean)
+
+
+def test_reasons_sources_and_names_are_redacted_too() -> None:
+    measured = [
+        Measured(("compose", "problem"), f"cannot reach postgres://a:{SECRET}@db", "x"),
+        Measured(("stack", "containers", f"api-{TOKENS['GitHub']}", "state"), "running", "list"),
+        Measured(("docker", "version"), Unknown(f"password={SECRET} refused")),
+        Measured(("compose", "files"), ["/home/carol/a.yaml"], "in /home/carol/a.yaml:3"),
+    ]
+    facts = gather(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
+    rules = bundled()
+    clean, _ = pipeline.redacted(pipeline.redactor(rules, facts), rules, facts)
+    text = pipeline.write_snapshot(clean)
+    for secret in (SECRET, TOKENS["GitHub"], "carol"):
+        assert secret not in text
+    assert clean.source(("compose", "files")) == "in /home/<user-2>/a.yaml:3"
+    assert clean.get(("stack", "containers", "api-<token-1>", "state")) == "running"
+
+
+def test_nodes_of_a_swarm_are_hosts_and_their_labels_may_hold_anything() -> None:
+    top = ("docker", "swarm")
+    names = ("db7.customer.example", "twin9 (abc)", "twin9 (def)", "Api")
+    labels = {"zone": "eu-Customer7", "join_token": SECRET}
+    measured = [Measured(("compose", "services", "api", "image"), "x", "list")]
+    measured += [Measured((*top, "nodes", name, "role"), "worker", "GET /nodes") for name in names]
+    measured += [
+        *(Measured((*top, "nodes", names[0], "labels", k), v, "x") for k, v in labels.items()),
+        Measured((*top, "nodes", names[0], "memory"), Unknown("db7.customer.example is dumb")),
+        Measured((*top, "services", "api", "nodes"), list(names), "in compose.yaml:3"),
+        Measured((*top, "loss", "node"), names[1], "GET /nodes, without twin9 (abc)"),
+        Measured((*top, "loss", "reason"), f"no room on {', '.join(names[:3])}", "x"),
+    ]
+    facts = gather(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
+    rules = bundled()
+    clean, undecided = pipeline.redacted(pipeline.redactor(rules, facts), rules, facts)
+    text = pipeline.write_snapshot(clean)
+    for secret in ("db7", "customer", "twin9", "Customer7", SECRET, "Api"):
+        assert secret not in text
+    assert undecided == []
+    nodes = clean.get((*top, "nodes"))
+    assert len(nodes) == len(names)  # a service is called as a node is, and none is lost
+    assert set(nodes) == set(clean.get((*top, "services", "api", "nodes")))
+    assert clean.get((*top, "loss", "node")) in nodes
+    (path,) = [path for path in clean.unknown if "swarm.nodes" in path]
+    assert isinstance(clean.get(split_path(path)), Unknown)
+
+
+# --- the finished file ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.json", json.dumps({"x": {"y": [f"say {SECRET}"]}})),
+        ("a.json", json.dumps({SECRET: 1})),
+        ("a.json", json.dumps({"x": f"password={'Other' + SECRET}"})),
+        ("a.html", f"<p title='{SECRET}'>"),
+        ("a.html", "<p>postgres://joe:&quot;Pw9&quot;@db</p><p>mail joe@customer.example</p>"),
+        ("a.log", f"fine\nfine\n{TOKENS['AWS']}"),
+        ("a.log", "fine\nfine\nU0VDUkVUIHg6R2VoZWltUGxhbnRlZDk="),
+    ],
+)
+def test_what_is_left_in_a_finished_file_is_told_by_its_place_alone(name: str, data: str) -> None:
+    found = list(leftovers(made(DB_PASSWORD=SECRET), name, data.encode()))
+    assert found
+    assert all(line.startswith(f"{name}:") and SECRET not in line for line in found)
+    if name == "a.log":
+        assert found[0].startswith("a.log:3 ")
+
+
+def test_a_name_with_a_colon_is_no_secret_in_a_json_file() -> None:
+    data = {"sources": {"env.API_KEY": "the environment"}, "facts": {"env": {"API_KEY": "<key-1>"}}}
+    assert list(leftovers(made(), "facts.json", json.dumps(data).encode())) == []
