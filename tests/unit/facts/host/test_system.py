@@ -29,9 +29,6 @@ GiB = 2**30
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="held against Linux's own files")
 HOST, DISK = (
-    next(probe for probe in PROBES if probe.module == name)
-    for name in ("host.system", "host.disk")
-)
     next(probe for probe in PROBES if probe.module == name) for name in ("host.system", "host.disk")
 )
 
