@@ -24,6 +24,56 @@ settings.register_profile("elsewhere", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "elsewhere")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --nightly, which runs what takes long too."""
+    parser.addoption("--nightly", action="store_true", help="run the tests marked nightly too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is nightly, unless asked for; keep what must run alone in one worker."""
+    for item in items:
+        if item.get_closest_marker("alone"):
+            item.add_marker(pytest.mark.xdist_group("alone"))
+    if config.getoption("--nightly") or config.option.markexpr:
+        return
+    nightly = [item for item in items if item.get_closest_marker("nightly")]
+    if nightly:
+        config.hook.pytest_deselected(items=nightly)
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+
+
+def _lock_files(controller: int) -> tuple[Path, Path]:
+    """Return the two lock files of a run, named after the process that controls the workers."""
+    folder = Path(tempfile.gettempdir())
+    return folder / f"preflight-{controller}.queue", folder / f"preflight-{controller}.room"
+
+
+def pytest_unconfigure() -> None:
+    """Take away the lock files that the workers have left."""
+    for file in _lock_files(os.getpid()):
+        file.unlink(missing_ok=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let a test marked `alone` wait for the tests of other workers, and them for it.
+
+    Two locks, so that a stream of other tests can't keep it waiting for ever.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ or sys.platform == "win32":
+        return (yield)
+    import fcntl
+
+    alone = item.get_closest_marker("alone") is not None
+    queue_file, room_file = _lock_files(os.getppid())
+    with queue_file.open("w") as queue, room_file.open("w") as room:
+        fcntl.flock(queue, fcntl.LOCK_EX)
+        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        if not alone:
+            fcntl.flock(queue, fcntl.LOCK_UN)
+        return (yield)
+
+
 @pytest.fixture(scope="session")
 def docker_engine() -> Iterator[Engine]:
     """A real dockerd with the test image."""
