@@ -20,12 +20,15 @@ MAY_IMPORT = {
     "cli": {"check", "model", "render", "rules", "facts", "fleet"},
     "check": {*SIBLINGS, "model"},
     **{sibling: {"model"} for sibling in SIBLINGS},
+    "rules": {"model", "yaml_marks"},
+    "facts": {"model", "yaml_marks"},
+    "yaml_marks": {"model"},
     "model": set(),
 }
 ONLY_IN = {
     "psutil": {"facts", "fleet"},
     "docker": {"facts"},
-    "yaml": {"rules", "facts"},
+    "yaml": {"rules", "facts", "yaml_marks"},
     "typer": {"cli"},
     "rich": {"render"},
     "prometheus_client": {"render"},

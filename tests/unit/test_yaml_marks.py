@@ -1,0 +1,69 @@
+"""The YAML reader with positions: what it takes, and what it refuses before it grows."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from preflight import yaml_marks
+from preflight.model.problems import InputError
+from preflight.yaml_marks import MAX_DEPTH, MAX_NODES, compose, compose_documents, kind_of
+
+BOMB = "\n".join(
+    ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+)
+
+
+@pytest.fixture(params=["libyaml", "python"])
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read with either parser: PyYAML may have been built without libyaml."""
+    if request.param == "libyaml":
+        return
+    monkeypatch.setattr(yaml_marks, "_FastLoader", yaml_marks._Loader)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"a: b: c", "f.yaml:1:5: mapping values are not allowed in this context"),
+        (b"a: b\nc: \xff\n", "f.yaml:2:4: not UTF-8 text"),
+        (bytes(range(1, 32)), "f.yaml:1:1: not text: control characters are not allowed"),
+        (b"a: *b", "f.yaml:1:4: found undefined alias"),
+        (b"a: &a [*a]", "f.yaml:1:4: an alias that contains itself"),
+        (b"a: " + b"[" * 5000, f"nested deeper than {MAX_DEPTH} levels"),
+        (b"a: " + b"[" * 300, f"nested deeper than {MAX_DEPTH} levels"),
+        (BOMB.encode(), f"grows beyond {MAX_NODES} values"),
+        (BOMB.encode("utf-16"), f"grows beyond {MAX_NODES} values"),
+        (b"#" * (4 * 2**20 + 1), "f.yaml: larger than 4 MiB"),
+    ],
+)
+def test_what_is_refused_names_its_position(text: bytes, message: str, parser: None) -> None:
+    with pytest.raises(InputError) as error:
+        compose_documents(text, "f.yaml")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_positions_and_kinds_of_values(parser: None) -> None:
+    root = compose(b"a: 1\nb:\n  - 'x'\n  - !reset {}\n", "f.yaml")
+    assert isinstance(root, yaml.MappingNode)
+    (_, one), (_, items) = root.value
+    places = [(node.start_mark.name, node.start_mark.line) for node in items.value]
+    assert places == [("f.yaml", 2), ("f.yaml", 3)]
+    assert [kind_of(one), kind_of(items)] == ["a number", "a list"]
+    assert [kind_of(node) for node in items.value] == ["text", "the tag '!reset'"]
+
+
+def test_an_anchor_can_be_used_again(parser: None) -> None:
+    root = compose(b"a: &x 1\nb: &x 2\nc: *x\n", "f.yaml")
+    assert [value.value for _, value in root.value] == ["1", "2", "2"]
+
+
+def test_documents_of_one_stream_and_other_encodings(parser: None) -> None:
+    assert len(compose_documents(b"a: 1\n---\nb: 2\n", "f.yaml")) == 2
+    assert compose_documents(b"# nothing\n", "f.yaml") == []
+    assert compose("größe: x".encode("utf-16"), "f.yaml").value[0][0].value == "größe"
+    for text in (b"", b"a: 1\n---\nb: 2\n"):
+        with pytest.raises(InputError, match=r"f\.yaml:[13]:1: (the file is empty|expected a sin)"):
+            compose(text, "f.yaml")
