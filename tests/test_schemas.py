@@ -15,7 +15,7 @@ from preflight import check as pipeline
 from preflight.evaluate.judge import Selection
 from preflight.model.rules import DEFAULT
 from preflight.render import renderer
-from preflight.render.options import Look
+from preflight.render.options import RenderOptions
 from schemas import published, sealed
 
 SNAPSHOTS = sorted(ROOT.glob("tests/**/facts.json"))
@@ -59,7 +59,7 @@ def test_a_snapshot_and_the_report_on_it(name: str) -> None:
     rules = pipeline.load("rules.yaml", read)
     everything = Selection(only=rules.tags() + [rule.id for rule in rules.rules])
     report = pipeline.check(rules, pipeline.with_model(facts, rules), everything, 0.0)
-    as_json = json.loads(renderer("json")(report, Look()))
+    as_json = json.loads(renderer("json")(report, RenderOptions()))
     for kind, one in (("facts", written), ("report", as_json)):
         published(kind).validate(one)
         sealed(kind).validate(one)

@@ -29,7 +29,7 @@ from preflight.model.problems import InputError
 from preflight.model.report import Exit
 from preflight.model.rules import DEFAULT, RuleSet
 from preflight.render import RENDERERS, diagnosis, diff, listings, models, renderer
-from preflight.render.options import Look
+from preflight.render.options import RenderOptions
 
 ROOT = TESTS.parent
 LONGEST_REFUSAL = 1000  # characters of one line
@@ -102,11 +102,11 @@ def judged(rules: RuleSet, facts: Facts, data: bytes) -> None:
     selection = pipeline.select(rules, (), (), strict=False)
     report = pipeline.check(rules, facts, selection, time.perf_counter())
     assert report.exit_code in (Exit.OK, Exit.FAILED, Exit.UNDECIDED)
-    as_json = json.loads(renderer("json")(report, Look()))
+    as_json = json.loads(renderer("json")(report, RenderOptions()))
     assert as_json["summary"]["exit_code"] == report.exit_code
     assert len(as_json["results"]) == len(report.results)
     name = _one_of(list(RENDERERS), data)
-    assert renderer(name)(report, Look(verbose=True)).encode("utf-8", "replace")
+    assert renderer(name)(report, RenderOptions(verbose=True)).encode("utf-8", "replace")
 
 
 def _one_of(several: list[Any], data: bytes) -> Any:
@@ -131,9 +131,9 @@ def read_rules(data: bytes) -> None:
     facts = pipeline.with_model(stack_facts(), rules)
     judged(rules, facts, data)
     pipeline.review(rules, None, facts)
-    listings.rules(rules, Look())
+    listings.rules(rules, RenderOptions())
     for rule in rules.rules[:3]:
-        listings.explanation(pipeline.explain(rules, facts, rule), Look())
+        listings.explanation(pipeline.explain(rules, facts, rule), RenderOptions())
     _diagnosed(rules, b"\n".join(log_lines()[:8]), facts)
 
 
@@ -190,11 +190,11 @@ def read_facts(data: bytes) -> None:
 def _models(facts: Facts) -> None:
     told = pipeline.models(bundled_rules(), facts)
     assert json.dumps(models.to_json(told))
-    assert models.text(told, Look())
+    assert models.text(told, RenderOptions())
 
 
 def _listed(facts: Facts) -> None:
-    listings.facts(facts, pipeline.catalogue(), Look())
+    listings.facts(facts, pipeline.catalogue(), RenderOptions())
     again = pipeline.read_snapshot(pipeline.write_snapshot(facts).encode(), "again.json")
     assert again == facts
 
@@ -216,7 +216,7 @@ def _compared(facts: Facts) -> None:
     for before, after in (sides, sides[::-1]):
         told = pipeline.compare(before, after)
         assert json.dumps(diff.to_json(told))
-        diff.text(told, pipeline.catalogue(), ("a", "b"), Look())
+        diff.text(told, pipeline.catalogue(), ("a", "b"), RenderOptions())
 
 
 COMMANDS: list[Callable[[Facts], None]] = [_models, _listed, _states, _redacted, _compared]
@@ -276,7 +276,7 @@ def read_report(data: bytes) -> None:
     for other in (_side(_golden("report.json")), _side(_golden("facts.json"))):
         told = pipeline.compare(side, other)
         assert json.dumps(diff.to_json(told))
-        diff.text(told, pipeline.catalogue(), ("a", "b"), Look())
+        diff.text(told, pipeline.catalogue(), ("a", "b"), RenderOptions())
 
 
 def report_seeds() -> list[bytes]:
@@ -418,7 +418,7 @@ def _diagnosed(rules: RuleSet, data: bytes, facts: Facts) -> None:
     reader.add("api.log", io.BytesIO(data))
     told = pipeline.diagnose(rules, reader, facts)
     assert json.dumps(diagnosis.to_json(told))
-    assert diagnosis.text(told, 0.1, Look()).encode("utf-8", "replace")
+    assert diagnosis.text(told, 0.1, RenderOptions()).encode("utf-8", "replace")
 
 
 def log_lines() -> list[bytes]:

@@ -23,7 +23,7 @@ from preflight.model.facts import Facts
 from preflight.model.problems import InputError
 from preflight.model.report import VERDICTS, Report
 from preflight.model.rules import RuleSet
-from preflight.render import Look, renderer
+from preflight.render import RenderOptions, renderer
 from preflight.snapshot import report_file
 from reports import HOSTILE, made
 from schemas import sealed
@@ -94,7 +94,9 @@ def reports(draw: st.DrawFn) -> Report:
 
 
 any_report = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-LOOKS = st.builds(Look, width=st.integers(1, 300), verbose=st.booleans(), color=st.booleans())
+LOOKS = st.builds(
+    RenderOptions, width=st.integers(1, 300), verbose=st.booleans(), color=st.booleans()
+)
 
 
 @cache
@@ -109,7 +111,7 @@ REPORT = sealed("report")
 @any_report
 @given(reports())
 def test_json_follows_its_schema_and_comes_back(report: Report) -> None:
-    text = renderer("json")(report, Look())
+    text = renderer("json")(report, RenderOptions())
     read = json.loads(text)
     REPORT.validate(read)
     back = report_file.judged(report_file.load(text.encode("ascii"), "report.json"))
@@ -121,8 +123,8 @@ def test_json_follows_its_schema_and_comes_back(report: Report) -> None:
 
 @any_report
 @given(reports(), LOOKS)
-def test_junit_is_xml_with_a_case_for_each_result(report: Report, look: Look) -> None:
-    root = etree.fromstring(renderer("junit")(report, look).encode("ascii"))
+def test_junit_is_xml_with_a_case_for_each_result(report: Report, options: RenderOptions) -> None:
+    root = etree.fromstring(renderer("junit")(report, options).encode("ascii"))
     if (schema := junit_schema()) is not None:
         schema.assertValid(root)
     cases = list(root.iter("testcase"))
@@ -136,7 +138,7 @@ def test_junit_is_xml_with_a_case_for_each_result(report: Report, look: Look) ->
 @any_report
 @given(reports())
 def test_sarif_is_json_with_an_alert_for_each_result(report: Report) -> None:
-    (run,) = json.loads(renderer("sarif")(report, Look(verbose=True)))["runs"]
+    (run,) = json.loads(renderer("sarif")(report, RenderOptions(verbose=True)))["runs"]
     told = Counter(one["kind"] for one in run["results"])
     assert told.total() == len(report.results)
     assert {one["ruleId"] for one in run["results"]} <= {
@@ -146,8 +148,10 @@ def test_sarif_is_json_with_an_alert_for_each_result(report: Report) -> None:
 
 @any_report
 @given(reports(), LOOKS)
-def test_tap_has_a_point_for_each_result_and_yaml_that_is_read(report: Report, look: Look) -> None:
-    stream = renderer("tap")(report, look)
+def test_tap_has_a_point_for_each_result_and_yaml_that_is_read(
+    report: Report, options: RenderOptions
+) -> None:
+    stream = renderer("tap")(report, options)
     lines = stream.split("\n")
     points = [line for line in lines if re.match(r"(not )?ok\b", line)]
     assert len(points) == len(report.results)
@@ -159,9 +163,9 @@ def test_tap_has_a_point_for_each_result_and_yaml_that_is_read(report: Report, l
 
 @any_report
 @given(reports(), LOOKS)
-def test_markdown_holds_no_markup_of_others(report: Report, look: Look) -> None:
+def test_markdown_holds_no_markup_of_others(report: Report, options: RenderOptions) -> None:
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    tokens = parser.parse(renderer("markdown")(report, look))
+    tokens = parser.parse(renderer("markdown")(report, options))
     inline = [one for token in tokens for one in token.children or ()]
     raw = {one.content for one in (*tokens, *inline) if one.type in ("html_inline", "html_block")}
     ours = re.compile(r"(?:<details><summary>[0-9 a-z·]+</summary>|</details>)\n*")
@@ -172,8 +176,8 @@ def test_markdown_holds_no_markup_of_others(report: Report, look: Look) -> None:
 
 @any_report
 @given(reports(), LOOKS)
-def test_html_is_html_by_the_standard(report: Report, look: Look) -> None:
-    page = html5lib.HTMLParser(strict=True).parse(renderer("html")(report, look))
+def test_html_is_html_by_the_standard(report: Report, options: RenderOptions) -> None:
+    page = html5lib.HTMLParser(strict=True).parse(renderer("html")(report, options))
     scripts = page.findall(".//{http://www.w3.org/1999/xhtml}script")
     assert len(scripts) <= 1
 
@@ -181,7 +185,7 @@ def test_html_is_html_by_the_standard(report: Report, look: Look) -> None:
 @any_report
 @given(reports())
 def test_prometheus_reads_every_verdict(report: Report) -> None:
-    text = renderer("prometheus")(report, Look())
+    text = renderer("prometheus")(report, RenderOptions())
     series = [one for family in text_string_to_metric_families(text) for one in family.samples]
     verdicts = [one for one in series if one.name == "preflight_rule_verdict" and one.value == 1]
     assert len(verdicts) == len(report.results)
@@ -192,11 +196,11 @@ def test_prometheus_reads_every_verdict(report: Report) -> None:
 
 @pytest.mark.parametrize("name", ["text", "github"])
 @any_report
-@given(report=reports(), look=LOOKS)
+@given(report=reports(), options=LOOKS)
 def test_text_for_people_and_logs_has_nothing_that_acts(
-    name: str, report: Report, look: Look
+    name: str, report: Report, options: RenderOptions
 ) -> None:
-    shown = renderer(name)(report, look._replace(color=False))
+    shown = renderer(name)(report, options._replace(color=False))
     assert not re.search(
         "[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", shown
     )
@@ -238,6 +242,6 @@ def test_a_snapshot_of_any_value_is_judged_and_shown(path: tuple[str, ...], valu
     rules = golden_rules()
     selection = pipeline.select(rules, (), (), strict=False)
     report = pipeline.check(rules, pipeline.with_model(facts, rules), selection, 0)
-    REPORT.validate(json.loads(renderer("json")(report, Look())))
+    REPORT.validate(json.loads(renderer("json")(report, RenderOptions())))
     for name in ("text", "junit", "sarif", "github", "tap", "markdown", "html", "prometheus"):
-        assert renderer(name)(report, Look(verbose=True)).encode("utf-8", "replace")
+        assert renderer(name)(report, RenderOptions(verbose=True)).encode("utf-8", "replace")

@@ -11,7 +11,7 @@ from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.fleet import Fleet, standing
 from preflight.model.report import VERDICTS, Advice, Exit, Report, Result
 from preflight.render.hosts import writer
-from preflight.render.options import Look
+from preflight.render.options import RenderOptions
 
 TODAY = date(2026, 11, 23)
 
@@ -106,9 +106,9 @@ def _of(report: Report, results: Iterable[Result]) -> Report:
     return report._replace(results=found, counts=counts)
 
 
-def shown(format_: str, many: Hosts, look: Look, unusable: int = Exit.UNDECIDED) -> str:
+def shown(format_: str, many: Hosts, options: RenderOptions, unusable: int = Exit.UNDECIDED) -> str:
     """Write machines in a format, one after the other as the program does."""
-    made_ = writer(format_, look)
+    made_ = writer(format_, options)
     pieces = [made_.host(name, one) for name, one in many]
     standings = [standing(name, one) for name, one in many]
     fleet = Fleet(f"{len(many)} hosts · golden", standings, 1.25, unusable)

@@ -26,7 +26,7 @@ from preflight.cli.options import (
     load_rules,
 )
 from preflight.cli.redacting import PRIVATE, counted, kinds, refuse_leftovers, say_undecided
-from preflight.cli.streams import ask, complain, file_look, talk, write_file
+from preflight.cli.streams import ask, complain, file_options, talk, write_file
 from preflight.model.bundle import COMPOSE, FACTS, LOGS, PAGE, REPORT, VERSIONS, Part
 from preflight.model.facts import Facts, Unknown
 from preflight.model.problems import InputError
@@ -156,7 +156,7 @@ def _parts(
     pages = {REPORT: ("json", _summary(report)), PAGE: ("html", "the same as a page")}
     for name, (format_, what) in pages.items():
         if format_ in RENDERERS:
-            text = renderer(format_)(report, file_look(verbose=True))
+            text = renderer(format_)(report, file_options(verbose=True))
             yield Part(name, what, text.encode("utf-8", "replace"))
     if found.config is not None:
         services = len(found.config.get("services") or ())

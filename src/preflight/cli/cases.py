@@ -10,7 +10,7 @@ import typer
 
 from preflight import check as pipeline
 from preflight.cli.options import RulesFile, load_rules, rules_file
-from preflight.cli.streams import look, read_input, write
+from preflight.cli.streams import read_input, terminal_options, write
 from preflight.model.cases import (
     EXPECTED,
     FACTS,
@@ -74,7 +74,7 @@ def try_cases(
     typed = source is not None and source.name == "COMMANDLINE"
     bench = _Bench(rules, typed=typed, only=tuple(only or ()), exact=exact)
     outcomes = tuple(bench.outcome(case) for case in pipeline.find_cases(folder))
-    write(render.FORMATS[format_](outcomes, look(quiet=quiet)))
+    write(render.FORMATS[format_](outcomes, terminal_options(quiet=quiet)))
     raise typer.Exit(exit_code(outcomes))
 
 

@@ -24,7 +24,7 @@ from preflight.cli.options import (
     load_rules,
     read_facts,
 )
-from preflight.cli.streams import complain, look, read_input, standard_input, write
+from preflight.cli.streams import complain, read_input, standard_input, terminal_options, write
 from preflight.model.facts import MAX_BUNDLE, Facts, Unknown
 from preflight.model.problems import InputError
 from preflight.model.quantities import parse_duration
@@ -98,7 +98,7 @@ def diagnose(
     if chosen == "json":
         write(json.dumps(render.to_json(told), indent=2) + "\n")
     else:
-        write(render.text(told, time.perf_counter() - started, look()))
+        write(render.text(told, time.perf_counter() - started, terminal_options()))
     raise typer.Exit(Exit.FAILED if told.findings else Exit.OK)
 
 

@@ -16,7 +16,7 @@ import typer
 from preflight import check as pipeline
 from preflight.cli.facts import Format, text_or_json
 from preflight.cli.options import RulesFile, Sets, load_rules
-from preflight.cli.streams import complain, look, read_input, write
+from preflight.cli.streams import complain, read_input, terminal_options, write
 from preflight.model.difference import Difference, Differences
 from preflight.model.facts import MAX_BUNDLE, MAX_SNAPSHOT
 from preflight.model.problems import InputError
@@ -68,7 +68,7 @@ def _files(names: tuple[str, str], ruleset: Callable[[], RuleSet], chosen: str) 
     if chosen == "json":
         write(json.dumps(render.to_json(told), indent=2) + "\n")
     else:
-        write(render.text(told, pipeline.catalogue(), names, look()))
+        write(render.text(told, pipeline.catalogue(), names, terminal_options()))
     return Exit.FAILED if told else Exit.OK
 
 
@@ -81,7 +81,7 @@ def _folders(names: tuple[str, str], ruleset: RuleSet, chosen: str) -> int:
     if chosen == "json":
         write(json.dumps(render.fleet_to_json(told), indent=2) + "\n")
     else:
-        write(render.fleet_text(told, pipeline.catalogue(), names, look()))
+        write(render.fleet_text(told, pipeline.catalogue(), names, terminal_options()))
     if told.unusable:
         return Exit.USAGE
     return Exit.FAILED if told else Exit.OK

@@ -18,7 +18,7 @@ from preflight.cli.options import (
     Timeout,
     load_rules,
 )
-from preflight.cli.streams import look, write
+from preflight.cli.streams import terminal_options, write
 from preflight.model.problems import InputError, did_you_mean
 
 
@@ -44,4 +44,4 @@ def explain(
         hint = did_you_mean(rule, [one.id for one in ruleset.rules])
         raise InputError(f"no rule {rule!r}{hint}; see them with: preflight rules list")
     told = pipeline.explain(ruleset, subject.facts(ruleset), chosen)
-    write(listings.explanation(told, look()))
+    write(listings.explanation(told, terminal_options()))

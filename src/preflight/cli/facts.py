@@ -20,7 +20,7 @@ from preflight.cli.options import (
     load_rules,
 )
 from preflight.cli.redacting import PRIVATE, counted, refuse_leftovers, say_undecided
-from preflight.cli.streams import complain, look, write, write_file
+from preflight.cli.streams import complain, terminal_options, write, write_file
 from preflight.model.problems import InputError, did_you_mean
 
 TEXT_OR_JSON = ("text", "json")
@@ -65,7 +65,7 @@ def facts(
     measured = subject.facts(ruleset)
     if output is None and chosen == "text":
         shown = measured if no_redact else pipeline.without_secrets(measured)
-        write(listings.facts(shown, pipeline.catalogue(), look()))
+        write(listings.facts(shown, pipeline.catalogue(), terminal_options()))
         return
     redactor = pipeline.redactor(ruleset, measured, subject.hidden)
     clean, undecided = pipeline.redacted(redactor, ruleset, measured)

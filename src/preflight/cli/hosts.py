@@ -8,7 +8,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import IO
 
 from preflight.cli.outputs import Output
-from preflight.cli.streams import append_file, complain, file_look, look, write_file, write_stdout
+from preflight.cli.streams import (
+    append_file,
+    complain,
+    file_options,
+    terminal_options,
+    write_file,
+    write_stdout,
+)
 from preflight.model.fleet import Fleet, Standing, standing
 from preflight.model.report import Exit, Report
 from preflight.render.hosts import Writer, writer
@@ -35,7 +42,7 @@ def write_hosts(
     with ExitStack() as stack:
         opened = []
         for output in outputs:
-            shown = look if output.file is None else file_look
+            shown = terminal_options if output.file is None else file_options
             made = writer(output.format, shown(quiet=quiet, verbose=verbose))
             opened.append(_Pending(output, made, stack.enter_context(_spool())))
         for name, one in hosts:

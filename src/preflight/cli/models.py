@@ -20,7 +20,7 @@ from preflight.cli.options import (
     Timeout,
     load_rules,
 )
-from preflight.cli.streams import look, write
+from preflight.cli.streams import terminal_options, write
 
 
 def models(
@@ -43,4 +43,4 @@ def models(
     ruleset = load_rules(rules, sets)
     told = pipeline.models(ruleset, subject.facts(ruleset))
     as_json = json.dumps(render.to_json(told), indent=2) + "\n"
-    write(as_json if chosen == "json" else render.text(told, look()))
+    write(as_json if chosen == "json" else render.text(told, terminal_options()))

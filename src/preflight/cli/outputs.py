@@ -6,7 +6,14 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from preflight.cli.streams import append_file, complain, file_look, look, write_file, write_stdout
+from preflight.cli.streams import (
+    append_file,
+    complain,
+    file_options,
+    terminal_options,
+    write_file,
+    write_stdout,
+)
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import Report
 from preflight.render import RENDERERS, Renderer, renderer
@@ -97,6 +104,6 @@ def _write(
 ) -> str | None:
     """Write one report; returns why it can't be, in a line."""
     if output.file is None:
-        return write_stdout(render(report, look(quiet=quiet, verbose=verbose)))
-    text = render(report, file_look(quiet=quiet, verbose=verbose))
+        return write_stdout(render(report, terminal_options(quiet=quiet, verbose=verbose)))
+    text = render(report, file_options(quiet=quiet, verbose=verbose))
     return append_file(output.file, text) if output.append else write_file(output.file, text)

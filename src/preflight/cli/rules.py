@@ -11,7 +11,7 @@ from preflight import check as pipeline
 from preflight.cli import cases
 from preflight.cli.facts import Format, text_or_json
 from preflight.cli.options import RulesFile, load_rules, rules_file
-from preflight.cli.streams import complain, look, read_input, write
+from preflight.cli.streams import complain, read_input, terminal_options, write
 from preflight.model.facts import MAX_SNAPSHOT, Facts
 from preflight.model.problems import InputError, Problem
 from preflight.model.report import Exit
@@ -38,7 +38,7 @@ def list_(rules: RulesFile = None, format_: Format = "text") -> None:
     if chosen == "json":
         write(json.dumps(listings.rules_json(ruleset), indent=2) + "\n")
     else:
-        write(listings.rules(ruleset, look()))
+        write(listings.rules(ruleset, terminal_options()))
 
 
 @app.command(

@@ -14,7 +14,7 @@ from typing import BinaryIO, TextIO, TypeAlias
 
 from preflight.model.problems import InputError
 from preflight.model.rules import DEFAULT, MAX_BYTES
-from preflight.render.options import Look, clean
+from preflight.render.options import RenderOptions, clean
 
 Text: TypeAlias = str | bytes | Iterable[str]  # pieces, where all of it would be too much at once
 
@@ -24,7 +24,7 @@ _WRITER_COMES = 3_000  # milliseconds for somebody to write to a pipe
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 
-def look(*, quiet: bool = False, verbose: bool = False) -> Look:
+def terminal_options(*, quiet: bool = False, verbose: bool = False) -> RenderOptions:
     """Return what standard output can show: its width, colour, and whether only ASCII."""
     environ = os.environ
     dumb = environ.get("TERM") == "dumb"
@@ -32,7 +32,7 @@ def look(*, quiet: bool = False, verbose: bool = False) -> Look:
         color = False
     else:
         color = bool(environ.get("FORCE_COLOR")) or _is_terminal(sys.stdout)
-    return Look(
+    return RenderOptions(
         width=shutil.get_terminal_size((80, 24)).columns,
         color=color,
         ascii=not _can_show("✔✖▲⊘·≥…▇▒├└◀×", sys.stdout),
@@ -41,9 +41,9 @@ def look(*, quiet: bool = False, verbose: bool = False) -> Look:
     )
 
 
-def file_look(*, quiet: bool = False, verbose: bool = False) -> Look:
-    """Return the look of a report in a file: wide enough to read, no colour."""
-    return Look(width=100, quiet=quiet, verbose=verbose)
+def file_options(*, quiet: bool = False, verbose: bool = False) -> RenderOptions:
+    """Return the options for a report in a file: wide enough to read, no colour."""
+    return RenderOptions(width=100, quiet=quiet, verbose=verbose)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import TypeAlias
 
 from preflight.model.report import Report
-from preflight.render.options import Look
+from preflight.render.options import RenderOptions
 
-Renderer: TypeAlias = Callable[[Report, Look], str]
+Renderer: TypeAlias = Callable[[Report, RenderOptions], str]
 
 RENDERERS: Mapping[str, str] = {
     "text": "preflight.render.text",
@@ -22,7 +22,7 @@ RENDERERS: Mapping[str, str] = {
     "html": "preflight.render.html",
     "prometheus": "preflight.render.prometheus",
 }
-"""The module of each format; its `render(report, look)` returns the whole output."""
+"""The module of each format; its `render(report, options)` returns the whole output."""
 
 
 def renderer(name: str) -> Renderer:

@@ -11,38 +11,38 @@ from xml.etree import ElementTree as ET
 from preflight import __version__
 from preflight.model.cases import Mismatch, Outcome, exit_code
 from preflight.model.report import Verdict
-from preflight.render.layout import Page, pad
-from preflight.render.options import Look, short
+from preflight.render.layout import TextLayout, pad
+from preflight.render.options import RenderOptions, short
 
 SCHEMA = "preflight.rules-test/1"
 _WIDEST = 40  # columns of a case's name
 _WORDS: Mapping[Verdict, str] = {"fail": "failed", "unknown": "not judged", "pass": "passed"}
 
-Render: TypeAlias = Callable[[Sequence[Outcome], Look], str]
+Render: TypeAlias = Callable[[Sequence[Outcome], RenderOptions], str]
 
 
-def text(outcomes: Sequence[Outcome], look: Look) -> str:
+def text(outcomes: Sequence[Outcome], options: RenderOptions) -> str:
     """Show a line a case; of a wrong one each difference, and why."""
-    page = Page(look)
+    layout = TextLayout(options)
     width = min(_WIDEST, max(len(one.name) for one in outcomes))
     for one in outcomes:
-        mark, style = look.sign(one.verdict)
-        if one.verdict == "pass" and look.quiet:
+        mark, style = options.sign(one.verdict)
+        if one.verdict == "pass" and options.quiet:
             continue
-        page.add("  ", (mark, style), f" {pad(one.name, width)}  ", (_told(one), "dim"))
+        layout.add("  ", (mark, style), f" {pad(one.name, width)}  ", (_told(one), "dim"))
         for problem in one.problems:
-            page.wrap(problem, 6)
+            layout.wrap(problem, 6)
         for difference in one.differences:
-            page.wrap(_sentence(difference), 6, "bold")
+            layout.wrap(_sentence(difference), 6, "bold")
             if difference.why:
-                page.wrap(difference.why, 8, "dim")
-    if not look.quiet or exit_code(outcomes):
-        page.blank()
+                layout.wrap(difference.why, 8, "dim")
+    if not options.quiet or exit_code(outcomes):
+        layout.blank()
     counts = Counter(one.verdict for one in outcomes)
     told = " · ".join(f"{counts[kind]} {word}" for kind, word in _WORDS.items() if counts[kind])
     verdict, style = ("FAIL", "bold red") if exit_code(outcomes) else ("PASS", "bold green")
-    page.add((verdict, style), f"  {told}")
-    return page.draw()
+    layout.add((verdict, style), f"  {told}")
+    return layout.draw()
 
 
 def _told(one: Outcome) -> str:
@@ -57,7 +57,7 @@ def _sentence(one: Mismatch) -> str:
     return f"{one.name}: expected {one.expected or 'nothing'}, found {one.found or 'nothing'}"
 
 
-def as_json(outcomes: Sequence[Outcome], _look: Look) -> str:
+def as_json(outcomes: Sequence[Outcome], _options: RenderOptions) -> str:
     """Return `preflight.rules-test/1`."""
     return json.dumps(to_json(outcomes), indent=2) + "\n"
 
@@ -96,7 +96,7 @@ def to_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def junit(outcomes: Sequence[Outcome], _look: Look) -> str:
+def junit(outcomes: Sequence[Outcome], _options: RenderOptions) -> str:
     """Return JUnit XML: a test case a case; ASCII alone, so that no output encoding breaks it."""
     root = ET.Element("testsuites")
     counts = Counter(one.verdict for one in outcomes)

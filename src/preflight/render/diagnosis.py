@@ -8,8 +8,8 @@ from typing import Any
 
 from preflight.model.diagnosis import Confidence, Diagnosed, Finding, Place
 from preflight.model.report import Verdict
-from preflight.render.layout import Page, pad
-from preflight.render.options import Look, clean, short
+from preflight.render.layout import TextLayout, pad
+from preflight.render.options import RenderOptions, clean, short
 
 SCHEMA = "preflight.diagnosis/1"
 _SIGNS: Mapping[Confidence, Verdict] = {"certain": "fail", "likely": "warn", "possible": "unknown"}
@@ -17,17 +17,17 @@ _MOST_FILES = 3  # that are named at the top
 _FRACTION = re.compile(r"(:[0-9]{2})\.[0-9]+")  # of a second
 
 
-def text(told: Diagnosed, seconds: float, look: Look) -> str:
+def text(told: Diagnosed, seconds: float, options: RenderOptions) -> str:
     """Show what was read, then each finding with its figures, its lines and its fixes."""
-    page = Page(look)
+    layout = TextLayout(options)
     what = "1 line" if told.lines == 1 else f"{told.lines:,} lines"
-    page.wrap(f"{_files(told.files)} · {what} in {seconds:.1f} s", 0, "bold")
+    layout.wrap(f"{_files(told.files)} · {what} in {seconds:.1f} s", 0, "bold")
     for one in told.findings:
-        page.blank()
-        _finding(page, one, several=len(told.files) > 1)
+        layout.blank()
+        _finding(layout, one, several=len(told.files) > 1)
     if not told.findings:
-        page.add(look.sign("pass"), " No known error")
-    return page.draw()
+        layout.add(options.sign("pass"), " No known error")
+    return layout.draw()
 
 
 def _files(files: Sequence[str]) -> str:
@@ -35,32 +35,32 @@ def _files(files: Sequence[str]) -> str:
     return ", ".join(files[:_MOST_FILES]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _finding(page: Page, one: Finding, *, several: bool) -> None:
-    mark, style = page.look.sign(_SIGNS[one.confidence])
+def _finding(layout: TextLayout, one: Finding, *, several: bool) -> None:
+    mark, style = layout.options.sign(_SIGNS[one.confidence])
     often = "once" if one.times == 1 else f"{one.times:,} times"
     right = f"{one.confidence} · {often}"
-    room = page.look.columns - len(mark) - len(right) - 2
-    page.add((mark, style), (f" {pad(one.title, room)}", "bold"), " ", (right, style))
+    room = layout.options.columns - len(mark) - len(right) - 2
+    layout.add((mark, style), (f" {pad(one.title, room)}", "bold"), " ", (right, style))
     where = _lines(one.first, one.last, several=several)
-    where = where.replace("…", "...") if page.look.ascii else where  # as wide as it is drawn
+    where = where.replace("…", "...") if layout.options.ascii else where  # as wide as it is drawn
     figures = clean(one.figures or "")
-    room = page.look.columns - len(where) - 5
+    room = layout.options.columns - len(where) - 5
     if figures and len(figures) <= room:
-        page.add(f"    {pad(figures, room)} ", (where, "dim"))
+        layout.add(f"    {pad(figures, room)} ", (where, "dim"))
     else:
         if figures:
-            page.wrap(figures, 4)
-        page.wrap(where, 4, "dim")
+            layout.wrap(figures, 4)
+        layout.wrap(where, 4, "dim")
     if one.first.time:
-        page.wrap(_when(one.first, one.last), 4, "dim")
-    page.add((f"    {_said(one)}", "dim"))
-    page.wrap(one.cause, 4)
+        layout.wrap(_when(one.first, one.last), 4, "dim")
+    layout.add((f"    {_said(one)}", "dim"))
+    layout.wrap(one.cause, 4)
     for fix in one.fixes:
-        page.wrap(fix.text, 4)
+        layout.wrap(fix.text, 4)
         for line in (fix.command or "").splitlines():
-            page.raw(f"$ {line}", 6, "cyan")
+            layout.verbatim(f"$ {line}", 6, "cyan")
         if fix.url:
-            page.raw(fix.url, 6, "dim")
+            layout.verbatim(fix.url, 6, "dim")
 
 
 def _lines(first: Place, last: Place, *, several: bool) -> str:

@@ -6,60 +6,66 @@ from typing import Any
 
 from preflight.model.difference import Difference, Differences, FactChange, VerdictChange
 from preflight.model.facts import Catalogue, Unknown, split_path
-from preflight.render.layout import Page, pad
+from preflight.render.layout import TextLayout, pad
 from preflight.render.listings import shown
-from preflight.render.options import Look, short
+from preflight.render.options import RenderOptions, short
 
 SCHEMA = "preflight.diff/1"
 FLEET_SCHEMA = "preflight.fleet-diff/1"
 _WIDEST = 16  # columns of a figure
 
 
-def text(told: Difference, catalogue: Catalogue, names: tuple[str, str], look: Look) -> str:
+def text(
+    told: Difference, catalogue: Catalogue, names: tuple[str, str], options: RenderOptions
+) -> str:
     """Show the changes of verdicts with their sentence, then of facts side by side."""
-    page = Page(look)
-    page.add((f"{names[0]} → {names[1]}", "bold"))
-    _changes(page, told, catalogue)
-    page.blank()
-    page.wrap(_summary(told), 0)
-    return page.draw()
+    layout = TextLayout(options)
+    layout.add((f"{names[0]} → {names[1]}", "bold"))
+    _changes(layout, told, catalogue)
+    layout.blank()
+    layout.wrap(_summary(told), 0)
+    return layout.draw()
 
 
-def fleet_text(told: Differences, catalogue: Catalogue, names: tuple[str, str], look: Look) -> str:
+def fleet_text(
+    told: Differences, catalogue: Catalogue, names: tuple[str, str], options: RenderOptions
+) -> str:
     """Show which machines came and went, then the changes of each, the worst first."""
-    page = Page(look)
-    page.add((f"{names[0]} → {names[1]}", "bold"))
+    layout = TextLayout(options)
+    layout.add((f"{names[0]} → {names[1]}", "bold"))
     for word, some in (("gone", told.gone), ("new", told.new)):
         if some:
-            page.wrap(", ".join(some), 2, hang=(f"{word}  ", "bold"))
+            layout.wrap(", ".join(some), 2, prefix=(f"{word}  ", "bold"))
     for name, one in told.changed.items():
-        page.blank()
-        page.add((name, "bold"), "  ", (_summary(one), "dim"))
-        _changes(page, one, catalogue)
-    page.blank()
-    page.wrap(_fleet_summary(told), 0)
-    return page.draw()
+        layout.blank()
+        layout.add((name, "bold"), "  ", (_summary(one), "dim"))
+        _changes(layout, one, catalogue)
+    layout.blank()
+    layout.wrap(_fleet_summary(told), 0)
+    return layout.draw()
 
 
-def _changes(page: Page, told: Difference, catalogue: Catalogue) -> None:
+def _changes(layout: TextLayout, told: Difference, catalogue: Catalogue) -> None:
     if told.verdicts:
-        page.blank()
-        page.add(("Verdicts", "bold"))
+        layout.blank()
+        layout.add(("Verdicts", "bold"))
     for one in told.verdicts:
-        _verdict(page, one)
-    _facts(page, told.facts, catalogue)
+        _verdict(layout, one)
+    _facts(layout, told.facts, catalogue)
 
 
-def _verdict(page: Page, one: VerdictChange) -> None:
-    mark, style = page.look.sign(one.after or "skip")
+def _verdict(layout: TextLayout, one: VerdictChange) -> None:
+    mark, style = layout.options.sign(one.after or "skip")
     change = f"{one.before or 'not there'} → {one.after or 'not there'}"
-    room = page.look.columns - len(mark) - len(change) - 5
-    page.add("  ", (mark, style), f" {pad(one.name, room)}  ", (change, style if one.worse else ""))
+    room = layout.options.columns - len(mark) - len(change) - 5
+    layout.add(
+        "  ", (mark, style), f" {pad(one.name, room)}  ", (change, style if one.worse else "")
+    )
     if one.worse and one.after != "skip":
-        page.wrap(one.message, 6, "dim")
+        layout.wrap(one.message, 6, "dim")
 
 
-def _facts(page: Page, changes: tuple[FactChange, ...], catalogue: Catalogue) -> None:
+def _facts(layout: TextLayout, changes: tuple[FactChange, ...], catalogue: Catalogue) -> None:
     """Figures side by side; what is unknown now for one reason is one line."""
     lost: dict[str, list[str]] = {}
     rows = []
@@ -70,22 +76,22 @@ def _facts(page: Page, changes: tuple[FactChange, ...], catalogue: Catalogue) ->
             rows.append((one.path, *(_shown(v, one.path, catalogue) for v in one[1:])))
     if not changes:
         return
-    page.blank()
+    layout.blank()
     width = min(_WIDEST, max((len(text) for row in rows for text in row[1:]), default=0))
     width = max(width, len("before"))
-    room = page.look.columns - 2 * width - 6
+    room = layout.options.columns - 2 * width - 6
     head = f"{pad('before', width, right=True)}  {pad('after', width, right=True)}"
-    page.add((pad("Facts", room + 4), "bold"), (head if rows else "", "dim"))
+    layout.add((pad("Facts", room + 4), "bold"), (head if rows else "", "dim"))
     for path, before, after in rows:
         if len(path) <= room and max(len(before), len(after)) <= width:
             figures = f"{pad(before, width, right=True)}  {pad(after, width, right=True)}"
-            page.add(f"  {pad(path, room)}  {figures}")
+            layout.add(f"  {pad(path, room)}  {figures}")
         else:  # two paths that are cut may look the same
-            page.wrap(path, 2)
-            page.wrap(f"{before} → {after}", 6)
+            layout.wrap(path, 2)
+            layout.wrap(f"{before} → {after}", 6)
     for reason, paths in lost.items():
-        page.wrap(f"{', '.join(paths)}: unknown now", 2)
-        page.wrap(reason, 6, "dim")
+        layout.wrap(f"{', '.join(paths)}: unknown now", 2)
+        layout.wrap(reason, 6, "dim")
 
 
 def _shown(value: Any, path: str, catalogue: Catalogue) -> str:

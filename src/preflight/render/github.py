@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from preflight.model.report import Report, Result
 from preflight.model.rules import BUNDLED
-from preflight.render.options import Look, short
+from preflight.render.options import RenderOptions, short
 from preflight.render.tasks import WORDS, Task, counts, ends_soon, name, sentence, tasks, waived
 
 _SHOWN = 10  # annotations of one kind that GitHub shows of a step; the log holds them all
@@ -16,31 +16,31 @@ _DATA = str.maketrans(_ESCAPES)
 _PROPERTY = str.maketrans({**_ESCAPES, ":": "%3A", ",": "%2C"})
 
 
-def render(report: Report, look: Look) -> str:
+def render(report: Report, options: RenderOptions) -> str:
     """Return a command a line, worst first, and the counts."""
     found = tasks(report)
-    errors = [_task(one, look) for one in found if one.gates]
-    warnings = [_task(one, look) for one in found if not one.gates]
-    notices = list(_notices(report, look))
+    errors = [_task(one, options) for one in found if one.gates]
+    warnings = [_task(one, options) for one in found if not one.gates]
+    notices = list(_notices(report, options))
     hidden = _hidden(len(errors), len(warnings), len(notices))
     last = f"preflight {WORDS[report.verdict]}: {counts(report)}"
     return "\n".join([*errors, *warnings, *hidden, *notices, last, ""])
 
 
-def _task(task: Task, look: Look) -> str:
+def _task(task: Task, options: RenderOptions) -> str:
     evidence = task.result.evidence
-    source = [f"measured: {short(evidence)}"] if look.verbose and evidence else []
+    source = [f"measured: {short(evidence)}"] if options.verbose and evidence else []
     text = "\n".join([task.sentence, *task.details(), *source])
     kind = "error" if task.gates else "warning"
     place = task.result if len(task.results) == 1 else None
     return _command(kind, task.title, text, place)
 
 
-def _notices(report: Report, look: Look) -> Iterator[str]:
+def _notices(report: Report, options: RenderOptions) -> Iterator[str]:
     """What is waived, first what will be so no longer; then what is to be said of the rules."""
-    for result in sorted(waived(report, look), key=lambda one: not ends_soon(one)):
+    for result in sorted(waived(report, options), key=lambda one: not ends_soon(one)):
         yield _command("notice", name(result), sentence(result), result)
-    if not look.quiet:
+    if not options.quiet:
         for note in report.notes:
             yield _command("notice", "rules", short(note))
 

@@ -16,7 +16,7 @@ from preflight.model.report import Advice, Report, Result, Verdict
 from preflight.render import tasks
 from preflight.render.address import address
 from preflight.render.ledger import is_drawn
-from preflight.render.options import LONGEST, SIGNS, Look, short
+from preflight.render.options import LONGEST, SIGNS, RenderOptions, short
 from preflight.render.picture import picture
 from preflight.render.text import engine_line, host_line
 
@@ -44,20 +44,20 @@ class Section(NamedTuple):
     folded: list[tuple[Verdict, str, list[Row]]]
 
 
-def render(report: Report, look: Look) -> str:
+def render(report: Report, options: RenderOptions) -> str:
     """Return the page; ASCII alone, so that no output encoding can break it."""
     rows = [Row(f"rule-{n}", one) for n, one in enumerate(report.results, 1)]
     page = page_of("report.html.j2").render(
         report=report,
-        quiet=look.quiet,
-        opened=look.verbose,
+        quiet=options.quiet,
+        opened=options.verbose,
         word=tasks.WORDS[report.verdict],
         about=_about(report),
         counts=_counts(report),
         tasks=tasks.tasks(report),
-        waived=tasks.waived(report, look),
+        waived=tasks.waived(report, options),
         picture=picture(report.ledger) if is_drawn(report.ledger) else None,
-        sections=[] if look.quiet else list(_sections(report, rows)),
+        sections=[] if options.quiet else list(_sections(report, rows)),
         anchors={id(row.result): row.anchor for row in rows},
     )
     return as_ascii(page)
@@ -154,7 +154,7 @@ def _environment() -> Environment:
         address=address,
         is_whole=_is_whole,
         advice=Advice,
-        circumstances=tasks.circumstances,
+        context_lines=tasks.context_lines,
         code=_code,
         holds_back=tasks.holds_back,
         name=tasks.name,

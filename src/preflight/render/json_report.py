@@ -7,12 +7,12 @@ from typing import Any, get_args
 
 from preflight.model.facts import Unit
 from preflight.model.report import VERDICTS, Ledger, Report, Result, Waived
-from preflight.render.options import Look
+from preflight.render.options import RenderOptions
 
 SCHEMA = "preflight.report/1"
 
 
-def render(report: Report, _look: Look) -> str:
+def render(report: Report, _options: RenderOptions) -> str:
     """Return the JSON report; ASCII alone, so that no output encoding can break it."""
     return harmless(json.dumps(to_json(report), indent=2)) + "\n"
 

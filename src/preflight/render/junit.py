@@ -7,22 +7,24 @@ from collections.abc import Iterable, Iterator
 from xml.etree import ElementTree as ET
 
 from preflight.model.report import Report, Result
-from preflight.render.options import Look, short
+from preflight.render.options import RenderOptions, short
 from preflight.render.tasks import details, held_back, holds_back, name, place, sentence
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 
-def render(report: Report, look: Look) -> str:
+def render(report: Report, options: RenderOptions) -> str:
     """Return the XML; ASCII alone, so that no output encoding can break it."""
     root = ET.Element("testsuites")
-    root.extend(suites(report, look))
+    root.extend(suites(report, options))
     ET.indent(root)
     data: bytes = ET.tostring(root, encoding="us-ascii", xml_declaration=True)
     return data.decode("ascii") + "\n"
 
 
-def suites(report: Report, look: Look, first: int = 0, host: str = "") -> Iterator[ET.Element]:
+def suites(
+    report: Report, options: RenderOptions, first: int = 0, host: str = ""
+) -> Iterator[ET.Element]:
     """Yield a suite for each section, numbered from `first`; of several hosts by its name."""
     sections: dict[str, list[Result]] = {}
     for result in report.results:
@@ -40,7 +42,7 @@ def suites(report: Report, look: Look, first: int = 0, host: str = "") -> Iterat
         for result in results:
             _case(suite, report, result, texts[id(result)], host)
         told = (
-            f"{one.verdict}: {texts[id(one)]}" for one in results if _is_told(report, one, look)
+            f"{one.verdict}: {texts[id(one)]}" for one in results if _is_told(report, one, options)
         )
         ET.SubElement(suite, "system-out").text = "\n\n".join(told)
         ET.SubElement(suite, "system-err")
@@ -108,9 +110,9 @@ def _case(suite: ET.Element, report: Report, result: Result, text: str, host: st
         ET.SubElement(case, kind, message=sentence(result), type=result.verdict).text = text
 
 
-def _is_told(report: Report, result: Result, look: Look) -> bool:
+def _is_told(report: Report, result: Result, options: RenderOptions) -> bool:
     """Whether standard output tells what no test case does: advice; where verbose, all."""
-    return not report.gates(result) and (look.verbose or result.verdict == "warn")
+    return not report.gates(result) and (options.verbose or result.verdict == "warn")
 
 
 def _text(result: Result, held: int) -> str:

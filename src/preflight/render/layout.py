@@ -7,7 +7,7 @@ import textwrap
 
 from rich.cells import cell_len, set_cell_size
 
-from preflight.render.options import Look, clean, short
+from preflight.render.options import RenderOptions, clean, short
 
 _ASCII = str.maketrans(
     {
@@ -44,16 +44,16 @@ _CODES = {
 Part = str | tuple[str, str]
 
 
-class Page:
+class TextLayout:
     """Lines of texts, each plain or with a style, drawn to one str at the end."""
 
-    def __init__(self, look: Look) -> None:
-        self.look = look
+    def __init__(self, options: RenderOptions) -> None:
+        self.options = options
         self._lines: list[list[tuple[str, str]]] = []
 
     def add(self, *parts: Part) -> None:
         """Add a line; what goes beyond the page is cut."""
-        room = self.look.columns
+        room = self.options.columns
         line = []
         for part in parts:
             text, style = (part, "") if isinstance(part, str) else part
@@ -62,10 +62,10 @@ class Page:
             line.append((text, style))
         self._lines.append(line)
 
-    def wrap(self, text: str, indent: int, style: str = "", hang: Part = "") -> None:
+    def wrap(self, text: str, indent: int, style: str = "", prefix: Part = "") -> None:
         """Add text over as many lines as it needs; `hang` stands before the first one."""
-        lead, lead_style = (hang, "") if isinstance(hang, str) else hang
-        room = self.look.columns - indent - cell_len(lead)
+        lead, lead_style = (prefix, "") if isinstance(prefix, str) else prefix
+        room = self.options.columns - indent - cell_len(lead)
         joined = _SIZE.sub("\\1\N{NO-BREAK SPACE}", short(text))  # `8 GB` stays on one line
         rows = textwrap.wrap(joined, room, break_on_hyphens=False, break_long_words=False)
         for row in rows or [""]:
@@ -73,7 +73,7 @@ class Page:
             self._lines.append([(" " * indent, ""), (lead, lead_style), (text, style)])
             lead = " " * cell_len(lead)
 
-    def raw(self, text: str, indent: int, style: str = "") -> None:
+    def verbatim(self, text: str, indent: int, style: str = "") -> None:
         """Add a line that must stay whole to be copied."""
         self._lines.append([(" " * indent, ""), (clean(text), style)])
 
@@ -84,10 +84,10 @@ class Page:
     def draw(self) -> str:
         """Return the page with a newline at the end of every line."""
         text = "".join(f"{self._line(line)}\n" for line in self._lines)
-        return text.translate(_ASCII) if self.look.ascii else text
+        return text.translate(_ASCII) if self.options.ascii else text
 
     def _line(self, line: list[tuple[str, str]]) -> str:
-        if not self.look.color:
+        if not self.options.color:
             drawn = "".join(text for text, _ in line).rstrip()
         else:
             drawn = "".join(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from preflight.model.quantities import format_bytes
 from preflight.model.report import Ledger, Link, Share
-from preflight.render.layout import Page, pad
+from preflight.render.layout import TextLayout, pad
 
 _BAR = 24  # cells of the largest bar
 _FULL, _MAY = "▇", "▒"
@@ -15,15 +15,15 @@ def is_drawn(ledger: Ledger) -> bool:
     return bool(ledger.services) and (ledger.host is not None or ledger.docker is not None)
 
 
-def draw(page: Page, ledger: Ledger) -> None:
+def draw(layout: TextLayout, ledger: Ledger) -> None:
     """Add the ledger; nothing where no service or no memory is known."""
     if not is_drawn(ledger):
         return
     whole = max(one for one in (ledger.host, ledger.docker, 1) if one is not None)
-    page.blank()
+    layout.blank()
     name = "host" if ledger.host is not None else "Docker"
     top = ledger.host if ledger.host is not None else ledger.docker
-    page.add(("Memory", "bold"), f"   {name} {size(top)}")
+    layout.add(("Memory", "bold"), f"   {name} {size(top)}")
     rows = [("system overhead", size(ledger.overhead), bar(ledger.overhead, None, whole))]
     rows += [_row(one, whole) for one in ledger.services]
     if ledger.model is not None:
@@ -32,8 +32,10 @@ def draw(page: Page, ledger: Ledger) -> None:
     width = min(34, max(len(row[0]) for row in rows))
     figures = max(len(row[1]) for row in rows)
     for title, figure, drawn in rows:
-        page.add(f"  ├ {pad(title, width)}  {pad(figure, figures, right=True)}  ", (drawn, "cyan"))
-    _last(page, ledger)
+        layout.add(
+            f"  ├ {pad(title, width)}  {pad(figure, figures, right=True)}  ", (drawn, "cyan")
+        )
+    _last(layout, ledger)
 
 
 def _row(share: Share, whole: float) -> tuple[str, str, str]:
@@ -57,17 +59,17 @@ def most(share: Share) -> str:
     return size(share.limit) if share.limit is not None else "no limit"
 
 
-def _last(page: Page, ledger: Ledger) -> None:
+def _last(layout: TextLayout, ledger: Ledger) -> None:
     """The weakest link, by its bytes."""
     link = ledger.weakest
     if link is None:
-        page.add(f"  └ Docker has {size(ledger.docker)}")
+        layout.add(f"  └ Docker has {size(ledger.docker)}")
         return
     has, spare = told(link)
     if link.spare < 0:
-        page.add(f"  └ {has}: ", (f"{spare}  ◀ weakest", "bold red"))
+        layout.add(f"  └ {has}: ", (f"{spare}  ◀ weakest", "bold red"))
     else:
-        page.add(f"  └ {has}: {spare}", ("  ◀ weakest", "dim"))
+        layout.add(f"  └ {has}: {spare}", ("  ◀ weakest", "dim"))
 
 
 def told(link: Link) -> tuple[str, str]:

@@ -9,31 +9,31 @@ from preflight.model.facts import Catalogue, Facts, Unit, join_path
 from preflight.model.quantities import format_bytes, format_duration, is_binary
 from preflight.model.report import Explanation
 from preflight.model.rules import RuleSet
-from preflight.render.layout import Page, pad
-from preflight.render.options import Look
+from preflight.render.layout import TextLayout, pad
+from preflight.render.options import RenderOptions
 
 
-def facts(measured: Facts, catalogue: Catalogue, look: Look) -> str:
+def facts(measured: Facts, catalogue: Catalogue, options: RenderOptions) -> str:
     """List every figure with its source, then what could not be measured with the reason."""
-    page = Page(look)
+    layout = TextLayout(options)
     rows = [(join_path(path), path, value) for path, value in _flat(measured.values)]
     width = min(max((len(name) for name, _, _ in rows), default=0), 34)
     for name, path, value in rows:
         fact = catalogue.find(path)
         head = f"{pad(name, width)}  {shown(value, fact.unit if fact else 'text')}"
         source = measured.source(path)
-        if len(head) + len(source) + 3 <= look.columns:
-            page.add(head, (f"   {source}", "dim"))
+        if len(head) + len(source) + 3 <= options.columns:
+            layout.add(head, (f"   {source}", "dim"))
         else:
-            page.add(head)
-            page.wrap(source, width + 2, "dim")
+            layout.add(head)
+            layout.wrap(source, width + 2, "dim")
     if measured.unknown:
-        page.blank()
-        page.add(("Not measured", "bold"))
+        layout.blank()
+        layout.add(("Not measured", "bold"))
     for reason, paths in _by_reason(measured):
-        page.wrap(", ".join(paths), 2)
-        page.wrap(reason, 6, "dim")
-    return page.draw()
+        layout.wrap(", ".join(paths), 2)
+        layout.wrap(reason, 6, "dim")
+    return layout.draw()
 
 
 def _by_reason(measured: Facts) -> list[tuple[str, list[str]]]:
@@ -69,31 +69,31 @@ def shown(value: Any, unit: Unit) -> str:
     return str(value)
 
 
-def explanation(told: Explanation, look: Look) -> str:
+def explanation(told: Explanation, options: RenderOptions) -> str:
     """Show one rule: what it asks, why, where the document says it, its value here, its fixes."""
-    page = Page(look)
+    layout = TextLayout(options)
     severity = "required" if told.requires else "recommended"
     head = f"{told.id} · {told.title}"
-    page.add((pad(head, look.columns - len(severity)), "bold"), (severity, "dim"))
+    layout.add((pad(head, options.columns - len(severity)), "bold"), (severity, "dim"))
     asks = told.requires or f"{told.advises}, as advice"
     if told.requires and told.advises:
         asks += f" (advised: {told.advises})"
-    _entry(page, "asks", f"{told.fact} {asks}")
-    _entry(page, "why", told.why)
-    _entry(page, "says", _place(told))
-    _entry(page, "needs", ", ".join(told.needs))
-    _entry(page, "applies", " and ".join(told.applies))
+    _entry(layout, "asks", f"{told.fact} {asks}")
+    _entry(layout, "why", told.why)
+    _entry(layout, "says", _place(told))
+    _entry(layout, "needs", ", ".join(told.needs))
+    _entry(layout, "applies", " and ".join(told.applies))
     for result in told.results:
-        mark, _ = look.sign(result.verdict)
+        mark, _ = options.sign(result.verdict)
         item = f"{result.item}: " if result.item is not None else ""
-        _entry(page, "here", f"{item}{result.found} {mark}   {result.evidence}")
+        _entry(layout, "here", f"{item}{result.found} {mark}   {result.evidence}")
     for fix in told.fixes:
-        _entry(page, "fix", fix.text)
+        _entry(layout, "fix", fix.text)
         for line in (fix.command or "").splitlines():
-            page.raw(f"$ {line}", 10, "cyan")
+            layout.verbatim(f"$ {line}", 10, "cyan")
         if fix.url:
-            page.raw(fix.url, 10, "dim")
-    return page.draw()
+            layout.verbatim(fix.url, 10, "dim")
+    return layout.draw()
 
 
 def _place(told: Explanation) -> str:
@@ -101,22 +101,22 @@ def _place(told: Explanation) -> str:
     return f'"{told.section}" {document}'.strip() if told.section else ""
 
 
-def _entry(page: Page, name: str, text: str) -> None:
+def _entry(layout: TextLayout, name: str, text: str) -> None:
     if text:
-        page.wrap(text, 2, hang=pad(name, 8))
+        layout.wrap(text, 2, prefix=pad(name, 8))
 
 
-def rules(ruleset: RuleSet, look: Look) -> str:
+def rules(ruleset: RuleSet, options: RenderOptions) -> str:
     """List the rules: id, what it asks of, title, tags."""
-    page = Page(look)
+    layout = TextLayout(options)
     width = max((len(rule.id) for rule in ruleset.rules), default=0)
     for rule in ruleset.rules:
         state = "" if rule.enabled else " (off)"
         tags = f"   {' '.join(rule.tags)}" if rule.tags else ""
-        page.add((pad(rule.id, width), "bold"), f"  {rule.title}{state}", (tags, "dim"))
-    page.blank()
-    page.add(f"{len(ruleset.rules)} rules · {ruleset.name} ({ruleset.origin})")
-    return page.draw()
+        layout.add((pad(rule.id, width), "bold"), f"  {rule.title}{state}", (tags, "dim"))
+    layout.blank()
+    layout.add(f"{len(ruleset.rules)} rules · {ruleset.name} ({ruleset.origin})")
+    return layout.draw()
 
 
 def rules_json(ruleset: RuleSet) -> dict[str, Any]:

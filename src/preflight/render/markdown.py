@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from preflight.model.report import Advice, Ledger, Report, Result
 from preflight.render import ledger
-from preflight.render.layout import Page
+from preflight.render.layout import TextLayout
 from preflight.render.marked import BREAK, escaped, fence, link
-from preflight.render.options import Look, short
+from preflight.render.options import RenderOptions, short
 from preflight.render.tasks import (
     WORDS,
     Task,
-    circumstances,
     command_lines,
+    context_lines,
     counts,
     holds_back,
     name,
@@ -31,22 +31,22 @@ _PROSE, _CELL = 600, 100  # characters of one foreign text
 _STARTS_BLOCK = re.compile(r"[-+=#:>\d]")
 
 
-def render(report: Report, look: Look) -> str:
+def render(report: Report, options: RenderOptions) -> str:
     """Return the document; where it would get too long, what is needed least is left out."""
     found = tasks(report)
-    head = list(_head(report, look, done=not found))
+    head = list(_head(report, options, done=not found))
     room = _Room(_MOST - sum(map(len, head)) - 1000)  # for the titles of what follows
-    to_do = room.keep("to do", (_task(one, look) for one in found))
-    exceptions = room.keep("waived", _waived(report, look))
+    to_do = room.keep("to do", (_task(one, options) for one in found))
+    exceptions = room.keep("waived", _waived(report, options))
     blocks = [*head, *_titled("To do", to_do), *_titled("Waived", exceptions)]
-    if not look.quiet:
+    if not options.quiet:
         notes = room.keep("notes", (f"- note: {prose(note)}" for note in report.notes))
-        memory = room.keep("memory", _memory(report.ledger, look))
+        memory = room.keep("memory", _memory(report.ledger, options))
         results = [one for one in report.results if one.verdict not in ("pass", "skip")]
-        beside = ("pass", "skip") if look.verbose else ("pass",)
+        beside = ("pass", "skip") if options.verbose else ("pass",)
         rest = [one for one in report.results if one.verdict in beside]
-        blocks += _titled("Results", _table(results, look, room))
-        blocks += _folded(_summary(rest), _table(rest, look, room))
+        blocks += _titled("Results", _table(results, options, room))
+        blocks += _folded(_summary(rest), _table(rest, options, room))
         blocks += memory
         blocks += _titled("", notes)
     if room.refused:
@@ -76,12 +76,12 @@ class _Room:
         return [text for text in texts if self.takes(what, text)]
 
 
-def _head(report: Report, look: Look, *, done: bool) -> Iterator[str]:
-    mark, _ = look.sign(report.verdict)
+def _head(report: Report, options: RenderOptions, *, done: bool) -> Iterator[str]:
+    mark, _ = options.sign(report.verdict)
     yield f"## {mark} preflight: {WORDS[report.verdict]}"
     seconds = f" · {report.seconds:.2f} s" if report.seconds is not None else ""
     yield f"**{counts(report)}**{seconds}"
-    if not look.quiet:
+    if not options.quiet:
         rules = f"{report.rules_name} ({report.rules_source})"
         told = f"preflight {report.version}", rules, host_line(report), engine_line(report)
         yield " · ".join(prose(part) for part in told if part)
@@ -103,17 +103,17 @@ def _folded(summary: str, lines: Sequence[str]) -> Iterator[str]:
         yield "</details>"
 
 
-def _task(task: Task, look: Look) -> str:
+def _task(task: Task, options: RenderOptions) -> str:
     """One list entry: the sentence, and below it the place, the error, the fixes."""
     result = task.result
     told = prose(task.sentence)
-    mark, _ = look.sign(result.verdict)
+    mark, _ = options.sign(result.verdict)
     lines = [f"- {mark} **{told}**" if task.gates else f"- {mark} {told}"]
     if len(task.results) > 1:
         lines.append(f"  - for {prose(', '.join(map(name, task.results)))}")
     else:
         lines += [f"  - in {prose(place(result))}"] if result.file else []
-        lines += [f"  - {prose(line)}" for line in circumstances(result)]
+        lines += [f"  - {prose(line)}" for line in context_lines(result)]
         lines += [line for fix in result.fixes for line in fix_lines(fix)]
     if task.held:
         lines.append(f"  - {holds_back(task.held)}")
@@ -130,16 +130,16 @@ def fix_lines(fix: Advice) -> Iterator[str]:
         yield f"    {link(fix.url)}"
 
 
-def _waived(report: Report, look: Look) -> Iterator[str]:
-    mark, _ = look.sign("waived")
-    for result in waived(report, look):
+def _waived(report: Report, options: RenderOptions) -> Iterator[str]:
+    mark, _ = options.sign("waived")
+    for result in waived(report, options):
         yield f"- {mark} {prose(sentence(result))}"
 
 
-def _memory(drawn: Ledger, look: Look) -> Iterator[str]:
-    page = Page(Look(ascii=look.ascii))
-    ledger.draw(page, drawn)
-    if text := page.draw().strip():
+def _memory(drawn: Ledger, options: RenderOptions) -> Iterator[str]:
+    layout = TextLayout(RenderOptions(ascii=options.ascii))
+    ledger.draw(layout, drawn)
+    if text := layout.draw().strip():
         yield fence(text.splitlines(), "text")
 
 
@@ -149,17 +149,17 @@ def _summary(results: Sequence[Result]) -> str:
     return " · ".join(f"{count} {word}" for word, count in parts.items() if count)
 
 
-def _table(results: Iterable[Result], look: Look, room: _Room) -> list[str]:
+def _table(results: Iterable[Result], options: RenderOptions, room: _Room) -> list[str]:
     """One table; a row in bold type begins a section."""
     sections: dict[str, list[Result]] = {}
     for result in results:
         sections.setdefault(_cell(result.section) or "Other", []).append(result)
-    more = " evidence |" if look.verbose else ""
+    more = " evidence |" if options.verbose else ""
     lines = []
     for title, rows in sections.items():
-        above = f"| | **{title}** | | |{' |' if look.verbose else ''}\n"
+        above = f"| | **{title}** | | |{' |' if options.verbose else ''}\n"
         for result in rows:
-            line = above + _row(result, look)
+            line = above + _row(result, options)
             if room.takes("rows of tables", line):
                 lines.append(line)
                 above = ""
@@ -167,10 +167,10 @@ def _table(results: Iterable[Result], look: Look, room: _Room) -> list[str]:
     return head + lines if lines else []
 
 
-def _row(result: Result, look: Look) -> str:
-    mark, _ = look.sign(result.verdict)
+def _row(result: Result, options: RenderOptions) -> str:
+    mark, _ = options.sign(result.verdict)
     cells = [mark, _cell(name(result)), _cell(result.found), _cell(result.asked)]
-    if look.verbose:
+    if options.verbose:
         why = f" · {result.why}" if result.why else ""
         cells.append(prose(f"{result.evidence or 'no source'}{why}"))
     return f"| {' | '.join(cells)} |"

@@ -6,28 +6,28 @@ from typing import Any
 
 from preflight.model.quantities import format_bytes
 from preflight.model.report import Candidate, Fitting
-from preflight.render.layout import Page, pad
+from preflight.render.layout import TextLayout, pad
 from preflight.render.ledger import bar
-from preflight.render.options import Look
+from preflight.render.options import RenderOptions
 
 SCHEMA = "preflight.models/1"
 _BAR = 12  # cells of the budget
 
 
-def text(told: Fitting, look: Look) -> str:
+def text(told: Fitting, options: RenderOptions) -> str:
     """Show the budget and why, then a line a model."""
-    page = Page(look)
+    layout = TextLayout(options)
     budget = "unknown" if told.budget is None else format_bytes(told.budget)
-    page.wrap(f"{budget}: {told.why}", 0, hang=("Budget ", "bold"))
+    layout.wrap(f"{budget}: {told.why}", 0, prefix=("Budget ", "bold"))
     if not told.models:
-        page.add("The rule file lists no models.")
+        layout.add("The rule file lists no models.")
     width = min(32, max((len(one.name) for one in told.models), default=0))
     largest = max([told.budget or 0, *(one.memory or 0 for one in told.models)])
     for one in told.models:
         size = "unknown" if one.memory is None else format_bytes(one.memory)
         drawn = pad(bar(one.memory, None, largest, _BAR), _BAR)
         verdict, style = _verdict(one)
-        page.add(
+        layout.add(
             f"  {pad(one.name, width)}  {pad(size, 8, right=True)}  ",
             (drawn, style),
             "  ",
@@ -35,7 +35,7 @@ def text(told: Fitting, look: Look) -> str:
             " · configured" if one.configured else "",
             (f" · {one.note}" if one.note else "", "dim"),
         )
-    return page.draw()
+    return layout.draw()
 
 
 def _verdict(one: Candidate) -> tuple[str, str]:

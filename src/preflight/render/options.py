@@ -25,7 +25,7 @@ _UNPRINTABLE = re.compile(
 _CI_COMMAND = re.compile(r"##(?=[a-z]*\[)", re.IGNORECASE)
 
 
-class Look(NamedTuple):
+class RenderOptions(NamedTuple):
     """`ascii` where the terminal can't show more; `quiet` and `verbose` as check's options."""
 
     width: int = 80

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from preflight.model.facts import Unit
 from preflight.model.quantities import READERS, is_sane
 from preflight.model.report import VERDICTS, Report, Result
-from preflight.render.options import Look, short
+from preflight.render.options import RenderOptions, short
 
 Row: TypeAlias = tuple[tuple[str, ...], float]  # label values, figure
 
@@ -66,7 +66,7 @@ class _Once(Collector):
                 yield metric
 
 
-def render(report: Report, _look: Look) -> str:
+def render(report: Report, _options: RenderOptions) -> str:
     """Return the metrics in Prometheus' text format."""
     return written(families(report))
 

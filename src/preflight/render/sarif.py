@@ -30,7 +30,7 @@ from urllib.parse import quote
 from preflight.model.report import VERDICTS, Exit, Report, Result, Verdict
 from preflight.model.rules import BUNDLED
 from preflight.render.marked import escaped, fence, link
-from preflight.render.options import Look, short
+from preflight.render.options import RenderOptions, short
 from preflight.render.tasks import command_lines, details, sentence
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -72,13 +72,13 @@ _SEMANTIC = re.compile(r"\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.+-]+)?\Z")
 _SYNTAX = re.compile(r"\](?=\()|\{(?=\d+\})")  # `[text](link)` and `{0}` of a SARIF message
 
 
-def render(report: Report, look: Look) -> str:
+def render(report: Report, options: RenderOptions) -> str:
     """Return the SARIF log; ASCII alone, so that no output encoding can break it."""
-    return json.dumps(_log(report, look), indent=2) + "\n"
+    return json.dumps(_log(report, options), indent=2) + "\n"
 
 
-def _log(report: Report, look: Look) -> dict[str, Any]:
-    shown = [one for one in report.results if look.verbose or _KINDS[one.verdict][1] != "none"]
+def _log(report: Report, options: RenderOptions) -> dict[str, Any]:
+    shown = [one for one in report.results if options.verbose or _KINDS[one.verdict][1] != "none"]
     shown.sort(key=lambda one: _GRAVEST.index(one.verdict))
     left_out = len(shown) - _MOST_RESULTS
     shown = shown[:_MOST_RESULTS]

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from preflight.model.report import Advice, Report, Result
-from preflight.render.options import Look, short
+from preflight.render.options import RenderOptions, short
 from preflight.render.tasks import WORDS, change, command_lines, counts, name, sentence
 
 VERSION = "TAP version 14"
 
 
-def render(report: Report, look: Look) -> str:
+def render(report: Report, options: RenderOptions) -> str:
     """Return the TAP stream; `not ok` without a directive is what keeps the exit code from 0."""
-    return "".join(f"{line}\n" for line in (VERSION, *lines(report, look)))
+    return "".join(f"{line}\n" for line in (VERSION, *lines(report, options)))
 
 
-def lines(report: Report, look: Look) -> Iterator[str]:
+def lines(report: Report, options: RenderOptions) -> Iterator[str]:
     """Yield what follows the version: the plan, the points and how many there are of each."""
     yield f"1..{len(report.results)}"
     rules = f"{report.rules_name} ({report.rules_source})"
@@ -26,7 +26,7 @@ def lines(report: Report, look: Look) -> Iterator[str]:
     yield from (f"# note: {short(note)}" for note in report.notes)
     for number, result in enumerate(report.results, 1):
         yield _point(report, result, number)
-        if look.verbose or result.verdict != "pass":
+        if options.verbose or result.verdict != "pass":
             yield "  ---"
             yield from _yaml(_known(result), "  ")
             yield "  ..."

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from preflight.model.report import Advice, Report, Result, Verdict
-from preflight.render.options import LONGEST, Look, clean, short
+from preflight.render.options import LONGEST, RenderOptions, clean, short
 
 WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
 _NAMES: dict[Verdict, tuple[str, str]] = {
@@ -79,12 +79,12 @@ def tasks(report: Report) -> list[Task]:
     return sorted(found, key=lambda one: (not one.gates, ACTION.index(one.result.verdict)))
 
 
-def waived(report: Report, look: Look) -> list[Result]:
+def waived(report: Report, options: RenderOptions) -> list[Result]:
     """Return what is waived; where little is shown, only what soon will be so no longer."""
     return [
         result
         for result in report.results
-        if result.verdict == "waived" and (not look.quiet or ends_soon(result))
+        if result.verdict == "waived" and (not options.quiet or ends_soon(result))
     ]
 
 
@@ -121,7 +121,7 @@ def place(result: Result) -> str:
 
 def details(result: Result) -> Iterator[str]:
     """Yield the lines under a result's sentence: what the engine says, the change, the fixes."""
-    yield from circumstances(result)
+    yield from context_lines(result)
     for fix in result.fixes:
         yield f"fix: {short(fix.text)}"
         yield from (f"$ {line}" for line in command_lines(fix))
@@ -129,7 +129,7 @@ def details(result: Result) -> Iterator[str]:
             yield f"see {short(fix.url)}"
 
 
-def circumstances(result: Result) -> Iterator[str]:
+def context_lines(result: Result) -> Iterator[str]:
     """Yield what is to be known before the fixes: the error, and the smallest change."""
     if result.error and result.error not in result.message:
         yield f"error: {short(result.error)}"

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from preflight.model.report import Report
 from preflight.model.rules import BUNDLED
-from preflight.render import RENDERERS, Look, renderer
+from preflight.render import RENDERERS, RenderOptions, renderer
 from preflight.render.options import short
 from reports import made, poisoned
 
-PLAIN = Look()
+PLAIN = RenderOptions()
 REGISTERED = {  # the extensions in ActionCommandManager.cs, in lower case, as they are compared
     *("stop-commands", "internal-set-repo-path", "set-env", "set-output", "save-state"),
     *("add-mask", "add-path", "add-matcher", "remove-matcher", "debug", "warning", "error"),
@@ -70,8 +70,8 @@ def commands(text: str) -> list[Command]:
     return [found for line in lines if (found := new_style(line) or old_style(line))]
 
 
-def github(report: Report, look: Look = PLAIN) -> list[Command]:
-    text = renderer("github")(report, look)
+def github(report: Report, options: RenderOptions = PLAIN) -> list[Command]:
+    text = renderer("github")(report, options)
     *found, last = text.splitlines()
     assert last.startswith("preflight ")
     assert [new_style(line) is not None for line in found] == [True] * len(found)
@@ -118,9 +118,9 @@ def test_the_bundled_rules_are_no_place_in_a_repository(report: Report) -> None:
 
 
 def test_foreign_text_commands_nothing_and_arrives(hostile: str, hostile_report: Report) -> None:
-    for look in (Look(), Look(verbose=True), Look(quiet=True)):
-        found = github(hostile_report, look)
-        notices = ["notice"] if look.quiet else ["notice"] * 2
+    for options in (RenderOptions(), RenderOptions(verbose=True), RenderOptions(quiet=True)):
+        found = github(hostile_report, options)
+        notices = ["notice"] if options.quiet else ["notice"] * 2
         assert [command.name for command in found] == ["error"] * 4 + ["warning", *notices]
         for command in found:
             assert set(command.properties) <= {"file", "line", "title"}
@@ -141,8 +141,8 @@ def test_any_text_arrives_as_it_is_shown(text: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in RENDERERS if name != "github"])
 def test_no_other_format_commands_the_runner(name: str, hostile_report: Report) -> None:
-    for look in (Look(width=40), Look(verbose=True, color=True)):
-        assert commands(renderer(name)(hostile_report, look)) == []
+    for options in (RenderOptions(width=40), RenderOptions(verbose=True, color=True)):
+        assert commands(renderer(name)(hostile_report, options)) == []
 
 
 def test_more_than_github_shows_is_said_where_it_shows_it(report: Report) -> None:
@@ -176,13 +176,13 @@ def test_quiet_leaves_out_what_needs_no_action(report: Report) -> None:
         "preflight · Long",
         "preflight · rules",
     ]
-    (soon,) = github(few, Look(quiet=True))
+    (soon,) = github(few, RenderOptions(quiet=True))
     assert soon.data.endswith("(8 days left)")
 
 
 def test_all_well_is_the_counts_alone(report: Report) -> None:
     passed = tuple(one for one in report.results if one.verdict == "pass")
-    text = renderer("github")(report._replace(results=passed), Look())
+    text = renderer("github")(report._replace(results=passed), RenderOptions())
     assert text == "preflight PASS: 2 passed\n"
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from paths import GOLDEN
 from preflight.model.report import Report
-from preflight.render import RENDERERS, Look, renderer
+from preflight.render import RENDERERS, RenderOptions, renderer
 from preflight.render.json_report import schema
 
 ACTS = re.compile("[^\\n -~\xa0-\u2027\u202f-\ud7ff\ue000-\U0010ffff]|[\u2066-\u2069\ufeff]")
@@ -21,7 +21,7 @@ ACTS = re.compile("[^\\n -~\xa0-\u2027\u202f-\ud7ff\ue000-\U0010ffff]|[\u2066-\u
 
 @pytest.mark.parametrize("name", RENDERERS)
 def test_renderer_writes_the_golden_file(name: str, report: Report) -> None:
-    text = renderer(name)(report, Look(width=80))
+    text = renderer(name)(report, RenderOptions(width=80))
     text = re.sub(r"(?<=e\+)0(?=[0-9]{2})", "", text)  # older prometheus-clients write 1e+010
     golden = GOLDEN / f"report.{name}"
     if os.environ.get("PREFLIGHT_WRITE_GOLDEN"):
@@ -35,13 +35,13 @@ def test_renderer_writes_the_golden_file(name: str, report: Report) -> None:
 def test_no_format_lets_foreign_control_characters_through(
     name: str, ascii_: bool, verbose: bool, report: Report
 ) -> None:
-    text = renderer(name)(report, Look(ascii=ascii_, verbose=verbose))
+    text = renderer(name)(report, RenderOptions(ascii=ascii_, verbose=verbose))
     assert not {"\x1b", "\u202e", "\x00"} & set(text)
 
 
 @pytest.mark.parametrize("name", RENDERERS)
 def test_whatever_a_text_holds_none_acts_on_a_terminal(name: str, hostile_report: Report) -> None:
-    text = renderer(name)(hostile_report, Look(verbose=True))
+    text = renderer(name)(hostile_report, RenderOptions(verbose=True))
     assert not ACTS.search(text)
 
 
@@ -50,7 +50,7 @@ def test_whatever_a_text_holds_none_acts_on_a_terminal(name: str, hostile_report
 def test_text_stays_within_the_columns(width: int, verbose: bool, report: Report) -> None:
     from rich.cells import cell_len
 
-    text = renderer("text")(report, Look(width=width, verbose=verbose))
+    text = renderer("text")(report, RenderOptions(width=width, verbose=verbose))
     free = ("$", "http")  # what is to be copied stays whole
     lines = [line for line in text.splitlines() if not line.strip().startswith(free)]
     assert max(map(cell_len, lines)) <= width
@@ -58,8 +58,8 @@ def test_text_stays_within_the_columns(width: int, verbose: bool, report: Report
 
 def test_color_changes_nothing_but_color(report: Report) -> None:
     render = renderer("text")
-    plain = render(report, Look(width=80))
-    colored = render(report, Look(width=80, color=True))
+    plain = render(report, RenderOptions(width=80))
+    colored = render(report, RenderOptions(width=80, color=True))
     assert "\x1b[1;31m" in colored
     stripped = re.sub(r"\x1b\[[0-9;]*m", "", colored)
     assert [line.rstrip() for line in stripped.splitlines()] == plain.splitlines()
@@ -68,14 +68,14 @@ def test_color_changes_nothing_but_color(report: Report) -> None:
 def test_ascii_is_ascii_where_the_facts_are(report: Report) -> None:
     host = {**report.host, "hostname": "vm"}
     results = tuple(r for r in report.results if r.id != "hostile")
-    text = renderer("text")(report._replace(host=host, results=results), Look(ascii=True))
+    text = renderer("text")(report._replace(host=host, results=results), RenderOptions(ascii=True))
     assert text.isascii()
     assert "FAIL" in text
     assert ">= 10 GB" in text
 
 
 def test_quiet_shows_only_what_needs_action(report: Report) -> None:
-    text = renderer("text")(report, Look(quiet=True))
+    text = renderer("text")(report, RenderOptions(quiet=True))
     assert "Total RAM: 8.3 GB" in text
     assert "Docker answers" not in text
     assert "preflight" not in text
@@ -85,14 +85,14 @@ def test_all_well_is_three_lines(report: Report) -> None:
     passed = tuple(r for r in report.results if r.verdict == "pass")
     counts = {**dict.fromkeys(report.counts, 0), "pass": len(passed)}
     well = report._replace(results=passed, counts=counts)
-    head, verdict, what_next = renderer("text")(well, Look()).splitlines()
+    head, verdict, what_next = renderer("text")(well, RenderOptions()).splitlines()
     assert head.startswith("preflight")
     assert verdict.startswith("PASS")
     assert what_next == "Next: docker compose up -d"
 
 
 def test_what_one_cause_holds_back_is_told_once_under_it(report: Report) -> None:
-    text = renderer("text")(report, Look())
+    text = renderer("text")(report, RenderOptions())
     assert text.count("holds back 1 rule") == 1
     assert "Held back" not in text
 
@@ -100,7 +100,7 @@ def test_what_one_cause_holds_back_is_told_once_under_it(report: Report) -> None
 def test_json_follows_its_schema_and_counts_agree(report: Report) -> None:
     import jsonschema
 
-    data = json.loads(renderer("json")(report, Look()))
+    data = json.loads(renderer("json")(report, RenderOptions()))
     jsonschema.Draft202012Validator(schema()).validate(data)
     verdicts = [result["verdict"] for result in data["results"]]
     assert {v: verdicts.count(v) for v in set(verdicts)}.items() <= data["summary"].items()
@@ -110,7 +110,7 @@ def test_json_follows_its_schema_and_counts_agree(report: Report) -> None:
 def test_one_cause_of_undecided_rules_is_told_once(report: Report) -> None:
     (unknown,) = [one for one in report.results if one.verdict == "unknown"]
     several = tuple(unknown._replace(id=f"r{n}", title=f"Rule {n}") for n in range(3))
-    text = renderer("text")(report._replace(results=several), Look(width=80, quiet=True))
+    text = renderer("text")(report._replace(results=several), RenderOptions(width=80, quiet=True))
     assert text.count(unknown.evidence) == 1
     assert f"3 rules undecided, {unknown.evidence}" in text
     assert unknown.fixes[0].text not in text

@@ -30,12 +30,12 @@ from test_sarif import check_github, validator  # noqa: F401 - a fixture
 
 from preflight.model.fleet import Fleet, standing
 from preflight.model.report import Exit, Report, Result
-from preflight.render import RENDERERS, Look
+from preflight.render import RENDERERS, RenderOptions
 from preflight.render.options import short
 from reports import GOLDEN, HOSTILE, Hosts, hosts, made, poisoned, shown
 from schemas import published, sealed
 
-PLAIN, ALL, QUIET = Look(), Look(verbose=True), Look(quiet=True)
+PLAIN, ALL, QUIET = RenderOptions(), RenderOptions(verbose=True), RenderOptions(quiet=True)
 LOOKS = (PLAIN, ALL, QUIET)
 
 
@@ -62,17 +62,17 @@ def test_a_writer_writes_the_golden_file(name: str) -> None:
 @pytest.mark.parametrize("name", RENDERERS)
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_whatever_a_machine_is_called_acts_on_nothing(name: str, text: str) -> None:
-    for look in LOOKS:
-        told = shown(name, [*hosts(text, text), (f"{text}2", poisoned(text[:5000]))], look)
+    for options in LOOKS:
+        told = shown(name, [*hosts(text, text), (f"{text}2", poisoned(text[:5000]))], options)
         assert not ACTS.search(told)
         allowed = {"error", "warning", "notice"} if name == "github" else set()
         assert {one.name for one in commands(told)} <= allowed
 
 
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("options", LOOKS)
 @pytest.mark.parametrize("many", [[], hosts()[3:], hosts()[2:3]], ids=["none", "lost", "well"])
-def test_no_machine_and_only_lost_ones_are_written(many: Hosts, look: Look) -> None:
-    every = {name: shown(name, many, look) for name in RENDERERS}
+def test_no_machine_and_only_lost_ones_are_written(many: Hosts, options: RenderOptions) -> None:
+    every = {name: shown(name, many, options) for name in RENDERERS}
     assert len(json.loads(every["json"])["hosts"]) == len(many)
     suites = etree.fromstring(every["junit"].encode("ascii"))
     assert len({suite.get("hostname") for suite in suites}) == len(many)
@@ -128,17 +128,17 @@ def test_what_two_machines_lack_is_said_once_with_both(name: str) -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 300])
-@pytest.mark.parametrize("look", LOOKS)
-def test_text_stays_within_the_columns(width: int, look: Look) -> None:
+@pytest.mark.parametrize("options", LOOKS)
+def test_text_stays_within_the_columns(width: int, options: RenderOptions) -> None:
     for name in ("edge-7", "名" * 12, "a-name-without-end-" * 9):
-        text = shown("text", hosts(name), look._replace(width=width))
+        text = shown("text", hosts(name), options._replace(width=width))
         lines = [one for one in text.splitlines() if not one.strip().startswith(("$", "http"))]
         assert max(map(cell_len, lines)) <= width
 
 
 def test_signs_stand_below_their_columns() -> None:
     for ascii_ in (False, True):
-        text = shown("text", hosts(), Look(width=100, ascii=ascii_))
+        text = shown("text", hosts(), RenderOptions(width=100, ascii=ascii_))
         head, *rows = text.splitlines()
         (row,) = [one for one in rows if "vm-1" in one and "Total" in one]
         start = head.index("docker")
@@ -151,8 +151,8 @@ def test_the_worst_come_first_and_what_is_lost_is_told_whole() -> None:
     why = "sudo refused: " + "a reason that no line of eighty columns would hold, " * 3
     lines = shown("text", hosts(why=why), PLAIN).splitlines()
     assert [line.split()[1] for line in lines[1:5]] == ["gpu-03", "vm-1", "edge", "edge-8"]
-    for look in (PLAIN, QUIET):
-        text = " ".join(shown("text", hosts(why=why), look).split())
+    for options in (PLAIN, QUIET):
+        text = " ".join(shown("text", hosts(why=why), options).split())
         assert text.count(why.strip()) == 1
         assert "edge <7>, edge-8" in text
     text = shown("text", hosts(why=why), PLAIN, Exit.USAGE)
@@ -212,15 +212,15 @@ def test_junit_is_valid_and_has_every_result_once(
     assert len(set(cases)) == len(cases), "a CI system follows a test by its names"
 
 
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("options", LOOKS)
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_sarif_is_valid_and_github_takes_it(
     text: str,
-    look: Look,
+    options: RenderOptions,
     validator: Any,  # noqa: F811
 ) -> None:
     many = [*hosts(text, text), ("poisoned", poisoned(text[:5000]))]
-    log = json.loads(shown("sarif", many, look))
+    log = json.loads(shown("sarif", many, options))
     validator.validate(log)
     check_github(log["runs"][0])
 
@@ -374,14 +374,14 @@ def tags(text: str) -> Counter[str]:
     return Counter(str(one.tag) for one in root.iter())
 
 
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("options", LOOKS)
 @pytest.mark.parametrize(
     "text", [*HOSTILE.values(), *BREAKING_OUT.values()], ids=[*HOSTILE, *BREAKING_OUT]
 )
-def test_a_page_is_html_whatever_a_machine_is_called(text: str, look: Look) -> None:
-    page = shown("html", hosts(text or "x", text or "x"), look)
+def test_a_page_is_html_whatever_a_machine_is_called(text: str, options: RenderOptions) -> None:
+    page = shown("html", hosts(text or "x", text or "x"), options)
     assert page.isascii()
-    assert tags(page) == tags(shown("html", hosts("edge", "lost"), look))
+    assert tags(page) == tags(shown("html", hosts("edge", "lost"), options))
 
 
 @pytest.mark.parametrize("text", BREAKING_OUT.values(), ids=BREAKING_OUT)
@@ -393,17 +393,17 @@ def test_a_page_does_nothing_but_show(visit: Callable[..., Visit], text: str) ->
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 1280])
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("options", LOOKS)
 def test_a_page_is_for_everybody(
     visit: Callable[..., Visit],  # noqa: F811
-    look: Look,
+    options: RenderOptions,
     width: int,
     scheme: str,
 ) -> None:
     if not AXE.exists():
         pytest.fail(f"{AXE} is not there") if os.environ.get("CI") else pytest.skip("no axe")
     size = {"width": width, "height": 900}
-    page = visit(shown("html", hosts(), look), color_scheme=scheme, viewport=size).page
+    page = visit(shown("html", hosts(), options), color_scheme=scheme, viewport=size).page
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run()")
     assert [(one["id"], one["nodes"]) for one in found["violations"]] == []

@@ -15,12 +15,12 @@ from playwright import sync_api
 
 from engines import missing
 from preflight.model.report import Advice, Ledger, Link, Report, Result, Share
-from preflight.render import Look, renderer
+from preflight.render import RenderOptions, renderer
 from reports import made, poisoned
 
 GIB = 2**30
 SVG = "{http://www.w3.org/2000/svg}"
-PLAIN = Look()
+PLAIN = RenderOptions()
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflight-ci"
 AXE = CACHE / "node_modules/axe-core/axe.min.js"
 WIDTHS = (375, 768, 1280, 1920)
@@ -38,8 +38,8 @@ BREAKING_OUT = {
 """What would break out of the places that HTML has, by the place."""
 
 
-def page_of(report: Report, look: Look = PLAIN) -> str:
-    return renderer("html")(report, look)
+def page_of(report: Report, options: RenderOptions = PLAIN) -> str:
+    return renderer("html")(report, options)
 
 
 def changed(report: Report, id_: str, **fields: Any) -> Report:
@@ -82,11 +82,13 @@ def visit(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Visit]]:
     """Open a report, or a page, as the file that `check -f html:FILE` writes."""
     contexts = []
 
-    def open_(report: Report | str, look: Look = PLAIN, **options: Any) -> Visit:
+    def open_(
+        report: Report | str, options: RenderOptions = PLAIN, **context_options: Any
+    ) -> Visit:
         file = tmp_path / "report.html"
-        text = report if isinstance(report, str) else page_of(report, look)
+        text = report if isinstance(report, str) else page_of(report, options)
         file.write_text(text, encoding="ascii")
-        context = browser.new_context(**options)
+        context = browser.new_context(**context_options)
         contexts.append(context)
         page = context.new_page()
         told = Visit(page, [], [], [])
@@ -112,13 +114,13 @@ def tags(text: str) -> Counter[str]:
     return Counter(str(one.tag) for one in parsed(text).iter())
 
 
-@pytest.mark.parametrize("look", [PLAIN, Look(verbose=True), Look(quiet=True)])
-def test_it_is_html_by_the_standard(look: Look, report: Report) -> None:
-    assert tags(page_of(report, look))["h1"] == 1
+@pytest.mark.parametrize("options", [PLAIN, RenderOptions(verbose=True), RenderOptions(quiet=True)])
+def test_it_is_html_by_the_standard(options: RenderOptions, report: Report) -> None:
+    assert tags(page_of(report, options))["h1"] == 1
 
 
 def test_hostile_text_leaves_it_html(hostile_report: Report) -> None:
-    assert tags(page_of(hostile_report, Look(verbose=True)))["script"] == 1
+    assert tags(page_of(hostile_report, RenderOptions(verbose=True)))["script"] == 1
 
 
 def test_it_opens_without_a_word_and_loads_nothing(
@@ -128,15 +130,15 @@ def test_it_opens_without_a_word_and_loads_nothing(
 
 
 def test_hostile_text_does_nothing(visit: Callable[..., Visit], hostile_report: Report) -> None:
-    opened = visit(hostile_report, Look(verbose=True))
+    opened = visit(hostile_report, RenderOptions(verbose=True))
     opened.page.locator("body").hover()
     assert opened.did_nothing_else()
 
 
 @pytest.mark.parametrize("text", BREAKING_OUT.values(), ids=BREAKING_OUT)
 def test_nothing_breaks_out(visit: Callable[..., Visit], text: str) -> None:
-    page = page_of(poisoned(text), Look(verbose=True))
-    assert tags(page) == tags(page_of(poisoned("harmless"), Look(verbose=True)))
+    page = page_of(poisoned(text), RenderOptions(verbose=True))
+    assert tags(page) == tags(page_of(poisoned("harmless"), RenderOptions(verbose=True)))
     opened = visit(page)
     assert opened.did_nothing_else()
     assert opened.texts(".tasks li.fail h3 > span:last-child")[0] == " ".join(text.split())
@@ -237,15 +239,15 @@ def test_a_command_that_is_cut_can_not_be_copied(report: Report) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("look", [PLAIN, Look(verbose=True)], ids=["plain", "verbose"])
+@pytest.mark.parametrize("options", [PLAIN, RenderOptions(verbose=True)], ids=["plain", "verbose"])
 @pytest.mark.parametrize("width", [375, 1280])
 def test_axe_finds_nothing(
-    visit: Callable[..., Visit], report: Report, scheme: str, look: Look, width: int
+    visit: Callable[..., Visit], report: Report, scheme: str, options: RenderOptions, width: int
 ) -> None:
     if not AXE.exists():
         missing(f"{AXE}: npm install --prefix {CACHE} axe-core")
     size = {"width": width, "height": 900}
-    page = visit(report, look, color_scheme=scheme, viewport=size).page
+    page = visit(report, options, color_scheme=scheme, viewport=size).page
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run()")
     assert [(one["id"], one["impact"], one["nodes"]) for one in found["violations"]] == []
@@ -267,7 +269,7 @@ def test_it_never_scrolls_sideways(
     visit: Callable[..., Visit], hostile_report: Report, width: int
 ) -> None:
     size = {"width": width, "height": 900}
-    page = visit(hostile_report, Look(verbose=True), viewport=size).page
+    page = visit(hostile_report, RenderOptions(verbose=True), viewport=size).page
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     beyond = "[...document.querySelectorAll('body *')].filter(one => !one.closest('.unseen') && "
     beyond += "one.getBoundingClientRect().right > innerWidth + 1).map(one => one.outerHTML)"
@@ -362,7 +364,7 @@ def test_one_cause_of_undecided_rules_is_told_once(report: Report) -> None:
 
 
 def test_quiet_is_what_needs_action(visit: Callable[..., Visit], report: Report) -> None:
-    opened = visit(report, Look(quiet=True))
+    opened = visit(report, RenderOptions(quiet=True))
     assert opened.texts("h2") == ["To do", "Waived"]
     assert opened.page.locator("a[href^='#']").count() == 0
     assert opened.did_nothing_else()
@@ -453,7 +455,7 @@ def test_five_thousand_rules_are_a_page_that_fits_a_screen(
 def test_five_hundred_failures_can_all_be_seen_and_copied(
     visit: Callable[..., Visit], report: Report
 ) -> None:
-    opened = visit(report._replace(results=rules(report, "fail", 500)), Look(verbose=True))
+    opened = visit(report._replace(results=rules(report, "fail", 500)), RenderOptions(verbose=True))
     assert opened.page.locator(".tasks > li:visible").count() == 500
     opened.page.locator("button.copy").last.click()
     sync_api.expect(opened.page.get_by_role("status")).to_have_text("Copied")
@@ -462,4 +464,4 @@ def test_five_hundred_failures_can_all_be_seen_and_copied(
 def test_the_same_report_gives_the_same_bytes_whatever_the_terminal(report: Report) -> None:
     first = page_of(report)
     assert first.isascii()
-    assert first == page_of(made(), Look(width=200, color=True, ascii=True))
+    assert first == page_of(made(), RenderOptions(width=200, color=True, ascii=True))

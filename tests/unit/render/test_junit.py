@@ -10,10 +10,10 @@ from lxml import etree
 from engines import missing
 from paths import SHARED
 from preflight.model.report import Report, Result
-from preflight.render import Look, renderer
+from preflight.render import RenderOptions, renderer
 from preflight.render.options import short
 
-PLAIN = Look()
+PLAIN = RenderOptions()
 SCHEMA = SHARED / "schemas/junit.xsd"
 
 
@@ -24,8 +24,8 @@ def schema() -> etree.XMLSchema:
     return etree.XMLSchema(etree.parse(SCHEMA))
 
 
-def parsed(report: Report, look: Look = PLAIN) -> etree._Element:
-    return etree.fromstring(renderer("junit")(report, look).encode("ascii"))
+def parsed(report: Report, options: RenderOptions = PLAIN) -> etree._Element:
+    return etree.fromstring(renderer("junit")(report, options).encode("ascii"))
 
 
 def state(case: etree._Element) -> str:
@@ -65,7 +65,7 @@ def test_golden_report_is_valid_and_counts_agree(
 def test_foreign_text_breaks_nothing_and_arrives(
     hostile: str, hostile_report: Report, schema: etree.XMLSchema
 ) -> None:
-    root = parsed(hostile_report, Look(verbose=True))
+    root = parsed(hostile_report, RenderOptions(verbose=True))
     schema.assertValid(root)
     assert states(root) == expected(hostile_report)
     told = short(hostile).strip()

@@ -14,19 +14,19 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from preflight.model.report import Advice, Report, Result
-from preflight.render import Look, renderer
+from preflight.render import RenderOptions, renderer
 from preflight.render.options import short
 from reports import made, poisoned
 
-PLAIN = Look()
+PLAIN = RenderOptions()
 LIMIT = 65_536  # characters of a comment on GitHub
 BREAK = "\u200b"
 OURS = re.compile(r"<details><summary>[0-9 a-z·]+</summary>|</details>")
 NOTIFIES = re.compile(r"@\w|#\d|https?://|www\.|GH-\d|:\w+:", re.IGNORECASE)
 
 
-def markdown(report: Report, look: Look = PLAIN) -> str:
-    return renderer("markdown")(report, look)
+def markdown(report: Report, options: RenderOptions = PLAIN) -> str:
+    return renderer("markdown")(report, options)
 
 
 class Read:
@@ -74,8 +74,8 @@ def one_line(text: str, most: int) -> str:
     return short(text, most).strip()
 
 
-def listed(report: Report, look: Look) -> list[Result]:
-    return [one for one in report.results if look.verbose or one.verdict != "skip"]
+def listed(report: Report, options: RenderOptions) -> list[Result]:
+    return [one for one in report.results if options.verbose or one.verdict != "skip"]
 
 
 def action(report: Report) -> list[Result]:
@@ -101,14 +101,14 @@ def test_tables_hold_every_result_once(report: Report) -> None:
 
 
 def test_verbose_tells_where_every_figure_comes_from(report: Report) -> None:
-    rows = list(Read(markdown(report, Look(verbose=True))).rows())
+    rows = list(Read(markdown(report, RenderOptions(verbose=True))).rows())
     assert {len(row) for row in rows} == {5}
     (memory,) = [row for row in rows if row[1] == "Total RAM"]
     assert memory[4] == "psutil.virtual_memory().total · All share it."
 
 
 def test_quiet_tells_what_to_do_and_no_more(report: Report) -> None:
-    read = Read(markdown(report, Look(quiet=True)))
+    read = Read(markdown(report, RenderOptions(quiet=True)))
     assert read.texts("heading_open") == ["✖ preflight: FAIL", "To do", "Waived"]
     assert not list(read.rows())
     assert read.list_items(1) == len(action(report)) + 1
@@ -135,24 +135,24 @@ def test_ledger_is_drawn(report: Report) -> None:
     assert "◀ weakest" in drawn
 
 
-def structure_holds(text: str, report: Report, look: Look = PLAIN) -> Read:
+def structure_holds(text: str, report: Report, options: RenderOptions = PLAIN) -> Read:
     """Assert that a document is built of nothing but what was meant; returns it."""
     read = Read(text)
     assert len(text) < LIMIT
     html = [one for one in read.blocks if one.type == "html_block"]
     assert all(OURS.fullmatch(one.content.strip()) for one in html)
-    assert len(html) == (0 if look.quiet else 2)
+    assert len(html) == (0 if options.quiet else 2)
     assert not read.kinds() & {"html_inline", "image", "code_inline", "s_open", "em_open"}
     assert not read.kinds() & {"code_block", "hr", "blockquote_open", "ordered_list_open"}
     assert read.texts("heading_open")[1:] == (
-        ["To do", "Waived"] if look.quiet else ["To do", "Waived", "Results"]
+        ["To do", "Waived"] if options.quiet else ["To do", "Waived", "Results"]
     )
     fixes = [fix for one in action(report) for fix in one.fixes]
     assert len(read.links()) == len([fix for fix in fixes if fix.url and len(fix.url) <= 600])
     assert all(str(link).startswith("https://example.org/") for link in read.links())
     shells = [one for one in read.fences() if one.info == "sh"]
     assert len(shells) == len([fix for fix in fixes if fix.command])
-    assert {len(row) for row in read.rows()} <= {5 if look.verbose else 4}
+    assert {len(row) for row in read.rows()} <= {5 if options.verbose else 4}
     shown = [text for block in read.blocks if block.children for text in loose(block)]
     assert not [text for text in shown if NOTIFIES.search(text)]
     return read
@@ -167,16 +167,21 @@ def loose(inline: Token) -> Iterator[str]:
             yield one.content
 
 
-LOOKS = [Look(), Look(verbose=True), Look(quiet=True), Look(ascii=True)]
+LOOKS = [
+    RenderOptions(),
+    RenderOptions(verbose=True),
+    RenderOptions(quiet=True),
+    RenderOptions(ascii=True),
+]
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_foreign_text_is_text(look: Look, hostile: str, hostile_report: Report) -> None:
-    text = markdown(hostile_report, look)
-    read = structure_holds(text, hostile_report, look)
-    if not look.quiet:
+@pytest.mark.parametrize("options", LOOKS)
+def test_foreign_text_is_text(options: RenderOptions, hostile: str, hostile_report: Report) -> None:
+    text = markdown(hostile_report, options)
+    read = structure_holds(text, hostile_report, options)
+    if not options.quiet:
         rows = [row for row in read.rows() if row[0]]
-        all_rows = len(listed(hostile_report, look))
+        all_rows = len(listed(hostile_report, options))
         assert len(rows) == all_rows - left_out(text)["rows of tables"]
         told = one_line(hostile, 100)
         assert {(row[2], row[3]) for row in rows} == {(told, told)}
@@ -268,7 +273,7 @@ def test_ten_thousand_failures_fit(report: Report) -> None:
 def test_one_cause_of_undecided_rules_is_told_once(report: Report) -> None:
     (unknown,) = [one for one in report.results if one.verdict == "unknown"]
     several = tuple(unknown._replace(id=f"r{n}", title=f"Rule {n}") for n in range(3))
-    text = markdown(report._replace(results=several), Look(quiet=True))
+    text = markdown(report._replace(results=several), RenderOptions(quiet=True))
     assert text.count(unknown.evidence) == 1
     assert f"- ? **3 rules undecided, {unknown.evidence}**\n  - for Rule 0, Rule 1, Rule 2" in text
 

@@ -24,25 +24,25 @@ from preflight.cli.streams import bundled_rules, read_rules
 from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.report import VERDICTS, Advice, Report, Result
 from preflight.model.rules import BUNDLED, DEFAULT
-from preflight.render import Look, renderer
+from preflight.render import RenderOptions, renderer
 from reports import GOLDEN, made
 
 SCHEMA = ROOT.parent / "shared/schemas/sarif-2.1.0.json"
-ALL = Look(verbose=True)
+ALL = RenderOptions(verbose=True)
 FAIL_LEVELS = {"fail": "error", "warn": "warning", "waived": "note"}
 
 
-def run_of(report: Report, look: Look = ALL) -> dict[str, Any]:
+def run_of(report: Report, options: RenderOptions = ALL) -> dict[str, Any]:
     """The only run of the log."""
-    text = renderer("sarif")(report, look)
+    text = renderer("sarif")(report, options)
     assert text.isascii()
     (run,) = json.loads(text)["runs"]
     assert isinstance(run, dict)
     return run
 
 
-def results_of(report: Report, look: Look = ALL) -> list[dict[str, Any]]:
-    results: list[dict[str, Any]] = run_of(report, look)["results"]
+def results_of(report: Report, options: RenderOptions = ALL) -> list[dict[str, Any]]:
+    results: list[dict[str, Any]] = run_of(report, options)["results"]
     return results
 
 
@@ -110,7 +110,7 @@ def check_uri(uri: str) -> None:
 def test_the_report_is_valid_and_github_takes_it(
     verbose: bool, report: Report, validator: jsonschema.Draft4Validator
 ) -> None:
-    text = renderer("sarif")(report, Look(verbose=verbose))
+    text = renderer("sarif")(report, RenderOptions(verbose=verbose))
     validator.validate(json.loads(text))
     check_github(json.loads(text)["runs"][0])
 
@@ -119,7 +119,7 @@ def test_the_report_is_valid_and_github_takes_it(
 def test_foreign_text_breaks_neither(
     verbose: bool, hostile_report: Report, validator: jsonschema.Draft4Validator
 ) -> None:
-    text = renderer("sarif")(hostile_report, Look(verbose=verbose))
+    text = renderer("sarif")(hostile_report, RenderOptions(verbose=verbose))
     validator.validate(json.loads(text))
     check_github(json.loads(text)["runs"][0])
 
@@ -162,7 +162,7 @@ def test_what_is_undecided_is_open_and_has_the_level_of_its_rule_at_github(repor
 
 
 def test_without_verbose_there_are_only_problems_and_every_count(report: Report) -> None:
-    run = run_of(report, Look())
+    run = run_of(report, RenderOptions())
     shown = {one["properties"]["verdict"] for one in run["results"]}
     assert shown == {"fail", "unknown", "warn", "waived"}
     assert run["properties"]["counts"] == dict(report.counts)
@@ -392,7 +392,7 @@ def test_more_than_github_takes_is_cut_at_the_lightest_and_said(report: Report) 
         return [verdicts[verdict]._replace(id=f"{verdict}-{n}") for n in range(count)]  # type: ignore[index]
 
     results = (*many("warn", 25_000), *many("fail", 10))
-    run = run_of(report._replace(results=results), Look())
+    run = run_of(report._replace(results=results), RenderOptions())
     check_github(run)
     assert len(run["results"]) == 25_000
     assert Counter(one["level"] for one in run["results"]) == {"error": 10, "warning": 24_990}

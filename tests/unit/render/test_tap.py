@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 from engines import missing
 from preflight.model.report import Report
-from preflight.render import Look, renderer
+from preflight.render import RenderOptions, renderer
 from preflight.render.options import short
 from reports import made, poisoned
 
-PLAIN = Look()
+PLAIN = RenderOptions()
 
 
-def tap(report: Report, look: Look = PLAIN) -> str:
-    return renderer("tap")(report, look)
+def tap(report: Report, options: RenderOptions = PLAIN) -> str:
+    return renderer("tap")(report, options)
 
 
 def program(name: str) -> str:
@@ -48,9 +48,9 @@ def consumed(stream: str) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
     return done.returncode, points, complete
 
 
-def reads_as(report: Report, look: Look = PLAIN) -> list[dict[str, Any]]:
+def reads_as(report: Report, options: RenderOptions = PLAIN) -> list[dict[str, Any]]:
     """Assert that the consumer sees what the report says; returns the test points."""
-    code, points, complete = consumed(tap(report, look))
+    code, points, complete = consumed(tap(report, options))
     assert (code == 0) == (report.exit_code == 0)
     assert (complete["count"], complete["bailout"]) == (len(report.results), False)
     verdicts = Counter(one.verdict for one in report.results if not report.gates(one))
@@ -61,7 +61,7 @@ def reads_as(report: Report, look: Look = PLAIN) -> list[dict[str, Any]]:
     for point, result in zip(points, report.results, strict=True):
         assert point["ok"] == (result.verdict in ("pass", "skip"))
         told = point["diag"]
-        assert (told is not None) == (look.verbose or result.verdict != "pass")
+        assert (told is not None) == (options.verbose or result.verdict != "pass")
         assert told is None or told["verdict"] == result.verdict
     return points
 
@@ -69,7 +69,7 @@ def reads_as(report: Report, look: Look = PLAIN) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("verbose", [False, True])
 def test_consumer_counts_what_the_report_says(strict: bool, verbose: bool, report: Report) -> None:
-    reads_as(report._replace(strict=strict), Look(verbose=verbose))
+    reads_as(report._replace(strict=strict), RenderOptions(verbose=verbose))
 
 
 def test_consumer_is_red_exactly_where_the_exit_code_is(report: Report) -> None:

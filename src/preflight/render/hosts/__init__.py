@@ -8,7 +8,7 @@ from typing import Protocol
 
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report
-from preflight.render.options import Look
+from preflight.render.options import RenderOptions
 
 _FORMATS: Mapping[str, str] = {
     name: f"preflight.render.hosts.{module}"
@@ -36,7 +36,7 @@ class Writer(Protocol):
         """Yield the rest."""
 
 
-def writer(name: str, look: Look) -> Writer:
+def writer(name: str, options: RenderOptions) -> Writer:
     """Return what writes the format `name`; only then its module is imported."""
-    made: Writer = import_module(_FORMATS[name]).Hosts(name, look)
+    made: Writer = import_module(_FORMATS[name]).Hosts(name, options)
     return made

@@ -13,7 +13,7 @@ from preflight import __version__
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report, Result, Verdict
 from preflight.render import renderer
-from preflight.render.options import Look
+from preflight.render.options import RenderOptions
 
 _KEPT = ("fail", "unknown", "warn", "waived")
 
@@ -21,9 +21,9 @@ _KEPT = ("fail", "unknown", "warn", "waived")
 class Hosts:
     """Gathers what keeps machines from passing, and renders it as one report."""
 
-    def __init__(self, name: str, look: Look) -> None:
+    def __init__(self, name: str, options: RenderOptions) -> None:
         self._render = renderer(name)
-        self._look = look
+        self._options = options
         self._results: list[Result] = []
         self._first: Report | None = None
         self._counts: Counter[Verdict] = Counter()
@@ -56,7 +56,7 @@ class Hosts:
             notes=tuple(self._notes),
             seconds=round(fleet.seconds, 3),
         )
-        yield self._render(report, self._look)
+        yield self._render(report, self._options)
 
 
 def unreached(name: str, why: str) -> Result:

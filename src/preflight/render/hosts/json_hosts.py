@@ -11,7 +11,7 @@ from preflight.model.fleet import Fleet
 from preflight.model.report import VERDICTS, Report
 from preflight.render import json_report
 from preflight.render.json_report import harmless, object_of, to_json
-from preflight.render.options import Look, short
+from preflight.render.options import RenderOptions, short
 
 SCHEMA = "preflight.fleet/1"
 
@@ -19,7 +19,7 @@ SCHEMA = "preflight.fleet/1"
 class Hosts:
     """Writes each machine as it comes."""
 
-    def __init__(self, _name: str, _look: Look) -> None:
+    def __init__(self, _name: str, _options: RenderOptions) -> None:
         self._before = f'{{\n"schema": "{SCHEMA}",\n"hosts": {{\n'
 
     def host(self, name: str, one: Report | str) -> str:

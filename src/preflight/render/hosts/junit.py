@@ -9,7 +9,7 @@ from preflight.model.fleet import Fleet
 from preflight.model.report import Report
 from preflight.render.hosts.combined import unreached
 from preflight.render.junit import suites
-from preflight.render.options import Look
+from preflight.render.options import RenderOptions
 
 _BEGIN = "<?xml version='1.0' encoding='us-ascii'?>\n<testsuites>\n"
 
@@ -17,8 +17,8 @@ _BEGIN = "<?xml version='1.0' encoding='us-ascii'?>\n<testsuites>\n"
 class Hosts:
     """Writes each machine's suites as it comes."""
 
-    def __init__(self, _name: str, look: Look) -> None:
-        self._look = look
+    def __init__(self, _name: str, options: RenderOptions) -> None:
+        self._options = options
         self._suites = 0
 
     def host(self, name: str, one: Report | str) -> str:
@@ -27,7 +27,7 @@ class Hosts:
             lost = unreached(name, one)._replace(item=None)
             one = Report("", "", "", "", "", {}, {}, (lost,))
         texts = [_BEGIN] if self._suites == 0 else []
-        for suite in suites(one, self._look, self._suites, name or "?"):
+        for suite in suites(one, self._options, self._suites, name or "?"):
             self._suites += 1
             ET.indent(suite, level=1)
             texts.append(f"  {ET.tostring(suite, encoding='us-ascii').decode('ascii')}\n")

@@ -9,7 +9,7 @@ from preflight.model.report import Report
 from preflight.render.hosts.text import advice, columns_of, counts, names, said, such_as, title
 from preflight.render.markdown import begun, fix_lines, prose
 from preflight.render.marked import escaped
-from preflight.render.options import Look, short
+from preflight.render.options import RenderOptions, short
 from preflight.render.tasks import WORDS
 
 _MOST = 28_000  # characters, of machines and of faults; GitHub takes 65,536 in a comment
@@ -20,8 +20,8 @@ _CELL = 200
 class Hosts:
     """Writes nothing before the end: the worst come first."""
 
-    def __init__(self, _name: str, look: Look) -> None:
-        self._look = look
+    def __init__(self, _name: str, options: RenderOptions) -> None:
+        self._options = options
 
     def host(self, _name: str, _one: Report | str) -> str:
         """Write nothing yet."""
@@ -29,14 +29,14 @@ class Hosts:
 
     def end(self, fleet: Fleet) -> Iterator[str]:
         """Yield the document; where it would get too long, rows are left out, and that is said."""
-        mark, _ = self._look.sign(fleet.verdict)
+        mark, _ = self._options.sign(fleet.verdict)
         yield f"## {mark} preflight: {WORDS[fleet.verdict]}\n\n**{counts(fleet)}**"
         yield f" · {escaped(short(fleet.title))} · {fleet.seconds:.1f} s\n"
         yield from _fitting(self._machines(fleet), "machines")
         yield from _fitting(self._faults(fleet), "faults")
 
     def _machines(self, fleet: Fleet) -> Iterator[str]:
-        shown = [one for one in fleet.worst_first() if self._look.verbose or one.needs_action]
+        shown = [one for one in fleet.worst_first() if self._options.verbose or one.needs_action]
         columns = columns_of(shown)
         if shown:
             heads = " | ".join(["", "host", "", *columns])
@@ -44,21 +44,21 @@ class Hosts:
         for one in shown:
             yield self._row(one, columns)
         if rest := len(fleet.standings) - len(shown):
-            yield f"\n{self._look.sign('pass')[0]} {rest:,} more\n"
+            yield f"\n{self._options.sign('pass')[0]} {rest:,} more\n"
 
     def _row(self, one: Standing, columns: list[str]) -> str:
-        mark, _ = self._look.sign(one.verdict)
-        signs = [self._look.sign(one.columns[n])[0] if n in one.columns else "" for n in columns]
+        mark, _ = self._options.sign(one.verdict)
+        signs = [self._options.sign(one.columns[n])[0] if n in one.columns else "" for n in columns]
         cells = [mark, escaped(short(one.name, _CELL)), escaped(short(said(one), _CELL)), *signs]
         return f"| {' | '.join(cells)} |\n"
 
     def _faults(self, fleet: Fleet) -> Iterator[str]:
-        found = fleet.shared(advice=not self._look.quiet)
+        found = fleet.shared(advice=not self._options.quiet)
         for number, one in enumerate(found):
             yield ("\n### To do\n\n" if number == 0 else "") + self._fault(one, fleet)
 
     def _fault(self, one: Shared, fleet: Fleet) -> str:
-        mark, _ = self._look.sign(one.fault.verdict)
+        mark, _ = self._options.sign(one.fault.verdict)
         what = prose(title(one))
         told = f"**{what}**" if one.fault.gates else what
         lines = [

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report
-from preflight.render.options import Look
+from preflight.render.options import RenderOptions
 from preflight.render.prometheus import Family, Row, families, label, written
 
 _REACHED = Family("host_reached", "1 where a host was judged, 0 where it wasn't.", ("host",), [])
@@ -20,7 +20,7 @@ _CHOSEN = {
 class Hosts:
     """Gathers the series of all machines: each metric stands in one block."""
 
-    def __init__(self, _name: str, _look: Look) -> None:
+    def __init__(self, _name: str, _options: RenderOptions) -> None:
         self._families: dict[str, tuple[Family, list[Row]]] = {"host_reached": (_REACHED, [])}
 
     def host(self, name: str, one: Report | str) -> str:

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report
-from preflight.render.options import Look, short
+from preflight.render.options import RenderOptions, short
 from preflight.render.tap import VERSION, escaped, lines
 
 
 class Hosts:
     """Writes each machine as it comes; the plan stands at the end."""
 
-    def __init__(self, _name: str, look: Look) -> None:
-        self._look = look
+    def __init__(self, _name: str, options: RenderOptions) -> None:
+        self._options = options
         self._count = 0
 
     def host(self, name: str, one: Report | str) -> str:
@@ -24,7 +24,7 @@ class Hosts:
         shown = escaped(short(name)).strip() or "?"
         if isinstance(one, str):
             return f"{before}not ok {self._count} - {shown}: {escaped(short(one))}.\n"
-        inside = "".join(f"    {line}\n" for line in lines(one, self._look))
+        inside = "".join(f"    {line}\n" for line in lines(one, self._options))
         state = "not ok" if one.exit_code else "ok"
         return f"{before}# Subtest: {shown}\n{inside}{state} {self._count} - {shown}.\n"
 

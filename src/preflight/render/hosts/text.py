@@ -9,8 +9,8 @@ from rich.cells import cell_len
 
 from preflight.model.fleet import COLUMNS, GRAVEST, Fleet, Shared, Standing
 from preflight.model.report import Advice, Exit, Report
-from preflight.render.layout import Page, pad
-from preflight.render.options import Look, clean, short
+from preflight.render.layout import TextLayout, pad
+from preflight.render.options import RenderOptions, clean, short
 from preflight.render.tasks import command_lines
 
 _NAMES = {"fail": "failed", "unknown": "undecided", "warn": "passed with advice", "pass": "passed"}
@@ -25,8 +25,8 @@ _LONGEST_NAME = 60  # characters in a list of names
 class Hosts:
     """Shows all that needs action; with `verbose` every machine, and advice."""
 
-    def __init__(self, _name: str, look: Look) -> None:
-        self._look = look
+    def __init__(self, _name: str, options: RenderOptions) -> None:
+        self._options = options
 
     def host(self, _name: str, _one: Report | str) -> str:
         """Write nothing yet: the worst come first."""
@@ -34,14 +34,14 @@ class Hosts:
 
     def end(self, fleet: Fleet) -> Iterator[str]:
         """Yield the page."""
-        page = Page(self._look)
-        if not self._look.quiet:
-            _machines(page, fleet)
-        _faults(page, fleet)
-        page.blank()
+        layout = TextLayout(self._options)
+        if not self._options.quiet:
+            _machines(layout, fleet)
+        _faults(layout, fleet)
+        layout.blank()
         word = {0: "PASS", 1: "FAIL", 3: "UNDECIDED"}.get(fleet.exit_code, "BAD INPUT")
-        page.wrap(f"{counts(fleet)} · {fleet.seconds:.1f} s", 0, hang=(f"{word}  ", "bold"))
-        yield page.draw()
+        layout.wrap(f"{counts(fleet)} · {fleet.seconds:.1f} s", 0, prefix=(f"{word}  ", "bold"))
+        yield layout.draw()
 
 
 def counts(fleet: Fleet) -> str:
@@ -62,34 +62,34 @@ def said(one: Standing) -> str:
     return one.faults[0].message if one.faults else ""
 
 
-def _machines(page: Page, fleet: Fleet) -> None:
-    look = page.look
-    shown = [one for one in fleet.worst_first() if look.verbose or one.needs_action]
-    hidden = [] if look.verbose else shown[_MOST_ROWS:]
+def _machines(layout: TextLayout, fleet: Fleet) -> None:
+    options = layout.options
+    shown = [one for one in fleet.worst_first() if options.verbose or one.needs_action]
+    hidden = [] if options.verbose else shown[_MOST_ROWS:]
     shown = shown[: len(shown) - len(hidden)]
-    columns = columns_of(shown) if look.columns >= _ROOM_FOR_COLUMNS else []
+    columns = columns_of(shown) if options.columns >= _ROOM_FOR_COLUMNS else []
     right = "".join(f"  {name}" for name in columns)
-    page.add((pad(fleet.title, look.columns - len(right)), "bold"), (right, "dim"))
-    widest = max(8, min(_WIDEST, look.columns - len(right) - _FAULT))
+    layout.add((pad(fleet.title, options.columns - len(right)), "bold"), (right, "dim"))
+    widest = max(8, min(_WIDEST, options.columns - len(right) - _FAULT))
     width = min(widest, max((cell_len(clean(one.name)) for one in shown), default=0))
     for one in shown:
-        _machine(page, one, width, columns)
+        _machine(layout, one, width, columns)
     for verdict, many in Counter(one.verdict for one in hidden).items():
-        page.add("  ", look.sign(verdict), f" {many:,} more; --verbose lists them")
+        layout.add("  ", options.sign(verdict), f" {many:,} more; --verbose lists them")
     if rest := len(fleet.standings) - len(shown) - len(hidden):
-        page.add("  ", look.sign("pass"), f" {rest:,} more")
+        layout.add("  ", options.sign("pass"), f" {rest:,} more")
 
 
-def _machine(page: Page, one: Standing, width: int, columns: Sequence[str]) -> None:
-    mark, style = page.look.sign(one.verdict)
-    mark = pad(mark, 4) if page.look.ascii else mark
+def _machine(layout: TextLayout, one: Standing, width: int, columns: Sequence[str]) -> None:
+    mark, style = layout.options.sign(one.verdict)
+    mark = pad(mark, 4) if layout.options.ascii else mark
     right = sum(len(name) + 2 for name in columns)
-    room = max(0, page.look.columns - len(mark) - width - right - 5)
+    room = max(0, layout.options.columns - len(mark) - width - right - 5)
     row = ("  ", (mark, style), f" {pad(one.name, width)}  ")
     if one.unusable:
-        page.add(*row, pad(one.unusable, room + right).rstrip())
+        layout.add(*row, pad(one.unusable, room + right).rstrip())
     else:
-        page.add(*row, pad(_first(one, room), room), *_signs(page, one, columns))
+        layout.add(*row, pad(_first(one, room), room), *_signs(layout, one, columns))
 
 
 def _first(one: Standing, room: int) -> str:
@@ -102,20 +102,22 @@ def _first(one: Standing, room: int) -> str:
     return f"{pad(said, max(room - len(tail), 8)).rstrip()}{tail}"
 
 
-def _signs(page: Page, one: Standing, columns: Sequence[str]) -> Iterator[str | tuple[str, str]]:
+def _signs(
+    layout: TextLayout, one: Standing, columns: Sequence[str]
+) -> Iterator[str | tuple[str, str]]:
     for name in columns:
-        mark, style = page.look.sign(one.columns[name]) if name in one.columns else ("", "")
+        mark, style = layout.options.sign(one.columns[name]) if name in one.columns else ("", "")
         yield "  "
         yield mark.center(len(name)), style
 
 
-def _faults(page: Page, fleet: Fleet) -> None:
-    found = fleet.shared(advice=page.look.verbose)
-    if found and not page.look.quiet:
-        page.blank()
-        page.add(("To do", "bold"))
+def _faults(layout: TextLayout, fleet: Fleet) -> None:
+    found = fleet.shared(advice=layout.options.verbose)
+    if found and not layout.options.quiet:
+        layout.blank()
+        layout.add(("To do", "bold"))
     for one in sorted(found, key=lambda one: GRAVEST.index(one.fault.verdict)):
-        _fault(page, one, len(fleet.standings))
+        _fault(layout, one, len(fleet.standings))
 
 
 def title(one: Shared) -> str:
@@ -141,18 +143,18 @@ def advice(one: Shared) -> tuple[Advice, ...]:
     return () if one.fault.verdict == "unknown" and one.rules != 1 else one.fault.fixes
 
 
-def _fault(page: Page, one: Shared, all_: int) -> None:
+def _fault(layout: TextLayout, one: Shared, all_: int) -> None:
     """Say one cause, who has it, and the fix of the first that has."""
     fault = one.fault
-    mark, style = page.look.sign(fault.verdict)
+    mark, style = layout.options.sign(fault.verdict)
     count = f"{len(one.names):,} of {all_:,}"
-    room = page.look.columns - len(mark) - len(count) - 4
-    page.add("  ", (mark, style), f" {pad(title(one), room)} ", count)
-    page.wrap(names(one, longest=min(_LONGEST_NAME, page.look.columns - 8)), 6)
-    page.wrap(such_as(one), 6, "dim")
+    room = layout.options.columns - len(mark) - len(count) - 4
+    layout.add("  ", (mark, style), f" {pad(title(one), room)} ", count)
+    layout.wrap(names(one, longest=min(_LONGEST_NAME, layout.options.columns - 8)), 6)
+    layout.wrap(such_as(one), 6, "dim")
     for fix in advice(one):
-        page.wrap(fix.text, 6)
+        layout.wrap(fix.text, 6)
         for line in command_lines(fix):
-            page.raw(f"$ {line}", 6, "cyan")
+            layout.verbatim(f"$ {line}", 6, "cyan")
         if fix.url:
-            page.raw(short(fix.url), 6, "dim")
+            layout.verbatim(short(fix.url), 6, "dim")
