@@ -170,14 +170,14 @@ class _Reading:
         lines: int,
     ) -> None:
         """Read the logs of containers here, while the machine is measured."""
-        from preflight.facts.collect.machine import Machine
+        from preflight.facts.collect.context import MeasureContext
         from preflight.facts.stack.container_logs import FAULTS, container_logs, project_logs
 
-        machine, ends = Machine(subject.options), time.monotonic() + subject.options.timeout
+        context, ends = MeasureContext(subject.options), time.monotonic() + subject.options.timeout
         try:
-            found = list(project_logs(machine, since, lines, ends, _MOST_BYTES)) if compose else []
+            found = list(project_logs(context, since, lines, ends, _MOST_BYTES)) if compose else []
             if names:
-                found += container_logs(machine, names, since, lines, ends, _MOST_BYTES)
+                found += container_logs(context, names, since, lines, ends, _MOST_BYTES)
         except FAULTS as fault:
             raise InputError(str(fault)) from None
         if compose and not found:

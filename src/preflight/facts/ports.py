@@ -18,10 +18,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from preflight.facts.collect.machine import Here, Machine
+from preflight.facts.collect.context import EngineLocality, MeasureContext
 from preflight.facts.compose.facts import replicas
 from preflight.facts.compose.project import Project, absent, where
-from preflight.facts.engine.api import EngineError, label
+from preflight.facts.engine.api import EngineError, get_label
 from preflight.facts.engine.connection import Engine
 from preflight.model.facts import Measured, Unknown
 
@@ -80,7 +80,9 @@ class Container(NamedTuple):
     oneoff: bool = False
 
 
-def measure(machine: Machine, project: Project, root: Path = Path("/")) -> Iterator[Measured]:
+def measure(
+    context: MeasureContext, project: Project, root: Path = Path("/")
+) -> Iterator[Measured]:
     """Yield what is known of each published port."""
     top = ("host", "ports")
     ports: dict[str, list[Published]] = {}
@@ -89,7 +91,7 @@ def measure(machine: Machine, project: Project, root: Path = Path("/")) -> Itera
     yield Measured(top, {}, f"the ports of the active services, {_MOST_PORTS} at most")
     if not ports:
         return
-    scene = _scene(machine.here(), project, root)
+    scene = _scene(context.engine_locality(), project, root)
     for key, ones in ports.items():
         source = where(project, ("services", ones[0].service, "ports", ones[0].text))
         free, holder = _judged(scene, ones)
@@ -160,7 +162,7 @@ class _Scene(NamedTuple):
     tried: bool = True
 
 
-def _scene(around: Here, project: Project, root: Path) -> _Scene:
+def _scene(around: EngineLocality, project: Project, root: Path) -> _Scene:
     containers = None
     if isinstance(around.engine, Engine):
         try:
@@ -298,7 +300,7 @@ def parse_containers(listed: Sequence[Mapping[str, Any]]) -> Iterator[Container]
     """Yield the published ports of GET /containers/json."""
     for one in listed:
         names = one.get("Names")
-        project, service, oneoff = (label(one, f"com.docker.compose.{key}") for key in _LABELS)
+        project, service, oneoff = (get_label(one, f"com.docker.compose.{key}") for key in _LABELS)
         name = str(names[0]).lstrip("/") if isinstance(names, list) and names else "without a name"
         ports = one.get("Ports")
         for port in ports if isinstance(ports, list) else ():

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from preflight.facts.collect.machine import Here, Machine
+from preflight.facts.collect.context import EngineLocality, MeasureContext
 from preflight.facts.compose import cli
 from preflight.facts.compose.project import Need, Project, where
 from preflight.facts.engine.connection import Engine
 from preflight.facts.engine.host_visibility import VIRTUAL_MACHINES
-from preflight.facts.engine.responses import text
+from preflight.facts.engine.responses import text_or_none
 from preflight.facts.engine.self_container import in_container
 from preflight.facts.ports import Published, borrows, clash, published
 from preflight.model.facts import Kind, Measured, Unknown, Value, placed
@@ -43,15 +43,15 @@ _SYSTEMS = {"linux", "windows", "darwin", "freebsd"}
 
 
 def measure(
-    machine: Machine,
+    context: MeasureContext,
     project: Project,
     root: Path = Path("/"),
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[Measured]:
     """Yield the facts: the files' first, then the engine's, last what a dead network can hang."""
-    yield _compose_version(project, machine, environ)
+    yield _compose_version(project, context, environ)
     yield from _of_files(project)
-    around = machine.here()
+    around = context.engine_locality()
     yield _gpus(around.engine, root, environ)
     for name, service in project.services.items():
         yield _platform(project, name, service, around.engine, root)
@@ -79,11 +79,13 @@ def _fact(project: Project, service: str, name: str, value: Value, *key: str) ->
     return Measured((*_TOP, service, name), value, source)
 
 
-def _compose_version(project: Project, machine: Machine, environ: Mapping[str, str]) -> Measured:
+def _compose_version(
+    project: Project, context: MeasureContext, environ: Mapping[str, str]
+) -> Measured:
     path = ("docker", "compose", "version")
     if project.compose is None and cli.find(environ) is not None:
         return Measured(path, Unknown("docker compose does not tell its version", "error"))
-    if project.compose is None and in_container()[0] and machine.here().files(_PROGRAMS):
+    if project.compose is None and in_container()[0] and context.engine_locality().files(_PROGRAMS):
         return Measured(path, _NOT_SEEN)
     how = "not installed" if project.compose is None else "asked for its version"
     return Measured(path, project.compose, f"docker compose is {how}")
@@ -173,7 +175,7 @@ def _gpus(engine: Engine | Unknown, root: Path, environ: Mapping[str, str]) -> M
     if hidden is not None:
         return Measured(path, hidden)
     specified = engine.info.get("CDISpecDirs")
-    folders = filter(None, map(text, specified)) if isinstance(specified, list) else _CDI
+    folders = filter(None, map(text_or_none, specified)) if isinstance(specified, list) else _CDI
     for folder in folders:
         for file in _names(root / folder.lstrip("/")):
             if "nvidia" in file:
@@ -262,7 +264,7 @@ def _emulated(processor: str, root: Path) -> tuple[bool | Unknown, str]:
 
 
 def _mounts(
-    project: Project, name: str, service: Mapping[str, Any], around: Here
+    project: Project, name: str, service: Mapping[str, Any], around: EngineLocality
 ) -> Iterator[Measured]:
     top = (*_TOP, name)
     podman = isinstance(around.engine, Engine) and around.engine.name == "podman"

@@ -17,7 +17,7 @@ import pytest
 from engines import IMAGE, Engine
 from paths import TESTS
 from preflight.facts import ports
-from preflight.facts.collect.machine import Machine, Once
+from preflight.facts.collect.context import Lazy, MeasureContext
 from preflight.facts.compose.project import Place, Project, Reading
 from preflight.facts.engine import connection as engine
 from preflight.facts.engine.api import EngineApi, EngineError
@@ -63,30 +63,30 @@ def machine_with(
     endpoint: Endpoint = LOCAL,
     native: bool = True,
     name: str = "docker",
-) -> Machine:
+) -> MeasureContext:
     api = Told(endpoint, 1)
     api.listed = containers
-    machine = Machine(Options())
-    machine.endpoint = Once(lambda: endpoint)
+    context = MeasureContext(Options())
+    context.endpoint = Lazy(lambda: endpoint)
     sight = SEEN if native else ELSEWHERE
-    machine.engine = Once(lambda: engine.Engine(endpoint, api, {}, {}, name, sight))
-    machine.project = Once(lambda: project)
-    return machine
+    context.engine = Lazy(lambda: engine.Engine(endpoint, api, {}, {}, name, sight))
+    context.project = Lazy(lambda: project)
+    return context
 
 
-def without_engine(project: Project, endpoint: Endpoint = LOCAL) -> Machine:
+def without_engine(project: Project, endpoint: Endpoint = LOCAL) -> MeasureContext:
     def refuse() -> engine.Engine:
         raise EngineError("connection refused", "refused")
 
-    machine = machine_with(project, endpoint=endpoint)
-    machine.engine = Once(refuse)
-    return machine
+    context = machine_with(project, endpoint=endpoint)
+    context.engine = Lazy(refuse)
+    return context
 
 
-def measure(machine: Machine, root: Path = Path("/")) -> Iterator[Measured]:
-    project = machine.project()
+def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
+    project = context.project()
     assert project is not None
-    return ports.measure(machine, project, root)
+    return ports.measure(context, project, root)
 
 
 def ports_of(measured: Iterator[Measured]) -> dict[str, dict[str, Value]]:
@@ -253,8 +253,8 @@ def test_a_container_that_compose_leaves_alone_keeps_its_port(free_port: int) ->
     assert (found["free"], found["holder"]) == (False, "container web of docker compose run")
     project = project_of(services)
     reading = project.reading._replace(inactive={"tool": ("debug",)})
-    machine = machine_with(project._replace(reading=reading), [of_service(free_port, "tool")])
-    held = ports_of(measure(machine))[key]["holder"]
+    context = machine_with(project._replace(reading=reading), [of_service(free_port, "tool")])
+    held = ports_of(measure(context))[key]["holder"]
     assert held == (
         "container web (service tool is in the file, but its profile debug is not active)"
     )
@@ -283,9 +283,9 @@ def test_ports_of_real_containers(docker_engine: Engine, publishing: Callable[..
     own, other = publishing("shop"), publishing("other")
     name = docker_engine.docker("ps", "--filter", f"publish={other}", "--format", "{{.Names}}")
     services = {"api": {"ports": [port_of(own, ""), port_of(other, "")]}}
-    machine = Machine(Options(docker_host=docker_engine.url))
-    machine.project = Once(lambda: project_of(services))
-    found = ports_of(measure(machine))
+    context = MeasureContext(Options(docker_host=docker_engine.url))
+    context.project = Lazy(lambda: project_of(services))
+    found = ports_of(measure(context))
     assert found[str(own)]["free"] is True
     assert found[str(other)]["free"] is False
     assert found[str(other)]["holder"] == f"container {name} of project other"
@@ -321,8 +321,8 @@ def test_only_an_engine_of_this_machine_has_its_ports(
     endpoint: Endpoint, native: bool, name: str, known: bool, free_port: int
 ) -> None:
     project = project_of({"api": {"ports": [port_of(free_port)]}})
-    machine = machine_with(project, endpoint=endpoint, native=native, name=name)
-    found = ports_of(measure(machine))[str(free_port)]
+    context = machine_with(project, endpoint=endpoint, native=native, name=name)
+    found = ports_of(measure(context))[str(free_port)]
     assert isinstance(found["free"], Unknown) is not known
     assert (found["service"], found["address"]) == ("api", "127.0.0.1")
 
@@ -429,10 +429,10 @@ def test_a_socket_of_ipv6_has_ipv4_too_unless_the_port_can_be_had(
     tmp_path: Path, free_port: int
 ) -> None:
     root = tree(tmp_path, free_port, "nginx")
-    machine = machine_with(project_of({"api": {"ports": [port_of(free_port)]}}))
-    assert ports_of(measure(machine, root))[str(free_port)]["free"] is True
+    context = machine_with(project_of({"api": {"ports": [port_of(free_port)]}}))
+    assert ports_of(measure(context, root))[str(free_port)]["free"] is True
     with socket.create_server(("127.0.0.1", free_port)):
-        found = ports_of(measure(machine, root))[str(free_port)]
+        found = ports_of(measure(context, root))[str(free_port)]
     assert (found["free"], found["holder"]) == (False, "nginx (pid 4242)")
     every = machine_with(project_of({"api": {"ports": [port_of(free_port, "")]}}))
     assert ports_of(measure(every, root))[str(free_port)]["holder"] == "nginx (pid 4242)"
@@ -444,10 +444,10 @@ def test_where_the_network_is_another_only_containers_tell(free_port: int) -> No
         key = str(number(held))
         asked = [port_of(key), port_of(free_port), port_of(free_port + 1)]
         others = [container(free_port, "other"), container(free_port + 1, "shop")]
-        machine = machine_with(project_of({"api": {"ports": asked}}), others)
-        seen = machine.engine()._replace(sight=SEEN._replace(network=why))
-        machine.engine = Once(lambda: seen)
-        found = ports_of(measure(machine))
+        context = machine_with(project_of({"api": {"ports": asked}}), others)
+        seen = context.engine()._replace(sight=SEEN._replace(network=why))
+        context.engine = Lazy(lambda: seen)
+        found = ports_of(measure(context))
     assert found[key]["free"] == why
     assert found[str(free_port)]["holder"] == "container web of project other"
     assert found[str(free_port + 1)]["free"] is True  # nobody else can have it
@@ -455,8 +455,8 @@ def test_where_the_network_is_another_only_containers_tell(free_port: int) -> No
 
 def test_where_the_system_has_no_tables_psutil_tells(tmp_path: Path) -> None:
     with listen("127.0.0.1") as held:
-        machine = machine_with(project_of({"api": {"ports": [port_of(number(held))]}}))
-        found = ports_of(measure(machine, tmp_path))[str(number(held))]
+        context = machine_with(project_of({"api": {"ports": [port_of(number(held))]}}))
+        found = ports_of(measure(context, tmp_path))[str(number(held))]
     name = psutil.Process().name()
     assert (found["free"], found["holder"]) == (False, f"{name} (pid {os.getpid()})")
 
@@ -471,8 +471,8 @@ def test_where_psutil_may_not_look_the_port_is_tried(
     with listen("127.0.0.1") as held:
         port = number(held)
         asked = [port_of(port), port_of(free_port), port_of(8000, "192.0.2.1")]
-        machine = machine_with(project_of({"api": {"ports": asked}}))
-        found = ports_of(measure(machine, tmp_path))
+        context = machine_with(project_of({"api": {"ports": asked}}))
+        found = ports_of(measure(context, tmp_path))
     assert found[str(port)]["holder"] == "another process"
     assert found[str(free_port)]["free"] is True
     assert isinstance(found["8000"]["free"], Unknown)  # no address of this machine

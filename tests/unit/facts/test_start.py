@@ -17,7 +17,7 @@ import pytest
 from engines import IMAGE, Engine, make_image
 from paths import TESTS
 from preflight.facts import ports, start
-from preflight.facts.collect.machine import Machine, Once
+from preflight.facts.collect.context import Lazy, MeasureContext
 from preflight.facts.compose.load import load
 from preflight.facts.compose.project import Need, Place, Project, Reading
 from preflight.facts.engine import connection as engine
@@ -55,38 +55,38 @@ def machine_with(
     name: str = "docker",
     arch: str = "amd64",
     info: Mapping[str, Any] | None = None,
-) -> Machine:
+) -> MeasureContext:
     version = {"Os": "linux", "Arch": arch}
     sight = SEEN if native else ELSEWHERE
     told = engine.Engine(endpoint, EngineApi(endpoint, 1), version, info or {}, name, sight)
-    machine = Machine(Options())
-    machine.endpoint = Once(lambda: endpoint)
-    machine.engine = Once(lambda: told)
-    machine.project = Once(lambda: project)
-    return machine
+    context = MeasureContext(Options())
+    context.endpoint = Lazy(lambda: endpoint)
+    context.engine = Lazy(lambda: told)
+    context.project = Lazy(lambda: project)
+    return context
 
 
-def without_engine(project: Project | None, endpoint: Endpoint = LOCAL) -> Machine:
+def without_engine(project: Project | None, endpoint: Endpoint = LOCAL) -> MeasureContext:
     def refuse() -> engine.Engine:
         raise EngineError("connection refused", "refused")
 
-    machine = machine_with(project, endpoint=endpoint)
-    machine.engine = Once(refuse)
-    return machine
+    context = machine_with(project, endpoint=endpoint)
+    context.engine = Lazy(refuse)
+    return context
 
 
-def measure(machine: Machine, root: Path, environ: Mapping[str, str]) -> Iterator[Measured]:
-    project = machine.project()
+def measure(context: MeasureContext, root: Path, environ: Mapping[str, str]) -> Iterator[Measured]:
+    project = context.project()
     assert project is not None
-    return start.measure(machine, project, root, environ)
+    return start.measure(context, project, root, environ)
 
 
-def facts_of(machine: Machine, root: Path = Path("/nowhere")) -> Facts:
-    return {one.path: one for one in measure(machine, root, NOTHING)}
+def facts_of(context: MeasureContext, root: Path = Path("/nowhere")) -> Facts:
+    return {one.path: one for one in measure(context, root, NOTHING)}
 
 
-def of_service(machine: Machine, fact: str, root: Path = Path("/nowhere")) -> Value:
-    return facts_of(machine, root)["start", "services", "api", fact].value
+def of_service(context: MeasureContext, fact: str, root: Path = Path("/nowhere")) -> Value:
+    return facts_of(context, root)["start", "services", "api", fact].value
 
 
 def compose_program() -> str:
@@ -122,9 +122,9 @@ class Stack:
         project = load(Options(compose_files=(str(self.file),)), self.environ)
         assert project is not None
         assert project.source == "cli"
-        machine = Machine(Options(docker_host=self.engine.url))
-        machine.project = Once(lambda: project)
-        return facts_of(machine)
+        context = MeasureContext(Options(docker_host=self.engine.url))
+        context.project = Lazy(lambda: project)
+        return facts_of(context)
 
     def fact(self, name: str) -> Measured:
         return self.facts()["start", "services", "api", name]
@@ -133,8 +133,8 @@ class Stack:
         """Return whether a port is free for the project, under the name that `up` gives it."""
         project = load(Options(compose_files=(str(self.file),)), self.environ)
         assert project is not None
-        machine = Machine(Options(docker_host=self.engine.url))
-        told = ports.measure(machine, project._replace(name=f"pf{os.getpid()}"))
+        context = MeasureContext(Options(docker_host=self.engine.url))
+        told = ports.measure(context, project._replace(name=f"pf{os.getpid()}"))
         return {one.path: one.value for one in told}["host", "ports", str(number), "free"]
 
     def up(self) -> subprocess.CompletedProcess[str]:
@@ -308,7 +308,7 @@ def bind(source: Path, **options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("machine", "seen"),
+    ("context", "seen"),
     [
         (machine_with, True),
         (lambda project: machine_with(project, native=False, name="docker-desktop"), True),
@@ -319,10 +319,10 @@ def bind(source: Path, **options: Any) -> dict[str, Any]:
     ],
 )
 def test_only_an_engine_of_this_machine_has_its_paths(
-    machine: Callable[[Project], Machine], seen: bool, tmp_path: Path
+    context: Callable[[Project], MeasureContext], seen: bool, tmp_path: Path
 ) -> None:
     mounts = [bind(tmp_path / "a", create_host_path=True), bind(tmp_path / "b")]
-    facts = facts_of(machine(project_of({"api": {"volumes": mounts}})))
+    facts = facts_of(context(project_of({"api": {"volumes": mounts}})))
     missing, created = (
         facts["start", "services", "api", name].value
         for name in ("mounts_missing", "mounts_created")
@@ -341,11 +341,11 @@ def test_from_compose_5_a_bind_makes_its_folder_unless_it_says_not(
     compose: str | None, made: bool, tmp_path: Path
 ) -> None:
     mounts = [bind(tmp_path / "a", propagation="rprivate")]
-    machine = machine_with(project_of({"api": {"volumes": mounts}}, compose))
-    assert (of_service(machine, "mounts_created") is not None) is made
+    context = machine_with(project_of({"api": {"volumes": mounts}}, compose))
+    assert (of_service(context, "mounts_created") is not None) is made
     mounts[0]["bind"] = {"create_host_path": False}
-    machine = machine_with(project_of({"api": {"volumes": mounts}}, compose))
-    assert of_service(machine, "mounts_missing") == [str(tmp_path / "a")]
+    context = machine_with(project_of({"api": {"volumes": mounts}}, compose))
+    assert of_service(context, "mounts_missing") == [str(tmp_path / "a")]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to become somebody else")
@@ -376,8 +376,8 @@ for name in ("mounts_missing", "mounts_created"):
 
 def test_a_path_of_another_system_is_left_alone() -> None:
     mounts = [{"type": "bind", "source": "C:\\data", "target": "/x"}]
-    machine = machine_with(project_of({"api": {"volumes": mounts}}))
-    assert of_service(machine, "mounts_missing") is None
+    context = machine_with(project_of({"api": {"volumes": mounts}}))
+    assert of_service(context, "mounts_missing") is None
 
 
 def emulating(root: Path, name: str, text: str) -> Path:
@@ -413,8 +413,8 @@ FIXED = "enabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: OCF\noffset 0
 def test_platforms_of_an_engine_without_emulation(
     asked: str, arch: str, runs: bool, tmp_path: Path
 ) -> None:
-    machine = machine_with(project_of({"api": {"platform": asked}}), arch=arch)
-    assert of_service(machine, "platform_runs", tmp_path) is runs
+    context = machine_with(project_of({"api": {"platform": asked}}), arch=arch)
+    assert of_service(context, "platform_runs", tmp_path) is runs
 
 
 @pytest.mark.parametrize(
@@ -432,8 +432,8 @@ def test_the_kernel_tells_what_it_emulates(
     name: str, text: str, runs: bool, tmp_path: Path
 ) -> None:
     root = emulating(tmp_path, name, text)
-    machine = machine_with(project_of({"api": {"platform": "linux/arm64"}}))
-    assert of_service(machine, "platform_runs", root) is runs
+    context = machine_with(project_of({"api": {"platform": "linux/arm64"}}))
+    assert of_service(context, "platform_runs", root) is runs
 
 
 def test_platforms_in_a_vm_and_elsewhere(tmp_path: Path) -> None:
@@ -455,10 +455,10 @@ def test_platforms_in_a_vm_and_elsewhere(tmp_path: Path) -> None:
 
 def test_32_bit_arm_on_64_bit_arm_is_the_processors_choice(tmp_path: Path) -> None:
     project = project_of({"api": {"platform": "linux/arm/v7"}})
-    machine = machine_with(project, arch="arm64")
-    assert isinstance(of_service(machine, "platform_runs", tmp_path), Unknown)
+    context = machine_with(project, arch="arm64")
+    assert isinstance(of_service(context, "platform_runs", tmp_path), Unknown)
     root = emulating(tmp_path, "qemu-arm", FIXED)
-    assert of_service(machine, "platform_runs", root) is True
+    assert of_service(context, "platform_runs", root) is True
 
 
 def test_no_platform_is_absent_and_a_real_engine_runs_its_own(stack: Stack) -> None:
@@ -513,10 +513,10 @@ def test_gpus_of_a_vm_and_of_no_engine_are_unknown() -> None:
 
 
 def test_gpus_of_the_real_engine(docker_engine: Engine) -> None:
-    machine = Machine(Options(docker_host=docker_engine.url))
-    machine.project = Once(lambda: project_of({}))
+    context = MeasureContext(Options(docker_host=docker_engine.url))
+    context.project = Lazy(lambda: project_of({}))
     runtimes = docker_engine.docker("info", "--format", "{{json .Runtimes}}")
-    assert facts_of(machine)["docker", "gpus"].value is ("nvidia" in runtimes)
+    assert facts_of(context)["docker", "gpus"].value is ("nvidia" in runtimes)
 
 
 NEEDS = (
@@ -555,9 +555,9 @@ def test_a_compose_that_is_there_but_tells_no_version_is_unknown(tmp_path: Path)
     program = tmp_path / "docker-compose"
     program.write_text("#!/bin/sh\nexit 1\n")
     program.chmod(0o755)
-    machine = without_engine(project_of({}, None))
+    context = without_engine(project_of({}, None))
     environ = {**NOTHING, "PATH": str(tmp_path)}
-    told = {one.path: one.value for one in measure(machine, tmp_path, environ)}
+    told = {one.path: one.value for one in measure(context, tmp_path, environ)}
     assert isinstance(told["docker", "compose", "version"], Unknown)
 
 

@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.protocol import encode
 from preflight.facts.compose.project import Project
 from preflight.facts.options import Options
 from preflight.facts.table import PROBES, Probe, missing, without_project
 from preflight.model.facts import Measured, Unknown
 
-Measure: TypeAlias = Callable[[Machine], Iterator[Measured]]
+Measure: TypeAlias = Callable[[MeasureContext], Iterator[Measured]]
 
 _FIRST = {"docker"}  # it waits most: the others fit into its waiting
 _SWITCH = 0.02  # seconds that a thread keeps going on, so that the first comes to its waiting
@@ -37,9 +37,9 @@ def main() -> None:
     asked, since = json.loads(line)
     options = Options(**asked)
     ends = deadline(since, options.timeout, time.monotonic())
-    machine = Machine(options)
+    context = MeasureContext(options)
     threads = [
-        threading.Thread(target=_run, args=(probe, machine), daemon=True) for probe in PROBES
+        threading.Thread(target=_run, args=(probe, context), daemon=True) for probe in PROBES
     ]
     sys.setswitchinterval(_SWITCH)
     for index in sorted(range(len(PROBES)), key=lambda i: PROBES[i].module not in _FIRST):
@@ -48,7 +48,7 @@ def main() -> None:
         thread.join(max(0.0, ends - time.monotonic()))
         late = getattr(probe.load(), "late", None) if thread.is_alive() else None
         if late is not None:
-            _write(late(machine, f"within {options.timeout:.3g} s"))
+            _write(late(context, f"within {options.timeout:.3g} s"))
     _exit()
 
 
@@ -61,10 +61,10 @@ def deadline(since: float, timeout: float, now: float) -> float:
     return asked + max(timeout - HEADSTART, timeout / 2)
 
 
-def _run(probe: Probe, machine: Machine, measure: Measure | None = None) -> None:
+def _run(probe: Probe, context: MeasureContext, measure: Measure | None = None) -> None:
     complete = []
     try:
-        for one in (measure or _measure_of(probe, machine))(machine):
+        for one in (measure or _measure_of(probe, context))(context):
             if one.value == {}:
                 complete.append(one)  # a collection is told once all that is in it has been
             else:
@@ -74,15 +74,15 @@ def _run(probe: Probe, machine: Machine, measure: Measure | None = None) -> None
         _fail(probe, f"{type(fault).__name__}: {fault}")
 
 
-def _measure_of(probe: Probe, machine: Machine) -> Measure:
+def _measure_of(probe: Probe, context: MeasureContext) -> Measure:
     """Return what measures; a probe that has nothing to do is not even imported."""
     if not probe.of_project:
         measure: Measure = probe.load().measure
         return measure
-    project = machine.readable()
+    project = context.project_or_unknown()
     if not isinstance(project, Project):
         return lambda _: without_project(probe, project)
-    return lambda _: probe.load().measure(machine, project)
+    return lambda _: probe.load().measure(context, project)
 
 
 def _fail(probe: Probe, reason: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, known_as, where
 from preflight.facts.engine.log_rotation import DEFAULT, rotated
 from preflight.facts.table import NO_FILE
@@ -23,9 +23,9 @@ _RESOURCES = {
 """Where a service of the Compose file format 2 says what `deploy.resources` says now."""
 
 
-def measure(machine: Machine) -> Iterator[Measured]:
+def measure(context: MeasureContext) -> Iterator[Measured]:
     """Yield the facts of the project; no compose file is absent, an unusable one unknown."""
-    project = machine.readable()
+    project = context.project_or_unknown()
     if isinstance(project, Project):
         yield Measured(("compose", "problem"), None, f"read by the {project.source}")
         yield from of_project(project)

@@ -38,7 +38,7 @@ class EngineError(Exception):
         self.kind: Kind = kind
 
 
-class GoneError(EngineError):
+class NotFoundError(EngineError):
     """What was asked for is not there (any more)."""
 
 
@@ -88,21 +88,21 @@ class EngineApi:
         """GET /containers/json, stopped ones too: dockerd takes 60 ms for a thousand."""
         return self._list("/containers/json?all=1")
 
-    def running(self) -> list[dict[str, Any]]:
+    def running_containers(self) -> list[dict[str, Any]]:
         """Return the containers that run, without a list of all where there are many."""
         rows = self.containers() if self._few else self._list("/containers/json")
         return [one for one in rows if one.get("State") == "running"]
 
-    def containers_of(self, project: str) -> list[dict[str, Any]]:
+    def project_containers(self, project: str) -> list[dict[str, Any]]:
         """Return a compose project's containers, stopped ones and one-off runs too."""
         key = "com.docker.compose.project"
         if self._few:
             rows = self.containers()
         else:
             rows = self._list(f"/containers/json?all=1&{_filters(label=[f'{key}={project}'])}")
-        return [one for one in rows if label(one, key) == project]
+        return [one for one in rows if get_label(one, key) == project]
 
-    def used_images(self, images: Collection[str]) -> set[str]:
+    def images_in_use(self, images: Collection[str]) -> set[str]:
         """Return those of `images`, by their ids, that some container uses.
 
         Where there are many containers, a few of them at a time tell their images, until none
@@ -129,11 +129,11 @@ class EngineApi:
         """GET /containers/ID/stats, one sample: the engine doesn't wait for a second one."""
         return self._object(f"/containers/{_quoted(container)}/stats?stream=false&one-shot=true")
 
-    def place(self, container: str) -> tuple[int, str]:
+    def pid_and_cgroup_parent(self, container: str) -> tuple[int, str]:
         """Return a container's process id, 0 where it doesn't run, and the cgroup it asks for."""
         try:
             told = self.inspect(container)
-        except GoneError:
+        except NotFoundError:
             return 0, ""
         state, config = told.get("State"), told.get("HostConfig")
         pid = state.get("Pid") if isinstance(state, dict) else 0
@@ -144,7 +144,7 @@ class EngineApi:
         """Return the bytes a container uses, page cache taken off; 0 where it is gone."""
         try:
             return memory_used(self.stats(container)) or 0
-        except GoneError:
+        except NotFoundError:
             return 0
         except (AttributeError, TypeError, ValueError, OverflowError):
             raise EngineError(f"{self._where} answers with no figures", "invalid") from None
@@ -174,7 +174,7 @@ class EngineApi:
             way = transport(self.endpoint, timeout, MOST_EVENTS)
             status, data = way.get(self._prefix + path)
         except Exception as fault:  # noqa: BLE001 - as in _get
-            raise explain(fault, self._where, timeout) from None
+            raise explain_failure(fault, self._where, timeout) from None
         if status >= 400 or len(data) > MOST_EVENTS:
             raise EngineError(f"{self._where} does not answer {path}", "error")
         return _parse_events(data)
@@ -209,7 +209,7 @@ class EngineApi:
         try:
             status, data = self._transport.get(self._prefix + path)
         except Exception as fault:  # noqa: BLE001 - ssl, http, SDK, paramiko: each its own
-            raise explain(fault, self._where, self.timeout) from None
+            raise explain_failure(fault, self._where, self.timeout) from None
         if len(data) > MOST_BYTES:
             most = f"{MOST_BYTES // 2**20} MiB"
             raise EngineError(f"{self._where} answers with more than {most}", "invalid")
@@ -220,7 +220,7 @@ class EngineApi:
             raise EngineError(f"TLS with {self._where} is needed: {asks}", "invalid")
         if status >= 400:
             said = f"{status} {_said(data)}".strip()
-            error = GoneError if status == 404 else EngineError
+            error = NotFoundError if status == 404 else EngineError
             raise error(f"{self._where} answers {path} with the error {said}", "error")
         try:
             return json.loads(data, parse_int=_figure)
@@ -239,7 +239,7 @@ class EngineApi:
         return re.sub(r"//[^/@]*@", "//", self.endpoint.url)
 
 
-def label(container: Mapping[str, Any], name: str) -> str | None:
+def get_label(container: Mapping[str, Any], name: str) -> str | None:
     """Return a label of a row of /containers/json, None where it has none of that name."""
     labels = container.get("Labels")
     value = labels.get(name) if isinstance(labels, dict) else None
@@ -282,7 +282,7 @@ def _parse_events(data: bytes) -> list[dict[str, Any]]:
     return events
 
 
-def explain(fault: BaseException, where: str, timeout: float) -> EngineError:
+def explain_failure(fault: BaseException, where: str, timeout: float) -> EngineError:
     """Turn what a client library raised into a reason and its kind, by the causes it wraps."""
     chain = list(_causes(fault))
     names = {type(one).__name__ for one in chain}

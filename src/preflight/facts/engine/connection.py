@@ -22,16 +22,16 @@ class Engine(NamedTuple):
     sight: Sight
 
 
-def reach(endpoint: Endpoint, timeout: float) -> Engine:
+def connect(endpoint: Endpoint, timeout: float) -> Engine:
     """Ask an engine who it is; raises EngineError where it doesn't answer as one."""
     api = EngineApi(endpoint, timeout)
     version = api.version()
     info = api.info()
-    name = engine_of(version, info, endpoint.url)
+    name = identify_engine(version, info, endpoint.url)
     return Engine(endpoint, api, version, info, name, look(api, name, info))
 
 
-def differs(engine: Engine) -> str | None:
+def differing_info_key(engine: Engine) -> str | None:
     """Return what /info says of another machine than this, None where nothing tells so.
 
     A VM of this machine is none, and elsewhere than on Linux every engine is in one.
@@ -41,7 +41,7 @@ def differs(engine: Engine) -> str | None:
     return other_machine(engine.info)
 
 
-def engine_of(version: Mapping[str, Any], info: Mapping[str, Any], url: str) -> str:
+def identify_engine(version: Mapping[str, Any], info: Mapping[str, Any], url: str) -> str:
     """Tell the engine by what it says of itself, and a VM that looks like docker by its names."""
     components = version.get("Components")
     listed = components if isinstance(components, list) else []

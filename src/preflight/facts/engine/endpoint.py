@@ -95,7 +95,7 @@ def config_folder(environ: Mapping[str, str], home: Path | None = None) -> Path:
     return (home or Path(os.path.expanduser("~"))) / ".docker"
 
 
-def candidates(
+def find_other_sockets(
     besides: str = "", environ: Mapping[str, str] = os.environ, home: Path | None = None
 ) -> list[str]:
     """Return the sockets of engines that are there `besides` an address: a hint, no choice."""

@@ -9,15 +9,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from preflight.facts.catalogue import DOCKER
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import EngineApi, EngineError
 from preflight.facts.engine.connection import Engine
-from preflight.facts.engine.endpoint import EndpointError, candidates
+from preflight.facts.engine.endpoint import EndpointError, find_other_sockets
 from preflight.facts.engine.host_visibility import Files
 from preflight.facts.engine.log_rotation import rotated
 from preflight.facts.engine.native import available_memory, containers_cgroup, free_disk
-from preflight.facts.engine.responses import count, listed, stated, text
+from preflight.facts.engine.responses import (
+    count_or_none,
+    list_or_empty,
+    or_unreported,
+    text_or_none,
+)
 from preflight.facts.host.cgroups import Cgroups, Limit
 from preflight.model.facts import Measured, Unknown
 
@@ -25,34 +30,34 @@ _UNSEEN = "; a limit over it is not seen"
 _ALWAYS = {"endpoint", "context", "local", "reachable", "problem", "candidates"}
 
 
-def measure(machine: Machine) -> Iterator[Measured]:
+def measure(context: MeasureContext) -> Iterator[Measured]:
     """Yield the engine's facts as they come; an engine that can't be reached is a finding."""
     try:
-        endpoint = machine.endpoint()
+        endpoint = context.endpoint()
     except EndpointError as fault:
         unknown = Unknown(str(fault), "invalid")
         yield Measured(("docker", "endpoint"), unknown)
         yield Measured(("docker", "context"), unknown)
         yield Measured(("docker", "local"), True, "nothing that is there names another host")
-        yield from unreachable(unknown, candidates())
+        yield from unreachable(unknown, find_other_sockets())
         return
     yield Measured(("docker", "endpoint"), endpoint.url, endpoint.named_by)
     yield Measured(("docker", "context"), endpoint.context, endpoint.named_by)
-    yield Measured(("docker", "local"), *machine.local())
+    yield Measured(("docker", "local"), *context.is_engine_local())
     try:
-        engine = machine.engine()
+        engine = context.engine()
     except EngineError as fault:
-        yield from unreachable(Unknown(str(fault), fault.kind), candidates(endpoint.url))
+        yield from unreachable(Unknown(str(fault), fault.kind), find_other_sockets(endpoint.url))
         return
-    yield from _reached(engine, machine)
+    yield from _reached(engine, context)
 
 
-def late(machine: Machine, how_long: str) -> Iterator[Measured]:
+def late(context: MeasureContext, how_long: str) -> Iterator[Measured]:
     """Yield what it means that time ran out: an engine that answers too slowly is not reachable.
 
     No other socket is named: the one that was asked is there.
     """
-    endpoint = machine.endpoint.known()
+    endpoint = context.endpoint.peek()
     if endpoint is not None:
         yield Measured(("docker", "local"), endpoint.local, "the address")
     yield from unreachable(Unknown(f"no answer from the engine {how_long}", "timeout"))
@@ -74,7 +79,7 @@ def unreachable(why: Unknown, others: Sequence[str] = ()) -> Iterator[Measured]:
             yield Measured(path, why)
 
 
-def _reached(engine: Engine, machine: Machine) -> Iterator[Measured]:
+def _reached(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
     yield Measured(("docker", "reachable"), True, "GET /version, GET /info")
     for name in (("problem", "kind"), ("problem", "reason"), ("candidates",)):
         yield Measured(("docker", *name), None, "it answers")
@@ -83,45 +88,47 @@ def _reached(engine: Engine, machine: Machine) -> Iterator[Measured]:
     yield Measured(("docker", "native"), engine.sight.native, source)
     yield from parse_info(engine.version, engine.info)
     yield from _disk(engine.api, engine.info, engine.sight.files)
-    yield from _memory(engine, machine)
+    yield from _memory(engine, context)
 
 
 def parse_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[Measured]:
     """Yield the facts that /version and /info state."""
-    yield _stated("version", text(version.get("Version") or info.get("ServerVersion")), "Version")
-    yield _stated("api", text(version.get("ApiVersion")), "ApiVersion")
-    system, processor = text(version.get("Os")), text(version.get("Arch"))
+    yield _stated(
+        "version", text_or_none(version.get("Version") or info.get("ServerVersion")), "Version"
+    )
+    yield _stated("api", text_or_none(version.get("ApiVersion")), "ApiVersion")
+    system, processor = text_or_none(version.get("Os")), text_or_none(version.get("Arch"))
     yield _stated("platform", f"{system}/{processor}" if system and processor else None, "Os, Arch")
     yield _stated("cpus", _positive(info.get("NCPU")), "NCPU")
     yield _stated("memory.total", _positive(info.get("MemTotal")), "MemTotal")
-    cgroup = text(info.get("CgroupVersion"))
+    cgroup = text_or_none(info.get("CgroupVersion"))
     yield _stated("cgroup.version", int(cgroup) if cgroup in ("1", "2") else None, "CgroupVersion")
     yield from _limits(info)
     options = info.get("SecurityOptions")
     rootless = info.get("Rootless")  # Podman's
     if not isinstance(rootless, bool):
         known = isinstance(options, list)
-        rootless = any("rootless" in str(one) for one in listed(options)) if known else None
+        rootless = any("rootless" in str(one) for one in list_or_empty(options)) if known else None
     yield _stated("rootless", rootless, "SecurityOptions")
-    warnings = [str(one) for one in listed(info.get("Warnings"))]
+    warnings = [str(one) for one in list_or_empty(info.get("Warnings"))]
     yield Measured(("docker", "warnings"), warnings, "GET /info Warnings")
-    yield _stated("disk.root", text(info.get("DockerRootDir")), "DockerRootDir")
-    yield _stated("storage.driver", text(info.get("Driver")), "Driver")
-    driver = text(info.get("LoggingDriver"))
+    yield _stated("disk.root", text_or_none(info.get("DockerRootDir")), "DockerRootDir")
+    yield _stated("storage.driver", text_or_none(info.get("Driver")), "Driver")
+    driver = text_or_none(info.get("LoggingDriver"))
     yield _stated("log.driver", driver, "LoggingDriver")
     yield _rotated(driver)
     swarm = info.get("Swarm")
-    state = text(swarm.get("LocalNodeState")) if isinstance(swarm, dict) else None
+    state = text_or_none(swarm.get("LocalNodeState")) if isinstance(swarm, dict) else None
     yield _stated("swarm.state", state, "Swarm.LocalNodeState")
 
 
 def _stated(name: str, value: Any, key: str) -> Measured:
     path = ("docker", *name.split("."))
-    return Measured(path, stated(value, key), f"GET /info {key}")
+    return Measured(path, or_unreported(value, key), f"GET /info {key}")
 
 
 def _positive(value: Any) -> int | None:
-    return count(value) or None
+    return count_or_none(value) or None
 
 
 def _limits(info: Mapping[str, Any]) -> Iterator[Measured]:
@@ -147,16 +154,18 @@ def _rotated(driver: str | None) -> Measured:
 
 
 def _disk(api: EngineApi, info: Mapping[str, Any], files: Files) -> Iterator[Measured]:
-    root, status = text(info.get("DockerRootDir")), listed(info.get("DriverStatus"))
+    root, status = text_or_none(info.get("DockerRootDir")), list_or_empty(info.get("DriverStatus"))
     yield Measured(("docker", "disk", "free"), *free_disk(root, status, files))
     reclaimable = ("docker", "disk", "reclaimable")
     try:
         images = api.images()
-        used = api.used_images([str(image.get("Id")) for image in images])
+        used = api.images_in_use([str(image.get("Id")) for image in images])
     except EngineError as fault:
         yield Measured(reclaimable, Unknown(str(fault), fault.kind))
         return
-    sizes = [count(image.get("Size")) for image in images if str(image.get("Id")) not in used]
+    sizes = [
+        count_or_none(image.get("Size")) for image in images if str(image.get("Id")) not in used
+    ]
     if None in sizes:
         yield Measured(reclaimable, Unknown("the engine does not say the size of every image"))
         return
@@ -164,7 +173,7 @@ def _disk(api: EngineApi, info: Mapping[str, Any], files: Files) -> Iterator[Mea
     yield Measured(reclaimable, sum(size or 0 for size in sizes), source)
 
 
-def _memory(engine: Engine, machine: Machine) -> Iterator[Measured]:
+def _memory(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
     """The limit over the containers, and what is left for this stack now."""
     api, info, sight = engine.api, engine.info, engine.sight
     hidden = sight.processes or sight.cgroups
@@ -184,7 +193,7 @@ def _memory(engine: Engine, machine: Machine) -> Iterator[Measured]:
     if sight.processes is not None:
         yield Measured(available, sight.processes)
         return
-    project = machine.readable()
+    project = context.project_or_unknown()
     name = project.name if isinstance(project, Project) else None
     free, source = available_memory(api, place, lowest, name)
     yield Measured(available, free, source if seen else f"{source}{_UNSEEN}")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from preflight.facts.engine.api import EngineApi, EngineError, label
+from preflight.facts.engine.api import EngineApi, EngineError, get_label
 from preflight.facts.engine.host_visibility import Files, is_rootless
 from preflight.facts.host.cgroups import Cgroups, parse_groups
 from preflight.facts.host.mounts import mount_of, read_mounts
@@ -62,9 +62,9 @@ def containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
     `--cgroup-manager`. Raises OSError, EngineError.
     """
     default = _default_cgroup(info)
-    for container in api.running()[:_MOST_INSPECTED]:
+    for container in api.running_containers()[:_MOST_INSPECTED]:
         name = str(container.get("Id"))
-        pid, parent = api.place(name)
+        pid, parent = api.pid_and_cgroup_parent(name)
         group = own_group(_memory_group(pid), name) if pid and parent in ("", default) else None
         if group is not None:
             return str(group.parent)
@@ -114,7 +114,7 @@ def available_memory(
 
 def _in_use(api: EngineApi, container: str) -> int:
     """Return the bytes a container uses, by its cgroup, else by what the engine says."""
-    pid, _ = api.place(container)
+    pid, _ = api.pid_and_cgroup_parent(container)
     group = read_group(pid, container) if pid else None
     if isinstance(group, Group) and group.usage is not None:
         return group.usage
@@ -128,5 +128,5 @@ def _own_containers(api: EngineApi, project: str | None) -> list[str]:
     else:
         key = "com.docker.compose.project.working_dir"
         values = {os.path.realpath("."), os.path.abspath(".")}
-    own = [one for one in api.running() if label(one, key) in values]
+    own = [one for one in api.running_containers() if get_label(one, key) in values]
     return [str(one.get("Id")) for one in own[:_MOST_STATS]]

@@ -16,18 +16,18 @@ from preflight.model.facts import Unknown
 _NO_NAME = re.compile("[\0\ud800-\udfff]")
 
 
-def below(answer: Any, key: str) -> Mapping[str, Any]:
+def get_object(answer: Any, key: str) -> Mapping[str, Any]:
     """Return the object under a key, an empty one where there is none."""
     value = answer.get(key) if isinstance(answer, Mapping) else None
     return value if isinstance(value, Mapping) else {}
 
 
-def listed(value: Any) -> list[Any]:
+def list_or_empty(value: Any) -> list[Any]:
     """Return a list, an empty one for what is none."""
     return value if isinstance(value, list) else []
 
 
-def text(value: Any) -> str | None:
+def text_or_none(value: Any) -> str | None:
     """Return a text, None for an empty one, for what is none, and for what nothing can be called.
 
     JSON has characters that no path of a file has, and no request.
@@ -36,7 +36,7 @@ def text(value: Any) -> str | None:
     return value if known else None
 
 
-def count(value: Any) -> int | None:
+def count_or_none(value: Any) -> int | None:
     """Return a whole number from nought on, None for what is none."""
     return value if is_count(value) else None
 
@@ -46,12 +46,12 @@ def is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def stated(value: Any, key: str) -> Any:
+def or_unreported(value: Any, key: str) -> Any:
     """Return a value, for None that the engine doesn't say it."""
-    return unstated(key) if value is None else value
+    return unreported(key) if value is None else value
 
 
-def unstated(key: str) -> Unknown:
+def unreported(key: str) -> Unknown:
     """Return that the engine says nothing of use under a key."""
     return Unknown(f"the engine does not say: {key} is zero, null or missing")
 

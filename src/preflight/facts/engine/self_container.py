@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from preflight.facts.engine.api import EngineApi, EngineError
-from preflight.facts.engine.responses import below, listed, text
+from preflight.facts.engine.responses import get_object, list_or_empty, text_or_none
 from preflight.facts.host.mounts import mount_of, read_mounts, within
 
 _DISK_FILESYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
@@ -80,11 +80,11 @@ def own_container(api: EngineApi, root: Path = Path("/")) -> Own | None:
         if container is None:
             return None
         told = api.inspect(container)
-        shared = any(_joins(one, container, told) for one in api.running())
+        shared = any(_joins(one, container, told) for one in api.running_containers())
     except (EngineError, OSError):
         return None
-    config = below(told, "HostConfig")
-    network = text(config.get("NetworkMode")) or "container:"
+    config = get_object(told, "HostConfig")
+    network = text_or_none(config.get("NetworkMode")) or "container:"
     known = not network.startswith("container:")
     mounts = {} if shared else dict(_mounts(told))
     return Own(config.get("PidMode") == "host", network == "host" if known else None, mounts)
@@ -105,14 +105,14 @@ def own_id(root: Path = Path("/")) -> str | None:
 
 def _joins(row: Mapping[str, Any], container: str, told: Mapping[str, Any]) -> bool:
     """Whether a container shares the network of this one, so that it may be the one we are in."""
-    mode = str(below(row, "HostConfig").get("NetworkMode"))
+    mode = str(get_object(row, "HostConfig").get("NetworkMode"))
     target = mode.removeprefix("container:")
     named = container.startswith(target) or target == str(told.get("Name")).lstrip("/")
     return mode.startswith("container:") and named
 
 
 def _mounts(told: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    for row in listed(told.get("Mounts")):
+    for row in list_or_empty(told.get("Mounts")):
         if isinstance(row, dict):
             point, source = (str(row.get(key)).rstrip("/") for key in ("Destination", "Source"))
             yield point, source if row.get("Type") == "bind" else None

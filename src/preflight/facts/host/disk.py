@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.engine.self_container import in_container
 from preflight.facts.host.mounts import Mount, mount_of, read_mounts
 from preflight.model.facts import Measured, Unknown
@@ -31,15 +31,15 @@ Statvfs = Callable[[str], Any]
 
 
 def measure(
-    machine: Machine, root: Path = Path("/"), statvfs: Statvfs | None = None
+    context: MeasureContext, root: Path = Path("/"), statvfs: Statvfs | None = None
 ) -> Iterator[Measured]:
     """Yield the facts of the disk under `--path`, or of its nearest folder that exists."""
-    path = os.path.abspath(machine.options.path)
+    path = os.path.abspath(context.options.path)
     yield Measured(("host", "disk", "path"), path, "--path")
     found = nearest(path)
     mount = None if isinstance(found, Unknown) else _mount(found, root)
     if mount is not None and mount.point == "/" and in_container(root)[0]:
-        found = _OF_CONTAINER if machine.here().files(path) else found
+        found = _OF_CONTAINER if context.engine_locality().files(path) else found
     if isinstance(found, Unknown):
         for name in ("filesystem", "readonly", "total", "free", "kind"):
             yield Measured(("host", "disk", name), found)

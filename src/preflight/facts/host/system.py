@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from preflight.facts.collect.machine import Machine
-from preflight.facts.engine.connection import Engine, differs
+from preflight.facts.collect.context import MeasureContext
+from preflight.facts.engine.connection import Engine, differing_info_key
 from preflight.facts.engine.self_container import in_container
 from preflight.facts.host.cgroups import Cgroups, Limit
 from preflight.model.facts import Kind, Measured, Unknown
@@ -27,13 +27,13 @@ _FAULTS: dict[int | None, Kind] = {
 }
 
 
-def measure(machine: Machine, root: Path = Path("/")) -> Iterator[Measured]:
+def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
     """Yield the host's facts; where one subject can't be read, the others still are.
 
     Last comes what the engine is asked for: the machine's name, which a container hides.
     """
     failed = None
-    for subject in (_system, _memory, _swap, _cpu, lambda root: _hostname(machine, root)):
+    for subject in (_system, _memory, _swap, _cpu, lambda root: _hostname(context, root)):
         try:
             yield from subject(root)
         except Exception as fault:  # noqa: BLE001 - raised again once the others are read
@@ -42,14 +42,14 @@ def measure(machine: Machine, root: Path = Path("/")) -> Iterator[Measured]:
         raise failed
 
 
-def late(_machine: Machine, _how_long: str) -> Iterator[Measured]:
+def late(_machine: MeasureContext, _how_long: str) -> Iterator[Measured]:
     """Yield the name that this process knows: the engine doesn't say another."""
     yield _text("hostname", platform.node(), "platform.node()")
 
 
-def _hostname(machine: Machine, root: Path) -> Iterator[Measured]:
-    engine = machine.here().engine if in_container(root)[0] else None
-    if isinstance(engine, Engine) and engine.endpoint.local and not differs(engine):
+def _hostname(context: MeasureContext, root: Path) -> Iterator[Measured]:
+    engine = context.engine_locality().engine if in_container(root)[0] else None
+    if isinstance(engine, Engine) and engine.endpoint.local and not differing_info_key(engine):
         name = engine.info.get("Name")
         if isinstance(name, str) and name:
             yield _text("hostname", name, "GET /info Name")

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, known_as
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.self_container import in_container
@@ -48,9 +48,9 @@ class Known(NamedTuple):
     token: int | Unknown
 
 
-def measure(machine: Machine, environ: Mapping[str, str] = os.environ) -> Iterator[Measured]:
+def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) -> Iterator[Measured]:
     """Yield what is Ollama's own; one that doesn't answer is a finding, not asked is unknown."""
-    project = machine.readable()
+    project = context.project_or_unknown()
     service, why = _service(project)
     yield Measured(("ollama", "service"), service, why)
     yield from _settings(project)
@@ -59,21 +59,21 @@ def measure(machine: Machine, environ: Mapping[str, str] = os.environ) -> Iterat
     running = service if isinstance(service, str) else None
     config = project.services[running] if isinstance(project, Project) and running else None
     named = bool(trimmed(environ.get("OLLAMA_HOST")))
-    where = choose(environ, named or _local(machine), config)
+    where = choose(environ, named or _local(context), config)
     address = where.address
     shown_address = address.url if isinstance(address, Address) else address
     yield Measured(("ollama", "endpoint"), shown_address, where.source)
-    seconds = min(_MOST_SECONDS, machine.options.timeout / 2)
-    yield from _asked(where, seconds, name, config, lambda: _apart(machine))
+    seconds = min(_MOST_SECONDS, context.options.timeout / 2)
+    yield from _asked(where, seconds, name, config, lambda: _apart(context))
 
 
-def _apart(machine: Machine) -> Unknown | None:
-    return machine.here().network if in_container()[0] else None
+def _apart(context: MeasureContext) -> Unknown | None:
+    return context.engine_locality().network if in_container()[0] else None
 
 
-def _local(machine: Machine) -> bool:
+def _local(context: MeasureContext) -> bool:
     try:
-        return machine.local()[0]
+        return context.is_engine_local()[0]
     except EndpointError:
         return True  # nothing that is there names another host
 

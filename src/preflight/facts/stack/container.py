@@ -12,7 +12,14 @@ from preflight.facts.compose.project import Project, absent
 from preflight.facts.engine.api import memory_used
 from preflight.facts.engine.connection import Engine
 from preflight.facts.engine.log_rotation import rotated
-from preflight.facts.engine.responses import below, count, parse_time, stated, text, unstated
+from preflight.facts.engine.responses import (
+    count_or_none,
+    get_object,
+    or_unreported,
+    parse_time,
+    text_or_none,
+    unreported,
+)
 from preflight.facts.stack.container_cgroup import Group
 from preflight.facts.stack.drift import drift, environment
 from preflight.facts.stack.oom import Signals, judge
@@ -64,34 +71,38 @@ def state_of(said: str) -> str:
 
 def facts(seen: Seen, around: Around) -> Iterator[Told]:
     """Yield path, value and source of what is known of one container."""
-    told, config = seen.told, below(seen.told, "Config")
+    told, config = seen.told, get_object(seen.told, "Config")
     yield ("service",), seen.row.service, "GET /containers/json Labels"
     yield from _run(seen, around)
     yield from _killed(seen, around)
     yield from _memory(seen, around.engine)
-    yield ("cpus",), *_cpus(below(told, "HostConfig"))
+    yield ("cpus",), *_cpus(get_object(told, "HostConfig"))
     yield from _variables(config)
-    yield ("image",), stated(text(config.get("Image")), "Config.Image"), f"{_INSPECT} Config"
-    yield ("log", "rotated"), *_rotated(below(told, "HostConfig"), around.engine.name)
+    yield (
+        ("image",),
+        or_unreported(text_or_none(config.get("Image")), "Config.Image"),
+        f"{_INSPECT} Config",
+    )
+    yield ("log", "rotated"), *_rotated(get_object(told, "HostConfig"), around.engine.name)
     yield ("drift",), *_drift(seen, around)
 
 
 def _run(seen: Seen, around: Around) -> Iterator[Told]:
-    state = below(seen.told, "State")
+    state = get_object(seen.told, "State")
     status = _status(seen)
     source = f"{_INSPECT} State"
     yield ("state",), status, source
     yield ("exit_code",), _exit_code(state, status), source
-    restarts = count(seen.told.get("RestartCount"))
-    yield ("restarts",), stated(restarts, "RestartCount"), f"{_INSPECT} RestartCount"
+    restarts = count_or_none(seen.told.get("RestartCount"))
+    yield ("restarts",), or_unreported(restarts, "RestartCount"), f"{_INSPECT} RestartCount"
     yield ("restarting",), _loops(seen, around), f"{_INSPECT} RestartCount, StartedAt, SystemTime"
-    started = text(state.get("StartedAt"))
+    started = text_or_none(state.get("StartedAt"))
     never = started is not None and started.startswith("0001-")
-    yield ("started_at",), None if never else stated(started, "State.StartedAt"), source
+    yield ("started_at",), None if never else or_unreported(started, "State.StartedAt"), source
 
 
 def _status(seen: Seen) -> str:
-    return state_of(str(below(seen.told, "State").get("Status")))
+    return state_of(str(get_object(seen.told, "State").get("Status")))
 
 
 def _exit_code(state: Mapping[str, Any], status: str) -> int | Unknown | None:
@@ -100,7 +111,7 @@ def _exit_code(state: Mapping[str, Any], status: str) -> int | Unknown | None:
         return None
     if isinstance(code, int) and not isinstance(code, bool):
         return code
-    return unstated("State.ExitCode")
+    return unreported("State.ExitCode")
 
 
 def _loops(seen: Seen, around: Around) -> bool | Unknown:
@@ -108,33 +119,33 @@ def _loops(seen: Seen, around: Around) -> bool | Unknown:
 
     Docker says `restarting` between two runs; Podman says `exited`, for a moment.
     """
-    status, state = _status(seen), below(seen.told, "State")
+    status, state = _status(seen), get_object(seen.told, "State")
     if status == "restarting":
         return True
-    restarts = count(seen.told.get("RestartCount"))
+    restarts = count_or_none(seen.told.get("RestartCount"))
     if restarts is None:
-        return unstated("RestartCount")
+        return unreported("RestartCount")
     if restarts < _LOOP_RESTARTS:
         return False
     if status == "exited" and not (around.engine.name == "podman" and _goes_on(seen.told)):
         return False
     started = parse_time(state.get("StartedAt"))
     if started is None or around.now is None:
-        return unstated("State.StartedAt or SystemTime")
+        return unreported("State.StartedAt or SystemTime")
     return around.now - started < _LOOP_SECONDS
 
 
 def _goes_on(told: Mapping[str, Any]) -> bool:
     """Whether its policy restarts it after it has ended."""
-    policy = below(below(told, "HostConfig"), "RestartPolicy")
+    policy = get_object(get_object(told, "HostConfig"), "RestartPolicy")
     if policy.get("Name") == "on-failure":
-        most = count(policy.get("MaximumRetryCount")) or 0
-        return not most or (count(told.get("RestartCount")) or 0) < most
+        most = count_or_none(policy.get("MaximumRetryCount")) or 0
+        return not most or (count_or_none(told.get("RestartCount")) or 0) < most
     return policy.get("Name") in ("always", "unless-stopped")
 
 
 def _killed(seen: Seen, around: Around) -> Iterator[Told]:
-    state = below(seen.told, "State")
+    state = get_object(seen.told, "State")
     podman = around.engine.name == "podman"
     flag, code = state.get("OOMKilled"), _exit_code(state, _status(seen))
     group = seen.group if isinstance(seen.group, Group) else None
@@ -144,7 +155,7 @@ def _killed(seen: Seen, around: Around) -> Iterator[Told]:
             flag=flag if isinstance(flag, bool) else None,
             running=_status(seen) in ("running", "paused"),
             exit_code=code if isinstance(code, int) else None,
-            restarts=count(seen.told.get("RestartCount")) or 0,
+            restarts=count_or_none(seen.told.get("RestartCount")) or 0,
             started=parse_time(state.get("StartedAt")) or 0.0,
             kills=group.kills if group else None,
             events=None if events is None else events.get(seen.row.id, ()),
@@ -175,17 +186,20 @@ def _share(seen: Seen) -> float | None:
 
 
 def _memory(seen: Seen, engine: Engine) -> Iterator[Told]:
-    configured = count(below(seen.told, "HostConfig").get("Memory"))
+    configured = count_or_none(get_object(seen.told, "HostConfig").get("Memory"))
     source = f"{_INSPECT} HostConfig.Memory"
-    own = unstated("HostConfig.Memory") if configured is None else configured or None
+    own = unreported("HostConfig.Memory") if configured is None else configured or None
     yield ("memory", "usage"), *_usage(seen)
     yield ("memory", "configured"), own, source
-    limits = _limits(seen, count(engine.info.get("MemTotal")))
+    limits = _limits(seen, count_or_none(engine.info.get("MemTotal")))
     if limits:
         yield ("memory", "limit"), *min(limits, key=lambda one: one[0])
     else:
         yield ("memory", "limit"), _no_limit(seen, own), source
-    yield ("memory", "parent"), *_parent(seen, configured, count(engine.info.get("MemTotal")))
+    yield (
+        ("memory", "parent"),
+        *_parent(seen, configured, count_or_none(engine.info.get("MemTotal"))),
+    )
 
 
 def _usage(seen: Seen) -> tuple[int | Unknown | None, str]:
@@ -200,9 +214,9 @@ def _usage(seen: Seen) -> tuple[int | Unknown | None, str]:
         used = memory_used(seen.sample)
     except (AttributeError, TypeError, ValueError, OverflowError):
         used = None
-    if not below(below(seen.sample, "memory_stats"), "stats"):
+    if not get_object(get_object(seen.sample, "memory_stats"), "stats"):
         source = "GET /containers/ID/stats; page cache counts, the engine does not tell it"
-    return stated(used, "memory_stats.usage"), source
+    return or_unreported(used, "memory_stats.usage"), source
 
 
 def _limits(seen: Seen, total: int | None) -> list[tuple[int, str]]:
@@ -210,25 +224,25 @@ def _limits(seen: Seen, total: int | None) -> list[tuple[int, str]]:
 
     Without a limit a sample shows the machine's `total`, or v1's largest number.
     """
-    memory = below(seen.sample, "memory_stats")
+    memory = get_object(seen.sample, "memory_stats")
     found: list[tuple[Any, str]] = [
-        (below(seen.told, "HostConfig").get("Memory"), f"{_INSPECT} HostConfig.Memory"),
+        (get_object(seen.told, "HostConfig").get("Memory"), f"{_INSPECT} HostConfig.Memory"),
         (_less(memory.get("limit"), total), "GET /containers/ID/stats memory_stats.limit"),
         (_hierarchical(seen, total), "GET /containers/ID/stats hierarchical_memory_limit"),
     ]
     if isinstance(seen.group, Group) and seen.group.limit.value is not None:
         found.append((int(seen.group.limit.value), seen.group.limit.source))
-    return [(value, source) for value, source in found if count(value)]
+    return [(value, source) for value, source in found if count_or_none(value)]
 
 
 def _hierarchical(seen: Seen, total: int | None) -> int | None:
     """The lowest limit of the cgroup and those above it, as Docker tells it on v1."""
-    parts = below(below(seen.sample, "memory_stats"), "stats")
+    parts = get_object(get_object(seen.sample, "memory_stats"), "stats")
     return _less(parts.get("hierarchical_memory_limit"), total)
 
 
 def _less(value: Any, total: int | None) -> int | None:
-    figure = count(value)
+    figure = count_or_none(value)
     return figure if figure and total and figure < total else None
 
 
@@ -249,7 +263,9 @@ def _parent(
     if isinstance(seen.group, Group):
         above: float | None = seen.group.above.value
         source = seen.group.above.source
-    elif "hierarchical_memory_limit" in below(below(seen.sample, "memory_stats"), "stats"):
+    elif "hierarchical_memory_limit" in get_object(
+        get_object(seen.sample, "memory_stats"), "stats"
+    ):
         above = _hierarchical(seen, total)
         source = "GET /containers/ID/stats hierarchical_memory_limit"
     else:
@@ -259,11 +275,11 @@ def _parent(
 
 
 def _cpus(host: Mapping[str, Any]) -> tuple[float | Unknown | None, str]:
-    nano, quota = count(host.get("NanoCpus")), count(host.get("CpuQuota"))
+    nano, quota = count_or_none(host.get("NanoCpus")), count_or_none(host.get("CpuQuota"))
     if nano is None:
-        return unstated("HostConfig.NanoCpus"), ""
+        return unreported("HostConfig.NanoCpus"), ""
     if nano == 0 and quota:
-        period = count(host.get("CpuPeriod")) or 100_000
+        period = count_or_none(host.get("CpuPeriod")) or 100_000
         return quota / period, f"{_INSPECT} HostConfig.CpuQuota, CpuPeriod"
     return nano / 1e9 or None, f"{_INSPECT} HostConfig.NanoCpus"
 
@@ -272,7 +288,7 @@ def _variables(config: Mapping[str, Any]) -> Iterator[Told]:
     source = f"{_INSPECT} Config.Env"
     variables = environment(config["Env"]) if "Env" in config else None
     if variables is None:
-        yield ("environment",), unstated("Config.Env"), source
+        yield ("environment",), unreported("Config.Env"), source
         return
     for name, value in variables.items():
         yield ("environment", name), value, source
@@ -281,10 +297,10 @@ def _variables(config: Mapping[str, Any]) -> Iterator[Told]:
 
 def _rotated(host: Mapping[str, Any], engine: str) -> tuple[bool | Unknown, str]:
     """Podman leaves out the options, which Docker tells even where there are none."""
-    log = below(host, "LogConfig")
-    driver, options = text(log.get("Type")), log.get("Config")
+    log = get_object(host, "LogConfig")
+    driver, options = text_or_none(log.get("Type")), log.get("Config")
     told = options if isinstance(options, dict) else None if engine == "podman" else {}
-    found = unstated("HostConfig.LogConfig.Type") if driver is None else rotated(driver, told)
+    found = unreported("HostConfig.LogConfig.Type") if driver is None else rotated(driver, told)
     return found, f"{_INSPECT} HostConfig.LogConfig"
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import quote
 
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import ComposeError
-from preflight.facts.engine.api import EngineError, explain, label
+from preflight.facts.engine.api import EngineError, explain_failure, get_label
 from preflight.facts.engine.connection import Engine
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.transport import transport
@@ -34,7 +34,7 @@ class Log(NamedTuple):
 
 
 def project_logs(
-    machine: Machine, since: float | None, lines: int, ends: float, most: int = MOST_BYTES
+    context: MeasureContext, since: float | None, lines: int, ends: float, most: int = MOST_BYTES
 ) -> Iterator[Log]:
     """Yield the logs of the compose project's containers, one-off runs left out.
 
@@ -42,21 +42,21 @@ def project_logs(
     in seconds before now; `ends` is when to give up, by time.monotonic. Raises
     ComposeError, EndpointError or EngineError where it isn't even known which containers there are.
     """
-    project = machine.project()
+    project = context.project()
     if project is None:
         return
-    engine = machine.engine()
+    engine = context.engine()
     rows = [
         one
-        for one in engine.api.containers_of(project.name)
-        if label(one, "com.docker.compose.oneoff") != "True"
+        for one in engine.api.project_containers(project.name)
+        if get_label(one, "com.docker.compose.oneoff") != "True"
     ]
     named = [(_name(one), str(one.get("Id"))) for one in rows]
     yield from _each(engine, named, since, lines, ends, most)
 
 
 def container_logs(
-    machine: Machine,
+    context: MeasureContext,
     names: Iterable[str],
     since: float | None,
     lines: int,
@@ -64,7 +64,7 @@ def container_logs(
     most: int = MOST_BYTES,
 ) -> Iterator[Log]:
     """Yield the logs of the containers of these names or ids; raises as `project_logs`."""
-    engine = machine.engine()
+    engine = context.engine()
     yield from _each(engine, [(name, name) for name in names], since, lines, ends, most)
 
 
@@ -124,7 +124,7 @@ def _asked(
     try:
         status, data = transport(engine.endpoint, timeout, most).get(path)
     except Exception as fault:  # noqa: BLE001 - ssl, http, SDK, paramiko: each its own
-        raise explain(fault, where, timeout) from None
+        raise explain_failure(fault, where, timeout) from None
     if status >= 400:
         said = " ".join(data[:300].decode("utf-8", "replace").split())
         raise EngineError(f"{where} does not give its log: {status} {said}", "unavailable")

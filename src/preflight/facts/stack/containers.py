@@ -13,12 +13,19 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from preflight.facts.catalogue import STACK
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project
-from preflight.facts.engine.api import EngineApi, EngineError, GoneError, label
+from preflight.facts.engine.api import EngineApi, EngineError, NotFoundError, get_label
 from preflight.facts.engine.connection import Engine
 from preflight.facts.engine.endpoint import EndpointError
-from preflight.facts.engine.responses import below, is_count, parse_time, stated, text, unstated
+from preflight.facts.engine.responses import (
+    get_object,
+    is_count,
+    or_unreported,
+    parse_time,
+    text_or_none,
+    unreported,
+)
 from preflight.facts.stack.container import Around, Row, Seen, facts, state_of
 from preflight.facts.stack.container_cgroup import Group, read_group
 from preflight.model.facts import Measured, Unknown
@@ -32,10 +39,10 @@ _EVENTS_SINCE = 86400  # seconds back
 _EVENTS_WAIT = 2.0  # seconds that their answer may take
 
 
-def measure(machine: Machine, project: Project) -> Iterator[Measured]:
+def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
     """Yield the facts of each container of the project; an empty map where it has none."""
     try:
-        engine = machine.engine()
+        engine = context.engine()
         rows = _selected(engine.api, project.name)
     except EndpointError as fault:
         yield Measured(_TOP, Unknown(str(fault), "invalid"))
@@ -50,10 +57,10 @@ def measure(machine: Machine, project: Project) -> Iterator[Measured]:
 def _selected(api: EngineApi, project: str) -> list[Row]:
     """Return the containers of a project by name, one-off runs left out."""
     rows = []
-    for one in api.containers_of(project):
-        container, state = text(one.get("Id")), text(one.get("State"))
-        if container and label(one, "com.docker.compose.oneoff") != "True":
-            service = label(one, "com.docker.compose.service")
+    for one in api.project_containers(project):
+        container, state = text_or_none(one.get("Id")), text_or_none(one.get("State"))
+        if container and get_label(one, "com.docker.compose.oneoff") != "True":
+            service = get_label(one, "com.docker.compose.service")
             name = _name(one.get("Names")) or container[:12]
             rows.append(Row(container, name, service, state_of(state) if state else None))
     return sorted(rows, key=lambda row: row.name)
@@ -84,7 +91,7 @@ def _listed(row: Row, why: Unknown) -> Iterator[Measured]:
     """Yield what the list alone tells of a container."""
     source = "GET /containers/json"
     yield Measured((*_TOP, row.name, "service"), row.service, source)
-    yield Measured((*_TOP, row.name, "state"), stated(row.state, "State"), source)
+    yield Measured((*_TOP, row.name, "state"), or_unreported(row.state, "State"), source)
     for fact in STACK[2:]:
         path = tuple(fact.path.removeprefix(f"{_ONE}.").removesuffix(".*").split("."))
         yield Measured((*_TOP, row.name, *path), why)
@@ -123,18 +130,18 @@ def _look(engine: Engine, row: Row) -> Seen | Unknown | None:
     """Ask for one container; None where it has vanished since the list."""
     try:
         told = engine.api.inspect(row.id)
-    except GoneError:
+    except NotFoundError:
         return None
     except EngineError as fault:
         return Unknown(str(fault), fault.kind)
-    state = below(told, "State")
-    status = text(state.get("Status"))
+    state = get_object(told, "State")
+    status = text_or_none(state.get("Status"))
     if status is None:
-        return unstated("State.Status")
+        return unreported("State.Status")
     if state_of(status) not in ("running", "paused"):
         return Seen(row, told)
     pid, hidden = state.get("Pid"), engine.sight.processes or engine.sight.cgroups
-    group: Group | Unknown = hidden or unstated("State.Pid")
+    group: Group | Unknown = hidden or unreported("State.Pid")
     if hidden is None and is_count(pid) and pid:
         group = read_group(pid, row.id)
     if isinstance(group, Group) and group.usage is not None:
@@ -145,7 +152,7 @@ def _look(engine: Engine, row: Row) -> Seen | Unknown | None:
 def _sample(api: EngineApi, container: str) -> Mapping[str, Any] | Unknown | None:
     try:
         return api.stats(container)
-    except GoneError:
+    except NotFoundError:
         return None
     except EngineError as fault:
         return Unknown(str(fault), fault.kind)
@@ -181,7 +188,7 @@ class _Events:
             return
         found: dict[str, tuple[float, ...]] = {}
         for event in events:
-            container, when = below(event, "Actor").get("ID"), event.get("timeNano")
+            container, when = get_object(event, "Actor").get("ID"), event.get("timeNano")
             if event.get("Action") == "oom" and isinstance(container, str) and is_count(when):
                 found[container] = (*found.get(container, ()), when / 1e9)
         self._found = found

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight.facts.compose.facts import resource
-from preflight.facts.engine.responses import below, is_count
+from preflight.facts.engine.responses import get_object, is_count
 from preflight.model.facts import Unknown
 from preflight.model.quantities import format_bytes, format_number
 
@@ -20,9 +20,9 @@ _NEAR = 1e-4  # cores: Compose reckons limits in 32-bit floats
 
 def drift(service: Mapping[str, Any], container: Mapping[str, Any]) -> list[str]:
     """Compare a service of the effective configuration with what GET /containers/ID/json says."""
-    config, host = (below(container, key) for key in ("Config", "HostConfig"))
+    config, host = (get_object(container, key) for key in ("Config", "HostConfig"))
     return [
-        *_environment(below(service, "environment"), environment(config.get("Env"))),
+        *_environment(get_object(service, "environment"), environment(config.get("Env"))),
         *_memory(service, host.get("Memory")),
         *_cpus(service, host.get("NanoCpus")),
         *_image(service.get("image"), config.get("Image")),

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import ComposeError
 from preflight.facts.options import Options
 from preflight.facts.stack.container_logs import FAULTS, project_logs
@@ -41,7 +41,9 @@ class Gathering:
         self._logs: list[tuple[str, bytes]] = []
         self._missing: list[str] = []
         self._ends = time.monotonic() + options.timeout
-        self._thread = threading.Thread(target=self._gather, args=(Machine(options),), daemon=True)
+        self._thread = threading.Thread(
+            target=self._gather, args=(MeasureContext(options),), daemon=True
+        )
         self._thread.start()
 
     def finish(self) -> Evidence:
@@ -53,10 +55,10 @@ class Gathering:
             late.append(f"{what}: no answer in time")
         return Evidence(*self._config, tuple(self._logs), (*self._missing, *late))
 
-    def _gather(self, machine: Machine) -> None:
+    def _gather(self, context: MeasureContext) -> None:
         missing = self._missing
         try:
-            project = machine.project()
+            project = context.project()
         except ComposeError as fault:
             missing.append(f"the compose configuration: {fault}")
             return
@@ -66,7 +68,7 @@ class Gathering:
         config = {**project.config, "services": project.services}
         self._config = config, _BY[project.source]
         try:
-            for log in project_logs(machine, self._since, self._lines, self._ends):
+            for log in project_logs(context, self._since, self._lines, self._ends):
                 if isinstance(log.text, Unknown):
                     missing.append(f"the log of {log.container}: {log.text.reason}")
                 else:

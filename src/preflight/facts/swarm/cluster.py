@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from preflight.facts.engine.responses import below, count, listed, text
+from preflight.facts.engine.responses import count_or_none, get_object, list_or_empty, text_or_none
 from preflight.facts.swarm.packing import Amounts
 
 MEMORY, CPUS = "memory", "cpus"
@@ -59,7 +59,7 @@ class Task(NamedTuple):
 
 def parse_nodes(rows: Sequence[Mapping[str, Any]]) -> list[Node]:
     """Read GET /nodes, ordered by name; nodes of one host's name have their ids beside it."""
-    found = [_node(row) for row in rows if text(row.get("ID"))]
+    found = [_node(row) for row in rows if text_or_none(row.get("ID"))]
     times = Counter(node.hostname for node in found)
     named = [
         node if times[node.hostname] == 1 else node._replace(name=f"{node.name} ({node.id[:_ID]})")
@@ -71,51 +71,51 @@ def parse_nodes(rows: Sequence[Mapping[str, Any]]) -> list[Node]:
 
 
 def _node(row: Mapping[str, Any]) -> Node:
-    spec, told, state = (below(row, key) for key in ("Spec", "Description", "Status"))
-    resources, identity = below(told, "Resources"), str(row["ID"])
-    hostname = text(told.get("Hostname")) or identity[:_ID]
-    manager = below(row, "ManagerStatus")
+    spec, told, state = (get_object(row, key) for key in ("Spec", "Description", "Status"))
+    resources, identity = get_object(told, "Resources"), str(row["ID"])
+    hostname = text_or_none(told.get("Hostname")) or identity[:_ID]
+    manager = get_object(row, "ManagerStatus")
     return Node(
         id=identity,
         name=hostname,
         hostname=hostname,
-        role=text(spec.get("Role")),
-        state=text(state.get("State")),
-        availability=text(spec.get("Availability")),
-        address=text(state.get("Addr")) or "",
-        platform=below(told, "Platform"),
+        role=text_or_none(spec.get("Role")),
+        state=text_or_none(state.get("State")),
+        availability=text_or_none(spec.get("Availability")),
+        address=text_or_none(state.get("Addr")) or "",
+        platform=get_object(told, "Platform"),
         labels=_labels(spec),
-        engine_labels=_labels(below(told, "Engine")),
-        memory=count(resources.get("MemoryBytes")) or None,
-        cpus=count(resources.get("NanoCPUs")) or None,
+        engine_labels=_labels(get_object(told, "Engine")),
+        memory=count_or_none(resources.get("MemoryBytes")) or None,
+        cpus=count_or_none(resources.get("NanoCPUs")) or None,
         generic=dict(_generic(resources.get("GenericResources"))),
         leads=manager.get("Reachability") == "reachable",
     )
 
 
 def _labels(holder: Mapping[str, Any]) -> dict[str, str]:
-    return {k: v for k, v in below(holder, "Labels").items() if isinstance(v, str)}
+    return {k: v for k, v in get_object(holder, "Labels").items() if isinstance(v, str)}
 
 
 def _generic(rows: Any) -> Iterator[tuple[str, int]]:
     """Yield how much there is of each kind: a figure, or names that count one each."""
     found: Counter[str] = Counter()
-    for row in listed(rows):
-        discrete, named = (below(row, f"{kind}ResourceSpec") for kind in ("Discrete", "Named"))
-        if kind := text(discrete.get("Kind")):
-            found[kind] += count(discrete.get("Value")) or 0
-        if kind := text(named.get("Kind")):
+    for row in list_or_empty(rows):
+        discrete, named = (get_object(row, f"{kind}ResourceSpec") for kind in ("Discrete", "Named"))
+        if kind := text_or_none(discrete.get("Kind")):
+            found[kind] += count_or_none(discrete.get("Value")) or 0
+        if kind := text_or_none(named.get("Kind")):
             found[kind] += 1
     yield from found.items()
 
 
 def reservations(spec: Mapping[str, Any]) -> dict[str, int]:
     """Return what the spec of a task reserves; what it doesn't is left out."""
-    asked = below(below(spec, "Resources"), "Reservations")
+    asked = get_object(get_object(spec, "Resources"), "Reservations")
     amounts = {
         **dict(_generic(asked.get("GenericResources"))),
-        MEMORY: count(asked.get("MemoryBytes")) or 0,
-        CPUS: count(asked.get("NanoCPUs")) or 0,
+        MEMORY: count_or_none(asked.get("MemoryBytes")) or 0,
+        CPUS: count_or_none(asked.get("NanoCPUs")) or 0,
     }
     return {kind: amount for kind, amount in amounts.items() if amount}
 
@@ -126,9 +126,14 @@ def parse_tasks(rows: Iterable[Mapping[str, Any]]) -> list[Task]:
     Source: moby/swarmkit, manager/scheduler `setupTasksList`.
     """
     return [
-        Task(text(row.get("ServiceID")) or "", str(row["NodeID"]), reservations(below(row, "Spec")))
+        Task(
+            text_or_none(row.get("ServiceID")) or "",
+            str(row["NodeID"]),
+            reservations(get_object(row, "Spec")),
+        )
         for row in rows
-        if text(row.get("NodeID")) and text(below(row, "Status").get("State")) in _HOLDING
+        if text_or_none(row.get("NodeID"))
+        and text_or_none(get_object(row, "Status").get("State")) in _HOLDING
     ]
 
 
@@ -136,8 +141,8 @@ def pending(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, str]]:
     """Return of GET /tasks how many wait for a node, and why in Swarm's words, by service's id."""
     found: dict[str, tuple[int, str]] = {}
     for row in rows:
-        status, service = below(row, "Status"), text(row.get("ServiceID"))
-        if service and status.get("State") == "pending" and text(status.get("Err")):
+        status, service = get_object(row, "Status"), text_or_none(row.get("ServiceID"))
+        if service and status.get("State") == "pending" and text_or_none(status.get("Err")):
             found[service] = found.get(service, (0, ""))[0] + 1, str(status["Err"])
     return found
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from preflight.facts.engine.responses import text
+from preflight.facts.engine.responses import text_or_none
 from preflight.facts.swarm.cluster import Node
 
 _KEY = re.compile(r"[a-z_][a-z0-9\-_.]+", re.IGNORECASE | re.ASCII)
@@ -69,8 +69,8 @@ def _value(node: Node, key: str) -> str | None:
         "node.id": node.id,
         "node.hostname": node.hostname,
         "node.role": node.role or "",
-        "node.platform.os": text(node.platform.get("OS")) or "",
-        "node.platform.arch": text(node.platform.get("Architecture")) or "",
+        "node.platform.os": text_or_none(node.platform.get("OS")) or "",
+        "node.platform.arch": text_or_none(node.platform.get("Architecture")) or "",
     }.get(folded)
 
 

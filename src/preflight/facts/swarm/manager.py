@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import EngineApi, EngineError
-from preflight.facts.engine.responses import below, stated, text
+from preflight.facts.engine.responses import get_object, or_unreported, text_or_none
 from preflight.facts.swarm.cluster import (
     CPUS,
     MEMORY,
@@ -75,7 +75,7 @@ def _read(
     """Put together what the manager said, and whether services of the project are there."""
     by_id = {str(row.get("ID")): row for row in services}
     own = {key for key, row in by_id.items() if _is_own(project, row)}
-    names = {key: str(below(by_id[key], "Spec").get("Name")) for key in own}
+    names = {key: str(get_object(by_id[key], "Spec").get("Name")) for key in own}
     others = [task for task in parse_tasks(tasks) if task.service not in own]
     swarm = Swarm(
         nodes=tuple(nodes),
@@ -88,9 +88,9 @@ def _read(
 
 
 def _is_own(project: Project | Unknown | None, row: Mapping[str, Any]) -> bool:
-    spec = below(row, "Spec")
-    stack = text(below(spec, "Labels").get(STACK))
-    return isinstance(project, Project) and is_of(project, stack, text(spec.get("Name")))
+    spec = get_object(row, "Spec")
+    stack = text_or_none(get_object(spec, "Labels").get(STACK))
+    return isinstance(project, Project) and is_of(project, stack, text_or_none(spec.get("Name")))
 
 
 def _node(node: Node) -> Iterator[Measured]:
@@ -103,7 +103,7 @@ def _node(node: Node) -> Iterator[Measured]:
         ("cpus", cores, "Description.Resources.NanoCPUs"),
         ("memory", node.memory, "Description.Resources.MemoryBytes"),
     ):
-        yield Measured((*top, name), stated(value, key), f"GET /nodes {key}")
+        yield Measured((*top, name), or_unreported(value, key), f"GET /nodes {key}")
     for name, value in node.labels.items():
         yield Measured((*top, "labels", name), value, "GET /nodes Spec.Labels")
     yield Measured((*top, "labels"), {}, "GET /nodes Spec.Labels")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from preflight.facts.compose.project import Project
-from preflight.facts.engine.api import EngineApi, EngineError, label
+from preflight.facts.engine.api import EngineApi, EngineError, get_label
 from preflight.model.facts import Unknown
 
 STACK = "com.docker.stack.namespace"
@@ -27,9 +27,11 @@ def by_containers(
     if not isinstance(project, Project):
         return project
     try:
-        rows = api.running()
+        rows = api.running_containers()
     except EngineError as fault:
         return Unknown(str(fault), fault.kind)
-    if stack and any(is_of(project, label(row, STACK), label(row, _SERVICE)) for row in rows):
+    if stack and any(
+        is_of(project, get_label(row, STACK), get_label(row, _SERVICE)) for row in rows
+    ):
         return "stack"
-    return "compose" if any(label(row, _PROJECT) == project.name for row in rows) else None
+    return "compose" if any(get_label(row, _PROJECT) == project.name for row in rows) else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from preflight.facts.engine.responses import below, count, is_count, listed
+from preflight.facts.engine.responses import count_or_none, get_object, is_count, list_or_empty
 from preflight.facts.swarm.cluster import CPUS, MEMORY, NANO, Node, reservations
 from preflight.facts.swarm.constraints import Constraint, ConstraintError, meets, parse
 from preflight.facts.swarm.packing import Amounts, Demand, capacity
@@ -45,15 +45,15 @@ class Service(NamedTuple):
 
 def of_compose(name: str, service: Mapping[str, Any]) -> Service:
     """Read a service of an effective compose configuration."""
-    deploy = below(service, "deploy")
-    placement = below(deploy, "placement")
+    deploy = get_object(service, "deploy")
+    placement = get_object(deploy, "placement")
     ports = _rows(service.get("ports"))
     replicas = deploy.get("replicas")
     everywhere = deploy.get("mode") in ("global", "global-job")
     return _made(
         name,
         None if everywhere else replicas if is_count(replicas) else 1,
-        _asked(below(below(deploy, "resources"), "reservations")),
+        _asked(get_object(get_object(deploy, "resources"), "reservations")),
         placement.get("constraints"),
         placement.get("max_replicas_per_node"),
         any(port.get("mode") == "host" and port.get("published") for port in ports),
@@ -62,14 +62,14 @@ def of_compose(name: str, service: Mapping[str, Any]) -> Service:
 
 def _asked(resources: Mapping[str, Any]) -> Amounts:
     rows = _rows(resources.get("generic_resources"))
-    discrete = [below(row, "discrete_resource_spec") for row in rows]
+    discrete = [get_object(row, "discrete_resource_spec") for row in rows]
     amounts = [(str(one.get("kind")), one.get("value")) for one in discrete]
     amounts += [(MEMORY, resources.get("memory")), (CPUS, _nano(resources.get("cpus")))]
     return {kind: whole for kind, amount in amounts if (whole := _whole(amount))}
 
 
 def _rows(value: Any) -> Iterator[Mapping[str, Any]]:
-    return (one for one in listed(value) if isinstance(one, Mapping))
+    return (one for one in list_or_empty(value) if isinstance(one, Mapping))
 
 
 def _whole(value: Any) -> int:
@@ -88,16 +88,16 @@ def _nano(cores: Any) -> int:
 
 def of_manager(row: Mapping[str, Any]) -> Service:
     """Read a row of GET /services."""
-    spec = below(row, "Spec")
-    task, mode = below(spec, "TaskTemplate"), below(spec, "Mode")
-    placement = below(task, "Placement")
-    ports = _rows(below(spec, "EndpointSpec").get("Ports"))
-    job = below(mode, "ReplicatedJob").get("MaxConcurrent")
-    replicas = below(mode, "Replicated").get("Replicas")
+    spec = get_object(row, "Spec")
+    task, mode = get_object(spec, "TaskTemplate"), get_object(spec, "Mode")
+    placement = get_object(task, "Placement")
+    ports = _rows(get_object(spec, "EndpointSpec").get("Ports"))
+    job = get_object(mode, "ReplicatedJob").get("MaxConcurrent")
+    replicas = get_object(mode, "Replicated").get("Replicas")
     everywhere = "Global" in mode or "GlobalJob" in mode
     return _made(
         str(spec.get("Name") or row.get("ID") or ""),
-        None if everywhere else count(job) or count(replicas) or 0,
+        None if everywhere else count_or_none(job) or count_or_none(replicas) or 0,
         reservations(task),
         placement.get("Constraints"),
         placement.get("MaxReplicas"),
@@ -108,8 +108,8 @@ def of_manager(row: Mapping[str, Any]) -> Service:
 def _made(
     name: str, number: int | None, needs: Amounts, constraints: Any, most: Any, host_ports: bool
 ) -> Service:
-    written = tuple(str(one) for one in listed(constraints))
-    made = Service(name, number, needs, written, count(most) or 0, host_ports)
+    written = tuple(str(one) for one in list_or_empty(constraints))
+    made = Service(name, number, needs, written, count_or_none(most) or 0, host_ports)
     try:
         return made._replace(parsed=tuple(map(parse, written)))
     except ConstraintError as fault:

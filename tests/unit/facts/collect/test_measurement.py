@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from preflight.facts.collect import measurement as collect
 from preflight.facts.collect import protocol as wire
 from preflight.facts.collect import worker as reader
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.spawn import end, start_reader
 from preflight.facts.options import Options
 from preflight.facts.table import FACTS, PROBES, Probe, missing
@@ -109,12 +109,12 @@ def test_without_a_reader_every_fact_says_why() -> None:
 
 
 def test_a_probe_that_fails_halfway_keeps_what_it_had(capfdbinary: Any) -> None:
-    def measure(_: Machine) -> Iterator[Measured]:
+    def measure(_: MeasureContext) -> Iterator[Measured]:
         yield Measured(("a",), 1, "here")
         raise MemoryError("no more")
 
     probe = Probe((Fact("a", "number", ""), Fact("b", "number", "")), "none")
-    reader._run(probe, Machine(Options()), measure)
+    reader._run(probe, MeasureContext(Options()), measure)
     lines = capfdbinary.readouterr().out.splitlines()
     facts = gather(map(wire.decode, lines), measured_at="", version="")
     assert facts.values == {"a": 1}
@@ -129,7 +129,7 @@ def test_without_a_compose_file_nothing_of_a_project_is_there(
     probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    reader._run(probe, Machine(Options(docker_host="unix:///nowhere/docker.sock")))
+    reader._run(probe, MeasureContext(Options(docker_host="unix:///nowhere/docker.sock")))
     told = [wire.decode(line) for line in capfdbinary.readouterr().out.splitlines()]
     assert {one.path for one in told} == {one.path for one in missing(probe, Unknown(""))}
     for one in told:
@@ -145,7 +145,7 @@ def test_a_compose_file_that_cannot_be_used_is_the_reason_for_all_of_its_project
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "compose.yaml").write_text("services: 7\n")
-    reader._run(probe, Machine(Options(docker_host="unix:///nowhere/docker.sock")))
+    reader._run(probe, MeasureContext(Options(docker_host="unix:///nowhere/docker.sock")))
     told = [wire.decode(line) for line in capfdbinary.readouterr().out.splitlines()]
     assert {one.path for one in told} == {one.path for one in missing(probe, Unknown(""))}
     for one in told:

@@ -274,11 +274,11 @@ def test_permission_denied_as_an_ordinary_user(docker_engine: Engine) -> None:
     # everything is imported as root: the interpreter's own files may be closed to others
     code = f"""
 import http.client, json, os
-from preflight.facts import docker, transport
-from preflight.facts.collect.machine import Machine
+from preflight.facts.engine import engine_facts as docker, transport
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.options import Options
 os.setgid(65534); os.setuid(65534)
-for one in docker.measure(Machine(Options(docker_host={docker_engine.url!r}))):
+for one in docker.measure(MeasureContext(Options(docker_host={docker_engine.url!r}))):
     print(json.dumps([one.path, str(one.value)]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

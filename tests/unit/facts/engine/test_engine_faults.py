@@ -36,10 +36,10 @@ from engine_server import (
     saying,
 )
 from preflight.facts.catalogue import DOCKER
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.engine import engine_facts as docker
-from preflight.facts.engine.api import EngineApi, EngineError, explain
-from preflight.facts.engine.connection import engine_of
+from preflight.facts.engine.api import EngineApi, EngineError, explain_failure
+from preflight.facts.engine.connection import identify_engine
 from preflight.facts.engine.endpoint import resolve
 from preflight.facts.options import Options
 from preflight.model.facts import Facts, Unknown, gather
@@ -54,7 +54,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[[Answer], str]]:
 
 def facts_of(url: str, timeout: float = 2) -> Facts:
     options = Options(docker_host=url, timeout=timeout)
-    return gather(docker.measure(Machine(options)), measured_at="", version="")
+    return gather(docker.measure(MeasureContext(options)), measured_at="", version="")
 
 
 def problem(facts: Facts) -> tuple[Any, Any, str]:
@@ -314,7 +314,7 @@ def test_the_socket_that_was_asked_is_no_other_engine(
 
 
 def test_no_other_engine_is_named_for_one_that_hangs() -> None:
-    facts = gather(docker.late(Machine(Options()), "within 1 s"), measured_at="", version="")
+    facts = gather(docker.late(MeasureContext(Options()), "within 1 s"), measured_at="", version="")
     assert facts.get(("docker", "reachable")) is False
     assert facts.get(("docker", "candidates")) is None
 
@@ -390,7 +390,7 @@ def test_limits_do_not_bind_without_a_cgroup_driver(serve: Callable[[Answer], st
 def test_engines_are_told_apart(
     info: dict[str, Any], version: dict[str, Any], engine_name: str
 ) -> None:
-    assert engine_of(version, info, "unix:///var/run/docker.sock") == engine_name
+    assert identify_engine(version, info, "unix:///var/run/docker.sock") == engine_name
 
 
 def test_no_socket(tmp_path: Path) -> None:
@@ -608,5 +608,5 @@ def test_modules_of_the_current_folder_are_not_taken(
 def test_what_no_machine_here_can_be_made_to_raise(
     fault: BaseException, said: str, kind: str
 ) -> None:
-    found = explain(fault, "tcp://e:1", 5)
+    found = explain_failure(fault, "tcp://e:1", 5)
     assert (str(found), found.kind) == (said, kind)

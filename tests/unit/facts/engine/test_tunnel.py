@@ -21,7 +21,7 @@ from test_engine_faults import facts_of
 
 from engine_server import INFO, VERSION, Answer, engine, listening
 from engines import Engine
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.ollama import ollama_facts as ollama
 from preflight.facts.options import Options
 from preflight.model.facts import gather
@@ -154,8 +154,8 @@ def test_an_engine_that_hangs_leaves_the_address(tunnel: Any, run_preflight: Run
 
 def test_ollama_beside_an_engine_at_the_other_end_is_not_looked_for_here(tunnel: Any) -> None:
     url = tunnel(answering(engine({**HERE, "Name": "build-17"}, VERSION)))
-    machine = Machine(Options(docker_host=url, timeout=5))
-    facts = gather(ollama.measure(machine, {}), measured_at="", version="")
+    context = MeasureContext(Options(docker_host=url, timeout=5))
+    facts = gather(ollama.measure(context, {}), measured_at="", version="")
     assert "another host" in facts.unknown["ollama.reachable"].reason
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.host import system as host
 from preflight.facts.host.cgroups import Cgroups, parse_groups
 from preflight.facts.options import Options
@@ -62,7 +62,9 @@ class Tree:
     def fact(self, name: str) -> Any:
         """Return a fact as the host probe delivers it, from this tree."""
         path = tuple(name.split("."))
-        return next(m.value for m in host.measure(Machine(Options()), self.root) if m.path == path)
+        return next(
+            m.value for m in host.measure(MeasureContext(Options()), self.root) if m.path == path
+        )
 
 
 @pytest.fixture

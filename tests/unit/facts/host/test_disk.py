@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.host import disk
 from preflight.facts.options import Options
 from preflight.model.facts import Unknown
@@ -59,7 +59,7 @@ def here(path: str | Path, root: Path = Path("/"), **how: Any) -> dict[str, Any]
     """Return the same, measured in this process."""
     return {
         one.path[-1]: one.value
-        for one in disk.measure(Machine(Options(path=str(path))), root, **how)
+        for one in disk.measure(MeasureContext(Options(path=str(path))), root, **how)
     }
 
 
@@ -193,12 +193,12 @@ def closed() -> Iterator[Path]:
 
 AS_NOBODY = """
 import json, os, sys
-from preflight.facts import disk
-from preflight.facts.collect.machine import Machine
+from preflight.facts.host import disk
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.options import Options
 from preflight.facts.collect.protocol import encode
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
-print(json.dumps([encode(one) for one in disk.measure(Machine(Options(path=sys.argv[1])))]))
+print(json.dumps([encode(one) for one in disk.measure(MeasureContext(Options(path=sys.argv[1])))]))
 """
 
 

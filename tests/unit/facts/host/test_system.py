@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from preflight.facts.collect import worker as reader
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.engine import self_container as inside
 from preflight.facts.host import disk
 from preflight.facts.host import environment as env
@@ -43,7 +43,7 @@ def snapshot(run: Run, *arguments: str, **how: Any) -> dict[str, Any]:
 
 def here(root: Path = Path("/")) -> dict[str, Any]:
     """Return the host's facts by dotted path, measured in this process."""
-    return {".".join(one.path): one.value for one in host.measure(Machine(Options()), root)}
+    return {".".join(one.path): one.value for one in host.measure(MeasureContext(Options()), root)}
 
 
 def meminfo() -> dict[str, int]:
@@ -163,11 +163,11 @@ FAULTS = {
 }
 
 
-def delivered(probe: Probe, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Facts:
+def delivered(probe: Probe, context: MeasureContext, monkeypatch: pytest.MonkeyPatch) -> Facts:
     """Run a probe as the reader does; every declared fact is then known or unknown, not both."""
     lines: list[Measured] = []
     monkeypatch.setattr(reader, "_write", lines.extend)
-    reader._run(probe, machine)
+    reader._run(probe, context)
     known = [one.path for one in lines if not isinstance(one.value, Unknown)]
     assert len(known) == len(set(known)), "measured twice"
     facts = gather(lines, measured_at="", version="")
@@ -187,8 +187,8 @@ def test_every_declared_fact_is_delivered_once_whatever_fails(
         pretend(patch, system)
         for where, name, fake in FAULTS[fault]:
             patch.setattr(where, name, fake, raising=False)
-        facts = delivered(HOST, Machine(Options(str(tmp_path))), patch)
-        on_disk = delivered(DISK, Machine(Options(str(tmp_path))), patch)
+        facts = delivered(HOST, MeasureContext(Options(str(tmp_path))), patch)
+        on_disk = delivered(DISK, MeasureContext(Options(str(tmp_path))), patch)
     if fault not in {"no memory", "memory zero"}:
         assert facts.get(("host", "memory", "total")) == psutil.virtual_memory().total
     if "cpu" not in fault:
@@ -218,7 +218,9 @@ def test_what_only_linux_has_is_unsupported_elsewhere(
     assert facts["host.memory.limit"].kind == "unsupported"
     assert facts["host.memory.usable"] == facts["host.memory.total"] > 0
     assert facts["host.cpu.usable"] == facts["host.cpu.logical"] > 0
-    on_disk = {one.path[-1]: one.value for one in disk.measure(Machine(Options(str(tmp_path))))}
+    on_disk = {
+        one.path[-1]: one.value for one in disk.measure(MeasureContext(Options(str(tmp_path))))
+    }
     for linuxs in ("filesystem", "kind"):
         assert on_disk[linuxs].kind == "unsupported"
 

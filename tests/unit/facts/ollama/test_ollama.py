@@ -13,7 +13,7 @@ import pytest
 
 from ollama_server import BAD, GEMMA, MISTRAL, PS, TAGS, Fake, saying, serving
 from preflight.facts import catalogue as declared
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import ComposeError, Place, Project, Reading
 from preflight.facts.engine.endpoint import Endpoint, EndpointError
 from preflight.facts.ollama import ollama_facts as ollama
@@ -344,7 +344,7 @@ def test_more_heads_than_numbers_are_no_shape() -> None:
 # --- the whole ---
 
 
-class FakeMachine(Machine):
+class FakeContext(MeasureContext):
     """A machine whose project and engine are given."""
 
     def __init__(self, given: Any, url: Any = "unix:///x", timeout: float = 10) -> None:
@@ -362,15 +362,15 @@ def _given(value: Any) -> Any:
     return give
 
 
-def facts_of(machine: Machine, environ: Mapping[str, str]) -> Facts:
-    return gather(ollama.measure(machine, environ), measured_at="", version="")
+def facts_of(context: MeasureContext, environ: Mapping[str, str]) -> Facts:
+    return gather(ollama.measure(context, environ), measured_at="", version="")
 
 
 def asking(
     fake: Fake, name: str = "mistral:7b", timeout: float = 10, given: Project | None = None
 ) -> Facts:
     environ = {"OLLAMA_HOST": fake.url, "OLLAMA_MODEL": name}
-    return facts_of(FakeMachine(given, timeout=timeout), environ)
+    return facts_of(FakeContext(given, timeout=timeout), environ)
 
 
 def get(facts: Facts, dotted: str) -> Any:
@@ -439,7 +439,7 @@ def test_the_settings_of_compose_make_the_estimate() -> None:
     with serving() as fake:
         config = service(port(str(fake.port)), environment=environment)
         given = project({"db": {"image": "x"}, "ai": config}, {key: Place("/p/c.yaml", 7)})
-        facts = facts_of(FakeMachine(given), {"OLLAMA_MODEL": "mistral:7b"})
+        facts = facts_of(FakeContext(given), {"OLLAMA_MODEL": "mistral:7b"})
     assert get(facts, "ollama.service") == "ai"
     assert get(facts, "ollama.endpoint") == fake.url
     assert get(facts, "model.estimate") == 4_113_301_824 + 2**30 + 2**29
@@ -636,7 +636,7 @@ def test_models_beyond_count_are_left_out() -> None:
 
 
 def test_a_service_without_a_port_is_not_reached() -> None:
-    facts = facts_of(FakeMachine(project({"ollama": {"build": "."}})), {})
+    facts = facts_of(FakeContext(project({"ollama": {"build": "."}})), {})
     assert get(facts, "ollama.endpoint") is None
     assert get(facts, "ollama.reachable") is False
     assert "publishes no port" in facts.source(("ollama", "reachable"))
@@ -648,7 +648,7 @@ def test_a_service_without_a_port_is_not_reached() -> None:
 def test_on_another_host_nothing_is_asked() -> None:
     with serving() as fake:
         given = project({"ollama": service(port(str(fake.port)))})
-        facts = facts_of(FakeMachine(given, "tcp://192.0.2.1:2375"), {"OLLAMA_MODEL": "phi"})
+        facts = facts_of(FakeContext(given, "tcp://192.0.2.1:2375"), {"OLLAMA_MODEL": "phi"})
     assert fake.asked == []
     for name in ("endpoint", "reachable", "problem", "version", "models", "loaded"):
         found = get(facts, f"ollama.{name}")
@@ -661,7 +661,7 @@ def test_on_another_host_nothing_is_asked() -> None:
 def test_an_unusable_compose_file_hides_the_settings_not_ollama() -> None:
     broken = ComposeError("it is broken", "/p/c.yaml", 3, 1)
     with serving() as fake:
-        facts = facts_of(FakeMachine(broken), {"OLLAMA_HOST": fake.url, "OLLAMA_MODEL": "phi"})
+        facts = facts_of(FakeContext(broken), {"OLLAMA_HOST": fake.url, "OLLAMA_MODEL": "phi"})
     assert get(facts, "ollama.reachable") is True
     for name in ("ollama.settings", "ollama.service", "model.name", "model.size"):
         assert get(facts, name) == Unknown("/p/c.yaml:3:1: it is broken", "invalid")
@@ -669,8 +669,8 @@ def test_an_unusable_compose_file_hides_the_settings_not_ollama() -> None:
 
 
 def test_an_engine_that_nobody_can_name_is_no_other_host() -> None:
-    machine = FakeMachine(project({"ollama": {}}), EndpointError("no such context"))
-    assert get(facts_of(machine, {}), "ollama.reachable") is False
+    context = FakeContext(project({"ollama": {}}), EndpointError("no such context"))
+    assert get(facts_of(context, {}), "ollama.reachable") is False
 
 
 def test_no_thread_of_a_server_is_left() -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from preflight.facts import catalogue as declared
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, Reading
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.responses import parse_time
@@ -142,13 +142,13 @@ def project(**services: Any) -> Project:
 
 
 def machine_of(url: str, found: Project | None = None) -> Any:
-    machine: Any = Machine(Options(docker_host=url, timeout=5))
-    machine.project = lambda: found or project()
-    return machine
+    context: Any = MeasureContext(Options(docker_host=url, timeout=5))
+    context.project = lambda: found or project()
+    return context
 
 
-def asked(machine: Any) -> Iterator[Measured]:
-    return stack.measure(machine, machine.project())
+def asked(context: Any) -> Iterator[Measured]:
+    return stack.measure(context, context.project())
 
 
 def measure(engine: FakeEngine, found: Project | None = None) -> Facts:
@@ -170,9 +170,9 @@ class TestWhatStopsIt:
         def fail() -> Any:
             raise EndpointError("no context")
 
-        machine = machine_of(engine.url)
-        machine.engine = fail
-        (one,) = asked(machine)
+        context = machine_of(engine.url)
+        context.engine = fail
+        (one,) = asked(context)
         assert one == (("stack", "containers"), Unknown("no context", "invalid"), "")
 
     def test_no_engine(self, tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ class TestUsedImages:
             return [one for one in every if one["ImageID"] in asked_images(path)][:20]
 
         engine.rows = rows
-        assert self.api(engine).used_images(["i1", "i2", "i3", "i4"]) == {"i1", "i2", "i3"}
+        assert self.api(engine).images_in_use(["i1", "i2", "i3", "i4"]) == {"i1", "i2", "i3"}
         assert len(engine.asked) == 2 + 3
 
     @pytest.mark.parametrize("answer", [[], [{"ImageID": "i9"}]])
@@ -270,11 +270,11 @@ class TestUsedImages:
         self, engine: FakeEngine, answer: Any
     ) -> None:
         engine.rows = lambda path: answer if "ancestor" in path else [{"ImageID": "i2"}]
-        assert self.api(engine).used_images(["i1", "i2"]) == {"i2"}
+        assert self.api(engine).images_in_use(["i1", "i2"]) == {"i2"}
 
     def test_few_containers_are_listed_once(self, engine: FakeEngine) -> None:
         engine.rows = [{"ImageID": "i2"}, {"ImageID": "i7"}]
-        assert self.api(engine, 3).used_images(["i1", "i2"]) == {"i2"}
+        assert self.api(engine, 3).images_in_use(["i1", "i2"]) == {"i2"}
         assert engine.asked[2:] == ["/containers/json?all=1"]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from engines import IMAGE, Engine, make_image
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, Reading
 from preflight.facts.engine.native import available_memory
 from preflight.facts.options import Options
@@ -46,10 +46,10 @@ def start(engine: Engine, name: str, *options: str, service: str = "api") -> Non
 
 def measure(engine: Engine) -> Facts:
     config = {"services": SERVICES}
-    machine: Any = Machine(Options(docker_host=engine.url, timeout=30))
+    context: Any = MeasureContext(Options(docker_host=engine.url, timeout=30))
     project = Project(NAME, "/x", ("/x/compose.yaml",), "cli", config, Reading(config, {}))
-    machine.project = lambda: project
-    return gather(stack.measure(machine, project), measured_at="", version="")
+    context.project = lambda: project
+    return gather(stack.measure(context, project), measured_at="", version="")
 
 
 def of(facts: Facts, name: str, path: str) -> Any:
@@ -306,8 +306,8 @@ def test_what_the_projects_containers_use_counts_as_free(either: Engine) -> None
     until(either, lambda facts: of(facts, "calm", "memory.usage") > 40e6)
 
     def free(project: str) -> Any:
-        machine = Machine(Options(docker_host=either.url))
-        value, source = available_memory(machine.engine().api, "", 0, project)
+        context = MeasureContext(Options(docker_host=either.url))
+        value, source = available_memory(context.engine().api, "", 0, project)
         return value, source
 
     # with no room under a limit of nothing, what is left are the stack's own containers
@@ -336,8 +336,8 @@ def test_many_foreign_containers_are_never_listed_or_inspected(
     try:
         facts = measure(docker_stack)
         image = docker_stack.docker("image", "inspect", IMAGE, "--format", "{{.Id}}")
-        machine = Machine(Options(docker_host=docker_stack.url))
-        used = machine.engine().api.used_images([image, "sha256:" + "0" * 64])
+        context = MeasureContext(Options(docker_host=docker_stack.url))
+        used = context.engine().api.images_in_use([image, "sha256:" + "0" * 64])
     finally:
         docker_stack.docker("rm", foreign)
     assert used == {image}

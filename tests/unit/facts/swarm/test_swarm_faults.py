@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from preflight.facts.collect.machine import Machine
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.options import Options
 from preflight.facts.swarm import facts as swarm
 from preflight.model.facts import Facts, Unknown, gather
@@ -115,7 +115,7 @@ def file(tmp_path: Path) -> Path:
 def measured(manager: Manager, file: Path | None = None) -> Facts:
     files = () if file is None else (str(file),)
     options = Options(docker_host=manager.url, compose_files=files, timeout=2)
-    return gather(swarm.measure(Machine(options)), measured_at="", version="")
+    return gather(swarm.measure(MeasureContext(options)), measured_at="", version="")
 
 
 def of(facts: Facts, *path: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 from preflight.facts.compose.load import load
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.api import EngineError
-from preflight.facts.engine.connection import Engine, differs, reach
+from preflight.facts.engine.connection import Engine, connect, differing_info_key
 from preflight.facts.engine.endpoint import EndpointError, resolve
 from preflight.facts.engine.host_visibility import VIRTUAL_MACHINES, Files
 from preflight.facts.engine.self_container import in_container
@@ -22,7 +22,7 @@ from preflight.model.facts import Unknown
 T = TypeVar("T")
 
 
-class Once(Generic[T]):
+class Lazy(Generic[T]):
     """A reading that is made once; who comes later gets the same value or the same exception."""
 
     def __init__(self, read: Callable[[], T]) -> None:
@@ -42,12 +42,12 @@ class Once(Generic[T]):
             raise self._fault
         return self._value[0]
 
-    def known(self) -> T | None:
+    def peek(self) -> T | None:
         """Return the value if it has been read, without waiting for it."""
         return self._value[0] if self._value else None
 
 
-class Here(NamedTuple):
+class EngineLocality(NamedTuple):
     """The engine or why there is none; why this network and files aren't those that a stack gets.
 
     None where they are: an engine in a VM on this machine gives its stacks the machine's own.
@@ -58,23 +58,23 @@ class Here(NamedTuple):
     files: Files
 
 
-class Machine:
+class MeasureContext:
     """One measuring: what it is asked for, and what its probes share."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.endpoint = Once(lambda: resolve(options.docker_host, options.context))
-        self.engine = Once(lambda: reach(self.endpoint(), options.timeout))
-        self.project: Once[Project | None] = Once(lambda: load(options))
+        self.endpoint = Lazy(lambda: resolve(options.docker_host, options.context))
+        self.engine = Lazy(lambda: connect(self.endpoint(), options.timeout))
+        self.project: Lazy[Project | None] = Lazy(lambda: load(options))
 
-    def readable(self) -> Project | Unknown | None:
+    def project_or_unknown(self) -> Project | Unknown | None:
         """Return the project, None where there is none, an Unknown where it can't be used."""
         try:
             return self.project()
         except ComposeError as fault:
             return Unknown(str(fault), "invalid")
 
-    def local(self) -> tuple[bool, str]:
+    def is_engine_local(self) -> tuple[bool, str]:
         """Return whether the engine is on this machine, and what tells it.
 
         Only one behind a port of loopback is asked for it. Raises EndpointError.
@@ -86,12 +86,12 @@ class Machine:
             engine = self.engine()
         except EngineError:
             return True, "the address; whether it is the end of a tunnel can't be told"
-        key = differs(engine)
+        key = differing_info_key(engine)
         if key is None:
             return True, "the address; GET /info says nothing of another machine"
         return False, f"GET /info {key} is another machine's: a tunnel ends at the address"
 
-    def here(self) -> Here:
+    def engine_locality(self) -> EngineLocality:
         """Ask for the engine; an own one that doesn't answer leaves the machine to be looked at."""
         inside, _ = in_container()
         try:
@@ -104,12 +104,12 @@ class Machine:
             return _seen(unknown) if endpoint.local and not inside else _hidden(unknown)
         if engine.name in VIRTUAL_MACHINES and endpoint.local and not inside:
             return _seen(engine)
-        return Here(engine, engine.sight.network, engine.sight.files)
+        return EngineLocality(engine, engine.sight.network, engine.sight.files)
 
 
-def _hidden(why: Unknown) -> Here:
-    return Here(why, why, lambda _: why)
+def _hidden(why: Unknown) -> EngineLocality:
+    return EngineLocality(why, why, lambda _: why)
 
 
-def _seen(engine: Engine | Unknown) -> Here:
-    return Here(engine, None, lambda _: None)
+def _seen(engine: Engine | Unknown) -> EngineLocality:
+    return EngineLocality(engine, None, lambda _: None)
