@@ -17,7 +17,7 @@ import preflight
 PACKAGE = Path(preflight.__file__).parent
 SIBLINGS = {"facts", "rules", "evaluate", "render", "snapshot", "logs", "fleet"}
 MAY_IMPORT = {
-    "cli": {"check", "model", "render", "rules", "facts", "fleet"},
+    "cli": {"check", *SIBLINGS, "model"},
     "check": {*SIBLINGS, "model"},
     **{sibling: {"model"} for sibling in SIBLINGS},
     "rules": {"model", "yaml_marks"},

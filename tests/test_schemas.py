@@ -16,6 +16,7 @@ from preflight.evaluate.judge import Selection
 from preflight.model.rules import DEFAULT
 from preflight.render import renderer
 from preflight.render.options import RenderOptions
+from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 from schemas import published, sealed
 
 SNAPSHOTS = sorted(ROOT.glob("tests/**/facts.json"))
@@ -49,8 +50,8 @@ def test_the_rule_files_of_the_readme(begins: str) -> None:
 @pytest.mark.parametrize("name", names(SNAPSHOTS))
 def test_a_snapshot_and_the_report_on_it(name: str) -> None:
     data = (ROOT / name).read_bytes()
-    facts = pipeline.read_snapshot(data, name)
-    written = json.loads(pipeline.write_snapshot(facts))
+    facts = read_snapshot(data, name)
+    written = json.loads(write_snapshot(facts))
     folder = (ROOT / name).parent
 
     def read(file: str) -> bytes:

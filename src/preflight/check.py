@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +11,14 @@ from preflight import __version__
 from preflight.model.facts import (
     Catalogue,
     Facts,
-    Measured,
-    Unknown,
     gather,
     join_path,
     replace,
-    split_path,
 )
 from preflight.model.problems import InputError, Problem, Review
-from preflight.model.report import Explanation, Fitting, Report, Result
+from preflight.model.report import Explanation, Fitting, Report
 from preflight.model.rules import Rule, RuleSet, Waiver
-from preflight.model.secrets import secret_kind
+from preflight.model.secrets import secret_variables
 
 if TYPE_CHECKING:
     from preflight.evaluate.judge import Selection as Selection  # noqa: PLC0414 - for cli too
@@ -31,14 +27,10 @@ if TYPE_CHECKING:
     from preflight.facts.options import Options
     from preflight.logs.log_reader import LogReader as LogReader  # noqa: PLC0414 - for cli too
     from preflight.logs.scan import Counted as Counted  # noqa: PLC0414 - for cli too
-    from preflight.model.bundle import Part
     from preflight.model.cases import Expected, Mismatch
     from preflight.model.diagnosis import Diagnosed
-    from preflight.model.difference import Difference
     from preflight.rules.markdown import Document
-    from preflight.snapshot.bundle import Bundle
-    from preflight.snapshot.compare import Side
-    from preflight.snapshot.redact import Redactor as Redactor  # noqa: PLC0414 - for cli too
+    from preflight.snapshot.redact import Redactor
 
 
 def catalogue() -> Catalogue:
@@ -109,125 +101,6 @@ def with_model(facts: Facts, ruleset: RuleSet) -> Facts:
     return replace(facts, derive(facts, ruleset.models, ruleset.overhead or 0))
 
 
-def write_snapshot(facts: Facts) -> str:
-    """Return the snapshot file that `read_snapshot` reads."""
-    from preflight.snapshot import facts_file
-
-    return json.dumps(facts_file.dump(facts), indent=2) + "\n"
-
-
-def read_snapshot(data: bytes, name: str) -> Facts:
-    """Read facts that were measured elsewhere, from a snapshot or a bundle; raises InputError."""
-    if data.startswith(b"PK"):
-        return open_bundle(data, name).facts()
-    from preflight.snapshot import facts_file
-
-    return facts_file.load(data, name)
-
-
-def open_bundle(data: bytes, name: str) -> Bundle:
-    """Open a bundle, which may come from anybody; raises InputError with what is wrong with it."""
-    from preflight.snapshot import bundle
-
-    return bundle.open_bundle(data, name)
-
-
-def redactor(ruleset: RuleSet, facts: Facts, hidden: Iterable[tuple[str, str]] = ()) -> Redactor:
-    """Return what knows the secrets of this machine and of a stack with these hidden variables."""
-    from preflight.facts.catalogue import TOLD
-    from preflight.snapshot import redact
-
-    shown = TOLD | {path[-1] for path in ruleset.asks if path[0] == "env" or "environment" in path}
-    public = (*ruleset.words(), *catalogue().names(), *redact.names_of(facts))
-    made = redact.Redactor(shown, public)
-    redact.know_this_machine(made)
-    for host in redact.hosts_of(facts):
-        made.name("host", host)
-    for name, value in hidden:
-        made.know_variable(name, value)
-    made.reserve(json.dumps([facts.values, facts.sources], ensure_ascii=False))
-    return made
-
-
-def redacted(redact: Redactor, ruleset: RuleSet, facts: Facts) -> tuple[Facts, list[str]]:
-    """Return facts without secrets that get the same verdicts, and the rules that can't have them.
-
-    What such a rule asks of is unknown then, with that reason: undecided, never another verdict.
-    """
-    from preflight.evaluate.judge import evaluate
-
-    names, today = catalogue(), _today()
-    clean = redact.facts(redact.facts(facts))  # again: what the end teaches holds for the beginning
-    whole = evaluate(ruleset, facts, names, today=today).results
-    shown = evaluate(ruleset, clean, names, today=today).results
-    lost = [now for was, now in zip(whole, shown, strict=False) if was.verdict != now.verdict]
-    why = Unknown("redacted: --no-redact keeps it", "unsupported")
-    clean = replace(clean, (Measured(split_path(one.fact), why) for one in lost))
-    return clean, list(dict.fromkeys(one.id for one in lost))
-
-
-def redacted_report(redact: Redactor, report: Report) -> Report:
-    """Return a report without secrets: a rule file may name hosts and users too."""
-    return report._replace(
-        results=tuple(_changed(one, redact.tree) for one in report.results),
-        rules_name=redact.text(report.rules_name),
-        rules_source=redact.text(report.rules_source),
-        host=redact.tree(report.host),
-        engine=redact.tree(report.engine),
-        next=redact.text(report.next),
-        notes=redact.tree(report.notes),
-    )
-
-
-def _changed(result: Result, change: Callable[[Result], Result]) -> Result:
-    """Return a result whose texts are changed, and none of its keywords."""
-    return change(result)._replace(
-        id=result.id, verdict=result.verdict, severity=result.severity, unit=result.unit
-    )
-
-
-def make_bundle(
-    parts: Sequence[Part],
-    made_at: str,
-    redacted: Mapping[str, int] | None,
-    missing: Sequence[str],
-) -> bytes:
-    """Return the zip file of these members; `redacted` and `missing` are for its manifest."""
-    from preflight.snapshot import bundle
-
-    return bundle.make(parts, __version__, made_at, redacted, missing)
-
-
-def compare(before: Side, after: Side) -> Difference:
-    """Return what changed between two measurings, the worst first."""
-    from preflight.snapshot import compare
-
-    return compare.compare(before, after)
-
-
-def read_side(data: bytes, name: str, ruleset: Callable[[], RuleSet]) -> Side:
-    """Read a snapshot or a bundle, judged by today's rules, or a JSON report as it is."""
-    from preflight.snapshot import compare, report_file
-
-    if report_file.is_report(data):
-        return compare.Side(report_file.judged(report_file.load(data, name)))
-    rules = ruleset()
-    facts = with_model(read_snapshot(data, name), rules)
-    results = check(rules, facts, select(rules, (), (), strict=False), time.perf_counter()).results
-    judged = (
-        report_file.Judged(r.id, r.item, r.title, r.verdict, r.fact, r.actual, r.message)
-        for r in results
-    )
-    return compare.Side(tuple(judged), facts)
-
-
-def leftovers(redact: Redactor, name: str, data: bytes) -> list[str]:
-    """Say, a line each, where a finished file still holds a secret."""
-    from preflight.snapshot.bundle import leftovers
-
-    return list(leftovers(redact, name, data))
-
-
 def check(ruleset: RuleSet, facts: Facts, selection: Selection, started: float) -> Report:
     """Judge facts; `started` (time.perf_counter) is when the work began."""
     from preflight.evaluate.judge import evaluate
@@ -235,8 +108,7 @@ def check(ruleset: RuleSet, facts: Facts, selection: Selection, started: float) 
     report = evaluate(ruleset, facts, catalogue(), selection, _today())
     secrets = _secrets(facts)
     if secrets is not None:
-        hidden = tuple(_changed(one, secrets.known) for one in report.results)
-        report = report._replace(results=hidden)
+        report = report._replace(results=secrets.results(report.results, secrets.known))
     return report._replace(version=__version__, seconds=round(time.perf_counter() - started, 3))
 
 
@@ -246,31 +118,18 @@ def _secrets(facts: Facts) -> Redactor | None:
     A rule file may come from anybody, and a CI job's log be read by everybody. The facts hold the
     variables that rules ask for, whichever way: as the fact, as a bound, in a `when`, in a fix.
     """
-    named = [
-        (kind, value)
-        for name, value in _variables(facts.values)
-        if isinstance(value, str) and (kind := secret_kind(name))
-    ]
-    if not named:
+    secrets = secret_variables(facts.values)
+    if not secrets:
         return None
     from preflight.evaluate.sentences import MOST_TEXT
     from preflight.model.quantities import MOST_QUOTED
     from preflight.snapshot.redact import Redactor
 
     redact = Redactor()
-    for kind, value in named:  # what sentences cut a long one to is as secret as all of it
+    for kind, value in secrets:  # what sentences cut a long one to is as secret as all of it
         for most in (len(value), MOST_TEXT - 1, MOST_QUOTED - 1):
             redact.know(kind, value.strip()[:most])
     return redact
-
-
-def _variables(node: Mapping[str, Any], *, within: bool = False) -> Iterator[tuple[str, Any]]:
-    """Yield the environment variables that facts hold: of this process, of services, containers."""
-    for name, value in node.items():
-        if within:
-            yield name, value
-        elif isinstance(value, Mapping):
-            yield from _variables(value, within=name in ("env", "environment"))
 
 
 def without_secrets(facts: Facts) -> Facts:
@@ -287,9 +146,8 @@ def explain(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     secrets = _secrets(facts)
     if secrets is None:
         return told
-    results = tuple(_changed(one, secrets.known) for one in told.results)
     return told._replace(
-        results=results,
+        results=secrets.results(told.results, secrets.known),
         requires=secrets.known(told.requires),
         advises=secrets.known(told.advises),
         applies=secrets.known(told.applies),
@@ -307,20 +165,6 @@ def models(ruleset: RuleSet, facts: Facts) -> Fitting:
     from preflight.evaluate.models import fitting
 
     return fitting(ruleset.models, facts)
-
-
-def find_cases(folder: str) -> list[str]:
-    """Return the case folders in a folder; raises InputError where there is none."""
-    from preflight.snapshot import cases
-
-    return cases.find(folder)
-
-
-def read_expected(data: bytes, name: str) -> Expected:
-    """Read what a case expects; raises InputError with all that is wrong with it."""
-    from preflight.snapshot import cases
-
-    return cases.read_expected(data, name)
 
 
 def try_case(

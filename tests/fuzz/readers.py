@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 from paths import TESTS
 from preflight import check as pipeline
+from preflight.cli.diff import read_side
+from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.facts.compose.facts import of_project
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.compose.reading import read
@@ -30,6 +32,10 @@ from preflight.model.report import Exit
 from preflight.model.rules import DEFAULT, RuleSet
 from preflight.render import RENDERERS, diagnosis, diff, listings, models, renderer
 from preflight.render.options import RenderOptions
+from preflight.snapshot import cases as case_files
+from preflight.snapshot.bundle import leftovers, make, open_bundle
+from preflight.snapshot.compare import compare
+from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 
 ROOT = TESTS.parent
 LONGEST_REFUSAL = 1000  # characters of one line
@@ -87,14 +93,14 @@ def bundled_rules() -> RuleSet:
 @cache
 def golden_facts() -> Facts:
     """Return the facts of the golden report."""
-    return pipeline.read_snapshot((TESTS / "golden/facts.json").read_bytes(), "facts.json")
+    return read_snapshot((TESTS / "golden/facts.json").read_bytes(), "facts.json")
 
 
 @cache
 def stack_facts() -> Facts:
     """Return the facts of a machine with a whole stack."""
     file = TESTS / "cases/document-stack-on-desktop/facts.json"
-    return pipeline.read_snapshot(file.read_bytes(), "facts.json")
+    return read_snapshot(file.read_bytes(), "facts.json")
 
 
 def judged(rules: RuleSet, facts: Facts, data: bytes) -> None:
@@ -182,7 +188,7 @@ YAML_WORDS = [
 def read_facts(data: bytes) -> None:
     """`check --facts`, and one of the other commands that take a snapshot."""
     rules = bundled_rules() if len(data) % 4 == 0 else golden_rules()
-    facts = pipeline.with_model(pipeline.read_snapshot(data, "facts.json"), rules)
+    facts = pipeline.with_model(read_snapshot(data, "facts.json"), rules)
     judged(rules, facts, data)
     _one_of(COMMANDS, data)(facts)
 
@@ -195,7 +201,7 @@ def _models(facts: Facts) -> None:
 
 def _listed(facts: Facts) -> None:
     listings.facts(facts, pipeline.catalogue(), RenderOptions())
-    again = pipeline.read_snapshot(pipeline.write_snapshot(facts).encode(), "again.json")
+    again = read_snapshot(write_snapshot(facts).encode(), "again.json")
     assert again == facts
 
 
@@ -205,16 +211,16 @@ def _states(facts: Facts) -> None:
 
 def _redacted(facts: Facts) -> None:
     rules = golden_rules()
-    redactor = pipeline.redactor(rules, facts)
-    clean, _ = pipeline.redacted(redactor, rules, facts)
-    snapshot = pipeline.write_snapshot(clean)
-    pipeline.leftovers(redactor, "facts.json", snapshot.encode())
+    redactor = build_redactor(rules, facts)
+    clean, _ = redact_facts(redactor, rules, facts)
+    snapshot = write_snapshot(clean)
+    leftovers(redactor, "facts.json", snapshot.encode())
 
 
 def _compared(facts: Facts) -> None:
-    sides = (_side(pipeline.write_snapshot(facts).encode()), _side(_golden("facts.json")))
+    sides = (_side(write_snapshot(facts).encode()), _side(_golden("facts.json")))
     for before, after in (sides, sides[::-1]):
-        told = pipeline.compare(before, after)
+        told = compare(before, after)
         assert json.dumps(diff.to_json(told))
         diff.text(told, pipeline.catalogue(), ("a", "b"), RenderOptions())
 
@@ -223,7 +229,7 @@ COMMANDS: list[Callable[[Facts], None]] = [_models, _listed, _states, _redacted,
 
 
 def _side(data: bytes) -> Any:
-    return pipeline.read_side(data, "side.json", golden_rules)
+    return read_side(data, "side.json", golden_rules)
 
 
 def _golden(name: str) -> bytes:
@@ -251,7 +257,7 @@ def every_fact() -> bytes:
     inner = {one.path[:end] for one in measured for end in range(1, len(one.path))}
     flat = (one for one in measured if one.path not in inner)
     facts = gather(flat, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
-    return pipeline.write_snapshot(facts).encode()
+    return write_snapshot(facts).encode()
 
 
 def facts_words() -> list[bytes]:
@@ -274,7 +280,7 @@ def read_report(data: bytes) -> None:
     """`diff`, of a report and of a snapshot."""
     side = _side(data)
     for other in (_side(_golden("report.json")), _side(_golden("facts.json"))):
-        told = pipeline.compare(side, other)
+        told = compare(side, other)
         assert json.dumps(diff.to_json(told))
         diff.text(told, pipeline.catalogue(), ("a", "b"), RenderOptions())
 
@@ -288,7 +294,7 @@ def report_seeds() -> list[bytes]:
 
 def read_expected(data: bytes) -> None:
     """`rules test`."""
-    expected = pipeline.read_expected(data, "expected.json")
+    expected = case_files.read_expected(data, "expected.json")
     pipeline.try_case(golden_rules(), golden_facts(), expected, (), exact=bool(len(data) % 2))
 
 
@@ -453,7 +459,7 @@ def log_words() -> list[bytes]:
 
 def read_bundle(data: bytes) -> None:
     """`check --facts` and `diagnose` of a bundle, and all that is in it."""
-    bundle = pipeline.open_bundle(data, "ticket.zip")
+    bundle = open_bundle(data, "ticket.zip")
     list(bundle.members())
     bundle.report()
     for _, stream in bundle.logs():
@@ -464,7 +470,7 @@ def read_bundle(data: bytes) -> None:
 def bundle_of(members: Mapping[str, bytes]) -> bytes:
     """Return a bundle of these members with a manifest that is right."""
     parts = [Part(name, "", content) for name, content in members.items()]
-    return pipeline.make_bundle(parts, "2026-11-23T11:00:00Z", {}, ())
+    return make(parts, "1.0.0", "2026-11-23T11:00:00Z", {}, ())
 
 
 def bundle_seeds() -> list[bytes]:

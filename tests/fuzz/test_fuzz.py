@@ -18,8 +18,10 @@ from readers import READERS, Reader, is_read
 
 from fuzz import PATIENCE, Worker, within
 from preflight import check as pipeline
+from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
+from preflight.snapshot.facts_file import read_snapshot
 from preflight.snapshot.redact import names_of
 
 INPUTS = {"expected": 2000, "report": 500, "bundle": 500, "rules": 300, "compose": 300}
@@ -55,9 +57,9 @@ def test_good_inputs_are_read(name: str) -> None:
 def test_a_source_that_is_no_path_is_redacted_all_the_same() -> None:
     snapshot = json.loads((readers.TESTS / "golden/facts.json").read_bytes())
     snapshot["sources"] = {'"': "as joe@customer.example", "a..b": "x", "": "y"}
-    facts = pipeline.read_snapshot(json.dumps(snapshot).encode(), "facts.json")
+    facts = read_snapshot(json.dumps(snapshot).encode(), "facts.json")
     rules = readers.golden_rules()
-    clean, _ = pipeline.redacted(pipeline.redactor(rules, facts), rules, facts)
+    clean, _ = redact_facts(build_redactor(rules, facts), rules, facts)
     assert clean.sources == {'"': "as <email-1>", "a..b": "x", "": "y"}
 
 
@@ -92,7 +94,7 @@ def test_a_fact_of_another_kind_stops_no_command() -> None:
         was = node[name]
         node[name] = random.choice(ODD)
         command = random.choice(readers.COMMANDS)
-        command(pipeline.read_snapshot(json.dumps(snapshot).encode(), "facts.json"))
+        command(read_snapshot(json.dumps(snapshot).encode(), "facts.json"))
         node[name] = was
 
 

@@ -18,6 +18,7 @@ from preflight.model.conditions import OPERATORS, Condition, Reference, Sum
 from preflight.model.facts import Facts, Measured, Unknown, join_path, replace, split_path
 from preflight.model.report import Report, Result
 from preflight.model.rules import DEFAULT, RuleSet
+from preflight.snapshot.facts_file import read_snapshot
 
 CASES = sorted((ROOT / "tests/cases").iterdir())
 WHY = Unknown("nobody looked", "timeout")
@@ -121,7 +122,7 @@ def rules() -> RuleSet:
 
 @cache
 def case(folder: Path) -> Facts:
-    return pipeline.read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
+    return read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
 
 
 def report_on(facts: Facts) -> Report:

@@ -25,6 +25,7 @@ from preflight.model.report import VERDICTS, Report
 from preflight.model.rules import RuleSet
 from preflight.render import RenderOptions, renderer
 from preflight.snapshot import report_file
+from preflight.snapshot.facts_file import read_snapshot
 from reports import HOSTILE, made
 from schemas import sealed
 
@@ -236,7 +237,7 @@ def test_a_snapshot_of_any_value_is_judged_and_shown(path: tuple[str, ...], valu
         node = node[segment]
     node[path[-1]] = value
     try:
-        facts: Facts = pipeline.read_snapshot(json.dumps(root).encode(), "facts.json")
+        facts: Facts = read_snapshot(json.dumps(root).encode(), "facts.json")
     except InputError:
         return
     rules = golden_rules()

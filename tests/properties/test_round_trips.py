@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 
 from paths import ROOT
 from preflight import check as pipeline
+from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.model.bundle import Part
 from preflight.model.facts import Facts, Measured, replace
 from preflight.model.rules import RuleSet
+from preflight.snapshot.bundle import leftovers, make, open_bundle
+from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 
 CASES = sorted((ROOT / "tests/cases").iterdir())
 SECRETS = (
@@ -41,7 +44,7 @@ def rules() -> RuleSet:
 
 @cache
 def case(folder: Path) -> Facts:
-    return pipeline.read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
+    return read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
 
 
 # --- bundles --------------------------------------------------------------------------------------
@@ -55,16 +58,16 @@ def test_what_is_put_in_a_bundle_comes_out_by_us_and_by_others(
     logs = {name: logs[name] for name in {name.lower(): name for name in logs}.values()}
     facts = (folder / "facts.json").read_bytes()
     parts = [Part("facts.json", "facts", facts), *(Part(n, "a log", d) for n, d in logs.items())]
-    made = pipeline.make_bundle(parts, "2026-11-23T11:00:00Z", {}, ())
-    assert made == pipeline.make_bundle(parts, "2026-11-23T11:00:00Z", {}, ())
+    made = make(parts, "1.0.0", "2026-11-23T11:00:00Z", {}, ())
+    assert made == make(parts, "1.0.0", "2026-11-23T11:00:00Z", {}, ())
     with zipfile.ZipFile(io.BytesIO(made)) as archive:
         assert archive.testzip() is None
         read = {name: archive.read(name) for name in archive.namelist()}
     del read["manifest.json"]
     assert read == {"facts.json": facts, **logs}
-    opened = pipeline.open_bundle(made, "ticket.zip")
+    opened = open_bundle(made, "ticket.zip")
     assert {name: stream.read() for name, stream in opened.logs()} == logs
-    assert opened.facts() == pipeline.read_snapshot(made, "ticket.zip") == case(folder)
+    assert opened.facts() == read_snapshot(made, "ticket.zip") == case(folder)
 
 
 # --- redaction ------------------------------------------------------------------------------------
@@ -101,17 +104,17 @@ def verdicts(facts: Facts) -> dict[tuple[str, str | None], str]:
 def test_a_redacted_snapshot_holds_no_secret_keeps_its_verdicts_and_stays_as_it_is(
     facts: Facts,
 ) -> None:
-    redactor = pipeline.redactor(rules(), facts)
-    clean, undecided = pipeline.redacted(redactor, rules(), facts)
-    text = pipeline.write_snapshot(clean)
+    redactor = build_redactor(rules(), facts)
+    clean, undecided = redact_facts(redactor, rules(), facts)
+    text = write_snapshot(clean)
     assert not [secret for secret in SECRETS[:2] if secret in text]
-    assert pipeline.leftovers(redactor, "facts.json", text.encode()) == []
+    assert leftovers(redactor, "facts.json", text.encode()) == []
     was, now = verdicts(facts), verdicts(clean)
     for key, verdict in was.items():
         kept = now[key] == verdict
         assert kept or (key[0] in undecided and now[key] in ("unknown", "skip")), key
-    again, _ = pipeline.redacted(pipeline.redactor(rules(), clean), rules(), clean)
-    assert json.loads(pipeline.write_snapshot(again)) == json.loads(text)
+    again, _ = redact_facts(build_redactor(rules(), clean), rules(), clean)
+    assert json.loads(write_snapshot(again)) == json.loads(text)
 
 
 @settings(max_examples=150)
@@ -119,6 +122,6 @@ def test_a_redacted_snapshot_holds_no_secret_keeps_its_verdicts_and_stays_as_it_
     st.lists(st.builds(str.format, st.sampled_from(SAYINGS), st.sampled_from(SECRETS)), max_size=5)
 )
 def test_a_redacted_log_is_redacted_no_further(lines: list[str]) -> None:
-    redactor = pipeline.redactor(rules(), case(CASES[0]))
+    redactor = build_redactor(rules(), case(CASES[0]))
     once = redactor.text(redactor.text("\n".join(lines)))
     assert redactor.text(once) == once

@@ -12,6 +12,7 @@ from preflight.model.fleet import Fleet, standing
 from preflight.model.report import VERDICTS, Advice, Exit, Report, Result
 from preflight.render.hosts import writer
 from preflight.render.options import RenderOptions
+from preflight.snapshot.facts_file import read_snapshot
 
 TODAY = date(2026, 11, 23)
 
@@ -40,7 +41,7 @@ HOSTILE = {
 def made() -> Report:
     """Judge the golden facts by the golden rules."""
     rules = pipeline.load("rules.yaml", lambda name: (GOLDEN / name).read_bytes())
-    facts = pipeline.read_snapshot((GOLDEN / "facts.json").read_bytes(), "facts.json")
+    facts = read_snapshot((GOLDEN / "facts.json").read_bytes(), "facts.json")
     report = evaluate(rules, facts, pipeline.catalogue(), Selection(), TODAY)
     return report._replace(version="1.0.0", seconds=0.12)
 

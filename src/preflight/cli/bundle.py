@@ -25,7 +25,15 @@ from preflight.cli.options import (
     Timeout,
     load_rules,
 )
-from preflight.cli.redacting import PRIVATE, counted, kinds, refuse_leftovers, say_undecided
+from preflight.cli.redacting import (
+    PRIVATE,
+    build_redactor,
+    counted,
+    kinds,
+    redact_facts,
+    refuse_leftovers,
+    say_undecided,
+)
 from preflight.cli.streams import ask, complain, file_options, talk, write_file
 from preflight.model.bundle import COMPOSE, FACTS, LOGS, PAGE, REPORT, VERSIONS, Part
 from preflight.model.facts import Facts, Unknown
@@ -36,8 +44,8 @@ from preflight.model.rules import RuleSet
 from preflight.render import RENDERERS, renderer
 
 if TYPE_CHECKING:
-    from preflight.check import Redactor
     from preflight.facts.stack.support_data import Evidence
+    from preflight.snapshot.redact import Redactor
 
 _MOST_LINES = 100_000
 _COUNTED: Mapping[Verdict, str] = {
@@ -83,6 +91,7 @@ def bundle(
     containers' logs, without secrets. Whoever gets it judges it with --facts.
     """
     from preflight.facts.stack.support_data import Gathering
+    from preflight.snapshot.bundle import make
 
     if not 0 <= lines <= _MOST_LINES:
         raise InputError(f"--lines {lines}: expected 0 to {_MOST_LINES}")
@@ -92,13 +101,13 @@ def bundle(
     ruleset = load_rules(rules, sets)
     facts = subject.facts(ruleset)
     found = gathering.finish()
-    redactor = pipeline.redactor(ruleset, facts, subject.hidden)
+    redactor = build_redactor(ruleset, facts, subject.hidden)
     clean = _redacted_parts(redactor, ruleset, facts, found)
     parts = list(_parts(ruleset, facts, found)) if no_redact else clean
     texts = [part.data.decode("utf-8", "replace") for part in clean]
     missing = [redactor.text(why) for why in found.missing]
     counts = None if no_redact else kinds(*texts)
-    made = pipeline.make_bundle(parts, facts.measured_at, counts, missing)
+    made = make(parts, __version__, facts.measured_at, counts, missing)
     if not no_redact:
         _refuse_unclean(output, redactor, made)
     hidden = counted(*texts)
@@ -129,13 +138,9 @@ def _redacted_parts(
             config=None if found.config is None else redactor.compose(found.config),
             logs=[(redactor.text(name), _redacted(redactor, log)) for name, log in found.logs],
         )
-    clean, undecided = pipeline.redacted(redactor, ruleset, facts)
+    clean, undecided = redact_facts(redactor, ruleset, facts)
     say_undecided(undecided)
-
-    def tidy(report: Report) -> Report:
-        return pipeline.redacted_report(redactor, report)
-
-    return list(_parts(ruleset, clean, found, tidy))
+    return list(_parts(ruleset, clean, found, redactor.report))
 
 
 def _redacted(redactor: Redactor, log: bytes) -> bytes:
@@ -149,10 +154,12 @@ def _parts(
     tidy: Callable[[Report], Report] = lambda report: report,
 ) -> Iterator[Part]:
     """Yield the members in their order; `tidy` is applied to the report before it is written."""
+    from preflight.snapshot.facts_file import write_snapshot
+
     selection = pipeline.select(ruleset, (), (), strict=False)
     report = pipeline.check(ruleset, facts, selection, time.perf_counter())
     report = tidy(report._replace(seconds=None))  # the same facts, the same bytes
-    yield Part(FACTS, "what was measured", pipeline.write_snapshot(facts).encode("ascii"))
+    yield Part(FACTS, "what was measured", write_snapshot(facts).encode("ascii"))
     pages = {REPORT: ("json", _summary(report)), PAGE: ("html", "the same as a page")}
     for name, (format_, what) in pages.items():
         if format_ in RENDERERS:
@@ -205,8 +212,10 @@ def _log_names(containers: Iterable[str]) -> list[str]:
 
 
 def _refuse_unclean(output: str, redactor: Redactor, made: bytes) -> None:
-    """Look through the finished file once more, as whoever gets it would read it."""
-    opened = pipeline.open_bundle(made, output)
+    """RenderOptions through the finished file once more, as whoever gets it would read it."""
+    from preflight.snapshot.bundle import open_bundle
+
+    opened = open_bundle(made, output)
     refuse_leftovers(output, redactor, dict(opened.members()))
     refuse_leftovers(output, redactor, {"its names": "\n".join(opened.names()).encode()})
 

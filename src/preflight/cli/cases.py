@@ -69,11 +69,12 @@ def try_cases(
         hint = did_you_mean(format_, FORMATS)
         raise InputError(f"--format {format_}: no such format{hint}; there is {', '.join(FORMATS)}")
     from preflight.render import cases as render
+    from preflight.snapshot.cases import find as find_cases
 
     source = ctx.get_parameter_source("rules")
     typed = source is not None and source.name == "COMMANDLINE"
     bench = _Bench(rules, typed=typed, only=tuple(only or ()), exact=exact)
-    outcomes = tuple(bench.outcome(case) for case in pipeline.find_cases(folder))
+    outcomes = tuple(bench.outcome(case) for case in find_cases(folder))
     write(render.FORMATS[format_](outcomes, terminal_options(quiet=quiet)))
     raise typer.Exit(exit_code(outcomes))
 
@@ -134,11 +135,14 @@ class _Bench:
 
 
 def _read(folder: str) -> tuple[Expected, Facts]:
+    from preflight.snapshot.cases import read_expected
+    from preflight.snapshot.facts_file import read_snapshot
+
     expected, facts = (os.path.join(folder, name) for name in (EXPECTED, FACTS))
     for file in (expected, facts):
         if os.path.exists(file) and not os.path.isfile(file):
             raise InputError(f"cannot read {file}: it is no file")  # a pipe would be waited for
     return (
-        pipeline.read_expected(read_input(expected, MAX_EXPECTED), expected),
-        pipeline.read_snapshot(read_input(facts, MAX_SNAPSHOT), facts),
+        read_expected(read_input(expected, MAX_EXPECTED), expected),
+        read_snapshot(read_input(facts, MAX_SNAPSHOT), facts),
     )

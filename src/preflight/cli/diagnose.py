@@ -153,7 +153,9 @@ class _Reading:
                 log_files.read(log, self.reader)
 
     def _bundle(self, name: str) -> None:
-        opened = pipeline.open_bundle(read_input(name, MAX_BUNDLE), name)
+        from preflight.snapshot.bundle import open_bundle
+
+        opened = open_bundle(read_input(name, MAX_BUNDLE), name)
         logs = list(opened.logs())
         for log, stream in logs:
             self.reader.add(f"{name}:{log}", stream)

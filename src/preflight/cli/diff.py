@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,9 @@ from preflight.model.facts import MAX_BUNDLE, MAX_SNAPSHOT
 from preflight.model.problems import InputError
 from preflight.model.report import Exit
 from preflight.model.rules import RuleSet
+
+if TYPE_CHECKING:
+    from preflight.snapshot.compare import Side
 
 
 def diff(
@@ -113,6 +116,26 @@ def _machines(before: str, after: str, ruleset: RuleSet) -> Differences:
 
 
 def _compared(before: str, after: str, ruleset: Callable[[], RuleSet]) -> Difference:
+    from preflight.snapshot.compare import compare
+
     most = max(MAX_SNAPSHOT, MAX_BUNDLE)
-    sides = (pipeline.read_side(read_input(name, most), name, ruleset) for name in (before, after))
-    return pipeline.compare(*sides)
+    return compare(*(read_side(read_input(file, most), file, ruleset) for file in (before, after)))
+
+
+def read_side(data: bytes, name: str, ruleset: Callable[[], RuleSet]) -> Side:
+    """Read a snapshot or a bundle, judged by today's rules, or a JSON report as it is."""
+    from preflight.snapshot import report_file
+    from preflight.snapshot.compare import Side
+    from preflight.snapshot.facts_file import read_snapshot
+
+    if report_file.is_report(data):
+        return Side(report_file.judged(report_file.load(data, name)))
+    rules = ruleset()
+    facts = pipeline.with_model(read_snapshot(data, name), rules)
+    selection = pipeline.select(rules, (), (), strict=False)
+    results = pipeline.check(rules, facts, selection, 0).results
+    judged = (
+        report_file.Judged(r.id, r.item, r.title, r.verdict, r.fact, r.actual, r.message)
+        for r in results
+    )
+    return Side(tuple(judged), facts)

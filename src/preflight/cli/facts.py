@@ -19,7 +19,14 @@ from preflight.cli.options import (
     Timeout,
     load_rules,
 )
-from preflight.cli.redacting import PRIVATE, counted, refuse_leftovers, say_undecided
+from preflight.cli.redacting import (
+    PRIVATE,
+    build_redactor,
+    counted,
+    redact_facts,
+    refuse_leftovers,
+    say_undecided,
+)
 from preflight.cli.streams import complain, terminal_options, write, write_file
 from preflight.model.problems import InputError, did_you_mean
 
@@ -58,6 +65,7 @@ def facts(
     A snapshot, in a file or as JSON, holds no secret: these are replaced by placeholders.
     """
     from preflight.render import listings
+    from preflight.snapshot.facts_file import write_snapshot
 
     chosen = text_or_json(format_)
     subject = Subject(ctx, snapshot, path, docker_host, context, timeout, compose_files)
@@ -67,11 +75,11 @@ def facts(
         shown = measured if no_redact else pipeline.without_secrets(measured)
         write(listings.facts(shown, pipeline.catalogue(), terminal_options()))
         return
-    redactor = pipeline.redactor(ruleset, measured, subject.hidden)
-    clean, undecided = pipeline.redacted(redactor, ruleset, measured)
-    as_json = pipeline.write_snapshot(measured if no_redact else clean)
+    redactor = build_redactor(ruleset, measured, subject.hidden)
+    clean, undecided = redact_facts(redactor, ruleset, measured)
+    as_json = write_snapshot(measured if no_redact else clean)
     if no_redact:
-        complain(f"not redacted: it shows {counted(pipeline.write_snapshot(clean))}")
+        complain(f"not redacted: it shows {counted(write_snapshot(clean))}")
     else:
         say_undecided(undecided)
         refuse_leftovers(output or "the snapshot", redactor, {"facts.json": as_json.encode()})

@@ -230,9 +230,11 @@ class _Judge:
 
     def judge(self, snapshot: str, mine: Any) -> Report:
         """Return a host's report; raises InputError where its snapshot can't be used."""
+        from preflight.snapshot.facts_file import read_snapshot
+
         ruleset, selection = self._loaded[json.dumps(mine, sort_keys=True) if mine else ""]
         started = time.perf_counter()
-        facts = pipeline.read_snapshot(snapshot.encode("utf-8", "replace"), "its snapshot")
+        facts = read_snapshot(snapshot.encode("utf-8", "replace"), "its snapshot")
         return pipeline.check(ruleset, pipeline.with_model(facts, ruleset), selection, started)
 
 

@@ -168,7 +168,9 @@ def _kept(read: Callable[[str], bytes], files: dict[str, bytes]) -> Callable[[st
 
 def read_facts(name: str) -> Facts:
     """Read a snapshot, or that of a bundle; raises InputError."""
-    return pipeline.read_snapshot(read_input(name, max(MAX_SNAPSHOT, MAX_BUNDLE)), name)
+    from preflight.snapshot.facts_file import read_snapshot
+
+    return read_snapshot(read_input(name, max(MAX_SNAPSHOT, MAX_BUNDLE)), name)
 
 
 class Subject:

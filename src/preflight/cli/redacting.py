@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from preflight import check as pipeline
 from preflight.cli.streams import complain
+from preflight.model.facts import Facts, Measured, Unknown, replace, split_path
 from preflight.model.problems import InputError
+from preflight.model.rules import RuleSet
 
 if TYPE_CHECKING:
-    from preflight.check import Redactor
+    from preflight.snapshot.redact import Redactor
 
 PRIVATE = 0o600
 _PLACEHOLDER = re.compile(r"(?:<|&lt;)([a-z]+)-([1-9][0-9]*)(?:>|&gt;)")
@@ -24,6 +27,41 @@ _NAMES = {
     "content": "config's content",
 }
 _MOST_TOLD = 5
+
+
+def build_redactor(
+    ruleset: RuleSet, facts: Facts, hidden: Iterable[tuple[str, str]] = ()
+) -> Redactor:
+    """Return what knows the secrets of this machine and of a stack with these hidden variables."""
+    from preflight.facts.catalogue import TOLD
+    from preflight.snapshot import redact
+
+    shown = TOLD | {path[-1] for path in ruleset.asks if path[0] == "env" or "environment" in path}
+    public = (*ruleset.words(), *pipeline.catalogue().names(), *redact.names_of(facts))
+    redactor = redact.Redactor(shown, public)
+    redact.know_this_machine(redactor)
+    for host in redact.hosts_of(facts):
+        redactor.name("host", host)
+    for name, value in hidden:
+        redactor.know_variable(name, value)
+    redactor.reserve(json.dumps([facts.values, facts.sources], ensure_ascii=False))
+    return redactor
+
+
+def redact_facts(redactor: Redactor, ruleset: RuleSet, facts: Facts) -> tuple[Facts, list[str]]:
+    """Return facts without secrets that get the same verdicts, and the rules that can't have them.
+
+    The facts that such a rule asks for become unknown: it is undecided, and never another verdict.
+    """
+    clean = redactor.facts(redactor.facts(facts))  # what the end teaches holds for the beginning
+    selection = pipeline.select(ruleset, (), (), strict=False)
+    before, after = (
+        pipeline.check(ruleset, either, selection, 0).results for either in (facts, clean)
+    )
+    changed = [now for was, now in zip(before, after, strict=True) if was.verdict != now.verdict]
+    reason = Unknown("redacted: --no-redact keeps it", "unsupported")
+    clean = replace(clean, (Measured(split_path(one.fact), reason) for one in changed))
+    return clean, list(dict.fromkeys(one.id for one in changed))
 
 
 def kinds(*texts: str) -> Mapping[str, int]:
@@ -53,9 +91,9 @@ def say_undecided(rules: Iterable[str]) -> None:
 
 def refuse_leftovers(what: str, redactor: Redactor, files: Mapping[str, bytes]) -> None:
     """Raise InputError where a finished file still holds a secret; it names the place alone."""
-    left = [
-        line for name, data in files.items() for line in pipeline.leftovers(redactor, name, data)
-    ]
+    from preflight.snapshot.bundle import leftovers
+
+    left = [line for name, data in files.items() for line in leftovers(redactor, name, data)]
     if left:
         more = [f"and {len(left) - _MOST_TOLD} more"] if len(left) > _MOST_TOLD else []
         raise InputError(*(f"{what} is not written: {line}" for line in left[:_MOST_TOLD]), *more)

@@ -84,7 +84,9 @@ def _document(name: str) -> Document:
 
 
 def _snapshot(name: str) -> Facts:
-    return pipeline.read_snapshot(read_input(name, MAX_SNAPSHOT), name)
+    from preflight.snapshot.facts_file import read_snapshot
+
+    return read_snapshot(read_input(name, MAX_SNAPSHOT), name)
 
 
 def _is_good(name: str, document: Document | None, snapshot: Facts | None) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")
 _KINDS = (
@@ -39,3 +41,23 @@ def secret_kind(name: str) -> str | None:
             if end in words or (len(end) > 3 and any(w.endswith(end) for w in words)):
                 return kind
     return "secret" if joined.endswith(("connectionstring", "keyid")) else None
+
+
+def secret_variables(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return kind and value of each environment variable in facts that is named like a secret."""
+    return [
+        (kind, value)
+        for name, value in _variables(facts)
+        if isinstance(value, str) and (kind := secret_kind(name))
+    ]
+
+
+def _variables(node: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the variables of this process, of services and of containers."""
+    for name, value in node.items():
+        if not isinstance(value, Mapping):
+            continue
+        if name in ("env", "environment"):
+            yield from value.items()
+        else:
+            yield from _variables(value)

@@ -83,8 +83,8 @@ def make(
     return out.getvalue()
 
 
-def leftovers(redactor: Redactor, name: str, data: bytes) -> Iterator[str]:
-    """Yield a line for each place of a finished file that must not leave: never the secret itself.
+def leftovers(redactor: Redactor, name: str, data: bytes) -> list[str]:
+    """Return a line for each place of a finished file that must not leave: never the secret itself.
 
     JSON is looked through by its texts, since there a key's colon makes no secret of a place; a
     page by what can't be anything else.
@@ -97,8 +97,7 @@ def leftovers(redactor: Redactor, name: str, data: bytes) -> Iterator[str]:
         found = redactor.left(html.unescape(text), shapes=_PLAIN)
     else:
         found = redactor.left(text)
-    for line, what in dict.fromkeys(found):
-        yield f"{name}:{line} holds {what}"
+    return [f"{name}:{line} holds {what}" for line, what in dict.fromkeys(found)]
 
 
 def _left_in_json(redactor: Redactor, text: str) -> Iterator[tuple[int, str]]:

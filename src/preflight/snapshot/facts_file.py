@@ -5,6 +5,7 @@ Older schemas are turned into today's, one step at a time; a newer one is refuse
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -50,6 +51,20 @@ def dump(facts: Facts) -> dict[str, Any]:
             path: {"reason": why.reason, "kind": why.kind} for path, why in facts.unknown.items()
         },
     }
+
+
+def write_snapshot(facts: Facts) -> str:
+    """Return the text of a snapshot file."""
+    return json.dumps(dump(facts), indent=2) + "\n"
+
+
+def read_snapshot(data: bytes, name: str) -> Facts:
+    """Read the facts of a snapshot file or a bundle; raises InputError."""
+    if data.startswith(b"PK"):
+        from preflight.snapshot.bundle import open_bundle
+
+        return open_bundle(data, name).facts()
+    return load(data, name)
 
 
 def load(data: bytes, name: str) -> Facts:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
 from preflight.model.facts import Facts, Unknown, join_path, split_path
+from preflight.model.report import Report, Result
 from preflight.model.secrets import secret_kind
 from preflight.snapshot.shapes import PLACEHOLDER, SHAPES, TOKEN, TOKENS, Shape
 
@@ -224,6 +225,29 @@ class Redactor:
         """Replace what is known to be secret, and nothing that only looks like it."""
         replaced: T = _mapped(node, lambda text: self._named(self._known(text)))
         return replaced
+
+    def results(
+        self, results: Iterable[Result], change: Callable[[Result], Result]
+    ) -> tuple[Result, ...]:
+        """Return results with `change` applied to their texts; keywords such as ids stay."""
+        return tuple(
+            change(result)._replace(
+                id=result.id, verdict=result.verdict, severity=result.severity, unit=result.unit
+            )
+            for result in results
+        )
+
+    def report(self, report: Report) -> Report:
+        """Replace in a report: a rule file may name hosts and users too."""
+        return report._replace(
+            results=self.results(report.results, self.tree),
+            rules_name=self.text(report.rules_name),
+            rules_source=self.text(report.rules_source),
+            host=self.tree(report.host),
+            engine=self.tree(report.engine),
+            next=self.text(report.next),
+            notes=self.tree(report.notes),
+        )
 
     def facts(self, facts: Facts) -> Facts:
         """Replace in a snapshot: values, sources, reasons, and names that are paths."""

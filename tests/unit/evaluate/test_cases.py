@@ -23,6 +23,7 @@ from preflight.model.problems import InputError
 from preflight.model.report import Report
 from preflight.model.rules import DEFAULT, PLACEHOLDER
 from preflight.snapshot.cases import read_expected
+from preflight.snapshot.facts_file import read_snapshot
 
 CASES = sorted(path.parent.name for path in ROOT.glob("tests/cases/*/facts.json"))
 BAD = re.compile(r"  |\( | \)|\(\)|\(more|\bNone\b|\bnan\b|\$\{|^[,.;:]| [,.;:](?:\s|$)")
@@ -35,7 +36,7 @@ def judged(name: str) -> Report:
         return (ROOT / "rules.yaml" if path == DEFAULT else folder / path).read_bytes()
 
     rules = pipeline.load("rules.yaml", read)
-    snapshot = pipeline.read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
+    snapshot = read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
     facts = pipeline.with_model(snapshot, rules)
     return evaluate(rules, facts, pipeline.catalogue(), Selection(), date(2026, 11, 23))
 
@@ -204,7 +205,7 @@ def tried(
     services: tuple[str, ...] = ("a", "b"),
 ) -> tuple[int, tuple[Mismatch, ...]]:
     ruleset = pipeline.load("r.yaml", lambda _: rules.encode())
-    facts = pipeline.read_snapshot(json.dumps(FACTS).encode(), "facts.json")
+    facts = read_snapshot(json.dumps(FACTS).encode(), "facts.json")
     more = {name: {"limits": {"memory": 5}} for name in services}
     known = facts.values["compose"]["services"]
     facts.values["compose"]["services"] = {name: known.get(name, more[name]) for name in services}

@@ -14,6 +14,7 @@ from preflight import check as pipeline
 from preflight.evaluate.diagnoses import states
 from preflight.model.diagnosis import Diagnosed, Finding
 from preflight.model.facts import Facts, Unknown
+from preflight.snapshot.facts_file import read_snapshot
 
 RULES = pipeline.load(str(ROOT / "rules.yaml"), lambda name: Path(name).read_bytes())
 NEEDS = "Error: model requires more system memory ({}) than is available ({})"
@@ -33,7 +34,7 @@ def facts(**changed: Any) -> Facts:
             node = node.setdefault(segment, {})
         node[last] = value
         snapshot["unknown"].pop(".".join([*above, last]), None)
-    read = pipeline.read_snapshot(json.dumps(snapshot).encode(), "facts.json")
+    read = read_snapshot(json.dumps(snapshot).encode(), "facts.json")
     return pipeline.with_model(read, RULES)
 
 

@@ -25,6 +25,7 @@ from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.report import VERDICTS, Advice, Report, Result
 from preflight.model.rules import BUNDLED, DEFAULT
 from preflight.render import RenderOptions, renderer
+from preflight.snapshot.facts_file import read_snapshot
 from reports import GOLDEN, made
 
 SCHEMA = ROOT.parent / "shared/schemas/sarif-2.1.0.json"
@@ -210,7 +211,7 @@ def test_a_result_stands_at_the_line_that_decides_else_at_its_rule(report: Repor
 
 def test_a_bundled_rule_is_found_under_a_base_of_its_own() -> None:
     rules = pipeline.load(DEFAULT, read_rules)
-    facts = pipeline.read_snapshot((GOLDEN / "facts.json").read_bytes(), "facts.json")
+    facts = read_snapshot((GOLDEN / "facts.json").read_bytes(), "facts.json")
     run = run_of(evaluate(rules, facts, pipeline.catalogue(), Selection(), date(2026, 11, 23)))
     lines = bundled_rules().read_text(encoding="utf-8").splitlines()
     own = [one for one in run["results"] if place(one)[1] == "PREFLIGHT"]

@@ -12,6 +12,7 @@ from preflight.model.problems import InputError, Problem
 from preflight.model.report import SOON
 from preflight.model.rules import RuleSet
 from preflight.rules import waivers
+from preflight.snapshot.facts_file import read_snapshot
 
 RULES = """\
 version: 1
@@ -109,7 +110,7 @@ def test_what_is_called_idle_waives_nothing_on_any_machine(
     verdicts = set()
     for size in SIZES:
         facts = {"schema": "preflight.facts/1", "facts": {"host": {"memory": {"total": size}}}}
-        snapshot = pipeline.read_snapshot(json.dumps(facts).encode(), "facts.json")
+        snapshot = read_snapshot(json.dumps(facts).encode(), "facts.json")
         report = pipeline.check(
             ruleset, snapshot, pipeline.select(ruleset, ["a"], [], strict=False), 0
         )

@@ -19,11 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paths import ROOT
-from preflight import check as pipeline
 from preflight.model.bundle import Part
 from preflight.model.facts import MAX_BUNDLE
 from preflight.model.problems import InputError
 from preflight.snapshot.bundle import make, open_bundle
+from preflight.snapshot.facts_file import read_snapshot
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -87,7 +87,7 @@ def listing(*members: tuple[str | zipfile.ZipInfo, bytes]) -> dict[str, Any]:
 
 def test_what_is_made_is_read_by_others_and_by_us() -> None:
     bundle = open_bundle(GOOD, "t.zip")
-    assert bundle.facts() == pipeline.read_snapshot(FACTS, "x")
+    assert bundle.facts() == read_snapshot(FACTS, "x")
     assert bundle.report() == json.loads(REPORT)
     logs = {name: stream.read() for name, stream in bundle.logs()}
     assert logs == {"logs/api.log": b"one\ntwo\n", "logs/ollama.log": b""}
@@ -133,7 +133,7 @@ def test_a_flipped_byte_is_refused_or_harmless(at: int, by: int) -> None:
     data[at] ^= by
     try:
         bundle = open_bundle(bytes(data), "t.zip")
-        assert bundle.facts() == pipeline.read_snapshot(FACTS, "x")
+        assert bundle.facts() == read_snapshot(FACTS, "x")
         assert bundle.report() == json.loads(REPORT)
         assert b"".join(stream.read() for _, stream in bundle.logs()) == b"one\ntwo\n"
     except InputError as refused:

@@ -19,6 +19,7 @@ from preflight import check as pipeline
 from preflight.model.facts import KINDS, MAX_SNAPSHOT, Facts, Measured, Unknown, gather, split_path
 from preflight.model.problems import InputError
 from preflight.snapshot import facts_file
+from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 GOOD: dict[str, Any] = {
@@ -66,7 +67,7 @@ def test_what_is_dumped_is_loaded(
 ) -> None:
     facts = Facts(values, sources, unknown, "2026-11-23T11:00:00Z", "1.0.0")
     assert load(facts_file.dump(facts)) == facts
-    assert pipeline.read_snapshot(pipeline.write_snapshot(facts).encode(), "x") == facts
+    assert read_snapshot(write_snapshot(facts).encode(), "x") == facts
     jsonschema.Draft202012Validator(facts_file.schema()).validate(facts_file.dump(facts))
 
 

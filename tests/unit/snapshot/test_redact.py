@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from paths import ROOT
 from preflight import check as pipeline
+from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.evaluate.judge import evaluate
 from preflight.model.facts import Facts, Measured, Unknown, gather, split_path
 from preflight.model.rules import DEFAULT, RuleSet
 from preflight.model.secrets import secret_kind
 from preflight.snapshot.bundle import leftovers
+from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 from preflight.snapshot.redact import Redactor
 from preflight.snapshot.shapes import PLACEHOLDER
 
@@ -231,19 +233,19 @@ def bundled() -> RuleSet:
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
 def test_a_redacted_snapshot_gets_the_verdicts_of_the_machine(folder: Path) -> None:
     rules = bundled()
-    facts = pipeline.read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
+    facts = read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
     facts = pipeline.with_model(facts, rules)
-    redactor = pipeline.redactor(rules, facts)
-    clean, undecided = pipeline.redacted(redactor, rules, facts)
+    redactor = build_redactor(rules, facts)
+    clean, undecided = redact_facts(redactor, rules, facts)
     assert undecided == []
     names = pipeline.catalogue()
     verdicts = [
         [(r.id, r.verdict) for r in evaluate(rules, one, names).results] for one in (facts, clean)
     ]
     assert verdicts[0] == verdicts[1]
-    written = pipeline.write_snapshot(clean)
-    assert pipeline.read_snapshot(written.encode(), "x") == clean
-    assert pipeline.leftovers(redactor, "facts.json", written.encode()) == []
+    written = write_snapshot(clean)
+    assert read_snapshot(written.encode(), "x") == clean
+    assert leftovers(redactor, "facts.json", written.encode()) == []
 
 
 def judged_of(rule: str, value: str) -> tuple[list[str], Facts]:
@@ -253,7 +255,7 @@ def judged_of(rule: str, value: str) -> tuple[list[str], Facts]:
         [Measured(("env", "API_KEY"), value, "the environment")],
         measured_at="2026-11-23T11:00:00Z", version="1.0.0",
     )  # fmt: skip
-    clean, undecided = pipeline.redacted(pipeline.redactor(rules, facts), rules, facts)
+    clean, undecided = redact_facts(build_redactor(rules, facts), rules, facts)
     return undecided, clean
 
 
@@ -269,7 +271,7 @@ def test_a_rule_that_asks_what_a_secret_is_stays_undecided() -> None:
     why = clean.get(("env", "API_KEY"))
     assert isinstance(why, Unknown)
     assert "redacted" in why.reason
-    assert SECRET not in pipeline.write_snapshot(clean)
+    assert SECRET not in write_snapshot(clean)
 
 
 def test_reasons_sources_and_names_are_redacted_too() -> None:
@@ -281,8 +283,8 @@ def test_reasons_sources_and_names_are_redacted_too() -> None:
     ]
     facts = gather(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
     rules = bundled()
-    clean, _ = pipeline.redacted(pipeline.redactor(rules, facts), rules, facts)
-    text = pipeline.write_snapshot(clean)
+    clean, _ = redact_facts(build_redactor(rules, facts), rules, facts)
+    text = write_snapshot(clean)
     for secret in (SECRET, TOKENS["GitHub"], "carol"):
         assert secret not in text
     assert clean.source(("compose", "files")) == "in /home/<user-2>/a.yaml:3"
@@ -304,8 +306,8 @@ def test_nodes_of_a_swarm_are_hosts_and_their_labels_may_hold_anything() -> None
     ]
     facts = gather(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
     rules = bundled()
-    clean, undecided = pipeline.redacted(pipeline.redactor(rules, facts), rules, facts)
-    text = pipeline.write_snapshot(clean)
+    clean, undecided = redact_facts(build_redactor(rules, facts), rules, facts)
+    text = write_snapshot(clean)
     for secret in ("db7", "customer", "twin9", "Customer7", SECRET, "Api"):
         assert secret not in text
     assert undecided == []
