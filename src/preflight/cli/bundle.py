@@ -44,7 +44,7 @@ from preflight.model.rules import RuleSet
 from preflight.render import RENDERERS, renderer
 
 if TYPE_CHECKING:
-    from preflight.facts.stack.support_data import Evidence
+    from preflight.facts.stack.support_data import SupportData
     from preflight.snapshot.redact import Redactor
 
 _MOST_LINES = 100_000
@@ -90,14 +90,14 @@ def bundle(
     It holds the snapshot, the report, the effective compose configuration and the last of the
     containers' logs, without secrets. Whoever gets it judges it with --facts.
     """
-    from preflight.facts.stack.support_data import Gathering
+    from preflight.facts.stack.support_data import SupportDataCollector
     from preflight.snapshot.bundle import make
 
     if not 0 <= lines <= _MOST_LINES:
         raise InputError(f"--lines {lines}: expected 0 to {_MOST_LINES}")
     oldest = _seconds(since)
     subject = Subject(ctx, None, path, docker_host, context, timeout, compose_files)
-    gathering = Gathering(subject.options, oldest, lines)
+    gathering = SupportDataCollector(subject.options, oldest, lines)
     ruleset = load_rules(rules, sets)
     facts = subject.facts(ruleset)
     found = gathering.finish()
@@ -130,7 +130,7 @@ def _seconds(since: str | None) -> float | None:
 
 
 def _redacted_parts(
-    redactor: Redactor, ruleset: RuleSet, facts: Facts, found: Evidence
+    redactor: Redactor, ruleset: RuleSet, facts: Facts, found: SupportData
 ) -> list[Part]:
     """Return the members without secrets, made twice: what one teaches holds for those before."""
     for _ in range(2):
@@ -150,7 +150,7 @@ def _redacted(redactor: Redactor, log: bytes) -> bytes:
 def _parts(
     ruleset: RuleSet,
     facts: Facts,
-    found: Evidence,
+    found: SupportData,
     tidy: Callable[[Report], Report] = lambda report: report,
 ) -> Iterator[Part]:
     """Yield the members in their order; `tidy` is applied to the report before it is written."""

@@ -33,10 +33,12 @@ def build_redactor(
     ruleset: RuleSet, facts: Facts, hidden: Iterable[tuple[str, str]] = ()
 ) -> Redactor:
     """Return what knows the secrets of this machine and of a stack with these hidden variables."""
-    from preflight.facts.catalogue import TOLD
+    from preflight.facts.catalogue import OLLAMA_VARIABLES
     from preflight.snapshot import redact
 
-    shown = TOLD | {path[-1] for path in ruleset.asks if path[0] == "env" or "environment" in path}
+    shown = OLLAMA_VARIABLES | {
+        path[-1] for path in ruleset.asks if path[0] == "env" or "environment" in path
+    }
     public = (*ruleset.words(), *pipeline.catalogue().names(), *redact.names_of(facts))
     redactor = redact.Redactor(shown, public)
     redact.know_this_machine(redactor)

@@ -278,7 +278,7 @@ MODEL = (
     Fact("model.alternatives", "list", "all that fit, the largest first; absent where none"),
 )
 
-TOLD = frozenset(
+OLLAMA_VARIABLES = frozenset(
     f"OLLAMA_{name}"
     for name in ("MODEL", "KEEP_ALIVE", "NUM_PARALLEL", "MAX_LOADED_MODELS", "CONTEXT_LENGTH")
 )

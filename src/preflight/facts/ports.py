@@ -36,7 +36,7 @@ _FOR_CONTAINERS = {
 }  # fmt: skip
 
 
-class Published(NamedTuple):
+class PublishedPort(NamedTuple):
     """A port of a service as the file says it: one, or a range of which each copy gets one."""
 
     service: str
@@ -85,8 +85,8 @@ def measure(
 ) -> Iterator[Measured]:
     """Yield what is known of each published port."""
     top = ("host", "ports")
-    ports: dict[str, list[Published]] = {}
-    for port in published(project):
+    ports: dict[str, list[PublishedPort]] = {}
+    for port in published_ports(project):
         ports.setdefault(port.key, []).append(port)
     yield Measured(top, {}, f"the ports of the active services, {_MOST_PORTS} at most")
     if not ports:
@@ -104,15 +104,15 @@ def measure(
         yield Measured((*top, key, "address"), ", ".join(addresses), source)
 
 
-def published(project: Project) -> Iterator[Published]:
+def published_ports(project: Project) -> Iterator[PublishedPort]:
     """Yield the ports with a number that the active services publish, 500 at most."""
     return islice(_published(project), _MOST_PORTS)
 
 
-def _published(project: Project) -> Iterator[Published]:
+def _published(project: Project) -> Iterator[PublishedPort]:
     for name, service in project.services.items():
         copies = replicas(service)
-        if copies < 1 or service.get("network_mode") in ("host", "none") or borrows(service):
+        if copies < 1 or service.get("network_mode") in ("host", "none") or shares_network(service):
             continue  # in the host's network Docker discards them, without one nothing is there
         for port in service.get("ports") or ():
             text = str(port.get("published") or "")
@@ -122,15 +122,15 @@ def _published(project: Project) -> Iterator[Published]:
             first, last = int(match[1]), int(match[2] or match[1])
             protocol = port.get("protocol") or "tcp"
             address = port.get("host_ip") or ""
-            yield Published(name, text, first, last, protocol, address, copies)
+            yield PublishedPort(name, text, first, last, protocol, address, copies)
 
 
-def borrows(service: Mapping[str, Any]) -> bool:
+def shares_network(service: Mapping[str, Any]) -> bool:
     """Whether a service lives in the network of another container."""
     return str(service.get("network_mode") or "").startswith(("service:", "container:"))
 
 
-def clash(one: str, other: str) -> bool:
+def addresses_conflict(one: str, other: str) -> bool:
     """Whether two addresses can't both have a port; nothing stands for all of both families."""
     first, second = _address(one), _address(other)
     if first is None or second is None:
@@ -169,9 +169,11 @@ def _scene(around: EngineLocality, project: Project, root: Path) -> _Scene:
             containers = list(parse_containers(around.engine.api.containers()))
         except EngineError:
             pass  # the sockets still tell whether a port is held
-    if around.network is not None:
+    if around.network_hidden is not None:
         listed = "GET /containers/json"
-        return _Scene(project, around.network, containers, _name_by_psutil, listed, tried=False)
+        return _Scene(
+            project, around.network_hidden, containers, _name_by_psutil, listed, tried=False
+        )
     also = "" if containers is None else ", GET /containers/json"
     if (root / "proc/net/tcp").exists():
         try:
@@ -185,7 +187,7 @@ def _scene(around: EngineLocality, project: Project, root: Path) -> _Scene:
 
 
 def _judged(
-    scene: _Scene, ports: Sequence[Published]
+    scene: _Scene, ports: Sequence[PublishedPort]
 ) -> tuple[bool | Unknown, str | Unknown | None]:
     """Return whether a port is free on every address that is asked for, and who has it."""
     unknown: Unknown | None = None
@@ -197,7 +199,7 @@ def _judged(
     return (True, None) if unknown is None else (unknown, unknown)
 
 
-def _holder(scene: _Scene, want: Published) -> str | Unknown | None:
+def _holder(scene: _Scene, want: PublishedPort) -> str | Unknown | None:
     """Return who keeps a port from its service; of a range enough must be left for its copies."""
     if want.protocol not in ("tcp", "udp"):
         return Unknown(f"sockets of {want.protocol} are not looked at", "unsupported")
@@ -217,7 +219,7 @@ def _holder(scene: _Scene, want: Published) -> str | Unknown | None:
     return unknown[0] if len(unknown) >= needed else known[0]
 
 
-def _holder_of(scene: _Scene, want: Published, port: int) -> str | Unknown | None:
+def _holder_of(scene: _Scene, want: PublishedPort, port: int) -> str | Unknown | None:
     own = []
     for one in scene.containers or ():
         if (one.protocol, one.port) != (want.protocol, port):
@@ -225,19 +227,19 @@ def _holder_of(scene: _Scene, want: Published, port: int) -> str | Unknown | Non
         stays = _stays(one, scene.project)
         if stays is None:
             own.append(one.address)
-        elif clash(one.address, want.address):
+        elif addresses_conflict(one.address, want.address):
             return f"container {one.name}{stays}"
     if isinstance(scene.listeners, Unknown):
-        if any(clash(address, want.address) for address in own):
+        if any(addresses_conflict(address, want.address) for address in own):
             return None
         if not scene.tried:
             return scene.listeners
         return _tried(want.address, port, want.protocol, scene.listeners)
     for listener in scene.listeners:
         same = (listener.protocol, listener.port) == (want.protocol, port)
-        if not same or any(clash(listener.address, address) for address in own):
+        if not same or any(addresses_conflict(listener.address, address) for address in own):
             continue  # another port, or the engine has it for our own container
-        if clash(listener.address, want.address) and not _only_ipv6(listener, want):
+        if addresses_conflict(listener.address, want.address) and not _only_ipv6(listener, want):
             return _named(scene, listener)
     return None
 
@@ -253,7 +255,7 @@ def _stays(one: Container, project: Project) -> str | None:
     return f" ({absent(project, one.service)})"
 
 
-def _only_ipv6(one: Listener, want: Published) -> bool:
+def _only_ipv6(one: Listener, want: PublishedPort) -> bool:
     """Whether a socket on `::` leaves an IPv4 address alone: the system's list doesn't tell."""
     address = _address(want.address)
     if one.address or address is None or address.version == 6:

@@ -15,10 +15,9 @@ from preflight.facts.collect.context import EngineLocality, MeasureContext
 from preflight.facts.compose import cli
 from preflight.facts.compose.project import Need, Project, where
 from preflight.facts.engine.connection import Engine
-from preflight.facts.engine.host_visibility import VIRTUAL_MACHINES
+from preflight.facts.engine.locality import VIRTUAL_MACHINES, in_container
 from preflight.facts.engine.responses import text_or_none
-from preflight.facts.engine.self_container import in_container
-from preflight.facts.ports import Published, borrows, clash, published
+from preflight.facts.ports import PublishedPort, addresses_conflict, published_ports, shares_network
 from preflight.model.facts import Kind, Measured, Unknown, Value, placed
 from preflight.model.quantities import parse_version
 
@@ -85,7 +84,11 @@ def _compose_version(
     path = ("docker", "compose", "version")
     if project.compose is None and cli.find(environ) is not None:
         return Measured(path, Unknown("docker compose does not tell its version", "error"))
-    if project.compose is None and in_container()[0] and context.engine_locality().files(_PROGRAMS):
+    if (
+        project.compose is None
+        and in_container()[0]
+        and context.engine_locality().path_hidden(_PROGRAMS)
+    ):
         return Measured(path, _NOT_SEEN)
     how = "not installed" if project.compose is None else "asked for its version"
     return Measured(path, project.compose, f"docker compose is {how}")
@@ -136,8 +139,8 @@ def _variables(project: Project) -> Iterator[Measured]:
 def port_clashes(project: Project) -> dict[str, dict[str, str]]:
     """Return by service what it can't publish, each with the port that the file says it of."""
     found: dict[str, dict[str, str]] = {}
-    seen: dict[tuple[str, int], list[Published]] = {}
-    for port in published(project):
+    seen: dict[tuple[str, int], list[PublishedPort]] = {}
+    for port in published_ports(project):
         own = found.setdefault(port.service, {})
         if port.copies > port.last - port.first + 1:
             own[f"{port.copies} replicas share {port.full}"] = port.text
@@ -145,7 +148,7 @@ def port_clashes(project: Project) -> dict[str, dict[str, str]]:
             continue  # Docker takes those that are left
         others = seen.setdefault((port.protocol, port.first), [])
         for other in others:
-            if not clash(port.address, other.address):
+            if not addresses_conflict(port.address, other.address):
                 continue
             if other.service == port.service:
                 own[f"{port.full} is published twice"] = port.text
@@ -156,7 +159,7 @@ def port_clashes(project: Project) -> dict[str, dict[str, str]]:
                 )
         others.append(port)
     for name, service in project.services.items():
-        if borrows(service) and service.get("ports"):
+        if shares_network(service) and service.get("ports"):
             words = f"ports can't be published with network_mode {service['network_mode']}"
             found.setdefault(name, {})[words] = ""
     return found
@@ -190,7 +193,7 @@ def _gpus(engine: Engine | Unknown, root: Path, environ: Mapping[str, str]) -> M
 
 def _unseen(engine: Engine, path: str) -> Unknown | None:
     """Why what the engine's machine has at a path isn't seen here, None where it is."""
-    hidden = engine.sight.processes or engine.sight.files(path)
+    hidden = engine.visibility.processes_hidden or engine.visibility.path_hidden(path)
     return _NOT_SEEN if hidden and in_container()[0] else hidden
 
 
@@ -272,7 +275,7 @@ def _mounts(
     unseen: dict[str, Unknown] = {}
     for path, key, made in _sources(project, service, podman):
         what = "mounts_created" if made else "mounts_missing"
-        hidden = around.files(path)
+        hidden = around.path_hidden(path)
         if hidden is not None:
             unseen.setdefault(what, hidden)
             unseen.setdefault("mounts_missing", hidden)

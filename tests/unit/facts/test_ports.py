@@ -22,13 +22,13 @@ from preflight.facts.compose.project import Place, Project, Reading
 from preflight.facts.engine import connection as engine
 from preflight.facts.engine.api import EngineApi, EngineError
 from preflight.facts.engine.endpoint import Endpoint
-from preflight.facts.engine.host_visibility import ELSEWHERE, Sight
+from preflight.facts.engine.locality import NOTHING_VISIBLE, HostVisibility
 from preflight.facts.options import Options
-from preflight.facts.ports import Listener, Published, can_bind, clash
+from preflight.facts.ports import Listener, PublishedPort, addresses_conflict, can_bind
 from preflight.model.facts import Measured, Unknown, Value, place
 
 LOCAL = Endpoint("unix:///nowhere/docker.sock", "default", "the test")
-SEEN = Sight(None, None, None, lambda _: None)
+SEEN = HostVisibility(None, None, None, lambda _: None)
 REMOTE = Endpoint("tcp://192.0.2.1:2375", "default", "the test")
 
 
@@ -68,8 +68,8 @@ def machine_with(
     api.listed = containers
     context = MeasureContext(Options())
     context.endpoint = Lazy(lambda: endpoint)
-    sight = SEEN if native else ELSEWHERE
-    context.engine = Lazy(lambda: engine.Engine(endpoint, api, {}, {}, name, sight))
+    visibility = SEEN if native else NOTHING_VISIBLE
+    context.engine = Lazy(lambda: engine.Engine(endpoint, api, {}, {}, name, visibility))
     context.project = Lazy(lambda: project)
     return context
 
@@ -386,8 +386,8 @@ def test_sctp_is_not_looked_at() -> None:
     ],
 )
 def test_addresses_that_clash(one: str, other: str, clashing: bool) -> None:
-    assert clash(one, other) is clashing
-    assert clash(other, one) is clashing
+    assert addresses_conflict(one, other) is clashing
+    assert addresses_conflict(other, one) is clashing
 
 
 HEAD = "  sl  local_address rem_address   st tx rx tr tm retrnsmt   uid  timeout inode\n"
@@ -408,8 +408,8 @@ def test_captured_tables() -> None:
     ]
     mapped = HEAD + row("0000000000000000FFFF00000100007F:1F40", "0A", 9)
     (one,) = ports.parse_listeners(mapped, "tcp6")
-    assert clash(one.address, "127.0.0.1")
-    assert not clash(one.address, "127.0.0.2")
+    assert addresses_conflict(one.address, "127.0.0.1")
+    assert not addresses_conflict(one.address, "127.0.0.2")
 
 
 def tree(root: Path, port: int, comm: str) -> Path:
@@ -445,7 +445,7 @@ def test_where_the_network_is_another_only_containers_tell(free_port: int) -> No
         asked = [port_of(key), port_of(free_port), port_of(free_port + 1)]
         others = [container(free_port, "other"), container(free_port + 1, "shop")]
         context = machine_with(project_of({"api": {"ports": asked}}), others)
-        seen = context.engine()._replace(sight=SEEN._replace(network=why))
+        seen = context.engine()._replace(visibility=SEEN._replace(network_hidden=why))
         context.engine = Lazy(lambda: seen)
         found = ports_of(measure(context))
     assert found[key]["free"] == why
@@ -480,6 +480,6 @@ def test_where_psutil_may_not_look_the_port_is_tried(
 
 def test_published_ports_keep_what_the_file_says() -> None:
     services = {"api": {"ports": [port_of("8000-8002", "")], "scale": 3}}
-    (port,) = ports.published(project_of(services))
-    assert port == Published("api", "8000-8002", 8000, 8002, "tcp", "", 3)
+    (port,) = ports.published_ports(project_of(services))
+    assert port == PublishedPort("api", "8000-8002", 8000, 8002, "tcp", "", 3)
     assert (port.key, port.full) == ("8000-8002", "8000-8002/tcp")

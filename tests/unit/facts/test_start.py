@@ -23,13 +23,13 @@ from preflight.facts.compose.project import Need, Place, Project, Reading
 from preflight.facts.engine import connection as engine
 from preflight.facts.engine.api import EngineApi, EngineError
 from preflight.facts.engine.endpoint import Endpoint
-from preflight.facts.engine.host_visibility import ELSEWHERE, Sight
+from preflight.facts.engine.locality import NOTHING_VISIBLE, HostVisibility
 from preflight.facts.options import Options
 from preflight.facts.ports import can_bind
 from preflight.model.facts import Measured, Unknown, Value, place
 
 LOCAL = Endpoint("unix:///nowhere/docker.sock", "default", "the test")
-SEEN = Sight(None, None, None, lambda _: None)
+SEEN = HostVisibility(None, None, None, lambda _: None)
 REMOTE = Endpoint("tcp://192.0.2.1:2375", "default", "the test")
 Facts = dict[tuple[str, ...], Measured]
 NOTHING: dict[str, str] = {"PATH": "/nowhere", "DOCKER_CONFIG": "/nowhere"}
@@ -57,8 +57,8 @@ def machine_with(
     info: Mapping[str, Any] | None = None,
 ) -> MeasureContext:
     version = {"Os": "linux", "Arch": arch}
-    sight = SEEN if native else ELSEWHERE
-    told = engine.Engine(endpoint, EngineApi(endpoint, 1), version, info or {}, name, sight)
+    visibility = SEEN if native else NOTHING_VISIBLE
+    told = engine.Engine(endpoint, EngineApi(endpoint, 1), version, info or {}, name, visibility)
     context = MeasureContext(Options())
     context.endpoint = Lazy(lambda: endpoint)
     context.engine = Lazy(lambda: told)

@@ -14,8 +14,7 @@ from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.api import EngineError
 from preflight.facts.engine.connection import Engine, connect, differing_info_key
 from preflight.facts.engine.endpoint import EndpointError, resolve
-from preflight.facts.engine.host_visibility import VIRTUAL_MACHINES, Files
-from preflight.facts.engine.self_container import in_container
+from preflight.facts.engine.locality import VIRTUAL_MACHINES, PathHidden, in_container
 from preflight.facts.options import Options
 from preflight.model.facts import Unknown
 
@@ -54,8 +53,8 @@ class EngineLocality(NamedTuple):
     """
 
     engine: Engine | Unknown
-    network: Unknown | None
-    files: Files
+    network_hidden: Unknown | None
+    path_hidden: PathHidden
 
 
 class MeasureContext:
@@ -104,7 +103,9 @@ class MeasureContext:
             return _seen(unknown) if endpoint.local and not inside else _hidden(unknown)
         if engine.name in VIRTUAL_MACHINES and endpoint.local and not inside:
             return _seen(engine)
-        return EngineLocality(engine, engine.sight.network, engine.sight.files)
+        return EngineLocality(
+            engine, engine.visibility.network_hidden, engine.visibility.path_hidden
+        )
 
 
 def _hidden(why: Unknown) -> EngineLocality:

@@ -10,7 +10,7 @@ from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, known_as, where
-from preflight.facts.engine.log_rotation import DEFAULT, rotated
+from preflight.facts.engine.log_rotation import DEFAULT_LOG_DRIVER, is_log_rotated
 from preflight.facts.table import NO_FILE
 from preflight.model.facts import Measured, Unknown, Value
 
@@ -149,4 +149,4 @@ def gpus(service: Mapping[str, Any]) -> int | None:
 def _rotated(logging: Mapping[str, Any]) -> bool | Unknown | None:
     """Whether a service's logging drops old logs, None where it says nothing of it."""
     driver, options = logging.get("driver"), logging.get("options") or {}
-    return rotated(str(driver or DEFAULT), options) if driver or options else None
+    return is_log_rotated(str(driver or DEFAULT_LOG_DRIVER), options) if driver or options else None

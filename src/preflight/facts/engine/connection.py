@@ -8,7 +8,12 @@ from typing import Any, NamedTuple
 
 from preflight.facts.engine.api import EngineApi
 from preflight.facts.engine.endpoint import Endpoint
-from preflight.facts.engine.host_visibility import VIRTUAL_MACHINES, Sight, look, other_machine
+from preflight.facts.engine.locality import (
+    VIRTUAL_MACHINES,
+    HostVisibility,
+    find_differing_info_key,
+    find_host_visibility,
+)
 
 
 class Engine(NamedTuple):
@@ -19,7 +24,7 @@ class Engine(NamedTuple):
     version: Mapping[str, Any]
     info: Mapping[str, Any]
     name: str
-    sight: Sight
+    visibility: HostVisibility
 
 
 def connect(endpoint: Endpoint, timeout: float) -> Engine:
@@ -28,7 +33,7 @@ def connect(endpoint: Endpoint, timeout: float) -> Engine:
     version = api.version()
     info = api.info()
     name = identify_engine(version, info, endpoint.url)
-    return Engine(endpoint, api, version, info, name, look(api, name, info))
+    return Engine(endpoint, api, version, info, name, find_host_visibility(api, name, info))
 
 
 def differing_info_key(engine: Engine) -> str | None:
@@ -38,7 +43,7 @@ def differing_info_key(engine: Engine) -> str | None:
     """
     if not sys.platform.startswith("linux") or engine.name in VIRTUAL_MACHINES:
         return None
-    return other_machine(engine.info)
+    return find_differing_info_key(engine.info)
 
 
 def identify_engine(version: Mapping[str, Any], info: Mapping[str, Any], url: str) -> str:

@@ -14,8 +14,8 @@ from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import EngineApi, EngineError
 from preflight.facts.engine.connection import Engine
 from preflight.facts.engine.endpoint import EndpointError, find_other_sockets
-from preflight.facts.engine.host_visibility import Files
-from preflight.facts.engine.log_rotation import rotated
+from preflight.facts.engine.locality import PathHidden
+from preflight.facts.engine.log_rotation import is_log_rotated
 from preflight.facts.engine.native import available_memory, containers_cgroup, free_disk
 from preflight.facts.engine.responses import (
     count_or_none,
@@ -85,9 +85,9 @@ def _reached(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
         yield Measured(("docker", *name), None, "it answers")
     source = "the address, the kernel, the daemon's process"
     yield Measured(("docker", "engine"), engine.name, "GET /version, GET /info")
-    yield Measured(("docker", "native"), engine.sight.native, source)
+    yield Measured(("docker", "native"), engine.visibility.native, source)
     yield from parse_info(engine.version, engine.info)
-    yield from _disk(engine.api, engine.info, engine.sight.files)
+    yield from _disk(engine.api, engine.info, engine.visibility.path_hidden)
     yield from _memory(engine, context)
 
 
@@ -150,10 +150,10 @@ def _rotated(driver: str | None) -> Measured:
     path = ("docker", "log", "rotated")
     if driver is None:
         return Measured(path, Unknown("the engine does not say its logging driver"))
-    return Measured(path, rotated(driver, None), f"the driver {driver}")
+    return Measured(path, is_log_rotated(driver, None), f"the driver {driver}")
 
 
-def _disk(api: EngineApi, info: Mapping[str, Any], files: Files) -> Iterator[Measured]:
+def _disk(api: EngineApi, info: Mapping[str, Any], files: PathHidden) -> Iterator[Measured]:
     root, status = text_or_none(info.get("DockerRootDir")), list_or_empty(info.get("DriverStatus"))
     yield Measured(("docker", "disk", "free"), *free_disk(root, status, files))
     reclaimable = ("docker", "disk", "reclaimable")
@@ -175,8 +175,8 @@ def _disk(api: EngineApi, info: Mapping[str, Any], files: Files) -> Iterator[Mea
 
 def _memory(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
     """The limit over the containers, and what is left for this stack now."""
-    api, info, sight = engine.api, engine.info, engine.sight
-    hidden = sight.processes or sight.cgroups
+    api, info, visibility = engine.api, engine.info, engine.visibility
+    hidden = visibility.processes_hidden or visibility.cgroups_hidden
     place, limit = _limit(api, info) if hidden is None else ("", hidden)
     seen = isinstance(limit, Limit)
     lowest = limit.value if isinstance(limit, Limit) else None
@@ -190,8 +190,8 @@ def _memory(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
         source = "min(total, limit)" if seen else f"GET /info MemTotal{_UNSEEN}"
         yield Measured(("docker", "memory", "usable"), usable, source)
     available = ("docker", "memory", "available")
-    if sight.processes is not None:
-        yield Measured(available, sight.processes)
+    if visibility.processes_hidden is not None:
+        yield Measured(available, visibility.processes_hidden)
         return
     project = context.project_or_unknown()
     name = project.name if isinstance(project, Project) else None

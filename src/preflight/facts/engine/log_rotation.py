@@ -12,11 +12,11 @@ from typing import Any
 
 from preflight.model.facts import Unknown
 
-DEFAULT = "json-file"  # Docker's own
+DEFAULT_LOG_DRIVER = "json-file"  # Docker's own
 _SIZE = re.compile(r"[0-9.]*[1-9][0-9.]*\s*[a-z]*", re.IGNORECASE)  # more than nought
 
 
-def rotated(driver: str, options: Mapping[str, Any] | None) -> bool | Unknown:
+def is_log_rotated(driver: str, options: Mapping[str, Any] | None) -> bool | Unknown:
     """Return whether a driver drops old logs; `options` is None where they aren't told.
 
     json-file, Podman's k8s-file too, grows for ever unless `max-size` is a size: -1 stands for
@@ -27,7 +27,7 @@ def rotated(driver: str, options: Mapping[str, Any] | None) -> bool | Unknown:
     """
     if driver in ("journald", "none"):
         return True
-    if driver not in (DEFAULT, "k8s-file", "local"):
+    if driver not in (DEFAULT_LOG_DRIVER, "k8s-file", "local"):
         return Unknown(f"where {driver} keeps its logs is not known here", "unsupported")
     if options is None and driver != "local":
         return Unknown(f"the API does not tell the options of {driver}", "unsupported")

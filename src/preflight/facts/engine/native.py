@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from preflight.facts.engine.api import EngineApi, EngineError, get_label
-from preflight.facts.engine.host_visibility import Files, is_rootless
+from preflight.facts.engine.locality import PathHidden, is_rootless
 from preflight.facts.host.cgroups import Cgroups, parse_groups
 from preflight.facts.host.mounts import mount_of, read_mounts
-from preflight.facts.stack.container_cgroup import Group, own_group, read_group
+from preflight.facts.stack.container_cgroup import (
+    ContainerCgroup,
+    find_container_cgroup,
+    read_container_cgroup,
+)
 from preflight.model.facts import Unknown
 
 _CONTAINERD_ROOT = "/var/lib/containerd"
@@ -23,7 +27,7 @@ _MOST_INSPECTED = 5  # containers that are asked where they run
 
 
 def free_disk(
-    root: str | None, driver_status: list[Any], files: Files
+    root: str | None, driver_status: list[Any], files: PathHidden
 ) -> tuple[int | Unknown, str]:
     """Return the room in bytes where the engine keeps its data, the least of its places."""
     if root is None:
@@ -65,7 +69,11 @@ def containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
     for container in api.running_containers()[:_MOST_INSPECTED]:
         name = str(container.get("Id"))
         pid, parent = api.pid_and_cgroup_parent(name)
-        group = own_group(_memory_group(pid), name) if pid and parent in ("", default) else None
+        group = (
+            find_container_cgroup(_memory_group(pid), name)
+            if pid and parent in ("", default)
+            else None
+        )
         if group is not None:
             return str(group.parent)
     return default if Cgroups().has(default) else "/"  # made at the top with the first container
@@ -115,8 +123,8 @@ def available_memory(
 def _in_use(api: EngineApi, container: str) -> int:
     """Return the bytes a container uses, by its cgroup, else by what the engine says."""
     pid, _ = api.pid_and_cgroup_parent(container)
-    group = read_group(pid, container) if pid else None
-    if isinstance(group, Group) and group.usage is not None:
+    group = read_container_cgroup(pid, container) if pid else None
+    if isinstance(group, ContainerCgroup) and group.usage is not None:
         return group.usage
     return api.memory_in_use(container)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.engine.self_container import in_container
+from preflight.facts.engine.locality import in_container
 from preflight.facts.host.mounts import Mount, mount_of, read_mounts
 from preflight.model.facts import Measured, Unknown
 
@@ -39,7 +39,7 @@ def measure(
     found = nearest(path)
     mount = None if isinstance(found, Unknown) else _mount(found, root)
     if mount is not None and mount.point == "/" and in_container(root)[0]:
-        found = _OF_CONTAINER if context.engine_locality().files(path) else found
+        found = _OF_CONTAINER if context.engine_locality().path_hidden(path) else found
     if isinstance(found, Unknown):
         for name in ("filesystem", "readonly", "total", "free", "kind"):
             yield Measured(("host", "disk", name), found)

@@ -15,7 +15,7 @@ from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.engine.connection import Engine, differing_info_key
-from preflight.facts.engine.self_container import in_container
+from preflight.facts.engine.locality import in_container
 from preflight.facts.host.cgroups import Cgroups, Limit
 from preflight.model.facts import Kind, Measured, Unknown
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, known_as
 from preflight.facts.engine.endpoint import EndpointError
-from preflight.facts.engine.self_container import in_container
+from preflight.facts.engine.locality import in_container
 from preflight.facts.ollama.api import MOST_NAME, Loaded, OllamaApi, OllamaError, figure
 from preflight.facts.ollama.model import canonical
 from preflight.facts.ollama.settings import (
@@ -68,7 +68,7 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
 
 
 def _apart(context: MeasureContext) -> Unknown | None:
-    return context.engine_locality().network if in_container()[0] else None
+    return context.engine_locality().network_hidden if in_container()[0] else None
 
 
 def _local(context: MeasureContext) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 from preflight.facts.compose.project import Project, absent
 from preflight.facts.engine.api import memory_used
 from preflight.facts.engine.connection import Engine
-from preflight.facts.engine.log_rotation import rotated
+from preflight.facts.engine.log_rotation import is_log_rotated
 from preflight.facts.engine.responses import (
     count_or_none,
     get_object,
@@ -20,7 +20,7 @@ from preflight.facts.engine.responses import (
     text_or_none,
     unreported,
 )
-from preflight.facts.stack.container_cgroup import Group
+from preflight.facts.stack.container_cgroup import ContainerCgroup
 from preflight.facts.stack.drift import drift, environment
 from preflight.facts.stack.oom import Signals, judge
 from preflight.model.facts import Unknown
@@ -34,7 +34,7 @@ _STATES = {"stopped": "exited", "configured": "created", "initialized": "created
 Told: TypeAlias = tuple[tuple[str, ...], Any, str]  # path, value, source
 
 
-class Row(NamedTuple):
+class ListedContainer(NamedTuple):
     """A container as the list shows it."""
 
     id: str
@@ -43,19 +43,19 @@ class Row(NamedTuple):
     state: str | None
 
 
-class Seen(NamedTuple):
+class InspectedContainer(NamedTuple):
     """A container that was looked into; where it runs, by its `group` or else by a `sample`.
 
     What could not be read is an Unknown.
     """
 
-    row: Row
+    row: ListedContainer
     told: Mapping[str, Any]
-    group: Group | Unknown | None = None
+    group: ContainerCgroup | Unknown | None = None
     sample: Mapping[str, Any] | Unknown | None = None
 
 
-class Around(NamedTuple):
+class StackContext(NamedTuple):
     """What all containers share: the engine and its clock in seconds, the file, `oom` events."""
 
     engine: Engine
@@ -64,12 +64,12 @@ class Around(NamedTuple):
     events: Mapping[str, tuple[float, ...]] | None
 
 
-def state_of(said: str) -> str:
+def normalize_state(said: str) -> str:
     """Return a state in Docker's words."""
     return _STATES.get(said.lower(), said.lower())
 
 
-def facts(seen: Seen, around: Around) -> Iterator[Told]:
+def facts(seen: InspectedContainer, around: StackContext) -> Iterator[Told]:
     """Yield path, value and source of what is known of one container."""
     told, config = seen.told, get_object(seen.told, "Config")
     yield ("service",), seen.row.service, "GET /containers/json Labels"
@@ -87,7 +87,7 @@ def facts(seen: Seen, around: Around) -> Iterator[Told]:
     yield ("drift",), *_drift(seen, around)
 
 
-def _run(seen: Seen, around: Around) -> Iterator[Told]:
+def _run(seen: InspectedContainer, around: StackContext) -> Iterator[Told]:
     state = get_object(seen.told, "State")
     status = _status(seen)
     source = f"{_INSPECT} State"
@@ -101,8 +101,8 @@ def _run(seen: Seen, around: Around) -> Iterator[Told]:
     yield ("started_at",), None if never else or_unreported(started, "State.StartedAt"), source
 
 
-def _status(seen: Seen) -> str:
-    return state_of(str(get_object(seen.told, "State").get("Status")))
+def _status(seen: InspectedContainer) -> str:
+    return normalize_state(str(get_object(seen.told, "State").get("Status")))
 
 
 def _exit_code(state: Mapping[str, Any], status: str) -> int | Unknown | None:
@@ -114,7 +114,7 @@ def _exit_code(state: Mapping[str, Any], status: str) -> int | Unknown | None:
     return unreported("State.ExitCode")
 
 
-def _loops(seen: Seen, around: Around) -> bool | Unknown:
+def _loops(seen: InspectedContainer, around: StackContext) -> bool | Unknown:
     """Whether it is restarted again and again, by the engine's own clock.
 
     Docker says `restarting` between two runs; Podman says `exited`, for a moment.
@@ -144,11 +144,11 @@ def _goes_on(told: Mapping[str, Any]) -> bool:
     return policy.get("Name") in ("always", "unless-stopped")
 
 
-def _killed(seen: Seen, around: Around) -> Iterator[Told]:
+def _killed(seen: InspectedContainer, around: StackContext) -> Iterator[Told]:
     state = get_object(seen.told, "State")
     podman = around.engine.name == "podman"
     flag, code = state.get("OOMKilled"), _exit_code(state, _status(seen))
-    group = seen.group if isinstance(seen.group, Group) else None
+    group = seen.group if isinstance(seen.group, ContainerCgroup) else None
     events = around.events
     verdict = judge(
         Signals(
@@ -179,13 +179,13 @@ def _before_24(engine: Engine) -> bool:
         return True
 
 
-def _share(seen: Seen) -> float | None:
+def _share(seen: InspectedContainer) -> float | None:
     usage, _ = _usage(seen)
     limits = [value for value, _ in _limits(seen, None)]
     return usage / min(limits) if limits and isinstance(usage, int) else None
 
 
-def _memory(seen: Seen, engine: Engine) -> Iterator[Told]:
+def _memory(seen: InspectedContainer, engine: Engine) -> Iterator[Told]:
     configured = count_or_none(get_object(seen.told, "HostConfig").get("Memory"))
     source = f"{_INSPECT} HostConfig.Memory"
     own = unreported("HostConfig.Memory") if configured is None else configured or None
@@ -202,9 +202,9 @@ def _memory(seen: Seen, engine: Engine) -> Iterator[Told]:
     )
 
 
-def _usage(seen: Seen) -> tuple[int | Unknown | None, str]:
+def _usage(seen: InspectedContainer) -> tuple[int | Unknown | None, str]:
     source = "GET /containers/ID/stats, without page cache"
-    if isinstance(seen.group, Group) and seen.group.usage is not None:
+    if isinstance(seen.group, ContainerCgroup) and seen.group.usage is not None:
         return seen.group.usage, seen.group.gauge
     if seen.sample is None:
         return None, "it does not run"
@@ -219,7 +219,7 @@ def _usage(seen: Seen) -> tuple[int | Unknown | None, str]:
     return or_unreported(used, "memory_stats.usage"), source
 
 
-def _limits(seen: Seen, total: int | None) -> list[tuple[int, str]]:
+def _limits(seen: InspectedContainer, total: int | None) -> list[tuple[int, str]]:
     """Return every limit in bytes that is known to be over a container, with its source.
 
     Without a limit a sample shows the machine's `total`, or v1's largest number.
@@ -230,12 +230,12 @@ def _limits(seen: Seen, total: int | None) -> list[tuple[int, str]]:
         (_less(memory.get("limit"), total), "GET /containers/ID/stats memory_stats.limit"),
         (_hierarchical(seen, total), "GET /containers/ID/stats hierarchical_memory_limit"),
     ]
-    if isinstance(seen.group, Group) and seen.group.limit.value is not None:
+    if isinstance(seen.group, ContainerCgroup) and seen.group.limit.value is not None:
         found.append((int(seen.group.limit.value), seen.group.limit.source))
     return [(value, source) for value, source in found if count_or_none(value)]
 
 
-def _hierarchical(seen: Seen, total: int | None) -> int | None:
+def _hierarchical(seen: InspectedContainer, total: int | None) -> int | None:
     """The lowest limit of the cgroup and those above it, as Docker tells it on v1."""
     parts = get_object(get_object(seen.sample, "memory_stats"), "stats")
     return _less(parts.get("hierarchical_memory_limit"), total)
@@ -246,21 +246,21 @@ def _less(value: Any, total: int | None) -> int | None:
     return figure if figure and total and figure < total else None
 
 
-def _no_limit(seen: Seen, own: int | Unknown | None) -> Unknown | None:
+def _no_limit(seen: InspectedContainer, own: int | Unknown | None) -> Unknown | None:
     """None where it is known that there is no limit, else why that isn't known."""
     if isinstance(own, Unknown):
         return own
-    if isinstance(seen.sample, Unknown) and not isinstance(seen.group, Group):
+    if isinstance(seen.sample, Unknown) and not isinstance(seen.group, ContainerCgroup):
         return seen.sample
     return None
 
 
 def _parent(
-    seen: Seen, configured: int | None, total: int | None
+    seen: InspectedContainer, configured: int | None, total: int | None
 ) -> tuple[int | Unknown | None, str]:
     if seen.group is None:
         return None, "it does not run"
-    if isinstance(seen.group, Group):
+    if isinstance(seen.group, ContainerCgroup):
         above: float | None = seen.group.above.value
         source = seen.group.above.source
     elif "hierarchical_memory_limit" in get_object(
@@ -300,11 +300,15 @@ def _rotated(host: Mapping[str, Any], engine: str) -> tuple[bool | Unknown, str]
     log = get_object(host, "LogConfig")
     driver, options = text_or_none(log.get("Type")), log.get("Config")
     told = options if isinstance(options, dict) else None if engine == "podman" else {}
-    found = unreported("HostConfig.LogConfig.Type") if driver is None else rotated(driver, told)
+    found = (
+        unreported("HostConfig.LogConfig.Type") if driver is None else is_log_rotated(driver, told)
+    )
     return found, f"{_INSPECT} HostConfig.LogConfig"
 
 
-def _drift(seen: Seen, around: Around) -> tuple[list[str] | Unknown | None, str]:
+def _drift(
+    seen: InspectedContainer, around: StackContext
+) -> tuple[list[str] | Unknown | None, str]:
     source = f"{_INSPECT}, {', '.join(around.project.files)}"
     name = seen.row.service
     if name is None:

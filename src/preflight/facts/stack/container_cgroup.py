@@ -17,7 +17,7 @@ from preflight.facts.host.cgroups import Cgroups, Limit
 from preflight.model.facts import Unknown
 
 
-class Group(NamedTuple):
+class ContainerCgroup(NamedTuple):
     """`limit` is the lowest over the container in bytes, `above` the lowest over its parent.
 
     `usage` is what it uses in bytes, page cache taken off as `docker stats` does. `kills` counts
@@ -33,15 +33,19 @@ class Group(NamedTuple):
     counter: str
 
 
-def read_group(pid: int, container: str, root: Path = Path("/")) -> Group | Unknown:
+def read_container_cgroup(
+    pid: int, container: str, root: Path = Path("/")
+) -> ContainerCgroup | Unknown:
     """Read the group of the container with the id `container`, whose first process is `pid`."""
     try:
         groups = Cgroups(root, str(pid))
-        place = own_group(groups.groups.get("memory", groups.groups.get("", "")), container)
+        place = find_container_cgroup(
+            groups.groups.get("memory", groups.groups.get("", "")), container
+        )
         if place is None or not groups.has(str(place)):
             return Unknown("its cgroup is not seen from here", "unsupported")
         limit, above = (groups.memory_limit(str(one)) for one in (place, place.parent))
-        return Group(limit, above, *_usage(groups, place), *_kills(groups, place))
+        return ContainerCgroup(limit, above, *_usage(groups, place), *_kills(groups, place))
     except (FileNotFoundError, ProcessLookupError):
         return Unknown("its process has just ended")
     except OSError as fault:
@@ -49,7 +53,7 @@ def read_group(pid: int, container: str, root: Path = Path("/")) -> Group | Unkn
         return Unknown(f"its cgroup: {fault}", "permission" if kind else "error")
 
 
-def own_group(path: str, container: str) -> PurePosixPath | None:
+def find_container_cgroup(path: str, container: str) -> PurePosixPath | None:
     """Return the own group of the container with that id, of whose process this is the path.
 
     Its name holds the id; a process may be deeper. None where no name does: the group is one that

@@ -26,8 +26,14 @@ from preflight.facts.engine.responses import (
     text_or_none,
     unreported,
 )
-from preflight.facts.stack.container import Around, Row, Seen, facts, state_of
-from preflight.facts.stack.container_cgroup import Group, read_group
+from preflight.facts.stack.container import (
+    InspectedContainer,
+    ListedContainer,
+    StackContext,
+    facts,
+    normalize_state,
+)
+from preflight.facts.stack.container_cgroup import ContainerCgroup, read_container_cgroup
 from preflight.model.facts import Measured, Unknown
 
 _ONE = "stack.containers.*"
@@ -54,7 +60,7 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
     yield from _containers(engine, project, rows)
 
 
-def _selected(api: EngineApi, project: str) -> list[Row]:
+def _selected(api: EngineApi, project: str) -> list[ListedContainer]:
     """Return the containers of a project by name, one-off runs left out."""
     rows = []
     for one in api.project_containers(project):
@@ -62,7 +68,9 @@ def _selected(api: EngineApi, project: str) -> list[Row]:
         if container and get_label(one, "com.docker.compose.oneoff") != "True":
             service = get_label(one, "com.docker.compose.service")
             name = _name(one.get("Names")) or container[:12]
-            rows.append(Row(container, name, service, state_of(state) if state else None))
+            rows.append(
+                ListedContainer(container, name, service, normalize_state(state) if state else None)
+            )
     return sorted(rows, key=lambda row: row.name)
 
 
@@ -72,11 +80,13 @@ def _name(names: Any) -> str | None:
     return next((one for one in known if one and "/" not in one), None)
 
 
-def _containers(engine: Engine, project: Project, rows: Sequence[Row]) -> Iterator[Measured]:
+def _containers(
+    engine: Engine, project: Project, rows: Sequence[ListedContainer]
+) -> Iterator[Measured]:
     now = parse_time(engine.info.get("SystemTime"))
     events = _Events(engine.api, project.name, now) if rows and now is not None else None
     seen = _side_by_side(lambda row: _look(engine, row), rows[:_MOST])
-    around = Around(engine, project, now, events.wait() if events else None)
+    around = StackContext(engine, project, now, events.wait() if events else None)
     for row, one in zip(rows[:_MOST], seen, strict=True):
         if isinstance(one, Unknown):
             yield from _listed(row, one)
@@ -87,7 +97,7 @@ def _containers(engine: Engine, project: Project, rows: Sequence[Row]) -> Iterat
         yield from _listed(row, left)
 
 
-def _listed(row: Row, why: Unknown) -> Iterator[Measured]:
+def _listed(row: ListedContainer, why: Unknown) -> Iterator[Measured]:
     """Yield what the list alone tells of a container."""
     source = "GET /containers/json"
     yield Measured((*_TOP, row.name, "service"), row.service, source)
@@ -98,10 +108,11 @@ def _listed(row: Row, why: Unknown) -> Iterator[Measured]:
 
 
 def _side_by_side(
-    work: Callable[[Row], Seen | Unknown | None], rows: Sequence[Row]
-) -> list[Seen | Unknown | None]:
+    work: Callable[[ListedContainer], InspectedContainer | Unknown | None],
+    rows: Sequence[ListedContainer],
+) -> list[InspectedContainer | Unknown | None]:
     """Do `work` for each row in a few threads; what one raises is the reason for its row alone."""
-    done: list[Seen | Unknown | None] = [None] * len(rows)
+    done: list[InspectedContainer | Unknown | None] = [None] * len(rows)
     waiting: SimpleQueue[int] = SimpleQueue()
     for index in range(len(rows)):
         waiting.put(index)
@@ -126,7 +137,7 @@ def _side_by_side(
     return done
 
 
-def _look(engine: Engine, row: Row) -> Seen | Unknown | None:
+def _look(engine: Engine, row: ListedContainer) -> InspectedContainer | Unknown | None:
     """Ask for one container; None where it has vanished since the list."""
     try:
         told = engine.api.inspect(row.id)
@@ -138,15 +149,18 @@ def _look(engine: Engine, row: Row) -> Seen | Unknown | None:
     status = text_or_none(state.get("Status"))
     if status is None:
         return unreported("State.Status")
-    if state_of(status) not in ("running", "paused"):
-        return Seen(row, told)
-    pid, hidden = state.get("Pid"), engine.sight.processes or engine.sight.cgroups
-    group: Group | Unknown = hidden or unreported("State.Pid")
+    if normalize_state(status) not in ("running", "paused"):
+        return InspectedContainer(row, told)
+    pid, hidden = (
+        state.get("Pid"),
+        engine.visibility.processes_hidden or engine.visibility.cgroups_hidden,
+    )
+    group: ContainerCgroup | Unknown = hidden or unreported("State.Pid")
     if hidden is None and is_count(pid) and pid:
-        group = read_group(pid, row.id)
-    if isinstance(group, Group) and group.usage is not None:
-        return Seen(row, told, group)
-    return Seen(row, told, group, _sample(engine.api, row.id))
+        group = read_container_cgroup(pid, row.id)
+    if isinstance(group, ContainerCgroup) and group.usage is not None:
+        return InspectedContainer(row, told, group)
+    return InspectedContainer(row, told, group, _sample(engine.api, row.id))
 
 
 def _sample(api: EngineApi, container: str) -> Mapping[str, Any] | Unknown | None:
@@ -194,7 +208,7 @@ class _Events:
         self._found = found
 
 
-def _told(seen: Seen, around: Around) -> list[Measured]:
+def _told(seen: InspectedContainer, around: StackContext) -> list[Measured]:
     """Return the facts of one container; one whose answers are garbage is unknown alone."""
     top = (*_TOP, seen.row.name)
     try:

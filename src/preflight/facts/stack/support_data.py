@@ -19,7 +19,7 @@ from preflight.model.facts import Unknown
 _BY = {"cli": "docker compose config", "fallback": "preflight's own reading of the files"}
 
 
-class Evidence(NamedTuple):
+class SupportData(NamedTuple):
     """What was found, secrets and all: it must not leave the machine as it is.
 
     `config` is the effective compose configuration, None where there is none; `logs` are by
@@ -32,7 +32,7 @@ class Evidence(NamedTuple):
     missing: Sequence[str] = ()
 
 
-class Gathering:
+class SupportDataCollector:
     """A search for evidence that goes on while the program does something else."""
 
     def __init__(self, options: Options, since: float | None, lines: int) -> None:
@@ -46,14 +46,14 @@ class Gathering:
         )
         self._thread.start()
 
-    def finish(self) -> Evidence:
+    def finish(self) -> SupportData:
         """Return what there is by the deadline."""
         self._thread.join(max(0.0, self._ends - time.monotonic()))
         late = []
         if self._thread.is_alive():
             what = "the rest of the logs" if self._config[0] else "configuration and logs"
             late.append(f"{what}: no answer in time")
-        return Evidence(*self._config, tuple(self._logs), (*self._missing, *late))
+        return SupportData(*self._config, tuple(self._logs), (*self._missing, *late))
 
     def _gather(self, context: MeasureContext) -> None:
         missing = self._missing

@@ -11,7 +11,7 @@ from engines import IMAGE, Engine
 from preflight.facts.compose.facts import of_project
 from preflight.facts.compose.project import Project, Reading
 from preflight.facts.engine.engine_facts import parse_info
-from preflight.facts.engine.log_rotation import rotated
+from preflight.facts.engine.log_rotation import is_log_rotated
 from preflight.model.facts import Unknown
 
 CASES: list[tuple[str, Mapping[str, Any], bool | None]] = [
@@ -45,14 +45,14 @@ CASES: list[tuple[str, Mapping[str, Any], bool | None]] = [
 
 @pytest.mark.parametrize(("driver", "options", "drops"), CASES)
 def test_drivers_and_their_options(driver: str, options: Mapping[str, Any], drops: Any) -> None:
-    found = rotated(driver, options)
+    found = is_log_rotated(driver, options)
     assert isinstance(found, Unknown) if drops is None else found is drops
 
 
 @pytest.mark.parametrize("driver", ["json-file", "k8s-file"])
 def test_options_that_nobody_tells_leave_it_open(driver: str) -> None:
-    assert isinstance(rotated(driver, None), Unknown)
-    assert rotated("local", None) is True
+    assert isinstance(is_log_rotated(driver, None), Unknown)
+    assert is_log_rotated("local", None) is True
 
 
 @pytest.mark.parametrize(("driver", "options", "drops"), CASES)
@@ -85,7 +85,7 @@ def of_file(logging: Mapping[str, Any]) -> Any:
 @pytest.mark.parametrize("driver", ["json-file", "local", "journald", "none", "syslog"])
 def test_the_engines_own_driver_is_read_the_same(driver: str) -> None:
     told = {one.path: one.value for one in parse_info({}, {"LoggingDriver": driver})}
-    assert told["docker", "log", "rotated"] == rotated(driver, None)
+    assert told["docker", "log", "rotated"] == is_log_rotated(driver, None)
 
 
 @pytest.mark.parametrize("driver", ["json-file", "local"])
@@ -97,4 +97,4 @@ def test_what_is_no_size_docker_refuses_too(docker_engine: Engine, driver: str, 
         taken = True
     except AssertionError:
         taken = False
-    assert taken is rotated(driver, {"max-size": size})
+    assert taken is is_log_rotated(driver, {"max-size": size})

@@ -17,7 +17,7 @@ import pytest
 
 from preflight.facts.collect import worker as reader
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.engine import self_container as inside
+from preflight.facts.engine import locality as inside
 from preflight.facts.host import disk
 from preflight.facts.host import environment as env
 from preflight.facts.host import system as host

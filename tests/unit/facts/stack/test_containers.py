@@ -20,7 +20,7 @@ from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.responses import parse_time
 from preflight.facts.options import Options
 from preflight.facts.stack import containers as stack
-from preflight.facts.stack.container_cgroup import Group, read_group
+from preflight.facts.stack.container_cgroup import ContainerCgroup, read_container_cgroup
 from preflight.facts.stack.drift import drift
 from preflight.facts.stack.oom import Signals, judge
 from preflight.model.facts import Catalogue, Facts, Measured, Unknown, gather
@@ -577,8 +577,8 @@ class TestGroup:
             f"{own}/memory.stat": "anon 300\ninactive_file 400\n",
             "sys/fs/cgroup/small.slice/memory.max": f"{GIB}\n",
         })  # fmt: skip
-        group = read_group(7, "abc", root)
-        assert isinstance(group, Group)
+        group = read_container_cgroup(7, "abc", root)
+        assert isinstance(group, ContainerCgroup)
         assert (group.kills, group.usage) == (2, 600)
         assert group.limit.value == group.above.value == GIB
         assert group.counter == f"/{own}/memory.events"
@@ -593,8 +593,8 @@ class TestGroup:
             f"{own}/memory.usage_in_bytes": "1000\n",
             f"{own}/memory.stat": "inactive_file 1\ntotal_inactive_file 250\n",
         })  # fmt: skip
-        group = read_group(7, "abc", root)
-        assert isinstance(group, Group)
+        group = read_container_cgroup(7, "abc", root)
+        assert isinstance(group, ContainerCgroup)
         assert (group.kills, group.usage) == (1, 750)
         assert (group.limit.value, group.above.value) == (GIB, None)
 
@@ -604,7 +604,7 @@ class TestGroup:
             "proc/7/cgroup": "4:memory:/user.slice\n",
             "sys/fs/cgroup/memory/user.slice/memory.oom_control": "oom_kill 5\n",
         })  # fmt: skip
-        assert isinstance(read_group(7, "abc", root), Unknown)
+        assert isinstance(read_container_cgroup(7, "abc", root), Unknown)
 
     def test_an_old_kernel_does_not_count(self, tmp_path: Path) -> None:
         root = tree(tmp_path, {
@@ -612,13 +612,13 @@ class TestGroup:
             "proc/7/cgroup": "4:memory:/docker/abc\n",
             "sys/fs/cgroup/memory/docker/abc/memory.oom_control": "under_oom 0\n",
         })  # fmt: skip
-        group = read_group(7, "abc", root)
-        assert isinstance(group, Group)
+        group = read_container_cgroup(7, "abc", root)
+        assert isinstance(group, ContainerCgroup)
         assert (group.kills, group.usage) == (None, None)
 
     def test_a_process_that_has_ended(self, tmp_path: Path) -> None:
         root = tree(tmp_path, {"proc/self/mountinfo": V1})
-        assert read_group(7, "abc", root) == Unknown("its process has just ended")
+        assert read_container_cgroup(7, "abc", root) == Unknown("its process has just ended")
 
 
 def limits(**limits: Any) -> dict[str, Any]:

@@ -21,8 +21,13 @@ import pytest
 from engines import IMAGE, Engine, make_image
 from ollama_server import serving
 from paths import ROOT
-from preflight.facts.engine.host_visibility import same_network, same_place, sees_group
-from preflight.facts.engine.self_container import Own, own_id
+from preflight.facts.engine.locality import (
+    SelfContainer,
+    find_self_id,
+    is_cgroup_visible,
+    same_files,
+    same_network,
+)
 from preflight.facts.host.mounts import Mount, parse_mounts
 from preflight.model.facts import Unknown
 
@@ -496,9 +501,9 @@ def test_the_same_place_of_the_same_filesystem(path: str, ours: str, same: bool)
     container = mounts_of(
         "80 52 0:39 / / rw - overlay overlay rw", f"81 80 {device} {root} {point} ro - x x rw"
     )
-    assert same_place(path, container, HOST) is same
-    assert same_place(path, HOST, HOST) is True
-    assert same_place(path, container, []) is None
+    assert same_files(path, container, HOST) is same
+    assert same_files(path, HOST, HOST) is True
+    assert same_files(path, container, []) is None
 
 
 def test_a_link_leads_where_the_engine_has_other_files(tmp_path: Path) -> None:
@@ -506,11 +511,13 @@ def test_a_link_leads_where_the_engine_has_other_files(tmp_path: Path) -> None:
     path = str(tmp_path / "link")
     device = f"81 80 254:0 {tmp_path} {tmp_path} ro - x x rw"
     container = mounts_of("80 52 0:39 / / rw - overlay overlay rw", device)
-    assert same_place(str(tmp_path), container, HOST) is True
-    assert same_place(path, container, HOST) is False
+    assert same_files(str(tmp_path), container, HOST) is True
+    assert same_files(path, container, HOST) is False
 
 
-OWN = Own(False, None, {"/srv": "/srv", "/srv/volume": None, "/work": "/home/me", "/a b": "/a b"})
+OWN = SelfContainer(
+    False, None, {"/srv": "/srv", "/srv/volume": None, "/work": "/home/me", "/a b": "/a b"}
+)
 
 
 @pytest.mark.parametrize(
@@ -554,7 +561,7 @@ def test_a_container_knows_its_name_by_the_files_mounted_for_it(
     (tmp_path / "proc/self").mkdir(parents=True)
     lines = [f"9{n} 80 254:0 {row} rw - ext4 /dev/vda rw" for n, row in enumerate(rows)]
     (tmp_path / "proc/self/mountinfo").write_text("\n".join(lines) + "\n")
-    assert own_id(tmp_path) == found
+    assert find_self_id(tmp_path) == found
 
 
 @pytest.mark.parametrize(
@@ -578,7 +585,7 @@ def test_the_engines_group_is_seen_or_not(
     mount = f"30 27 0:26 {top} /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
     (tmp_path / "proc/self/mountinfo").write_text(mount)
     (tmp_path / "sys/fs/cgroup/system.slice/docker.service").mkdir(parents=True)
-    assert sees_group(7, tmp_path) is seen
+    assert is_cgroup_visible(7, tmp_path) is seen
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
