@@ -36,6 +36,7 @@ from preflight.model.report import (
     Severity,
     Verdict,
 )
+from preflight.model.retired import RETIRED_RULES, describe_retired_rule
 from preflight.model.rules import Fix, Rule, RuleSet, When
 
 _HOST: Mapping[str, Unit] = dict.fromkeys(("hostname", "os", "arch"), "text")
@@ -59,9 +60,12 @@ def select(ruleset: RuleSet, selection: Selection) -> list[Rule]:
     if not only and not skip:
         return [rule for rule in ruleset.rules if rule.enabled]
     known = [*(rule.id for rule in ruleset.rules), *ruleset.tags()]
+    retired = _retired(ruleset, selection)
+    if only and only <= retired:
+        raise InputError(*(f"--only: {describe_retired_rule(name)}" for name in sorted(only)))
     for option, names in (("--only", selection.only), ("--skip", selection.skip)):
         for name in names:
-            if name not in known:
+            if name not in known and name not in retired:
                 raise InputError(
                     f"{option} {name}: no rule has this id or tag{did_you_mean(name, known)}"
                 )
@@ -71,6 +75,11 @@ def select(ruleset: RuleSet, selection: Selection) -> list[Rule]:
         if (only & {rule.id, *rule.tags} if only else rule.enabled)
         and not skip & {rule.id, *rule.tags}
     ]
+
+
+def _retired(ruleset: RuleSet, selection: Selection) -> set[str]:
+    """Return the retired rules that a selection names, but those that the rule file defines."""
+    return {*selection.only, *selection.skip} & RETIRED_RULES.keys() - {r.id for r in ruleset.rules}
 
 
 def evaluate(
@@ -98,7 +107,11 @@ def evaluate(
         next=ruleset.next,
         counts={verdict: counted[verdict] for verdict in VERDICTS},
         ledger=ledger(facts, ruleset.overhead),
-        notes=tuple(notes(ruleset.waivers, results)),
+        notes=(
+            *ruleset.notes,
+            *map(describe_retired_rule, sorted(_retired(ruleset, selection))),
+            *notes(ruleset.waivers, results),
+        ),
     )
 
 

@@ -206,35 +206,32 @@ STACK = (
 )
 
 SWARM = (
-    Fact("docker.swarm.stack", "text", "how this project runs: stack or compose; absent where not"),
-    Fact("docker.swarm.ready", "number", "how many nodes take tasks: ready and active"),
-    Fact("docker.swarm.managers", "number", "how many managers reach each other"),
-    Fact("docker.swarm.nodes.*.role", "text", "a node of the Swarm: manager or worker"),
-    Fact("docker.swarm.nodes.*.state", "text", "ready, down, unknown or disconnected"),
-    Fact("docker.swarm.nodes.*.availability", "text", "active, pause or drain"),
-    Fact("docker.swarm.nodes.*.cpus", "cores", "the CPUs that it has"),
-    Fact("docker.swarm.nodes.*.memory", "bytes", "the RAM that it has"),
-    Fact("docker.swarm.nodes.*.labels.*", "text", "a label of it", True),
-    Fact("docker.swarm.nodes.*.free.cpus", "cores", "what others' tasks don't reserve of its CPUs"),
     Fact(
-        "docker.swarm.nodes.*.free.memory", "bytes", "what others' tasks don't reserve of its RAM"
+        "docker.swarm.stack", "text", "how this project runs: stack or compose; absent if neither"
     ),
-    Fact("docker.swarm.services.*.tasks", "number", "how many tasks a service of the project has"),
-    Fact("docker.swarm.services.*.nodes", "list", "the nodes that may run it; absent where none"),
-    Fact("docker.swarm.services.*.memory", "bytes", "what a task reserves; absent where nothing"),
-    Fact("docker.swarm.services.*.cpus", "cores", "what a task reserves; absent where nothing"),
-    Fact("docker.swarm.services.*.fits", "boolean", "whether a node has room for a task by itself"),
-    Fact("docker.swarm.services.*.error", "text", "what Swarm says else; absent where it fits"),
-    Fact("docker.swarm.services.*.reason", "text", "why not, in figures; absent where it fits"),
-    Fact("docker.swarm.services.*.pending", "number", "how many tasks of it wait for a node now"),
-    Fact("docker.swarm.services.*.waits_for", "text", "why, in Swarm's words; absent where none"),
-    Fact("docker.swarm.packed.state", "text", "all tasks: placed, tight, unproved or impossible"),
-    Fact("docker.swarm.packed.unplaced", "list", "tasks without a place; absent where none"),
-    Fact("docker.swarm.packed.reason", "text", "what proves it, or what doesn't; absent if placed"),
-    Fact("docker.swarm.loss.node", "text", "the node whose loss is worst; absent where only one"),
-    Fact("docker.swarm.loss.state", "text", "all tasks then: placed, unproved or impossible"),
-    Fact("docker.swarm.loss.unplaced", "list", "tasks without a place then; absent where none"),
-    Fact("docker.swarm.loss.reason", "text", "what proves it then, or what doesn't"),
+    Fact("docker.swarm.ready", "number", "number of nodes that take tasks: ready and active"),
+    Fact("docker.swarm.managers", "number", "number of managers that are reachable"),
+    Fact("docker.swarm.nodes.*.role", "text", "role of a node: manager or worker"),
+    Fact(
+        "docker.swarm.nodes.*.state", "text", "state of a node: ready, down, unknown, disconnected"
+    ),
+    Fact("docker.swarm.nodes.*.availability", "text", "active, pause or drain"),
+    Fact("docker.swarm.nodes.*.cpus", "cores", "CPUs of a node"),
+    Fact("docker.swarm.nodes.*.memory", "bytes", "RAM of a node"),
+    Fact("docker.swarm.nodes.*.labels.*", "text", "a label of a node", True),
+    Fact("docker.swarm.nodes.*.free.cpus", "cores", "CPUs not reserved by other projects' tasks"),
+    Fact("docker.swarm.nodes.*.free.memory", "bytes", "RAM not reserved by other projects' tasks"),
+    Fact("docker.swarm.services.*.tasks", "number", "number of tasks of a service of the project"),
+    Fact("docker.swarm.services.*.nodes", "list", "nodes that may run it; absent if none"),
+    Fact("docker.swarm.services.*.memory", "bytes", "RAM that a task reserves; absent if none"),
+    Fact("docker.swarm.services.*.cpus", "cores", "CPUs that a task reserves; absent if none"),
+    Fact("docker.swarm.services.*.fits", "boolean", "whether some node has room for one task"),
+    Fact("docker.swarm.services.*.reason", "text", "why not, with figures; absent if it fits"),
+    Fact("docker.swarm.services.*.pending", "number", "number of its tasks that wait for a node"),
+    Fact(
+        "docker.swarm.services.*.waits_for", "text", "why, as Swarm says it; absent if none waits"
+    ),
+    Fact("docker.swarm.unplaced", "list", "tasks for which no node is found; absent if none"),
 )
 
 OLLAMA = (

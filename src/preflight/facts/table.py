@@ -37,7 +37,7 @@ PROBES = (
     Probe(declared.START, "start", of_project=True),
     Probe(declared.PORTS, "ports", of_project=True),
     Probe(declared.STACK, "stack.containers", of_project=True),
-    Probe(declared.SWARM, "swarm.facts"),
+    Probe(declared.SWARM, "swarm"),
     Probe(declared.OLLAMA, "ollama.ollama_facts"),
 )
 

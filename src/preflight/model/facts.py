@@ -12,6 +12,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
+from preflight.model.retired import RETIRED_FACTS
+
 Unit: TypeAlias = Literal[
     "bytes", "seconds", "cores", "number", "version", "text", "boolean", "list", "map"
 ]
@@ -79,6 +81,8 @@ class Facts(NamedTuple):
 
     def _missing(self, path: Path) -> Unknown | None:
         """Why there is nothing at `path`; None where what stands above it was measured whole."""
+        if (retired := _find_retired(path)) is not None:
+            return Unknown(f"{join_path(path)} is no longer measured: {retired[1]}", "unsupported")
         for prefix in _prefixes(path):
             if prefix in self.unknown:
                 return self.unknown[prefix]
@@ -207,7 +211,8 @@ class Catalogue:
                 return fact
         if self.is_collection(path):
             return Fact(join_path(path), "map", "what is known by name")
-        return None
+        retired = _find_retired(path)
+        return None if retired is None else Fact(join_path(path), *retired)
 
     def is_collection(self, path: Path) -> bool:
         """Whether `for_each` can go over `path`: names stand below it."""
@@ -216,6 +221,14 @@ class Catalogue:
     def names(self) -> list[str]:
         """Return every declared path, for suggestions and tables."""
         return [fact.path for fact in self.facts]
+
+
+def _find_retired(path: Path) -> tuple[Unit, str] | None:
+    """Return the unit of a retired fact and what replaces it, None for other paths."""
+    for name, retired in RETIRED_FACTS.items():
+        if _covers(split_path(name), path):
+            return retired
+    return None
 
 
 def _covers(pattern: Path, path: Path) -> bool:

@@ -140,6 +140,7 @@ class RuleSet(NamedTuple):
     waivers: tuple[Waiver, ...] = ()
     asks: frozenset[Path] = frozenset()  # every fact that a rule names
     sources: Mapping[str, str] = MappingProxyType({})  # by file: the document its rules state
+    notes: tuple[str, ...] = ()  # what the file names that has been retired
 
     def tags(self) -> list[str]:
         """Return every tag in use, in order of appearance."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from preflight.model import patterns
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError, did_you_mean
+from preflight.model.retired import RETIRED_RULES, describe_retired_rule
 from preflight.model.rules import (
     BUNDLED,
     DEFAULT,
@@ -234,6 +235,7 @@ def _merge_waivers(node: Node | None, merged: _Merged, context: Context) -> None
 
 
 def _build(merged: _Merged, name: str, context: Context) -> RuleSet:
+    retired = _drop_retired(merged)
     entries = merged.rules
     context.rules = entries.keys()
     rules = {
@@ -256,7 +258,24 @@ def _build(merged: _Merged, name: str, context: Context) -> RuleSet:
         waivers=_waivers(merged, rules, context),
         asks=frozenset(context.asks),
         sources=merged.sources,
+        notes=tuple(map(describe_retired_rule, retired)),
     )
+
+
+def _drop_retired(merged: _Merged) -> list[str]:
+    """Drop overrides and waivers of retired rules; return the rules' ids.
+
+    A rule file may define a rule of its own with such an id.
+    """
+    rules, waivers = merged.rules, merged.waivers
+    overridden = {id_ for id_, entry in rules.items() if "fact" not in entry.fields}
+    retired = [
+        id_ for id_ in RETIRED_RULES if id_ in overridden or (id_ in waivers and id_ not in rules)
+    ]
+    for id_ in retired:
+        rules.pop(id_, None)
+        waivers.pop(id_, None)
+    return retired
 
 
 def _rule(entry: _Entry, context: Context) -> Rule | None:

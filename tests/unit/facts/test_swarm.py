@@ -1,0 +1,462 @@
+"""What a manager may answer, which tasks find a node, and what isn't asked outside a Swarm."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine_server import VERSION, http, listening
+from preflight.facts import swarm
+from preflight.facts.collect.context import MeasureContext
+from preflight.facts.options import Options
+from preflight.facts.swarm import (
+    Node,
+    Service,
+    capacity,
+    meets,
+    parse_nodes,
+    parse_service,
+    unplaced,
+)
+from preflight.model.facts import Facts, Unknown, gather
+
+GIB = 2**30
+ACTIVE = {"LocalNodeState": "active", "ControlAvailable": True}
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def node(number: int, hostname: str = "", **changes: Any) -> dict[str, Any]:
+    """A row of GET /nodes as Docker 20.10 gives it: 4 CPUs, 8 GiB."""
+    row = {
+        "ID": f"{number:025d}",
+        "Spec": {"Labels": {}, "Role": "worker", "Availability": "active"},
+        "Description": {
+            "Hostname": hostname or f"w{number}",
+            "Platform": {"Architecture": "x86_64", "OS": "linux"},
+            "Resources": {"NanoCPUs": 4_000_000_000, "MemoryBytes": 8 * GIB},
+            "Engine": {"EngineVersion": "20.10.24"},
+        },
+        "Status": {"State": "ready", "Addr": f"10.0.0.{number}"},
+    }
+    return {**row, **changes}
+
+
+class Manager:
+    """An engine that answers by path and remembers what it was asked."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.asked: list[str] = []
+        self.info: dict[str, Any] = {"Swarm": ACTIVE, "OSType": "linux", "Containers": 0}
+        self.answers: dict[str, Any] = {}
+        self.ended = threading.Event()
+
+    def answer(self, connection: socket.socket, request: bytes) -> None:
+        path = request.split()[1].decode().partition("?")[0]
+        path = path[path.index("/", 1) :] if path.startswith("/v1.") else path
+        self.asked.append(path)
+        body = {"/version": VERSION, "/info": self.info, **self.answers}.get(path, [])
+        if body == "hang":
+            self.ended.wait(30)
+        status, body = body if isinstance(body, tuple) else ("200 OK", body)
+        connection.sendall(http(json.dumps(body).encode(), status))
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    manager = Manager(f"unix://{tmp_path}/s")
+    with listening(tmp_path / "s", manager.answer):
+        yield manager
+        manager.ended.set()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """One service that reserves 3 GiB, twice."""
+    path = tmp_path / "shop" / "compose.yaml"
+    path.parent.mkdir()
+    deploy = {"replicas": 2, "resources": {"reservations": {"memory": "3G"}}}
+    path.write_text(json.dumps({"services": {"a": {"image": "x", "deploy": deploy}}}))
+    return path
+
+
+def measured(manager: Manager, file: Path | None = None, timeout: float = 5) -> Facts:
+    files = () if file is None else (str(file),)
+    options = Options(docker_host=manager.url, compose_files=files, timeout=timeout)
+    return gather(swarm.measure(MeasureContext(options)), measured_at="", version="")
+
+
+def of(facts: Facts, *path: str) -> Any:
+    return facts.get(("docker", "swarm", *path))
+
+
+def test_an_engine_outside_of_a_swarm_is_asked_nothing_more(manager: Manager, file: Path) -> None:
+    manager.info["Swarm"] = {"LocalNodeState": "inactive"}
+    facts = measured(manager, file)
+    assert manager.asked == ["/version", "/info"]
+    assert of(facts, "nodes") is None
+    assert of(facts, "nodes", "w1", "memory") is None
+
+
+@pytest.mark.parametrize("state", ["pending", "error", "locked", "", None, 5])
+def test_a_node_that_is_not_active_can_not_tell(manager: Manager, state: Any) -> None:
+    manager.info["Swarm"] = {"LocalNodeState": state, "ControlAvailable": True}
+    found = of(measured(manager), "nodes")
+    assert isinstance(found, Unknown)
+    assert state not in ("pending", "error", "locked") or state in found.reason
+    assert manager.asked == ["/version", "/info"]
+
+
+@pytest.mark.parametrize("said", [{}, {"Swarm": None}, {"Swarm": []}])
+def test_an_engine_that_does_not_speak_of_swarm(manager: Manager, said: dict[str, Any]) -> None:
+    manager.info = said
+    assert isinstance(of(measured(manager), "nodes"), Unknown)
+
+
+@pytest.mark.parametrize("managers", [None, [], [5], [{"Addr": 5}], [{}]])
+def test_a_worker_whose_managers_are_not_told(manager: Manager, managers: Any) -> None:
+    manager.info["Swarm"] = {"LocalNodeState": "active", "RemoteManagers": managers}
+    assert "--docker-host ssh://MANAGER" in of(measured(manager), "nodes").reason
+
+
+def test_nodes_of_one_name_stay_apart(manager: Manager) -> None:
+    twin = "0" * 12
+    manager.answers["/nodes"] = [
+        node(1, "twin"), node(2, "twin"), node(3, "other"), node(4, f"twin ({twin})")
+    ]  # fmt: skip
+    names = set(of(measured(manager), "nodes"))
+    assert len(names) == 4
+    assert "other" in names
+    assert of(measured(manager), "ready") == 4
+
+
+def test_what_a_node_does_not_say_is_unknown_and_may_decide(manager: Manager, file: Path) -> None:
+    dumb = node(2, Description={"Hostname": "dumb", "Resources": {"NanoCPUs": 0}})
+    manager.answers["/nodes"] = [node(1), dumb]
+    facts = measured(manager, file)
+    assert isinstance(of(facts, "nodes", "dumb", "memory"), Unknown)
+    assert isinstance(of(facts, "nodes", "dumb", "free", "memory"), Unknown)
+    assert of(facts, "services", "a", "fits") is True
+    assert of(facts, "unplaced") is None  # the other has room for both
+    manager.answers["/nodes"] = [dumb]
+    facts = measured(manager, file)
+    assert "dumb" in of(facts, "services", "a", "fits").reason
+    assert "dumb" in of(facts, "unplaced").reason
+
+
+def test_nodes_are_told_where_tasks_are_not(manager: Manager, file: Path) -> None:
+    manager.answers["/nodes"] = [node(1)]
+    manager.answers["/tasks"] = ("500 Error", {"message": "rpc error: code = DeadlineExceeded"})
+    facts = measured(manager, file)
+    assert of(facts, "nodes", "w1", "memory") == 8 * GIB
+    for path in (("nodes", "w1", "free"), ("services",), ("unplaced",), ("stack",)):
+        assert "DeadlineExceeded" in of(facts, *path).reason
+
+
+def test_a_manager_without_quorum_is_unknown(manager: Manager, file: Path) -> None:
+    manager.answers["/nodes"] = (
+        "503 Unavailable",
+        {"message": "The swarm does not have a leader."},
+    )
+    facts = measured(manager, file)
+    for path in (("nodes",), ("ready",), ("stack",), ("services",), ("unplaced",)):
+        assert "does not have a leader" in of(facts, *path).reason
+
+
+def task(service: str, where: int | None, state: str, memory: int, **more: Any) -> dict[str, Any]:
+    reserved = {"Resources": {"Reservations": {"MemoryBytes": memory}}}
+    found = {"ServiceID": service, "Spec": reserved, "Status": {"State": state, **more}}
+    return found if where is None else {**found, "NodeID": f"{where:025d}"}
+
+
+def service(key: str, name: str, **labels: str) -> dict[str, Any]:
+    return {"ID": key, "Spec": {"Name": name, "Labels": labels, "Mode": {"Global": {}}}}
+
+
+def test_what_holds_room_and_whose_it_is(manager: Manager, file: Path) -> None:
+    manager.answers["/nodes"] = [node(1)]
+    manager.answers["/services"] = [
+        service("own", "shop_a"),
+        service("mine", "anything", **{"com.docker.stack.namespace": "shop"}),
+        service("other", "shopping_a", **{"com.docker.stack.namespace": "shopping"}),
+    ]
+    manager.answers["/tasks"] = [
+        task("own", 1, "running", GIB),
+        task("mine", 1, "starting", GIB),
+        task("other", 1, "running", GIB),
+        task("other", 1, "preparing", GIB),
+        task("other", 1, "complete", GIB),
+        task("other", 1, "failed", GIB),
+        task("other", 1, "pending", GIB),
+        task("gone", 1, "running", GIB),  # of a job that was removed: it runs on
+        task("own", None, "pending", GIB, Err="no suitable node (…)"),
+    ]
+    facts = measured(manager, file)
+    assert of(facts, "nodes", "w1", "free", "memory") == 5 * GIB
+    assert of(facts, "stack") == "stack"
+    assert of(facts, "services", "a", "pending") == 1
+    assert of(facts, "unplaced") == ["a"]  # 2 × 3 GiB of 5
+    sums = "6 GiB reserved, 5 GiB free"
+    assert facts.source(("docker", "swarm", "unplaced")).endswith(sums)
+
+
+GARBAGE: list[Any] = [
+    [None, 5, "x", [], {}],
+    [{"ID": 5}, {"ID": ""}, {"ID": "x"}],
+    [{"ID": "x", "Spec": 5, "Description": "y", "Status": [], "ManagerStatus": 7}],
+    [{"ID": "x", "Spec": {"Labels": [1], "Role": {}}, "Description": {"Resources": 5}}],
+    [{"ID": "x", "Description": {"Resources": {"MemoryBytes": -5, "NanoCPUs": "many"}}}],
+    [
+        {
+            "ID": "x",
+            "Description": {"Resources": {"GenericResources": [5, {}, {"NamedResourceSpec": 1}]}},
+        }
+    ],
+    [
+        {
+            "ID": "x",
+            "Spec": {"Mode": [], "TaskTemplate": 5, "Name": {}, "EndpointSpec": {"Ports": [1]}},
+        }
+    ],
+    [{"ID": "x", "ServiceID": "x", "NodeID": "x", "Status": 5, "Spec": {"Resources": 7}}],
+    [{"ServiceID": "x", "NodeID": "x", "Status": {"State": "running"}, "Spec": None}],
+]
+
+
+def test_a_task_whose_state_is_none_holds_nothing(manager: Manager, file: Path) -> None:
+    needs = {"Resources": {"Reservations": {"MemoryBytes": 8 * GIB}}}
+    task = {"ServiceID": "x", "NodeID": node(1)["ID"], "Spec": needs, "Status": {"State": {}}}
+    manager.answers.update({"/nodes": [node(1)], "/tasks": [task]})
+    assert of(measured(manager, file), "unplaced") is None
+
+
+@pytest.mark.parametrize("where", ["/nodes", "/services", "/tasks"])
+@pytest.mark.parametrize("number", range(len(GARBAGE)))
+def test_garbage_is_no_crash(manager: Manager, file: Path, where: str, number: int) -> None:
+    manager.answers["/nodes"] = [node(1), node(2)]
+    manager.answers[where] = GARBAGE[number]
+    facts = measured(manager, file)
+    assert isinstance(of(facts, "ready"), int)
+    assert not isinstance(of(facts, "services"), type(None))
+
+
+def test_a_manager_that_hangs_leaves_what_it_said(manager: Manager, file: Path) -> None:
+    manager.answers.update({"/nodes": [node(1)], "/tasks": "hang"})
+    facts = measured(manager, file, timeout=0.3)
+    assert of(facts, "ready") == 1
+    assert of(facts, "unplaced").kind == "timeout"
+
+
+def test_what_time_ran_out_for_is_unknown(manager: Manager) -> None:
+    late = swarm.late(MeasureContext(Options(docker_host=manager.url)), "within 2 s")
+    facts = gather(late, measured_at="", version="")
+    assert of(facts, "nodes", "w1", "memory").kind == "timeout"
+    assert of(facts, "unplaced").reason == "not measured within 2 s"
+
+
+def test_hostile_names_command_no_terminal(
+    manager: Manager, file: Path, run_preflight: Run
+) -> None:
+    hostile = "\x1b[2Jw\r\n::error::x\u202e<b>[red]"
+    spec = {"Labels": {hostile: hostile}, "Role": "worker", "Availability": "active"}
+    manager.answers["/nodes"] = [node(1, hostile, Spec=spec), node(2)]
+    deploy = {"placement": {"constraints": [f"node.labels.w=={hostile}"]}}
+    file.write_text(json.dumps({"services": {"a": {"image": "x", "deploy": deploy}}}))
+    options = ("--docker-host", manager.url, "--compose-file", str(file), "--only", "swarm", "-v")
+    options += ("--timeout", "60")
+    done = run_preflight("check", *options, "-f", "github", "-f", "text:text", "-f", "markdown:md")
+    assert done.returncode in (0, 3), done.stderr
+    files = [Path(os.environ["HOME"], name).read_text() for name in ("text", "md")]
+    for shown in (done.stdout, *files):
+        assert "node.labels.w" in shown
+        assert not set("\x1b\u202e\r") & set(shown)
+        assert "\n::error::x" not in shown
+
+
+# --- constraints: test_swarm_real has the scheduler itself decide some of these -----------------
+
+
+@pytest.fixture
+def labelled() -> Node:
+    """A worker with labels of its own and of its engine."""
+    spec = {"Role": "worker", "Availability": "active", "Labels": {"Disk": "SSD", "zone.a": "1"}}
+    row = node(9, "w9.example.com", Spec=spec)
+    row["Description"]["Engine"]["Labels"] = {"storage": "fast"}
+    (parsed,) = parse_nodes([row])
+    return parsed
+
+
+@pytest.mark.parametrize(
+    ("constraint", "met"),
+    [
+        ("node.role==worker", True),
+        ("node.role == WORKER", True),
+        ("NODE.Role!=worker", False),
+        ("node.role!=manager", True),
+        ("node.hostname==W9.example.com", True),
+        ("node.hostname==w9", False),
+        ("node.id==0000000000000000000000009", True),
+        ("node.labels.Disk==ssd", True),
+        ("node.labels.disk==ssd", False),  # the case of a label's name counts
+        ("node.labels.disk!=ssd", True),  # a label that isn't there differs
+        ("Node.Labels.Disk==ssd", True),
+        ("node.labels.zone.a==1", True),
+        ("node.labels.==ssd", False),
+        ("engine.labels.storage==Fast", True),
+        ("engine.labels.none!=x", True),
+        ("node.platform.os==Linux", True),
+        ("node.platform.arch==x86_64", True),
+        ("node.platform.arch==amd64", False),
+        ("node.colour!=red", False),  # Swarm knows no such key: nothing meets it
+        ("node.role=worker", False),  # from here on Swarm refuses the constraint
+        ("", False),
+        ("n==1", False),
+        ("node role==worker", False),
+        ("node.labels.a!=", False),
+        ("node.labels.a!=ä", False),
+        ("node.labels.a!=~x", False),
+        ("node.role==worker!=x", False),
+    ],
+)
+def test_a_node_meets_a_constraint_as_in_swarmkit(
+    labelled: Node, constraint: str, met: bool
+) -> None:
+    assert meets(labelled, constraint) is met
+
+
+# --- first-fit decreasing -----------------------------------------------------------------------
+
+NODES = tuple(parse_nodes([node(number, name) for number, name in enumerate(("a", "b", "c"))]))
+
+rooms = st.fixed_dictionaries(
+    {},
+    optional={
+        each.id: st.fixed_dictionaries({k: st.integers(-1, 8) for k in ("memory", "cpus")})
+        for each in NODES
+    },
+)
+services = st.lists(
+    st.builds(
+        Service,
+        st.sampled_from(("x", "y", "z")),
+        st.integers(0, 2),
+        st.fixed_dictionaries({}, optional={k: st.integers(1, 6) for k in ("memory", "cpus")}),
+        st.integers(0, 2),
+        st.just(()),
+        st.lists(st.sampled_from(NODES), unique_by=lambda each: each.id).map(tuple),
+    ),
+    max_size=3,
+    unique_by=lambda service: service.name,
+)
+
+
+def is_possible(free: dict[str, dict[str, int]], wanted: list[Service]) -> bool:
+    """Whether any way to give each task one of its nodes has room for all of them."""
+    tasks = [service for service in wanted for _ in range(service.tasks)]
+    for choice in product(*(service.nodes for service in tasks)):
+        if all(has_room(free, tasks, choice, each) for each in choice):
+            return True
+    return False
+
+
+def has_room(free: Any, tasks: list[Service], choice: tuple[Node, ...], node: Node) -> bool:
+    here = [task for task, chosen in zip(tasks, choice, strict=True) if chosen == node]
+    room = free.get(node.id, {"memory": -1})
+    used = {kind: sum(task.needs.get(kind, 0) for task in here) for kind in room}
+    reserves = any(task.needs for task in here)
+    return all(not task.per_node or here.count(task) <= task.per_node for task in here) and (
+        not reserves or all(used[kind] <= room[kind] for kind in room)
+    )
+
+
+@given(rooms, services)
+def test_what_is_said_to_be_placed_can_be_placed(
+    free: dict[str, dict[str, int]], wanted: list[Service]
+) -> None:
+    left_over = unplaced(wanted, free)
+    assert all(0 < left_over[s.name] <= s.tasks for s in wanted if s.name in left_over)
+    if not left_over:
+        assert is_possible(free, wanted)
+
+
+def service_of(
+    name: str, tasks: int | None, memory: int, nodes: Any = NODES, **more: Any
+) -> Service:
+    return Service(
+        name, tasks, {"memory": memory} if memory else {}, more.get("per_node", 0), (), nodes
+    )
+
+
+def memory(**amounts: int) -> dict[str, dict[str, int]]:
+    return {each.id: {"memory": amounts[each.name]} for each in NODES if each.name in amounts}
+
+
+def test_the_largest_goes_first_so_that_it_finds_room() -> None:
+    assert not unplaced([service_of("s", 2, 3), service_of("l", 1, 10)], memory(a=10, b=7))
+
+
+def test_a_service_that_is_bound_to_a_node_goes_before_larger_ones() -> None:
+    wanted = [service_of("free", 1, 8), service_of("bound", 1, 7, NODES[:1])]
+    assert not unplaced(wanted, memory(a=10, b=10))
+
+
+def test_a_global_service_needs_room_on_each_of_its_nodes() -> None:
+    wanted = [service_of("g", None, 3, per_node=1)]
+    assert unplaced(wanted, memory(a=3, b=9, c=2)) == {"g": 1}
+
+
+def test_what_reserves_nothing_goes_anywhere_as_often_as_it_may() -> None:
+    assert not unplaced([service_of("x", 9, 0)], memory(a=0, b=-5))
+    assert unplaced([service_of("x", 9, 0, NODES[:2], per_node=4)], memory(a=0, b=-5)) == {"x": 1}
+
+
+def test_a_service_that_no_node_may_run() -> None:
+    assert unplaced([service_of("x", 2, 1, ())], memory(a=4)) == {"x": 2}
+
+
+@pytest.mark.parametrize(
+    ("room", "needs", "tasks"),
+    [
+        ({"memory": 10}, {"memory": 3}, 3),
+        ({"memory": 10, "cpus": 2}, {"memory": 3, "cpus": 1}, 2),
+        ({"memory": 10}, {"gpu": 1}, 0),
+        ({"memory": 10, "cpus": -1}, {"memory": 3}, 0),  # one kind is overdrawn
+        (None, {"memory": 3}, 0),
+    ],
+)
+def test_capacity(room: dict[str, int] | None, needs: dict[str, int], tasks: int) -> None:
+    assert capacity(room, needs) == tasks
+    assert capacity(room, {}) > 10**9
+
+
+def test_a_service_of_the_compose_file() -> None:
+    generic = [{"discrete_resource_spec": {"kind": "gpu", "value": 2}}, 5, {}]
+    reservations = {"memory": "1024", "cpus": 0.1, "generic_resources": generic}
+    ports = [{"mode": "host", "published": "80"}]
+    placement = {"constraints": ["node.hostname!=b"], "max_replicas_per_node": 3}
+    deploy = {"replicas": 4, "resources": {"reservations": reservations}, "placement": placement}
+    parsed = parse_service("a", {"deploy": deploy}, NODES)
+    assert parsed.needs == {"memory": 1024, "cpus": 100_000_000, "gpu": 2}
+    assert (parsed.tasks, parsed.per_node, [n.name for n in parsed.nodes]) == (4, 3, ["a", "c"])
+    assert parse_service("a", {"deploy": deploy, "ports": ports}, NODES).per_node == 1
+    assert parse_service("a", {}, NODES).tasks == 1
+    everywhere = parse_service("a", {"deploy": {"mode": "global"}}, NODES)
+    assert (everywhere.replicas, everywhere.tasks, everywhere.per_node) == (None, 3, 1)
+
+
+@pytest.mark.parametrize("value", ["1e400", "nan", "-5", "many", [], {}, None, True])
+def test_amounts_may_be_anything(value: Any) -> None:
+    reservations = {"memory": value, "cpus": value, "generic_resources": value}
+    config = {"deploy": {"resources": {"reservations": reservations}, "placement": value}}
+    assert all(0 < need < 2 * 10**9 for need in parse_service("a", config, NODES).needs.values())
