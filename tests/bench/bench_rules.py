@@ -42,7 +42,7 @@ name: generated
 vars: {low: 4GB, high: 12GB}
 rules:
   - id: docker-reachable
-    title: Docker answers
+    title: Docker is reachable
     fact: docker.reachable
     require: {equals: true}
 """

@@ -106,7 +106,7 @@ def test_the_contracts_own_example(run_preflight: Run, tmp_path: Path) -> None:
     assert text.returncode == 1
     head = text.stdout.splitlines()
     assert head[0].startswith("api.log · 120,000 lines in ")
-    assert head[2].startswith("✖ The model needs more memory than there is")
+    assert head[2].startswith("✖ The model needs more memory than is available")
     assert head[2].endswith("certain · 3 times")
     assert head[3].split(maxsplit=5)[:5] == ["needs", "5.7", "GiB,", "had", "2.8"]
     assert head[3].endswith("line 12 … line 88,104")
@@ -430,7 +430,9 @@ def test_facts_are_joined(run_preflight: Run, tmp_path: Path) -> None:
     found = {one["id"]: one for one in told(done)["findings"]}
     assert set(found) == {"model-needs-more-memory", "container-oom-killed"}
     fixes = " ".join(fix["text"] for fix in found["model-needs-more-memory"]["fixes"])
-    assert "Docker Desktop, Settings, Resources, Memory: 8 GB or more (now 6.2 GB)" in fixes
+    assert (
+        "In Docker Desktop, Settings, Resources, set Memory to 8 GB or more (now 6.2 GB)" in fixes
+    )
 
 
 def test_a_reader_that_has_gone_is_no_fault(tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_variables_of_measuring_mean_nothing_to_a_snapshot(
 ANSWERS = """
 version: 1
 rules:
-  - {id: docker-reachable, title: Docker answers, fact: docker.reachable, require: {equals: true}}
+  - {id: docker-reachable, title: Engine, fact: docker.reachable, require: {equals: true}}
 """
 
 
@@ -241,7 +241,7 @@ def test_waiting_ends_as_soon_as_it_passes(
         cwd=tmp_path,
     )  # fmt: skip
     told = first_line(waiting)
-    assert told.startswith("preflight: not yet: Docker answers: no; again in 1 s, ")
+    assert told.startswith("preflight: not yet: Engine: no; again in 1 s, ")
     assert not (tmp_path / "r.txt").exists()
     later.symlink_to(docker_engine.url.removeprefix("unix://"))
     out, err = waiting.communicate(timeout=60)

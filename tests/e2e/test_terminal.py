@@ -66,7 +66,7 @@ def test_a_spinner_shows_while_it_takes_long_and_is_cleared(
     shown, _, report = written.partition("\r\x1b[K")
     assert "measuring" in shown
     assert "measuring" not in report
-    assert "Docker answers" in report
+    assert "Docker is reachable" in report
 
 
 def test_no_spinner_where_it_is_quick(clean_environment: Path) -> None:

@@ -107,13 +107,13 @@ def test_the_exit_code_of_a_case(name: str, exit_code: int) -> None:
 @pytest.mark.parametrize(
     ("name", "rule", "words", "command"),
     [
-        ("docker-desktop-mac", "docker-memory", "Settings, Resources, Memory", None),
+        ("docker-desktop-mac", "docker-memory", "Settings, Resources, set Memory", None),
         ("docker-desktop-mac", "docker-disk-vm", "Disk usage limit", "docker system df"),
         ("docker-permission", "docker-reachable", "docker group", "usermod -aG docker"),
         (
             "podman-native",
             "docker-disk",
-            "Free 8 GB on the disk of /home/me",
+            "Free 8 GB on the disk that holds /home/me",
             "podman system prune",
         ),
         ("wsl2-desktop", "host-memory", ".wslconfig", "wsl --shutdown"),
@@ -127,7 +127,7 @@ def test_the_exit_code_of_a_case(name: str, exit_code: int) -> None:
         (
             "just-under-8-gb",
             "docker-memory",
-            "Take a machine with 8 GB or more",
+            "Use a machine with 8 GB or more",
             "docker system info",
         ),
         (
@@ -136,8 +136,8 @@ def test_the_exit_code_of_a_case(name: str, exit_code: int) -> None:
             "delegated controllers",
             "delegate.conf",
         ),
-        ("all-bad", "docker-disk", "hold up to 5 GB", "docker system prune"),
-        ("all-bad", "docker-memory-available", "until 7 GB more are free", "docker stats"),
+        ("all-bad", "docker-disk", "take up to 5 GB", "docker system prune"),
+        ("all-bad", "docker-memory-available", "until 7 GB more is free", "docker stats"),
         ("environment", "model-variable", "Choose phi:latest or gemma:2b.", "export"),
         ("environment", "model-memory", "with 4 GB or less (500 MB too much)", None),
     ],

@@ -61,7 +61,7 @@ def test_without_facts_the_log_and_the_models_say_what_to_do() -> None:
     assert (one.title, one.cause) == (rule.title, rule.cause)
     assert one.cause
     assert dict(one.values) == {"required": "5.7 GiB", "available": "2.8 GiB"}
-    assert "2.9 GiB more than now" in advice(one)
+    assert "by at least 2.9 GiB" in advice(one)
     assert "phi:latest (1.6 GB)" in advice(one)
     assert "Docker has" not in advice(one)
 
@@ -79,8 +79,8 @@ def test_the_model_that_fits_is_the_largest(available: str, model: str) -> None:
 @pytest.mark.parametrize(
     ("required", "more"),
     [
-        ("5.7 GiB", "or more, 2.9 GiB more than now at least."),
-        ("5.71 GiB", "or more, 3 GiB more than now at least."),  # enough, so rounded up
+        ("5.7 GiB", "or more, by at least 2.9 GiB."),
+        ("5.71 GiB", "or more, by at least 3 GiB."),  # enough, so rounded up
         ("2.8 GiB", None),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_bare_number_of_bytes_is_written_as_people_do() -> None:
     )
     one = only(line)
     assert one.figures == "needs 5.7 GiB, had 2.8 GiB"
-    assert "2.9 GiB more" in advice(one)
+    assert "by at least 2.9 GiB" in advice(one)
 
 
 def test_figures_that_cannot_be_read_spoil_nothing() -> None:
@@ -120,7 +120,10 @@ def test_a_line_without_figures_has_none() -> None:
 def test_with_facts_the_limit_to_raise_is_named() -> None:
     small = facts(docker__memory__usable=6 * 2**30)
     one = only(NEEDS.format("5.7 GiB", "2.8 GiB"), known=small)
-    assert "Docker Desktop, Settings, Resources, Memory: 8 GB or more (now 6 GiB)" in advice(one)
+    assert (
+        "In Docker Desktop, Settings, Resources, set Memory to 8 GB or more (now 6 GiB)"
+        in advice(one)
+    )
     assert one.fixes[0].url == "https://docs.docker.com/desktop/settings-and-maintenance/settings/"
     limited = facts(
         docker__engine="docker",
@@ -128,7 +131,7 @@ def test_with_facts_the_limit_to_raise_is_named() -> None:
         compose__services__ollama__limits__memory=4 * 2**30,
     )
     told = advice(only(NEEDS.format("5.7 GiB", "2.8 GiB"), known=limited))
-    assert "limits.memory of ollama from 4 GiB to 8G at most, 2.9 GiB more" in told
+    assert "limits.memory of ollama from 4 GiB by at least 2.9 GiB, up to 8G" in told
     assert "Docker Desktop" not in told
 
 
