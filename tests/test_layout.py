@@ -103,7 +103,7 @@ COMPLETING = {"_PREFLIGHT_COMPLETE": "complete_bash", "COMP_WORDS": "preflight c
     ("arguments", "environment", "own", "others"),
     [
         (["--version"], {}, 40, 160),
-        (["check", "-f", "json"], {}, 60, 190),
+        (["check", "-f", "json"], {}, 62, 190),
         ([], COMPLETING, 40, 160),
     ],
     ids=["--version", "check -f json", "completion"],
