@@ -11,7 +11,7 @@ from preflight import check as pipeline
 from preflight.cli.streams import read_rules
 from preflight.facts.table import FACTS
 from preflight.model.conditions import OPERATORS
-from preflight.model.rules import DEFAULT, RuleSet
+from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.render import RENDERERS
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -57,7 +57,7 @@ def tables() -> dict[str, str]:
             ("section of the document", "rules"),
             [
                 (name, ", ".join(f"`{one}`" for one in ids))
-                for name, ids in sections(pipeline.load(DEFAULT, read_rules)).items()
+                for name, ids in sections(pipeline.load(DEFAULT_RULES, read_rules)).items()
             ],
         ),
         "facts": table(

@@ -12,7 +12,7 @@ import pytest
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.streams import read_rules
-from preflight.model.rules import DEFAULT, RuleSet
+from preflight.model.rules import DEFAULT_RULES, RuleSet
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -22,7 +22,7 @@ def _example(number: int, overrides: dict[str, str] | None = None) -> RuleSet:
     example = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)[number]
 
     def read(name: str) -> bytes:
-        return read_rules(name) if name == DEFAULT else example.encode()
+        return read_rules(name) if name == DEFAULT_RULES else example.encode()
 
     return pipeline.load("preflight.yaml", read, overrides)
 
@@ -75,7 +75,7 @@ SECTIONS = (
 
 
 def test_every_section_of_the_document_has_its_rules() -> None:
-    rules = {rule.id: rule for rule in pipeline.load(DEFAULT, read_rules).rules}
+    rules = {rule.id: rule for rule in pipeline.load(DEFAULT_RULES, read_rules).rules}
     (block,) = re.findall(r"<!-- sections -->\n(.*?)<!-- end -->", README, re.DOTALL)
     rows = dict(re.findall(r"^\| ([^|]+?) \| (`.*`) \|$", block, re.M))
     assert set(rows) == {*SECTIONS, "Starting the stack"}

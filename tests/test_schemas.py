@@ -13,7 +13,7 @@ import yaml
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.evaluate.judge import Selection
-from preflight.model.rules import DEFAULT
+from preflight.model.rules import DEFAULT_RULES
 from preflight.render import renderer
 from preflight.render.options import RenderOptions
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
@@ -43,7 +43,7 @@ def test_the_rule_files_of_the_readme(begins: str) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(rf"```ya?ml\n({begins}.*?)```", text, re.DOTALL)
     published("rules").validate(json.loads(json.dumps(yaml.safe_load(example), default=str)))
-    data = {"x.yaml": example.encode(), DEFAULT: (ROOT / "rules.yaml").read_bytes()}
+    data = {"x.yaml": example.encode(), DEFAULT_RULES: (ROOT / "rules.yaml").read_bytes()}
     assert pipeline.load("x.yaml", data.__getitem__).waivers[0].owner == "ops"
 
 
@@ -55,7 +55,7 @@ def test_a_snapshot_and_the_report_on_it(name: str) -> None:
     folder = (ROOT / name).parent
 
     def read(file: str) -> bytes:
-        return (ROOT / "rules.yaml" if file == DEFAULT else folder / file).read_bytes()
+        return (ROOT / "rules.yaml" if file == DEFAULT_RULES else folder / file).read_bytes()
 
     rules = pipeline.load("rules.yaml", read)
     everything = Selection(only=rules.tags() + [rule.id for rule in rules.rules])

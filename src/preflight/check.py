@@ -11,12 +11,12 @@ from preflight import __version__
 from preflight.model.facts import (
     Catalogue,
     Facts,
-    gather,
+    build_facts,
     join_path,
-    replace,
+    replace_facts,
 )
 from preflight.model.problems import InputError, Problem, Review
-from preflight.model.report import Explanation, Fitting, Report
+from preflight.model.report import Explanation, ModelListing, Report
 from preflight.model.rules import Rule, RuleSet, Waiver
 from preflight.model.secrets import secret_variables
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from preflight.facts.options import Options
     from preflight.logs.log_reader import LogReader as LogReader  # noqa: PLC0414 - for cli too
     from preflight.logs.scan import Counted as Counted  # noqa: PLC0414 - for cli too
-    from preflight.model.cases import Expected, Mismatch
+    from preflight.model.cases import CaseExpectation, VerdictMismatch
     from preflight.model.diagnosis import Diagnosed
     from preflight.rules.markdown import Document
     from preflight.snapshot.redact import Redactor
@@ -87,18 +87,18 @@ def finish_measuring(
     order = {fact.path: number for number, fact in enumerate(FACTS)}
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     measured = [
-        *env.asked(measuring.results(tick), ruleset.asks, hidden),
+        *env.asked(measuring.results(tick), ruleset.required_facts, hidden),
         *env.measure(ruleset.environment()),
     ]
     measured.sort(key=lambda one: order.get(join_path(one.path), len(order)))  # not as they came
-    return gather(measured, measured_at=now, version=__version__)
+    return build_facts(measured, measured_at=now, version=__version__)
 
 
 def with_model(facts: Facts, ruleset: RuleSet) -> Facts:
     """Add what follows from the rule file's models: of a snapshot too, by today's rules."""
     from preflight.facts.ollama.model import derive
 
-    return replace(facts, derive(facts, ruleset.models, ruleset.overhead or 0))
+    return replace_facts(facts, derive(facts, ruleset.models, ruleset.overhead or 0))
 
 
 def check(ruleset: RuleSet, facts: Facts, selection: Selection, started: float) -> Report:
@@ -121,13 +121,13 @@ def _secrets(facts: Facts) -> Redactor | None:
     secrets = secret_variables(facts.values)
     if not secrets:
         return None
-    from preflight.evaluate.sentences import MOST_TEXT
-    from preflight.model.quantities import MOST_QUOTED
+    from preflight.evaluate.sentences import MAX_TEXT_CHARS
+    from preflight.model.quantities import MAX_QUOTED_CHARS
     from preflight.snapshot.redact import Redactor
 
     redact = Redactor()
     for kind, value in secrets:  # what sentences cut a long one to is as secret as all of it
-        for most in (len(value), MOST_TEXT - 1, MOST_QUOTED - 1):
+        for most in (len(value), MAX_TEXT_CHARS - 1, MAX_QUOTED_CHARS - 1):
             redact.know(kind, value.strip()[:most])
     return redact
 
@@ -149,8 +149,8 @@ def explain(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     return told._replace(
         results=secrets.results(told.results, secrets.known),
         requires=secrets.known(told.requires),
-        advises=secrets.known(told.advises),
-        applies=secrets.known(told.applies),
+        recommends=secrets.known(told.recommends),
+        applies_if=secrets.known(told.applies_if),
         fixes=secrets.known(told.fixes),
     )
 
@@ -160,7 +160,7 @@ def _today() -> date:
     return datetime.now(timezone.utc).date()
 
 
-def models(ruleset: RuleSet, facts: Facts) -> Fitting:
+def models(ruleset: RuleSet, facts: Facts) -> ModelListing:
     """Hold the rule file's models against what a model may use here."""
     from preflight.evaluate.models import fitting
 
@@ -168,8 +168,8 @@ def models(ruleset: RuleSet, facts: Facts) -> Fitting:
 
 
 def try_case(
-    ruleset: RuleSet, facts: Facts, expected: Expected, only: Iterable[str], *, exact: bool
-) -> tuple[int, tuple[Mismatch, ...]]:
+    ruleset: RuleSet, facts: Facts, expected: CaseExpectation, only: Iterable[str], *, exact: bool
+) -> tuple[int, tuple[VerdictMismatch, ...]]:
     """Judge a case and compare; raises InputError for an id, tag or var that isn't there.
 
     `only` narrows what is compared. Without a day of its own a case is judged on the day when

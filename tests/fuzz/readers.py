@@ -26,10 +26,10 @@ from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.compose.reading import read
 from preflight.facts.start import port_clashes
 from preflight.model.bundle import Part
-from preflight.model.facts import Facts, Measured, gather, split_path
+from preflight.model.facts import Facts, Measured, build_facts, split_path
 from preflight.model.problems import InputError
-from preflight.model.report import Exit
-from preflight.model.rules import DEFAULT, RuleSet
+from preflight.model.report import ExitCode
+from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.render import RENDERERS, diagnosis, diff, listings, models, renderer
 from preflight.render.options import RenderOptions
 from preflight.snapshot import cases as case_files
@@ -87,7 +87,7 @@ def golden_rules() -> RuleSet:
 @cache
 def bundled_rules() -> RuleSet:
     """Return the bundled rules."""
-    return pipeline.load(DEFAULT, lambda _: (ROOT / "rules.yaml").read_bytes())
+    return pipeline.load(DEFAULT_RULES, lambda _: (ROOT / "rules.yaml").read_bytes())
 
 
 @cache
@@ -107,7 +107,7 @@ def judged(rules: RuleSet, facts: Facts, data: bytes) -> None:
     """Judge, and show it as JSON and in one other format, by what the input is."""
     selection = pipeline.select(rules, (), (), strict=False)
     report = pipeline.check(rules, facts, selection, time.perf_counter())
-    assert report.exit_code in (Exit.OK, Exit.FAILED, Exit.UNDECIDED)
+    assert report.exit_code in (ExitCode.OK, ExitCode.FAILED, ExitCode.UNDECIDED)
     as_json = json.loads(renderer("json")(report, RenderOptions()))
     assert as_json["summary"]["exit_code"] == report.exit_code
     assert len(as_json["results"]) == len(report.results)
@@ -129,7 +129,7 @@ def read_rules(data: bytes) -> None:
     def bytes_of(name: str) -> bytes:
         if name == "rules.yaml":
             return data
-        if name == DEFAULT:
+        if name == DEFAULT_RULES:
             return (TESTS / "golden/rules.yaml").read_bytes()
         raise FileNotFoundError(2, "No such file or directory", name)
 
@@ -256,7 +256,7 @@ def every_fact() -> bytes:
         measured.append(Measured(path, _SAMPLES[fact.unit], "in compose.yaml:3"))
     inner = {one.path[:end] for one in measured for end in range(1, len(one.path))}
     flat = (one for one in measured if one.path not in inner)
-    facts = gather(flat, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
+    facts = build_facts(flat, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
     return write_snapshot(facts).encode()
 
 
@@ -369,7 +369,7 @@ def _project(files: Mapping[str, bytes], data: bytes) -> None:
     name = str(reading.config["name"])
     project = Project(name, str(folder), tuple(named), "fallback", reading.config, reading)
     port_clashes(project)
-    facts = gather(of_project(project), measured_at="2026-11-23T11:00:00Z", version="1")
+    facts = build_facts(of_project(project), measured_at="2026-11-23T11:00:00Z", version="1")
     rules = bundled_rules() if len(data) % 8 == 0 else golden_rules()
     judged(rules, pipeline.with_model(facts, rules), data)
 

@@ -15,9 +15,9 @@ from preflight import check as pipeline
 from preflight.evaluate.conditions import Scope, Truth, judge
 from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.conditions import OPERATORS, Condition, Reference, Sum
-from preflight.model.facts import Facts, Measured, Unknown, join_path, replace, split_path
+from preflight.model.facts import Facts, Measured, Unknown, join_path, replace_facts, split_path
 from preflight.model.report import Report, Result
-from preflight.model.rules import DEFAULT, RuleSet
+from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.snapshot.facts_file import read_snapshot
 
 CASES = sorted((ROOT / "tests/cases").iterdir())
@@ -117,7 +117,7 @@ def test_de_morgan_and_double_negation_over_figures(
 
 @cache
 def rules() -> RuleSet:
-    return pipeline.load(DEFAULT, lambda _: (ROOT / "rules.yaml").read_bytes())
+    return pipeline.load(DEFAULT_RULES, lambda _: (ROOT / "rules.yaml").read_bytes())
 
 
 @cache
@@ -147,7 +147,7 @@ def test_not_knowing_a_fact_decides_nothing(folder: Path, data: st.DataObject) -
     """What is decided with fewer facts is decided the same with all of them."""
     whole = case(folder)
     hidden = data.draw(st.lists(st.sampled_from(leaves_of(whole.values)), min_size=1, max_size=8))
-    before = results(replace(whole, (Measured(path, WHY) for path in hidden)))
+    before = results(replace_facts(whole, (Measured(path, WHY) for path in hidden)))
     after = results(whole)
     for key, was in before.items():
         if was.verdict in DECIDED:
@@ -203,7 +203,7 @@ def test_more_room_never_turns_a_pass_of_at_least_into_a_failure(
         and join_path(rule.fact) == path
     }
     less, more = (
-        results(replace(case(folder), [Measured(split_path(path), size, "a test")]))
+        results(replace_facts(case(folder), [Measured(split_path(path), size, "a test")]))
         for size in sorted(sizes)
     )
     for key, was in less.items():

@@ -133,7 +133,7 @@ def test_junit_is_xml_with_a_case_for_each_result(report: Report, options: Rende
     red = [
         case for case in cases if case.find("failure") is not None or case.find("error") is not None
     ]
-    assert len(red) == sum(map(report.gates, report.results))
+    assert len(red) == sum(map(report.affects_exit_code, report.results))
 
 
 @any_report

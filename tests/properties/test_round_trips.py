@@ -16,7 +16,7 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.model.bundle import Part
-from preflight.model.facts import Facts, Measured, replace
+from preflight.model.facts import Facts, Measured, replace_facts
 from preflight.model.rules import RuleSet
 from preflight.snapshot.bundle import leftovers, make, open_bundle
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
@@ -90,7 +90,7 @@ def told(draw: st.DrawFn) -> Facts:
     changed = [Measured(path, draw(said), draw(said)) for path in places]
     named = draw(st.sets(st.sampled_from(["DB_PASSWORD", "API_KEY", "HOST_URL", "MODE"])))
     changed += [Measured(("env", name), draw(said), "the environment") for name in sorted(named)]
-    return replace(facts, changed)
+    return replace_facts(facts, changed)
 
 
 def verdicts(facts: Facts) -> dict[tuple[str, str | None], str]:

@@ -9,7 +9,7 @@ from paths import GOLDEN
 from preflight import check as pipeline
 from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.fleet import Fleet, standing
-from preflight.model.report import VERDICTS, Advice, Exit, Report, Result
+from preflight.model.report import VERDICTS, ExitCode, Report, ResolvedFix, Result
 from preflight.render.hosts import writer
 from preflight.render.options import RenderOptions
 from preflight.snapshot.facts_file import read_snapshot
@@ -56,18 +56,18 @@ def poisoned(text: str) -> Report:
             item=text,
             title=text,
             message=text,
-            found=text,
-            asked=text,
+            actual_text=text,
+            expected_text=text,
             source=text,
             section=text,
             tags=(text,),
             why=text,
-            evidence=text,
+            reason_or_source=text,
             error=text,
             actual=text if result.unit == "text" else result.actual,
             file=text if result.file else None,
             rule_file=text,
-            fixes=(Advice(text, text, f"https://example.org/{text}"),),
+            fixes=(ResolvedFix(text, text, f"https://example.org/{text}"),),
             change=result.change and result.change._replace(text=text),
             waiver=waiver,
         )
@@ -107,7 +107,9 @@ def _of(report: Report, results: Iterable[Result]) -> Report:
     return report._replace(results=found, counts=counts)
 
 
-def shown(format_: str, many: Hosts, options: RenderOptions, unusable: int = Exit.UNDECIDED) -> str:
+def shown(
+    format_: str, many: Hosts, options: RenderOptions, unusable: int = ExitCode.UNDECIDED
+) -> str:
     """Write machines in a format, one after the other as the program does."""
     made_ = writer(format_, options)
     pieces = [made_.host(name, one) for name, one in many]

@@ -26,7 +26,7 @@ from preflight.cli import (
 from preflight.cli.streams import complain, silence_stdout, talk, wait_for_streams, write
 from preflight.facts.collect.spawn import Process
 from preflight.model.problems import InputError
-from preflight.model.report import Exit
+from preflight.model.report import ExitCode
 
 app = typer.Typer(
     name="preflight",
@@ -94,7 +94,7 @@ def _account_for(ending: BaseException) -> None:
     """Say why the program ends, where that is to be said, and end it with the exit code for it."""
     if isinstance(ending, InputError):
         complain(*map(str, ending.problems))
-        sys.exit(Exit.USAGE)
+        sys.exit(ExitCode.USAGE)
     cause = ending.__context__
     if isinstance(ending, SystemExit) and ending.code == 1 and isinstance(cause, BrokenPipeError):
         _nobody_reads(cause)  # Typer's 1 would say that a rule failed
@@ -116,7 +116,7 @@ def _nobody_reads(fault: BrokenPipeError) -> None:
 
 def _interrupted(_signal: int, _frame: object) -> NoReturn:
     _last_word("interrupted")
-    _end(Exit.INTERRUPTED)
+    _end(ExitCode.INTERRUPTED)
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:
@@ -146,7 +146,7 @@ def _own_fault(fault: Exception) -> NoReturn:
             f"a fault of preflight itself: {type(fault).__name__}: {said}; "
             "see it whole with --debug"
         )
-    sys.exit(Exit.FAULT)
+    sys.exit(ExitCode.FAULT)
 
 
 def _without_secrets(text: str) -> str:

@@ -39,7 +39,7 @@ from preflight.model.bundle import COMPOSE, FACTS, LOGS, PAGE, REPORT, VERSIONS,
 from preflight.model.facts import Facts, Unknown
 from preflight.model.problems import InputError
 from preflight.model.quantities import format_bytes, parse_duration
-from preflight.model.report import Exit, Report, Verdict
+from preflight.model.report import ExitCode, Report, Verdict
 from preflight.model.rules import RuleSet
 from preflight.render import RENDERERS, renderer
 
@@ -237,4 +237,4 @@ def _confirm(*, yes: bool) -> None:
         raise InputError("not written: there is no terminal to ask at; write it with --yes")
     if not answer:
         complain("not written")
-        raise typer.Exit(Exit.FAILED)
+        raise typer.Exit(ExitCode.FAILED)

@@ -12,15 +12,15 @@ from preflight import check as pipeline
 from preflight.cli.options import RulesFile, load_rules, rules_file
 from preflight.cli.streams import read_input, terminal_options, write
 from preflight.model.cases import (
-    EXPECTED,
-    FACTS,
-    MAX_EXPECTED,
-    RULES,
-    Expected,
-    Outcome,
+    EXPECTED_FILE,
+    FACTS_FILE,
+    MAX_EXPECTED_BYTES,
+    RULES_FILE,
+    CaseExpectation,
+    CaseOutcome,
     exit_code,
 )
-from preflight.model.facts import MAX_SNAPSHOT, Facts
+from preflight.model.facts import MAX_SNAPSHOT_BYTES, Facts
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.rules import RuleSet
 
@@ -91,7 +91,7 @@ class _Bench:
         self._exact = exact
         self._loaded: dict[tuple[str, frozenset[tuple[str, str]]], RuleSet | InputError] = {}
 
-    def outcome(self, folder: str) -> Outcome:
+    def outcome(self, folder: str) -> CaseOutcome:
         """Judge one case; what is wrong with its files is part of the outcome."""
         from preflight.rules.load import display_name
 
@@ -105,14 +105,14 @@ class _Bench:
             )
         except InputError as fault:
             problems = tuple(map(str, fault.problems))
-            return Outcome(name, folder, display_name(file), problems=problems)
-        return Outcome(name, folder, ruleset.origin, compared, differences)
+            return CaseOutcome(name, folder, display_name(file), problems=problems)
+        return CaseOutcome(name, folder, ruleset.origin, compared, differences)
 
     def _rule_file(self, folder: str) -> str:
         if self._typed and self._rules is not None:
             return self._rules
         above = os.path.normpath(os.path.join(folder, os.pardir))
-        own = (os.path.join(place, RULES) for place in (folder, above))
+        own = (os.path.join(place, RULES_FILE) for place in (folder, above))
         return next(filter(os.path.lexists, own), None) or rules_file(self._rules)
 
     def _load(self, file: str, wanted: Mapping[str, str]) -> RuleSet:
@@ -134,15 +134,15 @@ class _Bench:
         return found
 
 
-def _read(folder: str) -> tuple[Expected, Facts]:
+def _read(folder: str) -> tuple[CaseExpectation, Facts]:
     from preflight.snapshot.cases import read_expected
     from preflight.snapshot.facts_file import read_snapshot
 
-    expected, facts = (os.path.join(folder, name) for name in (EXPECTED, FACTS))
+    expected, facts = (os.path.join(folder, name) for name in (EXPECTED_FILE, FACTS_FILE))
     for file in (expected, facts):
         if os.path.exists(file) and not os.path.isfile(file):
             raise InputError(f"cannot read {file}: it is no file")  # a pipe would be waited for
     return (
-        read_expected(read_input(expected, MAX_EXPECTED), expected),
-        read_snapshot(read_input(facts, MAX_SNAPSHOT), facts),
+        read_expected(read_input(expected, MAX_EXPECTED_BYTES), expected),
+        read_snapshot(read_input(facts, MAX_SNAPSHOT_BYTES), facts),
     )

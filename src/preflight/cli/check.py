@@ -29,8 +29,8 @@ from preflight.cli.outputs import Outputs, all_outputs
 from preflight.cli.streams import complain
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
-from preflight.model.report import Exit, Report
-from preflight.model.rules import DEFAULT
+from preflight.model.report import ExitCode, Report
+from preflight.model.rules import DEFAULT_RULES
 from preflight.render import RENDERERS
 from preflight.render.options import short
 
@@ -117,7 +117,7 @@ def check(
             folder.judged(),
             all_outputs(formats, [*_inputs(rules, None, None), *folder.files()]),
             lambda: time.perf_counter() - started,
-            unusable=Exit.USAGE,
+            unusable=ExitCode.USAGE,
             quiet=quiet,
             verbose=verbose,
         )
@@ -131,23 +131,23 @@ def check(
 
     report = judge(subject.facts(ruleset))
     waiting = _Waiting(started + wait, quiet=quiet)
-    while facts is None and report.exit_code != Exit.OK and waiting.pause(report):
+    while facts is None and report.exit_code != ExitCode.OK and waiting.pause(report):
         report = judge(subject.facts_anew(ruleset))
     written = outputs.write(report, quiet=quiet, verbose=verbose)
-    raise typer.Exit(report.exit_code if written else Exit.USAGE)
+    raise typer.Exit(report.exit_code if written else ExitCode.USAGE)
 
 
 def _inputs(rules: str | None, facts: str | None, compose: list[str] | None) -> list[str]:
     """The files that are read, which no report may be written over."""
     named = [rules_file(rules), *([facts] if facts else ()), *(compose or ())]
-    return [name for name in named if name not in (DEFAULT, "-")]
+    return [name for name in named if name not in (DEFAULT_RULES, "-")]
 
 
 def _refuse_unusable(report: Report, facts: Facts) -> None:
     """A compose file that can't be used is bad input, where a rule asks for what is in it."""
     problem = facts.get(("compose", "problem"))
     if isinstance(problem, str) and any(
-        one.verdict == "unknown" and problem in one.evidence for one in report.results
+        one.verdict == "unknown" and problem in one.reason_or_source for one in report.results
     ):
         raise InputError(problem)
 
@@ -175,6 +175,6 @@ class _Waiting:
 
 def _standing(report: Report) -> str:
     """Say in a few words what keeps it from passing."""
-    gating = [result for result in report.results if report.gates(result)]
+    gating = [result for result in report.results if report.affects_exit_code(result)]
     more = f" and {len(gating) - 1} more" if len(gating) > 1 else ""
     return f"not yet: {short(gating[0].message, 200)}{more}"

@@ -25,10 +25,10 @@ from preflight.cli.options import (
     read_facts,
 )
 from preflight.cli.streams import complain, read_input, standard_input, terminal_options, write
-from preflight.model.facts import MAX_BUNDLE, Facts, Unknown
+from preflight.model.facts import MAX_BUNDLE_BYTES, Facts, Unknown
 from preflight.model.problems import InputError
 from preflight.model.quantities import parse_duration
-from preflight.model.report import Exit
+from preflight.model.report import ExitCode
 from preflight.model.rules import RuleSet
 
 _MOST_LINES = 1_000_000
@@ -99,7 +99,7 @@ def diagnose(
         write(json.dumps(render.to_json(told), indent=2) + "\n")
     else:
         write(render.text(told, time.perf_counter() - started, terminal_options()))
-    raise typer.Exit(Exit.FAILED if told.findings else Exit.OK)
+    raise typer.Exit(ExitCode.FAILED if told.findings else ExitCode.OK)
 
 
 def _check(logs: list[str], *, live: bool, facts: str | None, lines: int) -> None:
@@ -155,7 +155,7 @@ class _Reading:
     def _bundle(self, name: str) -> None:
         from preflight.snapshot.bundle import open_bundle
 
-        opened = open_bundle(read_input(name, MAX_BUNDLE), name)
+        opened = open_bundle(read_input(name, MAX_BUNDLE_BYTES), name)
         logs = list(opened.logs())
         for log, stream in logs:
             self.reader.add(f"{name}:{log}", stream)

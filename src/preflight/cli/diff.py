@@ -18,9 +18,9 @@ from preflight.cli.facts import Format, text_or_json
 from preflight.cli.options import RulesFile, Sets, load_rules
 from preflight.cli.streams import complain, read_input, terminal_options, write
 from preflight.model.difference import Difference, Differences
-from preflight.model.facts import MAX_BUNDLE, MAX_SNAPSHOT
+from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
 from preflight.model.problems import InputError
-from preflight.model.report import Exit
+from preflight.model.report import ExitCode
 from preflight.model.rules import RuleSet
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _files(names: tuple[str, str], ruleset: Callable[[], RuleSet], chosen: str) 
         write(json.dumps(render.to_json(told), indent=2) + "\n")
     else:
         write(render.text(told, pipeline.catalogue(), names, terminal_options()))
-    return Exit.FAILED if told else Exit.OK
+    return ExitCode.FAILED if told else ExitCode.OK
 
 
 def _folders(names: tuple[str, str], ruleset: RuleSet, chosen: str) -> int:
@@ -86,8 +86,8 @@ def _folders(names: tuple[str, str], ruleset: RuleSet, chosen: str) -> int:
     else:
         write(render.fleet_text(told, pipeline.catalogue(), names, terminal_options()))
     if told.unusable:
-        return Exit.USAGE
-    return Exit.FAILED if told else Exit.OK
+        return ExitCode.USAGE
+    return ExitCode.FAILED if told else ExitCode.OK
 
 
 def _machines(before: str, after: str, ruleset: RuleSet) -> Differences:
@@ -118,7 +118,7 @@ def _machines(before: str, after: str, ruleset: RuleSet) -> Differences:
 def _compared(before: str, after: str, ruleset: Callable[[], RuleSet]) -> Difference:
     from preflight.snapshot.compare import compare
 
-    most = max(MAX_SNAPSHOT, MAX_BUNDLE)
+    most = max(MAX_SNAPSHOT_BYTES, MAX_BUNDLE_BYTES)
     return compare(*(read_side(read_input(file, most), file, ruleset) for file in (before, after)))
 
 

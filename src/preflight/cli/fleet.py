@@ -31,10 +31,10 @@ from preflight.cli.options import (
 from preflight.cli.outputs import all_outputs
 from preflight.cli.redacting import PRIVATE
 from preflight.cli.streams import Progress, bundled_rules, complain, write, write_file
-from preflight.model.facts import MAX_SNAPSHOT
+from preflight.model.facts import MAX_SNAPSHOT_BYTES
 from preflight.model.problems import InputError
-from preflight.model.report import Exit, Report
-from preflight.model.rules import DEFAULT, RuleSet
+from preflight.model.report import ExitCode, Report
+from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.render.options import clean
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def fleet(
         docker_host=docker_host,
         context=context,
         seconds=timeout,
-        most=MAX_SNAPSHOT,
+        most=MAX_SNAPSHOT_BYTES,
         redact=not no_redact,
         remove=remove,
         offline=wheelhouse is not None,
@@ -164,17 +164,17 @@ def fleet(
         _judged(gathered, judge, folder),
         outputs,
         lambda: time.perf_counter() - started,
-        unusable=Exit.UNDECIDED,
+        unusable=ExitCode.UNDECIDED,
         quiet=quiet,
         verbose=verbose,
     )
     if folder is not None and folder.faults:
         complain(*folder.faults)
-        code = Exit.USAGE
+        code = ExitCode.USAGE
     if gathered.interrupted:
         missing = sum(not one.snapshot for one in gathered.hosts.values())
         complain(f"interrupted: {missing} of {len(gathered.hosts)} hosts did not answer in time")
-        code = Exit.INTERRUPTED if gathered.interrupted == 2 else 128 + gathered.interrupted
+        code = ExitCode.INTERRUPTED if gathered.interrupted == 2 else 128 + gathered.interrupted
     raise typer.Exit(code)
 
 
@@ -251,7 +251,7 @@ def _packed(files: Mapping[str, bytes], first: str) -> str:
     """Return rule files as a host gets them: as they lie to each other, named by one entry."""
     import base64
 
-    own = {os.path.abspath(name): data for name, data in files.items() if name != DEFAULT}
+    own = {os.path.abspath(name): data for name, data in files.items() if name != DEFAULT_RULES}
     if not own:
         return ""
     top = os.path.commonpath([os.path.dirname(path) for path in own])
@@ -328,11 +328,11 @@ def file_name(host: str) -> str:
 
 def _removed(gathered: Gathered) -> int:
     """Say what was removed from which host; return the exit code."""
-    code = Exit.OK
+    code = ExitCode.OK
     for name, answer in gathered.hosts.items():
         if answer.removed is None:
             complain(f"{name}: {answer.why}")
-            code = Exit.UNDECIDED
+            code = ExitCode.UNDECIDED
         else:
             write(clean(f"{name}: {answer.removed or 'nothing was there'}") + "\n")
     return code

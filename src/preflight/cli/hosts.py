@@ -17,7 +17,7 @@ from preflight.cli.streams import (
     write_stdout,
 )
 from preflight.model.fleet import Fleet, Standing, standing
-from preflight.model.report import Exit, Report
+from preflight.model.report import ExitCode, Report
 from preflight.render.hosts import Writer, writer
 
 _IN_MEMORY = 2**22  # bytes of an output; what is longer waits on disk
@@ -54,7 +54,7 @@ def write_hosts(
             each.add(each.writer.end(fleet))
         faults = [fault for each in opened if (fault := each.send()) is not None]
     complain(*faults)
-    return Exit.USAGE if faults else fleet.exit_code
+    return ExitCode.USAGE if faults else fleet.exit_code
 
 
 class _Pending:

@@ -12,9 +12,9 @@ import typer
 from preflight import check as pipeline
 from preflight.cli.streams import Spinner, read_input, rules_reader
 from preflight.facts.options import Options
-from preflight.model.facts import MAX_BUNDLE, MAX_SNAPSHOT, Facts
+from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts
 from preflight.model.problems import InputError
-from preflight.model.rules import DEFAULT, Rule, RuleSet
+from preflight.model.rules import DEFAULT_RULES, Rule, RuleSet
 
 LOCAL_RULES = "preflight.yaml"
 
@@ -133,7 +133,7 @@ def rules_file(name: str | None) -> str:
     """Return the rule file to use: the one named, the folder's own, or the bundled one."""
     if name is not None:
         return name
-    return LOCAL_RULES if os.path.exists(LOCAL_RULES) else DEFAULT
+    return LOCAL_RULES if os.path.exists(LOCAL_RULES) else DEFAULT_RULES
 
 
 def load_rules(
@@ -170,7 +170,7 @@ def read_facts(name: str) -> Facts:
     """Read a snapshot, or that of a bundle; raises InputError."""
     from preflight.snapshot.facts_file import read_snapshot
 
-    return read_snapshot(read_input(name, max(MAX_SNAPSHOT, MAX_BUNDLE)), name)
+    return read_snapshot(read_input(name, max(MAX_SNAPSHOT_BYTES, MAX_BUNDLE_BYTES)), name)
 
 
 class Subject:

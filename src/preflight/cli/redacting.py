@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from preflight import check as pipeline
 from preflight.cli.streams import complain
-from preflight.model.facts import Facts, Measured, Unknown, replace, split_path
+from preflight.model.facts import Facts, Measured, Unknown, replace_facts, split_path
 from preflight.model.problems import InputError
 from preflight.model.rules import RuleSet
 
@@ -37,7 +37,7 @@ def build_redactor(
     from preflight.snapshot import redact
 
     shown = OLLAMA_VARIABLES | {
-        path[-1] for path in ruleset.asks if path[0] == "env" or "environment" in path
+        path[-1] for path in ruleset.required_facts if path[0] == "env" or "environment" in path
     }
     public = (*ruleset.words(), *pipeline.catalogue().names(), *redact.names_of(facts))
     redactor = redact.Redactor(shown, public)
@@ -62,7 +62,7 @@ def redact_facts(redactor: Redactor, ruleset: RuleSet, facts: Facts) -> tuple[Fa
     )
     changed = [now for was, now in zip(before, after, strict=True) if was.verdict != now.verdict]
     reason = Unknown("redacted: --no-redact keeps it", "unsupported")
-    clean = replace(clean, (Measured(split_path(one.fact), reason) for one in changed))
+    clean = replace_facts(clean, (Measured(split_path(one.fact), reason) for one in changed))
     return clean, list(dict.fromkeys(one.id for one in changed))
 
 

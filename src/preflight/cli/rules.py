@@ -12,9 +12,9 @@ from preflight.cli import cases
 from preflight.cli.facts import Format, text_or_json
 from preflight.cli.options import RulesFile, load_rules, rules_file
 from preflight.cli.streams import complain, read_input, terminal_options, write
-from preflight.model.facts import MAX_SNAPSHOT, Facts
+from preflight.model.facts import MAX_SNAPSHOT_BYTES, Facts
 from preflight.model.problems import InputError, Problem
-from preflight.model.report import Exit
+from preflight.model.report import ExitCode
 from preflight.render.options import clean
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def validate(
     text = None if document is None else _document(document)
     snapshot = None if facts is None else _snapshot(facts)
     found = [_is_good(name, text, snapshot) for name in files or [rules_file(rules)]]
-    raise typer.Exit(Exit.OK if all(found) else Exit.FAILED)
+    raise typer.Exit(ExitCode.OK if all(found) else ExitCode.FAILED)
 
 
 def _document(name: str) -> Document:
@@ -86,7 +86,7 @@ def _document(name: str) -> Document:
 def _snapshot(name: str) -> Facts:
     from preflight.snapshot.facts_file import read_snapshot
 
-    return read_snapshot(read_input(name, MAX_SNAPSHOT), name)
+    return read_snapshot(read_input(name, MAX_SNAPSHOT_BYTES), name)
 
 
 def _is_good(name: str, document: Document | None, snapshot: Facts | None) -> bool:

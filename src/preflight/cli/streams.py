@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO, TypeAlias
 
 from preflight.model.problems import InputError
-from preflight.model.rules import DEFAULT, MAX_BYTES
+from preflight.model.rules import DEFAULT_RULES, MAX_RULE_FILE_BYTES
 from preflight.render.options import RenderOptions, clean
 
 Text: TypeAlias = str | bytes | Iterable[str]  # pieces, where all of it would be too much at once
@@ -261,8 +261,8 @@ def _read(file: BinaryIO, most: int) -> bytes:
 
 def read_rules(name: str) -> bytes:
     """Return a rule file's bytes, the bundled one's for DEFAULT. Raises OSError."""
-    with open_input(str(bundled_rules()) if name == DEFAULT else name) as file:
-        return _read(file, MAX_BYTES + 1)
+    with open_input(str(bundled_rules()) if name == DEFAULT_RULES else name) as file:
+        return _read(file, MAX_RULE_FILE_BYTES + 1)
 
 
 def rules_reader(first: str) -> Callable[[str], bytes]:
@@ -277,7 +277,7 @@ def rules_reader(first: str) -> Callable[[str], bytes]:
     roots.discard(os.sep)  # everything is below it
 
     def read(name: str) -> bytes:
-        if name not in (first, DEFAULT) and not _is_below(os.path.realpath(name), roots):
+        if name not in (first, DEFAULT_RULES) and not _is_below(os.path.realpath(name), roots):
             raise ValueError("it lies neither in the folder of the rule file nor in this one")
         return read_rules(name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-from preflight.model.cases import Expected, Mismatch
+from preflight.model.cases import CaseExpectation, VerdictMismatch
 from preflight.model.problems import did_you_mean
 from preflight.model.report import Report, Result, Verdict
 from preflight.model.rules import RuleSet
@@ -13,7 +13,7 @@ from preflight.model.rules import RuleSet
 _MOST = 5  # items that a reason names
 
 
-def unknown_names(expected: Expected, ruleset: RuleSet) -> Iterator[str]:
+def unknown_names(expected: CaseExpectation, ruleset: RuleSet) -> Iterator[str]:
     """Say which rules, tags and vars a case names that there are none of."""
     ids = {rule.id: rule for rule in ruleset.rules}
     for rule in dict.fromkeys(map(_rule, expected.verdicts)):
@@ -29,8 +29,8 @@ def unknown_names(expected: Expected, ruleset: RuleSet) -> Iterator[str]:
 
 
 def compare(
-    report: Report, expected: Expected, *, exact: bool, part: bool
-) -> tuple[int, tuple[Mismatch, ...]]:
+    report: Report, expected: CaseExpectation, *, exact: bool, part: bool
+) -> tuple[int, tuple[VerdictMismatch, ...]]:
     """Return how much was compared, and what is another than expected.
 
     A rule's id stands for all its items that are not named. What isn't named is not compared,
@@ -40,7 +40,7 @@ def compare(
     wanted = {name_of(result): _wanted(result, expected, exact) for result in report.results}
     compared = [one for one in report.results if exact or wanted[name_of(one)] is not None]
     found = [
-        Mismatch(name_of(one), wanted[name_of(one)], one.verdict, one.message)
+        VerdictMismatch(name_of(one), wanted[name_of(one)], one.verdict, one.message)
         for one in compared
         if wanted[name_of(one)] != one.verdict
     ]
@@ -57,14 +57,14 @@ def _rule(name: str) -> str:
     return name.partition("/")[0]
 
 
-def _wanted(result: Result, expected: Expected, exact: bool) -> Verdict | None:
+def _wanted(result: Result, expected: CaseExpectation, exact: bool) -> Verdict | None:
     named = expected.verdicts.get(name_of(result))
     return named if named or exact else expected.verdicts.get(result.id)
 
 
 def _missing(
-    report: Report, expected: Expected, found: Mapping[str, Verdict | None], *, exact: bool
-) -> Iterator[Mismatch]:
+    report: Report, expected: CaseExpectation, found: Mapping[str, Verdict | None], *, exact: bool
+) -> Iterator[VerdictMismatch]:
     """Yield what is expected and has no result, and why; then the exit code, if it is another."""
     items: defaultdict[str, list[str]] = defaultdict(list)
     for result in report.results:
@@ -73,12 +73,12 @@ def _missing(
         here = items[_rule(name)]
         if name in found or (here and name == _rule(name) and not exact):
             continue
-        yield Mismatch(name, verdict, None, _why_none(here, expected))
+        yield VerdictMismatch(name, verdict, None, _why_none(here, expected))
     if expected.exit_code not in (None, report.exit_code):
-        yield Mismatch("exit code", str(expected.exit_code), str(report.exit_code))
+        yield VerdictMismatch("exit code", str(expected.exit_code), str(report.exit_code))
 
 
-def _why_none(here: list[str], expected: Expected) -> str:
+def _why_none(here: list[str], expected: CaseExpectation) -> str:
     if here:
         return f"there is {', '.join(here[:_MOST])}{' …' if len(here) > _MOST else ''}"
     return "only leaves it out" if expected.only else "the rule is off; name it under only"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from preflight.model.conditions import ITEM, Condition, Operand, Operator, Reference, Sum
 from preflight.model.facts import Facts, Measured, Path, Unit, Unknown, Value
-from preflight.model.quantities import READERS, is_sane
+from preflight.model.quantities import PARSERS, is_plausible
 
 Truth: TypeAlias = bool | Unknown
 
@@ -122,12 +122,12 @@ def typed(value: Value | Unknown, unit: Unit) -> Value | Unknown:
     elif unit == "map":
         fits = kind is dict
     else:
-        fits = (kind is int or kind is float) and is_sane(value)
+        fits = (kind is int or kind is float) and is_plausible(value)
     if fits:
         return value
-    if kind is str and unit in READERS:
+    if kind is str and unit in PARSERS:
         try:
-            return READERS[unit](value)
+            return PARSERS[unit](value)
         except ValueError as fault:
             return Unknown(str(fault), "invalid")
     return Unknown(f"expected {unit}, found {value!r:.60}", "invalid")

@@ -13,9 +13,24 @@ from preflight.evaluate.conditions import Scope, typed
 from preflight.evaluate.judge import advise
 from preflight.evaluate.sentences import brief, fact_word, figure, fill, is_number
 from preflight.model.diagnosis import CONFIDENCES, Diagnosed, Finding, Hit, Scanned
-from preflight.model.facts import Catalogue, Facts, Measured, Path, Unknown, replace, split_path
+from preflight.model.facts import (
+    Catalogue,
+    Facts,
+    Measured,
+    Path,
+    Unknown,
+    replace_facts,
+    split_path,
+)
 from preflight.model.quantities import format_bytes
-from preflight.model.rules import DERIVED, LOG, VALUE_TYPES, Diagnosis, Model, RuleSet
+from preflight.model.rules import (
+    DERIVED_VALUES,
+    LOG_NAMESPACE,
+    VALUE_TYPES,
+    Diagnosis,
+    Model,
+    RuleSet,
+)
 
 STATES: Path = ("stack", "containers")
 _MANY_RESTARTS = 3  # of which nobody meant each
@@ -74,7 +89,7 @@ def _finding(
         for name, text in hit.values.items()
     }
     derived = {
-        **dict.fromkeys(DERIVED),
+        **dict.fromkeys(DERIVED_VALUES),
         **_memory(numbers, models),
         **_place(diagnosis, hit, facts),
     }
@@ -82,7 +97,9 @@ def _finding(
         if value is not None:
             said[name] = _shown(name, value)
     known = {**numbers, **derived}.items()
-    scope = Scope(replace(facts, (Measured((LOG, name), value) for name, value in known)))
+    scope = Scope(
+        replace_facts(facts, (Measured((LOG_NAMESPACE, name), value) for name, value in known))
+    )
 
     def word(name: str) -> str | None:
         if name in said:
@@ -109,7 +126,7 @@ def _shown(name: str, value: Any) -> str:
     """Return what was worked out, as people read it: what lacks is rounded up, as logs write it."""
     if name == "lacking":
         return format_bytes(value, binary=True, up=True)
-    return figure(value, DERIVED[name])
+    return figure(value, DERIVED_VALUES[name])
 
 
 def _read(diagnosis: Diagnosis, name: str, text: str) -> Any:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from preflight.evaluate.change import smallest
 from preflight.evaluate.conditions import Scope, Truth, all_true, judge, typed
-from preflight.evaluate.ledger import ledger
+from preflight.evaluate.memory import memory_breakdown
 from preflight.evaluate.sentences import Figures, expected_json, figure, fill
 from preflight.evaluate.waivers import notes, waive
 from preflight.model.conditions import ITEM, Condition, Operand, Reference
@@ -28,16 +28,16 @@ from preflight.model.facts import (
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import (
     VERDICTS,
-    Advice,
-    Change,
     Explanation,
+    ProposedChange,
     Report,
+    ResolvedFix,
     Result,
     Severity,
     Verdict,
 )
 from preflight.model.retired import RETIRED_RULES, describe_retired_rule
-from preflight.model.rules import Fix, Rule, RuleSet, When
+from preflight.model.rules import FactCondition, Fix, Rule, RuleSet
 
 _HOST: Mapping[str, Unit] = dict.fromkeys(("hostname", "os", "arch"), "text")
 _ENGINE: Mapping[str, Unit] = {
@@ -91,7 +91,7 @@ def evaluate(
 ) -> Report:
     """Judge the selected rules on the facts; `today` (UTC) decides which waivers still hold."""
     selection = selection or Selection()
-    judged = _Bench(ruleset, facts, catalogue, today)
+    judged = Evaluation(ruleset, facts, catalogue, today)
     results = tuple(result for rule in select(ruleset, selection) for result in judged.rule(rule))
     counted = Counter(result.verdict for result in results)
     return Report(
@@ -106,7 +106,7 @@ def evaluate(
         strict=selection.strict,
         next=ruleset.next,
         counts={verdict: counted[verdict] for verdict in VERDICTS},
-        ledger=ledger(facts, ruleset.overhead),
+        memory=memory_breakdown(facts, ruleset.overhead),
         notes=(
             *ruleset.notes,
             *map(describe_retired_rule, sorted(_retired(ruleset, selection))),
@@ -121,7 +121,7 @@ def _known(facts: Facts, group: str, units: Mapping[str, Unit]) -> Mapping[str, 
     return {k: None if isinstance(v, Unknown) else v for k, v in values.items()}
 
 
-class _Bench:
+class Evaluation:
     """One judging: what was judged so far, so that a rule others need is judged once."""
 
     def __init__(self, ruleset: RuleSet, facts: Facts, catalogue: Catalogue, today: date) -> None:
@@ -150,10 +150,12 @@ class _Bench:
 
     def _judge(self, rule: Rule) -> Iterator[Result]:
         whole = self.whole
-        held = self._held_by(rule)
+        held = self._find_blocker(rule)
         if held is not None:
             need, root = held
-            yield self._aside(rule, whole, "skip", f"needs {need}, which did not pass", root)
+            yield self._not_evaluated(
+                rule, whole, "skip", f"needs {need}, which did not pass", root
+            )
         elif rule.for_each is None:
             yield self._judge_item(rule, whole)
         else:
@@ -165,11 +167,13 @@ class _Bench:
         if isinstance(items, Unknown):
             aside = self._unless(rule, [line for line in rule.when if _is_general(line)], whole)
             if aside is None or aside.verdict != "skip":
-                aside = self._aside(rule, whole, "unknown", items.reason)
+                aside = self._not_evaluated(rule, whole, "unknown", items.reason)
             yield aside
             return
         if items is not None and not isinstance(items, Mapping):
-            yield self._aside(rule, whole, "unknown", f"{join_path(collection)} holds no names")
+            yield self._not_evaluated(
+                rule, whole, "unknown", f"{join_path(collection)} holds no names"
+            )
             return
         rest = self.facts.unknown.get(join_path(collection))
         if items or rest is None:
@@ -177,7 +181,7 @@ class _Bench:
                 rule, [Scope(self.facts, str(i), collection) for i in items or ()]
             )
         if rest is not None:  # what came of it came before the measuring was cut off
-            yield self._aside(rule, whole, "unknown", rest.reason)
+            yield self._not_evaluated(rule, whole, "unknown", rest.reason)
 
     def _judge_items(self, rule: Rule, scopes: list[Scope]) -> Iterator[Result]:
         """Judge the items that `when` chooses by their own facts; one skip where there is none."""
@@ -185,7 +189,7 @@ class _Bench:
             assert rule.for_each is not None
             known = self.facts.get(rule.for_each) is None and self.facts.source(rule.for_each)
             why = known or f"{join_path(rule.for_each)} has nothing in it"
-            yield self._aside(rule, self.whole, "skip", why)
+            yield self._not_evaluated(rule, self.whole, "skip", why)
             return
         aside = self._unless(rule, [line for line in rule.when if _is_general(line)], self.whole)
         if aside is not None:
@@ -196,27 +200,29 @@ class _Bench:
         yield from (self._judge_item(rule, scope) for scope in chosen)
         if not chosen:
             asked = " and ".join(_applies(line, self.whole) for line in own)
-            yield self._aside(rule, self.whole, "skip", f"applies where {asked}; none here")
+            yield self._not_evaluated(rule, self.whole, "skip", f"applies where {asked}; none here")
 
-    def _held_by(self, rule: Rule) -> tuple[str, str] | None:
+    def _find_blocker(self, rule: Rule) -> tuple[str, str] | None:
         """Return the first need that did not pass, and the root of it."""
         for need in rule.needs:
             for result in self.results[need]:
                 if result.verdict not in ("pass", "warn"):
-                    return need, result.held_by or need
+                    return need, result.blocked_by or need
         return None
 
     def _judge_item(self, rule: Rule, scope: Scope) -> Result:
         return self._unless(rule, rule.when, scope) or self._decide(rule, scope)
 
-    def _unless(self, rule: Rule, when: Iterable[When], scope: Scope) -> Result | None:
+    def _unless(self, rule: Rule, when: Iterable[FactCondition], scope: Scope) -> Result | None:
         """The result of a rule that does not apply, or of which nobody knows whether it does."""
         for line in when:
             holds = judge(line.condition, scope.get(line.path), scope)
             if isinstance(holds, Unknown):
-                return self._aside(rule, scope, "unknown", f"whether it applies: {holds.reason}")
+                return self._not_evaluated(
+                    rule, scope, "unknown", f"whether it applies: {holds.reason}"
+                )
             if not holds:
-                return self._aside(rule, scope, "skip", _does_not_hold(line, scope))
+                return self._not_evaluated(rule, scope, "skip", _does_not_hold(line, scope))
         return None
 
     def _decide(self, rule: Rule, scope: Scope) -> Result:
@@ -237,7 +243,7 @@ class _Bench:
         condition, severity, _ = _bounds(rule)[0]
         return self._result(rule, Figures(actual, condition, scope), "pass", severity)
 
-    def _change(self, rule: Rule, condition: Condition, figures: Figures) -> Change | None:
+    def _change(self, rule: Rule, condition: Condition, figures: Figures) -> ProposedChange | None:
         """The smallest change of the fact that meets the condition, proved on changed facts."""
         scope = figures.scope
         path = scope.absolute(rule.fact)
@@ -249,15 +255,15 @@ class _Bench:
         if not found:
             return None
         after = figure(found[0], figures.unit, figures.actual, binary=figures.binary)
-        return Change(join_path(path), figures.raw, found[0], f"{figures.found} → {after}")
+        return ProposedChange(join_path(path), figures.raw, found[0], f"{figures.found} → {after}")
 
-    def _aside(
-        self, rule: Rule, scope: Scope, verdict: Verdict, reason: str, held_by: str | None = None
+    def _not_evaluated(
+        self, rule: Rule, scope: Scope, verdict: Verdict, reason: str, blocked_by: str | None = None
     ) -> Result:
         """The result of a rule that was not held against its fact, with the reason."""
         condition, severity, _ = _bounds(rule)[0]
         figures = Figures(Unknown(reason), condition, scope)
-        return self._result(rule, figures, verdict, severity, reason, held_by)
+        return self._result(rule, figures, verdict, severity, reason, blocked_by)
 
     def _result(
         self,
@@ -266,7 +272,7 @@ class _Bench:
         verdict: Verdict,
         severity: Severity,
         reason: str = "",
-        held_by: str | None = None,
+        blocked_by: str | None = None,
     ) -> Result:
         """Build a result; `reason` is why it is unknown or skipped."""
         scope = figures.scope
@@ -287,15 +293,15 @@ class _Bench:
             actual=None if isinstance(figures.raw, Unknown) else figures.raw,
             expected=expected_json(figures.condition, scope),
             message=_sentence(rule, figures, verdict, severity, reason),
-            found="skipped" if verdict == "skip" else figures.found,
-            asked=asked if severity == "required" else f"{asked} advised",
+            actual_text="skipped" if verdict == "skip" else figures.found,
+            expected_text=asked if severity == "required" else f"{asked} advised",
             source=self.ruleset.document_of(rule),
             section=rule.section,
             tags=rule.tags,
             why=rule.why,
-            evidence=reason or source,
+            reason_or_source=reason or source,
             error=fill(told, word) if told else None,
-            held_by=held_by,
+            blocked_by=blocked_by,
             file=where[0],
             line=where[1],
             fixes=tuple(advice),
@@ -314,7 +320,7 @@ class _Bench:
 
 def advise(
     fixes: Iterable[Fix], scope: Scope, word: Callable[[str], str | None]
-) -> Iterator[Advice]:
+) -> Iterator[ResolvedFix]:
     """Yield the first fix whose `when` holds, and those without, in their order, filled in."""
     chosen = False
     for fix in fixes:
@@ -324,10 +330,10 @@ def advise(
         if filled[0] is None or (fix.command and filled[1] is None):
             continue
         chosen = chosen or bool(fix.when)
-        yield Advice(filled[0], filled[1], filled[2])
+        yield ResolvedFix(filled[0], filled[1], filled[2])
 
 
-def _holds(when: Iterable[When], scope: Scope) -> Truth:
+def _holds(when: Iterable[FactCondition], scope: Scope) -> Truth:
     return all_true(judge(line.condition, scope.get(line.path), scope) for line in when)
 
 
@@ -341,7 +347,7 @@ def _bounds(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
     return bounds
 
 
-def _is_general(line: When) -> bool:
+def _is_general(line: FactCondition) -> bool:
     """Whether a line of a `when` is the same for every item."""
     return ITEM not in line.path and not _asks_item(line.condition)
 
@@ -353,13 +359,13 @@ def _asks_item(part: Condition | Operand) -> bool:
     return isinstance(part, tuple) and any(_asks_item(inner) for inner in part)
 
 
-def _applies(line: When, scope: Scope) -> str:
+def _applies(line: FactCondition, scope: Scope) -> str:
     """Say one line of a `when`, of an item by its own name for the fact."""
     path = line.path[line.path.index(ITEM) + 1 :] if ITEM in line.path else line.path
     return f"{join_path(path)} is {Figures(None, line.condition, scope).wanted()}"
 
 
-def _does_not_hold(line: When, scope: Scope) -> str:
+def _does_not_hold(line: FactCondition, scope: Scope) -> str:
     path = scope.absolute(line.path)
     figures = Figures(scope.get(line.path), line.condition, scope)
     return f"applies where {join_path(path)} is {figures.wanted()}, here {figures.found}"
@@ -384,7 +390,7 @@ def explain(
     ruleset: RuleSet, facts: Facts, catalogue: Catalogue, rule: Rule, today: date = date.min
 ) -> Explanation:
     """Say what a rule asks, why, and what it comes to on these facts, its fixes included."""
-    bench = _Bench(ruleset, facts, catalogue, today)
+    bench = Evaluation(ruleset, facts, catalogue, today)
     scope = Scope(facts)
     words = {
         severity: Figures(None, condition, scope).wanted()
@@ -396,12 +402,12 @@ def explain(
         title=rule.title,
         fact=join_path(rule.fact),
         requires=words.get("required"),
-        advises=words.get("recommended"),
+        recommends=words.get("recommended"),
         why=rule.why,
         section=rule.section,
         source=ruleset.document_of(rule),
         needs=rule.needs,
-        applies=tuple(_applies(line, scope) for line in rule.when),
+        applies_if=tuple(_applies(line, scope) for line in rule.when),
         results=bench.rule(rule),
         fixes=tuple(advise(rule.fixes, scope, partial(figures.word, catalogue))),
     )

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from preflight.evaluate.sentences import is_number
 from preflight.model.facts import Facts, Unknown, Value
-from preflight.model.report import Candidate, Fitting
+from preflight.model.report import ModelFit, ModelListing
 from preflight.model.rules import Model
 
 
-def fitting(models: Sequence[Model], facts: Facts) -> Fitting:
+def fitting(models: Sequence[Model], facts: Facts) -> ModelListing:
     """Return the models, the largest that fits first, then those that don't."""
     path = ("model", "budget")
     budget = facts.get(path)
@@ -25,10 +25,10 @@ def fitting(models: Sequence[Model], facts: Facts) -> Fitting:
     if configured is not None and not any(one.configured for one in listed):
         listed.append(_own(configured, facts, most))
     listed.sort(key=lambda one: (one.fits is False, one.memory is None, -(one.memory or 0)))
-    return Fitting(most, why, tuple(listed))
+    return ModelListing(most, why, tuple(listed))
 
 
-def _own(name: str, facts: Facts, most: float | None) -> Candidate:
+def _own(name: str, facts: Facts, most: float | None) -> ModelFit:
     """The configured model, where the rule file doesn't list it."""
     memory = facts.get(("model", "memory"))
     estimated = facts.get(("model", "estimated")) is True
@@ -38,7 +38,7 @@ def _own(name: str, facts: Facts, most: float | None) -> Candidate:
 
 def _candidate(
     name: str, memory: Value | Unknown, most: float | None, configured: bool, note: str
-) -> Candidate:
+) -> ModelFit:
     need = memory if is_number(memory) else None
     fits = None if need is None or most is None else need <= most
-    return Candidate(name, need, fits, configured, note)
+    return ModelFit(name, need, fits, configured, note)

@@ -24,14 +24,14 @@ from preflight.model.quantities import (
     format_duration,
     format_number,
     is_binary,
-    is_sane,
+    is_plausible,
 )
 from preflight.model.rules import PLACEHOLDER
 
 _DIGITS: Mapping[str, int] = {"bytes": 1, "seconds": 3}
 _SIGNS: Mapping[str, str] = {"bytes": " B", "seconds": "s"}
 _LEAST = ("at_least", "more_than")
-MOST_TEXT = 200  # characters of a foreign text in a sentence
+MAX_TEXT_CHARS = 200  # characters of a foreign text in a sentence
 
 
 def figure(
@@ -47,7 +47,7 @@ def figure(
         return "none" if unit == "list" else "not set"
     if value is True or value is False:
         return "yes" if value else "no"
-    if is_number(value) and is_sane(value):
+    if is_number(value) and is_plausible(value):
         return _number(value, unit, beside if is_number(beside) else None, binary)
     if isinstance(value, list | tuple):
         return ", ".join(figure(part, "text") for part in value) or "none"
@@ -56,7 +56,7 @@ def figure(
 
 def brief(text: str) -> str:
     """Return a foreign text as a sentence holds it: its beginning where it is long."""
-    return text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…"
+    return text if len(text) <= MAX_TEXT_CHARS else text[: MAX_TEXT_CHARS - 1] + "…"
 
 
 def is_number(value: Value | Unknown) -> TypeGuard[float]:
@@ -221,7 +221,7 @@ class Figures:
         gap = self.beside - self.actual if self.row.name in _LEAST else self.actual - self.beside
         if gap <= 0 or self.row.shape != "quantity":
             return ""
-        if self.unit == "bytes" and is_sane(gap):
+        if self.unit == "bytes" and is_plausible(gap):
             return format_bytes(ceil(gap), binary=self.binary, up=True)
         return figure(gap, self.unit, 0)
 

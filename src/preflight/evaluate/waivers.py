@@ -7,7 +7,7 @@ from datetime import date
 
 from preflight.evaluate.conditions import judge
 from preflight.evaluate.sentences import Figures
-from preflight.model.report import Result, Waived
+from preflight.model.report import Result, WaiverStatus
 from preflight.model.rules import Waiver
 
 
@@ -25,7 +25,7 @@ def waive(result: Result, waiver: Waiver, figures: Figures, today: date) -> Resu
         told, holds = f"its waiver by {waiver.owner} accepts {wanted}", False
     else:
         told, holds = f"waived until {waiver.until} by {waiver.owner}: {waiver.reason}", True
-    state = Waived(waiver.reason, waiver.owner, waiver.until, left, holds)
+    state = WaiverStatus(waiver.reason, waiver.owner, waiver.until, left, holds)
     if state.ends_soon:
         told += f" ({_days(left)})"
     return result._replace(

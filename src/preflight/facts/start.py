@@ -18,7 +18,7 @@ from preflight.facts.engine.connection import Engine
 from preflight.facts.engine.locality import VIRTUAL_MACHINES, in_container
 from preflight.facts.engine.responses import text_or_none
 from preflight.facts.ports import PublishedPort, addresses_conflict, published_ports, shares_network
-from preflight.model.facts import Kind, Measured, Unknown, Value, placed
+from preflight.model.facts import Measured, Unknown, UnknownKind, Value, placed
 from preflight.model.quantities import parse_version
 
 _TOP = ("start", "services")
@@ -283,7 +283,7 @@ def _mounts(
         try:
             there = _creatable(path)
         except OSError as fault:
-            kind: Kind = "permission" if isinstance(fault, PermissionError) else "error"
+            kind: UnknownKind = "permission" if isinstance(fault, PermissionError) else "error"
             unseen.setdefault(what, Unknown(f"{fault.strerror}: {path}", kind))
             continue
         if there is not None:

@@ -7,13 +7,17 @@ from datetime import date
 from types import MappingProxyType
 from typing import NamedTuple
 
-from preflight.model.report import Exit, Verdict
+from preflight.model.report import ExitCode, Verdict
 
-FACTS, EXPECTED, RULES = "facts.json", "expected.json", "rules.yaml"  # the files of a case
-MAX_EXPECTED = 2**20  # bytes of an expected.json
+FACTS_FILE, EXPECTED_FILE, RULES_FILE = (
+    "facts.json",
+    "expected.json",
+    "rules.yaml",
+)  # the files of a case
+MAX_EXPECTED_BYTES = 2**20  # bytes of an expected.json
 
 
-class Expected(NamedTuple):
+class CaseExpectation(NamedTuple):
     """What a case expects: verdicts by `rule-id` or `rule-id/item`; how it is judged.
 
     `today` (UTC) is the day for waivers; None is the day of the measuring.
@@ -28,23 +32,23 @@ class Expected(NamedTuple):
     file: str = ""
 
 
-class Mismatch(NamedTuple):
+class VerdictMismatch(NamedTuple):
     """One verdict that is another than expected; None where there is none, or none was named."""
 
     name: str
     expected: str | None
-    found: str | None
-    why: str = ""
+    actual: str | None
+    reason: str = ""
 
 
-class Outcome(NamedTuple):
+class CaseOutcome(NamedTuple):
     """What came of one case; `problems` are why it could not be judged."""
 
     name: str
     folder: str
     rules: str = ""  # the rule file
     compared: int = 0
-    differences: tuple[Mismatch, ...] = ()
+    differences: tuple[VerdictMismatch, ...] = ()
     problems: tuple[str, ...] = ()
 
     @property
@@ -55,9 +59,9 @@ class Outcome(NamedTuple):
         return "fail" if self.differences else "pass"
 
 
-def exit_code(outcomes: Iterable[Outcome]) -> int:
+def exit_code(outcomes: Iterable[CaseOutcome]) -> int:
     """Return 2 where a case could not be judged, else 1 where one differs, else 0."""
     found = {outcome.verdict for outcome in outcomes}
     if "unknown" in found:
-        return Exit.USAGE
-    return Exit.FAILED if "fail" in found else Exit.OK
+        return ExitCode.USAGE
+    return ExitCode.FAILED if "fail" in found else ExitCode.OK

@@ -13,7 +13,7 @@ from preflight.model import patterns
 from preflight.model.facts import Path, Unit
 from preflight.model.quantities import parse_version
 
-Shape: TypeAlias = Literal[
+OperandShape: TypeAlias = Literal[
     "quantity", "value", "values", "pattern", "element", "range", "flag", "condition", "conditions"
 ]
 
@@ -41,7 +41,7 @@ class Operator(NamedTuple):
     """One row of the table: `holds(actual, expected)` over known, present, typed values."""
 
     name: str
-    shape: Shape
+    shape: OperandShape
     sign: str  # in a table: `≥ 10 GB`
     phrase: str  # in a sentence: `at least 10 GB`
     summary: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-from preflight.model.report import Advice
+from preflight.model.report import ResolvedFix
 
 Confidence: TypeAlias = Literal["certain", "likely", "possible"]
 CONFIDENCES: tuple[Confidence, ...] = get_args(Confidence)
@@ -55,7 +55,7 @@ class Finding(NamedTuple):
     values: Mapping[str, str]
     said: str = ""
     figures: str | None = None
-    fixes: tuple[Advice, ...] = ()
+    fixes: tuple[ResolvedFix, ...] = ()
 
 
 class Diagnosed(NamedTuple):

@@ -17,15 +17,15 @@ from preflight.model.retired import RETIRED_FACTS
 Unit: TypeAlias = Literal[
     "bytes", "seconds", "cores", "number", "version", "text", "boolean", "list", "map"
 ]
-Kind: TypeAlias = Literal[
+UnknownKind: TypeAlias = Literal[
     "unavailable", "permission", "refused", "timeout", "invalid", "unsupported", "error"
 ]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+UNKNOWN_KINDS: tuple[UnknownKind, ...] = get_args(UnknownKind)
 Path: TypeAlias = tuple[str, ...]
 Value: TypeAlias = Any  # what JSON holds: text, number, boolean, list, mapping, or None for absent
 
-MAX_SNAPSHOT = 64 * 2**20  # bytes of a snapshot file
-MAX_BUNDLE = 64 * 2**20  # bytes of a bundle
+MAX_SNAPSHOT_BYTES = 64 * 2**20  # bytes of a snapshot file
+MAX_BUNDLE_BYTES = 64 * 2**20  # bytes of a bundle
 
 _PLACED = re.compile(r"in (.+?):([1-9][0-9]{0,8})(?:; |\Z)", re.DOTALL)
 _SEGMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
@@ -44,7 +44,7 @@ class Unknown(NamedTuple):
     """Why something could not be measured, in words a person can act on."""
 
     reason: str
-    kind: Kind = "unavailable"
+    kind: UnknownKind = "unavailable"
 
 
 class Measured(NamedTuple):
@@ -91,7 +91,7 @@ class Facts(NamedTuple):
         return Unknown("these facts don't hold it")
 
 
-def gather(measured: Iterable[Measured], *, measured_at: str, version: str) -> Facts:
+def build_facts(measured: Iterable[Measured], *, measured_at: str, version: str) -> Facts:
     """Build a snapshot from single figures; of two for one path, the first stands."""
     values: dict[str, Value] = {}
     sources: dict[str, str] = {}
@@ -114,7 +114,7 @@ def gather(measured: Iterable[Measured], *, measured_at: str, version: str) -> F
     return Facts(values, sources, unknown, measured_at, version)
 
 
-def replace(facts: Facts, changed: Iterable[Measured]) -> Facts:
+def replace_facts(facts: Facts, changed: Iterable[Measured]) -> Facts:
     """Return the facts with some of them another; the ones given stay as they are."""
     values, sources, unknown = dict(facts.values), dict(facts.sources), dict(facts.unknown)
     for one in changed:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from preflight.model.report import Advice, Exit, Report, Result, Verdict
+from preflight.model.report import ExitCode, Report, ResolvedFix, Result, Verdict
 
 COLUMNS = ("host", "docker", "stack", "disk")
 """What the facts that rules ask for are about, in a word."""
@@ -22,7 +22,7 @@ class Fault(NamedTuple):
     message: str
     gates: bool
     found: str = ""
-    fixes: tuple[Advice, ...] = ()
+    fixes: tuple[ResolvedFix, ...] = ()
 
 
 class Standing(NamedTuple):
@@ -61,18 +61,18 @@ class Fleet(NamedTuple):
     title: str
     standings: Sequence[Standing]
     seconds: float
-    unusable: int = Exit.USAGE
+    unusable: int = ExitCode.USAGE
 
     @property
     def exit_code(self) -> int:
         """The gravest verdict decides."""
         lost = any(one.unusable for one in self.standings)
-        if lost and self.unusable == Exit.USAGE:
-            return Exit.USAGE
+        if lost and self.unusable == ExitCode.USAGE:
+            return ExitCode.USAGE
         verdicts = Counter(one.verdict for one in self.standings)
         if verdicts["fail"]:
-            return Exit.FAILED
-        return Exit.UNDECIDED if verdicts["unknown"] else Exit.OK
+            return ExitCode.FAILED
+        return ExitCode.UNDECIDED if verdicts["unknown"] else ExitCode.OK
 
     @property
     def verdict(self) -> Verdict:
@@ -85,7 +85,7 @@ class Fleet(NamedTuple):
         return sorted(
             self.standings,
             key=lambda one: (
-                not (one.unusable and self.unusable == Exit.USAGE),
+                not (one.unusable and self.unusable == ExitCode.USAGE),
                 GRAVEST.index(one.verdict),
                 one.name,
             ),
@@ -117,16 +117,16 @@ def standing(name: str, report: Report | str) -> Standing:
         return Standing(name, "unknown", (lost,), unusable=why)
     results = sorted(
         (result for result in report.results if result.verdict in GRAVEST[:3]),
-        key=lambda result: (not report.gates(result), GRAVEST.index(result.verdict)),
+        key=lambda result: (not report.affects_exit_code(result), GRAVEST.index(result.verdict)),
     )
-    faults = tuple(_fault(result, gates=report.gates(result)) for result in results)
+    faults = tuple(_fault(result, gates=report.affects_exit_code(result)) for result in results)
     return Standing(name, report.verdict, faults, columns=_columns(report))
 
 
 def _fault(result: Result, *, gates: bool) -> Fault:
-    cause = result.evidence if result.verdict == "unknown" else result.id
+    cause = result.reason_or_source if result.verdict == "unknown" else result.id
     return Fault(
-        cause, result.title, result.verdict, result.message, gates, result.found, result.fixes
+        cause, result.title, result.verdict, result.message, gates, result.actual_text, result.fixes
     )
 
 

@@ -24,7 +24,7 @@ _FACTORS = {
 _DECIMAL = [("PB", 10**15), ("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)]
 _BINARY = [("PiB", 2**50), ("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)]
 
-MOST_QUOTED = 60  # characters of a foreign text in a complaint
+MAX_QUOTED_CHARS = 60  # characters of a foreign text in a complaint
 
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|ns|d|h|m|s)")
@@ -75,12 +75,12 @@ def parse_number(text: str) -> float:
 
 
 def _sane(value: float, text: str) -> float:
-    if not is_sane(value):
+    if not is_plausible(value):
         raise ValueError(f"{_quoted(text)} is too large")
     return value
 
 
-def is_sane(value: float) -> bool:
+def is_plausible(value: float) -> bool:
     """Whether a number can be a figure at all: finite, and not beyond what floats reckon with."""
     return -_LARGEST < value < _LARGEST
 
@@ -122,10 +122,10 @@ def parse_version_range(text: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
 def _quoted(text: str) -> str:
     """Quote a text in a message, its beginning where it is long."""
     text = text.strip()
-    return repr(text if len(text) <= MOST_QUOTED else text[: MOST_QUOTED - 1] + "…")
+    return repr(text if len(text) <= MAX_QUOTED_CHARS else text[: MAX_QUOTED_CHARS - 1] + "…")
 
 
-READERS: Mapping[str, Callable[[str], Any]] = {
+PARSERS: Mapping[str, Callable[[str], Any]] = {
     "bytes": parse_bytes,
     "seconds": parse_duration,
     "cores": parse_number,

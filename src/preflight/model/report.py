@@ -12,10 +12,10 @@ from preflight.model.facts import Unit
 Verdict: TypeAlias = Literal["pass", "warn", "fail", "unknown", "skip", "waived"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Severity: TypeAlias = Literal["required", "recommended"]
-SOON = 14  # days before its end from which a waiver is announced
+WAIVER_NOTICE_DAYS = 14  # days before its end from which a waiver is announced
 
 
-class Exit:
+class ExitCode:
     """The exit codes of every command."""
 
     OK = 0
@@ -26,7 +26,7 @@ class Exit:
     INTERRUPTED = 130
 
 
-class Advice(NamedTuple):
+class ResolvedFix(NamedTuple):
     """A fix with its placeholders filled in."""
 
     text: str
@@ -34,7 +34,7 @@ class Advice(NamedTuple):
     url: str | None = None
 
 
-class Change(NamedTuple):
+class ProposedChange(NamedTuple):
     """The nearest value of a fact with which its rule passes, proved by judging again."""
 
     fact: str
@@ -43,7 +43,7 @@ class Change(NamedTuple):
     text: str  # `4 → 2`
 
 
-class Waived(NamedTuple):
+class WaiverStatus(NamedTuple):
     """The waiver of a rule that is not met: whether it `holds`, and the days that are left.
 
     `days_left` counts today as 0 on the last day; it is negative once the waiver has ended.
@@ -58,15 +58,15 @@ class Waived(NamedTuple):
     @property
     def ends_soon(self) -> bool:
         """Whether it holds for no more than `SOON` days."""
-        return self.holds and self.days_left <= SOON
+        return self.holds and self.days_left <= WAIVER_NOTICE_DAYS
 
 
 class Result(NamedTuple):
     """What one rule (or one item of it) came to.
 
-    `found` and `asked` are the two figures as people read them, `unit` is that of `actual` and of
-    the bounds in `expected`; `evidence` says where the figure came from; `held_by` is the rule
-    whose failure keeps this one from being judged. `file` and `line` are the place in a compose
+    `unit` is that of `actual` and of the bounds in `expected`. `reason_or_source` says where the
+    value came from, or why the rule was skipped or is unknown. `blocked_by` is the rule whose
+    failure keeps this one from being judged. `file` and `line` are the place in a compose
     file that decides, `rule_file` and `rule_line` the rule's own.
     """
 
@@ -79,21 +79,21 @@ class Result(NamedTuple):
     actual: Any
     expected: Mapping[str, Any]
     message: str
-    found: str
-    asked: str
+    actual_text: str
+    expected_text: str
     source: str = ""
     section: str = ""
     tags: tuple[str, ...] = ()
     why: str = ""
-    evidence: str = ""
+    reason_or_source: str = ""
     error: str | None = None
-    held_by: str | None = None
+    blocked_by: str | None = None
     file: str | None = None
     line: int | None = None
-    fixes: tuple[Advice, ...] = ()
-    change: Change | None = None
+    fixes: tuple[ResolvedFix, ...] = ()
+    change: ProposedChange | None = None
     unit: Unit = "text"
-    waiver: Waived | None = None
+    waiver: WaiverStatus | None = None
     rule_file: str = ""
     rule_line: int | None = None
 
@@ -103,7 +103,7 @@ class Result(NamedTuple):
         return self.title if self.item is None else f"{self.title} · {self.item}"
 
 
-class Share(NamedTuple):
+class ServiceMemory(NamedTuple):
     """What one service takes of the memory, in bytes for each of its replicas."""
 
     name: str
@@ -112,31 +112,31 @@ class Share(NamedTuple):
     limit: float | None
 
 
-class Link(NamedTuple):
+class MemoryConstraint(NamedTuple):
     """One place where memory may run out: what is there and what is asked of it, in bytes."""
 
     where: str  # host, docker or model
-    has: float
-    asked: float
-    what: str
+    available: float
+    required: float
+    required_by: str
 
     @property
     def spare(self) -> float:
         """What is left over; negative where it lacks."""
-        return self.has - self.asked
+        return self.available - self.required
 
 
-class Ledger(NamedTuple):
+class MemoryBreakdown(NamedTuple):
     """Where memory goes, in bytes; None is what is not known."""
 
     host: float | None = None
     overhead: float | None = None
     docker: float | None = None
-    services: tuple[Share, ...] = ()
+    services: tuple[ServiceMemory, ...] = ()
     model: str | None = None
-    memory: float | None = None
-    budget: float | None = None
-    weakest: Link | None = None
+    model_memory: float | None = None
+    model_budget: float | None = None
+    tightest: MemoryConstraint | None = None
 
 
 class Report(NamedTuple):
@@ -154,10 +154,10 @@ class Report(NamedTuple):
     next: str = ""  # what to type once all is well
     seconds: float | None = None
     counts: Mapping[Verdict, int] = MappingProxyType({})
-    ledger: Ledger = Ledger()
+    memory: MemoryBreakdown = MemoryBreakdown()
     notes: tuple[str, ...] = ()  # what is to be said of the rule file itself
 
-    def gates(self, result: Result) -> bool:
+    def affects_exit_code(self, result: Result) -> bool:
         """Whether a result keeps the exit code from 0: failed or undecided, and required."""
         counts = self.strict or result.severity == "required"
         return counts and result.verdict in ("fail", "warn", "unknown")
@@ -165,7 +165,7 @@ class Report(NamedTuple):
     @property
     def verdict(self) -> Verdict:
         """fail, unknown, warn or pass: the gravest that gates, else whether there is advice."""
-        gating = {result.verdict for result in self.results if self.gates(result)}
+        gating = {result.verdict for result in self.results if self.affects_exit_code(result)}
         if gating - {"unknown"}:
             return "fail"
         if gating:
@@ -175,7 +175,9 @@ class Report(NamedTuple):
     @property
     def exit_code(self) -> int:
         """0 where nothing gates, 1 on a failure, 3 where a required rule is undecided."""
-        return {"fail": Exit.FAILED, "unknown": Exit.UNDECIDED}.get(self.verdict, Exit.OK)
+        return {"fail": ExitCode.FAILED, "unknown": ExitCode.UNDECIDED}.get(
+            self.verdict, ExitCode.OK
+        )
 
 
 class Explanation(NamedTuple):
@@ -185,17 +187,17 @@ class Explanation(NamedTuple):
     title: str
     fact: str
     requires: str | None
-    advises: str | None
+    recommends: str | None
     why: str
     section: str
     source: str
     needs: tuple[str, ...]
-    applies: tuple[str, ...]
+    applies_if: tuple[str, ...]
     results: tuple[Result, ...]
-    fixes: tuple[Advice, ...]
+    fixes: tuple[ResolvedFix, ...]
 
 
-class Candidate(NamedTuple):
+class ModelFit(NamedTuple):
     """A model of the catalogue, or the configured one; `fits` is None where nobody knows."""
 
     name: str
@@ -205,9 +207,9 @@ class Candidate(NamedTuple):
     note: str = ""
 
 
-class Fitting(NamedTuple):
+class ModelListing(NamedTuple):
     """Models against the budget in bytes, the largest that fits first; `why` is of the budget."""
 
     budget: float | None
-    why: str
-    models: tuple[Candidate, ...]
+    budget_source: str
+    models: tuple[ModelFit, ...]

@@ -13,13 +13,13 @@ from preflight.model.diagnosis import Confidence
 from preflight.model.facts import Path, Unit
 from preflight.model.quantities import parse_bytes
 
-DEFAULT = "default"  # how `extends` names the bundled set
-BUNDLED = "bundled"  # how reports name it
+DEFAULT_RULES = "default"  # how `extends` names the bundled set
+BUNDLED_NAME = "bundled"  # how reports name it
 PLACEHOLDER = re.compile(r"(?<![{$])\{([a-z_][A-Za-z0-9_.\"-]*)\}(?!\})")  # `{actual}` in a text
-MAX_BYTES = 16 * 2**20  # of a rule file
+MAX_RULE_FILE_BYTES = 16 * 2**20  # of a rule file
 
 
-class When(NamedTuple):
+class FactCondition(NamedTuple):
     """`fact: condition`, one line of a `when`."""
 
     path: Path
@@ -30,7 +30,7 @@ class Fix(NamedTuple):
     """What to do. `command` is shown to copy, never run."""
 
     text: str
-    when: tuple[When, ...] = ()
+    when: tuple[FactCondition, ...] = ()
     command: str | None = None
     url: str | None = None
 
@@ -47,7 +47,7 @@ class Rule(NamedTuple):
     section: str = ""
     tags: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    when: tuple[When, ...] = ()
+    when: tuple[FactCondition, ...] = ()
     enabled: bool = True
     for_each: Path | None = None
     error: str | None = None
@@ -91,7 +91,9 @@ class Diagnosis(NamedTuple):
     service: Path | None = None
 
 
-LOG = "log"  # the first segment of facts that a log line holds; a fix writes {required} alone
+LOG_NAMESPACE = (
+    "log"  # the first segment of facts that a log line holds; a fix writes {required} alone
+)
 VALUE_TYPES: Mapping[str, Unit] = {
     "string": "text",
     "number": "number",
@@ -99,7 +101,7 @@ VALUE_TYPES: Mapping[str, Unit] = {
     "KiB": "bytes",  # a number of them, as the kernel writes
     "duration": "seconds",
 }
-DERIVED: Mapping[str, Unit] = {
+DERIVED_VALUES: Mapping[str, Unit] = {
     "lacking": "bytes",
     "fitting": "text",
     "fitting_memory": "bytes",
@@ -138,7 +140,7 @@ class RuleSet(NamedTuple):
     models: tuple[Model, ...] = ()
     diagnoses: tuple[Diagnosis, ...] = ()
     waivers: tuple[Waiver, ...] = ()
-    asks: frozenset[Path] = frozenset()  # every fact that a rule names
+    required_facts: frozenset[Path] = frozenset()  # every fact that a rule names
     sources: Mapping[str, str] = MappingProxyType({})  # by file: the document its rules state
     notes: tuple[str, ...] = ()  # what the file names that has been retired
 
@@ -161,7 +163,9 @@ class RuleSet(NamedTuple):
 
     def environment(self) -> list[str]:
         """Return the names of environment variables that a rule asks for."""
-        return sorted(path[1] for path in self.asks if path[0] == "env" and len(path) == 2)
+        return sorted(
+            path[1] for path in self.required_facts if path[0] == "env" and len(path) == 2
+        )
 
     def words(self) -> set[str]:
         """Return every word of the rules and models, in lower case: these are no names."""

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from xml.etree import ElementTree as ET
 
 from preflight import __version__
-from preflight.model.cases import Mismatch, Outcome, exit_code
+from preflight.model.cases import CaseOutcome, VerdictMismatch, exit_code
 from preflight.model.report import Verdict
 from preflight.render.layout import TextLayout, pad
 from preflight.render.options import RenderOptions, short
@@ -18,10 +18,10 @@ SCHEMA = "preflight.rules-test/1"
 _WIDEST = 40  # columns of a case's name
 _WORDS: Mapping[Verdict, str] = {"fail": "failed", "unknown": "not judged", "pass": "passed"}
 
-Render: TypeAlias = Callable[[Sequence[Outcome], RenderOptions], str]
+Render: TypeAlias = Callable[[Sequence[CaseOutcome], RenderOptions], str]
 
 
-def text(outcomes: Sequence[Outcome], options: RenderOptions) -> str:
+def text(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
     """Show a line a case; of a wrong one each difference, and why."""
     layout = TextLayout(options)
     width = min(_WIDEST, max(len(one.name) for one in outcomes))
@@ -34,8 +34,8 @@ def text(outcomes: Sequence[Outcome], options: RenderOptions) -> str:
             layout.wrap(problem, 6)
         for difference in one.differences:
             layout.wrap(_sentence(difference), 6, "bold")
-            if difference.why:
-                layout.wrap(difference.why, 8, "dim")
+            if difference.reason:
+                layout.wrap(difference.reason, 8, "dim")
     if not options.quiet or exit_code(outcomes):
         layout.blank()
     counts = Counter(one.verdict for one in outcomes)
@@ -45,7 +45,7 @@ def text(outcomes: Sequence[Outcome], options: RenderOptions) -> str:
     return layout.draw()
 
 
-def _told(one: Outcome) -> str:
+def _told(one: CaseOutcome) -> str:
     if one.problems:
         return "cannot be judged"
     if one.differences:
@@ -53,16 +53,16 @@ def _told(one: Outcome) -> str:
     return f"{one.compared} as expected"
 
 
-def _sentence(one: Mismatch) -> str:
-    return f"{one.name}: expected {one.expected or 'nothing'}, found {one.found or 'nothing'}"
+def _sentence(one: VerdictMismatch) -> str:
+    return f"{one.name}: expected {one.expected or 'nothing'}, found {one.actual or 'nothing'}"
 
 
-def as_json(outcomes: Sequence[Outcome], _options: RenderOptions) -> str:
+def as_json(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
     """Return `preflight.rules-test/1`."""
     return json.dumps(to_json(outcomes), indent=2) + "\n"
 
 
-def to_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def to_json(outcomes: Sequence[CaseOutcome]) -> dict[str, Any]:
     """Return the outcomes as an object; `null` is no verdict, or none that was named."""
     counts = Counter(one.verdict for one in outcomes)
     return {
@@ -84,8 +84,8 @@ def to_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
                     {
                         "name": two.name,
                         "expected": two.expected,
-                        "found": two.found,
-                        "message": two.why,
+                        "found": two.actual,
+                        "message": two.reason,
                     }
                     for two in one.differences
                 ],
@@ -96,7 +96,7 @@ def to_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def junit(outcomes: Sequence[Outcome], _options: RenderOptions) -> str:
+def junit(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
     """Return JUnit XML: a test case a case; ASCII alone, so that no output encoding breaks it."""
     root = ET.Element("testsuites")
     counts = Counter(one.verdict for one in outcomes)
@@ -117,7 +117,7 @@ def junit(outcomes: Sequence[Outcome], _options: RenderOptions) -> str:
     for one in outcomes:
         name = short(one.name)
         case = ET.SubElement(suite, "testcase", name=name, classname="preflight.cases", time="0")
-        told = [f"{_sentence(two)}; {two.why}" for two in one.differences] or one.problems
+        told = [f"{_sentence(two)}; {two.reason}" for two in one.differences] or one.problems
         if told:
             kind = "error" if one.problems else "failure"
             about = {"message": short(told[0]), "type": one.verdict}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from preflight.model.report import Report, Result
-from preflight.model.rules import BUNDLED
+from preflight.model.rules import BUNDLED_NAME
 from preflight.render.options import RenderOptions, short
 from preflight.render.tasks import WORDS, Task, counts, ends_soon, name, sentence, tasks, waived
 
@@ -28,7 +28,7 @@ def render(report: Report, options: RenderOptions) -> str:
 
 
 def _task(task: Task, options: RenderOptions) -> str:
-    evidence = task.result.evidence
+    evidence = task.result.reason_or_source
     source = [f"measured: {short(evidence)}"] if options.verbose and evidence else []
     text = "\n".join([task.sentence, *task.details(), *source])
     kind = "error" if task.gates else "warning"
@@ -64,7 +64,7 @@ def _command(kind: str, title: str, text: str, result: Result | None = None) -> 
 def _place(result: Result) -> dict[str, str]:
     """The line that decides: of the compose file, else of a rule file of the user's own."""
     file, line = result.file, result.line
-    if not file and result.rule_file != BUNDLED:
+    if not file and result.rule_file != BUNDLED_NAME:
         file, line = result.rule_file, result.rule_line
     if not (file := short(file or "").strip()):
         return {}

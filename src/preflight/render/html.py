@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from preflight.model.report import Advice, Report, Result, Verdict
+from preflight.model.report import Report, ResolvedFix, Result, Verdict
 from preflight.render import tasks
 from preflight.render.address import address
 from preflight.render.ledger import is_drawn
@@ -56,7 +56,7 @@ def render(report: Report, options: RenderOptions) -> str:
         counts=_counts(report),
         tasks=tasks.tasks(report),
         waived=tasks.waived(report, options),
-        picture=picture(report.ledger) if is_drawn(report.ledger) else None,
+        picture=picture(report.memory) if is_drawn(report.memory) else None,
         sections=[] if options.quiet else list(_sections(report, rows)),
         anchors={id(row.result): row.anchor for row in rows},
     )
@@ -110,7 +110,7 @@ def _sections(report: Report, rows: Iterable[Row]) -> Iterator[Section]:
         yield Section(title, shown, folded)
 
 
-def _code(fix: Advice) -> list[Markup]:
+def _code(fix: ResolvedFix) -> list[Markup]:
     """Return a command's lines; one that begins with `::` would command the CI system that a page
     goes to, so its first colon is written as HTML may.
     """
@@ -121,7 +121,7 @@ def _code(fix: Advice) -> list[Markup]:
     ]
 
 
-def _is_whole(fix: Advice) -> bool:
+def _is_whole(fix: ResolvedFix) -> bool:
     """Whether a command is shown uncut, so that it may be copied."""
     return len(fix.command or "") <= LONGEST
 
@@ -153,7 +153,7 @@ def _environment() -> Environment:
         signs={verdict: sign for verdict, (sign, _, _) in SIGNS.items()},
         address=address,
         is_whole=_is_whole,
-        advice=Advice,
+        advice=ResolvedFix,
         context_lines=tasks.context_lines,
         code=_code,
         holds_back=tasks.holds_back,

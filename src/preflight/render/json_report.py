@@ -6,7 +6,7 @@ import json
 from typing import Any, get_args
 
 from preflight.model.facts import Unit
-from preflight.model.report import VERDICTS, Ledger, Report, Result, Waived
+from preflight.model.report import VERDICTS, MemoryBreakdown, Report, Result, WaiverStatus
 from preflight.render.options import RenderOptions
 
 SCHEMA = "preflight.report/1"
@@ -42,7 +42,7 @@ def to_json(report: Report) -> dict[str, Any]:
             "seconds": report.seconds,
         },
         "results": [_result(result) for result in report.results],
-        "ledger": _ledger(report.ledger),
+        "ledger": _ledger(report.memory),
         "notes": list(report.notes),
     }
 
@@ -58,16 +58,16 @@ def _result(result: Result) -> dict[str, Any]:
         "unit": result.unit,
         "actual": result.actual,
         "expected": dict(result.expected),
-        "found": result.found,
-        "asked": result.asked,
+        "found": result.actual_text,
+        "asked": result.expected_text,
         "message": result.message,
         "error": result.error,
-        "evidence": result.evidence,
+        "evidence": result.reason_or_source,
         "why": result.why,
         "source": result.source,
         "section": result.section,
         "tags": list(result.tags),
-        "held_by": result.held_by,
+        "held_by": result.blocked_by,
         "file": result.file,
         "line": result.line,
         "fixes": [
@@ -79,16 +79,28 @@ def _result(result: Result) -> dict[str, Any]:
     }
 
 
-def _waiver(waiver: Waived) -> dict[str, Any]:
+def _waiver(waiver: WaiverStatus) -> dict[str, Any]:
     return {**waiver._asdict(), "until": waiver.until.isoformat()}
 
 
-def _ledger(ledger: Ledger) -> dict[str, Any]:
-    weakest = ledger.weakest
+def _ledger(memory: MemoryBreakdown) -> dict[str, Any]:
+    tightest = memory.tightest
     return {
-        **ledger._asdict(),
-        "services": [one._asdict() for one in ledger.services],
-        "weakest": weakest and {**weakest._asdict(), "spare": weakest.spare},
+        "host": memory.host,
+        "overhead": memory.overhead,
+        "docker": memory.docker,
+        "services": [service._asdict() for service in memory.services],
+        "model": memory.model,
+        "memory": memory.model_memory,
+        "budget": memory.model_budget,
+        "weakest": tightest
+        and {
+            "where": tightest.where,
+            "has": tightest.available,
+            "asked": tightest.required,
+            "what": tightest.required_by,
+            "spare": tightest.spare,
+        },
     }
 
 

@@ -95,7 +95,7 @@ def _properties(report: Report) -> list[tuple[str, str]]:
 
 def _kind(report: Report, result: Result) -> str:
     """Which element a test case holds: nothing where it is met, or advice that isn't."""
-    if report.gates(result):
+    if report.affects_exit_code(result):
         return "error" if result.verdict == "unknown" else "failure"
     return "skipped" if result.verdict in ("skip", "waived", "unknown") else ""
 
@@ -112,7 +112,7 @@ def _case(suite: ET.Element, report: Report, result: Result, text: str, host: st
 
 def _is_told(report: Report, result: Result, options: RenderOptions) -> bool:
     """Whether standard output tells what no test case does: advice; where verbose, all."""
-    return not report.gates(result) and (options.verbose or result.verdict == "warn")
+    return not report.affects_exit_code(result) and (options.verbose or result.verdict == "warn")
 
 
 def _text(result: Result, held: int) -> str:
@@ -126,5 +126,9 @@ def _lines(result: Result, held: int) -> Iterator[str]:
     yield from details(result)
     if held:
         yield holds_back(held)
-    if result.evidence and not result.file and result.evidence not in result.message:
-        yield f"measured: {short(result.evidence)}"
+    if (
+        result.reason_or_source
+        and not result.file
+        and result.reason_or_source not in result.message
+    ):
+        yield f"measured: {short(result.reason_or_source)}"

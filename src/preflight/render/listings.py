@@ -75,18 +75,18 @@ def explanation(told: Explanation, options: RenderOptions) -> str:
     severity = "required" if told.requires else "recommended"
     head = f"{told.id} · {told.title}"
     layout.add((pad(head, options.columns - len(severity)), "bold"), (severity, "dim"))
-    asks = told.requires or f"{told.advises}, as advice"
-    if told.requires and told.advises:
-        asks += f" (advised: {told.advises})"
+    asks = told.requires or f"{told.recommends}, as advice"
+    if told.requires and told.recommends:
+        asks += f" (advised: {told.recommends})"
     _entry(layout, "asks", f"{told.fact} {asks}")
     _entry(layout, "why", told.why)
     _entry(layout, "says", _place(told))
     _entry(layout, "needs", ", ".join(told.needs))
-    _entry(layout, "applies", " and ".join(told.applies))
+    _entry(layout, "applies", " and ".join(told.applies_if))
     for result in told.results:
         mark, _ = options.sign(result.verdict)
         item = f"{result.item}: " if result.item is not None else ""
-        _entry(layout, "here", f"{item}{result.found} {mark}   {result.evidence}")
+        _entry(layout, "here", f"{item}{result.actual_text} {mark}   {result.reason_or_source}")
     for fix in told.fixes:
         _entry(layout, "fix", fix.text)
         for line in (fix.command or "").splitlines():

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from preflight.model.report import Advice, Ledger, Report, Result
+from preflight.model.report import MemoryBreakdown, Report, ResolvedFix, Result
 from preflight.render import ledger
 from preflight.render.layout import TextLayout
 from preflight.render.marked import BREAK, escaped, fence, link
@@ -41,7 +41,7 @@ def render(report: Report, options: RenderOptions) -> str:
     blocks = [*head, *_titled("To do", to_do), *_titled("Waived", exceptions)]
     if not options.quiet:
         notes = room.keep("notes", (f"- note: {prose(note)}" for note in report.notes))
-        memory = room.keep("memory", _memory(report.ledger, options))
+        memory = room.keep("memory", _memory(report.memory, options))
         results = [one for one in report.results if one.verdict not in ("pass", "skip")]
         beside = ("pass", "skip") if options.verbose else ("pass",)
         rest = [one for one in report.results if one.verdict in beside]
@@ -86,7 +86,7 @@ def _head(report: Report, options: RenderOptions, *, done: bool) -> Iterator[str
         told = f"preflight {report.version}", rules, host_line(report), engine_line(report)
         yield " · ".join(prose(part) for part in told if part)
         if done and report.next:
-            yield "Next:\n\n" + fence(command_lines(Advice("", report.next)), "sh")
+            yield "Next:\n\n" + fence(command_lines(ResolvedFix("", report.next)), "sh")
 
 
 def _titled(title: str, lines: Sequence[str]) -> Iterator[str]:
@@ -120,7 +120,7 @@ def _task(task: Task, options: RenderOptions) -> str:
     return "\n".join(lines)
 
 
-def fix_lines(fix: Advice) -> Iterator[str]:
+def fix_lines(fix: ResolvedFix) -> Iterator[str]:
     """Yield a fix as an entry of a list below the task that it is for."""
     yield f"  - {begun(prose(fix.text) or 'fix')}"
     if fix.command:
@@ -136,7 +136,7 @@ def _waived(report: Report, options: RenderOptions) -> Iterator[str]:
         yield f"- {mark} {prose(sentence(result))}"
 
 
-def _memory(drawn: Ledger, options: RenderOptions) -> Iterator[str]:
+def _memory(drawn: MemoryBreakdown, options: RenderOptions) -> Iterator[str]:
     layout = TextLayout(RenderOptions(ascii=options.ascii))
     ledger.draw(layout, drawn)
     if text := layout.draw().strip():
@@ -169,10 +169,10 @@ def _table(results: Iterable[Result], options: RenderOptions, room: _Room) -> li
 
 def _row(result: Result, options: RenderOptions) -> str:
     mark, _ = options.sign(result.verdict)
-    cells = [mark, _cell(name(result)), _cell(result.found), _cell(result.asked)]
+    cells = [mark, _cell(name(result)), _cell(result.actual_text), _cell(result.expected_text)]
     if options.verbose:
         why = f" · {result.why}" if result.why else ""
-        cells.append(prose(f"{result.evidence or 'no source'}{why}"))
+        cells.append(prose(f"{result.reason_or_source or 'no source'}{why}"))
     return f"| {' | '.join(cells)} |"
 
 

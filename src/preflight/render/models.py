@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from preflight.model.quantities import format_bytes
-from preflight.model.report import Candidate, Fitting
+from preflight.model.report import ModelFit, ModelListing
 from preflight.render.layout import TextLayout, pad
 from preflight.render.ledger import bar
 from preflight.render.options import RenderOptions
@@ -14,11 +14,11 @@ SCHEMA = "preflight.models/1"
 _BAR = 12  # cells of the budget
 
 
-def text(told: Fitting, options: RenderOptions) -> str:
+def text(told: ModelListing, options: RenderOptions) -> str:
     """Show the budget and why, then a line a model."""
     layout = TextLayout(options)
     budget = "unknown" if told.budget is None else format_bytes(told.budget)
-    layout.wrap(f"{budget}: {told.why}", 0, prefix=("Budget ", "bold"))
+    layout.wrap(f"{budget}: {told.budget_source}", 0, prefix=("Budget ", "bold"))
     if not told.models:
         layout.add("The rule file lists no models.")
     width = min(32, max((len(one.name) for one in told.models), default=0))
@@ -38,18 +38,18 @@ def text(told: Fitting, options: RenderOptions) -> str:
     return layout.draw()
 
 
-def _verdict(one: Candidate) -> tuple[str, str]:
+def _verdict(one: ModelFit) -> tuple[str, str]:
     if one.fits is None:
         return "unknown", "magenta"
     return ("fits", "green") if one.fits else ("too large", "bold red")
 
 
-def to_json(told: Fitting) -> dict[str, Any]:
+def to_json(told: ModelListing) -> dict[str, Any]:
     """Return `preflight.models/1`."""
     return {
         "schema": SCHEMA,
         "budget": told.budget,
-        "why": told.why,
+        "why": told.budget_source,
         "models": [
             {
                 "name": one.name,

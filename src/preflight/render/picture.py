@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from preflight.model.report import Ledger, Share
+from preflight.model.report import MemoryBreakdown, ServiceMemory
 from preflight.render.ledger import most, named, reservation, size, told
 from preflight.render.options import short
 
@@ -49,7 +49,7 @@ class Picture(NamedTuple):
     figures: tuple[tuple[str, str, str, str], ...]
 
 
-def picture(ledger: Ledger) -> Picture:
+def picture(ledger: MemoryBreakdown) -> Picture:
     """Lay out the ledger: each service begins where what is reserved before it ends.
 
     The overhead comes last: it is the host's alone, Docker's share holds the services only.
@@ -58,7 +58,7 @@ def picture(ledger: Ledger) -> Picture:
     known = {name: has for name, has in rooms.items() if has is not None}
     shares = _fewer(ledger.services)
     reserved = sum((one.reservation or 0) * one.replicas for one in shares)
-    overhead, memory = ledger.overhead or 0, ledger.memory or 0
+    overhead, memory = ledger.overhead or 0, ledger.model_memory or 0
     scale = _Scale(max(1, *known.values(), reserved + overhead, memory))
     least = min(known.values())
     there = [scale.bar(name, size(has), 0, has, has) for name, has in known.items()]
@@ -68,12 +68,12 @@ def picture(ledger: Ledger) -> Picture:
         end = reserved + overhead
         asked.append(scale.bar("system overhead", size(overhead), reserved, end, host))
     if ledger.model is not None:
-        room = scale.whole if ledger.budget is None else ledger.budget
-        figure = _range(size(ledger.memory), *_budget(ledger))
+        room = scale.whole if ledger.model_budget is None else ledger.model_budget
+        figure = _range(size(ledger.model_memory), *_budget(ledger))
         asked.append(
-            scale.bar(f"model {ledger.model}", figure, 0, memory, room, ledger.budget or 0)
+            scale.bar(f"model {ledger.model}", figure, 0, memory, room, ledger.model_budget or 0)
         )
-    link = ledger.weakest
+    link = ledger.tightest
     return Picture(
         there=tuple(there),
         asked=tuple(asked),
@@ -94,7 +94,7 @@ class _Scale(NamedTuple):
         return Bar(short(name, _WIDEST), figure, *at)
 
 
-def _services(scale: _Scale, shares: Sequence[Share], room: float) -> Iterator[Bar]:
+def _services(scale: _Scale, shares: Sequence[ServiceMemory], room: float) -> Iterator[Bar]:
     start = 0.0
     for one in shares:
         end = start + (one.reservation or 0) * one.replicas
@@ -103,7 +103,7 @@ def _services(scale: _Scale, shares: Sequence[Share], room: float) -> Iterator[B
         start = end
 
 
-def _fewer(shares: Sequence[Share]) -> list[Share]:
+def _fewer(shares: Sequence[ServiceMemory]) -> list[ServiceMemory]:
     """Return what there are bars for: where there are many, the largest, and the rest as one."""
     if len(shares) <= _MOST_BARS:
         return list(shares)
@@ -114,18 +114,18 @@ def _fewer(shares: Sequence[Share]) -> list[Share]:
     limits = [None if one.limit is None else one.limit * one.replicas for one in rest]
     limit = None if None in limits else sum(one for one in limits if one is not None)
     reserved = sum((one.reservation or 0) * one.replicas for one in rest)
-    return [*shown, Share(f"{len(rest)} more", 1, reserved, limit)]
+    return [*shown, ServiceMemory(f"{len(rest)} more", 1, reserved, limit)]
 
 
 def _range(least: str, *upper: str) -> str:
     return " … ".join((least, *upper))
 
 
-def _budget(ledger: Ledger) -> tuple[str, ...]:
-    return () if ledger.budget is None else (size(ledger.budget),)
+def _budget(ledger: MemoryBreakdown) -> tuple[str, ...]:
+    return () if ledger.model_budget is None else (size(ledger.model_budget),)
 
 
-def _figures(ledger: Ledger) -> Iterator[tuple[str, str, str, str]]:
+def _figures(ledger: MemoryBreakdown) -> Iterator[tuple[str, str, str, str]]:
     """Yield every figure for a table: its name, what there is, what is needed, what it may use."""
     for name, has in (("host", ledger.host), ("Docker", ledger.docker)):
         yield name, size(has), "", ""
@@ -133,4 +133,4 @@ def _figures(ledger: Ledger) -> Iterator[tuple[str, str, str, str]]:
         yield named(one), "", reservation(one), most(one)
     yield "system overhead", "", size(ledger.overhead), ""
     if ledger.model is not None:
-        yield f"model {ledger.model}", "", size(ledger.memory), size(ledger.budget)
+        yield f"model {ledger.model}", "", size(ledger.model_memory), size(ledger.model_budget)

@@ -17,7 +17,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from preflight.model.facts import Unit
-from preflight.model.quantities import READERS, is_sane
+from preflight.model.quantities import PARSERS, is_plausible
 from preflight.model.report import VERDICTS, Report, Result
 from preflight.render.options import RenderOptions, short
 
@@ -191,12 +191,12 @@ def _thresholds(expected: Mapping[str, Any], unit: Unit) -> Iterator[tuple[str, 
 
 def _figure(value: Any, unit: Unit) -> float | None:
     """Return a value as a number in the base unit; None where it is none."""
-    if isinstance(value, str) and unit in READERS:
+    if isinstance(value, str) and unit in PARSERS:
         try:
-            value = READERS[unit](value)
+            value = PARSERS[unit](value)
         except ValueError:
             return None
-    return float(value) if isinstance(value, int | float) and is_sane(value) else None
+    return float(value) if isinstance(value, int | float) and is_plausible(value) else None
 
 
 @lru_cache(maxsize=4096)

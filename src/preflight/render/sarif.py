@@ -27,8 +27,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
 
-from preflight.model.report import VERDICTS, Exit, Report, Result, Verdict
-from preflight.model.rules import BUNDLED
+from preflight.model.report import VERDICTS, ExitCode, Report, Result, Verdict
+from preflight.model.rules import BUNDLED_NAME
 from preflight.render.marked import escaped, fence, link
 from preflight.render.options import RenderOptions, short
 from preflight.render.tasks import command_lines, details, sentence
@@ -62,9 +62,9 @@ _KINDS: dict[Verdict, tuple[str, Level | None]] = {
     "skip": ("notApplicable", "none"),
 }
 _EXITS = {
-    Exit.OK: "no required rule failed and none is undecided",
-    Exit.FAILED: "a required rule failed; with --strict also a warning",
-    Exit.UNDECIDED: "nothing failed, but a required rule could not be decided",
+    ExitCode.OK: "no required rule failed and none is undecided",
+    ExitCode.FAILED: "a required rule failed; with --strict also a warning",
+    ExitCode.UNDECIDED: "nothing failed, but a required rule could not be decided",
 }
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -189,7 +189,7 @@ def _particulars(results: list[Result]) -> Iterator[tuple[str, str]]:
     """What holds for the whole rule, by name; what differs between its items is theirs to tell."""
     rule = results[0]
     for name, texts in (
-        ("Asked", {one.asked for one in results}),
+        ("Asked", {one.expected_text for one in results}),
         ("Fact", {one.fact for one in results}),
         ("Section", {" · ".join(filter(None, (rule.source, rule.section)))}),
     ):
@@ -254,18 +254,21 @@ def _properties(report: Report, result: Result) -> dict[str, Any]:
     told = {
         "verdict": result.verdict,
         "severity": result.severity,
-        "found": short(result.found),
-        "asked": short(result.asked),
-        "evidence": short(result.evidence),
+        "found": short(result.actual_text),
+        "asked": short(result.expected_text),
+        "evidence": short(result.reason_or_source),
     }
-    return {**{key: text for key, text in told.items() if text}, "gates": report.gates(result)}
+    return {
+        **{key: text for key, text in told.items() if text},
+        "gates": report.affects_exit_code(result),
+    }
 
 
 def _location(result: Result, windows: bool) -> dict[str, Any]:
     """The line of the compose file that decides, else the rule's own."""
     if result.file:
         artifact, line = _artifact(result.file, windows), result.line
-    elif result.rule_file in ("", BUNDLED):
+    elif result.rule_file in ("", BUNDLED_NAME):
         artifact, line = {"uri": _BUNDLED_RULES, "uriBaseId": _PROGRAM}, result.rule_line
     else:
         artifact, line = _artifact(result.rule_file, windows), result.rule_line

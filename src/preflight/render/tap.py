@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from preflight.model.report import Advice, Report, Result
+from preflight.model.report import Report, ResolvedFix, Result
 from preflight.render.options import RenderOptions, short
 from preflight.render.tasks import WORDS, change, command_lines, counts, name, sentence
 
@@ -37,7 +37,7 @@ def _point(report: Report, result: Result, number: int) -> str:
     """The test point; its description ends in the id, which no consumer takes for syntax."""
     state = "ok" if result.verdict in ("pass", "skip") else "not ok"
     point = f"{state} {number} - {escaped(name(result))} ({result.id})"
-    directive = "" if report.gates(result) else _directive(result)
+    directive = "" if report.affects_exit_code(result) else _directive(result)
     if not directive:
         return point
     # to a consumer, a brace at the end of the line opens a subtest
@@ -50,11 +50,11 @@ def _directive(result: Result) -> str:
         waiver = result.waiver
         told = f"TODO waived until {waiver.until} by {short(waiver.owner)}: {short(waiver.reason)}"
     elif result.verdict == "warn":
-        asked = short(result.asked).removesuffix(" advised")
-        told = f"TODO advised {asked}, found {short(result.found)}"
+        asked = short(result.expected_text).removesuffix(" advised")
+        told = f"TODO advised {asked}, found {short(result.actual_text)}"
     elif result.verdict in ("unknown", "skip"):
         kind = "SKIP" if result.verdict == "skip" else "TODO undecided:"
-        told = f"{kind} {short(result.evidence) or sentence(result)}"
+        told = f"{kind} {short(result.reason_or_source) or sentence(result)}"
     else:
         return ""
     return escaped(told).strip()
@@ -70,13 +70,13 @@ def _known(result: Result) -> dict[str, Any]:
         "message": sentence(result),
         "verdict": result.verdict,
         "severity": result.severity,
-        "found": short(result.found),
-        "asked": short(result.asked),
+        "found": short(result.actual_text),
+        "asked": short(result.expected_text),
         "fact": short(result.fact),
-        "evidence": short(result.evidence),
+        "evidence": short(result.reason_or_source),
         "why": short(result.why),
         "error": short(result.error or ""),
-        "held_by": result.held_by,
+        "held_by": result.blocked_by,
         "file": short(result.file or ""),
         "line": result.line if result.file else None,
         "change": change(result),
@@ -93,7 +93,7 @@ def _known(result: Result) -> dict[str, Any]:
     return _present(**told)
 
 
-def _fix(fix: Advice) -> dict[str, Any]:
+def _fix(fix: ResolvedFix) -> dict[str, Any]:
     command = "\n".join(command_lines(fix))
     return _present(text=short(fix.text), command=command, url=short(fix.url or ""))
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from preflight.model.report import Advice, Report, Result, Verdict
+from preflight.model.report import Report, ResolvedFix, Result, Verdict
 from preflight.render.options import LONGEST, RenderOptions, clean, short
 
 WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
@@ -51,7 +51,7 @@ class Task(NamedTuple):
         """What was found and what is needed, in one line."""
         if len(self.results) == 1:
             return sentence(self.result)
-        return f"{self.title}, {short(self.result.evidence)}"
+        return f"{self.title}, {short(self.result.reason_or_source)}"
 
     def details(self) -> Iterator[str]:
         """Yield the lines under the sentence."""
@@ -68,12 +68,16 @@ def tasks(report: Report) -> list[Task]:
     groups: dict[object, list[Result]] = {}
     for index, result in enumerate(report.results):
         if result.verdict in ACTION:
-            alone = result.verdict != "unknown" or not result.evidence
-            key = index if alone else (report.gates(result), result.evidence)
+            alone = result.verdict != "unknown" or not result.reason_or_source
+            key = index if alone else (report.affects_exit_code(result), result.reason_or_source)
             groups.setdefault(key, []).append(result)
     holds = held_back(report)
     found = [
-        Task(tuple(group), report.gates(group[0]), sum(holds.pop(one.id, 0) for one in group))
+        Task(
+            tuple(group),
+            report.affects_exit_code(group[0]),
+            sum(holds.pop(one.id, 0) for one in group),
+        )
         for group in groups.values()
     ]
     return sorted(found, key=lambda one: (not one.gates, ACTION.index(one.result.verdict)))
@@ -95,7 +99,7 @@ def ends_soon(result: Result) -> bool:
 
 def held_back(report: Report) -> Counter[str | None]:
     """Count the rules that each rule's failure keeps from being judged."""
-    return Counter(one.held_by for one in report.results if one.held_by is not None)
+    return Counter(one.blocked_by for one in report.results if one.blocked_by is not None)
 
 
 def holds_back(held: int) -> str:
@@ -142,7 +146,7 @@ def change(result: Result) -> str:
     return short(result.change.text) if result.change is not None and result.file else ""
 
 
-def command_lines(fix: Advice) -> list[str]:
+def command_lines(fix: ResolvedFix) -> list[str]:
     """Return the lines of a fix's command, each harmless."""
     command = fix.command or ""
     if len(command) > LONGEST:

@@ -46,7 +46,7 @@ def render(report: Report, options: RenderOptions) -> str:
         _to_do(layout, found)
     _waived(layout, report, titled=everything)
     if everything:
-        ledger.draw(layout, report.ledger)
+        ledger.draw(layout, report.memory)
     _summary(layout, report)
     if not found and not options.quiet and report.next:
         layout.verbatim(f"Next: {report.next}", 0)
@@ -90,8 +90,8 @@ def _sections(layout: TextLayout, results: Iterable[Result]) -> None:
         if layout.options.verbose or result.verdict != "skip":
             sections.setdefault(result.section or "Other", []).append(result)
     shown = [result for rows in sections.values() for result in rows]
-    found = min(16, max([len("found"), *(len(result.found) for result in shown)]))
-    asked = min(25, max([len("asked"), *(len(result.asked) for result in shown)]))
+    found = min(16, max([len("found"), *(len(result.actual_text) for result in shown)]))
+    asked = min(25, max([len("asked"), *(len(result.expected_text) for result in shown)]))
     head = f"{pad('found', found, right=True)}  {pad('asked', asked, right=True)}"
     for title, rows in sections.items():
         layout.blank()
@@ -119,12 +119,12 @@ def _row(layout: TextLayout, result: Result, found: int, asked: int) -> None:
         "  ",
         (mark, style),
         f" {pad(result.name, room)}  ",
-        (pad(result.found, found, right=True), style if result.verdict in ACTION else ""),
+        (pad(result.actual_text, found, right=True), style if result.verdict in ACTION else ""),
         "  ",
-        (pad(result.asked, asked, right=True), "dim"),
+        (pad(result.expected_text, asked, right=True), "dim"),
     )
     if layout.options.verbose:
-        layout.wrap(result.evidence or "no source", 6, "dim")
+        layout.wrap(result.reason_or_source or "no source", 6, "dim")
         if result.why:
             layout.wrap(result.why, 6, "dim")
 

@@ -8,7 +8,7 @@ from typing import Any
 from preflight.model.conditions import OPERATORS, Condition, Operator, Reference, Sum
 from preflight.model.facts import Unit
 from preflight.model.quantities import parse_version_range
-from preflight.model.rules import When
+from preflight.model.rules import FactCondition
 from preflight.rules.context import Context, Invalid, pairs, scalar
 from preflight.rules.schema_types import FactPath, Flag, ListOf, One, Pattern, Schema, Shape, read
 from preflight.rules.yaml_nodes import Node, Scalar, is_null
@@ -207,14 +207,14 @@ OPERANDS: dict[str, Shape] = {
 class WhenShape:
     """`fact: value` or `fact: condition`; all lines must hold."""
 
-    def decode(self, node: Node, context: Context) -> tuple[When, ...]:
+    def decode(self, node: Node, context: Context) -> tuple[FactCondition, ...]:
         found = pairs(node, context, None, "when")
         outer, lines, good = context.unit, [], True
         for name, value in found.items():
             try:
                 path, fact = context.fact(value, name)
                 context.unit = fact.unit
-                lines.append(When(path, self._condition(value, context)))
+                lines.append(FactCondition(path, self._condition(value, context)))
             except Invalid:
                 good = False
             finally:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Set
 from preflight.model.conditions import ITEM
 from preflight.model.facts import Catalogue, Fact, Path, Unit, split_path
 from preflight.model.problems import Problem, did_you_mean
-from preflight.model.rules import LOG
+from preflight.model.rules import LOG_NAMESPACE
 from preflight.rules import yaml_nodes as document
 from preflight.rules.yaml_nodes import Node, Scalar, is_text, kind_of, problem_at
 
@@ -28,7 +28,7 @@ class Context:
         self.catalogue = catalogue
         self.vars: Mapping[str, str] = {}
         self.problems: list[Problem] = []
-        self.asks: set[Path] = set()
+        self.required_facts: set[Path] = set()
         self.rules: Collection[str] = ()  # the ids of all files, good or bad
         self.whole = True  # whether every file of `extends` could be read
         self.collection: Path | None = None  # of the rule's `for_each`
@@ -67,7 +67,7 @@ class Context:
     def fact(self, node: Node, text: str) -> tuple[Path, Fact]:
         """Return the path a name stands for (relative to the item first) and its declaration."""
         if self.captured is not None and text in self.captured:
-            return (LOG, text), self.captured[text]
+            return (LOG_NAMESPACE, text), self.captured[text]
         key = (self.collection, text)
         if key not in self._paths:
             place = (id(node), key)
@@ -76,7 +76,7 @@ class Context:
             self._told.add(place)
             self._paths[key] = self._find(node, text)
         path, fact = self._paths[key]
-        self.asks.add(path)
+        self.required_facts.add(path)
         return path, fact
 
     def _find(self, node: Node, text: str) -> tuple[Path, Fact]:

@@ -14,10 +14,10 @@ from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.retired import RETIRED_RULES, describe_retired_rule
 from preflight.model.rules import (
-    BUNDLED,
-    DEFAULT,
-    DERIVED,
-    LOG,
+    BUNDLED_NAME,
+    DEFAULT_RULES,
+    DERIVED_VALUES,
+    LOG_NAMESPACE,
     PLACEHOLDER,
     VALUE_TYPES,
     Diagnosis,
@@ -97,7 +97,7 @@ def load(
 
 def display_name(name: str) -> str:
     """Return how reports and problems name a rule file."""
-    return BUNDLED if name == DEFAULT else name
+    return BUNDLED_NAME if name == DEFAULT_RULES else name
 
 
 def _read_file(
@@ -142,7 +142,7 @@ def _extend(
         context.whole = False
         return
     path = base
-    if base != DEFAULT:
+    if base != DEFAULT_RULES:
         folder = posixpath.dirname(PurePath(name).as_posix())
         path = posixpath.normpath(posixpath.join(folder, base))
     chain = (*above, name)
@@ -165,7 +165,7 @@ def _extend(
 
 
 def _normal(name: str) -> str:
-    return name if name == DEFAULT else posixpath.normpath(PurePath(name).as_posix())
+    return name if name == DEFAULT_RULES else posixpath.normpath(PurePath(name).as_posix())
 
 
 def _vars(node: Node | None, context: Context) -> dict[str, str]:
@@ -256,7 +256,7 @@ def _build(merged: _Merged, name: str, context: Context) -> RuleSet:
         ),
         diagnoses=_diagnoses(merged.diagnoses, context),
         waivers=_waivers(merged, rules, context),
-        asks=frozenset(context.asks),
+        required_facts=frozenset(context.required_facts),
         sources=merged.sources,
         notes=tuple(map(describe_retired_rule, retired)),
     )
@@ -369,7 +369,8 @@ def _diagnosis(entry: _Entry, context: Context) -> Diagnosis | None:
     types = found.get("values", {})
     units = {name: VALUE_TYPES[types.get(name, "string")] for name in sorted(names)}
     context.captured = {
-        name: Fact(f"{LOG}.{name}", unit, "") for name, unit in {**DERIVED, **units}.items()
+        name: Fact(f"{LOG_NAMESPACE}.{name}", unit, "")
+        for name, unit in {**DERIVED_VALUES, **units}.items()
     }
     try:
         made = Diagnosis(**DIAGNOSIS.values(entry.fields, entry.node, context))
@@ -392,7 +393,7 @@ def _check_captured(made: Diagnosis, names: set[str], entry: _Entry, context: Co
     for name in sorted(made.values.keys() - names):
         near = context.near(name, names)
         context.wrong(entry.fields["values"], f"no pattern has a group {name!r}{near}")
-    for name in sorted(names & DERIVED.keys()):
+    for name in sorted(names & DERIVED_VALUES.keys()):
         context.wrong(
             entry.fields["patterns"], f"{name!r} is no name for a group: it is worked out"
         )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from preflight.model import patterns
 from preflight.model.facts import Path, Unit
-from preflight.model.quantities import READERS
+from preflight.model.quantities import PARSERS
 from preflight.model.rules import PLACEHOLDER
 from preflight.rules import yaml_nodes as document
 from preflight.rules.context import Context, Invalid, pairs, quoted, scalar
@@ -245,7 +245,7 @@ class CollectionPath:
 def read(node: Node, context: Context, unit: Unit, text: str) -> Any:
     """Read a bound in the grammar of its fact's unit."""
     try:
-        return READERS[unit](text) if unit in READERS else text
+        return PARSERS[unit](text) if unit in PARSERS else text
     except ValueError as fault:
         raise context.wrong(node, str(fault)) from None
 

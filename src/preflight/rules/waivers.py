@@ -9,7 +9,7 @@ from typing import Any
 
 from preflight.model.conditions import Condition, Operand, Operator, Sum
 from preflight.model.problems import Problem
-from preflight.model.report import SOON
+from preflight.model.report import WAIVER_NOTICE_DAYS
 from preflight.model.rules import Rule, RuleSet, Waiver
 
 _TIGHTER: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -75,5 +75,5 @@ def ending(ruleset: RuleSet, today: date) -> Iterator[Problem]:
         whose = f"the waiver of {waiver.rule} by {waiver.owner}"
         if left < 0:
             yield at(waiver, f"{whose} ended on {waiver.until}")
-        elif left <= SOON:
+        elif left <= WAIVER_NOTICE_DAYS:
             yield at(waiver, f"{whose} ends on {waiver.until}")

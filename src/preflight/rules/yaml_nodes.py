@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from preflight.model.problems import InputError, Problem
-from preflight.model.rules import MAX_BYTES
+from preflight.model.rules import MAX_RULE_FILE_BYTES
 
 MAX_DEPTH = 50  # of nesting, that of aliases included
 MAX_MESSAGE = 300  # characters of a problem
@@ -102,8 +102,10 @@ else:  # PyYAML built without libyaml: the same, slower
 
 def compose(data: bytes, name: str) -> Node:
     """Return the root node of a YAML file; raises InputError with the first fault of its syntax."""
-    if len(data) > MAX_BYTES:
-        raise InputError(Problem(name, 0, 0, f"larger than {MAX_BYTES // 2**20} MiB: no rule file"))
+    if len(data) > MAX_RULE_FILE_BYTES:
+        raise InputError(
+            Problem(name, 0, 0, f"larger than {MAX_RULE_FILE_BYTES // 2**20} MiB: no rule file")
+        )
     try:
         data.decode()
     except UnicodeDecodeError as fault:

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from preflight.model.bundle import FACTS, LOGS, MANIFEST, REPORT, Part
-from preflight.model.facts import MAX_BUNDLE, MAX_SNAPSHOT, Facts
+from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts
 from preflight.model.problems import InputError, Problem
 from preflight.snapshot import facts_file, report_file
 from preflight.snapshot.json_input import parse, refuse_newer
@@ -32,7 +32,7 @@ _START, _END = b"PK\x03\x04", b"PK\x05\x06"
 _END_BYTES, _LOCATOR_BYTES = 22, 20  # APPNOTE.TXT 4.3.16 and 4.3.15
 _MOST_MEMBERS = 1000
 _MOST_DIRECTORY = 2**18  # bytes of the list of members
-_MOST_TOTAL = 4 * MAX_SNAPSHOT  # bytes of all members, unpacked
+_MOST_TOTAL = 4 * MAX_SNAPSHOT_BYTES  # bytes of all members, unpacked
 _NAME = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}/){0,3}[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can say: the same bytes at any time
 _PLAIN = tuple(shape for shape in SHAPES if shape.plain)
@@ -136,11 +136,11 @@ class Bundle:
 
     def facts(self) -> Facts:
         """Return its snapshot."""
-        return facts_file.load(self._member(FACTS, MAX_SNAPSHOT), f"{self._name}:{FACTS}")
+        return facts_file.load(self._member(FACTS, MAX_SNAPSHOT_BYTES), f"{self._name}:{FACTS}")
 
     def report(self) -> dict[str, Any]:
         """Return the report that was made there, by the rules of then."""
-        return report_file.load(self._member(REPORT, MAX_SNAPSHOT), f"{self._name}:{REPORT}")
+        return report_file.load(self._member(REPORT, MAX_SNAPSHOT_BYTES), f"{self._name}:{REPORT}")
 
     def names(self) -> list[str]:
         """Return the names of all that is in it."""
@@ -149,21 +149,21 @@ class Bundle:
     def members(self) -> Iterator[tuple[str, bytes]]:
         """Yield name and bytes of all that is in it."""
         for name in self._members:
-            yield name, self._unpacked(name, MAX_SNAPSHOT)
+            yield name, self._unpacked(name, MAX_SNAPSHOT_BYTES)
 
     def logs(self) -> Iterator[tuple[str, BinaryIO]]:
         """Yield name and bytes of each log."""
         for member in self._listed:
             if member.startswith(LOGS):
-                yield member, io.BytesIO(self._member(member, MAX_SNAPSHOT))
+                yield member, io.BytesIO(self._member(member, MAX_SNAPSHOT_BYTES))
 
     def _wrong(self, message: str) -> InputError:
         return InputError(Problem(self._name, 0, 0, f"no bundle: {message}"))
 
     def _look_through(self, data: bytes) -> dict[str, zipfile.ZipInfo]:
         """Return the members by name; every trick that a zip file can play is refused here."""
-        if len(data) > MAX_BUNDLE:
-            raise self._wrong(f"larger than {MAX_BUNDLE // 2**20} MiB")
+        if len(data) > MAX_BUNDLE_BYTES:
+            raise self._wrong(f"larger than {MAX_BUNDLE_BYTES // 2**20} MiB")
         self._look_at_the_end(data)
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(data))
@@ -200,7 +200,7 @@ class Bundle:
 
     def _manifest(self) -> dict[str, tuple[int, str]]:
         """Return size and checksum of each member that the manifest lists: all there are."""
-        root = parse(self._unpacked(MANIFEST, MAX_SNAPSHOT), self._wrong)
+        root = parse(self._unpacked(MANIFEST, MAX_SNAPSHOT_BYTES), self._wrong)
         made = root.get("schema") if isinstance(root, dict) else None
         if not isinstance(made, str):
             raise self._wrong(f"its {MANIFEST} has no schema")

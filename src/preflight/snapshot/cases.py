@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
-from preflight.model.cases import EXPECTED, FACTS, MAX_EXPECTED, Expected
+from preflight.model.cases import EXPECTED_FILE, FACTS_FILE, MAX_EXPECTED_BYTES, CaseExpectation
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.report import VERDICTS
 
@@ -29,15 +29,17 @@ def find(folder: str) -> list[str]:
         said = getattr(fault, "strerror", None) or fault
         raise InputError(f"cannot read {folder}: {said}") from None
     if not names:
-        raise InputError(f"{folder}: no cases; one is a folder in it with {FACTS} and {EXPECTED}")
+        raise InputError(
+            f"{folder}: no cases; one is a folder in it with {FACTS_FILE} and {EXPECTED_FILE}"
+        )
     return [os.path.join(folder, name) for name in names]
 
 
 def _is_case(folder: str) -> bool:
-    return any(os.path.lexists(os.path.join(folder, name)) for name in (FACTS, EXPECTED))
+    return any(os.path.lexists(os.path.join(folder, name)) for name in (FACTS_FILE, EXPECTED_FILE))
 
 
-def read_expected(data: bytes, name: str) -> Expected:
+def read_expected(data: bytes, name: str) -> CaseExpectation:
     """Read an expected.json: verdicts by rule, or an object that has them under `verdicts`.
 
     Raises InputError where it is none.
@@ -46,8 +48,8 @@ def read_expected(data: bytes, name: str) -> Expected:
     def wrong(*messages: str, line: int = 0, column: int = 0) -> InputError:
         return InputError(*(Problem(name, line, column, message) for message in messages))
 
-    if len(data) > MAX_EXPECTED:
-        raise wrong(f"larger than {MAX_EXPECTED // 2**20} MiB: no expected verdicts")
+    if len(data) > MAX_EXPECTED_BYTES:
+        raise wrong(f"larger than {MAX_EXPECTED_BYTES // 2**20} MiB: no expected verdicts")
     try:
         root = json.loads(data, object_pairs_hook=_object)
     except json.JSONDecodeError as fault:
@@ -75,7 +77,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _expected(root: Mapping[str, Any]) -> Expected:
+def _expected(root: Mapping[str, Any]) -> CaseExpectation:
     """Read the keys; raises ValueError with all that is wrong, an argument each."""
     values, wrong = {}, []
     for name, value in root.items():
@@ -90,7 +92,7 @@ def _expected(root: Mapping[str, Any]) -> Expected:
         wrong.append("it expects nothing: name a verdict or an exit_code")
     if wrong:
         raise ValueError(*wrong)
-    return Expected(**values)
+    return CaseExpectation(**values)
 
 
 def _verdicts(value: Mapping[str, Any]) -> Mapping[str, Any]:

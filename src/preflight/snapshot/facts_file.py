@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from preflight.model.facts import KINDS, MAX_SNAPSHOT, Facts, Unknown
+from preflight.model.facts import MAX_SNAPSHOT_BYTES, UNKNOWN_KINDS, Facts, Unknown
 from preflight.model.problems import InputError, Problem
 from preflight.snapshot.json_input import bad_values, parse, refuse_newer
 
@@ -73,8 +73,8 @@ def load(data: bytes, name: str) -> Facts:
     def wrong(message: str) -> InputError:
         return InputError(Problem(name, 0, 0, f"{message}; make one with: preflight facts -o FILE"))
 
-    if len(data) > MAX_SNAPSHOT:
-        raise wrong(f"larger than {MAX_SNAPSHOT // 2**20} MiB, no snapshot")
+    if len(data) > MAX_SNAPSHOT_BYTES:
+        raise wrong(f"larger than {MAX_SNAPSHOT_BYTES // 2**20} MiB, no snapshot")
     root = parse(data, wrong)
     if not isinstance(root, dict) or not isinstance(root.get("schema"), str):
         raise wrong("no snapshot: it has no schema")
@@ -115,8 +115,9 @@ def _problems(root: Mapping[str, Any]) -> Iterator[str]:
         return
     for path, why in unknown.items():
         fits = isinstance(why, dict) and isinstance(why.get("reason"), str)
-        if not fits or why.get("kind") not in KINDS:
-            yield f"expected a reason and a kind ({', '.join(KINDS)}) under unknown {path!r}"
+        if not fits or why.get("kind") not in UNKNOWN_KINDS:
+            kinds = ", ".join(UNKNOWN_KINDS)
+            yield f"expected a reason and a kind ({kinds}) under unknown {path!r}"
 
 
 def schema() -> dict[str, Any]:
@@ -151,7 +152,7 @@ def schema() -> dict[str, Any]:
                     "required": ["reason", "kind"],
                     "properties": {
                         "reason": {"type": "string"},
-                        "kind": {"enum": list(KINDS)},
+                        "kind": {"enum": list(UNKNOWN_KINDS)},
                     },
                 },
             },

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from preflight.model.facts import MAX_SNAPSHOT, Value
+from preflight.model.facts import MAX_SNAPSHOT_BYTES, Value
 from preflight.model.problems import InputError, Problem
 from preflight.model.report import VERDICTS, Verdict
 from preflight.snapshot.json_input import bad_values, parse, refuse_newer
@@ -38,8 +38,8 @@ def load(data: bytes, name: str) -> dict[str, Any]:
         hint = "make one with: preflight check -f json:FILE"
         return InputError(Problem(name, 0, 0, f"{message}; {hint}"))
 
-    if len(data) > MAX_SNAPSHOT:
-        raise wrong(f"larger than {MAX_SNAPSHOT // 2**20} MiB, no report")
+    if len(data) > MAX_SNAPSHOT_BYTES:
+        raise wrong(f"larger than {MAX_SNAPSHOT_BYTES // 2**20} MiB, no report")
     root = parse(data, wrong)
     if not isinstance(root, dict) or not isinstance(root.get("schema"), str):
         raise wrong("no report: it has no schema")

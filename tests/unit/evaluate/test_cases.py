@@ -18,10 +18,10 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.evaluate.cases import compare
 from preflight.evaluate.judge import Selection, evaluate
-from preflight.model.cases import Mismatch
+from preflight.model.cases import VerdictMismatch
 from preflight.model.problems import InputError
 from preflight.model.report import Report
-from preflight.model.rules import DEFAULT, PLACEHOLDER
+from preflight.model.rules import DEFAULT_RULES, PLACEHOLDER
 from preflight.snapshot.cases import read_expected
 from preflight.snapshot.facts_file import read_snapshot
 
@@ -33,7 +33,7 @@ def judged(name: str) -> Report:
     folder = ROOT / "tests" / "cases" / name
 
     def read(path: str) -> bytes:
-        return (ROOT / "rules.yaml" if path == DEFAULT else folder / path).read_bytes()
+        return (ROOT / "rules.yaml" if path == DEFAULT_RULES else folder / path).read_bytes()
 
     rules = pipeline.load("rules.yaml", read)
     snapshot = read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
@@ -67,7 +67,7 @@ def test_the_command_says_the_same_of_every_case() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_every_sentence_of_a_case_can_be_read(name: str) -> None:
     for result in judged(name).results:
-        texts = [result.message, result.found, result.asked, result.error or "ok"]
+        texts = [result.message, result.actual_text, result.expected_text, result.error or "ok"]
         for fix in result.fixes:
             texts.append(fix.text)
             for text in (fix.text, fix.command or "", fix.url or ""):
@@ -154,9 +154,9 @@ def test_the_fix_is_the_one_for_this_machine(
 def test_what_the_engine_said_is_shown_once_with_what_it_holds_back() -> None:
     results = {result.id: result for result in judged("docker-permission").results}
     assert results["docker-reachable"].error == "permission denied on unix:///var/run/docker.sock"
-    held = [r for r in results.values() if r.held_by is not None]
+    held = [r for r in results.values() if r.blocked_by is not None]
     assert len(held) >= 5
-    assert {r.held_by for r in held} == {"docker-reachable"}
+    assert {r.blocked_by for r in held} == {"docker-reachable"}
     assert {r.verdict for r in held} == {"skip"}
 
 
@@ -164,7 +164,7 @@ def test_rules_about_this_host_are_skipped_with_a_remote_engine() -> None:
     results = {result.id: result for result in judged("remote-engine").results}
     for name in ("host-memory", "host-cpus", "host-disk", "memory-allocation"):
         assert results[name].verdict == "skip"
-        assert results[name].evidence == "applies where docker.local is yes, here no"
+        assert results[name].reason_or_source == "applies where docker.local is yes, here no"
 
 
 def test_a_failure_is_shown_in_both_families_and_with_what_is_short() -> None:
@@ -203,7 +203,7 @@ def tried(
     exact: bool = False,
     rules: str = RULES,
     services: tuple[str, ...] = ("a", "b"),
-) -> tuple[int, tuple[Mismatch, ...]]:
+) -> tuple[int, tuple[VerdictMismatch, ...]]:
     ruleset = pipeline.load("r.yaml", lambda _: rules.encode())
     facts = read_snapshot(json.dumps(FACTS).encode(), "facts.json")
     more = {name: {"limits": {"memory": 5}} for name in services}
@@ -217,7 +217,7 @@ def differences(
     expected: object, *only: str, exact: bool = False, rules: str = RULES
 ) -> tuple[int, dict[str, tuple[str | None, str | None]]]:
     compared, found = tried(expected, *only, exact=exact, rules=rules)
-    return compared, {one.name: (one.expected, one.found) for one in found}
+    return compared, {one.name: (one.expected, one.actual) for one in found}
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def differences(
 )
 def test_a_difference_says_why(expected: object, services: str, why: str) -> None:
     _, (found,) = tried(expected, services=tuple(services))
-    assert found.why == why
+    assert found.reason == why
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from preflight.evaluate.judge import evaluate
-from preflight.model.facts import Catalogue, Fact, Facts, Measured, replace
-from preflight.model.report import Change
+from preflight.model.facts import Catalogue, Fact, Facts, Measured, replace_facts
+from preflight.model.report import ProposedChange
 from preflight.rules.load import load
 
 CATALOGUE = Catalogue(
@@ -27,7 +27,7 @@ CATALOGUE = Catalogue(
 )
 
 
-def change(fact: str, value: Any, require: str, **others: Any) -> Change | None:
+def change(fact: str, value: Any, require: str, **others: Any) -> ProposedChange | None:
     text = f"version: 1\nrules: [{{id: r, title: R, fact: a.{fact}, require: {require}}}]"
     ruleset = load("r.yaml", lambda _: text.encode(), CATALOGUE)
     (result,) = evaluate(ruleset, Facts({"a": {fact: value}, **others}), CATALOGUE).results
@@ -109,7 +109,9 @@ def test_where_no_value_is_known_to_pass_there_is_none(fact: str, value: Any, re
 
 def test_facts_that_are_replaced_leave_the_others_and_the_original_alone() -> None:
     facts = Facts({"a": {"size": 1, "count": 2}, "b": {"size": 3}}, {"a.size": "here"})
-    other = replace(facts, [Measured(("a", "size"), 9, "there"), Measured(("c", "x"), None, "n")])
+    other = replace_facts(
+        facts, [Measured(("a", "size"), 9, "there"), Measured(("c", "x"), None, "n")]
+    )
     assert other.values == {"a": {"size": 9, "count": 2}, "b": {"size": 3}, "c": {"x": None}}
     assert other.source(("a", "size")) == "there"
     assert facts.values == {"a": {"size": 1, "count": 2}, "b": {"size": 3}}

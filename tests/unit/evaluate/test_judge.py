@@ -146,25 +146,33 @@ def test_the_sentence(keys: str, message: str) -> None:
 
 def test_absent_is_said_as_not_set_and_unknown_with_its_reason() -> None:
     absent = result(f"{LIMIT}, require: {{at_least: 1GB}}")
-    assert (absent.verdict, absent.actual, absent.found) == ("fail", None, "not set")
+    assert (absent.verdict, absent.actual, absent.actual_text) == ("fail", None, "not set")
     assert absent.message == "Memory: not set, needs at least 1 GB"
     assert result(f"{LIMIT}, require: {{exists: false}}").verdict == "pass"
     unknown = result(f"{TOTAL}, require: {{at_least: 1GB}}", UNKNOWN)
     assert unknown.message == "Memory: unknown, permission denied"
-    assert (unknown.actual, unknown.found, unknown.evidence) == (None, "unknown", CLOSED.reason)
+    assert (unknown.actual, unknown.actual_text, unknown.reason_or_source) == (
+        None,
+        "unknown",
+        CLOSED.reason,
+    )
 
 
 def test_the_result_holds_what_was_found_and_asked() -> None:
     found = result(f"{TOTAL}, require: {{at_least: {{fact: host.memory.total, times: 2}}}}")
     assert found.actual == 8 * GB
     assert found.expected == {"at_least": 16 * GB}
-    assert (found.found, found.asked, found.evidence) == ("8 GB", "≥ 16 GB", "MemTotal")
+    assert (found.actual_text, found.expected_text, found.reason_or_source) == (
+        "8 GB",
+        "≥ 16 GB",
+        "MemTotal",
+    )
     assert found.fact == "host.memory.total"
     assert (found.rule_file, found.rule_line) == ("r.yaml", 2)
     text = result("fact: host.os, require: {equals: {fact: env.OS}}", facts(env={"OS": "linux"}))
     assert text.expected == {"equals": "linux"}
     both = result(f"{TOTAL}, require: {{at_least: 8GB, less_than: 16GB}}")
-    assert (both.asked, both.message) == (
+    assert (both.expected_text, both.message) == (
         "≥ 8 GB, < 16 GB",
         "Memory: 8 GB (7.5 GiB), needs at least 8 GB and less than 16 GB",
     )
@@ -185,7 +193,7 @@ def test_a_value_of_any_kind_is_shown_in_short(
 ) -> None:
     group, name = fact.split(".")
     judged_ = result(f"fact: {fact}, require: {{contains: linux}}", facts(**{group: {name: value}}))
-    assert (judged_.verdict, judged_.found) == (verdict, found)
+    assert (judged_.verdict, judged_.actual_text) == (verdict, found)
 
 
 def test_a_report_says_of_which_host_it_is() -> None:
@@ -239,7 +247,7 @@ rules:
 )
 def test_what_one_cause_holds_back_names_it(bound: str, holds_back: bool) -> None:
     report = judged(rules(CHAIN % bound))
-    held = {r.id: r.held_by for r in report.results if r.verdict == "skip" and r.id != "a"}
+    held = {r.id: r.blocked_by for r in report.results if r.verdict == "skip" and r.id != "a"}
     assert held == (dict.fromkeys("bcd", "a") if holds_back else {})
     if holds_back:
         assert [r.id for r in report.results] == ["d", "c", "b", "ok", "a"]
@@ -249,7 +257,7 @@ def test_what_one_cause_holds_back_names_it(bound: str, holds_back: bool) -> Non
 def test_what_is_needed_is_judged_even_where_it_is_not_selected() -> None:
     chain = rules(CHAIN % "require: {at_least: 9GB}")
     report = judged(chain, only=["d"])
-    assert [(r.id, r.verdict, r.held_by) for r in report.results] == [("d", "skip", "a")]
+    assert [(r.id, r.verdict, r.blocked_by) for r in report.results] == [("d", "skip", "a")]
     assert report.exit_code == 0
     report = judged(chain, skip=["root"])
     assert [r.id for r in report.results] == ["d", "c", "b", "ok"]
@@ -311,7 +319,7 @@ def test_over_nothing_is_one_skip_and_over_an_unknown_collection_one_unknown(
     given: Facts, verdict: str, reason: str
 ) -> None:
     (found,) = judged(one(EACH), given).results
-    assert (found.item, found.verdict, found.evidence) == (None, verdict, reason)
+    assert (found.item, found.verdict, found.reason_or_source) == (None, verdict, reason)
 
 
 @pytest.mark.parametrize(
@@ -328,7 +336,7 @@ def test_what_does_not_apply_is_no_matter_of_an_unknown_collection(
     unknown = {"compose.services": CLOSED, "host.os": CLOSED}
     given = facts(unknown, **({} if isinstance(system, Unknown) else {"host": {"os": system}}))
     found = result(f"{EACH}, when: {{host.os: linux}}", given)
-    assert (found.item, found.verdict, found.evidence) == (None, verdict, reason)
+    assert (found.item, found.verdict, found.reason_or_source) == (None, verdict, reason)
 
 
 def test_names_are_relative_to_the_item_first() -> None:
@@ -349,7 +357,7 @@ def test_one_item_that_fails_holds_back_what_needs_the_rule() -> None:
         "  - {id: b, title: B, fact: host.os, require: {equals: linux}, needs: [a]}"
     )
     assert judged(rules(text), services(x=1, y=2)).results[-1].verdict == "pass"
-    assert judged(rules(text), services(x=1, y=8)).results[-1].held_by == "a"
+    assert judged(rules(text), services(x=1, y=8)).results[-1].blocked_by == "a"
 
 
 # selection
@@ -632,7 +640,7 @@ def test_explain_says_the_same_as_check() -> None:
     ruleset = one(f"{TOTAL}, require: {{at_least: 9GB}}, recommend: {{at_least: 16GB}}, {FIXES}")
     told = explain(ruleset, facts(), CATALOGUE, ruleset.rules[0])
     assert told.results == judged(ruleset).results
-    assert (told.requires, told.advises) == ("at least 9 GB", "at least 16 GB")
+    assert (told.requires, told.recommends) == ("at least 9 GB", "at least 16 GB")
     assert told.fixes == told.results[0].fixes
 
 
@@ -646,7 +654,7 @@ def test_explain_reads_the_facts_that_a_rule_names() -> None:
     given = facts(host={"memory": {"total": 8 * GB, "limit": 3 * GB}, "os": "linux"})
     today = date(2026, 11, 23)
     told = explain(ruleset, given, CATALOGUE, ruleset.rules[0], today)
-    assert told.applies == ("host.memory.total is more than 3 GB",)
+    assert told.applies_if == ("host.memory.total is more than 3 GB",)
     assert told.requires == "at least 9 GB"
     assert [fix.text for fix in told.fixes] == ["8 GB on linux"]
     assert told.results == judged(ruleset, given, today=today).results
@@ -663,8 +671,8 @@ def test_explain_says_what_the_rule_is_and_where_it_applies() -> None:
     assert told[:3] == ("a", "Memory", "host.memory.total")
     assert (told.why, told.section, told.source) == ("It is shared.", "Size", "The plan")
     assert told.needs == ("b",)
-    assert told.applies == ("host.os is linux", "host.memory.limit is not set")
-    assert (told.requires, told.advises) == ("at least 9 GB", None)
+    assert told.applies_if == ("host.os is linux", "host.memory.limit is not set")
+    assert (told.requires, told.recommends) == ("at least 9 GB", None)
 
 
 # items that `when` chooses, collections that are measured in part, places
@@ -676,10 +684,13 @@ def test_when_on_the_items_own_facts_chooses_the_items() -> None:
     assert [(r.item, r.verdict) for r in found] == [("web", "fail")]
     (none,) = judged(one(f"{EACH}, when: {{limits.cpus: {{more_than: 40}}}}"), given).results
     assert (none.item, none.verdict) == (None, "skip")
-    assert none.evidence == "applies where limits.cpus is more than 40; none here"
+    assert none.reason_or_source == "applies where limits.cpus is more than 40; none here"
     two = "{limits.cpus: {more_than: {fact: docker.cpus, times: 10}}, image: {equals: x}}"
     (none,) = judged(one(f"{EACH}, when: {two}"), given).results
-    assert none.evidence == "applies where limits.cpus is more than 40 and image is x; none here"
+    assert (
+        none.reason_or_source
+        == "applies where limits.cpus is more than 40 and image is x; none here"
+    )
 
 
 @pytest.mark.parametrize(
@@ -725,10 +736,10 @@ def test_a_collection_measured_in_part_is_judged_in_part() -> None:
     given = services(api=2)._replace(unknown={"compose.services": Unknown("cut off", "timeout")})
     found = judged(one(EACH), given).results
     assert [(r.item, r.verdict) for r in found] == [("api", "pass"), (None, "unknown")]
-    assert found[1].evidence == "cut off"
+    assert found[1].reason_or_source == "cut off"
     nothing = services()._replace(unknown={"compose.services": Unknown("cut off", "timeout")})
     (found,) = judged(one(EACH), nothing).results  # and not that there is nothing in it
-    assert (found.item, found.verdict, found.evidence) == (None, "unknown", "cut off")
+    assert (found.item, found.verdict, found.reason_or_source) == (None, "unknown", "cut off")
 
 
 def test_what_is_not_in_a_map_that_was_measured_whole_is_absent() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from preflight.evaluate.models import fitting
 from preflight.model.facts import Facts, Unknown
-from preflight.model.report import Candidate
+from preflight.model.report import ModelFit
 from preflight.model.rules import Model
 
 GB = 10**9
@@ -26,18 +26,18 @@ def facts(unknown: dict[str, Unknown] | None = None, **model: Any) -> Facts:
 
 def test_the_largest_that_fits_comes_first_and_one_of_the_budgets_size_fits() -> None:
     found = fitting(MODELS, facts(budget=4 * GB))
-    assert (found.budget, found.why) == (4 * GB, "ollama's limit")
+    assert (found.budget, found.budget_source) == (4 * GB, "ollama's limit")
     assert found.models == (
-        Candidate("medium", 4 * GB, True, False),
-        Candidate("small", 1 * GB, True, False, "runs anywhere"),
-        Candidate("large", 9 * GB, False, False),
+        ModelFit("medium", 4 * GB, True, False),
+        ModelFit("small", 1 * GB, True, False, "runs anywhere"),
+        ModelFit("large", 9 * GB, False, False),
     )
 
 
 @pytest.mark.parametrize("unknown", [{"model.budget": WHY}, {"model": WHY}])
 def test_where_the_budget_is_not_known_nothing_is_said_to_fit(unknown: dict[str, Unknown]) -> None:
     found = fitting(MODELS, Facts({}, {}, unknown))
-    assert (found.budget, found.why) == (None, WHY.reason)
+    assert (found.budget, found.budget_source) == (None, WHY.reason)
     assert [(one.name, one.fits) for one in found.models] == [
         ("large", None), ("medium", None), ("small", None)
     ]  # fmt: skip
@@ -62,7 +62,7 @@ def test_a_configured_one_that_no_rule_lists_is_added(
     known: dict[str, Any], memory: int | None, fits: bool | None, note: str
 ) -> None:
     found = fitting(MODELS, facts(budget=4 * GB, name="own", **known))
-    assert Candidate("own", memory, fits, True, note) in found.models
+    assert ModelFit("own", memory, fits, True, note) in found.models
     assert len(found.models) == len(MODELS) + 1
 
 

@@ -29,7 +29,7 @@ from preflight.facts.swarm import (
     parse_service,
     unplaced,
 )
-from preflight.model.facts import Facts, Unknown, gather
+from preflight.model.facts import Facts, Unknown, build_facts
 
 GIB = 2**30
 ACTIVE = {"LocalNodeState": "active", "ControlAvailable": True}
@@ -94,7 +94,7 @@ def file(tmp_path: Path) -> Path:
 def measured(manager: Manager, file: Path | None = None, timeout: float = 5) -> Facts:
     files = () if file is None else (str(file),)
     options = Options(docker_host=manager.url, compose_files=files, timeout=timeout)
-    return gather(swarm.measure(MeasureContext(options)), measured_at="", version="")
+    return build_facts(swarm.measure(MeasureContext(options)), measured_at="", version="")
 
 
 def of(facts: Facts, *path: str) -> Any:
@@ -260,7 +260,7 @@ def test_a_manager_that_hangs_leaves_what_it_said(manager: Manager, file: Path) 
 
 def test_what_time_ran_out_for_is_unknown(manager: Manager) -> None:
     late = swarm.late(MeasureContext(Options(docker_host=manager.url)), "within 2 s")
-    facts = gather(late, measured_at="", version="")
+    facts = build_facts(late, measured_at="", version="")
     assert of(facts, "nodes", "w1", "memory").kind == "timeout"
     assert of(facts, "unplaced").reason == "not measured within 2 s"
 

@@ -12,9 +12,9 @@ from preflight.model.facts import (
     Facts,
     Measured,
     Unknown,
-    gather,
+    build_facts,
     join_path,
-    replace,
+    replace_facts,
     split_path,
 )
 
@@ -53,7 +53,7 @@ def test_unknown_and_absent_are_two_things() -> None:
 
 def test_the_first_of_two_figures_for_one_path_stands() -> None:
     why = Unknown("no")
-    facts = gather(
+    facts = build_facts(
         [Measured(("a", "b"), 1, "one"), Measured(("a", "b"), 2, "two"), Measured(("c",), why)],
         measured_at="2026-11-23T11:00:00Z",
         version="1.0.0",
@@ -70,7 +70,7 @@ def test_a_fact_at_any_depth_is_replaced_and_its_neighbours_stay() -> None:
     facts = Facts({"a": {"b": {"c": 1, "d": 2}}, "top": 3})
     changed = [Measured(("a", "b", "c"), 9), Measured(("top",), 8), Measured(("x", "y", "z"), 7)]
     values = {"a": {"b": {"c": 9, "d": 2}}, "top": 8, "x": {"y": {"z": 7}}}
-    assert replace(facts, changed).values == values
+    assert replace_facts(facts, changed).values == values
     assert facts.values == {"a": {"b": {"c": 1, "d": 2}}, "top": 3}
 
 

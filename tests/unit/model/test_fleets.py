@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from preflight.model.fleet import Fleet, standing
-from preflight.model.report import Advice, Exit, Report, Result, Severity, Verdict
+from preflight.model.report import ExitCode, Report, ResolvedFix, Result, Severity, Verdict
 
 EMPTY = Report("1", "", "r", "r.yaml", "", {}, {}, ())
 
@@ -17,13 +17,13 @@ def result(
     verdict: Verdict,
     severity: Severity = "required",
     fact: str = "host.memory.total",
-    evidence: str = "",
+    reason_or_source: str = "",
 ) -> Result:
     return Result(id_, None, id_.title(), verdict, severity, fact, None, {}, f"{id_} is {verdict}",
-                  "4", "≥ 8", evidence=evidence)  # fmt: skip
+                  "4", "≥ 8", reason_or_source=reason_or_source)  # fmt: skip
 
 
-def fleet(*, unusable: int = Exit.USAGE, **machines: Any) -> Fleet:
+def fleet(*, unusable: int = ExitCode.USAGE, **machines: Any) -> Fleet:
     reports = {
         name: one if isinstance(one, str) else EMPTY._replace(results=tuple(one))
         for name, one in machines.items()
@@ -36,17 +36,24 @@ def causes(of: Fleet, *, advice: bool = True) -> list[tuple[str, tuple[str, ...]
 
 
 FAIL, WARN, PASS = result("a", "fail"), result("b", "warn", "recommended"), result("c", "pass")
-OPEN = result("d", "unknown", evidence="no daemon")
+OPEN = result("d", "unknown", reason_or_source="no daemon")
 
 
 def test_rules_that_are_open_for_one_reason_are_one_fault() -> None:
-    more = result("e", "unknown", evidence="no daemon"), result("f", "unknown", evidence="closed")
+    more = (
+        result("e", "unknown", reason_or_source="no daemon"),
+        result("f", "unknown", reason_or_source="closed"),
+    )
     found = causes(fleet(x=[OPEN, *more], y=[more[0]]))
     assert found == [("no daemon", ("x", "y"), 2), ("closed", ("x",), 1)]
 
 
 def test_a_rule_that_fails_is_one_fault_whatever_it_measured() -> None:
-    found = causes(fleet(x=[FAIL._replace(evidence="meminfo")], y=[FAIL._replace(evidence="WMI")]))
+    found = causes(
+        fleet(
+            x=[FAIL._replace(reason_or_source="meminfo")], y=[FAIL._replace(reason_or_source="WMI")]
+        )
+    )
     assert found == [("a", ("x", "y"), 1)]
 
 
@@ -59,7 +66,7 @@ def test_the_gravest_come_first_then_what_most_have_then_by_name() -> None:
 
 def test_of_one_machine_what_gates_comes_first() -> None:
     advised = result("f", "fail", "recommended")
-    fixes = (Advice("Add memory."),)
+    fixes = (ResolvedFix("Add memory."),)
     (one,) = fleet(x=[WARN, advised, OPEN, PASS, FAIL._replace(fixes=fixes)]).standings
     assert [(fault.cause, fault.gates) for fault in one.faults] == [
         ("a", True), ("no daemon", True), ("f", False), ("b", False)
@@ -91,13 +98,13 @@ def test_who_needs_action(verdicts: list[Result], action: bool) -> None:
 @pytest.mark.parametrize(
     ("machines", "unusable", "code", "verdict"),
     [
-        ({}, Exit.USAGE, 0, "pass"),
-        ({"x": [WARN], "y": [PASS]}, Exit.USAGE, 0, "warn"),
-        ({"x": [OPEN], "y": [PASS]}, Exit.USAGE, 3, "unknown"),
-        ({"x": [OPEN], "y": [FAIL]}, Exit.USAGE, 1, "fail"),
-        ({"x": [FAIL], "y": "gone"}, Exit.USAGE, 2, "fail"),
-        ({"x": [FAIL], "y": "gone"}, Exit.UNDECIDED, 1, "fail"),
-        ({"x": [PASS], "y": "gone"}, Exit.UNDECIDED, 3, "unknown"),
+        ({}, ExitCode.USAGE, 0, "pass"),
+        ({"x": [WARN], "y": [PASS]}, ExitCode.USAGE, 0, "warn"),
+        ({"x": [OPEN], "y": [PASS]}, ExitCode.USAGE, 3, "unknown"),
+        ({"x": [OPEN], "y": [FAIL]}, ExitCode.USAGE, 1, "fail"),
+        ({"x": [FAIL], "y": "gone"}, ExitCode.USAGE, 2, "fail"),
+        ({"x": [FAIL], "y": "gone"}, ExitCode.UNDECIDED, 1, "fail"),
+        ({"x": [PASS], "y": "gone"}, ExitCode.UNDECIDED, 3, "unknown"),
     ],
 )
 def test_the_gravest_decides(
@@ -109,7 +116,7 @@ def test_the_gravest_decides(
 
 def test_what_is_bad_input_comes_before_all_and_what_was_not_reached_with_the_undecided() -> None:
     machines = {"d": [PASS], "c": [FAIL], "b": "gone", "a": [WARN]}
-    for unusable, order in ((Exit.USAGE, "bcad"), (Exit.UNDECIDED, "cbad")):
+    for unusable, order in ((ExitCode.USAGE, "bcad"), (ExitCode.UNDECIDED, "cbad")):
         found = fleet(unusable=unusable, **machines).worst_first()
         assert "".join(one.name for one in found) == order
 

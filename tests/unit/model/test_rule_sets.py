@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from preflight.model.cases import Mismatch, Outcome, exit_code
+from preflight.model.cases import CaseOutcome, VerdictMismatch, exit_code
 from preflight.model.difference import Difference, Differences
 from preflight.model.rules import Fix, Model, Rule, RuleSet
 
@@ -17,7 +17,7 @@ def ruleset(**keys: object) -> RuleSet:
 
 def test_the_variables_that_are_asked_for_are_named_in_order() -> None:
     asks = frozenset({OS, ("env", "B"), ("env", "A"), ("env",), ("env", "A", "x"), ("x", "C")})
-    assert ruleset(asks=asks).environment() == ["A", "B"]
+    assert ruleset(required_facts=asks).environment() == ["A", "B"]
 
 
 def test_the_words_of_rules_and_models_are_no_names_to_hide() -> None:
@@ -48,8 +48,11 @@ def test_the_document_of_a_rule_is_that_of_its_file() -> None:
     assert rules.document_of(theirs._replace(document=False)) == ""
 
 
-PASS, FAIL = Outcome("a", "."), Outcome("b", ".", differences=(Mismatch("r", "pass", "fail"),))
-UNUSABLE = Outcome("c", ".", problems=("no facts.json",))
+PASS, FAIL = (
+    CaseOutcome("a", "."),
+    CaseOutcome("b", ".", differences=(VerdictMismatch("r", "pass", "fail"),)),
+)
+UNUSABLE = CaseOutcome("c", ".", problems=("no facts.json",))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,7 @@ UNUSABLE = Outcome("c", ".", problems=("no facts.json",))
     [((), 0), ((PASS,), 0), ((PASS, FAIL), 1), ((PASS, UNUSABLE), 2), ((FAIL, UNUSABLE, PASS), 2)],
 )
 def test_the_exit_code_of_cases_is_that_of_the_worst(
-    outcomes: tuple[Outcome, ...], code: int
+    outcomes: tuple[CaseOutcome, ...], code: int
 ) -> None:
     assert exit_code(outcomes) == code
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflight.model.report import Report
-from preflight.model.rules import BUNDLED
+from preflight.model.rules import BUNDLED_NAME
 from preflight.render import RENDERERS, RenderOptions, renderer
 from preflight.render.options import short
 from reports import made, poisoned
@@ -112,7 +112,7 @@ def test_an_annotation_stands_at_the_line_that_decides(report: Report) -> None:
 
 
 def test_the_bundled_rules_are_no_place_in_a_repository(report: Report) -> None:
-    bundled = tuple(one._replace(rule_file=BUNDLED) for one in report.results)
+    bundled = tuple(one._replace(rule_file=BUNDLED_NAME) for one in report.results)
     files = {command.properties.get("file") for command in github(report._replace(results=bundled))}
     assert files == {None, "compose.yaml"}
 
@@ -163,7 +163,7 @@ def test_one_cause_of_undecided_rules_is_one_annotation(report: Report) -> None:
     several = tuple(unknown._replace(id=f"r{n}", title=f"Rule {n}") for n in range(3))
     (command,) = github(report._replace(results=several))
     assert command.properties == {"title": "preflight · 3 rules undecided"}
-    assert command.data == f"3 rules undecided, {unknown.evidence}\nRule 0, Rule 1, Rule 2"
+    assert command.data == f"3 rules undecided, {unknown.reason_or_source}\nRule 0, Rule 1, Rule 2"
 
 
 def test_quiet_leaves_out_what_needs_no_action(report: Report) -> None:

@@ -111,6 +111,6 @@ def test_one_cause_of_undecided_rules_is_told_once(report: Report) -> None:
     (unknown,) = [one for one in report.results if one.verdict == "unknown"]
     several = tuple(unknown._replace(id=f"r{n}", title=f"Rule {n}") for n in range(3))
     text = renderer("text")(report._replace(results=several), RenderOptions(width=80, quiet=True))
-    assert text.count(unknown.evidence) == 1
-    assert f"3 rules undecided, {unknown.evidence}" in text
+    assert text.count(unknown.reason_or_source) == 1
+    assert f"3 rules undecided, {unknown.reason_or_source}" in text
     assert unknown.fixes[0].text not in text

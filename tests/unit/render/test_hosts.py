@@ -29,7 +29,7 @@ from test_prometheus import program
 from test_sarif import check_github, validator  # noqa: F401 - a fixture
 
 from preflight.model.fleet import Fleet, standing
-from preflight.model.report import Exit, Report, Result
+from preflight.model.report import ExitCode, Report, Result
 from preflight.render import RENDERERS, RenderOptions
 from preflight.render.options import short
 from reports import GOLDEN, HOSTILE, Hosts, hosts, made, poisoned, shown
@@ -87,13 +87,13 @@ def test_no_machine_and_only_lost_ones_are_written(many: Hosts, options: RenderO
 def test_the_gravest_verdict_is_the_exit_code() -> None:
     bad, well, lost = hosts()[0], hosts()[2], hosts()[3]
 
-    def code(*many: tuple[str, Report | str], unusable: int = Exit.UNDECIDED) -> int:
+    def code(*many: tuple[str, Report | str], unusable: int = ExitCode.UNDECIDED) -> int:
         return Fleet("", [standing(*one) for one in many], 0, unusable).exit_code
 
     assert code(well) == 0
     assert code(well, lost) == 3
     assert code(well, lost, bad) == 1
-    assert code(well, lost, bad, unusable=Exit.USAGE) == 2
+    assert code(well, lost, bad, unusable=ExitCode.USAGE) == 2
 
 
 @pytest.mark.parametrize(
@@ -155,13 +155,13 @@ def test_the_worst_come_first_and_what_is_lost_is_told_whole() -> None:
         text = " ".join(shown("text", hosts(why=why), options).split())
         assert text.count(why.strip()) == 1
         assert "edge <7>, edge-8" in text
-    text = shown("text", hosts(why=why), PLAIN, Exit.USAGE)
+    text = shown("text", hosts(why=why), PLAIN, ExitCode.USAGE)
     assert [line.split()[1] for line in text.splitlines()[1:3]] == ["edge", "edge-8"]
 
 
 def test_a_reason_of_a_rule_and_of_a_machine_are_two_causes() -> None:
     (unknown,) = [one for one in made().results if one.verdict == "unknown"]
-    many = [*hosts(why=unknown.evidence)]
+    many = [*hosts(why=unknown.reason_or_source)]
     fleet = Fleet("", [standing(*one) for one in many], 0)
     having = [one.names for one in fleet.shared(advice=False) if one.fault.verdict == "unknown"]
     assert sorted(having) == [("edge <7>", "edge-8"), ("vm-1",)]
@@ -256,7 +256,7 @@ def test_annotations_name_their_machine() -> None:
         (name, result)
         for name, one in reports(hosts()).items()
         for result in one.results
-        if one.gates(result)
+        if one.affects_exit_code(result)
     ]
     errors = [one for one in told if one.name == "error"]
     assert len(errors) == len(gating) + 1  # two were lost for one reason

@@ -14,7 +14,14 @@ import pytest
 from playwright import sync_api
 
 from engines import missing
-from preflight.model.report import Advice, Ledger, Link, Report, Result, Share
+from preflight.model.report import (
+    MemoryBreakdown,
+    MemoryConstraint,
+    Report,
+    ResolvedFix,
+    Result,
+    ServiceMemory,
+)
 from preflight.render import RenderOptions, renderer
 from reports import made, poisoned
 
@@ -172,7 +179,9 @@ def test_only_web_addresses_are_links(visit: Callable[..., Visit], report: Repor
         "//evil.example",
         " java",
     ]
-    fixes = tuple(Advice("x", None, url) for url in (*good, *bad, f"https://e.org/{'x' * 1000}"))
+    fixes = tuple(
+        ResolvedFix("x", None, url) for url in (*good, *bad, f"https://e.org/{'x' * 1000}")
+    )
     opened = visit(changed(report, "host-memory", fixes=fixes))
     links = opened.page.locator("a:not([href^='#'])")
     assert links.evaluate_all("all => all.map(one => one.href)") == list(good.values())
@@ -188,7 +197,7 @@ COMMANDS = (
 
 
 def with_commands(report: Report) -> Report:
-    fixes = tuple(Advice("Do this:", command) for command in COMMANDS)
+    fixes = tuple(ResolvedFix("Do this:", command) for command in COMMANDS)
     results = [one for one in report.results if one.id == "host-memory"]
     return changed(report._replace(results=tuple(results)), "host-memory", fixes=fixes)
 
@@ -231,7 +240,7 @@ def test_it_copies_where_the_page_is_no_secure_context(
 
 
 def test_a_command_that_is_cut_can_not_be_copied(report: Report) -> None:
-    fixes = (Advice("x", "rm -r /" + "x" * 5000), Advice("y", "true"))
+    fixes = (ResolvedFix("x", "rm -r /" + "x" * 5000), ResolvedFix("y", "true"))
     tree = parsed(page_of(changed(report, "host-memory", fixes=fixes)))
     first, second = tree.findall(".//*[@class='command']")[:2]
     assert "".join(first.find("pre").itertext()).endswith("x…")
@@ -312,7 +321,7 @@ def test_without_script_all_of_it_is_read(visit: Callable[..., Visit], report: R
     shown = " ".join(opened.page.locator("body").inner_text().split())
     for one in report.results:
         assert one.id in shown
-        for told in (one.why, one.found, one.asked, one.fact, one.source, *one.tags):
+        for told in (one.why, one.actual_text, one.expected_text, one.fact, one.source, *one.tags):
             assert told in shown or not told.isprintable()
     assert "psutil.virtual_memory().total" in shown
     assert opened.requests == [opened.page.url]
@@ -354,7 +363,7 @@ def test_one_cause_of_undecided_rules_is_told_once(report: Report) -> None:
     tree = parsed(page_of(report._replace(results=several)))
     (task,) = tree.findall(".//li[@class='unknown']")
     told = " ".join("".join(task.itertext()).split())
-    assert f"3 rules undecided, {unknown.evidence}" in told
+    assert f"3 rules undecided, {unknown.reason_or_source}" in told
     assert "Rule 0, Rule 1, Rule 2" in told
     assert unknown.fixes[0].text not in told
     ids = {one.get("id") for one in tree.iter() if one.get("id")}
@@ -379,7 +388,7 @@ def test_all_well_says_what_comes_next(visit: Callable[..., Visit], report: Repo
 
 
 def test_no_rules_is_a_page_too(visit: Callable[..., Visit], report: Report) -> None:
-    opened = visit(report._replace(results=(), ledger=Ledger(), next=""))
+    opened = visit(report._replace(results=(), memory=MemoryBreakdown(), next=""))
     assert opened.texts(".counts") == ["no rules"]
     assert opened.did_nothing_else()
 
@@ -393,10 +402,10 @@ def boxes(page: Any, selector: str) -> list[tuple[float, float]]:
 
 
 def test_the_picture_is_true_to_scale(visit: Callable[..., Visit], report: Report) -> None:
-    services = (Share("model", 1, 6 * GIB, 8 * GIB), Share("api", 2, GIB, 2 * GIB))
-    link = Link("docker", 7 * GIB, 8 * GIB, "the reservations")
-    drawn = Ledger(16 * GIB, 2 * GIB, 7 * GIB, services, "m", 3 * GIB, 4 * GIB, link)
-    opened = visit(report._replace(ledger=drawn))
+    services = (ServiceMemory("model", 1, 6 * GIB, 8 * GIB), ServiceMemory("api", 2, GIB, 2 * GIB))
+    link = MemoryConstraint("docker", 7 * GIB, 8 * GIB, "the reservations")
+    drawn = MemoryBreakdown(16 * GIB, 2 * GIB, 7 * GIB, services, "m", 3 * GIB, 4 * GIB, link)
+    opened = visit(report._replace(memory=drawn))
     page = opened.page
 
     def near(*pairs: tuple[float, float]) -> Any:
@@ -424,8 +433,10 @@ def test_the_picture_is_true_to_scale(visit: Callable[..., Visit], report: Repor
 
 
 def test_a_thousand_services_are_a_picture_still(report: Report) -> None:
-    services = tuple(Share(f"s{n}", 1, n * 2**20, None if n == 3 else GIB) for n in range(1000))
-    tree = parsed(page_of(report._replace(ledger=Ledger(16 * GIB, services=services))))
+    services = tuple(
+        ServiceMemory(f"s{n}", 1, n * 2**20, None if n == 3 else GIB) for n in range(1000)
+    )
+    tree = parsed(page_of(report._replace(memory=MemoryBreakdown(16 * GIB, services=services))))
     drawn = tree.find(f".//figure/{SVG}svg")
     names = [one.text for one in drawn.findall(f"{SVG}text") if not one.get("class")]
     assert (len(names), names[-1]) == (21, "981 more")

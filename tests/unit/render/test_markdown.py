@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from preflight.model.report import Advice, Report, Result
+from preflight.model.report import Report, ResolvedFix, Result
 from preflight.render import RenderOptions, renderer
 from preflight.render.options import short
 from reports import made, poisoned
@@ -224,7 +224,7 @@ def test_no_mixture_of_marks_is_markup(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["# head", "- item", "1. one", "10) ten", "> said", "===", ": x"])
 def test_a_fix_begins_no_block(text: str, report: Report) -> None:
-    memory = report.results[1]._replace(fixes=(Advice(text),))
+    memory = report.results[1]._replace(fixes=(ResolvedFix(text),))
     read = Read(markdown(report._replace(results=(memory,))))
     assert text in read.texts("paragraph_open")
     assert read.list_items(3) == 1
@@ -232,7 +232,7 @@ def test_a_fix_begins_no_block(text: str, report: Report) -> None:
 
 def test_a_command_keeps_its_lines_whatever_they_are(report: Report) -> None:
     lines = ["cat <<'E' | sh", "```", "````sh", "", "  - x", "</details>", "@everyone", "E"]
-    memory = report.results[1]._replace(fixes=(Advice("Run", "\n".join(lines)),))
+    memory = report.results[1]._replace(fixes=(ResolvedFix("Run", "\n".join(lines)),))
     read = Read(markdown(report._replace(results=(memory,))))
     (fence,) = [one for one in read.fences() if one.info == "sh"]
     assert fence.content.splitlines() == lines
@@ -240,7 +240,7 @@ def test_a_command_keeps_its_lines_whatever_they_are(report: Report) -> None:
 
 def test_an_address_leads_where_it_says(report: Report) -> None:
     addresses = ["https://a.example/x?y=1&z=<b>\"'|é#top", "javascript:alert(1)"]
-    fixes = tuple(Advice("See", None, url) for url in addresses)
+    fixes = tuple(ResolvedFix("See", None, url) for url in addresses)
     read = Read(markdown(report._replace(results=(report.results[1]._replace(fixes=fixes),))))
     assert read.links() == ["https://a.example/x?y=1&z=%3Cb%3E%22'%7C%C3%A9#top"]
 
@@ -274,8 +274,11 @@ def test_one_cause_of_undecided_rules_is_told_once(report: Report) -> None:
     (unknown,) = [one for one in report.results if one.verdict == "unknown"]
     several = tuple(unknown._replace(id=f"r{n}", title=f"Rule {n}") for n in range(3))
     text = markdown(report._replace(results=several), RenderOptions(quiet=True))
-    assert text.count(unknown.evidence) == 1
-    assert f"- ? **3 rules undecided, {unknown.evidence}**\n  - for Rule 0, Rule 1, Rule 2" in text
+    assert text.count(unknown.reason_or_source) == 1
+    assert (
+        f"- ? **3 rules undecided, {unknown.reason_or_source}**\n  - for Rule 0, Rule 1, Rule 2"
+        in text
+    )
 
 
 def test_all_well_says_what_to_type_next(report: Report) -> None:

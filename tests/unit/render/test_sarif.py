@@ -22,8 +22,8 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.streams import bundled_rules, read_rules
 from preflight.evaluate.judge import Selection, evaluate
-from preflight.model.report import VERDICTS, Advice, Report, Result
-from preflight.model.rules import BUNDLED, DEFAULT
+from preflight.model.report import VERDICTS, Report, ResolvedFix, Result
+from preflight.model.rules import BUNDLED_NAME, DEFAULT_RULES
 from preflight.render import RenderOptions, renderer
 from preflight.snapshot.facts_file import read_snapshot
 from reports import GOLDEN, made
@@ -210,7 +210,7 @@ def test_a_result_stands_at_the_line_that_decides_else_at_its_rule(report: Repor
 
 
 def test_a_bundled_rule_is_found_under_a_base_of_its_own() -> None:
-    rules = pipeline.load(DEFAULT, read_rules)
+    rules = pipeline.load(DEFAULT_RULES, read_rules)
     facts = read_snapshot((GOLDEN / "facts.json").read_bytes(), "facts.json")
     run = run_of(evaluate(rules, facts, pipeline.catalogue(), Selection(), date(2026, 11, 23)))
     lines = bundled_rules().read_text(encoding="utf-8").splitlines()
@@ -293,7 +293,9 @@ def test_fingerprints_are_unique_and_stay_when_lines_and_figures_change(report: 
     before = prints(report)
     assert len(set(before)) == len(before) == len(report.results)
     moved = tuple(
-        one._replace(line=one.line and one.line + 7, rule_line=99, message="another", found="9")
+        one._replace(
+            line=one.line and one.line + 7, rule_line=99, message="another", actual_text="9"
+        )
         for one in report.results
     )
     assert prints(report._replace(results=moved)) == before
@@ -371,7 +373,7 @@ def test_no_foreign_text_becomes_markup_in_the_help(hostile_report: Report) -> N
 
 @pytest.mark.parametrize("command", ["```", "a\n````\n# not a heading", "`x`", "~~~\n```sh\n```"])
 def test_no_command_ends_its_block(command: str, report: Report) -> None:
-    result = report.results[1]._replace(fixes=(Advice("Do:", command),))
+    result = report.results[1]._replace(fixes=(ResolvedFix("Do:", command),))
     (rule,) = run_of(report._replace(results=(result,)))["tool"]["driver"]["rules"]
     page = html(rule["help"]["markdown"])
     assert page.count("<pre>") == 1
@@ -427,6 +429,6 @@ def test_check_writes_it(
 
 def test_a_rule_without_any_place_still_has_one(report: Report) -> None:
     bare = report.results[1]._replace(file=None, line=None, rule_file="", rule_line=None)
-    bundled = bare._replace(rule_file=BUNDLED)
+    bundled = bare._replace(rule_file=BUNDLED_NAME)
     for result in results_of(report._replace(results=(bare, bundled))):
         assert place(result) == ("preflight/rules.yaml", "PREFLIGHT", 1)

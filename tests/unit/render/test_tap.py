@@ -53,8 +53,8 @@ def reads_as(report: Report, options: RenderOptions = PLAIN) -> list[dict[str, A
     code, points, complete = consumed(tap(report, options))
     assert (code == 0) == (report.exit_code == 0)
     assert (complete["count"], complete["bailout"]) == (len(report.results), False)
-    verdicts = Counter(one.verdict for one in report.results if not report.gates(one))
-    gating = sum(map(report.gates, report.results))
+    verdicts = Counter(one.verdict for one in report.results if not report.affects_exit_code(one))
+    gating = sum(map(report.affects_exit_code, report.results))
     assert complete["fail"] - complete["todo"] == gating
     assert complete["skip"] == verdicts["skip"]
     assert complete["todo"] == verdicts["waived"] + verdicts["warn"] + verdicts["unknown"]
@@ -144,7 +144,9 @@ def test_any_text_is_a_yaml_scalar(text: str) -> None:
 
 def test_perl_agrees(report: Report, tmp_path: Path) -> None:
     prove = program("prove")
-    passed = report._replace(results=tuple(r for r in report.results if not report.gates(r)))
+    passed = report._replace(
+        results=tuple(r for r in report.results if not report.affects_exit_code(r))
+    )
     for one in (report, passed, poisoned("# TODO \\# {"), report._replace(strict=True)):
         stream = tmp_path / "stream.tap"
         _, body = tap(one).split("\n", 1)  # the version: Perl reads up to TAP 13

@@ -11,7 +11,7 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.streams import read_rules
 from preflight.model.problems import InputError, Problem
-from preflight.model.rules import DEFAULT, RuleSet
+from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.rules.agreement import Agreement, compare
 from preflight.rules.figures import figures
 from preflight.rules.markdown import MAX_DOCUMENT, Block, Document, read
@@ -80,7 +80,7 @@ def document() -> str:
 
 
 def bundled(text: str) -> Agreement:
-    return compare(pipeline.load(DEFAULT, read_rules), read(text.encode(), "requirements.md"))
+    return compare(pipeline.load(DEFAULT_RULES, read_rules), read(text.encode(), "requirements.md"))
 
 
 def test_the_bundled_rules_state_their_document() -> None:

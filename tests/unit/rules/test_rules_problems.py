@@ -15,7 +15,7 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError, Problem
-from preflight.model.rules import DEFAULT, RuleSet
+from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.rules.fields import DIAGNOSIS, FILE, FIX, MODEL, RULE, WAIVER
 from preflight.rules.load import load
 from preflight.rules.schema_types import Record
@@ -608,7 +608,7 @@ def test_the_facts_that_a_rule_names_are_those_to_ask_for() -> None:
         "title: A\nfor_each: app\nfact: size\nwhen: {host.os: linux}\n"
         "require: {at_most: {fact: host.memory.total}}\nfixes: [{text: 'on {host.arch}'}]"
     )
-    assert {".".join(path) for path in loaded(text).asks} >= {
+    assert {".".join(path) for path in loaded(text).required_facts} >= {
         "app.*.size", "host.os", "host.memory.total", "host.arch",
     }  # fmt: skip
 
@@ -808,12 +808,14 @@ def test_without_libyaml_the_same_is_read() -> None:
         f"{PLAIN_PYTHON}"
         "from preflight import check as pipeline\n"
         "data = sys.stdin.buffer.read()\n"
-        "print(repr(pipeline.load('default', lambda _: data)._replace(asks=None)))"
+        "print(repr(pipeline.load('default', lambda _: data)._replace(required_facts=None)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], input=rules.read_bytes(), capture_output=True, timeout=60
     )
-    with_c = pipeline.load(DEFAULT, lambda _: rules.read_bytes())._replace(asks=None)  # type: ignore[arg-type]
+    with_c = pipeline.load(DEFAULT_RULES, lambda _: rules.read_bytes())._replace(
+        required_facts=None
+    )  # type: ignore[arg-type]
     assert done.returncode == 0, done.stderr.decode()
     assert ADDRESS.sub("", done.stdout.decode().strip()) == ADDRESS.sub("", repr(with_c))
 

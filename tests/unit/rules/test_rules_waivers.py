@@ -9,7 +9,7 @@ import pytest
 
 from preflight import check as pipeline
 from preflight.model.problems import InputError, Problem
-from preflight.model.report import SOON
+from preflight.model.report import WAIVER_NOTICE_DAYS
 from preflight.model.rules import RuleSet
 from preflight.rules import waivers
 from preflight.snapshot.facts_file import read_snapshot
@@ -138,8 +138,8 @@ def test_it_is_no_problem_of_the_file_for_a_check_that_loosens_a_var() -> None:
         (-400, "ended on"),
         (-1, "ended on"),
         (0, "ends on"),
-        (SOON, "ends on"),
-        (SOON + 1, None),
+        (WAIVER_NOTICE_DAYS, "ends on"),
+        (WAIVER_NOTICE_DAYS + 1, None),
         (9999, None),
     ],
 )

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from paths import ROOT
 from preflight.model.bundle import Part
-from preflight.model.facts import MAX_BUNDLE
+from preflight.model.facts import MAX_BUNDLE_BYTES
 from preflight.model.problems import InputError
 from preflight.snapshot.bundle import make, open_bundle
 from preflight.snapshot.facts_file import read_snapshot
@@ -242,7 +242,7 @@ def test_members_that_overlap() -> None:
 
 
 def test_larger_than_a_bundle_is() -> None:
-    assert "larger than 64 MiB" in refusal(b"PK\x03\x04" + b" " * MAX_BUNDLE)
+    assert "larger than 64 MiB" in refusal(b"PK\x03\x04" + b" " * MAX_BUNDLE_BYTES)
 
 
 def test_of_the_kind_for_more_than_4_gib() -> None:

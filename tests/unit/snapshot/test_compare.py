@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflight.model.difference import Difference
-from preflight.model.facts import Facts, Measured, Unknown, gather, split_path
+from preflight.model.facts import Facts, Measured, Unknown, build_facts, split_path
 from preflight.model.report import VERDICTS, Verdict
 from preflight.snapshot.compare import Side, compare
 from preflight.snapshot.report_file import Judged
@@ -18,7 +18,7 @@ from preflight.snapshot.report_file import Judged
 
 def snapshot(*figures: tuple[str, Any]) -> Facts:
     measured = [Measured(split_path(path), value, "here") for path, value in figures]
-    return gather(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
+    return build_facts(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
 
 
 def side(*figures: tuple[str, Any], results: Iterable[Judged] = ()) -> Side:

@@ -16,7 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflight import check as pipeline
-from preflight.model.facts import KINDS, MAX_SNAPSHOT, Facts, Measured, Unknown, gather, split_path
+from preflight.model.facts import (
+    MAX_SNAPSHOT_BYTES,
+    UNKNOWN_KINDS,
+    Facts,
+    Measured,
+    Unknown,
+    build_facts,
+    split_path,
+)
 from preflight.model.problems import InputError
 from preflight.snapshot import facts_file
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
@@ -56,7 +64,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=6,
 )  # fmt: skip
-UNKNOWN = st.builds(Unknown, NAMES, st.sampled_from(KINDS))
+UNKNOWN = st.builds(Unknown, NAMES, st.sampled_from(UNKNOWN_KINDS))
 
 
 @given(
@@ -85,7 +93,7 @@ def test_names_with_dots_and_surrogates_survive() -> None:
         Measured(("compose", "services", 'a.b"c', "image"), "x:\udcff", "cli"),
         Measured(("compose", "services", "d.e", "image"), Unknown("no", "error")),
     ]
-    facts = gather(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
+    facts = build_facts(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
     assert load(facts_file.dump(facts)) == facts
 
 
@@ -242,7 +250,7 @@ def test_another_schema(name: str) -> None:
 
 
 def test_too_large() -> None:
-    assert "larger than 64 MiB" in refusal(b" " * (MAX_SNAPSHOT + 1))
+    assert "larger than 64 MiB" in refusal(b" " * (MAX_SNAPSHOT_BYTES + 1))
 
 
 def test_hostile_names_do_not_reach_the_line_as_they_are() -> None:

@@ -13,8 +13,8 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.evaluate.judge import evaluate
-from preflight.model.facts import Facts, Measured, Unknown, gather, split_path
-from preflight.model.rules import DEFAULT, RuleSet
+from preflight.model.facts import Facts, Measured, Unknown, build_facts, split_path
+from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.model.secrets import secret_kind
 from preflight.snapshot.bundle import leftovers
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
@@ -225,9 +225,9 @@ def test_any_text_is_redacted_without_a_fault(text: str) -> None:
 
 def bundled() -> RuleSet:
     def read(path: str) -> bytes:
-        return (ROOT / "rules.yaml" if path == DEFAULT else Path(path)).read_bytes()
+        return (ROOT / "rules.yaml" if path == DEFAULT_RULES else Path(path)).read_bytes()
 
-    return pipeline.load(DEFAULT, read)
+    return pipeline.load(DEFAULT_RULES, read)
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
@@ -251,7 +251,7 @@ def test_a_redacted_snapshot_gets_the_verdicts_of_the_machine(folder: Path) -> N
 def judged_of(rule: str, value: str) -> tuple[list[str], Facts]:
     text = f"version: 1\nname: x\nrules:\n- {{id: one, title: One, fact: env.API_KEY, {rule}}}\n"
     rules = pipeline.load("x.yaml", lambda _: text.encode())
-    facts = gather(
+    facts = build_facts(
         [Measured(("env", "API_KEY"), value, "the environment")],
         measured_at="2026-11-23T11:00:00Z", version="1.0.0",
     )  # fmt: skip
@@ -281,7 +281,7 @@ def test_reasons_sources_and_names_are_redacted_too() -> None:
         Measured(("docker", "version"), Unknown(f"password={SECRET} refused")),
         Measured(("compose", "files"), ["/home/carol/a.yaml"], "in /home/carol/a.yaml:3"),
     ]
-    facts = gather(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
+    facts = build_facts(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
     rules = bundled()
     clean, _ = redact_facts(build_redactor(rules, facts), rules, facts)
     text = write_snapshot(clean)
@@ -304,7 +304,7 @@ def test_nodes_of_a_swarm_are_hosts_and_their_labels_may_hold_anything() -> None
         Measured((*top, "loss", "node"), names[1], "GET /nodes, without twin9 (abc)"),
         Measured((*top, "loss", "reason"), f"no room on {', '.join(names[:3])}", "x"),
     ]
-    facts = gather(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
+    facts = build_facts(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
     rules = bundled()
     clean, undecided = redact_facts(build_redactor(rules, facts), rules, facts)
     text = write_snapshot(clean)

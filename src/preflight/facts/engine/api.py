@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from preflight.facts.engine.endpoint import Endpoint
 from preflight.facts.engine.transport import Transport, transport
-from preflight.model.facts import Kind
+from preflight.model.facts import UnknownKind
 
 MOST_BYTES = 32 * 2**20  # of one answer
 MOST_EVENTS = 2**20  # bytes of one answer of /events
@@ -33,9 +33,9 @@ _TIMEOUTS = {errno.EAGAIN, errno.ETIMEDOUT}
 class EngineError(Exception):
     """Why the engine did not answer as an engine does; `kind` as under `unknown` in a snapshot."""
 
-    def __init__(self, reason: str, kind: Kind) -> None:
+    def __init__(self, reason: str, kind: UnknownKind) -> None:
         super().__init__(reason)
-        self.kind: Kind = kind
+        self.kind: UnknownKind = kind
 
 
 class NotFoundError(EngineError):

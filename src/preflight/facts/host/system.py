@@ -17,10 +17,10 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.engine.connection import Engine, differing_info_key
 from preflight.facts.engine.locality import in_container
 from preflight.facts.host.cgroups import Cgroups, Limit
-from preflight.model.facts import Kind, Measured, Unknown
+from preflight.model.facts import Measured, Unknown, UnknownKind
 
 _SYSTEMS = {"win32": "windows", "cygwin": "windows"}
-_FAULTS: dict[int | None, Kind] = {
+_FAULTS: dict[int | None, UnknownKind] = {
     errno.EACCES: "permission",
     errno.EPERM: "permission",
     errno.EINVAL: "invalid",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from preflight.facts.ollama.settings import Address, shown
-from preflight.model.facts import Kind, Unknown
+from preflight.model.facts import Unknown, UnknownKind
 
 if TYPE_CHECKING:
     import socket
@@ -26,9 +26,9 @@ _MOST_MODELS = 1000
 class OllamaError(Exception):
     """Why Ollama did not answer as it does; `kind` as under `unknown` in a snapshot."""
 
-    def __init__(self, reason: str, kind: Kind) -> None:
+    def __init__(self, reason: str, kind: UnknownKind) -> None:
         super().__init__(reason)
-        self.kind: Kind = kind
+        self.kind: UnknownKind = kind
 
 
 class Loaded(NamedTuple):

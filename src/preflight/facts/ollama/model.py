@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from preflight.model.facts import Facts, Measured, Unknown
-from preflight.model.quantities import format_bytes, is_sane
+from preflight.model.quantities import format_bytes, is_plausible
 
 if TYPE_CHECKING:
     from preflight.model.rules import Model
@@ -110,4 +110,4 @@ def _limits(facts: Facts) -> Iterator[tuple[float, str]]:
 
 
 def _is_size(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and is_sane(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and is_plausible(value)

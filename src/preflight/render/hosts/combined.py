@@ -71,8 +71,8 @@ def unreached(name: str, why: str) -> Result:
         actual=None,
         expected={},
         message=f"{name}: {why}",
-        found="unknown",
-        asked="reached",
+        actual_text="unknown",
+        expected_text="reached",
         section="Hosts",
-        evidence=why,
+        reason_or_source=why,
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from rich.cells import cell_len
 
 from preflight.model.fleet import COLUMNS, GRAVEST, Fleet, Shared, Standing
-from preflight.model.report import Advice, Exit, Report
+from preflight.model.report import ExitCode, Report, ResolvedFix
 from preflight.render.layout import TextLayout, pad
 from preflight.render.options import RenderOptions, clean, short
 from preflight.render.tasks import command_lines
@@ -47,7 +47,7 @@ class Hosts:
 def counts(fleet: Fleet) -> str:
     """Say how many machines there are of each verdict."""
     found = Counter("lost" if one.unusable else one.verdict for one in fleet.standings)
-    lost = "unusable" if fleet.unusable == Exit.USAGE else "not reached"
+    lost = "unusable" if fleet.unusable == ExitCode.USAGE else "not reached"
     words = {"lost": lost, **_NAMES}
     return " · ".join(f"{found[key]:,} {word}" for key, word in words.items() if found[key])
 
@@ -138,7 +138,7 @@ def such_as(one: Shared) -> str:
     return one.fault.cause if alone else f"such as {one.fault.message}"
 
 
-def advice(one: Shared) -> tuple[Advice, ...]:
+def advice(one: Shared) -> tuple[ResolvedFix, ...]:
     """Return the fixes: of one rule its own, of one cause of many none."""
     return () if one.fault.verdict == "unknown" and one.rules != 1 else one.fault.fixes
 

@@ -25,7 +25,7 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.spawn import end, start_reader
 from preflight.facts.options import Options
 from preflight.facts.table import FACTS, PROBES, Probe, missing
-from preflight.model.facts import KINDS, Fact, Measured, Unknown, gather, join_path
+from preflight.model.facts import UNKNOWN_KINDS, Fact, Measured, Unknown, build_facts, join_path
 from processes import MARK, marked
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -37,7 +37,7 @@ values = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
     max_leaves=10,
 )
-unknowns = st.builds(Unknown, texts, st.sampled_from(KINDS))
+unknowns = st.builds(Unknown, texts, st.sampled_from(UNKNOWN_KINDS))
 paths = st.lists(texts, min_size=1).map(tuple)
 
 
@@ -80,7 +80,7 @@ def test_what_came_stands_and_the_rest_is_unknown(script: str, kind: str, reason
     took = time.monotonic() - start
     assert took < 0.7 + 0.4
     assert process.returncode is not None
-    facts = gather(measured, measured_at="", version="")
+    facts = build_facts(measured, measured_at="", version="")
     assert facts.values == {"docker": {"cpus": 4}}
     assert set(facts.unknown) == DECLARED - {"docker.cpus"}
     assert set(facts.unknown.values()) == {Unknown(reason, kind)}  # type: ignore[arg-type]
@@ -116,7 +116,7 @@ def test_a_probe_that_fails_halfway_keeps_what_it_had(capfdbinary: Any) -> None:
     probe = Probe((Fact("a", "number", ""), Fact("b", "number", "")), "none")
     reader._run(probe, MeasureContext(Options()), measure)
     lines = capfdbinary.readouterr().out.splitlines()
-    facts = gather(map(wire.decode, lines), measured_at="", version="")
+    facts = build_facts(map(wire.decode, lines), measured_at="", version="")
     assert facts.values == {"a": 1}
     assert facts.unknown == {"b": Unknown("MemoryError: no more", "error")}
 

@@ -42,7 +42,7 @@ from preflight.facts.engine.api import EngineApi, EngineError, explain_failure
 from preflight.facts.engine.connection import identify_engine
 from preflight.facts.engine.endpoint import resolve
 from preflight.facts.options import Options
-from preflight.model.facts import Facts, Unknown, gather
+from preflight.model.facts import Facts, Unknown, build_facts
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[[Answer], str]]:
 
 def facts_of(url: str, timeout: float = 2) -> Facts:
     options = Options(docker_host=url, timeout=timeout)
-    return gather(docker.measure(MeasureContext(options)), measured_at="", version="")
+    return build_facts(docker.measure(MeasureContext(options)), measured_at="", version="")
 
 
 def problem(facts: Facts) -> tuple[Any, Any, str]:
@@ -314,7 +314,9 @@ def test_the_socket_that_was_asked_is_no_other_engine(
 
 
 def test_no_other_engine_is_named_for_one_that_hangs() -> None:
-    facts = gather(docker.late(MeasureContext(Options()), "within 1 s"), measured_at="", version="")
+    facts = build_facts(
+        docker.late(MeasureContext(Options()), "within 1 s"), measured_at="", version=""
+    )
     assert facts.get(("docker", "reachable")) is False
     assert facts.get(("docker", "candidates")) is None
 

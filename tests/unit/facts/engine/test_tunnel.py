@@ -24,7 +24,7 @@ from engines import Engine
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.ollama import ollama_facts as ollama
 from preflight.facts.options import Options
-from preflight.model.facts import gather
+from preflight.model.facts import build_facts
 
 HERE = {
     **INFO,
@@ -155,7 +155,7 @@ def test_an_engine_that_hangs_leaves_the_address(tunnel: Any, run_preflight: Run
 def test_ollama_beside_an_engine_at_the_other_end_is_not_looked_for_here(tunnel: Any) -> None:
     url = tunnel(answering(engine({**HERE, "Name": "build-17"}, VERSION)))
     context = MeasureContext(Options(docker_host=url, timeout=5))
-    facts = gather(ollama.measure(context, {}), measured_at="", version="")
+    facts = build_facts(ollama.measure(context, {}), measured_at="", version="")
     assert "another host" in facts.unknown["ollama.reachable"].reason
 
 

@@ -23,7 +23,7 @@ from preflight.facts.host import environment as env
 from preflight.facts.host import system as host
 from preflight.facts.options import Options
 from preflight.facts.table import PROBES, Probe
-from preflight.model.facts import Facts, Measured, Unknown, gather
+from preflight.model.facts import Facts, Measured, Unknown, build_facts
 
 GiB = 2**30
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -170,7 +170,7 @@ def delivered(probe: Probe, context: MeasureContext, monkeypatch: pytest.MonkeyP
     reader._run(probe, context)
     known = [one.path for one in lines if not isinstance(one.value, Unknown)]
     assert len(known) == len(set(known)), "measured twice"
-    facts = gather(lines, measured_at="", version="")
+    facts = build_facts(lines, measured_at="", version="")
     assert {*facts.sources, *facts.unknown} == {fact.path for fact in probe.facts}
     assert not {*facts.sources} & {*facts.unknown}
     assert all(why.reason for why in facts.unknown.values())

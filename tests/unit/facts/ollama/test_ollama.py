@@ -31,7 +31,7 @@ from preflight.facts.ollama.settings import (
     trimmed,
 )
 from preflight.facts.options import Options
-from preflight.model.facts import Catalogue, Facts, Unknown, gather
+from preflight.model.facts import Catalogue, Facts, Unknown, build_facts
 
 HOUR = 3600.0
 FOR_EVER = -1
@@ -363,7 +363,7 @@ def _given(value: Any) -> Any:
 
 
 def facts_of(context: MeasureContext, environ: Mapping[str, str]) -> Facts:
-    return gather(ollama.measure(context, environ), measured_at="", version="")
+    return build_facts(ollama.measure(context, environ), measured_at="", version="")
 
 
 def asking(

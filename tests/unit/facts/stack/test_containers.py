@@ -23,7 +23,7 @@ from preflight.facts.stack import containers as stack
 from preflight.facts.stack.container_cgroup import ContainerCgroup, read_container_cgroup
 from preflight.facts.stack.drift import drift
 from preflight.facts.stack.oom import Signals, judge
-from preflight.model.facts import Catalogue, Facts, Measured, Unknown, gather
+from preflight.model.facts import Catalogue, Facts, Measured, Unknown, build_facts
 
 GIB = 2**30
 NOW = "2026-11-23T18:00:00.5Z"
@@ -158,7 +158,7 @@ def measure(engine: FakeEngine, found: Project | None = None) -> Facts:
         assert one.path[:2] == ("stack", "containers")
         if len(one.path) > 2 and one.path[3:] != ("environment",):
             assert catalogue.find(one.path), one.path
-    return gather(measured, measured_at="", version="")
+    return build_facts(measured, measured_at="", version="")
 
 
 def of(facts: Facts, path: str, name: str = "web") -> Any:

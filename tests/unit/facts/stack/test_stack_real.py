@@ -17,7 +17,7 @@ from preflight.facts.compose.project import Project, Reading
 from preflight.facts.engine.native import available_memory
 from preflight.facts.options import Options
 from preflight.facts.stack import containers as stack
-from preflight.model.facts import Facts, Unknown, gather
+from preflight.model.facts import Facts, Unknown, build_facts
 
 V1_MEMORY = Path("/sys/fs/cgroup/memory")
 NAME = f"pf-stack-{os.getpid()}"
@@ -49,7 +49,7 @@ def measure(engine: Engine) -> Facts:
     context: Any = MeasureContext(Options(docker_host=engine.url, timeout=30))
     project = Project(NAME, "/x", ("/x/compose.yaml",), "cli", config, Reading(config, {}))
     context.project = lambda: project
-    return gather(stack.measure(context, project), measured_at="", version="")
+    return build_facts(stack.measure(context, project), measured_at="", version="")
 
 
 def of(facts: Facts, name: str, path: str) -> Any:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from preflight.evaluate.ledger import ledger
+from preflight.evaluate.memory import memory_breakdown
 from preflight.model.facts import Facts, Unknown
-from preflight.model.report import Share
+from preflight.model.report import ServiceMemory
 
 GIB = 2**30
 
@@ -22,7 +22,7 @@ def made(host: float, docker: float, *, local: bool = True, **extra: Any) -> Any
         "compose": {"services": {"api": api, "llm": llm}},
         **extra,
     }
-    return ledger(Facts(values), 2 * GIB)
+    return memory_breakdown(Facts(values), 2 * GIB)
 
 
 @pytest.mark.parametrize(
@@ -37,35 +37,37 @@ def made(host: float, docker: float, *, local: bool = True, **extra: Any) -> Any
 def test_the_weakest_link_counts_replicas_and_overhead(
     host: int, docker: int, where: str, spare: int
 ) -> None:
-    weakest = made(host * GIB, docker * GIB).weakest
+    weakest = made(host * GIB, docker * GIB).tightest
     assert (weakest.where, weakest.spare) == (where, spare * GIB)
 
 
 def test_a_model_may_be_the_weakest() -> None:
     model = {"name": "m", "memory": 4 * GIB, "budget": 3 * GIB}
-    weakest = made(64 * GIB, 64 * GIB, model=model).weakest
-    assert (weakest.where, weakest.has, weakest.asked) == ("model", 3 * GIB, 4 * GIB)
+    weakest = made(64 * GIB, 64 * GIB, model=model).tightest
+    assert (weakest.where, weakest.available, weakest.required) == ("model", 3 * GIB, 4 * GIB)
 
 
 def test_what_is_not_known_is_none_and_no_link() -> None:
     facts = Facts({"compose": {"services": None}}, {}, {"docker": Unknown("down")})
-    found = ledger(facts, None)
+    found = memory_breakdown(facts, None)
     assert found == type(found)()
 
 
 def test_the_host_of_a_remote_engine_is_not_the_stacks() -> None:
     found = made(64 * GIB, 8 * GIB, local=False)
     assert found.host is None
-    assert found.weakest.where == "docker"
+    assert found.tightest.where == "docker"
 
 
 def test_each_service_has_its_replicas_its_reservation_and_its_limit() -> None:
     assert made(16 * GIB, 16 * GIB).services == (
-        Share("api", 2, GIB, 2 * GIB),
-        Share("llm", 1, 6 * GIB, None),
+        ServiceMemory("api", 2, GIB, 2 * GIB),
+        ServiceMemory("llm", 1, 6 * GIB, None),
     )
 
 
 @pytest.mark.parametrize("garbage", ["lots", True, [], {"a": 1}, 1e400, -1])
 def test_garbage_is_no_size(garbage: Any) -> None:
-    ledger(Facts({"host": {"memory": {"total": garbage}}, "compose": {"services": garbage}}), 1)
+    memory_breakdown(
+        Facts({"host": {"memory": {"total": garbage}}, "compose": {"services": garbage}}), 1
+    )
