@@ -22,9 +22,7 @@ from preflight.model.secrets import secret_variables
 
 if TYPE_CHECKING:
     from preflight.evaluate.judge import Selection as Selection  # noqa: PLC0414 - for cli too
-    from preflight.facts.collect.measurement import Measuring, NoMeasuring
-    from preflight.facts.collect.spawn import Process
-    from preflight.facts.options import Options
+    from preflight.facts.collect.measurement import Measurement
     from preflight.logs.log_reader import LogReader as LogReader  # noqa: PLC0414 - for cli too
     from preflight.logs.scan import Counted as Counted  # noqa: PLC0414 - for cli too
     from preflight.model.cases import CaseExpectation, VerdictMismatch
@@ -60,26 +58,16 @@ def select(
     return selection
 
 
-def start_measuring(options: Options, reader: Process | None = None) -> Measuring | NoMeasuring:
-    """Let a reader process measure from now on; it may have been started ahead."""
-    from preflight.facts.collect.measurement import Measuring, NoMeasuring
-    from preflight.facts.collect.spawn import start_reader
-
-    try:
-        return Measuring(reader or start_reader(), options)
-    except (OSError, RuntimeError) as fault:  # no more processes or threads here
-        return NoMeasuring(f"nothing could be started to measure with: {fault}")
-
-
-def finish_measuring(
-    measuring: Measuring | NoMeasuring,
+def collect_facts(
+    measurement: Measurement,
     ruleset: RuleSet,
-    tick: Callable[[float], None] | None = None,
+    on_wait: Callable[[float], None] | None = None,
     hidden: list[tuple[str, str]] | None = None,
 ) -> Facts:
-    """Return all facts, those of the environment that the rules ask for too.
+    """Return all facts, with the environment variables that the rules ask for.
 
-    `hidden` gets the variables of containers that are left out, for those who redact.
+    `on_wait` is called with the seconds gone by while nothing comes. `hidden` gets the variables
+    of containers that are left out, for redaction.
     """
     from preflight.facts.host import environment as env
     from preflight.facts.table import FACTS
@@ -87,7 +75,7 @@ def finish_measuring(
     order = {fact.path: number for number, fact in enumerate(FACTS)}
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     measured = [
-        *env.asked(measuring.results(tick), ruleset.required_facts, hidden),
+        *env.asked(measurement.results(on_wait), ruleset.required_facts, hidden),
         *env.measure(ruleset.environment()),
     ]
     measured.sort(key=lambda one: order.get(join_path(one.path), len(order)))  # not as they came

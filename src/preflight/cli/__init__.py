@@ -16,28 +16,28 @@ def _measures(command: str | None, arguments: list[str]) -> bool:
 
 
 def main() -> None:
-    """Run the program: the reader is started before anything else is even imported."""
+    """Run the program: the worker is started before anything else is even imported."""
     gc.disable()  # a short life: what it would find is freed by the end of the process
     arguments = sys.argv[1:]
     command = next((word for word in arguments if not word.startswith("-")), None)
-    reader = None
+    worker = None
     if _measures(command, arguments):
-        from preflight.facts.collect.spawn import start_reader
+        from preflight.facts.collect.worker_process import start_worker
 
         try:
-            reader = start_reader()
+            worker = start_worker()
         except OSError:
-            pass  # tried again, and told, where it is needed
+            pass  # tried again, and reported, where it is needed
     try:
         from preflight.cli.app import run
 
-        run(reader)
-    except KeyboardInterrupt:  # before the program minds interrupts itself
+        run(worker)
+    except KeyboardInterrupt:  # before the program handles interrupts itself
         sys.stderr.write("preflight: interrupted\n")
         sys.exit(130)
     finally:
-        if reader is not None:
-            from preflight.facts.collect.spawn import end
+        if worker is not None:
+            from preflight.facts.collect.worker_process import stop_worker
 
-            end(reader)
+            stop_worker(worker)
         gc.freeze()  # the interpreter's own last collection would walk through all there is

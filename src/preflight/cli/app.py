@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -24,9 +24,11 @@ from preflight.cli import (
     schema,
 )
 from preflight.cli.streams import complain, silence_stdout, talk, wait_for_streams, write
-from preflight.facts.collect.spawn import Process
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
+
+if TYPE_CHECKING:
+    from preflight.facts.collect.worker_process import Worker
 
 app = typer.Typer(
     name="preflight",
@@ -73,8 +75,8 @@ app.command("schema", epilog="Example: preflight schema rules > rules.schema.jso
 _ended: list[int] = []  # the exit code that a signal asks for
 
 
-def run(reader: Process | None) -> None:
-    """Run the command line in sys.argv; `reader` is started ahead where it will measure."""
+def run(worker: Worker | None) -> None:
+    """Run the command line in sys.argv; `worker` has been started if it will measure."""
     if sys.stderr is None:  # closed: what is printed to None goes to standard output
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open to the end
     wait_for_streams()
@@ -83,7 +85,7 @@ def run(reader: Process | None) -> None:
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _terminated)  # under nohup it goes on
     try:
-        app(obj=reader)
+        app(obj=worker)
     except BaseException as ending:  # noqa: BLE001 - all is raised again
         if _ended:
             sys.exit(_ended[0])  # code on the way may have made something else of it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from math import isfinite
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,10 @@ from preflight.facts.options import Options
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts
 from preflight.model.problems import InputError
 from preflight.model.rules import DEFAULT_RULES, Rule, RuleSet
+
+if TYPE_CHECKING:
+    from preflight.facts.collect.measurement import Measurement
+    from preflight.facts.collect.worker_process import Worker
 
 LOCAL_RULES = "preflight.yaml"
 
@@ -201,7 +205,7 @@ class Subject:
         self.endpoint_typed = docker_host is not None or context is not None
         self.options = Options(path, docker_host, context, timeout, compose_files or ())
         if snapshot is None:
-            self._measuring = pipeline.start_measuring(self.options, ctx.obj)
+            self._measurement = _start_measurement(self.options, ctx.obj)
         else:
             refuse_measuring(ctx)
 
@@ -211,14 +215,14 @@ class Subject:
 
     def facts_anew(self, ruleset: RuleSet) -> Facts:
         """Measure once more, and return these facts."""
-        self._measuring = pipeline.start_measuring(self.options)
+        self._measurement = _start_measurement(self.options)
         return self.facts(ruleset)
 
     def _measured(self, ruleset: RuleSet) -> Facts:
         if self.snapshot is not None:
             return read_facts(self.snapshot)
         with Spinner() as spinner:
-            facts = pipeline.finish_measuring(self._measuring, ruleset, spinner.tick, self.hidden)
+            facts = pipeline.collect_facts(self._measurement, ruleset, spinner.tick, self.hidden)
         endpoint = facts.unknown.get("docker.endpoint")
         if self.endpoint_typed and endpoint is not None and endpoint.kind == "invalid":
             raise InputError(endpoint.reason)  # typed here, so it is usage and no finding
@@ -226,6 +230,12 @@ class Subject:
         if self.compose_typed and isinstance(problem, str):
             raise InputError(problem)
         return facts
+
+
+def _start_measurement(options: Options, worker: Worker | None = None) -> Measurement:
+    from preflight.facts.collect.measurement import Measurement  # not for --help
+
+    return Measurement(options, worker)
 
 
 _OF_MEASURING = ("--path", "--compose-file", "--docker-host", "--context", "--timeout", "--wait")

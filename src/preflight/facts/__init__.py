@@ -1,5 +1,5 @@
-"""The only code that touches the machine: a module a subject, listed in `table.PROBES`.
+"""The only code that touches the machine: one module for each subject, listed in `table.PROBES`.
 
-What a probe delivers is declared in `declared`, and yielded from its `measure(machine)`. Probes
-share a process of their own, the reader: one that hangs is given up, and the program goes on.
+The facts are declared in `catalogue`; a probe's `measure(context)` yields them. Probes run in a
+process of their own, the worker (`collect`): the program goes on without one that hangs.
 """

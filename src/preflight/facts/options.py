@@ -1,4 +1,4 @@
-"""What a measuring is asked for. Plain data: it travels to the reader as JSON."""
+"""What a measurement is asked for: plain data, which travels to the worker as JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Options(NamedTuple):
-    """`path` is where data will be stored, `timeout` the seconds for the whole measuring."""
+    """`path` is where data will be stored; `timeout` is in seconds, for the whole measurement."""
 
     path: str = "."
     docker_host: str | None = None

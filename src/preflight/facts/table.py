@@ -1,8 +1,8 @@
-"""The table of probes: what each declares, and the module that measures it.
+"""The table of probes: the facts of each, and the module that measures them.
 
-The module is imported in the reader alone. It has `measure(machine)`, and where all of it is of
-the project `measure(machine, project)`; also `late(machine, how_long)` where it means something
-for the subject that time ran out.
+The module is imported in the worker only. It has `measure(context)`, or `measure(context, project)`
+if all of it needs a compose project; and `late(context, duration)` if running out of time means
+something for the subject.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from preflight.facts import catalogue as declared
+from preflight.facts import catalogue
 from preflight.model.facts import Fact, Measured, Unknown
 
 NO_FILE = "no compose file here"
 
 
 class Probe(NamedTuple):
-    """One subject; `of_project` where there is nothing to measure without a project."""
+    """One subject; with `needs_project` there is nothing to measure without a compose project."""
 
     facts: tuple[Fact, ...]
     module: str
-    of_project: bool = False
+    needs_project: bool = False
 
     def load(self) -> Any:
         """Import the module."""
@@ -30,38 +30,38 @@ class Probe(NamedTuple):
 
 
 PROBES = (
-    Probe(declared.HOST, "host.system"),
-    Probe(declared.DISK, "host.disk"),
-    Probe(declared.DOCKER, "engine.engine_facts"),
-    Probe(declared.COMPOSE, "compose.facts"),
-    Probe(declared.START, "start", of_project=True),
-    Probe(declared.PORTS, "ports", of_project=True),
-    Probe(declared.STACK, "stack.containers", of_project=True),
-    Probe(declared.SWARM, "swarm"),
-    Probe(declared.OLLAMA, "ollama.ollama_facts"),
+    Probe(catalogue.HOST, "host.system"),
+    Probe(catalogue.DISK, "host.disk"),
+    Probe(catalogue.DOCKER, "engine.engine_facts"),
+    Probe(catalogue.COMPOSE, "compose.facts"),
+    Probe(catalogue.START, "start", needs_project=True),
+    Probe(catalogue.PORTS, "ports", needs_project=True),
+    Probe(catalogue.STACK, "stack.containers", needs_project=True),
+    Probe(catalogue.SWARM, "swarm"),
+    Probe(catalogue.OLLAMA, "ollama.ollama_facts"),
 )
 
-FACTS = tuple(fact for probe in PROBES for fact in probe.facts) + declared.MODEL + declared.ENV
+FACTS = tuple(fact for probe in PROBES for fact in probe.facts) + catalogue.MODEL + catalogue.ENV
 
 
-def missing(probe: Probe, reason: Unknown) -> Iterator[Measured]:
-    """Yield an Unknown for everything that a probe declares, for whole collections too."""
-    return (Measured(path, reason) for path in _declared(probe))
+def unknown_facts(probe: Probe, reason: Unknown) -> Iterator[Measured]:
+    """Yield an Unknown for every fact and every collection that a probe declares."""
+    return (Measured(path, reason) for path in _declared_paths(probe))
 
 
-def without_project(probe: Probe, why: Unknown | None) -> Iterator[Measured]:
-    """Yield what is known without a project: why its file can't be used, or that there is none.
+def facts_without_project(probe: Probe, unusable: Unknown | None) -> Iterator[Measured]:
+    """Yield a probe's facts when there is no compose file, or one that can't be used.
 
-    Of what there is none nothing is there, and the engine is not asked.
+    Without a file all that the project could have is absent, and the engine isn't asked.
     """
-    if why is not None:
-        yield from missing(probe, why)
+    if unusable is not None:
+        yield from unknown_facts(probe, unusable)
         return
-    asked = Unknown("asked only where there is a compose file")
-    for path in _declared(probe):
-        yield Measured(path, asked if path[0] == "docker" else None, NO_FILE)
+    not_asked = Unknown("only asked if there is a compose file")
+    for path in _declared_paths(probe):
+        yield Measured(path, not_asked if path[0] == "docker" else None, NO_FILE)
 
 
-def _declared(probe: Probe) -> Iterable[tuple[str, ...]]:
+def _declared_paths(probe: Probe) -> Iterable[tuple[str, ...]]:
     paths = (tuple(fact.path.split(".")) for fact in probe.facts)
     return dict.fromkeys(p[: p.index("*")] if "*" in p else p for p in paths)

@@ -1,1 +1,1 @@
-"""Runs the probes under one deadline."""
+"""Runs the probes in a process of their own, under one deadline."""

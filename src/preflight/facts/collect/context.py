@@ -1,7 +1,4 @@
-"""What several probes need of one machine: asked for once, by whoever comes first.
-
-The others wait for that answer; so the engine is asked once, and the compose file read once.
-"""
+"""What the probes of one measurement share: each thing is read once, by the first that needs it."""
 
 from __future__ import annotations
 
@@ -22,34 +19,38 @@ T = TypeVar("T")
 
 
 class Lazy(Generic[T]):
-    """A reading that is made once; who comes later gets the same value or the same exception."""
+    """A value that is computed once, by the first thread that calls; the others wait for it.
 
-    def __init__(self, read: Callable[[], T]) -> None:
-        self._read = read
+    Every caller gets the same value or the same exception.
+    """
+
+    def __init__(self, compute: Callable[[], T]) -> None:
+        self._compute = compute
         self._lock = threading.Lock()
         self._value: list[T] = []
-        self._fault: Exception | None = None
+        self._error: Exception | None = None
 
     def __call__(self) -> T:
         with self._lock:
-            if not self._value and self._fault is None:
+            if not self._value and self._error is None:
                 try:
-                    self._value.append(self._read())
-                except Exception as fault:  # noqa: BLE001 - handed on to every caller
-                    self._fault = fault
-        if self._fault is not None:
-            raise self._fault
+                    self._value.append(self._compute())
+                except Exception as error:  # noqa: BLE001 - raised again for every caller
+                    self._error = error
+        if self._error is not None:
+            raise self._error
         return self._value[0]
 
     def peek(self) -> T | None:
-        """Return the value if it has been read, without waiting for it."""
+        """Return the value if it has been computed, without waiting for it."""
         return self._value[0] if self._value else None
 
 
 class EngineLocality(NamedTuple):
-    """The engine or why there is none; why this network and files aren't those that a stack gets.
+    """The engine, and whether what this process sees is what the engine's containers get.
 
-    None where they are: an engine in a VM on this machine gives its stacks the machine's own.
+    `network` is why this network isn't theirs, `files(path)` why a path isn't; None if they are.
+    An engine in a VM of this machine gives its containers the machine's own.
     """
 
     engine: Engine | Unknown
@@ -58,7 +59,7 @@ class EngineLocality(NamedTuple):
 
 
 class MeasureContext:
-    """One measuring: what it is asked for, and what its probes share."""
+    """The options of one measurement, and the endpoint, engine and project that probes share."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -67,16 +68,16 @@ class MeasureContext:
         self.project: Lazy[Project | None] = Lazy(lambda: load(options))
 
     def project_or_unknown(self) -> Project | Unknown | None:
-        """Return the project, None where there is none, an Unknown where it can't be used."""
+        """Return the project, None if there is no compose file, an Unknown if it can't be used."""
         try:
             return self.project()
-        except ComposeError as fault:
-            return Unknown(str(fault), "invalid")
+        except ComposeError as error:
+            return Unknown(str(error), "invalid")
 
     def is_engine_local(self) -> tuple[bool, str]:
-        """Return whether the engine is on this machine, and what tells it.
+        """Return whether the engine is on this machine, and how that is known.
 
-        Only one behind a port of loopback is asked for it. Raises EndpointError.
+        Behind a loopback port the engine is asked, as a tunnel may end there. Raises EndpointError.
         """
         endpoint = self.endpoint()
         if not endpoint.loopback:
@@ -84,33 +85,29 @@ class MeasureContext:
         try:
             engine = self.engine()
         except EngineError:
-            return True, "the address; whether it is the end of a tunnel can't be told"
+            return True, "the address; it may be the end of a tunnel"
         key = differing_info_key(engine)
         if key is None:
-            return True, "the address; GET /info says nothing of another machine"
-        return False, f"GET /info {key} is another machine's: a tunnel ends at the address"
+            return True, "the address; GET /info names no other machine"
+        return False, f"GET /info {key} is another machine's: the address is the end of a tunnel"
 
     def engine_locality(self) -> EngineLocality:
-        """Ask for the engine; an own one that doesn't answer leaves the machine to be looked at."""
-        inside, _ = in_container()
+        """Connect to the engine; if a local one doesn't answer, this machine is still looked at."""
+        engine: Engine | Unknown
+        on_this_machine = False
         try:
             endpoint = self.endpoint()
+            on_this_machine = endpoint.local and not in_container()[0]
             engine = self.engine()
-        except EndpointError as fault:
-            return _hidden(Unknown(str(fault), "invalid"))
-        except EngineError as fault:
-            unknown = Unknown(str(fault), fault.kind)
-            return _seen(unknown) if endpoint.local and not inside else _hidden(unknown)
-        if engine.name in VIRTUAL_MACHINES and endpoint.local and not inside:
-            return _seen(engine)
+        except EndpointError as error:
+            engine = Unknown(str(error), "invalid")
+        except EngineError as error:
+            engine = Unknown(str(error), error.kind)
+        if on_this_machine and (isinstance(engine, Unknown) or engine.name in VIRTUAL_MACHINES):
+            return EngineLocality(engine, None, lambda _: None)
+        if isinstance(engine, Unknown):
+            reason = engine
+            return EngineLocality(reason, reason, lambda _: reason)
         return EngineLocality(
             engine, engine.visibility.network_hidden, engine.visibility.path_hidden
         )
-
-
-def _hidden(why: Unknown) -> EngineLocality:
-    return EngineLocality(why, why, lambda _: why)
-
-
-def _seen(engine: Engine | Unknown) -> EngineLocality:
-    return EngineLocality(engine, None, lambda _: None)

@@ -1,4 +1,4 @@
-"""Asks the reader, under one deadline that holds whatever the probes do."""
+"""Receives facts from the worker, under one deadline that holds whatever the probes do."""
 
 from __future__ import annotations
 
@@ -6,82 +6,74 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from preflight.facts.collect.protocol import decode
-from preflight.facts.collect.spawn import Process, end
+from preflight.facts.collect.worker_process import Worker, start_worker, stop_worker
 from preflight.facts.options import Options
-from preflight.facts.table import PROBES, missing
+from preflight.facts.table import PROBES, unknown_facts
 from preflight.model.facts import Measured, Unknown
 
-_TICK = 0.1  # seconds between two signs of life
+_WAIT_INTERVAL = 0.1  # seconds between two calls of `on_wait`
 
 
-class Measuring:
-    """A measuring that goes on in the reader while the program does something else."""
+class Measurement:
+    """A measurement that runs in the worker while the program does something else."""
 
-    def __init__(self, reader: Process, options: Options) -> None:
+    def __init__(self, options: Options, worker: Worker | None = None) -> None:
         self._start = time.monotonic()
-        self._reader = reader
         self._timeout = options.timeout
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()
-        _ask(reader, options, self._start)
-        threading.Thread(target=self._pump, daemon=True).start()
+        self._failure = "the worker process ended too early"
+        self._worker = worker
+        try:
+            self._worker = self._worker or start_worker()
+            threading.Thread(target=self._read_lines, args=(self._worker,), daemon=True).start()
+        except (OSError, RuntimeError) as error:  # no more processes or threads here
+            self._failure = f"the worker process could not be started: {error}"
+            self._lines.put(None)
+            return
+        assert self._worker.stdin is not None
+        request = json.dumps([options._asdict(), self._start]).encode("ascii") + b"\n"
+        with suppress(OSError):  # the worker has ended: its facts will be missing
+            self._worker.stdin.write(request)
+            self._worker.stdin.close()
 
-    def results(self, tick: Callable[[float], None] | None = None) -> Iterator[Measured]:
-        """Yield what the probes deliver until they have ended or the time is over, then the rest.
+    def results(self, on_wait: Callable[[float], None] | None = None) -> Iterator[Measured]:
+        """Yield facts as they come, then an Unknown for every declared fact.
 
-        The rest is an Unknown for every declared fact; of two for one path, the first stands.
-        `tick` is called with the seconds gone by while there is nothing to yield.
+        Of two values for one path the first counts. `on_wait` is called with the seconds gone by
+        while there is nothing to yield.
         """
-        late = True
+        missing = Unknown(f"not measured within {self._timeout:.3g} s", "timeout")
         try:
             while (left := self._start + self._timeout - time.monotonic()) > 0:
                 try:
-                    line = self._lines.get(timeout=min(_TICK, left))
+                    line = self._lines.get(timeout=min(_WAIT_INTERVAL, left))
                 except Empty:
-                    if tick is not None:
-                        tick(time.monotonic() - self._start)
+                    if on_wait is not None:
+                        on_wait(time.monotonic() - self._start)
                     continue
                 if line is None:
-                    late = False
+                    missing = Unknown(self._failure, "error")
                     break
                 yield decode(line)
         finally:
-            end(self._reader)
-        yield from _rest(
-            Unknown(f"not measured within {self._timeout:.3g} s", "timeout")
-            if late
-            else Unknown("its reader ended without it", "error")
-        )
+            if self._worker is not None:
+                stop_worker(self._worker)
+        for probe in PROBES:
+            yield from unknown_facts(probe, missing)
 
-    def _pump(self) -> None:
-        assert self._reader.stdout is not None
-        for line in self._reader.stdout:
+    def _read_lines(self, worker: Worker) -> None:
+        assert worker.stdout is not None
+        for line in worker.stdout:
             self._lines.put(line)
         self._lines.put(None)
 
 
-class NoMeasuring:
-    """What is left where not even a reader can be started: every fact is unknown, and why."""
-
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
-
-    def results(self, _tick: Callable[[float], None] | None = None) -> Iterator[Measured]:
-        """Yield an Unknown for every declared fact."""
-        return _rest(Unknown(self._reason, "error"))
-
-
-def _ask(reader: Process, options: Options, since: float) -> None:
-    assert reader.stdin is not None
-    try:
-        reader.stdin.write(json.dumps([options._asdict(), since]).encode("ascii") + b"\n")
-        reader.stdin.close()
-    except OSError:
-        pass  # it has ended: its facts will be missing
-
-
-def _rest(reason: Unknown) -> Iterator[Measured]:
-    for probe in PROBES:
-        yield from missing(probe, reason)
+def decode(line: bytes) -> Measured:
+    """Return the fact in a line of the worker's output."""
+    path, value, *source = json.loads(line)
+    if not source:
+        return Measured(tuple(path), Unknown(*value))
+    return Measured(tuple(path), value, source[0])

@@ -1,14 +1,15 @@
-"""The reader process: runs every probe side by side and writes each figure as it comes.
+"""The worker process: runs all probes at once, and writes each fact as soon as it has it.
 
-It is told what to measure on standard input, and ends by itself at its deadline or when nobody
-reads any more. Each probe has a thread, so that a hung one doesn't hold the others back; and the
-process is one that the program can kill, or leave behind where the kernel won't let go of it.
+It reads its request from standard input, writes one JSON line for each fact, and ends at its
+deadline or when nobody reads its output any more. Each probe has a thread, so that one that hangs
+doesn't delay the others; and a process can be killed, or left behind if it hangs in the kernel.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -16,96 +17,100 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.protocol import encode
 from preflight.facts.compose.project import Project
 from preflight.facts.options import Options
-from preflight.facts.table import PROBES, Probe, missing, without_project
+from preflight.facts.table import PROBES, Probe, facts_without_project, unknown_facts
 from preflight.model.facts import Measured, Unknown
 
 Measure: TypeAlias = Callable[[MeasureContext], Iterator[Measured]]
 
-_FIRST = {"docker"}  # it waits most: the others fit into its waiting
-_SWITCH = 0.02  # seconds that a thread keeps going on, so that the first comes to its waiting
-HEADSTART = 0.2  # seconds that the reader ends before its caller gives it up
+_FIRST = "engine.engine_facts"  # it waits most, and the others are measured meanwhile
+_SWITCH_INTERVAL = 0.02  # seconds; long enough for the engine's thread to get to its first wait
+MARGIN = 0.2  # seconds by which the worker ends before the program stops waiting for it
 
 
 def main() -> None:
-    """Serve one request, then end the process, hung threads and all."""
+    """Serve one request, then end the process with its hung threads and its programs."""
     line = sys.stdin.readline()
     if not line:
-        os._exit(0)  # not needed after all
-    asked, since = json.loads(line)
-    options = Options(**asked)
-    ends = deadline(since, options.timeout, time.monotonic())
+        os._exit(0)  # the program didn't need it after all
+    fields, requested_at = json.loads(line)
+    options = Options(**fields)
+    deadline = compute_deadline(requested_at, options.timeout, time.monotonic())
     context = MeasureContext(options)
-    threads = [
-        threading.Thread(target=_run, args=(probe, context), daemon=True) for probe in PROBES
-    ]
-    sys.setswitchinterval(_SWITCH)
-    for index in sorted(range(len(PROBES)), key=lambda i: PROBES[i].module not in _FIRST):
-        threads[index].start()
-    for probe, thread in zip(PROBES, threads, strict=True):
-        thread.join(max(0.0, ends - time.monotonic()))
-        late = getattr(probe.load(), "late", None) if thread.is_alive() else None
-        if late is not None:
-            _write(late(context, f"within {options.timeout:.3g} s"))
-    _exit()
+    threads = {
+        probe: threading.Thread(target=_run, args=(probe, context), daemon=True) for probe in PROBES
+    }
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    for probe in sorted(PROBES, key=lambda probe: probe.module != _FIRST):
+        threads[probe].start()
+    for probe, thread in threads.items():
+        thread.join(max(0.0, deadline - time.monotonic()))
+        at_timeout = getattr(probe.load(), "late", None) if thread.is_alive() else None
+        if at_timeout is not None:
+            _write(at_timeout(context, f"within {options.timeout:.3g} s"))
+    _end()
 
 
-def deadline(since: float, timeout: float, now: float) -> float:
-    """Return when to end: the caller counts from when it asked, however late this process came.
+def compute_deadline(requested_at: float, timeout: float, now: float) -> float:
+    """Return when to end: the program counts from its request, however late the worker came.
 
-    The monotonic clock is one for all processes of a machine; where it should not be, now counts.
+    All processes of a machine share the monotonic clock; if they don't, now counts.
     """
-    asked = since if 0 <= now - since < timeout else now
-    return asked + max(timeout - HEADSTART, timeout / 2)
+    start = requested_at if 0 <= now - requested_at < timeout else now
+    return start + max(timeout - MARGIN, timeout / 2)
 
 
 def _run(probe: Probe, context: MeasureContext, measure: Measure | None = None) -> None:
-    complete = []
+    collections = []
     try:
-        for one in (measure or _measure_of(probe, context))(context):
-            if one.value == {}:
-                complete.append(one)  # a collection is told once all that is in it has been
+        for fact in (measure or _measure_function(probe, context))(context):
+            if fact.value == {}:
+                collections.append(fact)  # it is complete once its members are written
             else:
-                _write([one])
-        _write(complete)
-    except Exception as fault:  # noqa: BLE001 - whatever a probe raises is a reason
-        _fail(probe, f"{type(fault).__name__}: {fault}")
+                _write([fact])
+        _write(collections)
+    except Exception as error:  # noqa: BLE001 - whatever a probe raises is a reason
+        reason = Unknown(f"{type(error).__name__}: {error}", "error")
+        _write(unknown_facts(probe, reason))  # what was written before stands
 
 
-def _measure_of(probe: Probe, context: MeasureContext) -> Measure:
+def _measure_function(probe: Probe, context: MeasureContext) -> Measure:
     """Return what measures; a probe that has nothing to do is not even imported."""
-    if not probe.of_project:
+    if not probe.needs_project:
         measure: Measure = probe.load().measure
         return measure
     project = context.project_or_unknown()
     if not isinstance(project, Project):
-        return lambda _: without_project(probe, project)
+        return lambda _: facts_without_project(probe, project)
     return lambda _: probe.load().measure(context, project)
 
 
-def _fail(probe: Probe, reason: str) -> None:
-    _write(missing(probe, Unknown(reason, "error")))  # what came before stands
+_write_lock = threading.Lock()
 
 
-def _write(measured: Iterable[Measured]) -> None:
-    for one in measured:
-        line = json.dumps(encode(one)).encode("ascii") + b"\n"
+def encode(fact: Measured) -> bytes:
+    """Return a fact as a line: path, value and source; or path and [reason, kind]."""
+    if isinstance(fact.value, Unknown):
+        fields: list[object] = [fact.path, list(fact.value)]
+    else:
+        fields = [fact.path, fact.value, fact.source]
+    return json.dumps(fields).encode("ascii") + b"\n"
+
+
+def _write(facts: Iterable[Measured]) -> None:
+    for fact in facts:
+        line = encode(fact)
         try:
-            with _WRITING:
+            with _write_lock:
                 while line:
                     line = line[os.write(1, line) :]
         except OSError:
-            _exit()  # nobody reads any more
+            _end()  # nobody reads any more
 
 
-_WRITING = threading.Lock()
-
-
-def _exit() -> None:
-    """End the process, and what a probe has started with it."""
-    child = sys.modules.get("preflight.facts.collect.programs")
-    if child is not None:
-        child.end_all()
+def _end() -> None:
+    """End this process and the programs it runs, which are in its process group."""
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
     os._exit(0)

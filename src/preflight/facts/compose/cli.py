@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from preflight.facts.collect.programs import Child
 from preflight.facts.engine.endpoint import config_folder
+from preflight.processes import Program
 
 _MOST_BYTES = 64 * 2**20  # of a configuration
 # nothing is fetched for an `include` from elsewhere: no request leaves the machine
@@ -44,25 +44,25 @@ class Answer(NamedTuple):
 class Asked(NamedTuple):
     """A run of Compose that goes on, and one beside it that tells its version."""
 
-    config: Child
-    version: Child
+    config: Program
+    version: Program
 
     def answer(self, timeout: float) -> Answer:
         """Wait for it, `timeout` seconds at most."""
-        done = self.config.finish(timeout * 0.6)  # time is left to judge by our own reading
-        said = self.version.finish(timeout * 0.1)
-        version = said.out.strip().removeprefix("v") if said.code == 0 else None
-        if done.code is None:
+        done = self.config.wait(timeout * 0.6)  # time is left to judge by our own reading
+        said = self.version.wait(timeout * 0.1)
+        version = said.output.strip().removeprefix("v") if said.exit_code == 0 else None
+        if done.exit_code is None:
             return Answer(fault=f"docker compose config {done.error}", version=version)
-        if done.code != 0:
+        if done.exit_code != 0:
             told = done.error.strip().splitlines()
             plain = (line for line in told if _BEFORE_A_VALUE in line)
-            text = next(plain, told[-1] if told else f"exit code {done.code}")
+            text = next(plain, told[-1] if told else f"exit code {done.exit_code}")
             if any(words in done.error for words in _TOO_OLD):
                 return Answer(fault="docker compose is too old to tell its configuration as JSON")
             return Answer(refused=text.removeprefix("Error: "), version=version)
         try:
-            config = json.loads(done.out.replace("$$", "$"))  # it doubles every dollar sign
+            config = json.loads(done.output.replace("$$", "$"))  # it doubles every dollar sign
         except (ValueError, RecursionError):
             config = None
         if not isinstance(config, dict):
@@ -78,9 +78,13 @@ def ask(files: Sequence[str], environ: Mapping[str, str] = os.environ) -> Asked 
     named = [part for file in files for part in ("-f", file)]
     env = {**environ, **_QUIET}
     return Asked(
-        Child([program, *named, "config", "--format", "json"], env, _MOST_BYTES),
-        Child([program, "version", "--short"], env, 200),
+        _program([program, *named, "config", "--format", "json"], env, _MOST_BYTES),
+        _program([program, "version", "--short"], env, 200),
     )
+
+
+def _program(arguments: Sequence[str], environ: Mapping[str, str], max_bytes: int) -> Program:
+    return Program(arguments, environ, max_bytes, own_group=False)  # it ends with the worker
 
 
 def find(environ: Mapping[str, str] = os.environ) -> str | None:

@@ -18,18 +18,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflight.facts.collect import measurement as collect
-from preflight.facts.collect import protocol as wire
-from preflight.facts.collect import worker as reader
+from preflight.facts.collect import measurement, worker
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.spawn import end, start_reader
+from preflight.facts.collect.measurement import Measurement, decode
+from preflight.facts.collect.worker import encode
+from preflight.facts.collect.worker_process import start_worker, stop_worker
 from preflight.facts.options import Options
-from preflight.facts.table import FACTS, PROBES, Probe, missing
+from preflight.facts.table import FACTS, PROBES, Probe, unknown_facts
 from preflight.model.facts import UNKNOWN_KINDS, Fact, Measured, Unknown, build_facts, join_path
 from processes import MARK, marked
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-DECLARED = {join_path(one.path) for probe in PROBES for one in missing(probe, Unknown(""))}
+DECLARED = {join_path(one.path) for probe in PROBES for one in unknown_facts(probe, Unknown(""))}
 
 texts = st.text(st.characters())  # lone surrogates too: an undecodable path has them
 values = st.recursive(
@@ -45,15 +45,15 @@ paths = st.lists(texts, min_size=1).map(tuple)
     st.builds(Measured, paths, values, texts) | st.builds(Measured, paths, unknowns, st.just(""))
 )
 def test_a_figure_comes_back_from_its_line_as_it_was(one: Measured) -> None:
-    line = json.dumps(wire.encode(one)).encode("ascii")
-    assert b"\n" not in line
-    back = wire.decode(line)
+    line = encode(one)
+    assert line.count(b"\n") == 1
+    back = decode(line)
     assert back == one
     assert type(back.value) is type(one.value)
 
 
 def fake(script: str) -> subprocess.Popen[bytes]:
-    """A reader that does what a script says."""
+    """A worker that does what a script says."""
     return subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -66,8 +66,8 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n
 @pytest.mark.parametrize(
     ("script", "kind", "reason"),
     [
-        (ONE, "error", "its reader ended without it"),
-        (f"{ONE}import os; os._exit(9)", "error", "its reader ended without it"),
+        (ONE, "error", "the worker process ended too early"),
+        (f"{ONE}import os; os._exit(9)", "error", "the worker process ended too early"),
         (f"{ONE}import time; time.sleep(60)", "timeout", "not measured within 0.7 s"),
         (f"{STUBBORN}{ONE}time.sleep(60)", "timeout", "not measured within 0.7 s"),
     ],
@@ -76,7 +76,7 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n
 def test_what_came_stands_and_the_rest_is_unknown(script: str, kind: str, reason: str) -> None:
     process = fake(script)
     start = time.monotonic()
-    measured = list(collect.Measuring(process, Options(timeout=0.7)).results())
+    measured = list(Measurement(Options(timeout=0.7), process).results())
     took = time.monotonic() - start
     assert took < 0.7 + 0.4
     assert process.returncode is not None
@@ -86,26 +86,32 @@ def test_what_came_stands_and_the_rest_is_unknown(script: str, kind: str, reason
     assert set(facts.unknown.values()) == {Unknown(reason, kind)}  # type: ignore[arg-type]
 
 
-def test_a_reader_that_is_dead_already_is_no_crash() -> None:
+def test_a_worker_that_is_dead_already_is_no_crash() -> None:
     process = fake("pass")
     process.wait(10)
-    measured = list(collect.Measuring(process, Options(timeout=5)).results())
+    measured = list(Measurement(Options(timeout=5), process).results())
     assert {join_path(one.path) for one in measured} == DECLARED
 
 
 def test_signs_of_life_while_there_is_nothing_to_tell() -> None:
     ticks: list[float] = []
     process = fake("import time; time.sleep(60)")
-    list(collect.Measuring(process, Options(timeout=0.5)).results(ticks.append))
+    list(Measurement(Options(timeout=0.5), process).results(ticks.append))
     assert len(ticks) >= 2
     assert ticks == sorted(ticks)
     assert 0 < ticks[0] <= ticks[-1] < 0.7
 
 
-def test_without_a_reader_every_fact_says_why() -> None:
-    measured = list(collect.NoMeasuring("no more processes").results())
+def test_without_a_worker_every_fact_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(measurement, "start_worker", refuse)
+    measured = list(Measurement(Options()).results())
     assert {join_path(one.path) for one in measured} == DECLARED
-    assert {one.value for one in measured} == {Unknown("no more processes", "error")}
+    assert {one.value for one in measured} == {
+        Unknown("the worker process could not be started: no more processes", "error")
+    }
 
 
 def test_a_probe_that_fails_halfway_keeps_what_it_had(capfdbinary: Any) -> None:
@@ -114,14 +120,14 @@ def test_a_probe_that_fails_halfway_keeps_what_it_had(capfdbinary: Any) -> None:
         raise MemoryError("no more")
 
     probe = Probe((Fact("a", "number", ""), Fact("b", "number", "")), "none")
-    reader._run(probe, MeasureContext(Options()), measure)
+    worker._run(probe, MeasureContext(Options()), measure)
     lines = capfdbinary.readouterr().out.splitlines()
-    facts = build_facts(map(wire.decode, lines), measured_at="", version="")
+    facts = build_facts(map(decode, lines), measured_at="", version="")
     assert facts.values == {"a": 1}
     assert facts.unknown == {"b": Unknown("MemoryError: no more", "error")}
 
 
-OF_PROJECT = [probe for probe in PROBES if probe.of_project]
+OF_PROJECT = [probe for probe in PROBES if probe.needs_project]
 
 
 @pytest.mark.parametrize("probe", OF_PROJECT, ids=lambda probe: probe.module)
@@ -129,12 +135,12 @@ def test_without_a_compose_file_nothing_of_a_project_is_there(
     probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    reader._run(probe, MeasureContext(Options(docker_host="unix:///nowhere/docker.sock")))
-    told = [wire.decode(line) for line in capfdbinary.readouterr().out.splitlines()]
-    assert {one.path for one in told} == {one.path for one in missing(probe, Unknown(""))}
+    worker._run(probe, MeasureContext(Options(docker_host="unix:///nowhere/docker.sock")))
+    told = [decode(line) for line in capfdbinary.readouterr().out.splitlines()]
+    assert {one.path for one in told} == {one.path for one in unknown_facts(probe, Unknown(""))}
     for one in told:
         if one.path[0] == "docker":
-            assert one.value == Unknown("asked only where there is a compose file")
+            assert one.value == Unknown("only asked if there is a compose file")
         else:
             assert (one.value, one.source) == (None, "no compose file here")
 
@@ -145,17 +151,17 @@ def test_a_compose_file_that_cannot_be_used_is_the_reason_for_all_of_its_project
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "compose.yaml").write_text("services: 7\n")
-    reader._run(probe, MeasureContext(Options(docker_host="unix:///nowhere/docker.sock")))
-    told = [wire.decode(line) for line in capfdbinary.readouterr().out.splitlines()]
-    assert {one.path for one in told} == {one.path for one in missing(probe, Unknown(""))}
+    worker._run(probe, MeasureContext(Options(docker_host="unix:///nowhere/docker.sock")))
+    told = [decode(line) for line in capfdbinary.readouterr().out.splitlines()]
+    assert {one.path for one in told} == {one.path for one in unknown_facts(probe, Unknown(""))}
     for one in told:
         assert isinstance(one.value, Unknown)
         assert one.value.kind == "invalid"
         assert "compose.yaml:1" in one.value.reason
 
 
-def test_a_reader_that_is_not_asked_ends_by_itself() -> None:
-    process = start_reader()
+def test_a_worker_that_is_not_asked_ends_by_itself() -> None:
+    process = start_worker()
     assert process.stdin is not None
     process.stdin.close()
     assert process.wait(10) == 0
@@ -164,10 +170,10 @@ def test_a_reader_that_is_not_asked_ends_by_itself() -> None:
 
 
 def test_ending_is_possible_twice_and_at_once() -> None:
-    process = start_reader()
+    process = start_worker()
     start = time.monotonic()
-    end(process)
-    end(process)
+    stop_worker(process)
+    stop_worker(process)
     assert time.monotonic() - start < 0.5
     assert process.returncode is not None
 
@@ -250,7 +256,7 @@ def test_the_program_is_gone_in_time_and_leaves_nobody(
 @pytest.mark.parametrize(
     ("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)], ids=["interrupted", "killed"]
 )
-def test_the_reader_does_not_outlive_the_program(
+def test_the_worker_does_not_outlive_the_program(
     how: signal.Signals, code: int, silent: str, clean_environment: Path
 ) -> None:
     mark = f"{os.getpid()}-{time.monotonic()}"
@@ -259,7 +265,7 @@ def test_the_reader_does_not_outlive_the_program(
         env={**os.environ, MARK: mark}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        assert until(lambda: len(marked(mark)) == 2, 10)  # so that the search finds a reader at all
+        assert until(lambda: len(marked(mark)) == 2, 10)  # so that the search finds a worker at all
         time.sleep(0.5)
         process.send_signal(how)
         _, said = process.communicate(timeout=10)
@@ -270,10 +276,10 @@ def test_the_reader_does_not_outlive_the_program(
     assert until(lambda: not marked(mark), 3), marked(mark)
 
 
-def test_modules_of_the_current_folder_are_not_the_readers(
+def test_modules_of_the_current_folder_are_not_the_workers(
     run_preflight: Run, silent: str, tmp_path: Path
 ) -> None:
-    """`python -m` puts the current folder first, for the program; the reader doesn't take it on."""
+    """`python -m` puts the current folder first, for the program; the worker doesn't take it on."""
     project = tmp_path / "project"
     project.mkdir()
     for name in ("docker", "psutil"):
@@ -307,7 +313,7 @@ def test_a_current_folder_that_is_gone_costs_only_its_disk(
         (1.0, 10.0, 100.0, 109.8),
     ],
 )
-def test_the_reader_ends_before_its_caller_gives_it_up(
+def test_the_worker_ends_before_its_caller_gives_it_up(
     since: float, timeout: float, now: float, ends: float
 ) -> None:
-    assert reader.deadline(since, timeout, now) == pytest.approx(ends)
+    assert worker.compute_deadline(since, timeout, now) == pytest.approx(ends)

@@ -100,13 +100,13 @@ def to(engine: Engine) -> Callable[[socket.socket], None]:
 @pytest.mark.parametrize(
     ("changed", "local", "said"),
     [
-        ({}, True, "nothing of another machine"),
-        ({"NCPU": 64}, True, "nothing of another machine"),  # the daemon's affinity
+        ({}, True, "names no other machine"),
+        ({"NCPU": 64}, True, "names no other machine"),  # the daemon's affinity
         ({"KernelVersion": "5.10.0-1-amd64"}, False, "KernelVersion"),
         ({"MemTotal": 8_000_000_000}, False, "MemTotal"),
         ({"Name": "build-17"}, False, "Name"),
         ({"Name": "0a1b2c", "OperatingSystem": "Alpine Linux v3.20 (containerized)"}, True, ""),
-        ({"KernelVersion": "", "MemTotal": 0, "Name": None}, True, "nothing of another machine"),
+        ({"KernelVersion": "", "MemTotal": 0, "Name": None}, True, "names no other machine"),
         ({"Name": "docker-desktop", "OperatingSystem": "Docker Desktop", "MemTotal": 9}, True, ""),
     ],
 )
@@ -140,7 +140,7 @@ def test_an_engine_that_does_not_answer_leaves_the_address(tunnel: Any) -> None:
     facts = facts_of(tunnel(lambda connection: connection.close()))
     assert facts.get(("docker", "reachable")) is False
     assert facts.get(("docker", "local")) is True
-    assert "can't be told" in facts.source(("docker", "local"))
+    assert "may be the end of a tunnel" in facts.source(("docker", "local"))
 
 
 def test_an_engine_that_hangs_leaves_the_address(tunnel: Any, run_preflight: Run) -> None:

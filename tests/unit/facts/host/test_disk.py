@@ -196,9 +196,10 @@ import json, os, sys
 from preflight.facts.host import disk
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.options import Options
-from preflight.facts.collect.protocol import encode
+from preflight.facts.collect.worker import encode
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
-print(json.dumps([encode(one) for one in disk.measure(MeasureContext(Options(path=sys.argv[1])))]))
+facts = disk.measure(MeasureContext(Options(path=sys.argv[1])))
+print(json.dumps([json.loads(encode(fact)) for fact in facts]))
 """
 
 
@@ -337,7 +338,7 @@ def test_a_hung_filesystem_costs_its_own_facts_and_no_time(
     assert done.returncode == 0, done.stderr
     took, held, code, out, err = json.loads(done.stdout)
     assert took < 1.6
-    assert held >= 1, "the reader was meant to hang in the kernel"
+    assert held >= 1, "the worker was meant to hang in the kernel"
     assert (code, err) == (0, "")
     snapshot = json.loads(out)
     facts = flat(snapshot)

@@ -1,0 +1,108 @@
+"""Runs other programs: bounded in time and in output, and ended with all that they started.
+
+A leaf that any layer may import. It knows nothing about the programs that it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import IO, Any, NamedTuple
+
+_SIGKILL = 9
+NEW_GROUP: dict[str, Any] = {"start_new_session": True}
+if sys.platform == "win32":
+    NEW_GROUP = {"creationflags": subprocess.CREATE_NO_WINDOW}
+
+
+class Result(NamedTuple):
+    """How a program ended; `exit_code` is None if it gave none, and `error` says why."""
+
+    exit_code: int | None
+    output: str
+    error: str
+
+
+class Program:
+    """A program that has been started; its output is read while it runs.
+
+    With `own_group` it leads a process group, and all that it starts ends with it. Without, it
+    stays in the group of its caller, who has to end that group.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environ: Mapping[str, str],
+        max_bytes: int,
+        *,
+        own_group: bool = True,
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._own_group = own_group
+        self._output: dict[str, bytes] = {}
+        self._threads: list[threading.Thread] = []
+        self._start_error = ""
+        try:
+            self._process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=dict(environ),
+                **(NEW_GROUP if own_group else {}),
+            )
+        except OSError as error:
+            self._start_error = f"can't be run: {error.strerror}"
+            return
+        for name, stream in (("output", self._process.stdout), ("error", self._process.stderr)):
+            assert stream is not None
+            thread = threading.Thread(target=self._read, args=(name, stream), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _read(self, name: str, stream: IO[bytes]) -> None:
+        self._output[name] = stream.read(self._max_bytes + 1)
+        if len(self._output[name]) > self._max_bytes:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the program, and its process group if it leads one."""
+        if self._own_group:
+            kill_group(self._process)
+        else:
+            self._process.kill()
+
+    def wait(self, timeout: float) -> Result:
+        """Wait `timeout` seconds at most, then end it."""
+        if self._start_error:
+            return Result(None, "", self._start_error)
+        try:
+            exit_code = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return Result(None, "", f"did not finish within {timeout:.3g} s")
+        finally:
+            self.kill()
+            self._process.wait()
+        for thread in self._threads:
+            thread.join(1)  # what the program has started may hold the pipe
+        if any(len(part) > self._max_bytes for part in self._output.values()):
+            return Result(None, "", f"printed more than {self._max_bytes // 2**20} MiB")
+        if exit_code < 0:
+            return Result(None, "", f"was ended by signal {-exit_code}")
+        output, error = (
+            self._output.get(name, b"").decode("utf-8", "replace") for name in ("output", "error")
+        )
+        return Result(exit_code, output, error)
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that was started with NEW_GROUP, and what it has started."""
+    if hasattr(os, "killpg"):
+        with suppress(OSError):
+            os.killpg(process.pid, _SIGKILL)
+    process.kill()
