@@ -75,8 +75,8 @@ def collect_facts(
     order = {fact.path: number for number, fact in enumerate(FACTS)}
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     measured = [
-        *env.asked(measurement.results(on_wait), ruleset.required_facts, hidden),
-        *env.measure(ruleset.environment()),
+        *env.drop_unused_variables(measurement.results(on_wait), ruleset.required_facts, hidden),
+        *env.read_variables(ruleset.environment()),
     ]
     measured.sort(key=lambda one: order.get(join_path(one.path), len(order)))  # not as they came
     return build_facts(measured, measured_at=now, version=__version__)

@@ -12,26 +12,25 @@ from typing import Any
 
 from preflight.model.facts import Unknown
 
-DEFAULT_LOG_DRIVER = "json-file"  # Docker's own
-_SIZE = re.compile(r"[0-9.]*[1-9][0-9.]*\s*[a-z]*", re.IGNORECASE)  # more than nought
+DEFAULT_LOG_DRIVER = "json-file"
+_POSITIVE_SIZE = re.compile(r"[0-9.]*[1-9][0-9.]*\s*[a-z]*", re.IGNORECASE)
 
 
 def is_log_rotated(driver: str, options: Mapping[str, Any] | None) -> bool | Unknown:
-    """Return whether a driver drops old logs; `options` is None where they aren't told.
+    """Return whether a driver drops old logs; `options` is None where they aren't known.
 
-    json-file, Podman's k8s-file too, grows for ever unless `max-size` is a size: -1 stands for
-    unlimited in its documentation, and is refused like 0 and what is none. `max-file` means nothing
-    without it. `local` keeps 5 files of 20 MB unless told otherwise. journald keeps its journal
-    within SystemMaxUse, a tenth of the disk by default; `none` keeps nothing. All others hand logs
-    to a service, which may be on this machine, such as syslog: what that drops isn't known.
+    json-file, and Podman's k8s-file, grow without limit unless `max-size` is a positive size;
+    `max-file` has no effect without it. `local` keeps 5 files of 20 MB by default. journald keeps
+    its journal within SystemMaxUse, by default a tenth of the disk; `none` keeps nothing. All
+    others hand logs to a service, and what that drops isn't known.
     """
     if driver in ("journald", "none"):
         return True
     if driver not in (DEFAULT_LOG_DRIVER, "k8s-file", "local"):
         return Unknown(f"where {driver} keeps its logs is not known here", "unsupported")
     if options is None and driver != "local":
-        return Unknown(f"the API does not tell the options of {driver}", "unsupported")
+        return Unknown(f"the API does not report the options of {driver}", "unsupported")
     size = (options or {}).get("max-size")
     if size is None:
         return driver == "local"
-    return _SIZE.fullmatch(str(size).strip()) is not None
+    return _POSITIVE_SIZE.fullmatch(str(size).strip()) is not None

@@ -1,6 +1,6 @@
-"""The limits that control groups set, v1, v2 and hybrid, taken from a group and its ancestors.
+"""The limits that control groups set (v1, v2 and hybrid), over a cgroup and its ancestors.
 
-A child group reads "no limit" under a limited parent, so every level up to the mount counts.
+A child cgroup reads "no limit" under a limited parent, so every level up to the mount counts.
 Sources: Linux Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst, proc(5).
 """
 
@@ -12,154 +12,144 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeAlias
 
-from preflight.facts.host.mounts import Mount, read_mounts
+from preflight.facts.host.mounts import Mount, is_within, read_mounts
 
-Reading: TypeAlias = Callable[[Path], Iterator[tuple[Path, float]]]
+LimitReader: TypeAlias = Callable[[Path, int], Iterator[tuple[Path, float | None]]]
 
-NO_LIMIT = 2**60  # v1 writes "none" as the largest page count, about 2**63 less a page
-_FIGURE = "[1-9][0-9]{0,19}"  # a limit of nothing would have no process in it
+UNLIMITED_BYTES = 2**60  # v1 writes "no limit" as the largest page count, about 2**63
+_NUMBER = "[1-9][0-9]{0,19}"  # not zero: no process could live under such a limit
 
 
 class Limit(NamedTuple):
-    """The lowest limit of a walk and the file it was read from; None where no level sets one."""
+    """The lowest limit over a cgroup and the file that sets it; None where no level sets one."""
 
     value: float | None
     source: str
 
 
-def parse_groups(text: str) -> dict[str, str]:
-    """Read /proc/PID/cgroup: the path by controller, the v2 path under the empty name."""
-    groups = {}
+def parse_cgroup_paths(text: str) -> dict[str, str]:
+    """Parse /proc/PID/cgroup: the path by controller, the v2 path under the empty name."""
+    paths = {}
     for line in text.splitlines():
-        parts = line.split(":", 2)
-        if len(parts) == 3:
-            groups.update(dict.fromkeys(parts[1].split(","), parts[2]))
-    return groups
+        fields = line.split(":", 2)
+        if len(fields) == 3:
+            paths.update(dict.fromkeys(fields[1].split(","), fields[2]))
+    return paths
 
 
 class Cgroups:
-    """The groups of a process, read below `root` (a fixture in tests).
+    """The cgroups of a process, read below `root` (a fixture in tests).
 
-    Raises OSError from every reading where the system doesn't show its groups, or shows what is
-    no figure.
+    Every reading raises OSError where this system doesn't show the cgroup or shows garbage.
     """
 
     def __init__(self, root: Path = Path("/"), pid: str = "self") -> None:
-        self.root = root
-        self.groups = parse_groups(_text(root / "proc" / pid / "cgroup"))
-        self.mounts = read_mounts(root)
+        self._root = root
+        self._paths = parse_cgroup_paths(_read_text(root / "proc" / pid / "cgroup"))
+        self._mounts = read_mounts(root)
 
     def version(self, controller: str) -> int:
-        """Return 1 or 2: which hierarchy holds the controller (a hybrid host has both)."""
-        return 1 if controller in self.groups else 2
+        """Return 1 or 2: the hierarchy that holds the controller (a hybrid host has both)."""
+        return 1 if controller in self._paths else 2
 
-    def memory_limit(self, place: str | None = None) -> Limit:
-        """Return the lowest memory limit in bytes over `place` (else this process's group)."""
-        if self.version("memory") == 1:
-            return self._lowest("memory", place, _v1_memory)
-        return self._lowest("memory", place, _v2_memory)
+    def path(self, controller: str) -> str:
+        """Return the path of this process's cgroup in the hierarchy of a controller."""
+        return self._paths.get(controller if self.version(controller) == 1 else "", "/")
 
-    def cpu_quota(self, place: str | None = None) -> Limit:
-        """Return the lowest CPU quota in cores over `place` (else this process's group)."""
-        if self.version("cpu") == 1:
-            return self._lowest("cpu", place, _v1_cpu)
-        return self._lowest("cpu", place, _v2_cpu)
+    def memory_limit(self, path: str | None = None) -> Limit:
+        """Return the lowest memory limit in bytes over `path`, else over this process."""
+        return self._lowest_limit("memory", path, _read_memory_limits)
 
-    def has(self, place: str) -> bool:
-        """Whether the memory group `place` is there."""
-        return self._levels("memory", place)[1]
+    def cpu_quota(self, path: str | None = None) -> Limit:
+        """Return the lowest CPU quota in cores over `path`, else over this process."""
+        return self._lowest_limit("cpu", path, _read_cpu_quotas)
 
-    def memory_usage(self, place: str) -> int | None:
-        """Return the bytes in use at `place`, or the nearest group above that is there.
+    def memory_folder(self, path: str) -> Path | None:
+        """Return the folder of a memory cgroup, None where it isn't visible or doesn't exist."""
+        folders, is_complete = self._folders("memory", path)
+        return folders[0] if is_complete else None
 
-        Page cache counts; None where no group says.
-        """
+    def memory_usage(self, path: str) -> int | None:
+        """Return the bytes in use, page cache included, at `path` or its nearest ancestor."""
         name = "memory.usage_in_bytes" if self.version("memory") == 1 else "memory.current"
-        folders, _ = self._levels("memory", place)
-        text = _text(folders[0] / name, "").strip() if folders else ""
+        folders, _ = self._folders("memory", path)
+        text = _read_text(folders[0] / name, missing="").strip() if folders else ""
         return int(text) if re.fullmatch("[0-9]{1,20}", text) else None
 
-    def _lowest(self, controller: str, place: str | None, read: Reading) -> Limit:
+    def show(self, file: Path) -> str:
+        """Return the path of a file as a user sees it, without the root of a fixture."""
+        return str(PurePosixPath("/") / file.relative_to(self._root).as_posix())
+
+    def _lowest_limit(self, controller: str, path: str | None, read: LimitReader) -> Limit:
         lowest = Limit(None, "no cgroup sets a limit")
-        folders, whole = self._levels(controller, place)
+        folders, is_complete = self._folders(controller, path or self.path(controller))
         for folder in folders:
-            for file, value in read(folder):
-                if lowest.value is None or value < lowest.value:
-                    shown = PurePosixPath("/") / file.relative_to(self.root).as_posix()
-                    lowest = Limit(value, str(shown))
-        if not folders or (place is None and not whole and lowest.value is None):
-            raise FileNotFoundError(f"the {controller} cgroup of this process is not seen here")
+            for file, value in read(folder, self.version(controller)):
+                if value is not None and (lowest.value is None or value < lowest.value):
+                    lowest = Limit(value, self.show(file))
+        if not folders or (path is None and not is_complete and lowest.value is None):
+            raise FileNotFoundError(f"the {controller} cgroup of this process is not visible here")
         return lowest
 
-    def _levels(self, controller: str, place: str | None) -> tuple[list[Path], bool]:
-        """Return the folders from the group up to the mount, and whether the group is among them.
+    def _folders(self, controller: str, path: str) -> tuple[list[Path], bool]:
+        """Return the folders from a cgroup up to its mount, and whether the cgroup is among them.
 
-        It isn't where it lies outside of what is mounted here, or isn't there (yet).
+        It isn't where it lies outside of what is mounted here, or doesn't exist (yet).
         """
-        name = controller if self.version(controller) == 1 else ""
-        path = self.groups.get(name, "/") if place is None else place
-        seen = [self._seen(path, mount) for mount in self.mounts if _holds(mount, name)]
-        return max(seen, key=lambda one: (one[1], len(one[0])), default=([], False))
+        is_v1 = self.version(controller) == 1
+        best: tuple[list[Path], bool] = [], False
+        for mount in self._mounts:
+            if is_v1:
+                holds = mount.filesystem == "cgroup" and controller in mount.options
+            else:
+                holds = mount.filesystem == "cgroup2"
+            if holds:
+                found = self._folders_in_mount(path, mount)
+                best = max(best, found, key=lambda one: (one[1], len(one[0])))
+        return best
 
-    def _seen(self, path: str, mount: Mount) -> tuple[list[Path], bool]:
-        below = _below(path, mount.root)
-        group = self.root / mount.point.lstrip("/") / (below or "")
-        levels = (group, *group.parents[: len(below.parts) if below else 0])
-        folders = [folder for folder in levels if folder.is_dir()]
-        return folders, below is not None and group in folders
-
-
-def _holds(mount: Mount, name: str) -> bool:
-    """Whether it is the hierarchy of a v1 controller, or the v2 one, which has no name."""
-    if not name:
-        return mount.filesystem == "cgroup2"
-    return mount.filesystem == "cgroup" and name in mount.options
-
-
-def _below(path: str, root: str) -> PurePosixPath | None:
-    """Return a group's path below a mount's root, None where it lies outside of it."""
-    top = root.rstrip("/")
-    if path != top and not path.startswith(top + "/"):
-        return None
-    below = PurePosixPath(path[len(top) :].lstrip("/"))
-    return None if ".." in below.parts else below
+    def _folders_in_mount(self, path: str, mount: Mount) -> tuple[list[Path], bool]:
+        top = self._root / mount.point.lstrip("/")
+        relative = PurePosixPath(path[len(mount.root.rstrip("/")) :].lstrip("/"))
+        if not is_within(path, mount.root) or ".." in relative.parts:
+            return ([top] if top.is_dir() else []), False
+        levels = (top / relative, *(top / parent for parent in relative.parents))
+        folders = [folder for folder in dict.fromkeys(levels) if folder.is_dir()]
+        return folders, top / relative in folders
 
 
-def _v1_memory(folder: Path) -> Iterator[tuple[Path, float]]:
+def _read_memory_limits(folder: Path, version: int) -> Iterator[tuple[Path, float | None]]:
+    if version == 2:
+        yield folder / "memory.max", _read_number(folder / "memory.max")
+        return
     file = folder / "memory.limit_in_bytes"
-    limit = _number(file)
-    if limit is not None and limit < NO_LIMIT:
-        yield file, limit
-    file = folder / "memory.stat"
-    match = re.search(rf"^hierarchical_memory_limit ({_FIGURE})$", _text(file, ""), re.MULTILINE)
-    if match and int(match[1]) < NO_LIMIT:
-        yield file, int(match[1])
+    yield file, _below_unlimited(_read_number(file))
+    file = folder / "memory.stat"  # also counts ancestors that a container can't see
+    pattern = rf"^hierarchical_memory_limit ({_NUMBER})$"
+    match = re.search(pattern, _read_text(file, missing=""), re.MULTILINE)
+    yield file, _below_unlimited(int(match[1])) if match else None
 
 
-def _v2_memory(folder: Path) -> Iterator[tuple[Path, float]]:
-    limit = _number(folder / "memory.max")
-    if limit is not None:
-        yield folder / "memory.max", limit
+def _below_unlimited(value: int | None) -> int | None:
+    return value if value is not None and value < UNLIMITED_BYTES else None
 
 
-def _v1_cpu(folder: Path) -> Iterator[tuple[Path, float]]:
+def _read_cpu_quotas(folder: Path, version: int) -> Iterator[tuple[Path, float | None]]:
+    if version == 2:
+        file = folder / "cpu.max"
+        text = _read_text(file, missing="max 1").strip()
+        match = re.fullmatch(rf"(max|{_NUMBER}) ({_NUMBER})", text)
+        if match is None:
+            raise _not_a_number(file, text)
+        yield file, None if match[1] == "max" else int(match[1]) / int(match[2])
+        return
     file = folder / "cpu.cfs_quota_us"
-    quota, period = _number(file, none="-1"), _number(folder / "cpu.cfs_period_us")
-    if quota is not None and period is not None:
-        yield file, quota / period
+    quota, period = _read_number(file, "-1"), _read_number(folder / "cpu.cfs_period_us")
+    yield file, quota / period if quota and period else None
 
 
-def _v2_cpu(folder: Path) -> Iterator[tuple[Path, float]]:
-    file = folder / "cpu.max"
-    text = _text(file, "max 1").strip()
-    match = re.fullmatch(rf"(max|{_FIGURE}) ({_FIGURE})", text)
-    if match is None:
-        raise _no_figure(file, text)
-    if match[1] != "max":
-        yield file, int(match[1]) / int(match[2])
-
-
-def _text(file: Path, missing: str | None = None) -> str:
+def _read_text(file: Path, missing: str | None = None) -> str:
+    """Read a file; where it doesn't exist, return `missing` if that is given."""
     try:
         return file.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
@@ -168,15 +158,15 @@ def _text(file: Path, missing: str | None = None) -> str:
         return missing
 
 
-def _number(file: Path, none: str = "max") -> int | None:
-    """Return the figure that a file holds, None where it says that there is none or isn't there."""
-    text = _text(file, none).strip()
-    if text == none:
+def _read_number(file: Path, unlimited: str = "max") -> int | None:
+    """Return the number in a file, None where it says `unlimited` or the file doesn't exist."""
+    text = _read_text(file, missing=unlimited).strip()
+    if text == unlimited:
         return None
-    if not re.fullmatch(_FIGURE, text):
-        raise _no_figure(file, text)
+    if not re.fullmatch(_NUMBER, text):
+        raise _not_a_number(file, text)
     return int(text)
 
 
-def _no_figure(file: Path, text: str) -> OSError:
-    return OSError(errno.EINVAL, f"{text[:40]!r} is no figure", str(file))
+def _not_a_number(file: Path, text: str) -> OSError:
+    return OSError(errno.EINVAL, f"{text[:40]!r} isn't a valid number", str(file))

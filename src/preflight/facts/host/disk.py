@@ -1,6 +1,6 @@
 """The disk where models and data will be stored: `host.disk.*` of `--path`.
 
-statvfs on a dead network filesystem never returns; the caller gives this probe up at its deadline.
+statvfs on a dead network filesystem never returns; the caller gives up at its deadline.
 """
 
 from __future__ import annotations
@@ -14,44 +14,54 @@ from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.engine.locality import in_container
-from preflight.facts.host.mounts import Mount, mount_of, read_mounts
+from preflight.facts.host.mounts import Mount, find_mount, read_mounts
 from preflight.model.facts import Measured, Unknown
 
-_VIRTUAL = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
+_VIRTUAL_DEVICES = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
 _HYPERVISORS = re.compile(
     "qemu|vmware|vbox|msft|xen|virtual|google|amazon|oracle|nutanix|do vol", re.I
 )
-
-_OF_CONTAINER = Unknown(
+_NOT_MOUNTED = Unknown(
     "inside a container: mount the folder, as in -v /srv/models:/srv/models --path /srv/models",
     "unsupported",
 )
 
-Statvfs = Callable[[str], Any]
-
 
 def measure(
-    context: MeasureContext, root: Path = Path("/"), statvfs: Statvfs | None = None
+    context: MeasureContext, root: Path = Path("/"), statvfs: Callable[[str], Any] | None = None
 ) -> Iterator[Measured]:
     """Yield the facts of the disk under `--path`, or of its nearest folder that exists."""
     path = os.path.abspath(context.options.path)
-    yield Measured(("host", "disk", "path"), path, "--path")
-    found = nearest(path)
-    mount = None if isinstance(found, Unknown) else _mount(found, root)
+    yield _fact("path", path, "--path")
+    existing = nearest_existing(path)
+    mount = None if isinstance(existing, Unknown) else _find_mount(existing, root)
     if mount is not None and mount.point == "/" and in_container(root)[0]:
-        found = _OF_CONTAINER if context.engine_locality().path_hidden(path) else found
-    if isinstance(found, Unknown):
+        existing = _NOT_MOUNTED if context.engine_locality().path_hidden(path) else existing
+    if isinstance(existing, Unknown):
         for name in ("filesystem", "readonly", "total", "free", "kind"):
-            yield Measured(("host", "disk", name), found)
+            yield _fact(name, existing)
         return
-    yield from _mounted(found, mount, root)
-    yield from _space(found, mount, root, statvfs)
+    if sys.platform.startswith("linux"):
+        missing = Unknown("no mount in /proc/self/mountinfo covers it")
+        yield _fact("filesystem", mount.filesystem if mount else missing, "/proc/self/mountinfo")
+        yield _fact("kind", *_read_kind(os.stat(existing).st_dev, root))
+    else:
+        for name in ("filesystem", "kind"):
+            yield _fact(name, Unknown("only Linux has /proc/self/mountinfo", "unsupported"))
+    if statvfs is None and not hasattr(os, "statvfs"):
+        yield from _windows_space(existing)
+    else:
+        yield from _space(existing, mount, root, (statvfs or os.statvfs)(existing))
 
 
-def nearest(path: str) -> str | Unknown:
-    """Return the path, or its nearest parent where it isn't there yet; else why not.
+def _fact(name: str, value: Any, source: str = "") -> Measured:
+    return Measured(("host", "disk", name), value, source)
 
-    A link to what isn't there yet is followed: that is where the data would lie.
+
+def nearest_existing(path: str) -> str | Unknown:
+    """Return the path, or its nearest parent that exists; else the reason.
+
+    A link to a folder that doesn't exist yet is followed: that is where the data would lie.
     """
     while True:
         try:
@@ -61,113 +71,94 @@ def nearest(path: str) -> str | Unknown:
             real = os.path.realpath(path)
             parent = os.path.dirname(real)
             if parent == real:
-                return Unknown(f"{path} is not there", "unavailable")
+                return Unknown(f"{path} does not exist", "unavailable")
             path = parent
         except PermissionError:
             return Unknown(f"permission denied on {path}", "permission")
-        except (OSError, ValueError) as fault:
-            return Unknown(f"{path}: {getattr(fault, 'strerror', None) or fault}", "error")
+        except (OSError, ValueError) as error:
+            return Unknown(f"{path}: {getattr(error, 'strerror', None) or error}", "error")
 
 
-def _mount(path: str, root: Path) -> Mount | None:
+def _find_mount(path: str, root: Path) -> Mount | None:
     try:
-        return mount_of(os.path.realpath(path), read_mounts(root))
+        return find_mount(os.path.realpath(path), read_mounts(root))
     except OSError:
         return None
 
 
-def _mounted(path: str, mount: Mount | None, root: Path) -> Iterator[Measured]:
-    if not sys.platform.startswith("linux"):
-        unsupported = Unknown("read from /proc/self/mountinfo, which is Linux's", "unsupported")
-        yield Measured(("host", "disk", "filesystem"), unsupported)
-        yield Measured(("host", "disk", "kind"), unsupported)
-        return
-    value = mount.filesystem if mount else Unknown("no mount in /proc/self/mountinfo covers it")
-    yield Measured(("host", "disk", "filesystem"), value, "/proc/self/mountinfo")
-    kind, source = _kind(os.stat(path).st_dev, root)
-    yield Measured(("host", "disk", "kind"), kind, source)
-
-
-def _space(
-    path: str, mount: Mount | None, root: Path, statvfs: Statvfs | None
-) -> Iterator[Measured]:
-    """Size and room; `f_bavail` counts what is not reserved for root."""
-    total, free = ("host", "disk", "total"), ("host", "disk", "free")
-    if statvfs is None and not hasattr(os, "statvfs"):
-        import psutil
-
-        usage = psutil.disk_usage(path)
-        yield Measured(("host", "disk", "readonly"), Unknown("not told here", "unsupported"))
-        nothing = Unknown("psutil.disk_usage() says 0")
-        yield Measured(total, usage.total or nothing, "psutil.disk_usage().total")
-        yield Measured(free, usage.free if usage.total else nothing, "psutil.disk_usage().free")
-        return
-    stat = (statvfs or os.statvfs)(path)
+def _space(path: str, mount: Mount | None, root: Path, stat: Any) -> Iterator[Measured]:
+    """Yield size and free space; `f_bavail` leaves out what is reserved for root."""
     if not stat.f_blocks:
-        nothing = Unknown(f"the filesystem of {path} stores nothing", "unsupported")
-        yield Measured(("host", "disk", "readonly"), nothing)
-        yield Measured(total, nothing)
-        yield Measured(free, nothing)
+        for name in ("readonly", "total", "free"):
+            yield _fact(name, Unknown(f"the filesystem of {path} has no storage", "unsupported"))
         return
     readonly = bool(stat.f_flag & os.ST_RDONLY) if mount is None else _is_readonly(mount, root)
     source = f"statvfs({path}).f_flag" if mount is None else "/proc/self/mountinfo"
-    yield Measured(("host", "disk", "readonly"), readonly, source)
-    yield Measured(total, stat.f_blocks * stat.f_frsize, f"statvfs({path}).f_blocks")
-    room = 0 if readonly else stat.f_bavail * stat.f_frsize
-    said = "mounted read-only" if readonly else f"statvfs({path}).f_bavail"
-    yield Measured(free, room, said)
+    yield _fact("readonly", readonly, source)
+    yield _fact("total", stat.f_blocks * stat.f_frsize, f"statvfs({path}).f_blocks")
+    if readonly:
+        yield _fact("free", 0, "mounted read-only")
+    else:
+        yield _fact("free", stat.f_bavail * stat.f_frsize, f"statvfs({path}).f_bavail")
+
+
+def _windows_space(path: str) -> Iterator[Measured]:
+    import psutil
+
+    usage = psutil.disk_usage(path)
+    nothing = Unknown("psutil.disk_usage() reports 0")
+    yield _fact("readonly", Unknown("not reported on this system", "unsupported"))
+    yield _fact("total", usage.total or nothing, "psutil.disk_usage().total")
+    yield _fact("free", usage.free if usage.total else nothing, "psutil.disk_usage().free")
 
 
 def _is_readonly(mount: Mount, root: Path) -> bool:
-    """Whether nobody writes there: to its filesystem, or through this mount.
+    """Whether nobody can write there: to its filesystem, or through this mount.
 
-    A mount of this process alone says nothing of others: a container's `:ro`, what ProtectSystem
-    of systemd makes. It is everybody's where the machine's first process has it too.
+    A mount that is read-only for this process alone (a container's `:ro`, ProtectSystem of
+    systemd) says nothing about others; one that the first process has too holds for all.
     """
     if "ro" in mount.options:
         return True
     if "ro" not in mount.flags or in_container(root)[0]:
         return False
     try:
-        return mount.id in {one.id for one in read_mounts(root, "1")}
+        return mount.id in {first.id for first in read_mounts(root, "1")}
     except OSError:
         return True  # not shown to this user
 
 
-def _kind(device: int, root: Path) -> tuple[str | Unknown, str]:
-    """Say ssd or hdd by the kernel's `rotational`, which virtual disks get wrong."""
+def _read_kind(device: int, root: Path) -> tuple[str | Unknown, str]:
+    """Return ssd or hdd by the kernel's `rotational`, which virtual disks get wrong."""
     node = root / f"sys/dev/block/{os.major(device)}:{os.minor(device)}"
     try:
-        disks = _disks(node.resolve(strict=True))
-        kinds = {(disk / "queue/rotational").read_bytes().strip() for disk in disks}
+        disks = _find_disks(node.resolve(strict=True))
+        rotational = {(disk / "queue/rotational").read_bytes().strip() for disk in disks}
     except OSError:
-        return Unknown("no block device of its own", "unsupported"), ""
+        return Unknown("it has no block device", "unsupported"), ""
     names = ", ".join(sorted(disk.name for disk in disks))
-    if any(disk.name.startswith(_VIRTUAL) or _is_virtual(disk) for disk in disks):
+    if any(disk.name.startswith(_VIRTUAL_DEVICES) or _is_virtual(disk) for disk in disks):
         return Unknown(f"{names} is a virtual disk", "unsupported"), ""
-    if not kinds <= {b"0", b"1"}:
-        return Unknown(f"the kernel does not say whether {names} rotates"), ""
-    return ("hdd" if b"1" in kinds else "ssd"), f"/sys/block/*/queue/rotational of {names}"
+    if not rotational <= {b"0", b"1"}:
+        return Unknown(f"the kernel does not report whether {names} rotates"), ""
+    kind = "hdd" if b"1" in rotational else "ssd"
+    return kind, f"/sys/block/*/queue/rotational of {names}"
 
 
-def _disks(node: Path) -> list[Path]:
+def _find_disks(node: Path) -> list[Path]:
     """Return the whole disks under a block device: through its partition and its slaves."""
     disk = node.parent if (node / "partition").exists() else node
-    slaves = disk / "slaves"
-    below = [s.resolve() for s in slaves.iterdir()] if slaves.is_dir() else []
-    return [d for slave in below for d in _disks(slave)] if below else [disk]
+    slaves = [link.resolve() for link in disk.glob("slaves/*")]
+    return [found for slave in slaves for found in _find_disks(slave)] or [disk]
 
 
 def _is_virtual(disk: Path) -> bool:
-    """Whether a hypervisor or a cloud made the disk, by what it says of itself.
-
-    SCSI has both names, ATA's vendor is just `ATA`, NVMe has the model alone.
-    """
+    """Whether a hypervisor or a cloud made the disk, by its vendor (SCSI) or model (also NVMe)."""
     for name in ("vendor", "model"):
         try:
-            said = (disk / "device" / name).read_text(encoding="utf-8", errors="replace")
+            text = (disk / "device" / name).read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        if _HYPERVISORS.search(said):
+        if _HYPERVISORS.search(text):
             return True
     return False

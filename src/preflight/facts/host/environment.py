@@ -1,6 +1,6 @@
-"""Environment variables of this process, only those that a rule asks for.
+"""Environment variables, only those that a rule names.
 
-Read by the program itself, since which they are is known only when the rules are read.
+Read by the program itself, because which ones are needed is known only with the rules.
 """
 
 from __future__ import annotations
@@ -11,24 +11,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from preflight.model.facts import Measured
 
 
-def measure(names: Iterable[str], environ: Mapping[str, str] = os.environ) -> Iterator[Measured]:
-    """Yield the variables of these names."""
+def read_variables(
+    names: Iterable[str], environ: Mapping[str, str] = os.environ
+) -> Iterator[Measured]:
+    """Yield the variables of these names from this process's environment."""
     for name in names:
         yield Measured(("env", name), environ.get(name), "the environment")
 
 
-def asked(
+def drop_unused_variables(
     measured: Iterable[Measured],
-    asks: Iterable[tuple[str, ...]],
+    asked_paths: Iterable[tuple[str, ...]],
     hidden: list[tuple[str, str]] | None = None,
 ) -> Iterator[Measured]:
-    """Leave out variables of services and containers that no rule asks for by name.
+    """Leave out variables of services and containers that no rule names.
 
-    `hidden` gets names and values of those left out: who redacts must know them.
+    Their names and values are added to `hidden`: the redactor must know them.
     """
-    names = {path[-1] for path in asks if path[-2:-1] == ("environment",)}
-    for one in measured:
-        if one.path[-2:-1] != ("environment",) or one.path[-1] in names:
-            yield one
-        elif hidden is not None and isinstance(one.value, str):
-            hidden.append((one.path[-1], one.value))
+    names = {path[-1] for path in asked_paths if path[-2:-1] == ("environment",)}
+    for fact in measured:
+        if fact.path[-2:-1] != ("environment",) or fact.path[-1] in names:
+            yield fact
+        elif hidden is not None and isinstance(fact.value, str):
+            hidden.append((fact.path[-1], fact.value))

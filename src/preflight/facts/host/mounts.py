@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 
 class Mount(NamedTuple):
-    """One line of mountinfo: `root` of the filesystem is seen at `point`, on the mount `parent`.
+    """One line of mountinfo: `root` of the filesystem is visible at `point`, on mount `parent`.
 
-    `flags` are of this mount alone, `options` of the filesystem, wherever it is mounted.
+    `flags` belong to this mount alone, `options` to the filesystem, wherever it is mounted.
     """
 
     id: str
@@ -25,61 +25,59 @@ class Mount(NamedTuple):
 
 
 def read_mounts(root: Path = Path("/"), pid: str = "self") -> list[Mount]:
-    """Read the mounts of a process, its paths as `os` spells them; raises OSError."""
+    """Read the mounts of a process, paths spelled as `os` does; raises OSError."""
     return parse_mounts(os.fsdecode((root / "proc" / pid / "mountinfo").read_bytes()))
 
 
 def parse_mounts(text: str) -> list[Mount]:
-    """Read /proc/PID/mountinfo; blank, tab and newline in paths are octal there, no other space."""
+    """Parse /proc/PID/mountinfo, where spaces, tabs and newlines in paths are octal escapes."""
     mounts = []
     for line in text.split("\n"):
         head, _, tail = line.partition(" - ")
         fields, rest = head.split(" "), tail.split(" ")
-        if len(fields) >= 6 and len(rest) >= 2:
-            number, parent, device, root, point, flags = fields[:6]
-            places = (_unescape(root), _unescape(point))
-            options = rest[2] if len(rest) > 2 else ""
-            mounts.append(
-                Mount(number, parent, device, *places, _set(flags), rest[0], _set(options))
-            )
+        if len(fields) < 6 or len(rest) < 2:
+            continue
+        number, parent, device, root, point, flags = fields[:6]
+        options = rest[2] if len(rest) > 2 else ""
+        mount = Mount(
+            number, parent, device, _unescape(root), _unescape(point),
+            frozenset(flags.split(",")), rest[0], frozenset(options.split(",")),
+        )  # fmt: skip
+        mounts.append(mount)
     return mounts
-
-
-def _set(options: str) -> frozenset[str]:
-    return frozenset(options.split(","))
 
 
 def _unescape(path: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
 
 
-def mount_of(path: str, mounts: list[Mount]) -> Mount | None:
+def find_mount(path: str, mounts: list[Mount]) -> Mount | None:
     """Return the mount that a real path lies on, found as the kernel does: from the top down.
 
     The longest match won't do: a mount hides what was mounted below its point before.
     """
-    known = {mount.id for mount in mounts}
-    tops = {mount.id for mount in mounts if mount.parent == mount.id or mount.parent not in known}
-    left = [mount for mount in mounts if within(path, mount.point)]
-    found: Mount | None = None
-    while below := [m for m in left if m.id in tops or (found and m.parent == found.id)]:
-        found = min(reversed(below), key=lambda mount: len(mount.point))
-        left.remove(found)
-    return found
+    ids = {mount.id for mount in mounts}
+    tops = {mount.id for mount in mounts if mount.parent == mount.id or mount.parent not in ids}
+    left = [mount for mount in mounts if is_within(path, mount.point)]
+    current: Mount | None = None
+    while children := [m for m in left if m.id in tops or (current and m.parent == current.id)]:
+        current = min(reversed(children), key=lambda mount: len(mount.point))
+        left.remove(current)
+    return current
 
 
-def within(path: str, top: str) -> bool:
-    """Whether a path is `top` or lies below it."""
-    return path == top or path.startswith(top.rstrip("/") + "/")
+def is_within(path: str, folder: str) -> bool:
+    """Whether a path is `folder` or lies below it."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def location(path: str, mounts: list[Mount]) -> tuple[str, str] | None:
-    """Return the filesystem that a real path lies on, by its number, and the path in it.
+def locate(path: str, mounts: list[Mount]) -> tuple[str, str] | None:
+    """Return the device number of a real path's filesystem, and the path inside of it.
 
-    Two processes that have the same location at a path see the same there, however it is mounted.
+    Two processes that get the same location for a path see the same files there.
     """
-    mount = mount_of(path, mounts)
+    mount = find_mount(path, mounts)
     if mount is None:
         return None
-    inside = path[len(mount.point) :].strip("/")
-    return mount.device, f"{mount.root.rstrip('/')}/{inside}".rstrip("/")
+    relative = path[len(mount.point) :].strip("/")
+    return mount.device, f"{mount.root.rstrip('/')}/{relative}".rstrip("/")

@@ -1,6 +1,6 @@
 """The machine this process runs on: memory, swap, CPU, system, and the limits on the process.
 
-psutil doesn't know control groups, so limits are read beside it.
+psutil doesn't know control groups, so their limits are read beside it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from preflight.facts.engine.locality import in_container
 from preflight.facts.host.cgroups import Cgroups, Limit
 from preflight.model.facts import Measured, Unknown, UnknownKind
 
-_SYSTEMS = {"win32": "windows", "cygwin": "windows"}
-_FAULTS: dict[int | None, UnknownKind] = {
+_SYSTEM_NAMES = {"win32": "windows", "cygwin": "windows"}
+_ERROR_KINDS: dict[int | None, UnknownKind] = {
     errno.EACCES: "permission",
     errno.EPERM: "permission",
     errno.EINVAL: "invalid",
@@ -28,134 +28,114 @@ _FAULTS: dict[int | None, UnknownKind] = {
 
 
 def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
-    """Yield the host's facts; where one subject can't be read, the others still are.
-
-    Last comes what the engine is asked for: the machine's name, which a container hides.
-    """
-    failed = None
-    for subject in (_system, _memory, _swap, _cpu, lambda root: _hostname(context, root)):
-        try:
-            yield from subject(root)
-        except Exception as fault:  # noqa: BLE001 - raised again once the others are read
-            failed = fault
-    if failed is not None:
-        raise failed
+    """Yield the host's facts; the hostname last, because a container asks the engine for it."""
+    yield from _memory(root)
+    yield from _swap()
+    yield from _cpu(root)
+    yield _fact("os", _SYSTEM_NAMES.get(sys.platform, sys.platform), "sys.platform")
+    yield _text("arch", platform.machine(), "platform.machine()")
+    yield _text("kernel", platform.release(), "platform.release()")
+    yield _fact("container", *in_container(root))
+    yield _hostname(context, root)
 
 
-def late(_machine: MeasureContext, _how_long: str) -> Iterator[Measured]:
-    """Yield the name that this process knows: the engine doesn't say another."""
+def late(_context: MeasureContext, _how_long: str) -> Iterator[Measured]:
+    """Yield the name that this process knows, where the engine hasn't answered in time."""
     yield _text("hostname", platform.node(), "platform.node()")
 
 
-def _hostname(context: MeasureContext, root: Path) -> Iterator[Measured]:
+def _hostname(context: MeasureContext, root: Path) -> Measured:
     engine = context.engine_locality().engine if in_container(root)[0] else None
     if isinstance(engine, Engine) and engine.endpoint.local and not differing_info_key(engine):
         name = engine.info.get("Name")
         if isinstance(name, str) and name:
-            yield _text("hostname", name, "GET /info Name")
-            return
-    yield _text("hostname", platform.node(), "platform.node()")
-
-
-def _system(root: Path) -> Iterator[Measured]:
-    yield Measured(("host", "os"), _SYSTEMS.get(sys.platform, sys.platform), "sys.platform")
-    yield _text("arch", platform.machine(), "platform.machine()")
-    yield _text("kernel", platform.release(), "platform.release()")
-    yield Measured(("host", "container"), *in_container(root))
+            return _text("hostname", name, "GET /info Name")
+    return _text("hostname", platform.node(), "platform.node()")
 
 
 def _text(name: str, value: str, source: str) -> Measured:
-    path = ("host", name)
-    return Measured(path, value or Unknown(f"{source} says nothing"), source)
+    return _fact(name, value or Unknown(f"{source} reports nothing"), source)
+
+
+def _fact(name: str, value: Any, source: str) -> Measured:
+    return Measured(("host", *name.split(".")), value, source)
 
 
 def _memory(root: Path) -> Iterator[Measured]:
     import psutil
 
-    source = "psutil.virtual_memory()"
-    memory = _asked(psutil.virtual_memory, source)
-    total = _positive(memory, f"{source}.total", "total")
-    yield Measured(("host", "memory", "total"), total, f"{source}.total")
-    source += ".available"
-    available = _positive(memory, source, "available")
+    source = "psutil.virtual_memory().total"
+    total = _read_positive(lambda: psutil.virtual_memory().total, source)
+    yield _fact("memory.total", total, source)
+    source = "psutil.virtual_memory().available"
+    available = _read_positive(lambda: psutil.virtual_memory().available, source)
     if isinstance(total, int) and isinstance(available, int):
-        back = _arc_shrinkable(root)
-        if 0 < back <= total - available:  # else not counted as used: the figures are a container's
-            available, source = available + back, f"{source} and what the ZFS ARC can give back"
-    yield Measured(("host", "memory", "available"), available, source)
-    limit = _limit(lambda: Cgroups(root).memory_limit())
-    yield _limited(("host", "memory", "limit"), limit)
-    usable = _least(total, limit)
-    yield Measured(("host", "memory", "usable"), usable, "min(total, limit)")
+        arc = _read_arc_shrinkable(root)
+        # a larger cache isn't counted in these figures: they are those of a container (lxcfs)
+        if 0 < arc <= total - available:
+            available, source = available + arc, f"{source} and what the ZFS ARC can give back"
+    yield _fact("memory.available", available, source)
+    limit = _read_limit(lambda: Cgroups(root).memory_limit())
+    if isinstance(limit, Limit):
+        yield _fact("memory.limit", limit.value, limit.source)
+    else:
+        yield _fact("memory.limit", limit, "")
+    yield _fact("memory.usable", _lowest(total, limit), "min(total, limit)")
 
 
-def _swap(_root: Path) -> Iterator[Measured]:
+def _swap() -> Iterator[Measured]:
     import psutil
 
     source = "psutil.swap_memory()"
-    swap = _asked(psutil.swap_memory, source)
-    for name in ("total", "free"):
-        if isinstance(swap, Unknown):
-            yield Measured(("host", "swap", name), swap)
-        elif swap.total:
-            yield Measured(("host", "swap", name), getattr(swap, name), f"{source}.{name}")
-        else:
-            yield Measured(("host", "swap", name), None, f"{source}: no swap")
+    total = _read(lambda: psutil.swap_memory().total, source)
+    yield _fact("swap.total", total or None, f"{source}.total" if total else f"{source}: no swap")
+    free = _read(lambda: psutil.swap_memory().free, source) if total else None
+    yield _fact("swap.free", free, f"{source}.free" if total else f"{source}: no swap")
 
 
 def _cpu(root: Path) -> Iterator[Measured]:
     import psutil
 
-    source = "psutil.cpu_count()"
-    logical = _positive(_asked(psutil.cpu_count, source), source)
-    yield Measured(("host", "cpu", "logical"), logical, source)
     source = "psutil.cpu_count(logical=False)"
-    physical = _positive(_asked(lambda: psutil.cpu_count(logical=False), source), source)
-    yield Measured(("host", "cpu", "physical"), physical, source)
-    affinity: int | Unknown = logical
-    source = "psutil.cpu_count(), no affinity here"
+    physical = _read_positive(lambda: psutil.cpu_count(logical=False), source)
+    yield _fact("cpu.physical", physical, source)
+    source = "psutil.cpu_count()"
+    usable = _read_positive(psutil.cpu_count, source)
+    yield _fact("cpu.logical", usable, source)
     if hasattr(os, "sched_getaffinity"):
-        affinity, source = len(os.sched_getaffinity(0)), "os.sched_getaffinity"
-    quota = _limit(lambda: Cgroups(root).cpu_quota())
+        usable, source = len(os.sched_getaffinity(0)), "os.sched_getaffinity"
+    quota = _read_limit(lambda: Cgroups(root).cpu_quota())
     if isinstance(quota, Limit) and quota.value is not None:
         source = f"min({source}, {quota.source})"
-    yield Measured(("host", "cpu", "usable"), _least(affinity, quota), source)
+    yield _fact("cpu.usable", _lowest(usable, quota), source)
 
 
-def _asked(ask: Callable[[], Any], source: str) -> Any | Unknown:
-    """Return what psutil says, or that it couldn't: then only this figure is lost."""
-    try:
-        return ask()
-    except Exception as fault:  # noqa: BLE001 - psutil raises what its parsing of /proc meets
-        return Unknown(f"{source} failed: {type(fault).__name__}: {fault}", "error")
-
-
-def _positive(said: Any | Unknown, source: str, name: str = "") -> int | Unknown:
-    """Return a figure, or the one of this name; zero and nothing are none."""
-    if isinstance(said, Unknown):
-        return said
-    value: int | None = getattr(said, name) if name else said
-    return value or Unknown(f"{source} says {value}")
-
-
-def _limit(read: Callable[[], Limit]) -> Limit | Unknown:
-    if not sys.platform.startswith("linux"):
-        return Unknown("control groups are Linux's", "unsupported")
+def _read(read: Callable[[], Any], source: str) -> Any | Unknown:
+    """Return what psutil reports, or why it failed: only this figure is lost."""
     try:
         return read()
-    except OSError as fault:
-        reason = f"{fault.filename}: {fault.strerror}" if fault.filename else str(fault)
-        return Unknown(reason, _FAULTS.get(fault.errno, "unavailable"))
+    except Exception as error:  # noqa: BLE001 - psutil raises what its parsing of /proc meets
+        return Unknown(f"{source} failed: {type(error).__name__}: {error}", "error")
 
 
-def _limited(path: tuple[str, ...], limit: Limit | Unknown) -> Measured:
-    if isinstance(limit, Unknown):
-        return Measured(path, limit)
-    return Measured(path, limit.value, limit.source)
+def _read_positive(read: Callable[[], Any], source: str) -> int | Unknown:
+    """Return a number; zero and None are unknown."""
+    value: int | Unknown | None = _read(read, source)
+    return value or Unknown(f"{source} reports {value}")
 
 
-def _least(total: float | Unknown, limit: Limit | Unknown) -> float | Unknown:
-    """The lower of both; where there are no control groups by nature, the total."""
+def _read_limit(read: Callable[[], Limit]) -> Limit | Unknown:
+    if not sys.platform.startswith("linux"):
+        return Unknown("only Linux has control groups", "unsupported")
+    try:
+        return read()
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return Unknown(reason, _ERROR_KINDS.get(error.errno, "unavailable"))
+
+
+def _lowest(total: float | Unknown, limit: Limit | Unknown) -> float | Unknown:
+    """Return the lower of both; the total where the system has no control groups."""
     if isinstance(total, Unknown):
         return total
     if isinstance(limit, Unknown):
@@ -163,8 +143,8 @@ def _least(total: float | Unknown, limit: Limit | Unknown) -> float | Unknown:
     return total if limit.value is None else min(total, limit.value)
 
 
-def _arc_shrinkable(root: Path) -> int:
-    """Bytes that the ZFS cache gives back under pressure; Linux counts them as used."""
+def _read_arc_shrinkable(root: Path) -> int:
+    """Return the bytes that the ZFS cache gives back under pressure; Linux counts them as used."""
     try:
         text = (root / "proc/spl/kstat/zfs/arcstats").read_text(encoding="ascii")
         rows = {name: int(value) for name, _, value in map(str.split, text.splitlines()[2:])}

@@ -51,7 +51,7 @@ class InspectedContainer(NamedTuple):
 
     row: ListedContainer
     told: Mapping[str, Any]
-    group: ContainerCgroup | Unknown | None = None
+    cgroup: ContainerCgroup | Unknown | None = None
     sample: Mapping[str, Any] | Unknown | None = None
 
 
@@ -148,7 +148,7 @@ def _killed(seen: InspectedContainer, around: StackContext) -> Iterator[Told]:
     state = get_object(seen.told, "State")
     podman = around.engine.name == "podman"
     flag, code = state.get("OOMKilled"), _exit_code(state, _status(seen))
-    group = seen.group if isinstance(seen.group, ContainerCgroup) else None
+    cgroup = seen.cgroup if isinstance(seen.cgroup, ContainerCgroup) else None
     events = around.events
     verdict = judge(
         Signals(
@@ -157,7 +157,7 @@ def _killed(seen: InspectedContainer, around: StackContext) -> Iterator[Told]:
             exit_code=code if isinstance(code, int) else None,
             restarts=count_or_none(seen.told.get("RestartCount")) or 0,
             started=parse_time(state.get("StartedAt")) or 0.0,
-            kills=group.kills if group else None,
+            kills=cgroup.oom_kills if cgroup else None,
             events=None if events is None else events.get(seen.row.id, ()),
             trusted=not podman,
             lasting=not podman and _before_24(around.engine),
@@ -165,7 +165,7 @@ def _killed(seen: InspectedContainer, around: StackContext) -> Iterator[Told]:
         )
     )
     sources = [f"{_INSPECT} State.OOMKilled", "GET /events" if events is not None else ""]
-    source = ", ".join(filter(None, [*sources, group.counter if group else ""]))
+    source = ", ".join(filter(None, [*sources, cgroup.oom_source if cgroup else ""]))
     yield ("oom_killed",), verdict.killed, source
     unknown = verdict.killed if isinstance(verdict.killed, Unknown) else None
     yield ("oom_certainty",), unknown or verdict.certainty, source
@@ -204,8 +204,8 @@ def _memory(seen: InspectedContainer, engine: Engine) -> Iterator[Told]:
 
 def _usage(seen: InspectedContainer) -> tuple[int | Unknown | None, str]:
     source = "GET /containers/ID/stats, without page cache"
-    if isinstance(seen.group, ContainerCgroup) and seen.group.usage is not None:
-        return seen.group.usage, seen.group.gauge
+    if isinstance(seen.cgroup, ContainerCgroup) and seen.cgroup.usage is not None:
+        return seen.cgroup.usage, seen.cgroup.usage_source
     if seen.sample is None:
         return None, "it does not run"
     if isinstance(seen.sample, Unknown):
@@ -230,8 +230,8 @@ def _limits(seen: InspectedContainer, total: int | None) -> list[tuple[int, str]
         (_less(memory.get("limit"), total), "GET /containers/ID/stats memory_stats.limit"),
         (_hierarchical(seen, total), "GET /containers/ID/stats hierarchical_memory_limit"),
     ]
-    if isinstance(seen.group, ContainerCgroup) and seen.group.limit.value is not None:
-        found.append((int(seen.group.limit.value), seen.group.limit.source))
+    if isinstance(seen.cgroup, ContainerCgroup) and seen.cgroup.limit.value is not None:
+        found.append((int(seen.cgroup.limit.value), seen.cgroup.limit.source))
     return [(value, source) for value, source in found if count_or_none(value)]
 
 
@@ -250,7 +250,7 @@ def _no_limit(seen: InspectedContainer, own: int | Unknown | None) -> Unknown | 
     """None where it is known that there is no limit, else why that isn't known."""
     if isinstance(own, Unknown):
         return own
-    if isinstance(seen.sample, Unknown) and not isinstance(seen.group, ContainerCgroup):
+    if isinstance(seen.sample, Unknown) and not isinstance(seen.cgroup, ContainerCgroup):
         return seen.sample
     return None
 
@@ -258,18 +258,18 @@ def _no_limit(seen: InspectedContainer, own: int | Unknown | None) -> Unknown | 
 def _parent(
     seen: InspectedContainer, configured: int | None, total: int | None
 ) -> tuple[int | Unknown | None, str]:
-    if seen.group is None:
+    if seen.cgroup is None:
         return None, "it does not run"
-    if isinstance(seen.group, ContainerCgroup):
-        above: float | None = seen.group.above.value
-        source = seen.group.above.source
+    if isinstance(seen.cgroup, ContainerCgroup):
+        above: float | None = seen.cgroup.parent_limit.value
+        source = seen.cgroup.parent_limit.source
     elif "hierarchical_memory_limit" in get_object(
         get_object(seen.sample, "memory_stats"), "stats"
     ):
         above = _hierarchical(seen, total)
         source = "GET /containers/ID/stats hierarchical_memory_limit"
     else:
-        return seen.group, ""
+        return seen.cgroup, ""
     lower = above is not None and (not configured or above < configured)
     return int(above) if above is not None and lower else None, source
 

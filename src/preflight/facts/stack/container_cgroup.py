@@ -1,7 +1,7 @@
-"""The memory group of one running container: limits over it, what it uses, kills counted in it.
+"""The memory cgroup of one running container: limits over it, its use, kills counted in it.
 
-Only for an engine whose processes are seen from here; then it spares the engine's own sample, for
-which dockerd makes all but the first container wait a second. Sources: Linux
+Only for an engine whose processes are visible here. It spares the engine's own sample, for which
+dockerd makes all but the first container wait a second. Sources: Linux
 Documentation/admin-guide/cgroup-v1/memory.rst (memory.oom_control), cgroup-v2.rst (memory.events);
 docker/cli, stats_helpers.go.
 """
@@ -9,97 +9,79 @@ docker/cli, stats_helpers.go.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from preflight.facts.host.cgroups import Cgroups, Limit
 from preflight.model.facts import Unknown
 
+_FILES = {  # by version: bytes in use, the cache to subtract, kills
+    1: ("memory.usage_in_bytes", "total_inactive_file", "memory.oom_control"),
+    2: ("memory.current", "inactive_file", "memory.events"),
+}
+
 
 class ContainerCgroup(NamedTuple):
-    """`limit` is the lowest over the container in bytes, `above` the lowest over its parent.
+    """What the kernel reports about a container; `usage` and `oom_kills` are None if it doesn't.
 
-    `usage` is what it uses in bytes, page cache taken off as `docker stats` does. `kills` counts
-    its processes that were killed for lack of memory since it started. Both are None where the
-    kernel doesn't say; `gauge` and `counter` are the files that do.
+    `limit` is the lowest over the container in bytes, `parent_limit` the lowest over `parent`.
+    `usage` is in bytes without page cache, as in `docker stats`. `oom_kills` counts its processes
+    that were killed for lack of memory since it started.
     """
 
+    parent: str
     limit: Limit
-    above: Limit
+    parent_limit: Limit
     usage: int | None
-    gauge: str
-    kills: int | None
-    counter: str
+    usage_source: str
+    oom_kills: int | None
+    oom_source: str
 
 
 def read_container_cgroup(
-    pid: int, container: str, root: Path = Path("/")
+    pid: int, container_id: str, root: Path = Path("/")
 ) -> ContainerCgroup | Unknown:
-    """Read the group of the container with the id `container`, whose first process is `pid`."""
+    """Read the cgroup of a container, whose first process is `pid`."""
     try:
-        groups = Cgroups(root, str(pid))
-        place = find_container_cgroup(
-            groups.groups.get("memory", groups.groups.get("", "")), container
-        )
-        if place is None or not groups.has(str(place)):
-            return Unknown("its cgroup is not seen from here", "unsupported")
-        limit, above = (groups.memory_limit(str(one)) for one in (place, place.parent))
-        return ContainerCgroup(limit, above, *_usage(groups, place), *_kills(groups, place))
+        cgroups = Cgroups(root, str(pid))
+        path = find_container_path(cgroups.path("memory"), container_id)
+        folder = cgroups.memory_folder(path) if path is not None else None
+        if path is None or folder is None:
+            return Unknown("its cgroup is not visible from here", "unsupported")
+        usage_file, cache_key, oom_file = _FILES[cgroups.version("memory")]
+        usage = _read_number(folder / usage_file)
+        cache = _read_number(folder / "memory.stat", f"{cache_key} ")
+        if usage is not None and cache is not None and cache < usage:
+            usage -= cache
+        parent = str(PurePosixPath(path).parent)
+        return ContainerCgroup(
+            parent, cgroups.memory_limit(path), cgroups.memory_limit(parent),
+            usage if cache is not None else None,
+            f"{cgroups.show(folder / usage_file)} less {cache_key}",
+            _read_number(folder / oom_file, "oom_kill "), cgroups.show(folder / oom_file),
+        )  # fmt: skip
     except (FileNotFoundError, ProcessLookupError):
         return Unknown("its process has just ended")
-    except OSError as fault:
-        kind = isinstance(fault, PermissionError)
-        return Unknown(f"its cgroup: {fault}", "permission" if kind else "error")
+    except OSError as error:
+        denied = isinstance(error, PermissionError)
+        return Unknown(f"its cgroup: {error}", "permission" if denied else "error")
 
 
-def find_container_cgroup(path: str, container: str) -> PurePosixPath | None:
-    """Return the own group of the container with that id, of whose process this is the path.
+def find_container_path(path: str, container_id: str) -> str | None:
+    """Return the cgroup of a container, by the path of its process, which may be deeper.
 
-    Its name holds the id; a process may be deeper. None where no name does: the group is one that
-    others share, as under a rootless engine on v1, or the process isn't the container's.
+    Its name holds the id. None where no name does: the cgroup is one that others share, as under
+    a rootless engine on v1, or the process isn't the container's.
     """
-    place = PurePosixPath(path)
-    return next((one for one in (*reversed(place.parents), place) if container in one.name), None)
+    levels = (PurePosixPath(path), *PurePosixPath(path).parents)
+    return next((str(level) for level in reversed(levels) if container_id in level.name), None)
 
 
-def _usage(groups: Cgroups, place: PurePosixPath) -> tuple[int | None, str]:
-    v1 = groups.version("memory") == 1
-    gauge = "memory.usage_in_bytes" if v1 else "memory.current"
-    usage, shown = _find(groups, place, gauge, "^([0-9]{1,20})$")
-    key = "total_inactive_file" if v1 else "inactive_file"
-    cache, _ = _find(groups, place, "memory.stat", f"^{key} ([0-9]{{1,20}})$")
-    if usage is None or cache is None:
-        return None, ""
-    return (usage - cache if cache < usage else usage), f"{shown} less {key}"
-
-
-def _kills(groups: Cgroups, place: PurePosixPath) -> tuple[int | None, str]:
-    name = "memory.oom_control" if groups.version("memory") == 1 else "memory.events"
-    return _find(groups, place, name, "^oom_kill ([0-9]{1,20})$")
-
-
-def _find(groups: Cgroups, place: PurePosixPath, name: str, pattern: str) -> tuple[int | None, str]:
-    """Return the figure that a file of the group holds, and the file."""
-    for folder in _folders(groups, place):
-        try:
-            text = (folder / name).read_text(encoding="ascii", errors="replace")
-        except FileNotFoundError:
-            continue
-        match = re.search(pattern, text, re.MULTILINE)
-        shown = PurePosixPath("/") / (folder / name).relative_to(groups.root).as_posix()
-        return (int(match[1]) if match else None), str(shown)
-    return None, ""
-
-
-def _folders(groups: Cgroups, place: PurePosixPath) -> Iterator[Path]:
-    """Yield where the group may be: below each mount of the hierarchy that holds memory."""
-    v1 = groups.version("memory") == 1
-    for mount in groups.mounts:
-        fits = "memory" in mount.options if v1 else True
-        if fits and mount.filesystem == ("cgroup" if v1 else "cgroup2"):
-            try:
-                below = place.relative_to(mount.root)
-            except ValueError:
-                continue  # outside of what is mounted here
-            yield groups.root / mount.point.lstrip("/") / below
+def _read_number(file: Path, key: str = "") -> int | None:
+    """Return the number after `key` at the start of a line; None where the file has none."""
+    try:
+        text = file.read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        return None
+    match = re.search(rf"^{key}([0-9]{{1,20}})$", text, re.MULTILINE)
+    return int(match[1]) if match else None

@@ -155,12 +155,12 @@ def _look(engine: Engine, row: ListedContainer) -> InspectedContainer | Unknown 
         state.get("Pid"),
         engine.visibility.processes_hidden or engine.visibility.cgroups_hidden,
     )
-    group: ContainerCgroup | Unknown = hidden or unreported("State.Pid")
+    cgroup: ContainerCgroup | Unknown = hidden or unreported("State.Pid")
     if hidden is None and is_count(pid) and pid:
-        group = read_container_cgroup(pid, row.id)
-    if isinstance(group, ContainerCgroup) and group.usage is not None:
-        return InspectedContainer(row, told, group)
-    return InspectedContainer(row, told, group, _sample(engine.api, row.id))
+        cgroup = read_container_cgroup(pid, row.id)
+    if isinstance(cgroup, ContainerCgroup) and cgroup.usage is not None:
+        return InspectedContainer(row, told, cgroup)
+    return InspectedContainer(row, told, cgroup, _sample(engine.api, row.id))
 
 
 def _sample(api: EngineApi, container: str) -> Mapping[str, Any] | Unknown | None:

@@ -54,7 +54,8 @@ def flat(snapshot: dict[str, Any]) -> Facts:
 
 def python_mounts(*system: str) -> list[str]:
     """Mount what Python and this checkout need, each at its own place; of the system /usr."""
-    own = (sys.base_prefix, sys.prefix, sys.executable, ROOT)
+    paths = [path for path in sys.path if os.path.isabs(path)]
+    own = (sys.base_prefix, sys.prefix, sys.executable, ROOT, *paths)
     needed = {*(system or ("/usr",)), *map(os.path.realpath, own)} - {"/usr" if system else ""}
     tops = [one for one in sorted(needed) if not any(_below(one, other) for other in needed)]
     places = [(one, one) for one in tops]
@@ -534,7 +535,7 @@ OWN = SelfContainer(
     ],
 )
 def test_a_path_is_seen_where_it_is_mounted_as_it_is_called(path: str, seen: bool) -> None:
-    assert OWN.has(path) is seen
+    assert OWN.has_host_path(path) is seen
 
 
 ID, OTHER = "a" * 64, "b" * 64

@@ -13,7 +13,7 @@ import pytest
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.host import system as host
-from preflight.facts.host.cgroups import Cgroups, parse_groups
+from preflight.facts.host.cgroups import Cgroups, parse_cgroup_paths
 from preflight.facts.options import Options
 from preflight.model.facts import Unknown
 
@@ -114,7 +114,7 @@ def test_v2_a_mount_whose_root_is_the_group(tree: Tree) -> None:
 
 def test_a_mount_root_is_no_mere_beginning_of_a_name(tree: Tree) -> None:
     tree.v2("0::/docker/abc\n", "/docker/ab").write("sys/fs/cgroup/c/memory.max", bytes_of(MiB))
-    with pytest.raises(OSError, match="not seen here"):
+    with pytest.raises(OSError, match="not visible here"):
         tree.memory()
 
 
@@ -139,7 +139,7 @@ def test_a_namespaced_path_outside_of_the_mount_is_unknown_and_never_walked(tree
 def test_a_leaf_that_is_not_there_leaves_its_parents_limit_or_unknown(tree: Tree) -> None:
     tree.v2("0::/a/gone\n")
     (tree.root / "sys/fs/cgroup/a").mkdir()
-    with pytest.raises(OSError, match="not seen here"):
+    with pytest.raises(OSError, match="not visible here"):
         tree.memory()
     tree.write("sys/fs/cgroup/a/memory.max", bytes_of(MiB))
     assert tree.memory() == MiB
@@ -224,7 +224,7 @@ def test_hybrid_a_v1_controller_that_is_not_mounted_is_not_v2s(tree: Tree) -> No
     assert "memory cgroup" in limit.reason
 
 
-# --- what is no figure ------------------------------------------------------------------------
+# --- what a valid number ------------------------------------------------------------------------
 
 GARBAGE = [b"", b"\n", b"garbage", b"\xff\xfe", b"12 34", b"1e9", b"-5", b"0", b"9" * 5000]
 
@@ -246,7 +246,7 @@ def test_garbage_is_neither_a_limit_nor_none(tree: Tree, text: bytes, version: i
             continue
         assert isinstance(value, Unknown), (name, value)
         assert value.kind == "invalid"
-        assert "is no figure" in value.reason
+        assert "a valid number" in value.reason
     assert isinstance(tree.fact("host.memory.total"), int)
     assert isinstance(tree.fact("host.cpu.logical"), int)
 
@@ -266,7 +266,7 @@ def test_groups_that_make_no_sense_crash_nothing(tree: Tree, groups: str) -> Non
 
 
 def test_a_group_with_colons_and_blanks_in_its_name() -> None:
-    groups = parse_groups("4:memory:/a b:c\n0::/x\n1:name=systemd:/y\n")
+    groups = parse_cgroup_paths("4:memory:/a b:c\n0::/x\n1:name=systemd:/y\n")
     assert groups == {"memory": "/a b:c", "": "/x", "name=systemd": "/y"}
 
 

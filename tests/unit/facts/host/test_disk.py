@@ -177,7 +177,7 @@ def test_proc_stores_nothing(run_preflight: Run) -> None:
     facts = measured(run_preflight, "/proc/sys")
     assert facts["filesystem"] == "proc"
     for name in ("total", "free", "readonly"):
-        assert facts[name] == Unknown("the filesystem of /proc/sys stores nothing", "unsupported")
+        assert facts[name] == Unknown("the filesystem of /proc/sys has no storage", "unsupported")
 
 
 @pytest.fixture
@@ -233,15 +233,15 @@ def test_a_path_that_is_not_there_yet_is_its_nearest_folders(tmp_path: Path) -> 
 
 def test_a_file_and_what_would_be_below_it_are_on_the_files_disk(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    assert disk.nearest(str(tmp_path / "file" / "below")) == str(tmp_path / "file")
+    assert disk.nearest_existing(str(tmp_path / "file" / "below")) == str(tmp_path / "file")
     assert here(tmp_path / "file")["total"] == here(tmp_path)["total"]
 
 
 def test_a_link_to_what_is_not_there_yet_is_followed(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "disk" / "models")
-    assert disk.nearest(str(tmp_path / "link")) == str(tmp_path / "disk")
-    assert disk.nearest(str(tmp_path / "link" / "deep" / "er")) == str(tmp_path / "disk")
+    assert disk.nearest_existing(str(tmp_path / "link")) == str(tmp_path / "disk")
+    assert disk.nearest_existing(str(tmp_path / "link" / "deep" / "er")) == str(tmp_path / "disk")
 
 
 def test_paths_that_nothing_can_have(tmp_path: Path) -> None:

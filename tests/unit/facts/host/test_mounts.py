@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflight.facts.host.mounts import mount_of, parse_mounts
+from preflight.facts.host.mounts import find_mount, parse_mounts
 
 PLAIN = """\
 22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -95,14 +95,14 @@ def line(number: int, parent: int, point: str, filesystem: str) -> str:
 def test_the_mount_that_is_seen(
     mounts: list[tuple[int, int, str, str]], path: str, filesystem: str | None
 ) -> None:
-    found = mount_of(path, parse_mounts("".join(line(*mount) for mount in mounts)))
+    found = find_mount(path, parse_mounts("".join(line(*mount) for mount in mounts)))
     assert (found and found.filesystem) == filesystem
 
 
 # Opens each path and holds our answer against the mount id that the kernel gives the descriptor.
 ORACLE = """
 import os, sys
-from preflight.facts.host.mounts import mount_of, read_mounts
+from preflight.facts.host.mounts import find_mount, read_mounts
 mounts = read_mounts()
 paths = [m.point for m in mounts] + [a.encode().decode("unicode_escape") for a in sys.argv[1:]]
 wrong = checked = 0
@@ -115,7 +115,7 @@ for path in paths:
         kernel = next(l.split()[1] for l in info if l.startswith("mnt_id:"))
     os.close(fd)
     checked += 1
-    ours = mount_of(os.path.realpath(path), mounts)
+    ours = find_mount(os.path.realpath(path), mounts)
     if ours is None or ours.id != kernel:
         wrong += 1
         print(ascii(path), ours, kernel)

@@ -139,6 +139,10 @@ def broken(*args: object, **kwargs: object) -> Any:
     raise RuntimeError("broken")
 
 
+def refused(*args: object, **kwargs: object) -> Any:
+    raise PermissionError(13, "Permission denied")
+
+
 def nothing(*args: object, **kwargs: object) -> Any:
     return None
 
@@ -158,8 +162,8 @@ FAULTS = {
     "no platform": [(platform, "machine", broken)],
     "platform not said": [(platform, "node", lambda: "")],
     "no statvfs": [(os, "statvfs", broken)],
-    "no stat": [(os, "stat", broken)],
-    "no container marks": [(inside, "_mark", broken)],
+    "no stat": [(os, "stat", refused)],
+    "no container marks": [(inside, "_find_container_marker", broken)],
 }
 
 
@@ -338,5 +342,5 @@ def test_what_the_zfs_cache_gives_back_is_available(
 
 def test_a_variable_that_is_not_set_is_absent_and_an_empty_one_is_empty() -> None:
     names, environ = ["SET", "EMPTY", "UNSET"], {"SET": "a=b\n\udcff", "EMPTY": "", "OTHER": "x"}
-    values = {one.path: one.value for one in env.measure(names, environ)}
+    values = {one.path: one.value for one in env.read_variables(names, environ)}
     assert values == {("env", "SET"): "a=b\n\udcff", ("env", "EMPTY"): "", ("env", "UNSET"): None}

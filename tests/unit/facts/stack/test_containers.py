@@ -579,9 +579,9 @@ class TestGroup:
         })  # fmt: skip
         group = read_container_cgroup(7, "abc", root)
         assert isinstance(group, ContainerCgroup)
-        assert (group.kills, group.usage) == (2, 600)
-        assert group.limit.value == group.above.value == GIB
-        assert group.counter == f"/{own}/memory.events"
+        assert (group.oom_kills, group.usage) == (2, 600)
+        assert group.limit.value == group.parent_limit.value == GIB
+        assert group.oom_source == f"/{own}/memory.events"
 
     def test_v1(self, tmp_path: Path) -> None:
         own = "sys/fs/cgroup/memory/docker/abc"
@@ -595,8 +595,8 @@ class TestGroup:
         })  # fmt: skip
         group = read_container_cgroup(7, "abc", root)
         assert isinstance(group, ContainerCgroup)
-        assert (group.kills, group.usage) == (1, 750)
-        assert (group.limit.value, group.above.value) == (GIB, None)
+        assert (group.oom_kills, group.usage) == (1, 750)
+        assert (group.limit.value, group.parent_limit.value) == (GIB, None)
 
     def test_kills_in_a_group_that_is_shared_are_not_the_containers(self, tmp_path: Path) -> None:
         root = tree(tmp_path, {
@@ -614,7 +614,7 @@ class TestGroup:
         })  # fmt: skip
         group = read_container_cgroup(7, "abc", root)
         assert isinstance(group, ContainerCgroup)
-        assert (group.kills, group.usage) == (None, None)
+        assert (group.oom_kills, group.usage) == (None, None)
 
     def test_a_process_that_has_ended(self, tmp_path: Path) -> None:
         root = tree(tmp_path, {"proc/self/mountinfo": V1})

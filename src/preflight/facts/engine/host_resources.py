@@ -1,0 +1,115 @@
+"""The disk and memory that an engine on this machine has, read from the machine.
+
+Used only where `locality` finds that this process sees the engine's files or processes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from preflight.facts.engine.api import EngineApi, EngineError, get_label
+from preflight.facts.engine.locality import PathHidden, is_rootless
+from preflight.facts.host.cgroups import Cgroups
+from preflight.facts.stack.container_cgroup import ContainerCgroup, read_container_cgroup
+from preflight.model.facts import Unknown
+
+_CONTAINERD_ROOT = "/var/lib/containerd"
+_MAX_MEASURED = 50  # containers of this stack whose memory use is read
+_MAX_INSPECTED = 5  # containers that may show where containers run
+
+
+def free_disk(
+    root: str | None, driver_status: list[Any], path_hidden: PathHidden
+) -> tuple[int | Unknown, str]:
+    """Return the free bytes where the engine keeps its data, and the source."""
+    if root is None:
+        return Unknown("the engine does not report where it keeps its data"), ""
+    folders = [root]
+    if any("containerd" in str(row) for row in driver_status):
+        folders.append(_CONTAINERD_ROOT)  # the containerd image store ignores data-root
+    hidden = next((reason for folder in folders if (reason := path_hidden(folder))), None)
+    if hidden is not None:
+        return hidden, ""
+    free = {}
+    try:
+        for folder in folders:
+            if folder == root or os.path.exists(folder):
+                stat = os.statvfs(folder)
+                free[folder] = stat.f_bavail * stat.f_frsize
+    except OSError as error:
+        return Unknown(f"{error.strerror}: {error.filename}"), ""
+    folder = min(free, key=free.__getitem__)
+    return free[folder], f"statvfs of the filesystem of {folder}, f_bavail"
+
+
+def containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
+    """Return the cgroup of containers that don't name one themselves.
+
+    A running one shows it; else it is the engine's default: daemon/oci_linux.go of moby, libpod's
+    `--cgroup-manager`. Raises OSError, EngineError.
+    """
+    default = _default_cgroup(info)
+    for container in api.running_containers()[:_MAX_INSPECTED]:
+        container_id = str(container.get("Id"))
+        pid, parent = api.pid_and_cgroup_parent(container_id)
+        if pid and parent in ("", default):
+            cgroup = read_container_cgroup(pid, container_id)
+            if isinstance(cgroup, ContainerCgroup):
+                return cgroup.parent
+    if Cgroups().memory_folder(default) is None:
+        return "/"  # the engine creates it there with the first container
+    return default
+
+
+def _default_cgroup(info: Mapping[str, Any]) -> str:
+    is_podman = "Rootless" in info
+    if is_rootless(info):
+        return f"/user.slice/user-{os.getuid()}.slice"
+    if info.get("CgroupDriver") == "systemd":
+        return "/machine.slice" if is_podman else "/system.slice"
+    return "/libpod_parent" if is_podman else "/docker"
+
+
+def available_memory(
+    api: EngineApi, cgroup: str, limit: float | None, project: str | None = None
+) -> tuple[int | Unknown, str]:
+    """Return the bytes free for this stack, and the source.
+
+    What its own containers use counts as free: those of the compose project, else those that were
+    started from this folder. `limit` is that of `cgroup`, in which containers run.
+    """
+    import psutil
+
+    free: float = psutil.virtual_memory().available
+    try:
+        if limit is not None:
+            free = min(free, max(0, limit - (Cgroups().memory_usage(cgroup) or 0)))
+        own = sum(_memory_usage(api, container) for container in _own_containers(api, project))
+    except EngineError as error:
+        return Unknown(f"what this stack's containers use: {error}", error.kind), ""
+    except OSError as error:
+        return Unknown(f"what the containers' cgroup uses: {error}"), ""
+    source = "psutil.virtual_memory().available" + (" and this stack's containers" if own else "")
+    return int(free + own), source
+
+
+def _memory_usage(api: EngineApi, container: str) -> int:
+    """Return the bytes a container uses, by its cgroup, else by the engine's statistics."""
+    pid, _ = api.pid_and_cgroup_parent(container)
+    cgroup = read_container_cgroup(pid, container) if pid else None
+    if isinstance(cgroup, ContainerCgroup) and cgroup.usage is not None:
+        return cgroup.usage
+    return api.memory_in_use(container)
+
+
+def _own_containers(api: EngineApi, project: str | None) -> list[str]:
+    """Return the ids of the running containers of the project, else of the current folder's."""
+    if project is not None:
+        label, values = "com.docker.compose.project", {project}
+    else:
+        label = "com.docker.compose.project.working_dir"
+        values = {os.path.realpath("."), os.path.abspath(".")}
+    own = [row for row in api.running_containers() if get_label(row, label) in values]
+    return [str(row.get("Id")) for row in own[:_MAX_MEASURED]]
