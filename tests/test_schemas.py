@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from paths import ROOT
+from paths import PAGES, ROOT
 from preflight import check as pipeline
 from preflight.evaluate.judge import Selection
 from preflight.model.rules import DEFAULT_RULES
@@ -39,8 +39,8 @@ def _yaml(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("begins", ["version: 1\nname: my-stack\n", "# preflight.yaml\nversion"])
-def test_the_rule_files_of_the_readme(begins: str) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_rule_files_of_the_pages(begins: str) -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     (example,) = re.findall(rf"```ya?ml\n({begins}.*?)```", text, re.DOTALL)
     published("rules").validate(json.loads(json.dumps(yaml.safe_load(example), default=str)))
     data = {"x.yaml": example.encode(), DEFAULT_RULES: (ROOT / "rules.yaml").read_bytes()}

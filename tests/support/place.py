@@ -1,4 +1,4 @@
-"""What the tests of this folder share: the README's snippets, and a clean copy of the project."""
+"""Snippets of the documentation, and a clean copy of the project."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import NoReturn
 
 import pytest
 
-from paths import ROOT
+from paths import PAGES, ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES_TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 TOOLS = Path(sys.executable).parent
 _BLOCK = re.compile(r"^```[a-z]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PARTS = (
@@ -25,8 +25,8 @@ _PARTS = (
 
 
 def snippet(name: str) -> str:
-    """Return the README's block of code whose first line is the comment `name`."""
-    (found,) = [one for one in _BLOCK.findall(README) if one.partition("\n")[0] == f"# {name}"]
+    """Return the documentation's block of code whose first line is the comment `name`."""
+    (found,) = [one for one in _BLOCK.findall(PAGES_TEXT) if one.partition("\n")[0] == f"# {name}"]
     return str(found)
 
 

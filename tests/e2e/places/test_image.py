@@ -21,14 +21,14 @@ import pytest
 
 from engines import Engine
 from ollama_server import serving
-from place import README, ROOT, run, snippet
+from place import PAGES_TEXT, ROOT, run, snippet
 from python_image import write_archive
 
 BASE, IMAGE = "preflight-test-python:latest", "preflight"
 BUILD, CHECK = snippet(
     "build the image in a checkout, and judge the host through the engine's socket"
 ).splitlines()[1:]
-SECTION = README.partition("### In a container\n")[2].partition("\n### ")[0]
+SECTION = PAGES_TEXT.partition("### In a container\n")[2].partition("\n### ")[0]
 SOCKET = "/var/run/docker.sock"
 DECIDED = {"pass", "warn", "fail"}
 ITS_OWN = {  # of this process and its container, and said as such

@@ -1,0 +1,134 @@
+"""Fills the tables of the documentation from the code; `--check` fails if they have drifted.
+
+python .ci/docs.py             write the tables
+python .ci/docs.py --check     exit with 1 if a page differs
+python .ci/docs.py --picture   write the README's picture too, from a saved machine
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from preflight.facts.table import FACTS
+from preflight.model.conditions import OPERATORS
+from preflight.render import RENDERERS
+from preflight.rules.schema import schema
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PICTURE = ROOT / "docs/assets/report.svg"
+PICTURED = ("--facts", "tests/cases/docker-desktop-mac/facts.json")
+COLUMNS = 80
+DEFINITIONS = ("rule", "fix", "model", "diagnosis", "waiver")
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def summary(module: str) -> str:
+    """Return the first line of a module's docstring."""
+    return (import_module(module).__doc__ or "").splitlines()[0].rstrip(".")
+
+
+def keys(part: dict[str, Any]) -> str:
+    """Return the table of the keys of one part of a rule file."""
+    required = part.get("required", ())
+    rows = [
+        (f"`{key}`", "yes" if key in required else "", value.get("description", ""))
+        for key, value in part["properties"].items()
+    ]
+    return table(("key", "required", "meaning"), rows)
+
+
+def tables() -> dict[str, str]:
+    """Return every generated table by the name of its marker."""
+    rule_file = schema()
+    parts = {name: _part(rule_file, name) for name in DEFINITIONS}
+    return {
+        "formats": table(
+            ("format", "what it is"),
+            [(f"`{name}`", summary(module)) for name, module in RENDERERS.items()],
+        ),
+        "conditions": table(
+            ("condition", "holds if the value is"),
+            [(f"`{row.name}`", row.summary) for row in OPERATORS.values()],
+        ),
+        "facts": table(
+            ("fact", "unit", "meaning"),
+            [(f"`{fact.path}`", fact.unit, fact.summary) for fact in FACTS],
+        ),
+        "file-keys": keys(rule_file),
+        **{f"{name}-keys": keys(part) for name, part in parts.items()},
+    }
+
+
+def _part(rule_file: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the schema of one part: a definition, or the items of a list of the file."""
+    if name in rule_file["$defs"]:
+        return dict(rule_file["$defs"][name])
+    plural = "diagnoses" if name == "diagnosis" else f"{name}s"
+    one_of = rule_file["properties"][plural]["anyOf"]  # a list or null
+    return dict(one_of[0]["items"])
+
+
+def filled(text: str, made: dict[str, str]) -> str:
+    """Return a page with each of its marked tables replaced."""
+    for name, content in made.items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
+        text = re.sub(pattern, lambda m, c=content: f"{m[1]}{c}\n{m[2]}", text, flags=re.DOTALL)
+    return text
+
+
+def drifted() -> Iterator[tuple[Path, str]]:
+    """Yield each page whose tables differ from the code, with what it should hold."""
+    made = tables()
+    pages = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    for name in made:
+        if not any(f"<!-- {name} -->" in text for text in pages.values()):
+            sys.exit(f"no page has a table <!-- {name} -->")
+    for page, text in pages.items():
+        if filled(text, made) != text:
+            yield page, filled(text, made)
+
+
+def draw_picture() -> None:
+    """Write the report on a saved machine as a picture."""
+    from rich.console import Console
+    from rich.text import Text
+
+    done = subprocess.run(
+        [sys.executable, "-m", "preflight", "check", *PICTURED],
+        cwd=ROOT, env={**os.environ, "FORCE_COLOR": "1", "COLUMNS": str(COLUMNS)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(Text.from_ansi(done.stdout))
+    picture = console.export_svg(title="preflight check")
+    picture = re.sub(r"@font-face \{.*?\}\n", "", picture, flags=re.DOTALL)  # fonts of another host
+    PICTURE.write_text(picture, encoding="utf-8")
+
+
+def main() -> None:
+    """Write the pages, or say which of them have drifted."""
+    found = list(drifted())
+    if "--check" in sys.argv:
+        names = ", ".join(str(page.relative_to(ROOT)) for page, _ in found)
+        sys.exit(f"drifted from the code: {names}; run python .ci/docs.py" if found else 0)
+    for page, text in found:
+        page.write_text(text, encoding="utf-8")
+    if "--picture" in sys.argv:
+        draw_picture()
+
+
+if __name__ == "__main__":
+    main()
