@@ -23,7 +23,6 @@ from preflight.model.facts import (
     Unknown,
     Value,
     join_path,
-    place,
 )
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import (
@@ -279,7 +278,9 @@ class Evaluation:
         asked = figures.asked()
         path = scope.absolute(rule.fact)
         source = self.facts.source(path)
-        where = self._place(source, scope)
+        place = self.facts.place(path)
+        if place is None and scope.item is not None:  # then the line where the item begins
+            place = self.facts.place(scope.relative(()) or ())
         told = rule.error if verdict in ("fail", "warn") else None
         word = partial(figures.word, self.catalogue)
         advice = advise(rule.fixes, scope, word) if verdict not in ("pass", "skip") else ()
@@ -302,20 +303,13 @@ class Evaluation:
             reason_or_source=reason or source,
             error=fill(told, word) if told else None,
             blocked_by=blocked_by,
-            file=where[0],
-            line=where[1],
+            file=place and place.file,
+            line=place and place.line,
             fixes=tuple(advice),
             unit=figures.unit,
             rule_file=rule.file,
             rule_line=rule.line,
         )
-
-    def _place(self, source: str, scope: Scope) -> tuple[str, int] | tuple[None, None]:
-        """The line that decides the fact of this source, else the one where its item stands."""
-        found = place(source)
-        if found is None and scope.item is not None:
-            found = place(self.facts.source(scope.relative(()) or ()))
-        return found or (None, None)
 
 
 def advise(

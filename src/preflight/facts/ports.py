@@ -95,7 +95,7 @@ def measure(
     for key, ones in ports.items():
         source = where(project, ("services", ones[0].service, "ports", ones[0].text))
         free, holder = _judged(scene, ones)
-        looked = f"{source}; {scene.source}"
+        looked = source.with_detail(scene.source)
         yield Measured((*top, key, "free"), free, looked)
         yield Measured((*top, key, "holder"), holder, looked)
         services = dict.fromkeys(one.service for one in ones)

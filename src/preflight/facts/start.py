@@ -18,7 +18,7 @@ from preflight.facts.engine.connection import Engine
 from preflight.facts.engine.locality import VIRTUAL_MACHINES, in_container
 from preflight.facts.engine.responses import text_or_none
 from preflight.facts.ports import PublishedPort, addresses_conflict, published_ports, shares_network
-from preflight.model.facts import Measured, Unknown, UnknownKind, Value, placed
+from preflight.model.facts import Measured, Source, Unknown, UnknownKind, Value
 from preflight.model.quantities import parse_version
 
 _TOP = ("start", "services")
@@ -102,7 +102,7 @@ def _needs(project: Project) -> Iterator[Measured]:
             yield Measured((*top, name), value, "nothing newer than Compose 2.0 is used")
         return
     place = f"{need.place.file}:{need.place.line}"
-    source = placed(*need.place)
+    source = Source.in_file(*need.place)
     yield Measured((*top, "version"), need.version, source)
     yield Measured((*top, "feature"), f"{need.feature}, used in {place}", source)
     has = _version(project.compose)

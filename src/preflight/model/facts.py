@@ -27,7 +27,6 @@ Value: TypeAlias = Any  # what JSON holds: text, number, boolean, list, mapping,
 MAX_SNAPSHOT_BYTES = 64 * 2**20  # bytes of a snapshot file
 MAX_BUNDLE_BYTES = 64 * 2**20  # bytes of a bundle
 
-_PLACED = re.compile(r"in (.+?):([1-9][0-9]{0,8})(?:; |\Z)", re.DOTALL)
 _SEGMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 
 
@@ -47,22 +46,46 @@ class Unknown(NamedTuple):
     kind: UnknownKind = "unavailable"
 
 
+class FileLine(NamedTuple):
+    """A line of a file; lines count from 1."""
+
+    file: str
+    line: int
+
+
+class Source(NamedTuple):
+    """Where a value came from, as people read it, and the line of a file if that decides it."""
+
+    text: str
+    place: FileLine | None = None
+
+    @classmethod
+    def in_file(cls, file: str, line: int, detail: str = "") -> Source:
+        """Return the source of a value that a line of a file decides."""
+        return cls(f"in {file}:{line}" + (f"; {detail}" if detail else ""), FileLine(file, line))
+
+    def with_detail(self, detail: str) -> Source:
+        """Return the source with what else the value depends on."""
+        return self._replace(text="; ".join(part for part in (self.text, detail) if part))
+
+
 class Measured(NamedTuple):
-    """One figure as a probe delivers it: a value, None for absent, or an Unknown."""
+    """One fact as its reader yields it: a value, None for absent, or an Unknown."""
 
     path: Path
     value: Value | Unknown
-    source: str = ""
+    source: str | Source = ""
 
 
 class Facts(NamedTuple):
-    """A snapshot: `values` nested by path segment, `unknown` and `sources` by dotted path."""
+    """A snapshot: `values` nested by path segment, everything else by dotted path."""
 
     values: Mapping[str, Value]
     sources: Mapping[str, str] = MappingProxyType({})
     unknown: Mapping[str, Unknown] = MappingProxyType({})
     measured_at: str = ""
     version: str = ""
+    places: Mapping[str, FileLine] = MappingProxyType({})  # the lines of files that decide values
 
     def get(self, path: Path) -> Value | Unknown:
         """Return the value at `path`, None where it is absent, an Unknown where nobody knows."""
@@ -76,8 +99,13 @@ class Facts(NamedTuple):
         return node
 
     def source(self, path: Path) -> str:
-        """Return where the figure at `path` came from, or nothing."""
+        """Return where the value at `path` came from, or nothing."""
         return next((self.sources[p] for p in _prefixes(path) if p in self.sources), "")
+
+    def place(self, path: Path) -> FileLine | None:
+        """Return the line of a file that decides the value at `path`, if there is one."""
+        known = next((p for p in _prefixes(path) if p in self.sources), "")
+        return self.places.get(known)
 
     def _missing(self, path: Path) -> Unknown | None:
         """Why there is nothing at `path`; None where what stands above it was measured whole."""
@@ -92,45 +120,58 @@ class Facts(NamedTuple):
 
 
 def build_facts(measured: Iterable[Measured], *, measured_at: str, version: str) -> Facts:
-    """Build a snapshot from single figures; of two for one path, the first stands."""
+    """Build a snapshot from single facts; of two for one path, the first stands."""
     values: dict[str, Value] = {}
     sources: dict[str, str] = {}
+    places: dict[str, FileLine] = {}
     unknown: dict[str, Unknown] = {}
-    for one in measured:
-        dotted = join_path(one.path)
+    for path, value, source in measured:
+        dotted = join_path(path)
         if dotted in sources or dotted in unknown:
             continue
-        if isinstance(one.value, Unknown):
-            unknown[dotted] = one.value
+        if isinstance(value, Unknown):
+            unknown[dotted] = value
             continue
         node = values
-        for segment in one.path[:-1]:
+        for segment in path[:-1]:
             node = node.setdefault(segment, {})
-        if one.value != {}:
-            node[one.path[-1]] = one.value
+        if value != {}:
+            node[path[-1]] = value
         else:
-            node.setdefault(one.path[-1], {})  # a collection is complete: its items came before
-        sources[dotted] = one.source
-    return Facts(values, sources, unknown, measured_at, version)
+            node.setdefault(path[-1], {})  # a collection is complete: its items came before
+        _set_source(dotted, source, sources, places)
+    return Facts(values, sources, unknown, measured_at, version, places)
 
 
-def replace_facts(facts: Facts, changed: Iterable[Measured]) -> Facts:
-    """Return the facts with some of them another; the ones given stay as they are."""
+def replace_facts(facts: Facts, changes: Iterable[Measured]) -> Facts:
+    """Return a copy of the facts with some of them replaced."""
     values, sources, unknown = dict(facts.values), dict(facts.sources), dict(facts.unknown)
-    for one in changed:
-        dotted = join_path(one.path)
-        unknown.pop(dotted, None)
-        sources.pop(dotted, None)
-        if isinstance(one.value, Unknown):
-            _set(values, one.path)
-            unknown[dotted] = one.value
+    places = dict(facts.places)
+    for path, value, source in changes:
+        dotted = join_path(path)
+        for known in (unknown, sources, places):
+            known.pop(dotted, None)
+        if isinstance(value, Unknown):
+            _set_value(values, path)
+            unknown[dotted] = value
         else:
-            _set(values, one.path, (one.value,))
-            sources[dotted] = one.source
-    return facts._replace(values=values, sources=sources, unknown=unknown)
+            _set_value(values, path, (value,))
+            _set_source(dotted, source, sources, places)
+    return facts._replace(values=values, sources=sources, unknown=unknown, places=places)
 
 
-def _set(node: dict[str, Value], path: Path, value: tuple[Value, ...] = ()) -> None:
+def _set_source(
+    dotted: str, source: str | Source, sources: dict[str, str], places: dict[str, FileLine]
+) -> None:
+    if isinstance(source, str):
+        sources[dotted] = source
+        return
+    sources[dotted] = source.text
+    if source.place is not None:
+        places[dotted] = source.place
+
+
+def _set_value(node: dict[str, Value], path: Path, value: tuple[Value, ...] = ()) -> None:
     """Set or remove what is at `path`, in copies of the mappings on its way."""
     for segment in path[:-1]:
         inner = node.get(segment)
@@ -139,17 +180,6 @@ def _set(node: dict[str, Value], path: Path, value: tuple[Value, ...] = ()) -> N
     node.pop(path[-1], None)
     if value:
         node[path[-1]] = value[0]
-
-
-def placed(file: str, line: int, more: str = "") -> str:
-    """Return the source of a figure that a line of a file decides."""
-    return f"in {file}:{line}" + (f"; {more}" if more else "")
-
-
-def place(source: str) -> tuple[str, int] | None:
-    """Return the file and line that a source names, None where it names none."""
-    match = _PLACED.match(source)
-    return (match[1], int(match[2])) if match else None
 
 
 @lru_cache(maxsize=4096)

@@ -6,14 +6,17 @@ Older schemas are turned into today's, one step at a time; a newer one is refuse
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from preflight.model.facts import MAX_SNAPSHOT_BYTES, UNKNOWN_KINDS, Facts, Unknown
+from preflight.model.facts import MAX_SNAPSHOT_BYTES, UNKNOWN_KINDS, Facts, FileLine, Unknown
 from preflight.model.problems import InputError, Problem
 from preflight.snapshot.json_input import bad_values, parse, refuse_newer
 
 SCHEMA = "preflight.facts/1"
+
+_PLACE_1_0 = re.compile(r"in (.+?):([1-9][0-9]{0,8})(?:; |\Z)", re.DOTALL)
 
 Snapshot: TypeAlias = dict[str, Any]
 
@@ -47,6 +50,7 @@ def dump(facts: Facts) -> dict[str, Any]:
         "measured_at": facts.measured_at,
         "facts": facts.values,
         "sources": facts.sources,
+        "places": dict(facts.places),
         "unknown": {
             path: {"reason": why.reason, "kind": why.kind} for path, why in facts.unknown.items()
         },
@@ -95,7 +99,16 @@ def load(data: bytes, name: str) -> Facts:
         },
         root.get("measured_at", ""),
         root.get("preflight", ""),
+        _read_places(root),
     )
+
+
+def _read_places(root: Mapping[str, Any]) -> dict[str, FileLine]:
+    """Return the lines of files by path; 1.0.0 had no `places` and wrote them into `sources`."""
+    if "places" in root:
+        return {path: FileLine(*place) for path, place in root["places"].items()}
+    matches = {path: _PLACE_1_0.match(source) for path, source in root.get("sources", {}).items()}
+    return {path: FileLine(match[1], int(match[2])) for path, match in matches.items() if match}
 
 
 def _problems(root: Mapping[str, Any]) -> Iterator[str]:
@@ -109,6 +122,9 @@ def _problems(root: Mapping[str, Any]) -> Iterator[str]:
     sources = root.get("sources", {})
     if not isinstance(sources, dict) or not all(isinstance(s, str) for s in sources.values()):
         yield "expected 'sources' as an object of texts"
+    places = root.get("places", {})
+    if not isinstance(places, dict) or not all(map(_is_place, places.values())):
+        yield "expected 'places' as an object of [file, line]"
     unknown = root.get("unknown", {})
     if not isinstance(unknown, dict):
         yield "expected 'unknown' as an object"
@@ -118,6 +134,13 @@ def _problems(root: Mapping[str, Any]) -> Iterator[str]:
         if not fits or why.get("kind") not in UNKNOWN_KINDS:
             kinds = ", ".join(UNKNOWN_KINDS)
             yield f"expected a reason and a kind ({kinds}) under unknown {path!r}"
+
+
+def _is_place(place: Any) -> bool:
+    match place:
+        case [str(), int() as line]:
+            return not isinstance(line, bool) and line > 0
+    return False
 
 
 def schema() -> dict[str, Any]:
@@ -143,6 +166,16 @@ def schema() -> dict[str, Any]:
                 "type": "object",
                 "description": "by path: where the figure came from",
                 "additionalProperties": {"type": "string"},
+            },
+            "places": {
+                "type": "object",
+                "description": "by path: the file and line that decide the value",
+                "additionalProperties": {
+                    "type": "array",
+                    "prefixItems": [{"type": "string"}, {"type": "integer", "minimum": 1}],
+                    "minItems": 2,
+                    "maxItems": 2,
+                },
             },
             "unknown": {
                 "type": "object",

@@ -260,6 +260,10 @@ class Redactor:
             },
             facts.measured_at,
             facts.version,
+            {
+                self._path(path): place._replace(file=self.text(place.file))
+                for path, place in facts.places.items()
+            },
         )
 
     def _fact(self, path: tuple[str, ...], value: Any) -> Any:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflight.evaluate.judge import Selection, evaluate, explain, select
-from preflight.model.facts import Catalogue, Fact, Facts, Unknown
+from preflight.model.facts import Catalogue, Fact, Facts, FileLine, Unknown
 from preflight.model.problems import InputError
 from preflight.model.report import Report, Result
 from preflight.model.rules import RuleSet
@@ -752,13 +752,16 @@ def test_what_is_not_in_a_map_that_was_measured_whole_is_absent() -> None:
 
 
 def test_a_result_points_at_the_line_of_its_fact_or_of_its_item() -> None:
-    sources = {
-        "compose.services.api": "in compose.yaml:3",
-        "compose.services.web": "in /srv/a: b/c.yaml:30; more",
-        "compose.services.web.limits.cpus": "in o.yaml:7",
+    places = {
+        "compose.services.api": FileLine("compose.yaml", 3),
+        "compose.services.web": FileLine("/srv/a: b/c.yaml", 30),
+        "compose.services.web.limits.cpus": FileLine("o.yaml", 7),
     }
-    found = judged(one(EACH), services(api=2, web=8, x=1)._replace(sources=sources)).results
+    sources = dict.fromkeys(places, "compose")
+    facts = services(api=2, web=8, x=1)._replace(sources=sources, places=places)
+    found = judged(one(EACH), facts).results
     assert [(r.file, r.line) for r in found] == [("compose.yaml", 3), ("o.yaml", 7), (None, None)]
     del sources["compose.services.web.limits.cpus"]
-    found = judged(one(EACH), services(web=8)._replace(sources=sources)).results
+    facts = services(web=8)._replace(sources=sources, places=places)
+    found = judged(one(EACH), facts).results
     assert [(r.file, r.line) for r in found] == [("/srv/a: b/c.yaml", 30)]

@@ -25,7 +25,7 @@ from preflight.facts.engine.endpoint import Endpoint
 from preflight.facts.engine.locality import NOTHING_VISIBLE, HostVisibility
 from preflight.facts.options import Options
 from preflight.facts.ports import Listener, PublishedPort, addresses_conflict, can_bind
-from preflight.model.facts import Measured, Unknown, Value, place
+from preflight.model.facts import Measured, Unknown, Value
 
 LOCAL = Endpoint("unix:///nowhere/docker.sock", "default", "the test")
 SEEN = HostVisibility(None, None, None, lambda _: None)
@@ -354,8 +354,8 @@ def test_a_line_of_the_file_and_what_was_looked_at_are_the_source(free_port: int
     project = project_of({"api": {"ports": [port_of(1), port_of(free_port)]}})
     sources = {one.path: one.source for one in measure(machine_with(project))}
     source = sources["host", "ports", str(free_port), "free"]
-    assert source == "in compose.yaml:11; /proc/net/tcp, GET /containers/json"
-    assert place(source) == ("compose.yaml", 11)
+    assert source.text == "in compose.yaml:11; /proc/net/tcp, GET /containers/json"
+    assert source.place == ("compose.yaml", 11)
 
 
 def test_no_more_than_500_ports_are_looked_at() -> None:

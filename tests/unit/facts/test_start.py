@@ -26,7 +26,7 @@ from preflight.facts.engine.endpoint import Endpoint
 from preflight.facts.engine.locality import NOTHING_VISIBLE, HostVisibility
 from preflight.facts.options import Options
 from preflight.facts.ports import can_bind
-from preflight.model.facts import Measured, Unknown, Value, place
+from preflight.model.facts import Measured, Source, Unknown, Value
 
 LOCAL = Endpoint("unix:///nowhere/docker.sock", "default", "the test")
 SEEN = HostVisibility(None, None, None, lambda _: None)
@@ -225,7 +225,7 @@ def test_a_container_left_over_keeps_its_port_from_the_next_start(
 def test_a_clash_names_the_line_of_the_port(stack: Stack) -> None:
     stack.write("    ports:\n      - 127.0.0.1:22001:80\n      - 127.0.0.1:22002:80\n"
                 "      - 127.0.0.1:22002:81\n")  # fmt: skip
-    told = place(stack.fact("port_clash").source)
+    told = stack.fact("port_clash").source.place
     assert told is not None
     assert told[1] in (7, 8)
 
@@ -466,7 +466,7 @@ def test_no_platform_is_absent_and_a_real_engine_runs_its_own(stack: Stack) -> N
     facts = stack.facts()
     own = facts["start", "services", "api", "platform_runs"]
     assert own.value is True
-    told = place(own.source)
+    told = own.source.place
     assert told is not None
     assert told[1] == 5
     assert facts["start", "services", "web", "platform_runs"].value is None
@@ -537,7 +537,7 @@ def test_needs_name_the_highest_version(compose: str, met: bool) -> None:
         "feature": "include, used in compose.yaml:3",
         "met": met,
     }
-    assert facts["compose", "needs", "met"].source == "in compose.yaml:3"
+    assert facts["compose", "needs", "met"].source == Source.in_file("compose.yaml", 3)
     assert facts["docker", "compose", "version"].value == compose
 
 
@@ -575,7 +575,7 @@ def test_variables_env_files_and_conflicts_of_the_reading() -> None:
     assert facts["compose", "variables", "unset"].value == ["TAG"]
     files = facts["start", "services", "api", "env_files_missing"]
     assert files.value == ["/shop/a.env", "/shop/b.env"]
-    assert files.source == "in compose.yaml:10"
+    assert files.source == Source.in_file("compose.yaml", 10)
     assert facts["start", "services", "web", "env_files_missing"].value is None
     conflict = facts["start", "services", "web", "conflict"]
     assert conflict.value == "it has neither an image nor a build"

@@ -20,6 +20,7 @@ from preflight.model.facts import (
     MAX_SNAPSHOT_BYTES,
     UNKNOWN_KINDS,
     Facts,
+    FileLine,
     Measured,
     Unknown,
     build_facts,
@@ -36,6 +37,7 @@ GOOD: dict[str, Any] = {
     "measured_at": "2026-11-23T11:00:00Z",
     "facts": {"host": {"memory": {"total": 25276518400, "limit": None}, "cpu": {"usable": 0.5}}},
     "sources": {"host.memory.total": "psutil.virtual_memory().total"},
+    "places": {},
     "unknown": {"docker.memory.total": {"reason": "permission denied", "kind": "permission"}},
 }
 
@@ -341,3 +343,17 @@ def test_figures_of_the_wrong_kind_are_judged_without_a_fault(
         done = run_preflight(*arguments, "--facts", str(file))
         assert done.returncode in (0, 1, 3), done.stderr
         assert done.stderr == "" or "Traceback" not in done.stderr
+
+
+def test_a_snapshot_of_1_0_0_has_its_places_in_the_texts_of_its_sources() -> None:
+    old = {key: value for key, value in GOOD.items() if key != "places"}
+    old["sources"] = {"a": "in /srv/a: b/c.yaml:30; more", "b": "in o.yaml:7", "c": "in a file"}
+    facts = load(old)
+    assert facts.places == {"a": FileLine("/srv/a: b/c.yaml", 30), "b": FileLine("o.yaml", 7)}
+    assert load(facts_file.dump(facts)) == facts
+
+
+@pytest.mark.parametrize("place", [[], ["a"], ["a", 0], ["a", True], [1, 1], "a:1", {"a": 1}, None])
+def test_a_place_is_a_file_and_a_line(place: object) -> None:
+    with pytest.raises(InputError, match="expected 'places' as an object of"):
+        load({**GOOD, "places": {"host.memory.total": place}})

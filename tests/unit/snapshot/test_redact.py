@@ -13,7 +13,7 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.evaluate.judge import evaluate
-from preflight.model.facts import Facts, Measured, Unknown, build_facts, split_path
+from preflight.model.facts import Facts, Measured, Source, Unknown, build_facts, split_path
 from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.model.secrets import secret_kind
 from preflight.snapshot.bundle import leftovers
@@ -279,7 +279,9 @@ def test_reasons_sources_and_names_are_redacted_too() -> None:
         Measured(("compose", "problem"), f"cannot reach postgres://a:{SECRET}@db", "x"),
         Measured(("stack", "containers", f"api-{TOKENS['GitHub']}", "state"), "running", "list"),
         Measured(("docker", "version"), Unknown(f"password={SECRET} refused")),
-        Measured(("compose", "files"), ["/home/carol/a.yaml"], "in /home/carol/a.yaml:3"),
+        Measured(
+            ("compose", "files"), ["/home/carol/a.yaml"], Source.in_file("/home/carol/a.yaml", 3)
+        ),
     ]
     facts = build_facts(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
     rules = bundled()
@@ -288,6 +290,7 @@ def test_reasons_sources_and_names_are_redacted_too() -> None:
     for secret in (SECRET, TOKENS["GitHub"], "carol"):
         assert secret not in text
     assert clean.source(("compose", "files")) == "in /home/<user-2>/a.yaml:3"
+    assert clean.place(("compose", "files")) == ("/home/<user-2>/a.yaml", 3)
     assert clean.get(("stack", "containers", "api-<token-1>", "state")) == "running"
 
 

@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from preflight.facts.collect.worker_process import Worker, start_worker, stop_worker
 from preflight.facts.options import Options
 from preflight.facts.table import PROBES, unknown_facts
-from preflight.model.facts import Measured, Unknown
+from preflight.model.facts import FileLine, Measured, Source, Unknown
 
 _WAIT_INTERVAL = 0.1  # seconds between two calls of `on_wait`
 
@@ -73,7 +73,11 @@ class Measurement:
 
 def decode(line: bytes) -> Measured:
     """Return the fact in a line of the worker's output."""
-    path, value, *source = json.loads(line)
-    if not source:
+    path, value, *rest = json.loads(line)
+    if not rest:
         return Measured(tuple(path), Unknown(*value))
-    return Measured(tuple(path), value, source[0])
+    source = rest[0]
+    if isinstance(source, list):
+        text, place = source
+        source = Source(text, None if place is None else FileLine(*place))
+    return Measured(tuple(path), value, source)

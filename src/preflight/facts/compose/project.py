@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.model.facts import placed
+from preflight.model.facts import Source
 
 Path: TypeAlias = tuple[str, ...]
 
@@ -96,10 +96,10 @@ def absent(project: Project, service: str) -> str:
     return f"service {service} is in the file, but its {one} not active"
 
 
-def where(project: Project, key: Path, more: str = "") -> str:
-    """Return the source of a figure: the line of a key, or of the nearest above that has one."""
+def where(project: Project, key: Path, detail: str = "") -> Source:
+    """Return the source of a value: the line of a key, or of the nearest above that has one."""
     for length in range(len(key), 1, -1):
         place = project.reading.places.get(key[:length])
         if place is not None:
-            return placed(place.file, place.line, more)
-    return "; ".join(part for part in (", ".join(project.files), more) if part)
+            return Source.in_file(place.file, place.line, detail)
+    return Source(", ".join(project.files)).with_detail(detail)

@@ -25,7 +25,7 @@ from preflight.facts.ollama.settings import (
     trimmed,
 )
 from preflight.facts.table import NO_FILE
-from preflight.model.facts import Measured, Unknown, Value, placed
+from preflight.model.facts import Measured, Source, Unknown, Value
 from preflight.model.quantities import format_bytes, parse_version
 
 T = TypeVar("T")
@@ -54,8 +54,8 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
     service, why = _service(project)
     yield Measured(("ollama", "service"), service, why)
     yield from _settings(project)
-    name, why = configured(project, environ)
-    yield Measured(("model", "name"), name, why)
+    name, name_source = configured(project, environ)
+    yield Measured(("model", "name"), name, name_source)
     running = service if isinstance(service, str) else None
     config = project.services[running] if isinstance(project, Project) and running else None
     named = bool(trimmed(environ.get("OLLAMA_HOST")))
@@ -106,14 +106,14 @@ def _settings(project: Project | Unknown | None) -> Iterator[Measured]:
             yield Measured(("ollama", "settings", service, one.name), one.value, source)
 
 
-def _placed(project: Project, service: str, variable: str, words: str) -> str:
+def _placed(project: Project, service: str, variable: str, words: str) -> str | Source:
     where = project.reading.places.get(("services", service, "environment", variable))
-    return placed(where.file, where.line, words) if where else words
+    return Source.in_file(where.file, where.line, words) if where else words
 
 
 def configured(
     project: Project | Unknown | None, environ: Mapping[str, str]
-) -> tuple[str | Unknown | None, str]:
+) -> tuple[str | Unknown | None, str | Source]:
     """Return the configured model: what asks Ollama decides, then Ollama's own service, then here.
 
     The source names the service, and others that say otherwise.
