@@ -167,7 +167,7 @@ def _parts(
             yield Part(name, what, text.encode("utf-8", "replace"))
     if found.config is not None:
         services = len(found.config.get("services") or ())
-        what = f"the effective configuration of {services} services, by {found.read_by}"
+        what = f"the effective configuration of {services} services, by {found.config_source}"
         yield Part(COMPOSE, what, _as_json(found.config))
     yield Part(VERSIONS, "of preflight, Python, the engine", _as_json(_versions(facts)))
     names = _log_names(name for name, _ in found.logs)

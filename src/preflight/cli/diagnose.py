@@ -173,14 +173,14 @@ class _Reading:
     ) -> None:
         """Read the logs of containers here, while the machine is measured."""
         from preflight.facts.collect.context import MeasureContext
-        from preflight.facts.stack.container_logs import FAULTS, container_logs, project_logs
+        from preflight.facts.stack.container_logs import LOG_ERRORS, container_logs, project_logs
 
         context, ends = MeasureContext(subject.options), time.monotonic() + subject.options.timeout
         try:
             found = list(project_logs(context, since, lines, ends, _MOST_BYTES)) if compose else []
             if names:
                 found += container_logs(context, names, since, lines, ends, _MOST_BYTES)
-        except FAULTS as fault:
+        except LOG_ERRORS as fault:
             raise InputError(str(fault)) from None
         if compose and not found:
             raise InputError("no containers: there is no compose file here, or nothing was started")

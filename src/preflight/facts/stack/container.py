@@ -1,6 +1,6 @@
-"""What is known of one container of the project, out of what the engine told of it.
+"""The facts of one container of the project, from the engine's answers about it.
 
-Nothing is asked here: that is `stack`'s.
+Nothing is asked here: `containers` does that.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from preflight.facts.engine.responses import (
     unreported,
 )
 from preflight.facts.stack.container_cgroup import ContainerCgroup
-from preflight.facts.stack.drift import drift, environment
-from preflight.facts.stack.oom import Signals, judge
+from preflight.facts.stack.drift import find_drift, parse_environment
+from preflight.facts.stack.oom import OomSignals, judge_oom
 from preflight.model.facts import Unknown
 from preflight.model.quantities import parse_version
 
 _INSPECT = "GET /containers/ID/json"
+_STATS = "GET /containers/ID/stats"
 _LOOP_RESTARTS = 3
 _LOOP_SECONDS = 60
-_STATES = {"stopped": "exited", "configured": "created", "initialized": "created"}  # Podman's
+_PODMAN_STATES = {"stopped": "exited", "configured": "created", "initialized": "created"}
 
-Told: TypeAlias = tuple[tuple[str, ...], Any, str]  # path, value, source
+ContainerFact: TypeAlias = tuple[tuple[str, ...], Any, str]  # path, value, source
+Sourced: TypeAlias = tuple[Any, str]  # value, source
 
 
 class ListedContainer(NamedTuple):
@@ -44,237 +46,237 @@ class ListedContainer(NamedTuple):
 
 
 class InspectedContainer(NamedTuple):
-    """A container that was looked into; where it runs, by its `group` or else by a `sample`.
+    """A container with the answer of inspect, and its cgroup or else its statistics.
 
-    What could not be read is an Unknown.
+    `cgroup` and `stats` are None where it doesn't run, Unknown where they couldn't be read.
     """
 
-    row: ListedContainer
-    told: Mapping[str, Any]
+    listed: ListedContainer
+    inspection: Mapping[str, Any]
     cgroup: ContainerCgroup | Unknown | None = None
-    sample: Mapping[str, Any] | Unknown | None = None
+    stats: Mapping[str, Any] | Unknown | None = None
+
+    @property
+    def host_config(self) -> Mapping[str, Any]:
+        return get_object(self.inspection, "HostConfig")
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        return get_object(self.inspection, "State")
+
+    @property
+    def status(self) -> str:
+        return normalize_state(str(self.state.get("Status")))
+
+    @property
+    def is_running(self) -> bool:
+        return self.status in ("running", "paused")
 
 
 class StackContext(NamedTuple):
-    """What all containers share: the engine and its clock in seconds, the file, `oom` events."""
+    """What all containers share: engine, project, the engine's clock and `oom` events.
+
+    `now` is in seconds, `oom_times` by container id; both are None where they couldn't be read.
+    """
 
     engine: Engine
     project: Project
     now: float | None
-    events: Mapping[str, tuple[float, ...]] | None
+    oom_times: Mapping[str, tuple[float, ...]] | None
 
 
-def normalize_state(said: str) -> str:
+def normalize_state(state: str) -> str:
     """Return a state in Docker's words."""
-    return _STATES.get(said.lower(), said.lower())
+    return _PODMAN_STATES.get(state.lower(), state.lower())
 
 
-def facts(seen: InspectedContainer, around: StackContext) -> Iterator[Told]:
-    """Yield path, value and source of what is known of one container."""
-    told, config = seen.told, get_object(seen.told, "Config")
-    yield ("service",), seen.row.service, "GET /containers/json Labels"
-    yield from _run(seen, around)
-    yield from _killed(seen, around)
-    yield from _memory(seen, around.engine)
-    yield ("cpus",), *_cpus(get_object(told, "HostConfig"))
-    yield from _variables(config)
-    yield (
-        ("image",),
-        or_unreported(text_or_none(config.get("Image")), "Config.Image"),
-        f"{_INSPECT} Config",
-    )
-    yield ("log", "rotated"), *_rotated(get_object(told, "HostConfig"), around.engine.name)
-    yield ("drift",), *_drift(seen, around)
+def container_facts(
+    container: InspectedContainer, context: StackContext
+) -> Iterator[ContainerFact]:
+    """Yield path, value and source of each fact of one container."""
+    config, host = get_object(container.inspection, "Config"), container.host_config
+    yield ("service",), container.listed.service, "GET /containers/json Labels"
+    yield ("state",), container.status, f"{_INSPECT} State"
+    yield ("exit_code",), _exit_code(container), f"{_INSPECT} State"
+    restarts = count_or_none(container.inspection.get("RestartCount"))
+    source = f"{_INSPECT} RestartCount"
+    yield ("restarts",), or_unreported(restarts, "RestartCount"), source
+    source += ", StartedAt, SystemTime"
+    yield ("restarting",), _is_restarting(container, restarts, context), source
+    started = text_or_none(container.state.get("StartedAt"))
+    if started is not None and started.startswith("0001-"):
+        yield ("started_at",), None, f"{_INSPECT} State"
+    else:
+        yield ("started_at",), or_unreported(started, "State.StartedAt"), f"{_INSPECT} State"
+    yield from _oom(container, restarts, context)
+    yield from _memory(container, count_or_none(context.engine.info.get("MemTotal")))
+    yield ("cpus",), *_cpus(host)
+    source = f"{_INSPECT} Config.Env"
+    variables = parse_environment(config["Env"]) if "Env" in config else None
+    for name, value in (variables or {}).items():
+        yield ("environment", name), value, source
+    yield ("environment",), unreported("Config.Env") if variables is None else {}, source
+    image = or_unreported(text_or_none(config.get("Image")), "Config.Image")
+    yield ("image",), image, f"{_INSPECT} Config"
+    rotated = _log_rotated(host, is_podman=context.engine.name == "podman")
+    yield ("log", "rotated"), rotated, f"{_INSPECT} HostConfig.LogConfig"
+    yield ("drift",), _drift(container, context), f"{_INSPECT}, {', '.join(context.project.files)}"
 
 
-def _run(seen: InspectedContainer, around: StackContext) -> Iterator[Told]:
-    state = get_object(seen.told, "State")
-    status = _status(seen)
-    source = f"{_INSPECT} State"
-    yield ("state",), status, source
-    yield ("exit_code",), _exit_code(state, status), source
-    restarts = count_or_none(seen.told.get("RestartCount"))
-    yield ("restarts",), or_unreported(restarts, "RestartCount"), f"{_INSPECT} RestartCount"
-    yield ("restarting",), _loops(seen, around), f"{_INSPECT} RestartCount, StartedAt, SystemTime"
-    started = text_or_none(state.get("StartedAt"))
-    never = started is not None and started.startswith("0001-")
-    yield ("started_at",), None if never else or_unreported(started, "State.StartedAt"), source
-
-
-def _status(seen: InspectedContainer) -> str:
-    return normalize_state(str(get_object(seen.told, "State").get("Status")))
-
-
-def _exit_code(state: Mapping[str, Any], status: str) -> int | Unknown | None:
-    code = state.get("ExitCode")
-    if status in ("running", "paused") or (status == "created" and not code):
+def _exit_code(container: InspectedContainer) -> int | Unknown | None:
+    code = container.state.get("ExitCode")
+    if container.is_running or (container.status == "created" and not code):
         return None
     if isinstance(code, int) and not isinstance(code, bool):
         return code
     return unreported("State.ExitCode")
 
 
-def _loops(seen: InspectedContainer, around: StackContext) -> bool | Unknown:
+def _is_restarting(
+    container: InspectedContainer, restarts: int | None, context: StackContext
+) -> bool | Unknown:
     """Whether it is restarted again and again, by the engine's own clock.
 
-    Docker says `restarting` between two runs; Podman says `exited`, for a moment.
+    Docker reports `restarting` between two runs; Podman reports `exited`, for a moment.
     """
-    status, state = _status(seen), get_object(seen.told, "State")
-    if status == "restarting":
+    if container.status == "restarting":
         return True
-    restarts = count_or_none(seen.told.get("RestartCount"))
     if restarts is None:
         return unreported("RestartCount")
-    if restarts < _LOOP_RESTARTS:
+    between_runs = context.engine.name == "podman" and _will_restart(container, restarts)
+    if restarts < _LOOP_RESTARTS or (container.status == "exited" and not between_runs):
         return False
-    if status == "exited" and not (around.engine.name == "podman" and _goes_on(seen.told)):
-        return False
-    started = parse_time(state.get("StartedAt"))
-    if started is None or around.now is None:
+    started = parse_time(container.state.get("StartedAt"))
+    if started is None or context.now is None:
         return unreported("State.StartedAt or SystemTime")
-    return around.now - started < _LOOP_SECONDS
+    return context.now - started < _LOOP_SECONDS
 
 
-def _goes_on(told: Mapping[str, Any]) -> bool:
-    """Whether its policy restarts it after it has ended."""
-    policy = get_object(get_object(told, "HostConfig"), "RestartPolicy")
+def _will_restart(container: InspectedContainer, restarts: int) -> bool:
+    policy = get_object(container.host_config, "RestartPolicy")
     if policy.get("Name") == "on-failure":
-        most = count_or_none(policy.get("MaximumRetryCount")) or 0
-        return not most or (count_or_none(told.get("RestartCount")) or 0) < most
+        max_restarts = count_or_none(policy.get("MaximumRetryCount")) or 0
+        return not max_restarts or restarts < max_restarts
     return policy.get("Name") in ("always", "unless-stopped")
 
 
-def _killed(seen: InspectedContainer, around: StackContext) -> Iterator[Told]:
-    state = get_object(seen.told, "State")
-    podman = around.engine.name == "podman"
-    flag, code = state.get("OOMKilled"), _exit_code(state, _status(seen))
-    cgroup = seen.cgroup if isinstance(seen.cgroup, ContainerCgroup) else None
-    events = around.events
-    verdict = judge(
-        Signals(
+def _oom(
+    container: InspectedContainer, restarts: int | None, context: StackContext
+) -> Iterator[ContainerFact]:
+    is_podman = context.engine.name == "podman"
+    flag, code = container.state.get("OOMKilled"), _exit_code(container)
+    cgroup = container.cgroup if isinstance(container.cgroup, ContainerCgroup) else None
+    times = context.oom_times
+    verdict = judge_oom(
+        OomSignals(
             flag=flag if isinstance(flag, bool) else None,
-            running=_status(seen) in ("running", "paused"),
+            running=container.is_running,
             exit_code=code if isinstance(code, int) else None,
-            restarts=count_or_none(seen.told.get("RestartCount")) or 0,
-            started=parse_time(state.get("StartedAt")) or 0.0,
+            restarts=restarts or 0,
+            started=parse_time(container.state.get("StartedAt")) or 0.0,
             kills=cgroup.oom_kills if cgroup else None,
-            events=None if events is None else events.get(seen.row.id, ()),
-            trusted=not podman,
-            lasting=not podman and _before_24(around.engine),
-            share=_share(seen),
+            event_times=None if times is None else times.get(container.listed.id, ()),
+            flag_is_reliable=not is_podman,
+            flag_outlives_run=not is_podman and _is_before_24(context.engine),
+            memory_share=_memory_share(container),
         )
     )
-    sources = [f"{_INSPECT} State.OOMKilled", "GET /events" if events is not None else ""]
-    source = ", ".join(filter(None, [*sources, cgroup.oom_source if cgroup else ""]))
-    yield ("oom_killed",), verdict.killed, source
+    source = f"{_INSPECT} State.OOMKilled"
+    source += ", GET /events" if times is not None else ""
+    source += f", {cgroup.oom_source}" if cgroup else ""
     unknown = verdict.killed if isinstance(verdict.killed, Unknown) else None
+    yield ("oom_killed",), verdict.killed, source
     yield ("oom_certainty",), unknown or verdict.certainty, source
     yield ("oom_evidence",), unknown or verdict.evidence, source
 
 
-def _before_24(engine: Engine) -> bool:
+def _is_before_24(engine: Engine) -> bool:
     try:
         return parse_version(str(engine.version.get("Version"))) < (24,)
     except ValueError:
         return True
 
 
-def _share(seen: InspectedContainer) -> float | None:
-    usage, _ = _usage(seen)
-    limits = [value for value, _ in _limits(seen, None)]
-    return usage / min(limits) if limits and isinstance(usage, int) else None
+def _memory_share(container: InspectedContainer) -> float | None:
+    (usage, _), (limit, _) = _usage(container), _limit(container, None)
+    known = isinstance(usage, int) and limit is not None and not isinstance(limit, Unknown)
+    return usage / limit if known else None
 
 
-def _memory(seen: InspectedContainer, engine: Engine) -> Iterator[Told]:
-    configured = count_or_none(get_object(seen.told, "HostConfig").get("Memory"))
-    source = f"{_INSPECT} HostConfig.Memory"
-    own = unreported("HostConfig.Memory") if configured is None else configured or None
-    yield ("memory", "usage"), *_usage(seen)
-    yield ("memory", "configured"), own, source
-    limits = _limits(seen, count_or_none(engine.info.get("MemTotal")))
-    if limits:
-        yield ("memory", "limit"), *min(limits, key=lambda one: one[0])
-    else:
-        yield ("memory", "limit"), _no_limit(seen, own), source
-    yield (
-        ("memory", "parent"),
-        *_parent(seen, configured, count_or_none(engine.info.get("MemTotal"))),
-    )
+def _memory(container: InspectedContainer, total: int | None) -> Iterator[ContainerFact]:
+    """`total` is the engine's memory: without a limit, statistics show that as the limit."""
+    memory = count_or_none(container.host_config.get("Memory"))
+    configured = unreported("HostConfig.Memory") if memory is None else memory or None
+    yield ("memory", "usage"), *_usage(container)
+    yield ("memory", "configured"), configured, f"{_INSPECT} HostConfig.Memory"
+    yield ("memory", "limit"), *_limit(container, total)
+    yield ("memory", "parent"), *_parent_limit(container, memory, total)
 
 
-def _usage(seen: InspectedContainer) -> tuple[int | Unknown | None, str]:
-    source = "GET /containers/ID/stats, without page cache"
-    if isinstance(seen.cgroup, ContainerCgroup) and seen.cgroup.usage is not None:
-        return seen.cgroup.usage, seen.cgroup.usage_source
-    if seen.sample is None:
+def _usage(container: InspectedContainer) -> Sourced:
+    if isinstance(container.cgroup, ContainerCgroup):
+        source = container.cgroup.usage_source
+        return or_unreported(container.cgroup.usage, source), source
+    if container.stats is None:
         return None, "it does not run"
-    if isinstance(seen.sample, Unknown):
-        return seen.sample, ""
+    if isinstance(container.stats, Unknown):
+        return container.stats, ""
     try:
-        used = memory_used(seen.sample)
+        used = memory_used(container.stats)
     except (AttributeError, TypeError, ValueError, OverflowError):
         used = None
-    if not get_object(get_object(seen.sample, "memory_stats"), "stats"):
-        source = "GET /containers/ID/stats; page cache counts, the engine does not tell it"
+    if get_object(get_object(container.stats, "memory_stats"), "stats"):
+        source = f"{_STATS}, without page cache"
+    else:
+        source = f"{_STATS}; page cache counts, the engine does not report it"
     return or_unreported(used, "memory_stats.usage"), source
 
 
-def _limits(seen: InspectedContainer, total: int | None) -> list[tuple[int, str]]:
-    """Return every limit in bytes that is known to be over a container, with its source.
-
-    Without a limit a sample shows the machine's `total`, or v1's largest number.
-    """
-    memory = get_object(seen.sample, "memory_stats")
-    found: list[tuple[Any, str]] = [
-        (get_object(seen.told, "HostConfig").get("Memory"), f"{_INSPECT} HostConfig.Memory"),
-        (_less(memory.get("limit"), total), "GET /containers/ID/stats memory_stats.limit"),
-        (_hierarchical(seen, total), "GET /containers/ID/stats hierarchical_memory_limit"),
+def _limit(container: InspectedContainer, total: int | None) -> Sourced:
+    """Return the lowest limit in bytes over a container, None where there is none."""
+    if isinstance(container.cgroup, ContainerCgroup):
+        return container.cgroup.limit
+    configured = count_or_none(container.host_config.get("Memory"))
+    memory = get_object(container.stats, "memory_stats")
+    hierarchical = get_object(memory, "stats").get("hierarchical_memory_limit")
+    limits = [
+        (configured, f"{_INSPECT} HostConfig.Memory"),
+        (_below_total(memory.get("limit"), total), f"{_STATS} memory_stats.limit"),
+        (_below_total(hierarchical, total), f"{_STATS} hierarchical_memory_limit"),
     ]
-    if isinstance(seen.cgroup, ContainerCgroup) and seen.cgroup.limit.value is not None:
-        found.append((int(seen.cgroup.limit.value), seen.cgroup.limit.source))
-    return [(value, source) for value, source in found if count_or_none(value)]
+    known = [(value, source) for value, source in limits if value]
+    if known:
+        return min(known)
+    if configured is None:
+        return unreported("HostConfig.Memory"), ""
+    unknown = container.stats if isinstance(container.stats, Unknown) else None
+    return unknown, f"{_INSPECT} HostConfig.Memory"
 
 
-def _hierarchical(seen: InspectedContainer, total: int | None) -> int | None:
-    """The lowest limit of the cgroup and those above it, as Docker tells it on v1."""
-    parts = get_object(get_object(seen.sample, "memory_stats"), "stats")
-    return _less(parts.get("hierarchical_memory_limit"), total)
+def _below_total(value: Any, total: int | None) -> int | None:
+    limit = count_or_none(value)
+    return limit if limit and total and limit < total else None
 
 
-def _less(value: Any, total: int | None) -> int | None:
-    figure = count_or_none(value)
-    return figure if figure and total and figure < total else None
-
-
-def _no_limit(seen: InspectedContainer, own: int | Unknown | None) -> Unknown | None:
-    """None where it is known that there is no limit, else why that isn't known."""
-    if isinstance(own, Unknown):
-        return own
-    if isinstance(seen.sample, Unknown) and not isinstance(seen.cgroup, ContainerCgroup):
-        return seen.sample
-    return None
-
-
-def _parent(
-    seen: InspectedContainer, configured: int | None, total: int | None
-) -> tuple[int | Unknown | None, str]:
-    if seen.cgroup is None:
+def _parent_limit(
+    container: InspectedContainer, configured: int | None, total: int | None
+) -> Sourced:
+    """Return a limit of a cgroup above the container that is lower than its own."""
+    if container.cgroup is None:
         return None, "it does not run"
-    if isinstance(seen.cgroup, ContainerCgroup):
-        above: float | None = seen.cgroup.parent_limit.value
-        source = seen.cgroup.parent_limit.source
-    elif "hierarchical_memory_limit" in get_object(
-        get_object(seen.sample, "memory_stats"), "stats"
-    ):
-        above = _hierarchical(seen, total)
-        source = "GET /containers/ID/stats hierarchical_memory_limit"
+    stats = get_object(get_object(container.stats, "memory_stats"), "stats")
+    if isinstance(container.cgroup, ContainerCgroup):
+        limit, source = container.cgroup.parent_limit
+    elif "hierarchical_memory_limit" in stats:  # Docker on v1
+        limit = _below_total(stats["hierarchical_memory_limit"], total)
+        source = f"{_STATS} hierarchical_memory_limit"
     else:
-        return seen.cgroup, ""
-    lower = above is not None and (not configured or above < configured)
-    return int(above) if above is not None and lower else None, source
+        return container.cgroup, ""
+    is_lower = limit is not None and (not configured or limit < configured)
+    return int(limit) if limit is not None and is_lower else None, source
 
 
-def _cpus(host: Mapping[str, Any]) -> tuple[float | Unknown | None, str]:
+def _cpus(host: Mapping[str, Any]) -> Sourced:
     nano, quota = count_or_none(host.get("NanoCpus")), count_or_none(host.get("CpuQuota"))
     if nano is None:
         return unreported("HostConfig.NanoCpus"), ""
@@ -284,36 +286,22 @@ def _cpus(host: Mapping[str, Any]) -> tuple[float | Unknown | None, str]:
     return nano / 1e9 or None, f"{_INSPECT} HostConfig.NanoCpus"
 
 
-def _variables(config: Mapping[str, Any]) -> Iterator[Told]:
-    source = f"{_INSPECT} Config.Env"
-    variables = environment(config["Env"]) if "Env" in config else None
-    if variables is None:
-        yield ("environment",), unreported("Config.Env"), source
-        return
-    for name, value in variables.items():
-        yield ("environment", name), value, source
-    yield ("environment",), {}, source
-
-
-def _rotated(host: Mapping[str, Any], engine: str) -> tuple[bool | Unknown, str]:
-    """Podman leaves out the options, which Docker tells even where there are none."""
+def _log_rotated(host: Mapping[str, Any], *, is_podman: bool) -> bool | Unknown:
+    """Podman leaves out the options, which Docker reports even where there are none."""
     log = get_object(host, "LogConfig")
     driver, options = text_or_none(log.get("Type")), log.get("Config")
-    told = options if isinstance(options, dict) else None if engine == "podman" else {}
-    found = (
-        unreported("HostConfig.LogConfig.Type") if driver is None else is_log_rotated(driver, told)
-    )
-    return found, f"{_INSPECT} HostConfig.LogConfig"
+    if driver is None:
+        return unreported("HostConfig.LogConfig.Type")
+    if not isinstance(options, dict):
+        options = None if is_podman else {}
+    return is_log_rotated(driver, options)
 
 
-def _drift(
-    seen: InspectedContainer, around: StackContext
-) -> tuple[list[str] | Unknown | None, str]:
-    source = f"{_INSPECT}, {', '.join(around.project.files)}"
-    name = seen.row.service
+def _drift(container: InspectedContainer, context: StackContext) -> list[str] | Unknown | None:
+    name = container.listed.service
     if name is None:
-        return Unknown("it does not say its service: the label is missing"), source
-    service = around.project.services.get(name)
+        return Unknown("it does not report its service: the label is missing")
+    service = context.project.services.get(name)
     if service is None:
-        return [absent(around.project, name)], source
-    return drift(service, seen.told) or None, source
+        return [absent(context.project, name)]
+    return find_drift(service, container.inspection) or None

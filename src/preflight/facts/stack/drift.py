@@ -1,8 +1,8 @@
-"""What of a container differs from the compose file: variables, limits and image, in words.
+"""What of a container differs from the compose file: variables, limits and image.
 
-Values of variables are never told. What can't be compared truthfully is not: a variable that the
-file leaves to the shell, one that only the container has (its image may have set it), an image
-that one side names by its digest alone.
+Values of variables are never shown. What can't be compared is left out: a variable that the file
+takes from the shell, one that only the container has (its image may set it), an image that one
+side names by its digest alone.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from preflight.facts.engine.responses import get_object, is_count
 from preflight.model.facts import Unknown
 from preflight.model.quantities import format_bytes, format_number
 
-_NEAR = 1e-4  # cores: Compose reckons limits in 32-bit floats
+_CPU_TOLERANCE = 1e-4  # cores: Compose computes limits in 32-bit floats
 
 
-def drift(service: Mapping[str, Any], container: Mapping[str, Any]) -> list[str]:
-    """Compare a service of the effective configuration with what GET /containers/ID/json says."""
-    config, host = (get_object(container, key) for key in ("Config", "HostConfig"))
+def find_drift(service: Mapping[str, Any], inspection: Mapping[str, Any]) -> list[str]:
+    """Compare a service of the effective configuration with GET /containers/ID/json."""
+    config, host = (get_object(inspection, key) for key in ("Config", "HostConfig"))
+    variables = parse_environment(config.get("Env"))
     return [
-        *_environment(get_object(service, "environment"), environment(config.get("Env"))),
-        *_memory(service, host.get("Memory")),
-        *_cpus(service, host.get("NanoCpus")),
-        *_image(service.get("image"), config.get("Image")),
+        *(_compare_variables(service, variables) if variables is not None else ()),
+        *_compare_limits(service, host),
+        *_compare_images(service.get("image"), config.get("Image")),
     ]
 
 
-def environment(rows: Any) -> dict[str, str] | None:
-    """Read Config.Env, None where it says nothing; null is none set, a name alone is not set."""
+def parse_environment(rows: Any) -> dict[str, str] | None:
+    """Parse Config.Env; null means no variables, a name alone isn't set, None if unknown."""
     if rows is None:
         return {}
     if not isinstance(rows, list):
@@ -39,55 +39,55 @@ def environment(rows: Any) -> dict[str, str] | None:
     return {name: value for name, is_set, value in pairs if name and is_set}
 
 
-def _environment(wanted: Mapping[str, Any], found: Mapping[str, str] | None) -> Iterator[str]:
-    for name, value in wanted.items():
-        if found is None or not isinstance(value, str):
+def _compare_variables(service: Mapping[str, Any], actual: Mapping[str, str]) -> Iterator[str]:
+    for name, value in get_object(service, "environment").items():
+        if not isinstance(value, str):
             continue
-        if name not in found:
+        if name not in actual:
             yield f"variable {name} is not set, the file sets it"
-        elif found[name] != value:
+        elif actual[name] != value:
             yield f"variable {name} has another value than in the file"
 
 
-def _memory(service: Mapping[str, Any], found: Any) -> Iterator[str]:
-    wanted, _ = resource(service, "limits", "memory")
-    if isinstance(wanted, Unknown) or not is_count(found) or (wanted or 0) == found:
+def _compare_limits(service: Mapping[str, Any], host: Mapping[str, Any]) -> Iterator[str]:
+    limit, _ = resource(service, "limits", "memory")
+    actual = host.get("Memory")
+    if not isinstance(limit, Unknown) and is_count(actual) and (limit or 0) != actual:
+        yield f"memory limit {_format_memory(actual)}, the file says {_format_memory(limit)}"
+    limit, _ = resource(service, "limits", "cpus")
+    actual = host.get("NanoCpus")
+    if isinstance(limit, Unknown) or not is_count(actual) or service.get("cpu_quota"):
         return
-    has, says = (_size(one) for one in (found, wanted))
-    yield f"memory limit {has}, the file says {says}"
+    if abs((limit or 0) - actual / 1e9) > _CPU_TOLERANCE:
+        yield f"CPU limit {_format_cpus(actual / 1e9)}, the file says {_format_cpus(limit)}"
 
 
-def _size(value: float | None) -> str:
+def _format_memory(value: float | None) -> str:
     return format_bytes(value, binary=True) if value else "none"
 
 
-def _cpus(service: Mapping[str, Any], found: Any) -> Iterator[str]:
-    wanted, _ = resource(service, "limits", "cpus")
-    if isinstance(wanted, Unknown) or not is_count(found) or service.get("cpu_quota"):
+def _format_cpus(value: float | None) -> str:
+    return format_number(value) if value else "none"
+
+
+def _compare_images(wanted: Any, actual: Any) -> Iterator[str]:
+    if not (isinstance(wanted, str) and isinstance(actual, str) and wanted and actual):
         return
-    if abs((wanted or 0) - found / 1e9) > _NEAR:
-        has, says = (format_number(one) if one else "none" for one in (found / 1e9, wanted))
-        yield f"CPU limit {has}, the file says {says}"
-
-
-def _image(wanted: Any, found: Any) -> Iterator[str]:
-    if not (isinstance(wanted, str) and isinstance(found, str) and wanted and found):
+    if actual.startswith("sha256:") or ("@" in wanted) != ("@" in actual):
         return
-    if found.startswith("sha256:") or ("@" in wanted) != ("@" in found):
-        return
-    has, says = _parts(found), _parts(wanted)
-    if has[1:] != says[1:] or (has[0] != says[0] and has[0] and says[0]):
-        yield f"image {found}, the file says {wanted}"
+    registries, *rest = zip(_split_image(wanted), _split_image(actual), strict=True)
+    same_registry = "" in registries or registries[0] == registries[1]
+    if not same_registry or any(one != other for one, other in rest):
+        yield f"image {actual}, the file says {wanted}"
 
 
-def _parts(reference: str) -> tuple[str, str, str]:
-    """Split a reference: registry, empty where it may be any; repository; tag or digest.
+def _split_image(reference: str) -> tuple[str, str, str]:
+    """Return registry, repository, and tag or digest.
 
-    A short name is Docker Hub's for Docker, and what registries.conf says for Podman.
+    Without a registry it may be any: Docker takes Docker Hub, Podman has registries.conf.
     """
     name, at, digest = reference.partition("@")
     first, slash, rest = name.partition("/")
     registry = first if slash and ("." in first or ":" in first or first == "localhost") else ""
-    path = rest if registry else name
-    repository, _, tag = path.partition(":")
+    repository, _, tag = (rest if registry else name).partition(":")
     return registry, repository.removeprefix("library/"), digest if at else tag or "latest"

@@ -1,8 +1,9 @@
-"""Whether a container was killed for lack of memory: several signals, as none of them is enough.
+"""Whether a container was killed for lack of memory, judged from several signals.
 
-The engine's flag misses a killed child on Docker before 24, and Podman leaves it false; exit code
-137 is that of any kill; events are few and soon forgotten; the kernel's count ends with the run.
-Sources: moby daemon/monitor.go and 57d2d6ef62 (24 sets the flag on any kill, clears it on start).
+No signal is enough alone. The engine's flag misses a killed child on Docker before 24, and Podman
+leaves it false; exit code 137 is that of any kill; events are soon forgotten; the kernel's count
+ends with the run. Sources: moby daemon/monitor.go and 57d2d6ef62 (24 sets the flag on any kill and
+clears it on start).
 """
 
 from __future__ import annotations
@@ -13,90 +14,96 @@ from typing import Literal, NamedTuple, TypeAlias
 from preflight.model.facts import Unknown
 
 Certainty: TypeAlias = Literal["certain", "likely", "possible"]
-KILLED = 137  # 128 and the number of SIGKILL
+SIGKILL_EXIT_CODE = 137  # 128 and the number of SIGKILL
 
 
-class Signals(NamedTuple):
-    """What may tell of a kill; None stands for what could not be read."""
+class OomSignals(NamedTuple):
+    """Signals of a kill; None stands for what couldn't be read.
+
+    Times are in seconds of the engine's clock.
+    """
 
     flag: bool | None  # State.OOMKilled
     running: bool
     exit_code: int | None  # of the last run, None while it runs
     restarts: int  # by the engine itself
-    started: float  # of the present or last run: seconds of the engine's clock
-    kills: int | None  # of the present run, as its cgroup counts them
-    events: tuple[float, ...] | None  # `oom` events: seconds of the engine's clock
-    trusted: bool  # the flag of this engine is no lie when it is false
-    lasting: bool  # the flag stays when the container is started again, and misses children
-    share: float | None = None  # of its memory limit that it uses, 1 is all
+    started: float  # start of the current or last run
+    kills: int | None  # of the current run
+    event_times: tuple[float, ...] | None  # `oom` events
+    flag_is_reliable: bool  # a false flag of this engine means no kill
+    flag_outlives_run: bool  # and it misses children
+    memory_share: float | None = None  # of its memory limit that it uses, 1 is all
 
 
-class Verdict(NamedTuple):
-    """Whether it was killed; how sure that is and the signals in words, None where it wasn't."""
+class OomVerdict(NamedTuple):
+    """Whether it was killed; the certainty and the evidence are None where it wasn't."""
 
     killed: bool | Unknown
     certainty: Certainty | None
     evidence: str | None
 
 
-def judge(signals: Signals) -> Verdict:
-    """Weigh the signals of one container: its present or last run, and runs the engine ended."""
-    found = list(_evidence(signals))
-    if found:
-        sure: Certainty = "certain" if "certain" in [one for one, _ in found] else found[0][0]
-        words = [text for _, text in found] + list(_besides(signals))
-        return Verdict(True, sure, "; ".join(words))
-    hidden = _hidden(signals)
-    return Verdict(Unknown(hidden, "unsupported") if hidden else False, None, None)
+def judge_oom(signals: OomSignals) -> OomVerdict:
+    """Weigh the signals of a container's current or last run, and of runs the engine ended."""
+    evidence = list(_find_evidence(signals))
+    if evidence:
+        certainties = [certainty for certainty, _ in evidence]
+        certainty = "certain" if "certain" in certainties else certainties[0]
+        texts = [text for _, text in evidence] + list(_supporting_signals(signals))
+        return OomVerdict(True, certainty, "; ".join(texts))
+    reason = _why_unknown(signals)
+    return OomVerdict(Unknown(reason, "unsupported") if reason else False, None, None)
 
 
-def _evidence(signals: Signals) -> Iterator[tuple[Certainty, str]]:
-    if signals.flag and signals.running and signals.lasting:
-        # started by hand since then: what killed it may be mended
-        sure: Certainty = "certain" if signals.restarts else "likely"
-        yield sure, "State.OOMKilled is true, of the run before its last start"
+def _find_evidence(signals: OomSignals) -> Iterator[tuple[Certainty, str]]:
+    if signals.flag and signals.running and signals.flag_outlives_run:
+        # a start by hand since then may have followed a repair
+        certainty: Certainty = "certain" if signals.restarts else "likely"
+        yield certainty, "State.OOMKilled is true, of the run before its last start"
     elif signals.flag:
         yield "certain", "State.OOMKilled is true"
-    if signals.kills:
-        yield "certain", f"its cgroup counts {_times(signals.kills, 'killed process')} in this run"
-    events = signals.events or ()
-    now = sum(time >= signals.started - 1 for time in events)
-    before = len(events) - now
-    if now and signals.kills != 0:  # v1 tells the engine of a shortage that killed nothing, too
-        killed = signals.exit_code == KILLED
-        yield "certain" if killed else "likely", f"{_times(now, 'oom event')} in this run"
-    if before and signals.restarts:
-        yield "likely", f"{_times(before, 'oom event')} before its last start"
+    kills = signals.kills
+    if kills:
+        yield "certain", f"its cgroup counts {_count(kills, 'killed process', 'es')} in this run"
+    times = signals.event_times or ()
+    current = sum(time >= signals.started - 1 for time in times)
+    earlier = len(times) - current
+    if current and kills != 0:  # v1 also reports a shortage that killed nothing
+        certainty = "certain" if signals.exit_code == SIGKILL_EXIT_CODE else "likely"
+        yield certainty, f"{_count(current, 'oom event')} in this run"
+    if earlier and signals.restarts:
+        yield "likely", f"{_count(earlier, 'oom event')} before its last start"
 
 
-def _besides(signals: Signals) -> Iterator[str]:
-    """What speaks for it, but proves nothing alone."""
-    if signals.exit_code == KILLED:
-        yield f"exit code {KILLED}"
+def _supporting_signals(signals: OomSignals) -> Iterator[str]:
+    """Yield what supports the verdict, but proves nothing alone."""
+    if signals.exit_code == SIGKILL_EXIT_CODE:
+        yield f"exit code {SIGKILL_EXIT_CODE}"
     if signals.restarts:
-        yield f"restarted {_times(signals.restarts, 'time')}"
-    if signals.share is not None and signals.share >= 0.9:
-        yield f"it uses {signals.share:.0%} of its limit"
+        yield f"restarted {_count(signals.restarts, 'time')}"
+    if signals.memory_share is not None and signals.memory_share >= 0.9:
+        yield f"it uses {signals.memory_share:.0%} of its limit"
 
 
-def _hidden(signals: Signals) -> str | None:
-    """Why the lack of evidence says nothing here, None where it does say something."""
-    if not signals.trusted:
-        if signals.exit_code == KILLED:
-            return f"exit code {KILLED}: this engine does not tell lack of memory from another kill"
+def _why_unknown(signals: OomSignals) -> str | None:
+    """Return why a lack of evidence proves nothing here, None where it proves that all is well."""
+    kills = signals.kills
+    if not signals.flag_is_reliable:
+        if signals.exit_code == SIGKILL_EXIT_CODE:
+            return "this engine does not tell lack of memory from another kill with exit code 137"
         if signals.restarts:
-            times = _times(signals.restarts, "time")
-            return f"it was restarted {times}, and this engine does not tell why"
-        if signals.running and signals.kills is None:
-            return "this engine does not tell kills, and its cgroup is not seen from here"
+            times = _count(signals.restarts, "time")
+            return f"it was restarted {times}, and this engine does not report why"
+        if signals.running and kills is None:
+            return "this engine does not report kills, and its cgroup is not visible from here"
         return None
-    if signals.flag is None and signals.kills is None:
-        return "the engine does not say: State.OOMKilled is null or missing"
-    if signals.running and signals.lasting and signals.kills is None and signals.events is None:
+    if signals.flag is None and kills is None:
+        return "the engine does not report State.OOMKilled"
+    blind = signals.running and signals.flag_outlives_run
+    if blind and kills is None and signals.event_times is None:
         return "a killed child shows in events or in its cgroup, and neither could be read"
     return None
 
 
-def _times(count: int, what: str) -> str:
-    plural = "es" if what.endswith("ss") else "s"
-    return f"{count} {what}{plural if count != 1 else ''}"
+def _count(number: int, noun: str, ending: str = "s") -> str:
+    return f"{number} {noun}{ending if number != 1 else ''}"

@@ -1,6 +1,7 @@
-"""What a triager wants beside the facts: the effective configuration, and the last of the logs.
+"""What support wants beside the facts: the effective configuration and the last lines of logs.
 
-Gathered beside the measuring and under its deadline; what could not be had is told with the reason.
+Collected while the machine is measured, under the same deadline; what is missing is listed with
+the reason.
 """
 
 from __future__ import annotations
@@ -13,65 +14,65 @@ from typing import Any, NamedTuple
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import ComposeError
 from preflight.facts.options import Options
-from preflight.facts.stack.container_logs import FAULTS, project_logs
+from preflight.facts.stack.container_logs import LOG_ERRORS, project_logs
 from preflight.model.facts import Unknown
 
-_BY = {"cli": "docker compose config", "fallback": "preflight's own reading of the files"}
+_CONFIG_SOURCES = {"cli": "docker compose config", "fallback": "preflight's own compose reader"}
 
 
 class SupportData(NamedTuple):
-    """What was found, secrets and all: it must not leave the machine as it is.
+    """What was collected, secrets included: it must be redacted before it leaves the machine.
 
-    `config` is the effective compose configuration, None where there is none; `logs` are by
-    container; `missing` says what could not be had and why.
+    `config` is the effective compose configuration, None where there is none; `logs` are name and
+    text of each container; `missing` says what couldn't be collected and why.
     """
 
     config: Mapping[str, Any] | None = None
-    read_by: str = ""
+    config_source: str = ""
     logs: Sequence[tuple[str, bytes]] = ()
     missing: Sequence[str] = ()
 
 
 class SupportDataCollector:
-    """A search for evidence that goes on while the program does something else."""
+    """Collects support data in a thread while the program does something else."""
 
     def __init__(self, options: Options, since: float | None, lines: int) -> None:
         self._since, self._lines = since, lines
-        self._config: tuple[Mapping[str, Any] | None, str] = None, ""
-        self._logs: list[tuple[str, bytes]] = []
-        self._missing: list[str] = []
+        self._data = SupportData()
         self._ends = time.monotonic() + options.timeout
-        self._thread = threading.Thread(
-            target=self._gather, args=(MeasureContext(options),), daemon=True
-        )
+        arguments = (MeasureContext(options),)
+        self._thread = threading.Thread(target=self._collect, args=arguments, daemon=True)
         self._thread.start()
 
     def finish(self) -> SupportData:
         """Return what there is by the deadline."""
         self._thread.join(max(0.0, self._ends - time.monotonic()))
-        late = []
         if self._thread.is_alive():
-            what = "the rest of the logs" if self._config[0] else "configuration and logs"
-            late.append(f"{what}: no answer in time")
-        return SupportData(*self._config, tuple(self._logs), (*self._missing, *late))
+            what = "the rest of the logs" if self._data.config else "configuration and logs"
+            self._add(missing=f"{what}: no answer in time")
+        return self._data
 
-    def _gather(self, context: MeasureContext) -> None:
-        missing = self._missing
+    def _add(self, *, missing: str) -> None:
+        self._data = self._data._replace(missing=(*self._data.missing, missing))
+
+    def _collect(self, context: MeasureContext) -> None:
         try:
             project = context.project()
-        except ComposeError as fault:
-            missing.append(f"the compose configuration: {fault}")
+        except ComposeError as error:
+            self._add(missing=f"the compose configuration: {error}")
             return
         if project is None:
-            missing.append("compose configuration and logs: no compose file here")
+            self._add(missing="compose configuration and logs: no compose file here")
             return
         config = {**project.config, "services": project.services}
-        self._config = config, _BY[project.source]
+        source = _CONFIG_SOURCES[project.source]
+        self._data = self._data._replace(config=config, config_source=source)
         try:
             for log in project_logs(context, self._since, self._lines, self._ends):
                 if isinstance(log.text, Unknown):
-                    missing.append(f"the log of {log.container}: {log.text.reason}")
+                    self._add(missing=f"the log of {log.container}: {log.text.reason}")
                 else:
-                    self._logs.append((log.container, log.text))
-        except FAULTS as fault:
-            missing.append(f"logs: {fault}")
+                    logs = (*self._data.logs, (log.container, log.text))
+                    self._data = self._data._replace(logs=logs)
+        except LOG_ERRORS as error:
+            self._add(missing=f"logs: {error}")

@@ -21,8 +21,8 @@ from preflight.facts.engine.responses import parse_time
 from preflight.facts.options import Options
 from preflight.facts.stack import containers as stack
 from preflight.facts.stack.container_cgroup import ContainerCgroup, read_container_cgroup
-from preflight.facts.stack.drift import drift
-from preflight.facts.stack.oom import Signals, judge
+from preflight.facts.stack.drift import find_drift
+from preflight.facts.stack.oom import OomSignals, judge_oom
 from preflight.model.facts import Catalogue, Facts, Measured, Unknown, build_facts
 
 GIB = 2**30
@@ -30,7 +30,9 @@ NOW = "2026-11-23T18:00:00.5Z"
 VERSION = {"Version": "28.2.2", "ApiVersion": "1.50", "Os": "linux", "Arch": "amd64"}
 INFO = {"SystemTime": NOW, "MemTotal": 8 * GIB, "Containers": 3, "KernelVersion": "of-a-vm"}
 LABEL = "com.docker.compose"
-CALM = Signals(False, True, None, 0, 100.0, 0, (), trusted=True, lasting=False)
+CALM = OomSignals(
+    False, True, None, 0, 100.0, 0, (), flag_is_reliable=True, flag_outlives_run=False
+)
 
 
 def row(name: str, project: str = "shop", **labels: str) -> dict[str, Any]:
@@ -228,7 +230,7 @@ class TestWhichContainers:
         facts = measure(engine)
         assert len(facts.get(("stack", "containers"))) == 53
         assert of(facts, "restarts", "c49") == 0
-        assert of(facts, "restarts", "c50").reason == "only 50 of 53 containers are looked into"
+        assert of(facts, "restarts", "c50").reason == "only 50 of 53 containers are inspected"
         assert of(facts, "environment.A", "c52").reason.startswith("only 50")
         assert of(facts, "state", "c52") == "running"
         assert sum(path.endswith("/json") for path in engine.asked) == 50
@@ -465,50 +467,82 @@ class TestMemoryOfAnEngineElsewhere:
 
 class Case(NamedTuple):
     why: str
-    signals: Signals
+    signals: OomSignals
     killed: bool | None  # None stands for unknown
     certainty: str | None = None
     words: str = ""
 
 
 GONE = CALM._replace(running=False, exit_code=0, kills=None)
-PODMAN = CALM._replace(trusted=False)
+PODMAN = CALM._replace(flag_is_reliable=False)
 CASES = [
     Case("calm", CALM, False),
     Case("the flag", GONE._replace(flag=True), True, "certain", "State.OOMKilled is true"),
     Case("24: the flag while it runs", CALM._replace(flag=True), True, "certain"),
-    Case("20.10: the flag outlives a start by hand", CALM._replace(flag=True, lasting=True), True,
-         "likely", "before its last start"),
-    Case("20.10: the engine started it again", CALM._replace(flag=True, lasting=True, restarts=2),
-         True, "certain", "restarted 2 times"),
-    Case("a child", CALM._replace(kills=1, lasting=True), True, "certain", "1 killed process in"),
+    Case(
+        "20.10: the flag outlives a start by hand",
+        CALM._replace(flag=True, flag_outlives_run=True),
+        True,
+        "likely",
+        "before its last start",
+    ),
+    Case(
+        "20.10: the engine started it again",
+        CALM._replace(flag=True, flag_outlives_run=True, restarts=2),
+        True,
+        "certain",
+        "restarted 2 times",
+    ),
+    Case(
+        "a child",
+        CALM._replace(kills=1, flag_outlives_run=True),
+        True,
+        "certain",
+        "1 killed process in",
+    ),
     Case("children", CALM._replace(kills=3), True, "certain", "3 killed processes"),
     Case("docker kill", GONE._replace(exit_code=137), False),
-    Case("an event in this run", CALM._replace(events=(150.0,), kills=None), True, "likely"),
-    Case("a shortage that killed nothing", CALM._replace(events=(150.0,), kills=0), False),
-    Case("an event and 137", GONE._replace(events=(150.0,), exit_code=137), True, "certain", "137"),
-    Case("an event before a restart", CALM._replace(events=(50.0,), restarts=1), True, "likely",
-         "1 oom event before its last start"),
-    Case("an event before a start by hand", CALM._replace(events=(50.0,)), False),
-    Case("near its limit is no kill", CALM._replace(share=0.99), False),
-    Case("near its limit besides", CALM._replace(share=0.99, kills=1), True, "certain", "99%"),
+    Case("an event in this run", CALM._replace(event_times=(150.0,), kills=None), True, "likely"),
+    Case("a shortage that killed nothing", CALM._replace(event_times=(150.0,), kills=0), False),
+    Case(
+        "an event and 137",
+        GONE._replace(event_times=(150.0,), exit_code=137),
+        True,
+        "certain",
+        "137",
+    ),
+    Case(
+        "an event before a restart",
+        CALM._replace(event_times=(50.0,), restarts=1),
+        True,
+        "likely",
+        "1 oom event before its last start",
+    ),
+    Case("an event before a start by hand", CALM._replace(event_times=(50.0,)), False),
+    Case("near its limit is no kill", CALM._replace(memory_share=0.99), False),
+    Case(
+        "near its limit besides", CALM._replace(memory_share=0.99, kills=1), True, "certain", "99%"
+    ),
     Case("no flag", GONE._replace(flag=None), None),
-    Case("20.10 elsewhere, no event", CALM._replace(lasting=True, kills=None), False),
-    Case("20.10 elsewhere, no events to be had",
-         CALM._replace(lasting=True, kills=None, events=None), None),
-    Case("28 elsewhere, no events to be had", CALM._replace(kills=None, events=None), False),
+    Case("20.10 elsewhere, no event", CALM._replace(flag_outlives_run=True, kills=None), False),
+    Case(
+        "20.10 elsewhere, no events to be had",
+        CALM._replace(flag_outlives_run=True, kills=None, event_times=None),
+        None,
+    ),
+    Case("28 elsewhere, no events to be had", CALM._replace(kills=None, event_times=None), False),
     Case("podman, 137", PODMAN._replace(running=False, exit_code=137, kills=None), None),
     Case("podman, its flag", PODMAN._replace(flag=True, running=False), True, "certain"),
     Case("podman, ended by itself", PODMAN._replace(running=False, exit_code=1, kills=None), False),
     Case("podman, a child", PODMAN._replace(kills=2), True, "certain"),
     Case("podman in a VM", PODMAN._replace(kills=None), None),
     Case("podman, restarted", PODMAN._replace(restarts=2), None),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.why)
 def test_killed_for_lack_of_memory(case: Case) -> None:
-    verdict = judge(case.signals)
+    verdict = judge_oom(case.signals)
     if case.killed is None:
         assert isinstance(verdict.killed, Unknown)
         assert verdict.killed.reason
@@ -660,7 +694,7 @@ def limits(**limits: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_drift(service: dict[str, Any], container: dict[str, Any], said: list[str]) -> None:
-    assert drift(service, told(**container)) == said
+    assert find_drift(service, told(**container)) == said
 
 
 def test_values_of_variables_are_never_told(engine: FakeEngine) -> None:
