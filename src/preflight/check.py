@@ -250,7 +250,6 @@ def diagnose(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None) ->
 def schemas() -> Mapping[str, Callable[[], dict[str, Any]]]:
     """Return what makes each published JSON Schema, by its name."""
     from preflight.render import json_report
-    from preflight.render.hosts import json_hosts
     from preflight.rules import schema
     from preflight.snapshot import facts_file
 
@@ -258,5 +257,5 @@ def schemas() -> Mapping[str, Callable[[], dict[str, Any]]]:
         "rules": schema.schema,
         "facts": facts_file.schema,
         "report": json_report.schema,
-        "fleet": json_hosts.schema,
+        "fleet": json_report.fleet_schema,
     }

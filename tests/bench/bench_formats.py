@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench_check import medians
 
-from preflight.render import RENDERERS
+from preflight.render import FORMATS
 
 TOGETHER = ("junit", "sarif", "prometheus")
 
@@ -24,12 +24,12 @@ def commands() -> dict[str, list[str]]:
     def with_files(*formats: str) -> list[str]:
         return [*check, "-f", "text", *(part for one in formats for part in ("-f", f"{one}:{one}"))]
 
-    every = [name for name in RENDERERS if name != "text"]
+    every = [name for name in FORMATS if name != "text"]
     return {
         "text": with_files(),
         **{name: [*check, "-f", name] for name in every},
         f"text, {', '.join(TOGETHER)}": with_files(*TOGETHER),
-        f"all {len(RENDERERS)}": with_files(*every),
+        f"all {len(FORMATS)}": with_files(*every),
     }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from paths import CASES
-from preflight.render import RENDERERS
+from preflight.render import FORMATS
 
 NUMBERS = (1, 10, 100, 1_000, 10_000)
 FORMATS_AT = 1_000
@@ -72,7 +72,7 @@ def main() -> None:
             if number == FORMATS_AT:
                 rows = [
                     (one, *run("check", "--facts", str(folder), "-f", f"{one}:{name}/report"))
-                    for one in RENDERERS
+                    for one in FORMATS
                 ]
         print(f"\n| format, {FORMATS_AT:,} snapshots | s | MiB |\n|---|---:|---:|")
         for one, seconds, memory in rows:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from paths import CASES
-from preflight.render import RENDERERS
+from preflight.render import FORMATS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 FAILING, WELL = "all-bad", "linux-healthy"
@@ -54,10 +54,10 @@ def machines(name: str, text: str) -> set[str]:
 def test_every_format_at_once_and_each_alone(
     run_preflight: Run, folder: Path, tmp_path: Path
 ) -> None:
-    every = [part for name in RENDERERS for part in ("-f", f"{name}:out/{name}")]
+    every = [part for name in FORMATS for part in ("-f", f"{name}:out/{name}")]
     done = run_preflight("check", "--facts", "snaps", "-v", *every, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
-    for name in RENDERERS:
+    for name in FORMATS:
         text = (tmp_path / "out" / name).read_text(encoding="utf-8")
         alerts = name in ("sarif", "github")  # of what is well they say nothing
         well = set() if alerts else {"well.json"}
@@ -74,7 +74,7 @@ def test_a_file_of_any_name_is_a_machine(run_preflight: Run, tmp_path: Path) -> 
         shutil.copy(CASES / WELL / "facts.json", place / f"{name}.json")
     with open(os.fsencode(place) + b"/\xff\xfe.json", "wb") as file:
         file.write(b"{}")
-    every = [part for name in RENDERERS for part in ("-f", f"{name}:out/{name}")]
+    every = [part for name in FORMATS for part in ("-f", f"{name}:out/{name}")]
     done = run_preflight("check", "--facts", "snaps", *every, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     told = json.loads((tmp_path / "out/json").read_text(encoding="ascii"))
@@ -121,54 +121,6 @@ def test_what_cannot_be_written_is_told_and_the_rest_is_whole(
     assert done.stderr == "preflight: cannot write snaps: it is a folder\n"
     assert done.stdout.splitlines()[-1].startswith("FAIL  1 failed · 1 passed")
     assert machines("junit", (tmp_path / "out.xml").read_text()) == {"bad.json", "well.json"}
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real filesystem of 64 KiB."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("it takes root on Linux to mount one")
-    point = tmp_path / "small"
-    point.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "small", str(point)], check=True)
-    try:
-        yield point
-    finally:
-        subprocess.run(["umount", str(point)], check=True)
-
-
-def test_no_room_for_temporary_files_is_told_and_small_formats_are_whole(
-    run_preflight: Run, folder: Path, tmp_path: Path, small_disk: Path
-) -> None:
-    for number in range(120):
-        os.link(folder / "bad.json", folder / f"bad-{number}.json")
-    done = run_preflight(
-        "check", "--facts", "snaps", "-f", "json:out.json", "-f", "text", cwd=tmp_path,
-        env={**os.environ, "TMPDIR": str(small_disk)},
-    )  # fmt: skip
-    assert done.returncode == 2
-    (told,) = done.stderr.splitlines()
-    assert told.endswith("there is no room for temporary files: No space left on device")
-    assert "121 failed" in done.stdout
-    assert not (tmp_path / "out.json").exists()
-    assert os.listdir(small_disk) == []
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="a limit of POSIX")
-def test_no_room_for_the_last_of_it_is_told_like_any_other(
-    run_preflight: Run, folder: Path, tmp_path: Path
-) -> None:
-    for number in range(120):
-        os.link(folder / "bad.json", folder / f"bad-{number}.json")
-    check = ("check", "--facts", "snaps", "-f", "json", "-f", "text:out.txt")
-    size = len(run_preflight(*check, cwd=tmp_path).stdout)
-    assert size > 2**22  # what is kept in memory
-    limited = ("bash", "-c", f'ulimit -f {(size - 1) // 1024}; exec "$@"', "bash")
-    done = run_preflight(*check, cwd=tmp_path, prefix=limited)
-    assert (done.returncode, done.stdout) == (2, "")
-    (told,) = done.stderr.splitlines()
-    assert told.endswith("there is no room for temporary files: File too large")
-    assert "121 failed" in (tmp_path / "out.txt").read_text()
 
 
 def test_a_reader_that_goes_away_is_no_fault(folder: Path, tmp_path: Path) -> None:

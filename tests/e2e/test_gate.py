@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from engines import Engine
-from preflight.render import RENDERERS
+from preflight.render import FORMATS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 PREFLIGHT = [sys.executable, "-m", "preflight"]
@@ -84,7 +84,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-ALL = [part for name in RENDERERS for part in ("-f", f"{name}:out/{name}")]
+ALL = [part for name in FORMATS for part in ("-f", f"{name}:out/{name}")]
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -102,7 +102,7 @@ def test_the_exit_code_of_every_verdict_with_every_option(
     assert done.stderr == ""
     if options is ALL:
         assert done.stdout == ""
-        assert sorted(os.listdir(folder / "out")) == sorted(RENDERERS)
+        assert sorted(os.listdir(folder / "out")) == sorted(FORMATS)
         summary = json.loads((folder / "out/json").read_text())["summary"]
         assert summary["exit_code"] == done.returncode
 

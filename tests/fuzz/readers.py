@@ -26,11 +26,11 @@ from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.compose.reading import read
 from preflight.facts.start import port_clashes
 from preflight.model.bundle import Part
-from preflight.model.facts import Facts, Measured, build_facts, split_path
+from preflight.model.facts import Facts, Measured, gather, split_path
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 from preflight.model.rules import DEFAULT_RULES, RuleSet
-from preflight.render import RENDERERS, diagnosis, diff, listings, models, renderer
+from preflight.render import FORMATS, diagnosis, diff, listings, models, renderer
 from preflight.render.options import RenderOptions
 from preflight.snapshot import cases as case_files
 from preflight.snapshot.bundle import leftovers, make, open_bundle
@@ -111,7 +111,7 @@ def judged(rules: RuleSet, facts: Facts, data: bytes) -> None:
     as_json = json.loads(renderer("json")(report, RenderOptions()))
     assert as_json["summary"]["exit_code"] == report.exit_code
     assert len(as_json["results"]) == len(report.results)
-    name = _one_of(list(RENDERERS), data)
+    name = _one_of(list(FORMATS), data)
     assert renderer(name)(report, RenderOptions(verbose=True)).encode("utf-8", "replace")
 
 
@@ -256,7 +256,7 @@ def every_fact() -> bytes:
         measured.append(Measured(path, _SAMPLES[fact.unit], "in compose.yaml:3"))
     inner = {one.path[:end] for one in measured for end in range(1, len(one.path))}
     flat = (one for one in measured if one.path not in inner)
-    facts = build_facts(flat, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
+    facts = gather(flat, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
     return write_snapshot(facts).encode()
 
 
@@ -369,7 +369,7 @@ def _project(files: Mapping[str, bytes], data: bytes) -> None:
     name = str(reading.config["name"])
     project = Project(name, str(folder), tuple(named), "fallback", reading.config, reading)
     port_clashes(project)
-    facts = build_facts(of_project(project), measured_at="2026-11-23T11:00:00Z", version="1")
+    facts = gather(of_project(project), measured_at="2026-11-23T11:00:00Z", version="1")
     rules = bundled_rules() if len(data) % 8 == 0 else golden_rules()
     judged(rules, pipeline.with_model(facts, rules), data)
 
@@ -491,7 +491,7 @@ def zip_words() -> list[bytes]:
     ]  # fmt: skip
 
 
-READERS: dict[str, Reader] = {
+PARSERS: dict[str, Reader] = {
     one.name: one
     for one in (
         Reader("rules", "yaml", read_rules, rule_seeds, rule_words),

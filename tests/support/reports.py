@@ -8,9 +8,9 @@ from datetime import date
 from paths import GOLDEN
 from preflight import check as pipeline
 from preflight.evaluate.judge import Selection, evaluate
-from preflight.model.fleet import Fleet, standing
+from preflight.model.fleet import Fleet, HostReport
 from preflight.model.report import VERDICTS, ExitCode, Report, ResolvedFix, Result
-from preflight.render.hosts import writer
+from preflight.render import renderer
 from preflight.render.options import RenderOptions
 from preflight.snapshot.facts_file import read_snapshot
 
@@ -83,36 +83,34 @@ def poisoned(text: str) -> Report:
     )
 
 
-Hosts = list[tuple[str, Report | str]]
-
-
-def hosts(name: str = "edge <7>", why: str = "host key changed") -> Hosts:
-    """Return five machines: with all faults, with rules of its group, well, and two lost."""
+def hosts(name: str = "edge <7>", reason: str = "host key changed") -> list[HostReport]:
+    """Return five hosts: with all problems, with rules of its group, well, and two lost."""
     whole = made()
     passed = [one for one in whole.results if one.verdict == "pass"]
     memory = [one for one in whole.results if one.id == "host-memory"]
     group = (one._replace(title="RAM for GPUs", message="RAM for GPUs: 8.3 GB") for one in memory)
     return [
-        ("vm-1", whole),
-        ("gpu-03", _of(whole, group)._replace(rules_sha256="0" * 64)),
-        ("vm-2", _of(whole, passed)),
-        (name, why),
-        ("edge-8", why),
+        HostReport("vm-1", whole),
+        HostReport("gpu-03", _with(whole, group)._replace(rules_sha256="0" * 64)),
+        HostReport("vm-2", _with(whole, passed)),
+        HostReport(name, None, reason),
+        HostReport("edge-8", None, reason),
     ]
 
 
-def _of(report: Report, results: Iterable[Result]) -> Report:
-    found = tuple(results)
-    counts = {verdict: sum(one.verdict == verdict for one in found) for verdict in VERDICTS}
-    return report._replace(results=found, counts=counts)
+def _with(report: Report, results: Iterable[Result]) -> Report:
+    selected = tuple(results)
+    counts = {verdict: sum(one.verdict == verdict for one in selected) for verdict in VERDICTS}
+    return report._replace(results=selected, counts=counts)
 
 
-def shown(
-    format_: str, many: Hosts, options: RenderOptions, unusable: int = ExitCode.UNDECIDED
+def render_hosts(
+    format_: str,
+    many: Iterable[HostReport],
+    options: RenderOptions,
+    failure_code: int = ExitCode.UNDECIDED,
 ) -> str:
-    """Write machines in a format, one after the other as the program does."""
-    made_ = writer(format_, options)
-    pieces = [made_.host(name, one) for name, one in many]
-    standings = [standing(name, one) for name, one in many]
-    fleet = Fleet(f"{len(many)} hosts · golden", standings, 1.25, unusable)
-    return "".join([*pieces, *made_.end(fleet)])
+    """Render many hosts in a format."""
+    all_hosts = tuple(many)
+    fleet = Fleet(f"{len(all_hosts)} hosts · golden", all_hosts, 1.25, failure_code)
+    return renderer(format_)(fleet, options)

@@ -41,7 +41,7 @@ from preflight.model.problems import InputError
 from preflight.model.quantities import format_bytes, parse_duration
 from preflight.model.report import ExitCode, Report, Verdict
 from preflight.model.rules import RuleSet
-from preflight.render import RENDERERS, renderer
+from preflight.render import FORMATS, renderer
 
 if TYPE_CHECKING:
     from preflight.facts.stack.support_data import SupportData
@@ -162,7 +162,7 @@ def _parts(
     yield Part(FACTS, "what was measured", write_snapshot(facts).encode("ascii"))
     pages = {REPORT: ("json", _summary(report)), PAGE: ("html", "the same as a page")}
     for name, (format_, what) in pages.items():
-        if format_ in RENDERERS:
+        if format_ in FORMATS:
             text = renderer(format_)(report, file_options(verbose=True))
             yield Part(name, what, text.encode("utf-8", "replace"))
     if found.config is not None:

@@ -25,21 +25,21 @@ from preflight.cli.options import (
     load_rules,
     rules_file,
 )
-from preflight.cli.outputs import Outputs, all_outputs
+from preflight.cli.outputs import Outputs
 from preflight.cli.streams import complain
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode, Report
 from preflight.model.rules import DEFAULT_RULES
-from preflight.render import RENDERERS
-from preflight.render.options import short
+from preflight.render import FORMATS
+from preflight.render.sanitize import short
 
 _FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 1.0, 30.0, 1.5  # seconds between two measurings
 _LONGEST_WAIT = 86400.0
 
 
 def _formats(incomplete: str) -> list[str]:
-    return [name for name in RENDERERS if name.startswith(incomplete)]
+    return [name for name in FORMATS if name.startswith(incomplete)]
 
 
 Formats = Annotated[
@@ -50,7 +50,7 @@ Formats = Annotated[
         metavar="NAME[:FILE]",
         envvar="PREFLIGHT_FORMAT",
         autocompletion=_formats,
-        help=f"{', '.join(RENDERERS)}; with :FILE into a file. Repeatable.",
+        help=f"{', '.join(FORMATS)}; with :FILE into a file. Repeatable.",
     ),
 ]
 
@@ -108,20 +108,14 @@ def check(
     ruleset = load_rules(rules, sets)
     selection = pipeline.select(ruleset, only or (), skip or (), strict=strict)
     if facts is not None and os.path.isdir(facts):
-        from preflight.cli.folder import Folder
-        from preflight.cli.hosts import write_hosts
+        from preflight.cli.folder import check_folder, snapshots
 
-        folder = Folder(facts, ruleset, selection)
-        code = write_hosts(
-            folder.title(),
-            folder.judged(),
-            all_outputs(formats, [*_inputs(rules, None, None), *folder.files()]),
-            lambda: time.perf_counter() - started,
-            unusable=ExitCode.USAGE,
-            quiet=quiet,
-            verbose=verbose,
-        )
-        raise typer.Exit(code)
+        names = snapshots(facts)
+        files = [os.path.join(facts, name) for name in names]
+        outputs = Outputs(formats, [*_inputs(rules, None, None), *files])
+        fleet = check_folder(facts, names, ruleset, selection, started)
+        written = outputs.write(fleet, quiet=quiet, verbose=verbose)
+        raise typer.Exit(fleet.exit_code if written else ExitCode.USAGE)
     outputs = Outputs(formats, _inputs(rules, facts, compose_files))
 
     def judge(measured: Facts) -> Report:

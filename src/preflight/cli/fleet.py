@@ -28,14 +28,15 @@ from preflight.cli.options import (
     load_rules,
     rules_file,
 )
-from preflight.cli.outputs import all_outputs
+from preflight.cli.outputs import Outputs
 from preflight.cli.redacting import PRIVATE
 from preflight.cli.streams import Progress, bundled_rules, complain, write, write_file
 from preflight.model.facts import MAX_SNAPSHOT_BYTES
+from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode, Report
 from preflight.model.rules import DEFAULT_RULES, RuleSet
-from preflight.render.options import clean
+from preflight.render.sanitize import clean
 
 if TYPE_CHECKING:
     from preflight.check import Selection
@@ -125,11 +126,10 @@ def fleet(
     for one in inventory:
         if "," not in one and not os.path.exists(one):
             raise InputError(f"--inventory {one}: No such file or directory")
-    outputs = all_outputs(formats, ())
+    outputs = Outputs(formats, ())
     folder = _Saved(save, PRIVATE if no_redact else None) if save is not None else None
     judge = _Judge(rules, sets or [], only or [], skip or [], strict=strict)
 
-    from preflight.cli.hosts import write_hosts
     from preflight.fleet import wheel_archive as parcel
     from preflight.fleet.gather import Gathering, Reach, Wanted
 
@@ -159,15 +159,10 @@ def fleet(
         raise typer.Exit(_removed(gathered))
     judge.learn(gathered.vars)
     title = f"{_count(len(gathered.hosts))} · {judge.ruleset.name} ({judge.ruleset.origin})"
-    code = write_hosts(
-        title,
-        _judged(gathered, judge, folder),
-        outputs,
-        lambda: time.perf_counter() - started,
-        unusable=ExitCode.UNDECIDED,
-        quiet=quiet,
-        verbose=verbose,
-    )
+    hosts = tuple(_judged(gathered, judge, folder))
+    fleet = Fleet(title, hosts, time.perf_counter() - started, ExitCode.UNDECIDED)
+    written = outputs.write(fleet, quiet=quiet, verbose=verbose)
+    code = fleet.exit_code if written else ExitCode.USAGE
     if folder is not None and folder.faults:
         complain(*folder.faults)
         code = ExitCode.USAGE
@@ -267,22 +262,20 @@ def _packed(files: Mapping[str, bytes], first: str) -> str:
     return base64.b64encode(json.dumps(packed).encode()).decode()
 
 
-def _judged(
-    gathered: Gathered, judge: _Judge, folder: _Saved | None
-) -> Iterator[tuple[str, Report | str]]:
+def _judged(gathered: Gathered, judge: _Judge, folder: _Saved | None) -> Iterator[HostReport]:
     """Yield each host's report, or why it has none; what can be judged is saved."""
     for name, answer in gathered.hosts.items():
         if answer.snapshot is None:
-            yield name, answer.why
+            yield HostReport(name, None, answer.why)
             continue
         try:
             report = judge.judge(answer.snapshot, gathered.vars.get(name))
         except InputError as fault:
-            yield name, str(fault.problems[0])
+            yield HostReport(name, None, str(fault.problems[0]))
             continue
         if folder is not None:
             folder.keep(name, answer.snapshot)
-        yield name, report
+        yield HostReport(name, report)
 
 
 def _count(hosts: int) -> str:

@@ -4,62 +4,50 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from preflight import check as pipeline
 from preflight.cli.options import read_facts
+from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
-from preflight.model.report import Report
 from preflight.model.rules import RuleSet
 
 if TYPE_CHECKING:
     from preflight.check import Selection
 
-_KINDS = (".json", ".zip")
+_SUFFIXES = (".json", ".zip")
 
 
 def snapshots(folder: str) -> list[str]:
-    """Return the names of a folder's snapshots and bundles; raises InputError where there is none.
+    """Return the names of a folder's snapshots and bundles; raises InputError if it has none.
 
-    What is hidden isn't looked at: a file that is still being written has such a name.
+    Hidden files are left out: a file that is still being written has such a name.
     """
     try:
         entries = sorted(os.listdir(folder))
     except OSError as fault:
         raise InputError(f"cannot read {folder}: {fault.strerror}") from None
-    names = [name for name in entries if name.endswith(_KINDS) and not name.startswith(".")]
+    names = [name for name in entries if name.endswith(_SUFFIXES) and not name.startswith(".")]
     if not names:
-        raise InputError(f"{folder} holds no snapshot: no file ends with {' or '.join(_KINDS)}")
+        raise InputError(f"{folder} has no snapshots: no file ends with {' or '.join(_SUFFIXES)}")
     return names
 
 
-class Folder:
-    """The snapshots of a folder, in the order of their names."""
+def check_folder(
+    folder: str, names: Sequence[str], ruleset: RuleSet, selection: Selection, started: float
+) -> Fleet:
+    """Judge the snapshots of a folder; one that can't be read has the reason for its report."""
+    hosts = tuple(_check(name, os.path.join(folder, name), ruleset, selection) for name in names)
+    files = "1 snapshot" if len(names) == 1 else f"{len(names):,} snapshots"
+    title = f"{files} of {folder} · {ruleset.name} ({ruleset.origin})"
+    return Fleet(title, hosts, time.perf_counter() - started)
 
-    def __init__(self, folder: str, ruleset: RuleSet, selection: Selection) -> None:
-        self._folder = folder
-        self._ruleset = ruleset
-        self._selection = selection
-        self._names = snapshots(folder)
 
-    def files(self) -> list[str]:
-        """Return the snapshots' paths."""
-        return [os.path.join(self._folder, name) for name in self._names]
-
-    def judged(self) -> Iterator[tuple[str, Report | str]]:
-        """Yield each file's report, or why it can't be judged."""
-        for name, path in zip(self._names, self.files(), strict=True):
-            began = time.perf_counter()
-            try:
-                facts = pipeline.with_model(read_facts(path), self._ruleset)
-            except InputError as fault:
-                yield name, str(fault.problems[0]).removeprefix(f"{path}: ")
-            else:
-                yield name, pipeline.check(self._ruleset, facts, self._selection, began)
-
-    def title(self) -> str:
-        """Say what is judged, by which rules."""
-        count = len(self._names)
-        files = "1 snapshot" if count == 1 else f"{count:,} snapshots"
-        return f"{files} of {self._folder} · {self._ruleset.name} ({self._ruleset.origin})"
+def _check(name: str, path: str, ruleset: RuleSet, selection: Selection) -> HostReport:
+    started = time.perf_counter()
+    try:
+        facts = pipeline.with_model(read_facts(path), ruleset)
+    except InputError as fault:
+        return HostReport(name, None, str(fault.problems[0]).removeprefix(f"{path}: "))
+    return HostReport(name, pipeline.check(ruleset, facts, selection, started))

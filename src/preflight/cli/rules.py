@@ -15,7 +15,7 @@ from preflight.cli.streams import complain, read_input, terminal_options, write
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, Facts
 from preflight.model.problems import InputError, Problem
 from preflight.model.report import ExitCode
-from preflight.render.options import clean
+from preflight.render.sanitize import clean
 
 if TYPE_CHECKING:
     from preflight.rules.markdown import Document

@@ -1,17 +1,20 @@
-"""Report to str: a module a format, listed in RENDERERS. Nothing here asks what stdout is."""
+"""Report to str: a module a format, listed in FORMATS. Nothing here asks what stdout is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 from preflight.model.report import Report
 from preflight.render.options import RenderOptions
 
-Renderer: TypeAlias = Callable[[Report, RenderOptions], str]
+if TYPE_CHECKING:
+    from preflight.model.fleet import Fleet
 
-RENDERERS: Mapping[str, str] = {
+Renderer: TypeAlias = Callable[[Union[Report, "Fleet"], RenderOptions], str]
+
+FORMATS: Mapping[str, str] = {
     "text": "preflight.render.text",
     "json": "preflight.render.json_report",
     "junit": "preflight.render.junit",
@@ -22,10 +25,20 @@ RENDERERS: Mapping[str, str] = {
     "html": "preflight.render.html",
     "prometheus": "preflight.render.prometheus",
 }
-"""The module of each format; its `render(report, options)` returns the whole output."""
+"""The module of each format.
+
+Its `render(report, options)` returns the report of one host, its `render_fleet(fleet, options)`
+that of many; both return the whole output. The first line of its docstring is the docs' table.
+"""
 
 
 def renderer(name: str) -> Renderer:
-    """Return what renders the format `name`; only then its module is imported."""
-    render: Renderer = import_module(RENDERERS[name]).render
+    """Return the function that renders one host or many; imports the module of the format."""
+    module = import_module(FORMATS[name])
+
+    def render(subject: Report | Fleet, options: RenderOptions) -> str:
+        function = module.render if isinstance(subject, Report) else module.render_fleet
+        text: str = function(subject, options)
+        return text
+
     return render

@@ -12,7 +12,8 @@ from preflight import __version__
 from preflight.model.cases import CaseOutcome, VerdictMismatch, exit_code
 from preflight.model.report import Verdict
 from preflight.render.layout import TextLayout, pad
-from preflight.render.options import RenderOptions, short
+from preflight.render.options import RenderOptions
+from preflight.render.sanitize import short
 
 SCHEMA = "preflight.rules-test/1"
 _WIDEST = 40  # columns of a case's name

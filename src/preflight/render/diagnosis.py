@@ -9,7 +9,8 @@ from typing import Any
 from preflight.model.diagnosis import Confidence, Diagnosed, Finding, Place
 from preflight.model.report import Verdict
 from preflight.render.layout import TextLayout, pad
-from preflight.render.options import RenderOptions, clean, short
+from preflight.render.options import RenderOptions
+from preflight.render.sanitize import clean, short
 
 SCHEMA = "preflight.diagnosis/1"
 _SIGNS: Mapping[Confidence, Verdict] = {"certain": "fail", "likely": "warn", "possible": "unknown"}

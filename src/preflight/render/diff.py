@@ -8,7 +8,8 @@ from preflight.model.difference import Difference, Differences, FactChange, Verd
 from preflight.model.facts import Catalogue, Unknown, split_path
 from preflight.render.layout import TextLayout, pad
 from preflight.render.listings import shown
-from preflight.render.options import RenderOptions, short
+from preflight.render.options import RenderOptions
+from preflight.render.sanitize import short
 
 SCHEMA = "preflight.diff/1"
 FLEET_SCHEMA = "preflight.fleet-diff/1"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from preflight.model.report import Report, Result
 from preflight.model.rules import BUNDLED_NAME
-from preflight.render.options import RenderOptions, short
+from preflight.render.options import RenderOptions
+from preflight.render.sanitize import short
 from preflight.render.tasks import WORDS, Task, counts, ends_soon, name, sentence, tasks, waived
 
-_SHOWN = 10  # annotations of one kind that GitHub shows of a step; the log holds them all
-_TITLE = 250
+if TYPE_CHECKING:
+    from preflight.model.fleet import Fleet
+
+_MAX_SHOWN = 10  # annotations of one kind that GitHub shows of a step; the log has them all
+_MAX_TITLE = 250  # characters
 _ESCAPES = {"%": "%25", "\r": "%0D", "\n": "%0A"}  # as @actions/core's command.ts has them
 _DATA = str.maketrans(_ESCAPES)
 _PROPERTY = str.maketrans({**_ESCAPES, ":": "%3A", ",": "%2C"})
@@ -19,50 +24,56 @@ _PROPERTY = str.maketrans({**_ESCAPES, ":": "%3A", ",": "%2C"})
 def render(report: Report, options: RenderOptions) -> str:
     """Return a command a line, worst first, and the counts."""
     found = tasks(report)
-    errors = [_task(one, options) for one in found if one.gates]
-    warnings = [_task(one, options) for one in found if not one.gates]
+    errors = [_annotation(task, options) for task in found if task.gates]
+    warnings = [_annotation(task, options) for task in found if not task.gates]
     notices = list(_notices(report, options))
-    hidden = _hidden(len(errors), len(warnings), len(notices))
+    more = _more_than_shown(len(errors), len(warnings), len(notices))
     last = f"preflight {WORDS[report.verdict]}: {counts(report)}"
-    return "\n".join([*errors, *warnings, *hidden, *notices, last, ""])
+    return "\n".join([*errors, *warnings, *more, *notices, last, ""])
 
 
-def _task(task: Task, options: RenderOptions) -> str:
+def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
+    """Return the same; each title and message names its host."""
+    return render(fleet.combined(), options)
+
+
+def _annotation(task: Task, options: RenderOptions) -> str:
     evidence = task.result.reason_or_source
     source = [f"measured: {short(evidence)}"] if options.verbose and evidence else []
     text = "\n".join([task.sentence, *task.details(), *source])
     kind = "error" if task.gates else "warning"
-    place = task.result if len(task.results) == 1 else None
-    return _command(kind, task.title, text, place)
+    return _command(kind, task.title, text, task.result if len(task.results) == 1 else None)
 
 
 def _notices(report: Report, options: RenderOptions) -> Iterator[str]:
-    """What is waived, first what will be so no longer; then what is to be said of the rules."""
-    for result in sorted(waived(report, options), key=lambda one: not ends_soon(one)):
+    """Yield what is waived, first what ends soon; then the notes."""
+    for result in sorted(waived(report, options), key=lambda result: not ends_soon(result)):
         yield _command("notice", name(result), sentence(result), result)
     if not options.quiet:
         for note in report.notes:
             yield _command("notice", "rules", short(note))
 
 
-def _hidden(errors: int, warnings: int, notices: int) -> Iterator[str]:
+def _more_than_shown(errors: int, warnings: int, notices: int) -> Iterator[str]:
     """Say that there is more than GitHub shows; before other notices, so that it shows this."""
-    told = {"errors": errors, "warnings": warnings, "notices": notices}
-    if max(errors, warnings, notices + 1) > _SHOWN:
-        there = ", ".join(f"{count} {kind}" for kind, count in told.items() if count)
-        text = f"There are {there}; GitHub shows {_SHOWN} of each. The log of this step has all."
+    if max(errors, warnings, notices + 1) > _MAX_SHOWN:
+        kinds = {"errors": errors, "warnings": warnings, "notices": notices}
+        total = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+        text = (
+            f"There are {total}; GitHub shows {_MAX_SHOWN} of each. The log of this step has all."
+        )
         yield _command("notice", "more than is shown", text)
 
 
 def _command(kind: str, title: str, text: str, result: Result | None = None) -> str:
-    properties = {} if result is None else _place(result)
-    properties["title"] = f"preflight · {title}"[:_TITLE].strip()
-    told = ",".join(f"{key}={value.translate(_PROPERTY)}" for key, value in properties.items())
-    return f"::{kind} {told}::{text.translate(_DATA)}"
+    properties = {} if result is None else _position(result)
+    properties["title"] = f"preflight · {title}"[:_MAX_TITLE].strip()
+    pairs = ",".join(f"{key}={value.translate(_PROPERTY)}" for key, value in properties.items())
+    return f"::{kind} {pairs}::{text.translate(_DATA)}"
 
 
-def _place(result: Result) -> dict[str, str]:
-    """The line that decides: of the compose file, else of a rule file of the user's own."""
+def _position(result: Result) -> dict[str, str]:
+    """Return the line that decides: of the compose file, else of the user's own rule file."""
     file, line = result.file, result.line
     if not file and result.rule_file != BUNDLED_NAME:
         file, line = result.rule_file, result.rule_line

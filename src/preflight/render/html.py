@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from preflight.model.report import Report, ResolvedFix, Result, Verdict
 from preflight.render import tasks
-from preflight.render.address import address
 from preflight.render.ledger import is_drawn
-from preflight.render.options import LONGEST, SIGNS, RenderOptions, short
+from preflight.render.options import SIGNS, RenderOptions
 from preflight.render.picture import picture
-from preflight.render.text import engine_line, host_line
+from preflight.render.sanitize import MAX_CHARACTERS, short, web_address
+
+if TYPE_CHECKING:
+    from preflight.model.fleet import Fleet
 
 _ORDER: tuple[Verdict, ...] = (*tasks.ACTION, "waived", "pass", "skip")
-_MOST_PASSED = 12  # lines of passed rules in a section, before they are folded
+_MAX_PASSED = 12  # rows of passed rules in a section, before they are folded
+_MAX_ROWS = 100  # of the table of hosts; below it, every host is listed
 _NONCHARACTER = re.compile(
     "[\ufdd0-\ufdef"
     + "".join(f"{chr(n - 1)}{chr(n)}" for n in range(0xFFFF, 0x110000, 0x10000))
@@ -30,7 +34,7 @@ _NONCHARACTER = re.compile(
 
 
 class Row(NamedTuple):
-    """A result, with the name of its place in the page."""
+    """A result, and the id of its element."""
 
     anchor: str
     result: Result
@@ -46,11 +50,11 @@ class Section(NamedTuple):
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return the page; ASCII alone, so that no output encoding can break it."""
-    rows = [Row(f"rule-{n}", one) for n, one in enumerate(report.results, 1)]
-    page = page_of("report.html.j2").render(
+    rows = [Row(f"rule-{number}", result) for number, result in enumerate(report.results, 1)]
+    return _page(
+        "report.html.j2",
+        options,
         report=report,
-        quiet=options.quiet,
-        opened=options.verbose,
         word=tasks.WORDS[report.verdict],
         about=_about(report),
         counts=_counts(report),
@@ -60,59 +64,82 @@ def render(report: Report, options: RenderOptions) -> str:
         sections=[] if options.quiet else list(_sections(report, rows)),
         anchors={id(row.result): row.anchor for row in rows},
     )
-    return as_ascii(page)
 
 
-def as_ascii(page: str) -> str:
-    """Return a page in ASCII, without what stands for no character."""
+def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
+    """Return one page for all hosts: the worst of them, each problem once, then host by host."""
+    from preflight.render import fleet_summary
+
+    hosts = fleet_summary.summaries(fleet)
+    shown = fleet_summary.shown_hosts(hosts, options)[:_MAX_ROWS]
+    return _page(
+        "hosts.html.j2",
+        options,
+        fleet=fleet,
+        word=tasks.WORDS[fleet.verdict],
+        counts=fleet_summary.counts(fleet),
+        problems=fleet_summary.shared_problems(fleet, advice=not options.quiet),
+        hosts=hosts,
+        shown=shown,
+        columns=fleet_summary.shown_columns(shown),
+        rest=list(Counter(host.verdict for host in hosts[len(shown) :]).items()),
+    )
+
+
+def _page(template: str, options: RenderOptions, **variables: Any) -> str:
+    """Fill a template; the page is ASCII, and without code points that are no characters."""
+    page = _ENVIRONMENT.get_template(template).render(
+        quiet=options.quiet, opened=options.verbose, **variables
+    )
     return _NONCHARACTER.sub("\ufffd", page).encode("ascii", "xmlcharrefreplace").decode()
 
 
 def _about(report: Report) -> dict[str, str]:
     seconds = "" if report.seconds is None else f" in {report.seconds:.2f} s"
-    told = {
-        "Machine": host_line(report),
-        "Engine": engine_line(report),
+    entries = {
+        "Machine": tasks.host_line(report),
+        "Engine": tasks.engine_line(report),
         "Rules": f"{report.rules_name} ({report.rules_source})",
         "Measured": f"{report.measured_at}{seconds}",
     }
-    return {title: text for title, text in told.items() if text.strip()}
+    return {title: text for title, text in entries.items() if text.strip()}
 
 
 def _counts(report: Report) -> list[tuple[Verdict, str]]:
     """Return how many results there are of each verdict, in words, worst first."""
-    by_verdict: dict[Verdict, list[Result]] = {one: [] for one in _ORDER}
-    for result in report.results:
-        by_verdict[result.verdict].append(result)
-    return [(one, _counted(report, found)) for one, found in by_verdict.items() if found]
+    groups = ((verdict, [r for r in report.results if r.verdict == verdict]) for verdict in _ORDER)
+    return [(verdict, _count(report, results)) for verdict, results in groups if results]
 
 
-def _counted(report: Report, results: Iterable[Result]) -> str:
+def _count(report: Report, results: Iterable[Result]) -> str:
     return tasks.counts(report._replace(results=tuple(results)))
 
 
 def _sections(report: Report, rows: Iterable[Row]) -> Iterator[Section]:
-    """Yield the sections in the order of the rules, what is skipped folded in each."""
+    """Yield the sections in the order of the rules; what is skipped is folded in each."""
     sections: dict[str, list[Row]] = {}
     for row in rows:
-        title = " ".join(short(row.result.section).split()) or "Other"
-        sections.setdefault(title, []).append(row)
-    for title, found in sections.items():
-        passed = sum(row.result.verdict == "pass" for row in found)
-        fold: tuple[Verdict, ...] = ("pass", "skip") if passed > _MOST_PASSED else ("skip",)
-        shown = [row for row in found if row.result.verdict not in fold]
-        groups = ((one, [row for row in found if row.result.verdict == one]) for one in fold)
+        sections.setdefault(tasks.section(row.result), []).append(row)
+    for title, section in sections.items():
+        passed = sum(row.result.verdict == "pass" for row in section)
+        fold: tuple[Verdict, ...] = ("pass", "skip") if passed > _MAX_PASSED else ("skip",)
+        shown = [row for row in section if row.result.verdict not in fold]
+        groups = (
+            (verdict, [r for r in section if r.result.verdict == verdict]) for verdict in fold
+        )
         folded = [
-            (one, _counted(report, (row.result for row in group)), group)
-            for one, group in groups
+            (verdict, _count(report, (row.result for row in group)), group)
+            for verdict, group in groups
             if group
         ]
         yield Section(title, shown, folded)
 
 
 def _code(fix: ResolvedFix) -> list[Markup]:
-    """Return a command's lines; one that begins with `::` would command the CI system that a page
-    goes to, so its first colon is written as HTML may.
+    """Return a command's lines.
+
+    A line that begins with `::` would be a command to the CI system whose log the page goes to, so
+    its first colon is written as a character reference.
     """
     lines = [Markup.escape(line) for line in tasks.command_lines(fix)]
     return [
@@ -123,23 +150,23 @@ def _code(fix: ResolvedFix) -> list[Markup]:
 
 def _is_whole(fix: ResolvedFix) -> bool:
     """Whether a command is shown uncut, so that it may be copied."""
-    return len(fix.command or "") <= LONGEST
+    return len(fix.command or "") <= MAX_CHARACTERS
 
 
-def _harmless(value: Any) -> Any:
-    """Make harmless whatever text the page shows; the template's own markup is so already."""
+def _sanitize(value: Any) -> Any:
+    """Make any text harmless that the page shows; the template's own markup is so already."""
     return short(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _environment() -> Environment:
-    """Return what makes pages, with their style and script, which alone their policy lets in."""
+    """Return the templates with their style and script, the only ones that the policy allows."""
     folder = files("preflight.render")
     style, script = (folder.joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
     environment = Environment(
         loader=FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8")),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_harmless,
+        finalize=_sanitize,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -151,29 +178,24 @@ def _environment() -> Environment:
         script_hash=_hash(script),
         newline=Markup("\n"),
         signs={verdict: sign for verdict, (sign, _, _) in SIGNS.items()},
-        address=address,
+        web_address=web_address,
         is_whole=_is_whole,
         advice=ResolvedFix,
-        context_lines=tasks.context_lines,
         code=_code,
-        holds_back=tasks.holds_back,
+        context_lines=tasks.context_lines,
+        location=tasks.location,
         name=tasks.name,
-        place=tasks.place,
         sentence=tasks.sentence,
+        skipped_checks=tasks.skipped_checks,
     )
     environment.filters["ident"] = id
     return environment
 
 
-def page_of(name: str) -> Template:
-    """Return a page's template."""
-    return _ENVIRONMENT.get_template(name)
-
-
 def _hash(text: str) -> str:
-    """Return what a Content-Security-Policy calls an inline style or script by."""
+    """Return the name of an inline style or script in a Content-Security-Policy."""
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
 _ENVIRONMENT = _environment()
-page_of("report.html.j2")  # it is compiled while the machine is still being measured
+_ENVIRONMENT.get_template("report.html.j2")  # compiled while the machine is still being measured

@@ -3,81 +3,116 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import count
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from preflight.model.report import Report, Result
-from preflight.render.options import RenderOptions, short
-from preflight.render.tasks import details, held_back, holds_back, name, place, sentence
+from preflight.render.options import RenderOptions
+from preflight.render.sanitize import short
+from preflight.render.tasks import (
+    count_skipped,
+    details,
+    location,
+    name,
+    section,
+    sentence,
+    skipped_checks,
+)
+
+if TYPE_CHECKING:
+    from preflight.model.fleet import Fleet
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
+NO_TIME = "1970-01-01T00:00:00"  # the schema requires a time
 
 
 def render(report: Report, options: RenderOptions) -> str:
-    """Return the XML; ASCII alone, so that no output encoding can break it."""
+    """Return a suite for each section."""
+    return document(_suites(report, options))
+
+
+def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
+    """Return a suite for each section of each host; of one without a report, an error."""
+    from preflight.model.fleet import not_reached
+
+    def suites() -> Iterator[ET.Element]:
+        for host in fleet.hosts:
+            lost = not_reached(host.name, host.reason)._replace(item=None)
+            report = host.report or Report("", "", "", "", "", {}, {}, (lost,))
+            yield from _suites(report, options, host.name or "?")
+
+    return document(suites())
+
+
+def document(suites: Iterable[ET.Element]) -> str:
+    """Return the XML of numbered suites; ASCII alone, so that no output encoding can break it."""
     root = ET.Element("testsuites")
-    root.extend(suites(report, options))
+    for number, suite in zip(count(), suites):
+        suite.set("id", str(number))
+        root.append(suite)
     ET.indent(root)
     data: bytes = ET.tostring(root, encoding="us-ascii", xml_declaration=True)
     return data.decode("ascii") + "\n"
 
 
-def suites(
-    report: Report, options: RenderOptions, first: int = 0, host: str = ""
-) -> Iterator[ET.Element]:
-    """Yield a suite for each section, numbered from `first`; of several hosts by its name."""
-    sections: dict[str, list[Result]] = {}
-    for result in report.results:
-        title = " ".join(short(result.section).split()) or "Other"
-        sections.setdefault(title, []).append(result)
-    holds = held_back(report)
-    texts = {id(result): _text(result, holds.pop(result.id, 0)) for result in report.results}
-    facts = _properties(report)
-    for number, (title, results) in enumerate(sections.items(), first):
-        about = _suite(report, title, number, results)
-        suite = ET.Element("testsuite", {**about, **_of_host(host, title)})
-        properties = ET.SubElement(suite, "properties")
-        for key, value in facts:
-            ET.SubElement(properties, "property", name=key, value=value)
-        for result in results:
-            _case(suite, report, result, texts[id(result)], host)
-        told = (
-            f"{one.verdict}: {texts[id(one)]}" for one in results if _is_told(report, one, options)
-        )
-        ET.SubElement(suite, "system-out").text = "\n\n".join(told)
-        ET.SubElement(suite, "system-err")
-        yield suite
-
-
-def _of_host(host: str, title: str) -> dict[str, str]:
-    """Return what tells the suites of several hosts apart."""
-    if not host:
-        return {}
-    shown = " ".join(short(host).split()) or "?"
-    return {"name": f"{shown} · {title}", "hostname": shown}
-
-
-def _suite(report: Report, title: str, number: int, results: Iterable[Result]) -> dict[str, str]:
-    kinds = [_kind(report, result) for result in results]
-    measured = _TIME.match(report.measured_at)
-    return {
+def suite_element(title: str, hostname: str, time: str, kinds: Iterable[str]) -> ET.Element:
+    """Return a suite without its cases; `kinds` are the elements in them, "" in those passed."""
+    counter = Counter(kinds)
+    attributes = {
         "name": title,
         "package": "preflight",
-        "id": str(number),
-        "timestamp": measured[0] if measured else "1970-01-01T00:00:00",
-        "hostname": short(str(report.host.get("hostname") or "")).strip() or "localhost",
-        "tests": str(len(kinds)),
-        "failures": str(kinds.count("failure")),
-        "errors": str(kinds.count("error")),
-        "skipped": str(kinds.count("skipped")),
+        "id": "0",
+        "timestamp": time,
+        "hostname": hostname,
+        "tests": str(counter.total()),
+        "failures": str(counter["failure"]),
+        "errors": str(counter["error"]),
+        "skipped": str(counter["skipped"]),
         "time": "0",  # it is the measuring that takes time, and it is not done rule by rule
     }
+    return ET.Element("testsuite", attributes)
+
+
+def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[ET.Element]:
+    """Yield a suite for each section; `host` is the name of one of many."""
+    sections: dict[str, list[Result]] = {}
+    for result in report.results:
+        sections.setdefault(section(result), []).append(result)
+    skipped = count_skipped(report)
+    texts = {id(result): _text(result, skipped.pop(result.id, 0)) for result in report.results}
+    measured = _TIME.match(report.measured_at)
+    hostname = short(str(report.host.get("hostname") or "")).strip() or "localhost"
+    shown_host = " ".join(short(host).split()) or "?"
+    for title, results in sections.items():
+        suite = suite_element(
+            f"{shown_host} · {title}" if host else title,
+            shown_host if host else hostname,
+            measured[0] if measured else NO_TIME,
+            (_kind(report, result) for result in results),
+        )
+        properties = ET.SubElement(suite, "properties")
+        for key, value in _properties(report):
+            ET.SubElement(properties, "property", name=key, value=value)
+        for result in results:
+            _add_case(suite, report, result, texts[id(result)], host)
+        output = (
+            f"{result.verdict}: {texts[id(result)]}"
+            for result in results  # what no test case says: advice; if verbose, all
+            if not report.affects_exit_code(result)
+            and (options.verbose or result.verdict == "warn")
+        )
+        ET.SubElement(suite, "system-out").text = "\n\n".join(output)
+        ET.SubElement(suite, "system-err")
+        yield suite
 
 
 def _properties(report: Report) -> list[tuple[str, str]]:
     engine = (str(report.engine[key]) for key in ("engine", "version") if report.engine.get(key))
     host = (str(report.host[key]) for key in ("os", "arch") if report.host.get(key))
-    told = {
+    properties = {
         "preflight": report.version,
         "rules": report.rules_name,
         "rules.source": report.rules_source,
@@ -89,20 +124,22 @@ def _properties(report: Report) -> list[tuple[str, str]]:
         "exit_code": str(report.exit_code),
         "seconds": "" if report.seconds is None else f"{report.seconds:.2f}",
     }
-    pairs = [(key, short(value)) for key, value in told.items() if value]
+    pairs = [(key, short(value)) for key, value in properties.items() if value]
     return pairs + [("note", short(note)) for note in report.notes]
 
 
 def _kind(report: Report, result: Result) -> str:
-    """Which element a test case holds: nothing where it is met, or advice that isn't."""
+    """Return the element in a test case: none if the rule is met or is only recommended."""
     if report.affects_exit_code(result):
         return "error" if result.verdict == "unknown" else "failure"
     return "skipped" if result.verdict in ("skip", "waived", "unknown") else ""
 
 
-def _case(suite: ET.Element, report: Report, result: Result, text: str, host: str) -> None:
-    said = f"{short(host)} · {name(result)}" if host else name(result)
-    case = ET.SubElement(suite, "testcase", name=said, classname=f"preflight.{result.id}", time="0")
+def _add_case(suite: ET.Element, report: Report, result: Result, text: str, host: str) -> None:
+    title = f"{short(host)} · {name(result)}" if host else name(result)
+    case = ET.SubElement(
+        suite, "testcase", name=title, classname=f"preflight.{result.id}", time="0"
+    )
     kind = _kind(report, result)
     if kind == "skipped":
         ET.SubElement(case, kind, message=sentence(result))
@@ -110,25 +147,17 @@ def _case(suite: ET.Element, report: Report, result: Result, text: str, host: st
         ET.SubElement(case, kind, message=sentence(result), type=result.verdict).text = text
 
 
-def _is_told(report: Report, result: Result, options: RenderOptions) -> bool:
-    """Whether standard output tells what no test case does: advice; where verbose, all."""
-    return not report.affects_exit_code(result) and (options.verbose or result.verdict == "warn")
-
-
-def _text(result: Result, held: int) -> str:
-    return "\n".join(_lines(result, held))
-
-
-def _lines(result: Result, held: int) -> Iterator[str]:
-    yield sentence(result)
-    if place(result):
-        yield f"in {place(result)}"
-    yield from details(result)
-    if held:
-        yield holds_back(held)
+def _text(result: Result, skipped: int) -> str:
+    lines = [sentence(result)]
+    if result.file:
+        lines.append(f"in {location(result)}")
+    lines += details(result)
+    if skipped:
+        lines.append(skipped_checks(skipped))
     if (
         result.reason_or_source
         and not result.file
         and result.reason_or_source not in result.message
     ):
-        yield f"measured: {short(result.reason_or_source)}"
+        lines.append(f"measured: {short(result.reason_or_source)}")
+    return "\n".join(lines)

@@ -2,78 +2,84 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from preflight.model.report import MemoryBreakdown, Report, ResolvedFix, Result
 from preflight.render import ledger
 from preflight.render.layout import TextLayout
-from preflight.render.marked import BREAK, escaped, fence, link
-from preflight.render.options import RenderOptions, short
+from preflight.render.markdown_escape import escaped, fence, link, list_item
+from preflight.render.options import RenderOptions
 from preflight.render.tasks import (
     WORDS,
     Task,
     command_lines,
     context_lines,
     counts,
-    holds_back,
+    engine_line,
+    host_line,
+    location,
     name,
-    place,
     sentence,
+    skipped_checks,
     tasks,
     waived,
 )
-from preflight.render.text import engine_line, host_line
 
-_MOST = 60_000  # characters; GitHub takes 65,536 in a comment
-_PROSE, _CELL = 600, 100  # characters of one foreign text
-_STARTS_BLOCK = re.compile(r"[-+=#:>\d]")
+if TYPE_CHECKING:
+    from preflight.model.fleet import Fleet
+    from preflight.render.fleet_summary import HostSummary, SharedProblem
+
+_MAX_DOCUMENT = 60_000  # characters; GitHub takes 65,536 in a comment
+_MAX_FLEET_PART = 28_000  # characters of hosts, and of problems
+_MAX_PROSE, _MAX_CELL, _MAX_HOST_CELL = 600, 100, 200  # characters of one foreign text
+_MAX_NAMES, _MAX_NAMES_LENGTH = 50, 4000  # hosts under one problem, and their characters
 
 
 def render(report: Report, options: RenderOptions) -> str:
-    """Return the document; where it would get too long, what is needed least is left out."""
+    """Return the document; if it would get too long, the least important parts are left out."""
     found = tasks(report)
     head = list(_head(report, options, done=not found))
-    room = _Room(_MOST - sum(map(len, head)) - 1000)  # for the titles of what follows
-    to_do = room.keep("to do", (_task(one, options) for one in found))
+    room = _Room(_MAX_DOCUMENT - sum(map(len, head)) - 1000)  # for the titles of what follows
+    to_do = room.keep("to do", (_task(task, options) for task in found))
     exceptions = room.keep("waived", _waived(report, options))
     blocks = [*head, *_titled("To do", to_do), *_titled("Waived", exceptions)]
     if not options.quiet:
-        notes = room.keep("notes", (f"- note: {prose(note)}" for note in report.notes))
+        notes = room.keep("notes", (f"- note: {_prose(note)}" for note in report.notes))
         memory = room.keep("memory", _memory(report.memory, options))
         results = [one for one in report.results if one.verdict not in ("pass", "skip")]
-        beside = ("pass", "skip") if options.verbose else ("pass",)
-        rest = [one for one in report.results if one.verdict in beside]
+        folded = ("pass", "skip") if options.verbose else ("pass",)
+        rest = [one for one in report.results if one.verdict in folded]
         blocks += _titled("Results", _table(results, options, room))
         blocks += _folded(_summary(rest), _table(rest, options, room))
         blocks += memory
         blocks += _titled("", notes)
-    if room.refused:
-        left_out = " · ".join(f"{count} {what}" for what, count in room.refused.items())
-        blocks.append(f"Left out, so that this fits into a comment: {left_out}")
+    if room.left_out:
+        parts = " · ".join(f"{count} {what}" for what, count in room.left_out.items())
+        blocks.append(f"Left out, so that this fits into a comment: {parts}")
     return "\n\n".join(blocks) + "\n"
 
 
 class _Room:
-    """The room that is left for what is needed less and less."""
+    """The room that is left in the document; the most important parts ask first."""
 
     def __init__(self, characters: int) -> None:
-        self._left = characters
-        self.refused: Counter[str] = Counter()
+        self._characters = characters
+        self.left_out: Counter[str] = Counter()
 
-    def takes(self, what: str, text: str) -> bool:
-        """Whether a text still fits in; where it does, its room is taken."""
-        fits = len(text) < self._left
+    def fits(self, what: str, text: str) -> bool:
+        """Whether a text still fits in; if so, its room is taken."""
+        fits = len(text) < self._characters
         if fits:
-            self._left -= len(text) + 1
+            self._characters -= len(text) + 1
         else:
-            self.refused[what] += 1
+            self.left_out[what] += 1
         return fits
 
     def keep(self, what: str, texts: Iterable[str]) -> list[str]:
         """Return those texts that fit in."""
-        return [text for text in texts if self.takes(what, text)]
+        return [text for text in texts if self.fits(what, text)]
 
 
 def _head(report: Report, options: RenderOptions, *, done: bool) -> Iterator[str]:
@@ -83,8 +89,8 @@ def _head(report: Report, options: RenderOptions, *, done: bool) -> Iterator[str
     yield f"**{counts(report)}**{seconds}"
     if not options.quiet:
         rules = f"{report.rules_name} ({report.rules_source})"
-        told = f"preflight {report.version}", rules, host_line(report), engine_line(report)
-        yield " · ".join(prose(part) for part in told if part)
+        parts = f"preflight {report.version}", rules, host_line(report), engine_line(report)
+        yield " · ".join(_prose(part) for part in parts if part)
         if done and report.next:
             yield "Next:\n\n" + fence(command_lines(ResolvedFix("", report.next)), "sh")
 
@@ -104,41 +110,42 @@ def _folded(summary: str, lines: Sequence[str]) -> Iterator[str]:
 
 
 def _task(task: Task, options: RenderOptions) -> str:
-    """One list entry: the sentence, and below it the place, the error, the fixes."""
+    """Return one list item: the sentence, and below it the place, the error, the fixes."""
     result = task.result
-    told = prose(task.sentence)
+    text = _prose(task.sentence)
     mark, _ = options.sign(result.verdict)
-    lines = [f"- {mark} **{told}**" if task.gates else f"- {mark} {told}"]
+    lines = [f"- {mark} **{text}**" if task.gates else f"- {mark} {text}"]
     if len(task.results) > 1:
-        lines.append(f"  - for {prose(', '.join(map(name, task.results)))}")
+        lines.append(f"  - for {_prose(', '.join(map(name, task.results)))}")
     else:
-        lines += [f"  - in {prose(place(result))}"] if result.file else []
-        lines += [f"  - {prose(line)}" for line in context_lines(result)]
-        lines += [line for fix in result.fixes for line in fix_lines(fix)]
-    if task.held:
-        lines.append(f"  - {holds_back(task.held)}")
+        lines += [f"  - in {_prose(location(result))}"] if result.file else []
+        lines += [f"  - {_prose(line)}" for line in context_lines(result)]
+        lines += _fix_lines(result.fixes)
+    if task.skipped:
+        lines.append(f"  - {skipped_checks(task.skipped)}")
     return "\n".join(lines)
 
 
-def fix_lines(fix: ResolvedFix) -> Iterator[str]:
-    """Yield a fix as an entry of a list below the task that it is for."""
-    yield f"  - {begun(prose(fix.text) or 'fix')}"
-    if fix.command:
-        for line in fence(command_lines(fix), "sh").splitlines():
-            yield f"    {line}".rstrip()
-    if fix.url:
-        yield f"    {link(fix.url)}"
+def _fix_lines(fixes: Iterable[ResolvedFix]) -> Iterator[str]:
+    """Yield each fix as an item of a list below the task that it is for."""
+    for fix in fixes:
+        yield f"  - {list_item(fix.text, _MAX_PROSE) or 'fix'}"
+        if fix.command:
+            for line in fence(command_lines(fix), "sh").splitlines():
+                yield f"    {line}".rstrip()
+        if fix.url:
+            yield f"    {link(fix.url)}"
 
 
 def _waived(report: Report, options: RenderOptions) -> Iterator[str]:
     mark, _ = options.sign("waived")
     for result in waived(report, options):
-        yield f"- {mark} {prose(sentence(result))}"
+        yield f"- {mark} {_prose(sentence(result))}"
 
 
-def _memory(drawn: MemoryBreakdown, options: RenderOptions) -> Iterator[str]:
+def _memory(figures: MemoryBreakdown, options: RenderOptions) -> Iterator[str]:
     layout = TextLayout(RenderOptions(ascii=options.ascii))
-    ledger.draw(layout, drawn)
+    ledger.draw(layout, figures)
     if text := layout.draw().strip():
         yield fence(text.splitlines(), "text")
 
@@ -150,7 +157,7 @@ def _summary(results: Sequence[Result]) -> str:
 
 
 def _table(results: Iterable[Result], options: RenderOptions, room: _Room) -> list[str]:
-    """One table; a row in bold type begins a section."""
+    """Return one table; a row in bold type begins a section."""
     sections: dict[str, list[Result]] = {}
     for result in results:
         sections.setdefault(_cell(result.section) or "Other", []).append(result)
@@ -160,7 +167,7 @@ def _table(results: Iterable[Result], options: RenderOptions, room: _Room) -> li
         above = f"| | **{title}** | | |{' |' if options.verbose else ''}\n"
         for result in rows:
             line = above + _row(result, options)
-            if room.takes("rows of tables", line):
+            if room.fits("rows of tables", line):
                 lines.append(line)
                 above = ""
     head = [f"| | rule | found | asked |{more}", f"|:-:|---|--:|--:|{'---|' if more else ''}"]
@@ -172,19 +179,73 @@ def _row(result: Result, options: RenderOptions) -> str:
     cells = [mark, _cell(name(result)), _cell(result.actual_text), _cell(result.expected_text)]
     if options.verbose:
         why = f" · {result.why}" if result.why else ""
-        cells.append(prose(f"{result.reason_or_source or 'no source'}{why}"))
+        cells.append(_prose(f"{result.reason_or_source or 'no source'}{why}"))
     return f"| {' | '.join(cells)} |"
 
 
 def _cell(text: str) -> str:
-    return escaped(short(text, _CELL))
+    return escaped(text, _MAX_CELL)
 
 
-def prose(text: str, most: int = _PROSE) -> str:
-    """Return foreign text as text alone, cut where it is long."""
-    return escaped(short(text, most))
+def _prose(text: str) -> str:
+    return escaped(text, _MAX_PROSE)
 
 
-def begun(text: str) -> str:
-    """Return what begins an entry of a list, so that it begins nothing else."""
-    return f"{BREAK if _STARTS_BLOCK.match(text) else ''}{text}"
+def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
+    """Return the hosts that need action, then each problem once; in a comment, what fits."""
+    from preflight.render import fleet_summary
+
+    mark, _ = options.sign(fleet.verdict)
+    problems = fleet_summary.shared_problems(fleet, advice=not options.quiet)
+    items = [_problem(problem, fleet, options) for problem in problems]
+    if items:
+        items[0] = f"\n### To do\n\n{items[0]}"
+    parts = [
+        f"## {mark} preflight: {WORDS[fleet.verdict]}\n",
+        f"\n**{fleet_summary.counts(fleet)}** · {escaped(fleet.title)} · {fleet.seconds:.1f} s\n",
+    ]
+    for kind, texts in (("hosts", _hosts(fleet, options)), ("problems", items)):
+        room = _Room(_MAX_FLEET_PART)
+        parts += room.keep(kind, texts)
+        if room.left_out:
+            count = room.left_out[kind]
+            parts.append(f"\nLeft out, so that this fits into a comment: {count:,} {kind}\n")
+    return "".join(parts)
+
+
+def _hosts(fleet: Fleet, options: RenderOptions) -> Iterator[str]:
+    from preflight.render import fleet_summary
+
+    shown = fleet_summary.shown_hosts(fleet_summary.summaries(fleet), options)
+    columns = fleet_summary.shown_columns(shown)
+    if shown:
+        heads = " | ".join(["", "host", "", *columns])
+        yield f"\n|{heads} |\n|:-:|---|---|{':-:|' * len(columns)}\n"
+    for host in shown:
+        yield _host(host, columns, options)
+    if rest := len(fleet.hosts) - len(shown):
+        yield f"\n{options.sign('pass')[0]} {rest:,} more\n"
+
+
+def _host(host: HostSummary, columns: Iterable[str], options: RenderOptions) -> str:
+    marks = {name: options.sign(verdict)[0] for name, verdict in host.columns.items()}
+    cells = [
+        options.sign(host.verdict)[0],
+        escaped(host.name, _MAX_HOST_CELL),
+        escaped(host.message, _MAX_HOST_CELL),
+        *(marks.get(name, "") for name in columns),
+    ]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _problem(problem: SharedProblem, fleet: Fleet, options: RenderOptions) -> str:
+    mark, _ = options.sign(problem.result.verdict)
+    title = _prose(problem.title)
+    title = f"**{title}**" if problem.gates else title
+    lines = [
+        f"- {mark} {title}: {len(problem.hosts):,} of {len(fleet.hosts):,}",
+        f"  - {list_item(problem.host_names(_MAX_NAMES), _MAX_NAMES_LENGTH)}",
+        f"  - {list_item(problem.description, _MAX_PROSE)}",
+        *_fix_lines(problem.fixes),
+    ]
+    return "\n".join(lines) + "\n"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from preflight.model.report import MemoryBreakdown, ServiceMemory
 from preflight.render.ledger import most, named, reservation, size, told
-from preflight.render.options import short
+from preflight.render.sanitize import short
 
 _MOST_BARS = 20  # services that have a bar of their own; the eye compares no more
 _WIDEST = 24  # characters of a name that leave room for its figures on a phone

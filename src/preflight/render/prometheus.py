@@ -1,7 +1,7 @@
 """Metrics for node_exporter's textfile collector: every rule's verdict, its figure and its bounds.
 
-What is not known has no series, never a zero. node_exporter refuses a whole file for one series
-that stands in it twice, so labels stay different where they are cut, and of two the first stands.
+What is not known has no series, never a zero. node_exporter refuses a whole file if one series is
+in it twice, so labels stay different where they are cut, and of two equal series the first stays.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timezone
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -19,73 +19,103 @@ from prometheus_client.registry import Collector
 from preflight.model.facts import Unit
 from preflight.model.quantities import PARSERS, is_plausible
 from preflight.model.report import VERDICTS, Report, Result
-from preflight.render.options import RenderOptions, short
+from preflight.render.options import RenderOptions
+from preflight.render.sanitize import short
 
-Row: TypeAlias = tuple[tuple[str, ...], float]  # label values, figure
+if TYPE_CHECKING:
+    from preflight.model.fleet import Fleet
 
-_LABEL = 200  # characters of a label's value
-_UNITS: Mapping[str, tuple[tuple[Unit, ...], str]] = {
-    "_bytes": (("bytes",), ", in bytes"),
-    "_seconds": (("seconds",), ", in seconds"),
-    "_cores": (("cores",), ", in cores"),
-    "": (("number", "boolean"), ": a number, or 1 for yes and 0 for no"),
+_MAX_LABEL = 200  # characters
+_SUFFIXES: Mapping[Unit, str] = {
+    "bytes": "_bytes",
+    "seconds": "_seconds",
+    "cores": "_cores",
+    "number": "",
+    "boolean": "",
 }
-"""How a metric of figures ends, what units it is for, and its help on them."""
+"""How the metrics of figures end, by unit; other units have no metric."""
+_SUFFIX_HELP = {
+    "_bytes": ", in bytes",
+    "_seconds": ", in seconds",
+    "_cores": ", in cores",
+    "": ": a number, or 1 for yes and 0 for no",
+}
+_HELP = {
+    "host_reached": "1 where a host was judged, 0 where it wasn't.",
+    "info": "What was judged by what, in its labels; always 1.",
+    "verdict": "1 for the verdict on a host; the others are 0 or left out.",
+    "exit_code": "0 nothing required failed, 1 a required rule failed, 3 one is undecided.",
+    "results": "How many results have this verdict.",
+    "measured_timestamp_seconds": "When it was measured, in seconds since 1970.",
+    "duration_seconds": "How long the check took, in seconds.",
+    "rule_verdict": "1 for the verdict of a rule or one item; the others are 0 or left out.",
+    **{
+        f"rule_{name}{suffix}": f"What a rule {verb}{help_}."
+        for suffix, help_ in _SUFFIX_HELP.items()
+        for name, verb in (("value", "found"), ("threshold", "asks for"))
+    },
+    "waiver_until_timestamp_seconds": "When a rule's waiver ends, in seconds since 1970.",
+}
+"""The metrics in their order, without `preflight_`."""
 _BOUNDS = ("at_least", "at_most", "more_than", "less_than", "equals", "not_equals")
 _DAY = 86_400  # seconds
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
-class Family(NamedTuple):
-    """One metric: `preflight_` and its name, its help, its labels, its series."""
-
-    name: str
-    help: str
-    labels: tuple[str, ...]
-    rows: Iterable[Row]
-
-
-class _Once(Collector):
-    """Families as a source of metrics."""
-
-    def __init__(self, families: Iterable[Family]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterator[Metric]:
-        """Return the metrics that have a series."""
-        for family in self._families:
-            first: dict[tuple[str, ...], float] = {}
-            for labels, figure in family.rows:
-                first.setdefault(labels, figure)
-            metric = GaugeMetricFamily(
-                f"preflight_{family.name}", family.help, labels=family.labels
-            )
-            for labels, figure in first.items():
-                metric.add_metric(labels, figure)
-            if first:
-                yield metric
+class _Series(NamedTuple):
+    metric: str
+    labels: dict[str, str]
+    value: float
 
 
 def render(report: Report, _options: RenderOptions) -> str:
     """Return the metrics in Prometheus' text format."""
-    return written(families(report))
+    return _text(_series(report))
 
 
-def families(report: Report) -> Iterator[Family]:
-    """Yield the metrics of a report."""
-    yield from _of_report(report)
-    yield from _of_rules(report.results)
+def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
+    """Return the metrics of all hosts with the label `host`.
+
+    Verdicts that are 0 are left out: with thousands of hosts they would be most of the text.
+    """
+
+    def series() -> Iterator[_Series]:
+        for host in fleet.hosts:
+            name = {"host": _label(host.name)}
+            yield _Series("host_reached", name, host.report is not None)
+            for metric, labels, value in _series(host.report) if host.report else ():
+                if value or metric not in ("verdict", "rule_verdict"):
+                    yield _Series(metric, {**name, **labels}, value)
+
+    return _text(series())
 
 
-def written(all_: Iterable[Family]) -> str:
-    """Return metrics in Prometheus' text format."""
+class _Source(Collector):
+    """Series as prometheus_client collects them: by metric."""
+
+    def __init__(self, series: Iterable[_Series]) -> None:
+        self._by_metric: dict[str, dict[tuple[str, ...], _Series]] = {name: {} for name in _HELP}
+        for one in series:
+            self._by_metric[one.metric].setdefault(tuple(one.labels.values()), one)
+
+    def collect(self) -> Iterator[Metric]:
+        for name, series in self._by_metric.items():
+            if series:
+                labels = tuple(next(iter(series.values())).labels)
+                metric = GaugeMetricFamily(f"preflight_{name}", _HELP[name], labels=labels)
+                for values, one in series.items():
+                    metric.add_metric(values, one.value)
+                yield metric
+
+
+def _text(series: Iterable[_Series]) -> str:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Once(all_))
+    registry.register(_Source(series))
     return generate_latest(registry).decode("utf-8")
 
 
-def _of_report(report: Report) -> Iterator[Family]:
-    """What holds for the whole check."""
+def _series(report: Report) -> Iterator[_Series]:
+    """Yield the series of a report: first those of the whole check, then those of each rule."""
     info = {
         "version": report.version,
         "rules": report.rules_name,
@@ -94,93 +124,41 @@ def _of_report(report: Report) -> Iterator[Family]:
         "engine": report.engine.get("engine"),
         "engine_version": report.engine.get("version"),
     }
-    about = tuple(label("" if text is None else str(text)) for text in info.values())
-    yield Family(
-        "info", "What was judged by what, in its labels; always 1.", tuple(info), [(about, 1)]
-    )
-    yield Family(
-        "verdict",
-        "1 for the verdict on the whole, 0 for the others.",
-        ("verdict",),
-        [((one,), one == report.verdict) for one in ("fail", "unknown", "warn", "pass")],
-    )
-    yield Family(
-        "exit_code",
-        "0 nothing required failed, 1 a required rule failed, 3 one is undecided.",
-        (),
-        [((), report.exit_code)],
-    )
-    yield Family(
-        "results",
-        "How many results have this verdict.",
-        ("verdict",),
-        [((one,), report.counts[one]) for one in VERDICTS],
-    )
-    yield Family(
-        "measured_timestamp_seconds",
-        "When it was measured, in seconds since 1970.",
-        (),
-        [((), when)] if (when := _timestamp(report.measured_at)) is not None else [],
-    )
-    yield Family(
-        "duration_seconds",
-        "How long the check took, in seconds.",
-        (),
-        [((), report.seconds)] if report.seconds is not None else [],
-    )
+    yield _Series("info", {key: _label(str(text or "")) for key, text in info.items()}, 1)
+    for verdict in ("fail", "unknown", "warn", "pass"):
+        yield _Series("verdict", {"verdict": verdict}, verdict == report.verdict)
+    yield _Series("exit_code", {}, report.exit_code)
+    for verdict in VERDICTS:
+        yield _Series("results", {"verdict": verdict}, report.counts[verdict])
+    if (time := _timestamp(report.measured_at)) is not None:
+        yield _Series("measured_timestamp_seconds", {}, time)
+    if report.seconds is not None:
+        yield _Series("duration_seconds", {}, report.seconds)
+    for result in report.results:
+        yield from _rule_series(result)
 
 
-def _of_rules(results: tuple[Result, ...]) -> Iterator[Family]:
-    """What holds for one rule, or one item of it."""
-    places = [(result, (label(result.id), label(result.item or ""))) for result in results]
-    yield Family(
-        "rule_verdict",
-        "1 for the verdict of a rule, or of one item of it; 0 for the others.",
-        ("rule", "item", "section", "severity", "verdict"),
-        (
-            ((*place, label(result.section), result.severity, one), one == result.verdict)
-            for result, place in places
-            for one in VERDICTS
-        ),
-    )
-    for suffix, (units, told) in _UNITS.items():
-        inside = [one for one in places if one[0].unit in units]
-        yield Family(
-            f"rule_value{suffix}",
-            f"What a rule found{told}.",
-            ("rule", "item"),
-            (
-                (place, value)
-                for result, place in inside
-                if (value := _figure(result.actual, result.unit)) is not None
-            ),
-        )
-        yield Family(
-            f"rule_threshold{suffix}",
-            f"What a rule asks for{told}.",
-            ("rule", "item", "bound"),
-            (
-                ((*place, bound), figure)
-                for result, place in inside
-                for bound, figure in _thresholds(result.expected, result.unit)
-            ),
-        )
-    yield Family(
-        "waiver_until_timestamp_seconds",
-        "When a rule's waiver ends, in seconds since 1970.",
-        ("rule", "item", "owner"),
-        (
-            ((*place, label(result.waiver.owner)), _end_of(result.waiver.until))
-            for result, place in places
-            if result.waiver is not None
-        ),
-    )
+def _rule_series(result: Result) -> Iterator[_Series]:
+    rule = {"rule": _label(result.id), "item": _label(result.item or "")}
+    for verdict in VERDICTS:
+        labels = {"section": _label(result.section), "severity": result.severity}
+        value = verdict == result.verdict
+        yield _Series("rule_verdict", {**rule, **labels, "verdict": verdict}, value)
+    if (suffix := _SUFFIXES.get(result.unit)) is not None:
+        if (figure := _figure(result.actual, result.unit)) is not None:
+            yield _Series(f"rule_value{suffix}", rule, figure)
+        for bound, figure in _thresholds(result.expected, result.unit):
+            yield _Series(f"rule_threshold{suffix}", {**rule, "bound": bound}, figure)
+    if result.waiver is not None:
+        owner = {"owner": _label(result.waiver.owner)}
+        end = _end_of(result.waiver.until)
+        yield _Series("waiver_until_timestamp_seconds", {**rule, **owner}, end)
 
 
 def _thresholds(expected: Mapping[str, Any], unit: Unit) -> Iterator[tuple[str, float]]:
-    """The bounds that a figure must keep, those of `all_of` too.
+    """Yield the bounds that a figure must keep, those of `all_of` too.
 
-    In `any_of` and `not` a bound is none that it must keep.
+    In `any_of` and `not` there are no bounds that it must keep.
     """
     for bound in _BOUNDS:
         if (figure := _figure(expected.get(bound), unit)) is not None:
@@ -190,7 +168,7 @@ def _thresholds(expected: Mapping[str, Any], unit: Unit) -> Iterator[tuple[str, 
 
 
 def _figure(value: Any, unit: Unit) -> float | None:
-    """Return a value as a number in the base unit; None where it is none."""
+    """Return a value as a number in the base unit; None if it isn't a number."""
     if isinstance(value, str) and unit in PARSERS:
         try:
             value = PARSERS[unit](value)
@@ -200,24 +178,24 @@ def _figure(value: Any, unit: Unit) -> float | None:
 
 
 @lru_cache(maxsize=4096)
-def label(text: str) -> str:
-    """Make a foreign text a label; a text that this changes keeps apart from others by its hash."""
-    shown = short(text, _LABEL)
+def _label(text: str) -> str:
+    """Make a foreign text a label; if that changes it, a hash keeps it apart from others."""
+    shown = short(text, _MAX_LABEL)
     if shown == text:
         return text
-    mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{shown[: _LABEL - 10]} #{mark}"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{shown[: _MAX_LABEL - 10]} #{digest}"
 
 
 def _timestamp(text: str) -> float | None:
-    """Read a time of ISO 8601, in UTC where it names no zone."""
+    """Parse a time of ISO 8601; UTC if it names no zone."""
     try:
-        when = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         return None
-    return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp()
+    return (time if time.tzinfo else time.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def _end_of(day: date) -> float:
-    """The end of a day in UTC, reckoned by hand: the calendar's last day has no next one."""
+    """Return the end of a day in UTC, without a next day: the calendar's last day has none."""
     return (day.toordinal() + 1 - _EPOCH) * _DAY

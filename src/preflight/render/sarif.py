@@ -24,14 +24,18 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import quote
 
 from preflight.model.report import VERDICTS, ExitCode, Report, Result, Verdict
 from preflight.model.rules import BUNDLED_NAME
-from preflight.render.marked import escaped, fence, link
-from preflight.render.options import RenderOptions, short
-from preflight.render.tasks import command_lines, details, sentence
+from preflight.render.markdown_escape import escaped, fence, link
+from preflight.render.options import RenderOptions
+from preflight.render.sanitize import short
+from preflight.render.tasks import command_lines, details, sentence, waiver_text
+
+if TYPE_CHECKING:
+    from preflight.model.fleet import Fleet
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -75,6 +79,11 @@ _SYNTAX = re.compile(r"\](?=\()|\{(?=\d+\})")  # `[text](link)` and `{0}` of a S
 def render(report: Report, options: RenderOptions) -> str:
     """Return the SARIF log; ASCII alone, so that no output encoding can break it."""
     return json.dumps(_log(report, options), indent=2) + "\n"
+
+
+def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
+    """Return the same; each message names its host, and each alert is followed by host."""
+    return render(fleet.combined(), options)
 
 
 def _log(report: Report, options: RenderOptions) -> dict[str, Any]:
@@ -246,8 +255,8 @@ def _suppressions(result: Result) -> list[dict[str, Any]]:
     waiver = result.waiver
     if result.verdict != "waived" or waiver is None:
         return []
-    told = f"{short(waiver.reason)} (waived by {short(waiver.owner)} until {waiver.until})"
-    return [{"kind": "external", "status": "accepted", "justification": told}]
+    text = waiver_text(waiver)
+    return [{"kind": "external", "status": "accepted", "justification": text}]
 
 
 def _properties(report: Report, result: Result) -> dict[str, Any]:

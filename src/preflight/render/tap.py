@@ -4,22 +4,48 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from preflight.model.report import Report, ResolvedFix, Result
-from preflight.render.options import RenderOptions, short
-from preflight.render.tasks import WORDS, change, command_lines, counts, name, sentence
+from preflight.render.options import RenderOptions
+from preflight.render.sanitize import short
+from preflight.render.tasks import (
+    WORDS,
+    change,
+    command_lines,
+    counts,
+    name,
+    sentence,
+    waiver_text,
+)
 
-VERSION = "TAP version 14"
+if TYPE_CHECKING:
+    from preflight.model.fleet import Fleet
+
+_VERSION = "TAP version 14\n"
 
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return the TAP stream; `not ok` without a directive is what keeps the exit code from 0."""
-    return "".join(f"{line}\n" for line in (VERSION, *lines(report, options)))
+    return _VERSION + "".join(f"{line}\n" for line in _lines(report, options))
 
 
-def lines(report: Report, options: RenderOptions) -> Iterator[str]:
-    """Yield what follows the version: the plan, the points and how many there are of each."""
+def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
+    """Return a test point for each host, its rules as a subtest."""
+    points = [_VERSION]
+    for number, host in enumerate(fleet.hosts, 1):
+        title = _escaped(short(host.name)).strip() or "?"
+        if host.report is None:
+            points.append(f"not ok {number} - {title}: {_escaped(short(host.reason))}.\n")
+        else:
+            subtest = "".join(f"    {line}\n" for line in _lines(host.report, options))
+            state = "not ok" if host.report.exit_code else "ok"
+            points.append(f"# Subtest: {title}\n{subtest}{state} {number} - {title}.\n")
+    return "".join([*points, f"1..{len(fleet.hosts)}\n", f"# {short(fleet.title)}\n"])
+
+
+def _lines(report: Report, options: RenderOptions) -> Iterator[str]:
+    """Yield what follows the version: the plan, the points and the counts."""
     yield f"1..{len(report.results)}"
     rules = f"{report.rules_name} ({report.rules_source})"
     yield f"# preflight {short(report.version)} · {short(rules)}"
@@ -28,16 +54,16 @@ def lines(report: Report, options: RenderOptions) -> Iterator[str]:
         yield _point(report, result, number)
         if options.verbose or result.verdict != "pass":
             yield "  ---"
-            yield from _yaml(_known(result), "  ")
+            yield from _yaml(_diagnostic(result), "  ")
             yield "  ..."
     yield f"# {WORDS[report.verdict]}: {counts(report)}"
 
 
 def _point(report: Report, result: Result, number: int) -> str:
-    """The test point; its description ends in the id, which no consumer takes for syntax."""
+    """Return the test point; its description ends in the id, which nobody takes for syntax."""
     state = "ok" if result.verdict in ("pass", "skip") else "not ok"
-    point = f"{state} {number} - {escaped(name(result))} ({result.id})"
-    directive = "" if report.affects_exit_code(result) else _directive(result)
+    point = f"{state} {number} - {_escaped(name(result))} ({result.id})"
+    directive = "" if report.affects_exit_code(result) else _escaped(_directive(result)).strip()
     if not directive:
         return point
     # to a consumer, a brace at the end of the line opens a subtest
@@ -45,65 +71,65 @@ def _point(report: Report, result: Result, number: int) -> str:
 
 
 def _directive(result: Result) -> str:
-    """Why a result that isn't met lets the run pass."""
-    if result.waiver is not None and result.verdict == "waived":
-        waiver = result.waiver
-        told = f"TODO waived until {waiver.until} by {short(waiver.owner)}: {short(waiver.reason)}"
-    elif result.verdict == "warn":
+    """Say why a result that isn't met lets the run pass."""
+    if result.verdict == "waived" and result.waiver is not None:
+        return f"TODO {waiver_text(result.waiver)}"
+    if result.verdict == "warn":
         asked = short(result.expected_text).removesuffix(" advised")
-        told = f"TODO advised {asked}, found {short(result.actual_text)}"
-    elif result.verdict in ("unknown", "skip"):
+        return f"TODO advised {asked}, found {short(result.actual_text)}"
+    if result.verdict in ("unknown", "skip"):
         kind = "SKIP" if result.verdict == "skip" else "TODO undecided:"
-        told = f"{kind} {short(result.reason_or_source) or sentence(result)}"
-    else:
-        return ""
-    return escaped(told).strip()
+        return f"{kind} {short(result.reason_or_source) or sentence(result)}"
+    return ""
 
 
-def escaped(text: str) -> str:
+def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("#", "\\#")
 
 
-def _known(result: Result) -> dict[str, Any]:
-    """What a test point alone doesn't say, without what isn't there."""
-    told = {
-        "message": sentence(result),
-        "verdict": result.verdict,
-        "severity": result.severity,
-        "found": short(result.actual_text),
-        "asked": short(result.expected_text),
-        "fact": short(result.fact),
-        "evidence": short(result.reason_or_source),
-        "why": short(result.why),
-        "error": short(result.error or ""),
-        "held_by": result.blocked_by,
-        "file": short(result.file or ""),
-        "line": result.line if result.file else None,
-        "change": change(result),
-        "waiver": result.waiver
+def _diagnostic(result: Result) -> dict[str, Any]:
+    """Return what a test point alone doesn't say; empty entries are left out."""
+    waiver = result.waiver
+    return _non_empty(
+        message=sentence(result),
+        verdict=result.verdict,
+        severity=result.severity,
+        found=short(result.actual_text),
+        asked=short(result.expected_text),
+        fact=short(result.fact),
+        evidence=short(result.reason_or_source),
+        why=short(result.why),
+        error=short(result.error or ""),
+        held_by=result.blocked_by,
+        file=short(result.file or ""),
+        line=result.line if result.file else None,
+        change=change(result),
+        waiver=waiver
         and {
-            "reason": short(result.waiver.reason),
-            "owner": short(result.waiver.owner),
-            "until": result.waiver.until.isoformat(),
-            "days_left": result.waiver.days_left,
-            "holds": result.waiver.holds,
+            "reason": short(waiver.reason),
+            "owner": short(waiver.owner),
+            "until": waiver.until.isoformat(),
+            "days_left": waiver.days_left,
+            "holds": waiver.holds,
         },
-        "fixes": [told for fix in result.fixes if (told := _fix(fix))],
-    }
-    return _present(**told)
+        fixes=[entry for fix in result.fixes if (entry := _fix(fix))],
+    )
 
 
 def _fix(fix: ResolvedFix) -> dict[str, Any]:
     command = "\n".join(command_lines(fix))
-    return _present(text=short(fix.text), command=command, url=short(fix.url or ""))
+    return _non_empty(text=short(fix.text), command=command, url=short(fix.url or ""))
 
 
-def _present(**entries: Any) -> dict[str, Any]:
+def _non_empty(**entries: Any) -> dict[str, Any]:
     return {key: value for key, value in entries.items() if value not in (None, "", [], {})}
 
 
 def _yaml(node: dict[str, Any], indent: str) -> Iterator[str]:
-    """Write a mapping; a text as JSON writes it, which YAML reads, so that none breaks out."""
+    """Write a mapping; scalars are written as JSON, which YAML reads and no text can break out of.
+
+    PyYAML would cost its import, and consumers of TAP read only a part of YAML.
+    """
     for key, value in node.items():
         if isinstance(value, dict):
             yield f"{indent}{key}:"

@@ -1,4 +1,7 @@
-"""What a report asks people to do, in plain lines: worst first, and what has one cause once."""
+"""What a report says in every format: tasks, waivers, counts; the worst first, each cause once.
+
+Formats decide only how it looks.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from preflight.model.report import Report, ResolvedFix, Result, Verdict
-from preflight.render.options import LONGEST, RenderOptions, clean, short
+from preflight.model.report import Report, ResolvedFix, Result, Verdict, WaiverStatus
+from preflight.render.options import RenderOptions
+from preflight.render.sanitize import MAX_CHARACTERS, clean, short
 
 WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
+ACTION: tuple[Verdict, ...] = ("fail", "unknown", "warn")
 _NAMES: dict[Verdict, tuple[str, str]] = {
     "fail": ("failed", "failed"),
     "unknown": ("undecided", "undecided"),
@@ -18,18 +23,25 @@ _NAMES: dict[Verdict, tuple[str, str]] = {
     "waived": ("waived", "waived"),
     "skip": ("skipped", "skipped"),
 }
-ACTION: tuple[Verdict, ...] = ("fail", "unknown", "warn")
+ENGINES = {
+    "docker": "Docker",
+    "docker-desktop": "Docker Desktop",
+    "podman": "Podman",
+    "colima": "Colima",
+    "orbstack": "OrbStack",
+    "rancher-desktop": "Rancher Desktop",
+}
 
 
 class Task(NamedTuple):
     """What to act on: a result, or several that are undecided for one reason.
 
-    `gates` says whether it keeps the exit code from 0; `held` counts the rules that wait for it.
+    `gates`: it keeps the exit code from being 0. `skipped`: how many checks were skipped for it.
     """
 
     results: tuple[Result, ...]
     gates: bool
-    held: int
+    skipped: int
 
     @property
     def result(self) -> Result:
@@ -42,7 +54,7 @@ class Task(NamedTuple):
         count = len(self.results)
         if count == 1:
             return name(self.result)
-        rules = len({one.id for one in self.results})
+        rules = len({result.id for result in self.results})
         title = short(self.result.title).strip(" ·") or self.result.id
         return f"{title}, {count} undecided" if rules == 1 else f"{rules} rules undecided"
 
@@ -58,9 +70,9 @@ class Task(NamedTuple):
         if len(self.results) == 1:
             yield from details(self.result)
         else:
-            yield short(", ".join(name(one) for one in self.results))
-        if self.held:
-            yield holds_back(self.held)
+            yield short(", ".join(map(name, self.results)))
+        if self.skipped:
+            yield skipped_checks(self.skipped)
 
 
 def tasks(report: Report) -> list[Task]:
@@ -71,20 +83,20 @@ def tasks(report: Report) -> list[Task]:
             alone = result.verdict != "unknown" or not result.reason_or_source
             key = index if alone else (report.affects_exit_code(result), result.reason_or_source)
             groups.setdefault(key, []).append(result)
-    holds = held_back(report)
+    skipped = count_skipped(report)
     found = [
         Task(
             tuple(group),
             report.affects_exit_code(group[0]),
-            sum(holds.pop(one.id, 0) for one in group),
+            sum(skipped.pop(one.id, 0) for one in group),
         )
         for group in groups.values()
     ]
-    return sorted(found, key=lambda one: (not one.gates, ACTION.index(one.result.verdict)))
+    return sorted(found, key=lambda task: (not task.gates, ACTION.index(task.result.verdict)))
 
 
 def waived(report: Report, options: RenderOptions) -> list[Result]:
-    """Return what is waived; where little is shown, only what soon will be so no longer."""
+    """Return what is waived; if `quiet`, only where the waiver ends soon."""
     return [
         result
         for result in report.results
@@ -93,22 +105,27 @@ def waived(report: Report, options: RenderOptions) -> list[Result]:
 
 
 def ends_soon(result: Result) -> bool:
-    """Whether its waiver holds for a few days more only."""
+    """Whether the result's waiver ends within a few days."""
     return result.waiver is not None and result.waiver.ends_soon
 
 
-def held_back(report: Report) -> Counter[str | None]:
-    """Count the rules that each rule's failure keeps from being judged."""
-    return Counter(one.blocked_by for one in report.results if one.blocked_by is not None)
+def waiver_text(waiver: WaiverStatus) -> str:
+    """Say until when, by whom and why a rule is waived."""
+    return f"waived until {waiver.until} by {short(waiver.owner)}: {short(waiver.reason)}"
 
 
-def holds_back(held: int) -> str:
-    """Say how many rules wait for one."""
-    return f"holds back {held} {'rule' if held == 1 else 'rules'}"
+def count_skipped(report: Report) -> Counter[str | None]:
+    """Count the checks that were skipped, by the rule that they need."""
+    return Counter(result.blocked_by for result in report.results if result.blocked_by is not None)
+
+
+def skipped_checks(count: int) -> str:
+    """Say how many checks were skipped."""
+    return f"{count} {'check' if count == 1 else 'checks'} skipped"
 
 
 def name(result: Result) -> str:
-    """Return a rule's title with its item; its id where it has none."""
+    """Return a rule's title with its item; its id if there is no title."""
     return short(result.name).strip(" ·") or result.id
 
 
@@ -117,10 +134,15 @@ def sentence(result: Result) -> str:
     return short(result.message).strip() or name(result)
 
 
-def place(result: Result) -> str:
+def location(result: Result) -> str:
     """Return FILE:LINE of the compose file's line that decides, as far as it is known."""
     file = short(result.file or "")
     return f"{file}:{result.line}" if file and result.line else file
+
+
+def section(result: Result) -> str:
+    """Return the title of the result's section, in one line."""
+    return " ".join(short(result.section).split()) or "Other"
 
 
 def details(result: Result) -> Iterator[str]:
@@ -134,28 +156,51 @@ def details(result: Result) -> Iterator[str]:
 
 
 def context_lines(result: Result) -> Iterator[str]:
-    """Yield what is to be known before the fixes: the error, and the smallest change."""
+    """Yield what to know before the fixes: the engine's error, and the smallest change."""
     if result.error and result.error not in result.message:
         yield f"error: {short(result.error)}"
-    if told := change(result):
-        yield f"smallest change: {told}"
+    if text := change(result):
+        yield f"smallest change: {text}"
 
 
 def change(result: Result) -> str:
-    """Return the smallest change of a file with which the rule passes, `4 → 2`; else nothing."""
+    """Return the smallest change of a file with which the rule passes, as `4 → 2`, or ""."""
     return short(result.change.text) if result.change is not None and result.file else ""
 
 
 def command_lines(fix: ResolvedFix) -> list[str]:
     """Return the lines of a fix's command, each harmless."""
     command = fix.command or ""
-    if len(command) > LONGEST:
-        command = command[: LONGEST - 1] + "…"
+    if len(command) > MAX_CHARACTERS:
+        command = command[: MAX_CHARACTERS - 1] + "…"
     return [clean(line).rstrip() for line in command.splitlines()]
 
 
 def counts(report: Report) -> str:
     """Count the verdicts, worst first: `1 failed · 15 passed`."""
-    found = Counter(result.verdict for result in report.results)
-    told = (f"{found[one]} {names[found[one] != 1]}" for one, names in _NAMES.items() if found[one])
-    return " · ".join(told) or "no rules"
+    counter = Counter(result.verdict for result in report.results)
+    parts = (
+        f"{counter[verdict]} {words[counter[verdict] != 1]}"
+        for verdict, words in _NAMES.items()
+        if counter[verdict]
+    )
+    return " · ".join(parts) or "no rules"
+
+
+def host_line(report: Report) -> str:
+    """Name the host: `vm, linux x86_64`."""
+    host = report.host
+    system = " ".join(str(host[key]) for key in ("os", "arch") if host.get(key))
+    return ", ".join(str(part) for part in (host.get("hostname"), system) if part)
+
+
+def engine_line(report: Report) -> str:
+    """Name the engine and where it is: `Docker 28.2 at unix:///… (context default)`."""
+    engine = report.engine
+    if engine.get("endpoint") is None:
+        return ""
+    endpoint = f"{engine.get('endpoint')} (context {engine.get('context')})"
+    if not engine.get("reachable"):
+        return f"No container engine at {endpoint}"
+    name_ = str(engine.get("engine"))
+    return f"{ENGINES.get(name_, name_)} {engine.get('version') or ''} at {endpoint}"

@@ -1,13 +1,18 @@
-"""The report for a terminal or a log: the verdict's evidence by section, what to do, the counts."""
+"""The report for a terminal or a log: the evidence by section, what to do, the counts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from preflight.model.report import Report, Result
+from rich.cells import cell_len
+
+from preflight.model.report import Report, ResolvedFix, Result
 from preflight.render import ledger
-from preflight.render.layout import TextLayout, pad
-from preflight.render.options import RenderOptions, short
+from preflight.render.layout import Part, TextLayout, pad
+from preflight.render.options import RenderOptions
+from preflight.render.sanitize import clean, short
 from preflight.render.tasks import (
     ACTION,
     WORDS,
@@ -15,37 +20,42 @@ from preflight.render.tasks import (
     command_lines,
     context_lines,
     counts,
-    holds_back,
-    place,
+    engine_line,
+    host_line,
+    location,
+    skipped_checks,
     tasks,
     waived,
 )
 
-ENGINES = {
-    "docker": "Docker",
-    "docker-desktop": "Docker Desktop",
-    "podman": "Podman",
-    "colima": "Colima",
-    "orbstack": "OrbStack",
-    "rancher-desktop": "Rancher Desktop",
-}
-_LONG_NAME = 57  # characters of program and rules that leave room for the host beside them
-_MOST_PASSED = 8  # lines of passed rules in a section, before the rest is counted
+if TYPE_CHECKING:
+    from preflight.model.fleet import Fleet
+    from preflight.render.fleet_summary import HostSummary, SharedProblem
+
+_MAX_HEADER = 57  # characters of program and rules that leave room for the host beside them
+_MAX_PASSED = 8  # rows of passed rules in a section, before the rest is counted
+_MAX_FOUND, _MAX_ASKED = 16, 25  # columns of the figures
+
+_MAX_HOSTS = 40  # rows of the table of hosts, before the rest is counted
+_MAX_HOST_NAME = 32  # columns
+_MIN_WIDTH_FOR_COLUMNS = 60
+_PROBLEM_WIDTH = 24  # columns that are kept for what is wrong with a host
+_MAX_NAMES = 8  # hosts that are listed under one problem
 
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return the text report."""
     layout = TextLayout(options)
     found = tasks(report)
-    everything = options.verbose or (bool(found) and not options.quiet)
+    in_full = options.verbose or (bool(found) and not options.quiet)
     if not options.quiet:
-        _header(layout, report, engine=everything)
-    if everything:
+        _header(layout, report, engine=in_full)
+    if in_full:
         _sections(layout, report.results)
     if found:
         _to_do(layout, found)
-    _waived(layout, report, titled=everything)
-    if everything:
+    _waived(layout, report, titled=in_full)
+    if in_full:
         ledger.draw(layout, report.memory)
     _summary(layout, report)
     if not found and not options.quiet and report.next:
@@ -53,28 +63,9 @@ def render(report: Report, options: RenderOptions) -> str:
     return layout.draw()
 
 
-def host_line(report: Report) -> str:
-    """Name the machine: `vm, linux x86_64`."""
-    host = report.host
-    system = " ".join(str(host[key]) for key in ("os", "arch") if host.get(key))
-    return ", ".join(str(part) for part in (host.get("hostname"), system) if part)
-
-
-def engine_line(report: Report) -> str:
-    """Name the engine and where it is: `Docker 28.2 at unix:///… (context default)`."""
-    engine = report.engine
-    place = f"{engine.get('endpoint')} (context {engine.get('context')})"
-    if engine.get("endpoint") is None:
-        return ""
-    if not engine.get("reachable"):
-        return f"No container engine at {place}"
-    name = str(engine.get("engine"))
-    return f"{ENGINES.get(name, name)} {engine.get('version') or ''} at {place}"
-
-
 def _header(layout: TextLayout, report: Report, *, engine: bool) -> None:
     program, rules = f"preflight {report.version}", f"{report.rules_name} ({report.rules_source})"
-    if len(program) + len(rules) < _LONG_NAME:
+    if len(program) + len(rules) < _MAX_HEADER:
         layout.add((program, "bold"), f" · {rules} · {host_line(report)}")
     else:
         layout.add((program, "bold"), f" · {rules}")
@@ -84,31 +75,27 @@ def _header(layout: TextLayout, report: Report, *, engine: bool) -> None:
 
 
 def _sections(layout: TextLayout, results: Iterable[Result]) -> None:
-    """One line a rule, by section in the order of the rules; figures line up over all of them."""
+    """Add a row for each rule, by section; the figures line up over all sections."""
     sections: dict[str, list[Result]] = {}
     for result in results:
         if layout.options.verbose or result.verdict != "skip":
             sections.setdefault(result.section or "Other", []).append(result)
     shown = [result for rows in sections.values() for result in rows]
-    found = min(16, max([len("found"), *(len(result.actual_text) for result in shown)]))
-    asked = min(25, max([len("asked"), *(len(result.expected_text) for result in shown)]))
+    found = min(_MAX_FOUND, max([len("found"), *(len(result.actual_text) for result in shown)]))
+    asked = min(_MAX_ASKED, max([len("asked"), *(len(result.expected_text) for result in shown)]))
     head = f"{pad('found', found, right=True)}  {pad('asked', asked, right=True)}"
     for title, rows in sections.items():
         layout.blank()
         layout.add((pad(title, layout.options.columns - len(head)), "bold"), (head, "dim"))
         head = ""
-        _rows(layout, rows, found, asked)
-
-
-def _rows(layout: TextLayout, rows: list[Result], found: int, asked: int) -> None:
-    passed = [result for result in rows if result.verdict == "pass"]
-    folded = [] if layout.options.verbose else passed[_MOST_PASSED:]
-    hidden = {id(result) for result in folded}
-    for result in rows:
-        if id(result) not in hidden:
-            _row(layout, result, found, asked)
-    if folded:
-        layout.add("  ", layout.options.sign("pass"), f" {len(folded)} more")
+        passed = [result for result in rows if result.verdict == "pass"]
+        folded = [] if layout.options.verbose else passed[_MAX_PASSED:]
+        hidden = {id(result) for result in folded}
+        for result in rows:
+            if id(result) not in hidden:
+                _row(layout, result, found, asked)
+        if folded:
+            layout.add("  ", layout.options.sign("pass"), f" {len(folded)} more")
 
 
 def _row(layout: TextLayout, result: Result, found: int, asked: int) -> None:
@@ -129,7 +116,7 @@ def _row(layout: TextLayout, result: Result, found: int, asked: int) -> None:
             layout.wrap(result.why, 6, "dim")
 
 
-def _to_do(layout: TextLayout, found: list[Task]) -> None:
+def _to_do(layout: TextLayout, found: Iterable[Task]) -> None:
     if not layout.options.quiet:
         layout.blank()
         layout.add(("To do", "bold"))
@@ -138,18 +125,18 @@ def _to_do(layout: TextLayout, found: list[Task]) -> None:
         weight = "bold" if task.result.verdict == "fail" else ""
         layout.wrap(task.sentence, 2, weight, prefix=(f"{mark} ", style))
         if len(task.results) == 1:
-            _fixes(layout, task.result)
-        if task.held:
-            layout.wrap(holds_back(task.held), 6, "dim")
+            if task.result.file:
+                layout.wrap(f"in {location(task.result)}", 6)
+            for line in context_lines(task.result):
+                layout.wrap(line, 6)
+            _fixes(layout, task.result.fixes)
+        if task.skipped:
+            layout.wrap(skipped_checks(task.skipped), 6, "dim")
 
 
-def _fixes(layout: TextLayout, result: Result) -> None:
-    if where := place(result):
-        layout.wrap(f"in {where}", 6)
-    for line in context_lines(result):
-        layout.wrap(line, 6)
-    for fix in result.fixes:
-        layout.wrap(short(fix.text), 6)
+def _fixes(layout: TextLayout, fixes: Iterable[ResolvedFix]) -> None:
+    for fix in fixes:
+        layout.wrap(fix.text, 6)
         for line in command_lines(fix):
             layout.verbatim(f"$ {line}", 6, "cyan")
         if fix.url:
@@ -157,12 +144,12 @@ def _fixes(layout: TextLayout, result: Result) -> None:
 
 
 def _waived(layout: TextLayout, report: Report, *, titled: bool) -> None:
-    """What is waived, by whom and until when."""
-    found = waived(report, layout.options)
-    if found and titled:
+    """Add what is waived, by whom and until when."""
+    results = waived(report, layout.options)
+    if results and titled:
         layout.blank()
         layout.add(("Waived", "bold"))
-    for result in found:
+    for result in results:
         mark, style = layout.options.sign("waived")
         layout.wrap(result.message, 2, prefix=(f"{mark} ", style))
 
@@ -178,3 +165,85 @@ def _summary(layout: TextLayout, report: Report) -> None:
         for note in report.notes:
             layout.wrap(note, 0, prefix=("note  ", "dim"))
     layout.wrap(f"{counts(report)}{seconds}", 0, prefix=(f"{word}  ", style))
+
+
+def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
+    """Return a table of the hosts that need action, each problem once, and the counts."""
+    from preflight.render import fleet_summary
+
+    layout = TextLayout(options)
+    if not options.quiet:
+        _hosts(layout, fleet)
+    problems = fleet_summary.shared_problems(fleet, advice=options.verbose)
+    if problems and not options.quiet:
+        layout.blank()
+        layout.add(("To do", "bold"))
+    for problem in problems:
+        _problem(layout, problem, len(fleet.hosts))
+    layout.blank()
+    word = {0: "PASS", 1: "FAIL", 3: "UNDECIDED"}.get(fleet.exit_code, "BAD INPUT")
+    summary = f"{fleet_summary.counts(fleet)} · {fleet.seconds:.1f} s"
+    layout.wrap(summary, 0, prefix=(f"{word}  ", "bold"))
+    return layout.draw()
+
+
+def _hosts(layout: TextLayout, fleet: Fleet) -> None:
+    from preflight.render.fleet_summary import shown_columns, shown_hosts, summaries
+
+    options = layout.options
+    shown = shown_hosts(summaries(fleet), options)
+    hidden = [] if options.verbose else shown[_MAX_HOSTS:]
+    shown = shown[: len(shown) - len(hidden)]
+    columns = shown_columns(shown) if options.columns >= _MIN_WIDTH_FOR_COLUMNS else []
+    right = "".join(f"  {name}" for name in columns)
+    layout.add((pad(fleet.title, options.columns - len(right)), "bold"), (right, "dim"))
+    widest = max(8, min(_MAX_HOST_NAME, options.columns - len(right) - _PROBLEM_WIDTH))
+    width = min(widest, max((cell_len(clean(host.name)) for host in shown), default=0))
+    for host in shown:
+        _host(layout, host, width, columns)
+    for verdict, count in Counter(host.verdict for host in hidden).items():
+        layout.add("  ", options.sign(verdict), f" {count:,} more; --verbose lists them")
+    if rest := len(fleet.hosts) - len(shown) - len(hidden):
+        layout.add("  ", options.sign("pass"), f" {rest:,} more")
+
+
+def _host(layout: TextLayout, host: HostSummary, width: int, columns: Sequence[str]) -> None:
+    mark, style = layout.options.sign(host.verdict)
+    mark = pad(mark, 4) if layout.options.ascii else mark
+    right = sum(len(name) + 2 for name in columns)
+    room = max(0, layout.options.columns - len(mark) - width - right - 5)
+    row = ("  ", (mark, style), f" {pad(host.name, width)}  ")
+    if host.reason:
+        layout.add(*row, pad(host.reason, room + right).rstrip())
+    else:
+        layout.add(*row, pad(_worst(host, room), room), *_signs(layout, host, columns))
+
+
+def _worst(host: HostSummary, room: int) -> str:
+    """Return its worst problem, and how many more there are."""
+    if not host.problems:
+        return ""
+    worst = host.problems[0]
+    tail = f"  +{host.gating - 1}" if host.gating > 1 else ""
+    text = pad(f"{worst.title} {worst.actual_text}", max(room - len(tail), 8))
+    return f"{text.rstrip()}{tail}"
+
+
+def _signs(layout: TextLayout, host: HostSummary, columns: Iterable[str]) -> Iterator[Part]:
+    for name in columns:
+        verdict = host.columns.get(name)
+        mark, style = layout.options.sign(verdict) if verdict else ("", "")
+        yield "  "
+        yield mark.center(len(name)), style
+
+
+def _problem(layout: TextLayout, problem: SharedProblem, hosts: int) -> None:
+    """Add one problem: the hosts that have it, and the fixes of the first of them."""
+    columns = layout.options.columns
+    mark, style = layout.options.sign(problem.result.verdict)
+    count = f"{len(problem.hosts):,} of {hosts:,}"
+    room = columns - len(mark) - len(count) - 4
+    layout.add("  ", (mark, style), f" {pad(problem.title, room)} ", count)
+    layout.wrap(problem.host_names(_MAX_NAMES, min(60, columns - 8)), 6)
+    layout.wrap(problem.description, 6, "dim")
+    _fixes(layout, problem.fixes)

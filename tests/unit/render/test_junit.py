@@ -11,7 +11,7 @@ from engines import missing
 from paths import SHARED
 from preflight.model.report import Report, Result
 from preflight.render import RenderOptions, renderer
-from preflight.render.options import short
+from preflight.render.sanitize import short
 
 PLAIN = RenderOptions()
 SCHEMA = SHARED / "schemas/junit.xsd"
@@ -111,7 +111,7 @@ def test_a_failure_says_where_why_and_what_to_do(report: Report) -> None:
         "fix: Lower it to '2'.",
     ]
     (memory,) = parsed(report).xpath("//testcase[@name='Total RAM']/failure")
-    assert {"$ free -h", "see https://example.org/memory", "holds back 1 rule"} < set(
+    assert {"$ free -h", "see https://example.org/memory", "1 check skipped"} < set(
         memory.text.splitlines()
     )
 

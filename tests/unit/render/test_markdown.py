@@ -15,7 +15,7 @@ from markdown_it.token import Token
 
 from preflight.model.report import Report, ResolvedFix, Result
 from preflight.render import RenderOptions, renderer
-from preflight.render.options import short
+from preflight.render.sanitize import short
 from reports import made, poisoned
 
 PLAIN = RenderOptions()
@@ -126,7 +126,7 @@ def test_to_do_has_place_change_fix_and_command(report: Report) -> None:
     read = Read(text)
     assert [fence.content for fence in read.fences() if fence.info == "sh"] == ["free -h\n"]
     assert read.links() == ["https://example.org/memory"]
-    assert "holds back 1 rule" in read.texts("paragraph_open")
+    assert "1 check skipped" in read.texts("paragraph_open")
 
 
 def test_ledger_is_drawn(report: Report) -> None:

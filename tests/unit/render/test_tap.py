@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from engines import missing
 from preflight.model.report import Report
 from preflight.render import RenderOptions, renderer
-from preflight.render.options import short
+from preflight.render.sanitize import short
 from reports import made, poisoned
 
 PLAIN = RenderOptions()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from preflight.render.address import address
-from preflight.render.options import short
+from preflight.render.sanitize import MAX_CHARACTERS, short, web_address
 
 _SYNTAX = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
 _LINKED = re.compile(
@@ -15,25 +14,31 @@ _LINKED = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-BREAK = "\u200b"  # zero-width: what it stands in notifies nobody and leads nowhere
-_LONGEST_URL = 1000  # characters
+_STARTS_BLOCK = re.compile(r"[-+=#:>\d]")
+_ZERO_WIDTH_SPACE = "\u200b"  # after it, a mention notifies nobody and an address is no link
 _BRACKETS = str.maketrans({"[": "%5B", "]": "%5D"})  # they are syntax in Markdown
 
 
-def escaped(text: str) -> str:
+def escaped(text: str, limit: int = MAX_CHARACTERS) -> str:
     """Return foreign text as text alone: no markup, HTML, link, table cell; nobody is mentioned."""
-    text = _LINKED.sub(rf"\g<0>{BREAK}", text.strip())
+    text = _LINKED.sub(rf"\g<0>{_ZERO_WIDTH_SPACE}", short(text, limit).strip())
     return _SYNTAX.sub(r"\\\g<0>", text).replace("|", "&#124;")
 
 
+def list_item(text: str, limit: int = MAX_CHARACTERS) -> str:
+    """Return foreign text for the start of a list item, where it must not start a block."""
+    text = escaped(text, limit)
+    return f"{_ZERO_WIDTH_SPACE if _STARTS_BLOCK.match(text) else ''}{text}"
+
+
 def link(url: str) -> str:
-    """Return a web address as a link; any other is text."""
-    led = address(url)
-    return f"<{led.translate(_BRACKETS)}>" if led else escaped(short(url, _LONGEST_URL))
+    """Return a web address as a link; any other text is only shown."""
+    address = web_address(url)
+    return f"<{address.translate(_BRACKETS)}>" if address else escaped(url, 1000)
 
 
 def fence(lines: Iterable[str], language: str) -> str:
-    """Return a block of code, fenced by more backticks than stand in it."""
+    """Return a block of code, fenced by more backticks than are in it."""
     safe = [_no_command(line) for line in lines]
     longest = max(map(len, re.findall("`+", "\n".join(safe))), default=0)
     ticks = "`" * max(3, longest + 1)

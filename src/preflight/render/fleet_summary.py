@@ -1,0 +1,162 @@
+"""What text, Markdown and HTML say of a fleet: the hosts, worst first, and each problem once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from preflight.model.fleet import WORST_FIRST, Fleet, HostReport, not_reached
+from preflight.model.report import ExitCode, Report, ResolvedFix, Result, Verdict
+from preflight.render.options import RenderOptions
+from preflight.render.sanitize import short
+
+COLUMNS = ("host", "docker", "stack", "disk")
+"""The columns of the table of hosts: what the fact of a rule is about."""
+_WORDS = {"fail": "failed", "unknown": "undecided", "warn": "passed with advice", "pass": "passed"}
+
+
+class HostSummary(NamedTuple):
+    """One host and its problems: first those that gate, `gating` of them.
+
+    `columns` has the worst verdict of each of COLUMNS that a rule judged. `reason` says why the
+    host could not be judged; that is then its only problem.
+    """
+
+    name: str
+    verdict: Verdict
+    problems: tuple[Result, ...]
+    gating: int
+    columns: Mapping[str, Verdict] = {}
+    reason: str = ""
+
+    @property
+    def needs_action(self) -> bool:
+        """Whether it keeps the exit code of the fleet from being 0."""
+        return bool(self.reason) or self.verdict in ("fail", "unknown")
+
+    @property
+    def message(self) -> str:
+        """The message of its worst problem."""
+        return self.problems[0].message if self.problems else ""
+
+
+class SharedProblem(NamedTuple):
+    """A rule that isn't met, or a cause that leaves rules undecided, and the hosts that have it.
+
+    `result` is that of the first host, `rules` how many that host has; 0 if it was not judged.
+    """
+
+    result: Result
+    gates: bool
+    rules: int
+    hosts: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """The rule, or how many rules one cause leaves undecided."""
+        undecided = self.result.verdict == "unknown" and self.rules > 1
+        return f"{self.rules} rules undecided" if undecided else self.result.title
+
+    @property
+    def description(self) -> str:
+        """The cause if it has several rules, else the message with the first host's figures."""
+        return (
+            f"such as {self.result.message}" if self._is_one_rule else self.result.reason_or_source
+        )
+
+    @property
+    def fixes(self) -> tuple[ResolvedFix, ...]:
+        """The fixes of one rule; one cause of several rules has none."""
+        return self.result.fixes if self._is_one_rule else ()
+
+    @property
+    def _is_one_rule(self) -> bool:
+        return self.result.verdict != "unknown" or self.rules == 1
+
+    def host_names(self, limit: int, characters: int = 60) -> str:
+        """List up to `limit` hosts, each cut to so many characters."""
+        more = f" and {len(self.hosts) - limit:,} more" if len(self.hosts) > limit else ""
+        return ", ".join(short(name, characters) for name in self.hosts[:limit]) + more
+
+
+def summaries(fleet: Fleet) -> list[HostSummary]:
+    """Return the hosts by verdict, then by name; a snapshot that can't be used comes first."""
+    invalid_first = fleet.failure_code == ExitCode.USAGE
+    return sorted(
+        map(_summary, fleet.hosts),
+        key=lambda host: (
+            not (invalid_first and host.reason),
+            WORST_FIRST.index(host.verdict),
+            host.name,
+        ),
+    )
+
+
+def shown_hosts(hosts: Iterable[HostSummary], options: RenderOptions) -> list[HostSummary]:
+    """Return the hosts that the table lists: those that need action; with `verbose`, all."""
+    return [host for host in hosts if options.verbose or host.needs_action]
+
+
+def shown_columns(hosts: Sequence[HostSummary]) -> list[str]:
+    """Return the columns for which a rule was judged on one of the hosts."""
+    return [name for name in COLUMNS if any(name in host.columns for host in hosts)]
+
+
+def counts(fleet: Fleet) -> str:
+    """Count the hosts by verdict: `1 not reached · 2 failed`."""
+    counter = Counter("none" if host.report is None else host.verdict for host in fleet.hosts)
+    none = "unusable" if fleet.failure_code == ExitCode.USAGE else "not reached"
+    words = {"none": none, **_WORDS}
+    return " · ".join(f"{counter[key]:,} {word}" for key, word in words.items() if counter[key])
+
+
+def shared_problems(fleet: Fleet, *, advice: bool) -> list[SharedProblem]:
+    """Return each problem once: the worst first, of these what most hosts have.
+
+    Without `advice` only problems that gate.
+    """
+    groups: dict[tuple[Verdict, str, bool], dict[str, list[Result]]] = {}
+    gates: dict[object, bool] = {}
+    for host in map(_summary, fleet.hosts):
+        for number, result in enumerate(host.problems if advice else host.problems[: host.gating]):
+            cause = result.reason_or_source if result.verdict == "unknown" else result.id
+            key = (result.verdict, cause, not host.reason)
+            groups.setdefault(key, {}).setdefault(host.name, []).append(result)
+            gates.setdefault(key, number < host.gating)
+    ordered = sorted(groups, key=lambda key: (WORST_FIRST.index(key[0]), -len(groups[key]), key[1]))
+    return [_shared(groups[key], gates=gates[key], judged=key[2]) for key in ordered]
+
+
+def _shared(by_host: Mapping[str, Sequence[Result]], *, gates: bool, judged: bool) -> SharedProblem:
+    first = next(iter(by_host.values()))
+    return SharedProblem(first[0], gates, len(first) if judged else 0, tuple(by_host))
+
+
+def _summary(host: HostReport) -> HostSummary:
+    if host.report is None:
+        reason = host.reason or "for an unknown reason"
+        lost = not_reached(host.name, reason)._replace(title="Not judged", message=reason)
+        return HostSummary(host.name, host.verdict, (lost,), 1, reason=reason)
+    report = host.report
+    problems = sorted(
+        (result for result in report.results if result.verdict in ("fail", "unknown", "warn")),
+        key=lambda result: (
+            not report.affects_exit_code(result),
+            WORST_FIRST.index(result.verdict),
+        ),
+    )
+    gating = sum(map(report.affects_exit_code, problems))
+    return HostSummary(host.name, report.verdict, tuple(problems), gating, _columns(report))
+
+
+def _columns(report: Report) -> dict[str, Verdict]:
+    worst: dict[str, Verdict] = {}
+    for result in report.results:
+        if result.verdict in WORST_FIRST:
+            subject, _, rest = result.fact.partition(".")
+            column = subject if subject in ("host", "docker") else "stack"
+            if column != "stack" and rest.startswith("disk."):
+                column = "disk"
+            worst[column] = min(worst.get(column, "pass"), result.verdict, key=WORST_FIRST.index)
+    return worst

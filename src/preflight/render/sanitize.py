@@ -1,0 +1,35 @@
+"""Makes foreign text harmless, whatever medium it goes to; formats escape their own syntax."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+MAX_CHARACTERS = 2000  # of one foreign text in a format that other programs read
+_MAX_URL_CHARACTERS = 1000  # a URL that is cut leads nowhere
+_URL_SAFE = "-._~:/?#[]@!$&'()*+,;=%"  # RFC 3986, 2.2 and 2.3
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb\ufffe\uffff]"
+)
+# CI systems take it for a command wherever it stands in a line: ##[error], ##vso[task.complete]
+_CI_COMMAND = re.compile(r"##(?=[a-z]*\[)", re.IGNORECASE)
+
+
+def clean(text: str) -> str:
+    """Make foreign text harmless in a terminal or a log: one line, no control characters."""
+    text = _UNPRINTABLE.sub(lambda match: " " if match[0] in "\t\r\n" else "\ufffd", text)
+    return _CI_COMMAND.sub("## ", text) if "##" in text else text
+
+
+def short(text: str, limit: int = MAX_CHARACTERS) -> str:
+    """Make foreign text harmless and cut it to `limit` characters."""
+    text = clean(text[: limit + 1])
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def web_address(url: str | None) -> str:
+    """Return a web address as the target of a link; "" if it isn't one, so it is only shown."""
+    is_web = re.match(r"https?://", url or "", re.IGNORECASE)
+    if not url or not is_web or len(url) > _MAX_URL_CHARACTERS:
+        return ""
+    return quote(short(url), safe=_URL_SAFE)

@@ -1,0 +1,134 @@
+"""What a fleet's report says first, and what is one problem of several hosts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from preflight.model.fleet import Fleet, HostReport
+from preflight.model.report import ExitCode, Report, ResolvedFix, Result, Severity, Verdict
+from preflight.render.fleet_summary import HostSummary, shared_problems, summaries
+
+EMPTY = Report("1", "", "r", "r.yaml", "", {}, {}, ())
+
+
+def result(
+    id_: str,
+    verdict: Verdict,
+    severity: Severity = "required",
+    fact: str = "host.memory.total",
+    reason: str = "",
+) -> Result:
+    return Result(id_, None, id_.title(), verdict, severity, fact, None, {}, f"{id_} is {verdict}",
+                  "4", "≥ 8", reason_or_source=reason)  # fmt: skip
+
+
+def fleet(*, failure_code: int = ExitCode.USAGE, **hosts: Any) -> Fleet:
+    """Return a fleet of hosts by name: each its results, or the reason why it has none."""
+    reports = (
+        HostReport(name, None, results)
+        if isinstance(results, str)
+        else HostReport(name, EMPTY._replace(results=tuple(results)))
+        for name, results in hosts.items()
+    )
+    return Fleet("f", tuple(reports), 1, failure_code)
+
+
+def causes(of: Fleet, *, advice: bool = True) -> list[tuple[str, tuple[str, ...], int]]:
+    return [
+        (
+            one.result.reason_or_source if one.result.verdict == "unknown" else one.result.id,
+            *one[2:][::-1],
+        )
+        for one in shared_problems(of, advice=advice)
+    ]
+
+
+def _cause(one: Result) -> str:
+    return one.reason_or_source if one.verdict == "unknown" else one.id
+
+
+def summary(results: Any) -> HostSummary:
+    (host,) = summaries(fleet(x=results))
+    return host
+
+
+FAIL, WARN, PASS = result("a", "fail"), result("b", "warn", "recommended"), result("c", "pass")
+OPEN = result("d", "unknown", reason="no daemon")
+
+
+def test_rules_that_are_undecided_for_one_reason_are_one_problem() -> None:
+    more = (
+        result("e", "unknown", reason="no daemon"),
+        result("f", "unknown", reason="closed"),
+    )
+    assert causes(fleet(x=[OPEN, *more], y=[more[0]])) == [
+        ("no daemon", ("x", "y"), 2), ("closed", ("x",), 1)
+    ]  # fmt: skip
+
+
+def test_a_rule_that_fails_is_one_problem_whatever_it_measured() -> None:
+    of = fleet(
+        x=[FAIL._replace(reason_or_source="meminfo")], y=[FAIL._replace(reason_or_source="WMI")]
+    )
+    assert causes(of) == [("a", ("x", "y"), 1)]
+
+
+def test_the_worst_come_first_then_what_most_have_then_by_name() -> None:
+    second = result("b2", "fail")
+    of = fleet(x=[WARN, OPEN, second], y=[FAIL, WARN], z=[second, result("a2", "fail")])
+    assert [cause for cause, *_ in causes(of)] == ["b2", "a", "a2", "no daemon", "b"]
+    assert [cause for cause, *_ in causes(of, advice=False)] == ["b2", "a", "a2", "no daemon"]
+
+
+def test_of_one_host_what_gates_comes_first() -> None:
+    advised = result("f", "fail", "recommended")
+    fixes = (ResolvedFix("Add memory."),)
+    host = summary([WARN, advised, OPEN, PASS, FAIL._replace(fixes=fixes)])
+    assert [problem.id for problem in host.problems] == ["a", "d", "f", "b"]
+    assert host.gating == 2
+    assert host.message == "a is fail"
+    assert host.problems[0].fixes == fixes
+
+
+@pytest.mark.parametrize("reason", ["refused", ""])
+def test_a_host_without_a_report_has_the_reason_for_its_problem(reason: str) -> None:
+    host = summary(reason)
+    shown = reason or "for an unknown reason"
+    assert (host.verdict, host.reason, host.message) == ("unknown", shown, shown)
+    assert host.needs_action
+    of = fleet(x=reason, y=reason)
+    assert causes(of, advice=False) == [(shown, ("x", "y"), 0)]
+    (problem,) = shared_problems(of, advice=False)
+    assert (problem.title, problem.description, problem.fixes) == ("Not judged", shown, ())
+
+
+@pytest.mark.parametrize(
+    ("results", "action"),
+    [([PASS], False), ([WARN], False), ([PASS, FAIL], True), ([OPEN], True)],
+)
+def test_which_hosts_need_action(results: list[Result], action: bool) -> None:
+    assert summary(results).needs_action is action
+
+
+def test_bad_input_comes_before_all_and_what_was_not_reached_with_the_undecided() -> None:
+    hosts = {"d": [PASS], "c": [FAIL], "b": "gone", "a": [WARN]}
+    for code, order in ((ExitCode.USAGE, "bcad"), (ExitCode.UNDECIDED, "cbad")):
+        found = summaries(fleet(failure_code=code, **hosts))
+        assert "".join(host.name for host in found) == order
+
+
+def test_a_column_has_the_worst_of_its_rules() -> None:
+    host = summary(
+        [
+            PASS,
+            result("a", "warn"),
+            result("b", "pass", fact="host.disk.free"),
+            result("c", "unknown", fact="docker.disk.free"),
+            result("d", "skip", fact="docker.cpus"),
+            result("e", "pass", fact="env.X"),
+            result("f", "fail", fact="compose.services.api.image"),
+        ]
+    )
+    assert host.columns == {"host": "warn", "disk": "unknown", "stack": "fail"}
