@@ -18,7 +18,7 @@ from typing import Any
 
 from preflight.facts.table import FACTS
 from preflight.model.conditions import OPERATORS
-from preflight.render import RENDERERS
+from preflight.render import FORMATS
 from preflight.rules.schema import schema
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,7 +57,7 @@ def tables() -> dict[str, str]:
     return {
         "formats": table(
             ("format", "what it is"),
-            [(f"`{name}`", summary(module)) for name, module in RENDERERS.items()],
+            [(f"`{name}`", summary(module)) for name, module in FORMATS.items()],
         ),
         "conditions": table(
             ("condition", "holds if the value is"),

@@ -14,8 +14,7 @@ from paths import PAGES, ROOT
 from preflight import check as pipeline
 from preflight.evaluate.judge import Selection
 from preflight.model.rules import DEFAULT_RULES
-from preflight.render import renderer
-from preflight.render.options import RenderOptions
+from preflight.render import RenderOptions, renderer
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 from schemas import published, sealed
 

@@ -30,8 +30,7 @@ from preflight.model.facts import Facts, Measured, gather, split_path
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 from preflight.model.rules import DEFAULT_RULES, RuleSet
-from preflight.render import FORMATS, diagnosis, diff, listings, models, renderer
-from preflight.render.options import RenderOptions
+from preflight.render import FORMATS, RenderOptions, diagnosis, diff, listings, models, renderer
 from preflight.snapshot import cases as case_files
 from preflight.snapshot.bundle import leftovers, make, open_bundle
 from preflight.snapshot.compare import compare

@@ -10,8 +10,7 @@ from preflight import check as pipeline
 from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.report import VERDICTS, ExitCode, Report, ResolvedFix, Result
-from preflight.render import renderer
-from preflight.render.options import RenderOptions
+from preflight.render import RenderOptions, renderer
 from preflight.snapshot.facts_file import read_snapshot
 
 TODAY = date(2026, 11, 23)

@@ -32,7 +32,6 @@ from preflight.cli.outputs import Outputs
 from preflight.cli.redacting import PRIVATE
 from preflight.cli.streams import Progress, bundled_rules, complain, write, write_file
 from preflight.model.facts import MAX_SNAPSHOT_BYTES
-from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode, Report
 from preflight.model.rules import DEFAULT_RULES, RuleSet
@@ -41,6 +40,7 @@ from preflight.render.sanitize import clean
 if TYPE_CHECKING:
     from preflight.check import Selection
     from preflight.fleet.gather import Gathered
+    from preflight.model.fleet import HostReport
 
 _LONGEST_NAME = 200  # characters of a file's name, less its ending
 Inventory = Annotated[
@@ -159,6 +159,8 @@ def fleet(
         raise typer.Exit(_removed(gathered))
     judge.learn(gathered.vars)
     title = f"{_count(len(gathered.hosts))} · {judge.ruleset.name} ({judge.ruleset.origin})"
+    from preflight.model.fleet import Fleet
+
     hosts = tuple(_judged(gathered, judge, folder))
     fleet = Fleet(title, hosts, time.perf_counter() - started, ExitCode.UNDECIDED)
     written = outputs.write(fleet, quiet=quiet, verbose=verbose)
@@ -264,6 +266,8 @@ def _packed(files: Mapping[str, bytes], first: str) -> str:
 
 def _judged(gathered: Gathered, judge: _Judge, folder: _Saved | None) -> Iterator[HostReport]:
     """Yield each host's report, or why it has none; what can be judged is saved."""
+    from preflight.model.fleet import HostReport
+
     for name, answer in gathered.hosts.items():
         if answer.snapshot is None:
             yield HostReport(name, None, answer.why)

@@ -14,7 +14,7 @@ from typing import BinaryIO, TextIO, TypeAlias
 
 from preflight.model.problems import InputError
 from preflight.model.rules import DEFAULT_RULES, MAX_RULE_FILE_BYTES
-from preflight.render.options import RenderOptions
+from preflight.render import RenderOptions
 from preflight.render.sanitize import clean
 
 Text: TypeAlias = str | bytes | Iterable[str]  # pieces, where all of it would be too much at once

@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 from preflight import __version__
 from preflight.model.cases import CaseOutcome, VerdictMismatch, exit_code
 from preflight.model.report import Verdict
+from preflight.render import RenderOptions
 from preflight.render.layout import TextLayout, pad
-from preflight.render.options import RenderOptions
 from preflight.render.sanitize import short
 
 SCHEMA = "preflight.rules-test/1"

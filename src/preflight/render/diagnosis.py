@@ -8,8 +8,8 @@ from typing import Any
 
 from preflight.model.diagnosis import Confidence, Diagnosed, Finding, Place
 from preflight.model.report import Verdict
+from preflight.render import RenderOptions
 from preflight.render.layout import TextLayout, pad
-from preflight.render.options import RenderOptions
 from preflight.render.sanitize import clean, short
 
 SCHEMA = "preflight.diagnosis/1"

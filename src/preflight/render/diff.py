@@ -6,9 +6,9 @@ from typing import Any
 
 from preflight.model.difference import Difference, Differences, FactChange, VerdictChange
 from preflight.model.facts import Catalogue, Unknown, split_path
+from preflight.render import RenderOptions
 from preflight.render.layout import TextLayout, pad
 from preflight.render.listings import shown
-from preflight.render.options import RenderOptions
 from preflight.render.sanitize import short
 
 SCHEMA = "preflight.diff/1"

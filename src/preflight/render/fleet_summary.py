@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from preflight.model.fleet import WORST_FIRST, Fleet, HostReport, not_reached
 from preflight.model.report import ExitCode, Report, ResolvedFix, Result, Verdict
-from preflight.render.options import RenderOptions
+from preflight.render import RenderOptions
 from preflight.render.sanitize import short
 
 COLUMNS = ("host", "docker", "stack", "disk")

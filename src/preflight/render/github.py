@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from preflight.model.report import Report, Result
 from preflight.model.rules import BUNDLED_NAME
-from preflight.render.options import RenderOptions
+from preflight.render import RenderOptions
 from preflight.render.sanitize import short
 from preflight.render.tasks import WORDS, Task, counts, ends_soon, name, sentence, tasks, waived
 

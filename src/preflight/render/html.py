@@ -14,9 +14,8 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from preflight.model.report import Report, ResolvedFix, Result, Verdict
-from preflight.render import tasks
+from preflight.render import SIGNS, RenderOptions, tasks
 from preflight.render.ledger import is_drawn
-from preflight.render.options import SIGNS, RenderOptions
 from preflight.render.picture import picture
 from preflight.render.sanitize import MAX_CHARACTERS, short, web_address
 

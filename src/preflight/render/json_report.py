@@ -14,7 +14,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from preflight.model.report import VERDICTS, MemoryBreakdown, MemoryConstraint, Report, Result
-from preflight.render.options import RenderOptions
+from preflight.render import RenderOptions
 from preflight.render.sanitize import short
 
 if TYPE_CHECKING:

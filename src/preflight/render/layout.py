@@ -7,7 +7,7 @@ import textwrap
 
 from rich.cells import cell_len, set_cell_size
 
-from preflight.render.options import RenderOptions
+from preflight.render import RenderOptions
 from preflight.render.sanitize import clean, short
 
 _ASCII = str.maketrans(

@@ -9,8 +9,8 @@ from preflight.model.facts import Catalogue, Facts, Unit, join_path
 from preflight.model.quantities import format_bytes, format_duration, is_binary
 from preflight.model.report import Explanation
 from preflight.model.rules import RuleSet
+from preflight.render import RenderOptions
 from preflight.render.layout import TextLayout, pad
-from preflight.render.options import RenderOptions
 
 
 def facts(measured: Facts, catalogue: Catalogue, options: RenderOptions) -> str:

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from preflight.model.report import MemoryBreakdown, Report, ResolvedFix, Result
-from preflight.render import ledger
+from preflight.render import RenderOptions, ledger
 from preflight.render.layout import TextLayout
 from preflight.render.markdown_escape import escaped, fence, link, list_item
-from preflight.render.options import RenderOptions
 from preflight.render.tasks import (
     WORDS,
     Task,

@@ -6,9 +6,9 @@ from typing import Any
 
 from preflight.model.quantities import format_bytes
 from preflight.model.report import ModelFit, ModelListing
+from preflight.render import RenderOptions
 from preflight.render.layout import TextLayout, pad
 from preflight.render.ledger import bar
-from preflight.render.options import RenderOptions
 
 SCHEMA = "preflight.models/1"
 _BAR = 12  # cells of the budget

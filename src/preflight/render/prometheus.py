@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from preflight.model.facts import Unit
 from preflight.model.quantities import PARSERS, is_plausible
 from preflight.model.report import VERDICTS, Report, Result
-from preflight.render.options import RenderOptions
+from preflight.render import RenderOptions
 from preflight.render.sanitize import short
 
 if TYPE_CHECKING:

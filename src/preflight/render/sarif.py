@@ -29,8 +29,8 @@ from urllib.parse import quote
 
 from preflight.model.report import VERDICTS, ExitCode, Report, Result, Verdict
 from preflight.model.rules import BUNDLED_NAME
+from preflight.render import RenderOptions
 from preflight.render.markdown_escape import escaped, fence, link
-from preflight.render.options import RenderOptions
 from preflight.render.sanitize import short
 from preflight.render.tasks import command_lines, details, sentence, waiver_text
 

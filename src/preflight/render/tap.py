@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from preflight.model.report import Report, ResolvedFix, Result
-from preflight.render.options import RenderOptions
+from preflight.render import RenderOptions
 from preflight.render.sanitize import short
 from preflight.render.tasks import (
     WORDS,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from preflight.model.report import Report, ResolvedFix, Result, Verdict, WaiverStatus
-from preflight.render.options import RenderOptions
+from preflight.render import RenderOptions
 from preflight.render.sanitize import MAX_CHARACTERS, clean, short
 
 WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}

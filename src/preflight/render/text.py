@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from preflight.model.report import Report, ResolvedFix, Result
-from preflight.render import ledger
+from preflight.render import RenderOptions, ledger
 from preflight.render.layout import Part, TextLayout, pad
-from preflight.render.options import RenderOptions
 from preflight.render.sanitize import clean, short
 from preflight.render.tasks import (
     ACTION,
