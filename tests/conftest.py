@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import program
 from engines import Engine, await_engine, make_image, needs, start_dockerd, stop
 from farm import Farm
 from preflight.model.report import Report
@@ -155,7 +156,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def run_preflight(
     clean_environment: Path,
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the program as a process; `prefix` is a command in front, `env` adds variables."""
+    """Run the program; behind a command, which is `prefix`, as a process of its own."""
 
     def run(
         *arguments: str,
@@ -164,10 +165,13 @@ def run_preflight(
         prefix: tuple[str, ...] = (),
         timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
+        folder = cwd or clean_environment
+        if not prefix:
+            return program.run(*arguments, cwd=folder, env=env, timeout=timeout)
         return subprocess.run(
             [*prefix, sys.executable, "-m", "preflight", *arguments],
-            capture_output=True, text=True, cwd=cwd or clean_environment,
-            env={**os.environ, **(env or {})}, timeout=timeout,
+            capture_output=True, text=True, cwd=folder, env={**os.environ, **(env or {})},
+            timeout=timeout,
         )  # fmt: skip
 
     return run

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+import program
+
 HERE = Path(__file__).parent
 PREFLIGHT = [sys.executable, "-m", "preflight"]
 RULES = """
@@ -24,18 +26,19 @@ rules:
 """
 
 
-def run(*arguments: str, cwd: Path, **extra: object) -> subprocess.CompletedProcess[str]:
-    environ = {k: v for k, v in os.environ.items() if not k.startswith(("PREFLIGHT_", "DOCKER_"))}
-    environ.update(extra.pop("env", {}))  # type: ignore[call-overload]
+def run(
+    *arguments: str, cwd: Path, env: dict[str, str] | None = None, input: str = ""
+) -> subprocess.CompletedProcess[str]:
+    unset = {name: None for name in os.environ if name.startswith(("PREFLIGHT_", "DOCKER_"))}
+    return program.run(*arguments, cwd=cwd, env={**unset, **(env or {})}, input=input)
+
+
+def start(*arguments: str, cwd: Path, **extra: object) -> subprocess.CompletedProcess[str]:
+    """Run it as a process of its own."""
     return subprocess.run(
-        [*PREFLIGHT, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=environ,
-        timeout=60,
+        [*PREFLIGHT, *arguments], capture_output=True, text=True, cwd=cwd, timeout=60,
         **extra,  # type: ignore[call-overload]
-    )
+    )  # fmt: skip
 
 
 def snapshot(memory: float | None, cores: int | None) -> str:
@@ -300,7 +303,7 @@ def test_color_follows_the_environment(
 
 def test_ascii_where_the_output_can_show_no_more(folder: Path) -> None:
     env = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
-    done = run("check", "--facts", "-", cwd=folder, input=snapshot(8e9, 4), env=env)
+    done = start("check", "--facts", "-", cwd=folder, input=snapshot(8e9, 4), env=env)
     assert done.stdout.isascii()
     assert "FAIL   Memory" in done.stdout
 
@@ -406,7 +409,7 @@ def test_set_overrides_a_var(folder: Path) -> None:
 def test_python_dash_m_takes_no_module_of_the_current_folder(folder: Path) -> None:
     for name in ("yaml", "typer", "hashlib", "docker"):
         (folder / f"{name}.py").write_text("raise SystemExit('taken from the project')")
-    done = run("check", "--facts", "-", "-f", "json", cwd=folder, input=snapshot(12e9, 4))
+    done = start("check", "--facts", "-", "-f", "json", cwd=folder, input=snapshot(12e9, 4))
     assert (done.returncode, done.stderr) == (0, "")
 
 

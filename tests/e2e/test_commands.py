@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
 
+import program
 from paths import ROOT
 from schemas import published, sealed
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("PREFLIGHT_")}
-    return subprocess.run(
-        [sys.executable, "-m", "preflight", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=environ,
-        timeout=60,
-    )
+    return program.run(*arguments, cwd=cwd)
 
 
 def schema(name: str, cwd: Path) -> jsonschema.Draft202012Validator:

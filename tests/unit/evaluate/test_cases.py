@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from datetime import date
 
 import pytest
 
+import program
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.evaluate.cases import compare
@@ -53,9 +52,7 @@ def test_the_verdicts_of_a_case(name: str) -> None:
 
 def test_the_command_says_the_same_of_every_case() -> None:
     words = ("rules", "test", "tests/cases", "--exact", "-f", "json")
-    done = subprocess.run(
-        [sys.executable, "-m", "preflight", *words], capture_output=True, text=True, cwd=ROOT
-    )
+    done = program.run(*words, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)
     assert {one["name"]: one["compared"] for one in told["cases"]} == {
