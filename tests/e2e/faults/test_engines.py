@@ -94,7 +94,7 @@ ROWS: dict[str, tuple[Place, str]] = {
     "resets": (answering(reset), "not as a container engine"),
     "drips": (answering(drip), f"within {TIMEOUT} s"),
     "is silent": (answering(lambda *_: time.sleep(30)), f"within {TIMEOUT} s"),
-    "answers 500": (answering(saying(http(b'{"message": "sick"}', "500 No"))), "error 500 sick"),
+    "answers 500": (answering(saying(http(b'{"message": "sick"}', "500 No"))), "status 500 sick"),
     "answers 500 half way": (answering(error_at("/info", 500, {"message": "sick"})), "500 sick"),
     "answers html": (answering(saying(HTML)), "a web page"),
     "answers 300 MB": (answering(flood), "more than 32 MiB"),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from preflight.facts.compose.load import load
 from preflight.facts.compose.project import ComposeError, Project
@@ -12,38 +10,9 @@ from preflight.facts.engine.api import EngineError
 from preflight.facts.engine.connection import Engine, connect, differing_info_key
 from preflight.facts.engine.endpoint import EndpointError, resolve
 from preflight.facts.engine.locality import VIRTUAL_MACHINES, PathHidden, in_container
+from preflight.facts.lazy import Lazy
 from preflight.facts.options import Options
 from preflight.model.facts import Unknown
-
-T = TypeVar("T")
-
-
-class Lazy(Generic[T]):
-    """A value that is computed once, by the first thread that calls; the others wait for it.
-
-    Every caller gets the same value or the same exception.
-    """
-
-    def __init__(self, compute: Callable[[], T]) -> None:
-        self._compute = compute
-        self._lock = threading.Lock()
-        self._value: list[T] = []
-        self._error: Exception | None = None
-
-    def __call__(self) -> T:
-        with self._lock:
-            if not self._value and self._error is None:
-                try:
-                    self._value.append(self._compute())
-                except Exception as error:  # noqa: BLE001 - raised again for every caller
-                    self._error = error
-        if self._error is not None:
-            raise self._error
-        return self._value[0]
-
-    def peek(self) -> T | None:
-        """Return the value if it has been computed, without waiting for it."""
-        return self._value[0] if self._value else None
 
 
 class EngineLocality(NamedTuple):

@@ -1,6 +1,6 @@
-"""Asks a container engine over its HTTP API: bounded answers, faults in plain words.
+"""The HTTP API of a container engine: bounded responses, and failures in plain words.
 
-What listens at an engine's address may be anything: 300 MB, half a JSON, a web page.
+What listens at an engine's address may be anything: it may send 300 MB, half a JSON or a web page.
 """
 
 from __future__ import annotations
@@ -10,28 +10,42 @@ import json
 import re
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
 from preflight.facts.engine.endpoint import Endpoint
-from preflight.facts.engine.transport import Transport, transport
+from preflight.facts.engine.transport import Get, open_transport
+from preflight.facts.lazy import Lazy
 from preflight.model.facts import UnknownKind
 
-MOST_BYTES = 32 * 2**20  # of one answer
-MOST_EVENTS = 2**20  # bytes of one answer of /events
-OLDEST_API = (1, 24)  # the SDK's and Podman's oldest
-_FEW = 200  # containers; up to here one list of all costs less than several short ones
-_PAGE = 20  # containers of a short list
-_MOST_PAGES = 5
-_NO_ENGINE = {errno.ENOTSOCK, errno.ECONNRESET, errno.EPIPE}
-_NO_HTTP = {"HTTPException", "BadStatusLine", "RemoteDisconnected", "LineTooLong", "ProtocolError"}
-_ONLY_TLS = b"HTTP request to an HTTPS server"  # what Go's net/http says to one without TLS
-_TIMEOUTS = {errno.EAGAIN, errno.ETIMEDOUT}
+MAX_RESPONSE_BYTES = 32 * 2**20
+MAX_EVENTS_BYTES = 2**20
+OLDEST_API = (1, 24)  # of the SDK and of Podman
+_PROJECT_LABEL = "com.docker.compose.project"
+_MANY_CONTAINERS = 200  # from here on several short lists cost less than one of all
+_PAGE_CONTAINERS = 20
+_MAX_PAGES = 5
+_NEEDS_TLS = b"HTTP request to an HTTPS server"  # Go's net/http, to a client without TLS
+
+_FAILURES: tuple[tuple[set[int], str, UnknownKind], ...] = (
+    ({errno.ENOENT, errno.ENOTDIR}, "no socket at {}: is the engine running?", "unavailable"),
+    ({errno.EACCES, errno.EPERM}, "permission denied on {}", "permission"),
+    ({errno.ECONNREFUSED}, "connection refused on {}: no daemon listens there", "refused"),
+    ({errno.EHOSTUNREACH, errno.ENETUNREACH}, "no route to {}", "unavailable"),
+    ({errno.EAGAIN, errno.ETIMEDOUT}, "no answer from {} within {:.3g} s", "timeout"),
+    (
+        {errno.ENOTSOCK, errno.ECONNRESET, errno.EPIPE},
+        "{} answers, but not as a container engine",
+        "invalid",
+    ),
+)
+# what is in the name of an exception that has no number, and the number that it stands for
+_TIMEOUT_NAME = re.compile("[Tt]imeout")
+_NOT_HTTP_NAME = re.compile("HTTPException|BadStatus|Disconnected|LineTooLong|ProtocolError")
 
 
 class EngineError(Exception):
-    """Why the engine did not answer as an engine does; `kind` as under `unknown` in a snapshot."""
+    """Why there is no answer of an engine; `kind` is that of an Unknown."""
 
     def __init__(self, reason: str, kind: UnknownKind) -> None:
         super().__init__(reason)
@@ -39,45 +53,47 @@ class EngineError(Exception):
 
 
 class NotFoundError(EngineError):
-    """What was asked for is not there (any more)."""
+    """What was asked for isn't there, or not any more."""
 
 
 class EngineApi:
     """One engine. Every call raises EngineError and nothing else.
 
-    Probes share it: lists and what is told of one container are asked for once, and who asks
-    meanwhile waits for that answer.
+    Probes share it: each path is requested once, and whoever needs it meanwhile waits.
     """
 
     def __init__(self, endpoint: Endpoint, timeout: float) -> None:
         self.endpoint = endpoint
-        self.timeout = timeout
-        self._prefix = ""
-        self._few = True
+        self._timeout = timeout
+        self._transport: Lazy[Get] = Lazy(lambda: open_transport(endpoint))
+        self._version_prefix = ""
+        self._has_many_containers = False
         self._lock = threading.Lock()
-        self._asking: dict[str, threading.Lock] = {}
-        self._answers: dict[str, Any] = {}
+        self._responses: dict[str, Lazy[Any]] = {}
+
+    @property
+    def address(self) -> str:
+        """The engine's address as it may be shown, without a user name."""
+        return re.sub(r"//[^/@]*@", "//", self.endpoint.url)
 
     def version(self) -> dict[str, Any]:
         """GET /version, without a version in the path, so that every engine understands it."""
         answer = self._object("/version")
-        api = str(answer.get("ApiVersion") or "")
-        if not re.fullmatch("[0-9]{1,4}[.][0-9]{1,4}", api):
-            raise EngineError(f"{self._where} answers, but not as a container engine", "invalid")
-        if tuple(map(int, api.split("."))) < OLDEST_API:
+        version = str(answer.get("ApiVersion") or "")
+        if not re.fullmatch("[0-9]{1,4}[.][0-9]{1,4}", version):
+            raise self._not_an_engine()
+        if tuple(map(int, version.split("."))) < OLDEST_API:
             oldest = ".".join(map(str, OLDEST_API))
-            raise EngineError(
-                f"{self._where} speaks API {api}, older than {oldest}: update the engine",
-                "unsupported",
-            )
-        self._prefix = f"/v{api}"
+            reason = f"{self.address} has API {version}, older than {oldest}: update the engine"
+            raise EngineError(reason, "unsupported")
+        self._version_prefix = f"/v{version}"
         return answer
 
     def info(self) -> dict[str, Any]:
         """GET /info."""
         answer = self._object("/info")
         count = answer.get("Containers")
-        self._few = not isinstance(count, int) or count <= _FEW
+        self._has_many_containers = isinstance(count, int) and count > _MANY_CONTAINERS
         return answer
 
     def images(self) -> list[dict[str, Any]]:
@@ -85,173 +101,161 @@ class EngineApi:
         return self._list("/images/json")
 
     def containers(self) -> list[dict[str, Any]]:
-        """GET /containers/json, stopped ones too: dockerd takes 60 ms for a thousand."""
+        """GET /containers/json, with stopped ones: dockerd takes 60 ms for a thousand."""
         return self._list("/containers/json?all=1")
 
     def running_containers(self) -> list[dict[str, Any]]:
-        """Return the containers that run, without a list of all where there are many."""
-        rows = self.containers() if self._few else self._list("/containers/json")
-        return [one for one in rows if one.get("State") == "running"]
+        """Return the containers that run, without listing all if there are many."""
+        many = self._has_many_containers
+        rows = self._list("/containers/json") if many else self.containers()
+        return [row for row in rows if row.get("State") == "running"]
 
     def project_containers(self, project: str) -> list[dict[str, Any]]:
-        """Return a compose project's containers, stopped ones and one-off runs too."""
-        key = "com.docker.compose.project"
-        if self._few:
-            rows = self.containers()
+        """Return a compose project's containers, with stopped ones and one-off runs."""
+        if self._has_many_containers:
+            filters = _filters(label=[f"{_PROJECT_LABEL}={project}"])
+            rows = self._list(f"/containers/json?all=1&{filters}")
         else:
-            rows = self._list(f"/containers/json?all=1&{_filters(label=[f'{key}={project}'])}")
-        return [one for one in rows if get_label(one, key) == project]
+            rows = self.containers()
+        return [row for row in rows if get_label(row, _PROJECT_LABEL) == project]
 
     def images_in_use(self, images: Collection[str]) -> set[str]:
-        """Return those of `images`, by their ids, that some container uses.
+        """Return those of `images`, given by their ids, that some container uses.
 
-        Where there are many containers, a few of them at a time tell their images, until none
-        uses what is left. An engine that doesn't understand the question is asked for them all.
+        If there are many containers, a few at a time are asked for that use one of the images that
+        are left. An engine that doesn't know this filter is asked for all containers.
         """
         left = set(images)
-        pages = 0 if self._few else _MOST_PAGES
-        for page in range(pages):
-            asked = _filters(ancestor=sorted(left))
-            rows = self._list(f"/containers/json?all=1&limit={_PAGE}&{asked}") if left else []
+        for page in range(_MAX_PAGES if self._has_many_containers else 0):
+            filters = _filters(ancestor=sorted(left))
+            path = f"/containers/json?all=1&limit={_PAGE_CONTAINERS}&{filters}"
+            rows = self._list(path) if left else []
             if not rows and page:
                 return set(images) - left
-            found = {str(one.get("ImageID")) for one in rows} & left
-            if not found:
+            in_use = {str(row.get("ImageID")) for row in rows} & left
+            if not in_use:
                 break
-            left -= found
-        return {str(one.get("ImageID")) for one in self.containers()} & set(images)
+            left -= in_use
+        return {str(row.get("ImageID")) for row in self.containers()} & set(images)
 
     def inspect(self, container: str) -> dict[str, Any]:
-        """GET /containers/ID/json; raises GoneError where it is gone."""
-        return self._object(f"/containers/{_quoted(container)}/json")
+        """GET /containers/ID/json; raises NotFoundError if the container is gone."""
+        return self._object(f"/containers/{_quote_id(container)}/json")
 
     def stats(self, container: str) -> dict[str, Any]:
         """GET /containers/ID/stats, one sample: the engine doesn't wait for a second one."""
-        return self._object(f"/containers/{_quoted(container)}/stats?stream=false&one-shot=true")
+        return self._object(f"/containers/{_quote_id(container)}/stats?stream=false&one-shot=true")
 
     def pid_and_cgroup_parent(self, container: str) -> tuple[int, str]:
-        """Return a container's process id, 0 where it doesn't run, and the cgroup it asks for."""
+        """Return a container's process id (0 if it isn't running) and the cgroup it asks for."""
         try:
-            told = self.inspect(container)
+            inspected = self.inspect(container)
         except NotFoundError:
             return 0, ""
-        state, config = told.get("State"), told.get("HostConfig")
+        state, config = inspected.get("State"), inspected.get("HostConfig")
         pid = state.get("Pid") if isinstance(state, dict) else 0
         parent = config.get("CgroupParent") if isinstance(config, dict) else ""
         return pid if isinstance(pid, int) else 0, str(parent or "")
 
     def memory_in_use(self, container: str) -> int:
-        """Return the bytes a container uses, page cache taken off; 0 where it is gone."""
+        """Return the bytes a container uses without its page cache; 0 if it is gone."""
         try:
             return memory_used(self.stats(container)) or 0
         except NotFoundError:
             return 0
         except (AttributeError, TypeError, ValueError, OverflowError):
-            raise EngineError(f"{self._where} answers with no figures", "invalid") from None
+            raise EngineError(f"{self.address}: stats without numbers", "invalid") from None
 
     def swarm_nodes(self) -> list[dict[str, Any]]:
-        """GET /nodes, of a Swarm's manager."""
+        """GET /nodes, of a Swarm manager."""
         return self._list("/nodes")
 
     def swarm_services(self) -> list[dict[str, Any]]:
-        """GET /services, of a Swarm's manager."""
+        """GET /services, of a Swarm manager."""
         return self._list("/services")
 
     def swarm_tasks(self) -> list[dict[str, Any]]:
-        """GET /tasks, of a Swarm's manager: those that shall run, without the history."""
-        wanted = _filters(**{"desired-state": ["ready", "running", "complete"]})
-        return self._list(f"/tasks?{wanted}")
+        """GET /tasks, of a Swarm manager: those that should run, without the history."""
+        filters = _filters(**{"desired-state": ["ready", "running", "complete"]})
+        return self._list(f"/tasks?{filters}")
 
     def events(
         self, since: int, until: int, timeout: float, **filters: list[str]
     ) -> list[dict[str, Any]]:
-        """GET /events between two seconds of the engine's clock; the last ones where many.
+        """GET /events between two seconds of the engine's clock, within `timeout` seconds.
 
-        `timeout` is in seconds an operation: an engine that doesn't know `until` goes on sending.
+        An engine that doesn't know `until` goes on sending, which ends in a timeout.
         """
         path = f"/events?since={since}&until={until}&{_filters(**filters)}"
+        status, data = self.get_bytes(path, timeout, MAX_EVENTS_BYTES)
+        if status >= 400 or len(data) > MAX_EVENTS_BYTES:
+            raise EngineError(f"{self.address}: GET {path} failed", "error")
+        events = map(_parse_json_or_none, data.splitlines())
+        return [event for event in events if isinstance(event, dict)]
+
+    def get_bytes(self, path: str, timeout: float, max_bytes: int) -> tuple[int, bytes]:
+        """GET any path; returns the status and the body, cut one byte beyond `max_bytes`."""
         try:
-            way = transport(self.endpoint, timeout, MOST_EVENTS)
-            status, data = way.get(self._prefix + path)
-        except Exception as fault:  # noqa: BLE001 - as in _get
-            raise explain_failure(fault, self._where, timeout) from None
-        if status >= 400 or len(data) > MOST_EVENTS:
-            raise EngineError(f"{self._where} does not answer {path}", "error")
-        return _parse_events(data)
+            return self._transport()(self._version_prefix + path, timeout, max_bytes)
+        except Exception as error:  # noqa: BLE001 - ssl, http, SDK, paramiko: each its own
+            raise explain_failure(error, self.address, timeout) from None
 
     def _object(self, path: str) -> dict[str, Any]:
-        answer = self._once(path)
+        answer = self._get_json_once(path)
         if not isinstance(answer, dict):
-            raise EngineError(f"{self._where} answers {path} with no object", "invalid")
+            raise EngineError(f"{self.address}: GET {path} returned no JSON object", "invalid")
         return answer
 
     def _list(self, path: str) -> list[dict[str, Any]]:
-        answer = self._once(path)
+        answer = self._get_json_once(path)
         if not isinstance(answer, list):
-            raise EngineError(f"{self._where} answers {path} with no list", "invalid")
-        return [one for one in answer if isinstance(one, dict)]
+            raise EngineError(f"{self.address}: GET {path} returned no JSON list", "invalid")
+        return [row for row in answer if isinstance(row, dict)]
 
-    def _once(self, path: str) -> Any:
+    def _get_json_once(self, path: str) -> Any:
         with self._lock:
-            asking = self._asking.setdefault(path, threading.Lock())
-        with asking:
-            if path not in self._answers:
-                try:
-                    self._answers[path] = self._get(path)
-                except EngineError as fault:
-                    self._answers[path] = fault
-        answer = self._answers[path]
-        if isinstance(answer, EngineError):
-            raise answer
-        return answer
+            response = self._responses.setdefault(path, Lazy(lambda: self._get_json(path)))
+        return response()
 
-    def _get(self, path: str) -> Any:
-        try:
-            status, data = self._transport.get(self._prefix + path)
-        except Exception as fault:  # noqa: BLE001 - ssl, http, SDK, paramiko: each its own
-            raise explain_failure(fault, self._where, self.timeout) from None
-        if len(data) > MOST_BYTES:
-            most = f"{MOST_BYTES // 2**20} MiB"
-            raise EngineError(f"{self._where} answers with more than {most}", "invalid")
+    def _get_json(self, path: str) -> Any:
+        status, data = self.get_bytes(path, self._timeout, MAX_RESPONSE_BYTES)
+        if len(data) > MAX_RESPONSE_BYTES:
+            limit = f"{MAX_RESPONSE_BYTES // 2**20} MiB"
+            raise EngineError(f"{self.address}: GET {path} returned more than {limit}", "invalid")
         if status in (401, 403):
-            raise EngineError(f"{self._where} refuses: {_said(data) or status}", "permission")
-        if status == 400 and _ONLY_TLS in data:
-            asks = "it speaks nothing else; set DOCKER_TLS_VERIFY=1"
-            raise EngineError(f"TLS with {self._where} is needed: {asks}", "invalid")
+            message = _error_message(data) or f"status {status}"
+            raise EngineError(f"{self.address} denies access: {message}", "permission")
+        if status == 400 and _NEEDS_TLS in data:
+            reason = f"{self.address} accepts only TLS: set DOCKER_TLS_VERIFY=1"
+            raise EngineError(reason, "invalid")
         if status >= 400:
-            said = f"{status} {_said(data)}".strip()
+            message = f"status {status} {_error_message(data)}".strip()
             error = NotFoundError if status == 404 else EngineError
-            raise error(f"{self._where} answers {path} with the error {said}", "error")
+            raise error(f"{self.address}: GET {path} failed with {message}", "error")
         try:
-            return json.loads(data, parse_int=_figure)
+            return json.loads(data, parse_int=_parse_int)
         except (ValueError, RecursionError):
-            what = "a web page" if b"<html" in data[:1000].lower() else "no JSON"
-            raise EngineError(
-                f"{self._where} answers, but not as a container engine: {what}", "invalid"
-            ) from None
+            web_page = b"<html" in data[:1000].lower()
+        raise self._not_an_engine(": a web page" if web_page else ": no JSON")
 
-    @cached_property
-    def _transport(self) -> Transport:
-        return transport(self.endpoint, self.timeout, MOST_BYTES)
-
-    @property
-    def _where(self) -> str:
-        return re.sub(r"//[^/@]*@", "//", self.endpoint.url)
+    def _not_an_engine(self, detail: str = "") -> EngineError:
+        reason = f"{self.address} answers, but not as a container engine{detail}"
+        return EngineError(reason, "invalid")
 
 
 def get_label(container: Mapping[str, Any], name: str) -> str | None:
-    """Return a label of a row of /containers/json, None where it has none of that name."""
+    """Return a label of a row of /containers/json, None if it has no such label."""
     labels = container.get("Labels")
     value = labels.get(name) if isinstance(labels, dict) else None
     return value if isinstance(value, str) else None
 
 
 def memory_used(stats: Mapping[str, Any]) -> int | None:
-    """Return the bytes that a sample says are used, page cache taken off as `docker stats` does.
+    """Return the bytes in use by a sample of stats, without page cache, as `docker stats` does.
 
-    None where it doesn't say; Podman doesn't tell the cache, so there it counts. Source:
-    docker/cli, stats_helpers.go `calculateMemUsageUnixNoCache`. Raises what garbage raises:
-    AttributeError, TypeError, ValueError, OverflowError.
+    None if it doesn't say; Podman doesn't state the cache, so there it counts. Source: docker/cli,
+    stats_helpers.go `calculateMemUsageUnixNoCache`. Raises what garbage raises: AttributeError,
+    TypeError, ValueError, OverflowError.
     """
     memory = stats.get("memory_stats") or {}
     parts = memory.get("stats") or {}
@@ -261,99 +265,86 @@ def memory_used(stats: Mapping[str, Any]) -> int | None:
     return used if used > 0 else None
 
 
-def _quoted(container: str) -> str:
-    return quote(container, errors="replace")  # as an id the engine may say anything
+def _quote_id(container: str) -> str:
+    return quote(container, errors="replace")  # the engine may call anything an id
 
 
 def _filters(**filters: list[str]) -> str:
     return f"filters={quote(json.dumps(filters))}"
 
 
-def _parse_events(data: bytes) -> list[dict[str, Any]]:
-    """Read one event a line; what is no event is left out."""
-    events = []
-    for line in data.splitlines():
-        try:
-            event = json.loads(line, parse_int=_figure)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(event, dict):
-            events.append(event)
-    return events
+def _parse_int(digits: str) -> int | None:
+    """Read a whole number; engines have 64 bits at most, so that a longer one means nothing."""
+    return int(digits) if len(digits) <= 20 else None
 
 
-def explain_failure(fault: BaseException, where: str, timeout: float) -> EngineError:
+def _parse_json_or_none(data: bytes) -> Any:
+    try:
+        return json.loads(data, parse_int=_parse_int)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _error_message(data: bytes) -> str:
+    """Return the message of an error response, or its text unless that is a web page."""
+    answer = _parse_json_or_none(data)
+    if isinstance(answer, dict) and "message" in answer:
+        message = str(answer["message"])
+    else:
+        message = "" if b"<" in data[:1000] else data[:1000].decode("utf-8", "replace")
+    return " ".join(message.split())[:200]
+
+
+def explain_failure(error: BaseException, address: str, timeout: float) -> EngineError:
     """Turn what a client library raised into a reason and its kind, by the causes it wraps."""
-    chain = list(_causes(fault))
-    names = {type(one).__name__ for one in chain}
-    text = " ".join(str(one) for one in chain)
-    system = next((one.errno for one in chain if isinstance(one, OSError) and one.errno), None)
-    tls = _tls_said(chain, names)
-    if isinstance(fault, MemoryError):
-        return EngineError(f"{where} answers with more than memory can take", "invalid")
+    chain = list(_causes(error))
+    names = " ".join(type(cause).__name__ for cause in chain)
+    text = " ".join(str(cause) for cause in chain)
+    if isinstance(error, MemoryError):
+        return EngineError(f"{address}: the response doesn't fit into memory", "invalid")
     if "paramiko" in text:
         hint = "needs the package paramiko: pip install 'preflight[ssh]'"
-        return EngineError(f"{where} {hint}", "unsupported")
-    if tls is not None:
-        return EngineError(f"TLS with {where} fails: {tls}", "invalid")
-    if names & {"gaierror", "NameResolutionError"}:
-        return EngineError(f"the host of {where} is not found", "unavailable")
-    if system in (errno.ENOENT, errno.ENOTDIR):
-        return EngineError(
-            f"no socket at {where}: is the engine installed and running?", "unavailable"
-        )
-    if system in (errno.EACCES, errno.EPERM):
-        return EngineError(f"permission denied on {where}", "permission")
-    if system == errno.ECONNREFUSED:
-        return EngineError(f"connection refused on {where}: no daemon listens there", "refused")
-    if system in (errno.EHOSTUNREACH, errno.ENETUNREACH):
-        return EngineError(f"no route to {where}", "unavailable")
-    if system in _TIMEOUTS or any("Timeout" in name or name == "timeout" for name in names):
-        return EngineError(f"no answer from {where} within {timeout:.3g} s", "timeout")
-    if system in _NO_ENGINE or names & _NO_HTTP:
-        return EngineError(f"{where} answers, but not as a container engine", "invalid")
-    first = text.splitlines()[0][:200] if text.strip() else type(fault).__name__
-    return EngineError(f"{where}: {first}", "error")
+        return EngineError(f"{address} {hint}", "unsupported")
+    if (tls_failure := _explain_tls_failure(chain, names, text)) is not None:
+        return EngineError(f"TLS with {address} fails: {tls_failure}", "invalid")
+    if "gaierror" in names or "NameResolutionError" in names:
+        return EngineError(f"the host of {address} is not found", "unavailable")
+    number = next((c.errno for c in chain if isinstance(c, OSError) and c.errno), None)
+    if number is None and _TIMEOUT_NAME.search(names):
+        number = errno.ETIMEDOUT
+    elif number is None and _NOT_HTTP_NAME.search(names):
+        number = errno.EPIPE
+    for numbers, reason, kind in _FAILURES:
+        if number in numbers:
+            return EngineError(reason.format(address, timeout), kind)
+    first_line = text.splitlines()[0][:200] if text.strip() else type(error).__name__
+    return EngineError(f"{address}: {first_line}", "error")
 
 
-def _tls_said(chain: list[BaseException], names: set[str]) -> str | None:
+def _explain_tls_failure(chain: list[BaseException], names: str, text: str) -> str | None:
     if "TLSParameterError" in names:
         return "its certificate files are missing or incomplete"
-    for one in reversed(chain):
-        if type(one).__name__.startswith("SSL") and one.args:
-            message = getattr(one, "verify_message", "") or getattr(one, "reason", "") or one
+    for cause in reversed(chain):
+        if type(cause).__name__.startswith("SSL") and cause.args:
+            message = getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or cause
             if re.search("ALERT.*(CERTIFICATE|CA$)", str(message)):
-                return "the engine wants a certificate that it trusts: cert.pem with key.pem"
+                return "the engine requires a certificate that it trusts: cert.pem with key.pem"
             return " ".join(str(message).split())[:200]
-    text = " ".join(str(one) for one in chain)
     if "invalid path:" in text and "certificate" in text:
         return text[:200]
     return None
 
 
-def _causes(fault: BaseException) -> Iterator[BaseException]:
-    """Yield a fault and all that it wraps: causes, contexts, and faults among its arguments."""
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and all that it wraps: causes, contexts, and errors among its arguments."""
     seen: set[int] = set()
-    waiting: list[BaseException] = [fault]
+    waiting: list[BaseException] = [error]
     while waiting:
-        one = waiting.pop(0)
-        if id(one) in seen:
+        current = waiting.pop(0)
+        if id(current) in seen:
             continue
-        seen.add(id(one))
-        yield one
-        inner = [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+        seen.add(id(current))
+        yield current
+        reason = getattr(current, "reason", None)
+        inner = [current.__cause__, current.__context__, reason, *current.args]
         waiting += [part for part in inner if isinstance(part, BaseException)]
-
-
-def _figure(digits: str) -> int | None:
-    """Read a whole number; no engine has one of more than 64 bits, so that one says nothing."""
-    return int(digits) if len(digits) <= 20 else None
-
-
-def _said(data: bytes) -> str:
-    """Return the message of an error, or its text; a web page has nothing to say."""
-    try:
-        message = json.loads(data)["message"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        message = "" if b"<" in data[:1000] else data[:1000].decode("utf-8", "replace")
-    return " ".join(str(message).split())[:200]

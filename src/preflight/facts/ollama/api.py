@@ -6,17 +6,13 @@ elsewhere. Sources: ollama's docs/api.md, api/types.go.
 
 from __future__ import annotations
 
-import io
 import json
-import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+from preflight.facts.http_client import request
 from preflight.facts.ollama.settings import Address, shown
 from preflight.model.facts import Unknown, UnknownKind
-
-if TYPE_CHECKING:
-    import socket
 
 MOST_BYTES = 8 * 2**20  # of one answer
 MOST_NAME = 200  # characters of a model's or a version's name
@@ -96,28 +92,22 @@ class OllamaApi:
         return answer
 
     def _exchange(
-        self, method: str, path: str, body: Mapping[str, Any] | None
+        self, method: str, path: str, content: Mapping[str, Any] | None
     ) -> tuple[int, bytes]:
-        """Return the status and the body, one byte more than is allowed where there is more."""
-        import http.client
-
-        ends = time.monotonic() + self._seconds
-        scheme, host, port, prefix = self._address
-        secure = scheme == "https"
-        maker = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        connection = maker(host, port, timeout=self._seconds)
-        try:
-            connection.connect()
-            connection.sock = _Hurried(connection.sock, ends)
-            headers = {"Accept": "application/json", "Connection": "close"}
-            data = None if body is None else json.dumps(body).encode("ascii")
-            if data is not None:
-                headers["Content-Type"] = "application/json"
-            connection.request(method, (f"/{prefix}" if prefix else "") + path, data, headers)
-            with connection.getresponse() as response:
-                return response.status, response.read(MOST_BYTES + 1)
-        finally:
-            connection.close()
+        prefix = self._address.path
+        headers = {"Accept": "application/json", "Connection": "close"}
+        body = None if content is None else json.dumps(content).encode("ascii")
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        return request(
+            self._address.url,
+            (f"/{prefix}" if prefix else "") + path,
+            timeout=self._seconds,
+            max_bytes=MOST_BYTES,
+            method=method,
+            headers=headers,
+            body=body,
+        )
 
     def _explain(self, fault: Exception) -> OllamaError:
         import socket
@@ -138,55 +128,6 @@ class OllamaApi:
 
     def _not_ollama(self, what: str) -> OllamaError:
         return OllamaError(f"{self._address.url} answers, but not as Ollama: {what}", "invalid")
-
-
-class _Hurried:
-    """What http.client needs of a socket; all its waiting ends at one time, however it drips.
-
-    It is closed with what reads from it, as http.client closes it before the body is read.
-    """
-
-    def __init__(self, connected: socket.socket, ends: float) -> None:
-        self._socket = connected
-        self._ends = ends
-        self._read = False
-
-    def sendall(self, data: bytes) -> None:
-        self._socket.settimeout(self.left())
-        self._socket.sendall(data)
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        self._read = True
-        return io.BufferedReader(_Reading(self._socket, self.left))
-
-    def left(self) -> float:
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
-
-    def close(self) -> None:
-        if not self._read:
-            self._socket.close()
-
-
-class _Reading(io.RawIOBase):
-    """The reading side of it."""
-
-    def __init__(self, connected: socket.socket, left: Callable[[], float]) -> None:
-        self._socket = connected
-        self._left = left
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._socket.settimeout(self._left())
-        return self._socket.recv_into(buffer)
-
-    def close(self) -> None:
-        self._socket.close()
-        super().close()
 
 
 def _figure(digits: str) -> int | None:

@@ -5,7 +5,6 @@ What a container writes may be anything; it is handed on as bytes, each line as 
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -13,10 +12,9 @@ from urllib.parse import quote
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import ComposeError
-from preflight.facts.engine.api import EngineError, explain_failure
+from preflight.facts.engine.api import EngineError
 from preflight.facts.engine.connection import Engine
 from preflight.facts.engine.endpoint import EndpointError
-from preflight.facts.engine.transport import transport
 from preflight.facts.stack.containers import list_containers
 from preflight.model.facts import Unknown
 
@@ -96,15 +94,11 @@ def _fetch(
     if since is not None:
         query += f"&since={max(0.0, time.time() - since):.6f}"
     path = f"/containers/{quote(container, safe='')}/logs?{query}"
-    address = re.sub(r"//[^/@]*@", "//", engine.endpoint.url)
-    timeout = max(0.1, ends - time.monotonic())
-    try:
-        status, data = transport(engine.endpoint, timeout, limit).get(path)
-    except Exception as error:  # noqa: BLE001 - ssl, http, SDK, paramiko: each has its own
-        raise explain_failure(error, address, timeout) from None
+    status, data = engine.api.get_bytes(path, max(0.1, ends - time.monotonic()), limit)
     if status >= 400:
         message = " ".join(data[:300].decode("utf-8", "replace").split())
-        raise EngineError(f"{address} does not give its log: {status} {message}", "unavailable")
+        reason = f"{engine.api.address} does not give its log: {status} {message}"
+        raise EngineError(reason, "unavailable")
     return data
 
 

@@ -107,7 +107,7 @@ def test_what_keeps_a_guarded_engine_closed_is_named(
 ) -> None:
     plain = engine_facts(run_preflight, DOCKER_HOST=guarded.url)["problem"]
     assert plain["kind"] == "invalid"
-    assert plain["reason"].startswith(f"TLS with {guarded.url} is needed")
+    assert plain["reason"].startswith(f"{guarded.url} accepts only TLS")
     assert "DOCKER_TLS_VERIFY" in plain["reason"]
 
     without_a_pair = tmp_path / "ca only"
@@ -117,7 +117,7 @@ def test_what_keeps_a_guarded_engine_closed_is_named(
     other_ca.mkdir()
     make_certificates(other_ca)
     for folder, said in (
-        (without_a_pair, "wants a certificate that it trusts"),
+        (without_a_pair, "requires a certificate that it trusts"),
         (other_ca, "certificate"),
     ):
         environ = {

@@ -80,18 +80,18 @@ WRONG: dict[str, tuple[Answer, str, str]] = {
     "a line without end": (saying(b"HTTP/1.1 200 " + b"x" * 100_000), "invalid", "not as"),
     "no json": (saying(http(b"OK")), "invalid", "no JSON"),
     "deep json": (saying(http(b"[" * 200_000)), "invalid", "no JSON"),
-    "nan": (saying(http(b"NaN")), "invalid", "no object"),
-    "a list": (saying(http(b"[]")), "invalid", "no object"),
-    "null": (saying(http(b"null")), "invalid", "no object"),
+    "nan": (saying(http(b"NaN")), "invalid", "no JSON object"),
+    "a list": (saying(http(b"[]")), "invalid", "no JSON object"),
+    "null": (saying(http(b"null")), "invalid", "no JSON object"),
     "another api": (saying(http(b'{"version": 3}')), "invalid", "not as a container engine"),
     "an api that is no number": (engine(version={"ApiVersion": [1]}), "invalid", "not as a"),
     "an api too old": (engine(version={"ApiVersion": "1.12"}), "unsupported", "older than 1.24"),
     "an error": (
         saying(http(b'{"message": "out of\\norder"}', "500 Oops")),
         "error",
-        "/version with the error 500 out of order",
+        "GET /version failed with status 500 out of order",
     ),
-    "an error without words": (saying(http(b"", "502 Bad Gateway")), "error", "error 502"),
+    "an error without words": (saying(http(b"", "502 Bad Gateway")), "error", "status 502"),
     "forbidden": (saying(http(b'{"message": "no entry"}', "403 No")), "permission", "no entry"),
     "a redirect": (
         saying(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"),
@@ -100,15 +100,19 @@ WRONG: dict[str, tuple[Answer, str, str]] = {
     ),
     "300 MB": (flood, "invalid", "more than 32 MiB"),
     "300 MB in chunks": (chunked_flood, "invalid", "more than 32 MiB"),
-    "info is no object": (engine(info=[1]), "invalid", "no object"),
+    "info is no object": (engine(info=[1]), "invalid", "no JSON object"),
     "info is an error": (error_at("/info", 500, {"message": "sick"}), "error", "500 sick"),
-    "info is forbidden": (error_at("/info", 403, {"message": "no"}), "permission", "refuses: no"),
+    "info is forbidden": (
+        error_at("/info", 403, {"message": "no"}),
+        "permission",
+        "denies access: no",
+    ),
     "an error in plain words": (
         saying(http(b"upstream is\naway", "503 No", "text/plain")),
         "error",
         "503 upstream is away",
     ),
-    "an error page": (saying(http(HTML[-40:], "502 Bad", "text/html")), "error", "error 502"),
+    "an error page": (saying(http(HTML[-40:], "502 Bad", "text/html")), "error", "status 502"),
     "a bomb": (saying(http_bomb()), "invalid", "no JSON"),
     "an api of 5000 digits": (engine(version={"ApiVersion": "1." + "9" * 5000}), "invalid", "not"),
     "an api in other digits": (engine(version={"ApiVersion": "١.٥٠"}), "invalid", "not as a"),
@@ -213,8 +217,8 @@ RECLAIMABLE = ("docker", "disk", "reclaimable")
         ([{"Id": "a", "Size": None}], [{"ImageID": "a"}], 0),
         ([{"Id": [1], "Size": 5}, {"Id": {}, "Size": 5}], [{"ImageID": [1]}], 5),
         ([None, 3, "x"], [None, 3], 0),
-        (None, [], "no list"),
-        ([], {}, "no list"),
+        (None, [], "no JSON list"),
+        ([], {}, "no JSON list"),
     ],
 )
 def test_reclaimable_of_whatever_is_listed(
@@ -350,7 +354,7 @@ def test_an_id_that_no_request_can_hold_is_asked_for_all_the_same(
     serve: Callable[[Answer], str],
 ) -> None:
     api = EngineApi(resolve(serve(engine()), None), 2)
-    with pytest.raises(EngineError, match="with no object"):
+    with pytest.raises(EngineError, match="no JSON object"):
         api.inspect("\ud800")
 
 
@@ -600,7 +604,7 @@ def test_modules_of_the_current_folder_are_not_taken(
 @pytest.mark.parametrize(
     ("fault", "said", "kind"),
     [
-        (MemoryError(), "tcp://e:1 answers with more than memory can take", "invalid"),
+        (MemoryError(), "tcp://e:1: the response doesn't fit into memory", "invalid"),
         (PermissionError(errno.EACCES, "denied"), "permission denied on tcp://e:1", "permission"),
         (OSError(errno.EHOSTUNREACH, "No route"), "no route to tcp://e:1", "unavailable"),
         (RuntimeError("first\nsecond"), "tcp://e:1: first", "error"),

@@ -330,7 +330,7 @@ def test_many_foreign_containers_are_never_listed_or_inspected(
         asked.append(path)
         return get(self, path)
 
-    monkeypatch.setattr(engine_api, "_FEW", 0)
+    monkeypatch.setattr(engine_api, "_MANY_CONTAINERS", 0)
     monkeypatch.setattr(transport.HttpTransport, "get", spy)
     foreign = docker_stack.docker("create", "--network=none", IMAGE, "true")
     try:
