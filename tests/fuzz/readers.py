@@ -22,8 +22,9 @@ from preflight import check as pipeline
 from preflight.cli.diff import read_side
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.facts.compose.facts import of_project
-from preflight.facts.compose.project import ComposeError, Project
-from preflight.facts.compose.reading import read
+from preflight.facts.compose.load import load
+from preflight.facts.compose.project import ComposeError
+from preflight.facts.options import Options
 from preflight.facts.start import port_clashes
 from preflight.model.bundle import Part
 from preflight.model.facts import Facts, Measured, gather, split_path
@@ -359,14 +360,14 @@ def _project(files: Mapping[str, bytes], data: bytes) -> None:
     folder = _folder()
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    named = [str(folder / name) for name in files if name.endswith(".yaml")]
+    named = tuple(str(folder / name) for name in files if name.endswith(".yaml"))
+    environ = {"HOME": "/home/someone", "A": "$$", "PATH": "", "DOCKER_CONFIG": "/nowhere"}
     try:
-        reading = read(named, str(folder), {"HOME": "/home/someone", "A": "$$"})
+        project = load(Options(compose_files=named), environ)
     except ComposeError as fault:
         raise InputError(str(fault)) from None
-    assert json.dumps(reading.config)
-    name = str(reading.config["name"])
-    project = Project(name, str(folder), tuple(named), "fallback", reading.config, reading)
+    assert project is not None
+    assert json.dumps(project.config)
     port_clashes(project)
     facts = gather(of_project(project), measured_at="2026-11-23T11:00:00Z", version="1")
     rules = bundled_rules() if len(data) % 8 == 0 else golden_rules()
@@ -385,12 +386,38 @@ def compose_seeds() -> list[bytes]:
 
 def compose_words() -> list[bytes]:
     """The keys of the Compose file, and values of every kind."""
-    from preflight.facts.compose.known import SERVICE, TOP
-
     values = ["1g", "0.5", "80:80/udp", "[::1]:80-90:80", "./a:/b:ro", "service:a", "all",
               "!reset ", "!override ", "${TAG:?no}", "base.yaml", "some.env", "-1"]  # fmt: skip
-    keys = ["memory", "cpus", "limits", "reservations", "resources", "replicas", "path", "required"]
-    return [one.encode() for one in (*TOP, *SERVICE, *keys, *values)] + YAML_WORDS
+    keys = [
+        "services",
+        "include",
+        "configs",
+        "secrets",
+        "image",
+        "build",
+        "ports",
+        "volumes",
+        "environment",
+        "env_file",
+        "extends",
+        "depends_on",
+        "deploy",
+        "gpus",
+        "scale",
+        "mem_limit",
+        "logging",
+        "profiles",
+        "networks",
+        "memory",
+        "cpus",
+        "limits",
+        "reservations",
+        "resources",
+        "replicas",
+        "path",
+        "required",
+    ]
+    return [one.encode() for one in (*keys, *values)] + YAML_WORDS
 
 
 def dotenv_seeds() -> list[bytes]:

@@ -67,9 +67,9 @@ def _of_files(project: Project) -> Iterator[Measured]:
         texts = clashes.get(name, {})
         first = (next(iter(texts.values())),) if texts else ()
         yield _fact(project, name, "port_clash", list(texts) or None, "ports", *first)
-        files = [path for service, path in project.reading.missing_env_files if service == name]
+        files = [path for service, path in project.missing_env_files if service == name]
         yield _fact(project, name, "env_files_missing", files or None, "env_file")
-        said = [words for service, words in project.reading.conflicts if service == name]
+        said = [words for service, words in project.conflicts if service == name]
         yield _fact(project, name, "conflict", "; ".join(said) or None)
 
 
@@ -96,13 +96,13 @@ def _compose_version(
 
 def _needs(project: Project) -> Iterator[Measured]:
     top = ("compose", "needs")
-    need = _highest(project.reading.needs)
+    need = _highest(project.needs)
     if need is None:
         for name, value in (("version", None), ("feature", None), ("met", True)):
             yield Measured((*top, name), value, "nothing newer than Compose 2.0 is used")
         return
-    place = f"{need.place.file}:{need.place.line}"
-    source = Source.in_file(*need.place)
+    place = f"{need.position.file}:{need.position.line}"
+    source = Source.in_file(*need.position)
     yield Measured((*top, "version"), need.version, source)
     yield Measured((*top, "feature"), f"{need.feature}, used in {place}", source)
     has = _version(project.compose)
@@ -126,13 +126,11 @@ def _version(text: str | None) -> tuple[int, ...] | None:
 
 
 def _variables(project: Project) -> Iterator[Measured]:
-    told = {
-        name: " ".join(said.split()) for name, said in project.reading.missing_variables.items()
-    }
+    told = {name: " ".join(said.split()) for name, said in project.missing_variables.items()}
     missing = [f"{name} ({said})" if said else name for name, said in told.items()]
     source = "the files, the environment, .env"
     yield Measured(("compose", "variables", "missing"), missing or None, source)
-    unset = list(project.reading.unset_variables) or None
+    unset = list(project.unset_variables) or None
     yield Measured(("compose", "variables", "unset"), unset, source)
 
 

@@ -18,7 +18,7 @@ from engines import IMAGE, Engine
 from paths import TESTS
 from preflight.facts import ports
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.compose.project import Place, Project, Reading
+from preflight.facts.compose.project import Project
 from preflight.facts.engine import connection as engine
 from preflight.facts.engine.api import EngineApi, EngineError
 from preflight.facts.engine.endpoint import Endpoint
@@ -26,7 +26,7 @@ from preflight.facts.engine.locality import NOTHING_VISIBLE, HostVisibility
 from preflight.facts.lazy import Lazy
 from preflight.facts.options import Options
 from preflight.facts.ports import Listener, PublishedPort, addresses_conflict, can_bind
-from preflight.model.facts import Measured, Unknown, Value
+from preflight.model.facts import FileLine, Measured, Unknown, Value
 
 LOCAL = Endpoint("unix:///nowhere/docker.sock", "default", "the test")
 SEEN = HostVisibility(None, None, None, lambda _: None)
@@ -43,13 +43,15 @@ class Told(EngineApi):
 
 
 def project_of(services: Mapping[str, Any]) -> Project:
-    places: dict[tuple[str, ...], Place] = {
-        ("services", name, "ports", str(port.get("published"))): Place("compose.yaml", 10 + index)
+    places: dict[tuple[str, ...], FileLine] = {
+        ("services", name, "ports", str(port.get("published"))): FileLine(
+            "compose.yaml", 10 + index
+        )
         for name, service in services.items()
         for index, port in enumerate(service.get("ports") or ())
     }
     config = {"name": "shop", "services": services}
-    return Project("shop", "/shop", ("compose.yaml",), "cli", config, Reading(config, places))
+    return Project("shop", "/shop", ("compose.yaml",), "cli", config, positions=places)
 
 
 def port_of(published: int | str, address: str = "127.0.0.1", protocol: str = "tcp") -> Any:
@@ -253,8 +255,8 @@ def test_a_container_that_compose_leaves_alone_keeps_its_port(free_port: int) ->
     found = judged(services, of_service(free_port, "api", oneoff="True"))[key]
     assert (found["free"], found["holder"]) == (False, "container web of docker compose run")
     project = project_of(services)
-    reading = project.reading._replace(inactive={"tool": ("debug",)})
-    context = machine_with(project._replace(reading=reading), [of_service(free_port, "tool")])
+    project = project._replace(inactive={"tool": ("debug",)})
+    context = machine_with(project, [of_service(free_port, "tool")])
     held = ports_of(measure(context))[key]["holder"]
     assert held == (
         "container web (service tool is in the file, but its profile debug is not active)"

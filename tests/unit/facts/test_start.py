@@ -19,7 +19,7 @@ from paths import TESTS
 from preflight.facts import ports, start
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.load import load
-from preflight.facts.compose.project import Need, Place, Project, Reading
+from preflight.facts.compose.project import Need, Project
 from preflight.facts.engine import connection as engine
 from preflight.facts.engine.api import EngineApi, EngineError
 from preflight.facts.engine.endpoint import Endpoint
@@ -27,7 +27,7 @@ from preflight.facts.engine.locality import NOTHING_VISIBLE, HostVisibility
 from preflight.facts.lazy import Lazy
 from preflight.facts.options import Options
 from preflight.facts.ports import can_bind
-from preflight.model.facts import Measured, Source, Unknown, Value
+from preflight.model.facts import FileLine, Measured, Source, Unknown, Value
 
 LOCAL = Endpoint("unix:///nowhere/docker.sock", "default", "the test")
 SEEN = HostVisibility(None, None, None, lambda _: None)
@@ -40,12 +40,11 @@ def project_of(
     services: Mapping[str, Any], compose: str | None = "2.40.3", **reading: Any
 ) -> Project:
     config = {"name": "shop", "services": services}
-    places: dict[tuple[str, ...], Place] = {
-        ("services", name): Place("compose.yaml", 10 * (index + 1))
+    places: dict[tuple[str, ...], FileLine] = {
+        ("services", name): FileLine("compose.yaml", 10 * (index + 1))
         for index, name in enumerate(services)
     }
-    read = Reading(config, places, **reading)
-    return Project("shop", "/shop", ("compose.yaml",), "cli", config, read, compose)
+    return Project("shop", "/shop", ("compose.yaml",), "cli", config, compose, places, **reading)
 
 
 def machine_with(
@@ -355,7 +354,7 @@ def test_what_may_not_be_looked_at_is_unknown(tmp_path: Path) -> None:
     closed.mkdir(0o700)
     code = f"""
 import os, sys
-sys.path[:0] = {[str(TESTS / "support")]!r}
+sys.path[:0] = {[str(TESTS / "support"), str(TESTS / "unit/facts")]!r}
 from pathlib import Path
 import test_start as t
 closed = Path(sys.argv[1])
@@ -521,9 +520,9 @@ def test_gpus_of_the_real_engine(docker_engine: Engine) -> None:
 
 
 NEEDS = (
-    Need("2.20.3", "include", Place("compose.yaml", 3)),
-    Need("2.9.0", "older", Place("compose.yaml", 1)),
-    Need("1.27", "oldest", Place("compose.yaml", 2)),
+    Need("2.20.3", "include", FileLine("compose.yaml", 3)),
+    Need("2.9.0", "older", FileLine("compose.yaml", 1)),
+    Need("1.27", "oldest", FileLine("compose.yaml", 2)),
 )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,12 +17,14 @@ from typing import Any, NamedTuple
 from preflight.facts.engine.endpoint import config_folder
 from preflight.processes import Program
 
-_MOST_BYTES = 64 * 2**20  # of a configuration
+_MAX_BYTES = 64 * 2**20  # of a configuration
 # nothing is fetched for an `include` from elsewhere: no request leaves the machine
-_QUIET = {"COMPOSE_EXPERIMENTAL_GIT_REMOTE": "0", "COMPOSE_EXPERIMENTAL_OCI_REMOTE": "0"}
+_ENVIRONMENT = {"COMPOSE_EXPERIMENTAL_GIT_REMOTE": "0", "COMPOSE_EXPERIMENTAL_OCI_REMOTE": "0"}
 _TOO_OLD = ("unknown flag", "No such option", "unknown command", "no such option")
+_CANNOT_PRINT = "MarshalJSON"  # 2.40.3 accepts `build.ssh` as a mapping, and can't print it
 _BEFORE_A_VALUE = "invalid interpolation format"  # the lines after it quote what may be secret
-_SYSTEM = (
+_UNSET = re.compile(r'The \\?"([^"\\]+)\\?" variable is not set')
+_PLUGIN_FOLDERS = (
     "/usr/local/lib/docker/cli-plugins",
     "/usr/local/libexec/docker/cli-plugins",
     "/usr/lib/docker/cli-plugins",
@@ -33,74 +36,79 @@ _SYSTEM = (
 
 
 class Answer(NamedTuple):
-    """What Compose said: a configuration, or what it `refused`, or the `fault` it has itself."""
+    """What Compose said: a configuration, or what it `refused`, or why it gave no answer."""
 
     config: Mapping[str, Any] | None = None
+    unset: tuple[str, ...] = ()  # variables that it takes a blank for
     refused: str | None = None
     fault: str | None = None
     version: str | None = None
 
 
-class Asked(NamedTuple):
-    """A run of Compose that goes on, and one beside it that tells its version."""
+class Run(NamedTuple):
+    """A run of Compose, and one beside it that prints its version."""
 
     config: Program
     version: Program
 
     def answer(self, timeout: float) -> Answer:
-        """Wait for it, `timeout` seconds at most."""
-        done = self.config.wait(timeout * 0.6)  # time is left to judge by our own reading
-        said = self.version.wait(timeout * 0.1)
-        version = said.output.strip().removeprefix("v") if said.exit_code == 0 else None
+        """Wait for the answer, most of `timeout` seconds: the rest is for the stand-in."""
+        done = self.config.wait(timeout * 0.6)
+        printed = self.version.wait(timeout * 0.1)
+        version = printed.output.strip().removeprefix("v") if printed.exit_code == 0 else None
         if done.exit_code is None:
             return Answer(fault=f"docker compose config {done.error}", version=version)
         if done.exit_code != 0:
-            told = done.error.strip().splitlines()
-            plain = (line for line in told if _BEFORE_A_VALUE in line)
-            text = next(plain, told[-1] if told else f"exit code {done.exit_code}")
             if any(words in done.error for words in _TOO_OLD):
-                return Answer(fault="docker compose is too old to tell its configuration as JSON")
-            return Answer(refused=text.removeprefix("Error: "), version=version)
+                return Answer(fault="docker compose is too old to print its configuration as JSON")
+            if _CANNOT_PRINT in done.error:
+                return Answer(fault="docker compose can't print this project", version=version)
+            return Answer(refused=_refusal(done.error, done.exit_code), version=version)
         try:
             config = json.loads(done.output.replace("$$", "$"))  # it doubles every dollar sign
         except (ValueError, RecursionError):
             config = None
         if not isinstance(config, dict):
             return Answer(fault="docker compose config gave no JSON object", version=version)
-        return Answer(config, version=version)
+        unset = dict.fromkeys(_UNSET.findall(done.error))
+        return Answer(config, tuple(unset), version=version)
 
 
-def ask(files: Sequence[str], environ: Mapping[str, str] = os.environ) -> Asked | None:
+def _refusal(output: str, code: int) -> str:
+    lines = [line for line in output.strip().splitlines() if "level=warning" not in line]
+    plain = (line for line in lines if _BEFORE_A_VALUE in line)
+    text = next(plain, lines[-1] if lines else f"exit code {code}")
+    return text.removeprefix("Error: ")
+
+
+def start(files: Sequence[str], environ: Mapping[str, str] = os.environ) -> Run | None:
     """Start Compose on these files; None where it isn't installed."""
     program = find(environ)
     if program is None:
         return None
     named = [part for file in files for part in ("-f", file)]
-    env = {**environ, **_QUIET}
-    return Asked(
-        _program([program, *named, "config", "--format", "json"], env, _MOST_BYTES),
-        _program([program, "version", "--short"], env, 200),
+    env = {**environ, **_ENVIRONMENT}
+    return Run(
+        # not a group of their own: they end with the worker
+        Program([program, *named, "config", "--format", "json"], env, _MAX_BYTES, own_group=False),
+        Program([program, "version", "--short"], env, 200, own_group=False),
     )
-
-
-def _program(arguments: Sequence[str], environ: Mapping[str, str], max_bytes: int) -> Program:
-    return Program(arguments, environ, max_bytes, own_group=False)  # it ends with the worker
 
 
 def find(environ: Mapping[str, str] = os.environ) -> str | None:
     """Return the program of Compose: the docker CLI's plugin, else docker-compose on the path."""
     name = "docker-compose.exe" if sys.platform == "win32" else "docker-compose"
     own = config_folder(environ)
-    for folder in (own / "cli-plugins", *_extra(own), *map(Path, _SYSTEM)):
+    for folder in (own / "cli-plugins", *_extra_folders(own), *map(Path, _PLUGIN_FOLDERS)):
         if os.access(folder / name, os.X_OK):
             return str(folder / name)
     return shutil.which("docker-compose", path=environ.get("PATH", os.defpath))
 
 
-def _extra(folder: Path) -> list[Path]:
+def _extra_folders(folder: Path) -> list[Path]:
     """Return cliPluginsExtraDirs of the docker CLI's config.json."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
-        return [Path(one) for one in config["cliPluginsExtraDirs"] if isinstance(one, str)]
+        return [Path(name) for name in config["cliPluginsExtraDirs"] if isinstance(name, str)]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []

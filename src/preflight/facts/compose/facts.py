@@ -48,7 +48,7 @@ def of_project(project: Project) -> Iterator[Measured]:
     yield Measured(("compose", "files"), list(project.files), "--compose-file, COMPOSE_FILE, here")
     yield Measured(("compose", "project"), project.name, by)
     yield Measured(("compose", "source"), project.source, by)
-    yield Measured(("compose", "caveats"), list(project.reading.caveats) or None, by)
+    yield Measured(("compose", "caveats"), list(project.caveats) or None, by)
     sums: dict[tuple[str, str], list[float]] = {key: [] for key in _RESOURCES}
     for name, service in project.services.items():
         count = replicas(service)

@@ -1,32 +1,25 @@
-"""What is known of a compose project, whoever read it: the CLI or the fallback. Plain data."""
+"""The compose project as plain data, whether Compose or the stand-in put it together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.model.facts import Source
+from preflight.model.facts import FileLine, Source
 
 Path: TypeAlias = tuple[str, ...]
 
-LARGEST = 4 * 2**20  # bytes of a compose file
-_LONGEST = 500  # characters of what is told of a fault: what it quotes may have no end
-
-
-class Place(NamedTuple):
-    """A line of a file, counted from 1."""
-
-    file: str
-    line: int
+_MAX_MESSAGE = 500  # characters: a message may quote the file
 
 
 class ComposeError(Exception):
-    """A compose file that cannot be used: one line that says what was found and expected."""
+    """A compose file that can't be used: one line that says what was found and expected."""
 
     def __init__(self, message: str, file: str = "", line: int = 0, column: int = 0) -> None:
-        place = f"{file}:{line}:{column}: " if line else f"{file}: " if file else ""
-        shown = message if len(message) <= _LONGEST else f"{message[: _LONGEST - 1]}…"
-        super().__init__(f"{place}{shown}")
+        position = "".join(f"{part}:" for part in (file, line, column) if part)
+        message = message.replace("\n", "\\n").replace("\r", "\\r")
+        cut = message if len(message) <= _MAX_MESSAGE else f"{message[: _MAX_MESSAGE - 1]}…"
+        super().__init__(f"{position} {cut}" if position else cut)
 
 
 class Need(NamedTuple):
@@ -34,72 +27,63 @@ class Need(NamedTuple):
 
     version: str
     feature: str
-    place: Place
-
-
-class Reading(NamedTuple):
-    """What the files say, read by our own code.
-
-    `config` has the shape of `docker compose config --format json`: sizes as text of bytes, ports
-    and volumes in their long form, paths absolute, inactive profiles left out; dollar signs are
-    plain. `places` leads from a path such as (services, api, deploy, resources, limits, memory) to
-    the line that decides it. Faults that stop `docker compose up` but leave the rest readable are
-    listed, not raised.
-    """
-
-    config: Mapping[str, Any]
-    places: Mapping[Path, Place]
-    missing_variables: Mapping[str, str] = {}  # `${A:?message}` without a value: name to message
-    unset_variables: tuple[str, ...] = ()  # `$A` without a value: Compose takes a blank
-    missing_env_files: tuple[tuple[str, str], ...] = ()  # service, absolute path
-    conflicts: tuple[tuple[str, str], ...] = ()  # service, what Compose would say
-    caveats: tuple[str, ...] = ()  # what the reading could not do, in words
-    needs: tuple[Need, ...] = ()
-    inactive: Mapping[str, tuple[str, ...]] = {}  # services left out, and their profiles
+    position: FileLine
 
 
 class Project(NamedTuple):
-    """The effective project. `services` is the part of `config` that the facts are made of."""
+    """The effective project.
+
+    `config` has the shape of `docker compose config --format json`: sizes as text of bytes, ports
+    and volumes in their long form, absolute paths, without inactive services; dollar signs are
+    plain. `positions` leads from a path such as (services, api, mem_limit) to the line that
+    decides it. What stops `docker compose up` but leaves the rest readable is listed.
+    """
 
     name: str
     folder: str
     files: tuple[str, ...]
     source: str  # cli or fallback
     config: Mapping[str, Any]
-    reading: Reading
     compose: str | None = None  # the version of Compose, None without it
+    positions: Mapping[Path, FileLine] = {}
+    missing_variables: Mapping[str, str] = {}  # `${A:?message}` without a value: name to message
+    unset_variables: tuple[str, ...] = ()  # `$A` without a value: Compose takes a blank
+    missing_env_files: tuple[tuple[str, str], ...] = ()  # service, absolute path
+    conflicts: tuple[tuple[str, str], ...] = ()  # service, what Compose says
+    caveats: tuple[str, ...] = ()  # what the stand-in did not do
+    needs: tuple[Need, ...] = ()
+    inactive: Mapping[str, tuple[str, ...]] = {}  # services left out, and their profiles
 
     @property
     def services(self) -> Mapping[str, Mapping[str, Any]]:
         """The active services by name, in the order of the files; the CLI sorts them by name."""
         services: Mapping[str, Mapping[str, Any]] = self.config.get("services") or {}
-        places = self.reading.places
-        last = Place(chr(0x10FFFF), 0)
-        order = sorted(services, key=lambda name: places.get(("services", name), last))
+        last = FileLine(chr(0x10FFFF), 0)
+        order = sorted(services, key=lambda name: self.positions.get(("services", name), last))
         return {name: services[name] for name in order}
 
 
 def known_as(name: str, service: Mapping[str, Any]) -> list[str]:
     """Return what a service is known as: its name, and its image's without registry and tag."""
     image = str(service.get("image") or "").partition("@")[0].rpartition("/")[2].partition(":")[0]
-    return list(dict.fromkeys(one for one in (name, image) if one))
+    return list(dict.fromkeys(filter(None, (name, image))))
 
 
 def absent(project: Project, service: str) -> str:
-    """Say why a service is not among the active ones."""
-    profiles = project.reading.inactive.get(service)
+    """Return why a service is not among the active ones."""
+    profiles = project.inactive.get(service)
     if profiles is None:
         return f"service {service} is not in the file"
-    one = (
-        f"profile {profiles[0]} is" if len(profiles) == 1 else f"profiles {', '.join(profiles)} are"
-    )
-    return f"service {service} is in the file, but its {one} not active"
+    if len(profiles) == 1:
+        return f"service {service} is in the file, but its profile {profiles[0]} is not active"
+    names = ", ".join(profiles)
+    return f"service {service} is in the file, but its profiles {names} are not active"
 
 
 def where(project: Project, key: Path, detail: str = "") -> Source:
-    """Return the source of a value: the line of a key, or of the nearest above that has one."""
+    """Return the source of a value: the line of its key, or of the nearest above that has one."""
     for length in range(len(key), 1, -1):
-        place = project.reading.places.get(key[:length])
-        if place is not None:
-            return Source.in_file(place.file, place.line, detail)
+        position = project.positions.get(key[:length])
+        if position is not None:
+            return Source.in_file(*position, detail)
     return Source(", ".join(project.files)).with_detail(detail)

@@ -107,7 +107,7 @@ def _settings(project: Project | Unknown | None) -> Iterator[Measured]:
 
 
 def _placed(project: Project, service: str, variable: str, words: str) -> str | Source:
-    where = project.reading.places.get(("services", service, "environment", variable))
+    where = project.positions.get(("services", service, "environment", variable))
     return Source.in_file(where.file, where.line, words) if where else words
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from engines import IMAGE, Engine
 from preflight.facts.compose.facts import of_project
-from preflight.facts.compose.project import Project, Reading
+from preflight.facts.compose.project import Project
 from preflight.facts.engine.engine_facts import parse_info
 from preflight.facts.engine.log_rotation import is_log_rotated
 from preflight.model.facts import Unknown
@@ -77,7 +77,7 @@ def test_a_file_that_names_no_driver(logging: dict[str, Any], drops: bool | None
 
 def of_file(logging: Mapping[str, Any]) -> Any:
     config = {"services": {"api": {"logging": logging}}}
-    project = Project("p", "/p", ("/p/compose.yaml",), "cli", config, Reading(config, {}))
+    project = Project("p", "/p", ("/p/compose.yaml",), "cli", config)
     path = ("compose", "services", "api", "log", "rotated")
     return next(one.value for one in of_project(project) if one.path == path)
 

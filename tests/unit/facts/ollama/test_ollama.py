@@ -14,7 +14,7 @@ import pytest
 from ollama_server import BAD, GEMMA, MISTRAL, PS, TAGS, Fake, saying, serving
 from preflight.facts import catalogue as declared
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.compose.project import ComposeError, Place, Project, Reading
+from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.endpoint import Endpoint, EndpointError
 from preflight.facts.ollama import ollama_facts as ollama
 from preflight.facts.ollama.api import OllamaError
@@ -31,7 +31,7 @@ from preflight.facts.ollama.settings import (
     trimmed,
 )
 from preflight.facts.options import Options
-from preflight.model.facts import Catalogue, Facts, Unknown, build_facts
+from preflight.model.facts import Catalogue, Facts, FileLine, Unknown, build_facts
 
 HOUR = 3600.0
 FOR_EVER = -1
@@ -252,10 +252,10 @@ def test_where_it_is_asked(
 
 
 def project(
-    services: dict[str, Any], places: dict[tuple[str, ...], Place] | None = None
+    services: dict[str, Any], places: dict[tuple[str, ...], FileLine] | None = None
 ) -> Project:
     config = {"name": "p", "services": services}
-    return Project("p", "/p", ("/p/compose.yaml",), "cli", config, Reading(config, places or {}))
+    return Project("p", "/p", ("/p/compose.yaml",), "cli", config, positions=places or {})
 
 
 def model(name: str) -> dict[str, Any]:
@@ -438,7 +438,7 @@ def test_the_settings_of_compose_make_the_estimate() -> None:
     key = ("services", "ai", "environment", "OLLAMA_KEEP_ALIVE")
     with serving() as fake:
         config = service(port(str(fake.port)), environment=environment)
-        given = project({"db": {"image": "x"}, "ai": config}, {key: Place("/p/c.yaml", 7)})
+        given = project({"db": {"image": "x"}, "ai": config}, {key: FileLine("/p/c.yaml", 7)})
         facts = facts_of(FakeContext(given), {"OLLAMA_MODEL": "mistral:7b"})
     assert get(facts, "ollama.service") == "ai"
     assert get(facts, "ollama.endpoint") == fake.url

@@ -15,7 +15,7 @@ import pytest
 
 from preflight.facts import catalogue as declared
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.compose.project import Project, Reading
+from preflight.facts.compose.project import Project
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.responses import parse_time
 from preflight.facts.options import Options
@@ -140,7 +140,7 @@ def engine(tmp_path: Path) -> Iterator[FakeEngine]:
 
 def project(**services: Any) -> Project:
     config = {"services": services or {"api": {"image": "shop/api"}}}
-    return Project("shop", "/x", ("/x/compose.yaml",), "cli", config, Reading(config, {}))
+    return Project("shop", "/x", ("/x/compose.yaml",), "cli", config)
 
 
 def machine_of(url: str, found: Project | None = None) -> Any:
@@ -709,8 +709,8 @@ def test_a_service_that_is_not_in_the_file(engine: FakeEngine) -> None:
 
 def test_a_service_whose_profile_is_not_active_is_in_the_file(engine: FakeEngine) -> None:
     config: dict[str, Any] = {"services": {"db": {}}}
-    reading = Reading(config, {}, inactive={"api": ("debug",), "old": ("a", "b")})
-    found = project()._replace(config=config, reading=reading)
+    inactive = {"api": ("debug",), "old": ("a", "b")}
+    found = project()._replace(config=config, inactive=inactive)
     engine.rows = [row("web"), row("old", service="old")]
     engine.told["id-old"] = told()
     facts = measure(engine, found)

@@ -13,7 +13,7 @@ import pytest
 
 from engines import IMAGE, Engine, make_image
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.compose.project import Project, Reading
+from preflight.facts.compose.project import Project
 from preflight.facts.engine.host_resources import available_memory
 from preflight.facts.options import Options
 from preflight.facts.stack import containers as stack
@@ -47,7 +47,7 @@ def start(engine: Engine, name: str, *options: str, service: str = "api") -> Non
 def measure(engine: Engine) -> Facts:
     config = {"services": SERVICES}
     context: Any = MeasureContext(Options(docker_host=engine.url, timeout=30))
-    project = Project(NAME, "/x", ("/x/compose.yaml",), "cli", config, Reading(config, {}))
+    project = Project(NAME, "/x", ("/x/compose.yaml",), "cli", config)
     context.project = lambda: project
     return build_facts(stack.measure(context, project), measured_at="", version="")
 

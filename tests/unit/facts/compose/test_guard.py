@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
-from test_compose_agrees import read_case
 
-from preflight.facts.compose.project import Need, Place
-from preflight.facts.compose.reading import read
+from compose_projects import read_case, read_project
+from preflight.facts.compose.project import Need
+from preflight.model.facts import FileLine
 
 PLACES = [
     ("llm-stack", "ollama", "compose.yaml", 2),
@@ -65,9 +65,9 @@ PLACES = [
 def test_the_place_of_a_value(
     case: str, keys: str, file: str | None, line: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reading, _ = read_case(case, monkeypatch)
-    wanted = None if file is None else Place(file, line)
-    assert reading.places.get(("services", *keys.split())) == wanted
+    positions = read_case(case, monkeypatch)[0].guard.positions
+    wanted = None if file is None else FileLine(file, line)
+    assert positions.get(("services", *keys.split())) == wanted
 
 
 def test_a_file_elsewhere_is_named_by_its_whole_path(
@@ -77,8 +77,8 @@ def test_a_file_elsewhere_is_named_by_its_whole_path(
     file = tmp_path / "compose.yaml"
     file.write_text("services: {a: {image: x}}\n", "utf-8")
     monkeypatch.chdir(tmp_path / "here")
-    reading = read(["../compose.yaml"], str(tmp_path), {})
-    assert reading.places["services", "a"] == Place(str(file), 1)
+    guard = read_project(["../compose.yaml"]).guard
+    assert guard.positions["services", "a"] == FileLine(str(file), 1)
 
 
 NEEDS = """
@@ -104,23 +104,22 @@ def test_newer_features_tell_the_version_that_brought_them(
     Path("compose.yaml").write_text(NEEDS, "utf-8")
     Path("other.yaml").write_text("services: {c: {image: y}}\n", "utf-8")
     Path("o.yaml").write_text("services:\n  a:\n    ports: !override []\n", "utf-8")
-    reading = read(["compose.yaml", "o.yaml"], str(tmp_path), {})
-    assert set(reading.needs) == {
-        Need("2.20.3", "include", Place("compose.yaml", 2)),
-        Need("2.30.0", "gpus", Place("compose.yaml", 6)),
-        Need("2.20.0", "attach", Place("compose.yaml", 7)),
-        Need("2.17.0", "depends_on.restart", Place("compose.yaml", 9)),
-        Need("2.20.0", "depends_on.required", Place("compose.yaml", 9)),
-        Need("2.24.0", "env_file.required", Place("compose.yaml", 10)),
-        Need("2.36.0", "provider", Place("compose.yaml", 12)),
-        Need("2.23.1", "configs with content", Place("compose.yaml", 13)),
-        Need("2.24.4", "!override", Place("o.yaml", 3)),
+    guard = read_project(["compose.yaml", "o.yaml"]).guard
+    assert set(guard.needs.values()) == {
+        Need("2.20.3", "include", FileLine("compose.yaml", 2)),
+        Need("2.30.0", "gpus", FileLine("compose.yaml", 6)),
+        Need("2.20.0", "attach", FileLine("compose.yaml", 7)),
+        Need("2.17.0", "depends_on.restart", FileLine("compose.yaml", 9)),
+        Need("2.20.0", "depends_on.required", FileLine("compose.yaml", 9)),
+        Need("2.24.0", "env_file.required", FileLine("compose.yaml", 10)),
+        Need("2.36.0", "provider", FileLine("compose.yaml", 12)),
+        Need("2.23.1", "configs with content", FileLine("compose.yaml", 13)),
+        Need("2.24.4", "!override", FileLine("o.yaml", 3)),
     }
 
 
 def test_a_plain_file_needs_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    reading, _ = read_case("web-app", monkeypatch)
-    assert reading.needs == ()
+    assert read_case("web-app", monkeypatch)[0].guard.needs == {}
 
 
 def test_a_large_file_is_read_within_a_second(tmp_path: Path) -> None:
@@ -130,6 +129,6 @@ def test_a_large_file_is_read_within_a_second(tmp_path: Path) -> None:
     )
     (tmp_path / "compose.yaml").write_text(text, "utf-8")
     begin = time.perf_counter()
-    reading = read([str(tmp_path / "compose.yaml")], str(tmp_path), {})
+    reading = read_project([str(tmp_path / "compose.yaml")]).reading
     assert time.perf_counter() - begin < 1
     assert len(reading.config["services"]) == 500

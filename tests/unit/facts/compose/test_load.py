@@ -1,0 +1,163 @@
+"""Compose decides where it is installed: its words, its errors; the stand-in where it can't."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from compose_projects import compose_program
+from preflight.facts.compose.load import load
+from preflight.facts.compose.project import ComposeError, Project
+from preflight.facts.options import Options
+
+ONE = "services:\n  a:\n    image: x\n"
+OLD = """#!/bin/sh
+[ "$1" = version ] && {{ echo 2.20.1; exit 0; }}
+echo 'validating /x/compose.yaml: services.a Additional property {key} is not allowed' >&2
+exit 15
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def project_of(folder: Path, text: str, program: str | None = None, **environ: str) -> Project:
+    """Load a project with the real Compose, or with a program of the test in its place."""
+    (folder / "compose.yaml").write_text(text)
+    path = os.path.dirname(compose_program())
+    if program is not None:
+        (folder / "bin").mkdir(exist_ok=True)
+        (folder / "bin/docker-compose").write_text(program)
+        (folder / "bin/docker-compose").chmod(0o755)
+        path = f"{folder / 'bin'}:{os.defpath}"
+    environment = {"PATH": path, "HOME": "/nowhere", "DOCKER_CONFIG": "/nowhere", **environ}
+    project = load(Options(timeout=60), environment)
+    assert project is not None
+    return project
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x-c: &c {restart: always}\n" + ONE + "    !!merge <<: *c\n    env_file: [some.env]\n",
+        ONE + "    volumes: ['${A}:${B}']\n    env_file: some.env\n",
+        "x-c: &c {restart: always}\nx-d: &c {restart: no}\n" + ONE,
+        "networks: {n: {}}\n",
+    ],
+)
+def test_what_compose_takes_is_not_refused(text: str, folder: Path) -> None:
+    (folder / "some.env").write_text("A=1\n")
+    project = project_of(folder, text)
+    assert project.source == "cli"
+    assert project.caveats == ()
+    assert project.compose == "2.40.3"
+
+
+def test_what_compose_takes_but_cannot_print_is_read_by_the_stand_in(folder: Path) -> None:
+    (folder / "id").write_text("key")
+    project = project_of(folder, "services: {a: {build: {context: ., ssh: {k: ./id}}}}\n")
+    assert project.source == "fallback"
+    assert project.caveats == ("docker compose can't print this project",)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (ONE + "    ports: 80:80\n", "services.a.ports must be a array"),
+        (ONE + "    mem_limit: 8Gi\n", "'8Gi' isn't a valid size: write 8G, or 8GiB"),
+        (ONE + "    extends: b\n", 'cannot extend service "a" in'),
+        (ONE + "    image: y\n", 'mapping key "image" already defined'),
+    ],
+)
+def test_a_refusal_is_shown_in_the_words_of_compose(text: str, words: str, folder: Path) -> None:
+    with pytest.raises(ComposeError) as error:
+        project_of(folder, text)
+    assert "compose.yaml: Docker Compose refuses it: " in str(error.value)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "    mem_limit: 1g\n    deploy: {resources: {limits: {memory: 2g}}}\n",
+            "services.a: can't set distinct values on 'mem_limit' and 'deploy",
+        ),
+        (
+            "    container_name: one\n    scale: 2\n",
+            "services.scale: can't set container_name and a as container name must be unique",
+        ),
+        ("    depends_on: [db]\n", 'service "a" depends on undefined service "db"'),
+        ("    volumes: ['vv:/v']\n", 'service "a" refers to undefined volume vv'),
+        (
+            "    depends_on: [b]\n  b: {image: y, depends_on: [a]}\n",
+            "dependency cycle detected: ",
+        ),
+    ],
+)
+def test_a_contradiction_is_listed_in_the_words_of_compose(
+    text: str, words: str, folder: Path
+) -> None:
+    ((service, conflict),) = project_of(folder, ONE + text).conflicts
+    assert service in ("a", "b")
+    assert words in conflict
+
+
+def test_what_is_missing_is_listed_and_the_rest_is_read(folder: Path) -> None:
+    text = ONE.replace("image: x", "image: x${A}") + "    user: ${USER_ID:?say which}\n"
+    project = project_of(folder, text + "    environment: {B: '${C:?}'}\n    mem_limit: 1g\n")
+    assert project.missing_variables == {"USER_ID": "say which", "C": ""}
+    assert project.services["a"]["mem_limit"] == str(2**30)
+    project = project_of(folder, ONE + "    env_file: gone.env\n    mem_limit: 1g\n")
+    assert project.missing_env_files == (("a", str(folder / "gone.env")),)
+    assert project.services["a"]["mem_limit"] == str(2**30)
+
+
+def test_variables_without_a_value_are_those_that_compose_names(folder: Path) -> None:
+    text = ONE.replace("x", "x$A${B-c}$PWD") + "  b: {image: y, profiles: [p]}\n"
+    project = project_of(folder, text)
+    assert project.unset_variables == ("A",)
+    assert project.inactive == {"b": ("p",)}
+
+
+def test_a_compose_that_is_too_old_leaves_the_rest_to_the_stand_in(folder: Path) -> None:
+    text = ONE + "    mem_limit: 1g\n    post_start: [{command: 'true'}]\n"
+    project = project_of(folder, text, OLD.format(key="post_start"))
+    assert project.source == "fallback"
+    assert [(need.version, need.feature) for need in project.needs] == [("2.30.0", "post_start")]
+    assert project.services["a"]["mem_limit"] == str(2**30)
+    (caveat,) = project.caveats
+    assert "Docker Compose 2.20.1 refuses it: " in caveat
+    with pytest.raises(ComposeError, match="Additional property some is not allowed"):
+        project_of(folder, ONE, OLD.format(key="some"))
+
+
+@pytest.mark.parametrize(
+    ("program", "caveat"),
+    [
+        ("#!/bin/sh\necho no\n", "docker compose config gave no JSON object"),
+        ("#!/bin/sh\nkill -9 $$\n", "docker compose config was ended by signal 9"),
+        ("#!/bin/sh\necho 'unknown flag: --format' >&2; exit 1\n", "docker compose is too old to"),
+    ],
+)
+def test_a_compose_that_gives_no_answer_is_a_caveat(
+    program: str, caveat: str, folder: Path
+) -> None:
+    project = project_of(folder, ONE, program)
+    assert project.source == "fallback"
+    assert any(caveat in words for words in project.caveats)
+
+
+def test_the_effective_values_are_those_of_compose(folder: Path) -> None:
+    config = {"name": "p", "services": {"a": {"image": "theirs$$1"}}}
+    project = project_of(folder, ONE, f"#!/bin/sh\ncat <<'E'\n{json.dumps(config)}\nE\n")
+    assert project.services["a"]["image"] == "theirs$1"
+    assert project.name == "p"
+    assert project.positions["services", "a", "image"] == ("compose.yaml", 3)

@@ -1,0 +1,236 @@
+"""Our own reading of compose files agrees with the real Compose, project by project."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compose_projects import CASES, ask_compose, environment, read_case, read_project
+from paths import SHARED
+from preflight.facts.compose.forms import parse_size
+from preflight.facts.compose.project import ComposeError
+
+BEYOND = {
+    "environment-types", "extends-reset", "include", "include-no-dotenv", "include-nothing",
+    "include-overridden", "include-same-twice", "override-nothing", "override-reset",
+    "override-several-times", "reset-deep-inside",
+}  # fmt: skip
+"""The cases that the stand-in doesn't do in full; it lists a caveat then."""
+NAMES = sorted(case.name for case in CASES.iterdir() if case.is_dir())
+
+
+def _rounded(value: Any) -> Any:
+    """Compose keeps cores in 32 bits."""
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def comparable(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what the facts are made of, in one form whoever wrote it."""
+    services = {name: _comparable(one) for name, one in (config.get("services") or {}).items()}
+    return {"name": config["name"], "services": services}
+
+
+def _comparable(service: dict[str, Any]) -> dict[str, Any]:
+    deploy = service.get("deploy") or {}
+    resources = deploy.get("resources") or {}
+    devices = (resources.get("reservations") or {}).get("devices")
+    ports = service.get("ports") or ()
+    mounts = service.get("volumes") or ()
+    plain = (
+        "mem_limit", "mem_reservation", "memswap_limit", "shm_size", "cpus", "scale",
+        "container_name", "network_mode", "gpus", "cgroup_parent", "runtime", "restart",
+        "tmpfs", "read_only", "privileged", "init", "pid",
+    )  # fmt: skip
+    return {
+        **{key: _rounded(service.get(key) or None) for key in plain if key != "scale"},
+        "scale": service.get("scale"),
+        "image": service.get("image") or None,
+        "platform": service.get("platform") or None,
+        "build": (service.get("build") or {}).get("context"),
+        "mode": deploy.get("mode"),
+        "replicas": deploy.get("replicas"),
+        "resources": {
+            f"{kind}.{what}": _rounded((resources.get(kind) or {}).get(what))
+            for kind in ("limits", "reservations")
+            for what in ("memory", "cpus")
+        },
+        "devices": devices or None,
+        "environment": service.get("environment") or {},
+        "labels": service.get("labels") or {},
+        "logging": service.get("logging") or None,
+        "ports": sorted(
+            str([port.get(key) for key in ("host_ip", "target", "published", "protocol", "mode")])
+            for port in ports
+        ),
+        "volumes": sorted(
+            str([mount.get(key) for key in ("type", "source", "target", "read_only")])
+            for mount in mounts
+        ),
+        "profiles": service.get("profiles") or [],
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_stand_in_agrees_with_compose_or_says_what_it_leaves_out(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (_, reading), case = read_case(name, monkeypatch)
+    config, output = ask_compose(CASES / name, case["files"], case["environment"])
+    assert config is not None, output
+    assert bool(reading.caveats) is (name in BEYOND), reading.caveats
+    if reading.caveats:
+        return
+    assert comparable(reading.config) == comparable(config)
+    assert comparable(config)["services"], "a case without services compares nothing"
+    assert not reading.missing_variables
+    assert not reading.missing_env_files
+    assert not reading.conflicts
+    warned = {line.split('\\"')[1] for line in output.splitlines() if "variable is not set" in line}
+    assert set(reading.unset_variables) == warned
+
+
+def test_a_file_as_powershell_writes_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_bytes("services: {a: {image: größe}}\r\n".encode("utf-16"))
+    config, output = ask_compose(tmp_path, ["compose.yaml"])
+    assert config is not None, output
+    reading = read_project([str(tmp_path / "compose.yaml")]).reading
+    assert reading.config["services"]["a"]["image"] == config["services"]["a"]["image"] == "größe"
+
+
+PARITY = SHARED / "cases/parity"
+
+
+@pytest.mark.skipif(not PARITY.is_dir(), reason="the shared cases aren't here")
+@pytest.mark.parametrize("name", sorted(os.listdir(PARITY)) if PARITY.is_dir() else [])
+def test_what_was_read_wrongly_is_read_as_compose_does(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = (PARITY / name).resolve()
+    monkeypatch.chdir(folder)
+    text = (folder / "expected.json").read_text("utf-8").replace("$PROJECT", str(folder))
+    expected = json.loads(text)["config"]
+    reading = read_project(["compose.yaml"], environment({})).reading
+    expected["name"] = name
+    assert reading.caveats == reading.conflicts == ()
+    assert comparable(reading.config) == comparable(expected)
+    for secret in (reading.config.get("secrets") or {}).values():
+        assert secret["file"] == str(folder / "nokey")
+
+
+CONFLICTS = {
+    "memory-twice": "mem_limit: 1g\n    deploy: {resources: {limits: {memory: 2g}}}",
+    "memory-beside-cpus": "mem_limit: 1g\n    deploy: {resources: {limits: {cpus: 2}}}",
+    "cpus-twice": "cpus: 1\n    deploy: {resources: {limits: {cpus: 2}}}",
+    "reservation-twice": (
+        "mem_reservation: 1g\n    deploy: {resources: {reservations: {memory: 2g}}}"
+    ),
+    "pids-twice": "pids_limit: 1\n    deploy: {resources: {limits: {pids: 2}}}",
+    "no-image": "command: x",
+    "no-dependency": "depends_on: [db]",
+    "inactive-dependency": "depends_on: [db]\n  db: {image: y, profiles: [p]}",
+    "no-volume": "volumes: ['vv:/v']",
+    "no-network": "networks: [n]",
+    "no-secret": "secrets: [s]",
+    "no-config": "configs: [c]",
+    "two-networks": "network_mode: host\n    networks: [default]",
+}
+
+
+@pytest.mark.parametrize("name", CONFLICTS)
+def test_a_conflict_is_listed_in_the_words_of_compose(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = "" if name == "no-image" else "    image: x\n"
+    (tmp_path / "compose.yaml").write_text(f"services:\n  a:\n{image}    {CONFLICTS[name]}\n")
+    monkeypatch.chdir(tmp_path)
+    ((service, words),) = read_project(["compose.yaml"]).reading.conflicts
+    config, output = ask_compose(tmp_path, ["compose.yaml"])
+    assert service == "a"
+    assert config is None
+    assert words in output
+
+
+def test_variables_and_env_files_that_are_missing_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("compose.yaml").write_text(
+        "services:\n  a:\n    image: ${IMAGE:?say which}$A${B}${C:-c}\n    mem_limit: ${LIMIT?}\n"
+        "    build: .\n    env_file: [gone.env, {path: optional.env, required: false}]\n"
+        "    environment: {A: b}\n"
+    )
+    reading = read_project(["compose.yaml"]).reading
+    assert reading.missing_variables == {"IMAGE": "say which", "LIMIT": ""}
+    assert reading.unset_variables == ("A", "B")
+    assert reading.missing_env_files == (("a", str(tmp_path / "gone.env")),)
+    service = reading.config["services"]["a"]
+    assert "mem_limit" not in service
+    assert service["environment"] == {"A": "b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mem_limit: 8Gi", "compose.yaml:4: services.a.mem_limit: '8Gi' isn't a valid size: write"),
+        ("mem_limit: lots", "'lots' isn't a valid size: expected one such as 512m"),
+        ("cpus: 50%", "compose.yaml:4: services.a.cpus: '50%'"),
+        ("deploy: {replicas: 1.5}", "services.a.deploy.replicas: 1.5 isn't a whole number"),
+        ("ports: ['http:80']", "services.a.ports: 'http:80': expected [ADDRESS:][PORT:]PORT"),
+        ("volumes: [':/data']", "':/data': expected [SOURCE:]TARGET[:OPTIONS]"),
+        ("extends: b", "services.a.extends: there is no service 'b'"),
+        ("user: '${'", "compose.yaml:4:11: '${': expected ${NAME}"),
+        ("user: 'hunter2${A!}'", "compose.yaml:4:11: '${A': expected ${NAME}"),
+        ("ports: ['1-65535:1-65535', '1-65535:1-65535/udp']", "more than 65536 ports"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_refused_in_one_line(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "compose.yaml").write_text(f"services:\n  a:\n    image: x\n    {text}\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ComposeError) as error:
+        read_project(["compose.yaml"])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert "hunter2" not in str(error.value)
+
+
+def test_what_multiplies_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = ", ".join(f"k{n}: v" for n in range(9000))
+    children = "".join(f"  c{n}: {{extends: a}}\n" for n in range(200))
+    texts = "".join(f"      k{n}: $V$V$V$V\n" for n in range(1000))
+    monkeypatch.chdir(tmp_path)
+    for text, message in (
+        (f"    labels: {{{labels}}}\n{children}", "grows beyond 1000000 values"),
+        (f"    labels:\n{texts}", "it grows too long"),
+    ):
+        Path("compose.yaml").write_text(f"services:\n  a:\n    image: x\n{text}")
+        with pytest.raises(ComposeError, match=message):
+            read_project(["compose.yaml"], {"V": "x" * 20_000})
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("8G", 8 * 2**30), ("8g", 8 * 2**30), ("8gb", 8 * 2**30), ("8GiB", 8 * 2**30),
+        ("8 GiB", 8 * 2**30), ("8 g", 8 * 2**30), ("512m", 2**29), ("1T", 2**40), ("1p", 2**50),
+        ("0.5g", 2**29), (".5g", 2**29), ("5.g", 5 * 2**30), ("1024", 1024), ("100b", 100),
+        ("1e9", 10**9), ("1.1k", 1126), ("8.9", 8),
+    ],
+)  # fmt: skip
+def test_sizes_are_binary(text: str, size: int) -> None:
+    assert parse_size(text) == str(size)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "lots", "8Gi", "8 Gi", "-1", "8 g ", " 8g", "8  g", "1.1.1g", "8ib", "8bb", "g", "8x",
+     "0x10", "inf", "nan", "100000000000000000p", "８g"],
+)  # fmt: skip
+def test_other_texts_are_not_sizes(text: str) -> None:
+    with pytest.raises(ValueError, match="isn't a valid size"):
+        parse_size(text)
