@@ -140,8 +140,8 @@ def port_clashes(project: Project) -> dict[str, dict[str, str]]:
     seen: dict[tuple[str, int], list[PublishedPort]] = {}
     for port in published_ports(project):
         own = found.setdefault(port.service, {})
-        if port.copies > port.last - port.first + 1:
-            own[f"{port.copies} replicas share {port.full}"] = port.text
+        if port.replicas > port.last - port.first + 1:
+            own[f"{port.replicas} replicas share {port.full}"] = port.text
         if port.first != port.last:
             continue  # Docker takes those that are left
         others = seen.setdefault((port.protocol, port.first), [])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -25,7 +26,7 @@ from preflight.facts.engine.endpoint import Endpoint
 from preflight.facts.engine.locality import NOTHING_VISIBLE, HostVisibility
 from preflight.facts.lazy import Lazy
 from preflight.facts.options import Options
-from preflight.facts.ports import Listener, PublishedPort, addresses_conflict, can_bind
+from preflight.facts.ports import PublishedPort, addresses_conflict, can_bind
 from preflight.model.facts import FileLine, Measured, Unknown, Value
 
 LOCAL = Endpoint("unix:///nowhere/docker.sock", "default", "the test")
@@ -86,10 +87,10 @@ def without_engine(project: Project, endpoint: Endpoint = LOCAL) -> MeasureConte
     return context
 
 
-def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
+def measure(context: MeasureContext) -> Iterator[Measured]:
     project = context.project()
     assert project is not None
-    return ports.measure(context, project, root)
+    return ports.measure(context, project)
 
 
 def ports_of(measured: Iterator[Measured]) -> dict[str, dict[str, Value]]:
@@ -202,7 +203,7 @@ def test_a_client_connection_is_no_listener() -> None:
 def test_an_ordinary_user_sees_that_it_is_held_but_not_by_whom() -> None:
     code = f"""
 import os, sys
-sys.path[:0] = {[str(TESTS / "support")]!r}
+sys.path[:0] = {[str(Path(__file__).parent), str(TESTS / "support")]!r}
 import test_ports as t
 services = {{"api": {{"ports": [t.port_of(sys.argv[1])]}}}}
 t.judged(services)  # as root: the interpreter's own files may be closed to others
@@ -357,7 +358,7 @@ def test_a_line_of_the_file_and_what_was_looked_at_are_the_source(free_port: int
     project = project_of({"api": {"ports": [port_of(1), port_of(free_port)]}})
     sources = {one.path: one.source for one in measure(machine_with(project))}
     source = sources["host", "ports", str(free_port), "free"]
-    assert source.text == "in compose.yaml:11; /proc/net/tcp, GET /containers/json"
+    assert source.text == "in compose.yaml:11; psutil.net_connections, GET /containers/json"
     assert source.place == ("compose.yaml", 11)
 
 
@@ -393,52 +394,27 @@ def test_addresses_that_clash(one: str, other: str, clashing: bool) -> None:
     assert addresses_conflict(other, one) is clashing
 
 
-HEAD = "  sl  local_address rem_address   st tx rx tr tm retrnsmt   uid  timeout inode\n"
-
-
-def row(local: str, state: str, inode: int) -> str:
-    return f"   0: {local} 0:0 {state} 0:0 00:0 0     0        0 {inode} 1 0 100 0 0 10 0\n"
-
-
-@pytest.mark.skipif(sys.byteorder != "little", reason="the kernel prints in its byte order")
-def test_captured_tables() -> None:
-    v4 = HEAD + row("0100007F:1F40", "0A", 5) + row("0100007F:1F41", "01", 6)
-    assert list(ports.parse_listeners(v4, "tcp")) == [Listener("tcp", 8000, "127.0.0.1", 5)]
-    v6 = HEAD + row("0" * 32 + ":0035", "07", 7) + row("0" * 24 + "01000000:0036", "01", 8)
-    assert list(ports.parse_listeners(v6, "udp6")) == [
-        Listener("udp", 53, "", 7),
-        Listener("udp", 54, "::1", 8),
-    ]
-    mapped = HEAD + row("0000000000000000FFFF00000100007F:1F40", "0A", 9)
-    (one,) = ports.parse_listeners(mapped, "tcp6")
-    assert addresses_conflict(one.address, "127.0.0.1")
-    assert not addresses_conflict(one.address, "127.0.0.2")
-
-
-def tree(root: Path, port: int, comm: str) -> Path:
-    """A system where one program has a port on `::`."""
-    (root / "proc/net").mkdir(parents=True)
-    (root / "proc/net/tcp").write_text(HEAD)
-    local = "0" * 32 + f":{port:04X}"
-    (root / "proc/net/tcp6").write_text(HEAD + row(local, "0A", 77))
-    (root / "proc/4242/fd").mkdir(parents=True)
-    (root / "proc/4242/fd/3").symlink_to("socket:[77]")
-    (root / "proc/4242/fd/4").symlink_to("/dev/null")
-    (root / "proc/4242/comm").write_text(f"{comm}\n")
-    return root
+def listening(monkeypatch: pytest.MonkeyPatch, address: str, port: int) -> None:
+    """A system where one program has a port."""
+    one = SimpleNamespace(
+        type=socket.SOCK_STREAM, status=psutil.CONN_LISTEN, pid=os.getpid(),
+        laddr=SimpleNamespace(ip=address, port=port),
+    )  # fmt: skip
+    monkeypatch.setattr(psutil, "net_connections", lambda kind: [one])
 
 
 def test_a_socket_of_ipv6_has_ipv4_too_unless_the_port_can_be_had(
-    tmp_path: Path, free_port: int
+    monkeypatch: pytest.MonkeyPatch, free_port: int
 ) -> None:
-    root = tree(tmp_path, free_port, "nginx")
-    context = machine_with(project_of({"api": {"ports": [port_of(free_port)]}}))
-    assert ports_of(measure(context, root))[str(free_port)]["free"] is True
+    listening(monkeypatch, "::", free_port)
+    own = f"{psutil.Process().name()} (pid {os.getpid()})"
+    services = {"api": {"ports": [port_of(free_port)]}}
+    assert judged(services)[str(free_port)]["free"] is True
     with socket.create_server(("127.0.0.1", free_port)):
-        found = ports_of(measure(context, root))[str(free_port)]
-    assert (found["free"], found["holder"]) == (False, "nginx (pid 4242)")
-    every = machine_with(project_of({"api": {"ports": [port_of(free_port, "")]}}))
-    assert ports_of(measure(every, root))[str(free_port)]["holder"] == "nginx (pid 4242)"
+        found = judged(services)[str(free_port)]
+    assert (found["free"], found["holder"]) == (False, own)
+    every = judged({"api": {"ports": [port_of(free_port, "")]}})
+    assert every[str(free_port)]["holder"] == own
 
 
 def test_where_the_network_is_another_only_containers_tell(free_port: int) -> None:
@@ -456,16 +432,8 @@ def test_where_the_network_is_another_only_containers_tell(free_port: int) -> No
     assert found[str(free_port + 1)]["free"] is True  # nobody else can have it
 
 
-def test_where_the_system_has_no_tables_psutil_tells(tmp_path: Path) -> None:
-    with listen("127.0.0.1") as held:
-        context = machine_with(project_of({"api": {"ports": [port_of(number(held))]}}))
-        found = ports_of(measure(context, tmp_path))[str(number(held))]
-    name = psutil.Process().name()
-    assert (found["free"], found["holder"]) == (False, f"{name} (pid {os.getpid()})")
-
-
 def test_where_psutil_may_not_look_the_port_is_tried(
-    tmp_path: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
+    free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def denied(kind: str) -> None:
         raise psutil.AccessDenied
@@ -475,7 +443,7 @@ def test_where_psutil_may_not_look_the_port_is_tried(
         port = number(held)
         asked = [port_of(port), port_of(free_port), port_of(8000, "192.0.2.1")]
         context = machine_with(project_of({"api": {"ports": asked}}))
-        found = ports_of(measure(context, tmp_path))
+        found = ports_of(measure(context))
     assert found[str(port)]["holder"] == "another process"
     assert found[str(free_port)]["free"] is True
     assert isinstance(found["8000"]["free"], Unknown)  # no address of this machine
