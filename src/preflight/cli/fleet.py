@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
 from math import isfinite
+from pathlib import Path as FilePath
+from signal import SIGINT
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -31,18 +36,18 @@ from preflight.cli.options import (
 from preflight.cli.outputs import Outputs
 from preflight.cli.redacting import PRIVATE
 from preflight.cli.streams import Progress, bundled_rules, complain, write, write_file
-from preflight.model.facts import MAX_SNAPSHOT_BYTES
+from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
-from preflight.model.report import ExitCode, Report
+from preflight.model.report import ExitCode
 from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.render.sanitize import clean
 
 if TYPE_CHECKING:
     from preflight.check import Selection
-    from preflight.fleet.gather import Gathered
-    from preflight.model.fleet import HostReport
+    from preflight.fleet.playbook import FleetAnswers
 
-_LONGEST_NAME = 200  # characters of a file's name, less its ending
+MAX_TIMEOUT_SECONDS = 3600
+MAX_NAME_CHARS = 200  # of a file's name, without its ending
 Inventory = Annotated[
     list[str],
     typer.Option(
@@ -104,7 +109,7 @@ def fleet(
     only: Only = None,
     skip: Skip = None,
     sets: Sets = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Warnings gate too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as failures.")] = False,
     timeout: Timeout = 10.0,
     no_redact: NoRedact = False,
     quiet: Annotated[
@@ -120,174 +125,144 @@ def fleet(
     not be reached is undecided.
     """
     started = time.perf_counter()
-    _need_ansible()
-    if not isfinite(timeout) or not 0 < timeout <= 3600:
-        raise InputError(f"--timeout {timeout:g}: expected more than 0 and at most 3600 seconds")
-    for one in inventory:
-        if "," not in one and not os.path.exists(one):
-            raise InputError(f"--inventory {one}: No such file or directory")
+    _require_ansible()
+    if not isfinite(timeout) or not 0 < timeout <= MAX_TIMEOUT_SECONDS:
+        most = f"more than 0 and at most {MAX_TIMEOUT_SECONDS} seconds"
+        raise InputError(f"--timeout {timeout:g}: expected {most}")
+    for name in inventory:
+        if "," not in name and not os.path.exists(name):
+            raise InputError(f"--inventory {name}: No such file or directory")
     outputs = Outputs(formats, ())
-    folder = _Saved(save, PRIVATE if no_redact else None) if save is not None else None
-    judge = _Judge(rules, sets or [], only or [], skip or [], strict=strict)
+    folder = _SnapshotFolder(save, PRIVATE if no_redact else None) if save is not None else None
+    host_rules = HostRules(rules, sets or [])
+    selection = pipeline.select(host_rules.ruleset, only or (), skip or (), strict=strict)
 
-    from preflight.fleet import wheel_archive as parcel
-    from preflight.fleet.gather import Gathering, Reach, Wanted
+    from preflight.fleet import archive
+    from preflight.fleet.playbook import AnsibleOptions, run_playbook
 
-    files = parcel.program(bundled_rules())
-    wanted = Wanted(
-        version=__version__,
-        digest=parcel.digest(files),
-        rules=_packed(judge.files, rules_file(rules)),
-        path=path,
-        chdir=chdir,
-        compose_files=compose_files or [],
-        docker_host=docker_host,
-        context=context,
-        seconds=timeout,
-        most=MAX_SNAPSHOT_BYTES,
-        redact=not no_redact,
-        remove=remove,
-        offline=wheelhouse is not None,
-    )
-    reach = Reach(inventory, limit, forks, extra_vars or [], become, private_key, user)
-    made = parcel.parcel(files, __version__, wheelhouse) if wheelhouse is not None else None
+    wheels = {} if wheelhouse is None else archive.read_wheels(FilePath(wheelhouse))
+    program = archive.read_program(bundled_rules())
+    request = {
+        "version": __version__,
+        "build": archive.build_id(program, __version__),
+        "requirements": archive.requirements(),
+        "offline": wheelhouse is not None,
+        "rules": b64encode(archive.pack_rules(host_rules.files, rules_file(rules))).decode(),
+        "path": path,
+        "chdir": chdir,
+        "compose_files": compose_files,
+        "docker_host": docker_host,
+        "context": context,
+        "seconds": timeout,
+        "redact": not no_redact,
+        "remove": remove,
+    }
+    options = AnsibleOptions(inventory, limit, forks, extra_vars or [], become, private_key, user)
+    packed = archive.pack({**program, **wheels})
     with Progress("hosts") as progress:
-        gathered = Gathering(reach, wanted, progress.tick).run(
-            lambda: made or parcel.parcel(files, __version__, None)
-        )
+        answers = run_playbook(options, request, packed, progress.tick)
     if remove:
-        raise typer.Exit(_removed(gathered))
-    judge.learn(gathered.vars)
-    title = f"{_count(len(gathered.hosts))} · {judge.ruleset.name} ({judge.ruleset.origin})"
-    from preflight.model.fleet import Fleet
-
-    hosts = tuple(_judged(gathered, judge, folder))
+        raise typer.Exit(_show_removed(answers))
+    host_rules.load_for(answers.vars)
+    count = "1 host" if len(answers.hosts) == 1 else f"{len(answers.hosts):,} hosts"
+    title = f"{count} · {host_rules.ruleset.name} ({host_rules.ruleset.origin})"
+    hosts = tuple(_reports(answers, host_rules, selection, folder))
     fleet = Fleet(title, hosts, time.perf_counter() - started, ExitCode.UNDECIDED)
     written = outputs.write(fleet, quiet=quiet, verbose=verbose)
     code = fleet.exit_code if written else ExitCode.USAGE
     if folder is not None and folder.faults:
         complain(*folder.faults)
         code = ExitCode.USAGE
-    if gathered.interrupted:
-        missing = sum(not one.snapshot for one in gathered.hosts.values())
-        complain(f"interrupted: {missing} of {len(gathered.hosts)} hosts did not answer in time")
-        code = ExitCode.INTERRUPTED if gathered.interrupted == 2 else 128 + gathered.interrupted
+    if answers.interrupted:
+        missing = sum(not answer.snapshot for answer in answers.hosts.values())
+        complain(f"interrupted: {missing} of {len(answers.hosts)} hosts did not answer in time")
+        code = ExitCode.INTERRUPTED if answers.interrupted == SIGINT else 128 + answers.interrupted
     raise typer.Exit(code)
 
 
-def _need_ansible() -> None:
+def _require_ansible() -> None:
     from importlib.util import find_spec
 
-    if find_spec("ansible") is None or find_spec("ansible_runner") is None:
+    if find_spec("ansible") is None:
         raise InputError(
             "Ansible is not installed beside preflight: pip install '.[fleet]' in its folder, or"
-            " pip install ansible-core ansible-runner"
+            " pip install ansible-core"
         )
 
 
-class _Judge:
-    """Judges each host by the rules, with the vars that the inventory has for it."""
+class HostRules:
+    """The rule sets by the vars that the inventory has for a host."""
 
-    def __init__(
-        self,
-        rules: str | None,
-        sets: list[str],
-        only: Iterable[str],
-        skip: Iterable[str],
-        *,
-        strict: bool,
-    ) -> None:
+    def __init__(self, rules: str | None, sets: list[str]) -> None:
         self._rules = rules
         self._sets = sets
-        self._choice = tuple(only), tuple(skip), strict
         self.files: dict[str, bytes] = {}
         self.ruleset = load_rules(rules, sets, self.files)
-        self._loaded = {"": (self.ruleset, self._select(self.ruleset))}
+        self.files.pop(DEFAULT_RULES, None)
+        self._rulesets = {"": self.ruleset}  # by the host's vars as JSON
 
-    def _select(self, ruleset: RuleSet) -> Selection:
-        only, skip, strict = self._choice
-        return pipeline.select(ruleset, only, skip, strict=strict)
-
-    def learn(self, vars_: Mapping[str, Any]) -> None:
-        """Load the rules once for each set of vars; raises InputError naming the hosts of a bad."""
+    def load_for(self, host_vars: Mapping[str, Any]) -> None:
+        """Load the rules once for each set of vars; raises InputError that names the hosts."""
         by_vars: dict[str, list[str]] = {}
-        for host, mine in vars_.items():
-            by_vars.setdefault(json.dumps(mine, sort_keys=True) if mine else "", []).append(host)
+        for host, values in host_vars.items():
+            by_vars.setdefault(_key(values), []).append(host)
         for key, hosts in by_vars.items():
-            if key in self._loaded:
+            if key in self._rulesets:
                 continue
-            named = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if hosts[3:] else "")
             try:
-                ruleset = load_rules(self._rules, [*_sets(json.loads(key)), *self._sets])
+                sets = [*_as_sets(json.loads(key)), *self._sets]
+                self._rulesets[key] = load_rules(self._rules, sets)
             except InputError as fault:
-                raise InputError(
-                    *(f"preflight_vars of {named}: {one}" for one in fault.problems)
-                ) from None
-            self._loaded[key] = ruleset, self._select(ruleset)
+                names = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if hosts[3:] else "")
+                problems = [f"preflight_vars of {names}: {each}" for each in fault.problems]
+                raise InputError(*problems) from None
 
-    def judge(self, snapshot: str, mine: Any) -> Report:
-        """Return a host's report; raises InputError where its snapshot can't be used."""
-        from preflight.snapshot.facts_file import read_snapshot
-
-        ruleset, selection = self._loaded[json.dumps(mine, sort_keys=True) if mine else ""]
-        started = time.perf_counter()
-        facts = read_snapshot(snapshot.encode("utf-8", "replace"), "its snapshot")
-        return pipeline.check(ruleset, pipeline.with_model(facts, ruleset), selection, started)
+    def of(self, host_vars: Any) -> RuleSet:
+        """Return the rules with a host's vars."""
+        return self._rulesets[_key(host_vars)]
 
 
-def _sets(mine: Any) -> Iterator[str]:
-    if not isinstance(mine, dict):
-        raise InputError(f"expected a mapping of names to values, found {mine!r:.80}")
-    for name, value in mine.items():
+def _key(values: Any) -> str:
+    return json.dumps(values, sort_keys=True) if values else ""
+
+
+def _as_sets(values: Any) -> Iterator[str]:
+    """Yield a host's preflight_vars as --set takes them."""
+    if not isinstance(values, dict):
+        raise InputError(f"expected a mapping of names to values, found {values!r:.80}")
+    for name, value in values.items():
         if not isinstance(value, str | int | float) or isinstance(value, bool):
-            raise InputError(f"{name}: expected a figure such as 2GB, found {value!r:.80}")
+            raise InputError(f"{name}: expected a value such as 2GB, found {value!r:.80}")
         yield f"{name}={value}"
 
 
-def _packed(files: Mapping[str, bytes], first: str) -> str:
-    """Return rule files as a host gets them: as they lie to each other, named by one entry."""
-    import base64
+def _reports(
+    answers: FleetAnswers,
+    host_rules: HostRules,
+    selection: Selection,
+    folder: _SnapshotFolder | None,
+) -> Iterator[HostReport]:
+    """Yield each host's report, or why it has none; usable snapshots are saved."""
+    from preflight.snapshot.facts_file import read_snapshot
 
-    own = {os.path.abspath(name): data for name, data in files.items() if name != DEFAULT_RULES}
-    if not own:
-        return ""
-    top = os.path.commonpath([os.path.dirname(path) for path in own])
-    packed = {
-        os.path.relpath(path, top): data.decode("utf-8", "replace") for path, data in own.items()
-    }
-    entry = {
-        "version": 1,
-        "extends": ["./" + os.path.relpath(os.path.abspath(first), top)],
-        "rules": [],
-    }
-    packed["entry.yaml"] = json.dumps(entry)
-    return base64.b64encode(json.dumps(packed).encode()).decode()
-
-
-def _judged(gathered: Gathered, judge: _Judge, folder: _Saved | None) -> Iterator[HostReport]:
-    """Yield each host's report, or why it has none; what can be judged is saved."""
-    from preflight.model.fleet import HostReport
-
-    for name, answer in gathered.hosts.items():
+    for name, answer in answers.hosts.items():
         if answer.snapshot is None:
-            yield HostReport(name, None, answer.why)
+            yield HostReport(name, None, answer.failure)
             continue
+        ruleset, started = host_rules.of(answers.vars.get(name)), time.perf_counter()
         try:
-            report = judge.judge(answer.snapshot, gathered.vars.get(name))
+            facts = read_snapshot(answer.snapshot.encode("utf-8", "replace"), "its snapshot")
         except InputError as fault:
             yield HostReport(name, None, str(fault.problems[0]))
             continue
         if folder is not None:
-            folder.keep(name, answer.snapshot)
-        yield HostReport(name, report)
+            folder.save(name, answer.snapshot)
+        facts = pipeline.with_model(facts, ruleset)
+        yield HostReport(name, pipeline.check(ruleset, facts, selection, started))
 
 
-def _count(hosts: int) -> str:
-    return "1 host" if hosts == 1 else f"{hosts:,} hosts"
-
-
-class _Saved:
-    """The folder that keeps snapshots: no host's name leads out of it, or to another's file."""
+class _SnapshotFolder:
+    """The folder of --save: no host's name leads out of it, or to another's file."""
 
     def __init__(self, folder: str, mode: int | None) -> None:
         self._folder = folder
@@ -298,8 +273,8 @@ class _Saved:
         except OSError as fault:
             raise InputError(f"--save {folder}: {fault.strerror}") from None
 
-    def keep(self, host: str, snapshot: str) -> None:
-        """Write a host's snapshot whole, or remember why not."""
+    def save(self, host: str, snapshot: str) -> None:
+        """Write a host's snapshot, or remember why it can't be written."""
         file = os.path.join(self._folder, f"{file_name(host)}.json")
         fault = write_file(file, snapshot, self._mode)
         if fault is not None:
@@ -307,29 +282,25 @@ class _Saved:
 
 
 def file_name(host: str) -> str:
-    """Return a name for a host's file: the same one whichever other hosts there are.
+    """Return a file name for a host: always the same, unique where the case of letters is ignored.
 
-    Two hosts never have one file, on filesystems that don't tell cases apart neither; it neither
-    leads elsewhere nor is hidden.
+    It neither leads to another folder nor is it hidden.
     """
-    import hashlib
-    from urllib.parse import quote
-
     plain = quote(host, safe=" @+=,()[]").replace("~", "%7E")
     plain = f"%2E{plain[1:]}" if plain.startswith(".") else plain
-    if 0 < len(plain) <= _LONGEST_NAME and not re.search("[A-Z]", host):
+    if 0 < len(plain) <= MAX_NAME_CHARS and not re.search("[A-Z]", host):
         return plain
-    exact = hashlib.sha256(host.encode("utf-8", "replace")).hexdigest()
-    return f"{plain[:_LONGEST_NAME]}~{exact[:12]}"
+    digest = hashlib.sha256(host.encode("utf-8", "replace")).hexdigest()
+    return f"{plain[:MAX_NAME_CHARS]}~{digest[:12]}"
 
 
-def _removed(gathered: Gathered) -> int:
-    """Say what was removed from which host; return the exit code."""
+def _show_removed(answers: FleetAnswers) -> int:
+    """Print what was removed from which host; return the exit code."""
     code = ExitCode.OK
-    for name, answer in gathered.hosts.items():
+    for name, answer in answers.hosts.items():
         if answer.removed is None:
-            complain(f"{name}: {answer.why}")
+            complain(f"{name}: {answer.failure}")
             code = ExitCode.UNDECIDED
         else:
-            write(clean(f"{name}: {answer.removed or 'nothing was there'}") + "\n")
+            write(clean(f"{name}: {answer.removed or 'nothing to remove'}") + "\n")
     return code

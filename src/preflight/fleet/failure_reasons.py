@@ -1,4 +1,4 @@
-"""Why Ansible could not reach or use a host, in a few words: what ssh, sudo and Ansible say."""
+"""Why a host could not be reached or used, in a few words: what ssh, sudo and Ansible say."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_NEEDS = "preflight needs 3.10 or later"
-_KNOWN = [
+MAX_CHARS = 300
+NEEDS_PYTHON = "preflight needs 3.10 or later"
+FAILURE_PATTERNS = [
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "host key changed"),
     (r"Host key verification failed|host key is not known", "host key not known: ssh to it once"),
     (r"Permission denied \(([\w,-]+)\)", r"ssh refused the login ({0})"),
@@ -19,32 +20,41 @@ _KNOWN = [
     (r"(?:a|is) password is required|Missing sudo password", "sudo asks for a password"),
     (r"is not in the sudoers file|not allowed to (?:execute|run)", "sudo refused"),
     (r"sudo: (?:command )?not found|sudo: No such file", "there is no sudo"),
-    (r"expected time frame|Timed out after \d+ second", "it took too long, and was given up"),
+    (r"expected time frame|Timed out after \d+ second", "it took too long and was stopped"),
     (r"No space left on device", "its disk is full"),
     (
         r"(\S*python\S*): (?:command )?not found|(\S*python\S*): No such file",
-        f"no Python at {{0}}: {_NEEDS}; see ansible_python_interpreter",
+        f"no Python at {{0}}: {NEEDS_PYTHON}; see ansible_python_interpreter",
     ),
-    (r"No python interpreters found|interpreter discovery", f"no Python: {_NEEDS}"),
-    (r"ansible-core requires a minimum of Python", f"its Python is too old: {_NEEDS}"),
+    (r"No python interpreters found|interpreter discovery", f"no Python: {NEEDS_PYTHON}"),
+    (r"ansible-core requires a minimum of Python", f"its Python is too old: {NEEDS_PYTHON}"),
+    (r"ERROR: no Python 3.10 or later", f"its Python is too old: {NEEDS_PYTHON}"),
+    (
+        r"ensurepip is not available|No module named (?:venv|ensurepip)",
+        "Python's venv is not installed: apt install python3-venv",
+    ),
     (r"requiretty|must have a tty", "sudo asks for a terminal: set ANSIBLE_PIPELINING=0"),
-]  # fmt: skip
-_NOISE = re.compile(r"\x1b\[[0-9;]*m|^(?:Warning: Permanently added|debug\d:|@|OpenSSH_)")
-_MOST = 300
+]
+NOISE = re.compile(r"\x1b\[[0-9;]*m|^(?:Warning: Permanently added|debug\d:|@|OpenSSH_)")
 
 
-def reason(result: Mapping[str, Any], *, unreachable: bool) -> str:
-    """Return why a host has no snapshot, of the result of a task that failed."""
-    texts = [
-        str(result.get(key) or "") for key in ("msg", "module_stderr", "module_stdout", "stderr")
-    ]
-    whole = "\n".join(texts)
-    for pattern, told in _KNOWN:
-        found = re.search(pattern, whole)
-        if found is not None:
-            said = told.format(*filter(None, found.groups()))
-            return f"unreachable: {said}" if unreachable else said
-    lines = [line.strip() for line in whole.splitlines() if line.strip()]
-    telling = [line for line in lines if not _NOISE.search(line)] or ["Ansible says no more"]
-    said = telling[0].removeprefix("Task failed: ")[:_MOST]
-    return f"unreachable: {said}" if unreachable else said
+def failure_reason(result: Mapping[str, Any], task: str, status: str) -> str:
+    """Return why a task failed on a host, or, with the status `unreachable`, did not begin."""
+    prefix = "unreachable: " if status == "unreachable" else ""
+    keys = ("msg", "module_stderr", "module_stdout", "exception", "stderr", "stdout")
+    output = "\n".join(str(result.get(key) or "") for key in keys)
+    script_output = f"{result.get('stdout') or ''}\n{result.get('stderr') or ''}".split("\n")
+    script_lines = [line.strip() for line in script_output if line.strip()]
+    if task == "measure" and script_lines:  # preflight itself says why
+        errors = [line for line in script_lines if line.startswith("preflight: ")]
+        return (errors or script_lines)[-1].removeprefix("preflight: ")[:MAX_CHARS]
+    for pattern, words in FAILURE_PATTERNS:
+        match = re.search(pattern, output)
+        if match is not None:
+            return prefix + words.format(*filter(None, match.groups()))
+    if task == "install" and script_lines:
+        errors = [line for line in script_lines if line.startswith("ERROR")]
+        return f"cannot install it: {(errors or script_lines)[-1]}"[:MAX_CHARS]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    telling = [line for line in lines if not NOISE.search(line)] or ["Ansible gave no reason"]
+    return prefix + telling[0].removeprefix("Task failed: ")[:MAX_CHARS]

@@ -1,0 +1,83 @@
+"""Packs what hosts are sent: this program, the wheels of its dependencies, and rule files.
+
+Tar archives without times and owners, so that the same files give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+from preflight.model.problems import InputError
+
+MAX_WHEELHOUSE_BYTES = 2**30
+
+
+def read_program(rules: Path) -> dict[str, bytes]:
+    """Return the files of this program by their paths on a host; `rules` are the bundled rules."""
+    package = Path(__file__).parents[1]
+    files = {
+        f"preflight/{file.relative_to(package).as_posix()}": file.read_bytes()
+        for file in sorted(package.rglob("*"))
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    return files | {"preflight/rules.yaml": rules.read_bytes()}
+
+
+def build_id(files: Mapping[str, bytes], version: str) -> str:
+    """Return what tells this program from others, those of the same version too."""
+    return f"{version}-{hashlib.sha256(pack(files)).hexdigest()[:12]}"
+
+
+def requirements() -> list[str]:
+    """Return what pip installs on a host; raises InputError where this program isn't installed."""
+    try:
+        return [line for line in requires("preflight") or [] if "extra ==" not in line]
+    except PackageNotFoundError:
+        raise InputError("preflight is not installed here: pip install . in its folder") from None
+
+
+def read_wheels(folder: Path) -> dict[str, bytes]:
+    """Return a wheelhouse by paths on a host; raises InputError where it can't be used."""
+    try:
+        files = sorted(file for file in folder.iterdir() if file.suffix == ".whl")
+        size = sum(file.stat().st_size for file in files)
+        if size > MAX_WHEELHOUSE_BYTES:
+            raise InputError(f"--wheelhouse {folder}: {size:,} bytes of wheels, 1 GiB at most")
+        wheels = {f"wheels/{file.name}": file.read_bytes() for file in files}
+    except OSError as fault:
+        raise InputError(f"--wheelhouse {folder}: {fault.strerror}") from None
+    if not wheels:
+        raise InputError(
+            f"--wheelhouse {folder} has no wheels; fill it with: pip download -d {folder} ."
+        )
+    return wheels
+
+
+def pack_rules(files: Mapping[str, bytes], first: str) -> bytes:
+    """Pack rule files as they lie to each other; `entry.yaml` at the top extends the first."""
+    packed = {}
+    if files:
+        own = {os.path.abspath(name): data for name, data in files.items()}
+        top = os.path.commonpath([os.path.dirname(path) for path in own])
+        packed = {os.path.relpath(path, top): data for path, data in own.items()}
+        first = "./" + os.path.relpath(os.path.abspath(first), top)
+    entry = {"version": 1, "extends": [first], "rules": []}
+    return pack({**packed, "entry.yaml": json.dumps(entry).encode()})
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """Return a tar archive of files by their paths."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, data in sorted(files.items()):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return packed.getvalue()

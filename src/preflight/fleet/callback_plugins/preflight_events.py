@@ -1,0 +1,46 @@
+"""Ansible loads this: it writes the hosts and their results to a pipe, a line of JSON each."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase  # type: ignore[import-untyped]
+
+KEYS = ("msg", "rc", "stdout", "stderr", "module_stdout", "module_stderr", "exception")
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]
+    """Ansible looks for a class of this name."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "preflight_events"
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        """Write the names of all hosts."""
+        names = play.get_variable_manager().get_vars(play=play)["ansible_play_hosts_all"]
+        self._write({"hosts": [str(name) for name in names]})
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """Write what a task returned."""
+        self._write_result("ok", result)
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: ARG002
+        """Write why a task failed."""
+        self._write_result("failed", result)
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        """Write why a host was not reached."""
+        self._write_result("unreachable", result)
+
+    def _write_result(self, status: str, result: Any) -> None:
+        values = {key: result._result[key] for key in KEYS if key in result._result}
+        task, host = result._task.name, result._host.get_name()
+        self._write({"host": host, "task": task, "status": status, "result": values})
+
+    def _write(self, event: dict[str, Any]) -> None:
+        line = json.dumps(event, default=str).encode() + b"\n"
+        while line:
+            line = line[os.write(int(os.environ["PREFLIGHT_EVENTS_FD"]), line) :]

@@ -1,0 +1,62 @@
+"""What hosts are sent."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from paths import ROOT
+from preflight.fleet.archive import (
+    build_id,
+    pack,
+    pack_rules,
+    read_program,
+    read_wheels,
+    requirements,
+)
+from preflight.model.problems import InputError
+
+
+def unpack(data: bytes, folder: Path) -> Path:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def test_the_program_is_packed_alike_each_time(tmp_path: Path) -> None:
+    files = read_program(ROOT / "rules.yaml")
+    assert pack(files) == pack(dict(reversed(files.items())))
+    assert build_id(files, "1.0.0") != build_id({**files, "preflight/x.py": b""}, "1.0.0")
+    unpacked = unpack(pack(files), tmp_path)
+    assert (unpacked / "preflight/rules.yaml").read_bytes() == (ROOT / "rules.yaml").read_bytes()
+    assert (unpacked / "preflight/__main__.py").is_file()
+    assert not list(unpacked.rglob("__pycache__"))
+
+
+def test_pip_installs_the_dependencies_without_those_of_extras() -> None:
+    names = requirements()
+    assert any(name.startswith("typer") for name in names)
+    assert not any("ansible" in name for name in names)
+
+
+def test_rule_files_lie_to_each_other_as_here(tmp_path: Path) -> None:
+    files = {"/a/rules/mine.yaml": b"mine", "/a/base.yaml": b"base"}
+    unpacked = unpack(pack_rules(files, "/a/rules/mine.yaml"), tmp_path)
+    assert (unpacked / "base.yaml").read_bytes() == b"base"
+    assert json.loads((unpacked / "entry.yaml").read_text())["extends"] == ["./rules/mine.yaml"]
+    bundled = unpack(pack_rules({}, "default"), tmp_path / "b")
+    assert json.loads((bundled / "entry.yaml").read_text())["extends"] == ["default"]
+
+
+def test_a_wheelhouse(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no wheels; fill it with: pip download"):
+        read_wheels(tmp_path)
+    (tmp_path / "a-1-py3-none-any.whl").write_bytes(b"zip")
+    (tmp_path / "a.tar.gz").write_bytes(b"gz")
+    assert read_wheels(tmp_path) == {"wheels/a-1-py3-none-any.whl": b"zip"}
+    with pytest.raises(InputError, match="No such file"):
+        read_wheels(tmp_path / "none")
