@@ -288,7 +288,7 @@ def test_rules_of_ones_own_reach_the_host_and_groups_have_their_own_vars(
         ("one\n", ("--limit", "nobody"), "no hosts"),
         ("one\n", ("--save", "/dev/null/x"), "--save /dev/null/x: Not a directory"),
         ("one\n", ("--wheelhouse", "/nowhere"), "--wheelhouse /nowhere: No such file"),
-        ("one\n", ("-f", "nonsense"), "no format 'nonsense'"),
+        ("one\n", ("-f", "nonsense"), "unknown format 'nonsense'"),
         ("one\n", ("--timeout", "0"), "--timeout 0"),
     ],
 )
