@@ -135,7 +135,7 @@ def test_the_same_snapshot_gives_the_same_report_but_for_its_time(folder: Path) 
         (["check", "-r", "."], "Is a directory"),
         (["check", "--facts", "missing.json"], "missing.json: No such file"),
         (["check", "--context", "nope"], "context 'nope' (--context) does not exist"),
-        (["check", "--docker-host", "garbage"], "'garbage' is no address of an engine"),
+        (["check", "--docker-host", "garbage"], "'garbage' isn't a valid engine address"),
         (["check", "--docker-host", "unix:///x", "--context", "y"], "name two engines"),
         (["explain", "requird"], "did you mean 'required'?"),
         (["facts", "-f", "xml"], "there is text, json"),

@@ -1,4 +1,4 @@
-"""The engine once it has answered: which one it is, and what is seen of its machine."""
+"""An engine that answered: which one it is, and how much of its machine can be seen from here."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from preflight.facts.engine.locality import (
     find_differing_info_key,
     find_host_visibility,
 )
+from preflight.facts.engine.responses import list_or_empty
 
 
 class Engine(NamedTuple):
-    """An engine that answered: its API, what /version and /info said, its name, what is seen."""
+    """An engine that answered, with its responses to /version and /info."""
 
     endpoint: Endpoint
     api: EngineApi
@@ -28,7 +29,7 @@ class Engine(NamedTuple):
 
 
 def connect(endpoint: Endpoint, timeout: float) -> Engine:
-    """Ask an engine who it is; raises EngineError where it doesn't answer as one."""
+    """Ask an engine for its version and its info; raises EngineError."""
     api = EngineApi(endpoint, timeout)
     version = api.version()
     info = api.info()
@@ -37,9 +38,9 @@ def connect(endpoint: Endpoint, timeout: float) -> Engine:
 
 
 def differing_info_key(engine: Engine) -> str | None:
-    """Return what /info says of another machine than this, None where nothing tells so.
+    """Return the key of /info that describes another machine than this one, None if none does.
 
-    A VM of this machine is none, and elsewhere than on Linux every engine is in one.
+    A VM on this machine isn't another one; except on Linux, every engine runs in a VM.
     """
     if not sys.platform.startswith("linux") or engine.name in VIRTUAL_MACHINES:
         return None
@@ -47,10 +48,9 @@ def differing_info_key(engine: Engine) -> str | None:
 
 
 def identify_engine(version: Mapping[str, Any], info: Mapping[str, Any], url: str) -> str:
-    """Tell the engine by what it says of itself, and a VM that looks like docker by its names."""
-    components = version.get("Components")
-    listed = components if isinstance(components, list) else []
-    if "Podman Engine" in [c.get("Name") for c in listed if isinstance(c, dict)]:
+    """Return the engine's name; a VM that calls itself docker is recognised by its host names."""
+    components = list_or_empty(version.get("Components"))
+    if "Podman Engine" in [c.get("Name") for c in components if isinstance(c, dict)]:
         return "podman"
     system = str(info.get("OperatingSystem") or "").lower()
     name = str(info.get("Name") or "").lower()

@@ -1,8 +1,7 @@
-"""Which container engine the docker CLI would talk to here, found the way the CLI finds it.
+"""Which container engine the docker CLI would use here, found the way the CLI finds it.
 
-The SDK's own order differs by version, and a mistyped context silently becomes the default one;
-so the endpoint is resolved here. Source: docker/cli, cli/command/cli.go `resolveContextName`,
-cli/context/store.
+The SDK's order differs by version, and it takes the default context for a mistyped one. Source:
+docker/cli, cli/command/cli.go `resolveContextName`, cli/context/store.
 """
 
 from __future__ import annotations
@@ -16,21 +15,23 @@ import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 DEFAULT_CONTEXT = "default"
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 DEFAULT_PIPE = "npipe:////./pipe/docker_engine"
 _LOOPBACK = re.compile(r"localhost|::1?|127(\.\d+){3}|0\.0\.0\.0")  # "any" dials this machine
+_NETWORK_SCHEMES = ("tcp", "http", "https", "ssh")
+_EXAMPLES = "expected unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST or npipe:////./pipe/NAME"
 
 
 class EndpointError(Exception):
-    """What names the endpoint is wrong: a context that isn't there, an address that is none."""
+    """What names the endpoint can't be used: an unknown context, an invalid address."""
 
 
 class Tls(NamedTuple):
-    """Files for TLS; `verify` False skips the check of the server's certificate."""
+    """Files for TLS; with `verify` False the server's certificate isn't checked."""
 
     ca: str | None
     cert: str | None
@@ -39,7 +40,7 @@ class Tls(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """Where the engine is, and what said so."""
+    """An engine's address, and the option, variable or file that names it."""
 
     url: str
     context: str
@@ -48,21 +49,21 @@ class Endpoint(NamedTuple):
 
     @property
     def local(self) -> bool:
-        """Whether the address is one of this machine's own."""
+        """Whether the address is one of this machine."""
         return self.loopback or urlsplit(self.url).scheme in ("unix", "npipe")
 
     @property
+    def loopback(self) -> bool:
+        """Whether it is a port of this machine, where a tunnel may end."""
+        return bool(_LOOPBACK.fullmatch(urlsplit(self.url).hostname or ""))
+
+    @property
     def base(self) -> str:
-        """What stands before every path that is asked for, as a proxy in front may want it."""
+        """The prefix of every path that is requested, for an engine behind a proxy."""
         parts = urlsplit(self.url)
         if parts.scheme not in ("tcp", "http", "https") or not parts.path.strip("/"):
             return ""
         return posixpath.normpath("/" + quote(unquote(parts.path)).strip("/"))
-
-    @property
-    def loopback(self) -> bool:
-        """Whether it is a port of this machine, to which a tunnel may have its end."""
-        return bool(_LOOPBACK.fullmatch(urlsplit(self.url).hostname or ""))
 
 
 def resolve(
@@ -73,19 +74,22 @@ def resolve(
 ) -> Endpoint:
     """Return the endpoint: option, DOCKER_HOST, DOCKER_CONTEXT, currentContext, default socket.
 
-    Raises EndpointError, in words that name what to correct.
+    Raises EndpointError with what to correct.
     """
     folder = config_folder(environ, home)
     if context:
-        return _context(context, "--context", folder, environ)
+        return _resolve_context(context, "--context", folder, environ)
     if docker_host is not None:
-        return _host(docker_host, "--docker-host", folder, environ)
+        return _resolve_host(docker_host, "--docker-host", folder, environ)
     if environ.get("DOCKER_HOST"):
-        return _host(environ["DOCKER_HOST"], "DOCKER_HOST", folder, environ)
+        return _resolve_host(environ["DOCKER_HOST"], "DOCKER_HOST", folder, environ)
     if environ.get("DOCKER_CONTEXT"):
-        return _context(environ["DOCKER_CONTEXT"], "DOCKER_CONTEXT", folder, environ)
-    current = _current_context(folder)
-    return _context(current, f"currentContext in {folder / 'config.json'}", folder, environ)
+        return _resolve_context(environ["DOCKER_CONTEXT"], "DOCKER_CONTEXT", folder, environ)
+    file = folder / "config.json"
+    config = _read_json(file)
+    current = config.get("currentContext") if isinstance(config, dict) else None
+    name = current if isinstance(current, str) and current else DEFAULT_CONTEXT
+    return _resolve_context(name, f"currentContext in {file}", folder, environ)
 
 
 def config_folder(environ: Mapping[str, str], home: Path | None = None) -> Path:
@@ -96,65 +100,59 @@ def config_folder(environ: Mapping[str, str], home: Path | None = None) -> Path:
 
 
 def find_other_sockets(
-    besides: str = "", environ: Mapping[str, str] = os.environ, home: Path | None = None
+    asked: str = "", environ: Mapping[str, str] = os.environ, home: Path | None = None
 ) -> list[str]:
-    """Return the sockets of engines that are there `besides` an address: a hint, no choice."""
+    """Return the addresses of engines' sockets that exist, without the one that was asked."""
     base = home or Path(os.path.expanduser("~"))
-    runtime = environ.get("XDG_RUNTIME_DIR")
-    places: list[str | Path] = [
+    places = [
         "/var/run/docker.sock",
-        *(base / name for name in (".docker/run/docker.sock", ".docker/desktop/docker.sock")),
-        *(base / name for name in (".colima/default/docker.sock", ".orbstack/run/docker.sock")),
-        base / ".rd/docker.sock",
-        *(f"{runtime}/{name}" for name in ("docker.sock", "podman/podman.sock") if runtime),
-        "/run/podman/podman.sock",
+        *(f"{base}/{name}/docker.sock" for name in (".docker/run", ".docker/desktop")),
+        *(f"{base}/{name}/docker.sock" for name in (".colima/default", ".orbstack/run", ".rd")),
     ]
-    seen = {os.path.realpath(besides.removeprefix("unix://"))}
-    found = []
-    for place in places:
+    if environ.get("XDG_RUNTIME_DIR"):
+        runtime = environ["XDG_RUNTIME_DIR"]
+        places += [f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock"]
+    seen = {os.path.realpath(asked.removeprefix("unix://"))}
+    sockets = []
+    for place in (*places, "/run/podman/podman.sock"):
         real = os.path.realpath(place)
         if real not in seen and _is_socket(place):
             seen.add(real)
-            found.append(f"unix://{place}")
-    return found
+            sockets.append(f"unix://{place}")
+    return sockets
 
 
-def _is_socket(place: str | Path) -> bool:
+def _is_socket(path: str) -> bool:
     try:
-        return stat.S_ISSOCK(os.stat(place).st_mode)
+        return stat.S_ISSOCK(os.stat(path).st_mode)
     except OSError:
-        return False  # not there, or in a folder that is closed to us
+        return False  # it doesn't exist, or its folder is closed to us
 
 
-def _current_context(folder: Path) -> str:
-    """Return config.json's currentContext; like the CLI, a broken file counts as none."""
+def _read_json(file: Path) -> Any:
+    """Return a file's content, None if it is missing or broken: so does the CLI."""
     try:
-        config = json.loads((folder / "config.json").read_bytes())
+        return json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return DEFAULT_CONTEXT
-    name = config.get("currentContext") if isinstance(config, dict) else None
-    return name if isinstance(name, str) and name else DEFAULT_CONTEXT
-
-
-def _host(url: str, named_by: str, folder: Path, environ: Mapping[str, str]) -> Endpoint:
-    tls = _environment_tls(folder, environ)
-    checked = _checked(url, named_by, tls)
-    if tls is not None and tls.verify and tls.ca is None and checked.startswith("tcp:"):
-        place = environ.get("DOCKER_CERT_PATH") or folder
-        raise EndpointError(f"TLS needs ca.pem, and {place} has none (DOCKER_TLS_VERIFY is set)")
-    return Endpoint(checked, DEFAULT_CONTEXT, named_by, tls)
-
-
-def _environment_tls(folder: Path, environ: Mapping[str, str]) -> Tls | None:
-    """DOCKER_TLS_VERIFY counts as set whatever it holds, `0` too, as in the CLI."""
-    verify = bool(environ.get("DOCKER_TLS_VERIFY"))
-    if not verify and not environ.get("DOCKER_TLS"):
         return None
-    certificates = environ.get("DOCKER_CERT_PATH")
-    return _tls(Path(certificates) if certificates else folder, verify)
 
 
-def _tls(folder: Path, verify: bool) -> Tls:
+def _resolve_host(url: str, named_by: str, folder: Path, environ: Mapping[str, str]) -> Endpoint:
+    """Return the endpoint of an address. DOCKER_TLS_VERIFY=0 counts as set, as in the CLI."""
+    tls = None
+    verify = bool(environ.get("DOCKER_TLS_VERIFY"))
+    certificates = Path(environ.get("DOCKER_CERT_PATH") or folder)
+    if verify or environ.get("DOCKER_TLS"):
+        tls = _find_tls_files(certificates, verify)
+    address = _parse_address(url, named_by, tls)
+    if tls is not None and verify and tls.ca is None and address.startswith("tcp:"):
+        raise EndpointError(
+            f"TLS needs ca.pem, which is not in {certificates} (DOCKER_TLS_VERIFY is set)"
+        )
+    return Endpoint(address, DEFAULT_CONTEXT, named_by, tls)
+
+
+def _find_tls_files(folder: Path, verify: bool) -> Tls:
     ca, cert, key = (
         str(file) if os.path.exists(file := folder / f"{name}.pem") else None
         for name in ("ca", "cert", "key")
@@ -162,75 +160,67 @@ def _tls(folder: Path, verify: bool) -> Tls:
     return Tls(ca, cert, key, verify)
 
 
-def _context(name: str, named_by: str, folder: Path, environ: Mapping[str, str]) -> Endpoint:
+def _resolve_context(
+    name: str, named_by: str, folder: Path, environ: Mapping[str, str]
+) -> Endpoint:
     if name == DEFAULT_CONTEXT:
+        if environ.get("DOCKER_HOST"):
+            return _resolve_host(environ["DOCKER_HOST"], "DOCKER_HOST", folder, environ)
         default = DEFAULT_PIPE if sys.platform == "win32" else DEFAULT_SOCKET
-        url = environ.get("DOCKER_HOST") or default
-        by = "DOCKER_HOST" if environ.get("DOCKER_HOST") else "the default"
-        return _host(url, by, folder, environ)
+        return _resolve_host(default, "the default", folder, environ)
+    contexts = folder / "contexts"
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
-    meta = folder / "contexts" / "meta" / digest / "meta.json"
+    file = contexts / "meta" / digest / "meta.json"
+    title = f"context {name!r} ({named_by})"
     try:
-        data = json.loads(meta.read_bytes())
-        endpoint = data["Endpoints"]["docker"]
+        endpoint = json.loads(file.read_bytes())["Endpoints"]["docker"]
         url, skip_verify = endpoint["Host"], bool(endpoint.get("SkipTLSVerify"))
         if not isinstance(url, str):
-            raise TypeError("Host is no text")
+            raise TypeError("Host is not a string")
     except FileNotFoundError:
-        known = ", ".join(_contexts(folder))
-        raise EndpointError(
-            f"context {name!r} ({named_by}) does not exist; there is {known}"
-        ) from None
-    except OSError as fault:
-        raise EndpointError(f"context {name!r} ({named_by}): {fault.strerror}: {meta}") from None
+        known = ", ".join(_context_names(contexts / "meta"))
+        raise EndpointError(f"{title} does not exist; known contexts: {known}") from None
+    except OSError as error:
+        raise EndpointError(f"{title}: {error.strerror}: {file}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise EndpointError(f"context {name!r} ({named_by}) has broken metadata: {meta}") from None
-    material = folder / "contexts" / "tls" / digest / "docker"
-    tls = _tls(material, not skip_verify) if os.path.isdir(material) or skip_verify else None
-    return Endpoint(_checked(url, f"context {name!r}", tls), name, named_by, tls)
+        raise EndpointError(f"{title} has invalid metadata: {file}") from None
+    tls_folder = contexts / "tls" / digest / "docker"
+    has_tls = skip_verify or os.path.isdir(tls_folder)
+    tls = _find_tls_files(tls_folder, not skip_verify) if has_tls else None
+    return Endpoint(_parse_address(url, f"context {name!r}", tls), name, named_by, tls)
 
 
-def _contexts(folder: Path) -> list[str]:
-    """Return the names of the contexts that are there, `default` first."""
-    names = []
+def _context_names(folder: Path) -> list[str]:
+    """Return the names of the contexts that exist, `default` first."""
     try:
-        files = sorted((folder / "contexts" / "meta").glob("*/meta.json"))
+        contexts = [_read_json(file) for file in folder.glob("*/meta.json")]
     except OSError:
-        files = []
-    for file in files:
-        try:
-            name = json.loads(file.read_bytes())["Name"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            continue
-        names.append(str(name))
+        contexts = []
+    names = [str(meta["Name"]) for meta in contexts if isinstance(meta, dict) and "Name" in meta]
     return [DEFAULT_CONTEXT, *sorted(names)]
 
 
-def _checked(url: str, named_by: str, tls: Tls | None) -> str:
-    """Return an address with its scheme known and its port set; else say what one looks like."""
-    shown = re.sub(r":[^:/@]*@", ":…@", url)  # without a password
+def _parse_address(url: str, named_by: str, tls: Tls | None) -> str:
+    """Return an address with a known scheme and its port; raises EndpointError."""
     address = url.strip()
     if re.fullmatch(r"[^/\s]*:[0-9]+(/.*)?", address):
         address = f"tcp://{address}"  # as the CLI reads HOST:PORT
     address = re.sub("^tcp://(?=:[0-9])", "tcp://localhost", address)
-    looks = "expected unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST or npipe:////./pipe/NAME"
+    detail, valid = "", False
     try:
         parts = urlsplit(address)
         port = parts.port
-    except ValueError as fault:
+        where = {"unix": parts.netloc + parts.path, "npipe": parts.path}.get(parts.scheme)
+        if parts.scheme in _NETWORK_SCHEMES:
+            where = parts.hostname
+        valid = bool(where) and not parts.password and not re.search(r"[\x00-\x1f\x7f]", address)
+    except ValueError as error:
+        detail = f" ({error})"
+    if not valid:
+        shown = re.sub(r":[^:/@]*@", ":…@", url)  # without a password
         raise EndpointError(
-            f"{named_by} {shown!r} is no address of an engine ({fault}): {looks}"
-        ) from None
-    fits = {
-        "unix": bool(parts.path or parts.netloc),
-        "npipe": bool(parts.path),
-        "tcp": bool(parts.hostname),
-        "http": bool(parts.hostname),
-        "https": bool(parts.hostname),
-        "ssh": bool(parts.hostname),
-    }
-    if not fits.get(parts.scheme) or parts.password or re.search(r"[\x00-\x1f\x7f]", address):
-        raise EndpointError(f"{named_by} {shown!r} is no address of an engine: {looks}")
+            f"{named_by} {shown!r} isn't a valid engine address{detail}: {_EXAMPLES}"
+        )
     if parts.scheme == "tcp" and port is None:
         host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
         return f"tcp://{host}:{2376 if tls else 2375}{parts.path}"

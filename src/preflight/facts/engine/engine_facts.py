@@ -1,6 +1,6 @@
-"""The container engine over its API: whether it answers, and what it has and enforces.
+"""The facts `docker.*` of the engine itself: whether it is reachable, what it has and enforces.
 
-Zero, null and missing in an answer are no measurement.
+Zero, null and missing in a response are no measurement: those facts are unknown.
 """
 
 from __future__ import annotations
@@ -26,184 +26,175 @@ from preflight.facts.engine.responses import (
 from preflight.facts.host.cgroups import Cgroups, Limit
 from preflight.model.facts import Measured, Unknown
 
-_UNSEEN = "; a limit over it is not seen"
-_ALWAYS = {"endpoint", "context", "local", "reachable", "problem", "candidates"}
+_LIMIT_HIDDEN = "; a cgroup limit above it can't be seen"
+_KNOWN_WITHOUT_ENGINE = {"endpoint", "context", "local", "reachable", "problem", "candidates"}
 
 
 def measure(context: MeasureContext) -> Iterator[Measured]:
     """Yield the engine's facts as they come; an engine that can't be reached is a finding."""
     try:
         endpoint = context.endpoint()
-    except EndpointError as fault:
-        unknown = Unknown(str(fault), "invalid")
-        yield Measured(("docker", "endpoint"), unknown)
-        yield Measured(("docker", "context"), unknown)
-        yield Measured(("docker", "local"), True, "nothing that is there names another host")
-        yield from unreachable(unknown, find_other_sockets())
+    except EndpointError as error:
+        reason = Unknown(str(error), "invalid")
+        yield _fact("endpoint", reason)
+        yield _fact("context", reason)
+        yield _fact("local", True, "nothing names another host")
+        yield from unreachable(reason, find_other_sockets())
         return
-    yield Measured(("docker", "endpoint"), endpoint.url, endpoint.named_by)
-    yield Measured(("docker", "context"), endpoint.context, endpoint.named_by)
-    yield Measured(("docker", "local"), *context.is_engine_local())
+    yield _fact("endpoint", endpoint.url, endpoint.named_by)
+    yield _fact("context", endpoint.context, endpoint.named_by)
+    yield _fact("local", *context.is_engine_local())
     try:
         engine = context.engine()
-    except EngineError as fault:
-        yield from unreachable(Unknown(str(fault), fault.kind), find_other_sockets(endpoint.url))
+    except EngineError as error:
+        yield from unreachable(Unknown(str(error), error.kind), find_other_sockets(endpoint.url))
         return
-    yield from _reached(engine, context)
+    yield from _reachable(engine, context)
 
 
-def late(context: MeasureContext, how_long: str) -> Iterator[Measured]:
-    """Yield what it means that time ran out: an engine that answers too slowly is not reachable.
+def late(context: MeasureContext, duration: str) -> Iterator[Measured]:
+    """Yield the facts of an engine that answers too slowly: it is not reachable.
 
-    No other socket is named: the one that was asked is there.
+    No other sockets are listed: the one that was asked is there.
     """
     endpoint = context.endpoint.peek()
     if endpoint is not None:
-        yield Measured(("docker", "local"), endpoint.local, "the address")
-    yield from unreachable(Unknown(f"no answer from the engine {how_long}", "timeout"))
+        yield _fact("local", endpoint.local, "the address")
+    yield from unreachable(Unknown(f"no answer from the engine {duration}", "timeout"))
 
 
-def unreachable(why: Unknown, others: Sequence[str] = ()) -> Iterator[Measured]:
-    """Yield what is known of an engine that didn't answer: false, why, and what else is there.
+def unreachable(reason: Unknown, other_sockets: Sequence[str] = ()) -> Iterator[Measured]:
+    """Yield the facts of an engine that didn't answer: unreachable, why, and what else is there.
 
-    An engine that can't be asked for want of a package here may be well: that is unknown.
+    If only a package is missing to ask the engine, it is unknown whether it is reachable.
     """
-    reached = why if why.kind == "unsupported" and "package" in why.reason else False
-    yield Measured(("docker", "reachable"), reached, why.reason)
-    yield Measured(("docker", "problem", "kind"), why.kind, "the attempt")
-    yield Measured(("docker", "problem", "reason"), why.reason, "the attempt")
-    yield Measured(("docker", "candidates"), list(others) or None, "the usual places")
+    package_missing = reason.kind == "unsupported" and "package" in reason.reason
+    yield _fact("reachable", reason if package_missing else False, reason.reason)
+    yield _fact("problem.kind", reason.kind, "the connection")
+    yield _fact("problem.reason", reason.reason, "the connection")
+    yield _fact("candidates", list(other_sockets) or None, "the usual places")
     for fact in DOCKER:
-        path = tuple(fact.path.split("."))
-        if path[1] not in _ALWAYS:
-            yield Measured(path, why)
+        name = fact.path.removeprefix("docker.")
+        if name.split(".")[0] not in _KNOWN_WITHOUT_ENGINE:
+            yield _fact(name, reason)
 
 
-def _reached(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
-    yield Measured(("docker", "reachable"), True, "GET /version, GET /info")
-    for name in (("problem", "kind"), ("problem", "reason"), ("candidates",)):
-        yield Measured(("docker", *name), None, "it answers")
+def _reachable(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
+    yield _fact("reachable", True, "GET /version, GET /info")
+    for name in ("problem.kind", "problem.reason", "candidates"):
+        yield _fact(name, None, "it is reachable")
+    yield _fact("engine", engine.name, "GET /version, GET /info")
     source = "the address, the kernel, the daemon's process"
-    yield Measured(("docker", "engine"), engine.name, "GET /version, GET /info")
-    yield Measured(("docker", "native"), engine.visibility.native, source)
+    yield _fact("native", engine.visibility.native, source)
     yield from parse_info(engine.version, engine.info)
     yield from _disk(engine.api, engine.info, engine.visibility.path_hidden)
     yield from _memory(engine, context)
 
 
+def _fact(name: str, value: Any, source: str = "") -> Measured:
+    return Measured(("docker", *name.split(".")), value, source)
+
+
 def parse_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[Measured]:
-    """Yield the facts that /version and /info state."""
-    yield _stated(
-        "version", text_or_none(version.get("Version") or info.get("ServerVersion")), "Version"
-    )
-    yield _stated("api", text_or_none(version.get("ApiVersion")), "ApiVersion")
+    """Yield the facts that /version and /info report."""
+    release = text_or_none(version.get("Version") or info.get("ServerVersion"))
     system, processor = text_or_none(version.get("Os")), text_or_none(version.get("Arch"))
-    yield _stated("platform", f"{system}/{processor}" if system and processor else None, "Os, Arch")
-    yield _stated("cpus", _positive(info.get("NCPU")), "NCPU")
-    yield _stated("memory.total", _positive(info.get("MemTotal")), "MemTotal")
-    cgroup = text_or_none(info.get("CgroupVersion"))
-    yield _stated("cgroup.version", int(cgroup) if cgroup in ("1", "2") else None, "CgroupVersion")
-    yield from _limits(info)
-    options = info.get("SecurityOptions")
-    rootless = info.get("Rootless")  # Podman's
-    if not isinstance(rootless, bool):
-        known = isinstance(options, list)
-        rootless = any("rootless" in str(one) for one in list_or_empty(options)) if known else None
-    yield _stated("rootless", rootless, "SecurityOptions")
-    warnings = [str(one) for one in list_or_empty(info.get("Warnings"))]
-    yield Measured(("docker", "warnings"), warnings, "GET /info Warnings")
-    yield _stated("disk.root", text_or_none(info.get("DockerRootDir")), "DockerRootDir")
-    yield _stated("storage.driver", text_or_none(info.get("Driver")), "Driver")
-    driver = text_or_none(info.get("LoggingDriver"))
-    yield _stated("log.driver", driver, "LoggingDriver")
-    yield _rotated(driver)
-    swarm = info.get("Swarm")
-    state = text_or_none(swarm.get("LocalNodeState")) if isinstance(swarm, dict) else None
-    yield _stated("swarm.state", state, "Swarm.LocalNodeState")
-
-
-def _stated(name: str, value: Any, key: str) -> Measured:
-    path = ("docker", *name.split("."))
-    return Measured(path, or_unreported(value, key), f"GET /info {key}")
+    platform = f"{system}/{processor}" if system and processor else None
+    cgroup, swarm = text_or_none(info.get("CgroupVersion")), info.get("Swarm")
+    swarm_state = swarm.get("LocalNodeState") if isinstance(swarm, dict) else None
+    for name, request, key, value in (
+        ("version", "/version", "Version", release),
+        ("api", "/version", "ApiVersion", text_or_none(version.get("ApiVersion"))),
+        ("platform", "/version", "Os, Arch", platform),
+        ("cpus", "/info", "NCPU", _positive(info.get("NCPU"))),
+        ("memory.total", "/info", "MemTotal", _positive(info.get("MemTotal"))),
+        ("cgroup.version", "/info", "CgroupVersion", int(cgroup) if cgroup in ("1", "2") else None),
+        ("limits.memory", "/info", "MemoryLimit", _enforces(info, "MemoryLimit")),
+        ("limits.cpus", "/info", "CpuCfsQuota", _enforces(info, "CpuCfsQuota")),
+        ("rootless", "/info", "SecurityOptions", _is_rootless(info)),
+        ("disk.root", "/info", "DockerRootDir", text_or_none(info.get("DockerRootDir"))),
+        ("storage.driver", "/info", "Driver", text_or_none(info.get("Driver"))),
+        ("log.driver", "/info", "LoggingDriver", text_or_none(info.get("LoggingDriver"))),
+        ("swarm.state", "/info", "Swarm.LocalNodeState", text_or_none(swarm_state)),
+    ):
+        yield _fact(name, or_unreported(value, key), f"GET {request} {key}")
+    warnings = [str(warning) for warning in list_or_empty(info.get("Warnings"))]
+    yield _fact("warnings", warnings, "GET /info Warnings")
+    driver = text_or_none(info.get("LoggingDriver"))  # the driver's options aren't in /info
+    rotated = is_log_rotated(driver, None) if driver else or_unreported(None, "LoggingDriver")
+    yield _fact("log.rotated", rotated, f"the driver {driver}")
 
 
 def _positive(value: Any) -> int | None:
     return count_or_none(value) or None
 
 
-def _limits(info: Mapping[str, Any]) -> Iterator[Measured]:
-    """Whether limits bind, by the booleans and the driver, never by the text of warnings."""
-    unmanaged = info.get("CgroupDriver") == "none"
-    for name, key in (("memory", "MemoryLimit"), ("cpus", "CpuCfsQuota")):
-        value = info.get(key)
-        path = ("docker", "limits", name)
-        if unmanaged:
-            yield Measured(path, False, "GET /info CgroupDriver none")
-        elif isinstance(value, bool):
-            yield Measured(path, value, f"GET /info {key}")
-        else:
-            yield _stated(f"limits.{name}", None, key)
+def _enforces(info: Mapping[str, Any], key: str) -> bool | None:
+    """Whether limits are enforced, by booleans and the driver, never by the text of warnings."""
+    if info.get("CgroupDriver") == "none":
+        return False
+    value = info.get(key)
+    return value if isinstance(value, bool) else None
 
 
-def _rotated(driver: str | None) -> Measured:
-    """Whether old logs are dropped; the options of the daemon's driver are not among /info."""
-    path = ("docker", "log", "rotated")
-    if driver is None:
-        return Measured(path, Unknown("the engine does not say its logging driver"))
-    return Measured(path, is_log_rotated(driver, None), f"the driver {driver}")
+def _is_rootless(info: Mapping[str, Any]) -> bool | None:
+    rootless, options = info.get("Rootless"), info.get("SecurityOptions")  # Podman has the first
+    if isinstance(rootless, bool):
+        return rootless
+    if not isinstance(options, list):
+        return None
+    return any("rootless" in str(option) for option in options)
 
 
-def _disk(api: EngineApi, info: Mapping[str, Any], files: PathHidden) -> Iterator[Measured]:
+def _disk(api: EngineApi, info: Mapping[str, Any], path_hidden: PathHidden) -> Iterator[Measured]:
     root, status = text_or_none(info.get("DockerRootDir")), list_or_empty(info.get("DriverStatus"))
-    yield Measured(("docker", "disk", "free"), *free_disk(root, status, files))
-    reclaimable = ("docker", "disk", "reclaimable")
+    yield _fact("disk.free", *free_disk(root, status, path_hidden))
     try:
         images = api.images()
-        used = api.images_in_use([str(image.get("Id")) for image in images])
-    except EngineError as fault:
-        yield Measured(reclaimable, Unknown(str(fault), fault.kind))
+        in_use = api.images_in_use([str(image.get("Id")) for image in images])
+    except EngineError as error:
+        yield _fact("disk.reclaimable", Unknown(str(error), error.kind))
         return
-    sizes = [
-        count_or_none(image.get("Size")) for image in images if str(image.get("Id")) not in used
-    ]
+    unused = [image for image in images if str(image.get("Id")) not in in_use]
+    sizes = [count_or_none(image.get("Size")) for image in unused]
     if None in sizes:
-        yield Measured(reclaimable, Unknown("the engine does not say the size of every image"))
+        reason = Unknown("the engine does not report the size of every image")
+        yield _fact("disk.reclaimable", reason)
         return
     source = "GET /images/json less those of GET /containers/json; shared layers count twice"
-    yield Measured(reclaimable, sum(size or 0 for size in sizes), source)
+    yield _fact("disk.reclaimable", sum(size or 0 for size in sizes), source)
 
 
 def _memory(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
-    """The limit over the containers, and what is left for this stack now."""
-    api, info, visibility = engine.api, engine.info, engine.visibility
+    """Yield the limit above the containers, and what is left for this stack now."""
+    api, visibility = engine.api, engine.visibility
     hidden = visibility.processes_hidden or visibility.cgroups_hidden
-    place, limit = _limit(api, info) if hidden is None else ("", hidden)
-    seen = isinstance(limit, Limit)
-    lowest = limit.value if isinstance(limit, Limit) else None
-    source = f"{limit.source}, over {place}" if isinstance(limit, Limit) else ""
-    yield Measured(("docker", "memory", "limit"), lowest if seen else limit, source)
-    total = _positive(info.get("MemTotal"))
+    cgroup, limit = _cgroup_limit(api, engine.info) if hidden is None else ("", hidden)
+    limit_bytes, source, caveat = None, "", _LIMIT_HIDDEN
+    if isinstance(limit, Limit):
+        limit_bytes, source, caveat = limit.value, f"{limit.source}, over {cgroup}", ""
+    yield _fact("memory.limit", limit if caveat else limit_bytes, source)
+    total = _positive(engine.info.get("MemTotal"))
     if total is None:
-        yield _stated("memory.usable", None, "MemTotal")
+        yield _fact("memory.usable", or_unreported(None, "MemTotal"))
     else:
-        usable = total if lowest is None else min(total, lowest)
-        source = "min(total, limit)" if seen else f"GET /info MemTotal{_UNSEEN}"
-        yield Measured(("docker", "memory", "usable"), usable, source)
-    available = ("docker", "memory", "available")
+        source = f"GET /info MemTotal{caveat}" if caveat else "min(total, limit)"
+        usable = total if limit_bytes is None else min(total, limit_bytes)
+        yield _fact("memory.usable", usable, source)
     if visibility.processes_hidden is not None:
-        yield Measured(available, visibility.processes_hidden)
+        yield _fact("memory.available", visibility.processes_hidden)
         return
     project = context.project_or_unknown()
     name = project.name if isinstance(project, Project) else None
-    free, source = available_memory(api, place, lowest, name)
-    yield Measured(available, free, source if seen else f"{source}{_UNSEEN}")
+    available, source = available_memory(api, cgroup, limit_bytes, name)
+    yield _fact("memory.available", available, source + caveat)
 
 
-def _limit(api: EngineApi, info: Mapping[str, Any]) -> tuple[str, Limit | Unknown]:
+def _cgroup_limit(api: EngineApi, info: Mapping[str, Any]) -> tuple[str, Limit | Unknown]:
     try:
-        place = containers_cgroup(api, info)
-        return place, Cgroups().memory_limit(place)
-    except EngineError as fault:
-        return "", Unknown(str(fault), fault.kind)
-    except OSError as fault:
-        return "", Unknown(str(fault))
+        cgroup = containers_cgroup(api, info)
+        return cgroup, Cgroups().memory_limit(cgroup)
+    except EngineError as error:
+        return "", Unknown(str(error), error.kind)
+    except OSError as error:
+        return "", Unknown(str(error))

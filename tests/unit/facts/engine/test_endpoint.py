@@ -246,7 +246,7 @@ def test_broken_metadata_is_an_error_not_a_crash(clean_environment: Path, broken
     write_context(clean_environment, "bad", broken)
     with pytest.raises(EndpointError, match="bad"):
         resolve(None, "bad")
-    with pytest.raises(EndpointError, match="there is default"):
+    with pytest.raises(EndpointError, match="known contexts: default"):
         resolve(None, "other")  # a broken neighbour doesn't keep the others from being named
 
 

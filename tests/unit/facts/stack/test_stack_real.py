@@ -321,17 +321,16 @@ def test_many_foreign_containers_are_never_listed_or_inspected(
     docker_stack: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from preflight.facts.engine import api as engine_api
-    from preflight.facts.engine import transport
 
     asked = []
-    get = transport.HttpTransport.get
+    get_bytes = engine_api.EngineApi.get_bytes
 
-    def spy(self: Any, path: str) -> tuple[int, bytes]:
+    def spy(self: Any, path: str, timeout: float, max_bytes: int) -> tuple[int, bytes]:
         asked.append(path)
-        return get(self, path)
+        return get_bytes(self, path, timeout, max_bytes)
 
     monkeypatch.setattr(engine_api, "_MANY_CONTAINERS", 0)
-    monkeypatch.setattr(transport.HttpTransport, "get", spy)
+    monkeypatch.setattr(engine_api.EngineApi, "get_bytes", spy)
     foreign = docker_stack.docker("create", "--network=none", IMAGE, "true")
     try:
         facts = measure(docker_stack)
