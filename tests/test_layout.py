@@ -36,6 +36,7 @@ ONLY_IN = {
     "prometheus_client": {"render"},
     "markdown_it": {"rules"},
     "jinja2": {"render"},
+    "hyperscan": {"logs"},
 }
 WORLD = {"subprocess", "socket", "shutil", "tempfile"}
 TOUCHES_WORLD = {"facts", "snapshot", "cli", "fleet", "processes"}

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from preflight.evaluate.judge import Selection as Selection  # noqa: PLC0414 - for cli too
     from preflight.facts.collect.measurement import Measurement
     from preflight.logs.log_reader import LogReader as LogReader  # noqa: PLC0414 - for cli too
-    from preflight.logs.scan import Counted as Counted  # noqa: PLC0414 - for cli too
     from preflight.model.cases import CaseExpectation, VerdictMismatch
-    from preflight.model.diagnosis import Diagnosed
+    from preflight.model.diagnosis import LogReport
     from preflight.rules.markdown import Document
     from preflight.snapshot.redact import Redactor
 
@@ -222,19 +221,12 @@ def _idle_on(facts: Facts, ruleset: RuleSet) -> Iterable[Waiver]:
     return waivers.idle(ruleset.waivers, report.results)
 
 
-def log_reader(ruleset: RuleSet) -> LogReader:
-    """Return what searches logs for the known errors of a rule file."""
-    from preflight.logs.log_reader import LogReader
-
-    return LogReader(ruleset.diagnoses)
-
-
-def diagnose(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None) -> Diagnosed:
+def diagnose(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None) -> LogReport:
     """Say what the known errors that were read mean; joined with facts where there are any."""
     from preflight.evaluate import diagnoses
 
     if facts is not None:
-        for name, line in diagnoses.states(facts):
+        for name, line in diagnoses.container_states(facts):
             reader.add_state(name, line)
     told = diagnoses.diagnose(ruleset, reader.result(), facts or Facts({}), catalogue())
     secrets = None if facts is None else _secrets(facts)

@@ -211,7 +211,7 @@ def test_what_cannot_be_read(run_preflight: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for arguments, said in (
         (["gone.log"], "cannot read gone.log: No such file or directory"),
-        (["empty"], "empty holds no log"),
+        (["empty"], "empty has no logs"),
         (["/dev/zero"], "cannot read /dev/zero: it is a device"),
         (["a\0b"], "cannot read"),
         ([], "no log: name files"),
@@ -219,7 +219,7 @@ def test_what_cannot_be_read(run_preflight: Run, tmp_path: Path) -> None:
         (["-", "--facts", "-"], "standard input is named twice"),
         (["x.log", "--lines", "0"], "--lines 0: expected 1 to"),
         (["--container", "x", "--since", "soon"], "--since 'soon' is no duration"),
-        (["--container", "x", "--since", "0s"], "--since 0s: expected a time that has gone by"),
+        (["--container", "x", "--since", "0s"], "--since 0s: expected a duration above zero"),
         (["--compose", "--facts", "f.json"], "leave one out"),
         (["x.log", "-f", "xml"], "no such format"),
         (["x.log", "-r", "gone.yaml"], "cannot read the rule file"),
@@ -237,16 +237,16 @@ def test_what_holds_nothing_to_read_is_not_clean(run_preflight: Run, tmp_path: P
     (tmp_path / "b.log.gz").write_bytes(gzip.compress(b"x")[:10])
     (tmp_path / "well.log").write_text("well\n")
     for name, said in (
-        ("a.log", "a.log: it is packed with xz: unpack it first"),
-        ("b.log.gz", "b.log.gz: it is cut off: read up to there"),
-        ("/proc/self/mem", "/proc/self/mem: not read to its end: Input/output error"),
+        ("a.log", "a.log: compressed with xz: decompress it first"),
+        ("b.log.gz", "b.log.gz: truncated: read up to the end"),
+        ("/proc/self/mem", "/proc/self/mem: not read to the end: Input/output error"),
     ):
         done = run_preflight("diagnose", name, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, ""), name
         assert said in done.stderr
     done = run_preflight("diagnose", ".", cwd=tmp_path)
     assert done.returncode == 0, "one of them could be read"
-    assert "unpack it first" in done.stderr
+    assert "decompress it first" in done.stderr
 
 
 def test_a_pipe_with_a_writer(run_preflight: Run, tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_cut_off_gzip_is_said_and_used(run_preflight: Run, tmp_path: Path) -> No
     (tmp_path / "a.log.gz").write_bytes(packed[: len(packed) // 2])
     done = run_preflight("diagnose", "a.log.gz", "-f", "json", cwd=tmp_path)
     assert 500 < told(done)["findings"][0]["count"] < 1500
-    assert "a.log.gz: it is cut off: read up to there" in done.stderr
+    assert "a.log.gz: truncated: read up to the end" in done.stderr
 
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J[bold]x[/bold] \u202egnp.exe \x00\x9b31m"
@@ -369,27 +369,6 @@ def test_memory_is_bounded_whatever_the_log_is(tmp_path: Path) -> None:
         returned, most = peak([name], tmp_path)
         assert returned == code, name
         assert most < 100 * 2**20, name
-
-
-def test_two_processes_find_what_one_does(run_preflight: Run, tmp_path: Path) -> None:
-    """Beyond 64 MiB a log is read in parts, each by a process of its own."""
-    rows = [f"2026-01-01T00:00:{n % 60:02}Z line {n} of a log that is clean\n" for n in range(1000)]
-    rows[3], rows[996] = NEEDS, FULL
-    with (tmp_path / "a.log").open("w") as file:
-        for _ in range(1600):
-            file.writelines(rows)
-    whole = run_preflight("diagnose", "a.log", "-f", "json", cwd=tmp_path)
-    with (tmp_path / "a.log").open("rb") as given:
-        one = subprocess.run(
-            [sys.executable, "-m", "preflight", "diagnose", "-", "-f", "json"],
-            stdin=given, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-    assert one.stdout.replace("standard input", "a.log") == whole.stdout
-    assert [f["count"] for f in told(whole)["findings"]] == [1600, 1600]
-    alone = [*(["taskset", "-c", "0"] if sys.platform == "linux" else [])]
-    assert run_preflight(
-        "diagnose", "a.log", "-f", "json", cwd=tmp_path, prefix=tuple(alone)
-    ).stdout == whole.stdout  # fmt: skip
 
 
 def test_interrupted(tmp_path: Path) -> None:

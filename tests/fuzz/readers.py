@@ -26,6 +26,7 @@ from preflight.facts.compose.load import load
 from preflight.facts.compose.project import ComposeError
 from preflight.facts.options import Options
 from preflight.facts.start import port_clashes
+from preflight.logs.log_reader import LogReader
 from preflight.model.bundle import Part
 from preflight.model.facts import Facts, Measured, gather, split_path
 from preflight.model.problems import InputError
@@ -446,7 +447,7 @@ def read_log(data: bytes) -> None:
 
 
 def _diagnosed(rules: RuleSet, data: bytes, facts: Facts) -> None:
-    reader = pipeline.log_reader(rules)
+    reader = LogReader(rules.diagnoses)
     reader.add("api.log", io.BytesIO(data))
     told = pipeline.diagnose(rules, reader, facts)
     assert json.dumps(diagnosis.to_json(told))

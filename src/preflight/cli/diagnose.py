@@ -31,8 +31,8 @@ from preflight.model.quantities import parse_duration
 from preflight.model.report import ExitCode
 from preflight.model.rules import RuleSet
 
-_MOST_LINES = 1_000_000
-_MOST_BYTES = 16 * 2**20  # of one container's log
+_MAX_LINES = 1_000_000
+_MAX_LOG_BYTES = 16 * 2**20  # of one container
 
 
 def diagnose(
@@ -81,29 +81,32 @@ def diagnose(
     chosen = text_or_json(format_)
     started = time.perf_counter()
     live = bool(containers) or compose
-    _check(logs or [], live=live, facts=facts, lines=lines)
-    reading = _Reading(load_rules(rules, sets))
-    for name in logs or ():
-        reading.named(name)
-    if live:
-        subject = Subject(ctx, None, path, docker_host, context, timeout, compose_files)
-        reading.of_containers(subject, containers or [], compose, _seconds(since), lines)
+    _check_options(logs or [], live=live, facts=facts, lines=lines)
+    inputs = _Inputs(load_rules(rules, sets))
+    try:
+        for name in logs or ():
+            inputs.read(name)
+        if live:
+            subject = Subject(ctx, None, path, docker_host, context, timeout, compose_files)
+            inputs.read_containers(subject, containers or [], compose, _seconds(since), lines)
+    except ValueError as error:  # a pattern that takes too long
+        raise InputError(str(error)) from None
     if facts is not None:
-        reading.facts = pipeline.with_model(read_facts(facts), reading.ruleset)
-    told = pipeline.diagnose(reading.ruleset, reading.reader, reading.facts)
-    notes = reading.reader.result().notes
-    if notes and not told.lines and not told.findings:
-        raise InputError(*notes)  # nothing of it could be read, which is not that it is clean
+        inputs.facts = pipeline.with_model(read_facts(facts), inputs.ruleset)
+    report = pipeline.diagnose(inputs.ruleset, inputs.reader, inputs.facts)
+    notes = inputs.reader.notes
+    if notes and not report.line_count and not report.findings:
+        raise InputError(*notes)  # nothing could be read, which doesn't mean that it is clean
     complain(*notes)
     if chosen == "json":
-        write(json.dumps(render.to_json(told), indent=2) + "\n")
+        write(json.dumps(render.to_json(report), indent=2) + "\n")
     else:
-        write(render.text(told, time.perf_counter() - started, terminal_options()))
-    raise typer.Exit(ExitCode.FAILED if told.findings else ExitCode.OK)
+        write(render.text(report, time.perf_counter() - started, terminal_options()))
+    raise typer.Exit(ExitCode.FAILED if report.findings else ExitCode.OK)
 
 
-def _check(logs: list[str], *, live: bool, facts: str | None, lines: int) -> None:
-    """Raise InputError where the options say nothing, or two things."""
+def _check_options(logs: list[str], *, live: bool, facts: str | None, lines: int) -> None:
+    """Raise InputError where options are missing or contradict each other."""
     if not logs and not live:
         raise InputError(
             "no log: name files, - for standard input, a bundle, --container NAME or --compose"
@@ -115,55 +118,60 @@ def _check(logs: list[str], *, live: bool, facts: str | None, lines: int) -> Non
         )
     if [*logs, facts].count("-") > 1:
         raise InputError("standard input is named twice: name a file for one of them")
-    if not 1 <= lines <= _MOST_LINES:
-        raise InputError(f"--lines {lines}: expected 1 to {_MOST_LINES}")
+    if not 1 <= lines <= _MAX_LINES:
+        raise InputError(f"--lines {lines}: expected 1 to {_MAX_LINES}")
 
 
 def _seconds(since: str | None) -> float | None:
     try:
         seconds = None if since is None else parse_duration(since)
-    except ValueError as fault:
-        raise InputError(f"--since {fault}") from None
+    except ValueError as error:
+        raise InputError(f"--since {error}") from None
     if seconds is not None and seconds <= 0:
-        raise InputError(f"--since {since}: expected a time that has gone by, such as 2h")
+        raise InputError(f"--since {since}: expected a duration above zero, such as 2h")
     return seconds
 
 
-class _Reading:
+class _Inputs:
     """The logs that were read so far, and the facts that came with them."""
 
     def __init__(self, ruleset: RuleSet) -> None:
+        from preflight.logs.log_reader import LogReader
+
         self.ruleset = ruleset
-        self.reader = pipeline.log_reader(ruleset)
+        self.reader = LogReader(ruleset.diagnoses)
         self.facts: Facts | None = None
         self._files: set[tuple[int, int]] = set()
+        if self.reader.slow_reason is not None:
+            complain(f"reading logs slowly: {self.reader.slow_reason}")
 
-    def named(self, name: str) -> None:
+    def read(self, name: str) -> None:
         """Read what is named on the command line."""
         from preflight.cli import log_files
 
         if name == "-":
             self.reader.add("standard input", standard_input())
         elif log_files.is_zip(name):
-            self._bundle(name)
+            self._read_bundle(name)
         else:
-            found = log_files.unread(log_files.find(name), self._files)
-            log_files.announce(name, found)
-            for log in found:
-                log_files.read(log, self.reader)
+            paths = log_files.leave_out_read(log_files.find_logs(name), self._files)
+            if len(paths) > 1:
+                complain(f"{name}: {len(paths)} logs, the oldest first")
+            for path in paths:
+                log_files.read_log(path, self.reader)
 
-    def _bundle(self, name: str) -> None:
+    def _read_bundle(self, name: str) -> None:
         from preflight.snapshot.bundle import open_bundle
 
-        opened = open_bundle(read_input(name, MAX_BUNDLE_BYTES), name)
-        logs = list(opened.logs())
+        bundle = open_bundle(read_input(name, MAX_BUNDLE_BYTES), name)
+        logs = list(bundle.logs())
         for log, stream in logs:
             self.reader.add(f"{name}:{log}", stream)
         if not logs:
-            complain(f"{name} holds no logs: only what its snapshot says of the containers")
-        self.facts = pipeline.with_model(opened.facts(), self.ruleset)
+            complain(f"{name} has no logs: only what its snapshot says of the containers")
+        self.facts = pipeline.with_model(bundle.facts(), self.ruleset)
 
-    def of_containers(
+    def read_containers(
         self,
         subject: Subject,
         names: list[str],
@@ -176,19 +184,20 @@ class _Reading:
         from preflight.facts.stack.container_logs import LOG_ERRORS, container_logs, project_logs
 
         context, ends = MeasureContext(subject.options), time.monotonic() + subject.options.timeout
+        limits = (since, lines, ends, _MAX_LOG_BYTES)
         try:
-            found = list(project_logs(context, since, lines, ends, _MOST_BYTES)) if compose else []
+            logs = list(project_logs(context, *limits)) if compose else []
             if names:
-                found += container_logs(context, names, since, lines, ends, _MOST_BYTES)
-        except LOG_ERRORS as fault:
-            raise InputError(str(fault)) from None
-        if compose and not found:
+                logs += container_logs(context, names, *limits)
+        except LOG_ERRORS as error:
+            raise InputError(str(error)) from None
+        if compose and not logs:
             raise InputError("no containers: there is no compose file here, or nothing was started")
-        for log in found:
+        for log in logs:
             if isinstance(log.text, Unknown):
                 complain(f"the log of {log.container}: {log.text.reason}")
             else:
                 self.reader.add(log.container, io.BytesIO(log.text))
-        if all(isinstance(log.text, Unknown) for log in found):
+        if all(isinstance(log.text, Unknown) for log in logs):
             raise InputError("none of these logs could be read")
         self.facts = subject.facts(self.ruleset)

@@ -1,1 +1,1 @@
-"""Log bytes to known errors: pure, in bounded memory, and never longer than the log is."""
+"""Log bytes to known errors, in bounded memory. Opens no logs; touches only its own cache file."""

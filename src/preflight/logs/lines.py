@@ -1,4 +1,4 @@
-"""One candidate line: its text out of what wrapped it, and whether an error in it is meant."""
+"""One line of a log: the text that a program wrote, and whether it only quotes an error."""
 
 from __future__ import annotations
 
@@ -6,35 +6,37 @@ import json
 import re
 from typing import NamedTuple
 
-_JSON_FILE = b'{"log":"'
-# who talks with a model about an error has none: what stands in these fields is talk
-_TALK = r"prompts?|content|question|query|user_?input|input|completion|answer|response"
-_QUOTED = re.compile(rf"""(?:\b|")(?:{_TALK})\\?["']?\s*[:=]\s*\[?\s*(?P<quote>\\?["'])""", re.I)
-_PLAIN = re.compile(r"\b(?:prompts?|question|user_?input):\s*[^\s\"'\\\[{]", re.I)
+_JSON_FILE = b'{"log":"'  # how each line of Docker's json-file logging driver begins
+# fields that hold what was said to or by a model: talk about an error is not an error
+_TALK = rb"prompts?|content|question|query|user_?input|input|completion|answer|response"
+_QUOTED = re.compile(
+    rb"""(?:\b|")(?:%b)\\?["']?\s*[:=]\s*\[?\s*(?P<quote>\\?["'])""" % _TALK, re.IGNORECASE
+)
+_UNQUOTED = re.compile(rb"\b(?:prompts?|question|user_?input):\s*[^\s\"'\\\[{]", re.IGNORECASE)
 
 
 class Line(NamedTuple):
-    """The text of a line; `time` where what wraps it tells that, as docker's json-file does."""
+    """The text of a line; `time` where Docker's wrapper has it."""
 
-    text: str
+    text: bytes
     time: str = ""
 
 
-def read(data: bytes) -> Line:
-    """Return what a program wrote; docker's json-file is unwrapped."""
+def unwrap_line(data: bytes) -> Line:
+    """Return what the program wrote, without the wrapper of Docker's json-file."""
     if data.startswith(_JSON_FILE):
         try:
             entry = json.loads(data)
-            return Line(entry["log"].rstrip("\r\n"), str(entry.get("time") or ""))
+            return Line(entry["log"].rstrip("\r\n").encode(), str(entry.get("time") or ""))
         except (ValueError, KeyError, AttributeError, RecursionError):
-            pass  # cut, or something else
-    return Line(data.decode("utf-8", "replace").rstrip("\r"))
+            pass  # cut off, or written by something else
+    return Line(data.rstrip(b"\r\n"))
 
 
-def is_talk(text: str, at: int) -> bool:
-    """Whether what begins at a place is quoted from a prompt or an answer, and no error."""
-    for match in _QUOTED.finditer(text, 0, at):
-        quote = match["quote"]
-        if not re.search(rf"(?<!\\){re.escape(quote)}", text[match.end() : at]):
+def is_talk(text: bytes, offset: int) -> bool:
+    """Return whether what begins at the offset is part of a prompt or an answer."""
+    for match in _QUOTED.finditer(text, 0, offset):
+        closing = rb"(?<!\\)" + re.escape(match["quote"])
+        if not re.search(closing, text[match.end() : offset]):
             return True
-    return _PLAIN.search(text, 0, at) is not None
+    return _UNQUOTED.search(text, 0, offset) is not None

@@ -1,127 +1,171 @@
-"""Named logs to what they hold together."""
+"""Named logs to the known errors in them: how often, where first and last, and with what values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO, NamedTuple
 
-from preflight.logs.matches import Met, Tally
-from preflight.logs.scan import Counted, Scanner
-from preflight.logs.streams import BLOCK, blocks
-from preflight.model.diagnosis import Hit, Scanned
+from preflight.logs.lines import Line, is_talk, unwrap_line
+from preflight.logs.matcher import ALL_PATTERNS, build_matcher
+from preflight.logs.search import Candidate, LogSearch
+from preflight.logs.streams import read_blocks
+from preflight.logs.timestamps import Timestamp, parse_timestamp
+from preflight.model.diagnosis import KnownError, LogContents, Place
+from preflight.model.patterns import compile_log_pattern, time_limit
 from preflight.model.rules import Diagnosis
 
-_MOST_SAID = 500  # characters of a line that are shown
-_NEAR = 60  # characters: an error that begins later in its line is shown from shortly before it
+_MAX_EXCERPT_CHARS = 500
+_MAX_PREFIX_CHARS = 60  # an error that begins later in its line is shown from shortly before it
+_SAME_EVENT_LINES = 50  # within which a pid is the same event: the kernel logs a kill twice
+_MAX_SECONDS = 30.0  # of processor time for the candidates of one chunk
 
 
 class LogReader:
-    """Searches one log after the other; those of one service the oldest first."""
+    """Searches one log after the other; those of one service must come oldest first.
+
+    `notes` say what couldn't be read, `slow_reason` why it takes longer than it should.
+    """
 
     def __init__(self, diagnoses: Sequence[Diagnosis]) -> None:
-        self._diagnoses = diagnoses
-        self._scanner = Scanner(diagnoses)
-        self._read: list[tuple[str, Counted]] = []
-        self._notes: list[str] = []
-        self._lines = 0
+        self.notes: list[str] = []
+        self._names: dict[str, None] = {}
+        self._line_count = 0
+        self._counts = [_Count(diagnosis) for diagnosis in diagnoses]
+        sources = [(count, source) for count in self._counts for source in count.diagnosis.patterns]
+        self._patterns = [(count, compile_log_pattern(source)) for count, source in sources]
+        self._current = self._patterns[0][1] if self._patterns else compile_log_pattern("")
+        self._find, self.slow_reason = build_matcher([source for _, source in sources])
 
-    def add(self, name: str, stream: BinaryIO, most: int | None = None) -> None:
-        """Search a log, which may be packed or in UTF-16; `most` bytes of it where given."""
+    def add(self, name: str, stream: BinaryIO, max_bytes: int | None = None) -> None:
+        """Search a log, which may be compressed or in UTF-16, up to this many bytes of it.
+
+        Raises ValueError where a pattern takes too long.
+        """
+        self._names[name] = None
         notes: list[str] = []
-        self.add_counted(name, self._scanner.scan(blocks(stream, notes, most)))
-        self._notes += [f"{name}: {note}" for note in notes]
-
-    def add_counted(self, name: str, counted: Counted) -> None:
-        """Take a log that was searched in parts."""
-        self._read.append((name, counted))
-        self._lines += counted.lines
+        search = LogSearch(self._find)
+        for candidates in search.candidates(read_blocks(stream, notes, max_bytes)):
+            with time_limit(_MAX_SECONDS, lambda: self._current):
+                for candidate in candidates:
+                    self._count(name, candidate)
+        self._line_count += search.line_count
+        self.notes += [f"{name}: {note}" for note in notes]
 
     def add_state(self, name: str, line: bytes) -> None:
-        """Search what is no log; it counts no lines."""
-        self._read.append((name, self._scanner.scan([line])))
+        """Search a line that isn't from a log, such as a container's state."""
+        self._names[name] = None
+        self._count(name, Candidate(1, line, [ALL_PATTERNS]))
 
-    def count_part(self, stream: BinaryIO, begin: int, end: int, size: int) -> Counted:
-        """Search the lines that begin within a part of a plain file of this size."""
-        return self._scanner.scan(part(stream, begin, end, size))
+    def _count(self, name: str, candidate: Candidate) -> None:
+        """Search the line for its patterns; it counts once for a diagnosis."""
+        line = unwrap_line(candidate.data)
+        counted: _Count | None = None
+        patterns = self._patterns
+        if ALL_PATTERNS not in candidate.patterns:
+            patterns = [patterns[number] for number in sorted(set(candidate.patterns))]
+        for count, self._current in patterns:
+            if count is counted:
+                continue
+            match = self._current.search(line.text)
+            if match is not None and not is_talk(line.text, match.start()):
+                values = {
+                    group: text.decode(errors="replace")
+                    for group, text in match.groupdict().items()
+                    if text is not None
+                }
+                count.add(_Occurrence(name, candidate.line_number, line, match.start()), values)
+                counted = count
 
-    def result(self) -> Scanned:
+    def result(self) -> LogContents:
         """Return what was found, in the order of the diagnoses."""
-        rows = [
-            [(name, counted.tallies[number]) for name, counted in self._read]
-            for number in range(len(self._diagnoses))
-        ]
-        hits = [hit for row in rows if (hit := _hit(row)) is not None]
-        names = tuple(dict.fromkeys(name for name, _ in self._read))
-        return Scanned(names, self._lines, tuple(hits), tuple(self._notes))
+        errors = [error for count in self._counts if (error := count.known_error()) is not None]
+        return LogContents(tuple(self._names), self._line_count, tuple(errors))
 
 
-def part(stream: BinaryIO, begin: int, end: int, size: int) -> Iterator[bytes]:
-    """Yield the lines that begin at `begin` or later and before `end`, in blocks."""
-    if begin >= end:
-        return
-    at = max(0, begin - 1)
-    stream.seek(at)
-    skipping = begin > 0
-    while at < size and (data := stream.read(min(BLOCK, size - at))):
-        start = 0
-        if skipping:
-            start = data.find(b"\n") + 1
-            skipping = start == 0
-            if (skipping and at + len(data) >= end) or (start and at + start >= end):
-                return
-        last = data.find(b"\n", max(start, end - 1 - at)) if at + len(data) >= end else -1
-        if not skipping:
-            yield data[start : last + 1 or None]
-        if last >= 0:
+class _Occurrence(NamedTuple):
+    """A line with a known error, which begins at this offset of it."""
+
+    log: str
+    line_number: int
+    line: Line
+    offset: int
+
+    def timestamp(self) -> Timestamp | None:
+        return parse_timestamp(self.line.time) or parse_timestamp(
+            self.line.text.decode(errors="replace")
+        )
+
+    def place(self) -> Place:
+        timestamp = self.timestamp()
+        return Place(self.log, self.line_number, timestamp.text if timestamp else None)
+
+    def excerpt(self) -> str:
+        """Return the line from its start, or from shortly before the error."""
+        text = self.line.text.decode(errors="replace")
+        offset = len(self.line.text[: self.offset].decode(errors="replace"))
+        if offset > _MAX_PREFIX_CHARS:
+            return "…" + text[offset - _MAX_PREFIX_CHARS // 2 :][:_MAX_EXCERPT_CHARS]
+        return text[:_MAX_EXCERPT_CHARS]
+
+
+class _Count:
+    """How often a known error occurred, and where."""
+
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        self.diagnosis = diagnosis
+        self._count = 0
+        self._first: list[_Occurrence] = []  # of each log
+        self._last: list[_Occurrence] = []
+        self._values: dict[str, str] = {}
+        self._pid: tuple[str, str, int] | None = None  # log, pid and line of the last event
+        self._recent: deque[float] = deque(maxlen=diagnosis.times)  # seconds
+        self._is_frequent = diagnosis.within is None
+
+    def add(self, occurrence: _Occurrence, values: Mapping[str, str]) -> None:
+        """Count an occurrence; another line about the same event only adds its values."""
+        self._values.update(values)
+        log, number, pid = occurrence.log, occurrence.line_number, values.get("pid")
+        is_new_log = not self._last or self._last[-1].log != log
+        is_same_event = (
+            self._pid is not None
+            and self._pid[:2] == (log, pid)
+            and number - self._pid[2] <= _SAME_EVENT_LINES
+        )
+        self._pid = (log, pid, number) if pid else None
+        if is_new_log:
+            self._first.append(occurrence)
+            self._last.append(occurrence)
+        self._last[-1] = occurrence
+        if is_same_event:
             return
-        at += len(data)
+        self._count += 1
+        within = self.diagnosis.within
+        if within is not None and (timestamp := occurrence.timestamp()) is not None:
+            self._recent.append(timestamp.seconds)
+            if len(self._recent) == self.diagnosis.times:
+                self._is_frequent |= 0 <= self._recent[-1] - self._recent[0] <= within
+
+    def known_error(self) -> KnownError | None:
+        """Return what was counted; None where it didn't occur often enough."""
+        if not self._first or self._count < self.diagnosis.times or not self._is_frequent:
+            return None
+        first, last = _by_time(self._first)[0], _by_time(self._last)[-1]
+        return KnownError(
+            self.diagnosis.id,
+            self._count,
+            first.place(),
+            last.place(),
+            self._values,
+            last.excerpt(),
+        )
 
 
-def _hit(row: list[tuple[str, Tally]]) -> Hit | None:
-    """Join the tallies of one diagnosis; None where it was not met often enough."""
-    met = [(name, tally) for name, tally in row if tally.first is not None]
-    diagnosis = row[0][1].diagnosis if row else None
-    if diagnosis is None or not met:
-        return None
-    total = sum(tally.count for _, tally in met)
-    if total < diagnosis.times or not _within([tally for _, tally in met], diagnosis):
-        return None
-    firsts = [(name, tally.first) for name, tally in met if tally.first is not None]
-    lasts = [(name, tally.last) for name, tally in met if tally.last is not None]
-    first, last = _extreme(firsts, -1), _extreme(lasts[::-1], 1)
-    values: dict[str, str] = {}
-    for _, tally in met:
-        values.update(tally.values)
-    return Hit(
-        diagnosis.id,
-        total,
-        first[1].place(first[0]),
-        last[1].place(last[0]),
-        values,
-        _said(last[1]),
-    )
-
-
-def _said(met: Met) -> str:
-    """Return what a line says of the error: from its start, or from shortly before the error."""
-    text = met.line.text
-    return text[:_MOST_SAID] if met.at <= _NEAR else "…" + text[met.at - _NEAR // 2 :][:_MOST_SAID]
-
-
-def _within(met: list[Tally], diagnosis: Diagnosis) -> bool:
-    """Whether it was met often enough within a while, in one log or over what was rotated."""
-    while_ = diagnosis.within
-    if while_ is None or any(tally.is_met for tally in met):
-        return True
-    moments = sorted(one for tally in met for one in tally.moments())
-    pairs = zip(moments, moments[diagnosis.times - 1 :], strict=False)
-    return any(b - a <= while_ for a, b in pairs)
-
-
-def _extreme(places: list[tuple[str, Met]], sign: int) -> tuple[str, Met]:
-    """Return the earliest (-1) or latest (1), by time where all have one; else the first given."""
-    moments = [met.moment() for _, met in places]
-    if all(when is not None and when.whole for when in moments):
-        ordered = zip((sign * when.seconds for when in moments if when), places, strict=True)
-        return max(ordered, key=lambda pair: pair[0])[1]
-    return places[0]
+def _by_time(occurrences: list[_Occurrence]) -> list[_Occurrence]:
+    """Sort by time where all have one with a year; else keep the order of the logs."""
+    timestamps = [occurrence.timestamp() for occurrence in occurrences]
+    if not all(timestamp is not None and timestamp.has_year for timestamp in timestamps):
+        return occurrences
+    seconds = [timestamp.seconds for timestamp in timestamps if timestamp is not None]
+    order = sorted(range(len(occurrences)), key=lambda index: seconds[index])
+    return [occurrences[index] for index in order]

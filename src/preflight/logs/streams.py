@@ -1,6 +1,6 @@
-"""What a log file holds, whichever way it is stored: blocks of UTF-8 out of gzip and UTF-16.
+"""What a log file holds, however it is stored: blocks of UTF-8 from gzip and UTF-16.
 
-A stream is read in blocks and never whole, so a packed bomb costs time alone, and not much of it.
+A stream is read in blocks and never whole, so that a gzip bomb only costs time, and not much of it.
 """
 
 from __future__ import annotations
@@ -10,52 +10,58 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
-BLOCK = 2**19  # bytes
+BLOCK_BYTES = 2**19
 
 _GZIP = b"\x1f\x8b"
-_OTHERS = {
+_UNSUPPORTED = {
     b"\xfd7zXZ\x00": "xz",
     b"BZh": "bzip2",
     b"\x28\xb5\x2f\xfd": "zstd",
     b"PK\x03\x04": "zip",
 }
 _UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-_BOMB = 2**30  # bytes unpacked, from which on its rate is looked at
-_MOST_RATE = 400  # logs that repeat one line are packed some 200 to 1; gzip's most is 1,032
+_UNCHECKED_BYTES = 2**30  # unpacked, before the ratio counts
+_MAX_RATIO = 400  # a log that repeats one line has about 200; gzip can reach 1,032
 
 
-def blocks(stream: BinaryIO, notes: list[str], most: int | None = None) -> Iterator[bytes]:
-    """Yield what a stream holds; `notes` gets why something could not be read.
+def read_blocks(
+    stream: BinaryIO, notes: list[str], max_bytes: int | None = None
+) -> Iterator[bytes]:
+    """Yield what a stream holds; `notes` gets the reasons why something couldn't be read.
 
-    `most` is how many bytes of the stream are read: a log may grow as fast as it is read.
+    At most `max_bytes` of the stream are read: a log may grow as fast as it is read.
     """
-    raw = _raw(stream, notes, most)
+    raw = _read(stream, notes, max_bytes)
     head = next(raw, b"")
     while len(head) < 8 and (more := next(raw, b"")):
         head += more
     if head.startswith(_GZIP):
-        raw = _unpacked(head, raw, notes)
+        raw = _unpack(head, raw, notes)
         head = next(raw, b"")
-    other = next((name for magic, name in _OTHERS.items() if head.startswith(magic)), None)
-    if other is not None:
-        notes.append(f"it is packed with {other}: unpack it first")
+    packer = next((name for magic, name in _UNSUPPORTED.items() if head.startswith(magic)), None)
+    if packer is not None:
+        notes.append(f"compressed with {packer}: decompress it first")
         return
     if head[:2] in _UTF_16:
-        yield from _decoded(head[2:], raw, _UTF_16[head[:2]])
+        decoder = codecs.getincrementaldecoder(_UTF_16[head[:2]])("replace")
+        yield decoder.decode(head[2:]).encode("utf-8", "replace")
+        for data in raw:
+            yield decoder.decode(data).encode("utf-8", "replace")
+        yield decoder.decode(b"", final=True).encode("utf-8", "replace")
         return
     if b"\0" in head[:4096]:
-        notes.append("it is no text: it was searched all the same")
+        notes.append("not a text file; searched anyway")
     yield head.removeprefix(codecs.BOM_UTF8)
     yield from raw
 
 
-def _raw(stream: BinaryIO, notes: list[str], most: int | None) -> Iterator[bytes]:
-    left = most
+def _read(stream: BinaryIO, notes: list[str], max_bytes: int | None) -> Iterator[bytes]:
+    left = max_bytes
     while left is None or left > 0:
         try:
-            data = stream.read(BLOCK if left is None else min(BLOCK, left))
-        except OSError as fault:
-            notes.append(f"not read to its end: {fault.strerror or fault}")
+            data = stream.read(BLOCK_BYTES if left is None else min(BLOCK_BYTES, left))
+        except OSError as error:
+            notes.append(f"not read to the end: {error.strerror or error}")
             return
         if not data:
             return
@@ -63,42 +69,35 @@ def _raw(stream: BinaryIO, notes: list[str], most: int | None) -> Iterator[bytes
         yield data
 
 
-def _unpacked(head: bytes, raw: Iterator[bytes], notes: list[str]) -> Iterator[bytes]:
-    """Yield what is packed in one or several gzip members, up to where it is cut or damaged."""
-    unpack, packed, size, taken, ended = _gzip(), head, 0, len(head), False
+def _unpack(head: bytes, raw: Iterator[bytes], notes: list[str]) -> Iterator[bytes]:
+    """Yield the contents of one or several gzip members, up to where they are cut or damaged."""
+    unpacker, packed, size, packed_size, is_whole = _gzip(), head, 0, len(head), False
     while True:
         try:
-            data = unpack.decompress(packed, BLOCK)
+            data = unpacker.decompress(packed, BLOCK_BYTES)
         except zlib.error:
-            if not ended:  # behind the last member anything may stand, such as noughts
-                notes.append("it is damaged: read up to there")
+            if not is_whole:  # after the last member anything may stand, such as zeros
+                notes.append("damaged: read up to the damage")
             return
         size += len(data)
-        ended = ended and not data
+        is_whole = is_whole and not data
         if data:
             yield data
-        if size > _BOMB and size > _MOST_RATE * taken:
-            notes.append(f"it is packed {size // taken:,} to 1, no log: read for {size >> 30} GiB")
+        if size > _UNCHECKED_BYTES and size > _MAX_RATIO * packed_size:
+            ratio = size // packed_size
+            notes.append(f"compressed {ratio:,} to 1, so not a log: read only {size >> 30} GiB")
             return
-        packed = unpack.unconsumed_tail
-        if unpack.eof:
-            unpack, packed, ended = _gzip(), unpack.unused_data.lstrip(b"\0"), True
-        if not packed and (ended or not data or len(data) < BLOCK):
+        packed = unpacker.unconsumed_tail
+        if unpacker.eof:
+            unpacker, packed, is_whole = _gzip(), unpacker.unused_data.lstrip(b"\0"), True
+        if not packed and (is_whole or len(data) < BLOCK_BYTES):
             packed = next(raw, b"")
-            taken += len(packed)
+            packed_size += len(packed)
             if not packed:
-                if not ended:
-                    notes.append("it is cut off: read up to there")
+                if not is_whole:
+                    notes.append("truncated: read up to the end of what is there")
                 return
 
 
 def _gzip() -> zlib._Decompress:
     return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-
-
-def _decoded(head: bytes, raw: Iterator[bytes], encoding: str) -> Iterator[bytes]:
-    decoder = codecs.getincrementaldecoder(encoding)("replace")
-    yield decoder.decode(head).encode("utf-8", "replace")
-    for data in raw:
-        yield decoder.decode(data).encode("utf-8", "replace")
-    yield decoder.decode(b"", final=True).encode("utf-8", "replace")

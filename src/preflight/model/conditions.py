@@ -9,8 +9,8 @@ import operator
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from preflight.model import patterns
 from preflight.model.facts import Path, Unit
+from preflight.model.patterns import compile_pattern, search
 from preflight.model.quantities import parse_version
 
 OperandShape: TypeAlias = Literal[
@@ -88,7 +88,7 @@ OPERATORS: dict[str, Operator] = {
             "matches ",
             "a match of ",
             "a regular expression found in the text",
-            lambda a, e: patterns.compiled(e, 0)(a) is not None,
+            lambda a, e: search(compile_pattern(e), a) is not None,
         ),
         Operator(
             "contains",

@@ -1,4 +1,4 @@
-"""Known errors that were found in logs: how often, where, what they say, what to do."""
+"""Known errors in logs: how often and where they occurred, what they mean, what to do."""
 
 from __future__ import annotations
 
@@ -19,48 +19,47 @@ class Place(NamedTuple):
     time: str | None = None
 
 
-class Hit(NamedTuple):
-    """One known error in the logs, by the id of its diagnosis: what was read there, no judgement.
+class KnownError(NamedTuple):
+    """A known error as the logs show it, by the id of its diagnosis.
 
-    `values` are the texts of named groups, those of the last lines; `said` begins the last line.
+    `values` are the texts of named groups, the latest of each; `excerpt` is from the last line.
     """
 
     id: str
-    times: int
+    occurrences: int
     first: Place
     last: Place
     values: Mapping[str, str]
-    said: str = ""
+    excerpt: str = ""
 
 
-class Scanned(NamedTuple):
-    """What all logs hold; `notes` tell what of them could not be read."""
+class LogContents(NamedTuple):
+    """What all logs together hold."""
 
     files: tuple[str, ...]
-    lines: int
-    hits: tuple[Hit, ...]
-    notes: tuple[str, ...] = ()
+    line_count: int
+    errors: tuple[KnownError, ...]
 
 
 class Finding(NamedTuple):
-    """A known error with what it means here; `figures` is what was captured, in a few words."""
+    """A known error with what it means here; `figures` are its values in a few words."""
 
     id: str
     title: str
     cause: str
     confidence: Confidence
-    times: int
+    occurrences: int
     first: Place
     last: Place
     values: Mapping[str, str]
-    said: str = ""
+    excerpt: str = ""
     figures: str | None = None
     fixes: tuple[ResolvedFix, ...] = ()
 
 
-class Diagnosed(NamedTuple):
+class LogReport(NamedTuple):
     """What was found in the logs, worst first."""
 
     files: tuple[str, ...]
-    lines: int
+    line_count: int
     findings: tuple[Finding, ...]

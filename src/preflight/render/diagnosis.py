@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from preflight.model.diagnosis import Confidence, Diagnosed, Finding, Place
+from preflight.model.diagnosis import Confidence, Finding, LogReport, Place
 from preflight.model.report import Verdict
 from preflight.render import RenderOptions
 from preflight.render.layout import TextLayout, pad
@@ -18,15 +18,15 @@ _MOST_FILES = 3  # that are named at the top
 _FRACTION = re.compile(r"(:[0-9]{2})\.[0-9]+")  # of a second
 
 
-def text(told: Diagnosed, seconds: float, options: RenderOptions) -> str:
+def text(report: LogReport, seconds: float, options: RenderOptions) -> str:
     """Show what was read, then each finding with its figures, its lines and its fixes."""
     layout = TextLayout(options)
-    what = "1 line" if told.lines == 1 else f"{told.lines:,} lines"
-    layout.wrap(f"{_files(told.files)} · {what} in {seconds:.1f} s", 0, "bold")
-    for one in told.findings:
+    what = "1 line" if report.line_count == 1 else f"{report.line_count:,} lines"
+    layout.wrap(f"{_files(report.files)} · {what} in {seconds:.1f} s", 0, "bold")
+    for one in report.findings:
         layout.blank()
-        _finding(layout, one, several=len(told.files) > 1)
-    if not told.findings:
+        _finding(layout, one, several=len(report.files) > 1)
+    if not report.findings:
         layout.add(options.sign("pass"), " No known error")
     return layout.draw()
 
@@ -38,7 +38,7 @@ def _files(files: Sequence[str]) -> str:
 
 def _finding(layout: TextLayout, one: Finding, *, several: bool) -> None:
     mark, style = layout.options.sign(_SIGNS[one.confidence])
-    often = "once" if one.times == 1 else f"{one.times:,} times"
+    often = "once" if one.occurrences == 1 else f"{one.occurrences:,} times"
     right = f"{one.confidence} · {often}"
     room = layout.options.columns - len(mark) - len(right) - 2
     layout.add((mark, style), (f" {pad(one.title, room)}", "bold"), " ", (right, style))
@@ -84,22 +84,22 @@ def _when(first: Place, last: Place) -> str:
 
 def _said(one: Finding) -> str:
     """Return the last line without the time before it, which is told above it."""
-    line = short(one.said).strip()
+    line = short(one.excerpt).strip()
     return line.removeprefix(one.last.time or "").strip() or line
 
 
-def to_json(told: Diagnosed) -> dict[str, Any]:
+def to_json(report: LogReport) -> dict[str, Any]:
     """Return `preflight.diagnosis/1`; what a log says is harmless in it, and short."""
     return {
         "schema": SCHEMA,
-        "lines": told.lines,
+        "lines": report.line_count,
         "findings": [
             {
                 "id": one.id,
                 "title": one.title,
                 "cause": one.cause,
                 "confidence": one.confidence,
-                "count": one.times,
+                "count": one.occurrences,
                 "first": one.first._asdict(),
                 "last": one.last._asdict(),
                 "values": {name: short(value) for name, value in one.values.items()},
@@ -108,6 +108,6 @@ def to_json(told: Diagnosed) -> dict[str, Any]:
                     for fix in one.fixes
                 ],
             }
-            for one in told.findings
+            for one in report.findings
         ],
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from preflight.model import patterns
 from preflight.model.diagnosis import CONFIDENCES
+from preflight.model.patterns import compile_log_pattern
 from preflight.model.rules import VALUE_TYPES, Fix
 from preflight.rules.conditions import TYPES, ConditionShape, WhenShape
 from preflight.rules.context import Context
@@ -123,7 +123,7 @@ DIAGNOSIS = Record(
         "id": Field(_ID, "stable, never reused", True),
         "title": Field(Text(), "the error in a few words", True),
         "patterns": Field(
-            ListOf(Pattern(patterns.FLAGS), "patterns", 1),
+            ListOf(Pattern(compile_log_pattern), "patterns", 1),
             "what finds it in a line; upper and lower case are the same, named groups are values",
             True,
         ),

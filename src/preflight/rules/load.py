@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from preflight.model import patterns
 from preflight.model.facts import Catalogue, Fact
+from preflight.model.patterns import compile_log_pattern
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.retired import RETIRED_RULES, describe_retired_rule
 from preflight.model.rules import (
@@ -364,7 +364,7 @@ def _diagnosis(entry: _Entry, context: Context) -> Diagnosis | None:
     }
     found, _ = DIAGNOSIS.good_values(first, entry.node, _quiet(context))
     names = {
-        name for one in found.get("patterns", ()) for name in patterns.groups(patterns.parse(one))
+        name for one in found.get("patterns", ()) for name in compile_log_pattern(one).groupindex
     }
     types = found.get("values", {})
     units = {name: VALUE_TYPES[types.get(name, "string")] for name in sorted(names)}

@@ -11,8 +11,9 @@ import pytest
 
 from paths import ROOT
 from preflight import check as pipeline
-from preflight.evaluate.diagnoses import states
-from preflight.model.diagnosis import Diagnosed, Finding
+from preflight.evaluate.diagnoses import container_states
+from preflight.logs.log_reader import LogReader
+from preflight.model.diagnosis import Finding, LogReport
 from preflight.model.facts import Facts, Unknown
 from preflight.snapshot.facts_file import read_snapshot
 
@@ -38,8 +39,8 @@ def facts(**changed: Any) -> Facts:
     return pipeline.with_model(read, RULES)
 
 
-def diagnosed(*lines: str, name: str = "a.log", known: Facts | None = None) -> Diagnosed:
-    reader = pipeline.log_reader(RULES)
+def diagnosed(*lines: str, name: str = "a.log", known: Facts | None = None) -> LogReport:
+    reader = LogReader(RULES.diagnoses)
     reader.add(name, io.BytesIO("\n".join(lines).encode()))
     return pipeline.diagnose(RULES, reader, known)
 
@@ -163,9 +164,9 @@ def test_the_name_of_a_log_tells_the_service() -> None:
 def test_a_finding_says_how_often_where_and_in_which_words() -> None:
     line = NEEDS.format("5.7 GiB", "2.8 GiB")
     told = diagnosed("starting", NEEDS.format("9 GiB", "2.8 GiB"), "waiting", line)
-    assert (told.files, told.lines) == (("a.log",), 4)
+    assert (told.files, told.line_count) == (("a.log",), 4)
     (one,) = told.findings
-    assert (one.times, one.first.line, one.last.line, one.said) == (2, 2, 4, line)
+    assert (one.occurrences, one.first.line, one.last.line, one.excerpt) == (2, 2, 4, line)
 
 
 def written(patterns: str, *fixes: str) -> list[str]:
@@ -176,7 +177,7 @@ diagnoses:
   - {{id: own, title: Own, patterns: ['{patterns}'], fixes: [{", ".join(fixes)}]}}
 """
     ruleset = pipeline.load("r.yaml", lambda _: rules.encode())
-    reader = pipeline.log_reader(ruleset)
+    reader = LogReader(ruleset.diagnoses)
     reader.add("a.log", io.BytesIO(b"needs 5 of memory"))
     (one,) = pipeline.diagnose(ruleset, reader).findings
     return [fix.text for fix in one.fixes]
@@ -243,11 +244,11 @@ def test_the_engine_says_what_a_killed_container_cannot() -> None:
             "llm-db-1": {"service": "db", "exit_code": None, "oom_killed": False, "restarts": 1},
         }
     )  # fmt: skip
-    assert [name for name, _ in states(known)] == [
+    assert [name for name, _ in container_states(known)] == [
         "stack.containers.llm-ollama-1", "stack.containers.llm-api-1"
     ]  # fmt: skip
     told = diagnosed("nothing here", known=known)
-    assert (told.lines, [one.id for one in told.findings]) == (
+    assert (told.line_count, [one.id for one in told.findings]) == (
         1, ["container-oom-killed", "restart-loop"]
     )  # fmt: skip
     killed, loop = told.findings
@@ -268,13 +269,13 @@ def test_the_engine_says_what_a_killed_container_cannot() -> None:
     ],
 )
 def test_the_line_of_a_container(state: dict[str, Any], line: str | None) -> None:
-    said = [text.decode() for _, text in states(facts(stack__containers={"c": state}))]
+    said = [text.decode() for _, text in container_states(facts(stack__containers={"c": state}))]
     assert said == ([line] if line else [])
 
 
 def test_a_name_that_is_no_text_is_told_as_far_as_it_is() -> None:
     known = Facts({"stack": {"containers": {"a\udcff": {"exit_code": 1}}}})
-    assert [line for _, line in states(known)] == [b"a? exited with code 1\n"]
+    assert [line for _, line in container_states(known)] == [b"a? exited with code 1\n"]
 
 
 @pytest.mark.parametrize(
@@ -289,7 +290,7 @@ def test_how_sure_the_engine_is_is_how_sure_this_is(sure: str, id_: str | None) 
 
 def test_facts_that_know_of_no_container_say_nothing() -> None:
     for values in ({}, {"stack": None}, {"stack": {"containers": None}}):
-        assert not list(states(Facts(values)))
+        assert not list(container_states(Facts(values)))
     assert not diagnosed("nothing", known=facts()).findings
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,32 +13,30 @@ import pytest
 from known_errors import CLEAN, HITS, OFTEN
 from paths import ROOT
 from preflight import check as pipeline
-from preflight.logs import sieve
 from preflight.logs.log_reader import LogReader
-from preflight.model.diagnosis import Hit, Scanned
+from preflight.model.diagnosis import KnownError, LogContents
 from preflight.model.rules import RuleSet
 
 RULES = pipeline.load(str(ROOT / "rules.yaml"), lambda name: Path(name).read_bytes())
 GINS = '[GIN] 2024/11/02 - {} | 200 |         1m32s |      172.18.0.3 | POST     "/api/chat"'
 
 
-@pytest.fixture(params=["re2", "passes"], autouse=True)
+@pytest.fixture(params=["hyperscan", "re"], autouse=True)
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With and without the engine that need not be installed."""
-    if request.param == "passes":
-        monkeypatch.setattr(sieve, "re2", None)
-    else:
-        pytest.importorskip("re2", reason="google-re2 is not installed")
+    """With Hyperscan, and as on a machine that has none."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/nonexistent")
+    if request.param == "re":
+        monkeypatch.setitem(sys.modules, "hyperscan", None)
 
 
-def scanned(lines: Iterable[str], rules: RuleSet = RULES) -> Scanned:
+def scanned(lines: Iterable[str], rules: RuleSet = RULES) -> LogContents:
     reader = LogReader(rules.diagnoses)
     reader.add("a.log", io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
     return reader.result()
 
 
-def found(*lines: str) -> dict[str, Hit]:
-    return {hit.id: hit for hit in scanned(lines).hits}
+def found(*lines: str) -> dict[str, KnownError]:
+    return {hit.id: hit for hit in scanned(lines).errors}
 
 
 def test_every_diagnosis_has_its_lines_and_its_near_misses() -> None:
@@ -64,27 +63,27 @@ def test_every_pattern_has_a_line(pattern: str) -> None:
 @pytest.mark.parametrize(("id_", "line"), [(i, one) for i, many in HITS.items() for one in many])
 def test_a_line_is_found(id_: str, line: str) -> None:
     hit = found("INFO: before", line, "INFO: after")[id_]
-    assert (hit.times, hit.first.line, hit.last.line) == (1, 2, 2)
+    assert (hit.occurrences, hit.first.line, hit.last.line) == (1, 2, 2)
 
 
 @pytest.mark.parametrize(("id_", "line"), [(i, one) for i, many in HITS.items() for one in many])
 def test_a_line_is_found_in_any_case(id_: str, line: str) -> None:
-    assert found(line.upper())[id_].times == 1
+    assert found(line.upper())[id_].occurrences == 1
 
 
 @pytest.mark.parametrize("lines", CLEAN.values(), ids=list(CLEAN))
 def test_what_is_near_is_none(lines: list[str]) -> None:
-    assert not scanned(lines).hits
-    assert not scanned([f"2024-11-02T10:0{i}:00Z {one}" for i in range(5) for one in lines]).hits
+    assert not scanned(lines).errors
+    assert not scanned([f"2024-11-02T10:0{i}:00Z {one}" for i in range(5) for one in lines]).errors
 
 
 def test_all_that_is_clean_together_is_clean() -> None:
-    assert not scanned(line for lines in CLEAN.values() for line in lines).hits
+    assert not scanned(line for lines in CLEAN.values() for line in lines).errors
 
 
 @pytest.mark.parametrize(("id_", "lines"), OFTEN.items())
 def test_three_within_a_while(id_: str, lines: list[str]) -> None:
-    assert found(*lines)[id_].times == 3
+    assert found(*lines)[id_].occurrences == 3
     assert id_ not in found(*lines[:2])
 
 
@@ -103,7 +102,7 @@ def test_what_is_captured() -> None:
     values = found(*HITS["model-needs-more-memory"][1:2])["model-needs-more-memory"].values
     assert values == {"required": "5.7 GiB", "available": "3006477107"}
     kills = found(*HITS["killed-at-container-limit"][:2])["killed-at-container-limit"]
-    assert kills.times == 1, "two lines of one kill"
+    assert kills.occurrences == 1, "two lines of one kill"
     assert kills.values == {
         "id": "3f4e01234567", "process": "ollama", "pid": "4242", "used": "8388608"
     }  # fmt: skip
@@ -111,9 +110,9 @@ def test_what_is_captured() -> None:
 
 def test_one_pid_far_later_is_another_event() -> None:
     kill = HITS["killed-at-container-limit"][1]
-    assert found(kill, *["x"] * 100, kill)["killed-at-container-limit"].times == 2
+    assert found(kill, *["x"] * 100, kill)["killed-at-container-limit"].occurrences == 2
     other = kill.replace("4242", "4243")
-    assert found(kill, other)["killed-at-container-limit"].times == 2
+    assert found(kill, other)["killed-at-container-limit"].occurrences == 2
 
 
 def test_the_kernel_says_whether_it_was_a_limit_or_the_host() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from preflight.logs.streams import BLOCK, blocks
+from preflight.logs.streams import BLOCK_BYTES, read_blocks
 
 TEXT = "".join(f"line {number}: ünïcödé {number * 7919}\n" for number in range(40_000))
 DATA = TEXT.encode()
@@ -20,7 +20,7 @@ DATA = TEXT.encode()
 
 def read(data: bytes, most: int | None = None) -> tuple[bytes, list[str]]:
     notes: list[str] = []
-    return b"".join(blocks(io.BytesIO(data), notes, most)), notes
+    return b"".join(read_blocks(io.BytesIO(data), notes, most)), notes
 
 
 @pytest.mark.parametrize(
@@ -45,19 +45,22 @@ def test_gzip_that_is_cut_off(part: float) -> None:
     data, notes = read(packed[: int(len(packed) * part)])
     assert DATA.startswith(data)
     assert len(data) > len(DATA) * part / 2
-    assert notes == ["it is cut off: read up to there"]
+    assert notes == ["truncated: read up to the end of what is there"]
 
 
 def test_gzip_of_which_only_the_end_is_missing() -> None:
-    assert read(gzip.compress(DATA)[:-3]) == (DATA, ["it is cut off: read up to there"])
+    assert read(gzip.compress(DATA)[:-3]) == (
+        DATA,
+        ["truncated: read up to the end of what is there"],
+    )
 
 
 def test_gzip_that_is_damaged() -> None:
     packed = bytearray(gzip.compress(DATA))
     packed[len(packed) // 2] ^= 0xFF
     data, notes = read(bytes(packed))
-    assert notes == ["it is damaged: read up to there"]
-    assert data[: BLOCK // 8] == DATA[: BLOCK // 8]
+    assert notes == ["damaged: read up to the damage"]
+    assert data[: BLOCK_BYTES // 8] == DATA[: BLOCK_BYTES // 8]
 
 
 def test_a_gzip_bomb_is_left_off() -> None:
@@ -66,9 +69,9 @@ def test_a_gzip_bomb_is_left_off() -> None:
     piece = squeeze.compress(b"\0" * 2**27) + squeeze.flush(zlib.Z_FULL_FLUSH)
     again = squeeze.compress(b"\0" * 2**27) + squeeze.flush(zlib.Z_FULL_FLUSH)
     notes: list[str] = []
-    size = sum(map(len, blocks(io.BytesIO(piece + again * 500), notes)))
+    size = sum(map(len, read_blocks(io.BytesIO(piece + again * 500), notes)))
     assert 2**30 < size < 2**30 + 2**22
-    assert notes[-1].startswith("it is packed 1,0")
+    assert notes[-1].startswith("compressed 1,0")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +79,7 @@ def test_a_gzip_bomb_is_left_off() -> None:
     [(codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")],
 )
 def test_utf_16(bom: bytes, encoding: str) -> None:
-    text = TEXT + "\N{ROCKET}" * BLOCK
+    text = TEXT + "\N{ROCKET}" * BLOCK_BYTES
     assert read(bom + text.encode(encoding)) == (text.encode(), [])
     data, _ = read(bom + text.encode(encoding) + b"\x00")
     assert data.decode().startswith(text)
@@ -91,12 +94,12 @@ def test_utf_8_with_a_mark() -> None:
     ("head", "name"), [(b"\xfd7zXZ\x00", "xz"), (b"BZh91", "bzip2"), (b"\x28\xb5\x2f\xfd", "zstd")]
 )
 def test_what_is_packed_otherwise_is_told(head: bytes, name: str) -> None:
-    assert read(head + b"x" * 100) == (b"", [f"it is packed with {name}: unpack it first"])
+    assert read(head + b"x" * 100) == (b"", [f"compressed with {name}: decompress it first"])
 
 
 def test_what_is_no_text_is_told_and_read() -> None:
     data = bytes(range(256)) * 100
-    assert read(data) == (data, ["it is no text: it was searched all the same"])
+    assert read(data) == (data, ["not a text file; searched anyway"])
 
 
 def test_no_more_than_was_there() -> None:
@@ -118,25 +121,25 @@ def test_a_fault_on_the_way() -> None:
             return b"line\n"
 
     notes: list[str] = []
-    assert b"".join(blocks(Failing(), notes)) == b"line\n" * 3  # type: ignore[arg-type]
-    assert notes == ["not read to its end: Input/output error"]
+    assert b"".join(read_blocks(Failing(), notes)) == b"line\n" * 3  # type: ignore[arg-type]
+    assert notes == ["not read to the end: Input/output error"]
 
 
 def test_only_a_little_is_in_memory() -> None:
     packed = gzip.compress(b"some line of a log\n" * 10_000_000, 1)
     tracemalloc.start()
     try:
-        size = sum(map(len, blocks(io.BytesIO(packed), [])))
+        size = sum(map(len, read_blocks(io.BytesIO(packed), [])))
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert size == 190_000_000
-    assert most < 16 * BLOCK
+    assert most < 16 * BLOCK_BYTES
 
 
 def test_nothing_is_read_ahead_of_what_is_asked() -> None:
     def endless() -> Iterator[bytes]:
-        yield from blocks(io.BytesIO(DATA * 10), [])
+        yield from read_blocks(io.BytesIO(DATA * 10), [])
 
     taken = next(iter(endless()))
     assert DATA.startswith(taken[:1000])

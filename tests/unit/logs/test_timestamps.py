@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from preflight.logs.timestamps import moment
+from preflight.logs.timestamps import parse_timestamp
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,9 @@ from preflight.logs.timestamps import moment
     ],
 )
 def test_with_a_date(line: str, text: str) -> None:
-    found = moment(line)
+    found = parse_timestamp(line)
     assert found is not None
-    assert (found.text, found.whole) == (text, True)
+    assert (found.text, found.has_year) == (text, True)
     plain = text.replace("Z", "+00:00")
     whole, dot, rest = plain.partition(".")
     if dot:  # Python 3.10 reads 3 or 6 digits alone
@@ -52,9 +52,9 @@ def test_with_a_date(line: str, text: str) -> None:
     ],
 )
 def test_without_a_year(line: str, text: str) -> None:
-    found = moment(line)
+    found = parse_timestamp(line)
     assert found is not None
-    assert (found.text, found.whole) == (text, False)
+    assert (found.text, found.has_year) == (text, False)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_without_a_year(line: str, text: str) -> None:
      "Nov 31 10:11:12 x"],
 )  # fmt: skip
 def test_none(line: str) -> None:
-    assert moment(line) is None
+    assert parse_timestamp(line) is None
 
 
 def test_what_comes_later_is_later() -> None:
@@ -73,7 +73,7 @@ def test_what_comes_later_is_later() -> None:
         ("[1.000002] x", "[12.000001] x"),
         ("2026-11-23T10:00:00+02:00", "2026-11-23T08:00:01Z"),
     ):
-        first, second = moment(early), moment(late)
+        first, second = parse_timestamp(early), parse_timestamp(late)
         assert first is not None
         assert second is not None
         assert first.seconds < second.seconds

@@ -1,0 +1,161 @@
+"""Finds where patterns match in a block of bytes, all of them at once.
+
+Hyperscan does it where it is installed, and its compiled patterns are kept in the user's cache
+folder. What it finds are candidates: `re` then searches the line, and reads the named groups.
+Elsewhere every line is a candidate, which is slow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+Find: TypeAlias = Callable[[bytes], "list[tuple[int, int]]"]
+
+ALL_PATTERNS = -1  # in place of a pattern's number: any of them may match
+
+_PIECE = re.compile(rb"[^\n]{1,4096}")  # a line, or a part of a long one
+_MAX_CACHE_BYTES = 2**24
+_DIGEST_BYTES = 32
+# what Hyperscan reads differently from `re`, or what Docker's json-file writes differently
+_TOKEN = re.compile(r"\\.|\(\?P<\w+>|\[\^?\]?(?:\\.|[^\]\\])*\]|\{,|[\^$\"<>&.]", re.DOTALL)
+# those, in a pattern, that match a character which JSON escapes
+_ESCAPED_BY_JSON = ('"', "<", ">", "&", ".", r"\"", r"\\", r"\s", r"\t", r"\S", r"\D", r"\W")
+
+
+class Matcher(NamedTuple):
+    """`find` returns where matches end in a block, each with its pattern's number, in order.
+
+    Without Hyperscan, for the reason in `slow_reason`, those are just the ends of lines.
+    """
+
+    find: Find
+    slow_reason: str | None = None
+
+
+def build_matcher(sources: Sequence[str]) -> Matcher:
+    """Return what searches for all these patterns."""
+    try:
+        import hyperscan
+    except ImportError as error:  # no wheel for this platform, or a processor without SSSE3
+        return Matcher(_find_lines, f"Hyperscan can't be loaded ({error})")
+    try:
+        return Matcher(_hyperscan_find(hyperscan, sources))
+    except hyperscan.error as error:
+        return Matcher(_find_lines, f"Hyperscan can't search for these patterns ({error})")
+
+
+def _find_lines(block: bytes) -> list[tuple[int, int]]:
+    return [(piece.end(), ALL_PATTERNS) for piece in _PIECE.finditer(block)]
+
+
+def _hyperscan_find(hyperscan: Any, sources: Sequence[str]) -> Find:
+    expressions = [_hyperscan_expression(source).encode() for source in sources]
+    key = repr((hyperscan.__version__, sys.byteorder, expressions)).encode()
+    database = None
+    if (compiled := _read_cache(key)) is not None:
+        with suppress(hyperscan.error):  # compiled for another processor
+            database = hyperscan.loadb(compiled, hyperscan.HS_MODE_BLOCK)
+            database.scratch = hyperscan.Scratch(database)
+    if database is None:
+        database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+        database.compile(
+            expressions=expressions,
+            ids=list(range(len(expressions))),
+            flags=hyperscan.HS_FLAG_CASELESS | hyperscan.HS_FLAG_MULTILINE,
+        )
+        _write_cache(key, hyperscan.dumpb(database))
+
+    def find(block: bytes) -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = []
+
+        def add(number: int, _start: int, end: int, _flags: int, _context: object) -> None:
+            found.append((end, number))
+
+        database.scan(block, match_event_handler=add)
+        return sorted(found)
+
+    return find
+
+
+def _hyperscan_expression(source: str) -> str:
+    r"""Return an expression that matches wherever the pattern does, in a json-file's line too.
+
+    There a quote is `\"` and "<" is `\u003c`, and the text begins and ends within the line.
+    """
+
+    def widen(match: re.Match[str]) -> str:
+        token = match[0]
+        if token in ("^", r"\A"):
+            return '(?:^|"log":")'
+        if token in ("$", r"\Z"):
+            return r'(?:$|\r|\\[rn]|")'
+        if token == "{,":
+            return "{0,"
+        if token.startswith("("):
+            return "("
+        if token[0] == "[" or token in _ESCAPED_BY_JSON:
+            return rf"(?:{token}|\\(?:u00[0-9a-f]{{2}}|.))"
+        return token
+
+    return _TOKEN.sub(widen, source)
+
+
+# --- the cache: one file, only trusted where it is the user's own and whole ---------------------
+
+
+def _cache_file() -> Path:
+    if sys.platform == "win32":
+        folder = os.environ.get("LOCALAPPDATA", "")
+    elif sys.platform == "darwin":
+        folder = "~/Library/Caches"
+    else:
+        folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(folder, "preflight", "log-patterns").expanduser()
+
+
+def _is_own(state: os.stat_result) -> bool:
+    if sys.platform == "win32":
+        return True
+    return state.st_uid == os.geteuid() and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _read_cache(key: bytes) -> bytes | None:
+    """Return what was kept for the key; None where there is nothing, or nothing to trust."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        path = _cache_file()
+        with open(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:
+            state = os.fstat(file.fileno())
+            if not (stat.S_ISREG(state.st_mode) and _is_own(state) and _is_own(path.parent.stat())):
+                return None
+            data = file.read(_MAX_CACHE_BYTES)
+    except (OSError, RuntimeError):  # no home folder
+        return None
+    digest, compiled = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+    return compiled if digest == hashlib.sha256(key + compiled).digest() else None
+
+
+def _write_cache(key: bytes, compiled: bytes) -> None:
+    """Keep compiled patterns, whole or not at all."""
+    with suppress(OSError, RuntimeError):
+        path = _cache_file()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_own(path.parent.stat()):
+            return
+        temporary = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
+        try:
+            with open(
+                os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
+            ) as file:
+                file.write(hashlib.sha256(key + compiled).digest() + compiled)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

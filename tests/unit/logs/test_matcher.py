@@ -1,0 +1,105 @@
+"""Compiled patterns are kept, and only trusted where they are whole and the user's own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preflight.logs.matcher import ALL_PATTERNS, build_matcher
+
+hyperscan: Any = pytest.importorskip("hyperscan")
+SOURCES = ["error (?P<code>[0-9]+)", "failure$"]
+BLOCK = b"an ERROR 12\nfailure\n"
+MATCHES = [(10, 0), (11, 0), (19, 1)]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the file that compiled patterns are kept in."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "preflight" / "log-patterns"
+
+
+@pytest.fixture
+def compilations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows with each compilation."""
+    compiled: list[int] = []
+
+    class Database(hyperscan.Database):  # type: ignore[misc]
+        def compile(self, *arguments: Any, **options: Any) -> None:
+            compiled.append(1)
+            super().compile(*arguments, **options)
+
+    monkeypatch.setattr(hyperscan, "Database", Database)
+    return compiled
+
+
+def test_patterns_are_compiled_once(cache: Path, compilations: list[int]) -> None:
+    for _ in range(3):
+        assert build_matcher(SOURCES).find(BLOCK) == MATCHES
+    assert len(compilations) == 1
+    assert cache.stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in cache.parent.iterdir()] == [cache.name]
+    assert build_matcher(SOURCES[:1]).find(BLOCK) == MATCHES[:2], "other patterns, another database"
+    assert len(compilations) == 2
+
+
+def test_what_is_broken_is_not_loaded(cache: Path, compilations: list[int]) -> None:
+    build_matcher(SOURCES)
+    whole = cache.read_bytes()
+    for broken in (b"", whole[:40], whole[:-1], whole[:-1] + b"x", b"x" * len(whole)):
+        cache.write_bytes(broken)
+        assert build_matcher(SOURCES).find(BLOCK) == MATCHES
+    assert len(compilations) == 6
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no owners and modes")
+def test_what_others_may_have_written_is_not_loaded(cache: Path, compilations: list[int]) -> None:
+    build_matcher(SOURCES)
+    cache.chmod(0o666)
+    build_matcher(SOURCES)
+    assert len(compilations) == 2
+    cache.parent.chmod(0o777)
+    build_matcher(SOURCES)
+    assert len(compilations) == 3
+    cache.parent.chmod(0o700)
+    cache.unlink()
+    os.mkfifo(cache)
+    build_matcher(SOURCES)
+    assert len(compilations) == 4
+    cache.unlink()
+    (cache.parent / "elsewhere").write_bytes(b"")
+    cache.symlink_to("elsewhere")
+    build_matcher(SOURCES)
+    assert not cache.is_symlink(), "it is replaced, not followed"
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give files away")
+def test_what_is_anothers_is_not_loaded(cache: Path, compilations: list[int]) -> None:
+    build_matcher(SOURCES)
+    os.chown(cache, 12345, 12345)
+    build_matcher(SOURCES)
+    assert len(compilations) == 2
+
+
+def test_without_a_folder_to_keep_it_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    assert build_matcher(SOURCES).find(BLOCK) == MATCHES
+
+
+def test_without_hyperscan_it_says_why_it_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hyperscan", None)
+    matcher = build_matcher(SOURCES)
+    assert matcher.slow_reason is not None
+    assert "Hyperscan can't be loaded" in matcher.slow_reason
+    assert matcher.find(BLOCK) == [(11, ALL_PATTERNS), (19, ALL_PATTERNS)]
+
+
+def test_a_pattern_that_hyperscan_cannot_compile_is_searched_for_slowly(cache: Path) -> None:
+    matcher = build_matcher(["(?a)failure", "a*"])
+    assert matcher.slow_reason is not None
+    assert matcher.find(b"failure\n") == [(7, ALL_PATTERNS)]
