@@ -165,32 +165,46 @@ SWARM = (
 )
 
 OLLAMA = (
-    Fact("ollama.settings.*.keep_alive", "seconds", "idle time until it is unloaded; -1: never"),
-    Fact("ollama.settings.*.num_parallel", "number", "parallel requests; absent if automatic"),
-    Fact("ollama.settings.*.max_loaded_models", "number", "loaded models; absent if automatic"),
-    Fact("ollama.settings.*.context_length", "number", "context in tokens; absent if automatic"),
-    Fact("ollama.settings.*.ignored", "list", "invalid values, silently ignored; absent if none"),
-    Fact("ollama.service", "text", "compose service that runs Ollama; absent if none"),
-    Fact("ollama.endpoint", "text", "address of Ollama's API; absent if no port leads to it", True),
-    Fact("ollama.reachable", "boolean", "whether Ollama answers at the address"),
-    Fact("ollama.problem", "text", "why it does not answer correctly; absent if it does"),
+    Fact(
+        "ollama.settings.*.keep_alive",
+        "seconds",
+        "how long an unused model stays loaded, -1 for ever; as Ollama reads OLLAMA_KEEP_ALIVE",
+    ),
+    Fact("ollama.settings.*.num_parallel", "number", "parallel requests; absent if Ollama decides"),
+    Fact(
+        "ollama.settings.*.max_loaded_models", "number", "loaded models; absent if Ollama decides"
+    ),
+    Fact(
+        "ollama.settings.*.context_length", "number", "context in tokens; absent if Ollama decides"
+    ),
+    Fact(
+        "ollama.settings.*.ignored", "list", "values that Ollama silently ignores; absent if none"
+    ),
+    Fact("ollama.service", "text", "the compose service that runs Ollama; absent if none"),
+    Fact(
+        "ollama.endpoint", "text", "address where Ollama is asked; absent if no port is open", True
+    ),
+    Fact("ollama.reachable", "boolean", "whether Ollama is reachable"),
+    Fact("ollama.problem", "text", "why Ollama can't be used; absent if it can"),
     Fact("ollama.version", "version", "version of Ollama"),
-    Fact("ollama.models.*.size", "bytes", "size on disk of a downloaded model"),
-    Fact("ollama.loaded.*.memory", "bytes", "RAM that a loaded model uses now"),
-    Fact("ollama.loaded.*.total", "bytes", "RAM and GPU memory that a loaded model uses now"),
+    Fact("ollama.models.*.size", "bytes", "size on disk of a model that Ollama has"),
+    Fact("ollama.loaded.*.memory", "bytes", "RAM that a loaded model holds"),
+    Fact("ollama.loaded.*.total", "bytes", "RAM and GPU memory that a loaded model holds"),
     Fact("model.name", "text", "the configured model, OLLAMA_MODEL; absent if not set"),
-    Fact("model.size", "bytes", "its size on disk; absent if not downloaded"),
-    Fact("model.resident", "bytes", "RAM that it uses now; absent if not loaded"),
-    Fact("model.estimate", "bytes", "RAM that it will need, estimated from shape and settings"),
+    Fact("model.size", "bytes", "size on disk of the configured model; absent if Ollama lacks it"),
+    Fact("model.resident", "bytes", "RAM that it holds now; absent if it isn't loaded"),
+    Fact("model.estimate", "bytes", "memory that it will need, estimated from its shape"),
 )
 
 MODEL = (
-    Fact("model.listed", "text", "name of the configured model in the rules; absent if not there"),
-    Fact("model.memory", "bytes", "RAM that the configured model needs"),
+    Fact(
+        "model.listed", "text", "the configured model's name in the rule file; absent if not there"
+    ),
+    Fact("model.memory", "bytes", "memory that the configured model needs"),
     Fact("model.estimated", "boolean", "whether that is an estimate"),
-    Fact("model.budget", "bytes", "RAM that a model may use: lowest of limit, Docker and host"),
-    Fact("model.best", "text", "largest model of the rules that fits; absent if none"),
-    Fact("model.alternatives", "list", "all that fit, largest first; absent if none"),
+    Fact("model.budget", "bytes", "memory that a model may use: the least of all limits"),
+    Fact("model.best", "text", "the largest model of the rule file that fits; absent if none"),
+    Fact("model.alternatives", "list", "all models that fit, the largest first; absent if none"),
 )
 
 OLLAMA_VARIABLES = frozenset(

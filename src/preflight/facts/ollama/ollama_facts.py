@@ -1,28 +1,33 @@
-"""Ollama: its settings, whether it answers, its models, and the one that is configured.
+"""Ollama: its settings, whether it is reachable, its models, and the one that is configured.
 
-Owns what its answers mean. An estimate of memory is one: it is told apart from what was measured.
+Asks one Ollama and says what its answers mean. An estimate of memory is never a measured figure.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, known_as
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.locality import in_container
-from preflight.facts.ollama.api import MOST_NAME, Loaded, OllamaApi, OllamaError, figure
+from preflight.facts.ollama.api import (
+    LoadedModel,
+    OllamaApi,
+    OllamaError,
+    is_name,
+    positive_or_none,
+)
 from preflight.facts.ollama.model import canonical
 from preflight.facts.ollama.settings import (
     Address,
-    Where,
-    choose,
     environment_of,
-    settings,
-    shown,
-    trimmed,
+    locate_api,
+    read_settings,
+    read_variable,
+    shorten,
 )
 from preflight.facts.table import NO_FILE
 from preflight.model.facts import Measured, Source, Unknown, Value
@@ -30,175 +35,176 @@ from preflight.model.quantities import format_bytes, parse_version
 
 T = TypeVar("T")
 
-_MOST_SECONDS = 2.0  # for one answer, whole
-_OVERHEAD = 2**29  # bytes beside weights and KV cache
-_CONTEXT = 4096  # tokens, where the settings don't say
-_LARGEST = 2**24  # layers, heads or numbers a head: no model has as many
-
-
-Models: TypeAlias = Mapping[str, "int | Unknown"] | Unknown
-AllLoaded: TypeAlias = Mapping[str, Loaded] | Unknown
-
-
-class Known(NamedTuple):
-    """What Ollama told: sizes on disk, what is loaded, the configured model's KV bytes a token."""
-
-    models: Models
-    loaded: AllLoaded
-    token: int | Unknown
+MAX_ANSWER_SECONDS = 2.0
+RUNTIME_BYTES = 2**29  # besides weights and KV cache
+DEFAULT_CONTEXT_TOKENS = 4096
+MAX_SHAPE = 2**24  # layers, heads or numbers of a head: no model has as many
 
 
 def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) -> Iterator[Measured]:
-    """Yield what is Ollama's own; one that doesn't answer is a finding, not asked is unknown."""
+    """Yield the facts: `reachable` is false if Ollama was asked in vain, unknown if not asked."""
     project = context.project_or_unknown()
-    service, why = _service(project)
-    yield Measured(("ollama", "service"), service, why)
-    yield from _settings(project)
-    name, name_source = configured(project, environ)
-    yield Measured(("model", "name"), name, name_source)
-    running = service if isinstance(service, str) else None
-    config = project.services[running] if isinstance(project, Project) and running else None
-    named = bool(trimmed(environ.get("OLLAMA_HOST")))
-    where = choose(environ, named or _local(context), config)
-    address = where.address
-    shown_address = address.url if isinstance(address, Address) else address
-    yield Measured(("ollama", "endpoint"), shown_address, where.source)
-    seconds = min(_MOST_SECONDS, context.options.timeout / 2)
-    yield from _asked(where, seconds, name, config, lambda: _apart(context))
+    services = _ollama_services(project) if isinstance(project, Project) else []
+    yield from _configuration(project, services)
+    config = project.services[services[0]] if isinstance(project, Project) and services else None
+    name, source = configured_model(project, environ)
+    yield Measured(("model", "name"), name, source)
+    local = bool(read_variable(environ, "OLLAMA_HOST")) or _is_local(context)
+    location = locate_api(environ, local, config)
+    address = location.address
+    shown = address.url if isinstance(address, Address) else address
+    yield Measured(("ollama", "endpoint"), shown, location.source)
+    environment = environment_of(config or {})
+    if not isinstance(address, Address):
+        yield from _not_asked(address or Unknown(location.source), name, address is None)
+        return
+    api = OllamaApi(address, min(MAX_ANSWER_SECONDS, context.options.timeout / 2))
+    version = _unless_failed(None, api.version)
+    if isinstance(version, Unknown) and address.loopback and in_container()[0]:
+        hidden = context.engine_locality().network_hidden
+        if hidden is not None:  # this container's own loopback: silence there means nothing
+            reason = Unknown(f"{version.reason}; {hidden.reason}", hidden.kind)
+            yield from _not_asked(reason, name)
+            return
+    yield from _ask(api, version, name, environment)
 
 
-def _apart(context: MeasureContext) -> Unknown | None:
-    return context.engine_locality().network_hidden if in_container()[0] else None
+def _configuration(
+    project: Project | Unknown | None, services: Sequence[str]
+) -> Iterator[Measured]:
+    """Yield which service runs Ollama, and the settings of each that does."""
+    if not isinstance(project, Project):
+        yield Measured(("ollama", "service"), project, NO_FILE)
+        yield Measured(("ollama", "settings"), project, NO_FILE)
+        return
+    others = f"; also {', '.join(services[1:])}" if services[1:] else ""
+    source = f"its name or image{others}" if services else "no service has Ollama's name or image"
+    yield Measured(("ollama", "service"), services[0] if services else None, source)
+    source = "the environment of the services that run Ollama"
+    yield Measured(("ollama", "settings"), {}, source)
+    for service in services:
+        for setting in read_settings(environment_of(project.services[service])):
+            path = ("ollama", "settings", service, setting.name)
+            where = _source(project, service, setting.variable, setting.words)
+            yield Measured(path, setting.value, where)
 
 
-def _local(context: MeasureContext) -> bool:
+def _is_local(context: MeasureContext) -> bool:
     try:
         return context.is_engine_local()[0]
     except EndpointError:
-        return True  # nothing that is there names another host
+        return True  # nothing that exists names another host
 
 
-def _running(project: Project) -> list[str]:
+def _ollama_services(project: Project) -> list[str]:
     """Return the services that run Ollama."""
     return [
         name for name, service in project.services.items() if "ollama" in known_as(name, service)
     ]
 
 
-def _service(project: Project | Unknown | None) -> tuple[str | Unknown | None, str]:
-    if not isinstance(project, Project):
-        return project, NO_FILE
-    running = _running(project)
-    if not running:
-        return None, "no service has Ollama's name or image"
-    others = f"; also {', '.join(running[1:])}" if running[1:] else ""
-    return running[0], f"its name or image{others}"
+def _source(project: Project, service: str, variable: str, words: str) -> str | Source:
+    position = project.positions.get(("services", service, "environment", variable))
+    return Source.in_file(position.file, position.line, words) if position else words
 
 
-def _settings(project: Project | Unknown | None) -> Iterator[Measured]:
-    if not isinstance(project, Project):
-        yield Measured(("ollama", "settings"), project, NO_FILE)
-        return
-    yield Measured(("ollama", "settings"), {}, "the environment of the services that run Ollama")
-    for service in _running(project):
-        for one in settings(environment_of(project.services[service])):
-            source = _placed(project, service, one.variable, one.words)
-            yield Measured(("ollama", "settings", service, one.name), one.value, source)
-
-
-def _placed(project: Project, service: str, variable: str, words: str) -> str | Source:
-    where = project.positions.get(("services", service, "environment", variable))
-    return Source.in_file(where.file, where.line, words) if where else words
-
-
-def configured(
+def configured_model(
     project: Project | Unknown | None, environ: Mapping[str, str]
 ) -> tuple[str | Unknown | None, str | Source]:
-    """Return the configured model: what asks Ollama decides, then Ollama's own service, then here.
+    """Return OLLAMA_MODEL of the service that asks Ollama, else of Ollama's own, else of here.
 
-    The source names the service, and others that say otherwise.
+    The source names the service, and others with another model.
     """
     if isinstance(project, Unknown):
         return project, ""
-    said: dict[str, str] = {}
+    models: dict[str, str] = {}  # by service
     if project is not None:
-        own = _running(project)
+        own = _ollama_services(project)
         for service in sorted(project.services, key=own.__contains__):  # those that ask come first
-            text = trimmed(environment_of(project.services[service]).get("OLLAMA_MODEL"))
-            if text:
-                said[service] = text
-    if project is None or not said:
-        here = trimmed(environ.get("OLLAMA_MODEL"))
-        return _name(here), "OLLAMA_MODEL of the environment" if here else "OLLAMA_MODEL is not set"
-    first, *others = said
-    differ = [one for one in others if canonical(said[one]) != canonical(said[first])]
-    words = f"OLLAMA_MODEL of {first}" + "".join(
-        f"; {one} has {shown(said[one])}" for one in differ
-    )
-    return _name(said[first]), _placed(project, first, "OLLAMA_MODEL", words)
+            environment = environment_of(project.services[service])
+            if text := read_variable(environment, "OLLAMA_MODEL"):
+                models[service] = text
+    if project is None or not models:
+        text = read_variable(environ, "OLLAMA_MODEL")
+        source = "OLLAMA_MODEL of the environment" if text else "OLLAMA_MODEL is not set"
+        return _model_name(text), source
+    first, *others = models
+    differing = [name for name in others if canonical(models[name]) != canonical(models[first])]
+    words = f"OLLAMA_MODEL of {first}"
+    words += "".join(f"; {name} has {shorten(models[name])}" for name in differing)
+    return _model_name(models[first]), _source(project, first, "OLLAMA_MODEL", words)
 
 
-def _name(text: str) -> str | Unknown | None:
-    if text and (len(text) > MOST_NAME or not text.isprintable()):
-        return Unknown(f"OLLAMA_MODEL={shown(text)} is no model's name", "invalid")
+def _model_name(text: str) -> str | Unknown | None:
+    if text and not is_name(text):
+        return Unknown(f"OLLAMA_MODEL={shorten(text)} isn't a valid model name", "invalid")
     return text or None
 
 
-def _asked(
-    where: Where,
-    seconds: float,
-    name: str | Unknown | None,
-    service: Mapping[str, Any] | None,
-    apart: Callable[[], Unknown | None],
+def _not_asked(
+    reason: Unknown, name: str | Unknown | None, no_port: bool = False
 ) -> Iterator[Measured]:
-    """Ask, and stop at the first that fails: its reason is that of all that comes after.
+    """Yield the facts where nobody was asked; without a port Ollama isn't reachable for certain."""
+    yield Measured(("ollama", "reachable"), False if no_port else reason, reason.reason)
+    yield Measured(("ollama", "problem"), reason.reason if no_port else reason, reason.reason)
+    for fact in ("version", "models", "loaded"):
+        yield Measured(("ollama", fact), reason)
+    for fact in ("size", "resident", "estimate"):
+        value = reason if isinstance(name, str) else name
+        yield Measured(("model", fact), value, "no model is configured")
 
-    `apart` tells why loopback here isn't known to be the machine's: silence there says nothing.
-    """
-    if not isinstance(where.address, Address):
-        yield from _not_asked(where, name, service)
-        return
-    api = OllamaApi(where.address, seconds)
-    version = _attempt(api.version)
-    hidden = apart() if isinstance(version, Unknown) and where.address.loopback else None
-    if isinstance(version, Unknown) and hidden is not None:
-        why = Unknown(f"{version.reason}; {hidden.reason}", hidden.kind)
-        yield from _not_asked(Where(why, where.source), name, service)
-        return
+
+def _ask(
+    api: OllamaApi,
+    version: str | Unknown,
+    name: str | Unknown | None,
+    environment: Mapping[str, Value],
+) -> Iterator[Measured]:
+    """Ask, and stop at the first call that fails: its reason is that of all after it."""
     reason = version.reason if isinstance(version, Unknown) else "GET /api/version"
     yield Measured(("ollama", "reachable"), not isinstance(version, Unknown), reason)
-    yield Measured(("ollama", "version"), _version(version), "GET /api/version")
-    models = version if isinstance(version, Unknown) else _attempt(api.models)
-    yield from _models(models)
-    loaded = models if isinstance(models, Unknown) else _attempt(api.loaded)
-    yield from _loaded(loaded)
+    yield Measured(("ollama", "version"), _valid_version(version), "GET /api/version")
+    models = _unless_failed(version, api.models)
+    source = "GET /api/tags"
+    yield Measured(("ollama", "models"), models if isinstance(models, Unknown) else {}, source)
+    for model, on_disk in () if isinstance(models, Unknown) else models.items():
+        yield Measured(("ollama", "models", model, "size"), on_disk, f"{source} size")
+    loaded = _unless_failed(models, api.loaded)
+    source = "GET /api/ps"
+    yield Measured(("ollama", "loaded"), loaded if isinstance(loaded, Unknown) else {}, source)
+    for model, held in () if isinstance(loaded, Unknown) else loaded.items():
+        top = ("ollama", "loaded", model)
+        yield Measured((*top, "memory"), held.memory, f"{source} size less size_vram")
+        yield Measured((*top, "total"), held.total, f"{source} size")
     problem = loaded.reason if isinstance(loaded, Unknown) else None
     yield Measured(("ollama", "problem"), problem, "the attempt" if problem else "it answers")
-    token = loaded if isinstance(loaded, Unknown) else _token(api, name, models)
-    yield from _model(name, Known(models, loaded, token), service)
+    if not isinstance(name, str):
+        for fact in ("size", "resident", "estimate"):
+            yield Measured(("model", fact), name, "no model is configured")
+        return
+    own_name, size = _find(name, models)
+    yield Measured(("model", "size"), size, "GET /api/tags" + ("" if size else ": not there"))
+    _, found = _find(name, loaded)
+    resident = found.memory if isinstance(found, LoadedModel) else found
+    yield Measured(("model", "resident"), resident, source + ("" if found else ": not loaded"))
+    token: int | Unknown = Unknown("Ollama doesn't have the configured model: no shape is known")
+    if own_name or isinstance(loaded, Unknown):
+        token = _unless_failed(loaded, lambda: token_bytes(api.model_info(own_name)))
+    value, source = estimate(size, token, environment)
+    yield Measured(("model", "estimate"), value, source)
 
 
-def _not_asked(
-    where: Where, name: str | Unknown | None, service: Mapping[str, Any] | None
-) -> Iterator[Measured]:
-    """No port leads to it: not reachable. Nobody knows where it is: unknown."""
-    nowhere = where.address is None
-    why = where.address if isinstance(where.address, Unknown) else Unknown(where.source)
-    yield Measured(("ollama", "reachable"), False if nowhere else why, where.source)
-    yield Measured(("ollama", "problem"), why.reason if nowhere else why, where.source)
-    for fact in ("version", "models", "loaded"):
-        yield Measured(("ollama", fact), why)
-    yield from _model(name, Known(why, why, why), service)
-
-
-def _attempt(ask: Callable[[], T]) -> T | Unknown:
+def _unless_failed(earlier: object, ask: Callable[[], T]) -> T | Unknown:
+    """Ask, unless an earlier call failed; return the answer, or why there is none."""
+    if isinstance(earlier, Unknown):
+        return earlier
     try:
         return ask()
     except OllamaError as fault:
         return Unknown(str(fault), fault.kind)
 
 
-def _version(version: str | Unknown) -> str | Unknown:
+def _valid_version(version: str | Unknown) -> str | Unknown:
     if isinstance(version, str):
         try:
             parse_version(version)
@@ -207,60 +213,14 @@ def _version(version: str | Unknown) -> str | Unknown:
     return version
 
 
-def _models(models: Models) -> Iterator[Measured]:
-    source = "GET /api/tags"
-    yield Measured(("ollama", "models"), {} if isinstance(models, Mapping) else models, source)
-    if isinstance(models, Mapping):
-        for name, size in models.items():
-            yield Measured(("ollama", "models", name, "size"), size, f"{source} size")
-
-
-def _loaded(loaded: AllLoaded) -> Iterator[Measured]:
-    source = "GET /api/ps"
-    yield Measured(("ollama", "loaded"), {} if isinstance(loaded, Mapping) else loaded, source)
-    if isinstance(loaded, Mapping):
-        for name, one in loaded.items():
-            top = ("ollama", "loaded", name)
-            yield Measured((*top, "memory"), one.memory, f"{source} size less size_vram")
-            yield Measured((*top, "total"), one.total, f"{source} size")
-
-
-def _token(api: OllamaApi, name: str | Unknown | None, models: Models) -> int | Unknown:
-    """Ask for the KV cache of one token, where the configured model is there."""
-    found = _find(name, models) if isinstance(name, str) else None
-    if found is None:
-        return Unknown("Ollama doesn't have the configured model: its shape is not known")
-    return _attempt(lambda: token_bytes(api.show(found)))
-
-
-def _find(name: str, models: Mapping[str, Any] | Unknown) -> str | None:
-    """Return what Ollama calls a model, None where it doesn't have it."""
-    names = () if isinstance(models, Unknown) else models
-    return next((one for one in names if canonical(one) == canonical(name)), None)
-
-
-def _model(
-    name: str | Unknown | None, known: Known, service: Mapping[str, Any] | None
-) -> Iterator[Measured]:
-    if not isinstance(name, str):
-        for fact in ("size", "resident", "estimate"):
-            yield Measured(("model", fact), name, "no model is configured")
-        return
-    size: int | Unknown | None = None
-    resident: int | Unknown | None = None
-    if isinstance(known.models, Unknown):
-        size = known.models
-    elif found := _find(name, known.models):
-        size = known.models[found]
-    yield Measured(("model", "size"), size, "GET /api/tags" + ("" if size else ": not there"))
-    if isinstance(known.loaded, Unknown):
-        resident = known.loaded
-    elif found := _find(name, known.loaded):
-        resident = known.loaded[found].memory
-    absent = ": not loaded" if resident is None else ""
-    yield Measured(("model", "resident"), resident, f"GET /api/ps{absent}")
-    value, source = estimate(size, known.token, environment_of(service or {}))
-    yield Measured(("model", "estimate"), value, source)
+def _find(name: str, models: Mapping[str, T] | Unknown) -> tuple[str, T | Unknown | None]:
+    """Return Ollama's own name of a model and what is known of it, None where it isn't there."""
+    if isinstance(models, Unknown):
+        return "", models
+    for own_name, value in models.items():
+        if canonical(own_name) == canonical(name):
+            return own_name, value
+    return "", None
 
 
 def estimate(
@@ -273,38 +233,39 @@ def estimate(
     if isinstance(token, Unknown):
         return token, ""
     if not isinstance(weights, int):
-        return weights or Unknown("Ollama doesn't have the configured model"), ""
-    asked = {one.name: one.value for one in settings(environment)}
-    tokens = (asked["context_length"] or _CONTEXT) * (asked["num_parallel"] or 1)
-    need = weights + token * tokens + _OVERHEAD
+        return (weights or Unknown("Ollama doesn't have the configured model")), ""
+    settings = {setting.name: setting.value for setting in read_settings(environment)}
+    context = settings["context_length"] or DEFAULT_CONTEXT_TOKENS
+    tokens = context * (settings["num_parallel"] or 1)
+    need = weights + token * tokens + RUNTIME_BYTES
     if need >= 2**63:
-        return Unknown(f"{tokens} tokens of context are more than any machine holds", "invalid"), ""
+        return Unknown(f"{tokens} tokens of context are more than any machine has", "invalid"), ""
     cache = format_bytes(token * tokens, binary=True)
     parts = f"weights {format_bytes(weights, binary=False)} + KV cache {cache} + 0.5 GiB"
     return need, f"an estimate: {parts}, for {tokens} tokens of context"
 
 
 def token_bytes(info: Mapping[str, Any]) -> int:
-    """Return the bytes of KV cache a token takes, keys and values of two bytes each.
+    """Return the bytes of KV cache for a token: keys and values of two bytes each.
 
-    `info` is model_info of POST /api/show. Raises OllamaError where it lacks a figure.
+    `info` is model_info of POST /api/show. Raises OllamaError where a figure is missing.
     """
-    kind = info.get("general.architecture")
+    architecture = info.get("general.architecture")
 
     def shape(name: str) -> int:
-        value = figure(info.get(f"{kind}.{name}"))
-        if value is None or value > _LARGEST:
-            raise OllamaError(f"Ollama does not say the model's {name}", "unsupported")
+        value = positive_or_none(info.get(f"{architecture}.{name}"))
+        if value is None or value > MAX_SHAPE:
+            raise OllamaError(f"Ollama does not report the model's {name}", "unsupported")
         return value
 
     lengths = []
     for name in ("attention.key_length", "attention.value_length"):
-        if info.get(f"{kind}.{name}") is None:
+        if info.get(f"{architecture}.{name}") is None:
             lengths.append(shape("embedding_length") // shape("attention.head_count"))
         else:
             lengths.append(shape(name))
     heads = shape("block_count") * shape("attention.head_count_kv")
-    token = figure(2 * heads * sum(lengths))
-    if token is None:
-        raise OllamaError("Ollama does not say a shape that a model can have", "invalid")
-    return token
+    size = positive_or_none(2 * heads * sum(lengths))
+    if size is None:
+        raise OllamaError("Ollama does not report a shape that a model can have", "invalid")
+    return size
