@@ -95,7 +95,7 @@ def check(ruleset: RuleSet, facts: Facts, selection: Selection, started: float) 
     report = evaluate(ruleset, facts, catalogue(), selection, _today())
     secrets = _secrets(facts)
     if secrets is not None:
-        report = report._replace(results=secrets.results(report.results, secrets.known))
+        report = report._replace(results=secrets.redact_known(report.results))
     return report._replace(version=__version__, seconds=round(time.perf_counter() - started, 3))
 
 
@@ -115,14 +115,14 @@ def _secrets(facts: Facts) -> Redactor | None:
     redact = Redactor()
     for kind, value in secrets:  # what sentences cut a long one to is as secret as all of it
         for most in (len(value), MAX_TEXT_CHARS - 1, MAX_QUOTED_CHARS - 1):
-            redact.know(kind, value.strip()[:most])
+            redact.add_secret(kind, value.strip()[:most])
     return redact
 
 
 def without_secrets(facts: Facts) -> Facts:
     """Return facts as they are shown to whoever may read a CI job's log."""
     secrets = _secrets(facts)
-    return facts if secrets is None else secrets.known(facts)
+    return facts if secrets is None else secrets.redact_known(facts)
 
 
 def explain(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
@@ -133,13 +133,7 @@ def explain(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     secrets = _secrets(facts)
     if secrets is None:
         return told
-    return told._replace(
-        results=secrets.results(told.results, secrets.known),
-        requires=secrets.known(told.requires),
-        recommends=secrets.known(told.recommends),
-        applies_if=secrets.known(told.applies_if),
-        fixes=secrets.known(told.fixes),
-    )
+    return secrets.redact_known(told)
 
 
 def _today() -> date:
@@ -233,7 +227,9 @@ def diagnose(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None) ->
     if secrets is None:
         return told
     findings = (
-        one._replace(figures=secrets.known(one.figures), fixes=secrets.known(one.fixes))
+        one._replace(
+            figures=secrets.redact_known(one.figures), fixes=secrets.redact_known(one.fixes)
+        )
         for one in told.findings
     )
     return told._replace(findings=tuple(findings))

@@ -535,7 +535,7 @@ def test_a_bundle_is_read_with_its_facts(
     (project / "half.zip").write_bytes((project / "t.zip").read_bytes()[:3000])
     half = run_preflight("diagnose", "half.zip", cwd=project)
     assert half.returncode == 2
-    assert "no bundle" in half.stderr
+    assert "not a bundle" in half.stderr
 
 
 def test_no_engine_and_no_project(run_preflight: Run, tmp_path: Path) -> None:

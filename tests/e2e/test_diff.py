@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from paths import CASES
-from preflight.model.bundle import Part
-from preflight.snapshot.bundle import make
+from preflight.model.bundle import Member
+from preflight.snapshot.bundle import write_bundle
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -28,8 +28,8 @@ def files(tmp_path: Path, run_preflight: Run) -> Path:
         (folder / f"{name}.json").write_bytes(data)
         report = folder / f"{name}-report.json"
         run_preflight("check", "--facts", f"{name}.json", "-f", f"json:{report}", cwd=folder)
-        parts = [Part("facts.json", "", data), Part("report.json", "", report.read_bytes())]
-        (folder / f"{name}.zip").write_bytes(make(parts, "1.0.0", "", {}))
+        parts = [Member("facts.json", "", data), Member("report.json", "", report.read_bytes())]
+        (folder / f"{name}.zip").write_bytes(write_bundle(parts, "1.0.0", "", {}))
     return folder
 
 
@@ -285,7 +285,7 @@ def test_a_file_that_cannot_be_compared_keeps_no_other_from_it(
     told = json.loads(done.stdout)
     assert done.returncode == 2
     assert list(told["hosts"]) == ["b.json"]
-    assert told["unusable"]["a.json"].startswith("mon/a.json: no JSON")
+    assert told["unusable"]["a.json"].startswith("mon/a.json:1:2: not valid JSON")
     assert done.stderr.count("\n") == 1
 
 

@@ -193,9 +193,9 @@ def test_junit_is_valid_and_counts(cases: Path, run_preflight: Run) -> None:
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no expected": ({"expected.json": None}, "cannot read cases/a/expected.json: No such file"),
     "no facts": ({"facts.json": None}, "cannot read cases/a/facts.json: No such file"),
-    "no JSON": ({"expected.json": "{"}, "cases/a/expected.json:1:2: no JSON"),
+    "no JSON": ({"expected.json": "{"}, "cases/a/expected.json:1:2: not valid JSON"),
     "too large": ({"expected.json": " " * 2_000_000}, "a/expected.json: larger than 1 MiB"),
-    "no facts file": ({"facts.json": "{}"}, "cases/a/facts.json: no snapshot"),
+    "no facts file": ({"facts.json": "{}"}, "cases/a/facts.json: not a preflight.facts file"),
     "unknown rule": ({"expected.json": '{"systm": "pass"}'}, "did you mean 'system'?"),
     "no verdict": ({"expected.json": '{"memory": "passed"}'}, "did you mean 'pass'?"),
     "bad rules": ({"rules.yaml": "version: 2"}, "cases/a/rules.yaml:1:10: expected 1"),
@@ -358,7 +358,7 @@ def test_facts_that_are_none(run_preflight: Run, tmp_path: Path) -> None:
     (tmp_path / "f.json").write_text("{}")
     done = run_preflight("rules", "validate", "--facts", "f.json", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("preflight: f.json: no snapshot")
+    assert done.stderr.startswith("preflight: f.json: not a preflight.facts file")
 
 
 @pytest.mark.parametrize("days", [-30, -1, 0, 14])

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from paths import TESTS
 from preflight import check as pipeline
-from preflight.cli.diff import read_side
+from preflight.cli.diff import read_measurement
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.facts.compose.facts import of_project
 from preflight.facts.compose.load import load
@@ -27,14 +27,14 @@ from preflight.facts.compose.project import ComposeError
 from preflight.facts.options import Options
 from preflight.facts.start import port_clashes
 from preflight.logs.log_reader import LogReader
-from preflight.model.bundle import Part
-from preflight.model.facts import Facts, Measured, gather, split_path
+from preflight.model.bundle import Member
+from preflight.model.facts import Facts, Measured, split_path
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.render import FORMATS, RenderOptions, diagnosis, diff, listings, models, renderer
+from preflight.snapshot import bundle
 from preflight.snapshot import cases as case_files
-from preflight.snapshot.bundle import leftovers, make, open_bundle
 from preflight.snapshot.compare import compare
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 
@@ -215,7 +215,7 @@ def _redacted(facts: Facts) -> None:
     redactor = build_redactor(rules, facts)
     clean, _ = redact_facts(redactor, rules, facts)
     snapshot = write_snapshot(clean)
-    leftovers(redactor, "facts.json", snapshot.encode())
+    redactor.find_leftovers("facts.json", snapshot.encode())
 
 
 def _compared(facts: Facts) -> None:
@@ -230,7 +230,7 @@ COMMANDS: list[Callable[[Facts], None]] = [_models, _listed, _states, _redacted,
 
 
 def _side(data: bytes) -> Any:
-    return read_side(data, "side.json", golden_rules)
+    return read_measurement(data, "side.json", golden_rules)
 
 
 def _golden(name: str) -> bytes:
@@ -486,18 +486,17 @@ def log_words() -> list[bytes]:
 
 def read_bundle(data: bytes) -> None:
     """`check --facts` and `diagnose` of a bundle, and all that is in it."""
-    bundle = open_bundle(data, "ticket.zip")
-    list(bundle.members())
-    bundle.report()
-    for _, stream in bundle.logs():
-        _diagnosed(golden_rules(), stream.read(), stack_facts())
-    judged(golden_rules(), pipeline.with_model(bundle.facts(), golden_rules()), data)
+    for name, content in bundle.read_bundle(data, "ticket.zip").items():
+        if name.startswith("logs/"):
+            _diagnosed(golden_rules(), content, stack_facts())
+    facts = read_snapshot(data, "ticket.zip")
+    judged(golden_rules(), pipeline.with_model(facts, golden_rules()), data)
 
 
 def bundle_of(members: Mapping[str, bytes]) -> bytes:
     """Return a bundle of these members with a manifest that is right."""
-    parts = [Part(name, "", content) for name, content in members.items()]
-    return make(parts, "1.0.0", "2026-11-23T11:00:00Z", {}, ())
+    parts = [Member(name, "", content) for name, content in members.items()]
+    return bundle.write_bundle(parts, "1.0.0", "2026-11-23T11:00:00Z", {}, ())
 
 
 def bundle_seeds() -> list[bytes]:

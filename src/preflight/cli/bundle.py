@@ -6,7 +6,7 @@ import json
 import platform
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,16 +26,16 @@ from preflight.cli.options import (
     load_rules,
 )
 from preflight.cli.redacting import (
-    PRIVATE,
+    PRIVATE_MODE,
     build_redactor,
-    counted,
-    kinds,
+    count_placeholders,
+    format_counts,
     redact_facts,
     refuse_leftovers,
-    say_undecided,
+    report_undecided,
 )
 from preflight.cli.streams import ask, complain, file_options, talk, write_file
-from preflight.model.bundle import COMPOSE, FACTS, LOGS, PAGE, REPORT, VERSIONS, Part
+from preflight.model.bundle import COMPOSE, FACTS, LOGS, PAGE, REPORT, VERSIONS, Member
 from preflight.model.facts import Facts, Unknown
 from preflight.model.problems import InputError
 from preflight.model.quantities import format_bytes, parse_duration
@@ -47,14 +47,14 @@ if TYPE_CHECKING:
     from preflight.facts.stack.support_data import SupportData
     from preflight.snapshot.redact import Redactor
 
-_MOST_LINES = 100_000
-_COUNTED: Mapping[Verdict, str] = {
+MAX_LOG_LINES = 100_000
+_VERDICT_WORDS: Mapping[Verdict, str] = {
     "fail": "failed",
     "unknown": "undecided",
     "warn": "warned",
     "pass": "passed",
 }
-_VERSIONS: Mapping[str, tuple[str, ...]] = {
+_VERSION_FACTS: Mapping[str, tuple[str, ...]] = {
     "engine": ("docker", "engine"),
     "engine_version": ("docker", "version"),
     "engine_api": ("docker", "api"),
@@ -85,121 +85,133 @@ def bundle(
     no_redact: NoRedact = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write it without asking.")] = False,
 ) -> None:
-    """Write one file to attach to a ticket: it says what it will hold, then asks.
+    """Write one file to attach to a ticket: show what it will hold, then ask.
 
-    It holds the snapshot, the report, the effective compose configuration and the last of the
-    containers' logs, without secrets. Whoever gets it judges it with --facts.
+    It holds the snapshot, the report, the effective compose configuration and the last lines of
+    the containers' logs, without secrets. Whoever gets it can judge it: preflight check --facts.
     """
     from preflight.facts.stack.support_data import SupportDataCollector
-    from preflight.snapshot.bundle import make
+    from preflight.snapshot.bundle import read_bundle, write_bundle
 
-    if not 0 <= lines <= _MOST_LINES:
-        raise InputError(f"--lines {lines}: expected 0 to {_MOST_LINES}")
-    oldest = _seconds(since)
+    if not 0 <= lines <= MAX_LOG_LINES:
+        raise InputError(f"--lines {lines}: must be 0 to {MAX_LOG_LINES}")
+    oldest = _parse_since(since)
     subject = Subject(ctx, None, path, docker_host, context, timeout, compose_files)
     gathering = SupportDataCollector(subject.options, oldest, lines)
     ruleset = load_rules(rules, sets)
     facts = subject.facts(ruleset)
-    found = gathering.finish()
+    data = gathering.finish()
     redactor = build_redactor(ruleset, facts, subject.hidden)
-    clean = _redacted_parts(redactor, ruleset, facts, found)
-    parts = list(_parts(ruleset, facts, found)) if no_redact else clean
-    texts = [part.data.decode("utf-8", "replace") for part in clean]
-    missing = [redactor.text(why) for why in found.missing]
-    counts = None if no_redact else kinds(*texts)
-    made = make(parts, __version__, facts.measured_at, counts, missing)
-    if not no_redact:
-        _refuse_unclean(output, redactor, made)
-    hidden = counted(*texts)
-    said = f"NOT redacted: it shows {hidden}" if no_redact else f"redacted: {hidden}"
-    _show(f"{output} will hold, {said}", parts, missing)
-    _confirm(yes=yes)
-    if (fault := write_file(output, made, PRIVATE)) is not None:
-        raise InputError(fault)
-    complain(f"{output}: {len(parts) + 1} files, {format_bytes(len(made))}")
+    clean = _redacted_members(redactor, ruleset, facts, data)
+    counts = count_placeholders(member.data.decode("utf-8", "replace") for member in clean)
+    missing = [redactor.redact_text(reason) for reason in data.missing]
+    if no_redact:
+        members = list(_members(ruleset, facts, data))
+        archive = write_bundle(members, __version__, facts.measured_at, None, missing)
+        redaction = f"NOT redacted: it shows {format_counts(counts)}"
+    else:
+        members = clean
+        archive = write_bundle(members, __version__, facts.measured_at, counts, missing)
+        redaction = f"redacted: {format_counts(counts)}"
+        written = read_bundle(archive, output)  # as whoever gets it will read it
+        names = "\n".join(written).encode()
+        refuse_leftovers(output, redactor, {**written, "its file names": names})
+    talk(f"{output} will hold, {redaction}:")
+    width = max(len(member.name) for member in members)
+    for member in members:
+        size = format_bytes(len(member.data))
+        talk(f"  {member.name:<{width}}  {size:>9}  {member.description}")
+    talk(*(f"  not in it: {reason}" for reason in missing))
+    if not yes:
+        _confirm()
+    if (error := write_file(output, archive, PRIVATE_MODE)) is not None:
+        raise InputError(error)
+    complain(f"{output}: {len(members) + 1} files, {format_bytes(len(archive))}")
 
 
-def _seconds(since: str | None) -> float | None:
+def _parse_since(since: str | None) -> float | None:
     try:
         seconds = None if since is None else parse_duration(since)
-    except ValueError as fault:
-        raise InputError(f"--since {fault}") from None
+    except ValueError as error:
+        raise InputError(f"--since {error}") from None
     if seconds is not None and seconds <= 0:
-        raise InputError(f"--since {since}: expected a time that has gone by, such as 2h")
+        raise InputError(f"--since {since}: must be a time in the past, such as 2h")
     return seconds
 
 
-def _redacted_parts(
-    redactor: Redactor, ruleset: RuleSet, facts: Facts, found: SupportData
-) -> list[Part]:
-    """Return the members without secrets, made twice: what one teaches holds for those before."""
+def _confirm() -> None:
+    answer = ask("Write it?")
+    if answer is None:
+        raise InputError("not written: there is no terminal to ask at; write it with --yes")
+    if not answer:
+        complain("not written")
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _redacted_members(
+    redactor: Redactor, ruleset: RuleSet, facts: Facts, data: SupportData
+) -> list[Member]:
+    """Return the members without secrets; what one shows to be secret is redacted in all."""
     for _ in range(2):
-        found = found._replace(
-            config=None if found.config is None else redactor.compose(found.config),
-            logs=[(redactor.text(name), _redacted(redactor, log)) for name, log in found.logs],
+        logs = [
+            (redactor.redact_text(name), redactor.redact_text(log.decode("utf-8", "replace")))
+            for name, log in data.logs
+        ]
+        data = data._replace(
+            config=None if data.config is None else redactor.redact_config(data.config),
+            logs=[(name, log.encode("utf-8", "replace")) for name, log in logs],
         )
     clean, undecided = redact_facts(redactor, ruleset, facts)
-    say_undecided(undecided)
-    return list(_parts(ruleset, clean, found, redactor.report))
+    report_undecided(undecided)
+    return list(_members(ruleset, clean, data, redactor))
 
 
-def _redacted(redactor: Redactor, log: bytes) -> bytes:
-    return redactor.text(log.decode("utf-8", "replace")).encode("utf-8", "replace")
-
-
-def _parts(
-    ruleset: RuleSet,
-    facts: Facts,
-    found: SupportData,
-    tidy: Callable[[Report], Report] = lambda report: report,
-) -> Iterator[Part]:
-    """Yield the members in their order; `tidy` is applied to the report before it is written."""
+def _members(
+    ruleset: RuleSet, facts: Facts, data: SupportData, redactor: Redactor | None = None
+) -> Iterator[Member]:
+    """Yield the members in their order; a rule file may name hosts, so the report is redacted."""
     from preflight.snapshot.facts_file import write_snapshot
 
     selection = pipeline.select(ruleset, (), (), strict=False)
     report = pipeline.check(ruleset, facts, selection, time.perf_counter())
-    report = tidy(report._replace(seconds=None))  # the same facts, the same bytes
-    yield Part(FACTS, "what was measured", write_snapshot(facts).encode("ascii"))
-    pages = {REPORT: ("json", _summary(report)), PAGE: ("html", "the same as a page")}
-    for name, (format_, what) in pages.items():
+    report = report._replace(seconds=None)  # the same facts, the same bytes
+    report = report if redactor is None else redactor.redact_tree(report)
+    yield Member(FACTS, "what was measured", write_snapshot(facts).encode("ascii"))
+    for name, format_, description in (
+        (REPORT, "json", f"the report: {_summary(report)}"),
+        (PAGE, "html", "the same as a page"),
+    ):
         if format_ in FORMATS:
             text = renderer(format_)(report, file_options(verbose=True))
-            yield Part(name, what, text.encode("utf-8", "replace"))
-    if found.config is not None:
-        services = len(found.config.get("services") or ())
-        what = f"the effective configuration of {services} services, by {found.config_source}"
-        yield Part(COMPOSE, what, _as_json(found.config))
-    yield Part(VERSIONS, "of preflight, Python, the engine", _as_json(_versions(facts)))
-    names = _log_names(name for name, _ in found.logs)
-    for name, (_, log) in zip(names, found.logs, strict=True):
-        yield Part(name, f"the last {log.count(10):,} lines", log)
-
-
-def _summary(report: Report) -> str:
-    counts = [
-        f"{report.counts[verdict]} {word}"
-        for verdict, word in _COUNTED.items()
-        if report.counts[verdict]
-    ]
-    return "the report: " + ", ".join(counts)
-
-
-def _versions(facts: Facts) -> dict[str, Any]:
-    known = {name: facts.get(path) for name, path in _VERSIONS.items()}
-    return {
+            yield Member(name, description, text.encode("utf-8", "replace"))
+    if data.config is not None:
+        count = len(data.config.get("services") or ())
+        description = f"the effective configuration of {count} services, by {data.config_source}"
+        yield Member(COMPOSE, description, _to_json(data.config))
+    versions = {name: facts.get(path) for name, path in _VERSION_FACTS.items()}
+    versions |= {
         "preflight": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        **{name: None if isinstance(v, Unknown) else v for name, v in known.items()},
     }
+    known = {name: None if isinstance(v, Unknown) else v for name, v in versions.items()}
+    yield Member(VERSIONS, "of preflight, Python, the engine", _to_json(known))
+    names = log_member_names(container for container, _ in data.logs)
+    for name, (_, log) in zip(names, data.logs, strict=True):
+        yield Member(name, f"the last {log.count(10):,} lines", log)
 
 
-def _as_json(value: Any) -> bytes:
+def _summary(report: Report) -> str:
+    counts = ((report.counts[verdict], word) for verdict, word in _VERDICT_WORDS.items())
+    return ", ".join(f"{count} {word}" for count, word in counts if count)
+
+
+def _to_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode("ascii")
 
 
-def _log_names(containers: Iterable[str]) -> list[str]:
-    """Return a member's name for each container's log; no two are the same."""
+def log_member_names(containers: Iterable[str]) -> list[str]:
+    """Return a member name for each container's log, unique on filesystems that ignore case."""
     names: list[str] = []
     for container in containers:
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", container).strip("-._")[:100] or "container"
@@ -209,32 +221,3 @@ def _log_names(containers: Iterable[str]) -> list[str]:
             name = f"{LOGS}{stem}-{number}.log"
         names.append(name)
     return names
-
-
-def _refuse_unclean(output: str, redactor: Redactor, made: bytes) -> None:
-    """RenderOptions through the finished file once more, as whoever gets it would read it."""
-    from preflight.snapshot.bundle import open_bundle
-
-    opened = open_bundle(made, output)
-    refuse_leftovers(output, redactor, dict(opened.members()))
-    refuse_leftovers(output, redactor, {"its names": "\n".join(opened.names()).encode()})
-
-
-def _show(head: str, parts: Iterable[Part], missing: Iterable[str]) -> None:
-    talk(f"{head}:")
-    rows = [(part.name, format_bytes(len(part.data)), part.what) for part in parts]
-    width = max(len(name) for name, _, _ in rows)
-    talk(*(f"  {name:<{width}}  {size:>9}  {what}" for name, size, what in rows))
-    talk(*(f"  not in it: {one}" for one in missing))
-
-
-def _confirm(*, yes: bool) -> None:
-    """Go on where that is wanted; raises typer.Exit or InputError where it is not."""
-    if yes:
-        return
-    answer = ask("Write it?")
-    if answer is None:
-        raise InputError("not written: there is no terminal to ask at; write it with --yes")
-    if not answer:
-        complain("not written")
-        raise typer.Exit(ExitCode.FAILED)

@@ -69,7 +69,7 @@ def try_cases(
         hint = did_you_mean(format_, FORMATS)
         raise InputError(f"--format {format_}: no such format{hint}; there is {', '.join(FORMATS)}")
     from preflight.render import cases as render
-    from preflight.snapshot.cases import find as find_cases
+    from preflight.snapshot.cases import find_cases
 
     source = ctx.get_parameter_source("rules")
     typed = source is not None and source.name == "COMMANDLINE"

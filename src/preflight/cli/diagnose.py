@@ -25,6 +25,7 @@ from preflight.cli.options import (
     read_facts,
 )
 from preflight.cli.streams import complain, read_input, standard_input, terminal_options, write
+from preflight.model.bundle import LOGS
 from preflight.model.facts import MAX_BUNDLE_BYTES, Facts, Unknown
 from preflight.model.problems import InputError
 from preflight.model.quantities import parse_duration
@@ -161,15 +162,17 @@ class _Inputs:
                 log_files.read_log(path, self.reader)
 
     def _read_bundle(self, name: str) -> None:
-        from preflight.snapshot.bundle import open_bundle
+        from preflight.snapshot.bundle import read_bundle
+        from preflight.snapshot.facts_file import read_snapshot
 
-        bundle = open_bundle(read_input(name, MAX_BUNDLE_BYTES), name)
-        logs = list(bundle.logs())
-        for log, stream in logs:
-            self.reader.add(f"{name}:{log}", stream)
+        data = read_input(name, MAX_BUNDLE_BYTES)
+        members = read_bundle(data, name)
+        logs = [member for member in members if member.startswith(LOGS)]
+        for log in logs:
+            self.reader.add(f"{name}:{log}", io.BytesIO(members[log]))
         if not logs:
             complain(f"{name} has no logs: only what its snapshot says of the containers")
-        self.facts = pipeline.with_model(bundle.facts(), self.ruleset)
+        self.facts = pipeline.with_model(read_snapshot(data, name), self.ruleset)
 
     def read_containers(
         self,

@@ -1,6 +1,6 @@
-"""`preflight diff A B`: facts and verdicts that changed between two measurings, worst first.
+"""`preflight diff A B`: facts and verdicts that changed between two measurements, worst first.
 
-Of two folders each machine is compared with itself: with the file of the same name.
+Of two folders, each file is compared with the file of the same name.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from preflight import check as pipeline
 from preflight.cli.facts import Format, text_or_json
 from preflight.cli.options import RulesFile, Sets, load_rules
 from preflight.cli.streams import complain, read_input, terminal_options, write
-from preflight.model.difference import Difference, Differences
+from preflight.model.difference import Difference, HostDifferences
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 from preflight.model.rules import RuleSet
 
 if TYPE_CHECKING:
-    from preflight.snapshot.compare import Side
+    from preflight.snapshot.compare import Measurement
 
 
 def diff(
@@ -37,105 +37,84 @@ def diff(
     format_: Format = "text",
     sets: Sets = None,
 ) -> None:
-    """Show what changed from A to B: verdicts and facts, the worst first.
+    """Show what changed from A to B: verdicts and facts, worst first.
 
-    Snapshots and bundles are judged by today's rules, reports are taken as they are. Free memory
-    and disk within 5 %, times and ids are no change. Of two folders, each file is compared with
-    that of the same name.
+    Snapshots and bundles are judged by the current rules; reports are used as they are. Free
+    memory and disk within 5 %, times and ids don't count as changes. With two folders, files of
+    the same name are compared.
 
-    Exit code: 0 nothing changed, 1 something did, 2 an input cannot be used.
+    ExitCode code: 0 nothing changed, 1 something did, 2 an input cannot be used.
     """
-    chosen = text_or_json(format_)
+    from preflight.render import diff as render
+
+    as_json = text_or_json(format_) == "json"
     if before == after == "-":
         raise InputError("A and B are both standard input: name a file for one of them")
-
-    @cache
-    def ruleset() -> RuleSet:
-        return load_rules(rules, sets)
-
-    names = (before, after)
-    folders = [os.path.isdir(name) for name in names]
+    folders = [os.path.isdir(name) for name in (before, after)]
     if any(folders) and not all(folders):
-        raise InputError("A and B are a folder and a file: name two of a kind")
+        raise InputError("A and B are a folder and a file: name two folders or two files")
+    cached_rules = cache(lambda: load_rules(rules, sets))  # reports need no rules
+    names, catalogue, options = (before, after), pipeline.catalogue(), terminal_options()
     if all(folders):
-        raise typer.Exit(_folders(names, ruleset(), chosen))
-    raise typer.Exit(_files(names, ruleset, chosen))
-
-
-def _files(names: tuple[str, str], ruleset: Callable[[], RuleSet], chosen: str) -> int:
-    """Compare two measurings of one machine; return the exit code."""
-    from preflight.render import diff as render
-
-    told = _compared(*names, ruleset)
-    complain(*told.notes)
-    if chosen == "json":
-        write(json.dumps(render.to_json(told), indent=2) + "\n")
+        cached_rules()
+        hosts = _compare_folders(before, after, cached_rules)
+        complain(*hosts.unusable.values())
+        root, text = (
+            render.fleet_to_json(hosts),
+            render.fleet_text(hosts, catalogue, names, options),
+        )
+        code = ExitCode.USAGE if hosts.unusable else ExitCode.FAILED if hosts else ExitCode.OK
     else:
-        write(render.text(told, pipeline.catalogue(), names, terminal_options()))
-    return ExitCode.FAILED if told else ExitCode.OK
+        difference = _compare_files(before, after, cached_rules)
+        complain(*difference.notes)
+        root, text = render.to_json(difference), render.text(difference, catalogue, names, options)
+        code = ExitCode.FAILED if difference else ExitCode.OK
+    write(json.dumps(root, indent=2) + "\n" if as_json else text)
+    raise typer.Exit(code)
 
 
-def _folders(names: tuple[str, str], ruleset: RuleSet, chosen: str) -> int:
-    """Compare many machines, each with itself; return the exit code."""
-    from preflight.render import diff as render
+def read_measurement(data: bytes, file: str, ruleset: Callable[[], RuleSet]) -> Measurement:
+    """Judge a snapshot or bundle by the current rules; return a JSON report as it is."""
+    from preflight.snapshot.compare import Measurement
+    from preflight.snapshot.facts_file import read_snapshot
+    from preflight.snapshot.report_file import is_report, read_results
 
-    told = _machines(*names, ruleset)
-    complain(*told.unusable.values())
-    if chosen == "json":
-        write(json.dumps(render.fleet_to_json(told), indent=2) + "\n")
-    else:
-        write(render.fleet_text(told, pipeline.catalogue(), names, terminal_options()))
-    if told.unusable:
-        return ExitCode.USAGE
-    return ExitCode.FAILED if told else ExitCode.OK
+    if is_report(data):
+        return Measurement(read_results(data, file))
+    facts = pipeline.with_model(read_snapshot(data, file), ruleset())
+    selection = pipeline.select(ruleset(), (), (), strict=False)
+    return Measurement(pipeline.check(ruleset(), facts, selection, 0).results, facts)
 
 
-def _machines(before: str, after: str, ruleset: RuleSet) -> Differences:
-    """Compare the files of two folders by name; a file that can't be used is told by itself."""
+def _compare_files(before: str, after: str, ruleset: Callable[[], RuleSet]) -> Difference:
+    from preflight.snapshot.compare import compare
+
+    max_bytes = max(MAX_SNAPSHOT_BYTES, MAX_BUNDLE_BYTES)
+    return compare(
+        *(read_measurement(read_input(f, max_bytes), f, ruleset) for f in (before, after))
+    )
+
+
+def _compare_folders(before: str, after: str, ruleset: Callable[[], RuleSet]) -> HostDifferences:
     from preflight.cli.folder import snapshots
 
-    was, now = snapshots(before), snapshots(after)
-    both = sorted({*was} & {*now})
+    old, new = snapshots(before), snapshots(after)
+    both = sorted({*old} & {*new})
     changed, unusable = {}, {}
     for name in both:
-        sides = (os.path.join(before, name), os.path.join(after, name))
         try:
-            told = _compared(*sides, lambda: ruleset)
-        except InputError as fault:
-            unusable[name] = str(fault.problems[0])
+            difference = _compare_files(
+                os.path.join(before, name), os.path.join(after, name), ruleset
+            )
+        except InputError as error:
+            unusable[name] = str(error.problems[0])
             continue
-        if told:
-            changed[name] = told
-    return Differences(
-        dict(sorted(changed.items(), key=lambda one: -one[1].worse)),
-        gone=tuple(name for name in was if name not in both),
-        new=tuple(name for name in now if name not in both),
+        if difference:
+            changed[name] = difference
+    return HostDifferences(
+        dict(sorted(changed.items(), key=lambda item: -item[1].worse)),
+        gone=tuple(name for name in old if name not in both),
+        new=tuple(name for name in new if name not in both),
         same=len(both) - len(changed) - len(unusable),
         unusable=unusable,
     )
-
-
-def _compared(before: str, after: str, ruleset: Callable[[], RuleSet]) -> Difference:
-    from preflight.snapshot.compare import compare
-
-    most = max(MAX_SNAPSHOT_BYTES, MAX_BUNDLE_BYTES)
-    return compare(*(read_side(read_input(file, most), file, ruleset) for file in (before, after)))
-
-
-def read_side(data: bytes, name: str, ruleset: Callable[[], RuleSet]) -> Side:
-    """Read a snapshot or a bundle, judged by today's rules, or a JSON report as it is."""
-    from preflight.snapshot import report_file
-    from preflight.snapshot.compare import Side
-    from preflight.snapshot.facts_file import read_snapshot
-
-    if report_file.is_report(data):
-        return Side(report_file.judged(report_file.load(data, name)))
-    rules = ruleset()
-    facts = pipeline.with_model(read_snapshot(data, name), rules)
-    selection = pipeline.select(rules, (), (), strict=False)
-    results = pipeline.check(rules, facts, selection, 0).results
-    judged = (
-        report_file.Judged(r.id, r.item, r.title, r.verdict, r.fact, r.actual, r.message)
-        for r in results
-    )
-    return Side(tuple(judged), facts)

@@ -20,12 +20,13 @@ from preflight.cli.options import (
     load_rules,
 )
 from preflight.cli.redacting import (
-    PRIVATE,
+    PRIVATE_MODE,
     build_redactor,
-    counted,
+    count_placeholders,
+    format_counts,
     redact_facts,
     refuse_leftovers,
-    say_undecided,
+    report_undecided,
 )
 from preflight.cli.streams import complain, terminal_options, write, write_file
 from preflight.model.problems import InputError, did_you_mean
@@ -79,11 +80,13 @@ def facts(
     clean, undecided = redact_facts(redactor, ruleset, measured)
     as_json = write_snapshot(measured if no_redact else clean)
     if no_redact:
-        complain(f"not redacted: it shows {counted(write_snapshot(clean))}")
+        complain(
+            f"not redacted: it shows {format_counts(count_placeholders([write_snapshot(clean)]))}"
+        )
     else:
-        say_undecided(undecided)
+        report_undecided(undecided)
         refuse_leftovers(output or "the snapshot", redactor, {"facts.json": as_json.encode()})
     if output is None:
         write(as_json)
-    elif (fault := write_file(output, as_json, PRIVATE if no_redact else None)) is not None:
+    elif (fault := write_file(output, as_json, PRIVATE_MODE if no_redact else None)) is not None:
         raise InputError(fault)

@@ -34,7 +34,7 @@ from preflight.cli.options import (
     rules_file,
 )
 from preflight.cli.outputs import Outputs
-from preflight.cli.redacting import PRIVATE
+from preflight.cli.redacting import PRIVATE_MODE
 from preflight.cli.streams import Progress, bundled_rules, complain, write, write_file
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
@@ -133,7 +133,9 @@ def fleet(
         if "," not in name and not os.path.exists(name):
             raise InputError(f"--inventory {name}: No such file or directory")
     outputs = Outputs(formats, ())
-    folder = _SnapshotFolder(save, PRIVATE if no_redact else None) if save is not None else None
+    folder = (
+        _SnapshotFolder(save, PRIVATE_MODE if no_redact else None) if save is not None else None
+    )
     host_rules = HostRules(rules, sets or [])
     selection = pipeline.select(host_rules.ruleset, only or (), skip or (), strict=strict)
 

@@ -1,4 +1,4 @@
-"""What commands say of redaction: what it hid, what it would show, and where a secret is left."""
+"""Redaction as commands use it: makes a redactor, says what was redacted, refuses leftovers."""
 
 from __future__ import annotations
 
@@ -17,85 +17,85 @@ from preflight.model.rules import RuleSet
 if TYPE_CHECKING:
     from preflight.snapshot.redact import Redactor
 
-PRIVATE = 0o600
+PRIVATE_MODE = 0o600
+MAX_LEFTOVERS = 5  # shown in an error
 _PLACEHOLDER = re.compile(r"(?:<|&lt;)([a-z]+)-([1-9][0-9]*)(?:>|&gt;)")
-_NAMES = {
+_KIND_NAMES = {
     "host": "host name",
     "user": "user name",
     "email": "e-mail address",
     "value": "environment value",
-    "content": "config's content",
+    "content": "config content",
 }
-_MOST_TOLD = 5
 
 
 def build_redactor(
-    ruleset: RuleSet, facts: Facts, hidden: Iterable[tuple[str, str]] = ()
+    ruleset: RuleSet, facts: Facts, hidden_variables: Iterable[tuple[str, str]] = ()
 ) -> Redactor:
-    """Return what knows the secrets of this machine and of a stack with these hidden variables."""
+    """Return a redactor that knows the secrets of this machine and of a stack."""
     from preflight.facts.catalogue import OLLAMA_VARIABLES
     from preflight.snapshot import redact
 
     shown = OLLAMA_VARIABLES | {
         path[-1] for path in ruleset.required_facts if path[0] == "env" or "environment" in path
     }
-    public = (*ruleset.words(), *pipeline.catalogue().names(), *redact.names_of(facts))
+    public = (*ruleset.words(), *pipeline.catalogue().names(), *redact.public_names(facts))
     redactor = redact.Redactor(shown, public)
-    redact.know_this_machine(redactor)
-    for host in redact.hosts_of(facts):
-        redactor.name("host", host)
-    for name, value in hidden:
-        redactor.know_variable(name, value)
-    redactor.reserve(json.dumps([facts.values, facts.sources], ensure_ascii=False))
+    redact.learn_this_machine(redactor)
+    for host in redact.host_names(facts):
+        redactor.add_name("host", host)
+    for name, value in hidden_variables:
+        redactor.add_variable(name, value)
+    redactor.reserve_placeholders(json.dumps([facts.values, facts.sources], ensure_ascii=False))
     return redactor
 
 
 def redact_facts(redactor: Redactor, ruleset: RuleSet, facts: Facts) -> tuple[Facts, list[str]]:
-    """Return facts without secrets that get the same verdicts, and the rules that can't have them.
+    """Return facts without secrets that get the same verdicts, and the rules where they can't.
 
-    The facts that such a rule asks for become unknown: it is undecided, and never another verdict.
+    The fact that such a rule asks for becomes unknown: it is undecided, never another verdict.
     """
-    clean = redactor.facts(redactor.facts(facts))  # what the end teaches holds for the beginning
+    clean = redactor.redact_facts(redactor.redact_facts(facts))  # knows all secrets only now
     selection = pipeline.select(ruleset, (), (), strict=False)
     before, after = (
         pipeline.check(ruleset, either, selection, 0).results for either in (facts, clean)
     )
-    changed = [now for was, now in zip(before, after, strict=True) if was.verdict != now.verdict]
-    reason = Unknown("redacted: --no-redact keeps it", "unsupported")
-    clean = replace_facts(clean, (Measured(split_path(one.fact), reason) for one in changed))
-    return clean, list(dict.fromkeys(one.id for one in changed))
+    changed = [new for old, new in zip(before, after, strict=True) if old.verdict != new.verdict]
+    redacted = Unknown("redacted: --no-redact keeps it", "unsupported")
+    clean = replace_facts(
+        clean, (Measured(split_path(result.fact), redacted) for result in changed)
+    )
+    return clean, list(dict.fromkeys(result.id for result in changed))
 
 
-def kinds(*texts: str) -> Mapping[str, int]:
+def report_undecided(rules: Iterable[str]) -> None:
+    """Say which rules can't be judged from the redacted facts."""
+    if names := ", ".join(rules):
+        complain(f"undecided, because the values they ask for are redacted: {names}; --no-redact")
+
+
+def count_placeholders(texts: Iterable[str]) -> Mapping[str, int]:
     """Return how many secrets of each kind are redacted in texts."""
-    found = {placeholder for text in texts for placeholder in _PLACEHOLDER.findall(text)}
-    return Counter(kind for kind, _ in found)
+    placeholders = {match for text in texts for match in _PLACEHOLDER.findall(text)}
+    return Counter(kind for kind, _ in sorted(placeholders))
 
 
-def counted(*texts: str) -> str:
-    """Say what is redacted in texts: `2 passwords, 1 host name`."""
-    by_kind = sorted(kinds(*texts).items())
-    parts = [_plural(count, _NAMES.get(kind, kind)) for kind, count in by_kind]
+def format_counts(counts: Mapping[str, int]) -> str:
+    """Return what is redacted in words: `1 host name, 2 passwords`."""
+    names = ((count, _KIND_NAMES.get(kind, kind)) for kind, count in sorted(counts.items()))
+    parts = [
+        f"{count} {name}" + ("" if count == 1 else "es" if name.endswith("s") else "s")
+        for count, name in names
+    ]
     return ", ".join(parts) or "nothing that would be redacted"
 
 
-def _plural(count: int, name: str) -> str:
-    if count == 1:
-        return f"{count} {name}"
-    return f"{count} {name}{'es' if name.endswith('s') else 's'}"
-
-
-def say_undecided(rules: Iterable[str]) -> None:
-    """Say which rules the snapshot leaves open, since they ask for what is redacted."""
-    if names := ", ".join(rules):
-        complain(f"what {names} asks for is redacted: undecided from this; --no-redact keeps it")
-
-
-def refuse_leftovers(what: str, redactor: Redactor, files: Mapping[str, bytes]) -> None:
-    """Raise InputError where a finished file still holds a secret; it names the place alone."""
-    from preflight.snapshot.bundle import leftovers
-
-    left = [line for name, data in files.items() for line in leftovers(redactor, name, data)]
-    if left:
-        more = [f"and {len(left) - _MOST_TOLD} more"] if len(left) > _MOST_TOLD else []
-        raise InputError(*(f"{what} is not written: {line}" for line in left[:_MOST_TOLD]), *more)
+def refuse_leftovers(output: str, redactor: Redactor, files: Mapping[str, bytes]) -> None:
+    """Raise InputError if a finished file still holds a secret; it says only where."""
+    leftovers = [
+        leftover for name, data in files.items() for leftover in redactor.find_leftovers(name, data)
+    ]
+    if leftovers:
+        shown = [f"{output} is not written: {leftover}" for leftover in leftovers[:MAX_LEFTOVERS]]
+        more = len(leftovers) - MAX_LEFTOVERS
+        raise InputError(*shown, *([f"and {more} more"] if more > 0 else ()))

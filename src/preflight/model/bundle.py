@@ -8,9 +8,9 @@ MANIFEST, FACTS, REPORT, PAGE = "manifest.json", "facts.json", "report.json", "r
 COMPOSE, VERSIONS, LOGS = "compose.json", "versions.json", "logs/"
 
 
-class Part(NamedTuple):
-    """One member: its name there, what it is in a few words, its bytes."""
+class Member(NamedTuple):
+    """One file of a bundle."""
 
     name: str
-    what: str
+    description: str
     data: bytes

@@ -1,4 +1,4 @@
-"""What changed between two measurings: facts and verdicts, the worst first."""
+"""What changed between two measurements: facts and verdicts, worst first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from preflight.model.facts import Unknown, Value
 from preflight.model.report import Verdict
 
-GRAVITY: dict[Verdict | None, int] = {
+VERDICT_RANK: dict[Verdict | None, int] = {
     "fail": 5,
     "unknown": 4,
     "warn": 3,
@@ -22,7 +22,7 @@ GRAVITY: dict[Verdict | None, int] = {
 
 
 class FactChange(NamedTuple):
-    """A fact that is another one; None is absent."""
+    """A fact with another value; None is absent."""
 
     path: str
     before: Value | Unknown
@@ -43,7 +43,7 @@ class VerdictChange(NamedTuple):
     @property
     def worse(self) -> bool:
         """Whether it was better before."""
-        return GRAVITY[self.after] > GRAVITY[self.before]
+        return VERDICT_RANK[self.after] > VERDICT_RANK[self.before]
 
     @property
     def name(self) -> str:
@@ -52,28 +52,28 @@ class VerdictChange(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """All changes; `folded` counts those that are noise, `notes` say what was not compared."""
+    """All changes; `noise` counts those that aren't shown, `notes` say what was not compared."""
 
     facts: tuple[FactChange, ...]
     verdicts: tuple[VerdictChange, ...]
-    folded: int = 0
+    noise: int = 0
     notes: tuple[str, ...] = ()
 
     @property
     def worse(self) -> int:
         """How many verdicts were better before."""
-        return sum(one.worse for one in self.verdicts)
+        return sum(change.worse for change in self.verdicts)
 
     def __bool__(self) -> bool:
         """Whether anything changed."""
         return bool(self.facts or self.verdicts)
 
 
-class Differences(NamedTuple):
-    """What changed on many machines: `changed` by name, the worst first; the rest by name alone.
+class HostDifferences(NamedTuple):
+    """What changed on many hosts, by file name, worst first.
 
-    `gone` were there before and aren't now, `new` are the other way round, `same` counts those
-    that are as they were; `unusable` says of a machine what is wrong with one of its files.
+    `gone` are only in the first folder, `new` only in the second; `same` counts those without a
+    change; `unusable` says what is wrong with a file that can't be compared.
     """
 
     changed: Mapping[str, Difference]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from preflight.model.difference import Difference, Differences, FactChange, VerdictChange
+from preflight.model.difference import Difference, FactChange, HostDifferences, VerdictChange
 from preflight.model.facts import Catalogue, Unknown, split_path
 from preflight.render import RenderOptions
 from preflight.render.layout import TextLayout, pad
@@ -29,7 +29,7 @@ def text(
 
 
 def fleet_text(
-    told: Differences, catalogue: Catalogue, names: tuple[str, str], options: RenderOptions
+    told: HostDifferences, catalogue: Catalogue, names: tuple[str, str], options: RenderOptions
 ) -> str:
     """Show which machines came and went, then the changes of each, the worst first."""
     layout = TextLayout(options)
@@ -109,19 +109,19 @@ def _shown(value: Any, path: str, catalogue: Catalogue) -> str:
 
 def _summary(told: Difference) -> str:
     worse = told.worse
-    folded = f"{told.folded} within the noise"
+    noise = f"{told.noise} within the noise"
     parts = [
         (worse, f"{worse} worse"),
         (len(told.verdicts) - worse, f"{len(told.verdicts) - worse} better or gone"),
         (len(told.facts), f"{_plural(len(told.facts), 'fact')} changed"),
-        (told.folded, folded),
+        (told.noise, noise),
     ]
     if not told:
-        return "Nothing changed" + (f" · {folded}" if told.folded else "")
+        return "Nothing changed" + (f" · {noise}" if told.noise else "")
     return " · ".join(text for count, text in parts if count)
 
 
-def _fleet_summary(told: Differences) -> str:
+def _fleet_summary(told: HostDifferences) -> str:
     worse = sum(bool(one.worse) for one in told.changed.values())
     parts = [
         (worse, "worse"),
@@ -143,7 +143,7 @@ def to_json(told: Difference) -> dict[str, Any]:
     return {"schema": SCHEMA, **_changed(told)}
 
 
-def fleet_to_json(told: Differences) -> dict[str, Any]:
+def fleet_to_json(told: HostDifferences) -> dict[str, Any]:
     """Return `preflight.fleet-diff/1`: under `hosts` those that changed, as in a diff of one."""
     return {
         "schema": FLEET_SCHEMA,

@@ -1,183 +1,164 @@
-"""Compares two measurings: snapshots judged by the same rules, or reports; noise is folded.
+"""Compares two measurements: snapshots judged by the same rules, or reports. Measures nothing.
 
-Noise is what differs between any two measurings of one machine: free memory and disk within 5 %,
-times, ids of containers and processes, the numbers of placeholders.
+Noise is what differs between any two measurements of one machine, and is only counted: free memory
+and disk within 5 %, times, ids of containers and processes, the numbers of placeholders.
 """
 
 from __future__ import annotations
 
+import glob
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeGuard
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
-from preflight.model.difference import GRAVITY, Difference, FactChange, VerdictChange
+from preflight.model.difference import VERDICT_RANK, Difference, FactChange, VerdictChange
 from preflight.model.facts import Facts, Path, Unknown, Value, join_path, split_path
-from preflight.snapshot.report_file import Judged
+from preflight.model.report import Result
 from preflight.snapshot.shapes import PLACEHOLDER
 
-NEAR = 0.05  # of the larger figure
-_WAVERS = re.compile(
+NOISE_SHARE = 0.05  # of the larger number
+_NOISY_FACTS = re.compile(
     r"(?:.*\.)?(?:available|free|usage|reclaimable)|model\.budget|ollama\.loaded\..*", re.DOTALL
 )
-_TIME = re.compile(r".*\.started_at", re.DOTALL)
+_TIMES = re.compile(r".*\.started_at", re.DOTALL)
 _IDS = re.compile(r"\bpid \d+|(?<![\w.-])[0-9a-f]{12,64}(?![\w.-])")
 
+_ResultKey: TypeAlias = tuple[str, str | None]
 
-class Side(NamedTuple):
-    """One of the two: `facts` is None where only a report is there, and `results` hold figures."""
 
-    results: tuple[Judged, ...]
+class Measurement(NamedTuple):
+    """One of the two that are compared; of a saved report, `facts` is None."""
+
+    results: tuple[Result, ...]
     facts: Facts | None = None
 
 
-def compare(before: Side, after: Side) -> Difference:
-    """Return what changed, the worst first: verdicts, and facts in the order of these."""
-    mixed = (before.facts is None) != (after.facts is None)
+def compare(before: Measurement, after: Measurement) -> Difference:
+    """Return what changed, worst first: verdicts, and facts in the order of these."""
+    is_mixed = (before.facts is None) != (after.facts is None)
     verdicts = sorted(
-        _verdicts(_by_rule(before), _by_rule(after), mixed=mixed),
-        key=lambda one: (not one.worse, -GRAVITY[one.after], GRAVITY[one.before]),
-    )
-    order = {one.fact: number for number, one in reversed(list(enumerate(verdicts)))}
-    changes = list(_facts(before, after))
-    told = [one for one in changes if one.path in order or not _is_noise(one)]
-    told.sort(key=lambda one: order.get(one.path, len(order)))
-    notes = ("a report against a snapshot: only what both hold is compared",) if mixed else ()
-    return Difference(tuple(told), tuple(verdicts), len(changes) - len(told), notes)
+        _changed_verdicts(_by_key(before), _by_key(after), is_mixed=is_mixed),
+        key=lambda change: (
+            not change.worse, -VERDICT_RANK[change.after], VERDICT_RANK[change.before],
+        ),
+    )  # fmt: skip
+    order = {change.fact: number for number, change in reversed(list(enumerate(verdicts)))}
+    changes = list(_changed_facts(before, after))
+    shown = [change for change in changes if change.path in order or not _is_noise(change)]
+    shown.sort(key=lambda change: order.get(change.path, len(order)))
+    notes = ("a report against a snapshot: only what both hold is compared",) if is_mixed else ()
+    return Difference(tuple(shown), tuple(verdicts), len(changes) - len(shown), notes)
 
 
-def _by_rule(side: Side) -> Mapping[tuple[str, str | None], Judged]:
-    return {(one.id, _alike(one.item)): one for one in side.results}
+def _by_key(measurement: Measurement) -> Mapping[_ResultKey, Result]:
+    return {(result.id, _without_ids(result.item)): result for result in measurement.results}
 
 
-def _verdicts(
-    before: Mapping[tuple[str, str | None], Judged],
-    after: Mapping[tuple[str, str | None], Judged],
-    *,
-    mixed: bool,
+def _changed_verdicts(
+    before: Mapping[_ResultKey, Result], after: Mapping[_ResultKey, Result], *, is_mixed: bool
 ) -> Iterator[VerdictChange]:
     for key in dict.fromkeys((*before, *after)):
-        was, now = before.get(key), after.get(key)
-        one = now or was
-        same = was is not None and now is not None and was.verdict == now.verdict
-        if one is None or same or (mixed and (was is None or now is None)):
+        old, new = before.get(key), after.get(key)
+        if is_mixed and (old is None or new is None):
             continue
-        yield VerdictChange(
-            one.id,
-            one.item,
-            one.title,
-            was and was.verdict,
-            now and now.verdict,
-            one.fact,
-            one.message,
-        )
+        verdicts = old and old.verdict, new and new.verdict
+        latest = new or old
+        if latest is not None and verdicts[0] != verdicts[1]:
+            yield VerdictChange(
+                latest.id, latest.item, latest.title, *verdicts, latest.fact, latest.message
+            )
 
 
-# --- facts --------------------------------------------------------------------------------------
-
-
-def _facts(before: Side, after: Side) -> Iterator[FactChange]:
+def _changed_facts(before: Measurement, after: Measurement) -> Iterator[FactChange]:
     if before.facts is not None and after.facts is not None:
-        yield from _nested(before.facts, after.facts, ())
+        yield from _changed_below(before.facts, after.facts, ())
         return
-    was, now = _figures(before, after), _figures(after, before)
-    for path, value in was.items():
-        if path in now and not _same(value, now[path]):
-            yield FactChange(path, value, now[path])
+    old, new = _judged_values(before, after), _judged_values(after, before)
+    for path, value in old.items():
+        if path in new and not _is_same(value, new[path]):
+            yield FactChange(path, value, new[path])
 
 
-def _nested(before: Facts, after: Facts, path: Path) -> Iterator[FactChange]:
-    """Yield what changed at and below a path; what came or went whole is one change."""
-    was, now = (facts.get(path) if path else facts.values for facts in (before, after))
-    sides = ((was, before), (now, after))
-    if any(isinstance(value, Mapping) for value, _ in sides) and not any(
-        _is_told(value, facts, path) for value, facts in sides
-    ):
-        for name in _names(was, now):
-            yield from _nested(before, after, (*path, name))
-    elif not _same(was, now) and not any(_is_not_held(value, f, path) for value, f in sides):
-        yield FactChange(join_path(path), was, now)
+def _changed_below(before: Facts, after: Facts, path: Path) -> Iterator[FactChange]:
+    """Yield what changed at and below a path; a whole mapping that came or went is one change."""
+    sides = [(facts.get(path) if path else facts.values, facts) for facts in (before, after)]
+    old, new = sides[0][0], sides[1][0]
+    mappings = [value for value, _ in sides if isinstance(value, Mapping)]
+    if mappings and not any(_is_leaf(value, facts, path) for value, facts in sides):
+        for name in dict.fromkeys(name for mapping in mappings for name in mapping):
+            yield from _changed_below(before, after, (*path, name))
+    elif not _is_same(old, new) and not any(_is_missing(value, f, path) for value, f in sides):
+        yield FactChange(join_path(path), old, new)
 
 
-def _is_told(value: Value | Unknown, facts: Facts, path: Path) -> bool:
-    """Whether that is all that is known of a path: it isn't there, or why nobody knows."""
+def _is_leaf(value: Value | Unknown, facts: Facts, path: Path) -> bool:
+    """Whether a snapshot says nothing about paths below this one."""
     if isinstance(value, Unknown):
         return join_path(path) in facts.unknown
     return not isinstance(value, Mapping)
 
 
-def _is_not_held(value: Value | Unknown, facts: Facts, path: Path) -> bool:
-    """Whether a snapshot says nothing of a path, as one of an older program doesn't."""
+def _is_missing(value: Value | Unknown, facts: Facts, path: Path) -> bool:
+    """Whether a snapshot says nothing about a path, like that of an older program."""
     return isinstance(value, Unknown) and not any(
         join_path(path[:end]) in facts.unknown for end in range(len(path), 0, -1)
     )
 
 
-def _names(was: Any, now: Any) -> Iterable[str]:
-    sides = [side for side in (was, now) if isinstance(side, Mapping)]
-    return dict.fromkeys(name for side in sides for name in side)
-
-
-def _figures(side: Side, other: Side) -> dict[str, Value | Unknown]:
-    """Return the figures that the results of either side are about."""
+def _judged_values(side: Measurement, other: Measurement) -> dict[str, Value | Unknown]:
+    """Return by path the values that results are about: a report's own, or the other's."""
     if side.facts is None:
         return {
-            one.fact: Unknown(one.message) if one.verdict == "unknown" else one.actual
-            for one in side.results
-            if one.verdict != "skip"
+            result.fact: Unknown(result.message) if result.verdict == "unknown" else result.actual
+            for result in side.results
+            if result.verdict != "skip"
         }
-    figures = {}
-    for one in other.results:
+    values = {}
+    for result in other.results:
         try:
-            figures[one.fact] = side.facts.get(split_path(one.fact))
+            values[result.fact] = side.facts.get(split_path(result.fact))
         except ValueError:
             continue  # a report from elsewhere may name anything
-    return figures
+    return values
 
 
-def _same(was: Value | Unknown, now: Value | Unknown) -> bool:
-    if isinstance(was, Unknown) or isinstance(now, Unknown):
-        return isinstance(was, Unknown) and isinstance(now, Unknown)
-    return type(was) is type(now) and was == now if isinstance(was, bool) else bool(was == now)
+def _is_same(old: Value | Unknown, new: Value | Unknown) -> bool:
+    if isinstance(old, Unknown) or isinstance(new, Unknown):
+        return isinstance(old, Unknown) and isinstance(new, Unknown)
+    return bool(old == new) and isinstance(old, bool) == isinstance(new, bool)
 
 
 def _is_noise(change: FactChange) -> bool:
-    was, now = change.before, change.after
-    if _is_figure(was) and _is_figure(now):
-        near = abs(was - now) <= NEAR * max(abs(was), abs(now))
-        return near and _WAVERS.fullmatch(change.path) is not None
-    if _TIME.fullmatch(change.path) and isinstance(was, str) and isinstance(now, str):
+    old, new = change.before, change.after
+    if _is_number(old) and _is_number(new):
+        is_near = abs(old - new) <= NOISE_SHARE * max(abs(old), abs(new))
+        return is_near and _NOISY_FACTS.fullmatch(change.path) is not None
+    if _TIMES.fullmatch(change.path) and isinstance(old, str) and isinstance(new, str):
         return True
-    return _alike(was) == _alike(now) or _may_be_same(was, now) or _may_be_same(now, was)
+    return _without_ids(old) == _without_ids(new) or _may_hide(old, new) or _may_hide(new, old)
 
 
-def _is_figure(value: Any) -> TypeGuard[float]:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _alike(value: Any) -> Any:
-    """Return a value without what tells only this measuring from others."""
+def _without_ids(value: Any) -> Any:
+    """Return a value without what is different in each measurement."""
     if isinstance(value, str):
-        return PLACEHOLDER.sub(lambda found: found[0].rpartition("-")[0], _IDS.sub("#", value))
+        return PLACEHOLDER.sub(lambda match: match[0].rpartition("-")[0], _IDS.sub("#", value))
     if isinstance(value, list):
-        return [_alike(one) for one in value]
+        return [_without_ids(inner) for inner in value]
     if isinstance(value, Mapping):
-        return {_alike(name): _alike(one) for name, one in value.items()}
+        return {_without_ids(name): _without_ids(inner) for name, inner in value.items()}
     return value
 
 
-def _may_be_same(redacted: Any, other: Any) -> bool:
-    """Whether a redacted text may stand for another: then nobody can tell a change."""
+def _may_hide(redacted: Any, other: Any) -> bool:
+    """Whether a redacted text may stand for another one: then nobody can see a change."""
     if isinstance(redacted, list) and isinstance(other, list) and len(redacted) == len(other):
-        return all(a == b or _may_be_same(a, b) for a, b in zip(redacted, other, strict=True))
+        return all(a == b or _may_hide(a, b) for a, b in zip(redacted, other, strict=True))
     if not isinstance(redacted, str) or not isinstance(other, str):
         return False
-    parts = PLACEHOLDER.split(redacted)
-    if len(parts) == 1 or not other.startswith(parts[0]) or not other.endswith(parts[-1]):
-        return False
-    at = len(parts[0])
-    for part in parts[1:-1]:
-        at = other.find(part, at)
-        if at < 0:
-            return False
-        at += len(part)
-    return at + len(parts[-1]) <= len(other)
+    pattern = "*".join(map(glob.escape, PLACEHOLDER.split(redacted)))
+    return pattern != glob.escape(redacted) and fnmatchcase(other, pattern)

@@ -1,109 +1,63 @@
-"""The snapshot file: `preflight.facts/1`, a JSON object that any platform can judge again.
-
-Older schemas are turned into today's, one step at a time; a newer one is refused.
-"""
+"""The snapshot file: `preflight.facts/1`, a JSON object that any platform can judge again."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
+from preflight.model.bundle import FACTS
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, UNKNOWN_KINDS, Facts, FileLine, Unknown
-from preflight.model.problems import InputError, Problem
-from preflight.snapshot.json_input import bad_values, parse, refuse_newer
+from preflight.snapshot.json_input import invalid_file, parse_document
 
 SCHEMA = "preflight.facts/1"
-
 _PLACE_1_0 = re.compile(r"in (.+?):([1-9][0-9]{0,8})(?:; |\Z)", re.DOTALL)
+_HINT = "make one with: preflight facts -o FILE"
 
-Snapshot: TypeAlias = dict[str, Any]
 
-
-def _from_0(old: Snapshot) -> Snapshot:
-    """`/0`, of the first development: no sources, `version` for preflight, reasons as texts."""
-    unknown = old.get("unknown", {})
-    if isinstance(unknown, dict):
-        unknown = {
-            path: {"reason": why, "kind": "unavailable"} if isinstance(why, str) else why
-            for path, why in unknown.items()
-        }
-    return {
-        **{key: value for key, value in old.items() if key != "version"},
-        "schema": "preflight.facts/1",
-        "preflight": old.get("version", ""),
-        "sources": {},
-        "unknown": unknown,
+def write_snapshot(facts: Facts) -> str:
+    """Return the text of a snapshot file."""
+    unknown = {
+        path: {"reason": why.reason, "kind": why.kind} for path, why in facts.unknown.items()
     }
-
-
-UPGRADES: Mapping[str, Callable[[Snapshot], Snapshot]] = {"preflight.facts/0": _from_0}
-"""By an older schema: what makes the next one of it."""
-
-
-def dump(facts: Facts) -> dict[str, Any]:
-    """Return a snapshot as the JSON object that `load` reads."""
-    return {
+    root = {
         "schema": SCHEMA,
         "preflight": facts.version,
         "measured_at": facts.measured_at,
         "facts": facts.values,
         "sources": facts.sources,
         "places": dict(facts.places),
-        "unknown": {
-            path: {"reason": why.reason, "kind": why.kind} for path, why in facts.unknown.items()
-        },
+        "unknown": unknown,
     }
+    return json.dumps(root, indent=2) + "\n"
 
 
-def write_snapshot(facts: Facts) -> str:
-    """Return the text of a snapshot file."""
-    return json.dumps(dump(facts), indent=2) + "\n"
-
-
-def read_snapshot(data: bytes, name: str) -> Facts:
-    """Read the facts of a snapshot file or a bundle; raises InputError."""
+def read_snapshot(data: bytes, file: str) -> Facts:
+    """Return the facts of a snapshot file or of a bundle; raises InputError."""
     if data.startswith(b"PK"):
-        from preflight.snapshot.bundle import open_bundle
+        from preflight.snapshot.bundle import read_bundle
 
-        return open_bundle(data, name).facts()
-    return load(data, name)
-
-
-def load(data: bytes, name: str) -> Facts:
-    """Read a snapshot; raises InputError where the file is none, or from a newer program."""
-
-    def wrong(message: str) -> InputError:
-        return InputError(Problem(name, 0, 0, f"{message}; make one with: preflight facts -o FILE"))
-
-    if len(data) > MAX_SNAPSHOT_BYTES:
-        raise wrong(f"larger than {MAX_SNAPSHOT_BYTES // 2**20} MiB, no snapshot")
-    root = parse(data, wrong)
-    if not isinstance(root, dict) or not isinstance(root.get("schema"), str):
-        raise wrong("no snapshot: it has no schema")
-    refuse_newer(root["schema"], SCHEMA, name)
-    while root["schema"] in UPGRADES:
-        root = UPGRADES[root["schema"]](root)
-    if root["schema"] != SCHEMA:
-        raise wrong(f"no snapshot but {root['schema'][:60]!r}")
-    problem = next(_problems(root), None)
-    if problem is not None:
-        raise wrong(f"no snapshot: {problem}")
+        members = read_bundle(data, file)
+        if FACTS not in members:
+            raise invalid_file(file, f"the bundle has no {FACTS}")
+        data, file = members[FACTS], f"{file}:{FACTS}"
+    root = parse_document(data, file, SCHEMA, MAX_SNAPSHOT_BYTES, _HINT)
+    if (problem := _find_problem(root)) is not None:
+        raise invalid_file(file, f"not a snapshot: {problem}", _HINT)
+    unknown = {
+        path: Unknown(why["reason"], why["kind"]) for path, why in root.get("unknown", {}).items()
+    }
     return Facts(
         root["facts"],
         root.get("sources", {}),
-        {
-            path: Unknown(why["reason"], why["kind"])
-            for path, why in root.get("unknown", {}).items()
-        },
+        unknown,
         root.get("measured_at", ""),
         root.get("preflight", ""),
         _read_places(root),
     )
 
 
-def _read_places(root: Mapping[str, Any]) -> dict[str, FileLine]:
+def _read_places(root: dict[str, Any]) -> dict[str, FileLine]:
     """Return the lines of files by path; 1.0.0 had no `places` and wrote them into `sources`."""
     if "places" in root:
         return {path: FileLine(*place) for path, place in root["places"].items()}
@@ -111,29 +65,27 @@ def _read_places(root: Mapping[str, Any]) -> dict[str, FileLine]:
     return {path: FileLine(match[1], int(match[2])) for path, match in matches.items() if match}
 
 
-def _problems(root: Mapping[str, Any]) -> Iterator[str]:
+def _find_problem(root: dict[str, Any]) -> str | None:
     if not isinstance(root.get("facts"), dict):
-        yield "expected 'facts' as an object"
-    else:
-        yield from bad_values(root["facts"], "facts")
+        return "'facts' must be an object"
     for name in ("preflight", "measured_at"):
         if not isinstance(root.get(name, ""), str):
-            yield f"expected {name!r} as text"
-    sources = root.get("sources", {})
+            return f"{name!r} must be a string"
+    sources, unknown = root.get("sources", {}), root.get("unknown", {})
     if not isinstance(sources, dict) or not all(isinstance(s, str) for s in sources.values()):
-        yield "expected 'sources' as an object of texts"
+        return "'sources' must be an object of strings"
     places = root.get("places", {})
     if not isinstance(places, dict) or not all(map(_is_place, places.values())):
-        yield "expected 'places' as an object of [file, line]"
-    unknown = root.get("unknown", {})
+        return "'places' must be an object of [file, line]"
     if not isinstance(unknown, dict):
-        yield "expected 'unknown' as an object"
-        return
+        return "'unknown' must be an object"
     for path, why in unknown.items():
-        fits = isinstance(why, dict) and isinstance(why.get("reason"), str)
-        if not fits or why.get("kind") not in UNKNOWN_KINDS:
-            kinds = ", ".join(UNKNOWN_KINDS)
-            yield f"expected a reason and a kind ({kinds}) under unknown {path!r}"
+        is_reason = isinstance(why, dict) and isinstance(why.get("reason"), str)
+        if not is_reason or why.get("kind") not in UNKNOWN_KINDS:
+            return (
+                f"unknown {path[:60]!r} must have a reason and a kind ({', '.join(UNKNOWN_KINDS)})"
+            )
+    return None
 
 
 def _is_place(place: Any) -> bool:

@@ -1,56 +1,101 @@
-"""Reads JSON that came from elsewhere: what is no JSON, or is none for us, is told in one line."""
+"""Parses JSON that came from elsewhere, and refuses what other parsers would read differently.
+
+Duplicate keys, numbers that aren't finite and deep nesting are refused with their path. It doesn't
+know what the keys mean.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from preflight.model.problems import InputError, Problem
 
 MAX_DEPTH = 50
-MAX_PATH = 4096  # characters; a name as long as the file may have as many others below it
+MAX_PATH_CHARS = 4096  # a key as long as the file would be repeated for each key below it
+_MAX_SHOWN_CHARS = 60
+_MAX_NUMBER = sys.float_info.max
 
-_MOST = sys.float_info.max
-_SHOWN = 60  # characters of a path in a problem
+
+class _Invalid(NamedTuple):
+    """Stands in the tree where the parser met something invalid, until its path is known."""
+
+    reason: str
 
 
-def parse(data: bytes, wrong: Callable[[str], InputError]) -> Any:
-    """Return what a JSON file holds; `wrong` makes the exception for what is none."""
+def parse_json(data: bytes, file: str, max_bytes: int, hint: str = "") -> Any:
+    """Return what a JSON file holds; `hint` ends the message of the InputError."""
+    if len(data) > max_bytes:
+        raise invalid_file(file, f"larger than {max_bytes // 2**20} MiB", hint)
     try:
-        return json.loads(data, parse_constant=_refuse)
-    except (ValueError, RecursionError) as fault:
-        said = "nested too deeply" if isinstance(fault, RecursionError) else str(fault)
-        raise wrong(f"no JSON ({said})") from None
+        root = json.loads(
+            data,
+            object_pairs_hook=_build_object,
+            parse_constant=lambda constant: _Invalid(f"is {constant}"),
+        )
+    except json.JSONDecodeError as error:
+        place = error.lineno, error.colno
+        raise invalid_file(file, f"not valid JSON: {error.msg}", hint, *place) from None
+    except RecursionError:
+        raise invalid_file(file, "not valid JSON: nested too deeply", hint) from None
+    except ValueError as error:
+        raise invalid_file(file, f"not valid JSON: {error}", hint) from None
+    for problem in _find_problems(root, "", 0):
+        raise invalid_file(file, problem, hint)
+    return root
 
 
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no figure")
+def parse_document(data: bytes, file: str, schema: str, max_bytes: int, hint: str = "") -> Any:
+    """Return a JSON object whose key `schema` has this value, such as `preflight.facts/1`.
+
+    Raises InputError for any other JSON; of a later version it says to update preflight.
+    """
+    root = parse_json(data, file, max_bytes, hint)
+    found = root.get("schema") if isinstance(root, dict) else None
+    kind, _, version = schema.rpartition("/")
+    if not isinstance(found, str):
+        raise invalid_file(file, f"not a {kind} file: it has no schema", hint)
+    newer = re.fullmatch(rf"{re.escape(kind)}/([1-9][0-9]{{0,8}})", found)
+    if newer and int(newer[1]) > int(version):
+        raise invalid_file(file, f"schema {found} is newer than {schema}: update preflight")
+    if found != schema:
+        raise invalid_file(file, f"not a {kind} file: its schema is {found[:60]!r}", hint)
+    return root
 
 
-def bad_values(node: Any, path: str, depth: int = 0) -> Iterator[str]:
-    """Yield figures that are none, and nesting and names that no probe makes."""
-    if depth > MAX_DEPTH:
-        yield f"{path[:_SHOWN]!r}… is nested deeper than {MAX_DEPTH} levels"
-    elif len(path) > MAX_PATH:
-        yield f"{path[:_SHOWN]!r}… is a name of more than {MAX_PATH} characters"
-    elif isinstance(node, (int, float)) and not -_MOST <= node <= _MOST:
-        yield f"{path[:_SHOWN]!r} is no finite figure"
+def invalid_file(
+    file: str, message: str, hint: str = "", line: int = 0, column: int = 0
+) -> InputError:
+    """Return the error that says in one line what is wrong with a file."""
+    return InputError(Problem(file, line, column, f"{message}; {hint}" if hint else message))
+
+
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    node = dict(pairs)
+    if len(node) < len(pairs):
+        seen = set()
+        for key, _ in pairs:
+            if key in seen:
+                node[key] = _Invalid("is defined twice")
+            seen.add(key)
+    return node
+
+
+def _find_problems(node: Any, path: str, depth: int) -> Iterator[str]:
+    if isinstance(node, _Invalid):
+        yield f"{path[:_MAX_SHOWN_CHARS]!r} {node.reason}"
+    elif depth > MAX_DEPTH:
+        yield f"{path[:_MAX_SHOWN_CHARS]!r}… is nested deeper than {MAX_DEPTH} levels"
+    elif len(path) > MAX_PATH_CHARS:
+        yield f"{path[:_MAX_SHOWN_CHARS]!r}… is a path of more than {MAX_PATH_CHARS} characters"
+    elif isinstance(node, int | float) and not -_MAX_NUMBER <= node <= _MAX_NUMBER:
+        yield f"{path[:_MAX_SHOWN_CHARS]!r} isn't a finite number"
     elif isinstance(node, dict):
         for key, value in node.items():
-            yield from bad_values(value, f"{path}.{key}", depth + 1)
+            yield from _find_problems(value, f"{path}.{key}" if path else key, depth + 1)
     elif isinstance(node, list):
-        for number, value in enumerate(node):
-            yield from bad_values(value, f"{path}[{number}]", depth + 1)
-
-
-def refuse_newer(made: str, ours: str, name: str) -> None:
-    """Refuse a file whose schema is a later version of ours, such as `preflight.facts/2`."""
-    stem, _, number = ours.rpartition("/")
-    found = re.fullmatch(rf"{re.escape(stem)}/([1-9][0-9]{{0,8}})", made)
-    if found and int(found[1]) > int(number):
-        raise InputError(
-            Problem(name, 0, 0, f"schema {made} is newer than {ours}: update preflight")
-        )
+        for index, value in enumerate(node):
+            yield from _find_problems(value, f"{path}[{index}]", depth + 1)

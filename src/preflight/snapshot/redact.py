@@ -1,498 +1,417 @@
-"""Takes secrets out of what leaves the machine, and finds those that are left in a finished file.
+"""Replaces secrets by placeholders, and finds those that are left in a finished file.
 
-The same secret has the same placeholder throughout one output, so that a log still reads. What is
-learned of one text holds for all: whoever redacts several goes through them twice. A name that is
-an ordinary word here, of a rule, a service or an image, is replaced only where its place tells
-that it is a host's, a user's or a password.
+The same secret has the same placeholder throughout one output, so that a log stays readable. What
+is learned from one text holds for all: whoever redacts several texts does it twice. A name that is
+an ordinary word here, of a rule, a service or an image, is replaced only where its position shows
+that it is a host, a user or a password. Neither judges nor writes anything.
 """
 
 from __future__ import annotations
 
 import base64
+import html
 import json
 import os
 import re
 import socket
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
-from preflight.model.facts import Facts, Unknown, join_path, split_path
-from preflight.model.report import Report, Result
-from preflight.model.secrets import secret_kind
-from preflight.snapshot.shapes import PLACEHOLDER, SHAPES, TOKEN, TOKENS, Shape
+from preflight.model.facts import Facts, Path, Unknown, join_path, split_path
+from preflight.model.secrets import AMBIGUOUS_WORDS, secret_kind
+from preflight.snapshot.shapes import PLACEHOLDER, SHAPES, Shape
 
 T = TypeVar("T")
 
-_ANYWHERE = 8  # characters from which a secret is replaced inside of words too
-_SHORTEST = 4  # characters below which a secret is replaced in its own place alone
-_LONGEST = 2**14  # characters beyond which it is no secret but a file
-_MOST = 2000  # secrets that are looked for everywhere
-_TRIVIAL = frozenset(
-    re.findall(
-        r"\S+",
-        """
-        true false yes no on off none null nil unset empty missing invalid required expired changed
-        unknown default example password passwd secret token root admin user test guest postgres
-        mysql redis ubuntu debian alpine localhost node app docker podman www-data nobody runner
-        linux darwin windows server client debug trace info warning error production development
-        staging
-        """,
-    )
+MIN_ANYWHERE_CHARS = 8  # from here on a secret is replaced inside of words too
+MIN_SECRET_CHARS = 4  # below, a secret is replaced only where its position shows what it is
+MAX_SECRET_CHARS = 2**14  # above, it is a file
+MAX_SECRETS = 2000
+_COMMON_WORDS = frozenset({
+    "true", "false", "yes", "no", "on", "off", "none", "null", "nil", "unset", "empty", "missing",
+    "invalid", "required", "expired", "changed", "unknown", "default", "example", "password",
+    "passwd", "secret", "token", "root", "admin", "user", "test", "guest", "postgres", "mysql",
+    "redis", "ubuntu", "debian", "alpine", "localhost", "node", "app", "docker", "podman",
+    "www-data", "nobody", "runner", "linux", "darwin", "windows", "server", "client", "debug",
+    "trace", "info", "warning", "error", "production", "development", "staging",
+})  # fmt: skip
+_KEYWORDS = frozenset(
+    {"id", "verdict", "severity", "unit", "counts", "memory", "version", "rules_sha256"}
 )
-"""Words that are said everywhere: replaced only where their place tells what they are."""
-_NUMBER = re.compile(r"[-+]?[0-9]{1,6}(?:\.[0-9]{1,6})?")
+"""Fields of a report that hold no text of users."""
+_SHORT_NUMBER = re.compile(r"[-+]?[0-9]{1,6}(?:\.[0-9]{1,6})?")
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9]*(?:[._:/@-]+[a-z0-9]+)*")
-_WORD = re.compile(r"[a-z]{1,12}")
+_LOWERCASE_WORD = re.compile(r"[a-z]{1,12}")
+_NOT_RANDOM = re.compile(
+    r"(?:sha256[:-])?[a-f0-9]{12,64}$|[./~]|[\w.-]{1,253}:[0-9]{1,5}$|v?[0-9.]+[a-z]*$"
+    r"|[A-Za-z][\w+.-]*://"
+)
+"""Digests, paths, addresses, versions and URLs."""
+_IP_ADDRESS = re.compile(r"[0-9.]+|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
 _HOME = re.compile(r"(?:.*[\\/])?(?:home|[Uu]sers)[\\/]([^\\/]+)[\\/]?")
-_HEX_ID = re.compile(r"(?:sha256[:-])?[a-f0-9]{12,64}")
-_PLAIN = re.compile(r"[./~]|[\w.-]{1,253}:[0-9]{1,5}$|v?[0-9.]+[a-z]*$|[A-Za-z][\w+.-]*://")
-_ADDRESS = re.compile(r"[0-9.]+|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
-_IN_URL = re.compile(r"[a-z+]+://(?:[^/@\s]*@)?(\[[^\]]*\]|[^\s/:?#]+)")
+_URL_HOST = re.compile(r"[a-z+]+://(?:[^/@\s]*@)?(\[[^\]]*\]|[^\s/:?#]+)")
 _REGISTRY = re.compile(r"([\w.-]+\.[\w-]+)(?::[0-9]+)?/|([\w-]+):[0-9]+/")
-_PUBLIC_REGISTRIES = (
+_PUBLIC_HOSTS = (
     "docker.io", "ghcr.io", "quay.io", "gcr.io", "k8s.io", "mcr.microsoft.com", "nvcr.io",
     "public.ecr.aws", "registry.gitlab.com", "registry.access.redhat.com", "docker.elastic.co",
     "huggingface.co", "hf.co", "registry.ollama.ai", "ollama.com", "lscr.io", "cgr.dev",
+    "localhost", "host.docker.internal",
 )  # fmt: skip
-_NODES = ("docker", "swarm", "nodes")
-_TASKS = ("docker", "swarm", "services")
-_HOST_NAMES = (("host", "hostname"), ("docker", "swarm", "loss", "node"))
-_LOOPBACK = ("localhost", "host.docker.internal")
 
 
 class Redactor:
-    """What is known to be secret, and the placeholder of each.
+    """Knows secrets, and gives each its placeholder.
 
-    `shown` are the variables whose values a rule asks for; `public` are words that stay.
+    `shown` are variables whose values stay because a rule asks for them; `public` are words that
+    are never replaced as names.
     """
 
     def __init__(self, shown: Collection[str] = (), public: Iterable[str] = ()) -> None:
-        self.counts: Counter[str] = Counter()
         self._shown = frozenset(shown)
-        self._public = {*_TRIVIAL, *(word.lower() for word in public)}
+        self._public = {*_COMMON_WORDS, *(word.lower() for word in public)}
+        self._counts: Counter[str] = Counter()  # placeholders by kind
         self._placeholders: dict[str, str] = {}
-        self._learned: set[str] = set()
-        self._anywhere: dict[str, tuple[str, str]] = {}
-        self._words: dict[str, tuple[str, str]] = {}
-        self._patterns: tuple[re.Pattern[str] | None, re.Pattern[str] | None] | None = None
+        self._secrets: set[str] = set()
+        self._anywhere: dict[str, tuple[str, str]] = {}  # by spelling: kind and secret
+        self._words: dict[str, tuple[str, str]] = {}  # the same, for whole words
+        self._patterns: tuple[re.Pattern[str], re.Pattern[str]] | None = None
 
-    # --- what is learned ----------------------------------------------------------------------
+    # --- learning -----------------------------------------------------------------------------
 
-    def keep(self, words: Iterable[str]) -> None:
-        """Let these words stay: names of services, containers, images."""
-        self._public.update(word.lower() for word in words)
-
-    def know(self, kind: str, value: str) -> None:
-        """Replace a secret from now on wherever that is safe; it has a number once it is met."""
-        if value in self._learned or len(self._learned) >= _MOST or PLACEHOLDER.fullmatch(value):
-            return
-        self._learned.add(value)
-        fits = _SHORTEST <= len(value) <= _LONGEST
-        if not fits or self._is_ordinary(value) or _NUMBER.fullmatch(value):
-            return
-        if kind != "password" and _WORD.fullmatch(value):
-            return  # AUTH=optional
-        self._patterns = None
-        if len(value) < _ANYWHERE:
-            self._words[value.lower()] = kind, value
-            return
-        for one in _spellings(value):
-            self._anywhere.setdefault(one, (kind, value))
-        for line in map(str.strip, value.splitlines()):
-            if len(line) >= 2 * _ANYWHERE and line != value and "-----" not in line:
-                self._anywhere.setdefault(line, (kind, value))
-
-    def know_variable(self, name: str, value: str) -> None:
-        """Know what an environment variable that is shown nowhere would reveal."""
-        if kind := secret_kind(name):
-            self.know(kind, value.strip())
-        elif name not in self._shown and _stands_out(value):
-            self.know("value", value.strip())
-        if "://" in value:
-            self.text(value)  # a URL holds its password
-
-    def learn(self, kind: str, value: str) -> str:
-        """Know a secret, and return its placeholder."""
+    def add_secret(self, kind: str, value: str) -> None:
+        """Replace a value from now on wherever it can't be an ordinary word."""
         value = value.strip()
-        if PLACEHOLDER.fullmatch(value):
-            return value
-        self.know(kind, value)
-        return self._name(kind, value)
+        if value in self._secrets or len(self._secrets) >= MAX_SECRETS:
+            return
+        self._secrets.add(value)
+        is_word = kind != "password" and _LOWERCASE_WORD.fullmatch(value)  # AUTH=optional
+        is_ordinary = is_word or _SHORT_NUMBER.fullmatch(value) or PLACEHOLDER.fullmatch(value)
+        if is_ordinary or not MIN_SECRET_CHARS <= len(value) <= MAX_SECRET_CHARS:
+            return
+        if len(value) < MIN_ANYWHERE_CHARS:
+            self.add_name(kind, value)
+            return
+        if value.lower() in self._public:
+            return
+        lines = (line.strip() for line in value.splitlines() if "-----" not in line)
+        long_lines = [line for line in lines if len(line) >= 2 * MIN_ANYWHERE_CHARS]
+        for spelling in (*_spellings(value), *long_lines):
+            self._anywhere.setdefault(spelling, (kind, value))
+        self._patterns = None
 
-    def name(self, kind: str, value: str | None) -> None:
-        """Learn a host's or a user's name, of this machine or of one that it talks to."""
+    def add_variable(self, name: str, value: str) -> None:
+        """Learn from an environment variable that isn't shown itself."""
+        if kind := secret_kind(name):
+            self.add_secret(kind, value)
+        elif name not in self._shown and _looks_like_secret(value):
+            self.add_secret("value", value)
+        if "://" in value:
+            self.redact_text(value)  # learns the password in a URL
+
+    def add_name(self, kind: str, value: str | None) -> None:
+        """Replace a word, such as the name of a host or a user; IP addresses stay."""
         value = (value or "").strip().rstrip(".")
-        is_name = len(value) > 1 and not (_ADDRESS.fullmatch(value) or PLACEHOLDER.search(value))
-        if is_name and not self._is_ordinary(value):
+        if len(value) < 2 or value.lower() in self._public:
+            return
+        if not _IP_ADDRESS.fullmatch(value) and not PLACEHOLDER.search(value):
             self._words[value.lower()] = kind, value
             self._patterns = None
 
-    def variable(self, name: str, value: str) -> str:
-        """Return what is shown of an environment variable, and know what is not."""
-        kind = secret_kind(name)
-        if not value or PLACEHOLDER.fullmatch(value) or (kind is None and name in self._shown):
-            return self.text(value)
-        self.know_variable(name, value)
-        return self._name(kind or "value", value.strip())
+    def reserve_placeholders(self, text: str) -> None:
+        """Never give the placeholders that a text has from an earlier redaction to new secrets."""
+        for match in PLACEHOLDER.finditer(text):
+            kind, _, number = match[0][1:-1].rpartition("-")
+            self._counts[kind] = max(self._counts[kind], int(number))
 
-    def reserve(self, text: str) -> None:
-        """Leave the placeholders of what was redacted before to those who have them."""
-        for found in PLACEHOLDER.finditer(text):
-            kind, _, number = found[0][1:-1].rpartition("-")
-            self.counts[kind] = max(self.counts[kind], int(number))
-
-    def _name(self, kind: str, value: str) -> str:
-        """Return the placeholder of a value."""
-        known = self._placeholders.get(value)
-        if known is None:
-            self.counts[kind] += 1
-            known = self._placeholders[value] = f"<{kind}-{self.counts[kind]}>"
-        return known
-
-    def _is_ordinary(self, value: str) -> bool:
-        return value.lower() in self._public
-
-    # --- what is replaced ---------------------------------------------------------------------
-
-    def text(self, text: str) -> str:
-        """Replace in a text, of any number of lines, what is known and what has a known shape."""
-        if not text:
-            return text
-        text = self._known(text)
-        text = TOKEN.sub(self._token, text)
-        for shape in SHAPES:
-            text = shape.pattern.sub(partial(self._shaped, shape), text)
-        return self._named(self._known(text) if self._patterns is None else text)
-
-    def _known(self, text: str) -> str:
-        pattern = self._compiled()[0]
-        if pattern is None:
-            return text
-        return pattern.sub(lambda found: self._name(*self._anywhere[found[0]]), text)
-
-    def _named(self, text: str) -> str:
-        pattern = self._compiled()[1]
-        return text if pattern is None else pattern.sub(self._word, text)
-
-    def _word(self, found: re.Match[str]) -> str:
-        return self._name(*self._words.get(found[0].lower(), ("secret", found[0])))
-
-    def _compiled(self) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
-        if self._patterns is None:
-            anywhere = re.compile(_any_of(list(self._anywhere))) if self._anywhere else None
-            named = _any_of(list(self._words))
-            bounded = f"(?i)(?<![A-Za-z0-9])(?:{named})(?![A-Za-z0-9])"
-            self._patterns = anywhere, re.compile(bounded) if self._words else None
-        return self._patterns
-
-    def _token(self, found: re.Match[str]) -> str:
-        assert found.lastgroup is not None
-        return self._name(TOKENS[int(found.lastgroup[1:])][0], found[0])  # found anywhere
-
-    def _shaped(self, shape: Shape, found: re.Match[str]) -> str:
-        """Replace the groups of a shape, or all of it where it has none."""
-        text, start = found[0], found.start()
-        groups = [name for name, part in found.groupdict().items() if part]
-        if not found.re.groupindex:
-            return self._name(shape.kind, text)
-        for name in sorted(groups, key=found.start, reverse=True):
-            kind = "user" if name.startswith("user") else shape.kind
-            first, last = found.start(name) - start, found.end(name) - start
-            text = text[:first] + self._replaced(kind, found[name]) + text[last:]
-        return text
-
-    def _replaced(self, kind: str, value: str) -> str:
-        if PLACEHOLDER.search(value) or (kind != "user" and value.lower() in _TRIVIAL):
+    def _placeholder(self, kind: str, value: str) -> str:
+        if PLACEHOLDER.fullmatch(value):
             return value
-        if kind in ("user", "host", "email"):
-            plain = value == "root" or (kind == "host" and self._is_ordinary(value))
-            return value if plain else self._name(kind, value)
-        if kind == "password" and _NUMBER.fullmatch(value) and len(value) < _SHORTEST:
-            return value
-        if _looks_random(value) or len(value) >= 2 * _ANYWHERE:
-            return self.learn(kind, value)
-        return self._name(kind, value)
+        if value not in self._placeholders:
+            self._counts[kind] += 1
+            self._placeholders[value] = f"<{kind}-{self._counts[kind]}>"
+        return self._placeholders[value]
 
-    def tree(self, node: T) -> T:
-        """Replace in every text of a structure: lists, mappings with their keys, named tuples."""
-        replaced: T = _mapped(node, self.text)
-        return replaced
+    # --- replacing ----------------------------------------------------------------------------
 
-    def known(self, node: T) -> T:
-        """Replace what is known to be secret, and nothing that only looks like it."""
-        replaced: T = _mapped(node, lambda text: self._named(self._known(text)))
-        return replaced
+    def redact_text(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
+        """Replace in a text of any number of lines what is known and what has a known shape."""
+        text = self._replace_anywhere(text)
+        for shape in shapes:
+            text = self._replace_shape(shape, text)
+        return self._replace_words(self._replace_anywhere(text))
 
-    def results(
-        self, results: Iterable[Result], change: Callable[[Result], Result]
-    ) -> tuple[Result, ...]:
-        """Return results with `change` applied to their texts; keywords such as ids stay."""
-        return tuple(
-            change(result)._replace(
-                id=result.id, verdict=result.verdict, severity=result.severity, unit=result.unit
-            )
-            for result in results
-        )
+    def redact_known(self, node: T) -> T:
+        """Replace in every string of a structure what is known, not what only has a shape."""
+        redacted: T = _map_strings(node, lambda s: self._replace_words(self._replace_anywhere(s)))
+        return redacted
 
-    def report(self, report: Report) -> Report:
-        """Replace in a report: a rule file may name hosts and users too."""
-        return report._replace(
-            results=self.results(report.results, self.tree),
-            rules_name=self.text(report.rules_name),
-            rules_source=self.text(report.rules_source),
-            host=self.tree(report.host),
-            engine=self.tree(report.engine),
-            next=self.text(report.next),
-            notes=self.tree(report.notes),
-        )
+    def redact_tree(self, node: T) -> T:
+        """Replace in every string of a structure: lists, mappings with their keys, named tuples."""
+        redacted: T = _map_strings(node, self.redact_text)
+        return redacted
 
-    def facts(self, facts: Facts) -> Facts:
-        """Replace in a snapshot: values, sources, reasons, and names that are paths."""
-        return Facts(
-            {name: self._fact((name,), value) for name, value in facts.values.items()},
-            {self._path(path): self.text(source) for path, source in facts.sources.items()},
-            {
-                self._path(path): Unknown(self.text(why.reason), why.kind)
-                for path, why in facts.unknown.items()
+    def redact_facts(self, facts: Facts) -> Facts:
+        """Return a snapshot without secrets, in values, sources, reasons and names."""
+        return facts._replace(
+            values=self.redact_config(facts.values),
+            sources={
+                self._redact_path(path): self.redact_text(source)
+                for path, source in facts.sources.items()
             },
-            facts.measured_at,
-            facts.version,
-            {
-                self._path(path): place._replace(file=self.text(place.file))
+            places={
+                self._redact_path(path): self.redact_tree(place)
                 for path, place in facts.places.items()
             },
+            unknown={
+                self._redact_path(path): Unknown(self.redact_text(why.reason), why.kind)
+                for path, why in facts.unknown.items()
+            },
         )
 
-    def _fact(self, path: tuple[str, ...], value: Any) -> Any:
-        if path in _HOST_NAMES and isinstance(value, str) and value:
-            return self._host(value)
-        if isinstance(value, str) and _is_hidden(path):
-            return self.variable(path[-1], value)
-        if isinstance(value, Mapping):
-            return {self._key(path, key): self._fact((*path, key), v) for key, v in value.items()}
-        if isinstance(value, list) and path[:3] == _TASKS and path[-1] == "nodes":
-            return [self._host(one) if isinstance(one, str) else one for one in value]
-        return self.tree(value)
-
-    def _path(self, dotted: str) -> str:
+    def _redact_path(self, dotted: str) -> str:
         try:
-            path = split_path(dotted)
+            return join_path(tuple(map(self.redact_text, split_path(dotted))))
         except ValueError:
-            return self.text(dotted)  # a snapshot from elsewhere may name anything
-        return join_path(tuple(self._key(path[:end], key) for end, key in enumerate(path)))
+            return self.redact_text(dotted)  # a snapshot from elsewhere may have any name
 
-    def _key(self, path: tuple[str, ...], key: str) -> str:
-        return self._host(key) if path == _NODES else self.text(key)
+    def redact_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return facts or a compose configuration without secrets.
 
-    def _host(self, value: str) -> str:
-        """Replace the name of a host; what tells nodes of one name apart may stand behind it."""
-        name, space, more = value.partition(" (")
-        return value if PLACEHOLDER.fullmatch(name) else self._name("host", name) + space + more
-
-    def compose(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Replace in an effective compose configuration: no value of a variable is shown that no
-        rule asks for, nor the content of configs and secrets.
+        Values of variables that no rule asks for aren't shown, nor the content of configs and
+        secrets, nor what stands under a key that is named like a secret.
         """
-        return {key: self._compose((str(key),), value) for key, value in config.items()}
+        redacted: dict[str, Any] = self._redact_node(config, ())
+        return redacted
 
-    def _compose(self, path: tuple[str, ...], node: Any) -> Any:
-        if path[-1] in ("environment", "args") and isinstance(node, Mapping):
-            return {
-                self.text(name): None if value is None else self.variable(name, _as_text(value))
-                for name, value in node.items()
-            }
+    def _redact_node(self, node: Any, path: Path) -> Any:
         if isinstance(node, Mapping):
             return {
-                self.text(str(key)): self._compose((*path, str(key)), value)
-                for key, value in node.items()
+                self.redact_text(str(key)): self._redact_node(inner, (*path, str(key)))
+                for key, inner in node.items()
             }
         if isinstance(node, list):
-            return [self._compose((*path, str(number)), one) for number, one in enumerate(node)]
-        if path[0] in ("configs", "secrets") and path[-1] == "content" and isinstance(node, str):
-            self.text(node)
-            return self._name("content", node)
-        if (
-            isinstance(node, str)
-            and (kind := secret_kind(path[-1]))
-            and path[-2:-1] != ("services",)
+            return [self._redact_node(inner, (*path, "")) for inner in node]
+        parent = path[-2:-1]
+        if node is not None and (
+            path[:-1] == ("env",)
+            or parent in (("environment",), ("args",))
+            or (path[:3] == ("docker", "swarm", "nodes") and parent == ("labels",))
         ):
-            return self.learn(kind, node) if node else node
-        return self.tree(node)
+            value = node if isinstance(node, str) else json.dumps(node)
+            return self.redact_variable(path[-1], value)
+        if not isinstance(node, str) or not node:
+            return node
+        if path == ("host", "hostname"):
+            return self._placeholder("host", node)
+        if path[0] in ("configs", "secrets") and path[-1] == "content":
+            self.redact_text(node)  # learns what is in it
+            return self._placeholder("content", node)
+        if kind := secret_kind(path[-1]):
+            self.add_secret(kind, node)
+            return self._placeholder(kind, node.strip())
+        return self.redact_text(node)
 
-    # --- what is left -------------------------------------------------------------------------
+    def redact_variable(self, name: str, value: str) -> str:
+        """Return what is shown of an environment variable, and learn what isn't."""
+        kind = secret_kind(name)
+        if not value or (kind is None and name in self._shown):
+            return self.redact_text(value)
+        self.add_variable(name, value)
+        return self._placeholder(kind or "value", value.strip())
 
-    def left(self, text: str, *, shapes: Iterable[Shape] = SHAPES) -> Iterator[tuple[int, str]]:
-        """Yield the line, from 1, and the name of each thing in a text that must not be there."""
-        for pattern in self._compiled():
-            for found in pattern.finditer(text) if pattern is not None else ():
-                yield _line(text, found.start()), "a secret of this stack"
-        for found in TOKEN.finditer(text):
-            assert found.lastgroup is not None
-            yield _line(text, found.start()), TOKENS[int(found.lastgroup[1:])][1]
-        for shape in shapes:
-            for found in shape.pattern.finditer(text):
-                if self._shaped(shape, found) != found[0]:
-                    yield _line(text, found.start()), shape.name
+    def _replace_anywhere(self, text: str) -> str:
+        pattern = self._compile()[0]
+        return pattern.sub(lambda match: self._placeholder(*self._anywhere[match[0]]), text)
+
+    def _replace_words(self, text: str) -> str:
+        pattern = self._compile()[1]
+
+        def replace(match: re.Match[str]) -> str:
+            known = self._words.get(match[0].lower())  # not of characters such as İ
+            return self._placeholder(*(known or ("secret", match[0])))
+
+        return pattern.sub(replace, text)
+
+    def _compile(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
+        if self._patterns is None:
+            self._patterns = (
+                re.compile(_any_of(self._anywhere)),
+                re.compile(f"(?i)(?<![A-Za-z0-9])(?:{_any_of(self._words)})(?![A-Za-z0-9])"),
+            )
+        return self._patterns
+
+    def _replace_shape(self, shape: Shape, text: str) -> str:
+        parts: list[str] = []
+        end = 0
+        for match in shape.pattern.finditer(text):
+            groups = {group: part for group, part in match.groupdict().items() if part}
+            name, option = groups.pop("name", None), groups.pop("option", None)
+            if name and name.rpartition(".")[2].lower() in AMBIGUOUS_WORDS:
+                continue
+            for group in sorted(groups, key=match.start):
+                kind: str | None = group.rstrip("0123456789")
+                if kind == "named":
+                    kind = secret_kind(name or option or "")
+                if kind and match.start(group) >= end:
+                    value = self._replace(kind, groups[group], learn=not shape.distinctive)
+                    parts += text[end : match.start(group)], value
+                    end = match.end(group)
+        return "".join((*parts, text[end:]))
+
+    def _replace(self, kind: str, value: str, *, learn: bool) -> str:
+        """Return what is shown of a value whose position says of which kind it is."""
+        is_redacted = PLACEHOLDER.search(value) and not value.startswith("-----BEGIN")
+        if is_redacted or (kind != "user" and value.lower() in _COMMON_WORDS):
+            return value
+        if kind in ("user", "host", "email"):
+            is_public = value == "root" or (kind == "host" and value.lower() in self._public)
+            return value if is_public else self._placeholder(kind, value)
+        if _SHORT_NUMBER.fullmatch(value) and (kind != "password" or len(value) < MIN_SECRET_CHARS):
+            return value  # token_id=128009
+        is_unusual = _is_random(value) or len(value) >= 2 * MIN_ANYWHERE_CHARS
+        if is_unusual and (learn or kind == "password"):
+            self.add_secret(kind, value)
+        return self._placeholder(kind, value)
+
+    # --- checking -----------------------------------------------------------------------------
+
+    def find_leftovers(self, name: str, data: bytes) -> list[str]:
+        """Return a line for each place of a finished file that isn't clean, without the secret.
+
+        It isn't clean where redaction would change it. Of JSON each string counts by itself, as a
+        key and its colon aren't an assignment; of HTML only distinctive shapes count.
+        """
+        text = data.decode("utf-8", "replace")
+        if name.endswith(".json"):
+            tree = json.loads(text)
+            text = json.dumps(tree, indent=2)
+            redacted = json.dumps(self.redact_tree(tree), indent=2)
+        elif name.endswith(".html"):
+            text = html.unescape(text)
+            redacted = self.redact_text(text, [shape for shape in SHAPES if shape.distinctive])
+        else:
+            redacted = self.redact_text(text)
+        lines = zip(text.split("\n"), redacted.split("\n"), strict=False)
+        return [
+            f"{name}:{number} holds a secret"
+            for number, (line, redacted_line) in enumerate(lines, 1)
+            if line != redacted_line
+        ]
 
 
-def _mapped(node: Any, change: Callable[[str], str]) -> Any:
-    """Return a structure with every text of it changed."""
+def _map_strings(node: Any, change: Callable[[str], str]) -> Any:
     if isinstance(node, str):
         return change(node)
     if isinstance(node, Mapping):
-        return {_mapped(key, change): _mapped(value, change) for key, value in node.items()}
+        return {_map_strings(k, change): _map_strings(value, change) for k, value in node.items()}
+    if fields := getattr(node, "_fields", None):  # a named tuple
+        texts = {field: getattr(node, field) for field in fields if field not in _KEYWORDS}
+        return node._replace(**{f: _map_strings(value, change) for f, value in texts.items()})
     if isinstance(node, list | tuple):
-        changed = [_mapped(one, change) for one in node]
-        return type(node)(*changed) if hasattr(node, "_make") else type(node)(changed)
+        return type(node)(_map_strings(inner, change) for inner in node)
     return node
 
 
-def _is_hidden(path: tuple[str, ...]) -> bool:
-    """Whether it is a variable, or a label of a node: either may hold anything."""
-    labels = path[:3] == _NODES and path[4:5] == ("labels",)
-    return labels or path[0] == "env" or path[-2:-1] == ("environment",)
+def _is_random(value: str) -> bool:
+    """Whether nobody writes a value by chance, so that it can be replaced anywhere."""
+    has_both = any(map(str.isdigit, value)) and not value.isdigit()
+    is_number = _SHORT_NUMBER.fullmatch(value)
+    return len(value) >= 6 and has_both and not is_number and not _NOT_RANDOM.match(value)
 
 
-def _line(text: str, at: int) -> int:
-    return text.count("\n", 0, at) + 1
+def _looks_like_secret(value: str) -> bool:
+    """Whether a value under a neutral name is random, and not a tag, a host or a model's name."""
+    return _is_random(value) and (len(value) >= 20 or not _IDENTIFIER.fullmatch(value))
 
 
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _looks_random(value: str) -> bool:
-    """Whether a value can be replaced anywhere, since nobody says it by chance: letters of both
-    cases or marks among letters and figures, and neither a path, an address nor a version.
-    """
-    if (
-        len(value) < 6
-        or _NUMBER.fullmatch(value)
-        or _HEX_ID.fullmatch(value)
-        or _PLAIN.match(value)
-    ):
-        return False
-    classes = sum(
-        any(test(one) for one in value)
-        for test in (str.islower, str.isupper, str.isdigit, lambda one: not one.isalnum())
-    )
-    return classes >= 2 and any(map(str.isdigit, value))
-
-
-def _stands_out(value: str) -> bool:
-    """Whether it looks random under a name that doesn't tell: no tag, no host, no model's name."""
-    return _looks_random(value) and (len(value) >= 20 or not _IDENTIFIER.fullmatch(value))
-
-
-def _spellings(value: str) -> list[str]:
-    """Return a secret as it may stand in URLs, JSON, pages, and in Base64 beside other text."""
-    spelled = [
+def _spellings(value: str) -> Iterator[str]:
+    """Yield a secret as it is written in URLs, JSON, HTML, compose files, Base64 and hex."""
+    data = value.encode("utf-8", "replace")
+    yield from (
         value,
-        quote(value, safe=""),
-        quote_plus(value),
+        quote(value, safe="", errors="replace"),
+        quote_plus(value, errors="replace"),
         json.dumps(value)[1:-1],
         json.dumps(value, ensure_ascii=False)[1:-1],
-        value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
+        html.escape(value, quote=False),
         value.replace("$", "$$"),
-        value.encode().hex() if value.isprintable() else value,
-    ]
-    data = value.encode("utf-8", "replace")
-    for before in range(3):
-        coded = base64.b64encode(b"\0" * before + data).decode()
-        core = coded[(0, 2, 3)[before] : len(coded) - (0, 4, 3)[(before + len(data)) % 3]]
-        spelled += [core, core.translate(str.maketrans("+/", "-_"))]
-    return [one for one in dict.fromkeys(spelled) if len(one) >= _ANYWHERE]
+        base64.b64encode(data).decode().rstrip("="),
+        data.hex(),
+    )
 
 
-def _any_of(texts: list[str]) -> str:
-    """Return a pattern of many texts by their common beginnings, the longest first: as a plain
-    list of alternatives each would be tried at every place.
-    """
-    groups: dict[str, list[str]] = {}
-    for text in texts:
-        groups.setdefault(text[:1], []).append(text)
-    parts = []
-    for first, members in groups.items():
-        if not first:
-            continue
-        if len(members) == 1:
-            parts.append(re.escape(members[0]))
-            continue
-        least, most = min(members), max(members)
-        same = next((n for n, one in enumerate(least) if one != most[n]), len(least))
-        start = least[:same]
-        rest = _any_of([member[len(start) :] for member in members])
-        optional = "?" if start in members else ""
-        parts.append(f"{re.escape(start)}(?:{rest}){optional}")
-    return "|".join(parts)
+def _any_of(texts: Iterable[str], depth: int = 4) -> str:
+    """Return a pattern for many texts that looks at their first characters once, longest first."""
+    if depth == 0:
+        return "|".join(map(re.escape, sorted(texts, key=len, reverse=True)))
+    by_start: dict[str, list[str]] = {}
+    for text in sorted(texts, reverse=True):
+        by_start.setdefault(text[:1], []).append(text[1:])
+    branches = (
+        f"{re.escape(start)}(?:{_any_of(rest, depth - 1)})" if start else ""
+        for start, rest in by_start.items()
+    )
+    return "|".join(branches) if by_start else r"(?!)"
 
 
-# --- what a redactor is told of a machine -------------------------------------------------------
+# --- what a redactor learns from a machine and its facts ----------------------------------------
 
 
-def know_this_machine(redactor: Redactor, environ: Mapping[str, str] = os.environ) -> None:
-    """Tell it the names of this host and its user, and the secrets of this environment."""
-    host = socket.gethostname()
-    for name in (host, host.partition(".")[0]):
-        redactor.name("host", name)
+def learn_this_machine(redactor: Redactor, environ: Mapping[str, str] = os.environ) -> None:
+    """Learn the names of this host and its user, and the secrets in this environment."""
+    hostname = socket.gethostname()
     home = _HOME.fullmatch(environ.get("HOME") or environ.get("USERPROFILE") or "")
-    for user in (home and home[1], *map(environ.get, ("USER", "LOGNAME", "USERNAME", "SUDO_USER"))):
-        redactor.name("user", user)
+    users = map(environ.get, ("USER", "LOGNAME", "USERNAME", "SUDO_USER"))
+    for host in (hostname, hostname.partition(".")[0]):
+        redactor.add_name("host", host)
+    for user in (home and home[1], *users):
+        redactor.add_name("user", user)
     for name, value in environ.items():
         if kind := secret_kind(name):
-            redactor.know(kind, value.strip())
+            redactor.add_secret(kind, value)
 
 
-def hosts_of(facts: Facts) -> Iterator[str]:
-    """Yield the host names that a snapshot holds: its own and those of a Swarm's nodes, those of
-    addresses, of registries.
-    """
-    nodes = facts.get(_NODES)
-    names = [name.partition(" (")[0] for name in nodes] if isinstance(nodes, Mapping) else []
-    for own in (facts.get(("host", "hostname")), *names):
-        if isinstance(own, str):
-            yield from (own, own.partition(".")[0])
+def host_names(facts: Facts) -> Iterator[str]:
+    """Yield the names of this host, of Swarm nodes, and of hosts in endpoints and images."""
+    nodes = facts.get(("docker", "swarm", "nodes"))
+    names = [facts.get(("host", "hostname")), *(nodes if isinstance(nodes, Mapping) else ())]
+    for name in names:
+        if isinstance(name, str):
+            host = name.partition(" (")[0]  # an id distinguishes nodes of the same name
+            yield from (host, host.partition(".")[0])
     for path in (("docker", "endpoint"), ("ollama", "endpoint")):
-        address = facts.get(path)
-        if not isinstance(address, str) or address.startswith(("unix:", "npipe:")):
-            continue
-        found = _IN_URL.match(address)
-        if found and found[1] not in _LOOPBACK:
-            yield found[1]
-    for group in (("compose", "services"), ("stack", "containers")):
-        for one in _maps(facts.get(group)):
-            yield from registry_of(one.get("image"))
+        endpoint = facts.get(path)
+        if isinstance(endpoint, str) and not endpoint.startswith(("unix:", "npipe:")):
+            match = _URL_HOST.match(endpoint)
+            yield from (match[1],) if match and match[1] not in _PUBLIC_HOSTS else ()
+    for item in _items(facts):
+        image = item.get("image")
+        match = _REGISTRY.match(image) if isinstance(image, str) else None
+        registry = (match[1] or match[2]) if match else ""
+        if registry and not registry.endswith(_PUBLIC_HOSTS):
+            yield registry
 
 
-def registry_of(image: object) -> Iterator[str]:
-    """Yield the host of an image's registry, unless everybody's."""
-    found = _REGISTRY.match(image) if isinstance(image, str) else None
-    host = (found[1] or found[2]) if found else None
-    known = host is None or host in _LOOPBACK or host.endswith(_PUBLIC_REGISTRIES)
-    if host is not None and not known:
-        yield host
-
-
-def names_of(facts: Facts) -> Iterator[str]:
+def public_names(facts: Facts) -> Iterator[str]:
     """Yield the words that name the parts of a stack: they aren't secret."""
+    values = [facts.get(("compose", "project")), facts.get(("model", "name"))]
+    values.append(facts.get(("docker", "context")))
     for group in (("compose", "services"), ("stack", "containers"), ("host", "ports")):
         items = facts.get(group)
-        if isinstance(items, Mapping):
-            yield from items
-            for one in _maps(items):
-                image = one.get("image")
-                yield from re.split(r"[/:@.-]", image) if isinstance(image, str) else ()
-                known = one.get("known_as")
-                yield from map(str, known) if isinstance(known, list) else ()
-    for path in (("compose", "project"), ("model", "name"), ("docker", "context")):
-        value = facts.get(path)
+        yield from items if isinstance(items, Mapping) else ()
+    for item in _items(facts):
+        values.append(item.get("image"))
+        aliases = item.get("known_as")
+        yield from map(str, aliases) if isinstance(aliases, list) else ()
+    for value in values:
         if isinstance(value, str):
             yield from (value, *re.split(r"[/:@.-]", value))
 
 
-def _maps(node: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(node, Mapping):
-        yield from (one for one in node.values() if isinstance(one, Mapping))
+def _items(facts: Facts) -> Iterator[Mapping[str, Any]]:
+    for group in (("compose", "services"), ("stack", "containers")):
+        items = facts.get(group)
+        if isinstance(items, Mapping):
+            yield from (item for item in items.values() if isinstance(item, Mapping))

@@ -1,29 +1,16 @@
-"""A JSON report that was saved: its verdicts, and the figures that its rules judged."""
+"""Reads saved JSON reports: their verdicts, and the values that were judged."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-from preflight.model.facts import MAX_SNAPSHOT_BYTES, Value
-from preflight.model.problems import InputError, Problem
-from preflight.model.report import VERDICTS, Verdict
-from preflight.snapshot.json_input import bad_values, parse, refuse_newer
+from preflight.model.facts import MAX_SNAPSHOT_BYTES
+from preflight.model.report import VERDICTS, Result
+from preflight.snapshot.json_input import invalid_file, parse_document
 
 SCHEMA = "preflight.report/1"
+_HINT = "make one with: preflight check -f json:FILE"
 _TEXTS = ("id", "title", "message", "fact")
-
-
-class Judged(NamedTuple):
-    """One result of a report; `actual` is the figure that was judged, where there was one."""
-
-    id: str
-    item: str | None
-    title: str
-    verdict: Verdict
-    fact: str
-    actual: Value
-    message: str = ""
 
 
 def is_report(data: bytes) -> bool:
@@ -31,56 +18,38 @@ def is_report(data: bytes) -> bool:
     return b'"preflight.report/' in data[:200]
 
 
-def load(data: bytes, name: str) -> dict[str, Any]:
-    """Read a report; raises InputError where the file is none, or from a newer program."""
-
-    def wrong(message: str) -> InputError:
-        hint = "make one with: preflight check -f json:FILE"
-        return InputError(Problem(name, 0, 0, f"{message}; {hint}"))
-
-    if len(data) > MAX_SNAPSHOT_BYTES:
-        raise wrong(f"larger than {MAX_SNAPSHOT_BYTES // 2**20} MiB, no report")
-    root = parse(data, wrong)
-    if not isinstance(root, dict) or not isinstance(root.get("schema"), str):
-        raise wrong("no report: it has no schema")
-    refuse_newer(root["schema"], SCHEMA, name)
-    if root["schema"] != SCHEMA:
-        raise wrong(f"no report but {root['schema'][:60]!r}")
-    problem = next(_problems(root), None)
-    if problem is not None:
-        raise wrong(f"no report: {problem}")
-    return root
-
-
-def _problems(root: dict[str, Any]) -> Iterator[str]:
+def read_results(data: bytes, file: str) -> tuple[Result, ...]:
+    """Return the results of a report, with the fields that a comparison needs."""
+    root = parse_document(data, file, SCHEMA, MAX_SNAPSHOT_BYTES, _HINT)
     results = root.get("results")
     if not isinstance(results, list):
-        yield "expected 'results' as a list"
-        return
-    if not isinstance(root.get("measured_at", ""), str):
-        yield "expected 'measured_at' as text"
-    for number, one in enumerate(results):
-        if not isinstance(one, dict) or not all(isinstance(one.get(key), str) for key in _TEXTS):
-            yield f"result {number}: expected {', '.join(_TEXTS)} as texts"
-        elif one.get("verdict") not in VERDICTS:
-            yield f"result {number}: expected a verdict, one of {', '.join(VERDICTS)}"
-        elif not isinstance(one.get("item"), str | None):
-            yield f"result {number}: expected 'item' as text or null"
-        else:
-            yield from bad_values(one.get("actual"), f"result {number}: actual")
-
-
-def judged(report: dict[str, Any]) -> tuple[Judged, ...]:
-    """Return the results of a report that was loaded."""
+        raise invalid_file(file, "not a report: 'results' must be a list", _HINT)
+    for index, result in enumerate(results):
+        if (problem := _find_problem(result)) is not None:
+            raise invalid_file(file, f"not a report: results[{index}] {problem}", _HINT)
     return tuple(
-        Judged(
-            one["id"],
-            one.get("item"),
-            one["title"],
-            one["verdict"],
-            one["fact"],
-            one.get("actual"),
-            one["message"],
+        Result(
+            id=result["id"],
+            item=result.get("item"),
+            title=result["title"],
+            verdict=result["verdict"],
+            severity="required",
+            fact=result["fact"],
+            actual=result.get("actual"),
+            expected={},
+            message=result["message"],
+            actual_text="",
+            expected_text="",
         )
-        for one in report["results"]
+        for result in results
     )
+
+
+def _find_problem(result: Any) -> str | None:
+    if not isinstance(result, dict) or not all(isinstance(result.get(key), str) for key in _TEXTS):
+        return f"must have the strings {', '.join(_TEXTS)}"
+    if result.get("verdict") not in VERDICTS:
+        return f"must have a verdict, one of {', '.join(VERDICTS)}"
+    if not isinstance(result.get("item"), str | None):
+        return "must have a string or null as item"
+    return None

@@ -1,7 +1,9 @@
-"""What secrets look like: tokens by their makers' prefixes, keys, headers, addresses, home paths.
+"""What secrets look like in text: tokens by their makers' prefixes, headers, URLs, paths.
 
-A shape names no secret: it says where in a text one stands. Every pattern runs in linear time: it
-begins with a literal, or has a bound on what stands before one.
+The one table of shapes; names of secrets are in model/secrets.py. A group of a pattern holds a
+secret: `password1` is replaced by a placeholder of the kind `password`, `named1` by one of the
+kind that the group `name` says. Every pattern is linear: it starts with a literal or at the start
+of a word, or has a bound on what comes before one.
 """
 
 from __future__ import annotations
@@ -10,31 +12,6 @@ import re
 from typing import NamedTuple
 
 PLACEHOLDER = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
-
-# a value in a text: quoted to its quote, else to what ends it in JSON, YAML, URLs and shells
-_VALUE = (
-    r"""(?:\\?"(?P<q>[^"\\\n]{1,4096})\\?"|'(?P<r>[^'\n]{1,4096})'"""
-    r"""|(?P<v>(?:[^\s"'\\,;&)}\]]|\\(?!["'nrt])){1,4096}))"""
-)
-_HIDDEN = (
-    r"passw(?:or)?d|passphrase|passwort|pgpassword|secret|credentials?|api[_-]?key|apikey"
-    r"|access[_-]?key(?:[_-]?id)?|private[_-]?key(?:[_-]?id)?|(?:account|master|signing|encryption"
-    r"|shared|license|deploy|ssh|client|auth)[_-]?key|[_-]key|[_-]pass|[_-]pwd|requirepass"
-    r"|masterauth|token|dsn|salt|session[_-]?id|signature"
-)
-
-
-class Shape(NamedTuple):
-    """Where a secret stands: the groups of `pattern` that hold it, or all that it matches.
-
-    `kind` is the word of the placeholder, `name` how a person is told what was found.
-    """
-
-    kind: str
-    name: str
-    pattern: re.Pattern[str]
-    plain: bool = False  # the text itself tells, whatever stands around it
-
 
 TOKENS = (
     ("key", "an AWS access key", r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Z0-9])"),
@@ -74,164 +51,127 @@ TOKENS = (
     ("key", "a Supabase key", r"sb(?:p|_secret)_[A-Za-z0-9_]{20,}"),
     ("key", "an age key", r"AGE-SECRET-KEY-1[A-Z0-9]{50,}"),
     ("token", "a Linear or Notion token", r"(?:lin_api|ntn)_[A-Za-z0-9]{30,}"),
-    ("token", "a Telegram bot's token", r"[0-9]{8,10}:AA[A-Za-z0-9_-]{33}"),
-    (
-        "token",
-        "a JSON web token",
-        r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*){0,3}",
-    ),
+    ("token", "a Telegram bot token", r"[0-9]{8,10}:AA[A-Za-z0-9_-]{33}"),
+    ("token", "a JSON web token", r"eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*){0,3}"),
 )
-"""Tokens that their own prefix tells, by kind, name and pattern; each stands at a word's start."""
+"""Tokens known by their own prefix: kind, label, pattern. Each starts where a word starts."""
 
-_JOINED = "|".join(f"(?P<t{number}>{pattern})" for number, (_, _, pattern) in enumerate(TOKENS))
-TOKEN = re.compile(f"(?<![A-Za-z0-9])(?:{_JOINED})")
-"""All of TOKENS in one pass; the group that matched is `t` and its number."""
+_VALUE = (
+    r"""(?:\\?"(?P<named1>[^"\\\n]{1,4096})\\?"|'(?P<named2>[^'\n]{1,4096})'"""
+    r"""|(?P<named3>(?:[^\s"'\\,;&)}\]]|\\(?!["'nrt])){1,4096}))"""
+)
+"""A value: quoted to its quote, else up to what ends it in JSON, YAML, URLs and shells."""
+
+
+class Shape(NamedTuple):
+    """Where a secret is in a text: in the groups of `pattern`.
+
+    A `distinctive` one can't be anything else, whatever is around it, so that finished JSON and
+    HTML files are searched for it too.
+    """
+
+    pattern: re.Pattern[str]
+    distinctive: bool
+
+
+def _shape(*parts: str, distinctive: bool = False) -> Shape:
+    return Shape(re.compile("".join(parts)), distinctive)
+
+
+_TOKEN_PATTERNS = (f"(?P<{kind}{i}>{pattern})" for i, (kind, _, pattern) in enumerate(TOKENS))
 
 SHAPES = (
-    Shape(
-        "key",
-        "a private key",
-        re.compile(
-            r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-            r"(?:(?:[^-]|-(?!----)){0,20000}-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-            r"|[A-Za-z0-9+/=\s\\]{0,20000})"
-        ),
-        plain=True,
+    _shape(r"(?<![A-Za-z0-9])(?:", "|".join(_TOKEN_PATTERNS), ")", distinctive=True),
+    # private keys, whole or cut off
+    _shape(
+        r"(?P<key1>-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----",
+        r"(?:(?:[^-]|-(?!----)){0,20000}-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----",
+        r"|[A-Za-z0-9+/=\s\\]{0,20000}))",
+        distinctive=True,
     ),
-    Shape(
-        "secret",
-        "a webhook's address",
-        re.compile(
-            r"hooks\.slack\.com/(?:services|workflows|triggers)/(?P<v>[A-Za-z0-9/_-]+)"
-            r"|discord(?:app)?\.com/api/webhooks/(?P<w>[0-9]+/[A-Za-z0-9_-]+)"
-            r"|webhook\.office\.com/(?P<x>[A-Za-z0-9/@_-]+)"
-        ),
-        plain=True,
+    # addresses of webhooks
+    _shape(
+        r"hooks\.slack\.com/(?:services|workflows|triggers)/(?P<secret1>[A-Za-z0-9/_-]+)",
+        r"|discord(?:app)?\.com/api/webhooks/(?P<secret2>[0-9]+/[A-Za-z0-9_-]+)",
+        r"|webhook\.office\.com/(?P<secret3>[A-Za-z0-9/@_-]+)",
+        distinctive=True,
     ),
-    Shape(
-        "password",
-        "credentials in a URL",
-        re.compile(
-            r"""://(?P<user1>[^\s/:@"'<>\\]{0,256}):(?!(?:[0-9]{1,5}/))"""
-            r"""(?P<v><[a-z]+-[0-9]+>|[^\s"'<>\\]{1,256}?)@(?=[\w.\[<-])"""
-            r"""(?![^\s/"'<>\\?#]{0,256}@)"""
-        ),
-        plain=True,
+    # URLs with a user and a password, then with a user
+    _shape(
+        r"""://(?P<user1>[^\s/:@"'<>\\]{0,256}):(?!(?:[0-9]{1,5}/))""",
+        r"""(?P<password1><[a-z]+-[0-9]+>|[^\s"'<>\\]{1,256}?)@(?=[\w.\[<-])""",
+        r"""(?![^\s/"'<>\\?#]{0,256}@)""",
+        distinctive=True,
     ),
-    Shape(
-        "user",
-        "a user in a URL",
-        re.compile(r"""://(?P<v>[^\s/:@"'<>\\]{1,256})@(?=[\w\[<])"""),
+    _shape(r"""://(?P<user1>[^\s/:@"'<>\\]{1,256})@(?=[\w\[<])"""),
+    # HTTP headers, and the credentials of registries
+    _shape(
+        r"""(?i:authorization)["'\\]{0,3}\s{0,3}[:=]\s{0,3}["'\\]{0,3}""",
+        r"""(?:(?i:basic|bearer|token|digest|apikey|negotiate|key)\s+)?""",
+        r"""(?!(?i:basic|bearer|token|digest|apikey|negotiate|key)\s)""",
+        r"""(?P<secret1>[^\s"'\\,;<>]{4,})""",
     ),
-    Shape(
-        "secret",
-        "an Authorization header",
-        re.compile(
-            r"""(?i:authorization)["'\\]{0,3}\s{0,3}[:=]\s{0,3}["'\\]{0,3}"""
-            r"""(?:(?i:basic|bearer|token|digest|apikey|negotiate|key)\s+)?"""
-            r"""(?!(?i:basic|bearer|token|digest|apikey|negotiate|key)\s)(?P<v>[^\s"'\\,;<>]{4,})"""
-        ),
+    _shape(r"(?i:bearer)\s{1,3}(?P<token1>(?=[A-Za-z._~+/=-]*[0-9])[A-Za-z0-9._~+/=-]{8,})"),
+    _shape(
+        r"(?i:basic)\s{1,3}(?P<secret1>(?=[A-Za-z0-9+/]{2,64}?[A-Z0-9+/=])[A-Za-z0-9+/]{8,}={0,2})",
+        r"(?![A-Za-z0-9])",
     ),
-    Shape(
-        "token",
-        "a bearer header",
-        re.compile(r"(?i:bearer)\s{1,3}(?P<v>(?=[A-Za-z._~+/=-]*[0-9])[A-Za-z0-9._~+/=-]{8,})"),
+    _shape(r"(?i:cookie):\s{0,3}(?P<secret1>[^\s\"'<>][^\r\n\"<>]{3,4096})"),
+    _shape(
+        r"""(?<![A-Za-z0-9])_?(?i:auth)\\?["']?\s{0,3}[:=]\s{0,3}\\?["']?""",
+        r"""(?P<secret1>[A-Za-z0-9+/_-]{12,}={0,2})""",
     ),
-    Shape(
-        "secret",
-        "a basic header",
-        re.compile(
-            r"(?i:basic)\s{1,3}(?P<v>(?=[A-Za-z0-9+/]{2,64}?[A-Z0-9+/=])[A-Za-z0-9+/]{8,}={0,2})"
-            r"(?![A-Za-z0-9])"
-        ),
+    # assignments and options: whether they hold a secret is decided by their name; the value of
+    # an assignment isn't consumed, since it may be an assignment itself
+    _shape(
+        r"(?<![A-Za-z0-9])(?P<name>[A-Za-z_][\w.-]{1,80}?)[\"'\]\\]{0,3}\s{0,3}(?::=|=>|[:=])",
+        rf"(?=\s{{0,3}}{_VALUE})",
     ),
-    Shape(
-        "secret",
-        "a cookie",
-        re.compile(r"(?i:cookie):\s{0,3}(?P<v>[^\s\"'<>][^\r\n\"<>]{3,4096})"),
+    _shape(rf"(?<![\w-])--(?P<option>[A-Za-z][A-Za-z-]{{0,60}})\s{{1,3}}{_VALUE}"),
+    # passwords in sentences, SQL and commands
+    _shape(
+        r"(?i:identified\s{1,3}by|with\s{1,3}password|password|passphrase|secret)",
+        r"(?:\s{1,3}(?i:is|was|of))?\s{1,3}'(?P<password1>[^'\n]{1,512})'",
+        r"|(?i:password|passphrase)\s{1,3}(?i:is|was)\s{1,3}\"?(?P<password2>[^\s\"',;]{4,512})",
     ),
-    Shape(
-        "secret",
-        "registry credentials",
-        re.compile(
-            r"""(?i:(?<![A-Za-z0-9])_?auth|identitytoken|registrytoken)\\?["']?\s{0,3}[:=]\s{0,3}"""
-            r"""\\?["']?(?P<v>[A-Za-z0-9+/_-]{12,}={0,2})"""
-        ),
+    _shape(
+        r"""(?:mysql\w{0,10}|mariadb\w{0,10}|sshpass|login)\b[^\n]{0,200}?\s-p\s?""",
+        r"""(?P<password1>[^\s"']{3,512})""",
+        r"""|curl\b[^\n]{0,400}?\s(?:-u|--user)[\s=]["']?(?P<user1>[^\s:"']{1,256}):""",
+        r"""(?P<password2>[^\s"']+)""",
     ),
-    Shape(
-        "password",
-        "a password",
-        re.compile(
-            r"(?i:" + _HIDDEN + r")(?![A-Za-z])[\"'\]\\]{0,3}\s{0,3}(?::=|=>|[:=])\s{0,3}"
-            + _VALUE
-        ),
+    # hashed passwords
+    _shape(
+        r"(?P<password1>\$(?:apr1|2[abxy]|[156]|y|argon2(?:id|i|d))\$[^\s\"':,;]{12,512})",
+        distinctive=True,
     ),
-    Shape(
-        "password",
-        "a password",
-        re.compile(
-            r"--[A-Za-z-]{0,40}?(?i:password|passwd|pass|secret|token|key|credential)\s{1,3}"
-            + _VALUE
-        ),
+    # signatures of Azure, AWS and Google Cloud
+    _shape(
+        r"(?i:[?&]sig|AccountKey|SharedAccessKey|X-Amz-Signature|X-Amz-Credential",
+        r"|X-Goog-Signature)=(?P<key1>[A-Za-z0-9%+/=._-]{16,})",
+        distinctive=True,
     ),
-    Shape(
-        "password",
-        "a password",
-        re.compile(
-            r"(?i:identified\s{1,3}by|with\s{1,3}password|password|passphrase|secret|token)"
-            r"(?:\s{1,3}(?i:is|was|of))?\s{1,3}'(?P<v>[^'\n]{1,512})'"
-            r"|(?i:password|passphrase)\s{1,3}(?i:is|was)\s{1,3}\"?(?P<w>[^\s\"',;]{4,512})"
-        ),
+    # e-mail addresses, but not the instances of systemd units
+    _shape(
+        r"(?<![\w.%+-])(?P<email1>[A-Za-z0-9][\w.%+-]{0,63}@",
+        r"(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,8}",
+        r"(?!(?:service|slice|scope|socket|timer|mount|target)\b)[A-Za-z]{2,24})(?![\w-])",
+        distinctive=True,
     ),
-    Shape(
-        "password",
-        "a password",
-        re.compile(
-            r"""(?:mysql\w{0,10}|mariadb\w{0,10}|sshpass|login)\b[^\n]{0,200}?\s-p\s?(?P<v>[^\s"']{3,512})"""
-            r"""|curl\b[^\n]{0,400}?\s(?:-u|--user)[\s=]["']?(?P<user1>[^\s:"']{1,256}):(?P<w>[^\s"']+)"""
-        ),
+    # home directories
+    _shape(
+        r"""(?:/home/|(?<![\w.])/Users/|/mnt/[a-z]/Users/|\\{1,4}[Uu]sers\\{1,4})""",
+        r"""(?P<user1>[^\\/\s"'`:<>|*?;,()\[\]{}$=&#]{1,64})""",
+        distinctive=True,
     ),
-    Shape(
-        "password",
-        "a hashed password",
-        re.compile(r"\$(?:apr1|2[abxy]|[156]|y|argon2(?:id|i|d))\$[^\s\"':,;]{12,512}"),
-        plain=True,
+    # private host names
+    _shape(
+        r"(?<![\w.-])(?!(?:[a-z]{1,20}\.)?docker\.internal\b)",
+        r"(?P<host1>[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:\.[A-Za-z0-9][A-Za-z0-9-]{0,62}){0,6}",
+        r"\.(?:internal|intranet|intra|corp|lan|local|localdomain|private|home\.arpa))",
+        r"(?![\w-]|\.[A-Za-z0-9])",
+        r"|(?<![\w.-])(?P<host2>ip-(?:[0-9]{1,3}-){3}[0-9]{1,3})(?![\w-])",
+        distinctive=True,
     ),
-    Shape(
-        "key",
-        "an Azure signature",
-        re.compile(r"(?i:[?&]sig|AccountKey|SharedAccessKey|X-Amz-Signature|X-Amz-Credential"
-                   r"|X-Goog-Signature)=(?P<v>[A-Za-z0-9%+/=._-]{16,})"),
-        plain=True,
-    ),
-    Shape(
-        "email",
-        "an e-mail address",
-        re.compile(
-            r"(?<![\w.%+-])[A-Za-z0-9][\w.%+-]{0,63}@(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,8}"
-            r"(?!(?:service|slice|scope|socket|timer|mount|target)\b)[A-Za-z]{2,24}(?![\w-])"
-        ),
-        plain=True,
-    ),
-    Shape(
-        "user",
-        "a home path",
-        re.compile(
-            r"""(?:/home/|(?<![\w.])/Users/|/mnt/[a-z]/Users/|\\{1,4}[Uu]sers\\{1,4})"""
-            r"""(?P<v>[^\\/\s"'`:<>|*?;,()\[\]{}$=&#]{1,64})"""
-        ),
-        plain=True,
-    ),
-    Shape(
-        "host",
-        "a private host name",
-        re.compile(
-            r"(?<![\w.-])(?!(?:[a-z]{1,20}\.)?docker\.internal\b)(?P<v>[A-Za-z0-9][A-Za-z0-9-]{0,62}"
-            r"(?:\.[A-Za-z0-9][A-Za-z0-9-]{0,62}){0,6}\.(?:internal|intranet|intra|corp|lan|local"
-            r"|localdomain|private|home\.arpa))(?![\w-]|\.[A-Za-z0-9])"
-            r"|(?<![\w.-])(?P<w>ip-(?:[0-9]{1,3}-){3}[0-9]{1,3})(?![\w-])"
-        ),
-        plain=True,
-    ),
-)  # fmt: skip
-"""What else stands out, in the order in which it is looked for."""
+)
+"""In the order in which they are looked for: the wider a shape, the later."""

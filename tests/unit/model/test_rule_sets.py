@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from preflight.model.cases import CaseOutcome, VerdictMismatch, exit_code
-from preflight.model.difference import Difference, Differences
+from preflight.model.difference import Difference, HostDifferences
 from preflight.model.rules import Fix, Model, Rule, RuleSet
 
 OS = ("host", "os")
@@ -66,7 +66,7 @@ def test_the_exit_code_of_cases_is_that_of_the_worst(
 
 
 def test_machines_that_went_or_came_are_a_difference_and_those_alike_are_none() -> None:
-    assert not Differences({}, same=3)
-    assert Differences({"a": Difference((), ())})
-    assert Differences({}, gone=("a",))
-    assert Differences({}, new=("a",))
+    assert not HostDifferences({}, same=3)
+    assert HostDifferences({"a": Difference((), ())})
+    assert HostDifferences({}, gone=("a",))
+    assert HostDifferences({}, new=("a",))

@@ -19,23 +19,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paths import ROOT
-from preflight.model.bundle import Part
+from preflight.model.bundle import Member
 from preflight.model.facts import MAX_BUNDLE_BYTES
 from preflight.model.problems import InputError
-from preflight.snapshot.bundle import make, open_bundle
+from preflight.snapshot.bundle import read_bundle, write_bundle
 from preflight.snapshot.facts_file import read_snapshot
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 FACTS = (ROOT / "tests/cases/linux-healthy/facts.json").read_bytes()
 REPORT = (ROOT / "tests/golden/report.json").read_bytes()
-PARTS = (
-    Part("facts.json", "what was measured", FACTS),
-    Part("report.json", "the report", REPORT),
-    Part("logs/api.log", "a log", b"one\ntwo\n"),
-    Part("logs/ollama.log", "a log", b""),
+MEMBERS = (
+    Member("facts.json", "what was measured", FACTS),
+    Member("report.json", "the report", REPORT),
+    Member("logs/api.log", "a log", b"one\ntwo\n"),
+    Member("logs/ollama.log", "a log", b""),
 )
-GOOD = make(PARTS, "1.0.0", "2026-11-23T11:00:00Z", {"password": 2}, ["the log of db: gone"])
+GOOD = write_bundle(
+    MEMBERS, "1.0.0", "2026-11-23T11:00:00Z", {"password": 2}, ["the log of db: gone"]
+)
 
 
 def refusal(data: bytes) -> str:
@@ -43,18 +45,14 @@ def refusal(data: bytes) -> str:
     with pytest.raises(InputError) as refused:
         read_all(data)
     (problem,) = refused.value.problems
-    assert str(problem).startswith("t.zip: no bundle: "), problem
+    assert str(problem).startswith(("t.zip: not a bundle: ", "t.zip:manifest.json:")), problem
     assert "\n" not in str(problem)
     assert len(str(problem)) < 300
     return str(problem)
 
 
 def read_all(data: bytes) -> None:
-    bundle = open_bundle(data, "t.zip")
-    bundle.facts()
-    bundle.report()
-    for _, stream in bundle.logs():
-        stream.read()
+    read_bundle(data, "t.zip")
 
 
 def zipped(*members: tuple[str | zipfile.ZipInfo, bytes], manifest: bool = True) -> bytes:
@@ -85,12 +83,11 @@ def listing(*members: tuple[str | zipfile.ZipInfo, bytes]) -> dict[str, Any]:
 # --- there and back ---------------------------------------------------------------------------
 
 
-def test_what_is_made_is_read_by_others_and_by_us() -> None:
-    bundle = open_bundle(GOOD, "t.zip")
-    assert bundle.facts() == read_snapshot(FACTS, "x")
-    assert bundle.report() == json.loads(REPORT)
-    logs = {name: stream.read() for name, stream in bundle.logs()}
-    assert logs == {"logs/api.log": b"one\ntwo\n", "logs/ollama.log": b""}
+def test_what_is_written_is_read_by_others_and_by_us() -> None:
+    assert read_snapshot(GOOD, "t.zip") == read_snapshot(FACTS, "x")
+    members = read_bundle(GOOD, "t.zip")
+    del members["manifest.json"]
+    assert members == {member.name: member.data for member in MEMBERS}
     with zipfile.ZipFile(io.BytesIO(GOOD)) as archive:
         assert archive.testzip() is None
         manifest = json.loads(archive.read("manifest.json"))
@@ -101,29 +98,38 @@ def test_what_is_made_is_read_by_others_and_by_us() -> None:
 
 
 def test_the_same_members_make_the_same_bytes() -> None:
-    again = make(PARTS, "1.0.0", "2026-11-23T11:00:00Z", {"password": 2}, ["the log of db: gone"])
+    again = write_bundle(
+        MEMBERS, "1.0.0", "2026-11-23T11:00:00Z", {"password": 2}, ["the log of db: gone"]
+    )
     assert again == GOOD
 
 
 def test_one_made_by_other_tools_is_read() -> None:
-    read_all(zipped(*((part.name, part.data) for part in PARTS)))
+    read_all(zipped(*((member.name, member.data) for member in MEMBERS)))
 
 
 # --- damage -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.99])
-def test_cut_off(part: float) -> None:
-    assert "cut off" in refusal(GOOD[: int(len(GOOD) * part)])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+def test_cut_off(share: float) -> None:
+    refusal(GOOD[: int(len(GOOD) * share)])
 
 
-@pytest.mark.parametrize("data", [GOOD + b"x", GOOD + GOOD[:50], b"PK", b"PK\x03\x04", b"PKzz"])
-def test_something_appended_or_no_zip(data: bytes) -> None:
-    refusal(data)
+@pytest.mark.parametrize("data", [b"PK", b"PK\x03\x04", b"PKzz"])
+def test_not_a_zip_file(data: bytes) -> None:
+    assert "not a bundle: File is not a zip file" in refusal(data)
 
 
-def test_something_put_in_front() -> None:
-    assert "add up" in refusal(b"PK\x03\x04" + b"\0" * 100 + GOOD)
+@pytest.mark.parametrize("data", [GOOD + b"x" * 9, b"PK\x03\x04" + b"\0" * 100 + GOOD])
+def test_what_is_appended_or_put_in_front_changes_no_member(data: bytes) -> None:
+    assert read_bundle(data, "t.zip") == read_bundle(GOOD, "t.zip")
+
+
+def test_an_offset_of_zip64_as_large_as_can_be() -> None:
+    record = struct.pack("<4sQHHLLQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, 46, 2**64 - 1)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, len(GOOD) - 22, 1)
+    refusal(GOOD[:-22] + record + locator + GOOD[-22:])
 
 
 @given(st.integers(0, len(GOOD) - 1), st.integers(1, 255))
@@ -132,10 +138,9 @@ def test_a_flipped_byte_is_refused_or_harmless(at: int, by: int) -> None:
     data = bytearray(GOOD)
     data[at] ^= by
     try:
-        bundle = open_bundle(bytes(data), "t.zip")
-        assert bundle.facts() == read_snapshot(FACTS, "x")
-        assert bundle.report() == json.loads(REPORT)
-        assert b"".join(stream.read() for _, stream in bundle.logs()) == b"one\ntwo\n"
+        members = read_bundle(bytes(data), "t.zip")
+        del members["manifest.json"]
+        assert members == {member.name: member.data for member in MEMBERS}
     except InputError as refused:
         (problem,) = refused.problems
         assert "\n" not in str(problem)
@@ -159,26 +164,21 @@ def test_nothing_but_a_refusal_comes_of_anything_else(data: bytes) -> None:
 def test_names_that_lead_elsewhere(name: str) -> None:
     member = zipfile.ZipInfo("placeholder")
     member.filename = name
-    assert "is no name of a member" in refusal(zipped(("facts.json", FACTS), (member, b"x")))
+    assert "isn't a valid name of a member" in refusal(
+        zipped(("facts.json", FACTS), (member, b"x"))
+    )
 
 
 def test_a_name_that_ends_early() -> None:
     data = zipped(("facts.json", FACTS), ("logs/aXb.log", b"x"))
-    assert "is no name" in refusal(data.replace(b"logs/aXb.log", b"logs/a\0b.log"))
-
-
-@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFDIR, stat.S_IFIFO, stat.S_IFCHR])
-def test_links_and_devices(kind: int) -> None:
-    member = zipfile.ZipInfo("logs/a.log")
-    member.create_system, member.external_attr = 3, (kind | 0o777) << 16
-    assert "link or a device" in refusal(zipped(("facts.json", FACTS), (member, b"/etc/passwd")))
+    assert "isn't a valid name" in refusal(data.replace(b"logs/aXb.log", b"logs/a\0b.log"))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("name", ["facts.json", "FACTS.json"])
 def test_two_of_one_name(name: str) -> None:
     data = zipped(("facts.json", FACTS), (name, FACTS))
-    assert "two members of one name" in refusal(data)
+    assert "two members have the same name" in refusal(data)
 
 
 def test_encrypted() -> None:
@@ -194,7 +194,7 @@ def test_packed_in_another_way() -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_BZIP2) as archive:
         archive.writestr("facts.json", FACTS)
-    assert "packed in a way" in refusal(out.getvalue())
+    assert "unsupported compression" in refusal(out.getvalue())
 
 
 # --- sizes ------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_a_size_that_lies() -> None:
         at = data.rfind(signature)
         assert struct.unpack_from("<L", data, at + offset)[0] == 5_000_000
         struct.pack_into("<L", data, at + offset, 100)
-    assert "logs/a.log is" in refusal(bytes(data))
+    assert "logs/a.log" in refusal(bytes(data))
 
 
 def test_too_many_members() -> None:
@@ -233,21 +233,8 @@ def test_too_many_members() -> None:
     assert "more than 1000 members" in refusal(zipped(*members))
 
 
-def test_members_that_overlap() -> None:
-    data = bytearray(zipped(("facts.json", FACTS), ("logs/a.log", FACTS), ("logs/b.log", FACTS)))
-    entries = [at for at in range(len(data)) if data[at : at + 4] == b"PK\x01\x02"]
-    for at in entries:
-        struct.pack_into("<L", data, at + 20, len(data) // 2)
-    assert "overlap" in refusal(bytes(data))
-
-
 def test_larger_than_a_bundle_is() -> None:
     assert "larger than 64 MiB" in refusal(b"PK\x03\x04" + b" " * MAX_BUNDLE_BYTES)
-
-
-def test_of_the_kind_for_more_than_4_gib() -> None:
-    locator = b"PK\x06\x07" + b"\0" * 16
-    assert "4 GiB" in refusal(GOOD[:-22] + locator + GOOD[-22:])
 
 
 # --- the manifest -----------------------------------------------------------------------------
@@ -267,9 +254,10 @@ def test_manifests_that_are_none(manifest: bytes) -> None:
 
 
 def test_without_a_manifest_and_without_facts() -> None:
-    assert "manifest.json" in refusal(zipped(("facts.json", FACTS), manifest=False))
-    assert "it holds no facts.json" in refusal(zipped(("logs/a.log", b"")))
+    assert "it has no manifest.json" in refusal(zipped(("facts.json", FACTS), manifest=False))
     refusal(zipped(manifest=False))
+    with pytest.raises(InputError, match=r"t\.zip: the bundle has no facts\.json"):
+        read_snapshot(zipped(("logs/a.log", b"")), "t.zip")
 
 
 def test_a_newer_program_made_it() -> None:

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from preflight.model.difference import Difference
 from preflight.model.facts import Facts, Measured, Unknown, build_facts, split_path
-from preflight.model.report import VERDICTS, Verdict
-from preflight.snapshot.compare import Side, compare
-from preflight.snapshot.report_file import Judged
+from preflight.model.report import VERDICTS, Result, Verdict
+from preflight.snapshot.compare import Measurement, compare
 
 
 def snapshot(*figures: tuple[str, Any]) -> Facts:
@@ -21,12 +20,15 @@ def snapshot(*figures: tuple[str, Any]) -> Facts:
     return build_facts(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
 
 
-def side(*figures: tuple[str, Any], results: Iterable[Judged] = ()) -> Side:
-    return Side(tuple(results), snapshot(*figures))
+def side(*figures: tuple[str, Any], results: Iterable[Result] = ()) -> Measurement:
+    return Measurement(tuple(results), snapshot(*figures))
 
 
-def judged(id_: str, verdict: Verdict, fact: str = "host.os", item: str | None = None) -> Judged:
-    return Judged(id_, item, id_.title(), verdict, fact, None, f"{id_} is {verdict}")
+def judged(
+    id_: str, verdict: Verdict, fact: str = "host.os", item: str | None = None, actual: Any = None
+) -> Result:
+    message = f"{id_} is {verdict}"
+    return Result(id_, item, id_.title(), verdict, "required", fact, actual, {}, message, "", "")
 
 
 def changed(before: Any, after: Any, path: str = "host.kernel") -> Difference:
@@ -58,7 +60,7 @@ def changed(before: Any, after: Any, path: str = "host.kernel") -> Difference:
 def test_a_change(path: str, before: Any, after: Any) -> None:
     told = changed(before, after, path)
     assert [tuple(one) for one in told.facts] == [(path, before, after)]
-    assert told.folded == 0
+    assert told.noise == 0
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def test_a_change(path: str, before: Any, after: Any) -> None:
 def test_noise(path: str, before: Any, after: Any) -> None:
     told = changed(before, after, path)
     assert told.facts == ()
-    assert told.folded == 1
+    assert told.noise == 1
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_noise_is_told_where_a_verdict_hangs_on_it() -> None:
     after = side((path, 99), results=[judged("free", "fail", path)])
     told = compare(before, after)
     assert [one.path for one in told.facts] == [path]
-    assert told.folded == 0
+    assert told.noise == 0
 
 
 def test_what_an_older_snapshot_does_not_hold_is_no_change() -> None:
@@ -152,8 +154,9 @@ def test_items_are_told_apart_and_those_gone_have_no_verdict() -> None:
 
 
 def test_a_report_against_a_snapshot_compares_what_both_hold() -> None:
-    report = Side((Judged("os", None, "OS", "pass", "host.os", "linux"),
-                   Judged("old", None, "Old", "fail", "host.gone", 1)))  # fmt: skip
+    report = Measurement(
+        (judged("os", "pass", actual="linux"), judged("old", "fail", "host.gone", actual=1))
+    )
     now = side(("host.os", "darwin"), ("host.arch", "arm64"), results=[judged("os", "fail")])
     for first, second, values in ((report, now, ("linux", "darwin")),
                                   (now, report, ("darwin", "linux"))):  # fmt: skip
@@ -170,14 +173,16 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 SIDES = st.builds(
-    lambda values, verdict: Side((judged("a", verdict),), Facts(values)),
+    lambda values, verdict: Measurement((judged("a", verdict),), Facts(values)),
     st.dictionaries(st.text(max_size=3), VALUES, max_size=3),
     st.sampled_from(VERDICTS),
 )
 
 
 @given(SIDES, SIDES)
-def test_nothing_differs_from_itself_and_a_difference_goes_both_ways(a: Side, b: Side) -> None:
+def test_nothing_differs_from_itself_and_a_difference_goes_both_ways(
+    a: Measurement, b: Measurement
+) -> None:
     assert compare(a, a) == Difference((), ())
     there, back = compare(a, b), compare(b, a)
     assert {(c.path, repr(c.before), repr(c.after)) for c in there.facts} == {
