@@ -257,7 +257,7 @@ def every_fact() -> bytes:
         measured.append(Measured(path, _SAMPLES[fact.unit], "in compose.yaml:3"))
     inner = {one.path[:end] for one in measured for end in range(1, len(one.path))}
     flat = (one for one in measured if one.path not in inner)
-    facts = gather(flat, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
+    facts = build_facts(flat, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
     return write_snapshot(facts).encode()
 
 
@@ -370,7 +370,7 @@ def _project(files: Mapping[str, bytes], data: bytes) -> None:
     assert project is not None
     assert json.dumps(project.config)
     port_clashes(project)
-    facts = gather(of_project(project), measured_at="2026-11-23T11:00:00Z", version="1")
+    facts = build_facts(of_project(project), measured_at="2026-11-23T11:00:00Z", version="1")
     rules = bundled_rules() if len(data) % 8 == 0 else golden_rules()
     judged(rules, pipeline.with_model(facts, rules), data)
 
