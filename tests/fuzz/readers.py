@@ -28,7 +28,7 @@ from preflight.facts.options import Options
 from preflight.facts.start import port_clashes
 from preflight.logs.log_reader import LogReader
 from preflight.model.bundle import Member
-from preflight.model.facts import Facts, Measured, split_path
+from preflight.model.facts import Facts, Measured, build_facts, split_path
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 from preflight.model.rules import DEFAULT_RULES, RuleSet
