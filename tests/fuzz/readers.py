@@ -21,7 +21,7 @@ from paths import TESTS
 from preflight import check as pipeline
 from preflight.cli.diff import read_measurement
 from preflight.cli.redacting import build_redactor, redact_facts
-from preflight.facts.compose.facts import of_project
+from preflight.facts.compose.facts import project_facts
 from preflight.facts.compose.load import load
 from preflight.facts.compose.project import ComposeError
 from preflight.facts.options import Options
@@ -370,7 +370,7 @@ def _project(files: Mapping[str, bytes], data: bytes) -> None:
     assert project is not None
     assert json.dumps(project.config)
     port_clashes(project)
-    facts = build_facts(of_project(project), measured_at="2026-11-23T11:00:00Z", version="1")
+    facts = build_facts(project_facts(project), measured_at="2026-11-23T11:00:00Z", version="1")
     rules = bundled_rules() if len(data) % 8 == 0 else golden_rules()
     judged(rules, pipeline.with_model(facts, rules), data)
 

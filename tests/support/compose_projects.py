@@ -16,8 +16,8 @@ from paths import TESTS
 from preflight.facts.compose import standin
 from preflight.facts.compose.files import Bounds
 from preflight.facts.compose.guard import Guard
-from preflight.facts.compose.standin import Reading
-from preflight.facts.compose.variables import Variables, project_lookup
+from preflight.facts.compose.project import Project
+from preflight.facts.compose.variables import project_variables
 
 CASES = TESTS / "unit/facts/compose/cases"
 
@@ -55,7 +55,7 @@ class Case(NamedTuple):
     """What the guard and the stand-in say of a project."""
 
     guard: Guard
-    reading: Reading
+    reading: Project
 
 
 def read_project(files: Sequence[str], environ: Mapping[str, str] | None = None) -> Case:
@@ -63,11 +63,11 @@ def read_project(files: Sequence[str], environ: Mapping[str, str] | None = None)
     allowed = {**(environ or {}), "PREFLIGHT_ALLOW_READ": "/"}
     folder = os.path.dirname(os.path.abspath(files[0]))
     bounds = Bounds(files, allowed)
-    unset: dict[str, None] = {}
-    lookup = project_lookup(folder, allowed, bounds, unset)
-    guard = Guard(bounds)
-    guard.check(files, folder, lookup)
-    return Case(guard, standin.read(guard, files, folder, Variables(lookup, unset)))
+    variables = project_variables(folder, allowed, bounds)
+    guard = Guard(bounds, variables)
+    guard.check(files, folder)
+    project = Project("", folder, tuple(files), "", {})
+    return Case(guard, standin.read(project, guard, variables))
 
 
 def read_case(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Case, dict[str, Any]]:

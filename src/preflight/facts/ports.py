@@ -118,8 +118,8 @@ def _published_ports(project: Project) -> Iterator[PublishedPort]:
             match = re.fullmatch(r"0*([1-9][0-9]{0,4})(?:-([0-9]{1,5}))?", text)
             if match is not None:
                 first, last = int(match[1]), int(match[2] or match[1])
-                protocol, address = port.get("protocol") or "tcp", port.get("host_ip") or ""
-                count = replicas(service)
+                protocol = str(port.get("protocol") or "tcp").lower()
+                address = port.get("host_ip") or ""
                 yield PublishedPort(name, text, first, last, protocol, address, count)
 
 

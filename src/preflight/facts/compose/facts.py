@@ -14,13 +14,13 @@ from preflight.facts.engine.log_rotation import DEFAULT_LOG_DRIVER, is_log_rotat
 from preflight.facts.table import NO_FILE
 from preflight.model.facts import Measured, Unknown, Value
 
-_RESOURCES = {
+_OLDER_KEYS = {
     ("limits", "memory"): "mem_limit",
     ("limits", "cpus"): "cpus",
     ("reservations", "memory"): "mem_reservation",
     ("reservations", "cpus"): None,
 }
-"""Where a service of the Compose file format 2 says what `deploy.resources` says now."""
+"""The keys of format 2 of the compose file, by those of `deploy.resources`."""
 
 
 def measure(context: MeasureContext) -> Iterator[Measured]:
@@ -28,68 +28,58 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     project = context.project_or_unknown()
     if isinstance(project, Project):
         yield Measured(("compose", "problem"), None, f"read by the {project.source}")
-        yield from of_project(project)
+        yield from project_facts(project)
         return
     if project is not None:
         yield Measured(("compose", "problem"), project.reason, "the compose files")
-    yield from _nothing(project)
-
-
-def _nothing(value: Unknown | None) -> Iterator[Measured]:
     for name in ("files", "project", "source", "caveats", "services", "problem"):
-        yield Measured(("compose", name), value, NO_FILE)
-    for key in _RESOURCES:
-        yield Measured(("compose", "total", *key), value, NO_FILE)
+        yield Measured(("compose", name), project, NO_FILE)
+    for key in _OLDER_KEYS:
+        yield Measured(("compose", "total", *key), project, NO_FILE)
 
 
-def of_project(project: Project) -> Iterator[Measured]:
+def project_facts(project: Project) -> Iterator[Measured]:
     """Yield the facts of a project that was read."""
-    by = "docker compose config" if project.source == "cli" else "our own reading of the files"
+    reader = "docker compose config" if project.source == "cli" else "preflight's own reader"
     yield Measured(("compose", "files"), list(project.files), "--compose-file, COMPOSE_FILE, here")
-    yield Measured(("compose", "project"), project.name, by)
-    yield Measured(("compose", "source"), project.source, by)
-    yield Measured(("compose", "caveats"), list(project.caveats) or None, by)
-    sums: dict[tuple[str, str], list[float]] = {key: [] for key in _RESOURCES}
+    yield Measured(("compose", "project"), project.name, reader)
+    yield Measured(("compose", "source"), project.source, reader)
+    yield Measured(("compose", "caveats"), list(project.caveats) or None, reader)
     for name, service in project.services.items():
-        count = replicas(service)
-        for key in _RESOURCES:
-            value, _ = resource(service, *key)
-            if isinstance(value, int | float):
-                sums[key].append(value * count)
-        yield from _service(project, name, service)
-    yield Measured(("compose", "services"), {}, by)
-    for key, values in sums.items():
-        source = f"the sum over {len(values)} of {len(project.services)} services, with replicas"
-        yield Measured(("compose", "total", *key), sum(values), source)
+        yield from _service_facts(project, name, service)
+    yield Measured(("compose", "services"), {}, reader)
+    services = project.services.values()
+    for kind, what in _OLDER_KEYS:
+        amounts = [(resource(service, kind, what)[0], replicas(service)) for service in services]
+        known = [value * count for value, count in amounts if isinstance(value, int | float)]
+        source = f"the sum over {len(known)} of {len(services)} services, with replicas"
+        yield Measured(("compose", "total", kind, what), sum(known), source)
 
 
 def replicas(service: Mapping[str, Any]) -> int:
     """Return how many containers a service has: deploy.replicas, else scale, else one."""
-    deploy = service.get("deploy") or {}
-    for value in (deploy.get("replicas"), service.get("scale")):
-        if isinstance(value, int):
-            return value
-    return 1
+    counts = ((service.get("deploy") or {}).get("replicas"), service.get("scale"), 1)
+    return next(count for count in counts if isinstance(count, int))
 
 
 def resource(
     service: Mapping[str, Any], kind: str, what: str
 ) -> tuple[float | Unknown | None, tuple[str, ...]]:
-    """Return a limit or reservation in bytes or cores, None where none, and its key's path."""
+    """Return a limit or reservation in bytes or cores, None where there is none, and its key."""
     resources = (service.get("deploy") or {}).get("resources") or {}
     path: tuple[str, ...] = ("deploy", "resources", kind, what)
     value = (resources.get(kind) or {}).get(what)
-    older = _RESOURCES[kind, what]
+    older = _OLDER_KEYS[kind, what]
     if value is None and older is not None:
         value, path = service.get(older), (older,)
     try:
-        figure = None if value is None else int(value) if what == "memory" else float(value)
+        amount = None if value is None else int(value) if what == "memory" else float(value)
     except (TypeError, ValueError):
-        return Unknown(f"{'.'.join(path)} is no figure: {value!r:.60}", "invalid"), path
-    return figure or None, path  # nought is how Compose writes none
+        return Unknown(f"{'.'.join(path)} isn't a number: {value!r:.60}", "invalid"), path
+    return amount or None, path  # Compose omits zero limits
 
 
-def _service(project: Project, name: str, service: Mapping[str, Any]) -> Iterator[Measured]:
+def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> Iterator[Measured]:
     top = ("services", name)
 
     def fact(path: tuple[str, ...], value: Value, *key: str) -> Measured:
@@ -98,55 +88,50 @@ def _service(project: Project, name: str, service: Mapping[str, Any]) -> Iterato
     yield fact((), {})
     yield fact(("known_as",), known_as(name, service), "image")
     yield fact(("image",), service.get("image"), "image")
-    yield fact(("replicas",), replicas(service), *_replicas_key(service))
-    for kind, what in _RESOURCES:
-        value, key = resource(service, kind, what)
-        yield fact((kind, what), value, *key)
-    for variable, text in (service.get("environment") or {}).items():
-        told = None if text is None else str(text)
-        yield fact(("environment", variable), told, "environment", variable)
+    deployed = "replicas" in (service.get("deploy") or {})
+    key = ("deploy", "replicas") if deployed else ("scale",)
+    yield fact(("replicas",), replicas(service), *key)
+    for kind, what in _OLDER_KEYS:
+        amount, path = resource(service, kind, what)
+        yield fact((kind, what), amount, *path)
+    for variable, value in (service.get("environment") or {}).items():
+        text = None if value is None else str(value)
+        yield fact(("environment", variable), text, "environment", variable)
     yield fact(("environment",), {}, "environment")
-    yield fact(("ports",), [_port(one) for one in service.get("ports") or ()], "ports")
-    yield fact(("mounts",), [_mount(one) for one in service.get("volumes") or ()], "volumes")
-    yield fact(("platform",), service.get("platform"), "platform")
-    yield fact(("gpus",), gpus(service), "gpus" if service.get("gpus") else "deploy")
+    yield fact(("ports",), [_format_port(port) for port in service.get("ports") or ()], "ports")
+    mounts = [_format_mount(mount) for mount in service.get("volumes") or ()]
+    yield fact(("mounts",), mounts, "volumes")
+    yield fact(("platform",), service.get("platform") or None, "platform")
+    yield fact(("gpus",), _gpus(service), "gpus" if service.get("gpus") else "deploy")
     logging = service.get("logging") or {}
-    yield fact(("log", "driver"), logging.get("driver"), "logging", "driver")
-    yield fact(("log", "rotated"), _rotated(logging), "logging")
+    driver, options = logging.get("driver"), logging.get("options") or {}
+    rotated = is_log_rotated(str(driver or DEFAULT_LOG_DRIVER), options)
+    yield fact(("log", "driver"), driver, "logging", "driver")
+    yield fact(("log", "rotated"), rotated if driver or options else None, "logging")
 
 
-def _replicas_key(service: Mapping[str, Any]) -> tuple[str, ...]:
-    return ("deploy", "replicas") if "replicas" in (service.get("deploy") or {}) else ("scale",)
-
-
-def _port(port: Mapping[str, Any]) -> str:
+def _format_port(port: Mapping[str, Any]) -> str:
     """Write a published port as the short form does: `127.0.0.1:8000:80/tcp`."""
     parts = [port.get("host_ip"), port.get("published"), port.get("target")]
     joined = ":".join(str(part) for part in parts if part)
-    return f"{joined}/{port.get('protocol') or 'tcp'}"
+    return f"{joined}/{str(port.get('protocol') or 'tcp').lower()}"
 
 
-def _mount(mount: Mapping[str, Any]) -> str:
+def _format_mount(mount: Mapping[str, Any]) -> str:
     parts = [mount.get("source"), mount.get("target"), "ro" if mount.get("read_only") else None]
     return ":".join(str(part) for part in parts if part)
 
 
-def gpus(service: Mapping[str, Any]) -> int | None:
+def _gpus(service: Mapping[str, Any]) -> int | None:
     """Return how many GPUs a service asks for, -1 for all of them, None where it asks for none."""
     resources = (service.get("deploy") or {}).get("resources") or {}
     devices = [
-        one
-        for one in (resources.get("reservations") or {}).get("devices") or ()
-        if "gpu" in (one.get("capabilities") or ()) or one.get("driver") == "nvidia"
+        device
+        for device in (resources.get("reservations") or {}).get("devices") or ()
+        if "gpu" in (device.get("capabilities") or ()) or device.get("driver") == "nvidia"
     ]
     devices += service.get("gpus") or ()
     if not devices:
         return -1 if service.get("runtime") == "nvidia" else None
     counts = [one.get("count") or len(one.get("device_ids") or ()) or -1 for one in devices]
     return -1 if any(not isinstance(n, int) or n < 0 for n in counts) else sum(counts)
-
-
-def _rotated(logging: Mapping[str, Any]) -> bool | Unknown | None:
-    """Whether a service's logging drops old logs, None where it says nothing of it."""
-    driver, options = logging.get("driver"), logging.get("options") or {}
-    return is_log_rotated(str(driver or DEFAULT_LOG_DRIVER), options) if driver or options else None

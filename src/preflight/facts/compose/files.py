@@ -98,11 +98,11 @@ def _from_environment(environ: Mapping[str, str], bounds: Bounds) -> tuple[str, 
     """COMPOSE_FILE of the environment, else of the current folder's .env."""
     if not {"COMPOSE_FILE", "COMPOSE_ENV_FILES"} & environ.keys() and not os.path.exists(".env"):
         return ()
-    from preflight.facts.compose.variables import read_dotenv
+    from preflight.facts.compose.variables import project_variables
 
-    known = {**read_dotenv(os.getcwd(), environ, bounds), **environ}
-    separator = known.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
-    return tuple(filter(None, known.get("COMPOSE_FILE", "").split(separator)))
+    lookup = project_variables(os.getcwd(), environ, bounds).lookup
+    separator = lookup("COMPOSE_PATH_SEPARATOR") or os.pathsep
+    return tuple(filter(None, (lookup("COMPOSE_FILE") or "").split(separator)))
 
 
 def _find_standard(folder: Path) -> tuple[str, ...]:

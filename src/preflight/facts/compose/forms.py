@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 from preflight.model.quantities import parse_boolean, parse_number
 
@@ -24,21 +24,12 @@ _VOLUME_PART = re.compile(r"(?:(?<![^:])[A-Za-z]:(?=[\\/]))?[^:]*(?::|\Z)")
 _REMOTE = re.compile(r"[a-z+]+://|git@|github\.com/|service:|target:")
 
 
-class Port(NamedTuple):
-    """The parts of `[HOST_IP:][PUBLISHED:]TARGET[/PROTOCOL]`, empty where they are left out."""
-
-    host_ip: str
-    published: str
-    target: str
-    protocol: str
-
-
-def split_port(text: str) -> Port:
-    """Take a port apart; an IPv6 address loses its brackets."""
+def split_port(text: str) -> tuple[str, str, str, str]:
+    """Take `[HOST_IP:][PUBLISHED:]TARGET[/PROTOCOL]` apart; what is left out is empty."""
     spec, _, protocol = text.partition("/")
     head, _, target = spec.rpartition(":")
     address, _, published = head.rpartition(":")
-    return Port(address.removeprefix("[").removesuffix("]"), published, target, protocol.lower())
+    return address.removeprefix("[").removesuffix("]"), published, target, protocol.lower()
 
 
 def port_range(text: str) -> range:
@@ -72,22 +63,22 @@ def _long_ports(item: Any, folder: str) -> list[dict[str, Any]]:
         if item.get("published") not in (None, ""):
             port["published"] = str(item["published"])
         return [port]
-    parts = split_port(str(item))
-    targets, published = port_range(parts.target), port_range(parts.published)
+    host_ip, out, target, protocol = split_port(str(item))
+    targets, published = port_range(target), port_range(out)
     differ = len(targets) > 1 and published and len(targets) != len(published)
-    if not targets or differ or (parts.published and not published):
+    if not targets or differ or (out and not published):
         text = f"{str(item)!r:.60}"
         raise ValueError(f"{text}: expected [ADDRESS:][PORT:]PORT[/PROTOCOL], such as 8000:80")
-    port = {"mode": "ingress", "protocol": parts.protocol or "tcp"}
-    if parts.host_ip:
-        port["host_ip"] = parts.host_ip
+    port = {"mode": "ingress", "protocol": protocol or "tcp"}
+    if host_ip:
+        port["host_ip"] = host_ip
     if not published:
-        return [{**port, "target": target} for target in targets]
+        return [{**port, "target": one} for one in targets]
     if len(targets) == 1:  # the engine chooses one of the range
         ends = "-".join(map(str, dict.fromkeys((published[0], published[-1]))))
         return [{**port, "target": targets[0], "published": ends}]
     both = zip(targets, published, strict=True)
-    return [{**port, "target": target, "published": str(out)} for target, out in both]
+    return [{**port, "target": one, "published": str(other)} for one, other in both]
 
 
 def _long_volume(item: Any, folder: str) -> list[dict[str, Any]]:

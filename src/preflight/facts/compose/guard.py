@@ -10,17 +10,14 @@ import base64
 import binascii
 import os
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from preflight import yaml_marks
 from preflight.facts.compose.files import Bounds, display_path
 from preflight.facts.compose.forms import port_range, resolve_path, split_port, split_volume
 from preflight.facts.compose.project import ComposeError, Need, Path
 from preflight.facts.compose.variables import (
-    Lookup,
     TemplateError,
     Variables,
-    chain_lookup,
     read_env_file,
     read_env_files,
 )
@@ -47,13 +44,12 @@ _NEEDS = {
 }  # fmt: skip
 """The keys of a service that came with a version of Compose, by Docker's documentation."""
 
-
-class Layer(NamedTuple):
-    """A file, the folder that its paths are relative to, and its variables."""
-
-    file: str
-    folder: str
-    lookup: Lookup
+_TOP_NEEDS = {
+    ("include",): ("2.20.3", "include"),
+    ("models",): ("2.38.0", "models"),
+    ("configs", "*", "content"): ("2.23.1", "configs with content"),
+    ("configs", "*", "environment"): ("2.23.1", "configs with environment"),
+}
 
 
 def entries(node: Node) -> Iterator[tuple[str, Node, Node]]:
@@ -115,11 +111,11 @@ def position_of(node: Node) -> FileLine:
 class Guard:
     """The files that were reached so far, and what they say."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Bounds, variables: Variables) -> None:
         self.positions: dict[Path, FileLine] = {}
         self.profiles: dict[str, tuple[str, ...]] = {}
         self.needs: dict[tuple[str, str], Need] = {}
-        self._bounds = bounds
+        self._bounds, self._variables = bounds, variables
         self._documents: dict[str, list[Node]] = {}
         self._included: set[tuple[str, str]] = set()
         self._count = 0
@@ -141,99 +137,88 @@ class Guard:
                 raise ComposeError(str(error)) from None
         return self._documents[file]
 
-    def check(self, files: Sequence[str], folder: str, lookup: Lookup) -> None:
+    def check(self, files: Sequence[str], folder: str) -> None:
         """Follow the files of a project; raises ComposeError for what leads outside."""
         for file in files:
-            layer = Layer(os.path.abspath(file), folder, lookup)
-            for root in self.documents(layer.file):
-                self._check_document(root, layer)
+            for root in self.documents(os.path.abspath(file)):
+                self._check_document(root, os.path.abspath(file), folder)
 
-    def _check_document(self, root: Node, layer: Layer) -> None:
+    def _check_document(self, root: Node, file: str, folder: str) -> None:
+        for key, (version, feature) in _TOP_NEEDS.items():
+            for node in _values(root, *key):
+                self._need(version, feature, node)
         for node in _values(root, "include"):
-            self._need("2.20.3", "include", node)
             for item in node.value if isinstance(node, yaml_marks.Sequence) else ():
-                self._check_include(item, layer)
+                self._check_include(item, folder)
         for kind in ("configs", "secrets"):
-            for file in _values(root, kind, "*", "file"):
-                self._path(file, layer, kind)
-        for origin in ("content", "environment"):
-            for node in _values(root, "configs", "*", origin):
-                self._need("2.23.1", f"configs with {origin}", node)
-        for node in _values(root, "models"):
-            self._need("2.38.0", "models", node)
-        for mapping in _values(root, "services"):
-            for name, key, service in entries(mapping):
-                self._check_service(name, service, layer, ())
-                self._record(("services", name), key, service, layer.lookup)
+            for node in _values(root, kind, "*", "file"):
+                self._path(node, folder, kind)
+        for services in _values(root, "services"):
+            for name, key_node, service in entries(services):
+                self._check_service(name, service, file, folder, ())
+                self._record(("services", name), key_node, service)
 
-    def _check_include(self, item: Node, layer: Layer) -> None:
-        files = [self._path(node, layer, "include") for node in _texts(item, "path")]
-        folder = os.path.dirname(files[0]) if files else layer.folder
-        for directory in _values(item, "project_directory"):
-            folder = self._path(directory, layer, "include")
-        named = [
-            self._path(text, layer, "include")
-            for value in _values(item, "env_file")
-            for text in _texts(value, "path")
+    def _check_include(self, item: Node, folder: str) -> None:
+        files = self._paths(item, folder, "include", "path")
+        inner = os.path.dirname(files[0]) if files else folder
+        for node in _values(item, "project_directory"):
+            inner = self._path(node, folder, "include")
+        env_files = [
+            path
+            for node in _values(item, "env_file")
+            for path in self._paths(node, folder, "include", "path")
         ]
-        env_files = named or [os.path.join(folder, ".env")]
-        refusal = self._bounds.refusal(env_files[0])
-        if refusal:
+        default = os.path.join(inner, ".env")
+        refusal = self._bounds.refusal(default)
+        if refusal and not env_files:
             raise error_at(item, f"include: {refusal}")
-        env_files = [file for file in env_files if os.path.isfile(file)]
-        outer = layer.lookup
-        lookup = chain_lookup(outer, lambda: read_env_files(env_files, outer))
-        files = [file for file in files if (file, folder) not in self._included]
-        self._included.update((file, folder) for file in files)
-        self.check([file for file in files if os.path.isfile(file)], folder, lookup)
+        env_files = list(filter(os.path.isfile, env_files or [default]))
+        files = [file for file in files if os.path.isfile(file)]
+        if not files or (files[0], inner) in self._included:
+            return
+        self._included.update((file, inner) for file in files)
+        outer = Variables(self._variables.lookup)
+        with self._variables.extended(lambda: read_env_files(env_files, outer)):
+            self.check(files, inner)
 
     def _check_service(
-        self, name: str, service: Node, layer: Layer, chain: tuple[tuple[str, str], ...]
+        self, name: str, service: Node, file: str, folder: str, chain: tuple[tuple[str, str], ...]
     ) -> None:
         """Check the paths of a service and of what it extends, and record what comes from there."""
         for extends in _values(service, "extends"):
-            if isinstance(extends, yaml_marks.Scalar):
-                bases, files = [scalar_text(extends)], []
-            else:
-                bases = [scalar_text(node) for node in _values(extends, "service")]
-                files = [self._path(node, layer, "extends") for node in _values(extends, "file")]
-            for base in bases:
-                for file in files or [layer.file]:
-                    self._check_base(name, base, file, layer, chain)
-        for node in _values(service, "label_file"):
-            for text in _texts(node, "path"):
-                self._path(text, layer, "label_file")
-        for node in _values(service, "env_file"):
-            for text in _texts(node, "path"):
-                path = self._path(text, layer, "env_file")
-                self._record_env_file(("services", name, "environment"), path, layer.lookup)
+            files = [self._path(node, folder, "extends") for node in _values(extends, "file")]
+            named = [extends] if isinstance(extends, yaml_marks.Scalar) else []
+            for node in (*named, *_values(extends, "service")):
+                for path in files or [file]:
+                    inner = os.path.dirname(path) if files else folder
+                    self._check_base(name, (path, scalar_text(node)), inner, chain)
+        for key in ("label_file", "env_file"):
+            for node in _values(service, key):
+                for path in self._paths(node, folder, key, "path"):
+                    if key == "env_file":
+                        self._record_env_file(name, path)
 
     def _check_base(
-        self,
-        name: str,
-        base: str,
-        file: str,
-        layer: Layer,
-        chain: tuple[tuple[str, str], ...],
+        self, name: str, base: tuple[str, str], folder: str, chain: tuple[tuple[str, str], ...]
     ) -> None:
-        if (file, base) in chain or len(chain) > _MAX_CHAIN or not os.path.isfile(file):
+        file, service_name = base
+        if base in chain or len(chain) > _MAX_CHAIN or not os.path.isfile(file):
             return  # Compose says so
-        folder = layer.folder if file == layer.file else os.path.dirname(file)
-        inner = Layer(file, folder, layer.lookup)
         for root in self.documents(file):
-            for services in _values(root, "services"):
-                for service in _values(services, base):
-                    self._check_service(name, service, inner, (*chain, (file, base)))
-                    for setting, key, value in entries(service):
-                        self._record(("services", name, setting), key, value, layer.lookup)
+            for service in _values(root, "services", service_name):
+                self._check_service(name, service, file, folder, (*chain, base))
+                for setting, key, value in entries(service):
+                    self._record(("services", name, setting), key, value)
 
-    def _path(self, node: Node, layer: Layer, what: str) -> str:
+    def _paths(self, node: Node, folder: str, what: str, key: str) -> list[str]:
+        return [self._path(text, folder, what) for text in _texts(node, key)]
+
+    def _path(self, node: Node, folder: str, what: str) -> str:
         """Return the absolute path that a value names; raises ComposeError for one outside."""
         try:
-            text = Variables(layer.lookup).substitute(scalar_text(node))
+            path = resolve_path(self._variables.substitute(scalar_text(node)), folder)
         except TemplateError as error:
             raise error_at(node, f"{what}: {error}") from None
-        path = resolve_path(text, layer.folder)
         refusal = self._bounds.refusal(path)
         if refusal:
             raise error_at(node, f"{what}: {refusal}")
@@ -242,53 +227,53 @@ class Guard:
     def _need(self, version: str, feature: str, node: Node) -> None:
         self.needs.setdefault((version, feature), Need(version, feature, position_of(node)))
 
-    def _record(self, path: Path, key: Node, node: Node, lookup: Lookup) -> None:
+    def _record(self, path: Path, key: Node, node: Node) -> None:
         """Note the positions of a value and of what is in it: of a container, that of its key."""
         if len(self.positions) > _MAX_POSITIONS:
             return
-        scalar = isinstance(node, yaml_marks.Scalar)
-        if scalar or path not in self.positions:  # a container stays where it was first
-            self.positions[path] = position_of(node if scalar else key)
+        marked = node if isinstance(node, yaml_marks.Scalar) else key
+        if marked is node or path not in self.positions:  # a container stays where it was first
+            self.positions[path] = position_of(marked)
         if node.tag == "!override":
             self._need("2.24.4", "!override", node)
-        keys = path[2:]
-        if keys[:1] in (("depends_on",), ("env_file",)) and len(keys) > 1:
-            keys = (keys[0], "*", *keys[2:])
-        if keys in _NEEDS:
-            self._need(*_NEEDS[keys], node if scalar else key)
-        if keys == ("profiles",):
+        setting = path[2:]
+        if path[2:3] in (("depends_on",), ("env_file",)) and len(path) > 3:
+            setting = (path[2], "*", *path[4:])
+        if setting in _NEEDS:
+            self._need(*_NEEDS[setting], marked)
+        if setting == ("profiles",):
             self.profiles[path[1]] = tuple(map(scalar_text, _texts(node, "")))
         for name, below_key, value in entries(node):
-            self._record((*path, name), below_key, value, lookup)
-        for item in node.value if isinstance(node, yaml_marks.Sequence) else ():
-            for name in _item_names(path[-1], item, lookup) if len(path) == 3 else ():
-                self._record((*path, name), item, item, lookup)
+            self._record((*path, name), below_key, value)
+        for item in node.value if isinstance(node, yaml_marks.Sequence) and len(path) == 3 else ():
+            for name in self._item_names(path[-1], item):
+                self._record((*path, name), item, item)
 
-    def _record_env_file(self, path: Path, file: str, lookup: Lookup) -> None:
+    def _item_names(self, key: str, item: Node) -> list[str]:
+        """Return what an item of a list of a service is known by among the positions."""
+        field = {"ports": "published", "volumes": "target"}.get(key)
+        short = isinstance(item, yaml_marks.Scalar)
+        if not short and field is None:
+            return ["*"]
+        names: list[str] = []
+        for node in _values(item, field) if field and not short else [item]:
+            try:
+                text = self._variables.substitute(scalar_text(node))
+            except (TemplateError, ComposeError):
+                continue
+            if key == "ports":
+                text = split_port(text)[1] if short else text
+                names += map(str, port_range(text)[:_MAX_PORTS])
+            elif short:
+                text = split_volume(text)[1] if key == "volumes" else text.partition("=")[0]
+            names.append(text)
+        return names
+
+    def _record_env_file(self, name: str, file: str) -> None:
         try:
-            lines = read_env_file(file, {}, Variables(lookup))
+            lines = read_env_file(file, {}, Variables(self._variables.lookup))
         except ComposeError:
             return  # Compose says so
-        for name, line in lines.items():
-            self.positions[(*path, name)] = FileLine(display_path(file), line)
-
-
-def _item_names(key: str, item: Node, lookup: Lookup) -> list[str]:
-    """Return what an item of a list of a service is known by among the positions."""
-    field = {"ports": "published", "volumes": "target"}.get(key)
-    short = isinstance(item, yaml_marks.Scalar)
-    if not short and field is None:
-        return ["*"]
-    names: list[str] = []
-    for node in [item] if field is None or short else _values(item, field):
-        try:
-            text = Variables(lookup).substitute(scalar_text(node))
-        except (TemplateError, ComposeError):
-            continue
-        if key == "ports":
-            text = split_port(text).published if short else text
-            names += map(str, port_range(text)[:_MAX_PORTS])
-        elif short:
-            text = split_volume(text)[1] if key == "volumes" else text.partition("=")[0]
-        names.append(text)
-    return names
+        for variable, line in lines.items():
+            position = FileLine(display_path(file), line)
+            self.positions["services", name, "environment", variable] = position

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.model.facts import FileLine, Source
+from preflight.model.quantities import parse_version
 
 Path: TypeAlias = tuple[str, ...]
 
@@ -53,6 +54,27 @@ class Project(NamedTuple):
     caveats: tuple[str, ...] = ()  # what the stand-in did not do
     needs: tuple[Need, ...] = ()
     inactive: Mapping[str, tuple[str, ...]] = {}  # services left out, and their profiles
+
+    @property
+    def compose_version(self) -> tuple[int, ...] | None:
+        """The version of Compose, None where it isn't known."""
+        try:
+            return parse_version(self.compose or "")
+        except ValueError:
+            return None
+
+    @property
+    def need(self) -> Need | None:
+        """The feature that came last with Compose, None where nothing newer than 2.0 is used."""
+        return max(self.needs, key=lambda need: parse_version(need.version), default=None)
+
+    @property
+    def is_too_old(self) -> bool | None:
+        """Whether Compose is older than what the files use, None where that isn't known."""
+        need, version = self.need, self.compose_version
+        if need is None or version is None:
+            return None if need else False
+        return version < parse_version(need.version)
 
     @property
     def services(self) -> Mapping[str, Mapping[str, Any]]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from preflight import yaml_marks
 from preflight.facts.compose.files import display_path
@@ -23,13 +23,8 @@ from preflight.facts.compose.forms import (
     unique,
 )
 from preflight.facts.compose.guard import Guard, entries, error_at, position_of, scalar_text
-from preflight.facts.compose.project import ComposeError, Path
-from preflight.facts.compose.variables import (
-    TemplateError,
-    Variables,
-    chain_lookup,
-    read_env_file,
-)
+from preflight.facts.compose.project import ComposeError, Path, Project
+from preflight.facts.compose.variables import TemplateError, Variables, read_env_file
 
 _MAX_VALUES = 1_000_000  # of all files, and of what extends makes of them
 _MAX_ITEMS = 2**16  # of a list, such as the ports of ranges
@@ -49,69 +44,62 @@ Chain = tuple[tuple[str, str], ...]
 Value = Any  # plain data of YAML
 
 
-class Reading(NamedTuple):
-    """What the stand-in came to; the parts mean what they mean in a Project."""
+def read(project: Project, guard: Guard, variables: Variables) -> Project:
+    """Return the project with what its files say; the guard has checked them.
 
-    config: dict[str, Any]
-    missing_variables: Mapping[str, str]
-    unset_variables: tuple[str, ...]
-    missing_env_files: tuple[tuple[str, str], ...]
-    conflicts: tuple[tuple[str, str], ...]
-    caveats: tuple[str, ...]
-
-
-def read(guard: Guard, files: Collection[str], folder: str, variables: Variables) -> Reading:
-    """Read the files that the guard has checked; raises ComposeError."""
-    return _StandIn(guard, folder, variables).read(files)
+    Raises ComposeError.
+    """
+    return _StandIn(project, guard, variables).read()
 
 
 class _StandIn:
-    def __init__(self, guard: Guard, folder: str, variables: Variables) -> None:
-        self.guard, self.folder = guard, folder
-        self.lookup, self.variables = variables.lookup, variables
-        self.name = ""
+    def __init__(self, project: Project, guard: Guard, variables: Variables) -> None:
+        self.project, self.guard, self.variables = project, guard, variables
         self.caveats: dict[str, None] = {}
         self.missing_env_files: list[tuple[str, str]] = []
         self.size = 0
 
-    def read(self, files: Collection[str]) -> Reading:
-        paths = [os.path.abspath(file) for file in files]
-        self.name = self.project_name(paths)
-        outer = self.lookup
-        self.lookup = lambda name: self.name if name == "COMPOSE_PROJECT_NAME" else outer(name)
-        self.variables.lookup = self.lookup
+    def read(self) -> Project:
+        paths = [os.path.abspath(file) for file in self.project.files]
+        folder = self.project.folder
+        name = self.project_name(paths)
+        environment = self.variables.lookup
+        self.variables.lookup = lambda key: (
+            name if key == "COMPOSE_PROJECT_NAME" else environment(key)
+        )
         merged: dict[str, Value] = {}
         for path in paths:
             for document in self.documents(path):
                 merged = self.merge(merged, self.long_document(document, path), ())
-        names = str(self.lookup("COMPOSE_PROFILES") or "").split(",")
-        profiles = {name.strip() for name in names}
+        names = (environment("COMPOSE_PROFILES") or "").split(",")
+        profiles = {profile.strip() for profile in names}
         services = {}
-        for name, service in (merged.get("services") or {}).items():
+        for key, service in (merged.get("services") or {}).items():
             own = set(map(str, service.get("profiles") or ()))
             if not own or "*" in profiles or own & profiles:
-                services[name] = self.finish(name, service)
+                services[key] = self.finish(key, service)
         for kind in ("configs", "secrets"):
             for entry in (merged.get(kind) or {}).values():
                 if isinstance(entry, dict) and isinstance(entry.get("file"), str):
-                    entry["file"] = resolve_path(entry["file"], self.folder)
-        return Reading(
-            {**merged, "services": services, "name": self.name},
-            self.variables.missing,
-            tuple(self.variables.unset),
-            tuple(self.missing_env_files),
-            () if self.caveats else tuple(find_conflicts(services, merged)),
-            tuple(self.caveats),
+                    entry["file"] = resolve_path(entry["file"], folder)
+        return self.project._replace(
+            source="fallback",
+            config={**merged, "services": services, "name": name},
+            missing_variables=self.variables.missing,
+            unset_variables=tuple(self.variables.unset),
+            missing_env_files=tuple(self.missing_env_files),
+            conflicts=() if self.caveats else tuple(find_conflicts(services, merged)),
+            caveats=tuple(self.caveats),
         )
 
     def project_name(self, paths: list[str]) -> str:
         """Return COMPOSE_PROJECT_NAME, else the last `name`, else the folder's."""
-        name = self.lookup("COMPOSE_PROJECT_NAME")
+        name = self.variables.lookup("COMPOSE_PROJECT_NAME")
         for path in paths if not name else ():
             for root in self.guard.documents(path):
                 for key, _, node in entries(root):
                     name = str(self.plain(node) or name) if key == "name" else name
-        base = name or os.path.basename(os.path.realpath(self.folder))
+        base = name or os.path.basename(os.path.realpath(self.project.folder))
         return _NAME.sub("", base.lower()).lstrip("_-")
 
     def documents(self, path: str) -> list[dict[str, Value]]:
@@ -149,7 +137,7 @@ class _StandIn:
         services = document.get("services") or {}
         if not isinstance(services, dict):
             raise ComposeError("services: expected a mapping", display_path(path))
-        long = {name: self.extended(name, services, path, self.folder) for name in services}
+        long = {name: self.extended(name, services, path, self.project.folder) for name in services}
         return {**document, "services": long}
 
     def extended(
@@ -219,7 +207,7 @@ class _StandIn:
 
     def pairs(self, value: Value, inherit: bool = False) -> dict[str, str | None]:
         """Return `[A=1, B]` or a mapping as a mapping to text; `inherit` looks up what is empty."""
-        empty = self.lookup if inherit else lambda _: ""
+        empty = self.variables.lookup if inherit else lambda _: ""
         if isinstance(value, list):
             split = [str(item).partition("=") for item in value]
             return {name: text if given else empty(name) for name, given, text in split}
@@ -286,15 +274,14 @@ class _StandIn:
     def env_files(self, name: str, service: Mapping[str, Value]) -> dict[str, str | None]:
         """Return the environment of a service: its own variables over those of its env files."""
         own = service.get("environment") or {}
-        outer = self.variables.lookup
         values: dict[str, str] = {}
-        self.variables.lookup = chain_lookup(outer, lambda: own)
-        for item in service.get("env_file") or ():
-            if os.path.exists(item["path"]):
-                read_env_file(item["path"], values, self.variables, item.get("format") == "raw")
-            elif str(item.get("required", True)).lower() == "true":
-                self.missing_env_files.append((name, item["path"]))
-        self.variables.lookup = outer
+        with self.variables.extended(lambda: own):
+            for item in service.get("env_file") or ():
+                path, raw = item["path"], item.get("format") == "raw"
+                if os.path.exists(path):
+                    read_env_file(path, values, self.variables, raw)
+                elif str(item.get("required", True)).lower() == "true":
+                    self.missing_env_files.append((name, path))
         return {**values, **own}
 
     def read_value(self, path: Path, read: Callable[[Value], Value], value: Value) -> Value:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 
 from preflight.facts.compose.files import Bounds
 from preflight.facts.compose.project import ComposeError
-
-Lookup = Callable[[str], "str | None"]
 
 _MAX_DEPTH = 20  # levels of defaults within defaults
 _MAX_CHARACTERS = 2**20  # of a value, and of an env file
@@ -22,13 +21,18 @@ _VARIABLE = re.compile(
     r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_][A-Za-z0-9_]*)"
     r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)?(?P<operator>:?[-?+])?)"
 )
+_BRACE = re.compile(r"\$\{|\}")
 _SPACE = " \t\v\f\r\x85\xa0"
-_BETWEEN = re.compile(r"(?:\s|#[^\n]*)*")
-_LINE = re.compile(r"[^\n]*")
-_KEY = re.compile(r"(?:export[ \t]+)?([^=:\n]*)(?:([=:])|\n|\Z)")
-_QUOTED = re.compile(rf"[{_SPACE}]*(['\"])((?:\\.|(?!\1)[^\\])*)\1", re.DOTALL)
+_STATEMENT = re.compile(r"(?:\s|#[^\n]*)*(?:export[ \t]+)?([^=:\n]*)([=:])?")
+_NAME = re.compile(r"[\w.\[\]-]+")
+_VALUE = re.compile(
+    rf"[{_SPACE}]*(?:(?P<quote>['\"])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\])*)(?P=quote)"
+    r"|(?P<rest>[^\n]*))",
+    re.DOTALL,
+)
+_LINE = re.compile(r"(?P<rest>[^\n]*)")
 _ESCAPE = re.compile(r'\\([abfnrtv$"\\]|0[0-7]{0,3})')
-_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "$": "$$"}
 
 
 class TemplateError(Exception):
@@ -38,11 +42,21 @@ class TemplateError(Exception):
 class Variables:
     """Puts the values of variables into texts, and notes those that have none."""
 
-    def __init__(self, lookup: Lookup, unset: dict[str, None] | None = None) -> None:
+    def __init__(self, lookup: Callable[[str], str | None]) -> None:
         self.lookup = lookup
         self.missing: dict[str, str] = {}  # required ones without a value, and their message
-        self.unset = {} if unset is None else unset
+        self.unset: dict[str, None] = {}
         self._characters = 0
+
+    @contextmanager
+    def extended(self, read: Callable[[], Mapping[str, str | None]]) -> Iterator[None]:
+        """Look up what has no value in what `read` returns; it runs once at most."""
+        outer = self.lookup
+        self.lookup = _chain(outer, read)
+        try:
+            yield
+        finally:
+            self.lookup = outer
 
     def substitute(self, text: str, depth: int = 0) -> str:
         """Return the text with its variables replaced; raises TemplateError."""
@@ -58,8 +72,7 @@ class Variables:
                 parts.append(self._value(match["plain"]))
             else:
                 end = _closing_brace(text, position)
-                argument = text[position:end]
-                parts.append(self._braced(match, argument if end >= 0 else "\n", depth))
+                parts.append(self._braced(match, text[position:end], depth))
                 position = end + 1
         result = "".join((*parts, text[position:]))
         self._characters += len(result)
@@ -70,10 +83,8 @@ class Variables:
     def _braced(self, match: re.Match[str], argument: str, depth: int) -> str:
         name, operator = match["name"], match["operator"]
         if name is None or "\n" in argument or (argument and not operator):
-            raise TemplateError(
-                f"'${{{name or ''}': expected ${{NAME}} or ${{NAME:-default}}; "
-                "a dollar sign is written $$"
-            )
+            wanted = "expected ${NAME} or ${NAME:-default}; a dollar sign is written $$"
+            raise TemplateError(f"'${{{name or ''}': {wanted}")
         if operator is None:
             return self._value(name)
         argument = self.substitute(argument, depth + 1)
@@ -93,32 +104,9 @@ class Variables:
         return value or ""
 
 
-def _closing_brace(text: str, start: int) -> int:
-    """Return where the brace closes that was opened before `start`, -1 where it does not."""
-    depth = 1
-    for match in re.compile(r"\$\{|\}").finditer(text, start):
-        depth += 1 if match[0] == "${" else -1
-        if depth == 0:
-            return match.start()
-    return -1
-
-
-def project_lookup(
-    folder: str, environ: Mapping[str, str], bounds: Bounds, unset: dict[str, None]
-) -> Lookup:
-    """Return the lookup of a project's variables; `.env` is read once one is missing elsewhere.
-
-    Variables without a value that `.env` itself uses are added to `unset`.
-    """
-    pwd = environ.get("PWD", "")
-    if not os.path.isabs(pwd) or os.path.realpath(pwd) != os.getcwd():
-        pwd = os.getcwd()
-    own = {**environ, "PWD": pwd}  # Compose sets it by itself
-    return chain_lookup(own.get, lambda: read_dotenv(folder, environ, bounds, unset))
-
-
-def chain_lookup(first: Lookup, read: Callable[[], Mapping[str, str]]) -> Lookup:
-    """Return a lookup that asks `first`, then what `read` returns; that runs once at most."""
+def _chain(
+    first: Callable[[str], str | None], read: Callable[[], Mapping[str, str | None]]
+) -> Callable[[str], str | None]:
     values = cache(read)
 
     def lookup(name: str) -> str | None:
@@ -128,8 +116,30 @@ def chain_lookup(first: Lookup, read: Callable[[], Mapping[str, str]]) -> Lookup
     return lookup
 
 
+def _closing_brace(text: str, start: int) -> int:
+    """Return where the brace closes that was opened before `start`; raises TemplateError."""
+    depth = 1
+    for match in _BRACE.finditer(text, start):
+        depth += 1 if match[0] == "${" else -1
+        if depth == 0:
+            return match.start()
+    raise TemplateError("'${': expected ${NAME} or ${NAME:-default}; a dollar sign is written $$")
+
+
+def project_variables(folder: str, environ: Mapping[str, str], bounds: Bounds) -> Variables:
+    """Return the variables of a project; `.env` is read once one isn't in the environment."""
+    pwd = environ.get("PWD", "")
+    if not os.path.isabs(pwd) or os.path.realpath(pwd) != os.getcwd():
+        pwd = os.getcwd()
+    variables = Variables({**environ, "PWD": pwd}.get)  # Compose sets PWD by itself
+    inner = Variables(variables.lookup)
+    inner.unset = variables.unset
+    variables.lookup = _chain(inner.lookup, lambda: read_dotenv(folder, environ, bounds, inner))
+    return variables
+
+
 def read_dotenv(
-    folder: str, environ: Mapping[str, str], bounds: Bounds, unset: dict[str, None] | None = None
+    folder: str, environ: Mapping[str, str], bounds: Bounds, variables: Variables
 ) -> dict[str, str]:
     """Return the variables of the folder's `.env`, or of COMPOSE_ENV_FILES; raises ComposeError."""
     named = [file for file in environ.get("COMPOSE_ENV_FILES", "").split(",") if file.strip()]
@@ -139,16 +149,13 @@ def read_dotenv(
         return {}
     if not named:
         bounds.require(default)
-    return read_env_files(named or [default], environ.get, unset)
+    return read_env_files(named or [default], variables)
 
 
-def read_env_files(
-    paths: Sequence[str], lookup: Lookup, unset: dict[str, None] | None = None
-) -> dict[str, str]:
+def read_env_files(paths: Sequence[str], variables: Variables) -> dict[str, str]:
     """Return the variables of env files, of which later ones win; raises ComposeError."""
     values: dict[str, str] = {}
     for path in paths:
-        variables = Variables(lookup, unset)
         read_env_file(path, values, variables)
         for name, message in variables.missing.items():
             reason = f": {message}" if message else ""
@@ -161,8 +168,7 @@ def read_env_file(
 ) -> dict[str, int]:
     """Add an env file's variables to `values`; returns the lines of them. Raises ComposeError.
 
-    `variables` has precedence in templates, and notes what has no value. `raw` values are taken
-    as they are written.
+    `variables` has precedence in templates. `raw` values are taken as they are written.
     """
     if path == os.devnull:
         return {}
@@ -175,49 +181,41 @@ def read_env_file(
         raise ComposeError(f"it can't be read: {error.strerror}", path) from None
     if len(text) > _MAX_CHARACTERS:
         raise ComposeError("it is too large for an env file", path)
-    inherited = variables.lookup
-    variables.lookup = chain_lookup(inherited, lambda: values)
     lines: dict[str, int] = {}
-    line, counted, at = 1, 0, 0
-    while (begin := _end_of(_BETWEEN, text, at)) < len(text):
-        line, counted = line + text.count("\n", counted, begin), begin
-        key = _KEY.match(text, begin)
-        if key is None or not re.fullmatch(r"[\w.\[\]-]+", key[1].strip()):
-            raise ComposeError("invalid name of a variable: expected NAME=value", path, line, 1)
-        name, at = key[1].strip(), key.end()
-        try:
-            value, at = _value(text, at, variables, raw) if key[2] else (inherited(name), at)
-        except TemplateError as error:
-            raise ComposeError(f"{name}: {error}", path, line, 1) from None
-        if value is not None:
-            values[name], lines[name] = value, line
-    variables.lookup = inherited
+    inherited = variables.lookup
+    line, counted, end = 1, 0, 0
+    with variables.extended(lambda: values):
+        while match := _STATEMENT.match(text, end):
+            line, counted = line + text.count("\n", counted, match.start(1)), match.start(1)
+            name, end = match[1].strip(), match.end()
+            if match.start(1) == len(text):
+                break
+            if not _NAME.fullmatch(name):
+                raise ComposeError("invalid name of a variable: expected NAME=value", path, line, 1)
+            value = inherited(name)
+            if match[2]:
+                written = (_LINE if raw else _VALUE).match(text, end)
+                assert written is not None  # both match anything
+                end = written.end()
+                try:
+                    value = written["rest"].strip(_SPACE) if raw else _read(written, variables)
+                except TemplateError as error:
+                    raise ComposeError(f"{name}: {error}", path, line, 1) from None
+            if value is not None:
+                values[name], lines[name] = value, line
     return lines
 
 
-def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
-    match = pattern.match(text, at)
-    return match.end() if match else at
-
-
-def _value(text: str, at: int, variables: Variables, raw: bool) -> tuple[str, int]:
-    """Return the value that begins at a position of an env file, and where it ends."""
-    quoted = None if raw else _QUOTED.match(text, at)
-    if quoted is not None:
-        if quoted[1] == "'":
-            return quoted[2].replace("\\'", "'"), quoted.end()
-        return variables.substitute(_ESCAPE.sub(_unescape, quoted[2])), quoted.end()
-    end = _end_of(_LINE, text, at)
-    value = text[at:end].strip(_SPACE)
-    if raw:
-        return value, end
-    if value.startswith(("'", '"')):
+def _read(match: re.Match[str], variables: Variables) -> str:
+    if match["quote"] == "'":
+        return match["quoted"].replace("\\'", "'")
+    if match["quote"]:
+        return variables.substitute(_ESCAPE.sub(_unescape, match["quoted"]))
+    if match["rest"].startswith(("'", '"')):
         raise TemplateError("the quotation mark is not closed")
-    return variables.substitute(value.partition(" #")[0].rstrip()), end
+    return variables.substitute(match["rest"].partition(" #")[0].strip(_SPACE))
 
 
 def _unescape(match: re.Match[str]) -> str:
     text = match[1]
-    if text == "$":
-        return "$$"  # which the substitution turns into one
     return chr(int(text, 8) & 0xFF) if text.startswith("0") else _ESCAPES.get(text, text)

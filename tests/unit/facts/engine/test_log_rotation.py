@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engines import IMAGE, Engine
-from preflight.facts.compose.facts import of_project
+from preflight.facts.compose.facts import project_facts
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.engine_facts import parse_info
 from preflight.facts.engine.log_rotation import is_log_rotated
@@ -79,7 +79,7 @@ def of_file(logging: Mapping[str, Any]) -> Any:
     config = {"services": {"api": {"logging": logging}}}
     project = Project("p", "/p", ("/p/compose.yaml",), "cli", config)
     path = ("compose", "services", "api", "log", "rotated")
-    return next(one.value for one in of_project(project) if one.path == path)
+    return next(one.value for one in project_facts(project) if one.path == path)
 
 
 @pytest.mark.parametrize("driver", ["json-file", "local", "journald", "none", "syslog"])
