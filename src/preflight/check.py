@@ -83,7 +83,7 @@ def collect_facts(
 
 def with_model(facts: Facts, ruleset: RuleSet) -> Facts:
     """Add what follows from the rule file's models: of a snapshot too, by today's rules."""
-    from preflight.facts.ollama.model import derive
+    from preflight.facts.model import derive
 
     return replace_facts(facts, derive(facts, ruleset.models, ruleset.overhead or 0))
 

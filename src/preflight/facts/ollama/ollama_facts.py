@@ -13,6 +13,7 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, known_as
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.locality import in_container
+from preflight.facts.model import canonical
 from preflight.facts.ollama.api import (
     LoadedModel,
     OllamaApi,
@@ -20,7 +21,6 @@ from preflight.facts.ollama.api import (
     is_name,
     positive_or_none,
 )
-from preflight.facts.ollama.model import canonical
 from preflight.facts.ollama.settings import (
     Address,
     environment_of,

@@ -16,9 +16,9 @@ from preflight.facts import catalogue as declared
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.endpoint import Endpoint, EndpointError
+from preflight.facts.model import canonical
 from preflight.facts.ollama import ollama_facts as ollama
 from preflight.facts.ollama.api import OllamaError
-from preflight.facts.ollama.model import canonical
 from preflight.facts.ollama.ollama_facts import configured_model, estimate, token_bytes
 from preflight.facts.ollama.settings import (
     ApiLocation,
