@@ -16,7 +16,7 @@ import program
 from engines import Engine, await_engine, make_image, needs, start_dockerd, stop
 from farm import Farm
 from preflight.model.report import Report
-from reports import HOSTILE, made, poisoned
+from reports import HOSTILE, made, poisoned, poisoned_by_all
 
 # CI tries the same examples each time: a red run there is about the change; elsewhere new ones.
 # None has a time to keep: a busy machine is no fault of the code.
@@ -193,3 +193,9 @@ def hostile(request: pytest.FixtureRequest) -> str:
 def hostile_report(hostile: str) -> Report:
     """The golden report with that text in every place that foreign text may come to."""
     return poisoned(hostile)
+
+
+@pytest.fixture
+def all_hostile() -> Report:
+    """One report with all hostile texts at once."""
+    return poisoned_by_all()

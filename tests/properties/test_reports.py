@@ -60,10 +60,10 @@ def reports(draw: st.DrawFn) -> Report:
                 st.sampled_from(
                     [
                         "message",
-                        "found",
-                        "asked",
+                        "actual_text",
+                        "expected_text",
                         "title",
-                        "evidence",
+                        "reason_or_source",
                         "why",
                         "section",
                         "source",
@@ -94,7 +94,7 @@ def reports(draw: st.DrawFn) -> Report:
     )  # fmt: skip
 
 
-any_report = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+any_report = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 LOOKS = st.builds(
     RenderOptions, width=st.integers(1, 300), verbose=st.booleans(), color=st.booleans()
 )
@@ -227,7 +227,7 @@ def golden_rules() -> RuleSet:
     return pipeline.load("rules.yaml", lambda name: (GOLDEN / name).read_bytes())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @example(("compose", "services", "ollama", "replicas"), -1)
 @given(st.sampled_from(PLACES), ANY)
 def test_a_snapshot_of_any_value_is_judged_and_shown(path: tuple[str, ...], value: Any) -> None:

@@ -31,8 +31,8 @@ HOSTILE = {
     "yaml": "a: [b, *c, &d !e {f: g}]: # h",
     "direction": "\u202egnp.exe\u2066\u200b\ufeff",
     "empty": "",
-    "long": "x" * 2**20,
-    "long line of marks": ']]>::%|`\\"' * 2**17,
+    "long": "x" * 2**16,
+    "long line of marks": ']]>::%|`\\"' * 2**13,
 }
 """What must not break a format, inject a command or reach a terminal raw, by what it tries."""
 
@@ -80,6 +80,13 @@ def poisoned(text: str) -> Report:
         engine={**report.engine, "endpoint": text, "context": text, "version": text},
         results=tuple(poison(result) for result in report.results),
     )
+
+
+def poisoned_by_all() -> Report:
+    """Return one report with the results of every hostile text, and each as a note."""
+    results = [one for text in HOSTILE.values() for one in poisoned(text).results]
+    first = poisoned(HOSTILE["newlines"])
+    return first._replace(results=tuple(results), notes=tuple(HOSTILE.values()))
 
 
 def hosts(name: str = "edge <7>", reason: str = "host key changed") -> list[HostReport]:

@@ -42,7 +42,7 @@ SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 Level: TypeAlias = Literal["error", "warning", "note", "none"]
 
 # https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
-_MOST_RESULTS = 25_000  # of a run; more and it refuses the file
+_MAX_RESULTS = 25_000  # of a run; more and it refuses the file
 _MOST_TAGS = 20
 _DESCRIPTION = 1000  # characters, of 1,024
 _NAME = 255
@@ -89,8 +89,8 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 def _log(report: Report, options: RenderOptions) -> dict[str, Any]:
     shown = [one for one in report.results if options.verbose or _KINDS[one.verdict][1] != "none"]
     shown.sort(key=lambda one: _GRAVEST.index(one.verdict))
-    left_out = len(shown) - _MOST_RESULTS
-    shown = shown[:_MOST_RESULTS]
+    left_out = len(shown) - _MAX_RESULTS
+    shown = shown[:_MAX_RESULTS]
     rules: dict[str, list[Result]] = {}
     for result in shown:
         rules.setdefault(result.id, []).append(result)
@@ -120,7 +120,7 @@ def _invocation(report: Report, left_out: int) -> dict[str, Any]:
     """How it went; what is to be said of the rule file is about the tool's configuration."""
     notices = list(report.notes)
     if left_out > 0:
-        notices.append(f"{left_out} results more are not here: a run holds {_MOST_RESULTS}")
+        notices.append(f"{left_out} more results were left out: a run holds {_MAX_RESULTS}")
     hostname = report.host.get("hostname")
     return {
         **({"machine": short(str(hostname))} if hostname else {}),

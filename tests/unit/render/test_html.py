@@ -136,21 +136,27 @@ def test_it_opens_without_a_word_and_loads_nothing(
     assert visit(report).did_nothing_else()
 
 
-def test_hostile_text_does_nothing(visit: Callable[..., Visit], hostile_report: Report) -> None:
-    opened = visit(hostile_report, RenderOptions(verbose=True))
+def test_hostile_text_does_nothing(visit: Callable[..., Visit], all_hostile: Report) -> None:
+    opened = visit(all_hostile, RenderOptions(verbose=True))
     opened.page.locator("body").hover()
     assert opened.did_nothing_else()
 
 
 @pytest.mark.parametrize("text", BREAKING_OUT.values(), ids=BREAKING_OUT)
-def test_nothing_breaks_out(visit: Callable[..., Visit], text: str) -> None:
+def test_nothing_breaks_out(text: str) -> None:
     page = page_of(poisoned(text), RenderOptions(verbose=True))
     assert tags(page) == tags(page_of(poisoned("harmless"), RenderOptions(verbose=True)))
-    opened = visit(page)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("text", BREAKING_OUT.values(), ids=BREAKING_OUT)
+def test_what_would_break_out_is_shown(visit: Callable[..., Visit], text: str) -> None:
+    opened = visit(page_of(poisoned(text), RenderOptions(verbose=True)))
     assert opened.did_nothing_else()
     assert opened.texts(".tasks li.fail h3 > span:last-child")[0] == " ".join(text.split())
 
 
+@pytest.mark.nightly
 def test_its_policy_holds_what_would_get_in_all_the_same(
     visit: Callable[..., Visit], report: Report
 ) -> None:
@@ -222,6 +228,7 @@ def test_the_button_copies_exactly_the_command(visit: Callable[..., Visit], repo
     assert opened.did_nothing_else()
 
 
+@pytest.mark.nightly
 def test_it_copies_where_the_page_is_no_secure_context(
     visit: Callable[..., Visit], report: Report
 ) -> None:
@@ -247,10 +254,21 @@ def test_a_command_that_is_cut_can_not_be_copied(report: Report) -> None:
     assert [first.find("button"), second.find("button").get("hidden")] == [None, ""]
 
 
+def test_axe_finds_nothing(visit: Callable[..., Visit], report: Report) -> None:
+    check_with_axe(visit, report, "light", RenderOptions(verbose=True), 375)
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("options", [PLAIN, RenderOptions(verbose=True)], ids=["plain", "verbose"])
 @pytest.mark.parametrize("width", [375, 1280])
-def test_axe_finds_nothing(
+def test_axe_finds_nothing_in_any_scheme_at_any_width(
+    visit: Callable[..., Visit], report: Report, scheme: str, options: RenderOptions, width: int
+) -> None:
+    check_with_axe(visit, report, scheme, options, width)
+
+
+def check_with_axe(
     visit: Callable[..., Visit], report: Report, scheme: str, options: RenderOptions, width: int
 ) -> None:
     if not AXE.exists():
@@ -263,6 +281,7 @@ def test_axe_finds_nothing(
     assert {"color-contrast", "heading-order", "region"} <= {one["id"] for one in found["passes"]}
 
 
+@pytest.mark.nightly
 def test_the_themes_differ(visit: Callable[..., Visit], report: Report) -> None:
     def paper(**options: str) -> Any:
         page = visit(report, **options).page
@@ -273,12 +292,24 @@ def test_the_themes_differ(visit: Callable[..., Visit], report: Report) -> None:
     assert paper(color_scheme="dark") == "rgb(21, 23, 26)"
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", [375, 1280])
 def test_it_never_scrolls_sideways(
+    visit: Callable[..., Visit], all_hostile: Report, width: int
+) -> None:
+    check_width(visit, all_hostile, width)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("width", WIDTHS)
+def test_it_never_scrolls_sideways_at_any_width(
     visit: Callable[..., Visit], hostile_report: Report, width: int
 ) -> None:
+    check_width(visit, hostile_report, width)
+
+
+def check_width(visit: Callable[..., Visit], report: Report, width: int) -> None:
     size = {"width": width, "height": 900}
-    page = visit(hostile_report, RenderOptions(verbose=True), viewport=size).page
+    page = visit(report, RenderOptions(verbose=True), viewport=size).page
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     beyond = "[...document.querySelectorAll('body *')].filter(one => !one.closest('.unseen') && "
     beyond += "one.getBoundingClientRect().right > innerWidth + 1).map(one => one.outerHTML)"
@@ -291,6 +322,7 @@ TEXTS = "h1, h2, h3, p:not(.unseen), dt, dd, li, td, th, pre, summary"
 READABLE = f"{TEXTS}, figure > svg > :is(rect, line, text)"
 
 
+@pytest.mark.nightly
 def test_paper_shows_all_of_it(visit: Callable[..., Visit], report: Report) -> None:
     page = visit(report, color_scheme="dark").page
     assert page.locator(READABLE).evaluate_all(HIDDEN) != []
@@ -300,6 +332,7 @@ def test_paper_shows_all_of_it(visit: Callable[..., Visit], report: Report) -> N
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
+@pytest.mark.nightly
 def test_browsers_that_print_what_is_open_open_all_for_it(
     visit: Callable[..., Visit], report: Report
 ) -> None:
@@ -312,6 +345,7 @@ def test_browsers_that_print_what_is_open_open_all_for_it(
     assert closed() == before
 
 
+@pytest.mark.nightly
 def test_without_script_all_of_it_is_read(visit: Callable[..., Visit], report: Report) -> None:
     opened = visit(report, java_script_enabled=False)
     closed = opened.page.locator("details:not([open]) > summary:visible")
@@ -327,6 +361,7 @@ def test_without_script_all_of_it_is_read(visit: Callable[..., Visit], report: R
     assert opened.requests == [opened.page.url]
 
 
+@pytest.mark.nightly
 def test_a_link_leads_to_the_evidence_and_opens_it(
     visit: Callable[..., Visit], report: Report
 ) -> None:
@@ -337,6 +372,7 @@ def test_a_link_leads_to_the_evidence_and_opens_it(
     sync_api.expect(evidence).to_be_in_viewport()
 
 
+@pytest.mark.nightly
 def test_all_evidence_at_once_and_back(visit: Callable[..., Visit], report: Report) -> None:
     page = visit(report).page
     for shut in (0, 12, 0):
@@ -372,6 +408,7 @@ def test_one_cause_of_undecided_rules_is_told_once(report: Report) -> None:
     assert {one.removeprefix("#") for one in links} <= ids
 
 
+@pytest.mark.nightly
 def test_quiet_is_what_needs_action(visit: Callable[..., Visit], report: Report) -> None:
     opened = visit(report, RenderOptions(quiet=True))
     assert opened.texts("h2") == ["To do", "Waived"]
@@ -387,6 +424,7 @@ def test_all_well_says_what_comes_next(visit: Callable[..., Visit], report: Repo
     assert opened.texts("code") == ["docker compose up -d"]
 
 
+@pytest.mark.nightly
 def test_no_rules_is_a_page_too(visit: Callable[..., Visit], report: Report) -> None:
     opened = visit(report._replace(results=(), memory=MemoryBreakdown(), next=""))
     assert opened.texts(".counts") == ["no rules"]
@@ -401,6 +439,7 @@ def boxes(page: Any, selector: str) -> list[tuple[float, float]]:
     return [(start / width, end / width) for start, end, width in found]
 
 
+@pytest.mark.nightly
 def test_the_picture_is_true_to_scale(visit: Callable[..., Visit], report: Report) -> None:
     services = (ServiceMemory("model", 1, 6 * GIB, 8 * GIB), ServiceMemory("api", 2, GIB, 2 * GIB))
     link = MemoryConstraint("docker", 7 * GIB, 8 * GIB, "the reservations")
@@ -451,6 +490,7 @@ def rules(report: Report, verdict: str, count: int) -> tuple[Result, ...]:
     )
 
 
+@pytest.mark.nightly
 def test_five_thousand_rules_are_a_page_that_fits_a_screen(
     visit: Callable[..., Visit], report: Report
 ) -> None:
@@ -463,6 +503,7 @@ def test_five_thousand_rules_are_a_page_that_fits_a_screen(
     assert opened.did_nothing_else()
 
 
+@pytest.mark.nightly
 def test_five_hundred_failures_can_all_be_seen_and_copied(
     visit: Callable[..., Visit], report: Report
 ) -> None:

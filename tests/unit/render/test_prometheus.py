@@ -334,6 +334,7 @@ def test_the_alerts_are_good_rules(tmp_path: Path) -> None:
     assert "SUCCESS:" in promtool("check", "rules", "alerts.yml", cwd=tmp_path)
 
 
+@pytest.mark.nightly
 def test_the_alerts_fire_when_they_should(report: Report, tmp_path: Path) -> None:
     """Prometheus itself evaluates them over this report, measured at the start of its clock."""
     waiver = WaiverStatus("a reason", "ops", date(1970, 1, 20), 19, True)
@@ -461,6 +462,6 @@ def test_node_exporter_serves_what_check_writes(
 
 def test_many_results_are_all_there(report: Report) -> None:
     (memory,) = [one for one in report.results if one.id == "host-memory"]
-    results: tuple[Result, ...] = tuple(memory._replace(id=f"r{n}") for n in range(2_000))
+    results: tuple[Result, ...] = tuple(memory._replace(id=f"r{n}") for n in range(300))
     series = series_of(report._replace(results=results))
-    assert sum(name == "preflight_rule_value_bytes" for name, _ in series) == 2_000
+    assert sum(name == "preflight_rule_value_bytes" for name, _ in series) == 300
