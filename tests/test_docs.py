@@ -11,7 +11,9 @@ import pytest
 
 from paths import PAGES, ROOT
 from preflight import check as pipeline
+from preflight.cli.diagnose import build_report
 from preflight.cli.streams import read_rules
+from preflight.logs.log_reader import LogReader
 from preflight.model.rules import DEFAULT_RULES, RuleSet
 
 TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
@@ -64,11 +66,11 @@ def test_the_example_overrides_a_bundled_rule() -> None:
 @pytest.mark.parametrize(("times", "found"), [(2, []), (3, ["pool-exhausted"])])
 def test_the_example_of_a_known_error_finds_it(times: int, found: list[str]) -> None:
     rules = _load(_example("pool-exhausted"))
-    reader = pipeline.log_reader(rules)
+    reader = LogReader(rules.diagnoses)
     line = "2026-01-01 10:0{}:00 ERROR QueuePool limit of size 5 overflow 10 reached\n"
     log = "".join(line.format(minute) for minute in range(times))
     reader.add("api.log", io.BytesIO(log.encode()))
-    findings = pipeline.diagnose(rules, reader).findings
+    findings = build_report(rules, reader).findings
     assert [finding.id for finding in findings] == found
     assert all(finding.figures == "5 connections" for finding in findings)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from preflight import __version__
 from preflight.model.facts import (
@@ -15,17 +15,14 @@ from preflight.model.facts import (
     join_path,
     replace_facts,
 )
-from preflight.model.problems import InputError, Problem, Review
-from preflight.model.report import Explanation, ModelListing, Report
-from preflight.model.rules import Rule, RuleSet, Waiver
+from preflight.model.problems import Review
+from preflight.model.report import Report
+from preflight.model.rules import RuleSet, Waiver
 from preflight.model.secrets import secret_variables
 
 if TYPE_CHECKING:
     from preflight.evaluate.judge import Selection as Selection  # noqa: PLC0414 - for cli too
     from preflight.facts.collect.measurement import Measurement
-    from preflight.logs.log_reader import LogReader as LogReader  # noqa: PLC0414 - for cli too
-    from preflight.model.cases import CaseExpectation, VerdictMismatch
-    from preflight.model.diagnosis import LogReport
     from preflight.rules.markdown import Document
     from preflight.snapshot.redact import Redactor
 
@@ -92,14 +89,14 @@ def check(ruleset: RuleSet, facts: Facts, selection: Selection, started: float) 
     """Judge facts; `started` (time.perf_counter) is when the work began."""
     from preflight.evaluate.judge import evaluate
 
-    report = evaluate(ruleset, facts, catalogue(), selection, _today())
-    secrets = _secrets(facts)
+    report = evaluate(ruleset, facts, catalogue(), selection, today())
+    secrets = find_secrets(facts)
     if secrets is not None:
         report = report._replace(results=secrets.redact_known(report.results))
     return report._replace(version=__version__, seconds=round(time.perf_counter() - started, 3))
 
 
-def _secrets(facts: Facts) -> Redactor | None:
+def find_secrets(facts: Facts) -> Redactor | None:
     """Return what knows the values of variables named like secrets, if there are any.
 
     A rule file may come from anybody, and a CI job's log be read by everybody. The facts hold the
@@ -119,61 +116,9 @@ def _secrets(facts: Facts) -> Redactor | None:
     return redact
 
 
-def without_secrets(facts: Facts) -> Facts:
-    """Return facts as they are shown to whoever may read a CI job's log."""
-    secrets = _secrets(facts)
-    return facts if secrets is None else secrets.redact_known(facts)
-
-
-def explain(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
-    """Say what a rule asks, why, and what it comes to on these facts."""
-    from preflight.evaluate.judge import explain as explain_rule
-
-    told = explain_rule(ruleset, facts, catalogue(), rule, _today())
-    secrets = _secrets(facts)
-    if secrets is None:
-        return told
-    return secrets.redact_known(told)
-
-
-def _today() -> date:
+def today() -> date:
     """Return the day in UTC, by which waivers end."""
     return datetime.now(timezone.utc).date()
-
-
-def models(ruleset: RuleSet, facts: Facts) -> ModelListing:
-    """Hold the rule file's models against what a model may use here."""
-    from preflight.evaluate.models import fitting
-
-    return fitting(ruleset.models, facts)
-
-
-def try_case(
-    ruleset: RuleSet, facts: Facts, expected: CaseExpectation, only: Iterable[str], *, exact: bool
-) -> tuple[int, tuple[VerdictMismatch, ...]]:
-    """Judge a case and compare; raises InputError for an id, tag or var that isn't there.
-
-    `only` narrows what is compared. Without a day of its own a case is judged on the day when
-    its facts were measured, so that waivers don't end in it.
-    """
-    from preflight.evaluate import cases, judge
-
-    unknown = list(cases.unknown_names(expected, ruleset))
-    if unknown:
-        raise InputError(*(Problem(expected.file, 0, 0, one) for one in unknown))
-    part = tuple(only)
-    selection = select(ruleset, part or expected.only, (), strict=expected.strict)
-    day = expected.today or _day(facts.measured_at) or _today()
-    whole = with_model(facts, ruleset)
-    report = judge.evaluate(ruleset, whole, catalogue(), selection, day)
-    return cases.compare(report, expected, exact=exact, part=bool(part))
-
-
-def _day(moment: str) -> date | None:
-    try:
-        return date.fromisoformat(moment[:10])
-    except ValueError:
-        return None
 
 
 def read_document(data: bytes, name: str) -> Document:
@@ -190,7 +135,7 @@ def review(
     from preflight.rules import waivers
 
     problems = list(waivers.idle(ruleset))
-    remarks, agrees = list(waivers.ending(ruleset, _today())), ""
+    remarks, agrees = list(waivers.ending(ruleset, today())), ""
     if facts is not None:
         problems += [
             waivers.at(one, f"the waiver of {one.rule} waives what passes on these facts")
@@ -213,37 +158,3 @@ def _idle_on(facts: Facts, ruleset: RuleSet) -> Iterable[Waiver]:
     waived = judge.Selection(only=[waiver.rule for waiver in ruleset.waivers])
     report = judge.evaluate(ruleset, with_model(facts, ruleset), catalogue(), waived)
     return waivers.idle(ruleset.waivers, report.results)
-
-
-def diagnose(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None) -> LogReport:
-    """Say what the known errors that were read mean; joined with facts where there are any."""
-    from preflight.evaluate import diagnoses
-
-    if facts is not None:
-        for name, line in diagnoses.container_states(facts):
-            reader.add_state(name, line)
-    told = diagnoses.diagnose(ruleset, reader.result(), facts or Facts({}), catalogue())
-    secrets = None if facts is None else _secrets(facts)
-    if secrets is None:
-        return told
-    findings = (
-        one._replace(
-            figures=secrets.redact_known(one.figures), fixes=secrets.redact_known(one.fixes)
-        )
-        for one in told.findings
-    )
-    return told._replace(findings=tuple(findings))
-
-
-def schemas() -> Mapping[str, Callable[[], dict[str, Any]]]:
-    """Return what makes each published JSON Schema, by its name."""
-    from preflight.render import json_report
-    from preflight.rules import schema
-    from preflight.snapshot import facts_file
-
-    return {
-        "rules": schema.schema,
-        "facts": facts_file.schema,
-        "report": json_report.schema,
-        "fleet": json_report.fleet_schema,
-    }

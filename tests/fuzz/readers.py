@@ -19,8 +19,12 @@ from typing import Any, NamedTuple
 
 from paths import TESTS
 from preflight import check as pipeline
+from preflight.cli.cases import judge_case
+from preflight.cli.diagnose import build_report
 from preflight.cli.diff import read_measurement
+from preflight.cli.explain import explain_rule
 from preflight.cli.redacting import build_redactor, redact_facts
+from preflight.evaluate.models import fitting
 from preflight.facts.compose.facts import project_facts
 from preflight.facts.compose.load import load
 from preflight.facts.compose.project import ComposeError
@@ -140,7 +144,7 @@ def read_rules(data: bytes) -> None:
     pipeline.review(rules, None, facts)
     listings.rules(rules, RenderOptions())
     for rule in rules.rules[:3]:
-        listings.explanation(pipeline.explain(rules, facts, rule), RenderOptions())
+        listings.explanation(explain_rule(rules, facts, rule), RenderOptions())
     _diagnosed(rules, b"\n".join(log_lines()[:8]), facts)
 
 
@@ -195,7 +199,7 @@ def read_facts(data: bytes) -> None:
 
 
 def _models(facts: Facts) -> None:
-    told = pipeline.models(bundled_rules(), facts)
+    told = fitting(bundled_rules().models, facts)
     assert json.dumps(models.to_json(told))
     assert models.text(told, RenderOptions())
 
@@ -296,7 +300,7 @@ def report_seeds() -> list[bytes]:
 def read_expected(data: bytes) -> None:
     """`rules test`."""
     expected = case_files.read_expected(data, "expected.json")
-    pipeline.try_case(golden_rules(), golden_facts(), expected, (), exact=bool(len(data) % 2))
+    judge_case(golden_rules(), golden_facts(), expected, (), exact=bool(len(data) % 2))
 
 
 def expected_seeds() -> list[bytes]:
@@ -449,7 +453,7 @@ def read_log(data: bytes) -> None:
 def _diagnosed(rules: RuleSet, data: bytes, facts: Facts) -> None:
     reader = LogReader(rules.diagnoses)
     reader.add("api.log", io.BytesIO(data))
-    told = pipeline.diagnose(rules, reader, facts)
+    told = build_report(rules, reader, facts)
     assert json.dumps(diagnosis.to_json(told))
     assert diagnosis.text(told, 0.1, RenderOptions()).encode("utf-8", "replace")
 

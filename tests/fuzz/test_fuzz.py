@@ -18,6 +18,7 @@ from readers import READERS, Reader, is_read
 
 from fuzz import PATIENCE, Worker, within
 from preflight import check as pipeline
+from preflight.cli.diagnose import build_report
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.logs.log_reader import LogReader
 from preflight.model.facts import Facts
@@ -111,7 +112,7 @@ def test_a_container_of_any_name_is_told_of() -> None:
     containers = {"\ud800": {"exit_code": 137, "oom_killed": True}}
     facts = Facts({"stack": {"containers": containers}})
     reader = LogReader(readers.bundled_rules().diagnoses)
-    told = pipeline.diagnose(readers.bundled_rules(), reader, facts)
+    told = build_report(readers.bundled_rules(), reader, facts)
     assert "container-oom-killed" in {one.id for one in told.findings}
 
 

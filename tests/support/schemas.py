@@ -6,17 +6,17 @@ from typing import Any
 
 import jsonschema
 
-from preflight import check as pipeline
+from preflight.cli.schema import schemas
 
 
 def published(name: str) -> jsonschema.Draft202012Validator:
     """Return the schema as it is printed."""
-    return _validator(pipeline.schemas()[name]())
+    return _validator(schemas()[name]())
 
 
 def sealed(name: str) -> jsonschema.Draft202012Validator:
     """Return the schema with every object closed: what is written here must all be in it."""
-    return _validator(_seal(pipeline.schemas()[name]()))
+    return _validator(_seal(schemas()[name]()))
 
 
 def _validator(schema: dict[str, Any]) -> jsonschema.Draft202012Validator:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Annotated
 
 import typer
 
-from preflight import check as pipeline
+from preflight.check import catalogue, select, today, with_model
 from preflight.cli.options import RulesFile, load_rules, rules_file
 from preflight.cli.streams import read_input, terminal_options, write
 from preflight.model.cases import (
@@ -18,10 +19,11 @@ from preflight.model.cases import (
     RULES_FILE,
     CaseExpectation,
     CaseOutcome,
+    VerdictMismatch,
     exit_code,
 )
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, Facts
-from preflight.model.problems import InputError, did_you_mean
+from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.rules import RuleSet
 
 FORMATS = ("text", "json", "junit")
@@ -100,7 +102,7 @@ class _Bench:
         try:
             expected, facts = _read(folder)
             ruleset = self._load(file, expected.vars)
-            compared, differences = pipeline.try_case(
+            compared, differences = judge_case(
                 ruleset, facts, expected, self._only, exact=self._exact
             )
         except InputError as fault:
@@ -132,6 +134,31 @@ class _Bench:
         if isinstance(found, InputError):
             raise found
         return found
+
+
+def judge_case(
+    ruleset: RuleSet, facts: Facts, expected: CaseExpectation, only: Iterable[str], *, exact: bool
+) -> tuple[int, tuple[VerdictMismatch, ...]]:
+    """Judge a case; return the number of compared verdicts, and those that differ.
+
+    `only` narrows what is compared. A case without a day of its own is judged on the day of its
+    measurement, so that waivers don't expire in it. Raises InputError for unknown names.
+    """
+    from preflight.evaluate import cases, judge
+
+    unknown = list(cases.unknown_names(expected, ruleset))
+    if unknown:
+        raise InputError(*(Problem(expected.file, 0, 0, message) for message in unknown))
+    only = tuple(only)
+    selection = select(ruleset, only or expected.only, (), strict=expected.strict)
+    day = expected.today
+    if day is None:
+        try:
+            day = date.fromisoformat(facts.measured_at[:10])
+        except ValueError:
+            day = today()
+    report = judge.evaluate(ruleset, with_model(facts, ruleset), catalogue(), selection, day)
+    return cases.compare(report, expected, exact=exact, part=bool(only))
 
 
 def _read(folder: str) -> tuple[CaseExpectation, Facts]:

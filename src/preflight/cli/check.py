@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from preflight import check as pipeline
+from preflight.check import check as judge_facts
+from preflight.check import select
 from preflight.cli.options import (
     ComposeFiles,
     Context,
@@ -106,7 +107,7 @@ def check(
         raise InputError(f"--wait {wait:g}: expected 0 to {_LONGEST_WAIT:.0f} seconds")
     subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
-    selection = pipeline.select(ruleset, only or (), skip or (), strict=strict)
+    selection = select(ruleset, only or (), skip or (), strict=strict)
     if facts is not None and os.path.isdir(facts):
         from preflight.cli.folder import check_folder, snapshots
 
@@ -119,7 +120,7 @@ def check(
     outputs = Outputs(formats, _inputs(rules, facts, compose_files))
 
     def judge(measured: Facts) -> Report:
-        report = pipeline.check(ruleset, measured, selection, started)
+        report = judge_facts(ruleset, measured, selection, started)
         _refuse_unusable(report, measured)
         return report
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import json
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from preflight import check as pipeline
+from preflight.check import catalogue, find_secrets, with_model
 from preflight.cli.facts import Format, text_or_json
 from preflight.cli.options import (
     ComposeFiles,
@@ -31,6 +31,10 @@ from preflight.model.problems import InputError
 from preflight.model.quantities import parse_duration
 from preflight.model.report import ExitCode
 from preflight.model.rules import RuleSet
+
+if TYPE_CHECKING:
+    from preflight.logs.log_reader import LogReader
+    from preflight.model.diagnosis import LogReport
 
 _MAX_LINES = 1_000_000
 _MAX_LOG_BYTES = 16 * 2**20  # of one container
@@ -93,8 +97,8 @@ def diagnose(
     except ValueError as error:  # a pattern that takes too long
         raise InputError(str(error)) from None
     if facts is not None:
-        inputs.facts = pipeline.with_model(read_facts(facts), inputs.ruleset)
-    report = pipeline.diagnose(inputs.ruleset, inputs.reader, inputs.facts)
+        inputs.facts = with_model(read_facts(facts), inputs.ruleset)
+    report = build_report(inputs.ruleset, inputs.reader, inputs.facts)
     notes = inputs.reader.notes
     if notes and not report.line_count and not report.findings:
         raise InputError(*notes)  # nothing could be read, which doesn't mean that it is clean
@@ -104,6 +108,28 @@ def diagnose(
     else:
         write(render.text(report, time.perf_counter() - started, terminal_options()))
     raise typer.Exit(ExitCode.FAILED if report.findings else ExitCode.OK)
+
+
+def build_report(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None) -> LogReport:
+    """Return what the known errors in the logs mean, with the facts where there are any."""
+    from preflight.evaluate.diagnoses import container_states
+    from preflight.evaluate.diagnoses import diagnose as find_causes
+
+    if facts is None:
+        return find_causes(ruleset, reader.result(), Facts({}), catalogue())
+    for name, line in container_states(facts):
+        reader.add_state(name, line)
+    report = find_causes(ruleset, reader.result(), facts, catalogue())
+    secrets = find_secrets(facts)
+    if secrets is None:
+        return report
+    findings = (
+        finding._replace(
+            figures=secrets.redact_known(finding.figures), fixes=secrets.redact_known(finding.fixes)
+        )
+        for finding in report.findings
+    )
+    return report._replace(findings=tuple(findings))
 
 
 def _check_options(logs: list[str], *, live: bool, facts: str | None, lines: int) -> None:
@@ -172,7 +198,7 @@ class _Inputs:
             self.reader.add(f"{name}:{log}", io.BytesIO(members[log]))
         if not logs:
             complain(f"{name} has no logs: only what its snapshot says of the containers")
-        self.facts = pipeline.with_model(read_snapshot(data, name), self.ruleset)
+        self.facts = with_model(read_snapshot(data, name), self.ruleset)
 
     def read_containers(
         self,

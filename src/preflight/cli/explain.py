@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from preflight import check as pipeline
+from preflight.check import catalogue, find_secrets, today
 from preflight.cli.options import (
     ComposeFiles,
     Context,
@@ -19,7 +19,10 @@ from preflight.cli.options import (
     load_rules,
 )
 from preflight.cli.streams import terminal_options, write
+from preflight.model.facts import Facts
 from preflight.model.problems import InputError, did_you_mean
+from preflight.model.report import Explanation
+from preflight.model.rules import Rule, RuleSet
 
 
 def explain(
@@ -39,9 +42,18 @@ def explain(
 
     subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
-    chosen = next((one for one in ruleset.rules if one.id == rule), None)
-    if chosen is None:
-        hint = did_you_mean(rule, [one.id for one in ruleset.rules])
+    by_id = {candidate.id: candidate for candidate in ruleset.rules}
+    if rule not in by_id:
+        hint = did_you_mean(rule, by_id)
         raise InputError(f"no rule {rule!r}{hint}; see them with: preflight rules list")
-    told = pipeline.explain(ruleset, subject.facts(ruleset), chosen)
-    write(listings.explanation(told, terminal_options()))
+    explanation = explain_rule(ruleset, subject.facts(ruleset), by_id[rule])
+    write(listings.explanation(explanation, terminal_options()))
+
+
+def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
+    """Return what a rule requires, why, and its result on these facts, without secrets."""
+    from preflight.evaluate.judge import explain as explain_with_secrets
+
+    explanation = explain_with_secrets(ruleset, facts, catalogue(), rule, today())
+    secrets = find_secrets(facts)
+    return explanation if secrets is None else secrets.redact_known(explanation)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from preflight import check as pipeline
+from preflight.check import catalogue, find_secrets
 from preflight.cli.options import (
     ComposeFiles,
     Context,
@@ -73,8 +73,9 @@ def facts(
     ruleset = load_rules(rules)
     measured = subject.facts(ruleset)
     if output is None and chosen == "text":
-        shown = measured if no_redact else pipeline.without_secrets(measured)
-        write(listings.facts(shown, pipeline.catalogue(), terminal_options()))
+        secrets = None if no_redact else find_secrets(measured)
+        shown = secrets.redact_known(measured) if secrets is not None else measured
+        write(listings.facts(shown, catalogue(), terminal_options()))
         return
     redactor = build_redactor(ruleset, measured, subject.hidden)
     clean, undecided = redact_facts(redactor, ruleset, measured)

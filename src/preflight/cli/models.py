@@ -6,7 +6,6 @@ import json
 
 import typer
 
-from preflight import check as pipeline
 from preflight.cli.facts import Format, text_or_json
 from preflight.cli.options import (
     ComposeFiles,
@@ -36,11 +35,12 @@ def models(
     timeout: Timeout = 10.0,
 ) -> None:
     """Show which models of the rule file fit here, and which is configured."""
+    from preflight.evaluate.models import fitting
     from preflight.render import models as render
 
     chosen = text_or_json(format_)
     subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
-    told = pipeline.models(ruleset, subject.facts(ruleset))
-    as_json = json.dumps(render.to_json(told), indent=2) + "\n"
-    write(as_json if chosen == "json" else render.text(told, terminal_options()))
+    listing = fitting(ruleset.models, subject.facts(ruleset))
+    as_json = json.dumps(render.to_json(listing), indent=2) + "\n"
+    write(as_json if chosen == "json" else render.text(listing, terminal_options()))

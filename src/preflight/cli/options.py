@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from preflight import check as pipeline
+from preflight.check import collect_facts, load, with_model
 from preflight.cli.streams import Spinner, read_input, rules_reader
 from preflight.facts.options import Options
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts
@@ -156,7 +156,7 @@ def load_rules(
             raise InputError(f"--set {one}: expected NAME=VALUE, as in --set system_overhead=1GB")
         overrides[key] = value
     try:
-        return pipeline.load(file, read if files is None else _kept(read, files), overrides)
+        return load(file, read if files is None else _kept(read, files), overrides)
     except (OSError, ValueError) as fault:
         said = getattr(fault, "strerror", None) or fault
         raise InputError(f"cannot read the rule file {file}: {said}") from None
@@ -211,7 +211,7 @@ class Subject:
 
     def facts(self, ruleset: RuleSet) -> Facts:
         """Return the facts, with those that follow from the rules: environment and model."""
-        return pipeline.with_model(self._measured(ruleset), ruleset)
+        return with_model(self._measured(ruleset), ruleset)
 
     def facts_anew(self, ruleset: RuleSet) -> Facts:
         """Measure once more, and return these facts."""
@@ -222,7 +222,7 @@ class Subject:
         if self.snapshot is not None:
             return read_facts(self.snapshot)
         with Spinner() as spinner:
-            facts = pipeline.collect_facts(self._measurement, ruleset, spinner.tick, self.hidden)
+            facts = collect_facts(self._measurement, ruleset, spinner.tick, self.hidden)
         endpoint = facts.unknown.get("docker.endpoint")
         if self.endpoint_typed and endpoint is not None and endpoint.kind == "invalid":
             raise InputError(endpoint.reason)  # typed here, so it is usage and no finding

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 import typer
 
-from preflight import check as pipeline
 from preflight.cli.streams import write
 from preflight.model.problems import InputError, did_you_mean
 
@@ -16,9 +16,22 @@ def schema(
     name: Annotated[str, typer.Argument(metavar="rules|facts|report|fleet")],
 ) -> None:
     """Print the JSON Schema of rule files, snapshots, reports, or many hosts' reports."""
-    schemas = pipeline.schemas()
-    if name not in schemas:
-        raise InputError(
-            f"no schema {name!r}{did_you_mean(name, schemas)}; there is {', '.join(schemas)}"
-        )
-    write(json.dumps(schemas[name](), indent=2) + "\n")
+    builders = schemas()
+    if name not in builders:
+        hint = did_you_mean(name, builders)
+        raise InputError(f"no schema {name!r}{hint}; available: {', '.join(builders)}")
+    write(json.dumps(builders[name](), indent=2) + "\n")
+
+
+def schemas() -> Mapping[str, Callable[[], dict[str, Any]]]:
+    """Return the function that builds each published schema, by name."""
+    from preflight.render import json_report
+    from preflight.rules import schema
+    from preflight.snapshot import facts_file
+
+    return {
+        "rules": schema.schema,
+        "facts": facts_file.schema,
+        "report": json_report.schema,
+        "fleet": json_report.fleet_schema,
+    }

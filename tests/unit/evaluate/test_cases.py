@@ -15,6 +15,7 @@ import pytest
 import program
 from paths import ROOT
 from preflight import check as pipeline
+from preflight.cli.cases import judge_case
 from preflight.evaluate.cases import compare
 from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.cases import VerdictMismatch
@@ -207,7 +208,7 @@ def tried(
     known = facts.values["compose"]["services"]
     facts.values["compose"]["services"] = {name: known.get(name, more[name]) for name in services}
     wanted = read_expected(json.dumps(expected).encode(), "expected.json")
-    return pipeline.try_case(ruleset, facts, wanted, only, exact=exact)
+    return judge_case(ruleset, facts, wanted, only, exact=exact)
 
 
 def differences(

@@ -11,6 +11,7 @@ import pytest
 
 from paths import ROOT
 from preflight import check as pipeline
+from preflight.cli.diagnose import build_report
 from preflight.evaluate.diagnoses import container_states
 from preflight.logs.log_reader import LogReader
 from preflight.model.diagnosis import Finding, LogReport
@@ -42,7 +43,7 @@ def facts(**changed: Any) -> Facts:
 def diagnosed(*lines: str, name: str = "a.log", known: Facts | None = None) -> LogReport:
     reader = LogReader(RULES.diagnoses)
     reader.add(name, io.BytesIO("\n".join(lines).encode()))
-    return pipeline.diagnose(RULES, reader, known)
+    return build_report(RULES, reader, known)
 
 
 def only(*lines: str, name: str = "a.log", known: Facts | None = None) -> Finding:
@@ -179,7 +180,7 @@ diagnoses:
     ruleset = pipeline.load("r.yaml", lambda _: rules.encode())
     reader = LogReader(ruleset.diagnoses)
     reader.add("a.log", io.BytesIO(b"needs 5 of memory"))
-    (one,) = pipeline.diagnose(ruleset, reader).findings
+    (one,) = build_report(ruleset, reader).findings
     return [fix.text for fix in one.fixes]
 
 
