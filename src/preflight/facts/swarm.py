@@ -35,11 +35,13 @@ Row: TypeAlias = Mapping[str, Any]
 TOP = ("docker", "swarm")
 MEMORY, CPUS, NANO = "memory", "cpus", 10**9
 STACK_LABEL = "com.docker.stack.namespace"
+SERVICE_LABEL = "com.docker.swarm.service.name"
 # Tasks in these states hold their reservations (swarmkit, manager/scheduler `setupTasksList`).
 HOLDING_STATES = ("assigned", "accepted", "preparing", "ready", "starting", "running")
 CONSTRAINT = re.compile(
     r"\s*([a-z_][\w.\-]+)\s*(==|!=)\s*([\w:\-\s.*()?+\[\]\\^$|/]+?)\s*", re.IGNORECASE | re.ASCII
 )
+NODE_FIELDS = {"role": "Spec.Role", "state": "Status.State", "availability": "Spec.Availability"}
 CONSTRAINT_FIELDS = {
     "node.id": "ID",
     "node.hostname": "Description.Hostname",
@@ -61,11 +63,8 @@ class Node(NamedTuple):
     @property
     def takes_tasks(self) -> bool:
         """Whether the scheduler may use it; what isn't reported excludes nothing."""
-        state, availability = field(self.row, "Status.State"), field(self.row, "Spec.Availability")
-        return text_or_none(state) in ("ready", None) and text_or_none(availability) in (
-            "active",
-            None,
-        )
+        is_ready = text_at(self.row, "Status.State") in ("ready", None)
+        return is_ready and text_at(self.row, "Spec.Availability") in ("active", None)
 
 
 class Service(NamedTuple):
@@ -94,29 +93,22 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     except (EndpointError, EngineError) as fault:
         yield from _all_facts(_unknown(fault))
         return
-    state = text_or_none(field(engine.info, "Swarm.LocalNodeState"))
+    state = text_at(engine.info, "Swarm.LocalNodeState")
     if state == "inactive":
         yield from _all_facts(None, "GET /info Swarm.LocalNodeState inactive")
-    elif state is None:
-        yield from _all_facts(unreported("Swarm.LocalNodeState"))
     elif state != "active":
-        unlock = ": docker swarm unlock" if state == "locked" else ""
-        yield from _all_facts(Unknown(f"this node's state in the Swarm is {state}{unlock}"))
+        reason = f"this node's state in the Swarm is {state}"
+        yield from _all_facts(Unknown(reason) if state else unreported("Swarm.LocalNodeState"))
     elif field(engine.info, "Swarm.ControlAvailable") is True:
         yield from _ask_manager(engine.api, context.project_or_unknown())
     else:
         runs_as = _runs_as(engine.api, context.project_or_unknown(), stack=True)
         yield Measured((*TOP, "stack"), runs_as, "GET /containers/json: what runs on this node")
         managers = list_or_empty(field(engine.info, "Swarm.RemoteManagers"))
-        addresses = [text_or_none(field(manager, "Addr")) for manager in managers]
-        host = next((a.rpartition(":")[0] for a in addresses if a), "MANAGER")
+        addresses = [address for each in managers if (address := text_at(each, "Addr"))]
+        host = addresses[0].rpartition(":")[0] if addresses else "MANAGER"
         reason = f"this node is a worker: ask a manager, --docker-host ssh://{host}"
         yield from _all_facts(Unknown(reason, "unsupported"))
-
-
-def late(_: MeasureContext, how_long: str) -> Iterator[Measured]:
-    """Yield that time ran out; what was measured before stands."""
-    return _all_facts(Unknown(f"not measured {how_long}", "timeout"))
 
 
 def _all_facts(
@@ -138,6 +130,16 @@ def field(answer: Any, path: str) -> Any:
     return answer
 
 
+def text_at(answer: Any, path: str) -> str | None:
+    """Return the text at a dotted path of an answer, None where there is none."""
+    return text_or_none(field(answer, path))
+
+
+def count_at(answer: Any, path: str) -> int:
+    """Return the whole number at a dotted path of an answer, 0 where there is none."""
+    return count_or_none(field(answer, path)) or 0
+
+
 def _ask_manager(api: EngineApi, project: Project | Unknown | None) -> Iterator[Measured]:
     try:
         rows = api.swarm_nodes()
@@ -156,9 +158,7 @@ def _ask_manager(api: EngineApi, project: Project | Unknown | None) -> Iterator[
         yield from _all_facts(_unknown(fault), but=("ready", "managers", "nodes"))
         return
     own = _own_services(project, services)
-    free = free_amounts(
-        nodes, [row for row in tasks if text_or_none(row.get("ServiceID")) not in own]
-    )
+    free = free_amounts(nodes, [row for row in tasks if text_at(row, "ServiceID") not in own])
     yield from _node_facts(nodes, free, Unknown("the manager does not report what the node has"))
     runs_as = "stack" if own else _runs_as(api, project, stack=False)
     yield Measured((*TOP, "stack"), runs_as, "GET /services, GET /containers/json")
@@ -166,18 +166,12 @@ def _ask_manager(api: EngineApi, project: Project | Unknown | None) -> Iterator[
         done = ("ready", "managers", "nodes", "stack")
         yield from _all_facts(project, "no compose file here", but=done)
         return
-    errors: dict[str | None, list[str]] = {}  # by service, of tasks that wait for a node
-    for row in tasks:
-        name, error = (
-            own.get(text_or_none(row.get("ServiceID")) or ""),
-            text_or_none(field(row, "Status.Err")),
-        )
-        if error and field(row, "Status.State") == "pending":
-            errors.setdefault(name, []).append(error)
+    waiting = [row for row in tasks if field(row, "Status.State") == "pending"]
     parsed = [parse_service(name, row, nodes) for name, row in project.services.items()]
     for service in parsed:
-        pending = errors.get(f"{project.name}_{service.name}", [])
-        yield from _service_facts(project, service, free, pending)
+        ids = [key for key, name in own.items() if name == f"{project.name}_{service.name}"]
+        errors = [text_at(row, "Status.Err") for row in waiting if text_at(row, "ServiceID") in ids]
+        yield from _service_facts(project, service, free, [error for error in errors if error])
     yield Measured((*TOP, "services"), {}, "the compose files, GET /nodes, GET /tasks")
     yield _unplaced_fact(parsed, free)
 
@@ -210,10 +204,8 @@ def _runs_as(
         rows = api.running_containers()
     except EngineError as fault:
         return _unknown(fault)
-    service = "com.docker.swarm.service.name"
-    if stack and any(
-        _is_own(project, get_label(r, STACK_LABEL), get_label(r, service)) for r in rows
-    ):
+    own = [(get_label(row, STACK_LABEL), get_label(row, SERVICE_LABEL)) for row in rows]
+    if stack and any(_is_own(project, stack_name, service) for stack_name, service in own):
         return "stack"
     by_compose = any(get_label(row, "com.docker.compose.project") == project.name for row in rows)
     return "compose" if by_compose else None
@@ -223,8 +215,8 @@ def parse_nodes(rows: Iterable[Row]) -> list[Node]:
     """Read GET /nodes, ordered by name; nodes that share a host name have their ids beside it."""
     nodes = []
     for row in rows:
-        if identity := text_or_none(row.get("ID")):
-            name = text_or_none(field(row, "Description.Hostname")) or identity[:12]
+        if identity := text_at(row, "ID"):
+            name = text_at(row, "Description.Hostname") or identity[:12]
             nodes.append(Node(identity, name, row, parse_amounts(row, "Description.Resources")))
     times = Counter(node.name for node in nodes)
     unique = (n if times[n.name] == 1 else n._replace(name=f"{n.name} ({n.id})") for n in nodes)
@@ -240,14 +232,12 @@ def _labels(row: Row, path: str) -> dict[str, str]:
 def parse_amounts(row: Row, path: str) -> dict[str, int]:
     """Read a `Resources` object of the API; kinds without a figure are left out."""
     resources = field(row, path)
-    amounts = Counter({
-        MEMORY: count_or_none(field(resources, "MemoryBytes")) or 0,
-        CPUS: count_or_none(field(resources, "NanoCPUs")) or 0,
-    })  # fmt: skip
+    memory, cpus = count_at(resources, "MemoryBytes"), count_at(resources, "NanoCPUs")
+    amounts = Counter({MEMORY: memory, CPUS: cpus})
     for generic in list_or_empty(field(resources, "GenericResources")):
-        if kind := text_or_none(field(generic, "DiscreteResourceSpec.Kind")):
-            amounts[kind] += count_or_none(field(generic, "DiscreteResourceSpec.Value")) or 0
-        elif kind := text_or_none(field(generic, "NamedResourceSpec.Kind")):
+        if kind := text_at(generic, "DiscreteResourceSpec.Kind"):
+            amounts[kind] += count_at(generic, "DiscreteResourceSpec.Value")
+        elif kind := text_at(generic, "NamedResourceSpec.Kind"):
             amounts[kind] += 1
     return {kind: amount for kind, amount in amounts.items() if amount}
 
@@ -256,7 +246,7 @@ def free_amounts(nodes: Iterable[Node], tasks: Iterable[Row]) -> FreeAmounts:
     """Return what these tasks of GET /tasks leave free, of nodes that report what they have."""
     free = {n.id: Counter(n.total) for n in nodes if {MEMORY, CPUS} <= n.total.keys()}
     for row in tasks:
-        node = text_or_none(row.get("NodeID"))
+        node = text_at(row, "NodeID")
         if node in free and field(row, "Status.State") in HOLDING_STATES:
             free[node].subtract(parse_amounts(row, "Spec.Resources.Reservations"))
     return free
@@ -267,13 +257,7 @@ def _node_facts(nodes: Iterable[Node], free: FreeAmounts, unknown: Unknown) -> I
         top = (*TOP, "nodes", node.name)
         cores = node.total[CPUS] / NANO if CPUS in node.total else None
         for name, value, key in (
-            ("role", text_or_none(field(node.row, "Spec.Role")), "Spec.Role"),
-            ("state", text_or_none(field(node.row, "Status.State")), "Status.State"),
-            (
-                "availability",
-                text_or_none(field(node.row, "Spec.Availability")),
-                "Spec.Availability",
-            ),
+            *((name, text_at(node.row, path), path) for name, path in NODE_FIELDS.items()),
             ("cpus", cores, "Description.Resources.NanoCPUs"),
             ("memory", node.total.get(MEMORY), "Description.Resources.MemoryBytes"),
         ):
@@ -312,9 +296,7 @@ def parse_service(name: str, config: Row, nodes: Iterable[Node]) -> Service:
         name=name,
         replicas=None if everywhere else 1 if replicas is None else replicas,
         needs={kind: amount for kind, amount in needs.items() if amount},
-        per_node=int(one_per_node)
-        or count_or_none(field(deploy, "placement.max_replicas_per_node"))
-        or 0,
+        per_node=1 if one_per_node else count_at(deploy, "placement.max_replicas_per_node"),
         constraints=constraints,
         nodes=[n for n in nodes if n.takes_tasks and all(meets(n, each) for each in constraints)],
     )
@@ -342,7 +324,7 @@ def meets(node: Node, constraint: str) -> bool:
     if label_name and scope in CONSTRAINT_LABELS:
         actual = _labels(node.row, CONSTRAINT_LABELS[scope]).get(key[-len(label_name) :], "")
     elif key.lower() in CONSTRAINT_FIELDS:
-        actual = text_or_none(field(node.row, CONSTRAINT_FIELDS[key.lower()])) or ""
+        actual = text_at(node.row, CONSTRAINT_FIELDS[key.lower()]) or ""
     else:
         return False
     return (actual.casefold() == expected.casefold()) is (operator == "==")

@@ -258,13 +258,6 @@ def test_a_manager_that_hangs_leaves_what_it_said(manager: Manager, file: Path) 
     assert of(facts, "unplaced").kind == "timeout"
 
 
-def test_what_time_ran_out_for_is_unknown(manager: Manager) -> None:
-    late = swarm.late(MeasureContext(Options(docker_host=manager.url)), "within 2 s")
-    facts = build_facts(late, measured_at="", version="")
-    assert of(facts, "nodes", "w1", "memory").kind == "timeout"
-    assert of(facts, "unplaced").reason == "not measured within 2 s"
-
-
 def test_hostile_names_command_no_terminal(
     manager: Manager, file: Path, run_preflight: Run
 ) -> None:
