@@ -73,12 +73,12 @@ def _default_cgroup(info: Mapping[str, Any]) -> str:
 
 
 def available_memory(
-    api: EngineApi, cgroup: str, limit: float | None, project: str | None = None
+    api: EngineApi, cgroup: str, limit: float | None, project: str | None
 ) -> tuple[int | Unknown, str]:
     """Return the bytes free for this stack, and the source.
 
-    What its own containers use counts as free: those of the compose project, else those that were
-    started from this folder. `limit` is that of `cgroup`, in which containers run.
+    What the project's own containers use counts as free. `limit` is that of `cgroup`, in which
+    containers run.
     """
     import psutil
 
@@ -86,13 +86,15 @@ def available_memory(
     try:
         if limit is not None:
             free = min(free, max(0, limit - (Cgroups().memory_usage(cgroup) or 0)))
-        own = sum(_memory_usage(api, container) for container in _own_containers(api, project))
+        rows = api.running_containers() if project is not None else []
+        own = [row for row in rows if get_label(row, "com.docker.compose.project") == project]
+        used = sum(_memory_usage(api, str(row.get("Id"))) for row in own[:_MAX_MEASURED])
     except EngineError as error:
         return Unknown(f"what this stack's containers use: {error}", error.kind), ""
     except OSError as error:
         return Unknown(f"what the containers' cgroup uses: {error}"), ""
-    source = "psutil.virtual_memory().available" + (" and this stack's containers" if own else "")
-    return int(free + own), source
+    source = "psutil.virtual_memory().available" + (" and this stack's containers" if used else "")
+    return int(free + used), source
 
 
 def _memory_usage(api: EngineApi, container: str) -> int:
@@ -102,14 +104,3 @@ def _memory_usage(api: EngineApi, container: str) -> int:
     if isinstance(cgroup, ContainerCgroup) and cgroup.usage is not None:
         return cgroup.usage
     return api.memory_in_use(container)
-
-
-def _own_containers(api: EngineApi, project: str | None) -> list[str]:
-    """Return the ids of the running containers of the project, else of the current folder's."""
-    if project is not None:
-        label, values = "com.docker.compose.project", {project}
-    else:
-        label = "com.docker.compose.project.working_dir"
-        values = {os.path.realpath("."), os.path.abspath(".")}
-    own = [row for row in api.running_containers() if get_label(row, label) in values]
-    return [str(row.get("Id")) for row in own[:_MAX_MEASURED]]

@@ -168,6 +168,15 @@ def _hidden_inside(problem: str, options: str) -> Unknown:
     return Unknown(f"inside a container {problem}: run it with {options}", "unsupported")
 
 
+def _why_hidden(
+    same: bool | None, difference: str, problem: str, options: str, *, inside: bool
+) -> Unknown | None:
+    """Return None where both have the `same`, and where a process outside can't know."""
+    if same or (same is None and not inside):
+        return None
+    return _hidden_inside(problem, options) if inside else Unknown(difference, "unsupported")
+
+
 def _network_hidden(
     pid: int, container: SelfContainer | None, root: Path, *, inside: bool, separate: bool
 ) -> Unknown | None:
@@ -177,14 +186,11 @@ def _network_hidden(
         return reason if inside else None
     same = container.host_network if container is not None else None
     same = same_network(pid, root) if same is None else same
-    if same or (same is None and not inside):
-        return None
-    if not inside:
-        return Unknown("the engine has another network than this process", "unsupported")
-    if same is False:
-        return _hidden_inside("the network is the container's own", "--network host")
-    problem = "the network is not known to be the machine's"
-    return _hidden_inside(problem, "--network host --pid host")
+    difference = "the engine has another network than this process"
+    problem, options = "the network is the container's own", "--network host"
+    if same is None:
+        problem, options = "the network may not be the machine's", "--network host --pid host"
+    return _why_hidden(same, difference, problem, options, inside=inside)
 
 
 def same_network(pid: int, root: Path = Path("/")) -> bool | None:
@@ -197,13 +203,11 @@ def same_network(pid: int, root: Path = Path("/")) -> bool | None:
 
 
 def _cgroups_hidden(pid: int, root: Path, *, inside: bool) -> Unknown | None:
-    visible = is_cgroup_visible(pid, root)
-    if visible or (visible is None and not inside):
-        return None
-    if not inside:
-        return Unknown("the engine's cgroup is not visible from here", "unsupported")
+    difference = "the engine's cgroup is not visible from here"
+    problem = "the cgroups are the container's own"
     options = "--pid host --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro"
-    return _hidden_inside("the cgroups are the container's own", options)
+    visible = is_cgroup_visible(pid, root)
+    return _why_hidden(visible, difference, problem, options, inside=inside)
 
 
 def is_cgroup_visible(pid: int, root: Path = Path("/")) -> bool | None:
@@ -221,16 +225,13 @@ def _make_path_hidden(
     ours, theirs = (_read_mounts(root, p) for p in ("self", str(pid)))
 
     def path_hidden(path: str) -> Unknown | None:
-        names = _spellings(path)
         same = same_files(path, ours, theirs)
-        if container is not None and all(container.has_host_path(name) for name in names):
-            return None
-        if same or (same is None and not inside):
-            return None
-        if not inside:
-            return Unknown(f"the engine has other files at {path} than this process", "unsupported")
+        if container is not None and all(map(container.has_host_path, _spellings(path))):
+            same = True
+        difference = f"the engine has other files at {path} than this process"
+        problem = f"{path} may not be the machine's"
         options = f"-v {path}:{path}:ro" + ("" if container or theirs else " --pid host")
-        return _hidden_inside(f"{path} is not known to be the machine's", options)
+        return _why_hidden(same, difference, problem, options, inside=inside)
 
     return path_hidden
 

@@ -81,28 +81,28 @@ class Cgroups:
         return str(PurePosixPath("/") / file.relative_to(self._root).as_posix())
 
     def _lowest_limit(self, controller: str, path: str | None, read: LimitReader) -> Limit:
-        lowest = Limit(None, "no cgroup sets a limit")
         folders, is_complete = self._folders(controller, path or self.path(controller))
+        version, lowest, setter = self.version(controller), float(UNLIMITED_BYTES), None
         for folder in folders:
-            for file, value in read(folder, self.version(controller)):
-                if value is not None and (lowest.value is None or value < lowest.value):
-                    lowest = Limit(value, self.show(file))
-        if not folders or (path is None and not is_complete and lowest.value is None):
+            for file, value in read(folder, version):
+                if value is not None and value < lowest:
+                    lowest, setter = value, file
+        if setter is not None:
+            return Limit(lowest, self.show(setter))
+        if not folders or (path is None and not is_complete):
             raise FileNotFoundError(f"the {controller} cgroup of this process is not visible here")
-        return lowest
+        return Limit(None, "no cgroup sets a limit")
 
     def _folders(self, controller: str, path: str) -> tuple[list[Path], bool]:
         """Return the folders from a cgroup up to its mount, and whether the cgroup is among them.
 
         It isn't where it lies outside of what is mounted here, or doesn't exist (yet).
         """
-        is_v1 = self.version(controller) == 1
         best: tuple[list[Path], bool] = [], False
         for mount in self._mounts:
-            if is_v1:
+            holds = mount.filesystem == "cgroup2"
+            if self.version(controller) == 1:
                 holds = mount.filesystem == "cgroup" and controller in mount.options
-            else:
-                holds = mount.filesystem == "cgroup2"
             if holds:
                 found = self._folders_in_mount(path, mount)
                 best = max(best, found, key=lambda one: (one[1], len(one[0])))
@@ -123,15 +123,11 @@ def _read_memory_limits(folder: Path, version: int) -> Iterator[tuple[Path, floa
         yield folder / "memory.max", _read_number(folder / "memory.max")
         return
     file = folder / "memory.limit_in_bytes"
-    yield file, _below_unlimited(_read_number(file))
+    yield file, _read_number(file)
     file = folder / "memory.stat"  # also counts ancestors that a container can't see
     pattern = rf"^hierarchical_memory_limit ({_NUMBER})$"
     match = re.search(pattern, _read_text(file, missing=""), re.MULTILINE)
-    yield file, _below_unlimited(int(match[1])) if match else None
-
-
-def _below_unlimited(value: int | None) -> int | None:
-    return value if value is not None and value < UNLIMITED_BYTES else None
+    yield file, int(match[1]) if match else None
 
 
 def _read_cpu_quotas(folder: Path, version: int) -> Iterator[tuple[Path, float | None]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,31 +27,27 @@ _NOT_MOUNTED = Unknown(
 )
 
 
-def measure(
-    context: MeasureContext, root: Path = Path("/"), statvfs: Callable[[str], Any] | None = None
-) -> Iterator[Measured]:
+def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
     """Yield the facts of the disk under `--path`, or of its nearest folder that exists."""
     path = os.path.abspath(context.options.path)
     yield _fact("path", path, "--path")
     existing = nearest_existing(path)
-    mount = None if isinstance(existing, Unknown) else _find_mount(existing, root)
+    is_linux = sys.platform.startswith("linux")
+    mount = _find_mount(existing, root) if is_linux and isinstance(existing, str) else None
     if mount is not None and mount.point == "/" and in_container(root)[0]:
         existing = _NOT_MOUNTED if context.engine_locality().path_hidden(path) else existing
     if isinstance(existing, Unknown):
         for name in ("filesystem", "readonly", "total", "free", "kind"):
             yield _fact(name, existing)
         return
-    if sys.platform.startswith("linux"):
+    if is_linux:
         missing = Unknown("no mount in /proc/self/mountinfo covers it")
         yield _fact("filesystem", mount.filesystem if mount else missing, "/proc/self/mountinfo")
         yield _fact("kind", *_read_kind(os.stat(existing).st_dev, root))
     else:
         for name in ("filesystem", "kind"):
             yield _fact(name, Unknown("only Linux has /proc/self/mountinfo", "unsupported"))
-    if statvfs is None and not hasattr(os, "statvfs"):
-        yield from _windows_space(existing)
-    else:
-        yield from _space(existing, mount, root, (statvfs or os.statvfs)(existing))
+    yield from _space(existing, mount, root)
 
 
 def _fact(name: str, value: Any, source: str = "") -> Measured:
@@ -86,30 +82,27 @@ def _find_mount(path: str, root: Path) -> Mount | None:
         return None
 
 
-def _space(path: str, mount: Mount | None, root: Path, stat: Any) -> Iterator[Measured]:
-    """Yield size and free space; `f_bavail` leaves out what is reserved for root."""
-    if not stat.f_blocks:
-        for name in ("readonly", "total", "free"):
-            yield _fact(name, Unknown(f"the filesystem of {path} has no storage", "unsupported"))
-        return
-    readonly = bool(stat.f_flag & os.ST_RDONLY) if mount is None else _is_readonly(mount, root)
-    source = f"statvfs({path}).f_flag" if mount is None else "/proc/self/mountinfo"
-    yield _fact("readonly", readonly, source)
-    yield _fact("total", stat.f_blocks * stat.f_frsize, f"statvfs({path}).f_blocks")
-    if readonly:
-        yield _fact("free", 0, "mounted read-only")
-    else:
-        yield _fact("free", stat.f_bavail * stat.f_frsize, f"statvfs({path}).f_bavail")
-
-
-def _windows_space(path: str) -> Iterator[Measured]:
+def _space(path: str, mount: Mount | None, root: Path) -> Iterator[Measured]:
+    """Yield size and free space; that leaves out what is reserved for root (f_bavail)."""
     import psutil
 
     usage = psutil.disk_usage(path)
-    nothing = Unknown("psutil.disk_usage() reports 0")
-    yield _fact("readonly", Unknown("not reported on this system", "unsupported"))
-    yield _fact("total", usage.total or nothing, "psutil.disk_usage().total")
-    yield _fact("free", usage.free if usage.total else nothing, "psutil.disk_usage().free")
+    if not usage.total:
+        for name in ("readonly", "total", "free"):
+            yield _fact(name, Unknown(f"the filesystem of {path} has no storage", "unsupported"))
+        return
+    readonly: bool | Unknown = Unknown("not reported on this system", "unsupported")
+    source = "/proc/self/mountinfo"
+    if mount is not None:
+        readonly = _is_readonly(mount, root)
+    elif hasattr(os, "statvfs"):
+        readonly, source = bool(os.statvfs(path).f_flag & os.ST_RDONLY), f"statvfs({path}).f_flag"
+    yield _fact("readonly", readonly, source)
+    yield _fact("total", usage.total, f"psutil.disk_usage({path}).total")
+    if readonly is True:
+        yield _fact("free", 0, "mounted read-only")
+    else:
+        yield _fact("free", usage.free, f"psutil.disk_usage({path}).free")
 
 
 def _is_readonly(mount: Mount, root: Path) -> bool:

@@ -258,7 +258,8 @@ def test_a_container_that_goes_meanwhile_costs_no_figure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    labels = {"com.docker.compose.project.working_dir": str(tmp_path)}
+    (tmp_path / "compose.yaml").write_text("name: shop\nservices: {api: {image: x}}\n")
+    labels = {"com.docker.compose.project": "shop"}
     containers = [{"Id": "gone", "State": "running", "Labels": labels}]
     facts = facts_of(serve(listing([], containers, NATIVE, inspected)))
     assert facts.get(("docker", "native")) is True
@@ -271,7 +272,8 @@ def test_a_memory_usage_that_is_no_figure_is_no_crash(
     usage: str, serve: Callable[[Answer], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    labels = {"com.docker.compose.project.working_dir": str(tmp_path)}
+    (tmp_path / "compose.yaml").write_text("name: shop\nservices: {api: {image: x}}\n")
+    labels = {"com.docker.compose.project": "shop"}
     containers = [{"Id": "odd", "State": "running", "Labels": labels}]
     stats = b'{"memory_stats": {"usage": ' + usage.encode() + b"}}"
 

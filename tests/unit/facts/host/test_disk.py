@@ -55,11 +55,11 @@ def flat(snapshot: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def here(path: str | Path, root: Path = Path("/"), **how: Any) -> dict[str, Any]:
+def here(path: str | Path, root: Path = Path("/")) -> dict[str, Any]:
     """Return the same, measured in this process."""
     return {
         one.path[-1]: one.value
-        for one in disk.measure(MeasureContext(Options(path=str(path))), root, **how)
+        for one in disk.measure(MeasureContext(Options(path=str(path))), root)
     }
 
 
@@ -216,9 +216,10 @@ def test_permission_denied_is_not_absence(closed: Path, below: str) -> None:
         assert str(closed / below) in reason
 
 
-def test_room_is_what_an_ordinary_user_can_write() -> None:
+def test_room_is_what_an_ordinary_user_can_write(monkeypatch: pytest.MonkeyPatch) -> None:
     stat = SimpleNamespace(f_blocks=100, f_bfree=50, f_bavail=7, f_frsize=4096, f_bsize=1, f_flag=0)
-    facts = here("/", statvfs=lambda path: stat)
+    monkeypatch.setattr(os, "statvfs", lambda path: stat)
+    facts = here("/")
     assert (facts["total"], facts["free"]) == (409600, 28672)
 
 
@@ -257,9 +258,10 @@ def test_a_path_that_is_too_long_costs_only_its_own_facts(run_preflight: Run) ->
     assert "too long" in facts["total"].reason
 
 
-def test_statvfs_that_says_nothing_of_use(tmp_path: Path) -> None:
+def test_statvfs_that_says_nothing_of_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     nothing = SimpleNamespace(f_blocks=0, f_bfree=0, f_bavail=0, f_frsize=4096, f_flag=0)
-    facts = here(tmp_path, statvfs=lambda path: nothing)
+    monkeypatch.setattr(os, "statvfs", lambda path: nothing)
+    facts = here(tmp_path)
     assert facts["free"].kind == facts["total"].kind == "unsupported"
 
 
