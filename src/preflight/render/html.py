@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from preflight.model.report import Report, ResolvedFix, Result, Verdict
-from preflight.render import SIGNS, RenderOptions, tasks
-from preflight.render.ledger import is_drawn
-from preflight.render.picture import picture
+from preflight.model.report import MemoryBreakdown, Report, ResolvedFix, Result, Verdict
+from preflight.render import SIGNS, RenderOptions, memory, tasks
 from preflight.render.sanitize import MAX_CHARACTERS, short, web_address
 
 if TYPE_CHECKING:
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
 
 _ORDER: tuple[Verdict, ...] = (*tasks.ACTION, "waived", "pass", "skip")
 _MAX_PASSED = 12  # rows of passed rules in a section, before they are folded
+_MAX_BARS = 20  # services that have a bar of their own
+_MAX_BAR_NAME = 24  # characters of a name that leave room for its figures on a phone
 _MAX_ROWS = 100  # of the table of hosts; below it, every host is listed
 _NONCHARACTER = re.compile(
     "[\ufdd0-\ufdef"
@@ -59,7 +59,7 @@ def render(report: Report, options: RenderOptions) -> str:
         counts=_counts(report),
         tasks=tasks.tasks(report),
         waived=tasks.waived(report, options),
-        picture=picture(report.memory) if is_drawn(report.memory) else None,
+        picture=_picture(report.memory) if memory.is_drawn(report.memory) else None,
         sections=[] if options.quiet else list(_sections(report, rows)),
         anchors={id(row.result): row.anchor for row in rows},
     )
@@ -132,6 +132,25 @@ def _sections(report: Report, rows: Iterable[Row]) -> Iterator[Section]:
             if group
         ]
         yield Section(title, shown, folded)
+
+
+def _picture(breakdown: MemoryBreakdown) -> dict[str, Any]:
+    """Lay out the memory on one scale: what is available, above what needs it."""
+    available = memory.available_rows(breakdown)
+    needed = memory.needed_rows(breakdown, _MAX_BARS)
+    whole = max(1, *(row.end for row in (*available, *needed)))
+    tightest = breakdown.tightest
+    return {
+        "bars": [
+            (short(row.name, _MAX_BAR_NAME), row.figure, list(row.parts(whole)), row in available)
+            for row in (*available, *needed)
+        ],
+        "marks": dict.fromkeys(round(100 * row.end / whole, 2) for row in available),
+        "sentence": "" if tightest is None else ": ".join(memory.constraint_text(tightest)),
+        "lacks": tightest is not None and tightest.spare < 0,
+        "figures": [(row.name, row.needed, "", "") for row in available]
+        + [(row.name, "", row.needed, row.limit) for row in memory.needed_rows(breakdown)],
+    }
 
 
 def _code(fix: ResolvedFix) -> list[Markup]:

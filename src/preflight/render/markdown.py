@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from preflight.model.report import MemoryBreakdown, Report, ResolvedFix, Result
-from preflight.render import RenderOptions, ledger
+from preflight.render import RenderOptions, memory
 from preflight.render.layout import TextLayout
 from preflight.render.markdown_escape import escaped, fence, link, list_item
 from preflight.render.tasks import (
@@ -46,13 +46,13 @@ def render(report: Report, options: RenderOptions) -> str:
     blocks = [*head, *_titled("To do", to_do), *_titled("Waived", exceptions)]
     if not options.quiet:
         notes = room.keep("notes", (f"- note: {_prose(note)}" for note in report.notes))
-        memory = room.keep("memory", _memory(report.memory, options))
+        drawn = room.keep("memory", _memory(report.memory, options))
         results = [one for one in report.results if one.verdict not in ("pass", "skip")]
         folded = ("pass", "skip") if options.verbose else ("pass",)
         rest = [one for one in report.results if one.verdict in folded]
         blocks += _titled("Results", _table(results, options, room))
         blocks += _folded(_summary(rest), _table(rest, options, room))
-        blocks += memory
+        blocks += drawn
         blocks += _titled("", notes)
     if room.left_out:
         parts = " · ".join(f"{count} {what}" for what, count in room.left_out.items())
@@ -142,9 +142,9 @@ def _waived(report: Report, options: RenderOptions) -> Iterator[str]:
         yield f"- {mark} {_prose(sentence(result))}"
 
 
-def _memory(figures: MemoryBreakdown, options: RenderOptions) -> Iterator[str]:
+def _memory(breakdown: MemoryBreakdown, options: RenderOptions) -> Iterator[str]:
     layout = TextLayout(RenderOptions(ascii=options.ascii))
-    ledger.draw(layout, figures)
+    memory.draw(layout, breakdown)
     if text := layout.draw().strip():
         yield fence(text.splitlines(), "text")
 

@@ -8,7 +8,7 @@ from preflight.model.quantities import format_bytes
 from preflight.model.report import ModelFit, ModelListing
 from preflight.render import RenderOptions
 from preflight.render.layout import TextLayout, pad
-from preflight.render.ledger import bar
+from preflight.render.memory import bar
 
 SCHEMA = "preflight.models/1"
 _BAR = 12  # cells of the budget
@@ -25,7 +25,7 @@ def text(told: ModelListing, options: RenderOptions) -> str:
     largest = max([told.budget or 0, *(one.memory or 0 for one in told.models)])
     for one in told.models:
         size = "unknown" if one.memory is None else format_bytes(one.memory)
-        drawn = pad(bar(one.memory, None, largest, _BAR), _BAR)
+        drawn = pad(bar(one.memory or 0, 0, largest, _BAR), _BAR)
         verdict, style = _verdict(one)
         layout.add(
             f"  {pad(one.name, width)}  {pad(size, 8, right=True)}  ",

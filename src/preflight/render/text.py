@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from preflight.model.report import Report, ResolvedFix, Result
-from preflight.render import RenderOptions, ledger
+from preflight.render import RenderOptions, memory
 from preflight.render.layout import Part, TextLayout, pad
 from preflight.render.sanitize import clean, short
 from preflight.render.tasks import (
@@ -55,7 +55,7 @@ def render(report: Report, options: RenderOptions) -> str:
         _to_do(layout, found)
     _waived(layout, report, titled=in_full)
     if in_full:
-        ledger.draw(layout, report.memory)
+        memory.draw(layout, report.memory)
     _summary(layout, report)
     if not found and not options.quiet and report.next:
         layout.verbatim(f"Next: {report.next}", 0)

@@ -1,0 +1,150 @@
+"""Where memory goes and where it runs out: the rows and bars that text and HTML draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import inf
+from typing import NamedTuple
+
+from preflight.model.quantities import format_bytes
+from preflight.model.report import MemoryBreakdown, MemoryConstraint, ServiceMemory
+from preflight.render.layout import TextLayout, pad
+
+_BAR_CELLS = 24
+_MAX_NAME = 34  # columns
+_FULL, _LIGHT = "▇", "▒"
+
+
+class MemoryRow(NamedTuple):
+    """What takes memory: its figures as text, and its place on one scale, in bytes.
+
+    From `start` to `end` it is reserved or needed, to `top` it may grow; up to `room` there is
+    memory for it.
+    """
+
+    name: str
+    needed: str
+    limit: str
+    start: float
+    end: float
+    top: float
+    room: float
+
+    @property
+    def figure(self) -> str:
+        """Both figures, `1 GiB … 2 GiB`."""
+        return f"{self.needed} … {self.limit}" if self.limit else self.needed
+
+    def parts(self, whole: float) -> Iterator[tuple[str, float, float]]:
+        """Yield what to draw: the kind, where it begins and how wide it is, in percent."""
+        for kind, start, end in (
+            ("sure", self.start, min(self.end, self.room)),
+            ("over", max(self.start, self.room), self.end),
+            ("may", self.end, self.top),
+        ):
+            left, right = (round(100 * min(1, value / whole), 2) for value in (start, end))
+            if right > left:
+                yield kind, left, round(right - left, 2)
+
+
+def is_drawn(memory: MemoryBreakdown) -> bool:
+    """Whether there is something to draw: a service, and the memory that it shares."""
+    return bool(memory.services) and (memory.host is not None or memory.docker is not None)
+
+
+def available_rows(memory: MemoryBreakdown) -> list[MemoryRow]:
+    """Return the memory of the host and of Docker, as far as they are known."""
+    rooms = {"host": memory.host, "Docker": memory.docker}
+    return [
+        MemoryRow(name, size(room), "", 0, room, 0, room)
+        for name, room in rooms.items()
+        if room is not None
+    ]
+
+
+def needed_rows(memory: MemoryBreakdown, max_services: int | None = None) -> list[MemoryRow]:
+    """Return what takes memory; each service begins where what is reserved before it ends.
+
+    The overhead begins after them all: it is the host's, and Docker's memory is for services only.
+    """
+    room = min(row.room for row in available_rows(memory))
+    rows = []
+    start = 0.0
+    for service in _fold(memory.services, max_services):
+        end = start + (service.reservation or 0) * service.replicas
+        top = inf if service.limit is None else start + service.limit * service.replicas
+        name = service.name if service.replicas == 1 else f"{service.name} × {service.replicas}"
+        needed = "0" if service.reservation is None else size(service.reservation)
+        limit = "no limit" if service.limit is None else size(service.limit)
+        rows.append(MemoryRow(name, needed, limit, start, end, top, room))
+        start = end
+    overhead, host = size(memory.overhead), room if memory.host is None else memory.host
+    end = start + (memory.overhead or 0)
+    rows.insert(0, MemoryRow("system overhead", overhead, "", start, end, 0, host))
+    if memory.model is not None:
+        needed, budget = size(memory.model_memory), memory.model_budget
+        limit = "" if budget is None else size(budget)
+        end, room = memory.model_memory or 0, inf if budget is None else budget
+        rows.append(MemoryRow(f"model {memory.model}", needed, limit, 0, end, budget or 0, room))
+    return rows
+
+
+def _fold(services: Sequence[ServiceMemory], limit: int | None) -> list[ServiceMemory]:
+    """Return up to `limit` services: the largest, and the rest as one."""
+    if limit is None or len(services) <= limit:
+        return list(services)
+    ranked = sorted(
+        services, key=lambda one: -max(one.reservation or 0, one.limit or 0) * one.replicas
+    )
+    rest = ranked[limit - 1 :]
+    reserved = sum((one.reservation or 0) * one.replicas for one in rest)
+    most = sum((inf if one.limit is None else one.limit) * one.replicas for one in rest)
+    folded = ServiceMemory(f"{len(rest)} more", 1, reserved, None if most == inf else most)
+    return [*ranked[: limit - 1], folded]
+
+
+def draw(layout: TextLayout, memory: MemoryBreakdown) -> None:
+    """Add the rows with their bars, and the tightest constraint."""
+    if not is_drawn(memory):
+        return
+    available = available_rows(memory)
+    whole = max(1, *(row.room for row in available))
+    layout.blank()
+    layout.add(("Memory", "bold"), f"   {available[0].name} {available[0].needed}")
+    rows = needed_rows(memory)
+    width = min(_MAX_NAME, max(len(row.name) for row in rows))
+    figures = max(len(row.figure) for row in rows)
+    for row in rows:
+        high = 0 if row.top == inf else row.top - row.start
+        drawn = bar(row.end - row.start, high, whole, _BAR_CELLS)
+        figure = pad(row.figure, figures, right=True)
+        layout.add(f"  ├ {pad(row.name, width)}  {figure}  ", (drawn, "cyan"))
+    if (tightest := memory.tightest) is None:
+        layout.add(f"  └ Docker has {size(memory.docker)}")
+    else:
+        style = "bold red" if tightest.spare < 0 else "dim"
+        has, spare = constraint_text(tightest)
+        layout.add(f"  └ {has}: ", (f"{spare}  ◀ weakest", style))
+
+
+def constraint_text(constraint: MemoryConstraint) -> tuple[str, str]:
+    """Say what is available, and how that compares with what is required."""
+    names = {"host": "the host has", "docker": "Docker has", "model": "the model may use"}
+    spare = constraint.spare
+    difference = f"{size(-spare, up=True)} less" if spare < 0 else f"{size(spare)} more"
+    available = f"{names[constraint.where]} {size(constraint.available)}"
+    return available, f"{difference} than {constraint.required_by}"
+
+
+def bar(low: float, high: float, whole: float, cells: int) -> str:
+    """Return a bar: full up to `low`, light from there to `high`; `whole` is all the cells."""
+    if whole <= 0:
+        return ""
+    full = min(cells, max(1 if low else 0, round(low / whole * cells)))
+    light = min(cells, round(high / whole * cells)) - full
+    return _FULL * full + _LIGHT * max(0, light)
+
+
+def size(value: float | None, *, up: bool = False) -> str:
+    """Write a size in GiB, all of them alike, so that they can be added up."""
+    return "unknown" if value is None else format_bytes(value, binary=True, up=up)
