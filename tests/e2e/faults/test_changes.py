@@ -199,7 +199,13 @@ JUMPS = {
 }
 
 
-@pytest.mark.parametrize("name", JUMPS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a day back",
+        *(pytest.param(n, marks=pytest.mark.nightly) for n in JUMPS if n != "a day back"),
+    ],
+)
 def test_a_clock_that_jumps_changes_no_verdict(
     name: str, docker_engine: Engine, through: Through, tmp_path: Path
 ) -> None:
