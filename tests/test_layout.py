@@ -30,11 +30,10 @@ MAY_IMPORT = {
 ONLY_IN = {
     "psutil": {"facts", "fleet"},
     "docker": {"facts"},
-    "yaml": {"rules", "facts", "yaml_marks"},
+    "yaml": {"facts", "yaml_marks"},
     "typer": {"cli"},
     "rich": {"render"},
     "prometheus_client": {"render"},
-    "markdown_it": {"rules"},
     "jinja2": {"render"},
     "hyperscan": {"logs"},
 }

@@ -23,7 +23,6 @@ from preflight.model.secrets import secret_variables
 if TYPE_CHECKING:
     from preflight.evaluate.judge import Selection as Selection  # noqa: PLC0414 - for cli too
     from preflight.facts.collect.measurement import Measurement
-    from preflight.rules.markdown import Document
     from preflight.snapshot.redact import Redactor
 
 
@@ -121,38 +120,21 @@ def today() -> date:
     return datetime.now(timezone.utc).date()
 
 
-def read_document(data: bytes, name: str) -> Document:
-    """Read a requirements document; raises InputError where it is none."""
-    from preflight.rules import markdown
-
-    return markdown.read(data, name)
-
-
-def review(
-    ruleset: RuleSet, document: Document | None = None, facts: Facts | None = None
-) -> Review:
-    """Say what is wrong with rules that can be used: by themselves, their document, a snapshot."""
+def review(ruleset: RuleSet, facts: Facts | None = None) -> Review:
+    """Return the problems of rules that can be used: by themselves, and on the given facts."""
     from preflight.rules import waivers
 
-    problems = list(waivers.idle(ruleset))
-    remarks, agrees = list(waivers.ending(ruleset, today())), ""
+    problems = set(waivers.find_ineffective(ruleset))
     if facts is not None:
-        problems += [
-            waivers.at(one, f"the waiver of {one.rule} waives what passes on these facts")
-            for one in _idle_on(facts, ruleset)
-        ]
-    if document is not None:
-        from preflight.rules.agreement import compare
-
-        found = compare(ruleset, document)
-        problems += found.problems
-        remarks += found.remarks
-        agrees = f"{found.rules} rules and {found.figures} figures stand in {document.name}"
-    return Review(tuple(sorted(set(problems))), tuple(remarks), agrees)
+        problems.update(
+            waivers.problem_of(waiver, f"the waiver of {waiver.rule} isn't needed on these facts")
+            for waiver in _idle_on(facts, ruleset)
+        )
+    return Review(tuple(sorted(problems)), tuple(waivers.find_ending(ruleset, today())))
 
 
 def _idle_on(facts: Facts, ruleset: RuleSet) -> Iterable[Waiver]:
-    """Return the waivers of what passes on these facts, those of rules that are off too."""
+    """Return the waivers of rules that pass on these facts, disabled rules included."""
     from preflight.evaluate import judge, waivers
 
     waived = judge.Selection(only=[waiver.rule for waiver in ruleset.waivers])

@@ -127,7 +127,7 @@ def test_the_same_snapshot_gives_the_same_report_but_for_its_time(folder: Path) 
         (["check", "-f", "json", "-f", "text"], "standard output is taken"),
         (["check", "-f", "json:x", "-f", "text:./x"], "./x is taken"),
         (["check", "--set", "nothing"], "expected NAME=VALUE"),
-        (["check", "--set", "nothing=1"], "no var of this name"),
+        (["check", "--set", "nothing=1"], "unknown var"),
         (["check", "--timeout", "0"], "--timeout 0"),
         (["check", "--timeout", "nan"], "--timeout nan"),
         (["check", "--timeout", "soon"], "soon"),

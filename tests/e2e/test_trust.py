@@ -119,7 +119,7 @@ def test_rules_extend_what_lies_below_the_current_folder(run_preflight: Run, pro
 @pytest.mark.parametrize(
     "arguments",
     [("rules", "validate", "fifo"), ("check", "-r", "fifo"), ("check", "--facts", "fifo"),
-     ("diff", "fifo", "fifo"), ("rules", "validate", "base.yaml", "--document", "fifo")],
+     ("diff", "fifo", "fifo"), ("rules", "validate", "--facts", "fifo")],
     ids=" ".join,
 )  # fmt: skip
 def test_a_pipe_that_nobody_writes_to_is_not_waited_for(

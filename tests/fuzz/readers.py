@@ -278,7 +278,7 @@ JSON_WORDS = [
 ]  # fmt: skip
 
 
-# --- reports, expected verdicts, documents --------------------------------------------------------
+# --- reports, expected verdicts -------------------------------------------------------------------
 
 
 def read_report(data: bytes) -> None:
@@ -309,24 +309,6 @@ def expected_seeds() -> list[bytes]:
     long = {"verdicts": verdicts, "exit_code": 1, "today": "2026-11-23", "strict": True,
             "vars": {"system_overhead": "1GB"}, "only": ["host"]}  # fmt: skip
     return [json.dumps(one).encode() for one in (verdicts, long)]
-
-
-def read_document(data: bytes) -> None:
-    """`rules validate --document`."""
-    review = pipeline.review(golden_rules(), pipeline.read_document(data, "plan.md"))
-    for problem in review.problems:
-        assert "\n" not in str(problem)
-
-
-def document_seeds() -> list[bytes]:
-    """The README, and documents that the golden rules could have been made from."""
-    plan = "# A document\n\n## First\n- RAM: 10GB, better 12GB\n- 4 cores\n\nSecond\n---\n|a|20GB"
-    code = (
-        "### Third\n```yaml\nlimits:\n  memory: 8G\n  cpus: '0.5'\n```\n`KEEP=5m`, **<b>x</b>**\n"
-    )
-    readme = (ROOT / "README.md").read_text("utf-8")
-    parts = readme.split("\n## ")
-    return [one.encode() for one in (plan, plan + "\n" + code, *(f"## {p}" for p in parts))]
 
 
 # --- compose --------------------------------------------------------------------------------------
@@ -533,7 +515,6 @@ PARSERS: dict[str, Reader] = {
         Reader("bundle", "zip", read_bundle, bundle_seeds, zip_words),
         Reader("report", "json", read_report, report_seeds, lambda: JSON_WORDS),
         Reader("expected", "json", read_expected, expected_seeds, lambda: JSON_WORDS),
-        Reader("document", "text", read_document, document_seeds, lambda: YAML_WORDS),
     )
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,12 +13,9 @@ from preflight.cli.facts import Format, text_or_json
 from preflight.cli.options import RulesFile, load_rules, rules_file
 from preflight.cli.streams import complain, read_input, terminal_options, write
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, Facts
-from preflight.model.problems import InputError, Problem
+from preflight.model.problems import InputError, Problem, Review
 from preflight.model.report import ExitCode
 from preflight.render.sanitize import clean
-
-if TYPE_CHECKING:
-    from preflight.rules.markdown import Document
 
 app = typer.Typer(
     help="List rules, validate rule files, test them.", rich_markup_mode=None, no_args_is_help=True
@@ -41,73 +38,49 @@ def list_(rules: RulesFile = None, format_: Format = "text") -> None:
         write(listings.rules(ruleset, terminal_options()))
 
 
-@app.command(
-    "validate", epilog="Example: preflight rules validate rules.yaml --document requirements.md"
-)
+@app.command("validate", epilog="Example: preflight rules validate preflight.yaml")
 def validate(
     files: Annotated[
         list[str] | None, typer.Argument(metavar="[FILE]...", help="Rule files.")
     ] = None,
     rules: RulesFile = None,
-    document: Annotated[
-        str | None,
-        typer.Option("--document", metavar="FILE", help="The requirements document, in Markdown."),
-    ] = None,
     facts: Annotated[
         str | None,
         typer.Option("--facts", metavar="FILE", help="A snapshot; - is standard input."),
     ] = None,
 ) -> None:
-    """Say everything that is wrong with rule files, each with its line.
+    """Find every problem of rule files, each with its line.
 
-    With --document: each rule's section must be in it, and the rule's figures in that section; a
-    model's memory must stand beside its name. Sizes in code blocks are compose's, so 8G is 8GiB;
-    elsewhere 8GB is decimal. Rules with document: false, and those of extended files with another
-    source, are left out. Figures that no rule states are only remarked.
+    With --facts, waivers of rules that pass on that snapshot are problems too.
 
-    With --facts: waivers of rules that pass on that snapshot are problems.
+    Notes, for example on waivers that end soon, go to standard error and don't change the exit
+    code.
 
-    Remarks, those on waivers that end soon among them, go to standard error and change no code.
-
-    Exit code: 0 nothing is wrong, 1 there are problems, 2 a file cannot be read.
+    Exit code: 0 no problems, 1 problems, 2 a file cannot be read.
     """
-    text = None if document is None else _document(document)
-    snapshot = None if facts is None else _snapshot(facts)
-    found = [_is_good(name, text, snapshot) for name in files or [rules_file(rules)]]
-    raise typer.Exit(ExitCode.OK if all(found) else ExitCode.FAILED)
-
-
-def _document(name: str) -> Document:
-    from preflight.rules.markdown import MAX_DOCUMENT
-
-    return pipeline.read_document(read_input(name, MAX_DOCUMENT), name)
-
-
-def _snapshot(name: str) -> Facts:
     from preflight.snapshot.facts_file import read_snapshot
 
-    return read_snapshot(read_input(name, MAX_SNAPSHOT_BYTES), name)
+    snapshot = None
+    if facts is not None:
+        snapshot = read_snapshot(read_input(facts, MAX_SNAPSHOT_BYTES), facts)
+    valid = [_validate(name, snapshot) for name in files or [rules_file(rules)]]
+    raise typer.Exit(ExitCode.OK if all(valid) else ExitCode.FAILED)
 
 
-def _is_good(name: str, document: Document | None, snapshot: Facts | None) -> bool:
-    """Say what is wrong with one rule file, or that nothing is."""
+def _validate(name: str, snapshot: Facts | None) -> bool:
+    """Print the problems of one rule file, or that there are none."""
     from preflight.rules.load import display_name
 
     try:
         ruleset = load_rules(name)
+        review = pipeline.review(ruleset, snapshot)
     except InputError as fault:
         if not any(isinstance(problem, Problem) for problem in fault.problems):
             raise
-        return _told(fault.problems)
-    review = pipeline.review(ruleset, document, snapshot)
+        review = Review(fault.problems)
     complain(*(f"note: {remark}" for remark in review.remarks))
-    if review.problems:
-        return _told(review.problems)
-    agrees = f"; {review.agrees}" if review.agrees else ""
-    write(clean(f"{display_name(name)}: {len(ruleset.rules)} rules, nothing wrong{agrees}") + "\n")
-    return True
-
-
-def _told(problems: tuple[Problem | str, ...]) -> bool:
-    write("".join(f"{clean(str(problem))}\n" for problem in problems))
-    return not problems
+    lines = [str(problem) for problem in review.problems]
+    if not lines:
+        lines = [f"{display_name(name)}: {len(ruleset.rules)} rules, no problems"]
+    write("".join(f"{clean(line)}\n" for line in lines))
+    return not review.problems

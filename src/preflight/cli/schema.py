@@ -26,11 +26,11 @@ def schema(
 def schemas() -> Mapping[str, Callable[[], dict[str, Any]]]:
     """Return the function that builds each published schema, by name."""
     from preflight.render import json_report
-    from preflight.rules import schema
+    from preflight.rules.fields import json_schema
     from preflight.snapshot import facts_file
 
     return {
-        "rules": schema.schema,
+        "rules": json_schema,
         "facts": facts_file.schema,
         "report": json_report.schema,
         "fleet": json_report.fleet_schema,

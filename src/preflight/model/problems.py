@@ -1,4 +1,4 @@
-"""What is wrong with an input, said so that the reader can mend it."""
+"""Problems of an input, with their place, so that the reader can fix them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Problem(NamedTuple):
-    """One fault of a file; line and column count from 1, 0 where there is no place to name."""
+    """One problem of a file; line and column count from 1, 0 if there is no place."""
 
     file: str
     line: int
@@ -21,11 +21,10 @@ class Problem(NamedTuple):
 
 
 class Review(NamedTuple):
-    """What there is to say of a rule file that can be used; remarks are no problems."""
+    """The problems of a rule file that can be used; remarks don't count as problems."""
 
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Problem | str, ...] = ()
     remarks: tuple[Problem, ...] = ()
-    agrees: str = ""  # how much of it stands in its document
 
 
 class InputError(Exception):

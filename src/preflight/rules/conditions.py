@@ -1,4 +1,4 @@
-"""The shapes of conditions and of what they compare with, read in the unit of the rule's fact."""
+"""Conditions and their operands, decoded in the unit of the rule's fact."""
 
 from __future__ import annotations
 
@@ -9,9 +9,19 @@ from preflight.model.conditions import OPERATORS, Condition, Operator, Reference
 from preflight.model.facts import Unit
 from preflight.model.quantities import parse_version_range
 from preflight.model.rules import FactCondition
-from preflight.rules.context import Context, Invalid, pairs, scalar
-from preflight.rules.schema_types import FactPath, Flag, ListOf, One, Pattern, Schema, Shape, read
-from preflight.rules.yaml_nodes import Node, Scalar, is_null
+from preflight.rules.context import Context, Invalid, read_mapping, read_scalar
+from preflight.rules.schema import (
+    BOOLEAN,
+    FactName,
+    JsonSchema,
+    ListOf,
+    OneOf,
+    Pattern,
+    ScalarOf,
+    ValueType,
+    read_quantity,
+)
+from preflight.yaml_marks import Node, Scalar, is_null
 
 TYPES: Mapping[str, Unit] = {
     "bytes": "bytes",
@@ -21,9 +31,10 @@ TYPES: Mapping[str, Unit] = {
     "string": "text",
     "boolean": "boolean",
 }
-NUMERIC = frozenset({"bytes", "seconds", "cores", "number"})
+NUMERIC_UNITS = frozenset({"bytes", "seconds", "cores", "number"})
 
-_BOUND_KEYS = frozenset({"fact", "times", "plus", "sum"})
+_SCALAR_SCHEMA: JsonSchema = {"type": ["string", "number", "boolean"]}
+_COMPARABLE_AS: Mapping[Unit, Unit] = {"cores": "number", "version": "text"}
 
 
 class Bound:
@@ -31,113 +42,89 @@ class Bound:
 
     def decode(self, node: Node, context: Context) -> Any:
         if node.__class__ is Scalar:
-            text = scalar(node, context, "a value")
+            text = read_scalar(node, context, "a value")
             if is_null(node):
-                raise context.wrong(node, "expected a value, found null; use exists: false")
-            return read(node, context, context.unit, text)
-        found = pairs(node, context, _BOUND_KEYS, "a value")
-        if "sum" in found and len(found) == 1:
-            self._needs_numbers(node, context, "sum")
-            return Sum(ListOf(self, "values", 1).decode(found["sum"], context))
-        if "fact" not in found or "sum" in found:
-            raise context.wrong(node, "expected a value, {fact: …} or {sum: […]}")
-        return self._reference(node, found, context)
+                raise context.error(node, "expected a value, found null; use exists: false")
+            return read_quantity(node, context, context.unit, text)
+        nodes = read_mapping(node, context, {"fact", "times", "plus", "sum"}, "a value")
+        for key in ("sum", "times", "plus"):
+            if key in nodes and context.unit not in NUMERIC_UNITS:
+                message = f"{key} works only with numbers, and the fact is {context.unit}"
+                raise context.error(node, message)
+        if "sum" in nodes and len(nodes) == 1:
+            return Sum(ListOf(self, "values", 1).decode(nodes["sum"], context))
+        if "fact" not in nodes or "sum" in nodes:
+            raise context.error(node, "expected a value, {fact: …} or {sum: […]}")
+        return self._decode_reference(node, nodes, context)
 
-    def _reference(self, node: Node, found: dict[str, Node], context: Context) -> Reference:
-        path, fact = context.fact(found["fact"], scalar(found["fact"], context, "a fact"))
-        if _family(fact.unit) != _family(context.unit) and fact.unit != "text":
-            raise context.wrong(node, f"{fact.path} is {fact.unit}, compared with {context.unit}")
+    def _decode_reference(self, node: Node, nodes: dict[str, Node], context: Context) -> Reference:
+        name = read_scalar(nodes["fact"], context, "a fact")
+        path, fact = context.find_fact(nodes["fact"], name)
+        units = {_COMPARABLE_AS.get(unit, unit) for unit in (fact.unit, context.unit)}
+        if len(units) > 1 and fact.unit != "text":
+            message = f"{fact.path} is {fact.unit} and can't be compared with {context.unit}"
+            raise context.error(node, message)
         times, plus = 1.0, 0.0
-        if "times" in found:
-            self._needs_numbers(node, context, "times")
-            times = read(
-                found["times"], context, "number", scalar(found["times"], context, "a number")
-            )
-        if "plus" in found:
-            self._needs_numbers(node, context, "plus")
-            text = scalar(found["plus"], context, "a value")
-            plus = read(found["plus"], context, context.unit, text)
+        if (factor := nodes.get("times")) is not None:
+            text = read_scalar(factor, context, "a number")
+            times = read_quantity(factor, context, "number", text)
+        if (addend := nodes.get("plus")) is not None:
+            text = read_scalar(addend, context, "a value")
+            plus = read_quantity(addend, context, context.unit, text)
         return Reference(path, times, plus)
 
-    def _needs_numbers(self, node: Node, context: Context, what: str) -> None:
-        if context.unit not in NUMERIC:
-            raise context.wrong(node, f"{what} needs numbers, and the fact is {context.unit}")
-
-    def schema(self) -> Schema:
+    def schema(self) -> JsonSchema:
         return {"$ref": "#/$defs/value"}
 
     @staticmethod
-    def definition() -> Schema:
-        """Return the schema that `schema` points at."""
-        value = {"$ref": "#/$defs/value"}
-        plain = {"type": ["string", "number", "boolean"]}
+    def definition() -> JsonSchema:
+        """Return the schema that `schema` refers to."""
+        number = {"type": ["number", "string"]}
         reference = {
             "type": "object",
             "required": ["fact"],
-            "properties": {
-                "fact": FactPath().schema(),
-                "times": {"type": ["number", "string"]},
-                "plus": {"type": ["number", "string"]},
-            },
+            "properties": {"fact": FactName().schema(), "times": number, "plus": number},
             "additionalProperties": False,
         }
         total = {
             "type": "object",
             "required": ["sum"],
-            "properties": {"sum": {"type": "array", "items": value, "minItems": 1}},
+            "properties": {
+                "sum": {"type": "array", "items": {"$ref": "#/$defs/value"}, "minItems": 1}
+            },
             "additionalProperties": False,
         }
-        return {"anyOf": [plain, reference, total]}
+        return {"anyOf": [_SCALAR_SCHEMA, reference, total]}
 
 
-def _family(unit: Unit) -> str:
-    return {"cores": "number", "version": "text"}.get(unit, unit)
+def read_operands(node: Node, context: Context) -> dict[str, Node]:
+    """Return a condition's operands by operator, and its `type`, not decoded yet."""
+    return read_mapping(node, context, {*OPERATORS, "type"}, "a condition", "condition")
 
 
-class VersionRange:
-    """A range of versions, as in `>=20.10,<30`."""
-
-    def decode(self, node: Node, context: Context) -> Any:
-        try:
-            return parse_version_range(scalar(node, context, "a version range such as >=20.10"))
-        except ValueError as fault:
-            raise context.wrong(node, str(fault)) from None
-
-    def schema(self) -> Schema:
-        return {"type": "string"}
-
-
-_CONDITION_KEYS = frozenset({*OPERATORS, "type"})
-
-
-def operators(node: Node, context: Context) -> dict[str, Node]:
-    """Return a condition's operands by operator, and its `type`, still undecoded."""
-    return pairs(node, context, _CONDITION_KEYS, "a condition")
-
-
-class ConditionShape:
+class ConditionType:
     """Operators and their operands, all of which must hold; `type` reads a text fact as another."""
 
     def decode(self, node: Node, context: Context) -> Condition:
-        found = operators(node, context)
+        operands = read_operands(node, context)
         outer = context.unit
         try:
-            if "type" in found:
-                context.unit = read_type(found.pop("type"), context)
-            if not found and all(key.value == "type" for key, _ in node.value):
-                raise context.wrong(node, "expected a condition such as at_least: 8GB, found none")
-            return Condition(each_test(found, context), context.unit)
+            if "type" in operands:
+                context.unit = read_type(operands.pop("type"), context)
+            if not operands and all(key.value == "type" for key, _ in node.value):
+                raise context.error(node, "expected a condition such as at_least: 8GB, found none")
+            return Condition(decode_tests(operands, context), context.unit)
         finally:
             context.unit = outer
 
-    def schema(self) -> Schema:
+    def schema(self) -> JsonSchema:
         return {"$ref": "#/$defs/condition"}
 
     @staticmethod
-    def definition() -> Schema:
-        """Return the schema that `schema` points at."""
+    def definition() -> JsonSchema:
+        """Return the schema that `schema` refers to."""
         properties = {
-            name: {**OPERANDS[row.shape].schema(), "description": row.summary}
+            name: {**OPERAND_TYPES[row.shape].schema(), "description": row.summary}
             for name, row in OPERATORS.items()
         }
         return {
@@ -149,25 +136,26 @@ class ConditionShape:
         }
 
 
-def each_test(found: dict[str, Node], context: Context) -> tuple[tuple[Operator, Any], ...]:
+def decode_tests(operands: dict[str, Node], context: Context) -> tuple[tuple[Operator, Any], ...]:
     """Decode the operators of one condition; raises Invalid after the last problem."""
-    tests, good = [], True
-    for name, operand in found.items():
+    tests, valid = [], True
+    for name, node in operands.items():
         row = OPERATORS[name]
         try:
-            _check_unit(row, operand, context)
-            tests.append((row, OPERANDS[row.shape].decode(operand, context)))
+            _check_unit(row, node, context)
+            tests.append((row, OPERAND_TYPES[row.shape].decode(node, context)))
         except Invalid:
-            good = False
-    if not good:
+            valid = False
+    if not valid:
         raise Invalid
     return tuple(tests)
 
 
-_FITS: Mapping[str, frozenset[str]] = {
-    "quantity": NUMERIC,
-    "value": NUMERIC | {"text", "version", "boolean"},
-    "values": NUMERIC | {"text", "version", "boolean"},
+_SCALAR_UNITS = NUMERIC_UNITS | {"text", "version", "boolean"}
+_UNITS_BY_SHAPE: Mapping[str, frozenset[str]] = {
+    "quantity": NUMERIC_UNITS,
+    "value": _SCALAR_UNITS,
+    "values": _SCALAR_UNITS,
     "pattern": frozenset({"text", "version"}),
     "element": frozenset({"text", "version", "list"}),
     "range": frozenset({"text", "version"}),
@@ -175,62 +163,57 @@ _FITS: Mapping[str, frozenset[str]] = {
 
 
 def _check_unit(row: Operator, node: Node, context: Context) -> None:
-    fits = _FITS.get(row.shape)
-    if fits is not None and context.unit not in fits:
-        hint = "; say with type: how to read it" if context.unit == "text" else ""
-        raise context.wrong(node, f"{row.name} can't judge a fact that is {context.unit}{hint}")
+    units = _UNITS_BY_SHAPE.get(row.shape)
+    if units is not None and context.unit not in units:
+        hint = "; set type to how it is to be read" if context.unit == "text" else ""
+        message = f"{row.name} doesn't work with a fact that is {context.unit}{hint}"
+        raise context.error(node, message)
 
 
 def read_type(node: Node, context: Context) -> Unit:
     """Return the unit that a `type` names; only text can be read as something else."""
-    word = One(tuple(TYPES)).decode(node, context)
-    if context.unit not in ("text", TYPES[str(word)]):
-        raise context.wrong(
-            node, f"type reads text as something else, and the fact is {context.unit}"
-        )
-    return TYPES[str(word)]
+    unit = TYPES[str(OneOf(tuple(TYPES)).decode(node, context))]
+    if context.unit not in ("text", unit):
+        raise context.error(node, f"type works only with text, and the fact is {context.unit}")
+    return unit
 
 
-OPERANDS: dict[str, Shape] = {
+OPERAND_TYPES: dict[str, ValueType] = {
     "quantity": Bound(),
     "value": Bound(),
     "values": ListOf(Bound(), "values", 1),
     "pattern": Pattern(),
     "element": Bound(),
-    "range": VersionRange(),
-    "flag": Flag(),
-    "condition": ConditionShape(),
-    "conditions": ListOf(ConditionShape(), "conditions", 1),
+    "range": ScalarOf("a version range such as >=20.10", parse_version_range, {"type": "string"}),
+    "flag": BOOLEAN,
+    "condition": ConditionType(),
+    "conditions": ListOf(ConditionType(), "conditions", 1),
 }
 
 
-class WhenShape:
-    """`fact: value` or `fact: condition`; all lines must hold."""
+class WhenType:
+    """`fact: value` or `fact: condition`; all must hold."""
 
     def decode(self, node: Node, context: Context) -> tuple[FactCondition, ...]:
-        found = pairs(node, context, None, "when")
-        outer, lines, good = context.unit, [], True
-        for name, value in found.items():
+        outer, conditions, valid = context.unit, [], True
+        for name, value in read_mapping(node, context, None, "when").items():
             try:
-                path, fact = context.fact(value, name)
+                path, fact = context.find_fact(value, name)
                 context.unit = fact.unit
-                lines.append(FactCondition(path, self._condition(value, context)))
+                if value.__class__ is Scalar:
+                    tests = decode_tests({"equals": value}, context)
+                    condition = Condition(tests, context.unit)
+                else:
+                    condition = ConditionType().decode(value, context)
+                conditions.append(FactCondition(path, condition))
             except Invalid:
-                good = False
+                valid = False
             finally:
                 context.unit = outer
-        if not good:
+        if not valid:
             raise Invalid
-        return tuple(lines)
+        return tuple(conditions)
 
-    def _condition(self, node: Node, context: Context) -> Condition:
-        if node.__class__ is Scalar:
-            return Condition(each_test({"equals": node}, context), context.unit)
-        return ConditionShape().decode(node, context)
-
-    def schema(self) -> Schema:
-        scalars = {"type": ["string", "number", "boolean"]}
-        return {
-            "type": "object",
-            "additionalProperties": {"anyOf": [scalars, ConditionShape().schema()]},
-        }
+    def schema(self) -> JsonSchema:
+        condition = {"anyOf": [_SCALAR_SCHEMA, ConditionType().schema()]}
+        return {"type": "object", "additionalProperties": condition}

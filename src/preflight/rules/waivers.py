@@ -1,4 +1,4 @@
-"""What is to be said of a rule file's waivers: those that waive nothing, those that end."""
+"""Problems and remarks about a rule file's waivers: those without effect, those that end soon."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from preflight.model.problems import Problem
 from preflight.model.report import WAIVER_NOTICE_DAYS
 from preflight.model.rules import Rule, RuleSet, Waiver
 
-_TIGHTER: Mapping[str, Callable[[Any, Any], bool]] = {
+_IMPLIES: Mapping[str, Callable[[Any, Any], bool]] = {
     "at_least": operator.ge,
     "more_than": operator.ge,
     "at_most": operator.le,
@@ -21,59 +21,60 @@ _TIGHTER: Mapping[str, Callable[[Any, Any], bool]] = {
 """By operator: whether what meets the first bound also meets the second."""
 
 
-def idle(ruleset: RuleSet) -> Iterator[Problem]:
-    """Yield the waivers whose `accept` is no looser than their rule: what it accepts passes.
+def find_ineffective(ruleset: RuleSet) -> Iterator[Problem]:
+    """Yield the waivers whose `accept` is no looser than their rule, so that they waive nothing.
 
-    Bounds are compared under one operator and as far as the file itself tells their figures.
+    Only bounds of the same operator are compared, and only figures that the file itself states.
     """
     rules = {rule.id: rule for rule in ruleset.rules}
     for waiver in ruleset.waivers:
         rule = rules[waiver.rule]
-        if waiver.accept is not None and _accepts_only(waiver.accept, rule):
-            yield at(waiver, f"accept is no looser than {rule.id} itself, so nothing is waived")
+        if waiver.accept is not None and _is_as_strict(waiver.accept, rule):
+            message = f"accept is no looser than the rule {rule.id}, so nothing is waived"
+            yield problem_of(waiver, message)
 
 
-def at(waiver: Waiver, message: str) -> Problem:
-    """Return a problem in the place of a waiver."""
+def problem_of(waiver: Waiver, message: str) -> Problem:
+    """Return a problem at the position of a waiver."""
     return Problem(waiver.file, waiver.line or 0, waiver.column or 0, message)
 
 
-def _accepts_only(accept: Condition, rule: Rule) -> bool:
-    """Whether all that `accept` takes meets the rule, its recommendation included."""
-    asked = [one for one in (rule.require, rule.recommend) if one is not None]
+def _is_as_strict(accept: Condition, rule: Rule) -> bool:
+    """Return whether every value that `accept` takes meets the rule and its recommendation."""
     return all(
         accept.unit == condition.unit and any(_implies(mine, test) for mine in accept.tests)
-        for condition in asked
+        for condition in (rule.require, rule.recommend)
+        if condition is not None
         for test in condition.tests
     )
 
 
-def _implies(mine: tuple[Operator, Operand], asked: tuple[Operator, Operand]) -> bool:
-    (row, operand), (other, bound) = mine, asked
-    if row is not other:
+def _implies(first: tuple[Operator, Operand], second: tuple[Operator, Operand]) -> bool:
+    (row, operand), (other_row, other_operand) = first, second
+    if row is not other_row:
         return False
-    figure, least = literal(operand), literal(bound)
-    if row.name in _TIGHTER and figure is not None and least is not None:
-        return _TIGHTER[row.name](figure, least)
-    return bool(operand == bound)
+    bound, other_bound = _literal(operand), _literal(other_operand)
+    if row.name in _IMPLIES and bound is not None and other_bound is not None:
+        return _IMPLIES[row.name](bound, other_bound)
+    return bool(operand == other_operand)
 
 
-def literal(operand: Operand) -> float | None:
-    """Return a bound that the file itself tells, sums of such included; None for any other."""
+def _literal(operand: Operand) -> float | None:
+    """Return a bound that the file itself states, as a number or a sum of numbers."""
     if isinstance(operand, Sum):
-        parts = [literal(part) for part in operand.parts]
+        parts = [_literal(part) for part in operand.parts]
         known = [part for part in parts if part is not None]
         return sum(known) if len(known) == len(parts) else None
     is_number = isinstance(operand, int | float) and not isinstance(operand, bool)
     return operand if is_number else None
 
 
-def ending(ruleset: RuleSet, today: date) -> Iterator[Problem]:
-    """Yield what to remark of waivers by the day (UTC): those that ended, or soon will."""
+def find_ending(ruleset: RuleSet, today: date) -> Iterator[Problem]:
+    """Yield remarks on the waivers that have ended or soon will; `today` is in UTC."""
     for waiver in ruleset.waivers:
-        left = (waiver.until - today).days
-        whose = f"the waiver of {waiver.rule} by {waiver.owner}"
-        if left < 0:
-            yield at(waiver, f"{whose} ended on {waiver.until}")
-        elif left <= WAIVER_NOTICE_DAYS:
-            yield at(waiver, f"{whose} ends on {waiver.until}")
+        days_left = (waiver.until - today).days
+        subject = f"the waiver of {waiver.rule} by {waiver.owner}"
+        if days_left < 0:
+            yield problem_of(waiver, f"{subject} ended on {waiver.until}")
+        elif days_left <= WAIVER_NOTICE_DAYS:
+            yield problem_of(waiver, f"{subject} ends on {waiver.until}")

@@ -302,12 +302,12 @@ def test_the_day_of_a_case_decides_on_waivers(until: str, today: str | None, ver
     ("expected", "said"),
     [
         ({"oss": "pass", "limti/a": "warn", "x": "skip"},
-         ["no rule 'oss', did you mean 'os'?", "no rule 'limti', did you mean 'limit'?",
-          "no rule 'x'"]),
-        ({"o" * 70: "pass"}, [f"no rule '{'o' * 60}'"]),
+         ["unknown rule 'oss', did you mean 'os'?", "unknown rule 'limti', did you mean 'limit'?",
+          "unknown rule 'x'"]),
+        ({"o" * 70: "pass"}, [f"unknown rule '{'o' * 60}'"]),
         ({"verdicts": {"os": "pass"}, "only": ["of"]},
          ["only: no rule has the id or tag 'of', did you mean 'off'?"]),
-        ({"verdicts": {"os": "pass"}, "vars": {"a": 1}}, ["vars: no var 'a'"]),
+        ({"verdicts": {"os": "pass"}, "vars": {"a": 1}}, ["vars: unknown var 'a'"]),
     ],
 )  # fmt: skip
 def test_names_that_the_rules_do_not_have(expected: object, said: list[str]) -> None:

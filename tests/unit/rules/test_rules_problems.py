@@ -18,8 +18,7 @@ from preflight.model.problems import InputError, Problem
 from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.rules.fields import DIAGNOSIS, FILE, FIX, MODEL, RULE, WAIVER
 from preflight.rules.load import load
-from preflight.rules.schema_types import Record
-from preflight.rules.yaml_nodes import compose
+from preflight.rules.schema import ObjectField
 
 CATALOGUE = Catalogue(
     [
@@ -30,6 +29,8 @@ CATALOGUE = Catalogue(
     ]
 )
 RULE_TEXT = "  - {id: a, title: A, fact: host.memory.total, require: {at_least: 1}}\n"
+
+MERGE_KEYS = "merge keys aren't supported; use extends"
 
 
 def loaded(text: str | bytes, **sets: str) -> RuleSet:
@@ -67,50 +68,55 @@ def judged(condition: str, fact: str = "host.memory.total") -> str:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", ["r.yaml:1:1: empty: expected rules"]),
-        ("# nothing\n", ["r.yaml:1:1: empty: expected rules"]),
+        ("", ["r.yaml:1:1: the file is empty"]),
+        ("# nothing\n", ["r.yaml:1:1: the file is empty"]),
         ("---\n", ["r.yaml:2:1: expected a rule file as a mapping, found null"]),
         ("just text", ["r.yaml:1:1: expected a rule file as a mapping, found text"]),
         ("[]", ["r.yaml:1:1: expected a rule file as a mapping, found a list"]),
         ("a: b: c", ["r.yaml:1:5: mapping values are not allowed in this context"]),
         (
             "version: 1\n---\nversion: 1\n",
-            ["r.yaml:2:1: expected a single document in the stream, but found another document"],
+            ["r.yaml:3:1: expected a single document in the stream"],
         ),
         ("version: *x", ["r.yaml:1:10: found undefined alias"]),
-        (b"version: 1\nname: \xff\n", ["r.yaml:2:7: no UTF-8 text"]),
-        (b"\xef\xbb\xbfversion: 1\n\xff", ["r.yaml:2:1: no UTF-8 text"]),
-        ("\ufeffname: ä".encode() + b"\xff", ["r.yaml:1:8: no UTF-8 text"]),
+        (b"version: 1\nname: \xff\n", ["r.yaml:2:7: not UTF-8 text"]),
+        (b"\xef\xbb\xbfversion: 1\n\xff", ["r.yaml:2:1: not UTF-8 text"]),
+        ("\ufeffname: ä".encode() + b"\xff", ["r.yaml:1:8: not UTF-8 text"]),
         (
             b"\x7fELF\x02\x01\x01\x00\x00",
-            ["r.yaml:1:1: no text: control characters are not allowed"],
+            ["r.yaml:1:1: not text: control characters are not allowed"],
         ),
         (
             b"version: 1\nname: \x07\n",
-            ["r.yaml:2:1: no text: control characters are not allowed"],
+            ["r.yaml:2:1: not text: control characters are not allowed"],
         ),
-        ("version: 1\n".encode("utf-16"), ["r.yaml:1:1: no UTF-8 text"]),
-        (b"#" * (16 * 2**20 + 1), ["r.yaml: larger than 16 MiB: no rule file"]),
+        (b"#" * (16 * 2**20 + 1), ["r.yaml: larger than 16 MiB"]),
         ("{}", ["r.yaml:1:1: a rule file needs 'version'"]),
         ("version: 2", ["r.yaml:1:10: expected 1, found '2'"]),
         ("version: [1]", ["r.yaml:1:10: expected a word, found a list"]),
         ("version: '1'", ["r.yaml:1:10: expected 1, found '1' in quotes"]),
         ("version:", ["r.yaml:1:9: a rule file needs 'version'"]),
-        ("version: 1\nversion: 1", ["r.yaml:2:1: 'version' stands here twice"]),
+        ("version: 1\nversion: 1", ["r.yaml:2:1: duplicate key 'version'"]),
         ("version: 1\nname: [x]", ["r.yaml:2:7: expected text, found a list"]),
         (
             "version: 1\nname: 5",
             ["r.yaml:2:7: expected text, found a number: quote it if it is text"],
         ),
-        ("version: 1\nruls: []", ["r.yaml:2:1: a rule file has no 'ruls', did you mean 'rules'?"]),
+        (
+            "version: 1\nruls: []",
+            ["r.yaml:2:1: unknown key 'ruls' in a rule file, did you mean 'rules'?"],
+        ),
         ("version: 1\n? [a]\n: b", ["r.yaml:2:3: expected a name, found a list"]),
         (
             "version: 1\n<<: {name: x}",
-            ["r.yaml:2:1: a rule file has no '<<' (merge keys aren't read; use extends)"],
+            [f"r.yaml:2:1: unknown key '<<' in a rule file ({MERGE_KEYS})"],
         ),
         ("version: 1\nrules: {a: b}", ["r.yaml:2:8: expected a list, found a mapping"]),
         ("version: 1\nrules: [5]", ["r.yaml:2:9: expected a rule as a mapping, found a number"]),
-        ("version: 1\nrules: [{}]", ["r.yaml:2:9: a rule needs 'id'"]),
+        (
+            "version: 1\nrules: [{}]",
+            [f"r.yaml:2:9: a rule needs '{key}'" for key in ("fact", "id", "title")],
+        ),
         (
             "version: 1\nextends: default",
             ["r.yaml:2:10: expected a list of rule files, found text"],
@@ -120,7 +126,10 @@ def judged(condition: str, fact: str = "host.memory.total") -> str:
             ["r.yaml:2:10: expected a list of rule files, found text"],
         ),
         ("version: 1\nextends: [nowhere.yaml]", ["r.yaml:2:11: cannot read nowhere.yaml: gone"]),
-        ("version: 1\nextends: [r.yaml]", ["r.yaml:2:11: extends itself: r.yaml → r.yaml"]),
+        (
+            "version: 1\nextends: [r.yaml]",
+            ["r.yaml:2:11: a file can't extend itself: r.yaml → r.yaml"],
+        ),
     ],
 )
 def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
@@ -149,36 +158,42 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (
             rule("titel: A\nfact: host.memory.totl\nrequire: {at_last: 1}\ntitle: A"),
             [
-                "4:5: a rule has no 'titel', did you mean 'title'?",
-                "5:11: no probe measures 'host.memory.totl', did you mean 'host.memory.total'?",
-                "6:15: a condition has no 'at_last', did you mean 'at_least'?",
+                "4:5: unknown key 'titel' in a rule, did you mean 'title'?",
+                "5:11: unknown fact 'host.memory.totl', did you mean 'host.memory.total'?",
+                "6:15: unknown condition 'at_last', did you mean 'at_least'?",
             ],
         ),
         (
             rule("title: A\nfact: host.oss\nrecommend: {at_last: 1}"),
-            ["5:11: no probe measures 'host.oss'", "6:17: a condition has no 'at_last'"],
+            ["5:11: unknown fact 'host.oss'", "6:17: unknown condition 'at_last'"],
         ),
         (
             rule("title: A\nfact: host.oss\ntype: size\nrequire: {at_least: 1}"),
-            ["5:11: no probe measures 'host.oss'", "6:11: expected bytes or duration or"],
+            ["5:11: unknown fact 'host.oss'", "6:11: expected bytes or duration or"],
         ),
-        (judged("{at_last: 1}"), ["6:15: a condition has no 'at_last', did you mean 'at_least'?"]),
+        (judged("{at_last: 1}"), ["6:15: unknown condition 'at_last', did you mean 'at_least'?"]),
         (judged("{}"), ["6:14: expected a condition such as at_least: 8GB, found none"]),
         (judged("5"), ["6:14: expected a condition as a mapping, found a number"]),
         (judged("{type: bytes}"), ["6:14: expected a condition such as at_least: 8GB, found none"]),
-        ("version: 1\nrules: [{id: A b}]", ["2:14: expected an id in kebab-case such as"]),
-        ("version: 1\nrules: [{id: 'a\n\n'}]", ["2:14: expected an id in kebab-case such as"]),
         (
-            "version: 1\nrules: [{id: 5}]",
+            "version: 1\nrules: [{id: A b, title: A, fact: host.os, require: {exists: true}}]",
+            ["2:14: expected an id in kebab-case such as"],
+        ),
+        (
+            "version: 1\nrules: [{id: 'a\n\n', title: A, fact: host.os, require: {exists: true}}]",
+            ["2:14: expected an id in kebab-case such as"],
+        ),
+        (
+            "version: 1\nrules: [{id: 5, title: A, fact: host.os, require: {exists: true}}]",
             ["2:14: expected an id in kebab-case such as host-memory,"],
         ),
         (
-            "version: 1\nrules: [{id: }]",
-            ["2:9: a rule needs 'id'"],
+            "version: 1\nrules: [{id: , title: A, fact: host.os, require: {exists: true}}]",
+            ["2:14: a rule needs 'id'"],
         ),
         (
             f"version: 1\nrules:\n{RULE_TEXT}{RULE_TEXT}",
-            ["4:10: id 'a' is taken, see line 3"],
+            ["4:10: duplicate id 'a', first used on line 3"],
         ),
         # figures
         (judged("{at_least: lots}"), ["6:25: 'lots' is no size: expected a size such as 8GB"]),
@@ -189,7 +204,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (judged("{at_least: }"), ["6:25: expected a value, found null; use exists: false"]),
         (judged("{at_least: [1]}"), ["6:25: expected a value as a mapping, found a list"]),
         (judged("{at_least: {}}"), ["6:25: expected a value, {fact: …} or {sum: […]}"]),
-        (judged("{at_least: {sum: []}}"), ["6:31: expected a list of values, found none in it"]),
+        (judged("{at_least: {sum: []}}"), ["6:31: expected a list of values, found an empty one"]),
         (judged("{at_least: {times: 2}}"), ["6:25: expected a value, {fact: …} or {sum: […]}"]),
         (
             judged("{at_least: {fact: host.memory.total, times: much}}"),
@@ -197,19 +212,19 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ),
         (
             judged("{at_least: {fact: host.cpu.logical}}"),
-            ["6:25: host.cpu.logical is cores, compared with bytes"],
+            ["6:25: host.cpu.logical is cores and can't be compared with bytes"],
         ),
         (
             judged("{equals: {fact: host.os, times: 2}}", "host.arch"),
-            ["6:23: times needs numbers, and the fact is text"],
+            ["6:23: times works only with numbers, and the fact is text"],
         ),
         (
             judged("{equals: {fact: host.os, plus: 2}}", "host.arch"),
-            ["6:23: plus needs numbers, and the fact is text"],
+            ["6:23: plus works only with numbers, and the fact is text"],
         ),
         (
             judged("{equals: {sum: [a]}}", "host.arch"),
-            ["6:23: sum needs numbers, and the fact is text"],
+            ["6:23: sum works only with numbers, and the fact is text"],
         ),
         (
             judged("{at_least: {fact: host.memory.total, plus: much}}"),
@@ -218,15 +233,18 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (judged("{at_least: {fact: [x]}}"), ["6:32: expected a fact, found a list"]),
         (
             judged("{at_least: 1}", "host.os"),
-            ["6:25: at_least can't judge a fact that is text; say"],
+            ["6:25: at_least doesn't work with a fact that is text; set"],
         ),
-        (judged("{matches: a}"), ["6:24: matches can't judge a fact that is bytes"]),
-        (judged("{version: '>=1'}"), ["6:24: version can't judge a fact that is bytes"]),
+        (judged("{matches: a}"), ["6:24: matches doesn't work with a fact that is bytes"]),
+        (judged("{version: '>=1'}"), ["6:24: version doesn't work with a fact that is bytes"]),
         (
             judged("{equals: a}", "docker.warnings"),
-            ["6:23: equals can't judge a fact that is list"],
+            ["6:23: equals doesn't work with a fact that is list"],
         ),
-        (judged("{type: bytes, at_least: 1}", "host.cpu.logical"), ["6:21: type reads text as"]),
+        (
+            judged("{type: bytes, at_least: 1}", "host.cpu.logical"),
+            ["6:21: type works only with text"],
+        ),
         (judged("{type: size, at_least: 1}", "env.X"), ["6:21: expected bytes or duration or"]),
         (judged("{version: 20.10}", "docker.version"), ["6:24: '20.10' is no version range"]),
         (judged("{matches: '('}", "host.os"), ["6:24: invalid regular expression: missing )"]),
@@ -240,7 +258,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (judged("{exists: [true]}"), ["6:23: expected true or false, found a list"]),
         (judged("{exists: 'true'}"), ["6:23: expected true or false, found 'true'"]),
         (judged("{one_of: 5}"), ["6:23: expected a list of values, found a number"]),
-        (judged("{one_of: []}"), ["6:23: expected a list of values, found none in it"]),
+        (judged("{one_of: []}"), ["6:23: expected a list of values, found an empty one"]),
         (judged("{all_of: [{at_least: x}, {at_most: y}]}"), ["6:35: 'x' is no", "6:49: 'y' is no"]),
         (judged("{not: {at_least: x}}"), ["6:31: 'x' is no size"]),
         # facts
@@ -250,22 +268,22 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
             ["5:15: expected the name of a collection, found a list"],
         ),
         (judged("{at_least: 1}", "'host..x'"), ["5:11: 'host..x' is no fact path"]),
-        (judged("{at_least: 1}", "app.*.size"), ["5:11: 'app.*.size' names no single fact"]),
+        (judged("{at_least: 1}", "app.*.size"), ["5:11: 'app.*.size' isn't a single fact"]),
         (
             rule("title: A\nfor_each: host.memory\nfact: host.os\nrequire: {exists: true}"),
-            ["5:15: no probe measures 'host.memory'"],
+            ["5:15: unknown fact 'host.memory'"],
         ),
         (
             rule("title: A\nfor_each: host.os\nfact: host.os\nrequire: {exists: true}"),
-            ["5:15: host.os is no collection: for_each needs one"],
+            ["5:15: host.os isn't a collection, and for_each needs one"],
         ),
         (
             rule("title: A\nfor_each: app\nfact: sise\nrequire: {exists: true}"),
-            ["6:11: no probe measures 'sise', did you mean 'size'?"],
+            ["6:11: unknown fact 'sise', did you mean 'size'?"],
         ),
         (
             rule("title: A\nfact: host.os\nrequire: {exists: true}\nwhen: {host.oss: linux}"),
-            ["7:22: no probe measures 'host.oss', did you mean 'host.os'?"],
+            ["7:22: unknown fact 'host.oss', did you mean 'host.os'?"],
         ),
         (
             rule("title: A\nfact: host.os\nrequire: {exists: true}\nwhen: {docker.local: maybe}"),
@@ -282,9 +300,9 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
                 "fixes: [{text: 'Set {expectd} {host.oss}', url: ftp://x, commnd: x}, {}]"
             ),
             [
-                "7:20: no placeholder {expectd}, did you mean 'expected'?",
+                "7:20: unknown placeholder {expectd}, did you mean 'expected'?",
                 "7:53: expected a web address, found 'ftp://x'",
-                "7:62: a fix has no 'commnd', did you mean 'command'?",
+                "7:62: unknown key 'commnd' in a fix, did you mean 'command'?",
                 "7:74: a fix needs 'text'",
             ],
         ),
@@ -294,8 +312,8 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
                 "error: '{whatever}'\nfixes: [{text: 'is {host.oss}'}]"
             ),
             [
-                "7:12: no placeholder {whatever}: use actual, expected, missing, item or a fact",
-                "8:20: no probe measures 'host.oss', did you mean 'host.os'?",
+                "7:12: unknown placeholder {whatever}: use actual, expected, item, missing or",
+                "8:20: unknown fact 'host.oss', did you mean 'host.os'?",
             ],
         ),
         # tags
@@ -312,14 +330,14 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         # needs
         (
             with_a("  - {id: b, title: B, fact: host.os, require: {exists: true}, needs: [aa]}"),
-            ["4:71: no rule 'aa', did you mean 'a'?"],
+            ["4:71: unknown rule 'aa', did you mean 'a'?"],
         ),
         # vars
         (
             judged("{at_least: '${much}'}") + "vars: {muhc: 1}",
-            ["6:25: no var 'much', did you mean"],
+            ["6:25: unknown var 'much', did you mean"],
         ),
-        ("version: 1\nname: '${x}'", ["2:7: no var 'x'"]),
+        ("version: 1\nname: '${x}'", ["2:7: unknown var 'x'"]),
         ("version: 1\nvars: {A: 1}", ["2:11: expected a name such as system_overhead, found 'A'"]),
         ("version: 1\nvars: {a: }", ["2:11: expected a value for 'a', found null"]),
         ("version: 1\nvars: {a: [1]}", ["2:11: expected a value for 'a', found a list"]),
@@ -337,7 +355,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ("version: 1\nmodels: [{name: x, memory: big}]", ["2:28: 'big' is no size"]),
         (
             "version: 1\ndiagnoses: [{id: x, title: X, patterns: []}]",
-            ["2:41: expected a list of patterns, found none in it"],
+            ["2:41: expected a list of patterns, found an empty one"],
         ),
         (
             "version: 1\ndiagnoses: [{id: x, title: X, patterns: ['[', 5]}]",
@@ -362,9 +380,9 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
             [
                 "4:30: expected string or number or bytes or KiB or duration, found 'gigs'",
                 "5:15: expected certain or likely or possible, found 'sure'",
-                "6:10: expected a whole number from 1 on, found '0'",
+                "6:10: expected a whole number of at least 1, found '0'",
                 "7:11: 'soon' is no duration",
-                "8:12: no diagnosis 'y'",
+                "8:12: unknown diagnosis 'y'",
             ],
         ),
         (
@@ -372,12 +390,12 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
                 "patterns: ['(?P<size>x)(?P<limit>y)']\nvalues: {siz: bytes}\nwithin: 5m\n"
                 "figures: ['{size}', '{sise}']"
             ),
-            ["6:23: no placeholder {sise}: use container, fitting, fitting_memory, lacking, limit"],
+            ["6:23: unknown placeholder {sise}, did you mean 'size'?"],
         ),
         (
             diagnosed("patterns: ['(?P<size>x)(?P<limit>y)']\nvalues: {siz: bytes}\nwithin: 5m"),
             [
-                "3:13: 'limit' is no name for a group: it is worked out",
+                "3:13: a group can't be named 'limit', which is a calculated value",
                 "4:11: no pattern has a group 'siz', did you mean",
                 "5:11: within needs 'times' of 2 or more",
             ],
@@ -387,11 +405,11 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
                 "patterns: ['(?P<file>x)']\n"
                 "fixes: [{text: 'see {file}', command: 'rm {file}'}, {text: x, url: 'https://{file}'}]"
             ),
-            ["4:10: no command or url is filled with 'file': a log could have it run anything"],
+            ["4:10: 'file' can't be used in a command or url: whoever writes"],
         ),
         (
             diagnosed("patterns: ['(?P<x>x)']\nfixes: [{text: x, url: 'https://{x}'}]"),
-            ["4:10: no command or url is filled with 'x': a log could have it run anything"],
+            ["4:10: 'x' can't be used in a command or url: whoever writes"],
         ),
         (
             diagnosed("patterns: [a]\nvalues: []\nwithin: []\nservice: []"),
@@ -406,22 +424,22 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
                 "patterns: ['(?P<took>x)']\nvalues: {took: duration}\n"
                 "fixes: [{when: {lacking: {at_least: {fact: took}}}, text: x}]"
             ),
-            ["5:39: log.took is seconds, compared with bytes"],
+            ["5:39: log.took is seconds and can't be compared with bytes"],
         ),
         (
             diagnosed("patterns: [a]\nfixes: [{when: {lacking: soon}, text: '{actual}'}]"),
-            ["4:28: 'soon' is no size", "4:41: no placeholder {actual}: use container"],
+            ["4:28: 'soon' is no size", "4:41: unknown placeholder {actual}: use container"],
         ),
         (
             "version: 1\nwaivers: [{rule: a, reason: r, owner: o, until: 2027-01-31}]",
-            ["2:18: no rule 'a'"],
+            ["2:18: unknown rule 'a'"],
         ),
         (  # a bound is read by its rule's fact: only what is wrong without it is told
             with_a(
                 "waivers:\n  - {rule: aa, reason: r, owner: o, until: 2027-01-31,"
                 " accept: {at_least: 8GB, at_last: 1}}"
             ),
-            ["5:12: no rule 'aa', did you mean 'a'?", "5:80: a condition has no 'at_last'"],
+            ["5:12: unknown rule 'aa', did you mean 'a'?", "5:80: unknown condition 'at_last'"],
         ),
         (
             with_a(
@@ -475,10 +493,10 @@ def test_a_problem_has_its_place_and_says_what_to_write(text: str, said: list[st
 
 @pytest.mark.parametrize(
     ("fact", "unit", "hint"),
-    [("host.os", "text", "; say with type: how to read it"), ("docker.warnings", "list", "")],
+    [("host.os", "text", "; set type to how it is to be read"), ("docker.warnings", "list", "")],
 )
 def test_only_of_text_is_it_said_that_a_type_reads_it(fact: str, unit: str, hint: str) -> None:
-    told = f"r.yaml:6:25: at_least can't judge a fact that is {unit}{hint}"
+    told = f"r.yaml:6:25: at_least doesn't work with a fact that is {unit}{hint}"
     assert problems(judged("{at_least: 1}", fact)) == [told]
 
 
@@ -526,7 +544,7 @@ def test_rules_that_need_themselves(ring: int) -> None:
         for n in range(ring)
     )
     (found,) = problems(text)
-    assert f"needs itself: r0 → r{1 % ring}" in found
+    assert f"a rule can't need itself: r0 → r{1 % ring}" in found
     assert len(found) < 400
 
 
@@ -539,12 +557,12 @@ def test_files_that_extend_themselves_over_others() -> None:
     with pytest.raises(InputError) as fault:
         load("./dir/a.yaml", files.__getitem__, CATALOGUE)
     assert [str(p) for p in fault.value.problems] == [
-        "c.yaml:2:11: extends itself: ./dir/a.yaml → b.yaml → c.yaml → dir/a.yaml"
+        "c.yaml:2:11: a file can't extend itself: ./dir/a.yaml → b.yaml → c.yaml → dir/a.yaml"
     ]
 
 
 def test_a_long_chain_of_files_ends_and_a_wide_one_is_read_once() -> None:
-    with pytest.raises(InputError, match="over 50 files extend one another"):
+    with pytest.raises(InputError, match="more than 50 files extend one another"):
         load("0", lambda n: f"version: 1\nextends: ['{int(n) + 1}']".encode(), CATALOGUE)
     reads: list[str] = []
 
@@ -577,7 +595,7 @@ def test_what_is_quoted_of_a_file_is_short() -> None:
 def test_what_has_no_place_names_none() -> None:
     with pytest.raises(InputError) as fault:
         loaded(b"#" * (16 * 2**20 + 1))
-    assert fault.value.problems == (Problem("r.yaml", 0, 0, "larger than 16 MiB: no rule file"),)
+    assert fault.value.problems == (Problem("r.yaml", 0, 0, "larger than 16 MiB"),)
 
 
 @pytest.mark.parametrize(("others", "hint"), [(99, ", did you mean 'host.os'?"), (100, "")])
@@ -592,7 +610,7 @@ def test_names_are_guessed_while_there_are_no_more_problems_than_are_shown(
     with pytest.raises(InputError) as fault:
         load("r.yaml", lambda name: files[name].encode(), CATALOGUE)
     first = str(fault.value.problems[0])  # and the last that was found
-    assert first == f"r.yaml:4:33: no probe measures 'host.oss'{hint}"
+    assert first == f"r.yaml:4:33: unknown fact 'host.oss'{hint}"
 
 
 def test_what_a_file_does_not_say_is_empty() -> None:
@@ -619,7 +637,7 @@ def test_the_facts_that_a_rule_names_are_those_to_ask_for() -> None:
 def test_set_names_a_var_of_the_file() -> None:
     text = judged("{at_least: '${much}'}") + "vars: {much: 1GB}"
     assert loaded(text, much="2GB").rules[0].require.tests[0][1] == 2_000_000_000
-    assert problems(text, mich="2GB") == ["--set mich: no var of this name, did you mean 'much'?"]
+    assert problems(text, mich="2GB") == ["--set mich: unknown var, did you mean 'much'?"]
     assert problems(text, much="lots")[0].startswith("r.yaml:6:25: 'lots' is no size")
     assert problems(text, much="${much}")[0].startswith("r.yaml:6:25: '${much}' is no size")
     assert problems("version: 1\nvars: {A: 1}", b="1")[0].startswith(
@@ -638,7 +656,7 @@ def test_a_dollar_is_doubled_to_stand_for_itself() -> None:
 
 # every field, given what it is not
 
-RECORDS: list[tuple[str, Record, str]] = [
+RECORDS: list[tuple[str, ObjectField, str]] = [
     ("file", FILE, "version: 1\n{}\n"),
     ("rule", RULE, "version: 1\nrules:\n  - id: a\n    title: A\n    fact: host.os\n    {}"),
     ("fix", FIX, rule("title: A\nfact: host.os\nrequire: {exists: true}\nfixes:\n  - {}")),
@@ -683,7 +701,7 @@ def test_a_field_refuses_what_it_is_not_in_its_place(name: str, text: str, value
         found = []
     except InputError as fault:
         found = [str(p) for p in fault.problems if str(p).startswith(f"r.yaml:{row}:")]
-    said = [one for one in found if re.search("expected|no probe|is no|has no", one)]
+    said = [one for one in found if re.search("expected|unknown|isn't", one)]
     assert (not said) is ((name, value) in RIGHT), found
 
 
@@ -717,39 +735,9 @@ CHAIN = (
 )
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (BOMB, "aliases make it over 10 times larger"),
-        ("version: &a [*a]", "an alias that contains itself"),
-        ("&a version: 1\nrules: &b\n  - {id: *a, needs: *b}", "an alias that contains itself"),
-        (CHAIN, "aliases nest deeper than 50 levels"),
-    ],
-)
-def test_aliases_that_explode_are_refused(text: str, said: str) -> None:
-    (found,) = problems(text)
-    assert found.endswith(f": {said}")
-
-
-def test_aliases_may_nest_as_deep_as_it_says() -> None:
-    text = "- &a {}{}\n- {}*a{}\n"
-    compose(text.format("[" * 24, "]" * 24, "[" * 25, "]" * 25).encode(), "r.yaml")
-    with pytest.raises(InputError, match="aliases nest deeper than 50 levels"):
-        compose(text.format("[" * 24, "]" * 24, "[" * 26, "]" * 26).encode(), "r.yaml")
-
-
-def test_aliases_may_make_a_file_ten_times_larger() -> None:
-    text = "- &a [1, 2, 3, 4, 5, 6, 7, 8]\n"  # ten nodes with the list around it
-    compose((text + "- *a\n" * 10).encode(), "r.yaml")
-    with pytest.raises(InputError, match="over 10 times larger"):
-        compose((text + "- *a\n" * 11).encode(), "r.yaml")
-
-
-def test_lists_may_nest_as_deep_as_it_says_whatever_stands_before_them() -> None:
-    for before in ("", "[], " * 60):
-        compose(f"[{before}{'[' * 49}{']' * 50}".encode(), "r.yaml")
-        with pytest.raises(InputError, match="nested deeper than 50 levels"):
-            compose(f"[{before}{'[' * 50}{']' * 51}".encode(), "r.yaml")
+def test_aliases_that_explode_are_refused() -> None:
+    (problem,) = problems(BOMB)
+    assert problem.endswith(": grows beyond 200000 values")
 
 
 def test_aliases_that_save_typing_are_read() -> None:
@@ -762,46 +750,40 @@ def test_aliases_that_save_typing_are_read() -> None:
     assert a.require == b.require
 
 
-@pytest.mark.parametrize("nested", ["[", "{a: ", "- "])
-def test_the_depth_is_told_alike_whichever_yaml_library_stops_first(nested: str) -> None:
-    (found,) = problems(nested * 5000)
-    assert found.endswith(": nested deeper than 50 levels")
-
-
 DEEP = {
-    "flow lists": "'[' * 100000",
-    "flow mappings": "'{a: ' * 100000",
-    "block lists": "'- ' * 100000",
+    "flow lists": "'[' * 60000",
+    "flow mappings": "'{a: ' * 60000",
+    "block lists": "'- ' * 60000",
     "block mappings": "''.join(' ' * n + 'a:\\n' for n in range(3000))",
-    "keys": "'? ' * 100000",
-    "within a rule": "'version: 1\\nrules: [{id: a, when: ' + '{a: ' * 100000",
+    "keys": "'? ' * 60000",
+    "within a rule": "'version: 1\\nrules: [{id: a, when: ' + '{a: ' * 60000",
     "conditions": "'version: 1\\nrules: [{id: a, title: A, fact: host.os, require: '"
     " + '{not: ' * 5000 + '{exists: true}' + '}' * 5001 + ']'",
-    "patterns": "'version: 1\\ndiagnoses: [{id: a, title: A, patterns: [\\'' + '(' * 100000"
-    " + ')' * 100000 + '\\']}]'",
-    "anchors": "'version: &a ' * 1 + '1\\nnext: ' + '&b ' * 100000",
-    "quotes": "'version: \"' + '\\\\' * 100000",
-    "digits": "'version: 1\\nmodels: [{name: x, memory: ' + '9' * 100000 + '}]'",
+    "patterns": "'version: 1\\ndiagnoses: [{id: a, title: A, patterns: [\\'' + '(' * 60000"
+    " + ')' * 60000 + '\\']}]'",
+    "anchors": "'version: &a ' * 1 + '1\\nnext: ' + '&b ' * 60000",
+    "quotes": "'version: \"' + '\\\\' * 60000",
+    "digits": "'version: 1\\nmodels: [{name: x, memory: ' + '9' * 60000 + '}]'",
 }
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-PLAIN_PYTHON = "import yaml; del yaml.CSafeLoader\n"  # as where PyYAML was built without libyaml
+PLAIN_PYTHON = "import sys; sys.modules['yaml.cyaml'] = None\n"  # as without libyaml
 
 
 @pytest.mark.parametrize("without_c", [False, True])
-@pytest.mark.parametrize("text", DEEP.values(), ids=DEEP)
-def test_no_nesting_brings_the_interpreter_down(text: str, without_c: bool) -> None:
+def test_no_nesting_crashes_the_interpreter(without_c: bool) -> None:
     code = (
         f"{PLAIN_PYTHON if without_c else ''}"
         "from preflight import check as pipeline\n"
         "from preflight.model.problems import InputError\n"
-        f"data = ({text}).encode()\n"
-        "try: pipeline.load('r.yaml', lambda _: data)\n"
-        "except InputError as fault: print(fault)\n"
+        f"for text in ({', '.join(DEEP.values())}):\n"
+        "    try: pipeline.load('r.yaml', lambda _: text.encode())\n"
+        "    except InputError as fault: print(repr(str(fault)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("r.yaml:")
-    assert len(done.stdout) < 2000
+    messages = done.stdout.splitlines()
+    assert len(messages) == len(DEEP)
+    assert all("r.yaml:" in message[:9] and len(message) < 2000 for message in messages)
 
 
 def test_without_libyaml_the_same_is_read() -> None:
@@ -841,7 +823,7 @@ def test_ten_thousand_rules_and_a_chain_of_needs_through_all() -> None:
     report = evaluate(rules, Facts({"host": {"os": "linux"}}), CATALOGUE)
     assert report.counts["fail"] == 1
     assert report.counts["skip"] == 9_999
-    assert {result.held_by for result in report.results} == {None, "r9999"}
+    assert {result.blocked_by for result in report.results} == {None, "r9999"}
 
 
 SPELLINGS = ["8GB", "'8GB'", '"8GB"', "|-\n      8GB", ">-\n      8GB"]

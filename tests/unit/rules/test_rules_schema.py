@@ -20,11 +20,10 @@ from preflight.model.conditions import OPERATORS
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError
 from preflight.rules.context import Context, Invalid
-from preflight.rules.fields import FILE, RULE
+from preflight.rules.fields import FILE, RULE, json_schema
 from preflight.rules.load import load
-from preflight.rules.schema import schema
-from preflight.rules.schema_types import Duration, Field, Flag, MapOf, Record, Size, Text
-from preflight.rules.yaml_nodes import compose
+from preflight.rules.schema import BOOLEAN, DURATION, SIZE, Field, MapOf, ObjectField, Text
+from preflight.yaml_marks import compose
 
 CATALOGUE = Catalogue([*pipeline.catalogue().facts, Fact("app.*.size", "bytes", "")])
 RULES_YAML = ROOT / "rules.yaml"
@@ -44,7 +43,7 @@ def decodes(document: Any) -> bool:
 
 
 def validator() -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(schema())
+    return jsonschema.Draft202012Validator(json_schema())
 
 
 def validates(document: Any) -> bool:
@@ -76,21 +75,21 @@ def sized(bound: Any) -> dict[str, Any]:
 
 
 def test_the_schema_is_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(schema())
-    json.dumps(schema())
-    named = jsonschema.validators.validator_for(schema(), default=jsonschema.Draft3Validator)
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+    json.dumps(json_schema())
+    named = jsonschema.validators.validator_for(json_schema(), default=jsonschema.Draft3Validator)
     assert named is jsonschema.Draft202012Validator
-    assert schema()["title"] == "preflight.rules/1"
+    assert json_schema()["title"] == "preflight.rules/1"
 
 
 def test_a_record_states_the_schema_of_what_it_takes() -> None:
-    record = Record(
+    record = ObjectField(
         "a thing",
         {
             "name": Field(Text(), "of it", True),
-            "size": Field(Size(), "how large"),
-            "wait": Field(Duration(), "how long"),
-            "flags": Field(MapOf(Flag(), "flags"), "by name"),
+            "size": Field(SIZE, "how large"),
+            "wait": Field(DURATION, "how long"),
+            "flags": Field(MapOf(BOOLEAN, "flags"), "by name"),
         },
     )
     valid = jsonschema.Draft202012Validator(record.schema()).is_valid
@@ -111,7 +110,7 @@ def test_the_bundled_rules_follow_it() -> None:
 
 
 def test_every_key_and_operator_is_described() -> None:
-    made = schema()
+    made = json_schema()
     assert set(made["properties"]) == set(FILE.fields)
     assert set(made["$defs"]["rule"]["properties"]) == set(RULE.fields)
     assert set(made["$defs"]["condition"]["properties"]) == {*OPERATORS, "type"}
