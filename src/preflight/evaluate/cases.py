@@ -18,14 +18,14 @@ def unknown_names(expected: CaseExpectation, ruleset: RuleSet) -> Iterator[str]:
     ids = {rule.id: rule for rule in ruleset.rules}
     for rule in dict.fromkeys(map(_rule, expected.verdicts)):
         if rule not in ids:
-            yield f"no rule {_quoted(rule, ids)}"
+            yield f"unknown rule {_quoted(rule, ids)}"
     known = [*ids, *ruleset.tags()]
     for name in expected.only:
         if name not in known:
             yield f"only: no rule has the id or tag {_quoted(name, known)}"
     for name in expected.vars:
         if name not in ruleset.vars:
-            yield f"vars: no var {_quoted(name, ruleset.vars)}"
+            yield f"vars: unknown var {_quoted(name, ruleset.vars)}"
 
 
 def compare(
