@@ -175,7 +175,7 @@ def _parse_boolean(value: Any) -> bool:
 
 
 def _parse_device(device: Any) -> Any:
-    if not isinstance(device, dict) or device.get("device_ids"):
+    if device.get("device_ids"):
         return device
     count = device.get("count")
     return {**device, "count": -1 if count in (None, "all") else parse_count(count)}
@@ -186,6 +186,11 @@ FIGURES: dict[str, Any] = {
     **dict.fromkeys(("mem_limit", "mem_reservation", "memswap_limit", "shm_size"), parse_size),
     **dict.fromkeys(("pids_limit", "scale"), parse_count),
     **dict.fromkeys(("init", "privileged", "read_only", "stdin_open", "tty"), _parse_boolean),
+    "build": {},
+    "depends_on": {},
+    "logging": {},
+    "networks": {},
+    **{key: [lambda value: value] for key in ("configs", "profiles", "secrets")},
     "cpus": _parse_cores,
     "gpus": [_parse_device],
     "volumes": [{"read_only": _parse_boolean, "tmpfs": {"size": parse_size}}],
@@ -197,4 +202,4 @@ FIGURES: dict[str, Any] = {
         },
     },
 }
-"""How the values of a service are read, by their keys; a list has a reader of its items."""
+"""How the values of a service are read: a function, a table by key, or a list of one for items."""

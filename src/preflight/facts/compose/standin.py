@@ -49,7 +49,11 @@ def read(project: Project, guard: Guard, variables: Variables) -> Project:
 
     Raises ComposeError.
     """
-    return _StandIn(project, guard, variables).read()
+    try:
+        return _StandIn(project, guard, variables).read()
+    except (AttributeError, KeyError, TypeError, ValueError):
+        wrong = "a value has a type that Compose doesn't accept"
+        raise ComposeError(wrong, project.files[0]) from None
 
 
 class _StandIn:
@@ -79,8 +83,8 @@ class _StandIn:
             if not own or "*" in profiles or own & profiles:
                 services[key] = self.finish(key, service)
         for kind in ("configs", "secrets"):
-            for entry in (merged.get(kind) or {}).values():
-                if isinstance(entry, dict) and isinstance(entry.get("file"), str):
+            for entry in filter(None, (merged.get(kind) or {}).values()):
+                if isinstance(entry.get("file"), str):
                     entry["file"] = resolve_path(entry["file"], folder)
         return self.project._replace(
             source="fallback",
@@ -260,6 +264,9 @@ class _StandIn:
 
     def read_figures(self, path: Path, value: Value, reader: Any) -> Value:
         """Return a value with its figures read; `reader` is a function or a table of them."""
+        if isinstance(reader, dict | list) and not isinstance(value, type(reader)):
+            wanted = "a list" if isinstance(reader, list) else "a mapping"
+            raise self.error(path, f"expected {wanted}")
         if isinstance(reader, list):
             return [self.read_figures(path, item, reader[0]) for item in value]
         if not isinstance(reader, dict):

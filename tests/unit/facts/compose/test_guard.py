@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from compose_projects import read_case, read_project
-from preflight.facts.compose.project import Need
+from preflight.facts.compose.load import load
+from preflight.facts.compose.project import ComposeError, Need
+from preflight.facts.options import Options
 from preflight.model.facts import FileLine
 
 PLACES = [
@@ -132,3 +134,47 @@ def test_a_large_file_is_read_within_a_second(tmp_path: Path) -> None:
     reading = read_project([str(tmp_path / "compose.yaml")]).reading
     assert time.perf_counter() - begin < 1
     assert len(reading.config["services"]) == 500
+
+
+ONE = "services:\n  a:\n    image: x\n"
+NAMING = {
+    "env_file": ONE + "    env_file: {file}\n",
+    "env_file, hidden": ONE + '    "env\\u005ffile": {file}\n',
+    "extends": "services:\n  a:\n    extends: {{file: {file}, service: b}}\n",
+    "include": "include: [{file}]\n" + ONE,
+    "env_file of include": "include: [{{path: base.yaml, env_file: {file}}}]\n" + ONE,
+    "env_file, in Base64": ONE + "    !!binary ZW52X2ZpbGU=: {file}\n",
+    "env_file, merged": "x-a: &a {{env_file: [{{path: {file}}}]}}\n" + ONE + "    !!merge <<: *a\n",
+    "env_file, by a variable": ONE + "    env_file: ${{NOBODY:-{file}}}\n",
+    "env_file of a base": "services:\n  a: {{extends: {{file: several.yaml, service: b}}}}\n",
+    "secrets": ONE + "secrets: {{s: {{file: {file}}}}}\n",
+    "configs": ONE + "configs: {{c: {{file: {file}}}}}\n",
+    "label_file": ONE + "    label_file: {file}\n",
+}
+NAMED = {"absolute": "{outside}", "above": "../outside", "a link": "link"}
+
+
+@pytest.mark.parametrize("named", NAMED)
+@pytest.mark.parametrize("naming", NAMING)
+def test_a_file_outside_is_refused_and_compose_not_asked(
+    naming: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    (project / "bin").mkdir(parents=True)
+    monkeypatch.chdir(project)
+    (tmp_path / "outside").write_text("TOKEN=sekret-1234abcd\n")
+    Path("link").symlink_to("../outside")
+    Path("base.yaml").write_text("services: {b: {image: x}}\n")
+    file = NAMED[named].format(outside=tmp_path / "outside")
+    several = "services: {b: {image: x, env_file: FILE}}\n---\nservices: {c: {image: x}}\n"
+    Path("several.yaml").write_text(several.replace("FILE", file))
+    Path("compose.yaml").write_text(NAMING[naming].format(file=file))
+    program = Path("bin/docker-compose")
+    program.write_text("#!/bin/sh\necho asked > asked\n")
+    program.chmod(0o755)
+    with pytest.raises(ComposeError) as error:
+        load(Options(), {"PATH": str(program.parent), "DOCKER_CONFIG": "/nowhere"})
+    assert "lies outside of the project and its repository" in str(error.value)
+    assert f"PREFLIGHT_ALLOW_READ={tmp_path}" in str(error.value)
+    assert "sekret" not in str(error.value)
+    assert not Path("asked").exists()

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from compose_projects import CASES, ask_compose, environment, read_case, read_project
 from paths import SHARED
-from preflight.facts.compose.forms import parse_size
+from preflight.facts.compose.facts import project_facts
+from preflight.facts.compose.forms import FIGURES, parse_size
 from preflight.facts.compose.project import ComposeError
+from preflight.facts.start import port_clashes
 
 BEYOND = {
     "environment-types", "extends-reset", "include", "include-no-dotenv", "include-nothing",
@@ -234,3 +239,45 @@ def test_sizes_are_binary(text: str, size: int) -> None:
 def test_other_texts_are_not_sizes(text: str) -> None:
     with pytest.raises(ValueError, match="isn't a valid size"):
         parse_size(text)
+
+
+VALUES = st.recursive(
+    st.sampled_from(
+        [None, True, 0, -1, 1.5, 2**70, "", "a", "1g", "all", "80:80", "./a:/b", "A=1", "${X:?}",
+         "$X", "${X:?}:80", "service:a", "b", "\0", "-", "~/x"]
+    ),
+    lambda below: st.one_of(
+        st.lists(below, max_size=3),
+        st.dictionaries(
+            st.sampled_from(
+                ["a", "b", "resources", "limits", "reservations", "memory", "cpus", "devices",
+                 "count", "options", "driver", "path", "required", "target", "source", "type",
+                 "published", "replicas", "file", "service", "context", "x-a", "condition"]
+            ),
+            below,
+            max_size=3,
+        ),
+    ),
+    max_leaves=6,
+)  # fmt: skip
+TOP = st.sampled_from(["name", "include", "volumes", "networks", "secrets", "configs", "models"])
+KEYS = st.sampled_from([*FIGURES, "image", "environment", "env_file", "extends", "label_file",
+                        "labels", "ports", "platform", "tmpfs", "network_mode"])  # fmt: skip
+SERVICES = st.dictionaries(
+    st.sampled_from(["a", "b"]), st.dictionaries(KEYS, VALUES, min_size=1, max_size=4), min_size=1
+)
+
+
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(first=SERVICES, second=SERVICES, top=st.dictionaries(TOP, VALUES))
+def test_any_values_end_in_facts_or_in_one_line(
+    first: object, second: object, top: dict[str, object], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    for name, value in (("a.yaml", {**top, "services": first}), ("b.yaml", {"services": second})):
+        (folder / name).write_text(json.dumps(value), "utf-8")
+    with suppress(ComposeError):
+        project = read_project([str(folder / "a.yaml"), str(folder / "b.yaml")]).reading
+        assert json.dumps(project.config)
+        assert list(project_facts(project))
+        assert port_clashes(project) is not None
