@@ -503,7 +503,7 @@ def zip_words() -> list[bytes]:
     ]  # fmt: skip
 
 
-PARSERS: dict[str, Reader] = {
+READERS: dict[str, Reader] = {
     one.name: one
     for one in (
         Reader("rules", "yaml", read_rules, rule_seeds, rule_words),

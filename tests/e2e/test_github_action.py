@@ -183,13 +183,7 @@ def test_two_uses_in_a_job_keep_both_reports(runner: Runner, workspace: Path) ->
 
 @pytest.mark.parametrize(
     "inputs",
-    [
-        {"rules": "nowhere.yaml"},
-        {"rules": "passes.yaml", "only": "oss"},
-        {"rules": "passes.yaml", "strict": "maybe"},
-        {"rules": "passes.yaml", "timeout": "soon"},
-        {"rules": "passes.yaml", "args": "--nonsense"},
-    ],
+    [{"rules": "nowhere.yaml"}, {"rules": "passes.yaml", "args": "--nonsense"}],
     ids=str,
 )
 def test_bad_usage_is_code_2_and_told(
@@ -239,7 +233,10 @@ def test_compose_files_come_one_a_line(runner: Runner, workspace: Path) -> None:
     assert [Path(one).name for one in result["actual"]] == files
 
 
-@pytest.mark.parametrize("hostile", HOSTILE)
+@pytest.mark.parametrize(
+    "hostile",
+    ["".join(HOSTILE), *(pytest.param(one, marks=pytest.mark.nightly) for one in HOSTILE)],
+)
 def test_nothing_is_run_where_every_input_is_hostile(
     runner: Runner, workspace: Path, hostile: str
 ) -> None:
@@ -248,6 +245,7 @@ def test_nothing_is_run_where_every_input_is_hostile(
     assert not [*workspace.rglob("owned"), *runner.folder.rglob("owned")]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", INPUTS)
 def test_nothing_in_an_input_is_run(runner: Runner, workspace: Path, name: str) -> None:
     inputs = {"rules": "passes.yaml", name: "\n".join(HOSTILE)}

@@ -41,6 +41,8 @@ MOVES = re.compile(
 )
 SLACK = 3_000_000_000  # bytes that such a figure may move while the tests run
 
+pytestmark = pytest.mark.nightly  # imports a base image and builds on it
+
 Document = Mapping[str, Any]
 
 

@@ -67,6 +67,7 @@ def test_the_readme_names_the_hook() -> None:
     ]
 
 
+@pytest.mark.nightly
 def test_a_good_file_passes(hook: Hook, tmp_path: Path) -> None:
     done = hook(tmp_path, {"preflight.yaml": GOOD, "other.yaml": BAD})
     assert done.returncode == 0, done.stdout
@@ -74,6 +75,7 @@ def test_a_good_file_passes(hook: Hook, tmp_path: Path) -> None:
     assert "other.yaml" not in done.stdout
 
 
+@pytest.mark.nightly  # with the one above: they install the program
 def test_a_bad_file_keeps_the_commit_back_and_is_told_with_its_place(
     hook: Hook, tmp_path: Path
 ) -> None:
