@@ -19,9 +19,10 @@ from preflight.model.report import Report
 from reports import HOSTILE, made, poisoned, poisoned_by_all
 
 # CI tries the same examples each time: a red run there is about the change; elsewhere new ones.
-# None has a time to keep: a busy machine is no fault of the code.
-settings.register_profile("ci", derandomize=True, deadline=None)
-settings.register_profile("elsewhere", deadline=None)
+# A few examples run on every change, many at night. None has a deadline: the machine may be busy.
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=20)
+settings.register_profile("elsewhere", deadline=None, max_examples=20)
+settings.register_profile("nightly", deadline=None, max_examples=300)
 settings.load_profile("ci" if os.environ.get("CI") else "elsewhere")
 
 

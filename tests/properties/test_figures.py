@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -161,7 +161,6 @@ nudges = st.sampled_from([0, 1, -1, 0.4, -0.4, 1e-3, -1e-3, 4e4, -4e4, 1e-7, -1e
 
 @pytest.mark.parametrize("name", QUANTITIES)
 @pytest.mark.parametrize("unit", UNITS)
-@settings(max_examples=150, deadline=None)
 @given(expected=numbers, other=st.none() | numbers, nudge=nudges)
 @example(expected=10**9, other=999_960_000, nudge=0)
 @example(expected=60, other=59.9999, nudge=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from paths import ROOT
@@ -80,7 +80,6 @@ def kind(of: Truth) -> str:
     return "unknown" if isinstance(of, Unknown) else str(of)
 
 
-@settings(max_examples=500)
 @given(conditions, known, known)
 def test_learning_a_figure_never_overturns_a_verdict(
     condition: Condition, less: dict[str, Any], more: dict[str, Any]
@@ -141,7 +140,6 @@ def leaves_of(node: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     return [leaf for key, inner in node.items() for leaf in leaves_of(inner, (*path, key))]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(CASES), st.data())
 def test_not_knowing_a_fact_decides_nothing(folder: Path, data: st.DataObject) -> None:
     """What is decided with fewer facts is decided the same with all of them."""
@@ -163,7 +161,6 @@ ANY = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(CASES),
     st.dictionaries(
@@ -187,7 +184,6 @@ ORDER = {"fail": 0, "warn": 1, "pass": 2}
 
 
 @pytest.mark.parametrize("path", MEMORY)
-@settings(max_examples=25, deadline=None)
 @given(folder=st.sampled_from(CASES), sizes=st.tuples(*[st.integers(0, 64 * 10**9)] * 2))
 def test_more_room_never_turns_a_pass_of_at_least_into_a_failure(
     path: str, folder: Path, sizes: tuple[int, int]

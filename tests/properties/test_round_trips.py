@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from paths import ROOT
@@ -50,7 +50,6 @@ def case(folder: Path) -> Facts:
 # --- bundles --------------------------------------------------------------------------------------
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.sampled_from(CASES), members)
 def test_what_is_put_in_a_bundle_comes_out_by_us_and_by_others(
     folder: Path, logs: dict[str, bytes]
@@ -102,7 +101,6 @@ def verdicts(facts: Facts) -> dict[tuple[str, str | None], str]:
     return {(one.id, one.item): one.verdict for one in results}
 
 
-@settings(max_examples=40, deadline=None)
 @given(told())
 def test_a_redacted_snapshot_holds_no_secret_keeps_its_verdicts_and_stays_as_it_is(
     facts: Facts,
@@ -120,7 +118,6 @@ def test_a_redacted_snapshot_holds_no_secret_keeps_its_verdicts_and_stays_as_it_
     assert json.loads(write_snapshot(again)) == json.loads(text)
 
 
-@settings(max_examples=150)
 @given(
     st.lists(st.builds(str.format, st.sampled_from(SAYINGS), st.sampled_from(SECRETS)), max_size=5)
 )
