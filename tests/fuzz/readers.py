@@ -26,7 +26,7 @@ from preflight.cli.explain import explain_rule
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.evaluate.models import fitting
 from preflight.facts.compose.facts import project_facts
-from preflight.facts.compose.load import load
+from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError
 from preflight.facts.options import Options
 from preflight.facts.start import port_clashes
@@ -350,7 +350,7 @@ def _project(files: Mapping[str, bytes], data: bytes) -> None:
     named = tuple(str(folder / name) for name in files if name.endswith(".yaml"))
     environ = {"HOME": "/home/someone", "A": "$$", "PATH": "", "DOCKER_CONFIG": "/nowhere"}
     try:
-        project = load(Options(compose_files=named), environ)
+        project = load_project(Options(compose_files=named), environ)
     except ComposeError as fault:
         raise InputError(str(fault)) from None
     assert project is not None

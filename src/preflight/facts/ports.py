@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.collect.context import EngineLocality, MeasureContext
 from preflight.facts.compose.facts import replicas
-from preflight.facts.compose.project import Project, absent, where
+from preflight.facts.compose.project import Project, source_of
 from preflight.facts.engine.api import EngineError, get_label
 from preflight.facts.engine.connection import Engine
 from preflight.facts.engine.responses import list_or_empty
@@ -89,7 +89,7 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
     usage = _PortUsage(context.engine_locality(), project)
     for key, ports in by_key.items():
         path = ("services", ports[0].service, "ports", ports[0].text)
-        source = where(project, path, usage.source)
+        source = source_of(project, path, usage.source)
         holders = [usage.find_holder(port) for port in ports]
         named = next((holder for holder in holders if isinstance(holder, str)), None)
         unknown = next((holder for holder in holders if isinstance(holder, Unknown)), None)
@@ -98,8 +98,8 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
         yield Measured((*top, key, "holder"), named or unknown, source)
         services = dict.fromkeys(port.service for port in ports)
         addresses = dict.fromkeys(port.address or "0.0.0.0" for port in ports)
-        yield Measured((*top, key, "service"), ", ".join(services), where(project, path))
-        yield Measured((*top, key, "address"), ", ".join(addresses), where(project, path))
+        yield Measured((*top, key, "service"), ", ".join(services), source_of(project, path))
+        yield Measured((*top, key, "address"), ", ".join(addresses), source_of(project, path))
 
 
 def published_ports(project: Project) -> Iterator[PublishedPort]:
@@ -261,7 +261,7 @@ def _why_port_stays_taken(container: ContainerPort, project: Project) -> str | N
         return " of docker compose run"
     if container.service is None or container.service in project.services:
         return None
-    return f" ({absent(project, container.service)})"
+    return f" ({explain_absence(project, container.service)})"
 
 
 def _is_ipv6_only(listener: Listener, wanted: Listener) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from preflight.facts.collect.context import EngineLocality, MeasureContext
 from preflight.facts.compose import cli
-from preflight.facts.compose.project import Project, where
+from preflight.facts.compose.project import Project, source_of
 from preflight.facts.engine.connection import Engine
 from preflight.facts.engine.locality import VIRTUAL_MACHINES, in_container
 from preflight.facts.engine.responses import text_or_none
@@ -58,7 +58,7 @@ def measure(
         platform = str(service.get("platform") or "")
         engine = locality.engine
         runs, evidence = _runs_platform(platform, engine, root) if platform else (None, "")
-        source = where(project, ("services", name, "platform"), evidence)
+        source = source_of(project, ("services", name, "platform"), evidence)
         yield Measured((*_SERVICES, name, "platform_runs"), runs, source)
     for name, service in project.services.items():
         yield from _mounts(project, name, service, locality)
@@ -75,7 +75,9 @@ def _file_facts(project: Project, name: str, clashes: Mapping[str, str]) -> Iter
 
 
 def _fact(project: Project, service: str, name: str, value: Value, *key: str) -> Measured:
-    return Measured((*_SERVICES, service, name), value, where(project, ("services", service, *key)))
+    return Measured(
+        (*_SERVICES, service, name), value, source_of(project, ("services", service, *key))
+    )
 
 
 def _compose_version(
@@ -84,7 +86,7 @@ def _compose_version(
     path = ("docker", "compose", "version")
     if project.compose is not None:
         return Measured(path, project.compose, "docker compose is asked for its version")
-    if cli.find(environ) is not None:
+    if cli.find_compose(environ) is not None:
         return Measured(path, Unknown("docker compose doesn't print its version", "error"))
     if in_container()[0] and context.engine_locality().path_hidden(_PROGRAMS_DIR):
         return Measured(path, _PROGRAMS_HIDDEN)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.catalogue import SWARM
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.compose.project import Project, where
+from preflight.facts.compose.project import Project, source_of
 from preflight.facts.engine.api import EngineApi, EngineError, get_label
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.responses import (
@@ -345,7 +345,7 @@ def _service_facts(
         ("pending", len(pending), ("replicas",)),
         ("waits_for", pending[-1] if pending else None, ("replicas",)),
     ):
-        source = where(project, ("services", service.name, "deploy", *key))
+        source = source_of(project, ("services", service.name, "deploy", *key))
         yield Measured((*TOP, "services", service.name, name), value, source)
 
 

@@ -18,7 +18,7 @@ from engines import IMAGE, Engine, make_image
 from paths import TESTS
 from preflight.facts import ports, start
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.compose.load import load
+from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import Need, Project
 from preflight.facts.engine import connection as engine
 from preflight.facts.engine.api import EngineApi, EngineError
@@ -119,7 +119,7 @@ class Stack:
 
     def facts(self) -> Facts:
         """Measure with the project as the real Compose reads it."""
-        project = load(Options(compose_files=(str(self.file),)), self.environ)
+        project = load_project(Options(compose_files=(str(self.file),)), self.environ)
         assert project is not None
         assert project.source == "cli"
         context = MeasureContext(Options(docker_host=self.engine.url))
@@ -131,7 +131,7 @@ class Stack:
 
     def port(self, number: int) -> Value:
         """Return whether a port is free for the project, under the name that `up` gives it."""
-        project = load(Options(compose_files=(str(self.file),)), self.environ)
+        project = load_project(Options(compose_files=(str(self.file),)), self.environ)
         assert project is not None
         context = MeasureContext(Options(docker_host=self.engine.url))
         told = ports.measure(context, project._replace(name=f"pf{os.getpid()}"))

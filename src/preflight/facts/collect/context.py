@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from preflight.facts.compose.load import load
+from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.api import EngineError
 from preflight.facts.engine.connection import Engine, connect, differing_info_key
@@ -34,7 +34,7 @@ class MeasureContext:
         self.options = options
         self.endpoint = Lazy(lambda: resolve(options.docker_host, options.context))
         self.engine = Lazy(lambda: connect(self.endpoint(), options.timeout))
-        self.project: Lazy[Project | None] = Lazy(lambda: load(options))
+        self.project: Lazy[Project | None] = Lazy(lambda: load_project(options))
 
     def project_or_unknown(self) -> Project | Unknown | None:
         """Return the project, None if there is no compose file, an Unknown if it can't be used."""

@@ -81,9 +81,9 @@ def _refusal(output: str, code: int) -> str:
     return text.removeprefix("Error: ")
 
 
-def start(files: Sequence[str], environ: Mapping[str, str] = os.environ) -> Run | None:
+def start_compose(files: Sequence[str], environ: Mapping[str, str] = os.environ) -> Run | None:
     """Start Compose on these files; None where it isn't installed."""
-    program = find(environ)
+    program = find_compose(environ)
     if program is None:
         return None
     named = [part for file in files for part in ("-f", file)]
@@ -95,7 +95,7 @@ def start(files: Sequence[str], environ: Mapping[str, str] = os.environ) -> Run 
     )
 
 
-def find(environ: Mapping[str, str] = os.environ) -> str | None:
+def find_compose(environ: Mapping[str, str] = os.environ) -> str | None:
     """Return the program of Compose: the docker CLI's plugin, else docker-compose on the path."""
     name = "docker-compose.exe" if sys.platform == "win32" else "docker-compose"
     own = config_folder(environ)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.compose.project import Project, known_as, where
+from preflight.facts.compose.project import Project, known_as, source_of
 from preflight.facts.engine.log_rotation import DEFAULT_LOG_DRIVER, is_log_rotated
 from preflight.facts.table import NO_FILE
 from preflight.model.facts import Measured, Unknown, Value
@@ -83,7 +83,7 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
     top = ("services", name)
 
     def fact(path: tuple[str, ...], value: Value, *key: str) -> Measured:
-        return Measured(("compose", *top, *path), value, where(project, (*top, *key)))
+        return Measured(("compose", *top, *path), value, source_of(project, (*top, *key)))
 
     yield fact((), {})
     yield fact(("known_as",), known_as(name, service), "image")

@@ -76,7 +76,9 @@ def _repository(folder: str) -> str | None:
     return None
 
 
-def choose(typed: Sequence[str], environ: Mapping[str, str], bounds: Bounds) -> tuple[str, ...]:
+def choose_files(
+    typed: Sequence[str], environ: Mapping[str, str], bounds: Bounds
+) -> tuple[str, ...]:
     """Return the compose files in their order, none where there is none here or above.
 
     Raises ComposeError for one that was named and isn't there, or is out of bounds.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from preflight.facts.compose.files import Bounds, choose
+from preflight.facts.compose.files import Bounds, choose_files
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.options import Options
 
@@ -23,10 +23,10 @@ _CONFLICT = re.compile(
 )
 
 
-def load(options: Options, environ: Mapping[str, str] = os.environ) -> Project | None:
+def load_project(options: Options, environ: Mapping[str, str] = os.environ) -> Project | None:
     """Return the project, None where there is no compose file; raises ComposeError."""
     bounds = Bounds(options.compose_files, environ)
-    files = choose(options.compose_files, environ, bounds)
+    files = choose_files(options.compose_files, environ, bounds)
     if not files:
         return None
     from preflight.facts.compose import cli  # a machine without a compose file needs none of it
@@ -38,7 +38,7 @@ def load(options: Options, environ: Mapping[str, str] = os.environ) -> Project |
     variables = project_variables(folder, environ, bounds)
     guard = Guard(bounds, variables)
     guard.check(files, folder)
-    run = cli.start(files, environ)
+    run = cli.start_compose(files, environ)
     answer = run.answer(options.timeout) if run else cli.Answer()
     project = Project(
         name="",

@@ -91,7 +91,7 @@ def known_as(name: str, service: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(filter(None, (name, image))))
 
 
-def absent(project: Project, service: str) -> str:
+def explain_absence(project: Project, service: str) -> str:
     """Return why a service is not among the active ones."""
     profiles = project.inactive.get(service)
     if profiles is None:
@@ -102,7 +102,7 @@ def absent(project: Project, service: str) -> str:
     return f"service {service} is in the file, but its profiles {names} are not active"
 
 
-def where(project: Project, key: Path, detail: str = "") -> Source:
+def source_of(project: Project, key: Path, detail: str = "") -> Source:
     """Return the source of a value: the line of its key, or of the nearest above that has one."""
     for length in range(len(key), 1, -1):
         position = project.positions.get(key[:length])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.facts.compose.project import Project, absent
+from preflight.facts.compose.project import Project, explain_absence
 from preflight.facts.engine.api import memory_used
 from preflight.facts.engine.connection import Engine
 from preflight.facts.engine.log_rotation import is_log_rotated
@@ -303,5 +303,5 @@ def _drift(container: InspectedContainer, context: StackContext) -> list[str] | 
         return Unknown("it does not report its service: the label is missing")
     service = context.project.services.get(name)
     if service is None:
-        return [absent(context.project, name)]
+        return [explain_absence(context.project, name)]
     return find_drift(service, container.inspection) or None

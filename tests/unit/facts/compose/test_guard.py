@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from compose_projects import read_case, read_project
-from preflight.facts.compose.load import load
+from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError, Need
 from preflight.facts.options import Options
 from preflight.model.facts import FileLine
@@ -173,7 +173,7 @@ def test_a_file_outside_is_refused_and_compose_not_asked(
     program.write_text("#!/bin/sh\necho asked > asked\n")
     program.chmod(0o755)
     with pytest.raises(ComposeError) as error:
-        load(Options(), {"PATH": str(program.parent), "DOCKER_CONFIG": "/nowhere"})
+        load_project(Options(), {"PATH": str(program.parent), "DOCKER_CONFIG": "/nowhere"})
     assert "lies outside of the project and its repository" in str(error.value)
     assert f"PREFLIGHT_ALLOW_READ={tmp_path}" in str(error.value)
     assert "sekret" not in str(error.value)

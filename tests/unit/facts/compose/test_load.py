@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compose_projects import compose_program
-from preflight.facts.compose.load import load
+from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.options import Options
 
@@ -38,7 +38,7 @@ def project_of(folder: Path, text: str, program: str | None = None, **environ: s
         (folder / "bin/docker-compose").chmod(0o755)
         path = f"{folder / 'bin'}:{os.defpath}"
     environment = {"PATH": path, "HOME": "/nowhere", "DOCKER_CONFIG": "/nowhere", **environ}
-    project = load(Options(timeout=60), environment)
+    project = load_project(Options(timeout=60), environment)
     assert project is not None
     return project
 
