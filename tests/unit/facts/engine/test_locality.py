@@ -159,6 +159,9 @@ def test_with_the_socket_alone_only_what_is_so_outside_is_told(
     for port in (held, free):
         assert "--network host" in hidden(inside, f"host.ports.{port}.free")
         assert there[f"host.ports.{port}.free"] is (port == free)
+    # what is mounted at its own path is visible, as the engine reports the mounts
+    assert inside["start.services.api.mounts_created"] == [f"{folder}/nowhere"]
+    assert inside["start.services.api.mounts_missing"] is None
 
 
 def test_the_disk_of_a_container_is_not_the_machines(
@@ -178,11 +181,10 @@ def test_the_disk_of_a_container_is_not_the_machines(
 
 
 def test_the_network_of_the_machine_is_enough_for_ports(
-    box: Box, outside: Callable[..., Facts], stack: tuple[Path, int, int]
+    box: Box, stack: tuple[Path, int, int]
 ) -> None:
     folder, held, free = stack
     inside = box.facts(*at(folder), "--network=host", cwd=folder)
-    assert inside[f"host.ports.{held}.free"] is outside(cwd=folder)[f"host.ports.{held}.free"]
     assert inside[f"host.ports.{held}.free"] is False
     assert inside[f"host.ports.{free}.free"] is True
 
@@ -202,6 +204,8 @@ def test_the_processes_of_the_machine_are_not_its_network(
         box.engine.docker("rm", "-f", other)
     for port in (held, free):
         assert "--network host" in hidden(inside, f"host.ports.{port}.free")
+    if network == "none":  # what is mounted at its own path is visible, by the daemon's mounts
+        assert inside["start.services.api.mounts_created"] == [f"{folder}/nowhere"]
 
 
 RELAY = r"""
@@ -262,16 +266,6 @@ def test_a_container_that_holds_a_port_is_told_without_the_network(
 
 
 @pytest.mark.parametrize("options", [(), ("--pid=host",)], ids=["by the engine", "by the kernel"])
-def test_what_is_mounted_at_its_own_place_is_seen(
-    box: Box, stack: tuple[Path, int, int], options: tuple[str, ...]
-) -> None:
-    folder, _, _ = stack
-    inside = box.facts(*at(folder), *options, cwd=folder)
-    assert inside["start.services.api.mounts_created"] == [f"{folder}/nowhere"]
-    assert inside["start.services.api.mounts_missing"] is None
-
-
-@pytest.mark.parametrize("options", [(), ("--pid=host",)], ids=["by the engine", "by the kernel"])
 def test_what_is_there_by_another_name_is_not_seen(
     box: Box, stack: tuple[Path, int, int], tmp_path_factory: pytest.TempPathFactory,
     options: tuple[str, ...],
@@ -308,11 +302,10 @@ def test_the_engines_own_folder(
     box: Box, outside: Callable[..., Facts], options: tuple[str, ...]
 ) -> None:
     data = f"{box.engine.folder}/data"
-    assert f"-v {data}:{data}:ro" in hidden(box.facts(*options), "docker.disk.free")
     mounted = box.facts("-v", f"{data}:{data}:ro", *options)["docker.disk.free"]
     assert mounted == pytest.approx(outside()["docker.disk.free"], rel=0.05)
-    another = box.facts("-v", f"/tmp:{data}:ro", *options)
-    assert hidden(another, "docker.disk.free")
+    another = hidden(box.facts("-v", f"/tmp:{data}:ro", *options), "docker.disk.free")
+    assert f"-v {data}:{data}:ro" in another
 
 
 @pytest.fixture
@@ -345,7 +338,6 @@ def test_a_limit_on_this_container_is_none_on_the_engine_and_one_on_the_engine_i
     seen = box.facts(*advised.replace("--pid ", "--pid=").replace("ns host", "ns=host").split(),
                      "-m", "512m")  # fmt: skip
     assert seen["docker.memory.limit"] == 2**30
-    assert hidden(box.facts("--pid=host", "--cgroupns=private"), "docker.memory.limit")
 
 
 def test_loopback_of_a_container_is_its_own(box: Box) -> None:
@@ -357,8 +349,6 @@ def test_loopback_of_a_container_is_its_own(box: Box) -> None:
     assert silent["ollama.endpoint"] == fake.url
     assert heard["ollama.reachable"] is True
     assert heard["model.size"] == 4_113_301_824
-    gone = box.facts("--network=host", OLLAMA_HOST=fake.url)
-    assert gone["ollama.reachable"] is False  # the machine's own loopback is silent
 
 
 def test_what_is_installed_on_the_machine_is_not_the_images(
@@ -370,9 +360,9 @@ def test_what_is_installed_on_the_machine_is_not_the_images(
     box = Box(docker_engine, system=tuple(parts))
     inside = box.facts(*at(tmp_path), "--pid=host", cwd=tmp_path)
     for name in ("docker.gpus", "start.services.api.platform_runs"):
-        assert "installed" in hidden(inside, name)
+        assert "what the machine has" in hidden(inside, name)
     version = inside["docker.compose.version"]
-    assert isinstance(version, str) or "installed" in hidden(inside, "docker.compose.version")
+    assert isinstance(version, str) or hidden(inside, "docker.compose.version")
 
 
 def test_a_podman_container(podman_engine: Engine, stack: tuple[Path, int, int]) -> None:
@@ -440,11 +430,11 @@ def job(
             running.wait(30)
 
 
-def test_beside_an_engine_in_the_same_container_all_is_its_own(
-    job: tuple[Facts, Path], stack: tuple[Path, int, int]
+def test_an_engine_in_a_container_is_seen_from_inside_and_not_from_outside(
+    job: tuple[Facts, Path], stack: tuple[Path, int, int], run_preflight: Run
 ) -> None:
-    inside, _ = job
-    _, held, free = stack
+    inside, place = job
+    folder, held, free = stack
     assert (inside["host.container"], inside["docker.native"]) == (True, True)
     assert (inside["host.hostname"], inside["host.disk.filesystem"]) == ("inner", "overlay")
     for path in ("host.disk.free", "docker.disk.free", "docker.memory.available"):
@@ -452,15 +442,9 @@ def test_beside_an_engine_in_the_same_container_all_is_its_own(
     assert inside["docker.memory.limit"] is None
     for port in (held, free):
         assert inside[f"host.ports.{port}.free"] is True  # its network has no socket at all
-    assert inside["start.services.api.mounts_created"] == [f"{stack[0]}/nowhere"]
-
-
-def test_an_engine_inside_a_container_has_neither_our_files_nor_our_network(
-    job: tuple[Facts, Path], stack: tuple[Path, int, int], run_preflight: Run
-) -> None:
-    folder, held, free = stack
-    url = f"unix://{job[1]}"
-    done = run_preflight(*PROGRAM[2:], "--docker-host", url, cwd=folder)
+    assert inside["start.services.api.mounts_created"] == [f"{folder}/nowhere"]
+    # a measurement outside of the container has neither its files nor its network
+    done = run_preflight(*PROGRAM[2:], "--docker-host", f"unix://{place}", cwd=folder)
     outside = flat(json.loads(done.stdout))
     assert (outside["host.container"], outside["docker.reachable"]) == (False, True)
     assert "other files at /var/lib/docker" in outside["docker.disk.free"].reason

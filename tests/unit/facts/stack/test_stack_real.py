@@ -269,21 +269,19 @@ def test_drift(engine_name: str, request: pytest.FixtureRequest) -> None:
     assert of(facts, "old", "drift") == ["service old is not in the file"]
 
 
-@pytest.mark.parametrize(
-    ("options", "rotated"),
-    [
-        (("--log-driver", "json-file"), False),
-        (("--log-opt", "max-size=1m"), True),
-        (("--log-driver", "local"), True),
-        (("--log-driver", "none"), True),
-    ],
-)
-def test_rotated_logs(docker_stack: Engine, options: tuple[str, ...], rotated: Any) -> None:
-    start(docker_stack, "log", *options, IMAGE, "true")
-    try:
-        assert of(measure(docker_stack), "log", "log.rotated") is rotated
-    finally:
-        docker_stack.docker("rm", "-f", f"{NAME}-log")
+def test_rotated_logs(docker_stack: Engine) -> None:
+    options = {
+        "endless": ("--log-driver", "json-file"),
+        "limited": ("--log-opt", "max-size=1m"),
+        "local": ("--log-driver", "local"),
+        "none": ("--log-driver", "none"),
+    }
+    for name, one in options.items():
+        start(docker_stack, name, *one, IMAGE, "true")
+    facts = measure(docker_stack)
+    docker_stack.docker("rm", "-f", *(f"{NAME}-{name}" for name in options))
+    rotated = {name: of(facts, name, "log.rotated") for name in options}
+    assert rotated == {"endless": False, "limited": True, "local": True, "none": True}
 
 
 def test_the_flag_that_outlives_a_start_says_so(docker_stack: Engine) -> None:
