@@ -8,7 +8,7 @@ import os
 import re
 import time
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
 from pathlib import Path as FilePath
 from signal import SIGINT
@@ -54,7 +54,7 @@ Inventory = Annotated[
         "--inventory",
         "-i",
         metavar="INVENTORY",
-        help="Whatever Ansible reads: a file, a folder, a script, or `host1,host2,`. Repeatable.",
+        help="Any Ansible inventory: a file, a folder, a script, or `host1,host2,`. Repeatable.",
     ),
 ]
 
@@ -62,7 +62,7 @@ Inventory = Annotated[
 def fleet(
     inventory: Inventory,
     limit: Annotated[
-        str | None, typer.Option("--limit", metavar="PATTERN", help="Some of the hosts.")
+        str | None, typer.Option("--limit", metavar="PATTERN", help="Only these hosts.")
     ] = None,
     forks: Annotated[
         int | None, typer.Option("--forks", metavar="N", min=1, max=1000, help="Hosts at a time.")
@@ -87,21 +87,21 @@ def fleet(
         ),
     ] = None,
     remove: Annotated[
-        bool, typer.Option("--remove", help="Take away what was installed on the hosts.")
+        bool, typer.Option("--remove", help="Remove what was installed on the hosts.")
     ] = False,
     save: Annotated[
         str | None,
-        typer.Option("--save", metavar="DIR", help="Keep each host's snapshot, as NAME.json."),
+        typer.Option("--save", metavar="DIR", help="Save each host's snapshot as NAME.json."),
     ] = None,
     rules: RulesFile = None,
     formats: Formats = ["text"],  # noqa: B006 - Typer copies it
     chdir: Annotated[
         str | None,
-        typer.Option("--chdir", metavar="DIR", help="On hosts: the folder of the stack."),
+        typer.Option("--chdir", metavar="DIR", help="Folder of the stack on the hosts."),
     ] = None,
     path: Annotated[
         str | None,
-        typer.Option("--path", metavar="DIR", help="On hosts: where data will be stored."),
+        typer.Option("--path", metavar="DIR", help="Where data will be stored on the hosts."),
     ] = None,
     compose_files: ComposeFiles = None,
     docker_host: DockerHost = None,
@@ -117,12 +117,12 @@ def fleet(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every host.")] = False,
 ) -> None:
-    """Judge every host of an Ansible inventory by the same rules.
+    """Check every host of an Ansible inventory with the same rules.
 
-    On each host this same version measures, from a virtual environment of its own under the user's
-    cache folder; its snapshot is judged here. The inventory's preflight_vars set vars of the rules,
-    so that groups have their own thresholds. Exit codes as check, over all hosts; one that could
-    not be reached is undecided.
+    Each host measures itself with this version of preflight, installed into a virtual environment
+    in the user's cache folder; its snapshot is judged here. The inventory's preflight_vars set vars
+    of the rules for a host or a group. Exit codes are those of check; a host that could not be
+    reached is undecided.
     """
     started = time.perf_counter()
     _require_ansible()
@@ -133,23 +133,24 @@ def fleet(
         if "," not in name and not os.path.exists(name):
             raise InputError(f"--inventory {name}: No such file or directory")
     outputs = Outputs(formats, ())
-    folder = (
-        _SnapshotFolder(save, PRIVATE_MODE if no_redact else None) if save is not None else None
-    )
-    host_rules = HostRules(rules, sets or [])
-    selection = pipeline.select(host_rules.ruleset, only or (), skip or (), strict=strict)
+    if save is not None:
+        _make_folder(save)
+    files: dict[str, bytes] = {}
+    ruleset = load_rules(rules, sets, files)
+    selection = pipeline.select(ruleset, only or (), skip or (), strict=strict)
 
     from preflight.fleet import archive
     from preflight.fleet.playbook import AnsibleOptions, run_playbook
 
-    wheels = {} if wheelhouse is None else archive.read_wheels(FilePath(wheelhouse))
     program = archive.read_program(bundled_rules())
+    wheels = {} if wheelhouse is None else archive.read_wheels(FilePath(wheelhouse))
+    own_files = {name: data for name, data in files.items() if name != DEFAULT_RULES}
     request = {
         "version": __version__,
         "build": archive.build_id(program, __version__),
         "requirements": archive.requirements(),
         "offline": wheelhouse is not None,
-        "rules": b64encode(archive.pack_rules(host_rules.files, rules_file(rules))).decode(),
+        "rules": b64encode(archive.pack_rules(own_files, rules_file(rules))).decode(),
         "path": path,
         "chdir": chdir,
         "compose_files": compose_files,
@@ -165,19 +166,18 @@ def fleet(
         answers = run_playbook(options, request, packed, progress.tick)
     if remove:
         raise typer.Exit(_show_removed(answers))
-    host_rules.load_for(answers.vars)
-    count = "1 host" if len(answers.hosts) == 1 else f"{len(answers.hosts):,} hosts"
-    title = f"{count} · {host_rules.ruleset.name} ({host_rules.ruleset.origin})"
-    hosts = tuple(_reports(answers, host_rules, selection, folder))
-    fleet = Fleet(title, hosts, time.perf_counter() - started, ExitCode.UNDECIDED)
-    written = outputs.write(fleet, quiet=quiet, verbose=verbose)
-    code = fleet.exit_code if written else ExitCode.USAGE
-    if folder is not None and folder.faults:
-        complain(*folder.faults)
-        code = ExitCode.USAGE
+    rulesets = {"": ruleset, **load_by_vars(rules, sets or [], answers.vars)}
+    hosts = tuple(_judge(name, answers, rulesets, selection) for name in answers.hosts)
+    count = "1 host" if len(hosts) == 1 else f"{len(hosts):,} hosts"
+    title = f"{count} · {ruleset.name} ({ruleset.origin})"
+    report = Fleet(title, hosts, time.perf_counter() - started, ExitCode.UNDECIDED)
+    written = outputs.write(report, quiet=quiet, verbose=verbose)
+    if save is not None:
+        written &= _save(save, answers, hosts, PRIVATE_MODE if no_redact else None)
+    code = report.exit_code if written else ExitCode.USAGE
     if answers.interrupted:
         missing = sum(not answer.snapshot for answer in answers.hosts.values())
-        complain(f"interrupted: {missing} of {len(answers.hosts)} hosts did not answer in time")
+        complain(f"interrupted: {missing} of {len(hosts)} hosts did not answer in time")
         code = ExitCode.INTERRUPTED if answers.interrupted == SIGINT else 128 + answers.interrupted
     raise typer.Exit(code)
 
@@ -192,39 +192,29 @@ def _require_ansible() -> None:
         )
 
 
-class HostRules:
-    """The rule sets by the vars that the inventory has for a host."""
+def load_by_vars(
+    rules: str | None, sets: list[str], host_vars: Mapping[str, Any]
+) -> dict[str, RuleSet]:
+    """Load the rules once for each set of preflight_vars, by these as JSON.
 
-    def __init__(self, rules: str | None, sets: list[str]) -> None:
-        self._rules = rules
-        self._sets = sets
-        self.files: dict[str, bytes] = {}
-        self.ruleset = load_rules(rules, sets, self.files)
-        self.files.pop(DEFAULT_RULES, None)
-        self._rulesets = {"": self.ruleset}  # by the host's vars as JSON
-
-    def load_for(self, host_vars: Mapping[str, Any]) -> None:
-        """Load the rules once for each set of vars; raises InputError that names the hosts."""
-        by_vars: dict[str, list[str]] = {}
-        for host, values in host_vars.items():
-            by_vars.setdefault(_key(values), []).append(host)
-        for key, hosts in by_vars.items():
-            if key in self._rulesets:
-                continue
-            try:
-                sets = [*_as_sets(json.loads(key)), *self._sets]
-                self._rulesets[key] = load_rules(self._rules, sets)
-            except InputError as fault:
-                names = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if hosts[3:] else "")
-                problems = [f"preflight_vars of {names}: {each}" for each in fault.problems]
-                raise InputError(*problems) from None
-
-    def of(self, host_vars: Any) -> RuleSet:
-        """Return the rules with a host's vars."""
-        return self._rulesets[_key(host_vars)]
+    Raises InputError that names the hosts whose vars can't be used.
+    """
+    hosts_by_vars: dict[str, list[str]] = {}
+    for host, values in host_vars.items():
+        hosts_by_vars.setdefault(vars_key(values), []).append(host)
+    rulesets = {}
+    for key, hosts in hosts_by_vars.items():
+        try:
+            rulesets[key] = load_rules(rules, [*_as_sets(json.loads(key or "{}")), *sets])
+        except InputError as fault:
+            names = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if hosts[3:] else "")
+            problems = [f"preflight_vars of {names}: {problem}" for problem in fault.problems]
+            raise InputError(*problems) from None
+    return rulesets
 
 
-def _key(values: Any) -> str:
+def vars_key(values: Any) -> str:
+    """Return preflight_vars as JSON, nothing where there are none."""
     return json.dumps(values, sort_keys=True) if values else ""
 
 
@@ -238,49 +228,44 @@ def _as_sets(values: Any) -> Iterator[str]:
         yield f"{name}={value}"
 
 
-def _reports(
-    answers: FleetAnswers,
-    host_rules: HostRules,
-    selection: Selection,
-    folder: _SnapshotFolder | None,
-) -> Iterator[HostReport]:
-    """Yield each host's report, or why it has none; usable snapshots are saved."""
+def _judge(
+    name: str, answers: FleetAnswers, rulesets: Mapping[str, RuleSet], selection: Selection
+) -> HostReport:
+    """Return a host's report, or why it has none."""
     from preflight.snapshot.facts_file import read_snapshot
 
-    for name, answer in answers.hosts.items():
-        if answer.snapshot is None:
-            yield HostReport(name, None, answer.failure)
-            continue
-        ruleset, started = host_rules.of(answers.vars.get(name)), time.perf_counter()
-        try:
-            facts = read_snapshot(answer.snapshot.encode("utf-8", "replace"), "its snapshot")
-        except InputError as fault:
-            yield HostReport(name, None, str(fault.problems[0]))
-            continue
-        if folder is not None:
-            folder.save(name, answer.snapshot)
-        facts = pipeline.with_model(facts, ruleset)
-        yield HostReport(name, pipeline.check(ruleset, facts, selection, started))
+    answer, started = answers.hosts[name], time.perf_counter()
+    if answer.snapshot is None:
+        return HostReport(name, None, answer.failure)
+    ruleset = rulesets[vars_key(answers.vars.get(name))]
+    try:
+        facts = read_snapshot(answer.snapshot.encode("utf-8", "replace"), "its snapshot")
+    except InputError as fault:
+        return HostReport(name, None, str(fault.problems[0]))
+    facts = pipeline.with_model(facts, ruleset)
+    return HostReport(name, pipeline.check(ruleset, facts, selection, started))
 
 
-class _SnapshotFolder:
-    """The folder of --save: no host's name leads out of it, or to another's file."""
+def _make_folder(folder: str) -> None:
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as fault:
+        raise InputError(f"--save {folder}: {fault.strerror}") from None
 
-    def __init__(self, folder: str, mode: int | None) -> None:
-        self._folder = folder
-        self._mode = mode
-        self.faults: list[str] = []
-        try:
-            os.makedirs(folder, exist_ok=True)
-        except OSError as fault:
-            raise InputError(f"--save {folder}: {fault.strerror}") from None
 
-    def save(self, host: str, snapshot: str) -> None:
-        """Write a host's snapshot, or remember why it can't be written."""
-        file = os.path.join(self._folder, f"{file_name(host)}.json")
-        fault = write_file(file, snapshot, self._mode)
-        if fault is not None:
-            self.faults.append(fault)
+def _save(
+    folder: str, answers: FleetAnswers, hosts: Iterable[HostReport], mode: int | None
+) -> bool:
+    """Write the snapshots that were judged; return whether all could be written."""
+    written = True
+    for host in hosts:
+        snapshot = answers.hosts[host.name].snapshot
+        if host.report is not None and snapshot is not None:
+            file = os.path.join(folder, f"{file_name(host.name)}.json")
+            if (fault := write_file(file, snapshot, mode)) is not None:
+                complain(fault)
+                written = False
+    return written
 
 
 def file_name(host: str) -> str:

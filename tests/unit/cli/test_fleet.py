@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from preflight.cli.fleet import HostRules, file_name
+from preflight.cli.fleet import file_name, load_by_vars, vars_key
 from preflight.model.problems import InputError
 
 NAMES = (
@@ -28,13 +28,14 @@ def rules(tmp_path: Path) -> str:
 
 
 def test_a_host_has_its_own_vars_and_the_command_line_wins(rules: str) -> None:
-    loaded = HostRules(rules, [])
-    loaded.load_for({"a": {}, "b": {"least": "2GB"}, "c": {"least": "2GB"}})
-    assert loaded.of(None).vars == loaded.of({}).vars == {"least": "1GB"}
-    assert loaded.of({"least": "2GB"}).vars == {"least": "2GB"}
-    loaded = HostRules(rules, ["least=3GB"])
-    loaded.load_for({"b": {"least": "2GB"}})
-    assert loaded.of({"least": "2GB"}).vars == {"least": "3GB"}
+    larger = {"least": "2GB"}
+    rulesets = load_by_vars(rules, [], {"a": {}, "b": larger, "c": larger})
+    assert {key: ruleset.vars for key, ruleset in rulesets.items()} == {
+        vars_key({}): {"least": "1GB"},
+        vars_key(larger): larger,
+    }
+    (ruleset,) = load_by_vars(rules, ["least=3GB"], {"b": larger}).values()
+    assert ruleset.vars == {"least": "3GB"}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_vars_that_cannot_be_used_name_their_hosts(
     rules: str, host_vars: object, problem: str
 ) -> None:
     with pytest.raises(InputError) as fault:
-        HostRules(rules, []).load_for(dict.fromkeys(("a", "b", "c", "d"), host_vars))
+        load_by_vars(rules, [], dict.fromkeys(("a", "b", "c", "d"), host_vars))
     assert str(fault.value.problems[0]).startswith("preflight_vars of a, b, c and 1 more: ")
     assert problem in str(fault.value.problems[0])
 
