@@ -25,10 +25,10 @@ from preflight.cli.diff import read_measurement
 from preflight.cli.explain import explain_rule
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.evaluate.models import fitting
+from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.facts import project_facts
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError
-from preflight.facts.options import Options
 from preflight.facts.start import port_clashes
 from preflight.logs.log_reader import LogReader
 from preflight.model.bundle import Member

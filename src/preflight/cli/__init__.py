@@ -22,7 +22,7 @@ def main() -> None:
     command = next((word for word in arguments if not word.startswith("-")), None)
     worker = None
     if _measures(command, arguments):
-        from preflight.facts.collect.worker_process import start_worker
+        from preflight.facts.collect.measurement import start_worker
 
         try:
             worker = start_worker()
@@ -37,7 +37,7 @@ def main() -> None:
         sys.exit(130)
     finally:
         if worker is not None:
-            from preflight.facts.collect.worker_process import stop_worker
+            from preflight.facts.collect.measurement import stop_worker
 
             stop_worker(worker)
         gc.freeze()  # the interpreter's own last collection would walk through all there is

@@ -28,7 +28,7 @@ from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 
 if TYPE_CHECKING:
-    from preflight.facts.collect.worker_process import Worker
+    from preflight.facts.collect.measurement import Worker
 
 app = typer.Typer(
     name="preflight",

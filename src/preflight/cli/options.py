@@ -11,14 +11,13 @@ import typer
 
 from preflight.check import collect_facts, load, with_model
 from preflight.cli.streams import Spinner, read_input, rules_reader
-from preflight.facts.options import Options
+from preflight.facts.collect.measurement import Options
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts
 from preflight.model.problems import InputError
 from preflight.model.rules import DEFAULT_RULES, Rule, RuleSet
 
 if TYPE_CHECKING:
-    from preflight.facts.collect.measurement import Measurement
-    from preflight.facts.collect.worker_process import Worker
+    from preflight.facts.collect.measurement import Measurement, Worker
 
 LOCAL_RULES = "preflight.yaml"
 

@@ -17,11 +17,10 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.facts.collect.context import EngineLocality, MeasureContext
+from preflight.facts.collect.context import Engine, EngineLocality, MeasureContext
 from preflight.facts.compose.facts import replicas
 from preflight.facts.compose.project import Project, explain_absence, source_of
 from preflight.facts.engine.api import EngineError, get_label
-from preflight.facts.engine.connection import Engine
 from preflight.facts.engine.responses import list_or_empty
 from preflight.model.facts import Measured, Unknown
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from engine_server import VERSION, http, listening
 from preflight.facts import swarm
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.options import Options
+from preflight.facts.collect.measurement import Options
 from preflight.facts.swarm import (
     Node,
     Service,

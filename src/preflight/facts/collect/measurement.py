@@ -1,26 +1,89 @@
-"""Receives facts from the worker, under one deadline that holds whatever the probes do."""
+"""The program's side of measuring: starts the worker, and receives facts until the deadline.
+
+It imports little, and the rest only where it is used: the worker is started before all else.
+"""
 
 from __future__ import annotations
 
-import json
+import os
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from preflight.facts.collect.worker_process import Worker, start_worker, stop_worker
-from preflight.facts.options import Options
-from preflight.facts.table import PROBES, unknown_facts
-from preflight.model.facts import FileLine, Measured, Source, Unknown
+from preflight.processes import NEW_GROUP, kill_group
 
+if TYPE_CHECKING:
+    from preflight.model.facts import Measured
+
+Worker: TypeAlias = "subprocess.Popen[bytes]"
+
+_CODE = (
+    "import gc, sys; gc.disable(); sys.path[:] = sys.argv[1:];"
+    "from preflight.facts.collect.worker import main; main()"
+)
 _WAIT_INTERVAL = 0.1  # seconds between two calls of `on_wait`
+
+
+class Options(NamedTuple):
+    """`path` is where data will be stored; `timeout` is in seconds, for the whole measurement."""
+
+    path: str = "."
+    docker_host: str | None = None
+    context: str | None = None
+    timeout: float = 10.0
+    compose_files: Sequence[str] = ()
+
+
+def start_worker() -> Worker:
+    """Start a worker; it waits for its request, and ends when its standard input is closed.
+
+    It gets our module path without the current folder, unless we are installed there: a
+    `docker.py` of the user's project must not be taken for the SDK. Raises OSError.
+    """
+    ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    current = _current_folder()
+    path = [entry for entry in sys.path if entry and (entry != current or entry == ours)]
+    return subprocess.Popen(
+        [sys.executable, "-S", "-c", _CODE, *path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        **NEW_GROUP,
+    )
+
+
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""  # it was deleted
+
+
+def stop_worker(worker: Worker) -> None:
+    """End a worker and the programs it runs; one that hangs in the kernel is left behind."""
+    if worker.returncode is not None:
+        return
+    kill_group(worker)
+    try:
+        worker.wait(0.05)
+    except subprocess.TimeoutExpired:
+        worker.returncode = -9
+    assert worker.stdin is not None
+    with suppress(OSError):  # it ended without reading its request
+        worker.stdin.close()
 
 
 class Measurement:
     """A measurement that runs in the worker while the program does something else."""
 
     def __init__(self, options: Options, worker: Worker | None = None) -> None:
+        import json
+
         self._start = time.monotonic()
         self._timeout = options.timeout
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()
@@ -45,6 +108,9 @@ class Measurement:
         Of two values for one path the first counts. `on_wait` is called with the seconds gone by
         while there is nothing to yield.
         """
+        from preflight.facts.table import PROBES, unknown_facts
+        from preflight.model.facts import Unknown
+
         missing = Unknown(f"not measured within {self._timeout:.3g} s", "timeout")
         try:
             while (left := self._start + self._timeout - time.monotonic()) > 0:
@@ -73,6 +139,10 @@ class Measurement:
 
 def decode(line: bytes) -> Measured:
     """Return the fact in a line of the worker's output."""
+    import json
+
+    from preflight.model.facts import FileLine, Measured, Source, Unknown
+
     path, value, *rest = json.loads(line)
     if not rest:
         return Measured(tuple(path), Unknown(*value))

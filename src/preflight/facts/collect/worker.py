@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import Project
-from preflight.facts.options import Options
 from preflight.facts.table import PROBES, Probe, facts_without_project, unknown_facts
 from preflight.model.facts import Measured, Unknown
 

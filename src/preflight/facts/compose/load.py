@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.files import Bounds, choose_files
 from preflight.facts.compose.project import ComposeError, Project
-from preflight.facts.options import Options
 
 if TYPE_CHECKING:
     from preflight.facts.compose.cli import Answer

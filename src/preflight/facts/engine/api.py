@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from preflight.facts.engine.endpoint import Endpoint
-from preflight.facts.engine.transport import Get, open_transport
+from preflight.facts.http_client import Get, open_transport
 from preflight.facts.lazy import Lazy
 from preflight.model.facts import UnknownKind
 

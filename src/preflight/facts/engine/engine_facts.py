@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from preflight.facts.catalogue import DOCKER
-from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import EngineApi, EngineError
-from preflight.facts.engine.connection import Engine
 from preflight.facts.engine.endpoint import EndpointError, find_other_sockets
 from preflight.facts.engine.host_resources import available_memory, containers_cgroup, free_disk
 from preflight.facts.engine.locality import PathHidden

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from preflight.facts.collect.context import MeasureContext
-from preflight.facts.engine.connection import Engine, differing_info_key
+from preflight.facts.collect.context import Engine, MeasureContext, differing_info_key
 from preflight.facts.engine.locality import in_container
 from preflight.facts.host.cgroups import Cgroups, Limit
 from preflight.model.facts import Measured, Unknown, UnknownKind

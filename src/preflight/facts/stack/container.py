@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+from preflight.facts.collect.context import Engine
 from preflight.facts.compose.project import Project, explain_absence
 from preflight.facts.engine.api import memory_used
-from preflight.facts.engine.connection import Engine
 from preflight.facts.engine.log_rotation import is_log_rotated
 from preflight.facts.engine.responses import (
     count_or_none,

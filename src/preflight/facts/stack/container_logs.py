@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import quote
 
-from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import ComposeError
 from preflight.facts.engine.api import EngineError
-from preflight.facts.engine.connection import Engine
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.stack.containers import list_containers
 from preflight.model.facts import Unknown

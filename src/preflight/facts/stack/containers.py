@@ -13,10 +13,9 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 from preflight.facts.catalogue import STACK
-from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import EngineApi, EngineError, NotFoundError, get_label
-from preflight.facts.engine.connection import Engine
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.responses import (
     count_or_none,

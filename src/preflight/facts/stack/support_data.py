@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import ComposeError
-from preflight.facts.options import Options
 from preflight.facts.stack.container_logs import LOG_ERRORS, project_logs
 from preflight.model.facts import Unknown
 

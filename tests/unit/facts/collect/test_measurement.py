@@ -20,10 +20,14 @@ from hypothesis import strategies as st
 
 from preflight.facts.collect import measurement, worker
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import Measurement, decode
+from preflight.facts.collect.measurement import (
+    Measurement,
+    Options,
+    decode,
+    start_worker,
+    stop_worker,
+)
 from preflight.facts.collect.worker import encode
-from preflight.facts.collect.worker_process import start_worker, stop_worker
-from preflight.facts.options import Options
 from preflight.facts.table import FACTS, PROBES, Probe, unknown_facts
 from preflight.model.facts import UNKNOWN_KINDS, Fact, Measured, Unknown, build_facts, join_path
 from processes import MARK, marked

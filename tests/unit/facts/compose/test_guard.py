@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from compose_projects import read_case, read_project
+from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError, Need
-from preflight.facts.options import Options
 from preflight.model.facts import FileLine
 
 PLACES = [

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from compose_projects import compose_program
+from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError, Project
-from preflight.facts.options import Options
 
 ONE = "services:\n  a:\n    image: x\n"
 OLD = """#!/bin/sh

@@ -225,7 +225,7 @@ def test_permission_denied_as_an_ordinary_user(docker_engine: Engine) -> None:
 import http.client, json, os
 from preflight.facts.engine import engine_facts as docker, transport
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.options import Options
+from preflight.facts.collect.measurement import Options
 os.setgid(65534); os.setuid(65534)
 for one in docker.measure(MeasureContext(Options(docker_host={docker_engine.url!r}))):
     print(json.dumps([one.path, str(one.value)]))

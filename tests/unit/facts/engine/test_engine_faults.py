@@ -36,12 +36,11 @@ from engine_server import (
     saying,
 )
 from preflight.facts.catalogue import DOCKER
-from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.context import MeasureContext, identify_engine
+from preflight.facts.collect.measurement import Options
 from preflight.facts.engine import engine_facts as docker
 from preflight.facts.engine.api import EngineApi, EngineError, explain_failure
-from preflight.facts.engine.connection import identify_engine
 from preflight.facts.engine.endpoint import resolve
-from preflight.facts.options import Options
 from preflight.model.facts import Facts, Unknown, build_facts
 
 

@@ -22,8 +22,8 @@ from test_engine_faults import facts_of
 from engine_server import INFO, VERSION, Answer, engine, listening
 from engines import Engine
 from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.measurement import Options
 from preflight.facts.ollama import ollama_facts as ollama
-from preflight.facts.options import Options
 from preflight.model.facts import build_facts
 
 HERE = {

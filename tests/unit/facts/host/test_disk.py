@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.measurement import Options
 from preflight.facts.host import disk
-from preflight.facts.options import Options
 from preflight.model.facts import Unknown
 
 MiB = 2**20
@@ -195,7 +195,7 @@ AS_NOBODY = """
 import json, os, sys
 from preflight.facts.host import disk
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.options import Options
+from preflight.facts.collect.measurement import Options
 from preflight.facts.collect.worker import encode
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
 facts = disk.measure(MeasureContext(Options(path=sys.argv[1])))

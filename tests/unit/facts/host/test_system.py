@@ -17,11 +17,11 @@ import pytest
 
 from preflight.facts.collect import worker as reader
 from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.measurement import Options
 from preflight.facts.engine import locality as inside
 from preflight.facts.host import disk
 from preflight.facts.host import environment as env
 from preflight.facts.host import system as host
-from preflight.facts.options import Options
 from preflight.facts.table import PROBES, Probe
 from preflight.model.facts import Facts, Measured, Unknown, build_facts
 

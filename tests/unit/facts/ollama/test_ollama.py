@@ -14,6 +14,7 @@ import pytest
 from ollama_server import BAD, GEMMA, MISTRAL, PS, TAGS, Fake, saying, serving
 from preflight.facts import catalogue as declared
 from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.endpoint import Endpoint, EndpointError
 from preflight.facts.model import canonical
@@ -29,7 +30,6 @@ from preflight.facts.ollama.settings import (
     read_settings,
     read_variable,
 )
-from preflight.facts.options import Options
 from preflight.model.facts import Catalogue, Facts, FileLine, Unknown, build_facts
 
 HOUR = 3600.0

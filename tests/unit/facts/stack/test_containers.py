@@ -15,10 +15,10 @@ import pytest
 
 from preflight.facts import catalogue as declared
 from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.responses import parse_time
-from preflight.facts.options import Options
 from preflight.facts.stack import containers as stack
 from preflight.facts.stack.container_cgroup import ContainerCgroup, read_container_cgroup
 from preflight.facts.stack.drift import find_drift
