@@ -218,7 +218,7 @@ def test_a_folder_without_snapshots_and_formats_of_one_machine(
 ) -> None:
     (tmp_path / "none").mkdir()
     for arguments, words in (
-        (("--facts", "none"), "holds no snapshot"),
+        (("--facts", "none"), "has no snapshots"),
         (("--facts", "snaps", "--path", "/"), "--path"),
         (("--facts", "snaps", "-f", "text", "-f", "json"), "taken"),
     ):
@@ -294,7 +294,7 @@ def test_what_are_no_two_folders(run_preflight: Run, days: Path) -> None:
     for arguments, said in (
         (("mon", "tue/a.json"), "a folder and a file"),
         (("mon", "-"), "a folder and a file"),
-        (("mon", "empty"), "empty holds no snapshot"),
+        (("mon", "empty"), "empty has no snapshots"),
         (("mon", "tue", "-r", "none.yaml"), "none.yaml"),
     ):
         done = run_preflight("diff", *arguments, cwd=days)

@@ -163,7 +163,7 @@ def test_vars_by_option_and_by_variable(
         ({"PREFLIGHT_TIMEOUT": "soon"}, "'soon' is not a valid float"),
         ({"PREFLIGHT_WAIT": "-1"}, "--wait -1: expected 0 to 86400 seconds"),
         ({"PREFLIGHT_WAIT": "nan"}, "--wait nan: expected 0 to 86400 seconds"),
-        ({"PREFLIGHT_FORMAT": "text xml:o.xml"}, "no format 'xml'"),
+        ({"PREFLIGHT_FORMAT": "text xml:o.xml"}, "unknown format 'xml'"),
         ({"PREFLIGHT_SET": "least"}, "--set least: expected NAME=VALUE"),
         ({"PREFLIGHT_ONLY": "dokcer"}, "no rule has this id or tag, did you mean 'docker'?"),
     ],

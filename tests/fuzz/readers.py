@@ -200,7 +200,7 @@ def read_facts(data: bytes) -> None:
 
 def _models(facts: Facts) -> None:
     told = fitting(bundled_rules().models, facts)
-    assert json.dumps(models.to_json(told))
+    assert json.dumps(models.json_object(told))
     assert models.text(told, RenderOptions())
 
 
@@ -226,7 +226,7 @@ def _compared(facts: Facts) -> None:
     sides = (_side(write_snapshot(facts).encode()), _side(_golden("facts.json")))
     for before, after in (sides, sides[::-1]):
         told = compare(before, after)
-        assert json.dumps(diff.to_json(told))
+        assert json.dumps(diff.json_object(told))
         diff.text(told, pipeline.catalogue(), ("a", "b"), RenderOptions())
 
 
@@ -286,7 +286,7 @@ def read_report(data: bytes) -> None:
     side = _side(data)
     for other in (_side(_golden("report.json")), _side(_golden("facts.json"))):
         told = compare(side, other)
-        assert json.dumps(diff.to_json(told))
+        assert json.dumps(diff.json_object(told))
         diff.text(told, pipeline.catalogue(), ("a", "b"), RenderOptions())
 
 
@@ -436,7 +436,7 @@ def _diagnosed(rules: RuleSet, data: bytes, facts: Facts) -> None:
     reader = LogReader(rules.diagnoses)
     reader.add("api.log", io.BytesIO(data))
     told = build_report(rules, reader, facts)
-    assert json.dumps(diagnosis.to_json(told))
+    assert json.dumps(diagnosis.json_object(told))
     assert diagnosis.text(told, 0.1, RenderOptions()).encode("utf-8", "replace")
 
 

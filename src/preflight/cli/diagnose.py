@@ -104,7 +104,7 @@ def diagnose(
         raise InputError(*notes)  # nothing could be read, which doesn't mean that it is clean
     complain(*notes)
     if chosen == "json":
-        write(json.dumps(render.to_json(report), indent=2) + "\n")
+        write(json.dumps(render.json_object(report), indent=2) + "\n")
     else:
         write(render.text(report, time.perf_counter() - started, terminal_options()))
     raise typer.Exit(ExitCode.FAILED if report.findings else ExitCode.OK)

@@ -60,14 +60,17 @@ def diff(
         hosts = _compare_folders(before, after, cached_rules)
         complain(*hosts.unusable.values())
         root, text = (
-            render.fleet_to_json(hosts),
+            render.fleet_json_object(hosts),
             render.fleet_text(hosts, catalogue, names, options),
         )
         code = ExitCode.USAGE if hosts.unusable else ExitCode.FAILED if hosts else ExitCode.OK
     else:
         difference = _compare_files(before, after, cached_rules)
         complain(*difference.notes)
-        root, text = render.to_json(difference), render.text(difference, catalogue, names, options)
+        root, text = (
+            render.json_object(difference),
+            render.text(difference, catalogue, names, options),
+        )
         code = ExitCode.FAILED if difference else ExitCode.OK
     write(json.dumps(root, indent=2) + "\n" if as_json else text)
     raise typer.Exit(code)

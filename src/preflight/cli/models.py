@@ -42,5 +42,5 @@ def models(
     subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
     listing = fitting(ruleset.models, subject.facts(ruleset))
-    as_json = json.dumps(render.to_json(listing), indent=2) + "\n"
+    as_json = json.dumps(render.json_object(listing), indent=2) + "\n"
     write(as_json if chosen == "json" else render.text(listing, terminal_options()))

@@ -1,84 +1,92 @@
-"""What changed between two measurings: verdicts, then facts, and the same as JSON."""
+"""What changed between two measurements: verdicts, then facts, and the same as JSON."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from preflight.model.difference import Difference, FactChange, HostDifferences, VerdictChange
 from preflight.model.facts import Catalogue, Unknown, split_path
 from preflight.render import RenderOptions
 from preflight.render.layout import TextLayout, pad
-from preflight.render.listings import shown
+from preflight.render.listings import value_text
 from preflight.render.sanitize import short
 
 SCHEMA = "preflight.diff/1"
 FLEET_SCHEMA = "preflight.fleet-diff/1"
-_WIDEST = 16  # columns of a figure
+_MAX_FIGURE = 16  # columns
 
 
 def text(
-    told: Difference, catalogue: Catalogue, names: tuple[str, str], options: RenderOptions
+    difference: Difference, catalogue: Catalogue, names: tuple[str, str], options: RenderOptions
 ) -> str:
-    """Show the changes of verdicts with their sentence, then of facts side by side."""
+    """Show the changes of verdicts with their messages, then of facts side by side."""
     layout = TextLayout(options)
     layout.add((f"{names[0]} → {names[1]}", "bold"))
-    _changes(layout, told, catalogue)
+    _changes(layout, difference, catalogue)
     layout.blank()
-    layout.wrap(_summary(told), 0)
+    layout.wrap(_summary(difference), 0)
     return layout.draw()
 
 
 def fleet_text(
-    told: HostDifferences, catalogue: Catalogue, names: tuple[str, str], options: RenderOptions
+    hosts: HostDifferences, catalogue: Catalogue, names: tuple[str, str], options: RenderOptions
 ) -> str:
-    """Show which machines came and went, then the changes of each, the worst first."""
+    """Show which hosts are gone or new, then the changes of each, the worst first."""
     layout = TextLayout(options)
     layout.add((f"{names[0]} → {names[1]}", "bold"))
-    for word, some in (("gone", told.gone), ("new", told.new)):
+    for word, some in (("gone", hosts.gone), ("new", hosts.new)):
         if some:
             layout.wrap(", ".join(some), 2, prefix=(f"{word}  ", "bold"))
-    for name, one in told.changed.items():
+    for name, difference in hosts.changed.items():
         layout.blank()
-        layout.add((name, "bold"), "  ", (_summary(one), "dim"))
-        _changes(layout, one, catalogue)
+        layout.add((name, "bold"), "  ", (_summary(difference), "dim"))
+        _changes(layout, difference, catalogue)
     layout.blank()
-    layout.wrap(_fleet_summary(told), 0)
+    worse = sum(bool(difference.worse) for difference in hosts.changed.values())
+    parts = {
+        "worse": worse,
+        "otherwise changed": len(hosts.changed) - worse,
+        "gone": len(hosts.gone),
+        "new": len(hosts.new),
+        "not to be compared": len(hosts.unusable),
+        "as before": hosts.same,
+    }
+    layout.wrap(" · ".join(f"{count:,} {word}" for word, count in parts.items() if count), 0)
     return layout.draw()
 
 
-def _changes(layout: TextLayout, told: Difference, catalogue: Catalogue) -> None:
-    if told.verdicts:
+def _changes(layout: TextLayout, difference: Difference, catalogue: Catalogue) -> None:
+    if difference.verdicts:
         layout.blank()
         layout.add(("Verdicts", "bold"))
-    for one in told.verdicts:
-        _verdict(layout, one)
-    _facts(layout, told.facts, catalogue)
+    for change in difference.verdicts:
+        _verdict(layout, change)
+    if difference.facts:
+        _facts(layout, difference.facts, catalogue)
 
 
-def _verdict(layout: TextLayout, one: VerdictChange) -> None:
-    mark, style = layout.options.sign(one.after or "skip")
-    change = f"{one.before or 'not there'} → {one.after or 'not there'}"
-    room = layout.options.columns - len(mark) - len(change) - 5
-    layout.add(
-        "  ", (mark, style), f" {pad(one.name, room)}  ", (change, style if one.worse else "")
-    )
-    if one.worse and one.after != "skip":
-        layout.wrap(one.message, 6, "dim")
+def _verdict(layout: TextLayout, change: VerdictChange) -> None:
+    mark, style = layout.options.sign(change.after or "skip")
+    verdicts = f"{change.before or 'not there'} → {change.after or 'not there'}"
+    room = layout.options.columns - len(mark) - len(verdicts) - 5
+    right = (verdicts, style if change.worse else "")
+    layout.add("  ", (mark, style), f" {pad(change.name, room)}  ", right)
+    if change.worse and change.after != "skip":
+        layout.wrap(change.message, 6, "dim")
 
 
-def _facts(layout: TextLayout, changes: tuple[FactChange, ...], catalogue: Catalogue) -> None:
-    """Figures side by side; what is unknown now for one reason is one line."""
-    lost: dict[str, list[str]] = {}
+def _facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Catalogue) -> None:
+    """Add the values side by side; paths that are unknown now for one reason share a line."""
+    unknown: dict[str, list[str]] = {}
     rows = []
-    for one in changes:
-        if isinstance(one.after, Unknown):
-            lost.setdefault(one.after.reason, []).append(one.path)
+    for change in changes:
+        if isinstance(change.after, Unknown):
+            unknown.setdefault(change.after.reason, []).append(change.path)
         else:
-            rows.append((one.path, *(_shown(v, one.path, catalogue) for v in one[1:])))
-    if not changes:
-        return
+            rows.append((change.path, *(_value(v, change.path, catalogue) for v in change[1:])))
     layout.blank()
-    width = min(_WIDEST, max((len(text) for row in rows for text in row[1:]), default=0))
+    width = min(_MAX_FIGURE, max((len(value) for row in rows for value in row[1:]), default=0))
     width = max(width, len("before"))
     room = layout.options.columns - 2 * width - 6
     head = f"{pad('before', width, right=True)}  {pad('after', width, right=True)}"
@@ -90,12 +98,12 @@ def _facts(layout: TextLayout, changes: tuple[FactChange, ...], catalogue: Catal
         else:  # two paths that are cut may look the same
             layout.wrap(path, 2)
             layout.wrap(f"{before} → {after}", 6)
-    for reason, paths in lost.items():
+    for reason, paths in unknown.items():
         layout.wrap(f"{', '.join(paths)}: unknown now", 2)
         layout.wrap(reason, 6, "dim")
 
 
-def _shown(value: Any, path: str, catalogue: Catalogue) -> str:
+def _value(value: Any, path: str, catalogue: Catalogue) -> str:
     if isinstance(value, Unknown):
         return "unknown"
     if isinstance(value, dict):
@@ -104,69 +112,50 @@ def _shown(value: Any, path: str, catalogue: Catalogue) -> str:
         fact = catalogue.find(split_path(path))
     except ValueError:
         fact = None
-    return shown(value, fact.unit if fact else "text").partition(" (")[0]
+    return value_text(value, fact.unit if fact else "text").partition(" (")[0]
 
 
-def _summary(told: Difference) -> str:
-    worse = told.worse
-    noise = f"{told.noise} within the noise"
-    parts = [
-        (worse, f"{worse} worse"),
-        (len(told.verdicts) - worse, f"{len(told.verdicts) - worse} better or gone"),
-        (len(told.facts), f"{_plural(len(told.facts), 'fact')} changed"),
-        (told.noise, noise),
-    ]
-    if not told:
-        return "Nothing changed" + (f" · {noise}" if told.noise else "")
-    return " · ".join(text for count, text in parts if count)
+def _summary(difference: Difference) -> str:
+    worse, facts = difference.worse, len(difference.facts)
+    parts = {
+        "worse": worse,
+        "better or gone": len(difference.verdicts) - worse,
+        "fact changed" if facts == 1 else "facts changed": facts,
+        "within the noise": difference.noise,
+    }
+    counts = [f"{count} {word}" for word, count in parts.items() if count]
+    return " · ".join(counts if difference else ["Nothing changed", *counts])
 
 
-def _fleet_summary(told: HostDifferences) -> str:
-    worse = sum(bool(one.worse) for one in told.changed.values())
-    parts = [
-        (worse, "worse"),
-        (len(told.changed) - worse, "otherwise changed"),
-        (len(told.gone), "gone"),
-        (len(told.new), "new"),
-        (len(told.unusable), "not to be compared"),
-        (told.same, "as before"),
-    ]
-    return " · ".join(f"{count:,} {what}" for count, what in parts if count)
-
-
-def _plural(count: int, name: str) -> str:
-    return f"{count} {name}" if count == 1 else f"{count} {name}s"
-
-
-def to_json(told: Difference) -> dict[str, Any]:
+def json_object(difference: Difference) -> dict[str, Any]:
     """Return `preflight.diff/1`: null is absent, what is unknown an object with the reason."""
-    return {"schema": SCHEMA, **_changed(told)}
+    return {"schema": SCHEMA, **_changes_object(difference)}
 
 
-def fleet_to_json(told: HostDifferences) -> dict[str, Any]:
+def fleet_json_object(hosts: HostDifferences) -> dict[str, Any]:
     """Return `preflight.fleet-diff/1`: under `hosts` those that changed, as in a diff of one."""
     return {
         "schema": FLEET_SCHEMA,
-        "hosts": {name: _changed(one) for name, one in told.changed.items()},
-        "gone": list(told.gone),
-        "new": list(told.new),
-        "unusable": {name: short(why) for name, why in told.unusable.items()},
-        "same": told.same,
+        "hosts": {name: _changes_object(one) for name, one in hosts.changed.items()},
+        "gone": list(hosts.gone),
+        "new": list(hosts.new),
+        "unusable": {name: short(reason) for name, reason in hosts.unusable.items()},
+        "same": hosts.same,
     }
 
 
-def _changed(told: Difference) -> dict[str, Any]:
+def _changes_object(difference: Difference) -> dict[str, Any]:
     return {
         "facts": [
-            {"path": one.path, "before": _plain(one.before), "after": _plain(one.after)}
-            for one in told.facts
+            {"path": path, "before": _json_value(before), "after": _json_value(after)}
+            for path, before, after in difference.facts
         ],
         "verdicts": [
             {"id": one.id, "item": one.item, "before": one.before, "after": one.after}
-            for one in told.verdicts
+            for one in difference.verdicts
         ],
     }
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     return {"unknown": value.reason} if isinstance(value, Unknown) else value

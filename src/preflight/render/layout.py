@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Iterable
 
 from rich.cells import cell_len, set_cell_size
 
+from preflight.model.report import ResolvedFix
 from preflight.render import RenderOptions
 from preflight.render.sanitize import clean, short
+from preflight.render.tasks import command_lines
 
 _ASCII = str.maketrans(
     {
@@ -77,6 +80,19 @@ class TextLayout:
     def verbatim(self, text: str, indent: int, style: str = "") -> None:
         """Add a line that must stay whole to be copied."""
         self._lines.append([(" " * indent, ""), (clean(text), style)])
+
+    def fixes(
+        self, fixes: Iterable[ResolvedFix], indent: int, command_indent: int | None = None
+    ) -> None:
+        """Add fixes: each its text, the lines of its command to copy, its link."""
+        inner = indent if command_indent is None else command_indent
+        for fix in fixes:
+            if fix.text:
+                self.wrap(fix.text, indent)
+            for line in command_lines(fix):
+                self.verbatim(f"$ {line}", inner, "cyan")
+            if fix.url:
+                self.verbatim(short(fix.url), inner, "dim")
 
     def blank(self) -> None:
         """Add an empty line."""

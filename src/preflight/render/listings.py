@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight.model.facts import Catalogue, Facts, Unit, join_path
@@ -12,49 +12,47 @@ from preflight.model.rules import RuleSet
 from preflight.render import RenderOptions
 from preflight.render.layout import TextLayout, pad
 
+_MAX_FACT_NAME = 34  # columns
+
 
 def facts(measured: Facts, catalogue: Catalogue, options: RenderOptions) -> str:
-    """List every figure with its source, then what could not be measured with the reason."""
+    """List every value with its source, then what could not be measured with the reason."""
     layout = TextLayout(options)
-    rows = [(join_path(path), path, value) for path, value in _flat(measured.values)]
-    width = min(max((len(name) for name, _, _ in rows), default=0), 34)
+    rows = [(join_path(path), path, value) for path, value in _leaves(measured.values)]
+    width = min(max((len(name) for name, _, _ in rows), default=0), _MAX_FACT_NAME)
     for name, path, value in rows:
         fact = catalogue.find(path)
-        head = f"{pad(name, width)}  {shown(value, fact.unit if fact else 'text')}"
+        head = f"{pad(name, width)}  {value_text(value, fact.unit if fact else 'text')}"
         source = measured.source(path)
         if len(head) + len(source) + 3 <= options.columns:
             layout.add(head, (f"   {source}", "dim"))
         else:
             layout.add(head)
             layout.wrap(source, width + 2, "dim")
-    if measured.unknown:
+    by_reason: dict[str, list[str]] = {}
+    for name, unknown in measured.unknown.items():
+        by_reason.setdefault(f"{unknown.reason} ({unknown.kind})", []).append(name)
+    if by_reason:
         layout.blank()
         layout.add(("Not measured", "bold"))
-    for reason, paths in _by_reason(measured):
-        layout.wrap(", ".join(paths), 2)
+    for reason, names in by_reason.items():
+        layout.wrap(", ".join(names), 2)
         layout.wrap(reason, 6, "dim")
     return layout.draw()
 
 
-def _by_reason(measured: Facts) -> list[tuple[str, list[str]]]:
-    grouped: dict[str, list[str]] = {}
-    for path, why in measured.unknown.items():
-        grouped.setdefault(f"{why.reason} ({why.kind})", []).append(path)
-    return list(grouped.items())
-
-
-def _flat(
+def _leaves(
     node: Mapping[str, Any], above: tuple[str, ...] = ()
-) -> list[tuple[tuple[str, ...], Any]]:
-    rows: list[tuple[tuple[str, ...], Any]] = []
+) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, value in node.items():
-        path = (*above, name)
-        rows += _flat(value, path) if isinstance(value, dict) else [(path, value)]
-    return rows
+        if isinstance(value, dict):
+            yield from _leaves(value, (*above, name))
+        else:
+            yield (*above, name), value
 
 
-def shown(value: Any, unit: Unit) -> str:
-    """Write a figure as people read it."""
+def value_text(value: Any, unit: Unit) -> str:
+    """Write a value as people read it."""
     if value is None:
         return "not set"
     if isinstance(value, bool):
@@ -69,36 +67,34 @@ def shown(value: Any, unit: Unit) -> str:
     return str(value)
 
 
-def explanation(told: Explanation, options: RenderOptions) -> str:
+def explanation(rule: Explanation, options: RenderOptions) -> str:
     """Show one rule: what it asks, why, where the document says it, its value here, its fixes."""
     layout = TextLayout(options)
-    severity = "required" if told.requires else "recommended"
-    head = f"{told.id} · {told.title}"
-    layout.add((pad(head, options.columns - len(severity)), "bold"), (severity, "dim"))
-    asks = told.requires or f"{told.recommends}, as advice"
-    if told.requires and told.recommends:
-        asks += f" (advised: {told.recommends})"
-    _entry(layout, "asks", f"{told.fact} {asks}")
-    _entry(layout, "why", told.why)
-    _entry(layout, "says", _place(told))
-    _entry(layout, "needs", ", ".join(told.needs))
-    _entry(layout, "applies", " and ".join(told.applies_if))
-    for result in told.results:
+    severity = "required" if rule.requires else "recommended"
+    head = pad(f"{rule.id} · {rule.title}", options.columns - len(severity))
+    layout.add((head, "bold"), (severity, "dim"))
+    condition = rule.requires or f"{rule.recommends} (recommended)"
+    if rule.requires and rule.recommends:
+        condition += f" (recommended: {rule.recommends})"
+    document = f"in {rule.source}" if rule.source else ""
+    entries = {
+        "asks": f"{rule.fact} {condition}",
+        "why": rule.why,
+        "says": f'"{rule.section}" {document}'.strip() if rule.section else "",
+        "needs": ", ".join(rule.needs),
+        "applies": " and ".join(rule.applies_if),
+    }
+    for name, text in entries.items():
+        _entry(layout, name, text)
+    for result in rule.results:
         mark, _ = options.sign(result.verdict)
         item = f"{result.item}: " if result.item is not None else ""
-        _entry(layout, "here", f"{item}{result.actual_text} {mark}   {result.reason_or_source}")
-    for fix in told.fixes:
+        value = f"{item}{result.actual_text} {mark}   {result.reason_or_source}"
+        _entry(layout, "here", value)
+    for fix in rule.fixes:
         _entry(layout, "fix", fix.text)
-        for line in (fix.command or "").splitlines():
-            layout.verbatim(f"$ {line}", 10, "cyan")
-        if fix.url:
-            layout.verbatim(fix.url, 10, "dim")
+        layout.fixes([fix._replace(text="")], 10)
     return layout.draw()
-
-
-def _place(told: Explanation) -> str:
-    document = f"in {told.source}" if told.source else ""
-    return f'"{told.section}" {document}'.strip() if told.section else ""
 
 
 def _entry(layout: TextLayout, name: str, text: str) -> None:
@@ -107,7 +103,7 @@ def _entry(layout: TextLayout, name: str, text: str) -> None:
 
 
 def rules(ruleset: RuleSet, options: RenderOptions) -> str:
-    """List the rules: id, what it asks of, title, tags."""
+    """List the rules: id, title, tags."""
     layout = TextLayout(options)
     width = max((len(rule.id) for rule in ruleset.rules), default=0)
     for rule in ruleset.rules:

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from preflight.model.report import Report, ResolvedFix, Result
+from preflight.model.report import Report, Result
 from preflight.render import RenderOptions, memory
 from preflight.render.layout import Part, TextLayout, pad
-from preflight.render.sanitize import clean, short
+from preflight.render.sanitize import clean
 from preflight.render.tasks import (
     ACTION,
     WORDS,
     Task,
-    command_lines,
     context_lines,
     counts,
     engine_line,
@@ -128,18 +127,9 @@ def _to_do(layout: TextLayout, found: Iterable[Task]) -> None:
                 layout.wrap(f"in {location(task.result)}", 6)
             for line in context_lines(task.result):
                 layout.wrap(line, 6)
-            _fixes(layout, task.result.fixes)
+            layout.fixes(task.result.fixes, 6)
         if task.skipped:
             layout.wrap(skipped_checks(task.skipped), 6, "dim")
-
-
-def _fixes(layout: TextLayout, fixes: Iterable[ResolvedFix]) -> None:
-    for fix in fixes:
-        layout.wrap(fix.text, 6)
-        for line in command_lines(fix):
-            layout.verbatim(f"$ {line}", 6, "cyan")
-        if fix.url:
-            layout.verbatim(short(fix.url), 6, "dim")
 
 
 def _waived(layout: TextLayout, report: Report, *, titled: bool) -> None:
@@ -245,4 +235,4 @@ def _problem(layout: TextLayout, problem: SharedProblem, hosts: int) -> None:
     layout.add("  ", (mark, style), f" {pad(problem.title, room)} ", count)
     layout.wrap(problem.host_names(_MAX_NAMES, min(60, columns - 8)), 6)
     layout.wrap(problem.description, 6, "dim")
-    _fixes(layout, problem.fixes)
+    layout.fixes(problem.fixes, 6)
