@@ -67,14 +67,14 @@ def _expand(text: str, inputs: Mapping[str, str], steps: Mapping[str, Mapping[st
 
 
 class Runner:
-    """A runner's folders and files; the first step, an installation, is run once."""
+    """A runner's folders and files; the program is the one that the tests run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.action = clean_copy(folder / "_actions") / FOLDER
         self.temp = folder / "temp files"
         self.temp.mkdir()
-        self.steps: dict[str, Mapping[str, str]] = {}
+        self.steps: dict[str, Mapping[str, str]] = {"install": {"python": sys.executable}}
 
     def step(self, index: int, inputs: Mapping[str, str], cwd: Path) -> Ended:
         """Run a step in the shell that GitHub documents for `shell: bash`."""
@@ -109,11 +109,8 @@ class Runner:
 
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
-    """A runner on which the action has installed preflight."""
-    made = Runner(tmp_path_factory.mktemp("runner"))
-    ended = made.step(0, {"python": sys.executable}, made.folder)
-    assert ended.exit_code == 0, ended.log
-    return made
+    """A runner on which preflight is installed."""
+    return Runner(tmp_path_factory.mktemp("runner"))
 
 
 @pytest.fixture
@@ -147,6 +144,16 @@ def test_the_readmes_workflow_obeys_githubs_schema_and_the_action(tmp_path: Path
     used = re.findall(rf"steps\.{step['id']}\.outputs\.([a-z-]+)", file.read_text())
     assert used
     assert set(used) <= ACTION["outputs"].keys()
+
+
+@pytest.mark.nightly
+def test_the_first_step_installs_what_the_second_runs(runner: Runner, workspace: Path) -> None:
+    installed = dict(runner.steps)
+    ended = runner.step(0, {"python": sys.executable}, workspace)
+    assert ended.exit_code == 0, ended.log
+    assert Path(ended.outputs["python"]).is_relative_to(runner.temp)
+    assert runner.check(workspace, rules="passes.yaml").exit_code == 0
+    runner.steps = installed
 
 
 def test_it_passes(runner: Runner, workspace: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from place import clean_copy, needs, obeys, run, snippet
+from place import TOOLS, clean_copy, needs, obeys, run, snippet
 
 FILE = snippet(".gitlab-ci.yml")
 ((_, JOB),) = yaml.safe_load(FILE).items()
@@ -23,25 +23,39 @@ Job = Callable[[str], subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a job; the script's first run installs preflight in it."""
-    return tmp_path_factory.mktemp("builds")
+    """The folder of a job in which preflight is installed."""
+    folder = tmp_path_factory.mktemp("builds")
+    (folder / ".preflight").mkdir()
+    (folder / ".preflight/bin").symlink_to(TOOLS)
+    return folder
 
 
 @pytest.fixture
-def job(clean_environment: Path, project: Path, tmp_path: Path) -> Job:
+def job(clean_environment: Path, project: Path) -> Job:
     """Run the job with a rule file, as a runner with the shell executor does."""
 
     def script(rules: str) -> subprocess.CompletedProcess[str]:
         (project / "preflight.yaml").write_text(rules)
-        installed = (project / ".preflight/bin/preflight").exists()
-        lines = [line for line in JOB["script"] if not installed or "preflight check" in line]
-        source = "" if installed else str(clean_copy(tmp_path / "source"))
-        env = {**JOB["variables"], "DOCKER_HOST": "unix:///nowhere/docker.sock"}
-        env |= {"PREFLIGHT": source, "CI": "true", "GITLAB_CI": "true"}
-        bash = (needs("bash"), "--noprofile", "--norc", "-eo", "pipefail", "-c")
-        return run(*bash, "\n".join(lines), cwd=project, env=env)
+        lines = [line for line in JOB["script"] if "preflight check" in line]
+        return run_lines(lines, project, "")
 
     return script
+
+
+def run_lines(lines: list[str], folder: Path, source: str) -> subprocess.CompletedProcess[str]:
+    """Run lines of the job's script; preflight would be installed from `source`."""
+    env = {**JOB["variables"], "DOCKER_HOST": "unix:///nowhere/docker.sock"}
+    env |= {"PREFLIGHT": source, "CI": "true", "GITLAB_CI": "true"}
+    bash = (needs("bash"), "--noprofile", "--norc", "-eo", "pipefail", "-c")
+    return run(*bash, "\n".join(lines), cwd=folder, env=env)
+
+
+@pytest.mark.nightly
+def test_the_whole_script_installs_and_checks(clean_environment: Path, tmp_path: Path) -> None:
+    (tmp_path / "preflight.yaml").write_text(OS % "host.os")
+    done = run_lines(JOB["script"], tmp_path, str(clean_copy(tmp_path / "source")))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "preflight.json").exists()
 
 
 def test_it_obeys_gitlabs_schema(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_good_file_passes(hook: Hook, tmp_path: Path) -> None:
     assert "other.yaml" not in done.stdout
 
 
-@pytest.mark.nightly  # with the one above: they install the program
+@pytest.mark.nightly
 def test_a_bad_file_keeps_the_commit_back_and_is_told_with_its_place(
     hook: Hook, tmp_path: Path
 ) -> None:
@@ -84,6 +84,7 @@ def test_a_bad_file_keeps_the_commit_back_and_is_told_with_its_place(
     assert "rules/a b.yaml:4:40: " in done.stdout
 
 
+@pytest.mark.nightly  # like those above: pre-commit clones and installs
 def test_a_commit_without_rule_files_installs_and_runs_nothing(hook: Hook, tmp_path: Path) -> None:
     done = hook(tmp_path, {"compose.yaml": "services: {}\n"})
     assert done.returncode == 0, done.stdout
