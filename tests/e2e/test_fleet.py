@@ -24,7 +24,7 @@ HERE = f"{os.path.dirname(sys.executable)}:/usr/local/bin:/usr/bin:/bin"
 """A PATH on which a host has preflight of this version already."""
 FAKES = {
     "garbage": "echo '<html>not found</html>'",
-    "crashes": "echo 'preflight: a fault of preflight itself: KeyError' >&2; exit 70",
+    "crashes": "echo 'preflight: internal error: KeyError' >&2; exit 70",
     "older": 'echo \'{"schema": "preflight.facts/99", "facts": {}}\'',
 }
 
@@ -211,7 +211,7 @@ def test_a_host_that_lies(run_preflight: Run, farm: Farm, tmp_path: Path) -> Non
     hosts = answers(done)
     assert done.returncode in (1, 3)
     assert hosts["garbage"]["unreachable"].startswith("its snapshot:1:1: not valid JSON")
-    assert "a fault of preflight itself" in hosts["crashes"]["unreachable"]
+    assert "internal error" in hosts["crashes"]["unreachable"]
     assert "preflight.facts/99" in hosts["older"]["unreachable"]
     assert "results" in hosts["honest/../../me"]
     saved = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json"))

@@ -1,10 +1,11 @@
-"""The commands put together, and the one place where a fault becomes a line and an exit code."""
+"""The table of commands, and the one place where an error becomes a message and an exit code."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -23,7 +24,13 @@ from preflight.cli import (
     rules,
     schema,
 )
-from preflight.cli.streams import complain, silence_stdout, talk, wait_for_streams, write
+from preflight.cli.streams import (
+    complain,
+    make_streams_blocking,
+    silence_stdout,
+    write,
+    write_stderr,
+)
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 
@@ -32,7 +39,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="preflight",
-    help="Tell whether this machine can carry a stack, and what to change if it can't.",
+    help="Tell whether this machine can run a stack, and what to change if it can't.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -52,107 +59,88 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of a fault of the program itself.")
+        bool, typer.Option("--debug", help="Show the traceback of an internal error.")
     ] = False,
 ) -> None:
     pass
 
 
-app.command("check", epilog="Example: preflight check -f text -f json:report.json")(check.check)
-app.command("facts", epilog="Example: preflight facts -o facts.json")(facts.facts)
-app.command("explain", epilog="Example: preflight explain host-memory")(explain.explain)
-app.command("models", epilog="Example: preflight models")(models.models)
-app.command("diagnose", epilog="Example: docker compose logs -t | preflight diagnose -")(
-    diagnose.diagnose
+_COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
+    ("check", check.check, "preflight check -f text -f json:report.json"),
+    ("facts", facts.facts, "preflight facts -o facts.json"),
+    ("explain", explain.explain, "preflight explain host-memory"),
+    ("models", models.models, "preflight models"),
+    ("diagnose", diagnose.diagnose, "docker compose logs -t | preflight diagnose -"),
+    ("bundle", bundle.bundle, "preflight bundle -o ticket.zip"),
+    ("diff", diff.diff, "preflight diff good.zip ticket.zip"),
+    ("fleet", fleet.fleet, "preflight fleet -i hosts.ini"),
+    ("schema", schema.schema, "preflight schema rules > rules.schema.json"),
 )
-app.command("bundle", epilog="Example: preflight bundle -o ticket.zip")(bundle.bundle)
-app.command("diff", epilog="Example: preflight diff good.zip ticket.zip")(diff.diff)
-app.command("fleet", epilog="Example: preflight fleet -i hosts.ini")(fleet.fleet)
+for _name, _function, _example in _COMMANDS:
+    app.command(_name, epilog=f"Example: {_example}")(_function)
 app.add_typer(rules.app, name="rules")
-app.command("schema", epilog="Example: preflight schema rules > rules.schema.json")(schema.schema)
 
-
-_ended: list[int] = []  # the exit code that a signal asks for
+_exit_codes: list[int] = []  # that a signal asks for
 
 
 def run(worker: Worker | None) -> None:
-    """Run the command line in sys.argv; `worker` has been started if it will measure."""
-    if sys.stderr is None:  # closed: what is printed to None goes to standard output
+    """Run the command line in sys.argv; `worker` was started early where it will measure."""
+    if sys.stderr is None:  # closed: print() to None would go to standard output
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open to the end
-    wait_for_streams()
-    signal.signal(signal.SIGINT, _interrupted)
-    signal.signal(signal.SIGTERM, _terminated)
+    make_streams_blocking()
+    signal.signal(signal.SIGINT, _handle_signal)
+    signal.signal(signal.SIGTERM, _handle_signal)
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _terminated)  # under nohup it goes on
+        signal.signal(signal.SIGHUP, _handle_signal)  # under nohup it continues
     try:
         app(obj=worker)
-    except BaseException as ending:  # noqa: BLE001 - all is raised again
-        if _ended:
-            sys.exit(_ended[0])  # code on the way may have made something else of it
-        _account_for(ending)
+    except BaseException as error:  # noqa: BLE001 - all is raised again
+        if _exit_codes:
+            sys.exit(_exit_codes[0])  # code in between may have raised something else
+        _handle_error(error)
 
 
-def _account_for(ending: BaseException) -> None:
-    """Say why the program ends, where that is to be said, and end it with the exit code for it."""
-    if isinstance(ending, InputError):
-        complain(*map(str, ending.problems))
+def _handle_error(error: BaseException) -> None:
+    """Say what went wrong, where there is something to say, and exit with the code for it."""
+    if isinstance(error, InputError):
+        complain(*map(str, error.problems))
         sys.exit(ExitCode.USAGE)
-    cause = ending.__context__
-    if isinstance(ending, SystemExit) and ending.code == 1 and isinstance(cause, BrokenPipeError):
-        _nobody_reads(cause)  # Typer's 1 would say that a rule failed
+    cause = error.__context__
+    if isinstance(error, SystemExit) and error.code == 1 and isinstance(cause, BrokenPipeError):
+        # Typer's 1 would mean that a rule failed. Only help is written by Typer itself
+        if not {"--help", "-h"} & set(sys.argv):
+            _report_internal_error(cause)
+        silence_stdout()
         return
-    usage = getattr(cause, "exit_code", None)
-    if isinstance(ending, OSError) and usage is not None:
-        sys.exit(usage)  # there was no telling what is wrong with it
-    if isinstance(ending, Exception):  # whatever else is a fault of ours
-        _own_fault(ending)
-    raise ending
+    usage_code = getattr(cause, "exit_code", None)
+    if isinstance(error, OSError) and usage_code is not None:
+        sys.exit(usage_code)  # Typer couldn't write its message
+    if isinstance(error, Exception):
+        _report_internal_error(error)
+    raise error
 
 
-def _nobody_reads(fault: BrokenPipeError) -> None:
-    """Whoever reads help may go away; any other pipe is one of ours, and handled where it is."""
-    if not {"--help", "-h"} & set(sys.argv):
-        _own_fault(fault)
-    silence_stdout()
+def _handle_signal(number: int, _frame: object) -> NoReturn:
+    is_interrupt = number == signal.SIGINT
+    with suppress(OSError):  # past the streams, which may be in the middle of writing
+        os.write(2, b"preflight: interrupted\n" if is_interrupt else b"preflight: terminated\n")
+    _exit_codes.append(ExitCode.INTERRUPTED if is_interrupt else 128 + number)  # as shells do
+    sys.exit(_exit_codes[-1])
 
 
-def _interrupted(_signal: int, _frame: object) -> NoReturn:
-    _last_word("interrupted")
-    _end(ExitCode.INTERRUPTED)
-
-
-def _terminated(number: int, _frame: object) -> NoReturn:
-    _last_word("terminated")
-    _end(128 + number)  # as shells tell it
-
-
-def _end(code: int) -> NoReturn:
-    _ended.append(code)
-    sys.exit(code)
-
-
-def _last_word(word: str) -> None:
-    """Write past the streams: a signal may have come while one of them was being written to."""
-    with suppress(OSError):
-        os.write(2, f"preflight: {word}\n".encode())
-
-
-def _own_fault(fault: Exception) -> NoReturn:
+def _report_internal_error(error: Exception) -> NoReturn:
     if "--debug" in sys.argv or os.environ.get("PREFLIGHT_DEBUG"):
         import traceback
 
-        talk(*_without_secrets("".join(traceback.format_exception(fault))).splitlines())
+        write_stderr(*_hide_secrets("".join(traceback.format_exception(error))).splitlines())
     else:
-        said = " ".join(_without_secrets(str(fault)).split())[:200]
-        complain(
-            f"a fault of preflight itself: {type(fault).__name__}: {said}; "
-            "see it whole with --debug"
-        )
+        message = " ".join(_hide_secrets(str(error)).split())[:200]
+        complain(f"internal error: {type(error).__name__}: {message}; --debug shows the traceback")
     sys.exit(ExitCode.FAULT)
 
 
-def _without_secrets(text: str) -> str:
-    """Hide the values of variables that are named like secrets, the longest first."""
+def _hide_secrets(text: str) -> str:
+    """Hide the values of environment variables that are named like secrets, the longest first."""
     from preflight.model.secrets import secret_kind
 
     values = {value: name for name, value in os.environ.items() if value and secret_kind(name)}

@@ -34,7 +34,7 @@ from preflight.cli.redacting import (
     refuse_leftovers,
     report_undecided,
 )
-from preflight.cli.streams import ask, complain, file_options, talk, write_file
+from preflight.cli.streams import ask, complain, file_options, write_file, write_stderr
 from preflight.model.bundle import COMPOSE, FACTS, LOGS, PAGE, REPORT, VERSIONS, Member
 from preflight.model.facts import Facts, Unknown
 from preflight.model.problems import InputError
@@ -116,12 +116,12 @@ def bundle(
         written = read_bundle(archive, output)  # as whoever gets it will read it
         names = "\n".join(written).encode()
         refuse_leftovers(output, redactor, {**written, "its file names": names})
-    talk(f"{output} will hold, {redaction}:")
+    write_stderr(f"{output} will hold, {redaction}:")
     width = max(len(member.name) for member in members)
     for member in members:
         size = format_bytes(len(member.data))
-        talk(f"  {member.name:<{width}}  {size:>9}  {member.description}")
-    talk(*(f"  not in it: {reason}" for reason in missing))
+        write_stderr(f"  {member.name:<{width}}  {size:>9}  {member.description}")
+    write_stderr(*(f"  not in it: {reason}" for reason in missing))
     if not yes:
         _confirm()
     if (error := write_file(output, archive, PRIVATE_MODE)) is not None:

@@ -69,7 +69,8 @@ def check(
     skip: Skip = None,
     sets: Sets = None,
     strict: Annotated[
-        bool, typer.Option("--strict", envvar="PREFLIGHT_STRICT", help="Warnings gate too.")
+        bool,
+        typer.Option("--strict", envvar="PREFLIGHT_STRICT", help="Treat warnings as failures."),
     ] = False,
     timeout: Timeout = 10.0,
     wait: Annotated[
@@ -100,7 +101,7 @@ def check(
     """Judge this machine, or a snapshot of one, by the rules.
 
     Exit code: 0 all required rules pass, 1 one fails, 2 usage or bad input, 3 one is undecided.
-    In an environment variable, several values stand with blanks between them.
+    Environment variables that set an option separate several values with spaces.
     """
     started = time.perf_counter()
     if not isfinite(wait) or not 0 <= wait <= _LONGEST_WAIT:
@@ -127,7 +128,7 @@ def check(
     report = judge(subject.facts(ruleset))
     waiting = _Waiting(started + wait, quiet=quiet)
     while facts is None and report.exit_code != ExitCode.OK and waiting.pause(report):
-        report = judge(subject.facts_anew(ruleset))
+        report = judge(subject.measure_again(ruleset))
     written = outputs.write(report, quiet=quiet, verbose=verbose)
     raise typer.Exit(report.exit_code if written else ExitCode.USAGE)
 

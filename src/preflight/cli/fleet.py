@@ -35,7 +35,7 @@ from preflight.cli.options import (
 )
 from preflight.cli.outputs import Outputs
 from preflight.cli.redacting import PRIVATE_MODE
-from preflight.cli.streams import Progress, bundled_rules, complain, write, write_file
+from preflight.cli.streams import StatusLine, bundled_rules, complain, write, write_file
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
@@ -162,8 +162,8 @@ def fleet(
     }
     options = AnsibleOptions(inventory, limit, forks, extra_vars or [], become, private_key, user)
     packed = archive.pack({**program, **wheels})
-    with Progress("hosts") as progress:
-        answers = run_playbook(options, request, packed, progress.tick)
+    with StatusLine() as status_line:
+        answers = run_playbook(options, request, packed, status_line.show_hosts)
     if remove:
         raise typer.Exit(_show_removed(answers))
     rulesets = {"": ruleset, **load_by_vars(rules, sets or [], answers.vars)}

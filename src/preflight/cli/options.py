@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from preflight.check import collect_facts, load, with_model
-from preflight.cli.streams import Spinner, read_input, rules_reader
+from preflight.cli.streams import StatusLine, read_input, rules_reader
 from preflight.facts.collect.measurement import Options
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts
 from preflight.model.problems import InputError
@@ -48,7 +48,7 @@ RulesFile = Annotated[
         "-r",
         metavar="FILE",
         envvar="PREFLIGHT_RULES",
-        help=f"Rule file; else {LOCAL_RULES} in the current folder, else the bundled rules.",
+        help=f"Rule file. Default: {LOCAL_RULES} in the current folder, or the bundled rules.",
     ),
 ]
 FactsFile = Annotated[
@@ -57,13 +57,13 @@ FactsFile = Annotated[
         "--facts",
         metavar="FILE",
         envvar="PREFLIGHT_FACTS",
-        help="Judge a snapshot or bundle instead of this machine, check a folder of them; - is"
-        " standard input.",
+        help="Judge a snapshot or bundle instead of this machine (check: or a folder of them)."
+        " - is standard input.",
     ),
 ]
 NoRedact = Annotated[
     bool,
-    typer.Option("--no-redact", help="Leave secrets and names in; says which that are."),
+    typer.Option("--no-redact", help="Keep secrets and names, and list them."),
 ]
 Path = Annotated[
     str,
@@ -71,24 +71,25 @@ Path = Annotated[
         "--path",
         metavar="DIR",
         envvar="PREFLIGHT_PATH",
-        help="Where models and data will be stored; its disk is host.disk.*.",
+        help="Where models and data will be stored. Its disk is measured as host.disk.*.",
     ),
 ]
 DockerHost = Annotated[
     str | None,
     typer.Option(
-        "--docker-host", metavar="URL", help="The engine's address, as docker's own --host."
+        "--docker-host", metavar="URL", help="The address of the engine, as in docker --host."
     ),
 ]
 Context = Annotated[
-    str | None, typer.Option("--context", metavar="NAME", help="The docker context to use.")
+    str | None, typer.Option("--context", metavar="NAME", help="The Docker context to use.")
 ]
 ComposeFiles = Annotated[
     list[str] | None,
     typer.Option(
         "--compose-file",
         metavar="FILE",
-        help="As docker compose -f; else COMPOSE_FILE, else the standard names. Repeatable.",
+        help="Compose file, as in docker compose -f. Default: COMPOSE_FILE, or the standard names."
+        " Repeatable.",
     ),
 ]
 Timeout = Annotated[
@@ -97,7 +98,7 @@ Timeout = Annotated[
         "--timeout",
         metavar="SECONDS",
         envvar="PREFLIGHT_TIMEOUT",
-        help="The whole measuring takes no longer; what is missing then is unknown.",
+        help="Time limit for all measurements. What is missing then is unknown.",
     ),
 ]
 Sets = Annotated[
@@ -106,7 +107,7 @@ Sets = Annotated[
         "--set",
         metavar="NAME=VALUE",
         envvar="PREFLIGHT_SET",
-        help="Override a var of the rule file. Repeatable.",
+        help="Override a variable of the rule file. Repeatable.",
     ),
 ]
 RuleId = Annotated[str, typer.Argument(metavar="ID", autocompletion=_rule_ids)]
@@ -144,29 +145,30 @@ def load_rules(
 ) -> RuleSet:
     """Load the rule file; raises InputError with what is wrong with it or can't be read.
 
-    `files` gets what was read, by name.
+    `files` gets the contents of all files that were read, by name.
     """
     file = rules_file(name)
     read = rules_reader(file)
     overrides = {}
-    for one in sets or ():
-        key, equals, value = one.partition("=")
+    for assignment in sets or ():
+        key, equals, value = assignment.partition("=")
         if not equals:
-            raise InputError(f"--set {one}: expected NAME=VALUE, as in --set system_overhead=1GB")
+            raise InputError(
+                f"--set {assignment}: expected NAME=VALUE, as in --set system_overhead=1GB"
+            )
         overrides[key] = value
+
+    def read_and_keep(name: str) -> bytes:
+        data = read(name)
+        if files is not None:
+            files[name] = data
+        return data
+
     try:
-        return load(file, read if files is None else _kept(read, files), overrides)
-    except (OSError, ValueError) as fault:
-        said = getattr(fault, "strerror", None) or fault
-        raise InputError(f"cannot read the rule file {file}: {said}") from None
-
-
-def _kept(read: Callable[[str], bytes], files: dict[str, bytes]) -> Callable[[str], bytes]:
-    def keep(name: str) -> bytes:
-        files[name] = read(name)
-        return files[name]
-
-    return keep
+        return load(file, read_and_keep, overrides)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read the rule file {file}: {reason}") from None
 
 
 def read_facts(name: str) -> Facts:
@@ -177,9 +179,9 @@ def read_facts(name: str) -> Facts:
 
 
 class Subject:
-    """What is judged: a snapshot, or this machine, whose measuring starts at once.
+    """What is judged: a snapshot, or this machine, whose measurement starts immediately.
 
-    Raises InputError where the options contradict each other.
+    Raises InputError where options contradict each other.
     """
 
     def __init__(
@@ -193,7 +195,7 @@ class Subject:
         compose_files: list[str] | None,
     ) -> None:
         if docker_host is not None and context is not None:
-            raise InputError("--docker-host and --context name two engines: give one of them")
+            raise InputError("--docker-host and --context contradict each other: use one of them")
         if not isfinite(timeout) or not 0 < timeout <= 3600:
             raise InputError(
                 f"--timeout {timeout:g}: expected more than 0 and at most 3600 seconds"
@@ -212,19 +214,19 @@ class Subject:
         """Return the facts, with those that follow from the rules: environment and model."""
         return with_model(self._measured(ruleset), ruleset)
 
-    def facts_anew(self, ruleset: RuleSet) -> Facts:
-        """Measure once more, and return these facts."""
+    def measure_again(self, ruleset: RuleSet) -> Facts:
+        """Repeat the measurement and return its facts."""
         self._measurement = _start_measurement(self.options)
         return self.facts(ruleset)
 
     def _measured(self, ruleset: RuleSet) -> Facts:
         if self.snapshot is not None:
             return read_facts(self.snapshot)
-        with Spinner() as spinner:
-            facts = collect_facts(self._measurement, ruleset, spinner.tick, self.hidden)
+        with StatusLine() as status:
+            facts = collect_facts(self._measurement, ruleset, status.show_measuring, self.hidden)
         endpoint = facts.unknown.get("docker.endpoint")
         if self.endpoint_typed and endpoint is not None and endpoint.kind == "invalid":
-            raise InputError(endpoint.reason)  # typed here, so it is usage and no finding
+            raise InputError(endpoint.reason)  # a usage error, because it was typed here
         problem = facts.get(("compose", "problem"))
         if self.compose_typed and isinstance(problem, str):
             raise InputError(problem)
@@ -237,15 +239,22 @@ def _start_measurement(options: Options, worker: Worker | None = None) -> Measur
     return Measurement(options, worker)
 
 
-_OF_MEASURING = ("--path", "--compose-file", "--docker-host", "--context", "--timeout", "--wait")
+_MEASURING_OPTIONS = (
+    "--path",
+    "--compose-file",
+    "--docker-host",
+    "--context",
+    "--timeout",
+    "--wait",
+)
 
 
 def refuse_measuring(ctx: typer.Context) -> None:
-    """With a snapshot nothing is measured: an option of measuring that was typed is a mistake."""
+    """Raise InputError for a measuring option that was typed although a snapshot is judged."""
     for parameter in ctx.command.params:
         source = ctx.get_parameter_source(parameter.name or "")
-        option = next((one for one in parameter.opts if one in _OF_MEASURING), None)
+        option = next((name for name in parameter.opts if name in _MEASURING_OPTIONS), None)
         if option and source is not None and source.name == "COMMANDLINE":
             raise InputError(
-                f"{option} says how to measure, with --facts nothing is: leave one out"
+                f"{option} has no effect with --facts, which measures nothing: leave one out"
             )
