@@ -62,7 +62,7 @@ def _memory(
     for model in models:
         if model.name == listed:
             return model.memory, "the rule file's models", False
-    resident, estimate = (facts.get(("model", one)) for one in ("resident", "estimate"))
+    resident, estimate = (facts.get(("model", key)) for key in ("resident", "estimate"))
     if _is_size(resident) and resident > 0:  # none where a GPU holds it
         return resident, "GET /api/ps: it is loaded", False
     if _is_size(estimate):

@@ -88,7 +88,7 @@ def run_playbook(
 
 
 class _Run:
-    """One run of ansible-playbook: what it has told so far, and its end."""
+    """One run of ansible-playbook: the answers so far, and its end."""
 
     def __init__(
         self,

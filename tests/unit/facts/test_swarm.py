@@ -20,6 +20,7 @@ from engine_server import VERSION, http, listening
 from preflight.facts import swarm
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
+from preflight.facts.compose.project import Project
 from preflight.facts.swarm import (
     Node,
     Service,
@@ -81,29 +82,27 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
         manager.ended.set()
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """One service that reserves 3 GiB, twice."""
-    path = tmp_path / "shop" / "compose.yaml"
-    path.parent.mkdir()
-    deploy = {"replicas": 2, "resources": {"reservations": {"memory": "3G"}}}
-    path.write_text(json.dumps({"services": {"a": {"image": "x", "deploy": deploy}}}))
-    return path
+DEPLOY = {"replicas": 2, "resources": {"reservations": {"memory": str(3 * GIB)}}}
+SHOP = Project(
+    "shop", "/shop", ("/shop/compose.yaml",), "cli",
+    {"services": {"a": {"image": "x", "deploy": DEPLOY}}},
+)  # fmt: skip
 
 
-def measured(manager: Manager, file: Path | None = None, timeout: float = 5) -> Facts:
-    files = () if file is None else (str(file),)
-    options = Options(docker_host=manager.url, compose_files=files, timeout=timeout)
-    return build_facts(swarm.measure(MeasureContext(options)), measured_at="", version="")
+def measured(manager: Manager, project: Project | None = None, timeout: float = 5) -> Facts:
+    """Measure with a project of one service that reserves 3 GiB, twice, or with none."""
+    context = MeasureContext(Options(docker_host=manager.url, timeout=timeout))
+    context.project = lambda: project  # type: ignore[assignment,method-assign]
+    return build_facts(swarm.measure(context), measured_at="", version="")
 
 
 def of(facts: Facts, *path: str) -> Any:
     return facts.get(("docker", "swarm", *path))
 
 
-def test_an_engine_outside_of_a_swarm_is_asked_nothing_more(manager: Manager, file: Path) -> None:
+def test_an_engine_outside_of_a_swarm_is_asked_nothing_more(manager: Manager) -> None:
     manager.info["Swarm"] = {"LocalNodeState": "inactive"}
-    facts = measured(manager, file)
+    facts = measured(manager, SHOP)
     assert manager.asked == ["/version", "/info"]
     assert of(facts, "nodes") is None
     assert of(facts, "nodes", "w1", "memory") is None
@@ -141,35 +140,35 @@ def test_nodes_of_one_name_stay_apart(manager: Manager) -> None:
     assert of(measured(manager), "ready") == 4
 
 
-def test_what_a_node_does_not_say_is_unknown_and_may_decide(manager: Manager, file: Path) -> None:
+def test_what_a_node_does_not_say_is_unknown_and_may_decide(manager: Manager) -> None:
     dumb = node(2, Description={"Hostname": "dumb", "Resources": {"NanoCPUs": 0}})
     manager.answers["/nodes"] = [node(1), dumb]
-    facts = measured(manager, file)
+    facts = measured(manager, SHOP)
     assert isinstance(of(facts, "nodes", "dumb", "memory"), Unknown)
     assert isinstance(of(facts, "nodes", "dumb", "free", "memory"), Unknown)
     assert of(facts, "services", "a", "fits") is True
     assert of(facts, "unplaced") is None  # the other has room for both
     manager.answers["/nodes"] = [dumb]
-    facts = measured(manager, file)
+    facts = measured(manager, SHOP)
     assert "dumb" in of(facts, "services", "a", "fits").reason
     assert "dumb" in of(facts, "unplaced").reason
 
 
-def test_nodes_are_told_where_tasks_are_not(manager: Manager, file: Path) -> None:
+def test_nodes_are_told_where_tasks_are_not(manager: Manager) -> None:
     manager.answers["/nodes"] = [node(1)]
     manager.answers["/tasks"] = ("500 Error", {"message": "rpc error: code = DeadlineExceeded"})
-    facts = measured(manager, file)
+    facts = measured(manager, SHOP)
     assert of(facts, "nodes", "w1", "memory") == 8 * GIB
     for path in (("nodes", "w1", "free"), ("services",), ("unplaced",), ("stack",)):
         assert "DeadlineExceeded" in of(facts, *path).reason
 
 
-def test_a_manager_without_quorum_is_unknown(manager: Manager, file: Path) -> None:
+def test_a_manager_without_quorum_is_unknown(manager: Manager) -> None:
     manager.answers["/nodes"] = (
         "503 Unavailable",
         {"message": "The swarm does not have a leader."},
     )
-    facts = measured(manager, file)
+    facts = measured(manager, SHOP)
     for path in (("nodes",), ("ready",), ("stack",), ("services",), ("unplaced",)):
         assert "does not have a leader" in of(facts, *path).reason
 
@@ -184,7 +183,7 @@ def service(key: str, name: str, **labels: str) -> dict[str, Any]:
     return {"ID": key, "Spec": {"Name": name, "Labels": labels, "Mode": {"Global": {}}}}
 
 
-def test_what_holds_room_and_whose_it_is(manager: Manager, file: Path) -> None:
+def test_what_holds_room_and_whose_it_is(manager: Manager) -> None:
     manager.answers["/nodes"] = [node(1)]
     manager.answers["/services"] = [
         service("own", "shop_a"),
@@ -202,7 +201,7 @@ def test_what_holds_room_and_whose_it_is(manager: Manager, file: Path) -> None:
         task("gone", 1, "running", GIB),  # of a job that was removed: it runs on
         task("own", None, "pending", GIB, Err="no suitable node (…)"),
     ]
-    facts = measured(manager, file)
+    facts = measured(manager, SHOP)
     assert of(facts, "nodes", "w1", "free", "memory") == 5 * GIB
     assert of(facts, "stack") == "stack"
     assert of(facts, "services", "a", "pending") == 1
@@ -234,37 +233,38 @@ GARBAGE: list[Any] = [
 ]
 
 
-def test_a_task_whose_state_is_none_holds_nothing(manager: Manager, file: Path) -> None:
+def test_a_task_whose_state_is_none_holds_nothing(manager: Manager) -> None:
     needs = {"Resources": {"Reservations": {"MemoryBytes": 8 * GIB}}}
     task = {"ServiceID": "x", "NodeID": node(1)["ID"], "Spec": needs, "Status": {"State": {}}}
     manager.answers.update({"/nodes": [node(1)], "/tasks": [task]})
-    assert of(measured(manager, file), "unplaced") is None
+    assert of(measured(manager, SHOP), "unplaced") is None
 
 
 @pytest.mark.parametrize("where", ["/nodes", "/services", "/tasks"])
 @pytest.mark.parametrize("number", range(len(GARBAGE)))
-def test_garbage_is_no_crash(manager: Manager, file: Path, where: str, number: int) -> None:
+def test_garbage_is_no_crash(manager: Manager, where: str, number: int) -> None:
     manager.answers["/nodes"] = [node(1), node(2)]
     manager.answers[where] = GARBAGE[number]
-    facts = measured(manager, file)
+    facts = measured(manager, SHOP)
     assert isinstance(of(facts, "ready"), int)
     assert not isinstance(of(facts, "services"), type(None))
 
 
-def test_a_manager_that_hangs_leaves_what_it_said(manager: Manager, file: Path) -> None:
+def test_a_manager_that_hangs_leaves_what_it_said(manager: Manager) -> None:
     manager.answers.update({"/nodes": [node(1)], "/tasks": "hang"})
-    facts = measured(manager, file, timeout=0.3)
+    facts = measured(manager, SHOP, timeout=0.3)
     assert of(facts, "ready") == 1
     assert of(facts, "unplaced").kind == "timeout"
 
 
 def test_hostile_names_command_no_terminal(
-    manager: Manager, file: Path, run_preflight: Run
+    manager: Manager, run_preflight: Run, tmp_path: Path
 ) -> None:
     hostile = "\x1b[2Jw\r\n::error::x\u202e<b>[red]"
     spec = {"Labels": {hostile: hostile}, "Role": "worker", "Availability": "active"}
     manager.answers["/nodes"] = [node(1, hostile, Spec=spec), node(2)]
     deploy = {"placement": {"constraints": [f"node.labels.w=={hostile}"]}}
+    file = tmp_path / "compose.yaml"
     file.write_text(json.dumps({"services": {"a": {"image": "x", "deploy": deploy}}}))
     options = ("--docker-host", manager.url, "--compose-file", str(file), "--only", "swarm", "-v")
     options += ("--timeout", "60")

@@ -81,7 +81,7 @@ def pair() -> Iterator[Pair]:
         manager.docker("swarm", "leave", "--force")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def single() -> Iterator[Engine]:
     """A Swarm of one node."""
     needs("dockerd", "docker", "busybox")

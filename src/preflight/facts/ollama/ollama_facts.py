@@ -184,9 +184,9 @@ def _ask(
         return
     own_name, size = _find(name, models)
     yield Measured(("model", "size"), size, "GET /api/tags" + ("" if size else ": not there"))
-    _, found = _find(name, loaded)
-    resident = found.memory if isinstance(found, LoadedModel) else found
-    yield Measured(("model", "resident"), resident, source + ("" if found else ": not loaded"))
+    _, entry = _find(name, loaded)
+    resident = entry.memory if isinstance(entry, LoadedModel) else entry
+    yield Measured(("model", "resident"), resident, source + ("" if entry else ": not loaded"))
     token: int | Unknown = Unknown("Ollama doesn't have the configured model: no shape is known")
     if own_name or isinstance(loaded, Unknown):
         token = _unless_failed(loaded, lambda: token_bytes(api.model_info(own_name)))
