@@ -91,7 +91,8 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     try:
         engine = context.engine()
     except (EndpointError, EngineError) as fault:
-        yield from _all_facts(_unknown(fault))
+        kind = fault.kind if isinstance(fault, EngineError) else "invalid"
+        yield from _all_facts(Unknown(str(fault), kind))
         return
     state = text_at(engine.info, "Swarm.LocalNodeState")
     if state == "inactive":
@@ -111,16 +112,10 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
         yield from _all_facts(Unknown(reason, "unsupported"))
 
 
-def _all_facts(
-    value: Unknown | None, source: str = "", but: Sequence[str] = ()
-) -> Iterator[Measured]:
+def _all_facts(value: Unknown | None, source: str = "") -> Iterator[Measured]:
     """Yield one value for every declared fact, for each collection as a whole."""
     names = dict.fromkeys(fact.path.split(".")[2] for fact in SWARM)
-    return (Measured((*TOP, name), value, source) for name in names if name not in but)
-
-
-def _unknown(fault: EndpointError | EngineError) -> Unknown:
-    return Unknown(str(fault), fault.kind if isinstance(fault, EngineError) else "invalid")
+    return (Measured((*TOP, name), value, source) for name in names)
 
 
 def field(answer: Any, path: str) -> Any:
@@ -142,29 +137,27 @@ def count_at(answer: Any, path: str) -> int:
 
 def _ask_manager(api: EngineApi, project: Project | Unknown | None) -> Iterator[Measured]:
     try:
-        rows = api.swarm_nodes()
+        rows, services, tasks = api.swarm_nodes(), api.swarm_services(), api.swarm_tasks()
     except EngineError as fault:
-        yield from _all_facts(_unknown(fault))
+        yield from _all_facts(Unknown(str(fault), fault.kind))
         return
     nodes = parse_nodes(rows)
     ready = sum(node.takes_tasks for node in nodes)
     yield Measured((*TOP, "ready"), ready, "GET /nodes Status.State, Spec.Availability")
     managers = sum(field(row, "ManagerStatus.Reachability") == "reachable" for row in rows)
     yield Measured((*TOP, "managers"), managers, "GET /nodes ManagerStatus.Reachability")
-    try:
-        services, tasks = api.swarm_services(), api.swarm_tasks()
-    except EngineError as fault:
-        yield from _node_facts(nodes, {}, _unknown(fault))
-        yield from _all_facts(_unknown(fault), but=("ready", "managers", "nodes"))
-        return
-    own = _own_services(project, services)
+    own = {
+        str(row.get("ID")): text_at(row, "Spec.Name")
+        for row in services
+        if _is_own(project, _labels(row, "Spec.Labels").get(STACK_LABEL), field(row, "Spec.Name"))
+    }
     free = free_amounts(nodes, [row for row in tasks if text_at(row, "ServiceID") not in own])
-    yield from _node_facts(nodes, free, Unknown("the manager does not report what the node has"))
+    yield from _node_facts(nodes, free)
     runs_as = "stack" if own else _runs_as(api, project, stack=False)
     yield Measured((*TOP, "stack"), runs_as, "GET /services, GET /containers/json")
     if not isinstance(project, Project):
-        done = ("ready", "managers", "nodes", "stack")
-        yield from _all_facts(project, "no compose file here", but=done)
+        for name in ("services", "unplaced"):
+            yield Measured((*TOP, name), project, "no compose file here")
         return
     waiting = [row for row in tasks if field(row, "Status.State") == "pending"]
     parsed = [parse_service(name, row, nodes) for name, row in project.services.items()]
@@ -176,18 +169,10 @@ def _ask_manager(api: EngineApi, project: Project | Unknown | None) -> Iterator[
     yield _unplaced_fact(parsed, free)
 
 
-def _own_services(project: Project | Unknown | None, rows: Iterable[Row]) -> dict[str, str]:
-    """Return the names of the project's services in GET /services, by id."""
-    own = {}
-    for row in rows:
-        name, stack = field(row, "Spec.Name"), _labels(row, "Spec.Labels").get(STACK_LABEL)
-        if isinstance(project, Project) and _is_own(project, stack, name):
-            own[str(row.get("ID"))] = str(name)
-    return own
-
-
-def _is_own(project: Project, stack: object, service: object) -> bool:
+def _is_own(project: Project | Unknown | None, stack: object, service: object) -> bool:
     """Whether a service is the project's, by the name of its stack or by its own."""
+    if not isinstance(project, Project):
+        return False
     return stack == project.name or service in [f"{project.name}_{s}" for s in project.services]
 
 
@@ -203,7 +188,7 @@ def _runs_as(
     try:
         rows = api.running_containers()
     except EngineError as fault:
-        return _unknown(fault)
+        return Unknown(str(fault), fault.kind)
     own = [(get_label(row, STACK_LABEL), get_label(row, SERVICE_LABEL)) for row in rows]
     if stack and any(_is_own(project, stack_name, service) for stack_name, service in own):
         return "stack"
@@ -252,7 +237,7 @@ def free_amounts(nodes: Iterable[Node], tasks: Iterable[Row]) -> FreeAmounts:
     return free
 
 
-def _node_facts(nodes: Iterable[Node], free: FreeAmounts, unknown: Unknown) -> Iterator[Measured]:
+def _node_facts(nodes: Iterable[Node], free: FreeAmounts) -> Iterator[Measured]:
     for node in nodes:
         top = (*TOP, "nodes", node.name)
         cores = node.total[CPUS] / NANO if CPUS in node.total else None
@@ -266,7 +251,7 @@ def _node_facts(nodes: Iterable[Node], free: FreeAmounts, unknown: Unknown) -> I
             yield Measured((*top, "labels", name), value, "GET /nodes Spec.Labels")
         yield Measured((*top, "labels"), {}, "GET /nodes Spec.Labels")
         if node.id not in free:
-            yield Measured((*top, "free"), unknown)
+            yield Measured((*top, "free"), Unknown("the manager does not report what the node has"))
             continue
         source = "GET /nodes less GET /tasks of others"
         yield Measured((*top, "free", "cpus"), free[node.id][CPUS] / NANO, source)

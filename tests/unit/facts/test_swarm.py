@@ -154,12 +154,11 @@ def test_what_a_node_does_not_say_is_unknown_and_may_decide(manager: Manager) ->
     assert "dumb" in of(facts, "unplaced").reason
 
 
-def test_nodes_are_told_where_tasks_are_not(manager: Manager) -> None:
+def test_a_manager_that_fails_is_unknown_as_a_whole(manager: Manager) -> None:
     manager.answers["/nodes"] = [node(1)]
     manager.answers["/tasks"] = ("500 Error", {"message": "rpc error: code = DeadlineExceeded"})
     facts = measured(manager, SHOP)
-    assert of(facts, "nodes", "w1", "memory") == 8 * GIB
-    for path in (("nodes", "w1", "free"), ("services",), ("unplaced",), ("stack",)):
+    for path in (("nodes",), ("services",), ("unplaced",), ("stack",)):
         assert "DeadlineExceeded" in of(facts, *path).reason
 
 
@@ -250,11 +249,9 @@ def test_garbage_is_no_crash(manager: Manager, where: str, number: int) -> None:
     assert not isinstance(of(facts, "services"), type(None))
 
 
-def test_a_manager_that_hangs_leaves_what_it_said(manager: Manager) -> None:
+def test_a_manager_that_hangs_is_unknown(manager: Manager) -> None:
     manager.answers.update({"/nodes": [node(1)], "/tasks": "hang"})
-    facts = measured(manager, SHOP, timeout=0.3)
-    assert of(facts, "ready") == 1
-    assert of(facts, "unplaced").kind == "timeout"
+    assert of(measured(manager, SHOP, timeout=0.3), "unplaced").kind == "timeout"
 
 
 def test_hostile_names_command_no_terminal(
