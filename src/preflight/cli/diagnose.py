@@ -210,14 +210,19 @@ class _Inputs:
     ) -> None:
         """Read the logs of containers here, while the machine is measured."""
         from preflight.facts.collect.context import MeasureContext
-        from preflight.facts.stack.container_logs import LOG_ERRORS, container_logs, project_logs
+        from preflight.facts.stack.container_logs import (
+            LOG_ERRORS,
+            LogLimits,
+            container_logs,
+            project_logs,
+        )
 
         context, ends = MeasureContext(subject.options), time.monotonic() + subject.options.timeout
-        limits = (since, lines, ends, _MAX_LOG_BYTES)
+        limits = LogLimits(since, lines, ends, _MAX_LOG_BYTES)
         try:
-            logs = list(project_logs(context, *limits)) if compose else []
+            logs = list(project_logs(context, limits)) if compose else []
             if names:
-                logs += container_logs(context, names, *limits)
+                logs += container_logs(context, names, limits)
         except LOG_ERRORS as error:
             raise InputError(str(error)) from None
         if compose and not logs:

@@ -215,8 +215,8 @@ def _memory(container: InspectedContainer, total: int | None) -> Iterator[Contai
 
 def _usage(container: InspectedContainer) -> Sourced:
     if isinstance(container.cgroup, ContainerCgroup):
-        source = container.cgroup.usage_source
-        return or_unreported(container.cgroup.usage, source), source
+        usage, source = container.cgroup.usage, container.cgroup.usage_source
+        return (Unknown(f"no number in {source}") if usage is None else usage), source
     if container.stats is None:
         return None, "it does not run"
     if isinstance(container.stats, Unknown):

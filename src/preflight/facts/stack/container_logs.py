@@ -10,17 +10,29 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import quote
 
-from preflight.facts.collect.context import Engine, MeasureContext
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import ComposeError
-from preflight.facts.engine.api import EngineError
+from preflight.facts.engine.api import EngineApi, EngineError
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.stack.containers import list_containers
 from preflight.model.facts import Unknown
 
 LOG_ERRORS = (ComposeError, EndpointError, EngineError)
-MAX_BYTES = 2 * 2**20  # of one container's log
 MAX_CONTAINERS = 50
 _HEADER_BYTES = 8  # before each frame: stream, three zeros, length
+
+
+class LogLimits(NamedTuple):
+    """What is read of each log: its last `lines`, not older than `since` seconds.
+
+    `ends` is when to give up, by time.monotonic. Of a log of more than `max_bytes` fewer lines are
+    read.
+    """
+
+    since: float | None
+    lines: int
+    ends: float
+    max_bytes: int = 2 * 2**20
 
 
 class ContainerLog(NamedTuple):
@@ -30,74 +42,64 @@ class ContainerLog(NamedTuple):
     text: bytes | Unknown
 
 
-def project_logs(
-    context: MeasureContext, since: float | None, lines: int, ends: float, limit: int = MAX_BYTES
-) -> Iterator[ContainerLog]:
+def project_logs(context: MeasureContext, limits: LogLimits) -> Iterator[ContainerLog]:
     """Yield the logs of the compose project's containers, one-off runs left out.
 
-    `since` is in seconds before now; `ends` is when to give up, by time.monotonic; `limit` is in
-    bytes of each log: a longer one is cut to fewer of its last lines. Raises one of LOG_ERRORS
-    where it isn't even known which containers there are.
+    Raises one of LOG_ERRORS where it isn't even known which containers there are.
     """
     project = context.project()
-    if project is None:
-        return
-    engine = context.engine()
-    containers = [(one.name, one.id) for one in list_containers(engine.api, project.name)]
-    yield from _read_logs(engine, containers, since, lines, ends, limit)
+    if project is not None:
+        containers = list_containers(context.engine().api, project.name)
+        yield from _read_logs(context, [(one.name, one.id) for one in containers], limits)
 
 
 def container_logs(
-    context: MeasureContext, names: Iterable[str], since: float | None, lines: int, ends: float,
-    limit: int = MAX_BYTES,
-) -> Iterator[ContainerLog]:  # fmt: skip
-    """Yield the logs of the containers of these names or ids; as `project_logs`."""
-    containers = [(name, name) for name in sorted(names)]
-    yield from _read_logs(context.engine(), containers, since, lines, ends, limit)
+    context: MeasureContext, names: Iterable[str], limits: LogLimits
+) -> Iterator[ContainerLog]:
+    """Yield the logs of the containers of these names or ids; raises one of LOG_ERRORS."""
+    yield from _read_logs(context, [(name, name) for name in sorted(names)], limits)
 
 
 def _read_logs(
-    engine: Engine, containers: list[tuple[str, str]], since: float | None, lines: int,
-    ends: float, limit: int,
-) -> Iterator[ContainerLog]:  # fmt: skip
+    context: MeasureContext, containers: list[tuple[str, str]], limits: LogLimits
+) -> Iterator[ContainerLog]:
+    api = context.engine().api
     for number, (name, container) in enumerate(containers):
         text: bytes | Unknown
         if number >= MAX_CONTAINERS:
             text = Unknown(f"only {MAX_CONTAINERS} containers are asked", "unsupported")
-        elif time.monotonic() >= ends:
+        elif time.monotonic() >= limits.ends:
             text = Unknown("there was no time left to ask", "timeout")
         else:
             try:
-                text = _read_last_lines(engine, container, since, lines, ends, limit)
+                text = _read_last_lines(api, container, limits)
             except EngineError as error:
                 text = Unknown(str(error), error.kind)
         yield ContainerLog(name, text)
 
 
-def _read_last_lines(
-    engine: Engine, container: str, since: float | None, lines: int, ends: float, limit: int
-) -> bytes:
-    """Return the last lines; where they are more than `limit` bytes, fewer of them."""
-    data = _fetch(engine, container, since, lines, ends, limit)
-    while len(data) > limit and lines > 1 and time.monotonic() < ends:
-        lines = max(1, lines // 4)
-        data = _fetch(engine, container, since, lines, ends, limit)
-    data = data[:limit]
+def _read_last_lines(api: EngineApi, container: str, limits: LogLimits) -> bytes:
+    """Return the last lines; where they are more than `max_bytes`, fewer of them."""
+    data = _fetch(api, container, limits)
+    while len(data) > limits.max_bytes and limits.lines > 1 and time.monotonic() < limits.ends:
+        limits = limits._replace(lines=max(1, limits.lines // 4))
+        data = _fetch(api, container, limits)
+    data = data[: limits.max_bytes]
     return b"".join(_parse_frames(data)) if _has_frames(data) else data
 
 
-def _fetch(
-    engine: Engine, container: str, since: float | None, lines: int, ends: float, limit: int
-) -> bytes:
-    query = f"stdout=1&stderr=1&timestamps=1&tail={lines}"
-    if since is not None:
-        query += f"&since={max(0.0, time.time() - since):.6f}"
-    path = f"/containers/{quote(container, safe='')}/logs?{query}"
-    status, data = engine.api.get_bytes(path, max(0.1, ends - time.monotonic()), limit)
+def _fetch(api: EngineApi, container: str, limits: LogLimits) -> bytes:
+    path = f"/containers/{quote(container, safe='')}/logs"
+    path += f"?stdout=1&stderr=1&timestamps=1&tail={limits.lines}"
+    if limits.since is not None:
+        path += f"&since={max(0.0, time.time() - limits.since):.6f}"
+    timeout = max(0.1, limits.ends - time.monotonic())
+    status, data = api.get_bytes(path, timeout, limits.max_bytes)
     if status >= 400:
         message = " ".join(data[:300].decode("utf-8", "replace").split())
-        reason = f"{engine.api.address} does not give its log: {status} {message}"
-        raise EngineError(reason, "unavailable")
+        raise EngineError(
+            f"{api.address} does not return the log: {status} {message}", "unavailable"
+        )
     return data
 
 

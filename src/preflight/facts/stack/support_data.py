@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import ComposeError
-from preflight.facts.stack.container_logs import LOG_ERRORS, project_logs
+from preflight.facts.stack.container_logs import LOG_ERRORS, LogLimits, project_logs
 from preflight.model.facts import Unknown
 
 _CONFIG_SOURCES = {"cli": "docker compose config", "fallback": "preflight's own compose reader"}
@@ -37,16 +37,15 @@ class SupportDataCollector:
     """Collects support data in a thread while the program does something else."""
 
     def __init__(self, options: Options, since: float | None, lines: int) -> None:
-        self._since, self._lines = since, lines
         self._data = SupportData()
-        self._ends = time.monotonic() + options.timeout
+        self._limits = LogLimits(since, lines, time.monotonic() + options.timeout)
         arguments = (MeasureContext(options),)
         self._thread = threading.Thread(target=self._collect, args=arguments, daemon=True)
         self._thread.start()
 
     def finish(self) -> SupportData:
         """Return what there is by the deadline."""
-        self._thread.join(max(0.0, self._ends - time.monotonic()))
+        self._thread.join(max(0.0, self._limits.ends - time.monotonic()))
         if self._thread.is_alive():
             what = "the rest of the logs" if self._data.config else "configuration and logs"
             self._add(missing=f"{what}: no answer in time")
@@ -68,7 +67,7 @@ class SupportDataCollector:
         source = _CONFIG_SOURCES[project.source]
         self._data = self._data._replace(config=config, config_source=source)
         try:
-            for log in project_logs(context, self._since, self._lines, self._ends):
+            for log in project_logs(context, self._limits):
                 if isinstance(log.text, Unknown):
                     self._add(missing=f"the log of {log.container}: {log.text.reason}")
                 else:
