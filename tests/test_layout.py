@@ -104,8 +104,8 @@ COMPLETING = {"_PREFLIGHT_COMPLETE": "complete_bash", "COMP_WORDS": "preflight c
 @pytest.mark.parametrize(
     ("arguments", "environment", "own", "others"),
     [
-        (["--version"], {}, 40, 160),
-        (["check", "-f", "json"], {}, 62, 190),
+        (["--version"], {}, 20, 160),
+        (["check", "-f", "json"], {}, 48, 190),
         ([], COMPLETING, 40, 160),
     ],
     ids=["--version", "check -f json", "completion"],

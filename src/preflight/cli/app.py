@@ -5,25 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from preflight import __version__
-from preflight.cli import (
-    bundle,
-    check,
-    diagnose,
-    diff,
-    explain,
-    facts,
-    fleet,
-    models,
-    rules,
-    schema,
-)
 from preflight.cli.streams import (
     complain,
     make_streams_blocking,
@@ -37,15 +26,6 @@ from preflight.model.report import ExitCode
 if TYPE_CHECKING:
     from preflight.facts.collect.measurement import Worker
 
-app = typer.Typer(
-    name="preflight",
-    help="Tell whether this machine can run a stack, and what to change if it can't.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -53,7 +33,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(epilog="Example: preflight check")
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
@@ -65,20 +44,45 @@ def _root(
     pass
 
 
-_COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
-    ("check", check.check, "preflight check -f text -f json:report.json"),
-    ("facts", facts.facts, "preflight facts -o facts.json"),
-    ("explain", explain.explain, "preflight explain host-memory"),
-    ("models", models.models, "preflight models"),
-    ("diagnose", diagnose.diagnose, "docker compose logs -t | preflight diagnose -"),
-    ("bundle", bundle.bundle, "preflight bundle -o ticket.zip"),
-    ("diff", diff.diff, "preflight diff good.zip ticket.zip"),
-    ("fleet", fleet.fleet, "preflight fleet -i hosts.ini"),
-    ("schema", schema.schema, "preflight schema rules > rules.schema.json"),
-)
-for _name, _function, _example in _COMMANDS:
-    app.command(_name, epilog=f"Example: {_example}")(_function)
-app.add_typer(rules.app, name="rules")
+# A command is the function of its name in the module of its name, a group the `app` in it.
+_EXAMPLES = {
+    "check": "preflight check -f text -f json:report.json",
+    "facts": "preflight facts -o facts.json",
+    "explain": "preflight explain host-memory",
+    "models": "preflight models",
+    "diagnose": "docker compose logs -t | preflight diagnose -",
+    "bundle": "preflight bundle -o ticket.zip",
+    "diff": "preflight diff good.zip ticket.zip",
+    "fleet": "preflight fleet -i hosts.ini",
+    "rules": "",
+    "schema": "preflight schema rules > rules.schema.json",
+}
+
+
+def build_app(arguments: Sequence[str]) -> typer.Typer:
+    """Return the app with the command that the arguments name, or with all commands.
+
+    Importing the other commands takes as long as reading the rules.
+    """
+    app = typer.Typer(
+        name="preflight",
+        help="Tell whether this machine can run a stack, and what to change if it can't.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(epilog="Example: preflight check")(_root)
+    command = next((word for word in arguments if word != "--debug"), "")
+    names = [command] if command in _EXAMPLES else [] if command == "--version" else _EXAMPLES
+    for name in names:
+        module = import_module(f"preflight.cli.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+        else:
+            app.command(name, epilog=f"Example: {_EXAMPLES[name]}")(getattr(module, name))
+    return app
+
 
 _exit_codes: list[int] = []  # that a signal asks for
 
@@ -93,7 +97,7 @@ def run(worker: Worker | None) -> None:
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _handle_signal)  # under nohup it continues
     try:
-        app(obj=worker)
+        build_app(sys.argv[1:])(obj=worker)
     except BaseException as error:  # noqa: BLE001 - all is raised again
         if _exit_codes:
             sys.exit(_exit_codes[0])  # code in between may have raised something else
