@@ -23,9 +23,9 @@ _PROPERTY = str.maketrans({**_ESCAPES, ":": "%3A", ",": "%2C"})
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return a command a line, worst first, and the counts."""
-    found = tasks(report)
-    errors = [_annotation(task, options) for task in found if task.gates]
-    warnings = [_annotation(task, options) for task in found if not task.gates]
+    todo = tasks(report)
+    errors = [_annotation(task, options) for task in todo if task.gates]
+    warnings = [_annotation(task, options) for task in todo if not task.gates]
     notices = list(_notices(report, options))
     more = _more_than_shown(len(errors), len(warnings), len(notices))
     last = f"preflight {WORDS[report.verdict]}: {counts(report)}"

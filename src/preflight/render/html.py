@@ -116,10 +116,9 @@ def _count(report: Report, results: Iterable[Result]) -> str:
 
 def _sections(report: Report, rows: Iterable[Row]) -> Iterator[Section]:
     """Yield the sections in the order of the rules; what is skipped is folded in each."""
-    sections: dict[str, list[Row]] = {}
-    for row in rows:
-        sections.setdefault(tasks.section(row.result), []).append(row)
-    for title, section in sections.items():
+    anchors = {id(row.result): row for row in rows}
+    for title, results in tasks.by_section(report.results).items():
+        section = [anchors[id(result)] for result in results]
         passed = sum(row.result.verdict == "pass" for row in section)
         fold: tuple[Verdict, ...] = ("pass", "skip") if passed > _MAX_PASSED else ("skip",)
         shown = [row for row in section if row.result.verdict not in fold]

@@ -13,11 +13,11 @@ from preflight.model.report import Report, Result
 from preflight.render import RenderOptions
 from preflight.render.sanitize import short
 from preflight.render.tasks import (
+    by_section,
     count_skipped,
     details,
     location,
     name,
-    section,
     sentence,
     skipped_checks,
 )
@@ -78,15 +78,12 @@ def suite_element(title: str, hostname: str, time: str, kinds: Iterable[str]) ->
 
 def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[ET.Element]:
     """Yield a suite for each section; `host` is the name of one of many."""
-    sections: dict[str, list[Result]] = {}
-    for result in report.results:
-        sections.setdefault(section(result), []).append(result)
     skipped = count_skipped(report)
     texts = {id(result): _text(result, skipped.pop(result.id, 0)) for result in report.results}
     measured = _TIME.match(report.measured_at)
     hostname = short(str(report.host.get("hostname") or "")).strip() or "localhost"
     shown_host = " ".join(short(host).split()) or "?"
-    for title, results in sections.items():
+    for title, results in by_section(report.results).items():
         suite = suite_element(
             f"{shown_host} · {title}" if host else title,
             shown_host if host else hostname,

@@ -13,6 +13,7 @@ from preflight.render.markdown_escape import escaped, fence, link, list_item
 from preflight.render.tasks import (
     WORDS,
     Task,
+    by_section,
     command_lines,
     context_lines,
     counts,
@@ -38,10 +39,10 @@ _MAX_NAMES, _MAX_NAMES_LENGTH = 50, 4000  # hosts under one problem, and their c
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return the document; if it would get too long, the least important parts are left out."""
-    found = tasks(report)
-    head = list(_head(report, options, done=not found))
+    todo = tasks(report)
+    head = list(_head(report, options, done=not todo))
     room = _Room(_MAX_DOCUMENT - sum(map(len, head)) - 1000)  # for the titles of what follows
-    to_do = room.keep("to do", (_task(task, options) for task in found))
+    to_do = room.keep("to do", (_task(task, options) for task in todo))
     exceptions = room.keep("waived", _waived(report, options))
     blocks = [*head, *_titled("To do", to_do), *_titled("Waived", exceptions)]
     if not options.quiet:
@@ -157,13 +158,10 @@ def _summary(results: Sequence[Result]) -> str:
 
 def _table(results: Iterable[Result], options: RenderOptions, room: _Room) -> list[str]:
     """Return one table; a row in bold type begins a section."""
-    sections: dict[str, list[Result]] = {}
-    for result in results:
-        sections.setdefault(_cell(result.section) or "Other", []).append(result)
     more = " evidence |" if options.verbose else ""
     lines = []
-    for title, rows in sections.items():
-        above = f"| | **{title}** | | |{' |' if options.verbose else ''}\n"
+    for title, rows in by_section(results).items():
+        above = f"| | **{_cell(title)}** | | |{' |' if options.verbose else ''}\n"
         for result in rows:
             line = above + _row(result, options)
             if room.fits("rows of tables", line):

@@ -98,8 +98,8 @@ def _fold(services: Sequence[ServiceMemory], limit: int | None) -> list[ServiceM
     )
     rest = ranked[limit - 1 :]
     reserved = sum((one.reservation or 0) * one.replicas for one in rest)
-    most = sum((inf if one.limit is None else one.limit) * one.replicas for one in rest)
-    folded = ServiceMemory(f"{len(rest)} more", 1, reserved, None if most == inf else most)
+    total = sum((inf if one.limit is None else one.limit) * one.replicas for one in rest)
+    folded = ServiceMemory(f"{len(rest)} more", 1, reserved, None if total == inf else total)
     return [*ranked[: limit - 1], folded]
 
 

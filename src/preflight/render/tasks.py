@@ -6,7 +6,7 @@ Formats decide only how it looks.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from preflight.model.report import Report, ResolvedFix, Result, Verdict, WaiverStatus
@@ -84,7 +84,7 @@ def tasks(report: Report) -> list[Task]:
             key = index if alone else (report.affects_exit_code(result), result.reason_or_source)
             groups.setdefault(key, []).append(result)
     skipped = count_skipped(report)
-    found = [
+    all_tasks = [
         Task(
             tuple(group),
             report.affects_exit_code(group[0]),
@@ -92,7 +92,7 @@ def tasks(report: Report) -> list[Task]:
         )
         for group in groups.values()
     ]
-    return sorted(found, key=lambda task: (not task.gates, ACTION.index(task.result.verdict)))
+    return sorted(all_tasks, key=lambda task: (not task.gates, ACTION.index(task.result.verdict)))
 
 
 def waived(report: Report, options: RenderOptions) -> list[Result]:
@@ -140,9 +140,13 @@ def location(result: Result) -> str:
     return f"{file}:{result.line}" if file and result.line else file
 
 
-def section(result: Result) -> str:
-    """Return the title of the result's section, in one line."""
-    return " ".join(short(result.section).split()) or "Other"
+def by_section(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """Return results by the title of their section, in the order of the rules."""
+    sections: dict[str, list[Result]] = {}
+    for result in results:
+        title = " ".join(short(result.section).split()) or "Other"
+        sections.setdefault(title, []).append(result)
+    return sections
 
 
 def details(result: Result) -> Iterator[str]:

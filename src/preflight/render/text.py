@@ -16,6 +16,7 @@ from preflight.render.tasks import (
     ACTION,
     WORDS,
     Task,
+    by_section,
     context_lines,
     counts,
     engine_line,
@@ -44,19 +45,19 @@ _MAX_NAMES = 8  # hosts that are listed under one problem
 def render(report: Report, options: RenderOptions) -> str:
     """Return the text report."""
     layout = TextLayout(options)
-    found = tasks(report)
-    in_full = options.verbose or (bool(found) and not options.quiet)
+    todo = tasks(report)
+    in_full = options.verbose or (bool(todo) and not options.quiet)
     if not options.quiet:
         _header(layout, report, engine=in_full)
     if in_full:
         _sections(layout, report.results)
-    if found:
-        _to_do(layout, found)
+    if todo:
+        _to_do(layout, todo)
     _waived(layout, report, titled=in_full)
     if in_full:
         memory.draw(layout, report.memory)
     _summary(layout, report)
-    if not found and not options.quiet and report.next:
+    if not todo and not options.quiet and report.next:
         layout.verbatim(f"Next: {report.next}", 0)
     return layout.draw()
 
@@ -74,15 +75,11 @@ def _header(layout: TextLayout, report: Report, *, engine: bool) -> None:
 
 def _sections(layout: TextLayout, results: Iterable[Result]) -> None:
     """Add a row for each rule, by section; the figures line up over all sections."""
-    sections: dict[str, list[Result]] = {}
-    for result in results:
-        if layout.options.verbose or result.verdict != "skip":
-            sections.setdefault(result.section or "Other", []).append(result)
-    shown = [result for rows in sections.values() for result in rows]
+    shown = [one for one in results if layout.options.verbose or one.verdict != "skip"]
     found = min(_MAX_FOUND, max([len("found"), *(len(result.actual_text) for result in shown)]))
     asked = min(_MAX_ASKED, max([len("asked"), *(len(result.expected_text) for result in shown)]))
     head = f"{pad('found', found, right=True)}  {pad('asked', asked, right=True)}"
-    for title, rows in sections.items():
+    for title, rows in by_section(shown).items():
         layout.blank()
         layout.add((pad(title, layout.options.columns - len(head)), "bold"), (head, "dim"))
         head = ""
@@ -114,11 +111,11 @@ def _row(layout: TextLayout, result: Result, found: int, asked: int) -> None:
             layout.wrap(result.why, 6, "dim")
 
 
-def _to_do(layout: TextLayout, found: Iterable[Task]) -> None:
+def _to_do(layout: TextLayout, todo: Iterable[Task]) -> None:
     if not layout.options.quiet:
         layout.blank()
         layout.add(("To do", "bold"))
-    for task in found:
+    for task in todo:
         mark, style = layout.options.sign(task.result.verdict)
         weight = "bold" if task.result.verdict == "fail" else ""
         layout.wrap(task.sentence, 2, weight, prefix=(f"{mark} ", style))
