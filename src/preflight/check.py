@@ -139,4 +139,4 @@ def _idle_on(facts: Facts, ruleset: RuleSet) -> Iterable[Waiver]:
 
     waived = judge.Selection(only=[waiver.rule for waiver in ruleset.waivers])
     report = judge.evaluate(ruleset, with_model(facts, ruleset), catalogue(), waived)
-    return waivers.idle(ruleset.waivers, report.results)
+    return waivers.find_unneeded(ruleset.waivers, report.results)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 from preflight.model.conditions import ITEM, Condition, Operand, Operator, Reference, Sum
 from preflight.model.facts import Facts, Measured, Path, Unit, Unknown, Value
 from preflight.model.quantities import PARSERS, is_plausible
+from preflight.model.rules import FactCondition
 
 Truth: TypeAlias = bool | Unknown
 
@@ -51,6 +52,11 @@ def judge(condition: Condition, actual: Value | Unknown, scope: Scope) -> Truth:
     if len(tests) == 1:
         return _test(*tests[0], value, condition.unit, scope)
     return all_true(_test(row, operand, value, condition.unit, scope) for row, operand in tests)
+
+
+def judge_all(when: Iterable[FactCondition], scope: Scope) -> Truth:
+    """Return whether every line of a `when` holds."""
+    return all_true(judge(line.condition, scope.get(line.path), scope) for line in when)
 
 
 def all_true(truths: Iterable[Truth]) -> Truth:

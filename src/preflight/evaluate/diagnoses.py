@@ -10,8 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from preflight.evaluate.conditions import Scope, typed
-from preflight.evaluate.judge import advise
-from preflight.evaluate.sentences import brief, fact_word, figure, fill, is_number
+from preflight.evaluate.fixes import resolve_fixes
+from preflight.evaluate.sentences import (
+    fill_placeholders,
+    format_fact,
+    format_value,
+    is_number,
+    shorten,
+)
 from preflight.model.diagnosis import CONFIDENCES, Finding, KnownError, LogContents, LogReport
 from preflight.model.facts import (
     Catalogue,
@@ -99,7 +105,7 @@ def _finding(
         if name == "lacking":  # rounded up, so that it is enough
             texts[name] = format_bytes(value, binary=True, up=True)
         elif value is not None:
-            texts[name] = figure(value, DERIVED_VALUES[name])
+            texts[name] = format_value(value, DERIVED_VALUES[name])
     known = {**dict.fromkeys(DERIVED_VALUES), **values, **derived}
     scope = Scope(
         replace_facts(facts, (Measured((LOG_NAMESPACE, name), known[name]) for name in known))
@@ -107,10 +113,10 @@ def _finding(
 
     def word(name: str) -> str | None:
         if name in texts:
-            return brief(texts[name])
-        return fact_word(facts, catalogue, split_path(name))
+            return shorten(texts[name])
+        return format_fact(facts, catalogue, split_path(name))
 
-    figures = (fill(text, word) for text in diagnosis.figures)
+    figures = (fill_placeholders(text, word) for text in diagnosis.figures)
     return Finding(
         id=diagnosis.id,
         title=diagnosis.title,
@@ -122,7 +128,7 @@ def _finding(
         values=captured,
         excerpt=error.excerpt,
         figures=next((text for text in figures if text), None),
-        fixes=tuple(advise(diagnosis.fixes, scope, word)),
+        fixes=tuple(resolve_fixes(diagnosis.fixes, scope, word)),
     )
 
 

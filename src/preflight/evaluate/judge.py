@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
 from functools import partial
 from typing import NamedTuple
 
-from preflight.evaluate.change import smallest
-from preflight.evaluate.conditions import Scope, Truth, all_true, judge, typed
+from preflight.evaluate.conditions import Scope, Truth, judge, judge_all, typed
+from preflight.evaluate.fixes import find_smallest_change, resolve_fixes
 from preflight.evaluate.memory import memory_breakdown
-from preflight.evaluate.sentences import Figures, expected_json, figure, fill
-from preflight.evaluate.waivers import notes, waive
+from preflight.evaluate.sentences import (
+    Comparison,
+    describe_condition,
+    fill_placeholders,
+    format_value,
+    name_in_item,
+    resolve_condition,
+)
+from preflight.evaluate.waivers import find_unneeded, waive
 from preflight.model.conditions import ITEM, Condition, Operand, Reference
 from preflight.model.facts import (
     Catalogue,
@@ -27,16 +34,14 @@ from preflight.model.facts import (
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import (
     VERDICTS,
-    Explanation,
     ProposedChange,
     Report,
-    ResolvedFix,
     Result,
     Severity,
     Verdict,
 )
 from preflight.model.retired import RETIRED_RULES, describe_retired_rule
-from preflight.model.rules import FactCondition, Fix, Rule, RuleSet
+from preflight.model.rules import FactCondition, Rule, RuleSet
 
 _HOST: Mapping[str, Unit] = dict.fromkeys(("hostname", "os", "arch"), "text")
 _ENGINE: Mapping[str, Unit] = {
@@ -88,59 +93,63 @@ def evaluate(
     selection: Selection | None = None,
     today: date = date.min,
 ) -> Report:
-    """Judge the selected rules on the facts; `today` (UTC) decides which waivers still hold."""
+    """Judge the selected rules on the facts; `today` (UTC) decides which waivers are in force."""
     selection = selection or Selection()
-    judged = Evaluation(ruleset, facts, catalogue, today)
-    results = tuple(result for rule in select(ruleset, selection) for result in judged.rule(rule))
-    counted = Counter(result.verdict for result in results)
+    evaluation = Evaluation(ruleset, facts, catalogue, today)
+    selected = select(ruleset, selection)
+    results = tuple(result for rule in selected for result in evaluation.judge_rule(rule))
+    counts = Counter(result.verdict for result in results)
     return Report(
         version=facts.version,
         measured_at=facts.measured_at,
         rules_name=ruleset.name,
         rules_source=ruleset.origin,
         rules_sha256=ruleset.sha256,
-        host=_known(facts, "host", _HOST),
-        engine=_known(facts, "docker", _ENGINE),
+        host=_known_facts(facts, "host", _HOST),
+        engine=_known_facts(facts, "docker", _ENGINE),
         results=results,
         strict=selection.strict,
         next=ruleset.next,
-        counts={verdict: counted[verdict] for verdict in VERDICTS},
+        counts={verdict: counts[verdict] for verdict in VERDICTS},
         memory=memory_breakdown(facts, ruleset.overhead),
         notes=(
             *ruleset.notes,
             *map(describe_retired_rule, sorted(_retired(ruleset, selection))),
-            *notes(ruleset.waivers, results),
+            *(
+                f"waiver of {waiver.rule}: the rule passes without it; remove the waiver"
+                for waiver in find_unneeded(ruleset.waivers, results)
+            ),
         ),
     )
 
 
-def _known(facts: Facts, group: str, units: Mapping[str, Unit]) -> Mapping[str, object]:
-    """Return facts by name; None where one is not known, or not of its kind."""
+def _known_facts(facts: Facts, group: str, units: Mapping[str, Unit]) -> Mapping[str, object]:
+    """Return facts by name; None where one is unknown or not of its declared type."""
     values = {name: typed(facts.get((group, name)), unit) for name, unit in units.items()}
     return {k: None if isinstance(v, Unknown) else v for k, v in values.items()}
 
 
 class Evaluation:
-    """One judging: what was judged so far, so that a rule others need is judged once."""
+    """The results so far, so that a rule that others need is judged only once."""
 
     def __init__(self, ruleset: RuleSet, facts: Facts, catalogue: Catalogue, today: date) -> None:
         self.ruleset = ruleset
         self.facts = facts
-        self.whole = Scope(facts)
+        self.scope = Scope(facts)
         self.catalogue = catalogue
         self.today = today
         self.rules = {rule.id: rule for rule in ruleset.rules}
         self.waivers = {waiver.rule: waiver for waiver in ruleset.waivers}
         self.results: dict[str, tuple[Result, ...]] = {}
 
-    def rule(self, rule: Rule) -> tuple[Result, ...]:
-        """Return the results of a rule, judging first what it needs (the loader refused cycles)."""
+    def judge_rule(self, rule: Rule) -> tuple[Result, ...]:
+        """Return a rule's results; judges first what it needs (the loader refused cycles)."""
         stack = [rule]
         while stack:
             top = stack[-1]
-            waiting = [need for need in top.needs if need not in self.results]
-            if waiting:
-                stack += [self.rules[need] for need in waiting]
+            pending = [need for need in top.needs if need not in self.results]
+            if pending:
+                stack += [self.rules[need] for need in pending]
                 continue
             stack.pop()
             if top.id not in self.results:
@@ -148,142 +157,151 @@ class Evaluation:
         return self.results[rule.id]
 
     def _judge(self, rule: Rule) -> Iterator[Result]:
-        whole = self.whole
-        held = self._find_blocker(rule)
-        if held is not None:
-            need, root = held
-            yield self._not_evaluated(
-                rule, whole, "skip", f"needs {need}, which did not pass", root
-            )
+        blocker = self._find_blocker(rule)
+        if blocker is not None:
+            need, root = blocker
+            reason = f"needs {need}, which did not pass"
+            yield self._not_evaluated(rule, self.scope, "skip", reason, root)
         elif rule.for_each is None:
-            yield self._judge_item(rule, whole)
+            yield self._judge_item(rule, self.scope)
         else:
             yield from self._judge_each(rule, rule.for_each)
 
-    def _judge_each(self, rule: Rule, collection: Path) -> Iterator[Result]:
-        whole = self.whole
-        items = self.facts.get(collection)
-        if isinstance(items, Unknown):
-            aside = self._unless(rule, [line for line in rule.when if _is_general(line)], whole)
-            if aside is None or aside.verdict != "skip":
-                aside = self._not_evaluated(rule, whole, "unknown", items.reason)
-            yield aside
-            return
-        if items is not None and not isinstance(items, Mapping):
-            yield self._not_evaluated(
-                rule, whole, "unknown", f"{join_path(collection)} holds no names"
-            )
-            return
-        rest = self.facts.unknown.get(join_path(collection))
-        if items or rest is None:
-            yield from self._judge_items(
-                rule, [Scope(self.facts, str(i), collection) for i in items or ()]
-            )
-        if rest is not None:  # what came of it came before the measuring was cut off
-            yield self._not_evaluated(rule, whole, "unknown", rest.reason)
-
-    def _judge_items(self, rule: Rule, scopes: list[Scope]) -> Iterator[Result]:
-        """Judge the items that `when` chooses by their own facts; one skip where there is none."""
-        if not scopes:
-            assert rule.for_each is not None
-            known = self.facts.get(rule.for_each) is None and self.facts.source(rule.for_each)
-            why = known or f"{join_path(rule.for_each)} has nothing in it"
-            yield self._not_evaluated(rule, self.whole, "skip", why)
-            return
-        aside = self._unless(rule, [line for line in rule.when if _is_general(line)], self.whole)
-        if aside is not None:
-            yield aside
-            return
-        own = [line for line in rule.when if ITEM in line.path]
-        chosen = [scope for scope in scopes if _holds(own, scope) is not False]
-        yield from (self._judge_item(rule, scope) for scope in chosen)
-        if not chosen:
-            asked = " and ".join(_applies(line, self.whole) for line in own)
-            yield self._not_evaluated(rule, self.whole, "skip", f"applies where {asked}; none here")
-
     def _find_blocker(self, rule: Rule) -> tuple[str, str] | None:
-        """Return the first need that did not pass, and the root of it."""
+        """Return the first need that did not pass, and the rule whose failure caused that."""
         for need in rule.needs:
             for result in self.results[need]:
                 if result.verdict not in ("pass", "warn"):
                     return need, result.blocked_by or need
         return None
 
-    def _judge_item(self, rule: Rule, scope: Scope) -> Result:
-        return self._unless(rule, rule.when, scope) or self._decide(rule, scope)
+    def _judge_each(self, rule: Rule, collection: Path) -> Iterator[Result]:
+        items = self.facts.get(collection)
+        general = [line for line in rule.when if _is_general(line)]
+        if isinstance(items, Unknown):
+            result = self._check_when(rule, general, self.scope)
+            if result is None or result.verdict != "skip":
+                result = self._not_evaluated(rule, self.scope, "unknown", items.reason)
+            yield result
+            return
+        if items is not None and not isinstance(items, Mapping):
+            reason = f"{join_path(collection)} isn't a collection"
+            yield self._not_evaluated(rule, self.scope, "unknown", reason)
+            return
+        rest = self.facts.unknown.get(join_path(collection))
+        if items or rest is None:
+            scopes = [Scope(self.facts, str(item), collection) for item in items or ()]
+            yield from self._judge_items(rule, collection, general, scopes)
+        if rest is not None:  # these items came before the measuring was cut off
+            yield self._not_evaluated(rule, self.scope, "unknown", rest.reason)
 
-    def _unless(self, rule: Rule, when: Iterable[FactCondition], scope: Scope) -> Result | None:
-        """The result of a rule that does not apply, or of which nobody knows whether it does."""
+    def _judge_items(
+        self,
+        rule: Rule,
+        collection: Path,
+        general: list[FactCondition],
+        scopes: list[Scope],
+    ) -> Iterator[Result]:
+        """Judge the items that `when` selects by their own facts; a single skip if none is."""
+        if not scopes:
+            source = self.facts.get(collection) is None and self.facts.source(collection)
+            reason = source or f"{join_path(collection)} is empty"
+            yield self._not_evaluated(rule, self.scope, "skip", reason)
+            return
+        result = self._check_when(rule, general, self.scope)
+        if result is not None:
+            yield result
+            return
+        own = [line for line in rule.when if ITEM in line.path]
+        selected = [scope for scope in scopes if judge_all(own, scope) is not False]
+        yield from (self._judge_item(rule, scope) for scope in selected)
+        if not selected:
+            when = " and ".join(describe_when(line, self.scope) for line in own)
+            reason = f"applies only if {when}; nothing here matches"
+            yield self._not_evaluated(rule, self.scope, "skip", reason)
+
+    def _judge_item(self, rule: Rule, scope: Scope) -> Result:
+        return self._check_when(rule, rule.when, scope) or self._compare(rule, scope)
+
+    def _check_when(self, rule: Rule, when: Iterable[FactCondition], scope: Scope) -> Result | None:
+        """Return the result of a rule that doesn't apply, or for which that isn't known."""
         for line in when:
-            holds = judge(line.condition, scope.get(line.path), scope)
+            actual = scope.get(line.path)
+            holds = judge(line.condition, actual, scope)
             if isinstance(holds, Unknown):
-                return self._not_evaluated(
-                    rule, scope, "unknown", f"whether it applies: {holds.reason}"
-                )
+                reason = f"cannot tell whether the rule applies: {holds.reason}"
+                return self._not_evaluated(rule, scope, "unknown", reason)
             if not holds:
-                return self._not_evaluated(rule, scope, "skip", _does_not_hold(line, scope))
+                comparison = Comparison(actual, line.condition, scope)
+                name = join_path(scope.absolute(line.path))
+                required = f"applies only if {name} is {comparison.describe()}"
+                reason = f"{required}; here it is {comparison.actual_text}"
+                return self._not_evaluated(rule, scope, "skip", reason)
         return None
 
-    def _decide(self, rule: Rule, scope: Scope) -> Result:
-        """Hold the requirement against the fact, then the recommendation."""
+    def _compare(self, rule: Rule, scope: Scope) -> Result:
+        """Compare the fact with the requirement, then with the recommendation."""
         actual = scope.get(rule.fact)
-        for condition, severity, verdict in _bounds(rule):
+        for condition, severity, verdict in conditions_of(rule):
             holds = judge(condition, actual, scope)
             if holds is True:
                 continue
-            figures = Figures(actual, condition, scope)
+            comparison = Comparison(actual, condition, scope)
             if isinstance(holds, Unknown):
-                return self._result(rule, figures, "unknown", severity, holds.reason)
-            result = self._result(rule, figures, verdict, severity)
+                return self._result(rule, comparison, "unknown", severity, holds.reason)
+            result = self._result(rule, comparison, verdict, severity)
             if verdict == "fail":
-                result = result._replace(change=self._change(rule, condition, figures))
+                result = result._replace(change=self._propose_change(rule, condition, comparison))
             waiver = self.waivers.get(rule.id)
-            return waive(result, waiver, figures, self.today) if waiver else result
-        condition, severity, _ = _bounds(rule)[0]
-        return self._result(rule, Figures(actual, condition, scope), "pass", severity)
+            return waive(result, waiver, comparison, self.today) if waiver else result
+        condition, severity, _ = conditions_of(rule)[0]
+        return self._result(rule, Comparison(actual, condition, scope), "pass", severity)
 
-    def _change(self, rule: Rule, condition: Condition, figures: Figures) -> ProposedChange | None:
-        """The smallest change of the fact that meets the condition, proved on changed facts."""
-        scope = figures.scope
+    def _propose_change(
+        self, rule: Rule, condition: Condition, comparison: Comparison
+    ) -> ProposedChange | None:
+        """Return the smallest change of the fact with which the rule passes, judged again."""
+        scope = comparison.scope
         path = scope.absolute(rule.fact)
 
-        def proof(value: Value) -> Truth:
+        def judge_value(value: Value) -> Truth:
             return judge(condition, value, scope._replace(changed=Measured(path, value)))
 
-        found = smallest(condition, figures.raw, scope, proof)
-        if not found:
+        found = find_smallest_change(condition, comparison.raw, scope, judge_value)
+        if found is None:
             return None
-        after = figure(found[0], figures.unit, figures.actual, binary=figures.binary)
-        return ProposedChange(join_path(path), figures.raw, found[0], f"{figures.found} → {after}")
+        after = format_value(found[0], comparison.unit, comparison.actual, binary=comparison.binary)
+        text = f"{comparison.actual_text} → {after}"
+        return ProposedChange(join_path(path), comparison.raw, found[0], text)
 
     def _not_evaluated(
         self, rule: Rule, scope: Scope, verdict: Verdict, reason: str, blocked_by: str | None = None
     ) -> Result:
-        """The result of a rule that was not held against its fact, with the reason."""
-        condition, severity, _ = _bounds(rule)[0]
-        figures = Figures(Unknown(reason), condition, scope)
-        return self._result(rule, figures, verdict, severity, reason, blocked_by)
+        """Return the result of a rule whose fact was not compared, with the reason."""
+        condition, severity, _ = conditions_of(rule)[0]
+        comparison = Comparison(Unknown(reason), condition, scope)
+        result = self._result(rule, comparison, verdict, severity, reason)
+        return result._replace(blocked_by=blocked_by)
 
     def _result(
         self,
         rule: Rule,
-        figures: Figures,
+        comparison: Comparison,
         verdict: Verdict,
         severity: Severity,
         reason: str = "",
-        blocked_by: str | None = None,
     ) -> Result:
         """Build a result; `reason` is why it is unknown or skipped."""
-        scope = figures.scope
-        asked = figures.asked()
+        scope = comparison.scope
         path = scope.absolute(rule.fact)
-        source = self.facts.source(path)
         place = self.facts.place(path)
         if place is None and scope.item is not None:  # then the line where the item begins
             place = self.facts.place(scope.relative(()) or ())
-        told = rule.error if verdict in ("fail", "warn") else None
-        word = partial(figures.word, self.catalogue)
-        advice = advise(rule.fixes, scope, word) if verdict not in ("pass", "skip") else ()
+        placeholder = partial(comparison.format_placeholder, self.catalogue)
+        not_met = verdict in ("fail", "warn")
+        fixes = () if verdict in ("pass", "skip") else rule.fixes
+        expected = comparison.describe("sign")
+        title = rule.title if scope.item is None else f"{rule.title} · {scope.item}"
         return Result(
             id=rule.id,
             item=scope.item,
@@ -291,117 +309,48 @@ class Evaluation:
             verdict=verdict,
             severity=severity,
             fact=join_path(path),
-            actual=None if isinstance(figures.raw, Unknown) else figures.raw,
-            expected=expected_json(figures.condition, scope),
-            message=_sentence(rule, figures, verdict, severity, reason),
-            actual_text="skipped" if verdict == "skip" else figures.found,
-            expected_text=asked if severity == "required" else f"{asked} advised",
+            actual=None if isinstance(comparison.raw, Unknown) else comparison.raw,
+            expected=resolve_condition(comparison.condition, scope),
+            message=comparison.sentence(title, verdict, severity, reason),
+            actual_text="skipped" if verdict == "skip" else comparison.actual_text,
+            expected_text=expected if severity == "required" else f"{expected} recommended",
             source=self.ruleset.document_of(rule),
             section=rule.section,
             tags=rule.tags,
             why=rule.why,
-            reason_or_source=reason or source,
-            error=fill(told, word) if told else None,
-            blocked_by=blocked_by,
+            reason_or_source=reason or self.facts.source(path),
+            error=fill_placeholders(rule.error, placeholder) if rule.error and not_met else None,
             file=place and place.file,
             line=place and place.line,
-            fixes=tuple(advice),
-            unit=figures.unit,
+            fixes=tuple(resolve_fixes(fixes, scope, placeholder)),
+            unit=comparison.unit,
             rule_file=rule.file,
             rule_line=rule.line,
         )
 
 
-def advise(
-    fixes: Iterable[Fix], scope: Scope, word: Callable[[str], str | None]
-) -> Iterator[ResolvedFix]:
-    """Yield the first fix whose `when` holds, and those without, in their order, filled in."""
-    chosen = False
-    for fix in fixes:
-        if fix.when and (chosen or _holds(fix.when, scope) is not True):
-            continue
-        filled = [fill(part, word) if part else part for part in (fix.text, fix.command, fix.url)]
-        if filled[0] is None or (fix.command and filled[1] is None):
-            continue
-        chosen = chosen or bool(fix.when)
-        yield ResolvedFix(filled[0], filled[1], filled[2])
-
-
-def _holds(when: Iterable[FactCondition], scope: Scope) -> Truth:
-    return all_true(judge(line.condition, scope.get(line.path), scope) for line in when)
-
-
-def _bounds(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
-    """Return a rule's conditions with what it means to miss them; at least one is there."""
-    bounds: list[tuple[Condition, Severity, Verdict]] = []
+def conditions_of(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
+    """Return a rule's conditions, at least one, with the verdict where they are not met."""
+    conditions: list[tuple[Condition, Severity, Verdict]] = []
     if rule.require is not None:
-        bounds.append((rule.require, "required", "fail"))
+        conditions.append((rule.require, "required", "fail"))
     if rule.recommend is not None:
-        bounds.append((rule.recommend, "recommended", "warn"))
-    return bounds
+        conditions.append((rule.recommend, "recommended", "warn"))
+    return conditions
 
 
 def _is_general(line: FactCondition) -> bool:
-    """Whether a line of a `when` is the same for every item."""
-    return ITEM not in line.path and not _asks_item(line.condition)
+    """Return whether a line of a `when` is the same for every item."""
+    return ITEM not in line.path and not _refers_to_item(line.condition)
 
 
-def _asks_item(part: Condition | Operand) -> bool:
-    """Whether a bound is a fact of the item, at any depth: conditions and sums are tuples too."""
+def _refers_to_item(part: Condition | Operand) -> bool:
+    """Return whether a bound is a fact of the item; conditions and sums are tuples too."""
     if isinstance(part, Reference):
         return ITEM in part.path
-    return isinstance(part, tuple) and any(_asks_item(inner) for inner in part)
+    return isinstance(part, tuple) and any(_refers_to_item(inner) for inner in part)
 
 
-def _applies(line: FactCondition, scope: Scope) -> str:
-    """Say one line of a `when`, of an item by its own name for the fact."""
-    path = line.path[line.path.index(ITEM) + 1 :] if ITEM in line.path else line.path
-    return f"{join_path(path)} is {Figures(None, line.condition, scope).wanted()}"
-
-
-def _does_not_hold(line: FactCondition, scope: Scope) -> str:
-    path = scope.absolute(line.path)
-    figures = Figures(scope.get(line.path), line.condition, scope)
-    return f"applies where {join_path(path)} is {figures.wanted()}, here {figures.found}"
-
-
-def _sentence(
-    rule: Rule, figures: Figures, verdict: Verdict, severity: Severity, reason: str
-) -> str:
-    """Say what was found and what is asked, in the one sentence that every format shows."""
-    item = figures.scope.item
-    name = rule.title if item is None else f"{rule.title} · {item}"
-    if verdict in ("unknown", "skip"):
-        return f"{name}: {'unknown' if verdict == 'unknown' else 'skipped'}, {reason}"
-    if figures.unit == "boolean":
-        return f"{name}: {figures.both()}"
-    asks = "needs" if severity == "required" else "advised"
-    short = figures.short() if verdict != "pass" else ""
-    return f"{name}: {figures.both()}, {asks} {figures.wanted()}{short}"
-
-
-def explain(
-    ruleset: RuleSet, facts: Facts, catalogue: Catalogue, rule: Rule, today: date = date.min
-) -> Explanation:
-    """Say what a rule asks, why, and what it comes to on these facts, its fixes included."""
-    bench = Evaluation(ruleset, facts, catalogue, today)
-    scope = Scope(facts)
-    words = {
-        severity: Figures(None, condition, scope).wanted()
-        for condition, severity, _ in _bounds(rule)
-    }
-    figures = Figures(scope.get(rule.fact), _bounds(rule)[0][0], scope)
-    return Explanation(
-        id=rule.id,
-        title=rule.title,
-        fact=join_path(rule.fact),
-        requires=words.get("required"),
-        recommends=words.get("recommended"),
-        why=rule.why,
-        section=rule.section,
-        source=ruleset.document_of(rule),
-        needs=rule.needs,
-        applies_if=tuple(_applies(line, scope) for line in rule.when),
-        results=bench.rule(rule),
-        fixes=tuple(advise(rule.fixes, scope, partial(figures.word, catalogue))),
-    )
+def describe_when(line: FactCondition, scope: Scope | None) -> str:
+    """Write one line of a `when`, an item's own fact by its name there."""
+    return f"{name_in_item(line.path)} is {describe_condition(line.condition, scope)}"

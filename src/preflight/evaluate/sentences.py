@@ -1,14 +1,14 @@
-"""The words of a report: figures, bounds and the one sentence that every format shows."""
+"""The texts of a report: values, conditions, and the one sentence that every format shows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from math import ceil
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 from preflight.evaluate.conditions import Scope, bound, typed
-from preflight.model.conditions import Condition, Operator, Reference
+from preflight.model.conditions import ITEM, Condition, Operand, Operator, Reference, Sum
 from preflight.model.facts import (
     Catalogue,
     Facts,
@@ -26,20 +26,24 @@ from preflight.model.quantities import (
     is_binary,
     is_plausible,
 )
+from preflight.model.report import Severity, Verdict
 from preflight.model.rules import PLACEHOLDER
 
-_DIGITS: Mapping[str, int] = {"bytes": 1, "seconds": 3}
-_SIGNS: Mapping[str, str] = {"bytes": " B", "seconds": "s"}
-_LEAST = ("at_least", "more_than")
-MAX_TEXT_CHARS = 200  # characters of a foreign text in a sentence
+Style: TypeAlias = Literal["sign", "phrase"]  # as in tables or in sentences: see Operator
+
+MAX_TEXT_CHARS = 200  # of a text from outside in a sentence
+
+_MIN_DIGITS: Mapping[str, int] = {"bytes": 1, "seconds": 3}
+_UNIT_SIGNS: Mapping[str, str] = {"bytes": " B", "seconds": "s"}
+_LOWER_BOUNDS = ("at_least", "more_than")
 
 
-def figure(
+def format_value(
     value: Value | Unknown, unit: Unit, beside: Value | None = None, *, binary: bool | None = None
 ) -> str:
-    """Write a value for people; a size in GiB where `binary`, else as it was probably written.
+    """Write a value for people; `binary` chooses GiB or GB, else it is guessed.
 
-    Digits are added until a value that differs from the figure beside it also looks different.
+    Digits are added until the value looks different from one `beside` it that differs.
     """
     if isinstance(value, Unknown):
         return "unknown"
@@ -48,40 +52,40 @@ def figure(
     if value is True or value is False:
         return "yes" if value else "no"
     if is_number(value) and is_plausible(value):
-        return _number(value, unit, beside if is_number(beside) else None, binary)
+        return _format_number(value, unit, beside if is_number(beside) else None, binary)
     if isinstance(value, list | tuple):
-        return ", ".join(figure(part, "text") for part in value) or "none"
-    return brief(str(value))
+        return ", ".join(format_value(part, "text") for part in value) or "none"
+    return shorten(str(value))
 
 
-def brief(text: str) -> str:
-    """Return a foreign text as a sentence holds it: its beginning where it is long."""
+def shorten(text: str) -> str:
+    """Return a text from outside, cut where it is too long for a sentence."""
     return text if len(text) <= MAX_TEXT_CHARS else text[: MAX_TEXT_CHARS - 1] + "…"
 
 
 def is_number(value: Value | Unknown) -> TypeGuard[float]:
-    """Whether a value is a figure; true and false are none."""
+    """Return whether a value is a number; true and false aren't."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-@lru_cache(maxsize=1024)  # a report writes the same few figures again and again
-def _number(value: float, unit: Unit, beside: float | None, binary: bool | None) -> str:
+@lru_cache(maxsize=1024)  # a report writes the same few numbers again and again
+def _format_number(value: float, unit: Unit, beside: float | None, binary: bool | None) -> str:
     if binary is None:
         binary = is_binary(value)
 
     def write(number: float, digits: int) -> str:
         if unit == "bytes":
             return format_bytes(number, binary=binary, digits=digits)
-        return (
-            format_duration(number, digits) if unit == "seconds" else format_number(number, digits)
-        )
+        if unit == "seconds":
+            return format_duration(number, digits)
+        return format_number(number, digits)
 
-    least = _DIGITS.get(unit, 2)
-    text = write(value, least)
-    if beside is None or value == beside or text != write(beside, least):
+    min_digits = _MIN_DIGITS.get(unit, 2)
+    text = write(value, min_digits)
+    if beside is None or value == beside or text != write(beside, min_digits):
         return text
-    finer = ((write(value, n), write(beside, n)) for n in range(least + 1, 10))
-    return next((a for a, b in finer if a != b), f"{value!r}{_SIGNS.get(unit, '')}")
+    finer = ((write(value, n), write(beside, n)) for n in range(min_digits + 1, 10))
+    return next((a for a, b in finer if a != b), f"{value!r}{_UNIT_SIGNS.get(unit, '')}")
 
 
 def first_bound(condition: Condition, scope: Scope) -> tuple[Operator, Any] | None:
@@ -96,17 +100,17 @@ def first_bound(condition: Condition, scope: Scope) -> tuple[Operator, Any] | No
     return None
 
 
-def expected_json(condition: Condition, scope: Scope) -> Mapping[str, Any]:
-    """Return the condition with its references resolved, as reports hold it."""
+def resolve_condition(condition: Condition, scope: Scope) -> Mapping[str, Any]:
+    """Return the condition as JSON, with the values of the facts that it refers to."""
     resolved: dict[str, Any] = {}
     for row, operand in condition.tests:
         value: Any
         if row.shape == "condition":
-            value = expected_json(operand, scope)
+            value = resolve_condition(operand, scope)
         elif row.shape == "conditions":
-            value = [expected_json(one, scope) for one in operand]
+            value = [resolve_condition(inner, scope) for inner in operand]
         elif row.shape == "range":
-            value = _range(operand)
+            value = _format_range(operand)
         else:
             value = bound(operand, condition.unit, scope)
             value = None if isinstance(value, Unknown) else value
@@ -114,155 +118,186 @@ def expected_json(condition: Condition, scope: Scope) -> Mapping[str, Any]:
     return resolved
 
 
-def phrase(
-    condition: Condition, scope: Scope, style: Callable[[Operator], str], beside: Value = None
+def describe_condition(
+    condition: Condition, scope: Scope | None, style: Style = "phrase", beside: Value = None
 ) -> str:
-    """Write a condition: `style` picks the operator's sign (tables) or phrase (sentences).
+    """Write a condition; without a scope the facts that it refers to are written by name.
 
-    Its figures look different from the one `beside` them wherever they differ.
+    Its numbers look different from the value `beside` them wherever they differ.
     """
-    join = ", " if style is sign else " and "
+    join = ", " if style == "sign" else " and "
     return join.join(
-        _phrase(row, operand, condition.unit, scope, style, beside)
+        _describe_test(row, operand, condition.unit, scope, style, beside)
         for row, operand in condition.tests
     )
 
 
-def _phrase(
-    row: Operator,
-    operand: Any,
-    unit: Unit,
-    scope: Scope,
-    style: Callable[[Operator], str],
-    beside: Value,
+def _describe_test(
+    row: Operator, operand: Operand, unit: Unit, scope: Scope | None, style: Style, beside: Value
 ) -> str:
+    prefix = row.sign if style == "sign" else row.phrase
     if row.shape == "condition":
-        return style(row) + phrase(operand, scope, style, beside)
+        return prefix + describe_condition(operand, scope, style, beside)
     if row.shape == "conditions":
         join = " and " if row.name == "all_of" else " or "
-        return join.join(phrase(one, scope, style, beside) for one in operand)
+        return join.join(describe_condition(inner, scope, style, beside) for inner in operand)
     if row.shape == "flag":
         return "set" if operand else "none" if unit == "list" else "not set"
     if row.shape == "range":
-        return _range(operand)
+        return _format_range(operand)
+    if scope is None:
+        return prefix + _describe_operand(operand, unit)
     value = bound(operand, unit, scope)
     if row.shape == "values" and isinstance(value, tuple):
-        return style(row) + " or ".join(figure(one, unit, beside) for one in value)
+        return prefix + " or ".join(format_value(part, unit, beside) for part in value)
     if isinstance(operand, Reference) and (value is None or isinstance(value, Unknown)):
-        return f"{style(row)}{join_path(scope.absolute(operand.path))} ({figure(value, unit)})"
-    return style(row) + figure(value, unit, beside)
+        return f"{prefix}{join_path(scope.absolute(operand.path))} ({format_value(value, unit)})"
+    return prefix + format_value(value, unit, beside)
 
 
-def _range(bounds: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
+def _describe_operand(operand: Operand, unit: Unit) -> str:
+    """Write an operand as a formula over the names of facts."""
+    if isinstance(operand, Sum):
+        return " + ".join(_describe_operand(part, unit) for part in operand.parts)
+    if isinstance(operand, Reference):
+        times = "" if operand.times == 1 else f"{format_number(operand.times)} × "
+        plus = ""
+        if operand.plus:
+            sign = "+" if operand.plus > 0 else "-"
+            plus = f" {sign} {format_value(abs(operand.plus), unit)}"
+        return f"{times}{name_in_item(operand.path)}{plus}"
+    if isinstance(operand, tuple):
+        return " or ".join(_describe_operand(part, unit) for part in operand)
+    return format_value(operand, unit)
+
+
+def name_in_item(path: Path) -> str:
+    """Return the name of a fact, of an item's own fact the part below the item."""
+    return join_path(path[path.index(ITEM) + 1 :] if ITEM in path else path)
+
+
+def _format_range(bounds: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
     return ",".join(f"{sign}{'.'.join(map(str, version))}" for sign, version in bounds)
 
 
-def sign(row: Operator) -> str:
-    """Pick the operator's sign."""
-    return row.sign
-
-
-def words(row: Operator) -> str:
-    """Pick the operator's words."""
-    return row.phrase
-
-
-class Figures:
-    """The figures of one judged rule, as its table cell, its sentence and its fixes write them."""
+class Comparison:
+    """A fact's value beside the condition that it must meet, as tables, sentences and fixes do."""
 
     def __init__(self, actual: Value | Unknown, condition: Condition, scope: Scope) -> None:
-        self.unit = condition.unit
-        self.actual = typed(actual, self.unit)
         self.raw = actual
         self.condition = condition
         self.scope = scope
+        self.unit = condition.unit
+        self.actual = typed(actual, self.unit)
         first = first_bound(condition, scope)
         self.row: Operator | None = first[0] if first else None
         self.bound: Any = first[1] if first else None
-        self.beside: float | None = self.bound if is_number(self.bound) else None
-        self.binary = None if self.beside is None else is_binary(self.beside)
-        self.found = self._found()
+        self.number: float | None = self.bound if is_number(self.bound) else None
+        self.binary = None if self.number is None else is_binary(self.number)
+        self.actual_text = self._format_actual()
 
-    def _found(self) -> str:
-        """The value, in the units of what is asked."""
+    def _format_actual(self) -> str:
+        """Write the value in the units of its bound."""
         if isinstance(self.actual, Unknown) and not isinstance(self.raw, Unknown):
-            return figure(self.raw, "text")  # there, but not of its kind
-        return figure(self.actual, self.unit, self.beside, binary=self.binary)
+            return format_value(self.raw, "text")  # a value of another type than declared
+        return format_value(self.actual, self.unit, self.number, binary=self.binary)
 
-    def both(self) -> str:
-        """The value; a size also in the other family, since tools disagree which one they print."""
-        text = self.found
+    def in_both_units(self) -> str:
+        """Write the value; a size in GB and in GiB, since tools disagree on which they print."""
+        text = self.actual_text
         if self.unit != "bytes" or not is_number(self.actual):
             return text
         binary = is_binary(self.actual) if self.binary is None else self.binary
         other = format_bytes(self.actual, binary=not binary)
         return text if other == text else f"{text} ({other})"
 
-    def asked(self) -> str:
-        """The bound with its sign."""
-        return phrase(self.condition, self.scope, sign, self.actual)
+    def describe(self, style: Style = "phrase") -> str:
+        """Write the condition."""
+        return describe_condition(self.condition, self.scope, style, self.actual)
 
-    def wanted(self) -> str:
-        """The bound in words."""
-        return phrase(self.condition, self.scope, words, self.actual)
-
-    def expected(self) -> str:
-        """The bare bound, for a fix to name; nothing where it is not known."""
+    def bare_bound(self) -> str:
+        """Write the bound without its operator, for fixes; nothing where it isn't known."""
         if self.row is not None and (self.bound is None or isinstance(self.bound, Unknown)):
             return ""
         if self.row is None or self.row.shape != "quantity":
-            return self.wanted()
-        return figure(self.bound, self.unit, self.actual)
+            return self.describe()
+        return format_value(self.bound, self.unit, self.actual)
 
-    def missing(self) -> str:
-        """How far the value is on the wrong side of the bound, or nothing."""
-        if self.beside is None or self.row is None or not is_number(self.actual):
+    def shortfall(self) -> str:
+        """Write by how much the value misses its bound, or nothing."""
+        if self.number is None or self.row is None or not is_number(self.actual):
             return ""
-        gap = self.beside - self.actual if self.row.name in _LEAST else self.actual - self.beside
+        is_lower = self.row.name in _LOWER_BOUNDS
+        gap = self.number - self.actual if is_lower else self.actual - self.number
         if gap <= 0 or self.row.shape != "quantity":
             return ""
         if self.unit == "bytes" and is_plausible(gap):
             return format_bytes(ceil(gap), binary=self.binary, up=True)
-        return figure(gap, self.unit, 0)
+        return format_value(gap, self.unit, 0)
 
-    def short(self) -> str:
-        """` (1.8 GB short)` where the value is below or above its bound, else nothing."""
-        if self.row is None or not (gap := self.missing()):
+    def sentence(self, title: str, verdict: Verdict, severity: Severity, reason: str) -> str:
+        """Write what was found and what is required: the message of a result."""
+        if verdict in ("unknown", "skip"):
+            return f"{title}: {'unknown' if verdict == 'unknown' else 'skipped'}, {reason}"
+        if self.unit == "boolean":
+            return f"{title}: {self.in_both_units()}"
+        flags = [operand for row, operand in self.condition.tests if row.shape == "flag"]
+        if len(flags) == len(self.condition.tests) == 1:
+            return title + self._set_or_not(must_be_set=flags[0], severity=severity)
+        return f"{title}: {self.in_both_units()}, {self._requirement(severity)}" + (
+            self.describe_gap() if verdict != "pass" else ""
+        )
+
+    def _set_or_not(self, *, must_be_set: bool, severity: Severity) -> str:
+        if self.actual is not None:
+            return f": {self.in_both_units()}"
+        return f": not set ({severity})" if must_be_set else ""
+
+    def _requirement(self, severity: Severity) -> str:
+        words = self.describe()
+        if words.startswith("not "):
+            return f"{'must' if severity == 'required' else 'should'} not be {words[4:]}"
+        if self.row is not None and self.row.shape in ("pattern", "element"):
+            words = f"a value {words}"
+        return f"needs {words}" if severity == "required" else f"{words} recommended"
+
+    def describe_gap(self) -> str:
+        """Write ` (1.8 GB short)` or ` (2 over)` where the value misses its bound."""
+        if self.row is None or not (gap := self.shortfall()):
             return ""
-        return f" ({gap} {'short' if self.row.name in _LEAST else 'over'})"
+        return f" ({gap} {'short' if self.row.name in _LOWER_BOUNDS else 'over'})"
 
-    def word(self, catalogue: Catalogue, name: str) -> str | None:
-        """Return what a placeholder stands for: a figure, the item, or a fact by its path."""
+    def format_placeholder(self, catalogue: Catalogue, name: str) -> str | None:
+        """Return the text for a placeholder of a fix: a value, the item, or a fact by its path."""
         if name == "item":
             return self.scope.item
         if name == "actual":
-            return None if isinstance(self.raw, Unknown) else self.found
+            return None if isinstance(self.raw, Unknown) else self.actual_text
         if name in ("expected", "missing"):
-            return self.expected() if name == "expected" else self.missing()
+            return self.bare_bound() if name == "expected" else self.shortfall()
         path = split_path(name)
         relative = self.scope.relative(path)
         if relative is not None and catalogue.find(relative) is not None:
             path = relative
-        return fact_word(self.scope.facts, catalogue, path)
+        return format_fact(self.scope.facts, catalogue, path)
 
 
-def fill(text: str, word: Callable[[str], str | None]) -> str | None:
-    """Replace placeholders by the word for each. None where one of them is unknown.
-
-    A sentence with a hole in it is no advice, so a fix that can't be filled is not shown.
-    """
+def fill_placeholders(text: str, format_: Callable[[str], str | None]) -> str | None:
+    """Replace the placeholders of a text. None where one is unknown: the text is not shown then."""
     if "{" not in text:
         return text
-    filled: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for name in PLACEHOLDER.findall(text):
-        found = word(name)
-        if not found:
+        value = format_(name)
+        if not value:
             return None
-        filled[name] = found
-    return PLACEHOLDER.sub(lambda match: filled[match[1]], text)
+        texts[name] = value
+    return PLACEHOLDER.sub(lambda match: texts[match[1]], text)
 
 
-def fact_word(facts: Facts, catalogue: Catalogue, path: Path) -> str | None:
-    """Return a fact as people read it, None where it is unknown or no fact."""
+def format_fact(facts: Facts, catalogue: Catalogue, path: Path) -> str | None:
+    """Return a fact as people read it, None where it is unknown or not declared."""
     value, fact = facts.get(path), catalogue.find(path)
-    return None if fact is None or isinstance(value, Unknown) else figure(value, fact.unit)
+    if fact is None or isinstance(value, Unknown):
+        return None
+    return format_value(value, fact.unit)

@@ -1,4 +1,4 @@
-"""Known, dated exceptions: what they cover, until when, and which of them cover nothing."""
+"""Known, dated exceptions: what they cover, until when, and which are no longer needed."""
 
 from __future__ import annotations
 
@@ -6,47 +6,41 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 
 from preflight.evaluate.conditions import judge
-from preflight.evaluate.sentences import Figures
+from preflight.evaluate.sentences import Comparison
 from preflight.model.report import Result, WaiverStatus
 from preflight.model.rules import Waiver
 
 
-def waive(result: Result, waiver: Waiver, figures: Figures, today: date) -> Result:
-    """Return the result of a rule that is not met as its waiver has it, and says so.
+def waive(result: Result, waiver: Waiver, comparison: Comparison, today: date) -> Result:
+    """Return the result of a rule that is not met, waived if the waiver holds.
 
-    A waiver holds through the day `until` (UTC) and, where it has `accept`, as long as the figure
-    meets that. What could not be measured is not waived: nobody knows what would be accepted.
+    A waiver holds through the day `until` (UTC) and, if it has `accept`, while the value meets
+    that. An unknown result is not waived: nobody can say whether the value would be accepted.
     """
-    left = (waiver.until - today).days
-    if left < 0:
-        told, holds = f"its waiver by {waiver.owner} ended on {waiver.until}", False
-    elif waiver.accept is not None and judge(waiver.accept, figures.raw, figures.scope) is not True:
-        wanted = Figures(figures.raw, waiver.accept, figures.scope).wanted()
-        told, holds = f"its waiver by {waiver.owner} accepts {wanted}", False
+    days_left = (waiver.until - today).days
+    raw, scope = comparison.raw, comparison.scope
+    holds = False
+    if days_left < 0:
+        text = f"its waiver by {waiver.owner} ended on {waiver.until}"
+    elif waiver.accept is not None and judge(waiver.accept, raw, scope) is not True:
+        accepted = Comparison(raw, waiver.accept, scope).describe()
+        text = f"its waiver by {waiver.owner} accepts {accepted}"
     else:
-        told, holds = f"waived until {waiver.until} by {waiver.owner}: {waiver.reason}", True
-    state = WaiverStatus(waiver.reason, waiver.owner, waiver.until, left, holds)
-    if state.ends_soon:
-        told += f" ({_days(left)})"
+        text = f"waived until {waiver.until} by {waiver.owner}: {waiver.reason}"
+        holds = True
+    status = WaiverStatus(waiver.reason, waiver.owner, waiver.until, days_left, holds)
+    if status.ends_soon:
+        left = {0: "its last day", 1: "1 day left"}.get(days_left, f"{days_left} days left")
+        text += f" ({left})"
     return result._replace(
         verdict="waived" if holds else result.verdict,
-        message=f"{result.message}; {told}",
-        waiver=state,
+        message=f"{result.message}; {text}",
+        waiver=status,
     )
 
 
-def _days(left: int) -> str:
-    return {0: "its last day", 1: "1 day left"}.get(left, f"{left} days left")
-
-
-def notes(waivers: Iterable[Waiver], results: Iterable[Result]) -> Iterator[str]:
-    """Say which waivers waive what passes."""
-    for waiver in idle(waivers, results):
-        yield f"waiver of {waiver.rule}: it waives what passes; remove it"
-
-
-def idle(waivers: Iterable[Waiver], results: Iterable[Result]) -> Iterator[Waiver]:
-    """Yield the waivers of rules that were judged, and met by every item."""
+def find_unneeded(waivers: Iterable[Waiver], results: Iterable[Result]) -> Iterator[Waiver]:
+    """Yield the waivers of rules that were judged and passed for every item."""
     passed: dict[str, bool] = {}
     for result in results:
         passed[result.id] = passed.get(result.id, True) and result.verdict == "pass"

@@ -1,6 +1,6 @@
-"""The conditions of the rule language: one table, read by the loader, the judge and the README.
+"""The conditions of the rule language: one table for the loader, the judge, sentences and docs.
 
-Here a condition is data; `evaluate` holds it against facts.
+A condition is data here; `evaluate` applies it to facts.
 """
 
 from __future__ import annotations
@@ -77,16 +77,14 @@ OPERATORS: dict[str, Operator] = {
         Operator("more_than", "quantity", "> ", "more than ", "more than", operator.gt),
         Operator("less_than", "quantity", "< ", "less than ", "less than", operator.lt),
         Operator("equals", "value", "", "", "the same", operator.eq),
-        Operator("not_equals", "value", "not ", "anything but ", "another", operator.ne),
+        Operator("not_equals", "value", "not ", "not ", "different", operator.ne),
         Operator("one_of", "values", "", "", "one of these", lambda a, e: a in e),
-        Operator(
-            "none_of", "values", "not ", "anything but ", "none of these", lambda a, e: a not in e
-        ),
+        Operator("none_of", "values", "not ", "not ", "none of these", lambda a, e: a not in e),
         Operator(
             "matches",
             "pattern",
             "matches ",
-            "a match of ",
+            "matching ",
             "a regular expression found in the text",
             lambda a, e: search(compile_pattern(e), a) is not None,
         ),
@@ -94,7 +92,7 @@ OPERATORS: dict[str, Operator] = {
             "contains",
             "element",
             "contains ",
-            "something with ",
+            "containing ",
             "a part of the text, or an element of the list",
             lambda a, e: e in a,
         ),
@@ -102,6 +100,6 @@ OPERATORS: dict[str, Operator] = {
         Operator("exists", "flag", "", "", "set (true) or not set (false)"),
         Operator("all_of", "conditions", "", "", "every condition of a list"),
         Operator("any_of", "conditions", "", "", "at least one condition of a list"),
-        Operator("not", "condition", "not ", "anything but ", "the opposite of a condition"),
+        Operator("not", "condition", "not ", "not ", "the opposite of a condition"),
     )
 }

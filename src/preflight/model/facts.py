@@ -116,7 +116,7 @@ class Facts(NamedTuple):
                 return self.unknown[prefix]
             if prefix in self.sources:
                 return None
-        return Unknown("these facts don't hold it")
+        return Unknown("the facts don't include it")
 
 
 def build_facts(measured: Iterable[Measured], *, measured_at: str, version: str) -> Facts:

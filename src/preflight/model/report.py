@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 from preflight.model.facts import Unit
+
+if TYPE_CHECKING:
+    from preflight.model.rules import Rule
 
 Verdict: TypeAlias = Literal["pass", "warn", "fail", "unknown", "skip", "waived"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -180,19 +183,21 @@ class Report(NamedTuple):
         )
 
 
-class Explanation(NamedTuple):
-    """One rule in words: what it asks and advises, and what it comes to here."""
+class RuleText(NamedTuple):
+    """A rule's conditions in words."""
 
-    id: str
-    title: str
     fact: str
     requires: str | None
     recommends: str | None
-    why: str
-    section: str
-    source: str
-    needs: tuple[str, ...]
     applies_if: tuple[str, ...]
+
+
+class Explanation(NamedTuple):
+    """One rule in words, with its results here; `source` is the document that states it."""
+
+    rule: Rule
+    text: RuleText
+    source: str
     results: tuple[Result, ...]
     fixes: tuple[ResolvedFix, ...]
 

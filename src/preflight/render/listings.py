@@ -67,31 +67,32 @@ def value_text(value: Any, unit: Unit) -> str:
     return str(value)
 
 
-def explanation(rule: Explanation, options: RenderOptions) -> str:
+def explanation(explained: Explanation, options: RenderOptions) -> str:
     """Show one rule: what it asks, why, where the document says it, its value here, its fixes."""
     layout = TextLayout(options)
-    severity = "required" if rule.requires else "recommended"
+    rule, text = explained.rule, explained.text
+    severity = "required" if text.requires else "recommended"
     head = pad(f"{rule.id} · {rule.title}", options.columns - len(severity))
     layout.add((head, "bold"), (severity, "dim"))
-    condition = rule.requires or f"{rule.recommends} (recommended)"
-    if rule.requires and rule.recommends:
-        condition += f" (recommended: {rule.recommends})"
-    document = f"in {rule.source}" if rule.source else ""
+    condition = text.requires or f"{text.recommends} (recommended)"
+    if text.requires and text.recommends:
+        condition += f" (recommended: {text.recommends})"
+    document = f"in {explained.source}" if explained.source else ""
     entries = {
-        "asks": f"{rule.fact} {condition}",
+        "asks": f"{text.fact} {condition}",
         "why": rule.why,
         "says": f'"{rule.section}" {document}'.strip() if rule.section else "",
         "needs": ", ".join(rule.needs),
-        "applies": " and ".join(rule.applies_if),
+        "applies": " and ".join(text.applies_if),
     }
-    for name, text in entries.items():
-        _entry(layout, name, text)
-    for result in rule.results:
+    for name, entry in entries.items():
+        _entry(layout, name, entry)
+    for result in explained.results:
         mark, _ = options.sign(result.verdict)
         item = f"{result.item}: " if result.item is not None else ""
         value = f"{item}{result.actual_text} {mark}   {result.reason_or_source}"
         _entry(layout, "here", value)
-    for fix in rule.fixes:
+    for fix in explained.fixes:
         _entry(layout, "fix", fix.text)
         layout.fixes([fix._replace(text="")], 10)
     return layout.draw()

@@ -75,8 +75,8 @@ def _directive(result: Result) -> str:
     if result.verdict == "waived" and result.waiver is not None:
         return f"TODO {waiver_text(result.waiver)}"
     if result.verdict == "warn":
-        asked = short(result.expected_text).removesuffix(" advised")
-        return f"TODO advised {asked}, found {short(result.actual_text)}"
+        asked = short(result.expected_text).removesuffix(" recommended")
+        return f"TODO recommended {asked}, found {short(result.actual_text)}"
     if result.verdict in ("unknown", "skip"):
         kind = "SKIP" if result.verdict == "skip" else "TODO undecided:"
         return f"{kind} {short(result.reason_or_source) or sentence(result)}"

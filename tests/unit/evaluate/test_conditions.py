@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflight.evaluate.conditions import Scope, Truth, all_true, any_true, bound, judge, typed
-from preflight.evaluate.sentences import Figures
+from preflight.evaluate.sentences import Comparison
 from preflight.model.conditions import OPERATORS, Condition, Reference, Sum
 from preflight.model.facts import Facts, Unit, Unknown
 from preflight.model.quantities import parse_version_range
@@ -102,8 +102,8 @@ def test_a_value_of_the_wrong_type_is_unknown_and_says_so(unit: Unit, value: Any
     assert read.kind == "invalid"
     assert repr(value)[:60] in read.reason
     assert len(read.reason) < 200
-    figures = Figures(value, condition("exists", True, unit), Scope(Facts({})))
-    assert figures.found  # a wrong value can still be shown
+    figures = Comparison(value, condition("exists", True, unit), Scope(Facts({})))
+    assert figures.actual_text  # a wrong value can still be shown
 
 
 @pytest.mark.parametrize(("name", "operand", "unit", "good", "bad", "absent"), TABLE)
@@ -120,8 +120,11 @@ def test_no_value_of_a_snapshot_breaks_an_operator(
     one, scope = condition(name, operand, unit), Scope(Facts({}))
     truth = judge(one, value, scope)
     assert truth is True or truth is False or isinstance(truth, Unknown)
-    figures = Figures(value, one, scope)
-    assert all(isinstance(text, str) for text in (figures.both(), figures.asked(), figures.short()))
+    figures = Comparison(value, one, scope)
+    assert all(
+        isinstance(text, str)
+        for text in (figures.in_both_units(), figures.describe("sign"), figures.describe_gap())
+    )
 
 
 @pytest.mark.parametrize(
@@ -322,14 +325,14 @@ def test_a_figure_that_misses_its_bound_never_looks_like_it(
     if nudge is not None:
         actual = max(0, expected + nudge)
     one = condition(name, expected, unit)
-    figures = Figures(actual, one, Scope(Facts({})))
+    figures = Comparison(actual, one, Scope(Facts({})))
     sign = OPERATORS[name].sign
-    assert figures.asked().startswith(sign)
+    assert figures.describe("sign").startswith(sign)
     if actual != expected:
-        assert figures.found != figures.asked().removeprefix(sign)
-        assert figures.found != figures.expected()
+        assert figures.actual_text != figures.describe("sign").removeprefix(sign)
+        assert figures.actual_text != figures.bare_bound()
     if judge(one, actual, Scope(Facts({}))) is False and actual != expected:
-        assert figures.missing().lstrip("0.")[:1].isdigit()  # never "0 B short"
+        assert figures.shortfall().lstrip("0.")[:1].isdigit()  # never "0 B short"
 
 
 @pytest.mark.parametrize(
@@ -346,14 +349,18 @@ def test_a_figure_that_misses_its_bound_never_looks_like_it(
     ],
 )
 def test_figures_of_a_size(actual: Any, expected: int, found: str, asked: str, short: str) -> None:
-    figures = Figures(actual, condition("at_least", expected, "bytes"), Scope(Facts({})))
-    assert (figures.both(), figures.asked(), figures.short()) == (found, asked, short)
+    figures = Comparison(actual, condition("at_least", expected, "bytes"), Scope(Facts({})))
+    assert (figures.in_both_units(), figures.describe("sign"), figures.describe_gap()) == (
+        found,
+        asked,
+        short,
+    )
 
 
 def test_a_long_text_is_cut_in_a_sentence() -> None:
     exists = condition("exists", True, "text")
     for text, found in (("x" * 200, "x" * 200), ("x" * 201, "x" * 199 + "…")):
-        assert Figures(text, exists, Scope(FACTS)).found == found
+        assert Comparison(text, exists, Scope(FACTS)).actual_text == found
 
 
 @pytest.mark.parametrize(
@@ -366,8 +373,8 @@ def test_a_long_text_is_cut_in_a_sentence() -> None:
     ],
 )
 def test_a_bound_that_is_not_there_is_named(operand: Any, wanted: str, expected: str) -> None:
-    figures = Figures(4, condition("at_least", operand, "number"), Scope(FACTS))
-    assert (figures.wanted(), figures.expected()) == (wanted, expected)
+    figures = Comparison(4, condition("at_least", operand, "number"), Scope(FACTS))
+    assert (figures.describe(), figures.bare_bound()) == (wanted, expected)
 
 
 @pytest.mark.parametrize(
@@ -376,15 +383,15 @@ def test_a_bound_that_is_not_there_is_named(operand: Any, wanted: str, expected:
         ("at_most", 4, "cores", "at most 4"),
         ("more_than", 300, "seconds", "more than 5m"),
         ("one_of", ("a", "b"), "text", "a or b"),
-        ("none_of", ("a", "b"), "text", "anything but a or b"),
-        ("matches", "^a", "text", "a match of ^a"),
+        ("none_of", ("a", "b"), "text", "not a or b"),
+        ("matches", "^a", "text", "matching ^a"),
         ("version", parse_version_range(">=20.10,<30"), "version", ">=20.10,<30"),
         ("exists", True, "text", "set"),
         ("exists", False, "text", "not set"),
         ("all_of", (AT_LEAST_8, BELOW_16), "number", "at least 8 and less than 16"),
         ("any_of", (AT_LEAST_8, BELOW_16), "number", "at least 8 or less than 16"),
-        ("not", AT_LEAST_8, "number", "anything but at least 8"),
+        ("not", AT_LEAST_8, "number", "not at least 8"),
     ],
 )
 def test_a_condition_in_words(name: str, operand: Any, unit: Unit, words: str) -> None:
-    assert Figures(None, condition(name, operand, unit), Scope(FACTS)).wanted() == words
+    assert Comparison(None, condition(name, operand, unit), Scope(FACTS)).describe() == words

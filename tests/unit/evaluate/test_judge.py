@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflight.evaluate.judge import Selection, evaluate, explain, select
+from preflight.evaluate.explain import explain
+from preflight.evaluate.judge import Selection, evaluate, select
 from preflight.model.facts import Catalogue, Fact, Facts, FileLine, Unknown
 from preflight.model.problems import InputError
 from preflight.model.report import Report, Result
@@ -109,7 +110,7 @@ def test_verdict_severity_and_exit_code(
         ("require: {at_least: 9GB}", "Memory: 8 GB (7.5 GiB), needs at least 9 GB (1 GB short)"),
         (
             "recommend: {at_least: 9GB}",
-            "Memory: 8 GB (7.5 GiB), advised at least 9 GB (1 GB short)",
+            "Memory: 8 GB (7.5 GiB), at least 9 GB recommended (1 GB short)",
         ),
         ("require: {at_most: 7GB}", "Memory: 8 GB (7.5 GiB), needs at most 7 GB (1 GB over)"),
         ("require: {more_than: 8GB}", "Memory: 8 GB (7.5 GiB), needs more than 8 GB"),
@@ -117,7 +118,7 @@ def test_verdict_severity_and_exit_code(
             "require: {at_least: 8GiB}",
             "Memory: 7.5 GiB (8 GB), needs at least 8 GiB (562.7 MiB short)",
         ),
-        ("require: {exists: false}", "Memory: 8 GB (7.5 GiB), needs not set"),
+        ("require: {exists: false}", "Memory: 8 GB (7.5 GiB)"),
         (
             "require: {at_most: {fact: host.memory.limit}}",
             "Memory: 8 GB (7.5 GiB), needs at most host.memory.limit (not set)",
@@ -132,11 +133,11 @@ def test_verdict_severity_and_exit_code(
         ),
         (
             "require: {not: {at_most: 8GiB}}",
-            "Memory: 7.5 GiB (8 GB), needs anything but at most 8 GiB",
+            "Memory: 7.5 GiB (8 GB), must not be at most 8 GiB",
         ),
         (
             "when: {host.os: plan9}, require: {at_least: 1}",
-            "Memory: skipped, applies where host.os is plan9, here linux",
+            "Memory: skipped, applies only if host.os is plan9; here it is linux",
         ),
     ],
 )
@@ -220,7 +221,10 @@ def test_when(when: str, verdict: str) -> None:
     found = result(f"{TOTAL}, require: {{at_least: 1}}, when: {when}")
     assert found.verdict == verdict
     if verdict == "unknown":
-        assert found.message == "Memory: unknown, whether it applies: these facts don't hold it"
+        assert (
+            found.message
+            == "Memory: unknown, cannot tell whether the rule applies: the facts don't include it"
+        )
 
 
 # needs
@@ -282,7 +286,7 @@ def services(**cpus: Any) -> Facts:
     return facts(docker={"cpus": 4}, compose={"services": found})
 
 
-NOTHING = "compose.services has nothing in it"
+NOTHING = "compose.services is empty"
 NO_STACK = facts(compose=None)._replace(sources={"compose": "no compose file here"})
 
 
@@ -309,10 +313,10 @@ def test_one_result_an_item() -> None:
         (NO_STACK._replace(values={"compose": {"services": {}}}), "skip", NOTHING),
         (facts({"compose": CLOSED}), "unknown", CLOSED.reason),
         (facts({"compose.services": CLOSED}), "unknown", CLOSED.reason),
-        (facts(), "unknown", "these facts don't hold it"),
-        (facts(compose={"services": 5}), "unknown", "compose.services holds no names"),
-        (facts(compose={"services": ["api"]}), "unknown", "compose.services holds no names"),
-        (facts(compose={"services": "api"}), "unknown", "compose.services holds no names"),
+        (facts(), "unknown", "the facts don't include it"),
+        (facts(compose={"services": 5}), "unknown", "compose.services isn't a collection"),
+        (facts(compose={"services": ["api"]}), "unknown", "compose.services isn't a collection"),
+        (facts(compose={"services": "api"}), "unknown", "compose.services isn't a collection"),
     ],
 )
 def test_over_nothing_is_one_skip_and_over_an_unknown_collection_one_unknown(
@@ -326,7 +330,7 @@ def test_over_nothing_is_one_skip_and_over_an_unknown_collection_one_unknown(
     ("system", "verdict", "reason"),
     [
         ("linux", "unknown", CLOSED.reason),
-        ("darwin", "skip", "applies where host.os is linux, here darwin"),
+        ("darwin", "skip", "applies only if host.os is linux; here it is darwin"),
         (CLOSED, "unknown", CLOSED.reason),
     ],
 )
@@ -568,7 +572,7 @@ def test_a_waiver_that_ends_soon_is_announced(day: date, left: int, said: str | 
 
 def test_a_waiver_of_what_passes_is_noted() -> None:
     report = judged(rules(WAIVED % ("require: {at_least: 1}", "")), today=date(2027, 1, 31))
-    assert report.notes == ("waiver of a: it waives what passes; remove it",)
+    assert report.notes == ("waiver of a: the rule passes without it; remove the waiver",)
     assert (
         judged(rules(WAIVED % ("require: {at_least: 1}, when: {host.os: plan9}", ""))).notes == ()
     )
@@ -640,7 +644,7 @@ def test_explain_says_the_same_as_check() -> None:
     ruleset = one(f"{TOTAL}, require: {{at_least: 9GB}}, recommend: {{at_least: 16GB}}, {FIXES}")
     told = explain(ruleset, facts(), CATALOGUE, ruleset.rules[0])
     assert told.results == judged(ruleset).results
-    assert (told.requires, told.recommends) == ("at least 9 GB", "at least 16 GB")
+    assert (told.text.requires, told.text.recommends) == ("at least 9 GB", "at least 16 GB")
     assert told.fixes == told.results[0].fixes
 
 
@@ -654,8 +658,8 @@ def test_explain_reads_the_facts_that_a_rule_names() -> None:
     given = facts(host={"memory": {"total": 8 * GB, "limit": 3 * GB}, "os": "linux"})
     today = date(2026, 11, 23)
     told = explain(ruleset, given, CATALOGUE, ruleset.rules[0], today)
-    assert told.applies_if == ("host.memory.total is more than 3 GB",)
-    assert told.requires == "at least 9 GB"
+    assert told.text.applies_if == ("host.memory.total is more than 3 GB",)
+    assert told.text.requires == "at least 9 GB"
     assert [fix.text for fix in told.fixes] == ["8 GB on linux"]
     assert told.results == judged(ruleset, given, today=today).results
     assert told.results[0].verdict == "waived"
@@ -668,11 +672,11 @@ def test_explain_says_what_the_rule_is_and_where_it_applies() -> None:
         "     when: {host.os: linux, host.memory.limit: {exists: false}}, require: {at_least: 9GB}}"
     )
     told = explain(ruleset, facts(), CATALOGUE, ruleset.rules[1])
-    assert told[:3] == ("a", "Memory", "host.memory.total")
-    assert (told.why, told.section, told.source) == ("It is shared.", "Size", "The plan")
-    assert told.needs == ("b",)
-    assert told.applies_if == ("host.os is linux", "host.memory.limit is not set")
-    assert (told.requires, told.recommends) == ("at least 9 GB", None)
+    assert (told.rule.id, told.rule.title, told.text.fact) == ("a", "Memory", "host.memory.total")
+    assert (told.rule.why, told.rule.section, told.source) == ("It is shared.", "Size", "The plan")
+    assert told.rule.needs == ("b",)
+    assert told.text.applies_if == ("host.os is linux", "host.memory.limit is not set")
+    assert (told.text.requires, told.text.recommends) == ("at least 9 GB", None)
 
 
 # items that `when` chooses, collections that are measured in part, places
@@ -684,12 +688,14 @@ def test_when_on_the_items_own_facts_chooses_the_items() -> None:
     assert [(r.item, r.verdict) for r in found] == [("web", "fail")]
     (none,) = judged(one(f"{EACH}, when: {{limits.cpus: {{more_than: 40}}}}"), given).results
     assert (none.item, none.verdict) == (None, "skip")
-    assert none.reason_or_source == "applies where limits.cpus is more than 40; none here"
+    assert (
+        none.reason_or_source == "applies only if limits.cpus is more than 40; nothing here matches"
+    )
     two = "{limits.cpus: {more_than: {fact: docker.cpus, times: 10}}, image: {equals: x}}"
     (none,) = judged(one(f"{EACH}, when: {two}"), given).results
     assert (
         none.reason_or_source
-        == "applies where limits.cpus is more than 40 and image is x; none here"
+        == "applies only if limits.cpus is more than 40 and image is x; nothing here matches"
     )
 
 

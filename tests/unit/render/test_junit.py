@@ -118,7 +118,7 @@ def test_a_failure_says_where_why_and_what_to_do(report: Report) -> None:
 
 def test_advice_is_told_where_no_case_tells_it(report: Report) -> None:
     first = parsed(report)[0]
-    assert "CPU cores: 2, advised at least 4" in first.findtext("system-out")
+    assert "CPU cores: 2, at least 4 recommended" in first.findtext("system-out")
     (warned,) = [case for case in first.iter("testcase") if case.get("name") == "CPU cores"]
     assert state(warned) == "passed"
 

@@ -383,7 +383,7 @@ def test_no_command_ends_its_block(command: str, report: Report) -> None:
 
 
 def test_notes_on_the_rule_file_are_told(report: Report) -> None:
-    notes = ("waiver of a: it waives what passes; remove it", "")
+    notes = ("waiver of a: the rule passes without it; remove the waiver", "")
     (invocation,) = run_of(report._replace(notes=notes))["invocations"]
     told = [one["message"]["text"] for one in invocation["toolConfigurationNotifications"]]
     assert told == [notes[0]]

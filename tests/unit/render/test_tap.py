@@ -98,7 +98,7 @@ def test_what_lets_a_run_pass_has_its_reason(report: Report) -> None:
     unknown = next(one for one in report.results if one.verdict == "unknown")
     more = (*report.results, unknown._replace(severity="recommended"))
     points = {point["name"]: point for point in reads_as(report._replace(results=more))}
-    assert points["CPU cores (host-cpus)"]["todo"] == "advised ≥ 4, found 2"
+    assert points["CPU cores (host-cpus)"]["todo"] == "recommended ≥ 4, found 2"
     kernel = points["Kernel (known-exception)"]
     assert kernel["todo"] == "waived until 2026-12-01 by ops: old hardware"
     assert kernel["diag"]["waiver"]["until"] == "2026-12-01"

@@ -372,7 +372,7 @@ def test_no_answer_of_an_engine_is_a_crash(
     for fact in DOCKER:
         path = tuple(fact.path.split("."))
         value_found = facts.get(path)
-        assert value_found != Unknown("these facts don't hold it"), fact.path
+        assert value_found != Unknown("the facts don't include it"), fact.path
 
 
 def test_limits_do_not_bind_without_a_cgroup_driver(serve: Callable[[Answer], str]) -> None:

@@ -371,7 +371,7 @@ def every_fact_is_told(facts: Facts) -> None:
     for fact in declared.OLLAMA:
         path = tuple(part for part in fact.path.split("."))
         path = path[: path.index("*")] if "*" in path else path
-        assert facts.get(path) != Unknown("these facts don't hold it"), fact.path
+        assert facts.get(path) != Unknown("the facts don't include it"), fact.path
         assert isinstance(facts.get(path), Unknown) or facts.source(path), fact.path
     for dotted in {*facts.sources, *facts.unknown}:
         assert catalogue.find(tuple(dotted.split("."))) or dotted.count('"') or "*" in dotted, (

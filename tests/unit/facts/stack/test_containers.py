@@ -746,7 +746,7 @@ def test_no_answer_is_a_crash(engine: FakeEngine, key: str) -> None:
     for n in range(len(GARBAGE)):
         for fact in declared.STACK:
             path = fact.path.removeprefix("stack.containers.*.").removesuffix(".*")
-            assert of(facts, path, f"c{n}") != Unknown("these facts don't hold it"), path
+            assert of(facts, path, f"c{n}") != Unknown("the facts don't include it"), path
 
 
 @pytest.mark.parametrize("key", ["Id", "Names", "State", "Labels"])

@@ -1,0 +1,78 @@
+"""What would make a rule pass: its fixes, filled in, and the smallest change of its fact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from math import inf, nextafter
+from typing import Any
+
+from preflight.evaluate.conditions import Scope, Truth, bound, judge_all, typed
+from preflight.evaluate.sentences import fill_placeholders
+from preflight.model.conditions import Condition
+from preflight.model.facts import Unknown, Value
+from preflight.model.report import ResolvedFix
+from preflight.model.rules import Fix
+
+
+def resolve_fixes(
+    fixes: Iterable[Fix], scope: Scope, format_placeholder: Callable[[str], str | None]
+) -> Iterator[ResolvedFix]:
+    """Yield the first fix whose `when` holds, and those without `when`, in their order.
+
+    A fix is left out where its text or command has an unknown placeholder.
+    """
+    chosen = False
+    for fix in fixes:
+        if fix.when and (chosen or judge_all(fix.when, scope) is not True):
+            continue
+        text, command, url = (
+            fill_placeholders(part, format_placeholder) if part else part
+            for part in (fix.text, fix.command, fix.url)
+        )
+        if text is None or (fix.command and command is None):
+            continue
+        chosen = chosen or bool(fix.when)
+        yield ResolvedFix(text, command, url)
+
+
+def find_smallest_change(
+    condition: Condition, actual: Value, scope: Scope, judge_value: Callable[[Value], Truth]
+) -> tuple[Value] | None:
+    """Return the nearest value with which the rule passes, None where none is found.
+
+    `judge_value` judges the rule again with another value of its fact. Texts are offered in the
+    order of the rule; numbers are tried from the nearest on.
+    """
+    candidates = list(_candidates(condition, scope))
+    current = typed(actual, condition.unit)
+    if isinstance(current, int | float) and not isinstance(current, bool):
+        candidates = [value for value in candidates if isinstance(value, int | float)]
+        candidates.sort(key=lambda value: abs(value - current))
+    return next(((value,) for value in candidates if judge_value(value) is True), None)
+
+
+def _candidates(condition: Condition, scope: Scope) -> Iterator[Any]:
+    """Yield the values at the bounds of a condition's tests."""
+    for row, operand in condition.tests:
+        if row.shape in ("condition", "conditions"):
+            for inner in operand if row.shape == "conditions" else (operand,):
+                yield from _candidates(inner, scope)
+        elif row.shape == "flag":
+            if not operand:
+                yield None
+        elif row.shape in ("quantity", "value", "values"):
+            value = bound(operand, condition.unit, scope)
+            for part in value if isinstance(value, tuple) else (value,):
+                if part is not None and not isinstance(part, Unknown):
+                    yield from _neighbors(part)
+
+
+def _neighbors(value: Any) -> Iterator[Any]:
+    """Yield a bound, and the nearest values beside it for `more_than` and the like."""
+    yield value
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int):
+        yield from (value + 1, value - 1)
+    elif isinstance(value, float):
+        yield from (nextafter(value, inf), nextafter(value, -inf))
