@@ -1,16 +1,20 @@
-"""The facts of one container of the project, from the engine's answers about it.
+"""Inspects the project's containers, and turns what the engine answers into facts.
 
-Nothing is asked here: `containers` does that.
+Each is inspected, and its statistics are asked for if its cgroup isn't visible here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
+from preflight.facts.catalogue import STACK
 from preflight.facts.collect.context import Engine
 from preflight.facts.compose.project import Project, explain_absence
-from preflight.facts.engine.api import memory_used
+from preflight.facts.engine.api import EngineError, NotFoundError, memory_used
 from preflight.facts.engine.log_rotation import is_log_rotated
 from preflight.facts.engine.responses import (
     count_or_none,
@@ -20,29 +24,29 @@ from preflight.facts.engine.responses import (
     text_or_none,
     unreported,
 )
-from preflight.facts.stack.container_cgroup import ContainerCgroup
+from preflight.facts.stack.container_cgroup import ContainerCgroup, read_container_cgroup
+from preflight.facts.stack.containers import ListedContainer, normalize_state
 from preflight.facts.stack.drift import find_drift, parse_environment
-from preflight.facts.stack.oom import OomSignals, judge_oom
-from preflight.model.facts import Unknown
+from preflight.facts.stack.oom import (
+    EVENTS_WAIT_SECONDS,
+    OomSignals,
+    OomTimes,
+    judge_oom,
+    read_oom_times,
+)
+from preflight.model.facts import Measured, Unknown
 from preflight.model.quantities import parse_version
 
+_TOP = ("stack", "containers")
+_MAX_INSPECTED = 50  # containers
+_WORKERS = 4
 _INSPECT = "GET /containers/ID/json"
 _STATS = "GET /containers/ID/stats"
 _LOOP_RESTARTS = 3
 _LOOP_SECONDS = 60
-_PODMAN_STATES = {"stopped": "exited", "configured": "created", "initialized": "created"}
 
 ContainerFact: TypeAlias = tuple[tuple[str, ...], Any, str]  # path, value, source
 Sourced: TypeAlias = tuple[Any, str]  # value, source
-
-
-class ListedContainer(NamedTuple):
-    """A container as the list shows it."""
-
-    id: str
-    name: str
-    service: str | None
-    state: str | None
 
 
 class InspectedContainer(NamedTuple):
@@ -82,12 +86,101 @@ class StackContext(NamedTuple):
     engine: Engine
     project: Project
     now: float | None
-    oom_times: Mapping[str, tuple[float, ...]] | None
+    oom_times: OomTimes | None
 
 
-def normalize_state(state: str) -> str:
-    """Return a state in Docker's words."""
-    return _PODMAN_STATES.get(state.lower(), state.lower())
+Inspected: TypeAlias = InspectedContainer | Unknown | None
+
+
+def measure_containers(
+    engine: Engine, project: Project, containers: Sequence[ListedContainer]
+) -> Iterator[Measured]:
+    """Inspect the first containers, and yield the facts of each; the others are unknown."""
+    now = parse_time(engine.info.get("SystemTime"))
+    oom_times: list[OomTimes] = []
+    reading = threading.Thread(
+        target=read_oom_times, args=(engine.api, project.name, now, oom_times), daemon=True
+    )
+    ends = time.monotonic() + EVENTS_WAIT_SECONDS
+    reading.start()
+    inspected = _inspect_all(engine, containers[:_MAX_INSPECTED])
+    reading.join(max(0.0, ends - time.monotonic()))
+    stack = StackContext(engine, project, now, oom_times[0] if oom_times else None)
+    for listed, answer in zip(containers, inspected, strict=False):
+        yield from _measure_container(listed, answer, stack)
+    reason = f"only {_MAX_INSPECTED} of {len(containers)} containers are inspected"
+    for listed in containers[_MAX_INSPECTED:]:
+        yield from _measure_container(listed, Unknown(reason, "unsupported"), stack)
+
+
+def _measure_container(
+    listed: ListedContainer, answer: Inspected, stack: StackContext
+) -> Iterator[Measured]:
+    """Yield the facts of one container; one whose answers are garbage is unknown alone."""
+    top = (*_TOP, listed.name)
+    if answer is None:
+        return  # it has vanished since the list
+    if isinstance(answer, InspectedContainer):
+        try:
+            facts = list(container_facts(answer, stack))
+            yield from (Measured((*top, *path), value, source) for path, value, source in facts)
+            return
+        except Exception as error:  # noqa: BLE001 - an answer may be anything
+            answer = Unknown(f"the engine's answer: {type(error).__name__}: {error}", "invalid")
+    source = "GET /containers/json"
+    yield Measured((*top, "service"), listed.service, source)
+    yield Measured((*top, "state"), or_unreported(listed.state, "State"), source)
+    for fact in STACK[2:]:
+        path = fact.path.removeprefix("stack.containers.*.").removesuffix(".*").split(".")
+        yield Measured((*top, *path), answer)
+
+
+def _inspect_all(engine: Engine, containers: Sequence[ListedContainer]) -> list[Inspected]:
+    """Inspect containers in a few threads; what goes wrong is the reason for its own alone."""
+    answers: list[Inspected] = [None] * len(containers)
+    waiting = list(enumerate(containers))
+
+    def run() -> None:
+        with suppress(IndexError):
+            while True:
+                index, listed = waiting.pop()
+                try:
+                    answers[index] = _inspect(engine, listed)
+                except Exception as error:  # noqa: BLE001 - an answer may be anything
+                    answers[index] = Unknown(f"{type(error).__name__}: {error}", "error")
+
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(_WORKERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def _inspect(engine: Engine, listed: ListedContainer) -> Inspected:
+    """Ask for one container; None where it has vanished since the list."""
+    try:
+        container = InspectedContainer(listed, engine.api.inspect(listed.id))
+    except NotFoundError:
+        return None
+    except EngineError as error:
+        return Unknown(str(error), error.kind)
+    if text_or_none(container.state.get("Status")) is None:
+        return unreported("State.Status")
+    if not container.is_running:
+        return container
+    hidden = engine.visibility.processes_hidden or engine.visibility.cgroups_hidden
+    pid = count_or_none(container.state.get("Pid"))
+    cgroup = hidden or (read_container_cgroup(pid, listed.id) if pid else unreported("State.Pid"))
+    container = container._replace(cgroup=cgroup)
+    if isinstance(cgroup, ContainerCgroup):
+        return container
+    try:
+        return container._replace(stats=engine.api.stats(listed.id))
+    except NotFoundError:
+        return container
+    except EngineError as error:
+        return container._replace(stats=Unknown(str(error), error.kind))
 
 
 def container_facts(

@@ -8,12 +8,17 @@ clears it on start).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
+from preflight.facts.engine.api import EngineApi, EngineError
+from preflight.facts.engine.responses import get_object, is_count
 from preflight.model.facts import Unknown
 
+OomTimes: TypeAlias = Mapping[str, tuple[float, ...]]
 Certainty: TypeAlias = Literal["certain", "likely", "possible"]
+_EVENTS_SINCE_SECONDS = 86400
+EVENTS_WAIT_SECONDS = 2.0
 SIGKILL_EXIT_CODE = 137  # 128 and the number of SIGKILL
 
 
@@ -107,3 +112,25 @@ def _why_unknown(signals: OomSignals) -> str | None:
 
 def _count(number: int, noun: str, ending: str = "s") -> str:
     return f"{number} {noun}{ending if number != 1 else ''}"
+
+
+def read_oom_times(api: EngineApi, project: str, now: float | None, found: list[OomTimes]) -> None:
+    """Add the times of `oom` events by container id to `found`; nothing if they can't be read."""
+    if now is None:
+        return
+    label = f"com.docker.compose.project={project}"
+    filters = {"type": ["container"], "event": ["oom"], "label": [label]}
+    try:
+        events = api.events(
+            int(now) - _EVENTS_SINCE_SECONDS, int(now), EVENTS_WAIT_SECONDS, **filters
+        )
+    except EngineError:
+        return
+    times: dict[str, tuple[float, ...]] = {}
+    for event in events:
+        container, nanoseconds = get_object(event, "Actor").get("ID"), event.get("timeNano")
+        if event.get("Action") != "oom" or not isinstance(container, str):
+            continue
+        if is_count(nanoseconds):
+            times[container] = (*times.get(container, ()), nanoseconds / 1e9)
+    found.append(times)

@@ -19,6 +19,7 @@ from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.responses import parse_time
+from preflight.facts.stack import container, oom
 from preflight.facts.stack import containers as stack
 from preflight.facts.stack.container_cgroup import ContainerCgroup, read_container_cgroup
 from preflight.facts.stack.drift import find_drift
@@ -574,7 +575,8 @@ class TestOomEvents:
     def test_an_engine_that_goes_on_sending_is_not_waited_for(
         self, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(stack, "_EVENTS_WAIT", 0.1)
+        monkeypatch.setattr(oom, "EVENTS_WAIT_SECONDS", 0.1)
+        monkeypatch.setattr(container, "EVENTS_WAIT_SECONDS", 0.1)
         engine.events = None
         facts = measure(engine)
         assert of(facts, "oom_killed") is False
