@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeAlias
 
-from preflight.facts.host.mounts import Mount, is_within, read_mounts
+from preflight.facts.host.mounts import is_within, read_mounts
 
 LimitReader: TypeAlias = Callable[[Path, int], Iterator[tuple[Path, float | None]]]
 
@@ -66,14 +66,14 @@ class Cgroups:
 
     def memory_folder(self, path: str) -> Path | None:
         """Return the folder of a memory cgroup, None where it isn't visible or doesn't exist."""
-        folders, is_complete = self._folders("memory", path)
-        return folders[0] if is_complete else None
+        levels = self._levels("memory", path)
+        return levels[0] if levels and levels[0].is_dir() else None
 
     def memory_usage(self, path: str) -> int | None:
         """Return the bytes in use, page cache included, at `path` or its nearest ancestor."""
         name = "memory.usage_in_bytes" if self.version("memory") == 1 else "memory.current"
-        folders, _ = self._folders("memory", path)
-        text = _read_text(folders[0] / name, missing="").strip() if folders else ""
+        folder = next((one for one in self._levels("memory", path) if one.is_dir()), None)
+        text = _read_text(folder / name, missing="").strip() if folder else ""
         return int(text) if re.fullmatch("[0-9]{1,20}", text) else None
 
     def show(self, file: Path) -> str:
@@ -81,41 +81,32 @@ class Cgroups:
         return str(PurePosixPath("/") / file.relative_to(self._root).as_posix())
 
     def _lowest_limit(self, controller: str, path: str | None, read: LimitReader) -> Limit:
-        folders, is_complete = self._folders(controller, path or self.path(controller))
-        version, lowest, setter = self.version(controller), float(UNLIMITED_BYTES), None
-        for folder in folders:
-            for file, value in read(folder, version):
-                if value is not None and value < lowest:
-                    lowest, setter = value, file
-        if setter is not None:
-            return Limit(lowest, self.show(setter))
-        if not folders or (path is None and not is_complete):
+        levels = self._levels(controller, path or self.path(controller))
+        limits = [limit for level in levels for limit in read(level, self.version(controller))]
+        known = [(value, file) for file, value in limits if value and value < UNLIMITED_BYTES]
+        if known:
+            value, file = min(known, key=lambda limit: limit[0])
+            return Limit(value, self.show(file))
+        if not levels or (path is None and not levels[0].is_dir()):
             raise FileNotFoundError(f"the {controller} cgroup of this process is not visible here")
         return Limit(None, "no cgroup sets a limit")
 
-    def _folders(self, controller: str, path: str) -> tuple[list[Path], bool]:
-        """Return the folders from a cgroup up to its mount, and whether the cgroup is among them.
+    def _levels(self, controller: str, path: str) -> list[Path]:
+        """Return the folders of a cgroup and its ancestors up to the mount.
 
-        It isn't where it lies outside of what is mounted here, or doesn't exist (yet).
+        They may not exist (yet). Empty where the cgroup lies outside of every mount; of several
+        mounts, the one that shows it, or most ancestors.
         """
-        best: tuple[list[Path], bool] = [], False
+        found: list[list[Path]] = []
         for mount in self._mounts:
             holds = mount.filesystem == "cgroup2"
             if self.version(controller) == 1:
                 holds = mount.filesystem == "cgroup" and controller in mount.options
-            if holds:
-                found = self._folders_in_mount(path, mount)
-                best = max(best, found, key=lambda one: (one[1], len(one[0])))
-        return best
-
-    def _folders_in_mount(self, path: str, mount: Mount) -> tuple[list[Path], bool]:
-        top = self._root / mount.point.lstrip("/")
-        relative = PurePosixPath(path[len(mount.root.rstrip("/")) :].lstrip("/"))
-        if not is_within(path, mount.root) or ".." in relative.parts:
-            return ([top] if top.is_dir() else []), False
-        levels = (top / relative, *(top / parent for parent in relative.parents))
-        folders = [folder for folder in dict.fromkeys(levels) if folder.is_dir()]
-        return folders, top / relative in folders
+            relative = PurePosixPath(path[len(mount.root.rstrip("/")) :].lstrip("/"))
+            if holds and is_within(path, mount.root) and ".." not in relative.parts:
+                top = self._root / mount.point.lstrip("/")
+                found.append([top / level for level in (relative, *relative.parents)])
+        return max(found, key=lambda levels: (levels[0].is_dir(), len(levels)), default=[])
 
 
 def _read_memory_limits(folder: Path, version: int) -> Iterator[tuple[Path, float | None]]:
