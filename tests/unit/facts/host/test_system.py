@@ -20,7 +20,6 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.engine import locality as inside
 from preflight.facts.host import disk
-from preflight.facts.host import environment as env
 from preflight.facts.host import system as host
 from preflight.facts.table import PROBES, Probe
 from preflight.model.facts import Facts, Measured, Unknown, build_facts
@@ -334,12 +333,3 @@ def test_what_the_zfs_cache_gives_back_is_available(
     memory = SimpleNamespace(total=16 * GiB, available=4 * GiB)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     assert here(arcstats(tmp_path, size, least))["host.memory.available"] == available
-
-
-# --- the environment --------------------------------------------------------------------------
-
-
-def test_a_variable_that_is_not_set_is_absent_and_an_empty_one_is_empty() -> None:
-    names, environ = ["SET", "EMPTY", "UNSET"], {"SET": "a=b\n\udcff", "EMPTY": "", "OTHER": "x"}
-    values = {one.path: one.value for one in env.read_variables(names, environ)}
-    assert values == {("env", "SET"): "a=b\n\udcff", ("env", "EMPTY"): "", ("env", "UNSET"): None}

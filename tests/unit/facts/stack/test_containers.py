@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
+from container_engine import GIB, INFO, LABEL, VERSION, FakeEngine, row, sample, told
 from preflight.facts import catalogue as declared
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
@@ -21,115 +19,7 @@ from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.responses import parse_time
 from preflight.facts.stack import container, oom
 from preflight.facts.stack import containers as stack
-from preflight.facts.stack.container_cgroup import ContainerCgroup, read_container_cgroup
-from preflight.facts.stack.drift import find_drift
-from preflight.facts.stack.oom import OomSignals, judge_oom
 from preflight.model.facts import Catalogue, Facts, Measured, Unknown, build_facts
-
-GIB = 2**30
-NOW = "2026-11-23T18:00:00.5Z"
-VERSION = {"Version": "28.2.2", "ApiVersion": "1.50", "Os": "linux", "Arch": "amd64"}
-INFO = {"SystemTime": NOW, "MemTotal": 8 * GIB, "Containers": 3, "KernelVersion": "of-a-vm"}
-LABEL = "com.docker.compose"
-CALM = OomSignals(
-    False, True, None, 0, 100.0, 0, (), flag_is_reliable=True, flag_outlives_run=False
-)
-
-
-def row(name: str, project: str = "shop", **labels: str) -> dict[str, Any]:
-    own = {f"{LABEL}.project": project, f"{LABEL}.service": "api"}
-    own.update({f"{LABEL}.{key}": value for key, value in labels.items()})
-    return {"Id": f"id-{name}", "Names": [f"/{name}"], "State": "running", "Labels": own}
-
-
-def told(**changed: Any) -> dict[str, Any]:
-    """Build what an inspect says of a calm container; a key such as State__Pid goes below."""
-    answer: dict[str, Any] = {
-        "RestartCount": 0,
-        "State": {
-            "Status": "running",
-            "OOMKilled": False,
-            "Pid": 7,
-            "ExitCode": 0,
-            "StartedAt": "2026-11-23T17:00:00Z",
-        },
-        "HostConfig": {
-            "Memory": 0,
-            "NanoCpus": 0,
-            "LogConfig": {"Type": "json-file", "Config": {}},
-            "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
-        },
-        "Config": {"Env": ["A=1"], "Image": "shop/api"},
-    }
-    for key, value in changed.items():
-        *above, last = key.split("__")
-        node = answer
-        for part in above:
-            node = node[part]
-        node[last] = value
-    return answer
-
-
-def sample(usage: int, limit: int = 8 * GIB, **stats: int) -> dict[str, Any]:
-    memory = {"usage": usage, "limit": limit, **({"stats": stats} if stats else {})}
-    return {"memory_stats": memory}
-
-
-class FakeEngine:
-    """Answers by path; `asked` are the paths in order, without the version."""
-
-    def __init__(self, place: Path) -> None:
-        self.url = f"unix://{place}"
-        self.asked: list[str] = []
-        self.version: Any = VERSION
-        self.info: Any = INFO
-        self.rows: Any = [row("web")]
-        self.told: dict[str, Any] = {"id-web": told()}
-        self.samples: dict[str, Any] = {}
-        self.events: Any = []
-        self.hang = threading.Event()
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(place))
-        self._listener.listen(64)
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def close(self) -> None:
-        self.hang.set()
-        self._listener.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._one, args=(connection,), daemon=True).start()
-
-    def _one(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            request = connection.recv(65536)
-            path = re.sub(r"^/v[0-9.]+", "", request.split()[1].decode())
-            self.asked.append(path)
-            status, answer = self._answer(path)
-            data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(data)}\r\n\r\n"
-            connection.sendall(head.encode() + data)
-
-    def _answer(self, path: str) -> tuple[int, Any]:
-        name, _, _ = path.partition("?")
-        parts = name.strip("/").split("/")
-        if name in ("/version", "/info"):
-            return 200, self.version if name == "/version" else self.info
-        if name == "/containers/json":
-            return 200, self.rows(path) if callable(self.rows) else self.rows
-        if name == "/events":
-            if self.events is None:
-                self.hang.wait(30)
-            return 200, b"\n".join(json.dumps(one).encode() for one in self.events or ())
-        found = (self.samples if parts[-1] == "stats" else self.told).get(parts[1])
-        if isinstance(found, int):
-            return found, {"message": "no"}
-        return (404, {"message": "gone"}) if found is None else (200, found)
 
 
 @pytest.fixture
@@ -466,94 +356,6 @@ class TestMemoryOfAnEngineElsewhere:
         assert isinstance(found, Unknown) if cpus is Unknown else found == cpus
 
 
-class Case(NamedTuple):
-    why: str
-    signals: OomSignals
-    killed: bool | None  # None stands for unknown
-    certainty: str | None = None
-    words: str = ""
-
-
-GONE = CALM._replace(running=False, exit_code=0, kills=None)
-PODMAN = CALM._replace(flag_is_reliable=False)
-CASES = [
-    Case("calm", CALM, False),
-    Case("the flag", GONE._replace(flag=True), True, "certain", "State.OOMKilled is true"),
-    Case("24: the flag while it runs", CALM._replace(flag=True), True, "certain"),
-    Case(
-        "20.10: the flag outlives a start by hand",
-        CALM._replace(flag=True, flag_outlives_run=True),
-        True,
-        "likely",
-        "before its last start",
-    ),
-    Case(
-        "20.10: the engine started it again",
-        CALM._replace(flag=True, flag_outlives_run=True, restarts=2),
-        True,
-        "certain",
-        "restarted 2 times",
-    ),
-    Case(
-        "a child",
-        CALM._replace(kills=1, flag_outlives_run=True),
-        True,
-        "certain",
-        "1 killed process in",
-    ),
-    Case("children", CALM._replace(kills=3), True, "certain", "3 killed processes"),
-    Case("docker kill", GONE._replace(exit_code=137), False),
-    Case("an event in this run", CALM._replace(event_times=(150.0,), kills=None), True, "likely"),
-    Case("a shortage that killed nothing", CALM._replace(event_times=(150.0,), kills=0), False),
-    Case(
-        "an event and 137",
-        GONE._replace(event_times=(150.0,), exit_code=137),
-        True,
-        "certain",
-        "137",
-    ),
-    Case(
-        "an event before a restart",
-        CALM._replace(event_times=(50.0,), restarts=1),
-        True,
-        "likely",
-        "1 oom event before its last start",
-    ),
-    Case("an event before a start by hand", CALM._replace(event_times=(50.0,)), False),
-    Case("near its limit is no kill", CALM._replace(memory_share=0.99), False),
-    Case(
-        "near its limit besides", CALM._replace(memory_share=0.99, kills=1), True, "certain", "99%"
-    ),
-    Case("no flag", GONE._replace(flag=None), None),
-    Case("20.10 elsewhere, no event", CALM._replace(flag_outlives_run=True, kills=None), False),
-    Case(
-        "20.10 elsewhere, no events to be had",
-        CALM._replace(flag_outlives_run=True, kills=None, event_times=None),
-        None,
-    ),
-    Case("28 elsewhere, no events to be had", CALM._replace(kills=None, event_times=None), False),
-    Case("podman, 137", PODMAN._replace(running=False, exit_code=137, kills=None), None),
-    Case("podman, its flag", PODMAN._replace(flag=True, running=False), True, "certain"),
-    Case("podman, ended by itself", PODMAN._replace(running=False, exit_code=1, kills=None), False),
-    Case("podman, a child", PODMAN._replace(kills=2), True, "certain"),
-    Case("podman in a VM", PODMAN._replace(kills=None), None),
-    Case("podman, restarted", PODMAN._replace(restarts=2), None),
-]
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.why)
-def test_killed_for_lack_of_memory(case: Case) -> None:
-    verdict = judge_oom(case.signals)
-    if case.killed is None:
-        assert isinstance(verdict.killed, Unknown)
-        assert verdict.killed.reason
-    else:
-        assert verdict.killed is case.killed
-    assert verdict.certainty == case.certainty
-    assert (verdict.evidence is not None) is bool(case.killed)
-    assert case.words in (verdict.evidence or "")
-
-
 class TestOomEvents:
     def event(self, time: float, container: str = "id-web", action: str = "oom") -> dict[str, Any]:
         return {"Action": action, "Actor": {"ID": container}, "timeNano": int(time * 1e9)}
@@ -586,117 +388,6 @@ class TestOomEvents:
         engine.version = {**VERSION, "Version": "20.10.24+dfsg1"}
         engine.told["id-web"] = told(State__OOMKilled=True)
         assert of(measure(engine), "oom_certainty") == "likely"
-
-
-def tree(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        file = root / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    return root
-
-
-V1 = "1 0 0:1 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
-V2 = "1 0 0:1 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
-
-
-class TestGroup:
-    def test_v2_with_a_process_deeper_than_its_container(self, tmp_path: Path) -> None:
-        own = "sys/fs/cgroup/small.slice/docker-abc.scope"
-        root = tree(tmp_path, {
-            "proc/self/mountinfo": V2,
-            "proc/7/cgroup": "0::/small.slice/docker-abc.scope/init\n",
-            f"{own}/init/memory.events": "low 0\noom_kill 9\n",
-            f"{own}/memory.events": "low 0\nhigh 0\nmax 12\noom 2\noom_kill 2\noom_group_kill 0\n",
-            f"{own}/memory.max": f"{2 * GIB}\n",
-            f"{own}/memory.current": "1000\n",
-            f"{own}/memory.stat": "anon 300\ninactive_file 400\n",
-            "sys/fs/cgroup/small.slice/memory.max": f"{GIB}\n",
-        })  # fmt: skip
-        group = read_container_cgroup(7, "abc", root)
-        assert isinstance(group, ContainerCgroup)
-        assert (group.oom_kills, group.usage) == (2, 600)
-        assert group.limit.value == group.parent_limit.value == GIB
-        assert group.oom_source == f"/{own}/memory.events"
-
-    def test_v1(self, tmp_path: Path) -> None:
-        own = "sys/fs/cgroup/memory/docker/abc"
-        root = tree(tmp_path, {
-            "proc/self/mountinfo": V1,
-            "proc/7/cgroup": "4:memory:/docker/abc\n0::/elsewhere\n",
-            f"{own}/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
-            f"{own}/memory.limit_in_bytes": f"{GIB}\n",
-            f"{own}/memory.usage_in_bytes": "1000\n",
-            f"{own}/memory.stat": "inactive_file 1\ntotal_inactive_file 250\n",
-        })  # fmt: skip
-        group = read_container_cgroup(7, "abc", root)
-        assert isinstance(group, ContainerCgroup)
-        assert (group.oom_kills, group.usage) == (1, 750)
-        assert (group.limit.value, group.parent_limit.value) == (GIB, None)
-
-    def test_kills_in_a_group_that_is_shared_are_not_the_containers(self, tmp_path: Path) -> None:
-        root = tree(tmp_path, {
-            "proc/self/mountinfo": V1,
-            "proc/7/cgroup": "4:memory:/user.slice\n",
-            "sys/fs/cgroup/memory/user.slice/memory.oom_control": "oom_kill 5\n",
-        })  # fmt: skip
-        assert isinstance(read_container_cgroup(7, "abc", root), Unknown)
-
-    def test_an_old_kernel_does_not_count(self, tmp_path: Path) -> None:
-        root = tree(tmp_path, {
-            "proc/self/mountinfo": V1,
-            "proc/7/cgroup": "4:memory:/docker/abc\n",
-            "sys/fs/cgroup/memory/docker/abc/memory.oom_control": "under_oom 0\n",
-        })  # fmt: skip
-        group = read_container_cgroup(7, "abc", root)
-        assert isinstance(group, ContainerCgroup)
-        assert (group.oom_kills, group.usage) == (None, None)
-
-    def test_a_process_that_has_ended(self, tmp_path: Path) -> None:
-        root = tree(tmp_path, {"proc/self/mountinfo": V1})
-        assert read_container_cgroup(7, "abc", root) == Unknown("its process has just ended")
-
-
-def limits(**limits: Any) -> dict[str, Any]:
-    return {"deploy": {"resources": {"limits": limits}}}
-
-
-@pytest.mark.parametrize(
-    ("service", "container", "said"),
-    [
-        ({"environment": {"A": "1"}}, {}, []),
-        ({"environment": {"A": "2"}}, {}, ["variable A has another value than in the file"]),
-        ({"environment": {"B": ""}}, {}, ["variable B is not set, the file sets it"]),
-        ({"environment": {"B": None}}, {}, []),
-        ({"environment": {}}, {}, []),
-        (limits(memory=str(GIB)), {"HostConfig__Memory": GIB}, []),
-        ({"mem_limit": str(GIB)}, {"HostConfig__Memory": GIB}, []),
-        (limits(memory=str(GIB)), {"HostConfig__Memory": 512 * 2**20},
-         ["memory limit 512 MiB, the file says 1 GiB"]),
-        (limits(memory=str(GIB)), {}, ["memory limit none, the file says 1 GiB"]),
-        ({}, {"HostConfig__Memory": GIB}, ["memory limit 1 GiB, the file says none"]),
-        (limits(memory="0"), {}, []),
-        (limits(memory="much"), {}, []),
-        (limits(memory=str(GIB)), {"HostConfig__Memory": None}, []),
-        (limits(cpus="0.1"), {"HostConfig__NanoCpus": 100_000_001}, []),
-        (limits(cpus=2), {"HostConfig__NanoCpus": 1_500_000_000},
-         ["CPU limit 1.5, the file says 2"]),
-        ({"cpus": 0.5}, {}, ["CPU limit none, the file says 0.5"]),
-        ({"cpu_quota": 50000}, {"HostConfig__NanoCpus": 500_000_000}, []),
-        ({"image": "shop/api:latest"}, {}, []),
-        ({"image": "docker.io/shop/api"}, {}, []),
-        ({"image": "shop/api:2"}, {}, ["image shop/api, the file says shop/api:2"]),
-        ({"image": "ghcr.io/shop/api"}, {"Config__Image": "docker.io/shop/api"},
-         ["image docker.io/shop/api, the file says ghcr.io/shop/api"]),
-        ({"image": "phi"}, {"Config__Image": "docker.io/library/phi:latest"}, []),
-        ({"image": "r:5000/phi"}, {"Config__Image": "r:5000/phi:latest"}, []),
-        ({"image": "shop/api:1@sha256:aa"}, {}, []),
-        ({"image": "shop/api"}, {"Config__Image": "sha256:aa"}, []),
-        ({"image": None}, {}, []),
-    ],
-)  # fmt: skip
-def test_drift(service: dict[str, Any], container: dict[str, Any], said: list[str]) -> None:
-    assert find_drift(service, told(**container)) == said
 
 
 def test_values_of_variables_are_never_told(engine: FakeEngine) -> None:
@@ -763,20 +454,3 @@ def test_no_list_is_a_crash(engine: FakeEngine, garbage: Any) -> None:
     engine.rows = garbage
     found = measure(engine).get(("stack", "containers"))
     assert found == {} or isinstance(found, Unknown)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("1970-01-01T00:00:10Z", 10.0),
-        ("1970-01-01T00:00:10.250000001Z", 10.250000001),
-        ("1970-01-01T02:00:10+02:00", 10.0),
-        ("1969-12-31T23:30:10-00:30", 10.0),
-        ("0001-01-01T00:00:00Z", None),
-        ("1970-13-01T00:00:00Z", None),
-        ("now", None),
-        (None, None),
-    ],
-)
-def test_times(text: Any, seconds: float | None) -> None:
-    assert parse_time(text) == seconds
