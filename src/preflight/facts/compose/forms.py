@@ -157,6 +157,12 @@ def parse_size(value: Any) -> str | None:
     return str(size) if size else None
 
 
+def _parse_memory(value: Any) -> str | None:
+    if not isinstance(value, str):
+        raise ValueError(f"write {value!r:.60} in quotation marks, with a unit such as 512m")
+    return parse_size(value)
+
+
 def parse_count(value: Any) -> int:
     """Read a whole number."""
     number = parse_number(value) if isinstance(value, str) else value
@@ -181,7 +187,7 @@ def _parse_device(device: Any) -> Any:
     return {**device, "count": -1 if count in (None, "all") else parse_count(count)}
 
 
-_RESOURCES = {"memory": parse_size, "cpus": _parse_cores, "pids": parse_count}
+_RESOURCES = {"memory": _parse_memory, "cpus": _parse_cores, "pids": parse_count}
 FIGURES: dict[str, Any] = {
     **dict.fromkeys(("mem_limit", "mem_reservation", "memswap_limit", "shm_size"), parse_size),
     **dict.fromkeys(("pids_limit", "scale"), parse_count),

@@ -75,6 +75,8 @@ class _StandIn:
         for path in paths:
             for document in self.documents(path):
                 merged = self.merge(merged, self.long_document(document, path), ())
+        if not any(map(self.guard.documents, paths)):
+            raise ComposeError("the file is empty: expected services", display_path(paths[0]))
         names = (environment("COMPOSE_PROFILES") or "").split(",")
         profiles = {profile.strip() for profile in names}
         services = {}
@@ -138,7 +140,7 @@ class _StandIn:
     def long_document(self, document: dict[str, Value], path: str) -> dict[str, Value]:
         if document.pop("include", None):
             self.caveats[f"the include in {display_path(path)} was not followed"] = None
-        services = document.get("services") or {}
+        services = document.get("services", {})
         if not isinstance(services, dict):
             raise ComposeError("services: expected a mapping", display_path(path))
         long = {name: self.extended(name, services, path, self.project.folder) for name in services}
@@ -158,13 +160,16 @@ class _StandIn:
         entry = extends if isinstance(extends, dict) else {"service": extends}
         base, file = str(entry.get("service")), entry.get("file")
         base_path = resolve_path(str(file), folder) if file else path
-        if not os.path.isfile(base_path) or (path, name) in bases:
-            self.caveats[f"extends of service {name} from {file or 'itself'} was not followed"] = (
-                None
+        if (path, name) in bases:
+            raise self.error(
+                ("services", name, "extends"), "services extend each other in a circle"
             )
+        if not os.path.isfile(base_path):
+            self.caveats[f"extends of service {name} from {file} was not followed"] = None
             return service
         if file:
-            services = self.documents(base_path)[-1].get("services") or {}
+            documents = self.documents(base_path)[-1:]
+            services = documents[0].get("services") or {} if documents else {}
         if base not in services:
             raise self.error(("services", name, "extends"), f"there is no service {base!r:.60}")
         inner = self.extended(
@@ -230,14 +235,12 @@ class _StandIn:
             base is None
             or path[2:] in [(key,) for key in _REPLACED]
             or (path[2:3] == ("ulimits",) and len(path) == 4)
+            or (path[2:] == ("logging",) and _drivers_differ(base, over))
         ):
             return over
         if over is None:
             return None if path[2:-1] == ("environment",) else base
         if isinstance(base, dict) and isinstance(over, dict):
-            drivers = {one.get("driver") for one in (base, over)} - {None}
-            if path[2:] == ("logging",) and len(drivers) == 2:
-                return over
             merged = {
                 key: self.merge(base.get(key), value, (*path, key)) for key, value in over.items()
             }
@@ -305,6 +308,11 @@ class _StandIn:
         places = (self.guard.positions.get(path[:n]) for n in range(len(path), 1, -1))
         file, line = next(filter(None, places), ("", 0))
         return ComposeError(f"{'.'.join(path)}: {message}", file, line)
+
+
+def _drivers_differ(base: Value, over: Value) -> bool:
+    drivers = [logging.get("driver") for logging in (base, over or {})]
+    return None not in drivers and drivers[0] != drivers[1]
 
 
 def _count(value: Value) -> int:
