@@ -5,22 +5,20 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from preflight.model.report import MemoryBreakdown, Report, ResolvedFix, Result, Verdict
+from preflight.model.report import MemoryBreakdown, Report, ResolvedFix
 from preflight.render import SIGNS, RenderOptions, memory, tasks
 from preflight.render.sanitize import MAX_CHARACTERS, short, web_address
 
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
 
-_ORDER: tuple[Verdict, ...] = (*tasks.ACTION, "waived", "pass", "skip")
 _MAX_PASSED = 12  # rows of passed rules in a section, before they are folded
 _MAX_BARS = 20  # services that have a bar of their own
 _MAX_BAR_NAME = 24  # characters of a name that leave room for its figures on a phone
@@ -32,36 +30,18 @@ _NONCHARACTER = re.compile(
 )
 
 
-class Row(NamedTuple):
-    """A result, and the id of its element."""
-
-    anchor: str
-    result: Result
-
-
-class Section(NamedTuple):
-    """The rules of one section: those that are shown, and those that are folded, by verdict."""
-
-    title: str
-    shown: list[Row]
-    folded: list[tuple[Verdict, str, list[Row]]]
-
-
 def render(report: Report, options: RenderOptions) -> str:
     """Return the page; ASCII alone, so that no output encoding can break it."""
-    rows = [Row(f"rule-{number}", result) for number, result in enumerate(report.results, 1)]
     return _page(
         "report.html.j2",
         options,
         report=report,
         word=tasks.WORDS[report.verdict],
-        about=_about(report),
-        counts=_counts(report),
         tasks=tasks.tasks(report),
         waived=tasks.waived(report, options),
         picture=_picture(report.memory) if memory.is_drawn(report.memory) else None,
-        sections=[] if options.quiet else list(_sections(report, rows)),
-        anchors={id(row.result): row.anchor for row in rows},
+        anchors={id(result): f"rule-{n}" for n, result in enumerate(report.results, 1)},
+        max_passed=_MAX_PASSED,
     )
 
 
@@ -91,46 +71,6 @@ def _page(template: str, options: RenderOptions, **variables: Any) -> str:
         quiet=options.quiet, opened=options.verbose, **variables
     )
     return _NONCHARACTER.sub("\ufffd", page).encode("ascii", "xmlcharrefreplace").decode()
-
-
-def _about(report: Report) -> dict[str, str]:
-    seconds = "" if report.seconds is None else f" in {report.seconds:.2f} s"
-    entries = {
-        "Machine": tasks.host_line(report),
-        "Engine": tasks.engine_line(report),
-        "Rules": f"{report.rules_name} ({report.rules_source})",
-        "Measured": f"{report.measured_at}{seconds}",
-    }
-    return {title: text for title, text in entries.items() if text.strip()}
-
-
-def _counts(report: Report) -> list[tuple[Verdict, str]]:
-    """Return how many results there are of each verdict, in words, worst first."""
-    groups = ((verdict, [r for r in report.results if r.verdict == verdict]) for verdict in _ORDER)
-    return [(verdict, _count(report, results)) for verdict, results in groups if results]
-
-
-def _count(report: Report, results: Iterable[Result]) -> str:
-    return tasks.counts(report._replace(results=tuple(results)))
-
-
-def _sections(report: Report, rows: Iterable[Row]) -> Iterator[Section]:
-    """Yield the sections in the order of the rules; what is skipped is folded in each."""
-    anchors = {id(row.result): row for row in rows}
-    for title, results in tasks.by_section(report.results).items():
-        section = [anchors[id(result)] for result in results]
-        passed = sum(row.result.verdict == "pass" for row in section)
-        fold: tuple[Verdict, ...] = ("pass", "skip") if passed > _MAX_PASSED else ("skip",)
-        shown = [row for row in section if row.result.verdict not in fold]
-        groups = (
-            (verdict, [r for r in section if r.result.verdict == verdict]) for verdict in fold
-        )
-        folded = [
-            (verdict, _count(report, (row.result for row in group)), group)
-            for verdict, group in groups
-            if group
-        ]
-        yield Section(title, shown, folded)
 
 
 def _picture(breakdown: MemoryBreakdown) -> dict[str, Any]:
@@ -197,13 +137,18 @@ def _environment() -> Environment:
         signs={verdict: sign for verdict, (sign, _, _) in SIGNS.items()},
         web_address=web_address,
         is_whole=_is_whole,
-        advice=ResolvedFix,
+        fix=ResolvedFix,
+        by_section=tasks.by_section,
         code=_code,
         context_lines=tasks.context_lines,
+        count_text=tasks.count_text,
+        engine_line=tasks.engine_line,
+        host_line=tasks.host_line,
         location=tasks.location,
         name=tasks.name,
         sentence=tasks.sentence,
         skipped_checks=tasks.skipped_checks,
+        verdicts=tasks.VERDICTS_WORST_FIRST,
     )
     environment.filters["ident"] = id
     return environment

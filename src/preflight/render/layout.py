@@ -1,10 +1,10 @@
-"""The page that text is drawn on: lines with styles, cut or wrapped to the terminal's width."""
+"""Lays out text for a terminal: lines with styles, cut or wrapped to its width."""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.cells import cell_len, set_cell_size
 
@@ -13,28 +13,16 @@ from preflight.render import RenderOptions
 from preflight.render.sanitize import clean, short
 from preflight.render.tasks import command_lines
 
-_ASCII = str.maketrans(
-    {
-        "·": "|",
-        "≥": ">=",
-        "≤": "<=",
-        "…": "...",
-        "–": "-",
-        "—": "-",
-        "→": "->",
-        "“": '"',
-        "”": '"',
-        "▇": "#",
-        "▒": ".",
-        "├": "|",
-        "└": "`",
-        "◀": "<",
-        "×": "x",
-    }
-)
+ASCII_FALLBACKS: Mapping[int, int | str] = {
+    **str.maketrans("·–—“”▇▒├└◀×", '|--""#.|`<x'),
+    ord("≥"): ">=",
+    ord("≤"): "<=",
+    ord("…"): "...",
+    ord("→"): "->",
+}
 _SIZE = re.compile(r"(\d) (?=[kKMGTP]i?B\b)")
-# Select Graphic Rendition, ECMA-48 8.3.117: the sixteen colours that every terminal theme sets
-_CODES = {
+# ECMA-48 8.3.117: the sixteen colours that every terminal theme sets
+ANSI_SGR_CODES = {
     "bold": "1",
     "dim": "2",
     "green": "32",
@@ -49,14 +37,14 @@ Part = str | tuple[str, str]
 
 
 class TextLayout:
-    """Lines of texts, each plain or with a style, drawn to one str at the end."""
+    """Collects lines, each of texts with or without a style, and draws them to one str."""
 
     def __init__(self, options: RenderOptions) -> None:
         self.options = options
         self._lines: list[list[tuple[str, str]]] = []
 
     def add(self, *parts: Part) -> None:
-        """Add a line; what goes beyond the page is cut."""
+        """Add a line; it is cut at the last column."""
         room = self.options.columns
         line = []
         for part in parts:
@@ -67,7 +55,7 @@ class TextLayout:
         self._lines.append(line)
 
     def wrap(self, text: str, indent: int, style: str = "", prefix: Part = "") -> None:
-        """Add text over as many lines as it needs; `hang` stands before the first one."""
+        """Add text over as many lines as it needs; `prefix` stands before the first."""
         lead, lead_style = (prefix, "") if isinstance(prefix, str) else prefix
         room = self.options.columns - indent - cell_len(lead)
         joined = _SIZE.sub("\\1\N{NO-BREAK SPACE}", short(text))  # `8 GB` stays on one line
@@ -99,16 +87,16 @@ class TextLayout:
         self._lines.append([])
 
     def draw(self) -> str:
-        """Return the page with a newline at the end of every line."""
+        """Return the text with a newline at the end of every line."""
         text = "".join(f"{self._line(line)}\n" for line in self._lines)
-        return text.translate(_ASCII) if self.options.ascii else text
+        return text.translate(ASCII_FALLBACKS) if self.options.ascii else text
 
     def _line(self, line: list[tuple[str, str]]) -> str:
         if not self.options.color:
             drawn = "".join(text for text, _ in line).rstrip()
         else:
             drawn = "".join(
-                f"\x1b[{_CODES[style]}m{text}\x1b[0m" if style and text else text
+                f"\x1b[{ANSI_SGR_CODES[style]}m{text}\x1b[0m" if style and text else text
                 for text, style in line
             )
         if drawn.lstrip().startswith("::"):  # GitHub's runner takes such a line for a command

@@ -15,7 +15,7 @@ from preflight.render.sanitize import MAX_CHARACTERS, clean, short
 
 WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
 ACTION: tuple[Verdict, ...] = ("fail", "unknown", "warn")
-_NAMES: dict[Verdict, tuple[str, str]] = {
+_COUNT_WORDS: dict[Verdict, tuple[str, str]] = {
     "fail": ("failed", "failed"),
     "unknown": ("undecided", "undecided"),
     "warn": ("warning", "warnings"),
@@ -23,6 +23,7 @@ _NAMES: dict[Verdict, tuple[str, str]] = {
     "waived": ("waived", "waived"),
     "skip": ("skipped", "skipped"),
 }
+VERDICTS_WORST_FIRST = tuple(_COUNT_WORDS)
 ENGINES = {
     "docker": "Docker",
     "docker-desktop": "Docker Desktop",
@@ -183,12 +184,13 @@ def command_lines(fix: ResolvedFix) -> list[str]:
 def counts(report: Report) -> str:
     """Count the verdicts, worst first: `1 failed · 15 passed`."""
     counter = Counter(result.verdict for result in report.results)
-    parts = (
-        f"{counter[verdict]} {words[counter[verdict] != 1]}"
-        for verdict, words in _NAMES.items()
-        if counter[verdict]
-    )
-    return " · ".join(parts) or "no rules"
+    shown = (verdict for verdict in VERDICTS_WORST_FIRST if counter[verdict])
+    return " · ".join(count_text(one, counter[one]) for one in shown) or "no rules"
+
+
+def count_text(verdict: Verdict, count: int) -> str:
+    """Say how many results have a verdict: `2 warnings`."""
+    return f"{count} {_COUNT_WORDS[verdict][count != 1]}"
 
 
 def host_line(report: Report) -> str:
