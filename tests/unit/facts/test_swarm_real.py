@@ -324,7 +324,7 @@ def test_it_agrees_with_the_scheduler(
     after = swarm_facts(run_preflight, pair.manager, file)
     assert after["stack"] == "stack"
     for fact in ("services", "unplaced"):  # its own tasks count as free
-        assert without_pending(after[fact]) == without_pending(before[name])
+        assert without_pending(after[fact]) == without_pending(before[fact])
     waiting = [one for one in found if one.state == "Pending"]
     assert bool(waiting) is waits
     for service, one in after["services"].items():
