@@ -9,6 +9,7 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path as FilePath
 from signal import SIGINT
@@ -125,22 +126,14 @@ def fleet(
     reached is undecided.
     """
     started = time.perf_counter()
-    _require_ansible()
-    if not isfinite(timeout) or not 0 < timeout <= MAX_TIMEOUT_SECONDS:
-        most = f"more than 0 and at most {MAX_TIMEOUT_SECONDS} seconds"
-        raise InputError(f"--timeout {timeout:g}: expected {most}")
-    for name in inventory:
-        if "," not in name and not os.path.exists(name):
-            raise InputError(f"--inventory {name}: No such file or directory")
+    _check_arguments(inventory, timeout, save)
     outputs = Outputs(formats, ())
-    if save is not None:
-        _make_folder(save)
     files: dict[str, bytes] = {}
     ruleset = load_rules(rules, sets, files)
     selection = pipeline.select(ruleset, only or (), skip or (), strict=strict)
 
     from preflight.fleet import archive
-    from preflight.fleet.playbook import AnsibleOptions, run_playbook
+    from preflight.fleet.playbook import run_playbook
 
     program = archive.read_program(bundled_rules())
     wheels = {} if wheelhouse is None else archive.read_wheels(FilePath(wheelhouse))
@@ -160,10 +153,14 @@ def fleet(
         "redact": not no_redact,
         "remove": remove,
     }
-    options = AnsibleOptions(inventory, limit, forks, extra_vars or [], become, private_key, user)
+    values = {"limit": limit, "forks": forks, "private-key": private_key, "user": user}
+    options = [f"--inventory={name}" for name in inventory]
+    options += [f"--extra-vars={each}" for each in extra_vars or ()]
+    options += [f"--{name}={value}" for name, value in values.items() if value is not None]
+    options += ["--become"] if become else []
     packed = archive.pack({**program, **wheels})
     with StatusLine() as status_line:
-        answers = run_playbook(options, request, packed, status_line.show_hosts)
+        answers = run_playbook(options, forks, request, packed, status_line.show_hosts)
     if remove:
         raise typer.Exit(_show_removed(answers))
     rulesets = {"": ruleset, **load_by_vars(rules, sets or [], answers.vars)}
@@ -182,14 +179,24 @@ def fleet(
     raise typer.Exit(code)
 
 
-def _require_ansible() -> None:
-    from importlib.util import find_spec
-
+def _check_arguments(inventory: list[str], timeout: float, save: str | None) -> None:
+    """Raise InputError where a fleet can't be asked; make the folder for snapshots."""
     if find_spec("ansible") is None:
         raise InputError(
             "Ansible is not installed beside preflight: pip install '.[fleet]' in its folder, or"
             " pip install ansible-core"
         )
+    if not isfinite(timeout) or not 0 < timeout <= MAX_TIMEOUT_SECONDS:
+        expected = f"more than 0 and at most {MAX_TIMEOUT_SECONDS} seconds"
+        raise InputError(f"--timeout {timeout:g}: expected {expected}")
+    for name in inventory:
+        if "," not in name and not os.path.exists(name):
+            raise InputError(f"--inventory {name}: No such file or directory")
+    if save is not None:
+        try:
+            os.makedirs(save, exist_ok=True)
+        except OSError as fault:
+            raise InputError(f"--save {save}: {fault.strerror}") from None
 
 
 def load_by_vars(
@@ -244,13 +251,6 @@ def _judge(
         return HostReport(name, None, str(fault.problems[0]))
     facts = pipeline.with_model(facts, ruleset)
     return HostReport(name, pipeline.check(ruleset, facts, selection, started))
-
-
-def _make_folder(folder: str) -> None:
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as fault:
-        raise InputError(f"--save {folder}: {fault.strerror}") from None
 
 
 def _save(

@@ -31,28 +31,6 @@ CODES_WITH_RESULTS = (0, 2, 4, 6)  # also where hosts failed or were not reached
 DEFAULT_ENVIRONMENT = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_DEPRECATION_WARNINGS": "0"}
 
 
-class AnsibleOptions(NamedTuple):
-    """Options of ansible-playbook, by their own names."""
-
-    inventories: Sequence[str]
-    limit: str | None = None
-    forks: int | None = None
-    extra_vars: Sequence[str] = ()
-    become: bool = False
-    private_key: str | None = None
-    user: str | None = None
-
-    def arguments(self) -> list[str]:
-        """Return the command line."""
-        arguments = [part for inventory in self.inventories for part in ("-i", inventory)]
-        for option, value in (("--limit", self.limit), ("--private-key", self.private_key),
-                              ("--user", self.user), ("--forks", self.forks)):  # fmt: skip
-            arguments += [] if value is None else [option, str(value)]
-        for values in self.extra_vars:
-            arguments += ["--extra-vars", values]
-        return arguments + (["--become"] if self.become else [])
-
-
 class HostAnswer(NamedTuple):
     """What came from a host: its snapshot, the folder that was removed, or why there is neither."""
 
@@ -70,21 +48,23 @@ class FleetAnswers(NamedTuple):
 
 
 def run_playbook(
-    options: AnsibleOptions,
+    options: Sequence[str],
+    forks: int | None,
     request: Mapping[str, Any],
     archive: bytes,
     on_progress: Callable[[int, int], None],
 ) -> FleetAnswers:
     """Ask all hosts; `request` are the role's variables, `archive` is what a host may lack.
 
-    Raises InputError where there is no host, or Ansible can't read the inventory.
+    `options` are those of ansible-playbook. Raises InputError where there is no host, or Ansible
+    can't read the inventory.
     """
     place = tempfile.gettempdir()
     place = place if len(place) <= MAX_TMPDIR_CHARS else "/tmp"
     with tempfile.TemporaryDirectory(prefix="pf-", dir=place) as folder:
-        run = _Run(Path(folder), options, request, on_progress)
+        run = _Run(Path(folder), request, forks or DEFAULT_FORKS, on_progress)
         (run.folder / "archive").write_bytes(archive)
-        return run.answers()
+        return run.answers(options)
 
 
 class _Run:
@@ -93,24 +73,24 @@ class _Run:
     def __init__(
         self,
         folder: Path,
-        options: AnsibleOptions,
         request: Mapping[str, Any],
+        forks: int,
         on_progress: Callable[[int, int], None],
     ) -> None:
         self.folder = folder
-        self._options = options
         self._request = request
+        self._forks = forks
         self._on_progress = on_progress
         self._hosts: dict[str, HostAnswer | None] = {}
         self._vars: dict[str, Any] = {}
         self._interrupted = 0
 
-    def answers(self) -> FleetAnswers:
+    def answers(self, options: Sequence[str]) -> FleetAnswers:
         """Run it to its end, or until a signal or the deadline ends it."""
         events, writing = os.pipe()
         with open(self.folder / "output", "wb") as output:
             process = subprocess.Popen(
-                self._command(), env=self._environment(writing), pass_fds=[writing],
+                self._command(options), env=self._environment(writing), pass_fds=[writing],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True,  # no terminal, so that ssh can't ask for a password
             )  # fmt: skip
@@ -136,12 +116,12 @@ class _Run:
             if not self._hosts:
                 raise InputError(complaint)
         if not self._hosts and not self._interrupted:
-            raise InputError(f"no host: {', '.join(self._options.inventories)} has none")
+            raise InputError("no hosts: the inventory has none")
         missing = HostAnswer(failure="interrupted" if self._interrupted else complaint)
         hosts = {name: answer or missing for name, answer in self._hosts.items()}
         return FleetAnswers(hosts, self._vars, self._interrupted)
 
-    def _command(self) -> list[str]:
+    def _command(self, options: Sequence[str]) -> list[str]:
         request = {
             **self._request,
             "id": f"preflight-{uuid.uuid4().hex}",
@@ -151,10 +131,8 @@ class _Run:
         }
         variables = self.folder / "run.json"
         variables.write_text(json.dumps({"preflight_run": request}))
-        return [
-            "ansible-playbook", *self._options.arguments(), "--extra-vars", f"@{variables}",
-            str(FOLDER / "playbook.yml"),
-        ]  # fmt: skip
+        playbook = str(FOLDER / "playbook.yml")
+        return ["ansible-playbook", *options, f"--extra-vars=@{variables}", playbook]
 
     def _environment(self, events: int) -> dict[str, str]:
         """Return the environment for Ansible; what the user has set otherwise stays."""
@@ -174,7 +152,7 @@ class _Run:
         }
 
     def _seconds_for(self, hosts: int) -> float:
-        rounds = -(-max(1, hosts) // (self._options.forks or DEFAULT_FORKS))
+        rounds = -(-max(1, hosts) // self._forks)
         each = 2 * (self._request["seconds"] + TASK_SECONDS) + INSTALL_SECONDS
         return float(rounds * each + OVERHEAD_SECONDS)
 
