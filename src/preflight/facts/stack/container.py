@@ -41,6 +41,7 @@ _TOP = ("stack", "containers")
 _MAX_INSPECTED = 50  # containers
 _WORKERS = 4
 _INSPECT = "GET /containers/ID/json"
+_MEMORY_KEY = "HostConfig.Memory"
 _STATS = "GET /containers/ID/stats"
 _LOOP_RESTARTS = 3
 _LOOP_SECONDS = 60
@@ -201,8 +202,13 @@ def container_facts(
         yield ("started_at",), None, f"{_INSPECT} State"
     else:
         yield ("started_at",), or_unreported(started, "State.StartedAt"), f"{_INSPECT} State"
-    yield from _oom(container, restarts, context)
-    yield from _memory(container, count_or_none(context.engine.info.get("MemTotal")))
+    memory = _read_memory(container, count_or_none(context.engine.info.get("MemTotal")))
+    yield from _oom(container, restarts, memory, context)
+    configured = or_unreported(count_or_none(host.get("Memory")), _MEMORY_KEY)
+    yield ("memory", "configured"), configured or None, f"{_INSPECT} {_MEMORY_KEY}"
+    yield ("memory", "usage"), *memory.usage
+    yield ("memory", "limit"), *memory.limit
+    yield ("memory", "parent"), *memory.parent_limit
     yield ("cpus",), *_cpus(host)
     source = f"{_INSPECT} Config.Env"
     variables = parse_environment(config["Env"]) if "Env" in config else None
@@ -254,12 +260,14 @@ def _will_restart(container: InspectedContainer, restarts: int) -> bool:
 
 
 def _oom(
-    container: InspectedContainer, restarts: int | None, context: StackContext
+    container: InspectedContainer, restarts: int | None, memory: _Memory, context: StackContext
 ) -> Iterator[ContainerFact]:
     is_podman = context.engine.name == "podman"
     flag, code = container.state.get("OOMKilled"), _exit_code(container)
     cgroup = container.cgroup if isinstance(container.cgroup, ContainerCgroup) else None
     times = context.oom_times
+    usage, limit = memory.usage[0], memory.limit[0]
+    known = isinstance(usage, int) and isinstance(limit, (int, float))
     verdict = judge_oom(
         OomSignals(
             flag=flag if isinstance(flag, bool) else None,
@@ -271,7 +279,7 @@ def _oom(
             event_times=None if times is None else times.get(container.listed.id, ()),
             flag_is_reliable=not is_podman,
             flag_outlives_run=not is_podman and _is_before_24(context.engine),
-            memory_share=_memory_share(container),
+            memory_share=usage / limit if known else None,
         )
     )
     source = f"{_INSPECT} State.OOMKilled"
@@ -290,83 +298,61 @@ def _is_before_24(engine: Engine) -> bool:
         return True
 
 
-def _memory_share(container: InspectedContainer) -> float | None:
-    (usage, _), (limit, _) = _usage(container), _limit(container, None)
-    known = isinstance(usage, int) and limit is not None and not isinstance(limit, Unknown)
-    return usage / limit if known else None
+class _Memory(NamedTuple):
+    """Bytes of a container, each with its source; `parent_limit` is lower than its own."""
+
+    usage: Sourced
+    limit: Sourced
+    parent_limit: Sourced
 
 
-def _memory(container: InspectedContainer, total: int | None) -> Iterator[ContainerFact]:
-    """`total` is the engine's memory: without a limit, statistics show that as the limit."""
-    memory = count_or_none(container.host_config.get("Memory"))
-    configured = unreported("HostConfig.Memory") if memory is None else memory or None
-    yield ("memory", "usage"), *_usage(container)
-    yield ("memory", "configured"), configured, f"{_INSPECT} HostConfig.Memory"
-    yield ("memory", "limit"), *_limit(container, total)
-    yield ("memory", "parent"), *_parent_limit(container, memory, total)
+def _read_memory(container: InspectedContainer, total: int | None) -> _Memory:
+    """Read the cgroup if it is visible, else statistics; these show `total` for "no limit"."""
+    configured = count_or_none(container.host_config.get("Memory"))
+    source = f"{_INSPECT} {_MEMORY_KEY}"
+    own_limit: Sourced = or_unreported(configured, _MEMORY_KEY) or None, source
+    cgroup, stats = container.cgroup, container.stats
+    if cgroup is None:
+        stopped = None, "it does not run"
+        return _Memory(stopped, own_limit, stopped)
+    if isinstance(cgroup, ContainerCgroup):
+        usage: int | Unknown = Unknown(f"no number in {cgroup.usage_source}")
+        if cgroup.usage is not None:
+            usage = cgroup.usage
+        parent_limit = _if_lower(cgroup.parent_limit.value, configured)
+        parent_source = cgroup.parent_limit.source
+        return _Memory((usage, cgroup.usage_source), cgroup.limit, (parent_limit, parent_source))
+    if stats is None or isinstance(stats, Unknown):
+        unread = stats or cgroup, ""
+        return _Memory(unread, own_limit if configured else unread, (cgroup, ""))
+    memory = get_object(stats, "memory_stats")
+    details = get_object(memory, "stats")
+    limits: list[tuple[int, str]] = [(configured, source)] if configured else []
+    hierarchical = None  # Docker reports it on v1
+    for key, values in (("limit", memory), ("hierarchical_memory_limit", details)):
+        limit = count_or_none(values.get(key))
+        if limit and total and limit < total:
+            limits.append((limit, f"{_STATS} {key}"))
+            hierarchical = limit if values is details else None
+    lowest = min(limits) if limits else own_limit
+    parent: Sourced = cgroup, ""
+    if "hierarchical_memory_limit" in details:
+        parent = _if_lower(hierarchical, configured), f"{_STATS} hierarchical_memory_limit"
+    return _Memory(_stats_usage(stats, has_details=bool(details)), lowest, parent)
 
 
-def _usage(container: InspectedContainer) -> Sourced:
-    if isinstance(container.cgroup, ContainerCgroup):
-        usage, source = container.cgroup.usage, container.cgroup.usage_source
-        return (Unknown(f"no number in {source}") if usage is None else usage), source
-    if container.stats is None:
-        return None, "it does not run"
-    if isinstance(container.stats, Unknown):
-        return container.stats, ""
+def _stats_usage(stats: Mapping[str, Any], *, has_details: bool) -> Sourced:
     try:
-        used = memory_used(container.stats)
+        used = memory_used(stats)
     except (AttributeError, TypeError, ValueError, OverflowError):
         used = None
-    if get_object(get_object(container.stats, "memory_stats"), "stats"):
-        source = f"{_STATS}, without page cache"
-    else:
-        source = f"{_STATS}; page cache counts, the engine does not report it"
-    return or_unreported(used, "memory_stats.usage"), source
+    cache = "without page cache" if has_details else "with page cache, which it does not report"
+    return or_unreported(used, "memory_stats.usage"), f"{_STATS}, {cache}"
 
 
-def _limit(container: InspectedContainer, total: int | None) -> Sourced:
-    """Return the lowest limit in bytes over a container, None where there is none."""
-    if isinstance(container.cgroup, ContainerCgroup):
-        return container.cgroup.limit
-    configured = count_or_none(container.host_config.get("Memory"))
-    memory = get_object(container.stats, "memory_stats")
-    hierarchical = get_object(memory, "stats").get("hierarchical_memory_limit")
-    limits = [
-        (configured, f"{_INSPECT} HostConfig.Memory"),
-        (_below_total(memory.get("limit"), total), f"{_STATS} memory_stats.limit"),
-        (_below_total(hierarchical, total), f"{_STATS} hierarchical_memory_limit"),
-    ]
-    known = [(value, source) for value, source in limits if value]
-    if known:
-        return min(known)
-    if configured is None:
-        return unreported("HostConfig.Memory"), ""
-    unknown = container.stats if isinstance(container.stats, Unknown) else None
-    return unknown, f"{_INSPECT} HostConfig.Memory"
-
-
-def _below_total(value: Any, total: int | None) -> int | None:
-    limit = count_or_none(value)
-    return limit if limit and total and limit < total else None
-
-
-def _parent_limit(
-    container: InspectedContainer, configured: int | None, total: int | None
-) -> Sourced:
-    """Return a limit of a cgroup above the container that is lower than its own."""
-    if container.cgroup is None:
-        return None, "it does not run"
-    stats = get_object(get_object(container.stats, "memory_stats"), "stats")
-    if isinstance(container.cgroup, ContainerCgroup):
-        limit, source = container.cgroup.parent_limit
-    elif "hierarchical_memory_limit" in stats:  # Docker on v1
-        limit = _below_total(stats["hierarchical_memory_limit"], total)
-        source = f"{_STATS} hierarchical_memory_limit"
-    else:
-        return container.cgroup, ""
+def _if_lower(limit: float | None, configured: int | None) -> int | None:
     is_lower = limit is not None and (not configured or limit < configured)
-    return int(limit) if limit is not None and is_lower else None, source
+    return int(limit) if limit is not None and is_lower else None
 
 
 def _cpus(host: Mapping[str, Any]) -> Sourced:
