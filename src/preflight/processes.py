@@ -1,4 +1,4 @@
-"""Runs other programs: bounded in time and in output, and ended with all that they started.
+"""Runs other programs: bounded in time and in output, and ended with what they have started.
 
 A leaf that any layer may import. It knows nothing about the programs that it runs.
 """
@@ -30,20 +30,14 @@ class Result(NamedTuple):
 class Program:
     """A program that has been started; its output is read while it runs.
 
-    With `own_group` it leads a process group, and all that it starts ends with it. Without, it
-    stays in the group of its caller, who has to end that group.
+    It stays in the process group of its caller, which ends what the program has started by
+    ending that group.
     """
 
     def __init__(
-        self,
-        arguments: Sequence[str],
-        environ: Mapping[str, str],
-        max_bytes: int,
-        *,
-        own_group: bool = True,
+        self, arguments: Sequence[str], environ: Mapping[str, str], max_bytes: int
     ) -> None:
         self._max_bytes = max_bytes
-        self._own_group = own_group
         self._output: dict[str, bytes] = {}
         self._threads: list[threading.Thread] = []
         self._start_error = ""
@@ -54,7 +48,6 @@ class Program:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=dict(environ),
-                **(NEW_GROUP if own_group else {}),
             )
         except OSError as error:
             self._start_error = f"can't be run: {error.strerror}"
@@ -68,13 +61,6 @@ class Program:
     def _read(self, name: str, stream: IO[bytes]) -> None:
         self._output[name] = stream.read(self._max_bytes + 1)
         if len(self._output[name]) > self._max_bytes:
-            self.kill()
-
-    def kill(self) -> None:
-        """End the program, and its process group if it leads one."""
-        if self._own_group:
-            kill_group(self._process)
-        else:
             self._process.kill()
 
     def wait(self, timeout: float) -> Result:
@@ -86,7 +72,7 @@ class Program:
         except subprocess.TimeoutExpired:
             return Result(None, "", f"did not finish within {timeout:.3g} s")
         finally:
-            self.kill()
+            self._process.kill()
             self._process.wait()
         for thread in self._threads:
             thread.join(1)  # what the program has started may hold the pipe

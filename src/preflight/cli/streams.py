@@ -316,10 +316,10 @@ def rules_reader(first: str) -> Callable[[str], bytes]:
     folders.discard(os.sep)  # everything is below it
 
     def read(name: str) -> bytes:
-        path = os.path.realpath(name)
-        is_below = any(path.startswith(os.path.join(folder, "")) for folder in folders)
-        if name not in (first, DEFAULT_RULES) and not is_below:
-            raise ValueError("it is neither in the rule file's folder nor in the current one")
+        if name not in (first, DEFAULT_RULES):
+            path = os.path.realpath(name)
+            if not any(path.startswith(os.path.join(folder, "")) for folder in folders):
+                raise ValueError("it is neither in the rule file's folder nor in the current one")
         return read_rules(name)
 
     return read

@@ -89,9 +89,8 @@ def start_compose(files: Sequence[str], environ: Mapping[str, str] = os.environ)
     named = [part for file in files for part in ("-f", file)]
     env = {**environ, **_ENVIRONMENT}
     return Run(
-        # not a group of their own: they end with the worker
-        Program([program, *named, "config", "--format", "json"], env, _MAX_BYTES, own_group=False),
-        Program([program, "version", "--short"], env, 200, own_group=False),
+        Program([program, *named, "config", "--format", "json"], env, _MAX_BYTES),
+        Program([program, "version", "--short"], env, 200),
     )
 
 
