@@ -24,7 +24,7 @@ from preflight.logs.log_reader import LogReader
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
 from preflight.snapshot.facts_file import read_snapshot
-from preflight.snapshot.redact import public_names
+from preflight.snapshot.names import public_names
 
 INPUTS = {"expected": 2000, "report": 500, "bundle": 500, "rules": 300, "compose": 300}
 OTHER_INPUTS = 150

@@ -34,15 +34,16 @@ def build_redactor(
 ) -> Redactor:
     """Return a redactor that knows the secrets of this machine and of a stack."""
     from preflight.facts.catalogue import OLLAMA_VARIABLES
-    from preflight.snapshot import redact
+    from preflight.snapshot import names
+    from preflight.snapshot.redact import Redactor
 
     shown = OLLAMA_VARIABLES | {
         path[-1] for path in ruleset.required_facts if path[0] == "env" or "environment" in path
     }
-    public = (*ruleset.words(), *pipeline.catalogue().names(), *redact.public_names(facts))
-    redactor = redact.Redactor(shown, public)
-    redact.learn_this_machine(redactor)
-    for host in redact.host_names(facts):
+    public = (*ruleset.words(), *pipeline.catalogue().names(), *names.public_names(facts))
+    redactor = Redactor(shown, public)
+    names.learn_this_machine(redactor)
+    for host in names.host_names(facts):
         redactor.add_name("host", host)
     for name, value in hidden_variables:
         redactor.add_variable(name, value)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 from preflight.model.difference import VERDICT_RANK, Difference, FactChange, VerdictChange
-from preflight.model.facts import Facts, Path, Unknown, Value, join_path, split_path
+from preflight.model.facts import Facts, Path, Unknown, Value, join_path
 from preflight.model.report import Result
 from preflight.snapshot.shapes import PLACEHOLDER
 
@@ -74,7 +74,7 @@ def _changed_facts(before: Measurement, after: Measurement) -> Iterator[FactChan
     if before.facts is not None and after.facts is not None:
         yield from _changed_below(before.facts, after.facts, ())
         return
-    old, new = _judged_values(before, after), _judged_values(after, before)
+    old, new = _judged_values(before.results), _judged_values(after.results)
     for path, value in old.items():
         if path in new and not _is_same(value, new[path]):
             yield FactChange(path, value, new[path])
@@ -106,21 +106,12 @@ def _is_missing(value: Value | Unknown, facts: Facts, path: Path) -> bool:
     )
 
 
-def _judged_values(side: Measurement, other: Measurement) -> dict[str, Value | Unknown]:
-    """Return by path the values that results are about: a report's own, or the other's."""
-    if side.facts is None:
-        return {
-            result.fact: Unknown(result.message) if result.verdict == "unknown" else result.actual
-            for result in side.results
-            if result.verdict != "skip"
-        }
-    values = {}
-    for result in other.results:
-        try:
-            values[result.fact] = side.facts.get(split_path(result.fact))
-        except ValueError:
-            continue  # a report from elsewhere may name anything
-    return values
+def _judged_values(results: Iterable[Result]) -> dict[str, Value | Unknown]:
+    return {
+        result.fact: Unknown(result.message) if result.verdict == "unknown" else result.actual
+        for result in results
+        if result.verdict != "skip"
+    }
 
 
 def _is_same(old: Value | Unknown, new: Value | Unknown) -> bool:

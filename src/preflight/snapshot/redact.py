@@ -11,9 +11,7 @@ from __future__ import annotations
 import base64
 import html
 import json
-import os
 import re
-import socket
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -21,7 +19,7 @@ from urllib.parse import quote, quote_plus
 
 from preflight.model.facts import Facts, Path, Unknown, join_path, split_path
 from preflight.model.secrets import AMBIGUOUS_WORDS, secret_kind
-from preflight.snapshot.shapes import PLACEHOLDER, SHAPES, Shape
+from preflight.snapshot.shapes import PLACEHOLDER, SHAPES, VALUE, Shape
 
 T = TypeVar("T")
 
@@ -29,6 +27,7 @@ MIN_ANYWHERE_CHARS = 8  # from here on a secret is replaced inside of words too
 MIN_SECRET_CHARS = 4  # below, a secret is replaced only where its position shows what it is
 MAX_SECRET_CHARS = 2**14  # above, it is a file
 MAX_SECRETS = 2000
+MAX_NAME_CHARS = 100
 _COMMON_WORDS = frozenset({
     "true", "false", "yes", "no", "on", "off", "none", "null", "nil", "unset", "empty", "missing",
     "invalid", "required", "expired", "changed", "unknown", "default", "example", "password",
@@ -50,15 +49,6 @@ _NOT_RANDOM = re.compile(
 )
 """Digests, paths, addresses, versions and URLs."""
 _IP_ADDRESS = re.compile(r"[0-9.]+|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
-_HOME = re.compile(r"(?:.*[\\/])?(?:home|[Uu]sers)[\\/]([^\\/]+)[\\/]?")
-_URL_HOST = re.compile(r"[a-z+]+://(?:[^/@\s]*@)?(\[[^\]]*\]|[^\s/:?#]+)")
-_REGISTRY = re.compile(r"([\w.-]+\.[\w-]+)(?::[0-9]+)?/|([\w-]+):[0-9]+/")
-_PUBLIC_HOSTS = (
-    "docker.io", "ghcr.io", "quay.io", "gcr.io", "k8s.io", "mcr.microsoft.com", "nvcr.io",
-    "public.ecr.aws", "registry.gitlab.com", "registry.access.redhat.com", "docker.elastic.co",
-    "huggingface.co", "hf.co", "registry.ollama.ai", "ollama.com", "lscr.io", "cgr.dev",
-    "localhost", "host.docker.internal",
-)  # fmt: skip
 
 
 class Redactor:
@@ -246,18 +236,12 @@ class Redactor:
         parts: list[str] = []
         end = 0
         for match in shape.pattern.finditer(text):
-            groups = {group: part for group, part in match.groupdict().items() if part}
-            name, option = groups.pop("name", None), groups.pop("option", None)
-            if name and name.rpartition(".")[2].lower() in AMBIGUOUS_WORDS:
+            if match.end() < end:
                 continue
-            for group in sorted(groups, key=match.start):
-                kind: str | None = group.rstrip("0123456789")
-                if kind == "named":
-                    kind = secret_kind(name or option or "")
-                if kind and match.start(group) >= end:
-                    value = self._replace(kind, groups[group], learn=not shape.distinctive)
-                    parts += text[end : match.start(group)], value
-                    end = match.end(group)
+            for kind, (start, stop) in _find_secrets(match):
+                value = self._replace(kind, text[start:stop], learn=not shape.distinctive)
+                parts += text[end:start], value
+                end = stop
         return "".join((*parts, text[end:]))
 
     def _replace(self, kind: str, value: str, *, learn: bool) -> str:
@@ -299,6 +283,22 @@ class Redactor:
             for number, (line, redacted_line) in enumerate(lines, 1)
             if line != redacted_line
         ]
+
+
+def _find_secrets(match: re.Match[str]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield kind and span of the secrets in a match, from left to right."""
+    groups = match.groupdict()
+    if "name" not in groups and "option" not in groups:
+        found = [group for group, part in groups.items() if part]
+        for group in sorted(found, key=match.start):
+            yield group.rstrip("0123456789"), match.span(group)
+        return
+    name = groups.get("option") or groups["name"][-MAX_NAME_CHARS:]
+    is_ambiguous = "name" in groups and name.rpartition(".")[2].lower() in AMBIGUOUS_WORDS
+    kind = None if is_ambiguous else secret_kind(name)
+    value = VALUE.match(match.string, match.end()) if kind else None
+    if kind and value and value.lastgroup:
+        yield kind, value.span(value.lastgroup)
 
 
 def _map_strings(node: Any, change: Callable[[str], str]) -> Any:
@@ -354,64 +354,3 @@ def _any_of(texts: Iterable[str], depth: int = 4) -> str:
         for start, rest in by_start.items()
     )
     return "|".join(branches) if by_start else r"(?!)"
-
-
-# --- what a redactor learns from a machine and its facts ----------------------------------------
-
-
-def learn_this_machine(redactor: Redactor, environ: Mapping[str, str] = os.environ) -> None:
-    """Learn the names of this host and its user, and the secrets in this environment."""
-    hostname = socket.gethostname()
-    home = _HOME.fullmatch(environ.get("HOME") or environ.get("USERPROFILE") or "")
-    users = map(environ.get, ("USER", "LOGNAME", "USERNAME", "SUDO_USER"))
-    for host in (hostname, hostname.partition(".")[0]):
-        redactor.add_name("host", host)
-    for user in (home and home[1], *users):
-        redactor.add_name("user", user)
-    for name, value in environ.items():
-        if kind := secret_kind(name):
-            redactor.add_secret(kind, value)
-
-
-def host_names(facts: Facts) -> Iterator[str]:
-    """Yield the names of this host, of Swarm nodes, and of hosts in endpoints and images."""
-    nodes = facts.get(("docker", "swarm", "nodes"))
-    names = [facts.get(("host", "hostname")), *(nodes if isinstance(nodes, Mapping) else ())]
-    for name in names:
-        if isinstance(name, str):
-            host = name.partition(" (")[0]  # an id distinguishes nodes of the same name
-            yield from (host, host.partition(".")[0])
-    for path in (("docker", "endpoint"), ("ollama", "endpoint")):
-        endpoint = facts.get(path)
-        if isinstance(endpoint, str) and not endpoint.startswith(("unix:", "npipe:")):
-            match = _URL_HOST.match(endpoint)
-            yield from (match[1],) if match and match[1] not in _PUBLIC_HOSTS else ()
-    for item in _items(facts):
-        image = item.get("image")
-        match = _REGISTRY.match(image) if isinstance(image, str) else None
-        registry = (match[1] or match[2]) if match else ""
-        if registry and not registry.endswith(_PUBLIC_HOSTS):
-            yield registry
-
-
-def public_names(facts: Facts) -> Iterator[str]:
-    """Yield the words that name the parts of a stack: they aren't secret."""
-    values = [facts.get(("compose", "project")), facts.get(("model", "name"))]
-    values.append(facts.get(("docker", "context")))
-    for group in (("compose", "services"), ("stack", "containers"), ("host", "ports")):
-        items = facts.get(group)
-        yield from items if isinstance(items, Mapping) else ()
-    for item in _items(facts):
-        values.append(item.get("image"))
-        aliases = item.get("known_as")
-        yield from map(str, aliases) if isinstance(aliases, list) else ()
-    for value in values:
-        if isinstance(value, str):
-            yield from (value, *re.split(r"[/:@.-]", value))
-
-
-def _items(facts: Facts) -> Iterator[Mapping[str, Any]]:
-    for group in (("compose", "services"), ("stack", "containers")):
-        items = facts.get(group)
-        if isinstance(items, Mapping):
-            yield from (item for item in items.values() if isinstance(item, Mapping))

@@ -1,9 +1,9 @@
 """What secrets look like in text: tokens by their makers' prefixes, headers, URLs, paths.
 
 The one table of shapes; names of secrets are in model/secrets.py. A group of a pattern holds a
-secret: `password1` is replaced by a placeholder of the kind `password`, `named1` by one of the
-kind that the group `name` says. Every pattern is linear: it starts with a literal or at the start
-of a word, or has a bound on what comes before one.
+secret: `password1` is replaced by a placeholder of the kind `password`. If a pattern has the group
+`name` or `option`, that name decides, and VALUE follows the match. Every pattern is linear: it
+starts with a literal or at the start of a word, or has a bound on what comes before one.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ TOKENS = (
 )
 """Tokens known by their own prefix: kind, label, pattern. Each starts where a word starts."""
 
-_VALUE = (
-    r"""(?:\\?"(?P<named1>[^"\\\n]{1,4096})\\?"|'(?P<named2>[^'\n]{1,4096})'"""
-    r"""|(?P<named3>(?:[^\s"'\\,;&)}\]]|\\(?!["'nrt])){1,4096}))"""
+VALUE = re.compile(
+    r"""\s{0,3}(?:\\?"(?P<double>[^"\\\n]{1,4096})\\?"|'(?P<single>[^'\n]{1,4096})'"""
+    r"""|(?P<bare>(?:[^\s"'\\,;&)}\]]|\\(?!["'nrt])){1,4096}))"""
 )
 """A value: quoted to its quote, else up to what ends it in JSON, YAML, URLs and shells."""
 
@@ -121,13 +121,9 @@ SHAPES = (
         r"""(?<![A-Za-z0-9])_?(?i:auth)\\?["']?\s{0,3}[:=]\s{0,3}\\?["']?""",
         r"""(?P<secret1>[A-Za-z0-9+/_-]{12,}={0,2})""",
     ),
-    # assignments and options: whether they hold a secret is decided by their name; the value of
-    # an assignment isn't consumed, since it may be an assignment itself
-    _shape(
-        r"(?<![A-Za-z0-9])(?P<name>[A-Za-z_][\w.-]{1,80}?)[\"'\]\\]{0,3}\s{0,3}(?::=|=>|[:=])",
-        rf"(?=\s{{0,3}}{_VALUE})",
-    ),
-    _shape(rf"(?<![\w-])--(?P<option>[A-Za-z][A-Za-z-]{{0,60}})\s{{1,3}}{_VALUE}"),
+    # assignments and options: the value of one may be another one, if it isn't a secret itself
+    _shape(r"(?<![\w.-])(?P<name>[\w.-]+?)[\"'\]\\]{0,3}\s{0,3}(?::=|=>|[:=])"),
+    _shape(r"(?<![\w-])--(?P<option>[A-Za-z][A-Za-z-]{0,60})(?=\s)"),
     # passwords in sentences, SQL and commands
     _shape(
         r"(?i:identified\s{1,3}by|with\s{1,3}password|password|passphrase|secret)",

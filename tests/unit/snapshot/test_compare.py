@@ -157,7 +157,11 @@ def test_a_report_against_a_snapshot_compares_what_both_hold() -> None:
     report = Measurement(
         (judged("os", "pass", actual="linux"), judged("old", "fail", "host.gone", actual=1))
     )
-    now = side(("host.os", "darwin"), ("host.arch", "arm64"), results=[judged("os", "fail")])
+    now = side(
+        ("host.os", "darwin"),
+        ("host.arch", "arm64"),
+        results=[judged("os", "fail", actual="darwin")],
+    )
     for first, second, values in ((report, now, ("linux", "darwin")),
                                   (now, report, ("darwin", "linux"))):  # fmt: skip
         told = compare(first, second)

@@ -1,0 +1,81 @@
+"""The names that a redactor replaces, of hosts and users, and those that it keeps, of a stack."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from preflight.model.facts import Facts
+from preflight.model.secrets import secret_kind
+from preflight.snapshot.redact import Redactor
+
+_HOME = re.compile(r"(?:.*[\\/])?(?:home|[Uu]sers)[\\/]([^\\/]+)[\\/]?")
+_URL_HOST = re.compile(r"[a-z+]+://(?:[^/@\s]*@)?(\[[^\]]*\]|[^\s/:?#]+)")
+_REGISTRY = re.compile(r"([\w.-]+\.[\w-]+)(?::[0-9]+)?/|([\w-]+):[0-9]+/")
+_PUBLIC_HOSTS = (
+    "docker.io", "ghcr.io", "quay.io", "gcr.io", "k8s.io", "mcr.microsoft.com", "nvcr.io",
+    "public.ecr.aws", "registry.gitlab.com", "registry.access.redhat.com", "docker.elastic.co",
+    "huggingface.co", "hf.co", "registry.ollama.ai", "ollama.com", "lscr.io", "cgr.dev",
+    "localhost", "host.docker.internal",
+)  # fmt: skip
+
+
+def learn_this_machine(redactor: Redactor, environ: Mapping[str, str] = os.environ) -> None:
+    """Learn the names of this host and its user, and the secrets in this environment."""
+    hostname = socket.gethostname()
+    home = _HOME.fullmatch(environ.get("HOME") or environ.get("USERPROFILE") or "")
+    users = map(environ.get, ("USER", "LOGNAME", "USERNAME", "SUDO_USER"))
+    for host in (hostname, hostname.partition(".")[0]):
+        redactor.add_name("host", host)
+    for user in (home and home[1], *users):
+        redactor.add_name("user", user)
+    for name, value in environ.items():
+        if kind := secret_kind(name):
+            redactor.add_secret(kind, value)
+
+
+def host_names(facts: Facts) -> Iterator[str]:
+    """Yield the names of this host, of Swarm nodes, and of hosts in endpoints and images."""
+    nodes = facts.get(("docker", "swarm", "nodes"))
+    names = [facts.get(("host", "hostname")), *(nodes if isinstance(nodes, Mapping) else ())]
+    for name in names:
+        if isinstance(name, str):
+            host = name.partition(" (")[0]  # an id distinguishes nodes of the same name
+            yield from (host, host.partition(".")[0])
+    for path in (("docker", "endpoint"), ("ollama", "endpoint")):
+        endpoint = facts.get(path)
+        if isinstance(endpoint, str) and not endpoint.startswith(("unix:", "npipe:")):
+            match = _URL_HOST.match(endpoint)
+            yield from (match[1],) if match and match[1] not in _PUBLIC_HOSTS else ()
+    for item in _items(facts):
+        image = item.get("image")
+        match = _REGISTRY.match(image) if isinstance(image, str) else None
+        registry = (match[1] or match[2]) if match else ""
+        if registry and not registry.endswith(_PUBLIC_HOSTS):
+            yield registry
+
+
+def public_names(facts: Facts) -> Iterator[str]:
+    """Yield the words that name the parts of a stack: they aren't secret."""
+    values = [facts.get(("compose", "project")), facts.get(("model", "name"))]
+    values.append(facts.get(("docker", "context")))
+    for group in (("compose", "services"), ("stack", "containers"), ("host", "ports")):
+        items = facts.get(group)
+        yield from items if isinstance(items, Mapping) else ()
+    for item in _items(facts):
+        values.append(item.get("image"))
+        aliases = item.get("known_as")
+        yield from map(str, aliases) if isinstance(aliases, list) else ()
+    for value in values:
+        if isinstance(value, str):
+            yield from (value, *re.split(r"[/:@.-]", value))
+
+
+def _items(facts: Facts) -> Iterator[Mapping[str, Any]]:
+    for group in (("compose", "services"), ("stack", "containers")):
+        items = facts.get(group)
+        if isinstance(items, Mapping):
+            yield from (item for item in items.values() if isinstance(item, Mapping))
