@@ -141,7 +141,7 @@ def read_rules(data: bytes) -> None:
     rules = pipeline.load("rules.yaml", bytes_of)
     facts = pipeline.with_model(stack_facts(), rules)
     judged(rules, facts, data)
-    pipeline.review(rules, None, facts)
+    pipeline.review(rules, facts)
     listings.rules(rules, RenderOptions())
     for rule in rules.rules[:3]:
         listings.explanation(explain_rule(rules, facts, rule), RenderOptions())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,13 @@ def test_a_redacted_text_is_clean_and_stays_as_it_is(text: str) -> None:
 @given(st.text(max_size=300))
 def test_any_text_is_redacted_without_a_fault(text: str) -> None:
     made(DB_PASSWORD=text[:20], HOST=text[20:60]).redact_text(text)
+
+
+@pytest.mark.parametrize("piece", ["A_B=", "token:", "a.", "--password ", "://a:b@", "a@b.", "x"])
+def test_a_hostile_line_takes_time_in_step_with_its_length(piece: str) -> None:
+    began = time.process_time()
+    made().redact_text(piece * (2**16 // len(piece)))
+    assert time.process_time() - began < 1
 
 
 # --- snapshots --------------------------------------------------------------------------------
