@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -332,9 +333,52 @@ def test_no_report_says_of_our_own_rules_that_the_document_has_them(run_prefligh
     assert '  says    "Starting the stack"\n' in told
 
 
-@pytest.mark.parametrize("command", ["test", "validate"])
+@pytest.mark.parametrize("command", ["test", "validate", "document"])
 def test_help_has_an_example_and_the_exit_codes(command: str, run_preflight: Run) -> None:
     told = run_preflight("rules", command, "--help", env={"COLUMNS": "80"}).stdout
     assert f"Example: preflight rules {command} " in told
     assert "Exit code: 0 " in told
     assert max(map(len, told.splitlines())) <= 80
+
+
+# rules document
+
+
+def test_a_document_is_written_and_compared(run_preflight: Run, tmp_path: Path) -> None:
+    (tmp_path / "preflight.yaml").write_text(RULES)
+    run = partial(run_preflight, "rules", "document", cwd=tmp_path)
+    shown, written = run(), run("-o", "d.md")
+    assert (shown.returncode, written.returncode, written.stdout) == (0, 0, "")
+    file = tmp_path / "d.md"
+    assert file.read_text() == shown.stdout
+    assert (run("--check", "d.md").returncode, run("--check", "d.md").stdout) == (0, "")
+    file.write_bytes(shown.stdout.replace("\n", "\r\n").encode())
+    assert run("--check", "d.md").returncode == 0
+
+    lines = shown.stdout.splitlines()
+    for changed, message in (
+        ([*lines[:2], "x", *lines[3:]], f"d.md:3:1: expected {lines[2]!r}, found 'x'\n"),
+        (lines[:2], f"d.md:3:1: the file ends here, expected {lines[2]!r}\n"),
+        ([*lines, "x"], f"d.md:{len(lines) + 1}:1: expected the end of the file, found 'x'\n"),
+    ):
+        file.write_text("".join(f"{line}\n" for line in changed))
+        done = run("--check", "d.md")
+        assert (done.returncode, done.stdout) == (1, message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--check", "gone.md"), "gone.md"),
+        (("--check", "binary.md"), "not UTF-8 text"),
+        (("-o", "binary.md/d.md"), "binary.md/d.md"),
+        (("-o", "a", "--check", "b"), "exclude each other"),
+    ],
+)
+def test_a_document_that_cannot_be_used(
+    arguments: tuple[str, ...], message: str, run_preflight: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "binary.md").write_bytes(b"\xff\x00")
+    done = run_preflight("rules", "document", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr

@@ -1,8 +1,9 @@
-"""`preflight rules`: list a rule set, find what is wrong with a rule file, test its verdicts."""
+"""`preflight rules`: list, validate and test rules, write their requirements document."""
 
 from __future__ import annotations
 
 import json
+from itertools import zip_longest
 from typing import Annotated
 
 import typer
@@ -11,14 +12,18 @@ from preflight import check as pipeline
 from preflight.cli import cases
 from preflight.cli.facts import Format, text_or_json
 from preflight.cli.options import RulesFile, load_rules, rules_file
-from preflight.cli.streams import complain, read_input, terminal_options, write
+from preflight.cli.streams import complain, read_input, terminal_options, write, write_file
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, Facts
 from preflight.model.problems import InputError, Problem, Review
 from preflight.model.report import ExitCode
 from preflight.render.sanitize import clean
 
+MAX_DOCUMENT_BYTES = 4 * 2**20
+
 app = typer.Typer(
-    help="List rules, validate rule files, test them.", rich_markup_mode=None, no_args_is_help=True
+    help="List, validate and test rules, write their document.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
 )
 app.command("test", epilog="Example: preflight rules test tests/cases --rules preflight.yaml")(
     cases.try_cases
@@ -36,6 +41,58 @@ def list_(rules: RulesFile = None, format_: Format = "text") -> None:
         write(json.dumps(listings.rules_json(ruleset), indent=2) + "\n")
     else:
         write(listings.rules(ruleset, terminal_options()))
+
+
+@app.command("document", epilog="Example: preflight rules document -o REQUIREMENTS.md")
+def document(
+    rules: RulesFile = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to this file.")
+    ] = None,
+    check: Annotated[
+        str | None,
+        typer.Option("--check", metavar="FILE", help="Compare this file with it; write nothing."),
+    ] = None,
+) -> None:
+    """Write the requirements document, in Markdown, from the rules.
+
+    It has a section for each section that the rules name, with what each rule requires or
+    recommends and why, then the models and the known errors.
+
+    Exit code: 0 done, 1 the file of --check differs, 2 a file cannot be read or written.
+    """
+    from preflight.evaluate.explain import describe_rule
+    from preflight.render import requirements
+
+    if output is not None and check is not None:
+        raise InputError("--output and --check exclude each other")
+    ruleset = load_rules(rules)
+    text = requirements.render(ruleset, [describe_rule(rule) for rule in ruleset.rules])
+    if check is not None:
+        difference = _first_difference(check, text)
+        write(f"{clean(str(difference))}\n" if difference else "")
+        raise typer.Exit(ExitCode.FAILED if difference else ExitCode.OK)
+    if output is None:
+        write(text)
+    elif (fault := write_file(output, text)) is not None:
+        raise InputError(fault)
+
+
+def _first_difference(name: str, expected: str) -> Problem | None:
+    """Return the first line of a file that differs from the expected text."""
+    try:
+        actual = read_input(name, MAX_DOCUMENT_BYTES).decode()
+    except UnicodeDecodeError:
+        raise InputError(f"{name}: not UTF-8 text") from None
+    lines = zip_longest(actual.splitlines(), expected.splitlines())
+    for number, (line, expected_line) in enumerate(lines, start=1):
+        if line is None:
+            return Problem(name, number, 1, f"the file ends here, expected {expected_line!r}")
+        if expected_line is None:
+            return Problem(name, number, 1, f"expected the end of the file, found {line!r}")
+        if line != expected_line:
+            return Problem(name, number, 1, f"expected {expected_line!r}, found {line!r}")
+    return None
 
 
 @app.command("validate", epilog="Example: preflight rules validate preflight.yaml")

@@ -34,7 +34,7 @@ from preflight.model.rules import (
     LOG_NAMESPACE,
     VALUE_TYPES,
     Diagnosis,
-    Model,
+    LanguageModel,
     RuleSet,
 )
 
@@ -85,7 +85,7 @@ def container_states(facts: Facts) -> Iterator[tuple[str, bytes]]:
 def _finding(
     diagnosis: Diagnosis,
     error: KnownError,
-    models: Sequence[Model],
+    models: Sequence[LanguageModel],
     facts: Facts,
     catalogue: Catalogue,
 ) -> Finding:
@@ -132,7 +132,7 @@ def _finding(
     )
 
 
-def _memory(values: Mapping[str, Any], models: Sequence[Model]) -> dict[str, Any]:
+def _memory(values: Mapping[str, Any], models: Sequence[LanguageModel]) -> dict[str, Any]:
     """Return how much memory is lacking, and the largest model that fits in what is available."""
     required, available = values.get("required"), values.get("available")
     derived: dict[str, Any] = {}

@@ -234,8 +234,8 @@ class Evaluation:
             if not holds:
                 comparison = Comparison(actual, line.condition, scope)
                 name = join_path(scope.absolute(line.path))
-                required = f"applies only if {name} is {comparison.describe()}"
-                reason = f"{required}; here it is {comparison.actual_text}"
+                condition = f"{name} {_predicate(comparison.describe())}"
+                reason = f"applies only if {condition}; here it is {comparison.actual_text}"
                 return self._not_evaluated(rule, scope, "skip", reason)
         return None
 
@@ -351,6 +351,21 @@ def _refers_to_item(part: Condition | Operand) -> bool:
     return isinstance(part, tuple) and any(_refers_to_item(inner) for inner in part)
 
 
+_VERBS = {
+    "matching ": "matches ",
+    "not matching ": "doesn't match ",
+    "containing ": "contains ",
+    "not containing ": "doesn't contain ",
+}
+
+
 def describe_when(line: FactCondition, scope: Scope | None) -> str:
     """Write one line of a `when`, an item's own fact by its name there."""
-    return f"{name_in_item(line.path)} is {describe_condition(line.condition, scope)}"
+    return f"{name_in_item(line.path)} {_predicate(describe_condition(line.condition, scope))}"
+
+
+def _predicate(words: str) -> str:
+    for participle, verb in _VERBS.items():
+        if words.startswith(participle):
+            return verb + words.removeprefix(participle)
+    return f"is {words}"

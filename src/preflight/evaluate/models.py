@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from preflight.evaluate.sentences import is_number
 from preflight.model.facts import Facts, Unknown, Value
 from preflight.model.report import ModelFit, ModelListing
-from preflight.model.rules import Model
+from preflight.model.rules import LanguageModel
 
 
-def fitting(models: Sequence[Model], facts: Facts) -> ModelListing:
+def fitting(models: Sequence[LanguageModel], facts: Facts) -> ModelListing:
     """Return the models, the largest that fits first, then those that don't."""
     path = ("model", "budget")
     budget = facts.get(path)

@@ -12,10 +12,10 @@ from preflight.model.facts import Facts, Measured, Unknown
 from preflight.model.quantities import format_bytes, is_plausible
 
 if TYPE_CHECKING:
-    from preflight.model.rules import Model
+    from preflight.model.rules import LanguageModel
 
 
-def derive(facts: Facts, models: Sequence[Model], overhead: float) -> Iterator[Measured]:
+def derive(facts: Facts, models: Sequence[LanguageModel], overhead: float) -> Iterator[Measured]:
     """Yield the facts of the model; `overhead` in bytes is what the host keeps for itself."""
     yield from _need(facts, models)
     budget, why = _budget(facts, overhead)
@@ -36,12 +36,12 @@ def canonical(name: str) -> str:
     return plain if ":" in plain.rpartition("/")[2] else f"{plain}:latest"
 
 
-def by_size(models: Sequence[Model]) -> list[Model]:
+def by_size(models: Sequence[LanguageModel]) -> list[LanguageModel]:
     """Return the models, the largest first."""
     return sorted(models, key=lambda model: -model.memory)
 
 
-def _need(facts: Facts, models: Sequence[Model]) -> Iterator[Measured]:
+def _need(facts: Facts, models: Sequence[LanguageModel]) -> Iterator[Measured]:
     name = facts.get(("model", "name"))
     listed: Any = name
     if isinstance(name, str):
@@ -54,7 +54,7 @@ def _need(facts: Facts, models: Sequence[Model]) -> Iterator[Measured]:
 
 
 def _memory(
-    facts: Facts, models: Sequence[Model], name: Any, listed: Any
+    facts: Facts, models: Sequence[LanguageModel], name: Any, listed: Any
 ) -> tuple[Any, str, bool | Unknown | None]:
     """The document's figure first, then what a running Ollama says of it, then an estimate."""
     if name is None or isinstance(name, Unknown):

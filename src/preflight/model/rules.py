@@ -58,7 +58,7 @@ class Rule(NamedTuple):
     column: int | None = None
 
 
-class Model(NamedTuple):
+class LanguageModel(NamedTuple):
     """A language model of the catalogue and the memory it needs, in bytes."""
 
     name: str
@@ -137,7 +137,7 @@ class RuleSet(NamedTuple):
     next: str = ""  # what to type once all is well
     rules: tuple[Rule, ...] = ()
     vars: Mapping[str, str] = MappingProxyType({})
-    models: tuple[Model, ...] = ()
+    models: tuple[LanguageModel, ...] = ()
     diagnoses: tuple[Diagnosis, ...] = ()
     waivers: tuple[Waiver, ...] = ()
     required_facts: frozenset[Path] = frozenset()  # every fact that a rule names

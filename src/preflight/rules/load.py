@@ -23,7 +23,7 @@ from preflight.model.rules import (
     PLACEHOLDER,
     VALUE_TYPES,
     Diagnosis,
-    Model,
+    LanguageModel,
     Rule,
     RuleSet,
     Waiver,
@@ -327,11 +327,11 @@ def _without_conditions(nodes: dict[str, Node], context: Context) -> dict[str, N
     return {key: node for key, node in nodes.items() if key not in conditions}
 
 
-def _decode_models(entries: _Entries, context: Context) -> Iterator[Model]:
+def _decode_models(entries: _Entries, context: Context) -> Iterator[LanguageModel]:
     for entry in entries.values():
         try:
             values = MODEL.decode_nodes(entry.nodes, entry.node, context)
-            yield Model(**values, **_position(entry.node))
+            yield LanguageModel(**values, **_position(entry.node))
         except Invalid:
             continue
 

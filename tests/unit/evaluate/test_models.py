@@ -9,13 +9,13 @@ import pytest
 from preflight.evaluate.models import fitting
 from preflight.model.facts import Facts, Unknown
 from preflight.model.report import ModelFit
-from preflight.model.rules import Model
+from preflight.model.rules import LanguageModel
 
 GB = 10**9
 MODELS = (
-    Model("small", 1 * GB, "runs anywhere"),
-    Model("large", 9 * GB),
-    Model("medium", 4 * GB),
+    LanguageModel("small", 1 * GB, "runs anywhere"),
+    LanguageModel("large", 9 * GB),
+    LanguageModel("medium", 4 * GB),
 )
 WHY = Unknown("nobody knows the limit")
 
@@ -67,12 +67,12 @@ def test_a_configured_one_that_no_rule_lists_is_added(
 
 
 def test_of_two_that_fit_alike_the_one_of_known_size_comes_first() -> None:
-    found = fitting((Model("small", GB),), facts({"model.budget": WHY}, name="own"))
+    found = fitting((LanguageModel("small", GB),), facts({"model.budget": WHY}, name="own"))
     assert [one.name for one in found.models] == ["small", "own"]
 
 
 def test_one_that_needs_nothing_is_the_smallest() -> None:
-    found = fitting((Model("none", 0), Model("byte", 1)), facts(budget=GB))
+    found = fitting((LanguageModel("none", 0), LanguageModel("byte", 1)), facts(budget=GB))
     assert [one.name for one in found.models] == ["byte", "none"]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from preflight.model.cases import CaseOutcome, VerdictMismatch, exit_code
 from preflight.model.difference import Difference, HostDifferences
-from preflight.model.rules import Fix, Model, Rule, RuleSet
+from preflight.model.rules import Fix, LanguageModel, Rule, RuleSet
 
 OS = ("host", "os")
 
@@ -26,7 +26,7 @@ def test_the_words_of_rules_and_models_are_no_names_to_hide() -> None:
                 fixes=(fix,))  # fmt: skip
     words = ruleset(
         name="my-Stack", source="Plan B", next="start it", rules=(rule,),
-        models=(Model("Phi:Latest", 1),),
+        models=(LanguageModel("Phi:Latest", 1),),
     ).words()  # fmt: skip
     assert {"phi:latest", "my-stack", "plan", "start", "host-os", "kernel", "old", "size", "gpu_1",
             "ops", "reboot-now", "x.example", "howto"} <= words  # fmt: skip

@@ -1,0 +1,107 @@
+"""The requirements document: written from the rules, always the same, nothing but text in it."""
+
+from __future__ import annotations
+
+from markdown_it import MarkdownIt
+
+from preflight import check as pipeline
+from preflight.cli.streams import read_rules
+from preflight.evaluate.explain import describe_rule
+from preflight.model.rules import DEFAULT_RULES, RuleSet
+from preflight.render import requirements
+
+RULES = """\
+version: 1
+source: The plan
+vars: {overhead: 2GB}
+rules:
+  - id: memory
+    title: Total RAM
+    why: It is shared.
+    section: Size
+    when: {docker.local: true, host.kernel: {not: {matches: "[Mm]icrosoft"}}}
+    fact: host.memory.total
+    require: {at_least: {fact: docker.memory.total, times: 0.9, plus: "${overhead}"}}
+    recommend: {at_least: {sum: [8GB, {fact: docker.memory.total}]}}
+  - {id: tool, title: Compose is installed, fact: docker.compose.version, recommend: {exists: true}}
+  - id: up
+    title: Docker is reachable
+    section: Size
+    fact: docker.reachable
+    require: {equals: true}
+  - id: limit
+    title: Memory limit
+    section: Size
+    for_each: compose.services
+    when: {image: {contains: api}}
+    fact: limits.memory
+    require: {at_most: {fact: docker.memory.usable}}
+models: [{name: "phi:latest", memory: 1.6GB, note: Small}]
+diagnoses: [{id: oom, title: Out of memory, patterns: [oom], cause: The limit is too low.}]
+"""
+DOCUMENT = """\
+# The plan
+
+Written by `preflight rules document` from the rules. Change the rules, not this file.
+
+## Size
+
+- **Total RAM**: at least 0.9 × docker.memory.total + 2 GB required, \
+at least 8 GB + docker.memory.total recommended.
+  It is shared.
+  Applies only if docker.local is yes and host.kernel doesn't match \\[Mm]icrosoft.
+  Rule `memory`, fact `host.memory.total`.
+- **Docker is reachable**: required.
+  Rule `up`, fact `docker.reachable`.
+- **Memory limit**: at most docker.memory.usable required for each of `compose.services`.
+  Applies only if image contains api.
+  Rule `limit`, fact `compose.services.*.limits.memory`.
+
+## Other requirements
+
+- **Compose is installed**: recommended.
+  Rule `tool`, fact `docker.compose.version`.
+
+## Models
+
+| Model | Memory | Notes |
+|---|---:|---|
+| phi:latest | 1.6 GB | Small |
+
+## Known errors
+
+- **Out of memory**: The limit is too low.
+"""
+
+
+def loaded(text: str) -> RuleSet:
+    return pipeline.load("r.yaml", lambda _: text.encode())
+
+
+def document(ruleset: RuleSet) -> str:
+    return requirements.render(ruleset, [describe_rule(rule) for rule in ruleset.rules])
+
+
+def test_the_document_of_a_rule_file() -> None:
+    assert document(loaded(RULES)) == DOCUMENT
+
+
+def test_sections_of_the_bundled_rules_are_those_of_their_document() -> None:
+    ruleset = pipeline.load(DEFAULT_RULES, read_rules)
+    text = document(ruleset)
+    for rule in ruleset.rules:
+        assert f"\n## {rule.section}\n" in text
+        assert f"Rule `{rule.id}`, fact " in text
+    assert "\n- **Total RAM**: at least 10 GB required, at least 12 GB recommended.\n" in text
+
+
+def test_texts_of_a_rule_file_are_no_markup() -> None:
+    evil = "<b>x</b> [a](http://x) | `c` *d* # e"
+    text = RULES.replace("It is shared.", f"'{evil}'").replace("Small", f"'{evil}'")
+    text = text.replace("title: Total RAM", f"title: '{evil}'").replace("The plan", f"'{evil}'")
+    tokens = MarkdownIt("commonmark").enable("table").parse(document(loaded(text)))
+    inline = [child.type for token in tokens for child in token.children or ()]
+    assert not {"html_inline", "link_open", "em_open", "image"} & set(inline)
+    assert not [token for token in tokens if token.type == "html_block"]
+    cells = [token for token in tokens if token.type == "td_open"]
+    assert len(cells) == 3
