@@ -15,9 +15,8 @@ from preflight.model.facts import (
     join_path,
     replace_facts,
 )
-from preflight.model.problems import Review
 from preflight.model.report import Report
-from preflight.model.rules import RuleSet, Waiver
+from preflight.model.rules import RuleSet
 from preflight.model.secrets import secret_variables
 
 if TYPE_CHECKING:
@@ -118,25 +117,3 @@ def find_secrets(facts: Facts) -> Redactor | None:
 def today() -> date:
     """Return the day in UTC, by which waivers end."""
     return datetime.now(timezone.utc).date()
-
-
-def review(ruleset: RuleSet, facts: Facts | None = None) -> Review:
-    """Return the problems of rules that can be used: by themselves, and on the given facts."""
-    from preflight.rules import waivers
-
-    problems = set(waivers.find_ineffective(ruleset))
-    if facts is not None:
-        problems.update(
-            waivers.problem_of(waiver, f"the waiver of {waiver.rule} isn't needed on these facts")
-            for waiver in _idle_on(facts, ruleset)
-        )
-    return Review(tuple(sorted(problems)), tuple(waivers.find_ending(ruleset, today())))
-
-
-def _idle_on(facts: Facts, ruleset: RuleSet) -> Iterable[Waiver]:
-    """Return the waivers of rules that pass on these facts, disabled rules included."""
-    from preflight.evaluate import judge, waivers
-
-    waived = judge.Selection(only=[waiver.rule for waiver in ruleset.waivers])
-    report = judge.evaluate(ruleset, with_model(facts, ruleset), catalogue(), waived)
-    return waivers.find_unneeded(ruleset.waivers, report.results)

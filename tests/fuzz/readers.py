@@ -24,6 +24,7 @@ from preflight.cli.diagnose import build_report
 from preflight.cli.diff import read_measurement
 from preflight.cli.explain import explain_rule
 from preflight.cli.redacting import build_redactor, redact_facts
+from preflight.cli.rules import review_rules
 from preflight.evaluate.models import fitting
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.facts import project_facts
@@ -141,7 +142,7 @@ def read_rules(data: bytes) -> None:
     rules = pipeline.load("rules.yaml", bytes_of)
     facts = pipeline.with_model(stack_facts(), rules)
     judged(rules, facts, data)
-    pipeline.review(rules, facts)
+    review_rules(rules, facts)
     listings.rules(rules, RenderOptions())
     for rule in rules.rules[:3]:
         listings.explanation(explain_rule(rules, facts, rule), RenderOptions())

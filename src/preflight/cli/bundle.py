@@ -24,6 +24,7 @@ from preflight.cli.options import (
     Subject,
     Timeout,
     load_rules,
+    parse_since,
 )
 from preflight.cli.redacting import (
     PRIVATE_MODE,
@@ -38,7 +39,7 @@ from preflight.cli.streams import ask, complain, file_options, write_file, write
 from preflight.model.bundle import COMPOSE, FACTS, LOGS, PAGE, REPORT, VERSIONS, Member
 from preflight.model.facts import Facts, Unknown
 from preflight.model.problems import InputError
-from preflight.model.quantities import format_bytes, parse_duration
+from preflight.model.quantities import format_bytes
 from preflight.model.report import ExitCode, Report, Verdict
 from preflight.model.rules import RuleSet
 from preflight.render import FORMATS, renderer
@@ -95,7 +96,7 @@ def bundle(
 
     if not 0 <= lines <= MAX_LOG_LINES:
         raise InputError(f"--lines {lines}: must be 0 to {MAX_LOG_LINES}")
-    oldest = _parse_since(since)
+    oldest = parse_since(since)
     subject = Subject(ctx, None, path, docker_host, context, timeout, compose_files)
     gathering = SupportDataCollector(subject.options, oldest, lines)
     ruleset = load_rules(rules, sets)
@@ -127,16 +128,6 @@ def bundle(
     if (error := write_file(output, archive, PRIVATE_MODE)) is not None:
         raise InputError(error)
     complain(f"{output}: {len(members) + 1} files, {format_bytes(len(archive))}")
-
-
-def _parse_since(since: str | None) -> float | None:
-    try:
-        seconds = None if since is None else parse_duration(since)
-    except ValueError as error:
-        raise InputError(f"--since {error}") from None
-    if seconds is not None and seconds <= 0:
-        raise InputError(f"--since {since}: must be a time in the past, such as 2h")
-    return seconds
 
 
 def _confirm() -> None:

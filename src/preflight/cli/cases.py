@@ -1,16 +1,17 @@
-"""`preflight rules test`: cases of facts and expected verdicts, held against a rule file."""
+"""`preflight rules test`: judge cases of facts, and compare with the expected verdicts."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import date
-from typing import Annotated
+from functools import cache
+from typing import Annotated, TypeAlias
 
 import typer
 
 from preflight.check import catalogue, select, today, with_model
-from preflight.cli.options import RulesFile, load_rules, rules_file
+from preflight.cli.options import RulesFile, check_format, load_rules, rules_file
 from preflight.cli.streams import read_input, terminal_options, write
 from preflight.model.cases import (
     EXPECTED_FILE,
@@ -23,10 +24,11 @@ from preflight.model.cases import (
     exit_code,
 )
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, Facts
-from preflight.model.problems import InputError, Problem, did_you_mean
+from preflight.model.problems import InputError, Problem
 from preflight.model.rules import RuleSet
 
 FORMATS = ("text", "json", "junit")
+_Load: TypeAlias = Callable[[str, tuple[tuple[str, str], ...]], RuleSet]
 
 
 def try_cases(
@@ -48,7 +50,7 @@ def try_cases(
         ),
     ] = False,
     format_: Annotated[
-        str, typer.Option("--format", "-f", metavar="|".join(FORMATS), help="How to show it.")
+        str, typer.Option("--format", "-f", metavar="|".join(FORMATS), help="Output format.")
     ] = "text",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only what differs.")] = False,
 ) -> None:
@@ -67,73 +69,50 @@ def try_cases(
 
     Exit code: 0 all is as expected, 1 a case differs, 2 usage, or a case that cannot be judged.
     """
-    if format_ not in FORMATS:
-        hint = did_you_mean(format_, FORMATS)
-        raise InputError(f"--format {format_}: no such format{hint}; there is {', '.join(FORMATS)}")
     from preflight.render import cases as render
     from preflight.snapshot.cases import find_cases
 
+    check_format(format_, FORMATS)
     source = ctx.get_parameter_source("rules")
-    typed = source is not None and source.name == "COMMANDLINE"
-    bench = _Bench(rules, typed=typed, only=tuple(only or ()), exact=exact)
-    outcomes = tuple(bench.outcome(case) for case in find_cases(folder))
-    write(render.FORMATS[format_](outcomes, terminal_options(quiet=quiet)))
+    is_typed = source is not None and source.name == "COMMANDLINE"
+    outcomes = []
+    load = cache(_load_rules)
+    for case in find_cases(folder):
+        file = rules if is_typed and rules is not None else _case_rules(case) or rules_file(rules)
+        outcomes.append(_try_case(case, file, load, only or (), exact=exact))
+    write(render.FORMATS[format_](tuple(outcomes), terminal_options(quiet=quiet)))
     raise typer.Exit(exit_code(outcomes))
 
 
-class _Bench:
-    """Judges case after case; a rule file is loaded once."""
+def _case_rules(folder: str) -> str | None:
+    """Return the rule file in the case's folder or beside it."""
+    parent = os.path.normpath(os.path.join(folder, os.pardir))
+    candidates = (os.path.join(place, RULES_FILE) for place in (folder, parent))
+    return next(filter(os.path.lexists, candidates), None)
 
-    def __init__(
-        self, rules: str | None, *, typed: bool, only: tuple[str, ...], exact: bool
-    ) -> None:
-        self._rules = rules
-        self._typed = typed
-        self._only = only
-        self._exact = exact
-        self._loaded: dict[tuple[str, frozenset[tuple[str, str]]], RuleSet | InputError] = {}
 
-    def outcome(self, folder: str) -> CaseOutcome:
-        """Judge one case; what is wrong with its files is part of the outcome."""
-        from preflight.rules.load import display_name
+def _try_case(
+    folder: str, file: str, load: _Load, only: Iterable[str], *, exact: bool
+) -> CaseOutcome:
+    """Judge one case; what is wrong with its files is part of the outcome."""
+    from preflight.rules.load import display_name
 
-        name = os.path.basename(os.path.abspath(folder))
-        file = self._rule_file(folder)
-        try:
-            expected, facts = _read(folder)
-            ruleset = self._load(file, expected.vars)
-            compared, differences = judge_case(
-                ruleset, facts, expected, self._only, exact=self._exact
-            )
-        except InputError as fault:
-            problems = tuple(map(str, fault.problems))
-            return CaseOutcome(name, folder, display_name(file), problems=problems)
-        return CaseOutcome(name, folder, ruleset.origin, compared, differences)
+    name = os.path.basename(os.path.abspath(folder))
+    try:
+        expected, facts = _read_case(folder)
+        ruleset = load(file, ())
+        variables = sorted((k, v) for k, v in expected.vars.items() if k in ruleset.vars)
+        if variables:
+            ruleset = load(file, tuple(variables))
+        compared, differences = judge_case(ruleset, facts, expected, only, exact=exact)
+    except InputError as error:
+        problems = tuple(map(str, error.problems))
+        return CaseOutcome(name, folder, display_name(file), problems=problems)
+    return CaseOutcome(name, folder, ruleset.origin, compared, differences)
 
-    def _rule_file(self, folder: str) -> str:
-        if self._typed and self._rules is not None:
-            return self._rules
-        above = os.path.normpath(os.path.join(folder, os.pardir))
-        own = (os.path.join(place, RULES_FILE) for place in (folder, above))
-        return next(filter(os.path.lexists, own), None) or rules_file(self._rules)
 
-    def _load(self, file: str, wanted: Mapping[str, str]) -> RuleSet:
-        """Load a rule file with vars of its own replaced; those that it lacks are told later."""
-        plain = self._load_once(file, {})
-        known = {name: value for name, value in wanted.items() if name in plain.vars}
-        return self._load_once(file, known) if known else plain
-
-    def _load_once(self, file: str, overrides: Mapping[str, str]) -> RuleSet:
-        key = (file, frozenset(overrides.items()))
-        if key not in self._loaded:
-            try:
-                self._loaded[key] = load_rules(file, [f"{k}={v}" for k, v in overrides.items()])
-            except InputError as fault:
-                self._loaded[key] = fault
-        found = self._loaded[key]
-        if isinstance(found, InputError):
-            raise found
-        return found
+def _load_rules(file: str, variables: tuple[tuple[str, str], ...]) -> RuleSet:
+    return load_rules(file, [f"{name}={value}" for name, value in variables])
 
 
 def judge_case(
@@ -161,7 +140,7 @@ def judge_case(
     return cases.compare(report, expected, exact=exact, part=bool(only))
 
 
-def _read(folder: str) -> tuple[CaseExpectation, Facts]:
+def _read_case(folder: str) -> tuple[CaseExpectation, Facts]:
     from preflight.snapshot.cases import read_expected
     from preflight.snapshot.facts_file import read_snapshot
 

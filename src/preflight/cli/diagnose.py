@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from preflight.check import catalogue, find_secrets, with_model
-from preflight.cli.facts import Format, text_or_json
 from preflight.cli.options import (
     ComposeFiles,
     Context,
     DockerHost,
     FactsFile,
+    Format,
     Path,
     RulesFile,
     Sets,
     Subject,
     Timeout,
     load_rules,
+    parse_since,
     read_facts,
 )
 from preflight.cli.streams import complain, read_input, standard_input, terminal_options, write
 from preflight.model.bundle import LOGS
 from preflight.model.facts import MAX_BUNDLE_BYTES, Facts, Unknown
 from preflight.model.problems import InputError
-from preflight.model.quantities import parse_duration
 from preflight.model.report import ExitCode
 from preflight.model.rules import RuleSet
 
@@ -83,7 +83,6 @@ def diagnose(
     """
     from preflight.render import diagnosis as render
 
-    chosen = text_or_json(format_)
     started = time.perf_counter()
     live = bool(containers) or compose
     _check_options(logs or [], live=live, facts=facts, lines=lines)
@@ -93,7 +92,7 @@ def diagnose(
             inputs.read(name)
         if live:
             subject = Subject(ctx, None, path, docker_host, context, timeout, compose_files)
-            inputs.read_containers(subject, containers or [], compose, _seconds(since), lines)
+            inputs.read_containers(subject, containers or [], compose, parse_since(since), lines)
     except ValueError as error:  # a pattern that takes too long
         raise InputError(str(error)) from None
     if facts is not None:
@@ -103,7 +102,7 @@ def diagnose(
     if notes and not report.line_count and not report.findings:
         raise InputError(*notes)  # nothing could be read, which doesn't mean that it is clean
     complain(*notes)
-    if chosen == "json":
+    if format_ == "json":
         write(json.dumps(render.json_object(report), indent=2) + "\n")
     else:
         write(render.text(report, time.perf_counter() - started, terminal_options()))
@@ -147,16 +146,6 @@ def _check_options(logs: list[str], *, live: bool, facts: str | None, lines: int
         raise InputError("standard input is named twice: name a file for one of them")
     if not 1 <= lines <= _MAX_LINES:
         raise InputError(f"--lines {lines}: expected 1 to {_MAX_LINES}")
-
-
-def _seconds(since: str | None) -> float | None:
-    try:
-        seconds = None if since is None else parse_duration(since)
-    except ValueError as error:
-        raise InputError(f"--since {error}") from None
-    if seconds is not None and seconds <= 0:
-        raise InputError(f"--since {since}: expected a duration above zero, such as 2h")
-    return seconds
 
 
 class _Inputs:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from preflight import check as pipeline
-from preflight.cli.facts import Format, text_or_json
-from preflight.cli.options import RulesFile, Sets, load_rules
+from preflight.cli.options import Format, RulesFile, Sets, load_rules
 from preflight.cli.streams import complain, read_input, terminal_options, write
 from preflight.model.difference import Difference, HostDifferences
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
@@ -47,7 +46,7 @@ def diff(
     """
     from preflight.render import diff as render
 
-    as_json = text_or_json(format_) == "json"
+    as_json = format_ == "json"
     if before == after == "-":
         raise InputError("A and B are both standard input: name a file for one of them")
     folders = [os.path.isdir(name) for name in (before, after)]

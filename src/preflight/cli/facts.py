@@ -12,6 +12,7 @@ from preflight.cli.options import (
     Context,
     DockerHost,
     FactsFile,
+    Format,
     NoRedact,
     Path,
     RulesFile,
@@ -29,20 +30,7 @@ from preflight.cli.redacting import (
     report_undecided,
 )
 from preflight.cli.streams import complain, terminal_options, write, write_file
-from preflight.model.problems import InputError, did_you_mean
-
-TEXT_OR_JSON = ("text", "json")
-
-
-def text_or_json(name: str) -> str:
-    """Return the format, or say which there are."""
-    if name not in TEXT_OR_JSON:
-        hint = did_you_mean(name, TEXT_OR_JSON)
-        raise InputError(f"--format {name}: no such format{hint}; there is text, json")
-    return name
-
-
-Format = Annotated[str, typer.Option("--format", "-f", metavar="text|json", help="How to show it.")]
+from preflight.model.problems import InputError
 
 
 def facts(
@@ -68,11 +56,10 @@ def facts(
     from preflight.render import listings
     from preflight.snapshot.facts_file import write_snapshot
 
-    chosen = text_or_json(format_)
     subject = Subject(ctx, snapshot, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules)
     measured = subject.facts(ruleset)
-    if output is None and chosen == "text":
+    if output is None and format_ == "text":
         secrets = None if no_redact else find_secrets(measured)
         shown = secrets.redact_known(measured) if secrets is not None else measured
         write(listings.facts(shown, catalogue(), terminal_options()))

@@ -6,12 +6,12 @@ import json
 
 import typer
 
-from preflight.cli.facts import Format, text_or_json
 from preflight.cli.options import (
     ComposeFiles,
     Context,
     DockerHost,
     FactsFile,
+    Format,
     Path,
     RulesFile,
     Sets,
@@ -38,9 +38,8 @@ def models(
     from preflight.evaluate.models import fitting
     from preflight.render import models as render
 
-    chosen = text_or_json(format_)
     subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
     listing = fitting(ruleset.models, subject.facts(ruleset))
     as_json = json.dumps(render.json_object(listing), indent=2) + "\n"
-    write(as_json if chosen == "json" else render.text(listing, terminal_options()))
+    write(as_json if format_ == "json" else render.text(listing, terminal_options()))

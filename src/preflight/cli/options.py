@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,8 @@ from preflight.check import collect_facts, load, with_model
 from preflight.cli.streams import StatusLine, read_input, rules_reader
 from preflight.facts.collect.measurement import Options
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts
-from preflight.model.problems import InputError
+from preflight.model.problems import InputError, did_you_mean
+from preflight.model.quantities import parse_duration
 from preflight.model.rules import DEFAULT_RULES, Rule, RuleSet
 
 if TYPE_CHECKING:
@@ -41,6 +42,35 @@ def _completed_rules() -> Iterable[Rule]:
         return ()
 
 
+def check_format(name: str, formats: Collection[str]) -> str:
+    """Return the name of a format; raises InputError where it isn't one of these."""
+    if name not in formats:
+        hint = did_you_mean(name, formats)
+        raise InputError(f"--format {name}: unknown format{hint}; available: {', '.join(formats)}")
+    return name
+
+
+def _check_text_or_json(name: str) -> str:
+    return check_format(name, ("text", "json"))
+
+
+def parse_since(since: str | None) -> float | None:
+    """Return the seconds of --since; raises InputError."""
+    try:
+        seconds = None if since is None else parse_duration(since)
+    except ValueError as error:
+        raise InputError(f"--since {error}") from None
+    if seconds is not None and seconds <= 0:
+        raise InputError(f"--since {since}: expected a duration above zero, such as 2h")
+    return seconds
+
+
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format", "-f", metavar="text|json", callback=_check_text_or_json, help="Output format."
+    ),
+]
 RulesFile = Annotated[
     str | None,
     typer.Option(

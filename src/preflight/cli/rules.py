@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Annotated
 
 import typer
 
-from preflight import check as pipeline
+from preflight.check import catalogue, today, with_model
 from preflight.cli import cases
-from preflight.cli.facts import Format, text_or_json
-from preflight.cli.options import RulesFile, load_rules, rules_file
+from preflight.cli.options import Format, RulesFile, load_rules, rules_file
 from preflight.cli.streams import complain, read_input, terminal_options, write, write_file
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, Facts
 from preflight.model.problems import InputError, Problem, Review
 from preflight.model.report import ExitCode
+from preflight.model.rules import RuleSet, Waiver
 from preflight.render.sanitize import clean
 
 MAX_DOCUMENT_BYTES = 4 * 2**20
@@ -35,9 +36,8 @@ def list_(rules: RulesFile = None, format_: Format = "text") -> None:
     """List the rules of a set."""
     from preflight.render import listings
 
-    chosen = text_or_json(format_)
     ruleset = load_rules(rules)
-    if chosen == "json":
+    if format_ == "json":
         write(json.dumps(listings.rules_json(ruleset), indent=2) + "\n")
     else:
         write(listings.rules(ruleset, terminal_options()))
@@ -130,14 +130,36 @@ def _validate(name: str, snapshot: Facts | None) -> bool:
 
     try:
         ruleset = load_rules(name)
-        review = pipeline.review(ruleset, snapshot)
-    except InputError as fault:
-        if not any(isinstance(problem, Problem) for problem in fault.problems):
+        result = review_rules(ruleset, snapshot)
+    except InputError as error:
+        if not any(isinstance(problem, Problem) for problem in error.problems):
             raise
-        review = Review(fault.problems)
-    complain(*(f"note: {remark}" for remark in review.remarks))
-    lines = [str(problem) for problem in review.problems]
+        result = Review(error.problems)
+    complain(*(f"note: {remark}" for remark in result.remarks))
+    lines = [str(problem) for problem in result.problems]
     if not lines:
         lines = [f"{display_name(name)}: {len(ruleset.rules)} rules, no problems"]
     write("".join(f"{clean(line)}\n" for line in lines))
-    return not review.problems
+    return not result.problems
+
+
+def review_rules(ruleset: RuleSet, facts: Facts | None = None) -> Review:
+    """Return the problems of rules that can be used: by themselves, and on the given facts."""
+    from preflight.rules import waivers
+
+    problems = set(waivers.find_ineffective(ruleset))
+    if facts is not None:
+        problems.update(
+            waivers.problem_of(waiver, f"the waiver of {waiver.rule} isn't needed on these facts")
+            for waiver in _unneeded_waivers(ruleset, facts)
+        )
+    return Review(tuple(sorted(problems)), tuple(waivers.find_ending(ruleset, today())))
+
+
+def _unneeded_waivers(ruleset: RuleSet, facts: Facts) -> Iterable[Waiver]:
+    """Return the waivers of rules that pass on these facts, disabled rules included."""
+    from preflight.evaluate import judge, waivers
+
+    waived = judge.Selection(only=[waiver.rule for waiver in ruleset.waivers])
+    report = judge.evaluate(ruleset, with_model(facts, ruleset), catalogue(), waived)
+    return waivers.find_unneeded(ruleset.waivers, report.results)
