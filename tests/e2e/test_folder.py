@@ -105,7 +105,7 @@ def test_nothing_is_written_over_what_is_read(
         "check", "--facts", "snaps", "-r", "rules.yaml", "-f", f"json:{place}", cwd=tmp_path
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert "is read as" in done.stderr
+    assert "is also an input" in done.stderr
     assert (tmp_path / place).read_bytes() == before
 
 

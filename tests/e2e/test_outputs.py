@@ -177,15 +177,15 @@ def test_a_closed_standard_output_keeps_the_verdict_and_the_files(folder: Path) 
 @pytest.mark.parametrize(
     ("formats", "said"),
     [
-        (["text", "json"], "standard output is taken by another format"),
-        (["text", "json:-"], "standard output is taken by another format"),
-        (["text", "json:/dev/stdout"], "standard output is taken by another format"),
-        (["text:out", "json:out"], "out is taken by another format"),
-        (["text:out", "json:./sub/../out"], "./sub/../out is taken by another format"),
-        (["text:real", "json:link"], "link is taken by another format"),
-        (["text:real", "json:hard"], "hard is taken by another format"),
-        (["json:facts.json"], "facts.json is read as facts.json"),
-        (["text:preflight.yaml"], "preflight.yaml is read as preflight.yaml"),
+        (["text", "json"], "standard output is already used by another format"),
+        (["text", "json:-"], "standard output is already used by another format"),
+        (["text", "json:/dev/stdout"], "standard output is already used by another format"),
+        (["text:out", "json:out"], "out is already used by another format"),
+        (["text:out", "json:./sub/../out"], "./sub/../out is already used by another format"),
+        (["text:real", "json:link"], "link is already used by another format"),
+        (["text:real", "json:hard"], "hard is already used by another format"),
+        (["json:facts.json"], "facts.json is also an input (facts.json)"),
+        (["text:preflight.yaml"], "preflight.yaml is also an input (preflight.yaml)"),
     ],
 )
 def test_two_for_one_place_are_refused_and_nothing_is_written(

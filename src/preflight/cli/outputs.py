@@ -77,13 +77,13 @@ def _summary_output(output: Output) -> list[Output]:
 
 def _refuse_clashes(outputs: Iterable[Output], inputs: Iterable[str]) -> None:
     """Raise InputError where two reports have one destination, or one would replace an input."""
-    taken = {_file_identity(name): f"read as {name}" for name in inputs}
+    taken = {_file_identity(name): f"also an input ({name})" for name in inputs}
     for output in outputs:
         identity = _file_identity(output.file) if output.file else None
         if identity in taken:
             destination = output.file or "standard output"
             raise InputError(f"--format {output.format}: {destination} is {taken[identity]}")
-        taken[identity] = "taken by another format"
+        taken[identity] = "already used by another format"
 
 
 def _file_identity(file: str) -> object:

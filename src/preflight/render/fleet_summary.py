@@ -13,11 +13,16 @@ from preflight.render.sanitize import short
 
 COLUMNS = ("host", "docker", "stack", "disk")
 """The columns of the table of hosts: what the fact of a rule is about."""
-_WORDS = {"fail": "failed", "unknown": "undecided", "warn": "passed with advice", "pass": "passed"}
+_WORDS = {
+    "fail": "failed",
+    "unknown": "undecided",
+    "warn": "passed with warnings",
+    "pass": "passed",
+}
 
 
 class HostSummary(NamedTuple):
-    """One host and its problems: first those that gate, `gating` of them.
+    """One host and its problems: first the `required_problems` that affect the exit code.
 
     `columns` has the worst verdict of each of COLUMNS that a rule judged. `reason` says why the
     host could not be judged; that is then its only problem.
@@ -26,7 +31,7 @@ class HostSummary(NamedTuple):
     name: str
     verdict: Verdict
     problems: tuple[Result, ...]
-    gating: int
+    required_problems: int
     columns: Mapping[str, Verdict] = {}
     reason: str = ""
 
@@ -48,7 +53,7 @@ class SharedProblem(NamedTuple):
     """
 
     result: Result
-    gates: bool
+    affects_exit_code: bool
     rules: int
     hosts: tuple[str, ...]
 
@@ -114,29 +119,36 @@ def counts(fleet: Fleet) -> str:
 def shared_problems(fleet: Fleet, *, advice: bool) -> list[SharedProblem]:
     """Return each problem once: the worst first, of these what most hosts have.
 
-    Without `advice` only problems that gate.
+    Without `advice`, only problems that affect the exit code.
     """
     groups: dict[tuple[Verdict, str, bool], dict[str, list[Result]]] = {}
-    gates: dict[object, bool] = {}
+    affects_exit_code: dict[object, bool] = {}
     for host in map(_summary, fleet.hosts):
-        for number, result in enumerate(host.problems if advice else host.problems[: host.gating]):
-            cause = result.reason_or_source if result.verdict == "unknown" else result.id
-            key = (result.verdict, cause, not host.reason)
+        shown = host.problems if advice else host.problems[: host.required_problems]
+        for number, result in enumerate(shown):
+            key = (result.verdict, _cause(result), not host.reason)
             groups.setdefault(key, {}).setdefault(host.name, []).append(result)
-            gates.setdefault(key, number < host.gating)
-    ordered = sorted(groups, key=lambda key: (WORST_FIRST.index(key[0]), -len(groups[key]), key[1]))
-    return [_shared(groups[key], gates=gates[key], judged=key[2]) for key in ordered]
+            affects_exit_code.setdefault(key, number < host.required_problems)
+    problems = []
+    for key, by_host in groups.items():
+        first = next(iter(by_host.values()))
+        rules = len(first) if key[2] else 0
+        problems.append(SharedProblem(first[0], affects_exit_code[key], rules, tuple(by_host)))
+    problems.sort(key=lambda problem: _cause(problem.result))
+    problems.sort(key=lambda problem: len(problem.hosts), reverse=True)
+    problems.sort(key=lambda problem: WORST_FIRST.index(problem.result.verdict))
+    return problems
 
 
-def _shared(by_host: Mapping[str, Sequence[Result]], *, gates: bool, judged: bool) -> SharedProblem:
-    first = next(iter(by_host.values()))
-    return SharedProblem(first[0], gates, len(first) if judged else 0, tuple(by_host))
+def _cause(result: Result) -> str:
+    """Return what tells problems apart: the reason of an undecided rule, else the rule."""
+    return result.reason_or_source if result.verdict == "unknown" else result.id
 
 
 def _summary(host: HostReport) -> HostSummary:
     if host.report is None:
         reason = host.reason or "for an unknown reason"
-        lost = not_reached(host.name, reason)._replace(title="Not judged", message=reason)
+        lost = not_reached(host.name, reason)._replace(title="Not checked", message=reason)
         return HostSummary(host.name, host.verdict, (lost,), 1, reason=reason)
     report = host.report
     problems = sorted(
@@ -146,8 +158,10 @@ def _summary(host: HostReport) -> HostSummary:
             WORST_FIRST.index(result.verdict),
         ),
     )
-    gating = sum(map(report.affects_exit_code, problems))
-    return HostSummary(host.name, report.verdict, tuple(problems), gating, _columns(report))
+    required_problems = sum(map(report.affects_exit_code, problems))
+    return HostSummary(
+        host.name, report.verdict, tuple(problems), required_problems, _columns(report)
+    )
 
 
 def _columns(report: Report) -> dict[str, Verdict]:

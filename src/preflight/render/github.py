@@ -24,8 +24,8 @@ _PROPERTY = str.maketrans({**_ESCAPES, ":": "%3A", ",": "%2C"})
 def render(report: Report, options: RenderOptions) -> str:
     """Return a command a line, worst first, and the counts."""
     todo = tasks(report)
-    errors = [_annotation(task, options) for task in todo if task.gates]
-    warnings = [_annotation(task, options) for task in todo if not task.gates]
+    errors = [_annotation(task, options) for task in todo if task.affects_exit_code]
+    warnings = [_annotation(task, options) for task in todo if not task.affects_exit_code]
     notices = list(_notices(report, options))
     more = _more_than_shown(len(errors), len(warnings), len(notices))
     last = f"preflight {WORDS[report.verdict]}: {counts(report)}"
@@ -41,7 +41,7 @@ def _annotation(task: Task, options: RenderOptions) -> str:
     evidence = task.result.reason_or_source
     source = [f"measured: {short(evidence)}"] if options.verbose and evidence else []
     text = "\n".join([task.sentence, *task.details(), *source])
-    kind = "error" if task.gates else "warning"
+    kind = "error" if task.affects_exit_code else "warning"
     return _command(kind, task.title, text, task.result if len(task.results) == 1 else None)
 
 

@@ -114,7 +114,7 @@ def _task(task: Task, options: RenderOptions) -> str:
     result = task.result
     text = _prose(task.sentence)
     mark, _ = options.sign(result.verdict)
-    lines = [f"- {mark} **{text}**" if task.gates else f"- {mark} {text}"]
+    lines = [f"- {mark} **{text}**" if task.affects_exit_code else f"- {mark} {text}"]
     if len(task.results) > 1:
         lines.append(f"  - for {_prose(', '.join(map(name, task.results)))}")
     else:
@@ -238,7 +238,7 @@ def _host(host: HostSummary, columns: Iterable[str], options: RenderOptions) -> 
 def _problem(problem: SharedProblem, fleet: Fleet, options: RenderOptions) -> str:
     mark, _ = options.sign(problem.result.verdict)
     title = _prose(problem.title)
-    title = f"**{title}**" if problem.gates else title
+    title = f"**{title}**" if problem.affects_exit_code else title
     lines = [
         f"- {mark} {title}: {len(problem.hosts):,} of {len(fleet.hosts):,}",
         f"  - {list_item(problem.host_names(_MAX_NAMES), _MAX_NAMES_LENGTH)}",

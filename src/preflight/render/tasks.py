@@ -37,11 +37,11 @@ ENGINES = {
 class Task(NamedTuple):
     """What to act on: a result, or several that are undecided for one reason.
 
-    `gates`: it keeps the exit code from being 0. `skipped`: how many checks were skipped for it.
+    `skipped` is how many checks were skipped for it.
     """
 
     results: tuple[Result, ...]
-    gates: bool
+    affects_exit_code: bool
     skipped: int
 
     @property
@@ -77,7 +77,7 @@ class Task(NamedTuple):
 
 
 def tasks(report: Report) -> list[Task]:
-    """Return what needs action: first what gates, then failures before the undecided."""
+    """Return what needs action: what affects the exit code first, and failures before unknowns."""
     groups: dict[object, list[Result]] = {}
     for index, result in enumerate(report.results):
         if result.verdict in ACTION:
@@ -93,7 +93,9 @@ def tasks(report: Report) -> list[Task]:
         )
         for group in groups.values()
     ]
-    return sorted(all_tasks, key=lambda task: (not task.gates, ACTION.index(task.result.verdict)))
+    return sorted(
+        all_tasks, key=lambda task: (not task.affects_exit_code, ACTION.index(task.result.verdict))
+    )
 
 
 def waived(report: Report, options: RenderOptions) -> list[Result]:

@@ -210,7 +210,7 @@ def _worst(host: HostSummary, room: int) -> str:
     if not host.problems:
         return ""
     worst = host.problems[0]
-    tail = f"  +{host.gating - 1}" if host.gating > 1 else ""
+    tail = f"  +{host.required_problems - 1}" if host.required_problems > 1 else ""
     text = pad(f"{worst.title} {worst.actual_text}", max(room - len(tail), 8))
     return f"{text.rstrip()}{tail}"
 

@@ -87,7 +87,7 @@ def test_of_one_host_what_gates_comes_first() -> None:
     fixes = (ResolvedFix("Add memory."),)
     host = summary([WARN, advised, OPEN, PASS, FAIL._replace(fixes=fixes)])
     assert [problem.id for problem in host.problems] == ["a", "d", "f", "b"]
-    assert host.gating == 2
+    assert host.required_problems == 2
     assert host.message == "a is fail"
     assert host.problems[0].fixes == fixes
 
@@ -101,7 +101,7 @@ def test_a_host_without_a_report_has_the_reason_for_its_problem(reason: str) -> 
     of = fleet(x=reason, y=reason)
     assert causes(of, advice=False) == [(shown, ("x", "y"), 0)]
     (problem,) = shared_problems(of, advice=False)
-    assert (problem.title, problem.description, problem.fixes) == ("Not judged", shown, ())
+    assert (problem.title, problem.description, problem.fixes) == ("Not checked", shown, ())
 
 
 @pytest.mark.parametrize(
