@@ -1,4 +1,4 @@
-"""The whole program on one screen: load, collect, evaluate."""
+"""The whole program on one screen: load rules, collect facts, evaluate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def catalogue() -> Catalogue:
-    """Return every fact that a probe declares: the names that rules may use."""
+    """Return the declaration of every fact: the names that rules may use."""
     from preflight.facts.table import FACTS
 
     return Catalogue(FACTS)
@@ -72,7 +72,7 @@ def collect_facts(
         *env.drop_unused_variables(measurement.results(on_wait), ruleset.required_facts, hidden),
         *env.read_variables(ruleset.environment()),
     ]
-    measured.sort(key=lambda one: order.get(join_path(one.path), len(order)))  # not as they came
+    measured.sort(key=lambda fact: order.get(join_path(fact.path), len(order)))  # reproducible
     return build_facts(measured, measured_at=now, version=__version__)
 
 
@@ -84,7 +84,7 @@ def with_model(facts: Facts, ruleset: RuleSet) -> Facts:
 
 
 def check(ruleset: RuleSet, facts: Facts, selection: Selection, started: float) -> Report:
-    """Judge facts; `started` (time.perf_counter) is when the work began."""
+    """Judge facts, without showing secrets; `started` is the time.perf_counter() of the start."""
     from preflight.evaluate.judge import evaluate
 
     report = evaluate(ruleset, facts, catalogue(), selection, today())
@@ -95,10 +95,10 @@ def check(ruleset: RuleSet, facts: Facts, selection: Selection, started: float) 
 
 
 def find_secrets(facts: Facts) -> Redactor | None:
-    """Return what knows the values of variables named like secrets, if there are any.
+    """Return a redactor of the variables that are named like secrets; None if there are none.
 
-    A rule file may come from anybody, and a CI job's log be read by everybody. The facts hold the
-    variables that rules ask for, whichever way: as the fact, as a bound, in a `when`, in a fix.
+    A rule file may come from anybody, and anybody may read a CI job's log. Rules can show a
+    variable in several ways: as the fact, as a bound, in a `when`, in a fix.
     """
     secrets = secret_variables(facts.values)
     if not secrets:
@@ -107,11 +107,11 @@ def find_secrets(facts: Facts) -> Redactor | None:
     from preflight.model.quantities import MAX_QUOTED_CHARS
     from preflight.snapshot.redact import Redactor
 
-    redact = Redactor()
-    for kind, value in secrets:  # what sentences cut a long one to is as secret as all of it
-        for most in (len(value), MAX_TEXT_CHARS - 1, MAX_QUOTED_CHARS - 1):
-            redact.add_secret(kind, value.strip()[:most])
-    return redact
+    redactor = Redactor()
+    for kind, value in secrets:  # sentences may show only the beginning of a long one
+        for length in (len(value), MAX_TEXT_CHARS - 1, MAX_QUOTED_CHARS - 1):
+            redactor.add_secret(kind, value.strip()[:length])
+    return redactor
 
 
 def today() -> date:

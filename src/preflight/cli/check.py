@@ -1,4 +1,4 @@
-"""`preflight check`: measure or read facts, judge them, write the reports, say it by exit code."""
+"""`preflight check`: measure or read facts, judge them, write the reports, set the exit code."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ from preflight.model.rules import DEFAULT_RULES
 from preflight.render import FORMATS
 from preflight.render.sanitize import short
 
-_FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 1.0, 30.0, 1.5  # seconds between two measurings
-_LONGEST_WAIT = 86400.0
+# seconds between two measurements: they grow by this factor
+_FIRST_PAUSE, _MAX_PAUSE, _PAUSE_FACTOR = 1.0, 30.0, 1.5
+_MAX_WAIT_SECONDS = 86400.0
 
 
 def _formats(incomplete: str) -> list[str]:
@@ -51,7 +52,7 @@ Formats = Annotated[
         metavar="NAME[:FILE]",
         envvar="PREFLIGHT_FORMAT",
         autocompletion=_formats,
-        help=f"{', '.join(FORMATS)}; with :FILE into a file. Repeatable.",
+        help=f"{', '.join(FORMATS)}; NAME:FILE writes a file. Repeatable.",
     ),
 ]
 
@@ -79,7 +80,7 @@ def check(
             "--wait",
             metavar="SECONDS",
             envvar="PREFLIGHT_WAIT",
-            help="Measure again until it passes or the time is over; the last verdict counts.",
+            help="Repeat until the check passes or the time is over. The last verdict counts.",
         ),
     ] = 0.0,
     quiet: Annotated[
@@ -104,8 +105,8 @@ def check(
     Environment variables that set an option separate several values with spaces.
     """
     started = time.perf_counter()
-    if not isfinite(wait) or not 0 <= wait <= _LONGEST_WAIT:
-        raise InputError(f"--wait {wait:g}: expected 0 to {_LONGEST_WAIT:.0f} seconds")
+    if not isfinite(wait) or not 0 <= wait <= _MAX_WAIT_SECONDS:
+        raise InputError(f"--wait {wait:g}: expected 0 to {_MAX_WAIT_SECONDS:.0f} seconds")
     subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
     selection = select(ruleset, only or (), skip or (), strict=strict)
@@ -122,55 +123,40 @@ def check(
 
     def judge(measured: Facts) -> Report:
         report = judge_facts(ruleset, measured, selection, started)
-        _refuse_unusable(report, measured)
+        problem = measured.get(("compose", "problem"))
+        if isinstance(problem, str) and any(
+            result.verdict == "unknown" and problem in result.reason_or_source
+            for result in report.results
+        ):
+            raise InputError(problem)  # a rule needs what is in the compose file
         return report
 
     report = judge(subject.facts(ruleset))
-    waiting = _Waiting(started + wait, quiet=quiet)
-    while facts is None and report.exit_code != ExitCode.OK and waiting.pause(report):
+    pause = _FIRST_PAUSE
+    while facts is None and report.exit_code != ExitCode.OK:
+        left = started + wait - time.perf_counter()
+        if left <= 0:
+            break
+        _wait(report, min(pause, left), left, quiet=quiet)
+        pause = min(pause * _PAUSE_FACTOR, _MAX_PAUSE)
         report = judge(subject.measure_again(ruleset))
     written = outputs.write(report, quiet=quiet, verbose=verbose)
     raise typer.Exit(report.exit_code if written else ExitCode.USAGE)
 
 
 def _inputs(rules: str | None, facts: str | None, compose: list[str] | None) -> list[str]:
-    """The files that are read, which no report may be written over."""
+    """Return the files that are read, which no report may overwrite."""
     named = [rules_file(rules), *([facts] if facts else ()), *(compose or ())]
     return [name for name in named if name not in (DEFAULT_RULES, "-")]
 
 
-def _refuse_unusable(report: Report, facts: Facts) -> None:
-    """A compose file that can't be used is bad input, where a rule asks for what is in it."""
-    problem = facts.get(("compose", "problem"))
-    if isinstance(problem, str) and any(
-        one.verdict == "unknown" and problem in one.reason_or_source for one in report.results
-    ):
-        raise InputError(problem)
-
-
-class _Waiting:
-    """The pauses between two measurings: they grow, and the last measuring begins by the end."""
-
-    def __init__(self, ends: float, *, quiet: bool) -> None:
-        self._ends = ends
-        self._quiet = quiet
-        self._next = _FIRST_PAUSE
-
-    def pause(self, report: Report) -> bool:
-        """Say how it stands and wait; False where there is no time left to measure again."""
-        left = self._ends - time.perf_counter()
-        if left <= 0:
-            return False
-        pause = min(self._next, left)
-        self._next = min(self._next * _GROWTH, _LONGEST_PAUSE)
-        if not self._quiet:
-            complain(f"{_standing(report)}; again in {pause:.0f} s, {left:.0f} s are left")
-        time.sleep(pause)
-        return True
-
-
-def _standing(report: Report) -> str:
-    """Say in a few words what keeps it from passing."""
-    gating = [result for result in report.results if report.affects_exit_code(result)]
-    more = f" and {len(gating) - 1} more" if len(gating) > 1 else ""
-    return f"not yet: {short(gating[0].message, 200)}{more}"
+def _wait(report: Report, seconds: float, left: float, *, quiet: bool) -> None:
+    """Say what still fails, and wait."""
+    if not quiet:
+        failing = [result for result in report.results if report.affects_exit_code(result)]
+        more = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
+        complain(
+            f"not yet: {short(failing[0].message, 200)}{more};"
+            f" again in {seconds:.0f} s, {left:.0f} s are left"
+        )
+    time.sleep(seconds)

@@ -28,6 +28,7 @@ from preflight.cli.options import (
 from preflight.cli.streams import complain, read_input, standard_input, terminal_options, write
 from preflight.model.bundle import LOGS
 from preflight.model.facts import MAX_BUNDLE_BYTES, Facts, Unknown
+from preflight.model.patterns import SlowPattern
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 from preflight.model.rules import RuleSet
@@ -46,23 +47,28 @@ def diagnose(
         list[str] | None,
         typer.Argument(
             metavar="[LOG]...",
-            help="Log files with what was rotated away from them, folders, bundles; - is"
-            " standard input.",
+            help="Log files (their rotated ones are read too), folders, bundles. - is standard"
+            " input.",
         ),
     ] = None,
     containers: Annotated[
         list[str] | None,
-        typer.Option("--container", metavar="NAME", help="The log of a container. Repeatable."),
+        typer.Option(
+            "--container", metavar="NAME", help="Read the log of this container. Repeatable."
+        ),
     ] = None,
     compose: Annotated[
-        bool, typer.Option("--compose", help="The logs of the compose project's containers.")
+        bool, typer.Option("--compose", help="Read the logs of the compose project's containers.")
     ] = False,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="DURATION", help="Of containers: no older than this, 2h."),
+        typer.Option(
+            "--since", metavar="DURATION", help="Of containers: only the last DURATION, such as 2h."
+        ),
     ] = None,
     lines: Annotated[
-        int, typer.Option("--lines", metavar="N", help="Of containers: the last lines of each.")
+        int,
+        typer.Option("--lines", metavar="N", help="Of containers: only the last N lines of each."),
     ] = 100_000,
     rules: RulesFile = None,
     format_: Format = "text",
@@ -77,9 +83,9 @@ def diagnose(
     """Find known errors in logs: what they mean, how sure that is, and what to do.
 
     With --facts or a bundle the fixes are for that machine, with --container or --compose for this
-    one. Logs may be packed with gzip; docker's json-file and journals are read too.
+    one. Logs may be compressed with gzip. Docker's json-file logs and journals are read too.
 
-    Exit code: 0 no known error, 1 a known error was found, 2 usage or a log that cannot be read.
+    Exit code: 0 no known error, 1 known errors, 2 usage or a log that cannot be read.
     """
     from preflight.render import diagnosis as render
 
@@ -93,7 +99,7 @@ def diagnose(
         if live:
             subject = Subject(ctx, None, path, docker_host, context, timeout, compose_files)
             inputs.read_containers(subject, containers or [], compose, parse_since(since), lines)
-    except ValueError as error:  # a pattern that takes too long
+    except SlowPattern as error:
         raise InputError(str(error)) from None
     if facts is not None:
         inputs.facts = with_model(read_facts(facts), inputs.ruleset)

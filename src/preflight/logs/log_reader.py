@@ -40,7 +40,7 @@ class LogReader:
     def add(self, name: str, stream: BinaryIO, max_bytes: int | None = None) -> None:
         """Search a log, which may be compressed or in UTF-16, up to this many bytes of it.
 
-        Raises ValueError where a pattern takes too long.
+        Raises SlowPattern where a pattern takes too long.
         """
         self._names[name] = None
         notes: list[str] = []

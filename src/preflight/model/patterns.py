@@ -39,6 +39,10 @@ _MAX_SECONDS = 1.0  # of processor time for one search
 _MAX_UNTIMED_LENGTH = 4096  # characters or bytes of text where there is no timer
 
 
+class SlowPattern(ValueError):
+    """A search took too long; names the pattern."""
+
+
 @lru_cache(maxsize=512)
 def compile_pattern(source: str) -> re.Pattern[str]:
     """Compile a pattern for texts; raises ValueError where it is invalid or refused."""
@@ -84,14 +88,14 @@ def _size(tree: Any) -> int:
 
 
 def search(pattern: re.Pattern[AnyStr], text: AnyStr) -> re.Match[AnyStr] | None:
-    """Search a text; raises ValueError where that takes more than a second of processor time."""
+    """Search a text; raises SlowPattern where that takes more than a second of processor time."""
     with time_limit(_MAX_SECONDS, lambda: pattern) as is_timed:
         return pattern.search(text if is_timed else text[:_MAX_UNTIMED_LENGTH])
 
 
 @contextmanager
 def time_limit(seconds: float, current: Callable[[], re.Pattern[Any]]) -> Iterator[bool]:
-    """Raise ValueError, naming the current pattern, where searching takes longer.
+    """Raise SlowPattern, naming the current pattern, where searching takes longer.
 
     Python's own engine can need exponential time. The timer, of processor time, works in the main
     thread only and not on Windows; yields whether it runs.
@@ -104,7 +108,7 @@ def time_limit(seconds: float, current: Callable[[], re.Pattern[Any]]) -> Iterat
     def stop(*_: object) -> None:
         source = current().pattern
         text = source.decode() if isinstance(source, bytes) else source
-        raise ValueError(f"the pattern {text!r:.200} takes too long to search for")
+        raise SlowPattern(f"the pattern {text!r:.200} takes too long to search for")
 
     previous = signal.signal(signal.SIGVTALRM, stop)
     try:
