@@ -19,7 +19,7 @@ from typing import Any
 from preflight.facts.table import FACTS
 from preflight.model.conditions import OPERATORS
 from preflight.render import FORMATS
-from preflight.rules.schema import schema
+from preflight.rules.fields import json_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -52,7 +52,7 @@ def keys(part: dict[str, Any]) -> str:
 
 def tables() -> dict[str, str]:
     """Return every generated table by the name of its marker."""
-    rule_file = schema()
+    rule_file = json_schema()
     parts = {name: _part(rule_file, name) for name in DEFINITIONS}
     return {
         "formats": table(
