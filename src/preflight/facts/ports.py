@@ -204,7 +204,7 @@ class _PortUsage:
                 and addresses_conflict(listener.address, wanted.address)
                 and not _is_ipv6_only(listener, wanted)
             ):
-                return self._name_owner(pid)
+                return self._name_owner(pid, listener.port)
         return None
 
     def _try_to_bind(self, wanted: Listener, reason: Unknown) -> Holder:
@@ -215,28 +215,34 @@ class _PortUsage:
             return Unknown(f"{reason.reason}; {free.reason}", free.kind)
         return None if free else "another process"
 
-    def _name_owner(self, pid: int | None) -> str | Unknown:
+    def _name_owner(self, pid: int | None, port: int) -> str | Unknown:
         import psutil
 
         if pid is None:
             is_root = hasattr(os, "geteuid") and os.geteuid() == 0
             hint = "not visible from here" if is_root else "of another user (root may see it)"
             return f"a process {hint}"
-        try:
-            name = psutil.Process(pid).name()
-        except psutil.Error:
-            name = "a process"
+        name = "a process"
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            # a worker inherits the socket of the server that started it
+            while (parent := process.parent()) is not None and _has_port(parent, port):
+                process = parent
+            name, pid = process.name(), process.pid
         if self._containers is None and name in _CONTAINER_PROXIES:
             problem = "has it for a container, and the engine can't be asked for which"
             return Unknown(f"{name} (pid {pid}) {problem}")
         return f"{name} (pid {pid})"
 
 
-def read_listeners() -> dict[Listener, int | None] | Unknown:
-    """Return the sockets that have a port and their pids, None for other users' processes.
+def _has_port(process: Any, port: int) -> bool:
+    """Whether a process of psutil has a socket with a port; raises psutil.Error."""
+    connections = getattr(process, "net_connections", None) or process.connections  # before 6.0
+    return any(one.laddr and one.laddr.port == port for one in connections("inet"))
 
-    Of a server that forks it is the parent's.
-    """
+
+def read_listeners() -> dict[Listener, int | None] | Unknown:
+    """Return the sockets that have a port and their pids, None for other users' processes."""
     import psutil
 
     try:

@@ -193,6 +193,22 @@ def test_the_holder_is_the_process_that_listens() -> None:
     assert found[str(port)]["holder"] == f"{name} (pid {child.pid})"
 
 
+def test_of_a_server_that_forks_the_parent_is_the_holder() -> None:
+    code = (
+        "import os, socket, sys; s = socket.create_server(('127.0.0.1', 0)); worker = os.fork();"
+        "worker and print(s.getsockname()[1], flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as server:
+        assert server.stdout is not None
+        assert server.stdin is not None
+        port = int(server.stdout.readline())
+        found = judged({"api": {"ports": [port_of(port)]}})
+        server.stdin.close()
+    assert str(found[str(port)]["holder"]).endswith(f"(pid {server.pid})")
+
+
 def test_a_client_connection_is_no_listener() -> None:
     with listen("127.0.0.1") as server, socket.create_connection(server.getsockname()) as client:
         found = judged({"api": {"ports": [port_of(number(client))]}})
