@@ -1,4 +1,4 @@
-"""Puts compose files together where Compose can't: a small reader that says what it leaves out.
+"""The stand-in for Compose: a small reader that lists what it leaves out.
 
 Merges files and overrides, variables, env files, `extends` and profiles. It agrees with Compose
 wherever it lists no caveat. It refuses only values that can't be read: to refuse what Compose
@@ -36,6 +36,12 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_SAME_VALUES = {
+    "mem_limit": ("limits", "memory"),
+    "cpus": ("limits", "cpus"),
+    "pids_limit": ("limits", "pids"),
+    "mem_reservation": ("reservations", "memory"),
 }
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
 _NAME = re.compile(r"[^-_a-z0-9]")
@@ -345,33 +351,21 @@ def find_conflicts(
         if service.get("network_mode") and service.get("networks"):
             yield name, f"service {name} declares mutually exclusive `network_mode` and `networks`"
         resources = (service.get("deploy") or {}).get("resources") or {}
-        for key, kind, part in (
-            ("mem_limit", "limits", "memory"),
-            ("cpus", "limits", "cpus"),
-            ("pids_limit", "limits", "pids"),
-            ("mem_reservation", "reservations", "memory"),
-        ):
+        for key, (kind, part) in _SAME_VALUES.items():
             older, newer = service.get(key), resources.get(kind)
             if older and newer is not None and float(older) != float(newer.get(part) or 0):
-                yield (
-                    name,
-                    (
-                        f"services.{name}: can't set distinct values on '{key}' and "
-                        f"'deploy.resources.{kind}.{part}'"
-                    ),
-                )
+                words = f"can't set distinct values on '{key}' and 'deploy.resources.{kind}.{part}'"
+                yield name, f"services.{name}: {words}"
         for other, condition in (service.get("depends_on") or {}).items():
             if other not in services and (condition or {}).get("required") is not False:
                 yield name, f'service "{name}" depends on undefined service "{other}"'
         for kind, other in _references(service):
-            if other not in (config.get(kind) or {}):
+            if other not in (config.get(kind) or {}) and (kind, other) != ("networks", "default"):
                 yield name, f'service "{name}" refers to undefined {kind[:-1]} {other}'
 
 
 def _references(service: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
-    for name in service.get("networks") or ():
-        if name != "default":
-            yield "networks", name
+    yield from (("networks", name) for name in service.get("networks") or ())
     for mount in service.get("volumes") or ():
         if mount.get("type") == "volume" and mount.get("source"):
             yield "volumes", mount["source"]

@@ -128,10 +128,7 @@ def _closing_brace(text: str, start: int) -> int:
 
 def project_variables(folder: str, environ: Mapping[str, str], bounds: Bounds) -> Variables:
     """Return the variables of a project; `.env` is read once one isn't in the environment."""
-    pwd = environ.get("PWD", "")
-    if not os.path.isabs(pwd) or os.path.realpath(pwd) != os.getcwd():
-        pwd = os.getcwd()
-    variables = Variables({**environ, "PWD": pwd}.get)  # Compose sets PWD by itself
+    variables = Variables({"PWD": os.getcwd(), **environ}.get)  # Compose sets PWD by itself
     inner = Variables(variables.lookup)
     inner.unset = variables.unset
     variables.lookup = _chain(inner.lookup, lambda: read_dotenv(folder, environ, bounds, inner))
