@@ -20,7 +20,7 @@ from preflight.model.problems import InputError, Problem
 
 MAX_BYTES = 4 * 2**20
 MAX_DEPTH = 100  # levels of nesting, through aliases too
-MAX_NODES = 200_000  # values of a file, its aliases written out
+MAX_NODES = 200_000  # values of a file, aliases expanded
 MAX_MESSAGE = 300  # characters
 
 PLAIN, QUOTED = TAGS = "plain", "quoted"
@@ -32,6 +32,7 @@ Sequence: TypeAlias = yaml.SequenceNode
 Scalar: TypeAlias = yaml.ScalarNode
 
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
+_TOO_LARGE = f"more than {MAX_NODES} values (aliases expanded)"
 _LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"  # libyaml has a limit too, of 1000
 
 _ALIAS = re.compile(rb"\*\x00?[0-9A-Za-z_-]")
@@ -71,15 +72,17 @@ class _Untagged:
         first.__init__(self, stream)  # type: ignore[misc]
         for part in others:
             part.__init__(self)  # type: ignore[misc]
-        depth = 0
+        depth = count = 0
 
         # what is called before and after each node; closures count faster than attributes
         def descend(parent: Node | None, _index: Any) -> None:
-            nonlocal depth
+            nonlocal depth, count
             depth += 1
-            if depth > MAX_DEPTH:
+            count += 1
+            if depth > MAX_DEPTH or count > MAX_NODES:
                 mark = parent.start_mark if parent is not None else None
-                raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=mark)
+                problem = _TOO_DEEP if depth > MAX_DEPTH else _TOO_LARGE
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
         def ascend() -> None:
             nonlocal depth
@@ -180,7 +183,7 @@ def _limit_aliases(root: Node) -> None:
             if depth > MAX_DEPTH:
                 raise InputError(problem_at(node, f"aliases nest deeper than {MAX_DEPTH} levels"))
             if size > MAX_NODES:
-                raise InputError(problem_at(node, f"grows beyond {MAX_NODES} values"))
+                raise InputError(problem_at(node, _TOO_LARGE))
             measured[key] = size, depth
         result = measured[key]
         if result is None:
