@@ -218,7 +218,7 @@ def test_what_cannot_be_read(run_preflight: Run, tmp_path: Path) -> None:
         (["-", "-"], "standard input is named twice"),
         (["-", "--facts", "-"], "standard input is named twice"),
         (["x.log", "--lines", "0"], "--lines 0: expected 1 to"),
-        (["--container", "x", "--since", "soon"], "--since 'soon' is no duration"),
+        (["--container", "x", "--since", "soon"], "--since 'soon' isn't a valid duration"),
         (["--container", "x", "--since", "0s"], "--since 0s: expected a duration above zero"),
         (["--compose", "--facts", "f.json"], "leave one out"),
         (["x.log", "-f", "xml"], "--format xml: unknown format"),

@@ -103,7 +103,7 @@ def _finding(
     derived = {**_memory(values, models), **_service(diagnosis, error, facts)}
     for name, value in derived.items():
         if name == "lacking":  # rounded up, so that it is enough
-            texts[name] = format_bytes(value, binary=True, up=True)
+            texts[name] = format_bytes(value, binary=True, round_up=True)
         elif value is not None:
             texts[name] = format_value(value, DERIVED_VALUES[name])
     known = {**dict.fromkeys(DERIVED_VALUES), **values, **derived}

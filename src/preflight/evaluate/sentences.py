@@ -232,7 +232,7 @@ class Comparison:
         if gap <= 0 or self.row.shape != "quantity":
             return ""
         if self.unit == "bytes" and is_plausible(gap):
-            return format_bytes(ceil(gap), binary=self.binary, up=True)
+            return format_bytes(ceil(gap), binary=self.binary, round_up=True)
         return format_value(gap, self.unit, 0)
 
     def sentence(self, title: str, verdict: Verdict, severity: Severity, reason: str) -> str:

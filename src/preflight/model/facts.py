@@ -189,13 +189,13 @@ def split_path(dotted: str) -> Path:
     while True:
         match = _SEGMENT.match(dotted, at)
         if match is None:
-            raise ValueError(f"{dotted!r} is no fact path: expected names joined by dots")
+            raise ValueError(f"{dotted!r} isn't a valid fact path: expected names joined by dots")
         path.append(match[2] if match[1] is None else re.sub(r"\\(.)", r"\1", match[1]))
         at = match.end()
         if at == len(dotted):
             return tuple(path)
         if dotted[at] != ".":
-            raise ValueError(f"{dotted!r} is no fact path: expected a dot at position {at + 1}")
+            raise ValueError(f"{dotted!r} isn't a valid fact path: expected a dot at {at + 1}")
         at += 1
 
 

@@ -1,6 +1,6 @@
-"""Bytes, seconds, cores and versions: read from text, written for people.
+"""Bytes, seconds, numbers and versions: read from text, written for people.
 
-Owns the units of the rule language. Compose's own grammar is another one (there `8G` is binary).
+Owns the units of the rule language. Compose has its own grammar of sizes (there `8G` is binary).
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from functools import lru_cache
 from math import ceil
 from typing import Any
 
-_FIGURE = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
-_LARGEST = 1e30  # more is no figure of this world, and would not fit a float for long
+MAX_QUOTED_CHARS = 60  # of a text from outside in a message
 
-_BYTES = re.compile(rf"\s*({_FIGURE})\s*([A-Za-z]*)\s*\Z")
-_FACTORS = {
+_NUMBER_PATTERN = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+_MAX_NUMBER = 1e30  # larger ones are no measurements, and would soon exceed what a float can hold
+
+_BYTES = re.compile(rf"\s*({_NUMBER_PATTERN})\s*([A-Za-z]*)\s*\Z")
+_FACTORS: Mapping[str, int] = {
     "": 1,
     "b": 1,
     **{f"{prefix}b": 1000**power for power, prefix in enumerate("kmgtp", start=1)},
@@ -24,34 +26,34 @@ _FACTORS = {
 _DECIMAL = [("PB", 10**15), ("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)]
 _BINARY = [("PiB", 2**50), ("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)]
 
-MAX_QUOTED_CHARS = 60  # characters of a foreign text in a complaint
-
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|ns|d|h|m|s)")
-_DURATION = re.compile(r"\s*([-+]?)((?:[0-9]+(?:\.[0-9]+)?(?:ms|us|ns|d|h|m|s))+)\s*\Z")
-_NUMBER = re.compile(rf"\s*{_FIGURE}\s*\Z")
-_NUMBERS = r"v?([0-9]{1,20}(?:\.[0-9]{1,20})*)"
-_VERSION = re.compile(rf"\s*{_NUMBERS}")
-_VERSION_BOUND = re.compile(rf"\s*(>=|<=|==|!=|>|<)\s*{_NUMBERS}\s*\Z")
+_DURATION = re.compile(rf"\s*([-+]?)((?:{_DURATION_PART.pattern})+)\s*\Z")
+_NUMBER = re.compile(rf"\s*{_NUMBER_PATTERN}\s*\Z")
+_VERSION_PATTERN = r"v?([0-9]{1,20}(?:\.[0-9]{1,20})*)"
+_VERSION = re.compile(rf"\s*{_VERSION_PATTERN}")
+_VERSION_BOUND = re.compile(rf"\s*(>=|<=|==|!=|>|<)\s*{_VERSION_PATTERN}\s*\Z")
+_BOOLEANS = {
+    **dict.fromkeys(("1", "true", "yes", "on", "t", "y"), True),
+    **dict.fromkeys(("0", "false", "no", "off", "f", "n"), False),
+}
 
 
 @lru_cache(maxsize=1024)  # rules name the same few sizes again and again
 def parse_bytes(text: str) -> int:
-    """Read a size in bytes: kB MB GB TB are decimal, KiB MiB GiB TiB binary, none is bytes.
+    """Read a size in bytes: kB MB GB TB are decimal, KiB MiB GiB TiB binary; case doesn't matter.
 
-    Case doesn't count. Raises ValueError on anything else; `8G` and `8Gi` are refused, because
-    they mean different sizes in different tools.
+    A number without a unit is bytes. Raises ValueError for anything else; `8G` and `8Gi` are
+    refused because tools disagree on what they mean.
     """
     match = _BYTES.match(text)
-    factor: int | None = _FACTORS.get(match[2].lower()) if match else None
+    factor = _FACTORS.get(match[2].lower()) if match else None
     if match is None or factor is None:
-        if match and (loose := match[2].lower().rstrip("i")) in {"k", "m", "g", "t", "p"}:
-            unit = "k" if loose == "k" else loose.upper()
-            number = match[1]
-            wanted = f"write {number}{unit}B (decimal) or {number}{unit.upper()}iB (binary)"
-        else:
-            wanted = "expected a size such as 8GB, 512MiB or 1.5TB"
-        raise ValueError(f"{_quoted(text)} is no size: {wanted}")
+        hint = "expected a size such as 8GB, 512MiB or 1.5TB"
+        if match and (prefix := match[2].lower().removesuffix("i")) in {*"kmgtp"}:
+            decimal = "kB" if prefix == "k" else f"{prefix.upper()}B"
+            hint = f"write {match[1]}{decimal} (decimal) or {match[1]}{prefix.upper()}iB (binary)"
+        raise ValueError(f"{_quoted(text)} isn't a valid size: {hint}")
     return round(parse_number(match[1]) * factor)
 
 
@@ -61,45 +63,44 @@ def parse_duration(text: str) -> float:
         return parse_number(text)
     match = _DURATION.match(text)
     if match is None:
-        raise ValueError(f"{_quoted(text)} is no duration: expected one such as 5m, 300s or 1h30m")
+        example = "expected one such as 5m, 300s or 1h30m"
+        raise ValueError(f"{_quoted(text)} isn't a valid duration: {example}")
     seconds = sum(float(n) * _SECONDS[unit] for n, unit in _DURATION_PART.findall(match[2]))
-    return _sane(-seconds if match[1] == "-" else seconds, text)
+    return _check_plausible(-seconds if match[1] == "-" else seconds, text)
 
 
 def parse_number(text: str) -> float:
-    """Read a finite number, whole where it is written whole."""
+    """Read a finite number, as an int where it is written as one."""
     if not _NUMBER.match(text):
-        raise ValueError(f"{_quoted(text)} is no number")
-    value = _sane(float(text), text)
+        raise ValueError(f"{_quoted(text)} isn't a valid number")
+    value = _check_plausible(float(text), text)
     return int(text) if text.strip().lstrip("+-").isdigit() else value
 
 
-def _sane(value: float, text: str) -> float:
+def _check_plausible(value: float, text: str) -> float:
     if not is_plausible(value):
         raise ValueError(f"{_quoted(text)} is too large")
     return value
 
 
 def is_plausible(value: float) -> bool:
-    """Whether a number can be a figure at all: finite, and not beyond what floats reckon with."""
-    return -_LARGEST < value < _LARGEST
+    """Return whether a number is finite and not larger than any measurement."""
+    return -_MAX_NUMBER < value < _MAX_NUMBER
 
 
 def parse_boolean(text: str) -> bool:
-    """Read true/false, yes/no, on/off, 1/0 as environment variables write them."""
-    word = text.strip().lower()
-    if word in {"1", "true", "yes", "on", "t", "y"}:
-        return True
-    if word in {"0", "false", "no", "off", "f", "n"}:
-        return False
-    raise ValueError(f"{_quoted(text)} is neither true nor false")
+    """Read true/false, yes/no, on/off, 1/0 as environment variables have them."""
+    value = _BOOLEANS.get(text.strip().lower())
+    if value is None:
+        raise ValueError(f"{_quoted(text)} is neither true nor false")
+    return value
 
 
 def parse_version(text: str) -> tuple[int, ...]:
     """Read the leading numbers of a version: `20.10.24+dfsg1` is (20, 10, 24)."""
     match = _VERSION.match(text)
     if match is None:
-        raise ValueError(f"{_quoted(text)} is no version: expected one such as 20.10")
+        raise ValueError(f"{_quoted(text)} isn't a valid version: expected one such as 20.10")
     parts = [int(part) for part in match[1].split(".")]
     while parts and parts[-1] == 0:  # 20.10 and 20.10.0 are the same version
         parts.pop()
@@ -108,19 +109,15 @@ def parse_version(text: str) -> tuple[int, ...]:
 
 def parse_version_range(text: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Read `>=20.10,<30` into its bounds, all of which must hold."""
-    bounds = []
-    for part in text.split(","):
-        match = _VERSION_BOUND.match(part)
-        if match is None:
-            raise ValueError(
-                f"{_quoted(text)} is no version range: expected one such as >=20.10,<30"
-            )
-        bounds.append((match[1], parse_version(match[2])))
+    matches = [_VERSION_BOUND.match(part) for part in text.split(",")]
+    bounds = [(match[1], parse_version(match[2])) for match in matches if match]
+    if len(bounds) < len(matches):
+        example = "expected one such as >=20.10,<30"
+        raise ValueError(f"{_quoted(text)} isn't a valid version range: {example}")
     return tuple(bounds)
 
 
 def _quoted(text: str) -> str:
-    """Quote a text in a message, its beginning where it is long."""
     text = text.strip()
     return repr(text if len(text) <= MAX_QUOTED_CHARS else text[: MAX_QUOTED_CHARS - 1] + "…")
 
@@ -132,32 +129,32 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "number": parse_number,
     "boolean": parse_boolean,
 }
-"""How text is read by the unit of the fact it is compared with; other units are text."""
+"""How text is read, by the unit of the fact that it is compared with; other units are text."""
 
 
 def is_binary(size: float) -> bool:
-    """Whether a size is rounder in GiB than in GB, and so was probably written that way."""
+    """Return whether a size is rounder in GiB than in GB, so that it was probably written so."""
     return size % 10**5 != 0 and size % 2**20 == 0
 
 
 def format_bytes(
-    size: float, *, binary: bool | None = None, digits: int = 1, up: bool = False
+    size: float, *, binary: bool | None = None, digits: int = 1, round_up: bool = False
 ) -> str:
-    """Write bytes as `8 GB` or `5.8 GiB`; the family is guessed from the figure where not given.
+    """Write bytes as `8 GB` or `5.8 GiB`; GB or GiB is guessed from the number unless `binary` says which.
 
-    `up` rounds up: who frees as much as is said to be missing has enough.
+    `round_up` is for what is missing: freeing as much as this says is then enough.
     """
     if binary is None:
         binary = is_binary(size)
 
     def count(factor: int) -> float:
         exact = size / factor
-        return ceil(exact * 10**digits - 1e-6) / 10**digits if up else round(exact, digits)
+        return ceil(exact * 10**digits - 1e-6) / 10**digits if round_up else round(exact, digits)
 
     units = _BINARY if binary else _DECIMAL
     for (unit, factor), (_, below) in zip(units, (*units[1:], ("B", 1)), strict=True):
         if abs(count(below)) * below >= factor:  # 999.96 MB is 1 GB, not 1000 MB
-            return f"{_rounded(count(factor), digits)} {unit}"
+            return f"{format_number(count(factor), digits)} {unit}"
     return f"{int(size)} B"
 
 
@@ -167,7 +164,7 @@ def format_duration(seconds: float, digits: int = 3) -> str:
         return f"-{format_duration(-seconds, digits)}"
     seconds = round(seconds, digits)  # 59.9999 s are a minute, not 60 s
     if seconds < 60 or seconds != int(seconds):
-        return f"{_rounded(seconds, digits)}s"
+        return f"{format_number(seconds, digits)}s"
     text, rest = "", int(seconds)
     for unit, length in (("h", 3600), ("m", 60), ("s", 1)):
         count, rest = divmod(rest, length)
@@ -177,9 +174,5 @@ def format_duration(seconds: float, digits: int = 3) -> str:
 
 def format_number(value: float, digits: int = 2) -> str:
     """Write a number without trailing zeros."""
-    return _rounded(value, digits)
-
-
-def _rounded(value: float, digits: int) -> str:
     text = f"{value:.{digits}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

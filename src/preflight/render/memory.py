@@ -147,4 +147,4 @@ def bar(low: float, high: float, whole: float, cells: int) -> str:
 
 def size(value: float | None, *, up: bool = False) -> str:
     """Write a size in GiB, all of them alike, so that they can be added up."""
-    return "unknown" if value is None else format_bytes(value, binary=True, up=up)
+    return "unknown" if value is None else format_bytes(value, binary=True, round_up=up)

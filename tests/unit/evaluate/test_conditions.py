@@ -158,7 +158,7 @@ def test_a_version_that_is_none_is_unknown() -> None:
     )
     assert isinstance(truth, Unknown)
     assert truth.kind == "invalid"
-    assert truth.reason.startswith("'latest' is no version")
+    assert truth.reason.startswith("'latest' isn't a valid version")
 
 
 # references

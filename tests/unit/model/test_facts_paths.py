@@ -36,7 +36,7 @@ def test_a_path_survives_being_written(path: list[str]) -> None:
 
 @pytest.mark.parametrize("text", ["", ".", "a.", ".a", "a..b", 'a"b"', '"a"b', '"a', 'a."'])
 def test_what_is_no_path(text: str) -> None:
-    with pytest.raises(ValueError, match="is no fact path"):
+    with pytest.raises(ValueError, match="isn't a valid fact path"):
         split_path(text)
 
 

@@ -196,10 +196,16 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
             ["4:10: duplicate id 'a', first used on line 3"],
         ),
         # figures
-        (judged("{at_least: lots}"), ["6:25: 'lots' is no size: expected a size such as 8GB"]),
-        (judged("{at_least: 8G}"), ["6:25: '8G' is no size: write 8GB (decimal) or 8GiB (binary)"]),
-        (judged("{at_least: .nan}"), ["6:25: '.nan' is no size"]),
-        (judged("{at_least: .inf}"), ["6:25: '.inf' is no size"]),
+        (
+            judged("{at_least: lots}"),
+            ["6:25: 'lots' isn't a valid size: expected a size such as 8GB"],
+        ),
+        (
+            judged("{at_least: 8G}"),
+            ["6:25: '8G' isn't a valid size: write 8GB (decimal) or 8GiB (binary)"],
+        ),
+        (judged("{at_least: .nan}"), ["6:25: '.nan' isn't a valid size"]),
+        (judged("{at_least: .inf}"), ["6:25: '.inf' isn't a valid size"]),
         (judged("{at_least: 1e999}"), ["6:25: '1e999' is too large"]),
         (judged("{at_least: }"), ["6:25: expected a value, found null; use exists: false"]),
         (judged("{at_least: [1]}"), ["6:25: expected a value as a mapping, found a list"]),
@@ -208,7 +214,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (judged("{at_least: {times: 2}}"), ["6:25: expected a value, {fact: …} or {sum: […]}"]),
         (
             judged("{at_least: {fact: host.memory.total, times: much}}"),
-            ["6:58: 'much' is no number"],
+            ["6:58: 'much' isn't a valid number"],
         ),
         (
             judged("{at_least: {fact: host.cpu.logical}}"),
@@ -228,7 +234,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ),
         (
             judged("{at_least: {fact: host.memory.total, plus: much}}"),
-            ["6:57: 'much' is no size"],
+            ["6:57: 'much' isn't a valid size"],
         ),
         (judged("{at_least: {fact: [x]}}"), ["6:32: expected a fact, found a list"]),
         (
@@ -246,7 +252,10 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
             ["6:21: type works only with text"],
         ),
         (judged("{type: size, at_least: 1}", "env.X"), ["6:21: expected bytes or duration or"]),
-        (judged("{version: 20.10}", "docker.version"), ["6:24: '20.10' is no version range"]),
+        (
+            judged("{version: 20.10}", "docker.version"),
+            ["6:24: '20.10' isn't a valid version range"],
+        ),
         (judged("{matches: '('}", "host.os"), ["6:24: invalid regular expression: missing )"]),
         (judged("{matches: '(?<x>a)'}", "host.os"), ["6:24: invalid regular expression: "]),
         (judged("{matches: '(?=a)'}", "host.os"), ["6:24: a lookaround can take forever"]),
@@ -259,15 +268,15 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (judged("{exists: 'true'}"), ["6:23: expected true or false, found 'true'"]),
         (judged("{one_of: 5}"), ["6:23: expected a list of values, found a number"]),
         (judged("{one_of: []}"), ["6:23: expected a list of values, found an empty one"]),
-        (judged("{all_of: [{at_least: x}, {at_most: y}]}"), ["6:35: 'x' is no", "6:49: 'y' is no"]),
-        (judged("{not: {at_least: x}}"), ["6:31: 'x' is no size"]),
+        (judged("{all_of: [{at_least: x}, {at_most: y}]}"), ["6:35: 'x' isn't", "6:49: 'y' is no"]),
+        (judged("{not: {at_least: x}}"), ["6:31: 'x' isn't a valid size"]),
         # facts
         (judged("{at_least: 1}", "[host]"), ["5:11: expected the name of a fact, found a list"]),
         (
             rule("title: A\nfor_each: [app]\nfact: host.os\nrequire: {exists: true}"),
             ["5:15: expected the name of a collection, found a list"],
         ),
-        (judged("{at_least: 1}", "'host..x'"), ["5:11: 'host..x' is no fact path"]),
+        (judged("{at_least: 1}", "'host..x'"), ["5:11: 'host..x' isn't a valid fact path"]),
         (judged("{at_least: 1}", "app.*.size"), ["5:11: 'app.*.size' isn't a single fact"]),
         (
             rule("title: A\nfor_each: host.memory\nfact: host.os\nrequire: {exists: true}"),
@@ -352,7 +361,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
             ["2:17: expected text, found a boolean: quote it if it is text"],
         ),
         ("version: 1\nmodels: [{name: x}]", ["2:10: a model needs 'memory'"]),
-        ("version: 1\nmodels: [{name: x, memory: big}]", ["2:28: 'big' is no size"]),
+        ("version: 1\nmodels: [{name: x, memory: big}]", ["2:28: 'big' isn't a valid size"]),
         (
             "version: 1\ndiagnoses: [{id: x, title: X, patterns: []}]",
             ["2:41: expected a list of patterns, found an empty one"],
@@ -381,7 +390,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
                 "4:30: expected string or number or bytes or KiB or duration, found 'gigs'",
                 "5:15: expected certain or likely or possible, found 'sure'",
                 "6:10: expected a whole number of at least 1, found '0'",
-                "7:11: 'soon' is no duration",
+                "7:11: 'soon' isn't a valid duration",
                 "8:12: unknown diagnosis 'y'",
             ],
         ),
@@ -428,7 +437,10 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ),
         (
             diagnosed("patterns: [a]\nfixes: [{when: {lacking: soon}, text: '{actual}'}]"),
-            ["4:28: 'soon' is no size", "4:41: unknown placeholder {actual}: use container"],
+            [
+                "4:28: 'soon' isn't a valid size",
+                "4:41: unknown placeholder {actual}: use container",
+            ],
         ),
         (
             "version: 1\nwaivers: [{rule: a, reason: r, owner: o, until: 2027-01-31}]",
@@ -638,8 +650,8 @@ def test_set_names_a_var_of_the_file() -> None:
     text = judged("{at_least: '${much}'}") + "vars: {much: 1GB}"
     assert loaded(text, much="2GB").rules[0].require.tests[0][1] == 2_000_000_000
     assert problems(text, mich="2GB") == ["--set mich: unknown var, did you mean 'much'?"]
-    assert problems(text, much="lots")[0].startswith("r.yaml:6:25: 'lots' is no size")
-    assert problems(text, much="${much}")[0].startswith("r.yaml:6:25: '${much}' is no size")
+    assert problems(text, much="lots")[0].startswith("r.yaml:6:25: 'lots' isn't a valid size")
+    assert problems(text, much="${much}")[0].startswith("r.yaml:6:25: '${much}' isn't a valid size")
     assert problems("version: 1\nvars: {A: 1}", b="1")[0].startswith(
         "r.yaml:2:11: "
     )  # the file first
