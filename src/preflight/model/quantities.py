@@ -140,7 +140,7 @@ def is_binary(size: float) -> bool:
 def format_bytes(
     size: float, *, binary: bool | None = None, digits: int = 1, round_up: bool = False
 ) -> str:
-    """Write bytes as `8 GB` or `5.8 GiB`; GB or GiB is guessed from the number unless `binary` says which.
+    """Write bytes as `8 GB` or `5.8 GiB`; without `binary` the number decides which.
 
     `round_up` is for what is missing: freeing as much as this says is then enough.
     """

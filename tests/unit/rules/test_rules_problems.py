@@ -268,7 +268,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (judged("{exists: 'true'}"), ["6:23: expected true or false, found 'true'"]),
         (judged("{one_of: 5}"), ["6:23: expected a list of values, found a number"]),
         (judged("{one_of: []}"), ["6:23: expected a list of values, found an empty one"]),
-        (judged("{all_of: [{at_least: x}, {at_most: y}]}"), ["6:35: 'x' isn't", "6:49: 'y' is no"]),
+        (judged("{all_of: [{at_least: x}, {at_most: y}]}"), ["6:35: 'x' isn't", "6:49: 'y' isn't"]),
         (judged("{not: {at_least: x}}"), ["6:31: 'x' isn't a valid size"]),
         # facts
         (judged("{at_least: 1}", "[host]"), ["5:11: expected the name of a fact, found a list"]),
