@@ -85,7 +85,7 @@ def _unpack(head: bytes, raw: Iterator[bytes], notes: list[str]) -> Iterator[byt
             yield data
         if size > _UNCHECKED_BYTES and size > _MAX_RATIO * packed_size:
             ratio = size // packed_size
-            notes.append(f"compressed {ratio:,} to 1, so not a log: read only {size >> 30} GiB")
+            notes.append(f"compressed {ratio:,} to 1, so not a log: read only {size >> 20:,} MiB")
             return
         packed = unpacker.unconsumed_tail
         if unpacker.eof:

@@ -94,7 +94,7 @@ WORDS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.lists(WORDS, max_size=60).map("".join), st.integers(1, 80))
 def test_any_blocks(text: str, size: int) -> None:
     data = b"- " + text.encode()
@@ -103,7 +103,7 @@ def test_any_blocks(text: str, size: int) -> None:
     assert lines == data.count(b"\n") + (not data.endswith(b"\n"))
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(st.lists(WORDS, max_size=60).map("".join), st.integers(1, 80))
 def test_any_blocks_whose_lines_are_as_long_as_can_be(text: str, size: int) -> None:
     data = b"\n".join(line.encode()[:20] for line in ("- " + text).split("\n"))
@@ -121,7 +121,7 @@ ATOMS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     st.lists(ATOMS, min_size=1, max_size=5).map("".join),
     st.lists(st.text('abcdBé "<\\_-\t', min_size=1, max_size=12), min_size=1, max_size=4),
