@@ -8,8 +8,6 @@ are undone one after the other, `%25` last.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,56 +16,10 @@ from preflight.model.report import Report
 from preflight.model.rules import BUNDLED_NAME
 from preflight.render import FORMATS, RenderOptions, renderer
 from preflight.render.sanitize import short
+from report_readers import Command, commands, new_style
 from reports import made, poisoned
 
 PLAIN = RenderOptions()
-REGISTERED = {  # the extensions in ActionCommandManager.cs, in lower case, as they are compared
-    *("stop-commands", "internal-set-repo-path", "set-env", "set-output", "save-state"),
-    *("add-mask", "add-path", "add-matcher", "remove-matcher", "debug", "warning", "error"),
-    *("notice", "group", "endgroup", "echo"),
-}
-
-
-class Command(NamedTuple):
-    name: str
-    properties: dict[str, str]
-    data: str
-
-
-def unescaped(text: str, *codes: str) -> str:
-    for code in (*codes, "%25"):
-        text = text.replace(code, chr(int(code[1:], 16)))
-    return text
-
-
-def new_style(line: str) -> Command | None:
-    line = line.lstrip()
-    if not line.startswith("::") or (end := line.find("::", 2)) < 0:
-        return None
-    name, _, rest = line[2:end].partition(" ")
-    if name.lower() not in REGISTERED:
-        return None
-    properties = {}
-    for pair in filter(None, rest.strip().split(",")):
-        key, _, value = pair.partition("=")
-        if key and value:
-            properties[key] = unescaped(value, "%0D", "%0A", "%3A", "%2C")
-    return Command(name, properties, unescaped(line[end + 2 :], "%0D", "%0A"))
-
-
-def old_style(line: str) -> Command | None:
-    start = line.find("##[")
-    end = line.find("]", start)
-    if start < 0 or end < 0:
-        return None
-    name = line[start + 3 : end].partition(" ")[0]
-    return Command(name, {}, line[end + 1 :]) if name.lower() in REGISTERED else None
-
-
-def commands(text: str) -> list[Command]:
-    """Return what the runner would do; it reads lines that end in CR, LF or both."""
-    lines = text.replace("\r", "\n").split("\n")
-    return [found for line in lines if (found := new_style(line) or old_style(line))]
 
 
 def github(report: Report, options: RenderOptions = PLAIN) -> list[Command]:

@@ -15,8 +15,7 @@ from paths import GOLDEN
 from preflight.model.report import Report
 from preflight.render import FORMATS, RenderOptions, renderer
 from preflight.render.json_report import schema
-
-ACTS = re.compile("[^\\n -~\xa0-\u2027\u202f-\ud7ff\ue000-\U0010ffff]|[\u2066-\u2069\ufeff]")
+from report_readers import ACTS
 
 
 @pytest.mark.parametrize("name", FORMATS)

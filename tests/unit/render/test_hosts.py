@@ -20,19 +20,24 @@ from hypothesis import strategies as st
 from lxml import etree
 from prometheus_client.parser import text_string_to_metric_families
 from rich.cells import cell_len
-from test_github import commands
-from test_golden import ACTS
-from test_html import AXE, BREAKING_OUT, Visit, browser, visit  # noqa: F401 - fixtures
-from test_junit import expected, schema, states  # noqa: F401 - a fixture
-from test_markdown import Read
-from test_prometheus import program
-from test_sarif import check_github, validator  # noqa: F401 - a fixture
 
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.report import ExitCode, Report, Result
 from preflight.render import FORMATS, RenderOptions
 from preflight.render.fleet_summary import shared_problems, summaries
 from preflight.render.sanitize import short
+from report_readers import (
+    ACTS,
+    AXE,
+    BREAKING_OUT,
+    Read,
+    Visit,
+    check_github,
+    commands,
+    expected,
+    program,
+    states,
+)
 from reports import GOLDEN, HOSTILE, hosts, made, poisoned, render_hosts
 from schemas import published, sealed
 
@@ -213,7 +218,7 @@ def test_json_follows_its_schema_and_names_are_whole(text: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_junit_is_valid_and_has_every_result_once(
     text: str,
-    schema: etree.XMLSchema,  # noqa: F811
+    schema: etree.XMLSchema,
 ) -> None:
     many = hosts(text, text)
     root = etree.fromstring(render_hosts("junit", many, ALL).encode("ascii"))
@@ -231,7 +236,7 @@ def test_junit_is_valid_and_has_every_result_once(
 def test_sarif_is_valid_and_github_takes_it(
     text: str,
     options: RenderOptions,
-    validator: Any,  # noqa: F811
+    validator: Any,
 ) -> None:
     many = [*hosts(text, text), HostReport("poisoned", poisoned(text[:5000]))]
     log = json.loads(render_hosts("sarif", many, options))
@@ -410,7 +415,7 @@ def test_a_page_is_html_whatever_a_machine_is_called(text: str) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("text", BREAKING_OUT.values(), ids=BREAKING_OUT)
-def test_a_page_does_nothing_but_show(visit: Callable[..., Visit], text: str) -> None:  # noqa: F811
+def test_a_page_does_nothing_but_show(visit: Callable[..., Visit], text: str) -> None:
     opened = visit(render_hosts("html", hosts(text, text), ALL))
     assert opened.did_nothing_else()
     assert opened.texts("details.rule .name")[-3:-1].count(" ".join(text.split())) == 1
@@ -421,7 +426,7 @@ def test_a_page_does_nothing_but_show(visit: Callable[..., Visit], text: str) ->
 @pytest.mark.parametrize("width", [375, 1280])
 @pytest.mark.parametrize("options", LOOKS)
 def test_a_page_is_for_everybody(
-    visit: Callable[..., Visit],  # noqa: F811
+    visit: Callable[..., Visit],
     options: RenderOptions,
     width: int,
     scheme: str,
@@ -437,7 +442,7 @@ def test_a_page_is_for_everybody(
 
 
 def test_a_machine_of_the_table_leads_to_its_faults(
-    visit: Callable[..., Visit],  # noqa: F811
+    visit: Callable[..., Visit],
 ) -> None:
     opened = visit(render_hosts("html", hosts(), PLAIN))
     assert opened.texts(".hosts tbody a") == ["gpu-03", "vm-1", "edge <7>", "edge-8"]

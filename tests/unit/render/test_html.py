@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import html5lib
 import pytest
@@ -23,26 +20,13 @@ from preflight.model.report import (
     ServiceMemory,
 )
 from preflight.render import RenderOptions, renderer
+from report_readers import AXE, BREAKING_OUT, CACHE, Visit
 from reports import made, poisoned
 
 GIB = 2**30
 SVG = "{http://www.w3.org/2000/svg}"
 PLAIN = RenderOptions()
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflight-ci"
-AXE = CACHE / "node_modules/axe-core/axe.min.js"
 WIDTHS = (375, 768, 1280, 1920)
-BREAKING_OUT = {
-    "element": "</p></dl></details></main></body></html><script>window.owned=1</script>",
-    "attribute": "\"'><img src=x onerror='window.owned=1'><a href=\"http://evil.example/\">",
-    "handler": '" onmouseover="window.owned=1" autofocus onfocus="window.owned=1" x="',
-    "raw text": "</style></script></title></textarea><script>window.owned=1</script>",
-    "comment": "--><!-- <![CDATA[ ]]> <?php ?> <!doctype html>",
-    "svg": "<svg onload=window.owned=1><style>*{display:none}</style><use href=data:x></svg>",
-    "entities": "&lt;script&gt;window.owned=1&lt;/script&gt;&#60;b&#62;&notin;&nbsp",
-    "template": "{{ 7 * 7 }}{% include '/etc/passwd' %}{# x #}",
-    "loads": '<link rel=stylesheet href=//evil.example><meta http-equiv=refresh content="0;//e">',
-}
-"""What would break out of the places that HTML has, by the place."""
 
 
 def page_of(report: Report, options: RenderOptions = PLAIN) -> str:
@@ -52,63 +36,6 @@ def page_of(report: Report, options: RenderOptions = PLAIN) -> str:
 def changed(report: Report, id_: str, **fields: Any) -> Report:
     results = [one._replace(**fields) if one.id == id_ else one for one in report.results]
     return report._replace(results=tuple(results))
-
-
-class Visit(NamedTuple):
-    """A page, and what it did that it shouldn't."""
-
-    page: Any
-    console: list[str]
-    requests: list[str]
-    dialogs: list[str]
-
-    def did_nothing_else(self) -> bool:
-        assert (self.console, self.dialogs) == ([], [])
-        assert self.requests == [self.page.url.partition("#")[0]]
-        assert self.page.evaluate("typeof window.owned") == "undefined"
-        return True
-
-    def texts(self, selector: str) -> list[str]:
-        found = self.page.locator(selector).all_inner_texts()
-        return [" ".join(text.split()) for text in found]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    program = shutil.which("chromium")
-    if program is None:
-        missing("chromium is not installed")
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def visit(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Visit]]:
-    """Open a report, or a page, as the file that `check -f html:FILE` writes."""
-    contexts = []
-
-    def open_(
-        report: Report | str, options: RenderOptions = PLAIN, **context_options: Any
-    ) -> Visit:
-        file = tmp_path / "report.html"
-        text = report if isinstance(report, str) else page_of(report, options)
-        file.write_text(text, encoding="ascii")
-        context = browser.new_context(**context_options)
-        contexts.append(context)
-        page = context.new_page()
-        told = Visit(page, [], [], [])
-        page.on("console", lambda message: told.console.append(message.text))
-        page.on("pageerror", lambda fault: told.console.append(str(fault)))
-        page.on("request", lambda request: told.requests.append(request.url))
-        page.on("dialog", lambda dialog: (told.dialogs.append(dialog.message), dialog.dismiss()))
-        page.goto(file.as_uri())
-        return told
-
-    yield open_
-    for context in contexts:
-        context.close()
 
 
 def parsed(text: str) -> Any:

@@ -2,55 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 from lxml import etree
 
-from engines import missing
-from paths import SHARED
-from preflight.model.report import Report, Result
+from preflight.model.report import Report
 from preflight.render import RenderOptions, renderer
 from preflight.render.sanitize import short
+from report_readers import expected, state, states
 
 PLAIN = RenderOptions()
-SCHEMA = SHARED / "schemas/junit.xsd"
-
-
-@pytest.fixture(scope="module")
-def schema() -> etree.XMLSchema:
-    if not SCHEMA.exists():
-        missing(f"{SCHEMA} is not there: JUnit's schema comes beside the checkout")
-    return etree.XMLSchema(etree.parse(SCHEMA))
 
 
 def parsed(report: Report, options: RenderOptions = PLAIN) -> etree._Element:
     return etree.fromstring(renderer("junit")(report, options).encode("ascii"))
-
-
-def state(case: etree._Element) -> str:
-    """What Jenkins and GitLab make of a case: the element in it decides."""
-    kinds = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
-    assert len(kinds) <= 1
-    return kinds[0] if kinds else "passed"
-
-
-def states(root: etree._Element) -> Counter[str]:
-    """Count the cases; the figures that the suites claim must be the same."""
-    found = Counter(map(state, root.iter("testcase")))
-    for attribute, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
-        assert sum(int(suite.get(attribute, 0)) for suite in root) == found[kind]
-    assert sum(int(suite.get("tests", 0)) for suite in root) == found.total()
-    return found
-
-
-def expected(report: Report) -> Counter[str]:
-    def kind(one: Result) -> str:
-        if report.affects_exit_code(one):
-            return "error" if one.verdict == "unknown" else "failure"
-        return "passed" if one.verdict in ("pass", "warn") else "skipped"
-
-    return Counter(map(kind, report.results))
 
 
 @pytest.mark.parametrize("strict", [False, True])

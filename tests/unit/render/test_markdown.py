@@ -5,69 +5,26 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from preflight.model.report import Report, ResolvedFix, Result
 from preflight.render import RenderOptions, renderer
 from preflight.render.sanitize import short
+from report_readers import Read
 from reports import made, poisoned
 
 PLAIN = RenderOptions()
 LIMIT = 65_536  # characters of a comment on GitHub
-BREAK = "\u200b"
 OURS = re.compile(r"<details><summary>[0-9 a-z·]+</summary>|</details>")
 NOTIFIES = re.compile(r"@\w|#\d|https?://|www\.|GH-\d|:\w+:", re.IGNORECASE)
 
 
 def markdown(report: Report, options: RenderOptions = PLAIN) -> str:
     return renderer("markdown")(report, options)
-
-
-class Read:
-    """A document as the parser sees it."""
-
-    def __init__(self, text: str) -> None:
-        parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-        self.blocks = parser.parse(text)
-        self.inline = [one for block in self.blocks for one in block.children or ()]
-
-    def kinds(self) -> set[str]:
-        return {token.type for token in (*self.blocks, *self.inline)}
-
-    def texts(self, after: str) -> list[str]:
-        """What each block of a kind says."""
-        pairs = zip(self.blocks, self.blocks[1:], strict=False)
-        return [said(inline) for block, inline in pairs if block.type == after]
-
-    def fences(self) -> list[Token]:
-        return [token for token in self.blocks if token.type == "fence"]
-
-    def links(self) -> list[Any]:
-        return [token.attrs["href"] for token in self.inline if token.type == "link_open"]
-
-    def rows(self) -> Iterator[list[str]]:
-        row: list[str] = []
-        for block, inline in zip(self.blocks, self.blocks[1:], strict=False):
-            if block.type == "tr_open":
-                row = []
-            elif block.type in ("td_open", "th_open"):
-                row.append(said(inline))
-            elif block.type == "tr_close":
-                yield row
-
-    def list_items(self, level: int) -> int:
-        return sum(one.type == "list_item_open" and one.level == level for one in self.blocks)
-
-
-def said(inline: Token) -> str:
-    """The text that a reader sees, without what keeps it from being a link."""
-    return "".join(one.content for one in inline.children or ()).replace(BREAK, "")
 
 
 def one_line(text: str, most: int) -> str:

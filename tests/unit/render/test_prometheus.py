@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -24,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from paths import ROOT
 from preflight.model.report import VERDICTS, Report, Result, WaiverStatus
 from preflight.render import RenderOptions, renderer
+from report_readers import program
 from reports import GOLDEN
 
 CI_GUIDE = (ROOT / "docs/guides/ci.md").read_text(encoding="utf-8")
@@ -63,11 +63,6 @@ def missing(reason: str) -> NoReturn:
     if os.environ.get("CI") or os.environ.get("PREFLIGHT_REQUIRE_ENGINES"):
         pytest.fail(reason)
     pytest.skip(reason)
-
-
-def program(name: str) -> str:
-    found = shutil.which(name)
-    return found or missing(f"{name} is not installed")
 
 
 def changed(report: Report, **fields: Any) -> Report:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.streams import bundled_rules, read_rules
 from preflight.evaluate.judge import Selection, evaluate
@@ -26,9 +24,9 @@ from preflight.model.report import VERDICTS, Report, ResolvedFix, Result
 from preflight.model.rules import BUNDLED_NAME, DEFAULT_RULES
 from preflight.render import RenderOptions, renderer, sarif
 from preflight.snapshot.facts_file import read_snapshot
+from report_readers import check_github, check_uri
 from reports import GOLDEN, made
 
-SCHEMA = ROOT.parent / "shared/schemas/sarif-2.1.0.json"
 ALL = RenderOptions(verbose=True)
 FAIL_LEVELS = {"fail": "error", "warn": "warning", "waived": "note"}
 
@@ -50,61 +48,6 @@ def results_of(report: Report, options: RenderOptions = ALL) -> list[dict[str, A
 def by_rule(report: Report) -> dict[str, dict[str, Any]]:
     """The golden results by rule; of the rule with items, the first."""
     return {one["ruleId"]: one for one in reversed(results_of(report))}
-
-
-@pytest.fixture(scope="module")
-def validator() -> jsonschema.Draft4Validator:
-    """The standard's own schema, with the formats that its texts must have."""
-    if not SCHEMA.exists():
-        reason = f"no SARIF schema: {SCHEMA} is not there"
-        if os.environ.get("CI") or os.environ.get("PREFLIGHT_REQUIRE_ENGINES"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    return jsonschema.Draft4Validator(
-        schema, format_checker=jsonschema.Draft4Validator.FORMAT_CHECKER
-    )
-
-
-def check_github(run: dict[str, Any]) -> None:
-    """What GitHub asks beyond the schema; it refuses a file whole for one result without it.
-
-    https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
-    """
-    driver = run["tool"]["driver"]
-    assert driver["name"]
-    assert len(run["results"]) <= 25_000
-    assert len(driver["rules"]) <= 25_000
-    for rule in driver["rules"]:
-        assert rule["id"]
-        assert len(rule.get("name", "")) <= 255
-        assert 1 <= len(rule["shortDescription"]["text"]) <= 1024
-        assert 1 <= len(rule["fullDescription"]["text"]) <= 1024
-        assert rule["help"]["text"].strip()
-        assert rule["help"]["markdown"].strip()
-        assert rule["defaultConfiguration"]["level"] in ("note", "warning", "error")
-        assert len(rule["properties"]["tags"]) <= 20
-        assert rule["properties"]["problem.severity"] in ("error", "warning", "recommendation")
-    for result in run["results"]:
-        assert result["message"]["text"].strip()
-        (location,) = result["locations"]
-        place = location["physicalLocation"]
-        check_uri(place["artifactLocation"]["uri"])
-        assert place["region"]["startLine"] >= 1
-        assert result["partialFingerprints"]["primaryLocationLineHash"]
-
-
-def check_uri(uri: str) -> None:
-    """An absolute file or a path below the sources: any other scheme is refused."""
-    assert uri
-    assert re.fullmatch(r"[A-Za-z0-9/_.~:%-]+", uri)
-    assert not re.search(r"%(?![0-9A-F]{2})", uri)
-    parts = urlsplit(uri)
-    assert parts.scheme in ("", "file")
-    assert not parts.query
-    assert not parts.fragment
-    if not parts.scheme:
-        assert not uri.startswith("/")
 
 
 @pytest.mark.parametrize("verbose", [False, True])
