@@ -83,7 +83,12 @@ def with_model(facts: Facts, ruleset: RuleSet) -> Facts:
     return replace_facts(facts, derive(facts, ruleset.models, ruleset.overhead or 0))
 
 
-def check(ruleset: RuleSet, facts: Facts, selection: Selection, started: float) -> Report:
+def check(
+    ruleset: RuleSet,
+    facts: Facts,
+    selection: Selection | None = None,
+    started: float | None = None,
+) -> Report:
     """Judge facts, without showing secrets; `started` is the time.perf_counter() of the start."""
     from preflight.evaluate.judge import evaluate
 
@@ -91,7 +96,8 @@ def check(ruleset: RuleSet, facts: Facts, selection: Selection, started: float) 
     secrets = find_secrets(facts)
     if secrets is not None:
         report = report._replace(results=secrets.redact_known(report.results))
-    return report._replace(version=__version__, seconds=round(time.perf_counter() - started, 3))
+    seconds = None if started is None else round(time.perf_counter() - started, 3)
+    return report._replace(version=__version__, seconds=seconds)
 
 
 def find_secrets(facts: Facts) -> Redactor | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,7 +41,7 @@ from preflight.model.problems import InputError
 from preflight.model.quantities import format_bytes
 from preflight.model.report import ExitCode, Report, Verdict
 from preflight.model.rules import RuleSet
-from preflight.render import FORMATS, renderer
+from preflight.render import renderer
 
 if TYPE_CHECKING:
     from preflight.facts.stack.support_data import SupportData
@@ -163,18 +162,15 @@ def _members(
     """Yield the members in their order; a rule file may name hosts, so the report is redacted."""
     from preflight.snapshot.facts_file import write_snapshot
 
-    selection = pipeline.select(ruleset, (), (), strict=False)
-    report = pipeline.check(ruleset, facts, selection, time.perf_counter())
-    report = report._replace(seconds=None)  # the same facts, the same bytes
+    report = pipeline.check(ruleset, facts)
     report = report if redactor is None else redactor.redact_tree(report)
     yield Member(FACTS, "what was measured", write_snapshot(facts).encode("ascii"))
     for name, format_, description in (
         (REPORT, "json", f"the report: {_summary(report)}"),
         (PAGE, "html", "the same as a page"),
     ):
-        if format_ in FORMATS:
-            text = renderer(format_)(report, file_options(verbose=True))
-            yield Member(name, description, text.encode("utf-8", "replace"))
+        text = renderer(format_)(report, file_options(verbose=True))
+        yield Member(name, description, text.encode("utf-8", "replace"))
     if data.config is not None:
         count = len(data.config.get("services") or ())
         description = f"the effective configuration of {count} services, by {data.config_source}"

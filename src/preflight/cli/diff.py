@@ -84,8 +84,7 @@ def read_measurement(data: bytes, file: str, ruleset: Callable[[], RuleSet]) -> 
     if is_report(data):
         return Measurement(read_results(data, file))
     facts = pipeline.with_model(read_snapshot(data, file), ruleset())
-    selection = pipeline.select(ruleset(), (), (), strict=False)
-    return Measurement(pipeline.check(ruleset(), facts, selection, 0).results, facts)
+    return Measurement(pipeline.check(ruleset(), facts).results, facts)
 
 
 def _compare_files(before: str, after: str, ruleset: Callable[[], RuleSet]) -> Difference:

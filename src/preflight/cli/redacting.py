@@ -57,10 +57,7 @@ def redact_facts(redactor: Redactor, ruleset: RuleSet, facts: Facts) -> tuple[Fa
     The fact that such a rule asks for becomes unknown: it is undecided, never another verdict.
     """
     clean = redactor.redact_facts(redactor.redact_facts(facts))  # knows all secrets only now
-    selection = pipeline.select(ruleset, (), (), strict=False)
-    before, after = (
-        pipeline.check(ruleset, either, selection, 0).results for either in (facts, clean)
-    )
+    before, after = (pipeline.check(ruleset, either).results for either in (facts, clean))
     changed = [new for old, new in zip(before, after, strict=True) if old.verdict != new.verdict]
     redacted = Unknown("redacted: --no-redact keeps it", "unsupported")
     clean = replace_facts(
