@@ -220,7 +220,7 @@ def test_a_folder_without_snapshots_and_formats_of_one_machine(
     for arguments, words in (
         (("--facts", "none"), "has no snapshots"),
         (("--facts", "snaps", "--path", "/"), "--path"),
-        (("--facts", "snaps", "-f", "text", "-f", "json"), "taken"),
+        (("--facts", "snaps", "-f", "text", "-f", "json"), "already used"),
     ):
         done = run_preflight("check", *arguments, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, "")
