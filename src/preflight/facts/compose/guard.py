@@ -26,7 +26,7 @@ from preflight.model.problems import InputError
 from preflight.yaml_marks import MAX_BYTES, PLAIN, Node, compose_documents
 
 _MAX_FILES = 2000
-_MAX_CHAIN = 50  # services that extend one another
+_MAX_CHAIN = 50  # services that extend, or files that include, one another
 _MAX_POSITIONS = 200_000
 _MAX_PORTS = 500  # of a range
 _YAML = "tag:yaml.org,2002:"
@@ -117,7 +117,7 @@ class Guard:
         self.needs: dict[tuple[str, str], Need] = {}
         self._bounds, self._variables = bounds, variables
         self._documents: dict[str, list[Node]] = {}
-        self._included: set[tuple[str, str]] = set()
+        self._including: list[tuple[str, list[str], list[str]]] = []
         self._count = 0
 
     def documents(self, file: str) -> list[Node]:
@@ -174,12 +174,16 @@ class Guard:
             raise error_at(item, f"include: {refusal}")
         env_files = list(filter(os.path.isfile, env_files or [default]))
         files = [file for file in files if os.path.isfile(file)]
-        if not files or (files[0], inner) in self._included:
-            return
-        self._included.update((file, inner) for file in files)
+        include = (inner, files, env_files)
+        if include in self._including:
+            return  # Compose says so
+        if len(self._including) > _MAX_CHAIN:
+            raise error_at(item, f"more than {_MAX_CHAIN} files include each other")
+        self._including.append(include)
         outer = Variables(self._variables.lookup)
         with self._variables.extended(lambda: read_env_files(env_files, outer)):
             self.check(files, inner)
+        self._including.pop()
 
     def _check_service(
         self, name: str, service: Node, file: str, folder: str, chain: tuple[tuple[str, str], ...]
@@ -202,8 +206,10 @@ class Guard:
         self, name: str, base: tuple[str, str], folder: str, chain: tuple[tuple[str, str], ...]
     ) -> None:
         file, service_name = base
-        if base in chain or len(chain) > _MAX_CHAIN or not os.path.isfile(file):
+        if base in chain or not os.path.isfile(file):
             return  # Compose says so
+        if len(chain) > _MAX_CHAIN:
+            raise ComposeError(f"more than {_MAX_CHAIN} services extend each other", file)
         for root in self.documents(file):
             for service in _values(root, "services", service_name):
                 self._check_service(name, service, file, folder, (*chain, base))

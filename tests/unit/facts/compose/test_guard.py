@@ -137,6 +137,7 @@ def test_a_large_file_is_read_within_a_second(tmp_path: Path) -> None:
 
 
 ONE = "services:\n  a:\n    image: x\n"
+ENV_FILE = ONE + "    env_file: {file}\n"
 NAMING = {
     "env_file": ONE + "    env_file: {file}\n",
     "env_file, hidden": ONE + '    "env\\u005ffile": {file}\n',
@@ -147,6 +148,10 @@ NAMING = {
     "env_file, merged": "x-a: &a {{env_file: [{{path: {file}}}]}}\n" + ONE + "    !!merge <<: *a\n",
     "env_file, by a variable": ONE + "    env_file: ${{NOBODY:-{file}}}\n",
     "env_file of a base": "services:\n  a: {{extends: {{file: several.yaml, service: b}}}}\n",
+    "a second include": "include: [base.yaml, {{path: [base.yaml, second.yaml]}}]\n",
+    "an include again": (
+        "include: [{{path: third.yaml, env_file: a.env}}, {{path: third.yaml, env_file: b.env}}]\n"
+    ),
     "secrets": ONE + "secrets: {{s: {{file: {file}}}}}\n",
     "configs": ONE + "configs: {{c: {{file: {file}}}}}\n",
     "label_file": ONE + "    label_file: {file}\n",
@@ -168,6 +173,10 @@ def test_a_file_outside_is_refused_and_compose_not_asked(
     file = NAMED[named].format(outside=tmp_path / "outside")
     several = "services: {b: {image: x, env_file: FILE}}\n---\nservices: {c: {image: x}}\n"
     Path("several.yaml").write_text(several.replace("FILE", file))
+    Path("second.yaml").write_text(ENV_FILE.format(file=file))
+    Path("third.yaml").write_text(ENV_FILE.format(file="${WHERE}"))
+    Path("a.env").write_text("WHERE=link-to-nothing\n")
+    Path("b.env").write_text(f"WHERE={file}\n")
     Path("compose.yaml").write_text(NAMING[naming].format(file=file))
     program = Path("bin/docker-compose")
     program.write_text("#!/bin/sh\necho asked > asked\n")
@@ -178,3 +187,35 @@ def test_a_file_outside_is_refused_and_compose_not_asked(
     assert f"PREFLIGHT_ALLOW_READ={tmp_path}" in str(error.value)
     assert "sekret" not in str(error.value)
     assert not Path("asked").exists()
+
+
+def test_a_long_chain_of_extends_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    links = "".join(f"  s{n}: {{extends: s{n + 1}}}\n" for n in range(60))
+    Path("compose.yaml").write_text(f"services:\n{links}  s60: {{image: x, env_file: /etc/x}}\n")
+    with pytest.raises(ComposeError, match=r"lies outside|more than 50 services extend each other"):
+        read_project(["compose.yaml"])
+
+
+def test_a_long_chain_of_includes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for n in range(60):
+        Path(f"f{n}.yaml").write_text(f"include: [f{n + 1}.yaml]\n")
+    Path("f60.yaml").write_text(ONE)
+    with pytest.raises(ComposeError, match="more than 50 files include each other"):
+        read_project(["f0.yaml"])
+
+
+def test_includes_that_multiply_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for n in range(12):
+        Path(f"f{n}.yaml").write_text(f"include: [f{n + 1}.yaml, ./f{n + 1}.yaml]\n")
+    Path("f12.yaml").write_text(ONE)
+    with pytest.raises(ComposeError, match="more than 2000 files"):
+        read_project(["f0.yaml"])
