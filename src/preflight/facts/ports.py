@@ -48,10 +48,10 @@ class PublishedPort(NamedTuple):
     @property
     def key(self) -> str:
         """The name among the facts: the number for TCP, else with its protocol."""
-        return self.text if self.protocol == "tcp" else self.full
+        return self.text if self.protocol == "tcp" else self.with_protocol
 
     @property
-    def full(self) -> str:
+    def with_protocol(self) -> str:
         """The port with its protocol, as Docker writes it."""
         return f"{self.text}/{self.protocol}"
 

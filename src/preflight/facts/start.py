@@ -125,7 +125,7 @@ def port_clashes(project: Project) -> dict[str, dict[str, str]]:
     for port in published_ports(project):
         own = clashes[port.service]
         if port.replicas > port.last - port.first + 1:
-            own[f"{port.replicas} replicas share {port.full}"] = port.text
+            own[f"{port.replicas} replicas share {port.with_protocol}"] = port.text
         if port.first != port.last:
             continue  # Docker takes those that are left
         others = published.setdefault((port.protocol, port.first), [])
@@ -133,10 +133,10 @@ def port_clashes(project: Project) -> dict[str, dict[str, str]]:
             if not addresses_conflict(port.address, other.address):
                 continue
             if other.service == port.service:
-                own[f"{port.full} is published twice"] = port.text
+                own[f"{port.with_protocol} is published twice"] = port.text
                 continue
-            own[f"{port.full} is also published by {other.service}"] = port.text
-            reason = f"{port.full} is also published by {port.service}"
+            own[f"{port.with_protocol} is also published by {other.service}"] = port.text
+            reason = f"{port.with_protocol} is also published by {port.service}"
             clashes[other.service][reason] = other.text
         others.append(port)
     for name, service in project.services.items():

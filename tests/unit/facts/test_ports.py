@@ -469,4 +469,4 @@ def test_published_ports_keep_what_the_file_says() -> None:
     services = {"api": {"ports": [port_of("8000-8002", "")], "scale": 3}}
     (port,) = ports.published_ports(project_of(services))
     assert port == PublishedPort("api", "8000-8002", 8000, 8002, "tcp", "", 3)
-    assert (port.key, port.full) == ("8000-8002", "8000-8002/tcp")
+    assert (port.key, port.with_protocol) == ("8000-8002", "8000-8002/tcp")

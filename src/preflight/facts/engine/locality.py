@@ -21,13 +21,15 @@ from typing import Any, NamedTuple, TypeAlias
 from preflight.facts.engine.api import EngineApi, EngineError
 from preflight.facts.engine.responses import get_object, list_or_empty, text_or_none
 from preflight.facts.host.cgroups import Cgroups
-from preflight.facts.host.mounts import Mount, find_mount, is_within, locate, read_mounts
+from preflight.facts.host.mounts import Mount, find_location, find_mount, is_within, read_mounts
 from preflight.model.facts import Unknown
 
 PathHidden: TypeAlias = Callable[[str], Unknown | None]
 
 VIRTUAL_MACHINES = {"docker-desktop", "colima", "orbstack", "rancher-desktop"}
-ELSEWHERE = Unknown("it is in a VM, on another host or outside of this container", "unsupported")
+NOT_ON_THIS_HOST = Unknown(
+    "it is in a VM, on another host or outside of this container", "unsupported"
+)
 CONTAINER_CGROUP_MARKERS = ("/docker/", "/docker-", "/kubepods", "/libpod", "/lxc/", "/lxc.payload")
 _DISK_FILESYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
 _ENGINE_PROGRAMS = {"dockerd", "podman", "systemd"}  # systemd listens for a daemon that it starts
@@ -84,7 +86,9 @@ class HostVisibility(NamedTuple):
         return self.processes_hidden is None
 
 
-NOTHING_VISIBLE = HostVisibility(ELSEWHERE, ELSEWHERE, ELSEWHERE, lambda _: ELSEWHERE)
+NOTHING_VISIBLE = HostVisibility(
+    NOT_ON_THIS_HOST, NOT_ON_THIS_HOST, NOT_ON_THIS_HOST, lambda _: NOT_ON_THIS_HOST
+)
 
 
 def find_host_visibility(
@@ -226,7 +230,7 @@ def _make_path_hidden(
 
     def path_hidden(path: str) -> Unknown | None:
         same = same_files(path, ours, theirs)
-        if container is not None and all(map(container.has_host_path, _spellings(path))):
+        if container is not None and all(map(container.has_host_path, _path_and_link_target(path))):
             same = True
         difference = f"the engine has other files at {path} than this process"
         problem = f"{path} may not be the machine's"
@@ -240,10 +244,13 @@ def same_files(path: str, ours: list[Mount], theirs: list[Mount]) -> bool | None
     """Whether two processes find the same at a path, by their mounts; None if unknown."""
     if not ours or not theirs:
         return None
-    return all(locate(name, ours) == locate(name, theirs) for name in _spellings(path))
+    return all(
+        find_location(name, ours) == find_location(name, theirs)
+        for name in _path_and_link_target(path)
+    )
 
 
-def _spellings(path: str) -> set[str]:
+def _path_and_link_target(path: str) -> set[str]:
     """Return a path, and what it links to: both have to be the same."""
     return {os.path.abspath(path), os.path.realpath(path)}
 

@@ -66,32 +66,32 @@ class Cgroups:
 
     def memory_folder(self, path: str) -> Path | None:
         """Return the folder of a memory cgroup, None where it isn't visible or doesn't exist."""
-        levels = self._levels("memory", path)
+        levels = self._ancestor_folders("memory", path)
         return levels[0] if levels and levels[0].is_dir() else None
 
     def memory_usage(self, path: str) -> int | None:
         """Return the bytes in use, page cache included, at `path` or its nearest ancestor."""
         name = "memory.usage_in_bytes" if self.version("memory") == 1 else "memory.current"
-        folder = next((one for one in self._levels("memory", path) if one.is_dir()), None)
+        folder = next((one for one in self._ancestor_folders("memory", path) if one.is_dir()), None)
         text = _read_text(folder / name, missing="").strip() if folder else ""
         return int(text) if re.fullmatch("[0-9]{1,20}", text) else None
 
-    def show(self, file: Path) -> str:
+    def display_path(self, file: Path) -> str:
         """Return the path of a file as a user sees it, without the root of a fixture."""
         return str(PurePosixPath("/") / file.relative_to(self._root).as_posix())
 
     def _lowest_limit(self, controller: str, path: str | None, read: LimitReader) -> Limit:
-        levels = self._levels(controller, path or self.path(controller))
+        levels = self._ancestor_folders(controller, path or self.path(controller))
         limits = [limit for level in levels for limit in read(level, self.version(controller))]
         known = [(value, file) for file, value in limits if value and value < UNLIMITED_BYTES]
         if known:
             value, file = min(known, key=lambda limit: limit[0])
-            return Limit(value, self.show(file))
+            return Limit(value, self.display_path(file))
         if not levels or (path is None and not levels[0].is_dir()):
             raise FileNotFoundError(f"the {controller} cgroup of this process is not visible here")
         return Limit(None, "no cgroup sets a limit")
 
-    def _levels(self, controller: str, path: str) -> list[Path]:
+    def _ancestor_folders(self, controller: str, path: str) -> list[Path]:
         """Return the folders of a cgroup and its ancestors up to the mount.
 
         They may not exist (yet). Empty where the cgroup lies outside of every mount; of several

@@ -18,10 +18,10 @@ from preflight.facts.host.mounts import Mount, find_mount, read_mounts
 from preflight.model.facts import Measured, Unknown
 
 _VIRTUAL_DEVICES = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
-_HYPERVISORS = re.compile(
+_HYPERVISOR_DISKS = re.compile(
     "qemu|vmware|vbox|msft|xen|virtual|google|amazon|oracle|nutanix|do vol", re.I
 )
-_NOT_MOUNTED = Unknown(
+_FOLDER_NOT_MOUNTED = Unknown(
     "inside a container: mount the folder, as in -v /srv/models:/srv/models --path /srv/models",
     "unsupported",
 )
@@ -30,27 +30,29 @@ _NOT_MOUNTED = Unknown(
 def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
     """Yield the facts of the disk under `--path`, or of its nearest folder that exists."""
     path = os.path.abspath(context.options.path)
-    yield _fact("path", path, "--path")
+    yield _make_fact("path", path, "--path")
     existing = nearest_existing(path)
     is_linux = sys.platform.startswith("linux")
     mount = _find_mount(existing, root) if is_linux and isinstance(existing, str) else None
     if mount is not None and mount.point == "/" and in_container(root)[0]:
-        existing = _NOT_MOUNTED if context.engine_locality().path_hidden(path) else existing
+        existing = _FOLDER_NOT_MOUNTED if context.engine_locality().path_hidden(path) else existing
     if isinstance(existing, Unknown):
         for name in ("filesystem", "readonly", "total", "free", "kind"):
-            yield _fact(name, existing)
+            yield _make_fact(name, existing)
         return
     if is_linux:
         missing = Unknown("no mount in /proc/self/mountinfo covers it")
-        yield _fact("filesystem", mount.filesystem if mount else missing, "/proc/self/mountinfo")
-        yield _fact("kind", *_read_kind(os.stat(existing).st_dev, root))
+        yield _make_fact(
+            "filesystem", mount.filesystem if mount else missing, "/proc/self/mountinfo"
+        )
+        yield _make_fact("kind", *_read_kind(os.stat(existing).st_dev, root))
     else:
         for name in ("filesystem", "kind"):
-            yield _fact(name, Unknown("only Linux has /proc/self/mountinfo", "unsupported"))
-    yield from _space(existing, mount, root)
+            yield _make_fact(name, Unknown("only Linux has /proc/self/mountinfo", "unsupported"))
+    yield from _measure_space(existing, mount, root)
 
 
-def _fact(name: str, value: Any, source: str = "") -> Measured:
+def _make_fact(name: str, value: Any, source: str = "") -> Measured:
     return Measured(("host", "disk", name), value, source)
 
 
@@ -82,14 +84,16 @@ def _find_mount(path: str, root: Path) -> Mount | None:
         return None
 
 
-def _space(path: str, mount: Mount | None, root: Path) -> Iterator[Measured]:
+def _measure_space(path: str, mount: Mount | None, root: Path) -> Iterator[Measured]:
     """Yield size and free space; that leaves out what is reserved for root (f_bavail)."""
     import psutil
 
     usage = psutil.disk_usage(path)
     if not usage.total:
         for name in ("readonly", "total", "free"):
-            yield _fact(name, Unknown(f"the filesystem of {path} has no storage", "unsupported"))
+            yield _make_fact(
+                name, Unknown(f"the filesystem of {path} has no storage", "unsupported")
+            )
         return
     readonly: bool | Unknown = Unknown("not reported on this system", "unsupported")
     source = "/proc/self/mountinfo"
@@ -97,12 +101,12 @@ def _space(path: str, mount: Mount | None, root: Path) -> Iterator[Measured]:
         readonly = _is_readonly(mount, root)
     elif hasattr(os, "statvfs"):
         readonly, source = bool(os.statvfs(path).f_flag & os.ST_RDONLY), f"statvfs({path}).f_flag"
-    yield _fact("readonly", readonly, source)
-    yield _fact("total", usage.total, f"psutil.disk_usage({path}).total")
+    yield _make_fact("readonly", readonly, source)
+    yield _make_fact("total", usage.total, f"psutil.disk_usage({path}).total")
     if readonly is True:
-        yield _fact("free", 0, "mounted read-only")
+        yield _make_fact("free", 0, "mounted read-only")
     else:
-        yield _fact("free", usage.free, f"psutil.disk_usage({path}).free")
+        yield _make_fact("free", usage.free, f"psutil.disk_usage({path}).free")
 
 
 def _is_readonly(mount: Mount, root: Path) -> bool:
@@ -152,6 +156,6 @@ def _is_virtual(disk: Path) -> bool:
             text = (disk / "device" / name).read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        if _HYPERVISORS.search(text):
+        if _HYPERVISOR_DISKS.search(text):
             return True
     return False

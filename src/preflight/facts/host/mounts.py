@@ -71,7 +71,7 @@ def is_within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def locate(path: str, mounts: list[Mount]) -> tuple[str, str] | None:
+def find_location(path: str, mounts: list[Mount]) -> tuple[str, str] | None:
     """Return the device number of a real path's filesystem, and the path inside of it.
 
     Two processes that get the same location for a path see the same files there.

@@ -28,44 +28,44 @@ _ERROR_KINDS: dict[int | None, UnknownKind] = {
 
 def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
     """Yield the host's facts; the hostname last, because a container asks the engine for it."""
-    yield from _memory(root)
-    yield from _swap()
-    yield from _cpu(root)
-    yield _fact("os", _SYSTEM_NAMES.get(sys.platform, sys.platform), "sys.platform")
-    yield _text("arch", platform.machine(), "platform.machine()")
-    yield _text("kernel", platform.release(), "platform.release()")
-    yield _fact("container", *in_container(root))
-    yield _hostname(context, root)
+    yield from _measure_memory(root)
+    yield from _measure_swap()
+    yield from _measure_cpu(root)
+    yield _make_fact("os", _SYSTEM_NAMES.get(sys.platform, sys.platform), "sys.platform")
+    yield _make_text_fact("arch", platform.machine(), "platform.machine()")
+    yield _make_text_fact("kernel", platform.release(), "platform.release()")
+    yield _make_fact("container", *in_container(root))
+    yield _measure_hostname(context, root)
 
 
-def late(_context: MeasureContext, _how_long: str) -> Iterator[Measured]:
+def late(_context: MeasureContext, _duration: str) -> Iterator[Measured]:
     """Yield the name that this process knows, where the engine hasn't answered in time."""
-    yield _text("hostname", platform.node(), "platform.node()")
+    yield _make_text_fact("hostname", platform.node(), "platform.node()")
 
 
-def _hostname(context: MeasureContext, root: Path) -> Measured:
+def _measure_hostname(context: MeasureContext, root: Path) -> Measured:
     engine = context.engine_locality().engine if in_container(root)[0] else None
     if isinstance(engine, Engine) and engine.endpoint.local and not differing_info_key(engine):
         name = engine.info.get("Name")
         if isinstance(name, str) and name:
-            return _text("hostname", name, "GET /info Name")
-    return _text("hostname", platform.node(), "platform.node()")
+            return _make_text_fact("hostname", name, "GET /info Name")
+    return _make_text_fact("hostname", platform.node(), "platform.node()")
 
 
-def _text(name: str, value: str, source: str) -> Measured:
-    return _fact(name, value or Unknown(f"{source} reports nothing"), source)
+def _make_text_fact(name: str, value: str, source: str) -> Measured:
+    return _make_fact(name, value or Unknown(f"{source} reports nothing"), source)
 
 
-def _fact(name: str, value: Any, source: str) -> Measured:
+def _make_fact(name: str, value: Any, source: str) -> Measured:
     return Measured(("host", *name.split(".")), value, source)
 
 
-def _memory(root: Path) -> Iterator[Measured]:
+def _measure_memory(root: Path) -> Iterator[Measured]:
     import psutil
 
     source = "psutil.virtual_memory().total"
     total = _read_positive(lambda: psutil.virtual_memory().total, source)
-    yield _fact("memory.total", total, source)
+    yield _make_fact("memory.total", total, source)
     source = "psutil.virtual_memory().available"
     available = _read_positive(lambda: psutil.virtual_memory().available, source)
     if isinstance(total, int) and isinstance(available, int):
@@ -73,40 +73,42 @@ def _memory(root: Path) -> Iterator[Measured]:
         # a larger cache isn't counted in these figures: they are those of a container (lxcfs)
         if 0 < arc <= total - available:
             available, source = available + arc, f"{source} and what the ZFS ARC can give back"
-    yield _fact("memory.available", available, source)
+    yield _make_fact("memory.available", available, source)
     limit = _read_limit(lambda: Cgroups(root).memory_limit())
     if isinstance(limit, Limit):
-        yield _fact("memory.limit", limit.value, limit.source)
+        yield _make_fact("memory.limit", limit.value, limit.source)
     else:
-        yield _fact("memory.limit", limit, "")
-    yield _fact("memory.usable", _lowest(total, limit), "min(total, limit)")
+        yield _make_fact("memory.limit", limit, "")
+    yield _make_fact("memory.usable", _lowest(total, limit), "min(total, limit)")
 
 
-def _swap() -> Iterator[Measured]:
+def _measure_swap() -> Iterator[Measured]:
     import psutil
 
     source = "psutil.swap_memory()"
     total = _read(lambda: psutil.swap_memory().total, source)
-    yield _fact("swap.total", total or None, f"{source}.total" if total else f"{source}: no swap")
+    yield _make_fact(
+        "swap.total", total or None, f"{source}.total" if total else f"{source}: no swap"
+    )
     free = _read(lambda: psutil.swap_memory().free, source) if total else None
-    yield _fact("swap.free", free, f"{source}.free" if total else f"{source}: no swap")
+    yield _make_fact("swap.free", free, f"{source}.free" if total else f"{source}: no swap")
 
 
-def _cpu(root: Path) -> Iterator[Measured]:
+def _measure_cpu(root: Path) -> Iterator[Measured]:
     import psutil
 
     source = "psutil.cpu_count(logical=False)"
     physical = _read_positive(lambda: psutil.cpu_count(logical=False), source)
-    yield _fact("cpu.physical", physical, source)
+    yield _make_fact("cpu.physical", physical, source)
     source = "psutil.cpu_count()"
     usable = _read_positive(psutil.cpu_count, source)
-    yield _fact("cpu.logical", usable, source)
+    yield _make_fact("cpu.logical", usable, source)
     if hasattr(os, "sched_getaffinity"):
         usable, source = len(os.sched_getaffinity(0)), "os.sched_getaffinity"
     quota = _read_limit(lambda: Cgroups(root).cpu_quota())
     if isinstance(quota, Limit) and quota.value is not None:
         source = f"min({source}, {quota.source})"
-    yield _fact("cpu.usable", _lowest(usable, quota), source)
+    yield _make_fact("cpu.usable", _lowest(usable, quota), source)
 
 
 def _read(read: Callable[[], Any], source: str) -> Any | Unknown:

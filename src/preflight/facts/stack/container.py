@@ -37,9 +37,9 @@ from preflight.facts.stack.oom import (
 from preflight.model.facts import Measured, Unknown
 from preflight.model.quantities import parse_version
 
-_TOP = ("stack", "containers")
+_CONTAINERS_PATH = ("stack", "containers")
 _MAX_INSPECTED = 50  # containers
-_WORKERS = 4
+_MAX_THREADS = 4
 _INSPECT = "GET /containers/ID/json"
 _MEMORY_KEY = "HostConfig.Memory"
 _STATS = "GET /containers/ID/stats"
@@ -47,7 +47,7 @@ _LOOP_RESTARTS = 3
 _LOOP_SECONDS = 60
 
 ContainerFact: TypeAlias = tuple[tuple[str, ...], Any, str]  # path, value, source
-Sourced: TypeAlias = tuple[Any, str]  # value, source
+SourcedValue: TypeAlias = tuple[Any, str]  # value, source
 
 
 class InspectedContainer(NamedTuple):
@@ -118,7 +118,7 @@ def _measure_container(
     listed: ListedContainer, answer: Inspected, stack: StackContext
 ) -> Iterator[Measured]:
     """Yield the facts of one container; one whose answers are garbage is unknown alone."""
-    top = (*_TOP, listed.name)
+    top = (*_CONTAINERS_PATH, listed.name)
     if answer is None:
         return  # it has vanished since the list
     if isinstance(answer, InspectedContainer):
@@ -150,7 +150,7 @@ def _inspect_all(engine: Engine, containers: Sequence[ListedContainer]) -> list[
                 except Exception as error:  # noqa: BLE001 - an answer may be anything
                     answers[index] = Unknown(f"{type(error).__name__}: {error}", "error")
 
-    threads = [threading.Thread(target=run, daemon=True) for _ in range(_WORKERS)]
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(_MAX_THREADS)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -203,13 +203,13 @@ def container_facts(
     else:
         yield ("started_at",), or_unreported(started, "State.StartedAt"), f"{_INSPECT} State"
     memory = _read_memory(container, count_or_none(context.engine.info.get("MemTotal")))
-    yield from _oom(container, restarts, memory, context)
+    yield from _oom_facts(container, restarts, memory, context)
     configured = or_unreported(count_or_none(host.get("Memory")), _MEMORY_KEY)
     yield ("memory", "configured"), configured or None, f"{_INSPECT} {_MEMORY_KEY}"
     yield ("memory", "usage"), *memory.usage
     yield ("memory", "limit"), *memory.limit
     yield ("memory", "parent"), *memory.parent_limit
-    yield ("cpus",), *_cpus(host)
+    yield ("cpus",), *_cpu_limit(host)
     source = f"{_INSPECT} Config.Env"
     variables = parse_environment(config["Env"]) if "Env" in config else None
     for name, value in (variables or {}).items():
@@ -219,7 +219,11 @@ def container_facts(
     yield ("image",), image, f"{_INSPECT} Config"
     rotated = _log_rotated(host, is_podman=context.engine.name == "podman")
     yield ("log", "rotated"), rotated, f"{_INSPECT} HostConfig.LogConfig"
-    yield ("drift",), _drift(container, context), f"{_INSPECT}, {', '.join(context.project.files)}"
+    yield (
+        ("drift",),
+        _find_container_drift(container, context),
+        f"{_INSPECT}, {', '.join(context.project.files)}",
+    )
 
 
 def _exit_code(container: InspectedContainer) -> int | Unknown | None:
@@ -259,7 +263,7 @@ def _will_restart(container: InspectedContainer, restarts: int) -> bool:
     return policy.get("Name") in ("always", "unless-stopped")
 
 
-def _oom(
+def _oom_facts(
     container: InspectedContainer, restarts: int | None, memory: _Memory, context: StackContext
 ) -> Iterator[ContainerFact]:
     is_podman = context.engine.name == "podman"
@@ -301,16 +305,16 @@ def _is_before_24(engine: Engine) -> bool:
 class _Memory(NamedTuple):
     """Bytes of a container, each with its source; `parent_limit` is lower than its own."""
 
-    usage: Sourced
-    limit: Sourced
-    parent_limit: Sourced
+    usage: SourcedValue
+    limit: SourcedValue
+    parent_limit: SourcedValue
 
 
 def _read_memory(container: InspectedContainer, total: int | None) -> _Memory:
     """Read the cgroup if it is visible, else statistics; these show `total` for "no limit"."""
     configured = count_or_none(container.host_config.get("Memory"))
     source = f"{_INSPECT} {_MEMORY_KEY}"
-    own_limit: Sourced = or_unreported(configured, _MEMORY_KEY) or None, source
+    own_limit: SourcedValue = or_unreported(configured, _MEMORY_KEY) or None, source
     cgroup, stats = container.cgroup, container.stats
     if cgroup is None:
         stopped = None, "it does not run"
@@ -319,7 +323,7 @@ def _read_memory(container: InspectedContainer, total: int | None) -> _Memory:
         usage: int | Unknown = Unknown(f"no number in {cgroup.usage_source}")
         if cgroup.usage is not None:
             usage = cgroup.usage
-        parent_limit = _if_lower(cgroup.parent_limit.value, configured)
+        parent_limit = _only_if_lower(cgroup.parent_limit.value, configured)
         parent_source = cgroup.parent_limit.source
         return _Memory((usage, cgroup.usage_source), cgroup.limit, (parent_limit, parent_source))
     if stats is None or isinstance(stats, Unknown):
@@ -335,13 +339,13 @@ def _read_memory(container: InspectedContainer, total: int | None) -> _Memory:
             limits.append((limit, f"{_STATS} {key}"))
             hierarchical = limit if values is details else None
     lowest = min(limits) if limits else own_limit
-    parent: Sourced = cgroup, ""
+    parent: SourcedValue = cgroup, ""
     if "hierarchical_memory_limit" in details:
-        parent = _if_lower(hierarchical, configured), f"{_STATS} hierarchical_memory_limit"
+        parent = _only_if_lower(hierarchical, configured), f"{_STATS} hierarchical_memory_limit"
     return _Memory(_stats_usage(stats, has_details=bool(details)), lowest, parent)
 
 
-def _stats_usage(stats: Mapping[str, Any], *, has_details: bool) -> Sourced:
+def _stats_usage(stats: Mapping[str, Any], *, has_details: bool) -> SourcedValue:
     try:
         used = memory_used(stats)
     except (AttributeError, TypeError, ValueError, OverflowError):
@@ -350,12 +354,12 @@ def _stats_usage(stats: Mapping[str, Any], *, has_details: bool) -> Sourced:
     return or_unreported(used, "memory_stats.usage"), f"{_STATS}, {cache}"
 
 
-def _if_lower(limit: float | None, configured: int | None) -> int | None:
+def _only_if_lower(limit: float | None, configured: int | None) -> int | None:
     is_lower = limit is not None and (not configured or limit < configured)
     return int(limit) if limit is not None and is_lower else None
 
 
-def _cpus(host: Mapping[str, Any]) -> Sourced:
+def _cpu_limit(host: Mapping[str, Any]) -> SourcedValue:
     nano, quota = count_or_none(host.get("NanoCpus")), count_or_none(host.get("CpuQuota"))
     if nano is None:
         return unreported("HostConfig.NanoCpus"), ""
@@ -376,7 +380,9 @@ def _log_rotated(host: Mapping[str, Any], *, is_podman: bool) -> bool | Unknown:
     return is_log_rotated(driver, options)
 
 
-def _drift(container: InspectedContainer, context: StackContext) -> list[str] | Unknown | None:
+def _find_container_drift(
+    container: InspectedContainer, context: StackContext
+) -> list[str] | Unknown | None:
     name = container.listed.service
     if name is None:
         return Unknown("it does not report its service: the label is missing")

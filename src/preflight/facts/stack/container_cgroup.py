@@ -15,7 +15,7 @@ from typing import NamedTuple
 from preflight.facts.host.cgroups import Cgroups, Limit
 from preflight.model.facts import Unknown
 
-_FILES = {  # by version: bytes in use, the cache to subtract, kills
+_CGROUP_FILES = {  # by version: bytes in use, the cache to subtract, kills
     1: ("memory.usage_in_bytes", "total_inactive_file", "memory.oom_control"),
     2: ("memory.current", "inactive_file", "memory.events"),
 }
@@ -48,7 +48,7 @@ def read_container_cgroup(
         folder = cgroups.memory_folder(path) if path is not None else None
         if path is None or folder is None:
             return Unknown("its cgroup is not visible from here", "unsupported")
-        usage_file, cache_key, oom_file = _FILES[cgroups.version("memory")]
+        usage_file, cache_key, oom_file = _CGROUP_FILES[cgroups.version("memory")]
         usage = _read_number(folder / usage_file)
         cache = _read_number(folder / "memory.stat", f"{cache_key} ")
         if usage is not None and cache is not None and cache < usage:
@@ -57,8 +57,8 @@ def read_container_cgroup(
         return ContainerCgroup(
             parent, cgroups.memory_limit(path), cgroups.memory_limit(parent),
             usage if cache is not None else None,
-            f"{cgroups.show(folder / usage_file)} less {cache_key}",
-            _read_number(folder / oom_file, "oom_kill "), cgroups.show(folder / oom_file),
+            f"{cgroups.display_path(folder / usage_file)} less {cache_key}",
+            _read_number(folder / oom_file, "oom_kill "), cgroups.display_path(folder / oom_file),
         )  # fmt: skip
     except (FileNotFoundError, ProcessLookupError):
         return Unknown("its process has just ended")

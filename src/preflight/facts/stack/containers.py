@@ -14,7 +14,7 @@ from preflight.facts.engine.responses import (
 )
 from preflight.model.facts import Measured, Unknown
 
-_TOP = ("stack", "containers")
+_CONTAINERS_PATH = ("stack", "containers")
 _PODMAN_STATES = {"stopped": "exited", "configured": "created", "initialized": "created"}
 
 
@@ -33,12 +33,12 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
         engine = context.engine()
         containers = list_containers(engine.api, project.name)
     except EndpointError as error:
-        yield Measured(_TOP, Unknown(str(error), "invalid"))
+        yield Measured(_CONTAINERS_PATH, Unknown(str(error), "invalid"))
         return
     except EngineError as error:
-        yield Measured(_TOP, Unknown(str(error), error.kind))
+        yield Measured(_CONTAINERS_PATH, Unknown(str(error), error.kind))
         return
-    yield Measured(_TOP, {}, "GET /containers/json")
+    yield Measured(_CONTAINERS_PATH, {}, "GET /containers/json")
     if not containers:
         return
     from preflight.facts.stack.container import measure_containers  # nothing to measure without any

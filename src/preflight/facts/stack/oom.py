@@ -69,15 +69,18 @@ def _find_evidence(signals: OomSignals) -> Iterator[tuple[Certainty, str]]:
         yield "certain", "State.OOMKilled is true"
     kills = signals.kills
     if kills:
-        yield "certain", f"its cgroup counts {_count(kills, 'killed process', 'es')} in this run"
+        yield (
+            "certain",
+            f"its cgroup counts {_pluralize(kills, 'killed process', 'es')} in this run",
+        )
     times = signals.event_times or ()
     current = sum(time >= signals.started - 1 for time in times)
     earlier = len(times) - current
     if current and kills != 0:  # v1 also reports a shortage that killed nothing
         certainty = "certain" if signals.exit_code == SIGKILL_EXIT_CODE else "likely"
-        yield certainty, f"{_count(current, 'oom event')} in this run"
+        yield certainty, f"{_pluralize(current, 'oom event')} in this run"
     if earlier and signals.restarts:
-        yield "likely", f"{_count(earlier, 'oom event')} before its last start"
+        yield "likely", f"{_pluralize(earlier, 'oom event')} before its last start"
 
 
 def _supporting_signals(signals: OomSignals) -> Iterator[str]:
@@ -85,7 +88,7 @@ def _supporting_signals(signals: OomSignals) -> Iterator[str]:
     if signals.exit_code == SIGKILL_EXIT_CODE:
         yield f"exit code {SIGKILL_EXIT_CODE}"
     if signals.restarts:
-        yield f"restarted {_count(signals.restarts, 'time')}"
+        yield f"restarted {_pluralize(signals.restarts, 'time')}"
     if signals.memory_share is not None and signals.memory_share >= 0.9:
         yield f"it uses {signals.memory_share:.0%} of its limit"
 
@@ -97,7 +100,7 @@ def _why_unknown(signals: OomSignals) -> str | None:
         if signals.exit_code == SIGKILL_EXIT_CODE:
             return "this engine does not tell lack of memory from another kill with exit code 137"
         if signals.restarts:
-            times = _count(signals.restarts, "time")
+            times = _pluralize(signals.restarts, "time")
             return f"it was restarted {times}, and this engine does not report why"
         if signals.running and kills is None:
             return "this engine does not report kills, and its cgroup is not visible from here"
@@ -110,7 +113,7 @@ def _why_unknown(signals: OomSignals) -> str | None:
     return None
 
 
-def _count(number: int, noun: str, ending: str = "s") -> str:
+def _pluralize(number: int, noun: str, ending: str = "s") -> str:
     return f"{number} {noun}{ending if number != 1 else ''}"
 
 

@@ -48,20 +48,20 @@ class SupportDataCollector:
         self._thread.join(max(0.0, self._limits.ends - time.monotonic()))
         if self._thread.is_alive():
             what = "the rest of the logs" if self._data.config else "configuration and logs"
-            self._add(missing=f"{what}: no answer in time")
+            self._add_missing(f"{what}: no answer in time")
         return self._data
 
-    def _add(self, *, missing: str) -> None:
-        self._data = self._data._replace(missing=(*self._data.missing, missing))
+    def _add_missing(self, reason: str) -> None:
+        self._data = self._data._replace(missing=(*self._data.missing, reason))
 
     def _collect(self, context: MeasureContext) -> None:
         try:
             project = context.project()
         except ComposeError as error:
-            self._add(missing=f"the compose configuration: {error}")
+            self._add_missing(f"the compose configuration: {error}")
             return
         if project is None:
-            self._add(missing="compose configuration and logs: no compose file here")
+            self._add_missing("compose configuration and logs: no compose file here")
             return
         config = {**project.config, "services": project.services}
         source = _CONFIG_SOURCES[project.source]
@@ -69,9 +69,9 @@ class SupportDataCollector:
         try:
             for log in project_logs(context, self._limits):
                 if isinstance(log.text, Unknown):
-                    self._add(missing=f"the log of {log.container}: {log.text.reason}")
+                    self._add_missing(f"the log of {log.container}: {log.text.reason}")
                 else:
                     logs = (*self._data.logs, (log.container, log.text))
                     self._data = self._data._replace(logs=logs)
         except LOG_ERRORS as error:
-            self._add(missing=f"logs: {error}")
+            self._add_missing(f"logs: {error}")
