@@ -60,7 +60,7 @@ class _Stream(io.BytesIO):
         self.name = name
 
 
-class _Untagged:
+class _NodeComposer:
     """Composes nodes without resolving tags, and stops where nesting is too deep."""
 
     @staticmethod
@@ -91,7 +91,7 @@ class _Untagged:
         self.descend_resolver, self.ascend_resolver = descend, ascend
 
 
-class _Loader(_Untagged, yaml.composer.Composer, *_PARSER):  # type: ignore[misc]
+class _Loader(_NodeComposer, yaml.composer.Composer, *_PARSER):  # type: ignore[misc]
     """Takes an anchor's name for the latest one; PyYAML's own composers refuse a second."""
 
     def __init__(self, stream: _Stream) -> None:
@@ -105,7 +105,7 @@ class _Loader(_Untagged, yaml.composer.Composer, *_PARSER):  # type: ignore[misc
         return node
 
 
-class _FastLoader(_Untagged, *_PARSER):  # type: ignore[misc]
+class _FastLoader(_NodeComposer, *_PARSER):  # type: ignore[misc]
     """The composer of libyaml, twice as fast."""
 
     def __init__(self, stream: _Stream) -> None:
@@ -152,15 +152,15 @@ def compose_documents(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> lis
 
 def _compose(stream: _Stream) -> list[Node]:
     try:
-        return _roots(_FastLoader(stream) if len(_PARSER) == 1 else _Loader(stream))
+        return _read_documents(_FastLoader(stream) if len(_PARSER) == 1 else _Loader(stream))
     except yaml.composer.ComposerError as fault:
         if "duplicate anchor" not in str(fault.context):
             raise
     stream.seek(0)
-    return _roots(_Loader(stream))
+    return _read_documents(_Loader(stream))
 
 
-def _roots(loader: Any) -> list[Node]:
+def _read_documents(loader: Any) -> list[Node]:
     roots = []
     while loader.check_node():
         roots.append(loader.get_node())

@@ -35,7 +35,7 @@ _PLUGIN_FOLDERS = (
 )
 
 
-class Answer(NamedTuple):
+class ComposeAnswer(NamedTuple):
     """What Compose said: a configuration, or what it `refused`, or why it gave no answer."""
 
     config: Mapping[str, Any] | None = None
@@ -45,50 +45,58 @@ class Answer(NamedTuple):
     version: str | None = None
 
 
-class Run(NamedTuple):
+class ComposeRun(NamedTuple):
     """A run of Compose, and one beside it that prints its version."""
 
     config: Program
     version: Program
 
-    def answer(self, timeout: float) -> Answer:
+    def answer(self, timeout: float) -> ComposeAnswer:
         """Wait for the answer, most of `timeout` seconds: the rest is for the stand-in."""
         done = self.config.wait(timeout * 0.6)
         printed = self.version.wait(timeout * 0.1)
         version = printed.output.strip().removeprefix("v") if printed.exit_code == 0 else None
         if done.exit_code is None:
-            return Answer(fault=f"docker compose config {done.error}", version=version)
+            return ComposeAnswer(fault=f"docker compose config {done.error}", version=version)
         if done.exit_code != 0:
             if any(words in done.error for words in _TOO_OLD):
-                return Answer(fault="docker compose is too old to print its configuration as JSON")
+                return ComposeAnswer(
+                    fault="docker compose is too old to print its configuration as JSON"
+                )
             if _CANNOT_PRINT in done.error:
-                return Answer(fault="docker compose can't print this project", version=version)
-            return Answer(refused=_refusal(done.error, done.exit_code), version=version)
+                return ComposeAnswer(
+                    fault="docker compose can't print this project", version=version
+                )
+            return ComposeAnswer(
+                refused=_refusal_message(done.error, done.exit_code), version=version
+            )
         try:
             config = json.loads(done.output.replace("$$", "$"))  # it doubles every dollar sign
         except (ValueError, RecursionError):
             config = None
         if not isinstance(config, dict):
-            return Answer(fault="docker compose config gave no JSON object", version=version)
+            return ComposeAnswer(fault="docker compose config gave no JSON object", version=version)
         unset = dict.fromkeys(_UNSET.findall(done.error))
-        return Answer(config, tuple(unset), version=version)
+        return ComposeAnswer(config, tuple(unset), version=version)
 
 
-def _refusal(output: str, code: int) -> str:
+def _refusal_message(output: str, code: int) -> str:
     lines = [line for line in output.strip().splitlines() if "level=warning" not in line]
     plain = (line for line in lines if _BEFORE_A_VALUE in line)
     text = next(plain, lines[-1] if lines else f"exit code {code}")
     return text.removeprefix("Error: ")
 
 
-def start_compose(files: Sequence[str], environ: Mapping[str, str] = os.environ) -> Run | None:
+def start_compose(
+    files: Sequence[str], environ: Mapping[str, str] = os.environ
+) -> ComposeRun | None:
     """Start Compose on these files; None where it isn't installed."""
     program = find_compose(environ)
     if program is None:
         return None
     named = [part for file in files for part in ("-f", file)]
     env = {**environ, **_ENVIRONMENT}
-    return Run(
+    return ComposeRun(
         Program([program, *named, "config", "--format", "json"], env, _MAX_BYTES),
         Program([program, "version", "--short"], env, 200),
     )

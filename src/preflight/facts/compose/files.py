@@ -34,7 +34,7 @@ class Bounds:
         folders = {os.getcwd()}
         for file in filter(None, named):
             folders |= {os.path.dirname(os.path.abspath(file)), os.path.realpath(file)}
-        folders |= set(filter(None, map(_repository, folders)))
+        folders |= set(filter(None, map(_find_repository, folders)))
         folders |= set(filter(None, environ.get(ALLOW_READ, "").split(os.pathsep)))
         self._folders = set(map(os.path.realpath, folders))
 
@@ -64,7 +64,7 @@ class Bounds:
             raise ComposeError(refusal)
 
 
-def _repository(folder: str) -> str | None:
+def _find_repository(folder: str) -> str | None:
     """Return the git repository around a folder; one that is all of the home doesn't count."""
     home = os.path.realpath(os.path.expanduser("~"))
     path = Path(os.path.realpath(folder))

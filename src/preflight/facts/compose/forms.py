@@ -126,14 +126,14 @@ def long_build(value: Any, folder: str) -> dict[str, Any]:
     }
 
 
-def unique(items: list[Any], key: str) -> list[Any]:
+def drop_replaced(items: list[Any], key: str) -> list[Any]:
     """Drop what a later item of a list takes the place of."""
     if key in ("devices", "gpus"):
         return items
-    return list({_identity(item, key): item for item in items}.values())
+    return list({_item_key(item, key): item for item in items}.values())
 
 
-def _identity(item: Any, key: str) -> str:
+def _item_key(item: Any, key: str) -> str:
     if key == "ports":
         address = item.get("host_ip") or "0.0.0.0"
         return repr((address, item.get("published"), item.get("target"), item.get("protocol")))

@@ -52,14 +52,14 @@ _TOP_NEEDS = {
 }
 
 
-def entries(node: Node) -> Iterator[tuple[str, Node, Node]]:
+def mapping_entries(node: Node) -> Iterator[tuple[str, Node, Node]]:
     """Yield the name, key and value of each entry of a mapping; what `<<` merges in comes first."""
     own = []
     for key, value in node.value if isinstance(node, yaml_marks.Mapping) else ():
         if key.value == "<<" and key.tag in (PLAIN, f"{_YAML}merge"):
             sources = value.value if isinstance(value, yaml_marks.Sequence) else [value]
             for source in reversed(sources):  # the first one with a key decides
-                yield from entries(source)
+                yield from mapping_entries(source)
         elif isinstance(key, yaml_marks.Scalar):
             own.append((scalar_text(key), key, value))
     yield from own
@@ -75,26 +75,26 @@ def scalar_text(node: Node) -> str:
         return str(node.value)
 
 
-def _values(node: Node, *keys: str) -> Iterator[Node]:
+def _find_values(node: Node, *keys: str) -> Iterator[Node]:
     """Yield every value at a path of keys, an overridden one too; `*` is every key."""
     if not keys:
         yield node
         return
-    for name, _, value in entries(node):
+    for name, _, value in mapping_entries(node):
         if keys[0] in (name, "*"):
-            yield from _values(value, *keys[1:])
+            yield from _find_values(value, *keys[1:])
 
 
-def _texts(node: Node, key: str) -> Iterator[Node]:
+def _find_scalars(node: Node, key: str) -> Iterator[Node]:
     """Yield the scalars of a text, of a list, or under a key of the mappings in it."""
     if isinstance(node, yaml_marks.Scalar):
         yield node
     elif isinstance(node, yaml_marks.Sequence):
         for item in node.value:
-            yield from _texts(item, key)
+            yield from _find_scalars(item, key)
     else:
-        for value in _values(node, key):
-            yield from _texts(value, key)
+        for value in _find_values(node, key):
+            yield from _find_scalars(value, key)
 
 
 def error_at(node: Node, message: str) -> ComposeError:
@@ -145,28 +145,28 @@ class Guard:
 
     def _check_document(self, root: Node, file: str, folder: str) -> None:
         for key, (version, feature) in _TOP_NEEDS.items():
-            for node in _values(root, *key):
-                self._need(version, feature, node)
-        for node in _values(root, "include"):
+            for node in _find_values(root, *key):
+                self._record_need(version, feature, node)
+        for node in _find_values(root, "include"):
             for item in node.value if isinstance(node, yaml_marks.Sequence) else ():
                 self._check_include(item, folder)
         for kind in ("configs", "secrets"):
-            for node in _values(root, kind, "*", "file"):
-                self._path(node, folder, kind)
-        for services in _values(root, "services"):
-            for name, key_node, service in entries(services):
+            for node in _find_values(root, kind, "*", "file"):
+                self._check_path(node, folder, kind)
+        for services in _find_values(root, "services"):
+            for name, key_node, service in mapping_entries(services):
                 self._check_service(name, service, file, folder, ())
-                self._record(("services", name), key_node, service)
+                self._record_positions(("services", name), key_node, service)
 
     def _check_include(self, item: Node, folder: str) -> None:
-        files = self._paths(item, folder, "include", "path")
+        files = self._check_paths(item, folder, "include", "path")
         inner = os.path.dirname(files[0]) if files else folder
-        for node in _values(item, "project_directory"):
-            inner = self._path(node, folder, "include")
+        for node in _find_values(item, "project_directory"):
+            inner = self._check_path(node, folder, "include")
         env_files = [
             path
-            for node in _values(item, "env_file")
-            for path in self._paths(node, folder, "include", "path")
+            for node in _find_values(item, "env_file")
+            for path in self._check_paths(node, folder, "include", "path")
         ]
         default = os.path.join(inner, ".env")
         refusal = self._bounds.refusal(default)
@@ -181,7 +181,7 @@ class Guard:
             raise error_at(item, f"more than {_MAX_CHAIN} files include each other")
         self._including.append(include)
         outer = Variables(self._variables.lookup)
-        with self._variables.extended(lambda: read_env_files(env_files, outer)):
+        with self._variables.fallback_to(lambda: read_env_files(env_files, outer)):
             self.check(files, inner)
         self._including.pop()
 
@@ -189,16 +189,18 @@ class Guard:
         self, name: str, service: Node, file: str, folder: str, chain: tuple[tuple[str, str], ...]
     ) -> None:
         """Check the paths of a service and of what it extends, and record what comes from there."""
-        for extends in _values(service, "extends"):
-            files = [self._path(node, folder, "extends") for node in _values(extends, "file")]
+        for extends in _find_values(service, "extends"):
+            files = [
+                self._check_path(node, folder, "extends") for node in _find_values(extends, "file")
+            ]
             named = [extends] if isinstance(extends, yaml_marks.Scalar) else []
-            for node in (*named, *_values(extends, "service")):
+            for node in (*named, *_find_values(extends, "service")):
                 for path in files or [file]:
                     inner = os.path.dirname(path) if files else folder
                     self._check_base(name, (path, scalar_text(node)), inner, chain)
         for key in ("label_file", "env_file"):
-            for node in _values(service, key):
-                for path in self._paths(node, folder, key, "path"):
+            for node in _find_values(service, key):
+                for path in self._check_paths(node, folder, key, "path"):
                     if key == "env_file":
                         self._record_env_file(name, path)
 
@@ -211,15 +213,15 @@ class Guard:
         if len(chain) > _MAX_CHAIN:
             raise ComposeError(f"more than {_MAX_CHAIN} services extend each other", file)
         for root in self.documents(file):
-            for service in _values(root, "services", service_name):
+            for service in _find_values(root, "services", service_name):
                 self._check_service(name, service, file, folder, (*chain, base))
-                for setting, key, value in entries(service):
-                    self._record(("services", name, setting), key, value)
+                for setting, key, value in mapping_entries(service):
+                    self._record_positions(("services", name, setting), key, value)
 
-    def _paths(self, node: Node, folder: str, what: str, key: str) -> list[str]:
-        return [self._path(text, folder, what) for text in _texts(node, key)]
+    def _check_paths(self, node: Node, folder: str, what: str, key: str) -> list[str]:
+        return [self._check_path(text, folder, what) for text in _find_scalars(node, key)]
 
-    def _path(self, node: Node, folder: str, what: str) -> str:
+    def _check_path(self, node: Node, folder: str, what: str) -> str:
         """Return the absolute path that a value names; raises ComposeError for one outside."""
         try:
             path = resolve_path(self._variables.substitute(scalar_text(node)), folder)
@@ -230,10 +232,10 @@ class Guard:
             raise error_at(node, f"{what}: {refusal}")
         return path
 
-    def _need(self, version: str, feature: str, node: Node) -> None:
+    def _record_need(self, version: str, feature: str, node: Node) -> None:
         self.needs.setdefault((version, feature), Need(version, feature, position_of(node)))
 
-    def _record(self, path: Path, key: Node, node: Node) -> None:
+    def _record_positions(self, path: Path, key: Node, node: Node) -> None:
         """Note the positions of a value and of what is in it: of a container, that of its key."""
         if len(self.positions) > _MAX_POSITIONS:
             return
@@ -241,19 +243,19 @@ class Guard:
         if marked is node or path not in self.positions:  # a container stays where it was first
             self.positions[path] = position_of(marked)
         if node.tag == "!override":
-            self._need("2.24.4", "!override", node)
+            self._record_need("2.24.4", "!override", node)
         setting = path[2:]
         if path[2:3] in (("depends_on",), ("env_file",)) and len(path) > 3:
             setting = (path[2], "*", *path[4:])
         if setting in _NEEDS:
-            self._need(*_NEEDS[setting], marked)
+            self._record_need(*_NEEDS[setting], marked)
         if setting == ("profiles",):
-            self.profiles[path[1]] = tuple(map(scalar_text, _texts(node, "")))
-        for name, below_key, value in entries(node):
-            self._record((*path, name), below_key, value)
+            self.profiles[path[1]] = tuple(map(scalar_text, _find_scalars(node, "")))
+        for name, below_key, value in mapping_entries(node):
+            self._record_positions((*path, name), below_key, value)
         for item in node.value if isinstance(node, yaml_marks.Sequence) and len(path) == 3 else ():
             for name in self._item_names(path[-1], item):
-                self._record((*path, name), item, item)
+                self._record_positions((*path, name), item, item)
 
     def _item_names(self, key: str, item: Node) -> list[str]:
         """Return what an item of a list of a service is known by among the positions."""
@@ -262,7 +264,7 @@ class Guard:
         if not short and field is None:
             return ["*"]
         names: list[str] = []
-        for node in _values(item, field) if field and not short else [item]:
+        for node in _find_values(item, field) if field and not short else [item]:
             try:
                 text = self._variables.substitute(scalar_text(node))
             except (TemplateError, ComposeError):

@@ -12,7 +12,7 @@ from preflight.facts.compose.files import Bounds, choose_files
 from preflight.facts.compose.project import ComposeError, Project
 
 if TYPE_CHECKING:
-    from preflight.facts.compose.cli import Answer
+    from preflight.facts.compose.cli import ComposeAnswer
     from preflight.facts.compose.guard import Guard
     from preflight.facts.compose.variables import Variables
 
@@ -39,7 +39,7 @@ def load_project(options: Options, environ: Mapping[str, str] = os.environ) -> P
     guard = Guard(bounds, variables)
     guard.check(files, folder)
     run = cli.start_compose(files, environ)
-    answer = run.answer(options.timeout) if run else cli.Answer()
+    answer = run.answer(options.timeout) if run else cli.ComposeAnswer()
     project = Project(
         name="",
         folder=folder,
@@ -59,7 +59,7 @@ def load_project(options: Options, environ: Mapping[str, str] = os.environ) -> P
 
 
 def _read_by_standin(
-    project: Project, answer: Answer, guard: Guard, variables: Variables
+    project: Project, answer: ComposeAnswer, guard: Guard, variables: Variables
 ) -> Project:
     """Read the files where Compose gave no configuration; raises ComposeError.
 

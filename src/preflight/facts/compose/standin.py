@@ -18,11 +18,11 @@ from preflight.facts.compose.files import display_path
 from preflight.facts.compose.forms import (
     FIGURES,
     LONG_ITEMS,
+    drop_replaced,
     long_build,
     resolve_path,
-    unique,
 )
-from preflight.facts.compose.guard import Guard, entries, error_at, position_of, scalar_text
+from preflight.facts.compose.guard import Guard, error_at, mapping_entries, position_of, scalar_text
 from preflight.facts.compose.project import ComposeError, Path, Project
 from preflight.facts.compose.variables import TemplateError, Variables, read_env_file
 
@@ -89,7 +89,7 @@ class _StandIn:
         for key, service in (merged.get("services") or {}).items():
             own = set(map(str, service.get("profiles") or ()))
             if not own or "*" in profiles or own & profiles:
-                services[key] = self.finish(key, service)
+                services[key] = self.resolve_service(key, service)
         for kind in ("configs", "secrets"):
             for entry in filter(None, (merged.get(kind) or {}).values()):
                 if isinstance(entry.get("file"), str):
@@ -109,33 +109,35 @@ class _StandIn:
         name = self.variables.lookup("COMPOSE_PROJECT_NAME")
         for path in paths if not name else ():
             for root in self.guard.documents(path):
-                for key, _, node in entries(root):
-                    name = str(self.plain(node) or name) if key == "name" else name
+                for key, _, node in mapping_entries(root):
+                    name = str(self.to_plain(node) or name) if key == "name" else name
         base = name or os.path.basename(os.path.realpath(self.project.folder))
         return _NAME.sub("", base.lower()).lstrip("_-")
 
     def documents(self, path: str) -> list[dict[str, Value]]:
         documents = []
         for root in self.guard.documents(path):
-            document = self.plain(root)
+            document = self.to_plain(root)
             if not isinstance(document, dict):
                 raise error_at(root, "expected a mapping with services")
             documents.append(document)
         return documents
 
-    def plain(self, node: yaml_marks.Node) -> Value:
+    def to_plain(self, node: yaml_marks.Node) -> Value:
         """Return a node as plain data, its variables replaced."""
         if node.tag in ("!reset", "!override"):
             file, line = position_of(node)
             self.caveats[f"{node.tag} in {file}:{line} was not applied"] = None
         if isinstance(node, yaml_marks.Sequence):
-            return [self.plain(item) for item in node.value]
+            return [self.to_plain(item) for item in node.value]
         if isinstance(node, yaml_marks.Mapping):
-            values = {name: (self.plain(value), value.tag) for name, _, value in entries(node)}
+            values = {
+                name: (self.to_plain(value), value.tag) for name, _, value in mapping_entries(node)
+            }
             return {name: value for name, (value, tag) in values.items() if tag != "!reset"}
         text = scalar_text(node)
         plain = node.tag == yaml_marks.PLAIN or node.tag.endswith((":int", ":float", ":bool"))
-        value = resolve(text) if plain else text
+        value = parse_scalar(text) if plain else text
         if not isinstance(value, str) or "$" not in value:
             return value
         try:
@@ -149,16 +151,18 @@ class _StandIn:
         services = document.get("services", {})
         if not isinstance(services, dict):
             raise ComposeError("services: expected a mapping", display_path(path))
-        long = {name: self.extended(name, services, path, self.project.folder) for name in services}
+        long = {
+            name: self.read_service(name, services, path, self.project.folder) for name in services
+        }
         return {**document, "services": long}
 
-    def extended(
+    def read_service(
         self, name: str, services: Mapping[str, Value], path: str, folder: str, bases: Chain = ()
     ) -> dict[str, Value]:
         """Return a service in its long form, over the one that it extends."""
         raw = services[name] or {}
         if not isinstance(raw, dict):
-            raise self.error(("services", name), "expected a mapping with image or build")
+            raise self.error_at_key(("services", name), "expected a mapping with image or build")
         service = self.long_service(name, raw, folder)
         extends = service.pop("extends", None)
         if not extends:
@@ -167,7 +171,7 @@ class _StandIn:
         base, file = str(entry.get("service")), entry.get("file")
         base_path = resolve_path(str(file), folder) if file else path
         if (path, name) in bases:
-            raise self.error(
+            raise self.error_at_key(
                 ("services", name, "extends"), "services extend each other in a circle"
             )
         if not os.path.isfile(base_path):
@@ -177,15 +181,17 @@ class _StandIn:
             documents = self.documents(base_path)[-1:]
             services = documents[0].get("services") or {} if documents else {}
         if base not in services:
-            raise self.error(("services", name, "extends"), f"there is no service {base!r:.60}")
-        inner = self.extended(
+            raise self.error_at_key(
+                ("services", name, "extends"), f"there is no service {base!r:.60}"
+            )
+        inner = self.read_service(
             base,
             services,
             base_path,
             os.path.dirname(base_path) if file else folder,
             (*bases, (path, name)),
         )
-        self.size += _count(inner)
+        self.size += _count_values(inner)
         if self.size > _MAX_VALUES:
             raise ComposeError(f"the project grows beyond {_MAX_VALUES} values", path)
         return dict(self.merge(inner, service, ("services", name)))
@@ -203,32 +209,34 @@ class _StandIn:
         if key in _LISTS and isinstance(value, str | dict):
             value = [value]
         if key in _PAIRS:
-            value = self.pairs(value, key == "environment")
+            value = self.to_mapping(value, key == "environment")
         elif key in _NAMES and isinstance(value, list):
             value = dict.fromkeys(map(str, value))
         elif key in LONG_ITEMS:
             long = partial(LONG_ITEMS[key], folder=folder)
             value = [one for item in value for one in self.read_value(path, long, item) or ()]
             if len(value) > _MAX_ITEMS:
-                raise self.error(path, f"more than {_MAX_ITEMS} {key}")
-            value = unique(value, key)
+                raise self.error_at_key(path, f"more than {_MAX_ITEMS} {key}")
+            value = drop_replaced(value, key)
         elif key == "build":
             value = long_build(value, folder)
         elif key == "logging" and isinstance(value, dict) and value.get("options"):
-            value = {**value, "options": self.pairs(value["options"])}
+            value = {**value, "options": self.to_mapping(value["options"])}
         elif key == "gpus" and value == "all":
             value = [{"count": -1}]
         return value
 
-    def pairs(self, value: Value, inherit: bool = False) -> dict[str, str | None]:
+    def to_mapping(self, value: Value, inherit: bool = False) -> dict[str, str | None]:
         """Return `[A=1, B]` or a mapping as a mapping to text; `inherit` looks up what is empty."""
         empty = self.variables.lookup if inherit else lambda _: ""
         if isinstance(value, list):
             split = [str(item).partition("=") for item in value]
             return {name: text if given else empty(name) for name, given, text in split}
-        return {name: empty(name) if one is None else self.text(one) for name, one in value.items()}
+        return {
+            name: empty(name) if one is None else self.to_text(one) for name, one in value.items()
+        }
 
-    def text(self, value: Value) -> str:
+    def to_text(self, value: Value) -> str:
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, float) and value and not 1e-4 <= abs(value) < 1e6:
@@ -252,12 +260,12 @@ class _StandIn:
             }
             return {**base, **merged}
         if isinstance(base, list) and isinstance(over, list):
-            return unique(base + over, path[-1])
+            return drop_replaced(base + over, path[-1])
         return over
 
-    def finish(self, name: str, service: dict[str, Value]) -> dict[str, Value]:
+    def resolve_service(self, name: str, service: dict[str, Value]) -> dict[str, Value]:
         """Read the env files and the figures of a merged service."""
-        environment = self.env_files(name, service)
+        environment = self.read_environment(name, service)
         service = {
             key: value for key, value in service.items() if value != "" and key != "env_file"
         }
@@ -275,7 +283,7 @@ class _StandIn:
         """Return a value with its figures read; `reader` is a function or a table of them."""
         if isinstance(reader, dict | list) and not isinstance(value, type(reader)):
             wanted = "a list" if isinstance(reader, list) else "a mapping"
-            raise self.error(path, f"expected {wanted}")
+            raise self.error_at_key(path, f"expected {wanted}")
         if isinstance(reader, list):
             return [self.read_figures(path, item, reader[0]) for item in value]
         if not isinstance(reader, dict):
@@ -287,11 +295,11 @@ class _StandIn:
         }
         return {key: below for key, below in read.items() if below is not None or key not in reader}
 
-    def env_files(self, name: str, service: Mapping[str, Value]) -> dict[str, str | None]:
+    def read_environment(self, name: str, service: Mapping[str, Value]) -> dict[str, str | None]:
         """Return the environment of a service: its own variables over those of its env files."""
         own = service.get("environment") or {}
         values: dict[str, str] = {}
-        with self.variables.extended(lambda: own):
+        with self.variables.fallback_to(lambda: own):
             for item in service.get("env_file") or ():
                 path, raw = item["path"], item.get("format") == "raw"
                 if os.path.exists(path):
@@ -307,9 +315,9 @@ class _StandIn:
         try:
             return read(value)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise self.error(path, str(error)) from None
+            raise self.error_at_key(path, str(error)) from None
 
-    def error(self, path: Path, message: str) -> ComposeError:
+    def error_at_key(self, path: Path, message: str) -> ComposeError:
         """Return the error that names the line of a key."""
         places = (self.guard.positions.get(path[:n]) for n in range(len(path), 1, -1))
         file, line = next(filter(None, places), ("", 0))
@@ -321,13 +329,13 @@ def _drivers_differ(base: Value, over: Value) -> bool:
     return None not in drivers and drivers[0] != drivers[1]
 
 
-def _count(value: Value) -> int:
+def _count_values(value: Value) -> int:
     """Return how many values there are, itself included."""
     below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + sum(map(_count, below))
+    return 1 + sum(map(_count_values, below))
 
 
-def resolve(text: str) -> Value:
+def parse_scalar(text: str) -> Value:
     """Return what a plain word means to Go's YAML: nothing, a boolean, a number, else text."""
     if text in _WORDS:
         return _WORDS[text]

@@ -49,10 +49,10 @@ class Variables:
         self._characters = 0
 
     @contextmanager
-    def extended(self, read: Callable[[], Mapping[str, str | None]]) -> Iterator[None]:
+    def fallback_to(self, read: Callable[[], Mapping[str, str | None]]) -> Iterator[None]:
         """Look up what has no value in what `read` returns; it runs once at most."""
         outer = self.lookup
-        self.lookup = _chain(outer, read)
+        self.lookup = _with_fallback(outer, read)
         try:
             yield
         finally:
@@ -69,10 +69,10 @@ class Variables:
             if match["escaped"]:
                 parts.append("$")
             elif match["plain"]:
-                parts.append(self._value(match["plain"]))
+                parts.append(self._find_value(match["plain"]))
             else:
                 end = _closing_brace(text, position)
-                parts.append(self._braced(match, text[position:end], depth))
+                parts.append(self._expand_braces(match, text[position:end], depth))
                 position = end + 1
         result = "".join((*parts, text[position:]))
         self._characters += len(result)
@@ -80,13 +80,13 @@ class Variables:
             raise TemplateError("it grows too long")
         return result
 
-    def _braced(self, match: re.Match[str], argument: str, depth: int) -> str:
+    def _expand_braces(self, match: re.Match[str], argument: str, depth: int) -> str:
         name, operator = match["name"], match["operator"]
         if name is None or "\n" in argument or (argument and not operator):
             wanted = "expected ${NAME} or ${NAME:-default}; a dollar sign is written $$"
             raise TemplateError(f"'${{{name or ''}': {wanted}")
         if operator is None:
-            return self._value(name)
+            return self._find_value(name)
         argument = self.substitute(argument, depth + 1)
         value = self.lookup(name)
         is_set = bool(value) if operator.startswith(":") else value is not None
@@ -97,14 +97,14 @@ class Variables:
             return ""
         return value or "" if is_set else argument
 
-    def _value(self, name: str) -> str:
+    def _find_value(self, name: str) -> str:
         value = self.lookup(name)
         if value is None:
             self.unset.setdefault(name)
         return value or ""
 
 
-def _chain(
+def _with_fallback(
     first: Callable[[str], str | None], read: Callable[[], Mapping[str, str | None]]
 ) -> Callable[[str], str | None]:
     values = cache(read)
@@ -131,7 +131,9 @@ def project_variables(folder: str, environ: Mapping[str, str], bounds: Bounds) -
     variables = Variables({"PWD": os.getcwd(), **environ}.get)  # Compose sets PWD by itself
     inner = Variables(variables.lookup)
     inner.unset = variables.unset
-    variables.lookup = _chain(inner.lookup, lambda: read_dotenv(folder, environ, bounds, inner))
+    variables.lookup = _with_fallback(
+        inner.lookup, lambda: read_dotenv(folder, environ, bounds, inner)
+    )
     return variables
 
 
@@ -181,7 +183,7 @@ def read_env_file(
     lines: dict[str, int] = {}
     inherited = variables.lookup
     line, counted, end = 1, 0, 0
-    with variables.extended(lambda: values):
+    with variables.fallback_to(lambda: values):
         while match := _STATEMENT.match(text, end):
             line, counted = line + text.count("\n", counted, match.start(1)), match.start(1)
             name, end = match[1].strip(), match.end()
@@ -195,7 +197,9 @@ def read_env_file(
                 assert written is not None  # both match anything
                 end = written.end()
                 try:
-                    value = written["rest"].strip(_SPACE) if raw else _read(written, variables)
+                    value = (
+                        written["rest"].strip(_SPACE) if raw else _decode_value(written, variables)
+                    )
                 except TemplateError as error:
                     raise ComposeError(f"{name}: {error}", path, line, 1) from None
             if value is not None:
@@ -203,7 +207,7 @@ def read_env_file(
     return lines
 
 
-def _read(match: re.Match[str], variables: Variables) -> str:
+def _decode_value(match: re.Match[str], variables: Variables) -> str:
     if match["quote"] == "'":
         return match["quoted"].replace("\\'", "'")
     if match["quote"]:
