@@ -371,6 +371,18 @@ def test_memory_is_bounded_whatever_the_log_is(tmp_path: Path) -> None:
         assert most < 64 * 2**20, name
 
 
+def test_without_hyperscan_it_is_slow_and_says_so(
+    run_preflight: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.log").write_text(f"fine\n{NEEDS}fine\n{FULL}")
+    fast = run_preflight("diagnose", "a.log", cwd=tmp_path)
+    monkeypatch.setitem(sys.modules, "hyperscan", None)
+    slow = run_preflight("diagnose", "a.log", "a.log", cwd=tmp_path)
+    assert slow.stdout.splitlines()[1:] == fast.stdout.splitlines()[1:]
+    assert slow.stderr.count("reading logs slowly: Hyperscan can't be loaded") == 1
+    assert fast.stderr == ""
+
+
 def test_interrupted(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     process = subprocess.Popen(

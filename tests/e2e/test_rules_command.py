@@ -228,7 +228,7 @@ def test_a_pipe_is_not_waited_for(cases: Path, run_preflight: Run) -> None:
     os.mkfifo(folder / "facts.json")
     done = run_preflight("rules", "test", str(cases))
     assert done.returncode == 2
-    assert "it is no file" in done.stdout
+    assert "it isn't a regular file" in done.stdout
 
 
 def test_links_that_lead_in_circles_are_no_cases(cases: Path, run_preflight: Run) -> None:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import gc
 import sys
 
-_MEASURING = {"check", "facts", "explain", "models", "bundle"}
+_MEASURING_COMMANDS = {"check", "facts", "explain", "models", "bundle"}
 
 
-def _measures(command: str | None, arguments: list[str]) -> bool:
+def _needs_measurement(command: str | None, arguments: list[str]) -> bool:
     if {"--help", "-h", "--facts"} & set(arguments):
         return False
     live = any(word.startswith(("--container", "--compose")) for word in arguments)
-    return command in _MEASURING or (command == "diagnose" and live)
+    return command in _MEASURING_COMMANDS or (command == "diagnose" and live)
 
 
 def main() -> None:
-    """Run the program: the worker is started before anything else is even imported."""
-    gc.disable()  # a short life: what it would find is freed by the end of the process
+    """Run the program; a worker starts to measure before anything else is imported."""
+    gc.disable()  # a short life: the end of the process frees all memory
     arguments = sys.argv[1:]
     command = next((word for word in arguments if not word.startswith("-")), None)
     worker = None
-    if _measures(command, arguments):
+    if _needs_measurement(command, arguments):
         from preflight.facts.collect.measurement import start_worker
 
         try:
@@ -40,4 +40,4 @@ def main() -> None:
             from preflight.facts.collect.measurement import stop_worker
 
             stop_worker(worker)
-        gc.freeze()  # the interpreter's own last collection would walk through all there is
+        gc.freeze()  # skips the last collection, which would visit every object

@@ -34,19 +34,19 @@ _Load: TypeAlias = Callable[[str, tuple[tuple[str, str], ...]], RuleSet]
 def try_cases(
     ctx: typer.Context,
     folder: Annotated[
-        str, typer.Argument(metavar="DIR", help="A folder of case folders, or one of these.")
+        str, typer.Argument(metavar="DIR", help="A case folder, or a folder of them.")
     ],
     rules: RulesFile = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
-            "--only", metavar="ID|TAG", help="Compare only these rules, in all cases. Repeatable."
+            "--only", metavar="ID|TAG", help="Compare only these rules in all cases. Repeatable."
         ),
     ] = None,
     exact: Annotated[
         bool,
         typer.Option(
-            "--exact", help="Each verdict must be named; without it, those named are compared."
+            "--exact", help="Require every verdict to be named. Default: compare only those named."
         ),
     ] = False,
     format_: Annotated[
@@ -61,13 +61,13 @@ def try_cases(
     all its items that are not named.
 
     The longer form is {"verdicts": {...}, "exit_code": 1, "today": "2026-11-23", "vars": {...},
-    "only": [...], "strict": true}; all but the verdicts as in check. Without today the day of the
-    measuring decides which waivers hold.
+    "only": [...], "strict": true}; all but the verdicts as in check. Without today, the day of the
+    measurement decides which waivers hold.
 
-    The rules are those of --rules, else rules.yaml in the case's folder, else beside it, else
-    those that check takes.
+    The rules are those of --rules, or of rules.yaml in the case's folder or beside it, or those
+    that check uses.
 
-    Exit code: 0 all is as expected, 1 a case differs, 2 usage, or a case that cannot be judged.
+    Exit code: 0 as expected, 1 a case differs, 2 usage, or a case that cannot be judged.
     """
     from preflight.render import cases as render
     from preflight.snapshot.cases import find_cases
@@ -147,7 +147,9 @@ def _read_case(folder: str) -> tuple[CaseExpectation, Facts]:
     expected, facts = (os.path.join(folder, name) for name in (EXPECTED_FILE, FACTS_FILE))
     for file in (expected, facts):
         if os.path.exists(file) and not os.path.isfile(file):
-            raise InputError(f"cannot read {file}: it is no file")  # a pipe would be waited for
+            raise InputError(
+                f"cannot read {file}: it isn't a regular file"
+            )  # a pipe would be waited for
     return (
         read_expected(read_input(expected, MAX_EXPECTED_BYTES), expected),
         read_snapshot(read_input(facts, MAX_SNAPSHOT_BYTES), facts),

@@ -1,4 +1,4 @@
-"""`preflight explain`: one rule, what it asks, why, its value here, how to fix it."""
+"""`preflight explain`: what one rule requires and why, its value here, how to fix it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`preflight facts`: what was measured, where it came from, what could not be measured and why."""
+"""`preflight facts`: measured values, their sources, and the reasons for what is missing."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def facts(
 ) -> None:
     """Print what was measured here, with the source of each figure.
 
-    A snapshot, in a file or as JSON, holds no secret: these are replaced by placeholders.
+    In a snapshot (a file, or JSON), placeholders replace secrets.
     """
     from preflight.render import listings
     from preflight.snapshot.facts_file import write_snapshot

@@ -1,4 +1,4 @@
-"""`preflight models`: which models fit this machine, the largest that fits first."""
+"""`preflight models`: the models that fit this machine, the largest first."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def models(
     sets: Sets = None,
     timeout: Timeout = 10.0,
 ) -> None:
-    """Show which models of the rule file fit here, and which is configured."""
+    """Show which models of the rule file fit here, and which one is configured."""
     from preflight.evaluate.models import fitting
     from preflight.render import models as render
 

@@ -160,7 +160,7 @@ class StatusLine:
     def _show(self, text: str) -> None:
         if self._is_on:
             self._is_shown = True
-            sys.stderr.write(f"\r{text}")  # never shorter than the one before
+            sys.stderr.write(f"\r{text}")  # never shorter than the line before
             sys.stderr.flush()
 
 
