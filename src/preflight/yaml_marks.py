@@ -92,7 +92,7 @@ class _NodeComposer:
 
 
 class _Loader(_NodeComposer, yaml.composer.Composer, *_PARSER):  # type: ignore[misc]
-    """Takes an anchor's name for the latest one; PyYAML's own composers refuse a second."""
+    """Lets an anchor's name be used again, which PyYAML's own composers refuse."""
 
     def __init__(self, stream: _Stream) -> None:
         self.start(stream, *_PARSER, yaml.composer.Composer)

@@ -25,7 +25,7 @@ _NVIDIA_PROGRAMS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 _PROGRAMS_DIR = "/usr/bin"
 _BINFMT_DIR = "proc/sys/fs/binfmt_misc"
 _CDI_DIRS = ("/etc/cdi", "/var/run/cdi")
-_PROGRAMS_HIDDEN = Unknown("this container doesn't show what the machine has", "unsupported")
+_PROGRAMS_HIDDEN = Unknown("programs of the host aren't visible in this container", "unsupported")
 _EMULATED_BY_DESKTOPS = {"amd64", "arm64"}
 _ARCHITECTURES = {
     "x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "armel": "arm",
@@ -44,7 +44,7 @@ def measure(
     root: Path = Path("/"),
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[Measured]:
-    """Yield the facts: the files' first, then the engine's, last what a dead network can hang."""
+    """Yield the facts of the files, then the engine's, last what a dead network disk can block."""
     yield _compose_version(project, context, environ)
     yield from _needs(project)
     yield from _variables(project)
@@ -194,7 +194,7 @@ def _runs_platform(
     system, native = (str(engine.version.get(key) or "").lower() for key in ("Os", "Arch"))
     native = _ARCHITECTURES.get(native, native)
     if not system or not native:
-        return Unknown("the engine does not say: Os or Arch is null or missing"), ""
+        return Unknown("the engine doesn't report its platform: Os or Arch is null or missing"), ""
     first, _, rest = platform.lower().partition("/")
     if not rest and first not in _SYSTEMS:
         first, rest = system, first  # the system may be left out

@@ -36,7 +36,7 @@ _PLUGIN_FOLDERS = (
 
 
 class ComposeAnswer(NamedTuple):
-    """What Compose said: a configuration, or what it `refused`, or why it gave no answer."""
+    """A configuration, or the words of a refusal, or the fault that left no answer."""
 
     config: Mapping[str, Any] | None = None
     unset: tuple[str, ...] = ()  # variables that it takes a blank for
@@ -75,7 +75,9 @@ class ComposeRun(NamedTuple):
         except (ValueError, RecursionError):
             config = None
         if not isinstance(config, dict):
-            return ComposeAnswer(fault="docker compose config gave no JSON object", version=version)
+            return ComposeAnswer(
+                fault="docker compose config didn't print a JSON object", version=version
+            )
         unset = dict.fromkeys(_UNSET.findall(done.error))
         return ComposeAnswer(config, tuple(unset), version=version)
 

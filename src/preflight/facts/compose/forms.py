@@ -1,6 +1,6 @@
-"""The long forms of what a service can say in short, and how its figures are read.
+"""Expands the short forms of ports, volumes and files, and reads the numbers of a service.
 
-Pure functions of plain data; what can't be read raises ValueError. Source: compose-spec/compose-go,
+Pure functions of plain data; an invalid value raises ValueError. Source: compose-spec/compose-go,
 types and format; docker/go-units.
 """
 
@@ -25,7 +25,7 @@ _REMOTE = re.compile(r"[a-z+]+://|git@|github\.com/|service:|target:")
 
 
 def split_port(text: str) -> tuple[str, str, str, str]:
-    """Take `[HOST_IP:][PUBLISHED:]TARGET[/PROTOCOL]` apart; what is left out is empty."""
+    """Split `[HOST_IP:][PUBLISHED:]TARGET[/PROTOCOL]` into its parts; omitted ones are empty."""
     spec, _, protocol = text.partition("/")
     head, _, target = spec.rpartition(":")
     address, _, published = head.rpartition(":")
@@ -41,7 +41,7 @@ def port_range(text: str) -> range:
 
 
 def split_volume(text: str) -> tuple[str, str, list[str]]:
-    """Take `[SOURCE:]TARGET[:OPTIONS]` apart; a drive such as C: is part of a path."""
+    """Split `[SOURCE:]TARGET[:OPTIONS]`; a drive such as C: belongs to its path."""
     parts = [part.removesuffix(":") for part in _VOLUME_PART.findall(text)[:-1]]
     if len(parts) < 2 or not any(parts):
         return "", text, []
@@ -56,7 +56,7 @@ def resolve_path(path: str, folder: str) -> str:
 
 
 def _long_ports(item: Any, folder: str) -> list[dict[str, Any]]:
-    """Return an item of `ports` in the long form, a port each."""
+    """Return an item of `ports` in the long form, one entry for each port."""
     del folder
     if isinstance(item, dict):
         port = {"mode": "ingress", "protocol": "tcp", **item, "target": parse_count(item["target"])}
@@ -113,7 +113,7 @@ def _long_env_file(item: Any, folder: str) -> list[dict[str, Any]]:
 
 
 LONG_ITEMS = {"env_file": _long_env_file, "ports": _long_ports, "volumes": _long_volume}
-"""What reads an item of these lists of a service."""
+"""How an item of each of these lists is expanded."""
 
 
 def long_build(value: Any, folder: str) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def long_build(value: Any, folder: str) -> dict[str, Any]:
 
 
 def drop_replaced(items: list[Any], key: str) -> list[Any]:
-    """Drop what a later item of a list takes the place of."""
+    """Drop the items that a later item of the list replaces."""
     if key in ("devices", "gpus"):
         return items
     return list({_item_key(item, key): item for item in items}.values())
@@ -208,4 +208,4 @@ FIGURES: dict[str, Any] = {
         },
     },
 }
-"""How the values of a service are read: a function, a table by key, or a list of one for items."""
+"""How values are read: by a function, by a table of keys, or, in a list, item by item."""

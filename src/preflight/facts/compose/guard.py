@@ -1,7 +1,7 @@
 """Looks at the YAML of every file that a project reaches, before Compose is asked.
 
-Refuses what leads outside the project, and notes where each value stands and which version of
-Compose its keys need. Judges no values: that is Compose's job, or the stand-in's.
+Refuses what leads outside the project, and records the position of each value and which version
+of Compose its keys need. Judges no values: that is Compose's job, or the stand-in's.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def scalar_text(node: Node) -> str:
 
 
 def _find_values(node: Node, *keys: str) -> Iterator[Node]:
-    """Yield every value at a path of keys, an overridden one too; `*` is every key."""
+    """Yield every value at a path of keys, overridden ones too; `*` stands for every key."""
     if not keys:
         yield node
         return
@@ -109,7 +109,7 @@ def position_of(node: Node) -> FileLine:
 
 
 class Guard:
-    """The files that were reached so far, and what they say."""
+    """The files that were reached so far, and the positions of their values."""
 
     def __init__(self, bounds: Bounds, variables: Variables) -> None:
         self.positions: dict[Path, FileLine] = {}
@@ -236,7 +236,7 @@ class Guard:
         self.needs.setdefault((version, feature), Need(version, feature, position_of(node)))
 
     def _record_positions(self, path: Path, key: Node, node: Node) -> None:
-        """Note the positions of a value and of what is in it: of a container, that of its key."""
+        """Record the positions of a value and of all in it; a container has that of its key."""
         if len(self.positions) > _MAX_POSITIONS:
             return
         marked = node if isinstance(node, yaml_marks.Scalar) else key
@@ -258,7 +258,7 @@ class Guard:
                 self._record_positions((*path, name), item, item)
 
     def _item_names(self, key: str, item: Node) -> list[str]:
-        """Return what an item of a list of a service is known by among the positions."""
+        """Return the names of a list's item among the positions, such as the number of a port."""
         field = {"ports": "published", "volumes": "target"}.get(key)
         short = isinstance(item, yaml_marks.Scalar)
         if not short and field is None:

@@ -172,7 +172,7 @@ class _StandIn:
         base_path = resolve_path(str(file), folder) if file else path
         if (path, name) in bases:
             raise self.error_at_key(
-                ("services", name, "extends"), "services extend each other in a circle"
+                ("services", name, "extends"), "services extend each other in a cycle"
             )
         if not os.path.isfile(base_path):
             self.caveats[f"extends of service {name} from {file} was not followed"] = None
@@ -240,11 +240,11 @@ class _StandIn:
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, float) and value and not 1e-4 <= abs(value) < 1e6:
-            self.caveats[f"the number {value} may be written otherwise by Compose"] = None
+            self.caveats[f"Compose may write the number {value} differently"] = None
         return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
     def merge(self, base: Value, over: Value, path: tuple[str, ...]) -> Value:
-        """Return `base` with `over` laid over it; both are in their long form."""
+        """Merge `over` into `base`; both are in their long form."""
         if (
             base is None
             or path[2:] in [(key,) for key in _REPLACED]
@@ -330,13 +330,13 @@ def _drivers_differ(base: Value, over: Value) -> bool:
 
 
 def _count_values(value: Value) -> int:
-    """Return how many values there are, itself included."""
+    """Return how many values a value holds, itself included."""
     below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + sum(map(_count_values, below))
 
 
 def parse_scalar(text: str) -> Value:
-    """Return what a plain word means to Go's YAML: nothing, a boolean, a number, else text."""
+    """Return the value of a plain scalar in Go's YAML: null, a boolean, a number, else text."""
     if text in _WORDS:
         return _WORDS[text]
     figure = text.replace("_", "")
@@ -352,7 +352,7 @@ def parse_scalar(text: str) -> Value:
 def find_conflicts(
     services: Mapping[str, Value], config: Mapping[str, Value]
 ) -> Iterator[tuple[str, str]]:
-    """Yield what contradicts itself or refers to what isn't there: the service, Compose's words."""
+    """Yield contradictory settings and undefined references: the service, and Compose's words."""
     for name, service in services.items():
         if not {"image", "build", "provider"} & service.keys():
             yield name, f'service "{name}" has neither an image nor a build context specified'

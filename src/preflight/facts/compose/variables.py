@@ -50,7 +50,7 @@ class Variables:
 
     @contextmanager
     def fallback_to(self, read: Callable[[], Mapping[str, str | None]]) -> Iterator[None]:
-        """Look up what has no value in what `read` returns; it runs once at most."""
+        """Use what `read` returns for variables without a value; it runs once at most."""
         outer = self.lookup
         self.lookup = _with_fallback(outer, read)
         try:

@@ -142,7 +142,7 @@ def test_a_compose_that_is_too_old_leaves_the_rest_to_the_stand_in(folder: Path)
 @pytest.mark.parametrize(
     ("program", "caveat"),
     [
-        ("#!/bin/sh\necho no\n", "docker compose config gave no JSON object"),
+        ("#!/bin/sh\necho no\n", "docker compose config didn't print a JSON object"),
         ("#!/bin/sh\nkill -9 $$\n", "docker compose config was ended by signal 9"),
         ("#!/bin/sh\necho 'unknown flag: --format' >&2; exit 1\n", "docker compose is too old to"),
     ],
