@@ -34,6 +34,7 @@ CONTAINER_CGROUP_MARKERS = ("/docker/", "/docker-", "/kubepods", "/libpod", "/lx
 _DISK_FILESYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
 _ENGINE_PROGRAMS = {"dockerd", "podman", "systemd"}  # systemd listens for a daemon that it starts
 _NETWORK_FILE = "net/dev"  # the kernel has one such file for each network namespace
+_CGROUP_OPTIONS = "--pid host --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro"
 # files that an engine mounts from its folder for the container, which is named by the id
 _MOUNTED_FILES = ("/run/.containerenv", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
 _CONTAINER_FOLDER = re.compile("/(?:overlay-)?containers/([0-9a-f]{64})/")
@@ -114,9 +115,9 @@ def find_host_visibility(
     # the engine publishes ports, and has its files, outside of its own namespaces
     separate = is_vm or (engine_name != "podman" and is_rootless(info))
     return HostVisibility(
-        None if pid else _hidden_inside("its processes are the container's own", "--pid host"),
+        _why_hidden("the processes", True if pid else None, "--pid host", inside=inside),
         _network_hidden(pid, container, root, inside=inside, separate=separate),
-        _cgroups_hidden(pid, root, inside=inside),
+        _why_hidden("the cgroups", is_cgroup_visible(pid, root), _CGROUP_OPTIONS, inside=inside),
         _make_path_hidden(0 if separate else pid, container, root, inside=inside),
     )
 
@@ -168,17 +169,14 @@ def _is_engine_process(pid: int, root: Path) -> bool:
     return name in _ENGINE_PROGRAMS
 
 
-def _hidden_inside(problem: str, options: str) -> Unknown:
-    return Unknown(f"inside a container {problem}: run it with {options}", "unsupported")
-
-
-def _why_hidden(
-    same: bool | None, difference: str, problem: str, options: str, *, inside: bool
-) -> Unknown | None:
-    """Return None where both have the `same`, and where a process outside can't know."""
-    if same or (same is None and not inside):
+def _why_hidden(what: str, shared: bool | None, options: str, *, inside: bool) -> Unknown | None:
+    """Return None if the engine shares something with us; outside of a container, if it may."""
+    if shared or (shared is None and not inside):
         return None
-    return _hidden_inside(problem, options) if inside else Unknown(difference, "unsupported")
+    if not inside:
+        return Unknown(f"the engine doesn't share {what} with this process", "unsupported")
+    reason = f"inside a container {what} may not be the machine's: run it with {options}"
+    return Unknown(reason, "unsupported")
 
 
 def _network_hidden(
@@ -188,13 +186,10 @@ def _network_hidden(
         problem = "inside a container the network that has the engine's ports isn't visible"
         reason = Unknown(f"{problem}: run preflight on the machine itself", "unsupported")
         return reason if inside else None
-    same = container.host_network if container is not None else None
-    same = same_network(pid, root) if same is None else same
-    difference = "the engine has another network than this process"
-    problem, options = "the network is the container's own", "--network host"
-    if same is None:
-        problem, options = "the network may not be the machine's", "--network host --pid host"
-    return _why_hidden(same, difference, problem, options, inside=inside)
+    shared = container.host_network if container is not None else None
+    shared = same_network(pid, root) if shared is None else shared
+    options = "--network host" if shared is False else "--network host --pid host"
+    return _why_hidden("the network", shared, options, inside=inside)
 
 
 def same_network(pid: int, root: Path = Path("/")) -> bool | None:
@@ -204,14 +199,6 @@ def same_network(pid: int, root: Path = Path("/")) -> bool | None:
     except OSError:
         return None
     return os.path.samestat(ours, theirs)
-
-
-def _cgroups_hidden(pid: int, root: Path, *, inside: bool) -> Unknown | None:
-    difference = "the engine's cgroup is not visible from here"
-    problem = "the cgroups are the container's own"
-    options = "--pid host --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro"
-    visible = is_cgroup_visible(pid, root)
-    return _why_hidden(visible, difference, problem, options, inside=inside)
 
 
 def is_cgroup_visible(pid: int, root: Path = Path("/")) -> bool | None:
@@ -229,13 +216,11 @@ def _make_path_hidden(
     ours, theirs = (_read_mounts(root, p) for p in ("self", str(pid)))
 
     def path_hidden(path: str) -> Unknown | None:
-        same = same_files(path, ours, theirs)
+        shared = same_files(path, ours, theirs)
         if container is not None and all(map(container.has_host_path, _path_and_link_target(path))):
-            same = True
-        difference = f"the engine has other files at {path} than this process"
-        problem = f"{path} may not be the machine's"
+            shared = True
         options = f"-v {path}:{path}:ro" + ("" if container or theirs else " --pid host")
-        return _why_hidden(same, difference, problem, options, inside=inside)
+        return _why_hidden(f"the files at {path}", shared, options, inside=inside)
 
     return path_hidden
 

@@ -447,9 +447,9 @@ def test_an_engine_in_a_container_is_seen_from_inside_and_not_from_outside(
     done = run_preflight(*PROGRAM[2:], "--docker-host", f"unix://{place}", cwd=folder)
     outside = flat(json.loads(done.stdout))
     assert (outside["host.container"], outside["docker.reachable"]) == (False, True)
-    assert "other files at /var/lib/docker" in outside["docker.disk.free"].reason
+    assert "share the files at /var/lib/docker" in outside["docker.disk.free"].reason
     for port in (held, free):
-        assert "another network" in outside[f"host.ports.{port}.free"].reason
+        assert "share the network" in outside[f"host.ports.{port}.free"].reason
     assert outside["start.services.api.mounts_created"] == [f"{folder}/nowhere"]  # bound into it
 
 
