@@ -28,14 +28,9 @@ from preflight.model.rules import (
     RuleSet,
     Waiver,
 )
+from preflight.rules import context as decoding
 from preflight.rules.conditions import read_operands, read_type
-from preflight.rules.context import (
-    MAX_SHOWN_PROBLEMS,
-    Context,
-    Invalid,
-    read_mapping,
-    read_scalar,
-)
+from preflight.rules.context import Context, Invalid
 from preflight.rules.fields import DIAGNOSIS, FILE, MODEL, NAME, RULE, WAIVER
 from preflight.rules.schema import ObjectField
 from preflight.yaml_marks import (
@@ -66,21 +61,6 @@ class _Entry(NamedTuple):
 _Entries = dict[object, _Entry]  # by id, or by the node where the id is missing
 
 
-class _Merged:
-    """The contents of all files, not decoded yet."""
-
-    def __init__(self) -> None:
-        self.head: dict[str, Any] = {}
-        self.vars: dict[str, str] = {}
-        self.rules: _Entries = {}
-        self.models: _Entries = {}
-        self.diagnoses: _Entries = {}
-        self.waivers: _Entries = {}
-        self.documents: dict[str, str] = {}  # by file: the document that it states
-        self.sha256 = hashlib.sha256()
-        self.extended: set[str] = set()
-
-
 def load(
     name: str, read: ReadFile, catalogue: Catalogue, overrides: Mapping[str, str] | None = None
 ) -> RuleSet:
@@ -89,17 +69,16 @@ def load(
     `overrides` replaces vars by name. Raises InputError with every problem.
     """
     context = Context(catalogue)
-    merged = _Merged()
-    _read_file(name, read, merged, context, ())
-    known_vars = list(merged.vars)
-    merged.vars.update(overrides or {})
-    context.vars = merged.vars
-    ruleset = _build(merged, name, context)
+    files = _RuleFiles(read, context)
+    files.add(name, ())
+    known_vars = list(files.vars)
+    context.vars = {**files.vars, **(overrides or {})}
+    ruleset = _build(files, name, context)
     if context.problems:
         problems = sorted(set(context.problems))
-        hidden = len(problems) - MAX_SHOWN_PROBLEMS
+        hidden = len(problems) - decoding.MAX_SHOWN_PROBLEMS
         more = [f"… and {hidden} more"] if hidden > 0 else []
-        raise InputError(*problems[:MAX_SHOWN_PROBLEMS], *more)
+        raise InputError(*problems[: decoding.MAX_SHOWN_PROBLEMS], *more)
     for key in overrides or ():
         if key not in known_vars:
             raise InputError(f"--set {key}: unknown var{did_you_mean(key, known_vars)}")
@@ -111,124 +90,132 @@ def display_name(name: str) -> str:
     return BUNDLED_NAME if name == DEFAULT_RULES else name
 
 
-def _read_file(
-    name: str, read: ReadFile, merged: _Merged, context: Context, chain: tuple[str, ...]
-) -> None:
-    data = read(name)
-    root = compose(data, display_name(name), MAX_RULE_FILE_BYTES)
-    merged.sha256.update(data)
-    try:
-        nodes = FILE.read_nodes(root, context)
-    except Invalid:
-        context.complete = False
-        return
-    head, _ = FILE.decode_valid(nodes, root, context)
-    if "extends" not in head and _given(nodes, "extends") is not None:
-        context.complete = False
-    for number, base in enumerate(head.get("extends", ())):
-        _extend(base, nodes["extends"].value[number], (*chain, name), read, merged, context)
-    merged.head.update({key: head[key] for key in ("name", "source", "next") if key in head})
-    merged.documents[display_name(name)] = merged.head.get("source", "")
-    merged.vars.update(_read_vars(head.get("vars"), context))
-    _merge(head.get("rules"), RULE, "id", merged.rules, context)
-    _merge(head.get("models"), MODEL, "name", merged.models, context)
-    _merge(head.get("diagnoses"), DIAGNOSIS, "id", merged.diagnoses, context)
-    _merge(head.get("waivers"), WAIVER, "rule", merged.waivers, context, replace=True)
+class _RuleFiles:
+    """A file and all that it extends: their contents merged, not decoded yet."""
 
+    def __init__(self, read: ReadFile, context: Context) -> None:
+        self.head: dict[str, Any] = {}
+        self.vars: dict[str, str] = {}
+        self.rules: _Entries = {}
+        self.models: _Entries = {}
+        self.diagnoses: _Entries = {}
+        self.waivers: _Entries = {}
+        self.documents: dict[str, str] = {}  # by file: the document that it states
+        self.sha256 = hashlib.sha256()
+        self._read = read
+        self._context = context
+        self._extended: set[str] = set()
 
-def _extend(
-    base: str,
-    node: Node,
-    chain: tuple[str, ...],
-    read: ReadFile,
-    merged: _Merged,
-    context: Context,
-) -> None:
-    """Read a file that the last of `chain` extends; a cycle or an unreadable file is a problem."""
-    if "://" in base:
-        message = f"{base} is an address, and nothing is downloaded: name a local file"
-        context.error(node, message)
-        context.complete = False
-        return
-    path = base
-    if base != DEFAULT_RULES:
-        folder = posixpath.dirname(PurePath(chain[-1]).as_posix())
-        path = posixpath.normpath(posixpath.join(folder, base))
-    if path in map(_normalize, chain):
-        names = " → ".join(map(display_name, (*chain, path)))
-        context.error(node, f"a file can't extend itself: {names}")
-        return
-    if path in merged.extended:
-        return  # read already; what overrides it since stays
-    if len(chain) > MAX_EXTENDED_FILES:
-        message = f"more than {MAX_EXTENDED_FILES} files extend one another"
-        raise InputError(problem_at(node, message))
-    merged.extended.add(path)
-    try:
-        _read_file(path, read, merged, context, chain)
-        return
-    except (OSError, ValueError) as fault:
-        context.error(node, f"cannot read {path}: {getattr(fault, 'strerror', None) or fault}")
-    except InputError as fault:
-        context.problems += [p for p in fault.problems if not isinstance(p, str)]
-    context.complete = False
+    def add(self, name: str, chain: tuple[str, ...]) -> None:
+        """Read a file and what it extends; `chain` are the files that led to it."""
+        context = self._context
+        data = self._read(name)
+        root = compose(data, display_name(name), MAX_RULE_FILE_BYTES)
+        self.sha256.update(data)
+        try:
+            nodes = FILE.read_nodes(root, context)
+        except Invalid:
+            context.complete = False
+            return
+        head, _ = FILE.decode_valid(nodes, root, context)
+        if "extends" not in head and _given(nodes, "extends") is not None:
+            context.complete = False
+        for number, base in enumerate(head.get("extends", ())):
+            if not self._extend(base, nodes["extends"].value[number], (*chain, name)):
+                context.complete = False
+        self.head.update({key: head[key] for key in ("name", "source", "next") if key in head})
+        self.documents[display_name(name)] = self.head.get("source", "")
+        self._add_vars(head.get("vars"))
+        self._merge(head.get("rules"), RULE, "id", self.rules)
+        self._merge(head.get("models"), MODEL, "name", self.models)
+        self._merge(head.get("diagnoses"), DIAGNOSIS, "id", self.diagnoses)
+        self._merge(head.get("waivers"), WAIVER, "rule", self.waivers, replace=True)
+
+    def _extend(self, base: str, node: Node, chain: tuple[str, ...]) -> bool:
+        """Read a file that the last of `chain` extends; return whether that could be done."""
+        if "://" in base:
+            message = f"{base} is an address, and nothing is downloaded: name a local file"
+            self._context.error(node, message)
+            return False
+        path = base
+        if base != DEFAULT_RULES:
+            folder = posixpath.dirname(PurePath(chain[-1]).as_posix())
+            path = posixpath.normpath(posixpath.join(folder, base))
+        if path in map(_normalize, chain):
+            names = " → ".join(map(display_name, (*chain, path)))
+            self._context.error(node, f"a file can't extend itself: {names}")
+            return True
+        if path in self._extended:
+            return True  # read already; what overrides it since stays
+        if len(chain) > MAX_EXTENDED_FILES:
+            message = f"more than {MAX_EXTENDED_FILES} files extend one another"
+            raise InputError(problem_at(node, message))
+        self._extended.add(path)
+        try:
+            self.add(path, chain)
+            return True
+        except (OSError, ValueError) as fault:
+            reason = getattr(fault, "strerror", None) or fault
+            self._context.error(node, f"cannot read {path}: {reason}")
+        except InputError as fault:
+            self._context.problems += [p for p in fault.problems if not isinstance(p, str)]
+        return False
+
+    def _add_vars(self, node: Node | None) -> None:
+        context = self._context
+        try:
+            nodes = {} if node is None else decoding.read_mapping(node, context, None, "vars")
+        except Invalid:
+            context.complete = False  # uses of its vars aren't problems too
+            return
+        for name, value in nodes.items():
+            valid = value.__class__ is Scalar and value.tag in TAGS and not is_null(value)
+            if not re.fullmatch(NAME, name):
+                context.error(value, f"expected a name such as system_overhead, found {name!r}")
+            elif not valid:
+                context.error(value, f"expected a value for {name!r}, found {kind_of(value)}")
+            elif "${" in value.value:
+                context.error(value, "a var can't use other vars")
+            self.vars[name] = value.value if valid else "0"  # so that uses aren't problems too
+
+    def _merge(
+        self,
+        list_node: Node | None,
+        type_: ObjectField,
+        key: str,
+        entries: _Entries,
+        *,
+        replace: bool = False,
+    ) -> None:
+        """Add a list of objects to those of extended files.
+
+        Of two with one id the later keys win, or with `replace` the later object.
+        """
+        context = self._context
+        if list_node is None or is_null(list_node):
+            return
+        if list_node.__class__ is not Sequence or list_node.tag != PLAIN:
+            context.error(list_node, f"expected a list, found {kind_of(list_node)}")
+            return
+        lines: dict[object, int] = {}  # by id
+        for node in list_node.value:
+            try:
+                nodes = type_.read_nodes(node, context)
+            except Invalid:
+                continue
+            key_node = _given(nodes, key)
+            id_ = key_node.value if key_node.__class__ is Scalar and key_node else node
+            if id_ in lines:
+                message = f"duplicate {key} {id_!r}, first used on line {lines[id_]}"
+                context.error(nodes[key], message)
+                continue
+            lines[id_] = node.start_mark.line + 1
+            base = {} if replace or id_ not in entries else entries[id_].nodes
+            entries[id_] = _Entry(node, {**base, **nodes})
 
 
 def _normalize(name: str) -> str:
     return name if name == DEFAULT_RULES else posixpath.normpath(PurePath(name).as_posix())
-
-
-def _read_vars(node: Node | None, context: Context) -> dict[str, str]:
-    values: dict[str, str] = {}
-    try:
-        nodes = {} if node is None else read_mapping(node, context, None, "vars")
-    except Invalid:
-        context.complete = False  # uses of its vars aren't problems too
-        return values
-    for name, value in nodes.items():
-        valid = value.__class__ is Scalar and value.tag in TAGS and not is_null(value)
-        if not re.fullmatch(NAME, name):
-            context.error(value, f"expected a name such as system_overhead, found {name!r}")
-        elif not valid:
-            context.error(value, f"expected a value for {name!r}, found {kind_of(value)}")
-        elif "${" in value.value:
-            context.error(value, "a var can't use other vars")
-        values[name] = value.value if valid else "0"  # known, so that uses aren't problems too
-    return values
-
-
-def _merge(
-    list_node: Node | None,
-    type_: ObjectField,
-    key: str,
-    entries: _Entries,
-    context: Context,
-    *,
-    replace: bool = False,
-) -> None:
-    """Add a list of objects to those of extended files.
-
-    Of two with one id the later keys win, or with `replace` the later object.
-    """
-    if list_node is None or is_null(list_node):
-        return
-    if list_node.__class__ is not Sequence or list_node.tag != PLAIN:
-        context.error(list_node, f"expected a list, found {kind_of(list_node)}")
-        return
-    lines: dict[object, int] = {}  # by id
-    for node in list_node.value:
-        try:
-            nodes = type_.read_nodes(node, context)
-        except Invalid:
-            continue
-        key_node = _given(nodes, key)
-        id_ = key_node.value if key_node.__class__ is Scalar and key_node else node
-        if id_ in lines:
-            context.error(nodes[key], f"duplicate {key} {id_!r}, first used on line {lines[id_]}")
-            continue
-        lines[id_] = node.start_mark.line + 1
-        base = {} if replace or id_ not in entries else entries[id_].nodes
-        entries[id_] = _Entry(node, {**base, **nodes})
 
 
 def _given(nodes: Mapping[str, Node], key: str) -> Node | None:
@@ -236,36 +223,36 @@ def _given(nodes: Mapping[str, Node], key: str) -> Node | None:
     return None if node is None or is_null(node) else node
 
 
-def _build(merged: _Merged, name: str, context: Context) -> RuleSet:
-    retired = _drop_retired(merged)
-    context.rule_ids = [id_ for id_ in merged.rules if isinstance(id_, str)]
-    context.diagnosis_ids = [id_ for id_ in merged.diagnoses if isinstance(id_, str)]
-    decoded = (_decode_rule(entry, context) for entry in merged.rules.values())
+def _build(files: _RuleFiles, name: str, context: Context) -> RuleSet:
+    retired = _drop_retired(files)
+    context.rule_ids = [id_ for id_ in files.rules if isinstance(id_, str)]
+    context.diagnosis_ids = [id_ for id_ in files.diagnoses if isinstance(id_, str)]
+    decoded = (_decode_rule(entry, context) for entry in files.rules.values())
     rules = {rule.id: rule for rule in decoded if rule is not None}
-    _check_cycles(rules, merged.rules, context)
+    _check_cycles(rules, files.rules, context)
     return RuleSet(
-        name=merged.head.get("name") or PurePath(name).stem,
+        name=files.head.get("name") or PurePath(name).stem,
         origin=display_name(name),
-        sha256=merged.sha256.hexdigest(),
-        source=merged.head.get("source", ""),
-        next=merged.head.get("next", ""),
+        sha256=files.sha256.hexdigest(),
+        source=files.head.get("source", ""),
+        next=files.head.get("next", ""),
         rules=tuple(rules.values()),
-        vars=merged.vars,
-        models=tuple(_decode_models(merged.models, context)),
-        diagnoses=tuple(_decode_diagnoses(merged.diagnoses, context)),
-        waivers=tuple(_decode_waivers(merged.waivers, rules, context)),
+        vars=context.vars,
+        models=tuple(_decode_models(files.models, context)),
+        diagnoses=tuple(_decode_diagnoses(files.diagnoses, context)),
+        waivers=tuple(_decode_waivers(files.waivers, rules, context)),
         required_facts=frozenset(context.required_facts),
-        sources=merged.documents,
+        sources=files.documents,
         notes=tuple(map(describe_retired_rule, retired)),
     )
 
 
-def _drop_retired(merged: _Merged) -> list[str]:
+def _drop_retired(files: _RuleFiles) -> list[str]:
     """Drop overrides and waivers of retired rules; return the rules' ids.
 
     A rule file may define a rule of its own with such an id.
     """
-    rules, waivers = merged.rules, merged.waivers
+    rules, waivers = files.rules, files.waivers
     overridden = {id_ for id_, entry in rules.items() if "fact" not in entry.nodes}
     retired = [
         id_ for id_ in RETIRED_RULES if id_ in overridden or (id_ in waivers and id_ not in rules)
@@ -306,7 +293,7 @@ def _read_unit(nodes: Mapping[str, Node], context: Context) -> bool:
     fact, type_ = _given(nodes, "fact"), _given(nodes, "type")
     try:
         if fact is not None:
-            name = read_scalar(fact, context, "the name of a fact")
+            name = decoding.read_scalar(fact, context, "the name of a fact")
             context.unit = context.find_fact(fact, name)[1].unit
         if type_ is not None:
             context.unit = read_type(type_, context)
