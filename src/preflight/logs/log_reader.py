@@ -31,10 +31,10 @@ class LogReader:
         self.notes: list[str] = []
         self._names: dict[str, None] = {}
         self._line_count = 0
-        self._counts = [_Count(diagnosis) for diagnosis in diagnoses]
+        self._counts = [_OccurrenceCount(diagnosis) for diagnosis in diagnoses]
         sources = [(count, source) for count in self._counts for source in count.diagnosis.patterns]
         self._patterns = [(count, compile_log_pattern(source)) for count, source in sources]
-        self._current = self._patterns[0][1] if self._patterns else compile_log_pattern("")
+        self._current_pattern = self._patterns[0][1] if self._patterns else compile_log_pattern("")
         self._find, self.slow_reason = build_matcher([source for _, source in sources])
 
     def add(self, name: str, stream: BinaryIO, max_bytes: int | None = None) -> None:
@@ -46,28 +46,28 @@ class LogReader:
         notes: list[str] = []
         search = LogSearch(self._find)
         for candidates in search.candidates(read_blocks(stream, notes, max_bytes)):
-            with time_limit(_MAX_SECONDS, lambda: self._current):
+            with time_limit(_MAX_SECONDS, lambda: self._current_pattern):
                 for candidate in candidates:
-                    self._count(name, candidate)
+                    self._search_line(name, candidate)
         self._line_count += search.line_count
         self.notes += [f"{name}: {note}" for note in notes]
 
     def add_state(self, name: str, line: bytes) -> None:
         """Search a line that isn't from a log, such as a container's state."""
         self._names[name] = None
-        self._count(name, Candidate(1, line, [ALL_PATTERNS]))
+        self._search_line(name, Candidate(1, line, [ALL_PATTERNS]))
 
-    def _count(self, name: str, candidate: Candidate) -> None:
+    def _search_line(self, name: str, candidate: Candidate) -> None:
         """Search the line for its patterns; it counts once for a diagnosis."""
         line = unwrap_line(candidate.data)
-        counted: _Count | None = None
+        counted: _OccurrenceCount | None = None
         patterns = self._patterns
         if ALL_PATTERNS not in candidate.patterns:
             patterns = [patterns[number] for number in sorted(set(candidate.patterns))]
-        for count, self._current in patterns:
+        for count, self._current_pattern in patterns:
             if count is counted:
                 continue
-            match = self._current.search(line.text)
+            match = self._current_pattern.search(line.text)
             if match is not None and not is_talk(line.text, match.start()):
                 values = {
                     group: text.decode(errors="replace")
@@ -109,7 +109,7 @@ class _Occurrence(NamedTuple):
         return text[:_MAX_EXCERPT_CHARS]
 
 
-class _Count:
+class _OccurrenceCount:
     """How often a known error occurred, and where."""
 
     def __init__(self, diagnosis: Diagnosis) -> None:
@@ -162,10 +162,10 @@ class _Count:
 
 
 def _by_time(occurrences: list[_Occurrence]) -> list[_Occurrence]:
-    """Sort by time where all have one with a year; else keep the order of the logs."""
+    """Sort by time where all have a timestamp with a year; else keep the order of the logs."""
     timestamps = [occurrence.timestamp() for occurrence in occurrences]
-    if not all(timestamp is not None and timestamp.has_year for timestamp in timestamps):
+    seconds = [timestamp.seconds for timestamp in timestamps if timestamp and timestamp.has_year]
+    if len(seconds) < len(occurrences):
         return occurrences
-    seconds = [timestamp.seconds for timestamp in timestamps if timestamp is not None]
-    order = sorted(range(len(occurrences)), key=lambda index: seconds[index])
-    return [occurrences[index] for index in order]
+    pairs = sorted(zip(seconds, occurrences, strict=True), key=lambda pair: pair[0])
+    return [occurrence for _, occurrence in pairs]

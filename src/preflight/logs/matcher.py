@@ -42,6 +42,8 @@ class Matcher(NamedTuple):
 
 def build_matcher(sources: Sequence[str]) -> Matcher:
     """Return what searches for all these patterns."""
+    if not sources:
+        return Matcher(lambda _block: [])
     try:
         import hyperscan
     except ImportError as error:  # no wheel for this platform, or a processor without SSSE3

@@ -103,3 +103,8 @@ def test_a_pattern_that_hyperscan_cannot_compile_is_searched_for_slowly(cache: P
     matcher = build_matcher(["(?a)failure", "a*"])
     assert matcher.slow_reason is not None
     assert matcher.find(b"failure\n") == [(7, ALL_PATTERNS)]
+
+
+def test_without_patterns_nothing_is_found_or_slow() -> None:
+    matcher = build_matcher([])
+    assert (matcher.find(BLOCK), matcher.slow_reason) == ([], None)
