@@ -111,6 +111,6 @@ def _write(facts: Iterable[Measured]) -> None:
 
 def _end() -> None:
     """End this process and the programs it runs, which are in its process group."""
-    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+    if hasattr(os, "killpg") and os.getsid(0) == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(0)
