@@ -223,7 +223,7 @@ def test_permission_denied_as_an_ordinary_user(docker_engine: Engine) -> None:
     # everything is imported as root: the interpreter's own files may be closed to others
     code = f"""
 import http.client, json, os
-from preflight.facts.engine import engine_facts as docker, transport
+from preflight.facts.engine import engine_facts as docker
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 os.setgid(65534); os.setuid(65534)
