@@ -12,7 +12,7 @@ from preflight import __version__
 from preflight.model.cases import CaseOutcome, VerdictMismatch, exit_code
 from preflight.model.report import Verdict
 from preflight.render import RenderOptions
-from preflight.render.json_report import plain
+from preflight.render.json_report import as_plain_data
 from preflight.render.layout import TextLayout, pad
 from preflight.render.sanitize import short
 
@@ -73,7 +73,7 @@ def as_json(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
         },
         "cases": [
             {
-                **plain(outcome),
+                **as_plain_data(outcome),
                 "verdict": outcome.verdict,
                 "differences": [
                     {

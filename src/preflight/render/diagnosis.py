@@ -9,7 +9,7 @@ from typing import Any
 from preflight.model.diagnosis import Confidence, Finding, LogReport, Place
 from preflight.model.report import Verdict
 from preflight.render import RenderOptions
-from preflight.render.json_report import plain
+from preflight.render.json_report import as_plain_data
 from preflight.render.layout import TextLayout, pad
 from preflight.render.sanitize import clean, short
 
@@ -81,10 +81,10 @@ def json_object(report: LogReport) -> dict[str, Any]:
                 "cause": finding.cause,
                 "confidence": finding.confidence,
                 "count": finding.occurrences,
-                "first": plain(finding.first),
-                "last": plain(finding.last),
+                "first": as_plain_data(finding.first),
+                "last": as_plain_data(finding.last),
                 "values": {name: short(value) for name, value in finding.values.items()},
-                "fixes": [{**plain(fix), "text": short(fix.text)} for fix in finding.fixes],
+                "fixes": [{**as_plain_data(fix), "text": short(fix.text)} for fix in finding.fixes],
             }
             for finding in report.findings
         ],

@@ -9,7 +9,16 @@ from preflight.model.report import Report, Result
 from preflight.model.rules import BUNDLED_NAME
 from preflight.render import RenderOptions
 from preflight.render.sanitize import short
-from preflight.render.tasks import WORDS, Task, counts, ends_soon, name, sentence, tasks, waived
+from preflight.render.tasks import (
+    WORDS,
+    Task,
+    counts_text,
+    ends_soon,
+    find_tasks,
+    result_message,
+    result_name,
+    shown_waivers,
+)
 
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
@@ -17,18 +26,18 @@ if TYPE_CHECKING:
 _MAX_SHOWN = 10  # annotations of one kind that GitHub shows of a step; the log has them all
 _MAX_TITLE = 250  # characters
 _ESCAPES = {"%": "%25", "\r": "%0D", "\n": "%0A"}  # as @actions/core's command.ts has them
-_DATA = str.maketrans(_ESCAPES)
-_PROPERTY = str.maketrans({**_ESCAPES, ":": "%3A", ",": "%2C"})
+_DATA_ESCAPES = str.maketrans(_ESCAPES)
+_PROPERTY_ESCAPES = str.maketrans({**_ESCAPES, ":": "%3A", ",": "%2C"})
 
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return a command a line, worst first, and the counts."""
-    todo = tasks(report)
+    todo = find_tasks(report)
     errors = [_annotation(task, options) for task in todo if task.affects_exit_code]
     warnings = [_annotation(task, options) for task in todo if not task.affects_exit_code]
     notices = list(_notices(report, options))
     more = _more_than_shown(len(errors), len(warnings), len(notices))
-    last = f"preflight {WORDS[report.verdict]}: {counts(report)}"
+    last = f"preflight {WORDS[report.verdict]}: {counts_text(report)}"
     return "\n".join([*errors, *warnings, *more, *notices, last, ""])
 
 
@@ -40,15 +49,15 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 def _annotation(task: Task, options: RenderOptions) -> str:
     evidence = task.result.reason_or_source
     source = [f"measured: {short(evidence)}"] if options.verbose and evidence else []
-    text = "\n".join([task.sentence, *task.details(), *source])
+    text = "\n".join([task.sentence, *task.detail_lines(), *source])
     kind = "error" if task.affects_exit_code else "warning"
     return _command(kind, task.title, text, task.result if len(task.results) == 1 else None)
 
 
 def _notices(report: Report, options: RenderOptions) -> Iterator[str]:
     """Yield what is waived, first what ends soon; then the notes."""
-    for result in sorted(waived(report, options), key=lambda result: not ends_soon(result)):
-        yield _command("notice", name(result), sentence(result), result)
+    for result in sorted(shown_waivers(report, options), key=lambda result: not ends_soon(result)):
+        yield _command("notice", result_name(result), result_message(result), result)
     if not options.quiet:
         for note in report.notes:
             yield _command("notice", "rules", short(note))
@@ -68,8 +77,10 @@ def _more_than_shown(errors: int, warnings: int, notices: int) -> Iterator[str]:
 def _command(kind: str, title: str, text: str, result: Result | None = None) -> str:
     properties = {} if result is None else _position(result)
     properties["title"] = f"preflight · {title}"[:_MAX_TITLE].strip()
-    pairs = ",".join(f"{key}={value.translate(_PROPERTY)}" for key, value in properties.items())
-    return f"::{kind} {pairs}::{text.translate(_DATA)}"
+    pairs = ",".join(
+        f"{key}={value.translate(_PROPERTY_ESCAPES)}" for key, value in properties.items()
+    )
+    return f"::{kind} {pairs}::{text.translate(_DATA_ESCAPES)}"
 
 
 def _position(result: Result) -> dict[str, str]:

@@ -30,7 +30,7 @@ _SCALARS: Mapping[Any, Mapping[str, Any]] = {
     float: {"type": "number"},
     date: {"type": "string", "format": "date"},
 }
-_KEYS = {
+_RELEASED_KEYS = {
     "actual_text": "found",
     "expected_text": "asked",
     "reason_or_source": "evidence",
@@ -50,7 +50,7 @@ _VERDICT = {"enum": ["pass", "warn", "fail", "unknown"]}
 
 def render(report: Report, _options: RenderOptions) -> str:
     """Return the JSON report; ASCII alone, so that no output encoding can break it."""
-    return _no_command(json.dumps(report_object(report), indent=2)) + "\n"
+    return _defuse_command(json.dumps(report_object(report), indent=2)) + "\n"
 
 
 def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
@@ -60,10 +60,10 @@ def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
     )
     head = f'{{\n"schema": "{FLEET_SCHEMA}",\n"hosts": {{\n'
     summary = f'\n}},\n"summary": {json.dumps(_fleet_summary(fleet))}\n}}\n'
-    return "".join((head, _no_command(hosts), summary))
+    return "".join((head, _defuse_command(hosts), summary))
 
 
-def _no_command(text: str) -> str:
+def _defuse_command(text: str) -> str:
     """Return the same JSON without `##[`, a command to the CI system whose log it may come to."""
     return text.replace("##[", "##\\u005b")
 
@@ -94,24 +94,30 @@ def report_object(report: Report) -> dict[str, Any]:
 
 
 def _result_object(result: Result) -> dict[str, Any]:
-    fields: dict[str, Any] = plain(result)
+    fields: dict[str, Any] = as_plain_data(result)
     fields["rule"] = {"file": fields.pop("rule_file"), "line": fields.pop("rule_line")}
     return fields
 
 
 def _ledger_object(ledger: MemoryBreakdown) -> dict[str, Any]:
     tightest = ledger.tightest
-    return {**plain(ledger), "weakest": tightest and {**plain(tightest), "spare": tightest.spare}}
+    return {
+        **as_plain_data(ledger),
+        "weakest": tightest and {**as_plain_data(tightest), "spare": tightest.spare},
+    }
 
 
-def plain(value: Any) -> Any:
+def as_plain_data(value: Any) -> Any:
     """Return a value as JSON has it: a named tuple as an object, a date as a string."""
     if hasattr(value, "_asdict"):
-        return {_KEYS.get(name, name): plain(field) for name, field in value._asdict().items()}
+        return {
+            _RELEASED_KEYS.get(name, name): as_plain_data(field)
+            for name, field in value._asdict().items()
+        }
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [as_plain_data(item) for item in value]
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: as_plain_data(item) for key, item in value.items()}
     return value.isoformat() if isinstance(value, date) else value
 
 
@@ -195,7 +201,9 @@ def _schema_of(type_: Any) -> dict[str, Any]:
         return dict(_SCALARS[type_])
     if hasattr(type_, "_fields"):
         hints = get_type_hints(type_)
-        return _object(**{_KEYS.get(name, name): _schema_of(hints[name]) for name in type_._fields})
+        return _object(
+            **{_RELEASED_KEYS.get(name, name): _schema_of(hints[name]) for name in type_._fields}
+        )
     arguments = get_args(type_)
     origin = get_origin(type_)
     if origin is Literal:

@@ -14,11 +14,11 @@ from preflight.render import RenderOptions
 from preflight.render.sanitize import short
 from preflight.render.tasks import (
     by_section,
+    compose_location,
     count_skipped,
-    details,
-    location,
-    name,
-    sentence,
+    detail_lines,
+    result_message,
+    result_name,
     skipped_checks,
 )
 
@@ -133,22 +133,22 @@ def _kind(report: Report, result: Result) -> str:
 
 
 def _add_case(suite: ET.Element, report: Report, result: Result, text: str, host: str) -> None:
-    title = f"{short(host)} · {name(result)}" if host else name(result)
+    title = f"{short(host)} · {result_name(result)}" if host else result_name(result)
     case = ET.SubElement(
         suite, "testcase", name=title, classname=f"preflight.{result.id}", time="0"
     )
     kind = _kind(report, result)
     if kind == "skipped":
-        ET.SubElement(case, kind, message=sentence(result))
+        ET.SubElement(case, kind, message=result_message(result))
     elif kind:
-        ET.SubElement(case, kind, message=sentence(result), type=result.verdict).text = text
+        ET.SubElement(case, kind, message=result_message(result), type=result.verdict).text = text
 
 
 def _text(result: Result, skipped: int) -> str:
-    lines = [sentence(result)]
+    lines = [result_message(result)]
     if result.file:
-        lines.append(f"in {location(result)}")
-    lines += details(result)
+        lines.append(f"in {compose_location(result)}")
+    lines += detail_lines(result)
     if skipped:
         lines.append(skipped_checks(skipped))
     if (

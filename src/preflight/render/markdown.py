@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 from preflight.model.report import MemoryBreakdown, Report, ResolvedFix, Result
 from preflight.render import RenderOptions, memory
 from preflight.render.layout import TextLayout
-from preflight.render.markdown_escape import escaped, fence, link, list_item
+from preflight.render.markdown_escape import code_block, escape_markdown, list_item, web_link
 from preflight.render.tasks import (
     WORDS,
     Task,
     by_section,
     command_lines,
+    compose_location,
     context_lines,
-    counts,
+    counts_text,
     engine_line,
+    find_tasks,
     host_line,
-    location,
-    name,
-    sentence,
+    result_message,
+    result_name,
+    shown_waivers,
     skipped_checks,
-    tasks,
-    waived,
 )
 
 if TYPE_CHECKING:
@@ -39,37 +39,39 @@ _MAX_NAMES, _MAX_NAMES_LENGTH = 50, 4000  # hosts under one problem, and their c
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return the document; if it would get too long, the least important parts are left out."""
-    todo = tasks(report)
+    todo = find_tasks(report)
     head = list(_head(report, options, done=not todo))
-    room = _Room(_MAX_DOCUMENT - sum(map(len, head)) - 1000)  # for the titles of what follows
-    to_do = room.keep("to do", (_task(task, options) for task in todo))
-    exceptions = room.keep("waived", _waived(report, options))
+    space = _SpaceLimit(
+        _MAX_DOCUMENT - sum(map(len, head)) - 1000
+    )  # for the titles of what follows
+    to_do = space.keep("to do", (_task(task, options) for task in todo))
+    exceptions = space.keep("waived", _waived(report, options))
     blocks = [*head, *_titled("To do", to_do), *_titled("Waived", exceptions)]
     if not options.quiet:
-        notes = room.keep("notes", (f"- note: {_prose(note)}" for note in report.notes))
-        drawn = room.keep("memory", _memory(report.memory, options))
+        notes = space.keep("notes", (f"- note: {_prose(note)}" for note in report.notes))
+        drawn = space.keep("memory", _memory(report.memory, options))
         results = [one for one in report.results if one.verdict not in ("pass", "skip")]
         folded = ("pass", "skip") if options.verbose else ("pass",)
         rest = [one for one in report.results if one.verdict in folded]
-        blocks += _titled("Results", _table(results, options, room))
-        blocks += _folded(_summary(rest), _table(rest, options, room))
+        blocks += _titled("Results", _table(results, options, space))
+        blocks += _folded(_summary(rest), _table(rest, options, space))
         blocks += drawn
         blocks += _titled("", notes)
-    if room.left_out:
-        parts = " · ".join(f"{count} {what}" for what, count in room.left_out.items())
+    if space.left_out:
+        parts = " · ".join(f"{count} {what}" for what, count in space.left_out.items())
         blocks.append(f"Left out, so that this fits into a comment: {parts}")
     return "\n\n".join(blocks) + "\n"
 
 
-class _Room:
-    """The room that is left in the document; the most important parts ask first."""
+class _SpaceLimit:
+    """The space that is left in the document; the most important parts ask first."""
 
     def __init__(self, characters: int) -> None:
         self._characters = characters
         self.left_out: Counter[str] = Counter()
 
     def fits(self, what: str, text: str) -> bool:
-        """Whether a text still fits in; if so, its room is taken."""
+        """Whether a text still fits in; if so, its space is taken."""
         fits = len(text) < self._characters
         if fits:
             self._characters -= len(text) + 1
@@ -86,13 +88,13 @@ def _head(report: Report, options: RenderOptions, *, done: bool) -> Iterator[str
     mark, _ = options.sign(report.verdict)
     yield f"## {mark} preflight: {WORDS[report.verdict]}"
     seconds = f" · {report.seconds:.2f} s" if report.seconds is not None else ""
-    yield f"**{counts(report)}**{seconds}"
+    yield f"**{counts_text(report)}**{seconds}"
     if not options.quiet:
         rules = f"{report.rules_name} ({report.rules_source})"
         parts = f"preflight {report.version}", rules, host_line(report), engine_line(report)
         yield " · ".join(_prose(part) for part in parts if part)
         if done and report.next:
-            yield "Next:\n\n" + fence(command_lines(ResolvedFix("", report.next)), "sh")
+            yield "Next:\n\n" + code_block(command_lines(ResolvedFix("", report.next)), "sh")
 
 
 def _titled(title: str, lines: Sequence[str]) -> Iterator[str]:
@@ -116,9 +118,9 @@ def _task(task: Task, options: RenderOptions) -> str:
     mark, _ = options.sign(result.verdict)
     lines = [f"- {mark} **{text}**" if task.affects_exit_code else f"- {mark} {text}"]
     if len(task.results) > 1:
-        lines.append(f"  - for {_prose(', '.join(map(name, task.results)))}")
+        lines.append(f"  - for {_prose(', '.join(map(result_name, task.results)))}")
     else:
-        lines += [f"  - in {_prose(location(result))}"] if result.file else []
+        lines += [f"  - in {_prose(compose_location(result))}"] if result.file else []
         lines += [f"  - {_prose(line)}" for line in context_lines(result)]
         lines += _fix_lines(result.fixes)
     if task.skipped:
@@ -131,23 +133,23 @@ def _fix_lines(fixes: Iterable[ResolvedFix]) -> Iterator[str]:
     for fix in fixes:
         yield f"  - {list_item(fix.text, _MAX_PROSE) or 'fix'}"
         if fix.command:
-            for line in fence(command_lines(fix), "sh").splitlines():
+            for line in code_block(command_lines(fix), "sh").splitlines():
                 yield f"    {line}".rstrip()
         if fix.url:
-            yield f"    {link(fix.url)}"
+            yield f"    {web_link(fix.url)}"
 
 
 def _waived(report: Report, options: RenderOptions) -> Iterator[str]:
     mark, _ = options.sign("waived")
-    for result in waived(report, options):
-        yield f"- {mark} {_prose(sentence(result))}"
+    for result in shown_waivers(report, options):
+        yield f"- {mark} {_prose(result_message(result))}"
 
 
 def _memory(breakdown: MemoryBreakdown, options: RenderOptions) -> Iterator[str]:
     layout = TextLayout(RenderOptions(ascii=options.ascii))
     memory.draw(layout, breakdown)
     if text := layout.draw().strip():
-        yield fence(text.splitlines(), "text")
+        yield code_block(text.splitlines(), "text")
 
 
 def _summary(results: Sequence[Result]) -> str:
@@ -156,7 +158,7 @@ def _summary(results: Sequence[Result]) -> str:
     return " · ".join(f"{count} {word}" for word, count in parts.items() if count)
 
 
-def _table(results: Iterable[Result], options: RenderOptions, room: _Room) -> list[str]:
+def _table(results: Iterable[Result], options: RenderOptions, space: _SpaceLimit) -> list[str]:
     """Return one table; a row in bold type begins a section."""
     more = " evidence |" if options.verbose else ""
     lines = []
@@ -164,7 +166,7 @@ def _table(results: Iterable[Result], options: RenderOptions, room: _Room) -> li
         above = f"| | **{_cell(title)}** | | |{' |' if options.verbose else ''}\n"
         for result in rows:
             line = above + _row(result, options)
-            if room.fits("rows of tables", line):
+            if space.fits("rows of tables", line):
                 lines.append(line)
                 above = ""
     head = [f"| | rule | found | asked |{more}", f"|:-:|---|--:|--:|{'---|' if more else ''}"]
@@ -173,7 +175,12 @@ def _table(results: Iterable[Result], options: RenderOptions, room: _Room) -> li
 
 def _row(result: Result, options: RenderOptions) -> str:
     mark, _ = options.sign(result.verdict)
-    cells = [mark, _cell(name(result)), _cell(result.actual_text), _cell(result.expected_text)]
+    cells = [
+        mark,
+        _cell(result_name(result)),
+        _cell(result.actual_text),
+        _cell(result.expected_text),
+    ]
     if options.verbose:
         why = f" · {result.why}" if result.why else ""
         cells.append(_prose(f"{result.reason_or_source or 'no source'}{why}"))
@@ -181,11 +188,11 @@ def _row(result: Result, options: RenderOptions) -> str:
 
 
 def _cell(text: str) -> str:
-    return escaped(text, _MAX_CELL)
+    return escape_markdown(text, _MAX_CELL)
 
 
 def _prose(text: str) -> str:
-    return escaped(text, _MAX_PROSE)
+    return escape_markdown(text, _MAX_PROSE)
 
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
@@ -193,19 +200,20 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     from preflight.render import fleet_summary
 
     mark, _ = options.sign(fleet.verdict)
+    title = escape_markdown(fleet.title)
     problems = fleet_summary.shared_problems(fleet, advice=not options.quiet)
     items = [_problem(problem, fleet, options) for problem in problems]
     if items:
         items[0] = f"\n### To do\n\n{items[0]}"
     parts = [
         f"## {mark} preflight: {WORDS[fleet.verdict]}\n",
-        f"\n**{fleet_summary.counts(fleet)}** · {escaped(fleet.title)} · {fleet.seconds:.1f} s\n",
+        f"\n**{fleet_summary.counts(fleet)}** · {title} · {fleet.seconds:.1f} s\n",
     ]
     for kind, texts in (("hosts", _hosts(fleet, options)), ("problems", items)):
-        room = _Room(_MAX_FLEET_PART)
-        parts += room.keep(kind, texts)
-        if room.left_out:
-            count = room.left_out[kind]
+        space = _SpaceLimit(_MAX_FLEET_PART)
+        parts += space.keep(kind, texts)
+        if space.left_out:
+            count = space.left_out[kind]
             parts.append(f"\nLeft out, so that this fits into a comment: {count:,} {kind}\n")
     return "".join(parts)
 
@@ -228,8 +236,8 @@ def _host(host: HostSummary, columns: Iterable[str], options: RenderOptions) -> 
     marks = {name: options.sign(verdict)[0] for name, verdict in host.columns.items()}
     cells = [
         options.sign(host.verdict)[0],
-        escaped(host.name, _MAX_HOST_CELL),
-        escaped(host.message, _MAX_HOST_CELL),
+        escape_markdown(host.name, _MAX_HOST_CELL),
+        escape_markdown(host.message, _MAX_HOST_CELL),
         *(marks.get(name, "") for name in columns),
     ]
     return f"| {' | '.join(cells)} |\n"

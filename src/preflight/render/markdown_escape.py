@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from preflight.render.sanitize import MAX_CHARACTERS, short, web_address
 
-_SYNTAX = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
-_LINKED = re.compile(
+_MARKDOWN_SYNTAX = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
+_AUTOLINKED = re.compile(
     r"""@(?=\w) | [#!$&](?=\d) | [~%](?=["\w]) | GH(?=-\d)     # people, issues, labels
     | https?(?=://) | ftp(?=://) | www(?=\.) | :(?=[\w+-]+:)  # addresses, emoji
     """,
@@ -19,32 +19,32 @@ _ZERO_WIDTH_SPACE = "\u200b"  # after it, a mention notifies nobody and an addre
 _BRACKETS = str.maketrans({"[": "%5B", "]": "%5D"})  # they are syntax in Markdown
 
 
-def escaped(text: str, limit: int = MAX_CHARACTERS) -> str:
+def escape_markdown(text: str, limit: int = MAX_CHARACTERS) -> str:
     """Return foreign text as text alone: no markup, HTML, link, table cell; nobody is mentioned."""
-    text = _LINKED.sub(rf"\g<0>{_ZERO_WIDTH_SPACE}", short(text, limit).strip())
-    return _SYNTAX.sub(r"\\\g<0>", text).replace("|", "&#124;")
+    text = _AUTOLINKED.sub(rf"\g<0>{_ZERO_WIDTH_SPACE}", short(text, limit).strip())
+    return _MARKDOWN_SYNTAX.sub(r"\\\g<0>", text).replace("|", "&#124;")
 
 
 def list_item(text: str, limit: int = MAX_CHARACTERS) -> str:
     """Return foreign text for the start of a list item, where it must not start a block."""
-    text = escaped(text, limit)
+    text = escape_markdown(text, limit)
     return f"{_ZERO_WIDTH_SPACE if _STARTS_BLOCK.match(text) else ''}{text}"
 
 
-def link(url: str) -> str:
+def web_link(url: str) -> str:
     """Return a web address as a link; any other text is only shown."""
     address = web_address(url)
-    return f"<{address.translate(_BRACKETS)}>" if address else escaped(url, 1000)
+    return f"<{address.translate(_BRACKETS)}>" if address else escape_markdown(url, 1000)
 
 
-def fence(lines: Iterable[str], language: str) -> str:
+def code_block(lines: Iterable[str], language: str) -> str:
     """Return a block of code, fenced by more backticks than are in it."""
-    safe = [_no_command(line) for line in lines]
+    safe = [_defuse_command(line) for line in lines]
     longest = max(map(len, re.findall("`+", "\n".join(safe))), default=0)
     ticks = "`" * max(3, longest + 1)
     return "\n".join([f"{ticks}{language}", *safe, ticks])
 
 
-def _no_command(line: str) -> str:
+def _defuse_command(line: str) -> str:
     """Return what a shell reads alike, and GitHub's runner doesn't take for its command."""
     return line.replace("::", "\\::", 1) if line.lstrip().startswith("::") else line

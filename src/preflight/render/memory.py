@@ -47,7 +47,7 @@ class MemoryRow(NamedTuple):
                 yield kind, left, round(right - left, 2)
 
 
-def is_drawn(memory: MemoryBreakdown) -> bool:
+def can_draw(memory: MemoryBreakdown) -> bool:
     """Whether there is something to draw: a service, and the memory that it shares."""
     return bool(memory.services) and (memory.host is not None or memory.docker is not None)
 
@@ -56,7 +56,7 @@ def available_rows(memory: MemoryBreakdown) -> list[MemoryRow]:
     """Return the memory of the host and of Docker, as far as they are known."""
     rooms = {"host": memory.host, "Docker": memory.docker}
     return [
-        MemoryRow(name, size(room), "", 0, room, 0, room)
+        MemoryRow(name, format_gib(room), "", 0, room, 0, room)
         for name, room in rooms.items()
         if room is not None
     ]
@@ -74,16 +74,16 @@ def needed_rows(memory: MemoryBreakdown, max_services: int | None = None) -> lis
         end = start + (service.reservation or 0) * service.replicas
         top = inf if service.limit is None else start + service.limit * service.replicas
         name = service.name if service.replicas == 1 else f"{service.name} × {service.replicas}"
-        needed = "0" if service.reservation is None else size(service.reservation)
-        limit = "no limit" if service.limit is None else size(service.limit)
+        needed = "0" if service.reservation is None else format_gib(service.reservation)
+        limit = "no limit" if service.limit is None else format_gib(service.limit)
         rows.append(MemoryRow(name, needed, limit, start, end, top, room))
         start = end
-    overhead, host = size(memory.overhead), room if memory.host is None else memory.host
+    overhead, host = format_gib(memory.overhead), room if memory.host is None else memory.host
     end = start + (memory.overhead or 0)
     rows.insert(0, MemoryRow("system overhead", overhead, "", start, end, 0, host))
     if memory.model is not None:
-        needed, budget = size(memory.model_memory), memory.model_budget
-        limit = "" if budget is None else size(budget)
+        needed, budget = format_gib(memory.model_memory), memory.model_budget
+        limit = "" if budget is None else format_gib(budget)
         end, room = memory.model_memory or 0, inf if budget is None else budget
         rows.append(MemoryRow(f"model {memory.model}", needed, limit, 0, end, budget or 0, room))
     return rows
@@ -105,7 +105,7 @@ def _fold(services: Sequence[ServiceMemory], limit: int | None) -> list[ServiceM
 
 def draw(layout: TextLayout, memory: MemoryBreakdown) -> None:
     """Add the rows with their bars, and the tightest constraint."""
-    if not is_drawn(memory):
+    if not can_draw(memory):
         return
     available = available_rows(memory)
     whole = max(1, *(row.room for row in available))
@@ -116,11 +116,11 @@ def draw(layout: TextLayout, memory: MemoryBreakdown) -> None:
     figures = max(len(row.figure) for row in rows)
     for row in rows:
         high = 0 if row.top == inf else row.top - row.start
-        drawn = bar(row.end - row.start, high, whole, _BAR_CELLS)
+        drawn = draw_bar(row.end - row.start, high, whole, _BAR_CELLS)
         figure = pad(row.figure, figures, right=True)
         layout.add(f"  ├ {pad(row.name, width)}  {figure}  ", (drawn, "cyan"))
     if (tightest := memory.tightest) is None:
-        layout.add(f"  └ Docker has {size(memory.docker)}")
+        layout.add(f"  └ Docker has {format_gib(memory.docker)}")
     else:
         style = "bold red" if tightest.spare < 0 else "dim"
         has, spare = constraint_text(tightest)
@@ -131,12 +131,12 @@ def constraint_text(constraint: MemoryConstraint) -> tuple[str, str]:
     """Say what is available, and how that compares with what is required."""
     names = {"host": "the host has", "docker": "Docker has", "model": "the model may use"}
     spare = constraint.spare
-    difference = f"{size(-spare, up=True)} less" if spare < 0 else f"{size(spare)} more"
-    available = f"{names[constraint.where]} {size(constraint.available)}"
+    difference = f"{format_gib(-spare, up=True)} less" if spare < 0 else f"{format_gib(spare)} more"
+    available = f"{names[constraint.where]} {format_gib(constraint.available)}"
     return available, f"{difference} than {constraint.required_by}"
 
 
-def bar(low: float, high: float, whole: float, cells: int) -> str:
+def draw_bar(low: float, high: float, whole: float, cells: int) -> str:
     """Return a bar: full up to `low`, light from there to `high`; `whole` is all the cells."""
     if whole <= 0:
         return ""
@@ -145,6 +145,6 @@ def bar(low: float, high: float, whole: float, cells: int) -> str:
     return _FULL * full + _LIGHT * max(0, light)
 
 
-def size(value: float | None, *, up: bool = False) -> str:
+def format_gib(value: float | None, *, up: bool = False) -> str:
     """Write a size in GiB, all of them alike, so that they can be added up."""
     return "unknown" if value is None else format_bytes(value, binary=True, round_up=up)

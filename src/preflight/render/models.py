@@ -7,9 +7,9 @@ from typing import Any
 from preflight.model.quantities import format_bytes
 from preflight.model.report import ModelListing
 from preflight.render import RenderOptions
-from preflight.render.json_report import plain
+from preflight.render.json_report import as_plain_data
 from preflight.render.layout import TextLayout, pad
-from preflight.render.memory import bar
+from preflight.render.memory import draw_bar
 
 SCHEMA = "preflight.models/1"
 _MAX_NAME = 32  # columns
@@ -35,7 +35,7 @@ def text(listing: ModelListing, options: RenderOptions) -> str:
         verdict, style = _VERDICTS[model.fits]
         layout.add(
             f"  {pad(model.name, width)}  {pad(size, 8, right=True)}  ",
-            (pad(bar(model.memory or 0, 0, largest, _BAR_CELLS), _BAR_CELLS), style),
+            (pad(draw_bar(model.memory or 0, 0, largest, _BAR_CELLS), _BAR_CELLS), style),
             "  ",
             (verdict, style),
             " · configured" if model.configured else "",
@@ -46,4 +46,4 @@ def text(listing: ModelListing, options: RenderOptions) -> str:
 
 def json_object(listing: ModelListing) -> dict[str, Any]:
     """Return `preflight.models/1`."""
-    return {"schema": SCHEMA, **plain(listing)}
+    return {"schema": SCHEMA, **as_plain_data(listing)}

@@ -9,7 +9,7 @@ from preflight.model.facts import join_path
 from preflight.model.quantities import format_bytes
 from preflight.model.report import RuleText
 from preflight.model.rules import Diagnosis, LanguageModel, Rule, RuleSet
-from preflight.render.markdown_escape import escaped, list_item
+from preflight.render.markdown_escape import escape_markdown, list_item
 
 _MAX_CHARACTERS = 2000  # of one text
 _NOTICE = "Written by `preflight rules document` from the rules. Change the rules, not this file."
@@ -79,4 +79,4 @@ def _code(name: str) -> str:
 
 
 def _prose(text: str) -> str:
-    return escaped(text, _MAX_CHARACTERS)
+    return escape_markdown(text, _MAX_CHARACTERS)

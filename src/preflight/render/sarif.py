@@ -30,9 +30,9 @@ from urllib.parse import quote
 from preflight.model.report import VERDICTS, ExitCode, Report, Result, Verdict
 from preflight.model.rules import BUNDLED_NAME
 from preflight.render import RenderOptions
-from preflight.render.markdown_escape import escaped, fence, link
+from preflight.render.markdown_escape import code_block, escape_markdown, web_link
 from preflight.render.sanitize import short
-from preflight.render.tasks import command_lines, details, sentence, waiver_text
+from preflight.render.tasks import command_lines, detail_lines, result_message, waiver_text
 
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
@@ -49,10 +49,12 @@ _MAX_NAME = 255  # characters
 _MAX_PATH = 4096  # characters; no system opens a longer one
 _MAX_FIXES = 10  # of one rule, over its items
 
-_SOURCE, _PROGRAM = "%SRCROOT%", "PREFLIGHT"
-_BASES = {
-    _SOURCE: {"description": {"text": "The folder where preflight was run."}},
-    _PROGRAM: {"description": {"text": "Where preflight is installed, with its bundled rules."}},
+_SOURCE_BASE, _PROGRAM_BASE = "%SRCROOT%", "PREFLIGHT"
+_URI_BASES = {
+    _SOURCE_BASE: {"description": {"text": "The folder where preflight was run."}},
+    _PROGRAM_BASE: {
+        "description": {"text": "Where preflight is installed, with its bundled rules."}
+    },
 }
 _BUNDLED_RULES = "preflight/rules.yaml"
 
@@ -66,7 +68,7 @@ _KINDS: Mapping[Verdict, tuple[str, Level | None]] = {
 }
 """By verdict, the worst first: the kind and the level of a result."""
 _WORST_FIRST = tuple(_KINDS)
-_EXITS = {
+_EXIT_DESCRIPTIONS = {
     ExitCode.OK: "no required rule failed and none is undecided",
     ExitCode.FAILED: "a required rule failed; with --strict also a warning",
     ExitCode.UNDECIDED: "nothing failed, but a required rule could not be decided",
@@ -74,7 +76,7 @@ _EXITS = {
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _SEMANTIC_VERSION = re.compile(r"\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.+-]+)?\Z")
-_SYNTAX = re.compile(r"\](?=\()|\{(?=\d+\})")  # `[text](link)` and `{0}` of a SARIF message
+_MESSAGE_SYNTAX = re.compile(r"\](?=\()|\{(?=\d+\})")  # `[text](link)` and `{0}` of a SARIF message
 
 
 def render(report: Report, options: RenderOptions) -> str:
@@ -97,7 +99,7 @@ def render(report: Report, options: RenderOptions) -> str:
     run = {
         "tool": {"driver": driver},
         "invocations": [_invocation(report, left_out)],
-        "originalUriBaseIds": _BASES,
+        "originalUriBaseIds": _URI_BASES,
         "results": list(_results(report, results, list(rules))),
         "properties": _run_properties(report),
     }
@@ -120,7 +122,7 @@ def _invocation(report: Report, left_out: int) -> dict[str, Any]:
         **({"machine": short(str(hostname))} if hostname else {}),
         "executionSuccessful": True,
         "exitCode": report.exit_code,
-        "exitCodeDescription": _EXITS[report.exit_code],
+        "exitCodeDescription": _EXIT_DESCRIPTIONS[report.exit_code],
         "toolConfigurationNotifications": [
             {"level": "warning", "message": {"text": _message(short(note))}}
             for note in notes
@@ -173,14 +175,14 @@ def _help(results: Sequence[Result], title: str) -> dict[str, str]:
     rule = results[0]
     particulars = list(_particulars(results))
     text = [title, short(rule.why), "\n".join(f"{name}: {value}" for name, value in particulars)]
-    lines = (f"- {name}: {escaped(value)}" for name, value in particulars)
-    markdown = [f"**{escaped(title)}**", escaped(rule.why), "\n".join(lines)]
+    lines = (f"- {name}: {escape_markdown(value)}" for name, value in particulars)
+    markdown = [f"**{escape_markdown(title)}**", escape_markdown(rule.why), "\n".join(lines)]
     fixes = dict.fromkeys(fix for result in results for fix in result.fixes)
     for fix in list(fixes)[:_MAX_FIXES]:
         command, url = command_lines(fix), short(fix.url or "")
         text.append("\n".join(filter(None, (short(fix.text), *command, url))))
-        block = fence(command, "sh") if command else ""
-        markdown += [escaped(fix.text), block, link(url)]
+        block = code_block(command, "sh") if command else ""
+        markdown += [escape_markdown(fix.text), block, web_link(url)]
     text.append(f"To see it on a machine: preflight explain {rule.id}")
     markdown.append(f"To see it on a machine: `preflight explain {rule.id}`")
     return {
@@ -238,14 +240,14 @@ def _results(
 
 def _result_message(result: Result) -> str:
     """Return the sentence that every format shows, with a full stop, and below it what to do."""
-    first = sentence(result)
+    first = result_message(result)
     first = first if first.endswith((".", "!", "?", "…")) else f"{first}."
-    return "\n".join(map(_message, (first, *details(result))))
+    return "\n".join(map(_message, (first, *detail_lines(result))))
 
 
 def _message(text: str) -> str:
     """Return a text as text alone, where a viewer of SARIF reads links and placeholders."""
-    return _SYNTAX.sub(r"\g<0> ", text)
+    return _MESSAGE_SYNTAX.sub(r"\g<0> ", text)
 
 
 def _suppressions(result: Result) -> list[dict[str, Any]]:
@@ -260,7 +262,7 @@ def _location(result: Result, windows: bool) -> dict[str, Any]:
     if result.file:
         artifact, line = _artifact(result.file, windows), result.line
     elif result.rule_file in ("", BUNDLED_NAME):
-        artifact, line = {"uri": _BUNDLED_RULES, "uriBaseId": _PROGRAM}, result.rule_line
+        artifact, line = {"uri": _BUNDLED_RULES, "uriBaseId": _PROGRAM_BASE}, result.rule_line
     else:
         artifact, line = _artifact(result.rule_file, windows), result.rule_line
     logical = [{"fullyQualifiedName": short(result.fact), "kind": "fact"}]
@@ -284,7 +286,7 @@ def _artifact(path: str, windows: bool) -> dict[str, str]:
         return {"uri": f"file:///{path[:2]}{_quoted(path[2:])}"}
     if path.startswith("/"):
         return {"uri": f"file:///{_quoted(path.lstrip('/'))}"}
-    return {"uri": _quoted(posixpath.normpath(path)), "uriBaseId": _SOURCE}
+    return {"uri": _quoted(posixpath.normpath(path)), "uriBaseId": _SOURCE_BASE}
 
 
 def _quoted(path: str) -> str:

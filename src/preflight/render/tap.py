@@ -11,11 +11,11 @@ from preflight.render import RenderOptions
 from preflight.render.sanitize import short
 from preflight.render.tasks import (
     WORDS,
-    change,
+    change_text,
     command_lines,
-    counts,
-    name,
-    sentence,
+    counts_text,
+    result_message,
+    result_name,
     waiver_text,
 )
 
@@ -56,13 +56,13 @@ def _lines(report: Report, options: RenderOptions) -> Iterator[str]:
             yield "  ---"
             yield from _yaml(_diagnostic(result), "  ")
             yield "  ..."
-    yield f"# {WORDS[report.verdict]}: {counts(report)}"
+    yield f"# {WORDS[report.verdict]}: {counts_text(report)}"
 
 
 def _point(report: Report, result: Result, number: int) -> str:
     """Return the test point; its description ends in the id, which nobody takes for syntax."""
     state = "ok" if result.verdict in ("pass", "skip") else "not ok"
-    point = f"{state} {number} - {_escaped(name(result))} ({result.id})"
+    point = f"{state} {number} - {_escaped(result_name(result))} ({result.id})"
     directive = "" if report.affects_exit_code(result) else _escaped(_directive(result)).strip()
     if not directive:
         return point
@@ -79,7 +79,7 @@ def _directive(result: Result) -> str:
         return f"TODO recommended {asked}, found {short(result.actual_text)}"
     if result.verdict in ("unknown", "skip"):
         kind = "SKIP" if result.verdict == "skip" else "TODO undecided:"
-        return f"{kind} {short(result.reason_or_source) or sentence(result)}"
+        return f"{kind} {short(result.reason_or_source) or result_message(result)}"
     return ""
 
 
@@ -91,7 +91,7 @@ def _diagnostic(result: Result) -> dict[str, Any]:
     """Return what a test point alone doesn't say; empty entries are left out."""
     waiver = result.waiver
     return _non_empty(
-        message=sentence(result),
+        message=result_message(result),
         verdict=result.verdict,
         severity=result.severity,
         found=short(result.actual_text),
@@ -103,7 +103,7 @@ def _diagnostic(result: Result) -> dict[str, Any]:
         held_by=result.blocked_by,
         file=short(result.file or ""),
         line=result.line if result.file else None,
-        change=change(result),
+        change=change_text(result),
         waiver=waiver
         and {
             "reason": short(waiver.reason),

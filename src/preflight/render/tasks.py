@@ -54,7 +54,7 @@ class Task(NamedTuple):
         """The rule's name, or how many rules there are, or how many items of one rule."""
         count = len(self.results)
         if count == 1:
-            return name(self.result)
+            return result_name(self.result)
         rules = len({result.id for result in self.results})
         title = short(self.result.title).strip(" ·") or self.result.id
         return f"{title}, {count} undecided" if rules == 1 else f"{rules} rules undecided"
@@ -63,20 +63,20 @@ class Task(NamedTuple):
     def sentence(self) -> str:
         """What was found and what is needed, in one line."""
         if len(self.results) == 1:
-            return sentence(self.result)
+            return result_message(self.result)
         return f"{self.title}, {short(self.result.reason_or_source)}"
 
-    def details(self) -> Iterator[str]:
+    def detail_lines(self) -> Iterator[str]:
         """Yield the lines under the sentence."""
         if len(self.results) == 1:
-            yield from details(self.result)
+            yield from detail_lines(self.result)
         else:
-            yield short(", ".join(map(name, self.results)))
+            yield short(", ".join(map(result_name, self.results)))
         if self.skipped:
             yield skipped_checks(self.skipped)
 
 
-def tasks(report: Report) -> list[Task]:
+def find_tasks(report: Report) -> list[Task]:
     """Return what needs action: what affects the exit code first, and failures before unknowns."""
     groups: dict[object, list[Result]] = {}
     for index, result in enumerate(report.results):
@@ -98,7 +98,7 @@ def tasks(report: Report) -> list[Task]:
     )
 
 
-def waived(report: Report, options: RenderOptions) -> list[Result]:
+def shown_waivers(report: Report, options: RenderOptions) -> list[Result]:
     """Return what is waived; if `quiet`, only where the waiver ends soon."""
     return [
         result
@@ -127,17 +127,17 @@ def skipped_checks(count: int) -> str:
     return f"{count} {'check' if count == 1 else 'checks'} skipped"
 
 
-def name(result: Result) -> str:
+def result_name(result: Result) -> str:
     """Return a rule's title with its item; its id if there is no title."""
     return short(result.name).strip(" ·") or result.id
 
 
-def sentence(result: Result) -> str:
+def result_message(result: Result) -> str:
     """Return the sentence that every format shows."""
-    return short(result.message).strip() or name(result)
+    return short(result.message).strip() or result_name(result)
 
 
-def location(result: Result) -> str:
+def compose_location(result: Result) -> str:
     """Return FILE:LINE of the compose file's line that decides, as far as it is known."""
     file = short(result.file or "")
     return f"{file}:{result.line}" if file and result.line else file
@@ -152,7 +152,7 @@ def by_section(results: Iterable[Result]) -> dict[str, list[Result]]:
     return sections
 
 
-def details(result: Result) -> Iterator[str]:
+def detail_lines(result: Result) -> Iterator[str]:
     """Yield the lines under a result's sentence: what the engine says, the change, the fixes."""
     yield from context_lines(result)
     for fix in result.fixes:
@@ -166,11 +166,11 @@ def context_lines(result: Result) -> Iterator[str]:
     """Yield what to know before the fixes: the engine's error, and the smallest change."""
     if result.error and result.error not in result.message:
         yield f"error: {short(result.error)}"
-    if text := change(result):
+    if text := change_text(result):
         yield f"smallest change: {text}"
 
 
-def change(result: Result) -> str:
+def change_text(result: Result) -> str:
     """Return the smallest change of a file with which the rule passes, as `4 → 2`, or ""."""
     return short(result.change.text) if result.change is not None and result.file else ""
 
@@ -183,7 +183,7 @@ def command_lines(fix: ResolvedFix) -> list[str]:
     return [clean(line).rstrip() for line in command.splitlines()]
 
 
-def counts(report: Report) -> str:
+def counts_text(report: Report) -> str:
     """Count the verdicts, worst first: `1 failed · 15 passed`."""
     counter = Counter(result.verdict for result in report.results)
     shown = (verdict for verdict in VERDICTS_WORST_FIRST if counter[verdict])

@@ -17,14 +17,14 @@ from preflight.render.tasks import (
     WORDS,
     Task,
     by_section,
+    compose_location,
     context_lines,
-    counts,
+    counts_text,
     engine_line,
+    find_tasks,
     host_line,
-    location,
+    shown_waivers,
     skipped_checks,
-    tasks,
-    waived,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _MAX_NAMES = 8  # hosts that are listed under one problem
 def render(report: Report, options: RenderOptions) -> str:
     """Return the text report."""
     layout = TextLayout(options)
-    todo = tasks(report)
+    todo = find_tasks(report)
     in_full = options.verbose or (bool(todo) and not options.quiet)
     if not options.quiet:
         _header(layout, report, engine=in_full)
@@ -121,7 +121,7 @@ def _to_do(layout: TextLayout, todo: Iterable[Task]) -> None:
         layout.wrap(task.sentence, 2, weight, prefix=(f"{mark} ", style))
         if len(task.results) == 1:
             if task.result.file:
-                layout.wrap(f"in {location(task.result)}", 6)
+                layout.wrap(f"in {compose_location(task.result)}", 6)
             for line in context_lines(task.result):
                 layout.wrap(line, 6)
             layout.fixes(task.result.fixes, 6)
@@ -131,7 +131,7 @@ def _to_do(layout: TextLayout, todo: Iterable[Task]) -> None:
 
 def _waived(layout: TextLayout, report: Report, *, titled: bool) -> None:
     """Add what is waived, by whom and until when."""
-    results = waived(report, layout.options)
+    results = shown_waivers(report, layout.options)
     if results and titled:
         layout.blank()
         layout.add(("Waived", "bold"))
@@ -150,7 +150,7 @@ def _summary(layout: TextLayout, report: Report) -> None:
     if not layout.options.quiet:
         for note in report.notes:
             layout.wrap(note, 0, prefix=("note  ", "dim"))
-    layout.wrap(f"{counts(report)}{seconds}", 0, prefix=(f"{word}  ", style))
+    layout.wrap(f"{counts_text(report)}{seconds}", 0, prefix=(f"{word}  ", style))
 
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
