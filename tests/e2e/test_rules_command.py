@@ -172,7 +172,7 @@ def test_json_tells_all_of_it(cases: Path, run_preflight: Run) -> None:
             "found": "fail",
             "message": "RAM: 8 GB (7.5 GiB), needs at least 10 GB (2 GB short)",
         },
-        {"name": "memory/x", "expected": "skip", "found": None, "message": "there is memory"},
+        {"name": "memory/x", "expected": "skip", "found": None, "message": "found only memory"},
     ]
 
 

@@ -25,7 +25,7 @@ from preflight.cli.diff import read_measurement
 from preflight.cli.explain import explain_rule
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.cli.rules import review_rules
-from preflight.evaluate.models import fitting
+from preflight.evaluate.models import list_models
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.facts import project_facts
 from preflight.facts.compose.load import load_project
@@ -200,7 +200,7 @@ def read_facts(data: bytes) -> None:
 
 
 def _models(facts: Facts) -> None:
-    told = fitting(bundled_rules().models, facts)
+    told = list_models(bundled_rules().models, facts)
     assert json.dumps(models.json_object(told))
     assert models.text(told, RenderOptions())
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from paths import ROOT
 from preflight import check as pipeline
-from preflight.evaluate.conditions import Scope, Truth, judge
+from preflight.evaluate.conditions import Scope, Truth, meets
 from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.conditions import OPERATORS, Condition, Reference, Sum
 from preflight.model.facts import Facts, Measured, Unknown, join_path, replace_facts, split_path
@@ -73,7 +73,7 @@ def truth(condition: Condition, facts: dict[str, Any]) -> Truth:
     """Judge the fact `actual`; what isn't among the facts is unknown."""
     hidden = {name: WHY for name in (*NAMES, "actual") if name not in facts}
     scope = Scope(Facts(facts, unknown=hidden))
-    return judge(condition, scope.get(("actual",)), scope)
+    return meets(condition, scope.get(("actual",)), scope)
 
 
 def kind(of: Truth) -> str:

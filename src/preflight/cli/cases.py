@@ -137,7 +137,7 @@ def judge_case(
         except ValueError:
             day = today()
     report = judge.evaluate(ruleset, with_model(facts, ruleset), catalogue(), selection, day)
-    return cases.compare(report, expected, exact=exact, part=bool(only))
+    return cases.compare_verdicts(report, expected, exact=exact, part=bool(only))
 
 
 def _read_case(folder: str) -> tuple[CaseExpectation, Facts]:

@@ -35,11 +35,11 @@ def models(
     timeout: Timeout = 10.0,
 ) -> None:
     """Show which models of the rule file fit here, and which one is configured."""
-    from preflight.evaluate.models import fitting
+    from preflight.evaluate.models import list_models
     from preflight.render import models as render
 
     subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
-    listing = fitting(ruleset.models, subject.facts(ruleset))
+    listing = list_models(ruleset.models, subject.facts(ruleset))
     as_json = json.dumps(render.json_object(listing), indent=2) + "\n"
     write(as_json if format_ == "json" else render.text(listing, terminal_options()))

@@ -1,4 +1,4 @@
-"""Holds a report against what a case expects of it."""
+"""Compares a report with the verdicts that a case expects."""
 
 from __future__ import annotations
 
@@ -10,80 +10,81 @@ from preflight.model.problems import did_you_mean
 from preflight.model.report import Report, Result, Verdict
 from preflight.model.rules import RuleSet
 
-_MOST = 5  # items that a reason names
+_MAX_NAMED_ITEMS = 5
+_MAX_NAME_CHARS = 60
 
 
 def unknown_names(expected: CaseExpectation, ruleset: RuleSet) -> Iterator[str]:
-    """Say which rules, tags and vars a case names that there are none of."""
-    ids = {rule.id: rule for rule in ruleset.rules}
-    for rule in dict.fromkeys(map(_rule, expected.verdicts)):
-        if rule not in ids:
-            yield f"unknown rule {_quoted(rule, ids)}"
-    known = [*ids, *ruleset.tags()]
+    """Yield a message for each rule, tag and var of a case that the rules don't have."""
+    ids = [rule.id for rule in ruleset.rules]
+    ids_and_tags = [*ids, *ruleset.tags()]
+    for rule_id in dict.fromkeys(map(_rule_id, expected.verdicts)):
+        yield from _unknown("unknown rule", rule_id, ids)
     for name in expected.only:
-        if name not in known:
-            yield f"only: no rule has the id or tag {_quoted(name, known)}"
+        yield from _unknown("only: no rule has the id or tag", name, ids_and_tags)
     for name in expected.vars:
-        if name not in ruleset.vars:
-            yield f"vars: unknown var {_quoted(name, ruleset.vars)}"
+        yield from _unknown("vars: unknown var", name, ruleset.vars)
 
 
-def compare(
+def _unknown(message: str, name: str, known: Iterable[str]) -> Iterator[str]:
+    if name not in known:
+        shown = name[:_MAX_NAME_CHARS]
+        yield f"{message} {shown!r}{did_you_mean(shown, known)}"
+
+
+def compare_verdicts(
     report: Report, expected: CaseExpectation, *, exact: bool, part: bool
 ) -> tuple[int, tuple[VerdictMismatch, ...]]:
-    """Return how much was compared, and what is another than expected.
+    """Return how many verdicts were compared, and those that differ.
 
-    A rule's id stands for all its items that are not named. What isn't named is not compared,
-    but where `exact`: then each verdict must be, by its full name. Where the report is but a
-    `part` of what the case is about, what it lacks is no difference.
+    A rule's id stands for all its items that are not named. Results without an expectation are
+    not compared, unless `exact`: then each needs one by its full name. If the report is only a
+    `part` of what the case covers, missing results are not mismatches.
     """
-    wanted = {name_of(result): _wanted(result, expected, exact) for result in report.results}
-    compared = [one for one in report.results if exact or wanted[name_of(one)] is not None]
-    found = [
-        VerdictMismatch(name_of(one), wanted[name_of(one)], one.verdict, one.message)
-        for one in compared
-        if wanted[name_of(one)] != one.verdict
+    verdicts = {result_name(result): result for result in report.results}
+    wanted = {name: _wanted(result, expected, exact) for name, result in verdicts.items()}
+    compared = [name for name in verdicts if exact or wanted[name] is not None]
+    mismatches = [
+        VerdictMismatch(name, wanted[name], verdicts[name].verdict, verdicts[name].message)
+        for name in compared
+        if wanted[name] != verdicts[name].verdict
     ]
     missing = [] if part else list(_missing(report, expected, wanted, exact=exact))
-    return len(compared) + len(missing), (*found, *missing)
+    return len(compared) + len(missing), (*mismatches, *missing)
 
 
-def name_of(result: Result) -> str:
-    """Return how a case names a result: `rule-id`, or `rule-id/item`."""
+def result_name(result: Result) -> str:
+    """Return the name of a result in a case: `rule-id`, or `rule-id/item`."""
     return result.id if result.item is None else f"{result.id}/{result.item}"
 
 
-def _rule(name: str) -> str:
+def _rule_id(name: str) -> str:
     return name.partition("/")[0]
 
 
 def _wanted(result: Result, expected: CaseExpectation, exact: bool) -> Verdict | None:
-    named = expected.verdicts.get(name_of(result))
-    return named if named or exact else expected.verdicts.get(result.id)
+    verdict = expected.verdicts.get(result_name(result))
+    return verdict if verdict or exact else expected.verdicts.get(result.id)
 
 
 def _missing(
-    report: Report, expected: CaseExpectation, found: Mapping[str, Verdict | None], *, exact: bool
+    report: Report, expected: CaseExpectation, results: Mapping[str, object], *, exact: bool
 ) -> Iterator[VerdictMismatch]:
-    """Yield what is expected and has no result, and why; then the exit code, if it is another."""
+    """Yield the expected verdicts without a result, then the exit code if it differs."""
     items: defaultdict[str, list[str]] = defaultdict(list)
     for result in report.results:
-        items[result.id].append(name_of(result))
+        items[result.id].append(result_name(result))
     for name, verdict in expected.verdicts.items():
-        here = items[_rule(name)]
-        if name in found or (here and name == _rule(name) and not exact):
+        present = items[_rule_id(name)]
+        if name in results or (present and name == _rule_id(name) and not exact):
             continue
-        yield VerdictMismatch(name, verdict, None, _why_none(here, expected))
+        if present:
+            more = " …" if len(present) > _MAX_NAMED_ITEMS else ""
+            reason = f"found only {', '.join(present[:_MAX_NAMED_ITEMS])}{more}"
+        elif expected.only:
+            reason = "not selected by only"
+        else:
+            reason = "the rule is disabled; name it under only"
+        yield VerdictMismatch(name, verdict, None, reason)
     if expected.exit_code not in (None, report.exit_code):
         yield VerdictMismatch("exit code", str(expected.exit_code), str(report.exit_code))
-
-
-def _why_none(here: list[str], expected: CaseExpectation) -> str:
-    if here:
-        return f"there is {', '.join(here[:_MOST])}{' …' if len(here) > _MOST else ''}"
-    return "only leaves it out" if expected.only else "the rule is off; name it under only"
-
-
-def _quoted(name: str, known: Iterable[str]) -> str:
-    begin = name[:60]
-    return f"{begin!r}{did_you_mean(begin, known)}"

@@ -45,9 +45,9 @@ class Scope(NamedTuple):
         return tuple(self.item if segment == ITEM else segment for segment in path)
 
 
-def judge(condition: Condition, actual: Value | Unknown, scope: Scope) -> Truth:
+def meets(condition: Condition, actual: Value | Unknown, scope: Scope) -> Truth:
     """Say whether `actual` meets every test of the condition."""
-    value = typed(actual, condition.unit)
+    value = convert_value(actual, condition.unit)
     tests = condition.tests
     if len(tests) == 1:
         return _test(*tests[0], value, condition.unit, scope)
@@ -56,7 +56,7 @@ def judge(condition: Condition, actual: Value | Unknown, scope: Scope) -> Truth:
 
 def judge_all(when: Iterable[FactCondition], scope: Scope) -> Truth:
     """Return whether every line of a `when` holds."""
-    return all_true(judge(line.condition, scope.get(line.path), scope) for line in when)
+    return all_true(meets(line.condition, scope.get(line.path), scope) for line in when)
 
 
 def all_true(truths: Iterable[Truth]) -> Truth:
@@ -83,11 +83,11 @@ def any_true(truths: Iterable[Truth]) -> Truth:
 
 def _test(row: Operator, operand: Operand, actual: Any, unit: Unit, scope: Scope) -> Truth:
     if row.shape == "condition":
-        inner = judge(operand, actual, scope)
+        inner = meets(operand, actual, scope)
         return inner if isinstance(inner, Unknown) else not inner
     if row.shape == "conditions":
         join = all_true if row.name == "all_of" else any_true
-        return join(judge(one, actual, scope) for one in operand)
+        return join(meets(one, actual, scope) for one in operand)
     if isinstance(actual, Unknown):
         return actual
     if row.holds is None:  # exists
@@ -95,8 +95,8 @@ def _test(row: Operator, operand: Operand, actual: Any, unit: Unit, scope: Scope
     if actual is None:
         return False
     if row.shape == "values":
-        return _among(row, [bound(part, unit, scope) for part in operand], actual)
-    expected = bound(operand, unit, scope)
+        return _among(row, [resolve_operand(part, unit, scope) for part in operand], actual)
+    expected = resolve_operand(operand, unit, scope)
     if isinstance(expected, Unknown):
         return expected
     if expected is None:
@@ -114,7 +114,7 @@ def _among(row: Operator, parts: list[Any], actual: Any) -> Truth:
     return row.holds(actual, parts) if actual in parts or unknown is None else unknown
 
 
-def typed(value: Value | Unknown, unit: Unit) -> Value | Unknown:
+def convert_value(value: Value | Unknown, unit: Unit) -> Value | Unknown:
     """Return a value as its unit says, reading text where need be; else an Unknown."""
     if value is None or isinstance(value, Unknown):
         return value
@@ -139,18 +139,23 @@ def typed(value: Value | Unknown, unit: Unit) -> Value | Unknown:
     return Unknown(f"expected {unit}, found {value!r:.60}", "invalid")
 
 
-def bound(operand: Operand, unit: Unit, scope: Scope) -> Any:
+def resolve_operand(operand: Operand, unit: Unit, scope: Scope) -> Any:
     """Return an operand's value: a figure, None where what it names is absent, or an Unknown."""
     kind = operand.__class__
     if kind is Reference:
-        value = typed(scope.get(operand.path), "text" if unit == "list" else unit)  # an element
+        value = convert_value(
+            scope.get(operand.path), "text" if unit == "list" else unit
+        )  # an element
         if value is None or isinstance(value, Unknown) or (operand.times, operand.plus) == (1, 0):
             return value
-        return typed(value * operand.times + operand.plus, unit)
+        return convert_value(value * operand.times + operand.plus, unit)
     if kind is Sum or kind is tuple:
-        parts = [bound(part, unit, scope) for part in (operand.parts if kind is Sum else operand)]
+        parts = [
+            resolve_operand(part, unit, scope)
+            for part in (operand.parts if kind is Sum else operand)
+        ]
         missing = [part for part in parts if part is None or isinstance(part, Unknown)]
         if missing and not (kind is tuple and missing == [None] * len(missing)):
             return next((part for part in missing if part is not None), None)
-        return typed(sum(parts), unit) if kind is Sum else tuple(parts)
+        return convert_value(sum(parts), unit) if kind is Sum else tuple(parts)
     return operand

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from preflight.evaluate.conditions import Scope, typed
+from preflight.evaluate.conditions import Scope, convert_value
 from preflight.evaluate.fixes import resolve_fixes
 from preflight.evaluate.sentences import (
     fill_placeholders,
@@ -94,7 +94,7 @@ def _finding(
     for name, text in error.values.items():
         type_ = diagnosis.values.get(name, "string")
         unit = VALUE_TYPES[type_]
-        values[name] = value = typed(f"{text}KiB" if type_ == "KiB" else text, unit)
+        values[name] = value = convert_value(f"{text}KiB" if type_ == "KiB" else text, unit)
         is_bare = unit == "bytes" and re.fullmatch("[0-9.]+", text)
         texts[name] = text
         if is_bare and not isinstance(value, Unknown):

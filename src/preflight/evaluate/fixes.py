@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from math import inf, nextafter
 from typing import Any
 
-from preflight.evaluate.conditions import Scope, Truth, bound, judge_all, typed
+from preflight.evaluate.conditions import Scope, Truth, convert_value, judge_all, resolve_operand
 from preflight.evaluate.sentences import fill_placeholders
 from preflight.model.conditions import Condition
 from preflight.model.facts import Unknown, Value
@@ -44,7 +44,7 @@ def find_smallest_change(
     order of the rule; numbers are tried from the nearest on.
     """
     candidates = list(_candidates(condition, scope))
-    current = typed(actual, condition.unit)
+    current = convert_value(actual, condition.unit)
     if isinstance(current, int | float) and not isinstance(current, bool):
         candidates = [value for value in candidates if isinstance(value, int | float)]
         candidates.sort(key=lambda value: abs(value - current))
@@ -61,7 +61,7 @@ def _candidates(condition: Condition, scope: Scope) -> Iterator[Any]:
             if not operand:
                 yield None
         elif row.shape in ("quantity", "value", "values"):
-            value = bound(operand, condition.unit, scope)
+            value = resolve_operand(operand, condition.unit, scope)
             for part in value if isinstance(value, tuple) else (value,):
                 if part is not None and not isinstance(part, Unknown):
                     yield from _neighbors(part)

@@ -8,7 +8,7 @@ from datetime import date
 from functools import partial
 from typing import NamedTuple
 
-from preflight.evaluate.conditions import Scope, Truth, judge, judge_all, typed
+from preflight.evaluate.conditions import Scope, Truth, convert_value, judge_all, meets
 from preflight.evaluate.fixes import find_smallest_change, resolve_fixes
 from preflight.evaluate.memory import memory_breakdown
 from preflight.evaluate.sentences import (
@@ -125,7 +125,7 @@ def evaluate(
 
 def _known_facts(facts: Facts, group: str, units: Mapping[str, Unit]) -> Mapping[str, object]:
     """Return facts by name; None where one is unknown or not of its declared type."""
-    values = {name: typed(facts.get((group, name)), unit) for name, unit in units.items()}
+    values = {name: convert_value(facts.get((group, name)), unit) for name, unit in units.items()}
     return {k: None if isinstance(v, Unknown) else v for k, v in values.items()}
 
 
@@ -227,7 +227,7 @@ class Evaluation:
         """Return the result of a rule that doesn't apply, or for which that isn't known."""
         for line in when:
             actual = scope.get(line.path)
-            holds = judge(line.condition, actual, scope)
+            holds = meets(line.condition, actual, scope)
             if isinstance(holds, Unknown):
                 reason = f"cannot tell whether the rule applies: {holds.reason}"
                 return self._not_evaluated(rule, scope, "unknown", reason)
@@ -243,7 +243,7 @@ class Evaluation:
         """Compare the fact with the requirement, then with the recommendation."""
         actual = scope.get(rule.fact)
         for condition, severity, verdict in conditions_of(rule):
-            holds = judge(condition, actual, scope)
+            holds = meets(condition, actual, scope)
             if holds is True:
                 continue
             comparison = Comparison(actual, condition, scope)
@@ -265,7 +265,7 @@ class Evaluation:
         path = scope.absolute(rule.fact)
 
         def judge_value(value: Value) -> Truth:
-            return judge(condition, value, scope._replace(changed=Measured(path, value)))
+            return meets(condition, value, scope._replace(changed=Measured(path, value)))
 
         found = find_smallest_change(condition, comparison.raw, scope, judge_value)
         if found is None:

@@ -1,4 +1,4 @@
-"""Which models fit: the rule file's, and the configured one, against the budget."""
+"""Which models fit: those of the rule file and the configured one, against the memory budget."""
 
 from __future__ import annotations
 
@@ -10,35 +10,30 @@ from preflight.model.report import ModelFit, ModelListing
 from preflight.model.rules import LanguageModel
 
 
-def fitting(models: Sequence[LanguageModel], facts: Facts) -> ModelListing:
-    """Return the models, the largest that fits first, then those that don't."""
-    path = ("model", "budget")
-    budget = facts.get(path)
-    why = budget.reason if isinstance(budget, Unknown) else facts.source(path)
-    most = budget if is_number(budget) else None
-    name = facts.get(("model", "name"))
-    configured = str(name) if name is not None and not isinstance(name, Unknown) else None
-    listed_as = facts.get(("model", "listed"))
-    listed = [
-        _candidate(one.name, one.memory, most, one.name == listed_as, one.note) for one in models
+def list_models(models: Sequence[LanguageModel], facts: Facts) -> ModelListing:
+    """Return the models, the largest that fits first, then those that don't fit."""
+    value = facts.get(("model", "budget"))
+    budget = value if is_number(value) else None
+    source = value.reason if isinstance(value, Unknown) else facts.source(("model", "budget"))
+    listed_name = facts.get(("model", "listed"))  # the configured model's name in the list
+    fits = [
+        _fit(model.name, model.memory, budget, model.note, configured=model.name == listed_name)
+        for model in models
     ]
-    if configured is not None and not any(one.configured for one in listed):
-        listed.append(_own(configured, facts, most))
-    listed.sort(key=lambda one: (one.fits is False, one.memory is None, -(one.memory or 0)))
-    return ModelListing(most, why, tuple(listed))
+    name = facts.get(("model", "name"))
+    if isinstance(name, str) and not any(fit.configured for fit in fits):
+        memory = facts.get(("model", "memory"))
+        note = "" if is_number(memory) else "size unknown"
+        if facts.get(("model", "estimated")) is True:
+            note = "estimated"
+        fits.append(_fit(name, memory, budget, note, configured=True))
+    fits.sort(key=lambda fit: (fit.fits is False, fit.memory is None, -(fit.memory or 0)))
+    return ModelListing(budget, source, tuple(fits))
 
 
-def _own(name: str, facts: Facts, most: float | None) -> ModelFit:
-    """The configured model, where the rule file doesn't list it."""
-    memory = facts.get(("model", "memory"))
-    estimated = facts.get(("model", "estimated")) is True
-    note = "by an estimate" if estimated else "" if is_number(memory) else "size not known"
-    return _candidate(name, memory, most, True, note)
-
-
-def _candidate(
-    name: str, memory: Value | Unknown, most: float | None, configured: bool, note: str
+def _fit(
+    name: str, memory: Value | Unknown, budget: float | None, note: str, *, configured: bool
 ) -> ModelFit:
-    need = memory if is_number(memory) else None
-    fits = None if need is None or most is None else need <= most
-    return ModelFit(name, need, fits, configured, note)
+    size = memory if is_number(memory) else None
+    fits = None if size is None or budget is None else size <= budget
+    return ModelFit(name, size, fits, configured, note)

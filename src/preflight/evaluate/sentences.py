@@ -7,7 +7,7 @@ from functools import lru_cache
 from math import ceil
 from typing import Any, Literal, TypeAlias, TypeGuard
 
-from preflight.evaluate.conditions import Scope, bound, typed
+from preflight.evaluate.conditions import Scope, convert_value, resolve_operand
 from preflight.model.conditions import ITEM, Condition, Operand, Operator, Reference, Sum
 from preflight.model.facts import (
     Catalogue,
@@ -96,7 +96,7 @@ def first_bound(condition: Condition, scope: Scope) -> tuple[Operator, Any] | No
                 if (found := first_bound(inner, scope)) is not None:
                     return found
         elif row.shape != "flag":
-            return row, bound(operand, condition.unit, scope)
+            return row, resolve_operand(operand, condition.unit, scope)
     return None
 
 
@@ -112,7 +112,7 @@ def resolve_condition(condition: Condition, scope: Scope) -> Mapping[str, Any]:
         elif row.shape == "range":
             value = _format_range(operand)
         else:
-            value = bound(operand, condition.unit, scope)
+            value = resolve_operand(operand, condition.unit, scope)
             value = None if isinstance(value, Unknown) else value
         resolved[row.name] = list(value) if isinstance(value, tuple) else value
     return resolved
@@ -147,7 +147,7 @@ def _describe_test(
         return _format_range(operand)
     if scope is None:
         return prefix + _describe_operand(operand, unit)
-    value = bound(operand, unit, scope)
+    value = resolve_operand(operand, unit, scope)
     if row.shape == "values" and isinstance(value, tuple):
         return prefix + " or ".join(format_value(part, unit, beside) for part in value)
     if isinstance(operand, Reference) and (value is None or isinstance(value, Unknown)):
@@ -188,7 +188,7 @@ class Comparison:
         self.condition = condition
         self.scope = scope
         self.unit = condition.unit
-        self.actual = typed(actual, self.unit)
+        self.actual = convert_value(actual, self.unit)
         first = first_bound(condition, scope)
         self.row: Operator | None = first[0] if first else None
         self.bound: Any = first[1] if first else None

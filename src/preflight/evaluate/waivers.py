@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import date
 
-from preflight.evaluate.conditions import judge
+from preflight.evaluate.conditions import meets
 from preflight.evaluate.sentences import Comparison
 from preflight.model.report import Result, WaiverStatus
 from preflight.model.rules import Waiver
@@ -22,7 +22,7 @@ def waive(result: Result, waiver: Waiver, comparison: Comparison, today: date) -
     holds = False
     if days_left < 0:
         text = f"its waiver by {waiver.owner} ended on {waiver.until}"
-    elif waiver.accept is not None and judge(waiver.accept, raw, scope) is not True:
+    elif waiver.accept is not None and meets(waiver.accept, raw, scope) is not True:
         accepted = Comparison(raw, waiver.accept, scope).describe()
         text = f"its waiver by {waiver.owner} accepts {accepted}"
     else:

@@ -16,7 +16,7 @@ import program
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.cases import judge_case
-from preflight.evaluate.cases import compare
+from preflight.evaluate.cases import compare_verdicts
 from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.cases import VerdictMismatch
 from preflight.model.problems import InputError
@@ -46,7 +46,9 @@ def test_the_verdicts_of_a_case(name: str) -> None:
     folder = ROOT / "tests/cases" / name
     written = (folder / "expected.json").read_bytes()
     report = judged(name)
-    compared, differences = compare(report, read_expected(written, name), exact=True, part=False)
+    compared, differences = compare_verdicts(
+        report, read_expected(written, name), exact=True, part=False
+    )
     assert differences == ()
     assert compared == len(report.results) == len(json.loads(written))
 
@@ -224,11 +226,19 @@ def differences(
     ("expected", "services", "why"),
     [
         ({"os": "fail"}, "ab", "OS: linux, needs linux"),
-        ({"limit/c": "warn"}, "ab", "there is limit/a, limit/b"),
-        ({"limit/x": "warn"}, "abcde", "there is limit/a, limit/b, limit/c, limit/d, limit/e"),
-        ({"limit/x": "warn"}, "abcdef", "there is limit/a, limit/b, limit/c, limit/d, limit/e …"),
-        ({"off": "pass"}, "ab", "the rule is off; name it under only"),
-        ({"verdicts": {"os": "pass"}, "only": ["limit"]}, "ab", "only leaves it out"),
+        ({"limit/c": "warn"}, "ab", "found only limit/a, limit/b"),
+        (
+            {"limit/x": "warn"},
+            "abcde",
+            "found only limit/a, limit/b, limit/c, limit/d, limit/e",
+        ),
+        (
+            {"limit/x": "warn"},
+            "abcdef",
+            "found only limit/a, limit/b, limit/c, limit/d, limit/e …",
+        ),
+        ({"off": "pass"}, "ab", "the rule is disabled; name it under only"),
+        ({"verdicts": {"os": "pass"}, "only": ["limit"]}, "ab", "not selected by only"),
     ],
 )
 def test_a_difference_says_why(expected: object, services: str, why: str) -> None:

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflight.evaluate.conditions import Scope, Truth, all_true, any_true, bound, judge, typed
+from preflight.evaluate.conditions import (
+    Scope,
+    Truth,
+    all_true,
+    any_true,
+    convert_value,
+    meets,
+    resolve_operand,
+)
 from preflight.evaluate.sentences import Comparison
 from preflight.model.conditions import OPERATORS, Condition, Reference, Sum
 from preflight.model.facts import Facts, Unit, Unknown
@@ -55,14 +63,14 @@ def test_an_operator_holds_or_not_and_leaves_the_unknown_unknown(
     name: str, operand: Any, unit: Unit, good: Any, bad: Any, absent: bool
 ) -> None:
     one, scope = condition(name, operand, unit), Scope(Facts({}))
-    assert judge(one, good, scope) is True
-    assert judge(one, bad, scope) is False
-    assert judge(one, None, scope) is absent
-    assert judge(one, WHY, scope) is WHY
+    assert meets(one, good, scope) is True
+    assert meets(one, bad, scope) is False
+    assert meets(one, None, scope) is absent
+    assert meets(one, WHY, scope) is WHY
 
 
 def test_a_match_that_takes_too_long_is_unknown_and_names_the_pattern() -> None:
-    slow = judge(condition("matches", "^(a+)+$", "text"), "a" * 50 + "!", Scope(Facts({})))
+    slow = meets(condition("matches", "^(a+)+$", "text"), "a" * 50 + "!", Scope(Facts({})))
     assert isinstance(slow, Unknown)
     assert "'^(a+)+$' takes too long" in slow.reason
 
@@ -94,7 +102,7 @@ def test_every_operator_has_a_row() -> None:
     ],
 )
 def test_a_value_of_the_wrong_type_is_unknown_and_says_so(unit: Unit, value: Any) -> None:
-    read = typed(value, unit)
+    read = convert_value(value, unit)
     if value is None:
         assert read is None
         return
@@ -118,7 +126,7 @@ def test_no_value_of_a_snapshot_breaks_an_operator(
     name: str, operand: Any, unit: Unit, good: Any, bad: Any, absent: bool, value: Any
 ) -> None:
     one, scope = condition(name, operand, unit), Scope(Facts({}))
-    truth = judge(one, value, scope)
+    truth = meets(one, value, scope)
     assert truth is True or truth is False or isinstance(truth, Unknown)
     figures = Comparison(value, one, scope)
     assert all(
@@ -140,7 +148,7 @@ def test_no_value_of_a_snapshot_breaks_an_operator(
     ],
 )
 def test_text_is_read_by_the_type_a_rule_gives_it(unit: Unit, text: str, value: Any) -> None:
-    assert typed(text, unit) == value
+    assert convert_value(text, unit) == value
 
 
 @pytest.mark.parametrize(
@@ -149,11 +157,11 @@ def test_text_is_read_by_the_type_a_rule_gives_it(unit: Unit, text: str, value: 
      ("map", {"a": 1})],
 )  # fmt: skip
 def test_a_value_of_its_type_stays_as_it_is(unit: Unit, value: Any) -> None:
-    assert typed(value, unit) is value
+    assert convert_value(value, unit) is value
 
 
 def test_a_version_that_is_none_is_unknown() -> None:
-    truth = judge(
+    truth = meets(
         condition("version", parse_version_range(">=1"), "text"), "latest", Scope(Facts({}))
     )
     assert isinstance(truth, Unknown)
@@ -192,40 +200,40 @@ TOTAL, NONE, HIDDEN = (Reference(("host", name)) for name in ("total", "none", "
     ],
 )
 def test_a_bound_may_be_another_fact(operand: Any, value: Any) -> None:
-    assert bound(operand, "number", Scope(FACTS)) == value
+    assert resolve_operand(operand, "number", Scope(FACTS)) == value
 
 
 @pytest.mark.parametrize("operand", [Reference(("host", "total"), 1e30, 1e30), Sum((9e29, 9e29))])
 def test_a_bound_beyond_all_figures_is_unknown(operand: Any) -> None:
-    beyond = bound(operand, "number", Scope(FACTS))
+    beyond = resolve_operand(operand, "number", Scope(FACTS))
     assert isinstance(beyond, Unknown)
     assert beyond.reason.startswith("expected number, found 1")
 
 
 def test_another_fact_may_be_an_element_of_a_list() -> None:
     one = condition("contains", Reference(("host", "word")), "list")
-    assert judge(one, ["w", "x"], Scope(FACTS)) is True
-    assert judge(one, ["w", "xx"], Scope(FACTS)) is False
+    assert meets(one, ["w", "x"], Scope(FACTS)) is True
+    assert meets(one, ["w", "xx"], Scope(FACTS)) is False
 
 
 def test_a_bound_that_is_absent_is_not_met_and_one_unknown_is_unknown() -> None:
     scope = Scope(FACTS)
-    assert judge(condition("at_least", NONE, "number"), 10, scope) is False
-    assert judge(condition("at_least", HIDDEN, "number"), 10, scope) is WHY
-    wrong = judge(condition("at_least", Reference(("host", "word")), "number"), 10, scope)
+    assert meets(condition("at_least", NONE, "number"), 10, scope) is False
+    assert meets(condition("at_least", HIDDEN, "number"), 10, scope) is WHY
+    wrong = meets(condition("at_least", Reference(("host", "word")), "number"), 10, scope)
     assert isinstance(wrong, Unknown)
     assert wrong.kind == "invalid"
-    assert judge(condition("one_of", (1, NONE, 10), "number"), 10, scope) is True
-    assert judge(condition("one_of", (1, HIDDEN), "number"), 10, scope) is WHY
-    assert judge(condition("one_of", (10, HIDDEN), "number"), 10, scope) is True
-    assert judge(condition("none_of", (10, HIDDEN), "number"), 10, scope) is False
+    assert meets(condition("one_of", (1, NONE, 10), "number"), 10, scope) is True
+    assert meets(condition("one_of", (1, HIDDEN), "number"), 10, scope) is WHY
+    assert meets(condition("one_of", (10, HIDDEN), "number"), 10, scope) is True
+    assert meets(condition("none_of", (10, HIDDEN), "number"), 10, scope) is False
 
 
 def test_a_text_may_be_held_against_another_fact() -> None:
     scope, word = Scope(FACTS), Reference(("host", "word"))
-    assert judge(condition("one_of", ("y", word), "text"), "x", scope) is True
+    assert meets(condition("one_of", ("y", word), "text"), "x", scope) is True
     both = Condition(((OPERATORS["exists"], True), (OPERATORS["equals"], word)), "text")
-    assert judge(both, "x", scope) is True
+    assert meets(both, "x", scope) is True
 
 
 def test_a_star_stands_for_the_item_even_with_a_dot_in_its_name() -> None:
@@ -279,7 +287,7 @@ conditions = st.recursive(
 
 
 def truth(one: Condition, facts: Facts = FACTS) -> float:
-    return value_of(judge(one, "here", Scope(facts)))
+    return value_of(meets(one, "here", Scope(facts)))
 
 
 @given(conditions, conditions)
@@ -331,7 +339,7 @@ def test_a_figure_that_misses_its_bound_never_looks_like_it(
     if actual != expected:
         assert figures.actual_text != figures.describe("sign").removeprefix(sign)
         assert figures.actual_text != figures.bare_bound()
-    if judge(one, actual, Scope(Facts({}))) is False and actual != expected:
+    if meets(one, actual, Scope(Facts({}))) is False and actual != expected:
         assert figures.shortfall().lstrip("0.")[:1].isdigit()  # never "0 B short"
 
 

@@ -233,3 +233,22 @@ def test_paths_are_beside_the_file_that_names_them(name: str, base: str, read: s
 def test_the_digest_changes_with_every_file() -> None:
     assert over("").sha256 != over("", BASE + "# more\n").sha256
     assert over("").sha256 == over("").sha256
+
+
+def test_what_an_unreadable_file_may_hold_is_not_missing_at_any_depth() -> None:
+    files = {
+        "a.yaml": "version: 1\nextends: [b.yaml]\nwaivers:\n"
+        "  - {rule: c, reason: r, owner: o, until: 2027-01-31}\n",
+        "b.yaml": "version: 1\nextends: [gone.yaml]\n",
+    }
+
+    def read(name: str) -> bytes:
+        if name not in files:
+            raise FileNotFoundError(2, "gone")
+        return files[name].encode()
+
+    with pytest.raises(InputError) as fault:
+        pipeline.load("a.yaml", read)
+    assert [str(problem) for problem in fault.value.problems] == [
+        "b.yaml:2:11: cannot read gone.yaml: gone"
+    ]
