@@ -45,7 +45,8 @@ def request(
     deadline = time.monotonic() + timeout
     connected = _connect(url, timeout, tls)
     try:
-        connection = HTTPConnection(urlsplit(url).netloc or "localhost")
+        parts = urlsplit(url)
+        connection = HTTPConnection("localhost" if parts.scheme == "unix" else parts.netloc)
         connection.sock = _DeadlineSocket(connected, deadline)
         connection.request(method, path, body, dict(headers or {}))
         response = connection.getresponse()
