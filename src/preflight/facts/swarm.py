@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.catalogue import SWARM
 from preflight.facts.collect.context import MeasureContext
+from preflight.facts.compose.facts import resource
 from preflight.facts.compose.project import Project, source_of
 from preflight.facts.engine.api import EngineApi, EngineError, get_label
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.responses import (
-    count_or_none,
     list_or_empty,
     or_unreported,
     text_or_none,
@@ -29,19 +29,20 @@ from preflight.model.facts import Measured, Unknown
 from preflight.model.quantities import format_bytes, format_number
 
 Amounts: TypeAlias = Mapping[str, int]
-FreeAmounts: TypeAlias = Mapping[str, Amounts]  # by node id, of nodes that report what they have
+FreeAmounts: TypeAlias = Mapping[str, Amounts]  # by node id
 Row: TypeAlias = Mapping[str, Any]
 
 TOP = ("docker", "swarm")
 MEMORY, CPUS, NANO = "memory", "cpus", 10**9
 STACK_LABEL = "com.docker.stack.namespace"
-SERVICE_LABEL = "com.docker.swarm.service.name"
 # Tasks in these states hold their reservations (swarmkit, manager/scheduler `setupTasksList`).
 HOLDING_STATES = ("assigned", "accepted", "preparing", "ready", "starting", "running")
 CONSTRAINT = re.compile(
     r"\s*([a-z_][\w.\-]+)\s*(==|!=)\s*([\w:\-\s.*()?+\[\]\\^$|/]+?)\s*", re.IGNORECASE | re.ASCII
 )
-NODE_FIELDS = {"role": "Spec.Role", "state": "Status.State", "availability": "Spec.Availability"}
+NODE_FIELDS = (
+    ("role", "Spec.Role"), ("state", "Status.State"), ("availability", "Spec.Availability"),
+)  # fmt: skip
 CONSTRAINT_FIELDS = {
     "node.id": "ID",
     "node.hostname": "Description.Hostname",
@@ -62,39 +63,44 @@ class Node(NamedTuple):
 
     @property
     def takes_tasks(self) -> bool:
-        """Whether the scheduler may use it; what isn't reported excludes nothing."""
-        is_ready = text_at(self.row, "Status.State") in ("ready", None)
-        return is_ready and text_at(self.row, "Spec.Availability") in ("active", None)
+        """Whether the scheduler may use it."""
+        paths = ("Status.State", "Spec.Availability")
+        return [field(self.row, path) for path in paths] == ["ready", "active"]
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether the manager reports what the node has."""
+        return {MEMORY, CPUS} <= self.total.keys()
 
 
 class Service(NamedTuple):
-    """A service of the project and the nodes that it may run on.
+    """A service of the project, and the nodes that it may run on.
 
-    `replicas` is None for one task on each node, `per_node` 0 for any number on a node.
+    `per_node` is the maximum of tasks on a node, 0 for any number. A global service has one task
+    on each of its nodes.
     """
 
     name: str
-    replicas: int | None
+    tasks: int
     needs: Amounts
     per_node: int
     constraints: Sequence[str]
     nodes: Sequence[Node]
-
-    @property
-    def tasks(self) -> int:
-        """The number of tasks."""
-        return len(self.nodes) if self.replicas is None else self.replicas
+    is_global: bool = False
 
 
 def measure(context: MeasureContext) -> Iterator[Measured]:
     """Yield the facts: absent outside a Swarm, unknown where this node can't report them."""
     try:
-        engine = context.engine()
-    except (EndpointError, EngineError) as fault:
-        kind = fault.kind if isinstance(fault, EngineError) else "invalid"
-        yield from _all_facts(Unknown(str(fault), kind))
-        return
-    state = text_at(engine.info, "Swarm.LocalNodeState")
+        yield from _measure(context)
+    except (EndpointError, EngineError) as error:
+        kind = error.kind if isinstance(error, EngineError) else "invalid"
+        yield from _all_facts(Unknown(str(error), kind))
+
+
+def _measure(context: MeasureContext) -> Iterator[Measured]:
+    engine = context.engine()
+    state = text_or_none(field(engine.info, "Swarm.LocalNodeState"))
     if state == "inactive":
         yield from _all_facts(None, "GET /info Swarm.LocalNodeState inactive")
     elif state != "active":
@@ -103,11 +109,15 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     elif field(engine.info, "Swarm.ControlAvailable") is True:
         yield from _ask_manager(engine.api, context.project_or_unknown())
     else:
-        runs_as = _runs_as(engine.api, context.project_or_unknown(), stack=True)
+        project = context.project_or_unknown()
+        is_stack = isinstance(project, Project) and any(
+            get_label(row, STACK_LABEL) == project.name for row in engine.api.running_containers()
+        )
+        runs_as = _runs_as(engine.api, project, is_stack)
         yield Measured((*TOP, "stack"), runs_as, "GET /containers/json: what runs on this node")
         managers = list_or_empty(field(engine.info, "Swarm.RemoteManagers"))
-        addresses = [address for each in managers if (address := text_at(each, "Addr"))]
-        host = addresses[0].rpartition(":")[0] if addresses else "MANAGER"
+        addresses = [text_or_none(field(manager, "Addr")) for manager in managers]
+        host = next(filter(None, addresses), "MANAGER:").rpartition(":")[0]
         reason = f"this node is a worker: ask a manager, --docker-host ssh://{host}"
         yield from _all_facts(Unknown(reason, "unsupported"))
 
@@ -125,73 +135,49 @@ def field(answer: Any, path: str) -> Any:
     return answer
 
 
-def text_at(answer: Any, path: str) -> str | None:
-    """Return the text at a dotted path of an answer, None where there is none."""
-    return text_or_none(field(answer, path))
-
-
-def count_at(answer: Any, path: str) -> int:
-    """Return the whole number at a dotted path of an answer, 0 where there is none."""
-    return count_or_none(field(answer, path)) or 0
-
-
 def _ask_manager(api: EngineApi, project: Project | Unknown | None) -> Iterator[Measured]:
-    try:
-        rows, services, tasks = api.swarm_nodes(), api.swarm_services(), api.swarm_tasks()
-    except EngineError as fault:
-        yield from _all_facts(Unknown(str(fault), fault.kind))
-        return
+    rows, services, tasks = api.swarm_nodes(), api.swarm_services(), api.swarm_tasks()
+    own = {  # the project's services: names by id
+        row.get("ID"): field(row, "Spec.Name")
+        for row in services
+        if isinstance(project, Project)
+        and (field(row, "Spec.Labels") or {}).get(STACK_LABEL) == project.name
+    }
+    runs_as = _runs_as(api, project, bool(own))
     nodes = parse_nodes(rows)
     ready = sum(node.takes_tasks for node in nodes)
     yield Measured((*TOP, "ready"), ready, "GET /nodes Status.State, Spec.Availability")
     managers = sum(field(row, "ManagerStatus.Reachability") == "reachable" for row in rows)
     yield Measured((*TOP, "managers"), managers, "GET /nodes ManagerStatus.Reachability")
-    own = {
-        str(row.get("ID")): text_at(row, "Spec.Name")
-        for row in services
-        if _is_own(project, _labels(row, "Spec.Labels").get(STACK_LABEL), field(row, "Spec.Name"))
-    }
-    free = free_amounts(nodes, [row for row in tasks if text_at(row, "ServiceID") not in own])
+    free = free_amounts(nodes, [row for row in tasks if row.get("ServiceID") not in own])
     yield from _node_facts(nodes, free)
-    runs_as = "stack" if own else _runs_as(api, project, stack=False)
     yield Measured((*TOP, "stack"), runs_as, "GET /services, GET /containers/json")
     if not isinstance(project, Project):
         for name in ("services", "unplaced"):
             yield Measured((*TOP, name), project, "no compose file here")
         return
-    waiting = [row for row in tasks if field(row, "Status.State") == "pending"]
+    errors = [  # of the tasks that wait for a node
+        (own.get(row.get("ServiceID")), error)
+        for row in tasks
+        if field(row, "Status.State") == "pending" and (error := field(row, "Status.Err"))
+    ]
     parsed = [parse_service(name, row, nodes) for name, row in project.services.items()]
     for service in parsed:
-        ids = [key for key, name in own.items() if name == f"{project.name}_{service.name}"]
-        errors = [text_at(row, "Status.Err") for row in waiting if text_at(row, "ServiceID") in ids]
-        yield from _service_facts(project, service, free, [error for error in errors if error])
+        pending = [error for name, error in errors if name == f"{project.name}_{service.name}"]
+        yield from _service_facts(project, service, free, pending)
     yield Measured((*TOP, "services"), {}, "the compose files, GET /nodes, GET /tasks")
     yield _unplaced_fact(parsed, free)
 
 
-def _is_own(project: Project | Unknown | None, stack: object, service: object) -> bool:
-    """Whether a service is the project's, by the name of its stack or by its own."""
-    if not isinstance(project, Project):
-        return False
-    return stack == project.name or service in [f"{project.name}_{s}" for s in project.services]
-
-
 def _runs_as(
-    api: EngineApi, project: Project | Unknown | None, *, stack: bool
+    api: EngineApi, project: Project | Unknown | None, is_stack: bool
 ) -> str | Unknown | None:
-    """Return how this engine's containers run the project: stack, compose, None for not at all.
-
-    `stack` is looked for where no manager lists services: a task outlives its service for a while.
-    """
+    """Return how the project runs: as a stack, by compose, or None where it doesn't."""
+    if is_stack:
+        return "stack"
     if not isinstance(project, Project):
         return project
-    try:
-        rows = api.running_containers()
-    except EngineError as fault:
-        return Unknown(str(fault), fault.kind)
-    own = [(get_label(row, STACK_LABEL), get_label(row, SERVICE_LABEL)) for row in rows]
-    if stack and any(_is_own(project, stack_name, service) for stack_name, service in own):
-        return "stack"
+    rows = api.running_containers()
     by_compose = any(get_label(row, "com.docker.compose.project") == project.name for row in rows)
     return "compose" if by_compose else None
 
@@ -200,62 +186,53 @@ def parse_nodes(rows: Iterable[Row]) -> list[Node]:
     """Read GET /nodes, ordered by name; nodes that share a host name have their ids beside it."""
     nodes = []
     for row in rows:
-        if identity := text_at(row, "ID"):
-            name = text_at(row, "Description.Hostname") or identity[:12]
+        if identity := text_or_none(row.get("ID")):
+            name = text_or_none(field(row, "Description.Hostname")) or identity[:12]
             nodes.append(Node(identity, name, row, parse_amounts(row, "Description.Resources")))
     times = Counter(node.name for node in nodes)
     unique = (n if times[n.name] == 1 else n._replace(name=f"{n.name} ({n.id})") for n in nodes)
     return sorted(unique, key=lambda node: (node.name, node.id))
 
 
-def _labels(row: Row, path: str) -> dict[str, str]:
-    labels = field(row, path)
-    pairs = labels.items() if isinstance(labels, Mapping) else ()
-    return {name: value for name, value in pairs if isinstance(value, str)}
-
-
 def parse_amounts(row: Row, path: str) -> dict[str, int]:
     """Read a `Resources` object of the API; kinds without a figure are left out."""
     resources = field(row, path)
-    memory, cpus = count_at(resources, "MemoryBytes"), count_at(resources, "NanoCPUs")
-    amounts = Counter({MEMORY: memory, CPUS: cpus})
-    for generic in list_or_empty(field(resources, "GenericResources")):
-        if kind := text_at(generic, "DiscreteResourceSpec.Kind"):
-            amounts[kind] += count_at(generic, "DiscreteResourceSpec.Value")
-        elif kind := text_at(generic, "NamedResourceSpec.Kind"):
-            amounts[kind] += 1
+    memory, cpus = field(resources, "MemoryBytes"), field(resources, "NanoCPUs")
+    amounts = Counter({MEMORY: memory or 0, CPUS: cpus or 0})
+    for generic in field(resources, "GenericResources") or ():
+        spec = generic.get("DiscreteResourceSpec") or generic["NamedResourceSpec"]
+        amounts[spec["Kind"]] += spec["Value"] if isinstance(spec["Value"], int) else 1
     return {kind: amount for kind, amount in amounts.items() if amount}
 
 
 def free_amounts(nodes: Iterable[Node], tasks: Iterable[Row]) -> FreeAmounts:
-    """Return what these tasks of GET /tasks leave free, of nodes that report what they have."""
-    free = {n.id: Counter(n.total) for n in nodes if {MEMORY, CPUS} <= n.total.keys()}
+    """Return what these tasks of GET /tasks leave free on each node."""
+    free = {node.id: Counter(node.total) for node in nodes}
     for row in tasks:
-        node = text_at(row, "NodeID")
-        if node in free and field(row, "Status.State") in HOLDING_STATES:
-            free[node].subtract(parse_amounts(row, "Spec.Resources.Reservations"))
+        if row.get("NodeID") in free and field(row, "Status.State") in HOLDING_STATES:
+            free[row["NodeID"]].subtract(parse_amounts(row, "Spec.Resources.Reservations"))
     return free
 
 
 def _node_facts(nodes: Iterable[Node], free: FreeAmounts) -> Iterator[Measured]:
+    source = "GET /nodes less GET /tasks of others"
     for node in nodes:
         top = (*TOP, "nodes", node.name)
         cores = node.total[CPUS] / NANO if CPUS in node.total else None
         for name, value, key in (
-            *((name, text_at(node.row, path), path) for name, path in NODE_FIELDS.items()),
+            *((name, text_or_none(field(node.row, path)), path) for name, path in NODE_FIELDS),
             ("cpus", cores, "Description.Resources.NanoCPUs"),
             ("memory", node.total.get(MEMORY), "Description.Resources.MemoryBytes"),
         ):
             yield Measured((*top, name), or_unreported(value, key), f"GET /nodes {key}")
-        for name, value in _labels(node.row, "Spec.Labels").items():
+        for name, value in (field(node.row, "Spec.Labels") or {}).items():
             yield Measured((*top, "labels", name), value, "GET /nodes Spec.Labels")
         yield Measured((*top, "labels"), {}, "GET /nodes Spec.Labels")
-        if node.id not in free:
+        if node.is_reported:
+            yield Measured((*top, "free", "cpus"), free[node.id][CPUS] / NANO, source)
+            yield Measured((*top, "free", "memory"), free[node.id][MEMORY], source)
+        else:
             yield Measured((*top, "free"), Unknown("the manager does not report what the node has"))
-            continue
-        source = "GET /nodes less GET /tasks of others"
-        yield Measured((*top, "free", "cpus"), free[node.id][CPUS] / NANO, source)
-        yield Measured((*top, "free", "memory"), free[node.id][MEMORY], source)
     yield Measured((*TOP, "nodes"), {}, "GET /nodes")
 
 
@@ -265,35 +242,31 @@ def parse_service(name: str, config: Row, nodes: Iterable[Node]) -> Service:
     `docker stack deploy` uses what is under `deploy` only: not `scale`, not `mem_reservation`.
     """
     deploy = config.get("deploy")
-    reservations = field(deploy, "resources.reservations")
-    # Compose holds cores as 32-bit floats, of which six digits are exact.
-    cores = round(_number(field(reservations, "cpus")), 6)
-    needs = {MEMORY: int(_number(field(reservations, "memory"))), CPUS: round(cores * NANO)}
-    for generic in list_or_empty(field(reservations, "generic_resources")):
-        kind = str(field(generic, "discrete_resource_spec.kind"))
-        needs[kind] = int(_number(field(generic, "discrete_resource_spec.value")))
-    replicas = count_or_none(field(deploy, "replicas"))
-    everywhere = field(deploy, "mode") in ("global", "global-job")
-    ports = [port for port in list_or_empty(config.get("ports")) if field(port, "mode") == "host"]
-    one_per_node = everywhere or any(field(port, "published") for port in ports)
-    constraints = [str(each) for each in list_or_empty(field(deploy, "placement.constraints"))]
-    return Service(
-        name=name,
-        replicas=None if everywhere else 1 if replicas is None else replicas,
-        needs={kind: amount for kind, amount in needs.items() if amount},
-        per_node=1 if one_per_node else count_at(deploy, "placement.max_replicas_per_node"),
-        constraints=constraints,
-        nodes=[n for n in nodes if n.takes_tasks and all(meets(n, each) for each in constraints)],
+    memory, cpus = (
+        resource({"deploy": deploy}, "reservations", what)[0] for what in (MEMORY, CPUS)
     )
-
-
-def _number(value: Any) -> float:
-    """Return an amount of a compose file, which may be text; 0 where it isn't a number."""
-    try:
-        number = float(value or 0)
-    except (TypeError, ValueError, OverflowError):
-        return 0.0
-    return number if 0 < number < sys.float_info.max else 0.0
+    # Compose holds cores as 32-bit floats, of which six digits are exact.
+    cores = round(cpus, 6) if isinstance(cpus, float) else 0
+    needs = {MEMORY: memory if isinstance(memory, int) else 0, CPUS: round(cores * NANO)}
+    for generic in field(deploy, "resources.reservations.generic_resources") or ():
+        spec = generic["discrete_resource_spec"]
+        needs[spec["kind"]] = int(spec["value"])
+    constraints = [str(each) for each in field(deploy, "placement.constraints") or ()]
+    eligible = [n for n in nodes if n.takes_tasks and all(meets(n, each) for each in constraints)]
+    is_global = field(deploy, "mode") in ("global", "global-job")
+    replicas = field(deploy, "replicas")
+    one_per_node = is_global or any(
+        port.get("mode") == "host" and port.get("published") for port in config.get("ports") or ()
+    )
+    return Service(
+        name,
+        tasks=len(eligible) if is_global else 1 if replicas is None else replicas,
+        needs={kind: amount for kind, amount in needs.items() if amount},
+        per_node=1 if one_per_node else field(deploy, "placement.max_replicas_per_node") or 0,
+        constraints=constraints,
+        nodes=eligible,
+        is_global=is_global,
+    )
 
 
 def meets(node: Node, constraint: str) -> bool:
@@ -307,9 +280,10 @@ def meets(node: Node, constraint: str) -> bool:
     key, operator, expected = match.groups()
     scope, _, label_name = key.lower().partition(".labels.")
     if label_name and scope in CONSTRAINT_LABELS:
-        actual = _labels(node.row, CONSTRAINT_LABELS[scope]).get(key[-len(label_name) :], "")
+        labels = field(node.row, CONSTRAINT_LABELS[scope]) or {}
+        actual = labels.get(key[-len(label_name) :], "")
     elif key.lower() in CONSTRAINT_FIELDS:
-        actual = text_at(node.row, CONSTRAINT_FIELDS[key.lower()]) or ""
+        actual = text_or_none(field(node.row, CONSTRAINT_FIELDS[key.lower()])) or ""
     else:
         return False
     return (actual.casefold() == expected.casefold()) is (operator == "==")
@@ -318,7 +292,13 @@ def meets(node: Node, constraint: str) -> bool:
 def _service_facts(
     project: Project, service: Service, free: FreeAmounts, pending: Sequence[str]
 ) -> Iterator[Measured]:
-    fits = _fits(service, free)
+    """Yield the facts of a service; `pending` are the errors of its tasks that wait for a node.
+
+    It fits if a task on its own has room on some node, a global service on every node.
+    """
+    room = [capacity(free[node.id], service.needs) > 0 for node in service.nodes]
+    enough = all(room) if service.is_global else any(room) or not service.tasks
+    fits = (enough and (bool(room) or not service.is_global)) or _unreported(service) or False
     reservations = ("resources", "reservations")
     for name, value, key in (
         ("tasks", service.tasks, ("replicas",)),
@@ -334,16 +314,8 @@ def _service_facts(
         yield Measured((*TOP, "services", service.name, name), value, source)
 
 
-def _fits(service: Service, free: FreeAmounts) -> bool | Unknown:
-    """Whether a task on its own has room on some node, of a global service on every node."""
-    room = [capacity(free.get(node.id), service.needs) > 0 for node in service.nodes]
-    if service.replicas == 0 or (any(room) and (service.replicas is not None or all(room))):
-        return True
-    return _unreported(service, free) or False
-
-
-def _unreported(service: Service, free: FreeAmounts) -> Unknown | None:
-    names = ", ".join(node.name for node in service.nodes if node.id not in free)
+def _unreported(service: Service) -> Unknown | None:
+    names = ", ".join(node.name for node in service.nodes if not node.is_reported)
     return Unknown(f"the manager does not report what {names} has") if names else None
 
 
@@ -352,8 +324,7 @@ def _reason(service: Service, free: FreeAmounts) -> str:
     if not service.nodes:
         constraints = " and ".join(service.constraints)
         return f"no node takes tasks{f' and meets {constraints}' if constraints else ''}"
-    rooms = [free[node.id] for node in service.nodes]
-    largest = {kind: max(max(0, room.get(kind, 0)) for room in rooms) for kind in service.needs}
+    largest = {k: max(0, *(free[n.id].get(k, 0) for n in service.nodes)) for k in service.needs}
     return f"a task reserves {_format(service.needs)}; at most {_format(largest)} free on a node"
 
 
@@ -369,11 +340,11 @@ def _format(amounts: Amounts) -> str:
     return " and ".join(parts)
 
 
-def capacity(free: Amounts | None, needs: Amounts) -> int:
-    """Return how many tasks of these needs a node takes; None is a node that reports nothing."""
+def capacity(free: Amounts, needs: Amounts) -> int:
+    """Return how many tasks of these needs a node takes."""
     if not needs:
         return sys.maxsize
-    if free is None or any(amount < 0 for amount in free.values()):
+    if any(amount < 0 for amount in free.values()):
         return 0
     return min(free.get(kind, 0) // need for kind, need in needs.items())
 
@@ -389,16 +360,15 @@ def unplaced(services: Sequence[Service], free: FreeAmounts) -> dict[str, int]:
 
     def order(service: Service) -> tuple[bool, float]:
         shares = [amount / (total[kind] or 1) for kind, amount in service.needs.items()]
-        return service.replicas is not None and len(service.nodes) > 1, -max(shares, default=0.0)
+        return not service.is_global and len(service.nodes) > 1, -max(shares, default=0.0)
 
     left_over = {}
     for service in sorted(services, key=order):
         waiting = service.tasks
         for node in service.nodes:
-            room = capacity(rooms.get(node.id), service.needs)
+            room = capacity(rooms[node.id], service.needs)
             number = min(waiting, service.per_node or waiting, room)
-            if node.id in rooms:
-                rooms[node.id].subtract({k: number * need for k, need in service.needs.items()})
+            rooms[node.id].subtract({k: number * need for k, need in service.needs.items()})
             waiting -= number
         if waiting:
             left_over[service.name] = waiting
@@ -412,10 +382,10 @@ def _unplaced_fact(services: Sequence[Service], free: FreeAmounts) -> Measured:
     reserved: Counter[str] = Counter()
     for service in services:
         reserved.update({kind: need * service.tasks for kind, need in service.needs.items()})
-    nodes = {node.id for service in services for node in service.nodes} & free.keys()
+    nodes = {node.id for service in services for node in service.nodes}
     available = {kind: sum(free[node].get(kind, 0) for node in nodes) for kind in reserved}
     sums = f": {_format(reserved)} reserved, {_format(available)} free" if reserved else ""
     source = f"first-fit decreasing on what is free on each node{sums}"
-    unknown = [_unreported(s, free) for s in services if s.name in left_over]
+    unknown = [_unreported(service) for service in services if service.name in left_over]
     value = next(filter(None, unknown), None) or names or None
     return Measured((*TOP, "unplaced"), value, source)
