@@ -87,7 +87,7 @@ def _refuse_clashes(outputs: Iterable[Output], inputs: Iterable[str]) -> None:
 
 
 def _file_identity(file: str) -> object:
-    """Return what is the same for all names of one file."""
+    """Return a key that is the same for all paths of one file."""
     try:
         status = os.stat(file)
     except (OSError, ValueError):

@@ -22,7 +22,7 @@ class HostReport(NamedTuple):
 
     @property
     def verdict(self) -> Verdict:
-        """The report's verdict; unknown where there is no report."""
+        """The report's verdict; unknown if there is no report."""
         return "unknown" if self.report is None else self.report.verdict
 
 
@@ -52,10 +52,10 @@ class Fleet(NamedTuple):
         return min((host.verdict for host in self.hosts), key=WORST_FIRST.index, default="pass")
 
     def combined(self) -> Report:
-        """Return one report of all that isn't passed or skipped, for formats that know no hosts.
+        """Return one report of all that isn't passed or skipped, for formats without hosts.
 
-        The host's name stands before the item of each result and before its message. A host
-        without a report is an undecided result.
+        The host's name is put before the item of each result and before its message. A host
+        without a report becomes an undecided result.
         """
         reports = [host.report for host in self.hosts if host.report is not None]
         first = reports[0] if reports else Report(__version__, "", self.title, "", "", {}, {}, ())
@@ -82,7 +82,7 @@ def _results_of(host: HostReport) -> Iterator[Result]:
 
 
 def not_reached(name: str, reason: str) -> Result:
-    """Return the result that stands for a host without a report."""
+    """Return the result of a host without a report."""
     return Result(
         id="host-reached",
         item=name,

@@ -1,4 +1,4 @@
-"""Report to str: a module a format, listed in FORMATS. Nothing here asks what stdout is."""
+"""Turns reports into text: one module per format, listed in FORMATS. Nothing here writes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Known errors in logs: what each means, how sure that is, where it occurs, and what to do."""
+"""Known errors in logs: what each means, how certain it is, where it occurs, and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What text, Markdown and HTML say of a fleet: the hosts, worst first, and each problem once."""
+"""What text, Markdown and HTML say about a fleet: hosts, worst first, and each problem once."""
 
 from __future__ import annotations
 
@@ -141,15 +141,15 @@ def shared_problems(fleet: Fleet, *, advice: bool) -> list[SharedProblem]:
 
 
 def _cause(result: Result) -> str:
-    """Return what tells problems apart: the reason of an undecided rule, else the rule."""
+    """Return the key of a problem: the reason of an undecided rule, else the rule's id."""
     return result.reason_or_source if result.verdict == "unknown" else result.id
 
 
 def _summary(host: HostReport) -> HostSummary:
     if host.report is None:
         reason = host.reason or "for an unknown reason"
-        lost = not_reached(host.name, reason)._replace(title="Not checked", message=reason)
-        return HostSummary(host.name, host.verdict, (lost,), 1, reason=reason)
+        problem = not_reached(host.name, reason)._replace(title="Not checked", message=reason)
+        return HostSummary(host.name, host.verdict, (problem,), 1, reason=reason)
     report = host.report
     problems = sorted(
         (result for result in report.results if result.verdict in ("fail", "unknown", "warn")),

@@ -54,7 +54,7 @@ def render(report: Report, _options: RenderOptions) -> str:
 
 
 def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
-    """Return `preflight.fleet/1`, a host a line: its report, or why there is none."""
+    """Return `preflight.fleet/1`, one line per host: its report, or why there is none."""
     hosts = ",\n".join(
         f"{json.dumps(host.name)}: {json.dumps(_host_object(host))}" for host in fleet.hosts
     )

@@ -1,4 +1,4 @@
-"""The report as JUnit XML: a test suite a section, a test case a result; for test tabs."""
+"""The report as JUnit XML for test reports: a suite for each section, a case for each result."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 
     def suites() -> Iterator[ET.Element]:
         for host in fleet.hosts:
-            lost = not_reached(host.name, host.reason)._replace(item=None)
-            report = host.report or Report("", "", "", "", "", {}, {}, (lost,))
+            unreached = not_reached(host.name, host.reason)._replace(item=None)
+            report = host.report or Report("", "", "", "", "", {}, {}, (unreached,))
             yield from _suites(report, options, host.name or "?")
 
     return document(suites())

@@ -55,7 +55,7 @@ class TextLayout:
         self._lines.append(line)
 
     def wrap(self, text: str, indent: int, style: str = "", prefix: Part = "") -> None:
-        """Add text over as many lines as it needs; `prefix` stands before the first."""
+        """Add text over as many lines as it needs; `prefix` is put before the first."""
         lead, lead_style = (prefix, "") if isinstance(prefix, str) else prefix
         room = self.options.columns - indent - cell_len(lead)
         joined = _SIZE.sub("\\1\N{NO-BREAK SPACE}", short(text))  # `8 GB` stays on one line
@@ -113,7 +113,7 @@ def fit(text: str, width: int) -> str:
 
 
 def pad(text: str, width: int, *, right: bool = False) -> str:
-    """Fill a text with blanks to a width in terminal cells; cut it where it is longer."""
+    """Fill a text with blanks to a width in terminal cells; cut it if it is longer."""
     text = fit(text, width)
     blanks = " " * (width - cell_len(text))
     return blanks + text if right else text + blanks

@@ -15,12 +15,12 @@ _AUTOLINKED = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _STARTS_BLOCK = re.compile(r"[-+=#:>\d]")
-_ZERO_WIDTH_SPACE = "\u200b"  # after it, a mention notifies nobody and an address is no link
+_ZERO_WIDTH_SPACE = "\u200b"  # it breaks mentions and automatic links
 _BRACKETS = str.maketrans({"[": "%5B", "]": "%5D"})  # they are syntax in Markdown
 
 
 def escape_markdown(text: str, limit: int = MAX_CHARACTERS) -> str:
-    """Return foreign text as text alone: no markup, HTML, link, table cell; nobody is mentioned."""
+    """Return foreign text as text alone: without markup, HTML, links, cells or mentions."""
     text = _AUTOLINKED.sub(rf"\g<0>{_ZERO_WIDTH_SPACE}", short(text, limit).strip())
     return _MARKDOWN_SYNTAX.sub(r"\\\g<0>", text).replace("|", "&#124;")
 

@@ -63,7 +63,7 @@ def available_rows(memory: MemoryBreakdown) -> list[MemoryRow]:
 
 
 def needed_rows(memory: MemoryBreakdown, max_services: int | None = None) -> list[MemoryRow]:
-    """Return what takes memory; each service begins where what is reserved before it ends.
+    """Return what takes memory; each service begins where the reservations before it end.
 
     The overhead begins after them all: it is the host's, and Docker's memory is for services only.
     """
@@ -146,5 +146,5 @@ def draw_bar(low: float, high: float, whole: float, cells: int) -> str:
 
 
 def format_gib(value: float | None, *, up: bool = False) -> str:
-    """Write a size in GiB, all of them alike, so that they can be added up."""
+    """Write a size in GiB, so that all sizes can be compared and added up."""
     return "unknown" if value is None else format_bytes(value, binary=True, round_up=up)

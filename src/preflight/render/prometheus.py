@@ -1,7 +1,8 @@
 """Metrics for node_exporter's textfile collector: every rule's verdict, its figure and its bounds.
 
-What is not known has no series, never a zero. node_exporter refuses a whole file if one series is
-in it twice, so labels stay different where they are cut, and of two equal series the first stays.
+Unknown values have no series; they are never written as 0. node_exporter refuses a whole file if
+one series is in it twice, so labels that are cut stay different, and of two equal series the first
+stays.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ _SUFFIX_HELP = {
     "": ": a number, or 1 for yes and 0 for no",
 }
 _HELP = {
-    "host_reached": "1 where a host was judged, 0 where it wasn't.",
-    "info": "What was judged by what, in its labels; always 1.",
+    "host_reached": "1 if a host was checked, 0 if not.",
+    "info": "The versions and the rules of the check, as labels; always 1.",
     "verdict": "1 for the verdict on a host; the others are 0 or left out.",
     "exit_code": "0 nothing required failed, 1 a required rule failed, 3 one is undecided.",
     "results": "How many results have this verdict.",

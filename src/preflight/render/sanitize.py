@@ -11,7 +11,7 @@ _URL_SAFE = "-._~:/?#[]@!$&'()*+,;=%"  # RFC 3986, 2.2 and 2.3
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb\ufffe\uffff]"
 )
-# CI systems take it for a command wherever it stands in a line: ##[error], ##vso[task.complete]
+# CI systems read it as a command anywhere in a line: ##[error], ##vso[task.complete]
 _CI_COMMAND = re.compile(r"##(?=[a-z]*\[)", re.IGNORECASE)
 
 

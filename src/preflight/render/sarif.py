@@ -10,7 +10,7 @@ choice, GitHub's reading of it decides:
 - It shows every result as an alert, whatever its `kind`. An undecided rule is of the kind `open`,
   whose level must be `none`; it is left out here, so that readers of the standard see `none`, and
   GitHub the level of the rule.
-- It doesn't read `suppressions`, so what is waived is a note there, and never a red check.
+- It doesn't read `suppressions`, so what is waived is a note, which never fails a check.
 - It follows an alert by `primaryLocationLineHash` alone. Here that is the rule and its item, which
   stay the same when lines move.
 - An `automationDetails.id` would win over the category that an upload names, so there is none.

@@ -1,4 +1,4 @@
-"""The report as TAP 14: a test point a result, with what is to be known of it as YAML."""
+"""The report as TAP 14: a test point for each result, with its details as YAML."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _lines(report: Report, options: RenderOptions) -> Iterator[str]:
 
 
 def _point(report: Report, result: Result, number: int) -> str:
-    """Return the test point; its description ends in the id, which nobody takes for syntax."""
+    """Return the test point; its description ends with the id, which can't be read as syntax."""
     state = "ok" if result.verdict in ("pass", "skip") else "not ok"
     point = f"{state} {number} - {_escaped(result_name(result))} ({result.id})"
     directive = "" if report.affects_exit_code(result) else _escaped(_directive(result)).strip()
