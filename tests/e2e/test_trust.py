@@ -137,4 +137,4 @@ def test_a_pipe_with_a_writer_is_read(project: Path) -> None:
         ["bash", "-c", f"{sys.executable} -m preflight rules validate <({command})"],
         cwd=project, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    assert "0 rules, nothing wrong" in done.stdout, done.stderr
+    assert "0 rules, no problems" in done.stdout, done.stderr
