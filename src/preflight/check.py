@@ -70,7 +70,7 @@ def collect_facts(
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     measured = [
         *env.drop_unused_variables(measurement.results(on_wait), ruleset.required_facts, hidden),
-        *env.read_variables(ruleset.environment()),
+        *env.read_variables(ruleset.environment_variables()),
     ]
     measured.sort(key=lambda fact: order.get(join_path(fact.path), len(order)))  # reproducible
     return build_facts(measured, measured_at=now, version=__version__)

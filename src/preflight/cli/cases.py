@@ -94,7 +94,7 @@ def _case_rules(folder: str) -> str | None:
 def _try_case(
     folder: str, file: str, load: _Load, only: Iterable[str], *, exact: bool
 ) -> CaseOutcome:
-    """Judge one case; what is wrong with its files is part of the outcome."""
+    """Judge one case; problems of its files are part of the outcome."""
     from preflight.rules.load import display_name
 
     name = os.path.basename(os.path.abspath(folder))

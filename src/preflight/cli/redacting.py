@@ -40,7 +40,7 @@ def build_redactor(
     shown = OLLAMA_VARIABLES | {
         path[-1] for path in ruleset.required_facts if path[0] == "env" or "environment" in path
     }
-    public = (*ruleset.words(), *pipeline.catalogue().names(), *names.public_names(facts))
+    public = (*ruleset.vocabulary(), *pipeline.catalogue().names(), *names.public_names(facts))
     redactor = Redactor(shown, public)
     names.learn_this_machine(redactor)
     for host in names.host_names(facts):

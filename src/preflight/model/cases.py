@@ -1,4 +1,4 @@
-"""Cases of a rule file: what is expected of a snapshot, and what came of it."""
+"""Cases that test a rule file: the expected verdicts for a snapshot, and the outcome."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from typing import NamedTuple
 
 from preflight.model.report import ExitCode, Verdict
 
-FACTS_FILE, EXPECTED_FILE, RULES_FILE = (
-    "facts.json",
-    "expected.json",
-    "rules.yaml",
-)  # the files of a case
-MAX_EXPECTED_BYTES = 2**20  # bytes of an expected.json
+FACTS_FILE = "facts.json"
+EXPECTED_FILE = "expected.json"
+RULES_FILE = "rules.yaml"
+MAX_EXPECTED_BYTES = 2**20  # of an expected.json
 
 
 class CaseExpectation(NamedTuple):
-    """What a case expects: verdicts by `rule-id` or `rule-id/item`; how it is judged.
+    """The verdicts that a case expects, by `rule-id` or `rule-id/item`, and how to judge it.
 
-    `today` (UTC) is the day for waivers; None is the day of the measuring.
+    `today` (UTC) is the day for waivers; None is the day of the measurement.
     """
 
     verdicts: Mapping[str, Verdict]
@@ -33,7 +31,7 @@ class CaseExpectation(NamedTuple):
 
 
 class VerdictMismatch(NamedTuple):
-    """One verdict that is another than expected; None where there is none, or none was named."""
+    """A verdict that differs from the expected one; None if there is no result or expectation."""
 
     name: str
     expected: str | None
@@ -42,7 +40,7 @@ class VerdictMismatch(NamedTuple):
 
 
 class CaseOutcome(NamedTuple):
-    """What came of one case; `problems` are why it could not be judged."""
+    """The outcome of one case; `problems` are why it could not be judged."""
 
     name: str
     folder: str
@@ -53,15 +51,15 @@ class CaseOutcome(NamedTuple):
 
     @property
     def verdict(self) -> Verdict:
-        """pass, fail where it differs, or unknown where it could not be judged."""
+        """pass, fail if verdicts differ, or unknown if the case could not be judged."""
         if self.problems:
             return "unknown"
         return "fail" if self.differences else "pass"
 
 
 def exit_code(outcomes: Iterable[CaseOutcome]) -> int:
-    """Return 2 where a case could not be judged, else 1 where one differs, else 0."""
-    found = {outcome.verdict for outcome in outcomes}
-    if "unknown" in found:
+    """Return 2 if a case could not be judged, else 1 if verdicts differ, else 0."""
+    verdicts = {outcome.verdict for outcome in outcomes}
+    if "unknown" in verdicts:
         return ExitCode.USAGE
-    return ExitCode.FAILED if "fail" in found else ExitCode.OK
+    return ExitCode.FAILED if "fail" in verdicts else ExitCode.OK

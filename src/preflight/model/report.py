@@ -1,4 +1,4 @@
-"""The report: a verdict for every selected rule, with the words that every format shows."""
+"""The report: a verdict for every selected rule, with the texts that every format shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Verdict: TypeAlias = Literal["pass", "warn", "fail", "unknown", "skip", "waived"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Severity: TypeAlias = Literal["required", "recommended"]
-WAIVER_NOTICE_DAYS = 14  # days before its end from which a waiver is announced
+WAIVER_NOTICE_DAYS = 14  # before its end a waiver is mentioned
 
 
 class ExitCode:
@@ -38,7 +38,7 @@ class ResolvedFix(NamedTuple):
 
 
 class ProposedChange(NamedTuple):
-    """The nearest value of a fact with which its rule passes, proved by judging again."""
+    """The nearest value of a fact with which its rule passes, checked by judging again."""
 
     fact: str
     before: Any
@@ -125,12 +125,12 @@ class MemoryConstraint(NamedTuple):
 
     @property
     def spare(self) -> float:
-        """What is left over; negative where it lacks."""
+        """What is left; negative where memory is short."""
         return self.available - self.required
 
 
 class MemoryBreakdown(NamedTuple):
-    """Where memory goes, in bytes; None is what is not known."""
+    """Where memory goes, in bytes; what isn't known is None."""
 
     host: float | None = None
     overhead: float | None = None
@@ -143,7 +143,7 @@ class MemoryBreakdown(NamedTuple):
 
 
 class Report(NamedTuple):
-    """All results, with the rules and the machine they are about; `seconds` is how long it took."""
+    """All results, with the rules and the machine; `seconds` is how long the check took."""
 
     version: str
     measured_at: str
@@ -154,30 +154,30 @@ class Report(NamedTuple):
     engine: Mapping[str, Any]
     results: tuple[Result, ...]
     strict: bool = False
-    next: str = ""  # what to type once all is well
+    next: str = ""  # the command to run when everything passes
     seconds: float | None = None
     counts: Mapping[Verdict, int] = MappingProxyType({})
     memory: MemoryBreakdown = MemoryBreakdown()
-    notes: tuple[str, ...] = ()  # what is to be said of the rule file itself
+    notes: tuple[str, ...] = ()  # about the rule file itself
 
     def affects_exit_code(self, result: Result) -> bool:
-        """Whether a result keeps the exit code from 0: failed or undecided, and required."""
+        """Return whether a result keeps the exit code from 0: required, and failed or undecided."""
         counts = self.strict or result.severity == "required"
         return counts and result.verdict in ("fail", "warn", "unknown")
 
     @property
     def verdict(self) -> Verdict:
-        """fail, unknown, warn or pass: the gravest that gates, else whether there is advice."""
-        gating = {result.verdict for result in self.results if self.affects_exit_code(result)}
-        if gating - {"unknown"}:
+        """The worst verdict that affects the exit code, else warn or pass."""
+        verdicts = {result.verdict for result in self.results if self.affects_exit_code(result)}
+        if verdicts - {"unknown"}:
             return "fail"
-        if gating:
+        if verdicts:
             return "unknown"
         return "warn" if any(r.verdict in ("warn", "unknown") for r in self.results) else "pass"
 
     @property
     def exit_code(self) -> int:
-        """0 where nothing gates, 1 on a failure, 3 where a required rule is undecided."""
+        """1 for a failure, 3 where a required rule is undecided, else 0."""
         return {"fail": ExitCode.FAILED, "unknown": ExitCode.UNDECIDED}.get(
             self.verdict, ExitCode.OK
         )

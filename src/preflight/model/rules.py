@@ -1,4 +1,4 @@
-"""A rule set as the judge sees it: names resolved, vars replaced, figures read."""
+"""A rule set, decoded: names resolved, vars replaced, quantities parsed."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class Rule(NamedTuple):
     for_each: Path | None = None
     error: str | None = None
     fixes: tuple[Fix, ...] = ()
-    document: bool = True  # whether the document says it
-    file: str = ""  # where it is defined, with line and column
+    document: bool = True  # whether the document states it
+    file: str = ""  # where it is defined
     line: int | None = None
     column: int | None = None
 
 
 class LanguageModel(NamedTuple):
-    """A language model of the catalogue and the memory it needs, in bytes."""
+    """A language model and the memory that it needs, in bytes."""
 
     name: str
     memory: float
@@ -72,9 +72,9 @@ class LanguageModel(NamedTuple):
 class Diagnosis(NamedTuple):
     """A known error: regular expressions that find it in a log, its cause and its fixes.
 
-    `values` says how named groups are read. It takes `times` lines, `within` seconds where that is
-    given; it is not told where one of `unless` explains it. `service` is the fact that names the
-    service it is about, where the log's own name doesn't.
+    `values` says how named groups are read. `times` lines must match, `within` seconds if that is
+    given. It isn't reported where a diagnosis of `unless` explains it. `service` is the fact that
+    names its service if the log's name doesn't.
     """
 
     id: str
@@ -91,9 +91,7 @@ class Diagnosis(NamedTuple):
     service: Path | None = None
 
 
-LOG_NAMESPACE = (
-    "log"  # the first segment of facts that a log line holds; a fix writes {required} alone
-)
+LOG_NAMESPACE = "log"  # the first segment of facts from a log line; a fix has only {required}
 VALUE_TYPES: Mapping[str, Unit] = {
     "string": "text",
     "number": "number",
@@ -109,13 +107,13 @@ DERIVED_VALUES: Mapping[str, Unit] = {
     "service": "text",
     "limit": "bytes",
 }
-"""What follows from a line and the facts: `required` less `available`, the largest model that fits
-in `available` and its memory, the container and service it is about, and its memory limit. What
-neither the log nor the snapshot tells is absent."""
+"""Values calculated from a log line and the facts: `required` less `available`, the largest model
+that fits in `available` and its memory, the container and service of the log, and its memory limit.
+What neither the log nor the facts have is absent."""
 
 
 class Waiver(NamedTuple):
-    """A known exception: holds through the day `until` (UTC) and down to the bound `accept`."""
+    """A known exception, through the day `until` (UTC) and only while the value meets `accept`."""
 
     rule: str
     reason: str
@@ -128,47 +126,47 @@ class Waiver(NamedTuple):
 
 
 class RuleSet(NamedTuple):
-    """Rules in the order of the file, with where they come from."""
+    """Rules in the order of the file, with their origin."""
 
     name: str
     origin: str  # the file, or "bundled"
     sha256: str
     source: str = ""  # the document the rules state
-    next: str = ""  # what to type once all is well
+    next: str = ""  # the command to run when everything passes
     rules: tuple[Rule, ...] = ()
     vars: Mapping[str, str] = MappingProxyType({})
     models: tuple[LanguageModel, ...] = ()
     diagnoses: tuple[Diagnosis, ...] = ()
     waivers: tuple[Waiver, ...] = ()
     required_facts: frozenset[Path] = frozenset()  # every fact that a rule names
-    sources: Mapping[str, str] = MappingProxyType({})  # by file: the document its rules state
-    notes: tuple[str, ...] = ()  # what the file names that has been retired
+    documents: Mapping[str, str] = MappingProxyType({})  # by file: what its rules state
+    notes: tuple[str, ...] = ()  # on retired names that the file uses
 
     def tags(self) -> list[str]:
         """Return every tag in use, in order of appearance."""
         return list(dict.fromkeys(tag for rule in self.rules for tag in rule.tags))
 
     def document_of(self, rule: Rule) -> str:
-        """Return the name of the document that says a rule; nothing where none does."""
-        return self.sources.get(rule.file, self.source) if rule.document else ""
+        """Return the name of the document that states a rule, or nothing."""
+        return self.documents.get(rule.file, self.source) if rule.document else ""
 
     @property
     def overhead(self) -> float | None:
-        """The var `system_overhead` in bytes: what the host keeps for itself; None without it."""
+        """The var `system_overhead` in bytes, what the host keeps for itself; None without it."""
         text = self.vars.get("system_overhead")
         try:
             return None if text is None else parse_bytes(text)
         except ValueError:
-            return None  # a rule that uses it has said so
+            return None  # a rule that uses it is a problem already
 
-    def environment(self) -> list[str]:
-        """Return the names of environment variables that a rule asks for."""
+    def environment_variables(self) -> list[str]:
+        """Return the names of the environment variables that rules use."""
         return sorted(
             path[1] for path in self.required_facts if path[0] == "env" and len(path) == 2
         )
 
-    def words(self) -> set[str]:
-        """Return every word of the rules and models, in lower case: these are no names."""
+    def vocabulary(self) -> set[str]:
+        """Return every word of the rules and models, in lower case; redaction keeps these."""
         texts = [f"{self.name} {self.source} {self.next}"]
         for rule in self.rules:
             texts += [rule.id, rule.title, rule.why, rule.section, *rule.tags]

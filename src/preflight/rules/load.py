@@ -242,7 +242,7 @@ def _build(files: _RuleFiles, name: str, context: Context) -> RuleSet:
         diagnoses=tuple(_decode_diagnoses(files.diagnoses, context)),
         waivers=tuple(_decode_waivers(files.waivers, rules, context)),
         required_facts=frozenset(context.required_facts),
-        sources=files.documents,
+        documents=files.documents,
         notes=tuple(map(describe_retired_rule, retired)),
     )
 

@@ -17,7 +17,7 @@ def ruleset(**keys: object) -> RuleSet:
 
 def test_the_variables_that_are_asked_for_are_named_in_order() -> None:
     asks = frozenset({OS, ("env", "B"), ("env", "A"), ("env",), ("env", "A", "x"), ("x", "C")})
-    assert ruleset(required_facts=asks).environment() == ["A", "B"]
+    assert ruleset(required_facts=asks).environment_variables() == ["A", "B"]
 
 
 def test_the_words_of_rules_and_models_are_no_names_to_hide() -> None:
@@ -27,7 +27,7 @@ def test_the_words_of_rules_and_models_are_no_names_to_hide() -> None:
     words = ruleset(
         name="my-Stack", source="Plan B", next="start it", rules=(rule,),
         models=(LanguageModel("Phi:Latest", 1),),
-    ).words()  # fmt: skip
+    ).vocabulary()  # fmt: skip
     assert {"phi:latest", "my-stack", "plan", "start", "host-os", "kernel", "old", "size", "gpu_1",
             "ops", "reboot-now", "x.example", "howto"} <= words  # fmt: skip
     assert all(word == word.lower() for word in words)
@@ -42,7 +42,7 @@ def test_what_the_host_keeps_for_itself(written: dict[str, str], size: int | Non
 
 
 def test_the_document_of_a_rule_is_that_of_its_file() -> None:
-    rules = ruleset(source="Own", sources={"base.yaml": "Theirs"})
+    rules = ruleset(source="Own", documents={"base.yaml": "Theirs"})
     own, theirs = Rule("a", "A", OS, file="r.yaml"), Rule("b", "B", OS, file="base.yaml")
     assert (rules.document_of(own), rules.document_of(theirs)) == ("Own", "Theirs")
     assert rules.document_of(theirs._replace(document=False)) == ""
