@@ -1,11 +1,11 @@
-"""Holds conditions against facts, in three values: True, False, or an Unknown with its reason.
+"""Applies conditions to facts, in three values: True, False, or an Unknown with its reason.
 
 An absent value meets `exists: false` and no other condition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.model.conditions import ITEM, Condition, Operand, Operator, Reference, Sum
@@ -15,11 +15,20 @@ from preflight.model.rules import FactCondition
 
 Truth: TypeAlias = bool | Unknown
 
+_NUMBERS: tuple[type, ...] = (int, float)
+_CLASSES: Mapping[Unit, tuple[type, ...]] = {
+    "list": (list, tuple),
+    "text": (str,),
+    "version": (str,),
+    "boolean": (bool,),
+    "map": (dict,),
+}
+
 
 class Scope(NamedTuple):
     """Where names are looked up: the facts, and the item of `collection` that `*` stands for.
 
-    `changed` is a figure that is taken for another: to copy all facts for it would take too long.
+    `changed` is a value used in place of the one in the facts, which would be slow to copy.
     """
 
     facts: Facts
@@ -39,14 +48,14 @@ class Scope(NamedTuple):
         return None if self.item is None else (*self.collection, self.item, *path)
 
     def absolute(self, path: Path) -> Path:
-        """Return the path with the item in its place."""
+        """Return the path with the item in place of `*`."""
         if self.item is None or ITEM not in path:
             return path
         return tuple(self.item if segment == ITEM else segment for segment in path)
 
 
 def meets(condition: Condition, actual: Value | Unknown, scope: Scope) -> Truth:
-    """Say whether `actual` meets every test of the condition."""
+    """Return whether `actual` meets every test of the condition."""
     value = convert_value(actual, condition.unit)
     tests = condition.tests
     if len(tests) == 1:
@@ -54,13 +63,13 @@ def meets(condition: Condition, actual: Value | Unknown, scope: Scope) -> Truth:
     return all_true(_test(row, operand, value, condition.unit, scope) for row, operand in tests)
 
 
-def judge_all(when: Iterable[FactCondition], scope: Scope) -> Truth:
+def all_hold(when: Iterable[FactCondition], scope: Scope) -> Truth:
     """Return whether every line of a `when` holds."""
     return all_true(meets(line.condition, scope.get(line.path), scope) for line in when)
 
 
 def all_true(truths: Iterable[Truth]) -> Truth:
-    """Kleene's and: false where one is false, else unknown where one is unknown."""
+    """Return Kleene's and: false if one is false, else unknown if one is unknown."""
     result: Truth = True
     for truth in truths:
         if truth is False:
@@ -71,7 +80,7 @@ def all_true(truths: Iterable[Truth]) -> Truth:
 
 
 def any_true(truths: Iterable[Truth]) -> Truth:
-    """Kleene's or: true where one is true, else unknown where one is unknown."""
+    """Return Kleene's or: true if one is true, else unknown if one is unknown."""
     result: Truth = False
     for truth in truths:
         if truth is True:
@@ -108,28 +117,19 @@ def _test(row: Operator, operand: Operand, actual: Any, unit: Unit, scope: Scope
 
 
 def _among(row: Operator, parts: list[Any], actual: Any) -> Truth:
-    """One known match decides; without one, an unknown part leaves it open."""
+    """Return whether a value is in a list: a known match decides, else an unknown part does."""
     assert row.holds is not None
     unknown = next((part for part in parts if isinstance(part, Unknown)), None)
     return row.holds(actual, parts) if actual in parts or unknown is None else unknown
 
 
 def convert_value(value: Value | Unknown, unit: Unit) -> Value | Unknown:
-    """Return a value as its unit says, reading text where need be; else an Unknown."""
+    """Return a value in its unit, parsing text if needed; an Unknown if it is of another type."""
     if value is None or isinstance(value, Unknown):
         return value
     kind = value.__class__
-    if unit == "list":
-        fits = kind is list or kind is tuple
-    elif unit in ("text", "version"):
-        fits = kind is str
-    elif unit == "boolean":
-        fits = kind is bool
-    elif unit == "map":
-        fits = kind is dict
-    else:
-        fits = (kind is int or kind is float) and is_plausible(value)
-    if fits:
+    classes = _CLASSES.get(unit, _NUMBERS)
+    if kind in classes and (classes is not _NUMBERS or is_plausible(value)):
         return value
     if kind is str and unit in PARSERS:
         try:
@@ -140,20 +140,17 @@ def convert_value(value: Value | Unknown, unit: Unit) -> Value | Unknown:
 
 
 def resolve_operand(operand: Operand, unit: Unit, scope: Scope) -> Any:
-    """Return an operand's value: a figure, None where what it names is absent, or an Unknown."""
+    """Return an operand's value, None if the fact that it names is absent, or an Unknown."""
     kind = operand.__class__
     if kind is Reference:
-        value = convert_value(
-            scope.get(operand.path), "text" if unit == "list" else unit
-        )  # an element
+        element_unit = "text" if unit == "list" else unit
+        value = convert_value(scope.get(operand.path), element_unit)
         if value is None or isinstance(value, Unknown) or (operand.times, operand.plus) == (1, 0):
             return value
         return convert_value(value * operand.times + operand.plus, unit)
     if kind is Sum or kind is tuple:
-        parts = [
-            resolve_operand(part, unit, scope)
-            for part in (operand.parts if kind is Sum else operand)
-        ]
+        operands = operand.parts if kind is Sum else operand
+        parts = [resolve_operand(part, unit, scope) for part in operands]
         missing = [part for part in parts if part is None or isinstance(part, Unknown)]
         if missing and not (kind is tuple and missing == [None] * len(missing)):
             return next((part for part in missing if part is not None), None)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from math import inf, nextafter
 from typing import Any
 
-from preflight.evaluate.conditions import Scope, Truth, convert_value, judge_all, resolve_operand
+from preflight.evaluate.conditions import Scope, Truth, all_hold, convert_value, resolve_operand
 from preflight.evaluate.sentences import fill_placeholders
 from preflight.model.conditions import Condition
 from preflight.model.facts import Unknown, Value
@@ -23,7 +23,7 @@ def resolve_fixes(
     """
     chosen = False
     for fix in fixes:
-        if fix.when and (chosen or judge_all(fix.when, scope) is not True):
+        if fix.when and (chosen or all_hold(fix.when, scope) is not True):
             continue
         text, command, url = (
             fill_placeholders(part, format_placeholder) if part else part

@@ -8,7 +8,7 @@ from datetime import date
 from functools import partial
 from typing import NamedTuple
 
-from preflight.evaluate.conditions import Scope, Truth, convert_value, judge_all, meets
+from preflight.evaluate.conditions import Scope, Truth, all_hold, convert_value, meets
 from preflight.evaluate.fixes import find_smallest_change, resolve_fixes
 from preflight.evaluate.memory import memory_breakdown
 from preflight.evaluate.sentences import (
@@ -213,7 +213,7 @@ class Evaluation:
             yield result
             return
         own = [line for line in rule.when if ITEM in line.path]
-        selected = [scope for scope in scopes if judge_all(own, scope) is not False]
+        selected = [scope for scope in scopes if all_hold(own, scope) is not False]
         yield from (self._judge_item(rule, scope) for scope in selected)
         if not selected:
             when = " and ".join(describe_when(line, self.scope) for line in own)

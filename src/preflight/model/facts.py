@@ -1,7 +1,7 @@
-"""Facts: what was measured, where each figure came from, and what could not be measured and why.
+"""Facts: measured values, where each came from, and what could not be measured and why.
 
-Unknown and absent are two things: an `Unknown` could not be measured; `None` is known not to be
-there (no cgroup limit, no swap).
+Unknown and absent are two things: an `Unknown` could not be measured; `None` is known not to exist
+(no cgroup limit, no swap).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ UNKNOWN_KINDS: tuple[UnknownKind, ...] = get_args(UnknownKind)
 Path: TypeAlias = tuple[str, ...]
 Value: TypeAlias = Any  # what JSON holds: text, number, boolean, list, mapping, or None for absent
 
-MAX_SNAPSHOT_BYTES = 64 * 2**20  # bytes of a snapshot file
-MAX_BUNDLE_BYTES = 64 * 2**20  # bytes of a bundle
+MAX_SNAPSHOT_BYTES = 64 * 2**20
+MAX_BUNDLE_BYTES = 64 * 2**20
 
 _SEGMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 
 
 class Fact(NamedTuple):
-    """A declaration: that some probe measures `path`. A segment `*` stands for any name."""
+    """The declaration of a fact; a segment `*` of its path stands for any name."""
 
     path: str
     unit: Unit
@@ -40,7 +40,7 @@ class Fact(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """Why something could not be measured, in words a person can act on."""
+    """The reason why something could not be measured, as people read it."""
 
     reason: str
     kind: UnknownKind = "unavailable"
@@ -88,7 +88,7 @@ class Facts(NamedTuple):
     places: Mapping[str, FileLine] = MappingProxyType({})  # the lines of files that decide values
 
     def get(self, path: Path) -> Value | Unknown:
-        """Return the value at `path`, None where it is absent, an Unknown where nobody knows."""
+        """Return the value at `path`, None if it is absent, an Unknown if it isn't known."""
         node: Value = self.values
         for segment in path:
             if node is None:
@@ -108,7 +108,7 @@ class Facts(NamedTuple):
         return self.places.get(known)
 
     def _missing(self, path: Path) -> Unknown | None:
-        """Why there is nothing at `path`; None where what stands above it was measured whole."""
+        """Return why there is no value at `path`; None if what contains it is complete."""
         if (retired := _find_retired(path)) is not None:
             return Unknown(f"{join_path(path)} is no longer measured: {retired[1]}", "unsupported")
         for prefix in _prefixes(path):
@@ -120,7 +120,7 @@ class Facts(NamedTuple):
 
 
 def build_facts(measured: Iterable[Measured], *, measured_at: str, version: str) -> Facts:
-    """Build a snapshot from single facts; of two for one path, the first stands."""
+    """Build a snapshot from single facts; of two for one path the first counts."""
     values: dict[str, Value] = {}
     sources: dict[str, str] = {}
     places: dict[str, FileLine] = {}
@@ -172,7 +172,7 @@ def _set_source(
 
 
 def _set_value(node: dict[str, Value], path: Path, value: tuple[Value, ...] = ()) -> None:
-    """Set or remove what is at `path`, in copies of the mappings on its way."""
+    """Set or remove the value at `path`, copying the mappings that contain it."""
     for segment in path[:-1]:
         inner = node.get(segment)
         node[segment] = dict(inner) if isinstance(inner, Mapping) else {}
@@ -184,7 +184,7 @@ def _set_value(node: dict[str, Value], path: Path, value: tuple[Value, ...] = ()
 
 @lru_cache(maxsize=4096)
 def split_path(dotted: str) -> Path:
-    """Read a dotted path; a segment with a dot in it stands in double quotes."""
+    """Read a dotted path; a segment with a dot in it is in double quotes."""
     path, at = [], 0
     while True:
         match = _SEGMENT.match(dotted, at)
@@ -218,7 +218,7 @@ def _prefixes(path: Path) -> Iterator[str]:
 
 
 class Catalogue:
-    """What the probes declare: the names that rules may use, with their units."""
+    """All declared facts: the names that rules may use, with their units."""
 
     def __init__(self, facts: Iterable[Fact]) -> None:
         self.facts = tuple(facts)
@@ -232,7 +232,7 @@ class Catalogue:
         }
 
     def find(self, path: Path) -> Fact | None:
-        """Return the declaration that covers `path`, or None where no probe declares it."""
+        """Return the declaration that covers `path`, or None."""
         exact = self._exact.get(path)
         if exact is not None:
             return exact
@@ -240,12 +240,12 @@ class Catalogue:
             if _covers(pattern, path):
                 return fact
         if self.is_collection(path):
-            return Fact(join_path(path), "map", "what is known by name")
+            return Fact(join_path(path), "map", "a collection, by name")
         retired = _find_retired(path)
         return None if retired is None else Fact(join_path(path), *retired)
 
     def is_collection(self, path: Path) -> bool:
-        """Whether `for_each` can go over `path`: names stand below it."""
+        """Return whether `path` holds items by name, for `for_each`."""
         return any(_covers(pattern, path) for pattern in self._collections)
 
     def names(self) -> list[str]:
