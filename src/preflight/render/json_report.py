@@ -1,7 +1,7 @@
 """The report as JSON, `preflight.report/1`: the same facts and rules give the same bytes.
 
-Objects and their schemas come from the types of `model.report`: a field there is a key here,
-under the name that was released.
+Objects come from the types of `model.report`: a field there is a key here, under the name that was
+released. The schemas are the files beside this one; tests hold the reports against them.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date
-from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any
 
-from preflight.model.report import VERDICTS, MemoryBreakdown, MemoryConstraint, Report, Result
+from preflight.model.report import VERDICTS, MemoryBreakdown, Report, Result
 from preflight.render import RenderOptions
 from preflight.render.sanitize import short
 
@@ -22,14 +21,6 @@ if TYPE_CHECKING:
 
 SCHEMA = "preflight.report/1"
 FLEET_SCHEMA = "preflight.fleet/1"
-_SCALARS: Mapping[Any, Mapping[str, Any]] = {
-    Any: {},
-    str: {"type": "string"},
-    bool: {"type": "boolean"},
-    int: {"type": "integer"},
-    float: {"type": "number"},
-    date: {"type": "string", "format": "date"},
-}
 _RELEASED_KEYS = {
     "actual_text": "found",
     "expected_text": "asked",
@@ -44,8 +35,6 @@ _RELEASED_KEYS = {
     "budget_source": "why",
 }
 """The released keys of fields whose names have changed since."""
-_COUNT = {"type": "integer", "minimum": 0}
-_VERDICT = {"enum": ["pass", "warn", "fail", "unknown"]}
 
 
 def render(report: Report, _options: RenderOptions) -> str:
@@ -145,89 +134,20 @@ def schema() -> dict[str, Any]:
 
     Within `/1` no key goes and none changes its meaning; new ones may come, so it allows others.
     """
-    text, maybe_text = _schema_of(str), _schema_of(str | None)
-    result, ledger, link = map(_schema_of, (Result, MemoryBreakdown, MemoryConstraint))
-    rule = _object(
-        file=result["properties"].pop("rule_file"), line=result["properties"].pop("rule_line")
-    )
-    ledger["properties"]["weakest"] = _or_null(
-        _object(**link["properties"], spare=_schema_of(float))
-    )
-    return _document(
-        SCHEMA,
-        schema={"const": SCHEMA},
-        preflight=text,
-        measured_at=text,
-        rules=_object(
-            name=text, source=text, sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"}
-        ),
-        host=_object(**dict.fromkeys(("hostname", "os", "arch"), maybe_text)),
-        engine=_object(
-            reachable=_schema_of(bool | None),
-            **dict.fromkeys(("engine", "version", "endpoint", "context"), maybe_text),
-        ),
-        summary=_object(
-            verdict=_VERDICT,
-            exit_code={"enum": [0, 1, 3]},
-            **dict.fromkeys(VERDICTS, _COUNT),
-            seconds=_schema_of(float | None),
-        ),
-        results={"type": "array", "items": _object(**result["properties"], rule=rule)},
-        ledger=ledger,
-        notes=_schema_of(tuple[str, ...]),
-    )
+    return _load_schema("report")
 
 
 def fleet_schema() -> dict[str, Any]:
     """Return the JSON Schema of the reports of many hosts, as open as that of one."""
-    report = {key: value for key, value in schema().items() if key in _object()}
-    unreachable = _object(unreachable=_schema_of(str))
-    return _document(
-        FLEET_SCHEMA,
-        schema={"const": FLEET_SCHEMA},
-        hosts={"type": "object", "additionalProperties": {"anyOf": [report, unreachable]}},
-        summary=_object(
-            verdict=_VERDICT,
-            exit_code={"enum": [0, 1, 2, 3]},
-            **dict.fromkeys((*VERDICTS, "hosts", "unreachable"), _COUNT),
-            seconds=_schema_of(float),
-        ),
-    )
+    report = {key: schema()[key] for key in ("type", "required", "properties")}
+    fleet = _load_schema("fleet")
+    fleet["properties"]["hosts"]["additionalProperties"]["anyOf"].insert(0, report)
+    return fleet
 
 
-def _schema_of(type_: Any) -> dict[str, Any]:
-    """Return the schema of a type of the model, as `plain` writes its values."""
-    if type_ in _SCALARS:
-        return dict(_SCALARS[type_])
-    if hasattr(type_, "_fields"):
-        hints = get_type_hints(type_)
-        return _object(
-            **{_RELEASED_KEYS.get(name, name): _schema_of(hints[name]) for name in type_._fields}
-        )
-    arguments = get_args(type_)
-    origin = get_origin(type_)
-    if origin is Literal:
-        return {"enum": list(arguments)}
-    if origin is tuple:
-        return {"type": "array", "items": _schema_of(arguments[0])}
-    if origin is UnionType:  # the model has no other unions than `X | None`
-        return _or_null(_schema_of(arguments[0]))
-    return {"type": "object"}
+def _load_schema(name: str) -> dict[str, Any]:
+    from importlib.resources import files
 
-
-def _document(name: str, **properties: Any) -> dict[str, Any]:
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:{name.replace('/', ':')}",
-        "title": name,
-        **_object(**properties),
-    }
-
-
-def _or_null(schema_: dict[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [schema_, {"type": "null"}]}
-
-
-def _object(**properties: Any) -> dict[str, Any]:
-    """Return the schema of an object with these keys, each of them required."""
-    return {"type": "object", "required": list(properties), "properties": properties}
+    text = files("preflight.render").joinpath(f"{name}.schema.json").read_text("utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
