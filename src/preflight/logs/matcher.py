@@ -149,9 +149,10 @@ def _write_cache(key: bytes, compiled: bytes) -> None:
     """Keep compiled patterns, whole or not at all."""
     with suppress(OSError, RuntimeError):
         path = _cache_file()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_own(path.parent.stat()):
+        existing = next(folder for folder in path.parents if folder.exists())
+        if not _is_own(existing.stat()):  # under sudo it may be another user's
             return
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
         try:
             with open(

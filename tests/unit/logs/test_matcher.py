@@ -86,6 +86,13 @@ def test_what_is_anothers_is_not_loaded(cache: Path, compilations: list[int]) ->
     assert len(compilations) == 2
 
 
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give files away")
+def test_nothing_is_written_into_a_folder_of_somebody_else(cache: Path) -> None:
+    os.chown(cache.parent.parent, 12345, 12345)
+    assert build_matcher(SOURCES).find(BLOCK) == MATCHES
+    assert not cache.parent.exists()
+
+
 def test_without_a_folder_to_keep_it_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
     assert build_matcher(SOURCES).find(BLOCK) == MATCHES
