@@ -1,4 +1,7 @@
-"""A fleet on real sshd processes: every host's own facts, every host's own trouble."""
+"""A fleet on real sshd processes: every host's own facts, every host's own trouble.
+
+Starting Ansible takes seconds, so that one run has all that differs; each alone is nightly.
+"""
 
 from __future__ import annotations
 
@@ -78,6 +81,58 @@ def left_in_tmp() -> list[Path]:
     return [*Path("/tmp").glob("preflight-*.tar*"), *Path(os.environ["TMPDIR"]).iterdir()]
 
 
+CFG = """\
+[defaults]
+no_log=True
+any_errors_fatal=True
+strategy=free
+stdout_callback=minimal
+verbosity=2
+force_color=1
+fact_caching=memory
+pipelining=False
+"""
+
+
+def test_hosts_of_one_run(run_preflight: Run, farm: Farm, node: Host, tmp_path: Path) -> None:
+    (tmp_path / "ansible.cfg").write_text(CFG)
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules/mine.yaml").write_text(RULES)
+    (tmp_path / "base.yaml").write_text(BASE)
+    strict = {"size": 900, "preflight_vars": {"least": "{{ size * 10 }}TB"}}
+    garbage = farm.start("garbage", {"PATH": fake(farm.folder / "fake", FAKES["garbage"])})
+    hosts = {
+        "../Web": {},
+        "strict": strict,
+        "garbage": {"ansible_port": garbage.port},
+        "closed": {"ansible_port": free_port()},
+        "snakeless": {"ansible_python_interpreter": "/opt/none/python3"},
+        "bad": {"preflight_path": "{{ nowhere }}"},
+    }
+    inventory = script(tmp_path, hosts, common(farm, node))
+    done = run_preflight("fleet", "-i", inventory, "-r", "rules/mine.yaml", "--forks", "6",
+                         "--save", "saved", "-f", "json", "-f", "text:text",
+                         cwd=tmp_path)  # fmt: skip
+    shown = verdicts(done)
+    assert done.returncode == 1
+    assert list(shown) == list(hosts)
+    assert shown["../Web"] == ["pass", "pass", "pass"]
+    assert shown["strict"] == ["pass", "fail", "pass"]
+    assert shown["garbage"].startswith("its snapshot:1:1: not valid JSON")
+    assert shown["closed"] == "unreachable: connection refused"
+    assert shown["snakeless"].startswith("no Python at /opt/none/python3")
+    assert "nowhere" in shown["bad"]
+    ram = json.loads(done.stdout)["hosts"]["strict"]["results"][1]
+    assert ram["expected"] == {"at_least": 9000e12}
+    assert "unreachable: connection refused" in (tmp_path / "text").read_text()
+    assert "sekret" not in done.stdout
+    assert len(list((tmp_path / "saved").iterdir())) == 2
+    judged = run_preflight("check", "--facts", "saved", "-r", "rules/mine.yaml", "-f", "json",
+                           cwd=tmp_path)  # fmt: skip
+    assert {str(each) for each in verdicts(judged).values()} == {str(shown["../Web"])}
+    assert left_in_tmp() == []
+
+
 @pytest.fixture(scope="module")
 def mixed(farm: Farm, docker_engine: Engine) -> Iterator[Path]:
     """An inventory of hosts that differ: limits, an engine that is down, four that fail."""
@@ -108,6 +163,7 @@ def mixed(farm: Farm, docker_engine: Engine) -> Iterator[Path]:
     farm.hosts["stopped"].go_on()
 
 
+@pytest.mark.nightly
 def test_hosts_that_differ(run_preflight: Run, mixed: Path, tmp_path: Path) -> None:
     arguments = ("--forks", "7", "--only", "docker-reachable",
                  "--only", "process-memory", "--only", "process-cpus")  # fmt: skip
@@ -197,6 +253,7 @@ def test_installed_without_a_network_used_again_and_taken_away(
     assert nothing.stdout == "bare: nothing to remove\n"
 
 
+@pytest.mark.nightly
 def test_a_host_that_lies(run_preflight: Run, farm: Farm, tmp_path: Path) -> None:
     for name, script in FAKES.items():
         farm.start(name, {"PATH": fake(farm.folder / f"fake-{name}", script)})
@@ -252,17 +309,21 @@ rules:
   - {id: ram, title: RAM, fact: host.memory.total, require: {at_least: "${least}"}}
   - {id: region, title: Region, fact: env.REGION, require: {equals: eu-1}}
 """
+BASE = """\
+version: 1
+name: base
+rules:
+  - {id: token, title: '{{ x }}', fact: env.API_TOKEN, require: {exists: true}}
+"""
 
 
+@pytest.mark.nightly
 def test_rules_of_ones_own_reach_the_host_and_groups_have_their_own_vars(
     run_preflight: Run, farm: Farm, node: Host, tmp_path: Path
 ) -> None:
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules/mine.yaml").write_text(RULES)
-    (tmp_path / "base.yaml").write_text(
-        "version: 1\nname: base\nrules:\n"
-        "  - {id: token, title: '{{ x }}', fact: env.API_TOKEN, require: {exists: true}}\n"
-    )
+    (tmp_path / "base.yaml").write_text(BASE)
     lines = [farm.line(name, node.port) for name in ("one", "two", "three")]
     inventory = farm.inventory(*lines)
     with inventory.open("a") as ini:
@@ -277,15 +338,19 @@ def test_rules_of_ones_own_reach_the_host_and_groups_have_their_own_vars(
     }
 
 
+def nightly(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.nightly)
+
+
 @pytest.mark.parametrize(
     ("content", "more", "said"),
     [
         ("[a\nb", (), "Ansible: cannot read the inventory "),
         ("one\n", ("-i", "two.ini"), "--inventory two.ini: No such file"),
-        ("one\n", ("-e", "@/nowhere.yml"), "Could not find or access '/nowhere.yml'"),
-        ("", (), "no host"),
-        ("[empty]\n", (), "no host"),
-        ("one\n", ("--limit", "nobody"), "no hosts"),
+        nightly("one\n", ("-e", "@/nowhere.yml"), "Could not find or access '/nowhere.yml'"),
+        nightly("", (), "no host"),
+        nightly("[empty]\n", (), "no host"),
+        nightly("one\n", ("--limit", "nobody"), "no hosts"),
         ("one\n", ("--save", "/dev/null/x"), "--save /dev/null/x: Not a directory"),
         ("one\n", ("--wheelhouse", "/nowhere"), "--wheelhouse /nowhere: No such file"),
         ("one\n", ("-f", "nonsense"), "unknown format 'nonsense'"),
@@ -302,6 +367,7 @@ def test_what_is_no_fleet(
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.nightly
 def test_interrupted_it_says_what_it_has_and_ends_all_that_it_started(
     clean_environment: Path, farm: Farm, node: Host, tmp_path: Path
 ) -> None:
@@ -368,6 +434,7 @@ def script(folder: Path, hosts: dict[str, dict[str, Any]], all_: dict[str, Any])
     return "./inventory"
 
 
+@pytest.mark.nightly
 def test_hosts_of_any_name_are_judged_and_saved_each_in_a_file_of_its_own(
     run_preflight: Run, farm: Farm, node: Host, tmp_path: Path
 ) -> None:
@@ -403,6 +470,7 @@ WRONG_VARS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.nightly
 def test_a_host_with_vars_that_cannot_be_used_hides_no_other(
     run_preflight: Run, farm: Farm, node: Host, tmp_path: Path
 ) -> None:
@@ -419,6 +487,7 @@ def test_a_host_with_vars_that_cannot_be_used_hides_no_other(
         assert "nowhere" in failure or str(value) in failure
 
 
+@pytest.mark.nightly
 def test_a_yaml_inventory_whose_thresholds_are_templates(
     run_preflight: Run, farm: Farm, node: Host, tmp_path: Path
 ) -> None:
@@ -435,14 +504,11 @@ def test_a_yaml_inventory_whose_thresholds_are_templates(
     assert asked == {"at_least": 9000e12}
 
 
+@pytest.mark.nightly
 def test_whatever_ansible_cfg_says(
     run_preflight: Run, farm: Farm, node: Host, tmp_path: Path
 ) -> None:
-    (tmp_path / "ansible.cfg").write_text(
-        "[defaults]\nno_log=True\nany_errors_fatal=True\nstrategy=free\n"
-        "stdout_callback=minimal\nverbosity=2\nforce_color=1\nfact_caching=memory\n"
-        "pipelining=False\n"
-    )
+    (tmp_path / "ansible.cfg").write_text(CFG)
     place = tmp_path / ("t" * 100)  # longer than the path of a socket may be
     place.mkdir()
     hosts: dict[str, dict[str, Any]] = {

@@ -10,9 +10,6 @@ import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
-from math import isfinite
-from pathlib import Path as FilePath
-from signal import SIGINT
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
@@ -31,6 +28,7 @@ from preflight.cli.options import (
     Sets,
     Skip,
     Timeout,
+    check_timeout,
     load_rules,
     rules_file,
 )
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
     from preflight.check import Selection
     from preflight.fleet.playbook import FleetAnswers
 
-MAX_TIMEOUT_SECONDS = 3600
 MAX_NAME_CHARS = 200  # of a file's name, without its ending
 Inventory = Annotated[
     list[str],
@@ -132,18 +129,17 @@ def fleet(
     ruleset = load_rules(rules, sets, files)
     selection = pipeline.select(ruleset, only or (), skip or (), strict=strict)
 
-    from preflight.fleet import archive
+    from preflight.fleet.archive import pack_program, pack_rules, requirements
     from preflight.fleet.playbook import run_playbook
 
-    program = archive.read_program(bundled_rules())
-    wheels = {} if wheelhouse is None else archive.read_wheels(FilePath(wheelhouse))
+    build, archive = pack_program(bundled_rules(), wheelhouse)
     own_files = {name: data for name, data in files.items() if name != DEFAULT_RULES}
     request = {
         "version": __version__,
-        "build": archive.build_id(program, __version__),
-        "requirements": archive.requirements(),
+        "build": build,
+        "requirements": requirements(),
         "offline": wheelhouse is not None,
-        "rules": b64encode(archive.pack_rules(own_files, rules_file(rules))).decode(),
+        "rules": b64encode(pack_rules(own_files, rules_file(rules))).decode(),
         "path": path,
         "chdir": chdir,
         "compose_files": compose_files,
@@ -158,9 +154,8 @@ def fleet(
     options += [f"--extra-vars={each}" for each in extra_vars or ()]
     options += [f"--{name}={value}" for name, value in values.items() if value is not None]
     options += ["--become"] if become else []
-    packed = archive.pack({**program, **wheels})
     with StatusLine() as status_line:
-        answers = run_playbook(options, forks, request, packed, status_line.show_hosts)
+        answers = run_playbook(options, request, archive, status_line.show_hosts)
     if remove:
         raise typer.Exit(_show_removed(answers))
     rulesets = {"": ruleset, **load_by_vars(rules, sets or [], answers.vars)}
@@ -171,12 +166,11 @@ def fleet(
     written = outputs.write(report, quiet=quiet, verbose=verbose)
     if save is not None:
         written &= _save(save, answers, hosts, PRIVATE_MODE if no_redact else None)
-    code = report.exit_code if written else ExitCode.USAGE
-    if answers.interrupted:
+    if answers.signal:
         missing = sum(not answer.snapshot for answer in answers.hosts.values())
         complain(f"interrupted: {missing} of {len(hosts)} hosts did not answer in time")
-        code = ExitCode.INTERRUPTED if answers.interrupted == SIGINT else 128 + answers.interrupted
-    raise typer.Exit(code)
+        raise typer.Exit(128 + answers.signal)  # 130 for Ctrl-C, as shells do
+    raise typer.Exit(report.exit_code if written else ExitCode.USAGE)
 
 
 def _check_arguments(inventory: list[str], timeout: float, save: str | None) -> None:
@@ -186,17 +180,15 @@ def _check_arguments(inventory: list[str], timeout: float, save: str | None) -> 
             "Ansible is not installed beside preflight: pip install '.[fleet]' in its folder, or"
             " pip install ansible-core"
         )
-    if not isfinite(timeout) or not 0 < timeout <= MAX_TIMEOUT_SECONDS:
-        expected = f"more than 0 and at most {MAX_TIMEOUT_SECONDS} seconds"
-        raise InputError(f"--timeout {timeout:g}: expected {expected}")
+    check_timeout(timeout)
     for name in inventory:
         if "," not in name and not os.path.exists(name):
             raise InputError(f"--inventory {name}: No such file or directory")
     if save is not None:
         try:
             os.makedirs(save, exist_ok=True)
-        except OSError as fault:
-            raise InputError(f"--save {save}: {fault.strerror}") from None
+        except OSError as error:
+            raise InputError(f"--save {save}: {error.strerror}") from None
 
 
 def load_by_vars(
@@ -257,15 +249,13 @@ def _save(
     folder: str, answers: FleetAnswers, hosts: Iterable[HostReport], mode: int | None
 ) -> bool:
     """Write the snapshots that were judged; return whether all could be written."""
-    written = True
+    errors = []
     for host in hosts:
-        snapshot = answers.hosts[host.name].snapshot
-        if host.report is not None and snapshot is not None:
+        if host.report is not None and (snapshot := answers.hosts[host.name].snapshot):
             file = os.path.join(folder, f"{file_name(host.name)}.json")
-            if (fault := write_file(file, snapshot, mode)) is not None:
-                complain(fault)
-                written = False
-    return written
+            errors.append(write_file(file, snapshot, mode))
+    complain(*filter(None, errors))
+    return not any(errors)
 
 
 def file_name(host: str) -> str:

@@ -208,6 +208,12 @@ def read_facts(name: str) -> Facts:
     return read_snapshot(read_input(name, max(MAX_SNAPSHOT_BYTES, MAX_BUNDLE_BYTES)), name)
 
 
+def check_timeout(seconds: float) -> None:
+    """Raise InputError for a --timeout that can't be used."""
+    if not isfinite(seconds) or not 0 < seconds <= 3600:
+        raise InputError(f"--timeout {seconds:g}: expected more than 0 and at most 3600 seconds")
+
+
 class Subject:
     """What is judged: a snapshot, or this machine, whose measurement starts immediately.
 
@@ -226,10 +232,7 @@ class Subject:
     ) -> None:
         if docker_host is not None and context is not None:
             raise InputError("--docker-host and --context contradict each other: use one of them")
-        if not isfinite(timeout) or not 0 < timeout <= 3600:
-            raise InputError(
-                f"--timeout {timeout:g}: expected more than 0 and at most 3600 seconds"
-            )
+        check_timeout(timeout)
         self.snapshot = snapshot
         self.hidden: list[tuple[str, str]] = []  # variables of containers that no rule asks for
         self.compose_typed = bool(compose_files)

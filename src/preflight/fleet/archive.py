@@ -14,13 +14,22 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
+from preflight import __version__
 from preflight.model.problems import InputError
 
-MAX_WHEELHOUSE_BYTES = 2**30
+
+def pack_program(rules: Path, wheelhouse: str | None = None) -> tuple[str, bytes]:
+    """Return what tells this build of the program from others, and the archive for hosts.
+
+    `rules` are the bundled rules, `wheelhouse` is a folder of wheels. Raises InputError.
+    """
+    program = read_program(rules)
+    build = f"{__version__}-{hashlib.sha256(pack(program)).hexdigest()[:12]}"
+    return build, pack({**program, **({} if wheelhouse is None else read_wheels(wheelhouse))})
 
 
 def read_program(rules: Path) -> dict[str, bytes]:
-    """Return the files of this program by their paths on a host; `rules` are the bundled rules."""
+    """Return the files of this program by their paths on a host."""
     package = Path(__file__).parents[1]
     files = {
         f"preflight/{file.relative_to(package).as_posix()}": file.read_bytes()
@@ -28,11 +37,6 @@ def read_program(rules: Path) -> dict[str, bytes]:
         if file.is_file() and "__pycache__" not in file.parts
     }
     return files | {"preflight/rules.yaml": rules.read_bytes()}
-
-
-def build_id(files: Mapping[str, bytes], version: str) -> str:
-    """Return what tells this program from others, those of the same version too."""
-    return f"{version}-{hashlib.sha256(pack(files)).hexdigest()[:12]}"
 
 
 def requirements() -> list[str]:
@@ -43,20 +47,16 @@ def requirements() -> list[str]:
         raise InputError("preflight is not installed here: pip install . in its folder") from None
 
 
-def read_wheels(folder: Path) -> dict[str, bytes]:
+def read_wheels(folder: str) -> dict[str, bytes]:
     """Return a wheelhouse by paths on a host; raises InputError where it can't be used."""
     try:
-        files = sorted(file for file in folder.iterdir() if file.suffix == ".whl")
-        size = sum(file.stat().st_size for file in files)
-        if size > MAX_WHEELHOUSE_BYTES:
-            raise InputError(f"--wheelhouse {folder}: {size:,} bytes of wheels, 1 GiB at most")
+        files = [file for file in Path(folder).iterdir() if file.suffix == ".whl"]
         wheels = {f"wheels/{file.name}": file.read_bytes() for file in files}
-    except OSError as fault:
-        raise InputError(f"--wheelhouse {folder}: {fault.strerror}") from None
+    except OSError as error:
+        raise InputError(f"--wheelhouse {folder}: {error.strerror}") from None
     if not wheels:
-        raise InputError(
-            f"--wheelhouse {folder} has no wheels; fill it with: pip download -d {folder} ."
-        )
+        fix = f"fill it with: pip download -d {folder} ."
+        raise InputError(f"--wheelhouse {folder} has no wheels; {fix}")
     return wheels
 
 

@@ -9,10 +9,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +23,6 @@ from preflight.model.problems import InputError
 FOLDER = Path(__file__).parent
 TASK_SECONDS = 40  # that a task may take besides measuring: connecting, Python, a slow disk
 INSTALL_SECONDS = 300
-OVERHEAD_SECONDS = 60  # that the run may take besides its hosts' tasks
-DEFAULT_FORKS = 5  # Ansible's own
 MAX_TMPDIR_CHARS = 55  # a socket's path has 104 at most, and ssh adds 45
 CODES_WITH_RESULTS = (0, 2, 4, 6)  # also where hosts failed or were not reached
 DEFAULT_ENVIRONMENT = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_DEPRECATION_WARNINGS": "0"}
@@ -39,17 +36,36 @@ class HostAnswer(NamedTuple):
     removed: str | None = None
 
 
-class FleetAnswers(NamedTuple):
-    """The answers in the inventory's order; `vars` are each host's preflight_vars."""
+class FleetAnswers:
+    """The answers in the inventory's order; `vars` are each host's preflight_vars.
 
-    hosts: Mapping[str, HostAnswer]
-    vars: Mapping[str, Any]
-    interrupted: int = 0  # the number of the signal
+    `signal` is the number of the signal that ended the run early, else 0.
+    """
+
+    def __init__(self) -> None:
+        self.hosts: dict[str, HostAnswer] = {}
+        self.vars: dict[str, Any] = {}
+        self.signal = 0
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Take what the callback plugin wrote: the names of all hosts, or a task's result."""
+        if "hosts" in event:
+            self.hosts = dict.fromkeys(event["hosts"], HostAnswer())
+            return
+        host, task, result = event["host"], event["task"], event["result"]
+        if event["status"] != "ok":
+            failure = failure_reason(result, task, event["status"])
+            self.hosts[host] = HostAnswer(failure=failure)
+        elif task == "vars":
+            self.vars[host] = result.get("msg")
+        elif task == "remove":
+            self.hosts[host] = HostAnswer(removed=result.get("stdout", ""))
+        elif task == "measure" and result.get("rc") == 0:
+            self.hosts[host] = HostAnswer(snapshot=result.get("stdout", ""))
 
 
 def run_playbook(
     options: Sequence[str],
-    forks: int | None,
     request: Mapping[str, Any],
     archive: bytes,
     on_progress: Callable[[int, int], None],
@@ -59,133 +75,87 @@ def run_playbook(
     `options` are those of ansible-playbook. Raises InputError where there is no host, or Ansible
     can't read the inventory.
     """
+    answers = FleetAnswers()
     place = tempfile.gettempdir()
     place = place if len(place) <= MAX_TMPDIR_CHARS else "/tmp"
-    with tempfile.TemporaryDirectory(prefix="pf-", dir=place) as folder:
-        run = _Run(Path(folder), request, forks or DEFAULT_FORKS, on_progress)
-        (run.folder / "archive").write_bytes(archive)
-        return run.answers(options)
-
-
-class _Run:
-    """One run of ansible-playbook: the answers so far, and its end."""
-
-    def __init__(
-        self,
-        folder: Path,
-        request: Mapping[str, Any],
-        forks: int,
-        on_progress: Callable[[int, int], None],
-    ) -> None:
-        self.folder = folder
-        self._request = request
-        self._forks = forks
-        self._on_progress = on_progress
-        self._hosts: dict[str, HostAnswer | None] = {}
-        self._vars: dict[str, Any] = {}
-        self._interrupted = 0
-
-    def answers(self, options: Sequence[str]) -> FleetAnswers:
-        """Run it to its end, or until a signal or the deadline ends it."""
-        events, writing = os.pipe()
-        with open(self.folder / "output", "wb") as output:
-            process = subprocess.Popen(
-                self._command(options), env=self._environment(writing), pass_fds=[writing],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                start_new_session=True,  # no terminal, so that ssh can't ask for a password
-            )  # fmt: skip
-        os.close(writing)
-        deadline = threading.Timer(0, _kill_tree, [process.pid])
-        deadline.daemon = True
-        try:
-            with self._stop_on_signal(process.pid), open(events, "rb") as lines:
-                for line in lines:
-                    if not self._hosts:
-                        deadline.interval = self._seconds_for(len(json.loads(line)["hosts"]))
-                        deadline.start()
-                    self._read_event(json.loads(line))
-                code = process.wait()
-        finally:
-            deadline.cancel()
-            _kill_tree(process.pid)
-            process.wait()
-            _end_connections(self.folder / "cp")
-        complaint = "Ansible gave no reason"
-        if code not in CODES_WITH_RESULTS and not self._interrupted:
-            complaint = _ansible_error((self.folder / "output").read_text(errors="replace"))
-            if not self._hosts:
-                raise InputError(complaint)
-        if not self._hosts and not self._interrupted:
-            raise InputError("no hosts: the inventory has none")
-        missing = HostAnswer(failure="interrupted" if self._interrupted else complaint)
-        hosts = {name: answer or missing for name, answer in self._hosts.items()}
-        return FleetAnswers(hosts, self._vars, self._interrupted)
-
-    def _command(self, options: Sequence[str]) -> list[str]:
-        request = {
-            **self._request,
+    with tempfile.TemporaryDirectory(prefix="pf-", dir=place) as name:
+        folder = Path(name)
+        (folder / "cp").mkdir()
+        (folder / "archive").write_bytes(archive)
+        run = {
+            **request,
             "id": f"preflight-{uuid.uuid4().hex}",
-            "archive": str(self.folder / "archive"),
-            "task_seconds": int(self._request["seconds"]) + TASK_SECONDS,
+            "archive": str(folder / "archive"),
+            "task_seconds": int(request["seconds"]) + TASK_SECONDS,
             "install_seconds": INSTALL_SECONDS,
         }
-        variables = self.folder / "run.json"
-        variables.write_text(json.dumps({"preflight_run": request}))
-        playbook = str(FOLDER / "playbook.yml")
-        return ["ansible-playbook", *options, f"--extra-vars=@{variables}", playbook]
+        (folder / "run.json").write_text(json.dumps({"preflight_run": run}))
+        code = _run_ansible(folder, options, answers, on_progress)
+        complaint = "interrupted" if answers.signal else "Ansible gave no reason"
+        if code not in CODES_WITH_RESULTS and not answers.signal:
+            complaint = _ansible_error((folder / "output").read_text(errors="replace"))
+    if not answers.hosts and not answers.signal:
+        none = "no hosts: the inventory has none"
+        raise InputError(none if code in CODES_WITH_RESULTS else complaint)
+    for host, answer in answers.hosts.items():
+        if answer == HostAnswer():
+            answers.hosts[host] = HostAnswer(failure=complaint)
+    return answers
 
-    def _environment(self, events: int) -> dict[str, str]:
-        """Return the environment for Ansible; what the user has set otherwise stays."""
-        (self.folder / "cp").mkdir()
-        return {
-            **DEFAULT_ENVIRONMENT,
-            **os.environ,
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-            "PREFLIGHT_EVENTS_FD": str(events),
-            "ANSIBLE_CALLBACK_PLUGINS": str(FOLDER / "callback_plugins"),
-            "ANSIBLE_STDOUT_CALLBACK": "preflight_events",
-            "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
-            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "cp"),
-            "ANSIBLE_NO_TARGET_SYSLOG": "1",  # hosts would log what they are asked
-            "ANSIBLE_FORCE_COLOR": "0",
-            "ANSIBLE_NOCOLOR": "1",
-        }
 
-    def _seconds_for(self, hosts: int) -> float:
-        rounds = -(-max(1, hosts) // self._forks)
-        each = 2 * (self._request["seconds"] + TASK_SECONDS) + INSTALL_SECONDS
-        return float(rounds * each + OVERHEAD_SECONDS)
+def _run_ansible(
+    folder: Path,
+    options: Sequence[str],
+    answers: FleetAnswers,
+    on_progress: Callable[[int, int], None],
+) -> int:
+    """Run Ansible to its end, or until a signal ends it, so that what has come can be shown."""
 
-    @contextmanager
-    def _stop_on_signal(self, pid: int) -> Iterator[None]:
-        """Let a signal end Ansible, so that what has come can be shown."""
+    def stop(number: int, _: object) -> None:
+        answers.signal = number
+        _kill_tree(process.pid)
 
-        def stop(number: int, _: object) -> None:
-            self._interrupted = number
-            _kill_tree(pid)
+    command = ["ansible-playbook", *options, f"--extra-vars=@{folder / 'run.json'}"]
+    events, writing = os.pipe()
+    with open(folder / "output", "wb") as output:
+        process = subprocess.Popen(
+            [*command, str(FOLDER / "playbook.yml")],
+            env=_environment(folder, writing), pass_fds=[writing],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True,  # no terminal, so that ssh can't ask for a password
+        )  # fmt: skip
+    os.close(writing)
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with open(events, "rb") as lines:
+            for line in lines:
+                answers.add(json.loads(line))
+                done = sum(answer != HostAnswer() for answer in answers.hosts.values())
+                on_progress(done, len(answers.hosts))
+        return process.wait()
+    finally:
+        _kill_tree(process.pid)
+        process.wait()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        _end_connections(folder / "cp")
 
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
-    def _read_event(self, event: Mapping[str, Any]) -> None:
-        """Take what the callback plugin wrote: the names of all hosts, or a task's result."""
-        if "hosts" in event:
-            self._hosts = dict.fromkeys(event["hosts"])
-        elif event["status"] != "ok":
-            failure = failure_reason(event["result"], event["task"], event["status"])
-            self._hosts[event["host"]] = HostAnswer(failure=failure)
-        elif event["task"] == "vars":
-            self._vars[event["host"]] = event["result"].get("msg")
-        elif event["task"] == "remove":
-            self._hosts[event["host"]] = HostAnswer(removed=event["result"].get("stdout", ""))
-        elif event["task"] == "measure" and event["result"].get("rc") == 0:
-            self._hosts[event["host"]] = HostAnswer(event["result"].get("stdout", ""))
-        done = sum(answer is not None for answer in self._hosts.values())
-        self._on_progress(done, len(self._hosts))
+def _environment(folder: Path, events: int) -> dict[str, str]:
+    """Return the environment for Ansible; what the user has set otherwise stays."""
+    return {
+        **DEFAULT_ENVIRONMENT,
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PREFLIGHT_EVENTS_FD": str(events),
+        "ANSIBLE_CALLBACK_PLUGINS": str(FOLDER / "callback_plugins"),
+        "ANSIBLE_STDOUT_CALLBACK": "preflight_events",
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder / "cp"),
+        "ANSIBLE_NO_TARGET_SYSLOG": "1",  # hosts would log what they are asked
+        "ANSIBLE_FORCE_COLOR": "0",
+        "ANSIBLE_NOCOLOR": "1",
+    }
 
 
 def _kill_tree(pid: int) -> None:

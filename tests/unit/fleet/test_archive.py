@@ -11,8 +11,8 @@ import pytest
 
 from paths import ROOT
 from preflight.fleet.archive import (
-    build_id,
     pack,
+    pack_program,
     pack_rules,
     read_program,
     read_wheels,
@@ -30,7 +30,10 @@ def unpack(data: bytes, folder: Path) -> Path:
 def test_the_program_is_packed_alike_each_time(tmp_path: Path) -> None:
     files = read_program(ROOT / "rules.yaml")
     assert pack(files) == pack(dict(reversed(files.items())))
-    assert build_id(files, "1.0.0") != build_id({**files, "preflight/x.py": b""}, "1.0.0")
+    (tmp_path / "other.yaml").write_text("version: 1")
+    builds = {pack_program(rules) for rules in (ROOT / "rules.yaml", tmp_path / "other.yaml")}
+    assert len({build for build, _ in builds}) == 2
+    assert pack_program(ROOT / "rules.yaml") in builds
     unpacked = unpack(pack(files), tmp_path)
     assert (unpacked / "preflight/rules.yaml").read_bytes() == (ROOT / "rules.yaml").read_bytes()
     assert (unpacked / "preflight/__main__.py").is_file()
@@ -54,9 +57,9 @@ def test_rule_files_lie_to_each_other_as_here(tmp_path: Path) -> None:
 
 def test_a_wheelhouse(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no wheels; fill it with: pip download"):
-        read_wheels(tmp_path)
+        read_wheels(str(tmp_path))
     (tmp_path / "a-1-py3-none-any.whl").write_bytes(b"zip")
     (tmp_path / "a.tar.gz").write_bytes(b"gz")
-    assert read_wheels(tmp_path) == {"wheels/a-1-py3-none-any.whl": b"zip"}
+    assert read_wheels(str(tmp_path)) == {"wheels/a-1-py3-none-any.whl": b"zip"}
     with pytest.raises(InputError, match="No such file"):
-        read_wheels(tmp_path / "none")
+        read_wheels(str(tmp_path / "none"))
