@@ -69,7 +69,7 @@ def redact_facts(redactor: Redactor, ruleset: RuleSet, facts: Facts) -> tuple[Fa
 def report_undecided(rules: Iterable[str]) -> None:
     """Say which rules can't be judged from the redacted facts."""
     if names := ", ".join(rules):
-        complain(f"undecided, because the values they ask for are redacted: {names}; --no-redact")
+        complain(f"not decided, because values are redacted (--no-redact keeps them): {names}")
 
 
 def count_placeholders(texts: Iterable[str]) -> Mapping[str, int]:

@@ -14,10 +14,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
-from preflight.model.facts import Facts, Path, Unknown, join_path, split_path
+from preflight.model.facts import Facts, Path, join_path, split_path
 from preflight.model.secrets import AMBIGUOUS_WORDS, secret_kind
 from preflight.snapshot.shapes import PLACEHOLDER, SHAPES, VALUE, Shape
 
@@ -37,7 +38,7 @@ _COMMON_WORDS = frozenset({
     "trace", "info", "warning", "error", "production", "development", "staging",
 })  # fmt: skip
 _KEYWORDS = frozenset(
-    {"id", "verdict", "severity", "unit", "counts", "memory", "version", "rules_sha256"}
+    {"id", "kind", "verdict", "severity", "unit", "counts", "memory", "version", "rules_sha256"}
 )
 """Fields of a report that hold no text of users."""
 _SHORT_NUMBER = re.compile(r"[-+]?[0-9]{1,6}(?:\.[0-9]{1,6})?")
@@ -66,7 +67,8 @@ class Redactor:
         self._secrets: set[str] = set()
         self._anywhere: dict[str, tuple[str, str]] = {}  # by spelling: kind and secret
         self._words: dict[str, tuple[str, str]] = {}  # the same, for whole words
-        self._patterns: tuple[re.Pattern[str], re.Pattern[str]] | None = None
+        self._patterns = re.compile(r"(?!)"), re.compile(r"(?!)")
+        self._is_outdated = self._is_batch = False
 
     # --- learning -----------------------------------------------------------------------------
 
@@ -89,7 +91,7 @@ class Redactor:
         long_lines = [line for line in lines if len(line) >= 2 * MIN_ANYWHERE_CHARS]
         for spelling in (*_spellings(value), *long_lines):
             self._anywhere.setdefault(spelling, (kind, value))
-        self._patterns = None
+        self._is_outdated = True
 
     def add_variable(self, name: str, value: str) -> None:
         """Learn from an environment variable that isn't shown itself."""
@@ -97,8 +99,8 @@ class Redactor:
             self.add_secret(kind, value)
         elif name not in self._shown and _looks_like_secret(value):
             self.add_secret("value", value)
-        if "://" in value:
-            self.redact_text(value)  # learns the password in a URL
+        for shape in SHAPES if "://" in value else ():
+            value = self._replace_shape(shape, value)  # learns the password in a URL
 
     def add_name(self, kind: str, value: str | None) -> None:
         """Replace a word, such as the name of a host or a user; IP addresses stay."""
@@ -107,7 +109,7 @@ class Redactor:
             return
         if not _IP_ADDRESS.fullmatch(value) and not PLACEHOLDER.search(value):
             self._words[value.lower()] = kind, value
-            self._patterns = None
+            self._is_outdated = True
 
     def reserve_placeholders(self, text: str) -> None:
         """Never give the placeholders that a text has from an earlier redaction to new secrets."""
@@ -139,26 +141,22 @@ class Redactor:
 
     def redact_tree(self, node: T) -> T:
         """Replace in every string of a structure: lists, mappings with their keys, named tuples."""
-        redacted: T = _map_strings(node, self.redact_text)
+        with self._batch():
+            redacted: T = _map_strings(node, self.redact_text)
         return redacted
 
     def redact_facts(self, facts: Facts) -> Facts:
         """Return a snapshot without secrets, in values, sources, reasons and names."""
-        return facts._replace(
-            values=self.redact_config(facts.values),
-            sources={
-                self._redact_path(path): self.redact_text(source)
-                for path, source in facts.sources.items()
-            },
-            places={
-                self._redact_path(path): self.redact_tree(place)
-                for path, place in facts.places.items()
-            },
-            unknown={
-                self._redact_path(path): Unknown(self.redact_text(why.reason), why.kind)
-                for path, why in facts.unknown.items()
-            },
-        )
+        with self._batch():
+            return facts._replace(
+                values=self.redact_config(facts.values),
+                sources=self._redact_by_path(facts.sources),
+                places=self._redact_by_path(facts.places),
+                unknown=self._redact_by_path(facts.unknown),
+            )
+
+    def _redact_by_path(self, by_path: Mapping[str, T]) -> dict[str, T]:
+        return {self._redact_path(path): self.redact_tree(node) for path, node in by_path.items()}
 
     def _redact_path(self, dotted: str) -> str:
         try:
@@ -172,7 +170,8 @@ class Redactor:
         Values of variables that no rule asks for aren't shown, nor the content of configs and
         secrets, nor what stands under a key that is named like a secret.
         """
-        redacted: dict[str, Any] = self._redact_node(config, ())
+        with self._batch():
+            redacted: dict[str, Any] = self._redact_node(config, ())
         return redacted
 
     def _redact_node(self, node: Any, path: Path) -> Any:
@@ -225,12 +224,23 @@ class Redactor:
         return pattern.sub(replace, text)
 
     def _compile(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
-        if self._patterns is None:
+        if self._is_outdated and not self._is_batch:
             self._patterns = (
                 re.compile(_any_of(self._anywhere)),
                 re.compile(f"(?i)(?<![A-Za-z0-9])(?:{_any_of(self._words)})(?![A-Za-z0-9])"),
             )
+            self._is_outdated = False
         return self._patterns
+
+    @contextmanager
+    def _batch(self) -> Iterator[None]:
+        """Compile once for many strings: what is learned from them holds from the next call on."""
+        self._compile()
+        outer, self._is_batch = self._is_batch, True
+        try:
+            yield
+        finally:
+            self._is_batch = outer
 
     def _replace_shape(self, shape: Shape, text: str) -> str:
         parts: list[str] = []
