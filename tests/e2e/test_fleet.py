@@ -100,11 +100,11 @@ def test_hosts_of_one_run(run_preflight: Run, farm: Farm, node: Host, tmp_path: 
     (tmp_path / "rules/mine.yaml").write_text(RULES)
     (tmp_path / "base.yaml").write_text(BASE)
     strict = {"size": 900, "preflight_vars": {"least": "{{ size * 10 }}TB"}}
-    garbage = farm.start("garbage", {"PATH": fake(farm.folder / "fake", FAKES["garbage"])})
+    web = farm.start("web-page", {"PATH": fake(farm.folder / "fake-web", FAKES["garbage"])})
     hosts = {
         "../Web": {},
         "strict": strict,
-        "garbage": {"ansible_port": garbage.port},
+        "web-page": {"ansible_port": web.port},
         "closed": {"ansible_port": free_port()},
         "snakeless": {"ansible_python_interpreter": "/opt/none/python3"},
         "bad": {"preflight_path": "{{ nowhere }}"},
@@ -118,7 +118,7 @@ def test_hosts_of_one_run(run_preflight: Run, farm: Farm, node: Host, tmp_path: 
     assert list(shown) == list(hosts)
     assert shown["../Web"] == ["pass", "pass", "pass"]
     assert shown["strict"] == ["pass", "fail", "pass"]
-    assert shown["garbage"].startswith("its snapshot:1:1: not valid JSON")
+    assert shown["web-page"].startswith("its snapshot:1:1: not valid JSON")
     assert shown["closed"] == "unreachable: connection refused"
     assert shown["snakeless"].startswith("no Python at /opt/none/python3")
     assert "nowhere" in shown["bad"]
@@ -141,7 +141,8 @@ def mixed(farm: Farm, docker_engine: Engine) -> Iterator[Path]:
     farm.start("narrow", path, cpus={0})
     for name in ("no-engine", "stopped", "changed", "snakeless"):
         farm.start(name, path)
-    lines = [farm.line(host.name, host.port) for host in farm.hosts.values()]
+    names = ("small", "narrow", "no-engine", "stopped", "changed", "snakeless")
+    lines = [farm.line(name, farm.hosts[name].port) for name in names]
     lines += [farm.line("closed", free_port())]
     broken = {
         "no-engine": "preflight_docker_host=unix:///nowhere/docker.sock",

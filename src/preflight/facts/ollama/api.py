@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from preflight.facts.http_client import request
 from preflight.facts.ollama.settings import Address, shorten
@@ -25,13 +25,6 @@ class OllamaError(Exception):
     def __init__(self, reason: str, kind: UnknownKind) -> None:
         super().__init__(reason)
         self.kind: UnknownKind = kind
-
-
-class LoadedModel(NamedTuple):
-    """What a loaded model holds, in bytes: of RAM, and with the memory of GPUs."""
-
-    memory: int | Unknown
-    total: int | Unknown
 
 
 class OllamaApi:
@@ -52,8 +45,8 @@ class OllamaApi:
         """GET /api/tags: bytes on disk by name."""
         return {name: _size(model, "size") for name, model in self._models("/api/tags")}
 
-    def loaded(self) -> Mapping[str, LoadedModel]:
-        """GET /api/ps: what is loaded now, by name."""
+    def loaded(self) -> Mapping[str, tuple[int | Unknown, int | Unknown]]:
+        """GET /api/ps: bytes of RAM, and with the memory of GPUs, by name of a loaded model."""
         return {name: _parse_loaded(model) for name, model in self._models("/api/ps")}
 
     def model_info(self, name: str) -> Mapping[str, Any]:
@@ -145,8 +138,8 @@ def _size(model: Mapping[str, Any], key: str) -> int | Unknown:
     return positive_or_none(model.get(key)) or Unknown(f"Ollama does not report its {key}")
 
 
-def _parse_loaded(model: Mapping[str, Any]) -> LoadedModel:
+def _parse_loaded(model: Mapping[str, Any]) -> tuple[int | Unknown, int | Unknown]:
     total, of_gpus = _size(model, "size"), _size(model, "size_vram")
     if isinstance(total, Unknown) or model.get("size_vram") == 0:
-        return LoadedModel(total, total)
-    return LoadedModel(of_gpus if isinstance(of_gpus, Unknown) else max(0, total - of_gpus), total)
+        return total, total
+    return (of_gpus if isinstance(of_gpus, Unknown) else max(0, total - of_gpus)), total

@@ -6,21 +6,15 @@ Asks one Ollama and says what its answers mean. An estimate of memory is never a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, known_as
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.locality import in_container
 from preflight.facts.model import canonical
-from preflight.facts.ollama.api import (
-    LoadedModel,
-    OllamaApi,
-    OllamaError,
-    is_name,
-    positive_or_none,
-)
+from preflight.facts.ollama.api import OllamaApi, OllamaError, is_name, positive_or_none
 from preflight.facts.ollama.settings import (
     Address,
     environment_of,
@@ -32,8 +26,6 @@ from preflight.facts.ollama.settings import (
 from preflight.facts.table import NO_FILE
 from preflight.model.facts import Measured, Source, Unknown, Value
 from preflight.model.quantities import format_bytes, parse_version
-
-T = TypeVar("T")
 
 MAX_ANSWER_SECONDS = 2.0
 RUNTIME_BYTES = 2**29  # besides weights and KV cache
@@ -50,23 +42,27 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
     name, source = configured_model(project, environ)
     yield Measured(("model", "name"), name, source)
     local = bool(read_variable(environ, "OLLAMA_HOST")) or _is_local(context)
-    location = locate_api(environ, local, config)
-    address = location.address
+    address, source = locate_api(environ, local, config)
     shown = address.url if isinstance(address, Address) else address
-    yield Measured(("ollama", "endpoint"), shown, location.source)
-    environment = environment_of(config or {})
+    yield Measured(("ollama", "endpoint"), shown, source)
     if not isinstance(address, Address):
-        yield from _not_asked(address or Unknown(location.source), name, address is None)
+        reason = address or Unknown(source)
+        yield from _without_answer(reason, name, is_unreachable=address is None)
         return
     api = OllamaApi(address, min(MAX_ANSWER_SECONDS, context.options.timeout / 2))
-    version = _unless_failed(None, api.version)
-    if isinstance(version, Unknown) and address.loopback and in_container()[0]:
-        hidden = context.engine_locality().network_hidden
+    known: set[tuple[str, ...]] = set()
+    try:
+        for fact in _ask(api, name, environment_of(config or {})):
+            known.add(fact.path)
+            yield fact
+    except OllamaError as error:
+        reason, hidden = Unknown(str(error), error.kind), None
+        if not known and address.loopback and in_container()[0]:
+            hidden = context.engine_locality().network_hidden
         if hidden is not None:  # this container's own loopback: silence there means nothing
-            reason = Unknown(f"{version.reason}; {hidden.reason}", hidden.kind)
-            yield from _not_asked(reason, name)
-            return
-    yield from _ask(api, version, name, environment)
+            reason = Unknown(f"{reason.reason}; {hidden.reason}", hidden.kind)
+        facts = _without_answer(reason, name, is_unreachable=hidden is None)
+        yield from (fact for fact in facts if fact.path not in known)
 
 
 def _configuration(
@@ -141,12 +137,14 @@ def _model_name(text: str) -> str | Unknown | None:
     return text or None
 
 
-def _not_asked(
-    reason: Unknown, name: str | Unknown | None, no_port: bool = False
+def _without_answer(
+    reason: Unknown, name: str | Unknown | None, *, is_unreachable: bool
 ) -> Iterator[Measured]:
-    """Yield the facts where nobody was asked; without a port Ollama isn't reachable for certain."""
-    yield Measured(("ollama", "reachable"), False if no_port else reason, reason.reason)
-    yield Measured(("ollama", "problem"), reason.reason if no_port else reason, reason.reason)
+    """Yield the facts where there is no answer, or where nobody was asked."""
+    reachable = False if is_unreachable else reason
+    problem = reason.reason if is_unreachable else reason
+    yield Measured(("ollama", "reachable"), reachable, reason.reason)
+    yield Measured(("ollama", "problem"), problem, "the attempt")
     for fact in ("version", "models", "loaded"):
         yield Measured(("ollama", fact), reason)
     for fact in ("size", "resident", "estimate"):
@@ -155,85 +153,61 @@ def _not_asked(
 
 
 def _ask(
-    api: OllamaApi,
-    version: str | Unknown,
-    name: str | Unknown | None,
-    environment: Mapping[str, Value],
+    api: OllamaApi, name: str | Unknown | None, environment: Mapping[str, Value]
 ) -> Iterator[Measured]:
-    """Ask, and stop at the first call that fails: its reason is that of all after it."""
-    reason = version.reason if isinstance(version, Unknown) else "GET /api/version"
-    yield Measured(("ollama", "reachable"), not isinstance(version, Unknown), reason)
+    """Yield what Ollama answers. Raises OllamaError at the first call that fails."""
+    version = api.version()
+    yield Measured(("ollama", "reachable"), True, "GET /api/version")
     yield Measured(("ollama", "version"), _valid_version(version), "GET /api/version")
-    models = _unless_failed(version, api.models)
-    source = "GET /api/tags"
-    yield Measured(("ollama", "models"), models if isinstance(models, Unknown) else {}, source)
-    for model, on_disk in () if isinstance(models, Unknown) else models.items():
-        yield Measured(("ollama", "models", model, "size"), on_disk, f"{source} size")
-    loaded = _unless_failed(models, api.loaded)
-    source = "GET /api/ps"
-    yield Measured(("ollama", "loaded"), loaded if isinstance(loaded, Unknown) else {}, source)
-    for model, held in () if isinstance(loaded, Unknown) else loaded.items():
+    models = api.models()
+    for model, on_disk in models.items():
+        yield Measured(("ollama", "models", model, "size"), on_disk, "GET /api/tags size")
+    yield Measured(("ollama", "models"), {}, "GET /api/tags")
+    loaded = api.loaded()
+    for model, (memory, total) in loaded.items():
         top = ("ollama", "loaded", model)
-        yield Measured((*top, "memory"), held.memory, f"{source} size less size_vram")
-        yield Measured((*top, "total"), held.total, f"{source} size")
-    problem = loaded.reason if isinstance(loaded, Unknown) else None
-    yield Measured(("ollama", "problem"), problem, "the attempt" if problem else "it answers")
+        yield Measured((*top, "memory"), memory, "GET /api/ps size less size_vram")
+        yield Measured((*top, "total"), total, "GET /api/ps size")
+    yield Measured(("ollama", "loaded"), {}, "GET /api/ps")
+    yield Measured(("ollama", "problem"), None, "it answers")
     if not isinstance(name, str):
         for fact in ("size", "resident", "estimate"):
             yield Measured(("model", fact), name, "no model is configured")
         return
-    own_name, size = _find(name, models)
-    yield Measured(("model", "size"), size, "GET /api/tags" + ("" if size else ": not there"))
-    _, entry = _find(name, loaded)
-    resident = entry.memory if isinstance(entry, LoadedModel) else entry
-    yield Measured(("model", "resident"), resident, source + ("" if entry else ": not loaded"))
-    token: int | Unknown = Unknown("Ollama doesn't have the configured model: no shape is known")
-    if own_name or isinstance(loaded, Unknown):
-        token = _unless_failed(loaded, lambda: token_bytes(api.model_info(own_name)))
-    value, source = estimate(size, token, environment)
+    own_name = _find(name, models)
+    size = models.get(own_name)
+    yield Measured(("model", "size"), size, "GET /api/tags" + ("" if own_name else ": not there"))
+    resident, _ = loaded.get(loaded_name := _find(name, loaded), (None, None))
+    source = "GET /api/ps" + ("" if loaded_name else ": not loaded")
+    yield Measured(("model", "resident"), resident, source)
+    value: int | Unknown
+    if isinstance(size, int):
+        value, source = estimate(size, token_bytes(api.model_info(own_name)), environment)
+    else:
+        value = size or Unknown("Ollama doesn't have the configured model: no shape is known")
     yield Measured(("model", "estimate"), value, source)
 
 
-def _unless_failed(earlier: object, ask: Callable[[], T]) -> T | Unknown:
-    """Ask, unless an earlier call failed; return the answer, or why there is none."""
-    if isinstance(earlier, Unknown):
-        return earlier
+def _valid_version(version: str) -> str | Unknown:
     try:
-        return ask()
-    except OllamaError as fault:
-        return Unknown(str(fault), fault.kind)
-
-
-def _valid_version(version: str | Unknown) -> str | Unknown:
-    if isinstance(version, str):
-        try:
-            parse_version(version)
-        except ValueError as fault:
-            return Unknown(str(fault), "invalid")
+        parse_version(version)
+    except ValueError as error:
+        return Unknown(str(error), "invalid")
     return version
 
 
-def _find(name: str, models: Mapping[str, T] | Unknown) -> tuple[str, T | Unknown | None]:
-    """Return Ollama's own name of a model and what is known of it, None where it isn't there."""
-    if isinstance(models, Unknown):
-        return "", models
-    for own_name, value in models.items():
-        if canonical(own_name) == canonical(name):
-            return own_name, value
-    return "", None
+def _find(name: str, models: Iterable[str]) -> str:
+    """Return Ollama's own name of a model, an empty one where it isn't there."""
+    return next((model for model in models if canonical(model) == canonical(name)), "")
 
 
 def estimate(
-    weights: int | Unknown | None, token: int | Unknown, environment: Mapping[str, Value]
+    weights: int, token: int, environment: Mapping[str, Value]
 ) -> tuple[int | Unknown, str]:
     """Return the bytes that a model will need, and how they come together.
 
     `weights` is its size on disk, `token` the bytes of KV cache for each token of context.
     """
-    if isinstance(token, Unknown):
-        return token, ""
-    if not isinstance(weights, int):
-        return (weights or Unknown("Ollama doesn't have the configured model")), ""
     settings = {setting.name: setting.value for setting in read_settings(environment)}
     context = settings["context_length"] or DEFAULT_CONTEXT_TOKENS
     tokens = context * (settings["num_parallel"] or 1)

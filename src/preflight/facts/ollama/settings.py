@@ -22,14 +22,6 @@ GO_DURATION = re.compile(
     r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+", re.ASCII
 )
 HOST_PORT = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):([^:\[\]]*)")
-NUMBER_SETTINGS = {  # by name: the variable, and what Ollama does without it
-    "num_parallel": (
-        "OLLAMA_NUM_PARALLEL",
-        "1 request at a time since 0.13, automatically up to 4 before",
-    ),
-    "max_loaded_models": ("OLLAMA_MAX_LOADED_MODELS", "3 models on a CPU, 3 for each GPU"),
-    "context_length": ("OLLAMA_CONTEXT_LENGTH", "4096 tokens, by version and VRAM also others"),
-}
 
 
 class Setting(NamedTuple):
@@ -62,50 +54,35 @@ class Address(NamedTuple):
         return numeric or self.host in ("localhost", "::1")
 
 
-class ApiLocation(NamedTuple):
-    """The address to ask, None if no port leads to Ollama, and what decided it."""
-
-    address: Address | Unknown | None
-    source: str
-
-
 def read_settings(environment: Mapping[str, Value]) -> Iterator[Setting]:
-    """Yield what Ollama makes of a container's environment; None is a variable that isn't set."""
-    yield _keep_alive(environment)
-    for name, (variable, automatic) in NUMBER_SETTINGS.items():
-        text, default = read_variable(environment, variable), f"Ollama decides: {automatic}"
-        words = f"{variable}={shorten(text)}" if text else f"{variable} is not set"
-        try:
-            value = parse_uint(text) if text else 0
-        except ValueError:
-            value, words = 0, f"{words} isn't a valid number"
-        yield Setting(name, variable, value or None, words if value else f"{words}. {default}")
+    """Yield what Ollama makes of a container's environment; None is a variable that isn't set.
+
+    `keep_alive` is in seconds, -1 for ever.
+    """
     ignored = []
-    for variable, parse in PARSERS.items():
+    for name, variable, parse, default in SETTINGS:
         text = read_variable(environment, variable)
+        words = f"{variable}={shorten(text)}" if text else f"{variable} is not set"
+        value = None
         try:
-            parse(text or "0")
+            value = parse(text) if text else None
         except ValueError:
-            ignored.append(f"{variable}={shorten(text)}")
+            ignored.append(words)
+            words += f" isn't a valid {'number' if parse is parse_uint else 'duration'}"
+        if name == "keep_alive":
+            words += default if value is None else _describe_keep_alive(value)
+            value = DEFAULT_KEEP_ALIVE_SECONDS if value is None else -1 if value < 0 else value
+        elif not value:
+            value, words = None, words + default
+        if name:
+            whole = int(value) if value is not None and value == int(value) else value
+            yield Setting(name, variable, whole, words)
     yield Setting("ignored", "", ignored or None, "Ollama treats what it can't parse as not set")
 
 
-def _keep_alive(environment: Mapping[str, Value]) -> Setting:
-    """Return the setting in seconds; -1 is for ever."""
-    variable, seconds = "OLLAMA_KEEP_ALIVE", float(DEFAULT_KEEP_ALIVE_SECONDS)
-    text = read_variable(environment, variable)
-    words = f"{variable}={shorten(text)}"
-    if not text:
-        words = f"{variable} is not set: Ollama uses 5m"
-    else:
-        try:
-            seconds = parse_keep_alive(text)
-            uses = f"Ollama uses {format_duration(seconds, 9)}"
-            words += ": a model stays loaded for ever" if seconds < 0 else f": {uses}"
-        except ValueError:
-            words += " isn't a valid duration: Ollama silently uses 5m"
-    value = -1 if seconds < 0 else int(seconds) if seconds == int(seconds) else seconds
-    return Setting("keep_alive", variable, value, words)
+def _describe_keep_alive(seconds: float) -> str:
+    uses = f"Ollama uses {format_duration(seconds, 9)}"
+    return ": a model stays loaded for ever" if seconds < 0 else f": {uses}"
 
 
 def read_variable(environment: Mapping[str, Value], variable: str) -> str:
@@ -147,13 +124,19 @@ def parse_uint(text: str) -> int:
     return int(text)
 
 
-PARSERS: Mapping[str, Callable[[str], float]] = {
-    "OLLAMA_KEEP_ALIVE": parse_keep_alive,
-    "OLLAMA_LOAD_TIMEOUT": parse_keep_alive,
-    **{variable: parse_uint for variable, _ in NUMBER_SETTINGS.values()},
-    "OLLAMA_MAX_QUEUE": parse_uint,
-    "OLLAMA_GPU_OVERHEAD": parse_uint,
-}
+SETTINGS: tuple[tuple[str, str, Callable[[str], float], str], ...] = (
+    # name (none: only whether Ollama ignores it), variable, how it is read, what holds without it
+    ("keep_alive", "OLLAMA_KEEP_ALIVE", parse_keep_alive, ": Ollama uses 5m"),
+    ("num_parallel", "OLLAMA_NUM_PARALLEL", parse_uint,
+     ". Ollama decides: 1 request at a time since 0.13, automatically up to 4 before"),
+    ("max_loaded_models", "OLLAMA_MAX_LOADED_MODELS", parse_uint,
+     ". Ollama decides: 3 models on a CPU, 3 for each GPU"),
+    ("context_length", "OLLAMA_CONTEXT_LENGTH", parse_uint,
+     ". Ollama decides: 4096 tokens, by version and VRAM also others"),
+    ("", "OLLAMA_LOAD_TIMEOUT", parse_keep_alive, ""),
+    ("", "OLLAMA_MAX_QUEUE", parse_uint, ""),
+    ("", "OLLAMA_GPU_OVERHEAD", parse_uint, ""),
+)  # fmt: skip
 
 
 def parse_host(text: str) -> Address:
@@ -180,56 +163,52 @@ def parse_host(text: str) -> Address:
 
 def locate_api(
     environ: Mapping[str, str], local: bool, service: Mapping[str, Any] | None
-) -> ApiLocation:
-    """Return where Ollama is asked: OLLAMA_HOST, else the service's published port, else 11434.
+) -> tuple[Address | Unknown | None, str]:
+    """Return where Ollama is asked, and what decided it; None if no port leads to it.
 
-    `local` is whether the engine is on this machine, `service` the one that runs Ollama. Only the
-    user's OLLAMA_HOST leads off this machine.
+    OLLAMA_HOST, else the service's published port, else 11434. `local` is whether the engine is on
+    this machine, `service` the one that runs Ollama. Only the user's OLLAMA_HOST leads off this
+    machine.
     """
     if text := read_variable(environ, "OLLAMA_HOST"):
         try:
-            return ApiLocation(parse_host(text), "OLLAMA_HOST")
+            return parse_host(text), "OLLAMA_HOST"
         except ValueError:
             words = "OLLAMA_HOST isn't a valid address: use HOST, HOST:PORT or http://HOST:PORT"
-            return ApiLocation(Unknown(words, "invalid"), "")
+            return Unknown(words, "invalid"), ""
     if not local:
         words = "Ollama runs on another host; set OLLAMA_HOST to its address"
-        return ApiLocation(Unknown(words, "unsupported"), "")
+        return Unknown(words, "unsupported"), ""
     if service is None:
-        return ApiLocation(Address("http", "127.0.0.1", DEFAULT_PORT), "Ollama's default address")
-    return _locate_published(service)
-
-
-def _locate_published(service: Mapping[str, Any]) -> ApiLocation:
-    """Return the port on loopback that leads to a service."""
-    inside = _port_inside(service)
+        return Address("http", "127.0.0.1", DEFAULT_PORT), "Ollama's default address"
+    try:
+        inside = parse_host(read_variable(environment_of(service), "OLLAMA_HOST")).port
+    except ValueError:
+        inside = DEFAULT_PORT
     if service.get("network_mode") == "host":
-        source = "the service uses the host's network"
-        return ApiLocation(Address("http", "127.0.0.1", inside), source)
+        return Address("http", "127.0.0.1", inside), "the service uses the host's network"
+    return _locate_published(service, inside)
+
+
+def _locate_published(
+    service: Mapping[str, Any], inside: int
+) -> tuple[Address | Unknown | None, str]:
+    """Return the port on loopback that leads to a port inside a service."""
     ports = [
         port
         for port in service.get("ports") or ()
         if str(port.get("target")) == str(inside) and port.get("protocol") in (None, "tcp")
     ]
     if not ports:
-        return ApiLocation(None, f"the service publishes no port for {inside}; set OLLAMA_HOST")
+        return None, f"the service publishes no port for {inside}; set OLLAMA_HOST"
     for port in ports:
         host, published = str(port.get("host_ip") or ""), str(port.get("published") or "")
-        address = Address(
-            "http", ANY_ADDRESSES.get(host, host), int(published) if published.isdecimal() else 0
-        )
-        if 0 < address.port < 65536 and address.loopback:
-            return ApiLocation(address, "the port that the service publishes")
+        number = int(published) if published.isdecimal() else 0
+        address = Address("http", ANY_ADDRESSES.get(host, host), number)
+        if 0 < number < 65536 and address.loopback:
+            return address, "the port that the service publishes"
     words = "the service publishes no fixed port on loopback; set OLLAMA_HOST to its address"
-    return ApiLocation(Unknown(words, "unsupported"), "")
-
-
-def _port_inside(service: Mapping[str, Any]) -> int:
-    """Return the port that Ollama listens on in its container."""
-    try:
-        return parse_host(read_variable(environment_of(service), "OLLAMA_HOST")).port
-    except ValueError:
-        return DEFAULT_PORT
+    return Unknown(words, "unsupported"), ""
 
 
 def environment_of(service: Mapping[str, Any]) -> Mapping[str, Value]:

@@ -22,7 +22,6 @@ from preflight.facts.ollama import ollama_facts as ollama
 from preflight.facts.ollama.api import OllamaError
 from preflight.facts.ollama.ollama_facts import configured_model, estimate, token_bytes
 from preflight.facts.ollama.settings import (
-    ApiLocation,
     locate_api,
     parse_host,
     parse_keep_alive,
@@ -98,7 +97,7 @@ def test_numbers_are_what_go_makes_of_them(
 def test_the_words_say_what_ollama_takes() -> None:
     assert words({})["keep_alive"] == "OLLAMA_KEEP_ALIVE is not set: Ollama uses 5m"
     said = words({"OLLAMA_KEEP_ALIVE": "5 minutes"})["keep_alive"]
-    assert said == "OLLAMA_KEEP_ALIVE=5 minutes isn't a valid duration: Ollama silently uses 5m"
+    assert said == "OLLAMA_KEEP_ALIVE=5 minutes isn't a valid duration: Ollama uses 5m"
     assert words({"OLLAMA_KEEP_ALIVE": "-1"})["keep_alive"].endswith("stays loaded for ever")
     assert words({"OLLAMA_KEEP_ALIVE": "90"})["keep_alive"].endswith("Ollama uses 1m30s")
     assert "0.13" in words({})["num_parallel"]
@@ -168,10 +167,10 @@ def test_ollama_host_has_its_own_grammar(text: str, url: str) -> None:
 def test_what_can_not_be_dialled_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="n"):
         parse_host(text)
-    where = locate_api({"OLLAMA_HOST": text}, True, None)
-    assert isinstance(where.address, Unknown)
-    assert where.address.kind == "invalid"
-    assert "secret" not in where.address.reason
+    address, _ = locate_api({"OLLAMA_HOST": text}, True, None)
+    assert isinstance(address, Unknown)
+    assert address.kind == "invalid"
+    assert "secret" not in address.reason
 
 
 def port(published: Any = "11434", host_ip: Any = None, **more: Any) -> dict[str, Any]:
@@ -225,16 +224,16 @@ ENDPOINTS: list[tuple[dict[str, str], bool, dict[str, Any] | None, str | None]] 
 def test_where_it_is_asked(
     environ: dict[str, str], local: bool, config: dict[str, Any] | None, expected: str | None
 ) -> None:
-    where = locate_api(environ, local, config)
+    address, source = locate_api(environ, local, config)
     if expected is None:
-        assert where == ApiLocation(None, where.source)
-        assert "publishes no port for 11434" in where.source
-    elif isinstance(where.address, Unknown):
-        assert where.address.kind == expected
-        assert "set OLLAMA_HOST" in where.address.reason
+        assert address is None
+        assert "publishes no port for 11434" in source
+    elif isinstance(address, Unknown):
+        assert address.kind == expected
+        assert "set OLLAMA_HOST" in address.reason
     else:
-        assert where.address is not None
-        assert where.address.url == expected
+        assert address is not None
+        assert address.url == expected
 
 
 # --- the configured model ---
