@@ -101,6 +101,6 @@ def _memory_usage(api: EngineApi, container: str) -> int:
     """Return the bytes a container uses, by its cgroup, else by the engine's statistics."""
     pid, _ = api.pid_and_cgroup_parent(container)
     cgroup = read_container_cgroup(pid, container) if pid else None
-    if isinstance(cgroup, ContainerCgroup) and cgroup.usage is not None:
+    if isinstance(cgroup, ContainerCgroup):
         return cgroup.usage
     return api.memory_in_use(container)

@@ -1,14 +1,11 @@
-"""Inspects the project's containers, and turns what the engine answers into facts.
-
-Each is inspected, and its statistics are asked for if its cgroup isn't visible here.
-"""
+"""Measures the project's containers: each is inspected, and its cgroup or its statistics read."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.catalogue import STACK
@@ -24,22 +21,16 @@ from preflight.facts.engine.responses import (
     text_or_none,
     unreported,
 )
+from preflight.facts.lazy import Lazy
 from preflight.facts.stack.container_cgroup import ContainerCgroup, read_container_cgroup
-from preflight.facts.stack.containers import ListedContainer, normalize_state
+from preflight.facts.stack.containers import CONTAINERS_PATH, ListedContainer, normalize_state
 from preflight.facts.stack.drift import find_drift, parse_environment
-from preflight.facts.stack.oom import (
-    EVENTS_WAIT_SECONDS,
-    OomSignals,
-    OomTimes,
-    judge_oom,
-    read_oom_times,
-)
+from preflight.facts.stack.oom import OomSignals, OomTimes, judge_oom, read_oom_times
 from preflight.model.facts import Measured, Unknown
 from preflight.model.quantities import parse_version
 
-_CONTAINERS_PATH = ("stack", "containers")
 _MAX_INSPECTED = 50  # containers
-_MAX_THREADS = 4
+_THREADS = 4
 _INSPECT = "GET /containers/ID/json"
 _MEMORY_KEY = "HostConfig.Memory"
 _STATS = "GET /containers/ID/stats"
@@ -50,16 +41,25 @@ ContainerFact: TypeAlias = tuple[tuple[str, ...], Any, str]  # path, value, sour
 SourcedValue: TypeAlias = tuple[Any, str]  # value, source
 
 
-class InspectedContainer(NamedTuple):
-    """A container with the answer of inspect, and its cgroup or else its statistics.
+class StackContext(NamedTuple):
+    """What all containers share; `now` is the engine's clock in seconds, None if unknown."""
 
-    `cgroup` and `stats` are None where it doesn't run, Unknown where they couldn't be read.
-    """
+    engine: Engine
+    project: Project
+    now: float | None
+    oom_times: Lazy[OomTimes | None]
+
+    @property
+    def is_podman(self) -> bool:
+        return self.engine.name == "podman"
+
+
+class InspectedContainer(NamedTuple):
+    """A container with the engine's answer to inspect."""
 
     listed: ListedContainer
     inspection: Mapping[str, Any]
-    cgroup: ContainerCgroup | Unknown | None = None
-    stats: Mapping[str, Any] | Unknown | None = None
+    status: str
 
     @property
     def host_config(self) -> Mapping[str, Any]:
@@ -70,140 +70,96 @@ class InspectedContainer(NamedTuple):
         return get_object(self.inspection, "State")
 
     @property
-    def status(self) -> str:
-        return normalize_state(str(self.state.get("Status")))
+    def restarts(self) -> int | None:
+        return count_or_none(self.inspection.get("RestartCount"))
 
     @property
     def is_running(self) -> bool:
         return self.status in ("running", "paused")
 
-
-class StackContext(NamedTuple):
-    """What all containers share: engine, project, the engine's clock and `oom` events.
-
-    `now` is in seconds, `oom_times` by container id; both are None where they couldn't be read.
-    """
-
-    engine: Engine
-    project: Project
-    now: float | None
-    oom_times: OomTimes | None
-
-
-Inspected: TypeAlias = InspectedContainer | Unknown | None
+    @property
+    def exit_code(self) -> int | Unknown | None:
+        code = self.state.get("ExitCode")
+        if self.is_running or (self.status == "created" and not code):
+            return None
+        return code if type(code) is int else unreported("State.ExitCode")
 
 
 def measure_containers(
     engine: Engine, project: Project, containers: Sequence[ListedContainer]
 ) -> Iterator[Measured]:
-    """Inspect the first containers, and yield the facts of each; the others are unknown."""
+    """Measure the first containers in a few threads; the facts of the others are unknown."""
     now = parse_time(engine.info.get("SystemTime"))
-    oom_times: list[OomTimes] = []
-    reading = threading.Thread(
-        target=read_oom_times, args=(engine.api, project.name, now, oom_times), daemon=True
-    )
-    ends = time.monotonic() + EVENTS_WAIT_SECONDS
-    reading.start()
-    inspected = _inspect_all(engine, containers[:_MAX_INSPECTED])
-    reading.join(max(0.0, ends - time.monotonic()))
-    stack = StackContext(engine, project, now, oom_times[0] if oom_times else None)
-    for listed, answer in zip(containers, inspected, strict=False):
-        yield from _measure_container(listed, answer, stack)
-    reason = f"only {_MAX_INSPECTED} of {len(containers)} containers are inspected"
-    for listed in containers[_MAX_INSPECTED:]:
-        yield from _measure_container(listed, Unknown(reason, "unsupported"), stack)
+    oom_times = Lazy(lambda: read_oom_times(engine.api, project.name, now))
+    stack = StackContext(engine, project, now, oom_times)
+    inspected = containers[:_MAX_INSPECTED]
+    facts: list[Sequence[Measured]] = [()] * len(inspected)
 
+    def measure_share(first: int) -> None:
+        for index in range(first, len(inspected), _THREADS):
+            facts[index] = _measure_container(inspected[index], stack)
 
-def _measure_container(
-    listed: ListedContainer, answer: Inspected, stack: StackContext
-) -> Iterator[Measured]:
-    """Yield the facts of one container; one whose answers are garbage is unknown alone."""
-    top = (*_CONTAINERS_PATH, listed.name)
-    if answer is None:
-        return  # it has vanished since the list
-    if isinstance(answer, InspectedContainer):
-        try:
-            facts = list(container_facts(answer, stack))
-            yield from (Measured((*top, *path), value, source) for path, value, source in facts)
-            return
-        except Exception as error:  # noqa: BLE001 - an answer may be anything
-            answer = Unknown(f"the engine's answer: {type(error).__name__}: {error}", "invalid")
-    source = "GET /containers/json"
-    yield Measured((*top, "service"), listed.service, source)
-    yield Measured((*top, "state"), or_unreported(listed.state, "State"), source)
-    for fact in STACK[2:]:
-        path = fact.path.removeprefix("stack.containers.*.").removesuffix(".*").split(".")
-        yield Measured((*top, *path), answer)
-
-
-def _inspect_all(engine: Engine, containers: Sequence[ListedContainer]) -> list[Inspected]:
-    """Inspect containers in a few threads; what goes wrong is the reason for its own alone."""
-    answers: list[Inspected] = [None] * len(containers)
-    waiting = list(enumerate(containers))
-
-    def run() -> None:
-        with suppress(IndexError):
-            while True:
-                index, listed = waiting.pop()
-                try:
-                    answers[index] = _inspect(engine, listed)
-                except Exception as error:  # noqa: BLE001 - an answer may be anything
-                    answers[index] = Unknown(f"{type(error).__name__}: {error}", "error")
-
-    threads = [threading.Thread(target=run, daemon=True) for _ in range(_MAX_THREADS)]
+    tasks: list[Callable[[], object]] = [oom_times]
+    tasks += [partial(measure_share, first) for first in range(_THREADS)]
+    threads = [threading.Thread(target=task, daemon=True) for task in tasks]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return answers
+    yield from chain.from_iterable(facts)
+    reason = f"only {_MAX_INSPECTED} of {len(containers)} containers are inspected"
+    for listed in containers[_MAX_INSPECTED:]:
+        yield from _unknown_container(listed, Unknown(reason, "unsupported"))
 
 
-def _inspect(engine: Engine, listed: ListedContainer) -> Inspected:
-    """Ask for one container; None where it has vanished since the list."""
+def _measure_container(listed: ListedContainer, stack: StackContext) -> Sequence[Measured]:
+    """Return the facts of one container, none if it is gone; whatever fails is its own alone."""
     try:
-        container = InspectedContainer(listed, engine.api.inspect(listed.id))
+        inspection = stack.engine.api.inspect(listed.id)
+        status = text_or_none(get_object(inspection, "State").get("Status"))
+        if status is None:
+            return _unknown_container(listed, unreported("State.Status"))
+        container = InspectedContainer(listed, inspection, normalize_state(status))
+        facts = list(container_facts(container, stack))
     except NotFoundError:
-        return None
+        return ()
     except EngineError as error:
-        return Unknown(str(error), error.kind)
-    if text_or_none(container.state.get("Status")) is None:
-        return unreported("State.Status")
-    if not container.is_running:
-        return container
-    hidden = engine.visibility.processes_hidden or engine.visibility.cgroups_hidden
-    pid = count_or_none(container.state.get("Pid"))
-    cgroup = hidden or (read_container_cgroup(pid, listed.id) if pid else unreported("State.Pid"))
-    container = container._replace(cgroup=cgroup)
-    if isinstance(cgroup, ContainerCgroup):
-        return container
-    try:
-        return container._replace(stats=engine.api.stats(listed.id))
-    except NotFoundError:
-        return container
-    except EngineError as error:
-        return container._replace(stats=Unknown(str(error), error.kind))
+        return _unknown_container(listed, Unknown(str(error), error.kind))
+    except Exception as error:  # noqa: BLE001 - an answer may be anything
+        reason = Unknown(f"the engine's answer: {type(error).__name__}: {error}", "invalid")
+        return _unknown_container(listed, reason)
+    top = (*CONTAINERS_PATH, listed.name)
+    return [Measured((*top, *path), value, source) for path, value, source in facts]
 
 
-def container_facts(
-    container: InspectedContainer, context: StackContext
-) -> Iterator[ContainerFact]:
+def _unknown_container(listed: ListedContainer, reason: Unknown) -> Sequence[Measured]:
+    """Return what the list says of a container, and the reason for every other fact."""
+    top, source = (*CONTAINERS_PATH, listed.name), "GET /containers/json"
+    facts = [
+        Measured((*top, "service"), listed.service, source),
+        Measured((*top, "state"), or_unreported(listed.state, "State"), source),
+    ]
+    for fact in STACK[2:]:
+        path = fact.path.removeprefix("stack.containers.*.").removesuffix(".*").split(".")
+        facts.append(Measured((*top, *path), reason))
+    return facts
+
+
+def container_facts(container: InspectedContainer, stack: StackContext) -> Iterator[ContainerFact]:
     """Yield path, value and source of each fact of one container."""
     config, host = get_object(container.inspection, "Config"), container.host_config
     yield ("service",), container.listed.service, "GET /containers/json Labels"
     yield ("state",), container.status, f"{_INSPECT} State"
-    yield ("exit_code",), _exit_code(container), f"{_INSPECT} State"
-    restarts = count_or_none(container.inspection.get("RestartCount"))
+    yield ("exit_code",), container.exit_code, f"{_INSPECT} State"
     source = f"{_INSPECT} RestartCount"
-    yield ("restarts",), or_unreported(restarts, "RestartCount"), source
+    yield ("restarts",), or_unreported(container.restarts, "RestartCount"), source
     source += ", StartedAt, SystemTime"
-    yield ("restarting",), _is_restarting(container, restarts, context), source
-    started = text_or_none(container.state.get("StartedAt"))
-    if started is not None and started.startswith("0001-"):
-        yield ("started_at",), None, f"{_INSPECT} State"
-    else:
-        yield ("started_at",), or_unreported(started, "State.StartedAt"), f"{_INSPECT} State"
-    memory = _read_memory(container, count_or_none(context.engine.info.get("MemTotal")))
-    yield from _oom_facts(container, restarts, memory, context)
+    yield ("restarting",), _is_restarting(container, stack), source
+    started = or_unreported(text_or_none(container.state.get("StartedAt")), "State.StartedAt")
+    never = isinstance(started, str) and started.startswith("0001-")
+    yield ("started_at",), None if never else started, f"{_INSPECT} State"
+    memory = _read_memory(container, stack.engine)
+    yield from _oom_facts(container, memory, stack)
     configured = or_unreported(count_or_none(host.get("Memory")), _MEMORY_KEY)
     yield ("memory", "configured"), configured or None, f"{_INSPECT} {_MEMORY_KEY}"
     yield ("memory", "usage"), *memory.usage
@@ -211,88 +167,133 @@ def container_facts(
     yield ("memory", "parent"), *memory.parent_limit
     yield ("cpus",), *_cpu_limit(host)
     source = f"{_INSPECT} Config.Env"
-    variables = parse_environment(config["Env"]) if "Env" in config else None
-    for name, value in (variables or {}).items():
+    for name, value in parse_environment(config["Env"]).items():
         yield ("environment", name), value, source
-    yield ("environment",), unreported("Config.Env") if variables is None else {}, source
+    yield ("environment",), {}, source
     image = or_unreported(text_or_none(config.get("Image")), "Config.Image")
     yield ("image",), image, f"{_INSPECT} Config"
-    rotated = _log_rotated(host, is_podman=context.engine.name == "podman")
+    rotated = _is_log_rotated(get_object(host, "LogConfig"), is_podman=stack.is_podman)
     yield ("log", "rotated"), rotated, f"{_INSPECT} HostConfig.LogConfig"
-    yield (
-        ("drift",),
-        _find_container_drift(container, context),
-        f"{_INSPECT}, {', '.join(context.project.files)}",
-    )
+    source = f"{_INSPECT}, {', '.join(stack.project.files)}"
+    yield ("drift",), _find_drift(container, stack.project), source
 
 
-def _exit_code(container: InspectedContainer) -> int | Unknown | None:
-    code = container.state.get("ExitCode")
-    if container.is_running or (container.status == "created" and not code):
-        return None
-    if isinstance(code, int) and not isinstance(code, bool):
-        return code
-    return unreported("State.ExitCode")
-
-
-def _is_restarting(
-    container: InspectedContainer, restarts: int | None, context: StackContext
-) -> bool | Unknown:
+def _is_restarting(container: InspectedContainer, stack: StackContext) -> bool | Unknown:
     """Whether it is restarted again and again, by the engine's own clock.
 
     Docker reports `restarting` between two runs; Podman reports `exited`, for a moment.
     """
+    restarts = container.restarts
     if container.status == "restarting":
         return True
     if restarts is None:
         return unreported("RestartCount")
-    between_runs = context.engine.name == "podman" and _will_restart(container, restarts)
+    between_runs = stack.is_podman and _will_restart(container, restarts)
     if restarts < _LOOP_RESTARTS or (container.status == "exited" and not between_runs):
         return False
     started = parse_time(container.state.get("StartedAt"))
-    if started is None or context.now is None:
+    if started is None or stack.now is None:
         return unreported("State.StartedAt or SystemTime")
-    return context.now - started < _LOOP_SECONDS
+    return stack.now - started < _LOOP_SECONDS
 
 
 def _will_restart(container: InspectedContainer, restarts: int) -> bool:
     policy = get_object(container.host_config, "RestartPolicy")
     if policy.get("Name") == "on-failure":
-        max_restarts = count_or_none(policy.get("MaximumRetryCount")) or 0
+        max_restarts = policy.get("MaximumRetryCount")
         return not max_restarts or restarts < max_restarts
     return policy.get("Name") in ("always", "unless-stopped")
 
 
+class _Memory(NamedTuple):
+    """Bytes of a container, each with its source; `parent_limit` is lower than its own."""
+
+    usage: SourcedValue
+    limit: SourcedValue
+    parent_limit: SourcedValue
+    cgroup: ContainerCgroup | None = None
+
+
+def _read_memory(container: InspectedContainer, engine: Engine) -> _Memory:
+    """Read the container's cgroup if it is visible, else ask for its statistics."""
+    configured = count_or_none(container.host_config.get("Memory"))
+    own_limit = or_unreported(configured, _MEMORY_KEY) or None, f"{_INSPECT} {_MEMORY_KEY}"
+    if not container.is_running:
+        stopped = None, "it does not run"
+        return _Memory(stopped, own_limit, stopped)
+    hidden = engine.visibility.processes_hidden or engine.visibility.cgroups_hidden
+    pid = count_or_none(container.state.get("Pid"))
+    cgroup: ContainerCgroup | Unknown = hidden or unreported("State.Pid")
+    if pid and not hidden:
+        cgroup = read_container_cgroup(pid, container.listed.id)
+    if isinstance(cgroup, ContainerCgroup):
+        usage = cgroup.usage, cgroup.usage_source
+        parent = _only_if_lower(cgroup.parent_limit.value, configured), cgroup.parent_limit.source
+        return _Memory(usage, cgroup.limit, parent, cgroup)
+    try:
+        stats = engine.api.stats(container.listed.id)
+    except EngineError as error:
+        unread = Unknown(str(error), error.kind), ""
+        return _Memory(unread, own_limit if configured else unread, (cgroup, ""))
+    total = count_or_none(engine.info.get("MemTotal")) or 0
+    return _memory_from_stats(stats, own_limit, total, cgroup)
+
+
+def _memory_from_stats(
+    stats: Mapping[str, Any], own_limit: SourcedValue, total: int, cgroup_hidden: Unknown
+) -> _Memory:
+    """Read a sample of statistics, where a limit of `total` or more means that there is none.
+
+    Only Docker on cgroup v1 reports the lowest limit over a container.
+    """
+    memory = get_object(stats, "memory_stats")
+    details = get_object(memory, "stats")
+    cache = "without page cache" if details else "with page cache, which it does not report"
+    usage = or_unreported(memory_used(stats), "memory_stats.usage"), f"{_STATS}, {cache}"
+    configured = own_limit[0] if isinstance(own_limit[0], int) else None
+    parent: SourcedValue = cgroup_hidden, ""
+    limits = [own_limit] if configured else []
+    for key, values in (("limit", memory), ("hierarchical_memory_limit", details)):
+        limit = count_or_none(values.get(key))
+        is_set = limit is not None and 0 < limit < total
+        if is_set:
+            limits.append((limit, f"{_STATS} {key}"))
+        if values is details and key in details:
+            parent = _only_if_lower(limit if is_set else None, configured), f"{_STATS} {key}"
+    return _Memory(usage, min(limits, default=own_limit), parent)
+
+
+def _only_if_lower(limit: float | None, configured: int | None) -> int | None:
+    is_lower = limit is not None and (not configured or limit < configured)
+    return int(limit) if limit is not None and is_lower else None
+
+
 def _oom_facts(
-    container: InspectedContainer, restarts: int | None, memory: _Memory, context: StackContext
+    container: InspectedContainer, memory: _Memory, stack: StackContext
 ) -> Iterator[ContainerFact]:
-    is_podman = context.engine.name == "podman"
-    flag, code = container.state.get("OOMKilled"), _exit_code(container)
-    cgroup = container.cgroup if isinstance(container.cgroup, ContainerCgroup) else None
-    times = context.oom_times
-    usage, limit = memory.usage[0], memory.limit[0]
-    known = isinstance(usage, int) and isinstance(limit, (int, float))
-    verdict = judge_oom(
+    flag, code, times = container.state.get("OOMKilled"), container.exit_code, stack.oom_times()
+    usage, limit, cgroup = memory.usage[0], memory.limit[0], memory.cgroup
+    has_share = isinstance(usage, int) and isinstance(limit, int | float)
+    killed, certainty, evidence = judge_oom(
         OomSignals(
             flag=flag if isinstance(flag, bool) else None,
             running=container.is_running,
             exit_code=code if isinstance(code, int) else None,
-            restarts=restarts or 0,
+            restarts=container.restarts or 0,
             started=parse_time(container.state.get("StartedAt")) or 0.0,
             kills=cgroup.oom_kills if cgroup else None,
             event_times=None if times is None else times.get(container.listed.id, ()),
-            flag_is_reliable=not is_podman,
-            flag_outlives_run=not is_podman and _is_before_24(context.engine),
-            memory_share=usage / limit if known else None,
+            flag_is_reliable=not stack.is_podman,
+            flag_outlives_run=not stack.is_podman and _is_before_24(stack.engine),
+            memory_share=usage / limit if has_share else None,
         )
     )
     source = f"{_INSPECT} State.OOMKilled"
     source += ", GET /events" if times is not None else ""
     source += f", {cgroup.oom_source}" if cgroup else ""
-    unknown = verdict.killed if isinstance(verdict.killed, Unknown) else None
-    yield ("oom_killed",), verdict.killed, source
-    yield ("oom_certainty",), unknown or verdict.certainty, source
-    yield ("oom_evidence",), unknown or verdict.evidence, source
+    yield ("oom_killed",), killed, source
+    yield ("oom_certainty",), certainty, source
+    yield ("oom_evidence",), evidence, source
 
 
 def _is_before_24(engine: Engine) -> bool:
@@ -302,91 +303,28 @@ def _is_before_24(engine: Engine) -> bool:
         return True
 
 
-class _Memory(NamedTuple):
-    """Bytes of a container, each with its source; `parent_limit` is lower than its own."""
-
-    usage: SourcedValue
-    limit: SourcedValue
-    parent_limit: SourcedValue
-
-
-def _read_memory(container: InspectedContainer, total: int | None) -> _Memory:
-    """Read the cgroup if it is visible, else statistics; these show `total` for "no limit"."""
-    configured = count_or_none(container.host_config.get("Memory"))
-    source = f"{_INSPECT} {_MEMORY_KEY}"
-    own_limit: SourcedValue = or_unreported(configured, _MEMORY_KEY) or None, source
-    cgroup, stats = container.cgroup, container.stats
-    if cgroup is None:
-        stopped = None, "it does not run"
-        return _Memory(stopped, own_limit, stopped)
-    if isinstance(cgroup, ContainerCgroup):
-        usage: int | Unknown = Unknown(f"no number in {cgroup.usage_source}")
-        if cgroup.usage is not None:
-            usage = cgroup.usage
-        parent_limit = _only_if_lower(cgroup.parent_limit.value, configured)
-        parent_source = cgroup.parent_limit.source
-        return _Memory((usage, cgroup.usage_source), cgroup.limit, (parent_limit, parent_source))
-    if stats is None or isinstance(stats, Unknown):
-        unread = stats or cgroup, ""
-        return _Memory(unread, own_limit if configured else unread, (cgroup, ""))
-    memory = get_object(stats, "memory_stats")
-    details = get_object(memory, "stats")
-    limits: list[tuple[int, str]] = [(configured, source)] if configured else []
-    hierarchical = None  # Docker reports it on v1
-    for key, values in (("limit", memory), ("hierarchical_memory_limit", details)):
-        limit = count_or_none(values.get(key))
-        if limit and total and limit < total:
-            limits.append((limit, f"{_STATS} {key}"))
-            hierarchical = limit if values is details else None
-    lowest = min(limits) if limits else own_limit
-    parent: SourcedValue = cgroup, ""
-    if "hierarchical_memory_limit" in details:
-        parent = _only_if_lower(hierarchical, configured), f"{_STATS} hierarchical_memory_limit"
-    return _Memory(_stats_usage(stats, has_details=bool(details)), lowest, parent)
-
-
-def _stats_usage(stats: Mapping[str, Any], *, has_details: bool) -> SourcedValue:
-    try:
-        used = memory_used(stats)
-    except (AttributeError, TypeError, ValueError, OverflowError):
-        used = None
-    cache = "without page cache" if has_details else "with page cache, which it does not report"
-    return or_unreported(used, "memory_stats.usage"), f"{_STATS}, {cache}"
-
-
-def _only_if_lower(limit: float | None, configured: int | None) -> int | None:
-    is_lower = limit is not None and (not configured or limit < configured)
-    return int(limit) if limit is not None and is_lower else None
-
-
 def _cpu_limit(host: Mapping[str, Any]) -> SourcedValue:
     nano, quota = count_or_none(host.get("NanoCpus")), count_or_none(host.get("CpuQuota"))
-    if nano is None:
-        return unreported("HostConfig.NanoCpus"), ""
     if nano == 0 and quota:
         period = count_or_none(host.get("CpuPeriod")) or 100_000
         return quota / period, f"{_INSPECT} HostConfig.CpuQuota, CpuPeriod"
-    return nano / 1e9 or None, f"{_INSPECT} HostConfig.NanoCpus"
+    cpus = unreported("HostConfig.NanoCpus") if nano is None else nano / 1e9 or None
+    return cpus, f"{_INSPECT} HostConfig.NanoCpus"
 
 
-def _log_rotated(host: Mapping[str, Any], *, is_podman: bool) -> bool | Unknown:
+def _is_log_rotated(log_config: Mapping[str, Any], *, is_podman: bool) -> bool | Unknown:
     """Podman leaves out the options, which Docker reports even where there are none."""
-    log = get_object(host, "LogConfig")
-    driver, options = text_or_none(log.get("Type")), log.get("Config")
+    driver, options = text_or_none(log_config.get("Type")), log_config.get("Config")
     if driver is None:
         return unreported("HostConfig.LogConfig.Type")
-    if not isinstance(options, dict):
-        options = None if is_podman else {}
-    return is_log_rotated(driver, options)
+    return is_log_rotated(driver, options if options or is_podman else {})
 
 
-def _find_container_drift(
-    container: InspectedContainer, context: StackContext
-) -> list[str] | Unknown | None:
+def _find_drift(container: InspectedContainer, project: Project) -> list[str] | Unknown | None:
     name = container.listed.service
     if name is None:
         return Unknown("it does not report its service: the label is missing")
-    service = context.project.services.get(name)
+    service = project.services.get(name)
     if service is None:
-        return [explain_absence(context.project, name)]
+        return [explain_absence(project, name)]
     return find_drift(service, container.inspection) or None

@@ -8,7 +8,6 @@ docker/cli, stats_helpers.go.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -22,17 +21,17 @@ _CGROUP_FILES = {  # by version: bytes in use, the cache to subtract, kills
 
 
 class ContainerCgroup(NamedTuple):
-    """What the kernel reports about a container; `usage` and `oom_kills` are None if it doesn't.
+    """What the kernel reports about a container.
 
     `limit` is the lowest over the container in bytes, `parent_limit` the lowest over `parent`.
     `usage` is in bytes without page cache, as in `docker stats`. `oom_kills` counts its processes
-    that were killed for lack of memory since it started.
+    that were killed for lack of memory since it started; kernels before 4.13 don't count on v1.
     """
 
     parent: str
     limit: Limit
     parent_limit: Limit
-    usage: int | None
+    usage: int
     usage_source: str
     oom_kills: int | None
     oom_source: str
@@ -41,47 +40,37 @@ class ContainerCgroup(NamedTuple):
 def read_container_cgroup(
     pid: int, container_id: str, root: Path = Path("/")
 ) -> ContainerCgroup | Unknown:
-    """Read the cgroup of a container, whose first process is `pid`."""
+    """Read the cgroup of a container, whose first process is `pid` and may be deeper.
+
+    The container's cgroup is named by its id. Where none is, others share it, as under a rootless
+    engine on v1, or the process isn't the container's.
+    """
     try:
         cgroups = Cgroups(root, str(pid))
-        path = find_container_path(cgroups.path("memory"), container_id)
-        folder = cgroups.memory_folder(path) if path is not None else None
+        process_path = PurePosixPath(cgroups.path("memory"))
+        levels = (process_path, *process_path.parents)
+        path = next((level for level in reversed(levels) if container_id in level.name), None)
+        folder = cgroups.memory_folder(str(path)) if path is not None else None
         if path is None or folder is None:
             return Unknown("its cgroup is not visible from here", "unsupported")
         usage_file, cache_key, oom_file = _CGROUP_FILES[cgroups.version("memory")]
-        usage = _read_number(folder / usage_file)
-        cache = _read_number(folder / "memory.stat", f"{cache_key} ")
-        if usage is not None and cache is not None and cache < usage:
-            usage -= cache
-        parent = str(PurePosixPath(path).parent)
+        usage = int((folder / usage_file).read_text())
+        cache = _read_fields(folder / "memory.stat")[cache_key]
         return ContainerCgroup(
-            parent, cgroups.memory_limit(path), cgroups.memory_limit(parent),
-            usage if cache is not None else None,
+            str(path.parent), cgroups.memory_limit(str(path)),
+            cgroups.memory_limit(str(path.parent)), usage - cache if cache < usage else usage,
             f"{cgroups.display_path(folder / usage_file)} less {cache_key}",
-            _read_number(folder / oom_file, "oom_kill "), cgroups.display_path(folder / oom_file),
+            _read_fields(folder / oom_file).get("oom_kill"),
+            cgroups.display_path(folder / oom_file),
         )  # fmt: skip
     except (FileNotFoundError, ProcessLookupError):
         return Unknown("its process has just ended")
-    except OSError as error:
+    except (OSError, ValueError, KeyError) as error:
         denied = isinstance(error, PermissionError)
         return Unknown(f"its cgroup: {error}", "permission" if denied else "error")
 
 
-def find_container_path(path: str, container_id: str) -> str | None:
-    """Return the cgroup of a container, by the path of its process, which may be deeper.
-
-    Its name holds the id. None where no name does: the cgroup is one that others share, as under
-    a rootless engine on v1, or the process isn't the container's.
-    """
-    levels = (PurePosixPath(path), *PurePosixPath(path).parents)
-    return next((str(level) for level in reversed(levels) if container_id in level.name), None)
-
-
-def _read_number(file: Path, key: str = "") -> int | None:
-    """Return the number after `key` at the start of a line; None where the file has none."""
-    try:
-        text = file.read_text(encoding="ascii", errors="replace")
-    except FileNotFoundError:
-        return None
-    match = re.search(rf"^{key}([0-9]{{1,20}})$", text, re.MULTILINE)
-    return int(match[1]) if match else None
+def _read_fields(file: Path) -> dict[str, int]:
+    """Read a file of lines such as `oom_kill 2`."""
+    rows = (line.split() for line in file.read_text().splitlines())
+    return {key: int(value) for key, value in rows}

@@ -85,7 +85,9 @@ def _read_last_lines(api: EngineApi, container: str, limits: LogLimits) -> bytes
         limits = limits._replace(lines=max(1, limits.lines // 4))
         data = _fetch(api, container, limits)
     data = data[: limits.max_bytes]
-    return b"".join(_parse_frames(data)) if _has_frames(data) else data
+    # the log of a container with a terminal isn't in frames with headers
+    has_frames = len(data) >= _HEADER_BYTES and data[0] in (0, 1, 2) and data[1:4] == b"\0\0\0"
+    return b"".join(_parse_frames(data)) if has_frames else data
 
 
 def _fetch(api: EngineApi, container: str, limits: LogLimits) -> bytes:
@@ -101,11 +103,6 @@ def _fetch(api: EngineApi, container: str, limits: LogLimits) -> bytes:
             f"{api.address} does not return the log: {status} {message}", "unavailable"
         )
     return data
-
-
-def _has_frames(data: bytes) -> bool:
-    """Whether the log is in frames with headers; that of a container with a terminal isn't."""
-    return len(data) >= _HEADER_BYTES and data[0] in (0, 1, 2) and data[1:4] == b"\0\0\0"
 
 
 def _parse_frames(data: bytes) -> Iterator[bytes]:

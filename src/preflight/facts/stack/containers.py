@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import EngineApi, EngineError, get_label
 from preflight.facts.engine.endpoint import EndpointError
-from preflight.facts.engine.responses import (
-    text_or_none,
-)
+from preflight.facts.engine.responses import list_or_empty, text_or_none
 from preflight.model.facts import Measured, Unknown
 
-_CONTAINERS_PATH = ("stack", "containers")
+CONTAINERS_PATH = ("stack", "containers")
 _PODMAN_STATES = {"stopped": "exited", "configured": "created", "initialized": "created"}
 
 
@@ -32,13 +30,11 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
     try:
         engine = context.engine()
         containers = list_containers(engine.api, project.name)
-    except EndpointError as error:
-        yield Measured(_CONTAINERS_PATH, Unknown(str(error), "invalid"))
+    except (EndpointError, EngineError) as error:
+        kind = error.kind if isinstance(error, EngineError) else "invalid"
+        yield Measured(CONTAINERS_PATH, Unknown(str(error), kind))
         return
-    except EngineError as error:
-        yield Measured(_CONTAINERS_PATH, Unknown(str(error), error.kind))
-        return
-    yield Measured(_CONTAINERS_PATH, {}, "GET /containers/json")
+    yield Measured(CONTAINERS_PATH, {}, "GET /containers/json")
     if not containers:
         return
     from preflight.facts.stack.container import measure_containers  # nothing to measure without any
@@ -52,17 +48,13 @@ def list_containers(api: EngineApi, project: str) -> list[ListedContainer]:
     for row in api.project_containers(project):
         container, state = text_or_none(row.get("Id")), text_or_none(row.get("State"))
         if container and get_label(row, "com.docker.compose.oneoff") != "True":
+            names = [str(name).lstrip("/") for name in list_or_empty(row.get("Names"))]
+            # `/web/db` is what the container `web` calls it, not its own name
+            own_name = next((name for name in names if name and "/" not in name), container[:12])
             service = get_label(row, "com.docker.compose.service")
-            name = _own_name(row.get("Names")) or container[:12]
             state = normalize_state(state) if state else None
-            containers.append(ListedContainer(container, name, service, state))
+            containers.append(ListedContainer(container, own_name, service, state))
     return sorted(containers, key=lambda listed: listed.name)
-
-
-def _own_name(names: Any) -> str | None:
-    """Return a container's own name: `/web/db` is what another one calls it."""
-    known = [str(name).lstrip("/") for name in names] if isinstance(names, list) else []
-    return next((name for name in known if name and "/" not in name), None)
 
 
 def normalize_state(state: str) -> str:

@@ -7,7 +7,7 @@ side names by its digest alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from preflight.facts.compose.facts import resource
@@ -20,22 +20,17 @@ _CPU_TOLERANCE = 1e-4  # cores: Compose computes limits in 32-bit floats
 
 def find_drift(service: Mapping[str, Any], inspection: Mapping[str, Any]) -> list[str]:
     """Compare a service of the effective configuration with GET /containers/ID/json."""
-    config, host = (get_object(inspection, key) for key in ("Config", "HostConfig"))
-    variables = parse_environment(config.get("Env"))
+    config, host = inspection["Config"], inspection["HostConfig"]
     return [
-        *(_compare_variables(service, variables) if variables is not None else ()),
+        *_compare_variables(service, parse_environment(config["Env"])),
         *_compare_limits(service, host),
         *_compare_images(service.get("image"), config.get("Image")),
     ]
 
 
-def parse_environment(rows: Any) -> dict[str, str] | None:
-    """Parse Config.Env; null means no variables, a name alone isn't set, None if unknown."""
-    if rows is None:
-        return {}
-    if not isinstance(rows, list):
-        return None
-    pairs = (row.partition("=") for row in rows if isinstance(row, str))
+def parse_environment(rows: Sequence[str] | None) -> dict[str, str]:
+    """Parse Config.Env; null means no variables, and a name alone isn't set."""
+    pairs = (row.partition("=") for row in rows or ())
     return {name: value for name, is_set, value in pairs if name and is_set}
 
 
@@ -53,21 +48,15 @@ def _compare_limits(service: Mapping[str, Any], host: Mapping[str, Any]) -> Iter
     limit, _ = resource(service, "limits", "memory")
     actual = host.get("Memory")
     if not isinstance(limit, Unknown) and is_count(actual) and (limit or 0) != actual:
-        yield f"memory limit {_format_memory(actual)}, the file says {_format_memory(limit)}"
+        sizes = [format_bytes(size, binary=True) if size else "none" for size in (actual, limit)]
+        yield f"memory limit {sizes[0]}, the file says {sizes[1]}"
     limit, _ = resource(service, "limits", "cpus")
     actual = host.get("NanoCpus")
     if isinstance(limit, Unknown) or not is_count(actual) or service.get("cpu_quota"):
         return
     if abs((limit or 0) - actual / 1e9) > _CPU_TOLERANCE:
-        yield f"CPU limit {_format_cpus(actual / 1e9)}, the file says {_format_cpus(limit)}"
-
-
-def _format_memory(value: float | None) -> str:
-    return format_bytes(value, binary=True) if value else "none"
-
-
-def _format_cpus(value: float | None) -> str:
-    return format_number(value) if value else "none"
+        cpus = [format_number(cores) if cores else "none" for cores in (actual / 1e9, limit)]
+        yield f"CPU limit {cpus[0]}, the file says {cpus[1]}"
 
 
 def _compare_images(wanted: Any, actual: Any) -> Iterator[str]:

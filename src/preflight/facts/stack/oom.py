@@ -9,14 +9,13 @@ clears it on start).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from preflight.facts.engine.api import EngineApi, EngineError
 from preflight.facts.engine.responses import get_object, is_count
 from preflight.model.facts import Unknown
 
 OomTimes: TypeAlias = Mapping[str, tuple[float, ...]]
-Certainty: TypeAlias = Literal["certain", "likely", "possible"]
 _EVENTS_SINCE_SECONDS = 86400
 EVENTS_WAIT_SECONDS = 2.0
 SIGKILL_EXIT_CODE = 137  # 128 and the number of SIGKILL
@@ -40,47 +39,40 @@ class OomSignals(NamedTuple):
     memory_share: float | None = None  # of its memory limit that it uses, 1 is all
 
 
-class OomVerdict(NamedTuple):
-    """Whether it was killed; the certainty and the evidence are None where it wasn't."""
+def judge_oom(
+    signals: OomSignals,
+) -> tuple[bool | Unknown, str | Unknown | None, str | Unknown | None]:
+    """Weigh the signals of a container's current or last run, and of runs the engine ended.
 
-    killed: bool | Unknown
-    certainty: Certainty | None
-    evidence: str | None
-
-
-def judge_oom(signals: OomSignals) -> OomVerdict:
-    """Weigh the signals of a container's current or last run, and of runs the engine ended."""
-    evidence = list(_find_evidence(signals))
-    if evidence:
-        certainties = [certainty for certainty, _ in evidence]
-        certainty = "certain" if "certain" in certainties else certainties[0]
-        texts = [text for _, text in evidence] + list(_supporting_signals(signals))
-        return OomVerdict(True, certainty, "; ".join(texts))
-    reason = _why_unknown(signals)
-    return OomVerdict(Unknown(reason, "unsupported") if reason else False, None, None)
-
-
-def _find_evidence(signals: OomSignals) -> Iterator[tuple[Certainty, str]]:
+    Returns whether it was killed, how certain that is, and the evidence; both absent if it wasn't.
+    """
+    certain: list[str] = []
+    likely: list[str] = []
     if signals.flag and signals.running and signals.flag_outlives_run:
         # a start by hand since then may have followed a repair
-        certainty: Certainty = "certain" if signals.restarts else "likely"
-        yield certainty, "State.OOMKilled is true, of the run before its last start"
+        text = "State.OOMKilled is true, of the run before its last start"
+        (certain if signals.restarts else likely).append(text)
     elif signals.flag:
-        yield "certain", "State.OOMKilled is true"
-    kills = signals.kills
-    if kills:
-        yield (
-            "certain",
-            f"its cgroup counts {_pluralize(kills, 'killed process', 'es')} in this run",
-        )
+        certain.append("State.OOMKilled is true")
+    if signals.kills:
+        processes = _pluralize(signals.kills, "killed process", "es")
+        certain.append(f"its cgroup counts {processes} in this run")
     times = signals.event_times or ()
     current = sum(time >= signals.started - 1 for time in times)
     earlier = len(times) - current
-    if current and kills != 0:  # v1 also reports a shortage that killed nothing
-        certainty = "certain" if signals.exit_code == SIGKILL_EXIT_CODE else "likely"
-        yield certainty, f"{_pluralize(current, 'oom event')} in this run"
+    if current and signals.kills != 0:  # v1 also reports a shortage that killed nothing
+        killed = signals.exit_code == SIGKILL_EXIT_CODE
+        (certain if killed else likely).append(f"{_pluralize(current, 'oom event')} in this run")
     if earlier and signals.restarts:
-        yield "likely", f"{_pluralize(earlier, 'oom event')} before its last start"
+        likely.append(f"{_pluralize(earlier, 'oom event')} before its last start")
+    if certain or likely:
+        evidence = "; ".join((*certain, *likely, *_supporting_signals(signals)))
+        return True, "certain" if certain else "likely", evidence
+    reason = _why_unknown(signals)
+    if reason is None:
+        return False, None, None
+    unknown = Unknown(reason, "unsupported")
+    return unknown, unknown, unknown
 
 
 def _supporting_signals(signals: OomSignals) -> Iterator[str]:
@@ -95,21 +87,21 @@ def _supporting_signals(signals: OomSignals) -> Iterator[str]:
 
 def _why_unknown(signals: OomSignals) -> str | None:
     """Return why a lack of evidence proves nothing here, None where it proves that all is well."""
-    kills = signals.kills
-    if not signals.flag_is_reliable:
-        if signals.exit_code == SIGKILL_EXIT_CODE:
-            return "this engine does not tell lack of memory from another kill with exit code 137"
-        if signals.restarts:
-            times = _pluralize(signals.restarts, "time")
-            return f"it was restarted {times}, and this engine does not report why"
-        if signals.running and kills is None:
-            return "this engine does not report kills, and its cgroup is not visible from here"
+    if signals.flag_is_reliable:
+        if signals.kills is not None:
+            return None
+        if signals.flag is None:
+            return "the engine does not report State.OOMKilled"
+        if signals.running and signals.flag_outlives_run and signals.event_times is None:
+            return "a killed child shows in events or in its cgroup, and neither could be read"
         return None
-    if signals.flag is None and kills is None:
-        return "the engine does not report State.OOMKilled"
-    blind = signals.running and signals.flag_outlives_run
-    if blind and kills is None and signals.event_times is None:
-        return "a killed child shows in events or in its cgroup, and neither could be read"
+    if signals.exit_code == SIGKILL_EXIT_CODE:
+        return "this engine does not tell lack of memory from another kill with exit code 137"
+    if signals.restarts:
+        times = _pluralize(signals.restarts, "time")
+        return f"it was restarted {times}, and this engine does not report why"
+    if signals.running and signals.kills is None:
+        return "this engine does not report kills, and its cgroup is not visible from here"
     return None
 
 
@@ -117,23 +109,20 @@ def _pluralize(number: int, noun: str, ending: str = "s") -> str:
     return f"{number} {noun}{ending if number != 1 else ''}"
 
 
-def read_oom_times(api: EngineApi, project: str, now: float | None, found: list[OomTimes]) -> None:
-    """Add the times of `oom` events by container id to `found`; nothing if they can't be read."""
+def read_oom_times(api: EngineApi, project: str, now: float | None) -> OomTimes | None:
+    """Return the times of `oom` events by container id, None if they can't be read."""
     if now is None:
-        return
+        return None
     label = f"com.docker.compose.project={project}"
     filters = {"type": ["container"], "event": ["oom"], "label": [label]}
+    since = int(now) - _EVENTS_SINCE_SECONDS
     try:
-        events = api.events(
-            int(now) - _EVENTS_SINCE_SECONDS, int(now), EVENTS_WAIT_SECONDS, **filters
-        )
+        events = api.events(since, int(now), EVENTS_WAIT_SECONDS, **filters)
     except EngineError:
-        return
+        return None
     times: dict[str, tuple[float, ...]] = {}
     for event in events:
         container, nanoseconds = get_object(event, "Actor").get("ID"), event.get("timeNano")
-        if event.get("Action") != "oom" or not isinstance(container, str):
-            continue
-        if is_count(nanoseconds):
+        if event.get("Action") == "oom" and isinstance(container, str) and is_count(nanoseconds):
             times[container] = (*times.get(container, ()), nanoseconds / 1e9)
-    found.append(times)
+    return times

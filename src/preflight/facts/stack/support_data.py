@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
-from preflight.facts.compose.project import ComposeError
 from preflight.facts.stack.container_logs import LOG_ERRORS, LogLimits, project_logs
 from preflight.model.facts import Unknown
 
@@ -37,7 +36,10 @@ class SupportDataCollector:
     """Collects support data in a thread while the program does something else."""
 
     def __init__(self, options: Options, since: float | None, lines: int) -> None:
-        self._data = SupportData()
+        self._config: Mapping[str, Any] | None = None
+        self._config_source = ""
+        self._logs: list[tuple[str, bytes]] = []
+        self._missing: list[str] = []
         self._limits = LogLimits(since, lines, time.monotonic() + options.timeout)
         arguments = (MeasureContext(options),)
         self._thread = threading.Thread(target=self._collect, args=arguments, daemon=True)
@@ -46,32 +48,25 @@ class SupportDataCollector:
     def finish(self) -> SupportData:
         """Return what there is by the deadline."""
         self._thread.join(max(0.0, self._limits.ends - time.monotonic()))
+        missing = list(self._missing)
         if self._thread.is_alive():
-            what = "the rest of the logs" if self._data.config else "configuration and logs"
-            self._add_missing(f"{what}: no answer in time")
-        return self._data
-
-    def _add_missing(self, reason: str) -> None:
-        self._data = self._data._replace(missing=(*self._data.missing, reason))
+            what = "the rest of the logs" if self._config else "configuration and logs"
+            missing.append(f"{what}: no answer in time")
+        return SupportData(self._config, self._config_source, list(self._logs), missing)
 
     def _collect(self, context: MeasureContext) -> None:
         try:
             project = context.project()
-        except ComposeError as error:
-            self._add_missing(f"the compose configuration: {error}")
-            return
-        if project is None:
-            self._add_missing("compose configuration and logs: no compose file here")
-            return
-        config = {**project.config, "services": project.services}
-        source = _CONFIG_SOURCES[project.source]
-        self._data = self._data._replace(config=config, config_source=source)
-        try:
+            if project is None:
+                self._missing.append("compose configuration and logs: no compose file here")
+                return
+            self._config_source = _CONFIG_SOURCES[project.source]
+            self._config = {**project.config, "services": project.services}
             for log in project_logs(context, self._limits):
                 if isinstance(log.text, Unknown):
-                    self._add_missing(f"the log of {log.container}: {log.text.reason}")
+                    self._missing.append(f"the log of {log.container}: {log.text.reason}")
                 else:
-                    logs = (*self._data.logs, (log.container, log.text))
-                    self._data = self._data._replace(logs=logs)
+                    self._logs.append((log.container, log.text))
         except LOG_ERRORS as error:
-            self._add_missing(f"logs: {error}")
+            what = "logs" if self._config else "the compose configuration"
+            self._missing.append(f"{what}: {error}")

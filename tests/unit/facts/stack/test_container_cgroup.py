@@ -69,10 +69,12 @@ class TestGroup:
             "proc/self/mountinfo": V1,
             "proc/7/cgroup": "4:memory:/docker/abc\n",
             "sys/fs/cgroup/memory/docker/abc/memory.oom_control": "under_oom 0\n",
+            "sys/fs/cgroup/memory/docker/abc/memory.usage_in_bytes": "5\n",
+            "sys/fs/cgroup/memory/docker/abc/memory.stat": "total_inactive_file 1\n",
         })  # fmt: skip
         group = read_container_cgroup(7, "abc", root)
         assert isinstance(group, ContainerCgroup)
-        assert (group.oom_kills, group.usage) == (None, None)
+        assert (group.oom_kills, group.usage) == (None, 4)
 
     def test_a_process_that_has_ended(self, tmp_path: Path) -> None:
         root = tree(tmp_path, {"proc/self/mountinfo": V1})

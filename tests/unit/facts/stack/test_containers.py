@@ -17,8 +17,8 @@ from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.responses import parse_time
-from preflight.facts.stack import container, oom
 from preflight.facts.stack import containers as stack
+from preflight.facts.stack import oom
 from preflight.model.facts import Catalogue, Facts, Measured, Unknown, build_facts
 
 
@@ -378,7 +378,6 @@ class TestOomEvents:
         self, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(oom, "EVENTS_WAIT_SECONDS", 0.1)
-        monkeypatch.setattr(container, "EVENTS_WAIT_SECONDS", 0.1)
         engine.events = None
         facts = measure(engine)
         assert of(facts, "oom_killed") is False

@@ -91,12 +91,12 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.why)
 def test_killed_for_lack_of_memory(case: Case) -> None:
-    verdict = judge_oom(case.signals)
+    killed, certainty, evidence = judge_oom(case.signals)
     if case.killed is None:
-        assert isinstance(verdict.killed, Unknown)
-        assert verdict.killed.reason
-    else:
-        assert verdict.killed is case.killed
-    assert verdict.certainty == case.certainty
-    assert (verdict.evidence is not None) is bool(case.killed)
-    assert case.words in (verdict.evidence or "")
+        assert isinstance(killed, Unknown)
+        assert killed.reason
+        assert certainty == evidence == killed
+        return
+    assert (killed, certainty) == (case.killed, case.certainty)
+    assert (evidence is not None) is case.killed
+    assert case.words in str(evidence)
