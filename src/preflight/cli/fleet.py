@@ -43,22 +43,22 @@ from preflight.render.sanitize import clean
 
 if TYPE_CHECKING:
     from preflight.check import Selection
-    from preflight.fleet.playbook import FleetAnswers
+    from preflight.fleet.playbook import FleetAnswers, HostAnswer
 
 MAX_NAME_CHARS = 200  # of a file's name, without its ending
-Inventory = Annotated[
-    list[str],
-    typer.Option(
-        "--inventory",
-        "-i",
-        metavar="INVENTORY",
-        help="Any Ansible inventory: a file, a folder, a script, or `host1,host2,`. Repeatable.",
-    ),
-]
 
 
 def fleet(
-    inventory: Inventory,
+    inventory: Annotated[
+        list[str],
+        typer.Option(
+            "--inventory",
+            "-i",
+            metavar="INVENTORY",
+            help="Any Ansible inventory: a file, a folder, a script, or `host1,host2,`."
+            " Repeatable.",
+        ),
+    ],
     limit: Annotated[
         str | None, typer.Option("--limit", metavar="PATTERN", help="Only these hosts.")
     ] = None,
@@ -158,8 +158,11 @@ def fleet(
         answers = run_playbook(options, request, archive, status_line.show_hosts)
     if remove:
         raise typer.Exit(_show_removed(answers))
-    rulesets = {"": ruleset, **load_by_vars(rules, sets or [], answers.vars)}
-    hosts = tuple(_judge(name, answers, rulesets, selection) for name in answers.hosts)
+    rulesets = load_by_host(rules, sets or [], answers.vars)
+    hosts = tuple(
+        _judge(name, answer, rulesets.get(name, ruleset), selection)
+        for name, answer in answers.hosts.items()
+    )
     count = "1 host" if len(hosts) == 1 else f"{len(hosts):,} hosts"
     title = f"{count} · {ruleset.name} ({ruleset.origin})"
     report = Fleet(title, hosts, time.perf_counter() - started, ExitCode.UNDECIDED)
@@ -191,30 +194,26 @@ def _check_arguments(inventory: list[str], timeout: float, save: str | None) -> 
             raise InputError(f"--save {save}: {error.strerror}") from None
 
 
-def load_by_vars(
+def load_by_host(
     rules: str | None, sets: list[str], host_vars: Mapping[str, Any]
 ) -> dict[str, RuleSet]:
-    """Load the rules once for each set of preflight_vars, by these as JSON.
+    """Load the rules with each host's preflight_vars, once for all hosts that share them.
 
     Raises InputError that names the hosts whose vars can't be used.
     """
     hosts_by_vars: dict[str, list[str]] = {}
     for host, values in host_vars.items():
-        hosts_by_vars.setdefault(vars_key(values), []).append(host)
-    rulesets = {}
-    for key, hosts in hosts_by_vars.items():
+        hosts_by_vars.setdefault(json.dumps(values or {}, sort_keys=True), []).append(host)
+    rulesets: dict[str, RuleSet] = {}
+    for values, hosts in hosts_by_vars.items():
         try:
-            rulesets[key] = load_rules(rules, [*_as_sets(json.loads(key or "{}")), *sets])
-        except InputError as fault:
+            ruleset = load_rules(rules, [*_as_sets(json.loads(values)), *sets])
+        except InputError as error:
             names = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if hosts[3:] else "")
-            problems = [f"preflight_vars of {names}: {problem}" for problem in fault.problems]
+            problems = [f"preflight_vars of {names}: {problem}" for problem in error.problems]
             raise InputError(*problems) from None
+        rulesets |= dict.fromkeys(hosts, ruleset)
     return rulesets
-
-
-def vars_key(values: Any) -> str:
-    """Return preflight_vars as JSON, nothing where there are none."""
-    return json.dumps(values, sort_keys=True) if values else ""
 
 
 def _as_sets(values: Any) -> Iterator[str]:
@@ -227,20 +226,17 @@ def _as_sets(values: Any) -> Iterator[str]:
         yield f"{name}={value}"
 
 
-def _judge(
-    name: str, answers: FleetAnswers, rulesets: Mapping[str, RuleSet], selection: Selection
-) -> HostReport:
+def _judge(name: str, answer: HostAnswer, ruleset: RuleSet, selection: Selection) -> HostReport:
     """Return a host's report, or why it has none."""
     from preflight.snapshot.facts_file import read_snapshot
 
-    answer, started = answers.hosts[name], time.perf_counter()
+    started = time.perf_counter()
     if answer.snapshot is None:
         return HostReport(name, None, answer.failure)
-    ruleset = rulesets[vars_key(answers.vars.get(name))]
     try:
         facts = read_snapshot(answer.snapshot.encode("utf-8", "replace"), "its snapshot")
-    except InputError as fault:
-        return HostReport(name, None, str(fault.problems[0]))
+    except InputError as error:
+        return HostReport(name, None, str(error.problems[0]))
     facts = pipeline.with_model(facts, ruleset)
     return HostReport(name, pipeline.check(ruleset, facts, selection, started))
 

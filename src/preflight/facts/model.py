@@ -24,7 +24,8 @@ def derive(facts: Facts, models: Sequence[LanguageModel], overhead: float) -> It
         yield Measured(("model", "best"), budget)
         yield Measured(("model", "alternatives"), budget)
         return
-    names = [model.name for model in by_size(models) if model.memory <= budget]
+    largest_first = sorted(models, key=lambda model: -model.memory)
+    names = [model.name for model in largest_first if model.memory <= budget]
     source = f"the rule file's models, against {format_bytes(budget)}"
     yield Measured(("model", "best"), names[0] if names else None, source)
     yield Measured(("model", "alternatives"), names or None, source)
@@ -36,40 +37,30 @@ def canonical(name: str) -> str:
     return plain if ":" in plain.rpartition("/")[2] else f"{plain}:latest"
 
 
-def by_size(models: Sequence[LanguageModel]) -> list[LanguageModel]:
-    """Return the models, the largest first."""
-    return sorted(models, key=lambda model: -model.memory)
-
-
 def _need(facts: Facts, models: Sequence[LanguageModel]) -> Iterator[Measured]:
-    name = facts.get(("model", "name"))
-    listed: Any = name
-    if isinstance(name, str):
-        same = (model.name for model in models if canonical(model.name) == canonical(name))
-        listed = next(same, None)
-    yield Measured(("model", "listed"), listed, "the rule file's models")
-    need, why, estimated = _memory(facts, models, name, listed)
-    yield Measured(("model", "memory"), need, why)
-    yield Measured(("model", "estimated"), estimated, why)
-
-
-def _memory(
-    facts: Facts, models: Sequence[LanguageModel], name: Any, listed: Any
-) -> tuple[Any, str, bool | Unknown | None]:
     """The document's figure first, then what a running Ollama says of it, then an estimate."""
-    if name is None or isinstance(name, Unknown):
-        return name, "no model is configured", name
-    for model in models:
-        if model.name == listed:
-            return model.memory, "the rule file's models", False
+    name = facts.get(("model", "name"))
+    if not isinstance(name, str):
+        for fact in ("listed", "memory", "estimated"):
+            yield Measured(("model", fact), name, "no model is configured")
+        return
+    listed = next((model for model in models if canonical(model.name) == canonical(name)), None)
+    yield Measured(("model", "listed"), listed and listed.name, "the rule file's models")
     resident, estimate = (facts.get(("model", key)) for key in ("resident", "estimate"))
-    if _is_size(resident) and resident > 0:  # none where a GPU holds it
-        return resident, "GET /api/ps: it is loaded", False
-    if _is_size(estimate):
-        return estimate, facts.source(("model", "estimate")), True
-    why = estimate.reason if isinstance(estimate, Unknown) else "no running Ollama has it"
-    unknown = Unknown(f"the size of {name} is not known here: no rule file has it; {why}")
-    return unknown, "", unknown
+    need: Any
+    need, source, estimated = None, "", False
+    if listed is not None:
+        need, source = listed.memory, "the rule file's models"
+    elif _is_size(resident) and resident > 0:  # none where a GPU holds it
+        need, source = resident, "GET /api/ps: it is loaded"
+    elif _is_size(estimate):
+        need, source, estimated = estimate, facts.source(("model", "estimate")), True
+    else:
+        why = estimate.reason if isinstance(estimate, Unknown) else "no running Ollama has it"
+        reason = f"the size of {name} is not known here: no rule file has it; {why}"
+        need = Unknown(reason)
+    yield Measured(("model", "memory"), need, source)
+    yield Measured(("model", "estimated"), need if isinstance(need, Unknown) else estimated, source)
 
 
 def _budget(facts: Facts, overhead: float) -> tuple[float | Unknown, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from preflight.cli.fleet import file_name, load_by_vars, vars_key
+from preflight.cli.fleet import file_name, load_by_host
 from preflight.model.problems import InputError
 
 NAMES = (
@@ -29,12 +29,14 @@ def rules(tmp_path: Path) -> str:
 
 def test_a_host_has_its_own_vars_and_the_command_line_wins(rules: str) -> None:
     larger = {"least": "2GB"}
-    rulesets = load_by_vars(rules, [], {"a": {}, "b": larger, "c": larger})
-    assert {key: ruleset.vars for key, ruleset in rulesets.items()} == {
-        vars_key({}): {"least": "1GB"},
-        vars_key(larger): larger,
+    rulesets = load_by_host(rules, [], {"a": {}, "b": larger, "c": larger})
+    assert {host: ruleset.vars for host, ruleset in rulesets.items()} == {
+        "a": {"least": "1GB"},
+        "b": larger,
+        "c": larger,
     }
-    (ruleset,) = load_by_vars(rules, ["least=3GB"], {"b": larger}).values()
+    assert rulesets["b"] is rulesets["c"]
+    (ruleset,) = load_by_host(rules, ["least=3GB"], {"b": larger}).values()
     assert ruleset.vars == {"least": "3GB"}
 
 
@@ -50,7 +52,7 @@ def test_vars_that_cannot_be_used_name_their_hosts(
     rules: str, host_vars: object, problem: str
 ) -> None:
     with pytest.raises(InputError) as fault:
-        load_by_vars(rules, [], dict.fromkeys(("a", "b", "c", "d"), host_vars))
+        load_by_host(rules, [], dict.fromkeys(("a", "b", "c", "d"), host_vars))
     assert str(fault.value.problems[0]).startswith("preflight_vars of a, b, c and 1 more: ")
     assert problem in str(fault.value.problems[0])
 

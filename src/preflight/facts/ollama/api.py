@@ -65,9 +65,7 @@ class OllamaApi:
 
     def _ask(self, path: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
         prefix, url = self._address.path, self._address.url
-        headers = {"Accept": "application/json", "Connection": "close"}
-        if content is not None:
-            headers["Content-Type"] = "application/json"
+        json_type = "application/json"
         try:
             status, data = request(
                 url,
@@ -75,11 +73,11 @@ class OllamaApi:
                 timeout=self._seconds,
                 max_bytes=MAX_BYTES,
                 method="GET" if content is None else "POST",
-                headers=headers,
+                headers={"Accept": json_type, "Content-Type": json_type, "Connection": "close"},
                 body=None if content is None else json.dumps(content).encode("ascii"),
             )
-        except Exception as fault:  # noqa: BLE001 - sockets, ssl, http, encodings: each its own
-            raise self._explain(fault) from None
+        except Exception as error:  # noqa: BLE001 - sockets, ssl, http, encodings: each its own
+            raise self._explain(error) from None
         if len(data) > MAX_BYTES:
             raise self._not_ollama(f"more than {MAX_BYTES // 2**20} MiB")
         if status in (401, 403):
@@ -89,29 +87,29 @@ class OllamaApi:
         except (ValueError, RecursionError):
             answer = None
         if status >= 500 or (status >= 400 and isinstance(answer, dict)):
-            error = answer.get("error") if isinstance(answer, dict) else None
-            words = f"{status} {shorten(error) if isinstance(error, str) else ''}".strip()
+            message = answer.get("error") if isinstance(answer, dict) else None
+            words = f"{status} {shorten(message) if isinstance(message, str) else ''}".strip()
             raise OllamaError(f"{url} answers {path} with the error {words}", "error")
         if status != 200 or not isinstance(answer, dict):
             body = "a web page" if b"<html" in data[:1000].lower() else "no JSON object"
             raise self._not_ollama(body if status == 200 else f"status {status}")
         return answer
 
-    def _explain(self, fault: Exception) -> OllamaError:
+    def _explain(self, error: Exception) -> OllamaError:
         import socket
         import ssl
 
         url = self._address.url
-        if isinstance(fault, TimeoutError):
+        if isinstance(error, TimeoutError):
             return OllamaError(f"no answer from {url} within {self._seconds:.3g} s", "timeout")
-        if isinstance(fault, ConnectionRefusedError):
+        if isinstance(error, ConnectionRefusedError):
             return OllamaError(f"nothing listens at {url}", "refused")
-        if isinstance(fault, ssl.SSLError):
-            return OllamaError(f"TLS with {url} fails: {shorten(str(fault))}", "invalid")
-        if isinstance(fault, socket.gaierror):
+        if isinstance(error, ssl.SSLError):
+            return OllamaError(f"TLS with {url} fails: {shorten(str(error))}", "invalid")
+        if isinstance(error, socket.gaierror):
             return OllamaError(f"the host of {url} is not found", "unavailable")
-        if isinstance(fault, OSError) and not isinstance(fault, ConnectionError):
-            return OllamaError(f"{url}: {fault.strerror or fault}", "unavailable")
+        if isinstance(error, OSError) and not isinstance(error, ConnectionError):
+            return OllamaError(f"{url}: {error.strerror or error}", "unavailable")
         return self._not_ollama("no HTTP")
 
     def _not_ollama(self, reason: str) -> OllamaError:

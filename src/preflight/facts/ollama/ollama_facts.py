@@ -113,17 +113,16 @@ def configured_model(
     """
     if isinstance(project, Unknown):
         return project, ""
-    models: dict[str, str] = {}  # by service
-    if project is not None:
-        own = _ollama_services(project)
-        for service in sorted(project.services, key=own.__contains__):  # those that ask come first
-            environment = environment_of(project.services[service])
-            if text := read_variable(environment, "OLLAMA_MODEL"):
-                models[service] = text
+    services = {} if project is None else project.services
+    own = [] if project is None else _ollama_services(project)
+    models = {
+        service: text
+        for service in sorted(services, key=own.__contains__)  # those that ask come first
+        if (text := read_variable(environment_of(services[service]), "OLLAMA_MODEL"))
+    }
     if project is None or not models:
         text = read_variable(environ, "OLLAMA_MODEL")
-        source = "OLLAMA_MODEL of the environment" if text else "OLLAMA_MODEL is not set"
-        return _model_name(text), source
+        return _model_name(text), f"OLLAMA_MODEL {'of the environment' if text else 'is not set'}"
     first, *others = models
     differing = [name for name in others if canonical(models[name]) != canonical(models[first])]
     words = f"OLLAMA_MODEL of {first}"
@@ -232,12 +231,12 @@ def token_bytes(info: Mapping[str, Any]) -> int:
             raise OllamaError(f"Ollama does not report the model's {name}", "unsupported")
         return value
 
-    lengths = []
-    for name in ("attention.key_length", "attention.value_length"):
-        if info.get(f"{architecture}.{name}") is None:
-            lengths.append(shape("embedding_length") // shape("attention.head_count"))
-        else:
-            lengths.append(shape(name))
+    lengths = [
+        shape("embedding_length") // shape("attention.head_count")
+        if info.get(f"{architecture}.{name}") is None
+        else shape(name)
+        for name in ("attention.key_length", "attention.value_length")
+    ]
     heads = shape("block_count") * shape("attention.head_count_kv")
     size = positive_or_none(2 * heads * sum(lengths))
     if size is None:
