@@ -5,16 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from preflight import __version__
-from preflight.model.facts import (
-    Catalogue,
-    Facts,
-    build_facts,
-    join_path,
-    replace_facts,
-)
+from preflight.model.facts import Catalogue, Facts, build_facts, join_path, replace_facts
 from preflight.model.report import Report
 from preflight.model.rules import RuleSet
 from preflight.model.secrets import secret_variables
@@ -22,7 +16,8 @@ from preflight.model.secrets import secret_variables
 if TYPE_CHECKING:
     from preflight.evaluate.judge import Selection as Selection  # noqa: PLC0414 - for cli too
     from preflight.facts.collect.measurement import Measurement
-    from preflight.snapshot.redact import Redactor
+
+T = TypeVar("T")
 
 
 def catalogue() -> Catalogue:
@@ -93,22 +88,20 @@ def check(
     from preflight.evaluate.judge import evaluate
 
     report = evaluate(ruleset, facts, catalogue(), selection, today())
-    secrets = find_secrets(facts)
-    if secrets is not None:
-        report = report._replace(results=secrets.redact_known(report.results))
     seconds = None if started is None else round(time.perf_counter() - started, 3)
-    return report._replace(version=__version__, seconds=seconds)
+    results = hide_secrets(report.results, facts)
+    return report._replace(results=results, version=__version__, seconds=seconds)
 
 
-def find_secrets(facts: Facts) -> Redactor | None:
-    """Return a redactor of the variables that are named like secrets; None if there are none.
+def hide_secrets(shown: T, facts: Facts) -> T:
+    """Return what will be shown without the values of variables that are named like secrets.
 
     A rule file may come from anybody, and anybody may read a CI job's log. Rules can show a
     variable in several ways: as the fact, as a bound, in a `when`, in a fix.
     """
     secrets = secret_variables(facts.values)
     if not secrets:
-        return None
+        return shown
     from preflight.evaluate.sentences import MAX_TEXT_CHARS
     from preflight.model.quantities import MAX_QUOTED_CHARS
     from preflight.snapshot.redact import Redactor
@@ -117,7 +110,7 @@ def find_secrets(facts: Facts) -> Redactor | None:
     for kind, value in secrets:  # sentences may show only the beginning of a long one
         for length in (len(value), MAX_TEXT_CHARS - 1, MAX_QUOTED_CHARS - 1):
             redactor.add_secret(kind, value.strip()[:length])
-    return redactor
+    return redactor.redact_known(shown)
 
 
 def today() -> date:

@@ -11,21 +11,8 @@ import typer
 
 from preflight.check import check as judge_facts
 from preflight.check import select
-from preflight.cli.options import (
-    ComposeFiles,
-    Context,
-    DockerHost,
-    FactsFile,
-    Only,
-    Path,
-    RulesFile,
-    Sets,
-    Skip,
-    Subject,
-    Timeout,
-    load_rules,
-    rules_file,
-)
+from preflight.cli import options
+from preflight.cli.options import Subject, load_rules, rules_file
 from preflight.cli.outputs import Outputs
 from preflight.cli.streams import complain
 from preflight.model.facts import Facts
@@ -59,21 +46,21 @@ Formats = Annotated[
 
 def check(
     ctx: typer.Context,
-    rules: RulesFile = None,
+    rules: options.RulesFile = None,
     formats: Formats = ["text"],  # noqa: B006 - Typer copies it
-    facts: FactsFile = None,
-    compose_files: ComposeFiles = None,
-    path: Path = ".",
-    docker_host: DockerHost = None,
-    context: Context = None,
-    only: Only = None,
-    skip: Skip = None,
-    sets: Sets = None,
+    facts: options.FactsFile = None,
+    compose_files: options.ComposeFiles = None,
+    path: options.Path = ".",
+    docker_host: options.DockerHost = None,
+    context: options.Context = None,
+    only: options.Only = None,
+    skip: options.Skip = None,
+    sets: options.Sets = None,
     strict: Annotated[
         bool,
         typer.Option("--strict", envvar="PREFLIGHT_STRICT", help="Treat warnings as failures."),
     ] = False,
-    timeout: Timeout = 10.0,
+    timeout: options.Timeout = 10.0,
     wait: Annotated[
         float,
         typer.Option(

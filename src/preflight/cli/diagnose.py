@@ -9,22 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from preflight.check import catalogue, find_secrets, with_model
-from preflight.cli.options import (
-    ComposeFiles,
-    Context,
-    DockerHost,
-    FactsFile,
-    Format,
-    Path,
-    RulesFile,
-    Sets,
-    Subject,
-    Timeout,
-    load_rules,
-    parse_since,
-    read_facts,
-)
+from preflight.check import catalogue, hide_secrets, with_model
+from preflight.cli import options
+from preflight.cli.options import Subject, load_rules, parse_since, read_facts
 from preflight.cli.streams import complain, read_input, standard_input, terminal_options, write
 from preflight.model.bundle import LOGS
 from preflight.model.facts import MAX_BUNDLE_BYTES, Facts, Unknown
@@ -70,15 +57,15 @@ def diagnose(
         int,
         typer.Option("--lines", metavar="N", help="Of containers: only the last N lines of each."),
     ] = 100_000,
-    rules: RulesFile = None,
-    format_: Format = "text",
-    facts: FactsFile = None,
-    compose_files: ComposeFiles = None,
-    path: Path = ".",
-    docker_host: DockerHost = None,
-    context: Context = None,
-    sets: Sets = None,
-    timeout: Timeout = 10.0,
+    rules: options.RulesFile = None,
+    format_: options.Format = "text",
+    facts: options.FactsFile = None,
+    compose_files: options.ComposeFiles = None,
+    path: options.Path = ".",
+    docker_host: options.DockerHost = None,
+    context: options.Context = None,
+    sets: options.Sets = None,
+    timeout: options.Timeout = 10.0,
 ) -> None:
     """Find known errors in logs: what they mean, how sure that is, and what to do.
 
@@ -120,21 +107,11 @@ def build_report(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None
     from preflight.evaluate.diagnoses import container_states
     from preflight.evaluate.diagnoses import diagnose as find_causes
 
-    if facts is None:
-        return find_causes(ruleset, reader.result(), Facts({}), catalogue())
+    facts = facts or Facts({})
     for name, line in container_states(facts):
         reader.add_state(name, line)
     report = find_causes(ruleset, reader.result(), facts, catalogue())
-    secrets = find_secrets(facts)
-    if secrets is None:
-        return report
-    findings = (
-        finding._replace(
-            figures=secrets.redact_known(finding.figures), fixes=secrets.redact_known(finding.fixes)
-        )
-        for finding in report.findings
-    )
-    return report._replace(findings=tuple(findings))
+    return report._replace(findings=hide_secrets(report.findings, facts))
 
 
 def _check_options(logs: list[str], *, live: bool, facts: str | None, lines: int) -> None:

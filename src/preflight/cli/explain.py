@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from preflight.check import catalogue, find_secrets, today
-from preflight.cli.options import (
-    ComposeFiles,
-    Context,
-    DockerHost,
-    FactsFile,
-    Path,
-    RuleId,
-    RulesFile,
-    Sets,
-    Subject,
-    Timeout,
-    load_rules,
-)
+from preflight.check import catalogue, hide_secrets, today
+from preflight.cli import options
+from preflight.cli.options import Subject, load_rules
 from preflight.cli.streams import terminal_options, write
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError, did_you_mean
@@ -27,15 +16,15 @@ from preflight.model.rules import Rule, RuleSet
 
 def explain(
     ctx: typer.Context,
-    rule: RuleId,
-    rules: RulesFile = None,
-    facts: FactsFile = None,
-    compose_files: ComposeFiles = None,
-    path: Path = ".",
-    docker_host: DockerHost = None,
-    context: Context = None,
-    sets: Sets = None,
-    timeout: Timeout = 10.0,
+    rule: options.RuleId,
+    rules: options.RulesFile = None,
+    facts: options.FactsFile = None,
+    compose_files: options.ComposeFiles = None,
+    path: options.Path = ".",
+    docker_host: options.DockerHost = None,
+    context: options.Context = None,
+    sets: options.Sets = None,
+    timeout: options.Timeout = 10.0,
 ) -> None:
     """Explain one rule, with its value on this machine."""
     from preflight.render import listings
@@ -54,6 +43,4 @@ def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     """Return what a rule requires, why, and its result on these facts, without secrets."""
     from preflight.evaluate.explain import explain as explain_with_secrets
 
-    explanation = explain_with_secrets(ruleset, facts, catalogue(), rule, today())
-    secrets = find_secrets(facts)
-    return explanation if secrets is None else secrets.redact_known(explanation)
+    return hide_secrets(explain_with_secrets(ruleset, facts, catalogue(), rule, today()), facts)

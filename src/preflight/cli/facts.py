@@ -6,20 +6,9 @@ from typing import Annotated
 
 import typer
 
-from preflight.check import catalogue, find_secrets
-from preflight.cli.options import (
-    ComposeFiles,
-    Context,
-    DockerHost,
-    FactsFile,
-    Format,
-    NoRedact,
-    Path,
-    RulesFile,
-    Subject,
-    Timeout,
-    load_rules,
-)
+from preflight.check import catalogue, hide_secrets
+from preflight.cli import options
+from preflight.cli.options import Subject, load_rules
 from preflight.cli.redacting import (
     PRIVATE_MODE,
     build_redactor,
@@ -39,15 +28,15 @@ def facts(
         str | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write a snapshot to this file."),
     ] = None,
-    format_: Format = "text",
-    rules: RulesFile = None,
-    snapshot: FactsFile = None,
-    compose_files: ComposeFiles = None,
-    path: Path = ".",
-    docker_host: DockerHost = None,
-    context: Context = None,
-    timeout: Timeout = 10.0,
-    no_redact: NoRedact = False,
+    format_: options.Format = "text",
+    rules: options.RulesFile = None,
+    snapshot: options.FactsFile = None,
+    compose_files: options.ComposeFiles = None,
+    path: options.Path = ".",
+    docker_host: options.DockerHost = None,
+    context: options.Context = None,
+    timeout: options.Timeout = 10.0,
+    no_redact: options.NoRedact = False,
 ) -> None:
     """Print what was measured here, with the source of each figure.
 
@@ -60,8 +49,7 @@ def facts(
     ruleset = load_rules(rules)
     measured = subject.facts(ruleset)
     if output is None and format_ == "text":
-        secrets = None if no_redact else find_secrets(measured)
-        shown = secrets.redact_known(measured) if secrets is not None else measured
+        shown = measured if no_redact else hide_secrets(measured, measured)
         write(listings.facts(shown, catalogue(), terminal_options()))
         return
     redactor = build_redactor(ruleset, measured, subject.hidden)

@@ -6,33 +6,22 @@ import json
 
 import typer
 
-from preflight.cli.options import (
-    ComposeFiles,
-    Context,
-    DockerHost,
-    FactsFile,
-    Format,
-    Path,
-    RulesFile,
-    Sets,
-    Subject,
-    Timeout,
-    load_rules,
-)
+from preflight.cli import options
+from preflight.cli.options import Subject, load_rules
 from preflight.cli.streams import terminal_options, write
 
 
 def models(
     ctx: typer.Context,
-    rules: RulesFile = None,
-    format_: Format = "text",
-    facts: FactsFile = None,
-    compose_files: ComposeFiles = None,
-    path: Path = ".",
-    docker_host: DockerHost = None,
-    context: Context = None,
-    sets: Sets = None,
-    timeout: Timeout = 10.0,
+    rules: options.RulesFile = None,
+    format_: options.Format = "text",
+    facts: options.FactsFile = None,
+    compose_files: options.ComposeFiles = None,
+    path: options.Path = ".",
+    docker_host: options.DockerHost = None,
+    context: options.Context = None,
+    sets: options.Sets = None,
+    timeout: options.Timeout = 10.0,
 ) -> None:
     """Show which models of the rule file fit here, and which one is configured."""
     from preflight.evaluate.models import list_models
