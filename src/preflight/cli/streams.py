@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, TextIO, TypeAlias
+from typing import BinaryIO, TextIO
 
 from preflight.model.problems import InputError
 from preflight.model.rules import DEFAULT_RULES, MAX_RULE_FILE_BYTES
 from preflight.render import RenderOptions
 from preflight.render.sanitize import clean
 
-Text: TypeAlias = str | bytes | Iterable[str]  # in pieces where the whole would be too large
-
 _SPINNER_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _SPINNER_DELAY = 0.3  # seconds
 _BAR_COLUMNS = 24
-_PIPE_TIMEOUT = 3_000  # milliseconds to wait for somebody to write to a pipe
+_PIPE_TIMEOUT_SECONDS = 3.0  # to wait for somebody to write to a pipe
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 
@@ -167,7 +166,7 @@ class StatusLine:
 # --- files to write -----------------------------------------------------------------------------
 
 
-def write_file(path: str, text: Text, mode: int | None = None) -> str | None:
+def write_file(path: str, text: str | bytes, mode: int | None = None) -> str | None:
     """Write a file whole or not at all; return an error message where that fails.
 
     A link stays, and what it leads to is written; so are devices and pipes. The file keeps its
@@ -176,43 +175,45 @@ def write_file(path: str, text: Text, mode: int | None = None) -> str | None:
     try:
         if path.endswith(("/", os.sep)):
             raise IsADirectoryError
-        try:
-            is_regular = stat.S_ISREG(os.stat(path).st_mode)
-        except FileNotFoundError:
-            is_regular = True
-        if not is_regular or path.startswith(("/dev/", "/proc/")):
-            return append_file(path, text)
-        _replace_file(Path(os.path.realpath(path)), text, mode)
+        with suppress(FileNotFoundError):
+            existing = os.stat(path).st_mode
+            if not stat.S_ISREG(existing) or path.startswith(("/dev/", "/proc/")):
+                return append_file(path, text)
+            mode = existing & 0o777 if mode is None else mode
+        _replace_file(Path(os.path.realpath(path)), _encode(text), mode)
     except (OSError, ValueError) as error:
         return _write_error(path, error)
     return None
 
 
-def append_file(path: str, text: Text) -> str | None:
+def append_file(path: str, text: str | bytes) -> str | None:
     """Append to a file, a device, or a pipe that is being read; return an error message."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NONBLOCK
     try:
         handle = os.open(path, flags, 0o666)  # fails for a pipe without a reader
-        if hasattr(os, "set_blocking"):
+        if _NONBLOCK:
             os.set_blocking(handle, True)
         with os.fdopen(handle, "wb") as file:
-            file.writelines(_encode(text))
+            file.write(_encode(text))
     except (OSError, ValueError) as error:
         return _write_error(path, error)
     return None
 
 
-def _replace_file(target: Path, text: Text, mode: int | None) -> None:
+def _replace_file(target: Path, data: bytes, mode: int | None) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # named before it exists: a signal may come as soon as it does
     temporary = target.with_name(f".{target.name[:30]}.{os.urandom(8).hex()}")
+    created_mode = 0o666 if mode is None else mode
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
-        with open(os.open(temporary, flags, 0o600), "wb") as file:
-            file.writelines(_encode(text))
+        with open(
+            temporary, "xb", opener=lambda name, flags: os.open(name, flags, created_mode)
+        ) as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, _current_mode(target) if mode is None else mode)
+        if mode is not None:  # the umask may have taken some of it
+            os.chmod(temporary, mode)
         os.replace(temporary, target)
     except BaseException:
         with suppress(OSError):  # it may have its final name already
@@ -220,25 +221,14 @@ def _replace_file(target: Path, text: Text, mode: int | None) -> None:
         raise
 
 
-def _encode(text: Text) -> Iterator[bytes]:
-    for part in (text,) if isinstance(text, str | bytes) else text:
-        yield part if isinstance(part, bytes) else part.encode("utf-8", "replace")
+def _encode(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("utf-8", "replace")
 
 
 def _write_error(path: str, error: OSError | ValueError) -> str:
     if isinstance(error, IsADirectoryError):
         return f"cannot write {path}: it is a folder"
     return f"cannot write {path}: {getattr(error, 'strerror', None) or error}"
-
-
-def _current_mode(target: Path) -> int:
-    """Return the mode that the file has, or that a new file gets."""
-    try:
-        return target.stat().st_mode & 0o777
-    except OSError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return 0o666 & ~mask
 
 
 # --- files to read ------------------------------------------------------------------------------
@@ -259,21 +249,28 @@ def read_input(name: str, max_bytes: int) -> bytes:
     try:
         if name == "-":
             return standard_input().read(max_bytes + 1)
-        with open_input(name) as file:
-            return _read(file, max_bytes + 1)
+        return _read_file(name, max_bytes + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read {name}: {reason}") from None
 
 
-def open_input(path: str) -> BinaryIO:
+def _read_file(path: str, max_bytes: int) -> bytes:
+    with io.BufferedReader(open_input(path)) as file:
+        return file.read(max_bytes)
+
+
+def open_input(path: str) -> io.FileIO:
     """Open a file to read, unbuffered; raises OSError, for a pipe that nobody writes to as well."""
     handle = os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY)
-    file = open(handle, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
+    file = io.FileIO(handle)
     try:
-        if stat.S_ISFIFO(os.fstat(handle).st_mode) and not _has_writer(handle):
-            raise OSError(errno.ENXIO, "a pipe that nobody writes to")
         if _NONBLOCK:
+            from select import select
+
+            is_pipe = stat.S_ISFIFO(os.fstat(handle).st_mode)
+            if is_pipe and not select([handle], [], [], _PIPE_TIMEOUT_SECONDS)[0]:
+                raise OSError(errno.ENXIO, "a pipe that nobody writes to")
             os.set_blocking(handle, True)
     except BaseException:
         file.close()
@@ -281,27 +278,10 @@ def open_input(path: str) -> BinaryIO:
     return file
 
 
-def _has_writer(handle: int) -> bool:
-    import select
-
-    poll = select.poll()
-    poll.register(handle, select.POLLIN)
-    return bool(poll.poll(_PIPE_TIMEOUT))
-
-
-def _read(file: BinaryIO, max_bytes: int) -> bytes:
-    """Read up to this many bytes: a pipe gives them piece by piece."""
-    pieces: list[bytes] = []
-    while max_bytes > 0 and (piece := file.read(max_bytes)):
-        pieces.append(piece)
-        max_bytes -= len(piece)
-    return b"".join(pieces)
-
-
 def read_rules(name: str) -> bytes:
     """Return a rule file's bytes, the bundled one's for DEFAULT_RULES. Raises OSError."""
-    with open_input(str(bundled_rules()) if name == DEFAULT_RULES else name) as file:
-        return _read(file, MAX_RULE_FILE_BYTES + 1)
+    path = str(bundled_rules()) if name == DEFAULT_RULES else name
+    return _read_file(path, MAX_RULE_FILE_BYTES + 1)
 
 
 def rules_reader(first: str) -> Callable[[str], bytes]:
