@@ -73,9 +73,9 @@ def collect_facts(
 
 def with_model(facts: Facts, ruleset: RuleSet) -> Facts:
     """Add what follows from the rule file's models: of a snapshot too, by today's rules."""
-    from preflight.facts.model import derive
+    from preflight.facts.model import derive_model_facts
 
-    return replace_facts(facts, derive(facts, ruleset.models, ruleset.overhead or 0))
+    return replace_facts(facts, derive_model_facts(facts, ruleset.models, ruleset.overhead or 0))
 
 
 def check(

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from preflight.check import Selection
     from preflight.fleet.playbook import FleetAnswers, HostAnswer
 
-MAX_NAME_CHARS = 200  # of a file's name, without its ending
+MAX_FILE_NAME_CHARS = 200  # of a file's name, without its ending
 
 
 def fleet(
@@ -129,7 +129,7 @@ def fleet(
     ruleset = load_rules(rules, sets, files)
     selection = pipeline.select(ruleset, only or (), skip or (), strict=strict)
 
-    from preflight.fleet.archive import pack_program, pack_rules, requirements
+    from preflight.fleet.archive import pack_program, pack_rules, pip_requirements
     from preflight.fleet.playbook import run_playbook
 
     build, archive = pack_program(bundled_rules(), wheelhouse)
@@ -137,7 +137,7 @@ def fleet(
     request = {
         "version": __version__,
         "build": build,
-        "requirements": requirements(),
+        "requirements": pip_requirements(),
         "offline": wheelhouse is not None,
         "rules": b64encode(pack_rules(own_files, rules_file(rules))).decode(),
         "path": path,
@@ -160,7 +160,7 @@ def fleet(
         raise typer.Exit(_show_removed(answers))
     rulesets = load_by_host(rules, sets or [], answers.vars)
     hosts = tuple(
-        _judge(name, answer, rulesets.get(name, ruleset), selection)
+        _judge_host(name, answer, rulesets.get(name, ruleset), selection)
         for name, answer in answers.hosts.items()
     )
     count = "1 host" if len(hosts) == 1 else f"{len(hosts):,} hosts"
@@ -168,7 +168,7 @@ def fleet(
     report = Fleet(title, hosts, time.perf_counter() - started, ExitCode.UNDECIDED)
     written = outputs.write(report, quiet=quiet, verbose=verbose)
     if save is not None:
-        written &= _save(save, answers, hosts, PRIVATE_MODE if no_redact else None)
+        written &= _save_snapshots(save, answers, hosts, PRIVATE_MODE if no_redact else None)
     if answers.signal:
         missing = sum(not answer.snapshot for answer in answers.hosts.values())
         complain(f"interrupted: {missing} of {len(hosts)} hosts did not answer in time")
@@ -207,7 +207,7 @@ def load_by_host(
     rulesets: dict[str, RuleSet] = {}
     for values, hosts in hosts_by_vars.items():
         try:
-            ruleset = load_rules(rules, [*_as_sets(json.loads(values)), *sets])
+            ruleset = load_rules(rules, [*_format_as_set_options(json.loads(values)), *sets])
         except InputError as error:
             names = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if hosts[3:] else "")
             problems = [f"preflight_vars of {names}: {problem}" for problem in error.problems]
@@ -216,7 +216,7 @@ def load_by_host(
     return rulesets
 
 
-def _as_sets(values: Any) -> Iterator[str]:
+def _format_as_set_options(values: Any) -> Iterator[str]:
     """Yield a host's preflight_vars as --set takes them."""
     if not isinstance(values, dict):
         raise InputError(f"expected a mapping of names to values, found {values!r:.80}")
@@ -226,7 +226,9 @@ def _as_sets(values: Any) -> Iterator[str]:
         yield f"{name}={value}"
 
 
-def _judge(name: str, answer: HostAnswer, ruleset: RuleSet, selection: Selection) -> HostReport:
+def _judge_host(
+    name: str, answer: HostAnswer, ruleset: RuleSet, selection: Selection
+) -> HostReport:
     """Return a host's report, or why it has none."""
     from preflight.snapshot.facts_file import read_snapshot
 
@@ -241,7 +243,7 @@ def _judge(name: str, answer: HostAnswer, ruleset: RuleSet, selection: Selection
     return HostReport(name, pipeline.check(ruleset, facts, selection, started))
 
 
-def _save(
+def _save_snapshots(
     folder: str, answers: FleetAnswers, hosts: Iterable[HostReport], mode: int | None
 ) -> bool:
     """Write the snapshots that were judged; return whether all could be written."""
@@ -261,10 +263,10 @@ def file_name(host: str) -> str:
     """
     plain = quote(host, safe=" @+=,()[]").replace("~", "%7E")
     plain = f"%2E{plain[1:]}" if plain.startswith(".") else plain
-    if 0 < len(plain) <= MAX_NAME_CHARS and not re.search("[A-Z]", host):
+    if 0 < len(plain) <= MAX_FILE_NAME_CHARS and not re.search("[A-Z]", host):
         return plain
     digest = hashlib.sha256(host.encode("utf-8", "replace")).hexdigest()
-    return f"{plain[:MAX_NAME_CHARS]}~{digest[:12]}"
+    return f"{plain[:MAX_FILE_NAME_CHARS]}~{digest[:12]}"
 
 
 def _show_removed(answers: FleetAnswers) -> int:

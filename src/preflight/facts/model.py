@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from preflight.model.rules import LanguageModel
 
 
-def derive(facts: Facts, models: Sequence[LanguageModel], overhead: float) -> Iterator[Measured]:
+def derive_model_facts(
+    facts: Facts, models: Sequence[LanguageModel], overhead: float
+) -> Iterator[Measured]:
     """Yield the facts of the model; `overhead` in bytes is what the host keeps for itself."""
-    yield from _need(facts, models)
-    budget, why = _budget(facts, overhead)
-    yield Measured(("model", "budget"), budget, why)
+    yield from _memory_facts(facts, models)
+    budget, source = _find_memory_budget(facts, overhead)
+    yield Measured(("model", "budget"), budget, source)
     if isinstance(budget, Unknown):
         yield Measured(("model", "best"), budget)
         yield Measured(("model", "alternatives"), budget)
@@ -31,20 +33,23 @@ def derive(facts: Facts, models: Sequence[LanguageModel], overhead: float) -> It
     yield Measured(("model", "alternatives"), names or None, source)
 
 
-def canonical(name: str) -> str:
+def canonical_name(name: str) -> str:
     """Return a model's name for comparing: `Phi` is registry.ollama.ai/library/phi:latest."""
     plain = name.strip().lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
     return plain if ":" in plain.rpartition("/")[2] else f"{plain}:latest"
 
 
-def _need(facts: Facts, models: Sequence[LanguageModel]) -> Iterator[Measured]:
+def _memory_facts(facts: Facts, models: Sequence[LanguageModel]) -> Iterator[Measured]:
     """The document's figure first, then what a running Ollama says of it, then an estimate."""
     name = facts.get(("model", "name"))
     if not isinstance(name, str):
         for fact in ("listed", "memory", "estimated"):
             yield Measured(("model", fact), name, "no model is configured")
         return
-    listed = next((model for model in models if canonical(model.name) == canonical(name)), None)
+    listed = next(
+        (model for model in models if canonical_name(model.name) == canonical_name(name)),
+        None,
+    )
     yield Measured(("model", "listed"), listed and listed.name, "the rule file's models")
     resident, estimate = (facts.get(("model", key)) for key in ("resident", "estimate"))
     need: Any
@@ -63,7 +68,7 @@ def _need(facts: Facts, models: Sequence[LanguageModel]) -> Iterator[Measured]:
     yield Measured(("model", "estimated"), need if isinstance(need, Unknown) else estimated, source)
 
 
-def _budget(facts: Facts, overhead: float) -> tuple[float | Unknown, str]:
+def _find_memory_budget(facts: Facts, overhead: float) -> tuple[float | Unknown, str]:
     """The least of what holds the model; without Docker's figure there is none."""
     docker = facts.get(("docker", "memory", "available"))
     name = "free for this stack"
@@ -72,17 +77,17 @@ def _budget(facts: Facts, overhead: float) -> tuple[float | Unknown, str]:
     if not _is_size(docker):
         known = isinstance(docker, Unknown)
         return docker if known else Unknown("Docker's memory is not known"), ""
-    bounds = [(docker, name), *_limits(facts)]
+    bounds = [(docker, name), *_find_service_limits(facts)]
     host = facts.get(("host", "memory", "total"))
     if facts.get(("docker", "local")) is True and _is_size(host):
         kept = format_bytes(overhead)
         bounds.append((max(0, host - overhead), f"the host less {kept} of overhead"))
-    least, why = min(bounds)
-    others = "; ".join(f"{what} {format_bytes(size)}" for size, what in bounds if what != why)
-    return int(least), f"{why}, the least" + (f" ({others})" if others else "")
+    least, source = min(bounds)
+    others = "; ".join(f"{what} {format_bytes(size)}" for size, what in bounds if what != source)
+    return int(least), f"{source}, the least" + (f" ({others})" if others else "")
 
 
-def _limits(facts: Facts) -> Iterator[tuple[float, str]]:
+def _find_service_limits(facts: Facts) -> Iterator[tuple[float, str]]:
     """The limits of the service that runs the model: of the file and of its containers."""
     service = facts.get(("ollama", "service"))
     if not isinstance(service, str):

@@ -29,21 +29,21 @@ from preflight.model.facts import Measured, Unknown
 from preflight.model.quantities import format_bytes, format_number
 
 Amounts: TypeAlias = Mapping[str, int]
-FreeAmounts: TypeAlias = Mapping[str, Amounts]  # by node id
-Row: TypeAlias = Mapping[str, Any]
+FreeByNode: TypeAlias = Mapping[str, Amounts]  # by node id
+ApiObject: TypeAlias = Mapping[str, Any]
 
-TOP = ("docker", "swarm")
-MEMORY, CPUS, NANO = "memory", "cpus", 10**9
+SWARM_PATH = ("docker", "swarm")
+MEMORY, CPUS, NANOS_PER_CORE = "memory", "cpus", 10**9
 STACK_LABEL = "com.docker.stack.namespace"
 # Tasks in these states hold their reservations (swarmkit, manager/scheduler `setupTasksList`).
-HOLDING_STATES = ("assigned", "accepted", "preparing", "ready", "starting", "running")
-CONSTRAINT = re.compile(
+RESERVING_TASK_STATES = ("assigned", "accepted", "preparing", "ready", "starting", "running")
+CONSTRAINT_PATTERN = re.compile(
     r"\s*([a-z_][\w.\-]+)\s*(==|!=)\s*([\w:\-\s.*()?+\[\]\\^$|/]+?)\s*", re.IGNORECASE | re.ASCII
 )
 NODE_FIELDS = (
     ("role", "Spec.Role"), ("state", "Status.State"), ("availability", "Spec.Availability"),
 )  # fmt: skip
-CONSTRAINT_FIELDS = {
+CONSTRAINT_KEYS = {
     "node.id": "ID",
     "node.hostname": "Description.Hostname",
     "node.role": "Spec.Role",
@@ -58,14 +58,14 @@ class Node(NamedTuple):
 
     id: str
     name: str
-    row: Row
+    row: ApiObject
     total: Amounts
 
     @property
     def takes_tasks(self) -> bool:
         """Whether the scheduler may use it."""
         paths = ("Status.State", "Spec.Availability")
-        return [field(self.row, path) for path in paths] == ["ready", "active"]
+        return [read_field(self.row, path) for path in paths] == ["ready", "active"]
 
     @property
     def is_reported(self) -> bool:
@@ -95,81 +95,85 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
         yield from _measure(context)
     except (EndpointError, EngineError) as error:
         kind = error.kind if isinstance(error, EngineError) else "invalid"
-        yield from _all_facts(Unknown(str(error), kind))
+        yield from _same_for_all_facts(Unknown(str(error), kind))
 
 
 def _measure(context: MeasureContext) -> Iterator[Measured]:
     engine = context.engine()
-    state = text_or_none(field(engine.info, "Swarm.LocalNodeState"))
+    state = text_or_none(read_field(engine.info, "Swarm.LocalNodeState"))
     if state == "inactive":
-        yield from _all_facts(None, "GET /info Swarm.LocalNodeState inactive")
+        yield from _same_for_all_facts(None, "GET /info Swarm.LocalNodeState inactive")
     elif state != "active":
         reason = f"this node's state in the Swarm is {state}"
-        yield from _all_facts(Unknown(reason) if state else unreported("Swarm.LocalNodeState"))
-    elif field(engine.info, "Swarm.ControlAvailable") is True:
-        yield from _ask_manager(engine.api, context.project_or_unknown())
+        yield from _same_for_all_facts(
+            Unknown(reason) if state else unreported("Swarm.LocalNodeState")
+        )
+    elif read_field(engine.info, "Swarm.ControlAvailable") is True:
+        yield from _measure_as_manager(engine.api, context.project_or_unknown())
     else:
         project = context.project_or_unknown()
         is_stack = isinstance(project, Project) and any(
             get_label(row, STACK_LABEL) == project.name for row in engine.api.running_containers()
         )
-        runs_as = _runs_as(engine.api, project, is_stack)
-        yield Measured((*TOP, "stack"), runs_as, "GET /containers/json: what runs on this node")
-        managers = list_or_empty(field(engine.info, "Swarm.RemoteManagers"))
-        addresses = [text_or_none(field(manager, "Addr")) for manager in managers]
+        runs_as = _find_deployment_kind(engine.api, project, is_stack)
+        yield Measured(
+            (*SWARM_PATH, "stack"), runs_as, "GET /containers/json: what runs on this node"
+        )
+        managers = list_or_empty(read_field(engine.info, "Swarm.RemoteManagers"))
+        addresses = [text_or_none(read_field(manager, "Addr")) for manager in managers]
         host = next(filter(None, addresses), "MANAGER:").rpartition(":")[0]
         reason = f"this node is a worker: ask a manager, --docker-host ssh://{host}"
-        yield from _all_facts(Unknown(reason, "unsupported"))
+        yield from _same_for_all_facts(Unknown(reason, "unsupported"))
 
 
-def _all_facts(value: Unknown | None, source: str = "") -> Iterator[Measured]:
+def _same_for_all_facts(value: Unknown | None, source: str = "") -> Iterator[Measured]:
     """Yield one value for every declared fact, for each collection as a whole."""
     names = dict.fromkeys(fact.path.split(".")[2] for fact in SWARM)
-    return (Measured((*TOP, name), value, source) for name in names)
+    return (Measured((*SWARM_PATH, name), value, source) for name in names)
 
 
-def field(answer: Any, path: str) -> Any:
+def read_field(answer: Any, path: str) -> Any:
     """Return what is at a dotted path of an answer, None where nothing is."""
     for key in path.split("."):
         answer = answer.get(key) if isinstance(answer, Mapping) else None
     return answer
 
 
-def _ask_manager(api: EngineApi, project: Project | Unknown | None) -> Iterator[Measured]:
+def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> Iterator[Measured]:
     rows, services, tasks = api.swarm_nodes(), api.swarm_services(), api.swarm_tasks()
     own = {  # the project's services: names by id
-        row.get("ID"): field(row, "Spec.Name")
+        row.get("ID"): read_field(row, "Spec.Name")
         for row in services
         if isinstance(project, Project)
-        and (field(row, "Spec.Labels") or {}).get(STACK_LABEL) == project.name
+        and (read_field(row, "Spec.Labels") or {}).get(STACK_LABEL) == project.name
     }
-    runs_as = _runs_as(api, project, bool(own))
+    runs_as = _find_deployment_kind(api, project, bool(own))
     nodes = parse_nodes(rows)
     ready = sum(node.takes_tasks for node in nodes)
-    yield Measured((*TOP, "ready"), ready, "GET /nodes Status.State, Spec.Availability")
-    managers = sum(field(row, "ManagerStatus.Reachability") == "reachable" for row in rows)
-    yield Measured((*TOP, "managers"), managers, "GET /nodes ManagerStatus.Reachability")
+    yield Measured((*SWARM_PATH, "ready"), ready, "GET /nodes Status.State, Spec.Availability")
+    managers = sum(read_field(row, "ManagerStatus.Reachability") == "reachable" for row in rows)
+    yield Measured((*SWARM_PATH, "managers"), managers, "GET /nodes ManagerStatus.Reachability")
     free = free_amounts(nodes, [row for row in tasks if row.get("ServiceID") not in own])
     yield from _node_facts(nodes, free)
-    yield Measured((*TOP, "stack"), runs_as, "GET /services, GET /containers/json")
+    yield Measured((*SWARM_PATH, "stack"), runs_as, "GET /services, GET /containers/json")
     if not isinstance(project, Project):
         for name in ("services", "unplaced"):
-            yield Measured((*TOP, name), project, "no compose file here")
+            yield Measured((*SWARM_PATH, name), project, "no compose file here")
         return
     errors = [  # of the tasks that wait for a node
         (own.get(row.get("ServiceID")), error)
         for row in tasks
-        if field(row, "Status.State") == "pending" and (error := field(row, "Status.Err"))
+        if read_field(row, "Status.State") == "pending" and (error := read_field(row, "Status.Err"))
     ]
     parsed = [parse_service(name, row, nodes) for name, row in project.services.items()]
     for service in parsed:
         pending = [error for name, error in errors if name == f"{project.name}_{service.name}"]
         yield from _service_facts(project, service, free, pending)
-    yield Measured((*TOP, "services"), {}, "the compose files, GET /nodes, GET /tasks")
+    yield Measured((*SWARM_PATH, "services"), {}, "the compose files, GET /nodes, GET /tasks")
     yield _unplaced_fact(parsed, free)
 
 
-def _runs_as(
+def _find_deployment_kind(
     api: EngineApi, project: Project | Unknown | None, is_stack: bool
 ) -> str | Unknown | None:
     """Return how the project runs: as a stack, by compose, or None where it doesn't."""
@@ -182,61 +186,61 @@ def _runs_as(
     return "compose" if by_compose else None
 
 
-def parse_nodes(rows: Iterable[Row]) -> list[Node]:
+def parse_nodes(rows: Iterable[ApiObject]) -> list[Node]:
     """Read GET /nodes, ordered by name; nodes that share a host name have their ids beside it."""
     nodes = []
     for row in rows:
         if identity := text_or_none(row.get("ID")):
-            name = text_or_none(field(row, "Description.Hostname")) or identity[:12]
+            name = text_or_none(read_field(row, "Description.Hostname")) or identity[:12]
             nodes.append(Node(identity, name, row, parse_amounts(row, "Description.Resources")))
     times = Counter(node.name for node in nodes)
     unique = (n if times[n.name] == 1 else n._replace(name=f"{n.name} ({n.id})") for n in nodes)
     return sorted(unique, key=lambda node: (node.name, node.id))
 
 
-def parse_amounts(row: Row, path: str) -> dict[str, int]:
+def parse_amounts(row: ApiObject, path: str) -> dict[str, int]:
     """Read a `Resources` object of the API; kinds without a figure are left out."""
-    resources = field(row, path)
-    memory, cpus = field(resources, "MemoryBytes"), field(resources, "NanoCPUs")
+    resources = read_field(row, path)
+    memory, cpus = read_field(resources, "MemoryBytes"), read_field(resources, "NanoCPUs")
     amounts = Counter({MEMORY: memory or 0, CPUS: cpus or 0})
-    for generic in field(resources, "GenericResources") or ():
+    for generic in read_field(resources, "GenericResources") or ():
         spec = generic.get("DiscreteResourceSpec") or generic["NamedResourceSpec"]
         amounts[spec["Kind"]] += spec["Value"] if isinstance(spec["Value"], int) else 1
     return {kind: amount for kind, amount in amounts.items() if amount}
 
 
-def free_amounts(nodes: Iterable[Node], tasks: Iterable[Row]) -> FreeAmounts:
+def free_amounts(nodes: Iterable[Node], tasks: Iterable[ApiObject]) -> FreeByNode:
     """Return what these tasks of GET /tasks leave free on each node."""
     free = {node.id: Counter(node.total) for node in nodes}
     for row in tasks:
-        if row.get("NodeID") in free and field(row, "Status.State") in HOLDING_STATES:
+        if row.get("NodeID") in free and read_field(row, "Status.State") in RESERVING_TASK_STATES:
             free[row["NodeID"]].subtract(parse_amounts(row, "Spec.Resources.Reservations"))
     return free
 
 
-def _node_facts(nodes: Iterable[Node], free: FreeAmounts) -> Iterator[Measured]:
+def _node_facts(nodes: Iterable[Node], free: FreeByNode) -> Iterator[Measured]:
     source = "GET /nodes less GET /tasks of others"
     for node in nodes:
-        top = (*TOP, "nodes", node.name)
-        cores = node.total[CPUS] / NANO if CPUS in node.total else None
+        top = (*SWARM_PATH, "nodes", node.name)
+        cores = node.total[CPUS] / NANOS_PER_CORE if CPUS in node.total else None
         for name, value, key in (
-            *((name, text_or_none(field(node.row, path)), path) for name, path in NODE_FIELDS),
+            *((name, text_or_none(read_field(node.row, path)), path) for name, path in NODE_FIELDS),
             ("cpus", cores, "Description.Resources.NanoCPUs"),
             ("memory", node.total.get(MEMORY), "Description.Resources.MemoryBytes"),
         ):
             yield Measured((*top, name), or_unreported(value, key), f"GET /nodes {key}")
-        for name, value in (field(node.row, "Spec.Labels") or {}).items():
+        for name, value in (read_field(node.row, "Spec.Labels") or {}).items():
             yield Measured((*top, "labels", name), value, "GET /nodes Spec.Labels")
         yield Measured((*top, "labels"), {}, "GET /nodes Spec.Labels")
         if node.is_reported:
-            yield Measured((*top, "free", "cpus"), free[node.id][CPUS] / NANO, source)
+            yield Measured((*top, "free", "cpus"), free[node.id][CPUS] / NANOS_PER_CORE, source)
             yield Measured((*top, "free", "memory"), free[node.id][MEMORY], source)
         else:
             yield Measured((*top, "free"), Unknown("the manager does not report what the node has"))
-    yield Measured((*TOP, "nodes"), {}, "GET /nodes")
+    yield Measured((*SWARM_PATH, "nodes"), {}, "GET /nodes")
 
 
-def parse_service(name: str, config: Row, nodes: Iterable[Node]) -> Service:
+def parse_service(name: str, config: ApiObject, nodes: Iterable[Node]) -> Service:
     """Read a service of the effective configuration.
 
     `docker stack deploy` uses what is under `deploy` only: not `scale`, not `mem_reservation`.
@@ -247,14 +251,16 @@ def parse_service(name: str, config: Row, nodes: Iterable[Node]) -> Service:
     )
     # Compose holds cores as 32-bit floats, of which six digits are exact.
     cores = round(cpus, 6) if isinstance(cpus, float) else 0
-    needs = {MEMORY: memory if isinstance(memory, int) else 0, CPUS: round(cores * NANO)}
-    for generic in field(deploy, "resources.reservations.generic_resources") or ():
+    needs = {MEMORY: memory if isinstance(memory, int) else 0, CPUS: round(cores * NANOS_PER_CORE)}
+    for generic in read_field(deploy, "resources.reservations.generic_resources") or ():
         spec = generic["discrete_resource_spec"]
         needs[spec["kind"]] = int(spec["value"])
-    constraints = [str(each) for each in field(deploy, "placement.constraints") or ()]
-    eligible = [n for n in nodes if n.takes_tasks and all(meets(n, each) for each in constraints)]
-    is_global = field(deploy, "mode") in ("global", "global-job")
-    replicas = field(deploy, "replicas")
+    constraints = [str(each) for each in read_field(deploy, "placement.constraints") or ()]
+    eligible = [
+        n for n in nodes if n.takes_tasks and all(meets_constraint(n, each) for each in constraints)
+    ]
+    is_global = read_field(deploy, "mode") in ("global", "global-job")
+    replicas = read_field(deploy, "replicas")
     one_per_node = is_global or any(
         port.get("mode") == "host" and port.get("published") for port in config.get("ports") or ()
     )
@@ -262,85 +268,84 @@ def parse_service(name: str, config: Row, nodes: Iterable[Node]) -> Service:
         name,
         tasks=len(eligible) if is_global else 1 if replicas is None else replicas,
         needs={kind: amount for kind, amount in needs.items() if amount},
-        per_node=1 if one_per_node else field(deploy, "placement.max_replicas_per_node") or 0,
+        per_node=1 if one_per_node else read_field(deploy, "placement.max_replicas_per_node") or 0,
         constraints=constraints,
         nodes=eligible,
         is_global=is_global,
     )
 
 
-def meets(node: Node, constraint: str) -> bool:
+def meets_constraint(node: Node, constraint: str) -> bool:
     """Whether a node meets a placement constraint; none meets one that Swarm refuses.
 
     The case of letters counts in names of labels only. Source: moby/swarmkit, manager/constraint.
     """
-    match = CONSTRAINT.fullmatch(constraint)
+    match = CONSTRAINT_PATTERN.fullmatch(constraint)
     if match is None:
         return False
     key, operator, expected = match.groups()
     scope, _, label_name = key.lower().partition(".labels.")
     if label_name and scope in CONSTRAINT_LABELS:
-        labels = field(node.row, CONSTRAINT_LABELS[scope]) or {}
+        labels = read_field(node.row, CONSTRAINT_LABELS[scope]) or {}
         actual = labels.get(key[-len(label_name) :], "")
-    elif key.lower() in CONSTRAINT_FIELDS:
-        actual = text_or_none(field(node.row, CONSTRAINT_FIELDS[key.lower()])) or ""
+    elif key.lower() in CONSTRAINT_KEYS:
+        actual = text_or_none(read_field(node.row, CONSTRAINT_KEYS[key.lower()])) or ""
     else:
         return False
     return (actual.casefold() == expected.casefold()) is (operator == "==")
 
 
 def _service_facts(
-    project: Project, service: Service, free: FreeAmounts, pending: Sequence[str]
+    project: Project, service: Service, free: FreeByNode, pending: Sequence[str]
 ) -> Iterator[Measured]:
     """Yield the facts of a service; `pending` are the errors of its tasks that wait for a node.
 
     It fits if a task on its own has room on some node, a global service on every node.
     """
-    room = [capacity(free[node.id], service.needs) > 0 for node in service.nodes]
+    room = [count_tasks_that_fit(free[node.id], service.needs) > 0 for node in service.nodes]
     enough = all(room) if service.is_global else any(room) or not service.tasks
-    fits = (enough and (bool(room) or not service.is_global)) or _unreported(service) or False
+    fits = (enough and (bool(room) or not service.is_global)) or _unreported_nodes(service) or False
     reservations = ("resources", "reservations")
     for name, value, key in (
         ("tasks", service.tasks, ("replicas",)),
         ("nodes", [node.name for node in service.nodes] or None, ("placement",)),
         ("memory", service.needs.get(MEMORY), (*reservations, "memory")),
-        ("cpus", service.needs.get(CPUS, 0) / NANO or None, (*reservations, "cpus")),
+        ("cpus", service.needs.get(CPUS, 0) / NANOS_PER_CORE or None, (*reservations, "cpus")),
         ("fits", fits, reservations if service.nodes else ("placement",)),
-        ("reason", _reason(service, free) if fits is False else None, reservations),
+        ("reason", _explain_no_fit(service, free) if fits is False else None, reservations),
         ("pending", len(pending), ("replicas",)),
         ("waits_for", pending[-1] if pending else None, ("replicas",)),
     ):
         source = source_of(project, ("services", service.name, "deploy", *key))
-        yield Measured((*TOP, "services", service.name, name), value, source)
+        yield Measured((*SWARM_PATH, "services", service.name, name), value, source)
 
 
-def _unreported(service: Service) -> Unknown | None:
+def _unreported_nodes(service: Service) -> Unknown | None:
     names = ", ".join(node.name for node in service.nodes if not node.is_reported)
     return Unknown(f"the manager does not report what {names} has") if names else None
 
 
-def _reason(service: Service, free: FreeAmounts) -> str:
+def _explain_no_fit(service: Service, free: FreeByNode) -> str:
     """Say why a task of a service finds no node, with the figures."""
     if not service.nodes:
         constraints = " and ".join(service.constraints)
         return f"no node takes tasks{f' and meets {constraints}' if constraints else ''}"
     largest = {k: max(0, *(free[n.id].get(k, 0) for n in service.nodes)) for k in service.needs}
-    return f"a task reserves {_format(service.needs)}; at most {_format(largest)} free on a node"
+    needs, free_on_node = _format_amounts(service.needs), _format_amounts(largest)
+    return f"a task reserves {needs}; at most {free_on_node} free on a node"
 
 
-def _format(amounts: Amounts) -> str:
-    parts = []
-    for kind, amount in amounts.items():
-        if kind == MEMORY:
-            parts.append(format_bytes(amount, binary=True))
-        elif kind == CPUS:
-            parts.append(f"{format_number(amount / NANO)} {'CPU' if amount == NANO else 'CPUs'}")
-        else:
-            parts.append(f"{amount} {kind}")
+def _format_amounts(amounts: Amounts) -> str:
+    parts = [f"{amount} {kind}" for kind, amount in amounts.items() if kind not in (MEMORY, CPUS)]
+    if CPUS in amounts:
+        cores = amounts[CPUS] / NANOS_PER_CORE
+        parts.insert(0, f"{format_number(cores)} {'CPU' if cores == 1 else 'CPUs'}")
+    if MEMORY in amounts:
+        parts.insert(0, format_bytes(amounts[MEMORY], binary=True))
     return " and ".join(parts)
 
 
-def capacity(free: Amounts, needs: Amounts) -> int:
+def count_tasks_that_fit(free: Amounts, needs: Amounts) -> int:
     """Return how many tasks of these needs a node takes."""
     if not needs:
         return sys.maxsize
@@ -349,7 +354,7 @@ def capacity(free: Amounts, needs: Amounts) -> int:
     return min(free.get(kind, 0) // need for kind, need in needs.items())
 
 
-def unplaced(services: Sequence[Service], free: FreeAmounts) -> dict[str, int]:
+def find_unplaced_tasks(services: Sequence[Service], free: FreeByNode) -> dict[str, int]:
     """Place tasks by first-fit decreasing; return how many of each service find no node.
 
     Services bound to their nodes come first, then those whose task takes the largest share of
@@ -366,7 +371,7 @@ def unplaced(services: Sequence[Service], free: FreeAmounts) -> dict[str, int]:
     for service in sorted(services, key=order):
         waiting = service.tasks
         for node in service.nodes:
-            room = capacity(rooms[node.id], service.needs)
+            room = count_tasks_that_fit(rooms[node.id], service.needs)
             number = min(waiting, service.per_node or waiting, room)
             rooms[node.id].subtract({k: number * need for k, need in service.needs.items()})
             waiting -= number
@@ -375,17 +380,17 @@ def unplaced(services: Sequence[Service], free: FreeAmounts) -> dict[str, int]:
     return left_over
 
 
-def _unplaced_fact(services: Sequence[Service], free: FreeAmounts) -> Measured:
+def _unplaced_fact(services: Sequence[Service], free: FreeByNode) -> Measured:
     """Return the tasks that find no node when all are placed; the source has the sums."""
-    left_over = unplaced(services, free)
+    left_over = find_unplaced_tasks(services, free)
     names = [name if number == 1 else f"{name} ×{number}" for name, number in left_over.items()]
     reserved: Counter[str] = Counter()
     for service in services:
         reserved.update({kind: need * service.tasks for kind, need in service.needs.items()})
     nodes = {node.id for service in services for node in service.nodes}
     available = {kind: sum(free[node].get(kind, 0) for node in nodes) for kind in reserved}
-    sums = f": {_format(reserved)} reserved, {_format(available)} free" if reserved else ""
-    source = f"first-fit decreasing on what is free on each node{sums}"
-    unknown = [_unreported(service) for service in services if service.name in left_over]
+    sums = f"{_format_amounts(reserved)} reserved, {_format_amounts(available)} free"
+    source = "first-fit decreasing on what is free on each node" + (f": {sums}" if reserved else "")
+    unknown = [_unreported_nodes(service) for service in services if service.name in left_over]
     value = next(filter(None, unknown), None) or names or None
-    return Measured((*TOP, "unplaced"), value, source)
+    return Measured((*SWARM_PATH, "unplaced"), value, source)

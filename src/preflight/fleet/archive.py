@@ -24,8 +24,8 @@ def pack_program(rules: Path, wheelhouse: str | None = None) -> tuple[str, bytes
     `rules` are the bundled rules, `wheelhouse` is a folder of wheels. Raises InputError.
     """
     program = read_program(rules)
-    build = f"{__version__}-{hashlib.sha256(pack(program)).hexdigest()[:12]}"
-    return build, pack({**program, **({} if wheelhouse is None else read_wheels(wheelhouse))})
+    build = f"{__version__}-{hashlib.sha256(build_tar(program)).hexdigest()[:12]}"
+    return build, build_tar({**program, **({} if wheelhouse is None else read_wheels(wheelhouse))})
 
 
 def read_program(rules: Path) -> dict[str, bytes]:
@@ -39,7 +39,7 @@ def read_program(rules: Path) -> dict[str, bytes]:
     return files | {"preflight/rules.yaml": rules.read_bytes()}
 
 
-def requirements() -> list[str]:
+def pip_requirements() -> list[str]:
     """Return what pip installs on a host; raises InputError where this program isn't installed."""
     try:
         return [line for line in requires("preflight") or [] if "extra ==" not in line]
@@ -69,10 +69,10 @@ def pack_rules(files: Mapping[str, bytes], first: str) -> bytes:
         packed = {os.path.relpath(path, top): data for path, data in own.items()}
         first = "./" + os.path.relpath(os.path.abspath(first), top)
     entry = {"version": 1, "extends": [first], "rules": []}
-    return pack({**packed, "entry.yaml": json.dumps(entry).encode()})
+    return build_tar({**packed, "entry.yaml": json.dumps(entry).encode()})
 
 
-def pack(files: Mapping[str, bytes]) -> bytes:
+def build_tar(files: Mapping[str, bytes]) -> bytes:
     """Return a tar archive of files by their paths."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-MAX_CHARS = 300
+MAX_REASON_CHARS = 300
 NEEDS_PYTHON = "preflight needs 3.10 or later"
 FAILURE_PATTERNS = [
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "host key changed"),
@@ -35,7 +35,7 @@ FAILURE_PATTERNS = [
     ),
     (r"requiretty|must have a tty", "sudo asks for a terminal: set ANSIBLE_PIPELINING=0"),
 ]
-NOISE = re.compile(r"\x1b\[[0-9;]*m|^(?:Warning: Permanently added|debug\d:|@|OpenSSH_)")
+NOISE_LINE = re.compile(r"\x1b\[[0-9;]*m|^(?:Warning: Permanently added|debug\d:|@|OpenSSH_)")
 
 
 def failure_reason(result: Mapping[str, Any], task: str, status: str) -> str:
@@ -47,14 +47,14 @@ def failure_reason(result: Mapping[str, Any], task: str, status: str) -> str:
     script_lines = [line.strip() for line in script_output if line.strip()]
     if task == "measure" and script_lines:  # preflight itself says why
         errors = [line for line in script_lines if line.startswith("preflight: ")]
-        return (errors or script_lines)[-1].removeprefix("preflight: ")[:MAX_CHARS]
+        return (errors or script_lines)[-1].removeprefix("preflight: ")[:MAX_REASON_CHARS]
     for pattern, words in FAILURE_PATTERNS:
         match = re.search(pattern, output)
         if match is not None:
             return prefix + words.format(*filter(None, match.groups()))
     if task == "install" and script_lines:
         errors = [line for line in script_lines if line.startswith("ERROR")]
-        return f"cannot install it: {(errors or script_lines)[-1]}"[:MAX_CHARS]
+        return f"cannot install it: {(errors or script_lines)[-1]}"[:MAX_REASON_CHARS]
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    telling = [line for line in lines if not NOISE.search(line)] or ["Ansible gave no reason"]
-    return prefix + telling[0].removeprefix("Task failed: ")[:MAX_CHARS]
+    telling = [line for line in lines if not NOISE_LINE.search(line)] or ["Ansible gave no reason"]
+    return prefix + telling[0].removeprefix("Task failed: ")[:MAX_REASON_CHARS]

@@ -20,11 +20,11 @@ import psutil
 from preflight.fleet.failure_reasons import failure_reason
 from preflight.model.problems import InputError
 
-FOLDER = Path(__file__).parent
-TASK_SECONDS = 40  # that a task may take besides measuring: connecting, Python, a slow disk
+PACKAGE_DIR = Path(__file__).parent
+TASK_OVERHEAD_SECONDS = 40  # besides measuring: connecting, Python, a slow disk
 INSTALL_SECONDS = 300
 MAX_TMPDIR_CHARS = 55  # a socket's path has 104 at most, and ssh adds 45
-CODES_WITH_RESULTS = (0, 2, 4, 6)  # also where hosts failed or were not reached
+EXIT_CODES_WITH_RESULTS = (0, 2, 4, 6)  # also where hosts failed or were not reached
 DEFAULT_ENVIRONMENT = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_DEPRECATION_WARNINGS": "0"}
 
 
@@ -86,17 +86,17 @@ def run_playbook(
             **request,
             "id": f"preflight-{uuid.uuid4().hex}",
             "archive": str(folder / "archive"),
-            "task_seconds": int(request["seconds"]) + TASK_SECONDS,
+            "task_seconds": int(request["seconds"]) + TASK_OVERHEAD_SECONDS,
             "install_seconds": INSTALL_SECONDS,
         }
         (folder / "run.json").write_text(json.dumps({"preflight_run": run}))
         code = _run_ansible(folder, options, answers, on_progress)
         complaint = "interrupted" if answers.signal else "Ansible gave no reason"
-        if code not in CODES_WITH_RESULTS and not answers.signal:
+        if code not in EXIT_CODES_WITH_RESULTS and not answers.signal:
             complaint = _ansible_error((folder / "output").read_text(errors="replace"))
     if not answers.hosts and not answers.signal:
         none = "no hosts: the inventory has none"
-        raise InputError(none if code in CODES_WITH_RESULTS else complaint)
+        raise InputError(none if code in EXIT_CODES_WITH_RESULTS else complaint)
     for host, answer in answers.hosts.items():
         if answer == HostAnswer():
             answers.hosts[host] = HostAnswer(failure=complaint)
@@ -119,7 +119,7 @@ def _run_ansible(
     events, writing = os.pipe()
     with open(folder / "output", "wb") as output:
         process = subprocess.Popen(
-            [*command, str(FOLDER / "playbook.yml")],
+            [*command, str(PACKAGE_DIR / "playbook.yml")],
             env=_environment(folder, writing), pass_fds=[writing],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             start_new_session=True,  # no terminal, so that ssh can't ask for a password
@@ -138,7 +138,7 @@ def _run_ansible(
         process.wait()
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        _end_connections(folder / "cp")
+        _close_ssh_connections(folder / "cp")
 
 
 def _environment(folder: Path, events: int) -> dict[str, str]:
@@ -148,7 +148,7 @@ def _environment(folder: Path, events: int) -> dict[str, str]:
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PREFLIGHT_EVENTS_FD": str(events),
-        "ANSIBLE_CALLBACK_PLUGINS": str(FOLDER / "callback_plugins"),
+        "ANSIBLE_CALLBACK_PLUGINS": str(PACKAGE_DIR / "callback_plugins"),
         "ANSIBLE_STDOUT_CALLBACK": "preflight_events",
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder / "cp"),
@@ -167,7 +167,7 @@ def _kill_tree(pid: int) -> None:
                 process.kill()
 
 
-def _end_connections(folder: Path) -> None:
+def _close_ssh_connections(folder: Path) -> None:
     """End the ssh connections that Ansible keeps open for a next run."""
     for socket in folder.iterdir():
         command = ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "x"]

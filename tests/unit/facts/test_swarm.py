@@ -24,11 +24,11 @@ from preflight.facts.compose.project import Project
 from preflight.facts.swarm import (
     Node,
     Service,
-    capacity,
-    meets,
+    count_tasks_that_fit,
+    find_unplaced_tasks,
+    meets_constraint,
     parse_nodes,
     parse_service,
-    unplaced,
 )
 from preflight.model.facts import Facts, Unknown, build_facts
 
@@ -289,7 +289,7 @@ def labelled() -> Node:
 def test_a_node_meets_a_constraint_as_in_swarmkit(
     labelled: Node, constraint: str, met: bool
 ) -> None:
-    assert meets(labelled, constraint) is met
+    assert meets_constraint(labelled, constraint) is met
 
 
 # --- first-fit decreasing -----------------------------------------------------------------------
@@ -340,7 +340,7 @@ def has_room(free: Any, tasks: list[Service], choice: tuple[Node, ...], node: No
 def test_what_is_said_to_be_placed_can_be_placed(
     free: dict[str, dict[str, int]], wanted: list[Service]
 ) -> None:
-    left_over = unplaced(wanted, free)
+    left_over = find_unplaced_tasks(wanted, free)
     assert all(0 < left_over[s.name] <= s.tasks for s in wanted if s.name in left_over)
     if not left_over:
         assert is_possible(free, wanted)
@@ -358,26 +358,30 @@ def memory(**amounts: int) -> dict[str, dict[str, int]]:
 
 
 def test_the_largest_goes_first_so_that_it_finds_room() -> None:
-    assert not unplaced([service_of("s", 2, 3), service_of("l", 1, 10)], memory(a=10, b=7))
+    assert not find_unplaced_tasks(
+        [service_of("s", 2, 3), service_of("l", 1, 10)], memory(a=10, b=7)
+    )
 
 
 def test_a_service_that_is_bound_to_a_node_goes_before_larger_ones() -> None:
     wanted = [service_of("free", 1, 8), service_of("bound", 1, 7, NODES[:1])]
-    assert not unplaced(wanted, memory(a=10, b=10))
+    assert not find_unplaced_tasks(wanted, memory(a=10, b=10))
 
 
 def test_a_global_service_needs_room_on_each_of_its_nodes() -> None:
     wanted = [service_of("g", None, 3, per_node=1)]
-    assert unplaced(wanted, memory(a=3, b=9, c=2)) == {"g": 1}
+    assert find_unplaced_tasks(wanted, memory(a=3, b=9, c=2)) == {"g": 1}
 
 
 def test_what_reserves_nothing_goes_anywhere_as_often_as_it_may() -> None:
-    assert not unplaced([service_of("x", 9, 0)], memory(a=0, b=-5))
-    assert unplaced([service_of("x", 9, 0, NODES[:2], per_node=4)], memory(a=0, b=-5)) == {"x": 1}
+    assert not find_unplaced_tasks([service_of("x", 9, 0)], memory(a=0, b=-5))
+    assert find_unplaced_tasks(
+        [service_of("x", 9, 0, NODES[:2], per_node=4)], memory(a=0, b=-5)
+    ) == {"x": 1}
 
 
 def test_a_service_that_no_node_may_run() -> None:
-    assert unplaced([service_of("x", 2, 1, ())], memory(a=4)) == {"x": 2}
+    assert find_unplaced_tasks([service_of("x", 2, 1, ())], memory(a=4)) == {"x": 2}
 
 
 @pytest.mark.parametrize(
@@ -391,8 +395,8 @@ def test_a_service_that_no_node_may_run() -> None:
     ],
 )
 def test_capacity(room: dict[str, int], needs: dict[str, int], tasks: int) -> None:
-    assert capacity(room, needs) == tasks
-    assert capacity(room, {}) > 10**9
+    assert count_tasks_that_fit(room, needs) == tasks
+    assert count_tasks_that_fit(room, {}) > 10**9
 
 
 def test_a_service_of_the_compose_file() -> None:

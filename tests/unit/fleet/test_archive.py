@@ -11,12 +11,12 @@ import pytest
 
 from paths import ROOT
 from preflight.fleet.archive import (
-    pack,
+    build_tar,
     pack_program,
     pack_rules,
+    pip_requirements,
     read_program,
     read_wheels,
-    requirements,
 )
 from preflight.model.problems import InputError
 
@@ -29,19 +29,19 @@ def unpack(data: bytes, folder: Path) -> Path:
 
 def test_the_program_is_packed_alike_each_time(tmp_path: Path) -> None:
     files = read_program(ROOT / "rules.yaml")
-    assert pack(files) == pack(dict(reversed(files.items())))
+    assert build_tar(files) == build_tar(dict(reversed(files.items())))
     (tmp_path / "other.yaml").write_text("version: 1")
     builds = {pack_program(rules) for rules in (ROOT / "rules.yaml", tmp_path / "other.yaml")}
     assert len({build for build, _ in builds}) == 2
     assert pack_program(ROOT / "rules.yaml") in builds
-    unpacked = unpack(pack(files), tmp_path)
+    unpacked = unpack(build_tar(files), tmp_path)
     assert (unpacked / "preflight/rules.yaml").read_bytes() == (ROOT / "rules.yaml").read_bytes()
     assert (unpacked / "preflight/__main__.py").is_file()
     assert not list(unpacked.rglob("__pycache__"))
 
 
 def test_pip_installs_the_dependencies_without_those_of_extras() -> None:
-    names = requirements()
+    names = pip_requirements()
     assert any(name.startswith("typer") for name in names)
     assert not any("ansible" in name for name in names)
 

@@ -14,7 +14,7 @@ from preflight.facts.http_client import request
 from preflight.facts.ollama.settings import Address, shorten
 from preflight.model.facts import Unknown, UnknownKind
 
-MAX_BYTES = 8 * 2**20  # of one answer
+MAX_ANSWER_BYTES = 8 * 2**20  # of one answer
 MAX_NAME_CHARS = 200  # of a model's or a version's name
 MAX_MODELS = 1000
 
@@ -36,14 +36,14 @@ class OllamaApi:
 
     def version(self) -> str:
         """GET /api/version."""
-        version = self._ask("/api/version").get("version")
-        if not is_name(version):
+        version = self._request("/api/version").get("version")
+        if not is_valid_name(version):
             raise self._not_ollama("no version")
         return str(version)
 
     def models(self) -> Mapping[str, int | Unknown]:
         """GET /api/tags: bytes on disk by name."""
-        return {name: _size(model, "size") for name, model in self._models("/api/tags")}
+        return {name: _read_size(model, "size") for name, model in self._models("/api/tags")}
 
     def loaded(self) -> Mapping[str, tuple[int | Unknown, int | Unknown]]:
         """GET /api/ps: bytes of RAM, and with the memory of GPUs, by name of a loaded model."""
@@ -51,19 +51,19 @@ class OllamaApi:
 
     def model_info(self, name: str) -> Mapping[str, Any]:
         """POST /api/show: what describes the shape of a model."""
-        info = self._ask("/api/show", {"model": name}).get("model_info")
+        info = self._request("/api/show", {"model": name}).get("model_info")
         return info if isinstance(info, dict) else {}
 
     def _models(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        models = self._ask(path).get("models", False)
+        models = self._request(path).get("models", False)
         if models is not None and not isinstance(models, list):  # Go writes an empty list as null
             raise self._not_ollama(f"no list of models in {path}")
         for model in (models or ())[:MAX_MODELS]:
             name = (model.get("name") or model.get("model")) if isinstance(model, dict) else None
-            if is_name(name):
+            if is_valid_name(name):
                 yield str(name), model
 
-    def _ask(self, path: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def _request(self, path: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
         prefix, url = self._address.path, self._address.url
         json_type = "application/json"
         try:
@@ -71,15 +71,15 @@ class OllamaApi:
                 url,
                 (f"/{prefix}" if prefix else "") + path,
                 timeout=self._seconds,
-                max_bytes=MAX_BYTES,
+                max_bytes=MAX_ANSWER_BYTES,
                 method="GET" if content is None else "POST",
                 headers={"Accept": json_type, "Content-Type": json_type, "Connection": "close"},
                 body=None if content is None else json.dumps(content).encode("ascii"),
             )
         except Exception as error:  # noqa: BLE001 - sockets, ssl, http, encodings: each its own
-            raise self._explain(error) from None
-        if len(data) > MAX_BYTES:
-            raise self._not_ollama(f"more than {MAX_BYTES // 2**20} MiB")
+            raise self._describe_failure(error) from None
+        if len(data) > MAX_ANSWER_BYTES:
+            raise self._not_ollama(f"more than {MAX_ANSWER_BYTES // 2**20} MiB")
         if status in (401, 403):
             raise OllamaError(f"{url} refuses: status {status}", "permission")
         try:
@@ -95,7 +95,7 @@ class OllamaApi:
             raise self._not_ollama(body if status == 200 else f"status {status}")
         return answer
 
-    def _explain(self, error: Exception) -> OllamaError:
+    def _describe_failure(self, error: Exception) -> OllamaError:
         import socket
         import ssl
 
@@ -127,17 +127,17 @@ def positive_or_none(value: Any) -> int | None:
     return value if is_integer and 0 < value < 2**63 else None
 
 
-def is_name(value: Any) -> bool:
+def is_valid_name(value: Any) -> bool:
     """Whether it can be the name of a model or a version."""
     return isinstance(value, str) and 0 < len(value) <= MAX_NAME_CHARS and value.isprintable()
 
 
-def _size(model: Mapping[str, Any], key: str) -> int | Unknown:
+def _read_size(model: Mapping[str, Any], key: str) -> int | Unknown:
     return positive_or_none(model.get(key)) or Unknown(f"Ollama does not report its {key}")
 
 
 def _parse_loaded(model: Mapping[str, Any]) -> tuple[int | Unknown, int | Unknown]:
-    total, of_gpus = _size(model, "size"), _size(model, "size_vram")
+    total, of_gpus = _read_size(model, "size"), _read_size(model, "size_vram")
     if isinstance(total, Unknown) or model.get("size_vram") == 0:
         return total, total
     return (of_gpus if isinstance(of_gpus, Unknown) else max(0, total - of_gpus)), total

@@ -13,11 +13,11 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, known_as
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.locality import in_container
-from preflight.facts.model import canonical
-from preflight.facts.ollama.api import OllamaApi, OllamaError, is_name, positive_or_none
+from preflight.facts.model import canonical_name
+from preflight.facts.ollama.api import OllamaApi, OllamaError, is_valid_name, positive_or_none
 from preflight.facts.ollama.settings import (
     Address,
-    environment_of,
+    get_environment,
     locate_api,
     read_settings,
     read_variable,
@@ -28,31 +28,31 @@ from preflight.model.facts import Measured, Source, Unknown, Value
 from preflight.model.quantities import format_bytes, parse_version
 
 MAX_ANSWER_SECONDS = 2.0
-RUNTIME_BYTES = 2**29  # besides weights and KV cache
+RUNTIME_OVERHEAD_BYTES = 2**29  # besides weights and KV cache
 DEFAULT_CONTEXT_TOKENS = 4096
-MAX_SHAPE = 2**24  # layers, heads or numbers of a head: no model has as many
+MAX_MODEL_DIMENSION = 2**24  # layers, heads or numbers of a head: no model has as many
 
 
 def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) -> Iterator[Measured]:
     """Yield the facts: `reachable` is false if Ollama was asked in vain, unknown if not asked."""
     project = context.project_or_unknown()
     services = _ollama_services(project) if isinstance(project, Project) else []
-    yield from _configuration(project, services)
+    yield from _configuration_facts(project, services)
     config = project.services[services[0]] if isinstance(project, Project) and services else None
     name, source = configured_model(project, environ)
     yield Measured(("model", "name"), name, source)
-    local = bool(read_variable(environ, "OLLAMA_HOST")) or _is_local(context)
+    local = bool(read_variable(environ, "OLLAMA_HOST")) or _is_engine_local(context)
     address, source = locate_api(environ, local, config)
     shown = address.url if isinstance(address, Address) else address
     yield Measured(("ollama", "endpoint"), shown, source)
     if not isinstance(address, Address):
         reason = address or Unknown(source)
-        yield from _without_answer(reason, name, is_unreachable=address is None)
+        yield from _facts_without_answer(reason, name, is_unreachable=address is None)
         return
     api = OllamaApi(address, min(MAX_ANSWER_SECONDS, context.options.timeout / 2))
     known: set[tuple[str, ...]] = set()
     try:
-        for fact in _ask(api, name, environment_of(config or {})):
+        for fact in _api_facts(api, name, get_environment(config or {})):
             known.add(fact.path)
             yield fact
     except OllamaError as error:
@@ -61,11 +61,11 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
             hidden = context.engine_locality().network_hidden
         if hidden is not None:  # this container's own loopback: silence there means nothing
             reason = Unknown(f"{reason.reason}; {hidden.reason}", hidden.kind)
-        facts = _without_answer(reason, name, is_unreachable=hidden is None)
+        facts = _facts_without_answer(reason, name, is_unreachable=hidden is None)
         yield from (fact for fact in facts if fact.path not in known)
 
 
-def _configuration(
+def _configuration_facts(
     project: Project | Unknown | None, services: Sequence[str]
 ) -> Iterator[Measured]:
     """Yield which service runs Ollama, and the settings of each that does."""
@@ -79,13 +79,13 @@ def _configuration(
     source = "the environment of the services that run Ollama"
     yield Measured(("ollama", "settings"), {}, source)
     for service in services:
-        for setting in read_settings(environment_of(project.services[service])):
+        for setting in read_settings(get_environment(project.services[service])):
             path = ("ollama", "settings", service, setting.name)
-            where = _source(project, service, setting.variable, setting.words)
+            where = _variable_source(project, service, setting.variable, setting.description)
             yield Measured(path, setting.value, where)
 
 
-def _is_local(context: MeasureContext) -> bool:
+def _is_engine_local(context: MeasureContext) -> bool:
     try:
         return context.is_engine_local()[0]
     except EndpointError:
@@ -99,7 +99,7 @@ def _ollama_services(project: Project) -> list[str]:
     ]
 
 
-def _source(project: Project, service: str, variable: str, words: str) -> str | Source:
+def _variable_source(project: Project, service: str, variable: str, words: str) -> str | Source:
     position = project.positions.get(("services", service, "environment", variable))
     return Source.in_file(position.file, position.line, words) if position else words
 
@@ -118,25 +118,27 @@ def configured_model(
     models = {
         service: text
         for service in sorted(services, key=own.__contains__)  # those that ask come first
-        if (text := read_variable(environment_of(services[service]), "OLLAMA_MODEL"))
+        if (text := read_variable(get_environment(services[service]), "OLLAMA_MODEL"))
     }
     if project is None or not models:
         text = read_variable(environ, "OLLAMA_MODEL")
         return _model_name(text), f"OLLAMA_MODEL {'of the environment' if text else 'is not set'}"
     first, *others = models
-    differing = [name for name in others if canonical(models[name]) != canonical(models[first])]
+    differing = [
+        name for name in others if canonical_name(models[name]) != canonical_name(models[first])
+    ]
     words = f"OLLAMA_MODEL of {first}"
     words += "".join(f"; {name} has {shorten(models[name])}" for name in differing)
-    return _model_name(models[first]), _source(project, first, "OLLAMA_MODEL", words)
+    return _model_name(models[first]), _variable_source(project, first, "OLLAMA_MODEL", words)
 
 
 def _model_name(text: str) -> str | Unknown | None:
-    if text and not is_name(text):
+    if text and not is_valid_name(text):
         return Unknown(f"OLLAMA_MODEL={shorten(text)} isn't a valid model name", "invalid")
     return text or None
 
 
-def _without_answer(
+def _facts_without_answer(
     reason: Unknown, name: str | Unknown | None, *, is_unreachable: bool
 ) -> Iterator[Measured]:
     """Yield the facts where there is no answer, or where nobody was asked."""
@@ -151,7 +153,7 @@ def _without_answer(
         yield Measured(("model", fact), value, "no model is configured")
 
 
-def _ask(
+def _api_facts(
     api: OllamaApi, name: str | Unknown | None, environment: Mapping[str, Value]
 ) -> Iterator[Measured]:
     """Yield what Ollama answers. Raises OllamaError at the first call that fails."""
@@ -173,15 +175,17 @@ def _ask(
         for fact in ("size", "resident", "estimate"):
             yield Measured(("model", fact), name, "no model is configured")
         return
-    own_name = _find(name, models)
+    own_name = _find_installed_name(name, models)
     size = models.get(own_name)
     yield Measured(("model", "size"), size, "GET /api/tags" + ("" if own_name else ": not there"))
-    resident, _ = loaded.get(loaded_name := _find(name, loaded), (None, None))
+    resident, _ = loaded.get(loaded_name := _find_installed_name(name, loaded), (None, None))
     source = "GET /api/ps" + ("" if loaded_name else ": not loaded")
     yield Measured(("model", "resident"), resident, source)
     value: int | Unknown
     if isinstance(size, int):
-        value, source = estimate(size, token_bytes(api.model_info(own_name)), environment)
+        value, source = estimate_memory(
+            size, kv_bytes_per_token(api.model_info(own_name)), environment
+        )
     else:
         value = size or Unknown("Ollama doesn't have the configured model: no shape is known")
     yield Measured(("model", "estimate"), value, source)
@@ -195,12 +199,12 @@ def _valid_version(version: str) -> str | Unknown:
     return version
 
 
-def _find(name: str, models: Iterable[str]) -> str:
+def _find_installed_name(name: str, models: Iterable[str]) -> str:
     """Return Ollama's own name of a model, an empty one where it isn't there."""
-    return next((model for model in models if canonical(model) == canonical(name)), "")
+    return next((model for model in models if canonical_name(model) == canonical_name(name)), "")
 
 
-def estimate(
+def estimate_memory(
     weights: int, token: int, environment: Mapping[str, Value]
 ) -> tuple[int | Unknown, str]:
     """Return the bytes that a model will need, and how they come together.
@@ -210,7 +214,7 @@ def estimate(
     settings = {setting.name: setting.value for setting in read_settings(environment)}
     context = settings["context_length"] or DEFAULT_CONTEXT_TOKENS
     tokens = context * (settings["num_parallel"] or 1)
-    need = weights + token * tokens + RUNTIME_BYTES
+    need = weights + token * tokens + RUNTIME_OVERHEAD_BYTES
     if need >= 2**63:
         return Unknown(f"{tokens} tokens of context are more than any machine has", "invalid"), ""
     cache = format_bytes(token * tokens, binary=True)
@@ -218,7 +222,7 @@ def estimate(
     return need, f"an estimate: {parts}, for {tokens} tokens of context"
 
 
-def token_bytes(info: Mapping[str, Any]) -> int:
+def kv_bytes_per_token(info: Mapping[str, Any]) -> int:
     """Return the bytes of KV cache for a token: keys and values of two bytes each.
 
     `info` is model_info of POST /api/show. Raises OllamaError where a figure is missing.
@@ -227,7 +231,7 @@ def token_bytes(info: Mapping[str, Any]) -> int:
 
     def shape(name: str) -> int:
         value = positive_or_none(info.get(f"{architecture}.{name}"))
-        if value is None or value > MAX_SHAPE:
+        if value is None or value > MAX_MODEL_DIMENSION:
             raise OllamaError(f"Ollama does not report the model's {name}", "unsupported")
         return value
 

@@ -17,7 +17,7 @@ DEFAULT_PORT = 11434
 DEFAULT_KEEP_ALIVE_SECONDS = 300
 MAX_SECONDS = 2**63 / 10**9  # Go counts nanoseconds in 64 bits
 MAX_VALUE_CHARS = 60
-ANY_ADDRESSES = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # and what dials them
+WILDCARD_TO_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # and what dials them
 GO_DURATION = re.compile(
     r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+", re.ASCII
 )
@@ -25,12 +25,12 @@ HOST_PORT = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):([^:\[\]]*)")
 
 
 class Setting(NamedTuple):
-    """A setting: the variable that makes it, how Ollama understands it, and the same in words."""
+    """A setting: its variable, the value as Ollama understands it, and a sentence about that."""
 
     name: str
     variable: str
     value: Value
-    words: str
+    description: str
 
 
 class Address(NamedTuple):
@@ -62,21 +62,21 @@ def read_settings(environment: Mapping[str, Value]) -> Iterator[Setting]:
     ignored = []
     for name, variable, parse, default in SETTINGS:
         text = read_variable(environment, variable)
-        words = f"{variable}={shorten(text)}" if text else f"{variable} is not set"
+        description = f"{variable}={shorten(text)}" if text else f"{variable} is not set"
         value = None
         try:
             value = parse(text) if text else None
         except ValueError:
-            ignored.append(words)
-            words += f" isn't a valid {'number' if parse is parse_uint else 'duration'}"
+            ignored.append(description)
+            description += f" isn't a valid {'number' if parse is parse_uint else 'duration'}"
         if name == "keep_alive":
-            words += default if value is None else _describe_keep_alive(value)
+            description += default if value is None else _describe_keep_alive(value)
             value = DEFAULT_KEEP_ALIVE_SECONDS if value is None else -1 if value < 0 else value
         elif not value:
-            value, words = None, words + default
+            value, description = None, description + default
         if name:
-            whole = int(value) if value is not None and value == int(value) else value
-            yield Setting(name, variable, whole, words)
+            number = int(value) if value is not None and value == int(value) else value
+            yield Setting(name, variable, number, description)
     yield Setting("ignored", "", ignored or None, "Ollama treats what it can't parse as not set")
 
 
@@ -157,7 +157,7 @@ def parse_host(text: str) -> Address:
     plain = re.fullmatch(r"[\w.:%-]*", host, re.ASCII) and re.fullmatch("[!-~]*", path)
     if not plain or "@" in host_port:
         raise ValueError("not a host and a path")
-    host = ANY_ADDRESSES.get(host, host)
+    host = WILDCARD_TO_LOOPBACK.get(host, host)
     return Address(scheme, host, number if number <= 65535 else default, path.rstrip("/"))
 
 
@@ -174,15 +174,15 @@ def locate_api(
         try:
             return parse_host(text), "OLLAMA_HOST"
         except ValueError:
-            words = "OLLAMA_HOST isn't a valid address: use HOST, HOST:PORT or http://HOST:PORT"
-            return Unknown(words, "invalid"), ""
+            reason = "OLLAMA_HOST isn't a valid address: use HOST, HOST:PORT or http://HOST:PORT"
+            return Unknown(reason, "invalid"), ""
     if not local:
-        words = "Ollama runs on another host; set OLLAMA_HOST to its address"
-        return Unknown(words, "unsupported"), ""
+        reason = "Ollama runs on another host; set OLLAMA_HOST to its address"
+        return Unknown(reason, "unsupported"), ""
     if service is None:
         return Address("http", "127.0.0.1", DEFAULT_PORT), "Ollama's default address"
     try:
-        inside = parse_host(read_variable(environment_of(service), "OLLAMA_HOST")).port
+        inside = parse_host(read_variable(get_environment(service), "OLLAMA_HOST")).port
     except ValueError:
         inside = DEFAULT_PORT
     if service.get("network_mode") == "host":
@@ -204,13 +204,13 @@ def _locate_published(
     for port in ports:
         host, published = str(port.get("host_ip") or ""), str(port.get("published") or "")
         number = int(published) if published.isdecimal() else 0
-        address = Address("http", ANY_ADDRESSES.get(host, host), number)
+        address = Address("http", WILDCARD_TO_LOOPBACK.get(host, host), number)
         if 0 < number < 65536 and address.loopback:
             return address, "the port that the service publishes"
-    words = "the service publishes no fixed port on loopback; set OLLAMA_HOST to its address"
-    return Unknown(words, "unsupported"), ""
+    reason = "the service publishes no fixed port on loopback; set OLLAMA_HOST to its address"
+    return Unknown(reason, "unsupported"), ""
 
 
-def environment_of(service: Mapping[str, Any]) -> Mapping[str, Value]:
+def get_environment(service: Mapping[str, Any]) -> Mapping[str, Value]:
     """Return the environment of a compose service."""
     return service.get("environment") or {}

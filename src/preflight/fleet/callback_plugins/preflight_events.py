@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase  # type: ignore[import-untyped]
 
-KEYS = ("msg", "rc", "stdout", "stderr", "module_stdout", "module_stderr", "exception")
+RESULT_KEYS = ("msg", "rc", "stdout", "stderr", "module_stdout", "module_stderr", "exception")
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
@@ -36,7 +36,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._write_result("unreachable", result)
 
     def _write_result(self, status: str, result: Any) -> None:
-        values = {key: result._result[key] for key in KEYS if key in result._result}
+        values = {key: result._result[key] for key in RESULT_KEYS if key in result._result}
         task, host = result._task.name, result._host.get_name()
         self._write({"host": host, "task": task, "status": status, "result": values})
 

@@ -17,10 +17,14 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.endpoint import Endpoint, EndpointError
-from preflight.facts.model import canonical
+from preflight.facts.model import canonical_name
 from preflight.facts.ollama import ollama_facts as ollama
 from preflight.facts.ollama.api import OllamaError
-from preflight.facts.ollama.ollama_facts import configured_model, estimate, token_bytes
+from preflight.facts.ollama.ollama_facts import (
+    configured_model,
+    estimate_memory,
+    kv_bytes_per_token,
+)
 from preflight.facts.ollama.settings import (
     locate_api,
     parse_host,
@@ -64,7 +68,7 @@ def told(environment: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def words(environment: Mapping[str, Any]) -> dict[str, str]:
-    return {one.name: one.words for one in read_settings(environment)}
+    return {one.name: one.description for one in read_settings(environment)}
 
 
 @pytest.mark.parametrize(("text", "expected"), KEEP_ALIVE)
@@ -294,39 +298,43 @@ def test_what_is_no_name_is_no_model(name: str) -> None:
     ],
 )
 def test_names_are_compared_in_full(name: str, same: str) -> None:
-    assert canonical(name) == same
+    assert canonical_name(name) == same
 
 
 # --- the estimate ---
 
 
 def test_the_kv_cache_of_a_token() -> None:
-    assert token_bytes(MISTRAL) == 128 * 1024  # 2 bytes x K and V x 32 layers x 8 heads x 128
-    assert token_bytes(GEMMA) == 18 * 1024  # 2 bytes x K and V x 18 layers x 1 head x 256
+    assert (
+        kv_bytes_per_token(MISTRAL) == 128 * 1024
+    )  # 2 bytes x K and V x 32 layers x 8 heads x 128
+    assert kv_bytes_per_token(GEMMA) == 18 * 1024  # 2 bytes x K and V x 18 layers x 1 head x 256
 
 
 def test_the_estimate_is_its_parts() -> None:
-    need, source = estimate(4_100_000_000, 131072, {})
+    need, source = estimate_memory(4_100_000_000, 131072, {})
     assert need == 4_100_000_000 + 131072 * 4096 + 2**29
     assert source.startswith("an estimate: weights 4.1 GB + KV cache 512 MiB + 0.5 GiB")
     several = {"OLLAMA_CONTEXT_LENGTH": "8192", "OLLAMA_NUM_PARALLEL": "4"}
-    assert estimate(4_100_000_000, 131072, several)[0] == 4_100_000_000 + 131072 * 32768 + 2**29
+    assert (
+        estimate_memory(4_100_000_000, 131072, several)[0] == 4_100_000_000 + 131072 * 32768 + 2**29
+    )
     beyond = {"OLLAMA_CONTEXT_LENGTH": "18446744073709551615"}
-    assert isinstance(estimate(1, 131072, beyond)[0], Unknown)
+    assert isinstance(estimate_memory(1, 131072, beyond)[0], Unknown)
 
 
 @pytest.mark.parametrize("key", MISTRAL)
 @pytest.mark.parametrize("value", [None, 0, -1, 1.5, True, "32", [8], {}, 2**62, 10**30])
 def test_a_shape_that_lacks_a_figure_is_not_guessed(key: str, value: Any) -> None:
     with pytest.raises(OllamaError, match="Ollama does not report"):
-        token_bytes({**MISTRAL, key: value})
+        kv_bytes_per_token({**MISTRAL, key: value})
     with pytest.raises(OllamaError, match="Ollama does not report"):
-        token_bytes({k: v for k, v in MISTRAL.items() if k != key})
+        kv_bytes_per_token({k: v for k, v in MISTRAL.items() if k != key})
 
 
 def test_more_heads_than_numbers_are_no_shape() -> None:
     with pytest.raises(OllamaError, match="shape"):
-        token_bytes({**MISTRAL, "llama.embedding_length": 16})
+        kv_bytes_per_token({**MISTRAL, "llama.embedding_length": 16})
 
 
 # --- the whole ---
