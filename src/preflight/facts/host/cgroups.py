@@ -7,6 +7,7 @@ Sources: Linux Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst,
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 from preflight.facts.host.mounts import is_within, read_mounts
 
-LimitReader: TypeAlias = Callable[[Path, int], Iterator[tuple[Path, float | None]]]
+LimitReader: TypeAlias = Callable[[Path, int], Iterator[tuple[float, Path]]]
 
 UNLIMITED_BYTES = 2**60  # v1 writes "no limit" as the largest page count, about 2**63
 _NUMBER = "[1-9][0-9]{0,19}"  # not zero: no process could live under such a limit
@@ -30,10 +31,8 @@ class Limit(NamedTuple):
 def parse_cgroup_paths(text: str) -> dict[str, str]:
     """Parse /proc/PID/cgroup: the path by controller, the v2 path under the empty name."""
     paths = {}
-    for line in text.splitlines():
-        fields = line.split(":", 2)
-        if len(fields) == 3:
-            paths.update(dict.fromkeys(fields[1].split(","), fields[2]))
+    for controllers, path in re.findall("^[0-9]+:(.*?):(.*)$", text, re.MULTILINE):
+        paths.update(dict.fromkeys(controllers.split(","), path))
     return paths
 
 
@@ -45,7 +44,8 @@ class Cgroups:
 
     def __init__(self, root: Path = Path("/"), pid: str = "self") -> None:
         self._root = root
-        self._paths = parse_cgroup_paths(_read_text(root / "proc" / pid / "cgroup"))
+        text = os.fsdecode((root / "proc" / pid / "cgroup").read_bytes())
+        self._paths = parse_cgroup_paths(text)
         self._mounts = read_mounts(root)
 
     def version(self, controller: str) -> int:
@@ -69,12 +69,15 @@ class Cgroups:
         levels = self._ancestor_folders("memory", path)
         return levels[0] if levels and levels[0].is_dir() else None
 
-    def memory_usage(self, path: str) -> int | None:
-        """Return the bytes in use, page cache included, at `path` or its nearest ancestor."""
+    def memory_usage(self, path: str) -> int:
+        """Return the bytes in use, page cache included, at `path` or its nearest ancestor.
+
+        0 where no level counts: the root of v2 doesn't.
+        """
         name = "memory.usage_in_bytes" if self.version("memory") == 1 else "memory.current"
-        folder = next((one for one in self._ancestor_folders("memory", path) if one.is_dir()), None)
-        text = _read_text(folder / name, missing="").strip() if folder else ""
-        return int(text) if re.fullmatch("[0-9]{1,20}", text) else None
+        folders = (level for level in self._ancestor_folders("memory", path) if level.is_dir())
+        folder = next(folders, None)
+        return sum(_read_numbers(folder / name, "([0-9]+)")) if folder else 0
 
     def display_path(self, file: Path) -> str:
         """Return the path of a file as a user sees it, without the root of a fixture."""
@@ -83,9 +86,8 @@ class Cgroups:
     def _lowest_limit(self, controller: str, path: str | None, read: LimitReader) -> Limit:
         levels = self._ancestor_folders(controller, path or self.path(controller))
         limits = [limit for level in levels for limit in read(level, self.version(controller))]
-        known = [(value, file) for file, value in limits if value and value < UNLIMITED_BYTES]
-        if known:
-            value, file = min(known, key=lambda limit: limit[0])
+        if limits:
+            value, file = min(limits, key=lambda limit: limit[0])
             return Limit(value, self.display_path(file))
         if not levels or (path is None and not levels[0].is_dir()):
             raise FileNotFoundError(f"the {controller} cgroup of this process is not visible here")
@@ -97,7 +99,7 @@ class Cgroups:
         They may not exist (yet). Empty where the cgroup lies outside of every mount; of several
         mounts, the one that shows it, or most ancestors.
         """
-        found: list[list[Path]] = []
+        candidates: list[list[Path]] = []
         for mount in self._mounts:
             holds = mount.filesystem == "cgroup2"
             if self.version(controller) == 1:
@@ -105,55 +107,46 @@ class Cgroups:
             relative = PurePosixPath(path[len(mount.root.rstrip("/")) :].lstrip("/"))
             if holds and is_within(path, mount.root) and ".." not in relative.parts:
                 top = self._root / mount.point.lstrip("/")
-                found.append([top / level for level in (relative, *relative.parents)])
-        return max(found, key=lambda levels: (levels[0].is_dir(), len(levels)), default=[])
+                candidates.append([top / level for level in (relative, *relative.parents)])
+        return max(candidates, key=lambda levels: (levels[0].is_dir(), len(levels)), default=[])
 
 
-def _read_memory_limits(folder: Path, version: int) -> Iterator[tuple[Path, float | None]]:
-    if version == 2:
-        yield folder / "memory.max", _read_number(folder / "memory.max")
-        return
-    file = folder / "memory.limit_in_bytes"
-    yield file, _read_number(file)
-    file = folder / "memory.stat"  # also counts ancestors that a container can't see
-    pattern = rf"^hierarchical_memory_limit ({_NUMBER})$"
-    match = re.search(pattern, _read_text(file, missing=""), re.MULTILINE)
-    yield file, int(match[1]) if match else None
+def _read_memory_limits(folder: Path, version: int) -> Iterator[tuple[float, Path]]:
+    file = folder / ("memory.limit_in_bytes" if version == 1 else "memory.max")
+    limits = [(limit, file) for limit in _read_numbers(file, f"max|({_NUMBER})")]
+    if version == 1:
+        file = folder / "memory.stat"  # also counts ancestors that a container can't see
+        pattern = rf"^hierarchical_memory_limit ({_NUMBER})$"
+        found = re.findall(pattern, _read_text(file) or "", re.MULTILINE)
+        limits += [(int(limit), file) for limit in found]
+    return (limit for limit in limits if limit[0] < UNLIMITED_BYTES)
 
 
-def _read_cpu_quotas(folder: Path, version: int) -> Iterator[tuple[Path, float | None]]:
+def _read_cpu_quotas(folder: Path, version: int) -> Iterator[tuple[float, Path]]:
     if version == 2:
         file = folder / "cpu.max"
-        text = _read_text(file, missing="max 1").strip()
-        match = re.fullmatch(rf"(max|{_NUMBER}) ({_NUMBER})", text)
-        if match is None:
-            raise _not_a_number(file, text)
-        yield file, None if match[1] == "max" else int(match[1]) / int(match[2])
-        return
-    file = folder / "cpu.cfs_quota_us"
-    quota, period = _read_number(file, "-1"), _read_number(folder / "cpu.cfs_period_us")
-    yield file, quota / period if quota and period else None
+        numbers = _read_numbers(file, f"max {_NUMBER}|({_NUMBER}) ({_NUMBER})")
+    else:
+        file = folder / "cpu.cfs_quota_us"
+        numbers = _read_numbers(file, f"-1|({_NUMBER})")
+        numbers += _read_numbers(folder / "cpu.cfs_period_us", f"({_NUMBER})")
+    if len(numbers) == 2:  # else there is no quota
+        yield numbers[0] / numbers[1], file
 
 
-def _read_text(file: Path, missing: str | None = None) -> str:
-    """Read a file; where it doesn't exist, return `missing` if that is given."""
+def _read_text(file: Path) -> str | None:
     try:
-        return file.read_text(encoding="utf-8", errors="surrogateescape")
+        return file.read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:
-        if missing is None:
-            raise
-        return missing
-
-
-def _read_number(file: Path, unlimited: str = "max") -> int | None:
-    """Return the number in a file, None where it says `unlimited` or the file doesn't exist."""
-    text = _read_text(file, missing=unlimited).strip()
-    if text == unlimited:
         return None
-    if not re.fullmatch(_NUMBER, text):
-        raise _not_a_number(file, text)
-    return int(text)
 
 
-def _not_a_number(file: Path, text: str) -> OSError:
-    return OSError(errno.EINVAL, f"{text[:40]!r} isn't a valid number", str(file))
+def _read_numbers(file: Path, pattern: str) -> list[int]:
+    """Return the numbers in a file, none if it doesn't exist; raises OSError for other text."""
+    text = _read_text(file)
+    if text is None:
+        return []
+    match = re.fullmatch(pattern, text.strip())
+    if match is None:
+        raise OSError(errno.EINVAL, f"{text.strip()[:40]!r} isn't a valid number", str(file))
+    return [int(number) for number in match.groups() if number]

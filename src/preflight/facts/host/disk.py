@@ -42,9 +42,8 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
         return
     if is_linux:
         missing = Unknown("no mount in /proc/self/mountinfo covers it")
-        yield _make_fact(
-            "filesystem", mount.filesystem if mount else missing, "/proc/self/mountinfo"
-        )
+        filesystem = mount.filesystem if mount else missing
+        yield _make_fact("filesystem", filesystem, "/proc/self/mountinfo")
         yield _make_fact("kind", *_read_kind(os.stat(existing).st_dev, root))
     else:
         for name in ("filesystem", "kind"):
@@ -66,15 +65,14 @@ def nearest_existing(path: str) -> str | Unknown:
             os.stat(path)
             return path
         except (FileNotFoundError, NotADirectoryError):
-            real = os.path.realpath(path)
-            parent = os.path.dirname(real)
-            if parent == real:
+            parent = os.path.dirname(os.path.realpath(path))
+            if parent == path:
                 return Unknown(f"{path} does not exist", "unavailable")
             path = parent
         except PermissionError:
             return Unknown(f"permission denied on {path}", "permission")
-        except (OSError, ValueError) as error:
-            return Unknown(f"{path}: {getattr(error, 'strerror', None) or error}", "error")
+        except OSError as error:
+            return Unknown(f"{path}: {error.strerror}", "error")
 
 
 def _find_mount(path: str, root: Path) -> Mount | None:
@@ -90,10 +88,9 @@ def _measure_space(path: str, mount: Mount | None, root: Path) -> Iterator[Measu
 
     usage = psutil.disk_usage(path)
     if not usage.total:
+        reason = Unknown(f"the filesystem of {path} has no storage", "unsupported")
         for name in ("readonly", "total", "free"):
-            yield _make_fact(
-                name, Unknown(f"the filesystem of {path} has no storage", "unsupported")
-            )
+            yield _make_fact(name, reason)
         return
     readonly: bool | Unknown = Unknown("not reported on this system", "unsupported")
     source = "/proc/self/mountinfo"
@@ -103,10 +100,10 @@ def _measure_space(path: str, mount: Mount | None, root: Path) -> Iterator[Measu
         readonly, source = bool(os.statvfs(path).f_flag & os.ST_RDONLY), f"statvfs({path}).f_flag"
     yield _make_fact("readonly", readonly, source)
     yield _make_fact("total", usage.total, f"psutil.disk_usage({path}).total")
+    free, source = usage.free, f"psutil.disk_usage({path}).free"
     if readonly is True:
-        yield _make_fact("free", 0, "mounted read-only")
-    else:
-        yield _make_fact("free", usage.free, f"psutil.disk_usage({path}).free")
+        free, source = 0, "mounted read-only"
+    yield _make_fact("free", free, source)
 
 
 def _is_readonly(mount: Mount, root: Path) -> bool:
@@ -131,10 +128,11 @@ def _read_kind(device: int, root: Path) -> tuple[str | Unknown, str]:
     try:
         disks = _find_disks(node.resolve(strict=True))
         rotational = {(disk / "queue/rotational").read_bytes().strip() for disk in disks}
+        is_virtual = any(map(_is_virtual, disks))
     except OSError:
         return Unknown("it has no block device", "unsupported"), ""
     names = ", ".join(sorted(disk.name for disk in disks))
-    if any(disk.name.startswith(_VIRTUAL_DEVICES) or _is_virtual(disk) for disk in disks):
+    if is_virtual:
         return Unknown(f"{names} is a virtual disk", "unsupported"), ""
     if not rotational <= {b"0", b"1"}:
         return Unknown(f"the kernel does not report whether {names} rotates"), ""
@@ -151,11 +149,8 @@ def _find_disks(node: Path) -> list[Path]:
 
 def _is_virtual(disk: Path) -> bool:
     """Whether a hypervisor or a cloud made the disk, by its vendor (SCSI) or model (also NVMe)."""
-    for name in ("vendor", "model"):
-        try:
-            text = (disk / "device" / name).read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
-        if _HYPERVISOR_DISKS.search(text):
-            return True
-    return False
+    if disk.name.startswith(_VIRTUAL_DEVICES):
+        return True
+    files = [disk / "device" / name for name in ("vendor", "model")]
+    texts = (file.read_bytes().decode("ascii", "replace") for file in files if file.exists())
+    return any(_HYPERVISOR_DISKS.search(text) for text in texts)

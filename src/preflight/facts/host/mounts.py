@@ -32,16 +32,13 @@ def read_mounts(root: Path = Path("/"), pid: str = "self") -> list[Mount]:
 def parse_mounts(text: str) -> list[Mount]:
     """Parse /proc/PID/mountinfo, where spaces, tabs and newlines in paths are octal escapes."""
     mounts = []
-    for line in text.split("\n"):
-        head, _, tail = line.partition(" - ")
-        fields, rest = head.split(" "), tail.split(" ")
-        if len(fields) < 6 or len(rest) < 2:
-            continue
-        number, parent, device, root, point, flags = fields[:6]
-        options = rest[2] if len(rest) > 2 else ""
+    for line in filter(None, text.split("\n")):
+        head, tail = line.split(" - ", 1)
+        number, parent, device, root, point, flags, *_ = head.split(" ")
+        filesystem, _, options = tail.split(" ", 2)
         mount = Mount(
             number, parent, device, _unescape(root), _unescape(point),
-            frozenset(flags.split(",")), rest[0], frozenset(options.split(",")),
+            frozenset(flags.split(",")), filesystem, frozenset(options.split(",")),
         )  # fmt: skip
         mounts.append(mount)
     return mounts

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from preflight.facts.collect.context import Engine, MeasureContext, differing_info_key
 from preflight.facts.engine.locality import in_container
+from preflight.facts.engine.responses import text_or_none
 from preflight.facts.host.cgroups import Cgroups, Limit
 from preflight.model.facts import Measured, Unknown, UnknownKind
 
@@ -32,28 +34,22 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     yield from _measure_swap()
     yield from _measure_cpu(root)
     yield _make_fact("os", _SYSTEM_NAMES.get(sys.platform, sys.platform), "sys.platform")
-    yield _make_text_fact("arch", platform.machine(), "platform.machine()")
-    yield _make_text_fact("kernel", platform.release(), "platform.release()")
+    yield _make_fact("arch", platform.machine(), "platform.machine()")
+    yield _make_fact("kernel", platform.release(), "platform.release()")
     yield _make_fact("container", *in_container(root))
-    yield _measure_hostname(context, root)
+    engine = context.engine_locality().engine if in_container(root)[0] else None
+    if isinstance(engine, Engine) and engine.endpoint.local and not differing_info_key(engine):
+        name = text_or_none(engine.info.get("Name"))
+        if name is not None:
+            yield _make_fact("hostname", name, "GET /info Name")
+            return
+    yield from late(context, "")
 
 
 def late(_context: MeasureContext, _duration: str) -> Iterator[Measured]:
     """Yield the name that this process knows, where the engine hasn't answered in time."""
-    yield _make_text_fact("hostname", platform.node(), "platform.node()")
-
-
-def _measure_hostname(context: MeasureContext, root: Path) -> Measured:
-    engine = context.engine_locality().engine if in_container(root)[0] else None
-    if isinstance(engine, Engine) and engine.endpoint.local and not differing_info_key(engine):
-        name = engine.info.get("Name")
-        if isinstance(name, str) and name:
-            return _make_text_fact("hostname", name, "GET /info Name")
-    return _make_text_fact("hostname", platform.node(), "platform.node()")
-
-
-def _make_text_fact(name: str, value: str, source: str) -> Measured:
-    return _make_fact(name, value or Unknown(f"{source} reports nothing"), source)
+    source = "platform.node()"
+    yield _make_fact("hostname", platform.node() or Unknown(f"{source} reports nothing"), source)
 
 
 def _make_fact(name: str, value: Any, source: str) -> Measured:
@@ -63,35 +59,30 @@ def _make_fact(name: str, value: Any, source: str) -> Measured:
 def _measure_memory(root: Path) -> Iterator[Measured]:
     import psutil
 
-    source = "psutil.virtual_memory().total"
+    source = "psutil.virtual_memory()"
     total = _read_positive(lambda: psutil.virtual_memory().total, source)
-    yield _make_fact("memory.total", total, source)
-    source = "psutil.virtual_memory().available"
+    yield _make_fact("memory.total", total, f"{source}.total")
     available = _read_positive(lambda: psutil.virtual_memory().available, source)
+    source = f"{source}.available"
     if isinstance(total, int) and isinstance(available, int):
         arc = _read_arc_shrinkable(root)
         # a larger cache isn't counted in these figures: they are those of a container (lxcfs)
         if 0 < arc <= total - available:
             available, source = available + arc, f"{source} and what the ZFS ARC can give back"
     yield _make_fact("memory.available", available, source)
-    limit = _read_limit(lambda: Cgroups(root).memory_limit())
-    if isinstance(limit, Limit):
-        yield _make_fact("memory.limit", limit.value, limit.source)
-    else:
-        yield _make_fact("memory.limit", limit, "")
-    yield _make_fact("memory.usable", _lowest(total, limit), "min(total, limit)")
+    limit, source = _read_limit(lambda: Cgroups(root).memory_limit())
+    yield _make_fact("memory.limit", limit, source)
+    yield _make_fact("memory.usable", _lower(total, limit), "min(total, limit)")
 
 
 def _measure_swap() -> Iterator[Measured]:
     import psutil
 
     source = "psutil.swap_memory()"
-    total = _read(lambda: psutil.swap_memory().total, source)
-    yield _make_fact(
-        "swap.total", total or None, f"{source}.total" if total else f"{source}: no swap"
-    )
-    free = _read(lambda: psutil.swap_memory().free, source) if total else None
-    yield _make_fact("swap.free", free, f"{source}.free" if total else f"{source}: no swap")
+    swap = _read(psutil.swap_memory, source)
+    for name in ("total", "free"):
+        value = swap if isinstance(swap, Unknown) else getattr(swap, name) if swap.total else None
+        yield _make_fact(f"swap.{name}", value, f"{source}.{name}")
 
 
 def _measure_cpu(root: Path) -> Iterator[Measured]:
@@ -105,10 +96,10 @@ def _measure_cpu(root: Path) -> Iterator[Measured]:
     yield _make_fact("cpu.logical", usable, source)
     if hasattr(os, "sched_getaffinity"):
         usable, source = len(os.sched_getaffinity(0)), "os.sched_getaffinity"
-    quota = _read_limit(lambda: Cgroups(root).cpu_quota())
-    if isinstance(quota, Limit) and quota.value is not None:
-        source = f"min({source}, {quota.source})"
-    yield _make_fact("cpu.usable", _lowest(usable, quota), source)
+    quota, quota_source = _read_limit(lambda: Cgroups(root).cpu_quota())
+    if isinstance(quota, int | float):
+        source = f"min({source}, {quota_source})"
+    yield _make_fact("cpu.usable", _lower(usable, quota), source)
 
 
 def _read(read: Callable[[], Any], source: str) -> Any | Unknown:
@@ -125,30 +116,30 @@ def _read_positive(read: Callable[[], Any], source: str) -> int | Unknown:
     return value or Unknown(f"{source} reports {value}")
 
 
-def _read_limit(read: Callable[[], Limit]) -> Limit | Unknown:
+def _read_limit(read: Callable[[], Limit]) -> tuple[float | Unknown | None, str]:
     if not sys.platform.startswith("linux"):
-        return Unknown("only Linux has control groups", "unsupported")
+        return Unknown("only Linux has control groups", "unsupported"), ""
     try:
         return read()
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        return Unknown(reason, _ERROR_KINDS.get(error.errno, "unavailable"))
+        return Unknown(reason, _ERROR_KINDS.get(error.errno, "unavailable")), ""
 
 
-def _lowest(total: float | Unknown, limit: Limit | Unknown) -> float | Unknown:
+def _lower(total: float | Unknown, limit: float | Unknown | None) -> float | Unknown:
     """Return the lower of both; the total where the system has no control groups."""
-    if isinstance(total, Unknown):
+    if isinstance(total, Unknown) or limit is None:
         return total
     if isinstance(limit, Unknown):
         return total if limit.kind == "unsupported" else limit
-    return total if limit.value is None else min(total, limit.value)
+    return min(total, limit)
 
 
 def _read_arc_shrinkable(root: Path) -> int:
     """Return the bytes that the ZFS cache gives back under pressure; Linux counts them as used."""
     try:
         text = (root / "proc/spl/kstat/zfs/arcstats").read_text(encoding="ascii")
-        rows = {name: int(value) for name, _, value in map(str.split, text.splitlines()[2:])}
-        return max(0, rows["size"] - rows["c_min"])
-    except (OSError, ValueError, KeyError):
+        figures = dict(re.findall("^(size|c_min) +4 +([0-9]+)$", text, re.MULTILINE))
+        return max(0, int(figures["size"]) - int(figures["c_min"]))
+    except (OSError, KeyError):
         return 0

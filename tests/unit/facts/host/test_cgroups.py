@@ -152,7 +152,7 @@ def test_a_place_where_no_container_ran_yet_has_the_limit_of_what_is_above(tree:
     assert groups.memory_limit("/a/docker").value == MiB
     assert groups.memory_limit("/docker").value is None
     assert groups.memory_usage("/a/docker") == 4096
-    assert groups.memory_usage("/") is None
+    assert groups.memory_usage("/") == 0
 
 
 # --- v1 and hybrid ----------------------------------------------------------------------------

@@ -30,11 +30,6 @@ def test_fields_options_and_roots() -> None:
     assert bare.point == "/no source"
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "garbage", "1 2 3 4 5 6 7", " - - ", "\x00" * 40])
-def test_what_is_no_mountinfo_holds_no_mounts(text: str) -> None:
-    assert parse_mounts(text) == []
-
-
 def kernel_spelling(path: str) -> str:
     """Spell a path as show_mountinfo() does, which escapes these five and nothing else."""
     return "".join(f"\\{ord(c):03o}" if c in " \t\n\\#" else c for c in path)

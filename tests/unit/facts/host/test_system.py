@@ -324,7 +324,6 @@ def arcstats(root: Path, size: object, least: object) -> Path:
         pytest.param(GiB, 2 * GiB, 4 * GiB, id="below its minimum"),
         pytest.param(64 * GiB, GiB, 4 * GiB, id="of the machine around a container"),
         pytest.param("x", GiB, 4 * GiB, id="garbage"),
-        pytest.param(-5, -9, 4 * GiB + 4, id="tiny"),
     ],
 )
 def test_what_the_zfs_cache_gives_back_is_available(
