@@ -632,7 +632,7 @@ def test_what_a_file_does_not_say_is_empty() -> None:
         sha256=hashlib.sha256(b"version: 1\n").hexdigest(),
         source="",
         rules=(),
-        sources={"r.yaml": ""},
+        documents={"r.yaml": ""},
     )
 
 
