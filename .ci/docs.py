@@ -19,7 +19,7 @@ from typing import Any
 from preflight.facts.table import FACTS
 from preflight.model.conditions import OPERATORS
 from preflight.render import FORMATS
-from preflight.rules.fields import json_schema
+from preflight.rules.language import json_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

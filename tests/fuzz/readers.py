@@ -171,7 +171,7 @@ def rule_seeds() -> list[bytes]:
 def rule_words() -> list[bytes]:
     """The keys, operators and facts of the language, and what is hard in YAML and in patterns."""
     from preflight.model.conditions import OPERATORS
-    from preflight.rules.fields import DIAGNOSIS, FILE, MODEL, RULE, WAIVER
+    from preflight.rules.language import DIAGNOSIS, FILE, MODEL, RULE, WAIVER
 
     keys = {key for one in (DIAGNOSIS, FILE, MODEL, RULE, WAIVER) for key in one.fields}
     plain = ["{fact: docker.cpus, times: 2, plus: 1}", "{sum: [1, {fact: docker.cpus}]}", "${low}"]

@@ -158,8 +158,8 @@ def review_rules(ruleset: RuleSet, facts: Facts | None = None) -> Review:
 
 def _unneeded_waivers(ruleset: RuleSet, facts: Facts) -> Iterable[Waiver]:
     """Return the waivers of rules that pass on these facts, disabled rules included."""
-    from preflight.evaluate import judge, waivers
+    from preflight.evaluate import judge
 
     waived = judge.Selection(only=[waiver.rule for waiver in ruleset.waivers])
     report = judge.evaluate(ruleset, with_model(facts, ruleset), catalogue(), waived)
-    return waivers.find_unneeded(ruleset.waivers, report.results)
+    return judge.find_unneeded_waivers(ruleset.waivers, report.results)

@@ -26,7 +26,7 @@ def schema(
 def schemas() -> Mapping[str, Callable[[], dict[str, Any]]]:
     """Return the function that builds each published schema, by name."""
     from preflight.render import json_report
-    from preflight.rules.fields import json_schema
+    from preflight.rules.language import json_schema
     from preflight.snapshot import facts_file
 
     return {

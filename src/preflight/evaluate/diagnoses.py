@@ -18,7 +18,7 @@ from preflight.evaluate.sentences import (
     is_number,
     shorten,
 )
-from preflight.model.diagnosis import CONFIDENCES, Finding, KnownError, LogContents, LogReport
+from preflight.model.diagnosis import Finding, KnownError, LogContents, LogReport
 from preflight.model.facts import (
     Catalogue,
     Facts,
@@ -30,6 +30,7 @@ from preflight.model.facts import (
 )
 from preflight.model.quantities import format_bytes
 from preflight.model.rules import (
+    CONFIDENCES,
     DERIVED_VALUES,
     LOG_NAMESPACE,
     VALUE_TYPES,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import partial
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from preflight.evaluate.sentences import (
     name_in_item,
     resolve_condition,
 )
-from preflight.evaluate.waivers import find_unneeded, waive
+from preflight.evaluate.waivers import waive
 from preflight.model.conditions import ITEM, Condition, Operand, Reference
 from preflight.model.facts import (
     Catalogue,
@@ -40,8 +40,14 @@ from preflight.model.report import (
     Severity,
     Verdict,
 )
-from preflight.model.retired import RETIRED_RULES, describe_retired_rule
-from preflight.model.rules import FactCondition, Rule, RuleSet
+from preflight.model.rules import (
+    RETIRED_RULES,
+    FactCondition,
+    Rule,
+    RuleSet,
+    Waiver,
+    describe_retired_rule,
+)
 
 _HOST: Mapping[str, Unit] = dict.fromkeys(("hostname", "os", "arch"), "text")
 _ENGINE: Mapping[str, Unit] = {
@@ -117,10 +123,17 @@ def evaluate(
             *map(describe_retired_rule, sorted(_retired(ruleset, selection))),
             *(
                 f"waiver of {waiver.rule}: the rule passes without it; remove the waiver"
-                for waiver in find_unneeded(ruleset.waivers, results)
+                for waiver in find_unneeded_waivers(ruleset.waivers, results)
             ),
         ),
     )
+
+
+def find_unneeded_waivers(waivers: Iterable[Waiver], results: Sequence[Result]) -> list[Waiver]:
+    """Return the waivers of rules that were judged and passed for every item."""
+    judged = {result.id for result in results}
+    not_passed = {result.id for result in results if result.verdict != "pass"}
+    return [waiver for waiver in waivers if waiver.rule in judged - not_passed]
 
 
 def _known_facts(facts: Facts, group: str, units: Mapping[str, Unit]) -> Mapping[str, object]:
@@ -252,8 +265,10 @@ class Evaluation:
             result = self._result(rule, comparison, verdict, severity)
             if verdict == "fail":
                 result = result._replace(change=self._propose_change(rule, condition, comparison))
-            waiver = self.waivers.get(rule.id)
-            return waive(result, waiver, comparison, self.today) if waiver else result
+            if (waiver := self.waivers.get(rule.id)) is None:
+                return result
+
+            return waive(result, waiver, comparison, self.today)
         condition, severity, _ = conditions_of(rule)[0]
         return self._result(rule, Comparison(actual, condition, scope), "pass", severity)
 

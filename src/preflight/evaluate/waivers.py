@@ -1,8 +1,7 @@
-"""Known, dated exceptions: what they cover, until when, and which are no longer needed."""
+"""Known, dated exceptions: what they cover, and until when."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from datetime import date
 
 from preflight.evaluate.conditions import meets
@@ -37,11 +36,3 @@ def waive(result: Result, waiver: Waiver, comparison: Comparison, today: date) -
         message=f"{result.message}; {text}",
         waiver=status,
     )
-
-
-def find_unneeded(waivers: Iterable[Waiver], results: Iterable[Result]) -> Iterator[Waiver]:
-    """Yield the waivers of rules that were judged and passed for every item."""
-    passed: dict[str, bool] = {}
-    for result in results:
-        passed[result.id] = passed.get(result.id, True) and result.verdict == "pass"
-    return (waiver for waiver in waivers if passed.get(waiver.rule))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import NamedTuple
 
 from preflight.model.report import ResolvedFix
-
-Confidence: TypeAlias = Literal["certain", "likely", "possible"]
-CONFIDENCES: tuple[Confidence, ...] = get_args(Confidence)
+from preflight.model.rules import Confidence
 
 
 class Place(NamedTuple):

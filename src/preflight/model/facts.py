@@ -12,8 +12,6 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-from preflight.model.retired import RETIRED_FACTS
-
 Unit: TypeAlias = Literal[
     "bytes", "seconds", "cores", "number", "version", "text", "boolean", "list", "map"
 ]
@@ -26,6 +24,19 @@ Value: TypeAlias = Any  # what JSON holds: text, number, boolean, list, mapping,
 
 MAX_SNAPSHOT_BYTES = 64 * 2**20
 MAX_BUNDLE_BYTES = 64 * 2**20
+
+_UNPLACED = "docker.swarm.unplaced replaces it"
+RETIRED_FACTS: Mapping[str, tuple[Unit, str]] = {
+    "docker.swarm.packed.state": ("text", _UNPLACED),
+    "docker.swarm.packed.unplaced": ("list", _UNPLACED),
+    "docker.swarm.packed.reason": ("text", _UNPLACED),
+    "docker.swarm.loss.node": ("text", "nothing replaces it"),
+    "docker.swarm.loss.state": ("text", "nothing replaces it"),
+    "docker.swarm.loss.unplaced": ("list", "nothing replaces it"),
+    "docker.swarm.loss.reason": ("text", "nothing replaces it"),
+    "docker.swarm.services.*.error": ("text", "docker.swarm.services.*.reason replaces it"),
+}
+"""Facts of earlier versions, unknown today: by path the unit, and the reason."""
 
 _SEGMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 

@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from preflight.model.conditions import Condition
-from preflight.model.diagnosis import Confidence
 from preflight.model.facts import Path, Unit
 from preflight.model.quantities import parse_bytes
 
@@ -17,6 +16,17 @@ DEFAULT_RULES = "default"  # how `extends` names the bundled set
 BUNDLED_NAME = "bundled"  # how reports name it
 PLACEHOLDER = re.compile(r"(?<![{$])\{([a-z_][A-Za-z0-9_.\"-]*)\}(?!\})")  # `{actual}` in a text
 MAX_RULE_FILE_BYTES = 16 * 2**20  # of a rule file
+
+Confidence: TypeAlias = Literal["certain", "likely", "possible"]
+CONFIDENCES: tuple[Confidence, ...] = get_args(Confidence)
+
+_PLACED = "swarm-tasks-placed replaces it"
+RETIRED_RULES: Mapping[str, str] = {
+    "swarm-tasks-packed": _PLACED,
+    "swarm-tasks-would-pack": _PLACED,
+    "swarm-node-lost": "nothing replaces it",
+}
+"""Rules of earlier versions: by id what replaces them. Naming one has no effect except a note."""
 
 
 class FactCondition(NamedTuple):
@@ -64,9 +74,6 @@ class LanguageModel(NamedTuple):
     name: str
     memory: float
     note: str = ""
-    file: str = ""
-    line: int | None = None
-    column: int | None = None
 
 
 class Diagnosis(NamedTuple):
@@ -173,3 +180,8 @@ class RuleSet(NamedTuple):
             texts += [f"{fix.text} {fix.command} {fix.url}" for fix in rule.fixes]
         names = {model.name.lower() for model in self.models}
         return names | set(re.findall(r"[a-z0-9]+(?:[._-][a-z0-9]+)*", " ".join(texts).lower()))
+
+
+def describe_retired_rule(rule: str) -> str:
+    """Return the note about a retired rule."""
+    return f"rule {rule} no longer exists: {RETIRED_RULES[rule]}"

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from preflight.model.diagnosis import Confidence, Finding, LogReport, Place
+from preflight.model.diagnosis import Finding, LogReport, Place
 from preflight.model.report import Verdict
+from preflight.model.rules import Confidence
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
 from preflight.render.layout import TextLayout, pad

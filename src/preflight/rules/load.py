@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Mapping, Set
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from preflight.model.facts import Catalogue, Fact, Unit
+from preflight.model.facts import Catalogue, Fact
 from preflight.model.patterns import compile_log_pattern
 from preflight.model.problems import InputError, did_you_mean
-from preflight.model.retired import RETIRED_RULES, describe_retired_rule
 from preflight.model.rules import (
     BUNDLED_NAME,
     DEFAULT_RULES,
@@ -21,18 +21,28 @@ from preflight.model.rules import (
     LOG_NAMESPACE,
     MAX_RULE_FILE_BYTES,
     PLACEHOLDER,
+    RETIRED_RULES,
     VALUE_TYPES,
     Diagnosis,
     LanguageModel,
     Rule,
     RuleSet,
     Waiver,
+    describe_retired_rule,
 )
 from preflight.rules import context as decoding
-from preflight.rules.conditions import read_operands, read_type
 from preflight.rules.context import Context, Invalid
-from preflight.rules.fields import DIAGNOSIS, FILE, MODEL, NAME, RULE, WAIVER
-from preflight.rules.schema import ObjectField
+from preflight.rules.language import (
+    DIAGNOSIS,
+    FILE,
+    MODEL,
+    NAME,
+    RULE,
+    WAIVER,
+    read_operands,
+    read_type,
+)
+from preflight.rules.schema import decode_valid
 from preflight.yaml_marks import (
     PLAIN,
     TAGS,
@@ -44,6 +54,8 @@ from preflight.yaml_marks import (
     kind_of,
     problem_at,
 )
+
+T = TypeVar("T")
 
 MAX_EXTENDED_FILES = 50  # in one chain
 
@@ -59,6 +71,13 @@ class _Entry(NamedTuple):
 
 
 _Entries = dict[object, _Entry]  # by id, or by the node where the id is missing
+_LISTS = {
+    "rules": (RULE, "id"),
+    "models": (MODEL, "name"),
+    "diagnoses": (DIAGNOSIS, "id"),
+    "waivers": (WAIVER, "rule"),
+}
+"""The lists of a rule file: what their objects are, and the key that identifies one."""
 
 
 def load(
@@ -96,10 +115,7 @@ class _RuleFiles:
     def __init__(self, read: ReadFile, context: Context) -> None:
         self.head: dict[str, Any] = {}
         self.vars: dict[str, str] = {}
-        self.rules: _Entries = {}
-        self.models: _Entries = {}
-        self.diagnoses: _Entries = {}
-        self.waivers: _Entries = {}
+        self.entries: dict[str, _Entries] = {name: {} for name in _LISTS}
         self.documents: dict[str, str] = {}  # by file: the document that it states
         self.sha256 = hashlib.sha256()
         self._read = read
@@ -117,7 +133,8 @@ class _RuleFiles:
         except Invalid:
             context.complete = False
             return
-        head, _ = FILE.decode_valid(nodes, root, context)
+        head, _ = FILE.decode_keys(nodes, context)
+        FILE.has_required(nodes, root, context)
         if "extends" not in head and _given(nodes, "extends") is not None:
             context.complete = False
         for number, base in enumerate(head.get("extends", ())):
@@ -126,10 +143,9 @@ class _RuleFiles:
         self.head.update({key: head[key] for key in ("name", "source", "next") if key in head})
         self.documents[display_name(name)] = self.head.get("source", "")
         self._add_vars(head.get("vars"))
-        self._merge(head.get("rules"), RULE, "id", self.rules)
-        self._merge(head.get("models"), MODEL, "name", self.models)
-        self._merge(head.get("diagnoses"), DIAGNOSIS, "id", self.diagnoses)
-        self._merge(head.get("waivers"), WAIVER, "rule", self.waivers, replace=True)
+        for kind in _LISTS:
+            if kind in head:
+                self._merge(kind, head[kind])
 
     def _extend(self, base: str, node: Node, chain: tuple[str, ...]) -> bool:
         """Read a file that the last of `chain` extends; return whether that could be done."""
@@ -178,22 +194,13 @@ class _RuleFiles:
                 context.error(value, "a var can't use other vars")
             self.vars[name] = value.value if valid else "0"  # so that uses aren't problems too
 
-    def _merge(
-        self,
-        list_node: Node | None,
-        type_: ObjectField,
-        key: str,
-        entries: _Entries,
-        *,
-        replace: bool = False,
-    ) -> None:
+    def _merge(self, kind: str, list_node: Node) -> None:
         """Add a list of objects to those of extended files.
 
-        Of two with one id the later keys win, or with `replace` the later object.
+        Of two with one id the later keys win, of two waivers the later one.
         """
-        context = self._context
-        if list_node is None or is_null(list_node):
-            return
+        context, entries = self._context, self.entries[kind]
+        type_, key = _LISTS[kind]
         if list_node.__class__ is not Sequence or list_node.tag != PLAIN:
             context.error(list_node, f"expected a list, found {kind_of(list_node)}")
             return
@@ -210,8 +217,9 @@ class _RuleFiles:
                 context.error(nodes[key], message)
                 continue
             lines[id_] = node.start_mark.line + 1
-            base = {} if replace or id_ not in entries else entries[id_].nodes
-            entries[id_] = _Entry(node, {**base, **nodes})
+            if kind != "waivers" and id_ in entries:
+                nodes = {**entries[id_].nodes, **nodes}
+            entries[id_] = _Entry(node, nodes)
 
 
 def _normalize(name: str) -> str:
@@ -224,35 +232,40 @@ def _given(nodes: Mapping[str, Node], key: str) -> Node | None:
 
 
 def _build(files: _RuleFiles, name: str, context: Context) -> RuleSet:
-    retired = _drop_retired(files)
-    context.rule_ids = [id_ for id_ in files.rules if isinstance(id_, str)]
-    context.diagnosis_ids = [id_ for id_ in files.diagnoses if isinstance(id_, str)]
-    decoded = (_decode_rule(entry, context) for entry in files.rules.values())
-    rules = {rule.id: rule for rule in decoded if rule is not None}
-    _check_cycles(rules, files.rules, context)
+    entries, head = files.entries, files.head
+    retired = _drop_retired(entries["rules"], entries["waivers"])
+    context.rule_ids = [id_ for id_ in entries["rules"] if isinstance(id_, str)]
+    context.diagnosis_ids = [id_ for id_ in entries["diagnoses"] if isinstance(id_, str)]
+
+    def decode(kind: str, decode_entry: Callable[[_Entry, Context], T]) -> tuple[T, ...]:
+        return tuple(
+            decode_valid(entries[kind].values(), lambda entry: decode_entry(entry, context))[0]
+        )
+
+    rules = {rule.id: rule for rule in decode("rules", _decode_rule)}
+    _check_cycles(rules, entries["rules"], context)
     return RuleSet(
-        name=files.head.get("name") or PurePath(name).stem,
+        name=head.get("name") or PurePath(name).stem,
         origin=display_name(name),
         sha256=files.sha256.hexdigest(),
-        source=files.head.get("source", ""),
-        next=files.head.get("next", ""),
+        source=head.get("source", ""),
+        next=head.get("next", ""),
         rules=tuple(rules.values()),
         vars=context.vars,
-        models=tuple(_decode_models(files.models, context)),
-        diagnoses=tuple(_decode_diagnoses(files.diagnoses, context)),
-        waivers=tuple(_decode_waivers(files.waivers, rules, context)),
+        models=decode("models", _decode_model),
+        diagnoses=decode("diagnoses", _decode_diagnosis),
+        waivers=decode("waivers", partial(_decode_waiver, rules)),
         required_facts=frozenset(context.required_facts),
         documents=files.documents,
         notes=tuple(map(describe_retired_rule, retired)),
     )
 
 
-def _drop_retired(files: _RuleFiles) -> list[str]:
+def _drop_retired(rules: _Entries, waivers: _Entries) -> list[str]:
     """Drop overrides and waivers of retired rules; return the rules' ids.
 
     A rule file may define a rule of its own with such an id.
     """
-    rules, waivers = files.rules, files.waivers
     overridden = {id_ for id_, entry in rules.items() if "fact" not in entry.nodes}
     retired = [
         id_ for id_ in RETIRED_RULES if id_ in overridden or (id_ in waivers and id_ not in rules)
@@ -263,7 +276,12 @@ def _drop_retired(files: _RuleFiles) -> list[str]:
     return retired
 
 
-def _decode_rule(entry: _Entry, context: Context) -> Rule | None:
+def _position(node: Node) -> dict[str, Any]:
+    mark = node.start_mark
+    return {"file": mark.name, "line": mark.line + 1, "column": mark.column + 1}
+
+
+def _decode_rule(entry: _Entry, context: Context) -> Rule:
     """Decode a rule: first its collection, fact and type, on which its other keys depend."""
     nodes = entry.nodes
     context.collection, context.unit = None, "text"
@@ -275,17 +293,10 @@ def _decode_rule(entry: _Entry, context: Context) -> Rule | None:
         values = RULE.decode_nodes(nodes, entry.node, context)
         if "require" not in values and "recommend" not in values:
             raise context.missing_error(entry.node, "a rule needs 'require' or 'recommend'")
-    except Invalid:
-        return None
     finally:
         context.collection = None
     values.pop("type", None)
     return Rule(**values, **_position(entry.node))
-
-
-def _position(node: Node) -> dict[str, Any]:
-    mark = node.start_mark
-    return {"file": mark.name, "line": mark.line + 1, "column": mark.column + 1}
 
 
 def _read_unit(nodes: Mapping[str, Node], context: Context) -> bool:
@@ -305,55 +316,53 @@ def _read_unit(nodes: Mapping[str, Node], context: Context) -> bool:
 def _without_conditions(nodes: dict[str, Node], context: Context) -> dict[str, Node]:
     """Return what can be decoded without a unit; of the conditions only the names are checked."""
     conditions = ("require", "recommend", "accept")
-    for key in conditions:
-        if (condition := _given(nodes, key)) is not None:
-            try:
-                read_operands(condition, context)
-            except Invalid:
-                continue
+    given = [node for key in conditions if (node := _given(nodes, key)) is not None]
+    decode_valid(given, lambda node: read_operands(node, context))
     return {key: node for key, node in nodes.items() if key not in conditions}
 
 
-def _decode_models(entries: _Entries, context: Context) -> Iterator[LanguageModel]:
-    for entry in entries.values():
-        try:
-            values = MODEL.decode_nodes(entry.nodes, entry.node, context)
-            yield LanguageModel(**values, **_position(entry.node))
-        except Invalid:
-            continue
+def _decode_model(entry: _Entry, context: Context) -> LanguageModel:
+    return LanguageModel(**MODEL.decode_nodes(entry.nodes, entry.node, context))
 
 
-def _decode_diagnoses(entries: _Entries, context: Context) -> Iterator[Diagnosis]:
-    """Decode the diagnoses: first what their patterns capture, which their texts may use."""
-    for entry in entries.values():
-        groups = _read_groups(entry, context)
-        context.log_values = {
-            name: Fact(f"{LOG_NAMESPACE}.{name}", unit, "")
-            for name, unit in {**DERIVED_VALUES, **groups}.items()
-        }
-        try:
-            diagnosis = Diagnosis(**DIAGNOSIS.decode_nodes(entry.nodes, entry.node, context))
-            _check_groups(diagnosis, groups.keys(), entry, context)
-            yield diagnosis
-        except Invalid:
-            continue
-        finally:
-            context.log_values = None
+def _decode_waiver(rules: Mapping[str, Rule], entry: _Entry, context: Context) -> Waiver:
+    nodes = entry.nodes
+    key = _given(nodes, "rule")
+    rule = rules.get(key.value) if key.__class__ is Scalar and key else None
+    if rule is None:
+        nodes = _without_conditions(nodes, context)
+    else:
+        bound = rule.require or rule.recommend
+        context.unit = bound.unit if bound else "text"
+    return Waiver(**WAIVER.decode_nodes(nodes, entry.node, context), **_position(entry.node))
 
 
-def _read_groups(entry: _Entry, context: Context) -> dict[str, Unit]:
-    """Return the units of the patterns' named groups; problems are found when all is decoded."""
-    quiet = Context(context.catalogue)
-    quiet.vars, quiet.complete = context.vars, False
-    nodes = {key: node for key, node in entry.nodes.items() if key in ("patterns", "values")}
-    values, _ = DIAGNOSIS.decode_valid(nodes, entry.node, quiet)
-    names = {
-        name
+def _decode_diagnosis(entry: _Entry, context: Context) -> Diagnosis:
+    """Decode a diagnosis: first what its patterns capture, which its texts may use."""
+    nodes = entry.nodes
+    first = {key: node for key, node in nodes.items() if key in ("patterns", "values")}
+    values, all_valid = DIAGNOSIS.decode_keys(first, context)
+    types = values.get("values", {})
+    groups = {
+        name: VALUE_TYPES[types.get(name, "string")]
         for pattern in values.get("patterns", ())
         for name in compile_log_pattern(pattern).groupindex
     }
-    types = values.get("values", {})
-    return {name: VALUE_TYPES[types.get(name, "string")] for name in sorted(names)}
+    context.log_values = {
+        name: Fact(f"{LOG_NAMESPACE}.{name}", unit, "")
+        for name, unit in {**DERIVED_VALUES, **groups}.items()
+    }
+    try:
+        others = {key: node for key, node in nodes.items() if key not in first}
+        more, others_valid = DIAGNOSIS.decode_keys(others, context)
+    finally:
+        context.log_values = None
+    has_required = DIAGNOSIS.has_required(nodes, entry.node, context)
+    if not (all_valid and others_valid and has_required):
+        raise Invalid
+    diagnosis = Diagnosis(**values, **more)
+    _check_groups(diagnosis, groups.keys(), entry, context)
+    return diagnosis
 
 
 def _check_groups(diagnosis: Diagnosis, groups: Set[str], entry: _Entry, context: Context) -> None:
@@ -371,23 +380,6 @@ def _check_groups(diagnosis: Diagnosis, groups: Set[str], entry: _Entry, context
         context.error(entry.nodes["fixes"], message)
     if diagnosis.within is not None and (diagnosis.times < 2 or diagnosis.within <= 0):
         context.error(entry.nodes["within"], "within needs 'times' of 2 or more")
-
-
-def _decode_waivers(
-    entries: _Entries, rules: Mapping[str, Rule], context: Context
-) -> Iterator[Waiver]:
-    for id_, entry in entries.items():
-        nodes = entry.nodes
-        try:
-            if isinstance(id_, str) and id_ in rules:
-                bound = rules[id_].require or rules[id_].recommend
-                context.unit = bound.unit if bound else "text"
-            else:
-                nodes = _without_conditions(nodes, context)
-            values = WAIVER.decode_nodes(nodes, entry.node, context)
-            yield Waiver(**values, **_position(entry.node))
-        except Invalid:
-            continue
 
 
 def _check_cycles(rules: Mapping[str, Rule], entries: _Entries, context: Context) -> None:

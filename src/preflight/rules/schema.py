@@ -8,16 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from preflight.model.facts import Path, Unit
-from preflight.model.patterns import compile_pattern
 from preflight.model.quantities import PARSERS, parse_bytes, parse_duration
 from preflight.model.rules import PLACEHOLDER
 from preflight.rules.context import Context, Invalid, read_mapping, read_scalar, read_text
 from preflight.yaml_marks import PLAIN, Node, Sequence, is_null, kind_of
 
 JsonSchema = dict[str, Any]
+T = TypeVar("T")
+V = TypeVar("V")
 
 RESULT_PLACEHOLDERS = frozenset({"actual", "expected", "missing", "item"})
 
@@ -32,15 +33,21 @@ class ValueType(Protocol):
         """Return the JSON Schema that accepts the same values."""
 
 
-def decode_each(nodes: Iterable[Node], context: Context, type_: ValueType) -> tuple[Any, ...]:
-    """Decode every node, so that every problem is found; raises Invalid after the last."""
-    values, valid = [], True
-    for node in nodes:
+def decode_valid(items: Iterable[T], decode: Callable[[T], V]) -> tuple[list[V], bool]:
+    """Decode every item, so that every problem is found; return whether all are valid, too."""
+    values, all_valid = [], True
+    for item in items:
         try:
-            values.append(type_.decode(node, context))
+            values.append(decode(item))
         except Invalid:
-            valid = False
-    if not valid:
+            all_valid = False
+    return values, all_valid
+
+
+def decode_all(items: Iterable[T], decode: Callable[[T], V]) -> tuple[V, ...]:
+    """Decode every item; raises Invalid after the last where one isn't valid."""
+    values, all_valid = decode_valid(items, decode)
+    if not all_valid:
         raise Invalid
     return tuple(values)
 
@@ -110,7 +117,7 @@ class ListOf(NamedTuple):
             raise context.error(node, f"expected a list of {self.what}, found {kind_of(node)}")
         if len(node.value) < self.min_items:
             raise context.error(node, f"expected a list of {self.what}, found an empty one")
-        return decode_each(node.value, context, self.type_)
+        return decode_all(node.value, lambda item: self.type_.decode(item, context))
 
     def schema(self) -> JsonSchema:
         schema: JsonSchema = {"type": "array", "items": self.type_.schema()}
@@ -125,7 +132,8 @@ class MapOf(NamedTuple):
 
     def decode(self, node: Node, context: Context) -> Mapping[str, Any]:
         nodes = read_mapping(node, context, None, self.what)
-        return dict(zip(nodes, decode_each(nodes.values(), context, self.type_), strict=True))
+        values = decode_all(nodes.values(), lambda value: self.type_.decode(value, context))
+        return dict(zip(nodes, values, strict=True))
 
     def schema(self) -> JsonSchema:
         return {"type": "object", "additionalProperties": self.type_.schema()}
@@ -134,7 +142,7 @@ class MapOf(NamedTuple):
 class ScalarOf(NamedTuple):
     """A scalar: what is expected, the function that reads it (or raises ValueError), its schema.
 
-    `kind` is what YAML must take it for, "a number" or "a boolean".
+    `kind` is what YAML must take it for: "text", "a number" or "a boolean".
     """
 
     expected: str
@@ -143,9 +151,10 @@ class ScalarOf(NamedTuple):
     kind: str | None = None
 
     def decode(self, node: Node, context: Context) -> Any:
-        text = read_scalar(node, context, self.expected)
+        read = read_text if self.kind == "text" else read_scalar
+        text = read(node, context, self.expected)
         try:
-            if self.kind is not None and kind_of(node) != self.kind:
+            if self.kind not in (None, "text", kind_of(node)):
                 raise ValueError
             return self.parse(text)
         except ValueError as fault:
@@ -190,21 +199,14 @@ SIZE = ScalarOf("a size", parse_bytes, _STRING_OR_NUMBER)
 DURATION = ScalarOf("a duration", parse_duration, _STRING_OR_NUMBER)
 
 
-class Pattern(NamedTuple):
-    """A regular expression in Python's grammar."""
+def regular_expression(compile_: Callable[[str], re.Pattern[Any]]) -> ScalarOf:
+    """Return the type of a regular expression that stays text; `compile_` refuses others."""
 
-    compile_: Callable[[str], object] = compile_pattern
-
-    def decode(self, node: Node, context: Context) -> str:
-        text = read_text(node, context, "a regular expression")
-        try:
-            self.compile_(text)
-        except ValueError as fault:
-            raise context.error(node, str(fault)) from None
+    def check(text: str) -> str:
+        compile_(text)
         return text
 
-    def schema(self) -> JsonSchema:
-        return {"type": "string"}
+    return ScalarOf("a regular expression", check, {"type": "string"}, "text")
 
 
 class FactName(NamedTuple):
@@ -223,8 +225,9 @@ class FactName(NamedTuple):
         return {"type": "string", "pattern": r"\S"}
 
 
-def read_quantity(node: Node, context: Context, unit: Unit, text: str) -> Any:
+def read_quantity(node: Node, context: Context, unit: Unit, expected: str = "a value") -> Any:
     """Read a bound in the grammar of its fact's unit."""
+    text = read_scalar(node, context, expected)
     try:
         return PARSERS[unit](text) if unit in PARSERS else text
     except ValueError as fault:
@@ -240,49 +243,62 @@ class Field(NamedTuple):
 
 
 class ObjectField:
-    """A mapping with known keys; null is the same as leaving a key out."""
+    """A mapping with known keys, which `build` makes a value of; null means that a key is left out.
 
-    def __init__(self, what: str, fields: Mapping[str, Field]) -> None:
+    In the schema it stands under its `name`, if it has one, among the definitions.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        fields: Mapping[str, Field],
+        build: Callable[..., Any] = dict,
+        name: str | None = None,
+    ) -> None:
         self.what = what
         self.fields = fields
+        self.build = build
+        self.name = name
         self.required = [name for name, field in fields.items() if field.required]
 
     def read_nodes(self, node: Node, context: Context) -> dict[str, Node]:
         """Return the values by key, not decoded yet: objects of the same id are merged first."""
         return read_mapping(node, context, self.fields.keys(), self.what)
 
-    def decode_nodes(
-        self, nodes: Mapping[str, Node], node: Node, context: Context
-    ) -> dict[str, Any]:
-        """Decode every key; raises Invalid where one is missing or can't be decoded."""
-        values, valid = self.decode_valid(nodes, node, context)
-        if not valid:
-            raise Invalid
-        return values
-
-    def decode_valid(
-        self, nodes: Mapping[str, Node], node: Node, context: Context
+    def decode_keys(
+        self, nodes: Mapping[str, Node], context: Context
     ) -> tuple[dict[str, Any], bool]:
-        """Decode every key; return the values that are valid, and whether all are."""
-        values: dict[str, Any] = {}
-        valid = True
-        for name, value in nodes.items():
-            try:
-                if not is_null(value):
-                    values[name] = self.fields[name].type_.decode(value, context)
-            except Invalid:
-                valid = False
-        for name in self.required:
-            if name not in nodes or is_null(nodes[name]):
-                valid = False
-                context.missing_error(nodes.get(name, node), f"{self.what} needs {name!r}")
-        return values, valid
+        """Decode the keys that are there; return the valid ones, and whether all are."""
 
-    def decode(self, node: Node, context: Context) -> dict[str, Any]:
+        def decode_key(item: tuple[str, Node]) -> tuple[str, Any]:
+            return item[0], self.fields[item[0]].type_.decode(item[1], context)
+
+        given = ((name, value) for name, value in nodes.items() if not is_null(value))
+        values, all_valid = decode_valid(given, decode_key)
+        return dict(values), all_valid
+
+    def has_required(self, nodes: Mapping[str, Node], node: Node, context: Context) -> bool:
+        """Return whether every required key is there; each that isn't is a problem."""
+        missing = [name for name in self.required if name not in nodes or is_null(nodes[name])]
+        for name in missing:
+            context.missing_error(nodes.get(name, node), f"{self.what} needs {name!r}")
+        return not missing
+
+    def decode_nodes(self, nodes: Mapping[str, Node], node: Node, context: Context) -> Any:
+        """Decode every key; raises Invalid where one is missing or can't be decoded."""
+        values, all_valid = self.decode_keys(nodes, context)
+        if not self.has_required(nodes, node, context) or not all_valid:
+            raise Invalid
+        return self.build(**values)
+
+    def decode(self, node: Node, context: Context) -> Any:
         return self.decode_nodes(self.read_nodes(node, context), node, context)
 
-    def schema(self, required: list[str] | None = None) -> JsonSchema:
-        """Return the schema; `required` replaces the keys that must be there.
+    def schema(self) -> JsonSchema:
+        return {"$ref": f"#/$defs/{self.name}"} if self.name else self.definition()
+
+    def definition(self, required: list[str] | None = None) -> JsonSchema:
+        """Return the schema itself; `required` replaces the keys that must be there.
 
         An object that overrides another of the same id gives only what changes, so the loader
         asks for the other keys after merging.
@@ -293,12 +309,17 @@ class ObjectField:
             if not field.required:
                 schema = {"anyOf": [schema, {"type": "null"}]}
             properties[name] = {**schema, "description": field.summary}
-        return {
-            "type": "object",
-            "required": self.required if required is None else required,
-            "properties": properties,
-            "additionalProperties": False,
-        }
+        return object_schema(properties, self.required if required is None else required)
+
+
+def object_schema(properties: JsonSchema, required: list[str]) -> JsonSchema:
+    """Return the schema of an object without other keys than these."""
+    return {
+        "type": "object",
+        "required": required,
+        "properties": properties,
+        "additionalProperties": False,
+    }
 
 
 class RawField(NamedTuple):

@@ -8,10 +8,10 @@ import pytest
 
 from preflight.evaluate.judge import Selection, evaluate
 from preflight.facts.table import FACTS
-from preflight.model.facts import Catalogue, Facts, Unknown, split_path
+from preflight.model.facts import RETIRED_FACTS, Catalogue, Facts, Unknown, split_path
 from preflight.model.problems import InputError
 from preflight.model.report import Report
-from preflight.model.retired import RETIRED_FACTS, RETIRED_RULES
+from preflight.model.rules import RETIRED_RULES
 from preflight.rules.load import load
 
 CATALOGUE = Catalogue(FACTS)

@@ -16,7 +16,7 @@ from preflight import check as pipeline
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError, Problem
 from preflight.model.rules import DEFAULT_RULES, RuleSet
-from preflight.rules.fields import DIAGNOSIS, FILE, FIX, MODEL, RULE, WAIVER
+from preflight.rules.language import DIAGNOSIS, FILE, FIX, MODEL, RULE, WAIVER
 from preflight.rules.load import load
 from preflight.rules.schema import ObjectField
 

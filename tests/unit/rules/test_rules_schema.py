@@ -20,7 +20,7 @@ from preflight.model.conditions import OPERATORS
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError
 from preflight.rules.context import Context, Invalid
-from preflight.rules.fields import FILE, RULE, json_schema
+from preflight.rules.language import FILE, RULE, json_schema
 from preflight.rules.load import load
 from preflight.rules.schema import BOOLEAN, DURATION, SIZE, Field, MapOf, ObjectField, Text
 from preflight.yaml_marks import compose
