@@ -241,7 +241,7 @@ def _mounts(
     podman = isinstance(locality.engine, Engine) and locality.engine.name == "podman"
     paths: dict[str, dict[str, tuple[str, ...]]] = {"mounts_missing": {}, "mounts_created": {}}
     unknown: dict[str, Unknown] = {}
-    for path, key, creates in _mounted_paths(project, service):
+    for path, key, creates in mounted_paths(project, service):
         fact = "mounts_created" if creates or podman else "mounts_missing"
         hidden = locality.path_hidden(path)
         if hidden is not None:
@@ -264,7 +264,7 @@ def _mounts(
             yield Measured((*_SERVICES, name, fact), unknown[fact])
 
 
-def _mounted_paths(
+def mounted_paths(
     project: Project, service: Mapping[str, Any]
 ) -> Iterator[tuple[str, tuple[str, ...], bool]]:
     """Yield each path of this machine that is mounted, its key, and whether Docker creates it."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from preflight import yaml_marks
 from preflight.facts.compose.files import Bounds, display_path
@@ -19,7 +20,6 @@ from preflight.facts.compose.variables import (
     TemplateError,
     Variables,
     read_env_file,
-    read_env_files,
 )
 from preflight.model.facts import FileLine
 from preflight.model.problems import InputError
@@ -117,120 +117,105 @@ class Guard:
         self.needs: dict[tuple[str, str], Need] = {}
         self._bounds, self._variables = bounds, variables
         self._documents: dict[str, list[Node]] = {}
-        self._including: list[tuple[str, list[str], list[str]]] = []
         self._count = 0
 
-    def documents(self, file: str) -> list[Node]:
+    def documents(self, file: str, depth: int = 0) -> list[Node]:
         """Return the documents of a file; raises ComposeError for one that can't be read."""
+        file, name = os.path.abspath(file), display_path(file)
         self._count += 1
         if self._count > _MAX_FILES:
-            raise ComposeError(f"the project has more than {_MAX_FILES} files", display_path(file))
+            raise ComposeError(f"the project has more than {_MAX_FILES} files", name)
+        if depth > _MAX_CHAIN:
+            raise ComposeError(f"more than {_MAX_CHAIN} files or services form a chain", name)
         if file not in self._documents:
             try:
                 with open(file, "rb") as content:
                     data = content.read(MAX_BYTES + 1)
-                self._documents[file] = compose_documents(data, display_path(file))
+                self._documents[file] = compose_documents(data, name)
             except OSError as error:
-                message = f"it can't be read: {error.strerror}"
-                raise ComposeError(message, display_path(file)) from None
+                raise ComposeError(f"it can't be read: {error.strerror}", name) from None
             except InputError as error:
                 raise ComposeError(str(error)) from None
         return self._documents[file]
 
-    def check(self, files: Sequence[str], folder: str) -> None:
+    def check(self, files: Sequence[str], folder: str, depth: int = 0) -> None:
         """Follow the files of a project; raises ComposeError for what leads outside."""
         for file in files:
-            for root in self.documents(os.path.abspath(file)):
-                self._check_document(root, os.path.abspath(file), folder)
+            for root in self.documents(file, depth):
+                self._check_document(root, file, folder, depth)
 
-    def _check_document(self, root: Node, file: str, folder: str) -> None:
+    def _check_document(self, root: Node, file: str, folder: str, depth: int) -> None:
         for key, (version, feature) in _TOP_NEEDS.items():
             for node in _find_values(root, *key):
                 self._record_need(version, feature, node)
         for node in _find_values(root, "include"):
             for item in node.value if isinstance(node, yaml_marks.Sequence) else ():
-                self._check_include(item, folder)
+                self._check_include(item, folder, depth)
         for kind in ("configs", "secrets"):
             for node in _find_values(root, kind, "*", "file"):
-                self._check_path(node, folder, kind)
+                self._check_paths([node], folder, kind)
         for services in _find_values(root, "services"):
             for name, key_node, service in mapping_entries(services):
-                self._check_service(name, service, file, folder, ())
+                self._check_service(name, service, file, folder, depth)
                 self._record_positions(("services", name), key_node, service)
 
-    def _check_include(self, item: Node, folder: str) -> None:
-        files = self._check_paths(item, folder, "include", "path")
+    def _check_include(self, item: Node, folder: str, depth: int) -> None:
+        def check_paths(nodes: Iterable[Node]) -> list[str]:
+            return self._check_paths(nodes, folder, "include")
+
+        files = check_paths(_find_scalars(item, "path"))
         inner = os.path.dirname(files[0]) if files else folder
-        for node in _find_values(item, "project_directory"):
-            inner = self._check_path(node, folder, "include")
+        inner = (check_paths(_find_values(item, "project_directory")) or [inner])[-1]
         env_files = [
             path
             for node in _find_values(item, "env_file")
-            for path in self._check_paths(node, folder, "include", "path")
+            for path in check_paths(_find_scalars(node, "path"))
         ]
         default = os.path.join(inner, ".env")
         refusal = self._bounds.refusal(default)
         if refusal and not env_files:
             raise error_at(item, f"include: {refusal}")
-        env_files = list(filter(os.path.isfile, env_files or [default]))
-        files = [file for file in files if os.path.isfile(file)]
-        include = (inner, files, env_files)
-        if include in self._including:
-            return  # Compose says so
-        if len(self._including) > _MAX_CHAIN:
-            raise error_at(item, f"more than {_MAX_CHAIN} files include each other")
-        self._including.append(include)
-        outer = Variables(self._variables.lookup)
-        with self._variables.fallback_to(lambda: read_env_files(env_files, outer)):
-            self.check(files, inner)
-        self._including.pop()
+        values: dict[str, str] = {}
+        for path in filter(os.path.isfile, env_files or [default]):
+            read_env_file(path, values, Variables(self._variables.lookup))
+        with self._variables.fallback_to(values):
+            self.check(list(filter(os.path.isfile, files)), inner, depth + 1)
 
-    def _check_service(
-        self, name: str, service: Node, file: str, folder: str, chain: tuple[tuple[str, str], ...]
-    ) -> None:
+    def _check_service(self, name: str, service: Node, file: str, folder: str, depth: int) -> None:
         """Check the paths of a service and of what it extends, and record what comes from there."""
         for extends in _find_values(service, "extends"):
-            files = [
-                self._check_path(node, folder, "extends") for node in _find_values(extends, "file")
-            ]
-            named = [extends] if isinstance(extends, yaml_marks.Scalar) else []
-            for node in (*named, *_find_values(extends, "service")):
-                for path in files or [file]:
+            files = self._check_paths(_find_values(extends, "file"), folder, "extends")
+            for node in _find_scalars(extends, "service"):
+                for path in filter(os.path.isfile, files or [file]):
                     inner = os.path.dirname(path) if files else folder
-                    self._check_base(name, (path, scalar_text(node)), inner, chain)
-        for key in ("label_file", "env_file"):
-            for node in _find_values(service, key):
-                for path in self._check_paths(node, folder, key, "path"):
-                    if key == "env_file":
-                        self._record_env_file(name, path)
+                    for root in self.documents(path, depth + 1):
+                        for base in _find_values(root, "services", scalar_text(node)):
+                            self._check_service(name, base, path, inner, depth + 1)
+                            for setting, key, value in mapping_entries(base):
+                                self._record_positions(("services", name, setting), key, value)
+        for node in _find_values(service, "label_file"):
+            self._check_paths(_find_scalars(node, "path"), folder, "label_file")
+        for node in _find_values(service, "env_file"):
+            for path in self._check_paths(_find_scalars(node, "path"), folder, "env_file"):
+                with suppress(ComposeError):  # Compose says so
+                    lines = read_env_file(path, {}, Variables(self._variables.lookup))
+                    for variable, line in lines.items():
+                        position = FileLine(display_path(path), line)
+                        self.positions["services", name, "environment", variable] = position
 
-    def _check_base(
-        self, name: str, base: tuple[str, str], folder: str, chain: tuple[tuple[str, str], ...]
-    ) -> None:
-        file, service_name = base
-        if base in chain or not os.path.isfile(file):
-            return  # Compose says so
-        if len(chain) > _MAX_CHAIN:
-            raise ComposeError(f"more than {_MAX_CHAIN} services extend each other", file)
-        for root in self.documents(file):
-            for service in _find_values(root, "services", service_name):
-                self._check_service(name, service, file, folder, (*chain, base))
-                for setting, key, value in mapping_entries(service):
-                    self._record_positions(("services", name, setting), key, value)
-
-    def _check_paths(self, node: Node, folder: str, what: str, key: str) -> list[str]:
-        return [self._check_path(text, folder, what) for text in _find_scalars(node, key)]
-
-    def _check_path(self, node: Node, folder: str, what: str) -> str:
-        """Return the absolute path that a value names; raises ComposeError for one outside."""
-        try:
-            path = resolve_path(self._variables.substitute(scalar_text(node)), folder)
-        except TemplateError as error:
-            raise error_at(node, f"{what}: {error}") from None
-        refusal = self._bounds.refusal(path)
-        if refusal:
-            raise error_at(node, f"{what}: {refusal}")
-        return path
+    def _check_paths(self, nodes: Iterable[Node], folder: str, what: str) -> list[str]:
+        """Return the absolute paths that values name; raises ComposeError for one outside."""
+        paths = []
+        for node in nodes:
+            try:
+                path = resolve_path(self._variables.substitute(scalar_text(node)), folder)
+            except TemplateError as error:
+                raise error_at(node, f"{what}: {error}") from None
+            refusal = self._bounds.refusal(path)
+            if refusal:
+                raise error_at(node, f"{what}: {refusal}")
+            paths.append(path)
+        return paths
 
     def _record_need(self, version: str, feature: str, node: Node) -> None:
         self.needs.setdefault((version, feature), Need(version, feature, position_of(node)))
@@ -259,16 +244,15 @@ class Guard:
 
     def _item_names(self, key: str, item: Node) -> list[str]:
         """Return the names of a list's item among the positions, such as the number of a port."""
-        field = {"ports": "published", "volumes": "target"}.get(key)
+        field = {"ports": "published", "volumes": "target"}.get(key, "")
         short = isinstance(item, yaml_marks.Scalar)
-        if not short and field is None:
+        if not short and not field:
             return ["*"]
         names: list[str] = []
-        for node in _find_values(item, field) if field and not short else [item]:
-            try:
-                text = self._variables.substitute(scalar_text(node))
-            except (TemplateError, ComposeError):
-                continue
+        for node in _find_scalars(item, field):
+            text = scalar_text(node)
+            with suppress(TemplateError, ComposeError):
+                text = self._variables.substitute(text)
             if key == "ports":
                 text = split_port(text)[1] if short else text
                 names += map(str, port_range(text)[:_MAX_PORTS])
@@ -276,12 +260,3 @@ class Guard:
                 text = split_volume(text)[1] if key == "volumes" else text.partition("=")[0]
             names.append(text)
         return names
-
-    def _record_env_file(self, name: str, file: str) -> None:
-        try:
-            lines = read_env_file(file, {}, Variables(self._variables.lookup))
-        except ComposeError:
-            return  # Compose says so
-        for variable, line in lines.items():
-            position = FileLine(display_path(file), line)
-            self.positions["services", name, "environment", variable] = position

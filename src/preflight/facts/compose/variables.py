@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 
@@ -17,22 +17,21 @@ from preflight.facts.compose.project import ComposeError
 _MAX_DEPTH = 20  # levels of defaults within defaults
 _MAX_CHARACTERS = 2**20  # of a value, and of an env file
 _MAX_TOTAL = 2**25  # characters of all values together
-_VARIABLE = re.compile(
-    r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_][A-Za-z0-9_]*)"
-    r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)?(?P<operator>:?[-?+])?)"
-)
+_VARIABLE = re.compile(r"\$(?:\$|\{|(?P<name>[A-Za-z_][A-Za-z0-9_]*))")
+_BRACED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)?(?:(:?[-?+])([^\n]*))?")
 _BRACE = re.compile(r"\$\{|\}")
 _SPACE = " \t\v\f\r\x85\xa0"
-_STATEMENT = re.compile(r"(?:\s|#[^\n]*)*(?:export[ \t]+)?([^=:\n]*)([=:])?")
-_NAME = re.compile(r"[\w.\[\]-]+")
-_VALUE = re.compile(
-    rf"[{_SPACE}]*(?:(?P<quote>['\"])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\])*)(?P=quote)"
-    r"|(?P<rest>[^\n]*))",
+_STATEMENT = re.compile(
+    r"(?:\s|\#[^\n]*)*(?:export[ \t]+)?(?P<name>[^=:\n]*)"
+    rf"(?:[=:][{_SPACE}]*"
+    r"(?:(?P<quote>['\"])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\])*)(?P=quote)|(?P<rest>[^\n]*)))?",
     re.DOTALL,
 )
-_LINE = re.compile(r"(?P<rest>[^\n]*)")
+_NAME = re.compile(r"[\w.\[\]-]+")
 _ESCAPE = re.compile(r'\\([abfnrtv$"\\]|0[0-7]{0,3})')
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "$": "$$"}
+
+Lookup = Callable[[str], "str | None"]
 
 
 class TemplateError(Exception):
@@ -42,21 +41,23 @@ class TemplateError(Exception):
 class Variables:
     """Puts the values of variables into texts, and notes those that have none."""
 
-    def __init__(self, lookup: Callable[[str], str | None]) -> None:
-        self.lookup = lookup
+    def __init__(self, *lookups: Lookup) -> None:
+        self.lookups = list(lookups)  # the first that has a value decides
         self.missing: dict[str, str] = {}  # required ones without a value, and their message
         self.unset: dict[str, None] = {}
         self._characters = 0
 
+    def lookup(self, name: str) -> str | None:
+        """Return the value of a variable."""
+        values = (lookup(name) for lookup in self.lookups)
+        return next((value for value in values if value is not None), None)
+
     @contextmanager
-    def fallback_to(self, read: Callable[[], Mapping[str, str | None]]) -> Iterator[None]:
-        """Use what `read` returns for variables without a value; it runs once at most."""
-        outer = self.lookup
-        self.lookup = _with_fallback(outer, read)
-        try:
-            yield
-        finally:
-            self.lookup = outer
+    def fallback_to(self, values: Mapping[str, str | None]) -> Iterator[None]:
+        """Use these values for variables that have no other."""
+        self.lookups.append(values.get)
+        yield
+        self.lookups.pop()
 
     def substitute(self, text: str, depth: int = 0) -> str:
         """Return the text with its variables replaced; raises TemplateError."""
@@ -66,13 +67,13 @@ class Variables:
         while match := _VARIABLE.search(text, position):
             parts.append(text[position : match.start()])
             position = match.end()
-            if match["escaped"]:
+            if match[0] == "$$":
                 parts.append("$")
-            elif match["plain"]:
-                parts.append(self._find_value(match["plain"]))
+            elif match["name"]:
+                parts.append(self._find_value(match["name"]))
             else:
-                end = _closing_brace(text, position)
-                parts.append(self._expand_braces(match, text[position:end], depth))
+                end = _find_closing_brace(text, position)
+                parts.append(self._expand_braces(text[position:end], depth))
                 position = end + 1
         result = "".join((*parts, text[position:]))
         self._characters += len(result)
@@ -80,11 +81,12 @@ class Variables:
             raise TemplateError("it grows too long")
         return result
 
-    def _expand_braces(self, match: re.Match[str], argument: str, depth: int) -> str:
-        name, operator = match["name"], match["operator"]
-        if name is None or "\n" in argument or (argument and not operator):
-            wanted = "expected ${NAME} or ${NAME:-default}; a dollar sign is written $$"
-            raise TemplateError(f"'${{{name or ''}': {wanted}")
+    def _expand_braces(self, content: str, depth: int) -> str:
+        match = _BRACED.match(content)
+        assert match is not None  # it matches anything
+        name, operator, argument = match.groups()
+        if name is None or match.end() < len(content):
+            raise _invalid(name or "")
         if operator is None:
             return self._find_value(name)
         argument = self.substitute(argument, depth + 1)
@@ -104,73 +106,73 @@ class Variables:
         return value or ""
 
 
-def _with_fallback(
-    first: Callable[[str], str | None], read: Callable[[], Mapping[str, str | None]]
-) -> Callable[[str], str | None]:
-    values = cache(read)
-
-    def lookup(name: str) -> str | None:
-        value = first(name)
-        return values().get(name) if value is None else value
-
-    return lookup
-
-
-def _closing_brace(text: str, start: int) -> int:
-    """Return where the brace closes that was opened before `start`; raises TemplateError."""
+def _find_closing_brace(text: str, start: int) -> int:
     depth = 1
     for match in _BRACE.finditer(text, start):
         depth += 1 if match[0] == "${" else -1
         if depth == 0:
             return match.start()
-    raise TemplateError("'${': expected ${NAME} or ${NAME:-default}; a dollar sign is written $$")
+    raise _invalid("")
+
+
+def _invalid(name: str) -> TemplateError:
+    wanted = "expected ${NAME} or ${NAME:-default}; a dollar sign is written $$"
+    return TemplateError(f"'${{{name}': {wanted}")
 
 
 def project_variables(folder: str, environ: Mapping[str, str], bounds: Bounds) -> Variables:
     """Return the variables of a project; `.env` is read once one isn't in the environment."""
-    variables = Variables({"PWD": os.getcwd(), **environ}.get)  # Compose sets PWD by itself
-    inner = Variables(variables.lookup)
-    inner.unset = variables.unset
-    variables.lookup = _with_fallback(
-        inner.lookup, lambda: read_dotenv(folder, environ, bounds, inner)
-    )
+    own = {"PWD": os.getcwd(), **environ}.get  # Compose sets PWD by itself
+    inner = Variables(own)
+    dotenv = cache(lambda: _read_dotenv(folder, environ, bounds, inner))
+    variables = Variables(own, lambda name: dotenv().get(name))
+    variables.unset, variables.missing = inner.unset, inner.missing
     return variables
 
 
-def read_dotenv(
+def _read_dotenv(
     folder: str, environ: Mapping[str, str], bounds: Bounds, variables: Variables
 ) -> dict[str, str]:
     """Return the variables of the folder's `.env`, or of COMPOSE_ENV_FILES; raises ComposeError."""
     named = [file for file in environ.get("COMPOSE_ENV_FILES", "").split(",") if file.strip()]
     disabled = environ.get("COMPOSE_DISABLE_ENV_FILE", "").lower() in ("1", "t", "true")
     default = os.path.join(folder, ".env")
-    if not named and (disabled or not os.path.isfile(default)):
-        return {}
-    if not named:
+    if not named and not disabled and os.path.isfile(default):
         bounds.require(default)
-    return read_env_files(named or [default], variables)
-
-
-def read_env_files(paths: Sequence[str], variables: Variables) -> dict[str, str]:
-    """Return the variables of env files, of which later ones win; raises ComposeError."""
+        named = [default]
     values: dict[str, str] = {}
-    for path in paths:
+    for path in named:
         read_env_file(path, values, variables)
-        for name, message in variables.missing.items():
-            reason = f": {message}" if message else ""
-            raise ComposeError(f"required variable {name} is missing a value{reason}", path)
     return values
 
 
-def read_env_file(
-    path: str, values: dict[str, str], variables: Variables, raw: bool = False
-) -> dict[str, int]:
+def read_env_file(path: str, values: dict[str, str], variables: Variables) -> dict[str, int]:
     """Add an env file's variables to `values`; returns the lines of them. Raises ComposeError.
 
-    `variables` has precedence in templates. `raw` values are taken as they are written.
+    `variables` has precedence in templates.
     """
+    text = _read_text(path)
+    lines: dict[str, int] = {}
+    line, counted, end = 1, 0, 0
+    with variables.fallback_to(values):
+        while (match := _STATEMENT.match(text, end)) and match.start("name") < len(text):
+            start, end = match.start("name"), match.end()
+            line, counted = line + text.count("\n", counted, start), start
+            name = match["name"].strip()
+            if not _NAME.fullmatch(name):
+                raise ComposeError("invalid name of a variable: expected NAME=value", path, line, 1)
+            try:
+                value = _find_assigned(match, variables)
+            except TemplateError as error:
+                raise ComposeError(f"{name}: {error}", path, line, 1) from None
+            if value is not None:
+                values[name], lines[name] = value, line
+    return lines
+
+
+def _read_text(path: str) -> str:
     if path == os.devnull:
-        return {}
+        return ""
     if not os.path.isfile(path):  # a pipe would be waited for
         raise ComposeError("it can't be read: not a file", path)
     try:
@@ -180,38 +182,17 @@ def read_env_file(
         raise ComposeError(f"it can't be read: {error.strerror}", path) from None
     if len(text) > _MAX_CHARACTERS:
         raise ComposeError("it is too large for an env file", path)
-    lines: dict[str, int] = {}
-    inherited = variables.lookup
-    line, counted, end = 1, 0, 0
-    with variables.fallback_to(lambda: values):
-        while match := _STATEMENT.match(text, end):
-            line, counted = line + text.count("\n", counted, match.start(1)), match.start(1)
-            name, end = match[1].strip(), match.end()
-            if match.start(1) == len(text):
-                break
-            if not _NAME.fullmatch(name):
-                raise ComposeError("invalid name of a variable: expected NAME=value", path, line, 1)
-            value = inherited(name)
-            if match[2]:
-                written = (_LINE if raw else _VALUE).match(text, end)
-                assert written is not None  # both match anything
-                end = written.end()
-                try:
-                    value = (
-                        written["rest"].strip(_SPACE) if raw else _decode_value(written, variables)
-                    )
-                except TemplateError as error:
-                    raise ComposeError(f"{name}: {error}", path, line, 1) from None
-            if value is not None:
-                values[name], lines[name] = value, line
-    return lines
+    return text
 
 
-def _decode_value(match: re.Match[str], variables: Variables) -> str:
+def _find_assigned(match: re.Match[str], variables: Variables) -> str | None:
+    """Return the value of a statement; a name alone takes that of the environment."""
     if match["quote"] == "'":
         return match["quoted"].replace("\\'", "'")
     if match["quote"]:
         return variables.substitute(_ESCAPE.sub(_unescape, match["quoted"]))
+    if match["rest"] is None:
+        return variables.lookup(match["name"].strip())
     if match["rest"].startswith(("'", '"')):
         raise TemplateError("the quotation mark is not closed")
     return variables.substitute(match["rest"].partition(" #")[0].strip(_SPACE))
