@@ -19,24 +19,18 @@ from preflight.facts.compose.facts import resource
 from preflight.facts.compose.project import Project, source_of
 from preflight.facts.engine.api import EngineApi, EngineError, get_label
 from preflight.facts.engine.endpoint import EndpointError
-from preflight.facts.engine.responses import (
-    list_or_empty,
-    or_unreported,
-    text_or_none,
-    unreported,
-)
+from preflight.facts.engine.responses import list_or_empty, or_unreported, text_or_none, unreported
 from preflight.model.facts import Measured, Unknown
 from preflight.model.quantities import format_bytes, format_number
 
 Amounts: TypeAlias = Mapping[str, int]
-FreeByNode: TypeAlias = Mapping[str, Amounts]  # by node id
 ApiObject: TypeAlias = Mapping[str, Any]
 
-SWARM_PATH = ("docker", "swarm")
 MEMORY, CPUS, NANOS_PER_CORE = "memory", "cpus", 10**9
 STACK_LABEL = "com.docker.stack.namespace"
 # Tasks in these states hold their reservations (swarmkit, manager/scheduler `setupTasksList`).
 RESERVING_TASK_STATES = ("assigned", "accepted", "preparing", "ready", "starting", "running")
+UNREPORTED = "the manager does not report what {} has"
 CONSTRAINT_PATTERN = re.compile(
     r"\s*([a-z_][\w.\-]+)\s*(==|!=)\s*([\w:\-\s.*()?+\[\]\\^$|/]+?)\s*", re.IGNORECASE | re.ASCII
 )
@@ -54,12 +48,12 @@ CONSTRAINT_LABELS = {"node": "Spec.Labels", "engine": "Description.Engine.Labels
 
 
 class Node(NamedTuple):
-    """A row of GET /nodes under a unique name, with the amounts that the node has in total."""
+    """A row of GET /nodes under a unique name, and what is free on the node."""
 
     id: str
     name: str
     row: ApiObject
-    total: Amounts
+    free: Counter[str]
 
     @property
     def takes_tasks(self) -> bool:
@@ -68,9 +62,9 @@ class Node(NamedTuple):
         return [read_field(self.row, path) for path in paths] == ["ready", "active"]
 
     @property
-    def is_reported(self) -> bool:
-        """Whether the manager reports what the node has."""
-        return {MEMORY, CPUS} <= self.total.keys()
+    def total(self) -> Amounts:
+        """What the node has, empty for a kind that the manager doesn't report."""
+        return parse_amounts(self.row, "Description.Resources")
 
 
 class Service(NamedTuple):
@@ -92,22 +86,24 @@ class Service(NamedTuple):
 def measure(context: MeasureContext) -> Iterator[Measured]:
     """Yield the facts: absent outside a Swarm, unknown where this node can't report them."""
     try:
-        yield from _measure(context)
+        facts = list(_swarm_facts(context))
     except (EndpointError, EngineError) as error:
         kind = error.kind if isinstance(error, EngineError) else "invalid"
-        yield from _same_for_all_facts(Unknown(str(error), kind))
+        facts = list(_same_for_all_facts(Unknown(str(error), kind)))
+    for path, value, source in facts:
+        yield Measured(("docker", "swarm", *path), value, source)
 
 
-def _measure(context: MeasureContext) -> Iterator[Measured]:
+def _swarm_facts(context: MeasureContext) -> Iterator[Measured]:
+    """Yield the facts by their paths below docker.swarm, as all functions here."""
     engine = context.engine()
     state = text_or_none(read_field(engine.info, "Swarm.LocalNodeState"))
     if state == "inactive":
         yield from _same_for_all_facts(None, "GET /info Swarm.LocalNodeState inactive")
     elif state != "active":
         reason = f"this node's state in the Swarm is {state}"
-        yield from _same_for_all_facts(
-            Unknown(reason) if state else unreported("Swarm.LocalNodeState")
-        )
+        unknown = Unknown(reason) if state else unreported("Swarm.LocalNodeState")
+        yield from _same_for_all_facts(unknown)
     elif read_field(engine.info, "Swarm.ControlAvailable") is True:
         yield from _measure_as_manager(engine.api, context.project_or_unknown())
     else:
@@ -116,9 +112,7 @@ def _measure(context: MeasureContext) -> Iterator[Measured]:
             get_label(row, STACK_LABEL) == project.name for row in engine.api.running_containers()
         )
         runs_as = _find_deployment_kind(engine.api, project, is_stack)
-        yield Measured(
-            (*SWARM_PATH, "stack"), runs_as, "GET /containers/json: what runs on this node"
-        )
+        yield Measured(("stack",), runs_as, "GET /containers/json: what runs on this node")
         managers = list_or_empty(read_field(engine.info, "Swarm.RemoteManagers"))
         addresses = [text_or_none(read_field(manager, "Addr")) for manager in managers]
         host = next(filter(None, addresses), "MANAGER:").rpartition(":")[0]
@@ -129,7 +123,7 @@ def _measure(context: MeasureContext) -> Iterator[Measured]:
 def _same_for_all_facts(value: Unknown | None, source: str = "") -> Iterator[Measured]:
     """Yield one value for every declared fact, for each collection as a whole."""
     names = dict.fromkeys(fact.path.split(".")[2] for fact in SWARM)
-    return (Measured((*SWARM_PATH, name), value, source) for name in names)
+    return (Measured((name,), value, source) for name in names)
 
 
 def read_field(answer: Any, path: str) -> Any:
@@ -148,17 +142,16 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
         and (read_field(row, "Spec.Labels") or {}).get(STACK_LABEL) == project.name
     }
     runs_as = _find_deployment_kind(api, project, bool(own))
-    nodes = parse_nodes(rows)
+    nodes = parse_nodes(rows, [row for row in tasks if row.get("ServiceID") not in own])
     ready = sum(node.takes_tasks for node in nodes)
-    yield Measured((*SWARM_PATH, "ready"), ready, "GET /nodes Status.State, Spec.Availability")
+    yield Measured(("ready",), ready, "GET /nodes Status.State, Spec.Availability")
     managers = sum(read_field(row, "ManagerStatus.Reachability") == "reachable" for row in rows)
-    yield Measured((*SWARM_PATH, "managers"), managers, "GET /nodes ManagerStatus.Reachability")
-    free = free_amounts(nodes, [row for row in tasks if row.get("ServiceID") not in own])
-    yield from _node_facts(nodes, free)
-    yield Measured((*SWARM_PATH, "stack"), runs_as, "GET /services, GET /containers/json")
+    yield Measured(("managers",), managers, "GET /nodes ManagerStatus.Reachability")
+    yield from _node_facts(nodes)
+    yield Measured(("stack",), runs_as, "GET /services, GET /containers/json")
     if not isinstance(project, Project):
         for name in ("services", "unplaced"):
-            yield Measured((*SWARM_PATH, name), project, "no compose file here")
+            yield Measured((name,), project, "no compose file here")
         return
     errors = [  # of the tasks that wait for a node
         (own.get(row.get("ServiceID")), error)
@@ -168,9 +161,9 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
     parsed = [parse_service(name, row, nodes) for name, row in project.services.items()]
     for service in parsed:
         pending = [error for name, error in errors if name == f"{project.name}_{service.name}"]
-        yield from _service_facts(project, service, free, pending)
-    yield Measured((*SWARM_PATH, "services"), {}, "the compose files, GET /nodes, GET /tasks")
-    yield _unplaced_fact(parsed, free)
+        yield from _service_facts(project, service, pending)
+    yield Measured(("services",), {}, "the compose files, GET /nodes, GET /tasks")
+    yield _unplaced_fact(parsed)
 
 
 def _find_deployment_kind(
@@ -186,15 +179,26 @@ def _find_deployment_kind(
     return "compose" if by_compose else None
 
 
-def parse_nodes(rows: Iterable[ApiObject]) -> list[Node]:
-    """Read GET /nodes, ordered by name; nodes that share a host name have their ids beside it."""
-    nodes = []
+def parse_nodes(rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()) -> list[Node]:
+    """Read GET /nodes, ordered by name, and what these tasks of GET /tasks leave free on each.
+
+    Nodes that share a host name have their ids beside it.
+    """
+    nodes = {}
     for row in rows:
         if identity := text_or_none(row.get("ID")):
             name = text_or_none(read_field(row, "Description.Hostname")) or identity[:12]
-            nodes.append(Node(identity, name, row, parse_amounts(row, "Description.Resources")))
-    times = Counter(node.name for node in nodes)
-    unique = (n if times[n.name] == 1 else n._replace(name=f"{n.name} ({n.id})") for n in nodes)
+            free = Counter(parse_amounts(row, "Description.Resources"))
+            nodes[identity] = Node(identity, name, row, free)
+    for row in tasks:
+        node = nodes.get(row.get("NodeID", ""))
+        if node and read_field(row, "Status.State") in RESERVING_TASK_STATES:
+            node.free.subtract(parse_amounts(row, "Spec.Resources.Reservations"))
+    times = Counter(node.name for node in nodes.values())
+    unique = (
+        node if times[node.name] == 1 else node._replace(name=f"{node.name} ({node.id})")
+        for node in nodes.values()
+    )
     return sorted(unique, key=lambda node: (node.name, node.id))
 
 
@@ -209,35 +213,26 @@ def parse_amounts(row: ApiObject, path: str) -> dict[str, int]:
     return {kind: amount for kind, amount in amounts.items() if amount}
 
 
-def free_amounts(nodes: Iterable[Node], tasks: Iterable[ApiObject]) -> FreeByNode:
-    """Return what these tasks of GET /tasks leave free on each node."""
-    free = {node.id: Counter(node.total) for node in nodes}
-    for row in tasks:
-        if row.get("NodeID") in free and read_field(row, "Status.State") in RESERVING_TASK_STATES:
-            free[row["NodeID"]].subtract(parse_amounts(row, "Spec.Resources.Reservations"))
-    return free
-
-
-def _node_facts(nodes: Iterable[Node], free: FreeByNode) -> Iterator[Measured]:
+def _node_facts(nodes: Iterable[Node]) -> Iterator[Measured]:
     source = "GET /nodes less GET /tasks of others"
     for node in nodes:
-        top = (*SWARM_PATH, "nodes", node.name)
-        cores = node.total[CPUS] / NANOS_PER_CORE if CPUS in node.total else None
+        path = ("nodes", node.name)
+        total = node.total
+        cores = total[CPUS] / NANOS_PER_CORE if CPUS in total else None
         for name, value, key in (
-            *((name, text_or_none(read_field(node.row, path)), path) for name, path in NODE_FIELDS),
+            *((name, text_or_none(read_field(node.row, key)), key) for name, key in NODE_FIELDS),
             ("cpus", cores, "Description.Resources.NanoCPUs"),
-            ("memory", node.total.get(MEMORY), "Description.Resources.MemoryBytes"),
+            ("memory", total.get(MEMORY), "Description.Resources.MemoryBytes"),
         ):
-            yield Measured((*top, name), or_unreported(value, key), f"GET /nodes {key}")
+            yield Measured((*path, name), or_unreported(value, key), f"GET /nodes {key}")
         for name, value in (read_field(node.row, "Spec.Labels") or {}).items():
-            yield Measured((*top, "labels", name), value, "GET /nodes Spec.Labels")
-        yield Measured((*top, "labels"), {}, "GET /nodes Spec.Labels")
-        if node.is_reported:
-            yield Measured((*top, "free", "cpus"), free[node.id][CPUS] / NANOS_PER_CORE, source)
-            yield Measured((*top, "free", "memory"), free[node.id][MEMORY], source)
-        else:
-            yield Measured((*top, "free"), Unknown("the manager does not report what the node has"))
-    yield Measured((*SWARM_PATH, "nodes"), {}, "GET /nodes")
+            yield Measured((*path, "labels", name), value, "GET /nodes Spec.Labels")
+        yield Measured((*path, "labels"), {}, "GET /nodes Spec.Labels")
+        unknown = None if cores and MEMORY in total else Unknown(UNREPORTED.format("the node"))
+        cores = node.free[CPUS] / NANOS_PER_CORE
+        yield Measured((*path, "free", "cpus"), unknown or cores, source)
+        yield Measured((*path, "free", "memory"), unknown or node.free[MEMORY], source)
+    yield Measured(("nodes",), {}, "GET /nodes")
 
 
 def parse_service(name: str, config: ApiObject, nodes: Iterable[Node]) -> Service:
@@ -296,13 +291,13 @@ def meets_constraint(node: Node, constraint: str) -> bool:
 
 
 def _service_facts(
-    project: Project, service: Service, free: FreeByNode, pending: Sequence[str]
+    project: Project, service: Service, pending: Sequence[str]
 ) -> Iterator[Measured]:
     """Yield the facts of a service; `pending` are the errors of its tasks that wait for a node.
 
     It fits if a task on its own has room on some node, a global service on every node.
     """
-    room = [count_tasks_that_fit(free[node.id], service.needs) > 0 for node in service.nodes]
+    room = [count_tasks_that_fit(node.free, service.needs) > 0 for node in service.nodes]
     enough = all(room) if service.is_global else any(room) or not service.tasks
     fits = (enough and (bool(room) or not service.is_global)) or _unreported_nodes(service) or False
     reservations = ("resources", "reservations")
@@ -312,25 +307,25 @@ def _service_facts(
         ("memory", service.needs.get(MEMORY), (*reservations, "memory")),
         ("cpus", service.needs.get(CPUS, 0) / NANOS_PER_CORE or None, (*reservations, "cpus")),
         ("fits", fits, reservations if service.nodes else ("placement",)),
-        ("reason", _explain_no_fit(service, free) if fits is False else None, reservations),
+        ("reason", _explain_no_fit(service) if fits is False else None, reservations),
         ("pending", len(pending), ("replicas",)),
         ("waits_for", pending[-1] if pending else None, ("replicas",)),
     ):
         source = source_of(project, ("services", service.name, "deploy", *key))
-        yield Measured((*SWARM_PATH, "services", service.name, name), value, source)
+        yield Measured(("services", service.name, name), value, source)
 
 
 def _unreported_nodes(service: Service) -> Unknown | None:
-    names = ", ".join(node.name for node in service.nodes if not node.is_reported)
-    return Unknown(f"the manager does not report what {names} has") if names else None
+    names = [n.name for n in service.nodes if not {MEMORY, CPUS} <= n.total.keys()]
+    return Unknown(UNREPORTED.format(", ".join(names))) if names else None
 
 
-def _explain_no_fit(service: Service, free: FreeByNode) -> str:
+def _explain_no_fit(service: Service) -> str:
     """Say why a task of a service finds no node, with the figures."""
     if not service.nodes:
         constraints = " and ".join(service.constraints)
         return f"no node takes tasks{f' and meets {constraints}' if constraints else ''}"
-    largest = {k: max(0, *(free[n.id].get(k, 0) for n in service.nodes)) for k in service.needs}
+    largest = {k: max(0, *(n.free.get(k, 0) for n in service.nodes)) for k in service.needs}
     needs, free_on_node = _format_amounts(service.needs), _format_amounts(largest)
     return f"a task reserves {needs}; at most {free_on_node} free on a node"
 
@@ -354,13 +349,13 @@ def count_tasks_that_fit(free: Amounts, needs: Amounts) -> int:
     return min(free.get(kind, 0) // need for kind, need in needs.items())
 
 
-def find_unplaced_tasks(services: Sequence[Service], free: FreeByNode) -> dict[str, int]:
+def find_unplaced_tasks(services: Sequence[Service]) -> dict[str, int]:
     """Place tasks by first-fit decreasing; return how many of each service find no node.
 
     Services bound to their nodes come first, then those whose task takes the largest share of
     what is free of some kind.
     """
-    rooms = {node: Counter(room) for node, room in free.items()}
+    rooms = {node.id: Counter(node.free) for service in services for node in service.nodes}
     total = sum(rooms.values(), Counter())
 
     def order(service: Service) -> tuple[bool, float]:
@@ -380,17 +375,17 @@ def find_unplaced_tasks(services: Sequence[Service], free: FreeByNode) -> dict[s
     return left_over
 
 
-def _unplaced_fact(services: Sequence[Service], free: FreeByNode) -> Measured:
+def _unplaced_fact(services: Sequence[Service]) -> Measured:
     """Return the tasks that find no node when all are placed; the source has the sums."""
-    left_over = find_unplaced_tasks(services, free)
+    left_over = find_unplaced_tasks(services)
     names = [name if number == 1 else f"{name} ×{number}" for name, number in left_over.items()]
     reserved: Counter[str] = Counter()
     for service in services:
         reserved.update({kind: need * service.tasks for kind, need in service.needs.items()})
-    nodes = {node.id for service in services for node in service.nodes}
-    available = {kind: sum(free[node].get(kind, 0) for node in nodes) for kind in reserved}
+    free = {node.id: node.free for service in services for node in service.nodes}.values()
+    available = {kind: sum(amounts.get(kind, 0) for amounts in free) for kind in reserved}
     sums = f"{_format_amounts(reserved)} reserved, {_format_amounts(available)} free"
     source = "first-fit decreasing on what is free on each node" + (f": {sums}" if reserved else "")
     unknown = [_unreported_nodes(service) for service in services if service.name in left_over]
     value = next(filter(None, unknown), None) or names or None
-    return Measured((*SWARM_PATH, "unplaced"), value, source)
+    return Measured(("unplaced",), value, source)

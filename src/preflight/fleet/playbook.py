@@ -23,6 +23,7 @@ from preflight.model.problems import InputError
 PACKAGE_DIR = Path(__file__).parent
 TASK_OVERHEAD_SECONDS = 40  # besides measuring: connecting, Python, a slow disk
 INSTALL_SECONDS = 300
+MAX_ERROR_CHARS = 400
 MAX_TMPDIR_CHARS = 55  # a socket's path has 104 at most, and ssh adds 45
 EXIT_CODES_WITH_RESULTS = (0, 2, 4, 6)  # also where hosts failed or were not reached
 DEFAULT_ENVIRONMENT = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_DEPRECATION_WARNINGS": "0"}
@@ -177,16 +178,14 @@ def _close_ssh_connections(folder: Path) -> None:
 
 def _ansible_error(output: str) -> str:
     """Return what Ansible says where it could not begin, in a line."""
+    missing = re.search(r"Could not find or access '[^'\n]+'", output)  # extra vars, a vault's key
+    source = re.search(r"parse inventory source (.+)", output)
+    cause = re.search(r"Failed to parse inventory with '\w+' plugin: (.+)", output)
+    if missing:
+        return f"Ansible: {missing[0]}"
+    if source and cause:
+        return f"Ansible: cannot read the inventory {source[1]}: {cause[1]}"[:MAX_ERROR_CHARS]
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"(?:\[?ERROR\]?|fatal)", line)]
-    error = re.sub(r"^(?:.ERROR.?:?|ERROR!) *", "", (errors or lines or ["it gave no reason"])[0])
-    missing = re.search(r"Could not find or access '[^'\n]+'", output)  # extra vars, a vault's key
-    if missing is not None:
-        error = missing[0]
-    source = re.search(r"parse inventory source (.+)", error)
-    causes = dict(re.findall(r"Failed to parse inventory with '(\w+)' plugin: (.+)", output))
-    if source is not None and causes:
-        kind = "yaml" if source[1].endswith((".yaml", ".yml", ".json")) else "ini"
-        cause = causes.get(kind) or [*causes.values()][-1]
-        error = f"cannot read the inventory {source[1]}: {cause}"
-    return f"Ansible: {error[:400]}"
+    error = (errors or lines or ["it gave no reason"])[0]
+    return f"Ansible: {re.sub('^.?ERROR.?:? *', '', error)}"[:MAX_ERROR_CHARS]

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -340,7 +341,7 @@ def has_room(free: Any, tasks: list[Service], choice: tuple[Node, ...], node: No
 def test_what_is_said_to_be_placed_can_be_placed(
     free: dict[str, dict[str, int]], wanted: list[Service]
 ) -> None:
-    left_over = find_unplaced_tasks(wanted, free)
+    left_over = find_unplaced_tasks(with_free(wanted, free))
     assert all(0 < left_over[s.name] <= s.tasks for s in wanted if s.name in left_over)
     if not left_over:
         assert is_possible(free, wanted)
@@ -353,35 +354,39 @@ def service_of(
     return Service(name, count, needs, per_node, (), nodes, tasks is None)
 
 
-def memory(**amounts: int) -> dict[str, dict[str, int]]:
-    return {each.id: {"memory": amounts.get(each.name, 0)} for each in NODES}
+def with_free(services: list[Service], free: dict[str, dict[str, int]]) -> list[Service]:
+    """Return the services on nodes with these amounts free, by their ids."""
+    nodes = {each.id: each._replace(free=Counter(free[each.id])) for each in NODES}
+    return [one._replace(nodes=[nodes[each.id] for each in one.nodes]) for one in services]
+
+
+def unplaced(services: list[Service], **memory: int) -> dict[str, int]:
+    """Return what is left over where nodes have this memory free, by their names."""
+    free = {each.id: {"memory": memory.get(each.name, 0)} for each in NODES}
+    return find_unplaced_tasks(with_free(services, free))
 
 
 def test_the_largest_goes_first_so_that_it_finds_room() -> None:
-    assert not find_unplaced_tasks(
-        [service_of("s", 2, 3), service_of("l", 1, 10)], memory(a=10, b=7)
-    )
+    assert not unplaced([service_of("s", 2, 3), service_of("l", 1, 10)], a=10, b=7)
 
 
 def test_a_service_that_is_bound_to_a_node_goes_before_larger_ones() -> None:
     wanted = [service_of("free", 1, 8), service_of("bound", 1, 7, NODES[:1])]
-    assert not find_unplaced_tasks(wanted, memory(a=10, b=10))
+    assert not unplaced(wanted, a=10, b=10)
 
 
 def test_a_global_service_needs_room_on_each_of_its_nodes() -> None:
     wanted = [service_of("g", None, 3, per_node=1)]
-    assert find_unplaced_tasks(wanted, memory(a=3, b=9, c=2)) == {"g": 1}
+    assert unplaced(wanted, a=3, b=9, c=2) == {"g": 1}
 
 
 def test_what_reserves_nothing_goes_anywhere_as_often_as_it_may() -> None:
-    assert not find_unplaced_tasks([service_of("x", 9, 0)], memory(a=0, b=-5))
-    assert find_unplaced_tasks(
-        [service_of("x", 9, 0, NODES[:2], per_node=4)], memory(a=0, b=-5)
-    ) == {"x": 1}
+    assert not unplaced([service_of("x", 9, 0)], a=0, b=-5)
+    assert unplaced([service_of("x", 9, 0, NODES[:2], per_node=4)], a=0, b=-5) == {"x": 1}
 
 
 def test_a_service_that_no_node_may_run() -> None:
-    assert find_unplaced_tasks([service_of("x", 2, 1, ())], memory(a=4)) == {"x": 2}
+    assert unplaced([service_of("x", 2, 1, ())], a=4) == {"x": 2}
 
 
 @pytest.mark.parametrize(

@@ -74,12 +74,12 @@ def test_a_signal_ends_ansible_and_keeps_what_has_come(ansible: Ansible, number:
         if done:
             signal.raise_signal(number)
 
-    before = signal.getsignal(number)
+    before, children = signal.getsignal(number), psutil.Process().children()
     answers = run_playbook([], REQUEST, b"", interrupt)
     assert answers.hosts == {"a": HostAnswer("{}"), "b": HostAnswer(failure="interrupted")}
     assert answers.signal == number
     assert signal.getsignal(number) == before
-    assert not psutil.Process().children()
+    assert {*psutil.Process().children()} <= {*children}
 
 
 @pytest.mark.parametrize(
