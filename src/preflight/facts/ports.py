@@ -14,7 +14,6 @@ import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.collect.context import Engine, EngineLocality, MeasureContext
@@ -32,6 +31,8 @@ _CONTAINER_PROXIES = {
 }  # fmt: skip
 
 Holder: TypeAlias = str | Unknown | None  # None: the port is free
+# protocol and port -> address -> pid, None for another user's process
+Listeners: TypeAlias = dict[tuple[str, int], dict[str, int | None]]
 
 
 class PublishedPort(NamedTuple):
@@ -56,24 +57,13 @@ class PublishedPort(NamedTuple):
         return f"{self.text}/{self.protocol}"
 
 
-class Listener(NamedTuple):
-    """A socket that has a port; `address` is empty for one of IPv6 that may serve IPv4 too."""
-
-    protocol: str
-    port: int
-    address: str
-
-
 class ContainerPort(NamedTuple):
-    """A port that a running container publishes; `is_oneoff` is from `docker compose run`."""
+    """A port that a container publishes; without `holder` it gets free when the project starts."""
 
     protocol: str
     port: int
     address: str
-    container: str
-    project: str | None
-    service: str | None = None
-    is_oneoff: bool = False
+    holder: str | None
 
 
 def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
@@ -92,7 +82,7 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
         holders = [usage.find_holder(port) for port in ports]
         named = next((holder for holder in holders if isinstance(holder, str)), None)
         unknown = next((holder for holder in holders if isinstance(holder, Unknown)), None)
-        free = False if named is not None else True if unknown is None else unknown
+        free = False if named is not None else unknown or True
         yield Measured((*top, key, "free"), free, source)
         yield Measured((*top, key, "holder"), named or unknown, source)
         services = dict.fromkeys(port.service for port in ports)
@@ -101,12 +91,9 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
         yield Measured((*top, key, "address"), ", ".join(addresses), source_of(project, path))
 
 
-def published_ports(project: Project) -> Iterator[PublishedPort]:
-    """Yield the ports with a number that the active services publish, MAX_PORTS at most."""
-    return islice(_published_ports(project), MAX_PORTS)
-
-
-def _published_ports(project: Project) -> Iterator[PublishedPort]:
+def published_ports(project: Project) -> list[PublishedPort]:
+    """Return the ports with a number that the active services publish, MAX_PORTS at most."""
+    ports = []
     for name, service in project.services.items():
         count = replicas(service)
         # Docker discards the ports of a service without a network of its own
@@ -119,7 +106,8 @@ def _published_ports(project: Project) -> Iterator[PublishedPort]:
                 first, last = int(match[1]), int(match[2] or match[1])
                 protocol = str(port.get("protocol") or "tcp").lower()
                 address = port.get("host_ip") or ""
-                yield PublishedPort(name, text, first, last, protocol, address, count)
+                ports.append(PublishedPort(name, text, first, last, protocol, address, count))
+    return ports[:MAX_PORTS]
 
 
 def shares_network(service: Mapping[str, Any]) -> bool:
@@ -151,15 +139,14 @@ class _PortUsage:
     """
 
     def __init__(self, locality: EngineLocality, project: Project) -> None:
-        self._project = project
+        self._network_hidden = locality.network_hidden
+        self._listeners = locality.network_hidden or read_listeners()
         self._containers: list[ContainerPort] | None = None
-        self._listeners: Mapping[Listener, int | None] | Unknown
         if isinstance(locality.engine, Engine):
             with suppress(EngineError):  # the sockets still show whether a port is taken
-                self._containers = list(parse_containers(locality.engine.api.containers()))
-        self._may_bind = locality.network_hidden is None
-        self._listeners = locality.network_hidden or read_listeners()
-        sources = ("psutil.net_connections",) if self._may_bind else ()
+                rows = locality.engine.api.containers()
+                self._containers = list(parse_containers(rows, project))
+        sources = () if locality.network_hidden else ("psutil.net_connections",)
         listed = () if self._containers is None else ("GET /containers/json",)
         self.source = ", ".join((*sources, *listed))
 
@@ -167,53 +154,39 @@ class _PortUsage:
         """Return who has a port; of a range enough ports must be free for the replicas."""
         if port.protocol not in ("tcp", "udp"):
             return Unknown(f"sockets of {port.protocol} are not checked", "unsupported")
-        needed = min(port.replicas, port.last - port.first + 1)
-        named: list[str] = []
-        unknown: list[Unknown] = []
-        for number in range(port.first, port.last + 1):
-            holder = self._find_holder(Listener(port.protocol, number, port.address))
-            if isinstance(holder, Unknown):
-                unknown.append(holder)
-            elif holder is not None:
-                named.append(holder)
-            else:
-                needed -= 1
-            if needed == 0:
-                return None
-        return unknown[0] if len(unknown) >= needed else named[0]
+        numbers = range(port.first, port.last + 1)
+        holders = [self._find_holder(port.protocol, number, port.address) for number in numbers]
+        missing = min(port.replicas, len(numbers)) - holders.count(None)
+        if missing <= 0:
+            return None
+        unknown = [holder for holder in holders if isinstance(holder, Unknown)]
+        if len(unknown) >= missing:
+            return unknown[0]
+        return next(holder for holder in holders if isinstance(holder, str))
 
-    def _find_holder(self, wanted: Listener) -> Holder:
-        own = []
+    def _find_holder(self, protocol: str, port: int, address: str) -> Holder:
+        own_addresses = []
         for container in self._containers or ():
-            if (container.protocol, container.port) != wanted[:2]:
+            if (container.protocol, container.port) != (protocol, port):
                 continue
-            reason = _why_port_stays_taken(container, self._project)
-            if reason is None:
-                own.append(container.address)
-            elif addresses_conflict(container.address, wanted.address):
-                return f"container {container.container}{reason}"
+            if container.holder is None:
+                own_addresses.append(container.address)
+            elif addresses_conflict(container.address, address):
+                return container.holder
         if isinstance(self._listeners, Unknown):
-            if any(addresses_conflict(address, wanted.address) for address in own):
+            if any(addresses_conflict(own, address) for own in own_addresses):
                 return None
-            return self._try_to_bind(wanted, self._listeners)
-        for listener, pid in self._listeners.items():
+            return self._network_hidden or _try_to_bind(address, port, protocol, self._listeners)
+        for listened, pid in self._listeners.get((protocol, port), {}).items():
             # where the engine listens for our own container, the port gets free with it
-            if (
-                listener[:2] == wanted[:2]
-                and not any(addresses_conflict(listener.address, address) for address in own)
-                and addresses_conflict(listener.address, wanted.address)
-                and not _is_ipv6_only(listener, wanted)
-            ):
-                return self._name_owner(pid, listener.port)
+            is_own = any(addresses_conflict(listened, own) for own in own_addresses)
+            if is_own or not addresses_conflict(listened, address):
+                continue
+            # whether a socket on `::` leaves an IPv4 address free, only an attempt can tell
+            is_taken = listened or "." not in address
+            if is_taken or can_bind(address, port, protocol) is not True:
+                return self._name_owner(pid, port)
         return None
-
-    def _try_to_bind(self, wanted: Listener, reason: Unknown) -> Holder:
-        if not self._may_bind:
-            return reason
-        free = can_bind(wanted.address, wanted.port, wanted.protocol)
-        if isinstance(free, Unknown):
-            return Unknown(f"{reason.reason}; {free.reason}", free.kind)
-        return None if free else "another process"
 
     def _name_owner(self, pid: int | None, port: int) -> str | Unknown:
         import psutil
@@ -241,40 +214,29 @@ def _has_port(process: Any, port: int) -> bool:
     return any(one.laddr and one.laddr.port == port for one in connections("inet"))
 
 
-def read_listeners() -> dict[Listener, int | None] | Unknown:
-    """Return the sockets that have a port and their pids, None for other users' processes."""
+def read_listeners() -> Listeners | Unknown:
+    """Return who listens where; the address is empty for `::`, which may serve IPv4 too."""
     import psutil
 
     try:
         connections = psutil.net_connections("inet")
     except (psutil.Error, OSError) as error:
         return Unknown(f"sockets are not visible to this user ({error})", "permission")
-    listeners: dict[Listener, int | None] = {}
+    listeners: Listeners = {}
     for socket_ in connections:
         protocol = "tcp" if socket_.type == socket.SOCK_STREAM else "udp"
         if socket_.laddr and (protocol == "udp" or socket_.status == psutil.CONN_LISTEN):
             address = "" if socket_.laddr.ip == "::" else socket_.laddr.ip
-            listeners.setdefault(Listener(protocol, socket_.laddr.port, address), socket_.pid)
+            owners = listeners.setdefault((protocol, socket_.laddr.port), {})
+            owners.setdefault(address, socket_.pid)
     return listeners
 
 
-def _why_port_stays_taken(container: ContainerPort, project: Project) -> str | None:
-    """Return what a container is that keeps its port when the project is started, else None."""
-    if container.project != project.name:
-        return f" of project {container.project}" if container.project else ""
-    if container.is_oneoff:
-        return " of docker compose run"
-    if container.service is None or container.service in project.services:
-        return None
-    return f" ({explain_absence(project, container.service)})"
-
-
-def _is_ipv6_only(listener: Listener, wanted: Listener) -> bool:
-    """Whether a socket on `::` leaves an IPv4 address free; only an attempt can tell."""
-    address = _parse_address(wanted.address)
-    if listener.address or address is None or address.version == 6:
-        return False
-    return can_bind(wanted.address, wanted.port, wanted.protocol) is True
+def _try_to_bind(address: str, port: int, protocol: str, reason: Unknown) -> Holder:
+    free = can_bind(address, port, protocol)
+    if isinstance(free, Unknown):
+        return Unknown(f"{reason.reason}; {free.reason}", free.kind)
+    return None if free else "another process"
 
 
 def can_bind(address: str, port: int, protocol: str) -> bool | Unknown:
@@ -298,16 +260,28 @@ def can_bind(address: str, port: int, protocol: str) -> bool | Unknown:
     return True
 
 
-def parse_containers(rows: Sequence[Mapping[str, Any]]) -> Iterator[ContainerPort]:
+def parse_containers(
+    rows: Sequence[Mapping[str, Any]], project: Project
+) -> Iterator[ContainerPort]:
     """Yield the published ports of GET /containers/json."""
     for row in rows:
         names = list_or_empty(row.get("Names"))
         name = str(names[0]).lstrip("/") if names else "without a name"
-        project = get_label(row, "com.docker.compose.project")
-        service = get_label(row, "com.docker.compose.service")
-        is_oneoff = get_label(row, "com.docker.compose.oneoff") == "True"
+        reason = _why_port_stays_taken(row, project)
+        holder = None if reason is None else f"container {name}{reason}"
         for port in list_or_empty(row.get("Ports")):
-            number = port.get("PublicPort") if isinstance(port, dict) else None
-            if isinstance(number, int) and number:
-                address, protocol = str(port.get("IP") or ""), str(port.get("Type") or "tcp")
-                yield ContainerPort(protocol, number, address, name, project, service, is_oneoff)
+            if port.get("PublicPort"):
+                yield ContainerPort(port["Type"], port["PublicPort"], port.get("IP") or "", holder)
+
+
+def _why_port_stays_taken(row: Mapping[str, Any], project: Project) -> str | None:
+    """Return what a container is that keeps its port when the project is started, else None."""
+    owner = get_label(row, "com.docker.compose.project")
+    service = get_label(row, "com.docker.compose.service")
+    if owner != project.name:
+        return f" of project {owner}" if owner else ""
+    if get_label(row, "com.docker.compose.oneoff") == "True":
+        return " of docker compose run"
+    if service is None or service in project.services:
+        return None
+    return f" ({explain_absence(project, service)})"
