@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from test_engine_faults import facts_of, problem
 
+from docker_facts import facts_of, problem
 from engine_server import VERSION, Answer, engine, flood, http_bomb, reset, saying
 
 URL = "tcp://engine.invalid:2375"

@@ -17,8 +17,8 @@ from typing import Any
 
 import psutil
 import pytest
-from test_engine_faults import facts_of
 
+from docker_facts import facts_of
 from engine_server import INFO, VERSION, Answer, engine, listening
 from engines import Engine
 from preflight.facts.collect.context import MeasureContext
@@ -143,10 +143,11 @@ def test_an_engine_that_does_not_answer_leaves_the_address(tunnel: Any) -> None:
     assert "may be the end of a tunnel" in facts.source(("docker", "local"))
 
 
+@pytest.mark.alone
 def test_an_engine_that_hangs_leaves_the_address(tunnel: Any, run_preflight: Run) -> None:
     """The rules about this machine are judged all the same."""
-    url = tunnel(lambda _: time.sleep(5))
-    done = run_preflight("check", "-f", "json", "--timeout", "1", "--docker-host", url)
+    url = tunnel(lambda _: time.sleep(30))
+    done = run_preflight("check", "-f", "json", "--timeout", "2", "--docker-host", url)
     verdicts = {one["id"]: one["verdict"] for one in json.loads(done.stdout)["results"]}
     assert verdicts["docker-reachable"] == "fail"
     assert verdicts["host-memory"] in ("pass", "warn", "fail")
