@@ -58,14 +58,14 @@ def collect_facts(
     `on_wait` is called with the seconds gone by while nothing comes. `hidden` gets the variables
     of containers that are left out, for redaction.
     """
-    from preflight.facts.host import environment as env
+    from preflight.facts.collect.measurement import drop_unused_variables, read_variables
     from preflight.facts.table import FACTS
 
     order = {fact.path: number for number, fact in enumerate(FACTS)}
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     measured = [
-        *env.drop_unused_variables(measurement.results(on_wait), ruleset.required_facts, hidden),
-        *env.read_variables(ruleset.environment_variables()),
+        *drop_unused_variables(measurement.results(on_wait), ruleset.required_facts, hidden),
+        *read_variables(ruleset.environment_variables()),
     ]
     measured.sort(key=lambda fact: order.get(join_path(fact.path), len(order)))  # reproducible
     return build_facts(measured, measured_at=now, version=__version__)

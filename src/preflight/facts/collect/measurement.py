@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -151,3 +151,33 @@ def decode(line: bytes) -> Measured:
         text, place = source
         source = Source(text, None if place is None else FileLine(*place))
     return Measured(tuple(path), value, source)
+
+
+def read_variables(
+    names: Iterable[str], environ: Mapping[str, str] = os.environ
+) -> Iterator[Measured]:
+    """Yield the environment variables of these names.
+
+    The program reads them itself, because which ones are needed is known only with the rules.
+    """
+    from preflight.model.facts import Measured
+
+    for name in names:
+        yield Measured(("env", name), environ.get(name), "the environment")
+
+
+def drop_unused_variables(
+    measured: Iterable[Measured],
+    asked_paths: Iterable[tuple[str, ...]],
+    hidden: list[tuple[str, str]] | None = None,
+) -> Iterator[Measured]:
+    """Leave out variables of services and containers that no rule names.
+
+    Their names and values are added to `hidden`: the redactor must know them.
+    """
+    names = {path[-1] for path in asked_paths if path[-2:-1] == ("environment",)}
+    for fact in measured:
+        if fact.path[-2:-1] != ("environment",) or fact.path[-1] in names:
+            yield fact
+        elif hidden is not None and isinstance(fact.value, str):
+            hidden.append((fact.path[-1], fact.value))

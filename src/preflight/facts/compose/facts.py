@@ -10,7 +10,7 @@ from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, known_as, source_of
-from preflight.facts.engine.log_rotation import DEFAULT_LOG_DRIVER, is_log_rotated
+from preflight.facts.engine.host_resources import DEFAULT_LOG_DRIVER, is_log_rotated
 from preflight.facts.table import NO_FILE
 from preflight.model.facts import Measured, Unknown, Value
 

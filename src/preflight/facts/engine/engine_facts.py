@@ -13,9 +13,13 @@ from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import EngineApi, EngineError
 from preflight.facts.engine.endpoint import EndpointError, find_other_sockets
-from preflight.facts.engine.host_resources import available_memory, containers_cgroup, free_disk
+from preflight.facts.engine.host_resources import (
+    available_memory,
+    containers_cgroup,
+    free_disk,
+    is_log_rotated,
+)
 from preflight.facts.engine.locality import PathHidden
-from preflight.facts.engine.log_rotation import is_log_rotated
 from preflight.facts.engine.responses import (
     count_or_none,
     list_or_empty,

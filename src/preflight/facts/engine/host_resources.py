@@ -1,20 +1,25 @@
-"""The disk and memory that an engine on this machine has, read from the machine.
+"""The disk and memory that an engine on this machine has, and whether its logs fill the disk.
 
-Used only where `locality` finds that this process sees the engine's files or processes.
+Disk and memory are read from the machine, only where `locality` finds that this process sees the
+engine's files or processes. Sources for logs: Docker's documentation,
+engine/logging/drivers/json-file, /local and /journald, and engine/logging/dual-logging;
+journald.conf(5); moby daemon/logger/jsonfilelog and /local.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from preflight.facts.engine.api import EngineApi, EngineError, get_label
 from preflight.facts.engine.locality import PathHidden, is_rootless
-from preflight.facts.host.cgroups import Cgroups
-from preflight.facts.stack.container_cgroup import ContainerCgroup, read_container_cgroup
+from preflight.facts.host.cgroups import Cgroups, ContainerCgroup, read_container_cgroup
 from preflight.model.facts import Unknown
 
+DEFAULT_LOG_DRIVER = "json-file"
+_POSITIVE_SIZE = re.compile(r"[0-9.]*[1-9][0-9.]*\s*[a-z]*", re.IGNORECASE)
 _CONTAINERD_ROOT = "/var/lib/containerd"
 _MAX_MEASURED = 50  # containers of this stack whose memory use is read
 _MAX_INSPECTED = 5  # containers that may show where containers run
@@ -104,3 +109,23 @@ def _memory_usage(api: EngineApi, container: str) -> int:
     if isinstance(cgroup, ContainerCgroup):
         return cgroup.usage
     return api.memory_in_use(container)
+
+
+def is_log_rotated(driver: str, options: Mapping[str, Any] | None) -> bool | Unknown:
+    """Return whether a driver drops old logs; `options` is None where they aren't known.
+
+    json-file, and Podman's k8s-file, grow without limit unless `max-size` is a positive size;
+    `max-file` has no effect without it. `local` keeps 5 files of 20 MB by default. journald keeps
+    its journal within SystemMaxUse, by default a tenth of the disk; `none` keeps nothing. All
+    others hand logs to a service, and what that drops isn't known.
+    """
+    if driver in ("journald", "none"):
+        return True
+    if driver not in (DEFAULT_LOG_DRIVER, "k8s-file", "local"):
+        return Unknown(f"where {driver} keeps its logs is not known here", "unsupported")
+    if options is None and driver != "local":
+        return Unknown(f"the API does not report the options of {driver}", "unsupported")
+    size = (options or {}).get("max-size")
+    if size is None:
+        return driver == "local"
+    return _POSITIVE_SIZE.fullmatch(str(size).strip()) is not None

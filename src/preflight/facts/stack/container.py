@@ -12,7 +12,7 @@ from preflight.facts.catalogue import STACK
 from preflight.facts.collect.context import Engine
 from preflight.facts.compose.project import Project, explain_absence
 from preflight.facts.engine.api import EngineError, NotFoundError, memory_used
-from preflight.facts.engine.log_rotation import is_log_rotated
+from preflight.facts.engine.host_resources import is_log_rotated
 from preflight.facts.engine.responses import (
     count_or_none,
     get_object,
@@ -21,8 +21,8 @@ from preflight.facts.engine.responses import (
     text_or_none,
     unreported,
 )
+from preflight.facts.host.cgroups import ContainerCgroup, read_container_cgroup
 from preflight.facts.lazy import Lazy
-from preflight.facts.stack.container_cgroup import ContainerCgroup, read_container_cgroup
 from preflight.facts.stack.containers import CONTAINERS_PATH, ListedContainer, normalize_state
 from preflight.facts.stack.drift import find_drift, parse_environment
 from preflight.facts.stack.oom import OomSignals, OomTimes, judge_oom, read_oom_times

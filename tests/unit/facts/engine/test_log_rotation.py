@@ -11,7 +11,7 @@ from engines import IMAGE, Engine
 from preflight.facts.compose.facts import project_facts
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.engine_facts import parse_info
-from preflight.facts.engine.log_rotation import is_log_rotated
+from preflight.facts.engine.host_resources import is_log_rotated
 from preflight.model.facts import Unknown
 
 CASES: list[tuple[str, Mapping[str, Any], bool | None]] = [
