@@ -186,10 +186,9 @@ def parse_nodes(rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()) -> l
     """
     nodes = {}
     for row in rows:
-        if identity := text_or_none(row.get("ID")):
-            name = text_or_none(read_field(row, "Description.Hostname")) or identity[:12]
-            free = Counter(parse_amounts(row, "Description.Resources"))
-            nodes[identity] = Node(identity, name, row, free)
+        name = text_or_none(read_field(row, "Description.Hostname")) or row["ID"][:12]
+        free = Counter(parse_amounts(row, "Description.Resources"))
+        nodes[row["ID"]] = Node(row["ID"], name, row, free)
     for row in tasks:
         node = nodes.get(row.get("NodeID", ""))
         if node and read_field(row, "Status.State") in RESERVING_TASK_STATES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 MAX_REASON_CHARS = 300
@@ -27,8 +27,10 @@ FAILURE_PATTERNS = [
         f"no Python at {{0}}: {NEEDS_PYTHON}; see ansible_python_interpreter",
     ),
     (r"No python interpreters found|interpreter discovery", f"no Python: {NEEDS_PYTHON}"),
-    (r"ansible-core requires a minimum of Python", f"its Python is too old: {NEEDS_PYTHON}"),
-    (r"ERROR: no Python 3.10 or later", f"its Python is too old: {NEEDS_PYTHON}"),
+    (
+        r"ansible-core requires a minimum of Python|ERROR: no Python 3.10 or later",
+        f"its Python is too old: {NEEDS_PYTHON}",
+    ),
     (
         r"ensurepip is not available|No module named (?:venv|ensurepip)",
         "Python's venv is not installed: apt install python3-venv",
@@ -40,21 +42,25 @@ NOISE_LINE = re.compile(r"\x1b\[[0-9;]*m|^(?:Warning: Permanently added|debug\d:
 
 def failure_reason(result: Mapping[str, Any], task: str, status: str) -> str:
     """Return why a task failed on a host, or, with the status `unreachable`, did not begin."""
-    prefix = "unreachable: " if status == "unreachable" else ""
-    keys = ("msg", "module_stderr", "module_stdout", "exception", "stderr", "stdout")
-    output = "\n".join(str(result.get(key) or "") for key in keys)
-    script_output = f"{result.get('stdout') or ''}\n{result.get('stderr') or ''}".split("\n")
-    script_lines = [line.strip() for line in script_output if line.strip()]
+    script_lines = _lines(result, ("stdout", "stderr"))
     if task == "measure" and script_lines:  # preflight itself says why
         errors = [line for line in script_lines if line.startswith("preflight: ")]
         return (errors or script_lines)[-1].removeprefix("preflight: ")[:MAX_REASON_CHARS]
-    for pattern, words in FAILURE_PATTERNS:
-        match = re.search(pattern, output)
+    prefix = "unreachable: " if status == "unreachable" else ""
+    lines = _lines(
+        result, ("msg", "module_stderr", "module_stdout", "exception", "stderr", "stdout")
+    )
+    for pattern, reason in FAILURE_PATTERNS:
+        match = re.search(pattern, "\n".join(lines))
         if match is not None:
-            return prefix + words.format(*filter(None, match.groups()))
+            return prefix + reason.format(*filter(None, match.groups()))
     if task == "install" and script_lines:
         errors = [line for line in script_lines if line.startswith("ERROR")]
         return f"cannot install it: {(errors or script_lines)[-1]}"[:MAX_REASON_CHARS]
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    telling = [line for line in lines if not NOISE_LINE.search(line)] or ["Ansible gave no reason"]
-    return prefix + telling[0].removeprefix("Task failed: ")[:MAX_REASON_CHARS]
+    useful = [line for line in lines if not NOISE_LINE.search(line)] or ["Ansible gave no reason"]
+    return prefix + useful[0].removeprefix("Task failed: ")[:MAX_REASON_CHARS]
+
+
+def _lines(result: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    text = "\n".join(str(result.get(key) or "") for key in keys)
+    return [line.strip() for line in text.splitlines() if line.strip()]

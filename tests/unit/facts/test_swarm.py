@@ -210,6 +210,28 @@ def test_what_holds_room_and_whose_it_is(manager: Manager) -> None:
     assert facts.source(("docker", "swarm", "unplaced")).endswith(sums)
 
 
+@pytest.mark.parametrize("control", [True, False])
+@pytest.mark.parametrize(
+    ("label", "runs_as"),
+    [
+        ("com.docker.stack.namespace", "stack"),
+        ("com.docker.compose.project", "compose"),
+        ("some.other.label", None),
+    ],
+)
+def test_containers_show_how_the_project_runs(
+    manager: Manager, control: bool, label: str, runs_as: str | None
+) -> None:
+    manager.info["Swarm"] = {**ACTIVE, "ControlAvailable": control}
+    manager.answers["/containers/json"] = [
+        {"Id": "1", "State": "running", "Labels": {label: "shop"}},
+        {"Id": "2", "State": "exited", "Labels": {"com.docker.compose.project": "shop"}},
+        {"Id": "3", "State": "running", "Labels": {"com.docker.compose.project": "other"}},
+    ]
+    left_over = control and runs_as == "stack"  # a task outlives the service for a while
+    assert of(measured(manager, SHOP), "stack") == (None if left_over else runs_as)
+
+
 def test_a_task_whose_state_is_none_holds_nothing(manager: Manager) -> None:
     needs = {"Resources": {"Reservations": {"MemoryBytes": 8 * GIB}}}
     task = {"ServiceID": "x", "NodeID": node(1)["ID"], "Spec": needs, "Status": {"State": {}}}

@@ -406,6 +406,7 @@ def test_a_single_node_that_is_drained(
     assert "▲ More than one Swarm node" in done.stdout
 
 
+@pytest.mark.nightly
 def test_a_project_that_runs_by_compose_is_not_judged_as_a_stack(
     single: Engine, run_preflight: Run, tmp_path: Path
 ) -> None:
