@@ -96,25 +96,6 @@ BREAKING_OUT = {
 """What would break out of the places that HTML has, by the place."""
 
 
-class Visit(NamedTuple):
-    """A page, and what it did that it shouldn't."""
-
-    page: Any
-    console: list[str]
-    requests: list[str]
-    dialogs: list[str]
-
-    def did_nothing_else(self) -> bool:
-        assert (self.console, self.dialogs) == ([], [])
-        assert self.requests == [self.page.url.partition("#")[0]]
-        assert self.page.evaluate("typeof window.owned") == "undefined"
-        return True
-
-    def texts(self, selector: str) -> list[str]:
-        found = self.page.locator(selector).all_inner_texts()
-        return [" ".join(text.split()) for text in found]
-
-
 def state(case: etree._Element) -> str:
     """What Jenkins and GitLab make of a case: the element in it decides."""
     kinds = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]

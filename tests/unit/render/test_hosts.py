@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import html5lib
@@ -28,10 +27,8 @@ from preflight.render.fleet_summary import shared_problems, summaries
 from preflight.render.sanitize import short
 from report_readers import (
     ACTS,
-    AXE,
     BREAKING_OUT,
     Read,
-    Visit,
     check_github,
     commands,
     expected,
@@ -411,44 +408,3 @@ def test_a_page_is_html_whatever_a_machine_is_called(text: str) -> None:
     page = render_hosts("html", hosts(text or "x", text or "x"), ALL)
     assert page.isascii()
     assert tags(page) == tags(render_hosts("html", hosts("edge", "lost"), ALL))
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("text", BREAKING_OUT.values(), ids=BREAKING_OUT)
-def test_a_page_does_nothing_but_show(visit: Callable[..., Visit], text: str) -> None:
-    opened = visit(render_hosts("html", hosts(text, text), ALL))
-    assert opened.did_nothing_else()
-    assert opened.texts("details.rule .name")[-3:-1].count(" ".join(text.split())) == 1
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [375, 1280])
-@pytest.mark.parametrize("options", LOOKS)
-def test_a_page_is_for_everybody(
-    visit: Callable[..., Visit],
-    options: RenderOptions,
-    width: int,
-    scheme: str,
-) -> None:
-    if not AXE.exists():
-        pytest.fail(f"{AXE} is not there") if os.environ.get("CI") else pytest.skip("no axe")
-    size = {"width": width, "height": 900}
-    page = visit(render_hosts("html", hosts(), options), color_scheme=scheme, viewport=size).page
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run()")
-    assert [(one["id"], one["nodes"]) for one in found["violations"]] == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def test_a_machine_of_the_table_leads_to_its_faults(
-    visit: Callable[..., Visit],
-) -> None:
-    opened = visit(render_hosts("html", hosts(), PLAIN))
-    assert opened.texts(".hosts tbody a") == ["gpu-03", "vm-1", "edge <7>", "edge-8"]
-    assert opened.texts(".hosts + .aside") == ["✔︎ pass: 1 more"]
-    opened.page.locator(".hosts a", has_text="vm-1").click()
-    faults = opened.page.locator("details", has_text="vm-1").locator(".faults li")
-    assert faults.first.is_visible()
-    assert faults.count() == 5
-    assert opened.did_nothing_else()
