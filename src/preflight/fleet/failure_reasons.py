@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 MAX_REASON_CHARS = 300
+OUTPUT_KEYS = ("msg", "module_stderr", "module_stdout", "exception", "stderr", "stdout")
 NEEDS_PYTHON = "preflight needs 3.10 or later"
 FAILURE_PATTERNS = [
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "host key changed"),
@@ -47,9 +48,7 @@ def failure_reason(result: Mapping[str, Any], task: str, status: str) -> str:
         errors = [line for line in script_lines if line.startswith("preflight: ")]
         return (errors or script_lines)[-1].removeprefix("preflight: ")[:MAX_REASON_CHARS]
     prefix = "unreachable: " if status == "unreachable" else ""
-    lines = _lines(
-        result, ("msg", "module_stderr", "module_stdout", "exception", "stderr", "stdout")
-    )
+    lines = _lines(result, OUTPUT_KEYS)
     for pattern, reason in FAILURE_PATTERNS:
         match = re.search(pattern, "\n".join(lines))
         if match is not None:

@@ -144,8 +144,11 @@ def tasks(engine: Engine) -> list[Task]:
     """What the CLI says of the stack's tasks that shall run, once each runs or is refused."""
     ends = time.monotonic() + 40
     while True:
-        lines = engine.docker("stack", "ps", PROJECT, "--no-trunc", "--format", "{{json .}}")
-        rows = [json.loads(line) for line in lines.splitlines()]
+        done = subprocess.run(  # it fails where the manager has not made the tasks yet
+            ["docker", "stack", "ps", PROJECT, "--no-trunc", "--format", "{{json .}}"],
+            env={**os.environ, "DOCKER_HOST": engine.url}, capture_output=True, text=True,
+        )  # fmt: skip
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
         found = [
             Task(
                 row["Name"].removeprefix(f"{PROJECT}_").partition(".")[0],
