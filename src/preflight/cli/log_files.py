@@ -8,7 +8,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from preflight.cli.streams import open_input
+from preflight.cli.streams import cannot_read, open_input
 from preflight.model.problems import InputError
 
 if TYPE_CHECKING:
@@ -17,26 +17,21 @@ if TYPE_CHECKING:
 _LOG_NAME = re.compile(r".*(?:\.log|\.txt|log|\.journal\.txt)", re.IGNORECASE)
 _ROTATED_NAME = re.compile(
     r"(?P<base>.+?)(?:\.(?P<number>[0-9]{1,5})|[.-](?P<date>[0-9]{8}(?:[-_.]?[0-9]{2,6})?))?"
-    r"(?P<gz>\.gz)?"
+    r"(?:\.gz)?",
+    re.DOTALL,
 )
+_NOT_ROTATED = (2, 0, "")
 
 
-class _Name(NamedTuple):
-    """The name that a log had before it was rotated or compressed, and what came after it."""
+class _Log(NamedTuple):
+    """A file by the name that it had before it was rotated or compressed; the oldest sorts first.
+
+    That is api.log-20260101, then api.log.2, api.log.1 and api.log.
+    """
 
     base: str
-    number: str | None = None
-    date: str | None = None
-    gz: str | None = None
-
-    def is_rotated(self) -> bool:
-        return self.number is not None or self.date is not None
-
-    def age(self) -> tuple[int, int, str]:
-        """Sort the oldest first: api.log-20260101, then api.log.2, api.log.1 and api.log."""
-        if self.date is not None:
-            return 0, 0, self.date
-        return (2, 0, "") if self.number is None else (1, -int(self.number), "")
+    age: tuple[int, int, str]
+    path: str
 
 
 def find_logs(name: str) -> list[str]:
@@ -45,50 +40,38 @@ def find_logs(name: str) -> list[str]:
     A folder means all logs in it; a file, itself after those that were rotated away from it
     (`api.log.2.gz`, `api.log.1`, `api.log`). Raises InputError where there are none.
     """
+    paths = [name]
     try:
         mode = os.stat(name).st_mode
         if stat.S_ISDIR(mode):
-            paths = _logs_in_folder(name)
+            logs = _list_files(name)
+            paths = [
+                log.path
+                for log in logs
+                if _LOG_NAME.fullmatch(log.base) or log.path.endswith(".gz")
+            ]
         elif stat.S_ISREG(mode):
-            paths = [*_rotated_from(name), name]
+            folder, base = os.path.split(name)
+            with suppress(OSError):
+                logs = [log for log in _list_files(folder) if log.base == base]
+                paths = [*(log.path for log in logs if log.age < _NOT_ROTATED), name]
         elif stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and name != os.devnull):
             raise InputError(f"cannot read {name}: it is a device")
-        else:
-            paths = [name]
     except (OSError, ValueError) as error:
-        raise _cannot_read(name, error) from None
+        raise cannot_read(name, error) from None
     if not paths:
         raise InputError(f"{name} has no logs: no file name ends in .log, .txt, .log.N or .gz")
     return paths
 
 
-def _logs_in_folder(folder: str) -> list[str]:
-    names = [
-        (name, parts)
-        for name in sorted(os.listdir(folder))
-        if _LOG_NAME.fullmatch((parts := _parse_name(name)).base) or parts.gz
-    ]
-    names.sort(key=lambda pair: (pair[1].base, pair[1].age()))
-    paths = [os.path.join(folder, name) for name, _ in names]
-    return [path for path in paths if os.path.isfile(path)]
-
-
-def _rotated_from(path: str) -> list[str]:
-    folder, own_name = os.path.split(path)
-    names = []
-    with suppress(OSError):
-        names = [(name, _parse_name(name)) for name in os.listdir(folder or ".")]
-    rotated = [
-        (parts.age(), os.path.join(folder, name))
-        for name, parts in names
-        if name != own_name and parts.base == own_name and parts.is_rotated()
-    ]
-    return [path for _, path in sorted(rotated) if os.path.isfile(path)]
-
-
-def _parse_name(name: str) -> _Name:
-    match = _ROTATED_NAME.fullmatch(name)
-    return _Name(*match.groups()) if match else _Name(name)
+def _list_files(folder: str) -> list[_Log]:
+    logs = []
+    for name in os.listdir(folder or "."):
+        match = _ROTATED_NAME.fullmatch(name)
+        base, number, date = match.groups() if match else (name, None, None)
+        age = (0, 0, date) if date else (1, -int(number), "") if number else _NOT_ROTATED
+        logs.append(_Log(base, age, os.path.join(folder, name)))
+    return sorted(log for log in logs if os.path.isfile(log.path))
 
 
 def leave_out_read(paths: list[str], already_read: set[tuple[int, int]]) -> list[str]:
@@ -113,7 +96,7 @@ def read_log(path: str, reader: LogReader) -> None:
     try:
         file = open_input(path)
     except OSError as error:
-        raise _cannot_read(path, error) from None
+        raise cannot_read(path, error) from None
     with file:
         state = os.fstat(file.fileno())
         size = state.st_size if stat.S_ISREG(state.st_mode) else 0
@@ -129,7 +112,3 @@ def is_zip(path: str) -> bool:
             return file.read(4) == b"PK\x03\x04"
     except (OSError, ValueError):
         return False
-
-
-def _cannot_read(name: str, error: OSError | ValueError) -> InputError:
-    return InputError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from preflight.check import collect_facts, load, with_model
-from preflight.cli.streams import StatusLine, read_input, rules_reader
+from preflight.cli.streams import StatusLine, cannot_read, read_input, rules_reader
 from preflight.facts.collect.measurement import Options
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts
 from preflight.model.problems import InputError, did_you_mean
@@ -197,8 +197,7 @@ def load_rules(
     try:
         return load(file, read_and_keep, overrides)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read the rule file {file}: {reason}") from None
+        raise cannot_read(f"the rule file {file}", error) from None
 
 
 def read_facts(name: str) -> Facts:

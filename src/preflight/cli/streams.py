@@ -251,8 +251,12 @@ def read_input(name: str, max_bytes: int) -> bytes:
             return standard_input().read(max_bytes + 1)
         return _read_file(name, max_bytes + 1)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read {name}: {reason}") from None
+        raise cannot_read(name, error) from None
+
+
+def cannot_read(name: str, error: OSError | ValueError) -> InputError:
+    """Return the error for an input that can't be read."""
+    return InputError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}")
 
 
 def _read_file(path: str, max_bytes: int) -> bytes:

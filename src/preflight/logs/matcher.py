@@ -22,7 +22,6 @@ Find: TypeAlias = Callable[[bytes], "list[tuple[int, int]]"]
 ALL_PATTERNS = -1  # in place of a pattern's number: any of them may match
 
 _PIECE = re.compile(rb"[^\n]{1,4096}")  # a line, or a part of a long one
-_MAX_CACHE_BYTES = 2**24
 _DIGEST_BYTES = 32
 # what Hyperscan reads differently from `re`, or what Docker's json-file writes differently
 _TOKEN = re.compile(r"\\.|\(\?P<\w+>|\[\^?\]?(?:\\.|[^\]\\])*\]|\{,|[\^$\"<>&.]", re.DOTALL)
@@ -61,8 +60,8 @@ def _find_lines(block: bytes) -> list[tuple[int, int]]:
 def _hyperscan_find(hyperscan: Any, sources: Sequence[str]) -> Find:
     expressions = [_hyperscan_expression(source).encode() for source in sources]
     key = repr((hyperscan.__version__, sys.byteorder, expressions)).encode()
-    database = None
-    if (compiled := _read_cache(key)) is not None:
+    database, cache_file = None, _cache_file()
+    if cache_file and (compiled := _read_cache(cache_file, key)) is not None:
         with suppress(hyperscan.error):  # compiled for another processor
             database = hyperscan.loadb(compiled, hyperscan.HS_MODE_BLOCK)
             database.scratch = hyperscan.Scratch(database)
@@ -73,7 +72,8 @@ def _hyperscan_find(hyperscan: Any, sources: Sequence[str]) -> Find:
             ids=list(range(len(expressions))),
             flags=hyperscan.HS_FLAG_CASELESS | hyperscan.HS_FLAG_MULTILINE,
         )
-        _write_cache(key, hyperscan.dumpb(database))
+        if cache_file:
+            _write_cache(cache_file, key, hyperscan.dumpb(database))
 
     def find(block: bytes) -> list[tuple[int, int]]:
         found: list[tuple[int, int]] = []
@@ -113,52 +113,50 @@ def _hyperscan_expression(source: str) -> str:
 # --- the cache: one file, only trusted where it is the user's own and whole ---------------------
 
 
-def _cache_file() -> Path:
+def _cache_file() -> Path | None:
+    """Return the file to keep compiled patterns in; None without a folder that is the user's own.
+
+    Under sudo the home folder may be another user's.
+    """
     if sys.platform == "win32":
         folder = os.environ.get("LOCALAPPDATA", "")
     elif sys.platform == "darwin":
         folder = "~/Library/Caches"
     else:
         folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(folder, "preflight", "log-patterns").expanduser()
+    with suppress(OSError, RuntimeError):  # no home folder
+        file = Path(folder, "preflight", "log-patterns").expanduser()
+        if _is_own(next(folder for folder in file.parents if folder.exists()).stat()):
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return file
+    return None
 
 
 def _is_own(state: os.stat_result) -> bool:
+    """Return whether nobody else can write to a file or folder."""
     if sys.platform == "win32":
         return True
     return state.st_uid == os.geteuid() and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _read_cache(key: bytes) -> bytes | None:
+def _read_cache(file: Path, key: bytes) -> bytes | None:
     """Return what was kept for the key; None where there is nothing, or nothing to trust."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-    try:
-        path = _cache_file()
-        with open(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:
-            state = os.fstat(file.fileno())
-            if not (stat.S_ISREG(state.st_mode) and _is_own(state) and _is_own(path.parent.stat())):
-                return None
-            data = file.read(_MAX_CACHE_BYTES)
-    except (OSError, RuntimeError):  # no home folder
-        return None
-    digest, compiled = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
-    return compiled if digest == hashlib.sha256(key + compiled).digest() else None
+    with suppress(OSError):
+        state = file.lstat()
+        data = file.read_bytes() if stat.S_ISREG(state.st_mode) and _is_own(state) else b""
+        digest, compiled = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+        if digest == hashlib.sha256(key + compiled).digest():
+            return compiled
+    return None
 
 
-def _write_cache(key: bytes, compiled: bytes) -> None:
+def _write_cache(file: Path, key: bytes, compiled: bytes) -> None:
     """Keep compiled patterns, whole or not at all."""
-    with suppress(OSError, RuntimeError):
-        path = _cache_file()
-        existing = next(folder for folder in path.parents if folder.exists())
-        if not _is_own(existing.stat()):  # under sudo it may be another user's
-            return
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
+    temporary = file.with_name(f"{file.name}.{os.urandom(8).hex()}")
+    with suppress(OSError):
         try:
-            with open(
-                os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
-            ) as file:
-                file.write(hashlib.sha256(key + compiled).digest() + compiled)
-            temporary.replace(path)
+            temporary.touch(0o600, exist_ok=False)
+            temporary.write_bytes(hashlib.sha256(key + compiled).digest() + compiled)
+            temporary.replace(file)
         finally:
             temporary.unlink(missing_ok=True)

@@ -53,49 +53,45 @@ class LogSearch:
             for chunk in _chunks(blocks):
                 future = pool.submit(self._find, chunk.buffer)
                 if waiting is not None:
-                    yield list(self._lines(waiting[0], waiting[1], waiting[2].result()))
+                    yield self._lines(waiting[0], waiting[1], waiting[2].result())
                 waiting = chunk, self.line_count + 1, future
                 self.line_count += _count_newlines(chunk.buffer)
                 self.line_count -= chunk.buffer.count(b"\n", 0, chunk.begin)
                 ends_with_newline = chunk.buffer.endswith(b"\n")
             if waiting is not None:
-                yield list(self._lines(waiting[0], waiting[1], waiting[2].result()))
+                yield self._lines(waiting[0], waiting[1], waiting[2].result())
         self.line_count += not ends_with_newline
 
     def _lines(
         self, chunk: _Chunk, line_number: int, matches: list[tuple[int, int]]
-    ) -> Iterator[Candidate]:
-        """Yield each line once, with the patterns that match in it."""
+    ) -> list[Candidate]:
+        """Return each line once, with the patterns that match in it."""
+        candidates: list[Candidate] = []
         buffer, counted = chunk.buffer, chunk.begin
         end = self._searched - chunk.offset
-        candidate: Candidate | None = None
         for match_end, pattern in matches:
             last = max(match_end - 1, 0)
             if buffer[last] == _NEWLINE:
                 last = match_end  # an empty match where a line begins
             if last >= chunk.end:
                 break
-            if last < chunk.begin or last < end:
-                if candidate is not None:
-                    candidate.patterns.append(pattern)
+            if last < max(chunk.begin, end):
+                if candidates:
+                    candidates[-1].patterns.append(pattern)
                 continue
-            if candidate is not None:
-                yield candidate
             low = max(last - REACH, end, 0)
             start = buffer.rfind(b"\n", low, last) + 1 or low
             end = buffer.find(b"\n", last, last + REACH) + 1 or min(last + REACH, len(buffer))
             data = buffer[start:end]
-            if start and buffer[start - 1 : start] != b"\n":
+            if start and buffer[start - 1] != _NEWLINE:
                 data = _CUT + data
-            if end < len(buffer) and not data.endswith(b"\n"):
+            if end < len(buffer) and buffer[end - 1] != _NEWLINE:
                 data += _CUT
-            if start > counted:
-                line_number += buffer.count(b"\n", counted, start)
-                counted = start
-            candidate = Candidate(line_number, data, [pattern])
-        if candidate is not None:
-            yield candidate
+            line_number += buffer.count(b"\n", counted, start)
+            counted = max(counted, start)
+            candidates.append(Candidate(line_number, data, [pattern]))
         self._searched = chunk.offset + end
+        return candidates
 
 
 def _chunks(blocks: Iterable[bytes]) -> Iterator[_Chunk]:

@@ -6,8 +6,10 @@ A stream is read in blocks and never whole, so that a gzip bomb only costs time,
 from __future__ import annotations
 
 import codecs
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import BinaryIO
 
 BLOCK_BYTES = 2**19
@@ -31,12 +33,12 @@ def read_blocks(
 
     At most `max_bytes` of the stream are read: a log may grow as fast as it is read.
     """
-    raw = _read(stream, notes, max_bytes)
+    raw: Iterator[bytes] = _read(stream, notes, max_bytes)
     head = next(raw, b"")
     while len(head) < 8 and (more := next(raw, b"")):
         head += more
     if head.startswith(_GZIP):
-        raw = _unpack(head, raw, notes)
+        raw = filter(None, _unpack(chain([head], raw), notes))
         head = next(raw, b"")
     packer = next((name for magic, name in _UNSUPPORTED.items() if head.startswith(magic)), None)
     if packer is not None:
@@ -44,8 +46,7 @@ def read_blocks(
         return
     if head[:2] in _UTF_16:
         decoder = codecs.getincrementaldecoder(_UTF_16[head[:2]])("replace")
-        yield decoder.decode(head[2:]).encode("utf-8", "replace")
-        for data in raw:
+        for data in chain([head[2:]], raw):
             yield decoder.decode(data).encode("utf-8", "replace")
         yield decoder.decode(b"", final=True).encode("utf-8", "replace")
         return
@@ -56,47 +57,44 @@ def read_blocks(
 
 
 def _read(stream: BinaryIO, notes: list[str], max_bytes: int | None) -> Iterator[bytes]:
-    left = max_bytes
-    while left is None or left > 0:
+    left = sys.maxsize if max_bytes is None else max_bytes
+    while left > 0:
         try:
-            data = stream.read(BLOCK_BYTES if left is None else min(BLOCK_BYTES, left))
+            data = stream.read(min(BLOCK_BYTES, left))
         except OSError as error:
             notes.append(f"not read to the end: {error.strerror or error}")
             return
         if not data:
             return
-        left = None if left is None else left - len(data)
+        left -= len(data)
         yield data
 
 
-def _unpack(head: bytes, raw: Iterator[bytes], notes: list[str]) -> Iterator[bytes]:
+def _unpack(blocks: Iterable[bytes], notes: list[str]) -> Iterator[bytes]:
     """Yield the contents of one or several gzip members, up to where they are cut or damaged."""
-    unpacker, packed, size, packed_size, is_whole = _gzip(), head, 0, len(head), False
-    while True:
-        try:
-            data = unpacker.decompress(packed, BLOCK_BYTES)
-        except zlib.error:
-            if not is_whole:  # after the last member anything may stand, such as zeros
-                notes.append("damaged: read up to the damage")
-            return
-        size += len(data)
-        is_whole = is_whole and not data
-        if data:
-            yield data
-        if size > _UNCHECKED_BYTES and size > _MAX_RATIO * packed_size:
-            ratio = size // packed_size
-            notes.append(f"compressed {ratio:,} to 1, so not a log: read only {size >> 20:,} MiB")
-            return
-        packed = unpacker.unconsumed_tail
-        if unpacker.eof:
-            unpacker, packed, is_whole = _gzip(), unpacker.unused_data.lstrip(b"\0"), True
-        if not packed and (is_whole or len(data) < BLOCK_BYTES):
-            packed = next(raw, b"")
-            packed_size += len(packed)
-            if not packed:
-                if not is_whole:
-                    notes.append("truncated: read up to the end of what is there")
+    unpacker, size, packed_size, is_whole = _gzip(), 0, 0, False
+    for block in blocks:
+        packed = block
+        packed_size += len(packed)
+        while packed:
+            if unpacker.eof:
+                unpacker, packed, is_whole = _gzip(), packed.lstrip(b"\0"), True
+            try:
+                data = unpacker.decompress(packed, BLOCK_BYTES)
+            except zlib.error:
+                if not is_whole:  # after the last member anything may stand, such as zeros
+                    notes.append("damaged: read up to the damage")
                 return
+            size += len(data)
+            is_whole = is_whole and not data
+            yield data
+            if size > _UNCHECKED_BYTES and size > _MAX_RATIO * packed_size:
+                ratio, mib = size // packed_size, size >> 20
+                notes.append(f"compressed {ratio:,} to 1, so not a log: read only {mib:,} MiB")
+                return
+            packed = unpacker.unused_data or unpacker.unconsumed_tail
+    if not (unpacker.eof or is_whole):
+        notes.append("truncated: read up to the end of what is there")
 
 
 def _gzip() -> zlib._Decompress:
