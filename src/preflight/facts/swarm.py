@@ -26,6 +26,8 @@ from preflight.model.quantities import format_bytes, format_number
 Amounts: TypeAlias = Mapping[str, int]
 ApiObject: TypeAlias = Mapping[str, Any]
 
+SWARM_PATH = ("docker", "swarm")
+NAMES = tuple(dict.fromkeys(fact.path.split(".")[2] for fact in SWARM))  # of facts, collections
 MEMORY, CPUS, NANOS_PER_CORE = "memory", "cpus", 10**9
 STACK_LABEL = "com.docker.stack.namespace"
 # Tasks in these states hold their reservations (swarmkit, manager/scheduler `setupTasksList`).
@@ -86,44 +88,43 @@ class Service(NamedTuple):
 def measure(context: MeasureContext) -> Iterator[Measured]:
     """Yield the facts: absent outside a Swarm, unknown where this node can't report them."""
     try:
-        facts = list(_swarm_facts(context))
+        for path, value, source in _swarm_facts(context):
+            yield Measured((*SWARM_PATH, *path), value, source)
     except (EndpointError, EngineError) as error:
         kind = error.kind if isinstance(error, EngineError) else "invalid"
-        facts = list(_same_for_all_facts(Unknown(str(error), kind)))
-    for path, value, source in facts:
-        yield Measured(("docker", "swarm", *path), value, source)
+        for name in NAMES:  # of two values for a fact the first stands
+            yield Measured((*SWARM_PATH, name), Unknown(str(error), kind))
 
 
 def _swarm_facts(context: MeasureContext) -> Iterator[Measured]:
-    """Yield the facts by their paths below docker.swarm, as all functions here."""
+    """Yield the facts by their paths below docker.swarm, as all functions here.
+
+    Raises EngineError with the reason for all that is missing then.
+    """
     engine = context.engine()
     state = text_or_none(read_field(engine.info, "Swarm.LocalNodeState"))
     if state == "inactive":
-        yield from _same_for_all_facts(None, "GET /info Swarm.LocalNodeState inactive")
-    elif state != "active":
-        reason = f"this node's state in the Swarm is {state}"
-        unknown = Unknown(reason) if state else unreported("Swarm.LocalNodeState")
-        yield from _same_for_all_facts(unknown)
-    elif read_field(engine.info, "Swarm.ControlAvailable") is True:
-        yield from _measure_as_manager(engine.api, context.project_or_unknown())
-    else:
-        project = context.project_or_unknown()
-        is_stack = isinstance(project, Project) and any(
-            get_label(row, STACK_LABEL) == project.name for row in engine.api.running_containers()
-        )
-        runs_as = _find_deployment_kind(engine.api, project, is_stack)
-        yield Measured(("stack",), runs_as, "GET /containers/json: what runs on this node")
-        managers = list_or_empty(read_field(engine.info, "Swarm.RemoteManagers"))
-        addresses = [text_or_none(read_field(manager, "Addr")) for manager in managers]
-        host = next(filter(None, addresses), "MANAGER:").rpartition(":")[0]
-        reason = f"this node is a worker: ask a manager, --docker-host ssh://{host}"
-        yield from _same_for_all_facts(Unknown(reason, "unsupported"))
-
-
-def _same_for_all_facts(value: Unknown | None, source: str = "") -> Iterator[Measured]:
-    """Yield one value for every declared fact, for each collection as a whole."""
-    names = dict.fromkeys(fact.path.split(".")[2] for fact in SWARM)
-    return (Measured((name,), value, source) for name in names)
+        source = "GET /info Swarm.LocalNodeState inactive"
+        yield from (Measured((name,), None, source) for name in NAMES)
+        return
+    if state != "active":
+        reason = unreported("Swarm.LocalNodeState").reason
+        reason = f"this node's state in the Swarm is {state}" if state else reason
+        raise EngineError(reason, "unavailable")
+    project = context.project_or_unknown()
+    if read_field(engine.info, "Swarm.ControlAvailable") is True:
+        yield from _measure_as_manager(engine.api, project)
+        return
+    is_stack = isinstance(project, Project) and any(
+        get_label(row, STACK_LABEL) == project.name for row in engine.api.running_containers()
+    )
+    runs_as = _find_deployment_kind(engine.api, project, is_stack)
+    yield Measured(("stack",), runs_as, "GET /containers/json: what runs on this node")
+    managers = list_or_empty(read_field(engine.info, "Swarm.RemoteManagers"))
+    addresses = [text_or_none(read_field(manager, "Addr")) for manager in managers]
+    host = next(filter(None, addresses), "MANAGER:").rpartition(":")[0]
+    reason = f"this node is a worker: ask a manager, --docker-host ssh://{host}"
+    raise EngineError(reason, "unsupported")
 
 
 def read_field(answer: Any, path: str) -> Any:
