@@ -34,7 +34,7 @@ def free_disk(
     folders = [root]
     if any("containerd" in str(row) for row in driver_status):
         folders.append(_CONTAINERD_ROOT)  # the containerd image store ignores data-root
-    hidden = next((reason for folder in folders if (reason := path_hidden(folder))), None)
+    hidden = next(filter(None, map(path_hidden, folders)), None)
     if hidden is not None:
         return hidden, ""
     free = {}
@@ -55,7 +55,12 @@ def containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
     A running one shows it; else it is the engine's default: daemon/oci_linux.go of moby, libpod's
     `--cgroup-manager`. Raises OSError, EngineError.
     """
-    default = _default_cgroup(info)
+    is_podman = "Rootless" in info
+    default = "/libpod_parent" if is_podman else "/docker"
+    if is_rootless(info):
+        default = f"/user.slice/user-{os.getuid()}.slice"
+    elif info.get("CgroupDriver") == "systemd":
+        default = "/machine.slice" if is_podman else "/system.slice"
     for container in api.running_containers()[:_MAX_INSPECTED]:
         container_id = str(container.get("Id"))
         pid, parent = api.pid_and_cgroup_parent(container_id)
@@ -63,18 +68,8 @@ def containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
             cgroup = read_container_cgroup(pid, container_id)
             if isinstance(cgroup, ContainerCgroup):
                 return cgroup.parent
-    if Cgroups().memory_folder(default) is None:
-        return "/"  # the engine creates it there with the first container
-    return default
-
-
-def _default_cgroup(info: Mapping[str, Any]) -> str:
-    is_podman = "Rootless" in info
-    if is_rootless(info):
-        return f"/user.slice/user-{os.getuid()}.slice"
-    if info.get("CgroupDriver") == "systemd":
-        return "/machine.slice" if is_podman else "/system.slice"
-    return "/libpod_parent" if is_podman else "/docker"
+    # where it isn't there, the engine creates it below the root with the first container
+    return "/" if Cgroups().memory_folder(default) is None else default
 
 
 def available_memory(
@@ -90,7 +85,7 @@ def available_memory(
     free: float = psutil.virtual_memory().available
     try:
         if limit is not None:
-            free = min(free, max(0, limit - (Cgroups().memory_usage(cgroup) or 0)))
+            free = min(free, max(0, limit - Cgroups().memory_usage(cgroup)))
         rows = api.running_containers() if project is not None else []
         own = [row for row in rows if get_label(row, "com.docker.compose.project") == project]
         used = sum(_memory_usage(api, str(row.get("Id"))) for row in own[:_MAX_MEASURED])

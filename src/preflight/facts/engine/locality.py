@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -27,9 +28,6 @@ from preflight.model.facts import Unknown
 PathHidden: TypeAlias = Callable[[str], Unknown | None]
 
 VIRTUAL_MACHINES = {"docker-desktop", "colima", "orbstack", "rancher-desktop"}
-NOT_ON_THIS_HOST = Unknown(
-    "it is in a VM, on another host or outside of this container", "unsupported"
-)
 CONTAINER_CGROUP_MARKERS = ("/docker/", "/docker-", "/kubepods", "/libpod", "/lxc/", "/lxc.payload")
 _DISK_FILESYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
 _ENGINE_PROGRAMS = {"dockerd", "podman", "systemd"}  # systemd listens for a daemon that it starts
@@ -87,9 +85,8 @@ class HostVisibility(NamedTuple):
         return self.processes_hidden is None
 
 
-NOTHING_VISIBLE = HostVisibility(
-    NOT_ON_THIS_HOST, NOT_ON_THIS_HOST, NOT_ON_THIS_HOST, lambda _: NOT_ON_THIS_HOST
-)
+_NOT_HERE = Unknown("it is in a VM, on another host or outside of this container", "unsupported")
+NOTHING_VISIBLE = HostVisibility(_NOT_HERE, _NOT_HERE, _NOT_HERE, lambda _: _NOT_HERE)
 
 
 def find_host_visibility(
@@ -105,11 +102,8 @@ def find_host_visibility(
     if not inside and (is_vm or find_differing_info_key(info, root) is not None):
         return NOTHING_VISIBLE  # also the end of a tunnel to a machine with the same kernel
     container = inspect_self_container(api, root) if inside else None
-    pid = 0 if is_vm else _find_daemon_pid(url)
-    if inside and not _is_engine_process(pid, root):
-        pid = 0  # the listener only forwards to the engine, as socat does
-    if container is not None and not container.host_processes:
-        pid = 0
+    sees_processes = container is None or container.host_processes
+    pid = 0 if is_vm or not sees_processes else _find_daemon_pid(url, root, inside=inside)
     if not pid and not inside:
         return NOTHING_VISIBLE
     # the engine publishes ports, and has its files, outside of its own namespaces
@@ -124,20 +118,15 @@ def find_host_visibility(
 
 def find_differing_info_key(info: Mapping[str, Any], root: Path = Path("/")) -> str | None:
     """Return a key of GET /info that doesn't match this machine; None where all match."""
-    own = {"KernelVersion": platform.release(), "MemTotal": _read_total_memory()}
+    import psutil
+
+    own: dict[str, Any] = {"KernelVersion": platform.release()}
+    with suppress(Exception):  # psutil raises what its parsing of /proc meets
+        own["MemTotal"] = psutil.virtual_memory().total
     # in a container, of ours or of the engine's, the hostname is the container's
     if "containerized" not in str(info.get("OperatingSystem")) and not in_container(root)[0]:
         own["Name"] = platform.node()
     return next((key for key in own if info.get(key) and own[key] and info[key] != own[key]), None)
-
-
-def _read_total_memory() -> int | None:
-    import psutil
-
-    try:
-        return int(psutil.virtual_memory().total)
-    except Exception:  # noqa: BLE001 - psutil raises what its parsing of /proc meets
-        return None
 
 
 def is_rootless(info: Mapping[str, Any]) -> bool:
@@ -145,28 +134,22 @@ def is_rootless(info: Mapping[str, Any]) -> bool:
     return "rootless" in str(info.get("SecurityOptions")) or info.get("Rootless") is True
 
 
-def _find_daemon_pid(url: str) -> int:
+def _find_daemon_pid(url: str, root: Path, *, inside: bool) -> int:
     """Return the pid that listens on a socket; 0 where it is in no PID namespace of ours.
 
-    The kernel reports it as SO_PEERCRED (unix(7)).
+    The kernel reports it as SO_PEERCRED (unix(7)). Inside a container the listener may be a
+    program that only forwards to the engine, as socat does.
     """
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(1)
             connection.connect(url.removeprefix("unix://"))
             credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        pid: int = struct.unpack("3i", credentials)[0]
+        program = (root / "proc" / str(pid) / "comm").read_text(errors="replace") if inside else ""
     except OSError:
         return 0
-    pid: int = struct.unpack("3i", credentials)[0]
-    return pid
-
-
-def _is_engine_process(pid: int, root: Path) -> bool:
-    try:
-        name = (root / "proc" / str(pid) / "comm").read_text(errors="replace").strip()
-    except OSError:
-        return False
-    return name in _ENGINE_PROGRAMS
+    return pid if not inside or program.strip() in _ENGINE_PROGRAMS else 0
 
 
 def _why_hidden(what: str, shared: bool | None, options: str, *, inside: bool) -> Unknown | None:
@@ -186,8 +169,8 @@ def _network_hidden(
         problem = "inside a container the network that has the engine's ports isn't visible"
         reason = Unknown(f"{problem}: run preflight on the machine itself", "unsupported")
         return reason if inside else None
-    shared = container.host_network if container is not None else None
-    shared = same_network(pid, root) if shared is None else shared
+    is_host_network = container.host_network if container is not None else None
+    shared = same_network(pid, root) if is_host_network is None else is_host_network
     options = "--network host" if shared is False else "--network host --pid host"
     return _why_hidden("the network", shared, options, inside=inside)
 
@@ -281,9 +264,8 @@ def inspect_self_container(api: EngineApi, root: Path = Path("/")) -> SelfContai
     mounts: dict[str, str | None] = {}
     if not any(_joins_network(other, own_id, name) for other in others):
         for row in list_or_empty(answer.get("Mounts")):
-            if isinstance(row, dict):
-                point, source = (str(row.get(key)).rstrip("/") for key in ("Destination", "Source"))
-                mounts[point] = source if row.get("Type") == "bind" else None
+            source = str(row.get("Source")).rstrip("/") if row.get("Type") == "bind" else None
+            mounts[str(row.get("Destination")).rstrip("/")] = source
     host_network = None if network.startswith("container:") else network == "host"
     return SelfContainer(config.get("PidMode") == "host", host_network, mounts)
 
@@ -293,12 +275,9 @@ def find_self_id(root: Path = Path("/")) -> str | None:
 
     Docker mounts those of another container where that one's network is shared. Raises OSError.
     """
-    ids = {}
-    for mount in read_mounts(root):
-        match = _CONTAINER_FOLDER.search(mount.root)
-        if match and mount.point in _MOUNTED_FILES:
-            ids[mount.point] = match[1]
-    return next((ids[point] for point in _MOUNTED_FILES if point in ids), None)
+    mounted = {mount.point: _CONTAINER_FOLDER.search(mount.root) for mount in read_mounts(root)}
+    matches = (mounted.get(point) for point in _MOUNTED_FILES)
+    return next((match[1] for match in matches if match), None)
 
 
 def _joins_network(row: Mapping[str, Any], own_id: str, own_name: str) -> bool:
