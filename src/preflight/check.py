@@ -99,7 +99,7 @@ def hide_secrets(shown: T, facts: Facts) -> T:
     A rule file may come from anybody, and anybody may read a CI job's log. Rules can show a
     variable in several ways: as the fact, as a bound, in a `when`, in a fix.
     """
-    secrets = secret_variables(facts.values)
+    secrets = list(secret_variables(facts.values))
     if not secrets:
         return shown
     from preflight.evaluate.sentences import MAX_TEXT_CHARS

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from engines import IMAGE, Engine
-from preflight.cli.bundle import log_member_names
+from preflight.snapshot.bundle import log_member_names
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from paths import CASES
-from preflight.model.bundle import Member
-from preflight.snapshot.bundle import write_bundle
+from preflight.snapshot.bundle import Member, write_bundle
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

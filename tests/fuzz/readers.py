@@ -32,7 +32,6 @@ from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError
 from preflight.facts.start import port_clashes
 from preflight.logs.log_reader import LogReader
-from preflight.model.bundle import Member
 from preflight.model.facts import Facts, Measured, build_facts, split_path
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
@@ -40,6 +39,7 @@ from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.render import FORMATS, RenderOptions, diagnosis, diff, listings, models, renderer
 from preflight.snapshot import bundle
 from preflight.snapshot import cases as case_files
+from preflight.snapshot.bundle import Member
 from preflight.snapshot.compare import compare
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 

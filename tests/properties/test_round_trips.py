@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.redacting import build_redactor, redact_facts
-from preflight.model.bundle import Member
 from preflight.model.facts import Facts, Measured, replace_facts
 from preflight.model.rules import RuleSet
-from preflight.snapshot.bundle import read_bundle, write_bundle
+from preflight.snapshot.bundle import Member, read_bundle, write_bundle
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 
 CASES = sorted((ROOT / "tests/cases").iterdir())

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from preflight import __version__
 from preflight import check as pipeline
+from preflight.cli import redacting
 from preflight.cli.options import (
     ComposeFiles,
     Context,
@@ -25,26 +25,17 @@ from preflight.cli.options import (
     load_rules,
     parse_since,
 )
-from preflight.cli.redacting import (
-    PRIVATE_MODE,
-    build_redactor,
-    count_placeholders,
-    format_counts,
-    redact_facts,
-    refuse_leftovers,
-    report_undecided,
-)
 from preflight.cli.streams import ask, complain, file_options, write_file, write_stderr
-from preflight.model.bundle import COMPOSE, FACTS, LOGS, PAGE, REPORT, VERSIONS, Member
 from preflight.model.facts import Facts, Unknown
 from preflight.model.problems import InputError
 from preflight.model.quantities import format_bytes
-from preflight.model.report import ExitCode, Report, Verdict
+from preflight.model.report import ExitCode, Verdict
 from preflight.model.rules import RuleSet
 from preflight.render import renderer
 
 if TYPE_CHECKING:
     from preflight.facts.stack.support_data import SupportData
+    from preflight.snapshot.bundle import Member
     from preflight.snapshot.redact import Redactor
 
 MAX_LOG_LINES = 100_000
@@ -97,45 +88,38 @@ def bundle(
         raise InputError(f"--lines {lines}: must be 0 to {MAX_LOG_LINES}")
     oldest = parse_since(since)
     subject = Subject(ctx, None, path, docker_host, context, timeout, compose_files)
-    gathering = SupportDataCollector(subject.options, oldest, lines)
+    collector = SupportDataCollector(subject.options, oldest, lines)
     ruleset = load_rules(rules, sets)
     facts = subject.facts(ruleset)
-    data = gathering.finish()
-    redactor = build_redactor(ruleset, facts, subject.hidden)
-    clean = _redacted_members(redactor, ruleset, facts, data)
-    counts = count_placeholders(member.data.decode("utf-8", "replace") for member in clean)
+    data = collector.finish()
+    redactor = redacting.build_redactor(ruleset, facts, subject.hidden)
+    members = _redacted_members(redactor, ruleset, facts, data)
+    counts = redacting.count_placeholders(m.data.decode("utf-8", "replace") for m in members)
     missing = [redactor.redact_text(reason) for reason in data.missing]
     if no_redact:
         members = list(_members(ruleset, facts, data))
         archive = write_bundle(members, __version__, facts.measured_at, None, missing)
-        redaction = f"NOT redacted: it shows {format_counts(counts)}"
     else:
-        members = clean
         archive = write_bundle(members, __version__, facts.measured_at, counts, missing)
-        redaction = f"redacted: {format_counts(counts)}"
         written = read_bundle(archive, output)  # as whoever gets it will read it
         names = "\n".join(written).encode()
-        refuse_leftovers(output, redactor, {**written, "its file names": names})
-    write_stderr(f"{output} will hold, {redaction}:")
+        redacting.refuse_leftovers(output, redactor, {**written, "its file names": names})
+    redaction = "NOT redacted: it shows" if no_redact else "redacted:"
+    write_stderr(f"{output} will hold, {redaction} {redacting.format_counts(counts)}:")
     width = max(len(member.name) for member in members)
     for member in members:
         size = format_bytes(len(member.data))
         write_stderr(f"  {member.name:<{width}}  {size:>9}  {member.description}")
     write_stderr(*(f"  not in it: {reason}" for reason in missing))
-    if not yes:
-        _confirm()
-    if (error := write_file(output, archive, PRIVATE_MODE)) is not None:
-        raise InputError(error)
-    complain(f"{output}: {len(members) + 1} files, {format_bytes(len(archive))}")
-
-
-def _confirm() -> None:
-    answer = ask("Write it?")
+    answer = yes or ask("Write it?")
     if answer is None:
         raise InputError("not written: there is no terminal to ask at; write it with --yes")
     if not answer:
         complain("not written")
         raise typer.Exit(ExitCode.FAILED)
+    if (error := write_file(output, archive, redacting.PRIVATE_MODE)) is not None:
+        raise InputError(error)
+    complain(f"{output}: {len(members) + 1} files, {format_bytes(len(archive))}")
 
 
 def _redacted_members(
@@ -151,8 +135,8 @@ def _redacted_members(
             config=None if data.config is None else redactor.redact_config(data.config),
             logs=[(name, log.encode("utf-8", "replace")) for name, log in logs],
         )
-    clean, undecided = redact_facts(redactor, ruleset, facts)
-    report_undecided(undecided)
+    clean, undecided = redacting.redact_facts(redactor, ruleset, facts)
+    redacting.report_undecided(undecided)
     return list(_members(ruleset, clean, data, redactor))
 
 
@@ -160,51 +144,36 @@ def _members(
     ruleset: RuleSet, facts: Facts, data: SupportData, redactor: Redactor | None = None
 ) -> Iterator[Member]:
     """Yield the members in their order; a rule file may name hosts, so the report is redacted."""
+    from preflight.snapshot import bundle as names
     from preflight.snapshot.facts_file import write_snapshot
 
     report = pipeline.check(ruleset, facts)
     report = report if redactor is None else redactor.redact_tree(report)
-    yield Member(FACTS, "what was measured", write_snapshot(facts).encode("ascii"))
+    counts = {word: report.counts[verdict] for verdict, word in _VERDICT_WORDS.items()}
+    summary = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    yield names.Member(names.FACTS, "what was measured", write_snapshot(facts).encode("ascii"))
     for name, format_, description in (
-        (REPORT, "json", f"the report: {_summary(report)}"),
-        (PAGE, "html", "the same as a page"),
+        (names.REPORT, "json", f"the report: {summary}"),
+        (names.PAGE, "html", "the same as a page"),
     ):
         text = renderer(format_)(report, file_options(verbose=True))
-        yield Member(name, description, text.encode("utf-8", "replace"))
+        yield names.Member(name, description, text.encode("utf-8", "replace"))
     if data.config is not None:
         count = len(data.config.get("services") or ())
         description = f"the effective configuration of {count} services, by {data.config_source}"
-        yield Member(COMPOSE, description, _to_json(data.config))
-    versions = {name: facts.get(path) for name, path in _VERSION_FACTS.items()}
-    versions |= {
+        yield names.Member(names.COMPOSE, description, _to_json(data.config))
+    values = {name: facts.get(path) for name, path in _VERSION_FACTS.items()}
+    versions = {
+        **{name: None if isinstance(v, Unknown) else v for name, v in values.items()},
         "preflight": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
-    known = {name: None if isinstance(v, Unknown) else v for name, v in versions.items()}
-    yield Member(VERSIONS, "of preflight, Python, the engine", _to_json(known))
-    names = log_member_names(container for container, _ in data.logs)
-    for name, (_, log) in zip(names, data.logs, strict=True):
-        yield Member(name, f"the last {log.count(10):,} lines", log)
-
-
-def _summary(report: Report) -> str:
-    counts = ((report.counts[verdict], word) for verdict, word in _VERDICT_WORDS.items())
-    return ", ".join(f"{count} {word}" for count, word in counts if count)
+    yield names.Member(names.VERSIONS, "of preflight, Python, the engine", _to_json(versions))
+    log_names = names.log_member_names(container for container, _ in data.logs)
+    for name, (_, log) in zip(log_names, data.logs, strict=True):
+        yield names.Member(name, f"the last {log.count(10):,} lines", log)
 
 
 def _to_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode("ascii")
-
-
-def log_member_names(containers: Iterable[str]) -> list[str]:
-    """Return a member name for each container's log, unique on filesystems that ignore case."""
-    names: list[str] = []
-    for container in containers:
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", container).strip("-._")[:100] or "container"
-        number, name = 1, f"{LOGS}{stem}.log"
-        while name.lower() in map(str.lower, names):
-            number += 1
-            name = f"{LOGS}{stem}-{number}.log"
-        names.append(name)
-    return names

@@ -13,7 +13,6 @@ from preflight.check import catalogue, hide_secrets, with_model
 from preflight.cli import options
 from preflight.cli.options import Subject, load_rules, parse_since, read_facts
 from preflight.cli.streams import complain, read_input, standard_input, terminal_options, write
-from preflight.model.bundle import LOGS
 from preflight.model.facts import MAX_BUNDLE_BYTES, Facts, Unknown
 from preflight.model.patterns import SlowPattern
 from preflight.model.problems import InputError
@@ -160,7 +159,7 @@ class _Inputs:
                 log_files.read_log(path, self.reader)
 
     def _read_bundle(self, name: str) -> None:
-        from preflight.snapshot.bundle import read_bundle
+        from preflight.snapshot.bundle import LOGS, read_bundle
         from preflight.snapshot.facts_file import read_snapshot
 
         data = read_input(name, MAX_BUNDLE_BYTES)

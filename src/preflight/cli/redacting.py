@@ -42,9 +42,7 @@ def build_redactor(
     }
     public = (*ruleset.vocabulary(), *pipeline.catalogue().names(), *names.public_names(facts))
     redactor = Redactor(shown, public)
-    names.learn_this_machine(redactor)
-    for host in names.host_names(facts):
-        redactor.add_name("host", host)
+    names.learn_names(redactor, facts)
     for name, value in hidden_variables:
         redactor.add_variable(name, value)
     redactor.reserve_placeholders(json.dumps([facts.values, facts.sources], ensure_ascii=False))
@@ -75,16 +73,16 @@ def report_undecided(rules: Iterable[str]) -> None:
 def count_placeholders(texts: Iterable[str]) -> Mapping[str, int]:
     """Return how many secrets of each kind are redacted in texts."""
     placeholders = {match for text in texts for match in _PLACEHOLDER.findall(text)}
-    return Counter(kind for kind, _ in sorted(placeholders))
+    return Counter(kind for kind, _ in placeholders)
 
 
 def format_counts(counts: Mapping[str, int]) -> str:
     """Return what is redacted in words: `1 host name, 2 passwords`."""
-    names = ((count, _KIND_NAMES.get(kind, kind)) for kind, count in sorted(counts.items()))
-    parts = [
-        f"{count} {name}" + ("" if count == 1 else "es" if name.endswith("s") else "s")
-        for count, name in names
-    ]
+    parts = []
+    for kind, count in sorted(counts.items()):
+        name = _KIND_NAMES.get(kind, kind)
+        plural = "" if count == 1 else "es" if name.endswith("s") else "s"
+        parts.append(f"{count} {name}{plural}")
     return ", ".join(parts) or "nothing that would be redacted"
 
 

@@ -17,8 +17,7 @@ SECRET_WORDS: Mapping[str, tuple[str, ...]] = {
         "htpasswd", "sessionid",
     ),
 }  # fmt: skip
-"""By the kind that its placeholder shows: the words of a name that say so. From four letters on
-they also count at the end of a word (`PGPASSWORD`)."""
+"""By the kind that its placeholder shows: the words of a name that say so."""
 
 ATTRIBUTE_WORDS = frozenset({
     "file", "path", "dir", "sock", "type", "enabled", "required", "name", "ttl", "timeout",
@@ -33,7 +32,7 @@ AMBIGUOUS_WORDS = frozenset({
 """Alone before a colon or an equals sign in a log, these rarely name a secret (`key=value`)."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")
-_MIN_SUFFIX_CHARS = 4
+_MIN_SUFFIX_CHARS = 4  # from here on a word also counts at the end of another one: `PGPASSWORD`
 
 
 @lru_cache(maxsize=4096)
@@ -57,21 +56,12 @@ def secret_kind(name: str) -> str | None:
     return None
 
 
-def secret_variables(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return kind and value of each environment variable in facts that is named like a secret."""
-    return [
-        (kind, value)
-        for name, value in _variables(facts)
-        if isinstance(value, str) and (kind := secret_kind(name))
-    ]
-
-
-def _variables(node: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the variables of this process, of services and of containers."""
-    for name, value in node.items():
-        if not isinstance(value, Mapping):
+def secret_variables(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield kind and value of each environment variable in facts that is named like a secret."""
+    for group, values in facts.items():
+        if group not in ("env", "environment"):
+            yield from secret_variables(values) if isinstance(values, Mapping) else ()
             continue
-        if name in ("env", "environment"):
-            yield from value.items()
-        else:
-            yield from _variables(value)
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            if isinstance(value, str) and (kind := secret_kind(name)):
+                yield kind, value

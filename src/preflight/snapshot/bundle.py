@@ -14,13 +14,15 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from preflight.model.bundle import MANIFEST, Member
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
 from preflight.snapshot.json_input import invalid_file, parse_document
 
 SCHEMA = "preflight.bundle/1"
+MANIFEST, FACTS, REPORT, PAGE = "manifest.json", "facts.json", "report.json", "report.html"
+COMPOSE, VERSIONS, LOGS = "compose.json", "versions.json", "logs/"
 MAX_MEMBERS = 1000
 MAX_UNPACKED_BYTES = 4 * MAX_SNAPSHOT_BYTES  # of all members together
 
@@ -32,6 +34,14 @@ _UNUSABLE = (
     ValueError, ArithmeticError, LookupError, RuntimeError,
 )  # fmt: skip
 """All that zipfile raises for a damaged or hostile file, offsets of 2**64-1 included."""
+
+
+class Member(NamedTuple):
+    """One file of a bundle."""
+
+    name: str
+    description: str
+    data: bytes
 
 
 def write_bundle(
@@ -53,12 +63,7 @@ def write_bundle(
         "redacted": placeholders is not None,
         "placeholders": dict(sorted((placeholders or {}).items())),
         "files": [
-            {
-                "name": member.name,
-                "what": member.description,
-                "bytes": len(member.data),
-                "sha256": hashlib.sha256(member.data).hexdigest(),
-            }
+            {"name": member.name, "what": member.description, **_fingerprint(member.data)}
             for member in members
         ],
         "missing": list(missing),
@@ -74,6 +79,10 @@ def write_bundle(
     return out.getvalue()
 
 
+def _fingerprint(data: bytes) -> dict[str, int | str]:
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
 def read_bundle(data: bytes, file: str) -> dict[str, bytes]:
     """Return the members by name, each as the manifest has it; raises InputError.
 
@@ -86,15 +95,17 @@ def read_bundle(data: bytes, file: str) -> dict[str, bytes]:
         if data.count(_DIRECTORY_ENTRY) > MAX_MEMBERS:  # zipfile would build a list of them all
             raise ValueError(f"more than {MAX_MEMBERS} members")
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            infos = archive.infolist()
-            _check_members(infos)
-            members = {info.filename: _read_member(archive, info) for info in infos}
+            _check_members(archive.infolist())
+            members = {}
+            for info in archive.infolist():
+                with archive.open(info) as member:
+                    members[info.filename] = member.read(info.file_size + 1)
         if MANIFEST not in members:
             raise ValueError(f"it has no {MANIFEST}")
     except _UNUSABLE as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise invalid_file(file, f"not a bundle: {reason}") from None
-    _check_manifest(members, file)
+    _check_manifest(members, f"{file}:{MANIFEST}")
     return members
 
 
@@ -111,22 +122,28 @@ def _check_members(infos: Sequence[zipfile.ZipInfo]) -> None:
         raise ValueError(f"larger than {MAX_UNPACKED_BYTES // 2**20} MiB when unpacked")
 
 
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    with archive.open(info) as member:
-        return member.read(info.file_size + 1)
-
-
 def _check_manifest(members: Mapping[str, bytes], file: str) -> None:
-    manifest = f"{file}:{MANIFEST}"
-    root = parse_document(members[MANIFEST], manifest, SCHEMA, MAX_SNAPSHOT_BYTES)
+    root = parse_document(members[MANIFEST], file, SCHEMA, MAX_SNAPSHOT_BYTES)
     try:
-        listed = {entry["name"]: (entry["bytes"], entry["sha256"]) for entry in root["files"]}
+        listed = {e["name"]: {key: e[key] for key in ("bytes", "sha256")} for e in root["files"]}
     except (LookupError, TypeError):
-        raise invalid_file(manifest, "each of its files needs name, bytes and sha256") from None
+        raise invalid_file(file, "each of its files needs name, bytes and sha256") from None
     for name in sorted({*members, *listed} - {MANIFEST}, key=str):
         if name not in members or name not in listed:
             where = "not in the archive" if name in listed else "not listed"
-            raise invalid_file(manifest, f"{str(name)[:100]!r} is {where}")
-        data = members[name]
-        if (len(data), hashlib.sha256(data).hexdigest()) != listed[name]:
-            raise invalid_file(manifest, f"{name} has another checksum: it was changed or damaged")
+            raise invalid_file(file, f"{str(name)[:100]!r} is {where}")
+        if _fingerprint(members[name]) != listed[name]:
+            raise invalid_file(file, f"{name} has another checksum: it was changed or damaged")
+
+
+def log_member_names(containers: Iterable[str]) -> list[str]:
+    """Return a member name for each container's log, unique on filesystems that ignore case."""
+    names: list[str] = []
+    for container in containers:
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", container).strip("-._")[:100] or "container"
+        number, name = 1, f"{LOGS}{stem}.log"
+        while name.lower() in map(str.lower, names):
+            number += 1
+            name = f"{LOGS}{stem}-{number}.log"
+        names.append(name)
+    return names

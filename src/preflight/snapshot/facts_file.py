@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from preflight.model.bundle import FACTS
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, UNKNOWN_KINDS, Facts, FileLine, Unknown
-from preflight.snapshot.json_input import invalid_file, parse_document
+from preflight.snapshot.json_input import invalid_file, is_object_of, parse_document
 
 SCHEMA = "preflight.facts/1"
 _PLACE_1_0 = re.compile(r"in (.+?):([1-9][0-9]{0,8})(?:; |\Z)", re.DOTALL)
@@ -17,9 +18,6 @@ _HINT = "make one with: preflight facts -o FILE"
 
 def write_snapshot(facts: Facts) -> str:
     """Return the text of a snapshot file."""
-    unknown = {
-        path: {"reason": why.reason, "kind": why.kind} for path, why in facts.unknown.items()
-    }
     root = {
         "schema": SCHEMA,
         "preflight": facts.version,
@@ -27,7 +25,7 @@ def write_snapshot(facts: Facts) -> str:
         "facts": facts.values,
         "sources": facts.sources,
         "places": dict(facts.places),
-        "unknown": unknown,
+        "unknown": {path: why._asdict() for path, why in facts.unknown.items()},
     }
     return json.dumps(root, indent=2) + "\n"
 
@@ -35,7 +33,7 @@ def write_snapshot(facts: Facts) -> str:
 def read_snapshot(data: bytes, file: str) -> Facts:
     """Return the facts of a snapshot file or of a bundle; raises InputError."""
     if data.startswith(b"PK"):
-        from preflight.snapshot.bundle import read_bundle
+        from preflight.snapshot.bundle import FACTS, read_bundle
 
         members = read_bundle(data, file)
         if FACTS not in members:
@@ -44,13 +42,10 @@ def read_snapshot(data: bytes, file: str) -> Facts:
     root = parse_document(data, file, SCHEMA, MAX_SNAPSHOT_BYTES, _HINT)
     if (problem := _find_problem(root)) is not None:
         raise invalid_file(file, f"not a snapshot: {problem}", _HINT)
-    unknown = {
-        path: Unknown(why["reason"], why["kind"]) for path, why in root.get("unknown", {}).items()
-    }
     return Facts(
         root["facts"],
         root.get("sources", {}),
-        unknown,
+        {path: Unknown(w["reason"], w["kind"]) for path, w in root.get("unknown", {}).items()},
         root.get("measured_at", ""),
         root.get("preflight", ""),
         _read_places(root),
@@ -66,25 +61,14 @@ def _read_places(root: dict[str, Any]) -> dict[str, FileLine]:
 
 
 def _find_problem(root: dict[str, Any]) -> str | None:
-    if not isinstance(root.get("facts"), dict):
-        return "'facts' must be an object"
-    for name in ("preflight", "measured_at"):
-        if not isinstance(root.get(name, ""), str):
-            return f"{name!r} must be a string"
-    sources, unknown = root.get("sources", {}), root.get("unknown", {})
-    if not isinstance(sources, dict) or not all(isinstance(s, str) for s in sources.values()):
-        return "'sources' must be an object of strings"
-    places = root.get("places", {})
-    if not isinstance(places, dict) or not all(map(_is_place, places.values())):
-        return "'places' must be an object of [file, line]"
-    if not isinstance(unknown, dict):
-        return "'unknown' must be an object"
-    for path, why in unknown.items():
+    for key, (is_valid, expected) in _CHECKS.items():
+        if (key in root or key == "facts") and not is_valid(root.get(key)):
+            return f"{key!r} must be {expected}"
+    for path, why in root.get("unknown", {}).items():
         is_reason = isinstance(why, dict) and isinstance(why.get("reason"), str)
         if not is_reason or why.get("kind") not in UNKNOWN_KINDS:
-            return (
-                f"unknown {path[:60]!r} must have a reason and a kind ({', '.join(UNKNOWN_KINDS)})"
-            )
+            kinds = ", ".join(UNKNOWN_KINDS)
+            return f"unknown {path[:60]!r} must have a reason and a kind ({kinds})"
     return None
 
 
@@ -95,51 +79,25 @@ def _is_place(place: Any) -> bool:
     return False
 
 
+_CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "facts": (lambda value: isinstance(value, dict), "an object"),
+    "preflight": (lambda value: isinstance(value, str), "a string"),
+    "measured_at": (lambda value: isinstance(value, str), "a string"),
+    "sources": (lambda value: is_object_of(value, str), "an object of strings"),
+    "places": (
+        lambda value: isinstance(value, dict) and all(map(_is_place, value.values())),
+        "an object of [file, line]",
+    ),
+    "unknown": (lambda value: isinstance(value, dict), "an object"),
+}
+"""By key: whether a value is valid, and what is."""
+
+
 def schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a snapshot.
 
     Within `/1` no key goes and none changes its meaning; new ones may come, so it allows others.
     """
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:{SCHEMA.replace('/', ':')}",
-        "title": SCHEMA,
-        "type": "object",
-        "required": ["schema", "preflight", "measured_at", "facts", "sources", "unknown"],
-        "properties": {
-            "schema": {"const": SCHEMA},
-            "preflight": {"type": "string", "description": "the version that measured"},
-            "measured_at": {"type": "string", "format": "date-time"},
-            "facts": {
-                "type": "object",
-                "description": "nested by path; bytes, seconds, cores as numbers; null: absent",
-            },
-            "sources": {
-                "type": "object",
-                "description": "by path: where the figure came from",
-                "additionalProperties": {"type": "string"},
-            },
-            "places": {
-                "type": "object",
-                "description": "by path: the file and line that decide the value",
-                "additionalProperties": {
-                    "type": "array",
-                    "prefixItems": [{"type": "string"}, {"type": "integer", "minimum": 1}],
-                    "minItems": 2,
-                    "maxItems": 2,
-                },
-            },
-            "unknown": {
-                "type": "object",
-                "description": "by path: what could not be measured, and why",
-                "additionalProperties": {
-                    "type": "object",
-                    "required": ["reason", "kind"],
-                    "properties": {
-                        "reason": {"type": "string"},
-                        "kind": {"enum": list(UNKNOWN_KINDS)},
-                    },
-                },
-            },
-        },
-    }
+    text = Path(__file__).with_name("facts.schema.json").read_text("utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded

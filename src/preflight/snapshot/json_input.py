@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from preflight.model.problems import InputError, Problem
@@ -43,7 +43,7 @@ def parse_json(data: bytes, file: str, max_bytes: int, hint: str = "") -> Any:
         raise invalid_file(file, "not valid JSON: nested too deeply", hint) from None
     except ValueError as error:
         raise invalid_file(file, f"not valid JSON: {error}", hint) from None
-    for problem in _find_problems(root, "", 0):
+    if (problem := _find_problem(root, "", 0)) is not None:
         raise invalid_file(file, problem, hint)
     return root
 
@@ -73,29 +73,36 @@ def invalid_file(
     return InputError(Problem(file, line, column, f"{message}; {hint}" if hint else message))
 
 
+def is_object_of(value: Any, *types: type) -> bool:
+    """Whether a value is a JSON object whose values have one of these types."""
+    return isinstance(value, dict) and all(isinstance(inner, types) for inner in value.values())
+
+
 def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    node = dict(pairs)
-    if len(node) < len(pairs):
-        seen = set()
-        for key, _ in pairs:
-            if key in seen:
-                node[key] = _Invalid("is defined twice")
-            seen.add(key)
+    node: dict[str, Any] = {}
+    for key, value in pairs:
+        node[key] = _Invalid("is defined twice") if key in node else value
     return node
 
 
-def _find_problems(node: Any, path: str, depth: int) -> Iterator[str]:
+def _find_problem(node: Any, path: str, depth: int) -> str | None:
+    reason = None
     if isinstance(node, _Invalid):
-        yield f"{path[:_MAX_SHOWN_CHARS]!r} {node.reason}"
+        reason = node.reason
     elif depth > MAX_DEPTH:
-        yield f"{path[:_MAX_SHOWN_CHARS]!r}… is nested deeper than {MAX_DEPTH} levels"
+        reason = f"is nested deeper than {MAX_DEPTH} levels"
     elif len(path) > MAX_PATH_CHARS:
-        yield f"{path[:_MAX_SHOWN_CHARS]!r}… is a path of more than {MAX_PATH_CHARS} characters"
+        reason = f"is a path of more than {MAX_PATH_CHARS} characters"
     elif isinstance(node, int | float) and not -_MAX_NUMBER <= node <= _MAX_NUMBER:
-        yield f"{path[:_MAX_SHOWN_CHARS]!r} isn't a finite number"
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            yield from _find_problems(value, f"{path}.{key}" if path else key, depth + 1)
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from _find_problems(value, f"{path}[{index}]", depth + 1)
+        reason = "isn't a finite number"
+    if reason is not None:
+        return f"{path[:_MAX_SHOWN_CHARS]!r}{'…' * (len(path) > _MAX_SHOWN_CHARS)} {reason}"
+    is_list = isinstance(node, list)
+    children: Iterable[tuple[Any, Any]] = ()
+    if is_list or isinstance(node, dict):
+        children = enumerate(node) if is_list else node.items()
+    for key, value in children:
+        name = f"{path}[{key}]" if is_list else f"{path}.{key}" if path else key
+        if (problem := _find_problem(value, name, depth + 1)) is not None:
+            return problem
+    return None

@@ -23,28 +23,28 @@ _PUBLIC_HOSTS = (
 )  # fmt: skip
 
 
-def learn_this_machine(redactor: Redactor, environ: Mapping[str, str] = os.environ) -> None:
-    """Learn the names of this host and its user, and the secrets in this environment."""
-    hostname = socket.gethostname()
-    home = _HOME.fullmatch(environ.get("HOME") or environ.get("USERPROFILE") or "")
-    users = map(environ.get, ("USER", "LOGNAME", "USERNAME", "SUDO_USER"))
-    for host in (hostname, hostname.partition(".")[0]):
-        redactor.add_name("host", host)
+def learn_names(redactor: Redactor, facts: Facts) -> None:
+    """Learn the names of this host, its user and the hosts in facts, and this process's secrets."""
+    home = _HOME.fullmatch(os.environ.get("HOME") or os.environ.get("USERPROFILE") or "")
+    users = map(os.environ.get, ("USER", "LOGNAME", "USERNAME", "SUDO_USER"))
     for user in (home and home[1], *users):
         redactor.add_name("user", user)
-    for name, value in environ.items():
+    for name, value in os.environ.items():
         if kind := secret_kind(name):
             redactor.add_secret(kind, value)
-
-
-def host_names(facts: Facts) -> Iterator[str]:
-    """Yield the names of this host, of Swarm nodes, and of hosts in endpoints and images."""
     nodes = facts.get(("docker", "swarm", "nodes"))
-    names = [facts.get(("host", "hostname")), *(nodes if isinstance(nodes, Mapping) else ())]
-    for name in names:
-        if isinstance(name, str):
-            host = name.partition(" (")[0]  # an id distinguishes nodes of the same name
-            yield from (host, host.partition(".")[0])
+    hosts = [facts.get(("host", "hostname")), *(nodes if isinstance(nodes, Mapping) else ())]
+    for host in (socket.gethostname(), *hosts):
+        if isinstance(host, str):
+            name = host.partition(" (")[0]  # an id distinguishes nodes of the same name
+            redactor.add_name("host", name)
+            redactor.add_name("host", name.partition(".")[0])
+    for host in _private_hosts(facts):
+        redactor.add_name("host", host)
+
+
+def _private_hosts(facts: Facts) -> Iterator[str]:
+    """Yield the hosts in endpoints and images."""
     for path in (("docker", "endpoint"), ("ollama", "endpoint")):
         endpoint = facts.get(path)
         if isinstance(endpoint, str) and not endpoint.startswith(("unix:", "npipe:")):
@@ -60,8 +60,8 @@ def host_names(facts: Facts) -> Iterator[str]:
 
 def public_names(facts: Facts) -> Iterator[str]:
     """Yield the words that name the parts of a stack: they aren't secret."""
-    values = [facts.get(("compose", "project")), facts.get(("model", "name"))]
-    values.append(facts.get(("docker", "context")))
+    paths = (("compose", "project"), ("model", "name"), ("docker", "context"))
+    values = [facts.get(path) for path in paths]
     for group in (("compose", "services"), ("stack", "containers"), ("host", "ports")):
         items = facts.get(group)
         yield from items if isinstance(items, Mapping) else ()

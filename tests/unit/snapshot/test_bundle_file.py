@@ -19,10 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paths import ROOT
-from preflight.model.bundle import Member
 from preflight.model.facts import MAX_BUNDLE_BYTES
 from preflight.model.problems import InputError
-from preflight.snapshot.bundle import read_bundle, write_bundle
+from preflight.snapshot.bundle import Member, read_bundle, write_bundle
 from preflight.snapshot.facts_file import read_snapshot
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

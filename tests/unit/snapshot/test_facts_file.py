@@ -260,6 +260,8 @@ def test_a_damaged_file_is_read_or_refused(text: str, data: st.DataObject) -> No
 
 def test_the_schema_is_a_valid_one() -> None:
     jsonschema.Draft202012Validator.check_schema(facts_file.schema())
+    unknown = facts_file.schema()["properties"]["unknown"]["additionalProperties"]
+    assert unknown["properties"]["kind"]["enum"] == list(UNKNOWN_KINDS)
 
 
 def test_a_real_snapshot_validates_and_each_declared_fact_stands_once(
