@@ -57,10 +57,9 @@ class Scope(NamedTuple):
 def meets(condition: Condition, actual: Value | Unknown, scope: Scope) -> Truth:
     """Return whether `actual` meets every test of the condition."""
     value = convert_value(actual, condition.unit)
-    tests = condition.tests
-    if len(tests) == 1:
-        return _test(*tests[0], value, condition.unit, scope)
-    return all_true(_test(row, operand, value, condition.unit, scope) for row, operand in tests)
+    return all_true(
+        _test(row, operand, value, condition.unit, scope) for row, operand in condition.tests
+    )
 
 
 def all_hold(when: Iterable[FactCondition], scope: Scope) -> Truth:
@@ -92,11 +91,11 @@ def any_true(truths: Iterable[Truth]) -> Truth:
 
 def _test(row: Operator, operand: Operand, actual: Any, unit: Unit, scope: Scope) -> Truth:
     if row.shape == "condition":
-        inner = meets(operand, actual, scope)
-        return inner if isinstance(inner, Unknown) else not inner
+        truth = meets(operand, actual, scope)
+        return truth if isinstance(truth, Unknown) else not truth
     if row.shape == "conditions":
         join = all_true if row.name == "all_of" else any_true
-        return join(meets(one, actual, scope) for one in operand)
+        return join(meets(inner, actual, scope) for inner in operand)
     if isinstance(actual, Unknown):
         return actual
     if row.holds is None:  # exists
@@ -104,7 +103,9 @@ def _test(row: Operator, operand: Operand, actual: Any, unit: Unit, scope: Scope
     if actual is None:
         return False
     if row.shape == "values":
-        return _among(row, [resolve_operand(part, unit, scope) for part in operand], actual)
+        parts = [resolve_operand(part, unit, scope) for part in operand]
+        unknown = next((part for part in parts if isinstance(part, Unknown)), None)
+        return row.holds(actual, parts) if actual in parts or unknown is None else unknown
     expected = resolve_operand(operand, unit, scope)
     if isinstance(expected, Unknown):
         return expected
@@ -114,13 +115,6 @@ def _test(row: Operator, operand: Operand, actual: Any, unit: Unit, scope: Scope
         return row.holds(actual, expected)
     except (TypeError, ValueError) as fault:
         return Unknown(str(fault), "invalid")
-
-
-def _among(row: Operator, parts: list[Any], actual: Any) -> Truth:
-    """Return whether a value is in a list: a known match decides, else an unknown part does."""
-    assert row.holds is not None
-    unknown = next((part for part in parts if isinstance(part, Unknown)), None)
-    return row.holds(actual, parts) if actual in parts or unknown is None else unknown
 
 
 def convert_value(value: Value | Unknown, unit: Unit) -> Value | Unknown:

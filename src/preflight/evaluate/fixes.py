@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from math import inf, nextafter
 from typing import Any
 
-from preflight.evaluate.conditions import Scope, Truth, all_hold, convert_value, resolve_operand
-from preflight.evaluate.sentences import fill_placeholders
+from preflight.evaluate.conditions import Scope, all_hold, meets, resolve_operand
+from preflight.evaluate.sentences import Comparison, fill_placeholders, format_value, is_number
 from preflight.model.conditions import Condition
-from preflight.model.facts import Unknown, Value
-from preflight.model.report import ResolvedFix
+from preflight.model.facts import Measured, Path, Unknown, join_path
+from preflight.model.report import ProposedChange, ResolvedFix
 from preflight.model.rules import Fix
 
 
@@ -35,20 +35,23 @@ def resolve_fixes(
         yield ResolvedFix(text, command, url)
 
 
-def find_smallest_change(
-    condition: Condition, actual: Value, scope: Scope, judge_value: Callable[[Value], Truth]
-) -> tuple[Value] | None:
-    """Return the nearest value with which the rule passes, None where none is found.
+def propose_change(fact: Path, comparison: Comparison) -> ProposedChange | None:
+    """Return the nearest value of the fact that meets the condition, None where none is found.
 
-    `judge_value` judges the rule again with another value of its fact. Texts are offered in the
-    order of the rule; numbers are tried from the nearest on.
+    Each is judged again. Texts are tried in the order of the rule, numbers from the nearest on.
     """
+    condition, scope, actual = comparison.condition, comparison.scope, comparison.actual
+    path = scope.absolute(fact)
     candidates = list(_candidates(condition, scope))
-    current = convert_value(actual, condition.unit)
-    if isinstance(current, int | float) and not isinstance(current, bool):
+    if is_number(actual):
         candidates = [value for value in candidates if isinstance(value, int | float)]
-        candidates.sort(key=lambda value: abs(value - current))
-    return next(((value,) for value in candidates if judge_value(value) is True), None)
+        candidates.sort(key=lambda value: abs(value - actual))
+    for value in candidates:
+        if meets(condition, value, scope._replace(changed=Measured(path, value))) is True:
+            after = format_value(value, comparison.unit, actual, binary=comparison.binary)
+            text = f"{comparison.actual_text} → {after}"
+            return ProposedChange(join_path(path), comparison.raw, value, text)
+    return None
 
 
 def _candidates(condition: Condition, scope: Scope) -> Iterator[Any]:

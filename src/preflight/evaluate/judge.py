@@ -8,14 +8,13 @@ from datetime import date
 from functools import partial
 from typing import NamedTuple
 
-from preflight.evaluate.conditions import Scope, Truth, all_hold, convert_value, meets
-from preflight.evaluate.fixes import find_smallest_change, resolve_fixes
+from preflight.evaluate.conditions import Scope, all_hold, convert_value, meets
+from preflight.evaluate.fixes import propose_change, resolve_fixes
 from preflight.evaluate.memory import memory_breakdown
 from preflight.evaluate.sentences import (
     Comparison,
     describe_condition,
     fill_placeholders,
-    format_value,
     name_in_item,
     resolve_condition,
 )
@@ -23,17 +22,14 @@ from preflight.model.conditions import ITEM, Condition, Operand, Reference
 from preflight.model.facts import (
     Catalogue,
     Facts,
-    Measured,
     Path,
     Unit,
     Unknown,
-    Value,
     join_path,
 )
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import (
     VERDICTS,
-    ProposedChange,
     Report,
     Result,
     Severity,
@@ -169,68 +165,45 @@ class Evaluation:
         return self.results[rule.id]
 
     def _judge(self, rule: Rule) -> Iterator[Result]:
-        blocker = self._find_blocker(rule)
-        if blocker is not None:
-            need, root = blocker
-            reason = f"needs {need}, which did not pass"
-            yield self._not_evaluated(rule, self.scope, "skip", reason, root)
-        elif rule.for_each is None:
+        for need in rule.needs:
+            for result in self.results[need]:
+                if result.verdict not in ("pass", "warn"):
+                    reason = f"needs {need}, which did not pass"
+                    skipped = self._not_evaluated(rule, self.scope, "skip", reason)
+                    yield skipped._replace(blocked_by=result.blocked_by or need)
+                    return
+        if rule.for_each is None:
             yield self._judge_item(rule, self.scope)
         else:
             yield from self._judge_each(rule, rule.for_each)
 
-    def _find_blocker(self, rule: Rule) -> tuple[str, str] | None:
-        """Return the first need that did not pass, and the rule whose failure caused that."""
-        for need in rule.needs:
-            for result in self.results[need]:
-                if result.verdict not in ("pass", "warn"):
-                    return need, result.blocked_by or need
-        return None
-
     def _judge_each(self, rule: Rule, collection: Path) -> Iterator[Result]:
-        items = self.facts.get(collection)
-        general = [line for line in rule.when if _is_general(line)]
-        if isinstance(items, Unknown):
-            result = self._check_when(rule, general, self.scope)
-            if result is None or result.verdict != "skip":
-                result = self._not_evaluated(rule, self.scope, "unknown", items.reason)
-            yield result
-            return
-        if items is not None and not isinstance(items, Mapping):
-            reason = f"{join_path(collection)} isn't a collection"
-            yield self._not_evaluated(rule, self.scope, "unknown", reason)
-            return
-        rest = self.facts.unknown.get(join_path(collection))
-        if items or rest is None:
-            scopes = [Scope(self.facts, str(item), collection) for item in items or ()]
-            yield from self._judge_items(rule, collection, general, scopes)
-        if rest is not None:  # these items came before the measuring was cut off
-            yield self._not_evaluated(rule, self.scope, "unknown", rest.reason)
-
-    def _judge_items(
-        self,
-        rule: Rule,
-        collection: Path,
-        general: list[FactCondition],
-        scopes: list[Scope],
-    ) -> Iterator[Result]:
         """Judge the items that `when` selects by their own facts; a single skip if none is."""
-        if not scopes:
-            source = self.facts.get(collection) is None and self.facts.source(collection)
-            reason = source or f"{join_path(collection)} is empty"
-            yield self._not_evaluated(rule, self.scope, "skip", reason)
-            return
-        result = self._check_when(rule, general, self.scope)
-        if result is not None:
+        name, value = join_path(collection), self.facts.get(collection)
+        unknown = value if isinstance(value, Unknown) else self.facts.unknown.get(name)
+        items = value if isinstance(value, Mapping) else {}
+        if not (isinstance(value, Unknown | Mapping) or value is None):
+            unknown = Unknown(f"{name} isn't a collection")
+        general = [line for line in rule.when if _is_general(line)]
+        result = self._check_when(rule, general, self.scope) if items or unknown else None
+        if unknown and not items and (result is None or result.verdict != "skip"):
+            yield self._not_evaluated(rule, self.scope, "unknown", unknown.reason)
+        elif result is not None:
             yield result
-            return
-        own = [line for line in rule.when if ITEM in line.path]
-        selected = [scope for scope in scopes if all_hold(own, scope) is not False]
-        yield from (self._judge_item(rule, scope) for scope in selected)
-        if not selected:
-            when = " and ".join(describe_when(line, self.scope) for line in own)
-            reason = f"applies only if {when}; nothing here matches"
+        elif not items:
+            reason = (value is None and self.facts.source(collection)) or f"{name} is empty"
             yield self._not_evaluated(rule, self.scope, "skip", reason)
+        else:
+            own = [line for line in rule.when if ITEM in line.path]
+            scopes = [Scope(self.facts, str(item), collection) for item in items]
+            selected = [scope for scope in scopes if all_hold(own, scope) is not False]
+            yield from (self._judge_item(rule, scope) for scope in selected)
+            if not selected:
+                when = " and ".join(describe_when(line, self.scope) for line in own)
+                reason = f"applies only if {when}; nothing here matches"
+                yield self._not_evaluated(rule, self.scope, "skip", reason)
+        if unknown and items:  # these items came before the measuring was cut off
+            yield self._not_evaluated(rule, self.scope, "unknown", unknown.reason)
 
     def _judge_item(self, rule: Rule, scope: Scope) -> Result:
         return self._check_when(rule, rule.when, scope) or self._compare(rule, scope)
@@ -263,7 +236,7 @@ class Evaluation:
                 return self._result(rule, comparison, "unknown", severity, holds.reason)
             result = self._result(rule, comparison, verdict, severity)
             if verdict == "fail":
-                result = result._replace(change=self._propose_change(rule, condition, comparison))
+                result = result._replace(change=propose_change(rule.fact, comparison))
             if (waiver := self.waivers.get(rule.id)) is None:
                 return result
             from preflight.evaluate.waivers import waive  # few rules have one
@@ -272,31 +245,11 @@ class Evaluation:
         condition, severity, _ = conditions_of(rule)[0]
         return self._result(rule, Comparison(actual, condition, scope), "pass", severity)
 
-    def _propose_change(
-        self, rule: Rule, condition: Condition, comparison: Comparison
-    ) -> ProposedChange | None:
-        """Return the smallest change of the fact with which the rule passes, judged again."""
-        scope = comparison.scope
-        path = scope.absolute(rule.fact)
-
-        def judge_value(value: Value) -> Truth:
-            return meets(condition, value, scope._replace(changed=Measured(path, value)))
-
-        found = find_smallest_change(condition, comparison.raw, scope, judge_value)
-        if found is None:
-            return None
-        after = format_value(found[0], comparison.unit, comparison.actual, binary=comparison.binary)
-        text = f"{comparison.actual_text} → {after}"
-        return ProposedChange(join_path(path), comparison.raw, found[0], text)
-
-    def _not_evaluated(
-        self, rule: Rule, scope: Scope, verdict: Verdict, reason: str, blocked_by: str | None = None
-    ) -> Result:
+    def _not_evaluated(self, rule: Rule, scope: Scope, verdict: Verdict, reason: str) -> Result:
         """Return the result of a rule whose fact was not compared, with the reason."""
         condition, severity, _ = conditions_of(rule)[0]
         comparison = Comparison(Unknown(reason), condition, scope)
-        result = self._result(rule, comparison, verdict, severity, reason)
-        return result._replace(blocked_by=blocked_by)
+        return self._result(rule, comparison, verdict, severity, reason)
 
     def _result(
         self,
