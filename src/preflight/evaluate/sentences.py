@@ -88,16 +88,16 @@ def _format_number(value: float, unit: Unit, beside: float | None, binary: bool 
     return next((a for a, b in finer if a != b), f"{value!r}{_UNIT_SIGNS.get(unit, '')}")
 
 
-def first_bound(condition: Condition, scope: Scope) -> tuple[Operator, Any] | None:
-    """Return the first test with its bound, looking into `any_of` and the like."""
+def first_bound(condition: Condition, scope: Scope) -> tuple[Operator | None, Any]:
+    """Return the first operator that has a bound, and the bound, looking into `any_of` too."""
     for row, operand in condition.tests:
         if row.shape in ("condition", "conditions"):
             for inner in operand if row.shape == "conditions" else (operand,):
-                if (found := first_bound(inner, scope)) is not None:
+                if (found := first_bound(inner, scope))[0] is not None:
                     return found
         elif row.shape != "flag":
             return row, resolve_operand(operand, condition.unit, scope)
-    return None
+    return None, None
 
 
 def resolve_condition(condition: Condition, scope: Scope) -> Mapping[str, Any]:
@@ -125,40 +125,38 @@ def describe_condition(
 
     Its numbers look different from the value `beside` them wherever they differ.
     """
-    join = ", " if style == "sign" else " and "
-    return join.join(
-        _describe_test(row, operand, condition.unit, scope, style, beside)
+    unit = condition.unit
+
+    def describe_operand(row: Operator, operand: Operand) -> str:
+        if row.shape == "condition":
+            return describe_condition(operand, scope, style, beside)
+        if row.shape == "conditions":
+            join = " and " if row.name == "all_of" else " or "
+            return join.join(describe_condition(inner, scope, style, beside) for inner in operand)
+        if row.shape == "flag":
+            return "set" if operand else "none" if unit == "list" else "not set"
+        if row.shape == "range":
+            return _format_range(operand)
+        if scope is None:
+            return _describe_formula(operand, unit)
+        value = resolve_operand(operand, unit, scope)
+        if row.shape == "values" and isinstance(value, tuple):
+            return " or ".join(format_value(part, unit, beside) for part in value)
+        text = format_value(value, unit, beside)
+        if isinstance(operand, Reference) and (value is None or isinstance(value, Unknown)):
+            return f"{join_path(scope.absolute(operand.path))} ({text})"
+        return text
+
+    return (", " if style == "sign" else " and ").join(
+        (row.sign if style == "sign" else row.phrase) + describe_operand(row, operand)
         for row, operand in condition.tests
     )
 
 
-def _describe_test(
-    row: Operator, operand: Operand, unit: Unit, scope: Scope | None, style: Style, beside: Value
-) -> str:
-    prefix = row.sign if style == "sign" else row.phrase
-    if row.shape == "condition":
-        return prefix + describe_condition(operand, scope, style, beside)
-    if row.shape == "conditions":
-        join = " and " if row.name == "all_of" else " or "
-        return join.join(describe_condition(inner, scope, style, beside) for inner in operand)
-    if row.shape == "flag":
-        return "set" if operand else "none" if unit == "list" else "not set"
-    if row.shape == "range":
-        return _format_range(operand)
-    if scope is None:
-        return prefix + _describe_operand(operand, unit)
-    value = resolve_operand(operand, unit, scope)
-    if row.shape == "values" and isinstance(value, tuple):
-        return prefix + " or ".join(format_value(part, unit, beside) for part in value)
-    if isinstance(operand, Reference) and (value is None or isinstance(value, Unknown)):
-        return f"{prefix}{join_path(scope.absolute(operand.path))} ({format_value(value, unit)})"
-    return prefix + format_value(value, unit, beside)
-
-
-def _describe_operand(operand: Operand, unit: Unit) -> str:
+def _describe_formula(operand: Operand, unit: Unit) -> str:
     """Write an operand as a formula over the names of facts."""
     if isinstance(operand, Sum):
-        return " + ".join(_describe_operand(part, unit) for part in operand.parts)
+        return " + ".join(_describe_formula(part, unit) for part in operand.parts)
     if isinstance(operand, Reference):
         times = "" if operand.times == 1 else f"{format_number(operand.times)} × "
         plus = ""
@@ -167,7 +165,7 @@ def _describe_operand(operand: Operand, unit: Unit) -> str:
             plus = f" {sign} {format_value(abs(operand.plus), unit)}"
         return f"{times}{name_in_item(operand.path)}{plus}"
     if isinstance(operand, tuple):
-        return " or ".join(_describe_operand(part, unit) for part in operand)
+        return " or ".join(_describe_formula(part, unit) for part in operand)
     return format_value(operand, unit)
 
 
@@ -189,18 +187,13 @@ class Comparison:
         self.scope = scope
         self.unit = condition.unit
         self.actual = convert_value(actual, self.unit)
-        first = first_bound(condition, scope)
-        self.row: Operator | None = first[0] if first else None
-        self.bound: Any = first[1] if first else None
+        self.row, self.bound = first_bound(condition, scope)
         self.number: float | None = self.bound if is_number(self.bound) else None
         self.binary = None if self.number is None else is_binary(self.number)
-        self.actual_text = self._format_actual()
-
-    def _format_actual(self) -> str:
-        """Write the value in the units of its bound."""
-        if isinstance(self.actual, Unknown) and not isinstance(self.raw, Unknown):
-            return format_value(self.raw, "text")  # a value of another type than declared
-        return format_value(self.actual, self.unit, self.number, binary=self.binary)
+        if isinstance(self.actual, Unknown) and not isinstance(actual, Unknown):
+            self.actual_text = format_value(actual, "text")  # of another type than declared
+        else:
+            self.actual_text = format_value(self.actual, self.unit, self.number, binary=self.binary)
 
     def in_both_units(self) -> str:
         """Write the value; a size in GB and in GiB, since tools disagree on which they print."""
@@ -239,27 +232,22 @@ class Comparison:
         """Write what was found and what is required: the message of a result."""
         if verdict in ("unknown", "skip"):
             return f"{title}: {'unknown' if verdict == 'unknown' else 'skipped'}, {reason}"
-        if self.unit == "boolean":
-            return f"{title}: {self.in_both_units()}"
-        flags = [operand for row, operand in self.condition.tests if row.shape == "flag"]
-        if len(flags) == len(self.condition.tests) == 1:
-            return title + self._set_or_not(must_be_set=flags[0], severity=severity)
-        return f"{title}: {self.in_both_units()}, {self._requirement(severity)}" + (
-            self.describe_gap() if verdict != "pass" else ""
-        )
-
-    def _set_or_not(self, *, must_be_set: bool, severity: Severity) -> str:
-        if self.actual is not None:
-            return f": {self.in_both_units()}"
-        return f": not set ({severity})" if must_be_set else ""
-
-    def _requirement(self, severity: Severity) -> str:
-        words = self.describe()
+        actual, words = self.in_both_units(), self.describe()
+        is_flag = [row.shape for row, _ in self.condition.tests] == ["flag"]
+        if self.unit == "boolean" or (is_flag and self.actual is not None):
+            return f"{title}: {actual}"
+        if is_flag:
+            return f"{title}: not set ({severity})" if self.condition.tests[0][1] else title
         if words.startswith("not "):
-            return f"{'must' if severity == 'required' else 'should'} not be {words[4:]}"
-        if self.row is not None and self.row.shape in ("pattern", "element"):
-            words = f"a value {words}"
-        return f"needs {words}" if severity == "required" else f"{words} recommended"
+            modal = "must" if severity == "required" else "should"
+            requirement = f"{modal} not be {words[4:]}"
+        else:
+            if self.row is not None and self.row.shape in ("pattern", "element"):
+                words = f"a value {words}"
+            required = severity == "required"
+            requirement = f"needs {words}" if required else f"{words} recommended"
+        gap = "" if verdict == "pass" else self.describe_gap()
+        return f"{title}: {actual}, {requirement}{gap}"
 
     def describe_gap(self) -> str:
         """Write ` (1.8 GB short)` or ` (2 over)` where the value misses its bound."""
