@@ -25,7 +25,7 @@ from preflight.cli.diff import read_measurement
 from preflight.cli.explain import explain_rule
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.cli.rules import review_rules
-from preflight.evaluate.models import list_models
+from preflight.evaluate.memory import list_models
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.facts import project_facts
 from preflight.facts.compose.load import load_project

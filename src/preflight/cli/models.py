@@ -24,7 +24,7 @@ def models(
     timeout: options.Timeout = 10.0,
 ) -> None:
     """Show which models of the rule file fit here, and which one is configured."""
-    from preflight.evaluate.models import list_models
+    from preflight.evaluate.memory import list_models
     from preflight.render import models as render
 
     subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from preflight.model.cases import CaseExpectation, VerdictMismatch
 from preflight.model.problems import did_you_mean
@@ -17,19 +17,15 @@ _MAX_NAME_CHARS = 60
 def unknown_names(expected: CaseExpectation, ruleset: RuleSet) -> Iterator[str]:
     """Yield a message for each rule, tag and var of a case that the rules don't have."""
     ids = [rule.id for rule in ruleset.rules]
-    ids_and_tags = [*ids, *ruleset.tags()]
-    for rule_id in dict.fromkeys(map(_rule_id, expected.verdicts)):
-        yield from _unknown("unknown rule", rule_id, ids)
-    for name in expected.only:
-        yield from _unknown("only: no rule has the id or tag", name, ids_and_tags)
-    for name in expected.vars:
-        yield from _unknown("vars: unknown var", name, ruleset.vars)
-
-
-def _unknown(message: str, name: str, known: Iterable[str]) -> Iterator[str]:
-    if name not in known:
-        shown = name[:_MAX_NAME_CHARS]
-        yield f"{message} {shown!r}{did_you_mean(shown, known)}"
+    for message, names, known in (
+        ("unknown rule", dict.fromkeys(map(_rule_id, expected.verdicts)), ids),
+        ("only: no rule has the id or tag", expected.only, [*ids, *ruleset.tags()]),
+        ("vars: unknown var", expected.vars, ruleset.vars),
+    ):
+        for name in names:
+            if name not in known:
+                shown = name[:_MAX_NAME_CHARS]
+                yield f"{message} {shown!r}{did_you_mean(shown, known)}"
 
 
 def compare_verdicts(

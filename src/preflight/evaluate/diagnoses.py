@@ -91,16 +91,15 @@ def _finding(
     catalogue: Catalogue,
 ) -> Finding:
     values: dict[str, Any] = {}
-    texts: dict[str, str] = {}
+    captured = dict(error.values)
     for name, text in error.values.items():
         type_ = diagnosis.values.get(name, "string")
         unit = VALUE_TYPES[type_]
         values[name] = value = convert_value(f"{text}KiB" if type_ == "KiB" else text, unit)
         is_bare = unit == "bytes" and re.fullmatch("[0-9.]+", text)
-        texts[name] = text
         if is_bare and not isinstance(value, Unknown):
-            texts[name] = format_bytes(value, binary=True)
-    captured = {name: texts[name] for name in error.values}
+            captured[name] = format_bytes(value, binary=True)
+    texts = dict(captured)
     derived = {**_memory(values, models), **_service(diagnosis, error, facts)}
     for name, value in derived.items():
         if name == "lacking":  # rounded up, so that it is enough
@@ -112,12 +111,12 @@ def _finding(
         replace_facts(facts, (Measured((LOG_NAMESPACE, name), known[name]) for name in known))
     )
 
-    def word(name: str) -> str | None:
+    def format_placeholder(name: str) -> str | None:
         if name in texts:
             return shorten(texts[name])
         return format_fact(facts, catalogue, split_path(name))
 
-    figures = (fill_placeholders(text, word) for text in diagnosis.figures)
+    figures = (fill_placeholders(text, format_placeholder) for text in diagnosis.figures)
     return Finding(
         id=diagnosis.id,
         title=diagnosis.title,
@@ -129,16 +128,16 @@ def _finding(
         values=captured,
         excerpt=error.excerpt,
         figures=next((text for text in figures if text), None),
-        fixes=tuple(resolve_fixes(diagnosis.fixes, scope, word)),
+        fixes=tuple(resolve_fixes(diagnosis.fixes, scope, format_placeholder)),
     )
 
 
 def _memory(values: Mapping[str, Any], models: Sequence[LanguageModel]) -> dict[str, Any]:
     """Return how much memory is lacking, and the largest model that fits in what is available."""
     required, available = values.get("required"), values.get("available")
-    derived: dict[str, Any] = {}
     if not is_number(available):
-        return derived
+        return {}
+    derived: dict[str, Any] = {}
     if is_number(required) and required > available:
         derived["lacking"] = required - available
     fitting = [model for model in models if model.memory <= available]

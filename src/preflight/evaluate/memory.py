@@ -1,14 +1,21 @@
-"""Where memory goes: the host, Docker's share, each service, the model, the tightest constraint."""
+"""Where memory goes, the tightest constraint, and which language models fit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from preflight.evaluate.sentences import is_number
-from preflight.model.facts import Facts
+from preflight.model.facts import Facts, Unknown, Value
 from preflight.model.quantities import is_plausible
-from preflight.model.report import MemoryBreakdown, MemoryConstraint, ServiceMemory
+from preflight.model.report import (
+    MemoryBreakdown,
+    MemoryConstraint,
+    ModelFit,
+    ModelListing,
+    ServiceMemory,
+)
+from preflight.model.rules import LanguageModel
 
 
 def memory_breakdown(facts: Facts, overhead: float | None) -> MemoryBreakdown:
@@ -46,7 +53,7 @@ def _tightest_constraint(breakdown: MemoryBreakdown) -> MemoryConstraint | None:
     """Return the constraint with the least to spare, which is negative where memory is short."""
     host, docker, overhead = breakdown.host, breakdown.docker, breakdown.overhead or 0
     budget, model = breakdown.model_budget, breakdown.model_memory
-    reserved = sum((one.reservation or 0) * one.replicas for one in breakdown.services)
+    reserved = sum((service.reservation or 0) * service.replicas for service in breakdown.services)
     constraints = []
     if host is not None and reserved:
         required_by = "the reservations and the overhead"
@@ -61,3 +68,32 @@ def _tightest_constraint(breakdown: MemoryBreakdown) -> MemoryConstraint | None:
 def _size(facts: Facts, *path: str) -> float | None:
     value: Any = facts.get(path)
     return value if is_number(value) and is_plausible(value) else None
+
+
+def list_models(models: Sequence[LanguageModel], facts: Facts) -> ModelListing:
+    """Return the models, the largest that fits first, then those that don't fit."""
+    value = facts.get(("model", "budget"))
+    budget = value if is_number(value) else None
+    source = value.reason if isinstance(value, Unknown) else facts.source(("model", "budget"))
+    listed_name = facts.get(("model", "listed"))  # the configured model's name in the list
+    fits = [
+        _fit(model.name, model.memory, budget, model.note, configured=model.name == listed_name)
+        for model in models
+    ]
+    name = facts.get(("model", "name"))
+    if isinstance(name, str) and not any(fit.configured for fit in fits):
+        memory = facts.get(("model", "memory"))
+        note = "" if is_number(memory) else "size unknown"
+        if facts.get(("model", "estimated")) is True:
+            note = "estimated"
+        fits.append(_fit(name, memory, budget, note, configured=True))
+    fits.sort(key=lambda fit: (fit.fits is False, fit.memory is None, -(fit.memory or 0)))
+    return ModelListing(budget, source, tuple(fits))
+
+
+def _fit(
+    name: str, memory: Value | Unknown, budget: float | None, note: str, *, configured: bool
+) -> ModelFit:
+    size = memory if is_number(memory) else None
+    fits = None if size is None or budget is None else size <= budget
+    return ModelFit(name, size, fits, configured, note)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from preflight.evaluate.models import list_models
+from preflight.evaluate.memory import list_models
 from preflight.model.facts import Facts, Unknown
 from preflight.model.report import ModelFit
 from preflight.model.rules import LanguageModel
