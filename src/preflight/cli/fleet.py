@@ -170,7 +170,7 @@ def fleet(
     if save is not None:
         written &= _save_snapshots(save, answers, hosts, PRIVATE_MODE if no_redact else None)
     if answers.signal:
-        missing = sum(not answer.snapshot for answer in answers.hosts.values())
+        missing = sum(not answer.output for answer in answers.hosts.values())
         complain(f"interrupted: {missing} of {len(hosts)} hosts did not answer in time")
         raise typer.Exit(128 + answers.signal)  # 130 for Ctrl-C, as shells do
     raise typer.Exit(report.exit_code if written else ExitCode.USAGE)
@@ -233,10 +233,10 @@ def _judge_host(
     from preflight.snapshot.facts_file import read_snapshot
 
     started = time.perf_counter()
-    if answer.snapshot is None:
+    if answer.output is None:
         return HostReport(name, None, answer.failure)
     try:
-        facts = read_snapshot(answer.snapshot.encode("utf-8", "replace"), "its snapshot")
+        facts = read_snapshot(answer.output.encode("utf-8", "replace"), "its snapshot")
     except InputError as error:
         return HostReport(name, None, str(error.problems[0]))
     facts = pipeline.with_model(facts, ruleset)
@@ -249,7 +249,7 @@ def _save_snapshots(
     """Write the snapshots that were judged; return whether all could be written."""
     errors = []
     for host in hosts:
-        if host.report is not None and (snapshot := answers.hosts[host.name].snapshot):
+        if host.report is not None and (snapshot := answers.hosts[host.name].output):
             file = os.path.join(folder, f"{file_name(host.name)}.json")
             errors.append(write_file(file, snapshot, mode))
     complain(*filter(None, errors))
@@ -273,9 +273,9 @@ def _show_removed(answers: FleetAnswers) -> int:
     """Print what was removed from which host; return the exit code."""
     code = ExitCode.OK
     for name, answer in answers.hosts.items():
-        if answer.removed is None:
+        if answer.output is None:
             complain(f"{name}: {answer.failure}")
             code = ExitCode.UNDECIDED
         else:
-            write(clean(f"{name}: {answer.removed or 'nothing to remove'}") + "\n")
+            write(clean(f"{name}: {answer.output or 'nothing to remove'}") + "\n")
     return code

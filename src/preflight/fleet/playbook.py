@@ -30,11 +30,10 @@ DEFAULT_ENVIRONMENT = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_DEPRECATION_WARNINGS"
 
 
 class HostAnswer(NamedTuple):
-    """What came from a host: its snapshot, the folder that was removed, or why there is neither."""
+    """What came from a host: its snapshot or the folder that was removed; or why there is none."""
 
-    snapshot: str | None = None
+    output: str | None = None
     failure: str = ""
-    removed: str | None = None
 
 
 class FleetAnswers:
@@ -59,10 +58,8 @@ class FleetAnswers:
             self.hosts[host] = HostAnswer(failure=failure)
         elif task == "vars":
             self.vars[host] = result.get("msg")
-        elif task == "remove":
-            self.hosts[host] = HostAnswer(removed=result.get("stdout", ""))
-        elif task == "measure" and result.get("rc") == 0:
-            self.hosts[host] = HostAnswer(snapshot=result.get("stdout", ""))
+        elif task in ("measure", "remove") and result.get("rc") == 0:
+            self.hosts[host] = HostAnswer(result.get("stdout", ""))
 
 
 def run_playbook(

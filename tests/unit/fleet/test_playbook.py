@@ -61,9 +61,9 @@ def test_events_become_answers(ansible: Ansible) -> None:
 
 
 def test_removing(ansible: Ansible) -> None:
-    ansible(HOSTS, event("a", "remove", stdout="/home/a"), event("b", "remove"))
+    ansible(HOSTS, event("a", "remove", rc=0, stdout="/home/a"), event("b", "remove", rc=0))
     answers = run_playbook([], REQUEST, b"", lambda *_: None)
-    assert [answer.removed for answer in answers.hosts.values()] == ["/home/a", ""]
+    assert [answer.output for answer in answers.hosts.values()] == ["/home/a", ""]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
