@@ -60,10 +60,11 @@ FORMATS: Mapping[str, str] = {
     "html": "preflight.render.html",
     "prometheus": "preflight.render.prometheus",
 }
-"""The module of each format.
+"""The module of each format; each function returns the whole output.
 
-Its `render(report, options)` returns the report of one host, its `render_fleet(fleet, options)`
-that of many; both return the whole output. The first line of its docstring is the docs' table.
+`render(report, options)` is for one host, `render_fleet(fleet, options)` for many. A module without
+the second renders the combined report, where each result names its host. The first line of the
+module's docstring is in the docs' table.
 """
 
 
@@ -72,8 +73,12 @@ def renderer(name: str) -> Renderer:
     module = import_module(FORMATS[name])
 
     def render(subject: Report | Fleet, options: RenderOptions) -> str:
-        function = module.render if isinstance(subject, Report) else module.render_fleet
-        text: str = function(subject, options)
+        if isinstance(subject, Report):
+            text: str = module.render(subject, options)
+        elif hasattr(module, "render_fleet"):
+            text = module.render_fleet(subject, options)
+        else:
+            text = module.render(subject.combined(), options)
         return text
 
     return render

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from preflight.model.report import Report, Result
 from preflight.model.rules import BUNDLED_NAME
@@ -20,9 +19,6 @@ from preflight.render.tasks import (
     shown_waivers,
 )
 
-if TYPE_CHECKING:
-    from preflight.model.fleet import Fleet
-
 _MAX_SHOWN = 10  # annotations of one kind that GitHub shows of a step; the log has them all
 _MAX_TITLE = 250  # characters
 _ESCAPES = {"%": "%25", "\r": "%0D", "\n": "%0A"}  # as @actions/core's command.ts has them
@@ -31,7 +27,7 @@ _PROPERTY_ESCAPES = str.maketrans({**_ESCAPES, ":": "%3A", ",": "%2C"})
 
 
 def render(report: Report, options: RenderOptions) -> str:
-    """Return a command a line, worst first, and the counts."""
+    """Return one command per line, worst first, and the counts."""
     todo = find_tasks(report)
     errors = [_annotation(task, options) for task in todo if task.affects_exit_code]
     warnings = [_annotation(task, options) for task in todo if not task.affects_exit_code]
@@ -39,11 +35,6 @@ def render(report: Report, options: RenderOptions) -> str:
     more = _more_than_shown(len(errors), len(warnings), len(notices))
     last = f"preflight {WORDS[report.verdict]}: {counts_text(report)}"
     return "\n".join([*errors, *warnings, *more, *notices, last, ""])
-
-
-def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
-    """Return the same; each title and message names its host."""
-    return render(fleet.combined(), options)
 
 
 def _annotation(task: Task, options: RenderOptions) -> str:

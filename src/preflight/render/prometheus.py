@@ -8,10 +8,10 @@ stays.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timezone
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -27,20 +27,14 @@ if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
 
 _MAX_LABEL = 200  # characters
-_SUFFIXES: Mapping[Unit, str] = {
-    "bytes": "_bytes",
-    "seconds": "_seconds",
-    "cores": "_cores",
-    "number": "",
-    "boolean": "",
+_SUFFIXES: Mapping[Unit, tuple[str, str]] = {
+    "bytes": ("_bytes", ", in bytes"),
+    "seconds": ("_seconds", ", in seconds"),
+    "cores": ("_cores", ", in cores"),
+    "number": ("", ": a number, or 1 for yes and 0 for no"),
+    "boolean": ("", ": a number, or 1 for yes and 0 for no"),
 }
-"""How the metrics of figures end, by unit; other units have no metric."""
-_SUFFIX_HELP = {
-    "_bytes": ", in bytes",
-    "_seconds": ", in seconds",
-    "_cores": ", in cores",
-    "": ": a number, or 1 for yes and 0 for no",
-}
+"""By unit: the end of a figure's metric and of its help. Other units have no metric."""
 _HELP = {
     "host_reached": "1 if a host was checked, 0 if not.",
     "info": "The versions and the rules of the check, as labels; always 1.",
@@ -52,108 +46,104 @@ _HELP = {
     "rule_verdict": "1 for the verdict of a rule or one item; the others are 0 or left out.",
     **{
         f"rule_{name}{suffix}": f"What a rule {verb}{help_}."
-        for suffix, help_ in _SUFFIX_HELP.items()
+        for suffix, help_ in _SUFFIXES.values()
         for name, verb in (("value", "found"), ("threshold", "asks for"))
     },
     "waiver_until_timestamp_seconds": "When a rule's waiver ends, in seconds since 1970.",
 }
 """The metrics in their order, without `preflight_`."""
 _BOUNDS = ("at_least", "at_most", "more_than", "less_than", "equals", "not_equals")
-_DAY = 86_400  # seconds
-_EPOCH = date(1970, 1, 1).toordinal()
-
-
-class _Series(NamedTuple):
-    metric: str
-    labels: dict[str, str]
-    value: float
 
 
 def render(report: Report, _options: RenderOptions) -> str:
     """Return the metrics in Prometheus' text format."""
-    return _text(_series(report))
+    metrics = _Metrics()
+    metrics.add_report(report)
+    return metrics.text()
 
 
 def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
-    """Return the metrics of all hosts with the label `host`.
-
-    Verdicts that are 0 are left out: with thousands of hosts they would be most of the text.
-    """
-
-    def series() -> Iterator[_Series]:
-        for host in fleet.hosts:
-            name = {"host": _label(host.name)}
-            yield _Series("host_reached", name, host.report is not None)
-            for metric, labels, value in _series(host.report) if host.report else ():
-                if value or metric not in ("verdict", "rule_verdict"):
-                    yield _Series(metric, {**name, **labels}, value)
-
-    return _text(series())
+    """Return the metrics of all hosts with the label `host`."""
+    metrics = _Metrics()
+    for host in fleet.hosts:
+        metrics.host = {"host": host.name}
+        metrics.add("host_reached", host.report is not None)
+        if host.report is not None:
+            metrics.add_report(host.report)
+    return metrics.text()
 
 
-class _Source(Collector):
-    """Series as prometheus_client collects them: by metric."""
+class _Metrics(Collector):
+    """The series by metric and labels, as prometheus_client collects them."""
 
-    def __init__(self, series: Iterable[_Series]) -> None:
-        self._by_metric: dict[str, dict[tuple[str, ...], _Series]] = {name: {} for name in _HELP}
-        for one in series:
-            self._by_metric[one.metric].setdefault(tuple(one.labels.values()), one)
+    def __init__(self) -> None:
+        self.host: dict[str, str] = {}  # a label of every series, in the report of many hosts
+        self._series: dict[str, dict[tuple[tuple[str, str], ...], float]] = {n: {} for n in _HELP}
+
+    def add(self, metric: str, value: float, **labels: str) -> None:
+        """Add a series, unless there is one with the same labels.
+
+        With thousands of hosts, verdicts that are 0 would be most of the text: they are left out.
+        """
+        if self.host and not value and metric in ("verdict", "rule_verdict"):
+            return
+        pairs = tuple((key, _label(text)) for key, text in {**self.host, **labels}.items())
+        self._series[metric].setdefault(pairs, value)
+
+    def add_report(self, report: Report) -> None:
+        """Add the series of the whole check, then those of each rule."""
+        info = {
+            "version": report.version,
+            "rules": report.rules_name,
+            "source": report.rules_source,
+            "sha256": report.rules_sha256,
+            "engine": report.engine.get("engine"),
+            "engine_version": report.engine.get("version"),
+        }
+        self.add("info", 1, **{key: str(text or "") for key, text in info.items()})
+        for verdict in ("fail", "unknown", "warn", "pass"):
+            self.add("verdict", verdict == report.verdict, verdict=verdict)
+        self.add("exit_code", report.exit_code)
+        for verdict in VERDICTS:
+            self.add("results", report.counts[verdict], verdict=verdict)
+        if (time := _timestamp(report.measured_at)) is not None:
+            self.add("measured_timestamp_seconds", time)
+        if report.seconds is not None:
+            self.add("duration_seconds", report.seconds)
+        for result in report.results:
+            self._add_result(result)
+
+    def _add_result(self, result: Result) -> None:
+        rule = {"rule": result.id, "item": result.item or ""}
+        labels = {**rule, "section": result.section, "severity": result.severity}
+        for verdict in VERDICTS:
+            self.add("rule_verdict", verdict == result.verdict, **labels, verdict=verdict)
+        if result.unit in _SUFFIXES:
+            suffix, _ = _SUFFIXES[result.unit]
+            if (value := _number(result.actual, result.unit)) is not None:
+                self.add(f"rule_value{suffix}", value, **rule)
+            for bound, value in _thresholds(result.expected, result.unit):
+                self.add(f"rule_threshold{suffix}", value, **rule, bound=bound)
+        if result.waiver is not None:
+            # the end of the day in UTC; the calendar's last day has no next one
+            end = (result.waiver.until - date(1970, 1, 1)).days * 86_400 + 86_400
+            self.add("waiver_until_timestamp_seconds", end, **rule, owner=result.waiver.owner)
 
     def collect(self) -> Iterator[Metric]:
-        for name, series in self._by_metric.items():
+        """Yield the metrics that have a series."""
+        for name, series in self._series.items():
             if series:
-                labels = tuple(next(iter(series.values())).labels)
+                labels = [key for key, _ in next(iter(series))]
                 metric = GaugeMetricFamily(f"preflight_{name}", _HELP[name], labels=labels)
-                for values, one in series.items():
-                    metric.add_metric(values, one.value)
+                for pairs, value in series.items():
+                    metric.add_metric([text for _, text in pairs], value)
                 yield metric
 
-
-def _text(series: Iterable[_Series]) -> str:
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Source(series))
-    return generate_latest(registry).decode("utf-8")
-
-
-def _series(report: Report) -> Iterator[_Series]:
-    """Yield the series of a report: first those of the whole check, then those of each rule."""
-    info = {
-        "version": report.version,
-        "rules": report.rules_name,
-        "source": report.rules_source,
-        "sha256": report.rules_sha256,
-        "engine": report.engine.get("engine"),
-        "engine_version": report.engine.get("version"),
-    }
-    yield _Series("info", {key: _label(str(text or "")) for key, text in info.items()}, 1)
-    for verdict in ("fail", "unknown", "warn", "pass"):
-        yield _Series("verdict", {"verdict": verdict}, verdict == report.verdict)
-    yield _Series("exit_code", {}, report.exit_code)
-    for verdict in VERDICTS:
-        yield _Series("results", {"verdict": verdict}, report.counts[verdict])
-    if (time := _timestamp(report.measured_at)) is not None:
-        yield _Series("measured_timestamp_seconds", {}, time)
-    if report.seconds is not None:
-        yield _Series("duration_seconds", {}, report.seconds)
-    for result in report.results:
-        yield from _rule_series(result)
-
-
-def _rule_series(result: Result) -> Iterator[_Series]:
-    rule = {"rule": _label(result.id), "item": _label(result.item or "")}
-    for verdict in VERDICTS:
-        labels = {"section": _label(result.section), "severity": result.severity}
-        value = verdict == result.verdict
-        yield _Series("rule_verdict", {**rule, **labels, "verdict": verdict}, value)
-    if (suffix := _SUFFIXES.get(result.unit)) is not None:
-        if (figure := _figure(result.actual, result.unit)) is not None:
-            yield _Series(f"rule_value{suffix}", rule, figure)
-        for bound, figure in _thresholds(result.expected, result.unit):
-            yield _Series(f"rule_threshold{suffix}", {**rule, "bound": bound}, figure)
-    if result.waiver is not None:
-        owner = {"owner": _label(result.waiver.owner)}
-        end = _end_of(result.waiver.until)
-        yield _Series("waiver_until_timestamp_seconds", {**rule, **owner}, end)
+    def text(self) -> str:
+        """Return the metrics in Prometheus' text format."""
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        return generate_latest(registry).decode("utf-8")
 
 
 def _thresholds(expected: Mapping[str, Any], unit: Unit) -> Iterator[tuple[str, float]]:
@@ -162,13 +152,13 @@ def _thresholds(expected: Mapping[str, Any], unit: Unit) -> Iterator[tuple[str, 
     In `any_of` and `not` there are no bounds that it must keep.
     """
     for bound in _BOUNDS:
-        if (figure := _figure(expected.get(bound), unit)) is not None:
-            yield bound, figure
+        if (value := _number(expected.get(bound), unit)) is not None:
+            yield bound, value
     for part in expected.get("all_of", ()):
         yield from _thresholds(part, unit)
 
 
-def _figure(value: Any, unit: Unit) -> float | None:
+def _number(value: Any, unit: Unit) -> float | None:
     """Return a value as a number in the base unit; None if it isn't a number."""
     if isinstance(value, str) and unit in PARSERS:
         try:
@@ -195,8 +185,3 @@ def _timestamp(text: str) -> float | None:
     except ValueError:
         return None
     return (time if time.tzinfo else time.replace(tzinfo=timezone.utc)).timestamp()
-
-
-def _end_of(day: date) -> float:
-    """Return the end of a day in UTC, without a next day: the calendar's last day has none."""
-    return (day.toordinal() + 1 - _EPOCH) * _DAY

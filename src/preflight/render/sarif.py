@@ -13,6 +13,7 @@ choice, GitHub's reading of it decides:
 - It doesn't read `suppressions`, so what is waived is a note, which never fails a check.
 - It follows an alert by `primaryLocationLineHash` alone. Here that is the rule and its item, which
   stay the same when lines move.
+- Of many hosts each message names its host, and each alert is followed by host.
 - An `automationDetails.id` would win over the category that an upload names, so there is none.
 """
 
@@ -20,26 +21,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import ntpath
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
-from preflight.model.report import VERDICTS, ExitCode, Report, Result, Verdict
+from preflight.model.report import VERDICTS, Report, Result, Verdict
 from preflight.model.rules import BUNDLED_NAME
 from preflight.render import RenderOptions
 from preflight.render.markdown_escape import code_block, escape_markdown, web_link
 from preflight.render.sanitize import short
 from preflight.render.tasks import command_lines, detail_lines, result_message, waiver_text
 
-if TYPE_CHECKING:
-    from preflight.model.fleet import Fleet
-
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
-
-Level: TypeAlias = Literal["error", "warning", "note", "none"]
 
 # https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
 _MAX_RESULTS = 25_000  # of a run; GitHub refuses a file with more
@@ -49,86 +46,64 @@ _MAX_NAME = 255  # characters
 _MAX_PATH = 4096  # characters; no system opens a longer one
 _MAX_FIXES = 10  # of one rule, over its items
 
-_SOURCE_BASE, _PROGRAM_BASE = "%SRCROOT%", "PREFLIGHT"
 _URI_BASES = {
-    _SOURCE_BASE: {"description": {"text": "The folder where preflight was run."}},
-    _PROGRAM_BASE: {
-        "description": {"text": "Where preflight is installed, with its bundled rules."}
-    },
+    "%SRCROOT%": {"description": {"text": "The folder where preflight was run."}},
+    "PREFLIGHT": {"description": {"text": "Where preflight is installed, with its bundled rules."}},
 }
-_BUNDLED_RULES = "preflight/rules.yaml"
 
-_KINDS: Mapping[Verdict, tuple[str, Level | None]] = {
-    "fail": ("fail", "error"),
-    "unknown": ("open", None),
-    "warn": ("fail", "warning"),
-    "waived": ("fail", "note"),
-    "pass": ("pass", "none"),
-    "skip": ("notApplicable", "none"),
+_KINDS: Mapping[Verdict, dict[str, str]] = {
+    "fail": {"kind": "fail", "level": "error"},
+    "unknown": {"kind": "open"},
+    "warn": {"kind": "fail", "level": "warning"},
+    "waived": {"kind": "fail", "level": "note"},
+    "pass": {"kind": "pass", "level": "none"},
+    "skip": {"kind": "notApplicable", "level": "none"},
 }
 """By verdict, the worst first: the kind and the level of a result."""
-_WORST_FIRST = tuple(_KINDS)
-_EXIT_DESCRIPTIONS = {
-    ExitCode.OK: "no required rule failed and none is undecided",
-    ExitCode.FAILED: "a required rule failed; with --strict also a warning",
-    ExitCode.UNDECIDED: "nothing failed, but a required rule could not be decided",
-}
-
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
-_SEMANTIC_VERSION = re.compile(r"\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.+-]+)?\Z")
 _MESSAGE_SYNTAX = re.compile(r"\](?=\()|\{(?=\d+\})")  # `[text](link)` and `{0}` of a SARIF message
 
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return the SARIF log; ASCII alone, so that no output encoding can break it."""
-    results = [one for one in report.results if options.verbose or _KINDS[one.verdict][1] != "none"]
-    results.sort(key=lambda result: _WORST_FIRST.index(result.verdict))
-    left_out = len(results) - _MAX_RESULTS
-    results = results[:_MAX_RESULTS]
-    rules: dict[str, list[Result]] = {}
-    for result in results:
-        rules.setdefault(result.id, []).append(result)
-    version = report.version
-    semantic = {"semanticVersion": version} if _SEMANTIC_VERSION.match(version) else {}
-    driver = {
-        "name": "preflight",
-        "version": short(version),
-        **semantic,
-        "rules": [_rule(results) for results in rules.values()],
-    }
-    run = {
-        "tool": {"driver": driver},
-        "invocations": [_invocation(report, left_out)],
-        "originalUriBaseIds": _URI_BASES,
-        "results": list(_results(report, results, list(rules))),
-        "properties": _run_properties(report),
-    }
-    log = {"version": "2.1.0", "$schema": SCHEMA, "runs": [run]}
-    return json.dumps(log, indent=2) + "\n"
-
-
-def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
-    """Return the same; each message names its host, and each alert is followed by host."""
-    return render(fleet.combined(), options)
-
-
-def _invocation(report: Report, left_out: int) -> dict[str, Any]:
-    """Return how the run went; notes on the rule file are about the tool's configuration."""
+    shown = [
+        result
+        for verdict in _KINDS
+        if options.verbose or verdict not in ("pass", "skip")
+        for result in report.results
+        if result.verdict == verdict
+    ]
     notes = list(report.notes)
-    if left_out > 0:
+    if (left_out := len(shown) - _MAX_RESULTS) > 0:
         notes.append(f"{left_out} more results were left out: a run holds {_MAX_RESULTS}")
+    rules: dict[str, list[Result]] = {}
+    for result in shown[:_MAX_RESULTS]:
+        rules.setdefault(result.id, []).append(result)
     hostname = report.host.get("hostname")
-    return {
+    invocation = {
         **({"machine": short(str(hostname))} if hostname else {}),
         "executionSuccessful": True,
         "exitCode": report.exit_code,
-        "exitCodeDescription": _EXIT_DESCRIPTIONS[report.exit_code],
         "toolConfigurationNotifications": [
             {"level": "warning", "message": {"text": _message(short(note))}}
             for note in notes
             if note
         ],
     }
+    driver = {
+        "name": "preflight",
+        "version": short(report.version),
+        "rules": [_rule(results) for results in rules.values()],
+    }
+    run = {
+        "tool": {"driver": driver},
+        "invocations": [invocation],
+        "originalUriBaseIds": _URI_BASES,
+        "results": _results(report, shown[:_MAX_RESULTS], list(rules)),
+        "properties": _run_properties(report),
+    }
+    log = {"version": "2.1.0", "$schema": SCHEMA, "runs": [run]}
+    return json.dumps(log, indent=2) + "\n"
 
 
 def _run_properties(report: Report) -> dict[str, Any]:
@@ -150,7 +125,7 @@ def _rule(results: Sequence[Result]) -> dict[str, Any]:
     """Describe a rule by its results: one, or one for each of its items."""
     rule = results[0]
     required = any(result.severity == "required" for result in results)
-    level: Level = "error" if required else "warning"
+    level = "error" if required else "warning"
     title = short(rule.title, _MAX_DESCRIPTION) or rule.id
     words = rule.id.split("-")
     name = "".join(word[:1].upper() + word[1:] for word in words)[:_MAX_NAME]
@@ -171,50 +146,59 @@ def _rule(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def _help(results: Sequence[Result], title: str) -> dict[str, str]:
-    """Return the help on a rule as text and as Markdown: why, its particulars, its fixes."""
+    """Return the help on a rule: its reason, what is the same for all its items, its fixes."""
     rule = results[0]
-    particulars = list(_particulars(results))
-    text = [title, short(rule.why), "\n".join(f"{name}: {value}" for name, value in particulars)]
-    lines = (f"- {name}: {escape_markdown(value)}" for name, value in particulars)
-    markdown = [f"**{escape_markdown(title)}**", escape_markdown(rule.why), "\n".join(lines)]
+    details = {
+        "Asked": {result.expected_text for result in results},
+        "Fact": {result.fact for result in results},
+        "Section": {" · ".join(filter(None, (rule.source, rule.section)))},
+    }
+    shown = {
+        name: text
+        for name, texts in details.items()
+        if len(texts) == 1 and (text := short(next(iter(texts))))
+    }
+    # each paragraph as text and as Markdown
+    paragraphs = [
+        (title, f"**{escape_markdown(title)}**"),
+        (short(rule.why), escape_markdown(rule.why)),
+        (
+            "\n".join(f"{name}: {text}" for name, text in shown.items()),
+            "\n".join(f"- {name}: {escape_markdown(text)}" for name, text in shown.items()),
+        ),
+    ]
     fixes = dict.fromkeys(fix for result in results for fix in result.fixes)
     for fix in list(fixes)[:_MAX_FIXES]:
         command, url = command_lines(fix), short(fix.url or "")
-        text.append("\n".join(filter(None, (short(fix.text), *command, url))))
         block = code_block(command, "sh") if command else ""
-        markdown += [escape_markdown(fix.text), block, web_link(url)]
-    text.append(f"To see it on a machine: preflight explain {rule.id}")
-    markdown.append(f"To see it on a machine: `preflight explain {rule.id}`")
-    return {
-        "text": "\n\n".join(filter(None, text)),
-        "markdown": "\n\n".join(filter(None, markdown)),
-    }
-
-
-def _particulars(results: Sequence[Result]) -> Iterator[tuple[str, str]]:
-    """Yield what is the same for all items of a rule, by name."""
-    rule = results[0]
-    for name, texts in (
-        ("Asked", {result.expected_text for result in results}),
-        ("Fact", {result.fact for result in results}),
-        ("Section", {" · ".join(filter(None, (rule.source, rule.section)))}),
-    ):
-        if len(texts) == 1 and (text := short(texts.pop())):
-            yield name, text
+        markdown = (escape_markdown(fix.text), block, web_link(url))
+        text = "\n".join(filter(None, (short(fix.text), *command, url)))
+        paragraphs.append((text, "\n\n".join(filter(None, markdown))))
+    command_line = f"preflight explain {rule.id}"
+    paragraphs.append(
+        (f"To see it on a machine: {command_line}", f"To see it on a machine: `{command_line}`")
+    )
+    text, markdown_text = (
+        "\n\n".join(filter(None, column)) for column in zip(*paragraphs, strict=True)
+    )
+    return {"text": text, "markdown": markdown_text}
 
 
 def _results(
     report: Report, results: Sequence[Result], rule_ids: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    seen: Counter[str] = Counter()
+) -> list[dict[str, Any]]:
     index = {id_: number for number, id_ in enumerate(rule_ids)}
     windows = report.host.get("os") == "windows"
+    seen: Counter[str] = Counter()
+    objects = []
     for result in results:
-        kind, level = _KINDS[result.verdict]
         identity = json.dumps([result.id, result.item])
         fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
         seen[fingerprint] += 1
-        line_hash = f"{fingerprint}:{seen[fingerprint]}"
+        message = result_message(result)
+        message += "" if message.endswith((".", "!", "?", "…")) else "."
+        waiver = result.waiver if result.verdict == "waived" else None
+        suppression = {"kind": "external", "status": "accepted"}
         properties = {
             "verdict": result.verdict,
             "severity": result.severity,
@@ -222,27 +206,26 @@ def _results(
             "asked": short(result.expected_text),
             "evidence": short(result.reason_or_source),
         }
-        yield {
-            "ruleId": result.id,
-            "ruleIndex": index[result.id],
-            "kind": kind,
-            **({"level": level} if level else {}),
-            "message": {"text": _result_message(result)},
-            "locations": [_location(result, windows)],
-            "partialFingerprints": {"primaryLocationLineHash": line_hash},
-            "suppressions": _suppressions(result),
-            "properties": {
-                **{key: value for key, value in properties.items() if value},
-                "gates": report.affects_exit_code(result),
-            },
-        }
-
-
-def _result_message(result: Result) -> str:
-    """Return the sentence that every format shows, with a full stop, and below it what to do."""
-    first = result_message(result)
-    first = first if first.endswith((".", "!", "?", "…")) else f"{first}."
-    return "\n".join(map(_message, (first, *detail_lines(result))))
+        objects.append(
+            {
+                "ruleId": result.id,
+                "ruleIndex": index[result.id],
+                **_KINDS[result.verdict],
+                "message": {"text": "\n".join(map(_message, (message, *detail_lines(result))))},
+                "locations": [_location(result, windows)],
+                "partialFingerprints": {
+                    "primaryLocationLineHash": f"{fingerprint}:{seen[fingerprint]}"
+                },
+                "suppressions": [{**suppression, "justification": waiver_text(waiver)}]
+                if waiver
+                else [],
+                "properties": {
+                    **{key: value for key, value in properties.items() if value},
+                    "gates": report.affects_exit_code(result),
+                },
+            }
+        )
+    return objects
 
 
 def _message(text: str) -> str:
@@ -250,21 +233,15 @@ def _message(text: str) -> str:
     return _MESSAGE_SYNTAX.sub(r"\g<0> ", text)
 
 
-def _suppressions(result: Result) -> list[dict[str, Any]]:
-    if result.verdict != "waived" or result.waiver is None:
-        return []
-    text = waiver_text(result.waiver)
-    return [{"kind": "external", "status": "accepted", "justification": text}]
-
-
 def _location(result: Result, windows: bool) -> dict[str, Any]:
     """Return the line of the compose file that decides, else the rule's own."""
-    if result.file:
-        artifact, line = _artifact(result.file, windows), result.line
-    elif result.rule_file in ("", BUNDLED_NAME):
-        artifact, line = {"uri": _BUNDLED_RULES, "uriBaseId": _PROGRAM_BASE}, result.rule_line
+    file, line = result.file, result.line
+    if not file:
+        file, line = result.rule_file, result.rule_line
+    if file in ("", BUNDLED_NAME):
+        artifact = {"uri": "preflight/rules.yaml", "uriBaseId": "PREFLIGHT"}
     else:
-        artifact, line = _artifact(result.rule_file, windows), result.rule_line
+        artifact = _artifact(file, windows)
     logical = [{"fullyQualifiedName": short(result.fact), "kind": "fact"}]
     if result.item:
         logical.append({"name": short(result.item), "kind": "item"})
@@ -276,19 +253,13 @@ def _location(result: Result, windows: bool) -> dict[str, Any]:
 
 def _artifact(path: str, windows: bool) -> dict[str, str]:
     """Return a path as SARIF names it: relative to the sources, or absolute with its scheme."""
-    path = path[:_MAX_PATH]
-    drive = _DRIVE.match(path) is not None
-    if windows or drive or path.startswith("\\\\"):
-        path = path.replace("\\", "/")
-        if path.startswith("//"):
-            return {"uri": f"file:{_quoted(path)}"}  # \\server\share
-    if drive:
-        return {"uri": f"file:///{path[:2]}{_quoted(path[2:])}"}
+    path, drive = path[:_MAX_PATH], ""
+    if windows or _DRIVE.match(path) or path.startswith("\\\\"):
+        drive, path = (part.replace("\\", "/") for part in ntpath.splitdrive(path))
+    # a colon in the first segment would read as a scheme: it is encoded too
+    quoted = quote(path.encode("utf-8", "surrogatepass"), safe="/")
+    if drive.startswith("//"):
+        return {"uri": f"file:{quote(drive)}{quoted}"}
     if path.startswith("/"):
-        return {"uri": f"file:///{_quoted(path.lstrip('/'))}"}
-    return {"uri": _quoted(posixpath.normpath(path)), "uriBaseId": _SOURCE_BASE}
-
-
-def _quoted(path: str) -> str:
-    """Percent-encode a path, a colon in its first segment too: that would read as a scheme."""
-    return quote(path.encode("utf-8", "surrogatepass"), safe="/")
+        return {"uri": f"file:///{drive}{quoted if drive else quoted.lstrip('/')}"}
+    return {"uri": posixpath.normpath(quoted), "uriBaseId": "%SRCROOT%"}

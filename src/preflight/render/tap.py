@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from preflight.model.report import Report, ResolvedFix, Result
+from preflight.model.report import Report, Result
 from preflight.render import RenderOptions
+from preflight.render.json_report import as_plain_data
 from preflight.render.sanitize import short
 from preflight.render.tasks import (
     WORDS,
@@ -54,7 +55,8 @@ def _lines(report: Report, options: RenderOptions) -> Iterator[str]:
         yield _point(report, result, number)
         if options.verbose or result.verdict != "pass":
             yield "  ---"
-            yield from _yaml(_diagnostic(result), "  ")
+            for key, value in _diagnostic(result).items():  # JSON is YAML, and nothing ends it
+                yield f"  {key}: {json.dumps(value, ensure_ascii=False)}"
             yield "  ..."
     yield f"# {WORDS[report.verdict]}: {counts_text(report)}"
 
@@ -88,9 +90,17 @@ def _escaped(text: str) -> str:
 
 
 def _diagnostic(result: Result) -> dict[str, Any]:
-    """Return what a test point alone doesn't say; empty entries are left out."""
+    """Return what a test point alone doesn't say."""
     waiver = result.waiver
-    return _non_empty(
+    if waiver is not None:
+        waiver = waiver._replace(reason=short(waiver.reason), owner=short(waiver.owner))
+    fixes = [
+        _without_empty(
+            text=short(fix.text), command="\n".join(command_lines(fix)), url=short(fix.url or "")
+        )
+        for fix in result.fixes
+    ]
+    return _without_empty(
         message=result_message(result),
         verdict=result.verdict,
         severity=result.severity,
@@ -104,41 +114,10 @@ def _diagnostic(result: Result) -> dict[str, Any]:
         file=short(result.file or ""),
         line=result.line if result.file else None,
         change=change_text(result),
-        waiver=waiver
-        and {
-            "reason": short(waiver.reason),
-            "owner": short(waiver.owner),
-            "until": waiver.until.isoformat(),
-            "days_left": waiver.days_left,
-            "holds": waiver.holds,
-        },
-        fixes=[entry for fix in result.fixes if (entry := _fix(fix))],
+        waiver=as_plain_data(waiver),
+        fixes=[fix for fix in fixes if fix],
     )
 
 
-def _fix(fix: ResolvedFix) -> dict[str, Any]:
-    command = "\n".join(command_lines(fix))
-    return _non_empty(text=short(fix.text), command=command, url=short(fix.url or ""))
-
-
-def _non_empty(**entries: Any) -> dict[str, Any]:
-    return {key: value for key, value in entries.items() if value not in (None, "", [], {})}
-
-
-def _yaml(node: dict[str, Any], indent: str) -> Iterator[str]:
-    """Write a mapping; scalars are written as JSON, which YAML reads and no text can break out of.
-
-    PyYAML would cost its import, and consumers of TAP read only a part of YAML.
-    """
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield f"{indent}{key}:"
-            yield from _yaml(value, f"{indent}  ")
-        elif isinstance(value, list):
-            yield f"{indent}{key}:"
-            for entry in value:
-                first, *rest = _yaml(entry, f"{indent}    ")
-                yield f"{indent}  - {first.lstrip()}"
-                yield from rest
-        else:
-            yield f"{indent}{key}: {json.dumps(value, ensure_ascii=False)}"
+def _without_empty(**entries: Any) -> dict[str, Any]:
+    return {key: value for key, value in entries.items() if value not in (None, "", [])}

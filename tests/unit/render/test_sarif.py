@@ -350,15 +350,6 @@ def test_more_than_github_takes_is_cut_at_the_lightest_and_said(
     assert told["message"]["text"].startswith("10 more results")
 
 
-@pytest.mark.parametrize(
-    ("version", "semantic"),
-    [("1.0.0", "1.0.0"), ("1.2.3-rc.1+5", "1.2.3-rc.1+5"), ("1.0", None), ("", None)],
-)
-def test_a_semantic_version_is_named_so(version: str, semantic: str | None, report: Report) -> None:
-    driver = run_of(report._replace(version=version))["tool"]["driver"]
-    assert driver.get("semanticVersion") == semantic
-
-
 def test_check_writes_it(
     run_preflight: Callable[..., Any], tmp_path: Path, validator: jsonschema.Draft4Validator
 ) -> None:
