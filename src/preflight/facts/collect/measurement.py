@@ -27,6 +27,7 @@ _CODE = (
     "from preflight.facts.collect.worker import main; main()"
 )
 _WAIT_INTERVAL = 0.1  # seconds between two calls of `on_wait`
+_MARGIN = 0.2  # seconds by which the worker ends before the program stops waiting for it
 
 
 class Options(NamedTuple):
@@ -46,7 +47,9 @@ def start_worker() -> Worker:
     `docker.py` of the user's project must not be taken for the SDK. Raises OSError.
     """
     ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    current = _current_folder()
+    current = ""
+    with suppress(OSError):  # it was deleted
+        current = os.getcwd()
     path = [entry for entry in sys.path if entry and (entry != current or entry == ours)]
     return subprocess.Popen(
         [sys.executable, "-S", "-c", _CODE, *path],
@@ -55,13 +58,6 @@ def start_worker() -> Worker:
         stderr=subprocess.DEVNULL,
         **NEW_GROUP,
     )
-
-
-def _current_folder() -> str:
-    try:
-        return os.getcwd()
-    except OSError:
-        return ""  # it was deleted
 
 
 def stop_worker(worker: Worker) -> None:
@@ -96,11 +92,11 @@ class Measurement:
             self._failure = f"the worker process could not be started: {error}"
             self._lines.put(None)
             return
+        worker_deadline = self._start + max(self._timeout - _MARGIN, self._timeout / 2)
+        request = json.dumps([options, worker_deadline]).encode("ascii") + b"\n"
         assert self._worker.stdin is not None
-        request = json.dumps([options._asdict(), self._start]).encode("ascii") + b"\n"
-        with suppress(OSError):  # the worker has ended: its facts will be missing
-            self._worker.stdin.write(request)
-            self._worker.stdin.close()
+        with suppress(OSError), self._worker.stdin as stdin:  # one that has ended can't read it
+            stdin.write(request)
 
     def results(self, on_wait: Callable[[float], None] | None = None) -> Iterator[Measured]:
         """Yield facts as they come, then an Unknown for every declared fact.
@@ -143,14 +139,11 @@ def decode(line: bytes) -> Measured:
 
     from preflight.model.facts import FileLine, Measured, Source, Unknown
 
-    path, value, *rest = json.loads(line)
-    if not rest:
-        return Measured(tuple(path), Unknown(*value))
-    source = rest[0]
+    path, value, source, is_unknown = json.loads(line)
     if isinstance(source, list):
         text, place = source
-        source = Source(text, None if place is None else FileLine(*place))
-    return Measured(tuple(path), value, source)
+        source = Source(text, place and FileLine(*place))
+    return Measured(tuple(path), Unknown(*value) if is_unknown else value, source)
 
 
 def read_variables(

@@ -13,20 +13,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
-from preflight.facts.compose.project import Project
 from preflight.facts.table import PROBES, Probe, facts_without_project, unknown_facts
 from preflight.model.facts import Measured, Unknown
 
-Measure: TypeAlias = Callable[[MeasureContext], Iterator[Measured]]
-
 _FIRST = "engine.engine_facts"  # it waits most, and the others are measured meanwhile
 _SWITCH_INTERVAL = 0.02  # seconds; long enough for the engine's thread to get to its first wait
-MARGIN = 0.2  # seconds by which the worker ends before the program stops waiting for it
 
 
 def main() -> None:
@@ -34,9 +29,8 @@ def main() -> None:
     line = sys.stdin.readline()
     if not line:
         os._exit(0)  # the program didn't need it after all
-    fields, requested_at = json.loads(line)
-    options = Options(**fields)
-    deadline = compute_deadline(requested_at, options.timeout, time.monotonic())
+    fields, deadline = json.loads(line)
+    options = Options(*fields)
     context = MeasureContext(options)
     threads = {
         probe: threading.Thread(target=_run, args=(probe, context), daemon=True) for probe in PROBES
@@ -52,19 +46,10 @@ def main() -> None:
     _end()
 
 
-def compute_deadline(requested_at: float, timeout: float, now: float) -> float:
-    """Return when to end: the program counts from its request, however late the worker came.
-
-    All processes of a machine share the monotonic clock; if they don't, now counts.
-    """
-    start = requested_at if 0 <= now - requested_at < timeout else now
-    return start + max(timeout - MARGIN, timeout / 2)
-
-
-def _run(probe: Probe, context: MeasureContext, measure: Measure | None = None) -> None:
+def _run(probe: Probe, context: MeasureContext) -> None:
     collections = []
     try:
-        for fact in (measure or _measure_function(probe, context))(context):
+        for fact in _measure(probe, context):
             if fact.value == {}:
                 collections.append(fact)  # it is complete once its members are written
             else:
@@ -75,36 +60,29 @@ def _run(probe: Probe, context: MeasureContext, measure: Measure | None = None) 
         _write(unknown_facts(probe, reason))  # what was written before stands
 
 
-def _measure_function(probe: Probe, context: MeasureContext) -> Measure:
-    """Return what measures; a probe that has nothing to do is not even imported."""
+def _measure(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
+    """Measure one subject; a probe that has nothing to do is not even imported."""
     if not probe.needs_project:
-        measure: Measure = probe.load().measure
-        return measure
+        yield from probe.load().measure(context)
+        return
     project = context.project_or_unknown()
-    if not isinstance(project, Project):
-        return lambda _: facts_without_project(probe, project)
-    return lambda _: probe.load().measure(context, project)
-
-
-_write_lock = threading.Lock()
+    if project is None or isinstance(project, Unknown):
+        yield from facts_without_project(probe, project)
+    else:
+        yield from probe.load().measure(context, project)
 
 
 def encode(fact: Measured) -> bytes:
-    """Return a fact as a line: path, value and source; or path and [reason, kind]."""
-    if isinstance(fact.value, Unknown):
-        fields: list[object] = [fact.path, list(fact.value)]
-    else:
-        fields = [fact.path, fact.value, fact.source]
-    return json.dumps(fields).encode("ascii") + b"\n"
+    """Return a fact as a line: its path, value and source, and whether it is unknown."""
+    return json.dumps([*fact, isinstance(fact.value, Unknown)]).encode("ascii") + b"\n"
 
 
 def _write(facts: Iterable[Measured]) -> None:
+    output = sys.stdout.buffer
     for fact in facts:
-        line = encode(fact)
         try:
-            with _write_lock:
-                while line:
-                    line = line[os.write(1, line) :]
+            output.write(encode(fact))  # it has a lock: lines of several threads don't mix
+            output.flush()
         except OSError:
             _end()  # nobody reads any more
 
