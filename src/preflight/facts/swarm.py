@@ -17,7 +17,7 @@ from preflight.facts.catalogue import SWARM
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.facts import resource
 from preflight.facts.compose.project import Project, source_of
-from preflight.facts.engine.api import EngineApi, EngineError, get_label
+from preflight.facts.engine.api import EngineApi, EngineError, encode_filters, get_label
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.responses import list_or_empty, or_unreported, text_or_none, unreported
 from preflight.model.facts import Measured, Unknown
@@ -135,7 +135,9 @@ def read_field(answer: Any, path: str) -> Any:
 
 
 def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> Iterator[Measured]:
-    rows, services, tasks = api.swarm_nodes(), api.swarm_services(), api.swarm_tasks()
+    rows, services = api.get_rows("/nodes"), api.get_rows("/services")
+    filters = encode_filters({"desired-state": ["ready", "running", "complete"]})  # no history
+    tasks = api.get_rows(f"/tasks?{filters}")
     own = {  # the project's services: names by id
         row.get("ID"): read_field(row, "Spec.Name")
         for row in services

@@ -9,39 +9,47 @@ import errno
 import json
 import re
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from preflight.facts.engine.endpoint import Endpoint
+from preflight.facts.engine.responses import count_or_none, get_object, text_or_none
 from preflight.facts.http_client import Get, open_transport
 from preflight.facts.lazy import Lazy
 from preflight.model.facts import UnknownKind
 
 MAX_RESPONSE_BYTES = 32 * 2**20
 MAX_EVENTS_BYTES = 2**20
-OLDEST_API = (1, 24)  # of the SDK and of Podman
-_PROJECT_LABEL = "com.docker.compose.project"
-_MANY_CONTAINERS = 200  # from here on several short lists cost less than one of all
-_PAGE_CONTAINERS = 20
-_MAX_PAGES = 5
 _NEEDS_TLS = b"HTTP request to an HTTPS server"  # Go's net/http, to a client without TLS
 
-_FAILURES: tuple[tuple[set[int], str, UnknownKind], ...] = (
-    ({errno.ENOENT, errno.ENOTDIR}, "no socket at {}: is the engine running?", "unavailable"),
-    ({errno.EACCES, errno.EPERM}, "permission denied on {}", "permission"),
-    ({errno.ECONNREFUSED}, "connection refused on {}: no daemon listens there", "refused"),
-    ({errno.EHOSTUNREACH, errno.ENETUNREACH}, "no route to {}", "unavailable"),
-    ({errno.EAGAIN, errno.ETIMEDOUT}, "no answer from {} within {:.3g} s", "timeout"),
+_TLS_FAILS = "TLS with {address} fails"
+# what the names, error numbers and message of an exception and its causes match -> reason, kind
+_FAILURES: tuple[tuple[str, str, UnknownKind], ...] = (
+    ("MemoryError", "{address}: the response doesn't fit into memory", "invalid"),
     (
-        {errno.ENOTSOCK, errno.ECONNRESET, errno.EPIPE},
-        "{} answers, but not as a container engine",
+        "(No module named '|Install )paramiko",
+        "{address} needs the package paramiko: pip install 'preflight[ssh]'",
+        "unsupported",
+    ),
+    (
+        r"SSL.* alert .*(certificate|\bca\b)",
+        f"{_TLS_FAILS}: the engine requires a certificate that it trusts: cert.pem with key.pem",
+        "invalid",
+    ),
+    (r"\bSSL", _TLS_FAILS + ": {message}", "invalid"),
+    ("gaierror|NameResolutionError", "the host of {address} is not found", "unavailable"),
+    ("ENOENT|ENOTDIR", "no socket at {address}: is the engine running?", "unavailable"),
+    ("EACCES|EPERM", "permission denied on {address}", "permission"),
+    ("ECONNREFUSED", "connection refused on {address}: no daemon listens there", "refused"),
+    ("EHOSTUNREACH|ENETUNREACH", "no route to {address}", "unavailable"),
+    ("EAGAIN|ETIMEDOUT|[Tt]imeout", "no answer from {address} within {timeout:.3g} s", "timeout"),
+    (
+        "ENOTSOCK|ECONNRESET|EPIPE|IncompleteRead|BadStatus|Disconnected|LineTooLong|ProtocolError",
+        "{address} answers, but not as a container engine",
         "invalid",
     ),
 )
-# what is in the name of an exception that has no number, and the number that it stands for
-_TIMEOUT_NAME = re.compile("[Tt]imeout")
-_NOT_HTTP_NAME = re.compile("HTTPException|BadStatus|Disconnected|LineTooLong|ProtocolError")
 
 
 class EngineError(Exception):
@@ -67,7 +75,6 @@ class EngineApi:
         self._timeout = timeout
         self._transport: Lazy[Get] = Lazy(lambda: open_transport(endpoint))
         self._version_prefix = ""
-        self._has_many_containers = False
         self._lock = threading.Lock()
         self._responses: dict[str, Lazy[Any]] = {}
 
@@ -78,73 +85,37 @@ class EngineApi:
 
     def version(self) -> dict[str, Any]:
         """GET /version, without a version in the path, so that every engine understands it."""
-        answer = self._object("/version")
+        answer = self.get_object("/version")
         version = str(answer.get("ApiVersion") or "")
         if not re.fullmatch("[0-9]{1,4}[.][0-9]{1,4}", version):
             raise self._not_an_engine()
-        if tuple(map(int, version.split("."))) < OLDEST_API:
-            oldest = ".".join(map(str, OLDEST_API))
-            reason = f"{self.address} has API {version}, older than {oldest}: update the engine"
+        if tuple(map(int, version.split("."))) < (1, 24):  # of the SDK and of Podman
+            reason = f"{self.address} has API {version}, older than 1.24: update the engine"
             raise EngineError(reason, "unsupported")
         self._version_prefix = f"/v{version}"
         return answer
 
     def info(self) -> dict[str, Any]:
         """GET /info."""
-        answer = self._object("/info")
-        count = answer.get("Containers")
-        self._has_many_containers = isinstance(count, int) and count > _MANY_CONTAINERS
-        return answer
-
-    def images(self) -> list[dict[str, Any]]:
-        """GET /images/json."""
-        return self._list("/images/json")
+        return self.get_object("/info")
 
     def containers(self) -> list[dict[str, Any]]:
         """GET /containers/json, with stopped ones: dockerd takes 60 ms for a thousand."""
-        return self._list("/containers/json?all=1")
+        return self.get_rows("/containers/json?all=1")
 
     def running_containers(self) -> list[dict[str, Any]]:
-        """Return the containers that run, without listing all if there are many."""
-        many = self._has_many_containers
-        rows = self._list("/containers/json") if many else self.containers()
-        return [row for row in rows if row.get("State") == "running"]
-
-    def project_containers(self, project: str) -> list[dict[str, Any]]:
-        """Return a compose project's containers, with stopped ones and one-off runs."""
-        if self._has_many_containers:
-            filters = _filters(label=[f"{_PROJECT_LABEL}={project}"])
-            rows = self._list(f"/containers/json?all=1&{filters}")
-        else:
-            rows = self.containers()
-        return [row for row in rows if get_label(row, _PROJECT_LABEL) == project]
-
-    def images_in_use(self, images: Collection[str]) -> set[str]:
-        """Return those of `images`, given by their ids, that some container uses.
-
-        If there are many containers, a few at a time are asked for that use one of the images that
-        are left. An engine that doesn't know this filter is asked for all containers.
-        """
-        left = set(images)
-        for page in range(_MAX_PAGES if self._has_many_containers else 0):
-            filters = _filters(ancestor=sorted(left))
-            path = f"/containers/json?all=1&limit={_PAGE_CONTAINERS}&{filters}"
-            rows = self._list(path) if left else []
-            if not rows and page:
-                return set(images) - left
-            in_use = {str(row.get("ImageID")) for row in rows} & left
-            if not in_use:
-                break
-            left -= in_use
-        return {str(row.get("ImageID")) for row in self.containers()} & set(images)
+        """Return the rows of the containers that run."""
+        return [row for row in self.containers() if row.get("State") == "running"]
 
     def inspect(self, container: str) -> dict[str, Any]:
         """GET /containers/ID/json; raises NotFoundError if the container is gone."""
-        return self._object(f"/containers/{_quote_id(container)}/json")
+        return self.get_object(f"/containers/{_quote_id(container)}/json")
 
     def stats(self, container: str) -> dict[str, Any]:
         """GET /containers/ID/stats, one sample: the engine doesn't wait for a second one."""
-        return self._object(f"/containers/{_quote_id(container)}/stats?stream=false&one-shot=true")
+        return self.get_object(
+            f"/containers/{_quote_id(container)}/stats?stream=false&one-shot=true"
+        )
 
     def pid_and_cgroup_parent(self, container: str) -> tuple[int, str]:
         """Return a container's process id (0 if it isn't running) and the cgroup it asks for."""
@@ -152,10 +123,8 @@ class EngineApi:
             inspected = self.inspect(container)
         except NotFoundError:
             return 0, ""
-        state, config = inspected.get("State"), inspected.get("HostConfig")
-        pid = state.get("Pid") if isinstance(state, dict) else 0
-        parent = config.get("CgroupParent") if isinstance(config, dict) else ""
-        return pid if isinstance(pid, int) else 0, str(parent or "")
+        pid = count_or_none(get_object(inspected, "State").get("Pid")) or 0
+        return pid, text_or_none(get_object(inspected, "HostConfig").get("CgroupParent")) or ""
 
     def memory_in_use(self, container: str) -> int:
         """Return the bytes a container uses without its page cache; 0 if it is gone."""
@@ -163,30 +132,15 @@ class EngineApi:
             return memory_used(self.stats(container)) or 0
         except NotFoundError:
             return 0
-        except (AttributeError, TypeError, ValueError, OverflowError):
-            raise EngineError(f"{self.address}: stats without numbers", "invalid") from None
-
-    def swarm_nodes(self) -> list[dict[str, Any]]:
-        """GET /nodes, of a Swarm manager."""
-        return self._list("/nodes")
-
-    def swarm_services(self) -> list[dict[str, Any]]:
-        """GET /services, of a Swarm manager."""
-        return self._list("/services")
-
-    def swarm_tasks(self) -> list[dict[str, Any]]:
-        """GET /tasks, of a Swarm manager: those that should run, without the history."""
-        filters = _filters(**{"desired-state": ["ready", "running", "complete"]})
-        return self._list(f"/tasks?{filters}")
 
     def events(
-        self, since: int, until: int, timeout: float, **filters: list[str]
+        self, since: int, until: int, timeout: float, filters: Mapping[str, list[str]]
     ) -> list[dict[str, Any]]:
         """GET /events between two seconds of the engine's clock, within `timeout` seconds.
 
         An engine that doesn't know `until` goes on sending, which ends in a timeout.
         """
-        path = f"/events?since={since}&until={until}&{_filters(**filters)}"
+        path = f"/events?since={since}&until={until}&{encode_filters(filters)}"
         status, data = self.get_bytes(path, timeout, MAX_EVENTS_BYTES)
         if status >= 400 or len(data) > MAX_EVENTS_BYTES:
             raise EngineError(f"{self.address}: GET {path} failed", "error")
@@ -200,13 +154,15 @@ class EngineApi:
         except Exception as error:  # noqa: BLE001 - ssl, http, SDK, paramiko: each its own
             raise explain_failure(error, self.address, timeout) from None
 
-    def _object(self, path: str) -> dict[str, Any]:
+    def get_object(self, path: str) -> dict[str, Any]:
+        """GET a path that returns a JSON object."""
         answer = self._get_json_once(path)
         if not isinstance(answer, dict):
             raise EngineError(f"{self.address}: GET {path} returned no JSON object", "invalid")
         return answer
 
-    def _list(self, path: str) -> list[dict[str, Any]]:
+    def get_rows(self, path: str) -> list[dict[str, Any]]:
+        """GET a path that returns a JSON list of objects."""
         answer = self._get_json_once(path)
         if not isinstance(answer, list):
             raise EngineError(f"{self.address}: GET {path} returned no JSON list", "invalid")
@@ -233,7 +189,7 @@ class EngineApi:
             error = NotFoundError if status == 404 else EngineError
             raise error(f"{self.address}: GET {path} failed with {message}", "error")
         try:
-            return json.loads(data, parse_int=_parse_int)
+            return json.loads(data)
         except (ValueError, RecursionError):
             web_page = b"<html" in data[:1000].lower()
         raise self._not_an_engine(": a web page" if web_page else ": no JSON")
@@ -254,33 +210,27 @@ def memory_used(stats: Mapping[str, Any]) -> int | None:
     """Return the bytes in use by a sample of stats, without page cache, as `docker stats` does.
 
     None if it doesn't say; Podman doesn't state the cache, so there it counts. Source: docker/cli,
-    stats_helpers.go `calculateMemUsageUnixNoCache`. Raises what garbage raises: AttributeError,
-    TypeError, ValueError, OverflowError.
+    stats_helpers.go `calculateMemUsageUnixNoCache`.
     """
-    memory = stats.get("memory_stats") or {}
-    parts = memory.get("stats") or {}
-    usage = int(memory.get("usage") or 0)
-    cache = int(parts.get("total_inactive_file") or parts.get("inactive_file") or 0)
-    used = usage - cache if 0 < cache < usage else usage
-    return used if used > 0 else None
+    memory = get_object(stats, "memory_stats")
+    parts = get_object(memory, "stats")
+    usage = count_or_none(memory.get("usage")) or 0
+    cache = count_or_none(parts.get("total_inactive_file") or parts.get("inactive_file")) or 0
+    return (usage - cache if cache < usage else usage) or None
+
+
+def encode_filters(filters: Mapping[str, list[str]]) -> str:
+    """Return the query parameter that limits a list to rows that match."""
+    return f"filters={quote(json.dumps(filters))}"
 
 
 def _quote_id(container: str) -> str:
     return quote(container, errors="replace")  # the engine may call anything an id
 
 
-def _filters(**filters: list[str]) -> str:
-    return f"filters={quote(json.dumps(filters))}"
-
-
-def _parse_int(digits: str) -> int | None:
-    """Read a whole number; engines have 64 bits at most, so that a longer one means nothing."""
-    return int(digits) if len(digits) <= 20 else None
-
-
 def _parse_json_or_none(data: bytes) -> Any:
     try:
-        return json.loads(data, parse_int=_parse_int)
+        return json.loads(data)
     except (ValueError, RecursionError):
         return None
 
@@ -297,54 +247,21 @@ def _error_message(data: bytes) -> str:
 
 def explain_failure(error: BaseException, address: str, timeout: float) -> EngineError:
     """Turn what a client library raised into a reason and its kind, by the causes it wraps."""
-    chain = list(_causes(error))
-    names = " ".join(type(cause).__name__ for cause in chain)
-    text = " ".join(str(cause) for cause in chain)
-    if isinstance(error, MemoryError):
-        return EngineError(f"{address}: the response doesn't fit into memory", "invalid")
-    if "paramiko" in text:
-        hint = "needs the package paramiko: pip install 'preflight[ssh]'"
-        return EngineError(f"{address} {hint}", "unsupported")
-    if (tls_failure := _explain_tls_failure(chain, names, text)) is not None:
-        return EngineError(f"TLS with {address} fails: {tls_failure}", "invalid")
-    if "gaierror" in names or "NameResolutionError" in names:
-        return EngineError(f"the host of {address} is not found", "unavailable")
-    number = next((c.errno for c in chain if isinstance(c, OSError) and c.errno), None)
-    if number is None and _TIMEOUT_NAME.search(names):
-        number = errno.ETIMEDOUT
-    elif number is None and _NOT_HTTP_NAME.search(names):
-        number = errno.EPIPE
-    for numbers, reason, kind in _FAILURES:
-        if number in numbers:
-            return EngineError(reason.format(address, timeout), kind)
-    first_line = text.splitlines()[0][:200] if text.strip() else type(error).__name__
-    return EngineError(f"{address}: {first_line}", "error")
+    causes = [error]
+    while (cause := _wrapped_by(causes[-1])) and cause not in causes:
+        causes.append(cause)
+    signs = ""
+    for cause in causes:
+        number = cause.errno if isinstance(cause, OSError) else None
+        signs += f"{type(cause).__name__} {errno.errorcode.get(number or 0, '')} "
+    lines = re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)", "", str(causes[-1])).strip().splitlines()
+    message = lines[0][:200] if lines else type(error).__name__
+    for pattern, template, kind in _FAILURES:
+        if re.search(pattern, signs + message):
+            reason = template.format(address=address, timeout=timeout, message=message)
+            return EngineError(reason, kind)
+    return EngineError(f"{address}: {message}", "error")
 
 
-def _explain_tls_failure(chain: list[BaseException], names: str, text: str) -> str | None:
-    if "TLSParameterError" in names:
-        return "its certificate files are missing or incomplete"
-    for cause in reversed(chain):
-        if type(cause).__name__.startswith("SSL") and cause.args:
-            message = getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or cause
-            if re.search("ALERT.*(CERTIFICATE|CA$)", str(message)):
-                return "the engine requires a certificate that it trusts: cert.pem with key.pem"
-            return " ".join(str(message).split())[:200]
-    if "invalid path:" in text and "certificate" in text:
-        return text[:200]
-    return None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and all that it wraps: causes, contexts, and errors among its arguments."""
-    seen: set[int] = set()
-    waiting: list[BaseException] = [error]
-    while waiting:
-        current = waiting.pop(0)
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        reason = getattr(current, "reason", None)
-        inner = [current.__cause__, current.__context__, reason, *current.args]
-        waiting += [part for part in inner if isinstance(part, BaseException)]
+def _wrapped_by(error: BaseException) -> BaseException | None:
+    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -153,8 +153,8 @@ def _disk(api: EngineApi, info: Mapping[str, Any], path_hidden: PathHidden) -> I
     root, status = text_or_none(info.get("DockerRootDir")), list_or_empty(info.get("DriverStatus"))
     yield _fact("disk.free", *free_disk(root, status, path_hidden))
     try:
-        images = api.images()
-        in_use = api.images_in_use([str(image.get("Id")) for image in images])
+        images = api.get_rows("/images/json")
+        in_use = {str(container.get("ImageID")) for container in api.containers()}
     except EngineError as error:
         yield _fact("disk.reclaimable", Unknown(str(error), error.kind))
         return

@@ -5,16 +5,15 @@ Zero, null and missing are no measurement.
 
 from __future__ import annotations
 
-import calendar
 import re
-import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, TypeGuard
 
 from preflight.model.facts import Unknown
 
 _NOT_IN_NAMES = re.compile("[\0\ud800-\udfff]")  # in JSON, but in no path and in no request
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|([-+])(\d\d):(\d\d))")
+_FRACTION = re.compile(r"\.\d+")
 
 
 def get_object(answer: Any, key: str) -> Mapping[str, Any]:
@@ -35,13 +34,13 @@ def text_or_none(value: Any) -> str | None:
 
 
 def count_or_none(value: Any) -> int | None:
-    """Return the value if it is a whole number and not negative, else None."""
+    """Return the value if it is a whole number that an engine may send, else None."""
     return value if is_count(value) else None
 
 
 def is_count(value: Any) -> TypeGuard[int]:
-    """Whether the value is a whole number and not negative."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    """Whether the value is a whole number, not negative and of 64 bits at most, as in Go."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**64
 
 
 def or_unreported(value: Any, key: str) -> Any:
@@ -56,12 +55,11 @@ def unreported(key: str) -> Unknown:
 
 def parse_time(value: Any) -> float | None:
     """Read a time such as 2026-11-23T18:04:24.011350854Z as seconds since 1970, else None."""
-    match = _TIME.fullmatch(value) if isinstance(value, str) else None
-    if match is None or value.startswith("0001-"):  # Go's zero time
+    if not isinstance(value, str) or value.startswith("0001-"):  # Go's zero time
         return None
+    fraction = _FRACTION.search(value)
     try:
-        seconds = calendar.timegm(time.strptime(match[1], "%Y-%m-%dT%H:%M:%S"))
+        time = datetime.strptime(_FRACTION.sub("", value), "%Y-%m-%dT%H:%M:%S%z")
     except ValueError:
         return None
-    offset = int(match[5]) * 3600 + int(match[6]) * 60 if match[4] else 0
-    return seconds + float(match[2] or 0) - (offset if match[4] == "+" else -offset)
+    return time.timestamp() + (float(fraction[0]) if fraction else 0.0)

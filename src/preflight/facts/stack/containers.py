@@ -45,7 +45,9 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
 def list_containers(api: EngineApi, project: str) -> list[ListedContainer]:
     """Return the containers of a project by name, one-off runs left out."""
     containers = []
-    for row in api.project_containers(project):
+    for row in api.containers():
+        if get_label(row, "com.docker.compose.project") != project:
+            continue
         container, state = text_or_none(row.get("Id")), text_or_none(row.get("State"))
         if container and get_label(row, "com.docker.compose.oneoff") != "True":
             names = [str(name).lstrip("/") for name in list_or_empty(row.get("Names"))]

@@ -117,7 +117,7 @@ def read_oom_times(api: EngineApi, project: str, now: float | None) -> OomTimes 
     filters = {"type": ["container"], "event": ["oom"], "label": [label]}
     since = int(now) - _EVENTS_SINCE_SECONDS
     try:
-        events = api.events(since, int(now), EVENTS_WAIT_SECONDS, **filters)
+        events = api.events(since, int(now), EVENTS_WAIT_SECONDS, filters)
     except EngineError:
         return None
     times: dict[str, tuple[float, ...]] = {}

@@ -96,12 +96,6 @@ class TestWhichContainers:
         assert inspected == ["/containers/id-linked/json", "/containers/id-web/json"]
         assert engine.asked.count("/containers/json?all=1") == 1
 
-    def test_among_many_only_the_projects_are_listed(self, engine: FakeEngine) -> None:
-        engine.info = {**INFO, "Containers": 1000}
-        assert of(measure(engine), "service") == "api"
-        (listing,) = [path for path in engine.asked if path.startswith("/containers/json")]
-        assert f"{LABEL}.project%3Dshop" in listing
-
     def test_one_that_vanishes_is_left_out(self, engine: FakeEngine) -> None:
         engine.rows = [row("web"), row("gone")]
         assert list(measure(engine).get(("stack", "containers"))) == ["web"]
@@ -134,41 +128,6 @@ class TestWhichContainers:
         for thread in threads:
             thread.join()
         assert engine.asked.count("/containers/json?all=1") == 1
-
-
-def asked_images(path: str) -> set[str]:
-    return set(re.findall("i[0-9]+", path))
-
-
-class TestUsedImages:
-    """Which images are in use, learnt from a few containers at a time where there are many."""
-
-    def api(self, engine: FakeEngine, count: int = 1000) -> Any:
-        engine.info = {**INFO, "Containers": count}
-        return machine_of(engine.url).engine().api
-
-    def test_a_few_short_lists_tell_all(self, engine: FakeEngine) -> None:
-        every = [{"ImageID": f"i{n}", "Id": str(n)} for n in [1] * 900 + [2, 3]]
-
-        def rows(path: str) -> Any:
-            assert "limit=20" in path
-            return [one for one in every if one["ImageID"] in asked_images(path)][:20]
-
-        engine.rows = rows
-        assert self.api(engine).images_in_use(["i1", "i2", "i3", "i4"]) == {"i1", "i2", "i3"}
-        assert len(engine.asked) == 2 + 3
-
-    @pytest.mark.parametrize("answer", [[], [{"ImageID": "i9"}]])
-    def test_an_engine_that_does_not_understand_tells_them_all(
-        self, engine: FakeEngine, answer: Any
-    ) -> None:
-        engine.rows = lambda path: answer if "ancestor" in path else [{"ImageID": "i2"}]
-        assert self.api(engine).images_in_use(["i1", "i2"]) == {"i2"}
-
-    def test_few_containers_are_listed_once(self, engine: FakeEngine) -> None:
-        engine.rows = [{"ImageID": "i2"}, {"ImageID": "i7"}]
-        assert self.api(engine, 3).images_in_use(["i1", "i2"]) == {"i2"}
-        assert engine.asked[2:] == ["/containers/json?all=1"]
 
 
 class TestRun:

@@ -313,30 +313,3 @@ def test_what_the_projects_containers_use_counts_as_free(either: Engine) -> None
     assert value > 40e6
     assert "this stack's containers" in source
     assert free(NAME.upper())[0] == 0
-
-
-def test_many_foreign_containers_are_never_listed_or_inspected(
-    docker_stack: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from preflight.facts.engine import api as engine_api
-
-    asked = []
-    get_bytes = engine_api.EngineApi.get_bytes
-
-    def spy(self: Any, path: str, timeout: float, max_bytes: int) -> tuple[int, bytes]:
-        asked.append(path)
-        return get_bytes(self, path, timeout, max_bytes)
-
-    monkeypatch.setattr(engine_api, "_MANY_CONTAINERS", 0)
-    monkeypatch.setattr(engine_api.EngineApi, "get_bytes", spy)
-    foreign = docker_stack.docker("create", "--network=none", IMAGE, "true")
-    try:
-        facts = measure(docker_stack)
-        image = docker_stack.docker("image", "inspect", IMAGE, "--format", "{{.Id}}")
-        context = MeasureContext(Options(docker_host=docker_stack.url))
-        used = context.engine().api.images_in_use([image, "sha256:" + "0" * 64])
-    finally:
-        docker_stack.docker("rm", foreign)
-    assert used == {image}
-    assert of(facts, "calm", "state") == "running"
-    assert not [path for path in asked if foreign in path or path.endswith("json?all=1")]
