@@ -259,7 +259,7 @@ def _save_snapshots(
 def file_name(host: str) -> str:
     """Return a file name for a host: always the same, unique where the case of letters is ignored.
 
-    It neither leads to another folder nor is it hidden.
+    It never leads to another folder and is never hidden.
     """
     plain = quote(host, safe=" @+=,()[]").replace("~", "%7E")
     plain = f"%2E{plain[1:]}" if plain.startswith(".") else plain

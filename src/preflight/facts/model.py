@@ -1,6 +1,6 @@
-"""What the configured model needs, what it may use, and which of the catalogue would fit.
+"""What the configured model needs, what it may use, and which models would fit.
 
-Worked out of other facts and the rule file's catalogue, so of a snapshot too.
+Computed from other facts and the rule file's models, so that it works for a snapshot too.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def canonical_name(name: str) -> str:
 
 
 def _memory_facts(facts: Facts, models: Sequence[LanguageModel]) -> Iterator[Measured]:
-    """The document's figure first, then what a running Ollama says of it, then an estimate."""
+    """Yield the model's memory: by the rule file, else as Ollama reports, else an estimate."""
     name = facts.get(("model", "name"))
     if not isinstance(name, str):
         for fact in ("listed", "memory", "estimated"):
@@ -69,7 +69,7 @@ def _memory_facts(facts: Facts, models: Sequence[LanguageModel]) -> Iterator[Mea
 
 
 def _find_memory_budget(facts: Facts, overhead: float) -> tuple[float | Unknown, str]:
-    """The least of what holds the model; without Docker's figure there is none."""
+    """Return the lowest limit on memory, and its name; unknown without Docker's figure."""
     docker = facts.get(("docker", "memory", "available"))
     name = "free for this stack"
     if not _is_size(docker):
@@ -88,7 +88,7 @@ def _find_memory_budget(facts: Facts, overhead: float) -> tuple[float | Unknown,
 
 
 def _find_service_limits(facts: Facts) -> Iterator[tuple[float, str]]:
-    """The limits of the service that runs the model: of the file and of its containers."""
+    """Yield the limits of the service that runs the model: in the file and on its containers."""
     service = facts.get(("ollama", "service"))
     if not isinstance(service, str):
         return

@@ -323,7 +323,7 @@ def _unreported_nodes(service: Service) -> Unknown | None:
 
 
 def _explain_no_fit(service: Service) -> str:
-    """Say why a task of a service finds no node, with the figures."""
+    """Return why no node has room for a task of a service, with figures."""
     if not service.nodes:
         constraints = " and ".join(service.constraints)
         return f"no node takes tasks{f' and meets {constraints}' if constraints else ''}"

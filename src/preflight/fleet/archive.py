@@ -1,4 +1,4 @@
-"""Packs what hosts are sent: this program, the wheels of its dependencies, and rule files.
+"""Packs what is sent to hosts: this program, the wheels of its dependencies, and rule files.
 
 Tar archives without times and owners, so that the same files give the same bytes.
 """
@@ -19,7 +19,7 @@ from preflight.model.problems import InputError
 
 
 def pack_program(rules: Path, wheelhouse: str | None = None) -> tuple[str, bytes]:
-    """Return what tells this build of the program from others, and the archive for hosts.
+    """Return an id of this build of the program, and the archive for hosts.
 
     `rules` are the bundled rules, `wheelhouse` is a folder of wheels. Raises InputError.
     """
@@ -61,7 +61,7 @@ def read_wheels(folder: str) -> dict[str, bytes]:
 
 
 def pack_rules(files: Mapping[str, bytes], first: str) -> bytes:
-    """Pack rule files as they lie to each other; `entry.yaml` at the top extends the first."""
+    """Pack rule files with their relative paths; `entry.yaml` at the top extends the first."""
     packed = {}
     if files:
         own = {os.path.abspath(name): data for name, data in files.items()}

@@ -1,4 +1,4 @@
-"""Why a host could not be reached or used, in a few words: what ssh, sudo and Ansible say."""
+"""Turns what ssh, sudo, pip and Ansible say into a short reason why a host failed."""
 
 from __future__ import annotations
 

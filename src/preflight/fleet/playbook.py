@@ -68,7 +68,7 @@ def run_playbook(
     archive: bytes,
     on_progress: Callable[[int, int], None],
 ) -> FleetAnswers:
-    """Ask all hosts; `request` are the role's variables, `archive` is what a host may lack.
+    """Ask all hosts; `request` are the role's variables, `archive` is the program to install.
 
     `options` are those of ansible-playbook. Raises InputError where there is no host, or Ansible
     can't read the inventory.
@@ -157,7 +157,7 @@ def _environment(folder: Path, events: int) -> dict[str, str]:
 
 
 def _kill_tree(pid: int) -> None:
-    """Kill a process and all below it; Ansible's workers have sessions of their own."""
+    """Kill a process and all its descendants: Ansible's workers have their own sessions."""
     with suppress(psutil.Error):
         top = psutil.Process(pid)
         for process in [top, *top.children(recursive=True)]:
@@ -174,7 +174,7 @@ def _close_ssh_connections(folder: Path) -> None:
 
 
 def _ansible_error(output: str) -> str:
-    """Return what Ansible says where it could not begin, in a line."""
+    """Return in one line why Ansible could not start."""
     missing = re.search(r"Could not find or access '[^'\n]+'", output)  # extra vars, a vault's key
     source = re.search(r"parse inventory source (.+)", output)
     cause = re.search(r"Failed to parse inventory with '\w+' plugin: (.+)", output)

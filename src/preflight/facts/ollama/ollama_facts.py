@@ -34,7 +34,7 @@ MAX_MODEL_DIMENSION = 2**24  # layers, heads or numbers of a head: no model has 
 
 
 def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) -> Iterator[Measured]:
-    """Yield the facts: `reachable` is false if Ollama was asked in vain, unknown if not asked."""
+    """Yield the facts: `reachable` is false without an answer, unknown if Ollama wasn't asked."""
     project = context.project_or_unknown()
     services = _ollama_services(project) if isinstance(project, Project) else []
     yield from _configuration_facts(project, services)
@@ -59,7 +59,7 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
         reason, hidden = Unknown(str(error), error.kind), None
         if not known and address.loopback and in_container()[0]:
             hidden = context.engine_locality().network_hidden
-        if hidden is not None:  # this container's own loopback: silence there means nothing
+        if hidden is not None:  # this container's own loopback: no answer there means nothing
             reason = Unknown(f"{reason.reason}; {hidden.reason}", hidden.kind)
         facts = _facts_without_answer(reason, name, is_unreachable=hidden is None)
         yield from (fact for fact in facts if fact.path not in known)
@@ -141,7 +141,7 @@ def _model_name(text: str) -> str | Unknown | None:
 def _facts_without_answer(
     reason: Unknown, name: str | Unknown | None, *, is_unreachable: bool
 ) -> Iterator[Measured]:
-    """Yield the facts where there is no answer, or where nobody was asked."""
+    """Yield the facts where Ollama didn't answer, or wasn't asked."""
     reachable = False if is_unreachable else reason
     problem = reason.reason if is_unreachable else reason
     yield Measured(("ollama", "reachable"), reachable, reason.reason)
@@ -200,7 +200,7 @@ def _valid_version(version: str) -> str | Unknown:
 
 
 def _find_installed_name(name: str, models: Iterable[str]) -> str:
-    """Return Ollama's own name of a model, an empty one where it isn't there."""
+    """Return the name under which Ollama has a model, empty if it doesn't have it."""
     return next((model for model in models if canonical_name(model) == canonical_name(name)), "")
 
 
