@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,41 +46,36 @@ class ComposeAnswer(NamedTuple):
     version: str | None = None
 
 
-class ComposeRun(NamedTuple):
-    """A run of Compose, and one beside it that prints its version."""
-
-    config: Program
-    version: Program
-
-    def answer(self, timeout: float) -> ComposeAnswer:
-        """Wait for the answer, most of `timeout` seconds: the rest is for the stand-in."""
-        done = self.config.wait(timeout * 0.6)
-        printed = self.version.wait(timeout * 0.1)
-        version = printed.output.strip().removeprefix("v") if printed.exit_code == 0 else None
-        if done.exit_code is None:
-            return ComposeAnswer(fault=f"docker compose config {done.error}", version=version)
-        if done.exit_code != 0:
-            if any(words in done.error for words in _TOO_OLD):
-                return ComposeAnswer(
-                    fault="docker compose is too old to print its configuration as JSON"
-                )
-            if _CANNOT_PRINT in done.error:
-                return ComposeAnswer(
-                    fault="docker compose can't print this project", version=version
-                )
-            return ComposeAnswer(
-                refused=_refusal_message(done.error, done.exit_code), version=version
-            )
-        try:
-            config = json.loads(done.output.replace("$$", "$"))  # it doubles every dollar sign
-        except (ValueError, RecursionError):
-            config = None
-        if not isinstance(config, dict):
-            return ComposeAnswer(
-                fault="docker compose config didn't print a JSON object", version=version
-            )
-        unset = dict.fromkeys(_UNSET.findall(done.error))
-        return ComposeAnswer(config, tuple(unset), version=version)
+def ask_compose(
+    files: Sequence[str], timeout: float, environ: Mapping[str, str] = os.environ
+) -> ComposeAnswer:
+    """Run Compose on these files, for most of `timeout` seconds: the rest is for the stand-in."""
+    program = find_compose(environ)
+    if program is None:
+        return ComposeAnswer()
+    named = [part for file in files for part in ("-f", file)]
+    env = {**environ, **_ENVIRONMENT}
+    config_run = Program([program, *named, "config", "--format", "json"], env, _MAX_BYTES)
+    version_run = Program([program, "version", "--short"], env, 200)
+    done, printed = config_run.wait(timeout * 0.6), version_run.wait(timeout * 0.1)
+    version = printed.output.strip().removeprefix("v") if printed.exit_code == 0 else None
+    answer = ComposeAnswer(version=version)
+    if done.exit_code is None:
+        return answer._replace(fault=f"docker compose config {done.error}")
+    if done.exit_code != 0:
+        if any(words in done.error for words in _TOO_OLD):
+            fault = "docker compose is too old to print its configuration as JSON"
+            return ComposeAnswer(fault=fault)
+        if _CANNOT_PRINT in done.error:
+            return answer._replace(fault="docker compose can't print this project")
+        return answer._replace(refused=_refusal_message(done.error, done.exit_code))
+    try:
+        config = json.loads(done.output.replace("$$", "$"))  # it doubles every dollar sign
+    except (ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict):
+        return answer._replace(fault="docker compose config didn't print a JSON object")
+    return answer._replace(config=config, unset=tuple(dict.fromkeys(_UNSET.findall(done.error))))
 
 
 def _refusal_message(output: str, code: int) -> str:
@@ -89,35 +85,15 @@ def _refusal_message(output: str, code: int) -> str:
     return text.removeprefix("Error: ")
 
 
-def start_compose(
-    files: Sequence[str], environ: Mapping[str, str] = os.environ
-) -> ComposeRun | None:
-    """Start Compose on these files; None where it isn't installed."""
-    program = find_compose(environ)
-    if program is None:
-        return None
-    named = [part for file in files for part in ("-f", file)]
-    env = {**environ, **_ENVIRONMENT}
-    return ComposeRun(
-        Program([program, *named, "config", "--format", "json"], env, _MAX_BYTES),
-        Program([program, "version", "--short"], env, 200),
-    )
-
-
 def find_compose(environ: Mapping[str, str] = os.environ) -> str | None:
     """Return the program of Compose: the docker CLI's plugin, else docker-compose on the path."""
     name = "docker-compose.exe" if sys.platform == "win32" else "docker-compose"
-    own = config_folder(environ)
-    for folder in (own / "cli-plugins", *_extra_folders(own), *map(Path, _PLUGIN_FOLDERS)):
+    own, extra = config_folder(environ), []
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        extra = list(
+            map(Path, json.loads((own / "config.json").read_bytes())["cliPluginsExtraDirs"])
+        )
+    for folder in (own / "cli-plugins", *extra, *map(Path, _PLUGIN_FOLDERS)):
         if os.access(folder / name, os.X_OK):
             return str(folder / name)
     return shutil.which("docker-compose", path=environ.get("PATH", os.defpath))
-
-
-def _extra_folders(folder: Path) -> list[Path]:
-    """Return cliPluginsExtraDirs of the docker CLI's config.json."""
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-        return [Path(name) for name in config["cliPluginsExtraDirs"] if isinstance(name, str)]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return []

@@ -15,11 +15,10 @@ from preflight.facts.compose.project import ComposeError
 
 ALLOW_READ = "PREFLIGHT_ALLOW_READ"
 STANDARD_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
-OVERRIDE_NAMES = (
-    "compose.override.yml",
-    "compose.override.yaml",
-    "docker-compose.override.yml",
-    "docker-compose.override.yaml",
+OVERRIDE_NAMES = tuple(
+    f"{stem}.override.{suffix}"
+    for stem in ("compose", "docker-compose")
+    for suffix in ("yml", "yaml")
 )
 
 
@@ -36,11 +35,7 @@ class Bounds:
             folders |= {os.path.dirname(os.path.abspath(file)), os.path.realpath(file)}
         folders |= set(filter(None, map(_find_repository, folders)))
         folders |= set(filter(None, environ.get(ALLOW_READ, "").split(os.pathsep)))
-        self._folders = set(map(os.path.realpath, folders))
-
-    def add(self, folder: str) -> None:
-        """Allow one more folder."""
-        self._folders.add(os.path.realpath(folder))
+        self.folders = set(map(os.path.realpath, folders))
 
     def refusal(self, path: str) -> str | None:
         """Return why a file isn't read, None where it may be."""
@@ -49,7 +44,7 @@ class Bounds:
         if "\0" in path:
             return "the path has a NUL character"
         real = os.path.realpath(path)
-        if not self._folders.isdisjoint((real, *map(str, Path(real).parents))):
+        if not self.folders.isdisjoint((real, *map(str, Path(real).parents))):
             return None
         link = f" (a link to {real})" if os.path.islink(path) else ""
         return (
@@ -89,8 +84,7 @@ def choose_files(
             raise ComposeError("no such compose file; name one with --compose-file", file)
     if not files:
         files = _find_standard(Path.cwd())
-        for file in files[:1]:
-            bounds.add(os.path.dirname(file))  # it may be above this one
+        bounds.folders |= {os.path.realpath(os.path.dirname(file)) for file in files}
     for file in files:
         bounds.require(file)
     return files

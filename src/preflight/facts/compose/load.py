@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.files import Bounds, choose_files
@@ -38,8 +38,7 @@ def load_project(options: Options, environ: Mapping[str, str] = os.environ) -> P
     variables = project_variables(folder, environ, bounds)
     guard = Guard(bounds, variables)
     guard.check(files, folder)
-    run = cli.start_compose(files, environ)
-    answer = run.answer(options.timeout) if run else cli.ComposeAnswer()
+    answer = cli.ask_compose(files, options.timeout, environ)
     project = Project(
         name="",
         folder=folder,
@@ -53,8 +52,7 @@ def load_project(options: Options, environ: Mapping[str, str] = os.environ) -> P
     )
     if answer.config is None:
         project = _read_by_standin(project, answer, guard, variables)
-    services: Mapping[str, Any] = project.config.get("services") or {}
-    inactive = {name: own for name, own in guard.profiles.items() if name not in services}
+    inactive = {k: own for k, own in guard.profiles.items() if k not in project.services}
     return project._replace(name=str(project.config.get("name") or ""), inactive=inactive)
 
 
@@ -74,17 +72,14 @@ def _read_by_standin(
         if not answer.refused:
             raise
         raise ComposeError(f"{refusal} ({error})", project.files[0]) from None
-    if answer.fault:
-        return project._replace(caveats=(*project.caveats, answer.fault))
-    if not answer.refused:
-        return project
-    if project.is_too_old:
-        caveat = f"Docker Compose {project.compose} refuses it: {answer.refused}"
-        return project._replace(caveats=(*project.caveats, caveat))
-    project = _with_refusal(project, answer.refused)
-    if not (project.missing_variables or project.missing_env_files or project.conflicts):
-        raise ComposeError(refusal, project.files[0])
-    return project
+    caveats = [answer.fault] if answer.fault else []
+    if answer.refused and project.is_too_old:
+        caveats = [f"Docker Compose {project.compose} refuses it: {answer.refused}"]
+    elif answer.refused:
+        project = _with_refusal(project, answer.refused)
+        if not (project.missing_variables or project.missing_env_files or project.conflicts):
+            raise ComposeError(refusal, project.files[0])
+    return project._replace(caveats=(*project.caveats, *caveats))
 
 
 def _with_refusal(project: Project, words: str) -> Project:
