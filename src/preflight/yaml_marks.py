@@ -11,7 +11,6 @@ from __future__ import annotations
 import codecs
 import io
 import re
-from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import yaml
@@ -33,9 +32,8 @@ Scalar: TypeAlias = yaml.ScalarNode
 
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 _TOO_LARGE = f"more than {MAX_NODES} values (aliases expanded)"
-_LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"  # libyaml has a limit too, of 1000
+_LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"  # it reads ahead; its limit is 1000
 
-_ALIAS = re.compile(rb"\*\x00?[0-9A-Za-z_-]")
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
 _NUMBER = re.compile(
@@ -43,13 +41,6 @@ _NUMBER = re.compile(
     r"|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
 )
 _NOT_ALWAYS_TEXT = frozenset("0123456789+-.~nNtTfF")  # how other plain scalars begin
-
-try:
-    from yaml.cyaml import CParser  # type: ignore[attr-defined]
-
-    _PARSER: tuple[type, ...] = (CParser,)
-except ImportError:  # PyYAML built without libyaml: the same, slower
-    _PARSER = (yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser)
 
 
 class _Stream(io.BytesIO):
@@ -60,56 +51,91 @@ class _Stream(io.BytesIO):
         self.name = name
 
 
-class _NodeComposer:
-    """Composes nodes without resolving tags, and stops where nesting is too deep."""
-
-    @staticmethod
-    def resolve(kind: type[Node], _value: Any, implicit: Any) -> str:
-        return QUOTED if kind is Scalar and not implicit[0] else PLAIN
-
-    def start(self, stream: _Stream, *parts: type) -> None:
-        first, *others = parts
-        first.__init__(self, stream)  # type: ignore[misc]
-        for part in others:
-            part.__init__(self)  # type: ignore[misc]
-        depth = count = 0
-
-        # what is called before and after each node; closures count faster than attributes
-        def descend(parent: Node | None, _index: Any) -> None:
-            nonlocal depth, count
-            depth += 1
-            count += 1
-            if depth > MAX_DEPTH or count > MAX_NODES:
-                mark = parent.start_mark if parent is not None else None
-                problem = _TOO_DEEP if depth > MAX_DEPTH else _TOO_LARGE
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
-
-        def ascend() -> None:
-            nonlocal depth
-            depth -= 1
-
-        self.descend_resolver, self.ascend_resolver = descend, ascend
-
-
-class _Loader(_NodeComposer, yaml.composer.Composer, *_PARSER):  # type: ignore[misc]
-    """Lets an anchor's name be used again, which PyYAML's own composers refuse."""
+class PythonParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
+    """The parser of a PyYAML that was built without libyaml; slower."""
 
     def __init__(self, stream: _Stream) -> None:
-        self.start(stream, *_PARSER, yaml.composer.Composer)
-
-    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        event = self.peek_event()
-        if not isinstance(event, yaml.AliasEvent):
-            self.anchors.pop(event.anchor, None)
-        node: Node | None = super().compose_node(parent, index)
-        return node
+        yaml.reader.Reader.__init__(self, stream)
+        yaml.scanner.Scanner.__init__(self)
+        yaml.parser.Parser.__init__(self)
 
 
-class _FastLoader(_NodeComposer, *_PARSER):  # type: ignore[misc]
-    """The composer of libyaml, twice as fast."""
+_Parser: Any = PythonParser
+if yaml.__with_libyaml__:
+    _Parser = yaml.cyaml.CParser  # type: ignore[attr-defined]
+
+
+class _Composer:
+    """Builds nodes from the events of a parser, and stops where a file grows too large.
+
+    Resolves no tags, and lets the name of an anchor be used again, unlike those of PyYAML.
+    """
 
     def __init__(self, stream: _Stream) -> None:
-        self.start(stream, *_PARSER)
+        self._next_event = _Parser(stream).get_event
+        # by name: the node, how many values and levels it has; None until it is complete
+        self._anchors: dict[str, tuple[Node, int, int] | None] = {}
+        self._count = 0
+
+    def compose_documents(self) -> list[Node]:
+        roots = []
+        self._next_event()  # the start of the stream
+        while not isinstance(self._next_event(), yaml.StreamEndEvent):
+            self._anchors = {}
+            roots.append(self._compose(self._next_event(), 1)[0])
+            self._next_event()  # the end of the document
+        return roots
+
+    def _compose(self, event: Any, depth: int) -> tuple[Node, int]:
+        """Return the node that begins with an event, and how many levels it has."""
+        self._count = before = self._count + 1
+        if before > MAX_NODES:
+            raise _error_at(event, _TOO_LARGE)
+        kind = event.__class__
+        if kind is yaml.AliasEvent:
+            node, size, levels = self._find_anchor(event)
+            self._count += size
+            if depth + levels > MAX_DEPTH:
+                raise _error_at(event, _TOO_DEEP)
+            return node, levels
+        tag, anchor = event.tag if event.tag != "!" else None, event.anchor
+        if anchor:
+            self._anchors[anchor] = None
+        if kind is yaml.ScalarEvent:
+            tag = tag or (PLAIN if event.implicit[0] else QUOTED)
+            node, levels = Scalar(tag, event.value, event.start_mark, event.end_mark), 1
+        else:
+            node, levels = self._compose_children(event, tag or PLAIN, depth)
+        if anchor:
+            self._anchors[anchor] = node, self._count - before, levels
+        return node, levels
+
+    def _compose_children(self, event: Any, tag: str, depth: int) -> tuple[Node, int]:
+        if depth > MAX_DEPTH:
+            raise _error_at(event, _TOO_DEEP)
+        is_list = isinstance(event, yaml.SequenceStartEvent)
+        end = yaml.SequenceEndEvent if is_list else yaml.MappingEndEvent
+        children, height = [], 0
+        while (child := self._next_event()).__class__ is not end:
+            node, levels = self._compose(child, depth + 1)
+            children.append(node)
+            height = max(height, levels)
+        if is_list:
+            return Sequence(tag, children, event.start_mark), height + 1
+        entries = list(zip(children[::2], children[1::2], strict=True))
+        return Mapping(tag, entries, event.start_mark), height + 1
+
+    def _find_anchor(self, event: Any) -> tuple[Node, int, int]:
+        if event.anchor not in self._anchors:
+            raise _error_at(event, "found undefined alias")
+        anchor = self._anchors[event.anchor]
+        if anchor is None:
+            raise _error_at(event, "an alias that contains itself")
+        return anchor
+
+
+def _error_at(event: Any, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
 
 
 def compose(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> Node:
@@ -134,7 +160,7 @@ def compose_documents(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> lis
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         raise InputError(Problem(name, line, column, "not UTF-8 text")) from None
     try:
-        roots = _compose(_Stream(data, name))
+        return _Composer(_Stream(data, name)).compose_documents()
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark or fault.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -144,62 +170,6 @@ def compose_documents(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> lis
     except yaml.reader.ReaderError as fault:
         line = data.count(b"\n", 0, fault.position) + 1
         raise InputError(Problem(name, line, 1, f"not text: {fault.reason}")) from None
-    if _ALIAS.search(data):
-        for root in roots:
-            _limit_aliases(root)
-    return roots
-
-
-def _compose(stream: _Stream) -> list[Node]:
-    try:
-        return _read_documents(_FastLoader(stream) if len(_PARSER) == 1 else _Loader(stream))
-    except yaml.composer.ComposerError as fault:
-        if "duplicate anchor" not in str(fault.context):
-            raise
-    stream.seek(0)
-    return _read_documents(_Loader(stream))
-
-
-def _read_documents(loader: Any) -> list[Node]:
-    roots = []
-    while loader.check_node():
-        roots.append(loader.get_node())
-    return roots
-
-
-def _limit_aliases(root: Node) -> None:
-    """Raise InputError where aliases nest without end, too deep, or make the file too large.
-
-    An alias names what stands before it, so this recurses no deeper than the file is nested.
-    """
-    measured: dict[int, tuple[int, int] | None] = {}  # by node: how many values, how many levels
-
-    def measure(node: Node) -> tuple[int, int]:
-        key = id(node)
-        if key not in measured:
-            measured[key] = None  # until it is complete
-            parts = [measure(child) for child in _children(node)]
-            size, depth = 1 + sum(p[0] for p in parts), 1 + max((p[1] for p in parts), default=0)
-            if depth > MAX_DEPTH:
-                raise InputError(problem_at(node, f"aliases nest deeper than {MAX_DEPTH} levels"))
-            if size > MAX_NODES:
-                raise InputError(problem_at(node, _TOO_LARGE))
-            measured[key] = size, depth
-        result = measured[key]
-        if result is None:
-            raise InputError(problem_at(node, "an alias that contains itself"))
-        return result
-
-    measure(root)
-
-
-def _children(node: Node) -> Iterator[Node]:
-    if isinstance(node, Mapping):
-        for key, value in node.value:
-            yield key
-            yield value
-    elif isinstance(node, Sequence):
-        yield from node.value
 
 
 def problem_at(node: Node, message: str) -> Problem:
