@@ -165,25 +165,13 @@ SWARM = (
 )
 
 OLLAMA = (
-    Fact(
-        "ollama.settings.*.keep_alive",
-        "seconds",
-        "how long an unused model stays loaded, -1 for ever; as Ollama reads OLLAMA_KEEP_ALIVE",
-    ),
-    Fact("ollama.settings.*.num_parallel", "number", "parallel requests; absent if Ollama decides"),
-    Fact(
-        "ollama.settings.*.max_loaded_models", "number", "loaded models; absent if Ollama decides"
-    ),
-    Fact(
-        "ollama.settings.*.context_length", "number", "context in tokens; absent if Ollama decides"
-    ),
-    Fact(
-        "ollama.settings.*.ignored", "list", "values that Ollama silently ignores; absent if none"
-    ),
+    Fact("ollama.settings.*.keep_alive", "seconds", "time an idle model stays loaded, -1 for ever"),
+    Fact("ollama.settings.*.num_parallel", "number", "parallel requests; absent if automatic"),
+    Fact("ollama.settings.*.max_loaded_models", "number", "loaded models; absent if automatic"),
+    Fact("ollama.settings.*.context_length", "number", "context in tokens; absent if automatic"),
+    Fact("ollama.settings.*.ignored", "list", "values that Ollama ignores; absent if none"),
     Fact("ollama.service", "text", "the compose service that runs Ollama; absent if none"),
-    Fact(
-        "ollama.endpoint", "text", "address where Ollama is asked; absent if no port is open", True
-    ),
+    Fact("ollama.endpoint", "text", "address of Ollama; absent if no port is published", True),
     Fact("ollama.reachable", "boolean", "whether Ollama is reachable"),
     Fact("ollama.problem", "text", "why Ollama can't be used; absent if it can"),
     Fact("ollama.version", "version", "version of Ollama"),
@@ -197,9 +185,7 @@ OLLAMA = (
 )
 
 MODEL = (
-    Fact(
-        "model.listed", "text", "the configured model's name in the rule file; absent if not there"
-    ),
+    Fact("model.listed", "text", "name of that model in the rule file; absent if not there"),
     Fact("model.memory", "bytes", "memory that the configured model needs"),
     Fact("model.estimated", "boolean", "whether that is an estimate"),
     Fact("model.budget", "bytes", "memory that a model may use: the least of all limits"),
@@ -211,6 +197,6 @@ OLLAMA_VARIABLES = frozenset(
     f"OLLAMA_{name}"
     for name in ("MODEL", "KEEP_ALIVE", "NUM_PARALLEL", "MAX_LOADED_MODELS", "CONTEXT_LENGTH")
 )
-"""Variables whose values facts of their own tell: to ask for these facts is to ask for them."""
+"""Variables whose values other facts show: a rule about such a fact also names them."""
 
 ENV = (Fact("env.*", "text", "an environment variable of preflight; absent if not set", True),)

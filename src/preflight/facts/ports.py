@@ -115,9 +115,9 @@ def shares_network(service: Mapping[str, Any]) -> bool:
     return str(service.get("network_mode") or "").startswith(("service:", "container:"))
 
 
-def addresses_conflict(one: str, other: str) -> bool:
+def addresses_conflict(address: str, other_address: str) -> bool:
     """Whether two addresses can't both have a port; an empty one is all of both families."""
-    first, second = _parse_address(one), _parse_address(other)
+    first, second = _parse_address(address), _parse_address(other_address)
     if first is None or second is None:
         return True
     same = first == second or first.is_unspecified or second.is_unspecified
@@ -211,7 +211,7 @@ class _PortUsage:
 def _has_port(process: Any, port: int) -> bool:
     """Whether a process of psutil has a socket with a port; raises psutil.Error."""
     connections = getattr(process, "net_connections", None) or process.connections  # before 6.0
-    return any(one.laddr and one.laddr.port == port for one in connections("inet"))
+    return any(c.laddr and c.laddr.port == port for c in connections("inet"))
 
 
 def read_listeners() -> Listeners | Unknown:

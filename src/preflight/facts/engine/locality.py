@@ -64,8 +64,8 @@ def _find_container_marker(root: Path) -> str | None:
         groups = os.fsdecode((root / "proc/self/cgroup").read_bytes())
     except OSError:
         return None
-    found = any(marker in groups for marker in CONTAINER_CGROUP_MARKERS)
-    return "/proc/self/cgroup" if found else None
+    has_marker = any(marker in groups for marker in CONTAINER_CGROUP_MARKERS)
+    return "/proc/self/cgroup" if has_marker else None
 
 
 class HostVisibility(NamedTuple):

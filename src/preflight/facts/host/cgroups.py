@@ -121,8 +121,8 @@ def _read_memory_limits(folder: Path, version: int) -> Iterator[tuple[float, Pat
     if version == 1:
         file = folder / "memory.stat"  # also counts ancestors that a container can't see
         pattern = rf"^hierarchical_memory_limit ({_NUMBER})$"
-        found = re.findall(pattern, _read_text(file) or "", re.MULTILINE)
-        limits += [(int(limit), file) for limit in found]
+        numbers = re.findall(pattern, _read_text(file) or "", re.MULTILINE)
+        limits += [(int(number), file) for number in numbers]
     return (limit for limit in limits if limit[0] < UNLIMITED_BYTES)
 
 

@@ -144,7 +144,7 @@ def _find_disks(node: Path) -> list[Path]:
     """Return the whole disks under a block device: through its partition and its slaves."""
     disk = node.parent if (node / "partition").exists() else node
     slaves = [link.resolve() for link in disk.glob("slaves/*")]
-    return [found for slave in slaves for found in _find_disks(slave)] or [disk]
+    return [below for slave in slaves for below in _find_disks(slave)] or [disk]
 
 
 def _is_virtual(disk: Path) -> bool:

@@ -50,7 +50,7 @@ def project_logs(context: MeasureContext, limits: LogLimits) -> Iterator[Contain
     project = context.project()
     if project is not None:
         containers = list_containers(context.engine().api, project.name)
-        yield from _read_logs(context, [(one.name, one.id) for one in containers], limits)
+        yield from _read_logs(context, [(listed.name, listed.id) for listed in containers], limits)
 
 
 def container_logs(

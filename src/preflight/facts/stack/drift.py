@@ -64,9 +64,8 @@ def _compare_images(wanted: Any, actual: Any) -> Iterator[str]:
         return
     if actual.startswith("sha256:") or ("@" in wanted) != ("@" in actual):
         return
-    registries, *rest = zip(_split_image(wanted), _split_image(actual), strict=True)
-    same_registry = "" in registries or registries[0] == registries[1]
-    if not same_registry or any(one != other for one, other in rest):
+    (registry, *name), (actual_registry, *actual_name) = map(_split_image, (wanted, actual))
+    if name != actual_name or (registry and actual_registry and registry != actual_registry):
         yield f"image {actual}, the file says {wanted}"
 
 
