@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from preflight.cli.app import build_app
 from preflight.cli.fleet import file_name, load_by_host
+from preflight.fleet import playbook
+from preflight.fleet.playbook import FleetAnswers, HostAnswer
 from preflight.model.problems import InputError
 
 NAMES = (
@@ -63,3 +70,48 @@ def test_a_file_has_the_same_name_whichever_hosts_there_are() -> None:
     ]  # fmt: skip
     assert len({file_name(name).lower() for name in NAMES}) == len(NAMES)
     assert all(0 < len(file_name(name).encode()) <= 250 for name in (*NAMES, "", "ü" * 300))
+
+
+SNAPSHOT = json.dumps({"schema": "preflight.facts/1", "facts": {"host": {"memory": {"total": 1}}}})
+
+
+@pytest.fixture
+def fleet(rules: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Run the command with these answers of its hosts, by their names."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(answers: dict[str, HostAnswer], *options: str, number: int = 0) -> Any:
+        given = FleetAnswers()
+        given.hosts, given.signal = answers, number
+        monkeypatch.setattr(playbook, "run_playbook", lambda *_: given)
+        command = ["fleet", "-i", "a,b", "-r", rules, *options]
+        return CliRunner().invoke(build_app(["fleet"]), command)
+
+    return run
+
+
+def test_what_has_come_is_judged_after_an_interrupt(fleet: Any, tmp_path: Path) -> None:
+    answers = {"a": HostAnswer(SNAPSHOT), "b": HostAnswer(failure="interrupted")}
+    options = ("-f", "json", "--save", "saved")
+    done = fleet(answers, *options, number=signal.SIGINT)
+    assert done.exit_code == 130
+    hosts = json.loads(done.stdout)["hosts"]
+    assert [result["verdict"] for result in hosts["a"]["results"]] == ["fail"]
+    assert hosts["b"] == {"unreachable": "interrupted"}
+    assert done.stderr == "preflight: interrupted: 1 of 2 hosts did not answer in time\n"
+    assert [file.name for file in (tmp_path / "saved").iterdir()] == ["a.json"]
+    assert fleet(answers, *options).exit_code == 1
+    assert fleet(answers, *options, number=signal.SIGTERM).exit_code == 143
+
+
+def test_a_snapshot_that_cannot_be_saved_is_bad_input(fleet: Any, tmp_path: Path) -> None:
+    (tmp_path / "saved/a.json").mkdir(parents=True)
+    done = fleet({"a": HostAnswer(SNAPSHOT)}, "--save", "saved")
+    assert (done.exit_code, done.stderr.count("it is a folder")) == (2, 1)
+
+
+def test_removing_says_what_was_removed(fleet: Any) -> None:
+    answers = {"a": HostAnswer("/home/a"), "b": HostAnswer(""), "c": HostAnswer(failure="refused")}
+    done = fleet(answers, "--remove")
+    assert (done.exit_code, done.stdout) == (3, "a: /home/a\nb: nothing to remove\n")
+    assert done.stderr == "preflight: c: refused\n"

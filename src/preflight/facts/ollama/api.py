@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from preflight.facts.engine.responses import is_count
 from preflight.facts.http_client import request
 from preflight.facts.ollama.settings import Address, shorten
 from preflight.model.facts import Unknown, UnknownKind
@@ -123,8 +124,7 @@ def _parse_integer(digits: str) -> int | None:
 
 def positive_or_none(value: Any) -> int | None:
     """Return the value if it is an integer that measures something: zero doesn't."""
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_integer and 0 < value < 2**63 else None
+    return value if is_count(value) and 0 < value < 2**63 else None
 
 
 def is_valid_name(value: Any) -> bool:
