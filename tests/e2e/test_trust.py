@@ -123,8 +123,12 @@ def test_rules_extend_what_lies_below_the_current_folder(run_preflight: Run, pro
     ids=" ".join,
 )  # fmt: skip
 def test_a_pipe_that_nobody_writes_to_is_not_waited_for(
-    run_preflight: Run, project: Path, arguments: tuple[str, ...]
+    run_preflight: Run,
+    project: Path,
+    arguments: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("preflight.cli.streams._PIPE_TIMEOUT_SECONDS", 0.1)
     os.mkfifo(project / "fifo")
     done = run_preflight(*arguments, cwd=project)
     assert done.returncode in (1, 2)

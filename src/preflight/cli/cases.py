@@ -11,7 +11,13 @@ from typing import Annotated, TypeAlias
 import typer
 
 from preflight.check import catalogue, select, today, with_model
-from preflight.cli.options import RulesFile, check_format, load_rules, rules_file
+from preflight.cli.options import (
+    RulesFile,
+    check_format,
+    is_on_command_line,
+    load_rules,
+    rules_file,
+)
 from preflight.cli.streams import read_input, terminal_options, write
 from preflight.model.cases import (
     EXPECTED_FILE,
@@ -73,13 +79,12 @@ def try_cases(
     from preflight.snapshot.cases import find_cases
 
     check_format(format_, FORMATS)
-    source = ctx.get_parameter_source("rules")
-    is_typed = source is not None and source.name == "COMMANDLINE"
-    outcomes = []
+    named = rules if is_on_command_line(ctx, "rules") else None
     load = cache(_load_rules)
-    for case in find_cases(folder):
-        file = rules if is_typed and rules is not None else _case_rules(case) or rules_file(rules)
-        outcomes.append(_try_case(case, file, load, only or (), exact=exact))
+    outcomes = [
+        _try_case(case, named or _case_rules(case) or rules_file(rules), load, only or (), exact)
+        for case in find_cases(folder)
+    ]
     write(render.FORMATS[format_](tuple(outcomes), terminal_options(quiet=quiet)))
     raise typer.Exit(exit_code(outcomes))
 
@@ -87,13 +92,11 @@ def try_cases(
 def _case_rules(folder: str) -> str | None:
     """Return the rule file in the case's folder or beside it."""
     parent = os.path.normpath(os.path.join(folder, os.pardir))
-    candidates = (os.path.join(place, RULES_FILE) for place in (folder, parent))
-    return next(filter(os.path.lexists, candidates), None)
+    files = (os.path.join(place, RULES_FILE) for place in (folder, parent))
+    return next(filter(os.path.lexists, files), None)
 
 
-def _try_case(
-    folder: str, file: str, load: _Load, only: Iterable[str], *, exact: bool
-) -> CaseOutcome:
+def _try_case(folder: str, file: str, load: _Load, only: Iterable[str], exact: bool) -> CaseOutcome:
     """Judge one case; problems of its files are part of the outcome."""
     from preflight.rules.load import display_name
 
@@ -145,11 +148,6 @@ def _read_case(folder: str) -> tuple[CaseExpectation, Facts]:
     from preflight.snapshot.facts_file import read_snapshot
 
     expected, facts = (os.path.join(folder, name) for name in (EXPECTED_FILE, FACTS_FILE))
-    for file in (expected, facts):
-        if os.path.exists(file) and not os.path.isfile(file):
-            raise InputError(
-                f"cannot read {file}: it isn't a regular file"
-            )  # a pipe would be waited for
     return (
         read_expected(read_input(expected, MAX_EXPECTED_BYTES), expected),
         read_snapshot(read_input(facts, MAX_SNAPSHOT_BYTES), facts),

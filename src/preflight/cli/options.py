@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from preflight.facts.collect.measurement import Measurement, Worker
 
 LOCAL_RULES = "preflight.yaml"
+_MEASURING = ("--path", "--compose-file", "--docker-host", "--context", "--timeout", "--wait")
 
 
 def _rule_ids(incomplete: str) -> list[str]:
@@ -213,6 +214,12 @@ def check_timeout(seconds: float) -> None:
         raise InputError(f"--timeout {seconds:g}: expected more than 0 and at most 3600 seconds")
 
 
+def is_on_command_line(ctx: typer.Context, parameter: str) -> bool:
+    """Return whether an option was given as such, not by a variable or as its default."""
+    source = ctx.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 class Subject:
     """What is judged: a snapshot, or this machine, whose measurement starts immediately.
 
@@ -232,61 +239,44 @@ class Subject:
         if docker_host is not None and context is not None:
             raise InputError("--docker-host and --context contradict each other: use one of them")
         check_timeout(timeout)
-        self.snapshot = snapshot
-        self.hidden: list[tuple[str, str]] = []  # variables of containers that no rule asks for
-        self.compose_typed = bool(compose_files)
-        self.endpoint_typed = docker_host is not None or context is not None
         self.options = Options(path, docker_host, context, timeout, compose_files or ())
+        self.hidden: list[tuple[str, str]] = []  # variables of containers that no rule asks for
+        self._snapshot = snapshot
+        self._worker: Worker | None = ctx.obj
         if snapshot is None:
-            self._measurement = _start_measurement(self.options, ctx.obj)
-        else:
-            refuse_measuring(ctx)
+            self._measurement = self._start_measurement()
+            return
+        for parameter in ctx.command.params:
+            option = parameter.opts[0]
+            if option in _MEASURING and is_on_command_line(ctx, parameter.name or ""):
+                raise InputError(
+                    f"{option} has no effect with --facts, which measures nothing: leave one out"
+                )
 
     def facts(self, ruleset: RuleSet) -> Facts:
         """Return the facts, with those that follow from the rules: environment and model."""
-        return with_model(self._measured(ruleset), ruleset)
+        facts = self._measure(ruleset) if self._snapshot is None else read_facts(self._snapshot)
+        return with_model(facts, ruleset)
 
     def measure_again(self, ruleset: RuleSet) -> Facts:
         """Repeat the measurement and return its facts."""
-        self._measurement = _start_measurement(self.options)
+        self._measurement = self._start_measurement()
         return self.facts(ruleset)
 
-    def _measured(self, ruleset: RuleSet) -> Facts:
-        if self.snapshot is not None:
-            return read_facts(self.snapshot)
+    def _start_measurement(self) -> Measurement:
+        from preflight.facts.collect.measurement import Measurement  # not for --help
+
+        worker, self._worker = self._worker, None  # it measures once
+        return Measurement(self.options, worker)
+
+    def _measure(self, ruleset: RuleSet) -> Facts:
         with StatusLine() as status:
             facts = collect_facts(self._measurement, ruleset, status.show_measuring, self.hidden)
         endpoint = facts.unknown.get("docker.endpoint")
-        if self.endpoint_typed and endpoint is not None and endpoint.kind == "invalid":
-            raise InputError(endpoint.reason)  # a usage error, because it was typed here
+        is_endpoint_given = (self.options.docker_host, self.options.context) != (None, None)
+        if is_endpoint_given and endpoint is not None and endpoint.kind == "invalid":
+            raise InputError(endpoint.reason)  # a usage error, because it was given here
         problem = facts.get(("compose", "problem"))
-        if self.compose_typed and isinstance(problem, str):
+        if self.options.compose_files and isinstance(problem, str):
             raise InputError(problem)
         return facts
-
-
-def _start_measurement(options: Options, worker: Worker | None = None) -> Measurement:
-    from preflight.facts.collect.measurement import Measurement  # not for --help
-
-    return Measurement(options, worker)
-
-
-_MEASURING_OPTIONS = (
-    "--path",
-    "--compose-file",
-    "--docker-host",
-    "--context",
-    "--timeout",
-    "--wait",
-)
-
-
-def refuse_measuring(ctx: typer.Context) -> None:
-    """Raise InputError for a measuring option that was typed although a snapshot is judged."""
-    for parameter in ctx.command.params:
-        source = ctx.get_parameter_source(parameter.name or "")
-        option = next((name for name in parameter.opts if name in _MEASURING_OPTIONS), None)
-        if option and source is not None and source.name == "COMMANDLINE":
-            raise InputError(
-                f"{option} has no effect with --facts, which measures nothing: leave one out"
-            )

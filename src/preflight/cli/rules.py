@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Annotated
 
@@ -16,7 +15,7 @@ from preflight.cli.streams import complain, read_input, terminal_options, write,
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, Facts
 from preflight.model.problems import InputError, Problem, Review
 from preflight.model.report import ExitCode
-from preflight.model.rules import RuleSet, Waiver
+from preflight.model.rules import RuleSet
 from preflight.render.sanitize import clean
 
 MAX_DOCUMENT_BYTES = 4 * 2**20
@@ -86,12 +85,12 @@ def _first_difference(name: str, expected: str) -> Problem | None:
         raise InputError(f"{name}: not UTF-8 text") from None
     lines = zip_longest(actual.splitlines(), expected.splitlines())
     for number, (line, expected_line) in enumerate(lines, start=1):
-        if line is None:
-            return Problem(name, number, 1, f"the file ends here, expected {expected_line!r}")
-        if expected_line is None:
-            return Problem(name, number, 1, f"expected the end of the file, found {line!r}")
         if line != expected_line:
-            return Problem(name, number, 1, f"expected {expected_line!r}, found {line!r}")
+            found, wanted = (
+                "the end of the file" if text is None else repr(text)
+                for text in (line, expected_line)
+            )
+            return Problem(name, number, 1, f"expected {wanted}, found {found}")
     return None
 
 
@@ -145,21 +144,15 @@ def _validate(name: str, snapshot: Facts | None) -> bool:
 
 def review_rules(ruleset: RuleSet, facts: Facts | None = None) -> Review:
     """Return the problems of rules that can be used: by themselves, and on the given facts."""
+    from preflight.evaluate import judge
     from preflight.rules import waivers
 
     problems = set(waivers.find_ineffective(ruleset))
     if facts is not None:
+        waived = judge.Selection(only=[waiver.rule for waiver in ruleset.waivers])  # disabled too
+        report = judge.evaluate(ruleset, with_model(facts, ruleset), catalogue(), waived)
         problems.update(
             waivers.problem_of(waiver, f"the waiver of {waiver.rule} isn't needed on these facts")
-            for waiver in _unneeded_waivers(ruleset, facts)
+            for waiver in judge.find_unneeded_waivers(ruleset.waivers, report.results)
         )
     return Review(tuple(sorted(problems)), tuple(waivers.find_ending(ruleset, today())))
-
-
-def _unneeded_waivers(ruleset: RuleSet, facts: Facts) -> Iterable[Waiver]:
-    """Return the waivers of rules that pass on these facts, disabled rules included."""
-    from preflight.evaluate import judge
-
-    waived = judge.Selection(only=[waiver.rule for waiver in ruleset.waivers])
-    report = judge.evaluate(ruleset, with_model(facts, ruleset), catalogue(), waived)
-    return judge.find_unneeded_waivers(ruleset.waivers, report.results)
