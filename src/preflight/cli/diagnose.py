@@ -78,7 +78,7 @@ def diagnose(
     started = time.perf_counter()
     live = bool(containers) or compose
     _check_options(logs or [], live=live, facts=facts, lines=lines)
-    inputs = _Inputs(load_rules(rules, sets))
+    inputs = _LogInputs(load_rules(rules, sets))
     try:
         for name in logs or ():
             inputs.read(name)
@@ -130,7 +130,7 @@ def _check_options(logs: list[str], *, live: bool, facts: str | None, lines: int
         raise InputError(f"--lines {lines}: expected 1 to {_MAX_LINES}")
 
 
-class _Inputs:
+class _LogInputs:
     """The logs that were read so far, and the facts that came with them."""
 
     def __init__(self, ruleset: RuleSet) -> None:
@@ -139,7 +139,7 @@ class _Inputs:
         self.ruleset = ruleset
         self.reader = LogReader(ruleset.diagnoses)
         self.facts: Facts | None = None
-        self._files: set[tuple[int, int]] = set()
+        self._already_read: set[tuple[int, int]] = set()
         if self.reader.slow_reason is not None:
             complain(f"reading logs slowly: {self.reader.slow_reason}")
 
@@ -152,7 +152,7 @@ class _Inputs:
         elif log_files.is_zip(name):
             self._read_bundle(name)
         else:
-            paths = log_files.leave_out_read(log_files.find_logs(name), self._files)
+            paths = log_files.find_logs(name, self._already_read)
             if len(paths) > 1:
                 complain(f"{name}: {len(paths)} logs, the oldest first")
             for path in paths:

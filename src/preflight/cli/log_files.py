@@ -34,11 +34,13 @@ class _Log(NamedTuple):
     path: str
 
 
-def find_logs(name: str) -> list[str]:
+def find_logs(name: str, already_read: set[tuple[int, int]]) -> list[str]:
     """Return the paths of the logs that a name means, the oldest first.
 
     A folder means all logs in it; a file, itself after those that were rotated away from it
-    (`api.log.2.gz`, `api.log.1`, `api.log`). Raises InputError where there are none.
+    (`api.log.2.gz`, `api.log.1`, `api.log`). Those that were read already are left out: a shell's
+    `api.log*` names rotated logs too, and a link leads to the same file. Raises InputError where
+    there are none.
     """
     paths = [name]
     try:
@@ -57,11 +59,17 @@ def find_logs(name: str) -> list[str]:
                 paths = [*(log.path for log in logs if log.age < _NOT_ROTATED), name]
         elif stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and name != os.devnull):
             raise InputError(f"cannot read {name}: it is a device")
+        files = {path: os.stat(path) for path in paths}
     except (OSError, ValueError) as error:
         raise cannot_read(name, error) from None
     if not paths:
         raise InputError(f"{name} has no logs: no file name ends in .log, .txt, .log.N or .gz")
-    return paths
+    unread = []
+    for path, state in files.items():
+        if (state.st_dev, state.st_ino) not in already_read:
+            already_read.add((state.st_dev, state.st_ino))
+            unread.append(path)
+    return unread
 
 
 def _list_files(folder: str) -> list[_Log]:
@@ -72,23 +80,6 @@ def _list_files(folder: str) -> list[_Log]:
         age = (0, 0, date) if date else (1, -int(number), "") if number else _NOT_ROTATED
         logs.append(_Log(base, age, os.path.join(folder, name)))
     return sorted(log for log in logs if os.path.isfile(log.path))
-
-
-def leave_out_read(paths: list[str], already_read: set[tuple[int, int]]) -> list[str]:
-    """Return the files that were not read under another name, and remember them.
-
-    A shell's `api.log*` names rotated logs too, and a link leads to the same file.
-    """
-    unread = []
-    for path in paths:
-        with suppress(OSError):
-            state = os.stat(path)
-            if stat.S_ISREG(state.st_mode):
-                if (state.st_dev, state.st_ino) in already_read:
-                    continue
-                already_read.add((state.st_dev, state.st_ino))
-        unread.append(path)
-    return unread
 
 
 def read_log(path: str, reader: LogReader) -> None:
