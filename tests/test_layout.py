@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,16 +70,32 @@ def test_imports_run_downward_only(file: Path) -> None:
         assert top not in WORLD or part in TOUCHES_WORLD, name
 
 
-def loaded(*arguments: str, **environment: str) -> set[str]:
+PRINT_MODULES = "print('\\n' + json.dumps(sorted(sys.modules)), file=sys.stderr, flush=True)"
+
+
+def loaded(*arguments: str, cwd: Path | None = None, **environment: str) -> set[str]:
     code = (
         "import sys, json; sys.argv = ['preflight', *json.loads(sys.argv[1])]\n"
         "from preflight.cli import main\n"
-        "try: main()\n"
-        "finally: print('\\n' + json.dumps(sorted(sys.modules)), file=sys.stderr)"
+        f"try: main()\nfinally: {PRINT_MODULES}"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(arguments)],
-        env={**os.environ, **environment}, capture_output=True, text=True,
+        env={**os.environ, **environment}, capture_output=True, text=True, cwd=cwd,
+    )  # fmt: skip
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def loaded_by_worker(cwd: Path) -> set[str]:
+    code = (
+        "import sys, json, os\n"
+        "from preflight.facts.collect import worker\n"
+        f"def end():\n    {PRINT_MODULES}\n    os._exit(0)\n"
+        "worker._end = end\nworker.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps([{}, time.monotonic()]),
+        capture_output=True, text=True, cwd=cwd,
     )  # fmt: skip
     return set(json.loads(done.stderr.splitlines()[-1]))
 
@@ -117,3 +134,12 @@ def test_a_start_imports_no_more_than_it_did(
     ours = {name for name in modules if name.partition(".")[0] == "preflight"}
     assert len(ours) <= own, sorted(ours)
     assert len(modules - ours) <= others, sorted(modules - ours)
+
+
+def test_a_check_imports_at_most_70_of_our_modules_over_both_processes(tmp_path: Path) -> None:
+    compose = "services: {api: {image: alpine}, db: {image: alpine, mem_limit: 1gb}}\n"
+    (tmp_path / "compose.yaml").write_text(compose)
+    modules = loaded("check", "-f", "json", cwd=tmp_path) | loaded_by_worker(tmp_path)
+    ours = {name for name in modules if name.partition(".")[0] == "preflight"}
+    assert "preflight.facts.compose.cli" in ours
+    assert len(ours) <= 70, sorted(ours)

@@ -14,8 +14,8 @@ import pytest
 
 from paths import TESTS
 from preflight.facts.compose import standin
-from preflight.facts.compose.files import Bounds
 from preflight.facts.compose.guard import Guard
+from preflight.facts.compose.load import Bounds
 from preflight.facts.compose.project import Project
 from preflight.facts.compose.variables import project_variables
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError, Project
-from preflight.facts.engine.api import EngineApi, EngineError
+from preflight.facts.engine.api import EngineApi, EngineError, Lazy
 from preflight.facts.engine.endpoint import Endpoint, EndpointError, resolve
 from preflight.facts.engine.locality import (
     VIRTUAL_MACHINES,
@@ -23,7 +23,6 @@ from preflight.facts.engine.locality import (
     in_container,
 )
 from preflight.facts.engine.responses import list_or_empty
-from preflight.facts.lazy import Lazy
 from preflight.model.facts import Unknown
 
 

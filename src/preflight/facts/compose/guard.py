@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from preflight import yaml_marks
-from preflight.facts.compose.files import Bounds, display_path
 from preflight.facts.compose.forms import port_range, resolve_path, split_port, split_volume
+from preflight.facts.compose.load import Bounds, display_path
 from preflight.facts.compose.project import ComposeError, Need, Path
 from preflight.facts.compose.variables import (
     TemplateError,

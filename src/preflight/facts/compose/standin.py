@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight import yaml_marks
-from preflight.facts.compose.files import display_path
 from preflight.facts.compose.forms import SHAPES, long_ports, long_volume, resolve_path
 from preflight.facts.compose.guard import Guard, error_at, mapping_entries, position_of, scalar_text
+from preflight.facts.compose.load import display_path
 from preflight.facts.compose.project import ComposeError, Path, Project
 from preflight.facts.compose.variables import TemplateError, Variables, read_env_file
 

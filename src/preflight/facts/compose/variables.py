@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 
-from preflight.facts.compose.files import Bounds
+from preflight.facts.compose.load import Bounds
 from preflight.facts.compose.project import ComposeError
 
 _MAX_DEPTH = 20  # levels of defaults within defaults

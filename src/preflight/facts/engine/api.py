@@ -9,15 +9,16 @@ import errno
 import json
 import re
 import threading
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from preflight.facts.engine.endpoint import Endpoint
 from preflight.facts.engine.responses import count_or_none, get_object, text_or_none
 from preflight.facts.http_client import Get, open_transport
-from preflight.facts.lazy import Lazy
 from preflight.model.facts import UnknownKind
+
+T = TypeVar("T")
 
 MAX_RESPONSE_BYTES = 32 * 2**20
 MAX_EVENTS_BYTES = 2**20
@@ -265,3 +266,31 @@ def explain_failure(error: BaseException, address: str, timeout: float) -> Engin
 
 def _wrapped_by(error: BaseException) -> BaseException | None:
     return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+class Lazy(Generic[T]):
+    """A value that is computed once, by the first thread that calls; the others wait for it.
+
+    Every caller gets the same value or the same exception.
+    """
+
+    def __init__(self, compute: Callable[[], T]) -> None:
+        self._compute = compute
+        self._lock = threading.Lock()
+        self._value: list[T] = []
+        self._error: Exception | None = None
+
+    def __call__(self) -> T:
+        with self._lock:
+            if not self._value and self._error is None:
+                try:
+                    self._value.append(self._compute())
+                except Exception as error:  # noqa: BLE001 - raised again for every caller
+                    self._error = error
+        if self._error is not None:
+            raise self._error
+        return self._value[0]
+
+    def peek(self) -> T | None:
+        """Return the value if it has been computed, without waiting for it."""
+        return self._value[0] if self._value else None

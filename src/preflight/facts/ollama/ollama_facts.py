@@ -14,11 +14,14 @@ from preflight.facts.compose.project import Project, known_as
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.locality import in_container
 from preflight.facts.model import canonical_name
-from preflight.facts.ollama.api import OllamaApi, OllamaError, is_valid_name, positive_or_none
-from preflight.facts.ollama.settings import (
+from preflight.facts.ollama.server import (
     Address,
+    OllamaApi,
+    OllamaError,
     get_environment,
+    is_valid_name,
     locate_api,
+    positive_or_none,
     read_settings,
     read_variable,
     shorten,

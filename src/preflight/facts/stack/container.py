@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 from preflight.facts.catalogue import STACK
 from preflight.facts.collect.context import Engine
 from preflight.facts.compose.project import Project, explain_absence
-from preflight.facts.engine.api import EngineError, NotFoundError, memory_used
+from preflight.facts.engine.api import EngineError, Lazy, NotFoundError, memory_used
 from preflight.facts.engine.host_resources import is_log_rotated
 from preflight.facts.engine.responses import (
     count_or_none,
@@ -22,7 +22,6 @@ from preflight.facts.engine.responses import (
     unreported,
 )
 from preflight.facts.host.cgroups import ContainerCgroup, read_container_cgroup
-from preflight.facts.lazy import Lazy
 from preflight.facts.stack.containers import CONTAINERS_PATH, ListedContainer, normalize_state
 from preflight.facts.stack.drift import find_drift, parse_environment
 from preflight.facts.stack.oom import OomSignals, OomTimes, judge_oom, read_oom_times

@@ -19,13 +19,13 @@ from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.endpoint import Endpoint, EndpointError
 from preflight.facts.model import canonical_name
 from preflight.facts.ollama import ollama_facts as ollama
-from preflight.facts.ollama.api import OllamaError
 from preflight.facts.ollama.ollama_facts import (
     configured_model,
     estimate_memory,
     kv_bytes_per_token,
 )
-from preflight.facts.ollama.settings import (
+from preflight.facts.ollama.server import (
+    OllamaError,
     locate_api,
     parse_host,
     parse_keep_alive,
