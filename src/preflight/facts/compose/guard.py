@@ -186,10 +186,11 @@ class Guard:
         for extends in _find_values(service, "extends"):
             files = self._check_paths(_find_values(extends, "file"), folder, "extends")
             for node in _find_scalars(extends, "service"):
+                base_name = self._substitute(node, "extends")
                 for path in filter(os.path.isfile, files or [file]):
                     inner = os.path.dirname(path) if files else folder
                     for root in self.documents(path, depth + 1):
-                        for base in _find_values(root, "services", scalar_text(node)):
+                        for base in _find_values(root, "services", base_name):
                             self._check_service(name, base, path, inner, depth + 1)
                             for setting, key, value in mapping_entries(base):
                                 self._record_positions(("services", name, setting), key, value)
@@ -203,18 +204,20 @@ class Guard:
                         position = FileLine(display_path(path), line)
                         self.positions["services", name, "environment", variable] = position
 
+    def _substitute(self, node: Node, what: str) -> str:
+        try:
+            return self._variables.substitute(scalar_text(node))
+        except TemplateError as error:
+            raise error_at(node, f"{what}: {error}") from None
+
     def _check_paths(self, nodes: Iterable[Node], folder: str, what: str) -> list[str]:
         """Return the absolute paths that values name; raises ComposeError for one outside."""
         paths = []
         for node in nodes:
-            try:
-                path = resolve_path(self._variables.substitute(scalar_text(node)), folder)
-            except TemplateError as error:
-                raise error_at(node, f"{what}: {error}") from None
-            refusal = self._bounds.refusal(path)
+            paths.append(resolve_path(self._substitute(node, what), folder))
+            refusal = self._bounds.refusal(paths[-1])
             if refusal:
                 raise error_at(node, f"{what}: {refusal}")
-            paths.append(path)
         return paths
 
     def _record_need(self, version: str, feature: str, node: Node) -> None:

@@ -21,8 +21,6 @@ from preflight.facts.compose.project import ComposeError, Path, Project
 from preflight.facts.compose.variables import TemplateError, Variables, read_env_file
 
 _MAX_PORTS = 2**16  # of a service, those of ranges counted
-_LISTS = ("dns", "dns_search", "env_file", "ports", "tmpfs", "volumes")
-_NAMES = ("depends_on", "models", "networks")
 _REPLACED = ("command", "entrypoint")  # by an override as a whole
 _WORDS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -67,7 +65,7 @@ class _StandIn:
         merged: dict[str, Value] = {}
         for root in roots:
             merged = self.merge(merged, self.read_document(root), ())
-        profiles = set(re.split(r"\s*,\s*", self.variables.lookup("COMPOSE_PROFILES") or ""))
+        profiles = set(map(str.strip, (self.variables.lookup("COMPOSE_PROFILES") or "").split(",")))
         services = {}
         for key, service in merged["services"].items():
             own = set(map(str, service.get("profiles") or ()))
@@ -143,11 +141,9 @@ class _StandIn:
     def to_long_form(self, path: Path, value: Value) -> Value:
         """Return the value of a key of a service in its long form."""
         key, folder = path[-1], self.project.folder
-        if key in _LISTS and isinstance(value, str | dict):
-            value = [value]
         if key == "environment":
             return self.to_text_mapping(value, self.variables.lookup)
-        if key in _NAMES and isinstance(value, list):
+        if key in ("depends_on", "networks") and isinstance(value, list):
             return dict.fromkeys(map(str, value))
         if key == "ports":
             ports: list[Value] = []
@@ -158,9 +154,10 @@ class _StandIn:
             return drop_replaced(ports, key)
         if key == "volumes":
             mounts = [self.read_value(path, lambda v: long_volume(v, folder), v) for v in value]
-            return drop_replaced(list(filter(None, mounts)), key)
+            return drop_replaced([mount for mount in mounts if mount], key)
         if key == "env_file":
-            entries = [item if isinstance(item, dict) else {"path": item} for item in value]
+            items = value if isinstance(value, list) else [value]
+            entries = [item if isinstance(item, dict) else {"path": item} for item in items]
             return [{**v, "path": resolve_path(str(v.get("path")), folder)} for v in entries]
         if key == "logging" and isinstance(value, dict) and value.get("options"):
             return {**value, "options": self.to_text_mapping(value["options"], lambda _: "")}
@@ -302,15 +299,10 @@ def find_conflicts(
         for other, condition in (service.get("depends_on") or {}).items():
             if other not in services and (condition or {}).get("required") is not False:
                 yield name, f'service "{name}" depends on undefined service "{other}"'
-        names = [("networks", network) for network in service.get("networks") or ()]
-        names += [
-            ("volumes", mount["source"])
-            for mount in service.get("volumes") or ()
-            if mount.get("type") == "volume" and mount.get("source")
-        ]
-        for kind in ("secrets", "configs"):
+        defined = {**config, "networks": {"default": None, **(config.get("networks") or {})}}
+        for kind in ("networks", "volumes", "secrets", "configs"):
             for item in service.get(kind) or ():
-                names.append((kind, item.get("source") if isinstance(item, dict) else item))
-        for kind, other in names:
-            if other not in (config.get(kind) or {}) and (kind, other) != ("networks", "default"):
-                yield name, f'service "{name}" refers to undefined {kind[:-1]} {other}'
+                other = item.get("source") if isinstance(item, dict) else item
+                is_named = kind != "volumes" or (item.get("type") == "volume" and other)
+                if is_named and other not in (defined.get(kind) or {}):
+                    yield name, f'service "{name}" refers to undefined {kind[:-1]} {other}'

@@ -56,8 +56,10 @@ class Variables:
     def fallback_to(self, values: Mapping[str, str | None]) -> Iterator[None]:
         """Use these values for variables that have no other."""
         self.lookups.append(values.get)
-        yield
-        self.lookups.pop()
+        try:
+            yield
+        finally:
+            self.lookups.pop()
 
     def substitute(self, text: str, depth: int = 0) -> str:
         """Return the text with its variables replaced; raises TemplateError."""

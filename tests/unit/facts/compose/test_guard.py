@@ -148,6 +148,9 @@ NAMING = {
     "env_file, merged": "x-a: &a {{env_file: [{{path: {file}}}]}}\n" + ONE + "    !!merge <<: *a\n",
     "env_file, by a variable": ONE + "    env_file: ${{NOBODY:-{file}}}\n",
     "env_file of a base": "services:\n  a: {{extends: {{file: several.yaml, service: b}}}}\n",
+    "env_file of a base, by a variable": (
+        'services:\n  a: {{extends: {{file: several.yaml, service: "${{NOBODY:-b}}"}}}}\n'
+    ),
     "a second include": "include: [base.yaml, {{path: [base.yaml, second.yaml]}}]\n",
     "an include again": (
         "include: [{{path: third.yaml, env_file: a.env}}, {{path: third.yaml, env_file: b.env}}]\n"
