@@ -326,28 +326,21 @@ def test_interrupt_is_130_and_says_so(folder: Path) -> None:
 
 
 def test_no_home_and_a_read_only_folder_are_no_fault(folder: Path) -> None:
-    environ = {k: v for k, v in os.environ.items() if k != "HOME"}
-    done = subprocess.run(
-        [*PREFLIGHT, "check", "-f", "json"],
-        cwd="/proc/self" if os.path.isdir("/proc/self") else "/",
-        env=environ, capture_output=True, text=True,
-    )  # fmt: skip
+    read_only = Path("/proc/self" if os.path.isdir("/proc/self") else "/")
+    done = program.run("check", "-f", "json", cwd=read_only, env={"HOME": None})
     assert done.returncode in (0, 1, 3), done.stderr
     assert json.loads(done.stdout)["rules"]["source"] == "bundled"
 
 
-def test_a_fault_of_the_program_is_one_line_and_70(folder: Path) -> None:
-    code = (
-        "import sys; from preflight import check as pipeline\n"
-        "def broken(*_, **__): raise RuntimeError('boom')\n"
-        "pipeline.check = broken\n"
-        "from preflight.cli import main; main()"
-    )
+def test_a_fault_of_the_program_is_one_line_and_70(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("preflight.cli.check.judge_facts", broken)
     for option in ([], ["--debug"]):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *option, "check", "--facts", "-"],
-            input=snapshot(12e9, 4), capture_output=True, text=True, cwd=folder,
-        )  # fmt: skip
+        done = run(*option, "check", "--facts", "-", input=snapshot(12e9, 4), cwd=folder)
         assert ("Traceback" in done.stderr) is bool(option)
         assert "boom" in done.stderr
         if not option:
@@ -356,17 +349,16 @@ def test_a_fault_of_the_program_is_one_line_and_70(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("option", [[], ["--debug"]])
-def test_a_fault_of_the_program_shows_no_secret(folder: Path, option: list[str]) -> None:
-    code = (
-        "import os; from preflight import check as pipeline\n"
-        "def broken(*_, **__): raise RuntimeError('no user at ' + os.environ['DB_PASSWORD'])\n"
-        "pipeline.check = broken\n"
-        "from preflight.cli import main; main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *option, "check", "--facts", "-"],
-        env={**os.environ, "DB_PASSWORD": "hunter2-s3cret"},
-        input=snapshot(12e9, 4), capture_output=True, text=True, cwd=folder,
+def test_a_fault_of_the_program_shows_no_secret(
+    folder: Path, option: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError(f"no user at {os.environ['DB_PASSWORD']}")
+
+    monkeypatch.setattr("preflight.cli.check.judge_facts", broken)
+    done = run(
+        *option, "check", "--facts", "-", input=snapshot(12e9, 4), cwd=folder,
+        env={"DB_PASSWORD": "hunter2-s3cret"},
     )  # fmt: skip
     assert done.returncode == 70
     assert "no user at (DB_PASSWORD, hidden)" in done.stderr
