@@ -83,11 +83,16 @@ def check(
     facts: Facts,
     selection: Selection | None = None,
     started: float | None = None,
+    day: date | None = None,
 ) -> Report:
-    """Judge facts, without showing secrets; `started` is the time.perf_counter() of the start."""
+    """Judge facts, without showing secrets.
+
+    `started` is the time.perf_counter() of the start, `day` the one that decides which waivers
+    hold: today if it isn't given.
+    """
     from preflight.evaluate.judge import evaluate
 
-    report = evaluate(ruleset, facts, catalogue(), selection, today())
+    report = evaluate(ruleset, facts, catalogue(), selection, day or today())
     seconds = None if started is None else round(time.perf_counter() - started, 3)
     results = hide_secrets(report.results, facts)
     return report._replace(results=results, version=__version__, seconds=seconds)

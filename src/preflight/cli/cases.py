@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import date
 from functools import cache
 from typing import Annotated, TypeAlias
 
 import typer
 
-from preflight.check import catalogue, select, today, with_model
+from preflight.check import check, select, with_model
 from preflight.cli.options import (
     RulesFile,
     check_format,
@@ -34,7 +35,7 @@ from preflight.model.problems import InputError, Problem
 from preflight.model.rules import RuleSet
 
 FORMATS = ("text", "json", "junit")
-_Load: TypeAlias = Callable[[str, tuple[tuple[str, str], ...]], RuleSet]
+_Load: TypeAlias = Callable[[str, tuple[str, ...]], RuleSet]
 
 
 def try_cases(
@@ -80,7 +81,7 @@ def try_cases(
 
     check_format(format_, FORMATS)
     named = rules if is_on_command_line(ctx, "rules") else None
-    load = cache(_load_rules)
+    load = cache(lambda file, sets: load_rules(file, list(sets)))
     outcomes = [
         _try_case(case, named or _case_rules(case) or rules_file(rules), load, only or (), exact)
         for case in find_cases(folder)
@@ -104,18 +105,13 @@ def _try_case(folder: str, file: str, load: _Load, only: Iterable[str], exact: b
     try:
         expected, facts = _read_case(folder)
         ruleset = load(file, ())
-        variables = sorted((k, v) for k, v in expected.vars.items() if k in ruleset.vars)
-        if variables:
-            ruleset = load(file, tuple(variables))
+        sets = [f"{name}={value}" for name, value in expected.vars.items() if name in ruleset.vars]
+        ruleset = load(file, tuple(sorted(sets)))
         compared, differences = judge_case(ruleset, facts, expected, only, exact=exact)
     except InputError as error:
         problems = tuple(map(str, error.problems))
         return CaseOutcome(name, folder, display_name(file), problems=problems)
     return CaseOutcome(name, folder, ruleset.origin, compared, differences)
-
-
-def _load_rules(file: str, variables: tuple[tuple[str, str], ...]) -> RuleSet:
-    return load_rules(file, [f"{name}={value}" for name, value in variables])
 
 
 def judge_case(
@@ -126,7 +122,7 @@ def judge_case(
     `only` narrows what is compared. A case without a day of its own is judged on the day of its
     measurement, so that waivers don't expire in it. Raises InputError for unknown names.
     """
-    from preflight.evaluate import cases, judge
+    from preflight.evaluate import cases
 
     unknown = list(cases.unknown_names(expected, ruleset))
     if unknown:
@@ -135,11 +131,9 @@ def judge_case(
     selection = select(ruleset, only or expected.only, (), strict=expected.strict)
     day = expected.today
     if day is None:
-        try:
+        with suppress(ValueError):  # today's, where the snapshot has no time
             day = date.fromisoformat(facts.measured_at[:10])
-        except ValueError:
-            day = today()
-    report = judge.evaluate(ruleset, with_model(facts, ruleset), catalogue(), selection, day)
+    report = check(ruleset, with_model(facts, ruleset), selection, day=day)
     return cases.compare_verdicts(report, expected, exact=exact, part=bool(only))
 
 

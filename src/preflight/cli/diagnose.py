@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,14 @@ import typer
 from preflight.check import catalogue, hide_secrets, with_model
 from preflight.cli import options
 from preflight.cli.options import Subject, load_rules, parse_since, read_facts
-from preflight.cli.streams import complain, read_input, standard_input, terminal_options, write
+from preflight.cli.streams import (
+    complain,
+    read_input,
+    standard_input,
+    terminal_options,
+    write,
+    write_json,
+)
 from preflight.model.facts import MAX_BUNDLE_BYTES, Facts, Unknown
 from preflight.model.patterns import SlowPattern
 from preflight.model.problems import InputError
@@ -95,7 +101,7 @@ def diagnose(
         raise InputError(*notes)  # nothing could be read, which doesn't mean that it is clean
     complain(*notes)
     if format_ == "json":
-        write(json.dumps(render.json_object(report), indent=2) + "\n")
+        write_json(render.json_object(report))
     else:
         write(render.text(report, time.perf_counter() - started, terminal_options()))
     raise typer.Exit(ExitCode.FAILED if report.findings else ExitCode.OK)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import typer
 
 from preflight.cli import options
 from preflight.cli.options import Subject, load_rules
-from preflight.cli.streams import terminal_options, write
+from preflight.cli.streams import terminal_options, write, write_json
 
 
 def models(
@@ -30,5 +28,7 @@ def models(
     subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
     listing = list_models(ruleset.models, subject.facts(ruleset))
-    as_json = json.dumps(render.json_object(listing), indent=2) + "\n"
-    write(as_json if format_ == "json" else render.text(listing, terminal_options()))
+    if format_ == "json":
+        write_json(render.json_object(listing))
+    else:
+        write(render.text(listing, terminal_options()))

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from itertools import zip_longest
 from typing import Annotated
 
 import typer
 
-from preflight.check import catalogue, today, with_model
+from preflight.check import check as judge_facts
+from preflight.check import today, with_model
 from preflight.cli import cases
 from preflight.cli.options import Format, RulesFile, load_rules, rules_file
-from preflight.cli.streams import complain, read_input, terminal_options, write, write_file
+from preflight.cli.streams import (
+    complain,
+    read_input,
+    terminal_options,
+    write,
+    write_file,
+    write_json,
+)
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, Facts
 from preflight.model.problems import InputError, Problem, Review
 from preflight.model.report import ExitCode
@@ -37,7 +44,7 @@ def list_(rules: RulesFile = None, format_: Format = "text") -> None:
 
     ruleset = load_rules(rules)
     if format_ == "json":
-        write(json.dumps(listings.rules_json(ruleset), indent=2) + "\n")
+        write_json(listings.rules_json(ruleset))
     else:
         write(listings.rules(ruleset, terminal_options()))
 
@@ -144,15 +151,15 @@ def _validate(name: str, snapshot: Facts | None) -> bool:
 
 def review_rules(ruleset: RuleSet, facts: Facts | None = None) -> Review:
     """Return the problems of rules that can be used: by themselves, and on the given facts."""
-    from preflight.evaluate import judge
+    from preflight.evaluate.judge import Selection, find_unneeded_waivers
     from preflight.rules import waivers
 
     problems = set(waivers.find_ineffective(ruleset))
     if facts is not None:
-        waived = judge.Selection(only=[waiver.rule for waiver in ruleset.waivers])  # disabled too
-        report = judge.evaluate(ruleset, with_model(facts, ruleset), catalogue(), waived)
+        waived = Selection(only=[waiver.rule for waiver in ruleset.waivers])  # disabled too
+        report = judge_facts(ruleset, with_model(facts, ruleset), waived)
         problems.update(
             waivers.problem_of(waiver, f"the waiver of {waiver.rule} isn't needed on these facts")
-            for waiver in judge.find_unneeded_waivers(ruleset.waivers, report.results)
+            for waiver in find_unneeded_waivers(ruleset.waivers, report.results)
         )
     return Review(tuple(sorted(problems)), tuple(waivers.find_ending(ruleset, today())))

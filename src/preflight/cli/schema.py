@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
 
-from preflight.cli.streams import write
+from preflight.cli.streams import write_json
 from preflight.model.problems import InputError, did_you_mean
 
 
@@ -20,7 +19,7 @@ def schema(
     if name not in builders:
         hint = did_you_mean(name, builders)
         raise InputError(f"no schema {name!r}{hint}; available: {', '.join(builders)}")
-    write(json.dumps(builders[name](), indent=2) + "\n")
+    write_json(builders[name]())
 
 
 def schemas() -> Mapping[str, Callable[[], dict[str, Any]]]:

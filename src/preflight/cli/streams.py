@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import shutil
 import stat
@@ -87,6 +88,11 @@ def write(text: str) -> None:
     """Write the output of a command; raises InputError where it can't be written."""
     if (message := write_stdout(text)) is not None:
         raise InputError(message)
+
+
+def write_json(value: object) -> None:
+    """Write the output of a command as JSON; raises InputError where it can't be written."""
+    write(json.dumps(value, indent=2) + "\n")
 
 
 def silence_stdout() -> None:
