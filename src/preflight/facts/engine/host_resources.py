@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,12 +38,12 @@ def free_disk(
     hidden = next(filter(None, map(path_hidden, folders)), None)
     if hidden is not None:
         return hidden, ""
-    free = {}
     try:
-        for folder in folders:
-            if folder == root or os.path.exists(folder):
-                stat = os.statvfs(folder)
-                free[folder] = stat.f_bavail * stat.f_frsize
+        free = {
+            folder: shutil.disk_usage(folder).free  # what an ordinary user can write
+            for folder in folders
+            if folder == root or os.path.exists(folder)
+        }
     except OSError as error:
         return Unknown(f"{error.strerror}: {error.filename}"), ""
     folder = min(free, key=free.__getitem__)

@@ -33,6 +33,7 @@ _THREADS = 4
 _INSPECT = "GET /containers/ID/json"
 _MEMORY_KEY = "HostConfig.Memory"
 _STATS = "GET /containers/ID/stats"
+_LOWEST_LIMIT_KEY = "hierarchical_memory_limit"
 _LOOP_RESTARTS = 3
 _LOOP_SECONDS = 60
 
@@ -54,19 +55,13 @@ class StackContext(NamedTuple):
 
 
 class InspectedContainer(NamedTuple):
-    """A container with the engine's answer to inspect."""
+    """A container with the engine's answer to inspect, and two objects of that."""
 
     listed: ListedContainer
     inspection: Mapping[str, Any]
+    state: Mapping[str, Any]
+    host_config: Mapping[str, Any]
     status: str
-
-    @property
-    def host_config(self) -> Mapping[str, Any]:
-        return get_object(self.inspection, "HostConfig")
-
-    @property
-    def state(self) -> Mapping[str, Any]:
-        return get_object(self.inspection, "State")
 
     @property
     def restarts(self) -> int | None:
@@ -115,10 +110,9 @@ def _measure_container(listed: ListedContainer, stack: StackContext) -> Sequence
     """Return the facts of one container, none if it is gone; whatever fails is its own alone."""
     try:
         inspection = stack.engine.api.inspect(listed.id)
-        status = text_or_none(get_object(inspection, "State").get("Status"))
-        if status is None:
-            return _unknown_container(listed, unreported("State.Status"))
-        container = InspectedContainer(listed, inspection, normalize_state(status))
+        state, host_config = inspection["State"], inspection["HostConfig"]
+        status = normalize_state(state["Status"])
+        container = InspectedContainer(listed, inspection, state, host_config, status)
         facts = list(container_facts(container, stack))
     except NotFoundError:
         return ()
@@ -146,7 +140,7 @@ def _unknown_container(listed: ListedContainer, reason: Unknown) -> Sequence[Mea
 
 def container_facts(container: InspectedContainer, stack: StackContext) -> Iterator[ContainerFact]:
     """Yield path, value and source of each fact of one container."""
-    config, host = get_object(container.inspection, "Config"), container.host_config
+    config, host = container.inspection["Config"], container.host_config
     yield ("service",), container.listed.service, "GET /containers/json Labels"
     yield ("state",), container.status, f"{_INSPECT} State"
     yield ("exit_code",), container.exit_code, f"{_INSPECT} State"
@@ -159,8 +153,7 @@ def container_facts(container: InspectedContainer, stack: StackContext) -> Itera
     yield ("started_at",), None if never else started, f"{_INSPECT} State"
     memory = _read_memory(container, stack.engine)
     yield from _oom_facts(container, memory, stack)
-    configured = or_unreported(count_or_none(host.get("Memory")), _MEMORY_KEY)
-    yield ("memory", "configured"), configured or None, f"{_INSPECT} {_MEMORY_KEY}"
+    yield ("memory", "configured"), *memory.configured
     yield ("memory", "usage"), *memory.usage
     yield ("memory", "limit"), *memory.limit
     yield ("memory", "parent"), *memory.parent_limit
@@ -205,8 +198,12 @@ def _will_restart(container: InspectedContainer, restarts: int) -> bool:
 
 
 class _Memory(NamedTuple):
-    """Bytes of a container, each with its source; `parent_limit` is lower than its own."""
+    """Bytes of a container, each with its source.
 
+    `configured` is its own limit, `limit` the lowest over it, `parent_limit` one below its own.
+    """
+
+    configured: SourcedValue
     usage: SourcedValue
     limit: SourcedValue
     parent_limit: SourcedValue
@@ -215,11 +212,11 @@ class _Memory(NamedTuple):
 
 def _read_memory(container: InspectedContainer, engine: Engine) -> _Memory:
     """Read the container's cgroup if it is visible, else ask for its statistics."""
-    configured = count_or_none(container.host_config.get("Memory"))
-    own_limit = or_unreported(configured, _MEMORY_KEY) or None, f"{_INSPECT} {_MEMORY_KEY}"
+    limit = or_unreported(count_or_none(container.host_config.get("Memory")), _MEMORY_KEY)
+    configured = limit or None, f"{_INSPECT} {_MEMORY_KEY}"
     if not container.is_running:
         stopped = None, "it does not run"
-        return _Memory(stopped, own_limit, stopped)
+        return _Memory(configured, stopped, configured, stopped)
     hidden = engine.visibility.processes_hidden or engine.visibility.cgroups_hidden
     pid = count_or_none(container.state.get("Pid"))
     cgroup: ContainerCgroup | Unknown = hidden or unreported("State.Pid")
@@ -227,19 +224,21 @@ def _read_memory(container: InspectedContainer, engine: Engine) -> _Memory:
         cgroup = read_container_cgroup(pid, container.listed.id)
     if isinstance(cgroup, ContainerCgroup):
         usage = cgroup.usage, cgroup.usage_source
-        parent = _only_if_lower(cgroup.parent_limit.value, configured), cgroup.parent_limit.source
-        return _Memory(usage, cgroup.limit, parent, cgroup)
+        parent = _only_if_lower(cgroup.parent_limit.value, configured[0])
+        sourced_parent = parent, cgroup.parent_limit.source
+        return _Memory(configured, usage, cgroup.limit, sourced_parent, cgroup)
     try:
         stats = engine.api.stats(container.listed.id)
     except EngineError as error:
         unread = Unknown(str(error), error.kind), ""
-        return _Memory(unread, own_limit if configured else unread, (cgroup, ""))
+        has_limit = isinstance(configured[0], int)
+        return _Memory(configured, unread, configured if has_limit else unread, (cgroup, ""))
     total = count_or_none(engine.info.get("MemTotal")) or 0
-    return _memory_from_stats(stats, own_limit, total, cgroup)
+    return _memory_from_stats(stats, configured, total, cgroup)
 
 
 def _memory_from_stats(
-    stats: Mapping[str, Any], own_limit: SourcedValue, total: int, cgroup_hidden: Unknown
+    stats: Mapping[str, Any], configured: SourcedValue, total: int, cgroup_hidden: Unknown
 ) -> _Memory:
     """Read a sample of statistics, where a limit of `total` or more means that there is none.
 
@@ -249,22 +248,21 @@ def _memory_from_stats(
     details = get_object(memory, "stats")
     cache = "without page cache" if details else "with page cache, which it does not report"
     usage = or_unreported(memory_used(stats), "memory_stats.usage"), f"{_STATS}, {cache}"
-    configured = own_limit[0] if isinstance(own_limit[0], int) else None
-    parent: SourcedValue = cgroup_hidden, ""
-    limits = [own_limit] if configured else []
-    for key, values in (("limit", memory), ("hierarchical_memory_limit", details)):
-        limit = count_or_none(values.get(key))
-        is_set = limit is not None and 0 < limit < total
-        if is_set:
+    limits = [configured] if isinstance(configured[0], int) else []
+    lowest_limit = details.get(_LOWEST_LIMIT_KEY)
+    for key, limit in (("limit", memory.get("limit")), (_LOWEST_LIMIT_KEY, lowest_limit)):
+        if limit and limit < total:
             limits.append((limit, f"{_STATS} {key}"))
-        if values is details and key in details:
-            parent = _only_if_lower(limit if is_set else None, configured), f"{_STATS} {key}"
-    return _Memory(usage, min(limits, default=own_limit), parent)
+    parent: SourcedValue = cgroup_hidden, ""
+    if lowest_limit is not None:
+        parent_limit = lowest_limit if lowest_limit < total else None
+        parent = _only_if_lower(parent_limit, configured[0]), f"{_STATS} {_LOWEST_LIMIT_KEY}"
+    return _Memory(configured, usage, min(limits, default=configured), parent)
 
 
-def _only_if_lower(limit: float | None, configured: int | None) -> int | None:
-    is_lower = limit is not None and (not configured or limit < configured)
-    return int(limit) if limit is not None and is_lower else None
+def _only_if_lower(limit: float | None, configured: int | Unknown | None) -> int | None:
+    is_lower = limit and (not isinstance(configured, int) or limit < configured)
+    return int(limit) if limit and is_lower else None
 
 
 def _oom_facts(
