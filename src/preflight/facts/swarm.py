@@ -19,7 +19,13 @@ from preflight.facts.compose.facts import resource
 from preflight.facts.compose.project import Project, source_of
 from preflight.facts.engine.api import EngineApi, EngineError, encode_filters, get_label
 from preflight.facts.engine.endpoint import EndpointError
-from preflight.facts.engine.responses import list_or_empty, or_unreported, text_or_none, unreported
+from preflight.facts.engine.responses import (
+    count_or_none,
+    list_or_empty,
+    or_unreported,
+    text_or_none,
+    unreported,
+)
 from preflight.model.facts import Measured, Unknown
 from preflight.model.quantities import format_bytes, format_number
 
@@ -159,7 +165,8 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
     errors = [  # of the tasks that wait for a node
         (own.get(row.get("ServiceID")), error)
         for row in tasks
-        if read_field(row, "Status.State") == "pending" and (error := read_field(row, "Status.Err"))
+        if read_field(row, "Status.State") == "pending"
+        and (error := text_or_none(read_field(row, "Status.Err")))
     ]
     parsed = [parse_service(name, row, nodes) for name, row in project.services.items()]
     for service in parsed:
@@ -207,8 +214,8 @@ def parse_nodes(rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()) -> l
 def parse_amounts(row: ApiObject, path: str) -> dict[str, int]:
     """Read a `Resources` object of the API; kinds without a figure are left out."""
     resources = read_field(row, path)
-    memory, cpus = read_field(resources, "MemoryBytes"), read_field(resources, "NanoCPUs")
-    amounts = Counter({MEMORY: memory or 0, CPUS: cpus or 0})
+    keys = {MEMORY: "MemoryBytes", CPUS: "NanoCPUs"}
+    amounts = Counter({k: count_or_none(read_field(resources, key)) for k, key in keys.items()})
     for generic in read_field(resources, "GenericResources") or ():
         spec = generic.get("DiscreteResourceSpec") or generic["NamedResourceSpec"]
         amounts[spec["Kind"]] += spec["Value"] if isinstance(spec["Value"], int) else 1
@@ -228,7 +235,7 @@ def _node_facts(nodes: Iterable[Node]) -> Iterator[Measured]:
         ):
             yield Measured((*path, name), or_unreported(value, key), f"GET /nodes {key}")
         for name, value in (read_field(node.row, "Spec.Labels") or {}).items():
-            yield Measured((*path, "labels", name), value, "GET /nodes Spec.Labels")
+            yield Measured((*path, "labels", name), str(value), "GET /nodes Spec.Labels")
         yield Measured((*path, "labels"), {}, "GET /nodes Spec.Labels")
         unknown = None if cores and MEMORY in total else Unknown(UNREPORTED.format("the node"))
         cores = node.free[CPUS] / NANOS_PER_CORE

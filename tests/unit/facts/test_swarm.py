@@ -239,6 +239,15 @@ def test_a_task_whose_state_is_none_holds_nothing(manager: Manager) -> None:
     assert of(measured(manager, SHOP), "unplaced") is None
 
 
+@pytest.mark.parametrize("value", ["many", -5, True, 1.5, [], {}])
+def test_amounts_of_another_type_are_not_reported(manager: Manager, value: Any) -> None:
+    has = {"MemoryBytes": value, "NanoCPUs": value}
+    manager.answers["/nodes"] = [node(1, Description={"Hostname": "w1", "Resources": has})]
+    facts = measured(manager, SHOP)
+    assert isinstance(of(facts, "nodes", "w1", "memory"), Unknown)
+    assert isinstance(of(facts, "services", "a", "fits"), Unknown)
+
+
 def test_a_manager_that_hangs_is_unknown(manager: Manager) -> None:
     manager.answers.update({"/nodes": [node(1)], "/tasks": "hang"})
     assert of(measured(manager, SHOP, timeout=0.3), "unplaced").kind == "timeout"
