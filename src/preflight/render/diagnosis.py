@@ -11,7 +11,7 @@ from preflight.model.report import Verdict
 from preflight.model.rules import Confidence
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
-from preflight.render.layout import TextLayout, pad
+from preflight.render.layout import Fill, TextLayout
 from preflight.render.sanitize import clean, short
 
 SCHEMA = "preflight.diagnosis/1"
@@ -39,14 +39,12 @@ def _finding(layout: TextLayout, finding: Finding, *, several: bool) -> None:
     mark, style = layout.options.sign(_SIGNS[finding.confidence])
     times = "once" if finding.occurrences == 1 else f"{finding.occurrences:,} times"
     right = f"{finding.confidence} · {times}"
-    room = layout.options.columns - len(mark) - len(right) - 2
-    layout.add((mark, style), (f" {pad(finding.title, room)}", "bold"), " ", (right, style))
+    layout.add((mark, style), " ", Fill(finding.title, "bold"), " ", (right, style))
     lines = _line_range(finding.first, finding.last, several=several)
     lines = lines.replace("…", "...") if layout.options.ascii else lines  # as wide as it is drawn
     figures = clean(finding.figures or "")
-    room = layout.options.columns - len(lines) - 5
-    if figures and len(figures) <= room:
-        layout.add(f"    {pad(figures, room)} ", (lines, "dim"))
+    if figures and len(figures) + len(lines) + 5 <= layout.options.columns:
+        layout.add("    ", Fill(figures), " ", (lines, "dim"))
     else:
         if figures:
             layout.wrap(figures, 4)

@@ -8,7 +8,7 @@ from typing import Any
 from preflight.model.difference import Difference, FactChange, HostDifferences, VerdictChange
 from preflight.model.facts import Catalogue, Unknown, split_path
 from preflight.render import RenderOptions
-from preflight.render.layout import TextLayout, pad
+from preflight.render.layout import Fill, TextLayout, pad
 from preflight.render.listings import value_text
 from preflight.render.sanitize import short
 
@@ -58,8 +58,7 @@ def fleet_text(
 
 def _changes(layout: TextLayout, difference: Difference, catalogue: Catalogue) -> None:
     if difference.verdicts:
-        layout.blank()
-        layout.add(("Verdicts", "bold"))
+        layout.title("Verdicts")
     for change in difference.verdicts:
         _verdict(layout, change)
     if difference.facts:
@@ -69,9 +68,8 @@ def _changes(layout: TextLayout, difference: Difference, catalogue: Catalogue) -
 def _verdict(layout: TextLayout, change: VerdictChange) -> None:
     mark, style = layout.options.sign(change.after or "skip")
     verdicts = f"{change.before or 'not there'} → {change.after or 'not there'}"
-    room = layout.options.columns - len(mark) - len(verdicts) - 5
     right = (verdicts, style if change.worse else "")
-    layout.add("  ", (mark, style), f" {pad(change.name, room)}  ", right)
+    layout.add("  ", (mark, style), " ", Fill(change.name), "  ", right)
     if change.worse and change.after != "skip":
         layout.wrap(change.message, 6, "dim")
 
@@ -90,7 +88,7 @@ def _facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Catalog
     width = max(width, len("before"))
     room = layout.options.columns - 2 * width - 6
     head = f"{pad('before', width, right=True)}  {pad('after', width, right=True)}"
-    layout.add((pad("Facts", room + 4), "bold"), (head if rows else "", "dim"))
+    layout.add(Fill("Facts", "bold"), (head if rows else "", "dim"))
     for path, before, after in rows:
         if len(path) <= room and max(len(before), len(after)) <= width:
             figures = f"{pad(before, width, right=True)}  {pad(after, width, right=True)}"

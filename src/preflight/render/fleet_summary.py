@@ -13,12 +13,6 @@ from preflight.render.sanitize import short
 
 COLUMNS = ("host", "docker", "stack", "disk")
 """The columns of the table of hosts: what the fact of a rule is about."""
-_WORDS = {
-    "fail": "failed",
-    "unknown": "undecided",
-    "warn": "passed with warnings",
-    "pass": "passed",
-}
 
 
 class HostSummary(NamedTuple):
@@ -49,35 +43,15 @@ class HostSummary(NamedTuple):
 class SharedProblem(NamedTuple):
     """A rule that isn't met, or a cause that leaves rules undecided, and the hosts that have it.
 
-    `result` is that of the first host, `rules` how many that host has; 0 if it was not judged.
+    `result` is that of the first host. A cause of several rules has no fixes.
     """
 
+    title: str
+    description: str
+    fixes: tuple[ResolvedFix, ...]
     result: Result
     affects_exit_code: bool
-    rules: int
     hosts: tuple[str, ...]
-
-    @property
-    def title(self) -> str:
-        """The rule, or how many rules one cause leaves undecided."""
-        undecided = self.result.verdict == "unknown" and self.rules > 1
-        return f"{self.rules} rules undecided" if undecided else self.result.title
-
-    @property
-    def description(self) -> str:
-        """The cause if it has several rules, else the message with the first host's figures."""
-        return (
-            f"such as {self.result.message}" if self._is_one_rule else self.result.reason_or_source
-        )
-
-    @property
-    def fixes(self) -> tuple[ResolvedFix, ...]:
-        """The fixes of one rule; one cause of several rules has none."""
-        return self.result.fixes if self._is_one_rule else ()
-
-    @property
-    def _is_one_rule(self) -> bool:
-        return self.result.verdict != "unknown" or self.rules == 1
 
     def host_names(self, limit: int, characters: int = 60) -> str:
         """List up to `limit` hosts, each cut to so many characters."""
@@ -110,9 +84,14 @@ def shown_columns(hosts: Sequence[HostSummary]) -> list[str]:
 
 def counts(fleet: Fleet) -> str:
     """Count the hosts by verdict: `1 not reached · 2 failed`."""
-    counter = Counter("none" if host.report is None else host.verdict for host in fleet.hosts)
-    none = "unusable" if fleet.failure_code == ExitCode.USAGE else "not reached"
-    words = {"none": none, **_WORDS}
+    counter = Counter("" if host.report is None else host.verdict for host in fleet.hosts)
+    words = {
+        "": "unusable" if fleet.failure_code == ExitCode.USAGE else "not reached",
+        "fail": "failed",
+        "unknown": "undecided",
+        "warn": "passed with warnings",
+        "pass": "passed",
+    }
     return " · ".join(f"{counter[key]:,} {word}" for key, word in words.items() if counter[key])
 
 
@@ -131,13 +110,28 @@ def shared_problems(fleet: Fleet, *, advice: bool) -> list[SharedProblem]:
             affects_exit_code.setdefault(key, number < host.required_problems)
     problems = []
     for key, by_host in groups.items():
-        first = next(iter(by_host.values()))
-        rules = len(first) if key[2] else 0
-        problems.append(SharedProblem(first[0], affects_exit_code[key], rules, tuple(by_host)))
-    problems.sort(key=lambda problem: _cause(problem.result))
-    problems.sort(key=lambda problem: len(problem.hosts), reverse=True)
-    problems.sort(key=lambda problem: WORST_FIRST.index(problem.result.verdict))
-    return problems
+        verdict, cause, is_judged = key
+        results = next(iter(by_host.values()))
+        first = results[0]
+        is_one_rule = verdict != "unknown" or (is_judged and len(results) == 1)
+        problems.append(
+            SharedProblem(
+                first.title if is_one_rule or not is_judged else f"{len(results)} rules undecided",
+                f"such as {first.message}" if is_one_rule else cause,
+                first.fixes if is_one_rule else (),
+                first,
+                affects_exit_code[key],
+                tuple(by_host),
+            )
+        )
+    return sorted(
+        problems,
+        key=lambda problem: (
+            WORST_FIRST.index(problem.result.verdict),
+            -len(problem.hosts),
+            _cause(problem.result),
+        ),
+    )
 
 
 def _cause(result: Result) -> str:

@@ -7,17 +7,15 @@ from base64 import b64encode
 from collections import Counter
 from hashlib import sha256
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from preflight.model.fleet import Fleet
 from preflight.model.report import MemoryBreakdown, Report, ResolvedFix
-from preflight.render import SIGNS, RenderOptions, memory, tasks
+from preflight.render import SIGNS, RenderOptions, fleet_summary, memory, tasks
 from preflight.render.sanitize import MAX_CHARACTERS, short, web_address
-
-if TYPE_CHECKING:
-    from preflight.model.fleet import Fleet
 
 _MAX_PASSED = 12  # rows of passed rules in a section, before they are folded
 _MAX_BARS = 20  # services that have a bar of their own
@@ -47,8 +45,6 @@ def render(report: Report, options: RenderOptions) -> str:
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return one page for all hosts: the worst of them, each problem once, then host by host."""
-    from preflight.render import fleet_summary
-
     hosts = fleet_summary.summaries(fleet)
     shown = fleet_summary.shown_hosts(hosts, options)[:_MAX_ROWS]
     return _page(

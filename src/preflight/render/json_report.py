@@ -10,14 +10,12 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from preflight.model.fleet import Fleet, HostReport
 from preflight.model.report import VERDICTS, MemoryBreakdown, Report, Result
 from preflight.render import RenderOptions
 from preflight.render.sanitize import short
-
-if TYPE_CHECKING:
-    from preflight.model.fleet import Fleet, HostReport
 
 SCHEMA = "preflight.report/1"
 FLEET_SCHEMA = "preflight.fleet/1"

@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import count
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from preflight.model.fleet import Fleet, not_reached
 from preflight.model.report import Report, Result
 from preflight.render import RenderOptions
 from preflight.render.sanitize import short
@@ -22,9 +22,6 @@ from preflight.render.tasks import (
     skipped_checks,
 )
 
-if TYPE_CHECKING:
-    from preflight.model.fleet import Fleet
-
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 NO_TIME = "1970-01-01T00:00:00"  # the schema requires a time
 
@@ -36,7 +33,6 @@ def render(report: Report, options: RenderOptions) -> str:
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return a suite for each section of each host; of one without a report, an error."""
-    from preflight.model.fleet import not_reached
 
     def suites() -> Iterator[ET.Element]:
         for host in fleet.hosts:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
-from preflight.model.report import ResolvedFix
+from preflight.model.report import ResolvedFix, Verdict
 from preflight.render import RenderOptions
 from preflight.render.sanitize import clean, short
 from preflight.render.tasks import command_lines
@@ -33,7 +34,15 @@ ANSI_SGR_CODES = {
     "bold green": "1;32",
 }
 
-Part = str | tuple[str, str]
+
+class Fill(NamedTuple):
+    """The part of a line that takes the width that the others leave."""
+
+    text: str
+    style: str = ""
+
+
+Part = str | tuple[str, str] | Fill
 
 
 class TextLayout:
@@ -46,13 +55,25 @@ class TextLayout:
     def add(self, *parts: Part) -> None:
         """Add a line; it is cut at the last column."""
         room = self.options.columns
+        others = sum(
+            cell_len(clean(part if isinstance(part, str) else part[0]))
+            for part in parts
+            if not isinstance(part, Fill)
+        )
         line = []
         for part in parts:
             text, style = (part, "") if isinstance(part, str) else part
+            if isinstance(part, Fill):
+                text = pad(text, self.options.columns - others)
             text = fit(text, room)
             room -= cell_len(text)
             line.append((text, style))
         self._lines.append(line)
+
+    def title(self, text: str) -> None:
+        """Add an empty line and a title."""
+        self._lines.append([])
+        self.add((text, "bold"))
 
     def wrap(self, text: str, indent: int, style: str = "", prefix: Part = "") -> None:
         """Add text over as many lines as it needs; `prefix` is put before the first."""
@@ -64,6 +85,11 @@ class TextLayout:
             text = row.replace("\N{NO-BREAK SPACE}", " ")
             self._lines.append([(" " * indent, ""), (lead, lead_style), (text, style)])
             lead = " " * cell_len(lead)
+
+    def mark(self, verdict: Verdict) -> tuple[str, str]:
+        """Return the prefix of an item: a verdict's mark with its style."""
+        mark, style = self.options.sign(verdict)
+        return f"{mark} ", style
 
     def verbatim(self, text: str, indent: int, style: str = "") -> None:
         """Add a line that must stay whole to be copied."""
@@ -92,13 +118,12 @@ class TextLayout:
         return text.translate(ASCII_FALLBACKS) if self.options.ascii else text
 
     def _line(self, line: list[tuple[str, str]]) -> str:
-        if not self.options.color:
-            drawn = "".join(text for text, _ in line).rstrip()
-        else:
-            drawn = "".join(
-                f"\x1b[{ANSI_SGR_CODES[style]}m{text}\x1b[0m" if style and text else text
-                for text, style in line
-            )
+        color = self.options.color
+        drawn = "".join(
+            f"\x1b[{ANSI_SGR_CODES[style]}m{text}\x1b[0m" if color and style and text else text
+            for text, style in line
+        )
+        drawn = drawn if color else drawn.rstrip()
         if drawn.lstrip().startswith("::"):  # GitHub's runner takes such a line for a command
             return drawn.replace("::", ": :", 1)
         return drawn

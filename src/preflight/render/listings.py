@@ -10,7 +10,7 @@ from preflight.model.quantities import format_bytes, format_duration, is_binary
 from preflight.model.report import Explanation
 from preflight.model.rules import RuleSet
 from preflight.render import RenderOptions
-from preflight.render.layout import TextLayout, pad
+from preflight.render.layout import Fill, TextLayout, pad
 
 _MAX_FACT_NAME = 34  # columns
 
@@ -33,8 +33,7 @@ def facts(measured: Facts, catalogue: Catalogue, options: RenderOptions) -> str:
     for name, unknown in measured.unknown.items():
         by_reason.setdefault(f"{unknown.reason} ({unknown.kind})", []).append(name)
     if by_reason:
-        layout.blank()
-        layout.add(("Not measured", "bold"))
+        layout.title("Not measured")
     for reason, names in by_reason.items():
         layout.wrap(", ".join(names), 2)
         layout.wrap(reason, 6, "dim")
@@ -72,8 +71,7 @@ def explanation(explained: Explanation, options: RenderOptions) -> str:
     layout = TextLayout(options)
     rule, text = explained.rule, explained.text
     severity = "required" if text.requires else "recommended"
-    head = pad(f"{rule.id} · {rule.title}", options.columns - len(severity))
-    layout.add((head, "bold"), (severity, "dim"))
+    layout.add(Fill(f"{rule.id} · {rule.title}", "bold"), (severity, "dim"))
     condition = text.requires or f"{text.recommends} (recommended)"
     if text.requires and text.recommends:
         condition += f" (recommended: {text.recommends})"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
+from preflight.model.fleet import Fleet
 from preflight.model.report import MemoryBreakdown, Report, ResolvedFix, Result
-from preflight.render import RenderOptions, memory
+from preflight.render import RenderOptions, fleet_summary, memory
 from preflight.render.layout import TextLayout
 from preflight.render.markdown_escape import code_block, escape_markdown, list_item, web_link
 from preflight.render.tasks import (
@@ -27,10 +27,6 @@ from preflight.render.tasks import (
     skipped_checks,
 )
 
-if TYPE_CHECKING:
-    from preflight.model.fleet import Fleet
-    from preflight.render.fleet_summary import HostSummary, SharedProblem
-
 _MAX_DOCUMENT = 60_000  # characters; GitHub takes 65,536 in a comment
 _MAX_FLEET_PART = 28_000  # characters of hosts, and of problems
 _MAX_PROSE, _MAX_CELL, _MAX_HOST_CELL = 600, 100, 200  # characters of one foreign text
@@ -39,27 +35,29 @@ _MAX_NAMES, _MAX_NAMES_LENGTH = 50, 4000  # hosts under one problem, and their c
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return the document; if it would get too long, the least important parts are left out."""
-    todo = find_tasks(report)
-    head = list(_head(report, options, done=not todo))
-    space = _SpaceLimit(
-        _MAX_DOCUMENT - sum(map(len, head)) - 1000
-    )  # for the titles of what follows
-    to_do = space.keep("to do", (_task(task, options) for task in todo))
-    exceptions = space.keep("waived", _waived(report, options))
-    blocks = [*head, *_titled("To do", to_do), *_titled("Waived", exceptions)]
+    tasks = find_tasks(report)
+    blocks = list(_head(report, options, done=not tasks))
+    # 1,000 characters for the titles of what follows
+    space = _SpaceLimit(_MAX_DOCUMENT - sum(map(len, blocks)) - 1000)
+    blocks += _titled("To do", space.keep("to do", (_task(task, options) for task in tasks)))
+    blocks += _titled("Waived", space.keep("waived", _waived(report, options)))
     if not options.quiet:
         notes = space.keep("notes", (f"- note: {_prose(note)}" for note in report.notes))
         drawn = space.keep("memory", _memory(report.memory, options))
-        results = [one for one in report.results if one.verdict not in ("pass", "skip")]
         folded = ("pass", "skip") if options.verbose else ("pass",)
-        rest = [one for one in report.results if one.verdict in folded]
-        blocks += _titled("Results", _table(results, options, space))
-        blocks += _folded(_summary(rest), _table(rest, options, space))
+        counts = Counter(result.verdict for result in report.results)
+        parts = {"passed": counts["pass"], "skipped": counts["skip"] if options.verbose else 0}
+        summary = " · ".join(f"{count} {word}" for word, count in parts.items() if count)
+        shown = [result for result in report.results if result.verdict not in ("pass", "skip")]
+        blocks += _titled("Results", _table(shown, options, space))
+        rest = [result for result in report.results if result.verdict in folded]
+        if rows := _table(rest, options, space):
+            blocks += [f"<details><summary>{summary}</summary>", "\n".join(rows), "</details>"]
         blocks += drawn
         blocks += _titled("", notes)
     if space.left_out:
-        parts = " · ".join(f"{count} {what}" for what, count in space.left_out.items())
-        blocks.append(f"Left out, so that this fits into a comment: {parts}")
+        left_out = " · ".join(f"{count} {what}" for what, count in space.left_out.items())
+        blocks.append(f"Left out, so that this fits into a comment: {left_out}")
     return "\n\n".join(blocks) + "\n"
 
 
@@ -104,13 +102,6 @@ def _titled(title: str, lines: Sequence[str]) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def _folded(summary: str, lines: Sequence[str]) -> Iterator[str]:
-    if lines:
-        yield f"<details><summary>{summary}</summary>"
-        yield "\n".join(lines)
-        yield "</details>"
-
-
 def _task(task: Task, options: RenderOptions) -> str:
     """Return one list item: the sentence, and below it the place, the error, the fixes."""
     result = task.result
@@ -152,12 +143,6 @@ def _memory(breakdown: MemoryBreakdown, options: RenderOptions) -> Iterator[str]
         yield code_block(text.splitlines(), "text")
 
 
-def _summary(results: Sequence[Result]) -> str:
-    passed = sum(result.verdict == "pass" for result in results)
-    parts = {"passed": passed, "skipped": len(results) - passed}
-    return " · ".join(f"{count} {word}" for word, count in parts.items() if count)
-
-
 def _table(results: Iterable[Result], options: RenderOptions, space: _SpaceLimit) -> list[str]:
     """Return one table; a row in bold type begins a section."""
     more = " evidence |" if options.verbose else ""
@@ -165,26 +150,17 @@ def _table(results: Iterable[Result], options: RenderOptions, space: _SpaceLimit
     for title, rows in by_section(results).items():
         above = f"| | **{_cell(title)}** | | |{' |' if options.verbose else ''}\n"
         for result in rows:
-            line = above + _row(result, options)
+            texts = result_name(result), result.actual_text, result.expected_text
+            cells = [options.sign(result.verdict)[0], *map(_cell, texts)]
+            if options.verbose:
+                why = f" · {result.why}" if result.why else ""
+                cells.append(_prose(f"{result.reason_or_source or 'no source'}{why}"))
+            line = f"{above}| {' | '.join(cells)} |"
             if space.fits("rows of tables", line):
                 lines.append(line)
                 above = ""
     head = [f"| | rule | found | asked |{more}", f"|:-:|---|--:|--:|{'---|' if more else ''}"]
     return head + lines if lines else []
-
-
-def _row(result: Result, options: RenderOptions) -> str:
-    mark, _ = options.sign(result.verdict)
-    cells = [
-        mark,
-        _cell(result_name(result)),
-        _cell(result.actual_text),
-        _cell(result.expected_text),
-    ]
-    if options.verbose:
-        why = f" · {result.why}" if result.why else ""
-        cells.append(_prose(f"{result.reason_or_source or 'no source'}{why}"))
-    return f"| {' | '.join(cells)} |"
 
 
 def _cell(text: str) -> str:
@@ -197,12 +173,10 @@ def _prose(text: str) -> str:
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return the hosts that need action, then each problem once; in a comment, what fits."""
-    from preflight.render import fleet_summary
-
     mark, _ = options.sign(fleet.verdict)
     title = escape_markdown(fleet.title)
     problems = fleet_summary.shared_problems(fleet, advice=not options.quiet)
-    items = [_problem(problem, fleet, options) for problem in problems]
+    items = [_problem(problem, len(fleet.hosts), options) for problem in problems]
     if items:
         items[0] = f"\n### To do\n\n{items[0]}"
     parts = [
@@ -219,36 +193,27 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 
 
 def _hosts(fleet: Fleet, options: RenderOptions) -> Iterator[str]:
-    from preflight.render import fleet_summary
-
+    """Yield the head of the table, its rows, and how many hosts it leaves out."""
     shown = fleet_summary.shown_hosts(fleet_summary.summaries(fleet), options)
     columns = fleet_summary.shown_columns(shown)
     if shown:
         heads = " | ".join(["", "host", "", *columns])
         yield f"\n|{heads} |\n|:-:|---|---|{':-:|' * len(columns)}\n"
     for host in shown:
-        yield _host(host, columns, options)
+        marks = {name: options.sign(verdict)[0] for name, verdict in host.columns.items()}
+        texts = (escape_markdown(text, _MAX_HOST_CELL) for text in (host.name, host.message))
+        cells = [options.sign(host.verdict)[0], *texts, *(marks.get(name, "") for name in columns)]
+        yield f"| {' | '.join(cells)} |\n"
     if rest := len(fleet.hosts) - len(shown):
         yield f"\n{options.sign('pass')[0]} {rest:,} more\n"
 
 
-def _host(host: HostSummary, columns: Iterable[str], options: RenderOptions) -> str:
-    marks = {name: options.sign(verdict)[0] for name, verdict in host.columns.items()}
-    cells = [
-        options.sign(host.verdict)[0],
-        escape_markdown(host.name, _MAX_HOST_CELL),
-        escape_markdown(host.message, _MAX_HOST_CELL),
-        *(marks.get(name, "") for name in columns),
-    ]
-    return f"| {' | '.join(cells)} |\n"
-
-
-def _problem(problem: SharedProblem, fleet: Fleet, options: RenderOptions) -> str:
+def _problem(problem: fleet_summary.SharedProblem, hosts: int, options: RenderOptions) -> str:
     mark, _ = options.sign(problem.result.verdict)
     title = _prose(problem.title)
     title = f"**{title}**" if problem.affects_exit_code else title
     lines = [
-        f"- {mark} {title}: {len(problem.hosts):,} of {len(fleet.hosts):,}",
+        f"- {mark} {title}: {len(problem.hosts):,} of {hosts:,}",
         f"  - {list_item(problem.host_names(_MAX_NAMES), _MAX_NAMES_LENGTH)}",
         f"  - {list_item(problem.description, _MAX_PROSE)}",
         *_fix_lines(problem.fixes),

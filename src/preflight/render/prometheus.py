@@ -11,20 +11,18 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timezone
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from preflight.model.facts import Unit
+from preflight.model.fleet import Fleet
 from preflight.model.quantities import PARSERS, is_plausible
 from preflight.model.report import VERDICTS, Report, Result
 from preflight.render import RenderOptions
 from preflight.render.sanitize import short
-
-if TYPE_CHECKING:
-    from preflight.model.fleet import Fleet
 
 _MAX_LABEL = 200  # characters
 _SUFFIXES: Mapping[Unit, tuple[str, str]] = {

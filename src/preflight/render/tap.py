@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from preflight.model.fleet import Fleet
 from preflight.model.report import Report, Result
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
@@ -19,9 +20,6 @@ from preflight.render.tasks import (
     result_name,
     waiver_text,
 )
-
-if TYPE_CHECKING:
-    from preflight.model.fleet import Fleet
 
 _VERSION = "TAP version 14\n"
 

@@ -35,11 +35,12 @@ def fleet(*, failure_code: int = ExitCode.USAGE, **hosts: Any) -> Fleet:
     return Fleet("f", tuple(reports), 1, failure_code)
 
 
-def causes(of: Fleet, *, advice: bool = True) -> list[tuple[str, tuple[str, ...], int]]:
+def causes(of: Fleet, *, advice: bool = True) -> list[tuple[str, tuple[str, ...], str]]:
     return [
         (
             one.result.reason_or_source if one.result.verdict == "unknown" else one.result.id,
-            *one[2:][::-1],
+            one.hosts,
+            one.title,
         )
         for one in shared_problems(of, advice=advice)
     ]
@@ -64,7 +65,7 @@ def test_rules_that_are_undecided_for_one_reason_are_one_problem() -> None:
         result("f", "unknown", reason="closed"),
     )
     assert causes(fleet(x=[OPEN, *more], y=[more[0]])) == [
-        ("no daemon", ("x", "y"), 2), ("closed", ("x",), 1)
+        ("no daemon", ("x", "y"), "2 rules undecided"), ("closed", ("x",), "F")
     ]  # fmt: skip
 
 
@@ -72,7 +73,7 @@ def test_a_rule_that_fails_is_one_problem_whatever_it_measured() -> None:
     of = fleet(
         x=[FAIL._replace(reason_or_source="meminfo")], y=[FAIL._replace(reason_or_source="WMI")]
     )
-    assert causes(of) == [("a", ("x", "y"), 1)]
+    assert causes(of) == [("a", ("x", "y"), "A")]
 
 
 def test_the_worst_come_first_then_what_most_have_then_by_name() -> None:
@@ -99,7 +100,7 @@ def test_a_host_without_a_report_has_the_reason_for_its_problem(reason: str) -> 
     assert (host.verdict, host.reason, host.message) == ("unknown", shown, shown)
     assert host.needs_action
     of = fleet(x=reason, y=reason)
-    assert causes(of, advice=False) == [(shown, ("x", "y"), 0)]
+    assert causes(of, advice=False) == [(shown, ("x", "y"), "Not checked")]
     (problem,) = shared_problems(of, advice=False)
     assert (problem.title, problem.description, problem.fixes) == ("Not checked", shown, ())
 
