@@ -46,7 +46,6 @@ def diff(
     """
     from preflight.render import diff as render
 
-    as_json = format_ == "json"
     if before == after == "-":
         raise InputError("A and B are both standard input: name a file for one of them")
     folders = [os.path.isdir(name) for name in (before, after)]
@@ -58,20 +57,16 @@ def diff(
         cached_rules()
         hosts = _compare_folders(before, after, cached_rules)
         complain(*hosts.unusable.values())
-        root, text = (
-            render.fleet_json_object(hosts),
-            render.fleet_text(hosts, catalogue, names, options),
-        )
+        root = render.fleet_json_object(hosts)
+        text = render.fleet_text(hosts, catalogue, names, options)
         code = ExitCode.USAGE if hosts.unusable else ExitCode.FAILED if hosts else ExitCode.OK
     else:
         difference = _compare_files(before, after, cached_rules)
         complain(*difference.notes)
-        root, text = (
-            render.json_object(difference),
-            render.text(difference, catalogue, names, options),
-        )
+        root = render.json_object(difference)
+        text = render.text(difference, catalogue, names, options)
         code = ExitCode.FAILED if difference else ExitCode.OK
-    write(json.dumps(root, indent=2) + "\n" if as_json else text)
+    write(json.dumps(root, indent=2) + "\n" if format_ == "json" else text)
     raise typer.Exit(code)
 
 
@@ -91,9 +86,8 @@ def _compare_files(before: str, after: str, ruleset: Callable[[], RuleSet]) -> D
     from preflight.snapshot.compare import compare
 
     max_bytes = max(MAX_SNAPSHOT_BYTES, MAX_BUNDLE_BYTES)
-    return compare(
-        *(read_measurement(read_input(f, max_bytes), f, ruleset) for f in (before, after))
-    )
+    files = (before, after)
+    return compare(*(read_measurement(read_input(f, max_bytes), f, ruleset) for f in files))
 
 
 def _compare_folders(before: str, after: str, ruleset: Callable[[], RuleSet]) -> HostDifferences:
@@ -101,17 +95,15 @@ def _compare_folders(before: str, after: str, ruleset: Callable[[], RuleSet]) ->
 
     old, new = snapshots(before), snapshots(after)
     both = sorted({*old} & {*new})
-    changed, unusable = {}, {}
+    changed: dict[str, Difference] = {}
+    unusable: dict[str, str] = {}
     for name in both:
         try:
-            difference = _compare_files(
-                os.path.join(before, name), os.path.join(after, name), ruleset
-            )
+            paths = os.path.join(before, name), os.path.join(after, name)
+            changed[name] = _compare_files(*paths, ruleset)
         except InputError as error:
             unusable[name] = str(error.problems[0])
-            continue
-        if difference:
-            changed[name] = difference
+    changed = {name: difference for name, difference in changed.items() if difference}
     return HostDifferences(
         dict(sorted(changed.items(), key=lambda item: -item[1].worse)),
         gone=tuple(name for name in old if name not in both),

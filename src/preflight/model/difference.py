@@ -9,15 +9,8 @@ from typing import NamedTuple
 from preflight.model.facts import Unknown, Value
 from preflight.model.report import Verdict
 
-VERDICT_RANK: dict[Verdict | None, int] = {
-    "fail": 5,
-    "unknown": 4,
-    "warn": 3,
-    "waived": 2,
-    "skip": 1,
-    "pass": 0,
-    None: 0,
-}
+_BEST_FIRST: tuple[Verdict, ...] = ("pass", "skip", "waived", "warn", "unknown", "fail")
+VERDICT_RANK = {None: 0, **{verdict: rank for rank, verdict in enumerate(_BEST_FIRST)}}
 """How bad a verdict is; None where there was nothing to judge."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Any
@@ -12,11 +11,9 @@ from typing import Any
 from preflight.model.cases import EXPECTED_FILE, FACTS_FILE, MAX_EXPECTED_BYTES, CaseExpectation
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.report import VERDICTS
-from preflight.snapshot.json_input import invalid_file, parse_json
+from preflight.snapshot.json_input import invalid_file, is_object_of, parse_json
 
 _MAX_QUOTED_CHARS = 60
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_VARIABLE_TYPES = str | int | float | bool
 
 
 def find_cases(folder: str) -> list[str]:
@@ -24,15 +21,15 @@ def find_cases(folder: str) -> list[str]:
     try:
         if _is_case(folder):
             return [folder]
-        names = sorted(entry.name for entry in os.scandir(folder) if _is_case(entry.path))
+        folders = sorted(entry.path for entry in os.scandir(folder) if _is_case(entry.path))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read {folder}: {reason}") from None
-    if not names:
+    if not folders:
         raise InputError(
             f"{folder}: no cases: a case is a folder with {FACTS_FILE} and {EXPECTED_FILE}"
         )
-    return [os.path.join(folder, name) for name in names]
+    return folders
 
 
 def _is_case(folder: str) -> bool:
@@ -83,7 +80,7 @@ def _find_problems(root: Mapping[str, Any]) -> Iterator[str]:
 
 def _is_day(value: Any) -> bool:
     try:
-        return _DAY.fullmatch(value) is not None and bool(date.fromisoformat(value))
+        return bool(str(date.fromisoformat(value)) == value)
     except (TypeError, ValueError):
         return False
 
@@ -93,10 +90,7 @@ _KEYS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "exit_code": (lambda value: type(value) is int and value in (0, 1, 3), "0, 1 or 3"),
     "today": (_is_day, "a day such as 2026-11-23"),
     "vars": (
-        lambda value: (
-            isinstance(value, dict)
-            and all(isinstance(inner, _VARIABLE_TYPES) for inner in value.values())
-        ),
+        lambda value: is_object_of(value, str, int, float, bool),
         "an object of strings, numbers and booleans",
     ),
     "only": (

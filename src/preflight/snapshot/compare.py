@@ -10,7 +10,7 @@ import glob
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from preflight.model.difference import VERDICT_RANK, Difference, FactChange, VerdictChange
 from preflight.model.facts import Facts, Path, Unknown, Value, join_path
@@ -21,10 +21,7 @@ NOISE_SHARE = 0.05  # of the larger number
 _NOISY_FACTS = re.compile(
     r"(?:.*\.)?(?:available|free|usage|reclaimable)|model\.budget|ollama\.loaded\..*", re.DOTALL
 )
-_TIMES = re.compile(r".*\.started_at", re.DOTALL)
 _IDS = re.compile(r"\bpid \d+|(?<![\w.-])[0-9a-f]{12,64}(?![\w.-])")
-
-_ResultKey: TypeAlias = tuple[str, str | None]
 
 
 class Measurement(NamedTuple):
@@ -38,57 +35,51 @@ def compare(before: Measurement, after: Measurement) -> Difference:
     """Return what changed, worst first: verdicts, and facts in the order of these."""
     is_mixed = (before.facts is None) != (after.facts is None)
     verdicts = sorted(
-        _changed_verdicts(_by_key(before), _by_key(after), is_mixed=is_mixed),
+        _changed_verdicts(before.results, after.results, is_mixed=is_mixed),
         key=lambda change: (
             not change.worse, -VERDICT_RANK[change.after], VERDICT_RANK[change.before],
         ),
     )  # fmt: skip
+    if before.facts is not None and after.facts is not None:
+        changes = list(_changed_below(before.facts, after.facts, ()))
+    else:
+        old, new = _judged_values(before.results), _judged_values(after.results)
+        changes = [
+            FactChange(path, value, new[path])
+            for path, value in old.items()
+            if path in new and not _is_same(value, new[path])
+        ]
     order = {change.fact: number for number, change in reversed(list(enumerate(verdicts)))}
-    changes = list(_changed_facts(before, after))
     shown = [change for change in changes if change.path in order or not _is_noise(change)]
     shown.sort(key=lambda change: order.get(change.path, len(order)))
     notes = ("a report against a snapshot: only what both hold is compared",) if is_mixed else ()
     return Difference(tuple(shown), tuple(verdicts), len(changes) - len(shown), notes)
 
 
-def _by_key(measurement: Measurement) -> Mapping[_ResultKey, Result]:
-    return {(result.id, _without_ids(result.item)): result for result in measurement.results}
-
-
 def _changed_verdicts(
-    before: Mapping[_ResultKey, Result], after: Mapping[_ResultKey, Result], *, is_mixed: bool
+    before: Iterable[Result], after: Iterable[Result], *, is_mixed: bool
 ) -> Iterator[VerdictChange]:
-    for key in dict.fromkeys((*before, *after)):
-        old, new = before.get(key), after.get(key)
-        if is_mixed and (old is None or new is None):
-            continue
-        verdicts = old and old.verdict, new and new.verdict
+    sides = [{(r.id, _without_ids(r.item)): r for r in results} for results in (before, after)]
+    for key in {**sides[0], **sides[1]}:
+        old, new = (results.get(key) for results in sides)
         latest = new or old
-        if latest is not None and verdicts[0] != verdicts[1]:
-            yield VerdictChange(
-                latest.id, latest.item, latest.title, *verdicts, latest.fact, latest.message
-            )
-
-
-def _changed_facts(before: Measurement, after: Measurement) -> Iterator[FactChange]:
-    if before.facts is not None and after.facts is not None:
-        yield from _changed_below(before.facts, after.facts, ())
-        return
-    old, new = _judged_values(before.results), _judged_values(after.results)
-    for path, value in old.items():
-        if path in new and not _is_same(value, new[path]):
-            yield FactChange(path, value, new[path])
+        verdicts = old and old.verdict, new and new.verdict
+        if latest is None or verdicts[0] == verdicts[1] or (is_mixed and None in verdicts):
+            continue
+        yield VerdictChange(
+            latest.id, latest.item, latest.title, *verdicts, latest.fact, latest.message
+        )
 
 
 def _changed_below(before: Facts, after: Facts, path: Path) -> Iterator[FactChange]:
     """Yield what changed at and below a path; a whole mapping that came or went is one change."""
-    sides = [(facts.get(path) if path else facts.values, facts) for facts in (before, after)]
-    old, new = sides[0][0], sides[1][0]
+    old, new = (side.get(path) if path else side.values for side in (before, after))
+    sides = ((old, before), (new, after))
     mappings = [value for value, _ in sides if isinstance(value, Mapping)]
-    if mappings and not any(_is_leaf(value, facts, path) for value, facts in sides):
+    if mappings and not any(_is_leaf(*side, path) for side in sides):
         for name in dict.fromkeys(name for mapping in mappings for name in mapping):
             yield from _changed_below(before, after, (*path, name))
-    elif not _is_same(old, new) and not any(_is_missing(value, f, path) for value, f in sides):
+    elif not _is_same(old, new) and not any(_is_missing(*side, path) for side in sides):
         yield FactChange(join_path(path), old, new)
 
 
@@ -125,7 +116,7 @@ def _is_noise(change: FactChange) -> bool:
     if _is_number(old) and _is_number(new):
         is_near = abs(old - new) <= NOISE_SHARE * max(abs(old), abs(new))
         return is_near and _NOISY_FACTS.fullmatch(change.path) is not None
-    if _TIMES.fullmatch(change.path) and isinstance(old, str) and isinstance(new, str):
+    if change.path.endswith(".started_at") and isinstance(old, str) and isinstance(new, str):
         return True
     return _without_ids(old) == _without_ids(new) or _may_hide(old, new) or _may_hide(new, old)
 

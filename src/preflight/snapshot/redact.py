@@ -14,7 +14,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
@@ -50,6 +49,7 @@ _NOT_RANDOM = re.compile(
 )
 """Digests, paths, addresses, versions and URLs."""
 _IP_ADDRESS = re.compile(r"[0-9.]+|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
+_NOTHING = re.compile(r"(?!)")
 
 
 class Redactor:
@@ -67,10 +67,8 @@ class Redactor:
         self._secrets: set[str] = set()
         self._anywhere: dict[str, tuple[str, str]] = {}  # by spelling: kind and secret
         self._words: dict[str, tuple[str, str]] = {}  # the same, for whole words
-        self._patterns = re.compile(r"(?!)"), re.compile(r"(?!)")
-        self._is_outdated = self._is_batch = False
-
-    # --- learning -----------------------------------------------------------------------------
+        self._patterns = _NOTHING, _NOTHING
+        self._is_outdated = False
 
     def add_secret(self, kind: str, value: str) -> None:
         """Replace a value from now on wherever it can't be an ordinary word."""
@@ -99,8 +97,8 @@ class Redactor:
             self.add_secret(kind, value)
         elif name not in self._shown and _looks_like_secret(value):
             self.add_secret("value", value)
-        for shape in SHAPES if "://" in value else ():
-            value = self._replace_shape(shape, value)  # learns the password in a URL
+        if "://" in value:
+            self._replace_shapes(value, SHAPES)  # learns the password in a URL
 
     def add_name(self, kind: str, value: str | None) -> None:
         """Replace a word, such as the name of a host or a user; IP addresses stay."""
@@ -125,44 +123,46 @@ class Redactor:
             self._placeholders[value] = f"<{kind}-{self._counts[kind]}>"
         return self._placeholders[value]
 
-    # --- replacing ----------------------------------------------------------------------------
-
-    def redact_text(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
+    def redact_text(self, text: str) -> str:
         """Replace in a text of any number of lines what is known and what has a known shape."""
-        text = self._replace_anywhere(text)
-        for shape in shapes:
-            text = self._replace_shape(shape, text)
-        return self._replace_words(self._replace_anywhere(text))
+        self._compile()
+        text = self._redact(text)
+        self._compile()
+        return self._replace_known(text)
 
     def redact_known(self, node: T) -> T:
         """Replace in every string of a structure what is known, not what only has a shape."""
-        redacted: T = _map_strings(node, lambda s: self._replace_words(self._replace_anywhere(s)))
+        self._compile()
+        redacted: T = _map_strings(node, self._replace_known)
         return redacted
 
     def redact_tree(self, node: T) -> T:
-        """Replace in every string of a structure: lists, mappings with their keys, named tuples."""
-        with self._batch():
-            redacted: T = _map_strings(node, self.redact_text)
+        """Replace in every string of a structure: lists, mappings with their keys, named tuples.
+
+        What is learned from one string holds for the others only in the next call.
+        """
+        self._compile()
+        redacted: T = _map_strings(node, self._redact)
         return redacted
 
     def redact_facts(self, facts: Facts) -> Facts:
         """Return a snapshot without secrets, in values, sources, reasons and names."""
-        with self._batch():
-            return facts._replace(
-                values=self.redact_config(facts.values),
-                sources=self._redact_by_path(facts.sources),
-                places=self._redact_by_path(facts.places),
-                unknown=self._redact_by_path(facts.unknown),
-            )
+        return facts._replace(
+            values=self.redact_config(facts.values),
+            sources=self._redact_by_path(facts.sources),
+            places=self._redact_by_path(facts.places),
+            unknown=self._redact_by_path(facts.unknown),
+        )
 
     def _redact_by_path(self, by_path: Mapping[str, T]) -> dict[str, T]:
-        return {self._redact_path(path): self.redact_tree(node) for path, node in by_path.items()}
-
-    def _redact_path(self, dotted: str) -> str:
-        try:
-            return join_path(tuple(map(self.redact_text, split_path(dotted))))
-        except ValueError:
-            return self.redact_text(dotted)  # a snapshot from elsewhere may have any name
+        redacted = {}
+        for dotted, node in by_path.items():
+            try:
+                path = join_path(tuple(map(self._redact, split_path(dotted))))
+            except ValueError:
+                path = self._redact(dotted)  # a snapshot from elsewhere may have any name
+            redacted[path] = _map_strings(node, self._redact)
+        return redacted
 
     def redact_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return facts or a compose configuration without secrets.
@@ -170,14 +170,14 @@ class Redactor:
         Values of variables that no rule asks for aren't shown, nor the content of configs and
         secrets, nor what stands under a key that is named like a secret.
         """
-        with self._batch():
-            redacted: dict[str, Any] = self._redact_node(config, ())
+        self._compile()
+        redacted: dict[str, Any] = self._redact_node(config, ())
         return redacted
 
     def _redact_node(self, node: Any, path: Path) -> Any:
         if isinstance(node, Mapping):
             return {
-                self.redact_text(str(key)): self._redact_node(inner, (*path, str(key)))
+                self._redact(str(key)): self._redact_node(inner, (*path, str(key)))
                 for key, inner in node.items()
             }
         if isinstance(node, list):
@@ -195,66 +195,60 @@ class Redactor:
         if path == ("host", "hostname"):
             return self._placeholder("host", node)
         if path[0] in ("configs", "secrets") and path[-1] == "content":
-            self.redact_text(node)  # learns what is in it
+            self._redact(node)  # learns what is in it
             return self._placeholder("content", node)
         if kind := secret_kind(path[-1]):
             self.add_secret(kind, node)
             return self._placeholder(kind, node.strip())
-        return self.redact_text(node)
+        return self._redact(node)
 
     def redact_variable(self, name: str, value: str) -> str:
         """Return what is shown of an environment variable, and learn what isn't."""
         kind = secret_kind(name)
         if not value or (kind is None and name in self._shown):
-            return self.redact_text(value)
+            return self._redact(value)
         self.add_variable(name, value)
         return self._placeholder(kind or "value", value.strip())
 
-    def _replace_anywhere(self, text: str) -> str:
-        pattern = self._compile()[0]
-        return pattern.sub(lambda match: self._placeholder(*self._anywhere[match[0]]), text)
-
-    def _replace_words(self, text: str) -> str:
-        pattern = self._compile()[1]
-
-        def replace(match: re.Match[str]) -> str:
-            known = self._words.get(match[0].lower())  # not of characters such as İ
-            return self._placeholder(*(known or ("secret", match[0])))
-
-        return pattern.sub(replace, text)
-
-    def _compile(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
-        if self._is_outdated and not self._is_batch:
+    def _compile(self) -> None:
+        """Make the patterns of what is known: not for each secret, or many would take minutes."""
+        if self._is_outdated:
             self._patterns = (
                 re.compile(_any_of(self._anywhere)),
                 re.compile(f"(?i)(?<![A-Za-z0-9])(?:{_any_of(self._words)})(?![A-Za-z0-9])"),
             )
             self._is_outdated = False
-        return self._patterns
 
-    @contextmanager
-    def _batch(self) -> Iterator[None]:
-        """Compile once for many strings: what is learned from them holds from the next call on."""
-        self._compile()
-        outer, self._is_batch = self._is_batch, True
-        try:
-            yield
-        finally:
-            self._is_batch = outer
+    def _redact(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
+        """Names come last, as an e-mail address or a URL may hold one."""
+        return self._replace_words(self._replace_shapes(self._replace_anywhere(text), shapes))
 
-    def _replace_shape(self, shape: Shape, text: str) -> str:
-        parts: list[str] = []
-        end = 0
-        for match in shape.pattern.finditer(text):
-            if match.end() < end:
-                continue
-            for kind, (start, stop) in _find_secrets(match):
-                value = self._replace(kind, text[start:stop], learn=not shape.distinctive)
-                parts += text[end:start], value
-                end = stop
-        return "".join((*parts, text[end:]))
+    def _replace_known(self, text: str) -> str:
+        return self._replace_words(self._replace_anywhere(text))
 
-    def _replace(self, kind: str, value: str, *, learn: bool) -> str:
+    def _replace_anywhere(self, text: str) -> str:
+        return self._patterns[0].sub(lambda m: self._placeholder(*self._anywhere[m[0]]), text)
+
+    def _replace_words(self, text: str) -> str:
+        def replace(match: re.Match[str]) -> str:
+            known = self._words.get(match[0].lower())  # not of characters such as İ
+            return self._placeholder(*(known or ("secret", match[0])))
+
+        return self._patterns[1].sub(replace, text)
+
+    def _replace_shapes(self, text: str, shapes: Iterable[Shape]) -> str:
+        for shape in shapes:
+            parts: list[str] = []
+            end = 0
+            for match in shape.pattern.finditer(text):
+                for kind, (start, stop) in _find_secrets(match) if match.end() >= end else ():
+                    value = self._replace_value(kind, text[start:stop], learn=not shape.distinctive)
+                    parts += text[end:start], value
+                    end = stop
+            text = "".join((*parts, text[end:]))
+        return text
+
+    def _replace_value(self, kind: str, value: str, *, learn: bool) -> str:
         """Return what is shown of a value whose position says of which kind it is."""
         is_redacted = PLACEHOLDER.search(value) and not value.startswith("-----BEGIN")
         if is_redacted or (kind != "user" and value.lower() in _COMMON_WORDS):
@@ -269,8 +263,6 @@ class Redactor:
             self.add_secret(kind, value)
         return self._placeholder(kind, value)
 
-    # --- checking -----------------------------------------------------------------------------
-
     def find_leftovers(self, name: str, data: bytes) -> list[str]:
         """Return a line for each place of a finished file that isn't clean, without the secret.
 
@@ -278,15 +270,16 @@ class Redactor:
         key and its colon aren't an assignment; of HTML only distinctive shapes count.
         """
         text = data.decode("utf-8", "replace")
+        self._compile()
         if name.endswith(".json"):
             tree = json.loads(text)
             text = json.dumps(tree, indent=2)
-            redacted = json.dumps(self.redact_tree(tree), indent=2)
+            redacted = json.dumps(_map_strings(tree, self._redact), indent=2)
         elif name.endswith(".html"):
             text = html.unescape(text)
-            redacted = self.redact_text(text, [shape for shape in SHAPES if shape.distinctive])
+            redacted = self._redact(text, [shape for shape in SHAPES if shape.distinctive])
         else:
-            redacted = self.redact_text(text)
+            redacted = self._redact(text)
         lines = zip(text.split("\n"), redacted.split("\n"), strict=False)
         return [
             f"{name}:{number} holds a secret"
@@ -352,15 +345,10 @@ def _spellings(value: str) -> Iterator[str]:
     )
 
 
-def _any_of(texts: Iterable[str], depth: int = 4) -> str:
-    """Return a pattern for many texts that looks at their first characters once, longest first."""
-    if depth == 0:
-        return "|".join(map(re.escape, sorted(texts, key=len, reverse=True)))
+def _any_of(texts: Iterable[str]) -> str:
+    """Return a pattern for many texts, longest first, that tries few of them at each character."""
     by_start: dict[str, list[str]] = {}
-    for text in sorted(texts, reverse=True):
-        by_start.setdefault(text[:1], []).append(text[1:])
-    branches = (
-        f"{re.escape(start)}(?:{_any_of(rest, depth - 1)})" if start else ""
-        for start, rest in by_start.items()
-    )
-    return "|".join(branches) if by_start else r"(?!)"
+    for text in sorted(texts, key=len, reverse=True):
+        by_start.setdefault(text[0], []).append(re.escape(text[1:]))
+    branches = (f"{re.escape(start)}(?:{'|'.join(rest)})" for start, rest in by_start.items())
+    return "|".join(branches) or r"(?!)"

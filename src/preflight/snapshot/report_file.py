@@ -27,19 +27,13 @@ def read_results(data: bytes, file: str) -> tuple[Result, ...]:
     for index, result in enumerate(results):
         if (problem := _find_problem(result)) is not None:
             raise invalid_file(file, f"not a report: results[{index}] {problem}", _HINT)
+    unused: dict[str, Any] = {"expected": {}, "actual_text": "", "expected_text": ""}
     return tuple(
         Result(
-            id=result["id"],
-            item=result.get("item"),
-            title=result["title"],
-            verdict=result["verdict"],
+            **{key: result[key] for key in (*_TEXTS, "verdict")},
+            **{key: result.get(key) for key in ("item", "actual")},
             severity="required",
-            fact=result["fact"],
-            actual=result.get("actual"),
-            expected={},
-            message=result["message"],
-            actual_text="",
-            expected_text="",
+            **unused,
         )
         for result in results
     )
