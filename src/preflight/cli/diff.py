@@ -42,7 +42,7 @@ def diff(
     memory and disk within 5 %, times and ids don't count as changes. With two folders, files of
     the same name are compared.
 
-    ExitCode code: 0 nothing changed, 1 something did, 2 an input cannot be used.
+    Exit code: 0 nothing changed, 1 something did, 2 an input cannot be used.
     """
     from preflight.render import diff as render
 

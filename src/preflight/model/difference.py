@@ -10,7 +10,8 @@ from preflight.model.facts import Unknown, Value
 from preflight.model.report import Verdict
 
 _BEST_FIRST: tuple[Verdict, ...] = ("pass", "skip", "waived", "warn", "unknown", "fail")
-VERDICT_RANK = {None: 0, **{verdict: rank for rank, verdict in enumerate(_BEST_FIRST)}}
+VERDICT_RANK: dict[Verdict | None, int] = {verdict: n for n, verdict in enumerate(_BEST_FIRST)}
+VERDICT_RANK[None] = 0
 """How bad a verdict is; None where there was nothing to judge."""
 
 
