@@ -88,7 +88,7 @@ def _reachable(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
         yield _fact(name, None, "it is reachable")
     yield _fact("engine", engine.name, "GET /version, GET /info")
     source = "the address, the kernel, the daemon's process"
-    yield _fact("native", engine.visibility.native, source)
+    yield _fact("native", engine.visibility.processes_hidden is None, source)
     yield from parse_info(engine.version, engine.info)
     yield from _disk(engine.api, engine.info, engine.visibility.path_hidden)
     yield from _memory(engine, context)

@@ -79,11 +79,6 @@ class HostVisibility(NamedTuple):
     cgroups_hidden: Unknown | None
     path_hidden: PathHidden
 
-    @property
-    def native(self) -> bool:
-        """Whether the daemon runs on this kernel and its process is visible."""
-        return self.processes_hidden is None
-
 
 _NOT_HERE = Unknown("it is in a VM, on another host or outside of this container", "unsupported")
 NOTHING_VISIBLE = HostVisibility(_NOT_HERE, _NOT_HERE, _NOT_HERE, lambda _: _NOT_HERE)

@@ -20,7 +20,6 @@ from preflight.facts.engine.responses import text_or_none
 from preflight.facts.host.cgroups import Cgroups, Limit
 from preflight.model.facts import Measured, Unknown, UnknownKind
 
-_SYSTEM_NAMES = {"win32": "windows", "cygwin": "windows"}
 _ERROR_KINDS: dict[int | None, UnknownKind] = {
     errno.EACCES: "permission",
     errno.EPERM: "permission",
@@ -33,7 +32,7 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     yield from _measure_memory(root)
     yield from _measure_swap()
     yield from _measure_cpu(root)
-    yield _make_fact("os", _SYSTEM_NAMES.get(sys.platform, sys.platform), "sys.platform")
+    yield _make_fact("os", "windows" if sys.platform == "win32" else sys.platform, "sys.platform")
     yield _make_fact("arch", platform.machine(), "platform.machine()")
     yield _make_fact("kernel", platform.release(), "platform.release()")
     yield _make_fact("container", *in_container(root))

@@ -80,29 +80,25 @@ def _read_logs(
 
 def _read_last_lines(api: EngineApi, container: str, limits: LogLimits) -> bytes:
     """Return the last lines; where they are more than `max_bytes`, fewer of them."""
-    data = _fetch(api, container, limits)
-    while len(data) > limits.max_bytes and limits.lines > 1 and time.monotonic() < limits.ends:
-        limits = limits._replace(lines=max(1, limits.lines // 4))
-        data = _fetch(api, container, limits)
+    query = "stdout=1&stderr=1&timestamps=1"
+    if limits.since is not None:
+        query += f"&since={max(0.0, time.time() - limits.since):.6f}"
+    lines = limits.lines
+    while True:
+        path = f"/containers/{quote(container, safe='')}/logs?{query}&tail={lines}"
+        timeout = max(0.1, limits.ends - time.monotonic())
+        status, data = api.get_bytes(path, timeout, limits.max_bytes)
+        if status >= 400:
+            message = " ".join(data[:300].decode("utf-8", "replace").split())
+            reason = f"{api.address} does not return the log: {status} {message}"
+            raise EngineError(reason, "unavailable")
+        if len(data) <= limits.max_bytes or lines <= 1 or time.monotonic() >= limits.ends:
+            break
+        lines = max(1, lines // 4)
     data = data[: limits.max_bytes]
     # the log of a container with a terminal isn't in frames with headers
     has_frames = len(data) >= _HEADER_BYTES and data[0] in (0, 1, 2) and data[1:4] == b"\0\0\0"
     return b"".join(_parse_frames(data)) if has_frames else data
-
-
-def _fetch(api: EngineApi, container: str, limits: LogLimits) -> bytes:
-    path = f"/containers/{quote(container, safe='')}/logs"
-    path += f"?stdout=1&stderr=1&timestamps=1&tail={limits.lines}"
-    if limits.since is not None:
-        path += f"&since={max(0.0, time.time() - limits.since):.6f}"
-    timeout = max(0.1, limits.ends - time.monotonic())
-    status, data = api.get_bytes(path, timeout, limits.max_bytes)
-    if status >= 400:
-        message = " ".join(data[:300].decode("utf-8", "replace").split())
-        raise EngineError(
-            f"{api.address} does not return the log: {status} {message}", "unavailable"
-        )
-    return data
 
 
 def _parse_frames(data: bytes) -> Iterator[bytes]:
