@@ -8,10 +8,11 @@ lacks: SSH, Windows' named pipes and proxies.
 
 from __future__ import annotations
 
-import io
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -44,15 +45,26 @@ def request(
 
     deadline = time.monotonic() + timeout
     connected = _connect(url, timeout, tls)
+    # a socket's own timeout starts again with each byte that drips in
+    end = threading.Timer(deadline - time.monotonic(), _shut_down, [connected])
+    end.start()
+    parts = urlsplit(url)
+    connection = HTTPConnection("localhost" if parts.scheme == "unix" else parts.netloc)
+    connection.sock = connected
     try:
-        parts = urlsplit(url)
-        connection = HTTPConnection("localhost" if parts.scheme == "unix" else parts.netloc)
-        connection.sock = _DeadlineSocket(connected, deadline)
         connection.request(method, path, body, dict(headers or {}))
         response = connection.getresponse()
         return response.status, response.read(max_bytes + 1)
     finally:
-        connected.close()
+        end.cancel()
+        connection.close()
+        if time.monotonic() >= deadline:
+            raise TimeoutError from None
+
+
+def _shut_down(connected: socket.socket) -> None:
+    with suppress(OSError):  # it has been closed meanwhile
+        socket.socket.shutdown(connected, socket.SHUT_RDWR)  # of TLS too, without its farewell
 
 
 def _connect(url: str, timeout: float, tls: ssl.SSLContext | None) -> socket.socket:
@@ -76,53 +88,20 @@ def _connect(url: str, timeout: float, tls: ssl.SSLContext | None) -> socket.soc
     return tls.wrap_socket(connection, server_hostname=host) if tls else connection
 
 
-class _DeadlineSocket(io.RawIOBase):
-    """What http.client needs of a socket, with one end to all its waiting.
-
-    http.client closes it before the body is read, so that closing it does nothing.
-    """
-
-    def __init__(self, connected: socket.socket, deadline: float) -> None:
-        self._socket = connected
-        self._deadline = deadline
-
-    def sendall(self, data: bytes) -> None:
-        self._limit_wait()
-        self._socket.sendall(data)
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._limit_wait()
-        return self._socket.recv_into(buffer)
-
-    def close(self) -> None:
-        pass
-
-    def _limit_wait(self) -> None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._socket.settimeout(left)
-
-
 def open_transport(endpoint: Endpoint) -> Get:
     """Return the way to an endpoint; a GET raises what the libraries raise, OSError and others."""
     scheme = urlsplit(endpoint.url).scheme
     if scheme in ("npipe", "ssh") or (not endpoint.local and _goes_through_proxy(endpoint)):
         return _sdk_transport(endpoint)
-    context = None if endpoint.tls is None else _tls_context(endpoint.tls)
-
-    def get(path: str, timeout: float, max_bytes: int) -> tuple[int, bytes]:
-        path, headers = endpoint.base + path, {"Host": "docker"}
-        limits: dict[str, Any] = {"timeout": timeout, "max_bytes": max_bytes}
-        return request(endpoint.url, path, headers=headers, tls=context, **limits)
-
-    return get
+    tls = None if endpoint.tls is None else _tls_context(endpoint.tls)
+    return lambda path, timeout, max_bytes: request(
+        endpoint.url,
+        endpoint.base + path,
+        timeout=timeout,
+        max_bytes=max_bytes,
+        headers={"Host": "docker"},
+        tls=tls,
+    )
 
 
 def _goes_through_proxy(endpoint: Endpoint) -> bool:
