@@ -17,8 +17,8 @@ from preflight.facts.catalogue import SWARM
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.facts import resource
 from preflight.facts.compose.project import Project, source_of
-from preflight.facts.engine.api import EngineApi, EngineError, encode_filters, get_label
-from preflight.facts.engine.endpoint import EndpointError
+from preflight.facts.engine.api import EngineApi, encode_filters, get_label
+from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.responses import (
     count_or_none,
     list_or_empty,
@@ -96,10 +96,9 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     try:
         for path, value, source in _swarm_facts(context):
             yield Measured((*SWARM_PATH, *path), value, source)
-    except (EndpointError, EngineError) as error:
-        kind = error.kind if isinstance(error, EngineError) else "invalid"
+    except EngineError as error:
         for name in NAMES:  # of two values for a fact the first stands
-            yield Measured((*SWARM_PATH, name), Unknown(str(error), kind))
+            yield Measured((*SWARM_PATH, name), Unknown(str(error), error.kind))
 
 
 def _swarm_facts(context: MeasureContext) -> Iterator[Measured]:

@@ -22,8 +22,8 @@ from preflight.facts.collect import context as engine
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import Project
-from preflight.facts.engine.api import EngineApi, EngineError, Lazy
-from preflight.facts.engine.endpoint import Endpoint
+from preflight.facts.engine.api import EngineApi, Lazy
+from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.engine.locality import NOTHING_VISIBLE, HostVisibility
 from preflight.facts.ports import PublishedPort, addresses_conflict, can_bind
 from preflight.model.facts import FileLine, Measured, Unknown, Value

@@ -22,8 +22,8 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import Need, Project
-from preflight.facts.engine.api import EngineApi, EngineError, Lazy
-from preflight.facts.engine.endpoint import Endpoint
+from preflight.facts.engine.api import EngineApi, Lazy
+from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.engine.locality import NOTHING_VISIBLE, HostVisibility
 from preflight.facts.ports import can_bind
 from preflight.model.facts import FileLine, Measured, Source, Unknown, Value

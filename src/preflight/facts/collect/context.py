@@ -5,6 +5,7 @@ Each is read once, by the first probe that needs it.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,8 +13,8 @@ from typing import Any, NamedTuple
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError, Project
-from preflight.facts.engine.api import EngineApi, EngineError, Lazy
-from preflight.facts.engine.endpoint import Endpoint, EndpointError, resolve
+from preflight.facts.engine.api import EngineApi, Lazy
+from preflight.facts.engine.endpoint import Endpoint, EngineError, resolve
 from preflight.facts.engine.locality import (
     VIRTUAL_MACHINES,
     HostVisibility,
@@ -24,6 +25,14 @@ from preflight.facts.engine.locality import (
 )
 from preflight.facts.engine.responses import list_or_empty
 from preflight.model.facts import Unknown
+
+# in the lines of an engine's operating system, host name and address
+_VIRTUAL_MACHINE_PATTERNS = {
+    "docker-desktop": "docker desktop|^docker-desktop$",
+    "orbstack": "orbstack",
+    "rancher-desktop": r"rancher desktop|^lima-rancher-desktop$|/\.rd/",
+    "colima": r"^colima|/\.colima/",
+}
 
 
 class Engine(NamedTuple):
@@ -90,8 +99,6 @@ class MeasureContext:
             endpoint = self.endpoint()
             on_this_machine = endpoint.local and not in_container()[0]
             engine = self.engine()
-        except EndpointError as error:
-            engine = Unknown(str(error), "invalid")
         except EngineError as error:
             engine = Unknown(str(error), error.kind)
         if on_this_machine and (isinstance(engine, Unknown) or engine.name in VIRTUAL_MACHINES):
@@ -128,14 +135,8 @@ def identify_engine(version: Mapping[str, Any], info: Mapping[str, Any], url: st
     components = list_or_empty(version.get("Components"))
     if "Podman Engine" in [c.get("Name") for c in components if isinstance(c, dict)]:
         return "podman"
-    system = str(info.get("OperatingSystem") or "").lower()
-    name = str(info.get("Name") or "").lower()
-    if "docker desktop" in system or name == "docker-desktop":
-        return "docker-desktop"
-    if "orbstack" in system or "orbstack" in url:
-        return "orbstack"
-    if "rancher desktop" in system or name == "lima-rancher-desktop" or "/.rd/" in url:
-        return "rancher-desktop"
-    if name.startswith("colima") or "/.colima/" in url:
-        return "colima"
+    description = f"{info.get('OperatingSystem')}\n{info.get('Name')}\n{url}".lower()
+    for name, pattern in _VIRTUAL_MACHINE_PATTERNS.items():
+        if re.search(pattern, description, re.MULTILINE):
+            return name
     return "docker"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-from preflight.facts.engine.endpoint import Endpoint
+from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.engine.responses import count_or_none, get_object, text_or_none
 from preflight.facts.http_client import Get, open_transport
 from preflight.model.facts import UnknownKind
@@ -51,14 +51,6 @@ _FAILURES: tuple[tuple[str, str, UnknownKind], ...] = (
         "invalid",
     ),
 )
-
-
-class EngineError(Exception):
-    """Why there is no answer of an engine; `kind` is that of an Unknown."""
-
-    def __init__(self, reason: str, kind: UnknownKind) -> None:
-        super().__init__(reason)
-        self.kind: UnknownKind = kind
 
 
 class NotFoundError(EngineError):

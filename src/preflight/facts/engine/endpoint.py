@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import posixpath
 import re
 import stat
 import sys
@@ -18,16 +17,31 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
+from preflight.model.facts import UnknownKind
+
 DEFAULT_CONTEXT = "default"
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 DEFAULT_PIPE = "npipe:////./pipe/docker_engine"
 _LOOPBACK = re.compile(r"localhost|::1?|127(\.\d+){3}|0\.0\.0\.0")  # "any" dials this machine
-_NETWORK_SCHEMES = ("tcp", "http", "https", "ssh")
+_HTTP_SCHEMES = ("tcp", "http", "https")
+_SCHEMES = (*_HTTP_SCHEMES, "ssh", "unix", "npipe")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _EXAMPLES = "expected unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST or npipe:////./pipe/NAME"
 
 
-class EndpointError(Exception):
+class EngineError(Exception):
+    """Why there is no answer of an engine; `kind` is that of an Unknown."""
+
+    def __init__(self, reason: str, kind: UnknownKind) -> None:
+        super().__init__(reason)
+        self.kind: UnknownKind = kind
+
+
+class EndpointError(EngineError):
     """What names the endpoint can't be used: an unknown context, an invalid address."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, "invalid")
 
 
 class Tls(NamedTuple):
@@ -61,9 +75,7 @@ class Endpoint(NamedTuple):
     def base(self) -> str:
         """The prefix of every path that is requested, for an engine behind a proxy."""
         parts = urlsplit(self.url)
-        if parts.scheme not in ("tcp", "http", "https") or not parts.path.strip("/"):
-            return ""
-        return posixpath.normpath("/" + quote(unquote(parts.path)).strip("/"))
+        return quote(unquote(parts.path)).rstrip("/") if parts.scheme in _HTTP_SCHEMES else ""
 
 
 def resolve(
@@ -77,19 +89,36 @@ def resolve(
     Raises EndpointError with what to correct.
     """
     folder = config_folder(environ, home)
-    if context:
-        return _resolve_context(context, "--context", folder, environ)
+    address, address_named_by = environ.get("DOCKER_HOST") or None, "DOCKER_HOST"
     if docker_host is not None:
-        return _resolve_host(docker_host, "--docker-host", folder, environ)
-    if environ.get("DOCKER_HOST"):
-        return _resolve_host(environ["DOCKER_HOST"], "DOCKER_HOST", folder, environ)
-    if environ.get("DOCKER_CONTEXT"):
-        return _resolve_context(environ["DOCKER_CONTEXT"], "DOCKER_CONTEXT", folder, environ)
-    file = folder / "config.json"
-    config = _read_json(file)
-    current = config.get("currentContext") if isinstance(config, dict) else None
-    name = current if isinstance(current, str) and current else DEFAULT_CONTEXT
-    return _resolve_context(name, f"currentContext in {file}", folder, environ)
+        address, address_named_by = docker_host, "--docker-host"
+    if context:
+        name, named_by = context, "--context"
+    elif address is not None:
+        name, named_by = DEFAULT_CONTEXT, address_named_by
+    elif environ.get("DOCKER_CONTEXT"):
+        name, named_by = environ["DOCKER_CONTEXT"], "DOCKER_CONTEXT"
+    else:
+        config = _read_json(folder / "config.json")
+        current = config.get("currentContext") if isinstance(config, dict) else None
+        name = current if isinstance(current, str) and current else DEFAULT_CONTEXT
+        named_by = f"currentContext in {folder / 'config.json'}"
+    if name != DEFAULT_CONTEXT:
+        return _read_context(name, named_by, folder / "contexts")
+    if address is None:
+        address = DEFAULT_PIPE if sys.platform == "win32" else DEFAULT_SOCKET
+        address_named_by = "the default"
+    tls = None
+    verify = bool(environ.get("DOCKER_TLS_VERIFY"))  # 0 counts as set, as in the CLI
+    certificates = Path(environ.get("DOCKER_CERT_PATH") or folder)
+    if verify or environ.get("DOCKER_TLS"):
+        tls = _find_tls_files(certificates, verify)
+    url = _parse_address(address, address_named_by, tls)
+    if tls is not None and verify and tls.ca is None and url.startswith("tcp:"):
+        raise EndpointError(
+            f"TLS needs ca.pem, which is not in {certificates} (DOCKER_TLS_VERIFY is set)"
+        )
+    return Endpoint(url, DEFAULT_CONTEXT, address_named_by, tls)
 
 
 def config_folder(environ: Mapping[str, str], home: Path | None = None) -> Path:
@@ -112,14 +141,10 @@ def find_other_sockets(
     if environ.get("XDG_RUNTIME_DIR"):
         runtime = environ["XDG_RUNTIME_DIR"]
         places += [f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock"]
-    seen = {os.path.realpath(asked.removeprefix("unix://"))}
-    sockets = []
-    for place in (*places, "/run/podman/podman.sock"):
-        real = os.path.realpath(place)
-        if real not in seen and _is_socket(place):
-            seen.add(real)
-            sockets.append(f"unix://{place}")
-    return sockets
+    places.append("/run/podman/podman.sock")
+    found = {os.path.realpath(place): place for place in reversed(places) if _is_socket(place)}
+    found.pop(os.path.realpath(asked.removeprefix("unix://")), None)
+    return [f"unix://{place}" for place in reversed(found.values())]
 
 
 def _is_socket(path: str) -> bool:
@@ -137,21 +162,6 @@ def _read_json(file: Path) -> Any:
         return None
 
 
-def _resolve_host(url: str, named_by: str, folder: Path, environ: Mapping[str, str]) -> Endpoint:
-    """Return the endpoint of an address. DOCKER_TLS_VERIFY=0 counts as set, as in the CLI."""
-    tls = None
-    verify = bool(environ.get("DOCKER_TLS_VERIFY"))
-    certificates = Path(environ.get("DOCKER_CERT_PATH") or folder)
-    if verify or environ.get("DOCKER_TLS"):
-        tls = _find_tls_files(certificates, verify)
-    address = _parse_address(url, named_by, tls)
-    if tls is not None and verify and tls.ca is None and address.startswith("tcp:"):
-        raise EndpointError(
-            f"TLS needs ca.pem, which is not in {certificates} (DOCKER_TLS_VERIFY is set)"
-        )
-    return Endpoint(address, DEFAULT_CONTEXT, named_by, tls)
-
-
 def _find_tls_files(folder: Path, verify: bool) -> Tls:
     ca, cert, key = (
         str(file) if os.path.exists(file := folder / f"{name}.pem") else None
@@ -160,15 +170,7 @@ def _find_tls_files(folder: Path, verify: bool) -> Tls:
     return Tls(ca, cert, key, verify)
 
 
-def _resolve_context(
-    name: str, named_by: str, folder: Path, environ: Mapping[str, str]
-) -> Endpoint:
-    if name == DEFAULT_CONTEXT:
-        if environ.get("DOCKER_HOST"):
-            return _resolve_host(environ["DOCKER_HOST"], "DOCKER_HOST", folder, environ)
-        default = DEFAULT_PIPE if sys.platform == "win32" else DEFAULT_SOCKET
-        return _resolve_host(default, "the default", folder, environ)
-    contexts = folder / "contexts"
+def _read_context(name: str, named_by: str, contexts: Path) -> Endpoint:
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
     file = contexts / "meta" / digest / "meta.json"
     title = f"context {name!r} ({named_by})"
@@ -206,21 +208,17 @@ def _parse_address(url: str, named_by: str, tls: Tls | None) -> str:
     if re.fullmatch(r"[^/\s]*:[0-9]+(/.*)?", address):
         address = f"tcp://{address}"  # as the CLI reads HOST:PORT
     address = re.sub("^tcp://(?=:[0-9])", "tcp://localhost", address)
-    detail, valid = "", False
     try:
         parts = urlsplit(address)
         port = parts.port
-        where = {"unix": parts.netloc + parts.path, "npipe": parts.path}.get(parts.scheme)
-        if parts.scheme in _NETWORK_SCHEMES:
-            where = parts.hostname
-        valid = bool(where) and not parts.password and not re.search(r"[\x00-\x1f\x7f]", address)
-    except ValueError as error:
-        detail = f" ({error})"
-    if not valid:
+        target = parts.netloc + parts.path if parts.scheme in ("unix", "npipe") else parts.hostname
+        if parts.scheme not in _SCHEMES or not target or _CONTROL.search(address) or parts.password:
+            raise ValueError
+    except ValueError:
         shown = re.sub(r":[^:/@]*@", ":…@", url)  # without a password
         raise EndpointError(
-            f"{named_by} {shown!r} isn't a valid engine address{detail}: {_EXAMPLES}"
-        )
+            f"{named_by} {shown!r} isn't a valid engine address: {_EXAMPLES}"
+        ) from None
     if parts.scheme == "tcp" and port is None:
         host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
         return f"tcp://{host}:{2376 if tls else 2375}{parts.path}"

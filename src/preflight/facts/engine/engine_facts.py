@@ -11,17 +11,18 @@ from typing import Any
 from preflight.facts.catalogue import DOCKER
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import Project
-from preflight.facts.engine.api import EngineApi, EngineError
-from preflight.facts.engine.endpoint import EndpointError, find_other_sockets
+from preflight.facts.engine.api import EngineApi
+from preflight.facts.engine.endpoint import EndpointError, EngineError, find_other_sockets
 from preflight.facts.engine.host_resources import (
     available_memory,
     containers_cgroup,
     free_disk,
     is_log_rotated,
 )
-from preflight.facts.engine.locality import PathHidden
+from preflight.facts.engine.locality import PathHidden, is_rootless
 from preflight.facts.engine.responses import (
     count_or_none,
+    get_object,
     list_or_empty,
     or_unreported,
     text_or_none,
@@ -103,8 +104,10 @@ def parse_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[
     release = text_or_none(version.get("Version") or info.get("ServerVersion"))
     system, processor = text_or_none(version.get("Os")), text_or_none(version.get("Arch"))
     platform = f"{system}/{processor}" if system and processor else None
-    cgroup, swarm = text_or_none(info.get("CgroupVersion")), info.get("Swarm")
-    swarm_state = swarm.get("LocalNodeState") if isinstance(swarm, dict) else None
+    cgroup = text_or_none(info.get("CgroupVersion"))
+    swarm_state = text_or_none(get_object(info, "Swarm").get("LocalNodeState"))
+    reports_rootless = "Rootless" in info or "SecurityOptions" in info  # Podman has the first
+    rootless = is_rootless(info) if reports_rootless else None
     for name, request, key, value in (
         ("version", "/version", "Version", release),
         ("api", "/version", "ApiVersion", text_or_none(version.get("ApiVersion"))),
@@ -114,11 +117,16 @@ def parse_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[
         ("cgroup.version", "/info", "CgroupVersion", int(cgroup) if cgroup in ("1", "2") else None),
         ("limits.memory", "/info", "MemoryLimit", _enforces(info, "MemoryLimit")),
         ("limits.cpus", "/info", "CpuCfsQuota", _enforces(info, "CpuCfsQuota")),
-        ("rootless", "/info", "SecurityOptions", _is_rootless(info)),
+        (
+            "rootless",
+            "/info",
+            "SecurityOptions",
+            rootless,
+        ),
         ("disk.root", "/info", "DockerRootDir", text_or_none(info.get("DockerRootDir"))),
         ("storage.driver", "/info", "Driver", text_or_none(info.get("Driver"))),
         ("log.driver", "/info", "LoggingDriver", text_or_none(info.get("LoggingDriver"))),
-        ("swarm.state", "/info", "Swarm.LocalNodeState", text_or_none(swarm_state)),
+        ("swarm.state", "/info", "Swarm.LocalNodeState", swarm_state),
     ):
         yield _fact(name, or_unreported(value, key), f"GET {request} {key}")
     warnings = [str(warning) for warning in list_or_empty(info.get("Warnings"))]
@@ -138,15 +146,6 @@ def _enforces(info: Mapping[str, Any], key: str) -> bool | None:
         return False
     value = info.get(key)
     return value if isinstance(value, bool) else None
-
-
-def _is_rootless(info: Mapping[str, Any]) -> bool | None:
-    rootless, options = info.get("Rootless"), info.get("SecurityOptions")  # Podman has the first
-    if isinstance(rootless, bool):
-        return rootless
-    if not isinstance(options, list):
-        return None
-    return any("rootless" in str(option) for option in options)
 
 
 def _disk(api: EngineApi, info: Mapping[str, Any], path_hidden: PathHidden) -> Iterator[Measured]:

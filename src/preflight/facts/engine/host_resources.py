@@ -14,7 +14,8 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from preflight.facts.engine.api import EngineApi, EngineError, get_label
+from preflight.facts.engine.api import EngineApi, get_label
+from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.locality import PathHidden, is_rootless
 from preflight.facts.host.cgroups import Cgroups, ContainerCgroup, read_container_cgroup
 from preflight.model.facts import Unknown

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, TypeAlias
 from preflight.facts.catalogue import STACK
 from preflight.facts.collect.context import Engine
 from preflight.facts.compose.project import Project, explain_absence
-from preflight.facts.engine.api import EngineError, Lazy, NotFoundError, memory_used
+from preflight.facts.engine.api import Lazy, NotFoundError, memory_used
+from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.host_resources import is_log_rotated
 from preflight.facts.engine.responses import (
     count_or_none,

@@ -12,12 +12,12 @@ from urllib.parse import quote
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import ComposeError
-from preflight.facts.engine.api import EngineApi, EngineError
-from preflight.facts.engine.endpoint import EndpointError
+from preflight.facts.engine.api import EngineApi
+from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.stack.containers import list_containers
 from preflight.model.facts import Unknown
 
-LOG_ERRORS = (ComposeError, EndpointError, EngineError)
+LOG_ERRORS = (ComposeError, EngineError)
 MAX_CONTAINERS = 50
 _HEADER_BYTES = 8  # before each frame: stream, three zeros, length
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project
-from preflight.facts.engine.api import EngineApi, EngineError, get_label
-from preflight.facts.engine.endpoint import EndpointError
+from preflight.facts.engine.api import EngineApi, get_label
+from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.responses import list_or_empty, text_or_none
 from preflight.model.facts import Measured, Unknown
 
@@ -30,9 +30,8 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
     try:
         engine = context.engine()
         containers = list_containers(engine.api, project.name)
-    except (EndpointError, EngineError) as error:
-        kind = error.kind if isinstance(error, EngineError) else "invalid"
-        yield Measured(CONTAINERS_PATH, Unknown(str(error), kind))
+    except EngineError as error:
+        yield Measured(CONTAINERS_PATH, Unknown(str(error), error.kind))
         return
     yield Measured(CONTAINERS_PATH, {}, "GET /containers/json")
     if not containers:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from preflight.facts.engine.api import EngineApi, EngineError
+from preflight.facts.engine.api import EngineApi
+from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.responses import get_object, is_count
 from preflight.model.facts import Unknown
 

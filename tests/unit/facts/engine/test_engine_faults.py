@@ -40,8 +40,8 @@ from preflight.facts.catalogue import DOCKER
 from preflight.facts.collect.context import MeasureContext, identify_engine
 from preflight.facts.collect.measurement import Options
 from preflight.facts.engine import engine_facts as docker
-from preflight.facts.engine.api import EngineApi, EngineError, explain_failure
-from preflight.facts.engine.endpoint import resolve
+from preflight.facts.engine.api import EngineApi, explain_failure
+from preflight.facts.engine.endpoint import EngineError, resolve
 from preflight.model.facts import Unknown, build_facts
 
 
