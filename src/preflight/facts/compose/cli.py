@@ -23,8 +23,8 @@ _MAX_BYTES = 64 * 2**20  # of a configuration
 _ENVIRONMENT = {"COMPOSE_EXPERIMENTAL_GIT_REMOTE": "0", "COMPOSE_EXPERIMENTAL_OCI_REMOTE": "0"}
 _TOO_OLD = ("unknown flag", "No such option", "unknown command", "no such option")
 _CANNOT_PRINT = "MarshalJSON"  # 2.40.3 accepts `build.ssh` as a mapping, and can't print it
-_BEFORE_A_VALUE = "invalid interpolation format"  # the lines after it quote what may be secret
-_UNSET = re.compile(r'The \\?"([^"\\]+)\\?" variable is not set')
+_INVALID_TEMPLATE = "invalid interpolation format"  # the lines after it quote what may be secret
+_UNSET_VARIABLE = re.compile(r'The \\?"([^"\\]+)\\?" variable is not set')
 _PLUGIN_FOLDERS = (
     "/usr/local/lib/docker/cli-plugins",
     "/usr/local/libexec/docker/cli-plugins",
@@ -75,12 +75,14 @@ def ask_compose(
         config = None
     if not isinstance(config, dict):
         return answer._replace(fault="docker compose config didn't print a JSON object")
-    return answer._replace(config=config, unset=tuple(dict.fromkeys(_UNSET.findall(done.error))))
+    return answer._replace(
+        config=config, unset=tuple(dict.fromkeys(_UNSET_VARIABLE.findall(done.error)))
+    )
 
 
 def _refusal_message(output: str, code: int) -> str:
     lines = [line for line in output.strip().splitlines() if "level=warning" not in line]
-    plain = (line for line in lines if _BEFORE_A_VALUE in line)
+    plain = (line for line in lines if _INVALID_TEMPLATE in line)
     text = next(plain, lines[-1] if lines else f"exit code {code}")
     return text.removeprefix("Error: ")
 

@@ -9,18 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.compose.project import Project, known_as, source_of
+from preflight.facts.compose.project import OLDER_KEYS, Project, known_as, source_of
 from preflight.facts.engine.host_resources import DEFAULT_LOG_DRIVER, is_log_rotated
 from preflight.facts.table import NO_FILE
 from preflight.model.facts import Measured, Unknown, Value
-
-_OLDER_KEYS = {
-    ("limits", "memory"): "mem_limit",
-    ("limits", "cpus"): "cpus",
-    ("reservations", "memory"): "mem_reservation",
-    ("reservations", "cpus"): None,
-}
-"""The keys of format 2 of the compose file, by those of `deploy.resources`."""
 
 
 def measure(context: MeasureContext) -> Iterator[Measured]:
@@ -34,7 +26,7 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
         yield Measured(("compose", "problem"), project.reason, "the compose files")
     for name in ("files", "project", "source", "caveats", "services", "problem"):
         yield Measured(("compose", name), project, NO_FILE)
-    for key in _OLDER_KEYS:
+    for key in OLDER_KEYS:
         yield Measured(("compose", "total", *key), project, NO_FILE)
 
 
@@ -49,7 +41,7 @@ def project_facts(project: Project) -> Iterator[Measured]:
         yield from _service_facts(project, name, service)
     yield Measured(("compose", "services"), {}, reader)
     services = project.services.values()
-    for kind, what in _OLDER_KEYS:
+    for kind, what in OLDER_KEYS:
         amounts = [(resource(service, kind, what)[0], replicas(service)) for service in services]
         known = [value * count for value, count in amounts if isinstance(value, int | float)]
         source = f"the sum over {len(known)} of {len(services)} services, with replicas"
@@ -69,7 +61,7 @@ def resource(
     resources = (service.get("deploy") or {}).get("resources") or {}
     path: tuple[str, ...] = ("deploy", "resources", kind, what)
     value = (resources.get(kind) or {}).get(what)
-    older = _OLDER_KEYS[kind, what]
+    older = OLDER_KEYS[kind, what]
     if value is None and older is not None:
         value, path = service.get(older), (older,)
     try:
@@ -91,7 +83,7 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
     deployed = "replicas" in (service.get("deploy") or {})
     key = ("deploy", "replicas") if deployed else ("scale",)
     yield fact(("replicas",), replicas(service), *key)
-    for kind, what in _OLDER_KEYS:
+    for kind, what in OLDER_KEYS:
         amount, path = resource(service, kind, what)
         yield fact((kind, what), amount, *path)
     for variable, value in (service.get("environment") or {}).items():

@@ -31,7 +31,7 @@ def split_port(text: str) -> tuple[str, str, str, str]:
     return address.removeprefix("[").removesuffix("]"), published, target, protocol.lower()
 
 
-def port_range(text: str) -> range:
+def parse_port_range(text: str) -> range:
     """Return the ports of `80` or `80-82`, an empty range for anything else."""
     match = _PORT_RANGE.fullmatch(text)
     if match is None or int(match[2] or match[1]) > 65535:
@@ -54,7 +54,7 @@ def resolve_path(path: str, folder: str) -> str:
     return os.path.normpath(os.path.join(folder, path))
 
 
-def long_ports(item: Any) -> list[dict[str, Any]]:
+def expand_port(item: Any) -> list[dict[str, Any]]:
     """Return an item of `ports` in the long form, one entry for each port."""
     if isinstance(item, dict):
         numbers = {
@@ -62,23 +62,23 @@ def long_ports(item: Any) -> list[dict[str, Any]]:
             "published": str(item.get("published") or ""),
         }
         return [{"protocol": "tcp", **item, **numbers}]
-    host_ip, out, target, protocol = split_port(str(item))
-    targets, published = port_range(target), port_range(out)
-    differ = len(targets) > 1 and published and len(targets) != len(published)
-    if not targets or differ or (out and not published):
+    host_ip, published, target, protocol = split_port(str(item))
+    targets, ports = parse_port_range(target), parse_port_range(published)
+    differ = len(targets) > 1 and ports and len(targets) != len(ports)
+    if not targets or differ or (published and not ports):
         text = f"{str(item)!r:.60}"
         raise ValueError(f"{text}: expected [ADDRESS:][PORT:]PORT[/PROTOCOL], such as 8000:80")
     port = {"protocol": protocol or "tcp", "host_ip": host_ip}
-    if not published:
+    if not ports:
         return [{**port, "target": number, "published": ""} for number in targets]
     if len(targets) == 1:  # the engine chooses one of the range
-        ends = "-".join(map(str, dict.fromkeys((published[0], published[-1]))))
+        ends = "-".join(map(str, dict.fromkeys((ports[0], ports[-1]))))
         return [{**port, "target": targets[0], "published": ends}]
-    both = zip(targets, published, strict=True)
-    return [{**port, "target": number, "published": str(other)} for number, other in both]
+    pairs = zip(targets, ports, strict=True)
+    return [{**port, "target": inner, "published": str(outer)} for inner, outer in pairs]
 
 
-def long_volume(item: Any, folder: str) -> dict[str, Any]:
+def expand_volume(item: Any, folder: str) -> dict[str, Any]:
     """Return an item of `volumes` in the long form."""
     if isinstance(item, dict):
         mount = dict(item)

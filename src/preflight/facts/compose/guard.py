@@ -11,9 +11,10 @@ import binascii
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import product
 
 from preflight import yaml_marks
-from preflight.facts.compose.forms import port_range, resolve_path, split_port, split_volume
+from preflight.facts.compose.forms import parse_port_range, resolve_path, split_port, split_volume
 from preflight.facts.compose.load import Bounds, display_path
 from preflight.facts.compose.project import ComposeError, Need, Path
 from preflight.facts.compose.variables import (
@@ -183,17 +184,10 @@ class Guard:
 
     def _check_service(self, name: str, service: Node, file: str, folder: str, depth: int) -> None:
         """Check the paths of a service and of what it extends, and record what comes from there."""
-        for extends in _find_values(service, "extends"):
-            files = self._check_paths(_find_values(extends, "file"), folder, "extends")
-            for node in _find_scalars(extends, "service"):
-                base_name = self._substitute(node, "extends")
-                for path in filter(os.path.isfile, files or [file]):
-                    inner = os.path.dirname(path) if files else folder
-                    for root in self.documents(path, depth + 1):
-                        for base in _find_values(root, "services", base_name):
-                            self._check_service(name, base, path, inner, depth + 1)
-                            for setting, key, value in mapping_entries(base):
-                                self._record_positions(("services", name, setting), key, value)
+        for base, base_file, inner in self._find_bases(service, file, folder, depth):
+            self._check_service(name, base, base_file, inner, depth + 1)
+            for setting, key, value in mapping_entries(base):
+                self._record_positions(("services", name, setting), key, value)
         for node in _find_values(service, "label_file"):
             self._check_paths(_find_scalars(node, "path"), folder, "label_file")
         for node in _find_values(service, "env_file"):
@@ -203,6 +197,21 @@ class Guard:
                     for variable, line in lines.items():
                         position = FileLine(display_path(path), line)
                         self.positions["services", name, "environment", variable] = position
+
+    def _find_bases(
+        self, service: Node, file: str, folder: str, depth: int
+    ) -> Iterator[tuple[Node, str, str]]:
+        """Yield the services that a service extends, their file, and the folder of their paths."""
+        for extends in _find_values(service, "extends"):
+            files = self._check_paths(_find_values(extends, "file"), folder, "extends")
+            names = [
+                self._substitute(node, "extends") for node in _find_scalars(extends, "service")
+            ]
+            for path in filter(os.path.isfile, files or [file]):
+                inner = os.path.dirname(path) if files else folder
+                for root, name in product(self.documents(path, depth + 1), names):
+                    for base in _find_values(root, "services", name):
+                        yield base, path, inner
 
     def _substitute(self, node: Node, what: str) -> str:
         try:
@@ -258,7 +267,7 @@ class Guard:
                 text = self._variables.substitute(text)
             if key == "ports":
                 text = split_port(text)[1] if short else text
-                names += map(str, port_range(text)[:_MAX_PORTS])
+                names += map(str, parse_port_range(text)[:_MAX_PORTS])
             elif short:
                 text = split_volume(text)[1] if key == "volumes" else text.partition("=")[0]
             names.append(text)

@@ -13,6 +13,15 @@ Path: TypeAlias = tuple[str, ...]
 _MAX_MESSAGE = 500  # characters: a message may quote the file
 
 
+OLDER_KEYS = {
+    ("limits", "memory"): "mem_limit",
+    ("limits", "cpus"): "cpus",
+    ("reservations", "memory"): "mem_reservation",
+    ("reservations", "cpus"): None,
+}
+"""The keys of format 2 of the compose file, by those of `deploy.resources`."""
+
+
 class ComposeError(Exception):
     """A compose file that can't be used: one line that says what was found and expected."""
 

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight import yaml_marks
-from preflight.facts.compose.forms import SHAPES, long_ports, long_volume, resolve_path
+from preflight.facts.compose.forms import SHAPES, expand_port, expand_volume, resolve_path
 from preflight.facts.compose.guard import Guard, error_at, mapping_entries, position_of, scalar_text
 from preflight.facts.compose.load import display_path
-from preflight.facts.compose.project import ComposeError, Path, Project
-from preflight.facts.compose.variables import TemplateError, Variables, read_env_file
+from preflight.facts.compose.project import OLDER_KEYS, ComposeError, Path, Project
+from preflight.facts.compose.variables import Lookup, TemplateError, Variables, read_env_file
 
 _MAX_PORTS = 2**16  # of a service, those of ranges counted
 _REPLACED = ("command", "entrypoint")  # by an override as a whole
@@ -26,11 +26,6 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-_SAME_VALUES = {
-    "mem_limit": ("limits", "memory"),
-    "cpus": ("limits", "cpus"),
-    "mem_reservation": ("reservations", "memory"),
 }
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
 _NOT_IN_NAMES = re.compile(r"[^-_a-z0-9]")
@@ -90,11 +85,11 @@ class _StandIn:
         name = self.variables.lookup("COMPOSE_PROJECT_NAME")
         entries = [entry for root in roots for entry in mapping_entries(root)]
         for key, _, node in entries if not name else ():
-            name = str(self.to_plain(node) or name) if key == "name" else name
+            name = str(self.to_plain_data(node) or name) if key == "name" else name
         base = name or os.path.basename(os.path.realpath(self.project.folder))
         return _NOT_IN_NAMES.sub("", base.lower()).lstrip("_-")
 
-    def to_plain(self, node: yaml_marks.Node) -> Value:
+    def to_plain_data(self, node: yaml_marks.Node) -> Value:
         """Return a node as plain data, its variables replaced."""
         if node.tag in ("!reset", "!override"):
             file, line = position_of(node)
@@ -102,10 +97,10 @@ class _StandIn:
         if node.tag == "!reset":
             return None
         if isinstance(node, yaml_marks.Sequence):
-            return [self.to_plain(item) for item in node.value]
+            return [self.to_plain_data(item) for item in node.value]
         if isinstance(node, yaml_marks.Mapping):
             nodes = {name: value for name, _, value in mapping_entries(node)}
-            return {name: self.to_plain(value) for name, value in nodes.items()}
+            return {name: self.to_plain_data(value) for name, value in nodes.items()}
         text = scalar_text(node)
         plain = node.tag == yaml_marks.PLAIN or node.tag.endswith((":int", ":float", ":bool"))
         value = parse_scalar(text) if plain else text
@@ -118,7 +113,7 @@ class _StandIn:
 
     def read_document(self, root: yaml_marks.Node) -> dict[str, Value]:
         """Return a document with its services in their long form."""
-        document, file = self.to_plain(root), root.start_mark.name
+        document, file = self.to_plain_data(root), root.start_mark.name
         services = document.get("services", {}) if isinstance(document, dict) else None
         if not isinstance(services, dict):
             raise ComposeError("services: expected a mapping", file)
@@ -148,13 +143,13 @@ class _StandIn:
         if key == "ports":
             ports: list[Value] = []
             for item in value:
-                ports += self.read_value(path, long_ports, item) or ()
+                ports += self.read_value(path, expand_port, item) or ()
                 if len(ports) > _MAX_PORTS:
                     raise self.error_at_key(path, f"more than {_MAX_PORTS} ports")
-            return drop_replaced(ports, key)
+            return drop_overridden(ports, key)
         if key == "volumes":
-            mounts = [self.read_value(path, lambda v: long_volume(v, folder), v) for v in value]
-            return drop_replaced([mount for mount in mounts if mount], key)
+            mounts = [self.read_value(path, lambda v: expand_volume(v, folder), v) for v in value]
+            return drop_overridden([mount for mount in mounts if mount], key)
         if key == "env_file":
             items = value if isinstance(value, list) else [value]
             entries = [item if isinstance(item, dict) else {"path": item} for item in items]
@@ -163,7 +158,7 @@ class _StandIn:
             return {**value, "options": self.to_text_mapping(value["options"], lambda _: "")}
         return [{"count": -1}] if key == "gpus" and value == "all" else value
 
-    def to_text_mapping(self, value: Value, find_default: Any) -> dict[str, str | None]:
+    def to_text_mapping(self, value: Value, find_default: Lookup) -> dict[str, str | None]:
         """Return `[A=1, B]` or a mapping as a mapping to text."""
         if isinstance(value, list):
             split = [str(item).partition("=") for item in value]
@@ -194,7 +189,7 @@ class _StandIn:
             }
             return {**base, **merged}
         if isinstance(base, list) and isinstance(over, list):
-            return drop_replaced(base + over, path[-1])
+            return drop_overridden(base + over, path[-1])
         return over
 
     def resolve_service(self, name: str, service: dict[str, Value]) -> dict[str, Value]:
@@ -255,7 +250,7 @@ class _StandIn:
         return ComposeError(f"{'.'.join(path)}: {message}", file, line)
 
 
-def drop_replaced(items: list[Any], key: str) -> list[Any]:
+def drop_overridden(items: list[Any], key: str) -> list[Any]:
     """Drop the items that a later item of the list replaces."""
     if key in ("devices", "gpus"):
         return items
@@ -291,7 +286,7 @@ def find_conflicts(
         if not {"image", "build", "provider"} & service.keys():
             yield name, f'service "{name}" has neither an image nor a build context specified'
         resources = (service.get("deploy") or {}).get("resources") or {}
-        for key, (kind, part) in _SAME_VALUES.items():
+        for (kind, part), key in OLDER_KEYS.items():
             older, newer = service.get(key), resources.get(kind)
             if older and newer is not None and float(older) != float(newer.get(part) or 0):
                 words = f"can't set distinct values on '{key}' and 'deploy.resources.{kind}.{part}'"

@@ -18,7 +18,7 @@ _MAX_DEPTH = 20  # levels of defaults within defaults
 _MAX_CHARACTERS = 2**20  # of a value, and of an env file
 _MAX_TOTAL = 2**25  # characters of all values together
 _VARIABLE = re.compile(r"\$(?:\$|\{|(?P<name>[A-Za-z_][A-Za-z0-9_]*))")
-_BRACED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)?(?:(:?[-?+])([^\n]*))?")
+_BRACES_CONTENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)?(?:(:?[-?+])([^\n]*))?")
 _BRACE = re.compile(r"\$\{|\}")
 _SPACE = " \t\v\f\r\x85\xa0"
 _STATEMENT = re.compile(
@@ -27,7 +27,7 @@ _STATEMENT = re.compile(
     r"(?:(?P<quote>['\"])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\])*)(?P=quote)|(?P<rest>[^\n]*)))?",
     re.DOTALL,
 )
-_NAME = re.compile(r"[\w.\[\]-]+")
+_VARIABLE_NAME = re.compile(r"[\w.\[\]-]+")
 _ESCAPE = re.compile(r'\\([abfnrtv$"\\]|0[0-7]{0,3})')
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "$": "$$"}
 
@@ -84,11 +84,11 @@ class Variables:
         return result
 
     def _expand_braces(self, content: str, depth: int) -> str:
-        match = _BRACED.match(content)
+        match = _BRACES_CONTENT.match(content)
         assert match is not None  # it matches anything
         name, operator, argument = match.groups()
         if name is None or match.end() < len(content):
-            raise _invalid(name or "")
+            raise _invalid_template(name or "")
         if operator is None:
             return self._find_value(name)
         argument = self.substitute(argument, depth + 1)
@@ -114,10 +114,10 @@ def _find_closing_brace(text: str, start: int) -> int:
         depth += 1 if match[0] == "${" else -1
         if depth == 0:
             return match.start()
-    raise _invalid("")
+    raise _invalid_template("")
 
 
-def _invalid(name: str) -> TemplateError:
+def _invalid_template(name: str) -> TemplateError:
     wanted = "expected ${NAME} or ${NAME:-default}; a dollar sign is written $$"
     return TemplateError(f"'${{{name}': {wanted}")
 
@@ -161,10 +161,10 @@ def read_env_file(path: str, values: dict[str, str], variables: Variables) -> di
             start, end = match.start("name"), match.end()
             line, counted = line + text.count("\n", counted, start), start
             name = match["name"].strip()
-            if not _NAME.fullmatch(name):
+            if not _VARIABLE_NAME.fullmatch(name):
                 raise ComposeError("invalid name of a variable: expected NAME=value", path, line, 1)
             try:
-                value = _find_assigned(match, variables)
+                value = _parse_value(match, variables)
             except TemplateError as error:
                 raise ComposeError(f"{name}: {error}", path, line, 1) from None
             if value is not None:
@@ -187,7 +187,7 @@ def _read_text(path: str) -> str:
     return text
 
 
-def _find_assigned(match: re.Match[str], variables: Variables) -> str | None:
+def _parse_value(match: re.Match[str], variables: Variables) -> str | None:
     """Return the value of a statement; a name alone takes that of the environment."""
     if match["quote"] == "'":
         return match["quoted"].replace("\\'", "'")
