@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from preflight.evaluate.conditions import Scope, convert_value
-from preflight.evaluate.fixes import resolve_fixes
 from preflight.evaluate.sentences import (
     fill_placeholders,
     format_fact,
     format_value,
     is_number,
+    resolve_fixes,
     shorten,
 )
 from preflight.model.diagnosis import Finding, KnownError, LogContents, LogReport

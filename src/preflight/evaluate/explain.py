@@ -6,9 +6,8 @@ from datetime import date
 from functools import partial
 
 from preflight.evaluate.conditions import Scope
-from preflight.evaluate.fixes import resolve_fixes
 from preflight.evaluate.judge import Evaluation, conditions_of, describe_when
-from preflight.evaluate.sentences import Comparison, describe_condition
+from preflight.evaluate.sentences import Comparison, describe_condition, resolve_fixes
 from preflight.model.facts import Catalogue, Facts, join_path
 from preflight.model.report import Explanation, RuleText
 from preflight.model.rules import Rule, RuleSet

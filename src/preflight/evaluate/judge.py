@@ -6,22 +6,26 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import partial
-from typing import NamedTuple
+from math import inf, nextafter
+from typing import Any, NamedTuple
 
-from preflight.evaluate.conditions import Scope, all_hold, convert_value, meets
-from preflight.evaluate.fixes import propose_change, resolve_fixes
+from preflight.evaluate.conditions import Scope, all_hold, convert_value, meets, resolve_operand
 from preflight.evaluate.memory import memory_breakdown
 from preflight.evaluate.sentences import (
     Comparison,
     describe_condition,
     fill_placeholders,
+    format_value,
+    is_number,
     name_in_item,
     resolve_condition,
+    resolve_fixes,
 )
 from preflight.model.conditions import ITEM, Condition, Operand, Reference
 from preflight.model.facts import (
     Catalogue,
     Facts,
+    Measured,
     Path,
     Unit,
     Unknown,
@@ -30,6 +34,7 @@ from preflight.model.facts import (
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import (
     VERDICTS,
+    ProposedChange,
     Report,
     Result,
     Severity,
@@ -337,3 +342,49 @@ def _predicate(words: str) -> str:
         if words.startswith(participle):
             return verb + words.removeprefix(participle)
     return f"is {words}"
+
+
+def propose_change(fact: Path, comparison: Comparison) -> ProposedChange | None:
+    """Return the nearest value of the fact that meets the condition, None where none is found.
+
+    Each is judged again. Texts are tried in the order of the rule, numbers from the nearest on.
+    """
+    condition, scope, actual = comparison.condition, comparison.scope, comparison.actual
+    path = scope.absolute(fact)
+    candidates = list(_candidates(condition, scope))
+    if is_number(actual):
+        candidates = [value for value in candidates if isinstance(value, int | float)]
+        candidates.sort(key=lambda value: abs(value - actual))
+    for value in candidates:
+        if meets(condition, value, scope._replace(changed=Measured(path, value))) is True:
+            after = format_value(value, comparison.unit, actual, binary=comparison.binary)
+            text = f"{comparison.actual_text} → {after}"
+            return ProposedChange(join_path(path), comparison.raw, value, text)
+    return None
+
+
+def _candidates(condition: Condition, scope: Scope) -> Iterator[Any]:
+    """Yield the values at the bounds of a condition's tests."""
+    for row, operand in condition.tests:
+        if row.shape in ("condition", "conditions"):
+            for inner in operand if row.shape == "conditions" else (operand,):
+                yield from _candidates(inner, scope)
+        elif row.shape == "flag":
+            if not operand:
+                yield None
+        elif row.shape in ("quantity", "value", "values"):
+            value = resolve_operand(operand, condition.unit, scope)
+            for part in value if isinstance(value, tuple) else (value,):
+                if part is not None and not isinstance(part, Unknown):
+                    yield from _neighbors(part)
+
+
+def _neighbors(value: Any) -> Iterator[Any]:
+    """Yield a bound, and the nearest values beside it for `more_than` and the like."""
+    yield value
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int):
+        yield from (value + 1, value - 1)
+    elif isinstance(value, float):
+        yield from (nextafter(value, inf), nextafter(value, -inf))

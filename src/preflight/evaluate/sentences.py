@@ -1,13 +1,13 @@
-"""The texts of a report: values, conditions, and the one sentence that every format shows."""
+"""The texts of a report: values, conditions, fixes, the one sentence that every format shows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from math import ceil
 from typing import Any, Literal, TypeAlias, TypeGuard
 
-from preflight.evaluate.conditions import Scope, convert_value, resolve_operand
+from preflight.evaluate.conditions import Scope, all_hold, convert_value, resolve_operand
 from preflight.model.conditions import ITEM, Condition, Operand, Operator, Reference, Sum
 from preflight.model.facts import (
     Catalogue,
@@ -26,8 +26,8 @@ from preflight.model.quantities import (
     is_binary,
     is_plausible,
 )
-from preflight.model.report import Severity, Verdict
-from preflight.model.rules import PLACEHOLDER
+from preflight.model.report import ResolvedFix, Severity, Verdict
+from preflight.model.rules import PLACEHOLDER, Fix
 
 Style: TypeAlias = Literal["sign", "phrase"]  # as in tables or in sentences: see Operator
 
@@ -39,11 +39,15 @@ _LOWER_BOUNDS = ("at_least", "more_than")
 
 
 def format_value(
-    value: Value | Unknown, unit: Unit, beside: Value | None = None, *, binary: bool | None = None
+    value: Value | Unknown,
+    unit: Unit,
+    other: Value | None = None,
+    *,
+    binary: bool | None = None,
 ) -> str:
     """Write a value for people; `binary` chooses GiB or GB, else it is guessed.
 
-    Digits are added until the value looks different from one `beside` it that differs.
+    Digits are added until the value looks different from an `other` that differs.
     """
     if isinstance(value, Unknown):
         return "unknown"
@@ -52,7 +56,7 @@ def format_value(
     if value is True or value is False:
         return "yes" if value else "no"
     if is_number(value) and is_plausible(value):
-        return _format_number(value, unit, beside if is_number(beside) else None, binary)
+        return _format_number(value, unit, other if is_number(other) else None, binary)
     if isinstance(value, list | tuple):
         return ", ".join(format_value(part, "text") for part in value) or "none"
     return shorten(str(value))
@@ -69,7 +73,7 @@ def is_number(value: Value | Unknown) -> TypeGuard[float]:
 
 
 @lru_cache(maxsize=1024)  # a report writes the same few numbers again and again
-def _format_number(value: float, unit: Unit, beside: float | None, binary: bool | None) -> str:
+def _format_number(value: float, unit: Unit, other: float | None, binary: bool | None) -> str:
     if binary is None:
         binary = is_binary(value)
 
@@ -82,9 +86,9 @@ def _format_number(value: float, unit: Unit, beside: float | None, binary: bool 
 
     min_digits = _MIN_DIGITS.get(unit, 2)
     text = write(value, min_digits)
-    if beside is None or value == beside or text != write(beside, min_digits):
+    if other is None or value == other or text != write(other, min_digits):
         return text
-    finer = ((write(value, n), write(beside, n)) for n in range(min_digits + 1, 10))
+    finer = ((write(value, n), write(other, n)) for n in range(min_digits + 1, 10))
     return next((a for a, b in finer if a != b), f"{value!r}{_UNIT_SIGNS.get(unit, '')}")
 
 
@@ -119,20 +123,20 @@ def resolve_condition(condition: Condition, scope: Scope) -> Mapping[str, Any]:
 
 
 def describe_condition(
-    condition: Condition, scope: Scope | None, style: Style = "phrase", beside: Value = None
+    condition: Condition, scope: Scope | None, style: Style = "phrase", other: Value = None
 ) -> str:
     """Write a condition; without a scope the facts that it refers to are written by name.
 
-    Its numbers look different from the value `beside` them wherever they differ.
+    Its numbers look different from an `other` value that differs.
     """
     unit = condition.unit
 
     def describe_operand(row: Operator, operand: Operand) -> str:
         if row.shape == "condition":
-            return describe_condition(operand, scope, style, beside)
+            return describe_condition(operand, scope, style, other)
         if row.shape == "conditions":
             join = " and " if row.name == "all_of" else " or "
-            return join.join(describe_condition(inner, scope, style, beside) for inner in operand)
+            return join.join(describe_condition(inner, scope, style, other) for inner in operand)
         if row.shape == "flag":
             return "set" if operand else "none" if unit == "list" else "not set"
         if row.shape == "range":
@@ -141,8 +145,8 @@ def describe_condition(
             return _describe_formula(operand, unit)
         value = resolve_operand(operand, unit, scope)
         if row.shape == "values" and isinstance(value, tuple):
-            return " or ".join(format_value(part, unit, beside) for part in value)
-        text = format_value(value, unit, beside)
+            return " or ".join(format_value(part, unit, other) for part in value)
+        text = format_value(value, unit, other)
         if isinstance(operand, Reference) and (value is None or isinstance(value, Unknown)):
             return f"{join_path(scope.absolute(operand.path))} ({text})"
         return text
@@ -289,3 +293,24 @@ def format_fact(facts: Facts, catalogue: Catalogue, path: Path) -> str | None:
     if fact is None or isinstance(value, Unknown):
         return None
     return format_value(value, fact.unit)
+
+
+def resolve_fixes(
+    fixes: Iterable[Fix], scope: Scope, format_placeholder: Callable[[str], str | None]
+) -> Iterator[ResolvedFix]:
+    """Yield the first fix whose `when` holds, and those without `when`, in their order.
+
+    A fix is left out where its text or command has an unknown placeholder.
+    """
+    chosen = False
+    for fix in fixes:
+        if fix.when and (chosen or all_hold(fix.when, scope) is not True):
+            continue
+        text, command, url = (
+            fill_placeholders(part, format_placeholder) if part else part
+            for part in (fix.text, fix.command, fix.url)
+        )
+        if text is None or (fix.command and command is None):
+            continue
+        chosen = chosen or bool(fix.when)
+        yield ResolvedFix(text, command, url)

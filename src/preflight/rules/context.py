@@ -34,11 +34,9 @@ class Context:
         self.complete = True  # whether every file of `extends` could be read
         self.collection: Path | None = None  # of the rule's `for_each`
         self.unit: Unit = "text"  # of the rule's fact
-        self.log_values: Mapping[str, Fact] | None = (
-            None  # what the patterns of a diagnosis capture
-        )
+        self.log_values: Mapping[str, Fact] | None = None  # what a diagnosis' patterns capture
         self._paths: dict[tuple[Path | None, str], tuple[Path, Fact]] = {}
-        self._looked_up: set[tuple[int, tuple[Path | None, str]]] = set()
+        self._looked_up: set[tuple[int, str]] = set()  # a node's problem is added once
 
     def error(self, node: Node, message: str) -> Invalid:
         """Add a problem; raise what is returned where decoding can't continue."""
@@ -56,7 +54,7 @@ class Context:
     def expand_vars(self, node: Node) -> str:
         """Return the text of a scalar with `${name}` replaced by the rule file's vars."""
 
-        def value(match: re.Match[str]) -> str:
+        def expand(match: re.Match[str]) -> str:
             escaped, name = match.groups()
             if escaped:
                 return match[0][1:]
@@ -64,7 +62,7 @@ class Context:
                 self.missing_error(node, f"unknown var {name!r}{self.suggest(name, self.vars)}")
             return self.vars.get(name, "0")
 
-        return _VARIABLE.sub(value, node.value)
+        return _VARIABLE.sub(expand, node.value)
 
     def find_fact(self, node: Node, name: str) -> tuple[Path, Fact]:
         """Return the path that a name stands for and its declaration; an item's own facts first."""
@@ -72,10 +70,9 @@ class Context:
             return (LOG_NAMESPACE, name), self.log_values[name]
         key = (self.collection, name)
         if key not in self._paths:
-            lookup = (id(node), key)
-            if lookup in self._looked_up:
-                raise Invalid(name)  # its problem was added the first time
-            self._looked_up.add(lookup)
+            if (id(node), name) in self._looked_up:
+                raise Invalid(name)
+            self._looked_up.add((id(node), name))
             self._paths[key] = self._find_declared(node, name)
         path, fact = self._paths[key]
         self.required_facts.add(path)

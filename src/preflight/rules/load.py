@@ -135,11 +135,10 @@ class _RuleFiles:
             return
         head, _ = FILE.decode_keys(nodes, context)
         FILE.has_required(nodes, root, context)
-        if "extends" not in head and _given(nodes, "extends") is not None:
+        if "extends" not in head and _non_null(nodes, "extends") is not None:
             context.complete = False
         for number, base in enumerate(head.get("extends", ())):
-            if not self._extend(base, nodes["extends"].value[number], (*chain, name)):
-                context.complete = False
+            self._extend(base, nodes["extends"].value[number], (*chain, name))
         self.head.update({key: head[key] for key in ("name", "source", "next") if key in head})
         self.documents[display_name(name)] = self.head.get("source", "")
         self._add_vars(head.get("vars"))
@@ -147,35 +146,36 @@ class _RuleFiles:
             if kind in head:
                 self._merge(kind, head[kind])
 
-    def _extend(self, base: str, node: Node, chain: tuple[str, ...]) -> bool:
-        """Read a file that the last of `chain` extends; return whether that could be done."""
+    def _extend(self, base: str, node: Node, chain: tuple[str, ...]) -> None:
+        """Read a file that the last of `chain` extends."""
+        context, path = self._context, base
         if "://" in base:
             message = f"{base} is an address, and nothing is downloaded: name a local file"
-            self._context.error(node, message)
-            return False
-        path = base
+            context.error(node, message)
+            context.complete = False
+            return
         if base != DEFAULT_RULES:
             folder = posixpath.dirname(PurePath(chain[-1]).as_posix())
             path = posixpath.normpath(posixpath.join(folder, base))
         if path in map(_normalize, chain):
             names = " → ".join(map(display_name, (*chain, path)))
-            self._context.error(node, f"a file can't extend itself: {names}")
-            return True
+            context.error(node, f"a file can't extend itself: {names}")
+            return
         if path in self._extended:
-            return True  # read already; what overrides it since stays
+            return  # read already; what overrides it since stays
         if len(chain) > MAX_EXTENDED_FILES:
             message = f"more than {MAX_EXTENDED_FILES} files extend one another"
             raise InputError(problem_at(node, message))
         self._extended.add(path)
         try:
             self.add(path, chain)
-            return True
+            return
         except (OSError, ValueError) as fault:
             reason = getattr(fault, "strerror", None) or fault
-            self._context.error(node, f"cannot read {path}: {reason}")
+            context.error(node, f"cannot read {path}: {reason}")
         except InputError as fault:
-            self._context.problems += [p for p in fault.problems if not isinstance(p, str)]
-        return False
+            context.problems += [p for p in fault.problems if not isinstance(p, str)]
+        context.complete = False
 
     def _add_vars(self, node: Node | None) -> None:
         context = self._context
@@ -210,7 +210,7 @@ class _RuleFiles:
                 nodes = type_.read_nodes(node, context)
             except Invalid:
                 continue
-            key_node = _given(nodes, key)
+            key_node = _non_null(nodes, key)
             id_ = key_node.value if key_node.__class__ is Scalar and key_node else node
             if id_ in lines:
                 message = f"duplicate {key} {id_!r}, first used on line {lines[id_]}"
@@ -226,7 +226,7 @@ def _normalize(name: str) -> str:
     return name if name == DEFAULT_RULES else posixpath.normpath(PurePath(name).as_posix())
 
 
-def _given(nodes: Mapping[str, Node], key: str) -> Node | None:
+def _non_null(nodes: Mapping[str, Node], key: str) -> Node | None:
     node = nodes.get(key)
     return None if node is None or is_null(node) else node
 
@@ -286,7 +286,7 @@ def _decode_rule(entry: _Entry, context: Context) -> Rule:
     nodes = entry.nodes
     context.collection, context.unit = None, "text"
     try:
-        if (collection := _given(nodes, "for_each")) is not None:
+        if (collection := _non_null(nodes, "for_each")) is not None:
             context.collection = RULE.fields["for_each"].type_.decode(collection, context)
         if not _read_unit(nodes, context):
             nodes = _without_conditions(nodes, context)
@@ -301,7 +301,7 @@ def _decode_rule(entry: _Entry, context: Context) -> Rule:
 
 def _read_unit(nodes: Mapping[str, Node], context: Context) -> bool:
     """Set the unit in which the rule's conditions are read; return whether its fact is known."""
-    fact, type_ = _given(nodes, "fact"), _given(nodes, "type")
+    fact, type_ = _non_null(nodes, "fact"), _non_null(nodes, "type")
     try:
         if fact is not None:
             name = decoding.read_scalar(fact, context, "the name of a fact")
@@ -316,7 +316,7 @@ def _read_unit(nodes: Mapping[str, Node], context: Context) -> bool:
 def _without_conditions(nodes: dict[str, Node], context: Context) -> dict[str, Node]:
     """Return what can be decoded without a unit; of the conditions only the names are checked."""
     conditions = ("require", "recommend", "accept")
-    given = [node for key in conditions if (node := _given(nodes, key)) is not None]
+    given = [node for key in conditions if (node := _non_null(nodes, key)) is not None]
     decode_valid(given, lambda node: read_operands(node, context))
     return {key: node for key, node in nodes.items() if key not in conditions}
 
@@ -327,7 +327,7 @@ def _decode_model(entry: _Entry, context: Context) -> LanguageModel:
 
 def _decode_waiver(rules: Mapping[str, Rule], entry: _Entry, context: Context) -> Waiver:
     nodes = entry.nodes
-    key = _given(nodes, "rule")
+    key = _non_null(nodes, "rule")
     rule = rules.get(key.value) if key.__class__ is Scalar and key else None
     if rule is None:
         nodes = _without_conditions(nodes, context)

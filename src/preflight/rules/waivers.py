@@ -42,7 +42,7 @@ def problem_of(waiver: Waiver, message: str) -> Problem:
 def _is_as_strict(accept: Condition, rule: Rule) -> bool:
     """Return whether every value that `accept` takes meets the rule and its recommendation."""
     return all(
-        accept.unit == condition.unit and any(_implies(mine, test) for mine in accept.tests)
+        accept.unit == condition.unit and any(_implies(accepted, test) for accepted in accept.tests)
         for condition in (rule.require, rule.recommend)
         if condition is not None
         for test in condition.tests
