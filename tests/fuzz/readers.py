@@ -19,12 +19,11 @@ from typing import Any, NamedTuple
 
 from paths import TESTS
 from preflight import check as pipeline
-from preflight.cli.cases import judge_case
 from preflight.cli.diagnose import build_report
 from preflight.cli.diff import read_measurement
 from preflight.cli.explain import explain_rule
 from preflight.cli.redacting import build_redactor, redact_facts
-from preflight.cli.rules import review_rules
+from preflight.cli.rules import judge_case, review_rules
 from preflight.evaluate.memory import list_models
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.facts import project_facts

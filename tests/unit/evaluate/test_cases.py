@@ -15,7 +15,7 @@ import pytest
 import program
 from paths import ROOT
 from preflight import check as pipeline
-from preflight.cli.cases import judge_case
+from preflight.cli.rules import judge_case
 from preflight.evaluate.cases import compare_verdicts
 from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.cases import VerdictMismatch
