@@ -16,14 +16,12 @@ from preflight.cli.streams import (
 )
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import Report
-from preflight.render import FORMATS, Renderer, renderer
+from preflight.render import FORMATS, renderer
 
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
 
 _STANDARD_OUTPUT = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
-_SUMMARY_FILES = {"github": ("GITHUB_STEP_SUMMARY", "markdown")}
-"""By format: the variable that names a file to append to, and the format of what is appended."""
 
 
 class Output(NamedTuple):
@@ -45,15 +43,21 @@ class Outputs:
         """
         outputs = [_parse_output(text) for text in formats]
         _refuse_clashes(outputs, inputs)
-        outputs += [summary for output in outputs for summary in _summary_output(output)]
+        summary_file = os.environ.get("GITHUB_STEP_SUMMARY")
+        if summary_file and any(output.format == "github" for output in outputs):
+            outputs.append(Output("markdown", summary_file, append=True))
         self._outputs = [(output, renderer(output.format)) for output in outputs]
 
     def write(self, subject: Report | Fleet, *, quiet: bool, verbose: bool) -> bool:
         """Write them all; complain about each that can't be written, return whether all were."""
-        errors = [
-            _write(render, subject, output, quiet=quiet, verbose=verbose)
-            for output, render in self._outputs
-        ]
+        errors = []
+        for (_, file, append), render in self._outputs:
+            if file is None:
+                text = render(subject, terminal_options(quiet=quiet, verbose=verbose))
+                errors.append(write_stdout(text))
+            else:
+                text = render(subject, file_options(quiet=quiet, verbose=verbose))
+                errors.append(append_file(file, text) if append else write_file(file, text))
         complain(*filter(None, errors))
         return not any(errors)
 
@@ -66,13 +70,6 @@ def _parse_output(text: str) -> Output:
             f"--format {text}: unknown format {name!r}{hint}; formats: {', '.join(FORMATS)}"
         )
     return Output(name, None if file in _STANDARD_OUTPUT else file)
-
-
-def _summary_output(output: Output) -> list[Output]:
-    """Return the summary that goes with a format, if the environment names a file for it."""
-    variable, format_ = _SUMMARY_FILES.get(output.format, ("", ""))
-    file = os.environ.get(variable) if variable else None
-    return [Output(format_, file, append=True)] if file else []
 
 
 def _refuse_clashes(outputs: Iterable[Output], inputs: Iterable[str]) -> None:
@@ -93,13 +90,3 @@ def _file_identity(file: str) -> object:
     except (OSError, ValueError):
         return os.path.realpath(file.replace("\0", ""))
     return (status.st_dev, status.st_ino)
-
-
-def _write(
-    render: Renderer, subject: Report | Fleet, output: Output, *, quiet: bool, verbose: bool
-) -> str | None:
-    """Write one report; return the error in one line."""
-    if output.file is None:
-        return write_stdout(render(subject, terminal_options(quiet=quiet, verbose=verbose)))
-    text = render(subject, file_options(quiet=quiet, verbose=verbose))
-    return append_file(output.file, text) if output.append else write_file(output.file, text)

@@ -76,12 +76,7 @@ def as_json(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
                 **as_plain_data(outcome),
                 "verdict": outcome.verdict,
                 "differences": [
-                    {
-                        "name": mismatch.name,
-                        "expected": mismatch.expected,
-                        "found": mismatch.actual,
-                        "message": mismatch.reason,
-                    }
+                    dict(zip(("name", "expected", "found", "message"), mismatch, strict=True))
                     for mismatch in outcome.differences
                 ],
             }
@@ -102,7 +97,7 @@ def junit(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
     for outcome in outcomes:
         attributes = {"name": short(outcome.name), "classname": "preflight.cases", "time": "0"}
         case = ET.SubElement(suite, "testcase", attributes)
-        lines = [f"{_sentence(one)}; {one.reason}" for one in outcome.differences]
+        lines = [f"{_sentence(mismatch)}; {mismatch.reason}" for mismatch in outcome.differences]
         lines = list(map(short, lines or outcome.problems))
         if lines:
             kind = "error" if outcome.problems else "failure"

@@ -12,7 +12,6 @@ from preflight.render.tasks import (
     WORDS,
     Task,
     counts_text,
-    ends_soon,
     find_tasks,
     result_message,
     result_name,
@@ -32,9 +31,16 @@ def render(report: Report, options: RenderOptions) -> str:
     errors = [_annotation(task, options) for task in todo if task.affects_exit_code]
     warnings = [_annotation(task, options) for task in todo if not task.affects_exit_code]
     notices = list(_notices(report, options))
-    more = _more_than_shown(len(errors), len(warnings), len(notices))
+    if max(len(errors), len(warnings), len(notices) + 1) > _MAX_SHOWN:
+        kinds = {"errors": len(errors), "warnings": len(warnings), "notices": len(notices)}
+        total = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+        text = (
+            f"There are {total}; GitHub shows {_MAX_SHOWN} of each. The log of this step has all."
+        )
+        # before the other notices, so that GitHub shows it
+        notices.insert(0, _command("notice", "more than is shown", text))
     last = f"preflight {WORDS[report.verdict]}: {counts_text(report)}"
-    return "\n".join([*errors, *warnings, *more, *notices, last, ""])
+    return "\n".join([*errors, *warnings, *notices, last, ""])
 
 
 def _annotation(task: Task, options: RenderOptions) -> str:
@@ -47,22 +53,14 @@ def _annotation(task: Task, options: RenderOptions) -> str:
 
 def _notices(report: Report, options: RenderOptions) -> Iterator[str]:
     """Yield what is waived, first what ends soon; then the notes."""
-    for result in sorted(shown_waivers(report, options), key=lambda result: not ends_soon(result)):
+    waived = shown_waivers(report, options)
+    for result in sorted(
+        waived, key=lambda result: not (result.waiver and result.waiver.ends_soon)
+    ):
         yield _command("notice", result_name(result), result_message(result), result)
     if not options.quiet:
         for note in report.notes:
             yield _command("notice", "rules", short(note))
-
-
-def _more_than_shown(errors: int, warnings: int, notices: int) -> Iterator[str]:
-    """Say that there is more than GitHub shows; before other notices, so that it shows this."""
-    if max(errors, warnings, notices + 1) > _MAX_SHOWN:
-        kinds = {"errors": errors, "warnings": warnings, "notices": notices}
-        total = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
-        text = (
-            f"There are {total}; GitHub shows {_MAX_SHOWN} of each. The log of this step has all."
-        )
-        yield _command("notice", "more than is shown", text)
 
 
 def _command(kind: str, title: str, text: str, result: Result | None = None) -> str:

@@ -101,11 +101,6 @@ def _code(fix: ResolvedFix) -> list[Markup]:
     ]
 
 
-def _is_whole(fix: ResolvedFix) -> bool:
-    """Whether a command is shown uncut, so that it may be copied."""
-    return len(fix.command or "") <= MAX_CHARACTERS
-
-
 def _sanitize(value: Any) -> Any:
     """Make any text harmless that the page shows; the template's own markup is so already."""
     return short(value) if isinstance(value, str) and not isinstance(value, Markup) else value
@@ -123,28 +118,18 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    own_style, own_script = Markup(style), Markup(script)  # nosec B704
+    environment.globals.update(vars(tasks))  # the templates ask them what to say
     environment.globals.update(
-        style=own_style,
+        style=Markup(style),  # nosec B704
         style_hash=_hash(style),
-        script=own_script,
+        script=Markup(script),  # nosec B704
         script_hash=_hash(script),
         newline=Markup("\n"),
         signs={verdict: sign for verdict, (sign, _, _) in SIGNS.items()},
         web_address=web_address,
-        is_whole=_is_whole,
+        max_copied=MAX_CHARACTERS,
         fix=ResolvedFix,
-        by_section=tasks.by_section,
         code=_code,
-        context_lines=tasks.context_lines,
-        count_text=tasks.count_text,
-        engine_line=tasks.engine_line,
-        host_line=tasks.host_line,
-        compose_location=tasks.compose_location,
-        result_name=tasks.result_name,
-        result_message=tasks.result_message,
-        skipped_checks=tasks.skipped_checks,
-        verdicts=tasks.VERDICTS_WORST_FIRST,
     )
     environment.filters["ident"] = id
     return environment

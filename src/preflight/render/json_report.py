@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from preflight.model.fleet import Fleet, HostReport
-from preflight.model.report import VERDICTS, MemoryBreakdown, Report, Result
+from preflight.model.fleet import Fleet
+from preflight.model.report import VERDICTS, Report, Result
 from preflight.render import RenderOptions
 from preflight.render.sanitize import short
 
@@ -43,7 +43,9 @@ def render(report: Report, _options: RenderOptions) -> str:
 def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
     """Return `preflight.fleet/1`, one line per host: its report, or why there is none."""
     hosts = ",\n".join(
-        f"{json.dumps(host.name)}: {json.dumps(_host_object(host))}" for host in fleet.hosts
+        f"{json.dumps(name)}: "
+        + json.dumps(report_object(report) if report else {"unreachable": short(reason)})
+        for name, report, reason in fleet.hosts
     )
     head = f'{{\n"schema": "{FLEET_SCHEMA}",\n"hosts": {{\n'
     summary = f'\n}},\n"summary": {json.dumps(_fleet_summary(fleet))}\n}}\n'
@@ -57,6 +59,9 @@ def _defuse_command(text: str) -> str:
 
 def report_object(report: Report) -> dict[str, Any]:
     """Return the report as the object that its schema describes."""
+    ledger = as_plain_data(report.memory)
+    if report.memory.tightest is not None:
+        ledger["weakest"]["spare"] = report.memory.tightest.spare
     return {
         "schema": SCHEMA,
         "preflight": report.version,
@@ -75,7 +80,7 @@ def report_object(report: Report) -> dict[str, Any]:
             "seconds": report.seconds,
         },
         "results": [_result_object(result) for result in report.results],
-        "ledger": _ledger_object(report.memory),
+        "ledger": ledger,
         "notes": list(report.notes),
     }
 
@@ -84,14 +89,6 @@ def _result_object(result: Result) -> dict[str, Any]:
     fields: dict[str, Any] = as_plain_data(result)
     fields["rule"] = {"file": fields.pop("rule_file"), "line": fields.pop("rule_line")}
     return fields
-
-
-def _ledger_object(ledger: MemoryBreakdown) -> dict[str, Any]:
-    tightest = ledger.tightest
-    return {
-        **as_plain_data(ledger),
-        "weakest": tightest and {**as_plain_data(tightest), "spare": tightest.spare},
-    }
 
 
 def as_plain_data(value: Any) -> Any:
@@ -106,12 +103,6 @@ def as_plain_data(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: as_plain_data(item) for key, item in value.items()}
     return value.isoformat() if isinstance(value, date) else value
-
-
-def _host_object(host: HostReport) -> dict[str, Any]:
-    if host.report is None:
-        return {"unreachable": short(host.reason)}
-    return report_object(host.report)
 
 
 def _fleet_summary(fleet: Fleet) -> dict[str, Any]:

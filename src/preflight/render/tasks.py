@@ -85,16 +85,12 @@ def find_tasks(report: Report) -> list[Task]:
             key = index if alone else (report.affects_exit_code(result), result.reason_or_source)
             groups.setdefault(key, []).append(result)
     skipped = count_skipped(report)
-    all_tasks = [
-        Task(
-            tuple(group),
-            report.affects_exit_code(group[0]),
-            sum(skipped.pop(one.id, 0) for one in group),
-        )
-        for group in groups.values()
-    ]
+    tasks = []
+    for group in groups.values():
+        count = sum(skipped.pop(result.id, 0) for result in group)
+        tasks.append(Task(tuple(group), report.affects_exit_code(group[0]), count))
     return sorted(
-        all_tasks, key=lambda task: (not task.affects_exit_code, ACTION.index(task.result.verdict))
+        tasks, key=lambda task: (not task.affects_exit_code, ACTION.index(task.result.verdict))
     )
 
 
@@ -103,13 +99,9 @@ def shown_waivers(report: Report, options: RenderOptions) -> list[Result]:
     return [
         result
         for result in report.results
-        if result.verdict == "waived" and (not options.quiet or ends_soon(result))
+        if result.verdict == "waived"
+        and (not options.quiet or (result.waiver is not None and result.waiver.ends_soon))
     ]
-
-
-def ends_soon(result: Result) -> bool:
-    """Whether the result's waiver ends within a few days."""
-    return result.waiver is not None and result.waiver.ends_soon
 
 
 def waiver_text(waiver: WaiverStatus) -> str:
@@ -186,8 +178,8 @@ def command_lines(fix: ResolvedFix) -> list[str]:
 def counts_text(report: Report) -> str:
     """Count the verdicts, worst first: `1 failed · 15 passed`."""
     counter = Counter(result.verdict for result in report.results)
-    shown = (verdict for verdict in VERDICTS_WORST_FIRST if counter[verdict])
-    return " · ".join(count_text(one, counter[one]) for one in shown) or "no rules"
+    parts = (count_text(word, counter[word]) for word in VERDICTS_WORST_FIRST if counter[word])
+    return " · ".join(parts) or "no rules"
 
 
 def count_text(verdict: Verdict, count: int) -> str:
@@ -210,5 +202,5 @@ def engine_line(report: Report) -> str:
     endpoint = f"{engine.get('endpoint')} (context {engine.get('context')})"
     if not engine.get("reachable"):
         return f"No container engine at {endpoint}"
-    name_ = str(engine.get("engine"))
-    return f"{ENGINES.get(name_, name_)} {engine.get('version') or ''} at {endpoint}"
+    name = str(engine.get("engine"))
+    return f"{ENGINES.get(name, name)} {engine.get('version') or ''} at {endpoint}"
