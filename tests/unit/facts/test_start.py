@@ -126,7 +126,7 @@ class Stack:
         return {one.path: one.value for one in told}["host", "ports", str(number), "free"]
 
     def up(self) -> subprocess.CompletedProcess[str]:
-        return self._run("up", "-d")
+        return self._run("up", "-d", "-t", "0")  # sleep ignores the signal that stops it
 
     def down(self) -> None:
         self._run("down", "-t", "0", "--remove-orphans")

@@ -64,9 +64,9 @@ class Cgroups:
         """Return the lowest memory limit in bytes over `path`, else over this process."""
         return self._lowest_limit("memory", path, _read_memory_limits)
 
-    def cpu_quota(self, path: str | None = None) -> Limit:
-        """Return the lowest CPU quota in cores over `path`, else over this process."""
-        return self._lowest_limit("cpu", path, _read_cpu_quotas)
+    def cpu_quota(self) -> Limit:
+        """Return the lowest CPU quota in cores over this process."""
+        return self._lowest_limit("cpu", None, _read_cpu_quotas)
 
     def memory_folder(self, path: str) -> Path | None:
         """Return the folder of a memory cgroup, None where it isn't visible or doesn't exist."""
