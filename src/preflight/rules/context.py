@@ -36,7 +36,7 @@ class Context:
         self.unit: Unit = "text"  # of the rule's fact
         self.log_values: Mapping[str, Fact] | None = None  # what a diagnosis' patterns capture
         self._paths: dict[tuple[Path | None, str], tuple[Path, Fact]] = {}
-        self._looked_up: set[tuple[int, str]] = set()  # a node's problem is added once
+        self._looked_up: set[tuple[object, ...]] = set()  # a node's problem is added once
 
     def error(self, node: Node, message: str) -> Invalid:
         """Add a problem; raise what is returned where decoding can't continue."""
@@ -70,9 +70,9 @@ class Context:
             return (LOG_NAMESPACE, name), self.log_values[name]
         key = (self.collection, name)
         if key not in self._paths:
-            if (id(node), name) in self._looked_up:
+            if (id(node), *key) in self._looked_up:
                 raise Invalid(name)
-            self._looked_up.add((id(node), name))
+            self._looked_up.add((id(node), *key))
             self._paths[key] = self._find_declared(node, name)
         path, fact = self._paths[key]
         self.required_facts.add(path)
