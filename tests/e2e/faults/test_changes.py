@@ -24,6 +24,7 @@ import pytest
 
 from engines import Engine, restart, start_dockerd, stop
 from processes import MARK, marked
+from rows import nightly_except
 
 RULES = """\
 version: 1
@@ -154,7 +155,7 @@ def daemon() -> Iterator[Daemon]:
     stop(made.process, made.engine.folder)
 
 
-@pytest.mark.parametrize("change", ["kill", "restart"])
+@pytest.mark.parametrize("change", nightly_except(["kill", "restart"], ["restart"]))
 def test_an_engine_that_goes_away_is_told_and_no_figure_of_it_is_made_up(
     change: str, daemon: Daemon, through: Through
 ) -> None:
@@ -167,6 +168,7 @@ def test_an_engine_that_goes_away_is_told_and_no_figure_of_it_is_made_up(
         assert verdicts(through(daemon.engine, nothing)) == SAME
 
 
+@pytest.mark.alone
 def test_an_engine_that_freezes_is_waited_for_until_the_deadline(
     daemon: Daemon, through: Through
 ) -> None:
@@ -201,10 +203,7 @@ JUMPS = {
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "a day back",
-        *(pytest.param(n, marks=pytest.mark.nightly) for n in JUMPS if n != "a day back"),
-    ],
+    nightly_except(JUMPS, ["a day back"]),
 )
 def test_a_clock_that_jumps_changes_no_verdict(
     name: str, docker_engine: Engine, through: Through, tmp_path: Path
@@ -247,7 +246,14 @@ def group() -> Iterator[Path]:
     made.rmdir()
 
 
-@pytest.mark.parametrize(("before", "after"), [(400, 300), (400, None), (None, 400)])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (400, 300),
+        pytest.param(400, None, marks=pytest.mark.nightly),
+        pytest.param(None, 400, marks=pytest.mark.nightly),
+    ],
+)
 def test_a_limit_that_changes_is_the_one_of_before_or_of_after(
     before: int | None, after: int | None, group: Path, docker_engine: Engine, through: Through
 ) -> None:
