@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from paths import TESTS
 from preflight import check as pipeline
 from preflight.cli.diagnose import build_report
-from preflight.cli.diff import read_measurement
+from preflight.cli.diff import read_comparison_input
 from preflight.cli.explain import explain_rule
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.cli.rules import judge_case, review_rules
@@ -234,7 +234,7 @@ COMMANDS: list[Callable[[Facts], None]] = [_models, _listed, _states, _redacted,
 
 
 def _side(data: bytes) -> Any:
-    return read_measurement(data, "side.json", golden_rules)
+    return read_comparison_input(data, "side.json", golden_rules)
 
 
 def _golden(name: str) -> bytes:

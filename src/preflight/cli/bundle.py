@@ -40,11 +40,8 @@ if TYPE_CHECKING:
 
 MAX_LOG_LINES = 100_000
 _VERDICT_WORDS: Mapping[Verdict, str] = {
-    "fail": "failed",
-    "unknown": "undecided",
-    "warn": "warned",
-    "pass": "passed",
-}
+    "fail": "failed", "unknown": "undecided", "warn": "warned", "pass": "passed",
+}  # fmt: skip
 _VERSION_FACTS: Mapping[str, tuple[str, ...]] = {
     "engine": ("docker", "engine"),
     "engine_version": ("docker", "version"),
@@ -144,24 +141,24 @@ def _members(
     ruleset: RuleSet, facts: Facts, data: SupportData, redactor: Redactor | None = None
 ) -> Iterator[Member]:
     """Yield the members in their order; a rule file may name hosts, so the report is redacted."""
-    from preflight.snapshot import bundle as names
+    from preflight.snapshot.bundle import FACTS, Member, log_member_names
     from preflight.snapshot.facts_file import write_snapshot
 
     report = pipeline.check(ruleset, facts)
     report = report if redactor is None else redactor.redact_tree(report)
     counts = {word: report.counts[verdict] for verdict, word in _VERDICT_WORDS.items()}
     summary = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    yield names.Member(names.FACTS, "what was measured", write_snapshot(facts).encode("ascii"))
+    yield Member(FACTS, "what was measured", write_snapshot(facts).encode("ascii"))
     for name, format_, description in (
-        (names.REPORT, "json", f"the report: {summary}"),
-        (names.PAGE, "html", "the same as a page"),
+        ("report.json", "json", f"the report: {summary}"),
+        ("report.html", "html", "the same as a page"),
     ):
         text = renderer(format_)(report, file_options(verbose=True))
-        yield names.Member(name, description, text.encode("utf-8", "replace"))
+        yield Member(name, description, text.encode("utf-8", "replace"))
     if data.config is not None:
         count = len(data.config.get("services") or ())
         description = f"the effective configuration of {count} services, by {data.config_source}"
-        yield names.Member(names.COMPOSE, description, _to_json(data.config))
+        yield Member("compose.json", description, _to_json(data.config))
     values = {name: facts.get(path) for name, path in _VERSION_FACTS.items()}
     versions = {
         **{name: None if isinstance(v, Unknown) else v for name, v in values.items()},
@@ -169,10 +166,10 @@ def _members(
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
-    yield names.Member(names.VERSIONS, "of preflight, Python, the engine", _to_json(versions))
-    log_names = names.log_member_names(container for container, _ in data.logs)
+    yield Member("versions.json", "of preflight, Python, the engine", _to_json(versions))
+    log_names = log_member_names(container for container, _ in data.logs)
     for name, (_, log) in zip(log_names, data.logs, strict=True):
-        yield names.Member(name, f"the last {log.count(10):,} lines", log)
+        yield Member(name, f"the last {log.count(10):,} lines", log)
 
 
 def _to_json(value: Any) -> bytes:

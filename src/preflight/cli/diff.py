@@ -23,7 +23,7 @@ from preflight.model.report import ExitCode
 from preflight.model.rules import RuleSet
 
 if TYPE_CHECKING:
-    from preflight.snapshot.compare import Measurement
+    from preflight.snapshot.compare import ComparisonInput
 
 
 def diff(
@@ -70,16 +70,18 @@ def diff(
     raise typer.Exit(code)
 
 
-def read_measurement(data: bytes, file: str, ruleset: Callable[[], RuleSet]) -> Measurement:
+def read_comparison_input(
+    data: bytes, file: str, ruleset: Callable[[], RuleSet]
+) -> ComparisonInput:
     """Judge a snapshot or bundle by the current rules; return a JSON report as it is."""
-    from preflight.snapshot.compare import Measurement
+    from preflight.snapshot.compare import ComparisonInput
     from preflight.snapshot.facts_file import read_snapshot
     from preflight.snapshot.report_file import is_report, read_results
 
     if is_report(data):
-        return Measurement(read_results(data, file))
+        return ComparisonInput(read_results(data, file))
     facts = pipeline.with_model(read_snapshot(data, file), ruleset())
-    return Measurement(pipeline.check(ruleset(), facts).results, facts)
+    return ComparisonInput(pipeline.check(ruleset(), facts).results, facts)
 
 
 def _compare_files(before: str, after: str, ruleset: Callable[[], RuleSet]) -> Difference:
@@ -87,7 +89,7 @@ def _compare_files(before: str, after: str, ruleset: Callable[[], RuleSet]) -> D
 
     max_bytes = max(MAX_SNAPSHOT_BYTES, MAX_BUNDLE_BYTES)
     files = (before, after)
-    return compare(*(read_measurement(read_input(f, max_bytes), f, ruleset) for f in files))
+    return compare(*(read_comparison_input(read_input(f, max_bytes), f, ruleset) for f in files))
 
 
 def _compare_folders(before: str, after: str, ruleset: Callable[[], RuleSet]) -> HostDifferences:

@@ -21,15 +21,14 @@ from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
 from preflight.snapshot.json_input import invalid_file, parse_document
 
 SCHEMA = "preflight.bundle/1"
-MANIFEST, FACTS, REPORT, PAGE = "manifest.json", "facts.json", "report.json", "report.html"
-COMPOSE, VERSIONS, LOGS = "compose.json", "versions.json", "logs/"
+MANIFEST, FACTS, LOGS = "manifest.json", "facts.json", "logs/"
 MAX_MEMBERS = 1000
 MAX_UNPACKED_BYTES = 4 * MAX_SNAPSHOT_BYTES  # of all members together
 
 _MEMBER_NAME = re.compile(r"(?:\w[\w.-]{0,127}/){0,3}\w[\w.-]{0,127}", re.ASCII)
 _DIRECTORY_ENTRY = b"PK\x01\x02"
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of the format: the same bytes at any time
-_UNUSABLE = (
+_EARLIEST_DATE = (1980, 1, 1, 0, 0, 0)  # of the zip format: the same bytes at any time
+_ZIP_ERRORS = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError,
     ValueError, ArithmeticError, LookupError, RuntimeError,
 )  # fmt: skip
@@ -63,7 +62,7 @@ def write_bundle(
         "redacted": placeholders is not None,
         "placeholders": dict(sorted((placeholders or {}).items())),
         "files": [
-            {"name": member.name, "what": member.description, **_fingerprint(member.data)}
+            {"name": member.name, "what": member.description, **_size_and_checksum(member.data)}
             for member in members
         ],
         "missing": list(missing),
@@ -72,14 +71,14 @@ def write_bundle(
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for member in (Member(MANIFEST, "", manifest_data), *members):
-            info = zipfile.ZipInfo(member.name, _EPOCH)
+            info = zipfile.ZipInfo(member.name, _EARLIEST_DATE)
             info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o600) << 16
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, member.data)
     return out.getvalue()
 
 
-def _fingerprint(data: bytes) -> dict[str, int | str]:
+def _size_and_checksum(data: bytes) -> dict[str, int | str]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
@@ -102,7 +101,7 @@ def read_bundle(data: bytes, file: str) -> dict[str, bytes]:
                     members[info.filename] = member.read(info.file_size + 1)
         if MANIFEST not in members:
             raise ValueError(f"it has no {MANIFEST}")
-    except _UNUSABLE as error:
+    except _ZIP_ERRORS as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise invalid_file(file, f"not a bundle: {reason}") from None
     _check_manifest(members, f"{file}:{MANIFEST}")
@@ -132,7 +131,7 @@ def _check_manifest(members: Mapping[str, bytes], file: str) -> None:
         if name not in members or name not in listed:
             where = "not in the archive" if name in listed else "not listed"
             raise invalid_file(file, f"{str(name)[:100]!r} is {where}")
-        if _fingerprint(members[name]) != listed[name]:
+        if _size_and_checksum(members[name]) != listed[name]:
             raise invalid_file(file, f"{name} has another checksum: it was changed or damaged")
 
 

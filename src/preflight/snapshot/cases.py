@@ -13,8 +13,6 @@ from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.report import VERDICTS
 from preflight.snapshot.json_input import invalid_file, is_object_of, parse_json
 
-_MAX_QUOTED_CHARS = 60
-
 
 def find_cases(folder: str) -> list[str]:
     """Return the case folders: this one, or those directly in it, sorted by name."""
@@ -66,16 +64,16 @@ def read_expected(data: bytes, file: str) -> CaseExpectation:
 def _find_problems(root: Mapping[str, Any]) -> Iterator[str]:
     for key, value in root.items():
         if key not in _KEYS:
-            yield f"unknown key {_quote(key)}{did_you_mean(key, _KEYS)}"
+            yield f"unknown key {key!r:.60}{did_you_mean(key, _KEYS)}"
         elif not _KEYS[key][0](value):
-            yield f"{key}: must be {_KEYS[key][1]}, not {_quote(value)}"
+            yield f"{key}: must be {_KEYS[key][1]}, not {value!r:.60}"
     for rule, verdict in root["verdicts"].items():
         if not isinstance(verdict, str) or verdict not in VERDICTS:
-            reason = f"must be one of {', '.join(VERDICTS)}, not {_quote(verdict)}"
+            reason = f"must be one of {', '.join(VERDICTS)}, not {verdict!r:.60}"
             if rule in _KEYS:
                 reason = "must be beside 'verdicts', with the verdicts by rule under that"
             near = did_you_mean(verdict, VERDICTS) if isinstance(verdict, str) else ""
-            yield f"{_quote(rule)}: {reason}{near}"
+            yield f"{rule!r:.60}: {reason}{near}"
 
 
 def _is_day(value: Any) -> bool:
@@ -100,8 +98,3 @@ _KEYS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "strict": (lambda value: isinstance(value, bool), "true or false"),
 }
 """By key of the longer form: whether a value is valid, and what is."""
-
-
-def _quote(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _MAX_QUOTED_CHARS else f"{text[:_MAX_QUOTED_CHARS]}…"

@@ -24,24 +24,24 @@ _NOISY_FACTS = re.compile(
 _IDS = re.compile(r"\bpid \d+|(?<![\w.-])[0-9a-f]{12,64}(?![\w.-])")
 
 
-class Measurement(NamedTuple):
+class ComparisonInput(NamedTuple):
     """One of the two that are compared; of a saved report, `facts` is None."""
 
     results: tuple[Result, ...]
     facts: Facts | None = None
 
 
-def compare(before: Measurement, after: Measurement) -> Difference:
+def compare(before: ComparisonInput, after: ComparisonInput) -> Difference:
     """Return what changed, worst first: verdicts, and facts in the order of these."""
     is_mixed = (before.facts is None) != (after.facts is None)
     verdicts = sorted(
-        _changed_verdicts(before.results, after.results, is_mixed=is_mixed),
+        _find_changed_verdicts(before.results, after.results, is_mixed=is_mixed),
         key=lambda change: (
             not change.worse, -VERDICT_RANK[change.after], VERDICT_RANK[change.before],
         ),
     )  # fmt: skip
     if before.facts is not None and after.facts is not None:
-        changes = list(_changed_below(before.facts, after.facts, ()))
+        changes = list(_find_changed_facts(before.facts, after.facts, ()))
     else:
         old, new = _judged_values(before.results), _judged_values(after.results)
         changes = [
@@ -56,7 +56,7 @@ def compare(before: Measurement, after: Measurement) -> Difference:
     return Difference(tuple(shown), tuple(verdicts), len(changes) - len(shown), notes)
 
 
-def _changed_verdicts(
+def _find_changed_verdicts(
     before: Iterable[Result], after: Iterable[Result], *, is_mixed: bool
 ) -> Iterator[VerdictChange]:
     sides = [{(r.id, _without_ids(r.item)): r for r in results} for results in (before, after)]
@@ -71,14 +71,14 @@ def _changed_verdicts(
         )
 
 
-def _changed_below(before: Facts, after: Facts, path: Path) -> Iterator[FactChange]:
+def _find_changed_facts(before: Facts, after: Facts, path: Path) -> Iterator[FactChange]:
     """Yield what changed at and below a path; a whole mapping that came or went is one change."""
     old, new = (side.get(path) if path else side.values for side in (before, after))
     sides = ((old, before), (new, after))
     mappings = [value for value, _ in sides if isinstance(value, Mapping)]
     if mappings and not any(_is_leaf(*side, path) for side in sides):
         for name in dict.fromkeys(name for mapping in mappings for name in mapping):
-            yield from _changed_below(before, after, (*path, name))
+            yield from _find_changed_facts(before, after, (*path, name))
     elif not _is_same(old, new) and not any(_is_missing(*side, path) for side in sides):
         yield FactChange(join_path(path), old, new)
 
@@ -118,7 +118,7 @@ def _is_noise(change: FactChange) -> bool:
         return is_near and _NOISY_FACTS.fullmatch(change.path) is not None
     if change.path.endswith(".started_at") and isinstance(old, str) and isinstance(new, str):
         return True
-    return _without_ids(old) == _without_ids(new) or _may_hide(old, new) or _may_hide(new, old)
+    return _without_ids(old) == _without_ids(new) or _may_match(old, new) or _may_match(new, old)
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
@@ -136,10 +136,10 @@ def _without_ids(value: Any) -> Any:
     return value
 
 
-def _may_hide(redacted: Any, other: Any) -> bool:
+def _may_match(redacted: Any, other: Any) -> bool:
     """Whether a redacted text may stand for another one: then nobody can see a change."""
     if isinstance(redacted, list) and isinstance(other, list) and len(redacted) == len(other):
-        return all(a == b or _may_hide(a, b) for a, b in zip(redacted, other, strict=True))
+        return all(a == b or _may_match(a, b) for a, b in zip(redacted, other, strict=True))
     if not isinstance(redacted, str) or not isinstance(other, str):
         return False
     pattern = "*".join(map(glob.escape, PLACEHOLDER.split(redacted)))

@@ -36,7 +36,7 @@ _COMMON_WORDS = frozenset({
     "www-data", "nobody", "runner", "linux", "darwin", "windows", "server", "client", "debug",
     "trace", "info", "warning", "error", "production", "development", "staging",
 })  # fmt: skip
-_KEYWORDS = frozenset(
+_SAFE_FIELDS = frozenset(
     {"id", "kind", "verdict", "severity", "unit", "counts", "memory", "version", "rules_sha256"}
 )
 """Fields of a report that hold no text of users."""
@@ -60,13 +60,13 @@ class Redactor:
     """
 
     def __init__(self, shown: Collection[str] = (), public: Iterable[str] = ()) -> None:
-        self._shown = frozenset(shown)
-        self._public = {*_COMMON_WORDS, *(word.lower() for word in public)}
+        self._shown_variables = frozenset(shown)
+        self._public_words = {*_COMMON_WORDS, *(word.lower() for word in public)}
         self._counts: Counter[str] = Counter()  # placeholders by kind
         self._placeholders: dict[str, str] = {}
         self._secrets: set[str] = set()
-        self._anywhere: dict[str, tuple[str, str]] = {}  # by spelling: kind and secret
-        self._words: dict[str, tuple[str, str]] = {}  # the same, for whole words
+        self._by_spelling: dict[str, tuple[str, str]] = {}  # by spelling: kind and secret
+        self._by_word: dict[str, tuple[str, str]] = {}  # the same, for whole words
         self._patterns = _NOTHING, _NOTHING
         self._is_outdated = False
 
@@ -83,19 +83,19 @@ class Redactor:
         if len(value) < MIN_ANYWHERE_CHARS:
             self.add_name(kind, value)
             return
-        if value.lower() in self._public:
+        if value.lower() in self._public_words:
             return
         lines = (line.strip() for line in value.splitlines() if "-----" not in line)
         long_lines = [line for line in lines if len(line) >= 2 * MIN_ANYWHERE_CHARS]
         for spelling in (*_spellings(value), *long_lines):
-            self._anywhere.setdefault(spelling, (kind, value))
+            self._by_spelling.setdefault(spelling, (kind, value))
         self._is_outdated = True
 
     def add_variable(self, name: str, value: str) -> None:
         """Learn from an environment variable that isn't shown itself."""
         if kind := secret_kind(name):
             self.add_secret(kind, value)
-        elif name not in self._shown and _looks_like_secret(value):
+        elif name not in self._shown_variables and _looks_like_secret(value):
             self.add_secret("value", value)
         if "://" in value:
             self._replace_shapes(value, SHAPES)  # learns the password in a URL
@@ -103,10 +103,10 @@ class Redactor:
     def add_name(self, kind: str, value: str | None) -> None:
         """Replace a word, such as the name of a host or a user; IP addresses stay."""
         value = (value or "").strip().rstrip(".")
-        if len(value) < 2 or value.lower() in self._public:
+        if len(value) < 2 or value.lower() in self._public_words:
             return
         if not _IP_ADDRESS.fullmatch(value) and not PLACEHOLDER.search(value):
-            self._words[value.lower()] = kind, value
+            self._by_word[value.lower()] = kind, value
             self._is_outdated = True
 
     def reserve_placeholders(self, text: str) -> None:
@@ -205,7 +205,7 @@ class Redactor:
     def redact_variable(self, name: str, value: str) -> str:
         """Return what is shown of an environment variable, and learn what isn't."""
         kind = secret_kind(name)
-        if not value or (kind is None and name in self._shown):
+        if not value or (kind is None and name in self._shown_variables):
             return self._redact(value)
         self.add_variable(name, value)
         return self._placeholder(kind or "value", value.strip())
@@ -214,8 +214,8 @@ class Redactor:
         """Make the patterns of what is known: not for each secret, or many would take minutes."""
         if self._is_outdated:
             self._patterns = (
-                re.compile(_any_of(self._anywhere)),
-                re.compile(f"(?i)(?<![A-Za-z0-9])(?:{_any_of(self._words)})(?![A-Za-z0-9])"),
+                re.compile(_any_of(self._by_spelling)),
+                re.compile(f"(?i)(?<![A-Za-z0-9])(?:{_any_of(self._by_word)})(?![A-Za-z0-9])"),
             )
             self._is_outdated = False
 
@@ -227,11 +227,11 @@ class Redactor:
         return self._replace_words(self._replace_anywhere(text))
 
     def _replace_anywhere(self, text: str) -> str:
-        return self._patterns[0].sub(lambda m: self._placeholder(*self._anywhere[m[0]]), text)
+        return self._patterns[0].sub(lambda m: self._placeholder(*self._by_spelling[m[0]]), text)
 
     def _replace_words(self, text: str) -> str:
         def replace(match: re.Match[str]) -> str:
-            known = self._words.get(match[0].lower())  # not of characters such as İ
+            known = self._by_word.get(match[0].lower())  # not of characters such as İ
             return self._placeholder(*(known or ("secret", match[0])))
 
         return self._patterns[1].sub(replace, text)
@@ -254,7 +254,7 @@ class Redactor:
         if is_redacted or (kind != "user" and value.lower() in _COMMON_WORDS):
             return value
         if kind in ("user", "host", "email"):
-            is_public = value == "root" or (kind == "host" and value.lower() in self._public)
+            is_public = value == "root" or (kind == "host" and value.lower() in self._public_words)
             return value if is_public else self._placeholder(kind, value)
         if _SHORT_NUMBER.fullmatch(value) and (kind != "password" or len(value) < MIN_SECRET_CHARS):
             return value  # token_id=128009
@@ -310,7 +310,7 @@ def _map_strings(node: Any, change: Callable[[str], str]) -> Any:
     if isinstance(node, Mapping):
         return {_map_strings(k, change): _map_strings(value, change) for k, value in node.items()}
     if fields := getattr(node, "_fields", None):  # a named tuple
-        texts = {field: getattr(node, field) for field in fields if field not in _KEYWORDS}
+        texts = {name: getattr(node, name) for name in fields if name not in _SAFE_FIELDS}
         return node._replace(**{f: _map_strings(value, change) for f, value in texts.items()})
     if isinstance(node, list | tuple):
         return type(node)(_map_strings(inner, change) for inner in node)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from preflight.model.difference import Difference
 from preflight.model.facts import Facts, Measured, Unknown, build_facts, split_path
 from preflight.model.report import VERDICTS, Result, Verdict
-from preflight.snapshot.compare import Measurement, compare
+from preflight.snapshot.compare import ComparisonInput, compare
 
 
 def snapshot(*figures: tuple[str, Any]) -> Facts:
@@ -20,8 +20,8 @@ def snapshot(*figures: tuple[str, Any]) -> Facts:
     return build_facts(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
 
 
-def side(*figures: tuple[str, Any], results: Iterable[Result] = ()) -> Measurement:
-    return Measurement(tuple(results), snapshot(*figures))
+def side(*figures: tuple[str, Any], results: Iterable[Result] = ()) -> ComparisonInput:
+    return ComparisonInput(tuple(results), snapshot(*figures))
 
 
 def judged(
@@ -154,7 +154,7 @@ def test_items_are_told_apart_and_those_gone_have_no_verdict() -> None:
 
 
 def test_a_report_against_a_snapshot_compares_what_both_hold() -> None:
-    report = Measurement(
+    report = ComparisonInput(
         (judged("os", "pass", actual="linux"), judged("old", "fail", "host.gone", actual=1))
     )
     now = side(
@@ -177,7 +177,7 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 SIDES = st.builds(
-    lambda values, verdict: Measurement((judged("a", verdict),), Facts(values)),
+    lambda values, verdict: ComparisonInput((judged("a", verdict),), Facts(values)),
     st.dictionaries(st.text(max_size=3), VALUES, max_size=3),
     st.sampled_from(VERDICTS),
 )
@@ -185,7 +185,7 @@ SIDES = st.builds(
 
 @given(SIDES, SIDES)
 def test_nothing_differs_from_itself_and_a_difference_goes_both_ways(
-    a: Measurement, b: Measurement
+    a: ComparisonInput, b: ComparisonInput
 ) -> None:
     assert compare(a, a) == Difference((), ())
     there, back = compare(a, b), compare(b, a)
