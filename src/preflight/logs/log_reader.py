@@ -115,8 +115,7 @@ class _OccurrenceCount:
     def __init__(self, diagnosis: Diagnosis) -> None:
         self.diagnosis = diagnosis
         self._count = 0
-        self._first: list[_Occurrence] = []  # of each log
-        self._last: list[_Occurrence] = []
+        self._by_log: dict[str, list[_Occurrence]] = {}  # the first and the last of each log
         self._values: dict[str, str] = {}
         self._pid: tuple[str, str, int] | None = None  # log, pid and line of the last event
         self._recent: deque[float] = deque(maxlen=diagnosis.times)  # seconds
@@ -126,17 +125,13 @@ class _OccurrenceCount:
         """Count an occurrence; another line about the same event only adds its values."""
         self._values.update(values)
         log, number, pid = occurrence.log, occurrence.line_number, values.get("pid")
-        is_new_log = not self._last or self._last[-1].log != log
         is_same_event = (
             self._pid is not None
             and self._pid[:2] == (log, pid)
             and number - self._pid[2] <= _SAME_EVENT_LINES
         )
         self._pid = (log, pid, number) if pid else None
-        if is_new_log:
-            self._first.append(occurrence)
-            self._last.append(occurrence)
-        self._last[-1] = occurrence
+        self._by_log.setdefault(log, [occurrence, occurrence])[1] = occurrence
         if is_same_event:
             return
         self._count += 1
@@ -148,24 +143,19 @@ class _OccurrenceCount:
 
     def known_error(self) -> KnownError | None:
         """Return what was counted; None where it didn't occur often enough."""
-        if not self._first or self._count < self.diagnosis.times or not self._is_frequent:
+        if not self._by_log or self._count < self.diagnosis.times or not self._is_frequent:
             return None
-        first, last = _by_time(self._first)[0], _by_time(self._last)[-1]
-        return KnownError(
-            self.diagnosis.id,
-            self._count,
-            first.place(),
-            last.place(),
-            self._values,
-            last.excerpt(),
-        )
+        firsts, lasts = zip(*self._by_log.values(), strict=True)
+        first, last = _sort_by_time(firsts)[0], _sort_by_time(lasts)[-1]
+        places = first.place(), last.place()
+        return KnownError(self.diagnosis.id, self._count, *places, self._values, last.excerpt())
 
 
-def _by_time(occurrences: list[_Occurrence]) -> list[_Occurrence]:
+def _sort_by_time(occurrences: Sequence[_Occurrence]) -> Sequence[_Occurrence]:
     """Sort by time where all have a timestamp with a year; else keep the order of the logs."""
-    timestamps = [occurrence.timestamp() for occurrence in occurrences]
-    seconds = [timestamp.seconds for timestamp in timestamps if timestamp and timestamp.has_year]
-    if len(seconds) < len(occurrences):
+    times = [occurrence.timestamp() for occurrence in occurrences]
+    seconds = [time.seconds for time in times if time is not None and time.has_year]
+    if len(seconds) < len(times):
         return occurrences
-    pairs = sorted(zip(seconds, occurrences, strict=True), key=lambda pair: pair[0])
-    return [occurrence for _, occurrence in pairs]
+    order = sorted(range(len(times)), key=seconds.__getitem__)
+    return [occurrences[number] for number in order]

@@ -99,6 +99,8 @@ def _hyperscan_expression(source: str) -> str:
             return '(?:^|"log":")'
         if token in ("$", r"\Z"):
             return r'(?:$|\r|\\[rn]|")'
+        if token in (r"\b", r"\B"):
+            return ""  # a word may stand beside `\u003c`, which ends like one
         if token == "{,":
             return "{0,"
         if token.startswith("("):

@@ -152,6 +152,12 @@ def docker_row(text: str) -> str:
     return row.replace('": "', '":"').replace("<", r"\u003c")
 
 
+@pytest.mark.parametrize(("pattern", "text"), [(r"\B<", "B<<"), (r"\boom", "<oom")])
+def test_a_word_beside_what_json_escapes(pattern: str, text: str) -> None:
+    diagnoses = (Diagnosis("d", "D", (pattern,)),)
+    assert read(diagnoses, docker_row(text).encode())[0]["d"].occurrences == 1
+
+
 def test_each_line_an_error() -> None:
     line = HITS["disk-full"][0]
     errors, lines = read(RULES.diagnoses, f"{line}\n".encode() * 5000)
