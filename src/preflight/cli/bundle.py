@@ -16,11 +16,11 @@ from preflight.cli.options import (
     ComposeFiles,
     Context,
     DockerHost,
+    FactsSource,
     NoRedact,
     Path,
     RulesFile,
     Sets,
-    Subject,
     Timeout,
     load_rules,
     parse_since,
@@ -84,12 +84,12 @@ def bundle(
     if not 0 <= lines <= MAX_LOG_LINES:
         raise InputError(f"--lines {lines}: must be 0 to {MAX_LOG_LINES}")
     oldest = parse_since(since)
-    subject = Subject(ctx, None, path, docker_host, context, timeout, compose_files)
-    collector = SupportDataCollector(subject.options, oldest, lines)
+    source = FactsSource(ctx, None, path, docker_host, context, timeout, compose_files)
+    collector = SupportDataCollector(source.options, oldest, lines)
     ruleset = load_rules(rules, sets)
-    facts = subject.facts(ruleset)
+    facts = source.facts(ruleset)
     data = collector.finish()
-    redactor = redacting.build_redactor(ruleset, facts, subject.hidden)
+    redactor = redacting.build_redactor(ruleset, facts, source.hidden_variables)
     members = _redacted_members(redactor, ruleset, facts, data)
     counts = redacting.count_placeholders(m.data.decode("utf-8", "replace") for m in members)
     missing = [redactor.redact_text(reason) for reason in data.missing]

@@ -12,7 +12,7 @@ import typer
 from preflight.check import check as judge_facts
 from preflight.check import select
 from preflight.cli import options
-from preflight.cli.options import Subject, load_rules, rules_file
+from preflight.cli.options import FactsSource, load_rules, rules_file
 from preflight.cli.outputs import Outputs
 from preflight.cli.streams import complain
 from preflight.model.facts import Facts
@@ -94,7 +94,7 @@ def check(
     started = time.perf_counter()
     if not isfinite(wait) or not 0 <= wait <= _MAX_WAIT_SECONDS:
         raise InputError(f"--wait {wait:g}: expected 0 to {_MAX_WAIT_SECONDS:.0f} seconds")
-    subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)
+    source = FactsSource(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
     selection = select(ruleset, only or (), skip or (), strict=strict)
     if facts is not None and os.path.isdir(facts):
@@ -118,7 +118,7 @@ def check(
             raise InputError(problem)  # a rule needs what is in the compose file
         return report
 
-    report = judge(subject.facts(ruleset))
+    report = judge(source.facts(ruleset))
     pause = _FIRST_PAUSE
     while facts is None and report.exit_code != ExitCode.OK:
         left = started + wait - time.perf_counter()
@@ -126,7 +126,7 @@ def check(
             break
         _wait(report, min(pause, left), left, quiet=quiet)
         pause = min(pause * _PAUSE_FACTOR, _MAX_PAUSE)
-        report = judge(subject.measure_again(ruleset))
+        report = judge(source.measure_again(ruleset))
     written = outputs.write(report, quiet=quiet, verbose=verbose)
     raise typer.Exit(report.exit_code if written else ExitCode.USAGE)
 

@@ -14,7 +14,7 @@ import typer
 
 from preflight.check import catalogue, hide_secrets, with_model
 from preflight.cli import options
-from preflight.cli.options import Subject, load_rules, parse_since, read_facts
+from preflight.cli.options import FactsSource, load_rules, parse_since, read_facts
 from preflight.cli.streams import (
     cannot_read,
     complain,
@@ -102,8 +102,8 @@ def diagnose(
         for name in logs or ():
             inputs.read(name)
         if live:
-            subject = Subject(ctx, None, path, docker_host, context, timeout, compose_files)
-            inputs.read_containers(subject, containers or [], compose, parse_since(since), lines)
+            source = FactsSource(ctx, None, path, docker_host, context, timeout, compose_files)
+            inputs.read_containers(source, containers or [], compose, parse_since(since), lines)
     except SlowPattern as error:
         raise InputError(str(error)) from None
     if facts is not None:
@@ -201,7 +201,7 @@ class _LogInputs:
 
     def read_containers(
         self,
-        subject: Subject,
+        source: FactsSource,
         names: list[str],
         compose: bool,
         since: float | None,
@@ -216,7 +216,7 @@ class _LogInputs:
             project_logs,
         )
 
-        context, ends = MeasureContext(subject.options), time.monotonic() + subject.options.timeout
+        context, ends = MeasureContext(source.options), time.monotonic() + source.options.timeout
         limits = LogLimits(since, lines, ends, _MAX_LOG_BYTES)
         try:
             logs = list(project_logs(context, limits)) if compose else []
@@ -233,7 +233,7 @@ class _LogInputs:
                 self.reader.add(log.container, io.BytesIO(log.text))
         if all(isinstance(log.text, Unknown) for log in logs):
             raise InputError("none of these logs could be read")
-        self.facts = subject.facts(self.ruleset)
+        self.facts = source.facts(self.ruleset)
 
 
 # --- files: which logs a name means, in which order --------------------------------------------

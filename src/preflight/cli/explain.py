@@ -6,7 +6,7 @@ import typer
 
 from preflight.check import catalogue, hide_secrets, today
 from preflight.cli import options
-from preflight.cli.options import Subject, load_rules
+from preflight.cli.options import FactsSource, load_rules
 from preflight.cli.streams import terminal_options, write
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError, did_you_mean
@@ -29,13 +29,13 @@ def explain(
     """Explain one rule, with its value on this machine."""
     from preflight.render import listings
 
-    subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)
+    source = FactsSource(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
     by_id = {candidate.id: candidate for candidate in ruleset.rules}
     if rule not in by_id:
         hint = did_you_mean(rule, by_id)
         raise InputError(f"no rule {rule!r}{hint}; see them with: preflight rules list")
-    explanation = explain_rule(ruleset, subject.facts(ruleset), by_id[rule])
+    explanation = explain_rule(ruleset, source.facts(ruleset), by_id[rule])
     write(listings.explanation(explanation, terminal_options()))
 
 

@@ -8,7 +8,7 @@ import typer
 
 from preflight.check import catalogue, hide_secrets
 from preflight.cli import options
-from preflight.cli.options import Subject, load_rules
+from preflight.cli.options import FactsSource, load_rules
 from preflight.cli.redacting import (
     PRIVATE_MODE,
     build_redactor,
@@ -45,14 +45,14 @@ def facts(
     from preflight.render import listings
     from preflight.snapshot.facts_file import write_snapshot
 
-    subject = Subject(ctx, snapshot, path, docker_host, context, timeout, compose_files)
+    source = FactsSource(ctx, snapshot, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules)
-    measured = subject.facts(ruleset)
+    measured = source.facts(ruleset)
     if output is None and format_ == "text":
         shown = measured if no_redact else hide_secrets(measured, measured)
         write(listings.facts(shown, catalogue(), terminal_options()))
         return
-    redactor = build_redactor(ruleset, measured, subject.hidden)
+    redactor = build_redactor(ruleset, measured, source.hidden_variables)
     clean, undecided = redact_facts(redactor, ruleset, measured)
     as_json = write_snapshot(measured if no_redact else clean)
     if no_redact:

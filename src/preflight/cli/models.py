@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from preflight.cli import options
-from preflight.cli.options import Subject, load_rules
+from preflight.cli.options import FactsSource, load_rules
 from preflight.cli.streams import terminal_options, write, write_json
 
 
@@ -25,9 +25,9 @@ def models(
     from preflight.evaluate.memory import list_models
     from preflight.render import models as render
 
-    subject = Subject(ctx, facts, path, docker_host, context, timeout, compose_files)
+    source = FactsSource(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
-    listing = list_models(ruleset.models, subject.facts(ruleset))
+    listing = list_models(ruleset.models, source.facts(ruleset))
     if format_ == "json":
         write_json(render.json_object(listing))
     else:

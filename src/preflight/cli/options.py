@@ -220,7 +220,7 @@ def is_on_command_line(ctx: typer.Context, parameter: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-class Subject:
+class FactsSource:
     """What is judged: a snapshot, or this machine, whose measurement starts immediately.
 
     Raises InputError where options contradict each other.
@@ -240,7 +240,9 @@ class Subject:
             raise InputError("--docker-host and --context contradict each other: use one of them")
         check_timeout(timeout)
         self.options = Options(path, docker_host, context, timeout, compose_files or ())
-        self.hidden: list[tuple[str, str]] = []  # variables of containers that no rule asks for
+        self.hidden_variables: list[
+            tuple[str, str]
+        ] = []  # variables of containers that no rule asks for
         self._snapshot = snapshot
         self._worker: Worker | None = ctx.obj
         if snapshot is None:
@@ -271,7 +273,9 @@ class Subject:
 
     def _measure(self, ruleset: RuleSet) -> Facts:
         with StatusLine() as status:
-            facts = collect_facts(self._measurement, ruleset, status.show_measuring, self.hidden)
+            facts = collect_facts(
+                self._measurement, ruleset, status.show_measuring, self.hidden_variables
+            )
         endpoint = facts.unknown.get("docker.endpoint")
         is_endpoint_given = (self.options.docker_host, self.options.context) != (None, None)
         if is_endpoint_given and endpoint is not None and endpoint.kind == "invalid":

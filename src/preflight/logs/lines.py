@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 _JSON_FILE = b'{"log":"'  # how each line of Docker's json-file logging driver begins
 # fields that hold what was said to or by a model: talk about an error is not an error
-_TALK = rb"prompts?|content|question|query|user_?input|input|completion|answer|response"
+_PROMPT_FIELDS = rb"prompts?|content|question|query|user_?input|input|completion|answer|response"
 _QUOTED = re.compile(
-    rb"""(?:\b|")(?:%b)\\?["']?\s*[:=]\s*\[?\s*(?P<quote>\\?["'])""" % _TALK, re.IGNORECASE
+    rb"""(?:\b|")(?:%b)\\?["']?\s*[:=]\s*\[?\s*(?P<quote>\\?["'])""" % _PROMPT_FIELDS, re.IGNORECASE
 )
 _UNQUOTED = re.compile(rb"\b(?:prompts?|question|user_?input):\s*[^\s\"'\\\[{]", re.IGNORECASE)
 
@@ -33,7 +33,7 @@ def unwrap_line(data: bytes) -> Line:
     return Line(data.rstrip(b"\r\n"))
 
 
-def is_talk(text: bytes, offset: int) -> bool:
+def is_prompt_or_answer(text: bytes, offset: int) -> bool:
     """Return whether what begins at the offset is part of a prompt or an answer."""
     for match in _QUOTED.finditer(text, 0, offset):
         closing = rb"(?<!\\)" + re.escape(match["quote"])

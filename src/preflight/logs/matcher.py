@@ -21,7 +21,7 @@ Find: TypeAlias = Callable[[bytes], "list[tuple[int, int]]"]
 
 ALL_PATTERNS = -1  # in place of a pattern's number: any of them may match
 
-_PIECE = re.compile(rb"[^\n]{1,4096}")  # a line, or a part of a long one
+_LINE_PART = re.compile(rb"[^\n]{1,4096}")  # a line, or a part of a long one
 _DIGEST_BYTES = 32
 # what Hyperscan reads differently from `re`, or what Docker's json-file writes differently
 _TOKEN = re.compile(r"\\.|\(\?P<\w+>|\[\^?\]?(?:\\.|[^\]\\])*\]|\{,|[\^$\"<>&.]", re.DOTALL)
@@ -54,7 +54,7 @@ def build_matcher(sources: Sequence[str]) -> Matcher:
 
 
 def _find_lines(block: bytes) -> list[tuple[int, int]]:
-    return [(piece.end(), ALL_PATTERNS) for piece in _PIECE.finditer(block)]
+    return [(piece.end(), ALL_PATTERNS) for piece in _LINE_PART.finditer(block)]
 
 
 def _hyperscan_find(hyperscan: Any, sources: Sequence[str]) -> Find:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from preflight.logs.matcher import Find
 
-REACH = 4096  # bytes of a line that are looked at on each side of a match
+CONTEXT_BYTES = 4096  # bytes of a line that are looked at on each side of a match
 _MAX_LINE_BYTES = 2**19  # a longer line is searched in parts
 _NEWLINE = ord("\n")
 _CUT = "…".encode()  # stands where a long line was cut, so that no line begins or ends there
@@ -79,9 +79,11 @@ class LogSearch:
                 if candidates:
                     candidates[-1].patterns.append(pattern)
                 continue
-            low = max(last - REACH, end, 0)
+            low = max(last - CONTEXT_BYTES, end, 0)
             start = buffer.rfind(b"\n", low, last) + 1 or low
-            end = buffer.find(b"\n", last, last + REACH) + 1 or min(last + REACH, len(buffer))
+            end = buffer.find(b"\n", last, last + CONTEXT_BYTES) + 1 or min(
+                last + CONTEXT_BYTES, len(buffer)
+            )
             data = buffer[start:end]
             if start and buffer[start - 1] != _NEWLINE:
                 data = _CUT + data
@@ -101,11 +103,11 @@ def _chunks(blocks: Iterable[bytes]) -> Iterator[_Chunk]:
         buffer += block
         end = buffer.rfind(b"\n", begin) + 1
         if not end:
-            end = len(buffer) - REACH
+            end = len(buffer) - CONTEXT_BYTES
             if end - begin < _MAX_LINE_BYTES:
                 continue
         yield _Chunk(buffer, offset, begin, end)
-        keep = max(0, end - REACH - 1)
+        keep = max(0, end - CONTEXT_BYTES - 1)
         buffer, offset, begin = buffer[keep:], offset + keep, end - keep
     if len(buffer) > begin:
         yield _Chunk(buffer, offset, begin, len(buffer))

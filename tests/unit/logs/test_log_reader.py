@@ -108,7 +108,7 @@ def test_any_blocks(text: str, size: int) -> None:
 def test_any_blocks_whose_lines_are_as_long_as_can_be(text: str, size: int) -> None:
     data = b"\n".join(line.encode()[:20] for line in ("- " + text).split("\n"))
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(search, "REACH", 24)
+        monkeypatch.setattr(search, "CONTEXT_BYTES", 24)
         errors, _ = read(SIMPLE, *cut(data, size))
     assert counts(errors) == plain_counts(SIMPLE, data)
 
@@ -139,10 +139,10 @@ def test_any_pattern_matches_where_pythons_own_does(
     data = "\n".join(texts).encode()
     rows = [docker_row(text) for text in texts] if wrapped else texts
     found = counts(read(diagnoses, ("\n".join(rows)).encode())[0])
-    assert found == plain_counts(diagnoses, data) or any(map(is_talk, texts))
+    assert found == plain_counts(diagnoses, data) or any(map(is_prompt_or_answer, texts))
 
 
-def is_talk(text: str) -> bool:
+def is_prompt_or_answer(text: str) -> bool:
     return "input" in text
 
 
