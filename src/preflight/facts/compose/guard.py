@@ -27,9 +27,9 @@ from preflight.model.problems import InputError
 from preflight.yaml_marks import MAX_BYTES, PLAIN, Node, compose_documents
 
 _MAX_FILES = 2000
-_MAX_CHAIN = 50  # services that extend, or files that include, one another
+_MAX_CHAIN_LENGTH = 50  # services that extend, or files that include, one another
 _MAX_POSITIONS = 200_000
-_MAX_PORTS = 500  # of a range
+_MAX_PORTS_OF_RANGE = 500  # of a range
 _YAML = "tag:yaml.org,2002:"
 _NEEDS = {
     tuple(key.split(".")): (version, key.replace(".*", ""))
@@ -126,8 +126,10 @@ class Guard:
         self._count += 1
         if self._count > _MAX_FILES:
             raise ComposeError(f"the project has more than {_MAX_FILES} files", name)
-        if depth > _MAX_CHAIN:
-            raise ComposeError(f"more than {_MAX_CHAIN} files or services form a chain", name)
+        if depth > _MAX_CHAIN_LENGTH:
+            raise ComposeError(
+                f"more than {_MAX_CHAIN_LENGTH} files or services form a chain", name
+            )
         if file not in self._documents:
             try:
                 with open(file, "rb") as content:
@@ -267,7 +269,7 @@ class Guard:
                 text = self._variables.substitute(text)
             if key == "ports":
                 text = split_port(text)[1] if short else text
-                names += map(str, parse_port_range(text)[:_MAX_PORTS])
+                names += map(str, parse_port_range(text)[:_MAX_PORTS_OF_RANGE])
             elif short:
                 text = split_volume(text)[1] if key == "volumes" else text.partition("=")[0]
             names.append(text)

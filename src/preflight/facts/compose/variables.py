@@ -187,17 +187,17 @@ def _read_text(path: str) -> str:
     return text
 
 
-def _parse_value(match: re.Match[str], variables: Variables) -> str | None:
+def _parse_value(statement: re.Match[str], variables: Variables) -> str | None:
     """Return the value of a statement; a name alone takes that of the environment."""
-    if match["quote"] == "'":
-        return match["quoted"].replace("\\'", "'")
-    if match["quote"]:
-        return variables.substitute(_ESCAPE.sub(_unescape, match["quoted"]))
-    if match["rest"] is None:
-        return variables.lookup(match["name"].strip())
-    if match["rest"].startswith(("'", '"')):
+    if statement["quote"] == "'":
+        return statement["quoted"].replace("\\'", "'")
+    if statement["quote"]:
+        return variables.substitute(_ESCAPE.sub(_unescape, statement["quoted"]))
+    if statement["rest"] is None:
+        return variables.lookup(statement["name"].strip())
+    if statement["rest"].startswith(("'", '"')):
         raise TemplateError("the quotation mark is not closed")
-    return variables.substitute(match["rest"].partition(" #")[0].strip(_SPACE))
+    return variables.substitute(statement["rest"].partition(" #")[0].strip(_SPACE))
 
 
 def _unescape(match: re.Match[str]) -> str:
