@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import count
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from preflight.model.fleet import Fleet, not_reached
@@ -46,7 +46,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 def document(suites: Iterable[ET.Element]) -> str:
     """Return the XML of numbered suites; ASCII alone, so that no output encoding can break it."""
     root = ET.Element("testsuites")
-    for number, suite in zip(count(), suites):
+    for number, suite in enumerate(suites):
         suite.set("id", str(number))
         root.append(suite)
     ET.indent(root)
@@ -75,7 +75,6 @@ def suite_element(title: str, hostname: str, time: str, kinds: Iterable[str]) ->
 def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[ET.Element]:
     """Yield a suite for each section; `host` is the name of one of many."""
     skipped = count_skipped(report)
-    texts = {id(result): _text(result, skipped.pop(result.id, 0)) for result in report.results}
     measured = _TIME.match(report.measured_at)
     hostname = short(str(report.host.get("hostname") or "")).strip() or "localhost"
     shown_host = " ".join(short(host).split()) or "?"
@@ -89,29 +88,37 @@ def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[
         properties = ET.SubElement(suite, "properties")
         for key, value in _properties(report):
             ET.SubElement(properties, "property", name=key, value=value)
+        output = []  # what no test case says: recommendations; if verbose, all
         for result in results:
-            _add_case(suite, report, result, texts[id(result)], host)
-        output = (
-            f"{result.verdict}: {texts[id(result)]}"
-            for result in results  # what no test case says: advice; if verbose, all
-            if not report.affects_exit_code(result)
-            and (options.verbose or result.verdict == "warn")
-        )
+            name = f"{short(host)} · {result_name(result)}" if host else result_name(result)
+            attributes = {"name": name, "classname": f"preflight.{result.id}", "time": "0"}
+            case = ET.SubElement(suite, "testcase", attributes)
+            text = _text(result, skipped.pop(result.id, 0))
+            if kind := _kind(report, result):
+                element = ET.SubElement(case, kind, message=result_message(result))
+                if kind != "skipped":
+                    element.set("type", result.verdict)
+                    element.text = text
+            if not report.affects_exit_code(result) and (
+                options.verbose or result.verdict == "warn"
+            ):
+                output.append(f"{result.verdict}: {text}")
         ET.SubElement(suite, "system-out").text = "\n\n".join(output)
         ET.SubElement(suite, "system-err")
         yield suite
 
 
 def _properties(report: Report) -> list[tuple[str, str]]:
-    engine = (str(report.engine[key]) for key in ("engine", "version") if report.engine.get(key))
-    host = (str(report.host[key]) for key in ("os", "arch") if report.host.get(key))
+    def words(values: Mapping[str, Any], *keys: str) -> str:
+        return " ".join(str(values[key]) for key in keys if values.get(key))
+
     properties = {
         "preflight": report.version,
         "rules": report.rules_name,
         "rules.source": report.rules_source,
         "rules.sha256": report.rules_sha256,
-        "host": " ".join(host),
-        "engine": " ".join(engine),
+        "host": words(report.host, "os", "arch"),
+        "engine": words(report.engine, "engine", "version"),
         "endpoint": str(report.engine.get("endpoint") or ""),
         "verdict": report.verdict,
         "exit_code": str(report.exit_code),
@@ -128,18 +135,6 @@ def _kind(report: Report, result: Result) -> str:
     return "skipped" if result.verdict in ("skip", "waived", "unknown") else ""
 
 
-def _add_case(suite: ET.Element, report: Report, result: Result, text: str, host: str) -> None:
-    title = f"{short(host)} · {result_name(result)}" if host else result_name(result)
-    case = ET.SubElement(
-        suite, "testcase", name=title, classname=f"preflight.{result.id}", time="0"
-    )
-    kind = _kind(report, result)
-    if kind == "skipped":
-        ET.SubElement(case, kind, message=result_message(result))
-    elif kind:
-        ET.SubElement(case, kind, message=result_message(result), type=result.verdict).text = text
-
-
 def _text(result: Result, skipped: int) -> str:
     lines = [result_message(result)]
     if result.file:
@@ -147,10 +142,7 @@ def _text(result: Result, skipped: int) -> str:
     lines += detail_lines(result)
     if skipped:
         lines.append(skipped_checks(skipped))
-    if (
-        result.reason_or_source
-        and not result.file
-        and result.reason_or_source not in result.message
-    ):
-        lines.append(f"measured: {short(result.reason_or_source)}")
+    evidence = result.reason_or_source
+    if evidence and not result.file and evidence not in result.message:
+        lines.append(f"measured: {short(evidence)}")
     return "\n".join(lines)
