@@ -1,4 +1,4 @@
-"""What came of the cases of a rule file: a line a case, and as JSON and JUnit."""
+"""The outcomes of a rule file's cases: one line per case, and as JSON and JUnit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Render: TypeAlias = Callable[[Sequence[CaseOutcome], RenderOptions], str]
 
 
 def text(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
-    """Show a line a case; of a failed one each difference and its reason."""
+    """Show one line per case; below a failed case, each difference with its reason."""
     layout = TextLayout(options)
     width = min(_MAX_NAME, max(len(outcome.name) for outcome in outcomes))
     for outcome in outcomes:
@@ -87,7 +87,7 @@ def as_json(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
 
 
 def junit(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
-    """Return JUnit XML: a test case a case; the same cases give the same bytes."""
+    """Return JUnit XML: a test case for each case; the same cases give the same bytes."""
     from preflight.render.junit import NO_TIME, document, suite_element
 
     elements = {"fail": "failure", "unknown": "error"}

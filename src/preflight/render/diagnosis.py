@@ -15,9 +15,13 @@ from preflight.render.layout import Fill, TextLayout
 from preflight.render.sanitize import clean, short
 
 SCHEMA = "preflight.diagnosis/1"
-_SIGNS: Mapping[Confidence, Verdict] = {"certain": "fail", "likely": "warn", "possible": "unknown"}
+_VERDICT_BY_CONFIDENCE: Mapping[Confidence, Verdict] = {
+    "certain": "fail",
+    "likely": "warn",
+    "possible": "unknown",
+}
 _MAX_FILES = 3  # that are named at the top
-_FRACTION = re.compile(r"(:[0-9]{2})\.[0-9]+")  # of a second
+_SECOND_FRACTION = re.compile(r"(:[0-9]{2})\.[0-9]+")  # of a second
 
 
 def text(report: LogReport, seconds: float, options: RenderOptions) -> str:
@@ -29,14 +33,14 @@ def text(report: LogReport, seconds: float, options: RenderOptions) -> str:
     layout.wrap(f"{files} · {lines} in {seconds:.1f} s", 0, "bold")
     for finding in report.findings:
         layout.blank()
-        _finding(layout, finding, several=len(report.files) > 1)
+        _add_finding(layout, finding, several=len(report.files) > 1)
     if not report.findings:
         layout.add(options.sign("pass"), " No known error")
     return layout.draw()
 
 
-def _finding(layout: TextLayout, finding: Finding, *, several: bool) -> None:
-    mark, style = layout.options.sign(_SIGNS[finding.confidence])
+def _add_finding(layout: TextLayout, finding: Finding, *, several: bool) -> None:
+    mark, style = layout.options.sign(_VERDICT_BY_CONFIDENCE[finding.confidence])
     times = "once" if finding.occurrences == 1 else f"{finding.occurrences:,} times"
     right = f"{finding.confidence} · {times}"
     layout.add((mark, style), " ", Fill(finding.title, "bold"), " ", (right, style))
@@ -49,7 +53,9 @@ def _finding(layout: TextLayout, finding: Finding, *, several: bool) -> None:
         if figures:
             layout.wrap(figures, 4)
         layout.wrap(lines, 4, "dim")
-    begin, end = (_FRACTION.sub(r"\1", at.time or "") for at in (finding.first, finding.last))
+    begin, end = (
+        _SECOND_FRACTION.sub(r"\1", at.time or "") for at in (finding.first, finding.last)
+    )
     if begin:
         layout.wrap(f"{begin} … {end}" if end and end != begin else begin, 4, "dim")
     excerpt = short(finding.excerpt).strip()  # its time is already shown

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from preflight.model.difference import Difference, FactChange, HostDifferences, VerdictChange
+from preflight.model.difference import Difference, FactChange, HostDifferences
 from preflight.model.facts import Catalogue, Unknown, split_path
 from preflight.render import RenderOptions
 from preflight.render.layout import Fill, TextLayout, pad
@@ -23,7 +23,7 @@ def text(
     """Show the changes of verdicts with their messages, then of facts side by side."""
     layout = TextLayout(options)
     layout.add((f"{names[0]} → {names[1]}", "bold"))
-    _changes(layout, difference, catalogue)
+    _add_changes(layout, difference, catalogue)
     layout.blank()
     layout.wrap(_summary(difference), 0)
     return layout.draw()
@@ -35,13 +35,13 @@ def fleet_text(
     """Show which hosts are gone or new, then the changes of each, the worst first."""
     layout = TextLayout(options)
     layout.add((f"{names[0]} → {names[1]}", "bold"))
-    for word, some in (("gone", hosts.gone), ("new", hosts.new)):
-        if some:
-            layout.wrap(", ".join(some), 2, prefix=(f"{word}  ", "bold"))
+    for word, hostnames in (("gone", hosts.gone), ("new", hosts.new)):
+        if hostnames:
+            layout.wrap(", ".join(hostnames), 2, prefix=(f"{word}  ", "bold"))
     for name, difference in hosts.changed.items():
         layout.blank()
         layout.add((name, "bold"), "  ", (_summary(difference), "dim"))
-        _changes(layout, difference, catalogue)
+        _add_changes(layout, difference, catalogue)
     layout.blank()
     worse = sum(bool(difference.worse) for difference in hosts.changed.values())
     parts = {
@@ -56,25 +56,21 @@ def fleet_text(
     return layout.draw()
 
 
-def _changes(layout: TextLayout, difference: Difference, catalogue: Catalogue) -> None:
+def _add_changes(layout: TextLayout, difference: Difference, catalogue: Catalogue) -> None:
     if difference.verdicts:
         layout.title("Verdicts")
     for change in difference.verdicts:
-        _verdict(layout, change)
+        sign = layout.options.sign(change.after or "skip")
+        verdicts = f"{change.before or 'not there'} → {change.after or 'not there'}"
+        right = (verdicts, sign[1] if change.worse else "")
+        layout.add("  ", sign, " ", Fill(change.name), "  ", right)
+        if change.worse and change.after != "skip":
+            layout.wrap(change.message, 6, "dim")
     if difference.facts:
-        _facts(layout, difference.facts, catalogue)
+        _add_facts(layout, difference.facts, catalogue)
 
 
-def _verdict(layout: TextLayout, change: VerdictChange) -> None:
-    mark, style = layout.options.sign(change.after or "skip")
-    verdicts = f"{change.before or 'not there'} → {change.after or 'not there'}"
-    right = (verdicts, style if change.worse else "")
-    layout.add("  ", (mark, style), " ", Fill(change.name), "  ", right)
-    if change.worse and change.after != "skip":
-        layout.wrap(change.message, 6, "dim")
-
-
-def _facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Catalogue) -> None:
+def _add_facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Catalogue) -> None:
     """Add the values side by side; paths that are unknown now for one reason share a line."""
     unknown: dict[str, list[str]] = {}
     rows = []
@@ -82,7 +78,7 @@ def _facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Catalog
         if isinstance(change.after, Unknown):
             unknown.setdefault(change.after.reason, []).append(change.path)
         else:
-            rows.append((change.path, *(_value(v, change.path, catalogue) for v in change[1:])))
+            rows.append((change.path, *(_fact_text(v, change.path, catalogue) for v in change[1:])))
     layout.blank()
     width = min(_MAX_FIGURE, max((len(value) for row in rows for value in row[1:]), default=0))
     width = max(width, len("before"))
@@ -101,7 +97,7 @@ def _facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Catalog
         layout.wrap(reason, 6, "dim")
 
 
-def _value(value: Any, path: str, catalogue: Catalogue) -> str:
+def _fact_text(value: Any, path: str, catalogue: Catalogue) -> str:
     if isinstance(value, Unknown):
         return "unknown"
     if isinstance(value, dict):
@@ -134,7 +130,7 @@ def fleet_json_object(hosts: HostDifferences) -> dict[str, Any]:
     """Return `preflight.fleet-diff/1`: under `hosts` those that changed, as in a diff of one."""
     return {
         "schema": FLEET_SCHEMA,
-        "hosts": {name: _changes_object(one) for name, one in hosts.changed.items()},
+        "hosts": {name: _changes_object(change) for name, change in hosts.changed.items()},
         "gone": list(hosts.gone),
         "new": list(hosts.new),
         "unusable": {name: short(reason) for name, reason in hosts.unusable.items()},
@@ -149,8 +145,8 @@ def _changes_object(difference: Difference) -> dict[str, Any]:
             for path, before, after in difference.facts
         ],
         "verdicts": [
-            {"id": one.id, "item": one.item, "before": one.before, "after": one.after}
-            for one in difference.verdicts
+            {key: getattr(change, key) for key in ("id", "item", "before", "after")}
+            for change in difference.verdicts
         ],
     }
 

@@ -105,7 +105,7 @@ def shared_problems(fleet: Fleet, *, advice: bool) -> list[SharedProblem]:
     for host in map(_summary, fleet.hosts):
         shown = host.problems if advice else host.problems[: host.required_problems]
         for number, result in enumerate(shown):
-            key = (result.verdict, _cause(result), not host.reason)
+            key = (result.verdict, _problem_key(result), not host.reason)
             groups.setdefault(key, {}).setdefault(host.name, []).append(result)
             affects_exit_code.setdefault(key, number < host.required_problems)
     problems = []
@@ -129,12 +129,12 @@ def shared_problems(fleet: Fleet, *, advice: bool) -> list[SharedProblem]:
         key=lambda problem: (
             WORST_FIRST.index(problem.result.verdict),
             -len(problem.hosts),
-            _cause(problem.result),
+            _problem_key(problem.result),
         ),
     )
 
 
-def _cause(result: Result) -> str:
+def _problem_key(result: Result) -> str:
     """Return the key of a problem: the reason of an undecided rule, else the rule's id."""
     return result.reason_or_source if result.verdict == "unknown" else result.id
 
@@ -154,11 +154,11 @@ def _summary(host: HostReport) -> HostSummary:
     )
     required_problems = sum(map(report.affects_exit_code, problems))
     return HostSummary(
-        host.name, report.verdict, tuple(problems), required_problems, _columns(report)
+        host.name, report.verdict, tuple(problems), required_problems, _worst_by_column(report)
     )
 
 
-def _columns(report: Report) -> dict[str, Verdict]:
+def _worst_by_column(report: Report) -> dict[str, Verdict]:
     worst: dict[str, Verdict] = {}
     for result in report.results:
         if result.verdict in WORST_FIRST:

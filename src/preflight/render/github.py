@@ -9,7 +9,7 @@ from preflight.model.rules import BUNDLED_NAME
 from preflight.render import RenderOptions
 from preflight.render.sanitize import short
 from preflight.render.tasks import (
-    WORDS,
+    VERDICT_WORDS,
     Task,
     counts_text,
     find_tasks,
@@ -39,7 +39,7 @@ def render(report: Report, options: RenderOptions) -> str:
         )
         # before the other notices, so that GitHub shows it
         notices.insert(0, _command("notice", "more than is shown", text))
-    last = f"preflight {WORDS[report.verdict]}: {counts_text(report)}"
+    last = f"preflight {VERDICT_WORDS[report.verdict]}: {counts_text(report)}"
     return "\n".join([*errors, *warnings, *notices, last, ""])
 
 

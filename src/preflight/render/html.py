@@ -34,10 +34,10 @@ def render(report: Report, options: RenderOptions) -> str:
         "report.html.j2",
         options,
         report=report,
-        word=tasks.WORDS[report.verdict],
+        word=tasks.VERDICT_WORDS[report.verdict],
         tasks=tasks.find_tasks(report),
         waived=tasks.shown_waivers(report, options),
-        picture=_picture(report.memory) if memory.can_draw(report.memory) else None,
+        picture=_memory_picture(report.memory) if memory.can_draw(report.memory) else None,
         anchors={id(result): f"rule-{n}" for n, result in enumerate(report.results, 1)},
         max_passed=_MAX_PASSED,
     )
@@ -51,7 +51,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
         "hosts.html.j2",
         options,
         fleet=fleet,
-        word=tasks.WORDS[fleet.verdict],
+        word=tasks.VERDICT_WORDS[fleet.verdict],
         counts=fleet_summary.counts(fleet),
         problems=fleet_summary.shared_problems(fleet, advice=not options.quiet),
         hosts=hosts,
@@ -69,7 +69,7 @@ def _page(template: str, options: RenderOptions, **variables: Any) -> str:
     return _NONCHARACTER.sub("\ufffd", page).encode("ascii", "xmlcharrefreplace").decode()
 
 
-def _picture(breakdown: MemoryBreakdown) -> dict[str, Any]:
+def _memory_picture(breakdown: MemoryBreakdown) -> dict[str, Any]:
     """Lay out the memory on one scale: what is available, above what needs it."""
     available = memory.available_rows(breakdown)
     needed = memory.needed_rows(breakdown, _MAX_BARS)
@@ -88,7 +88,7 @@ def _picture(breakdown: MemoryBreakdown) -> dict[str, Any]:
     }
 
 
-def _code(fix: ResolvedFix) -> list[Markup]:
+def _command_lines(fix: ResolvedFix) -> list[Markup]:
     """Return a command's lines.
 
     A line that begins with `::` would be a command to the CI system whose log the page goes to, so
@@ -101,7 +101,7 @@ def _code(fix: ResolvedFix) -> list[Markup]:
     ]
 
 
-def _sanitize(value: Any) -> Any:
+def _shorten_text(value: Any) -> Any:
     """Make any text harmless that the page shows; the template's own markup is so already."""
     return short(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
@@ -114,7 +114,7 @@ def _environment() -> Environment:
         loader=FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8")),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_sanitize,
+        finalize=_shorten_text,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -129,7 +129,7 @@ def _environment() -> Environment:
         web_address=web_address,
         max_copied=MAX_CHARACTERS,
         fix=ResolvedFix,
-        code=_code,
+        code=_command_lines,
     )
     environment.filters["ident"] = id
     return environment

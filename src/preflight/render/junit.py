@@ -22,7 +22,7 @@ from preflight.render.tasks import (
     skipped_checks,
 )
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 NO_TIME = "1970-01-01T00:00:00"  # the schema requires a time
 
 
@@ -75,7 +75,7 @@ def suite_element(title: str, hostname: str, time: str, kinds: Iterable[str]) ->
 def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[ET.Element]:
     """Yield a suite for each section; `host` is the name of one of many."""
     skipped = count_skipped(report)
-    measured = _TIME.match(report.measured_at)
+    measured = _TIMESTAMP.match(report.measured_at)
     hostname = short(str(report.host.get("hostname") or "")).strip() or "localhost"
     shown_host = " ".join(short(host).split()) or "?"
     for title, results in by_section(report.results).items():
@@ -83,7 +83,7 @@ def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[
             f"{shown_host} · {title}" if host else title,
             shown_host if host else hostname,
             measured[0] if measured else NO_TIME,
-            (_kind(report, result) for result in results),
+            (_element_name(report, result) for result in results),
         )
         properties = ET.SubElement(suite, "properties")
         for key, value in _properties(report):
@@ -94,7 +94,7 @@ def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[
             attributes = {"name": name, "classname": f"preflight.{result.id}", "time": "0"}
             case = ET.SubElement(suite, "testcase", attributes)
             text = _text(result, skipped.pop(result.id, 0))
-            if kind := _kind(report, result):
+            if kind := _element_name(report, result):
                 element = ET.SubElement(case, kind, message=result_message(result))
                 if kind != "skipped":
                     element.set("type", result.verdict)
@@ -128,7 +128,7 @@ def _properties(report: Report) -> list[tuple[str, str]]:
     return pairs + [("note", short(note)) for note in report.notes]
 
 
-def _kind(report: Report, result: Result) -> str:
+def _element_name(report: Report, result: Result) -> str:
     """Return the element in a test case: none if the rule is met or is only recommended."""
     if report.affects_exit_code(result):
         return "error" if result.verdict == "unknown" else "failure"

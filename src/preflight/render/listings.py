@@ -76,29 +76,26 @@ def explanation(explained: Explanation, options: RenderOptions) -> str:
     if text.requires and text.recommends:
         condition += f" (recommended: {text.recommends})"
     document = f"in {explained.source}" if explained.source else ""
-    entries = {
-        "asks": f"{text.fact} {condition}",
-        "why": rule.why,
-        "says": f'"{rule.section}" {document}'.strip() if rule.section else "",
-        "needs": ", ".join(rule.needs),
-        "applies": " and ".join(text.applies_if),
-    }
-    for name, entry in entries.items():
-        _entry(layout, name, entry)
+    entries = [
+        ("asks", f"{text.fact} {condition}"),
+        ("why", rule.why),
+        ("says", f'"{rule.section}" {document}'.strip() if rule.section else ""),
+        ("needs", ", ".join(rule.needs)),
+        ("applies", " and ".join(text.applies_if)),
+    ]
     for result in explained.results:
         mark, _ = options.sign(result.verdict)
         item = f"{result.item}: " if result.item is not None else ""
         value = f"{item}{result.actual_text} {mark}   {result.reason_or_source}"
-        _entry(layout, "here", value)
+        entries.append(("here", value))
+    for name, entry in entries:
+        if entry:
+            layout.wrap(entry, 2, prefix=pad(name, 8))
     for fix in explained.fixes:
-        _entry(layout, "fix", fix.text)
+        if fix.text:
+            layout.wrap(fix.text, 2, prefix=pad("fix", 8))
         layout.fixes([fix._replace(text="")], 10)
     return layout.draw()
-
-
-def _entry(layout: TextLayout, name: str, text: str) -> None:
-    if text:
-        layout.wrap(text, 2, prefix=pad(name, 8))
 
 
 def rules(ruleset: RuleSet, options: RenderOptions) -> str:

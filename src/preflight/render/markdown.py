@@ -11,7 +11,7 @@ from preflight.render import RenderOptions, fleet_summary, memory
 from preflight.render.layout import TextLayout
 from preflight.render.markdown_escape import code_block, escape_markdown, list_item, web_link
 from preflight.render.tasks import (
-    WORDS,
+    VERDICT_WORDS,
     Task,
     by_section,
     command_lines,
@@ -39,19 +39,19 @@ def render(report: Report, options: RenderOptions) -> str:
     blocks = list(_head(report, options, done=not tasks))
     # 1,000 characters for the titles of what follows
     space = _SpaceLimit(_MAX_DOCUMENT - sum(map(len, blocks)) - 1000)
-    blocks += _titled("To do", space.keep("to do", (_task(task, options) for task in tasks)))
-    blocks += _titled("Waived", space.keep("waived", _waived(report, options)))
+    blocks += _titled("To do", space.keep("to do", (_task_item(task, options) for task in tasks)))
+    blocks += _titled("Waived", space.keep("waived", _waived_items(report, options)))
     if not options.quiet:
         notes = space.keep("notes", (f"- note: {_prose(note)}" for note in report.notes))
-        drawn = space.keep("memory", _memory(report.memory, options))
+        drawn = space.keep("memory", _memory_block(report.memory, options))
         folded = ("pass", "skip") if options.verbose else ("pass",)
         counts = Counter(result.verdict for result in report.results)
         parts = {"passed": counts["pass"], "skipped": counts["skip"] if options.verbose else 0}
         summary = " · ".join(f"{count} {word}" for word, count in parts.items() if count)
         shown = [result for result in report.results if result.verdict not in ("pass", "skip")]
-        blocks += _titled("Results", _table(shown, options, space))
+        blocks += _titled("Results", _result_table(shown, options, space))
         rest = [result for result in report.results if result.verdict in folded]
-        if rows := _table(rest, options, space):
+        if rows := _result_table(rest, options, space):
             blocks += [f"<details><summary>{summary}</summary>", "\n".join(rows), "</details>"]
         blocks += drawn
         blocks += _titled("", notes)
@@ -84,7 +84,7 @@ class _SpaceLimit:
 
 def _head(report: Report, options: RenderOptions, *, done: bool) -> Iterator[str]:
     mark, _ = options.sign(report.verdict)
-    yield f"## {mark} preflight: {WORDS[report.verdict]}"
+    yield f"## {mark} preflight: {VERDICT_WORDS[report.verdict]}"
     seconds = f" · {report.seconds:.2f} s" if report.seconds is not None else ""
     yield f"**{counts_text(report)}**{seconds}"
     if not options.quiet:
@@ -102,7 +102,7 @@ def _titled(title: str, lines: Sequence[str]) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def _task(task: Task, options: RenderOptions) -> str:
+def _task_item(task: Task, options: RenderOptions) -> str:
     """Return one list item: the sentence, and below it the place, the error, the fixes."""
     result = task.result
     text = _prose(task.sentence)
@@ -130,20 +130,22 @@ def _fix_lines(fixes: Iterable[ResolvedFix]) -> Iterator[str]:
             yield f"    {web_link(fix.url)}"
 
 
-def _waived(report: Report, options: RenderOptions) -> Iterator[str]:
+def _waived_items(report: Report, options: RenderOptions) -> Iterator[str]:
     mark, _ = options.sign("waived")
     for result in shown_waivers(report, options):
         yield f"- {mark} {_prose(result_message(result))}"
 
 
-def _memory(breakdown: MemoryBreakdown, options: RenderOptions) -> Iterator[str]:
+def _memory_block(breakdown: MemoryBreakdown, options: RenderOptions) -> Iterator[str]:
     layout = TextLayout(RenderOptions(ascii=options.ascii))
     memory.draw(layout, breakdown)
     if text := layout.draw().strip():
         yield code_block(text.splitlines(), "text")
 
 
-def _table(results: Iterable[Result], options: RenderOptions, space: _SpaceLimit) -> list[str]:
+def _result_table(
+    results: Iterable[Result], options: RenderOptions, space: _SpaceLimit
+) -> list[str]:
     """Return one table; a row in bold type begins a section."""
     more = " evidence |" if options.verbose else ""
     lines = []
@@ -176,14 +178,14 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     mark, _ = options.sign(fleet.verdict)
     title = escape_markdown(fleet.title)
     problems = fleet_summary.shared_problems(fleet, advice=not options.quiet)
-    items = [_problem(problem, len(fleet.hosts), options) for problem in problems]
+    items = [_problem_item(problem, len(fleet.hosts), options) for problem in problems]
     if items:
         items[0] = f"\n### To do\n\n{items[0]}"
     parts = [
-        f"## {mark} preflight: {WORDS[fleet.verdict]}\n",
+        f"## {mark} preflight: {VERDICT_WORDS[fleet.verdict]}\n",
         f"\n**{fleet_summary.counts(fleet)}** · {title} · {fleet.seconds:.1f} s\n",
     ]
-    for kind, texts in (("hosts", _hosts(fleet, options)), ("problems", items)):
+    for kind, texts in (("hosts", _host_table(fleet, options)), ("problems", items)):
         space = _SpaceLimit(_MAX_FLEET_PART)
         parts += space.keep(kind, texts)
         if space.left_out:
@@ -192,7 +194,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     return "".join(parts)
 
 
-def _hosts(fleet: Fleet, options: RenderOptions) -> Iterator[str]:
+def _host_table(fleet: Fleet, options: RenderOptions) -> Iterator[str]:
     """Yield the head of the table, its rows, and how many hosts it leaves out."""
     shown = fleet_summary.shown_hosts(fleet_summary.summaries(fleet), options)
     columns = fleet_summary.shown_columns(shown)
@@ -208,7 +210,7 @@ def _hosts(fleet: Fleet, options: RenderOptions) -> Iterator[str]:
         yield f"\n{options.sign('pass')[0]} {rest:,} more\n"
 
 
-def _problem(problem: fleet_summary.SharedProblem, hosts: int, options: RenderOptions) -> str:
+def _problem_item(problem: fleet_summary.SharedProblem, hosts: int, options: RenderOptions) -> str:
     mark, _ = options.sign(problem.result.verdict)
     title = _prose(problem.title)
     title = f"**{title}**" if problem.affects_exit_code else title

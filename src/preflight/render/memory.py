@@ -93,13 +93,12 @@ def _fold(services: Sequence[ServiceMemory], limit: int | None) -> list[ServiceM
     """Return up to `limit` services: the largest, and the rest as one."""
     if limit is None or len(services) <= limit:
         return list(services)
-    ranked = sorted(
-        services, key=lambda one: -max(one.reservation or 0, one.limit or 0) * one.replicas
-    )
+    ranked = sorted(services, key=lambda s: -max(s.reservation or 0, s.limit or 0) * s.replicas)
     rest = ranked[limit - 1 :]
-    reserved = sum((one.reservation or 0) * one.replicas for one in rest)
-    total = sum((inf if one.limit is None else one.limit) * one.replicas for one in rest)
-    folded = ServiceMemory(f"{len(rest)} more", 1, reserved, None if total == inf else total)
+    reserved = sum((service.reservation or 0) * service.replicas for service in rest)
+    limits = [service.limit and service.limit * service.replicas for service in rest]
+    total = None if None in limits else sum(filter(None, limits))
+    folded = ServiceMemory(f"{len(rest)} more", 1, reserved, total)
     return [*ranked[: limit - 1], folded]
 
 

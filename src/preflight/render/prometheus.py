@@ -25,7 +25,7 @@ from preflight.render import RenderOptions
 from preflight.render.sanitize import short
 
 _MAX_LABEL = 200  # characters
-_SUFFIXES: Mapping[Unit, tuple[str, str]] = {
+_SUFFIXES_BY_UNIT: Mapping[Unit, tuple[str, str]] = {
     "bytes": ("_bytes", ", in bytes"),
     "seconds": ("_seconds", ", in seconds"),
     "cores": ("_cores", ", in cores"),
@@ -33,7 +33,7 @@ _SUFFIXES: Mapping[Unit, tuple[str, str]] = {
     "boolean": ("", ": a number, or 1 for yes and 0 for no"),
 }
 """By unit: the end of a figure's metric and of its help. Other units have no metric."""
-_HELP = {
+_HELP_BY_METRIC = {
     "host_reached": "1 if a host was checked, 0 if not.",
     "info": "The versions and the rules of the check, as labels; always 1.",
     "verdict": "1 for the verdict on a host; the others are 0 or left out.",
@@ -44,7 +44,7 @@ _HELP = {
     "rule_verdict": "1 for the verdict of a rule or one item; the others are 0 or left out.",
     **{
         f"rule_{name}{suffix}": f"What a rule {verb}{help_}."
-        for suffix, help_ in _SUFFIXES.values()
+        for suffix, help_ in _SUFFIXES_BY_UNIT.values()
         for name, verb in (("value", "found"), ("threshold", "asks for"))
     },
     "waiver_until_timestamp_seconds": "When a rule's waiver ends, in seconds since 1970.",
@@ -76,7 +76,9 @@ class _Metrics(Collector):
 
     def __init__(self) -> None:
         self.host: dict[str, str] = {}  # a label of every series, in the report of many hosts
-        self._series: dict[str, dict[tuple[tuple[str, str], ...], float]] = {n: {} for n in _HELP}
+        self._series: dict[str, dict[tuple[tuple[str, str], ...], float]] = {
+            n: {} for n in _HELP_BY_METRIC
+        }
 
     def add(self, metric: str, value: float, **labels: str) -> None:
         """Add a series, unless there is one with the same labels.
@@ -116,8 +118,8 @@ class _Metrics(Collector):
         labels = {**rule, "section": result.section, "severity": result.severity}
         for verdict in VERDICTS:
             self.add("rule_verdict", verdict == result.verdict, **labels, verdict=verdict)
-        if result.unit in _SUFFIXES:
-            suffix, _ = _SUFFIXES[result.unit]
+        if result.unit in _SUFFIXES_BY_UNIT:
+            suffix, _ = _SUFFIXES_BY_UNIT[result.unit]
             if (value := _number(result.actual, result.unit)) is not None:
                 self.add(f"rule_value{suffix}", value, **rule)
             for bound, value in _thresholds(result.expected, result.unit):
@@ -132,7 +134,9 @@ class _Metrics(Collector):
         for name, series in self._series.items():
             if series:
                 labels = [key for key, _ in next(iter(series))]
-                metric = GaugeMetricFamily(f"preflight_{name}", _HELP[name], labels=labels)
+                metric = GaugeMetricFamily(
+                    f"preflight_{name}", _HELP_BY_METRIC[name], labels=labels
+                )
                 for pairs, value in series.items():
                     metric.add_metric([text for _, text in pairs], value)
                 yield metric

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from preflight.model.conditions import Condition
 from preflight.model.facts import join_path
 from preflight.model.quantities import format_bytes
 from preflight.model.report import RuleText
-from preflight.model.rules import Diagnosis, LanguageModel, Rule, RuleSet
+from preflight.model.rules import Rule, RuleSet
 from preflight.render.markdown_escape import escape_markdown, list_item
 
-_MAX_CHARACTERS = 2000  # of one text
 _NOTICE = "Written by `preflight rules document` from the rules. Change the rules, not this file."
 
 
@@ -20,29 +19,38 @@ def render(ruleset: RuleSet, texts: Sequence[RuleText]) -> str:
 
     The same rules give the same document: it has no times and no versions.
     """
-    blocks = [f"# {_prose(ruleset.source or ruleset.name)}", _NOTICE]
+    blocks = [f"# {escape_markdown(ruleset.source or ruleset.name)}", _NOTICE]
     sections: dict[str, list[str]] = {}
     for rule, text in zip(ruleset.rules, texts, strict=True):
         sections.setdefault(rule.section, []).append(_rule(rule, text))
     sections["Other requirements"] = sections.pop("", [])
     for title, entries in sections.items():
         if entries:
-            blocks += [f"## {_prose(title)}", "\n".join(entries)]
+            blocks += [f"## {escape_markdown(title)}", "\n".join(entries)]
     if ruleset.models:
-        blocks += ["## Models", "\n".join(_model_table(ruleset.models))]
+        table = ["| Model | Memory | Notes |", "|---|---:|---|"]
+        for model in ruleset.models:
+            name, note = escape_markdown(model.name), escape_markdown(model.note)
+            table.append(f"| {name} | {format_bytes(model.memory)} | {note} |")
+        blocks += ["## Models", "\n".join(table)]
     if ruleset.diagnoses:
-        blocks += ["## Known errors", "\n".join(map(_diagnosis, ruleset.diagnoses))]
+        items = [
+            f"- **{list_item(diagnosis.title)}**"
+            + (f": {escape_markdown(diagnosis.cause)}" if diagnosis.cause else "")
+            for diagnosis in ruleset.diagnoses
+        ]
+        blocks += ["## Known errors", "\n".join(items)]
     return "\n\n".join(blocks) + "\n"
 
 
 def _rule(rule: Rule, text: RuleText) -> str:
     conditions = [f"{words} {severity}".strip() for words, severity in _conditions(rule, text)]
     scope = f" for each of {_code(join_path(rule.for_each))}" if rule.for_each else ""
-    lines = [f"- **{list_item(rule.title)}**: {_prose(', '.join(conditions))}{scope}."]
+    lines = [f"- **{list_item(rule.title)}**: {escape_markdown(', '.join(conditions))}{scope}."]
     if rule.why:
-        lines.append(f"  {_prose(rule.why)}")
+        lines.append(f"  {escape_markdown(rule.why)}")
     if text.applies_if:
-        lines.append(f"  Applies only if {_prose(' and '.join(text.applies_if))}.")
+        lines.append(f"  Applies only if {escape_markdown(' and '.join(text.applies_if))}.")
     lines.append(f"  Rule `{rule.id}`, fact {_code(text.fact)}.")
     return "\n".join(lines)
 
@@ -62,21 +70,5 @@ def _is_said_by_title(condition: Condition) -> bool:
     return condition.unit == "boolean" or all(row.shape == "flag" for row, _ in condition.tests)
 
 
-def _model_table(models: Iterable[LanguageModel]) -> Iterator[str]:
-    yield "| Model | Memory | Notes |"
-    yield "|---|---:|---|"
-    for model in models:
-        yield f"| {_prose(model.name)} | {format_bytes(model.memory)} | {_prose(model.note)} |"
-
-
-def _diagnosis(diagnosis: Diagnosis) -> str:
-    cause = f": {_prose(diagnosis.cause)}" if diagnosis.cause else ""
-    return f"- **{list_item(diagnosis.title)}**{cause}"
-
-
 def _code(name: str) -> str:
-    return _prose(name) if "`" in name else f"`{name}`"
-
-
-def _prose(text: str) -> str:
-    return escape_markdown(text, _MAX_CHARACTERS)
+    return escape_markdown(name) if "`" in name else f"`{name}`"

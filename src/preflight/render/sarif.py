@@ -51,7 +51,7 @@ _URI_BASES = {
     "PREFLIGHT": {"description": {"text": "Where preflight is installed, with its bundled rules."}},
 }
 
-_KINDS: Mapping[Verdict, dict[str, str]] = {
+_KIND_AND_LEVEL: Mapping[Verdict, dict[str, str]] = {
     "fail": {"kind": "fail", "level": "error"},
     "unknown": {"kind": "open"},
     "warn": {"kind": "fail", "level": "warning"},
@@ -68,7 +68,7 @@ def render(report: Report, options: RenderOptions) -> str:
     """Return the SARIF log; ASCII alone, so that no output encoding can break it."""
     shown = [
         result
-        for verdict in _KINDS
+        for verdict in _KIND_AND_LEVEL
         if options.verbose or verdict not in ("pass", "skip")
         for result in report.results
         if result.verdict == verdict
@@ -85,7 +85,7 @@ def render(report: Report, options: RenderOptions) -> str:
         "executionSuccessful": True,
         "exitCode": report.exit_code,
         "toolConfigurationNotifications": [
-            {"level": "warning", "message": {"text": _message(short(note))}}
+            {"level": "warning", "message": {"text": _escape_message(short(note))}}
             for note in notes
             if note
         ],
@@ -210,8 +210,10 @@ def _results(
             {
                 "ruleId": result.id,
                 "ruleIndex": index[result.id],
-                **_KINDS[result.verdict],
-                "message": {"text": "\n".join(map(_message, (message, *detail_lines(result))))},
+                **_KIND_AND_LEVEL[result.verdict],
+                "message": {
+                    "text": "\n".join(map(_escape_message, (message, *detail_lines(result))))
+                },
                 "locations": [_location(result, windows)],
                 "partialFingerprints": {
                     "primaryLocationLineHash": f"{fingerprint}:{seen[fingerprint]}"
@@ -228,7 +230,7 @@ def _results(
     return objects
 
 
-def _message(text: str) -> str:
+def _escape_message(text: str) -> str:
     """Return a text as text alone, where a viewer of SARIF reads links and placeholders."""
     return _MESSAGE_SYNTAX.sub(r"\g<0> ", text)
 

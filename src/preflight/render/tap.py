@@ -12,7 +12,7 @@ from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
 from preflight.render.sanitize import short
 from preflight.render.tasks import (
-    WORDS,
+    VERDICT_WORDS,
     change_text,
     command_lines,
     counts_text,
@@ -26,7 +26,7 @@ _VERSION = "TAP version 14\n"
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return the TAP stream; `not ok` without a directive is what keeps the exit code from 0."""
-    return _VERSION + "".join(f"{line}\n" for line in _lines(report, options))
+    return _VERSION + "".join(f"{line}\n" for line in _stream_lines(report, options))
 
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
@@ -37,29 +37,29 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
         if host.report is None:
             points.append(f"not ok {number} - {title}: {_escaped(short(host.reason))}.\n")
         else:
-            subtest = "".join(f"    {line}\n" for line in _lines(host.report, options))
+            subtest = "".join(f"    {line}\n" for line in _stream_lines(host.report, options))
             state = "not ok" if host.report.exit_code else "ok"
             points.append(f"# Subtest: {title}\n{subtest}{state} {number} - {title}.\n")
     return "".join([*points, f"1..{len(fleet.hosts)}\n", f"# {short(fleet.title)}\n"])
 
 
-def _lines(report: Report, options: RenderOptions) -> Iterator[str]:
+def _stream_lines(report: Report, options: RenderOptions) -> Iterator[str]:
     """Yield what follows the version: the plan, the points and the counts."""
     yield f"1..{len(report.results)}"
     rules = f"{report.rules_name} ({report.rules_source})"
     yield f"# preflight {short(report.version)} · {short(rules)}"
     yield from (f"# note: {short(note)}" for note in report.notes)
     for number, result in enumerate(report.results, 1):
-        yield _point(report, result, number)
+        yield _test_point(report, result, number)
         if options.verbose or result.verdict != "pass":
             yield "  ---"
             for key, value in _diagnostic(result).items():  # JSON is YAML, and nothing ends it
                 yield f"  {key}: {json.dumps(value, ensure_ascii=False)}"
             yield "  ..."
-    yield f"# {WORDS[report.verdict]}: {counts_text(report)}"
+    yield f"# {VERDICT_WORDS[report.verdict]}: {counts_text(report)}"
 
 
-def _point(report: Report, result: Result, number: int) -> str:
+def _test_point(report: Report, result: Result, number: int) -> str:
     """Return the test point; its description ends with the id, which can't be read as syntax."""
     state = "ok" if result.verdict in ("pass", "skip") else "not ok"
     point = f"{state} {number} - {_escaped(result_name(result))} ({result.id})"

@@ -13,8 +13,8 @@ from preflight.model.report import Report, ResolvedFix, Result, Verdict, WaiverS
 from preflight.render import RenderOptions
 from preflight.render.sanitize import MAX_CHARACTERS, clean, short
 
-WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
-ACTION: tuple[Verdict, ...] = ("fail", "unknown", "warn")
+VERDICT_WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
+VERDICTS_TO_ACT_ON: tuple[Verdict, ...] = ("fail", "unknown", "warn")
 _COUNT_WORDS: dict[Verdict, tuple[str, str]] = {
     "fail": ("failed", "failed"),
     "unknown": ("undecided", "undecided"),
@@ -24,7 +24,7 @@ _COUNT_WORDS: dict[Verdict, tuple[str, str]] = {
     "skip": ("skipped", "skipped"),
 }
 VERDICTS_WORST_FIRST = tuple(_COUNT_WORDS)
-ENGINES = {
+ENGINE_NAMES = {
     "docker": "Docker",
     "docker-desktop": "Docker Desktop",
     "podman": "Podman",
@@ -80,7 +80,7 @@ def find_tasks(report: Report) -> list[Task]:
     """Return what needs action: what affects the exit code first, and failures before unknowns."""
     groups: dict[object, list[Result]] = {}
     for index, result in enumerate(report.results):
-        if result.verdict in ACTION:
+        if result.verdict in VERDICTS_TO_ACT_ON:
             alone = result.verdict != "unknown" or not result.reason_or_source
             key = index if alone else (report.affects_exit_code(result), result.reason_or_source)
             groups.setdefault(key, []).append(result)
@@ -90,7 +90,11 @@ def find_tasks(report: Report) -> list[Task]:
         count = sum(skipped.pop(result.id, 0) for result in group)
         tasks.append(Task(tuple(group), report.affects_exit_code(group[0]), count))
     return sorted(
-        tasks, key=lambda task: (not task.affects_exit_code, ACTION.index(task.result.verdict))
+        tasks,
+        key=lambda task: (
+            not task.affects_exit_code,
+            VERDICTS_TO_ACT_ON.index(task.result.verdict),
+        ),
     )
 
 
@@ -203,4 +207,4 @@ def engine_line(report: Report) -> str:
     if not engine.get("reachable"):
         return f"No container engine at {endpoint}"
     name = str(engine.get("engine"))
-    return f"{ENGINES.get(name, name)} {engine.get('version') or ''} at {endpoint}"
+    return f"{ENGINE_NAMES.get(name, name)} {engine.get('version') or ''} at {endpoint}"

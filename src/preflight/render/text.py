@@ -13,8 +13,8 @@ from preflight.render import RenderOptions, fleet_summary, memory
 from preflight.render.layout import Fill, TextLayout, pad
 from preflight.render.sanitize import clean
 from preflight.render.tasks import (
-    ACTION,
-    WORDS,
+    VERDICT_WORDS,
+    VERDICTS_TO_ACT_ON,
     Task,
     by_section,
     compose_location,
@@ -44,13 +44,13 @@ def render(report: Report, options: RenderOptions) -> str:
     tasks = find_tasks(report)
     in_full = options.verbose or (bool(tasks) and not options.quiet)
     if not options.quiet:
-        _header(layout, report, engine=in_full)
+        _add_header(layout, report, engine=in_full)
     if in_full:
-        _sections(layout, report.results)
+        _add_sections(layout, report.results)
     if tasks and not options.quiet:
         layout.title("To do")
     for task in tasks:
-        _task(layout, task)
+        _add_task(layout, task)
     waived = shown_waivers(report, options)
     if waived and in_full:
         layout.title("Waived")
@@ -58,13 +58,13 @@ def render(report: Report, options: RenderOptions) -> str:
         layout.wrap(result.message, 2, prefix=layout.mark("waived"))
     if in_full:
         memory.draw(layout, report.memory)
-    _summary(layout, report)
+    _add_summary(layout, report)
     if not tasks and not options.quiet and report.next:
         layout.verbatim(f"Next: {report.next}", 0)
     return layout.draw()
 
 
-def _header(layout: TextLayout, report: Report, *, engine: bool) -> None:
+def _add_header(layout: TextLayout, report: Report, *, engine: bool) -> None:
     program, rules = f"preflight {report.version}", f"{report.rules_name} ({report.rules_source})"
     if len(program) + len(rules) < _MAX_HEADER:
         layout.add((program, "bold"), f" · {rules} · {host_line(report)}")
@@ -75,14 +75,17 @@ def _header(layout: TextLayout, report: Report, *, engine: bool) -> None:
         layout.add((line, "dim"))
 
 
-def _sections(layout: TextLayout, results: Iterable[Result]) -> None:
+def _add_sections(layout: TextLayout, results: Iterable[Result]) -> None:
     """Add a row for each rule, by section; the figures line up over all sections."""
     verbose = layout.options.verbose
     shown = [result for result in results if verbose or result.verdict != "skip"]
-    found = max([len("found"), *(len(result.actual_text) for result in shown)])
-    asked = max([len("asked"), *(len(result.expected_text) for result in shown)])
-    found, asked = min(_MAX_FOUND_COLUMNS, found), min(_MAX_ASKED_COLUMNS, asked)
-    head = f"{pad('found', found, right=True)}  {pad('asked', asked, right=True)}"
+    found_width = max([len("found"), *(len(result.actual_text) for result in shown)])
+    asked_width = max([len("asked"), *(len(result.expected_text) for result in shown)])
+    found_width, asked_width = (
+        min(_MAX_FOUND_COLUMNS, found_width),
+        min(_MAX_ASKED_COLUMNS, asked_width),
+    )
+    head = f"{pad('found', found_width, right=True)}  {pad('asked', asked_width, right=True)}"
     for title, rows in by_section(shown).items():
         layout.blank()
         layout.add(Fill(title, "bold"), (head, "dim"))
@@ -91,12 +94,12 @@ def _sections(layout: TextLayout, results: Iterable[Result]) -> None:
         for result in rows:
             passed += result.verdict == "pass"
             if verbose or result.verdict != "pass" or passed <= _MAX_PASSED:
-                _row(layout, result, found, asked)
+                _add_row(layout, result, found_width, asked_width)
         if not verbose and passed > _MAX_PASSED:
             layout.add("  ", layout.options.sign("pass"), f" {passed - _MAX_PASSED} more")
 
 
-def _row(layout: TextLayout, result: Result, found: int, asked: int) -> None:
+def _add_row(layout: TextLayout, result: Result, found_width: int, asked_width: int) -> None:
     mark, style = layout.options.sign(result.verdict)
     layout.add(
         "  ",
@@ -104,9 +107,12 @@ def _row(layout: TextLayout, result: Result, found: int, asked: int) -> None:
         " ",
         Fill(result.name),
         "  ",
-        (pad(result.actual_text, found, right=True), style if result.verdict in ACTION else ""),
+        (
+            pad(result.actual_text, found_width, right=True),
+            style if result.verdict in VERDICTS_TO_ACT_ON else "",
+        ),
         "  ",
-        (pad(result.expected_text, asked, right=True), "dim"),
+        (pad(result.expected_text, asked_width, right=True), "dim"),
     )
     if layout.options.verbose:
         layout.wrap(result.reason_or_source or "no source", 6, "dim")
@@ -114,7 +120,7 @@ def _row(layout: TextLayout, result: Result, found: int, asked: int) -> None:
             layout.wrap(result.why, 6, "dim")
 
 
-def _task(layout: TextLayout, task: Task) -> None:
+def _add_task(layout: TextLayout, task: Task) -> None:
     result = task.result
     style = "bold" if result.verdict == "fail" else ""
     layout.wrap(task.sentence, 2, style, prefix=layout.mark(result.verdict))
@@ -128,14 +134,14 @@ def _task(layout: TextLayout, task: Task) -> None:
         layout.wrap(skipped_checks(task.skipped), 6, "dim")
 
 
-def _summary(layout: TextLayout, report: Report) -> None:
+def _add_summary(layout: TextLayout, report: Report) -> None:
     if not layout.options.quiet:
         if layout.options.verbose or report.verdict != "pass":
             layout.blank()
         for note in report.notes:
             layout.wrap(note, 0, prefix=("note  ", "dim"))
     seconds = f" · {report.seconds:.2f} s" if report.seconds is not None else ""
-    word = WORDS[report.verdict]
+    word = VERDICT_WORDS[report.verdict]
     style = "bold green" if word == "PASS" else layout.options.sign(report.verdict)[1]
     layout.wrap(f"{counts_text(report)}{seconds}", 0, prefix=(f"{word}  ", style))
 
@@ -144,7 +150,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return a table of the hosts that need action, each problem once, and the counts."""
     layout = TextLayout(options)
     if not options.quiet:
-        _hosts(layout, fleet)
+        _add_hosts(layout, fleet)
     problems = fleet_summary.shared_problems(fleet, advice=options.verbose)
     if problems and not options.quiet:
         layout.title("To do")
@@ -162,7 +168,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     return layout.draw()
 
 
-def _hosts(layout: TextLayout, fleet: Fleet) -> None:
+def _add_hosts(layout: TextLayout, fleet: Fleet) -> None:
     options = layout.options
     needing = fleet_summary.shown_hosts(fleet_summary.summaries(fleet), options)
     shown = needing if options.verbose else needing[:_MAX_HOSTS]
@@ -174,14 +180,14 @@ def _hosts(layout: TextLayout, fleet: Fleet) -> None:
     widest = max(8, min(_MAX_HOST_NAME, options.columns - len(right) - _PROBLEM_WIDTH))
     width = min(widest, max((cell_len(clean(host.name)) for host in shown), default=0))
     for host in shown:
-        _host(layout, host, width, columns)
+        _add_host(layout, host, width, columns)
     for verdict, count in Counter(host.verdict for host in needing[len(shown) :]).items():
         layout.add("  ", options.sign(verdict), f" {count:,} more; --verbose lists them")
     if rest := len(fleet.hosts) - len(needing):
         layout.add("  ", options.sign("pass"), f" {rest:,} more")
 
 
-def _host(
+def _add_host(
     layout: TextLayout, host: fleet_summary.HostSummary, width: int, columns: Sequence[str]
 ) -> None:
     """Add a host: its worst problem, how many more there are, and a mark for each column."""
