@@ -38,14 +38,14 @@ def compare_verdicts(
     `part` of what the case covers, missing results are not mismatches.
     """
     verdicts = {result_name(result): result for result in report.results}
-    wanted = {name: _wanted(result, expected, exact) for name, result in verdicts.items()}
+    wanted = {name: _expected_verdict(result, expected, exact) for name, result in verdicts.items()}
     compared = [name for name in verdicts if exact or wanted[name] is not None]
     mismatches = [
         VerdictMismatch(name, wanted[name], verdicts[name].verdict, verdicts[name].message)
         for name in compared
         if wanted[name] != verdicts[name].verdict
     ]
-    missing = [] if part else list(_missing(report, expected, wanted, exact=exact))
+    missing = [] if part else list(_find_missing(report, expected, wanted, exact=exact))
     return len(compared) + len(missing), (*mismatches, *missing)
 
 
@@ -58,12 +58,12 @@ def _rule_id(name: str) -> str:
     return name.partition("/")[0]
 
 
-def _wanted(result: Result, expected: CaseExpectation, exact: bool) -> Verdict | None:
+def _expected_verdict(result: Result, expected: CaseExpectation, exact: bool) -> Verdict | None:
     verdict = expected.verdicts.get(result_name(result))
     return verdict if verdict or exact else expected.verdicts.get(result.id)
 
 
-def _missing(
+def _find_missing(
     report: Report, expected: CaseExpectation, results: Mapping[str, object], *, exact: bool
 ) -> Iterator[VerdictMismatch]:
     """Yield the expected verdicts without a result, then the exit code if it differs."""

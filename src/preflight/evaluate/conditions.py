@@ -57,9 +57,7 @@ class Scope(NamedTuple):
 def meets(condition: Condition, actual: Value | Unknown, scope: Scope) -> Truth:
     """Return whether `actual` meets every test of the condition."""
     value = convert_value(actual, condition.unit)
-    return all_true(
-        _test(row, operand, value, condition.unit, scope) for row, operand in condition.tests
-    )
+    return all_true(_holds(*test, value, condition.unit, scope) for test in condition.tests)
 
 
 def all_hold(when: Iterable[FactCondition], scope: Scope) -> Truth:
@@ -89,30 +87,30 @@ def any_true(truths: Iterable[Truth]) -> Truth:
     return result
 
 
-def _test(row: Operator, operand: Operand, actual: Any, unit: Unit, scope: Scope) -> Truth:
-    if row.shape == "condition":
+def _holds(operator: Operator, operand: Operand, actual: Any, unit: Unit, scope: Scope) -> Truth:
+    if operator.shape == "condition":
         truth = meets(operand, actual, scope)
         return truth if isinstance(truth, Unknown) else not truth
-    if row.shape == "conditions":
-        join = all_true if row.name == "all_of" else any_true
+    if operator.shape == "conditions":
+        join = all_true if operator.name == "all_of" else any_true
         return join(meets(inner, actual, scope) for inner in operand)
     if isinstance(actual, Unknown):
         return actual
-    if row.holds is None:  # exists
+    if operator.holds is None:  # exists
         return (actual is not None) is operand
     if actual is None:
         return False
-    if row.shape == "values":
+    if operator.shape == "values":
         parts = [resolve_operand(part, unit, scope) for part in operand]
         unknown = next((part for part in parts if isinstance(part, Unknown)), None)
-        return row.holds(actual, parts) if actual in parts or unknown is None else unknown
+        return operator.holds(actual, parts) if actual in parts or unknown is None else unknown
     expected = resolve_operand(operand, unit, scope)
     if isinstance(expected, Unknown):
         return expected
     if expected is None:
         return False
     try:
-        return row.holds(actual, expected)
+        return operator.holds(actual, expected)
     except (TypeError, ValueError) as fault:
         return Unknown(str(fault), "invalid")
 

@@ -50,7 +50,7 @@ def diagnose(ruleset: RuleSet, logs: LogContents, facts: Facts, catalogue: Catal
     order = {id_: number for number, id_ in enumerate(diagnoses)}
     ids = {error.id for error in logs.errors}
     findings = [
-        _finding(diagnoses[error.id], error, ruleset.models, facts, catalogue)
+        _make_finding(diagnoses[error.id], error, ruleset.models, facts, catalogue)
         for error in logs.errors
         if not ids & set(diagnoses[error.id].unless)
     ]
@@ -83,7 +83,7 @@ def container_states(facts: Facts) -> Iterator[tuple[str, bytes]]:
             yield ".".join((*CONTAINERS, str(name))), line.encode(errors="replace")
 
 
-def _finding(
+def _make_finding(
     diagnosis: Diagnosis,
     error: KnownError,
     models: Sequence[LanguageModel],
@@ -100,7 +100,7 @@ def _finding(
         if is_bare and not isinstance(value, Unknown):
             captured[name] = format_bytes(value, binary=True)
     texts = dict(captured)
-    derived = {**_memory(values, models), **_service(diagnosis, error, facts)}
+    derived = {**_compare_memory(values, models), **_find_service(diagnosis, error, facts)}
     for name, value in derived.items():
         if name == "lacking":  # rounded up, so that it is enough
             texts[name] = format_bytes(value, binary=True, round_up=True)
@@ -132,7 +132,7 @@ def _finding(
     )
 
 
-def _memory(values: Mapping[str, Any], models: Sequence[LanguageModel]) -> dict[str, Any]:
+def _compare_memory(values: Mapping[str, Any], models: Sequence[LanguageModel]) -> dict[str, Any]:
     """Return how much memory is lacking, and the largest model that fits in what is available."""
     required, available = values.get("required"), values.get("available")
     if not is_number(available):
@@ -147,7 +147,7 @@ def _memory(values: Mapping[str, Any], models: Sequence[LanguageModel]) -> dict[
     return derived
 
 
-def _service(diagnosis: Diagnosis, error: KnownError, facts: Facts) -> dict[str, Any]:
+def _find_service(diagnosis: Diagnosis, error: KnownError, facts: Facts) -> dict[str, Any]:
     """Return the container and service, by the log's name or by the diagnosis, and their limit."""
     stem = error.last.file.removeprefix(".".join((*CONTAINERS, "")))
     stem = _LOG_SUFFIX.sub("", re.split(r"[/\\]", stem)[-1])

@@ -70,7 +70,7 @@ def select(ruleset: RuleSet, selection: Selection) -> list[Rule]:
     if not only and not skip:
         return [rule for rule in ruleset.rules if rule.enabled]
     known = [*(rule.id for rule in ruleset.rules), *ruleset.tags()]
-    retired = _retired(ruleset, selection)
+    retired = _retired_names(ruleset, selection)
     if only and only <= retired:
         raise InputError(*(f"--only: {describe_retired_rule(name)}" for name in sorted(only)))
     for option, names in (("--only", selection.only), ("--skip", selection.skip)):
@@ -87,7 +87,7 @@ def select(ruleset: RuleSet, selection: Selection) -> list[Rule]:
     ]
 
 
-def _retired(ruleset: RuleSet, selection: Selection) -> set[str]:
+def _retired_names(ruleset: RuleSet, selection: Selection) -> set[str]:
     """Return the retired rules that a selection names, but those that the rule file defines."""
     return {*selection.only, *selection.skip} & RETIRED_RULES.keys() - {r.id for r in ruleset.rules}
 
@@ -120,7 +120,7 @@ def evaluate(
         memory=memory_breakdown(facts, ruleset.overhead),
         notes=(
             *ruleset.notes,
-            *map(describe_retired_rule, sorted(_retired(ruleset, selection))),
+            *map(describe_retired_rule, sorted(_retired_names(ruleset, selection))),
             *(
                 f"waiver of {waiver.rule}: the rule passes without it; remove the waiver"
                 for waiver in find_unneeded_waivers(ruleset.waivers, results)
@@ -224,7 +224,7 @@ class Evaluation:
             if not holds:
                 comparison = Comparison(actual, line.condition, scope)
                 name = join_path(scope.absolute(line.path))
-                condition = f"{name} {_predicate(comparison.describe())}"
+                condition = f"{name} {_as_predicate(comparison.describe())}"
                 reason = f"applies only if {condition}; here it is {comparison.actual_text}"
                 return self._not_evaluated(rule, scope, "skip", reason)
         return None
@@ -238,8 +238,8 @@ class Evaluation:
                 continue
             comparison = Comparison(actual, condition, scope)
             if isinstance(holds, Unknown):
-                return self._result(rule, comparison, "unknown", severity, holds.reason)
-            result = self._result(rule, comparison, verdict, severity)
+                return self._make_result(rule, comparison, "unknown", severity, holds.reason)
+            result = self._make_result(rule, comparison, verdict, severity)
             if verdict == "fail":
                 result = result._replace(change=propose_change(rule.fact, comparison))
             if (waiver := self.waivers.get(rule.id)) is None:
@@ -248,15 +248,15 @@ class Evaluation:
 
             return waive(result, waiver, comparison, self.today)
         condition, severity, _ = conditions_of(rule)[0]
-        return self._result(rule, Comparison(actual, condition, scope), "pass", severity)
+        return self._make_result(rule, Comparison(actual, condition, scope), "pass", severity)
 
     def _not_evaluated(self, rule: Rule, scope: Scope, verdict: Verdict, reason: str) -> Result:
         """Return the result of a rule whose fact was not compared, with the reason."""
         condition, severity, _ = conditions_of(rule)[0]
         comparison = Comparison(Unknown(reason), condition, scope)
-        return self._result(rule, comparison, verdict, severity, reason)
+        return self._make_result(rule, comparison, verdict, severity, reason)
 
-    def _result(
+    def _make_result(
         self,
         rule: Rule,
         comparison: Comparison,
@@ -334,10 +334,10 @@ _VERBS = {
 
 def describe_when(line: FactCondition, scope: Scope | None) -> str:
     """Write one line of a `when`, an item's own fact by its name there."""
-    return f"{name_in_item(line.path)} {_predicate(describe_condition(line.condition, scope))}"
+    return f"{name_in_item(line.path)} {_as_predicate(describe_condition(line.condition, scope))}"
 
 
-def _predicate(words: str) -> str:
+def _as_predicate(words: str) -> str:
     for participle, verb in _VERBS.items():
         if words.startswith(participle):
             return verb + words.removeprefix(participle)
@@ -365,14 +365,14 @@ def propose_change(fact: Path, comparison: Comparison) -> ProposedChange | None:
 
 def _candidates(condition: Condition, scope: Scope) -> Iterator[Any]:
     """Yield the values at the bounds of a condition's tests."""
-    for row, operand in condition.tests:
-        if row.shape in ("condition", "conditions"):
-            for inner in operand if row.shape == "conditions" else (operand,):
+    for operator, operand in condition.tests:
+        if operator.shape in ("condition", "conditions"):
+            for inner in operand if operator.shape == "conditions" else (operand,):
                 yield from _candidates(inner, scope)
-        elif row.shape == "flag":
+        elif operator.shape == "flag":
             if not operand:
                 yield None
-        elif row.shape in ("quantity", "value", "values"):
+        elif operator.shape in ("quantity", "value", "values"):
             value = resolve_operand(operand, condition.unit, scope)
             for part in value if isinstance(value, tuple) else (value,):
                 if part is not None and not isinstance(part, Unknown):

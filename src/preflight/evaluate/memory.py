@@ -21,31 +21,31 @@ from preflight.model.rules import LanguageModel
 def memory_breakdown(facts: Facts, overhead: float | None) -> MemoryBreakdown:
     """Return what takes memory, in bytes; what isn't known is None."""
     services = facts.get(("compose", "services"))
-    host = _size(facts, "host", "memory", "total")
+    host = _read_size(facts, "host", "memory", "total")
     model_name = facts.get(("model", "name"))
     breakdown = MemoryBreakdown(
         host=host if facts.get(("docker", "local")) is not False else None,
         overhead=overhead,
-        docker=_size(facts, "docker", "memory", "usable"),
+        docker=_read_size(facts, "docker", "memory", "usable"),
         services=tuple(
             _service_memory(facts, str(name))
             for name in (services if isinstance(services, Mapping) else ())
         ),
         model=model_name if isinstance(model_name, str) else None,
-        model_memory=_size(facts, "model", "memory"),
-        model_budget=_size(facts, "model", "budget"),
+        model_memory=_read_size(facts, "model", "memory"),
+        model_budget=_read_size(facts, "model", "budget"),
     )
     return breakdown._replace(tightest=_tightest_constraint(breakdown))
 
 
 def _service_memory(facts: Facts, name: str) -> ServiceMemory:
     path = ("compose", "services", name)
-    replicas = _size(facts, *path, "replicas")
+    replicas = _read_size(facts, *path, "replicas")
     return ServiceMemory(
         name,
         1 if replicas is None else max(int(replicas), 0),  # a snapshot may hold any number
-        _size(facts, *path, "reservations", "memory"),
-        _size(facts, *path, "limits", "memory"),
+        _read_size(facts, *path, "reservations", "memory"),
+        _read_size(facts, *path, "limits", "memory"),
     )
 
 
@@ -65,7 +65,7 @@ def _tightest_constraint(breakdown: MemoryBreakdown) -> MemoryConstraint | None:
     return min(constraints, key=lambda constraint: constraint.spare, default=None)
 
 
-def _size(facts: Facts, *path: str) -> float | None:
+def _read_size(facts: Facts, *path: str) -> float | None:
     value: Any = facts.get(path)
     return value if is_number(value) and is_plausible(value) else None
 

@@ -94,31 +94,31 @@ def _format_number(value: float, unit: Unit, other: float | None, binary: bool |
 
 def first_bound(condition: Condition, scope: Scope) -> tuple[Operator | None, Any]:
     """Return the first operator that has a bound, and the bound, looking into `any_of` too."""
-    for row, operand in condition.tests:
-        if row.shape in ("condition", "conditions"):
-            for inner in operand if row.shape == "conditions" else (operand,):
+    for operator, operand in condition.tests:
+        if operator.shape in ("condition", "conditions"):
+            for inner in operand if operator.shape == "conditions" else (operand,):
                 if (found := first_bound(inner, scope))[0] is not None:
                     return found
-        elif row.shape != "flag":
-            return row, resolve_operand(operand, condition.unit, scope)
+        elif operator.shape != "flag":
+            return operator, resolve_operand(operand, condition.unit, scope)
     return None, None
 
 
 def resolve_condition(condition: Condition, scope: Scope) -> Mapping[str, Any]:
     """Return the condition as JSON, with the values of the facts that it refers to."""
     resolved: dict[str, Any] = {}
-    for row, operand in condition.tests:
+    for operator, operand in condition.tests:
         value: Any
-        if row.shape == "condition":
+        if operator.shape == "condition":
             value = resolve_condition(operand, scope)
-        elif row.shape == "conditions":
+        elif operator.shape == "conditions":
             value = [resolve_condition(inner, scope) for inner in operand]
-        elif row.shape == "range":
+        elif operator.shape == "range":
             value = _format_range(operand)
         else:
             value = resolve_operand(operand, condition.unit, scope)
             value = None if isinstance(value, Unknown) else value
-        resolved[row.name] = list(value) if isinstance(value, tuple) else value
+        resolved[operator.name] = list(value) if isinstance(value, tuple) else value
     return resolved
 
 
@@ -131,30 +131,29 @@ def describe_condition(
     """
     unit = condition.unit
 
-    def describe_operand(row: Operator, operand: Operand) -> str:
-        if row.shape == "condition":
+    def describe_operand(operator: Operator, operand: Operand) -> str:
+        if operator.shape == "condition":
             return describe_condition(operand, scope, style, other)
-        if row.shape == "conditions":
-            join = " and " if row.name == "all_of" else " or "
+        if operator.shape == "conditions":
+            join = " and " if operator.name == "all_of" else " or "
             return join.join(describe_condition(inner, scope, style, other) for inner in operand)
-        if row.shape == "flag":
+        if operator.shape == "flag":
             return "set" if operand else "none" if unit == "list" else "not set"
-        if row.shape == "range":
+        if operator.shape == "range":
             return _format_range(operand)
         if scope is None:
             return _describe_formula(operand, unit)
         value = resolve_operand(operand, unit, scope)
-        if row.shape == "values" and isinstance(value, tuple):
+        if operator.shape == "values" and isinstance(value, tuple):
             return " or ".join(format_value(part, unit, other) for part in value)
         text = format_value(value, unit, other)
         if isinstance(operand, Reference) and (value is None or isinstance(value, Unknown)):
             return f"{join_path(scope.absolute(operand.path))} ({text})"
         return text
 
-    return (", " if style == "sign" else " and ").join(
-        (row.sign if style == "sign" else row.phrase) + describe_operand(row, operand)
-        for row, operand in condition.tests
-    )
+    if style == "sign":
+        return ", ".join(test[0].sign + describe_operand(*test) for test in condition.tests)
+    return " and ".join(test[0].phrase + describe_operand(*test) for test in condition.tests)
 
 
 def _describe_formula(operand: Operand, unit: Unit) -> str:
@@ -191,7 +190,7 @@ class Comparison:
         self.scope = scope
         self.unit = condition.unit
         self.actual = convert_value(actual, self.unit)
-        self.row, self.bound = first_bound(condition, scope)
+        self.operator, self.bound = first_bound(condition, scope)
         self.number: float | None = self.bound if is_number(self.bound) else None
         self.binary = None if self.number is None else is_binary(self.number)
         if isinstance(self.actual, Unknown) and not isinstance(actual, Unknown):
@@ -214,19 +213,19 @@ class Comparison:
 
     def bare_bound(self) -> str:
         """Write the bound without its operator, for fixes; nothing where it isn't known."""
-        if self.row is not None and (self.bound is None or isinstance(self.bound, Unknown)):
+        if self.operator is not None and (self.bound is None or isinstance(self.bound, Unknown)):
             return ""
-        if self.row is None or self.row.shape != "quantity":
+        if self.operator is None or self.operator.shape != "quantity":
             return self.describe()
         return format_value(self.bound, self.unit, self.actual)
 
     def shortfall(self) -> str:
         """Write by how much the value misses its bound, or nothing."""
-        if self.number is None or self.row is None or not is_number(self.actual):
+        if self.number is None or self.operator is None or not is_number(self.actual):
             return ""
-        is_lower = self.row.name in _LOWER_BOUNDS
+        is_lower = self.operator.name in _LOWER_BOUNDS
         gap = self.number - self.actual if is_lower else self.actual - self.number
-        if gap <= 0 or self.row.shape != "quantity":
+        if gap <= 0 or self.operator.shape != "quantity":
             return ""
         if self.unit == "bytes" and is_plausible(gap):
             return format_bytes(ceil(gap), binary=self.binary, round_up=True)
@@ -237,7 +236,7 @@ class Comparison:
         if verdict in ("unknown", "skip"):
             return f"{title}: {'unknown' if verdict == 'unknown' else 'skipped'}, {reason}"
         actual, words = self.in_both_units(), self.describe()
-        is_flag = [row.shape for row, _ in self.condition.tests] == ["flag"]
+        is_flag = [operator.shape for operator, _ in self.condition.tests] == ["flag"]
         if self.unit == "boolean" or (is_flag and self.actual is not None):
             return f"{title}: {actual}"
         if is_flag:
@@ -246,7 +245,7 @@ class Comparison:
             modal = "must" if severity == "required" else "should"
             requirement = f"{modal} not be {words[4:]}"
         else:
-            if self.row is not None and self.row.shape in ("pattern", "element"):
+            if self.operator is not None and self.operator.shape in ("pattern", "element"):
                 words = f"a value {words}"
             required = severity == "required"
             requirement = f"needs {words}" if required else f"{words} recommended"
@@ -255,9 +254,9 @@ class Comparison:
 
     def describe_gap(self) -> str:
         """Write ` (1.8 GB short)` or ` (2 over)` where the value misses its bound."""
-        if self.row is None or not (gap := self.shortfall()):
+        if self.operator is None or not (gap := self.shortfall()):
             return ""
-        return f" ({gap} {'short' if self.row.name in _LOWER_BOUNDS else 'over'})"
+        return f" ({gap} {'short' if self.operator.name in _LOWER_BOUNDS else 'over'})"
 
     def format_placeholder(self, catalogue: Catalogue, name: str) -> str | None:
         """Return the text for a placeholder of a fix: a value, the item, or a fact by its path."""

@@ -55,7 +55,7 @@ class Condition(NamedTuple):
     unit: Unit
 
 
-def _within(actual: str, bounds: tuple[tuple[str, tuple[int, ...]], ...]) -> bool:
+def _is_in_range(actual: str, bounds: tuple[tuple[str, tuple[int, ...]], ...]) -> bool:
     version = parse_version(actual)
     return all(_COMPARE[sign](version, bound) for sign, bound in bounds)
 
@@ -96,7 +96,7 @@ OPERATORS: dict[str, Operator] = {
             "a part of the text, or an element of the list",
             lambda a, e: e in a,
         ),
-        Operator("version", "range", "", "", "a version within a range", _within),
+        Operator("version", "range", "", "", "a version within a range", _is_in_range),
         Operator("exists", "flag", "", "", "set (true) or not set (false)"),
         Operator("all_of", "conditions", "", "", "every condition of a list"),
         Operator("any_of", "conditions", "", "", "at least one condition of a list"),

@@ -105,24 +105,24 @@ class Facts(NamedTuple):
             if node is None:
                 return None
             if not isinstance(node, Mapping) or segment not in node:
-                return self._missing(path)
+                return self._why_missing(path)
             node = node[segment]
         return node
 
     def source(self, path: Path) -> str:
         """Return where the value at `path` came from, or nothing."""
-        return next((self.sources[p] for p in _prefixes(path) if p in self.sources), "")
+        return next((self.sources[p] for p in _path_prefixes(path) if p in self.sources), "")
 
     def place(self, path: Path) -> FileLine | None:
         """Return the line of a file that decides the value at `path`, if there is one."""
-        known = next((p for p in _prefixes(path) if p in self.sources), "")
+        known = next((p for p in _path_prefixes(path) if p in self.sources), "")
         return self.places.get(known)
 
-    def _missing(self, path: Path) -> Unknown | None:
+    def _why_missing(self, path: Path) -> Unknown | None:
         """Return why there is no value at `path`; None if what contains it is complete."""
         if (retired := _find_retired(path)) is not None:
             return Unknown(f"{join_path(path)} is no longer measured: {retired[1]}", "unsupported")
-        for prefix in _prefixes(path):
+        for prefix in _path_prefixes(path):
             if prefix in self.unknown:
                 return self.unknown[prefix]
             if prefix in self.sources:
@@ -223,7 +223,7 @@ def join_path(path: Path) -> str:
     )
 
 
-def _prefixes(path: Path) -> Iterator[str]:
+def _path_prefixes(path: Path) -> Iterator[str]:
     for length in range(len(path), 0, -1):
         yield join_path(path[:length])
 

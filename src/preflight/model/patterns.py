@@ -61,12 +61,12 @@ def _compile(source: AnyStr, flags: int) -> re.Pattern[AnyStr]:
         pattern = re.compile(source, flags)
     except (re.error, OverflowError, RecursionError, ValueError) as error:
         raise ValueError(f"invalid regular expression: {error}") from None
-    if _size(tree) > _MAX_SIZE:
+    if _count_nodes(tree) > _MAX_SIZE:
         raise ValueError("the regular expression is too large: it repeats too much")
     return pattern
 
 
-def _size(tree: Any) -> int:
+def _count_nodes(tree: Any) -> int:
     """Return the number of nodes in a parsed expression; raises ValueError for a refused one."""
     total = 0
     for operator, argument in tree:
@@ -79,7 +79,7 @@ def _size(tree: Any) -> int:
             branches = [argument[3]]
         elif operator in _REPEATS:
             branches = [argument[2]]
-        inner = sum(2 + _size(branch) for branch in branches)
+        inner = sum(2 + _count_nodes(branch) for branch in branches)
         if operator in _REPEATS:
             low, high, _ = argument
             inner *= low + 1 if high is _codes.MAXREPEAT else int(high)

@@ -60,7 +60,7 @@ class WaiverStatus(NamedTuple):
 
     @property
     def ends_soon(self) -> bool:
-        """Whether it holds for no more than `SOON` days."""
+        """Whether it holds, and ends within `WAIVER_NOTICE_DAYS`."""
         return self.holds and self.days_left <= WAIVER_NOTICE_DAYS
 
 
@@ -213,7 +213,7 @@ class ModelFit(NamedTuple):
 
 
 class ModelListing(NamedTuple):
-    """Models against the budget in bytes, the largest that fits first; `why` is of the budget."""
+    """Models against the budget in bytes, the the largest that fits first."""
 
     budget: float | None
     budget_source: str

@@ -27,6 +27,7 @@ from preflight.rules.schema import (
     ListOf,
     MapOf,
     ObjectField,
+    ObjectList,
     OneOf,
     RawField,
     ScalarOf,
@@ -125,13 +126,13 @@ def decode_tests(operands: Mapping[str, Node], context: Context) -> Condition:
     """Return the condition that these operators and operands make up."""
 
     def decode_test(test: tuple[str, Node]) -> tuple[Operator, Any]:
-        row, node = OPERATORS[test[0]], test[1]
-        units = _UNITS_BY_SHAPE.get(row.shape)
+        operator, node = OPERATORS[test[0]], test[1]
+        units = _UNITS_BY_SHAPE.get(operator.shape)
         if units is not None and context.unit not in units:
             hint = "; set type to how it is to be read" if context.unit == "text" else ""
-            message = f"{row.name} doesn't work with a fact that is {context.unit}{hint}"
+            message = f"{operator.name} doesn't work with a fact that is {context.unit}{hint}"
             raise context.error(node, message)
-        return row, OPERAND_TYPES[row.shape].decode(node, context)
+        return operator, OPERAND_TYPES[operator.shape].decode(node, context)
 
     return Condition(decode_all(operands.items(), decode_test), context.unit)
 
@@ -318,17 +319,10 @@ FILE = ObjectField(
             ),
             "values used as ${name}; --set overrides them",
         ),
-        "rules": Field(RawField({"type": "array", "items": RULE.schema()}), "the rules"),
-        "models": Field(
-            RawField({"type": "array", "items": MODEL.definition(["name"])}), "models by memory"
-        ),
-        "diagnoses": Field(
-            RawField({"type": "array", "items": DIAGNOSIS.definition(["id"])}),
-            "known errors in logs",
-        ),
-        "waivers": Field(
-            RawField({"type": "array", "items": WAIVER.schema()}), "known, dated exceptions"
-        ),
+        "rules": Field(ObjectList(RULE, "id"), "the rules"),
+        "models": Field(ObjectList(MODEL, "name"), "models by memory"),
+        "diagnoses": Field(ObjectList(DIAGNOSIS, "id"), "known errors in logs"),
+        "waivers": Field(ObjectList(WAIVER, "rule", merge=False), "known, dated exceptions"),
     },
 )
 
@@ -338,8 +332,8 @@ def json_schema() -> JsonSchema:
     number = {"type": ["number", "string"]}
     values = {"type": "array", "items": Bound().schema(), "minItems": 1}
     operands = {
-        name: {**OPERAND_TYPES[row.shape].schema(), "description": row.summary}
-        for name, row in OPERATORS.items()
+        name: {**OPERAND_TYPES[operator.shape].schema(), "description": operator.summary}
+        for name, operator in OPERATORS.items()
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -42,7 +42,7 @@ from preflight.rules.language import (
     read_operands,
     read_type,
 )
-from preflight.rules.schema import decode_valid
+from preflight.rules.schema import ObjectList, decode_valid
 from preflight.yaml_marks import (
     PLAIN,
     TAGS,
@@ -72,12 +72,8 @@ class _Entry(NamedTuple):
 
 _Entries = dict[object, _Entry]  # by id, or by the node where the id is missing
 _LISTS = {
-    "rules": (RULE, "id"),
-    "models": (MODEL, "name"),
-    "diagnoses": (DIAGNOSIS, "id"),
-    "waivers": (WAIVER, "rule"),
+    name: field.type_ for name, field in FILE.fields.items() if isinstance(field.type_, ObjectList)
 }
-"""The lists of a rule file: what their objects are, and the key that identifies one."""
 
 
 def load(
@@ -92,7 +88,7 @@ def load(
     files.add(name, ())
     known_vars = list(files.vars)
     context.vars = {**files.vars, **(overrides or {})}
-    ruleset = _build(files, name, context)
+    ruleset = _build_ruleset(files, name, context)
     if context.problems:
         problems = sorted(set(context.problems))
         hidden = len(problems) - decoding.MAX_SHOWN_PROBLEMS
@@ -195,12 +191,9 @@ class _RuleFiles:
             self.vars[name] = value.value if valid else "0"  # so that uses aren't problems too
 
     def _merge(self, kind: str, list_node: Node) -> None:
-        """Add a list of objects to those of extended files.
-
-        Of two with one id the later keys win, of two waivers the later one.
-        """
+        """Add a list of objects to those of extended files."""
         context, entries = self._context, self.entries[kind]
-        type_, key = _LISTS[kind]
+        type_, key, merge = _LISTS[kind]
         if list_node.__class__ is not Sequence or list_node.tag != PLAIN:
             context.error(list_node, f"expected a list, found {kind_of(list_node)}")
             return
@@ -217,7 +210,7 @@ class _RuleFiles:
                 context.error(nodes[key], message)
                 continue
             lines[id_] = node.start_mark.line + 1
-            if kind != "waivers" and id_ in entries:
+            if merge and id_ in entries:
                 nodes = {**entries[id_].nodes, **nodes}
             entries[id_] = _Entry(node, nodes)
 
@@ -231,7 +224,7 @@ def _non_null(nodes: Mapping[str, Node], key: str) -> Node | None:
     return None if node is None or is_null(node) else node
 
 
-def _build(files: _RuleFiles, name: str, context: Context) -> RuleSet:
+def _build_ruleset(files: _RuleFiles, name: str, context: Context) -> RuleSet:
     entries, head = files.entries, files.head
     retired = _drop_retired(entries["rules"], entries["waivers"])
     context.rule_ids = [id_ for id_ in entries["rules"] if isinstance(id_, str)]

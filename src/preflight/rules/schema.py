@@ -332,3 +332,22 @@ class RawField(NamedTuple):
 
     def schema(self) -> JsonSchema:
         return self.json_schema
+
+
+class ObjectList(NamedTuple):
+    """A list of objects that the loader decodes, after adding those of extended files.
+
+    Of two with the same `key` the later one replaces the first, or only its keys with `merge`.
+    """
+
+    type_: ObjectField
+    key: str
+    merge: bool = True
+
+    def decode(self, node: Node, _context: Context) -> Node:
+        return node
+
+    def schema(self) -> JsonSchema:
+        required = [self.key] if self.merge else None
+        items = self.type_.schema() if self.type_.name else self.type_.definition(required)
+        return {"type": "array", "items": items}

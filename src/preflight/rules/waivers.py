@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
+from operator import ge, le
 from typing import Any
 
 from preflight.model.conditions import Condition, Operand, Operator, Sum
@@ -13,10 +13,10 @@ from preflight.model.report import WAIVER_NOTICE_DAYS
 from preflight.model.rules import Rule, RuleSet, Waiver
 
 _IMPLIES: Mapping[str, Callable[[Any, Any], bool]] = {
-    "at_least": operator.ge,
-    "more_than": operator.ge,
-    "at_most": operator.le,
-    "less_than": operator.le,
+    "at_least": ge,
+    "more_than": ge,
+    "at_most": le,
+    "less_than": le,
 }
 """By operator: whether what meets the first bound also meets the second."""
 
@@ -50,19 +50,19 @@ def _is_as_strict(accept: Condition, rule: Rule) -> bool:
 
 
 def _implies(first: tuple[Operator, Operand], second: tuple[Operator, Operand]) -> bool:
-    (row, operand), (other_row, other_operand) = first, second
-    if row is not other_row:
+    (operator, operand), (other_operator, other_operand) = first, second
+    if operator is not other_operator:
         return False
-    bound, other_bound = _literal(operand), _literal(other_operand)
-    if row.name in _IMPLIES and bound is not None and other_bound is not None:
-        return _IMPLIES[row.name](bound, other_bound)
+    bound, other_bound = _stated_number(operand), _stated_number(other_operand)
+    if operator.name in _IMPLIES and bound is not None and other_bound is not None:
+        return _IMPLIES[operator.name](bound, other_bound)
     return bool(operand == other_operand)
 
 
-def _literal(operand: Operand) -> float | None:
+def _stated_number(operand: Operand) -> float | None:
     """Return a bound that the file itself states, as a number or a sum of numbers."""
     if isinstance(operand, Sum):
-        parts = [_literal(part) for part in operand.parts]
+        parts = [_stated_number(part) for part in operand.parts]
         known = [part for part in parts if part is not None]
         return sum(known) if len(known) == len(parts) else None
     is_number = isinstance(operand, int | float) and not isinstance(operand, bool)
