@@ -25,6 +25,7 @@ from preflight.facts.engine.responses import list_or_empty
 from preflight.model.facts import Measured, Unknown
 
 MAX_PORTS = 500
+_PORTS_PATH = ("host", "ports")
 # programs that hold a port for a container; the kernel keeps 15 characters of a name
 _CONTAINER_PROXIES = {
     "docker-proxy", "dockerd", "rootlesskit", "rootlessport", "conmon", "slirp4netns", "pasta",
@@ -69,27 +70,26 @@ class ContainerPort(NamedTuple):
 
 def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
     """Yield what is known of each published port."""
-    top = ("host", "ports")
     by_key: dict[str, list[PublishedPort]] = {}
     for port in published_ports(project):
         by_key.setdefault(port.key, []).append(port)
-    yield Measured(top, {}, f"the ports of the active services, {MAX_PORTS} at most")
+    yield Measured(_PORTS_PATH, {}, f"the ports of the active services, {MAX_PORTS} at most")
     if not by_key:
         return
     usage = _PortUsage(context.engine_locality(), project)
     for key, ports in by_key.items():
-        path = ("services", ports[0].service, "ports", ports[0].text)
-        source = source_of(project, path, usage.source)
+        key_path = ("services", ports[0].service, "ports", ports[0].text)
+        line, source = source_of(project, key_path), source_of(project, key_path, usage.source)
         holders = [usage.find_holder(port) for port in ports]
         named = next((holder for holder in holders if isinstance(holder, str)), None)
         unknown = next((holder for holder in holders if isinstance(holder, Unknown)), None)
         free = False if named is not None else unknown or True
-        yield Measured((*top, key, "free"), free, source)
-        yield Measured((*top, key, "holder"), named or unknown, source)
+        yield Measured((*_PORTS_PATH, key, "free"), free, source)
+        yield Measured((*_PORTS_PATH, key, "holder"), named or unknown, source)
         services = dict.fromkeys(port.service for port in ports)
         addresses = dict.fromkeys(port.address or "0.0.0.0" for port in ports)
-        yield Measured((*top, key, "service"), ", ".join(services), source_of(project, path))
-        yield Measured((*top, key, "address"), ", ".join(addresses), source_of(project, path))
+        yield Measured((*_PORTS_PATH, key, "service"), ", ".join(services), line)
+        yield Measured((*_PORTS_PATH, key, "address"), ", ".join(addresses), line)
 
 
 def published_ports(project: Project) -> list[PublishedPort]:

@@ -62,10 +62,10 @@ def _find_container_marker(root: Path) -> str | None:
         if os.environ.get(name):
             return f"the environment variable {name}"
     try:
-        groups = os.fsdecode((root / "proc/self/cgroup").read_bytes())
+        own_cgroups = os.fsdecode((root / "proc/self/cgroup").read_bytes())
     except OSError:
         return None
-    has_marker = any(marker in groups for marker in CONTAINER_CGROUP_MARKERS)
+    has_marker = any(marker in own_cgroups for marker in CONTAINER_CGROUP_MARKERS)
     return "/proc/self/cgroup" if has_marker else None
 
 
@@ -81,8 +81,8 @@ class HostVisibility(NamedTuple):
     path_hidden: PathHidden
 
 
-_NOT_HERE = Unknown("it is in a VM, on another host or outside of this container", "unsupported")
-NOTHING_VISIBLE = HostVisibility(_NOT_HERE, _NOT_HERE, _NOT_HERE, lambda _: _NOT_HERE)
+_ELSEWHERE = Unknown("it is in a VM, on another host or outside of this container", "unsupported")
+NOTHING_VISIBLE = HostVisibility(_ELSEWHERE, _ELSEWHERE, _ELSEWHERE, lambda _: _ELSEWHERE)
 
 
 def find_host_visibility(
@@ -103,12 +103,12 @@ def find_host_visibility(
     if not pid and not inside:
         return NOTHING_VISIBLE
     # the engine publishes ports, and has its files, outside of its own namespaces
-    separate = is_vm or (engine_name != "podman" and is_rootless(info))
+    has_own_namespaces = is_vm or (engine_name != "podman" and is_rootless(info))
     return HostVisibility(
         _why_hidden("the processes", True if pid else None, "--pid host", inside=inside),
-        _network_hidden(pid, container, root, inside=inside, separate=separate),
+        _network_hidden(pid, container, root, inside=inside, has_own_namespaces=has_own_namespaces),
         _why_hidden("the cgroups", is_cgroup_visible(pid, root), _CGROUP_OPTIONS, inside=inside),
-        _make_path_hidden(0 if separate else pid, container, root, inside=inside),
+        _make_path_hidden(0 if has_own_namespaces else pid, container, root, inside=inside),
     )
 
 
@@ -159,9 +159,9 @@ def _why_hidden(what: str, shared: bool | None, options: str, *, inside: bool) -
 
 
 def _network_hidden(
-    pid: int, container: SelfContainer | None, root: Path, *, inside: bool, separate: bool
+    pid: int, container: SelfContainer | None, root: Path, *, inside: bool, has_own_namespaces: bool
 ) -> Unknown | None:
-    if separate:
+    if has_own_namespaces:
         problem = "inside a container the network that has the engine's ports isn't visible"
         reason = Unknown(f"{problem}: run preflight on the machine itself", "unsupported")
         return reason if inside else None
@@ -174,10 +174,10 @@ def _network_hidden(
 def same_network(pid: int, root: Path = Path("/")) -> bool | None:
     """Whether a process is in our network namespace; None where it can't be known."""
     try:
-        ours, theirs = (os.stat(root / "proc" / p / _NETWORK_FILE) for p in ("self", str(pid)))
+        own, other = (os.stat(root / "proc" / p / _NETWORK_FILE) for p in ("self", str(pid)))
     except OSError:
         return None
-    return os.path.samestat(ours, theirs)
+    return os.path.samestat(own, other)
 
 
 def is_cgroup_visible(pid: int, root: Path = Path("/")) -> bool | None:
@@ -192,24 +192,24 @@ def is_cgroup_visible(pid: int, root: Path = Path("/")) -> bool | None:
 def _make_path_hidden(
     pid: int, container: SelfContainer | None, root: Path, *, inside: bool
 ) -> PathHidden:
-    ours, theirs = (_read_mounts(root, p) for p in ("self", str(pid)))
+    own_mounts, engine_mounts = (_read_mounts(root, p) for p in ("self", str(pid)))
 
     def path_hidden(path: str) -> Unknown | None:
-        shared = same_files(path, ours, theirs)
+        shared = same_files(path, own_mounts, engine_mounts)
         if container is not None and all(map(container.has_host_path, _path_and_link_target(path))):
             shared = True
-        options = f"-v {path}:{path}:ro" + ("" if container or theirs else " --pid host")
+        options = f"-v {path}:{path}:ro" + ("" if container or engine_mounts else " --pid host")
         return _why_hidden(f"the files at {path}", shared, options, inside=inside)
 
     return path_hidden
 
 
-def same_files(path: str, ours: list[Mount], theirs: list[Mount]) -> bool | None:
+def same_files(path: str, own_mounts: list[Mount], engine_mounts: list[Mount]) -> bool | None:
     """Whether two processes find the same at a path, by their mounts; None if unknown."""
-    if not ours or not theirs:
+    if not own_mounts or not engine_mounts:
         return None
     return all(
-        find_location(name, ours) == find_location(name, theirs)
+        find_location(name, own_mounts) == find_location(name, engine_mounts)
         for name in _path_and_link_target(path)
     )
 

@@ -105,13 +105,13 @@ class Cgroups:
         """
         candidates: list[list[Path]] = []
         for mount in self._mounts:
-            holds = mount.filesystem == "cgroup2"
+            has_controller = mount.filesystem == "cgroup2"
             if self.version(controller) == 1:
-                holds = mount.filesystem == "cgroup" and controller in mount.options
+                has_controller = mount.filesystem == "cgroup" and controller in mount.options
             relative = PurePosixPath(path[len(mount.root.rstrip("/")) :].lstrip("/"))
-            if holds and is_within(path, mount.root) and ".." not in relative.parts:
-                top = self._root / mount.point.lstrip("/")
-                candidates.append([top / level for level in (relative, *relative.parents)])
+            if has_controller and is_within(path, mount.root) and ".." not in relative.parts:
+                mount_folder = self._root / mount.point.lstrip("/")
+                candidates.append([mount_folder / level for level in (relative, *relative.parents)])
         return max(candidates, key=lambda levels: (levels[0].is_dir(), len(levels)), default=[])
 
 

@@ -18,7 +18,7 @@ from preflight.facts.host.mounts import Mount, find_mount, read_mounts
 from preflight.model.facts import Measured, Unknown
 
 _VIRTUAL_DEVICES = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
-_HYPERVISOR_DISKS = re.compile(
+_HYPERVISOR_PATTERN = re.compile(
     "qemu|vmware|vbox|msft|xen|virtual|google|amazon|oracle|nutanix|do vol", re.I
 )
 _FOLDER_NOT_MOUNTED = Unknown(
@@ -153,4 +153,4 @@ def _is_virtual(disk: Path) -> bool:
         return True
     files = [disk / "device" / name for name in ("vendor", "model")]
     texts = (file.read_bytes().decode("ascii", "replace") for file in files if file.exists())
-    return any(_HYPERVISOR_DISKS.search(text) for text in texts)
+    return any(_HYPERVISOR_PATTERN.search(text) for text in texts)

@@ -122,20 +122,20 @@ def _measure_container(listed: ListedContainer, stack: StackContext) -> Sequence
     except Exception as error:  # noqa: BLE001 - an answer may be anything
         reason = Unknown(f"the engine's answer: {type(error).__name__}: {error}", "invalid")
         return _unknown_container(listed, reason)
-    top = (*CONTAINERS_PATH, listed.name)
-    return [Measured((*top, *path), value, source) for path, value, source in facts]
+    container_path = (*CONTAINERS_PATH, listed.name)
+    return [Measured((*container_path, *path), value, source) for path, value, source in facts]
 
 
 def _unknown_container(listed: ListedContainer, reason: Unknown) -> Sequence[Measured]:
     """Return what the list says of a container, and the reason for every other fact."""
-    top, source = (*CONTAINERS_PATH, listed.name), "GET /containers/json"
+    container_path, source = (*CONTAINERS_PATH, listed.name), "GET /containers/json"
     facts = [
-        Measured((*top, "service"), listed.service, source),
-        Measured((*top, "state"), or_unreported(listed.state, "State"), source),
+        Measured((*container_path, "service"), listed.service, source),
+        Measured((*container_path, "state"), or_unreported(listed.state, "State"), source),
     ]
     for fact in STACK[2:]:
         path = fact.path.removeprefix("stack.containers.*.").removesuffix(".*").split(".")
-        facts.append(Measured((*top, *path), reason))
+        facts.append(Measured((*container_path, *path), reason))
     return facts
 
 
