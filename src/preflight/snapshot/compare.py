@@ -73,21 +73,14 @@ def _find_changed_verdicts(
 
 def _find_changed_facts(before: Facts, after: Facts, path: Path) -> Iterator[FactChange]:
     """Yield what changed at and below a path; a whole mapping that came or went is one change."""
-    old, new = (side.get(path) if path else side.values for side in (before, after))
-    sides = ((old, before), (new, after))
-    mappings = [value for value, _ in sides if isinstance(value, Mapping)]
-    if mappings and not any(_is_leaf(*side, path) for side in sides):
+    old, new = (facts.get(path) if path else facts.values for facts in (before, after))
+    missing = [_is_missing(old, before, path), _is_missing(new, after, path)]
+    mappings = [value for value in (old, new) if isinstance(value, Mapping)]
+    if mappings and len(mappings) + sum(missing) == len(missing):
         for name in dict.fromkeys(name for mapping in mappings for name in mapping):
             yield from _find_changed_facts(before, after, (*path, name))
-    elif not _is_same(old, new) and not any(_is_missing(*side, path) for side in sides):
+    elif not any(missing) and not _is_same(old, new):
         yield FactChange(join_path(path), old, new)
-
-
-def _is_leaf(value: Value | Unknown, facts: Facts, path: Path) -> bool:
-    """Whether a snapshot says nothing about paths below this one."""
-    if isinstance(value, Unknown):
-        return join_path(path) in facts.unknown
-    return not isinstance(value, Mapping)
 
 
 def _is_missing(value: Value | Unknown, facts: Facts, path: Path) -> bool:

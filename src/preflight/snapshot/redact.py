@@ -291,14 +291,13 @@ class Redactor:
 def _find_secrets(match: re.Match[str]) -> Iterator[tuple[str, tuple[int, int]]]:
     """Yield kind and span of the secrets in a match, from left to right."""
     groups = match.groupdict()
-    if "name" not in groups and "option" not in groups:
-        found = [group for group, part in groups.items() if part]
-        for group in sorted(found, key=match.start):
+    name = groups.get("option") or groups.get("name")
+    if name is None:
+        for group in sorted(filter(groups.get, groups), key=match.start):
             yield group.rstrip("0123456789"), match.span(group)
         return
-    name = groups.get("option") or groups["name"][-MAX_NAME_CHARS:]
     is_ambiguous = "name" in groups and name.rpartition(".")[2].lower() in AMBIGUOUS_WORDS
-    kind = None if is_ambiguous else secret_kind(name)
+    kind = None if is_ambiguous else secret_kind(name[-MAX_NAME_CHARS:])
     value = VALUE.match(match.string, match.end()) if kind else None
     if kind and value and value.lastgroup:
         yield kind, value.span(value.lastgroup)
