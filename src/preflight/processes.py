@@ -39,7 +39,6 @@ class Program:
     ) -> None:
         self._max_bytes = max_bytes
         self._output: dict[str, bytes] = {}
-        self._threads: list[threading.Thread] = []
         self._start_error = ""
         try:
             self._process = subprocess.Popen(
@@ -52,11 +51,10 @@ class Program:
         except OSError as error:
             self._start_error = f"can't be run: {error.strerror}"
             return
-        for name, stream in (("output", self._process.stdout), ("error", self._process.stderr)):
-            assert stream is not None
-            thread = threading.Thread(target=self._read, args=(name, stream), daemon=True)
+        streams = (("output", self._process.stdout), ("error", self._process.stderr))
+        self._threads = [threading.Thread(target=self._read, args=s, daemon=True) for s in streams]
+        for thread in self._threads:
             thread.start()
-            self._threads.append(thread)
 
     def _read(self, name: str, stream: IO[bytes]) -> None:
         self._output[name] = stream.read(self._max_bytes + 1)

@@ -46,8 +46,8 @@ def request(
     deadline = time.monotonic() + timeout
     connected = _connect(url, timeout, tls)
     # a socket's own timeout starts again with each byte that drips in
-    end = threading.Timer(deadline - time.monotonic(), _shut_down, [connected])
-    end.start()
+    timer = threading.Timer(deadline - time.monotonic(), _shut_down, [connected])
+    timer.start()
     parts = urlsplit(url)
     connection = HTTPConnection("localhost" if parts.scheme == "unix" else parts.netloc)
     connection.sock = connected
@@ -56,7 +56,7 @@ def request(
         response = connection.getresponse()
         return response.status, response.read(max_bytes + 1)
     finally:
-        end.cancel()
+        timer.cancel()
         connection.close()
         if time.monotonic() >= deadline:
             raise TimeoutError from None

@@ -1,8 +1,8 @@
 """The table of probes: the facts of each, and the module that measures them.
 
 The module is imported in the worker only. It has `measure(context)`, or `measure(context, project)`
-if all of it needs a compose project; and `late(context, duration)` if running out of time means
-something for the subject.
+if all of it needs a compose project; and `facts_on_timeout(context, duration)` if running out of
+time means something for the subject.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from preflight.facts import catalogue
 from preflight.model.facts import Fact, Measured, Unknown
 
-NO_FILE = "no compose file here"
+NO_COMPOSE_FILE = "no compose file here"
 
 
 class Probe(NamedTuple):
@@ -59,7 +59,7 @@ def facts_without_project(probe: Probe, unusable: Unknown | None) -> Iterator[Me
         return
     not_asked = Unknown("only asked if there is a compose file")
     for path in _declared_paths(probe):
-        yield Measured(path, not_asked if path[0] == "docker" else None, NO_FILE)
+        yield Measured(path, not_asked if path[0] == "docker" else None, NO_COMPOSE_FILE)
 
 
 def _declared_paths(probe: Probe) -> Iterable[tuple[str, ...]]:

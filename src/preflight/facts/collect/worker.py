@@ -20,7 +20,7 @@ from preflight.facts.collect.measurement import Options
 from preflight.facts.table import PROBES, Probe, facts_without_project, unknown_facts
 from preflight.model.facts import Measured, Unknown
 
-_FIRST = "engine.engine_facts"  # it waits most, and the others are measured meanwhile
+_STARTED_FIRST = "engine.engine_facts"  # it waits most, and the others are measured meanwhile
 _SWITCH_INTERVAL = 0.02  # seconds; long enough for the engine's thread to get to its first wait
 
 
@@ -36,13 +36,15 @@ def main() -> None:
         probe: threading.Thread(target=_run, args=(probe, context), daemon=True) for probe in PROBES
     }
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    for probe in sorted(PROBES, key=lambda probe: probe.module != _FIRST):
+    for probe in sorted(PROBES, key=lambda probe: probe.module != _STARTED_FIRST):
         threads[probe].start()
     for probe, thread in threads.items():
         thread.join(max(0.0, deadline - time.monotonic()))
-        at_timeout = getattr(probe.load(), "late", None) if thread.is_alive() else None
-        if at_timeout is not None:
-            _write(at_timeout(context, f"within {options.timeout:.3g} s"))
+        facts_on_timeout = (
+            getattr(probe.load(), "facts_on_timeout", None) if thread.is_alive() else None
+        )
+        if facts_on_timeout is not None:
+            _write(facts_on_timeout(context, f"within {options.timeout:.3g} s"))
     _end()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import OLDER_KEYS, Project, known_as, source_of
 from preflight.facts.engine.host_resources import DEFAULT_LOG_DRIVER, is_log_rotated
-from preflight.facts.table import NO_FILE
+from preflight.facts.table import NO_COMPOSE_FILE
 from preflight.model.facts import Measured, Unknown, Value
 
 
@@ -25,9 +25,9 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     if project is not None:
         yield Measured(("compose", "problem"), project.reason, "the compose files")
     for name in ("files", "project", "source", "caveats", "services", "problem"):
-        yield Measured(("compose", name), project, NO_FILE)
+        yield Measured(("compose", name), project, NO_COMPOSE_FILE)
     for key in OLDER_KEYS:
-        yield Measured(("compose", "total", *key), project, NO_FILE)
+        yield Measured(("compose", "total", *key), project, NO_COMPOSE_FILE)
 
 
 def project_facts(project: Project) -> Iterator[Measured]:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 MAX_RESPONSE_BYTES = 32 * 2**20
 MAX_EVENTS_BYTES = 2**20
-_NEEDS_TLS = b"HTTP request to an HTTPS server"  # Go's net/http, to a client without TLS
+_TLS_REQUIRED_MESSAGE = b"HTTP request to an HTTPS server"  # Go's net/http, to a client without TLS
 
 _TLS_FAILS = "TLS with {address} fails"
 # what the names, error numbers and message of an exception and its causes match -> reason, kind
@@ -174,7 +174,7 @@ class EngineApi:
         if status in (401, 403):
             message = _error_message(data) or f"status {status}"
             raise EngineError(f"{self.address} denies access: {message}", "permission")
-        if status == 400 and _NEEDS_TLS in data:
+        if status == 400 and _TLS_REQUIRED_MESSAGE in data:
             reason = f"{self.address} accepts only TLS: set DOCKER_TLS_VERIFY=1"
             raise EngineError(reason, "invalid")
         if status >= 400:

@@ -78,17 +78,13 @@ class Endpoint(NamedTuple):
         return quote(unquote(parts.path)).rstrip("/") if parts.scheme in _HTTP_SCHEMES else ""
 
 
-def resolve(
-    docker_host: str | None,
-    context: str | None,
-    environ: Mapping[str, str] = os.environ,
-    home: Path | None = None,
-) -> Endpoint:
+def resolve(docker_host: str | None, context: str | None) -> Endpoint:
     """Return the endpoint: option, DOCKER_HOST, DOCKER_CONTEXT, currentContext, default socket.
 
     Raises EndpointError with what to correct.
     """
-    folder = config_folder(environ, home)
+    environ = os.environ
+    folder = config_folder(environ)
     address, address_named_by = environ.get("DOCKER_HOST") or None, "DOCKER_HOST"
     if docker_host is not None:
         address, address_named_by = docker_host, "--docker-host"
@@ -121,30 +117,24 @@ def resolve(
     return Endpoint(url, DEFAULT_CONTEXT, address_named_by, tls)
 
 
-def config_folder(environ: Mapping[str, str], home: Path | None = None) -> Path:
+def config_folder(environ: Mapping[str, str]) -> Path:
     """Return the docker CLI's folder: DOCKER_CONFIG, else .docker in the home folder."""
-    if environ.get("DOCKER_CONFIG"):
-        return Path(environ["DOCKER_CONFIG"])
-    return (home or Path(os.path.expanduser("~"))) / ".docker"
+    return Path(environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
 
 
 def find_other_sockets(
-    asked: str = "", environ: Mapping[str, str] = os.environ, home: Path | None = None
+    asked_url: str = "", environ: Mapping[str, str] = os.environ, home: Path | None = None
 ) -> list[str]:
     """Return the addresses of engines' sockets that exist, without the one that was asked."""
-    base = home or Path(os.path.expanduser("~"))
-    places = [
-        "/var/run/docker.sock",
-        *(f"{base}/{name}/docker.sock" for name in (".docker/run", ".docker/desktop")),
-        *(f"{base}/{name}/docker.sock" for name in (".colima/default", ".orbstack/run", ".rd")),
-    ]
-    if environ.get("XDG_RUNTIME_DIR"):
-        runtime = environ["XDG_RUNTIME_DIR"]
-        places += [f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock"]
-    places.append("/run/podman/podman.sock")
-    found = {os.path.realpath(place): place for place in reversed(places) if _is_socket(place)}
-    found.pop(os.path.realpath(asked.removeprefix("unix://")), None)
-    return [f"unix://{place}" for place in reversed(found.values())]
+    base, runtime = home or os.path.expanduser("~"), environ.get("XDG_RUNTIME_DIR")
+    folders = (".docker/run", ".docker/desktop", ".colima/default", ".orbstack/run", ".rd")
+    paths = ["/var/run/docker.sock", *(f"{base}/{folder}/docker.sock" for folder in folders)]
+    if runtime:
+        paths += [f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock"]
+    paths.append("/run/podman/podman.sock")
+    by_real_path = {os.path.realpath(path): path for path in reversed(paths) if _is_socket(path)}
+    by_real_path.pop(os.path.realpath(asked_url.removeprefix("unix://")), None)
+    return [f"unix://{path}" for path in reversed(by_real_path.values())]
 
 
 def _is_socket(path: str) -> bool:
@@ -194,10 +184,7 @@ def _read_context(name: str, named_by: str, contexts: Path) -> Endpoint:
 
 def _context_names(folder: Path) -> list[str]:
     """Return the names of the contexts that exist, `default` first."""
-    try:
-        contexts = [_read_json(file) for file in folder.glob("*/meta.json")]
-    except OSError:
-        contexts = []
+    contexts = [_read_json(file) for file in folder.glob("*/meta.json")]
     names = [str(meta["Name"]) for meta in contexts if isinstance(meta, dict) and "Name" in meta]
     return [DEFAULT_CONTEXT, *sorted(names)]
 

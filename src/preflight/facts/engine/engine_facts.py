@@ -43,7 +43,7 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
         yield _fact("endpoint", reason)
         yield _fact("context", reason)
         yield _fact("local", True, "nothing names another host")
-        yield from unreachable(reason, find_other_sockets())
+        yield from _unreachable(reason, find_other_sockets())
         return
     yield _fact("endpoint", endpoint.url, endpoint.named_by)
     yield _fact("context", endpoint.context, endpoint.named_by)
@@ -51,12 +51,12 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     try:
         engine = context.engine()
     except EngineError as error:
-        yield from unreachable(Unknown(str(error), error.kind), find_other_sockets(endpoint.url))
+        yield from _unreachable(Unknown(str(error), error.kind), find_other_sockets(endpoint.url))
         return
     yield from _reachable(engine, context)
 
 
-def late(context: MeasureContext, duration: str) -> Iterator[Measured]:
+def facts_on_timeout(context: MeasureContext, duration: str) -> Iterator[Measured]:
     """Yield the facts of an engine that answers too slowly: it is not reachable.
 
     No other sockets are listed: the one that was asked is there.
@@ -64,10 +64,10 @@ def late(context: MeasureContext, duration: str) -> Iterator[Measured]:
     endpoint = context.endpoint.peek()
     if endpoint is not None:
         yield _fact("local", endpoint.local, "the address")
-    yield from unreachable(Unknown(f"no answer from the engine {duration}", "timeout"))
+    yield from _unreachable(Unknown(f"no answer from the engine {duration}", "timeout"))
 
 
-def unreachable(reason: Unknown, other_sockets: Sequence[str] = ()) -> Iterator[Measured]:
+def _unreachable(reason: Unknown, other_sockets: Sequence[str] = ()) -> Iterator[Measured]:
     """Yield the facts of an engine that didn't answer: unreachable, why, and what else is there.
 
     If only a package is missing to ask the engine, it is unknown whether it is reachable.

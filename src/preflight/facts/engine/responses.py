@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeGuard
+from typing import Any
 
 from preflight.model.facts import Unknown
 
@@ -34,13 +34,9 @@ def text_or_none(value: Any) -> str | None:
 
 
 def count_or_none(value: Any) -> int | None:
-    """Return the value if it is a whole number that an engine may send, else None."""
-    return value if is_count(value) else None
-
-
-def is_count(value: Any) -> TypeGuard[int]:
-    """Whether the value is a whole number, not negative and of 64 bits at most, as in Go."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**64
+    """Return the value if it is a whole number from 0 on that 64 bits hold, as in Go, else None."""
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_integer and 0 <= value < 2**64 else None
 
 
 def or_unreported(value: Any, key: str) -> Any:

@@ -42,10 +42,10 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
         if name is not None:
             yield _make_fact("hostname", name, "GET /info Name")
             return
-    yield from late(context, "")
+    yield from facts_on_timeout(context, "")
 
 
-def late(_context: MeasureContext, _duration: str) -> Iterator[Measured]:
+def facts_on_timeout(_context: MeasureContext, _duration: str) -> Iterator[Measured]:
     """Yield the name that this process knows, where the engine hasn't answered in time."""
     source = "platform.node()"
     yield _make_fact("hostname", platform.node() or Unknown(f"{source} reports nothing"), source)

@@ -26,7 +26,7 @@ from preflight.facts.ollama.server import (
     read_variable,
     shorten,
 )
-from preflight.facts.table import NO_FILE
+from preflight.facts.table import NO_COMPOSE_FILE
 from preflight.model.facts import Measured, Source, Unknown, Value
 from preflight.model.quantities import format_bytes, parse_version
 
@@ -73,8 +73,8 @@ def _configuration_facts(
 ) -> Iterator[Measured]:
     """Yield which service runs Ollama, and the settings of each that does."""
     if not isinstance(project, Project):
-        yield Measured(("ollama", "service"), project, NO_FILE)
-        yield Measured(("ollama", "settings"), project, NO_FILE)
+        yield Measured(("ollama", "service"), project, NO_COMPOSE_FILE)
+        yield Measured(("ollama", "settings"), project, NO_COMPOSE_FILE)
         return
     others = f"; also {', '.join(services[1:])}" if services[1:] else ""
     source = f"its name or image{others}" if services else "no service has Ollama's name or image"

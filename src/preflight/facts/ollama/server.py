@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from preflight.facts.engine.responses import is_count
+from preflight.facts.engine.responses import count_or_none
 from preflight.facts.http_client import request
 from preflight.model.facts import Unknown, UnknownKind, Value
 from preflight.model.quantities import format_duration, parse_duration
@@ -328,7 +328,8 @@ def _parse_integer(digits: str) -> int | None:
 
 def positive_or_none(value: Any) -> int | None:
     """Return the value if it is an integer that measures something: zero doesn't."""
-    return value if is_count(value) and 0 < value < 2**63 else None
+    number = count_or_none(value) or 0
+    return number if 0 < number < 2**63 else None
 
 
 def is_valid_name(value: Any) -> bool:

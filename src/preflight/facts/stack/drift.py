@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from preflight.facts.compose.facts import resource
-from preflight.facts.engine.responses import get_object, is_count
+from preflight.facts.engine.responses import count_or_none, get_object
 from preflight.model.facts import Unknown
 from preflight.model.quantities import format_bytes, format_number
 
@@ -46,13 +46,13 @@ def _compare_variables(service: Mapping[str, Any], actual: Mapping[str, str]) ->
 
 def _compare_limits(service: Mapping[str, Any], host: Mapping[str, Any]) -> Iterator[str]:
     limit, _ = resource(service, "limits", "memory")
-    actual = host.get("Memory")
-    if not isinstance(limit, Unknown) and is_count(actual) and (limit or 0) != actual:
+    actual = count_or_none(host.get("Memory"))
+    if not isinstance(limit, Unknown) and actual is not None and (limit or 0) != actual:
         sizes = [format_bytes(size, binary=True) if size else "none" for size in (actual, limit)]
         yield f"memory limit {sizes[0]}, the file says {sizes[1]}"
     limit, _ = resource(service, "limits", "cpus")
-    actual = host.get("NanoCpus")
-    if isinstance(limit, Unknown) or not is_count(actual) or service.get("cpu_quota"):
+    actual = count_or_none(host.get("NanoCpus"))
+    if isinstance(limit, Unknown) or actual is None or service.get("cpu_quota"):
         return
     if abs((limit or 0) - actual / 1e9) > _CPU_TOLERANCE:
         cpus = [format_number(cores) if cores else "none" for cores in (actual / 1e9, limit)]

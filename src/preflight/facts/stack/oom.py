@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from preflight.facts.engine.api import EngineApi
 from preflight.facts.engine.endpoint import EngineError
-from preflight.facts.engine.responses import get_object, is_count
+from preflight.facts.engine.responses import count_or_none, get_object
 from preflight.model.facts import Unknown
 
 OomTimes: TypeAlias = Mapping[str, tuple[float, ...]]
@@ -123,7 +123,10 @@ def read_oom_times(api: EngineApi, project: str, now: float | None) -> OomTimes 
         return None
     times: dict[str, tuple[float, ...]] = {}
     for event in events:
-        container, nanoseconds = get_object(event, "Actor").get("ID"), event.get("timeNano")
-        if event.get("Action") == "oom" and isinstance(container, str) and is_count(nanoseconds):
+        container, nanoseconds = (
+            get_object(event, "Actor").get("ID"),
+            count_or_none(event.get("timeNano")),
+        )
+        if event.get("Action") == "oom" and isinstance(container, str) and nanoseconds:
             times[container] = (*times.get(container, ()), nanoseconds / 1e9)
     return times

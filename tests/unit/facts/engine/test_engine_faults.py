@@ -307,7 +307,7 @@ def test_the_socket_that_was_asked_is_no_other_engine(
 
 def test_no_other_engine_is_named_for_one_that_hangs() -> None:
     facts = build_facts(
-        docker.late(MeasureContext(Options()), "within 1 s"), measured_at="", version=""
+        docker.facts_on_timeout(MeasureContext(Options()), "within 1 s"), measured_at="", version=""
     )
     assert facts.get(("docker", "reachable")) is False
     assert facts.get(("docker", "candidates")) is None
