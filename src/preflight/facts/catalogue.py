@@ -11,7 +11,7 @@ HOST = (
     Fact("host.os", "text", "linux, darwin or windows"),
     Fact("host.arch", "text", "processor architecture"),
     Fact("host.kernel", "text", "kernel release"),
-    Fact("host.hostname", "text", "name of the machine", True),
+    Fact("host.hostname", "text", "name of the machine"),
     Fact("host.container", "boolean", "whether preflight runs inside a container"),
     Fact("host.memory.total", "bytes", "RAM of the machine"),
     Fact("host.memory.available", "bytes", "RAM that new programs can use now without swapping"),
@@ -25,7 +25,7 @@ HOST = (
 )
 
 DISK = (
-    Fact("host.disk.path", "text", "the folder given by `--path`", True),
+    Fact("host.disk.path", "text", "the folder given by `--path`"),
     Fact("host.disk.filesystem", "text", "filesystem type, such as ext4"),
     Fact("host.disk.readonly", "boolean", "whether it is mounted read-only"),
     Fact("host.disk.total", "bytes", "size of the filesystem"),
@@ -34,7 +34,7 @@ DISK = (
 )
 
 DOCKER = (
-    Fact("docker.endpoint", "text", "address of the engine", True),
+    Fact("docker.endpoint", "text", "address of the engine"),
     Fact("docker.context", "text", "the docker context in use"),
     Fact("docker.local", "boolean", "whether the engine's address is on this machine"),
     Fact("docker.reachable", "boolean", "whether an engine answers at the address"),
@@ -60,7 +60,7 @@ DOCKER = (
     Fact("docker.cgroup.version", "number", "version of control groups: 1 or 2"),
     Fact("docker.limits.memory", "boolean", "whether memory limits of containers are enforced"),
     Fact("docker.limits.cpus", "boolean", "whether CPU limits of containers are enforced"),
-    Fact("docker.disk.root", "text", "folder where the engine keeps its data", True),
+    Fact("docker.disk.root", "text", "folder where the engine keeps its data"),
     Fact("docker.disk.free", "bytes", "space that is left there"),
     Fact("docker.disk.reclaimable", "bytes", "size of unused images: an upper bound"),
     Fact("docker.storage.driver", "text", "storage driver"),
@@ -70,7 +70,7 @@ DOCKER = (
 )
 
 COMPOSE = (
-    Fact("compose.files", "list", "the compose files; absent if there are none", True),
+    Fact("compose.files", "list", "the compose files; absent if there are none"),
     Fact("compose.project", "text", "name of the project"),
     Fact("compose.source", "text", "who merged the files: cli (Compose), or fallback"),
     Fact("compose.problem", "text", "why the files can't be used; absent if they can"),
@@ -83,9 +83,9 @@ COMPOSE = (
     Fact("compose.services.*.limits.cpus", "cores", "CPU limit, of deploy or cpus"),
     Fact("compose.services.*.reservations.memory", "bytes", "memory reservation"),
     Fact("compose.services.*.reservations.cpus", "cores", "CPU reservation; only Swarm uses it"),
-    Fact("compose.services.*.environment.*", "text", "a variable of its containers", True),
+    Fact("compose.services.*.environment.*", "text", "a variable of its containers"),
     Fact("compose.services.*.ports", "list", "the ports that it publishes"),
-    Fact("compose.services.*.mounts", "list", "its volumes and bind mounts", True),
+    Fact("compose.services.*.mounts", "list", "its volumes and bind mounts"),
     Fact("compose.services.*.platform", "text", "the platform that it asks for"),
     Fact("compose.services.*.gpus", "number", "GPUs that it asks for, -1 for all; absent if none"),
     Fact("compose.services.*.log.driver", "text", "logging driver; absent for Docker's default"),
@@ -98,9 +98,9 @@ COMPOSE = (
 
 START = (
     Fact("start.services.*.port_clash", "list", "conflicts between the ports that are published"),
-    Fact("start.services.*.mounts_missing", "list", "mounted files that Docker won't create", True),
-    Fact("start.services.*.mounts_created", "list", "missing paths, made empty folders", True),
-    Fact("start.services.*.env_files_missing", "list", "missing files of its env_file", True),
+    Fact("start.services.*.mounts_missing", "list", "mounted files that Docker won't create"),
+    Fact("start.services.*.mounts_created", "list", "missing paths, made empty folders"),
+    Fact("start.services.*.env_files_missing", "list", "missing files of its env_file"),
     Fact("start.services.*.platform_runs", "boolean", "whether the engine can run its platform"),
     Fact("start.services.*.conflict", "text", "why Compose rejects it; absent if it doesn't"),
     Fact("docker.gpus", "boolean", "whether the engine can give GPUs to containers"),
@@ -134,7 +134,7 @@ STACK = (
     Fact("stack.containers.*.memory.limit", "bytes", "lowest limit over it; absent if none"),
     Fact("stack.containers.*.memory.parent", "bytes", "lower limit of a parent cgroup, if any"),
     Fact("stack.containers.*.cpus", "cores", "its CPU limit; absent if none"),
-    Fact("stack.containers.*.environment.*", "text", "a variable that it was created with", True),
+    Fact("stack.containers.*.environment.*", "text", "a variable that it was created with"),
     Fact("stack.containers.*.image", "text", "its image, as it was named"),
     Fact("stack.containers.*.started_at", "text", "time of its last start; absent if never"),
     Fact("stack.containers.*.log.rotated", "boolean", "whether its logging drops old logs"),
@@ -150,7 +150,7 @@ SWARM = (
     Fact("docker.swarm.nodes.*.availability", "text", "active, pause or drain"),
     Fact("docker.swarm.nodes.*.cpus", "cores", "CPUs of a node"),
     Fact("docker.swarm.nodes.*.memory", "bytes", "RAM of a node"),
-    Fact("docker.swarm.nodes.*.labels.*", "text", "a label of a node", True),
+    Fact("docker.swarm.nodes.*.labels.*", "text", "a label of a node"),
     Fact("docker.swarm.nodes.*.free.cpus", "cores", "CPUs not reserved by other projects' tasks"),
     Fact("docker.swarm.nodes.*.free.memory", "bytes", "RAM not reserved by other projects' tasks"),
     Fact("docker.swarm.services.*.tasks", "number", "number of tasks of a service of the project"),
@@ -171,7 +171,7 @@ OLLAMA = (
     Fact("ollama.settings.*.context_length", "number", "context in tokens; absent if automatic"),
     Fact("ollama.settings.*.ignored", "list", "values that Ollama ignores; absent if none"),
     Fact("ollama.service", "text", "the compose service that runs Ollama; absent if none"),
-    Fact("ollama.endpoint", "text", "address of Ollama; absent if no port is published", True),
+    Fact("ollama.endpoint", "text", "address of Ollama; absent if no port is published"),
     Fact("ollama.reachable", "boolean", "whether Ollama is reachable"),
     Fact("ollama.problem", "text", "why Ollama can't be used; absent if it can"),
     Fact("ollama.version", "version", "version of Ollama"),
@@ -199,4 +199,4 @@ OLLAMA_VARIABLES = frozenset(
 )
 """Variables whose values other facts show: a rule about such a fact also names them."""
 
-ENV = (Fact("env.*", "text", "an environment variable of preflight; absent if not set", True),)
+ENV = (Fact("env.*", "text", "an environment variable of preflight; absent if not set"),)

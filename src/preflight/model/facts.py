@@ -47,7 +47,6 @@ class Fact(NamedTuple):
     path: str
     unit: Unit
     summary: str
-    sensitive: bool = False
 
 
 class Unknown(NamedTuple):
@@ -162,11 +161,16 @@ def replace_facts(facts: Facts, changes: Iterable[Measured]) -> Facts:
         dotted = join_path(path)
         for known in (unknown, sources, places):
             known.pop(dotted, None)
+        node = values
+        for segment in path[:-1]:
+            inner = node.get(segment)
+            node[segment] = dict(inner) if isinstance(inner, Mapping) else {}
+            node = node[segment]
+        node.pop(path[-1], None)
         if isinstance(value, Unknown):
-            _set_value(values, path)
             unknown[dotted] = value
         else:
-            _set_value(values, path, (value,))
+            node[path[-1]] = value
             _set_source(dotted, source, sources, places)
     return facts._replace(values=values, sources=sources, unknown=unknown, places=places)
 
@@ -180,17 +184,6 @@ def _set_source(
     sources[dotted] = source.text
     if source.place is not None:
         places[dotted] = source.place
-
-
-def _set_value(node: dict[str, Value], path: Path, value: tuple[Value, ...] = ()) -> None:
-    """Set or remove the value at `path`, copying the mappings that contain it."""
-    for segment in path[:-1]:
-        inner = node.get(segment)
-        node[segment] = dict(inner) if isinstance(inner, Mapping) else {}
-        node = node[segment]
-    node.pop(path[-1], None)
-    if value:
-        node[path[-1]] = value[0]
 
 
 @lru_cache(maxsize=4096)
