@@ -140,12 +140,8 @@ def _sdk_transport(endpoint: Endpoint) -> Get:
         response = client.get(
             client.base_url.rstrip("/") + path, timeout=timeout, stream=True, allow_redirects=False
         )
-        body = bytearray()
-        for chunk in response.iter_content(2**16):
-            body += chunk
-            if len(body) > max_bytes:
-                break
-        response.close()
-        return response.status_code, bytes(body)
+        with response:
+            body = response.raw.read(max_bytes + 1, decode_content=True)
+        return response.status_code, body[: max_bytes + 1]
 
     return get

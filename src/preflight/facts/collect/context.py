@@ -23,7 +23,6 @@ from preflight.facts.engine.locality import (
     find_host_visibility,
     in_container,
 )
-from preflight.facts.engine.responses import list_or_empty
 from preflight.model.facts import Unknown
 
 # in the lines of an engine's operating system, host name and address
@@ -49,8 +48,8 @@ class Engine(NamedTuple):
 class EngineLocality(NamedTuple):
     """The engine, and whether what this process sees is what the engine's containers get.
 
-    `network` is why this network isn't theirs, `files(path)` why a path isn't; None if they are.
-    An engine in a VM of this machine gives its containers the machine's own.
+    `network_hidden` is why this network isn't theirs, `path_hidden(path)` why a path isn't; None if
+    they are. An engine in a VM of this machine gives its containers the machine's own.
     """
 
     engine: Engine | Unknown
@@ -132,8 +131,7 @@ def differing_info_key(engine: Engine) -> str | None:
 
 def identify_engine(version: Mapping[str, Any], info: Mapping[str, Any], url: str) -> str:
     """Return the engine's name; a VM that calls itself docker is recognised by its host names."""
-    components = list_or_empty(version.get("Components"))
-    if "Podman Engine" in [c.get("Name") for c in components if isinstance(c, dict)]:
+    if "Podman Engine" in str(version.get("Components")):
         return "podman"
     description = f"{info.get('OperatingSystem')}\n{info.get('Name')}\n{url}".lower()
     for name, pattern in _VIRTUAL_MACHINE_PATTERNS.items():
