@@ -257,11 +257,11 @@ def test_the_last_verdict_counts_when_the_time_is_over(
     clean_environment: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "preflight.yaml").write_text(ANSWERS)
-    waiting = start("--docker-host", "unix:///none.sock", "--wait", "2.2", cwd=tmp_path)
+    waiting = start("--docker-host", "unix:///none.sock", "--wait", "3", cwd=tmp_path)
     out, err = waiting.communicate(timeout=60)
     assert waiting.returncode == 1
     assert out.count("FAIL  1 failed") == 1
-    assert err.count("preflight: not yet: ") == 2  # after the first and after a pause of a second
+    assert err.count("preflight: not yet: ") >= 2  # after the first, and after a pause of a second
 
 
 def test_what_passes_is_not_waited_for(clean_environment: Path, tmp_path: Path) -> None:

@@ -91,8 +91,10 @@ def test_what_can_not_be_written_is_one_line_and_the_others_are(
     os.mkfifo(folder / "pipe")
     if "\0" in file:  # no argument can hold it, a variable neither: ask what would
         from preflight.cli.streams import write_file
+        from preflight.model.problems import InputError
 
-        assert write_file(file, "x") == f"cannot write {file}: {said}"
+        with pytest.raises(InputError, match=f"^cannot write {file}: {said}$"):
+            write_file(file, "x")
         return
     done = subprocess.run(
         [sys.executable, "-m", "preflight", *CHECK, "-f", f"json:{file}", "-f", "json:good.json",

@@ -114,8 +114,7 @@ def bundle(
     if not answer:
         complain("not written")
         raise typer.Exit(ExitCode.FAILED)
-    if (error := write_file(output, archive, redacting.PRIVATE_MODE)) is not None:
-        raise InputError(error)
+    write_file(output, archive, redacting.PRIVATE_MODE)
     complain(f"{output}: {len(members) + 1} files, {format_bytes(len(archive))}")
 
 

@@ -19,7 +19,6 @@ from preflight.cli.redacting import (
     report_undecided,
 )
 from preflight.cli.streams import complain, terminal_options, write, write_file
-from preflight.model.problems import InputError
 
 
 def facts(
@@ -64,5 +63,5 @@ def facts(
         refuse_leftovers(output or "the snapshot", redactor, {"facts.json": as_json.encode()})
     if output is None:
         write(as_json)
-    elif (fault := write_file(output, as_json, PRIVATE_MODE if no_redact else None)) is not None:
-        raise InputError(fault)
+    else:
+        write_file(output, as_json, PRIVATE_MODE if no_redact else None)

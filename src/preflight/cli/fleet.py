@@ -251,9 +251,12 @@ def _save_snapshots(
     for host in hosts:
         if host.report is not None and (snapshot := answers.hosts[host.name].output):
             file = os.path.join(folder, f"{file_name(host.name)}.json")
-            errors.append(write_file(file, snapshot, mode))
-    complain(*filter(None, errors))
-    return not any(errors)
+            try:
+                write_file(file, snapshot, mode)
+            except InputError as error:
+                errors.append(str(error))
+    complain(*errors)
+    return not errors
 
 
 def file_name(host: str) -> str:

@@ -11,8 +11,8 @@ from preflight.cli.streams import (
     complain,
     file_options,
     terminal_options,
+    write,
     write_file,
-    write_stdout,
 )
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import Report
@@ -52,14 +52,17 @@ class Outputs:
         """Write them all; complain about each that can't be written, return whether all were."""
         errors = []
         for (_, file, append), render in self._outputs:
-            if file is None:
-                text = render(subject, terminal_options(quiet=quiet, verbose=verbose))
-                errors.append(write_stdout(text))
-            else:
-                text = render(subject, file_options(quiet=quiet, verbose=verbose))
-                errors.append(append_file(file, text) if append else write_file(file, text))
-        complain(*filter(None, errors))
-        return not any(errors)
+            options = terminal_options if file is None else file_options
+            text = render(subject, options(quiet=quiet, verbose=verbose))
+            try:
+                if file is None:
+                    write(text)
+                else:
+                    (append_file if append else write_file)(file, text)
+            except InputError as error:
+                errors.append(str(error))
+        complain(*errors)
+        return not errors
 
 
 def _parse_output(text: str) -> Output:

@@ -100,8 +100,8 @@ def document(
         raise typer.Exit(ExitCode.FAILED if difference else ExitCode.OK)
     if output is None:
         write(text)
-    elif (fault := write_file(output, text)) is not None:
-        raise InputError(fault)
+    else:
+        write_file(output, text)
 
 
 def _first_difference(name: str, expected: str) -> Problem | None:

@@ -9,8 +9,8 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -65,13 +65,13 @@ def _can_show(text: str, stream: TextIO | None) -> bool:
     return True
 
 
-def write_stdout(text: str) -> str | None:
-    """Write to standard output; return an error message where that fails.
+def write(text: str) -> None:
+    """Write the output of a command; raises InputError where it can't be written.
 
     A reader that has gone away is not an error: the verdict stands.
     """
     if sys.stdout is None:
-        return None
+        return
     try:
         encoding = sys.stdout.encoding or "ascii"
         sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
@@ -80,14 +80,7 @@ def write_stdout(text: str) -> str | None:
         silence_stdout()
     except OSError as error:
         silence_stdout()
-        return f"cannot write to standard output: {error.strerror}"
-    return None
-
-
-def write(text: str) -> None:
-    """Write the output of a command; raises InputError where it can't be written."""
-    if (message := write_stdout(text)) is not None:
-        raise InputError(message)
+        raise InputError(f"cannot write to standard output: {error.strerror}") from None
 
 
 def write_json(value: object) -> None:
@@ -172,38 +165,45 @@ class StatusLine:
 # --- files to write -----------------------------------------------------------------------------
 
 
-def write_file(path: str, text: str | bytes, mode: int | None = None) -> str | None:
-    """Write a file whole or not at all; return an error message where that fails.
+def write_file(path: str, text: str | bytes, mode: int | None = None) -> None:
+    """Write a file whole or not at all; raises InputError where that fails.
 
     A link stays, and what it leads to is written; so are devices and pipes. The file keeps its
     mode unless `mode` is given.
     """
-    try:
+    with _write_errors(path):
         if path.endswith(("/", os.sep)):
             raise IsADirectoryError
         with suppress(FileNotFoundError):
             existing = os.stat(path).st_mode
             if not stat.S_ISREG(existing) or path.startswith(("/dev/", "/proc/")):
-                return append_file(path, text)
+                append_file(path, text)
+                return
             mode = existing & 0o777 if mode is None else mode
         _replace_file(Path(os.path.realpath(path)), _encode(text), mode)
-    except (OSError, ValueError) as error:
-        return _write_error(path, error)
-    return None
 
 
-def append_file(path: str, text: str | bytes) -> str | None:
-    """Append to a file, a device, or a pipe that is being read; return an error message."""
+def append_file(path: str, text: str | bytes) -> None:
+    """Append to a file, a device, or a pipe that is being read; raises InputError."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NONBLOCK
-    try:
+    with _write_errors(path):
         handle = os.open(path, flags, 0o666)  # fails for a pipe without a reader
         if _NONBLOCK:
             os.set_blocking(handle, True)
         with os.fdopen(handle, "wb") as file:
             file.write(_encode(text))
+
+
+@contextmanager
+def _write_errors(path: str) -> Iterator[None]:
+    """Turn the errors of writing a file into InputError."""
+    try:
+        yield
+    except IsADirectoryError:
+        raise InputError(f"cannot write {path}: it is a folder") from None
     except (OSError, ValueError) as error:
-        return _write_error(path, error)
-    return None
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot write {path}: {reason}") from None
 
 
 def _replace_file(target: Path, data: bytes, mode: int | None) -> None:
@@ -229,12 +229,6 @@ def _replace_file(target: Path, data: bytes, mode: int | None) -> None:
 
 def _encode(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode("utf-8", "replace")
-
-
-def _write_error(path: str, error: OSError | ValueError) -> str:
-    if isinstance(error, IsADirectoryError):
-        return f"cannot write {path}: it is a folder"
-    return f"cannot write {path}: {getattr(error, 'strerror', None) or error}"
 
 
 # --- files to read ------------------------------------------------------------------------------
