@@ -7,7 +7,6 @@ of Compose its keys need. Judges no values: that is Compose's job, or the stand-
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -72,7 +71,7 @@ def scalar_text(node: Node) -> str:
         return str(node.value)
     try:
         return base64.b64decode(node.value).decode(errors="replace")
-    except (binascii.Error, ValueError):
+    except ValueError:
         return str(node.value)
 
 

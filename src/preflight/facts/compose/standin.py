@@ -82,11 +82,10 @@ class _StandIn:
 
     def project_name(self, roots: list[yaml_marks.Node]) -> str:
         """Return COMPOSE_PROJECT_NAME, else the last `name`, else the folder's."""
-        name = self.variables.lookup("COMPOSE_PROJECT_NAME")
         entries = [entry for root in roots for entry in mapping_entries(root)]
-        for key, _, node in entries if not name else ():
-            name = str(self.to_plain_data(node) or name) if key == "name" else name
-        base = name or os.path.basename(os.path.realpath(self.project.folder))
+        names = [self.to_plain_data(node) for key, _, node in entries if key == "name"]
+        name = self.variables.lookup("COMPOSE_PROJECT_NAME") or next(filter(None, names[::-1]), "")
+        base = str(name) or os.path.basename(os.path.realpath(self.project.folder))
         return _NOT_IN_NAMES.sub("", base.lower()).lstrip("_-")
 
     def to_plain_data(self, node: yaml_marks.Node) -> Value:
