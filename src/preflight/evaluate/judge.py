@@ -189,7 +189,7 @@ class Evaluation:
         items = value if isinstance(value, Mapping) else {}
         if not (isinstance(value, Unknown | Mapping) or value is None):
             unknown = Unknown(f"{name} isn't a collection")
-        general = [line for line in rule.when if _is_general(line)]
+        general = [line for line in rule.when if not _refers_to_item(line)]
         result = self._check_when(rule, general, self.scope) if items or unknown else None
         if unknown and not items and (result is None or result.verdict != "skip"):
             yield self._not_evaluated(rule, self.scope, "unknown", unknown.reason)
@@ -312,15 +312,13 @@ def conditions_of(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
     return conditions
 
 
-def _is_general(line: FactCondition) -> bool:
-    """Return whether a line of a `when` is the same for every item."""
-    return ITEM not in line.path and not _refers_to_item(line.condition)
+def _refers_to_item(part: FactCondition | Condition | Operand) -> bool:
+    """Return whether a line of a `when`, or a bound in it, is a fact of the item.
 
-
-def _refers_to_item(part: Condition | Operand) -> bool:
-    """Return whether a bound is a fact of the item; conditions and sums are tuples too."""
-    if isinstance(part, Reference):
-        return ITEM in part.path
+    Conditions and sums are tuples too.
+    """
+    if isinstance(part, FactCondition | Reference) and ITEM in part.path:
+        return True
     return isinstance(part, tuple) and any(_refers_to_item(inner) for inner in part)
 
 

@@ -13,7 +13,7 @@ from preflight.model.conditions import OPERATORS, Condition, Operator, Reference
 from preflight.model.facts import Unit
 from preflight.model.patterns import compile_log_pattern, compile_pattern
 from preflight.model.quantities import parse_version_range
-from preflight.model.rules import CONFIDENCES, VALUE_TYPES, FactCondition, Fix
+from preflight.model.rules import CONFIDENCES, VALUE_TYPES, FactCondition, Fix, LanguageModel
 from preflight.rules.context import Context, read_mapping, read_scalar
 from preflight.rules.schema import (
     BOOLEAN,
@@ -257,6 +257,7 @@ MODEL = ObjectField(
         "memory": Field(SIZE, "what it needs", True),
         "note": Field(Text(), "what it is good for"),
     },
+    build=LanguageModel,
 )
 DIAGNOSIS = ObjectField(
     "a diagnosis",

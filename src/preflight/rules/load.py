@@ -24,14 +24,18 @@ from preflight.model.rules import (
     RETIRED_RULES,
     VALUE_TYPES,
     Diagnosis,
-    LanguageModel,
     Rule,
     RuleSet,
     Waiver,
     describe_retired_rule,
 )
-from preflight.rules import context as decoding
-from preflight.rules.context import Context, Invalid
+from preflight.rules.context import (
+    MAX_SHOWN_PROBLEMS,
+    Context,
+    Invalid,
+    read_mapping,
+    read_scalar,
+)
 from preflight.rules.language import (
     DIAGNOSIS,
     FILE,
@@ -66,8 +70,8 @@ ReadFile = Callable[[str], bytes]
 class _Entry(NamedTuple):
     """A rule, model, diagnosis or waiver: its keys, merged over all files, not decoded yet."""
 
-    node: Node
     nodes: dict[str, Node]
+    node: Node
 
 
 _Entries = dict[object, _Entry]  # by id, or by the node where the id is missing
@@ -91,9 +95,9 @@ def load(
     ruleset = _build_ruleset(files, name, context)
     if context.problems:
         problems = sorted(set(context.problems))
-        hidden = len(problems) - decoding.MAX_SHOWN_PROBLEMS
+        hidden = len(problems) - MAX_SHOWN_PROBLEMS
         more = [f"… and {hidden} more"] if hidden > 0 else []
-        raise InputError(*problems[: decoding.MAX_SHOWN_PROBLEMS], *more)
+        raise InputError(*problems[:MAX_SHOWN_PROBLEMS], *more)
     for key in overrides or ():
         if key not in known_vars:
             raise InputError(f"--set {key}: unknown var{did_you_mean(key, known_vars)}")
@@ -176,7 +180,7 @@ class _RuleFiles:
     def _add_vars(self, node: Node | None) -> None:
         context = self._context
         try:
-            nodes = {} if node is None else decoding.read_mapping(node, context, None, "vars")
+            nodes = {} if node is None else read_mapping(node, context, None, "vars")
         except Invalid:
             context.complete = False  # uses of its vars aren't problems too
             return
@@ -212,7 +216,7 @@ class _RuleFiles:
             lines[id_] = node.start_mark.line + 1
             if merge and id_ in entries:
                 nodes = {**entries[id_].nodes, **nodes}
-            entries[id_] = _Entry(node, nodes)
+            entries[id_] = _Entry(nodes, node)
 
 
 def _normalize(name: str) -> str:
@@ -245,7 +249,7 @@ def _build_ruleset(files: _RuleFiles, name: str, context: Context) -> RuleSet:
         next=head.get("next", ""),
         rules=tuple(rules.values()),
         vars=context.vars,
-        models=decode("models", _decode_model),
+        models=decode("models", lambda entry, _: MODEL.decode_nodes(*entry, context)),
         diagnoses=decode("diagnoses", _decode_diagnosis),
         waivers=decode("waivers", partial(_decode_waiver, rules)),
         required_facts=frozenset(context.required_facts),
@@ -297,7 +301,7 @@ def _read_unit(nodes: Mapping[str, Node], context: Context) -> bool:
     fact, type_ = _non_null(nodes, "fact"), _non_null(nodes, "type")
     try:
         if fact is not None:
-            name = decoding.read_scalar(fact, context, "the name of a fact")
+            name = read_scalar(fact, context, "the name of a fact")
             context.unit = context.find_fact(fact, name)[1].unit
         if type_ is not None:
             context.unit = read_type(type_, context)
@@ -312,10 +316,6 @@ def _without_conditions(nodes: dict[str, Node], context: Context) -> dict[str, N
     given = [node for key in conditions if (node := _non_null(nodes, key)) is not None]
     decode_valid(given, lambda node: read_operands(node, context))
     return {key: node for key, node in nodes.items() if key not in conditions}
-
-
-def _decode_model(entry: _Entry, context: Context) -> LanguageModel:
-    return LanguageModel(**MODEL.decode_nodes(entry.nodes, entry.node, context))
 
 
 def _decode_waiver(rules: Mapping[str, Rule], entry: _Entry, context: Context) -> Waiver:
