@@ -98,9 +98,9 @@ def check(
     ruleset = load_rules(rules, sets)
     selection = select(ruleset, only or (), skip or (), strict=strict)
     if facts is not None and os.path.isdir(facts):
-        from preflight.cli.folder import check_folder, snapshots
+        from preflight.cli.folder import check_folder, list_snapshots
 
-        names = snapshots(facts)
+        names = list_snapshots(facts)
         files = [os.path.join(facts, name) for name in names]
         outputs = Outputs(formats, [*_inputs(rules, None, None), *files])
         fleet = check_folder(facts, names, ruleset, selection, started)

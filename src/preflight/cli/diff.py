@@ -93,9 +93,9 @@ def _compare_files(before: str, after: str, ruleset: Callable[[], RuleSet]) -> D
 
 
 def _compare_folders(before: str, after: str, ruleset: Callable[[], RuleSet]) -> HostDifferences:
-    from preflight.cli.folder import snapshots
+    from preflight.cli.folder import list_snapshots
 
-    old, new = snapshots(before), snapshots(after)
+    old, new = list_snapshots(before), list_snapshots(after)
     both = sorted({*old} & {*new})
     changed: dict[str, Difference] = {}
     unusable: dict[str, str] = {}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SUFFIXES = (".json", ".zip")
 
 
-def snapshots(folder: str) -> list[str]:
+def list_snapshots(folder: str) -> list[str]:
     """Return the names of a folder's snapshots and bundles; raises InputError if it has none.
 
     Hidden files are left out: a file that is still being written has such a name.
@@ -38,13 +38,15 @@ def check_folder(
     folder: str, names: Sequence[str], ruleset: RuleSet, selection: Selection, started: float
 ) -> Fleet:
     """Judge the snapshots of a folder; one that can't be read has the reason for its report."""
-    hosts = tuple(_check(name, os.path.join(folder, name), ruleset, selection) for name in names)
+    hosts = tuple(
+        _check_snapshot(name, os.path.join(folder, name), ruleset, selection) for name in names
+    )
     files = "1 snapshot" if len(names) == 1 else f"{len(names):,} snapshots"
     title = f"{files} of {folder} · {ruleset.name} ({ruleset.origin})"
     return Fleet(title, hosts, time.perf_counter() - started)
 
 
-def _check(name: str, path: str, ruleset: RuleSet, selection: Selection) -> HostReport:
+def _check_snapshot(name: str, path: str, ruleset: RuleSet, selection: Selection) -> HostReport:
     started = time.perf_counter()
     try:
         facts = pipeline.with_model(read_facts(path), ruleset)

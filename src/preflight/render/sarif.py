@@ -100,25 +100,21 @@ def render(report: Report, options: RenderOptions) -> str:
         "invocations": [invocation],
         "originalUriBaseIds": _URI_BASES,
         "results": _results(report, shown[:_MAX_RESULTS], list(rules)),
-        "properties": _run_properties(report),
+        "properties": {
+            "verdict": report.verdict,
+            "counts": {verdict: report.counts[verdict] for verdict in VERDICTS},
+            "strict": report.strict,
+            "measuredAt": short(report.measured_at),
+            "seconds": report.seconds,
+            "rules": {
+                "name": short(report.rules_name),
+                "source": short(report.rules_source),
+                "sha256": report.rules_sha256,
+            },
+        },
     }
     log = {"version": "2.1.0", "$schema": SCHEMA, "runs": [run]}
     return json.dumps(log, indent=2) + "\n"
-
-
-def _run_properties(report: Report) -> dict[str, Any]:
-    return {
-        "verdict": report.verdict,
-        "counts": {verdict: report.counts[verdict] for verdict in VERDICTS},
-        "strict": report.strict,
-        "measuredAt": short(report.measured_at),
-        "seconds": report.seconds,
-        "rules": {
-            "name": short(report.rules_name),
-            "source": short(report.rules_source),
-            "sha256": report.rules_sha256,
-        },
-    }
 
 
 def _rule(results: Sequence[Result]) -> dict[str, Any]:

@@ -79,12 +79,10 @@ def _add_sections(layout: TextLayout, results: Iterable[Result]) -> None:
     """Add a row for each rule, by section; the figures line up over all sections."""
     verbose = layout.options.verbose
     shown = [result for result in results if verbose or result.verdict != "skip"]
-    found_width = max([len("found"), *(len(result.actual_text) for result in shown)])
-    asked_width = max([len("asked"), *(len(result.expected_text) for result in shown)])
-    found_width, asked_width = (
-        min(_MAX_FOUND_COLUMNS, found_width),
-        min(_MAX_ASKED_COLUMNS, asked_width),
-    )
+    found_width = max(len(text) for text in ["found", *(result.actual_text for result in shown)])
+    found_width = min(_MAX_FOUND_COLUMNS, found_width)
+    asked_width = max(len(text) for text in ["asked", *(result.expected_text for result in shown)])
+    asked_width = min(_MAX_ASKED_COLUMNS, asked_width)
     head = f"{pad('found', found_width, right=True)}  {pad('asked', asked_width, right=True)}"
     for title, rows in by_section(shown).items():
         layout.blank()
@@ -194,17 +192,19 @@ def _add_host(
     options = layout.options
     mark, style = options.sign(host.verdict)
     mark = pad(mark, 4) if options.ascii else mark
+    head = ("  ", (mark, style), f" {pad(host.name, width)}  ")
     if host.reason:
-        layout.add("  ", (mark, style), f" {pad(host.name, width)}  ", host.reason)
+        layout.add(*head, host.reason)
         return
-    more = f"  +{host.required_problems - 1}" if host.required_problems > 1 else ""
-    used = len(mark) + width + sum(len(name) + 2 for name in columns) + 5
-    room = max(options.columns - used - len(more), 8)
-    worst = [f"{worst.title} {worst.actual_text}" for worst in host.problems[:1]]
-    problem = "".join(pad(text, room).rstrip() for text in worst) + more
+    problem = f"  +{host.required_problems - 1}" if host.required_problems > 1 else ""
+    if host.problems:
+        worst = host.problems[0]
+        used = len(mark) + width + sum(len(name) + 2 for name in columns) + len(problem) + 5
+        text = pad(f"{worst.title} {worst.actual_text}", max(options.columns - used, 8))
+        problem = text.rstrip() + problem
     signs: list[str | tuple[str, str]] = []
     for name in columns:
         verdict = host.columns.get(name)
         sign, sign_style = options.sign(verdict) if verdict else ("", "")
         signs += ["  ", (sign.center(len(name)), sign_style)]
-    layout.add("  ", (mark, style), f" {pad(host.name, width)}  ", Fill(problem), *signs)
+    layout.add(*head, Fill(problem), *signs)
