@@ -42,7 +42,7 @@ def build_redactor(
     }
     public = (*ruleset.vocabulary(), *pipeline.catalogue().names(), *names.public_names(facts))
     redactor = Redactor(shown, public)
-    names.learn_names(redactor, facts)
+    names.learn_machine_and_hosts(redactor, facts)
     for name, value in hidden_variables:
         redactor.add_variable(name, value)
     redactor.reserve_placeholders(json.dumps([facts.values, facts.sources], ensure_ascii=False))
@@ -58,10 +58,8 @@ def redact_facts(redactor: Redactor, ruleset: RuleSet, facts: Facts) -> tuple[Fa
     before, after = (pipeline.check(ruleset, either).results for either in (facts, clean))
     changed = [new for old, new in zip(before, after, strict=True) if old.verdict != new.verdict]
     redacted = Unknown("redacted: --no-redact keeps it", "unsupported")
-    clean = replace_facts(
-        clean, (Measured(split_path(result.fact), redacted) for result in changed)
-    )
-    return clean, list(dict.fromkeys(result.id for result in changed))
+    undecided = (Measured(split_path(result.fact), redacted) for result in changed)
+    return replace_facts(clean, undecided), list(dict.fromkeys(result.id for result in changed))
 
 
 def report_undecided(rules: Iterable[str]) -> None:

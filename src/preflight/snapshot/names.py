@@ -23,7 +23,7 @@ _PUBLIC_HOSTS = (
 )  # fmt: skip
 
 
-def learn_names(redactor: Redactor, facts: Facts) -> None:
+def learn_machine_and_hosts(redactor: Redactor, facts: Facts) -> None:
     """Learn the names of this host, its user and the hosts in facts, and this process's secrets."""
     home = _HOME.fullmatch(os.environ.get("HOME") or os.environ.get("USERPROFILE") or "")
     users = map(os.environ.get, ("USER", "LOGNAME", "USERNAME", "SUDO_USER"))
@@ -50,7 +50,7 @@ def _private_hosts(facts: Facts) -> Iterator[str]:
         if isinstance(endpoint, str) and not endpoint.startswith(("unix:", "npipe:")):
             match = _URL_HOST.match(endpoint)
             yield from (match[1],) if match and match[1] not in _PUBLIC_HOSTS else ()
-    for item in _items(facts):
+    for item in _services_and_containers(facts):
         image = item.get("image")
         match = _REGISTRY.match(image) if isinstance(image, str) else None
         registry = (match[1] or match[2]) if match else ""
@@ -65,7 +65,7 @@ def public_names(facts: Facts) -> Iterator[str]:
     for group in (("compose", "services"), ("stack", "containers"), ("host", "ports")):
         items = facts.get(group)
         yield from items if isinstance(items, Mapping) else ()
-    for item in _items(facts):
+    for item in _services_and_containers(facts):
         values.append(item.get("image"))
         aliases = item.get("known_as")
         yield from map(str, aliases) if isinstance(aliases, list) else ()
@@ -74,7 +74,7 @@ def public_names(facts: Facts) -> Iterator[str]:
             yield from (value, *re.split(r"[/:@.-]", value))
 
 
-def _items(facts: Facts) -> Iterator[Mapping[str, Any]]:
+def _services_and_containers(facts: Facts) -> Iterator[Mapping[str, Any]]:
     for group in (("compose", "services"), ("stack", "containers")):
         items = facts.get(group)
         if isinstance(items, Mapping):

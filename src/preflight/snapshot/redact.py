@@ -19,7 +19,7 @@ from urllib.parse import quote, quote_plus
 
 from preflight.model.facts import Facts, Path, join_path, split_path
 from preflight.model.secrets import AMBIGUOUS_WORDS, secret_kind
-from preflight.snapshot.shapes import PLACEHOLDER, SHAPES, VALUE, Shape
+from preflight.snapshot.shapes import ASSIGNED_VALUE, PLACEHOLDER, SHAPES, Shape
 
 T = TypeVar("T")
 
@@ -65,9 +65,9 @@ class Redactor:
         self._counts: Counter[str] = Counter()  # placeholders by kind
         self._placeholders: dict[str, str] = {}
         self._secrets: set[str] = set()
-        self._by_spelling: dict[str, tuple[str, str]] = {}  # by spelling: kind and secret
-        self._by_word: dict[str, tuple[str, str]] = {}  # the same, for whole words
-        self._patterns = _NOTHING, _NOTHING
+        self._by_spelling: dict[str, tuple[str, str]] = {}  # kind and secret, replaced anywhere
+        self._by_word: dict[str, tuple[str, str]] = {}  # the same, replaced as whole words
+        self._spelling_pattern = self._word_pattern = _NOTHING
         self._is_outdated = False
 
     def add_secret(self, kind: str, value: str) -> None:
@@ -213,28 +213,29 @@ class Redactor:
     def _compile(self) -> None:
         """Make the patterns of what is known: not for each secret, or many would take minutes."""
         if self._is_outdated:
-            self._patterns = (
-                re.compile(_any_of(self._by_spelling)),
-                re.compile(f"(?i)(?<![A-Za-z0-9])(?:{_any_of(self._by_word)})(?![A-Za-z0-9])"),
-            )
+            words = _build_alternation(self._by_word)
+            self._spelling_pattern = re.compile(_build_alternation(self._by_spelling))
+            self._word_pattern = re.compile(f"(?i)(?<![A-Za-z0-9])(?:{words})(?![A-Za-z0-9])")
             self._is_outdated = False
 
     def _redact(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
-        """Names come last, as an e-mail address or a URL may hold one."""
+        """Replace secrets, shapes, then names: an e-mail address or a URL may hold one."""
         return self._replace_words(self._replace_shapes(self._replace_anywhere(text), shapes))
 
     def _replace_known(self, text: str) -> str:
         return self._replace_words(self._replace_anywhere(text))
 
     def _replace_anywhere(self, text: str) -> str:
-        return self._patterns[0].sub(lambda m: self._placeholder(*self._by_spelling[m[0]]), text)
+        return self._spelling_pattern.sub(
+            lambda match: self._placeholder(*self._by_spelling[match[0]]), text
+        )
 
     def _replace_words(self, text: str) -> str:
         def replace(match: re.Match[str]) -> str:
             known = self._by_word.get(match[0].lower())  # not of characters such as İ
             return self._placeholder(*(known or ("secret", match[0])))
 
-        return self._patterns[1].sub(replace, text)
+        return self._word_pattern.sub(replace, text)
 
     def _replace_shapes(self, text: str, shapes: Iterable[Shape]) -> str:
         for shape in shapes:
@@ -298,7 +299,7 @@ def _find_secrets(match: re.Match[str]) -> Iterator[tuple[str, tuple[int, int]]]
         return
     is_ambiguous = "name" in groups and name.rpartition(".")[2].lower() in AMBIGUOUS_WORDS
     kind = None if is_ambiguous else secret_kind(name[-MAX_NAME_CHARS:])
-    value = VALUE.match(match.string, match.end()) if kind else None
+    value = ASSIGNED_VALUE.match(match.string, match.end()) if kind else None
     if kind and value and value.lastgroup:
         yield kind, value.span(value.lastgroup)
 
@@ -344,7 +345,7 @@ def _spellings(value: str) -> Iterator[str]:
     )
 
 
-def _any_of(texts: Iterable[str]) -> str:
+def _build_alternation(texts: Iterable[str]) -> str:
     """Return a pattern for many texts, longest first, that tries few of them at each character."""
     by_start: dict[str, list[str]] = {}
     for text in sorted(texts, key=len, reverse=True):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 PLACEHOLDER = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
 
-VALUE = re.compile(
+ASSIGNED_VALUE = re.compile(
     r"""\s{0,3}(?:\\?"(?P<double>[^"\\\n]{1,4096})\\?"|'(?P<single>[^'\n]{1,4096})'"""
     r"""|(?P<bare>(?:[^\s"'\\,;&)}\]]|\\(?!["'nrt])){1,4096}))"""
 )
