@@ -43,14 +43,13 @@ def request(
     """
     from http.client import HTTPConnection
 
-    deadline = time.monotonic() + timeout
-    connected = _connect(url, timeout, tls)
-    # a socket's own timeout starts again with each byte that drips in
-    timer = threading.Timer(deadline - time.monotonic(), _shut_down, [connected])
-    timer.start()
     parts = urlsplit(url)
     connection = HTTPConnection("localhost" if parts.scheme == "unix" else parts.netloc)
-    connection.sock = connected
+    deadline = time.monotonic() + timeout
+    connection.sock = _connect(url, timeout, tls)
+    # the socket's own timeout starts again with each byte that drips in
+    timer = threading.Timer(deadline - time.monotonic(), _shut_down, [connection.sock])
+    timer.start()
     try:
         connection.request(method, path, body, dict(headers or {}))
         response = connection.getresponse()
@@ -64,7 +63,9 @@ def request(
 
 def _shut_down(connected: socket.socket) -> None:
     with suppress(OSError):  # it has been closed meanwhile
-        socket.socket.shutdown(connected, socket.SHUT_RDWR)  # of TLS too, without its farewell
+        socket.socket.shutdown(
+            connected, socket.SHUT_RDWR
+        )  # SSLSocket's own ends TLS under the reader
 
 
 def _connect(url: str, timeout: float, tls: ssl.SSLContext | None) -> socket.socket:

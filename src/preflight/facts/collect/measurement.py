@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Worker: TypeAlias = "subprocess.Popen[bytes]"
 
-_CODE = (
+_WORKER_CODE = (
     "import gc, sys; gc.disable(); sys.path[:] = sys.argv[1:];"
     "from preflight.facts.collect.worker import main; main()"
 )
@@ -46,13 +46,13 @@ def start_worker() -> Worker:
     It gets our module path without the current folder, unless we are installed there: a
     `docker.py` of the user's project must not be taken for the SDK. Raises OSError.
     """
-    ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    program_folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     current = ""
     with suppress(OSError):  # it was deleted
         current = os.getcwd()
-    path = [entry for entry in sys.path if entry and (entry != current or entry == ours)]
+    path = [entry for entry in sys.path if entry and (entry != current or entry == program_folder)]
     return subprocess.Popen(
-        [sys.executable, "-S", "-c", _CODE, *path],
+        [sys.executable, "-S", "-c", _WORKER_CODE, *path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -109,9 +109,9 @@ class Measurement:
 
         missing = Unknown(f"not measured within {self._timeout:.3g} s", "timeout")
         try:
-            while (left := self._start + self._timeout - time.monotonic()) > 0:
+            while (seconds_left := self._start + self._timeout - time.monotonic()) > 0:
                 try:
-                    line = self._lines.get(timeout=min(_WAIT_INTERVAL, left))
+                    line = self._lines.get(timeout=min(_WAIT_INTERVAL, seconds_left))
                 except Empty:
                     if on_wait is not None:
                         on_wait(time.monotonic() - self._start)

@@ -243,14 +243,14 @@ def explain_failure(error: BaseException, address: str, timeout: float) -> Engin
     causes = [error]
     while (cause := _wrapped_by(causes[-1])) and cause not in causes:
         causes.append(cause)
-    signs = ""
+    names = ""
     for cause in causes:
         number = cause.errno if isinstance(cause, OSError) else None
-        signs += f"{type(cause).__name__} {errno.errorcode.get(number or 0, '')} "
+        names += f"{type(cause).__name__} {errno.errorcode.get(number or 0, '')} "
     lines = re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)", "", str(causes[-1])).strip().splitlines()
     message = lines[0][:200] if lines else type(error).__name__
     for pattern, template, kind in _FAILURES:
-        if re.search(pattern, signs + message):
+        if re.search(pattern, names + message):
             reason = template.format(address=address, timeout=timeout, message=message)
             return EngineError(reason, kind)
     return EngineError(f"{address}: {message}", "error")
