@@ -102,11 +102,11 @@ def check(
 
         names = list_snapshots(facts)
         files = [os.path.join(facts, name) for name in names]
-        outputs = Outputs(formats, [*_inputs(rules, None, None), *files])
+        outputs = Outputs(formats, _inputs(rules, *files))
         fleet = check_folder(facts, names, ruleset, selection, started)
         written = outputs.write(fleet, quiet=quiet, verbose=verbose)
         raise typer.Exit(fleet.exit_code if written else ExitCode.USAGE)
-    outputs = Outputs(formats, _inputs(rules, facts, compose_files))
+    outputs = Outputs(formats, _inputs(rules, facts, *(compose_files or ())))
 
     def judge(measured: Facts) -> Report:
         report = judge_facts(ruleset, measured, selection, started)
@@ -131,10 +131,10 @@ def check(
     raise typer.Exit(report.exit_code if written else ExitCode.USAGE)
 
 
-def _inputs(rules: str | None, facts: str | None, compose: list[str] | None) -> list[str]:
+def _inputs(rules: str | None, *files: str | None) -> list[str]:
     """Return the files that are read, which no report may overwrite."""
-    named = [rules_file(rules), *([facts] if facts else ()), *(compose or ())]
-    return [name for name in named if name not in (DEFAULT_RULES, "-")]
+    named = (rules_file(rules), *files)
+    return [name for name in named if name is not None and name not in (DEFAULT_RULES, "-")]
 
 
 def _wait(report: Report, seconds: float, left: float, *, quiet: bool) -> None:

@@ -20,6 +20,7 @@ from preflight.cli.options import (
     check_format,
     is_on_command_line,
     load_rules,
+    read_facts,
     rules_file,
 )
 from preflight.cli.streams import (
@@ -40,7 +41,7 @@ from preflight.model.cases import (
     VerdictMismatch,
     exit_code,
 )
-from preflight.model.facts import MAX_SNAPSHOT_BYTES, Facts
+from preflight.model.facts import Facts
 from preflight.model.problems import InputError, Problem, Review
 from preflight.model.report import ExitCode
 from preflight.model.rules import RuleSet
@@ -141,7 +142,7 @@ def validate(
 
     Exit code: 0 no problems, 1 problems, 2 a file cannot be read.
     """
-    snapshot = None if facts is None else _read_snapshot(facts)
+    snapshot = None if facts is None else read_facts(facts)
     valid = [_validate(name, snapshot) for name in files or [rules_file(rules)]]
     raise typer.Exit(ExitCode.OK if all(valid) else ExitCode.FAILED)
 
@@ -254,7 +255,7 @@ def _judge_folder(
     try:
         expected_file = os.path.join(folder, EXPECTED_FILE)
         expected = read_expected(read_input(expected_file, MAX_EXPECTED_BYTES), expected_file)
-        facts = _read_snapshot(os.path.join(folder, FACTS_FILE))
+        facts = read_facts(os.path.join(folder, FACTS_FILE))
         ruleset = load(file, ())
         sets = [f"{name}={value}" for name, value in expected.vars.items() if name in ruleset.vars]
         ruleset = load(file, tuple(sorted(sets)))
@@ -286,9 +287,3 @@ def judge_case(
             day = date.fromisoformat(facts.measured_at[:10])
     report = judge_facts(ruleset, with_model(facts, ruleset), selection, day=day)
     return cases.compare_verdicts(report, expected, exact=exact, part=bool(only))
-
-
-def _read_snapshot(file: str) -> Facts:
-    from preflight.snapshot.facts_file import read_snapshot
-
-    return read_snapshot(read_input(file, MAX_SNAPSHOT_BYTES), file)
