@@ -137,10 +137,12 @@ def test_a_start_imports_no_more_than_it_did(
     assert len(modules - ours) <= others, sorted(modules - ours)
 
 
-def test_a_check_imports_at_most_70_of_our_modules_over_both_processes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("format_", ["text", "json"])
+def test_a_check_imports_at_most_70_of_our_modules(format_: str, tmp_path: Path) -> None:
+    """In both processes together."""
     compose = "services: {api: {image: alpine}, db: {image: alpine, mem_limit: 1gb}}\n"
     (tmp_path / "compose.yaml").write_text(compose)
-    modules = loaded("check", "-f", "json", cwd=tmp_path) | loaded_by_worker(tmp_path)
+    modules = loaded("check", "-f", format_, cwd=tmp_path) | loaded_by_worker(tmp_path)
     ours = {name for name in modules if name.partition(".")[0] == "preflight"}
     assert {"preflight.facts.compose.cli", "preflight.facts.swarm"} <= ours
     assert len(ours) <= 70, sorted(ours)

@@ -19,9 +19,8 @@ from typing import Any, NamedTuple, TypeAlias
 from preflight.facts.collect.context import Engine, EngineLocality, MeasureContext
 from preflight.facts.compose.facts import replicas
 from preflight.facts.compose.project import Project, explain_absence, source_of
-from preflight.facts.engine.api import get_label
+from preflight.facts.engine.api import get_label, list_or_empty
 from preflight.facts.engine.endpoint import EngineError
-from preflight.facts.engine.responses import list_or_empty
 from preflight.model.facts import Measured, Unknown
 
 MAX_PORTS = 500

@@ -14,8 +14,8 @@ from typing import Any
 from preflight.facts.collect.context import Engine, EngineLocality, MeasureContext
 from preflight.facts.compose import cli
 from preflight.facts.compose.project import Project, source_of
+from preflight.facts.engine.api import text_or_none
 from preflight.facts.engine.locality import VIRTUAL_MACHINES, in_container
-from preflight.facts.engine.responses import text_or_none
 from preflight.facts.ports import PublishedPort, addresses_conflict, published_ports, shares_network
 from preflight.model.facts import Measured, Source, Unknown, UnknownKind, Value
 

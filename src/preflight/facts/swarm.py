@@ -17,15 +17,17 @@ from preflight.facts.catalogue import SWARM
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.facts import resource
 from preflight.facts.compose.project import Project, source_of
-from preflight.facts.engine.api import EngineApi, encode_filters, get_label
-from preflight.facts.engine.endpoint import EngineError
-from preflight.facts.engine.responses import (
+from preflight.facts.engine.api import (
+    EngineApi,
     count_or_none,
+    encode_filters,
+    get_label,
     list_or_empty,
     or_unreported,
     text_or_none,
     unreported,
 )
+from preflight.facts.engine.endpoint import EngineError
 from preflight.model.facts import Measured, Unknown
 from preflight.model.quantities import format_bytes, format_number
 

@@ -38,7 +38,7 @@ PROBES = (
     Probe(catalogue.PORTS, "ports", needs_project=True),
     Probe(catalogue.STACK, "stack.containers", needs_project=True),
     Probe(catalogue.SWARM, "swarm"),
-    Probe(catalogue.OLLAMA, "ollama.ollama_facts"),
+    Probe(catalogue.OLLAMA, "ollama"),
 )
 
 FACTS = tuple(fact for probe in PROBES for fact in probe.facts) + catalogue.MODEL + catalogue.ENV

@@ -10,12 +10,14 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from preflight.model.fleet import Fleet
 from preflight.model.report import VERDICTS, Report, Result
 from preflight.render import RenderOptions
 from preflight.render.sanitize import short
+
+if TYPE_CHECKING:
+    from preflight.model.fleet import Fleet
 
 SCHEMA = "preflight.report/1"
 FLEET_SCHEMA = "preflight.fleet/1"

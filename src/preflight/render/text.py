@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from preflight.model.fleet import Fleet
 from preflight.model.report import Report, Result
-from preflight.render import RenderOptions, fleet_summary, memory
+from preflight.render import RenderOptions, memory
 from preflight.render.layout import Fill, TextLayout, pad
 from preflight.render.sanitize import clean
 from preflight.render.tasks import (
@@ -26,6 +26,10 @@ from preflight.render.tasks import (
     shown_waivers,
     skipped_checks,
 )
+
+if TYPE_CHECKING:
+    from preflight.model.fleet import Fleet
+    from preflight.render.fleet_summary import HostSummary
 
 _MAX_HEADER = 57  # characters of program and rules that leave room for the host beside them
 _MAX_PASSED = 8  # rows of passed rules in a section, before the rest is counted
@@ -146,6 +150,8 @@ def _add_summary(layout: TextLayout, report: Report) -> None:
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return a table of the hosts that need action, each problem once, and the counts."""
+    from preflight.render import fleet_summary  # only for many hosts
+
     layout = TextLayout(options)
     if not options.quiet:
         _add_hosts(layout, fleet)
@@ -167,6 +173,8 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 
 
 def _add_hosts(layout: TextLayout, fleet: Fleet) -> None:
+    from preflight.render import fleet_summary
+
     options = layout.options
     needing = fleet_summary.shown_hosts(fleet_summary.summaries(fleet), options)
     shown = needing if options.verbose else needing[:_MAX_HOSTS]
@@ -185,9 +193,7 @@ def _add_hosts(layout: TextLayout, fleet: Fleet) -> None:
         layout.add("  ", options.sign("pass"), f" {rest:,} more")
 
 
-def _add_host(
-    layout: TextLayout, host: fleet_summary.HostSummary, width: int, columns: Sequence[str]
-) -> None:
+def _add_host(layout: TextLayout, host: HostSummary, width: int, columns: Sequence[str]) -> None:
     """Add a host: its worst problem, how many more there are, and a mark for each column."""
     options = layout.options
     mark, style = options.sign(host.verdict)

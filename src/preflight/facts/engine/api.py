@@ -1,6 +1,7 @@
 """The HTTP API of a container engine: bounded responses, and failures in plain words.
 
 What listens at an engine's address may be anything: it may send 300 MB, half a JSON or a web page.
+A value of another type than expected is missing; zero, null and missing are no measurement.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import json
 import re
 import threading
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from preflight.facts.engine.endpoint import Endpoint, EngineError
-from preflight.facts.engine.responses import count_or_none, get_object, text_or_none
 from preflight.facts.http_client import Get, open_transport
-from preflight.model.facts import UnknownKind
+from preflight.model.facts import Unknown, UnknownKind
 
 T = TypeVar("T")
 
@@ -51,6 +52,8 @@ _FAILURES: tuple[tuple[str, str, UnknownKind], ...] = (
         "invalid",
     ),
 )
+_NOT_IN_NAMES = re.compile("[\0\ud800-\udfff]")  # in JSON, but in no path and in no request
+_FRACTION = re.compile(r"\.\d+")
 
 
 class NotFoundError(EngineError):
@@ -286,3 +289,48 @@ class Lazy(Generic[T]):
     def peek(self) -> T | None:
         """Return the value if it has been computed, without waiting for it."""
         return self._value[0] if self._value else None
+
+
+def get_object(answer: Any, key: str) -> Mapping[str, Any]:
+    """Return the object under a key, or an empty one."""
+    value = answer.get(key) if isinstance(answer, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def list_or_empty(value: Any) -> list[Any]:
+    """Return the value if it is a list, else an empty list."""
+    return value if isinstance(value, list) else []
+
+
+def text_or_none(value: Any) -> str | None:
+    """Return the value if it is a non-empty string that can be a name, else None."""
+    is_name = isinstance(value, str) and value and not _NOT_IN_NAMES.search(value)
+    return value if is_name else None
+
+
+def count_or_none(value: Any) -> int | None:
+    """Return the value if it is a whole number from 0 on that 64 bits hold, as in Go, else None."""
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_integer and 0 <= value < 2**64 else None
+
+
+def or_unreported(value: Any, key: str) -> Any:
+    """Return the value, or an Unknown in place of None."""
+    return unreported(key) if value is None else value
+
+
+def unreported(key: str) -> Unknown:
+    """Return the Unknown for a key of which the engine reports nothing useful."""
+    return Unknown(f"the engine does not report it: {key} is zero, null or missing")
+
+
+def parse_time(value: Any) -> float | None:
+    """Read a time such as 2026-11-23T18:04:24.011350854Z as seconds since 1970, else None."""
+    if not isinstance(value, str) or value.startswith("0001-"):  # Go's zero time
+        return None
+    fraction = _FRACTION.search(value)
+    try:
+        time = datetime.strptime(_FRACTION.sub("", value), "%Y-%m-%dT%H:%M:%S%z")
+    except ValueError:
+        return None
+    return time.timestamp() + (float(fraction[0]) if fraction else 0.0)

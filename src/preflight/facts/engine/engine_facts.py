@@ -11,7 +11,14 @@ from typing import Any
 from preflight.facts.catalogue import DOCKER
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import Project
-from preflight.facts.engine.api import EngineApi
+from preflight.facts.engine.api import (
+    EngineApi,
+    count_or_none,
+    get_object,
+    list_or_empty,
+    or_unreported,
+    text_or_none,
+)
 from preflight.facts.engine.endpoint import EndpointError, EngineError, find_other_sockets
 from preflight.facts.engine.host_resources import (
     available_memory,
@@ -20,14 +27,7 @@ from preflight.facts.engine.host_resources import (
     is_log_rotated,
 )
 from preflight.facts.engine.locality import PathHidden, is_rootless
-from preflight.facts.engine.responses import (
-    count_or_none,
-    get_object,
-    list_or_empty,
-    or_unreported,
-    text_or_none,
-)
-from preflight.facts.host.cgroups import Cgroups, Limit
+from preflight.facts.host.kernel import Cgroups, Limit
 from preflight.model.facts import Measured, Unknown
 
 _LIMIT_HIDDEN = "; a cgroup limit above it can't be seen"

@@ -17,7 +17,7 @@ from typing import Any
 from preflight.facts.engine.api import EngineApi, get_label
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.locality import PathHidden, is_rootless
-from preflight.facts.host.cgroups import Cgroups, ContainerCgroup, read_container_cgroup
+from preflight.facts.host.kernel import Cgroups, ContainerCgroup, read_container_cgroup
 from preflight.model.facts import Unknown
 
 DEFAULT_LOG_DRIVER = "json-file"

@@ -19,11 +19,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.facts.engine.api import EngineApi
+from preflight.facts.engine.api import EngineApi, get_object, list_or_empty, text_or_none
 from preflight.facts.engine.endpoint import EngineError
-from preflight.facts.engine.responses import get_object, list_or_empty, text_or_none
-from preflight.facts.host.cgroups import Cgroups
-from preflight.facts.host.mounts import Mount, find_location, find_mount, is_within, read_mounts
+from preflight.facts.host.kernel import (
+    Cgroups,
+    Mount,
+    find_location,
+    find_mount,
+    is_within,
+    read_mounts,
+)
 from preflight.model.facts import Unknown
 
 PathHidden: TypeAlias = Callable[[str], Unknown | None]

@@ -14,7 +14,7 @@ from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.engine.locality import in_container
-from preflight.facts.host.mounts import Mount, find_mount, read_mounts
+from preflight.facts.host.kernel import Mount, find_mount, read_mounts
 from preflight.model.facts import Measured, Unknown
 
 _VIRTUAL_DEVICES = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from preflight.facts.collect.context import Engine, MeasureContext, differing_info_key
+from preflight.facts.engine.api import text_or_none
 from preflight.facts.engine.locality import in_container
-from preflight.facts.engine.responses import text_or_none
-from preflight.facts.host.cgroups import Cgroups, Limit
+from preflight.facts.host.kernel import Cgroups, Limit
 from preflight.model.facts import Measured, Unknown, UnknownKind
 
 _ERROR_KINDS: dict[int | None, UnknownKind] = {

@@ -11,18 +11,20 @@ from typing import Any, NamedTuple, TypeAlias
 from preflight.facts.catalogue import STACK
 from preflight.facts.collect.context import Engine
 from preflight.facts.compose.project import Project, explain_absence
-from preflight.facts.engine.api import Lazy, NotFoundError, memory_used
-from preflight.facts.engine.endpoint import EngineError
-from preflight.facts.engine.host_resources import is_log_rotated
-from preflight.facts.engine.responses import (
+from preflight.facts.engine.api import (
+    Lazy,
+    NotFoundError,
     count_or_none,
     get_object,
+    memory_used,
     or_unreported,
     parse_time,
     text_or_none,
     unreported,
 )
-from preflight.facts.host.cgroups import ContainerCgroup, read_container_cgroup
+from preflight.facts.engine.endpoint import EngineError
+from preflight.facts.engine.host_resources import is_log_rotated
+from preflight.facts.host.kernel import ContainerCgroup, read_container_cgroup
 from preflight.facts.stack.containers import CONTAINERS_PATH, ListedContainer, normalize_state
 from preflight.facts.stack.drift import find_drift, parse_environment
 from preflight.facts.stack.oom import OomSignals, OomTimes, judge_oom, read_oom_times

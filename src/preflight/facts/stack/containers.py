@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project
-from preflight.facts.engine.api import EngineApi, get_label
+from preflight.facts.engine.api import EngineApi, get_label, list_or_empty, text_or_none
 from preflight.facts.engine.endpoint import EngineError
-from preflight.facts.engine.responses import list_or_empty, text_or_none
 from preflight.model.facts import Measured, Unknown
 
 CONTAINERS_PATH = ("stack", "containers")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from preflight.facts.compose.facts import resource
-from preflight.facts.engine.responses import count_or_none, get_object
+from preflight.facts.engine.api import count_or_none, get_object
 from preflight.model.facts import Unknown
 from preflight.model.quantities import format_bytes, format_number
 

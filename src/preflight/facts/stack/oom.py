@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from preflight.facts.engine.api import EngineApi
+from preflight.facts.engine.api import EngineApi, count_or_none, get_object
 from preflight.facts.engine.endpoint import EngineError
-from preflight.facts.engine.responses import count_or_none, get_object
 from preflight.model.facts import Unknown
 
 OomTimes: TypeAlias = Mapping[str, tuple[float, ...]]

@@ -28,7 +28,7 @@ from preflight.facts.engine.locality import (
     same_files,
     same_network,
 )
-from preflight.facts.host.mounts import Mount, parse_mounts
+from preflight.facts.host.kernel import Mount, parse_mounts
 from preflight.model.facts import Unknown
 
 V1_MEMORY = Path("/sys/fs/cgroup/memory")

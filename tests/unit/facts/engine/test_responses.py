@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from preflight.facts.engine.responses import parse_time
+from preflight.facts.engine.api import parse_time
 
 
 @pytest.mark.parametrize(

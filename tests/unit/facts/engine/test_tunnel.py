@@ -21,9 +21,9 @@ import pytest
 from docker_facts import facts_of
 from engine_server import INFO, VERSION, Answer, engine, listening
 from engines import Engine
+from preflight.facts import ollama
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
-from preflight.facts.ollama import ollama_facts as ollama
 from preflight.model.facts import build_facts
 
 HERE = {

@@ -15,8 +15,8 @@ from preflight.facts import catalogue as declared
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import Project
+from preflight.facts.engine.api import parse_time
 from preflight.facts.engine.endpoint import EndpointError
-from preflight.facts.engine.responses import parse_time
 from preflight.facts.stack import containers as stack
 from preflight.facts.stack import oom
 from preflight.model.facts import Catalogue, Facts, Measured, Unknown, build_facts

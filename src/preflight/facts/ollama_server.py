@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from preflight.facts.engine.responses import count_or_none
+from preflight.facts.engine.api import count_or_none
 from preflight.facts.http_client import request
 from preflight.model.facts import Unknown, UnknownKind, Value
 from preflight.model.quantities import format_duration, parse_duration

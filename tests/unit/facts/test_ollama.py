@@ -13,18 +13,18 @@ import pytest
 
 from ollama_server import BAD, GEMMA, MISTRAL, PS, TAGS, Fake, saying, serving
 from preflight.facts import catalogue as declared
+from preflight.facts import ollama
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.endpoint import Endpoint, EndpointError
 from preflight.facts.model import canonical_name
-from preflight.facts.ollama import ollama_facts as ollama
-from preflight.facts.ollama.ollama_facts import (
+from preflight.facts.ollama import (
     configured_model,
     estimate_memory,
     kv_bytes_per_token,
 )
-from preflight.facts.ollama.server import (
+from preflight.facts.ollama_server import (
     OllamaError,
     locate_api,
     parse_host,

@@ -14,7 +14,7 @@ from preflight.facts.compose.project import Project, known_as
 from preflight.facts.engine.endpoint import EndpointError
 from preflight.facts.engine.locality import in_container
 from preflight.facts.model import canonical_name
-from preflight.facts.ollama.server import (
+from preflight.facts.ollama_server import (
     Address,
     OllamaApi,
     OllamaError,

@@ -1,10 +1,10 @@
-"""The memory limits that control groups set (v1, v2 and hybrid), and what containers use of them.
+"""What Linux says of mounts and control groups: reading /proc and cgroup files can't hang.
 
-A child cgroup reads "no limit" under a limited parent, so every level up to the mount counts. A
-container's cgroup is read only where the engine's processes are visible here; that spares the
-engine's own sample, for which dockerd makes all but the first container wait a second. Sources:
-Linux Documentation/admin-guide/cgroup-v1/memory.rst (memory.oom_control) and cgroup-v2.rst
-(memory.events), proc(5); docker/cli, stats_helpers.go.
+The limits of cgroups (v1, v2 and hybrid): a child cgroup reads "no limit" under a limited parent,
+so every level up to the mount counts. A container's cgroup is read only where the engine's
+processes are visible here; that spares the engine's own sample, for which dockerd makes all but the
+first container wait a second. Sources: Linux Documentation/admin-guide/cgroup-v1/memory.rst
+(memory.oom_control) and cgroup-v2.rst (memory.events), proc(5); docker/cli, stats_helpers.go.
 """
 
 from __future__ import annotations
@@ -16,13 +16,84 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeAlias
 
-from preflight.facts.host.mounts import is_within, read_mounts
 from preflight.model.facts import Unknown
 
 LimitReader: TypeAlias = Callable[[Path, int], Iterator[tuple[float, Path]]]
 
 UNLIMITED_BYTES = 2**60  # v1 writes "no limit" as the largest page count, about 2**63
 _NUMBER = "[1-9][0-9]{0,19}"  # not zero: no process could live under such a limit
+
+
+class Mount(NamedTuple):
+    """One line of mountinfo: `root` of the filesystem is visible at `point`, on mount `parent`.
+
+    `flags` belong to this mount alone, `options` to the filesystem, wherever it is mounted.
+    """
+
+    id: str
+    parent: str
+    device: str
+    root: str
+    point: str
+    flags: frozenset[str]
+    filesystem: str
+    options: frozenset[str]
+
+
+def read_mounts(root: Path = Path("/"), pid: str = "self") -> list[Mount]:
+    """Read the mounts of a process, paths spelled as `os` does; raises OSError."""
+    return parse_mounts(os.fsdecode((root / "proc" / pid / "mountinfo").read_bytes()))
+
+
+def parse_mounts(text: str) -> list[Mount]:
+    """Parse /proc/PID/mountinfo, where spaces, tabs and newlines in paths are octal escapes."""
+    mounts = []
+    for line in filter(None, text.split("\n")):
+        head, tail = line.split(" - ", 1)
+        number, parent, device, root, point, flags, *_ = head.split(" ")
+        filesystem, _, options = tail.split(" ", 2)
+        mount = Mount(
+            number, parent, device, _unescape(root), _unescape(point),
+            frozenset(flags.split(",")), filesystem, frozenset(options.split(",")),
+        )  # fmt: skip
+        mounts.append(mount)
+    return mounts
+
+
+def _unescape(path: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
+
+
+def find_mount(path: str, mounts: list[Mount]) -> Mount | None:
+    """Return the mount that a real path lies on, found as the kernel does: from the top down.
+
+    The longest match won't do: a mount hides what was mounted below its point before.
+    """
+    ids = {mount.id for mount in mounts}
+    tops = {mount.id for mount in mounts if mount.parent == mount.id or mount.parent not in ids}
+    left = [mount for mount in mounts if is_within(path, mount.point)]
+    current: Mount | None = None
+    while children := [m for m in left if m.id in tops or (current and m.parent == current.id)]:
+        current = min(reversed(children), key=lambda mount: len(mount.point))
+        left.remove(current)
+    return current
+
+
+def is_within(path: str, folder: str) -> bool:
+    """Whether a path is `folder` or lies below it."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def find_location(path: str, mounts: list[Mount]) -> tuple[str, str] | None:
+    """Return the device number of a real path's filesystem, and the path inside of it.
+
+    Two processes that get the same location for a path see the same files there.
+    """
+    mount = find_mount(path, mounts)
+    if mount is None:
+        return None
+    relative = path[len(mount.point) :].strip("/")
+    return mount.device, f"{mount.root.rstrip('/')}/{relative}".rstrip("/")
 
 
 class Limit(NamedTuple):

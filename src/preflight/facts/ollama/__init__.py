@@ -1,1 +1,0 @@
-"""Ollama: its settings, its API, and the configured model."""
