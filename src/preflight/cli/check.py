@@ -20,7 +20,6 @@ from preflight.model.problems import InputError
 from preflight.model.report import ExitCode, Report
 from preflight.model.rules import DEFAULT_RULES
 from preflight.render import FORMATS
-from preflight.render.sanitize import short
 
 # seconds between two measurements: they grow by this factor
 _FIRST_PAUSE, _MAX_PAUSE, _PAUSE_FACTOR = 1.0, 30.0, 1.5
@@ -143,7 +142,7 @@ def _wait(report: Report, seconds: float, left: float, *, quiet: bool) -> None:
         failing = [result for result in report.results if report.affects_exit_code(result)]
         more = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
         complain(
-            f"not yet: {short(failing[0].message, 200)}{more};"
+            f"not yet: {shorten(failing[0].message, 200)}{more};"
             f" again in {seconds:.0f} s, {left:.0f} s are left"
         )
     time.sleep(seconds)

@@ -14,7 +14,7 @@ from preflight.model.report import Verdict
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
 from preflight.render.layout import TextLayout, pad
-from preflight.render.sanitize import short
+from preflight.render.sanitize import shorten
 
 SCHEMA = "preflight.rules-test/1"
 _MAX_NAME = 40  # columns of a case's name
@@ -95,10 +95,10 @@ def junit(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
     suite = suite_element("preflight rules test", "localhost", NO_TIME, kinds)
     ET.SubElement(suite, "properties")
     for outcome in outcomes:
-        attributes = {"name": short(outcome.name), "classname": "preflight.cases", "time": "0"}
+        attributes = {"name": shorten(outcome.name), "classname": "preflight.cases", "time": "0"}
         case = ET.SubElement(suite, "testcase", attributes)
         lines = [f"{_sentence(mismatch)}; {mismatch.reason}" for mismatch in outcome.differences]
-        lines = list(map(short, lines or outcome.problems))
+        lines = list(map(shorten, lines or outcome.problems))
         if lines:
             kind = "error" if outcome.problems else "failure"
             element = ET.SubElement(case, kind, message=lines[0], type=outcome.verdict)

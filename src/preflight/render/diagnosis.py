@@ -12,7 +12,7 @@ from preflight.model.rules import Confidence
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
 from preflight.render.layout import Fill, TextLayout
-from preflight.render.sanitize import clean, short
+from preflight.render.sanitize import clean, shorten
 
 SCHEMA = "preflight.diagnosis/1"
 _VERDICT_BY_CONFIDENCE: Mapping[Confidence, Verdict] = {
@@ -58,7 +58,7 @@ def _add_finding(layout: TextLayout, finding: Finding, *, several: bool) -> None
     )
     if begin:
         layout.wrap(f"{begin} … {end}" if end and end != begin else begin, 4, "dim")
-    excerpt = short(finding.excerpt).strip()  # its time is already shown
+    excerpt = shorten(finding.excerpt).strip()  # its time is already shown
     excerpt = excerpt.removeprefix(finding.last.time or "").strip() or excerpt
     layout.add((f"    {excerpt}", "dim"))
     layout.wrap(finding.cause, 4)
@@ -88,8 +88,10 @@ def json_object(report: LogReport) -> dict[str, Any]:
                 "count": finding.occurrences,
                 "first": as_plain_data(finding.first),
                 "last": as_plain_data(finding.last),
-                "values": {name: short(value) for name, value in finding.values.items()},
-                "fixes": [{**as_plain_data(fix), "text": short(fix.text)} for fix in finding.fixes],
+                "values": {name: shorten(value) for name, value in finding.values.items()},
+                "fixes": [
+                    {**as_plain_data(fix), "text": shorten(fix.text)} for fix in finding.fixes
+                ],
             }
             for finding in report.findings
         ],

@@ -10,7 +10,7 @@ from preflight.model.facts import Catalogue, Unknown, split_path
 from preflight.render import RenderOptions
 from preflight.render.layout import Fill, TextLayout, pad
 from preflight.render.listings import value_text
-from preflight.render.sanitize import short
+from preflight.render.sanitize import shorten
 
 SCHEMA = "preflight.diff/1"
 FLEET_SCHEMA = "preflight.fleet-diff/1"
@@ -133,7 +133,7 @@ def fleet_json_object(hosts: HostDifferences) -> dict[str, Any]:
         "hosts": {name: _changes_object(change) for name, change in hosts.changed.items()},
         "gone": list(hosts.gone),
         "new": list(hosts.new),
-        "unusable": {name: short(reason) for name, reason in hosts.unusable.items()},
+        "unusable": {name: shorten(reason) for name, reason in hosts.unusable.items()},
         "same": hosts.same,
     }
 

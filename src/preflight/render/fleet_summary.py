@@ -9,7 +9,7 @@ from typing import NamedTuple
 from preflight.model.fleet import WORST_FIRST, Fleet, HostReport, not_reached
 from preflight.model.report import ExitCode, Report, ResolvedFix, Result, Verdict
 from preflight.render import RenderOptions
-from preflight.render.sanitize import short
+from preflight.render.sanitize import shorten
 
 COLUMNS = ("host", "docker", "stack", "disk")
 """The columns of the table of hosts: what the fact of a rule is about."""
@@ -56,7 +56,7 @@ class SharedProblem(NamedTuple):
     def host_names(self, limit: int, characters: int = 60) -> str:
         """List up to `limit` hosts, each cut to so many characters."""
         more = f" and {len(self.hosts) - limit:,} more" if len(self.hosts) > limit else ""
-        return ", ".join(short(name, characters) for name in self.hosts[:limit]) + more
+        return ", ".join(shorten(name, characters) for name in self.hosts[:limit]) + more
 
 
 def summaries(fleet: Fleet) -> list[HostSummary]:
@@ -95,15 +95,15 @@ def counts(fleet: Fleet) -> str:
     return " · ".join(f"{counter[key]:,} {word}" for key, word in words.items() if counter[key])
 
 
-def shared_problems(fleet: Fleet, *, advice: bool) -> list[SharedProblem]:
+def shared_problems(fleet: Fleet, *, recommended: bool) -> list[SharedProblem]:
     """Return each problem once: the worst first, of these what most hosts have.
 
-    Without `advice`, only problems that affect the exit code.
+    Without `recommended`, only problems that affect the exit code.
     """
     groups: dict[tuple[Verdict, str, bool], dict[str, list[Result]]] = {}
     affects_exit_code: dict[object, bool] = {}
     for host in map(_summary, fleet.hosts):
-        shown = host.problems if advice else host.problems[: host.required_problems]
+        shown = host.problems if recommended else host.problems[: host.required_problems]
         for number, result in enumerate(shown):
             key = (result.verdict, _problem_key(result), not host.reason)
             groups.setdefault(key, {}).setdefault(host.name, []).append(result)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from preflight.model.report import Report, Result
 from preflight.model.rules import BUNDLED_NAME
 from preflight.render import RenderOptions
-from preflight.render.sanitize import short
+from preflight.render.sanitize import shorten
 from preflight.render.tasks import (
     VERDICT_WORDS,
     Task,
@@ -45,7 +45,7 @@ def render(report: Report, options: RenderOptions) -> str:
 
 def _annotation(task: Task, options: RenderOptions) -> str:
     evidence = task.result.reason_or_source
-    source = [f"measured: {short(evidence)}"] if options.verbose and evidence else []
+    source = [f"measured: {shorten(evidence)}"] if options.verbose and evidence else []
     text = "\n".join([task.sentence, *task.detail_lines(), *source])
     kind = "error" if task.affects_exit_code else "warning"
     return _command(kind, task.title, text, task.result if len(task.results) == 1 else None)
@@ -60,7 +60,7 @@ def _notices(report: Report, options: RenderOptions) -> Iterator[str]:
         yield _command("notice", result_name(result), result_message(result), result)
     if not options.quiet:
         for note in report.notes:
-            yield _command("notice", "rules", short(note))
+            yield _command("notice", "rules", shorten(note))
 
 
 def _command(kind: str, title: str, text: str, result: Result | None = None) -> str:
@@ -77,6 +77,6 @@ def _position(result: Result) -> dict[str, str]:
     file, line = result.file, result.line
     if not file and result.rule_file != BUNDLED_NAME:
         file, line = result.rule_file, result.rule_line
-    if not (file := short(file or "").strip()):
+    if not (file := shorten(file or "").strip()):
         return {}
     return {"file": file} if line is None else {"file": file, "line": str(line)}

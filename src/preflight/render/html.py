@@ -15,7 +15,7 @@ from markupsafe import Markup
 from preflight.model.fleet import Fleet
 from preflight.model.report import MemoryBreakdown, Report, ResolvedFix
 from preflight.render import SIGNS, RenderOptions, fleet_summary, memory, tasks
-from preflight.render.sanitize import MAX_CHARACTERS, short, web_address
+from preflight.render.sanitize import MAX_CHARACTERS, shorten, web_address
 
 _MAX_PASSED = 12  # rows of passed rules in a section, before they are folded
 _MAX_BARS = 20  # services that have a bar of their own
@@ -53,7 +53,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
         fleet=fleet,
         word=tasks.VERDICT_WORDS[fleet.verdict],
         counts=fleet_summary.counts(fleet),
-        problems=fleet_summary.shared_problems(fleet, advice=not options.quiet),
+        problems=fleet_summary.shared_problems(fleet, recommended=not options.quiet),
         hosts=hosts,
         shown=shown,
         columns=fleet_summary.shown_columns(shown),
@@ -77,7 +77,7 @@ def _memory_picture(breakdown: MemoryBreakdown) -> dict[str, Any]:
     tightest = breakdown.tightest
     return {
         "bars": [
-            (short(row.name, _MAX_BAR_NAME), row.figure, list(row.parts(whole)), row in available)
+            (shorten(row.name, _MAX_BAR_NAME), row.figure, list(row.parts(whole)), row in available)
             for row in (*available, *needed)
         ],
         "marks": dict.fromkeys(round(100 * row.end / whole, 2) for row in available),
@@ -103,7 +103,7 @@ def _command_lines(fix: ResolvedFix) -> list[Markup]:
 
 def _shorten_text(value: Any) -> Any:
     """Make any text harmless that the page shows; the template's own markup is so already."""
-    return short(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return shorten(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _environment() -> Environment:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from preflight.model.report import VERDICTS, Report, Result
 from preflight.render import RenderOptions
-from preflight.render.sanitize import short
+from preflight.render.sanitize import shorten
 
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
@@ -46,7 +46,7 @@ def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
     """Return `preflight.fleet/1`, one line per host: its report, or why there is none."""
     hosts = ",\n".join(
         f"{json.dumps(name)}: "
-        + json.dumps(report_object(report) if report else {"unreachable": short(reason)})
+        + json.dumps(report_object(report) if report else {"unreachable": shorten(reason)})
         for name, report, reason in fleet.hosts
     )
     head = f'{{\n"schema": "{FLEET_SCHEMA}",\n"hosts": {{\n'

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 from preflight.model.fleet import Fleet, not_reached
 from preflight.model.report import Report, Result
 from preflight.render import RenderOptions
-from preflight.render.sanitize import short
+from preflight.render.sanitize import shorten
 from preflight.render.tasks import (
     by_section,
     compose_location,
@@ -76,8 +76,8 @@ def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[
     """Yield a suite for each section; `host` is the name of one of many."""
     skipped = count_skipped(report)
     measured = _TIMESTAMP.match(report.measured_at)
-    hostname = short(str(report.host.get("hostname") or "")).strip() or "localhost"
-    shown_host = " ".join(short(host).split()) or "?"
+    hostname = shorten(str(report.host.get("hostname") or "")).strip() or "localhost"
+    shown_host = " ".join(shorten(host).split()) or "?"
     for title, results in by_section(report.results).items():
         suite = suite_element(
             f"{shown_host} · {title}" if host else title,
@@ -90,7 +90,7 @@ def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[
             ET.SubElement(properties, "property", name=key, value=value)
         output = []  # what no test case says: recommendations; if verbose, all
         for result in results:
-            name = f"{short(host)} · {result_name(result)}" if host else result_name(result)
+            name = f"{shorten(host)} · {result_name(result)}" if host else result_name(result)
             attributes = {"name": name, "classname": f"preflight.{result.id}", "time": "0"}
             case = ET.SubElement(suite, "testcase", attributes)
             text = _text(result, skipped.pop(result.id, 0))
@@ -124,8 +124,8 @@ def _properties(report: Report) -> list[tuple[str, str]]:
         "exit_code": str(report.exit_code),
         "seconds": "" if report.seconds is None else f"{report.seconds:.2f}",
     }
-    pairs = [(key, short(value)) for key, value in properties.items() if value]
-    return pairs + [("note", short(note)) for note in report.notes]
+    pairs = [(key, shorten(value)) for key, value in properties.items() if value]
+    return pairs + [("note", shorten(note)) for note in report.notes]
 
 
 def _element_name(report: Report, result: Result) -> str:
@@ -144,5 +144,5 @@ def _text(result: Result, skipped: int) -> str:
         lines.append(skipped_checks(skipped))
     evidence = result.reason_or_source
     if evidence and not result.file and evidence not in result.message:
-        lines.append(f"measured: {short(evidence)}")
+        lines.append(f"measured: {shorten(evidence)}")
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 
 from preflight.model.report import ResolvedFix, Verdict
 from preflight.render import RenderOptions
-from preflight.render.sanitize import clean, short
+from preflight.render.sanitize import clean, shorten
 from preflight.render.tasks import command_lines
 
 ASCII_FALLBACKS: Mapping[int, int | str] = {
@@ -79,7 +79,7 @@ class TextLayout:
         """Add text over as many lines as it needs; `prefix` is put before the first."""
         lead, lead_style = (prefix, "") if isinstance(prefix, str) else prefix
         room = self.options.columns - indent - cell_len(lead)
-        joined = _SIZE.sub("\\1\N{NO-BREAK SPACE}", short(text))  # `8 GB` stays on one line
+        joined = _SIZE.sub("\\1\N{NO-BREAK SPACE}", shorten(text))  # `8 GB` stays on one line
         rows = textwrap.wrap(joined, room, break_on_hyphens=False, break_long_words=False)
         for row in rows or [""]:
             text = row.replace("\N{NO-BREAK SPACE}", " ")
@@ -106,7 +106,7 @@ class TextLayout:
             for line in command_lines(fix):
                 self.verbatim(f"$ {line}", inner, "cyan")
             if fix.url:
-                self.verbatim(short(fix.url), inner, "dim")
+                self.verbatim(shorten(fix.url), inner, "dim")
 
     def blank(self) -> None:
         """Add an empty line."""

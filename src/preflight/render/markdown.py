@@ -177,7 +177,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return the hosts that need action, then each problem once; in a comment, what fits."""
     mark, _ = options.sign(fleet.verdict)
     title = escape_markdown(fleet.title)
-    problems = fleet_summary.shared_problems(fleet, advice=not options.quiet)
+    problems = fleet_summary.shared_problems(fleet, recommended=not options.quiet)
     items = [_problem_item(problem, len(fleet.hosts), options) for problem in problems]
     if items:
         items[0] = f"\n### To do\n\n{items[0]}"

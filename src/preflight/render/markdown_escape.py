@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from preflight.render.sanitize import MAX_CHARACTERS, short, web_address
+from preflight.render.sanitize import MAX_CHARACTERS, shorten, web_address
 
 _MARKDOWN_SYNTAX = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
 _AUTOLINKED = re.compile(
@@ -21,7 +21,7 @@ _BRACKETS = str.maketrans({"[": "%5B", "]": "%5D"})  # they are syntax in Markdo
 
 def escape_markdown(text: str, limit: int = MAX_CHARACTERS) -> str:
     """Return foreign text as text alone: without markup, HTML, links, cells or mentions."""
-    text = _AUTOLINKED.sub(rf"\g<0>{_ZERO_WIDTH_SPACE}", short(text, limit).strip())
+    text = _AUTOLINKED.sub(rf"\g<0>{_ZERO_WIDTH_SPACE}", shorten(text, limit).strip())
     return _MARKDOWN_SYNTAX.sub(r"\\\g<0>", text).replace("|", "&#124;")
 
 

@@ -22,7 +22,7 @@ from preflight.model.fleet import Fleet
 from preflight.model.quantities import PARSERS, is_plausible
 from preflight.model.report import VERDICTS, Report, Result
 from preflight.render import RenderOptions
-from preflight.render.sanitize import short
+from preflight.render.sanitize import shorten
 
 _MAX_LABEL = 200  # characters
 _SUFFIXES_BY_UNIT: Mapping[Unit, tuple[str, str]] = {
@@ -173,7 +173,7 @@ def _number(value: Any, unit: Unit) -> float | None:
 @lru_cache(maxsize=4096)
 def _label(text: str) -> str:
     """Make a foreign text a label; if that changes it, a hash keeps it apart from others."""
-    shown = short(text, _MAX_LABEL)
+    shown = shorten(text, _MAX_LABEL)
     if shown == text:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]

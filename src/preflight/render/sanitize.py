@@ -21,7 +21,7 @@ def clean(text: str) -> str:
     return _CI_COMMAND.sub("## ", text) if "##" in text else text
 
 
-def short(text: str, limit: int = MAX_CHARACTERS) -> str:
+def shorten(text: str, limit: int = MAX_CHARACTERS) -> str:
     """Make foreign text harmless and cut it to `limit` characters."""
     text = clean(text[: limit + 1])
     return text if len(text) <= limit else text[: limit - 1] + "…"
@@ -32,4 +32,4 @@ def web_address(url: str | None) -> str:
     is_web = re.match(r"https?://", url or "", re.IGNORECASE)
     if not url or not is_web or len(url) > _MAX_URL_CHARACTERS:
         return ""
-    return quote(short(url), safe=_URL_SAFE)
+    return quote(shorten(url), safe=_URL_SAFE)

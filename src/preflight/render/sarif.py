@@ -33,7 +33,7 @@ from preflight.model.report import VERDICTS, Report, Result, Verdict
 from preflight.model.rules import BUNDLED_NAME
 from preflight.render import RenderOptions
 from preflight.render.markdown_escape import code_block, escape_markdown, web_link
-from preflight.render.sanitize import short
+from preflight.render.sanitize import shorten
 from preflight.render.tasks import command_lines, detail_lines, result_message, waiver_text
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -81,18 +81,18 @@ def render(report: Report, options: RenderOptions) -> str:
         rules.setdefault(result.id, []).append(result)
     hostname = report.host.get("hostname")
     invocation = {
-        **({"machine": short(str(hostname))} if hostname else {}),
+        **({"machine": shorten(str(hostname))} if hostname else {}),
         "executionSuccessful": True,
         "exitCode": report.exit_code,
         "toolConfigurationNotifications": [
-            {"level": "warning", "message": {"text": _escape_message(short(note))}}
+            {"level": "warning", "message": {"text": _escape_message(shorten(note))}}
             for note in notes
             if note
         ],
     }
     driver = {
         "name": "preflight",
-        "version": short(report.version),
+        "version": shorten(report.version),
         "rules": [_rule(results) for results in rules.values()],
     }
     run = {
@@ -104,11 +104,11 @@ def render(report: Report, options: RenderOptions) -> str:
             "verdict": report.verdict,
             "counts": {verdict: report.counts[verdict] for verdict in VERDICTS},
             "strict": report.strict,
-            "measuredAt": short(report.measured_at),
+            "measuredAt": shorten(report.measured_at),
             "seconds": report.seconds,
             "rules": {
-                "name": short(report.rules_name),
-                "source": short(report.rules_source),
+                "name": shorten(report.rules_name),
+                "source": shorten(report.rules_source),
                 "sha256": report.rules_sha256,
             },
         },
@@ -122,15 +122,15 @@ def _rule(results: Sequence[Result]) -> dict[str, Any]:
     rule = results[0]
     required = any(result.severity == "required" for result in results)
     level = "error" if required else "warning"
-    title = short(rule.title, _MAX_DESCRIPTION) or rule.id
+    title = shorten(rule.title, _MAX_DESCRIPTION) or rule.id
     words = rule.id.split("-")
     name = "".join(word[:1].upper() + word[1:] for word in words)[:_MAX_NAME]
-    tags = dict.fromkeys(short(tag, 100) for tag in rule.tags if tag)
+    tags = dict.fromkeys(shorten(tag, 100) for tag in rule.tags if tag)
     return {
         "id": rule.id,
         **({"name": name} if len(words) > 1 else {}),  # the name must differ from the id
         "shortDescription": {"text": title},
-        "fullDescription": {"text": short(rule.why, _MAX_DESCRIPTION) or title},
+        "fullDescription": {"text": shorten(rule.why, _MAX_DESCRIPTION) or title},
         "help": _help(results, title),
         "defaultConfiguration": {"level": level},
         "properties": {
@@ -152,12 +152,12 @@ def _help(results: Sequence[Result], title: str) -> dict[str, str]:
     shown = {
         name: text
         for name, texts in details.items()
-        if len(texts) == 1 and (text := short(next(iter(texts))))
+        if len(texts) == 1 and (text := shorten(next(iter(texts))))
     }
     # each paragraph as text and as Markdown
     paragraphs = [
         (title, f"**{escape_markdown(title)}**"),
-        (short(rule.why), escape_markdown(rule.why)),
+        (shorten(rule.why), escape_markdown(rule.why)),
         (
             "\n".join(f"{name}: {text}" for name, text in shown.items()),
             "\n".join(f"- {name}: {escape_markdown(text)}" for name, text in shown.items()),
@@ -165,10 +165,10 @@ def _help(results: Sequence[Result], title: str) -> dict[str, str]:
     ]
     fixes = dict.fromkeys(fix for result in results for fix in result.fixes)
     for fix in list(fixes)[:_MAX_FIXES]:
-        command, url = command_lines(fix), short(fix.url or "")
+        command, url = command_lines(fix), shorten(fix.url or "")
         block = code_block(command, "sh") if command else ""
         markdown = (escape_markdown(fix.text), block, web_link(url))
-        text = "\n".join(filter(None, (short(fix.text), *command, url)))
+        text = "\n".join(filter(None, (shorten(fix.text), *command, url)))
         paragraphs.append((text, "\n\n".join(filter(None, markdown))))
     command_line = f"preflight explain {rule.id}"
     paragraphs.append(
@@ -198,9 +198,9 @@ def _results(
         properties = {
             "verdict": result.verdict,
             "severity": result.severity,
-            "found": short(result.actual_text),
-            "asked": short(result.expected_text),
-            "evidence": short(result.reason_or_source),
+            "found": shorten(result.actual_text),
+            "asked": shorten(result.expected_text),
+            "evidence": shorten(result.reason_or_source),
         }
         objects.append(
             {
@@ -240,9 +240,9 @@ def _location(result: Result, windows: bool) -> dict[str, Any]:
         artifact = {"uri": "preflight/rules.yaml", "uriBaseId": "PREFLIGHT"}
     else:
         artifact = _artifact(file, windows)
-    logical = [{"fullyQualifiedName": short(result.fact), "kind": "fact"}]
+    logical = [{"fullyQualifiedName": shorten(result.fact), "kind": "fact"}]
     if result.item:
-        logical.append({"name": short(result.item), "kind": "item"})
+        logical.append({"name": shorten(result.item), "kind": "item"})
     return {
         "physicalLocation": {"artifactLocation": artifact, "region": {"startLine": line or 1}},
         "logicalLocations": logical,

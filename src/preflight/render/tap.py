@@ -10,7 +10,7 @@ from preflight.model.fleet import Fleet
 from preflight.model.report import Report, Result
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
-from preflight.render.sanitize import short
+from preflight.render.sanitize import shorten
 from preflight.render.tasks import (
     VERDICT_WORDS,
     change_text,
@@ -33,22 +33,22 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return a test point for each host, its rules as a subtest."""
     points = [_VERSION]
     for number, host in enumerate(fleet.hosts, 1):
-        title = _escaped(short(host.name)).strip() or "?"
+        title = _escaped(shorten(host.name)).strip() or "?"
         if host.report is None:
-            points.append(f"not ok {number} - {title}: {_escaped(short(host.reason))}.\n")
+            points.append(f"not ok {number} - {title}: {_escaped(shorten(host.reason))}.\n")
         else:
             subtest = "".join(f"    {line}\n" for line in _stream_lines(host.report, options))
             state = "not ok" if host.report.exit_code else "ok"
             points.append(f"# Subtest: {title}\n{subtest}{state} {number} - {title}.\n")
-    return "".join([*points, f"1..{len(fleet.hosts)}\n", f"# {short(fleet.title)}\n"])
+    return "".join([*points, f"1..{len(fleet.hosts)}\n", f"# {shorten(fleet.title)}\n"])
 
 
 def _stream_lines(report: Report, options: RenderOptions) -> Iterator[str]:
     """Yield what follows the version: the plan, the points and the counts."""
     yield f"1..{len(report.results)}"
     rules = f"{report.rules_name} ({report.rules_source})"
-    yield f"# preflight {short(report.version)} · {short(rules)}"
-    yield from (f"# note: {short(note)}" for note in report.notes)
+    yield f"# preflight {shorten(report.version)} · {shorten(rules)}"
+    yield from (f"# note: {shorten(note)}" for note in report.notes)
     for number, result in enumerate(report.results, 1):
         yield _test_point(report, result, number)
         if options.verbose or result.verdict != "pass":
@@ -75,11 +75,11 @@ def _directive(result: Result) -> str:
     if result.verdict == "waived" and result.waiver is not None:
         return f"TODO {waiver_text(result.waiver)}"
     if result.verdict == "warn":
-        asked = short(result.expected_text).removesuffix(" recommended")
-        return f"TODO recommended {asked}, found {short(result.actual_text)}"
+        asked = shorten(result.expected_text).removesuffix(" recommended")
+        return f"TODO recommended {asked}, found {shorten(result.actual_text)}"
     if result.verdict in ("unknown", "skip"):
         kind = "SKIP" if result.verdict == "skip" else "TODO undecided:"
-        return f"{kind} {short(result.reason_or_source) or result_message(result)}"
+        return f"{kind} {shorten(result.reason_or_source) or result_message(result)}"
     return ""
 
 
@@ -91,10 +91,12 @@ def _diagnostic(result: Result) -> dict[str, Any]:
     """Return what a test point alone doesn't say."""
     waiver = result.waiver
     if waiver is not None:
-        waiver = waiver._replace(reason=short(waiver.reason), owner=short(waiver.owner))
+        waiver = waiver._replace(reason=shorten(waiver.reason), owner=shorten(waiver.owner))
     fixes = [
         _without_empty(
-            text=short(fix.text), command="\n".join(command_lines(fix)), url=short(fix.url or "")
+            text=shorten(fix.text),
+            command="\n".join(command_lines(fix)),
+            url=shorten(fix.url or ""),
         )
         for fix in result.fixes
     ]
@@ -102,14 +104,14 @@ def _diagnostic(result: Result) -> dict[str, Any]:
         message=result_message(result),
         verdict=result.verdict,
         severity=result.severity,
-        found=short(result.actual_text),
-        asked=short(result.expected_text),
-        fact=short(result.fact),
-        evidence=short(result.reason_or_source),
-        why=short(result.why),
-        error=short(result.error or ""),
+        found=shorten(result.actual_text),
+        asked=shorten(result.expected_text),
+        fact=shorten(result.fact),
+        evidence=shorten(result.reason_or_source),
+        why=shorten(result.why),
+        error=shorten(result.error or ""),
         held_by=result.blocked_by,
-        file=short(result.file or ""),
+        file=shorten(result.file or ""),
         line=result.line if result.file else None,
         change=change_text(result),
         waiver=as_plain_data(waiver),

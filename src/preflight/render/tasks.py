@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from preflight.model.report import Report, ResolvedFix, Result, Verdict, WaiverStatus
 from preflight.render import RenderOptions
-from preflight.render.sanitize import MAX_CHARACTERS, clean, short
+from preflight.render.sanitize import MAX_CHARACTERS, clean, shorten
 
 VERDICT_WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
 VERDICTS_TO_ACT_ON: tuple[Verdict, ...] = ("fail", "unknown", "warn")
@@ -56,7 +56,7 @@ class Task(NamedTuple):
         if count == 1:
             return result_name(self.result)
         rules = len({result.id for result in self.results})
-        title = short(self.result.title).strip(" ·") or self.result.id
+        title = shorten(self.result.title).strip(" ·") or self.result.id
         return f"{title}, {count} undecided" if rules == 1 else f"{rules} rules undecided"
 
     @property
@@ -64,14 +64,14 @@ class Task(NamedTuple):
         """What was found and what is needed, in one line."""
         if len(self.results) == 1:
             return result_message(self.result)
-        return f"{self.title}, {short(self.result.reason_or_source)}"
+        return f"{self.title}, {shorten(self.result.reason_or_source)}"
 
     def detail_lines(self) -> Iterator[str]:
         """Yield the lines under the sentence."""
         if len(self.results) == 1:
             yield from detail_lines(self.result)
         else:
-            yield short(", ".join(map(result_name, self.results)))
+            yield shorten(", ".join(map(result_name, self.results)))
         if self.skipped:
             yield skipped_checks(self.skipped)
 
@@ -110,7 +110,7 @@ def shown_waivers(report: Report, options: RenderOptions) -> list[Result]:
 
 def waiver_text(waiver: WaiverStatus) -> str:
     """Say until when, by whom and why a rule is waived."""
-    return f"waived until {waiver.until} by {short(waiver.owner)}: {short(waiver.reason)}"
+    return f"waived until {waiver.until} by {shorten(waiver.owner)}: {shorten(waiver.reason)}"
 
 
 def count_skipped(report: Report) -> Counter[str | None]:
@@ -125,17 +125,17 @@ def skipped_checks(count: int) -> str:
 
 def result_name(result: Result) -> str:
     """Return a rule's title with its item; its id if there is no title."""
-    return short(result.name).strip(" ·") or result.id
+    return shorten(result.name).strip(" ·") or result.id
 
 
 def result_message(result: Result) -> str:
     """Return the sentence that every format shows."""
-    return short(result.message).strip() or result_name(result)
+    return shorten(result.message).strip() or result_name(result)
 
 
 def compose_location(result: Result) -> str:
     """Return FILE:LINE of the compose file's line that decides, as far as it is known."""
-    file = short(result.file or "")
+    file = shorten(result.file or "")
     return f"{file}:{result.line}" if file and result.line else file
 
 
@@ -143,7 +143,7 @@ def by_section(results: Iterable[Result]) -> dict[str, list[Result]]:
     """Return results by the title of their section, in the order of the rules."""
     sections: dict[str, list[Result]] = {}
     for result in results:
-        title = " ".join(short(result.section).split()) or "Other"
+        title = " ".join(shorten(result.section).split()) or "Other"
         sections.setdefault(title, []).append(result)
     return sections
 
@@ -152,23 +152,23 @@ def detail_lines(result: Result) -> Iterator[str]:
     """Yield the lines under a result's sentence: what the engine says, the change, the fixes."""
     yield from context_lines(result)
     for fix in result.fixes:
-        yield f"fix: {short(fix.text)}"
+        yield f"fix: {shorten(fix.text)}"
         yield from (f"$ {line}" for line in command_lines(fix))
         if fix.url:
-            yield f"see {short(fix.url)}"
+            yield f"see {shorten(fix.url)}"
 
 
 def context_lines(result: Result) -> Iterator[str]:
     """Yield what to know before the fixes: the engine's error, and the smallest change."""
     if result.error and result.error not in result.message:
-        yield f"error: {short(result.error)}"
+        yield f"error: {shorten(result.error)}"
     if text := change_text(result):
         yield f"smallest change: {text}"
 
 
 def change_text(result: Result) -> str:
     """Return the smallest change of a file with which the rule passes, as `4 → 2`, or ""."""
-    return short(result.change.text) if result.change is not None and result.file else ""
+    return shorten(result.change.text) if result.change is not None and result.file else ""
 
 
 def command_lines(fix: ResolvedFix) -> list[str]:

@@ -155,7 +155,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     layout = TextLayout(options)
     if not options.quiet:
         _add_hosts(layout, fleet)
-    problems = fleet_summary.shared_problems(fleet, advice=options.verbose)
+    problems = fleet_summary.shared_problems(fleet, recommended=options.verbose)
     if problems and not options.quiet:
         layout.title("To do")
     for problem in problems:

@@ -35,14 +35,14 @@ def fleet(*, failure_code: int = ExitCode.USAGE, **hosts: Any) -> Fleet:
     return Fleet("f", tuple(reports), 1, failure_code)
 
 
-def causes(of: Fleet, *, advice: bool = True) -> list[tuple[str, tuple[str, ...], str]]:
+def causes(of: Fleet, *, recommended: bool = True) -> list[tuple[str, tuple[str, ...], str]]:
     return [
         (
             one.result.reason_or_source if one.result.verdict == "unknown" else one.result.id,
             one.hosts,
             one.title,
         )
-        for one in shared_problems(of, advice=advice)
+        for one in shared_problems(of, recommended=recommended)
     ]
 
 
@@ -80,7 +80,7 @@ def test_the_worst_come_first_then_what_most_have_then_by_name() -> None:
     second = result("b2", "fail")
     of = fleet(x=[WARN, OPEN, second], y=[FAIL, WARN], z=[second, result("a2", "fail")])
     assert [cause for cause, *_ in causes(of)] == ["b2", "a", "a2", "no daemon", "b"]
-    assert [cause for cause, *_ in causes(of, advice=False)] == ["b2", "a", "a2", "no daemon"]
+    assert [cause for cause, *_ in causes(of, recommended=False)] == ["b2", "a", "a2", "no daemon"]
 
 
 def test_of_one_host_what_gates_comes_first() -> None:
@@ -100,8 +100,8 @@ def test_a_host_without_a_report_has_the_reason_for_its_problem(reason: str) -> 
     assert (host.verdict, host.reason, host.message) == ("unknown", shown, shown)
     assert host.needs_action
     of = fleet(x=reason, y=reason)
-    assert causes(of, advice=False) == [(shown, ("x", "y"), "Not checked")]
-    (problem,) = shared_problems(of, advice=False)
+    assert causes(of, recommended=False) == [(shown, ("x", "y"), "Not checked")]
+    (problem,) = shared_problems(of, recommended=False)
     assert (problem.title, problem.description, problem.fixes) == ("Not checked", shown, ())
 
 

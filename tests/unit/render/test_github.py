@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from preflight.model.report import Report
 from preflight.model.rules import BUNDLED_NAME
 from preflight.render import FORMATS, RenderOptions, renderer
-from preflight.render.sanitize import short
+from preflight.render.sanitize import shorten
 from report_readers import Command, commands, new_style
 from reports import made, poisoned
 
@@ -77,14 +77,14 @@ def test_foreign_text_commands_nothing_and_arrives(hostile: str, hostile_report:
         for command in found:
             assert set(command.properties) <= {"file", "line", "title"}
             assert command.properties["title"].startswith("preflight · ")
-            told = short(hostile).strip()
+            told = shorten(hostile).strip()
             assert not told or command.data.strip().startswith(told)
             assert command.properties.get("file", told) == told
 
 
 @given(st.text())
 def test_any_text_arrives_as_it_is_shown(text: str) -> None:
-    told = short(text).strip()
+    told = shorten(text).strip()
     found = github(poisoned(text))
     assert [command.name for command in found] == ["error"] * 4 + ["warning"] + ["notice"] * 2
     if told:

@@ -24,7 +24,7 @@ from preflight.model.fleet import Fleet, HostReport
 from preflight.model.report import ExitCode, Report, Result
 from preflight.render import FORMATS, RenderOptions
 from preflight.render.fleet_summary import shared_problems, summaries
-from preflight.render.sanitize import short
+from preflight.render.sanitize import shorten
 from report_readers import (
     ACTS,
     BREAKING_OUT,
@@ -178,7 +178,7 @@ def test_the_worst_come_first_and_what_is_lost_is_told_whole() -> None:
 def test_a_reason_of_a_rule_and_of_a_machine_are_two_causes() -> None:
     (unknown,) = [one for one in made().results if one.verdict == "unknown"]
     fleet = Fleet("", tuple(hosts(reason=unknown.reason_or_source)), 0)
-    problems = shared_problems(fleet, advice=False)
+    problems = shared_problems(fleet, recommended=False)
     having = [one.hosts for one in problems if one.result.verdict == "unknown"]
     assert sorted(having) == [("edge <7>", "edge-8"), ("vm-1",)]
 
@@ -278,7 +278,7 @@ def test_annotations_name_their_machine() -> None:
     errors = [one for one in told if one.name == "error"]
     assert len(errors) == len(gating) + 1  # two were lost for one reason
     for name, result in gating:
-        said = short(f"{name}: {result.message}")
+        said = shorten(f"{name}: {result.message}")
         assert any(one.data.splitlines()[0] == said for one in errors), said
     (lost,) = [one for one in errors if "host key changed" in one.data]
     assert lost.properties["title"] == "preflight · Host reached, 2 undecided"
@@ -366,7 +366,7 @@ def test_metrics_have_the_machine_as_a_label(text: str) -> None:
     reached = [one.value for one in told if one.name == "preflight_host_reached"]
     assert reached == [1, 1, 1, 0, 0, 1]
     for name, report in reports(many).items():
-        mine = [one for one in told if one.labels["host"] == short(name, 200)]
+        mine = [one for one in told if one.labels["host"] == shorten(name, 200)]
         values = {one.name: one.value for one in mine if len(one.labels) == 1}
         assert values["preflight_exit_code"] == report.exit_code
         chosen = [one.labels["verdict"] for one in mine if one.name == "preflight_verdict"]

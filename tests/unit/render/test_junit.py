@@ -7,7 +7,7 @@ from lxml import etree
 
 from preflight.model.report import Report
 from preflight.render import RenderOptions, renderer
-from preflight.render.sanitize import short
+from preflight.render.sanitize import shorten
 from report_readers import expected, state, states
 
 PLAIN = RenderOptions()
@@ -32,7 +32,7 @@ def test_foreign_text_breaks_nothing_and_arrives(
     root = parsed(hostile_report, RenderOptions(verbose=True))
     schema.assertValid(root)
     assert states(root) == expected(hostile_report)
-    told = short(hostile).strip()
+    told = shorten(hostile).strip()
     messages = {case[0].get("message") for case in root.iter("testcase") if len(case)}
     assert not told or messages == {told}
     assert {element.tag for element in root.iter()} <= {
@@ -91,8 +91,8 @@ def test_waived_and_undecided_advice_are_skipped_with_their_reason(report: Repor
     (waived,) = parsed(report).xpath("//testcase[@name='Kernel']/skipped/@message")
     assert "waived until 2026-12-01 by ops: old hardware" in waived
     (unknown,) = [one for one in report.results if one.verdict == "unknown"]
-    advice = report._replace(results=(unknown._replace(severity="recommended"),))
-    (skipped,) = parsed(advice).xpath("//skipped/@message")
+    recommended = report._replace(results=(unknown._replace(severity="recommended"),))
+    (skipped,) = parsed(recommended).xpath("//skipped/@message")
     assert skipped == unknown.message
 
 

@@ -13,7 +13,7 @@ from markdown_it.token import Token
 
 from preflight.model.report import Report, ResolvedFix, Result
 from preflight.render import RenderOptions, renderer
-from preflight.render.sanitize import short
+from preflight.render.sanitize import shorten
 from report_readers import Read
 from reports import made, poisoned
 
@@ -28,7 +28,7 @@ def markdown(report: Report, options: RenderOptions = PLAIN) -> str:
 
 
 def one_line(text: str, most: int) -> str:
-    return short(text, most).strip()
+    return shorten(text, most).strip()
 
 
 def listed(report: Report, options: RenderOptions) -> list[Result]:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from engines import missing
 from preflight.model.report import Report
 from preflight.render import RenderOptions, renderer
-from preflight.render.sanitize import short
+from preflight.render.sanitize import shorten
 from reports import made, poisoned
 
 PLAIN = RenderOptions()
@@ -80,13 +80,13 @@ def test_consumer_is_red_exactly_where_the_exit_code_is(report: Report) -> None:
 
 
 def test_foreign_text_is_text_to_the_consumer(hostile: str, hostile_report: Report) -> None:
-    told = short(hostile).strip()
+    told = shorten(hostile).strip()
     for point, result in zip(reads_as(hostile_report), hostile_report.results, strict=True):
-        title = short(result.name).strip(" ·") or result.id
+        title = shorten(result.name).strip(" ·") or result.id
         assert point["name"] == f"{title} ({result.id})"
         if point["diag"] and told:
             assert point["diag"]["message"] == told
-            assert point["diag"]["fixes"][0]["text"] == short(hostile)
+            assert point["diag"]["fixes"][0]["text"] == shorten(hostile)
 
 
 @pytest.mark.parametrize("text", ["a {", "# Subtest: x", "time=1ms", "\\#", "\\", "x # todo", "{"])
@@ -139,7 +139,7 @@ def test_any_text_is_a_yaml_scalar(text: str) -> None:
     blocks = BLOCK.findall(tap(poisoned(text)))
     read = [yaml.safe_load(block) for block in blocks]
     assert len(read) == sum(one.verdict != "pass" for one in made().results)
-    told = short(text)
+    told = shorten(text)
     assert not told.strip() or {one["message"] for one in read} == {told.strip()}
     assert all(one.get("found", "") == told for one in read)
 
