@@ -20,6 +20,7 @@ from preflight.model.problems import InputError
 from preflight.model.report import ExitCode, Report
 from preflight.model.rules import DEFAULT_RULES
 from preflight.render import FORMATS
+from preflight.render.sanitize import shorten
 
 # seconds between two measurements: they grow by this factor
 _FIRST_PAUSE, _MAX_PAUSE, _PAUSE_FACTOR = 1.0, 30.0, 1.5
