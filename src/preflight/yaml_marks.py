@@ -19,7 +19,7 @@ from preflight.model.problems import InputError, Problem
 
 MAX_BYTES = 4 * 2**20
 MAX_DEPTH = 100  # levels of nesting, through aliases too
-MAX_NODES = 200_000  # values of a file, aliases expanded
+MAX_NODES = 500_000  # values of a file, aliases expanded: room for 10,000 rules
 MAX_MESSAGE = 300  # characters
 
 PLAIN, QUOTED = TAGS = "plain", "quoted"

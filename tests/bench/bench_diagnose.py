@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+import support_path  # noqa: F401 - first
 
 from paths import ROOT
 from preflight import check as pipeline

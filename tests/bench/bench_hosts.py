@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import support_path  # noqa: F401 - first
+
 from paths import CASES
 from preflight.render import FORMATS
 

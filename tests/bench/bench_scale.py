@@ -21,15 +21,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import support_path  # noqa: F401 - first
 from bench_diagnose import EVERY, make
 from bench_hosts import fill
 from bench_rules import rule_file
 
-from paths import ROOT
-
-sys.path.append(str(ROOT / "tests/support"))
-
 from engines import IMAGE, Engine, make_image, start_dockerd, stop
+from paths import ROOT
 
 ROUNDS = 3
 PREFLIGHT = str(Path(sys.executable).with_name("preflight"))

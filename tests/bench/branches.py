@@ -12,6 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import support_path  # noqa: F401 - first
+
 from paths import ROOT
 
 HINDERED = (  # the measuring itself imports modules, and writes files: not small, of root
