@@ -312,7 +312,7 @@ def test_without_a_terminal_it_is_shown_and_not_written(
     done = run_preflight("bundle", "-o", "t.zip", cwd=folder, env=env)
     assert (done.returncode, done.stdout) == (2, "")
     assert "facts.json" in done.stderr
-    assert done.stderr.splitlines()[-1].endswith("write it with --yes")
+    assert done.stderr.splitlines()[-1].endswith("use --yes to write it anyway")
     assert list(folder.iterdir()) == []
 
 

@@ -66,7 +66,7 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     """
     app = typer.Typer(
         name="preflight",
-        help="Tell whether this machine can run a stack, and what to change if it can't.",
+        help="Check whether this machine can run a stack, and show what to change if it can't.",
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,

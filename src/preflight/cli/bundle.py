@@ -71,7 +71,9 @@ def bundle(
         int, typer.Option("--lines", metavar="N", help="The last lines of each container's log.")
     ] = 500,
     no_redact: NoRedact = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write it without asking.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Write the bundle without asking for confirmation.")
+    ] = False,
 ) -> None:
     """Write one file to attach to a ticket: show what it will hold, then ask.
 
@@ -110,7 +112,9 @@ def bundle(
     write_stderr(*(f"  not in it: {reason}" for reason in missing))
     answer = yes or ask("Write it?")
     if answer is None:
-        raise InputError("not written: there is no terminal to ask at; write it with --yes")
+        raise InputError(
+            "not written: no terminal to ask for confirmation; use --yes to write it anyway"
+        )
     if not answer:
         complain("not written")
         raise typer.Exit(ExitCode.FAILED)

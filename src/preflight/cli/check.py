@@ -98,7 +98,7 @@ def check(
     ruleset = load_rules(rules, sets)
     selection = select(ruleset, only or (), skip or (), strict=strict)
     if facts is not None and os.path.isdir(facts):
-        from preflight.cli.folder import check_folder, list_snapshots
+        from preflight.cli.snapshot_folder import check_folder, list_snapshots
 
         names = list_snapshots(facts)
         files = [os.path.join(facts, name) for name in names]

@@ -93,7 +93,7 @@ def _compare_files(before: str, after: str, ruleset: Callable[[], RuleSet]) -> D
 
 
 def _compare_folders(before: str, after: str, ruleset: Callable[[], RuleSet]) -> HostDifferences:
-    from preflight.cli.folder import list_snapshots
+    from preflight.cli.snapshot_folder import list_snapshots
 
     old, new = list_snapshots(before), list_snapshots(after)
     both = sorted({*old} & {*new})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from preflight.model.facts import Fact
 
-HOST = (
+HOST_FACTS = (
     Fact("host.os", "text", "linux, darwin or windows"),
     Fact("host.arch", "text", "processor architecture"),
     Fact("host.kernel", "text", "kernel release"),
@@ -24,7 +24,7 @@ HOST = (
     Fact("host.cpu.usable", "cores", "CPUs that this process may use: min(affinity, cgroup quota)"),
 )
 
-DISK = (
+DISK_FACTS = (
     Fact("host.disk.path", "text", "the folder given by `--path`"),
     Fact("host.disk.filesystem", "text", "filesystem type, such as ext4"),
     Fact("host.disk.readonly", "boolean", "whether it is mounted read-only"),
@@ -33,7 +33,7 @@ DISK = (
     Fact("host.disk.kind", "text", "ssd or hdd; unknown on virtual disks"),
 )
 
-DOCKER = (
+DOCKER_FACTS = (
     Fact("docker.endpoint", "text", "address of the engine"),
     Fact("docker.context", "text", "the docker context in use"),
     Fact("docker.local", "boolean", "whether the engine's address is on this machine"),
@@ -69,7 +69,7 @@ DOCKER = (
     Fact("docker.swarm.state", "text", "inactive, pending, active, error or locked"),
 )
 
-COMPOSE = (
+COMPOSE_FACTS = (
     Fact("compose.files", "list", "the compose files; absent if there are none"),
     Fact("compose.project", "text", "name of the project"),
     Fact("compose.source", "text", "who merged the files: cli (Compose), or fallback"),
@@ -96,7 +96,7 @@ COMPOSE = (
     Fact("compose.total.reservations.cpus", "cores", "sum of CPU reservations over replicas"),
 )
 
-START = (
+START_FACTS = (
     Fact("start.services.*.port_clash", "list", "conflicts between the ports that are published"),
     Fact("start.services.*.mounts_missing", "list", "mounted files that Docker won't create"),
     Fact("start.services.*.mounts_created", "list", "missing paths, made empty folders"),
@@ -112,7 +112,7 @@ START = (
     Fact("compose.variables.unset", "list", "variables without a value; absent if none"),
 )
 
-PORTS = (
+PORTS_FACTS = (
     Fact("host.ports.*", "map", "a port that the project publishes, such as 8000 or 53/udp"),
     Fact("host.ports.*.free", "boolean", "whether it is free, or used by this project"),
     Fact("host.ports.*.holder", "text", "who uses it; absent if free"),
@@ -120,7 +120,7 @@ PORTS = (
     Fact("host.ports.*.address", "text", "addresses it is published on, 0.0.0.0 for all"),
 )
 
-STACK = (
+STACK_FACTS = (
     Fact("stack.containers.*.service", "text", "its service in the compose file"),
     Fact("stack.containers.*.state", "text", "running, exited, restarting, created, paused, dead"),
     Fact("stack.containers.*.exit_code", "number", "of its last run; absent while it runs"),
@@ -141,7 +141,7 @@ STACK = (
     Fact("stack.containers.*.drift", "list", "differences from the compose file; absent if none"),
 )
 
-SWARM = (
+SWARM_FACTS = (
     Fact("docker.swarm.stack", "text", "how this project runs: stack or compose; absent if not"),
     Fact("docker.swarm.ready", "number", "number of nodes that take tasks: ready and active"),
     Fact("docker.swarm.managers", "number", "number of managers that are reachable"),
@@ -164,7 +164,7 @@ SWARM = (
     Fact("docker.swarm.unplaced", "list", "tasks for which no node is found; absent if none"),
 )
 
-OLLAMA = (
+OLLAMA_FACTS = (
     Fact("ollama.settings.*.keep_alive", "seconds", "time an idle model stays loaded, -1 for ever"),
     Fact("ollama.settings.*.num_parallel", "number", "parallel requests; absent if automatic"),
     Fact("ollama.settings.*.max_loaded_models", "number", "loaded models; absent if automatic"),
@@ -184,7 +184,7 @@ OLLAMA = (
     Fact("model.estimate", "bytes", "memory that it will need, estimated from its shape"),
 )
 
-MODEL = (
+MODEL_FACTS = (
     Fact("model.listed", "text", "name of that model in the rule file; absent if not there"),
     Fact("model.memory", "bytes", "memory that the configured model needs"),
     Fact("model.estimated", "boolean", "whether that is an estimate"),
@@ -199,4 +199,4 @@ OLLAMA_VARIABLES = frozenset(
 )
 """Variables whose values other facts show: a rule about such a fact also names them."""
 
-ENV = (Fact("env.*", "text", "an environment variable of preflight; absent if not set"),)
+ENV_FACTS = (Fact("env.*", "text", "an environment variable of preflight; absent if not set"),)

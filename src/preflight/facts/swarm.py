@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.facts.catalogue import SWARM
+from preflight.facts.catalogue import SWARM_FACTS
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.facts import resource
 from preflight.facts.compose.project import Project, source_of
@@ -35,7 +35,8 @@ Amounts: TypeAlias = Mapping[str, int]
 ApiObject: TypeAlias = Mapping[str, Any]
 
 SWARM_PATH = ("docker", "swarm")
-NAMES = tuple(dict.fromkeys(fact.path.split(".")[2] for fact in SWARM))  # of facts, collections
+# the names of facts and collections below docker.swarm
+NAMES = tuple(dict.fromkeys(fact.path.split(".")[2] for fact in SWARM_FACTS))
 MEMORY, CPUS, NANOS_PER_CORE = "memory", "cpus", 10**9
 STACK_LABEL = "com.docker.stack.namespace"
 # Tasks in these states hold their reservations (swarmkit, manager/scheduler `setupTasksList`).

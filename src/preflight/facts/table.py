@@ -30,18 +30,22 @@ class Probe(NamedTuple):
 
 
 PROBES = (
-    Probe(catalogue.HOST, "host.system"),
-    Probe(catalogue.DISK, "host.disk"),
-    Probe(catalogue.DOCKER, "engine.engine_facts"),
-    Probe(catalogue.COMPOSE, "compose.facts"),
-    Probe(catalogue.START, "start", needs_project=True),
-    Probe(catalogue.PORTS, "ports", needs_project=True),
-    Probe(catalogue.STACK, "stack.containers", needs_project=True),
-    Probe(catalogue.SWARM, "swarm"),
-    Probe(catalogue.OLLAMA, "ollama"),
+    Probe(catalogue.HOST_FACTS, "host.machine"),
+    Probe(catalogue.DISK_FACTS, "host.disk"),
+    Probe(catalogue.DOCKER_FACTS, "engine.engine_facts"),
+    Probe(catalogue.COMPOSE_FACTS, "compose.facts"),
+    Probe(catalogue.START_FACTS, "start", needs_project=True),
+    Probe(catalogue.PORTS_FACTS, "ports", needs_project=True),
+    Probe(catalogue.STACK_FACTS, "stack.containers", needs_project=True),
+    Probe(catalogue.SWARM_FACTS, "swarm"),
+    Probe(catalogue.OLLAMA_FACTS, "ollama"),
 )
 
-FACTS = tuple(fact for probe in PROBES for fact in probe.facts) + catalogue.MODEL + catalogue.ENV
+FACTS = (
+    tuple(fact for probe in PROBES for fact in probe.facts)
+    + catalogue.MODEL_FACTS
+    + catalogue.ENV_FACTS
+)
 
 
 def unknown_facts(probe: Probe, reason: Unknown) -> Iterator[Measured]:

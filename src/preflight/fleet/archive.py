@@ -23,12 +23,12 @@ def pack_program(rules: Path, wheelhouse: str | None = None) -> tuple[str, bytes
 
     `rules` are the bundled rules, `wheelhouse` is a folder of wheels. Raises InputError.
     """
-    program = read_program(rules)
+    program = read_package_files(rules)
     build = f"{__version__}-{hashlib.sha256(build_tar(program)).hexdigest()[:12]}"
     return build, build_tar({**program, **({} if wheelhouse is None else read_wheels(wheelhouse))})
 
 
-def read_program(rules: Path) -> dict[str, bytes]:
+def read_package_files(rules: Path) -> dict[str, bytes]:
     """Return the files of this program by their paths on a host."""
     package = Path(__file__).parents[1]
     files = {

@@ -33,7 +33,7 @@ def unwrap_line(data: bytes) -> Line:
     return Line(data.rstrip(b"\r\n"))
 
 
-def is_prompt_or_answer(text: bytes, offset: int) -> bool:
+def is_in_prompt_or_answer(text: bytes, offset: int) -> bool:
     """Return whether what begins at the offset is part of a prompt or an answer."""
     for match in _QUOTED.finditer(text, 0, offset):
         closing = rb"(?<!\\)" + re.escape(match["quote"])

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
-from preflight.logs.lines import Line, is_prompt_or_answer, unwrap_line
+from preflight.logs.lines import Line, is_in_prompt_or_answer, unwrap_line
 from preflight.logs.matcher import ALL_PATTERNS, build_matcher
 from preflight.logs.search import Candidate, LogSearch
 from preflight.logs.streams import read_blocks
@@ -68,7 +68,7 @@ class LogReader:
             if count is counted:
                 continue
             match = self._current_pattern.search(line.text)
-            if match is not None and not is_prompt_or_answer(line.text, match.start()):
+            if match is not None and not is_in_prompt_or_answer(line.text, match.start()):
                 values = {
                     group: text.decode(errors="replace")
                     for group, text in match.groupdict().items()

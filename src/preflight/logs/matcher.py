@@ -128,13 +128,13 @@ def _cache_file() -> Path | None:
         folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     with suppress(OSError, RuntimeError):  # no home folder
         file = Path(folder, "preflight", "log-patterns").expanduser()
-        if _is_own(next(folder for folder in file.parents if folder.exists()).stat()):
+        if _only_user_can_write(next(folder for folder in file.parents if folder.exists()).stat()):
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             return file
     return None
 
 
-def _is_own(state: os.stat_result) -> bool:
+def _only_user_can_write(state: os.stat_result) -> bool:
     """Return whether nobody else can write to a file or folder."""
     if sys.platform == "win32":
         return True
@@ -145,7 +145,11 @@ def _read_cache(file: Path, key: bytes) -> bytes | None:
     """Return what was kept for the key; None where there is nothing, or nothing to trust."""
     with suppress(OSError):
         state = file.lstat()
-        data = file.read_bytes() if stat.S_ISREG(state.st_mode) and _is_own(state) else b""
+        data = (
+            file.read_bytes()
+            if stat.S_ISREG(state.st_mode) and _only_user_can_write(state)
+            else b""
+        )
         digest, compiled = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
         if digest == hashlib.sha256(key + compiled).digest():
             return compiled

@@ -161,7 +161,7 @@ def _result_table(
             if space.fits("rows of tables", line):
                 lines.append(line)
                 above = ""
-    head = [f"| | rule | found | asked |{more}", f"|:-:|---|--:|--:|{'---|' if more else ''}"]
+    head = [f"| | rule | found | expected |{more}", f"|:-:|---|--:|--:|{'---|' if more else ''}"]
     return head + lines if lines else []
 
 

@@ -119,7 +119,7 @@ def draw(layout: TextLayout, memory: MemoryBreakdown) -> None:
         figure = pad(row.figure, figures, right=True)
         layout.add(f"  ├ {pad(row.name, width)}  {figure}  ", (drawn, "cyan"))
     if (tightest := memory.tightest) is None:
-        layout.add(f"  └ Docker has {format_gib(memory.docker)}")
+        layout.add(f"  └ Docker memory: {format_gib(memory.docker)}")
     else:
         style = "bold red" if tightest.spare < 0 else "dim"
         has, spare = constraint_text(tightest)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _MAX_HEADER = 57  # characters of program and rules that leave room for the host beside them
 _MAX_PASSED = 8  # rows of passed rules in a section, before the rest is counted
-_MAX_FOUND_COLUMNS, _MAX_ASKED_COLUMNS = 16, 25
+_MAX_FOUND_COLUMNS, _MAX_EXPECTED_COLUMNS = 16, 25
 
 _MAX_HOSTS = 40  # rows of the table of hosts, before the rest is counted
 _MAX_HOST_NAME = 32  # columns
@@ -85,9 +85,11 @@ def _add_sections(layout: TextLayout, results: Iterable[Result]) -> None:
     shown = [result for result in results if verbose or result.verdict != "skip"]
     found_width = max(len(text) for text in ["found", *(result.actual_text for result in shown)])
     found_width = min(_MAX_FOUND_COLUMNS, found_width)
-    asked_width = max(len(text) for text in ["asked", *(result.expected_text for result in shown)])
-    asked_width = min(_MAX_ASKED_COLUMNS, asked_width)
-    head = f"{pad('found', found_width, right=True)}  {pad('asked', asked_width, right=True)}"
+    expected_width = max(
+        len(text) for text in ["expected", *(result.expected_text for result in shown)]
+    )
+    expected_width = min(_MAX_EXPECTED_COLUMNS, expected_width)
+    head = f"{pad('found', found_width, right=True)}  {pad('expected', expected_width, right=True)}"
     for title, rows in by_section(shown).items():
         layout.blank()
         layout.add(Fill(title, "bold"), (head, "dim"))
@@ -96,12 +98,12 @@ def _add_sections(layout: TextLayout, results: Iterable[Result]) -> None:
         for result in rows:
             passed += result.verdict == "pass"
             if verbose or result.verdict != "pass" or passed <= _MAX_PASSED:
-                _add_row(layout, result, found_width, asked_width)
+                _add_row(layout, result, found_width, expected_width)
         if not verbose and passed > _MAX_PASSED:
             layout.add("  ", layout.options.sign("pass"), f" {passed - _MAX_PASSED} more")
 
 
-def _add_row(layout: TextLayout, result: Result, found_width: int, asked_width: int) -> None:
+def _add_row(layout: TextLayout, result: Result, found_width: int, expected_width: int) -> None:
     mark, style = layout.options.sign(result.verdict)
     layout.add(
         "  ",
@@ -114,7 +116,7 @@ def _add_row(layout: TextLayout, result: Result, found_width: int, asked_width: 
             style if result.verdict in VERDICTS_TO_ACT_ON else "",
         ),
         "  ",
-        (pad(result.expected_text, asked_width, right=True), "dim"),
+        (pad(result.expected_text, expected_width, right=True), "dim"),
     )
     if layout.options.verbose:
         layout.wrap(result.reason_or_source or "no source", 6, "dim")

@@ -113,7 +113,7 @@ def test_the_exit_code_of_a_case(name: str, exit_code: int) -> None:
         (
             "podman-native",
             "docker-disk",
-            "Free 8 GB on the disk that holds /home/me",
+            "Free up 8 GB on the disk that holds /home/me",
             "podman system prune",
         ),
         ("wsl2-desktop", "host-memory", ".wslconfig", "wsl --shutdown"),
@@ -136,7 +136,7 @@ def test_the_exit_code_of_a_case(name: str, exit_code: int) -> None:
             "delegated controllers",
             "delegate.conf",
         ),
-        ("all-bad", "docker-disk", "take up to 5 GB", "docker system prune"),
+        ("all-bad", "docker-disk", "frees up to 5 GB", "docker system prune"),
         ("all-bad", "docker-memory-available", "until 7 GB more is free", "docker stats"),
         ("environment", "model-variable", "Choose phi:latest or gemma:2b.", "export"),
         ("environment", "model-memory", "with 4 GB or less (500 MB too much)", None),

@@ -133,7 +133,7 @@ def test_with_facts_the_limit_to_raise_is_named() -> None:
         compose__services__ollama__limits__memory=4 * 2**30,
     )
     told = advice(only(NEEDS.format("5.7 GiB", "2.8 GiB"), known=limited))
-    assert "limits.memory of ollama from 4 GiB by at least 2.9 GiB, up to 8G" in told
+    assert "limits.memory for ollama from 4 GiB by at least 2.9 GiB, up to 8G" in told
     assert "Docker Desktop" not in told
 
 
@@ -142,7 +142,7 @@ def test_a_kill_at_the_limit_of_ollama() -> None:
     assert one.figures == "ollama (pid 4242) had 4 GiB"
     assert "of that service" in advice(one)
     known = facts(compose__services__ollama__limits__memory=4 * 2**30)
-    assert "Raise deploy.resources.limits.memory of ollama from 4 GiB to 8G" in advice(
+    assert "Raise deploy.resources.limits.memory for ollama from 4 GiB to 8G" in advice(
         only(KILLED, known=known)
     )
     python = KILLED.replace("ollama", "python")
@@ -153,7 +153,7 @@ def test_the_name_of_a_log_tells_the_service() -> None:
     line = "[1] [ERROR] Worker (pid:57) was sent SIGKILL! Perhaps out of memory?"
     known = facts(compose__services__api__limits__memory=2**30)
     for name in ("api.log", "logs/api.log.2.gz", "x.zip:logs/api.log", "C:\\logs\\api.log"):
-        assert "of api from 1 GiB to 2G" in advice(only(line, name=name, known=known)), name
+        assert "for api from 1 GiB to 2G" in advice(only(line, name=name, known=known)), name
     assert "of api" not in advice(only(line, name="other.log", known=known))
     unknown = known._replace(unknown={"compose.services.api.limits": Unknown("cut off")})
     del unknown.values["compose"]["services"]["api"]["limits"]
@@ -254,7 +254,7 @@ def test_the_engine_says_what_a_killed_container_cannot() -> None:
     )  # fmt: skip
     killed, loop = told.findings
     assert killed.first.file == "stack.containers.llm-ollama-1"
-    assert "limits.memory of ollama above 2 GiB" in advice(killed)
+    assert "limits.memory for ollama above 2 GiB" in advice(killed)
     assert loop.figures == "7 times"
 
 

@@ -15,7 +15,7 @@ from preflight.fleet.archive import (
     pack_program,
     pack_rules,
     pip_requirements,
-    read_program,
+    read_package_files,
     read_wheels,
 )
 from preflight.model.problems import InputError
@@ -28,7 +28,7 @@ def unpack(data: bytes, folder: Path) -> Path:
 
 
 def test_the_program_is_packed_alike_each_time(tmp_path: Path) -> None:
-    files = read_program(ROOT / "rules.yaml")
+    files = read_package_files(ROOT / "rules.yaml")
     assert build_tar(files) == build_tar(dict(reversed(files.items())))
     (tmp_path / "other.yaml").write_text("version: 1")
     builds = {pack_program(rules) for rules in (ROOT / "rules.yaml", tmp_path / "other.yaml")}

@@ -139,10 +139,10 @@ def test_any_pattern_matches_where_pythons_own_does(
     data = "\n".join(texts).encode()
     rows = [docker_row(text) for text in texts] if wrapped else texts
     found = counts(read(diagnoses, ("\n".join(rows)).encode())[0])
-    assert found == plain_counts(diagnoses, data) or any(map(is_prompt_or_answer, texts))
+    assert found == plain_counts(diagnoses, data) or any(map(is_in_prompt_or_answer, texts))
 
 
-def is_prompt_or_answer(text: str) -> bool:
+def is_in_prompt_or_answer(text: str) -> bool:
     return "input" in text
 
 

@@ -47,7 +47,7 @@ def test_headings_tell_the_order_of_thought(report: Report) -> None:
 
 def test_tables_hold_every_result_once(report: Report) -> None:
     rows = list(Read(markdown(report)).rows())
-    assert rows.count(["", "rule", "found", "asked"]) == 2
+    assert rows.count(["", "rule", "found", "expected"]) == 2
     assert [row[1] for row in rows if row[2:] == ["", ""]] == [
         *("First", "Second", "Third"),
         *("First", "Third"),

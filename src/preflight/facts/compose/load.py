@@ -79,7 +79,7 @@ def _read_by_standin(
     """
     from preflight.facts.compose import standin
 
-    refusal = f"Docker Compose refuses it: {answer.refused}"
+    refusal = f"Docker Compose rejects it: {answer.refused}"
     try:
         project = standin.read(project, guard, variables)
     except ComposeError as error:

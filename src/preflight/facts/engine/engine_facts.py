@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from preflight.facts.catalogue import DOCKER
+from preflight.facts.catalogue import DOCKER_FACTS
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import (
@@ -77,7 +77,7 @@ def _unreachable(reason: Unknown, other_sockets: Sequence[str] = ()) -> Iterator
     yield _fact("problem.kind", reason.kind, "the connection")
     yield _fact("problem.reason", reason.reason, "the connection")
     yield _fact("candidates", list(other_sockets) or None, "the usual places")
-    for fact in DOCKER:
+    for fact in DOCKER_FACTS:
         name = fact.path.removeprefix("docker.")
         if name.split(".")[0] not in _KNOWN_WITHOUT_ENGINE:
             yield _fact(name, reason)
@@ -180,7 +180,11 @@ def _memory(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
     if total is None:
         yield _fact("memory.usable", or_unreported(None, "MemTotal"))
     else:
-        source = f"GET /info MemTotal{caveat}" if caveat else "min(total, limit)"
+        source = (
+            f"GET /info MemTotal{caveat}"
+            if caveat
+            else "min(docker.memory.total, docker.memory.limit)"
+        )
         usable = total if limit_bytes is None else min(total, limit_bytes)
         yield _fact("memory.usable", usable, source)
     if visibility.processes_hidden is not None:

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.facts.catalogue import STACK
+from preflight.facts.catalogue import STACK_FACTS
 from preflight.facts.collect.context import Engine
 from preflight.facts.compose.project import Project, explain_absence
 from preflight.facts.engine.api import (
@@ -34,7 +34,7 @@ from preflight.model.quantities import parse_version
 _MAX_INSPECTED = 50  # containers
 _THREADS = 4
 _INSPECT = "GET /containers/ID/json"
-_MEMORY_KEY = "HostConfig.Memory"
+_MEMORY_LIMIT_KEY = "HostConfig.Memory"
 _STATS = "GET /containers/ID/stats"
 _LOWEST_LIMIT_KEY = "hierarchical_memory_limit"
 _LOOP_RESTARTS = 3
@@ -135,7 +135,7 @@ def _unknown_container(listed: ListedContainer, reason: Unknown) -> Sequence[Mea
         Measured((*container_path, "service"), listed.service, source),
         Measured((*container_path, "state"), or_unreported(listed.state, "State"), source),
     ]
-    for fact in STACK[2:]:
+    for fact in STACK_FACTS[2:]:
         path = fact.path.removeprefix("stack.containers.*.").removesuffix(".*").split(".")
         facts.append(Measured((*container_path, *path), reason))
     return facts
@@ -215,8 +215,8 @@ class _Memory(NamedTuple):
 
 def _read_memory(container: InspectedContainer, engine: Engine) -> _Memory:
     """Read the container's cgroup if it is visible, else ask for its statistics."""
-    limit = or_unreported(count_or_none(container.host_config.get("Memory")), _MEMORY_KEY)
-    configured = limit or None, f"{_INSPECT} {_MEMORY_KEY}"
+    limit = or_unreported(count_or_none(container.host_config.get("Memory")), _MEMORY_LIMIT_KEY)
+    configured = limit or None, f"{_INSPECT} {_MEMORY_LIMIT_KEY}"
     if not container.is_running:
         stopped = None, "it does not run"
         return _Memory(configured, stopped, configured, stopped)

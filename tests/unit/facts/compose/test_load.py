@@ -79,7 +79,7 @@ def test_what_compose_takes_but_cannot_print_is_read_by_the_stand_in(folder: Pat
 def test_a_refusal_is_shown_in_the_words_of_compose(text: str, words: str, folder: Path) -> None:
     with pytest.raises(ComposeError) as error:
         project_of(folder, text)
-    assert "compose.yaml: Docker Compose refuses it: " in str(error.value)
+    assert "compose.yaml: Docker Compose rejects it: " in str(error.value)
     assert words in str(error.value)
 
 

@@ -36,7 +36,7 @@ from engine_server import (
     reset,
     saying,
 )
-from preflight.facts.catalogue import DOCKER
+from preflight.facts.catalogue import DOCKER_FACTS
 from preflight.facts.collect.context import MeasureContext, identify_engine
 from preflight.facts.collect.measurement import Options
 from preflight.facts.engine import engine_facts as docker
@@ -120,7 +120,7 @@ def test_what_is_no_engine_is_not_reachable_and_why(
     assert (reachable, found_kind) == (False, kind), reason
     assert said in reason
     assert "\n" not in reason
-    declared = {fact.path for fact in DOCKER}
+    declared = {fact.path for fact in DOCKER_FACTS}
     known = {"endpoint", "context", "local", "reachable", "candidates", "problem"}
     for path in declared:
         if path.split(".")[1] not in known:
@@ -356,7 +356,7 @@ def test_no_answer_of_an_engine_is_a_crash(
     )
     facts = facts_of(serve(engine(info)))
     assert facts.get(("docker", "reachable")) is True
-    for fact in DOCKER:
+    for fact in DOCKER_FACTS:
         path = tuple(fact.path.split("."))
         value_found = facts.get(path)
         assert value_found != Unknown("the facts don't include it"), fact.path

@@ -13,7 +13,7 @@ import pytest
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
-from preflight.facts.host import system as host
+from preflight.facts.host import machine as host
 from preflight.facts.host.kernel import Cgroups, parse_cgroup_paths
 from preflight.model.facts import Unknown
 

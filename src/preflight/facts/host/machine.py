@@ -71,7 +71,9 @@ def _measure_memory(root: Path) -> Iterator[Measured]:
     yield _make_fact("memory.available", available, source)
     limit, source = _read_limit(lambda: Cgroups(root).memory_limit())
     yield _make_fact("memory.limit", limit, source)
-    yield _make_fact("memory.usable", _lower(total, limit), "min(total, limit)")
+    yield _make_fact(
+        "memory.usable", _lower(total, limit), "min(host.memory.total, host.memory.limit)"
+    )
 
 
 def _measure_swap() -> Iterator[Measured]:

@@ -20,7 +20,7 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.engine import locality as inside
 from preflight.facts.host import disk
-from preflight.facts.host import system as host
+from preflight.facts.host import machine as host
 from preflight.facts.table import PROBES, Probe
 from preflight.model.facts import Facts, Measured, Unknown, build_facts
 
@@ -28,7 +28,8 @@ GiB = 2**30
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="held against Linux's own files")
 HOST, DISK = (
-    next(probe for probe in PROBES if probe.module == name) for name in ("host.system", "host.disk")
+    next(probe for probe in PROBES if probe.module == name)
+    for name in ("host.machine", "host.disk")
 )
 
 
