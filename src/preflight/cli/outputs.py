@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from preflight.cli.streams import (
     append_file,
@@ -14,10 +14,12 @@ from preflight.cli.streams import (
     write,
     write_file,
 )
-from preflight.model.fleet import Fleet
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import Report
 from preflight.render import FORMATS, renderer
+
+if TYPE_CHECKING:
+    from preflight.model.fleet import Fleet
 
 _STANDARD_OUTPUT = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 

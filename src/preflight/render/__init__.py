@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from preflight.model.fleet import Fleet
 from preflight.model.report import Report, Verdict
+
+if TYPE_CHECKING:
+    from preflight.model.fleet import Fleet
 
 _MIN_COLUMNS, _MAX_COLUMNS = 40, 100  # beyond, the eye loses the line from a title to its figure
 
@@ -45,7 +47,7 @@ class RenderOptions(NamedTuple):
         return (plain if self.ascii else mark), style
 
 
-Renderer: TypeAlias = Callable[[Report | Fleet, RenderOptions], str]
+Renderer: TypeAlias = "Callable[[Report | Fleet, RenderOptions], str]"
 
 FORMATS: Mapping[str, str] = {
     "text": "preflight.render.text",

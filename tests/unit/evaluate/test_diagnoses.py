@@ -146,7 +146,7 @@ def test_a_kill_at_the_limit_of_ollama() -> None:
         only(KILLED, known=known)
     )
     python = KILLED.replace("ollama", "python")
-    assert "of ollama" not in advice(only(python, known=known)), "it was not Ollama's"
+    assert "for ollama" not in advice(only(python, known=known)), "it was not Ollama's"
 
 
 def test_the_name_of_a_log_tells_the_service() -> None:
@@ -154,7 +154,7 @@ def test_the_name_of_a_log_tells_the_service() -> None:
     known = facts(compose__services__api__limits__memory=2**30)
     for name in ("api.log", "logs/api.log.2.gz", "x.zip:logs/api.log", "C:\\logs\\api.log"):
         assert "for api from 1 GiB to 2G" in advice(only(line, name=name, known=known)), name
-    assert "of api" not in advice(only(line, name="other.log", known=known))
+    assert "for api" not in advice(only(line, name="other.log", known=known))
     unknown = known._replace(unknown={"compose.services.api.limits": Unknown("cut off")})
     del unknown.values["compose"]["services"]["api"]["limits"]
     told = advice(only(line, name="api.log", known=unknown))
