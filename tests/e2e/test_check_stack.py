@@ -310,7 +310,7 @@ def test_what_compose_quotes_of_a_value_is_not_told(run_preflight: Run, folder: 
     (folder / "compose.yaml").write_text("services: {a: {image: x}}\n")
     done = run_preflight("check", env={"PATH": f"{tools}:{os.environ['PATH']}"}, cwd=folder)
     assert done.returncode == 2
-    assert "refuses it: invalid interpolation format for services.a.environ" in done.stderr
+    assert "rejects it: invalid interpolation format for services.a.environ" in done.stderr
     assert "hunter2" not in done.stdout + done.stderr
 
 

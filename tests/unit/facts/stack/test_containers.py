@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from container_engine import GIB, INFO, LABEL, VERSION, FakeEngine, row, sample, told
-from preflight.facts import catalogue as declared
+from preflight.facts import catalogue as catalogue_module
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import Project
@@ -46,7 +46,7 @@ def asked(context: Any) -> Iterator[Measured]:
 
 def measure(engine: FakeEngine, found: Project | None = None) -> Facts:
     measured = list(asked(machine_of(engine.url, found)))
-    catalogue = Catalogue(declared.STACK)
+    catalogue = Catalogue(catalogue_module.STACK_FACTS)
     for one in measured:
         assert one.path[:2] == ("stack", "containers")
         if len(one.path) > 2 and one.path[3:] != ("environment",):
@@ -394,7 +394,7 @@ def test_no_answer_is_a_crash(engine: FakeEngine, key: str) -> None:
     engine.told = {f"id-c{n}": told(**{key: value}) for n, value in enumerate(GARBAGE)}
     facts = measure(engine)
     for n in range(len(GARBAGE)):
-        for fact in declared.STACK:
+        for fact in catalogue_module.STACK_FACTS:
             path = fact.path.removeprefix("stack.containers.*.").removesuffix(".*")
             assert of(facts, path, f"c{n}") != Unknown("the facts don't include it"), path
 
