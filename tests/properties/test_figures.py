@@ -13,7 +13,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from preflight.evaluate.conditions import Scope, meets
-from preflight.evaluate.sentences import Comparison
+from preflight.evaluate.sentences import ComparisonText
 from preflight.model.conditions import OPERATORS, Condition
 from preflight.model.facts import Facts, Unit
 from preflight.model.quantities import (
@@ -171,7 +171,7 @@ def test_the_figures_that_are_shown_say_what_the_verdict_says(
     """Never `found 10 GB, asked ≥ 10 GB: fail`, nor `found 9.9 GB, asked ≥ 10 GB: pass`."""
     actual = max(0, expected + nudge) if other is None else other
     condition = Condition(((OPERATORS[name], expected),), unit)
-    figures = Comparison(actual, condition, NOWHERE)
+    figures = ComparisonText(actual, condition, NOWHERE)
     asked = figures.describe("sign").removeprefix(OPERATORS[name].sign)
     shown = QUANTITIES[name](figure_of(figures.actual_text), figure_of(asked))
     assert shown is meets(condition, actual, NOWHERE), (

@@ -7,7 +7,7 @@ from functools import partial
 
 from preflight.evaluate.conditions import Scope
 from preflight.evaluate.judge import Evaluation, conditions_of, describe_when
-from preflight.evaluate.sentences import Comparison, describe_condition, resolve_fixes
+from preflight.evaluate.sentences import ComparisonText, describe_condition, resolve_fixes
 from preflight.model.facts import Catalogue, Facts, join_path
 from preflight.model.report import Explanation, RuleText
 from preflight.model.rules import Rule, RuleSet
@@ -18,12 +18,12 @@ def explain(
 ) -> Explanation:
     """Return what a rule requires, why, and its result on these facts with its fixes."""
     scope = Scope(facts)
-    comparison = Comparison(scope.get(rule.fact), conditions_of(rule)[0][0], scope)
+    comparison = ComparisonText(scope.get(rule.fact), conditions_of(rule)[0][0], scope)
     placeholder = partial(comparison.format_placeholder, catalogue)
     return Explanation(
         rule=rule,
         text=describe_rule(rule, scope),
-        source=ruleset.document_of(rule),
+        source=ruleset.document_name(rule),
         results=Evaluation(ruleset, facts, catalogue, today).judge_rule(rule),
         fixes=tuple(resolve_fixes(rule.fixes, scope, placeholder)),
     )

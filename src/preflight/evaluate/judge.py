@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from preflight.evaluate.conditions import Scope, all_hold, convert_value, meets, resolve_operand
 from preflight.evaluate.memory import memory_breakdown
 from preflight.evaluate.sentences import (
-    Comparison,
+    ComparisonText,
     describe_condition,
     fill_placeholders,
     format_value,
@@ -222,7 +222,7 @@ class Evaluation:
                 reason = f"cannot tell whether the rule applies: {holds.reason}"
                 return self._not_evaluated(rule, scope, "unknown", reason)
             if not holds:
-                comparison = Comparison(actual, line.condition, scope)
+                comparison = ComparisonText(actual, line.condition, scope)
                 name = join_path(scope.absolute(line.path))
                 condition = f"{name} {_as_predicate(comparison.describe())}"
                 reason = f"applies only if {condition}; here it is {comparison.actual_text}"
@@ -236,7 +236,7 @@ class Evaluation:
             holds = meets(condition, actual, scope)
             if holds is True:
                 continue
-            comparison = Comparison(actual, condition, scope)
+            comparison = ComparisonText(actual, condition, scope)
             if isinstance(holds, Unknown):
                 return self._make_result(rule, comparison, "unknown", severity, holds.reason)
             result = self._make_result(rule, comparison, verdict, severity)
@@ -248,18 +248,18 @@ class Evaluation:
 
             return waive(result, waiver, comparison, self.today)
         condition, severity, _ = conditions_of(rule)[0]
-        return self._make_result(rule, Comparison(actual, condition, scope), "pass", severity)
+        return self._make_result(rule, ComparisonText(actual, condition, scope), "pass", severity)
 
     def _not_evaluated(self, rule: Rule, scope: Scope, verdict: Verdict, reason: str) -> Result:
         """Return the result of a rule whose fact was not compared, with the reason."""
         condition, severity, _ = conditions_of(rule)[0]
-        comparison = Comparison(Unknown(reason), condition, scope)
+        comparison = ComparisonText(Unknown(reason), condition, scope)
         return self._make_result(rule, comparison, verdict, severity, reason)
 
     def _make_result(
         self,
         rule: Rule,
-        comparison: Comparison,
+        comparison: ComparisonText,
         verdict: Verdict,
         severity: Severity,
         reason: str = "",
@@ -287,7 +287,7 @@ class Evaluation:
             message=comparison.sentence(title, verdict, severity, reason),
             actual_text="skipped" if verdict == "skip" else comparison.actual_text,
             expected_text=expected if severity == "required" else f"{expected} recommended",
-            source=self.ruleset.document_of(rule),
+            source=self.ruleset.document_name(rule),
             section=rule.section,
             tags=rule.tags,
             why=rule.why,
@@ -342,7 +342,7 @@ def _as_predicate(words: str) -> str:
     return f"is {words}"
 
 
-def propose_change(fact: Path, comparison: Comparison) -> ProposedChange | None:
+def propose_change(fact: Path, comparison: ComparisonText) -> ProposedChange | None:
     """Return the nearest value of the fact that meets the condition, None where none is found.
 
     Each is judged again. Texts are tried in the order of the rule, numbers from the nearest on.

@@ -181,7 +181,7 @@ def _format_range(bounds: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
     return ",".join(f"{sign}{'.'.join(map(str, version))}" for sign, version in bounds)
 
 
-class Comparison:
+class ComparisonText:
     """A fact's value beside the condition that it must meet, as tables, sentences and fixes do."""
 
     def __init__(self, actual: Value | Unknown, condition: Condition, scope: Scope) -> None:

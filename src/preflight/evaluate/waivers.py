@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import date
 
 from preflight.evaluate.conditions import meets
-from preflight.evaluate.sentences import Comparison
+from preflight.evaluate.sentences import ComparisonText
 from preflight.model.report import Result, WaiverStatus
 from preflight.model.rules import Waiver
 
 
-def waive(result: Result, waiver: Waiver, comparison: Comparison, today: date) -> Result:
+def waive(result: Result, waiver: Waiver, comparison: ComparisonText, today: date) -> Result:
     """Return the result of a rule that is not met, waived if the waiver holds.
 
     A waiver holds through the day `until` (UTC) and, if it has `accept`, while the value meets
@@ -22,7 +22,7 @@ def waive(result: Result, waiver: Waiver, comparison: Comparison, today: date) -
     if days_left < 0:
         text = f"its waiver by {waiver.owner} ended on {waiver.until}"
     elif waiver.accept is not None and meets(waiver.accept, raw, scope) is not True:
-        accepted = Comparison(raw, waiver.accept, scope).describe()
+        accepted = ComparisonText(raw, waiver.accept, scope).describe()
         text = f"its waiver by {waiver.owner} accepts {accepted}"
     else:
         text = f"waived until {waiver.until} by {waiver.owner}: {waiver.reason}"

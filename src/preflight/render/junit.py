@@ -15,7 +15,7 @@ from preflight.render.sanitize import shorten
 from preflight.render.tasks import (
     by_section,
     compose_location,
-    count_skipped,
+    count_blocked_by_rule,
     detail_lines,
     result_message,
     result_name,
@@ -74,7 +74,7 @@ def suite_element(title: str, hostname: str, time: str, kinds: Iterable[str]) ->
 
 def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[ET.Element]:
     """Yield a suite for each section; `host` is the name of one of many."""
-    skipped = count_skipped(report)
+    skipped = count_blocked_by_rule(report)
     measured = _TIMESTAMP.match(report.measured_at)
     hostname = shorten(str(report.host.get("hostname") or "")).strip() or "localhost"
     shown_host = " ".join(shorten(host).split()) or "?"

@@ -84,7 +84,7 @@ def find_tasks(report: Report) -> list[Task]:
             alone = result.verdict != "unknown" or not result.reason_or_source
             key = index if alone else (report.affects_exit_code(result), result.reason_or_source)
             groups.setdefault(key, []).append(result)
-    skipped = count_skipped(report)
+    skipped = count_blocked_by_rule(report)
     tasks = []
     for group in groups.values():
         count = sum(skipped.pop(result.id, 0) for result in group)
@@ -113,7 +113,7 @@ def waiver_text(waiver: WaiverStatus) -> str:
     return f"waived until {waiver.until} by {shorten(waiver.owner)}: {shorten(waiver.reason)}"
 
 
-def count_skipped(report: Report) -> Counter[str | None]:
+def count_blocked_by_rule(report: Report) -> Counter[str | None]:
     """Count the checks that were skipped, by the rule that they need."""
     return Counter(result.blocked_by for result in report.results if result.blocked_by is not None)
 

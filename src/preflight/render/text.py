@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
     from preflight.render.fleet_summary import HostSummary
 
-_MAX_HEADER = 57  # characters of program and rules that leave room for the host beside them
+_MAX_PROGRAM_AND_RULES = 57  # characters; longer ones leave no room for the host beside them
 _MAX_PASSED = 8  # rows of passed rules in a section, before the rest is counted
 _MAX_FOUND_COLUMNS, _MAX_EXPECTED_COLUMNS = 16, 25
 
@@ -70,7 +70,7 @@ def render(report: Report, options: RenderOptions) -> str:
 
 def _add_header(layout: TextLayout, report: Report, *, engine: bool) -> None:
     program, rules = f"preflight {report.version}", f"{report.rules_name} ({report.rules_source})"
-    if len(program) + len(rules) < _MAX_HEADER:
+    if len(program) + len(rules) < _MAX_PROGRAM_AND_RULES:
         layout.add((program, "bold"), f" · {rules} · {host_line(report)}")
     else:
         layout.add((program, "bold"), f" · {rules}")

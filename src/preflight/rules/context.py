@@ -21,7 +21,7 @@ class Invalid(Exception):
     """A value that could not be decoded; its problem is in the context."""
 
 
-class Context:
+class DecodingContext:
     """What decoding needs to know beside the node, and the problems found so far."""
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -96,7 +96,7 @@ class Context:
 
 
 def read_mapping(
-    node: Node, context: Context, known: Set[str] | None, what: str, key_name: str = "key"
+    node: Node, context: DecodingContext, known: Set[str] | None, what: str, key_name: str = "key"
 ) -> dict[str, Node]:
     """Return a mapping's values by key; unknown and repeated keys are problems.
 
@@ -121,7 +121,7 @@ def read_mapping(
     return values
 
 
-def read_scalar(node: Node, context: Context, expected: str) -> str:
+def read_scalar(node: Node, context: DecodingContext, expected: str) -> str:
     """Return the text of a scalar with its vars replaced; anything else is a problem."""
     if node.__class__ is not Scalar or node.tag not in yaml_marks.TAGS:
         raise context.error(node, f"expected {expected}, found {kind_of(node)}")
@@ -129,7 +129,7 @@ def read_scalar(node: Node, context: Context, expected: str) -> str:
     return context.expand_vars(node) if "${" in text else text
 
 
-def read_text(node: Node, context: Context, expected: str) -> str:
+def read_text(node: Node, context: DecodingContext, expected: str) -> str:
     """Return text; an unquoted number or boolean is a problem, as for editors with the schema."""
     if node.__class__ is not Scalar or (node.tag != yaml_marks.QUOTED and not is_text(node)):
         kind = kind_of(node)

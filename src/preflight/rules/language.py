@@ -14,7 +14,7 @@ from preflight.model.facts import Unit
 from preflight.model.patterns import compile_log_pattern, compile_pattern
 from preflight.model.quantities import parse_version_range
 from preflight.model.rules import CONFIDENCES, VALUE_TYPES, FactCondition, Fix, LanguageModel
-from preflight.rules.context import Context, read_mapping, read_scalar
+from preflight.rules.context import DecodingContext, read_mapping, read_scalar
 from preflight.rules.schema import (
     BOOLEAN,
     COUNT,
@@ -58,7 +58,7 @@ _COMPARABLE_AS: Mapping[Unit, Unit] = {"cores": "number", "version": "text"}
 class Bound:
     """A scalar in the fact's unit, another fact with `times` and `plus`, or a sum of bounds."""
 
-    def decode(self, node: Node, context: Context) -> Any:
+    def decode(self, node: Node, context: DecodingContext) -> Any:
         if node.__class__ is Scalar:
             if is_null(node):
                 raise context.error(node, "expected a value, found null; use exists: false")
@@ -93,7 +93,7 @@ class Bound:
 class ConditionType:
     """Operators and their operands, all of which must hold; `type` reads a text fact as another."""
 
-    def decode(self, node: Node, context: Context) -> Condition:
+    def decode(self, node: Node, context: DecodingContext) -> Condition:
         operands = read_operands(node, context)
         outer = context.unit
         try:
@@ -109,12 +109,12 @@ class ConditionType:
         return {"$ref": "#/$defs/condition"}
 
 
-def read_operands(node: Node, context: Context) -> dict[str, Node]:
+def read_operands(node: Node, context: DecodingContext) -> dict[str, Node]:
     """Return a condition's operands by operator, and its `type`, not decoded yet."""
     return read_mapping(node, context, {*OPERATORS, "type"}, "a condition", "condition")
 
 
-def read_type(node: Node, context: Context) -> Unit:
+def read_type(node: Node, context: DecodingContext) -> Unit:
     """Return the unit that a `type` names; only text can be read as something else."""
     unit = TYPES[str(OneOf(tuple(TYPES)).decode(node, context))]
     if context.unit not in ("text", unit):
@@ -122,7 +122,7 @@ def read_type(node: Node, context: Context) -> Unit:
     return unit
 
 
-def decode_tests(operands: Mapping[str, Node], context: Context) -> Condition:
+def decode_tests(operands: Mapping[str, Node], context: DecodingContext) -> Condition:
     """Return the condition that these operators and operands make up."""
 
     def decode_test(test: tuple[str, Node]) -> tuple[Operator, Any]:
@@ -162,7 +162,7 @@ OPERAND_TYPES: dict[str, ValueType] = {
 class WhenType:
     """`fact: value` or `fact: condition`; all must hold."""
 
-    def decode(self, node: Node, context: Context) -> tuple[FactCondition, ...]:
+    def decode(self, node: Node, context: DecodingContext) -> tuple[FactCondition, ...]:
         outer = context.unit
 
         def decode_line(line: tuple[str, Node]) -> FactCondition:
@@ -205,7 +205,7 @@ class IdOf(NamedTuple):
 
     kind: Literal["rule", "diagnosis"]
 
-    def decode(self, node: Node, context: Context) -> str:
+    def decode(self, node: Node, context: DecodingContext) -> str:
         name = _ID.decode(node, context)
         known = context.rule_ids if self.kind == "rule" else context.diagnosis_ids
         if name not in known:

@@ -31,7 +31,7 @@ from preflight.model.rules import (
 )
 from preflight.rules.context import (
     MAX_SHOWN_PROBLEMS,
-    Context,
+    DecodingContext,
     Invalid,
     read_mapping,
     read_scalar,
@@ -87,7 +87,7 @@ def load(
 
     `overrides` replaces vars by name. Raises InputError with every problem.
     """
-    context = Context(catalogue)
+    context = DecodingContext(catalogue)
     files = _RuleFiles(read, context)
     files.add(name, ())
     known_vars = list(files.vars)
@@ -112,7 +112,7 @@ def display_name(name: str) -> str:
 class _RuleFiles:
     """A file and all that it extends: their contents merged, not decoded yet."""
 
-    def __init__(self, read: ReadFile, context: Context) -> None:
+    def __init__(self, read: ReadFile, context: DecodingContext) -> None:
         self.head: dict[str, Any] = {}
         self.vars: dict[str, str] = {}
         self.entries: dict[str, _Entries] = {name: {} for name in _LISTS}
@@ -228,13 +228,13 @@ def _non_null(nodes: Mapping[str, Node], key: str) -> Node | None:
     return None if node is None or is_null(node) else node
 
 
-def _build_ruleset(files: _RuleFiles, name: str, context: Context) -> RuleSet:
+def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> RuleSet:
     entries, head = files.entries, files.head
     retired = _drop_retired(entries["rules"], entries["waivers"])
     context.rule_ids = [id_ for id_ in entries["rules"] if isinstance(id_, str)]
     context.diagnosis_ids = [id_ for id_ in entries["diagnoses"] if isinstance(id_, str)]
 
-    def decode(kind: str, decode_entry: Callable[[_Entry, Context], T]) -> tuple[T, ...]:
+    def decode(kind: str, decode_entry: Callable[[_Entry, DecodingContext], T]) -> tuple[T, ...]:
         return tuple(
             decode_valid(entries[kind].values(), lambda entry: decode_entry(entry, context))[0]
         )
@@ -278,7 +278,7 @@ def _position(node: Node) -> dict[str, Any]:
     return {"file": mark.name, "line": mark.line + 1, "column": mark.column + 1}
 
 
-def _decode_rule(entry: _Entry, context: Context) -> Rule:
+def _decode_rule(entry: _Entry, context: DecodingContext) -> Rule:
     """Decode a rule: first its collection, fact and type, on which its other keys depend."""
     nodes = entry.nodes
     context.collection, context.unit = None, "text"
@@ -296,7 +296,7 @@ def _decode_rule(entry: _Entry, context: Context) -> Rule:
     return Rule(**values, **_position(entry.node))
 
 
-def _read_unit(nodes: Mapping[str, Node], context: Context) -> bool:
+def _read_unit(nodes: Mapping[str, Node], context: DecodingContext) -> bool:
     """Set the unit in which the rule's conditions are read; return whether its fact is known."""
     fact, type_ = _non_null(nodes, "fact"), _non_null(nodes, "type")
     try:
@@ -310,7 +310,7 @@ def _read_unit(nodes: Mapping[str, Node], context: Context) -> bool:
     return fact is not None
 
 
-def _without_conditions(nodes: dict[str, Node], context: Context) -> dict[str, Node]:
+def _without_conditions(nodes: dict[str, Node], context: DecodingContext) -> dict[str, Node]:
     """Return what can be decoded without a unit; of the conditions only the names are checked."""
     conditions = ("require", "recommend", "accept")
     given = [node for key in conditions if (node := _non_null(nodes, key)) is not None]
@@ -318,7 +318,7 @@ def _without_conditions(nodes: dict[str, Node], context: Context) -> dict[str, N
     return {key: node for key, node in nodes.items() if key not in conditions}
 
 
-def _decode_waiver(rules: Mapping[str, Rule], entry: _Entry, context: Context) -> Waiver:
+def _decode_waiver(rules: Mapping[str, Rule], entry: _Entry, context: DecodingContext) -> Waiver:
     nodes = entry.nodes
     key = _non_null(nodes, "rule")
     rule = rules.get(key.value) if key.__class__ is Scalar and key else None
@@ -330,7 +330,7 @@ def _decode_waiver(rules: Mapping[str, Rule], entry: _Entry, context: Context) -
     return Waiver(**WAIVER.decode_nodes(nodes, entry.node, context), **_position(entry.node))
 
 
-def _decode_diagnosis(entry: _Entry, context: Context) -> Diagnosis:
+def _decode_diagnosis(entry: _Entry, context: DecodingContext) -> Diagnosis:
     """Decode a diagnosis: first what its patterns capture, which its texts may use."""
     nodes = entry.nodes
     first = {key: node for key, node in nodes.items() if key in ("patterns", "values")}
@@ -358,7 +358,9 @@ def _decode_diagnosis(entry: _Entry, context: Context) -> Diagnosis:
     return diagnosis
 
 
-def _check_groups(diagnosis: Diagnosis, groups: Set[str], entry: _Entry, context: Context) -> None:
+def _check_groups(
+    diagnosis: Diagnosis, groups: Set[str], entry: _Entry, context: DecodingContext
+) -> None:
     for name in sorted(diagnosis.values.keys() - groups):
         suggestion = context.suggest(name, groups)
         context.error(entry.nodes["values"], f"no pattern has a group {name!r}{suggestion}")
@@ -375,7 +377,7 @@ def _check_groups(diagnosis: Diagnosis, groups: Set[str], entry: _Entry, context
         context.error(entry.nodes["within"], "within needs 'times' of 2 or more")
 
 
-def _check_cycles(rules: Mapping[str, Rule], entries: _Entries, context: Context) -> None:
+def _check_cycles(rules: Mapping[str, Rule], entries: _Entries, context: DecodingContext) -> None:
     """Add a problem for each cycle of `needs`."""
     needs = {id_: [need for need in rule.needs if need in rules] for id_, rule in rules.items()}
     order = list(rules)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from preflight.model.facts import Path, Unit
 from preflight.model.quantities import PARSERS, parse_bytes, parse_duration
 from preflight.model.rules import PLACEHOLDER
-from preflight.rules.context import Context, Invalid, read_mapping, read_scalar, read_text
+from preflight.rules.context import DecodingContext, Invalid, read_mapping, read_scalar, read_text
 from preflight.yaml_marks import PLAIN, Node, Sequence, is_null, kind_of
 
 JsonSchema = dict[str, Any]
@@ -26,7 +26,7 @@ RESULT_PLACEHOLDERS = frozenset({"actual", "expected", "missing", "item"})
 class ValueType(Protocol):
     """What a value may be."""
 
-    def decode(self, node: Node, context: Context) -> Any:
+    def decode(self, node: Node, context: DecodingContext) -> Any:
         """Return the value; adds its problems to the context and raises Invalid."""
 
     def schema(self) -> JsonSchema:
@@ -59,7 +59,7 @@ class Text(NamedTuple):
     expected: str = "text"
     placeholders: bool = False
 
-    def decode(self, node: Node, context: Context) -> str:
+    def decode(self, node: Node, context: DecodingContext) -> str:
         value = read_text(node, context, self.expected)
         if not value or value.isspace():
             raise context.error(node, f"expected {self.expected}, found nothing")
@@ -74,7 +74,7 @@ class Text(NamedTuple):
         return {"type": "string", "pattern": self.pattern.pattern if self.pattern else r"\S"}
 
 
-def _check_placeholder(name: str, node: Node, context: Context) -> None:
+def _check_placeholder(name: str, node: Node, context: DecodingContext) -> None:
     values = context.log_values
     known: Collection[str] = RESULT_PLACEHOLDERS if values is None else values
     if name in known:
@@ -92,7 +92,7 @@ class OneOf(NamedTuple):
 
     choices: tuple[str | int, ...]
 
-    def decode(self, node: Node, context: Context) -> str | int:
+    def decode(self, node: Node, context: DecodingContext) -> str | int:
         text = read_scalar(node, context, "a word")
         for choice in self.choices:
             if str(choice) == text and (isinstance(choice, str) or kind_of(node) == "a number"):
@@ -112,7 +112,7 @@ class ListOf(NamedTuple):
     what: str
     min_items: int = 0
 
-    def decode(self, node: Node, context: Context) -> tuple[Any, ...]:
+    def decode(self, node: Node, context: DecodingContext) -> tuple[Any, ...]:
         if node.__class__ is not Sequence or node.tag != PLAIN:
             raise context.error(node, f"expected a list of {self.what}, found {kind_of(node)}")
         if len(node.value) < self.min_items:
@@ -130,7 +130,7 @@ class MapOf(NamedTuple):
     type_: ValueType
     what: str
 
-    def decode(self, node: Node, context: Context) -> Mapping[str, Any]:
+    def decode(self, node: Node, context: DecodingContext) -> Mapping[str, Any]:
         nodes = read_mapping(node, context, None, self.what)
         values = decode_all(nodes.values(), lambda value: self.type_.decode(value, context))
         return dict(zip(nodes, values, strict=True))
@@ -150,7 +150,7 @@ class ScalarOf(NamedTuple):
     json_schema: JsonSchema
     kind: str | None = None
 
-    def decode(self, node: Node, context: Context) -> Any:
+    def decode(self, node: Node, context: DecodingContext) -> Any:
         read = read_text if self.kind == "text" else read_scalar
         text = read(node, context, self.expected)
         try:
@@ -214,7 +214,7 @@ class FactName(NamedTuple):
 
     collection: bool = False
 
-    def decode(self, node: Node, context: Context) -> Path:
+    def decode(self, node: Node, context: DecodingContext) -> Path:
         expected = "the name of a collection" if self.collection else "the name of a fact"
         path, fact = context.find_fact(node, read_scalar(node, context, expected))
         if self.collection and not context.catalogue.is_collection(path):
@@ -225,7 +225,9 @@ class FactName(NamedTuple):
         return {"type": "string", "pattern": r"\S"}
 
 
-def read_quantity(node: Node, context: Context, unit: Unit, expected: str = "a value") -> Any:
+def read_quantity(
+    node: Node, context: DecodingContext, unit: Unit, expected: str = "a value"
+) -> Any:
     """Read a bound in the grammar of its fact's unit."""
     text = read_scalar(node, context, expected)
     try:
@@ -261,12 +263,12 @@ class ObjectField:
         self.name = name
         self.required = [name for name, field in fields.items() if field.required]
 
-    def read_nodes(self, node: Node, context: Context) -> dict[str, Node]:
+    def read_nodes(self, node: Node, context: DecodingContext) -> dict[str, Node]:
         """Return the values by key, not decoded yet: objects of the same id are merged first."""
         return read_mapping(node, context, self.fields.keys(), self.what)
 
     def decode_keys(
-        self, nodes: Mapping[str, Node], context: Context
+        self, nodes: Mapping[str, Node], context: DecodingContext
     ) -> tuple[dict[str, Any], bool]:
         """Decode the keys that are there; return the valid ones, and whether all are."""
 
@@ -277,21 +279,21 @@ class ObjectField:
         values, all_valid = decode_valid(given, decode_key)
         return dict(values), all_valid
 
-    def has_required(self, nodes: Mapping[str, Node], node: Node, context: Context) -> bool:
+    def has_required(self, nodes: Mapping[str, Node], node: Node, context: DecodingContext) -> bool:
         """Return whether every required key is there; each that isn't is a problem."""
         missing = [name for name in self.required if name not in nodes or is_null(nodes[name])]
         for name in missing:
             context.missing_error(nodes.get(name, node), f"{self.what} needs {name!r}")
         return not missing
 
-    def decode_nodes(self, nodes: Mapping[str, Node], node: Node, context: Context) -> Any:
+    def decode_nodes(self, nodes: Mapping[str, Node], node: Node, context: DecodingContext) -> Any:
         """Decode every key; raises Invalid where one is missing or can't be decoded."""
         values, all_valid = self.decode_keys(nodes, context)
         if not self.has_required(nodes, node, context) or not all_valid:
             raise Invalid
         return self.build(**values)
 
-    def decode(self, node: Node, context: Context) -> Any:
+    def decode(self, node: Node, context: DecodingContext) -> Any:
         return self.decode_nodes(self.read_nodes(node, context), node, context)
 
     def schema(self) -> JsonSchema:
@@ -327,7 +329,7 @@ class RawField(NamedTuple):
 
     json_schema: JsonSchema
 
-    def decode(self, node: Node, _context: Context) -> Node:
+    def decode(self, node: Node, _context: DecodingContext) -> Node:
         return node
 
     def schema(self) -> JsonSchema:
@@ -344,7 +346,7 @@ class ObjectList(NamedTuple):
     key: str
     merge: bool = True
 
-    def decode(self, node: Node, _context: Context) -> Node:
+    def decode(self, node: Node, _context: DecodingContext) -> Node:
         return node
 
     def schema(self) -> JsonSchema:

@@ -18,7 +18,7 @@ from preflight.evaluate.conditions import (
     meets,
     resolve_operand,
 )
-from preflight.evaluate.sentences import Comparison
+from preflight.evaluate.sentences import ComparisonText
 from preflight.model.conditions import OPERATORS, Condition, Reference, Sum
 from preflight.model.facts import Facts, Unit, Unknown
 from preflight.model.quantities import parse_version_range
@@ -110,7 +110,7 @@ def test_a_value_of_the_wrong_type_is_unknown_and_says_so(unit: Unit, value: Any
     assert read.kind == "invalid"
     assert repr(value)[:60] in read.reason
     assert len(read.reason) < 200
-    figures = Comparison(value, condition("exists", True, unit), Scope(Facts({})))
+    figures = ComparisonText(value, condition("exists", True, unit), Scope(Facts({})))
     assert figures.actual_text  # a wrong value can still be shown
 
 
@@ -128,7 +128,7 @@ def test_no_value_of_a_snapshot_breaks_an_operator(
     one, scope = condition(name, operand, unit), Scope(Facts({}))
     truth = meets(one, value, scope)
     assert truth is True or truth is False or isinstance(truth, Unknown)
-    figures = Comparison(value, one, scope)
+    figures = ComparisonText(value, one, scope)
     assert all(
         isinstance(text, str)
         for text in (figures.in_both_units(), figures.describe("sign"), figures.describe_gap())
@@ -333,7 +333,7 @@ def test_a_figure_that_misses_its_bound_never_looks_like_it(
     if nudge is not None:
         actual = max(0, expected + nudge)
     one = condition(name, expected, unit)
-    figures = Comparison(actual, one, Scope(Facts({})))
+    figures = ComparisonText(actual, one, Scope(Facts({})))
     sign = OPERATORS[name].sign
     assert figures.describe("sign").startswith(sign)
     if actual != expected:
@@ -357,7 +357,7 @@ def test_a_figure_that_misses_its_bound_never_looks_like_it(
     ],
 )
 def test_figures_of_a_size(actual: Any, expected: int, found: str, asked: str, short: str) -> None:
-    figures = Comparison(actual, condition("at_least", expected, "bytes"), Scope(Facts({})))
+    figures = ComparisonText(actual, condition("at_least", expected, "bytes"), Scope(Facts({})))
     assert (figures.in_both_units(), figures.describe("sign"), figures.describe_gap()) == (
         found,
         asked,
@@ -368,7 +368,7 @@ def test_figures_of_a_size(actual: Any, expected: int, found: str, asked: str, s
 def test_a_long_text_is_cut_in_a_sentence() -> None:
     exists = condition("exists", True, "text")
     for text, found in (("x" * 200, "x" * 200), ("x" * 201, "x" * 199 + "…")):
-        assert Comparison(text, exists, Scope(FACTS)).actual_text == found
+        assert ComparisonText(text, exists, Scope(FACTS)).actual_text == found
 
 
 @pytest.mark.parametrize(
@@ -381,7 +381,7 @@ def test_a_long_text_is_cut_in_a_sentence() -> None:
     ],
 )
 def test_a_bound_that_is_not_there_is_named(operand: Any, wanted: str, expected: str) -> None:
-    figures = Comparison(4, condition("at_least", operand, "number"), Scope(FACTS))
+    figures = ComparisonText(4, condition("at_least", operand, "number"), Scope(FACTS))
     assert (figures.describe(), figures.bare_bound()) == (wanted, expected)
 
 
@@ -402,4 +402,4 @@ def test_a_bound_that_is_not_there_is_named(operand: Any, wanted: str, expected:
     ],
 )
 def test_a_condition_in_words(name: str, operand: Any, unit: Unit, words: str) -> None:
-    assert Comparison(None, condition(name, operand, unit), Scope(FACTS)).describe() == words
+    assert ComparisonText(None, condition(name, operand, unit), Scope(FACTS)).describe() == words

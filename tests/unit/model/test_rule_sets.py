@@ -44,8 +44,8 @@ def test_what_the_host_keeps_for_itself(written: dict[str, str], size: int | Non
 def test_the_document_of_a_rule_is_that_of_its_file() -> None:
     rules = ruleset(source="Own", documents={"base.yaml": "Theirs"})
     own, theirs = Rule("a", "A", OS, file="r.yaml"), Rule("b", "B", OS, file="base.yaml")
-    assert (rules.document_of(own), rules.document_of(theirs)) == ("Own", "Theirs")
-    assert rules.document_of(theirs._replace(document=False)) == ""
+    assert (rules.document_name(own), rules.document_name(theirs)) == ("Own", "Theirs")
+    assert rules.document_name(theirs._replace(document=False)) == ""
 
 
 PASS, FAIL = (

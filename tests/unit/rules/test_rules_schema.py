@@ -19,7 +19,7 @@ from preflight import check as pipeline
 from preflight.model.conditions import OPERATORS
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError
-from preflight.rules.context import Context, Invalid
+from preflight.rules.context import DecodingContext, Invalid
 from preflight.rules.language import FILE, RULE, json_schema
 from preflight.rules.load import load
 from preflight.rules.schema import BOOLEAN, DURATION, SIZE, Field, MapOf, ObjectField, Text
@@ -96,13 +96,15 @@ def test_a_record_states_the_schema_of_what_it_takes() -> None:
     jsonschema.Draft202012Validator.check_schema(record.schema())
     thing = {"name": "x", "size": "1kB", "wait": "1m", "flags": {"a": True}}
     node = compose(json.dumps(thing).encode(), "r.yaml")
-    assert record.decode(node, Context(CATALOGUE)) == {**thing, "size": 1000, "wait": 60}
+    assert record.decode(node, DecodingContext(CATALOGUE)) == {**thing, "size": 1000, "wait": 60}
     assert valid(thing)
     for key, value in (("name", None), ("size", []), ("wait", []), ("flags", [])):
         changed = {**thing, key: value}
         assert not valid(changed)
         with pytest.raises(Invalid):
-            record.decode(compose(json.dumps(changed).encode(), "r.yaml"), Context(CATALOGUE))
+            record.decode(
+                compose(json.dumps(changed).encode(), "r.yaml"), DecodingContext(CATALOGUE)
+            )
 
 
 def test_the_bundled_rules_follow_it() -> None:
