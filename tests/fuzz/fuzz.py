@@ -267,6 +267,7 @@ def again(files: list[str], only: list[str]) -> None:
 
 def main() -> None:
     """Read the options and run."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))  # not by pytest
     if sys.argv[1:2] == ["--worker"]:
         engine, name, folder, seconds, seed = sys.argv[2:]
         ENGINES[engine](name, Path(folder), float(seconds), int(seed))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
 import tempfile
 import time
 import zlib
@@ -44,8 +43,6 @@ from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 
 ROOT = TESTS.parent
 LONGEST_REFUSAL = 1000  # characters of one line
-
-sys.path.insert(0, str(TESTS / "support"))  # for whoever runs this without pytest
 
 
 class Reader(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+from math import inf
 from typing import Any
 
 from preflight.model.quantities import parse_boolean, parse_number
@@ -107,12 +108,12 @@ def parse_size(value: Any) -> str | None:
     if not isinstance(value, str):  # of bytes; Compose drops a number such as 1e9
         return str(value) if value and isinstance(value, int) else None
     match = _SIZE.match(value)
-    size = int(float(match[1]) * _SUFFIXES[(match[2] or "").lower()]) if match else _MAX_SIZE
+    size = float(match[1]) * _SUFFIXES[(match[2] or "").lower()] if match else inf
     if size >= _MAX_SIZE:
         is_kubernetes = value.endswith("i") and _SIZE.match(value[:-1])
         hint = f"write {value[:-1]}, or {value}B" if is_kubernetes else "expected one such as 512m"
         raise ValueError(f"{value!r:.60} isn't a valid size: {hint}")
-    return str(size) if size else None
+    return str(int(size)) if int(size) else None
 
 
 def _parse_memory(value: Any) -> str | None:
@@ -124,7 +125,7 @@ def _parse_memory(value: Any) -> str | None:
 def parse_count(value: Any) -> int:
     """Read a whole number."""
     number = parse_number(value) if isinstance(value, str) else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or number != int(number):
+    if isinstance(number, bool) or not isinstance(number, int | float) or number % 1:
         raise ValueError(f"{value!r:.60} isn't a whole number")
     return int(number)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from compose_projects import CASES, ask_compose, environment, read_case, read_project
 from paths import SHARED
+from preflight.facts.compose import forms
 from preflight.facts.compose.facts import project_facts
 from preflight.facts.compose.forms import SHAPES, parse_size
 from preflight.facts.compose.project import ComposeError, Project
@@ -240,3 +242,12 @@ def test_any_values_end_in_facts_or_in_one_line(
         assert json.dumps(project.config)
         assert list(project_facts(project))
         assert port_clashes(project) is not None
+
+
+@pytest.mark.parametrize(
+    ("read", "value"),
+    [(forms.parse_size, "1e309g"), (forms.parse_count, float("inf")), (forms.parse_count, "1e309")],
+)
+def test_a_figure_beyond_all_numbers_is_refused(read: Callable[[Any], object], value: Any) -> None:
+    with pytest.raises(ValueError, match=r"isn't a|too large"):
+        read(value)
