@@ -13,6 +13,9 @@ from itertools import chain
 from typing import BinaryIO
 
 BLOCK_BYTES = 2**19
+# Freeing a block raises glibc's thresholds for giving memory back to the kernel. Without this,
+# each block of a log costs its page faults again, which takes longer than searching it.
+_FREED_BYTES = 2**23
 
 _GZIP = b"\x1f\x8b"
 _UNSUPPORTED = {
@@ -33,6 +36,7 @@ def read_blocks(
 
     At most `max_bytes` of the stream are read: a log may grow as fast as it is read.
     """
+    bytearray(_FREED_BYTES)
     raw: Iterator[bytes] = _read(stream, notes, max_bytes)
     head = next(raw, b"")
     while len(head) < 8 and (more := next(raw, b"")):
