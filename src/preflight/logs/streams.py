@@ -15,7 +15,7 @@ from typing import BinaryIO
 BLOCK_BYTES = 2**19
 # Freeing a block raises glibc's thresholds for giving memory back to the kernel. Without this,
 # each block of a log costs its page faults again, which takes longer than searching it.
-_FREED_BYTES = 2**23
+_FREED_BYTES = 2**22
 
 _GZIP = b"\x1f\x8b"
 _UNSUPPORTED = {
