@@ -61,7 +61,7 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
     except OllamaError as error:
         reason, hidden = Unknown(str(error), error.kind), None
         if not known and address.loopback and in_container()[0]:
-            hidden = context.engine_locality().network_hidden
+            hidden = context.visibility().network_hidden
         if hidden is not None:  # this container's own loopback: no answer there means nothing
             reason = Unknown(f"{reason.reason}; {hidden.reason}", hidden.kind)
         facts = _facts_without_answer(reason, name, is_unreachable=hidden is None)

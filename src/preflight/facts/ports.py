@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.facts.collect.context import Engine, EngineLocality, MeasureContext
+from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.facts import replicas
 from preflight.facts.compose.project import Project, explain_absence, source_of
 from preflight.facts.engine.api import get_label, list_or_empty
@@ -75,7 +75,7 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
     yield Measured(_PORTS_PATH, {}, f"the ports of the active services, {MAX_PORTS} at most")
     if not by_key:
         return
-    usage = _PortUsage(context.engine_locality(), project)
+    usage = _PortUsage(context, project)
     for key, ports in by_key.items():
         key_path = ("services", ports[0].service, "ports", ports[0].text)
         line, source = source_of(project, key_path), source_of(project, key_path, usage.source)
@@ -138,15 +138,14 @@ class _PortUsage:
     `_containers` is None where the engine can't be asked for them.
     """
 
-    def __init__(self, locality: EngineLocality, project: Project) -> None:
-        self._network_hidden = locality.network_hidden
-        self._listeners = locality.network_hidden or read_listeners()
+    def __init__(self, context: MeasureContext, project: Project) -> None:
+        self._network_hidden = context.visibility().network_hidden
+        self._listeners = self._network_hidden or read_listeners()
         self._containers: list[ContainerPort] | None = None
-        if isinstance(locality.engine, Engine):
-            with suppress(EngineError):  # the sockets still show whether a port is taken
-                rows = locality.engine.api.containers()
-                self._containers = list(parse_containers(rows, project))
-        sources = () if locality.network_hidden else ("psutil.net_connections",)
+        with suppress(EngineError):  # the sockets still show whether a port is taken
+            rows = context.engine().api.containers()
+            self._containers = list(parse_containers(rows, project))
+        sources = () if self._network_hidden else ("psutil.net_connections",)
         listed = () if self._containers is None else ("GET /containers/json",)
         self.source = ", ".join((*sources, *listed))
 

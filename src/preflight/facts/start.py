@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from preflight.facts.collect.context import Engine, EngineLocality, MeasureContext
+from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose import cli
 from preflight.facts.compose.project import Project, source_of
 from preflight.facts.engine.api import text_or_none
@@ -51,16 +51,15 @@ def measure(
     clashes = port_clashes(project)
     for name in project.services:
         yield from _file_facts(project, name, clashes.get(name, {}))
-    locality = context.engine_locality()
-    yield _gpus(locality.engine, root, environ)
+    engine = context.engine_or_unknown()
+    yield _gpus(engine, root, environ)
     for name, service in project.services.items():
         platform = str(service.get("platform") or "")
-        engine = locality.engine
         runs, evidence = _runs_platform(platform, engine, root) if platform else (None, "")
         source = source_of(project, ("services", name, "platform"), evidence)
         yield Measured((*_SERVICES, name, "platform_runs"), runs, source)
     for name, service in project.services.items():
-        yield from _mounts(project, name, service, locality)
+        yield from _mounts(project, name, service, context)
     yield Measured(_SERVICES, {}, "the project and this machine")
 
 
@@ -87,7 +86,7 @@ def _compose_version(
         return Measured(path, project.compose, "docker compose is asked for its version")
     if cli.find_compose(environ) is not None:
         return Measured(path, Unknown("docker compose doesn't print its version", "error"))
-    if in_container()[0] and context.engine_locality().path_hidden(_PROGRAMS_DIR):
+    if in_container()[0] and context.visibility().path_hidden(_PROGRAMS_DIR):
         return Measured(path, _PROGRAMS_HIDDEN)
     return Measured(path, None, "docker compose is not installed")
 
@@ -236,14 +235,15 @@ def _emulated(architecture: str, root: Path) -> tuple[bool | Unknown, str]:
 
 
 def _mounts(
-    project: Project, name: str, service: Mapping[str, Any], locality: EngineLocality
+    project: Project, name: str, service: Mapping[str, Any], context: MeasureContext
 ) -> Iterator[Measured]:
-    podman = isinstance(locality.engine, Engine) and locality.engine.name == "podman"
+    engine, path_hidden = context.engine_or_unknown(), context.visibility().path_hidden
+    podman = isinstance(engine, Engine) and engine.name == "podman"
     paths: dict[str, dict[str, tuple[str, ...]]] = {"mounts_missing": {}, "mounts_created": {}}
     unknown: dict[str, Unknown] = {}
     for path, key, creates in mounted_paths(project, service):
         fact = "mounts_created" if creates or podman else "mounts_missing"
-        hidden = locality.path_hidden(path)
+        hidden = path_hidden(path)
         if hidden is not None:
             unknown.setdefault(fact, hidden)
             unknown.setdefault("mounts_missing", hidden)

@@ -24,7 +24,12 @@ from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import EngineApi, Lazy
 from preflight.facts.engine.endpoint import Endpoint, EngineError
-from preflight.facts.engine.locality import NOTHING_VISIBLE, HostVisibility
+from preflight.facts.engine.locality import (
+    ENGINE_IN_LOCAL_VM,
+    NOTHING_VISIBLE,
+    VIRTUAL_MACHINES,
+    HostVisibility,
+)
 from preflight.facts.ports import PublishedPort, addresses_conflict, can_bind
 from preflight.model.facts import FileLine, Measured, Unknown, Value
 
@@ -71,7 +76,9 @@ def machine_with(
     api.listed = containers
     context = MeasureContext(Options())
     context.endpoint = Lazy(lambda: endpoint)
-    visibility = SEEN if native else NOTHING_VISIBLE
+    is_local_vm = name in VIRTUAL_MACHINES and endpoint.local
+    elsewhere = ENGINE_IN_LOCAL_VM if is_local_vm else NOTHING_VISIBLE
+    visibility = SEEN if native else elsewhere
     context.engine = Lazy(lambda: engine.Engine(endpoint, api, {}, {}, name, visibility))
     context.project = Lazy(lambda: project)
     return context

@@ -24,7 +24,12 @@ from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import Need, Project
 from preflight.facts.engine.api import EngineApi, Lazy
 from preflight.facts.engine.endpoint import Endpoint, EngineError
-from preflight.facts.engine.locality import NOTHING_VISIBLE, HostVisibility
+from preflight.facts.engine.locality import (
+    ENGINE_IN_LOCAL_VM,
+    NOTHING_VISIBLE,
+    VIRTUAL_MACHINES,
+    HostVisibility,
+)
 from preflight.facts.ports import can_bind
 from preflight.model.facts import FileLine, Measured, Source, Unknown, Value
 
@@ -56,7 +61,9 @@ def machine_with(
     info: Mapping[str, Any] | None = None,
 ) -> MeasureContext:
     version = {"Os": "linux", "Arch": arch}
-    visibility = SEEN if native else NOTHING_VISIBLE
+    is_local_vm = name in VIRTUAL_MACHINES and endpoint.local
+    elsewhere = ENGINE_IN_LOCAL_VM if is_local_vm else NOTHING_VISIBLE
+    visibility = SEEN if native else elsewhere
     told = engine.Engine(endpoint, EngineApi(endpoint, 1), version, info or {}, name, visibility)
     context = MeasureContext(Options())
     context.endpoint = Lazy(lambda: endpoint)

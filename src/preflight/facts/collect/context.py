@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.measurement import Options
@@ -18,7 +19,6 @@ from preflight.facts.engine.endpoint import Endpoint, EngineError, resolve
 from preflight.facts.engine.locality import (
     VIRTUAL_MACHINES,
     HostVisibility,
-    PathHidden,
     find_differing_info_key,
     find_host_visibility,
     in_container,
@@ -43,18 +43,6 @@ class Engine(NamedTuple):
     info: Mapping[str, Any]
     name: str
     visibility: HostVisibility
-
-
-class EngineLocality(NamedTuple):
-    """The engine, and whether what this process sees is what the engine's containers get.
-
-    `network_hidden` is why this network isn't theirs, `path_hidden(path)` why a path isn't; None if
-    they are. An engine in a VM of this machine gives its containers the machine's own.
-    """
-
-    engine: Engine | Unknown
-    network_hidden: Unknown | None
-    path_hidden: PathHidden
 
 
 class MeasureContext:
@@ -90,24 +78,25 @@ class MeasureContext:
             return True, "the address; GET /info names no other machine"
         return False, f"GET /info {key} is another machine's: the address is the end of a tunnel"
 
-    def engine_locality(self) -> EngineLocality:
-        """Connect to the engine; if a local one doesn't answer, this machine is still looked at."""
-        engine: Engine | Unknown
-        on_this_machine = False
+    def engine_or_unknown(self) -> Engine | Unknown:
+        """Return the engine, or why it gave no answer."""
         try:
-            endpoint = self.endpoint()
-            on_this_machine = endpoint.local and not in_container()[0]
-            engine = self.engine()
+            return self.engine()
         except EngineError as error:
-            engine = Unknown(str(error), error.kind)
-        if on_this_machine and (isinstance(engine, Unknown) or engine.name in VIRTUAL_MACHINES):
-            return EngineLocality(engine, None, lambda _: None)
-        if isinstance(engine, Unknown):
-            reason = engine
-            return EngineLocality(reason, reason, lambda _: reason)
-        return EngineLocality(
-            engine, engine.visibility.network_hidden, engine.visibility.path_hidden
-        )
+            return Unknown(str(error), error.kind)
+
+    def visibility(self) -> HostVisibility:
+        """Return what is visible of the engine's host.
+
+        Where a local engine gives no answer, this machine is still looked at.
+        """
+        engine = self.engine_or_unknown()
+        if isinstance(engine, Engine):
+            return engine.visibility
+        hidden: Unknown | None = engine
+        with suppress(EngineError):
+            hidden = None if self.endpoint().local and not in_container()[0] else engine
+        return HostVisibility(engine, hidden, engine, lambda _: hidden)
 
 
 def connect(endpoint: Endpoint, timeout: float) -> Engine:

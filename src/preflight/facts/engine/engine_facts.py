@@ -26,7 +26,7 @@ from preflight.facts.engine.host_resources import (
     free_disk,
     is_log_rotated,
 )
-from preflight.facts.engine.locality import PathHidden, is_rootless
+from preflight.facts.engine.locality import NOTHING_VISIBLE, VIRTUAL_MACHINES, is_rootless
 from preflight.facts.host.kernel import Cgroups, Limit
 from preflight.model.facts import Measured, Unknown
 
@@ -91,7 +91,7 @@ def _reachable(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
     source = "the address, the kernel, the daemon's process"
     yield _fact("native", engine.visibility.processes_hidden is None, source)
     yield from parse_info(engine.version, engine.info)
-    yield from _disk(engine.api, engine.info, engine.visibility.path_hidden)
+    yield from _disk(engine)
     yield from _memory(engine, context)
 
 
@@ -148,7 +148,10 @@ def _enforces(info: Mapping[str, Any], key: str) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def _disk(api: EngineApi, info: Mapping[str, Any], path_hidden: PathHidden) -> Iterator[Measured]:
+def _disk(engine: Engine) -> Iterator[Measured]:
+    api, info, path_hidden = engine.api, engine.info, engine.visibility.path_hidden
+    if engine.name in VIRTUAL_MACHINES:
+        path_hidden = NOTHING_VISIBLE.path_hidden  # the engine's own files are in the VM
     root, status = text_or_none(info.get("DockerRootDir")), list_or_empty(info.get("DriverStatus"))
     yield _fact("disk.free", *free_disk(root, status, path_hidden))
     try:

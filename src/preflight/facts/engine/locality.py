@@ -88,6 +88,8 @@ class HostVisibility(NamedTuple):
 
 _ELSEWHERE = Unknown("it is in a VM, on another host or outside of this container", "unsupported")
 NOTHING_VISIBLE = HostVisibility(_ELSEWHERE, _ELSEWHERE, _ELSEWHERE, lambda _: _ELSEWHERE)
+# an engine in a VM gives its containers the network and the files of the machine around it
+ENGINE_IN_LOCAL_VM = HostVisibility(_ELSEWHERE, None, _ELSEWHERE, lambda _: None)
 
 
 def find_host_visibility(
@@ -97,10 +99,12 @@ def find_host_visibility(
     inside, _ = in_container(root)
     url = api.endpoint.url
     is_vm = engine_name in VIRTUAL_MACHINES
+    if is_vm and api.endpoint.local and not inside:
+        return ENGINE_IN_LOCAL_VM
     same_kernel = info.get("KernelVersion") == platform.release()
     if not (sys.platform.startswith("linux") and url.startswith("unix://") and same_kernel):
         return NOTHING_VISIBLE
-    if not inside and (is_vm or find_differing_info_key(info, root) is not None):
+    if not inside and find_differing_info_key(info, root) is not None:
         return NOTHING_VISIBLE  # also the end of a tunnel to a machine with the same kernel
     container = inspect_self_container(api, root) if inside else None
     sees_processes = container is None or container.host_processes

@@ -35,7 +35,7 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     is_linux = sys.platform.startswith("linux")
     mount = _find_mount(existing, root) if is_linux and isinstance(existing, str) else None
     if mount is not None and mount.point == "/" and in_container(root)[0]:
-        existing = _FOLDER_NOT_MOUNTED if context.engine_locality().path_hidden(path) else existing
+        existing = _FOLDER_NOT_MOUNTED if context.visibility().path_hidden(path) else existing
     if isinstance(existing, Unknown):
         for name in ("filesystem", "readonly", "total", "free", "kind"):
             yield _make_fact(name, existing)

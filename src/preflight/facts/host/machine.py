@@ -36,7 +36,7 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     yield _make_fact("arch", platform.machine(), "platform.machine()")
     yield _make_fact("kernel", platform.release(), "platform.release()")
     yield _make_fact("container", *in_container(root))
-    engine = context.engine_locality().engine if in_container(root)[0] else None
+    engine = context.engine_or_unknown() if in_container(root)[0] else None
     if isinstance(engine, Engine) and engine.endpoint.local and not differing_info_key(engine):
         name = text_or_none(engine.info.get("Name"))
         if name is not None:
