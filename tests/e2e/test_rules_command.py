@@ -297,12 +297,11 @@ WAIVERS = RULES + "waivers:\n" + "".join(
 def test_waivers_that_waive_what_passes(run_preflight: Run, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(WAIVERS)
     (tmp_path / "f.json").write_text(json.dumps(FACTS))
-    idle = "r.yaml:7:5: accept is no looser than the rule memory, so nothing is waived\n"
     done = run_preflight("rules", "validate", "r.yaml", cwd=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (1, idle, "")
+    assert (done.returncode, done.stdout) == (0, "r.yaml: 2 rules, no problems\n")
     done = run_preflight("rules", "validate", "r.yaml", "--facts", "f.json", cwd=tmp_path)
     passes = "r.yaml:8:5: the waiver of system isn't needed on these facts\n"
-    assert (done.returncode, done.stdout) == (1, idle + passes)
+    assert (done.returncode, done.stdout) == (1, passes)
     check = run_preflight("check", "-r", "r.yaml", "--facts", "f.json", cwd=tmp_path)
     assert check.returncode == 1  # a file with such waivers is used all the same
 

@@ -168,18 +168,21 @@ def _validate(name: str, snapshot: Facts | None) -> bool:
 
 def review_rules(ruleset: RuleSet, facts: Facts | None = None) -> Review:
     """Return the problems of rules that can be used: by themselves, and on the given facts."""
-    from preflight.evaluate.judge import Selection, find_unneeded_waivers
-    from preflight.rules import waivers
+    from preflight.evaluate import waivers
+    from preflight.evaluate.judge import Selection
 
-    problems = set(waivers.find_ineffective(ruleset))
+    problems: list[Problem] = []
     if facts is not None:
         waived = Selection(only=[waiver.rule for waiver in ruleset.waivers])  # disabled too
         report = judge_facts(ruleset, with_model(facts, ruleset), waived)
-        problems.update(
-            waivers.problem_of(waiver, f"the waiver of {waiver.rule} isn't needed on these facts")
-            for waiver in find_unneeded_waivers(ruleset.waivers, report.results)
+        problems += (
+            waivers.problem_of_waiver(
+                waiver, f"the waiver of {waiver.rule} isn't needed on these facts"
+            )
+            for waiver in waivers.find_unneeded_waivers(ruleset.waivers, report.results)
         )
-    return Review(tuple(sorted(problems)), tuple(waivers.find_ending(ruleset, today())))
+    remarks = waivers.find_ending_waivers(ruleset.waivers, today())
+    return Review(tuple(sorted(problems)), tuple(remarks))
 
 
 @app.command("test", epilog="Example: preflight rules test tests/cases --rules preflight.yaml")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
 from functools import partial
 from math import inf, nextafter
@@ -21,6 +21,7 @@ from preflight.evaluate.sentences import (
     resolve_condition,
     resolve_fixes,
 )
+from preflight.evaluate.waivers import find_unneeded_waivers, waive
 from preflight.model.conditions import ITEM, Condition, Operand, Reference
 from preflight.model.facts import (
     Catalogue,
@@ -45,7 +46,6 @@ from preflight.model.rules import (
     FactCondition,
     Rule,
     RuleSet,
-    Waiver,
     describe_retired_rule,
 )
 
@@ -127,13 +127,6 @@ def evaluate(
             ),
         ),
     )
-
-
-def find_unneeded_waivers(waivers: Iterable[Waiver], results: Sequence[Result]) -> list[Waiver]:
-    """Return the waivers of rules that were judged and passed for every item."""
-    judged = {result.id for result in results}
-    not_passed = {result.id for result in results if result.verdict != "pass"}
-    return [waiver for waiver in waivers if waiver.rule in judged - not_passed]
 
 
 def _known_facts(facts: Facts, group: str, units: Mapping[str, Unit]) -> Mapping[str, object]:
@@ -244,8 +237,6 @@ class Evaluation:
                 result = result._replace(change=propose_change(rule.fact, comparison))
             if (waiver := self.waivers.get(rule.id)) is None:
                 return result
-            from preflight.evaluate.waivers import waive  # few rules have one
-
             return waive(result, waiver, comparison, self.today)
         condition, severity, _ = conditions_of(rule)[0]
         return self._make_result(rule, ComparisonText(actual, condition, scope), "pass", severity)

@@ -1,12 +1,14 @@
-"""Known, dated exceptions: what they cover, and until when."""
+"""Known, dated exceptions: what they cover, until when, and which are no longer needed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 from preflight.evaluate.conditions import meets
 from preflight.evaluate.sentences import ComparisonText
-from preflight.model.report import Result, WaiverStatus
+from preflight.model.problems import Problem
+from preflight.model.report import WAIVER_NOTICE_DAYS, Result, WaiverStatus
 from preflight.model.rules import Waiver
 
 
@@ -36,3 +38,25 @@ def waive(result: Result, waiver: Waiver, comparison: ComparisonText, today: dat
         message=f"{result.message}; {text}",
         waiver=status,
     )
+
+
+def find_unneeded_waivers(waivers: Iterable[Waiver], results: Sequence[Result]) -> list[Waiver]:
+    """Return the waivers of rules that were judged and passed for every item."""
+    judged = {result.id for result in results}
+    not_passed = {result.id for result in results if result.verdict != "pass"}
+    return [waiver for waiver in waivers if waiver.rule in judged - not_passed]
+
+
+def find_ending_waivers(waivers: Iterable[Waiver], today: date) -> Iterator[Problem]:
+    """Yield a remark on each waiver that has ended or soon will; `today` is in UTC."""
+    for waiver in waivers:
+        days_left = (waiver.until - today).days
+        if days_left <= WAIVER_NOTICE_DAYS:
+            verb = "ended" if days_left < 0 else "ends"
+            message = f"the waiver of {waiver.rule} by {waiver.owner} {verb} on {waiver.until}"
+            yield problem_of_waiver(waiver, message)
+
+
+def problem_of_waiver(waiver: Waiver, message: str) -> Problem:
+    """Return a problem at the position of a waiver."""
+    return Problem(waiver.file, waiver.line, waiver.column, message)

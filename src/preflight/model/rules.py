@@ -128,8 +128,8 @@ class Waiver(NamedTuple):
     until: date
     accept: Condition | None = None
     file: str = ""
-    line: int | None = None
-    column: int | None = None
+    line: int = 0
+    column: int = 0
 
 
 class RuleSet(NamedTuple):
