@@ -35,7 +35,6 @@ ONLY_IN = {
     "yaml": {"facts", "yaml_marks"},
     "typer": {"cli"},
     "rich": {"render"},
-    "prometheus_client": {"render"},
     "jinja2": {"render"},
     "hyperscan": {"logs"},
 }

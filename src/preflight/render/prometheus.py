@@ -8,17 +8,13 @@ stays.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timezone
 from functools import lru_cache
-from typing import Any
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from typing import Any, TypeAlias
 
 from preflight.model.facts import Unit
-from preflight.model.fleet import Fleet
+from preflight.model.fleet import WORST_FIRST, Fleet
 from preflight.model.quantities import PARSERS, is_plausible
 from preflight.model.report import VERDICTS, Report, Result
 from preflight.render import RenderOptions
@@ -52,107 +48,87 @@ _HELP_BY_METRIC = {
 """The metrics in their order, without `preflight_`."""
 _BOUNDS = ("at_least", "at_most", "more_than", "less_than", "equals", "not_equals")
 
+Series: TypeAlias = tuple[str, Mapping[str, str | None], float]
+"""A metric, its labels and its value."""
+
 
 def render(report: Report, _options: RenderOptions) -> str:
     """Return the metrics in Prometheus' text format."""
-    metrics = _Metrics()
-    metrics.add_report(report)
-    return metrics.text()
+    return _exposition(_report_series(report))
 
 
 def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
     """Return the metrics of all hosts with the label `host`."""
-    metrics = _Metrics()
-    for host in fleet.hosts:
-        metrics.host = {"host": host.name}
-        metrics.add("host_reached", host.report is not None)
-        if host.report is not None:
-            metrics.add_report(host.report)
-    return metrics.text()
+
+    def all_series() -> Iterator[Series]:
+        for name, report, _ in fleet.hosts:
+            yield "host_reached", {"host": name}, report is not None
+            for metric, labels, value in _report_series(report) if report else ():
+                # with thousands of hosts, verdicts that are 0 would be most of the text
+                if value or metric not in ("verdict", "rule_verdict"):
+                    yield metric, {"host": name, **labels}, value
+
+    return _exposition(all_series())
 
 
-class _Metrics(Collector):
-    """The series by metric and labels, as prometheus_client collects them."""
+def _exposition(all_series: Iterable[Series]) -> str:
+    """Write the series by metric; a metric without a series isn't announced."""
+    values: dict[str, dict[str, float]] = {metric: {} for metric in _HELP_BY_METRIC}
+    for metric, labels, value in all_series:
+        pairs = ",".join(f'{key}="{_label(labels[key] or "")}"' for key in sorted(labels))
+        values[metric].setdefault(f"{{{pairs}}}" if pairs else "", value)
+    lines = []
+    for metric, by_labels in values.items():
+        name = f"preflight_{metric}"
+        if by_labels:
+            lines += [f"# HELP {name} {_HELP_BY_METRIC[metric]}", f"# TYPE {name} gauge"]
+        lines += [f"{name}{labels} {float(value)}" for labels, value in by_labels.items()]
+    return "".join(f"{line}\n" for line in lines)
 
-    def __init__(self) -> None:
-        self.host: dict[str, str] = {}  # a label of every series, in the report of many hosts
-        self._series: dict[str, dict[tuple[tuple[str, str], ...], float]] = {
-            n: {} for n in _HELP_BY_METRIC
-        }
 
-    def add(self, metric: str, value: float, **labels: str) -> None:
-        """Add a series, unless there is one with the same labels.
+def _report_series(report: Report) -> Iterator[Series]:
+    """Yield the series of the whole check, then those of each rule."""
+    info = {
+        "version": report.version,
+        "rules": report.rules_name,
+        "source": report.rules_source,
+        "sha256": report.rules_sha256,
+        "engine": str(report.engine.get("engine") or ""),
+        "engine_version": str(report.engine.get("version") or ""),
+    }
+    yield "info", info, 1
+    for verdict in WORST_FIRST:
+        yield "verdict", {"verdict": verdict}, verdict == report.verdict
+    yield "exit_code", {}, report.exit_code
+    for verdict in VERDICTS:
+        yield "results", {"verdict": verdict}, report.counts[verdict]
+    if (time := _timestamp(report.measured_at)) is not None:
+        yield "measured_timestamp_seconds", {}, time
+    if report.seconds is not None:
+        yield "duration_seconds", {}, report.seconds
+    for result in report.results:
+        yield from _result_series(result)
 
-        With thousands of hosts, verdicts that are 0 would be most of the text: they are left out.
-        """
-        if self.host and not value and metric in ("verdict", "rule_verdict"):
-            return
-        pairs = tuple((key, _label(text)) for key, text in {**self.host, **labels}.items())
-        self._series[metric].setdefault(pairs, value)
 
-    def add_report(self, report: Report) -> None:
-        """Add the series of the whole check, then those of each rule."""
-        info = {
-            "version": report.version,
-            "rules": report.rules_name,
-            "source": report.rules_source,
-            "sha256": report.rules_sha256,
-            "engine": report.engine.get("engine"),
-            "engine_version": report.engine.get("version"),
-        }
-        self.add("info", 1, **{key: str(text or "") for key, text in info.items()})
-        for verdict in ("fail", "unknown", "warn", "pass"):
-            self.add("verdict", verdict == report.verdict, verdict=verdict)
-        self.add("exit_code", report.exit_code)
-        for verdict in VERDICTS:
-            self.add("results", report.counts[verdict], verdict=verdict)
-        if (time := _timestamp(report.measured_at)) is not None:
-            self.add("measured_timestamp_seconds", time)
-        if report.seconds is not None:
-            self.add("duration_seconds", report.seconds)
-        for result in report.results:
-            self._add_result(result)
-
-    def _add_result(self, result: Result) -> None:
-        rule = {"rule": result.id, "item": result.item or ""}
-        labels = {**rule, "section": result.section, "severity": result.severity}
-        for verdict in VERDICTS:
-            self.add("rule_verdict", verdict == result.verdict, **labels, verdict=verdict)
-        if result.unit in _SUFFIXES_BY_UNIT:
-            suffix, _ = _SUFFIXES_BY_UNIT[result.unit]
-            if (value := _number(result.actual, result.unit)) is not None:
-                self.add(f"rule_value{suffix}", value, **rule)
-            for bound, value in _thresholds(result.expected, result.unit):
-                self.add(f"rule_threshold{suffix}", value, **rule, bound=bound)
-        if result.waiver is not None:
-            # the end of the day in UTC; the calendar's last day has no next one
-            end = (result.waiver.until - date(1970, 1, 1)).days * 86_400 + 86_400
-            self.add("waiver_until_timestamp_seconds", end, **rule, owner=result.waiver.owner)
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the metrics that have a series."""
-        for name, series in self._series.items():
-            if series:
-                labels = [key for key, _ in next(iter(series))]
-                metric = GaugeMetricFamily(
-                    f"preflight_{name}", _HELP_BY_METRIC[name], labels=labels
-                )
-                for pairs, value in series.items():
-                    metric.add_metric([text for _, text in pairs], value)
-                yield metric
-
-    def text(self) -> str:
-        """Return the metrics in Prometheus' text format."""
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)
-        return generate_latest(registry).decode("utf-8")
+def _result_series(result: Result) -> Iterator[Series]:
+    rule = {"rule": result.id, "item": result.item}
+    labels = {**rule, "section": result.section, "severity": result.severity}
+    for verdict in VERDICTS:
+        yield "rule_verdict", {**labels, "verdict": verdict}, verdict == result.verdict
+    if result.unit in _SUFFIXES_BY_UNIT:
+        suffix, _ = _SUFFIXES_BY_UNIT[result.unit]
+        if (value := _number(result.actual, result.unit)) is not None:
+            yield f"rule_value{suffix}", rule, value
+        for bound, value in _thresholds(result.expected, result.unit):
+            yield f"rule_threshold{suffix}", {**rule, "bound": bound}, value
+    if result.waiver is not None:
+        # the end of the day in UTC; the calendar's last day has no next one
+        end = ((result.waiver.until - date(1970, 1, 1)).days + 1) * 86_400
+        yield "waiver_until_timestamp_seconds", {**rule, "owner": result.waiver.owner}, end
 
 
 def _thresholds(expected: Mapping[str, Any], unit: Unit) -> Iterator[tuple[str, float]]:
-    """Yield the bounds that a figure must keep, those of `all_of` too.
-
-    In `any_of` and `not` there are no bounds that it must keep.
-    """
+    """Yield the bounds that a figure must keep: those of `all_of` too, none of `any_of`, `not`."""
     for bound in _BOUNDS:
         if (value := _number(expected.get(bound), unit)) is not None:
             yield bound, value
@@ -174,10 +150,10 @@ def _number(value: Any, unit: Unit) -> float | None:
 def _label(text: str) -> str:
     """Make a foreign text a label; if that changes it, a hash keeps it apart from others."""
     shown = shorten(text, _MAX_LABEL)
-    if shown == text:
-        return text
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{shown[: _MAX_LABEL - 10]} #{digest}"
+    if shown != text:
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        shown = f"{shown[: _MAX_LABEL - 10]} #{digest}"
+    return shown.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _timestamp(text: str) -> float | None:
