@@ -209,19 +209,12 @@ class _LogInputs:
     ) -> None:
         """Read the logs of containers here, while the machine is measured."""
         from preflight.facts.collect.context import MeasureContext
-        from preflight.facts.stack.container_logs import (
-            LOG_ERRORS,
-            LogLimits,
-            container_logs,
-            project_logs,
-        )
+        from preflight.facts.stack.support_data import LOG_ERRORS, LogLimits, read_logs
 
         context, ends = MeasureContext(source.options), time.monotonic() + source.options.timeout
         limits = LogLimits(since, lines, ends, _MAX_LOG_BYTES)
         try:
-            logs = list(project_logs(context, limits)) if compose else []
-            if names:
-                logs += container_logs(context, names, limits)
+            logs = list(read_logs(context, names, limits, of_project=compose))
         except LOG_ERRORS as error:
             raise InputError(str(error)) from None
         if compose and not logs:

@@ -8,17 +8,20 @@ clears it on start).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from preflight.facts.engine.api import EngineApi, count_or_none, get_object
 from preflight.facts.engine.endpoint import EngineError
 from preflight.model.facts import Unknown
 
-OomTimes: TypeAlias = Mapping[str, tuple[float, ...]]
-_EVENTS_SINCE_SECONDS = 86400
+OomTimes: TypeAlias = Mapping[str, Sequence[float]]
+Verdict: TypeAlias = tuple[bool | Unknown, str | Unknown | None, str | Unknown | None]
+
 EVENTS_WAIT_SECONDS = 2.0
-SIGKILL_EXIT_CODE = 137  # 128 and the number of SIGKILL
+_EVENTS_SINCE_SECONDS = 86400
+_SIGKILL_EXIT_CODE = 137  # 128 and the number of SIGKILL
 
 
 class OomSignals(NamedTuple):
@@ -33,15 +36,13 @@ class OomSignals(NamedTuple):
     restarts: int  # by the engine itself
     started: float  # start of the current or last run
     kills: int | None  # of the current run
-    event_times: tuple[float, ...] | None  # `oom` events
+    event_times: Sequence[float] | None  # `oom` events
     flag_is_reliable: bool  # a false flag of this engine means no kill
     flag_outlives_run: bool  # and it misses children
     memory_share: float | None = None  # of its memory limit that it uses, 1 is all
 
 
-def judge_oom(
-    signals: OomSignals,
-) -> tuple[bool | Unknown, str | Unknown | None, str | Unknown | None]:
+def judge_oom(signals: OomSignals) -> Verdict:
     """Weigh the signals of a container's current or last run, and of runs the engine ended.
 
     Returns whether it was killed, how certain that is, and the evidence; both absent if it wasn't.
@@ -57,32 +58,30 @@ def judge_oom(
     if signals.kills:
         processes = _pluralize(signals.kills, "killed process", "es")
         certain.append(f"its cgroup counts {processes} in this run")
+    was_killed = signals.exit_code == _SIGKILL_EXIT_CODE
     times = signals.event_times or ()
     current = sum(time >= signals.started - 1 for time in times)
     earlier = len(times) - current
     if current and signals.kills != 0:  # v1 also reports a shortage that killed nothing
-        killed = signals.exit_code == SIGKILL_EXIT_CODE
-        (certain if killed else likely).append(f"{_pluralize(current, 'oom event')} in this run")
+        text = f"{_pluralize(current, 'oom event')} in this run"
+        (certain if was_killed else likely).append(text)
     if earlier and signals.restarts:
         likely.append(f"{_pluralize(earlier, 'oom event')} before its last start")
     if certain or likely:
-        evidence = "; ".join((*certain, *likely, *_supporting_signals(signals)))
-        return True, "certain" if certain else "likely", evidence
+        evidence = certain + likely
+        # what follows supports the verdict, but proves nothing alone
+        if was_killed:
+            evidence.append(f"exit code {_SIGKILL_EXIT_CODE}")
+        if signals.restarts:
+            evidence.append(f"restarted {_pluralize(signals.restarts, 'time')}")
+        if signals.memory_share is not None and signals.memory_share >= 0.9:
+            evidence.append(f"it uses {signals.memory_share:.0%} of its limit")
+        return True, "certain" if certain else "likely", "; ".join(evidence)
     reason = _why_unknown(signals)
     if reason is None:
         return False, None, None
     unknown = Unknown(reason, "unsupported")
     return unknown, unknown, unknown
-
-
-def _supporting_signals(signals: OomSignals) -> Iterator[str]:
-    """Yield what supports the verdict, but proves nothing alone."""
-    if signals.exit_code == SIGKILL_EXIT_CODE:
-        yield f"exit code {SIGKILL_EXIT_CODE}"
-    if signals.restarts:
-        yield f"restarted {_pluralize(signals.restarts, 'time')}"
-    if signals.memory_share is not None and signals.memory_share >= 0.9:
-        yield f"it uses {signals.memory_share:.0%} of its limit"
 
 
 def _why_unknown(signals: OomSignals) -> str | None:
@@ -95,7 +94,7 @@ def _why_unknown(signals: OomSignals) -> str | None:
         if signals.running and signals.flag_outlives_run and signals.event_times is None:
             return "a killed child shows in events or in its cgroup, and neither could be read"
         return None
-    if signals.exit_code == SIGKILL_EXIT_CODE:
+    if signals.exit_code == _SIGKILL_EXIT_CODE:
         return "this engine does not tell lack of memory from another kill with exit code 137"
     if signals.restarts:
         times = _pluralize(signals.restarts, "time")
@@ -120,12 +119,10 @@ def read_oom_times(api: EngineApi, project: str, now: float | None) -> OomTimes 
         events = api.events(since, int(now), EVENTS_WAIT_SECONDS, filters)
     except EngineError:
         return None
-    times: dict[str, tuple[float, ...]] = {}
+    times = defaultdict(list)
     for event in events:
-        container, nanoseconds = (
-            get_object(event, "Actor").get("ID"),
-            count_or_none(event.get("timeNano")),
-        )
+        container = get_object(event, "Actor").get("ID")
+        nanoseconds = count_or_none(event.get("timeNano"))
         if event.get("Action") == "oom" and isinstance(container, str) and nanoseconds:
-            times[container] = (*times.get(container, ()), nanoseconds / 1e9)
+            times[container].append(nanoseconds / 1e9)
     return times

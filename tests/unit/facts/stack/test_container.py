@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from container_engine import GIB, told
-from preflight.facts.stack.drift import find_drift
+from preflight.facts.stack.container import InspectedContainer, compare_with_service
+from preflight.facts.stack.containers import ListedContainer
 
 
 def limits(**limits: Any) -> dict[str, Any]:
@@ -49,4 +50,6 @@ def limits(**limits: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_drift(service: dict[str, Any], container: dict[str, Any], said: list[str]) -> None:
-    assert find_drift(service, told(**container)) == said
+    listed = ListedContainer("id", "web", "api", "running")
+    inspected = InspectedContainer(listed, told(**container))
+    assert list(compare_with_service(inspected, service)) == said
