@@ -19,7 +19,7 @@ from preflight.model.facts import Measured, Unknown
 
 _VIRTUAL_DEVICES = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
 _HYPERVISOR_PATTERN = re.compile(
-    "qemu|vmware|vbox|msft|xen|virtual|google|amazon|oracle|nutanix|do vol", re.I
+    b"qemu|vmware|vbox|msft|xen|virtual|google|amazon|oracle|nutanix|do vol", re.I
 )
 _FOLDER_NOT_MOUNTED = Unknown(
     "inside a container: mount the folder, as in -v /srv/models:/srv/models --path /srv/models",
@@ -37,13 +37,14 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     if mount is not None and mount.point == "/" and in_container(root)[0]:
         existing = _FOLDER_NOT_MOUNTED if context.visibility().path_hidden(path) else existing
     if isinstance(existing, Unknown):
-        for name in ("filesystem", "readonly", "total", "free", "kind"):
+        for name in ("filesystem", "kind", "readonly", "total", "free"):
             yield _make_fact(name, existing)
         return
     if is_linux:
         missing = Unknown("no mount in /proc/self/mountinfo covers it")
-        filesystem = mount.filesystem if mount else missing
-        yield _make_fact("filesystem", filesystem, "/proc/self/mountinfo")
+        yield _make_fact(
+            "filesystem", mount.filesystem if mount else missing, "/proc/self/mountinfo"
+        )
         yield _make_fact("kind", *_read_kind(os.stat(existing).st_dev, root))
     else:
         for name in ("filesystem", "kind"):
@@ -67,7 +68,7 @@ def nearest_existing(path: str) -> str | Unknown:
         except (FileNotFoundError, NotADirectoryError):
             parent = os.path.dirname(os.path.realpath(path))
             if parent == path:
-                return Unknown(f"{path} does not exist", "unavailable")
+                return Unknown(f"{path} does not exist")
             path = parent
         except PermissionError:
             return Unknown(f"permission denied on {path}", "permission")
@@ -86,24 +87,23 @@ def _measure_space(path: str, mount: Mount | None, root: Path) -> Iterator[Measu
     """Yield size and free space; that leaves out what is reserved for root (f_bavail)."""
     import psutil
 
-    usage = psutil.disk_usage(path)
+    usage, source = psutil.disk_usage(path), f"psutil.disk_usage({path})"
     if not usage.total:
-        reason = Unknown(f"the filesystem of {path} has no storage", "unsupported")
         for name in ("readonly", "total", "free"):
+            reason = Unknown(f"the filesystem of {path} has no storage", "unsupported")
             yield _make_fact(name, reason)
         return
     readonly: bool | Unknown = Unknown("not reported on this system", "unsupported")
-    source = "/proc/self/mountinfo"
     if mount is not None:
         readonly = _is_readonly(mount, root)
     elif hasattr(os, "statvfs"):
-        readonly, source = bool(os.statvfs(path).f_flag & os.ST_RDONLY), f"statvfs({path}).f_flag"
-    yield _make_fact("readonly", readonly, source)
-    yield _make_fact("total", usage.total, f"psutil.disk_usage({path}).total")
-    free, source = usage.free, f"psutil.disk_usage({path}).free"
+        readonly = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    yield _make_fact("readonly", readonly, "/proc/self/mountinfo" if mount else "statvfs")
+    yield _make_fact("total", usage.total, f"{source}.total")
     if readonly is True:
-        free, source = 0, "mounted read-only"
-    yield _make_fact("free", free, source)
+        yield _make_fact("free", 0, "mounted read-only")
+    else:
+        yield _make_fact("free", usage.free, f"{source}.free")
 
 
 def _is_readonly(mount: Mount, root: Path) -> bool:
@@ -128,11 +128,10 @@ def _read_kind(device: int, root: Path) -> tuple[str | Unknown, str]:
     try:
         disks = _find_disks(node.resolve(strict=True))
         rotational = {(disk / "queue/rotational").read_bytes().strip() for disk in disks}
-        is_virtual = any(map(_is_virtual, disks))
     except OSError:
         return Unknown("it has no block device", "unsupported"), ""
     names = ", ".join(sorted(disk.name for disk in disks))
-    if is_virtual:
+    if any(map(_is_virtual, disks)):
         return Unknown(f"{names} is a virtual disk", "unsupported"), ""
     if not rotational <= {b"0", b"1"}:
         return Unknown(f"the kernel does not report whether {names} rotates"), ""
@@ -149,8 +148,8 @@ def _find_disks(node: Path) -> list[Path]:
 
 def _is_virtual(disk: Path) -> bool:
     """Whether a hypervisor or a cloud made the disk, by its vendor (SCSI) or model (also NVMe)."""
-    if disk.name.startswith(_VIRTUAL_DEVICES):
-        return True
     files = [disk / "device" / name for name in ("vendor", "model")]
-    texts = (file.read_bytes().decode("ascii", "replace") for file in files if file.exists())
-    return any(_HYPERVISOR_PATTERN.search(text) for text in texts)
+    descriptions = [file.read_bytes() for file in files if file.exists()]
+    return disk.name.startswith(_VIRTUAL_DEVICES) or any(
+        map(_HYPERVISOR_PATTERN.search, descriptions)
+    )

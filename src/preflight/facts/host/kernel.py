@@ -12,16 +12,28 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from preflight.model.facts import Unknown
 
-LimitReader: TypeAlias = Callable[[Path, int], Iterator[tuple[float, Path]]]
-
 UNLIMITED_BYTES = 2**60  # v1 writes "no limit" as the largest page count, about 2**63
 _NUMBER = "[1-9][0-9]{0,19}"  # not zero: no process could live under such a limit
+# by controller and version: the files of a limit, and what they hold together
+_LIMIT_FILES = {
+    ("memory", 1): (("memory.limit_in_bytes",), f"({_NUMBER})"),
+    ("memory", 2): (("memory.max",), f"max|({_NUMBER})"),
+    ("cpu", 1): (
+        ("cpu.cfs_quota_us", "cpu.cfs_period_us"),
+        f"-1 {_NUMBER}|({_NUMBER}) ({_NUMBER})",
+    ),
+    ("cpu", 2): (("cpu.max",), f"max {_NUMBER}|({_NUMBER}) ({_NUMBER})"),
+}
+_USAGE_FILES = {1: "memory.usage_in_bytes", 2: "memory.current"}
+_CACHE_KEYS = {1: "total_inactive_file", 2: "inactive_file"}  # of memory.stat
+_OOM_FILES = {1: "memory.oom_control", 2: "memory.events"}
 
 
 class Mount(NamedTuple):
@@ -49,19 +61,15 @@ def parse_mounts(text: str) -> list[Mount]:
     """Parse /proc/PID/mountinfo, where spaces, tabs and newlines in paths are octal escapes."""
     mounts = []
     for line in filter(None, text.split("\n")):
-        head, tail = line.split(" - ", 1)
-        number, parent, device, root, point, flags, *_ = head.split(" ")
-        filesystem, _, options = tail.split(" ", 2)
-        mount = Mount(
-            number, parent, device, _unescape(root), _unescape(point),
-            frozenset(flags.split(",")), filesystem, frozenset(options.split(",")),
-        )  # fmt: skip
-        mounts.append(mount)
+        head, tail = (part.split(" ") for part in line.split(" - ", 1))
+        number, parent, device, root, point, flags = head[:6]
+        root, point = (
+            re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
+            for path in (root, point)
+        )
+        flag_set, options = frozenset(flags.split(",")), frozenset(tail[2].split(","))
+        mounts.append(Mount(number, parent, device, root, point, flag_set, tail[0], options))
     return mounts
-
-
-def _unescape(path: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
 
 
 def find_mount(path: str, mounts: list[Mount]) -> Mount | None:
@@ -103,14 +111,6 @@ class Limit(NamedTuple):
     source: str
 
 
-def parse_cgroup_paths(text: str) -> dict[str, str]:
-    """Parse /proc/PID/cgroup: the path by controller, the v2 path under the empty name."""
-    paths = {}
-    for controllers, path in re.findall("^[0-9]+:(.*?):(.*)$", text, re.MULTILINE):
-        paths.update(dict.fromkeys(controllers.split(","), path))
-    return paths
-
-
 class Cgroups:
     """The cgroups of a process, read below `root` (a fixture in tests).
 
@@ -120,7 +120,11 @@ class Cgroups:
     def __init__(self, root: Path = Path("/"), pid: str = "self") -> None:
         self._root = root
         text = os.fsdecode((root / "proc" / pid / "cgroup").read_bytes())
-        self._paths = parse_cgroup_paths(text)
+        self._paths: dict[str, str] = {  # by controller; v2 has an empty one
+            controller: path
+            for controllers, path in re.findall("^[0-9]+:(.*?):(.*)$", text, re.MULTILINE)
+            for controller in controllers.split(",")
+        }
         self._mounts = read_mounts(root)
 
     def version(self, controller: str) -> int:
@@ -129,15 +133,15 @@ class Cgroups:
 
     def path(self, controller: str) -> str:
         """Return the path of this process's cgroup in the hierarchy of a controller."""
-        return self._paths.get(controller if self.version(controller) == 1 else "", "/")
+        return self._paths.get(controller, self._paths.get("", "/"))
 
     def memory_limit(self, path: str | None = None) -> Limit:
         """Return the lowest memory limit in bytes over `path`, else over this process."""
-        return self._lowest_limit("memory", path, _read_memory_limits)
+        return self._lowest_limit("memory", path)
 
     def cpu_quota(self) -> Limit:
         """Return the lowest CPU quota in cores over this process."""
-        return self._lowest_limit("cpu", None, _read_cpu_quotas)
+        return self._lowest_limit("cpu", None)
 
     def memory_folder(self, path: str) -> Path | None:
         """Return the folder of a memory cgroup, None where it isn't visible or doesn't exist."""
@@ -149,20 +153,21 @@ class Cgroups:
 
         0 where no level counts: the root of v2 doesn't.
         """
-        name = "memory.usage_in_bytes" if self.version("memory") == 1 else "memory.current"
-        folders = (level for level in self._ancestor_folders("memory", path) if level.is_dir())
-        folder = next(folders, None)
-        return sum(_read_numbers(folder / name, "([0-9]+)")) if folder else 0
+        for level in self._ancestor_folders("memory", path):
+            with suppress(FileNotFoundError):
+                return int((level / _USAGE_FILES[self.version("memory")]).read_text())
+        return 0
 
     def display_path(self, file: Path) -> str:
         """Return the path of a file as a user sees it, without the root of a fixture."""
-        return str(PurePosixPath("/") / file.relative_to(self._root).as_posix())
+        return f"/{file.relative_to(self._root).as_posix()}"
 
-    def _lowest_limit(self, controller: str, path: str | None, read: LimitReader) -> Limit:
+    def _lowest_limit(self, controller: str, path: str | None) -> Limit:
         levels = self._ancestor_folders(controller, path or self.path(controller))
-        limits = [limit for level in levels for limit in read(level, self.version(controller))]
-        if limits:
-            value, file = min(limits, key=lambda limit: limit[0])
+        version = self.version(controller)
+        limits = [limit for level in levels for limit in _read_limits(level, controller, version)]
+        value, file = min(limits, default=(UNLIMITED_BYTES, self._root))
+        if value < UNLIMITED_BYTES:
             return Limit(value, self.display_path(file))
         if not levels or (path is None and not levels[0].is_dir()):
             raise FileNotFoundError(f"the {controller} cgroup of this process is not visible here")
@@ -175,10 +180,11 @@ class Cgroups:
         mounts, the one that shows it, or most ancestors.
         """
         candidates: list[list[Path]] = []
+        is_v2 = self.version(controller) == 2
         for mount in self._mounts:
-            has_controller = mount.filesystem == "cgroup2"
-            if self.version(controller) == 1:
-                has_controller = mount.filesystem == "cgroup" and controller in mount.options
+            has_controller = mount.filesystem == ("cgroup2" if is_v2 else "cgroup") and (
+                is_v2 or controller in mount.options
+            )
             relative = PurePosixPath(path[len(mount.root.rstrip("/")) :].lstrip("/"))
             if has_controller and is_within(path, mount.root) and ".." not in relative.parts:
                 mount_folder = self._root / mount.point.lstrip("/")
@@ -186,51 +192,28 @@ class Cgroups:
         return max(candidates, key=lambda levels: (levels[0].is_dir(), len(levels)), default=[])
 
 
-def _read_memory_limits(folder: Path, version: int) -> Iterator[tuple[float, Path]]:
-    file = folder / ("memory.limit_in_bytes" if version == 1 else "memory.max")
-    limits = [(limit, file) for limit in _read_numbers(file, f"max|({_NUMBER})")]
-    if version == 1:
+def _read_limits(folder: Path, controller: str, version: int) -> Iterator[tuple[float, Path]]:
+    """Yield the limits that one level sets; raises OSError where a file has other text."""
+    names, pattern = _LIMIT_FILES[controller, version]
+    with suppress(FileNotFoundError):
+        file = folder / names[0]
+        parts = [(folder / name).read_text("ascii", "replace").strip() for name in names]
+        match = re.fullmatch(pattern, " ".join(parts))
+        if match is None:
+            raise OSError(errno.EINVAL, f"{parts[0][:40]!r} isn't a valid number", str(file))
+        numbers = [int(number) for number in match.groups() if number]
+        if numbers:
+            yield (numbers[0] if controller == "memory" else numbers[0] / numbers[1]), file
+    if (controller, version) == ("memory", 1):
         file = folder / "memory.stat"  # also counts ancestors that a container can't see
-        pattern = rf"^hierarchical_memory_limit ({_NUMBER})$"
-        numbers = re.findall(pattern, _read_text(file) or "", re.MULTILINE)
-        limits += [(int(number), file) for number in numbers]
-    return (limit for limit in limits if limit[0] < UNLIMITED_BYTES)
+        with suppress(FileNotFoundError, KeyError):
+            yield _read_fields(file)["hierarchical_memory_limit"], file
 
 
-def _read_cpu_quotas(folder: Path, version: int) -> Iterator[tuple[float, Path]]:
-    if version == 2:
-        file = folder / "cpu.max"
-        numbers = _read_numbers(file, f"max {_NUMBER}|({_NUMBER}) ({_NUMBER})")
-    else:
-        file = folder / "cpu.cfs_quota_us"
-        numbers = _read_numbers(file, f"-1|({_NUMBER})")
-        numbers += _read_numbers(folder / "cpu.cfs_period_us", f"({_NUMBER})")
-    if len(numbers) == 2:  # else there is no quota
-        yield numbers[0] / numbers[1], file
-
-
-def _read_text(file: Path) -> str | None:
-    try:
-        return file.read_text(encoding="ascii", errors="replace")
-    except FileNotFoundError:
-        return None
-
-
-def _read_numbers(file: Path, pattern: str) -> list[int]:
-    """Return the numbers in a file, none if it doesn't exist; raises OSError for other text."""
-    text = _read_text(file)
-    if text is None:
-        return []
-    match = re.fullmatch(pattern, text.strip())
-    if match is None:
-        raise OSError(errno.EINVAL, f"{text.strip()[:40]!r} isn't a valid number", str(file))
-    return [int(number) for number in match.groups() if number]
-
-
-_CGROUP_FILES = {  # by version: bytes in use, the cache to subtract, kills
-    1: ("memory.usage_in_bytes", "total_inactive_file", "memory.oom_control"),
-    2: ("memory.current", "inactive_file", "memory.events"),
-}
+def _read_fields(file: Path) -> dict[str, int]:
+    """Read a file of lines such as `oom_kill 2`."""
+    text = file.read_text("ascii", "replace")
+    return {key: int(n) for key, n in re.findall("^([a-z_]+) ([0-9]{1,20})$", text, re.MULTILINE)}
 
 
 class ContainerCgroup(NamedTuple):
@@ -266,24 +249,20 @@ def read_container_cgroup(
         folder = cgroups.memory_folder(str(path)) if path is not None else None
         if path is None or folder is None:
             return Unknown("its cgroup is not visible from here", "unsupported")
-        usage_file, cache_key, oom_file = _CGROUP_FILES[cgroups.version("memory")]
-        usage = int((folder / usage_file).read_text())
-        cache = _read_fields(folder / "memory.stat")[cache_key]
+        version = cgroups.version("memory")
+        usage_file, oom_file = folder / _USAGE_FILES[version], folder / _OOM_FILES[version]
+        usage, cache = int(usage_file.read_text()), _read_fields(folder / "memory.stat")
         return ContainerCgroup(
-            str(path.parent), cgroups.memory_limit(str(path)),
-            cgroups.memory_limit(str(path.parent)), usage - cache if cache < usage else usage,
-            f"{cgroups.display_path(folder / usage_file)} less {cache_key}",
-            _read_fields(folder / oom_file).get("oom_kill"),
-            cgroups.display_path(folder / oom_file),
-        )  # fmt: skip
+            str(path.parent),
+            cgroups.memory_limit(str(path)),
+            cgroups.memory_limit(str(path.parent)),
+            max(usage - cache.get(_CACHE_KEYS[version], 0), 0) or usage,
+            f"{cgroups.display_path(usage_file)} less {_CACHE_KEYS[version]}",
+            _read_fields(oom_file).get("oom_kill"),
+            cgroups.display_path(oom_file),
+        )
     except (FileNotFoundError, ProcessLookupError):
         return Unknown("its process has just ended")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         denied = isinstance(error, PermissionError)
         return Unknown(f"its cgroup: {error}", "permission" if denied else "error")
-
-
-def _read_fields(file: Path) -> dict[str, int]:
-    """Read a file of lines such as `oom_kill 2`."""
-    rows = (line.split() for line in file.read_text().splitlines())
-    return {key: int(value) for key, value in rows}

@@ -20,23 +20,17 @@ from preflight.facts.engine.locality import in_container
 from preflight.facts.host.kernel import Cgroups, Limit
 from preflight.model.facts import Measured, Unknown, UnknownKind
 
-_ERROR_KINDS: dict[int | None, UnknownKind] = {
-    errno.EACCES: "permission",
-    errno.EPERM: "permission",
-    errno.EINVAL: "invalid",
-}
-
 
 def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
     """Yield the host's facts; the hostname last, because a container asks the engine for it."""
     yield from _measure_memory(root)
-    yield from _measure_swap()
     yield from _measure_cpu(root)
     yield _make_fact("os", "windows" if sys.platform == "win32" else sys.platform, "sys.platform")
     yield _make_fact("arch", platform.machine(), "platform.machine()")
     yield _make_fact("kernel", platform.release(), "platform.release()")
-    yield _make_fact("container", *in_container(root))
-    engine = context.engine_or_unknown() if in_container(root)[0] else None
+    inside, evidence = in_container(root)
+    yield _make_fact("container", inside, evidence)
+    engine = context.engine_or_unknown() if inside else None
     if isinstance(engine, Engine) and engine.endpoint.local and not differing_info_key(engine):
         name = text_or_none(engine.info.get("Name"))
         if name is not None:
@@ -47,8 +41,7 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
 
 def facts_on_timeout(_context: MeasureContext, _duration: str) -> Iterator[Measured]:
     """Yield the name that this process knows, where the engine hasn't answered in time."""
-    source = "platform.node()"
-    yield _make_fact("hostname", platform.node() or Unknown(f"{source} reports nothing"), source)
+    yield _make_fact("hostname", *_read(platform.node, "platform.node()"))
 
 
 def _make_fact(name: str, value: Any, source: str) -> Measured:
@@ -58,11 +51,11 @@ def _make_fact(name: str, value: Any, source: str) -> Measured:
 def _measure_memory(root: Path) -> Iterator[Measured]:
     import psutil
 
-    source = "psutil.virtual_memory()"
-    total = _read_positive(lambda: psutil.virtual_memory().total, source)
-    yield _make_fact("memory.total", total, f"{source}.total")
-    available = _read_positive(lambda: psutil.virtual_memory().available, source)
-    source = f"{source}.available"
+    total, source = _read(lambda: psutil.virtual_memory().total, "psutil.virtual_memory().total")
+    yield _make_fact("memory.total", total, source)
+    available, source = _read(
+        lambda: psutil.virtual_memory().available, "psutil.virtual_memory().available"
+    )
     if isinstance(total, int) and isinstance(available, int):
         arc = _read_arc_shrinkable(root)
         # a larger cache isn't counted in these figures: they are those of a container (lxcfs)
@@ -71,16 +64,9 @@ def _measure_memory(root: Path) -> Iterator[Measured]:
     yield _make_fact("memory.available", available, source)
     limit, source = _read_limit(lambda: Cgroups(root).memory_limit())
     yield _make_fact("memory.limit", limit, source)
-    yield _make_fact(
-        "memory.usable", _lower(total, limit), "min(host.memory.total, host.memory.limit)"
-    )
-
-
-def _measure_swap() -> Iterator[Measured]:
-    import psutil
-
-    source = "psutil.swap_memory()"
-    swap = _read(psutil.swap_memory, source)
+    source = "min(host.memory.total, host.memory.limit)"
+    yield _make_fact("memory.usable", _lower(total, limit), source)
+    swap, source = _read(psutil.swap_memory, "psutil.swap_memory()")
     for name in ("total", "free"):
         value = swap if isinstance(swap, Unknown) else getattr(swap, name) if swap.total else None
         yield _make_fact(f"swap.{name}", value, f"{source}.{name}")
@@ -89,11 +75,9 @@ def _measure_swap() -> Iterator[Measured]:
 def _measure_cpu(root: Path) -> Iterator[Measured]:
     import psutil
 
-    source = "psutil.cpu_count(logical=False)"
-    physical = _read_positive(lambda: psutil.cpu_count(logical=False), source)
-    yield _make_fact("cpu.physical", physical, source)
-    source = "psutil.cpu_count()"
-    usable = _read_positive(psutil.cpu_count, source)
+    physical = _read(lambda: psutil.cpu_count(logical=False), "psutil.cpu_count(logical=False)")
+    yield _make_fact("cpu.physical", *physical)
+    usable, source = _read(psutil.cpu_count, "psutil.cpu_count()")
     yield _make_fact("cpu.logical", usable, source)
     if hasattr(os, "sched_getaffinity"):
         usable, source = len(os.sched_getaffinity(0)), "os.sched_getaffinity"
@@ -103,18 +87,13 @@ def _measure_cpu(root: Path) -> Iterator[Measured]:
     yield _make_fact("cpu.usable", _lower(usable, quota), source)
 
 
-def _read(read: Callable[[], Any], source: str) -> Any | Unknown:
-    """Return what psutil reports, or why it failed: only this figure is lost."""
+def _read(read: Callable[[], Any], source: str) -> tuple[Any | Unknown, str]:
+    """Return a figure and its source; zero and None are unknown, and so is one that fails."""
     try:
-        return read()
+        value = read()
     except Exception as error:  # noqa: BLE001 - psutil raises what its parsing of /proc meets
-        return Unknown(f"{source} failed: {type(error).__name__}: {error}", "error")
-
-
-def _read_positive(read: Callable[[], Any], source: str) -> int | Unknown:
-    """Return a number; zero and None are unknown."""
-    value: int | Unknown | None = _read(read, source)
-    return value or Unknown(f"{source} reports {value}")
+        return Unknown(f"{source} failed: {type(error).__name__}: {error}", "error"), source
+    return value or Unknown(f"{source} reports {value or 'nothing'}"), source
 
 
 def _read_limit(read: Callable[[], Limit]) -> tuple[float | Unknown | None, str]:
@@ -123,8 +102,10 @@ def _read_limit(read: Callable[[], Limit]) -> tuple[float | Unknown | None, str]
     try:
         return read()
     except OSError as error:
+        kinds: dict[int | None, UnknownKind]
+        kinds = {errno.EACCES: "permission", errno.EPERM: "permission", errno.EINVAL: "invalid"}
         reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        return Unknown(reason, _ERROR_KINDS.get(error.errno, "unavailable")), ""
+        return Unknown(reason, kinds.get(error.errno, "unavailable")), ""
 
 
 def _lower(total: float | Unknown, limit: float | Unknown | None) -> float | Unknown:

@@ -14,7 +14,7 @@ import pytest
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.host import machine as host
-from preflight.facts.host.kernel import Cgroups, parse_cgroup_paths
+from preflight.facts.host.kernel import Cgroups
 from preflight.model.facts import Unknown
 
 MiB = 2**20
@@ -265,9 +265,11 @@ def test_groups_that_make_no_sense_crash_nothing(tree: Tree, groups: str) -> Non
     assert isinstance(tree.fact("host.memory.limit"), (int, Unknown))
 
 
-def test_a_group_with_colons_and_blanks_in_its_name() -> None:
-    groups = parse_cgroup_paths("4:memory:/a b:c\n0::/x\n1:name=systemd:/y\n")
-    assert groups == {"memory": "/a b:c", "": "/x", "name=systemd": "/y"}
+def test_a_group_with_colons_and_blanks_in_its_name(tree: Tree) -> None:
+    tree.v2("4:memory:/a b:c\n0::/x\n1:name=systemd:/y\n")
+    groups = Cgroups(tree.root)
+    names = ("memory", "cpu", "name=systemd")
+    assert [groups.path(name) for name in names] == ["/a b:c", "/x", "/y"]
 
 
 def test_no_proc_is_unknown(tree: Tree) -> None:
