@@ -138,9 +138,9 @@ def test_the_same_snapshot_gives_the_same_report_but_for_its_time(folder: Path) 
         (["check", "--docker-host", "garbage"], "'garbage' isn't a valid engine address"),
         (["check", "--docker-host", "unix:///x", "--context", "y"], "contradict each other"),
         (["explain", "requird"], "did you mean 'required'?"),
-        (["facts", "-f", "xml"], "available: text, json"),
-        (["schema", "fact"], "did you mean 'facts'?"),
-        (["rules", "list", "-f", "xml"], "available: text, json"),
+        (["facts", "-f", "xml"], "'xml' is not one of 'text', 'json'"),
+        (["schema", "fact"], "'fact' is not one of 'rules', 'facts'"),
+        (["rules", "list", "-f", "xml"], "'xml' is not one of 'text', 'json'"),
         (["chekc"], "chekc"),
         (["check", "--strickt"], "--strickt"),
     ],
@@ -153,6 +153,17 @@ def test_usage_errors_are_one_message_and_exit_2(
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [[], ["check", "--only"], ["check"], ["check", "-r"]])
+@pytest.mark.parametrize("command", ["##vso[task.complete]", "##[error]", "##teamcity[x]"])
+def test_an_error_has_no_command_for_a_ci_system(
+    folder: Path, arguments: list[str], command: str
+) -> None:
+    done = run(*arguments, command, cwd=folder)
+    assert done.returncode == 2
+    assert command not in done.stderr
+    assert command[3:] in done.stderr
 
 
 def test_a_bad_rule_file_prints_all_its_problems(folder: Path) -> None:

@@ -264,7 +264,7 @@ def test_names_reach_the_terminal_harmless(cases: Path, run_preflight: Run) -> N
         (("nowhere",), "cannot read nowhere: No such file or directory"),
         (("empty",), "empty: no cases"),
         (("file",), "cannot read file: Not a directory"),
-        (("empty", "-f", "jsn"), "unknown format, did you mean 'json'?"),
+        (("empty", "-f", "jsn"), "'jsn' is not one of 'text', 'json', 'junit'"),
         ((), "Missing argument"),
     ],
 )

@@ -20,7 +20,7 @@ from paths import TESTS
 from preflight import check as pipeline
 from preflight.cli.diagnose import build_report
 from preflight.cli.diff import read_comparison_input
-from preflight.cli.explain import explain_rule
+from preflight.cli.listings import explain_rule
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.cli.rules import judge_case, review_rules
 from preflight.evaluate.memory import list_models

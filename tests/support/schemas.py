@@ -6,7 +6,7 @@ from typing import Any
 
 import jsonschema
 
-from preflight.cli.schema import schemas
+from preflight.cli.listings import schemas
 
 
 def published(name: str) -> jsonschema.Draft202012Validator:

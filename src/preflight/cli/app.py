@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -13,21 +14,29 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from preflight import __version__
-from preflight.cli.streams import (
-    complain,
-    make_streams_blocking,
-    silence_stdout,
-    write,
-    write_stderr,
-)
+from preflight.cli.streams import complain, silence_stdout, write, write_stderr
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 
 if TYPE_CHECKING:
     from preflight.facts.collect.measurement import Worker
 
+# By command: its module, and its example. The command is the function of its name there, or `app`.
+_COMMANDS = {
+    "check": ("check", "preflight check -f text -f json:report.json"),
+    "facts": ("facts", "preflight facts -o facts.json"),
+    "explain": ("listings", "preflight explain host-memory"),
+    "models": ("listings", "preflight models"),
+    "diagnose": ("diagnose", "docker compose logs -t | preflight diagnose -"),
+    "bundle": ("bundle", "preflight bundle -o ticket.zip"),
+    "diff": ("diff", "preflight diff good.zip ticket.zip"),
+    "fleet": ("fleet", "preflight fleet -i hosts.ini"),
+    "rules": ("rules", ""),
+    "schema": ("listings", "preflight schema rules > rules.schema.json"),
+}
 
-def _version(wanted: bool) -> None:
+
+def _show_version(wanted: bool) -> None:
     if wanted:
         write(f"preflight {__version__}\n")
         raise typer.Exit
@@ -35,28 +44,14 @@ def _version(wanted: bool) -> None:
 
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an internal error.")
     ] = False,
 ) -> None:
     pass
-
-
-# A command is the function of its name in the module of its name, a group the `app` in it.
-_EXAMPLES = {
-    "check": "preflight check -f text -f json:report.json",
-    "facts": "preflight facts -o facts.json",
-    "explain": "preflight explain host-memory",
-    "models": "preflight models",
-    "diagnose": "docker compose logs -t | preflight diagnose -",
-    "bundle": "preflight bundle -o ticket.zip",
-    "diff": "preflight diff good.zip ticket.zip",
-    "fleet": "preflight fleet -i hosts.ini",
-    "rules": "",
-    "schema": "preflight schema rules > rules.schema.json",
-}
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:
@@ -74,54 +69,55 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     )
     app.callback(epilog="Example: preflight check")(_root)
     command = next((word for word in arguments if word != "--debug"), "")
-    names = [command] if command in _EXAMPLES else [] if command == "--version" else _EXAMPLES
+    names = [command] if command in _COMMANDS else [] if command == "--version" else _COMMANDS
     for name in names:
-        module = import_module(f"preflight.cli.{name}")
+        module_name, example = _COMMANDS[name]
+        module = import_module(f"preflight.cli.{module_name}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:
-            app.command(name, epilog=f"Example: {_EXAMPLES[name]}")(getattr(module, name))
+            app.command(name, epilog=f"Example: {example}")(getattr(module, name))
     return app
 
 
 _exit_codes: list[int] = []  # that a signal asks for
 
 
-def run(worker: Worker | None) -> None:
+def run(worker: Worker | None) -> NoReturn:
     """Run the command line in sys.argv; `worker` was started early where it will measure."""
     if sys.stderr is None:  # closed: print() to None would go to standard output
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open to the end
-    make_streams_blocking()
+    for stream in filter(None, (sys.stdin, sys.stdout, sys.stderr)):
+        # another user of it may have made it non-blocking: what a full pipe can't take is lost
+        with suppress(AttributeError, OSError, ValueError):  # Windows has it for pipes alone
+            os.set_blocking(stream.fileno(), True)
     signal.signal(signal.SIGINT, _handle_signal)
     signal.signal(signal.SIGTERM, _handle_signal)
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _handle_signal)  # under nohup it continues
     try:
-        build_app(sys.argv[1:])(obj=worker)
-    except BaseException as error:  # noqa: BLE001 - all is raised again
-        if _exit_codes:
-            sys.exit(_exit_codes[0])  # code in between may have raised something else
-        _handle_error(error)
+        code = build_app(sys.argv[1:])(obj=worker, standalone_mode=False)
+    except BaseException as error:  # noqa: BLE001 - all become exit codes
+        # after a signal, code in between may have raised something else
+        code = _exit_codes[0] if _exit_codes else _report_error(error)
+    sys.exit(code)
 
 
-def _handle_error(error: BaseException) -> None:
-    """Say what went wrong, where there is something to say, and exit with the code for it."""
+def _report_error(error: BaseException) -> int:
+    """Say what went wrong, where there is something to say; return the exit code for it."""
     if isinstance(error, InputError):
         complain(*map(str, error.problems))
-        sys.exit(ExitCode.USAGE)
-    cause = error.__context__
-    if isinstance(error, SystemExit) and error.code == 1 and isinstance(cause, BrokenPipeError):
-        # Typer's 1 would mean that a rule failed. Only help is written by Typer itself
-        if not {"--help", "-h"} & set(sys.argv):
-            _report_internal_error(cause)
+        return ExitCode.USAGE
+    if hasattr(error, "format_message"):  # Typer's usage errors; their class isn't public
+        usage = io.StringIO()
+        error.show(usage)  # type: ignore[attr-defined]
+        write_stderr(*usage.getvalue().splitlines())
+        return ExitCode.USAGE
+    if isinstance(error, SystemExit):  # of Typer, where nobody reads what it writes
         silence_stdout()
-        return
-    usage_code = getattr(cause, "exit_code", None)
-    if isinstance(error, OSError) and usage_code is not None:
-        sys.exit(usage_code)  # Typer couldn't write its message
-    if isinstance(error, Exception):
-        _report_internal_error(error)
-    raise error
+        if {"--help", "-h"} & set(sys.argv):
+            return ExitCode.OK
+    return _report_internal_error(error)
 
 
 def _handle_signal(number: int, _frame: object) -> NoReturn:
@@ -132,7 +128,7 @@ def _handle_signal(number: int, _frame: object) -> NoReturn:
     sys.exit(_exit_codes[-1])
 
 
-def _report_internal_error(error: Exception) -> NoReturn:
+def _report_internal_error(error: BaseException) -> int:
     if "--debug" in sys.argv or os.environ.get("PREFLIGHT_DEBUG"):
         import traceback
 
@@ -140,7 +136,7 @@ def _report_internal_error(error: Exception) -> NoReturn:
     else:
         message = " ".join(_hide_secrets(str(error)).split())[:200]
         complain(f"internal error: {type(error).__name__}: {message}; --debug shows the traceback")
-    sys.exit(ExitCode.FAULT)
+    return ExitCode.FAULT
 
 
 def _hide_secrets(text: str) -> str:

@@ -13,7 +13,7 @@ from preflight.check import check as judge_facts
 from preflight.check import select
 from preflight.cli import options
 from preflight.cli.options import FactsSource, load_rules, rules_file
-from preflight.cli.outputs import Outputs
+from preflight.cli.outputs import parse_outputs, write_outputs
 from preflight.cli.streams import complain
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
@@ -27,20 +27,31 @@ _FIRST_PAUSE, _MAX_PAUSE, _PAUSE_FACTOR = 1.0, 30.0, 1.5
 _MAX_WAIT_SECONDS = 86400.0
 
 
-def _formats(incomplete: str) -> list[str]:
+def _complete_format(incomplete: str) -> list[str]:
     return [name for name in FORMATS if name.startswith(incomplete)]
 
 
 Formats = Annotated[
     list[str],
-    typer.Option(
-        "--format",
-        "-f",
-        metavar="NAME[:FILE]",
-        envvar="PREFLIGHT_FORMAT",
-        autocompletion=_formats,
-        help=f"{', '.join(FORMATS)}; NAME:FILE writes a file. Repeatable.",
+    options.option(
+        "--format -f",
+        "NAME[:FILE]",
+        f"{', '.join(FORMATS)}; NAME:FILE writes a file. Repeatable.",
+        "PREFLIGHT_FORMAT",
+        autocompletion=_complete_format,
     ),
+]
+Wait = Annotated[
+    float,
+    options.option(
+        "--wait",
+        "SECONDS",
+        "Repeat until the check passes or the time is over. The last verdict counts.",
+        "PREFLIGHT_WAIT",
+    ),
+]
+Verbose = Annotated[
+    bool, options.flag("--verbose -v", "Show every rule with its evidence.", "PREFLIGHT_VERBOSE")
 ]
 
 
@@ -56,35 +67,11 @@ def check(
     only: options.Only = None,
     skip: options.Skip = None,
     sets: options.Sets = None,
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", envvar="PREFLIGHT_STRICT", help="Treat warnings as failures."),
-    ] = False,
+    strict: options.Strict = False,
     timeout: options.Timeout = 10.0,
-    wait: Annotated[
-        float,
-        typer.Option(
-            "--wait",
-            metavar="SECONDS",
-            envvar="PREFLIGHT_WAIT",
-            help="Repeat until the check passes or the time is over. The last verdict counts.",
-        ),
-    ] = 0.0,
-    quiet: Annotated[
-        bool,
-        typer.Option(
-            "--quiet", "-q", envvar="PREFLIGHT_QUIET", help="Show only what needs action."
-        ),
-    ] = False,
-    verbose: Annotated[
-        bool,
-        typer.Option(
-            "--verbose",
-            "-v",
-            envvar="PREFLIGHT_VERBOSE",
-            help="Show every rule with its evidence.",
-        ),
-    ] = False,
+    wait: Wait = 0.0,
+    quiet: options.Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Judge this machine, or a snapshot of one, by the rules.
 
@@ -97,16 +84,18 @@ def check(
     source = FactsSource(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
     selection = select(ruleset, only or (), skip or (), strict=strict)
+    names, inputs = [], [facts or "-"]
     if facts is not None and os.path.isdir(facts):
         from preflight.cli.snapshot_folder import check_folder, list_snapshots
 
         names = list_snapshots(facts)
-        files = [os.path.join(facts, name) for name in names]
-        outputs = Outputs(formats, _inputs(rules, *files))
+        inputs = [os.path.join(facts, name) for name in names]
+    inputs += [rules_file(rules), *(compose_files or ())]
+    outputs = parse_outputs(formats, [name for name in inputs if name not in (DEFAULT_RULES, "-")])
+    if facts is not None and names:
         fleet = check_folder(facts, names, ruleset, selection, started)
-        written = outputs.write(fleet, quiet=quiet, verbose=verbose)
+        written = write_outputs(outputs, fleet, quiet=quiet, verbose=verbose)
         raise typer.Exit(fleet.exit_code if written else ExitCode.USAGE)
-    outputs = Outputs(formats, _inputs(rules, facts, *(compose_files or ())))
 
     def judge(measured: Facts) -> Report:
         report = judge_facts(ruleset, measured, selection, started)
@@ -126,15 +115,9 @@ def check(
             break
         _wait(report, min(pause, left), left, quiet=quiet)
         pause = min(pause * _PAUSE_FACTOR, _MAX_PAUSE)
-        report = judge(source.measure_again(ruleset))
-    written = outputs.write(report, quiet=quiet, verbose=verbose)
+        report = judge(source.facts(ruleset))
+    written = write_outputs(outputs, report, quiet=quiet, verbose=verbose)
     raise typer.Exit(report.exit_code if written else ExitCode.USAGE)
-
-
-def _inputs(rules: str | None, *files: str | None) -> list[str]:
-    """Return the files that are read, which no report may overwrite."""
-    named = (rules_file(rules), *files)
-    return [name for name in named if name is not None and name not in (DEFAULT_RULES, "-")]
 
 
 def _wait(report: Report, seconds: float, left: float, *, quiet: bool) -> None:

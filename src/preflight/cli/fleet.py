@@ -8,7 +8,8 @@ import os
 import re
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -17,24 +18,12 @@ import typer
 
 from preflight import __version__
 from preflight import check as pipeline
+from preflight.cli import options
 from preflight.cli.check import Formats
-from preflight.cli.options import (
-    ComposeFiles,
-    Context,
-    DockerHost,
-    NoRedact,
-    Only,
-    RulesFile,
-    Sets,
-    Skip,
-    Timeout,
-    check_timeout,
-    load_rules,
-    rules_file,
-)
-from preflight.cli.outputs import Outputs
+from preflight.cli.options import flag, load_rules, option, rules_file
+from preflight.cli.outputs import parse_outputs, write_outputs
 from preflight.cli.redacting import PRIVATE_MODE
-from preflight.cli.streams import StatusLine, bundled_rules, complain, write, write_file
+from preflight.cli.streams import bundled_rules, complain, status_line, write, write_file
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
@@ -46,74 +35,46 @@ if TYPE_CHECKING:
     from preflight.fleet.playbook import FleetAnswers, HostAnswer
 
 MAX_FILE_NAME_CHARS = 200  # of a file's name, without its ending
+INVENTORY_HELP = "Any Ansible inventory: a file, a folder, a script, or `host1,host2,`. Repeatable."
+WHEELHOUSE_HELP = "Wheels of all dependencies, for hosts without a network."
 
 
 def fleet(
-    inventory: Annotated[
-        list[str],
-        typer.Option(
-            "--inventory",
-            "-i",
-            metavar="INVENTORY",
-            help="Any Ansible inventory: a file, a folder, a script, or `host1,host2,`."
-            " Repeatable.",
-        ),
-    ],
-    limit: Annotated[
-        str | None, typer.Option("--limit", metavar="PATTERN", help="Only these hosts.")
-    ] = None,
+    inventory: Annotated[list[str], option("--inventory -i", "INVENTORY", INVENTORY_HELP)],
+    limit: Annotated[str | None, option("--limit", "PATTERN", "Only these hosts.")] = None,
     forks: Annotated[
-        int | None, typer.Option("--forks", metavar="N", min=1, max=1000, help="Hosts at a time.")
+        int | None, option("--forks", "N", "Hosts at a time.", min=1, max=1000)
     ] = None,
     extra_vars: Annotated[
-        list[str] | None,
-        typer.Option("--extra-vars", "-e", metavar="VARS", help="Vars of Ansible. Repeatable."),
+        list[str] | None, option("--extra-vars -e", "VARS", "Vars of Ansible. Repeatable.")
     ] = None,
-    become: Annotated[bool, typer.Option("--become", help="Measure as root.")] = False,
-    private_key: Annotated[
-        str | None, typer.Option("--private-key", metavar="FILE", help="The key for ssh.")
-    ] = None,
-    user: Annotated[
-        str | None, typer.Option("--user", "-u", metavar="NAME", help="Log in as this user.")
-    ] = None,
-    wheelhouse: Annotated[
-        str | None,
-        typer.Option(
-            "--wheelhouse",
-            metavar="DIR",
-            help="Wheels of all dependencies, for hosts without a network.",
-        ),
-    ] = None,
-    remove: Annotated[
-        bool, typer.Option("--remove", help="Remove what was installed on the hosts.")
-    ] = False,
+    become: Annotated[bool, flag("--become", "Measure as root.")] = False,
+    private_key: Annotated[str | None, option("--private-key", "FILE", "The key for ssh.")] = None,
+    user: Annotated[str | None, option("--user -u", "NAME", "Log in as this user.")] = None,
+    wheelhouse: Annotated[str | None, option("--wheelhouse", "DIR", WHEELHOUSE_HELP)] = None,
+    remove: Annotated[bool, flag("--remove", "Remove what was installed on the hosts.")] = False,
     save: Annotated[
-        str | None,
-        typer.Option("--save", metavar="DIR", help="Save each host's snapshot as NAME.json."),
+        str | None, option("--save", "DIR", "Save each host's snapshot as NAME.json.")
     ] = None,
-    rules: RulesFile = None,
+    rules: options.RulesFile = None,
     formats: Formats = ["text"],  # noqa: B006 - Typer copies it
     chdir: Annotated[
-        str | None,
-        typer.Option("--chdir", metavar="DIR", help="Folder of the stack on the hosts."),
+        str | None, option("--chdir", "DIR", "Folder of the stack on the hosts.")
     ] = None,
     path: Annotated[
-        str | None,
-        typer.Option("--path", metavar="DIR", help="Where data will be stored on the hosts."),
+        str | None, option("--path", "DIR", "Where data will be stored on the hosts.")
     ] = None,
-    compose_files: ComposeFiles = None,
-    docker_host: DockerHost = None,
-    context: Context = None,
-    only: Only = None,
-    skip: Skip = None,
-    sets: Sets = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as failures.")] = False,
-    timeout: Timeout = 10.0,
-    no_redact: NoRedact = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Show only what needs action.")
-    ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every host.")] = False,
+    compose_files: options.ComposeFiles = None,
+    docker_host: options.DockerHost = None,
+    context: options.Context = None,
+    only: options.Only = None,
+    skip: options.Skip = None,
+    sets: options.Sets = None,
+    strict: options.Strict = False,
+    timeout: options.Timeout = 10.0,
+    no_redact: options.NoRedact = False,
+    quiet: options.Quiet = False,
+    verbose: Annotated[bool, flag("--verbose -v", "Show every host.")] = False,
 ) -> None:
     """Check every host of an Ansible inventory with the same rules.
 
@@ -123,8 +84,8 @@ def fleet(
     reached is undecided.
     """
     started = time.perf_counter()
-    _check_arguments(inventory, timeout, save)
-    outputs = Outputs(formats, ())
+    _check_arguments(inventory, save)
+    outputs = parse_outputs(formats, ())
     files: dict[str, bytes] = {}
     ruleset = load_rules(rules, sets, files)
     selection = pipeline.select(ruleset, only or (), skip or (), strict=strict)
@@ -150,12 +111,21 @@ def fleet(
         "remove": remove,
     }
     values = {"limit": limit, "forks": forks, "private-key": private_key, "user": user}
-    options = [f"--inventory={name}" for name in inventory]
-    options += [f"--extra-vars={each}" for each in extra_vars or ()]
-    options += [f"--{name}={value}" for name, value in values.items() if value is not None]
-    options += ["--become"] if become else []
-    with StatusLine() as status_line:
-        answers = run_playbook(options, request, archive, status_line.show_hosts)
+    arguments = [
+        *(f"--inventory={name}" for name in inventory),
+        *(f"--extra-vars={each}" for each in extra_vars or ()),
+        *(f"--{name}={value}" for name, value in values.items() if value is not None),
+        *(["--become"] if become else []),
+    ]
+    with status_line() as show:
+        answers = run_playbook(
+            arguments,
+            request,
+            archive,
+            lambda done, total: show(
+                f"{'#' * (24 * done // max(total, 1)):.<24} {done} of {total} hosts"
+            ),
+        )
     if remove:
         raise typer.Exit(_show_removed(answers))
     rulesets = load_by_host(rules, sets or [], answers.vars)
@@ -166,24 +136,25 @@ def fleet(
     count = "1 host" if len(hosts) == 1 else f"{len(hosts):,} hosts"
     title = f"{count} · {ruleset.name} ({ruleset.origin})"
     report = Fleet(title, hosts, time.perf_counter() - started, ExitCode.UNDECIDED)
-    written = outputs.write(report, quiet=quiet, verbose=verbose)
+    is_written = write_outputs(outputs, report, quiet=quiet, verbose=verbose)
     if save is not None:
-        written &= _save_snapshots(save, answers, hosts, PRIVATE_MODE if no_redact else None)
+        mode = PRIVATE_MODE if no_redact else None
+        judged = [host.name for host in hosts if host.report is not None]
+        is_written &= _save_snapshots(save, {name: answers.hosts[name] for name in judged}, mode)
     if answers.signal:
         missing = sum(not answer.output for answer in answers.hosts.values())
         complain(f"interrupted: {missing} of {len(hosts)} hosts did not answer in time")
         raise typer.Exit(128 + answers.signal)  # 130 for Ctrl-C, as shells do
-    raise typer.Exit(report.exit_code if written else ExitCode.USAGE)
+    raise typer.Exit(report.exit_code if is_written else ExitCode.USAGE)
 
 
-def _check_arguments(inventory: list[str], timeout: float, save: str | None) -> None:
+def _check_arguments(inventory: list[str], save: str | None) -> None:
     """Raise InputError where a fleet can't be asked; make the folder for snapshots."""
     if find_spec("ansible") is None:
         raise InputError(
             "Ansible is not installed beside preflight: pip install '.[fleet]' in its folder, or"
             " pip install ansible-core"
         )
-    check_timeout(timeout)
     for name in inventory:
         if "," not in name and not os.path.exists(name):
             raise InputError(f"--inventory {name}: No such file or directory")
@@ -201,13 +172,13 @@ def load_by_host(
 
     Raises InputError that names the hosts whose vars can't be used.
     """
-    hosts_by_vars: dict[str, list[str]] = {}
+    hosts_by_vars = defaultdict(list)
     for host, values in host_vars.items():
-        hosts_by_vars.setdefault(json.dumps(values or {}, sort_keys=True), []).append(host)
+        hosts_by_vars[json.dumps(values or {}, sort_keys=True)].append(host)
     rulesets: dict[str, RuleSet] = {}
-    for values, hosts in hosts_by_vars.items():
+    for shared_vars, hosts in hosts_by_vars.items():
         try:
-            ruleset = load_rules(rules, [*_format_as_set_options(json.loads(values)), *sets])
+            ruleset = load_rules(rules, [*_format_as_set_options(json.loads(shared_vars)), *sets])
         except InputError as error:
             names = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if hosts[3:] else "")
             problems = [f"preflight_vars of {names}: {problem}" for problem in error.problems]
@@ -217,7 +188,6 @@ def load_by_host(
 
 
 def _format_as_set_options(values: Any) -> Iterator[str]:
-    """Yield a host's preflight_vars as --set takes them."""
     if not isinstance(values, dict):
         raise InputError(f"expected a mapping of names to values, found {values!r:.80}")
     for name, value in values.items():
@@ -243,18 +213,14 @@ def _judge_host(
     return HostReport(name, pipeline.check(ruleset, facts, selection, started))
 
 
-def _save_snapshots(
-    folder: str, answers: FleetAnswers, hosts: Iterable[HostReport], mode: int | None
-) -> bool:
-    """Write the snapshots that were judged; return whether all could be written."""
+def _save_snapshots(folder: str, answers: Mapping[str, HostAnswer], mode: int | None) -> bool:
+    """Write the snapshots; complain about each that can't be written, return whether all were."""
     errors = []
-    for host in hosts:
-        if host.report is not None and (snapshot := answers.hosts[host.name].output):
-            file = os.path.join(folder, f"{file_name(host.name)}.json")
-            try:
-                write_file(file, snapshot, mode)
-            except InputError as error:
-                errors.append(str(error))
+    for host, answer in answers.items():
+        try:
+            write_file(os.path.join(folder, f"{file_name(host)}.json"), answer.output or "", mode)
+        except InputError as error:
+            errors.append(str(error))
     complain(*errors)
     return not errors
 

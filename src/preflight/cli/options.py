@@ -3,56 +3,54 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from math import isfinite
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from preflight.check import collect_facts, load, with_model
-from preflight.cli.streams import StatusLine, cannot_read, read_input, rules_reader
-from preflight.facts.collect.measurement import Options
+from preflight.cli.streams import cannot_read, read_input, rules_reader, spinner, status_line
+from preflight.facts.collect.measurement import Measurement, Options
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts
-from preflight.model.problems import InputError, did_you_mean
+from preflight.model.problems import InputError
 from preflight.model.quantities import parse_duration
 from preflight.model.rules import DEFAULT_RULES, Rule, RuleSet
-
-if TYPE_CHECKING:
-    from preflight.facts.collect.measurement import Measurement, Worker
 
 LOCAL_RULES = "preflight.yaml"
 _MEASURING = ("--path", "--compose-file", "--docker-host", "--context", "--timeout", "--wait")
 
 
-def _rule_ids(incomplete: str) -> list[str]:
-    return [rule.id for rule in _completed_rules() if rule.id.startswith(incomplete)]
+def option(names: str, metavar: str, help: str, env: str | None = None, **more: Any) -> Any:
+    """Declare an option with a value; `names` are separated by spaces."""
+    return typer.Option(*names.split(), metavar=metavar, help=help, envvar=env, **more)
 
 
-def _ids_and_tags(incomplete: str) -> list[str]:
-    rules = _completed_rules()
-    names = dict.fromkeys(
-        [*(rule.id for rule in rules), *(tag for rule in rules for tag in rule.tags)]
-    )
+def flag(names: str, help: str, env: str | None = None) -> Any:
+    """Declare an option without a value."""
+    return typer.Option(*names.split(), help=help, envvar=env)
+
+
+def _complete_id(incomplete: str) -> list[str]:
+    return [rule.id for rule in _rules_to_complete() if rule.id.startswith(incomplete)]
+
+
+def _complete_id_or_tag(incomplete: str) -> list[str]:
+    names = dict.fromkeys(name for rule in _rules_to_complete() for name in (rule.id, *rule.tags))
     return [name for name in names if name.startswith(incomplete)]
 
 
-def _completed_rules() -> Iterable[Rule]:
+def _rules_to_complete() -> Iterable[Rule]:
     try:
         return load_rules(None).rules
-    except (InputError, OSError):
+    except InputError:
         return ()
 
 
-def check_format(name: str, formats: Collection[str]) -> str:
-    """Return the name of a format; raises InputError where it isn't one of these."""
-    if name not in formats:
-        hint = did_you_mean(name, formats)
-        raise InputError(f"--format {name}: unknown format{hint}; available: {', '.join(formats)}")
-    return name
-
-
-def _check_text_or_json(name: str) -> str:
-    return check_format(name, ("text", "json"))
+def _check_timeout(seconds: float) -> float:
+    if not isfinite(seconds) or not 0 < seconds <= 3600:
+        raise InputError(f"--timeout {seconds:g}: expected more than 0 and at most 3600 seconds")
+    return seconds
 
 
 def parse_since(since: str | None) -> float | None:
@@ -66,102 +64,91 @@ def parse_since(since: str | None) -> float | None:
     return seconds
 
 
-Format = Annotated[
-    str,
-    typer.Option(
-        "--format", "-f", metavar="text|json", callback=_check_text_or_json, help="Output format."
-    ),
-]
+Format = Annotated[Literal["text", "json"], option("--format -f", "text|json", "Output format.")]
 RulesFile = Annotated[
     str | None,
-    typer.Option(
-        "--rules",
-        "-r",
-        metavar="FILE",
-        envvar="PREFLIGHT_RULES",
-        help=f"Rule file. Default: {LOCAL_RULES} in the current folder, or the bundled rules.",
+    option(
+        "--rules -r",
+        "FILE",
+        f"Rule file. Default: {LOCAL_RULES} in the current folder, or the bundled rules.",
+        "PREFLIGHT_RULES",
     ),
 ]
 FactsFile = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--facts",
-        metavar="FILE",
-        envvar="PREFLIGHT_FACTS",
-        help="Judge a snapshot or bundle instead of this machine (check: or a folder of them)."
+        "FILE",
+        "Judge a snapshot or bundle instead of this machine (check: or a folder of them)."
         " - is standard input.",
+        "PREFLIGHT_FACTS",
     ),
 ]
-NoRedact = Annotated[
-    bool,
-    typer.Option("--no-redact", help="Keep secrets and names, and list them."),
-]
+NoRedact = Annotated[bool, flag("--no-redact", "Keep secrets and names, and list them.")]
 Path = Annotated[
     str,
-    typer.Option(
+    option(
         "--path",
-        metavar="DIR",
-        envvar="PREFLIGHT_PATH",
-        help="Where models and data will be stored. Its disk is measured as host.disk.*.",
+        "DIR",
+        "Where models and data will be stored. Its disk is measured as host.disk.*.",
+        "PREFLIGHT_PATH",
     ),
 ]
 DockerHost = Annotated[
-    str | None,
-    typer.Option(
-        "--docker-host", metavar="URL", help="The address of the engine, as in docker --host."
-    ),
+    str | None, option("--docker-host", "URL", "The address of the engine, as in docker --host.")
 ]
-Context = Annotated[
-    str | None, typer.Option("--context", metavar="NAME", help="The Docker context to use.")
-]
+Context = Annotated[str | None, option("--context", "NAME", "The Docker context to use.")]
 ComposeFiles = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--compose-file",
-        metavar="FILE",
-        help="Compose file, as in docker compose -f. Default: COMPOSE_FILE, or the standard names."
+        "FILE",
+        "Compose file, as in docker compose -f. Default: COMPOSE_FILE, or the standard names."
         " Repeatable.",
     ),
 ]
 Timeout = Annotated[
     float,
-    typer.Option(
+    option(
         "--timeout",
-        metavar="SECONDS",
-        envvar="PREFLIGHT_TIMEOUT",
-        help="Time limit for all measurements. What is missing then is unknown.",
+        "SECONDS",
+        "Time limit for all measurements. What is missing then is unknown.",
+        "PREFLIGHT_TIMEOUT",
+        callback=_check_timeout,
     ),
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--set",
-        metavar="NAME=VALUE",
-        envvar="PREFLIGHT_SET",
-        help="Override a variable of the rule file. Repeatable.",
+        "NAME=VALUE",
+        "Override a variable of the rule file. Repeatable.",
+        "PREFLIGHT_SET",
     ),
 ]
-RuleId = Annotated[str, typer.Argument(metavar="ID", autocompletion=_rule_ids)]
+RuleId = Annotated[str, typer.Argument(metavar="ID", autocompletion=_complete_id)]
 Only = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--only",
-        metavar="ID|TAG",
-        envvar="PREFLIGHT_ONLY",
-        autocompletion=_ids_and_tags,
-        help="Judge only these rules. Repeatable.",
+        "ID|TAG",
+        "Judge only these rules. Repeatable.",
+        "PREFLIGHT_ONLY",
+        autocompletion=_complete_id_or_tag,
     ),
 ]
 Skip = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--skip",
-        metavar="ID|TAG",
-        envvar="PREFLIGHT_SKIP",
-        autocompletion=_ids_and_tags,
-        help="Leave these rules out. Repeatable.",
+        "ID|TAG",
+        "Leave these rules out. Repeatable.",
+        "PREFLIGHT_SKIP",
+        autocompletion=_complete_id_or_tag,
     ),
 ]
+Strict = Annotated[bool, flag("--strict", "Treat warnings as failures.", "PREFLIGHT_STRICT")]
+Quiet = Annotated[bool, flag("--quiet -q", "Show only what needs action.", "PREFLIGHT_QUIET")]
 
 
 def rules_file(name: str | None) -> str:
@@ -178,8 +165,6 @@ def load_rules(
 
     `files` gets the contents of all files that were read, by name.
     """
-    file = rules_file(name)
-    read = rules_reader(file)
     overrides = {}
     for assignment in sets or ():
         key, equals, value = assignment.partition("=")
@@ -188,15 +173,9 @@ def load_rules(
                 f"--set {assignment}: expected NAME=VALUE, as in --set system_overhead=1GB"
             )
         overrides[key] = value
-
-    def read_and_keep(name: str) -> bytes:
-        data = read(name)
-        if files is not None:
-            files[name] = data
-        return data
-
+    file = rules_file(name)
     try:
-        return load(file, read_and_keep, overrides)
+        return load(file, rules_reader(file, {} if files is None else files), overrides)
     except (OSError, ValueError) as error:
         raise cannot_read(f"the rule file {file}", error) from None
 
@@ -206,12 +185,6 @@ def read_facts(name: str) -> Facts:
     from preflight.snapshot.facts_file import read_snapshot
 
     return read_snapshot(read_input(name, max(MAX_SNAPSHOT_BYTES, MAX_BUNDLE_BYTES)), name)
-
-
-def check_timeout(seconds: float) -> None:
-    """Raise InputError for a --timeout that can't be used."""
-    if not isfinite(seconds) or not 0 < seconds <= 3600:
-        raise InputError(f"--timeout {seconds:g}: expected more than 0 and at most 3600 seconds")
 
 
 def is_on_command_line(ctx: typer.Context, parameter: str) -> bool:
@@ -238,43 +211,29 @@ class FactsSource:
     ) -> None:
         if docker_host is not None and context is not None:
             raise InputError("--docker-host and --context contradict each other: use one of them")
-        check_timeout(timeout)
         self.options = Options(path, docker_host, context, timeout, compose_files or ())
-        self.hidden_variables: list[
-            tuple[str, str]
-        ] = []  # variables of containers that no rule asks for
+        # of containers, that no rule asks for: name and value
+        self.hidden_variables: list[tuple[str, str]] = []
         self._snapshot = snapshot
-        self._worker: Worker | None = ctx.obj
+        self._measurement: Measurement | None = None
         if snapshot is None:
-            self._measurement = self._start_measurement()
+            self._measurement = Measurement(self.options, ctx.obj)
             return
         for parameter in ctx.command.params:
-            option = parameter.opts[0]
-            if option in _MEASURING and is_on_command_line(ctx, parameter.name or ""):
+            name = parameter.opts[0]
+            if name in _MEASURING and is_on_command_line(ctx, parameter.name or ""):
                 raise InputError(
-                    f"{option} has no effect with --facts, which measures nothing: leave one out"
+                    f"{name} has no effect with --facts, which measures nothing: leave one out"
                 )
 
     def facts(self, ruleset: RuleSet) -> Facts:
-        """Return the facts, with those that follow from the rules: environment and model."""
-        facts = self._measure(ruleset) if self._snapshot is None else read_facts(self._snapshot)
-        return with_model(facts, ruleset)
-
-    def measure_again(self, ruleset: RuleSet) -> Facts:
-        """Repeat the measurement and return its facts."""
-        self._measurement = self._start_measurement()
-        return self.facts(ruleset)
-
-    def _start_measurement(self) -> Measurement:
-        from preflight.facts.collect.measurement import Measurement  # not for --help
-
-        worker, self._worker = self._worker, None  # it measures once
-        return Measurement(self.options, worker)
-
-    def _measure(self, ruleset: RuleSet) -> Facts:
-        with StatusLine() as status:
+        """Return the facts, with those that follow from the rules; each call measures anew."""
+        if self._snapshot is not None:
+            return with_model(read_facts(self._snapshot), ruleset)
+        measurement, self._measurement = self._measurement or Measurement(self.options), None
+        with status_line() as show:
             facts = collect_facts(
-                self._measurement, ruleset, status.show_measuring, self.hidden_variables
+                measurement, ruleset, lambda seconds: show(spinner(seconds)), self.hidden_variables
             )
         endpoint = facts.unknown.get("docker.endpoint")
         is_endpoint_given = (self.options.docker_host, self.options.context) != (None, None)
@@ -283,4 +242,4 @@ class FactsSource:
         problem = facts.get(("compose", "problem"))
         if self.options.compose_files and isinstance(problem, str):
             raise InputError(problem)
-        return facts
+        return with_model(facts, ruleset)

@@ -8,21 +8,14 @@ from contextlib import suppress
 from datetime import date
 from functools import cache
 from itertools import zip_longest
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
 from preflight.check import check as judge_facts
 from preflight.check import select, today, with_model
-from preflight.cli.options import (
-    Format,
-    RulesFile,
-    check_format,
-    is_on_command_line,
-    load_rules,
-    read_facts,
-    rules_file,
-)
+from preflight.cli import options
+from preflight.cli.options import RulesFile, is_on_command_line, load_rules, read_facts, rules_file
 from preflight.cli.streams import (
     complain,
     read_input,
@@ -48,7 +41,6 @@ from preflight.model.rules import RuleSet
 from preflight.render.sanitize import clean
 
 MAX_DOCUMENT_BYTES = 4 * 2**20
-TEST_FORMATS = ("text", "json", "junit")
 _Load: TypeAlias = Callable[[str, tuple[str, ...]], RuleSet]
 
 app = typer.Typer(
@@ -59,7 +51,7 @@ app = typer.Typer(
 
 
 @app.command("list", epilog="Example: preflight rules list -f json")
-def list_(rules: RulesFile = None, format_: Format = "text") -> None:
+def list_(rules: RulesFile = None, format_: options.Format = "text") -> None:
     """List the rules of a set."""
     from preflight.render import listings
 
@@ -74,11 +66,10 @@ def list_(rules: RulesFile = None, format_: Format = "text") -> None:
 def document(
     rules: RulesFile = None,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write it to this file.")
+        str | None, options.option("--output -o", "FILE", "Write it to this file.")
     ] = None,
     check: Annotated[
-        str | None,
-        typer.Option("--check", metavar="FILE", help="Compare this file with it; write nothing."),
+        str | None, options.option("--check", "FILE", "Compare this file with it; write nothing.")
     ] = None,
 ) -> None:
     """Write the requirements document, in Markdown, from the rules.
@@ -97,7 +88,7 @@ def document(
     text = requirements.render(ruleset, [describe_rule(rule) for rule in ruleset.rules])
     if check is not None:
         difference = _first_difference(check, text)
-        write(f"{clean(str(difference))}\n" if difference else "")
+        write(clean(difference) + "\n" if difference else "")
         raise typer.Exit(ExitCode.FAILED if difference else ExitCode.OK)
     if output is None:
         write(text)
@@ -105,21 +96,18 @@ def document(
         write_file(output, text)
 
 
-def _first_difference(name: str, expected: str) -> Problem | None:
-    """Return the first line of a file that differs from the expected text."""
+def _first_difference(file: str, expected: str) -> str:
+    """Return where a file begins to differ from the expected text, or nothing."""
     try:
-        actual = read_input(name, MAX_DOCUMENT_BYTES).decode()
+        lines = read_input(file, MAX_DOCUMENT_BYTES).decode().splitlines()
     except UnicodeDecodeError:
-        raise InputError(f"{name}: not UTF-8 text") from None
-    lines = zip_longest(actual.splitlines(), expected.splitlines())
-    for number, (line, expected_line) in enumerate(lines, start=1):
-        if line != expected_line:
-            found, wanted = (
-                "the end of the file" if text is None else repr(text)
-                for text in (line, expected_line)
-            )
-            return Problem(name, number, 1, f"expected {wanted}, found {found}")
-    return None
+        raise InputError(f"{file}: not UTF-8 text") from None
+    end = "the end of the file"
+    for number, pair in enumerate(zip_longest(lines, expected.splitlines()), start=1):
+        if pair[0] != pair[1]:
+            actual, wanted = (end if line is None else repr(line) for line in pair)
+            return f"{file}:{number}:1: expected {wanted}, found {actual}"
+    return ""
 
 
 @app.command("validate", epilog="Example: preflight rules validate preflight.yaml")
@@ -129,8 +117,7 @@ def validate(
     ] = None,
     rules: RulesFile = None,
     facts: Annotated[
-        str | None,
-        typer.Option("--facts", metavar="FILE", help="A snapshot; - is standard input."),
+        str | None, options.option("--facts", "FILE", "A snapshot; - is standard input.")
     ] = None,
 ) -> None:
     """Find every problem of rule files, each with its line.
@@ -149,8 +136,6 @@ def validate(
 
 def _validate(name: str, snapshot: Facts | None) -> bool:
     """Print the problems of one rule file, or that there are none."""
-    from preflight.rules.load import display_name
-
     try:
         ruleset = load_rules(name)
         result = review_rules(ruleset, snapshot)
@@ -161,7 +146,7 @@ def _validate(name: str, snapshot: Facts | None) -> bool:
     complain(*(f"note: {remark}" for remark in result.remarks))
     lines = [str(problem) for problem in result.problems]
     if not lines:
-        lines = [f"{display_name(name)}: {len(ruleset.rules)} rules, no problems"]
+        lines = [f"{ruleset.origin}: {len(ruleset.rules)} rules, no problems"]
     write("".join(f"{clean(line)}\n" for line in lines))
     return not result.problems
 
@@ -194,20 +179,19 @@ def run_cases(
     rules: RulesFile = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(
-            "--only", metavar="ID|TAG", help="Compare only these rules in all cases. Repeatable."
-        ),
+        options.option("--only", "ID|TAG", "Compare only these rules in all cases. Repeatable."),
     ] = None,
     exact: Annotated[
         bool,
-        typer.Option(
-            "--exact", help="Require every verdict to be named. Default: compare only those named."
+        options.flag(
+            "--exact", "Require every verdict to be named. Default: compare only those named."
         ),
     ] = False,
     format_: Annotated[
-        str, typer.Option("--format", "-f", metavar="|".join(TEST_FORMATS), help="Output format.")
+        Literal["text", "json", "junit"],
+        options.option("--format -f", "text|json|junit", "Output format."),
     ] = "text",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only what differs.")] = False,
+    quiet: Annotated[bool, options.flag("--quiet -q", "Show only what differs.")] = False,
 ) -> None:
     """Test rules: judge the facts of each case, and compare the verdicts with the expected ones.
 
@@ -227,7 +211,6 @@ def run_cases(
     from preflight.render import cases as render
     from preflight.snapshot.cases import find_cases
 
-    check_format(format_, TEST_FORMATS)
     named = rules if is_on_command_line(ctx, "rules") else None
     load = cache(lambda file, sets: load_rules(file, list(sets)))
     outcomes = [

@@ -19,9 +19,8 @@ from preflight.model.rules import DEFAULT_RULES, MAX_RULE_FILE_BYTES
 from preflight.render import RenderOptions
 from preflight.render.sanitize import clean
 
-_SPINNER_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_SPINNER_FRAMES = "|/-\\"
 _SPINNER_DELAY = 0.3  # seconds
-_BAR_COLUMNS = 24
 _PIPE_TIMEOUT_SECONDS = 3.0  # to wait for somebody to write to a pipe
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -32,17 +31,17 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 def terminal_options(*, quiet: bool = False, verbose: bool = False) -> RenderOptions:
     """Return what standard output can show: its width, colour, and whether only ASCII."""
-    environ = os.environ
-    if environ.get("NO_COLOR"):
-        color = False
-    elif environ.get("FORCE_COLOR"):
-        color = True
-    else:
-        color = environ.get("TERM") != "dumb" and _is_terminal(sys.stdout)
+    is_plain = bool(os.environ.get("NO_COLOR"))
+    is_capable = os.environ.get("TERM") != "dumb" and _is_terminal(sys.stdout)
+    try:
+        "✔✖▲⊘·≥…▇▒├└◀×".encode((sys.stdout and sys.stdout.encoding) or "ascii")
+        is_ascii = False
+    except UnicodeEncodeError:
+        is_ascii = True
     return RenderOptions(
         width=shutil.get_terminal_size((80, 24)).columns,
-        color=color,
-        ascii=not _can_show("✔✖▲⊘·≥…▇▒├└◀×", sys.stdout),
+        color=not is_plain and (bool(os.environ.get("FORCE_COLOR")) or is_capable),
+        ascii=is_ascii,
         quiet=quiet,
         verbose=verbose,
     )
@@ -55,14 +54,6 @@ def file_options(*, quiet: bool = False, verbose: bool = False) -> RenderOptions
 
 def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
-
-
-def _can_show(text: str, stream: TextIO | None) -> bool:
-    try:
-        text.encode((stream and stream.encoding) or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
 
 
 def write(text: str) -> None:
@@ -116,89 +107,55 @@ def ask(question: str) -> bool | None:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def make_streams_blocking() -> None:
-    """Undo a non-blocking mode that another user of our streams has set.
+@contextmanager
+def status_line() -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows progress in a line on standard error, if that is a terminal."""
+    is_enabled = _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+    is_shown = False
 
-    Without this, output that a pipe can't take at once would be lost.
-    """
-    for stream in filter(None, (sys.stdin, sys.stdout, sys.stderr)):
-        with suppress(AttributeError, OSError, ValueError):  # Windows has it for pipes alone
-            os.set_blocking(stream.fileno(), True)
+    def show(text: str) -> None:
+        nonlocal is_shown
+        if is_enabled and text:
+            is_shown = True
+            sys.stderr.write(f"\r{text}")  # never shorter than the text before
+            sys.stderr.flush()
 
-
-class StatusLine:
-    """One line on standard error that shows progress, where that is a terminal."""
-
-    def __init__(self) -> None:
-        self._is_on = _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
-        self._ascii = not _can_show(_SPINNER_FRAMES + "▇▒", sys.stderr)
-        self._is_shown = False
-
-    def __enter__(self) -> StatusLine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._is_shown:
+    try:
+        yield show
+    finally:
+        if is_shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
 
-    def show_measuring(self, seconds: float) -> None:
-        """Show the elapsed time, once there is reason to."""
-        if seconds >= _SPINNER_DELAY:
-            frames = "|/-\\" if self._ascii else _SPINNER_FRAMES
-            self._show(f"{frames[int(seconds * 10) % len(frames)]} measuring, {seconds:.0f} s")
 
-    def show_hosts(self, done: int, total: int) -> None:
-        """Show a bar with how many hosts of all are done."""
-        full, empty = "#." if self._ascii else "▇▒"
-        columns = _BAR_COLUMNS * done // max(total, 1)
-        bar = full * columns + empty * (_BAR_COLUMNS - columns)
-        self._show(f"{bar} {done} of {total} hosts")
-
-    def _show(self, text: str) -> None:
-        if self._is_on:
-            self._is_shown = True
-            sys.stderr.write(f"\r{text}")  # never shorter than the line before
-            sys.stderr.flush()
+def spinner(seconds: float) -> str:
+    """Return a text that shows the elapsed time, once there is reason to."""
+    frame = _SPINNER_FRAMES[int(seconds * 10) % len(_SPINNER_FRAMES)]
+    return f"{frame} measuring, {seconds:.0f} s" if seconds >= _SPINNER_DELAY else ""
 
 
 # --- files to write -----------------------------------------------------------------------------
 
 
-def write_file(path: str, text: str | bytes, mode: int | None = None) -> None:
+def write_file(
+    path: str, text: str | bytes, mode: int | None = None, *, append: bool = False
+) -> None:
     """Write a file whole or not at all; raises InputError where that fails.
 
     A link stays, and what it leads to is written; so are devices and pipes. The file keeps its
     mode unless `mode` is given.
     """
-    with _write_errors(path):
-        if path.endswith(("/", os.sep)):
-            raise IsADirectoryError
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
+    try:
+        existing = stat.S_IFREG  # or nothing
         with suppress(FileNotFoundError):
             existing = os.stat(path).st_mode
-            if not stat.S_ISREG(existing) or path.startswith(("/dev/", "/proc/")):
-                append_file(path, text)
-                return
             mode = existing & 0o777 if mode is None else mode
-        _replace_file(Path(os.path.realpath(path)), _encode(text), mode)
-
-
-def append_file(path: str, text: str | bytes) -> None:
-    """Append to a file, a device, or a pipe that is being read; raises InputError."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NONBLOCK
-    with _write_errors(path):
-        handle = os.open(path, flags, 0o666)  # fails for a pipe without a reader
-        if _NONBLOCK:
-            os.set_blocking(handle, True)
-        with os.fdopen(handle, "wb") as file:
-            file.write(_encode(text))
-
-
-@contextmanager
-def _write_errors(path: str) -> Iterator[None]:
-    """Turn the errors of writing a file into InputError."""
-    try:
-        yield
+        is_special = not stat.S_ISREG(existing) or path.startswith(("/dev/", "/proc/"))
+        if append or is_special or path.endswith("/"):
+            _append(path, data)
+        else:
+            _replace(Path(os.path.realpath(path)), data, mode)
     except IsADirectoryError:
         raise InputError(f"cannot write {path}: it is a folder") from None
     except (OSError, ValueError) as error:
@@ -206,15 +163,22 @@ def _write_errors(path: str) -> Iterator[None]:
         raise InputError(f"cannot write {path}: {reason}") from None
 
 
-def _replace_file(target: Path, data: bytes, mode: int | None) -> None:
+def _append(path: str, data: bytes) -> None:
+    """Append to a file, a device, or a pipe that is being read."""
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NONBLOCK, 0o666)
+    with os.fdopen(handle, "wb") as file:
+        if _NONBLOCK:  # opening a pipe without a reader has failed by now
+            os.set_blocking(handle, True)
+        file.write(data)
+
+
+def _replace(target: Path, data: bytes, mode: int | None) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # named before it exists: a signal may come as soon as it does
     temporary = target.with_name(f".{target.name[:30]}.{os.urandom(8).hex()}")
-    created_mode = 0o666 if mode is None else mode
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
     try:
-        with open(
-            temporary, "xb", opener=lambda name, flags: os.open(name, flags, created_mode)
-        ) as file:
+        with os.fdopen(os.open(temporary, flags, 0o666 if mode is None else mode), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -225,10 +189,6 @@ def _replace_file(target: Path, data: bytes, mode: int | None) -> None:
         with suppress(OSError):  # it may have its final name already
             os.unlink(temporary)
         raise
-
-
-def _encode(text: str | bytes) -> bytes:
-    return text if isinstance(text, bytes) else text.encode("utf-8", "replace")
 
 
 # --- files to read ------------------------------------------------------------------------------
@@ -266,16 +226,15 @@ def _read_file(path: str, max_bytes: int) -> bytes:
 
 def open_input(path: str) -> io.FileIO:
     """Open a file to read, unbuffered; raises OSError, for a pipe that nobody writes to as well."""
-    handle = os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY)
-    file = io.FileIO(handle)
+    file = io.FileIO(os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY))
     try:
         if _NONBLOCK:
             from select import select
 
-            is_pipe = stat.S_ISFIFO(os.fstat(handle).st_mode)
-            if is_pipe and not select([handle], [], [], _PIPE_TIMEOUT_SECONDS)[0]:
+            is_pipe = stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
+            if is_pipe and not select([file], [], [], _PIPE_TIMEOUT_SECONDS)[0]:
                 raise OSError(errno.ENXIO, "a pipe that nobody writes to")
-            os.set_blocking(handle, True)
+            os.set_blocking(file.fileno(), True)
     except BaseException:
         file.close()
         raise
@@ -288,8 +247,8 @@ def read_rules(name: str) -> bytes:
     return _read_file(path, MAX_RULE_FILE_BYTES + 1)
 
 
-def rules_reader(first: str) -> Callable[[str], bytes]:
-    """Return a function that reads a rule file and those that it extends.
+def rules_reader(first: str, files: dict[str, bytes]) -> Callable[[str], bytes]:
+    """Return a function that reads a rule file and those that it extends, and adds to `files`.
 
     A rule file may come from anybody, so it may only extend files in or below its own folder or
     the current one. The function raises OSError, and ValueError for a file elsewhere.
@@ -304,7 +263,8 @@ def rules_reader(first: str) -> Callable[[str], bytes]:
             path = os.path.realpath(name)
             if not any(path.startswith(os.path.join(folder, "")) for folder in folders):
                 raise ValueError("it is neither in the rule file's folder nor in the current one")
-        return read_rules(name)
+        files[name] = read_rules(name)
+        return files[name]
 
     return read
 

@@ -1,0 +1,98 @@
+"""`preflight explain`, `models` and `schema`: small commands that only show something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+import typer
+
+from preflight.check import catalogue, hide_secrets, today
+from preflight.cli import options
+from preflight.cli.options import FactsSource, load_rules
+from preflight.cli.streams import terminal_options, write, write_json
+from preflight.model.facts import Facts
+from preflight.model.problems import InputError, did_you_mean
+from preflight.model.report import Explanation
+from preflight.model.rules import Rule, RuleSet
+
+
+def explain(
+    ctx: typer.Context,
+    rule: options.RuleId,
+    rules: options.RulesFile = None,
+    facts: options.FactsFile = None,
+    compose_files: options.ComposeFiles = None,
+    path: options.Path = ".",
+    docker_host: options.DockerHost = None,
+    context: options.Context = None,
+    sets: options.Sets = None,
+    timeout: options.Timeout = 10.0,
+) -> None:
+    """Explain one rule, with its value on this machine."""
+    from preflight.render import listings
+
+    source = FactsSource(ctx, facts, path, docker_host, context, timeout, compose_files)
+    ruleset = load_rules(rules, sets)
+    by_id = {candidate.id: candidate for candidate in ruleset.rules}
+    if rule not in by_id:
+        hint = did_you_mean(rule, by_id)
+        raise InputError(f"no rule {rule!r}{hint}; see them with: preflight rules list")
+    explanation = explain_rule(ruleset, source.facts(ruleset), by_id[rule])
+    write(listings.explanation(explanation, terminal_options()))
+
+
+def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
+    """Return what a rule requires, why, and its result on these facts, without secrets."""
+    from preflight.evaluate.explain import explain as explain_with_secrets
+
+    return hide_secrets(explain_with_secrets(ruleset, facts, catalogue(), rule, today()), facts)
+
+
+def models(
+    ctx: typer.Context,
+    rules: options.RulesFile = None,
+    format_: options.Format = "text",
+    facts: options.FactsFile = None,
+    compose_files: options.ComposeFiles = None,
+    path: options.Path = ".",
+    docker_host: options.DockerHost = None,
+    context: options.Context = None,
+    sets: options.Sets = None,
+    timeout: options.Timeout = 10.0,
+) -> None:
+    """Show which models of the rule file fit here, and which one is configured."""
+    from preflight.evaluate.memory import list_models
+    from preflight.render import models as render
+
+    source = FactsSource(ctx, facts, path, docker_host, context, timeout, compose_files)
+    ruleset = load_rules(rules, sets)
+    listing = list_models(ruleset.models, source.facts(ruleset))
+    if format_ == "json":
+        write_json(render.json_object(listing))
+    else:
+        write(render.text(listing, terminal_options()))
+
+
+def schema(
+    name: Annotated[
+        Literal["rules", "facts", "report", "fleet"],
+        typer.Argument(metavar="rules|facts|report|fleet"),
+    ],
+) -> None:
+    """Print the JSON Schema of rule files, snapshots, reports, or many hosts' reports."""
+    write_json(schemas()[name]())
+
+
+def schemas() -> Mapping[str, Callable[[], dict[str, Any]]]:
+    """Return the function that builds each published schema, by name."""
+    from preflight.render import json_report
+    from preflight.rules.language import json_schema
+    from preflight.snapshot import facts_file
+
+    return {
+        "rules": json_schema,
+        "facts": facts_file.schema,
+        "report": json_report.schema,
+        "fleet": json_report.fleet_schema,
+    }
