@@ -54,7 +54,7 @@ def keys(part: dict[str, Any]) -> str:
 def tables() -> dict[str, str]:
     """Return every generated table by the name of its marker."""
     rule_file = json_schema()
-    parts = {name: _part(rule_file, name) for name in DEFINITIONS}
+    parts = {name: rule_file["$defs"][name] for name in DEFINITIONS}
     return {
         "formats": table(
             ("format", "what it is"),
@@ -71,15 +71,6 @@ def tables() -> dict[str, str]:
         "file-keys": keys(rule_file),
         **{f"{name}-keys": keys(part) for name, part in parts.items()},
     }
-
-
-def _part(rule_file: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the schema of one part: a definition, or the items of a list of the file."""
-    if name in rule_file["$defs"]:
-        return dict(rule_file["$defs"][name])
-    plural = "diagnoses" if name == "diagnosis" else f"{name}s"
-    one_of = rule_file["properties"][plural]["anyOf"]  # a list or null
-    return dict(one_of[0]["items"])
 
 
 def filled(text: str, made: dict[str, str]) -> str:

@@ -1,18 +1,18 @@
-"""The state of decoding one rule file: known names, vars, the unit of the fact, the problems."""
+"""The state of decoding a rule file: known names, vars, the unit of the fact, the problems."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Collection, Mapping, Set
 
 from preflight import yaml_marks
 from preflight.model.conditions import ITEM
 from preflight.model.facts import Catalogue, Fact, Path, Unit, split_path
-from preflight.model.problems import Problem, did_you_mean
+from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.rules import LOG_NAMESPACE
-from preflight.yaml_marks import Node, Scalar, is_text, kind_of, problem_at
+from preflight.yaml_marks import TAGS, Node, Scalar, is_text, kind_of, problem_at
 
-MAX_SHOWN_PROBLEMS = 100
+MAX_PROBLEMS = 100  # more aren't looked for
 
 _VARIABLE = re.compile(r"(\$?)\$\{([a-z][a-z0-9_]*)\}")
 
@@ -26,59 +26,30 @@ class DecodingContext:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
+        self.problems: dict[Problem, None] = {}  # a key may be decoded twice; in order
         self.vars: Mapping[str, str] = {}
-        self.problems: list[Problem] = []
         self.required_facts: set[Path] = set()
-        self.rule_ids: Collection[str] = ()  # of all files, with those that can't be decoded
-        self.diagnosis_ids: Collection[str] = ()
-        self.complete = True  # whether every file of `extends` could be read
+        self.ids: dict[str, Collection[str]] = {}  # by kind, with those that can't be decoded
+        self.complete = True  # whether all of the files could be read
         self.collection: Path | None = None  # of the rule's `for_each`
-        self.unit: Unit = "text"  # of the rule's fact
+        self.unit: Unit | None = None  # of the rule's fact, None where that isn't known
         self.log_values: Mapping[str, Fact] | None = None  # what a diagnosis' patterns capture
-        self._paths: dict[tuple[Path | None, str], tuple[Path, Fact]] = {}
-        self._looked_up: set[tuple[object, ...]] = set()  # a node's problem is added once
 
     def error(self, node: Node, message: str) -> Invalid:
         """Add a problem; raise what is returned where decoding can't continue."""
-        self.problems.append(problem_at(node, message))
+        self.problems[problem_at(node, message)] = None
+        if len(self.problems) > MAX_PROBLEMS:
+            raise InputError(*sorted(list(self.problems)[:MAX_PROBLEMS]), "… and more")
         return Invalid(message)
 
     def missing_error(self, node: Node, message: str) -> Invalid:
-        """Add a problem about something missing, unless an unreadable file might have it."""
+        """Add a problem about something missing, unless what couldn't be read might have it."""
         return self.error(node, message) if self.complete else Invalid(message)
-
-    def suggest(self, name: str, known: Iterable[str]) -> str:
-        """Return `, did you mean X?`, or nothing once more problems were found than are shown."""
-        return did_you_mean(name, known) if len(self.problems) < MAX_SHOWN_PROBLEMS else ""
-
-    def expand_vars(self, node: Node) -> str:
-        """Return the text of a scalar with `${name}` replaced by the rule file's vars."""
-
-        def expand(match: re.Match[str]) -> str:
-            escaped, name = match.groups()
-            if escaped:
-                return match[0][1:]
-            if name not in self.vars:
-                self.missing_error(node, f"unknown var {name!r}{self.suggest(name, self.vars)}")
-            return self.vars.get(name, "0")
-
-        return _VARIABLE.sub(expand, node.value)
 
     def find_fact(self, node: Node, name: str) -> tuple[Path, Fact]:
         """Return the path that a name stands for and its declaration; an item's own facts first."""
         if self.log_values is not None and name in self.log_values:
             return (LOG_NAMESPACE, name), self.log_values[name]
-        key = (self.collection, name)
-        if key not in self._paths:
-            if (id(node), *key) in self._looked_up:
-                raise Invalid(name)
-            self._looked_up.add((id(node), *key))
-            self._paths[key] = self._find_declared(node, name)
-        path, fact = self._paths[key]
-        self.required_facts.add(path)
-        return path, fact
-
-    def _find_declared(self, node: Node, name: str) -> tuple[Path, Fact]:
         try:
             path = split_path(name)
         except ValueError as fault:
@@ -86,13 +57,14 @@ class DecodingContext:
         if ITEM in path:
             message = f"{name!r} isn't a single fact: use for_each, or a name in place of *"
             raise self.error(node, message)
-        of_item = () if self.collection is None else (*self.collection, ITEM)
-        for candidate in ((*of_item, *path), path):
+        item = () if self.collection is None else (*self.collection, ITEM)
+        for candidate in ((*item, *path), path):
             if (fact := self.catalogue.find(candidate)) is not None:
+                self.required_facts.add(candidate)
                 return candidate, fact
-        prefix = ".".join((*of_item, "")) if of_item else ""
+        prefix = "".join(f"{segment}." for segment in item)
         names = [known.removeprefix(prefix) for known in self.catalogue.names()]
-        raise self.error(node, f"unknown fact {name!r}{self.suggest(name, names)}")
+        raise self.error(node, f"unknown fact {name!r}{did_you_mean(name, names)}")
 
 
 def read_mapping(
@@ -114,7 +86,7 @@ def read_mapping(
         elif known is not None and name not in known:
             hint = " (merge keys aren't supported; use extends)" if name == "<<" else ""
             where = f" in {what}" if key_name == "key" else ""
-            suggestion = context.suggest(name, known)
+            suggestion = did_you_mean(name, known)
             context.error(key, f"unknown {key_name} {name!r}{where}{suggestion}{hint}")
         else:
             values[name] = value
@@ -122,18 +94,27 @@ def read_mapping(
 
 
 def read_scalar(node: Node, context: DecodingContext, expected: str) -> str:
-    """Return the text of a scalar with its vars replaced; anything else is a problem."""
-    if node.__class__ is not Scalar or node.tag not in yaml_marks.TAGS:
+    """Return the text of a scalar, `${name}` replaced by the rule file's vars."""
+    if node.__class__ is not Scalar or node.tag not in TAGS:
         raise context.error(node, f"expected {expected}, found {kind_of(node)}")
+
+    def expand(match: re.Match[str]) -> str:
+        escaped, name = match.groups()
+        if escaped:
+            return match[0][1:]
+        if name not in context.vars:
+            suggestion = did_you_mean(name, context.vars)
+            context.missing_error(node, f"unknown var {name!r}{suggestion}")
+        return context.vars.get(name, "0")
+
     text: str = node.value
-    return context.expand_vars(node) if "${" in text else text
+    return _VARIABLE.sub(expand, text) if "${" in text else text
 
 
 def read_text(node: Node, context: DecodingContext, expected: str) -> str:
     """Return text; an unquoted number or boolean is a problem, as for editors with the schema."""
-    if node.__class__ is not Scalar or (node.tag != yaml_marks.QUOTED and not is_text(node)):
+    if node.__class__ is not Scalar or not is_text(node):
         kind = kind_of(node)
         hint = ": quote it if it is text" if kind in ("a number", "a boolean") else ""
         raise context.error(node, f"expected {expected}, found {kind}{hint}")
-    text: str = node.value
-    return context.expand_vars(node) if "${" in text else text
+    return read_scalar(node, context, expected)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-import re
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from pathlib import PurePath
@@ -29,35 +29,9 @@ from preflight.model.rules import (
     Waiver,
     describe_retired_rule,
 )
-from preflight.rules.context import (
-    MAX_SHOWN_PROBLEMS,
-    DecodingContext,
-    Invalid,
-    read_mapping,
-    read_scalar,
-)
-from preflight.rules.language import (
-    DIAGNOSIS,
-    FILE,
-    MODEL,
-    NAME,
-    RULE,
-    WAIVER,
-    read_operands,
-    read_type,
-)
-from preflight.rules.schema import ObjectList, decode_valid
-from preflight.yaml_marks import (
-    PLAIN,
-    TAGS,
-    Node,
-    Scalar,
-    Sequence,
-    compose,
-    is_null,
-    kind_of,
-    problem_at,
-)
+from preflight.rules.context import DecodingContext, Invalid
+from preflight.rules.language import DIAGNOSIS, ENTRY_LISTS, FILE, MODEL, RULE, WAIVER
+from preflight.yaml_marks import Node, Scalar, compose, is_null, problem_at
 
 T = TypeVar("T")
 
@@ -73,11 +47,12 @@ class _Entry(NamedTuple):
     nodes: dict[str, Node]
     node: Node
 
+    def position(self) -> dict[str, Any]:
+        mark = self.node.start_mark
+        return {"file": mark.name, "line": mark.line + 1, "column": mark.column + 1}
+
 
 _Entries = dict[object, _Entry]  # by id, or by the node where the id is missing
-_LISTS = {
-    name: field.type_ for name, field in FILE.fields.items() if isinstance(field.type_, ObjectList)
-}
 
 
 def load(
@@ -89,18 +64,14 @@ def load(
     """
     context = DecodingContext(catalogue)
     files = _RuleFiles(read, context)
-    files.add(name, ())
-    known_vars = list(files.vars)
+    files.add(name, read(name), ())
     context.vars = {**files.vars, **(overrides or {})}
     ruleset = _build_ruleset(files, name, context)
     if context.problems:
-        problems = sorted(set(context.problems))
-        hidden = len(problems) - MAX_SHOWN_PROBLEMS
-        more = [f"… and {hidden} more"] if hidden > 0 else []
-        raise InputError(*problems[:MAX_SHOWN_PROBLEMS], *more)
+        raise InputError(*sorted(context.problems))
     for key in overrides or ():
-        if key not in known_vars:
-            raise InputError(f"--set {key}: unknown var{did_you_mean(key, known_vars)}")
+        if key not in files.vars:
+            raise InputError(f"--set {key}: unknown var{did_you_mean(key, files.vars)}")
     return ruleset
 
 
@@ -115,17 +86,16 @@ class _RuleFiles:
     def __init__(self, read: ReadFile, context: DecodingContext) -> None:
         self.head: dict[str, Any] = {}
         self.vars: dict[str, str] = {}
-        self.entries: dict[str, _Entries] = {name: {} for name in _LISTS}
+        self.entries: dict[str, _Entries] = {name: {} for name in ENTRY_LISTS}
         self.documents: dict[str, str] = {}  # by file: the document that it states
         self.sha256 = hashlib.sha256()
         self._read = read
         self._context = context
         self._extended: set[str] = set()
 
-    def add(self, name: str, chain: tuple[str, ...]) -> None:
-        """Read a file and what it extends; `chain` are the files that led to it."""
+    def add(self, name: str, data: bytes, chain: tuple[str, ...]) -> None:
+        """Add a file over what it extends; `chain` are the files that led to it."""
         context = self._context
-        data = self._read(name)
         root = compose(data, display_name(name), MAX_RULE_FILE_BYTES)
         self.sha256.update(data)
         try:
@@ -133,28 +103,20 @@ class _RuleFiles:
         except Invalid:
             context.complete = False
             return
-        head, _ = FILE.decode_keys(nodes, context)
-        FILE.has_required(nodes, root, context)
-        if "extends" not in head and _non_null(nodes, "extends") is not None:
-            context.complete = False
+        head, all_valid = FILE.decode_keys(nodes, root, context)
+        context.complete &= all_valid
         for number, base in enumerate(head.get("extends", ())):
             self._extend(base, nodes["extends"].value[number], (*chain, name))
-        self.head.update({key: head[key] for key in ("name", "source", "next") if key in head})
+        self.head.update(head)
+        self.vars.update(head.get("vars", {}))
         self.documents[display_name(name)] = self.head.get("source", "")
-        self._add_vars(head.get("vars"))
-        for kind in _LISTS:
-            if kind in head:
-                self._merge(kind, head[kind])
+        for kind in ENTRY_LISTS:
+            self._merge(kind, head.get(kind, ()))
 
     def _extend(self, base: str, node: Node, chain: tuple[str, ...]) -> None:
-        """Read a file that the last of `chain` extends."""
+        """Add a file that the last of `chain` extends."""
         context, path = self._context, base
-        if "://" in base:
-            message = f"{base} is an address, and nothing is downloaded: name a local file"
-            context.error(node, message)
-            context.complete = False
-            return
-        if base != DEFAULT_RULES:
+        if base != DEFAULT_RULES and "://" not in base:
             folder = posixpath.dirname(PurePath(chain[-1]).as_posix())
             path = posixpath.normpath(posixpath.join(folder, base))
         if path in map(_normalize, chain):
@@ -168,47 +130,29 @@ class _RuleFiles:
             raise InputError(problem_at(node, message))
         self._extended.add(path)
         try:
-            self.add(path, chain)
-            return
+            if "://" in base:
+                raise ValueError("nothing is downloaded; name a local file")
+            data = self._read(path)
         except (OSError, ValueError) as fault:
             reason = getattr(fault, "strerror", None) or fault
             context.error(node, f"cannot read {path}: {reason}")
-        except InputError as fault:
-            context.problems += [p for p in fault.problems if not isinstance(p, str)]
-        context.complete = False
-
-    def _add_vars(self, node: Node | None) -> None:
-        context = self._context
-        try:
-            nodes = {} if node is None else read_mapping(node, context, None, "vars")
-        except Invalid:
-            context.complete = False  # uses of its vars aren't problems too
+            context.complete = False
             return
-        for name, value in nodes.items():
-            valid = value.__class__ is Scalar and value.tag in TAGS and not is_null(value)
-            if not re.fullmatch(NAME, name):
-                context.error(value, f"expected a name such as system_overhead, found {name!r}")
-            elif not valid:
-                context.error(value, f"expected a value for {name!r}, found {kind_of(value)}")
-            elif "${" in value.value:
-                context.error(value, "a var can't use other vars")
-            self.vars[name] = value.value if valid else "0"  # so that uses aren't problems too
+        self.add(path, data, chain)
 
-    def _merge(self, kind: str, list_node: Node) -> None:
+    def _merge(self, kind: str, items: Iterable[Node]) -> None:
         """Add a list of objects to those of extended files."""
         context, entries = self._context, self.entries[kind]
-        type_, key, merge = _LISTS[kind]
-        if list_node.__class__ is not Sequence or list_node.tag != PLAIN:
-            context.error(list_node, f"expected a list, found {kind_of(list_node)}")
-            return
+        type_, key, _, merge = ENTRY_LISTS[kind]
         lines: dict[object, int] = {}  # by id
-        for node in list_node.value:
+        for node in items:
             try:
                 nodes = type_.read_nodes(node, context)
             except Invalid:
                 continue
-            key_node = _non_null(nodes, key)
-            id_ = key_node.value if key_node.__class__ is Scalar and key_node else node
+            key_node = nodes.get(key)
+            is_named = key_node.__class__ is Scalar and not is_null(key_node)
+            id_ = key_node.value if key_node and is_named else node
             if id_ in lines:
                 message = f"duplicate {key} {id_!r}, first used on line {lines[id_]}"
                 context.error(nodes[key], message)
@@ -223,21 +167,18 @@ def _normalize(name: str) -> str:
     return name if name == DEFAULT_RULES else posixpath.normpath(PurePath(name).as_posix())
 
 
-def _non_null(nodes: Mapping[str, Node], key: str) -> Node | None:
-    node = nodes.get(key)
-    return None if node is None or is_null(node) else node
-
-
 def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> RuleSet:
     entries, head = files.entries, files.head
     retired = _drop_retired(entries["rules"], entries["waivers"])
-    context.rule_ids = [id_ for id_ in entries["rules"] if isinstance(id_, str)]
-    context.diagnosis_ids = [id_ for id_ in entries["diagnoses"] if isinstance(id_, str)]
+    for kind, of_kind in (("rule", "rules"), ("diagnosis", "diagnoses")):
+        context.ids[kind] = [id_ for id_ in entries[of_kind] if isinstance(id_, str)]
 
     def decode(kind: str, decode_entry: Callable[[_Entry, DecodingContext], T]) -> tuple[T, ...]:
-        return tuple(
-            decode_valid(entries[kind].values(), lambda entry: decode_entry(entry, context))[0]
-        )
+        decoded = []
+        for entry in entries[kind].values():
+            with suppress(Invalid):
+                decoded.append(decode_entry(entry, context))
+        return tuple(decoded)
 
     rules = {rule.id: rule for rule in decode("rules", _decode_rule)}
     _check_cycles(rules, entries["rules"], context)
@@ -273,122 +214,71 @@ def _drop_retired(rules: _Entries, waivers: _Entries) -> list[str]:
     return retired
 
 
-def _position(node: Node) -> dict[str, Any]:
-    mark = node.start_mark
-    return {"file": mark.name, "line": mark.line + 1, "column": mark.column + 1}
-
-
 def _decode_rule(entry: _Entry, context: DecodingContext) -> Rule:
     """Decode a rule: first its collection, fact and type, on which its other keys depend."""
-    nodes = entry.nodes
-    context.collection, context.unit = None, "text"
+    context.collection = context.unit = None
+    context.collection = RULE.decode_key("for_each", entry.nodes, context)
+    fact = context.catalogue.find(RULE.decode_key("fact", entry.nodes, context) or ())
+    context.unit = fact and fact.unit
+    context.unit = RULE.decode_key("type", entry.nodes, context) or context.unit
     try:
-        if (collection := _non_null(nodes, "for_each")) is not None:
-            context.collection = RULE.fields["for_each"].type_.decode(collection, context)
-        if not _read_unit(nodes, context):
-            nodes = _without_conditions(nodes, context)
-        values = RULE.decode_nodes(nodes, entry.node, context)
-        if "require" not in values and "recommend" not in values:
-            raise context.missing_error(entry.node, "a rule needs 'require' or 'recommend'")
+        values = RULE.decode_nodes(*entry, context)
     finally:
         context.collection = None
     values.pop("type", None)
-    return Rule(**values, **_position(entry.node))
-
-
-def _read_unit(nodes: Mapping[str, Node], context: DecodingContext) -> bool:
-    """Set the unit in which the rule's conditions are read; return whether its fact is known."""
-    fact, type_ = _non_null(nodes, "fact"), _non_null(nodes, "type")
-    try:
-        if fact is not None:
-            name = read_scalar(fact, context, "the name of a fact")
-            context.unit = context.find_fact(fact, name)[1].unit
-        if type_ is not None:
-            context.unit = read_type(type_, context)
-    except Invalid:
-        return False
-    return fact is not None
-
-
-def _without_conditions(nodes: dict[str, Node], context: DecodingContext) -> dict[str, Node]:
-    """Return what can be decoded without a unit; of the conditions only the names are checked."""
-    conditions = ("require", "recommend", "accept")
-    given = [node for key in conditions if (node := _non_null(nodes, key)) is not None]
-    decode_valid(given, lambda node: read_operands(node, context))
-    return {key: node for key, node in nodes.items() if key not in conditions}
+    if "require" not in values and "recommend" not in values:
+        raise context.missing_error(entry.node, "a rule needs 'require' or 'recommend'")
+    return Rule(**values, **entry.position())
 
 
 def _decode_waiver(rules: Mapping[str, Rule], entry: _Entry, context: DecodingContext) -> Waiver:
-    nodes = entry.nodes
-    key = _non_null(nodes, "rule")
-    rule = rules.get(key.value) if key.__class__ is Scalar and key else None
-    if rule is None:
-        nodes = _without_conditions(nodes, context)
-    else:
-        bound = rule.require or rule.recommend
-        context.unit = bound.unit if bound else "text"
-    return Waiver(**WAIVER.decode_nodes(nodes, entry.node, context), **_position(entry.node))
+    rule = rules.get(WAIVER.decode_key("rule", entry.nodes, context))
+    condition = rule and (rule.require or rule.recommend)
+    context.unit = condition and condition.unit
+    return Waiver(**WAIVER.decode_nodes(*entry, context), **entry.position())
 
 
 def _decode_diagnosis(entry: _Entry, context: DecodingContext) -> Diagnosis:
     """Decode a diagnosis: first what its patterns capture, which its texts may use."""
-    nodes = entry.nodes
-    first = {key: node for key, node in nodes.items() if key in ("patterns", "values")}
-    values, all_valid = DIAGNOSIS.decode_keys(first, context)
-    types = values.get("values", {})
-    groups = {
-        name: VALUE_TYPES[types.get(name, "string")]
-        for pattern in values.get("patterns", ())
-        for name in compile_log_pattern(pattern).groupindex
-    }
+    types = DIAGNOSIS.decode_key("values", entry.nodes, context) or {}
+    patterns = DIAGNOSIS.decode_key("patterns", entry.nodes, context) or ()
+    groups = [name for pattern in patterns for name in compile_log_pattern(pattern).groupindex]
+    units = {**DERIVED_VALUES, **{name: VALUE_TYPES[types.get(name, "string")] for name in groups}}
     context.log_values = {
-        name: Fact(f"{LOG_NAMESPACE}.{name}", unit, "")
-        for name, unit in {**DERIVED_VALUES, **groups}.items()
+        name: Fact(f"{LOG_NAMESPACE}.{name}", unit, "") for name, unit in units.items()
     }
     try:
-        others = {key: node for key, node in nodes.items() if key not in first}
-        more, others_valid = DIAGNOSIS.decode_keys(others, context)
+        diagnosis = Diagnosis(**DIAGNOSIS.decode_nodes(*entry, context))
     finally:
         context.log_values = None
-    has_required = DIAGNOSIS.has_required(nodes, entry.node, context)
-    if not (all_valid and others_valid and has_required):
-        raise Invalid
-    diagnosis = Diagnosis(**values, **more)
-    _check_groups(diagnosis, groups.keys(), entry, context)
-    return diagnosis
-
-
-def _check_groups(
-    diagnosis: Diagnosis, groups: Set[str], entry: _Entry, context: DecodingContext
-) -> None:
-    for name in sorted(diagnosis.values.keys() - groups):
-        suggestion = context.suggest(name, groups)
-        context.error(entry.nodes["values"], f"no pattern has a group {name!r}{suggestion}")
-    for name in sorted(groups & DERIVED_VALUES.keys()):
+    nodes = entry.nodes
+    for name in diagnosis.values.keys() - {*groups}:
+        message = f"no pattern has a group {name!r}{did_you_mean(name, groups)}"
+        context.error(nodes["values"], message)
+    for name in DERIVED_VALUES.keys() & {*groups}:
         message = f"a group can't be named {name!r}, which is a calculated value"
-        context.error(entry.nodes["patterns"], message)
+        context.error(nodes["patterns"], message)
     runnable = " ".join(f"{fix.command or ''} {fix.url or ''}" for fix in diagnosis.fixes)
-    for name in sorted(groups & set(PLACEHOLDER.findall(runnable))):
+    for name in {*groups} & {*PLACEHOLDER.findall(runnable)}:
         message = (
             f"{name!r} can't be used in a command or url: whoever writes the log could abuse it"
         )
-        context.error(entry.nodes["fixes"], message)
+        context.error(nodes["fixes"], message)
     if diagnosis.within is not None and (diagnosis.times < 2 or diagnosis.within <= 0):
-        context.error(entry.nodes["within"], "within needs 'times' of 2 or more")
+        context.error(nodes["within"], "within needs 'times' of 2 or more")
+    return diagnosis
 
 
 def _check_cycles(rules: Mapping[str, Rule], entries: _Entries, context: DecodingContext) -> None:
     """Add a problem for each cycle of `needs`."""
     needs = {id_: [need for need in rule.needs if need in rules] for id_, rule in rules.items()}
-    order = list(rules)
     while True:
         try:
             TopologicalSorter(needs).prepare()
             return
         except CycleError as fault:
-            cycle = fault.args[1][:0:-1]  # each needs the next; the first isn't repeated
-        first = cycle.index(min(cycle, key=order.index))
-        cycle = cycle[first:] + cycle[:first]
-        chain = " → ".join((*cycle, cycle[0]))
-        context.error(entries[cycle[-1]].nodes["needs"], f"a rule can't need itself: {chain}")
-        needs[cycle[-1]] = []
+            cycle = fault.args[1][::-1]  # each needs the next; the first is repeated at the end
+        context.error(
+            entries[cycle[-2]].nodes["needs"], f"a rule can't need itself: {' → '.join(cycle)}"
+        )
+        needs[cycle[-2]] = []

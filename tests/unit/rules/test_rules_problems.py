@@ -18,7 +18,7 @@ from preflight.model.problems import InputError, Problem
 from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.rules.language import DIAGNOSIS, FILE, FIX, MODEL, RULE, WAIVER
 from preflight.rules.load import load
-from preflight.rules.schema import ObjectField
+from preflight.rules.value_types import ObjectType
 from preflight.yaml_marks import MAX_NODES
 
 CATALOGUE = Catalogue(
@@ -94,7 +94,7 @@ def judged(condition: str, fact: str = "host.memory.total") -> str:
         (b"#" * (16 * 2**20 + 1), ["r.yaml: larger than 16 MiB"]),
         ("{}", ["r.yaml:1:1: a rule file needs 'version'"]),
         ("version: 2", ["r.yaml:1:10: expected 1, found '2'"]),
-        ("version: [1]", ["r.yaml:1:10: expected a word, found a list"]),
+        ("version: [1]", ["r.yaml:1:10: expected 1, found a list"]),
         ("version: '1'", ["r.yaml:1:10: expected 1, found '1' in quotes"]),
         ("version:", ["r.yaml:1:9: a rule file needs 'version'"]),
         ("version: 1\nversion: 1", ["r.yaml:2:1: duplicate key 'version'"]),
@@ -112,7 +112,7 @@ def judged(condition: str, fact: str = "host.memory.total") -> str:
             "version: 1\n<<: {name: x}",
             [f"r.yaml:2:1: unknown key '<<' in a rule file ({MERGE_KEYS})"],
         ),
-        ("version: 1\nrules: {a: b}", ["r.yaml:2:8: expected a list, found a mapping"]),
+        ("version: 1\nrules: {a: b}", ["r.yaml:2:8: expected a list of rules, found a mapping"]),
         ("version: 1\nrules: [5]", ["r.yaml:2:9: expected a rule as a mapping, found a number"]),
         (
             "version: 1\nrules: [{}]",
@@ -333,7 +333,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ),
         (judged("{at_least: !foo 5}"), ["6:25: expected a value, found the tag '!foo'"]),
         (judged("!foo {at_least: 5}"), ["6:14: expected a condition as a mapping, found the tag"]),
-        ("version: 1\nrules: !foo []", ["2:8: expected a list, found the tag '!foo'"]),
+        ("version: 1\nrules: !foo []", ["2:8: expected a list of rules, found the tag '!foo'"]),
         ("version: 1\nextends: !foo []", ["2:10: expected a list of rule files, found the tag"]),
         ("version: 1\nvars: {a: !foo 5}", ["2:11: expected a value for 'a', found the tag '!foo'"]),
         ("!foo\nversion: 1", ["1:1: expected a rule file as a mapping, found the tag '!foo'"]),
@@ -589,7 +589,7 @@ def test_a_long_chain_of_files_ends_and_a_wide_one_is_read_once() -> None:
     assert len(reads) == 41
 
 
-def test_more_problems_than_anyone_reads_are_counted() -> None:
+def test_more_problems_than_anyone_reads_are_not_looked_for() -> None:
     text = "version: 1\nrules:\n" + "".join(
         f"  - {{id: r{n}, title: T, fact: host.memory.totl, needs: [x{n}],"
         " require: {at_least: 1}}\n"
@@ -597,7 +597,7 @@ def test_more_problems_than_anyone_reads_are_counted() -> None:
     )
     found = problems(text)
     assert len(found) == 101
-    assert found[-1] == "… and 5900 more"  # a wrong fact and a wrong need a rule
+    assert found[-1] == "… and more"
 
 
 def test_what_is_quoted_of_a_file_is_short() -> None:
@@ -609,21 +609,6 @@ def test_what_has_no_place_names_none() -> None:
     with pytest.raises(InputError) as fault:
         loaded(b"#" * (16 * 2**20 + 1))
     assert fault.value.problems == (Problem("r.yaml", 0, 0, "larger than 16 MiB"),)
-
-
-@pytest.mark.parametrize(("others", "hint"), [(99, ", did you mean 'host.os'?"), (100, "")])
-def test_names_are_guessed_while_there_are_no_more_problems_than_are_shown(
-    others: int, hint: str
-) -> None:
-    wrong = "  - {{id: r{}, title: R, fact: host.oss, require: {{exists: true}}}}\n".format
-    files = {
-        "r.yaml": "version: 1\nextends: [z.yaml]\nrules:\n" + wrong("-own"),
-        "z.yaml": "version: 1\nrules:\n" + "".join(map(wrong, range(others))),
-    }
-    with pytest.raises(InputError) as fault:
-        load("r.yaml", lambda name: files[name].encode(), CATALOGUE)
-    first = str(fault.value.problems[0])  # and the last that was found
-    assert first == f"r.yaml:4:33: unknown fact 'host.oss'{hint}"
 
 
 def test_what_a_file_does_not_say_is_empty() -> None:
@@ -669,7 +654,7 @@ def test_a_dollar_is_doubled_to_stand_for_itself() -> None:
 
 # every field, given what it is not
 
-RECORDS: list[tuple[str, ObjectField, str]] = [
+RECORDS: list[tuple[str, ObjectType, str]] = [
     ("file", FILE, "version: 1\n{}\n"),
     ("rule", RULE, "version: 1\nrules:\n  - id: a\n    title: A\n    fact: host.os\n    {}"),
     ("fix", FIX, rule("title: A\nfact: host.os\nrequire: {exists: true}\nfixes:\n  - {}")),

@@ -22,7 +22,7 @@ from preflight.model.problems import InputError
 from preflight.rules.context import DecodingContext, Invalid
 from preflight.rules.language import FILE, RULE, json_schema
 from preflight.rules.load import load
-from preflight.rules.schema import BOOLEAN, DURATION, SIZE, Field, MapOf, ObjectField, Text
+from preflight.rules.value_types import BOOLEAN, DURATION, SIZE, TEXT, Field, ObjectType, map_of
 from preflight.yaml_marks import compose
 
 CATALOGUE = Catalogue([*pipeline.catalogue().facts, Fact("app.*.size", "bytes", "")])
@@ -83,17 +83,17 @@ def test_the_schema_is_one() -> None:
 
 
 def test_a_record_states_the_schema_of_what_it_takes() -> None:
-    record = ObjectField(
-        "a thing",
+    record = ObjectType(
+        "thing",
         {
-            "name": Field(Text(), "of it", True),
+            "name": Field(TEXT, "of it", True),
             "size": Field(SIZE, "how large"),
             "wait": Field(DURATION, "how long"),
-            "flags": Field(MapOf(BOOLEAN, "flags"), "by name"),
+            "flags": Field(map_of(BOOLEAN, "flags"), "by name"),
         },
     )
-    valid = jsonschema.Draft202012Validator(record.schema()).is_valid
-    jsonschema.Draft202012Validator.check_schema(record.schema())
+    valid = jsonschema.Draft202012Validator(record.definition()).is_valid
+    jsonschema.Draft202012Validator.check_schema(record.definition())
     thing = {"name": "x", "size": "1kB", "wait": "1m", "flags": {"a": True}}
     node = compose(json.dumps(thing).encode(), "r.yaml")
     assert record.decode(node, DecodingContext(CATALOGUE)) == {**thing, "size": 1000, "wait": 60}
