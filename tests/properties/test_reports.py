@@ -83,10 +83,8 @@ def reports(draw: st.DrawFn) -> Report:
         )  # no two are the same
     if draw(st.booleans()):
         del results[draw(st.integers(0, len(results))) :]
-    counts = Counter(one.verdict for one in results)
     return report._replace(
         results=tuple(results),
-        counts={verdict: counts[verdict] for verdict in VERDICTS},
         strict=draw(st.booleans()),
         notes=tuple(draw(st.lists(TEXTS, max_size=2))),
         rules_name=draw(TEXTS),

@@ -9,7 +9,7 @@ from paths import GOLDEN
 from preflight import check as pipeline
 from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.fleet import Fleet, HostReport
-from preflight.model.report import VERDICTS, ExitCode, Report, ResolvedFix, Result
+from preflight.model.report import ExitCode, Report, ResolvedFix, Result
 from preflight.render import RenderOptions, renderer
 from preflight.snapshot.facts_file import read_snapshot
 
@@ -105,9 +105,7 @@ def hosts(name: str = "edge <7>", reason: str = "host key changed") -> list[Host
 
 
 def _with(report: Report, results: Iterable[Result]) -> Report:
-    selected = tuple(results)
-    counts = {verdict: sum(one.verdict == verdict for one in selected) for verdict in VERDICTS}
-    return report._replace(results=selected, counts=counts)
+    return report._replace(results=tuple(results))
 
 
 def render_hosts(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
 from functools import partial
@@ -34,7 +33,6 @@ from preflight.model.facts import (
 )
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import (
-    VERDICTS,
     ProposedChange,
     Report,
     Result,
@@ -104,7 +102,6 @@ def evaluate(
     evaluation = Evaluation(ruleset, facts, catalogue, today)
     selected = select(ruleset, selection)
     results = tuple(result for rule in selected for result in evaluation.judge_rule(rule))
-    counts = Counter(result.verdict for result in results)
     return Report(
         version=facts.version,
         measured_at=facts.measured_at,
@@ -116,7 +113,6 @@ def evaluate(
         results=results,
         strict=selection.strict,
         next=ruleset.next,
-        counts={verdict: counts[verdict] for verdict in VERDICTS},
         memory=memory_breakdown(facts, ruleset.overhead),
         notes=(
             *ruleset.notes,

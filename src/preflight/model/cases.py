@@ -35,8 +35,15 @@ class VerdictMismatch(NamedTuple):
 
     name: str
     expected: str | None
-    actual: str | None
-    reason: str = ""
+    found: str | None
+    message: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What was expected and what was found."""
+        return (
+            f"{self.name}: expected {self.expected or 'nothing'}, found {self.found or 'nothing'}"
+        )
 
 
 class CaseOutcome(NamedTuple):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from preflight import __version__
-from preflight.model.report import ExitCode, Report, Result, Verdict
+from preflight.model.report import EXIT_CODES, ExitCode, Report, Result, Verdict
 
 WORST_FIRST: tuple[Verdict, ...] = ("fail", "unknown", "warn", "pass")
 """What the verdict on a host, or on all hosts, may be."""
@@ -24,6 +22,28 @@ class HostReport(NamedTuple):
     def verdict(self) -> Verdict:
         """The report's verdict; unknown if there is no report."""
         return "unknown" if self.report is None else self.report.verdict
+
+    def report_or_reason(self) -> Report:
+        """Return the report; without one, an undecided result says why."""
+        if self.report is not None:
+            return self.report
+        reason = self.reason or "for an unknown reason"
+        result = Result(
+            id="host-reached",
+            item=None,
+            title="Host reached",
+            verdict="unknown",
+            severity="required",
+            fact="host.hostname",
+            actual=None,
+            expected={},
+            message=reason,
+            actual_text="unknown",
+            expected_text="reached",
+            section="Hosts",
+            reason_or_source=reason,
+        )
+        return Report(__version__, "", "", "", "", {}, {}, (result,))
 
 
 class Fleet(NamedTuple):
@@ -42,9 +62,7 @@ class Fleet(NamedTuple):
         """The worst verdict decides, but bad input comes before it."""
         if self.failure_code == ExitCode.USAGE and any(host.report is None for host in self.hosts):
             return ExitCode.USAGE
-        return {"fail": ExitCode.FAILED, "unknown": ExitCode.UNDECIDED}.get(
-            self.verdict, ExitCode.OK
-        )
+        return EXIT_CODES.get(self.verdict, ExitCode.OK)
 
     @property
     def verdict(self) -> Verdict:
@@ -54,47 +72,23 @@ class Fleet(NamedTuple):
     def combined(self) -> Report:
         """Return one report of all that isn't passed or skipped, for formats without hosts.
 
-        The host's name is put before the item of each result and before its message. A host
-        without a report becomes an undecided result.
+        The host's name is put before the item of each result and before its message.
         """
-        reports = [host.report for host in self.hosts if host.report is not None]
-        first = reports[0] if reports else Report(__version__, "", self.title, "", "", {}, {}, ())
-        counts = sum((Counter(report.counts) for report in reports), Counter[Verdict]())
-        counts["unknown"] += len(self.hosts) - len(reports)
+        reports = [(host.name, host.report_or_reason()) for host in self.hosts]
+        judged = next((host.report for host in self.hosts if host.report is not None), None)
+        first = judged or Report(__version__, "", self.title, "", "", {}, {}, ())
         return first._replace(
-            results=tuple(result for host in self.hosts for result in _results_of(host)),
-            counts=counts,
+            results=tuple(
+                result._replace(
+                    item=name if result.item is None else f"{name} · {result.item}",
+                    message=f"{name}: {result.message}",
+                )
+                for name, report in reports
+                for result in report.results
+                if result.verdict not in ("pass", "skip")
+            ),
             host={},
             engine={},
-            notes=tuple(dict.fromkeys(note for report in reports for note in report.notes)),
+            notes=tuple(dict.fromkeys(note for _, report in reports for note in report.notes)),
             seconds=round(self.seconds, 3),
         )
-
-
-def _results_of(host: HostReport) -> Iterator[Result]:
-    if host.report is None:
-        yield not_reached(host.name, host.reason)
-        return
-    for result in host.report.results:
-        if result.verdict not in ("pass", "skip"):
-            item = host.name if result.item is None else f"{host.name} · {result.item}"
-            yield result._replace(item=item, message=f"{host.name}: {result.message}")
-
-
-def not_reached(name: str, reason: str) -> Result:
-    """Return the result of a host without a report."""
-    return Result(
-        id="host-reached",
-        item=name,
-        title="Host reached",
-        verdict="unknown",
-        severity="required",
-        fact="host.hostname",
-        actual=None,
-        expected={},
-        message=f"{name}: {reason}",
-        actual_text="unknown",
-        expected_text="reached",
-        section="Hosts",
-        reason_or_source=reason,
-    )

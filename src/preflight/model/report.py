@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import date
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 from preflight.model.facts import Unit
@@ -27,6 +27,10 @@ class ExitCode:
     UNDECIDED = 3
     FAULT = 70
     INTERRUPTED = 130
+
+
+EXIT_CODES: Mapping[Verdict, int] = {"fail": ExitCode.FAILED, "unknown": ExitCode.UNDECIDED}
+"""By the verdict on a host or on all; of the others it is 0."""
 
 
 class ResolvedFix(NamedTuple):
@@ -156,9 +160,13 @@ class Report(NamedTuple):
     strict: bool = False
     next: str = ""  # the command to run when everything passes
     seconds: float | None = None
-    counts: Mapping[Verdict, int] = MappingProxyType({})
     memory: MemoryBreakdown = MemoryBreakdown()
     notes: tuple[str, ...] = ()  # about the rule file itself
+
+    @property
+    def counts(self) -> Counter[Verdict]:
+        """How many results have each verdict."""
+        return Counter(result.verdict for result in self.results)
 
     def affects_exit_code(self, result: Result) -> bool:
         """Return whether a result keeps the exit code from 0: required, and failed or undecided."""
@@ -178,9 +186,7 @@ class Report(NamedTuple):
     @property
     def exit_code(self) -> int:
         """1 for a failure, 3 where a required rule is undecided, else 0."""
-        return {"fail": ExitCode.FAILED, "unknown": ExitCode.UNDECIDED}.get(
-            self.verdict, ExitCode.OK
-        )
+        return EXIT_CODES.get(self.verdict, ExitCode.OK)
 
 
 class RuleText(NamedTuple):

@@ -6,15 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
-from xml.etree import ElementTree as ET
 
 from preflight import __version__
-from preflight.model.cases import CaseOutcome, VerdictMismatch, exit_code
-from preflight.model.report import Verdict
+from preflight.model.cases import CaseOutcome, exit_code
+from preflight.model.report import Report, Result, Verdict
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
 from preflight.render.layout import TextLayout, pad
-from preflight.render.sanitize import shorten
 
 SCHEMA = "preflight.rules-test/1"
 _MAX_NAME = 40  # columns of a case's name
@@ -35,9 +33,9 @@ def text(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
         for problem in outcome.problems:
             layout.wrap(problem, 6)
         for difference in outcome.differences:
-            layout.wrap(_sentence(difference), 6, "bold")
-            if difference.reason:
-                layout.wrap(difference.reason, 8, "dim")
+            layout.wrap(difference.sentence, 6, "bold")
+            if difference.message:
+                layout.wrap(difference.message, 8, "dim")
     if not options.quiet or exit_code(outcomes):
         layout.blank()
     counter = Counter(outcome.verdict for outcome in outcomes)
@@ -55,11 +53,6 @@ def _summary(outcome: CaseOutcome) -> str:
     return f"{outcome.compared} as expected"
 
 
-def _sentence(mismatch: VerdictMismatch) -> str:
-    expected, actual = mismatch.expected or "nothing", mismatch.actual or "nothing"
-    return f"{mismatch.name}: expected {expected}, found {actual}"
-
-
 def as_json(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
     """Return `preflight.rules-test/1`; `null` is no verdict, or none that was expected."""
     counter = Counter(outcome.verdict for outcome in outcomes)
@@ -71,41 +64,36 @@ def as_json(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
             "cases": len(outcomes),
             **{kind: counter[kind] for kind in ("pass", "fail", "unknown")},
         },
-        "cases": [
-            {
-                **as_plain_data(outcome),
-                "verdict": outcome.verdict,
-                "differences": [
-                    dict(zip(("name", "expected", "found", "message"), mismatch, strict=True))
-                    for mismatch in outcome.differences
-                ],
-            }
-            for outcome in outcomes
-        ],
+        "cases": [{**as_plain_data(outcome), "verdict": outcome.verdict} for outcome in outcomes],
     }
     return json.dumps(root, indent=2) + "\n"
 
 
-def junit(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
+def junit(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
     """Return JUnit XML: a test case for each case; the same cases give the same bytes."""
-    from preflight.render.junit import NO_TIME, document, suite_element
+    from preflight.render.junit import render
 
-    elements = {"fail": "failure", "unknown": "error"}
-    kinds = (elements.get(outcome.verdict, "") for outcome in outcomes)
-    suite = suite_element("preflight rules test", "localhost", NO_TIME, kinds)
-    ET.SubElement(suite, "properties")
-    for outcome in outcomes:
-        attributes = {"name": shorten(outcome.name), "classname": "preflight.cases", "time": "0"}
-        case = ET.SubElement(suite, "testcase", attributes)
-        lines = [f"{_sentence(mismatch)}; {mismatch.reason}" for mismatch in outcome.differences]
-        lines = list(map(shorten, lines or outcome.problems))
-        if lines:
-            kind = "error" if outcome.problems else "failure"
-            element = ET.SubElement(case, kind, message=lines[0], type=outcome.verdict)
-            element.text = "\n".join(lines)
-    ET.SubElement(suite, "system-out")
-    ET.SubElement(suite, "system-err")
-    return document([suite])
+    results = tuple(
+        Result(
+            id="cases",
+            item=None,
+            title=outcome.name,
+            verdict=outcome.verdict,
+            severity="required",
+            fact="",
+            actual=None,
+            expected={},
+            message="; ".join(
+                outcome.problems
+                or [f"{mismatch.sentence}; {mismatch.message}" for mismatch in outcome.differences]
+            ),
+            actual_text="",
+            expected_text="",
+            section="preflight rules test",
+        )
+        for outcome in outcomes
+    )
+    return render(Report(__version__, "", "", "", "", {}, {}, results), options)
 
 
 FORMATS: Mapping[str, Render] = {"text": text, "json": as_json, "junit": junit}

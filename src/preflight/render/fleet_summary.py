@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from preflight.model.fleet import WORST_FIRST, Fleet, HostReport, not_reached
+from preflight.model.fleet import WORST_FIRST, Fleet, HostReport
 from preflight.model.report import ExitCode, Report, ResolvedFix, Result, Verdict
 from preflight.render import RenderOptions
 from preflight.render.sanitize import shorten
+from preflight.render.tasks import problems_worst_first
 
 COLUMNS = ("host", "docker", "stack", "disk")
 """The columns of the table of hosts: what the fact of a rule is about."""
@@ -24,15 +25,15 @@ class HostSummary(NamedTuple):
 
     name: str
     verdict: Verdict
-    problems: tuple[Result, ...]
+    problems: Sequence[Result]
     required_problems: int
-    columns: Mapping[str, Verdict] = {}
-    reason: str = ""
+    columns: Mapping[str, Verdict]
+    reason: str
 
     @property
     def needs_action(self) -> bool:
         """Whether it keeps the exit code of the fleet from being 0."""
-        return bool(self.reason) or self.verdict in ("fail", "unknown")
+        return self.verdict in ("fail", "unknown")
 
     @property
     def message(self) -> str:
@@ -100,61 +101,40 @@ def shared_problems(fleet: Fleet, *, recommended: bool) -> list[SharedProblem]:
 
     Without `recommended`, only problems that affect the exit code.
     """
-    groups: dict[tuple[Verdict, str, bool], dict[str, list[Result]]] = {}
-    affects_exit_code: dict[object, bool] = {}
+    groups: dict[tuple[Verdict, str, bool], dict[str, list[tuple[Result, bool]]]] = {}
     for host in map(_summary, fleet.hosts):
-        shown = host.problems if recommended else host.problems[: host.required_problems]
-        for number, result in enumerate(shown):
-            key = (result.verdict, _problem_key(result), not host.reason)
-            groups.setdefault(key, {}).setdefault(host.name, []).append(result)
-            affects_exit_code.setdefault(key, number < host.required_problems)
+        for number, result in enumerate(host.problems):
+            affects_exit_code = number < host.required_problems
+            if affects_exit_code or recommended:
+                cause = result.reason_or_source if result.verdict == "unknown" else result.id
+                by_host = groups.setdefault((result.verdict, cause, bool(host.reason)), {})
+                by_host.setdefault(host.name, []).append((result, affects_exit_code))
     problems = []
-    for key, by_host in groups.items():
-        verdict, cause, is_judged = key
-        results = next(iter(by_host.values()))
-        first = results[0]
-        is_one_rule = verdict != "unknown" or (is_judged and len(results) == 1)
+    for (verdict, cause, is_unreached), by_host in sorted(
+        groups.items(),
+        key=lambda item: (WORST_FIRST.index(item[0][0]), -len(item[1]), item[0][1]),
+    ):
+        (result, affects_exit_code), *others = next(iter(by_host.values()))
+        title, description, fixes = result.title, f"such as {result.message}", result.fixes
+        if is_unreached or (verdict == "unknown" and others):
+            title = "Not checked" if is_unreached else f"{len(others) + 1} rules undecided"
+            description, fixes = cause, ()
         problems.append(
-            SharedProblem(
-                first.title if is_one_rule or not is_judged else f"{len(results)} rules undecided",
-                f"such as {first.message}" if is_one_rule else cause,
-                first.fixes if is_one_rule else (),
-                first,
-                affects_exit_code[key],
-                tuple(by_host),
-            )
+            SharedProblem(title, description, fixes, result, affects_exit_code, tuple(by_host))
         )
-    return sorted(
-        problems,
-        key=lambda problem: (
-            WORST_FIRST.index(problem.result.verdict),
-            -len(problem.hosts),
-            _problem_key(problem.result),
-        ),
-    )
-
-
-def _problem_key(result: Result) -> str:
-    """Return the key of a problem: the reason of an undecided rule, else the rule's id."""
-    return result.reason_or_source if result.verdict == "unknown" else result.id
+    return problems
 
 
 def _summary(host: HostReport) -> HostSummary:
-    if host.report is None:
-        reason = host.reason or "for an unknown reason"
-        problem = not_reached(host.name, reason)._replace(title="Not checked", message=reason)
-        return HostSummary(host.name, host.verdict, (problem,), 1, reason=reason)
-    report = host.report
-    problems = sorted(
-        (result for result in report.results if result.verdict in ("fail", "unknown", "warn")),
-        key=lambda result: (
-            not report.affects_exit_code(result),
-            WORST_FIRST.index(result.verdict),
-        ),
-    )
-    required_problems = sum(map(report.affects_exit_code, problems))
+    report = host.report_or_reason()
+    problems = problems_worst_first(report)
     return HostSummary(
-        host.name, report.verdict, tuple(problems), required_problems, _worst_by_column(report)
+        host.name,
+        host.verdict,
+        problems,
+        sum(map(report.affects_exit_code, problems)),
+        _worst_by_column(host.report) if host.report else {},
+        "" if host.report else problems[0].message,
     )
 
 

@@ -12,10 +12,12 @@ from preflight.render.tasks import (
     VERDICT_WORDS,
     Task,
     counts_text,
+    detail_lines,
     find_tasks,
     result_message,
     result_name,
     shown_waivers,
+    skipped_checks,
 )
 
 _MAX_SHOWN = 10  # annotations of one kind that GitHub shows of a step; the log has them all
@@ -46,7 +48,9 @@ def render(report: Report, options: RenderOptions) -> str:
 def _annotation(task: Task, options: RenderOptions) -> str:
     evidence = task.result.reason_or_source
     source = [f"measured: {shorten(evidence)}"] if options.verbose and evidence else []
-    text = "\n".join([task.sentence, *task.detail_lines(), *source])
+    lines = detail_lines(task.result) if len(task.results) == 1 else [task.names]
+    skipped = [skipped_checks(task.skipped)] if task.skipped else []
+    text = "\n".join([task.sentence, *lines, *skipped, *source])
     kind = "error" if task.affects_exit_code else "warning"
     return _command(kind, task.title, text, task.result if len(task.results) == 1 else None)
 

@@ -109,7 +109,7 @@ def _task_item(task: Task, options: RenderOptions) -> str:
     mark, _ = options.sign(result.verdict)
     lines = [f"- {mark} **{text}**" if task.affects_exit_code else f"- {mark} {text}"]
     if len(task.results) > 1:
-        lines.append(f"  - for {_prose(', '.join(map(result_name, task.results)))}")
+        lines.append(f"  - for {_prose(task.names)}")
     else:
         lines += [f"  - in {_prose(compose_location(result))}"] if result.file else []
         lines += [f"  - {_prose(line)}" for line in context_lines(result)]

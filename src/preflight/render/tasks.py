@@ -15,13 +15,13 @@ from preflight.render.sanitize import MAX_CHARACTERS, clean, shorten
 
 VERDICT_WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
 VERDICTS_TO_ACT_ON: tuple[Verdict, ...] = ("fail", "unknown", "warn")
-_COUNT_WORDS: dict[Verdict, tuple[str, str]] = {
-    "fail": ("failed", "failed"),
-    "unknown": ("undecided", "undecided"),
-    "warn": ("warning", "warnings"),
-    "pass": ("passed", "passed"),
-    "waived": ("waived", "waived"),
-    "skip": ("skipped", "skipped"),
+_COUNT_WORDS: dict[Verdict, str] = {
+    "fail": "failed",
+    "unknown": "undecided",
+    "warn": "warning",
+    "pass": "passed",
+    "waived": "waived",
+    "skip": "skipped",
 }
 VERDICTS_WORST_FIRST = tuple(_COUNT_WORDS)
 ENGINE_NAMES = {
@@ -40,7 +40,7 @@ class Task(NamedTuple):
     `skipped` is how many checks were skipped for it.
     """
 
-    results: tuple[Result, ...]
+    results: list[Result]
     affects_exit_code: bool
     skipped: int
 
@@ -56,7 +56,7 @@ class Task(NamedTuple):
         if count == 1:
             return result_name(self.result)
         rules = len({result.id for result in self.results})
-        title = shorten(self.result.title).strip(" ·") or self.result.id
+        title = result_name(self.result._replace(item=None))
         return f"{title}, {count} undecided" if rules == 1 else f"{rules} rules undecided"
 
     @property
@@ -66,34 +66,38 @@ class Task(NamedTuple):
             return result_message(self.result)
         return f"{self.title}, {shorten(self.result.reason_or_source)}"
 
-    def detail_lines(self) -> Iterator[str]:
-        """Yield the lines under the sentence."""
-        if len(self.results) == 1:
-            yield from detail_lines(self.result)
-        else:
-            yield shorten(", ".join(map(result_name, self.results)))
-        if self.skipped:
-            yield skipped_checks(self.skipped)
+    @property
+    def names(self) -> str:
+        """The names of several results that are one task."""
+        return shorten(", ".join(map(result_name, self.results)))
 
 
 def find_tasks(report: Report) -> list[Task]:
     """Return what needs action: what affects the exit code first, and failures before unknowns."""
     groups: dict[object, list[Result]] = {}
-    for index, result in enumerate(report.results):
-        if result.verdict in VERDICTS_TO_ACT_ON:
-            alone = result.verdict != "unknown" or not result.reason_or_source
-            key = index if alone else (report.affects_exit_code(result), result.reason_or_source)
-            groups.setdefault(key, []).append(result)
+    for index, result in enumerate(problems_worst_first(report)):
+        key: object = index
+        if result.verdict == "unknown" and result.reason_or_source:
+            key = (report.affects_exit_code(result), result.reason_or_source)
+        groups.setdefault(key, []).append(result)
     skipped = count_blocked_by_rule(report)
-    tasks = []
-    for group in groups.values():
-        count = sum(skipped.pop(result.id, 0) for result in group)
-        tasks.append(Task(tuple(group), report.affects_exit_code(group[0]), count))
+    return [
+        Task(
+            group,
+            report.affects_exit_code(group[0]),
+            sum(skipped.pop(result.id, 0) for result in group),
+        )
+        for group in groups.values()
+    ]
+
+
+def problems_worst_first(report: Report) -> list[Result]:
+    """Return the results to act on: what affects the exit code first, failures before unknowns."""
     return sorted(
-        tasks,
-        key=lambda task: (
-            not task.affects_exit_code,
-            VERDICTS_TO_ACT_ON.index(task.result.verdict),
+        (result for result in report.results if result.verdict in VERDICTS_TO_ACT_ON),
+        key=lambda result: (
+            not report.affects_exit_code(result),
+            VERDICTS_TO_ACT_ON.index(result.verdict),
         ),
     )
 
@@ -158,6 +162,19 @@ def detail_lines(result: Result) -> Iterator[str]:
             yield f"see {shorten(fix.url)}"
 
 
+def text_lines(result: Result, skipped: int) -> Iterator[str]:
+    """Yield all that is known of a result, for a format without places of its own for it."""
+    yield result_message(result)
+    if result.file:
+        yield f"in {compose_location(result)}"
+    yield from detail_lines(result)
+    if skipped:
+        yield skipped_checks(skipped)
+    evidence = result.reason_or_source
+    if evidence and not result.file and evidence not in result.message:
+        yield f"measured: {shorten(evidence)}"
+
+
 def context_lines(result: Result) -> Iterator[str]:
     """Yield what to know before the fixes: the engine's error, and the smallest change."""
     if result.error and result.error not in result.message:
@@ -181,14 +198,15 @@ def command_lines(fix: ResolvedFix) -> list[str]:
 
 def counts_text(report: Report) -> str:
     """Count the verdicts, worst first: `1 failed · 15 passed`."""
-    counter = Counter(result.verdict for result in report.results)
-    parts = (count_text(word, counter[word]) for word in VERDICTS_WORST_FIRST if counter[word])
+    counts = report.counts
+    parts = (count_text(word, counts[word]) for word in VERDICTS_WORST_FIRST if counts[word])
     return " · ".join(parts) or "no rules"
 
 
 def count_text(verdict: Verdict, count: int) -> str:
     """Say how many results have a verdict: `2 warnings`."""
-    return f"{count} {_COUNT_WORDS[verdict][count != 1]}"
+    plural = "s" if verdict == "warn" and count != 1 else ""
+    return f"{count} {_COUNT_WORDS[verdict]}{plural}"
 
 
 def host_line(report: Report) -> str:

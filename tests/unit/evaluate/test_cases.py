@@ -219,7 +219,7 @@ def differences(
     expected: object, *only: str, exact: bool = False, rules: str = RULES
 ) -> tuple[int, dict[str, tuple[str | None, str | None]]]:
     compared, found = tried(expected, *only, exact=exact, rules=rules)
-    return compared, {one.name: (one.expected, one.actual) for one in found}
+    return compared, {one.name: (one.expected, one.found) for one in found}
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def differences(
 )
 def test_a_difference_says_why(expected: object, services: str, why: str) -> None:
     _, (found,) = tried(expected, services=tuple(services))
-    assert found.reason == why
+    assert found.message == why
 
 
 @pytest.mark.parametrize(
