@@ -8,9 +8,9 @@ YAML. This module must not know either kind of file.
 
 from __future__ import annotations
 
-import codecs
 import io
 import re
+from itertools import chain
 from typing import Any, TypeAlias
 
 import yaml
@@ -21,6 +21,7 @@ MAX_BYTES = 4 * 2**20
 MAX_DEPTH = 100  # levels of nesting, through aliases too
 MAX_NODES = 500_000  # values of a file, aliases expanded: room for 10,000 rules
 MAX_MESSAGE = 300  # characters
+_MAX_SLOW_BYTES = 2**18  # of a file with an anchor whose name is used again
 
 PLAIN, QUOTED = TAGS = "plain", "quoted"
 """The tags of values without a tag in the file; an explicit tag stays as it is written."""
@@ -51,91 +52,63 @@ class _Stream(io.BytesIO):
         self.name = name
 
 
-class PythonParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
-    """The parser of a PyYAML that was built without libyaml; slower."""
+class _TagsAndLimits:
+    """What PyYAML calls a resolver: it gives nodes their tags, and here it counts them too."""
 
-    def __init__(self, stream: _Stream) -> None:
-        yaml.reader.Reader.__init__(self, stream)
-        yaml.scanner.Scanner.__init__(self)
-        yaml.parser.Parser.__init__(self)
+    _count = _depth = 0
 
+    def descend_resolver(self, parent: Node | None, _: object) -> None:
+        self._count += 1
+        self._depth += 1
+        if parent is not None and (self._depth > MAX_DEPTH or self._count > MAX_NODES):
+            problem = _TOO_DEEP if self._depth > MAX_DEPTH else _TOO_LARGE
+            raise InputError(problem_at(parent, problem))
 
-_Parser: Any = PythonParser
-if yaml.__with_libyaml__:
-    _Parser = yaml.cyaml.CParser  # type: ignore[attr-defined]
+    def ascend_resolver(self) -> None:
+        self._depth -= 1
 
-
-class _Composer:
-    """Builds nodes from the events of a parser, and stops where a file grows too large.
-
-    Resolves no tags, and lets the name of an anchor be used again, unlike those of PyYAML.
-    """
-
-    def __init__(self, stream: _Stream) -> None:
-        self._next_event = _Parser(stream).get_event
-        # by name: the node, how many values and levels it has; None until it is complete
-        self._anchors: dict[str, tuple[Node, int, int] | None] = {}
-        self._count = 0
-
-    def compose_documents(self) -> list[Node]:
-        roots = []
-        self._next_event()  # the start of the stream
-        while not isinstance(self._next_event(), yaml.StreamEndEvent):
-            self._anchors = {}
-            roots.append(self._compose(self._next_event(), 1)[0])
-            self._next_event()  # the end of the document
-        return roots
-
-    def _compose(self, event: Any, depth: int) -> tuple[Node, int]:
-        """Return the node that begins with an event, and how many levels it has."""
-        self._count = before = self._count + 1
-        if before > MAX_NODES:
-            raise _error_at(event, _TOO_LARGE)
-        kind = event.__class__
-        if kind is yaml.AliasEvent:
-            node, size, levels = self._find_anchor(event)
-            self._count += size
-            if depth + levels > MAX_DEPTH:
-                raise _error_at(event, _TOO_DEEP)
-            return node, levels
-        tag, anchor = event.tag if event.tag != "!" else None, event.anchor
-        if anchor:
-            self._anchors[anchor] = None
-        if kind is yaml.ScalarEvent:
-            tag = tag or (PLAIN if event.implicit[0] else QUOTED)
-            node, levels = Scalar(tag, event.value, event.start_mark, event.end_mark), 1
-        else:
-            node, levels = self._compose_children(event, tag or PLAIN, depth)
-        if anchor:
-            self._anchors[anchor] = node, self._count - before, levels
-        return node, levels
-
-    def _compose_children(self, event: Any, tag: str, depth: int) -> tuple[Node, int]:
-        if depth > MAX_DEPTH:
-            raise _error_at(event, _TOO_DEEP)
-        is_list = isinstance(event, yaml.SequenceStartEvent)
-        end = yaml.SequenceEndEvent if is_list else yaml.MappingEndEvent
-        children, height = [], 0
-        while (child := self._next_event()).__class__ is not end:
-            node, levels = self._compose(child, depth + 1)
-            children.append(node)
-            height = max(height, levels)
-        if is_list:
-            return Sequence(tag, children, event.start_mark), height + 1
-        entries = list(zip(children[::2], children[1::2], strict=True))
-        return Mapping(tag, entries, event.start_mark), height + 1
-
-    def _find_anchor(self, event: Any) -> tuple[Node, int, int]:
-        if event.anchor not in self._anchors:
-            raise _error_at(event, "found undefined alias")
-        anchor = self._anchors[event.anchor]
-        if anchor is None:
-            raise _error_at(event, "an alias that contains itself")
-        return anchor
+    def resolve(self, kind: type[Node], _: object, implicit: tuple[bool, bool]) -> str:
+        return QUOTED if kind is Scalar and not implicit[0] else PLAIN
 
 
-def _error_at(event: Any, problem: str) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+class _Loader(_TagsAndLimits, yaml.BaseLoader):
+    """Reads and composes in Python, and lets the name of an anchor be used again."""
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        if not self.check_event(yaml.AliasEvent):
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+            self.anchors.pop(event.anchor, None)
+        return super().compose_node(parent, index)
+
+
+class _FastLoader(_TagsAndLimits, getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[misc]
+    """Reads and composes in C, where PyYAML was built with libyaml."""
+
+
+def _load(loader: Any) -> list[Node]:
+    roots = []
+    while loader.check_node():
+        roots.append(loader.get_node())
+    return roots
+
+
+def _expand(node: Node, sizes: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """Return how many values and levels a node has with aliases expanded; raises InputError."""
+    if node.__class__ is Scalar:
+        return 1, 1
+    if id(node) not in sizes:
+        sizes[id(node)] = 0, 0  # until it is complete
+        children = node.value if node.__class__ is Sequence else chain.from_iterable(node.value)
+        count, levels = 1, 0
+        for child in children:
+            below, height = _expand(child, sizes)
+            count, levels = count + below, max(levels, height)
+        sizes[id(node)] = count, levels + 1
+    count, levels = sizes[id(node)]
+    problem = _TOO_LARGE if count > MAX_NODES else _TOO_DEEP if levels > MAX_DEPTH else None
+    if not count or problem:
+        raise InputError(problem_at(node, problem or "an alias that contains itself"))
+    return count, levels
 
 
 def compose(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> Node:
@@ -152,15 +125,13 @@ def compose_documents(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> lis
     """Return the root node of each document; raises InputError with the first fault of syntax."""
     if len(data) > max_bytes:
         raise InputError(Problem(name, 0, 0, f"larger than {max_bytes // 2**20} MiB"))
-    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell writes
     try:
-        data.decode("utf-16" if utf16 else "utf-8")
-    except UnicodeDecodeError as fault:
-        before = data[: fault.start].decode(errors="replace").removeprefix("\ufeff")
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        raise InputError(Problem(name, line, column, "not UTF-8 text")) from None
-    try:
-        return _Composer(_Stream(data, name)).compose_documents()
+        try:
+            roots = _load(_FastLoader(_Stream(data, name)))
+        except yaml.composer.ComposerError as fault:
+            if "duplicate anchor" not in str(fault.context) or len(data) > _MAX_SLOW_BYTES:
+                raise
+            roots = _load(_Loader(_Stream(data, name)))
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark or fault.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -168,8 +139,13 @@ def compose_documents(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> lis
         message = _TOO_DEEP if fault.problem == _LIBYAML_TOO_DEEP else message or "not YAML"
         raise InputError(Problem(name, line, column, message)) from None
     except yaml.reader.ReaderError as fault:
-        line = data.count(b"\n", 0, fault.position) + 1
-        raise InputError(Problem(name, line, 1, f"not text: {fault.reason}")) from None
+        lines = data[: fault.position].decode(errors="replace").removeprefix("\ufeff").split("\n")
+        message = f"not text: {fault.reason}"
+        raise InputError(Problem(name, len(lines), len(lines[-1]) + 1, message)) from None
+    if b"*" in data:
+        for root in roots:
+            _expand(root, {})
+    return roots
 
 
 def problem_at(node: Node, message: str) -> Problem:

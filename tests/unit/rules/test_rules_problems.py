@@ -80,16 +80,22 @@ def judged(condition: str, fact: str = "host.memory.total") -> str:
             ["r.yaml:3:1: expected a single document in the stream"],
         ),
         ("version: *x", ["r.yaml:1:10: found undefined alias"]),
-        (b"version: 1\nname: \xff\n", ["r.yaml:2:7: not UTF-8 text"]),
-        (b"\xef\xbb\xbfversion: 1\n\xff", ["r.yaml:2:1: not UTF-8 text"]),
-        ("\ufeffname: ä".encode() + b"\xff", ["r.yaml:1:8: not UTF-8 text"]),
+        (b"version: 1\nname: \xff\n", ["r.yaml:2:7: not text: invalid leading UTF-8 octet"]),
+        (
+            b"\xef\xbb\xbfversion: 1\n\xff",
+            ["r.yaml:2:1: not text: invalid leading UTF-8 octet"],
+        ),
+        (
+            "\ufeffname: ä".encode() + b"\xff",
+            ["r.yaml:1:8: not text: invalid leading UTF-8 octet"],
+        ),
         (
             b"\x7fELF\x02\x01\x01\x00\x00",
             ["r.yaml:1:1: not text: control characters are not allowed"],
         ),
         (
             b"version: 1\nname: \x07\n",
-            ["r.yaml:2:1: not text: control characters are not allowed"],
+            ["r.yaml:2:7: not text: control characters are not allowed"],
         ),
         (b"#" * (16 * 2**20 + 1), ["r.yaml: larger than 16 MiB"]),
         ("{}", ["r.yaml:1:1: a rule file needs 'version'"]),
