@@ -6,86 +6,97 @@ Asks one Ollama and says what its answers mean. An estimate of memory is never a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.compose.project import Project, known_as
-from preflight.facts.engine.endpoint import EndpointError
+from preflight.facts.compose.project import Project, known_as, source_of
+from preflight.facts.engine.api import count_or_none
+from preflight.facts.engine.endpoint import EndpointError, EngineError
 from preflight.facts.engine.locality import in_container
 from preflight.facts.model import canonical_name
 from preflight.facts.ollama_server import (
-    Address,
     OllamaApi,
-    OllamaError,
     get_environment,
+    is_loopback,
     is_valid_name,
     locate_api,
-    positive_or_none,
     read_settings,
     read_variable,
     shorten,
 )
 from preflight.facts.table import NO_COMPOSE_FILE
 from preflight.model.facts import Measured, Source, Unknown, Value
-from preflight.model.quantities import format_bytes, parse_version
+from preflight.model.quantities import format_bytes
 
 MAX_ANSWER_SECONDS = 2.0
 RUNTIME_OVERHEAD_BYTES = 2**29  # besides weights and KV cache
 DEFAULT_CONTEXT_TOKENS = 4096
 MAX_MODEL_DIMENSION = 2**24  # layers, heads or numbers of a head: no model has as many
+ANSWERED_FACTS = (
+    ("ollama", "version"), ("ollama", "models"), ("ollama", "loaded"),
+    ("model", "size"), ("model", "resident"), ("model", "estimate"),
+)  # fmt: skip
 
 
 def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) -> Iterator[Measured]:
     """Yield the facts: `reachable` is false without an answer, unknown if Ollama wasn't asked."""
     project = context.project_or_unknown()
-    services = _ollama_services(project) if isinstance(project, Project) else []
-    yield from _configuration_facts(project, services)
-    config = project.services[services[0]] if isinstance(project, Project) and services else None
+    services = find_ollama_services(project)
+    yield from _settings_facts(project, services)
     name, source = configured_model(project, environ)
     yield Measured(("model", "name"), name, source)
+    service = next(iter(services.values()), None)
     local = bool(read_variable(environ, "OLLAMA_HOST")) or _is_engine_local(context)
-    address, source = locate_api(environ, local, config)
-    shown = address.url if isinstance(address, Address) else address
-    yield Measured(("ollama", "endpoint"), shown, source)
-    if not isinstance(address, Address):
-        reason = address or Unknown(source)
-        yield from _facts_without_answer(reason, name, is_unreachable=address is None)
-        return
-    api = OllamaApi(address, min(MAX_ANSWER_SECONDS, context.options.timeout / 2))
+    url, source = locate_api(environ, local, service)
+    yield Measured(("ollama", "endpoint"), url, source)
     known: set[tuple[str, ...]] = set()
-    try:
-        for fact in _api_facts(api, name, get_environment(config or {})):
-            known.add(fact.path)
+    is_hidden = isinstance(url, Unknown)
+    if isinstance(url, str):
+        api = OllamaApi(url, min(MAX_ANSWER_SECONDS, context.options.timeout / 2))
+        try:
+            for fact in _ask(api, name, get_environment(service or {})):
+                known.add(fact.path)
+                yield fact
+            return
+        except EngineError as error:
+            reason = Unknown(str(error), error.kind)
+        # in a container, its own loopback: no answer there means nothing
+        hidden = context.visibility().network_hidden if _is_own_loopback(url) else None
+        if hidden is not None and not known:
+            is_hidden, reason = True, Unknown(f"{reason.reason}; {hidden.reason}", hidden.kind)
+    else:
+        reason = url or Unknown(source)
+    for fact in _unanswered_facts(reason, name, is_hidden=is_hidden):
+        if fact.path not in known:
             yield fact
-    except OllamaError as error:
-        reason, hidden = Unknown(str(error), error.kind), None
-        if not known and address.loopback and in_container()[0]:
-            hidden = context.visibility().network_hidden
-        if hidden is not None:  # this container's own loopback: no answer there means nothing
-            reason = Unknown(f"{reason.reason}; {hidden.reason}", hidden.kind)
-        facts = _facts_without_answer(reason, name, is_unreachable=hidden is None)
-        yield from (fact for fact in facts if fact.path not in known)
 
 
-def _configuration_facts(
-    project: Project | Unknown | None, services: Sequence[str]
+def find_ollama_services(project: Project | Unknown | None) -> dict[str, Mapping[str, Any]]:
+    """Return the services that run Ollama, by name."""
+    services = project.services if isinstance(project, Project) else {}
+    return {name: services[name] for name in services if "ollama" in known_as(name, services[name])}
+
+
+def _settings_facts(
+    project: Project | Unknown | None, services: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Measured]:
     """Yield which service runs Ollama, and the settings of each that does."""
     if not isinstance(project, Project):
         yield Measured(("ollama", "service"), project, NO_COMPOSE_FILE)
         yield Measured(("ollama", "settings"), project, NO_COMPOSE_FILE)
         return
-    others = f"; also {', '.join(services[1:])}" if services[1:] else ""
-    source = f"its name or image{others}" if services else "no service has Ollama's name or image"
-    yield Measured(("ollama", "service"), services[0] if services else None, source)
-    source = "the environment of the services that run Ollama"
-    yield Measured(("ollama", "settings"), {}, source)
-    for service in services:
-        for setting in read_settings(get_environment(project.services[service])):
+    first, *others = services or [None]
+    source = "its name or image" + (f"; also {', '.join(map(str, others))}" if others else "")
+    source = source if services else "no service has Ollama's name or image"
+    yield Measured(("ollama", "service"), first, source)
+    yield Measured(("ollama", "settings"), {}, "the environment of the services that run Ollama")
+    for service, config in services.items():
+        for setting in read_settings(get_environment(config)):
             path = ("ollama", "settings", service, setting.name)
-            where = _variable_source(project, service, setting.variable, setting.description)
-            yield Measured(path, setting.value, where)
+            key = ("services", service, "environment", setting.variable)
+            yield Measured(path, setting.value, source_of(project, key, setting.description))
 
 
 def _is_engine_local(context: MeasureContext) -> bool:
@@ -95,16 +106,8 @@ def _is_engine_local(context: MeasureContext) -> bool:
         return True  # nothing that exists names another host
 
 
-def _ollama_services(project: Project) -> list[str]:
-    """Return the services that run Ollama."""
-    return [
-        name for name, service in project.services.items() if "ollama" in known_as(name, service)
-    ]
-
-
-def _variable_source(project: Project, service: str, variable: str, words: str) -> str | Source:
-    position = project.positions.get(("services", service, "environment", variable))
-    return Source.in_file(position.file, position.line, words) if position else words
+def _is_own_loopback(url: str) -> bool:
+    return is_loopback(url) and in_container()[0]
 
 
 def configured_model(
@@ -116,90 +119,90 @@ def configured_model(
     """
     if isinstance(project, Unknown):
         return project, ""
-    services = {} if project is None else project.services
-    own = [] if project is None else _ollama_services(project)
+    services = project.services if project else {}
     models = {
         service: text
-        for service in sorted(services, key=own.__contains__)  # those that ask come first
+        for service in sorted(services, key=find_ollama_services(project).__contains__)
         if (text := read_variable(get_environment(services[service]), "OLLAMA_MODEL"))
     }
     if project is None or not models:
         text = read_variable(environ, "OLLAMA_MODEL")
-        return _model_name(text), f"OLLAMA_MODEL {'of the environment' if text else 'is not set'}"
-    first, *others = models
-    differing = [
-        name for name in others if canonical_name(models[name]) != canonical_name(models[first])
-    ]
-    words = f"OLLAMA_MODEL of {first}"
-    words += "".join(f"; {name} has {shorten(models[name])}" for name in differing)
-    return _model_name(models[first]), _variable_source(project, first, "OLLAMA_MODEL", words)
-
-
-def _model_name(text: str) -> str | Unknown | None:
+        source: str | Source = f"OLLAMA_MODEL {'of the environment' if text else 'is not set'}"
+    else:
+        first, text = next(iter(models.items()))  # those that ask come first
+        detail = f"OLLAMA_MODEL of {first}"
+        for other, model in models.items():
+            if canonical_name(model) != canonical_name(text):
+                detail += f"; {other} has {shorten(model)}"
+        source = source_of(project, ("services", first, "environment", "OLLAMA_MODEL"), detail)
     if text and not is_valid_name(text):
-        return Unknown(f"OLLAMA_MODEL={shorten(text)} isn't a valid model name", "invalid")
-    return text or None
+        return Unknown(f"OLLAMA_MODEL={shorten(text)} isn't a valid model name", "invalid"), source
+    return text or None, source
 
 
-def _facts_without_answer(
-    reason: Unknown, name: str | Unknown | None, *, is_unreachable: bool
+def _unanswered_facts(
+    reason: Unknown, name: str | Unknown | None, *, is_hidden: bool
 ) -> Iterator[Measured]:
-    """Yield the facts where Ollama didn't answer, or wasn't asked."""
-    reachable = False if is_unreachable else reason
-    problem = reason.reason if is_unreachable else reason
-    yield Measured(("ollama", "reachable"), reachable, reason.reason)
+    """Yield the facts where Ollama didn't answer, or with `is_hidden` wasn't asked."""
+    yield Measured(("ollama", "reachable"), reason if is_hidden else False, reason.reason)
+    problem = reason if is_hidden else reason.reason
     yield Measured(("ollama", "problem"), problem, "the attempt")
-    for fact in ("version", "models", "loaded"):
-        yield Measured(("ollama", fact), reason)
-    for fact in ("size", "resident", "estimate"):
-        value = reason if isinstance(name, str) else name
-        yield Measured(("model", fact), value, "no model is configured")
+    for path in ANSWERED_FACTS:
+        is_absent = path[0] == "model" and not isinstance(name, str)
+        yield Measured(path, name if is_absent else reason, "no model is configured")
 
 
-def _api_facts(
+def _ask(
     api: OllamaApi, name: str | Unknown | None, environment: Mapping[str, Value]
 ) -> Iterator[Measured]:
-    """Yield what Ollama answers. Raises OllamaError at the first call that fails."""
-    version = api.version()
+    """Yield what Ollama answers. Raises EngineError at the first call that fails."""
+    version: str | Unknown = api.get_version()
     yield Measured(("ollama", "reachable"), True, "GET /api/version")
-    yield Measured(("ollama", "version"), _valid_version(version), "GET /api/version")
-    models = api.models()
-    for model, on_disk in models.items():
-        yield Measured(("ollama", "models", model, "size"), on_disk, "GET /api/tags size")
+    if not re.match("v?[0-9]", str(version)):  # a build of somebody's own
+        version = Unknown(f"{version!r} isn't a valid version", "invalid")
+    yield Measured(("ollama", "version"), version, "GET /api/version")
+    models = api.get_models("/api/tags")
+    for model, row in models.items():
+        path = ("ollama", "models", model, "size")
+        yield Measured(path, _read_size(row, "size"), "GET /api/tags size")
     yield Measured(("ollama", "models"), {}, "GET /api/tags")
-    loaded = api.loaded()
-    for model, (memory, total) in loaded.items():
+    loaded = api.get_models("/api/ps")
+    for model, row in loaded.items():
         top = ("ollama", "loaded", model)
-        yield Measured((*top, "memory"), memory, "GET /api/ps size less size_vram")
-        yield Measured((*top, "total"), total, "GET /api/ps size")
+        yield Measured((*top, "memory"), _read_resident(row), "GET /api/ps size less size_vram")
+        yield Measured((*top, "total"), _read_size(row, "size"), "GET /api/ps size")
     yield Measured(("ollama", "loaded"), {}, "GET /api/ps")
     yield Measured(("ollama", "problem"), None, "it answers")
     if not isinstance(name, str):
         for fact in ("size", "resident", "estimate"):
             yield Measured(("model", fact), name, "no model is configured")
         return
-    own_name = _find_installed_name(name, models)
-    size = models.get(own_name)
-    yield Measured(("model", "size"), size, "GET /api/tags" + ("" if own_name else ": not there"))
-    resident, _ = loaded.get(loaded_name := _find_installed_name(name, loaded), (None, None))
-    source = "GET /api/ps" + ("" if loaded_name else ": not loaded")
+    installed = _find_installed_name(name, models)
+    size = _read_size(models[installed], "size") if installed else None
+    source = "GET /api/tags" + ("" if installed else ": not there")
+    yield Measured(("model", "size"), size, source)
+    running = _find_installed_name(name, loaded)
+    resident = _read_resident(loaded[running]) if running else None
+    source = "GET /api/ps" + ("" if running else ": not loaded")
     yield Measured(("model", "resident"), resident, source)
-    value: int | Unknown
-    if isinstance(size, int):
-        value, source = estimate_memory(
-            size, kv_bytes_per_token(api.model_info(own_name)), environment
-        )
-    else:
-        value = size or Unknown("Ollama doesn't have the configured model: no shape is known")
-    yield Measured(("model", "estimate"), value, source)
+    estimate = size or Unknown("Ollama doesn't have the configured model: no shape is known")
+    if isinstance(estimate, int):
+        info = api.request("/api/show", {"model": installed}).get("model_info")
+        per_token = kv_bytes_per_token(info if isinstance(info, dict) else {})
+        estimate, source = estimate_memory(estimate, per_token, environment)
+    yield Measured(("model", "estimate"), estimate, source)
 
 
-def _valid_version(version: str) -> str | Unknown:
-    try:
-        parse_version(version)
-    except ValueError as error:
-        return Unknown(str(error), "invalid")
-    return version
+def _read_size(row: Mapping[str, Any], key: str) -> int | Unknown:
+    return count_or_none(row.get(key)) or Unknown(f"Ollama does not report its {key}")
+
+
+def _read_resident(row: Mapping[str, Any]) -> int | Unknown:
+    """Return the bytes of a loaded model that no GPU holds."""
+    total, on_gpus = _read_size(row, "size"), count_or_none(row.get("size_vram"))
+    if isinstance(total, Unknown) or on_gpus is None:
+        return _read_size({}, "size_vram") if isinstance(total, int) else total
+    return max(0, total - on_gpus)
 
 
 def _find_installed_name(name: str, models: Iterable[str]) -> str:
@@ -228,14 +231,14 @@ def estimate_memory(
 def kv_bytes_per_token(info: Mapping[str, Any]) -> int:
     """Return the bytes of KV cache for a token: keys and values of two bytes each.
 
-    `info` is model_info of POST /api/show. Raises OllamaError where a figure is missing.
+    `info` is model_info of POST /api/show. Raises EngineError where a figure is missing.
     """
     architecture = info.get("general.architecture")
 
     def shape(name: str) -> int:
-        value = positive_or_none(info.get(f"{architecture}.{name}"))
-        if value is None or value > MAX_MODEL_DIMENSION:
-            raise OllamaError(f"Ollama does not report the model's {name}", "unsupported")
+        value = count_or_none(info.get(f"{architecture}.{name}"))
+        if not value or value > MAX_MODEL_DIMENSION:
+            raise EngineError(f"Ollama does not report the model's {name}", "unsupported")
         return value
 
     lengths = [
@@ -244,8 +247,7 @@ def kv_bytes_per_token(info: Mapping[str, Any]) -> int:
         else shape(name)
         for name in ("attention.key_length", "attention.value_length")
     ]
-    heads = shape("block_count") * shape("attention.head_count_kv")
-    size = positive_or_none(2 * heads * sum(lengths))
-    if size is None:
-        raise OllamaError("Ollama does not report a shape that a model can have", "invalid")
+    size = 2 * shape("block_count") * shape("attention.head_count_kv") * sum(lengths)
+    if size == 0:
+        raise EngineError("Ollama does not report a shape that a model can have", "invalid")
     return size

@@ -11,25 +11,29 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
-from preflight.facts.engine.api import count_or_none
+from preflight.facts.engine.api import MAX_RESPONSE_BYTES, decode_json, explain_failure
+from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.http_client import request
-from preflight.model.facts import Unknown, UnknownKind, Value
-from preflight.model.quantities import format_duration, parse_duration
+from preflight.model.facts import Unknown, Value
+from preflight.model.quantities import format_duration
 
 DEFAULT_PORT = 11434
-DEFAULT_KEEP_ALIVE_SECONDS = 300
+DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 MAX_SECONDS = 2**63 / 10**9  # Go counts nanoseconds in 64 bits
 MAX_VALUE_CHARS = 60
-WILDCARD_TO_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # and what dials them
-GO_DURATION = re.compile(
-    r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+", re.ASCII
-)
-HOST_PORT = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):([^:\[\]]*)")
-MAX_ANSWER_BYTES = 8 * 2**20  # of one answer
 MAX_NAME_CHARS = 200  # of a model's or a version's name
 MAX_MODELS = 1000
+WILDCARD_TO_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # and what dials them
+GO_UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
+GO_DURATION_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+HOST = re.compile(
+    r"(?:(https?)://)?(?:\[([\w:.%-]*)\]|([\w.%-]*)|([\w:.%-]*))(?::([\w-]*))?(/(?!/)[!-~]*)?",
+    re.ASCII,
+)
 
 
 class Setting(NamedTuple):
@@ -39,58 +43,6 @@ class Setting(NamedTuple):
     variable: str
     value: Value
     description: str
-
-
-class Address(NamedTuple):
-    """Where Ollama is asked; `path` is a prefix without a slash in front."""
-
-    scheme: str
-    host: str
-    port: int
-    path: str = ""
-
-    @property
-    def url(self) -> str:
-        """The address as it is shown."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}" + (f"/{self.path}" if self.path else "")
-
-    @property
-    def loopback(self) -> bool:
-        """Whether it is this machine's own."""
-        numeric = self.host.startswith("127.") and self.host.replace(".", "").isdecimal()
-        return numeric or self.host in ("localhost", "::1")
-
-
-def read_settings(environment: Mapping[str, Value]) -> Iterator[Setting]:
-    """Yield what Ollama makes of a container's environment; None is a variable that isn't set.
-
-    `keep_alive` is in seconds, -1 for ever.
-    """
-    ignored = []
-    for name, variable, parse, default in SETTINGS:
-        text = read_variable(environment, variable)
-        description = f"{variable}={shorten(text)}" if text else f"{variable} is not set"
-        value = None
-        try:
-            value = parse(text) if text else None
-        except ValueError:
-            ignored.append(description)
-            description += f" isn't a valid {'number' if parse is parse_uint else 'duration'}"
-        if name == "keep_alive":
-            description += default if value is None else _describe_keep_alive(value)
-            value = DEFAULT_KEEP_ALIVE_SECONDS if value is None else -1 if value < 0 else value
-        elif not value:
-            value, description = None, description + default
-        if name:
-            number = int(value) if value is not None and value == int(value) else value
-            yield Setting(name, variable, number, description)
-    yield Setting("ignored", "", ignored or None, "Ollama treats what it can't parse as not set")
-
-
-def _describe_keep_alive(seconds: float) -> str:
-    uses = f"Ollama uses {format_duration(seconds, 9)}"
-    return ": a model stays loaded for ever" if seconds < 0 else f": {uses}"
 
 
 def read_variable(environment: Mapping[str, Value], variable: str) -> str:
@@ -106,23 +58,17 @@ def shorten(text: str) -> str:
 
 
 def parse_keep_alive(text: str) -> float:
-    """Read a duration of Go, or whole seconds, in seconds; raises ValueError.
-
-    Go writes `.5m` and `5.m` too and has no days; otherwise it is the rules' grammar.
-    """
-    if re.fullmatch("[-+]?[0-9]+", text):
-        seconds: float = int(text)
-        if not -(2**63) <= seconds < 2**63:
-            raise ValueError("more than 64 bits")
-        return seconds
-    if GO_DURATION.fullmatch(text) is None:
-        raise ValueError("not a duration of Go")
-    plain = re.sub("[\u00b5\u03bc]", "u", text)
-    plain = re.sub(r"(?<![0-9])\.", "0.", re.sub(r"\.(?![0-9])", "", plain))
-    seconds = round(parse_duration(plain), 9)
-    if abs(seconds) > MAX_SECONDS:
-        raise ValueError("more than 64 bits of nanoseconds")
-    return seconds
+    """Read a duration of Go, or whole seconds, in seconds; -1 is for ever. Raises ValueError."""
+    number = text[1:] if text[:1] in ("+", "-") else text
+    if re.fullmatch("[0-9]+", number):
+        number += "s"
+    parts = GO_DURATION_PART.findall(number) if len(number) <= MAX_VALUE_CHARS else []
+    seconds = round(sum(float(count) * GO_UNITS[unit] for count, unit in parts), 9)
+    if not parts or GO_DURATION_PART.sub("", number) or seconds > MAX_SECONDS:
+        raise ValueError("not a duration of Go in 64 bits of nanoseconds")
+    if text.startswith("-") and seconds:
+        return -1
+    return int(seconds) if seconds.is_integer() else seconds
 
 
 def parse_uint(text: str) -> int:
@@ -132,47 +78,77 @@ def parse_uint(text: str) -> int:
     return int(text)
 
 
-SETTINGS: tuple[tuple[str, str, Callable[[str], float], str], ...] = (
-    # name (none: only whether Ollama ignores it), variable, how it is read, what holds without it
-    ("keep_alive", "OLLAMA_KEEP_ALIVE", parse_keep_alive, ": Ollama uses 5m"),
-    ("num_parallel", "OLLAMA_NUM_PARALLEL", parse_uint,
+SETTINGS: tuple[tuple[str, Callable[[str], float], float | None, str], ...] = (
+    # variable, how it is read, its value and a sentence where it isn't set
+    ("OLLAMA_KEEP_ALIVE", parse_keep_alive, 300, ": Ollama uses 5m"),
+    ("OLLAMA_NUM_PARALLEL", parse_uint, None,
      ". Ollama decides: 1 request at a time since 0.13, automatically up to 4 before"),
-    ("max_loaded_models", "OLLAMA_MAX_LOADED_MODELS", parse_uint,
+    ("OLLAMA_MAX_LOADED_MODELS", parse_uint, None,
      ". Ollama decides: 3 models on a CPU, 3 for each GPU"),
-    ("context_length", "OLLAMA_CONTEXT_LENGTH", parse_uint,
+    ("OLLAMA_CONTEXT_LENGTH", parse_uint, None,
      ". Ollama decides: 4096 tokens, by version and VRAM also others"),
-    ("", "OLLAMA_LOAD_TIMEOUT", parse_keep_alive, ""),
-    ("", "OLLAMA_MAX_QUEUE", parse_uint, ""),
-    ("", "OLLAMA_GPU_OVERHEAD", parse_uint, ""),
+    # of these it is only said that Ollama ignores them
+    ("OLLAMA_LOAD_TIMEOUT", parse_keep_alive, None, ""),
+    ("OLLAMA_MAX_QUEUE", parse_uint, None, ""),
+    ("OLLAMA_GPU_OVERHEAD", parse_uint, None, ""),
 )  # fmt: skip
 
 
-def parse_host(text: str) -> Address:
-    """Read OLLAMA_HOST as Ollama's client does: an invalid port becomes the default.
+def read_settings(environment: Mapping[str, Value]) -> Iterator[Setting]:
+    """Yield what Ollama makes of a container's environment; None is a variable that isn't set.
+
+    `keep_alive` is in seconds, -1 for ever.
+    """
+    ignored = []
+    for variable, parse, default, default_description in SETTINGS:
+        text = read_variable(environment, variable)
+        description = f"{variable}={shorten(text)}" if text else f"{variable} is not set"
+        value = None
+        try:
+            value = parse(text) if text else None
+        except ValueError:
+            ignored.append(description)
+            description += f" isn't a valid {'number' if parse is parse_uint else 'duration'}"
+        if value is None or (value == 0 and parse is parse_uint):
+            value, description = default, description + default_description
+        elif parse is parse_keep_alive:
+            uses = f"Ollama uses {format_duration(value, 9)}"
+            description += ": a model stays loaded for ever" if value < 0 else f": {uses}"
+        if default_description:
+            name = variable.removeprefix("OLLAMA_").lower()
+            yield Setting(name, variable, value, description)
+    yield Setting("ignored", "", ignored or None, "Ollama treats what it can't parse as not set")
+
+
+def parse_host(text: str) -> str:
+    """Return the URL that OLLAMA_HOST means to Ollama's client: an invalid port is the default.
 
     Raises ValueError where it can't be dialled at all.
     """
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        scheme, rest = "http", scheme
-    default = {"http": 80, "https": 443}.get(scheme, DEFAULT_PORT) if separator else DEFAULT_PORT
-    host_port, _, path = rest.partition("/")
-    match = HOST_PORT.fullmatch(host_port)
-    host, port = (match[1] or match[2] or "", match[3]) if match else (host_port.strip("[]"), "")
-    number = int(port) if re.fullmatch("[0-9]{1,5}", port) else default
-    if scheme not in ("http", "https"):
-        raise ValueError("neither http nor https")
-    plain = re.fullmatch(r"[\w.:%-]*", host, re.ASCII) and re.fullmatch("[!-~]*", path)
-    if not plain or "@" in host_port:
+    match = HOST.fullmatch(text)
+    if match is None:
         raise ValueError("not a host and a path")
+    scheme, bracketed, name, bare, port, path = match.groups(default="")
+    host = bracketed or name or bare
     host = WILDCARD_TO_LOOPBACK.get(host, host)
-    return Address(scheme, host, number if number <= 65535 else default, path.rstrip("/"))
+    number = int(port) if re.fullmatch("[0-9]{1,5}", port) else 0
+    if not 0 < number < 65536:
+        number = {"http": 80, "https": 443}.get(scheme, DEFAULT_PORT)
+    shown_host = f"[{host}]" if ":" in host else host
+    url = f"{scheme or 'http'}://{shown_host}:{number}{path.rstrip('/')}"
+    urlsplit(url)  # it refuses what isn't an IPv6 address in brackets
+    return url
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address is this machine's own."""
+    return Endpoint(url, "", "").loopback
 
 
 def locate_api(
     environ: Mapping[str, str], local: bool, service: Mapping[str, Any] | None
-) -> tuple[Address | Unknown | None, str]:
-    """Return where Ollama is asked, and what decided it; None if no port leads to it.
+) -> tuple[str | Unknown | None, str]:
+    """Return the URL where Ollama is asked, and what decided it; None if no port leads to it.
 
     OLLAMA_HOST, else the service's published port, else 11434. `local` is whether the engine is on
     this machine, `service` the one that runs Ollama. Only the user's OLLAMA_HOST leads off this
@@ -188,33 +164,24 @@ def locate_api(
         reason = "Ollama runs on another host; set OLLAMA_HOST to its address"
         return Unknown(reason, "unsupported"), ""
     if service is None:
-        return Address("http", "127.0.0.1", DEFAULT_PORT), "Ollama's default address"
-    try:
-        inside = parse_host(read_variable(get_environment(service), "OLLAMA_HOST")).port
-    except ValueError:
-        inside = DEFAULT_PORT
+        return DEFAULT_URL, "Ollama's default address"
+    inside: int | None = DEFAULT_PORT
+    with suppress(ValueError):
+        inside = urlsplit(parse_host(read_variable(get_environment(service), "OLLAMA_HOST"))).port
     if service.get("network_mode") == "host":
-        return Address("http", "127.0.0.1", inside), "the service uses the host's network"
-    return _locate_published(service, inside)
-
-
-def _locate_published(
-    service: Mapping[str, Any], inside: int
-) -> tuple[Address | Unknown | None, str]:
-    """Return the port on loopback that leads to a port inside a service."""
+        return f"http://127.0.0.1:{inside}", "the service uses the host's network"
     ports = [
         port
         for port in service.get("ports") or ()
-        if str(port.get("target")) == str(inside) and port.get("protocol") in (None, "tcp")
+        if port.get("target") == inside and port.get("protocol") in (None, "tcp")
     ]
     if not ports:
         return None, f"the service publishes no port for {inside}; set OLLAMA_HOST"
     for port in ports:
-        host, published = str(port.get("host_ip") or ""), str(port.get("published") or "")
-        number = int(published) if published.isdecimal() else 0
-        address = Address("http", WILDCARD_TO_LOOPBACK.get(host, host), number)
-        if 0 < number < 65536 and address.loopback:
-            return address, "the port that the service publishes"
+        with suppress(ValueError):
+            url = parse_host(f"[{port.get('host_ip') or ''}]:{port.get('published')}")
+            if is_loopback(url) and url.endswith(f":{port.get('published')}"):
+                return url, "the port that the service publishes"
     reason = "the service publishes no fixed port on loopback; set OLLAMA_HOST to its address"
     return Unknown(reason, "unsupported"), ""
 
@@ -224,125 +191,50 @@ def get_environment(service: Mapping[str, Any]) -> Mapping[str, Value]:
     return service.get("environment") or {}
 
 
-class OllamaError(Exception):
-    """Why Ollama can't be used; `kind` as under `unknown` in a snapshot."""
-
-    def __init__(self, reason: str, kind: UnknownKind) -> None:
-        super().__init__(reason)
-        self.kind: UnknownKind = kind
-
-
 class OllamaApi:
-    """One Ollama. Every call takes `seconds` at most, and raises OllamaError and nothing else."""
+    """One Ollama. Every call takes `seconds` at most, and raises EngineError and nothing else."""
 
-    def __init__(self, address: Address, seconds: float) -> None:
-        self._address = address
+    def __init__(self, url: str, seconds: float) -> None:
+        self._url = url
         self._seconds = seconds
 
-    def version(self) -> str:
+    def get_version(self) -> str:
         """GET /api/version."""
-        version = self._request("/api/version").get("version")
+        version = self.request("/api/version").get("version")
         if not is_valid_name(version):
-            raise self._not_ollama("no version")
+            raise EngineError(f"{self._url} answers, but not as Ollama: no version", "invalid")
         return str(version)
 
-    def models(self) -> Mapping[str, int | Unknown]:
-        """GET /api/tags: bytes on disk by name."""
-        return {name: _read_size(model, "size") for name, model in self._models("/api/tags")}
+    def get_models(self, path: str) -> dict[str, Mapping[str, Any]]:
+        """GET a list of models, by name; Go writes an empty list as null."""
+        models = self.request(path).get("models", False)
+        if models is not None and not isinstance(models, list):
+            raise EngineError(f"{self._url}: GET {path} returned no list of models", "invalid")
+        rows = [row for row in models or () if isinstance(row, dict)][:MAX_MODELS]
+        by_name = {row.get("name") or row.get("model"): row for row in rows}
+        return {str(name): row for name, row in by_name.items() if is_valid_name(name)}
 
-    def loaded(self) -> Mapping[str, tuple[int | Unknown, int | Unknown]]:
-        """GET /api/ps: bytes of RAM, and with the memory of GPUs, by name of a loaded model."""
-        return {name: _parse_loaded(model) for name, model in self._models("/api/ps")}
-
-    def model_info(self, name: str) -> Mapping[str, Any]:
-        """POST /api/show: what describes the shape of a model."""
-        info = self._request("/api/show", {"model": name}).get("model_info")
-        return info if isinstance(info, dict) else {}
-
-    def _models(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        models = self._request(path).get("models", False)
-        if models is not None and not isinstance(models, list):  # Go writes an empty list as null
-            raise self._not_ollama(f"no list of models in {path}")
-        for model in (models or ())[:MAX_MODELS]:
-            name = (model.get("name") or model.get("model")) if isinstance(model, dict) else None
-            if is_valid_name(name):
-                yield str(name), model
-
-    def _request(self, path: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        prefix, url = self._address.path, self._address.url
-        json_type = "application/json"
+    def request(self, path: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """GET the JSON object at a path, or POST `content` to it."""
+        method = "GET" if content is None else "POST"
+        body = None if content is None else json.dumps(content).encode("ascii")
         try:
             status, data = request(
-                url,
-                (f"/{prefix}" if prefix else "") + path,
+                self._url,
+                urlsplit(self._url).path + path,
                 timeout=self._seconds,
-                max_bytes=MAX_ANSWER_BYTES,
-                method="GET" if content is None else "POST",
-                headers={"Accept": json_type, "Content-Type": json_type, "Connection": "close"},
-                body=None if content is None else json.dumps(content).encode("ascii"),
+                max_bytes=MAX_RESPONSE_BYTES,
+                method=method,
+                body=body,
             )
         except Exception as error:  # noqa: BLE001 - sockets, ssl, http, encodings: each its own
-            raise self._describe_failure(error) from None
-        if len(data) > MAX_ANSWER_BYTES:
-            raise self._not_ollama(f"more than {MAX_ANSWER_BYTES // 2**20} MiB")
-        if status in (401, 403):
-            raise OllamaError(f"{url} refuses: status {status}", "permission")
-        try:
-            answer = json.loads(data, parse_int=_parse_integer)
-        except (ValueError, RecursionError):
-            answer = None
-        if status >= 500 or (status >= 400 and isinstance(answer, dict)):
-            message = answer.get("error") if isinstance(answer, dict) else None
-            words = f"{status} {shorten(message) if isinstance(message, str) else ''}".strip()
-            raise OllamaError(f"{url} answers {path} with the error {words}", "error")
-        if status != 200 or not isinstance(answer, dict):
-            body = "a web page" if b"<html" in data[:1000].lower() else "no JSON object"
-            raise self._not_ollama(body if status == 200 else f"status {status}")
+            raise explain_failure(error, self._url, self._seconds, "Ollama") from None
+        answer = decode_json(status, data, self._url, f"{method} {path}", "Ollama")
+        if not isinstance(answer, dict):
+            raise EngineError(f"{self._url}: {method} {path} returned no JSON object", "invalid")
         return answer
-
-    def _describe_failure(self, error: Exception) -> OllamaError:
-        import socket
-        import ssl
-
-        url = self._address.url
-        if isinstance(error, TimeoutError):
-            return OllamaError(f"no answer from {url} within {self._seconds:.3g} s", "timeout")
-        if isinstance(error, ConnectionRefusedError):
-            return OllamaError(f"nothing listens at {url}", "refused")
-        if isinstance(error, ssl.SSLError):
-            return OllamaError(f"TLS with {url} fails: {shorten(str(error))}", "invalid")
-        if isinstance(error, socket.gaierror):
-            return OllamaError(f"the host of {url} is not found", "unavailable")
-        if isinstance(error, OSError) and not isinstance(error, ConnectionError):
-            return OllamaError(f"{url}: {error.strerror or error}", "unavailable")
-        return self._not_ollama("no HTTP")
-
-    def _not_ollama(self, reason: str) -> OllamaError:
-        return OllamaError(f"{self._address.url} answers, but not as Ollama: {reason}", "invalid")
-
-
-def _parse_integer(digits: str) -> int | None:
-    """Read an integer of JSON, None for one of more than 64 bits."""
-    return int(digits) if len(digits) <= 20 else None
-
-
-def positive_or_none(value: Any) -> int | None:
-    """Return the value if it is an integer that measures something: zero doesn't."""
-    number = count_or_none(value) or 0
-    return number if 0 < number < 2**63 else None
 
 
 def is_valid_name(value: Any) -> bool:
     """Whether it can be the name of a model or a version."""
     return isinstance(value, str) and 0 < len(value) <= MAX_NAME_CHARS and value.isprintable()
-
-
-def _read_size(model: Mapping[str, Any], key: str) -> int | Unknown:
-    return positive_or_none(model.get(key)) or Unknown(f"Ollama does not report its {key}")
-
-
-def _parse_loaded(model: Mapping[str, Any]) -> tuple[int | Unknown, int | Unknown]:
-    total, of_gpus = _read_size(model, "size"), _read_size(model, "size_vram")
-    if isinstance(total, Unknown) or model.get("size_vram") == 0:
-        return total, total
-    return (of_gpus if isinstance(of_gpus, Unknown) else max(0, total - of_gpus)), total

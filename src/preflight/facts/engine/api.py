@@ -25,6 +25,7 @@ MAX_RESPONSE_BYTES = 32 * 2**20
 MAX_EVENTS_BYTES = 2**20
 _TLS_REQUIRED_MESSAGE = b"HTTP request to an HTTPS server"  # Go's net/http, to a client without TLS
 
+_CONTAINER_ENGINE = "a container engine"
 _TLS_FAILS = "TLS with {address} fails"
 # what the names, error numbers and message of an exception and its causes match -> reason, kind
 _FAILURES: tuple[tuple[str, str, UnknownKind], ...] = (
@@ -48,7 +49,7 @@ _FAILURES: tuple[tuple[str, str, UnknownKind], ...] = (
     ("EAGAIN|ETIMEDOUT|[Tt]imeout", "no answer from {address} within {timeout:.3g} s", "timeout"),
     (
         "ENOTSOCK|ECONNRESET|EPIPE|IncompleteRead|BadStatus|Disconnected|LineTooLong|ProtocolError",
-        "{address} answers, but not as a container engine",
+        "{address} answers, but not as {server}",
         "invalid",
     ),
 )
@@ -84,7 +85,8 @@ class EngineApi:
         answer = self.get_object("/version")
         version = str(answer.get("ApiVersion") or "")
         if not re.fullmatch("[0-9]{1,4}[.][0-9]{1,4}", version):
-            raise self._not_an_engine()
+            reason = f"{self.address} answers, but not as {_CONTAINER_ENGINE}"
+            raise EngineError(reason, "invalid")
         if tuple(map(int, version.split("."))) < (1, 24):  # of the SDK and of Podman
             reason = f"{self.address} has API {version}, older than 1.24: update the engine"
             raise EngineError(reason, "unsupported")
@@ -171,28 +173,30 @@ class EngineApi:
 
     def _get_json(self, path: str) -> Any:
         status, data = self.get_bytes(path, self._timeout, MAX_RESPONSE_BYTES)
-        if len(data) > MAX_RESPONSE_BYTES:
-            limit = f"{MAX_RESPONSE_BYTES // 2**20} MiB"
-            raise EngineError(f"{self.address}: GET {path} returned more than {limit}", "invalid")
-        if status in (401, 403):
-            message = _error_message(data) or f"status {status}"
-            raise EngineError(f"{self.address} denies access: {message}", "permission")
-        if status == 400 and _TLS_REQUIRED_MESSAGE in data:
-            reason = f"{self.address} accepts only TLS: set DOCKER_TLS_VERIFY=1"
-            raise EngineError(reason, "invalid")
-        if status >= 400:
-            message = f"status {status} {_error_message(data)}".strip()
-            error = NotFoundError if status == 404 else EngineError
-            raise error(f"{self.address}: GET {path} failed with {message}", "error")
-        try:
-            return json.loads(data)
-        except (ValueError, RecursionError):
-            web_page = b"<html" in data[:1000].lower()
-        raise self._not_an_engine(": a web page" if web_page else ": no JSON")
+        return decode_json(status, data, self.address, f"GET {path}")
 
-    def _not_an_engine(self, detail: str = "") -> EngineError:
-        reason = f"{self.address} answers, but not as a container engine{detail}"
-        return EngineError(reason, "invalid")
+
+def decode_json(
+    status: int, data: bytes, address: str, request: str, server: str = _CONTAINER_ENGINE
+) -> Any:
+    """Return the JSON of a response to a request such as `GET /info`; raises EngineError."""
+    if len(data) > MAX_RESPONSE_BYTES:
+        limit = f"{MAX_RESPONSE_BYTES // 2**20} MiB"
+        raise EngineError(f"{address}: {request} returned more than {limit}", "invalid")
+    if status in (401, 403):
+        message = _error_message(data) or f"status {status}"
+        raise EngineError(f"{address} denies access: {message}", "permission")
+    if status == 400 and _TLS_REQUIRED_MESSAGE in data:
+        raise EngineError(f"{address} accepts only TLS: set DOCKER_TLS_VERIFY=1", "invalid")
+    if status >= 400:
+        message = f"status {status} {_error_message(data)}".strip()
+        error = NotFoundError if status == 404 else EngineError
+        raise error(f"{address}: {request} failed with {message}", "error")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        problem = "a web page" if b"<html" in data[:1000].lower() else "no JSON"
+    raise EngineError(f"{address} answers, but not as {server}: {problem}", "invalid")
 
 
 def get_label(container: Mapping[str, Any], name: str) -> str | None:
@@ -234,14 +238,15 @@ def _parse_json_or_none(data: bytes) -> Any:
 def _error_message(data: bytes) -> str:
     """Return the message of an error response, or its text unless that is a web page."""
     answer = _parse_json_or_none(data)
-    if isinstance(answer, dict) and "message" in answer:
-        message = str(answer["message"])
-    else:
+    message = answer.get("message") or answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(message, str):
         message = "" if b"<" in data[:1000] else data[:1000].decode("utf-8", "replace")
     return " ".join(message.split())[:200]
 
 
-def explain_failure(error: BaseException, address: str, timeout: float) -> EngineError:
+def explain_failure(
+    error: BaseException, address: str, timeout: float, server: str = _CONTAINER_ENGINE
+) -> EngineError:
     """Turn what a client library raised into a reason and its kind, by the causes it wraps."""
     causes = [error]
     while (cause := _wrapped_by(causes[-1])) and cause not in causes:
@@ -254,8 +259,8 @@ def explain_failure(error: BaseException, address: str, timeout: float) -> Engin
     message = lines[0][:200] if lines else type(error).__name__
     for pattern, template, kind in _FAILURES:
         if re.search(pattern, names + message):
-            reason = template.format(address=address, timeout=timeout, message=message)
-            return EngineError(reason, kind)
+            fields = {"address": address, "timeout": timeout, "server": server}
+            return EngineError(template.format(message=message, **fields), kind)
     return EngineError(f"{address}: {message}", "error")
 
 
