@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -34,20 +34,15 @@ from preflight.model.quantities import format_bytes, format_number
 Amounts: TypeAlias = Mapping[str, int]
 ApiObject: TypeAlias = Mapping[str, Any]
 
-SWARM_PATH = ("docker", "swarm")
 # the names of facts and collections below docker.swarm
 NAMES = tuple(dict.fromkeys(fact.path.split(".")[2] for fact in SWARM_FACTS))
 MEMORY, CPUS, NANOS_PER_CORE = "memory", "cpus", 10**9
-STACK_LABEL = "com.docker.stack.namespace"
+STACK_LABEL, COMPOSE_LABEL = "com.docker.stack.namespace", "com.docker.compose.project"
 # Tasks in these states hold their reservations (swarmkit, manager/scheduler `setupTasksList`).
 RESERVING_TASK_STATES = ("assigned", "accepted", "preparing", "ready", "starting", "running")
-UNREPORTED = "the manager does not report what {} has"
 CONSTRAINT_PATTERN = re.compile(
     r"\s*([a-z_][\w.\-]+)\s*(==|!=)\s*([\w:\-\s.*()?+\[\]\\^$|/]+?)\s*", re.IGNORECASE | re.ASCII
 )
-NODE_FIELDS = (
-    ("role", "Spec.Role"), ("state", "Status.State"), ("availability", "Spec.Availability"),
-)  # fmt: skip
 CONSTRAINT_KEYS = {
     "node.id": "ID",
     "node.hostname": "Description.Hostname",
@@ -59,23 +54,26 @@ CONSTRAINT_LABELS = {"node": "Spec.Labels", "engine": "Description.Engine.Labels
 
 
 class Node(NamedTuple):
-    """A row of GET /nodes under a unique name, and what is free on the node."""
+    """A row of GET /nodes under a unique name, and what is free on the node.
+
+    `total` is what the node has, without the kinds that the manager doesn't report.
+    """
 
     id: str
     name: str
     row: ApiObject
+    total: Amounts
     free: Counter[str]
 
     @property
     def takes_tasks(self) -> bool:
         """Whether the scheduler may use it."""
-        paths = ("Status.State", "Spec.Availability")
-        return [read_field(self.row, path) for path in paths] == ["ready", "active"]
+        state, availability = (self.get(key) for key in ("Status.State", "Spec.Availability"))
+        return (state, availability) == ("ready", "active")
 
-    @property
-    def total(self) -> Amounts:
-        """What the node has, empty for a kind that the manager doesn't report."""
-        return parse_amounts(self.row, "Description.Resources")
+    def get(self, path: str) -> Any:
+        """Return what is at a dotted path of the row, None where nothing is."""
+        return read_field(self.row, path)
 
 
 class Service(NamedTuple):
@@ -98,10 +96,10 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     """Yield the facts: absent outside a Swarm, unknown where this node can't report them."""
     try:
         for path, value, source in _swarm_facts(context):
-            yield Measured((*SWARM_PATH, *path), value, source)
+            yield Measured(("docker", "swarm", *path), value, source)
     except EngineError as error:
         for name in NAMES:  # of two values for a fact the first stands
-            yield Measured((*SWARM_PATH, name), Unknown(str(error), error.kind))
+            yield Measured(("docker", "swarm", name), Unknown(str(error), error.kind))
 
 
 def _swarm_facts(context: MeasureContext) -> Iterator[Measured]:
@@ -123,11 +121,7 @@ def _swarm_facts(context: MeasureContext) -> Iterator[Measured]:
     if read_field(engine.info, "Swarm.ControlAvailable") is True:
         yield from _measure_as_manager(engine.api, project)
         return
-    is_stack = isinstance(project, Project) and any(
-        get_label(row, STACK_LABEL) == project.name for row in engine.api.running_containers()
-    )
-    runs_as = _find_deployment_kind(engine.api, project, is_stack)
-    yield Measured(("stack",), runs_as, "GET /containers/json: what runs on this node")
+    yield _deployment_fact(project, engine.api.running_containers())
     managers = list_or_empty(read_field(engine.info, "Swarm.RemoteManagers"))
     addresses = [text_or_none(read_field(manager, "Addr")) for manager in managers]
     host = next(filter(None, addresses), "MANAGER:").rpartition(":")[0]
@@ -152,43 +146,49 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
         if isinstance(project, Project)
         and (read_field(row, "Spec.Labels") or {}).get(STACK_LABEL) == project.name
     }
-    runs_as = _find_deployment_kind(api, project, bool(own))
     nodes = parse_nodes(rows, [row for row in tasks if row.get("ServiceID") not in own])
     ready = sum(node.takes_tasks for node in nodes)
     yield Measured(("ready",), ready, "GET /nodes Status.State, Spec.Availability")
     managers = sum(read_field(row, "ManagerStatus.Reachability") == "reachable" for row in rows)
     yield Measured(("managers",), managers, "GET /nodes ManagerStatus.Reachability")
-    yield from _node_facts(nodes)
-    yield Measured(("stack",), runs_as, "GET /services, GET /containers/json")
+    for node in nodes:
+        yield from _node_facts(node)
+    yield Measured(("nodes",), {}, "GET /nodes")
+    yield _deployment_fact(project, api.running_containers(), is_stack=bool(own))
     if not isinstance(project, Project):
         for name in ("services", "unplaced"):
             yield Measured((name,), project, "no compose file here")
         return
-    errors = [  # of the tasks that wait for a node
-        (own.get(row.get("ServiceID")), error)
-        for row in tasks
-        if read_field(row, "Status.State") == "pending"
-        and (error := text_or_none(read_field(row, "Status.Err")))
-    ]
-    parsed = [parse_service(name, row, nodes) for name, row in project.services.items()]
+    pending: dict[str, list[str]] = defaultdict(list)  # why tasks wait for a node, by service
+    for row in tasks:
+        error = text_or_none(read_field(row, "Status.Err"))
+        if error and read_field(row, "Status.State") == "pending":
+            pending[str(own.get(row.get("ServiceID")))].append(error)
+    parsed = [parse_service(name, config, nodes) for name, config in project.services.items()]
     for service in parsed:
-        pending = [error for name, error in errors if name == f"{project.name}_{service.name}"]
-        yield from _service_facts(project, service, pending)
+        yield from _service_facts(project, service, pending[f"{project.name}_{service.name}"])
     yield Measured(("services",), {}, "the compose files, GET /nodes, GET /tasks")
     yield _unplaced_fact(parsed)
 
 
-def _find_deployment_kind(
-    api: EngineApi, project: Project | Unknown | None, is_stack: bool
-) -> str | Unknown | None:
-    """Return how the project runs: as a stack, by compose, or None where it doesn't."""
-    if is_stack:
-        return "stack"
+def _deployment_fact(
+    project: Project | Unknown | None, rows: Iterable[ApiObject], is_stack: bool | None = None
+) -> Measured:
+    """Return how the project runs: as a stack, by compose, or None where it doesn't.
+
+    Where no manager is asked (`is_stack` is None), the containers show whether it is a stack.
+    """
+    path, source = ("stack",), "GET /services, GET /containers/json"
     if not isinstance(project, Project):
-        return project
-    rows = api.running_containers()
-    by_compose = any(get_label(row, "com.docker.compose.project") == project.name for row in rows)
-    return "compose" if by_compose else None
+        return Measured(path, project, source)
+    labels = {  # those that name the project
+        label
+        for label in (STACK_LABEL, COMPOSE_LABEL)
+        if any(get_label(row, label) == project.name for row in rows)
+    }
+    if is_stack or (is_stack is None and STACK_LABEL in labels):
+        return Measured(path, "stack", source)
+    return Measured(path, "compose" if COMPOSE_LABEL in labels else None, source)
 
 
 def parse_nodes(rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()) -> list[Node]:
@@ -196,19 +196,20 @@ def parse_nodes(rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()) -> l
 
     Nodes that share a host name have their ids beside it.
     """
-    nodes = {}
+    free: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in tasks:
+        if read_field(row, "Status.State") in RESERVING_TASK_STATES:
+            free[row.get("NodeID", "")].subtract(parse_amounts(row, "Spec.Resources.Reservations"))
+    nodes = []
     for row in rows:
         name = text_or_none(read_field(row, "Description.Hostname")) or row["ID"][:12]
-        free = Counter(parse_amounts(row, "Description.Resources"))
-        nodes[row["ID"]] = Node(row["ID"], name, row, free)
-    for row in tasks:
-        node = nodes.get(row.get("NodeID", ""))
-        if node and read_field(row, "Status.State") in RESERVING_TASK_STATES:
-            node.free.subtract(parse_amounts(row, "Spec.Resources.Reservations"))
-    times = Counter(node.name for node in nodes.values())
+        total = parse_amounts(row, "Description.Resources")
+        free[row["ID"]].update(total)
+        nodes.append(Node(row["ID"], name, row, total, free[row["ID"]]))
+    times = Counter(node.name for node in nodes)
     unique = (
         node if times[node.name] == 1 else node._replace(name=f"{node.name} ({node.id})")
-        for node in nodes.values()
+        for node in nodes
     )
     return sorted(unique, key=lambda node: (node.name, node.id))
 
@@ -224,26 +225,30 @@ def parse_amounts(row: ApiObject, path: str) -> dict[str, int]:
     return {kind: amount for kind, amount in amounts.items() if amount}
 
 
-def _node_facts(nodes: Iterable[Node]) -> Iterator[Measured]:
-    source = "GET /nodes less GET /tasks of others"
-    for node in nodes:
-        path = ("nodes", node.name)
-        total = node.total
-        cores = total[CPUS] / NANOS_PER_CORE if CPUS in total else None
-        for name, value, key in (
-            *((name, text_or_none(read_field(node.row, key)), key) for name, key in NODE_FIELDS),
-            ("cpus", cores, "Description.Resources.NanoCPUs"),
-            ("memory", total.get(MEMORY), "Description.Resources.MemoryBytes"),
-        ):
-            yield Measured((*path, name), or_unreported(value, key), f"GET /nodes {key}")
-        for name, value in (read_field(node.row, "Spec.Labels") or {}).items():
-            yield Measured((*path, "labels", name), str(value), "GET /nodes Spec.Labels")
-        yield Measured((*path, "labels"), {}, "GET /nodes Spec.Labels")
-        unknown = None if cores and MEMORY in total else Unknown(UNREPORTED.format("the node"))
-        cores = node.free[CPUS] / NANOS_PER_CORE
-        yield Measured((*path, "free", "cpus"), unknown or cores, source)
-        yield Measured((*path, "free", "memory"), unknown or node.free[MEMORY], source)
-    yield Measured(("nodes",), {}, "GET /nodes")
+def _node_facts(node: Node) -> Iterator[Measured]:
+    path, cores = ("nodes", node.name), node.total.get(CPUS, 0) / NANOS_PER_CORE or None
+    for name, value, key in (
+        ("role", text_or_none(node.get("Spec.Role")), "Spec.Role"),
+        ("state", text_or_none(node.get("Status.State")), "Status.State"),
+        ("availability", text_or_none(node.get("Spec.Availability")), "Spec.Availability"),
+        ("cpus", cores, "Description.Resources.NanoCPUs"),
+        ("memory", node.total.get(MEMORY), "Description.Resources.MemoryBytes"),
+    ):
+        yield Measured((*path, name), or_unreported(value, key), f"GET /nodes {key}")
+    source = "GET /nodes Spec.Labels"
+    for name, value in (node.get("Spec.Labels") or {}).items():
+        yield Measured((*path, "labels", name), str(value), source)
+    yield Measured((*path, "labels"), {}, source)
+    unknown, source = _find_unreported([node]), "GET /nodes less GET /tasks of others"
+    cores = node.free[CPUS] / NANOS_PER_CORE
+    yield Measured((*path, "free", "cpus"), unknown or cores, source)
+    yield Measured((*path, "free", "memory"), unknown or node.free[MEMORY], source)
+
+
+def _find_unreported(nodes: Iterable[Node]) -> Unknown | None:
+    """Return why it isn't known what is free on these nodes, None where it is known of all."""
+    names = ", ".join(node.name for node in nodes if not {MEMORY, CPUS} <= node.total.keys())
+    return Unknown(f"the manager does not report what {names} has") if names else None
 
 
 def parse_service(name: str, config: ApiObject, nodes: Iterable[Node]) -> Service:
@@ -263,7 +268,9 @@ def parse_service(name: str, config: ApiObject, nodes: Iterable[Node]) -> Servic
         needs[spec["kind"]] = int(spec["value"])
     constraints = [str(each) for each in read_field(deploy, "placement.constraints") or ()]
     eligible = [
-        n for n in nodes if n.takes_tasks and all(meets_constraint(n, each) for each in constraints)
+        node
+        for node in nodes
+        if node.takes_tasks and all(meets_constraint(node, each) for each in constraints)
     ]
     is_global = read_field(deploy, "mode") in ("global", "global-job")
     replicas = read_field(deploy, "replicas")
@@ -290,12 +297,11 @@ def meets_constraint(node: Node, constraint: str) -> bool:
     if match is None:
         return False
     key, operator, expected = match.groups()
-    scope, _, label_name = key.lower().partition(".labels.")
-    if label_name and scope in CONSTRAINT_LABELS:
-        labels = read_field(node.row, CONSTRAINT_LABELS[scope]) or {}
-        actual = labels.get(key[-len(label_name) :], "")
+    scope, _, label = key.lower().partition(".labels.")
+    if label and scope in CONSTRAINT_LABELS:
+        actual = (node.get(CONSTRAINT_LABELS[scope]) or {}).get(key[-len(label) :], "")
     elif key.lower() in CONSTRAINT_KEYS:
-        actual = text_or_none(read_field(node.row, CONSTRAINT_KEYS[key.lower()])) or ""
+        actual = text_or_none(node.get(CONSTRAINT_KEYS[key.lower()])) or ""
     else:
         return False
     return (actual.casefold() == expected.casefold()) is (operator == "==")
@@ -309,8 +315,8 @@ def _service_facts(
     It fits if a task on its own has room on some node, a global service on every node.
     """
     room = [count_tasks_that_fit(node.free, service.needs) > 0 for node in service.nodes]
-    enough = all(room) if service.is_global else any(room) or not service.tasks
-    fits = (enough and (bool(room) or not service.is_global)) or _unreported_nodes(service) or False
+    enough = all(room) and room if service.is_global else any(room) or not service.tasks
+    fits = bool(enough) or _find_unreported(service.nodes) or False
     reservations = ("resources", "reservations")
     for name, value, key in (
         ("tasks", service.tasks, ("replicas",)),
@@ -326,17 +332,12 @@ def _service_facts(
         yield Measured(("services", service.name, name), value, source)
 
 
-def _unreported_nodes(service: Service) -> Unknown | None:
-    names = [n.name for n in service.nodes if not {MEMORY, CPUS} <= n.total.keys()]
-    return Unknown(UNREPORTED.format(", ".join(names))) if names else None
-
-
 def _explain_no_fit(service: Service) -> str:
     """Return why no node has room for a task of a service, with figures."""
     if not service.nodes:
         constraints = " and ".join(service.constraints)
         return f"no node takes tasks{f' and meets {constraints}' if constraints else ''}"
-    largest = {k: max(0, *(n.free.get(k, 0) for n in service.nodes)) for k in service.needs}
+    largest = {kind: max(0, *(node.free[kind] for node in service.nodes)) for kind in service.needs}
     needs, free_on_node = _format_amounts(service.needs), _format_amounts(largest)
     return f"a task reserves {needs}; at most {free_on_node} free on a node"
 
@@ -373,7 +374,7 @@ def find_unplaced_tasks(services: Sequence[Service]) -> dict[str, int]:
         shares = [amount / (total[kind] or 1) for kind, amount in service.needs.items()]
         return not service.is_global and len(service.nodes) > 1, -max(shares, default=0.0)
 
-    left_over = {}
+    unplaced = {}
     for service in sorted(services, key=order):
         waiting = service.tasks
         for node in service.nodes:
@@ -382,21 +383,21 @@ def find_unplaced_tasks(services: Sequence[Service]) -> dict[str, int]:
             rooms[node.id].subtract({k: number * need for k, need in service.needs.items()})
             waiting -= number
         if waiting:
-            left_over[service.name] = waiting
-    return left_over
+            unplaced[service.name] = waiting
+    return unplaced
 
 
 def _unplaced_fact(services: Sequence[Service]) -> Measured:
     """Return the tasks that find no node when all are placed; the source has the sums."""
-    left_over = find_unplaced_tasks(services)
-    names = [name if number == 1 else f"{name} ×{number}" for name, number in left_over.items()]
+    unplaced = find_unplaced_tasks(services)
+    nodes = {node.id: node for service in services for node in service.nodes}.values()
     reserved: Counter[str] = Counter()
     for service in services:
         reserved.update({kind: need * service.tasks for kind, need in service.needs.items()})
-    free = {node.id: node.free for service in services for node in service.nodes}.values()
-    available = {kind: sum(amounts.get(kind, 0) for amounts in free) for kind in reserved}
-    sums = f"{_format_amounts(reserved)} reserved, {_format_amounts(available)} free"
-    source = "first-fit decreasing on what is free on each node" + (f": {sums}" if reserved else "")
-    unknown = [_unreported_nodes(service) for service in services if service.name in left_over]
-    value = next(filter(None, unknown), None) or names or None
-    return Measured(("unplaced",), value, source)
+    free = {kind: sum(node.free[kind] for node in nodes) for kind in reserved}
+    source = "first-fit decreasing on what is free on each node"
+    if reserved:
+        source += f": {_format_amounts(reserved)} reserved, {_format_amounts(free)} free"
+    unknown = [_find_unreported(service.nodes) for service in services if service.name in unplaced]
+    names = [name if number == 1 else f"{name} ×{number}" for name, number in unplaced.items()]
+    return Measured(("unplaced",), next(filter(None, unknown), None) or names or None, source)
