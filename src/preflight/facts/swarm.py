@@ -93,20 +93,13 @@ class Service(NamedTuple):
 
 
 def measure(context: MeasureContext) -> Iterator[Measured]:
-    """Yield the facts: absent outside a Swarm, unknown where this node can't report them."""
-    try:
-        for path, value, source in _swarm_facts(context):
-            yield Measured(("docker", "swarm", *path), value, source)
-    except EngineError as error:
-        for name in NAMES:  # of two values for a fact the first stands
-            yield Measured(("docker", "swarm", name), Unknown(str(error), error.kind))
+    """Yield the facts: absent outside a Swarm; EngineError says why this node can't report them."""
+    for path, value, source in _swarm_facts(context):
+        yield Measured(("docker", "swarm", *path), value, source)
 
 
 def _swarm_facts(context: MeasureContext) -> Iterator[Measured]:
-    """Yield the facts by their paths below docker.swarm, as all functions here.
-
-    Raises EngineError with the reason for all that is missing then.
-    """
+    """Yield the facts by their paths below docker.swarm, as all functions here."""
     engine = context.engine()
     state = text_or_none(read_field(engine.info, "Swarm.LocalNodeState"))
     if state == "inactive":

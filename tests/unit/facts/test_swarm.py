@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine_server import VERSION, http, listening
-from preflight.facts import swarm
+from preflight.facts import catalogue
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.worker import measure_probe
 from preflight.facts.compose.project import Project
 from preflight.facts.swarm import (
     Node,
@@ -31,6 +32,7 @@ from preflight.facts.swarm import (
     parse_nodes,
     parse_service,
 )
+from preflight.facts.table import Probe
 from preflight.model.facts import Facts, Unknown, build_facts
 
 GIB = 2**30
@@ -94,7 +96,8 @@ def measured(manager: Manager, project: Project | None = None, timeout: float = 
     """Measure with a project of one service that reserves 3 GiB, twice, or with none."""
     context = MeasureContext(Options(docker_host=manager.url, timeout=timeout))
     context.project = lambda: project  # type: ignore[assignment,method-assign]
-    return build_facts(swarm.measure(context), measured_at="", version="")
+    probe = Probe(catalogue.SWARM_FACTS, "swarm")
+    return build_facts(measure_probe(probe, context), measured_at="", version="")
 
 
 def of(facts: Facts, *path: str) -> Any:

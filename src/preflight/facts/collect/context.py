@@ -83,7 +83,7 @@ class MeasureContext:
         try:
             return self.engine()
         except EngineError as error:
-            return Unknown(str(error), error.kind)
+            return error.unknown
 
     def visibility(self) -> HostVisibility:
         """Return what is visible of the engine's host.

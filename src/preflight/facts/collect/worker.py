@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
+from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.table import PROBES, Probe, facts_without_project, unknown_facts
 from preflight.model.facts import Measured, Unknown
 
@@ -50,28 +51,32 @@ def main() -> None:
 
 def _run(probe: Probe, context: MeasureContext) -> None:
     collections = []
+    for fact in measure_probe(probe, context):
+        if fact.value == {}:
+            collections.append(fact)  # it is complete once its members are written
+        else:
+            _write([fact])
+    _write(collections)
+
+
+def measure_probe(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
+    """Measure one subject; why it fails is the reason for the facts that are missing then.
+
+    Of two values for a fact the first stands. A probe that has nothing to do is not even imported.
+    """
     try:
-        for fact in _measure(probe, context):
-            if fact.value == {}:
-                collections.append(fact)  # it is complete once its members are written
-            else:
-                _write([fact])
-        _write(collections)
+        if not probe.needs_project:
+            yield from probe.load().measure(context)
+            return
+        project = context.project_or_unknown()
+        if project is None or isinstance(project, Unknown):
+            yield from facts_without_project(probe, project)
+        else:
+            yield from probe.load().measure(context, project)
+    except EngineError as error:
+        yield from unknown_facts(probe, error.unknown)
     except Exception as error:  # noqa: BLE001 - whatever a probe raises is a reason
-        reason = Unknown(f"{type(error).__name__}: {error}", "error")
-        _write(unknown_facts(probe, reason))  # what was written before stands
-
-
-def _measure(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
-    """Measure one subject; a probe that has nothing to do is not even imported."""
-    if not probe.needs_project:
-        yield from probe.load().measure(context)
-        return
-    project = context.project_or_unknown()
-    if project is None or isinstance(project, Unknown):
-        yield from facts_without_project(probe, project)
-    else:
-        yield from probe.load().measure(context, project)
+        yield from unknown_facts(probe, Unknown(f"{type(error).__name__}: {error}", "error"))
 
 
 def encode(fact: Measured) -> bytes:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-from preflight.model.facts import UnknownKind
+from preflight.model.facts import Unknown, UnknownKind
 
 DEFAULT_CONTEXT = "default"
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
@@ -30,11 +30,11 @@ _EXAMPLES = "expected unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST or npipe://
 
 
 class EngineError(Exception):
-    """Why there is no answer of an engine; `kind` is that of an Unknown."""
+    """Why there is no answer of an engine, also as an Unknown."""
 
     def __init__(self, reason: str, kind: UnknownKind) -> None:
         super().__init__(reason)
-        self.kind: UnknownKind = kind
+        self.unknown = Unknown(reason, kind)
 
 
 class EndpointError(EngineError):

@@ -51,7 +51,7 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     try:
         engine = context.engine()
     except EngineError as error:
-        yield from _unreachable(Unknown(str(error), error.kind), find_other_sockets(endpoint.url))
+        yield from _unreachable(error.unknown, find_other_sockets(endpoint.url))
         return
     yield from _reachable(engine, context)
 
@@ -158,7 +158,7 @@ def _disk(engine: Engine) -> Iterator[Measured]:
         images = api.get_rows("/images/json")
         in_use = {str(container.get("ImageID")) for container in api.containers()}
     except EngineError as error:
-        yield _fact("disk.reclaimable", Unknown(str(error), error.kind))
+        yield _fact("disk.reclaimable", error.unknown)
         return
     unused = [image for image in images if str(image.get("Id")) not in in_use]
     sizes = [count_or_none(image.get("Size")) for image in unused]
@@ -204,6 +204,6 @@ def _cgroup_limit(api: EngineApi, info: Mapping[str, Any]) -> tuple[str, Limit |
         cgroup = containers_cgroup(api, info)
         return cgroup, Cgroups().memory_limit(cgroup)
     except EngineError as error:
-        return "", Unknown(str(error), error.kind)
+        return "", error.unknown
     except OSError as error:
         return "", Unknown(str(error))

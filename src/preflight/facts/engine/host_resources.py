@@ -92,7 +92,7 @@ def available_memory(
         own = [row for row in rows if get_label(row, "com.docker.compose.project") == project]
         used = sum(_memory_usage(api, str(row.get("Id"))) for row in own[:_MAX_MEASURED])
     except EngineError as error:
-        return Unknown(f"what this stack's containers use: {error}", error.kind), ""
+        return Unknown(f"what this stack's containers use: {error}", error.unknown.kind), ""
     except OSError as error:
         return Unknown(f"what the containers' cgroup uses: {error}"), ""
     source = "psutil.virtual_memory().available" + (" and this stack's containers" if used else "")

@@ -7,6 +7,7 @@ container has (its image may set it), an image that one side names by its digest
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -31,7 +32,6 @@ from preflight.facts.stack.containers import (
     CONTAINERS_PATH,
     ListedContainer,
     normalize_state,
-    unknown_container,
 )
 from preflight.facts.stack.oom import OomSignals, judge_oom, read_oom_times
 from preflight.model.facts import Measured, Unknown
@@ -84,9 +84,9 @@ class InspectedContainer:
 
 def measure_container(listed: ListedContainer, stack: StackContext) -> Sequence[Measured]:
     """Return the facts of one container, none if it is gone; whatever fails is its own alone."""
+    path = (*CONTAINERS_PATH, listed.name)
     try:
         container = InspectedContainer(listed, stack.engine.api.inspect(listed.id))
-        path = (*CONTAINERS_PATH, listed.name)
         return [
             Measured((*path, *name), value, source)
             for name, value, source in _container_facts(container, stack)
@@ -94,10 +94,15 @@ def measure_container(listed: ListedContainer, stack: StackContext) -> Sequence[
     except NotFoundError:
         return ()
     except EngineError as error:
-        return unknown_container(listed, Unknown(str(error), error.kind))
+        reason = error.unknown
     except Exception as error:  # noqa: BLE001 - an answer may be anything
-        reason = f"the engine's answer: {type(error).__name__}: {error}"
-        return unknown_container(listed, Unknown(reason, "invalid"))
+        reason = Unknown(f"the engine's answer: {type(error).__name__}: {error}", "invalid")
+    source, state = "GET /containers/json", or_unreported(listed.state, "State")
+    return [
+        Measured((*path, "service"), listed.service, source),
+        Measured((*path, "state"), state, source),
+        Measured(path, reason),  # for every other fact
+    ]
 
 
 def _container_facts(container: InspectedContainer, stack: StackContext) -> Iterator[ContainerFact]:
@@ -143,20 +148,12 @@ def _is_restarting(container: InspectedContainer, stack: StackContext) -> bool |
         return True
     if restarts is None:
         return unreported("RestartCount")
-    between_runs = stack.is_podman and _will_restart(container, restarts)
-    if restarts < _LOOP_RESTARTS or (container.status == "exited" and not between_runs):
+    has_ended = container.status == "exited" and not stack.is_podman
+    if restarts < _LOOP_RESTARTS or has_ended:
         return False
     if container.started is None or stack.now is None:
         return unreported("State.StartedAt or SystemTime")
     return stack.now - container.started < _LOOP_SECONDS
-
-
-def _will_restart(container: InspectedContainer, restarts: int) -> bool:
-    policy = get_object(container.host_config, "RestartPolicy")
-    if policy.get("Name") == "on-failure":
-        max_restarts = policy.get("MaximumRetryCount")
-        return not max_restarts or restarts < max_restarts
-    return policy.get("Name") in ("always", "unless-stopped")
 
 
 def _read_memory(
@@ -183,7 +180,7 @@ def _read_memory(
     try:
         stats = engine.api.stats(container.id)
     except EngineError as error:
-        memory["usage"] = unread = Unknown(str(error), error.kind), ""
+        memory["usage"] = unread = error.unknown, ""
         return {**memory, "limit": configured if limit else unread}, None
     sampled = get_object(stats, "memory_stats")
     details = get_object(sampled, "stats")
@@ -320,21 +317,20 @@ def _format_limit(amount: float | None, what: str) -> str:
 
 
 def _is_same_image(wanted: str, actual: str) -> bool:
-    """Whether two references may name one image; without a registry it may be any.
+    """Whether two references may name one image.
 
-    Docker then takes Docker Hub, Podman has registries.conf.
+    Without a registry Docker takes Docker Hub, and Podman any that registries.conf names.
     """
     if actual.startswith("sha256:") or ("@" in wanted) != ("@" in actual):
         return True
-    (registry, *name), (actual_registry, *actual_name) = map(_split_image, (wanted, actual))
-    is_other_registry = registry and actual_registry and registry != actual_registry
-    return name == actual_name and not is_other_registry
+    wanted, actual = _normalize_image(wanted), _normalize_image(actual)
+    return actual == wanted or actual.endswith(f"/{wanted}")
 
 
-def _split_image(reference: str) -> tuple[str, str, str]:
-    """Return registry, repository, and tag or digest."""
-    name, at, digest = reference.partition("@")
-    first, slash, rest = name.partition("/")
-    registry = first if slash and ("." in first or ":" in first or first == "localhost") else ""
-    repository, _, tag = (rest if registry else name).partition(":")
-    return registry, repository.removeprefix("library/"), digest if at else tag or "latest"
+def _normalize_image(reference: str) -> str:
+    """Return a reference without Docker Hub's name, with either a tag or a digest."""
+    name, _, digest = reference.partition("@")
+    name = re.sub(r"^(docker\.io/)?(library/)?", "", name)
+    if digest:
+        return f"{re.sub(':[^:/]*$', '', name)}@{digest}"
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from preflight.facts.catalogue import STACK_FACTS
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import (
@@ -15,15 +14,12 @@ from preflight.facts.engine.api import (
     Lazy,
     get_label,
     list_or_empty,
-    or_unreported,
     text_or_none,
 )
-from preflight.facts.engine.endpoint import EngineError
-from preflight.model.facts import Measured, Unknown
+from preflight.model.facts import Measured
 
 CONTAINERS_PATH = ("stack", "containers")
 _PODMAN_STATES = {"stopped": "exited", "configured": "created", "initialized": "created"}
-_MAX_INSPECTED = 50  # containers
 _THREADS = 4
 
 
@@ -37,48 +33,26 @@ class ListedContainer(NamedTuple):
 
 
 def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
-    """Yield the facts of the project's containers; an empty map where it has none."""
-    try:
-        engine = context.engine()
-        containers = list_containers(engine.api, project.name)
-    except EngineError as error:
-        yield Measured(CONTAINERS_PATH, Unknown(str(error), error.kind))
-        return
+    """Yield the facts of the project's containers; raises EngineError if they can't be listed."""
+    engine = context.engine()
+    containers = list_containers(engine.api, project.name)
     yield Measured(CONTAINERS_PATH, {}, "GET /containers/json")
     if not containers:
         return
     from preflight.facts.stack.container import StackContext, measure_container  # needed seldom
 
     stack = StackContext(engine, project)
-    inspected = containers[:_MAX_INSPECTED]
-    facts = [Lazy(partial(measure_container, container, stack)) for container in inspected]
+    facts = [Lazy(partial(measure_container, container, stack)) for container in containers]
     for first in range(_THREADS):
         share = (facts[first::_THREADS],)
         threading.Thread(target=_compute_all, args=share, daemon=True).start()
     for container_facts in facts:
         yield from container_facts()
-    reason = f"only {_MAX_INSPECTED} of {len(containers)} containers are inspected"
-    for container in containers[_MAX_INSPECTED:]:
-        yield from unknown_container(container, Unknown(reason, "unsupported"))
 
 
 def _compute_all(facts: Iterable[Lazy[Sequence[Measured]]]) -> None:
     for container_facts in facts:
         container_facts()
-
-
-def unknown_container(container: ListedContainer, reason: Unknown) -> list[Measured]:
-    """Return what the list shows of a container, and the reason for every other fact."""
-    source, container_path = "GET /containers/json", (*CONTAINERS_PATH, container.name)
-    state = or_unreported(container.state, "State")
-    facts = [
-        Measured((*container_path, "service"), container.service, source),
-        Measured((*container_path, "state"), state, source),
-    ]
-    for fact in STACK_FACTS[2:]:
-        path = fact.path.removeprefix("stack.containers.*.").removesuffix(".*").split(".")
-        facts.append(Measured((*container_path, *path), reason))
-    return facts
 
 
 def list_containers(api: EngineApi, project: str) -> list[ListedContainer]:

@@ -71,7 +71,7 @@ def read_logs(
             try:
                 text = _read_last_lines(api, container, limits)
             except EngineError as error:
-                text = Unknown(str(error), error.kind)
+                text = error.unknown
         yield ContainerLog(name, text)
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -128,7 +129,7 @@ def test_a_probe_that_fails_halfway_keeps_what_it_had(
         raise MemoryError("no more")
 
     probe = Probe((Fact("a", "number", ""), Fact("b", "number", "")), "none")
-    monkeypatch.setattr(worker, "_measure", measure)
+    monkeypatch.setattr(Probe, "load", lambda _: SimpleNamespace(measure=measure))
     worker._run(probe, MeasureContext(Options()))
     lines = capfdbinary.readouterr().out.splitlines()
     facts = build_facts(map(decode, lines), measured_at="", version="")

@@ -14,11 +14,12 @@ from container_engine import GIB, INFO, LABEL, VERSION, FakeEngine, row, sample,
 from preflight.facts import catalogue as catalogue_module
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.worker import measure_probe
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import parse_time
 from preflight.facts.engine.endpoint import EndpointError
-from preflight.facts.stack import containers as stack
 from preflight.facts.stack import oom
+from preflight.facts.table import Probe
 from preflight.model.facts import Catalogue, Facts, Measured, Unknown, build_facts
 
 
@@ -41,7 +42,7 @@ def machine_of(url: str, found: Project | None = None) -> Any:
 
 
 def asked(context: Any) -> Iterator[Measured]:
-    return stack.measure(context, context.project())
+    return measure_probe(Probe(catalogue_module.STACK_FACTS, "stack.containers", True), context)
 
 
 def measure(engine: FakeEngine, found: Project | None = None) -> Facts:
@@ -49,7 +50,7 @@ def measure(engine: FakeEngine, found: Project | None = None) -> Facts:
     catalogue = Catalogue(catalogue_module.STACK_FACTS)
     for one in measured:
         assert one.path[:2] == ("stack", "containers")
-        if len(one.path) > 2 and one.path[3:] != ("environment",):
+        if len(one.path) > 3 and one.path[3:] != ("environment",):
             assert catalogue.find(one.path), one.path
     return build_facts(measured, measured_at="", version="")
 
@@ -109,16 +110,13 @@ class TestWhichContainers:
         assert "500" in of(facts, "oom_killed", "bad").reason
         assert of(facts, "oom_killed") is False
 
-    def test_no_more_than_fifty_are_looked_into(self, engine: FakeEngine) -> None:
+    def test_each_of_many_is_inspected_once(self, engine: FakeEngine) -> None:
         engine.rows = [row(f"c{n:02}") for n in range(53)]
         engine.told = {f"id-c{n:02}": told() for n in range(53)}
         facts = measure(engine)
         assert len(facts.get(("stack", "containers"))) == 53
-        assert of(facts, "restarts", "c49") == 0
-        assert of(facts, "restarts", "c50").reason == "only 50 of 53 containers are inspected"
-        assert of(facts, "environment.A", "c52").reason.startswith("only 50")
-        assert of(facts, "state", "c52") == "running"
-        assert sum(path.endswith("/json") for path in engine.asked) == 50
+        assert of(facts, "restarts", "c52") == 0
+        assert sum(path.endswith("/json") for path in engine.asked) == 53
 
     def test_many_askers_make_one_request(self, engine: FakeEngine) -> None:
         api = machine_of(engine.url).engine().api
@@ -172,18 +170,15 @@ class TestRun:
         engine.told["id-web"] = told(RestartCount=restarts, **changed)
         assert of(measure(engine), "restarting") is loops
 
-    @pytest.mark.parametrize(
-        ("policy", "loops"), [("always", True), ("on-failure", False), ("no", False)]
-    )
+    @pytest.mark.parametrize(("started", "loops"), [("17:59:59", True), ("17:58:59", False)])
     def test_podman_says_exited_between_two_runs(
-        self, engine: FakeEngine, policy: str, loops: bool
+        self, engine: FakeEngine, started: str, loops: bool
     ) -> None:
         engine.version = {**VERSION, "Components": [{"Name": "Podman Engine"}]}
         engine.told["id-web"] = told(
             RestartCount=4,
             State__Status="stopped",
-            State__StartedAt="2026-11-23T17:59:59Z",
-            HostConfig__RestartPolicy={"Name": policy, "MaximumRetryCount": 4},
+            State__StartedAt=f"2026-11-23T{started}Z",
         )
         assert of(measure(engine), "restarting") is loops
 
