@@ -61,7 +61,7 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
                 yield fact
             return
         except EngineError as error:
-            reason = Unknown(str(error), error.kind)
+            reason = error.unknown
         # in a container, its own loopback: no answer there means nothing
         hidden = context.visibility().network_hidden if _is_own_loopback(url) else None
         if hidden is not None and not known:
