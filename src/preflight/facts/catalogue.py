@@ -41,11 +41,7 @@ DOCKER_FACTS = (
     Fact("docker.problem.kind", "text", "kind of the connection problem; absent if reachable"),
     Fact("docker.problem.reason", "text", "the connection problem in words; absent if reachable"),
     Fact("docker.candidates", "list", "sockets of other engines; absent if none or not needed"),
-    Fact(
-        "docker.engine",
-        "text",
-        "docker, docker-desktop, podman, colima, orbstack or rancher-desktop",
-    ),
+    Fact("docker.engine", "text", "docker, podman, or docker-desktop, colima and other VMs"),
     Fact("docker.version", "version", "version of the engine"),
     Fact("docker.api", "version", "newest API version that the engine supports"),
     Fact("docker.platform", "text", "platform of its containers, such as linux/amd64"),
@@ -184,13 +180,14 @@ OLLAMA_FACTS = (
     Fact("model.estimate", "bytes", "memory that it will need, estimated from its shape"),
 )
 
-MODEL_FACTS = (
+DERIVED_FACTS = (
     Fact("model.listed", "text", "name of that model in the rule file; absent if not there"),
     Fact("model.memory", "bytes", "memory that the configured model needs"),
     Fact("model.estimated", "boolean", "whether that is an estimate"),
     Fact("model.budget", "bytes", "memory that a model may use: the least of all limits"),
     Fact("model.best", "text", "the largest model of the rule file that fits; absent if none"),
     Fact("model.alternatives", "list", "all models that fit, the largest first; absent if none"),
+    Fact("env.*", "text", "an environment variable of preflight; absent if not set"),
 )
 
 OLLAMA_VARIABLES = frozenset(
@@ -198,5 +195,3 @@ OLLAMA_VARIABLES = frozenset(
     for name in ("MODEL", "KEEP_ALIVE", "NUM_PARALLEL", "MAX_LOADED_MODELS", "CONTEXT_LENGTH")
 )
 """Variables whose values other facts show: a rule about such a fact also names them."""
-
-ENV_FACTS = (Fact("env.*", "text", "an environment variable of preflight; absent if not set"),)

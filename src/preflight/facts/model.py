@@ -22,15 +22,13 @@ def derive_model_facts(
     yield from _memory_facts(facts, models)
     budget, source = _find_memory_budget(facts, overhead)
     yield Measured(("model", "budget"), budget, source)
-    if isinstance(budget, Unknown):
-        yield Measured(("model", "best"), budget)
-        yield Measured(("model", "alternatives"), budget)
-        return
-    largest_first = sorted(models, key=lambda model: -model.memory)
-    names = [model.name for model in largest_first if model.memory <= budget]
-    source = f"the rule file's models, against {format_bytes(budget)}"
-    yield Measured(("model", "best"), names[0] if names else None, source)
-    yield Measured(("model", "alternatives"), names or None, source)
+    fitting: list[str] | Unknown | None = budget if isinstance(budget, Unknown) else None
+    if not isinstance(budget, Unknown):
+        largest_first = sorted(models, key=lambda model: -model.memory)
+        fitting = [model.name for model in largest_first if model.memory <= budget] or None
+        source = f"the rule file's models, against {format_bytes(budget)}"
+    yield Measured(("model", "best"), fitting[0] if isinstance(fitting, list) else fitting, source)
+    yield Measured(("model", "alternatives"), fitting, source)
 
 
 def canonical_name(name: str) -> str:
@@ -46,32 +44,28 @@ def _memory_facts(facts: Facts, models: Sequence[LanguageModel]) -> Iterator[Mea
         for fact in ("listed", "memory", "estimated"):
             yield Measured(("model", fact), name, "no model is configured")
         return
-    listed = next(
-        (model for model in models if canonical_name(model.name) == canonical_name(name)),
-        None,
-    )
-    yield Measured(("model", "listed"), listed and listed.name, "the rule file's models")
+    by_name = {canonical_name(model.name): model for model in reversed(models)}
+    listed = by_name.get(canonical_name(name))
+    source = "the rule file's models"
+    yield Measured(("model", "listed"), listed and listed.name, source)
     resident, estimate = (facts.get(("model", key)) for key in ("resident", "estimate"))
-    need: Any
-    need, source, estimated = None, "", False
-    if listed is not None:
-        need, source = listed.memory, "the rule file's models"
-    elif _is_size(resident) and resident > 0:  # none where a GPU holds it
+    need: Any = listed and listed.memory
+    estimated: bool | Unknown = False
+    if listed is None and _is_size(resident) and resident > 0:  # 0 where a GPU holds it
         need, source = resident, "GET /api/ps: it is loaded"
-    elif _is_size(estimate):
+    elif listed is None and _is_size(estimate):
         need, source, estimated = estimate, facts.source(("model", "estimate")), True
-    else:
+    elif listed is None:
         why = estimate.reason if isinstance(estimate, Unknown) else "no running Ollama has it"
         reason = f"the size of {name} is not known here: no rule file has it; {why}"
-        need = Unknown(reason)
+        need = estimated = Unknown(reason)
     yield Measured(("model", "memory"), need, source)
-    yield Measured(("model", "estimated"), need if isinstance(need, Unknown) else estimated, source)
+    yield Measured(("model", "estimated"), estimated, source)
 
 
 def _find_memory_budget(facts: Facts, overhead: float) -> tuple[float | Unknown, str]:
     """Return the lowest limit on memory, and its name; unknown without Docker's figure."""
-    docker = facts.get(("docker", "memory", "available"))
-    name = "free for this stack"
+    docker, name = facts.get(("docker", "memory", "available")), "free for this stack"
     if not _is_size(docker):
         docker, name = facts.get(("docker", "memory", "usable")), "what Docker has"
     if not _is_size(docker):
@@ -80,10 +74,10 @@ def _find_memory_budget(facts: Facts, overhead: float) -> tuple[float | Unknown,
     bounds = [(docker, name), *_find_service_limits(facts)]
     host = facts.get(("host", "memory", "total"))
     if facts.get(("docker", "local")) is True and _is_size(host):
-        kept = format_bytes(overhead)
-        bounds.append((max(0, host - overhead), f"the host less {kept} of overhead"))
+        name = f"the host less {format_bytes(overhead)} of overhead"
+        bounds.append((max(0, host - overhead), name))
     least, source = min(bounds)
-    others = "; ".join(f"{what} {format_bytes(size)}" for size, what in bounds if what != source)
+    others = "; ".join(f"{name} {format_bytes(size)}" for size, name in bounds if name != source)
     return int(least), f"{source}, the least" + (f" ({others})" if others else "")
 
 
@@ -92,17 +86,14 @@ def _find_service_limits(facts: Facts) -> Iterator[tuple[float, str]]:
     service = facts.get(("ollama", "service"))
     if not isinstance(service, str):
         return
-    limit = facts.get(("compose", "services", service, "limits", "memory"))
-    if _is_size(limit):
-        yield limit, f"{service}'s limit"
+    limits = {f"{service}'s limit": facts.get(("compose", "services", service, "limits", "memory"))}
     containers = facts.get(("stack", "containers"))
     for name in containers if isinstance(containers, dict) else ():
         top = ("stack", "containers", name)
-        if facts.get((*top, "service")) != service or facts.get((*top, "state")) != "running":
-            continue
-        limit = facts.get((*top, "memory", "limit"))
-        if _is_size(limit):
-            yield limit, f"the limit over the container {name}"
+        if facts.get((*top, "service")) == service and facts.get((*top, "state")) == "running":
+            limit = facts.get((*top, "memory", "limit"))
+            limits[f"the limit over the container {name}"] = limit
+    yield from ((limit, name) for name, limit in limits.items() if _is_size(limit))
 
 
 def _is_size(value: Any) -> TypeGuard[float]:

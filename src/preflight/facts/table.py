@@ -41,11 +41,7 @@ PROBES = (
     Probe(catalogue.OLLAMA_FACTS, "ollama"),
 )
 
-FACTS = (
-    tuple(fact for probe in PROBES for fact in probe.facts)
-    + catalogue.MODEL_FACTS
-    + catalogue.ENV_FACTS
-)
+FACTS = (*(fact for probe in PROBES for fact in probe.facts), *catalogue.DERIVED_FACTS)
 
 
 def unknown_facts(probe: Probe, reason: Unknown) -> Iterator[Measured]:
