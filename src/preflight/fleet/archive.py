@@ -23,32 +23,18 @@ def pack_program(rules: Path, wheelhouse: str | None = None) -> tuple[str, bytes
 
     `rules` are the bundled rules, `wheelhouse` is a folder of wheels. Raises InputError.
     """
-    program = read_package_files(rules)
-    build = f"{__version__}-{hashlib.sha256(build_tar(program)).hexdigest()[:12]}"
-    return build, build_tar({**program, **({} if wheelhouse is None else read_wheels(wheelhouse))})
-
-
-def read_package_files(rules: Path) -> dict[str, bytes]:
-    """Return the files of this program by their paths on a host."""
     package = Path(__file__).parents[1]
-    files = {
+    program = {
         f"preflight/{file.relative_to(package).as_posix()}": file.read_bytes()
-        for file in sorted(package.rglob("*"))
+        for file in package.rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
     }
-    return files | {"preflight/rules.yaml": rules.read_bytes()}
+    program["preflight/rules.yaml"] = rules.read_bytes()
+    build = f"{__version__}-{hashlib.sha256(build_tar(program)).hexdigest()[:12]}"
+    return build, build_tar(program | (_read_wheels(wheelhouse) if wheelhouse else {}))
 
 
-def pip_requirements() -> list[str]:
-    """Return what pip installs on a host; raises InputError where this program isn't installed."""
-    try:
-        return [line for line in requires("preflight") or [] if "extra ==" not in line]
-    except PackageNotFoundError:
-        raise InputError("preflight is not installed here: pip install . in its folder") from None
-
-
-def read_wheels(folder: str) -> dict[str, bytes]:
-    """Return a wheelhouse by paths on a host; raises InputError where it can't be used."""
+def _read_wheels(folder: str) -> dict[str, bytes]:
     try:
         files = [file for file in Path(folder).iterdir() if file.suffix == ".whl"]
         wheels = {f"wheels/{file.name}": file.read_bytes() for file in files}
@@ -60,13 +46,21 @@ def read_wheels(folder: str) -> dict[str, bytes]:
     return wheels
 
 
+def pip_requirements() -> list[str]:
+    """Return what pip installs on a host; raises InputError where this program isn't installed."""
+    try:
+        return [line for line in requires("preflight") or [] if "extra ==" not in line]
+    except PackageNotFoundError:
+        raise InputError("preflight is not installed here: pip install . in its folder") from None
+
+
 def pack_rules(files: Mapping[str, bytes], first: str) -> bytes:
     """Pack rule files with their relative paths; `entry.yaml` at the top extends the first."""
     packed = {}
     if files:
-        own = {os.path.abspath(name): data for name, data in files.items()}
-        top = os.path.commonpath([os.path.dirname(path) for path in own])
-        packed = {os.path.relpath(path, top): data for path, data in own.items()}
+        by_path = {os.path.abspath(name): data for name, data in files.items()}
+        top = os.path.commonpath([os.path.dirname(path) for path in by_path])
+        packed = {os.path.relpath(path, top): data for path, data in by_path.items()}
         first = "./" + os.path.relpath(os.path.abspath(first), top)
     entry = {"version": 1, "extends": [first], "rules": []}
     return build_tar({**packed, "entry.yaml": json.dumps(entry).encode()})

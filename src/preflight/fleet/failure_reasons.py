@@ -44,18 +44,18 @@ NOISE_LINE = re.compile(r"\x1b\[[0-9;]*m|^(?:Warning: Permanently added|debug\d:
 def failure_reason(result: Mapping[str, Any], task: str, status: str) -> str:
     """Return why a task failed on a host, or, with the status `unreachable`, did not begin."""
     script_lines = _lines(result, ("stdout", "stderr"))
-    if task == "measure" and script_lines:  # preflight itself says why
-        errors = [line for line in script_lines if line.startswith("preflight: ")]
-        return (errors or script_lines)[-1].removeprefix("preflight: ")[:MAX_REASON_CHARS]
+    errors = [line for line in script_lines if line.startswith(("preflight: ", "ERROR"))]
+    script_error = next(reversed(errors or script_lines), "")[:MAX_REASON_CHARS]
+    if task == "measure" and script_error:  # preflight itself says why
+        return script_error.removeprefix("preflight: ")
     prefix = "unreachable: " if status == "unreachable" else ""
     lines = _lines(result, OUTPUT_KEYS)
     for pattern, reason in FAILURE_PATTERNS:
         match = re.search(pattern, "\n".join(lines))
         if match is not None:
             return prefix + reason.format(*filter(None, match.groups()))
-    if task == "install" and script_lines:
-        errors = [line for line in script_lines if line.startswith("ERROR")]
-        return f"cannot install it: {(errors or script_lines)[-1]}"[:MAX_REASON_CHARS]
+    if task == "install" and script_error:
+        return f"cannot install it: {script_error}"
     useful = [line for line in lines if not NOISE_LINE.search(line)] or ["Ansible gave no reason"]
     return prefix + useful[0].removeprefix("Task failed: ")[:MAX_REASON_CHARS]
 

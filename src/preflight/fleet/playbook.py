@@ -24,7 +24,6 @@ PACKAGE_DIR = Path(__file__).parent
 TASK_OVERHEAD_SECONDS = 40  # besides measuring: connecting, Python, a slow disk
 INSTALL_SECONDS = 300
 MAX_ERROR_CHARS = 400
-MAX_TMPDIR_CHARS = 55  # a socket's path has 104 at most, and ssh adds 45
 EXIT_CODES_WITH_RESULTS = (0, 2, 4, 6)  # also where hosts failed or were not reached
 DEFAULT_ENVIRONMENT = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_DEPRECATION_WARNINGS": "0"}
 
@@ -74,11 +73,8 @@ def run_playbook(
     can't read the inventory.
     """
     answers = FleetAnswers()
-    place = tempfile.gettempdir()
-    place = place if len(place) <= MAX_TMPDIR_CHARS else "/tmp"
-    with tempfile.TemporaryDirectory(prefix="pf-", dir=place) as name:
+    with tempfile.TemporaryDirectory(prefix="preflight-") as name:
         folder = Path(name)
-        (folder / "cp").mkdir()
         (folder / "archive").write_bytes(archive)
         run = {
             **request,
@@ -89,12 +85,17 @@ def run_playbook(
         }
         (folder / "run.json").write_text(json.dumps({"preflight_run": run}))
         code = _run_ansible(folder, options, answers, on_progress)
-        complaint = "interrupted" if answers.signal else "Ansible gave no reason"
-        if code not in EXIT_CODES_WITH_RESULTS and not answers.signal:
-            complaint = _ansible_error((folder / "output").read_text(errors="replace"))
+        output = (folder / "output").read_text(errors="replace")
+    if answers.signal:
+        complaint = "interrupted"
+    elif code in EXIT_CODES_WITH_RESULTS:
+        complaint = (
+            "Ansible gave no reason" if answers.hosts else "no hosts: the inventory has none"
+        )
+    else:
+        complaint = _find_error(output)
     if not answers.hosts and not answers.signal:
-        none = "no hosts: the inventory has none"
-        raise InputError(none if code in EXIT_CODES_WITH_RESULTS else complaint)
+        raise InputError(complaint)
     for host, answer in answers.hosts.items():
         if answer == HostAnswer():
             answers.hosts[host] = HostAnswer(failure=complaint)
@@ -118,7 +119,7 @@ def _run_ansible(
     with open(folder / "output", "wb") as output:
         process = subprocess.Popen(
             [*command, str(PACKAGE_DIR / "playbook.yml")],
-            env=_environment(folder, writing), pass_fds=[writing],
+            env=_environment(writing), pass_fds=[writing],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             start_new_session=True,  # no terminal, so that ssh can't ask for a password
         )  # fmt: skip
@@ -136,10 +137,9 @@ def _run_ansible(
         process.wait()
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        _close_ssh_connections(folder / "cp")
 
 
-def _environment(folder: Path, events: int) -> dict[str, str]:
+def _environment(events: int) -> dict[str, str]:
     """Return the environment for Ansible; what the user has set otherwise stays."""
     return {
         **DEFAULT_ENVIRONMENT,
@@ -149,7 +149,7 @@ def _environment(folder: Path, events: int) -> dict[str, str]:
         "ANSIBLE_CALLBACK_PLUGINS": str(PACKAGE_DIR / "callback_plugins"),
         "ANSIBLE_STDOUT_CALLBACK": "preflight_events",
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
-        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder / "cp"),
+        "ANSIBLE_SSH_CONTROL_PATH": "none",  # no connection stays open after the run
         "ANSIBLE_NO_TARGET_SYSLOG": "1",  # hosts would log what they are asked
         "ANSIBLE_FORCE_COLOR": "0",
         "ANSIBLE_NOCOLOR": "1",
@@ -165,24 +165,16 @@ def _kill_tree(pid: int) -> None:
                 process.kill()
 
 
-def _close_ssh_connections(folder: Path) -> None:
-    """End the ssh connections that Ansible keeps open for a next run."""
-    for socket in folder.iterdir():
-        command = ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "x"]
-        with suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(command, capture_output=True, timeout=5, check=False)
-
-
-def _ansible_error(output: str) -> str:
+def _find_error(output: str) -> str:
     """Return in one line why Ansible could not start."""
-    missing = re.search(r"Could not find or access '[^'\n]+'", output)  # extra vars, a vault's key
     source = re.search(r"parse inventory source (.+)", output)
     cause = re.search(r"Failed to parse inventory with '\w+' plugin: (.+)", output)
+    missing = re.search(r"Could not find or access '[^'\n]+'", output)  # extra vars, a vault's key
+    error = re.search(r"^(?:\[?ERROR\]?.? *|(?=fatal))(.+)", output, re.MULTILINE)
     if missing:
-        return f"Ansible: {missing[0]}"
-    if source and cause:
-        return f"Ansible: cannot read the inventory {source[1]}: {cause[1]}"[:MAX_ERROR_CHARS]
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"(?:\[?ERROR\]?|fatal)", line)]
-    error = (errors or lines or ["it gave no reason"])[0]
-    return f"Ansible: {re.sub('^.?ERROR.?:? *', '', error)}"[:MAX_ERROR_CHARS]
+        reason = missing[0]
+    elif source and cause:
+        reason = f"cannot read the inventory {source[1]}: {cause[1]}"
+    else:
+        reason = error[1] if error else output.strip().partition("\n")[0] or "it gave no reason"
+    return f"Ansible: {reason}"[:MAX_ERROR_CHARS]

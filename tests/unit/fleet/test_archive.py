@@ -15,8 +15,6 @@ from preflight.fleet.archive import (
     pack_program,
     pack_rules,
     pip_requirements,
-    read_package_files,
-    read_wheels,
 )
 from preflight.model.problems import InputError
 
@@ -28,13 +26,12 @@ def unpack(data: bytes, folder: Path) -> Path:
 
 
 def test_the_program_is_packed_alike_each_time(tmp_path: Path) -> None:
-    files = read_package_files(ROOT / "rules.yaml")
-    assert build_tar(files) == build_tar(dict(reversed(files.items())))
     (tmp_path / "other.yaml").write_text("version: 1")
-    builds = {pack_program(rules) for rules in (ROOT / "rules.yaml", tmp_path / "other.yaml")}
-    assert len({build for build, _ in builds}) == 2
-    assert pack_program(ROOT / "rules.yaml") in builds
-    unpacked = unpack(build_tar(files), tmp_path)
+    packed = pack_program(ROOT / "rules.yaml")
+    assert pack_program(ROOT / "rules.yaml") == packed
+    assert pack_program(tmp_path / "other.yaml")[0] != packed[0]
+    assert build_tar({"a": b"", "b": b""}) == build_tar({"b": b"", "a": b""})
+    unpacked = unpack(packed[1], tmp_path)
     assert (unpacked / "preflight/rules.yaml").read_bytes() == (ROOT / "rules.yaml").read_bytes()
     assert (unpacked / "preflight/__main__.py").is_file()
     assert not list(unpacked.rglob("__pycache__"))
@@ -56,10 +53,15 @@ def test_rule_files_lie_to_each_other_as_here(tmp_path: Path) -> None:
 
 
 def test_a_wheelhouse(tmp_path: Path) -> None:
+    rules, wheels = ROOT / "rules.yaml", tmp_path / "wheels"
+    wheels.mkdir()
     with pytest.raises(InputError, match="has no wheels; fill it with: pip download"):
-        read_wheels(str(tmp_path))
-    (tmp_path / "a-1-py3-none-any.whl").write_bytes(b"zip")
-    (tmp_path / "a.tar.gz").write_bytes(b"gz")
-    assert read_wheels(str(tmp_path)) == {"wheels/a-1-py3-none-any.whl": b"zip"}
+        pack_program(rules, str(wheels))
+    (wheels / "a-1-py3-none-any.whl").write_bytes(b"zip")
+    (wheels / "a.tar.gz").write_bytes(b"gz")
+    build, archive = pack_program(rules, str(wheels))
+    assert build == pack_program(rules)[0]
+    unpacked = unpack(archive, tmp_path / "unpacked")
+    assert [file.name for file in (unpacked / "wheels").iterdir()] == ["a-1-py3-none-any.whl"]
     with pytest.raises(InputError, match="No such file"):
-        read_wheels(str(tmp_path / "none"))
+        pack_program(rules, str(tmp_path / "none"))

@@ -23,22 +23,19 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         names = play.get_variable_manager().get_vars(play=play)["ansible_play_hosts_all"]
         self._write({"hosts": [str(name) for name in names]})
 
-    def v2_runner_on_ok(self, result: Any) -> None:
-        """Write what a task returned."""
-        self._write_result("ok", result)
-
-    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: ARG002
-        """Write why a task failed."""
-        self._write_result("failed", result)
-
-    def v2_runner_on_unreachable(self, result: Any) -> None:
-        """Write why a host was not reached."""
-        self._write_result("unreachable", result)
-
-    def _write_result(self, status: str, result: Any) -> None:
+    def v2_runner_on_ok(self, result: Any, status: str = "ok") -> None:
+        """Write what a task returned, or why it failed."""
         values = {key: result._result[key] for key in RESULT_KEYS if key in result._result}
         task, host = result._task.name, result._host.get_name()
         self._write({"host": host, "task": task, "status": status, "result": values})
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: ARG002
+        """Write why a task failed."""
+        self.v2_runner_on_ok(result, "failed")
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        """Write why a host was not reached."""
+        self.v2_runner_on_ok(result, "unreachable")
 
     def _write(self, event: dict[str, Any]) -> None:
         line = json.dumps(event, default=str).encode() + b"\n"
