@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, TypeVar
 
 from preflight import __version__
-from preflight.model.facts import Catalogue, Facts, build_facts, join_path, replace_facts
+from preflight.model.facts import Catalogue, Facts, Measured, build_facts, join_path, replace_facts
 from preflight.model.report import Report
 from preflight.model.rules import RuleSet
 from preflight.model.secrets import secret_variables
@@ -58,14 +59,18 @@ def collect_facts(
     `on_wait` is called with the seconds gone by while nothing comes. `hidden` gets the variables
     of containers that are left out, for redaction.
     """
-    from preflight.facts.collect.measurement import drop_unused_variables, read_variables
+    from preflight.facts.collect.measurement import drop_unused_variables
     from preflight.facts.table import FACTS
 
     order = {fact.path: number for number, fact in enumerate(FACTS)}
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    results = measurement.results(on_wait)
     measured = [
-        *drop_unused_variables(measurement.results(on_wait), ruleset.required_facts, hidden),
-        *read_variables(ruleset.environment_variables()),
+        *drop_unused_variables(results, ruleset.required_facts, hidden),
+        *(  # the worker doesn't know the rules
+            Measured(("env", name), os.environ.get(name), "the environment")
+            for name in ruleset.environment_variables()
+        ),
     ]
     measured.sort(key=lambda fact: order.get(join_path(fact.path), len(order)))  # reproducible
     return build_facts(measured, measured_at=now, version=__version__)

@@ -13,7 +13,7 @@ from typing import Any
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, known_as, source_of
 from preflight.facts.engine.api import count_or_none
-from preflight.facts.engine.endpoint import EndpointError, EngineError
+from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.locality import in_container
 from preflight.facts.model import canonical_name
 from preflight.facts.ollama_server import (
@@ -102,7 +102,7 @@ def _settings_facts(
 def _is_engine_local(context: MeasureContext) -> bool:
     try:
         return context.is_engine_local()[0]
-    except EndpointError:
+    except EngineError:
         return True  # nothing that exists names another host
 
 

@@ -1,13 +1,12 @@
 """The table of probes: the facts of each, and the module that measures them.
 
 The module is imported in the worker only. It has `measure(context)`, or `measure(context, project)`
-if all of it needs a compose project; and `facts_on_timeout(context, duration)` if running out of
-time means something for the subject.
+if all of it needs a compose project.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -18,11 +17,15 @@ NO_COMPOSE_FILE = "no compose file here"
 
 
 class Probe(NamedTuple):
-    """One subject; with `needs_project` there is nothing to measure without a compose project."""
+    """One subject; with `needs_project` there is nothing to measure without a compose project.
+
+    `late` is what to say of facts that weren't there in time.
+    """
 
     facts: tuple[Fact, ...]
     module: str
     needs_project: bool = False
+    late: str = "not measured"
 
     def load(self) -> Any:
         """Import the module."""
@@ -32,7 +35,7 @@ class Probe(NamedTuple):
 PROBES = (
     Probe(catalogue.HOST_FACTS, "host.machine"),
     Probe(catalogue.DISK_FACTS, "host.disk"),
-    Probe(catalogue.DOCKER_FACTS, "engine.engine_facts"),
+    Probe(catalogue.DOCKER_FACTS, "engine.engine_facts", late="Docker did not answer"),
     Probe(catalogue.COMPOSE_FACTS, "compose.facts"),
     Probe(catalogue.START_FACTS, "start", needs_project=True),
     Probe(catalogue.PORTS_FACTS, "ports", needs_project=True),
@@ -46,7 +49,9 @@ FACTS = (*(fact for probe in PROBES for fact in probe.facts), *catalogue.DERIVED
 
 def unknown_facts(probe: Probe, reason: Unknown) -> Iterator[Measured]:
     """Yield an Unknown for every fact and every collection that a probe declares."""
-    return (Measured(path, reason) for path in _declared_paths(probe))
+    paths = (tuple(fact.path.split(".")) for fact in probe.facts)
+    for path in dict.fromkeys(p[: p.index("*")] if "*" in p else p for p in paths):
+        yield Measured(path, reason)
 
 
 def facts_without_project(probe: Probe, unusable: Unknown | None) -> Iterator[Measured]:
@@ -54,14 +59,7 @@ def facts_without_project(probe: Probe, unusable: Unknown | None) -> Iterator[Me
 
     Without a file all that the project could have is absent, and the engine isn't asked.
     """
-    if unusable is not None:
-        yield from unknown_facts(probe, unusable)
-        return
     not_asked = Unknown("only asked if there is a compose file")
-    for path in _declared_paths(probe):
-        yield Measured(path, not_asked if path[0] == "docker" else None, NO_COMPOSE_FILE)
-
-
-def _declared_paths(probe: Probe) -> Iterable[tuple[str, ...]]:
-    paths = (tuple(fact.path.split(".")) for fact in probe.facts)
-    return dict.fromkeys(p[: p.index("*")] if "*" in p else p for p in paths)
+    for fact in unknown_facts(probe, unusable or not_asked):
+        is_absent = unusable is None and fact.path[0] != "docker"
+        yield Measured(fact.path, None, NO_COMPOSE_FILE) if is_absent else fact

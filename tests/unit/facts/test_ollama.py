@@ -17,7 +17,7 @@ from preflight.facts import ollama
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import ComposeError, Project
-from preflight.facts.engine.endpoint import Endpoint, EndpointError, EngineError
+from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.model import canonical_name
 from preflight.facts.ollama import (
     configured_model,
@@ -477,7 +477,7 @@ def test_what_is_no_ollama(mode: str) -> None:
     ("mode", "kind", "said"),
     [
         ("500", "error", ": GET /api/version failed with status 500 out of\x1b[31m order"),
-        ("forbidden", "permission", " denies access: no"),
+        ("forbidden", "permission", ": GET /api/version failed with status 403 no"),
     ],
 )
 def test_an_ollama_that_answers_with_an_error(mode: str, kind: str, said: str) -> None:
@@ -669,7 +669,7 @@ def test_an_unusable_compose_file_hides_the_settings_not_ollama() -> None:
 
 
 def test_an_engine_that_nobody_can_name_is_no_other_host() -> None:
-    context = FakeContext(project({"ollama": {}}), EndpointError("no such context"))
+    context = FakeContext(project({"ollama": {}}), EngineError("no such context"))
     assert get(facts_of(context, {}), "ollama.reachable") is False
 
 

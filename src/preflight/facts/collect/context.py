@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ from preflight.facts.engine.locality import (
 )
 from preflight.model.facts import Unknown
 
+_ENGINE_SHARE = 0.95  # of the time left; the rest is for what follows from an engine's silence
+_MIN_ENGINE_SECONDS = 3  # an engine that had less and gave no answer may be in order
 # in the lines of an engine's operating system, host name and address
 _VIRTUAL_MACHINE_PATTERNS = {
     "docker-desktop": "docker desktop|^docker-desktop$",
@@ -46,13 +49,36 @@ class Engine(NamedTuple):
 
 
 class MeasureContext:
-    """The options of one measurement, and the endpoint, engine and project that probes share."""
+    """The options of one measurement, and the endpoint, engine and project that probes share.
 
-    def __init__(self, options: Options) -> None:
+    `deadline` is when the measurement ends, by time.monotonic.
+    """
+
+    def __init__(self, options: Options, deadline: float | None = None) -> None:
         self.options = options
+        self.deadline = deadline or time.monotonic() + options.timeout
         self.endpoint = Lazy(lambda: resolve(options.docker_host, options.context))
-        self.engine = Lazy(lambda: connect(self.endpoint(), options.timeout))
+        self.engine = Lazy(self._connect)
         self.project: Lazy[Project | None] = Lazy(lambda: load_project(options))
+        self._engine_timeout = 0.0
+
+    def _connect(self) -> Engine:
+        endpoint = self.endpoint()
+        seconds_left = self.deadline - time.monotonic()
+        self._engine_timeout = min(_ENGINE_SHARE * seconds_left, seconds_left - 0.1)
+        return connect(endpoint, self._engine_timeout)
+
+    def had_engine_time(self) -> bool:
+        """Whether the engine had enough time for an answer, so that its silence is a finding."""
+        timeout = self.options.timeout
+        return timeout >= _MIN_ENGINE_SECONDS and self._engine_timeout >= 0.7 * timeout
+
+    def engine_or_unknown(self) -> Engine | Unknown:
+        """Return the engine, or why it gave no answer."""
+        try:
+            return self.engine()
+        except EngineError as error:
+            return error.unknown
 
     def project_or_unknown(self) -> Project | Unknown | None:
         """Return the project, None if there is no compose file, an Unknown if it can't be used."""
@@ -64,26 +90,19 @@ class MeasureContext:
     def is_engine_local(self) -> tuple[bool, str]:
         """Return whether the engine is on this machine, and how that is known.
 
-        Behind a loopback port the engine is asked, as a tunnel may end there. Raises EndpointError.
+        Behind a loopback port the engine is asked, as a tunnel may end there. Raises EngineError
+        where the endpoint can't be used.
         """
         endpoint = self.endpoint()
         if not endpoint.loopback:
             return endpoint.local, "the address"
-        try:
-            engine = self.engine()
-        except EngineError:
+        engine = self.engine_or_unknown()
+        if isinstance(engine, Unknown):
             return True, "the address; it may be the end of a tunnel"
         key = differing_info_key(engine)
         if key is None:
             return True, "the address; GET /info names no other machine"
         return False, f"GET /info {key} is another machine's: the address is the end of a tunnel"
-
-    def engine_or_unknown(self) -> Engine | Unknown:
-        """Return the engine, or why it gave no answer."""
-        try:
-            return self.engine()
-        except EngineError as error:
-            return error.unknown
 
     def visibility(self) -> HostVisibility:
         """Return what is visible of the engine's host.
@@ -100,9 +119,12 @@ class MeasureContext:
 
 
 def connect(endpoint: Endpoint, timeout: float) -> Engine:
-    """Ask an engine for its version and its info; raises EngineError."""
+    """Ask an engine for its version and its info; raises EngineError.
+
+    `timeout` is in seconds, for all that the engine is asked.
+    """
     api = EngineApi(endpoint, timeout)
-    version = api.version()
+    version = api.negotiate_version()
     info = api.info()
     name = identify_engine(version, info, endpoint.url)
     return Engine(endpoint, api, version, info, name, find_host_visibility(api, name, info))

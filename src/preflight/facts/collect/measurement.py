@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -82,18 +82,18 @@ class Measurement:
 
         self._start = time.monotonic()
         self._timeout = options.timeout
+        self._worker_deadline = self._start + max(self._timeout - _MARGIN, self._timeout / 2)
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()
         self._failure = "the worker process ended too early"
         self._worker = worker
         try:
-            self._worker = self._worker or start_worker()
+            self._worker = worker or start_worker()
             threading.Thread(target=self._read_lines, args=(self._worker,), daemon=True).start()
         except (OSError, RuntimeError) as error:  # no more processes or threads here
             self._failure = f"the worker process could not be started: {error}"
             self._lines.put(None)
             return
-        worker_deadline = self._start + max(self._timeout - _MARGIN, self._timeout / 2)
-        request = json.dumps([options, worker_deadline]).encode("ascii") + b"\n"
+        request = json.dumps([options, self._worker_deadline]).encode("ascii") + b"\n"
         assert self._worker.stdin is not None
         with suppress(OSError), self._worker.stdin as stdin:  # one that has ended can't read it
             stdin.write(request)
@@ -107,7 +107,7 @@ class Measurement:
         from preflight.facts.table import PROBES, unknown_facts
         from preflight.model.facts import Unknown
 
-        missing = Unknown(f"not measured within {self._timeout:.3g} s", "timeout")
+        failure = ""
         try:
             while (seconds_left := self._start + self._timeout - time.monotonic()) > 0:
                 try:
@@ -117,14 +117,17 @@ class Measurement:
                         on_wait(time.monotonic() - self._start)
                     continue
                 if line is None:
-                    missing = Unknown(self._failure, "error")
+                    if time.monotonic() < self._worker_deadline:
+                        failure = self._failure
                     break
                 yield decode(line)
         finally:
             if self._worker is not None:
                 stop_worker(self._worker)
         for probe in PROBES:
-            yield from unknown_facts(probe, missing)
+            late = f"{probe.late} within {self._timeout:.3g} s"
+            reason = Unknown(failure, "error") if failure else Unknown(late, "timeout")
+            yield from unknown_facts(probe, reason)
 
     def _read_lines(self, worker: Worker) -> None:
         assert worker.stdout is not None
@@ -144,19 +147,6 @@ def decode(line: bytes) -> Measured:
         text, place = source
         source = Source(text, place and FileLine(*place))
     return Measured(tuple(path), Unknown(*value) if is_unknown else value, source)
-
-
-def read_variables(
-    names: Iterable[str], environ: Mapping[str, str] = os.environ
-) -> Iterator[Measured]:
-    """Yield the environment variables of these names.
-
-    The program reads them itself, because which ones are needed is known only with the rules.
-    """
-    from preflight.model.facts import Measured
-
-    for name in names:
-        yield Measured(("env", name), environ.get(name), "the environment")
 
 
 def drop_unused_variables(

@@ -15,13 +15,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 
+from preflight.facts.catalogue import DOCKER_FACTS
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.table import PROBES, Probe, facts_without_project, unknown_facts
 from preflight.model.facts import Measured, Unknown
 
-_STARTED_FIRST = "engine.engine_facts"  # it waits most, and the others are measured meanwhile
 _SWITCH_INTERVAL = 0.02  # seconds; long enough for the engine's thread to get to its first wait
 
 
@@ -31,21 +31,15 @@ def main() -> None:
     if not line:
         os._exit(0)  # the program didn't need it after all
     fields, deadline = json.loads(line)
-    options = Options(*fields)
-    context = MeasureContext(options)
-    threads = {
-        probe: threading.Thread(target=_run, args=(probe, context), daemon=True) for probe in PROBES
-    }
+    context = MeasureContext(Options(*fields), deadline)
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    for probe in sorted(PROBES, key=lambda probe: probe.module != _STARTED_FIRST):
-        threads[probe].start()
-    for probe, thread in threads.items():
+    threads = []
+    # the engine's first: it waits most, and the others are measured meanwhile
+    for probe in sorted(PROBES, key=lambda probe: probe.facts is not DOCKER_FACTS):
+        threads.append(threading.Thread(target=_run, args=(probe, context), daemon=True))
+        threads[-1].start()
+    for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-        facts_on_timeout = (
-            getattr(probe.load(), "facts_on_timeout", None) if thread.is_alive() else None
-        )
-        if facts_on_timeout is not None:
-            _write(facts_on_timeout(context, f"within {options.timeout:.3g} s"))
     _end()
 
 

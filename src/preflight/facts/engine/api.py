@@ -10,6 +10,7 @@ import errno
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -64,29 +65,26 @@ class NotFoundError(EngineError):
 class EngineApi:
     """One engine. Every call raises EngineError and nothing else.
 
-    Probes share it: each path is requested once, and whoever needs it meanwhile waits.
+    Probes share it: each path is requested once, and whoever needs it meanwhile waits. `timeout` is
+    in seconds, for all requests together.
     """
 
     def __init__(self, endpoint: Endpoint, timeout: float) -> None:
         self.endpoint = endpoint
-        self._timeout = timeout
+        self.address = re.sub(r"//[^/@]*@", "//", endpoint.url)  # as shown: without a user name
+        self._timeout, self._deadline = timeout, time.monotonic() + timeout
         self._transport: Lazy[Get] = Lazy(lambda: open_transport(endpoint))
         self._version_prefix = ""
         self._lock = threading.Lock()
         self._responses: dict[str, Lazy[Any]] = {}
 
-    @property
-    def address(self) -> str:
-        """The engine's address as it may be shown, without a user name."""
-        return re.sub(r"//[^/@]*@", "//", self.endpoint.url)
-
-    def version(self) -> dict[str, Any]:
-        """GET /version, without a version in the path, so that every engine understands it."""
+    def negotiate_version(self) -> dict[str, Any]:
+        """GET /version, which every engine answers; the other requests use the API it names."""
         answer = self.get_object("/version")
         version = str(answer.get("ApiVersion") or "")
         if not re.fullmatch("[0-9]{1,4}[.][0-9]{1,4}", version):
             reason = f"{self.address} answers, but not as {_CONTAINER_ENGINE}"
-            raise EngineError(reason, "invalid")
+            raise EngineError(reason)
         if tuple(map(int, version.split("."))) < (1, 24):  # of the SDK and of Podman
             reason = f"{self.address} has API {version}, older than 1.24: update the engine"
             raise EngineError(reason, "unsupported")
@@ -115,22 +113,6 @@ class EngineApi:
             f"/containers/{_quote_id(container)}/stats?stream=false&one-shot=true"
         )
 
-    def pid_and_cgroup_parent(self, container: str) -> tuple[int, str]:
-        """Return a container's process id (0 if it isn't running) and the cgroup it asks for."""
-        try:
-            inspected = self.inspect(container)
-        except NotFoundError:
-            return 0, ""
-        pid = count_or_none(get_object(inspected, "State").get("Pid")) or 0
-        return pid, text_or_none(get_object(inspected, "HostConfig").get("CgroupParent")) or ""
-
-    def memory_in_use(self, container: str) -> int:
-        """Return the bytes a container uses without its page cache; 0 if it is gone."""
-        try:
-            return memory_used(self.stats(container)) or 0
-        except NotFoundError:
-            return 0
-
     def events(
         self, since: int, until: int, timeout: float, filters: Mapping[str, list[str]]
     ) -> list[dict[str, Any]]:
@@ -145,26 +127,27 @@ class EngineApi:
         events = map(_parse_json_or_none, data.splitlines())
         return [event for event in events if isinstance(event, dict)]
 
-    def get_bytes(self, path: str, timeout: float, max_bytes: int) -> tuple[int, bytes]:
-        """GET any path; returns the status and the body, cut one byte beyond `max_bytes`."""
-        try:
-            return self._transport()(self._version_prefix + path, timeout, max_bytes)
-        except Exception as error:  # noqa: BLE001 - ssl, http, SDK, paramiko: each its own
-            raise explain_failure(error, self.address, timeout) from None
-
     def get_object(self, path: str) -> dict[str, Any]:
         """GET a path that returns a JSON object."""
         answer = self._get_json_once(path)
         if not isinstance(answer, dict):
-            raise EngineError(f"{self.address}: GET {path} returned no JSON object", "invalid")
+            raise EngineError(f"{self.address}: GET {path} returned no JSON object")
         return answer
 
     def get_rows(self, path: str) -> list[dict[str, Any]]:
         """GET a path that returns a JSON list of objects."""
         answer = self._get_json_once(path)
         if not isinstance(answer, list):
-            raise EngineError(f"{self.address}: GET {path} returned no JSON list", "invalid")
+            raise EngineError(f"{self.address}: GET {path} returned no JSON list")
         return [row for row in answer if isinstance(row, dict)]
+
+    def get_bytes(self, path: str, timeout: float, max_bytes: int) -> tuple[int, bytes]:
+        """GET any path; returns the status and the body, cut one byte beyond `max_bytes`."""
+        seconds_left = max(0.01, min(timeout, self._deadline - time.monotonic()))
+        try:
+            return self._transport()(self._version_prefix + path, seconds_left, max_bytes)
+        except Exception as error:  # noqa: BLE001 - ssl, http, SDK, paramiko: each its own
+            raise explain_failure(error, self.address, timeout) from None
 
     def _get_json_once(self, path: str) -> Any:
         with self._lock:
@@ -181,91 +164,20 @@ def decode_json(
 ) -> Any:
     """Return the JSON of a response to a request such as `GET /info`; raises EngineError."""
     if len(data) > MAX_RESPONSE_BYTES:
-        limit = f"{MAX_RESPONSE_BYTES // 2**20} MiB"
-        raise EngineError(f"{address}: {request} returned more than {limit}", "invalid")
-    if status in (401, 403):
-        message = _error_message(data) or f"status {status}"
-        raise EngineError(f"{address} denies access: {message}", "permission")
+        limit = MAX_RESPONSE_BYTES // 2**20
+        raise EngineError(f"{address}: {request} returned more than {limit} MiB")
     if status == 400 and _TLS_REQUIRED_MESSAGE in data:
-        raise EngineError(f"{address} accepts only TLS: set DOCKER_TLS_VERIFY=1", "invalid")
+        raise EngineError(f"{address} accepts only TLS: set DOCKER_TLS_VERIFY=1")
+    failure = f"{address}: {request} failed with status {status} {_error_message(data)}".strip()
+    if status == 404:
+        raise NotFoundError(failure, "error")
     if status >= 400:
-        message = f"status {status} {_error_message(data)}".strip()
-        error = NotFoundError if status == 404 else EngineError
-        raise error(f"{address}: {request} failed with {message}", "error")
+        raise EngineError(failure, "permission" if status in (401, 403) else "error")
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
         problem = "a web page" if b"<html" in data[:1000].lower() else "no JSON"
-    raise EngineError(f"{address} answers, but not as {server}: {problem}", "invalid")
-
-
-def get_label(container: Mapping[str, Any], name: str) -> str | None:
-    """Return a label of a row of /containers/json, None if it has no such label."""
-    labels = container.get("Labels")
-    value = labels.get(name) if isinstance(labels, dict) else None
-    return value if isinstance(value, str) else None
-
-
-def memory_used(stats: Mapping[str, Any]) -> int | None:
-    """Return the bytes in use by a sample of stats, without page cache, as `docker stats` does.
-
-    None if it doesn't say; Podman doesn't state the cache, so there it counts. Source: docker/cli,
-    stats_helpers.go `calculateMemUsageUnixNoCache`.
-    """
-    memory = get_object(stats, "memory_stats")
-    parts = get_object(memory, "stats")
-    usage = count_or_none(memory.get("usage")) or 0
-    cache = count_or_none(parts.get("total_inactive_file") or parts.get("inactive_file")) or 0
-    return (usage - cache if cache < usage else usage) or None
-
-
-def encode_filters(filters: Mapping[str, list[str]]) -> str:
-    """Return the query parameter that limits a list to rows that match."""
-    return f"filters={quote(json.dumps(filters))}"
-
-
-def _quote_id(container: str) -> str:
-    return quote(container, errors="replace")  # the engine may call anything an id
-
-
-def _parse_json_or_none(data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _error_message(data: bytes) -> str:
-    """Return the message of an error response, or its text unless that is a web page."""
-    answer = _parse_json_or_none(data)
-    message = answer.get("message") or answer.get("error") if isinstance(answer, dict) else None
-    if not isinstance(message, str):
-        message = "" if b"<" in data[:1000] else data[:1000].decode("utf-8", "replace")
-    return " ".join(message.split())[:200]
-
-
-def explain_failure(
-    error: BaseException, address: str, timeout: float, server: str = _CONTAINER_ENGINE
-) -> EngineError:
-    """Turn what a client library raised into a reason and its kind, by the causes it wraps."""
-    causes = [error]
-    while (cause := _wrapped_by(causes[-1])) and cause not in causes:
-        causes.append(cause)
-    names = ""
-    for cause in causes:
-        number = cause.errno if isinstance(cause, OSError) else None
-        names += f"{type(cause).__name__} {errno.errorcode.get(number or 0, '')} "
-    lines = re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)", "", str(causes[-1])).strip().splitlines()
-    message = lines[0][:200] if lines else type(error).__name__
-    for pattern, template, kind in _FAILURES:
-        if re.search(pattern, names + message):
-            fields = {"address": address, "timeout": timeout, "server": server}
-            return EngineError(template.format(message=message, **fields), kind)
-    return EngineError(f"{address}: {message}", "error")
-
-
-def _wrapped_by(error: BaseException) -> BaseException | None:
-    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    raise EngineError(f"{address} answers, but not as {server}: {problem}")
 
 
 class Lazy(Generic[T]):
@@ -291,9 +203,70 @@ class Lazy(Generic[T]):
             raise self._error
         return self._value[0]
 
-    def peek(self) -> T | None:
-        """Return the value if it has been computed, without waiting for it."""
-        return self._value[0] if self._value else None
+
+def explain_failure(
+    error: BaseException, address: str, timeout: float, server: str = _CONTAINER_ENGINE
+) -> EngineError:
+    """Turn what a client library raised into a reason and its kind, by the causes it wraps."""
+    names, cause = "", error
+    while True:
+        number = cause.errno if isinstance(cause, OSError) else None
+        names += f"{type(cause).__name__} {errno.errorcode.get(number or 0, '')} "
+        wrapped = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+        if wrapped is None:
+            break
+        cause = wrapped
+    lines = re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)", "", str(cause)).strip().splitlines()
+    message = lines[0][:200] if lines else type(error).__name__
+    for pattern, template, kind in _FAILURES:
+        if re.search(pattern, names + message):
+            fields = {"address": address, "timeout": timeout, "server": server}
+            return EngineError(template.format(message=message, **fields), kind)
+    return EngineError(f"{address}: {message}", "error")
+
+
+def _error_message(data: bytes) -> str:
+    """Return the message of an error response, or its text unless that is a web page."""
+    answer = _parse_json_or_none(data)
+    message = answer.get("message") or answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(message, str):
+        message = "" if b"<" in data[:1000] else data[:1000].decode("utf-8", "replace")
+    return " ".join(message.split())[:200]
+
+
+def _parse_json_or_none(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def encode_filters(filters: Mapping[str, list[str]]) -> str:
+    """Return the query parameter that limits a list to rows that match."""
+    return f"filters={quote(json.dumps(filters))}"
+
+
+def _quote_id(container: str) -> str:
+    return quote(container, errors="replace")  # the engine may call anything an id
+
+
+def get_label(container: Mapping[str, Any], name: str) -> str | None:
+    """Return a label of a row of /containers/json, None if it has no such label."""
+    value = get_object(container, "Labels").get(name)
+    return value if isinstance(value, str) else None
+
+
+def memory_used(stats: Mapping[str, Any]) -> int | None:
+    """Return the bytes in use by a sample of stats, without page cache, as `docker stats` does.
+
+    None if it doesn't say; Podman doesn't state the cache, so there it counts. Source: docker/cli,
+    stats_helpers.go `calculateMemUsageUnixNoCache`.
+    """
+    memory = get_object(stats, "memory_stats")
+    parts = get_object(memory, "stats")
+    usage = count_or_none(memory.get("usage")) or 0
+    cache = count_or_none(parts.get("total_inactive_file") or parts.get("inactive_file")) or 0
+    return (usage - cache if cache < usage else usage) or None
 
 
 def get_object(answer: Any, key: str) -> Mapping[str, Any]:
@@ -335,7 +308,7 @@ def parse_time(value: Any) -> float | None:
         return None
     fraction = _FRACTION.search(value)
     try:
-        time = datetime.strptime(_FRACTION.sub("", value), "%Y-%m-%dT%H:%M:%S%z")
+        parsed = datetime.strptime(_FRACTION.sub("", value), "%Y-%m-%dT%H:%M:%S%z")
     except ValueError:
         return None
-    return time.timestamp() + (float(fraction[0]) if fraction else 0.0)
+    return parsed.timestamp() + (float(fraction[0]) if fraction else 0.0)

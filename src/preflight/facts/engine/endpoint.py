@@ -32,16 +32,9 @@ _EXAMPLES = "expected unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST or npipe://
 class EngineError(Exception):
     """Why there is no answer of an engine, also as an Unknown."""
 
-    def __init__(self, reason: str, kind: UnknownKind) -> None:
+    def __init__(self, reason: str, kind: UnknownKind = "invalid") -> None:
         super().__init__(reason)
         self.unknown = Unknown(reason, kind)
-
-
-class EndpointError(EngineError):
-    """What names the endpoint can't be used: an unknown context, an invalid address."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason, "invalid")
 
 
 class Tls(NamedTuple):
@@ -81,24 +74,20 @@ class Endpoint(NamedTuple):
 def resolve(docker_host: str | None, context: str | None) -> Endpoint:
     """Return the endpoint: option, DOCKER_HOST, DOCKER_CONTEXT, currentContext, default socket.
 
-    Raises EndpointError with what to correct.
+    Raises EngineError with what to correct.
     """
-    environ = os.environ
-    folder = config_folder(environ)
+    environ, folder = os.environ, config_folder(os.environ)
     address, address_named_by = environ.get("DOCKER_HOST") or None, "DOCKER_HOST"
     if docker_host is not None:
         address, address_named_by = docker_host, "--docker-host"
-    if context:
-        name, named_by = context, "--context"
-    elif address is not None:
-        name, named_by = DEFAULT_CONTEXT, address_named_by
-    elif environ.get("DOCKER_CONTEXT"):
-        name, named_by = environ["DOCKER_CONTEXT"], "DOCKER_CONTEXT"
-    else:
-        config = _read_json(folder / "config.json")
-        current = config.get("currentContext") if isinstance(config, dict) else None
-        name = current if isinstance(current, str) and current else DEFAULT_CONTEXT
-        named_by = f"currentContext in {folder / 'config.json'}"
+    name, named_by = context or DEFAULT_CONTEXT, "--context"
+    if not context and address is None:
+        name, named_by = environ.get("DOCKER_CONTEXT", ""), "DOCKER_CONTEXT"
+        if not name:
+            config = _read_json(folder / "config.json")
+            current = config.get("currentContext") if isinstance(config, dict) else None
+            name = current if isinstance(current, str) and current else DEFAULT_CONTEXT
+            named_by = f"currentContext in {folder / 'config.json'}"
     if name != DEFAULT_CONTEXT:
         return _read_context(name, named_by, folder / "contexts")
     if address is None:
@@ -111,9 +100,8 @@ def resolve(docker_host: str | None, context: str | None) -> Endpoint:
         tls = _find_tls_files(certificates, verify)
     url = _parse_address(address, address_named_by, tls)
     if tls is not None and verify and tls.ca is None and url.startswith("tcp:"):
-        raise EndpointError(
-            f"TLS needs ca.pem, which is not in {certificates} (DOCKER_TLS_VERIFY is set)"
-        )
+        reason = f"TLS needs ca.pem, which is not in {certificates} (DOCKER_TLS_VERIFY is set)"
+        raise EngineError(reason)
     return Endpoint(url, DEFAULT_CONTEXT, address_named_by, tls)
 
 
@@ -170,27 +158,22 @@ def _read_context(name: str, named_by: str, contexts: Path) -> Endpoint:
         if not isinstance(url, str):
             raise TypeError("Host is not a string")
     except FileNotFoundError:
-        known = ", ".join(_context_names(contexts / "meta"))
-        raise EndpointError(f"{title} does not exist; known contexts: {known}") from None
+        others = [_read_json(other) for other in (contexts / "meta").glob("*/meta.json")]
+        names = sorted(str(m["Name"]) for m in others if isinstance(m, dict) and "Name" in m)
+        known = ", ".join([DEFAULT_CONTEXT, *names])
+        raise EngineError(f"{title} does not exist; known contexts: {known}") from None
     except OSError as error:
-        raise EndpointError(f"{title}: {error.strerror}: {file}") from None
+        raise EngineError(f"{title}: {error.strerror}: {file}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise EndpointError(f"{title} has invalid metadata: {file}") from None
+        raise EngineError(f"{title} has invalid metadata: {file}") from None
     tls_folder = contexts / "tls" / digest / "docker"
     has_tls = skip_verify or os.path.isdir(tls_folder)
     tls = _find_tls_files(tls_folder, not skip_verify) if has_tls else None
     return Endpoint(_parse_address(url, f"context {name!r}", tls), name, named_by, tls)
 
 
-def _context_names(folder: Path) -> list[str]:
-    """Return the names of the contexts that exist, `default` first."""
-    contexts = [_read_json(file) for file in folder.glob("*/meta.json")]
-    names = [str(meta["Name"]) for meta in contexts if isinstance(meta, dict) and "Name" in meta]
-    return [DEFAULT_CONTEXT, *sorted(names)]
-
-
 def _parse_address(url: str, named_by: str, tls: Tls | None) -> str:
-    """Return an address with a known scheme and its port; raises EndpointError."""
+    """Return an address with a known scheme and its port; raises EngineError."""
     address = url.strip()
     if re.fullmatch(r"[^/\s]*:[0-9]+(/.*)?", address):
         address = f"tcp://{address}"  # as the CLI reads HOST:PORT
@@ -203,9 +186,8 @@ def _parse_address(url: str, named_by: str, tls: Tls | None) -> str:
             raise ValueError
     except ValueError:
         shown = re.sub(r":[^:/@]*@", ":…@", url)  # without a password
-        raise EndpointError(
-            f"{named_by} {shown!r} isn't a valid engine address: {_EXAMPLES}"
-        ) from None
+        reason = f"{named_by} {shown!r} isn't a valid engine address: {_EXAMPLES}"
+        raise EngineError(reason) from None
     if parts.scheme == "tcp" and port is None:
         host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
         return f"tcp://{host}:{2376 if tls else 2375}{parts.path}"

@@ -14,7 +14,14 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from preflight.facts.engine.api import EngineApi, get_label
+from preflight.facts.engine.api import (
+    EngineApi,
+    NotFoundError,
+    count_or_none,
+    get_label,
+    get_object,
+    memory_used,
+)
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.locality import PathHidden, is_rootless
 from preflight.facts.host.kernel import Cgroups, ContainerCgroup, read_container_cgroup
@@ -40,15 +47,14 @@ def free_disk(
     if hidden is not None:
         return hidden, ""
     try:
-        free = {
-            folder: shutil.disk_usage(folder).free  # what an ordinary user can write
+        free, folder = min(
+            (shutil.disk_usage(folder).free, folder)  # what an ordinary user can write
             for folder in folders
             if folder == root or os.path.exists(folder)
-        }
+        )
     except OSError as error:
         return Unknown(f"{error.strerror}: {error.filename}"), ""
-    folder = min(free, key=free.__getitem__)
-    return free[folder], f"statvfs of the filesystem of {folder}, f_bavail"
+    return free, f"statvfs of the filesystem of {folder}, f_bavail"
 
 
 def containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
@@ -63,15 +69,24 @@ def containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
         default = f"/user.slice/user-{os.getuid()}.slice"
     elif info.get("CgroupDriver") == "systemd":
         default = "/machine.slice" if is_podman else "/system.slice"
-    for container in api.running_containers()[:_MAX_INSPECTED]:
-        container_id = str(container.get("Id"))
-        pid, parent = api.pid_and_cgroup_parent(container_id)
-        if pid and parent in ("", default):
-            cgroup = read_container_cgroup(pid, container_id)
-            if isinstance(cgroup, ContainerCgroup):
-                return cgroup.parent
+    for row in api.running_containers()[:_MAX_INSPECTED]:
+        requested_parent, cgroup = _inspect_cgroup(api, str(row.get("Id")))
+        if cgroup is not None and (requested_parent or default) == default:
+            return cgroup.parent
     # where it isn't there, the engine creates it below the root with the first container
     return "/" if Cgroups().memory_folder(default) is None else default
+
+
+def _inspect_cgroup(api: EngineApi, container: str) -> tuple[Any, ContainerCgroup | None]:
+    """Return the parent that a container asks for, and its cgroup where that can be read."""
+    try:
+        inspected = api.inspect(container)
+    except NotFoundError:
+        return None, None
+    pid = count_or_none(get_object(inspected, "State").get("Pid"))
+    cgroup = read_container_cgroup(pid, container) if pid else None
+    parent = get_object(inspected, "HostConfig").get("CgroupParent")
+    return parent, cgroup if isinstance(cgroup, ContainerCgroup) else None
 
 
 def available_memory(
@@ -100,12 +115,13 @@ def available_memory(
 
 
 def _memory_usage(api: EngineApi, container: str) -> int:
-    """Return the bytes a container uses, by its cgroup, else by the engine's statistics."""
-    pid, _ = api.pid_and_cgroup_parent(container)
-    cgroup = read_container_cgroup(pid, container) if pid else None
-    if isinstance(cgroup, ContainerCgroup):
+    _, cgroup = _inspect_cgroup(api, container)
+    if cgroup is not None:
         return cgroup.usage
-    return api.memory_in_use(container)
+    try:
+        return memory_used(api.stats(container)) or 0
+    except NotFoundError:
+        return 0
 
 
 def is_log_rotated(driver: str, options: Mapping[str, Any] | None) -> bool | Unknown:

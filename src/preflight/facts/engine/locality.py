@@ -37,8 +37,12 @@ VIRTUAL_MACHINES = {"docker-desktop", "colima", "orbstack", "rancher-desktop"}
 CONTAINER_CGROUP_MARKERS = ("/docker/", "/docker-", "/kubepods", "/libpod", "/lxc/", "/lxc.payload")
 _DISK_FILESYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
 _ENGINE_PROGRAMS = {"dockerd", "podman", "systemd"}  # systemd listens for a daemon that it starts
-_NETWORK_FILE = "net/dev"  # the kernel has one such file for each network namespace
 _CGROUP_OPTIONS = "--pid host --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro"
+_OWN_NAMESPACES = Unknown(
+    "inside a container the network that has the engine's ports isn't visible: run preflight on the"
+    " machine itself",
+    "unsupported",
+)
 # files that an engine mounts from its folder for the container, which is named by the id
 _MOUNTED_FILES = ("/run/.containerenv", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
 _CONTAINER_FOLDER = re.compile("/(?:overlay-)?containers/([0-9a-f]{64})/")
@@ -93,35 +97,37 @@ ENGINE_IN_LOCAL_VM = HostVisibility(_ELSEWHERE, None, _ELSEWHERE, lambda _: None
 
 
 def find_host_visibility(
-    api: EngineApi, engine_name: str, info: Mapping[str, Any], root: Path = Path("/")
+    api: EngineApi, engine_name: str, info: Mapping[str, Any]
 ) -> HostVisibility:
     """Find out what is visible of an engine's host; `info` is its answer to GET /info."""
-    inside, _ = in_container(root)
-    url = api.endpoint.url
+    inside, url = in_container()[0], api.endpoint.url
     is_vm = engine_name in VIRTUAL_MACHINES
     if is_vm and api.endpoint.local and not inside:
         return ENGINE_IN_LOCAL_VM
     same_kernel = info.get("KernelVersion") == platform.release()
     if not (sys.platform.startswith("linux") and url.startswith("unix://") and same_kernel):
         return NOTHING_VISIBLE
-    if not inside and find_differing_info_key(info, root) is not None:
+    if not inside and find_differing_info_key(info) is not None:
         return NOTHING_VISIBLE  # also the end of a tunnel to a machine with the same kernel
-    container = inspect_self_container(api, root) if inside else None
-    sees_processes = container is None or container.host_processes
-    pid = 0 if is_vm or not sees_processes else _find_daemon_pid(url, root, inside=inside)
+    container = inspect_self_container(api) if inside else None
+    sees_processes = not is_vm and (container is None or container.host_processes)
+    pid = _find_daemon_pid(url, inside=inside) if sees_processes else 0
     if not pid and not inside:
         return NOTHING_VISIBLE
     # the engine publishes ports, and has its files, outside of its own namespaces
     has_own_namespaces = is_vm or (engine_name != "podman" and is_rootless(info))
+    network_hidden = _network_hidden(pid, container, inside=inside)
+    if has_own_namespaces:
+        network_hidden = _OWN_NAMESPACES if inside else None
     return HostVisibility(
         _why_hidden("the processes", True if pid else None, "--pid host", inside=inside),
-        _network_hidden(pid, container, root, inside=inside, has_own_namespaces=has_own_namespaces),
-        _why_hidden("the cgroups", is_cgroup_visible(pid, root), _CGROUP_OPTIONS, inside=inside),
-        _make_path_hidden(0 if has_own_namespaces else pid, container, root, inside=inside),
+        network_hidden,
+        _why_hidden("the cgroups", is_cgroup_visible(pid), _CGROUP_OPTIONS, inside=inside),
+        _make_path_hidden(0 if has_own_namespaces else pid, container, inside=inside),
     )
 
 
-def find_differing_info_key(info: Mapping[str, Any], root: Path = Path("/")) -> str | None:
+def find_differing_info_key(info: Mapping[str, Any]) -> str | None:
     """Return a key of GET /info that doesn't match this machine; None where all match."""
     import psutil
 
@@ -129,7 +135,7 @@ def find_differing_info_key(info: Mapping[str, Any], root: Path = Path("/")) -> 
     with suppress(Exception):  # psutil raises what its parsing of /proc meets
         own["MemTotal"] = psutil.virtual_memory().total
     # in a container, of ours or of the engine's, the hostname is the container's
-    if "containerized" not in str(info.get("OperatingSystem")) and not in_container(root)[0]:
+    if "containerized" not in str(info.get("OperatingSystem")) and not in_container()[0]:
         own["Name"] = platform.node()
     return next((key for key in own if info.get(key) and own[key] and info[key] != own[key]), None)
 
@@ -139,7 +145,7 @@ def is_rootless(info: Mapping[str, Any]) -> bool:
     return "rootless" in str(info.get("SecurityOptions")) or info.get("Rootless") is True
 
 
-def _find_daemon_pid(url: str, root: Path, *, inside: bool) -> int:
+def _find_daemon_pid(url: str, *, inside: bool) -> int:
     """Return the pid that listens on a socket; 0 where it is in no PID namespace of ours.
 
     The kernel reports it as SO_PEERCRED (unix(7)). Inside a container the listener may be a
@@ -151,7 +157,7 @@ def _find_daemon_pid(url: str, root: Path, *, inside: bool) -> int:
             connection.connect(url.removeprefix("unix://"))
             credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         pid: int = struct.unpack("3i", credentials)[0]
-        program = (root / "proc" / str(pid) / "comm").read_text(errors="replace") if inside else ""
+        program = Path(f"/proc/{pid}/comm").read_text(errors="replace") if inside else ""
     except OSError:
         return 0
     return pid if not inside or program.strip() in _ENGINE_PROGRAMS else 0
@@ -161,32 +167,27 @@ def _why_hidden(what: str, shared: bool | None, options: str, *, inside: bool) -
     """Return None if the engine shares something with us; outside of a container, if it may."""
     if shared or (shared is None and not inside):
         return None
-    if not inside:
-        return Unknown(f"the engine doesn't share {what} with this process", "unsupported")
-    reason = f"inside a container {what} may not be the machine's: run it with {options}"
+    reason = f"the engine doesn't share {what} with this process"
+    if inside:
+        reason = f"inside a container {what} may not be the machine's: run it with {options}"
     return Unknown(reason, "unsupported")
 
 
-def _network_hidden(
-    pid: int, container: SelfContainer | None, root: Path, *, inside: bool, has_own_namespaces: bool
-) -> Unknown | None:
-    if has_own_namespaces:
-        problem = "inside a container the network that has the engine's ports isn't visible"
-        reason = Unknown(f"{problem}: run preflight on the machine itself", "unsupported")
-        return reason if inside else None
-    is_host_network = container.host_network if container is not None else None
-    shared = same_network(pid, root) if is_host_network is None else is_host_network
+def _network_hidden(pid: int, container: SelfContainer | None, *, inside: bool) -> Unknown | None:
+    shared = container.host_network if container is not None else None
+    if shared is None:
+        shared = same_network(pid)
     options = "--network host" if shared is False else "--network host --pid host"
     return _why_hidden("the network", shared, options, inside=inside)
 
 
-def same_network(pid: int, root: Path = Path("/")) -> bool | None:
+def same_network(pid: int) -> bool | None:
     """Whether a process is in our network namespace; None where it can't be known."""
     try:
-        own, other = (os.stat(root / "proc" / p / _NETWORK_FILE) for p in ("self", str(pid)))
+        # the kernel has one such file for each network namespace
+        return os.path.samefile("/proc/self/net/dev", f"/proc/{pid}/net/dev")
     except OSError:
         return None
-    return os.path.samestat(own, other)
 
 
 def is_cgroup_visible(pid: int, root: Path = Path("/")) -> bool | None:
@@ -198,10 +199,8 @@ def is_cgroup_visible(pid: int, root: Path = Path("/")) -> bool | None:
         return None
 
 
-def _make_path_hidden(
-    pid: int, container: SelfContainer | None, root: Path, *, inside: bool
-) -> PathHidden:
-    own_mounts, engine_mounts = (_read_mounts(root, p) for p in ("self", str(pid)))
+def _make_path_hidden(pid: int, container: SelfContainer | None, *, inside: bool) -> PathHidden:
+    own_mounts, engine_mounts = (_read_mounts(Path("/"), p) for p in ("self", str(pid)))
 
     def path_hidden(path: str) -> Unknown | None:
         shared = same_files(path, own_mounts, engine_mounts)
@@ -253,24 +252,26 @@ class SelfContainer(NamedTuple):
         return nearest is not None and self.mounts[nearest] == nearest
 
 
-def inspect_self_container(api: EngineApi, root: Path = Path("/")) -> SelfContainer | None:
+def inspect_self_container(api: EngineApi) -> SelfContainer | None:
     """Ask the engine for the container that this process is in; None where it doesn't have it."""
     try:
-        own_id = find_self_id(root)
+        own_id = find_self_id()
         if own_id is None:
             return None
-        answer = api.inspect(own_id)
-        name = str(answer.get("Name")).lstrip("/")
-        others = api.running_containers()
+        answer, others = api.inspect(own_id), api.running_containers()
     except (EngineError, OSError):
         return None
     config = get_object(answer, "HostConfig")
-    network = text_or_none(config.get("NetworkMode")) or "container:"
+    # one that shares this one's network has the same files mounted, so it may be the one we are in
+    modes = [str(get_object(other, "HostConfig").get("NetworkMode")) for other in others]
+    targets = [mode.removeprefix("container:") for mode in modes if mode.startswith("container:")]
+    name = str(answer.get("Name")).lstrip("/")
+    is_shared = any(own_id.startswith(target) or target == name for target in targets)
     mounts: dict[str, str | None] = {}
-    if not any(_joins_network(other, own_id, name) for other in others):
-        for row in list_or_empty(answer.get("Mounts")):
-            source = str(row.get("Source")).rstrip("/") if row.get("Type") == "bind" else None
-            mounts[str(row.get("Destination")).rstrip("/")] = source
+    for row in [] if is_shared else list_or_empty(answer.get("Mounts")):
+        source = str(row.get("Source")).rstrip("/") if row.get("Type") == "bind" else None
+        mounts[str(row.get("Destination")).rstrip("/")] = source
+    network = text_or_none(config.get("NetworkMode")) or "container:"
     host_network = None if network.startswith("container:") else network == "host"
     return SelfContainer(config.get("PidMode") == "host", host_network, mounts)
 
@@ -283,10 +284,3 @@ def find_self_id(root: Path = Path("/")) -> str | None:
     mounted = {mount.point: _CONTAINER_FOLDER.search(mount.root) for mount in read_mounts(root)}
     matches = (mounted.get(point) for point in _MOUNTED_FILES)
     return next((match[1] for match in matches if match), None)
-
-
-def _joins_network(row: Mapping[str, Any], own_id: str, own_name: str) -> bool:
-    """Whether a container shares this one's network, so that it may be the one we are in."""
-    mode = str(get_object(row, "HostConfig").get("NetworkMode"))
-    target = mode.removeprefix("container:")
-    return mode.startswith("container:") and (own_id.startswith(target) or target == own_name)

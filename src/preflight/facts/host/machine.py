@@ -36,11 +36,6 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
         if name is not None:
             yield _make_fact("hostname", name, "GET /info Name")
             return
-    yield from facts_on_timeout(context, "")
-
-
-def facts_on_timeout(_context: MeasureContext, _duration: str) -> Iterator[Measured]:
-    """Yield the name that this process knows, where the engine hasn't answered in time."""
     yield _make_fact("hostname", *_read(platform.node, "platform.node()"))
 
 

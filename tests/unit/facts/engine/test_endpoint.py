@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from preflight.facts.engine.api import EngineApi
-from preflight.facts.engine.endpoint import EndpointError, EngineError, find_other_sockets, resolve
+from preflight.facts.engine.endpoint import EngineError, find_other_sockets, resolve
 
 UNIX = "unix:///var/run/docker.sock"
 
@@ -118,7 +118,7 @@ def test_an_address_leads_where_it_leads_the_cli(
             assert asked
             asked.clear()
         with pytest.raises(EngineError, match="not as a container engine"):
-            EngineApi(resolve(None, None), 5).version()
+            EngineApi(resolve(None, None), 5).negotiate_version()
         assert asked == [b"GET /version HTTP/1.1"]
         listener.shutdown(socket.SHUT_RDWR)
 
@@ -164,7 +164,7 @@ def test_a_path_of_an_address_stands_before_every_other_as_in_the_cli(
             assert asked[-1] == f"{base}/v1.41/version"
             asked.clear()
         api = EngineApi(resolve(None, None), 5)
-        api.version()
+        api.negotiate_version()
         api.info()
         assert asked == [f"{base}/version", f"{base}/v1.41/info"]
         listener.shutdown(socket.SHUT_RDWR)
@@ -206,7 +206,7 @@ def test_docker_config_names_the_folder(
 
 def test_an_unknown_context_is_an_error_that_names_the_known(home: Path) -> None:
     with pytest.raises(
-        EndpointError, match=r"'thre' \(--context\) does not exist.*default, one, two"
+        EngineError, match=r"'thre' \(--context\) does not exist.*default, one, two"
     ):
         resolve(None, "thre")
 
@@ -215,7 +215,7 @@ def test_an_unknown_context_is_an_error_of_the_cli_too(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_CONTEXT", "nope")
-    with pytest.raises(EndpointError, match="DOCKER_CONTEXT"):
+    with pytest.raises(EngineError, match="DOCKER_CONTEXT"):
         resolve(None, None)
     if shutil.which("docker"):
         assert cli("version").returncode != 0
@@ -243,9 +243,9 @@ BROKEN: list[object] = [
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda b: str(b)[:30])
 def test_broken_metadata_is_an_error_not_a_crash(clean_environment: Path, broken: object) -> None:
     write_context(clean_environment, "bad", broken)
-    with pytest.raises(EndpointError, match="bad"):
+    with pytest.raises(EngineError, match="bad"):
         resolve(None, "bad")
-    with pytest.raises(EndpointError, match="known contexts: default"):
+    with pytest.raises(EngineError, match="known contexts: default"):
         resolve(None, "other")  # a broken neighbour doesn't keep the others from being named
 
 
@@ -261,7 +261,7 @@ def test_a_broken_config_counts_as_none(clean_environment: Path, text: str) -> N
 
 def test_a_current_context_that_is_not_there_is_an_error_of_the_cli_too(home: Path) -> None:
     write_config(home, json.dumps({"currentContext": "gone"}))
-    with pytest.raises(EndpointError, match=r"'gone' \(currentContext in .*config.json\)"):
+    with pytest.raises(EngineError, match=r"'gone' \(currentContext in .*config.json\)"):
         resolve(None, None)
     if shutil.which("docker"):
         assert cli("version").returncode != 0

@@ -37,12 +37,10 @@ from engine_server import (
     saying,
 )
 from preflight.facts.catalogue import DOCKER_FACTS
-from preflight.facts.collect.context import MeasureContext, identify_engine
-from preflight.facts.collect.measurement import Options
-from preflight.facts.engine import engine_facts as docker
+from preflight.facts.collect.context import identify_engine
 from preflight.facts.engine.api import EngineApi, explain_failure
 from preflight.facts.engine.endpoint import EngineError, resolve
-from preflight.model.facts import Unknown, build_facts
+from preflight.model.facts import Unknown
 
 
 @pytest.fixture
@@ -91,7 +89,7 @@ WRONG: dict[str, tuple[Answer, str, str]] = {
     "info is forbidden": (
         error_at("/info", 403, {"message": "no"}),
         "permission",
-        "denies access: no",
+        "status 403 no",
     ),
     "an error in plain words": (
         saying(http(b"upstream is\naway", "503 No", "text/plain")),
@@ -303,14 +301,6 @@ def test_the_socket_that_was_asked_is_no_other_engine(
     others = facts_of(asked).get(("docker", "candidates"))
     assert f"unix://{clean_environment}/.rd/docker.sock" in others
     assert asked not in others
-
-
-def test_no_other_engine_is_named_for_one_that_hangs() -> None:
-    facts = build_facts(
-        docker.facts_on_timeout(MeasureContext(Options()), "within 1 s"), measured_at="", version=""
-    )
-    assert facts.get(("docker", "reachable")) is False
-    assert facts.get(("docker", "candidates")) is None
 
 
 @pytest.mark.parametrize("value", [0, None, -5, "8000000000", 1.5, True, [], {}])
@@ -543,17 +533,22 @@ def test_tls_to_a_plain_port(
 
 @pytest.mark.alone
 @pytest.mark.parametrize("answer", [drip, lambda c, _: time.sleep(30)], ids=["drips", "silent"])
+@pytest.mark.parametrize("timeout", [1, 4])
 def test_the_deadline_holds_whatever_the_daemon_does(
-    answer: Answer, serve: Callable[[Answer], str], run_preflight: Any
+    timeout: int, answer: Answer, serve: Callable[[Answer], str], run_preflight: Any
 ) -> None:
+    """Silence for the whole of 3 s or more is a finding; for less, the engine may be in order."""
     url = serve(answer)
     start = time.monotonic()
-    done = run_preflight("facts", "-f", "json", "--docker-host", url, "--timeout", "1")
+    done = run_preflight("facts", "-f", "json", "--docker-host", url, "--timeout", str(timeout))
     took = time.monotonic() - start
     snapshot = json.loads(done.stdout)
     assert took < 15  # a machine may be busy; who waits for the daemon waits for longer
-    assert snapshot["facts"]["docker"]["reachable"] is False
-    assert snapshot["facts"]["docker"]["problem"]["kind"] == "timeout"
+    if timeout >= 3:
+        assert snapshot["facts"]["docker"]["reachable"] is False
+        assert snapshot["facts"]["docker"]["problem"]["kind"] == "timeout"
+    else:
+        assert snapshot["unknown"]["docker.reachable"]["kind"] == "timeout"
     assert snapshot["facts"]["host"]["memory"]["total"] > 0
     assert snapshot["unknown"]["docker.memory.total"]["kind"] == "timeout"
 
@@ -568,8 +563,7 @@ def test_a_full_backlog_is_a_timeout(tmp_path: Path, run_preflight: Any) -> None
         done = run_preflight(
             "facts", "-f", "json", "--docker-host", f"unix://{place}", "--timeout", "1"
         )
-    docker_facts = json.loads(done.stdout)["facts"]["docker"]
-    assert (docker_facts["reachable"], docker_facts["problem"]["kind"]) == (False, "timeout")
+    assert json.loads(done.stdout)["unknown"]["docker.reachable"]["kind"] == "timeout"
 
 
 def test_modules_of_the_current_folder_are_not_taken(

@@ -149,7 +149,7 @@ def test_an_engine_that_hangs_leaves_the_address(tunnel: Any, run_preflight: Run
     url = tunnel(lambda _: time.sleep(30))
     done = run_preflight("check", "-f", "json", "--timeout", "2", "--docker-host", url)
     verdicts = {one["id"]: one["verdict"] for one in json.loads(done.stdout)["results"]}
-    assert verdicts["docker-reachable"] == "fail"
+    assert verdicts["docker-reachable"] == "unknown"
     assert verdicts["host-memory"] in ("pass", "warn", "fail")
 
 

@@ -17,7 +17,7 @@ from preflight.facts.collect.measurement import Options
 from preflight.facts.collect.worker import measure_probe
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import parse_time
-from preflight.facts.engine.endpoint import EndpointError
+from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.stack import oom
 from preflight.facts.table import Probe
 from preflight.model.facts import Catalogue, Facts, Measured, Unknown, build_facts
@@ -62,7 +62,7 @@ def of(facts: Facts, path: str, name: str = "web") -> Any:
 class TestWhatStopsIt:
     def test_what_names_no_engine(self, engine: FakeEngine) -> None:
         def fail() -> Any:
-            raise EndpointError("no context")
+            raise EngineError("no context")
 
         context = machine_of(engine.url)
         context.engine = fail
