@@ -180,7 +180,7 @@ def _cgroup_limit(engine: Engine) -> tuple[str, Limit | Unknown]:
         return "", hidden
     try:
         cgroup = containers_cgroup(engine.api, engine.info)
-        return cgroup, Cgroups().memory_limit(cgroup)
+        return cgroup, Cgroups().limit("memory", cgroup)
     except EngineError as error:
         return "", error.unknown
     except OSError as error:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import re
-import sys
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.engine.locality import in_container
-from preflight.facts.host.kernel import Mount, find_mount, read_mounts
+from preflight.facts.host.kernel import Mount, explain_os_error, find_mount, read_mounts
 from preflight.model.facts import Measured, Unknown
 
 _VIRTUAL_DEVICES = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
@@ -25,31 +26,38 @@ _FOLDER_NOT_MOUNTED = Unknown(
     "inside a container: mount the folder, as in -v /srv/models:/srv/models --path /srv/models",
     "unsupported",
 )
+_NO_MOUNT = Unknown("/proc/self/mountinfo, which only Linux has, doesn't list it", "unsupported")
 
 
 def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
     """Yield the facts of the disk under `--path`, or of its nearest folder that exists."""
     path = os.path.abspath(context.options.path)
     yield _make_fact("path", path, "--path")
-    existing = nearest_existing(path)
-    is_linux = sys.platform.startswith("linux")
-    mount = _find_mount(existing, root) if is_linux and isinstance(existing, str) else None
+    existing, mount = nearest_existing(path), None
+    if isinstance(existing, str):
+        with suppress(OSError):
+            mount = find_mount(os.path.realpath(existing), read_mounts(root))
     if mount is not None and mount.point == "/" and in_container(root)[0]:
         existing = _FOLDER_NOT_MOUNTED if context.visibility().path_hidden(path) else existing
     if isinstance(existing, Unknown):
         for name in ("filesystem", "kind", "readonly", "total", "free"):
             yield _make_fact(name, existing)
         return
-    if is_linux:
-        missing = Unknown("no mount in /proc/self/mountinfo covers it")
-        yield _make_fact(
-            "filesystem", mount.filesystem if mount else missing, "/proc/self/mountinfo"
-        )
-        yield _make_fact("kind", *_read_kind(os.stat(existing).st_dev, root))
-    else:
-        for name in ("filesystem", "kind"):
-            yield _make_fact(name, Unknown("only Linux has /proc/self/mountinfo", "unsupported"))
-    yield from _measure_space(existing, mount, root)
+    filesystem = mount.filesystem if mount is not None else _NO_MOUNT
+    yield _make_fact("filesystem", filesystem, "/proc/self/mountinfo")
+    yield _make_fact("kind", *_read_kind(existing, root))
+    # what is free leaves out what is reserved for root (f_bavail)
+    usage, source = shutil.disk_usage(existing), f"shutil.disk_usage({existing})"
+    if not usage.total:
+        for name in ("readonly", "total", "free"):
+            reason = Unknown(f"the filesystem of {existing} has no storage", "unsupported")
+            yield _make_fact(name, reason)
+        return
+    readonly, readonly_source = _read_readonly(existing, mount, root)
+    yield _make_fact("readonly", readonly, readonly_source)
+    yield _make_fact("total", usage.total, f"{source}.total")
+    free = (0, "mounted read-only") if readonly is True else (usage.free, f"{source}.free")
+    yield _make_fact("free", *free)
 
 
 def _make_fact(name: str, value: Any, source: str = "") -> Measured:
@@ -65,71 +73,43 @@ def nearest_existing(path: str) -> str | Unknown:
         try:
             os.stat(path)
             return path
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError) as error:
             parent = os.path.dirname(os.path.realpath(path))
             if parent == path:
-                return Unknown(f"{path} does not exist")
+                return explain_os_error(error)
             path = parent
-        except PermissionError:
-            return Unknown(f"permission denied on {path}", "permission")
         except OSError as error:
-            return Unknown(f"{path}: {error.strerror}", "error")
+            return explain_os_error(error)
 
 
-def _find_mount(path: str, root: Path) -> Mount | None:
-    try:
-        return find_mount(os.path.realpath(path), read_mounts(root))
-    except OSError:
-        return None
-
-
-def _measure_space(path: str, mount: Mount | None, root: Path) -> Iterator[Measured]:
-    """Yield size and free space; that leaves out what is reserved for root (f_bavail)."""
-    import psutil
-
-    usage, source = psutil.disk_usage(path), f"psutil.disk_usage({path})"
-    if not usage.total:
-        for name in ("readonly", "total", "free"):
-            reason = Unknown(f"the filesystem of {path} has no storage", "unsupported")
-            yield _make_fact(name, reason)
-        return
-    readonly: bool | Unknown = Unknown("not reported on this system", "unsupported")
-    if mount is not None:
-        readonly = _is_readonly(mount, root)
-    elif hasattr(os, "statvfs"):
-        readonly = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
-    yield _make_fact("readonly", readonly, "/proc/self/mountinfo" if mount else "statvfs")
-    yield _make_fact("total", usage.total, f"{source}.total")
-    if readonly is True:
-        yield _make_fact("free", 0, "mounted read-only")
-    else:
-        yield _make_fact("free", usage.free, f"{source}.free")
-
-
-def _is_readonly(mount: Mount, root: Path) -> bool:
-    """Whether nobody can write there: to its filesystem, or through this mount.
+def _read_readonly(path: str, mount: Mount | None, root: Path) -> tuple[bool | Unknown, str]:
+    """Return whether nobody can write there: to its filesystem, or through this mount.
 
     A mount that is read-only for this process alone (a container's `:ro`, ProtectSystem of
     systemd) says nothing about others; one that the first process has too holds for all.
     """
-    if "ro" in mount.options:
-        return True
-    if "ro" not in mount.flags or in_container(root)[0]:
-        return False
+    source = "/proc/self/mountinfo"
+    if mount is None:
+        if not hasattr(os, "statvfs"):
+            return Unknown("not reported on this system", "unsupported"), ""
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY), f"statvfs({path}).f_flag"
+    if "ro" in mount.options or "ro" not in mount.flags or in_container(root)[0]:
+        return "ro" in mount.options, source
     try:
-        return mount.id in {first.id for first in read_mounts(root, "1")}
+        return mount.id in {first.id for first in read_mounts(root, "1")}, source
     except OSError:
-        return True  # not shown to this user
+        return True, source  # those of the first process aren't shown to this user
 
 
-def _read_kind(device: int, root: Path) -> tuple[str | Unknown, str]:
+def _read_kind(path: str, root: Path) -> tuple[str | Unknown, str]:
     """Return ssd or hdd by the kernel's `rotational`, which virtual disks get wrong."""
-    node = root / f"sys/dev/block/{os.major(device)}:{os.minor(device)}"
     try:
+        device = os.stat(path).st_dev
+        node = root / f"sys/dev/block/{os.major(device)}:{os.minor(device)}"
         disks = _find_disks(node.resolve(strict=True))
         rotational = {(disk / "queue/rotational").read_bytes().strip() for disk in disks}
-    except OSError:
-        return Unknown("it has no block device", "unsupported"), ""
+    except (OSError, AttributeError):  # Windows has no device numbers
+        return Unknown("it has no block device in /sys", "unsupported"), ""
     names = ", ".join(sorted(disk.name for disk in disks))
     if any(map(_is_virtual, disks)):
         return Unknown(f"{names} is a virtual disk", "unsupported"), ""
@@ -150,6 +130,5 @@ def _is_virtual(disk: Path) -> bool:
     """Whether a hypervisor or a cloud made the disk, by its vendor (SCSI) or model (also NVMe)."""
     files = [disk / "device" / name for name in ("vendor", "model")]
     descriptions = [file.read_bytes() for file in files if file.exists()]
-    return disk.name.startswith(_VIRTUAL_DEVICES) or any(
-        map(_HYPERVISOR_PATTERN.search, descriptions)
-    )
+    is_hypervisors = any(map(_HYPERVISOR_PATTERN.search, descriptions))
+    return is_hypervisors or disk.name.startswith(_VIRTUAL_DEVICES)

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from preflight.model.facts import Unknown
+from preflight.model.facts import Unknown, UnknownKind
 
 UNLIMITED_BYTES = 2**60  # v1 writes "no limit" as the largest page count, about 2**63
 _NUMBER = "[1-9][0-9]{0,19}"  # not zero: no process could live under such a limit
@@ -34,6 +34,14 @@ _LIMIT_FILES = {
 _USAGE_FILES = {1: "memory.usage_in_bytes", 2: "memory.current"}
 _CACHE_KEYS = {1: "total_inactive_file", 2: "inactive_file"}  # of memory.stat
 _OOM_FILES = {1: "memory.oom_control", 2: "memory.events"}
+
+
+def explain_os_error(error: OSError) -> Unknown:
+    """Return why a file or folder can't be read."""
+    kinds: dict[int | None, UnknownKind]
+    kinds = {errno.EACCES: "permission", errno.EPERM: "permission", errno.EINVAL: "invalid"}
+    reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return Unknown(reason, kinds.get(error.errno, "unavailable"))
 
 
 class Mount(NamedTuple):
@@ -135,13 +143,20 @@ class Cgroups:
         """Return the path of this process's cgroup in the hierarchy of a controller."""
         return self._paths.get(controller, self._paths.get("", "/"))
 
-    def memory_limit(self, path: str | None = None) -> Limit:
-        """Return the lowest memory limit in bytes over `path`, else over this process."""
-        return self._lowest_limit("memory", path)
+    def limit(self, controller: str, path: str | None = None) -> Limit:
+        """Return the lowest limit over `path`, else over this process.
 
-    def cpu_quota(self) -> Limit:
-        """Return the lowest CPU quota in cores over this process."""
-        return self._lowest_limit("cpu", None)
+        In bytes for the memory controller, in cores for cpu.
+        """
+        levels = self._ancestor_folders(controller, path or self.path(controller))
+        version = self.version(controller)
+        limits = [limit for level in levels for limit in _read_limits(level, controller, version)]
+        value, file = min(limits, default=(UNLIMITED_BYTES, self._root))
+        if value < UNLIMITED_BYTES:
+            return Limit(value, self.display_path(file))
+        if not levels or (path is None and not levels[0].is_dir()):
+            raise FileNotFoundError(f"the {controller} cgroup of this process is not visible here")
+        return Limit(None, "no cgroup sets a limit")
 
     def memory_folder(self, path: str) -> Path | None:
         """Return the folder of a memory cgroup, None where it isn't visible or doesn't exist."""
@@ -162,17 +177,6 @@ class Cgroups:
         """Return the path of a file as a user sees it, without the root of a fixture."""
         return f"/{file.relative_to(self._root).as_posix()}"
 
-    def _lowest_limit(self, controller: str, path: str | None) -> Limit:
-        levels = self._ancestor_folders(controller, path or self.path(controller))
-        version = self.version(controller)
-        limits = [limit for level in levels for limit in _read_limits(level, controller, version)]
-        value, file = min(limits, default=(UNLIMITED_BYTES, self._root))
-        if value < UNLIMITED_BYTES:
-            return Limit(value, self.display_path(file))
-        if not levels or (path is None and not levels[0].is_dir()):
-            raise FileNotFoundError(f"the {controller} cgroup of this process is not visible here")
-        return Limit(None, "no cgroup sets a limit")
-
     def _ancestor_folders(self, controller: str, path: str) -> list[Path]:
         """Return the folders of a cgroup and its ancestors up to the mount.
 
@@ -181,8 +185,9 @@ class Cgroups:
         """
         candidates: list[list[Path]] = []
         is_v2 = self.version(controller) == 2
+        filesystem = "cgroup2" if is_v2 else "cgroup"
         for mount in self._mounts:
-            has_controller = mount.filesystem == ("cgroup2" if is_v2 else "cgroup") and (
+            has_controller = mount.filesystem == filesystem and (
                 is_v2 or controller in mount.options
             )
             relative = PurePosixPath(path[len(mount.root.rstrip("/")) :].lstrip("/"))
@@ -254,8 +259,8 @@ def read_container_cgroup(
         usage, cache = int(usage_file.read_text()), _read_fields(folder / "memory.stat")
         return ContainerCgroup(
             str(path.parent),
-            cgroups.memory_limit(str(path)),
-            cgroups.memory_limit(str(path.parent)),
+            cgroups.limit("memory", str(path)),
+            cgroups.limit("memory", str(path.parent)),
             max(usage - cache.get(_CACHE_KEYS[version], 0), 0) or usage,
             f"{cgroups.display_path(usage_file)} less {_CACHE_KEYS[version]}",
             _read_fields(oom_file).get("oom_kill"),
@@ -263,6 +268,5 @@ def read_container_cgroup(
         )
     except (FileNotFoundError, ProcessLookupError):
         return Unknown("its process has just ended")
-    except (OSError, ValueError) as error:
-        denied = isinstance(error, PermissionError)
-        return Unknown(f"its cgroup: {error}", "permission" if denied else "error")
+    except OSError as error:
+        return explain_os_error(error)

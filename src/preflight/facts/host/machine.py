@@ -5,7 +5,6 @@ psutil doesn't know control groups, so their limits are read beside it.
 
 from __future__ import annotations
 
-import errno
 import os
 import platform
 import re
@@ -17,8 +16,8 @@ from typing import Any
 from preflight.facts.collect.context import Engine, MeasureContext, differing_info_key
 from preflight.facts.engine.api import text_or_none
 from preflight.facts.engine.locality import in_container
-from preflight.facts.host.kernel import Cgroups, Limit
-from preflight.model.facts import Measured, Unknown, UnknownKind
+from preflight.facts.host.kernel import Cgroups, explain_os_error
+from preflight.model.facts import Measured, Unknown
 
 
 def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
@@ -57,7 +56,7 @@ def _measure_memory(root: Path) -> Iterator[Measured]:
         if 0 < arc <= total - available:
             available, source = available + arc, f"{source} and what the ZFS ARC can give back"
     yield _make_fact("memory.available", available, source)
-    limit, source = _read_limit(lambda: Cgroups(root).memory_limit())
+    limit, source = _read_limit("memory", root)
     yield _make_fact("memory.limit", limit, source)
     source = "min(host.memory.total, host.memory.limit)"
     yield _make_fact("memory.usable", _lower(total, limit), source)
@@ -76,7 +75,7 @@ def _measure_cpu(root: Path) -> Iterator[Measured]:
     yield _make_fact("cpu.logical", usable, source)
     if hasattr(os, "sched_getaffinity"):
         usable, source = len(os.sched_getaffinity(0)), "os.sched_getaffinity"
-    quota, quota_source = _read_limit(lambda: Cgroups(root).cpu_quota())
+    quota, quota_source = _read_limit("cpu", root)
     if isinstance(quota, int | float):
         source = f"min({source}, {quota_source})"
     yield _make_fact("cpu.usable", _lower(usable, quota), source)
@@ -91,16 +90,13 @@ def _read(read: Callable[[], Any], source: str) -> tuple[Any | Unknown, str]:
     return value or Unknown(f"{source} reports {value or 'nothing'}"), source
 
 
-def _read_limit(read: Callable[[], Limit]) -> tuple[float | Unknown | None, str]:
+def _read_limit(controller: str, root: Path) -> tuple[float | Unknown | None, str]:
     if not sys.platform.startswith("linux"):
         return Unknown("only Linux has control groups", "unsupported"), ""
     try:
-        return read()
+        return Cgroups(root).limit(controller)
     except OSError as error:
-        kinds: dict[int | None, UnknownKind]
-        kinds = {errno.EACCES: "permission", errno.EPERM: "permission", errno.EINVAL: "invalid"}
-        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        return Unknown(reason, kinds.get(error.errno, "unavailable")), ""
+        return explain_os_error(error), ""
 
 
 def _lower(total: float | Unknown, limit: float | Unknown | None) -> float | Unknown:

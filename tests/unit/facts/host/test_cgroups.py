@@ -54,10 +54,10 @@ class Tree:
         return self.write("proc/self/mountinfo", "\n".join(self.mounts) + "\n")
 
     def memory(self) -> float | None:
-        return Cgroups(self.root).memory_limit().value
+        return Cgroups(self.root).limit("memory").value
 
     def cpu(self) -> float | None:
-        return Cgroups(self.root).cpu_quota().value
+        return Cgroups(self.root).limit("cpu").value
 
     def fact(self, name: str) -> Any:
         """Return a fact as the host probe delivers it, from this tree."""
@@ -89,7 +89,7 @@ def test_v2_parents_count_and_the_root_has_no_file(tree: Tree) -> None:
     tree.write("sys/fs/cgroup/a/b/c/cpu.max", "max 100000\n")
     assert tree.memory() == 300 * MiB
     assert tree.cpu() == 1.5
-    assert Cgroups(tree.root).memory_limit().source == "/sys/fs/cgroup/a/memory.max"
+    assert Cgroups(tree.root).limit("memory").source == "/sys/fs/cgroup/a/memory.max"
 
 
 def test_v2_no_limit_is_absent(tree: Tree) -> None:
@@ -149,8 +149,8 @@ def test_a_place_where_no_container_ran_yet_has_the_limit_of_what_is_above(tree:
     tree.v2("0::/\n").write("sys/fs/cgroup/a/memory.max", bytes_of(MiB))
     tree.write("sys/fs/cgroup/a/memory.current", bytes_of(4096))
     groups = Cgroups(tree.root)
-    assert groups.memory_limit("/a/docker").value == MiB
-    assert groups.memory_limit("/docker").value is None
+    assert groups.limit("memory", "/a/docker").value == MiB
+    assert groups.limit("memory", "/docker").value is None
     assert groups.memory_usage("/a/docker") == 4096
     assert groups.memory_usage("/") == 0
 

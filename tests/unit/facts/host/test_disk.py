@@ -258,18 +258,16 @@ def test_statvfs_that_says_nothing_of_use(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert facts["free"].kind == facts["total"].kind == "unsupported"
 
 
-def test_windows_asks_psutil(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import psutil
-
-    monkeypatch.setattr(sys, "platform", "win32")
+def test_windows_has_size_and_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delattr(os, "statvfs", raising=False)
-    monkeypatch.setattr(psutil, "disk_usage", lambda path: SimpleNamespace(total=9, free=4))
-    facts = here(tmp_path)
+    monkeypatch.delattr(os, "major", raising=False)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=9, free=4))
+    facts = here(tmp_path, root=tmp_path)
     assert (facts["total"], facts["free"]) == (9, 4)
     for name in ("filesystem", "kind", "readonly"):
         assert facts[name].kind == "unsupported"
-    monkeypatch.setattr(psutil, "disk_usage", lambda path: SimpleNamespace(total=0, free=0))
-    assert isinstance(here(tmp_path)["free"], Unknown)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=0, free=0))
+    assert isinstance(here(tmp_path, root=tmp_path)["free"], Unknown)
 
 
 # --- a filesystem that hangs ------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -208,7 +209,7 @@ def pretend(patch: pytest.MonkeyPatch, system: str) -> None:
     patch.delattr(os, "sched_getaffinity", raising=False)
     if system == "win32":
         patch.delattr(os, "statvfs", raising=False)
-        patch.setattr(psutil, "disk_usage", lambda path: SimpleNamespace(total=9, free=4))
+        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=9, free=4))
 
 
 @pytest.mark.parametrize(("system", "name"), [("darwin", "darwin"), ("win32", "windows")])
@@ -222,7 +223,8 @@ def test_what_only_linux_has_is_unsupported_elsewhere(
     assert facts["host.memory.usable"] == facts["host.memory.total"] > 0
     assert facts["host.cpu.usable"] == facts["host.cpu.logical"] > 0
     on_disk = {
-        one.path[-1]: one.value for one in disk.measure(MeasureContext(Options(str(tmp_path))))
+        one.path[-1]: one.value
+        for one in disk.measure(MeasureContext(Options(str(tmp_path))), tmp_path)
     }
     for linuxs in ("filesystem", "kind"):
         assert on_disk[linuxs].kind == "unsupported"
