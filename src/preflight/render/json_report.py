@@ -81,13 +81,14 @@ def report_object(report: Report) -> dict[str, Any]:
             **{verdict: report.counts[verdict] for verdict in VERDICTS},
             "seconds": report.seconds,
         },
-        "results": [_result_object(result) for result in report.results],
+        "results": [result_object(result) for result in report.results],
         "ledger": ledger,
         "notes": list(report.notes),
     }
 
 
-def _result_object(result: Result) -> dict[str, Any]:
+def result_object(result: Result) -> dict[str, Any]:
+    """Return a result as an object under the keys that were released."""
     fields: dict[str, Any] = as_plain_data(result)
     fields["rule"] = {"file": fields.pop("rule_file"), "line": fields.pop("rule_line")}
     return fields

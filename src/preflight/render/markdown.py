@@ -9,7 +9,7 @@ from preflight.model.fleet import Fleet
 from preflight.model.report import MemoryBreakdown, Report, ResolvedFix, Result
 from preflight.render import RenderOptions, fleet_summary, memory
 from preflight.render.layout import TextLayout
-from preflight.render.markdown_escape import code_block, escape_markdown, list_item, web_link
+from preflight.render.markdown_escape import code_block, escape_markdown, fix_items, list_item
 from preflight.render.tasks import (
     VERDICT_WORDS,
     Task,
@@ -113,21 +113,10 @@ def _task_item(task: Task, options: RenderOptions) -> str:
     else:
         lines += [f"  - in {_prose(compose_location(result))}"] if result.file else []
         lines += [f"  - {_prose(line)}" for line in context_lines(result)]
-        lines += _fix_lines(result.fixes)
+        lines += [f"  {line}" for line in fix_items(result.fixes, _MAX_PROSE)]
     if task.skipped:
         lines.append(f"  - {skipped_checks(task.skipped)}")
     return "\n".join(lines)
-
-
-def _fix_lines(fixes: Iterable[ResolvedFix]) -> Iterator[str]:
-    """Yield each fix as an item of a list below the task that it is for."""
-    for fix in fixes:
-        yield f"  - {list_item(fix.text, _MAX_PROSE) or 'fix'}"
-        if fix.command:
-            for line in code_block(command_lines(fix), "sh").splitlines():
-                yield f"    {line}".rstrip()
-        if fix.url:
-            yield f"    {web_link(fix.url)}"
 
 
 def _waived_items(report: Report, options: RenderOptions) -> Iterator[str]:
@@ -218,6 +207,6 @@ def _problem_item(problem: fleet_summary.SharedProblem, hosts: int, options: Ren
         f"- {mark} {title}: {len(problem.hosts):,} of {hosts:,}",
         f"  - {list_item(problem.host_names(_MAX_NAMES), _MAX_NAMES_LENGTH)}",
         f"  - {list_item(problem.description, _MAX_PROSE)}",
-        *_fix_lines(problem.fixes),
+        *(f"  {line}" for line in fix_items(problem.fixes, _MAX_PROSE)),
     ]
     return "\n".join(lines) + "\n"

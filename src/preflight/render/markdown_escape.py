@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from preflight.model.report import ResolvedFix
 from preflight.render.sanitize import MAX_CHARACTERS, shorten, web_address
+from preflight.render.tasks import command_lines
 
 _MARKDOWN_SYNTAX = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
 _AUTOLINKED = re.compile(
@@ -43,6 +45,17 @@ def code_block(lines: Iterable[str], language: str) -> str:
     longest = max(map(len, re.findall("`+", "\n".join(safe))), default=0)
     ticks = "`" * max(3, longest + 1)
     return "\n".join([f"{ticks}{language}", *safe, ticks])
+
+
+def fix_items(fixes: Iterable[ResolvedFix], limit: int = MAX_CHARACTERS) -> Iterator[str]:
+    """Yield the lines of a list with an item for each fix: its text, its command, its link."""
+    for fix in fixes:
+        yield f"- {list_item(fix.text, limit) or 'fix'}"
+        if fix.command:
+            for line in code_block(command_lines(fix), "sh").splitlines():
+                yield f"  {line}".rstrip()
+        if fix.url:
+            yield f"  {web_link(fix.url)}"
 
 
 def _defuse_command(line: str) -> str:

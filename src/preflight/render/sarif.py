@@ -1,8 +1,7 @@
 """SARIF 2.1.0 for code scanning: an alert for each rule that is not met, at the line that decides.
 
 Results are the problems and what is waived, the worst first; with `verbose` also what passed or
-was skipped. The counts of all verdicts are in the run's properties. Where the standard leaves a
-choice, GitHub's reading of it decides:
+was skipped. Where the standard leaves a choice, GitHub's reading of it decides:
 
 - It takes a file whole or not at all, so every result has a place: the line of the compose file,
   else the line of the rule. The bundled rules have a base of their own, under a path that no
@@ -21,20 +20,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import ntpath
 import posixpath
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import quote
 
-from preflight.model.report import VERDICTS, Report, Result, Verdict
+from preflight.model.report import Report, Result, Verdict
 from preflight.model.rules import BUNDLED_NAME
 from preflight.render import RenderOptions
-from preflight.render.markdown_escape import code_block, escape_markdown, web_link
+from preflight.render.markdown_escape import escape_markdown, fix_items
 from preflight.render.sanitize import shorten
-from preflight.render.tasks import command_lines, detail_lines, result_message, waiver_text
+from preflight.render.tasks import detail_lines, fix_lines, result_message, waiver_text
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -50,7 +49,6 @@ _URI_BASES = {
     "%SRCROOT%": {"description": {"text": "The folder where preflight was run."}},
     "PREFLIGHT": {"description": {"text": "Where preflight is installed, with its bundled rules."}},
 }
-
 _KIND_AND_LEVEL: Mapping[Verdict, dict[str, str]] = {
     "fail": {"kind": "fail", "level": "error"},
     "unknown": {"kind": "open"},
@@ -60,58 +58,42 @@ _KIND_AND_LEVEL: Mapping[Verdict, dict[str, str]] = {
     "skip": {"kind": "notApplicable", "level": "none"},
 }
 """By verdict, the worst first: the kind and the level of a result."""
-_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _MESSAGE_SYNTAX = re.compile(r"\](?=\()|\{(?=\d+\})")  # `[text](link)` and `{0}` of a SARIF message
 
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return the SARIF log; ASCII alone, so that no output encoding can break it."""
-    shown = [
-        result
-        for verdict in _KIND_AND_LEVEL
-        if options.verbose or verdict not in ("pass", "skip")
-        for result in report.results
-        if result.verdict == verdict
-    ]
-    notes = list(report.notes)
-    if (left_out := len(shown) - _MAX_RESULTS) > 0:
+    verdicts = [v for v in _KIND_AND_LEVEL if options.verbose or v not in ("pass", "skip")]
+    results = [result for result in report.results if result.verdict in verdicts]
+    results.sort(key=lambda result: verdicts.index(result.verdict))
+    notes = [note for note in report.notes if note]
+    if (left_out := len(results) - _MAX_RESULTS) > 0:
         notes.append(f"{left_out} more results were left out: a run holds {_MAX_RESULTS}")
+        del results[_MAX_RESULTS:]
     rules: dict[str, list[Result]] = {}
-    for result in shown[:_MAX_RESULTS]:
+    for result in results:
         rules.setdefault(result.id, []).append(result)
-    hostname = report.host.get("hostname")
+    indexes = {id_: index for index, id_ in enumerate(rules)}
+    seen: Counter[str] = Counter()
+    windows = report.host.get("os") == "windows"
     invocation = {
-        **({"machine": shorten(str(hostname))} if hostname else {}),
         "executionSuccessful": True,
         "exitCode": report.exit_code,
         "toolConfigurationNotifications": [
-            {"level": "warning", "message": {"text": _escape_message(shorten(note))}}
-            for note in notes
-            if note
+            {"level": "warning", "message": _message(note)} for note in notes
         ],
     }
     driver = {
         "name": "preflight",
         "version": shorten(report.version),
-        "rules": [_rule(results) for results in rules.values()],
+        "rules": list(map(_rule, rules.values())),
     }
     run = {
         "tool": {"driver": driver},
         "invocations": [invocation],
         "originalUriBaseIds": _URI_BASES,
-        "results": _results(report, shown[:_MAX_RESULTS], list(rules)),
-        "properties": {
-            "verdict": report.verdict,
-            "counts": {verdict: report.counts[verdict] for verdict in VERDICTS},
-            "strict": report.strict,
-            "measuredAt": shorten(report.measured_at),
-            "seconds": report.seconds,
-            "rules": {
-                "name": shorten(report.rules_name),
-                "source": shorten(report.rules_source),
-                "sha256": report.rules_sha256,
-            },
-        },
+        "results": [_result(result, indexes, seen, windows) for result in results],
     }
     log = {"version": "2.1.0", "$schema": SCHEMA, "runs": [run]}
     return json.dumps(log, indent=2) + "\n"
@@ -149,86 +131,49 @@ def _help(results: Sequence[Result], title: str) -> dict[str, str]:
         "Fact": {result.fact for result in results},
         "Section": {" · ".join(filter(None, (rule.source, rule.section)))},
     }
-    shown = {
-        name: text
+    shown = [
+        f"{name}: {shorten(next(iter(texts)))}"
         for name, texts in details.items()
-        if len(texts) == 1 and (text := shorten(next(iter(texts))))
-    }
-    # each paragraph as text and as Markdown
-    paragraphs = [
-        (title, f"**{escape_markdown(title)}**"),
-        (shorten(rule.why), escape_markdown(rule.why)),
-        (
-            "\n".join(f"{name}: {text}" for name, text in shown.items()),
-            "\n".join(f"- {name}: {escape_markdown(text)}" for name, text in shown.items()),
-        ),
+        if len(texts) == 1 and any(texts)
     ]
-    fixes = dict.fromkeys(fix for result in results for fix in result.fixes)
-    for fix in list(fixes)[:_MAX_FIXES]:
-        command, url = command_lines(fix), shorten(fix.url or "")
-        block = code_block(command, "sh") if command else ""
-        markdown = (escape_markdown(fix.text), block, web_link(url))
-        text = "\n".join(filter(None, (shorten(fix.text), *command, url)))
-        paragraphs.append((text, "\n\n".join(filter(None, markdown))))
-    command_line = f"preflight explain {rule.id}"
-    paragraphs.append(
-        (f"To see it on a machine: {command_line}", f"To see it on a machine: `{command_line}`")
-    )
-    text, markdown_text = (
-        "\n\n".join(filter(None, column)) for column in zip(*paragraphs, strict=True)
-    )
-    return {"text": text, "markdown": markdown_text}
+    fixes = list(dict.fromkeys(fix for result in results for fix in result.fixes))[:_MAX_FIXES]
+    explain = f"preflight explain {rule.id}"
+    lines = [title, shorten(rule.why), *shown, *fix_lines(fixes)]
+    items = "\n".join([*(f"- {escape_markdown(line)}" for line in shown), *fix_items(fixes)])
+    markdown = [f"**{escape_markdown(title)}**", escape_markdown(rule.why), items]
+    return {
+        "text": "\n".join([*filter(None, lines), f"To see it on a machine: {explain}"]),
+        "markdown": "\n\n".join([*filter(None, markdown), f"To see it on a machine: `{explain}`"]),
+    }
 
 
-def _results(
-    report: Report, results: Sequence[Result], rule_ids: Sequence[str]
-) -> list[dict[str, Any]]:
-    index = {id_: number for number, id_ in enumerate(rule_ids)}
-    windows = report.host.get("os") == "windows"
-    seen: Counter[str] = Counter()
-    objects = []
-    for result in results:
-        identity = json.dumps([result.id, result.item])
-        fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
-        seen[fingerprint] += 1
-        message = result_message(result)
-        message += "" if message.endswith((".", "!", "?", "…")) else "."
-        waiver = result.waiver if result.verdict == "waived" else None
-        suppression = {"kind": "external", "status": "accepted"}
-        properties = {
-            "verdict": result.verdict,
-            "severity": result.severity,
-            "found": shorten(result.actual_text),
-            "asked": shorten(result.expected_text),
-            "evidence": shorten(result.reason_or_source),
-        }
-        objects.append(
-            {
-                "ruleId": result.id,
-                "ruleIndex": index[result.id],
-                **_KIND_AND_LEVEL[result.verdict],
-                "message": {
-                    "text": "\n".join(map(_escape_message, (message, *detail_lines(result))))
-                },
-                "locations": [_location(result, windows)],
-                "partialFingerprints": {
-                    "primaryLocationLineHash": f"{fingerprint}:{seen[fingerprint]}"
-                },
-                "suppressions": [{**suppression, "justification": waiver_text(waiver)}]
-                if waiver
-                else [],
-                "properties": {
-                    **{key: value for key, value in properties.items() if value},
-                    "gates": report.affects_exit_code(result),
-                },
-            }
-        )
-    return objects
+def _result(
+    result: Result, indexes: Mapping[str, int], seen: Counter[str], windows: bool
+) -> dict[str, Any]:
+    identity = json.dumps([result.id, result.item])
+    fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    seen[fingerprint] += 1
+    sentence = result_message(result)
+    sentence += "" if sentence.endswith((".", "!", "?", "…")) else "."
+    suppressions = []
+    if result.verdict == "waived" and result.waiver is not None:
+        justification = waiver_text(result.waiver)
+        suppressions = [{"kind": "external", "status": "accepted", "justification": justification}]
+    return {
+        "ruleId": result.id,
+        "ruleIndex": indexes[result.id],
+        **_KIND_AND_LEVEL[result.verdict],
+        "message": _message(sentence, *detail_lines(result)),
+        "locations": [{"physicalLocation": _location(result, windows)}],
+        "partialFingerprints": {"primaryLocationLineHash": f"{fingerprint}:{seen[fingerprint]}"},
+        "suppressions": suppressions,
+        "properties": {"verdict": result.verdict},
+    }
 
 
-def _escape_message(text: str) -> str:
-    """Return a text as text alone, where a viewer of SARIF reads links and placeholders."""
-    return _MESSAGE_SYNTAX.sub(r"\g<0> ", text)
+def _message(*lines: str) -> dict[str, str]:
+    """Return lines as text alone, where a viewer of SARIF reads links and placeholders."""
+    return {"text": "\n".join(_MESSAGE_SYNTAX.sub(r"\g<0> ", shorten(line)) for line in lines)}
 
 
 def _location(result: Result, windows: bool) -> dict[str, Any]:
@@ -239,25 +184,17 @@ def _location(result: Result, windows: bool) -> dict[str, Any]:
     if file in ("", BUNDLED_NAME):
         artifact = {"uri": "preflight/rules.yaml", "uriBaseId": "PREFLIGHT"}
     else:
-        artifact = _artifact(file, windows)
-    logical = [{"fullyQualifiedName": shorten(result.fact), "kind": "fact"}]
-    if result.item:
-        logical.append({"name": shorten(result.item), "kind": "item"})
-    return {
-        "physicalLocation": {"artifactLocation": artifact, "region": {"startLine": line or 1}},
-        "logicalLocations": logical,
-    }
+        artifact = _artifact(file[:_MAX_PATH], windows)
+    return {"artifactLocation": artifact, "region": {"startLine": line or 1}}
 
 
 def _artifact(path: str, windows: bool) -> dict[str, str]:
     """Return a path as SARIF names it: relative to the sources, or absolute with its scheme."""
-    path, drive = path[:_MAX_PATH], ""
-    if windows or _DRIVE.match(path) or path.startswith("\\\\"):
-        drive, path = (part.replace("\\", "/") for part in ntpath.splitdrive(path))
+    path = path.encode("utf-8", "replace").decode()
+    windows = windows or bool(_WINDOWS_PATH.match(path))
+    pure = PureWindowsPath(path) if windows else PurePosixPath(path)
+    if pure.is_absolute():
+        return {"uri": pure.as_uri()}
     # a colon in the first segment would read as a scheme: it is encoded too
-    quoted = quote(path.encode("utf-8", "surrogatepass"), safe="/")
-    if drive.startswith("//"):
-        return {"uri": f"file:{quote(drive)}{quoted}"}
-    if path.startswith("/"):
-        return {"uri": f"file:///{drive}{quoted if drive else quoted.lstrip('/')}"}
-    return {"uri": posixpath.normpath(quoted), "uriBaseId": "%SRCROOT%"}
+    uri = quote(posixpath.normpath(pure.as_posix()).lstrip("/"))
+    return {"uri": uri, "uriBaseId": "%SRCROOT%"}

@@ -9,7 +9,7 @@ from typing import Any
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report, Result
 from preflight.render import RenderOptions
-from preflight.render.json_report import as_plain_data
+from preflight.render.json_report import result_object
 from preflight.render.sanitize import shorten
 from preflight.render.tasks import (
     VERDICT_WORDS,
@@ -22,6 +22,9 @@ from preflight.render.tasks import (
 )
 
 _VERSION = "TAP version 14\n"
+_DETAILS = ("message", "verdict", "severity", "found", "asked", "fact", "evidence", "why", "error",
+            "held_by", "file", "line", "change", "waiver", "fixes")  # fmt: skip
+"""The keys of a result's JSON that its test point shows."""
 
 
 def render(report: Report, options: RenderOptions) -> str:
@@ -50,24 +53,19 @@ def _stream_lines(report: Report, options: RenderOptions) -> Iterator[str]:
     yield f"# preflight {shorten(report.version)} · {shorten(rules)}"
     yield from (f"# note: {shorten(note)}" for note in report.notes)
     for number, result in enumerate(report.results, 1):
-        yield _test_point(report, result, number)
+        state = "ok" if result.verdict in ("pass", "skip") else "not ok"
+        # the id comes last, because the end of a description can be read as syntax
+        point = f"{state} {number} - {_escaped(result_name(result))} ({result.id})"
+        if not report.affects_exit_code(result) and (directive := _directive(result)):
+            point += f" # {_escaped(directive).strip()}"
+            point += "…" if point.endswith("{") else ""  # a brace would open a subtest
+        yield point
         if options.verbose or result.verdict != "pass":
             yield "  ---"
-            for key, value in _diagnostic(result).items():  # JSON is YAML, and nothing ends it
+            for key, value in _details(result):  # JSON is YAML, and nothing ends it
                 yield f"  {key}: {json.dumps(value, ensure_ascii=False)}"
             yield "  ..."
     yield f"# {VERDICT_WORDS[report.verdict]}: {counts_text(report)}"
-
-
-def _test_point(report: Report, result: Result, number: int) -> str:
-    """Return the test point; its description ends with the id, which can't be read as syntax."""
-    state = "ok" if result.verdict in ("pass", "skip") else "not ok"
-    point = f"{state} {number} - {_escaped(result_name(result))} ({result.id})"
-    directive = "" if report.affects_exit_code(result) else _escaped(_directive(result)).strip()
-    if not directive:
-        return point
-    # to a consumer, a brace at the end of the line opens a subtest
-    return f"{point} # {directive}…" if directive.endswith("{") else f"{point} # {directive}"
 
 
 def _directive(result: Result) -> str:
@@ -87,37 +85,29 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("#", "\\#")
 
 
-def _diagnostic(result: Result) -> dict[str, Any]:
-    """Return what a test point alone doesn't say."""
-    waiver = result.waiver
-    if waiver is not None:
-        waiver = waiver._replace(reason=shorten(waiver.reason), owner=shorten(waiver.owner))
+def _details(result: Result) -> Iterator[tuple[str, Any]]:
+    """Yield what a test point alone doesn't say, but for what is empty."""
     fixes = [
-        _without_empty(
-            text=shorten(fix.text),
-            command="\n".join(command_lines(fix)),
-            url=shorten(fix.url or ""),
-        )
+        {
+            "text": shorten(fix.text),
+            "command": "\n".join(command_lines(fix)),
+            "url": shorten(fix.url or ""),
+        }
         for fix in result.fixes
     ]
-    return _without_empty(
-        message=result_message(result),
-        verdict=result.verdict,
-        severity=result.severity,
-        found=shorten(result.actual_text),
-        asked=shorten(result.expected_text),
-        fact=shorten(result.fact),
-        evidence=shorten(result.reason_or_source),
-        why=shorten(result.why),
-        error=shorten(result.error or ""),
-        held_by=result.blocked_by,
-        file=shorten(result.file or ""),
-        line=result.line if result.file else None,
-        change=change_text(result),
-        waiver=as_plain_data(waiver),
-        fixes=[fix for fix in fixes if fix],
-    )
-
-
-def _without_empty(**entries: Any) -> dict[str, Any]:
-    return {key: value for key, value in entries.items() if value not in (None, "", [])}
+    shown_fixes = [{key: text for key, text in fix.items() if text} for fix in fixes]
+    details = {
+        **result_object(result),
+        "message": result_message(result),
+        "line": result.line if result.file else None,
+        "change": change_text(result),
+        "fixes": [fix for fix in shown_fixes if fix],
+    }
+    for key in _DETAILS:
+        value = details[key]
+        if isinstance(value, str):
+            value = shorten(value)
+        elif isinstance(value, dict):  # the waiver
+            value = {name: shorten(v) if isinstance(v, str) else v for name, v in value.items()}
+        if value not in (None, "", []):
+            yield key, value

@@ -155,7 +155,12 @@ def by_section(results: Iterable[Result]) -> dict[str, list[Result]]:
 def detail_lines(result: Result) -> Iterator[str]:
     """Yield the lines under a result's sentence: what the engine says, the change, the fixes."""
     yield from context_lines(result)
-    for fix in result.fixes:
+    yield from fix_lines(result.fixes)
+
+
+def fix_lines(fixes: Iterable[ResolvedFix]) -> Iterator[str]:
+    """Yield fixes as plain lines."""
+    for fix in fixes:
         yield f"fix: {shorten(fix.text)}"
         yield from (f"$ {line}" for line in command_lines(fix))
         if fix.url:

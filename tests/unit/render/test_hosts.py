@@ -259,8 +259,6 @@ def test_an_alert_is_followed_by_its_machine_whoever_else_is_there() -> None:
     assert len(all_) == sum(_is_told(one) for one in results(hosts())) + 2
     (run,) = json.loads(render_hosts("sarif", hosts(), PLAIN))["runs"]
     assert run["invocations"][0]["exitCode"] == 1
-    counts = run["properties"]["counts"]
-    assert counts["unknown"] == 2 + sum(one.verdict == "unknown" for one in results(hosts()))
 
 
 def _is_told(one: Result) -> bool:
