@@ -106,8 +106,8 @@ class Result(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The title, with the item under `for_each`."""
-        return self.title if self.item is None else f"{self.title} · {self.item}"
+        """The title, with the item under `for_each`; the id if there is no title."""
+        return f"{self.title} · {self.item or ''}".strip(" ·") or self.id
 
 
 class ServiceMemory(NamedTuple):

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from preflight.model.report import Report, Verdict
+from preflight.render.sanitize import harmless
 
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
@@ -47,6 +48,7 @@ class RenderOptions(NamedTuple):
         return (plain if self.ascii else mark), style
 
 
+_RAW_FORMATS = ("json", "prometheus", "sarif")  # they keep names apart that look alike
 Renderer: TypeAlias = "Callable[[Report | Fleet, RenderOptions], str]"
 
 FORMATS: Mapping[str, str] = {
@@ -73,6 +75,8 @@ def renderer(name: str) -> Renderer:
     module = import_module(FORMATS[name])
 
     def render(subject: Report | Fleet, options: RenderOptions) -> str:
+        if name not in _RAW_FORMATS:
+            subject = harmless(subject)
         if isinstance(subject, Report):
             text: str = module.render(subject, options)
         elif hasattr(module, "render_fleet"):

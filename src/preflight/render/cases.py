@@ -71,7 +71,7 @@ def as_json(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
 
 def junit(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
     """Return JUnit XML: a test case for each case; the same cases give the same bytes."""
-    from preflight.render.junit import render
+    from preflight.render import renderer
 
     results = tuple(
         Result(
@@ -93,7 +93,7 @@ def junit(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
         )
         for outcome in outcomes
     )
-    return render(Report(__version__, "", "", "", "", {}, {}, results), options)
+    return renderer("junit")(Report(__version__, "", "", "", "", {}, {}, results), options)
 
 
 FORMATS: Mapping[str, Render] = {"text": text, "json": as_json, "junit": junit}

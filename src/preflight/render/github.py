@@ -7,15 +7,12 @@ from collections.abc import Iterator
 from preflight.model.report import Report, Result
 from preflight.model.rules import BUNDLED_NAME
 from preflight.render import RenderOptions
-from preflight.render.sanitize import shorten
 from preflight.render.tasks import (
     VERDICT_WORDS,
     Task,
     counts_text,
     detail_lines,
     find_tasks,
-    result_message,
-    result_name,
     shown_waivers,
     skipped_checks,
 )
@@ -47,7 +44,7 @@ def render(report: Report, options: RenderOptions) -> str:
 
 def _annotation(task: Task, options: RenderOptions) -> str:
     evidence = task.result.reason_or_source
-    source = [f"measured: {shorten(evidence)}"] if options.verbose and evidence else []
+    source = [f"measured: {evidence}"] if options.verbose and evidence else []
     lines = detail_lines(task.result) if len(task.results) == 1 else [task.names]
     skipped = [skipped_checks(task.skipped)] if task.skipped else []
     text = "\n".join([task.sentence, *lines, *skipped, *source])
@@ -61,10 +58,10 @@ def _notices(report: Report, options: RenderOptions) -> Iterator[str]:
     for result in sorted(
         waived, key=lambda result: not (result.waiver and result.waiver.ends_soon)
     ):
-        yield _command("notice", result_name(result), result_message(result), result)
+        yield _command("notice", result.name, result.message, result)
     if not options.quiet:
         for note in report.notes:
-            yield _command("notice", "rules", shorten(note))
+            yield _command("notice", "rules", note)
 
 
 def _command(kind: str, title: str, text: str, result: Result | None = None) -> str:
@@ -81,6 +78,6 @@ def _position(result: Result) -> dict[str, str]:
     file, line = result.file, result.line
     if not file and result.rule_file != BUNDLED_NAME:
         file, line = result.rule_file, result.rule_line
-    if not (file := shorten(file or "").strip()):
+    if not (file := (file or "").strip()):
         return {}
     return {"file": file} if line is None else {"file": file, "line": str(line)}

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from preflight.model.fleet import Fleet
 from preflight.model.report import MemoryBreakdown, Report, ResolvedFix
 from preflight.render import SIGNS, RenderOptions, fleet_summary, memory, tasks
-from preflight.render.sanitize import MAX_CHARACTERS, shorten, web_address
+from preflight.render.sanitize import shorten, web_address
 
 _MAX_PASSED = 12  # rows of passed rules in a section, before they are folded
 _MAX_BARS = 20  # services that have a bar of their own
@@ -101,11 +101,6 @@ def _command_lines(fix: ResolvedFix) -> list[Markup]:
     ]
 
 
-def _shorten_text(value: Any) -> Any:
-    """Make any text harmless that the page shows; the template's own markup is so already."""
-    return shorten(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
 def _environment() -> Environment:
     """Return the templates with their style and script, the only ones that the policy allows."""
     folder = files("preflight.render")
@@ -114,7 +109,6 @@ def _environment() -> Environment:
         loader=FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8")),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_shorten_text,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -127,7 +121,6 @@ def _environment() -> Environment:
         newline=Markup("\n"),
         signs={verdict: sign for verdict, (sign, _, _) in SIGNS.items()},
         web_address=web_address,
-        max_copied=MAX_CHARACTERS,
         fix=ResolvedFix,
         code=_command_lines,
     )

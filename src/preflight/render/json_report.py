@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from preflight.model.report import VERDICTS, Report, Result
 from preflight.render import RenderOptions
-from preflight.render.sanitize import shorten
+from preflight.render.sanitize import json_text, shorten
 
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
@@ -39,24 +39,22 @@ _RELEASED_KEYS = {
 
 def render(report: Report, _options: RenderOptions) -> str:
     """Return the JSON report; ASCII alone, so that no output encoding can break it."""
-    return _defuse_command(json.dumps(report_object(report), indent=2)) + "\n"
+    return json_text(report_object(report)) + "\n"
 
 
 def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
     """Return `preflight.fleet/1`, one line per host: its report, or why there is none."""
     hosts = ",\n".join(
-        f"{json.dumps(name)}: "
-        + json.dumps(report_object(report) if report else {"unreachable": shorten(reason)})
-        for name, report, reason in fleet.hosts
+        json_text(host.name, None)
+        + ": "
+        + json_text(
+            report_object(host.report) if host.report else {"unreachable": shorten(host.reason)},
+            None,
+        )
+        for host in fleet.hosts
     )
-    head = f'{{\n"schema": "{FLEET_SCHEMA}",\n"hosts": {{\n'
-    summary = f'\n}},\n"summary": {json.dumps(_fleet_summary(fleet))}\n}}\n'
-    return "".join((head, _defuse_command(hosts), summary))
-
-
-def _defuse_command(text: str) -> str:
-    """Return the same JSON without `##[`, a command to the CI system whose log it may come to."""
-    return text.replace("##[", "##\\u005b")
+    summary = json_text(_fleet_summary(fleet), None)
+    return f'{{\n"schema": "{FLEET_SCHEMA}",\n"hosts": {{\n{hosts}\n}},\n"summary": {summary}\n}}\n'
 
 
 def report_object(report: Report) -> dict[str, Any]:

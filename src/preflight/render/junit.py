@@ -10,14 +10,11 @@ from xml.etree import ElementTree as ET
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report, Result
 from preflight.render import RenderOptions
-from preflight.render.sanitize import shorten
 from preflight.render.tasks import (
     by_section,
     count_blocked_by_rule,
     engine_line,
     host_line,
-    result_message,
-    result_name,
     text_lines,
 )
 
@@ -54,7 +51,7 @@ def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[
     """Yield a suite for each section; `host` is the name of one of many."""
     skipped = count_blocked_by_rule(report)
     measured = _TIMESTAMP.match(report.measured_at)
-    hostname = " ".join(shorten(host or str(report.host.get("hostname") or "")).split())
+    hostname = " ".join((host or str(report.host.get("hostname") or "")).split())
     prefix = f"{hostname or '?'} · " if host else ""
     for title, results in by_section(report.results).items():
         kinds = Counter(_element_name(report, result) for result in results)
@@ -72,16 +69,16 @@ def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[
         )
         properties = ET.SubElement(suite, "properties")
         for key, value in _properties(report):
-            ET.SubElement(properties, "property", name=key, value=shorten(value))
+            ET.SubElement(properties, "property", name=key, value=value)
         output = []  # what no test case says: recommendations; if verbose, all
         for result in results:
-            name = f"{prefix}{result_name(result)}"
+            name = f"{prefix}{result.name}"
             case = ET.SubElement(
                 suite, "testcase", name=name, classname=f"preflight.{result.id}", time="0"
             )
             text = "\n".join(text_lines(result, skipped.pop(result.id, 0)))
             if kind := _element_name(report, result):
-                element = ET.SubElement(case, kind, message=result_message(result))
+                element = ET.SubElement(case, kind, message=result.message)
                 if kind != "skipped":
                     element.set("type", result.verdict)
                     element.text = text

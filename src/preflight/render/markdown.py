@@ -21,8 +21,6 @@ from preflight.render.tasks import (
     engine_line,
     find_tasks,
     host_line,
-    result_message,
-    result_name,
     shown_waivers,
     skipped_checks,
 )
@@ -122,7 +120,7 @@ def _task_item(task: Task, options: RenderOptions) -> str:
 def _waived_items(report: Report, options: RenderOptions) -> Iterator[str]:
     mark, _ = options.sign("waived")
     for result in shown_waivers(report, options):
-        yield f"- {mark} {_prose(result_message(result))}"
+        yield f"- {mark} {_prose(result.message)}"
 
 
 def _memory_block(breakdown: MemoryBreakdown, options: RenderOptions) -> Iterator[str]:
@@ -141,7 +139,7 @@ def _result_table(
     for title, rows in by_section(results).items():
         above = f"| | **{_cell(title)}** | | |{' |' if options.verbose else ''}\n"
         for result in rows:
-            texts = result_name(result), result.actual_text, result.expected_text
+            texts = result.name, result.actual_text, result.expected_text
             cells = [options.sign(result.verdict)[0], *map(_cell, texts)]
             if options.verbose:
                 why = f" · {result.why}" if result.why else ""

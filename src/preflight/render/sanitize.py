@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
+
+from preflight.model.report import ResolvedFix, Result
 
 MAX_CHARACTERS = 2000  # of one foreign text in a format that other programs read
 _MAX_URL_CHARACTERS = 1000  # a URL that is cut leads nowhere
@@ -25,6 +30,37 @@ def shorten(text: str, limit: int = MAX_CHARACTERS) -> str:
     """Make foreign text harmless and cut it to `limit` characters."""
     text = clean(text[: limit + 1])
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def harmless(value: Any) -> Any:
+    """Return a report, or any part of one, with all its texts harmless and short.
+
+    Commands keep their lines; a result without a message gets its name for one.
+    """
+    if isinstance(value, str):
+        return shorten(value)
+    if isinstance(value, ResolvedFix) and value.command:
+        command = value.command
+        if len(command) > MAX_CHARACTERS:
+            command = command[: MAX_CHARACTERS - 1] + "…"
+        lines = "\n".join(clean(line).rstrip() for line in command.splitlines())
+        return ResolvedFix(shorten(value.text), lines, harmless(value.url))
+    if isinstance(value, tuple):
+        parts = map(harmless, value)
+        if not hasattr(value, "_make"):
+            return tuple(parts)
+        copy = value._make(parts)
+        if isinstance(copy, Result):
+            copy = copy._replace(message=copy.message.strip() or copy.name)
+        return copy
+    if isinstance(value, Mapping):
+        return {key: harmless(inner) for key, inner in value.items()}
+    return value
+
+
+def json_text(value: Any, indent: int | None = 2) -> str:
+    """Return JSON in ASCII alone, in which no CI system finds a command."""
+    return _CI_COMMAND.sub(r"\\u0023#", json.dumps(value, indent=indent))
 
 
 def web_address(url: str | None) -> str:

@@ -32,8 +32,8 @@ from preflight.model.report import Report, Result, Verdict
 from preflight.model.rules import BUNDLED_NAME
 from preflight.render import RenderOptions
 from preflight.render.markdown_escape import escape_markdown, fix_items
-from preflight.render.sanitize import shorten
-from preflight.render.tasks import detail_lines, fix_lines, result_message, waiver_text
+from preflight.render.sanitize import harmless, json_text, shorten
+from preflight.render.tasks import detail_lines, fix_lines, waiver_text
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -65,9 +65,13 @@ _MESSAGE_SYNTAX = re.compile(r"\](?=\()|\{(?=\d+\})")  # `[text](link)` and `{0}
 def render(report: Report, options: RenderOptions) -> str:
     """Return the SARIF log; ASCII alone, so that no output encoding can break it."""
     verdicts = [v for v in _KIND_AND_LEVEL if options.verbose or v not in ("pass", "skip")]
-    results = [result for result in report.results if result.verdict in verdicts]
+    results = [
+        harmless(result)._replace(file=result.file, rule_file=result.rule_file)  # see _artifact
+        for result in report.results
+        if result.verdict in verdicts
+    ]
     results.sort(key=lambda result: verdicts.index(result.verdict))
-    notes = [note for note in report.notes if note]
+    notes = [shorten(note) for note in report.notes if note]
     if (left_out := len(results) - _MAX_RESULTS) > 0:
         notes.append(f"{left_out} more results were left out: a run holds {_MAX_RESULTS}")
         del results[_MAX_RESULTS:]
@@ -96,7 +100,7 @@ def render(report: Report, options: RenderOptions) -> str:
         "results": [_result(result, indexes, seen, windows) for result in results],
     }
     log = {"version": "2.1.0", "$schema": SCHEMA, "runs": [run]}
-    return json.dumps(log, indent=2) + "\n"
+    return json_text(log) + "\n"
 
 
 def _rule(results: Sequence[Result]) -> dict[str, Any]:
@@ -132,13 +136,13 @@ def _help(results: Sequence[Result], title: str) -> dict[str, str]:
         "Section": {" · ".join(filter(None, (rule.source, rule.section)))},
     }
     shown = [
-        f"{name}: {shorten(next(iter(texts)))}"
+        f"{name}: {next(iter(texts))}"
         for name, texts in details.items()
         if len(texts) == 1 and any(texts)
     ]
     fixes = list(dict.fromkeys(fix for result in results for fix in result.fixes))[:_MAX_FIXES]
     explain = f"preflight explain {rule.id}"
-    lines = [title, shorten(rule.why), *shown, *fix_lines(fixes)]
+    lines = [title, rule.why, *shown, *fix_lines(fixes)]
     items = "\n".join([*(f"- {escape_markdown(line)}" for line in shown), *fix_items(fixes)])
     markdown = [f"**{escape_markdown(title)}**", escape_markdown(rule.why), items]
     return {
@@ -153,7 +157,7 @@ def _result(
     identity = json.dumps([result.id, result.item])
     fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
     seen[fingerprint] += 1
-    sentence = result_message(result)
+    sentence = result.message
     sentence += "" if sentence.endswith((".", "!", "?", "…")) else "."
     suppressions = []
     if result.verdict == "waived" and result.waiver is not None:
@@ -173,7 +177,7 @@ def _result(
 
 def _message(*lines: str) -> dict[str, str]:
     """Return lines as text alone, where a viewer of SARIF reads links and placeholders."""
-    return {"text": "\n".join(_MESSAGE_SYNTAX.sub(r"\g<0> ", shorten(line)) for line in lines)}
+    return {"text": "\n".join(_MESSAGE_SYNTAX.sub(r"\g<0> ", line) for line in lines)}
 
 
 def _location(result: Result, windows: bool) -> dict[str, Any]:

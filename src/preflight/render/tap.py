@@ -10,14 +10,10 @@ from preflight.model.fleet import Fleet
 from preflight.model.report import Report, Result
 from preflight.render import RenderOptions
 from preflight.render.json_report import result_object
-from preflight.render.sanitize import shorten
 from preflight.render.tasks import (
     VERDICT_WORDS,
     change_text,
-    command_lines,
     counts_text,
-    result_message,
-    result_name,
     waiver_text,
 )
 
@@ -36,26 +32,26 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return a test point for each host, its rules as a subtest."""
     points = [_VERSION]
     for number, host in enumerate(fleet.hosts, 1):
-        title = _escaped(shorten(host.name)).strip() or "?"
+        title = _escaped(host.name).strip() or "?"
         if host.report is None:
-            points.append(f"not ok {number} - {title}: {_escaped(shorten(host.reason))}.\n")
+            points.append(f"not ok {number} - {title}: {_escaped(host.reason)}.\n")
         else:
             subtest = "".join(f"    {line}\n" for line in _stream_lines(host.report, options))
             state = "not ok" if host.report.exit_code else "ok"
             points.append(f"# Subtest: {title}\n{subtest}{state} {number} - {title}.\n")
-    return "".join([*points, f"1..{len(fleet.hosts)}\n", f"# {shorten(fleet.title)}\n"])
+    return "".join([*points, f"1..{len(fleet.hosts)}\n", f"# {fleet.title}\n"])
 
 
 def _stream_lines(report: Report, options: RenderOptions) -> Iterator[str]:
     """Yield what follows the version: the plan, the points and the counts."""
     yield f"1..{len(report.results)}"
     rules = f"{report.rules_name} ({report.rules_source})"
-    yield f"# preflight {shorten(report.version)} · {shorten(rules)}"
-    yield from (f"# note: {shorten(note)}" for note in report.notes)
+    yield f"# preflight {report.version} · {rules}"
+    yield from (f"# note: {note}" for note in report.notes)
     for number, result in enumerate(report.results, 1):
         state = "ok" if result.verdict in ("pass", "skip") else "not ok"
         # the id comes last, because the end of a description can be read as syntax
-        point = f"{state} {number} - {_escaped(result_name(result))} ({result.id})"
+        point = f"{state} {number} - {_escaped(result.name)} ({result.id})"
         if not report.affects_exit_code(result) and (directive := _directive(result)):
             point += f" # {_escaped(directive).strip()}"
             point += "…" if point.endswith("{") else ""  # a brace would open a subtest
@@ -73,11 +69,11 @@ def _directive(result: Result) -> str:
     if result.verdict == "waived" and result.waiver is not None:
         return f"TODO {waiver_text(result.waiver)}"
     if result.verdict == "warn":
-        asked = shorten(result.expected_text).removesuffix(" recommended")
-        return f"TODO recommended {asked}, found {shorten(result.actual_text)}"
+        asked = result.expected_text.removesuffix(" recommended")
+        return f"TODO recommended {asked}, found {result.actual_text}"
     if result.verdict in ("unknown", "skip"):
         kind = "SKIP" if result.verdict == "skip" else "TODO undecided:"
-        return f"{kind} {shorten(result.reason_or_source) or result_message(result)}"
+        return f"{kind} {result.reason_or_source or result.message}"
     return ""
 
 
@@ -87,27 +83,14 @@ def _escaped(text: str) -> str:
 
 def _details(result: Result) -> Iterator[tuple[str, Any]]:
     """Yield what a test point alone doesn't say, but for what is empty."""
-    fixes = [
-        {
-            "text": shorten(fix.text),
-            "command": "\n".join(command_lines(fix)),
-            "url": shorten(fix.url or ""),
-        }
-        for fix in result.fixes
-    ]
-    shown_fixes = [{key: text for key, text in fix.items() if text} for fix in fixes]
     details = {
         **result_object(result),
-        "message": result_message(result),
         "line": result.line if result.file else None,
         "change": change_text(result),
-        "fixes": [fix for fix in shown_fixes if fix],
+        "fixes": [
+            {key: text for key, text in fix._asdict().items() if text} for fix in result.fixes
+        ],
     }
     for key in _DETAILS:
-        value = details[key]
-        if isinstance(value, str):
-            value = shorten(value)
-        elif isinstance(value, dict):  # the waiver
-            value = {name: shorten(v) if isinstance(v, str) else v for name, v in value.items()}
-        if value not in (None, "", []):
-            yield key, value
+        if details[key] not in (None, "", [], [{}]):
+            yield key, details[key]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from preflight.model.report import Report, ResolvedFix, Result, Verdict, WaiverStatus
 from preflight.render import RenderOptions
-from preflight.render.sanitize import MAX_CHARACTERS, clean, shorten
+from preflight.render.sanitize import shorten
 
 VERDICT_WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
 VERDICTS_TO_ACT_ON: tuple[Verdict, ...] = ("fail", "unknown", "warn")
@@ -54,22 +54,22 @@ class Task(NamedTuple):
         """The rule's name, or how many rules there are, or how many items of one rule."""
         count = len(self.results)
         if count == 1:
-            return result_name(self.result)
+            return self.result.name
         rules = len({result.id for result in self.results})
-        title = result_name(self.result._replace(item=None))
+        title = self.result._replace(item=None).name
         return f"{title}, {count} undecided" if rules == 1 else f"{rules} rules undecided"
 
     @property
     def sentence(self) -> str:
         """What was found and what is needed, in one line."""
         if len(self.results) == 1:
-            return result_message(self.result)
-        return f"{self.title}, {shorten(self.result.reason_or_source)}"
+            return self.result.message
+        return f"{self.title}, {self.result.reason_or_source}"
 
     @property
     def names(self) -> str:
         """The names of several results that are one task."""
-        return shorten(", ".join(map(result_name, self.results)))
+        return shorten(", ".join(result.name for result in self.results))
 
 
 def find_tasks(report: Report) -> list[Task]:
@@ -114,7 +114,7 @@ def shown_waivers(report: Report, options: RenderOptions) -> list[Result]:
 
 def waiver_text(waiver: WaiverStatus) -> str:
     """Say until when, by whom and why a rule is waived."""
-    return f"waived until {waiver.until} by {shorten(waiver.owner)}: {shorten(waiver.reason)}"
+    return f"waived until {waiver.until} by {waiver.owner}: {waiver.reason}"
 
 
 def count_blocked_by_rule(report: Report) -> Counter[str | None]:
@@ -127,19 +127,9 @@ def skipped_checks(count: int) -> str:
     return f"{count} {'check' if count == 1 else 'checks'} skipped"
 
 
-def result_name(result: Result) -> str:
-    """Return a rule's title with its item; its id if there is no title."""
-    return shorten(result.name).strip(" ·") or result.id
-
-
-def result_message(result: Result) -> str:
-    """Return the sentence that every format shows."""
-    return shorten(result.message).strip() or result_name(result)
-
-
 def compose_location(result: Result) -> str:
     """Return FILE:LINE of the compose file's line that decides, as far as it is known."""
-    file = shorten(result.file or "")
+    file = result.file or ""
     return f"{file}:{result.line}" if file and result.line else file
 
 
@@ -147,7 +137,7 @@ def by_section(results: Iterable[Result]) -> dict[str, list[Result]]:
     """Return results by the title of their section, in the order of the rules."""
     sections: dict[str, list[Result]] = {}
     for result in results:
-        title = " ".join(shorten(result.section).split()) or "Other"
+        title = " ".join(result.section.split()) or "Other"
         sections.setdefault(title, []).append(result)
     return sections
 
@@ -161,15 +151,15 @@ def detail_lines(result: Result) -> Iterator[str]:
 def fix_lines(fixes: Iterable[ResolvedFix]) -> Iterator[str]:
     """Yield fixes as plain lines."""
     for fix in fixes:
-        yield f"fix: {shorten(fix.text)}"
+        yield f"fix: {fix.text}"
         yield from (f"$ {line}" for line in command_lines(fix))
         if fix.url:
-            yield f"see {shorten(fix.url)}"
+            yield f"see {fix.url}"
 
 
 def text_lines(result: Result, skipped: int) -> Iterator[str]:
     """Yield all that is known of a result, for a format without places of its own for it."""
-    yield result_message(result)
+    yield result.message
     if result.file:
         yield f"in {compose_location(result)}"
     yield from detail_lines(result)
@@ -177,28 +167,25 @@ def text_lines(result: Result, skipped: int) -> Iterator[str]:
         yield skipped_checks(skipped)
     evidence = result.reason_or_source
     if evidence and not result.file and evidence not in result.message:
-        yield f"measured: {shorten(evidence)}"
+        yield f"measured: {evidence}"
 
 
 def context_lines(result: Result) -> Iterator[str]:
     """Yield what to know before the fixes: the engine's error, and the smallest change."""
     if result.error and result.error not in result.message:
-        yield f"error: {shorten(result.error)}"
+        yield f"error: {result.error}"
     if text := change_text(result):
         yield f"smallest change: {text}"
 
 
 def change_text(result: Result) -> str:
     """Return the smallest change of a file with which the rule passes, as `4 → 2`, or ""."""
-    return shorten(result.change.text) if result.change is not None and result.file else ""
+    return result.change.text if result.change is not None and result.file else ""
 
 
 def command_lines(fix: ResolvedFix) -> list[str]:
-    """Return the lines of a fix's command, each harmless."""
-    command = fix.command or ""
-    if len(command) > MAX_CHARACTERS:
-        command = command[: MAX_CHARACTERS - 1] + "…"
-    return [clean(line).rstrip() for line in command.splitlines()]
+    """Return the lines of a fix's command."""
+    return (fix.command or "").splitlines()
 
 
 def counts_text(report: Report) -> str:
@@ -229,5 +216,6 @@ def engine_line(report: Report) -> str:
     endpoint = f"{engine.get('endpoint')} (context {engine.get('context')})"
     if not engine.get("reachable"):
         return f"No container engine at {endpoint}"
-    name = str(engine.get("engine"))
-    return f"{ENGINE_NAMES.get(name, name)} {engine.get('version') or ''} at {endpoint}"
+    version = [engine["version"]] if engine.get("version") else []
+    name = str(engine.get("engine") or "Container engine")
+    return " ".join([ENGINE_NAMES.get(name, name), *version, "at", endpoint])
