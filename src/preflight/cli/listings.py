@@ -44,7 +44,7 @@ def explain(
 
 def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     """Return what a rule requires, why, and its result on these facts, without secrets."""
-    from preflight.evaluate.explain import explain as explain_with_secrets
+    from preflight.evaluate.judge import explain as explain_with_secrets
 
     return hide_secrets(explain_with_secrets(ruleset, facts, catalogue(), rule, today()), facts)
 

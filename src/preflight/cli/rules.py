@@ -79,7 +79,7 @@ def document(
 
     Exit code: 0 done, 1 the file of --check differs, 2 a file cannot be read or written.
     """
-    from preflight.evaluate.explain import describe_rule
+    from preflight.evaluate.judge import describe_rule
     from preflight.render import requirements
 
     if output is not None and check is not None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.model.conditions import ITEM, Condition, Operand, Operator, Reference, Sum
-from preflight.model.facts import Facts, Measured, Path, Unit, Unknown, Value
+from preflight.model.facts import Facts, Path, Unit, Unknown, Value
 from preflight.model.quantities import PARSERS, is_plausible
 from preflight.model.rules import FactCondition
 
@@ -26,22 +26,15 @@ _CLASSES: Mapping[Unit, tuple[type, ...]] = {
 
 
 class Scope(NamedTuple):
-    """Where names are looked up: the facts, and the item of `collection` that `*` stands for.
-
-    `changed` is a value used in place of the one in the facts, which would be slow to copy.
-    """
+    """Where names are looked up: the facts, and the item of `collection` that `*` stands for."""
 
     facts: Facts
     item: str | None = None
     collection: Path = ()
-    changed: Measured | None = None
 
     def get(self, path: Path) -> Value | Unknown:
         """Return the value at `path` for this item."""
-        whole = self.absolute(path)
-        if self.changed is not None and self.changed.path == whole:
-            return self.changed.value
-        return self.facts.get(whole)
+        return self.facts.get(self.absolute(path))
 
     def relative(self, path: Path) -> Path | None:
         """Return the path below the item, or None outside of `for_each`."""

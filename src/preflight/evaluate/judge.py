@@ -8,34 +8,29 @@ from functools import partial
 from math import inf, nextafter
 from typing import Any, NamedTuple
 
-from preflight.evaluate.conditions import Scope, all_hold, convert_value, meets, resolve_operand
+from preflight.evaluate.conditions import Scope, all_hold, meets, resolve_operand
 from preflight.evaluate.memory import memory_breakdown
 from preflight.evaluate.sentences import (
     ComparisonText,
+    as_predicate,
     describe_condition,
+    describe_when,
     fill_placeholders,
     format_value,
     is_number,
-    name_in_item,
     resolve_condition,
     resolve_fixes,
 )
 from preflight.evaluate.waivers import find_unneeded_waivers, waive
-from preflight.model.conditions import ITEM, Condition, Operand, Reference
-from preflight.model.facts import (
-    Catalogue,
-    Facts,
-    Measured,
-    Path,
-    Unit,
-    Unknown,
-    join_path,
-)
+from preflight.model.conditions import ITEM, Condition
+from preflight.model.facts import Catalogue, Facts, Path, Unknown, join_path
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import (
+    Explanation,
     ProposedChange,
     Report,
     Result,
+    RuleText,
     Severity,
     Verdict,
 )
@@ -47,11 +42,8 @@ from preflight.model.rules import (
     describe_retired_rule,
 )
 
-_HOST: Mapping[str, Unit] = dict.fromkeys(("hostname", "os", "arch"), "text")
-_ENGINE: Mapping[str, Unit] = {
-    "reachable": "boolean",
-    **dict.fromkeys(("engine", "version", "endpoint", "context"), "text"),
-}
+_HOST_FACTS = ("hostname", "os", "arch")
+_ENGINE_FACTS = ("reachable", "engine", "version", "endpoint", "context")
 
 
 class Selection(NamedTuple):
@@ -65,23 +57,20 @@ class Selection(NamedTuple):
 def select(ruleset: RuleSet, selection: Selection) -> list[Rule]:
     """Return the selected rules; raises InputError for an id or tag that no rule has."""
     only, skip = set(selection.only), set(selection.skip)
-    if not only and not skip:
-        return [rule for rule in ruleset.rules if rule.enabled]
-    known = [*(rule.id for rule in ruleset.rules), *ruleset.tags()]
     retired = _retired_names(ruleset, selection)
     if only and only <= retired:
         raise InputError(*(f"--only: {describe_retired_rule(name)}" for name in sorted(only)))
-    for option, names in (("--only", selection.only), ("--skip", selection.skip)):
-        for name in names:
-            if name not in known and name not in retired:
-                raise InputError(
-                    f"{option} {name}: no rule has this id or tag{did_you_mean(name, known)}"
-                )
+    known = {rule.id: {rule.id, *rule.tags} for rule in ruleset.rules}
+    names = [*known, *ruleset.tags()] if only or skip else []
+    for option, given in (("--only", selection.only), ("--skip", selection.skip)):
+        for name in given:
+            if name not in names and name not in retired:
+                hint = did_you_mean(name, names)
+                raise InputError(f"{option} {name}: no rule has this id or tag{hint}")
     return [
         rule
         for rule in ruleset.rules
-        if (only & {rule.id, *rule.tags} if only else rule.enabled)
-        and not skip & {rule.id, *rule.tags}
+        if (only & known[rule.id] if only else rule.enabled) and not skip & known[rule.id]
     ]
 
 
@@ -108,8 +97,8 @@ def evaluate(
         rules_name=ruleset.name,
         rules_source=ruleset.origin,
         rules_sha256=ruleset.sha256,
-        host=_known_facts(facts, "host", _HOST),
-        engine=_known_facts(facts, "docker", _ENGINE),
+        host=_known_facts(facts, "host", _HOST_FACTS),
+        engine=_known_facts(facts, "docker", _ENGINE_FACTS),
         results=results,
         strict=selection.strict,
         next=ruleset.next,
@@ -125,10 +114,36 @@ def evaluate(
     )
 
 
-def _known_facts(facts: Facts, group: str, units: Mapping[str, Unit]) -> Mapping[str, object]:
-    """Return facts by name; None where one is unknown or not of its declared type."""
-    values = {name: convert_value(facts.get((group, name)), unit) for name, unit in units.items()}
-    return {k: None if isinstance(v, Unknown) else v for k, v in values.items()}
+def _known_facts(facts: Facts, group: str, names: Iterable[str]) -> Mapping[str, object]:
+    """Return facts by name; None where one is unknown or of another type."""
+    values = ((name, facts.get((group, name))) for name in names)
+    return {name: value if isinstance(value, str | bool) else None for name, value in values}
+
+
+def explain(
+    ruleset: RuleSet, facts: Facts, catalogue: Catalogue, rule: Rule, today: date = date.min
+) -> Explanation:
+    """Return what a rule requires, why, and its result on these facts with its fixes."""
+    scope = Scope(facts)
+    comparison = ComparisonText(scope.get(rule.fact), conditions_of(rule)[0][0], scope)
+    placeholder = partial(comparison.format_placeholder, catalogue)
+    return Explanation(
+        rule=rule,
+        text=describe_rule(rule, scope),
+        source=ruleset.document_name(rule),
+        results=Evaluation(ruleset, facts, catalogue, today).judge_rule(rule),
+        fixes=tuple(resolve_fixes(rule.fixes, scope, placeholder)),
+    )
+
+
+def describe_rule(rule: Rule, scope: Scope | None = None) -> RuleText:
+    """Return a rule's conditions in words; without a scope other facts are written by name."""
+    return RuleText(
+        fact=join_path(rule.fact),
+        requires=rule.require and describe_condition(rule.require, scope),
+        recommends=rule.recommend and describe_condition(rule.recommend, scope),
+        applies_if=tuple(describe_when(line, scope) for line in rule.when),
+    )
 
 
 class Evaluation:
@@ -213,7 +228,7 @@ class Evaluation:
             if not holds:
                 comparison = ComparisonText(actual, line.condition, scope)
                 name = join_path(scope.absolute(line.path))
-                condition = f"{name} {_as_predicate(comparison.describe())}"
+                condition = f"{name} {as_predicate(comparison.describe())}"
                 reason = f"applies only if {condition}; here it is {comparison.actual_text}"
                 return self._not_evaluated(rule, scope, "skip", reason)
         return None
@@ -221,7 +236,8 @@ class Evaluation:
     def _compare(self, rule: Rule, scope: Scope) -> Result:
         """Compare the fact with the requirement, then with the recommendation."""
         actual = scope.get(rule.fact)
-        for condition, severity, verdict in conditions_of(rule):
+        conditions = conditions_of(rule)
+        for condition, severity, verdict in conditions:
             holds = meets(condition, actual, scope)
             if holds is True:
                 continue
@@ -229,12 +245,10 @@ class Evaluation:
             if isinstance(holds, Unknown):
                 return self._make_result(rule, comparison, "unknown", severity, holds.reason)
             result = self._make_result(rule, comparison, verdict, severity)
-            if verdict == "fail":
-                result = result._replace(change=propose_change(rule.fact, comparison))
-            if (waiver := self.waivers.get(rule.id)) is None:
-                return result
-            return waive(result, waiver, comparison, self.today)
-        condition, severity, _ = conditions_of(rule)[0]
+            if rule.id in self.waivers:
+                return waive(result, self.waivers[rule.id], comparison, self.today)
+            return result
+        condition, severity, _ = conditions[0]
         return self._make_result(rule, ComparisonText(actual, condition, scope), "pass", severity)
 
     def _not_evaluated(self, rule: Rule, scope: Scope, verdict: Verdict, reason: str) -> Result:
@@ -283,6 +297,7 @@ class Evaluation:
             file=place and place.file,
             line=place and place.line,
             fixes=tuple(resolve_fixes(fixes, scope, placeholder)),
+            change=propose_change(path, comparison) if verdict == "fail" else None,
             unit=comparison.unit,
             rule_file=rule.file,
             rule_line=rule.line,
@@ -299,49 +314,23 @@ def conditions_of(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
     return conditions
 
 
-def _refers_to_item(part: FactCondition | Condition | Operand) -> bool:
-    """Return whether a line of a `when`, or a bound in it, is a fact of the item.
-
-    Conditions and sums are tuples too.
-    """
-    if isinstance(part, FactCondition | Reference) and ITEM in part.path:
-        return True
-    return isinstance(part, tuple) and any(_refers_to_item(inner) for inner in part)
+def _refers_to_item(line: FactCondition) -> bool:
+    """Return whether a line of a `when`, or a bound in it, is a fact of the item."""
+    return any(ITEM in path for path in (line.path, *line.condition.referenced_facts()))
 
 
-_VERBS = {
-    "matching ": "matches ",
-    "not matching ": "doesn't match ",
-    "containing ": "contains ",
-    "not containing ": "doesn't contain ",
-}
-
-
-def describe_when(line: FactCondition, scope: Scope | None) -> str:
-    """Write one line of a `when`, an item's own fact by its name there."""
-    return f"{name_in_item(line.path)} {_as_predicate(describe_condition(line.condition, scope))}"
-
-
-def _as_predicate(words: str) -> str:
-    for participle, verb in _VERBS.items():
-        if words.startswith(participle):
-            return verb + words.removeprefix(participle)
-    return f"is {words}"
-
-
-def propose_change(fact: Path, comparison: ComparisonText) -> ProposedChange | None:
+def propose_change(path: Path, comparison: ComparisonText) -> ProposedChange | None:
     """Return the nearest value of the fact that meets the condition, None where none is found.
 
-    Each is judged again. Texts are tried in the order of the rule, numbers from the nearest on.
+    Each candidate is judged. Texts are tried in the order of the rule, numbers nearest first.
     """
     condition, scope, actual = comparison.condition, comparison.scope, comparison.actual
-    path = scope.absolute(fact)
     candidates = list(_candidates(condition, scope))
     if is_number(actual):
         candidates = [value for value in candidates if isinstance(value, int | float)]
         candidates.sort(key=lambda value: abs(value - actual))
     for value in candidates:
-        if meets(condition, value, scope._replace(changed=Measured(path, value))) is True:
+        if meets(condition, value, scope) is True:
             after = format_value(value, comparison.unit, actual, binary=comparison.binary)
             text = f"{comparison.actual_text} → {after}"
             return ProposedChange(join_path(path), comparison.raw, value, text)
@@ -349,27 +338,18 @@ def propose_change(fact: Path, comparison: ComparisonText) -> ProposedChange | N
 
 
 def _candidates(condition: Condition, scope: Scope) -> Iterator[Any]:
-    """Yield the values at the bounds of a condition's tests."""
-    for operator, operand in condition.tests:
-        if operator.shape in ("condition", "conditions"):
-            for inner in operand if operator.shape == "conditions" else (operand,):
-                yield from _candidates(inner, scope)
-        elif operator.shape == "flag":
-            if not operand:
-                yield None
+    """Yield the bounds of a condition, and the values just beside them for `more_than`."""
+    for operator, operand, unit in condition.comparisons():
+        if operator.shape == "flag" and not operand:
+            yield None
         elif operator.shape in ("quantity", "value", "values"):
-            value = resolve_operand(operand, condition.unit, scope)
-            for part in value if isinstance(value, tuple) else (value,):
-                if part is not None and not isinstance(part, Unknown):
-                    yield from _neighbors(part)
-
-
-def _neighbors(value: Any) -> Iterator[Any]:
-    """Yield a bound, and the nearest values beside it for `more_than` and the like."""
-    yield value
-    if isinstance(value, bool):
-        yield not value
-    elif isinstance(value, int):
-        yield from (value + 1, value - 1)
-    elif isinstance(value, float):
-        yield from (nextafter(value, inf), nextafter(value, -inf))
+            bound = resolve_operand(operand, unit, scope)
+            for value in bound if isinstance(bound, tuple) else (bound,):
+                if isinstance(value, bool):
+                    yield from (value, not value)
+                elif isinstance(value, int):
+                    yield from (value, value + 1, value - 1)
+                elif isinstance(value, float):
+                    yield from (value, nextafter(value, inf), nextafter(value, -inf))
+                elif isinstance(value, str):
+                    yield value

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
 from math import ceil
 from typing import Any, Literal, TypeAlias, TypeGuard
 
@@ -27,7 +27,7 @@ from preflight.model.quantities import (
     is_plausible,
 )
 from preflight.model.report import ResolvedFix, Severity, Verdict
-from preflight.model.rules import PLACEHOLDER, Fix
+from preflight.model.rules import PLACEHOLDER, FactCondition, Fix
 
 Style: TypeAlias = Literal["sign", "phrase"]  # as in tables or in sentences: see Operator
 
@@ -56,7 +56,7 @@ def format_value(
     if value is True or value is False:
         return "yes" if value else "no"
     if is_number(value) and is_plausible(value):
-        return _format_number(value, unit, other if is_number(other) else None, binary)
+        return _format_number(value, unit, other if is_number(other) else value, binary)
     if isinstance(value, list | tuple):
         return ", ".join(format_value(part, "text") for part in value) or "none"
     return shorten(str(value))
@@ -72,36 +72,20 @@ def is_number(value: Value | Unknown) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-@lru_cache(maxsize=1024)  # a report writes the same few numbers again and again
-def _format_number(value: float, unit: Unit, other: float | None, binary: bool | None) -> str:
-    if binary is None:
-        binary = is_binary(value)
-
+def _format_number(value: float, unit: Unit, other: float, binary: bool | None) -> str:
     def write(number: float, digits: int) -> str:
         if unit == "bytes":
-            return format_bytes(number, binary=binary, digits=digits)
+            is_in_binary = is_binary(value) if binary is None else binary
+            return format_bytes(number, binary=is_in_binary, digits=digits)
         if unit == "seconds":
             return format_duration(number, digits)
         return format_number(number, digits)
 
-    min_digits = _MIN_DIGITS.get(unit, 2)
-    text = write(value, min_digits)
-    if other is None or value == other or text != write(other, min_digits):
-        return text
-    finer = ((write(value, n), write(other, n)) for n in range(min_digits + 1, 10))
-    return next((a for a, b in finer if a != b), f"{value!r}{_UNIT_SIGNS.get(unit, '')}")
-
-
-def first_bound(condition: Condition, scope: Scope) -> tuple[Operator | None, Any]:
-    """Return the first operator that has a bound, and the bound, looking into `any_of` too."""
-    for operator, operand in condition.tests:
-        if operator.shape in ("condition", "conditions"):
-            for inner in operand if operator.shape == "conditions" else (operand,):
-                if (found := first_bound(inner, scope))[0] is not None:
-                    return found
-        elif operator.shape != "flag":
-            return operator, resolve_operand(operand, condition.unit, scope)
-    return None, None
+    for digits in range(_MIN_DIGITS.get(unit, 2), 10):
+        text = write(value, digits)
+        if value == other or text != write(other, digits):
+            return text
+    return f"{value!r}{_UNIT_SIGNS.get(unit, '')}"
 
 
 def resolve_condition(condition: Condition, scope: Scope) -> Mapping[str, Any]:
@@ -141,38 +125,34 @@ def describe_condition(
             return "set" if operand else "none" if unit == "list" else "not set"
         if operator.shape == "range":
             return _format_range(operand)
-        if scope is None:
-            return _describe_formula(operand, unit)
-        value = resolve_operand(operand, unit, scope)
-        if operator.shape == "values" and isinstance(value, tuple):
-            return " or ".join(format_value(part, unit, other) for part in value)
-        text = format_value(value, unit, other)
-        if isinstance(operand, Reference) and (value is None or isinstance(value, Unknown)):
-            return f"{join_path(scope.absolute(operand.path))} ({text})"
-        return text
+        if operator.shape == "values":
+            return " or ".join(_describe_bound(part, unit, scope, other) for part in operand)
+        return _describe_bound(operand, unit, scope, other)
 
     if style == "sign":
         return ", ".join(test[0].sign + describe_operand(*test) for test in condition.tests)
     return " and ".join(test[0].phrase + describe_operand(*test) for test in condition.tests)
 
 
-def _describe_formula(operand: Operand, unit: Unit) -> str:
-    """Write an operand as a formula over the names of facts."""
+def _describe_bound(operand: Operand, unit: Unit, scope: Scope | None, other: Value) -> str:
+    """Write a bound by its value, or as a formula over the names of facts."""
+    if scope is not None:
+        value = resolve_operand(operand, unit, scope)
+        text = format_value(value, unit, other)
+        if isinstance(operand, Reference) and (value is None or isinstance(value, Unknown)):
+            return f"{join_path(scope.absolute(operand.path))} ({text})"
+        return text
     if isinstance(operand, Sum):
-        return " + ".join(_describe_formula(part, unit) for part in operand.parts)
+        return " + ".join(_describe_bound(part, unit, scope, other) for part in operand.parts)
     if isinstance(operand, Reference):
         times = "" if operand.times == 1 else f"{format_number(operand.times)} × "
-        plus = ""
-        if operand.plus:
-            sign = "+" if operand.plus > 0 else "-"
-            plus = f" {sign} {format_value(abs(operand.plus), unit)}"
-        return f"{times}{name_in_item(operand.path)}{plus}"
-    if isinstance(operand, tuple):
-        return " or ".join(_describe_formula(part, unit) for part in operand)
+        sign = "+" if operand.plus > 0 else "-"
+        plus = f" {sign} {format_value(abs(operand.plus), unit)}" if operand.plus else ""
+        return f"{times}{_name_in_item(operand.path)}{plus}"
     return format_value(operand, unit)
 
 
-def name_in_item(path: Path) -> str:
+def _name_in_item(path: Path) -> str:
     """Return the name of a fact, of an item's own fact the part below the item."""
     return join_path(path[path.index(ITEM) + 1 :] if ITEM in path else path)
 
@@ -181,8 +161,25 @@ def _format_range(bounds: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
     return ",".join(f"{sign}{'.'.join(map(str, version))}" for sign, version in bounds)
 
 
+def describe_when(line: FactCondition, scope: Scope | None) -> str:
+    """Write one line of a `when`, an item's own fact by its name there."""
+    return f"{_name_in_item(line.path)} {as_predicate(describe_condition(line.condition, scope))}"
+
+
+def as_predicate(words: str) -> str:
+    """Return the words of a condition with their verb: `is at least 10 GB`."""
+    match = re.match(r"(not )?(match|contain)ing\b", words)
+    if match is None:
+        return f"is {words}"
+    verb = f"doesn't {match[2]}" if match[1] else {"match": "matches"}.get(match[2], "contains")
+    return verb + words[match.end() :]
+
+
 class ComparisonText:
-    """A fact's value beside the condition that it must meet, as tables, sentences and fixes do."""
+    """A fact's value beside the condition that it must meet, as tables, sentences and fixes do.
+
+    `bound` is that of the first test that has one.
+    """
 
     def __init__(self, actual: Value | Unknown, condition: Condition, scope: Scope) -> None:
         self.raw = actual
@@ -190,13 +187,17 @@ class ComparisonText:
         self.scope = scope
         self.unit = condition.unit
         self.actual = convert_value(actual, self.unit)
-        self.operator, self.bound = first_bound(condition, scope)
-        self.number: float | None = self.bound if is_number(self.bound) else None
-        self.binary = None if self.number is None else is_binary(self.number)
+        self.operator: Operator | None = None
+        self.bound: Any = None
+        for operator, operand, unit in condition.comparisons():
+            if operator.shape != "flag":
+                self.operator, self.bound = operator, resolve_operand(operand, unit, scope)
+                break
+        self.binary = is_binary(self.bound) if is_number(self.bound) else None
         if isinstance(self.actual, Unknown) and not isinstance(actual, Unknown):
             self.actual_text = format_value(actual, "text")  # of another type than declared
         else:
-            self.actual_text = format_value(self.actual, self.unit, self.number, binary=self.binary)
+            self.actual_text = format_value(self.actual, self.unit, self.bound, binary=self.binary)
 
     def in_both_units(self) -> str:
         """Write the value; a size in GB and in GiB, since tools disagree on which they print."""
@@ -221,42 +222,43 @@ class ComparisonText:
 
     def shortfall(self) -> str:
         """Write by how much the value misses its bound, or nothing."""
-        if self.number is None or self.operator is None or not is_number(self.actual):
+        if self.operator is None or self.operator.shape != "quantity":
             return ""
-        is_lower = self.operator.name in _LOWER_BOUNDS
-        gap = self.number - self.actual if is_lower else self.actual - self.number
-        if gap <= 0 or self.operator.shape != "quantity":
+        if not is_number(self.bound) or not is_number(self.actual):
+            return ""
+        gap = self.bound - self.actual
+        gap = gap if self.operator.name in _LOWER_BOUNDS else -gap
+        if gap <= 0:
             return ""
         if self.unit == "bytes" and is_plausible(gap):
             return format_bytes(ceil(gap), binary=self.binary, round_up=True)
         return format_value(gap, self.unit, 0)
-
-    def sentence(self, title: str, verdict: Verdict, severity: Severity, reason: str) -> str:
-        """Write what was found and what is required: the message of a result."""
-        if verdict in ("unknown", "skip"):
-            return f"{title}: {'unknown' if verdict == 'unknown' else 'skipped'}, {reason}"
-        actual, words = self.in_both_units(), self.describe()
-        is_flag = [operator.shape for operator, _ in self.condition.tests] == ["flag"]
-        if self.unit == "boolean" or (is_flag and self.actual is not None):
-            return f"{title}: {actual}"
-        if is_flag:
-            return f"{title}: not set ({severity})" if self.condition.tests[0][1] else title
-        if words.startswith("not "):
-            modal = "must" if severity == "required" else "should"
-            requirement = f"{modal} not be {words[4:]}"
-        else:
-            if self.operator is not None and self.operator.shape in ("pattern", "element"):
-                words = f"a value {words}"
-            required = severity == "required"
-            requirement = f"needs {words}" if required else f"{words} recommended"
-        gap = "" if verdict == "pass" else self.describe_gap()
-        return f"{title}: {actual}, {requirement}{gap}"
 
     def describe_gap(self) -> str:
         """Write ` (1.8 GB short)` or ` (2 over)` where the value misses its bound."""
         if self.operator is None or not (gap := self.shortfall()):
             return ""
         return f" ({gap} {'short' if self.operator.name in _LOWER_BOUNDS else 'over'})"
+
+    def sentence(self, title: str, verdict: Verdict, severity: Severity, reason: str) -> str:
+        """Write what was found and what is required: the message of a result."""
+        if verdict in ("unknown", "skip"):
+            return f"{title}: {'unknown' if verdict == 'unknown' else 'skipped'}, {reason}"
+        actual, words = self.in_both_units(), self.describe()
+        is_required = severity == "required"
+        is_flag = [operator.shape for operator, _ in self.condition.tests] == ["flag"]
+        if self.unit == "boolean" or (is_flag and self.actual is not None):
+            return f"{title}: {actual}"
+        if is_flag:
+            return f"{title}: not set ({severity})" if self.condition.tests[0][1] else title
+        if words.startswith("not "):
+            requirement = f"{'must' if is_required else 'should'} not be {words[4:]}"
+        else:
+            if words.startswith(("matching ", "containing ")):
+                words = f"a value {words}"
+            requirement = f"needs {words}" if is_required else f"{words} recommended"
+        gap = "" if verdict == "pass" else self.describe_gap()
+        return f"{title}: {actual}, {requirement}{gap}"
 
     def format_placeholder(self, catalogue: Catalogue, name: str) -> str | None:
         """Return the text for a placeholder of a fix: a value, the item, or a fact by its path."""
@@ -275,15 +277,10 @@ class ComparisonText:
 
 def fill_placeholders(text: str, format_: Callable[[str], str | None]) -> str | None:
     """Replace the placeholders of a text. None where one is unknown: the text is not shown then."""
-    if "{" not in text:
-        return text
-    texts: dict[str, str] = {}
-    for name in PLACEHOLDER.findall(text):
-        value = format_(name)
-        if not value:
-            return None
-        texts[name] = value
-    return PLACEHOLDER.sub(lambda match: texts[match[1]], text)
+    texts = {name: format_(name) for name in PLACEHOLDER.findall(text)}
+    if not all(texts.values()):
+        return None
+    return PLACEHOLDER.sub(lambda match: texts[match[1]] or "", text)
 
 
 def format_fact(facts: Facts, catalogue: Catalogue, path: Path) -> str | None:
@@ -306,7 +303,7 @@ def resolve_fixes(
         if fix.when and (chosen or all_hold(fix.when, scope) is not True):
             continue
         text, command, url = (
-            fill_placeholders(part, format_placeholder) if part else part
+            part and fill_placeholders(part, format_placeholder)
             for part in (fix.text, fix.command, fix.url)
         )
         if text is None or (fix.command and command is None):

@@ -6,7 +6,7 @@ A condition is data here; `evaluate` applies it to facts.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from preflight.model.facts import Path, Unit
@@ -53,6 +53,28 @@ class Condition(NamedTuple):
 
     tests: tuple[tuple[Operator, Operand], ...]
     unit: Unit
+
+    def comparisons(self) -> Iterator[tuple[Operator, Operand, Unit]]:
+        """Yield the tests that compare with something, also those within `any_of` and the like."""
+        for row, operand in self.tests:
+            if row.shape in ("condition", "conditions"):
+                for inner in operand if row.shape == "conditions" else (operand,):
+                    yield from inner.comparisons()
+            else:
+                yield row, operand, self.unit
+
+    def referenced_facts(self) -> Iterator[Path]:
+        """Yield the facts that are bounds, or parts of one."""
+        for _, operand, _ in self.comparisons():
+            yield from _referenced_facts(operand)
+
+
+def _referenced_facts(operand: Operand) -> Iterator[Path]:
+    if isinstance(operand, Reference):
+        yield operand.path
+    elif isinstance(operand, tuple):  # a sum, too
+        for part in operand:
+            yield from _referenced_facts(part)
 
 
 def _is_in_range(actual: str, bounds: tuple[tuple[str, tuple[int, ...]], ...]) -> bool:

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflight.evaluate.explain import explain
-from preflight.evaluate.judge import Selection, evaluate, select
+from preflight.evaluate.judge import Selection, evaluate, explain, select
 from preflight.model.facts import Catalogue, Fact, Facts, FileLine, Unknown
 from preflight.model.problems import InputError
 from preflight.model.report import Report, Result

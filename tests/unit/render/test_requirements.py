@@ -6,7 +6,7 @@ from markdown_it import MarkdownIt
 
 from preflight import check as pipeline
 from preflight.cli.streams import read_rules
-from preflight.evaluate.explain import describe_rule
+from preflight.evaluate.judge import describe_rule
 from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.render import requirements
 
