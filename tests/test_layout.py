@@ -110,7 +110,7 @@ def test_help_imports_neither_probes_nor_rules(arguments: list[str]) -> None:
 def test_the_program_itself_leaves_the_sdk_to_its_worker() -> None:
     modules = loaded("check", "-f", "json", "--timeout", "5")
     assert not {"docker", "psutil", "requests", "rich", "pydantic", "jinja2"} & modules
-    measuring = {"compose", "engine", "ollama", "ports", "stack", "start"}
+    measuring = {"compose", "engine", "ollama", "ports", "stack", "start_blockers"}
     assert not {f"preflight.facts.{name}" for name in measuring} & modules
 
 

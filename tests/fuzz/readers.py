@@ -28,7 +28,7 @@ from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.facts import project_facts
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError
-from preflight.facts.start import port_clashes
+from preflight.facts.start_blockers import port_clashes
 from preflight.logs.log_reader import LogReader
 from preflight.model.facts import Facts, Measured, build_facts, split_path
 from preflight.model.problems import InputError

@@ -37,7 +37,7 @@ PROBES = (
     Probe(catalogue.DISK_FACTS, "host.disk"),
     Probe(catalogue.DOCKER_FACTS, "engine.engine_facts", late="Docker did not answer"),
     Probe(catalogue.COMPOSE_FACTS, "compose.facts"),
-    Probe(catalogue.START_FACTS, "start", needs_project=True),
+    Probe(catalogue.START_FACTS, "start_blockers", needs_project=True),
     Probe(catalogue.PORTS_FACTS, "ports", needs_project=True),
     Probe(catalogue.STACK_FACTS, "stack.containers", needs_project=True),
     Probe(catalogue.SWARM_FACTS, "swarm"),

@@ -20,7 +20,7 @@ from preflight.facts.compose.facts import project_facts
 from preflight.facts.compose.forms import SHAPES, parse_size
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.ports import published_ports
-from preflight.facts.start import mounted_paths, port_clashes
+from preflight.facts.start_blockers import mounted_paths, port_clashes
 
 BEYOND = {
     "env-file", "environment-types", "extends-in-override", "extends-nothing",

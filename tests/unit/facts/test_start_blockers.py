@@ -16,7 +16,7 @@ import pytest
 from compose_projects import compose_program
 from engines import IMAGE, Engine, make_image
 from paths import TESTS
-from preflight.facts import ports, start
+from preflight.facts import ports, start_blockers
 from preflight.facts.collect import context as engine
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
@@ -84,7 +84,7 @@ def without_engine(project: Project | None, endpoint: Endpoint = LOCAL) -> Measu
 def measure(context: MeasureContext, root: Path, environ: Mapping[str, str]) -> Iterator[Measured]:
     project = context.project()
     assert project is not None
-    return start.measure(context, project, root, environ)
+    return start_blockers.measure(context, project, root, environ)
 
 
 def facts_of(context: MeasureContext, root: Path = Path("/nowhere")) -> Facts:
@@ -263,13 +263,14 @@ def test_docker_makes_or_refuses_what_is_said_of_mounts(
 
 
 @pytest.mark.parametrize("link", [True, False])
-def test_docker_cannot_make_a_folder_below_what_is_none(stack: Stack, link: bool) -> None:
+def test_docker_cannot_make_a_folder_below_a_file_or_at_a_link(stack: Stack, link: bool) -> None:
     if link:
         (stack.folder / "x").symlink_to("nowhere")
     else:
         (stack.folder / "x").write_text("a file")
-    stack.write("    network_mode: none\n    volumes: ['./x/y:/x']\n")
-    assert stack.fact("mounts_missing").value == [str(stack.folder / "x/y")]
+    source = "x" if link else "x/y"
+    stack.write(f"    network_mode: none\n    volumes: ['./{source}:/x']\n")
+    assert stack.fact("mounts_missing").value == [str(stack.folder / source)]
     assert stack.fact("mounts_created").value is None
     assert stack.up().returncode != 0
 
@@ -351,7 +352,7 @@ def test_what_may_not_be_looked_at_is_unknown(tmp_path: Path) -> None:
 import os, sys
 sys.path[:0] = {[str(TESTS / "support"), str(TESTS / "unit/facts")]!r}
 from pathlib import Path
-import test_start as t
+import test_start_blockers as t
 closed = Path(sys.argv[1])
 made = [t.bind(one, create_host_path=True) for one in (closed / "y", Path("/nowhere/x"))]
 mounts = [t.bind(closed / "x"), *made]

@@ -1,0 +1,271 @@
+"""What Compose or the engine will refuse: what each service asks for, compared with the machine.
+
+The facts of the ports are in `ports`. What Compose and the engine do in each case was tried with
+Compose 2.40.3, Docker 20.10 and Podman 4.3.1.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from preflight.facts.collect.context import Engine, MeasureContext
+from preflight.facts.compose import cli
+from preflight.facts.compose.project import Project, source_of
+from preflight.facts.engine.api import text_or_none, unreported
+from preflight.facts.engine.locality import VIRTUAL_MACHINES, in_container
+from preflight.facts.ports import PublishedPort, addresses_conflict, published_ports, shares_network
+from preflight.model.facts import Measured, Source, Unknown, UnknownKind, Value
+
+_SERVICES = ("start", "services")
+_CREATES_BY_DEFAULT = (5,)  # Compose whose create_host_path is true where `bind` doesn't say
+_PROGRAM_DIRS = ("/usr/bin", "/usr/local/bin")
+_NVIDIA_PROGRAMS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
+_CDI_DIRS = ["/etc/cdi", "/var/run/cdi"]
+_BINFMT_DIR = "/proc/sys/fs/binfmt_misc"
+_EMULATED_BY_DESKTOPS = {"amd64", "arm64"}
+_SYSTEMS = {"linux", "windows", "darwin", "freebsd"}
+_ARCHITECTURES = {
+    "x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "i386": "386",
+}  # fmt: skip
+_QEMU_NAMES = {"amd64": "x86_64", "arm64": "aarch64", "386": "i386", "mips64le": "mips64el"}
+
+
+def measure(
+    context: MeasureContext,
+    project: Project,
+    root: Path = Path("/"),
+    environ: Mapping[str, str] = os.environ,
+) -> Iterator[Measured]:
+    """Yield the facts of the files, then the engine's, last what a dead network disk can block."""
+    yield _compose_version(project, context, environ)
+    yield from _compose_facts(project)
+    yield from _file_facts(project)
+    engine = context.engine_or_unknown()
+    yield Measured(("docker", "gpus"), *_has_gpus(engine, root, environ))
+    for name, service in project.services.items():
+        platform = str(service.get("platform") or "")
+        runs, evidence = _runs_platform(platform, engine, root) if platform else (None, "")
+        yield _service_fact(project, name, "platform_runs", runs, "platform", evidence=evidence)
+    for name, service in project.services.items():
+        yield from _mount_facts(project, name, service, context)
+    yield Measured(_SERVICES, {}, "the project and this machine")
+
+
+def _service_fact(
+    project: Project, service: str, name: str, value: Value, *key: str, evidence: str = ""
+) -> Measured:
+    source = source_of(project, ("services", service, *key), evidence)
+    return Measured((*_SERVICES, service, name), value, source)
+
+
+def _compose_version(
+    project: Project, context: MeasureContext, environ: Mapping[str, str]
+) -> Measured:
+    path = ("docker", "compose", "version")
+    if project.compose is not None:
+        return Measured(path, project.compose, "docker compose is asked for its version")
+    if cli.find_compose(environ) is not None:
+        return Measured(path, Unknown("docker compose doesn't print its version", "error"))
+    # in a container, what is installed on its host counts
+    hidden = in_container()[0] and context.visibility().path_hidden(_PROGRAM_DIRS[0])
+    return Measured(path, hidden or None, "docker compose is not installed")
+
+
+def _compose_facts(project: Project) -> Iterator[Measured]:
+    need, is_too_old = project.need, project.is_too_old
+    version, feature, source = None, None, Source("nothing newer than Compose 2.0 is used")
+    if need is not None:
+        version, source = need.version, Source.in_file(*need.position)
+        feature = f"{need.feature}, used in {need.position.file}:{need.position.line}"
+    yield Measured(("compose", "needs", "version"), version, source)
+    yield Measured(("compose", "needs", "feature"), feature, source)
+    unknown = Unknown("the version of docker compose is not known")
+    yield Measured(
+        ("compose", "needs", "met"), unknown if is_too_old is None else not is_too_old, source
+    )
+    missing = [
+        f"{name} ({' '.join(message.split())})" if message else name
+        for name, message in project.missing_variables.items()
+    ]
+    for name, variables in (("missing", missing), ("unset", list(project.unset_variables))):
+        source = Source("the files, the environment, .env")
+        yield Measured(("compose", "variables", name), variables or None, source)
+
+
+def _file_facts(project: Project) -> Iterator[Measured]:
+    clashes = port_clashes(project)
+    env_files, conflicts = defaultdict(list), defaultdict(list)
+    for service, file in project.missing_env_files:
+        env_files[service].append(file)
+    for service, words in project.conflicts:
+        conflicts[service].append(words)
+    for name in project.services:
+        ports, files, words = clashes[name], env_files[name], "; ".join(conflicts[name])
+        first_port = list(ports.values())[:1]
+        yield _service_fact(project, name, "port_clash", list(ports) or None, "ports", *first_port)
+        yield _service_fact(project, name, "env_files_missing", files or None, "env_file")
+        yield _service_fact(project, name, "conflict", words or None)
+
+
+def port_clashes(project: Project) -> dict[str, dict[str, str]]:
+    """Return by service why it can't publish its ports, each reason with the port in the file."""
+    clashes: dict[str, dict[str, str]] = {name: {} for name in project.services}
+    published: dict[tuple[str, int], list[PublishedPort]] = defaultdict(list)
+    for port in published_ports(project):
+        text = port.with_protocol
+        if port.replicas > port.last - port.first + 1:
+            clashes[port.service][f"{port.replicas} replicas share {text}"] = port.text
+        if port.first != port.last:
+            continue  # Docker takes those that are left
+        others = published[port.protocol, port.first]
+        for other in others:
+            if not addresses_conflict(port.address, other.address):
+                continue
+            if other.service == port.service:
+                clashes[port.service][f"{text} is published twice"] = port.text
+            else:
+                for own, by in ((port, other), (other, port)):
+                    reason = f"{text} is also published by {by.service}"
+                    clashes[own.service][reason] = own.text
+        others.append(port)
+    for name, service in project.services.items():
+        if shares_network(service) and service.get("ports"):
+            mode = service["network_mode"]
+            clashes[name][f"ports can't be published with network_mode {mode}"] = ""
+    return clashes
+
+
+def _has_gpus(
+    engine: Engine | Unknown, root: Path, environ: Mapping[str, str]
+) -> tuple[bool | Unknown, str]:
+    """Return whether the engine can give containers a GPU of NVIDIA, and the evidence.
+
+    Docker looks for the program of the NVIDIA Container Toolkit on its PATH.
+    """
+    if isinstance(engine, Unknown):
+        return engine, ""
+    for key in ("Runtimes", "DiscoveredDevices"):
+        if "nvidia" in str(engine.info.get(key)):
+            return True, f"GET /info {key}"
+    hidden = _why_hidden(engine, _PROGRAM_DIRS[0])
+    if hidden is not None:
+        return hidden, ""
+    cdi_dirs = engine.info.get("CDISpecDirs")
+    cdi_dirs = list(map(text_or_none, cdi_dirs)) if isinstance(cdi_dirs, list) else _CDI_DIRS
+    places = [(folder, "*nvidia*", os.F_OK) for folder in cdi_dirs]
+    for folder in (*environ.get("PATH", "").split(os.pathsep), *_PROGRAM_DIRS):
+        places += [(folder, program, os.X_OK) for program in _NVIDIA_PROGRAMS]
+    for folder, pattern, mode in places:
+        for file in (root / folder.lstrip("/")).glob(pattern) if folder else ():
+            if os.access(file, mode):
+                return True, f"{folder}/{file.name}"
+    return False, "GET /info Runtimes, CDI, the NVIDIA Container Toolkit"
+
+
+def _why_hidden(engine: Engine, path: str) -> Unknown | None:
+    """Return why a path of the engine's machine isn't visible here, None where it is."""
+    return engine.visibility.processes_hidden or engine.visibility.path_hidden(path)
+
+
+def _runs_platform(
+    platform: str, engine: Engine | Unknown, root: Path
+) -> tuple[bool | Unknown, str]:
+    """Return whether an engine runs a platform such as linux/arm64/v8, and the evidence."""
+    if isinstance(engine, Unknown):
+        return engine, ""
+    system, native = (str(engine.version.get(key) or "").lower() for key in ("Os", "Arch"))
+    if not system or not native:
+        return unreported("Os or Arch"), ""
+    first, _, rest = platform.lower().partition("/")
+    if not rest and first not in _SYSTEMS:
+        first, rest = system, first  # the system may be left out
+    wanted = rest.partition("/")[0] or native
+    native, wanted = (_ARCHITECTURES.get(name, name) for name in (native, wanted))
+    evidence = f"the engine is {system}/{native}"
+    if first != system:
+        return False, evidence
+    if wanted == native or (native, wanted) == ("amd64", "386"):
+        return True, evidence
+    if engine.name in VIRTUAL_MACHINES and {native, wanted} <= _EMULATED_BY_DESKTOPS:
+        return True, f"{evidence}, {engine.name} emulates {wanted}"
+    hidden = _why_hidden(engine, _BINFMT_DIR)
+    if hidden is not None:
+        return hidden, ""
+    runs, emulation = _is_emulated(wanted, root)
+    if runs is False and (native, wanted) == ("arm64", "arm"):
+        return Unknown("not every 64-bit ARM processor runs 32-bit programs", "unsupported"), ""
+    return runs, f"{evidence}, {emulation}"
+
+
+def _is_emulated(architecture: str, root: Path) -> tuple[bool | Unknown, str]:
+    """Return whether the kernel starts programs of another architecture through QEMU.
+
+    Without the flag F it looks for QEMU inside the container: admin-guide/binfmt-misc.
+    """
+    qemu = f"qemu-{_QEMU_NAMES.get(architecture, architecture)}"
+    for name in (qemu, f"{qemu}-static"):
+        try:
+            text = (root / _BINFMT_DIR.lstrip("/") / name).read_text(errors="replace")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            return Unknown(f"{error.strerror}: {error.filename}", "permission"), ""
+        if re.search(r"\Aenabled\n(.*\n)*flags:.*F", text):
+            return True, f"{_BINFMT_DIR}/{name}"
+    return False, f"no {qemu} for containers in {_BINFMT_DIR}"
+
+
+def _mount_facts(
+    project: Project, name: str, service: Mapping[str, Any], context: MeasureContext
+) -> Iterator[Measured]:
+    """Yield the paths that Docker refuses to mount, and those that it makes empty folders of."""
+    engine, path_hidden = context.engine_or_unknown(), context.visibility().path_hidden
+    is_podman = isinstance(engine, Engine) and engine.name == "podman"
+    paths: dict[str, dict[str, tuple[str, ...]]] = {"mounts_missing": {}, "mounts_created": {}}
+    unknown: dict[str, Unknown] = {}
+    for path, key, creates in mounted_paths(project, service):
+        fact = "mounts_created" if creates or is_podman else "mounts_missing"
+        hidden = path_hidden(path)
+        try:
+            if hidden is None:
+                os.stat(path)
+        except FileNotFoundError:  # where there is a link, no folder can be made
+            paths["mounts_missing" if os.path.islink(path) else fact].setdefault(path, key)
+        except NotADirectoryError:
+            paths["mounts_missing"].setdefault(path, key)
+        except OSError as error:
+            kind: UnknownKind = "permission" if isinstance(error, PermissionError) else "error"
+            hidden = Unknown(f"{error.strerror}: {path}", kind)
+        if hidden is not None:
+            unknown.setdefault(fact, hidden)
+            unknown.setdefault("mounts_missing", hidden)
+    for fact, keys in paths.items():
+        key = next(iter(keys.values()), ("volumes",))
+        yield _service_fact(project, name, fact, list(keys) or unknown.get(fact), *key)
+
+
+def mounted_paths(
+    project: Project, service: Mapping[str, Any]
+) -> Iterator[tuple[str, tuple[str, ...], bool]]:
+    """Yield each path of this machine that is mounted, its key, and whether Docker creates it."""
+    version = project.compose_version
+    default = version is None or version >= _CREATES_BY_DEFAULT
+    mounted: list[tuple[Any, tuple[str, ...], bool]] = []
+    for mount in service.get("volumes") or ():
+        bind = mount.get("bind")
+        creates = bind is None or str(bind.get("create_host_path", default)).lower() == "true"
+        if mount.get("type") == "bind":
+            mounted.append((mount.get("source"), ("volumes", str(mount.get("target"))), creates))
+    for kind in ("secrets", "configs"):
+        defined = project.config.get(kind) or {}
+        for item in service.get(kind) or ():
+            name = item.get("source") if isinstance(item, dict) else item
+            mounted.append(((defined.get(name) or {}).get("file"), (kind,), False))
+    for path, key, creates in mounted:
+        if os.path.isabs(str(path or "")) and "\0" not in str(path):
+            yield str(path), key, creates
