@@ -43,8 +43,7 @@ def machines(name: str, text: str) -> set[str]:
         return {suite.attrib["hostname"] for suite in ET.fromstring(text)}
     if name == "sarif":
         (run,) = json.loads(text)["runs"]
-        logical = (one["locations"][0]["logicalLocations"][1]["name"] for one in run["results"])
-        return {place.split(" · ")[0] for place in logical}
+        return {one["message"]["text"].partition(": ")[0] for one in run["results"]}
     if name == "prometheus":
         families = text_string_to_metric_families(text)
         return {one.labels["host"] for family in families for one in family.samples}

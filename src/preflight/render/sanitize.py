@@ -43,7 +43,7 @@ def harmless(value: Any) -> Any:
         command = value.command
         if len(command) > MAX_CHARACTERS:
             command = command[: MAX_CHARACTERS - 1] + "…"
-        lines = "\n".join(clean(line).rstrip() for line in command.splitlines())
+        lines = "\n".join(clean(line) for line in command.splitlines())
         return ResolvedFix(shorten(value.text), lines, harmless(value.url))
     if isinstance(value, tuple):
         parts = map(harmless, value)

@@ -185,7 +185,7 @@ def change_text(result: Result) -> str:
 
 def command_lines(fix: ResolvedFix) -> list[str]:
     """Return the lines of a fix's command."""
-    return (fix.command or "").splitlines()
+    return [line.rstrip() for line in (fix.command or "").splitlines()]
 
 
 def counts_text(report: Report) -> str:
