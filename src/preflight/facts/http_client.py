@@ -63,9 +63,8 @@ def request(
 
 def _shut_down(connected: socket.socket) -> None:
     with suppress(OSError):  # it has been closed meanwhile
-        socket.socket.shutdown(
-            connected, socket.SHUT_RDWR
-        )  # SSLSocket's own ends TLS under the reader
+        # SSLSocket's own shutdown would end TLS under the reader
+        socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
 
 def _connect(url: str, timeout: float, tls: ssl.SSLContext | None) -> socket.socket:
@@ -79,38 +78,13 @@ def _connect(url: str, timeout: float, tls: ssl.SSLContext | None) -> socket.soc
             connection.close()
             raise
         return connection
-    if parts.scheme == "https" and tls is None:
-        import ssl
-
-        tls = ssl.create_default_context()
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    connection = socket.create_connection((host, port), timeout)
-    return tls.wrap_socket(connection, server_hostname=host) if tls else connection
-
-
-def open_transport(endpoint: Endpoint) -> Get:
-    """Return the way to an endpoint; a GET raises what the libraries raise, OSError and others."""
-    scheme = urlsplit(endpoint.url).scheme
-    if scheme in ("npipe", "ssh") or (not endpoint.local and _goes_through_proxy(endpoint)):
-        return _sdk_transport(endpoint)
-    tls = None if endpoint.tls is None else _tls_context(endpoint.tls)
-    return lambda path, timeout, max_bytes: request(
-        endpoint.url,
-        endpoint.base + path,
-        timeout=timeout,
-        max_bytes=max_bytes,
-        headers={"Host": "docker"},
-        tls=tls,
-    )
-
-
-def _goes_through_proxy(endpoint: Endpoint) -> bool:
-    """Whether the docker CLI would use a proxy, as Go's ProxyFromEnvironment says."""
-    from urllib.request import getproxies, proxy_bypass
-
-    kind = "https" if endpoint.tls is not None else "http"
-    return kind in getproxies() and not proxy_bypass(urlsplit(endpoint.url).hostname or "")
+    host, is_https = parts.hostname or "", parts.scheme == "https"
+    connection = socket.create_connection((host, parts.port or (443 if is_https else 80)), timeout)
+    if tls is None and not is_https:
+        return connection
+    if tls is None:
+        tls = _tls_context(Tls(None, None, None, verify=True))
+    return tls.wrap_socket(connection, server_hostname=host)
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:
@@ -123,6 +97,30 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
     if tls.cert and tls.key:
         context.load_cert_chain(tls.cert, tls.key)
     return context
+
+
+def open_transport(endpoint: Endpoint) -> Get:
+    """Return the way to an endpoint; a GET raises what the libraries raise, OSError and others."""
+    scheme, headers = urlsplit(endpoint.url).scheme, {"Host": "docker"}
+    if scheme in ("npipe", "ssh") or (not endpoint.local and _goes_through_proxy(endpoint)):
+        return _sdk_transport(endpoint)
+    tls = None if endpoint.tls is None else _tls_context(endpoint.tls)
+    return lambda path, timeout, max_bytes: request(
+        endpoint.url,
+        endpoint.base + path,
+        timeout=timeout,
+        max_bytes=max_bytes,
+        headers=headers,
+        tls=tls,
+    )
+
+
+def _goes_through_proxy(endpoint: Endpoint) -> bool:
+    """Whether the docker CLI would use a proxy, as Go's ProxyFromEnvironment says."""
+    from urllib.request import getproxies, proxy_bypass
+
+    kind = "https" if endpoint.tls is not None else "http"
+    return kind in getproxies() and not proxy_bypass(urlsplit(endpoint.url).hostname or "")
 
 
 def _sdk_transport(endpoint: Endpoint) -> Get:
@@ -138,9 +136,8 @@ def _sdk_transport(endpoint: Endpoint) -> Get:
     client = docker.APIClient(base_url=url, version="1.24", tls=tls)
 
     def get(path: str, timeout: float, max_bytes: int) -> tuple[int, bytes]:
-        response = client.get(
-            client.base_url.rstrip("/") + path, timeout=timeout, stream=True, allow_redirects=False
-        )
+        full_url = client.base_url.rstrip("/") + path
+        response = client.get(full_url, timeout=timeout, stream=True, allow_redirects=False)
         with response:
             body = response.raw.read(max_bytes + 1, decode_content=True)
         return response.status_code, body[: max_bytes + 1]

@@ -60,18 +60,22 @@ class MeasureContext:
         self.endpoint = Lazy(lambda: resolve(options.docker_host, options.context))
         self.engine = Lazy(self._connect)
         self.project: Lazy[Project | None] = Lazy(lambda: load_project(options))
-        self._engine_timeout = 0.0
+        self._engine_seconds = 0.0
 
     def _connect(self) -> Engine:
-        endpoint = self.endpoint()
-        seconds_left = self.deadline - time.monotonic()
-        self._engine_timeout = min(_ENGINE_SHARE * seconds_left, seconds_left - 0.1)
-        return connect(endpoint, self._engine_timeout)
+        endpoint, start = self.endpoint(), time.monotonic()
+        seconds_left = self.deadline - start
+        self._engine_seconds = min(_ENGINE_SHARE * seconds_left, seconds_left - 0.1)
+        api = EngineApi(endpoint, self.options.timeout, start + self._engine_seconds)
+        version = api.negotiate_version()
+        info = api.info()
+        name = identify_engine(version, info, endpoint.url)
+        return Engine(endpoint, api, version, info, name, find_host_visibility(api, name, info))
 
     def had_engine_time(self) -> bool:
         """Whether the engine had enough time for an answer, so that its silence is a finding."""
         timeout = self.options.timeout
-        return timeout >= _MIN_ENGINE_SECONDS and self._engine_timeout >= 0.7 * timeout
+        return timeout >= _MIN_ENGINE_SECONDS and self._engine_seconds >= 0.7 * timeout
 
     def engine_or_unknown(self) -> Engine | Unknown:
         """Return the engine, or why it gave no answer."""
@@ -116,18 +120,6 @@ class MeasureContext:
         with suppress(EngineError):
             hidden = None if self.endpoint().local and not in_container()[0] else engine
         return HostVisibility(engine, hidden, engine, lambda _: hidden)
-
-
-def connect(endpoint: Endpoint, timeout: float) -> Engine:
-    """Ask an engine for its version and its info; raises EngineError.
-
-    `timeout` is in seconds, for all that the engine is asked.
-    """
-    api = EngineApi(endpoint, timeout)
-    version = api.negotiate_version()
-    info = api.info()
-    name = identify_engine(version, info, endpoint.url)
-    return Engine(endpoint, api, version, info, name, find_host_visibility(api, name, info))
 
 
 def differing_info_key(engine: Engine) -> str | None:

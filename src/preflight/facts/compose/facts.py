@@ -10,7 +10,7 @@ from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import OLDER_KEYS, Project, known_as, source_of
-from preflight.facts.engine.host_resources import DEFAULT_LOG_DRIVER, is_log_rotated
+from preflight.facts.engine.engine_facts import DEFAULT_LOG_DRIVER, is_log_rotated
 from preflight.facts.table import NO_COMPOSE_FILE
 from preflight.model.facts import Measured, Unknown, Value
 

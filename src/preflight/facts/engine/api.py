@@ -65,14 +65,14 @@ class NotFoundError(EngineError):
 class EngineApi:
     """One engine. Every call raises EngineError and nothing else.
 
-    Probes share it: each path is requested once, and whoever needs it meanwhile waits. `timeout` is
-    in seconds, for all requests together.
+    Probes share it: each path is requested once, and whoever needs it meanwhile waits. A request
+    takes at most `timeout` seconds, and none ends after `deadline`, by time.monotonic.
     """
 
-    def __init__(self, endpoint: Endpoint, timeout: float) -> None:
+    def __init__(self, endpoint: Endpoint, timeout: float, deadline: float | None = None) -> None:
         self.endpoint = endpoint
         self.address = re.sub(r"//[^/@]*@", "//", endpoint.url)  # as shown: without a user name
-        self._timeout, self._deadline = timeout, time.monotonic() + timeout
+        self._timeout, self._deadline = timeout, deadline or time.monotonic() + timeout
         self._transport: Lazy[Get] = Lazy(lambda: open_transport(endpoint))
         self._version_prefix = ""
         self._lock = threading.Lock()

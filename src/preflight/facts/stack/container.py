@@ -26,7 +26,7 @@ from preflight.facts.engine.api import (
     unreported,
 )
 from preflight.facts.engine.endpoint import EngineError
-from preflight.facts.engine.host_resources import is_log_rotated
+from preflight.facts.engine.engine_facts import is_log_rotated
 from preflight.facts.host.kernel import ContainerCgroup, read_container_cgroup
 from preflight.facts.stack.containers import (
     CONTAINERS_PATH,

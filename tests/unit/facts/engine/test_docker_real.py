@@ -153,16 +153,16 @@ def test_a_stopped_daemon_is_given_up_in_time(
     engine = own_dockerd()
     os.kill(engine.pid, signal.SIGSTOP)
     start = time.monotonic()
-    done = run_preflight("check", "-f", "json", "--docker-host", engine.url, "--timeout", "1")
+    done = run_preflight("check", "-f", "json", "--docker-host", engine.url, "--timeout", "3")
     took = time.monotonic() - start
     os.kill(engine.pid, signal.SIGCONT)
     report = json.loads(done.stdout)
-    assert took < 1 + 0.5 + 0.5  # the deadline, half a second, and room for a busy machine
+    assert took < 3 + 0.5 + 0.5  # the deadline, half a second, and room for a busy machine
     verdicts = {result["id"]: result["verdict"] for result in report["results"]}
     assert verdicts["docker-reachable"] == "fail"
     assert verdicts["host-memory"] in ("pass", "fail", "warn")
     reason = next(r["error"] for r in report["results"] if r["id"] == "docker-reachable")
-    assert reason == "no answer from the engine within 1 s"
+    assert reason == f"no answer from {engine.url} within 3 s"
     held = [r["held_by"] for r in report["results"] if r["verdict"] == "skip"]
     assert "docker-reachable" in held
     assert done.returncode == 1

@@ -10,8 +10,7 @@ import pytest
 from engines import IMAGE, Engine
 from preflight.facts.compose.facts import project_facts
 from preflight.facts.compose.project import Project
-from preflight.facts.engine.engine_facts import parse_info
-from preflight.facts.engine.host_resources import is_log_rotated
+from preflight.facts.engine.engine_facts import is_log_rotated, parse_info
 from preflight.model.facts import Unknown
 
 CASES: list[tuple[str, Mapping[str, Any], bool | None]] = [

@@ -15,7 +15,7 @@ from engines import IMAGE, Engine, make_image
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import Project
-from preflight.facts.engine.host_resources import available_memory
+from preflight.facts.engine.engine_facts import available_memory
 from preflight.facts.stack import containers as stack
 from preflight.model.facts import Facts, Unknown, build_facts
 
