@@ -39,6 +39,7 @@ RETIRED_FACTS: Mapping[str, tuple[Unit, str]] = {
 """Facts of earlier versions, unknown today: by path the unit, and the reason."""
 
 _SEGMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
+_PATH = re.compile(rf"(?:{_SEGMENT.pattern})(?:\.(?:{_SEGMENT.pattern}))*")
 
 
 class Fact(NamedTuple):
@@ -131,76 +132,55 @@ class Facts(NamedTuple):
 
 def build_facts(measured: Iterable[Measured], *, measured_at: str, version: str) -> Facts:
     """Build a snapshot from single facts; of two for one path the first counts."""
-    values: dict[str, Value] = {}
-    sources: dict[str, str] = {}
-    places: dict[str, FileLine] = {}
-    unknown: dict[str, Unknown] = {}
-    for path, value, source in measured:
-        dotted = join_path(path)
-        if dotted in sources or dotted in unknown:
-            continue
-        if isinstance(value, Unknown):
-            unknown[dotted] = value
-            continue
-        node = values
-        for segment in path[:-1]:
-            node = node.setdefault(segment, {})
-        if value != {}:
-            node[path[-1]] = value
-        else:
-            node.setdefault(path[-1], {})  # a collection is complete: its items came before
-        _set_source(dotted, source, sources, places)
-    return Facts(values, sources, unknown, measured_at, version, places)
+    first: dict[Path, Measured] = {}
+    for fact in measured:
+        first.setdefault(fact.path, fact)
+    return replace_facts(Facts({}, measured_at=measured_at, version=version), first.values())
 
 
 def replace_facts(facts: Facts, changes: Iterable[Measured]) -> Facts:
-    """Return a copy of the facts with some of them replaced."""
+    """Return a copy of the facts with some of them replaced.
+
+    An empty mapping says that a collection is complete, whose items came before.
+    """
     values, sources, unknown = dict(facts.values), dict(facts.sources), dict(facts.unknown)
     places = dict(facts.places)
+    copies = {id(values): values}
     for path, value, source in changes:
         dotted = join_path(path)
         for known in (unknown, sources, places):
             known.pop(dotted, None)
-        node = values
-        for segment in path[:-1]:
-            inner = node.get(segment)
-            node[segment] = dict(inner) if isinstance(inner, Mapping) else {}
-            node = node[segment]
-        node.pop(path[-1], None)
         if isinstance(value, Unknown):
             unknown[dotted] = value
-        else:
+            if isinstance(facts.get(path), Unknown):
+                continue  # there is no value to remove
+        node = values
+        for segment in path[:-1]:
+            inner: Any = node.get(segment)
+            if id(inner) not in copies:
+                inner = dict(inner) if isinstance(inner, Mapping) else {}
+                copies[id(inner)] = node[segment] = inner
+            node = inner
+        if isinstance(value, Unknown):
+            node.pop(path[-1], None)
+            continue
+        if value != {}:
             node[path[-1]] = value
-            _set_source(dotted, source, sources, places)
+        else:
+            node.setdefault(path[-1], {})
+        sources[dotted] = source if isinstance(source, str) else source.text
+        if isinstance(source, Source) and source.place is not None:
+            places[dotted] = source.place
     return facts._replace(values=values, sources=sources, unknown=unknown, places=places)
-
-
-def _set_source(
-    dotted: str, source: str | Source, sources: dict[str, str], places: dict[str, FileLine]
-) -> None:
-    if isinstance(source, str):
-        sources[dotted] = source
-        return
-    sources[dotted] = source.text
-    if source.place is not None:
-        places[dotted] = source.place
 
 
 @lru_cache(maxsize=4096)
 def split_path(dotted: str) -> Path:
     """Read a dotted path; a segment with a dot in it is in double quotes."""
-    path, at = [], 0
-    while True:
-        match = _SEGMENT.match(dotted, at)
-        if match is None:
-            raise ValueError(f"{dotted!r} isn't a valid fact path: expected names joined by dots")
-        path.append(match[2] if match[1] is None else re.sub(r"\\(.)", r"\1", match[1]))
-        at = match.end()
-        if at == len(dotted):
-            return tuple(path)
-        if dotted[at] != ".":
-            raise ValueError(f"{dotted!r} isn't a valid fact path: expected a dot at {at + 1}")
-        at += 1
+    if not _PATH.fullmatch(dotted):
+        raise ValueError(f"{dotted!r} isn't a valid fact path: expected names joined by dots")
+    segments = _SEGMENT.findall(dotted)
+    return tuple(plain or re.sub(r"\\(.)", r"\1", quoted) for quoted, plain in segments)
 
 
 def join_path(path: Path) -> str:
