@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from preflight import __version__
-from preflight.cli.streams import complain, silence_stdout, write, write_stderr
+from preflight.cli.streams import complain, prepare_streams, silence_stdout, write, write_stderr
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 
@@ -85,12 +85,7 @@ _exit_codes: list[int] = []  # that a signal asks for
 
 def run(worker: Worker | None) -> NoReturn:
     """Run the command line in sys.argv; `worker` was started early where it will measure."""
-    if sys.stderr is None:  # closed: print() to None would go to standard output
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open to the end
-    for stream in filter(None, (sys.stdin, sys.stdout, sys.stderr)):
-        # another user of it may have made it non-blocking: what a full pipe can't take is lost
-        with suppress(AttributeError, OSError, ValueError):  # Windows has it for pipes alone
-            os.set_blocking(stream.fileno(), True)
+    prepare_streams()
     signal.signal(signal.SIGINT, _handle_signal)
     signal.signal(signal.SIGTERM, _handle_signal)
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:

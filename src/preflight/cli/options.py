@@ -120,10 +120,7 @@ Timeout = Annotated[
 Sets = Annotated[
     list[str] | None,
     option(
-        "--set",
-        "NAME=VALUE",
-        "Override a variable of the rule file. Repeatable.",
-        "PREFLIGHT_SET",
+        "--set", "NAME=VALUE", "Override a variable of the rule file. Repeatable.", "PREFLIGHT_SET"
     ),
 ]
 RuleId = Annotated[str, typer.Argument(metavar="ID", autocompletion=_complete_id)]

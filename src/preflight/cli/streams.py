@@ -31,20 +31,13 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 def terminal_options(*, quiet: bool = False, verbose: bool = False) -> RenderOptions:
     """Return what standard output can show: its width, colour, and whether only ASCII."""
-    is_plain = bool(os.environ.get("NO_COLOR"))
     is_capable = os.environ.get("TERM") != "dumb" and _is_terminal(sys.stdout)
-    try:
-        "✔✖▲⊘·≥…▇▒├└◀×".encode((sys.stdout and sys.stdout.encoding) or "ascii")
-        is_ascii = False
-    except UnicodeEncodeError:
-        is_ascii = True
-    return RenderOptions(
-        width=shutil.get_terminal_size((80, 24)).columns,
-        color=not is_plain and (bool(os.environ.get("FORCE_COLOR")) or is_capable),
-        ascii=is_ascii,
-        quiet=quiet,
-        verbose=verbose,
-    )
+    color = not os.environ.get("NO_COLOR") and bool(os.environ.get("FORCE_COLOR") or is_capable)
+    signs = "✔✖▲⊘·≥…▇▒├└◀×"
+    encoding = sys.stdout.encoding
+    is_ascii = signs.encode(encoding, "replace").decode(encoding) != signs
+    width = shutil.get_terminal_size((80, 24)).columns
+    return RenderOptions(width, color, is_ascii, quiet, verbose)
 
 
 def file_options(*, quiet: bool = False, verbose: bool = False) -> RenderOptions:
@@ -56,16 +49,26 @@ def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
 
 
+def prepare_streams() -> None:
+    """Make standard streams usable whatever they are: closed, non-blocking, of few characters."""
+    # one that is closed would be None, and its number that of the next file
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in filter(None, (sys.stdin, sys.stdout, sys.stderr)):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+        # another user of it may have made it non-blocking: what a full pipe can't take is lost
+        with suppress(AttributeError, OSError, ValueError):  # Windows has it for pipes alone
+            os.set_blocking(stream.fileno(), True)
+
+
 def write(text: str) -> None:
     """Write the output of a command; raises InputError where it can't be written.
 
     A reader that has gone away is not an error: the verdict stands.
     """
-    if sys.stdout is None:
-        return
     try:
-        encoding = sys.stdout.encoding or "ascii"
-        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+        sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         silence_stdout()
@@ -92,10 +95,8 @@ def complain(*lines: str) -> None:
 def write_stderr(*lines: str) -> None:
     """Write lines to standard error, harmless for a terminal."""
     with suppress(OSError, ValueError):  # it may be closed
-        encoding = (sys.stderr and sys.stderr.encoding) or "ascii"
         for line in lines:
-            text = clean(line).encode(encoding, "replace").decode(encoding)
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
+            print(clean(line), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def ask(question: str) -> bool | None:
