@@ -45,6 +45,12 @@ def test_a_saved_snapshot_gives_the_verdicts_of_the_machine(tmp_path: Path) -> N
     }
 
 
+def test_a_dash_is_standard_output(tmp_path: Path) -> None:
+    done = run("facts", "-o", "-", cwd=tmp_path)
+    assert json.loads(done.stdout)["schema"] == "preflight.facts/1"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_facts_text_names_every_figure_and_its_source(tmp_path: Path) -> None:
     done = run("facts", cwd=tmp_path)
     assert done.returncode == 0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # By command: its module, and its example. The command is the function of its name there, or `app`.
 _COMMANDS = {
     "check": ("check", "preflight check -f text -f json:report.json"),
-    "facts": ("facts", "preflight facts -o facts.json"),
+    "facts": ("listings", "preflight facts -o facts.json"),
     "explain": ("listings", "preflight explain host-memory"),
     "models": ("listings", "preflight models"),
     "diagnose": ("diagnose", "docker compose logs -t | preflight diagnose -"),

@@ -1,4 +1,4 @@
-"""`preflight explain`, `models` and `schema`: small commands that only show something."""
+"""`preflight facts`, `explain`, `models` and `schema`: commands that only show something."""
 
 from __future__ import annotations
 
@@ -10,11 +10,61 @@ import typer
 from preflight.check import catalogue, hide_secrets, today
 from preflight.cli import options
 from preflight.cli.options import FactsSource, load_rules
-from preflight.cli.streams import terminal_options, write, write_json
+from preflight.cli.redacting import (
+    PRIVATE_MODE,
+    build_redactor,
+    count_placeholders,
+    format_counts,
+    redact_facts,
+    refuse_leftovers,
+    report_undecided,
+)
+from preflight.cli.streams import complain, terminal_options, write, write_file, write_json
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import Explanation
 from preflight.model.rules import Rule, RuleSet
+
+
+def facts(
+    ctx: typer.Context,
+    output: Annotated[
+        str | None, options.option("--output -o", "FILE", "Write a snapshot to this file.")
+    ] = None,
+    format_: options.Format = "text",
+    rules: options.RulesFile = None,
+    snapshot: options.FactsFile = None,
+    compose_files: options.ComposeFiles = None,
+    path: options.Path = ".",
+    docker_host: options.DockerHost = None,
+    context: options.Context = None,
+    timeout: options.Timeout = 10.0,
+    no_redact: options.NoRedact = False,
+) -> None:
+    """Print what was measured here, with the source of each figure.
+
+    In a snapshot (a file, or JSON), placeholders replace secrets.
+    """
+    from preflight.render import listings
+    from preflight.snapshot.facts_file import write_snapshot
+
+    source = FactsSource(ctx, snapshot, path, docker_host, context, timeout, compose_files)
+    ruleset = load_rules(rules)
+    measured = source.facts(ruleset)
+    if output is None and format_ == "text":
+        shown = measured if no_redact else hide_secrets(measured, measured)
+        write(listings.facts(shown, catalogue(), terminal_options()))
+        return
+    redactor = build_redactor(ruleset, measured, source.hidden_variables)
+    clean, undecided = redact_facts(redactor, ruleset, measured)
+    as_json = write_snapshot(clean)
+    if no_redact:
+        complain(f"not redacted: it shows {format_counts(count_placeholders([as_json]))}")
+        as_json = write_snapshot(measured)
+    else:
+        report_undecided(undecided)
+        refuse_leftovers(output or "the snapshot", redactor, {"facts.json": as_json.encode()})
+    write_file(output, as_json, PRIVATE_MODE if no_redact else None)
 
 
 def explain(

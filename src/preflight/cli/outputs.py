@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from preflight.cli.streams import complain, file_options, terminal_options, write, write_file
+from preflight.cli.streams import complain, file_options, terminal_options, write_file
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import Report
 from preflight.render import FORMATS, Renderer, renderer
@@ -63,10 +63,7 @@ def write_outputs(
         options = terminal_options if output.file is None else file_options
         text = output.render(subject, options(quiet=quiet, verbose=verbose))
         try:
-            if output.file is None:
-                write(text)
-            else:
-                write_file(output.file, text, append=output.append)
+            write_file(output.file, text, append=output.append)
         except InputError as error:
             errors.append(str(error))
     complain(*errors)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date
 from functools import cache
 from itertools import zip_longest
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
 import typer
 
@@ -41,7 +41,6 @@ from preflight.model.rules import RuleSet
 from preflight.render.sanitize import clean
 
 MAX_DOCUMENT_BYTES = 4 * 2**20
-_Load: TypeAlias = Callable[[str, tuple[str, ...]], RuleSet]
 
 app = typer.Typer(
     help="List, validate and test rules, write their document.",
@@ -90,10 +89,7 @@ def document(
         difference = _first_difference(check, text)
         write(clean(difference) + "\n" if difference else "")
         raise typer.Exit(ExitCode.FAILED if difference else ExitCode.OK)
-    if output is None:
-        write(text)
-    else:
-        write_file(output, text)
+    write_file(output, text)
 
 
 def _first_difference(file: str, expected: str) -> str:
@@ -212,14 +208,11 @@ def run_cases(
     from preflight.snapshot.cases import find_cases
 
     named = rules if is_on_command_line(ctx, "rules") else None
-    load = cache(lambda file, sets: load_rules(file, list(sets)))
     outcomes = [
-        _judge_folder(
-            case, named or _case_rules(case) or rules_file(rules), load, only or (), exact
-        )
+        _judge_folder(case, named or _case_rules(case) or rules_file(rules), only or [], exact)
         for case in find_cases(folder)
     ]
-    write(render.FORMATS[format_](tuple(outcomes), terminal_options(quiet=quiet)))
+    write(render.FORMATS[format_](outcomes, terminal_options(quiet=quiet)))
     raise typer.Exit(exit_code(outcomes))
 
 
@@ -230,9 +223,12 @@ def _case_rules(folder: str) -> str | None:
     return next(filter(os.path.lexists, files), None)
 
 
-def _judge_folder(
-    folder: str, file: str, load: _Load, only: Iterable[str], exact: bool
-) -> CaseOutcome:
+@cache
+def _load_for_cases(file: str, *sets: str) -> RuleSet:
+    return load_rules(file, list(sets))
+
+
+def _judge_folder(folder: str, file: str, only: Sequence[str], exact: bool) -> CaseOutcome:
     """Judge one case; problems of its files are part of the outcome."""
     from preflight.rules.load import display_name
     from preflight.snapshot.cases import read_expected
@@ -242,9 +238,9 @@ def _judge_folder(
         expected_file = os.path.join(folder, EXPECTED_FILE)
         expected = read_expected(read_input(expected_file, MAX_EXPECTED_BYTES), expected_file)
         facts = read_facts(os.path.join(folder, FACTS_FILE))
-        ruleset = load(file, ())
-        sets = [f"{name}={value}" for name, value in expected.vars.items() if name in ruleset.vars]
-        ruleset = load(file, tuple(sorted(sets)))
+        known = _load_for_cases(file).vars
+        sets = sorted(f"{key}={value}" for key, value in expected.vars.items() if key in known)
+        ruleset = _load_for_cases(file, *sets)
         compared, differences = judge_case(ruleset, facts, expected, only, exact=exact)
     except InputError as error:
         problems = tuple(map(str, error.problems))
@@ -253,7 +249,7 @@ def _judge_folder(
 
 
 def judge_case(
-    ruleset: RuleSet, facts: Facts, expected: CaseExpectation, only: Iterable[str], *, exact: bool
+    ruleset: RuleSet, facts: Facts, expected: CaseExpectation, only: Sequence[str], *, exact: bool
 ) -> tuple[int, tuple[VerdictMismatch, ...]]:
     """Judge a case; return the number of compared verdicts, and those that differ.
 
@@ -264,8 +260,7 @@ def judge_case(
 
     unknown = list(cases.unknown_names(expected, ruleset))
     if unknown:
-        raise InputError(*(Problem(expected.file, 0, 0, message) for message in unknown))
-    only = tuple(only)
+        raise InputError(*(f"{expected.file}: {message}" for message in unknown))
     selection = select(ruleset, only or expected.only, (), strict=expected.strict)
     day = expected.today
     if day is None:

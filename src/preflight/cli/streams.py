@@ -62,13 +62,13 @@ def prepare_streams() -> None:
             os.set_blocking(stream.fileno(), True)
 
 
-def write(text: str) -> None:
+def write(text: str | bytes) -> None:
     """Write the output of a command; raises InputError where it can't be written.
 
     A reader that has gone away is not an error: the verdict stands.
     """
     try:
-        sys.stdout.write(text)
+        sys.stdout.buffer.write(text) if isinstance(text, bytes) else sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         silence_stdout()
@@ -139,13 +139,16 @@ def spinner(seconds: float) -> str:
 
 
 def write_file(
-    path: str, text: str | bytes, mode: int | None = None, *, append: bool = False
+    path: str | None, text: str | bytes, mode: int | None = None, *, append: bool = False
 ) -> None:
-    """Write a file whole or not at all; raises InputError where that fails.
+    """Write a file whole or not at all; None and `-` are standard output.
 
     A link stays, and what it leads to is written; so are devices and pipes. The file keeps its
-    mode unless `mode` is given.
+    mode unless `mode` is given. Raises InputError where it can't be written.
     """
+    if path is None or path == "-":
+        write(text)
+        return
     data = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
     try:
         existing = stat.S_IFREG  # or nothing
