@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import os
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.facts.collect.context import MeasureContext
+from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.facts import replicas
 from preflight.facts.compose.project import Project, explain_absence, source_of
 from preflight.facts.engine.api import get_label, list_or_empty
@@ -25,15 +25,11 @@ from preflight.model.facts import Measured, Unknown
 
 MAX_PORTS = 500
 _PORTS_PATH = ("host", "ports")
-# programs that hold a port for a container; the kernel keeps 15 characters of a name
-_CONTAINER_PROXIES = {
-    "docker-proxy", "dockerd", "rootlesskit", "rootlessport", "conmon", "slirp4netns", "pasta",
-    "pasta.avx2", "com.docker.back", "com.docker.backend", "OrbStack Helper", "limactl",
-}  # fmt: skip
 
 Holder: TypeAlias = str | Unknown | None  # None: the port is free
-# protocol and port -> address -> pid, None for another user's process
-Listeners: TypeAlias = dict[tuple[str, int], dict[str, int | None]]
+PortNumber: TypeAlias = tuple[str, int]  # with its protocol: tcp, udp
+# address -> pid, None for another user's process
+Listeners: TypeAlias = dict[PortNumber, dict[str, int | None]]
 
 
 class PublishedPort(NamedTuple):
@@ -61,17 +57,15 @@ class PublishedPort(NamedTuple):
 class ContainerPort(NamedTuple):
     """A port that a container publishes; without `holder` it gets free when the project starts."""
 
-    protocol: str
-    port: int
     address: str
     holder: str | None
 
 
 def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
     """Yield what is known of each published port."""
-    by_key: dict[str, list[PublishedPort]] = {}
+    by_key: dict[str, list[PublishedPort]] = defaultdict(list)
     for port in published_ports(project):
-        by_key.setdefault(port.key, []).append(port)
+        by_key[port.key].append(port)
     yield Measured(_PORTS_PATH, {}, f"the ports of the active services, {MAX_PORTS} at most")
     if not by_key:
         return
@@ -83,10 +77,10 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
         named = next((holder for holder in holders if isinstance(holder, str)), None)
         unknown = next((holder for holder in holders if isinstance(holder, Unknown)), None)
         free = False if named is not None else unknown or True
-        yield Measured((*_PORTS_PATH, key, "free"), free, source)
-        yield Measured((*_PORTS_PATH, key, "holder"), named or unknown, source)
         services = dict.fromkeys(port.service for port in ports)
         addresses = dict.fromkeys(port.address or "0.0.0.0" for port in ports)
+        yield Measured((*_PORTS_PATH, key, "free"), free, source)
+        yield Measured((*_PORTS_PATH, key, "holder"), named or unknown, source)
         yield Measured((*_PORTS_PATH, key, "service"), ", ".join(services), line)
         yield Measured((*_PORTS_PATH, key, "address"), ", ".join(addresses), line)
 
@@ -133,41 +127,42 @@ def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
 
 
 class _PortUsage:
-    """Who has ports now: sockets, where they are visible here, and the engine's containers.
-
-    `_containers` is None where the engine can't be asked for them.
-    """
+    """Who has ports now: sockets, where they are visible here, and the engine's containers."""
 
     def __init__(self, context: MeasureContext, project: Project) -> None:
         self._network_hidden = context.visibility().network_hidden
         self._listeners = self._network_hidden or read_listeners()
-        self._containers: list[ContainerPort] | None = None
-        with suppress(EngineError):  # the sockets still show whether a port is taken
-            rows = context.engine().api.containers()
-            self._containers = list(parse_containers(rows, project))
+        self._containers: Mapping[PortNumber, list[ContainerPort]] = {}
         sources = () if self._network_hidden else ("psutil.net_connections",)
-        listed = () if self._containers is None else ("GET /containers/json",)
-        self.source = ", ".join((*sources, *listed))
+        engine = context.engine_or_unknown()
+        if isinstance(engine, Engine):
+            with suppress(EngineError):  # the sockets still show whether a port is taken
+                self._containers = read_container_ports(engine.api.containers(), project)
+                sources = (*sources, "GET /containers/json")
+        self.source = ", ".join(sources)
 
     def find_holder(self, port: PublishedPort) -> Holder:
         """Return who has a port; of a range enough ports must be free for the replicas."""
         if port.protocol not in ("tcp", "udp"):
             return Unknown(f"sockets of {port.protocol} are not checked", "unsupported")
-        numbers = range(port.first, port.last + 1)
-        holders = [self._find_holder(port.protocol, number, port.address) for number in numbers]
-        missing = min(port.replicas, len(numbers)) - holders.count(None)
-        if missing <= 0:
-            return None
+        holders: list[str | Unknown] = []
+        missing = min(port.replicas, port.last - port.first + 1)
+        for number in range(port.first, port.last + 1):
+            holder = self._find_holder((port.protocol, number), port.address)
+            if holder is not None:
+                holders.append(holder)
+            elif missing <= 1:
+                return None
+            else:
+                missing -= 1
         unknown = [holder for holder in holders if isinstance(holder, Unknown)]
         if len(unknown) >= missing:
             return unknown[0]
         return next(holder for holder in holders if isinstance(holder, str))
 
-    def _find_holder(self, protocol: str, port: int, address: str) -> Holder:
+    def _find_holder(self, number: PortNumber, address: str) -> Holder:
         own_addresses = []
-        for container in self._containers or ():
-            if (container.protocol, container.port) != (protocol, port):
-                continue
+        for container in self._containers.get(number, ()):
             if container.holder is None:
                 own_addresses.append(container.address)
             elif addresses_conflict(container.address, address):
@@ -175,42 +170,17 @@ class _PortUsage:
         if isinstance(self._listeners, Unknown):
             if any(addresses_conflict(own, address) for own in own_addresses):
                 return None
-            return self._network_hidden or _try_to_bind(address, port, protocol, self._listeners)
-        for listened, pid in self._listeners.get((protocol, port), {}).items():
+            return self._network_hidden or _try_to_bind(number, address, self._listeners)
+        for listened, pid in self._listeners.get(number, {}).items():
             # where the engine listens for our own container, the port gets free with it
             is_own = any(addresses_conflict(listened, own) for own in own_addresses)
             if is_own or not addresses_conflict(listened, address):
                 continue
             # whether a socket on `::` leaves an IPv4 address free, only an attempt can tell
             is_taken = listened or "." not in address
-            if is_taken or can_bind(address, port, protocol) is not True:
-                return self._name_owner(pid, port)
+            if is_taken or can_bind(number, address) is not True:
+                return _name_process(pid, number[1])
         return None
-
-    def _name_owner(self, pid: int | None, port: int) -> str | Unknown:
-        import psutil
-
-        if pid is None:
-            is_root = hasattr(os, "geteuid") and os.geteuid() == 0
-            hint = "not visible from here" if is_root else "of another user (root may see it)"
-            return f"a process {hint}"
-        name = "a process"
-        with suppress(psutil.Error):
-            process = psutil.Process(pid)
-            # a worker inherits the socket of the server that started it
-            while (parent := process.parent()) is not None and _has_port(parent, port):
-                process = parent
-            name, pid = process.name(), process.pid
-        if self._containers is None and name in _CONTAINER_PROXIES:
-            problem = "has it for a container, and the engine can't be asked for which"
-            return Unknown(f"{name} (pid {pid}) {problem}")
-        return f"{name} (pid {pid})"
-
-
-def _has_port(process: Any, port: int) -> bool:
-    """Whether a process of psutil has a socket with a port; raises psutil.Error."""
-    connections = getattr(process, "net_connections", None) or process.connections  # before 6.0
-    return any(c.laddr and c.laddr.port == port for c in connections("inet"))
 
 
 def read_listeners() -> Listeners | Unknown:
@@ -221,25 +191,45 @@ def read_listeners() -> Listeners | Unknown:
         connections = psutil.net_connections("inet")
     except (psutil.Error, OSError) as error:
         return Unknown(f"sockets are not visible to this user ({error})", "permission")
-    listeners: Listeners = {}
+    listeners: Listeners = defaultdict(dict)
     for socket_ in connections:
         protocol = "tcp" if socket_.type == socket.SOCK_STREAM else "udp"
         if socket_.laddr and (protocol == "udp" or socket_.status == psutil.CONN_LISTEN):
             address = "" if socket_.laddr.ip == "::" else socket_.laddr.ip
-            owners = listeners.setdefault((protocol, socket_.laddr.port), {})
-            owners.setdefault(address, socket_.pid)
+            listeners[protocol, socket_.laddr.port].setdefault(address, socket_.pid)
     return listeners
 
 
-def _try_to_bind(address: str, port: int, protocol: str, reason: Unknown) -> Holder:
-    free = can_bind(address, port, protocol)
+def _name_process(pid: int | None, port: int) -> str:
+    """Return a process as users know it; a worker inherits the socket of its server."""
+    import psutil
+
+    if pid is None:
+        return "a process of another user (root may see it)"
+    name = "a process"
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        while (parent := process.parent()) and port in _socket_ports(parent):
+            process = parent
+        name, pid = process.name(), process.pid
+    return f"{name} (pid {pid})"
+
+
+def _socket_ports(process: Any) -> set[int]:
+    connections = getattr(process, "net_connections", None) or process.connections  # before 6.0
+    return {connection.laddr.port for connection in connections("inet") if connection.laddr}
+
+
+def _try_to_bind(number: PortNumber, address: str, reason: Unknown) -> Holder:
+    free = can_bind(number, address)
     if isinstance(free, Unknown):
         return Unknown(f"{reason.reason}; {free.reason}", free.kind)
     return None if free else "another process"
 
 
-def can_bind(address: str, port: int, protocol: str) -> bool | Unknown:
+def can_bind(number: PortNumber, address: str) -> bool | Unknown:
     """Return whether a port can be bound, by doing it for a moment without listening on it."""
+    protocol, port = number
     for host in (address,) if address else ("0.0.0.0", "::"):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
@@ -259,28 +249,27 @@ def can_bind(address: str, port: int, protocol: str) -> bool | Unknown:
     return True
 
 
-def parse_containers(
-    rows: Sequence[Mapping[str, Any]], project: Project
-) -> Iterator[ContainerPort]:
-    """Yield the published ports of GET /containers/json."""
+def read_container_ports(
+    rows: list[dict[str, Any]], project: Project
+) -> Mapping[PortNumber, list[ContainerPort]]:
+    """Return the published ports of GET /containers/json."""
+    ports: dict[PortNumber, list[ContainerPort]] = defaultdict(list)
+    services = project.services
     for row in rows:
         names = list_or_empty(row.get("Names"))
-        name = str(names[0]).lstrip("/") if names else "without a name"
-        reason = _why_port_stays_taken(row, project)
-        holder = None if reason is None else f"container {name}{reason}"
+        holder: str | None = f"container {str(names[0]).lstrip('/') if names else 'without a name'}"
+        owner = get_label(row, "com.docker.compose.project")
+        service = get_label(row, "com.docker.compose.service")
+        if owner != project.name:
+            holder = f"{holder} of project {owner}" if owner else holder
+        elif get_label(row, "com.docker.compose.oneoff") == "True":
+            holder = f"{holder} of docker compose run"
+        elif service is None or service in services:
+            holder = None
+        else:
+            holder = f"{holder} ({explain_absence(project, service)})"
         for port in list_or_empty(row.get("Ports")):
             if port.get("PublicPort"):
-                yield ContainerPort(port["Type"], port["PublicPort"], port.get("IP") or "", holder)
-
-
-def _why_port_stays_taken(row: Mapping[str, Any], project: Project) -> str | None:
-    """Return what a container is that keeps its port when the project is started, else None."""
-    owner = get_label(row, "com.docker.compose.project")
-    service = get_label(row, "com.docker.compose.service")
-    if owner != project.name:
-        return f" of project {owner}" if owner else ""
-    if get_label(row, "com.docker.compose.oneoff") == "True":
-        return " of docker compose run"
-    if service is None or service in project.services:
-        return None
-    return f" ({explain_absence(project, service)})"
+                container_port = ContainerPort(port.get("IP") or "", holder)
+                ports[port["Type"], port["PublicPort"]].append(container_port)
+    return ports

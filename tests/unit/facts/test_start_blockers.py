@@ -159,7 +159,7 @@ def free_port() -> int:
     """The first of three ports that are free now, below those that the system gives away."""
     while True:
         port = 20000 + secrets.randbelow(10000)
-        if all(can_bind("127.0.0.1", port + more, "tcp") is True for more in range(3)):
+        if all(can_bind(("tcp", port + more), "127.0.0.1") is True for more in range(3)):
             return port
 
 
