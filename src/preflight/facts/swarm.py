@@ -54,42 +54,26 @@ CONSTRAINT_LABELS = {"node": "Spec.Labels", "engine": "Description.Engine.Labels
 
 
 class Node(NamedTuple):
-    """A row of GET /nodes under a unique name, and what is free on the node.
-
-    `total` is what the node has, without the kinds that the manager doesn't report.
-    """
+    """A row of GET /nodes under a unique name, and what is free on the node."""
 
     id: str
     name: str
     row: ApiObject
-    total: Amounts
+    takes_tasks: bool
+    total: Amounts  # without the kinds that the manager doesn't report
     free: Counter[str]
-
-    @property
-    def takes_tasks(self) -> bool:
-        """Whether the scheduler may use it."""
-        state, availability = (self.get(key) for key in ("Status.State", "Spec.Availability"))
-        return (state, availability) == ("ready", "active")
-
-    def get(self, path: str) -> Any:
-        """Return what is at a dotted path of the row, None where nothing is."""
-        return read_field(self.row, path)
 
 
 class Service(NamedTuple):
-    """A service of the project, and the nodes that it may run on.
-
-    `per_node` is the maximum of tasks on a node, 0 for any number. A global service has one task
-    on each of its nodes.
-    """
+    """A service of the project, and the nodes that it may run on."""
 
     name: str
     tasks: int
     needs: Amounts
-    per_node: int
+    per_node: int  # the maximum of tasks on a node, 0 for any number
     constraints: Sequence[str]
     nodes: Sequence[Node]
-    is_global: bool = False
+    is_global: bool = False  # one task on each of its nodes
 
 
 def measure(context: MeasureContext) -> Iterator[Measured]:
@@ -196,15 +180,18 @@ def parse_nodes(rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()) -> l
     nodes = []
     for row in rows:
         name = text_or_none(read_field(row, "Description.Hostname")) or row["ID"][:12]
+        state, availability = (
+            read_field(row, key) for key in ("Status.State", "Spec.Availability")
+        )
+        takes_tasks = (state, availability) == ("ready", "active")
         total = parse_amounts(row, "Description.Resources")
         free[row["ID"]].update(total)
-        nodes.append(Node(row["ID"], name, row, total, free[row["ID"]]))
+        nodes.append(Node(row["ID"], name, row, takes_tasks, total, free[row["ID"]]))
     times = Counter(node.name for node in nodes)
-    unique = (
-        node if times[node.name] == 1 else node._replace(name=f"{node.name} ({node.id})")
-        for node in nodes
-    )
-    return sorted(unique, key=lambda node: (node.name, node.id))
+    for index, node in enumerate(nodes):
+        if times[node.name] > 1:
+            nodes[index] = node._replace(name=f"{node.name} ({node.id})")
+    return sorted(nodes, key=lambda node: node.name)
 
 
 def parse_amounts(row: ApiObject, path: str) -> dict[str, int]:
@@ -221,15 +208,19 @@ def parse_amounts(row: ApiObject, path: str) -> dict[str, int]:
 def _node_facts(node: Node) -> Iterator[Measured]:
     path, cores = ("nodes", node.name), node.total.get(CPUS, 0) / NANOS_PER_CORE or None
     for name, value, key in (
-        ("role", text_or_none(node.get("Spec.Role")), "Spec.Role"),
-        ("state", text_or_none(node.get("Status.State")), "Status.State"),
-        ("availability", text_or_none(node.get("Spec.Availability")), "Spec.Availability"),
+        ("role", text_or_none(read_field(node.row, "Spec.Role")), "Spec.Role"),
+        ("state", text_or_none(read_field(node.row, "Status.State")), "Status.State"),
+        (
+            "availability",
+            text_or_none(read_field(node.row, "Spec.Availability")),
+            "Spec.Availability",
+        ),
         ("cpus", cores, "Description.Resources.NanoCPUs"),
         ("memory", node.total.get(MEMORY), "Description.Resources.MemoryBytes"),
     ):
         yield Measured((*path, name), or_unreported(value, key), f"GET /nodes {key}")
     source = "GET /nodes Spec.Labels"
-    for name, value in (node.get("Spec.Labels") or {}).items():
+    for name, value in (read_field(node.row, "Spec.Labels") or {}).items():
         yield Measured((*path, "labels", name), str(value), source)
     yield Measured((*path, "labels"), {}, source)
     unknown, source = _find_unreported([node]), "GET /nodes less GET /tasks of others"
@@ -292,9 +283,9 @@ def meets_constraint(node: Node, constraint: str) -> bool:
     key, operator, expected = match.groups()
     scope, _, label = key.lower().partition(".labels.")
     if label and scope in CONSTRAINT_LABELS:
-        actual = (node.get(CONSTRAINT_LABELS[scope]) or {}).get(key[-len(label) :], "")
+        actual = (read_field(node.row, CONSTRAINT_LABELS[scope]) or {}).get(key[-len(label) :], "")
     elif key.lower() in CONSTRAINT_KEYS:
-        actual = text_or_none(node.get(CONSTRAINT_KEYS[key.lower()])) or ""
+        actual = text_or_none(read_field(node.row, CONSTRAINT_KEYS[key.lower()])) or ""
     else:
         return False
     return (actual.casefold() == expected.casefold()) is (operator == "==")
@@ -357,15 +348,13 @@ def count_tasks_that_fit(free: Amounts, needs: Amounts) -> int:
 def find_unplaced_tasks(services: Sequence[Service]) -> dict[str, int]:
     """Place tasks by first-fit decreasing; return how many of each service find no node.
 
-    Services bound to their nodes come first, then those whose task takes the largest share of
-    what is free of some kind.
+    Services bound to their nodes come first, then those whose task reserves most memory.
     """
     rooms = {node.id: Counter(node.free) for service in services for node in service.nodes}
-    total = sum(rooms.values(), Counter())
 
-    def order(service: Service) -> tuple[bool, float]:
-        shares = [amount / (total[kind] or 1) for kind, amount in service.needs.items()]
-        return not service.is_global and len(service.nodes) > 1, -max(shares, default=0.0)
+    def order(service: Service) -> tuple[bool, int, int]:
+        is_free = not service.is_global and len(service.nodes) > 1
+        return is_free, -service.needs.get(MEMORY, 0), -service.needs.get(CPUS, 0)
 
     unplaced = {}
     for service in sorted(services, key=order):
