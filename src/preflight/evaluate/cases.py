@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from preflight.model.cases import CaseExpectation, VerdictMismatch
 from preflight.model.problems import did_you_mean
-from preflight.model.report import Report, Result, Verdict
+from preflight.model.report import Report
 from preflight.model.rules import RuleSet
 
 _MAX_NAMED_ITEMS = 5
@@ -18,7 +18,7 @@ def unknown_names(expected: CaseExpectation, ruleset: RuleSet) -> Iterator[str]:
     """Yield a message for each rule, tag and var of a case that the rules don't have."""
     ids = [rule.id for rule in ruleset.rules]
     for message, names, known in (
-        ("unknown rule", dict.fromkeys(map(_rule_id, expected.verdicts)), ids),
+        ("unknown rule", dict.fromkeys(name.split("/")[0] for name in expected.verdicts), ids),
         ("only: no rule has the id or tag", expected.only, [*ids, *ruleset.tags()]),
         ("vars: unknown var", expected.vars, ruleset.vars),
     ):
@@ -33,54 +33,38 @@ def compare_verdicts(
 ) -> tuple[int, tuple[VerdictMismatch, ...]]:
     """Return how many verdicts were compared, and those that differ.
 
-    A rule's id stands for all its items that are not named. Results without an expectation are
-    not compared, unless `exact`: then each needs one by its full name. If the report is only a
-    `part` of what the case covers, missing results are not mismatches.
+    Results are named `rule-id` or `rule-id/item`. A rule's id stands for all its items that are
+    not named. Results without an expectation are not compared, unless `exact`: then each needs
+    one by its full name. If the report is only a `part` of what the case covers, missing results
+    are not mismatches.
     """
-    verdicts = {result_name(result): result for result in report.results}
-    wanted = {name: _expected_verdict(result, expected, exact) for name, result in verdicts.items()}
-    compared = [name for name in verdicts if exact or wanted[name] is not None]
-    mismatches = [
-        VerdictMismatch(name, wanted[name], verdicts[name].verdict, verdicts[name].message)
-        for name in compared
-        if wanted[name] != verdicts[name].verdict
-    ]
-    missing = [] if part else list(_find_missing(report, expected, wanted, exact=exact))
-    return len(compared) + len(missing), (*mismatches, *missing)
-
-
-def result_name(result: Result) -> str:
-    """Return the name of a result in a case: `rule-id`, or `rule-id/item`."""
-    return result.id if result.item is None else f"{result.id}/{result.item}"
-
-
-def _rule_id(name: str) -> str:
-    return name.partition("/")[0]
-
-
-def _expected_verdict(result: Result, expected: CaseExpectation, exact: bool) -> Verdict | None:
-    verdict = expected.verdicts.get(result_name(result))
-    return verdict if verdict or exact else expected.verdicts.get(result.id)
-
-
-def _find_missing(
-    report: Report, expected: CaseExpectation, results: Mapping[str, object], *, exact: bool
-) -> Iterator[VerdictMismatch]:
-    """Yield the expected verdicts without a result, then the exit code if it differs."""
-    items: defaultdict[str, list[str]] = defaultdict(list)
+    verdicts = expected.verdicts
+    present: defaultdict[str, list[str]] = defaultdict(list)  # by rule: the names of its results
+    count, mismatches = 0, []
     for result in report.results:
-        items[result.id].append(result_name(result))
-    for name, verdict in expected.verdicts.items():
-        present = items[_rule_id(name)]
-        if name in results or (present and name == _rule_id(name) and not exact):
-            continue
-        if present:
-            more = " …" if len(present) > _MAX_NAMED_ITEMS else ""
-            reason = f"found only {', '.join(present[:_MAX_NAMED_ITEMS])}{more}"
-        elif expected.only:
-            reason = "not selected by only"
-        else:
-            reason = "the rule is disabled; name it under only"
-        yield VerdictMismatch(name, verdict, None, reason)
-    if expected.exit_code not in (None, report.exit_code):
-        yield VerdictMismatch("exit code", str(expected.exit_code), str(report.exit_code))
+        name = result.id if result.item is None else f"{result.id}/{result.item}"
+        present[result.id].append(name)
+        wanted = verdicts.get(name) or (None if exact else verdicts.get(result.id))
+        if wanted or exact:
+            count += 1
+            if wanted != result.verdict:
+                mismatches.append(VerdictMismatch(name, wanted, result.verdict, result.message))
+    for name, verdict in {} if part else verdicts.items():
+        names = present[name.split("/")[0]]
+        if name not in names and (exact or "/" in name or not names):
+            count += 1
+            mismatches.append(VerdictMismatch(name, verdict, None, _why_missing(names, expected)))
+    if not part and expected.exit_code not in (None, report.exit_code):
+        count += 1
+        codes = str(expected.exit_code), str(report.exit_code)
+        mismatches.append(VerdictMismatch("exit code", *codes))
+    return count, tuple(mismatches)
+
+
+def _why_missing(names: list[str], expected: CaseExpectation) -> str:
+    if names:
+        more = " …" if len(names) > _MAX_NAMED_ITEMS else ""
+        return f"found only {', '.join(names[:_MAX_NAMED_ITEMS])}{more}"
+    if expected.only:
+        return "not selected by only"
+    return "the rule is disabled; name it under only"

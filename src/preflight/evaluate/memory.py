@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from preflight.evaluate.sentences import is_number
-from preflight.model.facts import Facts, Unknown, Value
+from preflight.model.facts import Facts, Unknown
 from preflight.model.quantities import is_plausible
 from preflight.model.report import (
     MemoryBreakdown,
@@ -21,10 +20,10 @@ from preflight.model.rules import LanguageModel
 def memory_breakdown(facts: Facts, overhead: float | None) -> MemoryBreakdown:
     """Return what takes memory, in bytes; what isn't known is None."""
     services = facts.get(("compose", "services"))
-    host = _read_size(facts, "host", "memory", "total")
     model_name = facts.get(("model", "name"))
+    is_local = facts.get(("docker", "local")) is not False
     breakdown = MemoryBreakdown(
-        host=host if facts.get(("docker", "local")) is not False else None,
+        host=_read_size(facts, "host", "memory", "total") if is_local else None,
         overhead=overhead,
         docker=_read_size(facts, "docker", "memory", "usable"),
         services=tuple(
@@ -51,49 +50,45 @@ def _service_memory(facts: Facts, name: str) -> ServiceMemory:
 
 def _tightest_constraint(breakdown: MemoryBreakdown) -> MemoryConstraint | None:
     """Return the constraint with the least to spare, which is negative where memory is short."""
-    host, docker, overhead = breakdown.host, breakdown.docker, breakdown.overhead or 0
-    budget, model = breakdown.model_budget, breakdown.model_memory
     reserved = sum((service.reservation or 0) * service.replicas for service in breakdown.services)
-    constraints = []
-    if host is not None and reserved:
-        required_by = "the reservations and the overhead"
-        constraints.append(MemoryConstraint("host", host, reserved + overhead, required_by))
-    if docker is not None and reserved:
-        constraints.append(MemoryConstraint("docker", docker, reserved, "the reservations"))
-    if budget is not None and model is not None:
-        constraints.append(MemoryConstraint("model", budget, model, "the model needs"))
+    of_host = reserved and reserved + (breakdown.overhead or 0)
+    constraints = [
+        MemoryConstraint(where, available, required, required_by)
+        for where, available, required, required_by in (
+            ("host", breakdown.host, of_host, "the reservations and the overhead"),
+            ("docker", breakdown.docker, reserved, "the reservations"),
+            ("model", breakdown.model_budget, breakdown.model_memory, "the model needs"),
+        )
+        if available is not None and required
+    ]
     return min(constraints, key=lambda constraint: constraint.spare, default=None)
 
 
 def _read_size(facts: Facts, *path: str) -> float | None:
-    value: Any = facts.get(path)
+    value = facts.get(path)
     return value if is_number(value) and is_plausible(value) else None
 
 
 def list_models(models: Sequence[LanguageModel], facts: Facts) -> ModelListing:
     """Return the models, the largest that fits first, then those that don't fit."""
-    value = facts.get(("model", "budget"))
-    budget = value if is_number(value) else None
-    source = value.reason if isinstance(value, Unknown) else facts.source(("model", "budget"))
+    path = ("model", "budget")
+    value, budget = facts.get(path), _read_size(facts, *path)
+    source = value.reason if isinstance(value, Unknown) else facts.source(path)
+
+    def fit(name: str, memory: float | None, note: str, *, configured: bool) -> ModelFit:
+        fits = None if memory is None or budget is None else memory <= budget
+        return ModelFit(name, memory, fits, configured, note)
+
     listed_name = facts.get(("model", "listed"))  # the configured model's name in the list
     fits = [
-        _fit(model.name, model.memory, budget, model.note, configured=model.name == listed_name)
+        fit(model.name, model.memory, model.note, configured=model.name == listed_name)
         for model in models
     ]
     name = facts.get(("model", "name"))
-    if isinstance(name, str) and not any(fit.configured for fit in fits):
-        memory = facts.get(("model", "memory"))
-        note = "" if is_number(memory) else "size unknown"
-        if facts.get(("model", "estimated")) is True:
-            note = "estimated"
-        fits.append(_fit(name, memory, budget, note, configured=True))
-    fits.sort(key=lambda fit: (fit.fits is False, fit.memory is None, -(fit.memory or 0)))
+    if isinstance(name, str) and not any(model.configured for model in fits):
+        memory = _read_size(facts, "model", "memory")
+        is_estimated = facts.get(("model", "estimated")) is True
+        note = "estimated" if is_estimated else "size unknown" if memory is None else ""
+        fits.append(fit(name, memory, note, configured=True))
+    fits.sort(key=lambda model: (model.fits is False, model.memory is None, -(model.memory or 0)))
     return ModelListing(budget, source, tuple(fits))
-
-
-def _fit(
-    name: str, memory: Value | Unknown, budget: float | None, note: str, *, configured: bool
-) -> ModelFit:
-    size = memory if is_number(memory) else None
-    fits = None if size is None or budget is None else size <= budget
-    return ModelFit(name, size, fits, configured, note)
