@@ -31,7 +31,6 @@ from preflight.facts.host.kernel import ContainerCgroup, read_container_cgroup
 from preflight.facts.stack.containers import (
     CONTAINERS_PATH,
     ListedContainer,
-    normalize_state,
 )
 from preflight.facts.stack.oom import OomSignals, judge_oom, read_oom_times
 from preflight.model.facts import Measured, Unknown
@@ -39,6 +38,7 @@ from preflight.model.quantities import format_bytes, format_number, parse_versio
 
 _INSPECT = "GET /containers/ID/json"
 _STATS = "GET /containers/ID/stats"
+_PODMAN_STATES = {"stopped": "exited", "configured": "created", "initialized": "created"}
 _LOOP_RESTARTS = 3
 _LOOP_SECONDS = 60
 _CPU_TOLERANCE = 1e-4  # cores: Compose computes limits in 32-bit floats
@@ -67,7 +67,8 @@ class InspectedContainer:
         self.state = inspection["State"]
         self.config = inspection["Config"]
         self.host_config = inspection["HostConfig"]
-        self.status = normalize_state(self.state["Status"])
+        status = self.state["Status"].lower()
+        self.status = _PODMAN_STATES.get(status, status)
         self.is_running = self.status in ("running", "paused")
         self.restarts = count_or_none(inspection.get("RestartCount"))
         self.started = parse_time(self.state.get("StartedAt"))
@@ -97,12 +98,8 @@ def measure_container(listed: ListedContainer, stack: StackContext) -> Sequence[
         reason = error.unknown
     except Exception as error:  # noqa: BLE001 - an answer may be anything
         reason = Unknown(f"the engine's answer: {type(error).__name__}: {error}", "invalid")
-    source, state = "GET /containers/json", or_unreported(listed.state, "State")
-    return [
-        Measured((*path, "service"), listed.service, source),
-        Measured((*path, "state"), state, source),
-        Measured(path, reason),  # for every other fact
-    ]
+    listed_service = Measured((*path, "service"), listed.service, "GET /containers/json Labels")
+    return listed_service, Measured(path, reason)
 
 
 def _container_facts(container: InspectedContainer, stack: StackContext) -> Iterator[ContainerFact]:

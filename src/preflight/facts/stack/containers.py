@@ -19,7 +19,6 @@ from preflight.facts.engine.api import (
 from preflight.model.facts import Measured
 
 CONTAINERS_PATH = ("stack", "containers")
-_PODMAN_STATES = {"stopped": "exited", "configured": "created", "initialized": "created"}
 _THREADS = 4
 
 
@@ -29,7 +28,6 @@ class ListedContainer(NamedTuple):
     id: str
     name: str
     service: str | None
-    state: str | None
 
 
 def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
@@ -61,17 +59,11 @@ def list_containers(api: EngineApi, project: str) -> list[ListedContainer]:
     for row in api.containers():
         if get_label(row, "com.docker.compose.project") != project:
             continue
-        container, state = text_or_none(row.get("Id")), text_or_none(row.get("State"))
+        container = text_or_none(row.get("Id"))
         if container and get_label(row, "com.docker.compose.oneoff") != "True":
             names = [str(name).lstrip("/") for name in list_or_empty(row.get("Names"))]
             # `/web/db` is what the container `web` calls it, not its own name
             own_name = next((name for name in names if name and "/" not in name), container[:12])
             service = get_label(row, "com.docker.compose.service")
-            state = normalize_state(state) if state else None
-            containers.append(ListedContainer(container, own_name, service, state))
+            containers.append(ListedContainer(container, own_name, service))
     return sorted(containers, key=lambda listed: listed.name)
-
-
-def normalize_state(state: str) -> str:
-    """Return a state in Docker's words."""
-    return _PODMAN_STATES.get(state.lower(), state.lower())

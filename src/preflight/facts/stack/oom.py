@@ -56,24 +56,22 @@ def judge_oom(signals: OomSignals) -> Verdict:
     elif signals.flag:
         certain.append("State.OOMKilled is true")
     if signals.kills:
-        processes = _pluralize(signals.kills, "killed process", "es")
-        certain.append(f"its cgroup counts {processes} in this run")
+        certain.append(f"kills that its cgroup counts in this run: {signals.kills}")
     was_killed = signals.exit_code == _SIGKILL_EXIT_CODE
     times = signals.event_times or ()
     current = sum(time >= signals.started - 1 for time in times)
     earlier = len(times) - current
     if current and signals.kills != 0:  # v1 also reports a shortage that killed nothing
-        text = f"{_pluralize(current, 'oom event')} in this run"
-        (certain if was_killed else likely).append(text)
+        (certain if was_killed else likely).append(f"oom events in this run: {current}")
     if earlier and signals.restarts:
-        likely.append(f"{_pluralize(earlier, 'oom event')} before its last start")
+        likely.append(f"oom events before its last start: {earlier}")
     if certain or likely:
         evidence = certain + likely
         # what follows supports the verdict, but proves nothing alone
         if was_killed:
             evidence.append(f"exit code {_SIGKILL_EXIT_CODE}")
         if signals.restarts:
-            evidence.append(f"restarted {_pluralize(signals.restarts, 'time')}")
+            evidence.append(f"restarts: {signals.restarts}")
         if signals.memory_share is not None and signals.memory_share >= 0.9:
             evidence.append(f"it uses {signals.memory_share:.0%} of its limit")
         return True, "certain" if certain else "likely", "; ".join(evidence)
@@ -97,15 +95,10 @@ def _why_unknown(signals: OomSignals) -> str | None:
     if signals.exit_code == _SIGKILL_EXIT_CODE:
         return "this engine does not tell lack of memory from another kill with exit code 137"
     if signals.restarts:
-        times = _pluralize(signals.restarts, "time")
-        return f"it was restarted {times}, and this engine does not report why"
+        return "it was restarted, and this engine does not report why"
     if signals.running and signals.kills is None:
         return "this engine does not report kills, and its cgroup is not visible from here"
     return None
-
-
-def _pluralize(number: int, noun: str, ending: str = "s") -> str:
-    return f"{number} {noun}{ending if number != 1 else ''}"
 
 
 def read_oom_times(api: EngineApi, project: str, now: float | None) -> OomTimes | None:

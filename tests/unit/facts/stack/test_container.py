@@ -50,6 +50,6 @@ def limits(**limits: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_drift(service: dict[str, Any], container: dict[str, Any], said: list[str]) -> None:
-    listed = ListedContainer("id", "web", "api", "running")
+    listed = ListedContainer("id", "web", "api")
     inspected = InspectedContainer(listed, told(**container))
     assert list(compare_with_service(inspected, service)) == said
