@@ -66,9 +66,7 @@ def attack(clean_environment: Path) -> Iterator[Attack]:
             finally:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-        output_text = (work / "output").read_text(errors="replace")
-        print(output_text)
-        return output_text
+        return (work / "output").read_text(errors="replace")
 
     yield run
     shutil.rmtree(work)
