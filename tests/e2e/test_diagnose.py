@@ -221,7 +221,7 @@ def test_what_cannot_be_read(run_preflight: Run, tmp_path: Path) -> None:
         (["--container", "x", "--since", "soon"], "--since 'soon' isn't a valid duration"),
         (["--container", "x", "--since", "0s"], "--since 0s: expected a duration above zero"),
         (["--compose", "--facts", "f.json"], "leave one out"),
-        (["x.log", "-f", "xml"], "--format xml: unknown format"),
+        (["x.log", "-f", "xml"], "'xml' is not one of 'text', 'json'"),
         (["x.log", "-r", "gone.yaml"], "cannot read the rule file"),
     ):
         if any("\0" in one for one in arguments):

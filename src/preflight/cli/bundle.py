@@ -23,6 +23,7 @@ from preflight.cli.options import (
     Sets,
     Timeout,
     load_rules,
+    option,
     parse_since,
 )
 from preflight.cli.streams import ask, complain, file_options, write_file, write_stderr
@@ -54,7 +55,7 @@ _VERSION_FACTS: Mapping[str, tuple[str, ...]] = {
 def bundle(
     ctx: typer.Context,
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")
+        str, option("--output -o FILE", "The file to write.")
     ] = "preflight-bundle.zip",
     rules: RulesFile = None,
     compose_files: ComposeFiles = None,
@@ -64,15 +65,13 @@ def bundle(
     sets: Sets = None,
     timeout: Timeout = 10.0,
     since: Annotated[
-        str | None,
-        typer.Option("--since", metavar="DURATION", help="Logs no older than this, such as 2h."),
+        float | None,
+        option("--since DURATION", "Logs no older than this, such as 2h.", parser=parse_since),
     ] = None,
-    lines: Annotated[
-        int, typer.Option("--lines", metavar="N", help="The last lines of each container's log.")
-    ] = 500,
+    lines: Annotated[int, option("--lines N", "The last lines of each container's log.")] = 500,
     no_redact: NoRedact = False,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Write the bundle without asking for confirmation.")
+        bool, option("--yes -y", "Write the bundle without asking for confirmation.")
     ] = False,
 ) -> None:
     """Write one file to attach to a ticket: show what it will hold, then ask.
@@ -85,9 +84,8 @@ def bundle(
 
     if not 0 <= lines <= MAX_LOG_LINES:
         raise InputError(f"--lines {lines}: must be 0 to {MAX_LOG_LINES}")
-    oldest = parse_since(since)
     source = FactsSource(ctx, None, path, docker_host, context, timeout, compose_files)
-    collector = SupportDataCollector(source.options, oldest, lines)
+    collector = SupportDataCollector(source.options, since, lines)
     ruleset = load_rules(rules, sets)
     facts = source.facts(ruleset)
     data = collector.finish()

@@ -12,7 +12,7 @@ import typer
 from preflight.check import check as judge_facts
 from preflight.check import select
 from preflight.cli import options
-from preflight.cli.options import FactsSource, load_rules, rules_file
+from preflight.cli.options import FactsSource, load_rules, option, rules_file
 from preflight.cli.outputs import parse_outputs, write_outputs
 from preflight.cli.streams import complain
 from preflight.model.facts import Facts
@@ -33,25 +33,21 @@ def _complete_format(incomplete: str) -> list[str]:
 
 Formats = Annotated[
     list[str],
-    options.option(
-        "--format -f",
-        "NAME[:FILE]",
+    option(
+        "--format -f NAME[:FILE] $PREFLIGHT_FORMAT",
         f"{', '.join(FORMATS)}; NAME:FILE writes a file. Repeatable.",
-        "PREFLIGHT_FORMAT",
         autocompletion=_complete_format,
     ),
 ]
 Wait = Annotated[
     float,
-    options.option(
-        "--wait",
-        "SECONDS",
+    option(
+        "--wait SECONDS $PREFLIGHT_WAIT",
         "Repeat until the check passes or the time is over. The last verdict counts.",
-        "PREFLIGHT_WAIT",
     ),
 ]
 Verbose = Annotated[
-    bool, options.flag("--verbose -v", "Show every rule with its evidence.", "PREFLIGHT_VERBOSE")
+    bool, option("--verbose -v $PREFLIGHT_VERBOSE", "Show every rule with its evidence.")
 ]
 
 

@@ -14,7 +14,7 @@ import typer
 
 from preflight.check import catalogue, hide_secrets, with_model
 from preflight.cli import options
-from preflight.cli.options import FactsSource, load_rules, parse_since, read_facts
+from preflight.cli.options import FactsSource, load_rules, option, parse_since, read_facts
 from preflight.cli.streams import (
     cannot_read,
     complain,
@@ -58,22 +58,21 @@ def diagnose(
     ] = None,
     containers: Annotated[
         list[str] | None,
-        typer.Option(
-            "--container", metavar="NAME", help="Read the log of this container. Repeatable."
-        ),
+        option("--container NAME", "Read the log of this container. Repeatable."),
     ] = None,
     compose: Annotated[
-        bool, typer.Option("--compose", help="Read the logs of the compose project's containers.")
+        bool, option("--compose", "Read the logs of the compose project's containers.")
     ] = False,
     since: Annotated[
-        str | None,
-        typer.Option(
-            "--since", metavar="DURATION", help="Of containers: only the last DURATION, such as 2h."
+        float | None,
+        option(
+            "--since DURATION",
+            "Of containers: only the last DURATION, such as 2h.",
+            parser=parse_since,
         ),
     ] = None,
     lines: Annotated[
-        int,
-        typer.Option("--lines", metavar="N", help="Of containers: only the last N lines of each."),
+        int, option("--lines N", "Of containers: only the last N lines of each.")
     ] = 100_000,
     rules: options.RulesFile = None,
     format_: options.Format = "text",
@@ -103,7 +102,7 @@ def diagnose(
             inputs.read(name)
         if live:
             source = FactsSource(ctx, None, path, docker_host, context, timeout, compose_files)
-            inputs.read_containers(source, containers or [], compose, parse_since(since), lines)
+            inputs.read_containers(source, containers or [], compose, since, lines)
     except SlowPattern as error:
         raise InputError(str(error)) from None
     if facts is not None:

@@ -20,7 +20,7 @@ from preflight import __version__
 from preflight import check as pipeline
 from preflight.cli import options
 from preflight.cli.check import Formats
-from preflight.cli.options import flag, load_rules, option, rules_file
+from preflight.cli.options import load_rules, option, rules_file
 from preflight.cli.outputs import parse_outputs, write_outputs
 from preflight.cli.redacting import PRIVATE_MODE
 from preflight.cli.streams import bundled_rules, complain, status_line, write, write_file
@@ -40,29 +40,25 @@ WHEELHOUSE_HELP = "Wheels of all dependencies, for hosts without a network."
 
 
 def fleet(
-    inventory: Annotated[list[str], option("--inventory -i", "INVENTORY", INVENTORY_HELP)],
-    limit: Annotated[str | None, option("--limit", "PATTERN", "Only these hosts.")] = None,
-    forks: Annotated[
-        int | None, option("--forks", "N", "Hosts at a time.", min=1, max=1000)
-    ] = None,
+    inventory: Annotated[list[str], option("--inventory -i INVENTORY", INVENTORY_HELP)],
+    limit: Annotated[str | None, option("--limit PATTERN", "Only these hosts.")] = None,
+    forks: Annotated[int | None, option("--forks N", "Hosts at a time.", min=1, max=1000)] = None,
     extra_vars: Annotated[
-        list[str] | None, option("--extra-vars -e", "VARS", "Vars of Ansible. Repeatable.")
+        list[str] | None, option("--extra-vars -e VARS", "Vars of Ansible. Repeatable.")
     ] = None,
-    become: Annotated[bool, flag("--become", "Measure as root.")] = False,
-    private_key: Annotated[str | None, option("--private-key", "FILE", "The key for ssh.")] = None,
-    user: Annotated[str | None, option("--user -u", "NAME", "Log in as this user.")] = None,
-    wheelhouse: Annotated[str | None, option("--wheelhouse", "DIR", WHEELHOUSE_HELP)] = None,
-    remove: Annotated[bool, flag("--remove", "Remove what was installed on the hosts.")] = False,
+    become: Annotated[bool, option("--become", "Measure as root.")] = False,
+    private_key: Annotated[str | None, option("--private-key FILE", "The key for ssh.")] = None,
+    user: Annotated[str | None, option("--user -u NAME", "Log in as this user.")] = None,
+    wheelhouse: Annotated[str | None, option("--wheelhouse DIR", WHEELHOUSE_HELP)] = None,
+    remove: Annotated[bool, option("--remove", "Remove what was installed on the hosts.")] = False,
     save: Annotated[
-        str | None, option("--save", "DIR", "Save each host's snapshot as NAME.json.")
+        str | None, option("--save DIR", "Save each host's snapshot as NAME.json.")
     ] = None,
     rules: options.RulesFile = None,
     formats: Formats = ["text"],  # noqa: B006 - Typer copies it
-    chdir: Annotated[
-        str | None, option("--chdir", "DIR", "Folder of the stack on the hosts.")
-    ] = None,
+    chdir: Annotated[str | None, option("--chdir DIR", "Folder of the stack on the hosts.")] = None,
     path: Annotated[
-        str | None, option("--path", "DIR", "Where data will be stored on the hosts.")
+        str | None, option("--path DIR", "Where data will be stored on the hosts.")
     ] = None,
     compose_files: options.ComposeFiles = None,
     docker_host: options.DockerHost = None,
@@ -74,7 +70,7 @@ def fleet(
     timeout: options.Timeout = 10.0,
     no_redact: options.NoRedact = False,
     quiet: options.Quiet = False,
-    verbose: Annotated[bool, flag("--verbose -v", "Show every host.")] = False,
+    verbose: Annotated[bool, option("--verbose -v", "Show every host.")] = False,
 ) -> None:
     """Check every host of an Ansible inventory with the same rules.
 

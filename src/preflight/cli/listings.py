@@ -29,7 +29,7 @@ from preflight.model.rules import Rule, RuleSet
 def facts(
     ctx: typer.Context,
     output: Annotated[
-        str | None, options.option("--output -o", "FILE", "Write a snapshot to this file.")
+        str | None, options.option("--output -o FILE", "Write a snapshot to this file.")
     ] = None,
     format_: options.Format = "text",
     rules: options.RulesFile = None,

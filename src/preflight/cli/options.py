@@ -21,14 +21,13 @@ LOCAL_RULES = "preflight.yaml"
 _MEASURING = ("--path", "--compose-file", "--docker-host", "--context", "--timeout", "--wait")
 
 
-def option(names: str, metavar: str, help: str, env: str | None = None, **more: Any) -> Any:
-    """Declare an option with a value; `names` are separated by spaces."""
-    return typer.Option(*names.split(), metavar=metavar, help=help, envvar=env, **more)
-
-
-def flag(names: str, help: str, env: str | None = None) -> Any:
-    """Declare an option without a value."""
-    return typer.Option(*names.split(), help=help, envvar=env)
+def option(usage: str, help: str, **more: Any) -> Any:
+    """Declare an option by its names, its value, and its variable: `--rules -r FILE $VARIABLE`."""
+    words = usage.split()
+    names = [word for word in words if word.startswith("-")]
+    metavar = next((word for word in words if word[0] not in "-$"), None)
+    variable = next((word[1:] for word in words if word[0] == "$"), None)
+    return typer.Option(*names, metavar=metavar, envvar=variable, help=help, **more)
 
 
 def _complete_id(incomplete: str) -> list[str]:
@@ -53,56 +52,49 @@ def _check_timeout(seconds: float) -> float:
     return seconds
 
 
-def parse_since(since: str | None) -> float | None:
+def parse_since(since: str) -> float:
     """Return the seconds of --since; raises InputError."""
     try:
-        seconds = None if since is None else parse_duration(since)
+        seconds = parse_duration(since)
     except ValueError as error:
         raise InputError(f"--since {error}") from None
-    if seconds is not None and seconds <= 0:
+    if seconds <= 0:
         raise InputError(f"--since {since}: expected a duration above zero, such as 2h")
     return seconds
 
 
-Format = Annotated[Literal["text", "json"], option("--format -f", "text|json", "Output format.")]
+Format = Annotated[Literal["text", "json"], option("--format -f text|json", "Output format.")]
 RulesFile = Annotated[
     str | None,
     option(
-        "--rules -r",
-        "FILE",
+        "--rules -r FILE $PREFLIGHT_RULES",
         f"Rule file. Default: {LOCAL_RULES} in the current folder, or the bundled rules.",
-        "PREFLIGHT_RULES",
     ),
 ]
 FactsFile = Annotated[
     str | None,
     option(
-        "--facts",
-        "FILE",
+        "--facts FILE $PREFLIGHT_FACTS",
         "Judge a snapshot or bundle instead of this machine (check: or a folder of them)."
         " - is standard input.",
-        "PREFLIGHT_FACTS",
     ),
 ]
-NoRedact = Annotated[bool, flag("--no-redact", "Keep secrets and names, and list them.")]
+NoRedact = Annotated[bool, option("--no-redact", "Keep secrets and names, and list them.")]
 Path = Annotated[
     str,
     option(
-        "--path",
-        "DIR",
+        "--path DIR $PREFLIGHT_PATH",
         "Where models and data will be stored. Its disk is measured as host.disk.*.",
-        "PREFLIGHT_PATH",
     ),
 ]
 DockerHost = Annotated[
-    str | None, option("--docker-host", "URL", "The address of the engine, as in docker --host.")
+    str | None, option("--docker-host URL", "The address of the engine, as in docker --host.")
 ]
-Context = Annotated[str | None, option("--context", "NAME", "The Docker context to use.")]
+Context = Annotated[str | None, option("--context NAME", "The Docker context to use.")]
 ComposeFiles = Annotated[
     list[str] | None,
     option(
-        "--compose-file",
-        "FILE",
+        "--compose-file FILE",
         "Compose file, as in docker compose -f. Default: COMPOSE_FILE, or the standard names."
         " Repeatable.",
     ),
@@ -110,42 +102,34 @@ ComposeFiles = Annotated[
 Timeout = Annotated[
     float,
     option(
-        "--timeout",
-        "SECONDS",
+        "--timeout SECONDS $PREFLIGHT_TIMEOUT",
         "Time limit for all measurements. What is missing then is unknown.",
-        "PREFLIGHT_TIMEOUT",
         callback=_check_timeout,
     ),
 ]
 Sets = Annotated[
     list[str] | None,
-    option(
-        "--set", "NAME=VALUE", "Override a variable of the rule file. Repeatable.", "PREFLIGHT_SET"
-    ),
+    option("--set NAME=VALUE $PREFLIGHT_SET", "Override a variable of the rule file. Repeatable."),
 ]
 RuleId = Annotated[str, typer.Argument(metavar="ID", autocompletion=_complete_id)]
 Only = Annotated[
     list[str] | None,
     option(
-        "--only",
-        "ID|TAG",
+        "--only ID|TAG $PREFLIGHT_ONLY",
         "Judge only these rules. Repeatable.",
-        "PREFLIGHT_ONLY",
         autocompletion=_complete_id_or_tag,
     ),
 ]
 Skip = Annotated[
     list[str] | None,
     option(
-        "--skip",
-        "ID|TAG",
+        "--skip ID|TAG $PREFLIGHT_SKIP",
         "Leave these rules out. Repeatable.",
-        "PREFLIGHT_SKIP",
         autocompletion=_complete_id_or_tag,
     ),
 ]
-Strict = Annotated[bool, flag("--strict", "Treat warnings as failures.", "PREFLIGHT_STRICT")]
-Quiet = Annotated[bool, flag("--quiet -q", "Show only what needs action.", "PREFLIGHT_QUIET")]
+Strict = Annotated[bool, option("--strict $PREFLIGHT_STRICT", "Treat warnings as failures.")]
+Quiet = Annotated[bool, option("--quiet -q $PREFLIGHT_QUIET", "Show only what needs action.")]
 
 
 def rules_file(name: str | None) -> str:

@@ -65,10 +65,10 @@ def list_(rules: RulesFile = None, format_: options.Format = "text") -> None:
 def document(
     rules: RulesFile = None,
     output: Annotated[
-        str | None, options.option("--output -o", "FILE", "Write it to this file.")
+        str | None, options.option("--output -o FILE", "Write it to this file.")
     ] = None,
     check: Annotated[
-        str | None, options.option("--check", "FILE", "Compare this file with it; write nothing.")
+        str | None, options.option("--check FILE", "Compare this file with it; write nothing.")
     ] = None,
 ) -> None:
     """Write the requirements document, in Markdown, from the rules.
@@ -113,7 +113,7 @@ def validate(
     ] = None,
     rules: RulesFile = None,
     facts: Annotated[
-        str | None, options.option("--facts", "FILE", "A snapshot; - is standard input.")
+        str | None, options.option("--facts FILE", "A snapshot; - is standard input.")
     ] = None,
 ) -> None:
     """Find every problem of rule files, each with its line.
@@ -175,19 +175,19 @@ def run_cases(
     rules: RulesFile = None,
     only: Annotated[
         list[str] | None,
-        options.option("--only", "ID|TAG", "Compare only these rules in all cases. Repeatable."),
+        options.option("--only ID|TAG", "Compare only these rules in all cases. Repeatable."),
     ] = None,
     exact: Annotated[
         bool,
-        options.flag(
+        options.option(
             "--exact", "Require every verdict to be named. Default: compare only those named."
         ),
     ] = False,
     format_: Annotated[
         Literal["text", "json", "junit"],
-        options.option("--format -f", "text|json|junit", "Output format."),
+        options.option("--format -f text|json|junit", "Output format."),
     ] = "text",
-    quiet: Annotated[bool, options.flag("--quiet -q", "Show only what differs.")] = False,
+    quiet: Annotated[bool, options.option("--quiet -q", "Show only what differs.")] = False,
 ) -> None:
     """Test rules: judge the facts of each case, and compare the verdicts with the expected ones.
 
