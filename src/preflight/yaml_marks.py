@@ -41,7 +41,6 @@ _NUMBER = re.compile(
     r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
     r"|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
 )
-_NOT_ALWAYS_TEXT = frozenset("0123456789+-.~nNtTfF")  # how other plain scalars begin
 
 
 class _Stream(io.BytesIO):
@@ -171,13 +170,6 @@ def kind_of(node: Node) -> str:
     if value in _BOOLEANS:
         return "a boolean"
     return "a number" if _NUMBER.match(value) else "text"
-
-
-def is_text(node: Node) -> bool:
-    """Return whether a plain scalar is text; the first character usually tells."""
-    value = node.value
-    plain = node.tag == PLAIN and value and value[0] not in _NOT_ALWAYS_TEXT
-    return bool(plain) or kind_of(node) == "text"
 
 
 def is_null(node: Node) -> bool:

@@ -7,6 +7,7 @@ Unknown and absent are two things: an `Unknown` could not be measured; `None` is
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -207,22 +208,21 @@ class Catalogue:
     def __init__(self, facts: Iterable[Fact]) -> None:
         self.facts = tuple(facts)
         self._exact = {split_path(fact.path): fact for fact in self.facts}
-        self._patterns = [(path, fact) for path, fact in self._exact.items() if "*" in path]
-        self._collections = {
-            path[:end]
-            for path in self._exact
-            for end, segment in enumerate(path)
-            if end and segment == "*"
-        }
+        self._patterns: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
+        self._collections: set[Path] = set()
+        for path in self._exact:
+            ends = [end for end, segment in enumerate(path) if segment == "*"]
+            self._collections |= {path[:end] for end in ends}
+            if ends:
+                self._patterns[path[0], len(path)].append(path)
 
     def find(self, path: Path) -> Fact | None:
         """Return the declaration that covers `path`, or None."""
-        exact = self._exact.get(path)
-        if exact is not None:
-            return exact
-        for pattern, fact in self._patterns:
+        if path in self._exact:
+            return self._exact[path]
+        for pattern in self._patterns.get((path[0], len(path)), ()):
             if _covers(pattern, path):
-                return fact
+                return self._exact[pattern]
         if self.is_collection(path):
             return Fact(join_path(path), "map", "a collection, by name")
         retired = _find_retired(path)

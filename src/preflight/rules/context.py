@@ -10,7 +10,7 @@ from preflight.model.conditions import ITEM
 from preflight.model.facts import Catalogue, Fact, Path, Unit, split_path
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.rules import LOG_NAMESPACE
-from preflight.yaml_marks import TAGS, Node, Scalar, is_text, kind_of, problem_at
+from preflight.yaml_marks import TAGS, Node, Scalar, kind_of, problem_at
 
 MAX_PROBLEMS = 100  # more aren't looked for
 
@@ -93,10 +93,19 @@ def read_mapping(
     return values
 
 
-def read_scalar(node: Node, context: DecodingContext, expected: str) -> str:
-    """Return the text of a scalar, `${name}` replaced by the rule file's vars."""
-    if node.__class__ is not Scalar or node.tag not in TAGS:
-        raise context.error(node, f"expected {expected}, found {kind_of(node)}")
+def read_scalar(
+    node: Node, context: DecodingContext, expected: str, *, text_only: bool = False
+) -> str:
+    """Return the text of a scalar, `${name}` replaced by the rule file's vars.
+
+    With `text_only` an unquoted number or boolean is a problem, as for editors with the schema.
+    """
+    is_scalar = node.__class__ is Scalar and node.tag in TAGS
+    if not is_scalar or (text_only and kind_of(node) != "text"):
+        kind = kind_of(node)
+        is_unquoted = kind in ("a number", "a boolean")
+        hint = ": quote it if it is text" if is_unquoted else ""
+        raise context.error(node, f"expected {expected}, found {kind}{hint}")
 
     def expand(match: re.Match[str]) -> str:
         escaped, name = match.groups()
@@ -109,12 +118,3 @@ def read_scalar(node: Node, context: DecodingContext, expected: str) -> str:
 
     text: str = node.value
     return _VARIABLE.sub(expand, text) if "${" in text else text
-
-
-def read_text(node: Node, context: DecodingContext, expected: str) -> str:
-    """Return text; an unquoted number or boolean is a problem, as for editors with the schema."""
-    if node.__class__ is not Scalar or not is_text(node):
-        kind = kind_of(node)
-        hint = ": quote it if it is text" if kind in ("a number", "a boolean") else ""
-        raise context.error(node, f"expected {expected}, found {kind}{hint}")
-    return read_scalar(node, context, expected)

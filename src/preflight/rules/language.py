@@ -5,9 +5,7 @@ The decoder, the JSON Schema and the docs use these.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 from preflight.model.conditions import OPERATORS, Condition, Operator, Reference, Sum
@@ -16,7 +14,7 @@ from preflight.model.patterns import compile_log_pattern, compile_pattern
 from preflight.model.problems import did_you_mean
 from preflight.model.quantities import parse_version_range
 from preflight.model.rules import CONFIDENCES, VALUE_TYPES, FactCondition, Fix, LanguageModel
-from preflight.rules.context import DecodingContext, Invalid, read_mapping, read_scalar
+from preflight.rules.context import DecodingContext, read_mapping, read_scalar
 from preflight.rules.value_types import (
     BOOLEAN,
     COLLECTION_NAME,
@@ -59,7 +57,6 @@ _TEXT_UNITS = frozenset({"text", "version", None})
 
 _SCALAR_SCHEMA: JsonSchema = {"type": ["string", "number", "boolean"]}
 _COMPARABLE_AS: Mapping[Unit | None, Unit] = {"cores": "number", "version": "text"}
-_NAME_PATTERN = "^[a-z][a-z0-9_]*$"
 
 
 def _decode_bound(node: Node, context: DecodingContext) -> Any:
@@ -177,31 +174,12 @@ WHEN = ValueType(
 )
 
 
-def _decode_vars(node: Node, context: DecodingContext) -> dict[str, str]:
-    values = {}
-    for name, value in read_mapping(node, context, None, "vars").items():
-        values[name] = "0"  # so that uses of an invalid one aren't problems too
-        expected = f"a value for {name!r}"
-        if not re.fullmatch(_NAME_PATTERN, name):
-            context.error(value, f"expected a name such as system_overhead, found {name!r}")
-        elif is_null(value):
-            context.error(value, f"expected {expected}, found null")
-        elif "${" in value.value:
-            context.error(value, "a var can't use other vars")
-        else:
-            with suppress(Invalid):
-                values[name] = read_scalar(value, context, expected)
-    return values
-
-
-VARS = ValueType(
-    _decode_vars,
-    {
-        "type": "object",
-        "propertyNames": {"pattern": _NAME_PATTERN},
-        "additionalProperties": _SCALAR_SCHEMA,
-    },
-)
+def _decode_var(node: Node, context: DecodingContext) -> str:
+    if "${" in str(node.value):
+        raise context.error(node, "a var can't use other vars")
+    if is_null(node):
+        raise context.error(node, "expected a value, found null")
+    return read_scalar(node, context, "a value")
 
 
 def id_of(kind: Literal["rule", "diagnosis"]) -> ValueType:
@@ -343,7 +321,10 @@ FILE = ObjectType(
         "source": Field(TEXT, "the requirements document"),
         "next": Field(TEXT, "the command to run when everything passes"),
         "extends": Field(list_of(TEXT, "rule files"), "`default`, or paths beside this file"),
-        "vars": Field(VARS, "values used as ${name}; --set overrides them"),
+        "vars": Field(
+            map_of(ValueType(_decode_var, _SCALAR_SCHEMA), "vars", "^[a-z][a-z0-9_]*$"),
+            "values used as ${name}; --set overrides them",
+        ),
         **{
             name: Field(list_of(ValueType(_keep_node, type_.schema), name), summary)
             for name, (type_, _, summary, _) in ENTRY_LISTS.items()

@@ -44,8 +44,8 @@ ReadFile = Callable[[str], bytes]
 class _Entry(NamedTuple):
     """A rule, model, diagnosis or waiver: its keys, merged over all files, not decoded yet."""
 
-    nodes: dict[str, Node]
     node: Node
+    nodes: dict[str, Node]
 
     def position(self) -> dict[str, Any]:
         mark = self.node.start_mark
@@ -160,7 +160,7 @@ class _RuleFiles:
             lines[id_] = node.start_mark.line + 1
             if merge and id_ in entries:
                 nodes = {**entries[id_].nodes, **nodes}
-            entries[id_] = _Entry(nodes, node)
+            entries[id_] = _Entry(node, nodes)
 
 
 def _normalize(name: str) -> str:
@@ -190,7 +190,7 @@ def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> Ru
         next=head.get("next", ""),
         rules=tuple(rules.values()),
         vars=context.vars,
-        models=decode("models", lambda entry, _: MODEL.decode_nodes(*entry, context)),
+        models=decode("models", lambda entry, _: MODEL.decode(entry.node, context, entry.nodes)),
         diagnoses=decode("diagnoses", _decode_diagnosis),
         waivers=decode("waivers", partial(_decode_waiver, rules)),
         required_facts=frozenset(context.required_facts),
@@ -218,11 +218,12 @@ def _decode_rule(entry: _Entry, context: DecodingContext) -> Rule:
     """Decode a rule: first its collection, fact and type, on which its other keys depend."""
     context.collection = context.unit = None
     context.collection = RULE.decode_key("for_each", entry.nodes, context)
-    fact = context.catalogue.find(RULE.decode_key("fact", entry.nodes, context) or ())
+    path = RULE.decode_key("fact", entry.nodes, context)
+    fact = path and context.catalogue.find(path)
     context.unit = fact and fact.unit
     context.unit = RULE.decode_key("type", entry.nodes, context) or context.unit
     try:
-        values = RULE.decode_nodes(*entry, context)
+        values = RULE.decode(entry.node, context, entry.nodes)
     finally:
         context.collection = None
     values.pop("type", None)
@@ -235,7 +236,7 @@ def _decode_waiver(rules: Mapping[str, Rule], entry: _Entry, context: DecodingCo
     rule = rules.get(WAIVER.decode_key("rule", entry.nodes, context))
     condition = rule and (rule.require or rule.recommend)
     context.unit = condition and condition.unit
-    return Waiver(**WAIVER.decode_nodes(*entry, context), **entry.position())
+    return Waiver(**WAIVER.decode(entry.node, context, entry.nodes), **entry.position())
 
 
 def _decode_diagnosis(entry: _Entry, context: DecodingContext) -> Diagnosis:
@@ -248,7 +249,7 @@ def _decode_diagnosis(entry: _Entry, context: DecodingContext) -> Diagnosis:
         name: Fact(f"{LOG_NAMESPACE}.{name}", unit, "") for name, unit in units.items()
     }
     try:
-        diagnosis = Diagnosis(**DIAGNOSIS.decode_nodes(*entry, context))
+        diagnosis = Diagnosis(**DIAGNOSIS.decode(entry.node, context, entry.nodes))
     finally:
         context.log_values = None
     nodes = entry.nodes

@@ -15,7 +15,7 @@ from preflight.model.facts import Path, Unit
 from preflight.model.problems import did_you_mean
 from preflight.model.quantities import PARSERS, parse_bytes, parse_duration
 from preflight.model.rules import PLACEHOLDER
-from preflight.rules.context import DecodingContext, Invalid, read_mapping, read_scalar, read_text
+from preflight.rules.context import DecodingContext, Invalid, read_mapping, read_scalar
 from preflight.yaml_marks import PLAIN, QUOTED, Node, Sequence, is_null, kind_of
 
 JsonSchema = dict[str, Any]
@@ -52,10 +52,10 @@ def text_type(
     """Return the type of text that isn't empty; with a pattern it is a single line."""
 
     def decode(node: Node, context: DecodingContext) -> str:
-        value = read_text(node, context, expected)
+        value = read_scalar(node, context, expected, text_only=True)
         if not (re.fullmatch(pattern, value) if pattern else value.strip()):
             raise context.error(node, f"expected {expected}, found {value!r}")
-        for name in PLACEHOLDER.findall(value) if placeholders else ():
+        for name in PLACEHOLDER.findall(value) if placeholders and "{" in value else ():
             _check_placeholder(name, node, context)
         return value
 
@@ -104,15 +104,21 @@ def list_of(items: ValueType | ObjectType, what: str, min_items: int = 0) -> Val
     return ValueType(decode, {**schema, "minItems": min_items} if min_items else schema)
 
 
-def map_of(values: ValueType, what: str) -> ValueType:
-    """Return the type of a mapping with any keys, and values of one type."""
+def map_of(values: ValueType, what: str, key_pattern: str = "") -> ValueType:
+    """Return the type of a mapping of values of one type; a pattern restricts its keys."""
 
     def decode(node: Node, context: DecodingContext) -> Mapping[str, Any]:
-        nodes = read_mapping(node, context, None, what)
-        decoded = decode_all(nodes.values(), lambda value: values.decode(value, context))
-        return dict(zip(nodes, decoded, strict=True))
+        def decode_item(item: tuple[str, Node]) -> tuple[str, Any]:
+            if key_pattern and not re.fullmatch(key_pattern, item[0]):
+                message = f"expected a name such as system_overhead, found {item[0]!r}"
+                raise context.error(item[1], message)
+            return item[0], values.decode(item[1], context)
 
-    return ValueType(decode, {"type": "object", "additionalProperties": values.schema})
+        return dict(decode_all(read_mapping(node, context, None, what).items(), decode_item))
+
+    schema: JsonSchema = {"type": "object", "additionalProperties": values.schema}
+    names = {"propertyNames": {"pattern": key_pattern}} if key_pattern else {}
+    return ValueType(decode, {**schema, **names})
 
 
 def scalar_type(
@@ -125,8 +131,7 @@ def scalar_type(
     """
 
     def decode(node: Node, context: DecodingContext) -> Any:
-        read = read_text if kind == "text" else read_scalar
-        text = read(node, context, expected)
+        text = read_scalar(node, context, expected, text_only=kind == "text")
         try:
             value = parse(text) if kind in ("", "text", kind_of(node)) else None
         except ValueError as fault:
@@ -229,10 +234,12 @@ class ObjectType:
 
     def decode_key(self, key: str, nodes: Mapping[str, Node], context: DecodingContext) -> Any:
         """Return the value of one key, None where it isn't there or can't be decoded."""
-        if key in nodes and not is_null(nodes[key]):
-            with suppress(Invalid):
-                return self.fields[key].type_.decode(nodes[key], context)
-        return None
+        if key not in nodes or is_null(nodes[key]):
+            return None
+        try:
+            return self.fields[key].type_.decode(nodes[key], context)
+        except Invalid:
+            return None
 
     def decode_keys(
         self, nodes: Mapping[str, Node], node: Node, context: DecodingContext
@@ -246,16 +253,15 @@ class ObjectType:
         values = {key: value for key, value in decoded if value is not None}
         return values, len(values) == len(given) and not missing
 
-    def decode_nodes(self, nodes: Mapping[str, Node], node: Node, context: DecodingContext) -> Any:
-        """Return the object; raises Invalid where a key is missing or can't be decoded."""
+    def decode(
+        self, node: Node, context: DecodingContext, nodes: Mapping[str, Node] | None = None
+    ) -> Any:
+        """Return the object of a node; `nodes` are its values by key, if they were merged."""
+        nodes = self.read_nodes(node, context) if nodes is None else nodes
         values, all_valid = self.decode_keys(nodes, node, context)
         if not all_valid:
             raise Invalid
         return self.build(**values)
-
-    def decode(self, node: Node, context: DecodingContext) -> Any:
-        """Return the object that a node holds."""
-        return self.decode_nodes(self.read_nodes(node, context), node, context)
 
     def definition(self, required: list[str] | None = None) -> JsonSchema:
         """Return the JSON Schema; `required` replaces the keys that must be there.

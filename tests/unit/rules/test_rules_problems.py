@@ -341,7 +341,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (judged("!foo {at_least: 5}"), ["6:14: expected a condition as a mapping, found the tag"]),
         ("version: 1\nrules: !foo []", ["2:8: expected a list of rules, found the tag '!foo'"]),
         ("version: 1\nextends: !foo []", ["2:10: expected a list of rule files, found the tag"]),
-        ("version: 1\nvars: {a: !foo 5}", ["2:11: expected a value for 'a', found the tag '!foo'"]),
+        ("version: 1\nvars: {a: !foo 5}", ["2:11: expected a value, found the tag '!foo'"]),
         ("!foo\nversion: 1", ["1:1: expected a rule file as a mapping, found the tag '!foo'"]),
         # needs
         (
@@ -355,8 +355,8 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ),
         ("version: 1\nname: '${x}'", ["2:7: unknown var 'x'"]),
         ("version: 1\nvars: {A: 1}", ["2:11: expected a name such as system_overhead, found 'A'"]),
-        ("version: 1\nvars: {a: }", ["2:11: expected a value for 'a', found null"]),
-        ("version: 1\nvars: {a: [1]}", ["2:11: expected a value for 'a', found a list"]),
+        ("version: 1\nvars: {a: }", ["2:11: expected a value, found null"]),
+        ("version: 1\nvars: {a: [1]}", ["2:11: expected a value, found a list"]),
         ("version: 1\nvars: {a: 1, b: '${a}'}", ["2:17: a var can't use other vars"]),
         (  # what they may hold isn't called missing
             judged("{at_least: '${much}'}") + "vars: [much]",
