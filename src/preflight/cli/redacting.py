@@ -40,7 +40,12 @@ def build_redactor(
     shown = OLLAMA_VARIABLES | {
         path[-1] for path in ruleset.required_facts if path[0] == "env" or "environment" in path
     }
-    public = (*ruleset.vocabulary(), *pipeline.catalogue().names(), *names.public_names(facts))
+    public = {
+        *ruleset.vocabulary(),
+        *(name for path in ruleset.required_facts for name in path),
+        *pipeline.catalogue().names(),
+        *names.public_names(facts),
+    }
     redactor = Redactor(shown, public)
     names.learn_machine_and_hosts(redactor, facts)
     for name, value in hidden_variables:

@@ -5,54 +5,67 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
-SECRET_WORDS: Mapping[str, tuple[str, ...]] = {
-    "password": ("password", "passwd", "passphrase", "passwort", "pass", "pwd", "pin"),
-    "token": ("token", "jwt", "bearer"),
-    "key": ("key", "apikey", "privkey", "pem"),
-    "secret": (
-        "secret", "secrets", "credential", "credentials", "creds", "auth", "dsn", "salt", "cookie",
-        "signature", "webhook", "license", "licence", "private", "connectionstring", "keyid",
-        "htpasswd", "sessionid",
-    ),
-}  # fmt: skip
-"""By the kind that its placeholder shows: the words of a name that say so."""
+_SECRET_WORDS = {
+    "password": "password passwd passphrase passcode passwort pass pwd pw pin",
+    "token": "token jwt bearer pat",
+    "key": "key apikey accesskey secretkey privatekey privkey authkey accountkey signingkey"
+    " encryptionkey masterkey sharedkey pem",
+    "secret": "secret credential cred auth dsn salt cookie signature webhook license licence"
+    " private connectionstring htpasswd sessionid keyid",
+}
+SECRET_KINDS = {word: kind for kind, words in _SECRET_WORDS.items() for word in words.split()}
+"""Words of a name that say that it holds a secret, with the kind that a placeholder shows."""
 
-ATTRIBUTE_WORDS = frozenset({
-    "file", "path", "dir", "sock", "type", "enabled", "required", "name", "ttl", "timeout",
-    "length", "expiry", "algorithm", "mode", "method", "provider", "parallelism",
+_ATTRIBUTES = frozenset({
+    "file", "path", "dir", "sock", "url", "type", "enabled", "required", "name", "ttl",
+    "timeout", "length", "expiry", "algorithm", "mode", "method", "provider", "parallelism",
+    "count", "limit", "size", "rounds", "policy", "version", "format", "error",
 })  # fmt: skip
 """Last words of names that describe a secret and don't hold it (`DB_PASSWORD_FILE`)."""
 
-AMBIGUOUS_WORDS = frozenset({
-    "key", "auth", "pass", "pin", "pem", "cookie", "license", "licence", "private", "webhook",
-    "bearer",
+_BEFORE_TOKENS = frozenset({
+    "n", "t", "num", "max", "min", "total", "new", "prompt", "completion", "input", "output",
+    "cache", "cached", "context", "special", "added", "stop", "eos", "eog", "eot", "bos",
+    "batch", "per", "reasoning", "generated", "sampled", "draft", "accepted", "predicted",
 })  # fmt: skip
-"""Alone before a colon or an equals sign in a log, these rarely name a secret (`key=value`)."""
+"""Language models count tokens: `MAX_TOKENS` and `tokens` are numbers, `API_TOKENS` secrets."""
 
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _MIN_SUFFIX_CHARS = 4  # from here on a word also counts at the end of another one: `PGPASSWORD`
+_HARMLESS_WORDS = frozenset({"bypass", "compass", "encompass", "trespass"})
 
 
 @lru_cache(maxsize=4096)
 def secret_kind(name: str) -> str | None:
     """Return what a variable, key or option of this name holds, None if it isn't a secret.
 
-    `DB_PASSWORD`, `pgpassword`, `apiKey` and `HFTOKEN` are secrets; `MAX_TOKENS`,
+    `DB_PASSWORD1`, `pgpassword`, `API_KEYS` and `HFTOKEN` are secrets; `MAX_TOKENS`,
     `DB_PASSWORD_FILE`, `AUTH_TYPE` and `KEEP_ALIVE` aren't.
     """
-    if name == "PWD":
-        return None  # the shell's working directory
     words = [word.lower() for word in _WORD.findall(name)]
-    if not words or words[-1] in ATTRIBUTE_WORDS:
+    if name == "PWD" or not words or words[-1] in _ATTRIBUTES:  # PWD: the working directory
         return None
-    parts = {*words, "".join(words[-2:])}  # connection_string, session-id
-    for kind, secret_words in SECRET_WORDS.items():
-        for secret_word in secret_words:
-            is_suffix = len(secret_word) >= _MIN_SUFFIX_CHARS
-            if secret_word in parts or (is_suffix and any(w.endswith(secret_word) for w in words)):
-                return kind
+    words = [
+        word
+        for previous, word in zip(("n", *words), words, strict=False)
+        if word != "tokens" or previous not in _BEFORE_TOKENS
+    ]
+    pairs = ("".join(pair) for pair in pairwise(words))  # session-id
+    kinds = {_kind_of_word(word) for word in (*words, *pairs)}
+    return next((kind for kind in _SECRET_WORDS if kind in kinds), None)
+
+
+def _kind_of_word(word: str) -> str | None:
+    for singular in (word, word.removesuffix("s")):
+        if singular in SECRET_KINDS:
+            return SECRET_KINDS[singular]
+        if singular not in _HARMLESS_WORDS:
+            for start in range(1, len(singular) - _MIN_SUFFIX_CHARS + 1):
+                if singular[start:] in SECRET_KINDS:
+                    return SECRET_KINDS[singular[start:]]
     return None
 
 

@@ -1,9 +1,10 @@
 """Replaces secrets by placeholders, and finds those that are left in a finished file.
 
 The same secret has the same placeholder throughout one output, so that a log stays readable. What
-is learned from one text holds for all: whoever redacts several texts does it twice. A name that is
-an ordinary word here, of a rule, a service or an image, is replaced only where its position shows
-that it is a host, a user or a password. Neither judges nor writes anything.
+is learned from one text holds for all: whoever redacts several texts does it twice. In facts and
+configurations the place decides, in texts the shape. A name that is an ordinary word here, of a
+rule, a service or an image, is replaced only where its position shows that it is a host, a user or
+a password. Neither judges nor writes anything.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
 from preflight.model.facts import Facts, Path, join_path, split_path
-from preflight.model.secrets import AMBIGUOUS_WORDS, secret_kind
-from preflight.snapshot.shapes import ASSIGNED_VALUE, PLACEHOLDER, SHAPES, Shape
+from preflight.model.secrets import secret_kind
+from preflight.snapshot.shapes import PLACEHOLDER, SHAPES, Shape, find_secrets
 
 T = TypeVar("T")
 
@@ -27,10 +28,10 @@ MIN_ANYWHERE_CHARS = 8  # from here on a secret is replaced inside of words too
 MIN_SECRET_CHARS = 4  # below, a secret is replaced only where its position shows what it is
 MAX_SECRET_CHARS = 2**14  # above, it is a file
 MAX_SECRETS = 2000
-MAX_NAME_CHARS = 100
+MAX_LINE_CHARS = 2**15  # a longer line is replaced whole, as one that doesn't settle
+MAX_PASSES = 4
 _COMMON_WORDS = frozenset({
-    "true", "false", "yes", "no", "on", "off", "none", "null", "nil", "unset", "empty", "missing",
-    "invalid", "required", "expired", "changed", "unknown", "default", "example", "password",
+    "true", "false", "yes", "no", "on", "off", "none", "null", "default", "example", "password",
     "passwd", "secret", "token", "root", "admin", "user", "test", "guest", "postgres", "mysql",
     "redis", "ubuntu", "debian", "alpine", "localhost", "node", "app", "docker", "podman",
     "www-data", "nobody", "runner", "linux", "darwin", "windows", "server", "client", "debug",
@@ -40,6 +41,24 @@ _SAFE_FIELDS = frozenset(
     {"id", "kind", "verdict", "severity", "unit", "counts", "memory", "version", "rules_sha256"}
 )
 """Fields of a report that hold no text of users."""
+
+_SHOWN_PLACES = re.compile(
+    r"name|services/[^/]+/(?:"
+    r"(?:image|platform|restart|scale|init|runtime|pull_policy|container_name|network_mode|pid|ipc"
+    r"|stop_signal|stop_grace_period|shm_size|mem\w*|cpu\w*|pids_limit|oom\w*)"
+    r"|(?:ports|expose|gpus|ulimits|depends_on|profiles|cap_add|cap_drop)(?:/.*)?"
+    r"|deploy/(?:mode|replicas|endpoint_mode|(?:resources|\w+_policy|\w+_config)/.*)"
+    r"|healthcheck/(?:interval|timeout|retries|start_\w+)"
+    r"|logging/(?:driver|options/max-(?:size|file))"
+    r"|volumes/[0-9]+/(?:type|source|target)|(?:configs|secrets)/[0-9]+/(?:source|target)"
+    r"|build/(?:context|dockerfile|target))"
+    r"|(?:networks|volumes|configs|secrets)/[^/]+/(?:name|driver|file|environment)"
+)
+"""Where a compose configuration can't hold a secret: figures, ports, images, names and paths."""
+
+_HOST_KEYS = frozenset({"hostname", "domainname", "extra_hosts", "dns", "dns_search"})
+_COMMAND_KEYS = frozenset({"command", "entrypoint", "test"})
+
 _SHORT_NUMBER = re.compile(r"[-+]?[0-9]{1,6}(?:\.[0-9]{1,6})?")
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9]*(?:[._:/@-]+[a-z0-9]+)*")
 _LOWERCASE_WORD = re.compile(r"[a-z]{1,12}")
@@ -61,7 +80,8 @@ class Redactor:
 
     def __init__(self, shown: Collection[str] = (), public: Iterable[str] = ()) -> None:
         self._shown_variables = frozenset(shown)
-        self._public_words = {*_COMMON_WORDS, *(word.lower() for word in public)}
+        self._public_keys = {word.lower() for word in public}
+        self._public_words = _COMMON_WORDS | self._public_keys
         self._counts: Counter[str] = Counter()  # placeholders by kind
         self._placeholders: dict[str, str] = {}
         self._secrets: set[str] = set()
@@ -77,7 +97,7 @@ class Redactor:
             return
         self._secrets.add(value)
         is_word = kind != "password" and _LOWERCASE_WORD.fullmatch(value)  # AUTH=optional
-        is_ordinary = is_word or _SHORT_NUMBER.fullmatch(value) or PLACEHOLDER.fullmatch(value)
+        is_ordinary = is_word or _SHORT_NUMBER.fullmatch(value) or _is_redacted(value)
         if is_ordinary or not MIN_SECRET_CHARS <= len(value) <= MAX_SECRET_CHARS:
             return
         if len(value) < MIN_ANYWHERE_CHARS:
@@ -98,7 +118,7 @@ class Redactor:
         elif name not in self._shown_variables and _looks_like_secret(value):
             self.add_secret("value", value)
         if "://" in value:
-            self._replace_shapes(value, SHAPES)  # learns the password in a URL
+            self._replace_shapes(value)  # learns the password in a URL
 
     def add_name(self, kind: str, value: str | None) -> None:
         """Replace a word, such as the name of a host or a user; IP addresses stay."""
@@ -116,19 +136,43 @@ class Redactor:
             self._counts[kind] = max(self._counts[kind], int(number))
 
     def _placeholder(self, kind: str, value: str) -> str:
-        if PLACEHOLDER.fullmatch(value):
+        if _is_redacted(value):
             return value
         if value not in self._placeholders:
             self._counts[kind] += 1
             self._placeholders[value] = f"<{kind}-{self._counts[kind]}>"
         return self._placeholders[value]
 
+    # --- texts ------------------------------------------------------------------------------------
+
     def redact_text(self, text: str) -> str:
-        """Replace in a text of any number of lines what is known and what has a known shape."""
+        """Replace in a text of any number of lines what is known and what has a known shape.
+
+        The result stays as it is when it is redacted again: a line for which that takes too many
+        passes, or which is very long, is replaced whole.
+        """
         self._compile()
-        text = self._redact(text)
-        self._compile()
-        return self._replace_known(text)
+        text = self._settle(text)
+        if self._is_outdated:  # by what this text has shown to be secret
+            self._compile()
+            text = self._settle(text)
+        return text
+
+    def _settle(self, text: str) -> str:
+        if len(text) > MAX_LINE_CHARS:
+            text = self._replace_lines(text, lambda line: len(line) > MAX_LINE_CHARS)
+        for _ in range(MAX_PASSES):
+            redacted = self._redact(text)
+            if redacted == text:
+                return text
+            text = redacted
+        return self._replace_lines(text, lambda line: self._redact(line) != line)
+
+    def _replace_lines(self, text: str, is_replaced: Callable[[str], bool]) -> str:
+        return "\n".join(
+            self._placeholder("line", line) if is_replaced(line) else line
+            for line in text.split("\n")
+        )
 
     def redact_known(self, node: T) -> T:
         """Replace in every string of a structure what is known, not what only has a shape."""
@@ -142,73 +186,16 @@ class Redactor:
         What is learned from one string holds for the others only in the next call.
         """
         self._compile()
-        redacted: T = _map_strings(node, self._redact)
+        redacted: T = _map_strings(node, self._settle)
         return redacted
 
-    def redact_facts(self, facts: Facts) -> Facts:
-        """Return a snapshot without secrets, in values, sources, reasons and names."""
-        return facts._replace(
-            values=self.redact_config(facts.values),
-            sources=self._redact_by_path(facts.sources),
-            places=self._redact_by_path(facts.places),
-            unknown=self._redact_by_path(facts.unknown),
-        )
+    def _redact(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
+        """Replace secrets, shapes, then names: an e-mail address or a URL may hold one."""
+        text = self._replace_shapes(self._replace_anywhere(text), shapes)
+        return self._replace_words(text)
 
-    def _redact_by_path(self, by_path: Mapping[str, T]) -> dict[str, T]:
-        redacted = {}
-        for dotted, node in by_path.items():
-            try:
-                path = join_path(tuple(map(self._redact, split_path(dotted))))
-            except ValueError:
-                path = self._redact(dotted)  # a snapshot from elsewhere may have any name
-            redacted[path] = _map_strings(node, self._redact)
-        return redacted
-
-    def redact_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return facts or a compose configuration without secrets.
-
-        Values of variables that no rule asks for aren't shown, nor the content of configs and
-        secrets, nor what stands under a key that is named like a secret.
-        """
-        self._compile()
-        redacted: dict[str, Any] = self._redact_node(config, ())
-        return redacted
-
-    def _redact_node(self, node: Any, path: Path) -> Any:
-        if isinstance(node, Mapping):
-            return {
-                self._redact(str(key)): self._redact_node(inner, (*path, str(key)))
-                for key, inner in node.items()
-            }
-        if isinstance(node, list):
-            return [self._redact_node(inner, (*path, "")) for inner in node]
-        parent = path[-2:-1]
-        if node is not None and (
-            path[:-1] == ("env",)
-            or parent in (("environment",), ("args",))
-            or (path[:3] == ("docker", "swarm", "nodes") and parent == ("labels",))
-        ):
-            value = node if isinstance(node, str) else json.dumps(node)
-            return self.redact_variable(path[-1], value)
-        if not isinstance(node, str) or not node:
-            return node
-        if path == ("host", "hostname"):
-            return self._placeholder("host", node)
-        if path[0] in ("configs", "secrets") and path[-1] == "content":
-            self._redact(node)  # learns what is in it
-            return self._placeholder("content", node)
-        if kind := secret_kind(path[-1]):
-            self.add_secret(kind, node)
-            return self._placeholder(kind, node.strip())
-        return self._redact(node)
-
-    def redact_variable(self, name: str, value: str) -> str:
-        """Return what is shown of an environment variable, and learn what isn't."""
-        kind = secret_kind(name)
-        if not value or (kind is None and name in self._shown_variables):
-            return self._redact(value)
-        self.add_variable(name, value)
-        return self._placeholder(kind or "value", value.strip())
+    def _replace_known(self, text: str) -> str:
+        return self._replace_words(self._replace_anywhere(text))
 
     def _compile(self) -> None:
         """Make the patterns of what is known: not for each secret, or many would take minutes."""
@@ -217,13 +204,6 @@ class Redactor:
             self._spelling_pattern = re.compile(_build_alternation(self._by_spelling))
             self._word_pattern = re.compile(f"(?i)(?<![A-Za-z0-9])(?:{words})(?![A-Za-z0-9])")
             self._is_outdated = False
-
-    def _redact(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
-        """Replace secrets, shapes, then names: an e-mail address or a URL may hold one."""
-        return self._replace_words(self._replace_shapes(self._replace_anywhere(text), shapes))
-
-    def _replace_known(self, text: str) -> str:
-        return self._replace_words(self._replace_anywhere(text))
 
     def _replace_anywhere(self, text: str) -> str:
         return self._spelling_pattern.sub(
@@ -237,32 +217,111 @@ class Redactor:
 
         return self._word_pattern.sub(replace, text)
 
-    def _replace_shapes(self, text: str, shapes: Iterable[Shape]) -> str:
+    def _replace_shapes(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
         for shape in shapes:
             parts: list[str] = []
             end = 0
-            for match in shape.pattern.finditer(text):
-                for kind, (start, stop) in _find_secrets(match) if match.end() >= end else ():
-                    value = self._replace_value(kind, text[start:stop], learn=not shape.distinctive)
-                    parts += text[end:start], value
-                    end = stop
-            text = "".join((*parts, text[end:]))
+            for kind, start, stop in find_secrets(shape, text):
+                value = self._replace_value(kind, text[start:stop], learn=not shape.distinctive)
+                parts += text[end:start], value
+                end = stop
+            text = "".join((*parts, text[end:])) if parts else text
         return text
 
     def _replace_value(self, kind: str, value: str, *, learn: bool) -> str:
         """Return what is shown of a value whose position says of which kind it is."""
-        is_redacted = PLACEHOLDER.search(value) and not value.startswith("-----BEGIN")
-        if is_redacted or (kind != "user" and value.lower() in _COMMON_WORDS):
-            return value
         if kind in ("user", "host", "email"):
             is_public = value == "root" or (kind == "host" and value.lower() in self._public_words)
             return value if is_public else self._placeholder(kind, value)
-        if _SHORT_NUMBER.fullmatch(value) and (kind != "password" or len(value) < MIN_SECRET_CHARS):
-            return value  # token_id=128009
         is_unusual = _is_random(value) or len(value) >= 2 * MIN_ANYWHERE_CHARS
         if is_unusual and (learn or kind == "password"):
             self.add_secret(kind, value)
         return self._placeholder(kind, value)
+
+    # --- facts and configurations -----------------------------------------------------------------
+
+    def redact_facts(self, facts: Facts) -> Facts:
+        """Return a snapshot without secrets, in values, sources, reasons and names."""
+        self._compile()
+        return facts._replace(
+            values=self._redact_node(facts.values, (), self._kind_in_facts),
+            sources=self._redact_by_path(facts.sources),
+            places=self._redact_by_path(facts.places),
+            unknown=self._redact_by_path(facts.unknown),
+        )
+
+    def _redact_by_path(self, by_path: Mapping[str, T]) -> dict[str, T]:
+        redacted = {}
+        for dotted, node in by_path.items():
+            try:
+                path = join_path(tuple(map(self._settle, split_path(dotted))))
+            except ValueError:
+                path = self._settle(dotted)  # a snapshot from elsewhere may have any name
+            redacted[path] = _map_strings(node, self._settle)
+        return redacted
+
+    def redact_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an effective compose configuration: only what stands at harmless places."""
+        self._compile()
+        redacted: dict[str, Any] = self._redact_node(config, (), self._kind_in_config)
+        return redacted
+
+    def _redact_node(
+        self, node: Any, path: Path, find_kind: Callable[[Path, Any], str | None]
+    ) -> Any:
+        if isinstance(node, Mapping):
+            return {
+                self._settle(str(key)): self._redact_node(value, (*path, str(key)), find_kind)
+                for key, value in node.items()
+            }
+        if isinstance(node, list):
+            return [
+                self._redact_node(value, (*path, str(index)), find_kind)
+                for index, value in enumerate(node)
+            ]
+        if node is None or isinstance(node, bool) or node == "":
+            return node
+        kind = find_kind(path, node)
+        if kind is None:
+            return self._settle(node) if isinstance(node, str) else node
+        return self._placeholder(kind, node.strip() if isinstance(node, str) else json.dumps(node))
+
+    def _kind_in_facts(self, path: Path, value: Any) -> str | None:
+        """Return as what a fact is hidden, None where it is shown; a text is learned from."""
+        is_label = path[:3] == ("docker", "swarm", "nodes") and path[-2:-1] == ("labels",)
+        if path[:-1] == ("env",) or path[-2:-1] == ("environment",) or is_label:
+            return self._kind_of_variable(path[-1], str(value))
+        if path == ("host", "hostname"):
+            return "host"
+        keys = (PLACEHOLDER.sub("", key) for key in path if key.lower() not in self._public_keys)
+        kind = next(filter(None, map(secret_kind, keys)), None)
+        if kind is not None:
+            self.add_secret(kind, str(value))
+        return kind
+
+    def _kind_in_config(self, path: Path, value: Any) -> str | None:
+        text = str(value)
+        if path[-2:-1] == ("environment",):
+            return self._kind_of_variable(path[-1], text)
+        if len(path) > 2 and not _HOST_KEYS.isdisjoint(path[2:4]):
+            self.add_name("host", re.split(r"[=:]", text)[0])
+            return "host"
+        if _SHOWN_PLACES.fullmatch("/".join(key.replace("/", "_") for key in path)) and (
+            path[-1] != "image" or "@" not in text.replace("@sha256:", "")
+        ):
+            return None
+        self.add_variable(path[-1], text)
+        self._replace_shapes(text)  # learns what is in a command or in the content of a config
+        return secret_kind(path[-1]) or ("content" if path[-1] == "content" else "value")
+
+    def _kind_of_variable(self, name: str, value: str) -> str | None:
+        kind = secret_kind(name)
+        if kind is None and name in self._shown_variables:
+            return None
+        self.add_variable(name, value)
+        return kind or "value"
+
+    # --- finished files ---------------------------------------------------------------------------
 
     def find_leftovers(self, name: str, data: bytes) -> list[str]:
         """Return a line for each place of a finished file that isn't clean, without the secret.
@@ -270,38 +329,23 @@ class Redactor:
         It isn't clean where redaction would change it. Of JSON each string counts by itself, as a
         key and its colon aren't an assignment; of HTML only distinctive shapes count.
         """
-        text = data.decode("utf-8", "replace")
         self._compile()
+        text = data.decode("utf-8", "replace")
         if name.endswith(".json"):
             tree = json.loads(text)
             text = json.dumps(tree, indent=2)
-            redacted = json.dumps(_map_strings(tree, self._redact), indent=2)
+            redacted = json.dumps(_map_strings(tree, self._settle), indent=2)
         elif name.endswith(".html"):
             text = html.unescape(text)
             redacted = self._redact(text, [shape for shape in SHAPES if shape.distinctive])
         else:
-            redacted = self._redact(text)
+            redacted = self._settle(text)
         lines = zip(text.split("\n"), redacted.split("\n"), strict=False)
         return [
             f"{name}:{number} holds a secret"
             for number, (line, redacted_line) in enumerate(lines, 1)
             if line != redacted_line
         ]
-
-
-def _find_secrets(match: re.Match[str]) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield kind and span of the secrets in a match, from left to right."""
-    groups = match.groupdict()
-    name = groups.get("option") or groups.get("name")
-    if name is None:
-        for group in sorted(filter(groups.get, groups), key=match.start):
-            yield group.rstrip("0123456789"), match.span(group)
-        return
-    is_ambiguous = "name" in groups and name.rpartition(".")[2].lower() in AMBIGUOUS_WORDS
-    kind = None if is_ambiguous else secret_kind(name[-MAX_NAME_CHARS:])
-    value = ASSIGNED_VALUE.match(match.string, match.end()) if kind else None
-    if kind and value and value.lastgroup:
-        yield kind, value.span(value.lastgroup)
 
 
 def _map_strings(node: Any, change: Callable[[str], str]) -> Any:
@@ -315,6 +359,12 @@ def _map_strings(node: Any, change: Callable[[str], str]) -> Any:
     if isinstance(node, list | tuple):
         return type(node)(_map_strings(inner, change) for inner in node)
     return node
+
+
+def _is_redacted(value: str) -> bool:
+    """Whether nothing is left of a value but placeholders and punctuation."""
+    rest, count = PLACEHOLDER.subn("", value)
+    return count > 0 and not any(map(str.isalnum, rest))
 
 
 def _is_random(value: str) -> bool:

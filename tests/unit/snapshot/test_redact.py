@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.model.secrets import secret_kind
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 from preflight.snapshot.redact import Redactor
-from preflight.snapshot.shapes import PLACEHOLDER
+from preflight.snapshot.shapes import PLACEHOLDER, SHAPES, Shape
 
 CASES = sorted(path.parent for path in ROOT.glob("tests/cases/*/facts.json"))
 
@@ -160,13 +161,16 @@ def test_which_names_look_like_secrets(name: str, kind: str | None) -> None:
 
 def test_values_of_variables() -> None:
     redactor = made()
-    assert redactor.redact_variable("OLLAMA_MODEL", "phi:latest") == "phi:latest"
-    assert redactor.redact_variable("LOG_LEVEL", "debug") == "<value-1>"
-    assert redactor.redact_variable("DB_PASSWORD", "debug") == "<value-1>", (
-        "one value, one placeholder"
-    )
-    assert redactor.redact_variable("DB_PASSWORD", "") == ""
-    assert redactor.redact_variable("DB_PASSWORD", "<password-7>") == "<password-7>"
+
+    def redacted(name: str, value: str) -> str:
+        facts = redactor.redact_facts(Facts({"env": {name: value}}))
+        return str(facts.values["env"][name])
+
+    assert redacted("OLLAMA_MODEL", "phi:latest") == "phi:latest"
+    assert redacted("LOG_LEVEL", "debug") == "<value-1>"
+    assert redacted("DB_PASSWORD", "debug") == "<value-1>", "one value, one placeholder"
+    assert redacted("DB_PASSWORD", "") == ""
+    assert redacted("DB_PASSWORD", "<password-7>") == "<password-7>"
     assert redactor.redact_text("level debug") == "level debug", (
         "a word of everybody's is no secret"
     )
@@ -241,6 +245,34 @@ def test_many_services_with_secrets_are_redacted_in_seconds() -> None:
     clean = redactor.redact_facts(redactor.redact_facts(facts))
     assert time.process_time() - began < 5  # compiling the patterns for each secret took minutes
     assert "s3cret" not in json.dumps(clean.values)
+
+
+def test_a_line_of_two_megabytes_takes_no_time_and_is_replaced_whole() -> None:
+    began = time.process_time()
+    clean = made().redact_text("before\n" + "password=x1y2z3 a.b@c " * 100_000 + "\nafter")
+    assert time.process_time() - began < 1
+    assert clean == "before\n<line-1>\nafter"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["/Users/ann/Users/bob/Users/cyd/Users/dan", "/home/a/home/b:/home/c" * 9,
+     "C:\\Users\\a\\Users\\b", "a.local/b.lan//c@d.e@f.g@h.i", "token=token=token=" + SECRET],
+)  # fmt: skip
+def test_redaction_reaches_a_fixed_point_at_once(text: str) -> None:
+    redactor = made()
+    clean = redactor.redact_text(text)
+    assert redactor.redact_text(clean) == clean
+    facts = redactor.redact_facts(Facts({"compose": {"files": [text]}}))
+    assert redactor.find_leftovers("facts.json", json.dumps(facts.values).encode()) == []
+
+
+def test_a_line_that_never_settles_is_replaced_whole() -> None:
+    class Unsettled(Redactor):
+        def _redact(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
+            return text.replace("x", "xx")
+
+    assert Unsettled().redact_text("a\nx\nb") == "a\n<line-1>\nb"
 
 
 # --- snapshots --------------------------------------------------------------------------------
