@@ -15,7 +15,7 @@ from preflight.model.rules import RuleSet
 from preflight.model.secrets import secret_variables
 
 if TYPE_CHECKING:
-    from preflight.evaluate.judge import Selection as Selection  # noqa: PLC0414 - for cli too
+    from preflight.evaluate.judge import Selection
     from preflight.facts.collect.measurement import Measurement
 
 T = TypeVar("T")

@@ -1,7 +1,4 @@
-"""`preflight diff A B`: facts and verdicts that changed between two measurements, worst first.
-
-Of two folders, each file is compared with the file of the same name.
-"""
+"""`preflight diff A B`: facts and verdicts that changed between two measurements, worst first."""
 
 from __future__ import annotations
 
@@ -48,20 +45,19 @@ def diff(
 
     if before == after == "-":
         raise InputError("A and B are both standard input: name a file for one of them")
-    folders = [os.path.isdir(name) for name in (before, after)]
-    if any(folders) and not all(folders):
+    if os.path.isdir(before) != os.path.isdir(after):
         raise InputError("A and B are a folder and a file: name two folders or two files")
-    cached_rules = cache(lambda: load_rules(rules, sets))  # reports need no rules
+    load = cache(lambda: load_rules(rules, sets))  # reports need no rules
     names, catalogue, options = (before, after), pipeline.catalogue(), terminal_options()
-    if all(folders):
-        cached_rules()
-        hosts = _compare_folders(before, after, cached_rules)
+    if os.path.isdir(before):
+        load()
+        hosts = _compare_folders(before, after, load)
         complain(*hosts.unusable.values())
         root = render.fleet_json_object(hosts)
         text = render.fleet_text(hosts, catalogue, names, options)
         code = ExitCode.USAGE if hosts.unusable else ExitCode.FAILED if hosts else ExitCode.OK
     else:
-        difference = _compare_files(before, after, cached_rules)
+        difference = _compare_files(before, after, load)
         complain(*difference.notes)
         root = render.json_object(difference)
         text = render.text(difference, catalogue, names, options)
@@ -70,9 +66,7 @@ def diff(
     raise typer.Exit(code)
 
 
-def read_comparison_input(
-    data: bytes, file: str, ruleset: Callable[[], RuleSet]
-) -> ComparisonInput:
+def read_comparison_input(data: bytes, file: str, load: Callable[[], RuleSet]) -> ComparisonInput:
     """Judge a snapshot or bundle by the current rules; return a JSON report as it is."""
     from preflight.snapshot.compare import ComparisonInput
     from preflight.snapshot.facts_file import read_snapshot
@@ -80,19 +74,19 @@ def read_comparison_input(
 
     if is_report(data):
         return ComparisonInput(read_results(data, file))
-    facts = pipeline.with_model(read_snapshot(data, file), ruleset())
-    return ComparisonInput(pipeline.check(ruleset(), facts).results, facts)
+    facts = pipeline.with_model(read_snapshot(data, file), load())
+    return ComparisonInput(pipeline.check(load(), facts).results, facts)
 
 
-def _compare_files(before: str, after: str, ruleset: Callable[[], RuleSet]) -> Difference:
+def _compare_files(before: str, after: str, load: Callable[[], RuleSet]) -> Difference:
     from preflight.snapshot.compare import compare
 
     max_bytes = max(MAX_SNAPSHOT_BYTES, MAX_BUNDLE_BYTES)
     files = (before, after)
-    return compare(*(read_comparison_input(read_input(f, max_bytes), f, ruleset) for f in files))
+    return compare(*(read_comparison_input(read_input(f, max_bytes), f, load) for f in files))
 
 
-def _compare_folders(before: str, after: str, ruleset: Callable[[], RuleSet]) -> HostDifferences:
+def _compare_folders(before: str, after: str, load: Callable[[], RuleSet]) -> HostDifferences:
     from preflight.cli.snapshot_folder import list_snapshots
 
     old, new = list_snapshots(before), list_snapshots(after)
@@ -102,10 +96,11 @@ def _compare_folders(before: str, after: str, ruleset: Callable[[], RuleSet]) ->
     for name in both:
         try:
             paths = os.path.join(before, name), os.path.join(after, name)
-            changed[name] = _compare_files(*paths, ruleset)
+            difference = _compare_files(*paths, load)
         except InputError as error:
             unusable[name] = str(error.problems[0])
-    changed = {name: difference for name, difference in changed.items() if difference}
+        else:
+            changed |= {name: difference} if difference else {}
     return HostDifferences(
         dict(sorted(changed.items(), key=lambda item: -item[1].worse)),
         gone=tuple(name for name in old if name not in both),

@@ -31,7 +31,7 @@ from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.render.sanitize import clean
 
 if TYPE_CHECKING:
-    from preflight.check import Selection
+    from preflight.evaluate.judge import Selection
     from preflight.fleet.playbook import FleetAnswers, HostAnswer
 
 MAX_FILE_NAME_CHARS = 200  # of a file's name, without its ending

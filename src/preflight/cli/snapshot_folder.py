@@ -14,7 +14,7 @@ from preflight.model.problems import InputError
 from preflight.model.rules import RuleSet
 
 if TYPE_CHECKING:
-    from preflight.check import Selection
+    from preflight.evaluate.judge import Selection
 
 _SUFFIXES = (".json", ".zip")
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from select import select
 from typing import BinaryIO, TextIO
 
 from preflight.model.problems import InputError
@@ -70,11 +71,10 @@ def write(text: str | bytes) -> None:
     try:
         sys.stdout.buffer.write(text) if isinstance(text, bytes) else sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
-        silence_stdout()
     except OSError as error:
         silence_stdout()
-        raise InputError(f"cannot write to standard output: {error.strerror}") from None
+        if not isinstance(error, BrokenPipeError):
+            raise InputError(f"cannot write to standard output: {error.strerror}") from None
 
 
 def write_json(value: object) -> None:
@@ -163,8 +163,7 @@ def write_file(
     except IsADirectoryError:
         raise InputError(f"cannot write {path}: it is a folder") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot write {path}: {reason}") from None
+        raise InputError(f"cannot write {path}: {_reason(error)}") from None
 
 
 def _append(path: str, data: bytes) -> None:
@@ -213,42 +212,39 @@ def read_input(name: str, max_bytes: int) -> bytes:
     try:
         if name == "-":
             return standard_input().read(max_bytes + 1)
-        return _read_file(name, max_bytes + 1)
+        with io.BufferedReader(open_input(name)) as file:
+            return file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
         raise cannot_read(name, error) from None
 
 
 def cannot_read(name: str, error: OSError | ValueError) -> InputError:
     """Return the error for an input that can't be read."""
-    return InputError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}")
+    return InputError(f"cannot read {name}: {_reason(error)}")
 
 
-def _read_file(path: str, max_bytes: int) -> bytes:
-    with io.BufferedReader(open_input(path)) as file:
-        return file.read(max_bytes)
+def _reason(error: OSError | ValueError) -> object:
+    return getattr(error, "strerror", None) or error
 
 
 def open_input(path: str) -> io.FileIO:
     """Open a file to read, unbuffered; raises OSError, for a pipe that nobody writes to as well."""
     file = io.FileIO(os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY))
-    try:
-        if _NONBLOCK:
-            from select import select
-
-            is_pipe = stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
-            if is_pipe and not select([file], [], [], _PIPE_TIMEOUT_SECONDS)[0]:
-                raise OSError(errno.ENXIO, "a pipe that nobody writes to")
-            os.set_blocking(file.fileno(), True)
-    except BaseException:
-        file.close()
-        raise
+    if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+        is_written_to, _, _ = select([file], [], [], _PIPE_TIMEOUT_SECONDS)
+        if not is_written_to:
+            file.close()
+            raise OSError(errno.ENXIO, "a pipe that nobody writes to")
+    if _NONBLOCK:
+        os.set_blocking(file.fileno(), True)
     return file
 
 
 def read_rules(name: str) -> bytes:
     """Return a rule file's bytes, the bundled one's for DEFAULT_RULES. Raises OSError."""
     path = str(bundled_rules()) if name == DEFAULT_RULES else name
-    return _read_file(path, MAX_RULE_FILE_BYTES + 1)
+    with io.BufferedReader(open_input(path)) as file:
+        return file.read(MAX_RULE_FILE_BYTES + 1)
 
 
 def rules_reader(first: str, files: dict[str, bytes]) -> Callable[[str], bytes]:
