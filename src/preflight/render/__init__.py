@@ -14,15 +14,25 @@ if TYPE_CHECKING:
 
 _MIN_COLUMNS, _MAX_COLUMNS = 40, 100  # beyond, the eye loses the line from a title to its figure
 
-SIGNS: Mapping[Verdict, tuple[str, str, str]] = {
-    "pass": ("✔", "ok", "green"),
-    "warn": ("▲", "warn", "yellow"),
-    "fail": ("✖", "FAIL", "bold red"),
-    "unknown": ("?", "?", "magenta"),
-    "skip": ("·", "skip", "dim"),
-    "waived": ("⊘", "waived", "cyan"),
+
+class Sign(NamedTuple):
+    """How a verdict is shown: a mark, the same in ASCII, a style, the word where it is counted."""
+
+    mark: str
+    ascii_mark: str
+    style: str
+    word: str
+
+
+SIGNS: Mapping[Verdict, Sign] = {
+    "fail": Sign("✖", "FAIL", "bold red", "failed"),
+    "unknown": Sign("?", "?", "magenta", "undecided"),
+    "warn": Sign("▲", "warn", "yellow", "warning"),
+    "pass": Sign("✔", "ok", "green", "passed"),
+    "waived": Sign("⊘", "waived", "cyan", "waived"),
+    "skip": Sign("·", "skip", "dim", "skipped"),
 }
-"""By verdict: its mark, its mark in ASCII, its style."""
+"""By verdict, the worst first."""
 
 
 class RenderOptions(NamedTuple):
@@ -44,8 +54,8 @@ class RenderOptions(NamedTuple):
 
     def sign(self, verdict: Verdict) -> tuple[str, str]:
         """Return a verdict's mark and its style."""
-        mark, plain, style = SIGNS[verdict]
-        return (plain if self.ascii else mark), style
+        sign = SIGNS[verdict]
+        return (sign.ascii_mark if self.ascii else sign.mark), sign.style
 
 
 _RAW_FORMATS = ("json", "prometheus", "sarif")  # they keep names apart that look alike

@@ -14,7 +14,6 @@ from preflight.render.tasks import (
     detail_lines,
     find_tasks,
     shown_waivers,
-    skipped_checks,
 )
 
 _MAX_SHOWN = 10  # annotations of one kind that GitHub shows of a step; the log has them all
@@ -46,8 +45,7 @@ def _annotation(task: Task, options: RenderOptions) -> str:
     evidence = task.result.reason_or_source
     source = [f"measured: {evidence}"] if options.verbose and evidence else []
     lines = detail_lines(task.result) if len(task.results) == 1 else [task.names]
-    skipped = [skipped_checks(task.skipped)] if task.skipped else []
-    text = "\n".join([task.sentence, *lines, *skipped, *source])
+    text = "\n".join(filter(None, [task.sentence, *lines, task.skipped, *source]))
     kind = "error" if task.affects_exit_code else "warning"
     return _command(kind, task.title, text, task.result if len(task.results) == 1 else None)
 

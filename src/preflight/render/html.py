@@ -119,7 +119,7 @@ def _environment() -> Environment:
         script=Markup(script),  # nosec B704
         script_hash=_hash(script),
         newline=Markup("\n"),
-        signs={verdict: sign for verdict, (sign, _, _) in SIGNS.items()},
+        signs=SIGNS,
         web_address=web_address,
         fix=ResolvedFix,
         code=_command_lines,

@@ -15,6 +15,7 @@ from preflight.render.tasks import (
     count_blocked_by_rule,
     engine_line,
     host_line,
+    skipped_checks,
     text_lines,
 )
 
@@ -49,7 +50,7 @@ def _document(suites: Iterable[ET.Element]) -> str:
 
 def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[ET.Element]:
     """Yield a suite for each section; `host` is the name of one of many."""
-    skipped = count_blocked_by_rule(report)
+    blocked = count_blocked_by_rule(report)
     measured = _TIMESTAMP.match(report.measured_at)
     hostname = " ".join((host or str(report.host.get("hostname") or "")).split())
     prefix = f"{hostname or '?'} · " if host else ""
@@ -76,7 +77,7 @@ def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[
             case = ET.SubElement(
                 suite, "testcase", name=name, classname=f"preflight.{result.id}", time="0"
             )
-            text = "\n".join(text_lines(result, skipped.pop(result.id, 0)))
+            text = "\n".join(text_lines(result, skipped_checks(blocked.pop(result.id, 0))))
             if kind := _element_name(report, result):
                 element = ET.SubElement(case, kind, message=result.message)
                 if kind != "skipped":

@@ -46,33 +46,27 @@ Part = str | tuple[str, str] | Fill
 
 
 class TextLayout:
-    """Collects lines, each of texts with or without a style, and draws them to one str."""
+    """Collects lines, each of texts with or without a style."""
 
     def __init__(self, options: RenderOptions) -> None:
         self.options = options
-        self._lines: list[list[tuple[str, str]]] = []
+        self._lines: list[str] = []
 
     def add(self, *parts: Part) -> None:
         """Add a line; it is cut at the last column."""
+        spans = [(part, "") if isinstance(part, str) else part for part in parts]
         room = self.options.columns
-        others = sum(
-            cell_len(clean(part if isinstance(part, str) else part[0]))
-            for part in parts
-            if not isinstance(part, Fill)
-        )
-        line = []
-        for part in parts:
-            text, style = (part, "") if isinstance(part, str) else part
-            if isinstance(part, Fill):
-                text = pad(text, self.options.columns - others)
-            text = fit(text, room)
+        rest = room - sum(cell_len(clean(s[0])) for s in spans if not isinstance(s, Fill))
+        drawn = []
+        for span in spans:
+            text = fit(pad(span[0], rest) if isinstance(span, Fill) else span[0], room)
             room -= cell_len(text)
-            line.append((text, style))
-        self._lines.append(line)
+            drawn.append((text, span[1]))
+        self._append(*drawn)
 
     def title(self, text: str) -> None:
         """Add an empty line and a title."""
-        self._lines.append([])
+        self.blank()
         self.add((text, "bold"))
 
     def wrap(self, text: str, indent: int, style: str = "", prefix: Part = "") -> None:
@@ -82,8 +76,8 @@ class TextLayout:
         joined = _SIZE.sub("\\1\N{NO-BREAK SPACE}", shorten(text))  # `8 GB` stays on one line
         rows = textwrap.wrap(joined, room, break_on_hyphens=False, break_long_words=False)
         for row in rows or [""]:
-            text = row.replace("\N{NO-BREAK SPACE}", " ")
-            self._lines.append([(" " * indent, ""), (lead, lead_style), (text, style)])
+            line = row.replace("\N{NO-BREAK SPACE}", " ")
+            self._append((" " * indent, ""), (lead, lead_style), (line, style))
             lead = " " * cell_len(lead)
 
     def mark(self, verdict: Verdict) -> tuple[str, str]:
@@ -93,40 +87,38 @@ class TextLayout:
 
     def verbatim(self, text: str, indent: int, style: str = "") -> None:
         """Add a line that must stay whole to be copied."""
-        self._lines.append([(" " * indent, ""), (clean(text), style)])
+        self._append((" " * indent, ""), (clean(text), style))
 
-    def fixes(
-        self, fixes: Iterable[ResolvedFix], indent: int, command_indent: int | None = None
-    ) -> None:
+    def fixes(self, fixes: Iterable[ResolvedFix], indent: int, command_indent: int = 0) -> None:
         """Add fixes: each its text, the lines of its command to copy, its link."""
-        inner = indent if command_indent is None else command_indent
         for fix in fixes:
             if fix.text:
                 self.wrap(fix.text, indent)
             for line in command_lines(fix):
-                self.verbatim(f"$ {line}", inner, "cyan")
+                self.verbatim(f"$ {line}", command_indent or indent, "cyan")
             if fix.url:
-                self.verbatim(shorten(fix.url), inner, "dim")
+                self.verbatim(shorten(fix.url), command_indent or indent, "dim")
 
     def blank(self) -> None:
         """Add an empty line."""
-        self._lines.append([])
+        self._lines.append("")
 
     def draw(self) -> str:
         """Return the text with a newline at the end of every line."""
-        text = "".join(f"{self._line(line)}\n" for line in self._lines)
+        text = "".join(f"{line}\n" for line in self._lines)
         return text.translate(ASCII_FALLBACKS) if self.options.ascii else text
 
-    def _line(self, line: list[tuple[str, str]]) -> str:
-        color = self.options.color
-        drawn = "".join(
-            f"\x1b[{ANSI_SGR_CODES[style]}m{text}\x1b[0m" if color and style and text else text
-            for text, style in line
-        )
-        drawn = drawn if color else drawn.rstrip()
-        if drawn.lstrip().startswith("::"):  # GitHub's runner takes such a line for a command
-            return drawn.replace("::", ": :", 1)
-        return drawn
+    def _append(self, *spans: tuple[str, str]) -> None:
+        if self.options.color:
+            line = "".join(
+                f"\x1b[{ANSI_SGR_CODES[style]}m{text}\x1b[0m" if style and text else text
+                for text, style in spans
+            )
+        else:
+            line = "".join(text for text, _ in spans).rstrip()
+        if line.lstrip().startswith("::"):  # GitHub's runner takes such a line for a command
+            line = line.replace("::", ": :", 1)
+        self._lines.append(line)
 
 
 def fit(text: str, width: int) -> str:

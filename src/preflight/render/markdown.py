@@ -23,7 +23,6 @@ from preflight.render.tasks import (
     find_tasks,
     host_line,
     shown_waivers,
-    skipped_checks,
 )
 
 _MAX_CHARACTERS = 58_000  # of what is foreign; GitHub takes 65,536 in a comment
@@ -117,7 +116,7 @@ def _task_item(task: Task, options: RenderOptions) -> str:
         lines += [f"- {_prose(line)}" for line in context_lines(result)]
         lines += fix_items(result.fixes, _MAX_PROSE)
     if task.skipped:
-        lines.append(f"- {skipped_checks(task.skipped)}")
+        lines.append(f"- {task.skipped}")
     return _item(options, result, _prose(task.sentence), task.affects_exit_code, lines)
 
 

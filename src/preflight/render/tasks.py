@@ -10,20 +10,11 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from preflight.model.report import Report, ResolvedFix, Result, Verdict, WaiverStatus
-from preflight.render import RenderOptions
+from preflight.render import SIGNS, RenderOptions
 from preflight.render.sanitize import shorten
 
 VERDICT_WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
 VERDICTS_TO_ACT_ON: tuple[Verdict, ...] = ("fail", "unknown", "warn")
-_COUNT_WORDS: dict[Verdict, str] = {
-    "fail": "failed",
-    "unknown": "undecided",
-    "warn": "warning",
-    "pass": "passed",
-    "waived": "waived",
-    "skip": "skipped",
-}
-VERDICTS_WORST_FIRST = tuple(_COUNT_WORDS)
 ENGINE_NAMES = {
     "docker": "Docker",
     "docker-desktop": "Docker Desktop",
@@ -37,12 +28,14 @@ ENGINE_NAMES = {
 class Task(NamedTuple):
     """What to act on: a result, or several that are undecided for one reason.
 
-    `skipped` is how many checks were skipped for it.
+    `skipped` says how many checks were skipped for it, if any.
     """
 
     results: list[Result]
+    title: str
+    sentence: str
     affects_exit_code: bool
-    skipped: int
+    skipped: str
 
     @property
     def result(self) -> Result:
@@ -50,25 +43,8 @@ class Task(NamedTuple):
         return self.results[0]
 
     @property
-    def title(self) -> str:
-        """The rule's name, or how many rules there are, or how many items of one rule."""
-        count = len(self.results)
-        if count == 1:
-            return self.result.name
-        rules = len({result.id for result in self.results})
-        title = self.result._replace(item=None).name
-        return f"{title}, {count} undecided" if rules == 1 else f"{rules} rules undecided"
-
-    @property
-    def sentence(self) -> str:
-        """What was found and what is needed, in one line."""
-        if len(self.results) == 1:
-            return self.result.message
-        return f"{self.title}, {self.result.reason_or_source}"
-
-    @property
     def names(self) -> str:
-        """The names of several results that are one task."""
+        """The names of several results."""
         return shorten(", ".join(result.name for result in self.results))
 
 
@@ -80,15 +56,19 @@ def find_tasks(report: Report) -> list[Task]:
         if result.verdict == "unknown" and result.reason_or_source:
             key = (report.affects_exit_code(result), result.reason_or_source)
         groups.setdefault(key, []).append(result)
-    skipped = count_blocked_by_rule(report)
-    return [
-        Task(
-            group,
-            report.affects_exit_code(group[0]),
-            sum(skipped.pop(result.id, 0) for result in group),
-        )
-        for group in groups.values()
-    ]
+    blocked = count_blocked_by_rule(report)
+    tasks = []
+    for group in groups.values():
+        first, rules = group[0], {result.id for result in group}
+        title, sentence = first.name, first.message
+        if len(group) > 1:
+            title = f"{len(rules)} rules undecided"
+            if len(rules) == 1:
+                title = f"{first._replace(item=None).name}, {len(group)} undecided"
+            sentence = f"{title}, {first.reason_or_source}"
+        skipped = skipped_checks(sum(blocked.pop(id_, 0) for id_ in rules))
+        tasks.append(Task(group, title, sentence, report.affects_exit_code(first), skipped))
+    return tasks
 
 
 def problems_worst_first(report: Report) -> list[Result]:
@@ -123,8 +103,8 @@ def count_blocked_by_rule(report: Report) -> Counter[str | None]:
 
 
 def skipped_checks(count: int) -> str:
-    """Say how many checks were skipped."""
-    return f"{count} {'check' if count == 1 else 'checks'} skipped"
+    """Say how many checks were skipped; "" if none was."""
+    return f"{count} {'check' if count == 1 else 'checks'} skipped" if count else ""
 
 
 def compose_location(result: Result) -> str:
@@ -157,14 +137,14 @@ def fix_lines(fixes: Iterable[ResolvedFix]) -> Iterator[str]:
             yield f"see {fix.url}"
 
 
-def text_lines(result: Result, skipped: int) -> Iterator[str]:
+def text_lines(result: Result, skipped: str) -> Iterator[str]:
     """Yield all that is known of a result, for a format without places of its own for it."""
     yield result.message
     if result.file:
         yield f"in {compose_location(result)}"
     yield from detail_lines(result)
     if skipped:
-        yield skipped_checks(skipped)
+        yield skipped
     evidence = result.reason_or_source
     if evidence and not result.file and evidence not in result.message:
         yield f"measured: {evidence}"
@@ -191,14 +171,14 @@ def command_lines(fix: ResolvedFix) -> list[str]:
 def counts_text(report: Report) -> str:
     """Count the verdicts, worst first: `1 failed · 15 passed`."""
     counts = report.counts
-    parts = (count_text(word, counts[word]) for word in VERDICTS_WORST_FIRST if counts[word])
+    parts = (count_text(verdict, counts[verdict]) for verdict in SIGNS if counts[verdict])
     return " · ".join(parts) or "no rules"
 
 
 def count_text(verdict: Verdict, count: int) -> str:
     """Say how many results have a verdict: `2 warnings`."""
     plural = "s" if verdict == "warn" and count != 1 else ""
-    return f"{count} {_COUNT_WORDS[verdict]}{plural}"
+    return f"{count} {SIGNS[verdict].word}{plural}"
 
 
 def host_line(report: Report) -> str:

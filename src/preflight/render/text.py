@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -11,7 +11,6 @@ from rich.cells import cell_len
 from preflight.model.report import Report, Result
 from preflight.render import RenderOptions, memory
 from preflight.render.layout import Fill, TextLayout, pad
-from preflight.render.sanitize import clean
 from preflight.render.tasks import (
     VERDICT_WORDS,
     VERDICTS_TO_ACT_ON,
@@ -24,12 +23,10 @@ from preflight.render.tasks import (
     find_tasks,
     host_line,
     shown_waivers,
-    skipped_checks,
 )
 
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
-    from preflight.render.fleet_summary import HostSummary
 
 _MAX_PROGRAM_AND_RULES = 57  # characters; longer ones leave no room for the host beside them
 _MAX_PASSED = 8  # rows of passed rules in a section, before the rest is counted
@@ -46,6 +43,7 @@ def render(report: Report, options: RenderOptions) -> str:
     """Return the text report."""
     layout = TextLayout(options)
     tasks = find_tasks(report)
+    waived = shown_waivers(report, options)
     in_full = options.verbose or (bool(tasks) and not options.quiet)
     if not options.quiet:
         _add_header(layout, report, engine=in_full)
@@ -55,14 +53,21 @@ def render(report: Report, options: RenderOptions) -> str:
         layout.title("To do")
     for task in tasks:
         _add_task(layout, task)
-    waived = shown_waivers(report, options)
     if waived and in_full:
         layout.title("Waived")
     for result in waived:
         layout.wrap(result.message, 2, prefix=layout.mark("waived"))
     if in_full:
         memory.draw(layout, report.memory)
-    _add_summary(layout, report)
+    if not options.quiet:
+        if options.verbose or report.verdict != "pass":
+            layout.blank()
+        for note in report.notes:
+            layout.wrap(note, 0, prefix=("note  ", "dim"))
+    seconds = f" · {report.seconds:.2f} s" if report.seconds is not None else ""
+    word = VERDICT_WORDS[report.verdict]
+    style = "bold green" if word == "PASS" else options.sign(report.verdict)[1]
+    layout.wrap(f"{counts_text(report)}{seconds}", 0, prefix=(f"{word}  ", style))
     if not tasks and not options.quiet and report.next:
         layout.verbatim(f"Next: {report.next}", 0)
     return layout.draw()
@@ -83,13 +88,17 @@ def _add_sections(layout: TextLayout, results: Iterable[Result]) -> None:
     """Add a row for each rule, by section; the figures line up over all sections."""
     verbose = layout.options.verbose
     shown = [result for result in results if verbose or result.verdict != "skip"]
-    found_width = max(len(text) for text in ["found", *(result.actual_text for result in shown)])
-    found_width = min(_MAX_FOUND_COLUMNS, found_width)
-    expected_width = max(
-        len(text) for text in ["expected", *(result.expected_text for result in shown)]
-    )
-    expected_width = min(_MAX_EXPECTED_COLUMNS, expected_width)
-    head = f"{pad('found', found_width, right=True)}  {pad('expected', expected_width, right=True)}"
+    found_columns = max([len("found"), *(len(result.actual_text) for result in shown)])
+    expected_columns = max([len("expected"), *(len(result.expected_text) for result in shown)])
+
+    def figures(found: str, expected: str) -> tuple[str, str]:
+        widths = (
+            min(found_columns, _MAX_FOUND_COLUMNS),
+            min(expected_columns, _MAX_EXPECTED_COLUMNS),
+        )
+        return f"  {pad(found, widths[0], right=True)}  ", pad(expected, widths[1], right=True)
+
+    head = "".join(figures("found", "expected"))
     for title, rows in by_section(shown).items():
         layout.blank()
         layout.add(Fill(title, "bold"), (head, "dim"))
@@ -97,31 +106,24 @@ def _add_sections(layout: TextLayout, results: Iterable[Result]) -> None:
         passed = 0
         for result in rows:
             passed += result.verdict == "pass"
-            if verbose or result.verdict != "pass" or passed <= _MAX_PASSED:
-                _add_row(layout, result, found_width, expected_width)
+            if result.verdict == "pass" and passed > _MAX_PASSED and not verbose:
+                continue
+            mark, style = layout.options.sign(result.verdict)
+            found, expected = figures(result.actual_text, result.expected_text)
+            layout.add(
+                "  ",
+                (pad(mark, 6) if layout.options.ascii else mark, style),
+                " ",
+                Fill(result.name),
+                (found, style if result.verdict in VERDICTS_TO_ACT_ON else ""),
+                (expected, "dim"),
+            )
+            if verbose:
+                layout.wrap(result.reason_or_source or "no source", 6, "dim")
+                if result.why:
+                    layout.wrap(result.why, 6, "dim")
         if not verbose and passed > _MAX_PASSED:
             layout.add("  ", layout.options.sign("pass"), f" {passed - _MAX_PASSED} more")
-
-
-def _add_row(layout: TextLayout, result: Result, found_width: int, expected_width: int) -> None:
-    mark, style = layout.options.sign(result.verdict)
-    layout.add(
-        "  ",
-        (pad(mark, 6) if layout.options.ascii else mark, style),
-        " ",
-        Fill(result.name),
-        "  ",
-        (
-            pad(result.actual_text, found_width, right=True),
-            style if result.verdict in VERDICTS_TO_ACT_ON else "",
-        ),
-        "  ",
-        (pad(result.expected_text, expected_width, right=True), "dim"),
-    )
-    if layout.options.verbose:
-        layout.wrap(result.reason_or_source or "no source", 6, "dim")
-        if result.why:
-            layout.wrap(result.why, 6, "dim")
 
 
 def _add_task(layout: TextLayout, task: Task) -> None:
@@ -135,19 +137,7 @@ def _add_task(layout: TextLayout, task: Task) -> None:
             layout.wrap(line, 6)
         layout.fixes(result.fixes, 6)
     if task.skipped:
-        layout.wrap(skipped_checks(task.skipped), 6, "dim")
-
-
-def _add_summary(layout: TextLayout, report: Report) -> None:
-    if not layout.options.quiet:
-        if layout.options.verbose or report.verdict != "pass":
-            layout.blank()
-        for note in report.notes:
-            layout.wrap(note, 0, prefix=("note  ", "dim"))
-    seconds = f" · {report.seconds:.2f} s" if report.seconds is not None else ""
-    word = VERDICT_WORDS[report.verdict]
-    style = "bold green" if word == "PASS" else layout.options.sign(report.verdict)[1]
-    layout.wrap(f"{counts_text(report)}{seconds}", 0, prefix=(f"{word}  ", style))
+        layout.wrap(task.skipped, 6, "dim")
 
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
@@ -175,44 +165,32 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 
 
 def _add_hosts(layout: TextLayout, fleet: Fleet) -> None:
+    """Add the hosts: the worst problem of each, how many more there are, and its columns."""
     from preflight.render import fleet_summary
 
     options = layout.options
     needing = fleet_summary.shown_hosts(fleet_summary.summaries(fleet), options)
     shown = needing if options.verbose else needing[:_MAX_HOSTS]
-    columns = (
-        fleet_summary.shown_columns(shown) if options.columns >= _MIN_WIDTH_FOR_COLUMNS else []
-    )
+    is_wide = options.columns >= _MIN_WIDTH_FOR_COLUMNS
+    columns = fleet_summary.shown_columns(shown) if is_wide else []
     right = "".join(f"  {name}" for name in columns)
     layout.add(Fill(fleet.title, "bold"), (right, "dim"))
     widest = max(8, min(_MAX_HOST_NAME, options.columns - len(right) - _PROBLEM_WIDTH))
-    width = min(widest, max((cell_len(clean(host.name)) for host in shown), default=0))
+    width = min(widest, max((cell_len(host.name) for host in shown), default=0))
     for host in shown:
-        _add_host(layout, host, width, columns)
+        mark, style = options.sign(host.verdict)
+        mark = pad(mark, 4) if options.ascii else mark
+        problem = ""
+        if host.problems:
+            problem = host.reason or f"{host.problems[0].title} {host.problems[0].actual_text}"
+        more = f"  +{host.required_problems - 1}" if host.required_problems > 1 else ""
+        signs: list[str | tuple[str, str]] = []
+        for name in columns if not host.reason else ():
+            verdict = host.columns.get(name)
+            sign, sign_style = options.sign(verdict) if verdict else ("", "")
+            signs += ["  ", (sign.center(len(name)), sign_style)]
+        layout.add("  ", (mark, style), f" {pad(host.name, width)}  ", Fill(problem), more, *signs)
     for verdict, count in Counter(host.verdict for host in needing[len(shown) :]).items():
         layout.add("  ", options.sign(verdict), f" {count:,} more; --verbose lists them")
     if rest := len(fleet.hosts) - len(needing):
         layout.add("  ", options.sign("pass"), f" {rest:,} more")
-
-
-def _add_host(layout: TextLayout, host: HostSummary, width: int, columns: Sequence[str]) -> None:
-    """Add a host: its worst problem, how many more there are, and a mark for each column."""
-    options = layout.options
-    mark, style = options.sign(host.verdict)
-    mark = pad(mark, 4) if options.ascii else mark
-    head = ("  ", (mark, style), f" {pad(host.name, width)}  ")
-    if host.reason:
-        layout.add(*head, host.reason)
-        return
-    problem = f"  +{host.required_problems - 1}" if host.required_problems > 1 else ""
-    if host.problems:
-        worst = host.problems[0]
-        used = len(mark) + width + sum(len(name) + 2 for name in columns) + len(problem) + 5
-        text = pad(f"{worst.title} {worst.actual_text}", max(options.columns - used, 8))
-        problem = text.rstrip() + problem
-    signs: list[str | tuple[str, str]] = []
-    for name in columns:
-        verdict = host.columns.get(name)
-        sign, sign_style = options.sign(verdict) if verdict else ("", "")
-        signs += ["  ", (sign.center(len(name)), sign_style)]
-    layout.add(*head, Fill(problem), *signs)
