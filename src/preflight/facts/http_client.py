@@ -11,7 +11,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
@@ -21,8 +21,8 @@ from preflight.facts.engine.endpoint import Endpoint, Tls
 if TYPE_CHECKING:
     import ssl
 
-# path, seconds, maximum of bytes -> status, body (cut one byte beyond the maximum)
-Get: TypeAlias = Callable[[str, float, int], tuple[int, bytes]]
+# path, seconds, maximum of bytes, body of a POST -> status, body (cut one byte beyond the maximum)
+Request: TypeAlias = Callable[[str, float, int, "bytes | None"], tuple[int, bytes]]
 
 
 def request(
@@ -31,12 +31,10 @@ def request(
     *,
     timeout: float,
     max_bytes: int,
-    method: str = "GET",
-    headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> tuple[int, bytes]:
-    """Return the status and the body, which is cut one byte beyond `max_bytes`.
+    """GET, or POST a body; returns the status and the body, cut one byte beyond `max_bytes`.
 
     `url` is unix://PATH, or the scheme (tcp, http, https), host and port; `tls` and https encrypt.
     `timeout` is in seconds. Raises OSError (TimeoutError, ssl.SSLError) or HTTPException.
@@ -44,14 +42,15 @@ def request(
     from http.client import HTTPConnection
 
     parts = urlsplit(url)
-    connection = HTTPConnection("localhost" if parts.scheme == "unix" else parts.netloc)
+    host = "localhost" if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
+    connection = HTTPConnection(host)
     deadline = time.monotonic() + timeout
     connection.sock = _connect(url, timeout, tls)
     # the socket's own timeout starts again with each byte that drips in
     timer = threading.Timer(deadline - time.monotonic(), _shut_down, [connection.sock])
     timer.start()
     try:
-        connection.request(method, path, body, dict(headers or {}))
+        connection.request("GET" if body is None else "POST", path, body)
         response = connection.getresponse()
         return response.status, response.read(max_bytes + 1)
     finally:
@@ -99,18 +98,18 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def open_transport(endpoint: Endpoint) -> Get:
-    """Return the way to an endpoint; a GET raises what the libraries raise, OSError and others."""
-    scheme, headers = urlsplit(endpoint.url).scheme, {"Host": "docker"}
+def open_transport(endpoint: Endpoint) -> Request:
+    """Return the way to an endpoint; it raises what the libraries raise, OSError and others."""
+    scheme = urlsplit(endpoint.url).scheme
     if scheme in ("npipe", "ssh") or (not endpoint.local and _goes_through_proxy(endpoint)):
         return _sdk_transport(endpoint)
     tls = None if endpoint.tls is None else _tls_context(endpoint.tls)
-    return lambda path, timeout, max_bytes: request(
+    return lambda path, timeout, max_bytes, body: request(
         endpoint.url,
         endpoint.base + path,
         timeout=timeout,
         max_bytes=max_bytes,
-        headers=headers,
+        body=body,
         tls=tls,
     )
 
@@ -123,7 +122,7 @@ def _goes_through_proxy(endpoint: Endpoint) -> bool:
     return kind in getproxies() and not proxy_bypass(urlsplit(endpoint.url).hostname or "")
 
 
-def _sdk_transport(endpoint: Endpoint) -> Get:
+def _sdk_transport(endpoint: Endpoint) -> Request:
     import docker
 
     tls: Any = False
@@ -135,11 +134,13 @@ def _sdk_transport(endpoint: Endpoint) -> Get:
         url = "https://" + url.split("://", 1)[1]
     client = docker.APIClient(base_url=url, version="1.24", tls=tls)
 
-    def get(path: str, timeout: float, max_bytes: int) -> tuple[int, bytes]:
-        full_url = client.base_url.rstrip("/") + path
-        response = client.get(full_url, timeout=timeout, stream=True, allow_redirects=False)
-        with response:
-            body = response.raw.read(max_bytes + 1, decode_content=True)
-        return response.status_code, body[: max_bytes + 1]
+    def request_by_sdk(
+        path: str, timeout: float, max_bytes: int, body: bytes | None
+    ) -> tuple[int, bytes]:
+        options: dict[str, Any] = {"timeout": timeout, "stream": True, "allow_redirects": False}
+        method, full_url = "GET" if body is None else "POST", client.base_url.rstrip("/") + path
+        with client.request(method, full_url, data=body, **options) as response:
+            data = response.raw.read(max_bytes + 1, decode_content=True)
+        return response.status_code, data[: max_bytes + 1]
 
-    return get
+    return request_by_sdk

@@ -12,13 +12,13 @@ from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project, known_as, source_of
-from preflight.facts.engine.api import count_or_none
-from preflight.facts.engine.endpoint import EngineError
+from preflight.facts.engine.api import EngineApi, count_or_none
+from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.engine.locality import in_container
 from preflight.facts.model import canonical_name
 from preflight.facts.ollama_server import (
-    OllamaApi,
     get_environment,
+    get_models,
     is_loopback,
     is_valid_name,
     locate_api,
@@ -54,7 +54,8 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
     known: set[tuple[str, ...]] = set()
     is_hidden = isinstance(url, Unknown)
     if isinstance(url, str):
-        api = OllamaApi(url, min(MAX_ANSWER_SECONDS, context.options.timeout / 2))
+        seconds = min(MAX_ANSWER_SECONDS, context.options.timeout / 2)
+        api = EngineApi(Endpoint(url, "", "OLLAMA_HOST"), seconds, server="Ollama")
         try:
             for fact in _ask(api, name, get_environment(service or {})):
                 known.add(fact.path)
@@ -153,20 +154,22 @@ def _unanswered_facts(
 
 
 def _ask(
-    api: OllamaApi, name: str | Unknown | None, environment: Mapping[str, Value]
+    api: EngineApi, name: str | Unknown | None, environment: Mapping[str, Value]
 ) -> Iterator[Measured]:
     """Yield what Ollama answers. Raises EngineError at the first call that fails."""
-    version: str | Unknown = api.get_version()
+    version: Any = api.get_object("/api/version").get("version")
+    if not is_valid_name(version):
+        raise EngineError(f"{api.address} answers, but not as Ollama: no version")
     yield Measured(("ollama", "reachable"), True, "GET /api/version")
-    if not re.match("v?[0-9]", str(version)):  # a build of somebody's own
+    if not re.match("v?[0-9]", version):  # a build of somebody's own
         version = Unknown(f"{version!r} isn't a valid version", "invalid")
     yield Measured(("ollama", "version"), version, "GET /api/version")
-    models = api.get_models("/api/tags")
+    models = get_models(api, "/api/tags")
     for model, row in models.items():
         path = ("ollama", "models", model, "size")
         yield Measured(path, _read_size(row, "size"), "GET /api/tags size")
     yield Measured(("ollama", "models"), {}, "GET /api/tags")
-    loaded = api.get_models("/api/ps")
+    loaded = get_models(api, "/api/ps")
     for model, row in loaded.items():
         top = ("ollama", "loaded", model)
         yield Measured((*top, "memory"), _read_resident(row), "GET /api/ps size less size_vram")
@@ -187,7 +190,7 @@ def _ask(
     yield Measured(("model", "resident"), resident, source)
     estimate = size or Unknown("Ollama doesn't have the configured model: no shape is known")
     if isinstance(estimate, int):
-        info = api.request("/api/show", {"model": installed}).get("model_info")
+        info = api.post_object("/api/show", {"model": installed}).get("model_info")
         per_token = kv_bytes_per_token(info if isinstance(info, dict) else {})
         estimate, source = estimate_memory(estimate, per_token, environment)
     yield Measured(("model", "estimate"), estimate, source)

@@ -8,16 +8,14 @@ api/types.go; Go's time.ParseDuration and strconv.ParseUint.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from preflight.facts.engine.api import MAX_RESPONSE_BYTES, decode_json, explain_failure
+from preflight.facts.engine.api import EngineApi
 from preflight.facts.engine.endpoint import Endpoint, EngineError
-from preflight.facts.http_client import request
 from preflight.model.facts import Unknown, Value
 from preflight.model.quantities import format_duration
 
@@ -191,48 +189,14 @@ def get_environment(service: Mapping[str, Any]) -> Mapping[str, Value]:
     return service.get("environment") or {}
 
 
-class OllamaApi:
-    """One Ollama. Every call takes `seconds` at most, and raises EngineError and nothing else."""
-
-    def __init__(self, url: str, seconds: float) -> None:
-        self._url = url
-        self._seconds = seconds
-
-    def get_version(self) -> str:
-        """GET /api/version."""
-        version = self.request("/api/version").get("version")
-        if not is_valid_name(version):
-            raise EngineError(f"{self._url} answers, but not as Ollama: no version", "invalid")
-        return str(version)
-
-    def get_models(self, path: str) -> dict[str, Mapping[str, Any]]:
-        """GET a list of models, by name; Go writes an empty list as null."""
-        models = self.request(path).get("models", False)
-        if models is not None and not isinstance(models, list):
-            raise EngineError(f"{self._url}: GET {path} returned no list of models", "invalid")
-        rows = [row for row in models or () if isinstance(row, dict)][:MAX_MODELS]
-        by_name = {row.get("name") or row.get("model"): row for row in rows}
-        return {str(name): row for name, row in by_name.items() if is_valid_name(name)}
-
-    def request(self, path: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """GET the JSON object at a path, or POST `content` to it."""
-        method = "GET" if content is None else "POST"
-        body = None if content is None else json.dumps(content).encode("ascii")
-        try:
-            status, data = request(
-                self._url,
-                urlsplit(self._url).path + path,
-                timeout=self._seconds,
-                max_bytes=MAX_RESPONSE_BYTES,
-                method=method,
-                body=body,
-            )
-        except Exception as error:  # noqa: BLE001 - sockets, ssl, http, encodings: each its own
-            raise explain_failure(error, self._url, self._seconds, "Ollama") from None
-        answer = decode_json(status, data, self._url, f"{method} {path}", "Ollama")
-        if not isinstance(answer, dict):
-            raise EngineError(f"{self._url}: {method} {path} returned no JSON object", "invalid")
-        return answer
+def get_models(api: EngineApi, path: str) -> dict[str, Mapping[str, Any]]:
+    """GET a list of models, by name; Go writes an empty list as null."""
+    models = api.get_object(path).get("models", False)
+    if models is not None and not isinstance(models, list):
+        raise EngineError(f"{api.address}: GET {path} returned no list of models")
+    rows = [row for row in models or () if isinstance(row, dict)][:MAX_MODELS]
+    by_name = {row.get("name") or row.get("model"): row for row in rows}
+    return {str(name): row for name, row in by_name.items() if is_valid_name(name)}
 
 
 def is_valid_name(value: Any) -> bool:

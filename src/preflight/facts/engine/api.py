@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from preflight.facts.engine.endpoint import Endpoint, EngineError
-from preflight.facts.http_client import Get, open_transport
+from preflight.facts.http_client import Request, open_transport
 from preflight.model.facts import Unknown, UnknownKind
 
 T = TypeVar("T")
@@ -69,11 +69,17 @@ class EngineApi:
     takes at most `timeout` seconds, and none ends after `deadline`, by time.monotonic.
     """
 
-    def __init__(self, endpoint: Endpoint, timeout: float, deadline: float | None = None) -> None:
-        self.endpoint = endpoint
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        timeout: float,
+        deadline: float | None = None,
+        server: str = _CONTAINER_ENGINE,
+    ) -> None:
+        self.endpoint, self._server = endpoint, server
         self.address = re.sub(r"//[^/@]*@", "//", endpoint.url)  # as shown: without a user name
         self._timeout, self._deadline = timeout, deadline or time.monotonic() + timeout
-        self._transport: Lazy[Get] = Lazy(lambda: open_transport(endpoint))
+        self._transport: Lazy[Request] = Lazy(lambda: open_transport(endpoint))
         self._version_prefix = ""
         self._lock = threading.Lock()
         self._responses: dict[str, Lazy[Any]] = {}
@@ -141,43 +147,43 @@ class EngineApi:
             raise EngineError(f"{self.address}: GET {path} returned no JSON list")
         return [row for row in answer if isinstance(row, dict)]
 
-    def get_bytes(self, path: str, timeout: float, max_bytes: int) -> tuple[int, bytes]:
-        """GET any path; returns the status and the body, cut one byte beyond `max_bytes`."""
+    def post_object(self, path: str, content: Mapping[str, Any]) -> dict[str, Any]:
+        """POST JSON to a path; returns the JSON object, an empty one for anything else."""
+        answer = self._request_json(path, json.dumps(content).encode("ascii"))
+        return answer if isinstance(answer, dict) else {}
+
+    def get_bytes(
+        self, path: str, timeout: float, max_bytes: int, body: bytes | None = None
+    ) -> tuple[int, bytes]:
+        """GET a path, or POST to it; returns the status and the body, cut beyond `max_bytes`."""
         seconds_left = max(0.01, min(timeout, self._deadline - time.monotonic()))
         try:
-            return self._transport()(self._version_prefix + path, seconds_left, max_bytes)
+            return self._transport()(self._version_prefix + path, seconds_left, max_bytes, body)
         except Exception as error:  # noqa: BLE001 - ssl, http, SDK, paramiko: each its own
-            raise explain_failure(error, self.address, timeout) from None
+            raise explain_failure(error, self.address, timeout, self._server) from None
 
     def _get_json_once(self, path: str) -> Any:
         with self._lock:
-            response = self._responses.setdefault(path, Lazy(lambda: self._get_json(path)))
+            response = self._responses.setdefault(path, Lazy(lambda: self._request_json(path)))
         return response()
 
-    def _get_json(self, path: str) -> Any:
-        status, data = self.get_bytes(path, self._timeout, MAX_RESPONSE_BYTES)
-        return decode_json(status, data, self.address, f"GET {path}")
-
-
-def decode_json(
-    status: int, data: bytes, address: str, request: str, server: str = _CONTAINER_ENGINE
-) -> Any:
-    """Return the JSON of a response to a request such as `GET /info`; raises EngineError."""
-    if len(data) > MAX_RESPONSE_BYTES:
-        limit = MAX_RESPONSE_BYTES // 2**20
-        raise EngineError(f"{address}: {request} returned more than {limit} MiB")
-    if status == 400 and _TLS_REQUIRED_MESSAGE in data:
-        raise EngineError(f"{address} accepts only TLS: set DOCKER_TLS_VERIFY=1")
-    failure = f"{address}: {request} failed with status {status} {_error_message(data)}".strip()
-    if status == 404:
-        raise NotFoundError(failure, "error")
-    if status >= 400:
-        raise EngineError(failure, "permission" if status in (401, 403) else "error")
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        problem = "a web page" if b"<html" in data[:1000].lower() else "no JSON"
-    raise EngineError(f"{address} answers, but not as {server}: {problem}")
+    def _request_json(self, path: str, body: bytes | None = None) -> Any:
+        status, data = self.get_bytes(path, self._timeout, MAX_RESPONSE_BYTES, body)
+        request = f"{self.address}: {'POST' if body else 'GET'} {path}"
+        if len(data) > MAX_RESPONSE_BYTES:
+            raise EngineError(f"{request} returned more than {MAX_RESPONSE_BYTES // 2**20} MiB")
+        if status == 400 and _TLS_REQUIRED_MESSAGE in data:
+            raise EngineError(f"{self.address} accepts only TLS: set DOCKER_TLS_VERIFY=1")
+        failure = f"{request} failed with status {status} {_error_message(data)}".strip()
+        if status == 404:
+            raise NotFoundError(failure, "error")
+        if status >= 400:
+            raise EngineError(failure, "permission" if status in (401, 403) else "error")
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            problem = "a web page" if b"<html" in data[:1000].lower() else "no JSON"
+        raise EngineError(f"{self.address} answers, but not as {self._server}: {problem}")
 
 
 class Lazy(Generic[T]):
