@@ -52,21 +52,17 @@ def collect_facts(
     measurement: Measurement,
     ruleset: RuleSet,
     on_wait: Callable[[float], None] | None = None,
-    hidden: list[tuple[str, str]] | None = None,
 ) -> Facts:
     """Return all facts, with the environment variables that the rules ask for.
 
-    `on_wait` is called with the seconds gone by while nothing comes. `hidden` gets the variables
-    of containers that are left out, for redaction.
+    `on_wait` is called with the seconds gone by while nothing comes.
     """
-    from preflight.facts.collect.measurement import drop_unused_variables
     from preflight.facts.table import FACTS
 
     order = {fact.path: number for number, fact in enumerate(FACTS)}
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    results = measurement.results(on_wait)
     measured = [
-        *drop_unused_variables(results, ruleset.required_facts, hidden),
+        *measurement.collect(ruleset.required_facts, on_wait),
         *(  # the worker doesn't know the rules
             Measured(("env", name), os.environ.get(name), "the environment")
             for name in ruleset.environment_variables()

@@ -560,4 +560,4 @@ def test_no_engine_and_no_project(run_preflight: Run, tmp_path: Path) -> None:
     assert "no socket at unix:///nowhere/docker.sock" in done.stderr
     none = run_preflight("diagnose", "--compose", cwd=tmp_path, env=env)
     assert none.returncode == 2
-    assert "no containers" in none.stderr
+    assert "no compose file here" in none.stderr

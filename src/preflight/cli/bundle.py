@@ -27,6 +27,7 @@ from preflight.cli.options import (
     parse_since,
 )
 from preflight.cli.streams import ask, complain, file_options, write_file, write_stderr
+from preflight.facts.collect.measurement import LogRequest
 from preflight.model.facts import Facts, Unknown
 from preflight.model.problems import InputError
 from preflight.model.quantities import format_bytes
@@ -79,20 +80,20 @@ def bundle(
     It holds the snapshot, the report, the effective compose configuration and the last lines of
     the containers' logs, without secrets. Whoever gets it can judge it: preflight check --facts.
     """
-    from preflight.facts.stack.support_data import SupportDataCollector
+    from preflight.facts.stack import support_data
     from preflight.snapshot.bundle import read_bundle, write_bundle
 
     if not 0 <= lines <= MAX_LOG_LINES:
         raise InputError(f"--lines {lines}: must be 0 to {MAX_LOG_LINES}")
-    source = FactsSource(ctx, None, path, docker_host, context, timeout, compose_files)
-    collector = SupportDataCollector(source.options, since, lines)
+    logs = LogRequest(since=since, lines=lines)
+    source = FactsSource(ctx, None, path, docker_host, context, timeout, compose_files, logs)
     ruleset = load_rules(rules, sets)
     facts = source.facts(ruleset)
-    data = collector.finish()
+    data = support_data.read(source.support_data)
     redactor = redacting.build_redactor(ruleset, facts, source.hidden_variables)
     members = _redacted_members(redactor, ruleset, facts, data)
     counts = redacting.count_placeholders(m.data.decode("utf-8", "replace") for m in members)
-    missing = [redactor.redact_text(reason) for reason in data.missing]
+    missing = [redactor.redact_text(reason) for reason in _missing(data)]
     if no_redact:
         members = list(_members(ruleset, facts, data))
         archive = write_bundle(members, __version__, facts.measured_at, None, missing)
@@ -128,6 +129,7 @@ def _redacted_members(
         logs = [
             (redactor.redact_text(name), redactor.redact_text(log.decode("utf-8", "replace")))
             for name, log in data.logs
+            if isinstance(log, bytes)
         ]
         data = data._replace(
             config=None if data.config is None else redactor.redact_config(data.config),
@@ -136,6 +138,16 @@ def _redacted_members(
     clean, undecided = redacting.redact_facts(redactor, ruleset, facts)
     redacting.report_undecided(undecided)
     return list(_members(ruleset, clean, data, redactor))
+
+
+def _missing(data: SupportData) -> Iterator[str]:
+    """Yield what couldn't be collected, and why."""
+    if data.problem is not None:
+        parts = "logs" if data.config else "compose configuration and logs"
+        yield f"{parts}: {data.problem}"
+    for name, log in data.logs:
+        if isinstance(log, Unknown):
+            yield f"the log of {name}: {log.reason}"
 
 
 def _members(
@@ -168,8 +180,8 @@ def _members(
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
     yield Member("versions.json", "of preflight, Python, the engine", _to_json(versions))
-    log_names = log_member_names(container for container, _ in data.logs)
-    for name, (_, log) in zip(log_names, data.logs, strict=True):
+    logs = {name: log for name, log in data.logs if isinstance(log, bytes)}
+    for name, log in zip(log_member_names(logs), logs.values(), strict=True):
         yield Member(name, f"the last {log.count(10):,} lines", log)
 
 

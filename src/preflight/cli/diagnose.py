@@ -25,6 +25,7 @@ from preflight.cli.streams import (
     write,
     write_json,
 )
+from preflight.facts.collect.measurement import LogRequest
 from preflight.model.facts import MAX_BUNDLE_BYTES, Facts, Unknown
 from preflight.model.patterns import SlowPattern
 from preflight.model.problems import InputError
@@ -101,8 +102,10 @@ def diagnose(
         for name in logs or ():
             inputs.read(name)
         if live:
-            source = FactsSource(ctx, None, path, docker_host, context, timeout, compose_files)
-            inputs.read_containers(source, containers or [], compose, since, lines)
+            request = LogRequest(containers or (), compose, since, lines, _MAX_LOG_BYTES)
+            inputs.read_containers(
+                FactsSource(ctx, None, path, docker_host, context, timeout, compose_files, request)
+            )
     except SlowPattern as error:
         raise InputError(str(error)) from None
     if facts is not None:
@@ -198,34 +201,23 @@ class _LogInputs:
             complain(f"{name} has no logs: only what its snapshot says of the containers")
         self.facts = with_model(read_snapshot(data, name), self.ruleset)
 
-    def read_containers(
-        self,
-        source: FactsSource,
-        names: list[str],
-        compose: bool,
-        since: float | None,
-        lines: int,
-    ) -> None:
+    def read_containers(self, source: FactsSource) -> None:
         """Read the logs of containers here, while the machine is measured."""
-        from preflight.facts.collect.context import MeasureContext
-        from preflight.facts.stack.support_data import LOG_ERRORS, LogLimits, read_logs
+        from preflight.facts.stack import support_data
 
-        context, ends = MeasureContext(source.options), time.monotonic() + source.options.timeout
-        limits = LogLimits(since, lines, ends, _MAX_LOG_BYTES)
-        try:
-            logs = list(read_logs(context, names, limits, of_project=compose))
-        except LOG_ERRORS as error:
-            raise InputError(str(error)) from None
-        if compose and not logs:
-            raise InputError("no containers: there is no compose file here, or nothing was started")
-        for log in logs:
-            if isinstance(log.text, Unknown):
-                complain(f"the log of {log.container}: {log.text.reason}")
-            else:
-                self.reader.add(log.container, io.BytesIO(log.text))
-        if all(isinstance(log.text, Unknown) for log in logs):
-            raise InputError("none of these logs could be read")
         self.facts = source.facts(self.ruleset)
+        data = support_data.read(source.support_data)
+        if not data.logs:
+            raise InputError(data.problem or "no containers: nothing was started")
+        if data.problem is not None:
+            complain(data.problem)
+        for name, log in data.logs:
+            if isinstance(log, Unknown):
+                complain(f"the log of {name}: {log.reason}")
+            else:
+                self.reader.add(name, io.BytesIO(log))
+        if all(isinstance(log, Unknown) for _, log in data.logs):
+            raise InputError("none of these logs could be read")
 
 
 # --- files: which logs a name means, in which order --------------------------------------------

@@ -11,8 +11,8 @@ import typer
 
 from preflight.check import collect_facts, load, with_model
 from preflight.cli.streams import cannot_read, read_input, rules_reader, spinner, status_line
-from preflight.facts.collect.measurement import Measurement, Options
-from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts
+from preflight.facts.collect.measurement import LogRequest, Measurement, Options
+from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts, Measured
 from preflight.model.problems import InputError
 from preflight.model.quantities import parse_duration
 from preflight.model.rules import DEFAULT_RULES, Rule, RuleSet
@@ -189,12 +189,13 @@ class FactsSource:
         context: str | None,
         timeout: float,
         compose_files: list[str] | None,
+        logs: LogRequest | None = None,
     ) -> None:
         if docker_host is not None and context is not None:
             raise InputError("--docker-host and --context contradict each other: use one of them")
-        self.options = Options(path, docker_host, context, timeout, compose_files or ())
-        # of containers, that no rule asks for: name and value
-        self.hidden_variables: list[tuple[str, str]] = []
+        self.options = Options(path, docker_host, context, timeout, compose_files or (), logs)
+        self.hidden_variables: list[tuple[str, str]] = []  # of containers, that no rule asks for
+        self.support_data: list[Measured] = []
         self._snapshot = snapshot
         self._measurement: Measurement | None = None
         if snapshot is None:
@@ -213,9 +214,9 @@ class FactsSource:
             return with_model(read_facts(self._snapshot), ruleset)
         measurement, self._measurement = self._measurement or Measurement(self.options), None
         with status_line() as show:
-            facts = collect_facts(
-                measurement, ruleset, lambda seconds: show(spinner(seconds)), self.hidden_variables
-            )
+            facts = collect_facts(measurement, ruleset, lambda seconds: show(spinner(seconds)))
+        self.hidden_variables = measurement.hidden_variables
+        self.support_data = measurement.support_data
         endpoint = facts.unknown.get("docker.endpoint")
         is_endpoint_given = (self.options.docker_host, self.options.context) != (None, None)
         if is_endpoint_given and endpoint is not None and endpoint.kind == "invalid":

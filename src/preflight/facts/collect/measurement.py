@@ -26,18 +26,37 @@ _WORKER_CODE = (
     "import gc, sys; gc.disable(); sys.path[:] = sys.argv[1:];"
     "from preflight.facts.collect.worker import main; main()"
 )
+SUPPORT = "support"  # begins the path of what is no fact
 _WAIT_INTERVAL = 0.1  # seconds between two calls of `on_wait`
 _MARGIN = 0.2  # seconds by which the worker ends before the program stops waiting for it
 
 
+class LogRequest(NamedTuple):
+    """Which logs to read: of these containers, and with `of_project` of all in the compose project.
+
+    Of each its last `lines`, not older than `since` seconds; fewer where these have more than
+    `max_bytes`.
+    """
+
+    containers: Sequence[str] = ()
+    of_project: bool = True
+    since: float | None = None
+    lines: int = 500
+    max_bytes: int = 2 * 2**20
+
+
 class Options(NamedTuple):
-    """`path` is where data will be stored; `timeout` is in seconds, for the whole measurement."""
+    """`path` is where data will be stored; `timeout` is in seconds, for the whole measurement.
+
+    With `logs` the measurement also collects what support wants: Measurement.support_data.
+    """
 
     path: str = "."
     docker_host: str | None = None
     context: str | None = None
     timeout: float = 10.0
     compose_files: Sequence[str] = ()
+    logs: LogRequest | None = None
 
 
 def start_worker() -> Worker:
@@ -75,13 +94,19 @@ def stop_worker(worker: Worker) -> None:
 
 
 class Measurement:
-    """A measurement that runs in the worker while the program does something else."""
+    """A measurement that runs in the worker while the program does something else.
+
+    `collect` leaves out what no rule may see: `support_data`, and in `hidden_variables` the names
+    and values of variables of services and containers that no rule names, for the redactor.
+    """
 
     def __init__(self, options: Options, worker: Worker | None = None) -> None:
         import json
 
         self._start = time.monotonic()
         self._timeout = options.timeout
+        self.support_data: list[Measured] = []
+        self.hidden_variables: list[tuple[str, str]] = []
         self._worker_deadline = self._start + max(self._timeout - _MARGIN, self._timeout / 2)
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()
         self._failure = "the worker process ended too early"
@@ -97,6 +122,21 @@ class Measurement:
         assert self._worker.stdin is not None
         with suppress(OSError), self._worker.stdin as stdin:  # one that has ended can't read it
             stdin.write(request)
+
+    def collect(
+        self, asked_paths: Iterable[tuple[str, ...]], on_wait: Callable[[float], None] | None
+    ) -> list[Measured]:
+        """Return the facts that rules may see; `asked_paths` are those that a rule names."""
+        asked_names = {path[-1] for path in asked_paths if path[-2:-1] == ("environment",)}
+        facts = []
+        for fact in self.results(on_wait):
+            if fact.path[0] == SUPPORT:
+                self.support_data.append(fact)
+            elif fact.path[-2:-1] != ("environment",) or fact.path[-1] in asked_names:
+                facts.append(fact)
+            elif isinstance(fact.value, str):
+                self.hidden_variables.append((fact.path[-1], fact.value))
+        return facts
 
     def results(self, on_wait: Callable[[float], None] | None = None) -> Iterator[Measured]:
         """Yield facts as they come, then an Unknown for every declared fact.
@@ -147,20 +187,3 @@ def decode(line: bytes) -> Measured:
         text, place = source
         source = Source(text, place and FileLine(*place))
     return Measured(tuple(path), Unknown(*value) if is_unknown else value, source)
-
-
-def drop_unused_variables(
-    measured: Iterable[Measured],
-    asked_paths: Iterable[tuple[str, ...]],
-    hidden: list[tuple[str, str]] | None = None,
-) -> Iterator[Measured]:
-    """Leave out variables of services and containers that no rule names.
-
-    Their names and values are added to `hidden`: the redactor must know them.
-    """
-    names = {path[-1] for path in asked_paths if path[-2:-1] == ("environment",)}
-    for fact in measured:
-        if fact.path[-2:-1] != ("environment",) or fact.path[-1] in names:
-            yield fact
-        elif hidden is not None and isinstance(fact.value, str):
-            hidden.append((fact.path[-1], fact.value))

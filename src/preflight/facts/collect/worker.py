@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 
 from preflight.facts.catalogue import DOCKER_FACTS
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import LogRequest, Options
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.table import PROBES, Probe, facts_without_project, unknown_facts
 from preflight.model.facts import Measured, Unknown
@@ -31,21 +31,27 @@ def main() -> None:
     if not line:
         os._exit(0)  # the program didn't need it after all
     fields, deadline = json.loads(line)
-    context = MeasureContext(Options(*fields), deadline)
+    options = Options(*fields)
+    context = MeasureContext(options, deadline)
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    threads = []
     # the engine's first: it waits most, and the others are measured meanwhile
-    for probe in sorted(PROBES, key=lambda probe: probe.facts is not DOCKER_FACTS):
-        threads.append(threading.Thread(target=_run, args=(probe, context), daemon=True))
-        threads[-1].start()
+    probes = sorted(PROBES, key=lambda probe: probe.facts is not DOCKER_FACTS)
+    tasks = [measure_probe(probe, context) for probe in probes]
+    if options.logs is not None:
+        from preflight.facts.stack import support_data
+
+        tasks.append(support_data.measure(context, LogRequest(*options.logs)))
+    threads = [threading.Thread(target=_write_all, args=(task,), daemon=True) for task in tasks]
+    for thread in threads:
+        thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     _end()
 
 
-def _run(probe: Probe, context: MeasureContext) -> None:
+def _write_all(facts: Iterable[Measured]) -> None:
     collections = []
-    for fact in measure_probe(probe, context):
+    for fact in facts:
         if fact.value == {}:
             collections.append(fact)  # it is complete once its members are written
         else:

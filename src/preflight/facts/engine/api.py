@@ -78,7 +78,7 @@ class EngineApi:
     ) -> None:
         self.endpoint, self._server = endpoint, server
         self.address = re.sub(r"//[^/@]*@", "//", endpoint.url)  # as shown: without a user name
-        self._timeout, self._deadline = timeout, deadline or time.monotonic() + timeout
+        self.timeout, self._deadline = timeout, deadline or time.monotonic() + timeout
         self._transport: Lazy[Request] = Lazy(lambda: open_transport(endpoint))
         self._version_prefix = ""
         self._lock = threading.Lock()
@@ -168,7 +168,7 @@ class EngineApi:
         return response()
 
     def _request_json(self, path: str, body: bytes | None = None) -> Any:
-        status, data = self.get_bytes(path, self._timeout, MAX_RESPONSE_BYTES, body)
+        status, data = self.get_bytes(path, self.timeout, MAX_RESPONSE_BYTES, body)
         request = f"{self.address}: {'POST' if body else 'GET'} {path}"
         if len(data) > MAX_RESPONSE_BYTES:
             raise EngineError(f"{request} returned more than {MAX_RESPONSE_BYTES // 2**20} MiB")

@@ -132,7 +132,7 @@ def test_a_probe_that_fails_halfway_keeps_what_it_had(
 
     probe = Probe((Fact("a", "number", ""), Fact("b", "number", "")), "none")
     monkeypatch.setattr(Probe, "load", lambda _: SimpleNamespace(measure=measure))
-    worker._run(probe, MeasureContext(Options()))
+    worker._write_all(worker.measure_probe(probe, MeasureContext(Options())))
     lines = capfdbinary.readouterr().out.splitlines()
     facts = build_facts(map(decode, lines), measured_at="", version="")
     assert facts.values == {"a": 1}
@@ -147,7 +147,11 @@ def test_without_a_compose_file_nothing_of_a_project_is_there(
     probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    worker._run(probe, MeasureContext(Options(docker_host="unix:///nowhere/docker.sock")))
+    worker._write_all(
+        worker.measure_probe(
+            probe, MeasureContext(Options(docker_host="unix:///nowhere/docker.sock"))
+        )
+    )
     told = [decode(line) for line in capfdbinary.readouterr().out.splitlines()]
     assert {one.path for one in told} == {one.path for one in unknown_facts(probe, Unknown(""))}
     for one in told:
@@ -163,7 +167,11 @@ def test_a_compose_file_that_cannot_be_used_is_the_reason_for_all_of_its_project
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "compose.yaml").write_text("services: 7\n")
-    worker._run(probe, MeasureContext(Options(docker_host="unix:///nowhere/docker.sock")))
+    worker._write_all(
+        worker.measure_probe(
+            probe, MeasureContext(Options(docker_host="unix:///nowhere/docker.sock"))
+        )
+    )
     told = [decode(line) for line in capfdbinary.readouterr().out.splitlines()]
     assert {one.path for one in told} == {one.path for one in unknown_facts(probe, Unknown(""))}
     for one in told:

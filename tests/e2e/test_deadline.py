@@ -1,0 +1,110 @@
+"""`--timeout` bounds every command that asks an engine, and nothing is left running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from processes import MARK, marked
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{"
+
+
+@pytest.fixture
+def dripping_engine(tmp_path: Path) -> Iterator[str]:
+    """The address of an engine that sends a byte now and then, without end."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "s"))
+    listener.listen()
+
+    def drip(connection: socket.socket) -> None:
+        try:
+            connection.sendall(HEAD)
+            while True:
+                connection.sendall(b" ")
+                time.sleep(0.1)
+        except OSError:
+            connection.close()
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=drip, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield f"unix://{tmp_path}/s"
+    listener.close()
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("diagnose", "--container", "x"), 2),
+        (("diagnose", "--compose"), 2),
+        (("bundle", "-y", "-o", "b.zip"), 0),
+        (("check", "-q", "--only", "docker-reachable"), 3),
+        (("models",), 0),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_an_engine_that_drips(
+    arguments: tuple[str, ...], code: int, dripping_engine: str, run_preflight: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "compose.yaml").write_text("name: shop\nservices: {api: {image: x}}\n")
+    start = time.monotonic()
+    done = run_preflight(
+        *arguments, "--docker-host", dripping_engine, "--timeout", "2", cwd=tmp_path
+    )
+    assert time.monotonic() - start < 10  # a busy machine
+    assert done.returncode == code, done.stderr
+
+
+COMPOSE_THAT_HANGS = "#!/bin/sh\nsleep 297 &\nexec sleep 298\n"
+
+
+@pytest.mark.alone
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("number", [None, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "command", [("check", "-q"), ("bundle", "-y", "-o", "b.zip"), ("diagnose", "--compose")],
+    ids=lambda command: command[0],
+)  # fmt: skip
+def test_nothing_is_left_of_a_compose_that_hangs(
+    command: tuple[str, ...], number: signal.Signals | None, tmp_path: Path, clean_environment: Path
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "docker-compose").write_text(COMPOSE_THAT_HANGS)
+    (programs / "docker-compose").chmod(0o755)
+    (tmp_path / "compose.yaml").write_text("services: {api: {image: x}}\n")
+    mark = f"{os.getpid()}-{time.monotonic()}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "preflight", *command, "--timeout", "3"],
+        env={**os.environ, MARK: mark, "PATH": f"{programs}:{os.environ['PATH']}"},
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    deadline = time.monotonic() + 10
+    while len(marked(mark)) < 4 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if number is not None:
+        process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    assert b"Traceback" not in errors
+    deadline = time.monotonic() + 5
+    while marked(mark) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not marked(mark)
