@@ -167,9 +167,9 @@ def rule_seeds() -> list[bytes]:
 def rule_words() -> list[bytes]:
     """The keys, operators and facts of the language, and what is hard in YAML and in patterns."""
     from preflight.model.conditions import OPERATORS
-    from preflight.rules.language import DIAGNOSIS, FILE, MODEL, RULE, WAIVER
+    from preflight.rules.language import DEFINITIONS
 
-    keys = {key for one in (DIAGNOSIS, FILE, MODEL, RULE, WAIVER) for key in one.fields}
+    keys = {key for one in DEFINITIONS.values() for key in one.get("properties", ())}
     plain = ["{fact: docker.cpus, times: 2, plus: 1}", "{sum: [1, {fact: docker.cpus}]}", "${low}"]
     patterns = ["(a+)+$", "(?P<required>[^)]+)", "(?i)x{1,999}", "[[:alpha:]]", "(?:a|a?)*", r"\b"]
     names = [*keys, *OPERATORS, *pipeline.catalogue().names()]

@@ -1,47 +1,42 @@
-"""The rule language: conditions and their operands, and the objects of a rule file, key by key.
+"""The rule language: values are decoded as rules.schema.json describes them.
 
-The decoder, the JSON Schema and the docs use these.
+The schema says which keys an object has and what each may be. What it leaves open (sizes, names of
+facts, conditions) has a decoder here under the name of its definition. A key that can't be null
+must be there, once the objects of the same id were merged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from preflight.model.conditions import OPERATORS, Condition, Operator, Reference, Sum
+from preflight.model.facts import Path as FactPath
 from preflight.model.facts import Unit
 from preflight.model.patterns import compile_log_pattern, compile_pattern
 from preflight.model.problems import did_you_mean
-from preflight.model.quantities import parse_version_range
-from preflight.model.rules import CONFIDENCES, VALUE_TYPES, FactCondition, Fix, LanguageModel
-from preflight.rules.context import DecodingContext, read_mapping, read_scalar
-from preflight.rules.value_types import (
-    BOOLEAN,
-    COLLECTION_NAME,
-    COUNT,
-    DAY,
-    DURATION,
-    FACT_NAME,
-    SIZE,
-    TEMPLATE,
-    TEXT,
-    Field,
-    JsonSchema,
-    ObjectType,
-    ValueType,
-    decode_all,
-    list_of,
-    map_of,
-    object_schema,
-    one_of,
-    read_quantity,
-    regular_expression,
-    scalar_type,
-    text_type,
+from preflight.model.quantities import (
+    PARSERS,
+    parse_bytes,
+    parse_duration,
+    parse_version_range,
 )
-from preflight.yaml_marks import Node, Scalar, is_null
+from preflight.model.rules import PLACEHOLDER, FactCondition, Fix
+from preflight.rules.context import DecodingContext, Invalid, read_mapping, read_scalar
+from preflight.yaml_marks import PLAIN, QUOTED, Node, Scalar, Sequence, is_null, kind_of
 
-SCHEMA_ID = "preflight.rules/1"
+JsonSchema: TypeAlias = Mapping[str, Any]
+Decoder: TypeAlias = Callable[[Node, DecodingContext], Any]
+T = TypeVar("T")
+V = TypeVar("V")
+
+FILE = "rule file"  # the name of the schema itself among its definitions
+RESULT_PLACEHOLDERS = frozenset({"actual", "expected", "missing", "item"})
 TYPES: Mapping[str, Unit] = {
     "bytes": "bytes",
     "duration": "seconds",
@@ -54,25 +49,267 @@ TYPES: Mapping[str, Unit] = {
 _NUMERIC_UNITS = frozenset({"bytes", "seconds", "cores", "number", None})
 _SCALAR_UNITS = _NUMERIC_UNITS | {"text", "version", "boolean"}
 _TEXT_UNITS = frozenset({"text", "version", None})
-
-_SCALAR_SCHEMA: JsonSchema = {"type": ["string", "number", "boolean"]}
 _COMPARABLE_AS: Mapping[Unit | None, Unit] = {"cores": "number", "version": "text"}
 
+_SCHEMA: dict[str, Any] = json.loads(Path(__file__).with_name("rules.schema.json").read_bytes())
+DEFINITIONS: Mapping[str, dict[str, Any]] = {**_SCHEMA["$defs"], FILE: _SCHEMA}
 
-def _decode_bound(node: Node, context: DecodingContext) -> Any:
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a rule file, with all operators."""
+    operands = {
+        name: {**_OPERANDS[operator.shape][0], "description": operator.summary}
+        for name, operator in OPERATORS.items()
+    }
+    properties = {**operands, "type": _ref("type")}
+    condition = {**DEFINITIONS["condition"], "properties": properties}
+    return {**_SCHEMA, "$defs": {**_SCHEMA["$defs"], "condition": condition}}
+
+
+def _ref(name: str) -> JsonSchema:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+# what the schema describes
+
+
+def decode(node: Node, schema: JsonSchema, context: DecodingContext, what: str = "value") -> Any:
+    """Return the value of a node; adds its problems to the context and raises Invalid."""
+    schema = schema.get("anyOf", [schema])[0]  # the other one is null
+    if "$ref" in schema:
+        return DECODERS[schema["$ref"].rpartition("/")[2]](node, context)
+    if "enum" in schema:
+        return _decode_word(node, schema["enum"], context)
+    if schema["type"] == "boolean":
+        return _decode_boolean(node, context)
+    if schema["type"] == "array":
+        items = read_list(node, schema, context)
+        return decode_all(items, lambda item: decode(item, schema["items"], context))
+
+    def decode_item(item: tuple[str, Node]) -> tuple[str, Any]:
+        pattern = schema.get("propertyNames", {}).get("pattern", "")
+        if not re.match(pattern, item[0]):
+            message = f"expected a name such as system_overhead, found {item[0]!r}"
+            raise context.error(item[1], message)
+        return item[0], decode(item[1], schema["additionalProperties"], context)
+
+    return dict(decode_all(read_mapping(node, context, None, what).items(), decode_item))
+
+
+def decode_all(items: Iterable[T], decode_item: Callable[[T], V]) -> tuple[V, ...]:
+    """Decode every item, so that every problem is found; then raise Invalid if one isn't valid."""
+    values, all_valid = [], True
+    for item in items:
+        try:
+            values.append(decode_item(item))
+        except Invalid:
+            all_valid = False
+    if not all_valid:
+        raise Invalid
+    return tuple(values)
+
+
+def read_list(node: Node, schema: JsonSchema, context: DecodingContext) -> list[Node]:
+    """Return the items of a list, not decoded yet."""
+    if node.__class__ is not Sequence or node.tag != PLAIN:
+        raise context.error(node, f"expected a list, found {kind_of(node)}")
+    if len(node.value) < schema.get("minItems", 0):
+        raise context.error(node, "expected a list with entries, found an empty one")
+    items: list[Node] = node.value
+    return items
+
+
+def read_keys(name: str, node: Node, context: DecodingContext) -> dict[str, Node]:
+    """Return an object's values by key, not decoded yet: those of the same id are merged first."""
+    return read_mapping(node, context, DEFINITIONS[name]["properties"].keys(), f"a {name}")
+
+
+def decode_key(name: str, key: str, nodes: Mapping[str, Node], context: DecodingContext) -> Any:
+    """Return the value of one key, None where it is null, isn't there or can't be decoded."""
+    if key not in nodes or is_null(nodes[key]):
+        return None
+    try:
+        return decode(nodes[key], DEFINITIONS[name]["properties"][key], context, key)
+    except Invalid:
+        return None
+
+
+def decode_object(
+    name: str, node: Node, context: DecodingContext, nodes: Mapping[str, Node] | None = None
+) -> dict[str, Any]:
+    """Return an object's values by key; `nodes` are its keys, if they were merged."""
+    nodes = read_keys(name, node, context) if nodes is None else nodes
+    has_required = check_required(name, nodes, node, context)
+    values = {
+        key: decode_key(name, key, nodes, context)
+        for key, value in nodes.items()
+        if not is_null(value)
+    }
+    if not has_required or None in values.values():
+        raise Invalid
+    return values
+
+
+def check_required(
+    name: str, nodes: Mapping[str, Node], node: Node, context: DecodingContext
+) -> bool:
+    """Return whether an object has every key that can't be null; each missing one is a problem."""
+    missing = [
+        key
+        for key, schema in DEFINITIONS[name]["properties"].items()
+        if "anyOf" not in schema and (key not in nodes or is_null(nodes[key]))
+    ]
+    for key in missing:
+        context.missing_error(nodes.get(key, node), f"a {name} needs {key!r}")
+    return not missing
+
+
+def _decode_word(node: Node, words: list[str | int], context: DecodingContext) -> str | int:
+    text = read_scalar(node, context, "a word")
+    for word in words:
+        if str(word) == text and (isinstance(word, str) or kind_of(node) == "a number"):
+            return word
+    known = [str(word) for word in words]
+    suggestion = did_you_mean(text, known) if text not in known else " in quotes"
+    raise context.error(node, f"expected {' or '.join(known)}, found {text!r}{suggestion}")
+
+
+# texts and scalars
+
+
+def _text(expected: str, pattern: str | None = None, *, placeholders: bool = False) -> Decoder:
+    """Return the decoder of text that isn't empty; with a pattern it is a single line."""
+
+    def decode_text(node: Node, context: DecodingContext) -> str:
+        value = read_scalar(node, context, expected, text_only=True)
+        if not (re.fullmatch(pattern, value) if pattern else value.strip()):
+            raise context.error(node, f"expected {expected}, found {value!r}")
+        for name in PLACEHOLDER.findall(value) if placeholders and "{" in value else ():
+            _check_placeholder(name, node, context)
+        return value
+
+    return decode_text
+
+
+def _check_placeholder(name: str, node: Node, context: DecodingContext) -> None:
+    values = context.log_values
+    known: Collection[str] = RESULT_PLACEHOLDERS if values is None else values
+    if name in known:
+        return
+    if "." in name or (values is None and context.collection is not None):
+        context.find_fact(node, name)
+        return
+    names = ", ".join(sorted(known))
+    suggestion = did_you_mean(name, known) or f": use {names} or the name of a fact"
+    raise context.error(node, f"unknown placeholder {{{name}}}{suggestion}")
+
+
+_decode_id = _text("an id in kebab-case such as host-memory", DEFINITIONS["id"]["pattern"])
+
+
+def _id_of(kind: Literal["rule", "diagnosis"]) -> Decoder:
+    """Return the decoder of the id of a rule or a diagnosis that exists."""
+
+    def decode_id(node: Node, context: DecodingContext) -> str:
+        name: str = _decode_id(node, context)
+        if name not in context.ids[kind]:
+            suggestion = did_you_mean(name, context.ids[kind])
+            raise context.missing_error(node, f"unknown {kind} {name!r}{suggestion}")
+        return name
+
+    return decode_id
+
+
+def _scalar(expected: str, parse: Callable[[str], Any], kind: str = "") -> Decoder:
+    """Return the decoder of a scalar.
+
+    `parse` raises ValueError with a message, or returns None if the text isn't what is expected.
+    `kind` is what YAML must take it for: "text", "a number" or "a boolean"; "" is any of them.
+    """
+
+    def decode_scalar(node: Node, context: DecodingContext) -> Any:
+        text = read_scalar(node, context, expected, text_only=kind == "text")
+        try:
+            value = parse(text) if kind in ("", "text", kind_of(node)) else None
+        except ValueError as fault:
+            raise context.error(node, str(fault)) from None
+        if value is None:
+            quotes = " in quotes" if node.tag == QUOTED else ""
+            raise context.error(node, f"expected {expected}, found {text!r}{quotes}")
+        return value
+
+    return decode_scalar
+
+
+def _pattern(compile_: Callable[[str], re.Pattern[Any]]) -> Decoder:
+    """Return the decoder of a regular expression that stays text; `compile_` refuses others."""
+
+    def check(text: str) -> str:
+        compile_(text)
+        return text
+
+    return _scalar("a regular expression", check, "text")
+
+
+def _parse_day(text: str) -> date | None:
+    with suppress(ValueError):  # such as 2027-02-30
+        return (
+            date.fromisoformat(text) if re.fullmatch(DEFINITIONS["day"]["pattern"], text) else None
+        )
+    return None
+
+
+def _parse_count(text: str) -> int | None:
+    return int(text) if re.fullmatch("[1-9][0-9]{0,5}", text) else None
+
+
+def _decode_var(node: Node, context: DecodingContext) -> str:
+    if "${" in str(node.value):
+        raise context.error(node, "a var can't use other vars")
+    if is_null(node):
+        raise context.error(node, "expected a value, found null")
+    return read_scalar(node, context, "a value")
+
+
+def _read_quantity(
+    node: Node, context: DecodingContext, unit: Unit | None, expected: str = "a value"
+) -> Any:
+    """Read a bound in the grammar of its fact's unit; as text where that isn't known."""
+    text = read_scalar(node, context, expected)
+    try:
+        return PARSERS.get(unit or "text", str)(text)
+    except ValueError as fault:
+        raise context.error(node, str(fault)) from None
+
+
+# facts and conditions
+
+
+def _decode_fact(node: Node, context: DecodingContext) -> FactPath:
+    return context.find_fact(node, read_scalar(node, context, "the name of a fact"))[0]
+
+
+def _decode_collection(node: Node, context: DecodingContext) -> FactPath:
+    path, fact = context.find_fact(node, read_scalar(node, context, "the name of a collection"))
+    if not context.catalogue.is_collection(path):
+        raise context.error(node, f"{fact.path} isn't a collection, and for_each needs one")
+    return path
+
+
+def _decode_value(node: Node, context: DecodingContext) -> Any:
     """Return a scalar in the fact's unit, a Reference, or a Sum of bounds."""
     unit = context.unit
     if node.__class__ is Scalar:
         if is_null(node):
             raise context.error(node, "expected a value, found null; use exists: false")
-        return read_quantity(node, context, unit)
+        return _read_quantity(node, context, unit)
     nodes = read_mapping(node, context, {"fact", "times", "plus", "sum"}, "a value")
     for key in ("sum", "times", "plus"):
         if key in nodes and unit not in _NUMERIC_UNITS:
             message = f"{key} works only with numbers, and the fact is {unit}"
             raise context.error(node, message)
     if "sum" in nodes and len(nodes) == 1:
-        return Sum(list_of(BOUND, "values", 1).decode(nodes["sum"], context))
+        return Sum(decode(nodes["sum"], _VALUES, context))
     if "fact" not in nodes or "sum" in nodes:
         raise context.error(node, "expected a value, {fact: …} or {sum: […]}")
     path, fact = context.find_fact(nodes["fact"], read_scalar(nodes["fact"], context, "a fact"))
@@ -82,14 +319,11 @@ def _decode_bound(node: Node, context: DecodingContext) -> Any:
         raise context.error(node, message)
     reference = Reference(path)
     if "times" in nodes:
-        times = read_quantity(nodes["times"], context, "number", "a number")
+        times = _read_quantity(nodes["times"], context, "number", "a number")
         reference = reference._replace(times=times)
     if "plus" in nodes:
-        reference = reference._replace(plus=read_quantity(nodes["plus"], context, unit))
+        reference = reference._replace(plus=_read_quantity(nodes["plus"], context, unit))
     return reference
-
-
-BOUND = ValueType(_decode_bound, {"$ref": "#/$defs/value"})
 
 
 def _decode_condition(node: Node, context: DecodingContext) -> Condition:
@@ -100,7 +334,7 @@ def _decode_condition(node: Node, context: DecodingContext) -> Condition:
     outer = context.unit
     try:
         if "type" in nodes:
-            context.unit = TYPE.decode(nodes.pop("type"), context)
+            context.unit = _decode_type(nodes.pop("type"), context)
         return _decode_tests(nodes, context)
     finally:
         context.unit = outer
@@ -108,7 +342,7 @@ def _decode_condition(node: Node, context: DecodingContext) -> Condition:
 
 def _decode_type(node: Node, context: DecodingContext) -> Unit:
     """Return the unit that a `type` names; only text can be read as something else."""
-    unit = TYPES[one_of(TYPES).decode(node, context)]
+    unit = TYPES[str(_decode_word(node, list(TYPES), context))]
     if context.unit not in (None, "text", unit):
         raise context.error(node, f"type works only with text, and the fact is {context.unit}")
     return unit
@@ -117,33 +351,14 @@ def _decode_type(node: Node, context: DecodingContext) -> Unit:
 def _decode_tests(operands: Mapping[str, Node], context: DecodingContext) -> Condition:
     def decode_test(test: tuple[str, Node]) -> tuple[Operator, Any]:
         operator, node = OPERATORS[test[0]], test[1]
-        type_, units = _OPERANDS[operator.shape]
+        schema, units = _OPERANDS[operator.shape]
         if units and context.unit not in units:
             hint = "; set type to how it is to be read" if context.unit == "text" else ""
             message = f"{operator.name} doesn't work with a fact that is {context.unit}{hint}"
             raise context.error(node, message)
-        return operator, type_.decode(node, context)
+        return operator, decode(node, schema, context)
 
     return Condition(decode_all(operands.items(), decode_test), context.unit or "text")
-
-
-CONDITION = ValueType(_decode_condition, {"$ref": "#/$defs/condition"})
-TYPE = ValueType(_decode_type, one_of(TYPES).schema)
-_VERSION_RANGE = scalar_type(
-    "a version range such as >=20.10", parse_version_range, {"type": "string"}
-)
-_OPERANDS: Mapping[str, tuple[ValueType, frozenset[str | None] | None]] = {
-    "quantity": (BOUND, _NUMERIC_UNITS),
-    "value": (BOUND, _SCALAR_UNITS),
-    "values": (list_of(BOUND, "values", 1), _SCALAR_UNITS),
-    "pattern": (regular_expression(compile_pattern), _TEXT_UNITS),
-    "element": (BOUND, _TEXT_UNITS | {"list"}),
-    "range": (_VERSION_RANGE, _TEXT_UNITS),
-    "flag": (BOOLEAN, None),
-    "condition": (CONDITION, None),
-    "conditions": (list_of(CONDITION, "conditions", 1), None),
-}
-"""By the shape of an operator: what its operand may be, and the units of facts it works with."""
 
 
 def _decode_when(node: Node, context: DecodingContext) -> tuple[FactCondition, ...]:
@@ -156,7 +371,7 @@ def _decode_when(node: Node, context: DecodingContext) -> tuple[FactCondition, .
         context.unit = fact.unit
         if value.__class__ is Scalar:
             return FactCondition(path, _decode_tests({"equals": value}, context))
-        return FactCondition(path, CONDITION.decode(value, context))
+        return FactCondition(path, _decode_condition(value, context))
 
     try:
         lines = read_mapping(node, context, None, "when")
@@ -165,207 +380,44 @@ def _decode_when(node: Node, context: DecodingContext) -> tuple[FactCondition, .
         context.unit = outer
 
 
-WHEN = ValueType(
-    _decode_when,
-    {
-        "type": "object",
-        "additionalProperties": {"anyOf": [_SCALAR_SCHEMA, CONDITION.schema]},
-    },
-)
-
-
-def _decode_var(node: Node, context: DecodingContext) -> str:
-    if "${" in str(node.value):
-        raise context.error(node, "a var can't use other vars")
-    if is_null(node):
-        raise context.error(node, "expected a value, found null")
-    return read_scalar(node, context, "a value")
-
-
-def id_of(kind: Literal["rule", "diagnosis"]) -> ValueType:
-    """Return the type of the id of a rule or a diagnosis that exists."""
-
-    def decode(node: Node, context: DecodingContext) -> str:
-        name: str = ID.decode(node, context)
-        if name not in context.ids[kind]:
-            suggestion = did_you_mean(name, context.ids[kind])
-            raise context.missing_error(node, f"unknown {kind} {name!r}{suggestion}")
-        return name
-
-    return ValueType(decode, ID.schema)
-
-
-ID = text_type("an id in kebab-case such as host-memory", "^[a-z0-9]+(-[a-z0-9]+)*$")
-_WEB_ADDRESS = text_type("a web address", r"^https?://\S+$", placeholders=True)
-
-FIX = ObjectType(
-    "fix",
-    {
-        "when": Field(WHEN, "facts that must hold; else the fix is not shown"),
-        "text": Field(TEMPLATE, "what to do, in a sentence", required=True),
-        "command": Field(TEMPLATE, "a command to copy; never run"),
-        "url": Field(_WEB_ADDRESS, "where it is documented"),
-    },
-    build=Fix,
-)
-_FIXES = Field(list_of(FIX, "fixes"), "the first whose `when` holds, and those without `when`")
-RULE = ObjectType(
-    "rule",
-    {
-        "id": Field(
-            ID, "stable, never reused; the same id in an extending file overrides", required=True
-        ),
-        "title": Field(TEXT, "what holds when the rule passes, in a few words", required=True),
-        "why": Field(TEXT, "why it matters, in a sentence"),
-        "section": Field(TEXT, "the section of the document"),
-        "document": Field(
-            BOOLEAN, "false: the document doesn't state it; it is only grouped there"
-        ),
-        "tags": Field(list_of(TEXT, "words"), "tags for --only and --skip"),
-        "needs": Field(
-            list_of(id_of("rule"), "rule ids"),
-            "rules that must pass or warn; else this one is skipped",
-        ),
-        "when": Field(WHEN, "facts that must hold; else the rule is skipped"),
-        "enabled": Field(BOOLEAN, "false: runs only when --only names it or one of its tags"),
-        "for_each": Field(COLLECTION_NAME, "a collection: one result for each item"),
-        "fact": Field(FACT_NAME, "the fact to judge", required=True),
-        "type": Field(TYPE, "how to read a text fact"),
-        "require": Field(CONDITION, "the rule fails if this is not met"),
-        "recommend": Field(CONDITION, "the rule warns if this is not met"),
-        "error": Field(TEMPLATE, "the engine's own error message"),
-        "fixes": _FIXES,
-    },
-)
-MODEL = ObjectType(
-    "model",
-    {
-        "name": Field(TEXT, "the name to pull it by", required=True),
-        "memory": Field(SIZE, "what it needs", required=True),
-        "note": Field(TEXT, "what it is good for"),
-    },
-    build=LanguageModel,
-)
-DIAGNOSIS = ObjectType(
-    "diagnosis",
-    {
-        "id": Field(ID, "stable, never reused", required=True),
-        "title": Field(TEXT, "the error in a few words", required=True),
-        "patterns": Field(
-            list_of(regular_expression(compile_log_pattern), "patterns", 1),
-            "regular expressions, case-insensitive, searched line by line; named groups are values",
-            required=True,
-        ),
-        "cause": Field(TEXT, "what it means"),
-        "confidence": Field(one_of(CONFIDENCES), "how sure the cause is; the default is likely"),
-        "values": Field(
-            map_of(one_of(VALUE_TYPES), "group names"),
-            "how named groups are read; the default is text",
-        ),
-        "figures": Field(
-            list_of(TEMPLATE, "texts"),
-            "a short text of the values: the first whose values are all known",
-        ),
-        "times": Field(COUNT, "how many lines must match; the default is 1"),
-        "within": Field(DURATION, "the time within which they must match"),
-        "unless": Field(
-            list_of(id_of("diagnosis"), "ids of diagnoses"), "not reported if one of these is found"
-        ),
-        "service": Field(FACT_NAME, "the fact that names its service if the log's name doesn't"),
-        "fixes": _FIXES,
-    },
-)
-WAIVER = ObjectType(
-    "waiver",
-    {
-        "rule": Field(id_of("rule"), "the rule that is waived", required=True),
-        "reason": Field(TEXT, "why", required=True),
-        "owner": Field(TEXT, "who is responsible for it", required=True),
-        "until": Field(DAY, "the last day, UTC", required=True),
-        "accept": Field(CONDITION, "a bound below which it still fails"),
-    },
-)
-
-
-class EntryList(NamedTuple):
-    """A list of objects that the loader decodes, after adding those of extended files.
-
-    Of two with the same `key` the later one replaces the first, or only its keys with `merge`.
-    """
-
-    type_: ObjectType
-    key: str
-    summary: str
-    merge: bool = True
-
-
-def _keep_node(node: Node, _: DecodingContext) -> Node:
-    return node
-
-
-ENTRY_LISTS = {
-    "rules": EntryList(RULE, "id", "the rules"),
-    "models": EntryList(MODEL, "name", "models by memory"),
-    "diagnoses": EntryList(DIAGNOSIS, "id", "known errors in logs"),
-    "waivers": EntryList(WAIVER, "rule", "known, dated exceptions", merge=False),
+_VALUES: JsonSchema = {"type": "array", "items": _ref("value"), "minItems": 1}
+_CONDITIONS: JsonSchema = {"type": "array", "items": _ref("condition"), "minItems": 1}
+_OPERANDS: Mapping[str, tuple[JsonSchema, frozenset[str | None] | None]] = {
+    "quantity": (_ref("value"), _NUMERIC_UNITS),
+    "value": (_ref("value"), _SCALAR_UNITS),
+    "values": (_VALUES, _SCALAR_UNITS),
+    "pattern": (_ref("text_pattern"), _TEXT_UNITS),
+    "element": (_ref("value"), _TEXT_UNITS | {"list"}),
+    "range": (_ref("version_range"), _TEXT_UNITS),
+    "flag": ({"type": "boolean"}, None),
+    "condition": (_ref("condition"), None),
+    "conditions": (_CONDITIONS, None),
 }
-FILE = ObjectType(
-    "rule file",
-    {
-        "version": Field(
-            scalar_type("1", {"1": 1}.get, {"enum": [1]}, "a number"),
-            "of the rule language",
-            required=True,
-        ),
-        "name": Field(TEXT, "of the rule set"),
-        "source": Field(TEXT, "the requirements document"),
-        "next": Field(TEXT, "the command to run when everything passes"),
-        "extends": Field(list_of(TEXT, "rule files"), "`default`, or paths beside this file"),
-        "vars": Field(
-            map_of(ValueType(_decode_var, _SCALAR_SCHEMA), "vars", "^[a-z][a-z0-9_]*$"),
-            "values used as ${name}; --set overrides them",
-        ),
-        **{
-            name: Field(list_of(ValueType(_keep_node, type_.schema), name), summary)
-            for name, (type_, _, summary, _) in ENTRY_LISTS.items()
-        },
-    },
-)
+"""By the shape of an operator: what its operand may be, and the units of facts it works with."""
 
-
-def json_schema() -> JsonSchema:
-    """Return the JSON Schema (draft 2020-12) of a rule file."""
-    number = {"type": ["number", "string"]}
-    operands = {
-        name: {**_OPERANDS[operator.shape][0].schema, "description": operator.summary}
-        for name, operator in OPERATORS.items()
-    }
-    fact_value = {"fact": FACT_NAME.schema, "times": number, "plus": number}
-    sum_value = {"sum": {"type": "array", "items": BOUND.schema, "minItems": 1}}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:{SCHEMA_ID.replace('/', ':')}",
-        "title": SCHEMA_ID,
-        **FILE.definition(),
-        "$defs": {
-            **{
-                type_.name: type_.definition([key] if merge else None)
-                for type_, key, _, merge in ENTRY_LISTS.values()
-            },
-            "fix": FIX.definition(),
-            "condition": {
-                "type": "object",
-                "minProperties": 1,
-                "properties": {**operands, "type": TYPE.schema},
-                "dependentSchemas": {"type": {"minProperties": 2}},
-                "additionalProperties": False,
-            },
-            "value": {
-                "anyOf": [
-                    _SCALAR_SCHEMA,
-                    object_schema(fact_value, ["fact"]),
-                    object_schema(sum_value, ["sum"]),
-                ]
-            },
-        },
-    }
+_decode_boolean = _scalar("true or false", lambda text: text.lower() == "true", "a boolean")
+_WEB_ADDRESS = DEFINITIONS["web_address"]["pattern"]
+DECODERS: Mapping[str, Decoder] = {
+    "text": _text("text"),
+    "template": _text("text", placeholders=True),
+    "web_address": _text("a web address", _WEB_ADDRESS, placeholders=True),
+    "id": _decode_id,
+    "rule_id": _id_of("rule"),
+    "diagnosis_id": _id_of("diagnosis"),
+    "size": _scalar("a size", parse_bytes),
+    "duration": _scalar("a duration", parse_duration),
+    "count": _scalar("a whole number of at least 1", _parse_count, "a number"),
+    "day": _scalar("a date such as 2027-01-31", _parse_day),
+    "version_range": _scalar("a version range such as >=20.10", parse_version_range),
+    "text_pattern": _pattern(compile_pattern),
+    "log_pattern": _pattern(compile_log_pattern),
+    "var": _decode_var,
+    "fact": _decode_fact,
+    "collection": _decode_collection,
+    "type": _decode_type,
+    "value": _decode_value,
+    "condition": _decode_condition,
+    "when": _decode_when,
+    "fix": lambda node, context: Fix(**decode_object("fix", node, context)),
+}
+"""By the name of a definition in the schema: how its values are read."""

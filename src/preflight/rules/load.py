@@ -24,18 +24,33 @@ from preflight.model.rules import (
     RETIRED_RULES,
     VALUE_TYPES,
     Diagnosis,
+    LanguageModel,
     Rule,
     RuleSet,
     Waiver,
     describe_retired_rule,
 )
 from preflight.rules.context import DecodingContext, Invalid
-from preflight.rules.language import DIAGNOSIS, ENTRY_LISTS, FILE, MODEL, RULE, WAIVER
+from preflight.rules.language import (
+    FILE,
+    check_required,
+    decode_key,
+    decode_object,
+    read_keys,
+    read_list,
+)
 from preflight.yaml_marks import Node, Scalar, compose, is_null, problem_at
 
 T = TypeVar("T")
 
 MAX_EXTENDED_FILES = 50  # in one chain
+_LISTS = {
+    "rules": ("rule", "id"),
+    "models": ("model", "name"),
+    "diagnoses": ("diagnosis", "id"),
+    "waivers": ("waiver", "rule"),
+}
+"""The lists of a file: what their items are, and the key by which those of several files merge."""
 
 ReadFile = Callable[[str], bytes]
 """Return the bytes of a rule file, or of the bundled set for DEFAULT_RULES; raises OSError."""
@@ -86,7 +101,7 @@ class _RuleFiles:
     def __init__(self, read: ReadFile, context: DecodingContext) -> None:
         self.head: dict[str, Any] = {}
         self.vars: dict[str, str] = {}
-        self.entries: dict[str, _Entries] = {name: {} for name in ENTRY_LISTS}
+        self.entries: dict[str, _Entries] = {name: {} for name in _LISTS}
         self.documents: dict[str, str] = {}  # by file: the document that it states
         self.sha256 = hashlib.sha256()
         self._read = read
@@ -99,19 +114,29 @@ class _RuleFiles:
         root = compose(data, display_name(name), MAX_RULE_FILE_BYTES)
         self.sha256.update(data)
         try:
-            nodes = FILE.read_nodes(root, context)
+            nodes = read_keys(FILE, root, context)
         except Invalid:
             context.complete = False
             return
-        head, all_valid = FILE.decode_keys(nodes, root, context)
-        context.complete &= all_valid
-        for number, base in enumerate(head.get("extends", ())):
+        context.complete &= check_required(FILE, nodes, root, context)
+        given = {key: node for key, node in nodes.items() if not is_null(node)}
+        head = {key: self._decode_head(key, given) for key in given}
+        context.complete &= None not in head.values()
+        for number, base in enumerate(head.get("extends") or ()):
             self._extend(base, nodes["extends"].value[number], (*chain, name))
         self.head.update(head)
-        self.vars.update(head.get("vars", {}))
-        self.documents[display_name(name)] = self.head.get("source", "")
-        for kind in ENTRY_LISTS:
-            self._merge(kind, head.get(kind, ()))
+        self.vars.update(head.get("vars") or {})
+        self.documents[display_name(name)] = self.head.get("source") or ""
+        for kind in _LISTS:
+            self._merge(kind, head.get(kind) or ())
+
+    def _decode_head(self, key: str, nodes: Mapping[str, Node]) -> Any:
+        """Return the value of a key of the file, of a list its items as nodes."""
+        if key not in _LISTS:
+            return decode_key(FILE, key, nodes, self._context)
+        with suppress(Invalid):
+            return read_list(nodes[key], {}, self._context)
+        return None
 
     def _extend(self, base: str, node: Node, chain: tuple[str, ...]) -> None:
         """Add a file that the last of `chain` extends."""
@@ -143,11 +168,11 @@ class _RuleFiles:
     def _merge(self, kind: str, items: Iterable[Node]) -> None:
         """Add a list of objects to those of extended files."""
         context, entries = self._context, self.entries[kind]
-        type_, key, _, merge = ENTRY_LISTS[kind]
+        name, key = _LISTS[kind]
         lines: dict[object, int] = {}  # by id
         for node in items:
             try:
-                nodes = type_.read_nodes(node, context)
+                nodes = read_keys(name, node, context)
             except Invalid:
                 continue
             key_node = nodes.get(key)
@@ -158,7 +183,7 @@ class _RuleFiles:
                 context.error(nodes[key], message)
                 continue
             lines[id_] = node.start_mark.line + 1
-            if merge and id_ in entries:
+            if kind != "waivers" and id_ in entries:
                 nodes = {**entries[id_].nodes, **nodes}
             entries[id_] = _Entry(node, nodes)
 
@@ -190,7 +215,7 @@ def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> Ru
         next=head.get("next", ""),
         rules=tuple(rules.values()),
         vars=context.vars,
-        models=decode("models", lambda entry, _: MODEL.decode(entry.node, context, entry.nodes)),
+        models=decode("models", _decode_model),
         diagnoses=decode("diagnoses", _decode_diagnosis),
         waivers=decode("waivers", partial(_decode_waiver, rules)),
         required_facts=frozenset(context.required_facts),
@@ -217,13 +242,13 @@ def _drop_retired(rules: _Entries, waivers: _Entries) -> list[str]:
 def _decode_rule(entry: _Entry, context: DecodingContext) -> Rule:
     """Decode a rule: first its collection, fact and type, on which its other keys depend."""
     context.collection = context.unit = None
-    context.collection = RULE.decode_key("for_each", entry.nodes, context)
-    path = RULE.decode_key("fact", entry.nodes, context)
+    context.collection = decode_key("rule", "for_each", entry.nodes, context)
+    path = decode_key("rule", "fact", entry.nodes, context)
     fact = path and context.catalogue.find(path)
     context.unit = fact and fact.unit
-    context.unit = RULE.decode_key("type", entry.nodes, context) or context.unit
+    context.unit = decode_key("rule", "type", entry.nodes, context) or context.unit
     try:
-        values = RULE.decode(entry.node, context, entry.nodes)
+        values = decode_object("rule", entry.node, context, entry.nodes)
     finally:
         context.collection = None
     values.pop("type", None)
@@ -232,24 +257,28 @@ def _decode_rule(entry: _Entry, context: DecodingContext) -> Rule:
     return Rule(**values, **entry.position())
 
 
+def _decode_model(entry: _Entry, context: DecodingContext) -> LanguageModel:
+    return LanguageModel(**decode_object("model", entry.node, context, entry.nodes))
+
+
 def _decode_waiver(rules: Mapping[str, Rule], entry: _Entry, context: DecodingContext) -> Waiver:
-    rule = rules.get(WAIVER.decode_key("rule", entry.nodes, context))
+    rule = rules.get(decode_key("waiver", "rule", entry.nodes, context))
     condition = rule and (rule.require or rule.recommend)
     context.unit = condition and condition.unit
-    return Waiver(**WAIVER.decode(entry.node, context, entry.nodes), **entry.position())
+    return Waiver(**decode_object("waiver", entry.node, context, entry.nodes), **entry.position())
 
 
 def _decode_diagnosis(entry: _Entry, context: DecodingContext) -> Diagnosis:
     """Decode a diagnosis: first what its patterns capture, which its texts may use."""
-    types = DIAGNOSIS.decode_key("values", entry.nodes, context) or {}
-    patterns = DIAGNOSIS.decode_key("patterns", entry.nodes, context) or ()
+    types = decode_key("diagnosis", "values", entry.nodes, context) or {}
+    patterns = decode_key("diagnosis", "patterns", entry.nodes, context) or ()
     groups = [name for pattern in patterns for name in compile_log_pattern(pattern).groupindex]
     units = {**DERIVED_VALUES, **{name: VALUE_TYPES[types.get(name, "string")] for name in groups}}
     context.log_values = {
         name: Fact(f"{LOG_NAMESPACE}.{name}", unit, "") for name, unit in units.items()
     }
     try:
-        diagnosis = Diagnosis(**DIAGNOSIS.decode(entry.node, context, entry.nodes))
+        diagnosis = Diagnosis(**decode_object("diagnosis", entry.node, context, entry.nodes))
     finally:
         context.log_values = None
     nodes = entry.nodes

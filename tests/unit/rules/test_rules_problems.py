@@ -16,9 +16,8 @@ from preflight import check as pipeline
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError, Problem
 from preflight.model.rules import DEFAULT_RULES, RuleSet
-from preflight.rules.language import DIAGNOSIS, FILE, FIX, MODEL, RULE, WAIVER
+from preflight.rules.language import DEFINITIONS, FILE
 from preflight.rules.load import load
-from preflight.rules.value_types import ObjectType
 from preflight.yaml_marks import MAX_NODES
 
 CATALOGUE = Catalogue(
@@ -100,7 +99,7 @@ def judged(condition: str, fact: str = "host.memory.total") -> str:
         (b"#" * (16 * 2**20 + 1), ["r.yaml: larger than 16 MiB"]),
         ("{}", ["r.yaml:1:1: a rule file needs 'version'"]),
         ("version: 2", ["r.yaml:1:10: expected 1, found '2'"]),
-        ("version: [1]", ["r.yaml:1:10: expected 1, found a list"]),
+        ("version: [1]", ["r.yaml:1:10: expected a word, found a list"]),
         ("version: '1'", ["r.yaml:1:10: expected 1, found '1' in quotes"]),
         ("version:", ["r.yaml:1:9: a rule file needs 'version'"]),
         ("version: 1\nversion: 1", ["r.yaml:2:1: duplicate key 'version'"]),
@@ -118,7 +117,7 @@ def judged(condition: str, fact: str = "host.memory.total") -> str:
             "version: 1\n<<: {name: x}",
             [f"r.yaml:2:1: unknown key '<<' in a rule file ({MERGE_KEYS})"],
         ),
-        ("version: 1\nrules: {a: b}", ["r.yaml:2:8: expected a list of rules, found a mapping"]),
+        ("version: 1\nrules: {a: b}", ["r.yaml:2:8: expected a list, found a mapping"]),
         ("version: 1\nrules: [5]", ["r.yaml:2:9: expected a rule as a mapping, found a number"]),
         (
             "version: 1\nrules: [{}]",
@@ -126,11 +125,11 @@ def judged(condition: str, fact: str = "host.memory.total") -> str:
         ),
         (
             "version: 1\nextends: default",
-            ["r.yaml:2:10: expected a list of rule files, found text"],
+            ["r.yaml:2:10: expected a list, found text"],
         ),
         (  # what the files may hold isn't called missing
             "version: 1\nextends: default\nrules: [{id: a, needs: [b]}]",
-            ["r.yaml:2:10: expected a list of rule files, found text"],
+            ["r.yaml:2:10: expected a list, found text"],
         ),
         ("version: 1\nextends: [nowhere.yaml]", ["r.yaml:2:11: cannot read nowhere.yaml: gone"]),
         (
@@ -217,7 +216,10 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (judged("{at_least: }"), ["6:25: expected a value, found null; use exists: false"]),
         (judged("{at_least: [1]}"), ["6:25: expected a value as a mapping, found a list"]),
         (judged("{at_least: {}}"), ["6:25: expected a value, {fact: …} or {sum: […]}"]),
-        (judged("{at_least: {sum: []}}"), ["6:31: expected a list of values, found an empty one"]),
+        (
+            judged("{at_least: {sum: []}}"),
+            ["6:31: expected a list with entries, found an empty one"],
+        ),
         (judged("{at_least: {times: 2}}"), ["6:25: expected a value, {fact: …} or {sum: […]}"]),
         (
             judged("{at_least: {fact: host.memory.total, times: much}}"),
@@ -273,8 +275,8 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (judged("{matches: }", "host.os"), ["6:24: expected a regular expression, found null"]),
         (judged("{exists: [true]}"), ["6:23: expected true or false, found a list"]),
         (judged("{exists: 'true'}"), ["6:23: expected true or false, found 'true'"]),
-        (judged("{one_of: 5}"), ["6:23: expected a list of values, found a number"]),
-        (judged("{one_of: []}"), ["6:23: expected a list of values, found an empty one"]),
+        (judged("{one_of: 5}"), ["6:23: expected a list, found a number"]),
+        (judged("{one_of: []}"), ["6:23: expected a list with entries, found an empty one"]),
         (judged("{all_of: [{at_least: x}, {at_most: y}]}"), ["6:35: 'x' isn't", "6:49: 'y' isn't"]),
         (judged("{not: {at_least: x}}"), ["6:31: 'x' isn't a valid size"]),
         # facts
@@ -339,8 +341,8 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ),
         (judged("{at_least: !foo 5}"), ["6:25: expected a value, found the tag '!foo'"]),
         (judged("!foo {at_least: 5}"), ["6:14: expected a condition as a mapping, found the tag"]),
-        ("version: 1\nrules: !foo []", ["2:8: expected a list of rules, found the tag '!foo'"]),
-        ("version: 1\nextends: !foo []", ["2:10: expected a list of rule files, found the tag"]),
+        ("version: 1\nrules: !foo []", ["2:8: expected a list, found the tag '!foo'"]),
+        ("version: 1\nextends: !foo []", ["2:10: expected a list, found the tag"]),
         ("version: 1\nvars: {a: !foo 5}", ["2:11: expected a value, found the tag '!foo'"]),
         ("!foo\nversion: 1", ["1:1: expected a rule file as a mapping, found the tag '!foo'"]),
         # needs
@@ -371,7 +373,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ("version: 1\nmodels: [{name: x, memory: big}]", ["2:28: 'big' isn't a valid size"]),
         (
             "version: 1\ndiagnoses: [{id: x, title: X, patterns: []}]",
-            ["2:41: expected a list of patterns, found an empty one"],
+            ["2:41: expected a list with entries, found an empty one"],
         ),
         (
             "version: 1\ndiagnoses: [{id: x, title: X, patterns: ['[', 5]}]",
@@ -430,7 +432,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (
             diagnosed("patterns: [a]\nvalues: []\nwithin: []\nservice: []"),
             [
-                "4:11: expected group names as a mapping, found a list",
+                "4:11: expected values as a mapping, found a list",
                 "5:11: expected a duration, found a list",
                 "6:12: expected the name of a fact, found a list",
             ],
@@ -660,18 +662,18 @@ def test_a_dollar_is_doubled_to_stand_for_itself() -> None:
 
 # every field, given what it is not
 
-RECORDS: list[tuple[str, ObjectType, str]] = [
-    ("file", FILE, "version: 1\n{}\n"),
-    ("rule", RULE, "version: 1\nrules:\n  - id: a\n    title: A\n    fact: host.os\n    {}"),
-    ("fix", FIX, rule("title: A\nfact: host.os\nrequire: {exists: true}\nfixes:\n  - {}")),
-    ("model", MODEL, "version: 1\nmodels:\n  - name: a\n    {}"),
-    ("diagnosis", DIAGNOSIS, "version: 1\ndiagnoses:\n  - id: a\n    {}"),
-    ("waiver", WAIVER, with_a("waivers:\n  - owner: o\n    {}")),
+RECORDS: list[tuple[str, str]] = [
+    (FILE, "version: 1\n{}\n"),
+    ("rule", "version: 1\nrules:\n  - id: a\n    title: A\n    fact: host.os\n    {}"),
+    ("fix", rule("title: A\nfact: host.os\nrequire: {exists: true}\nfixes:\n  - {}")),
+    ("model", "version: 1\nmodels:\n  - name: a\n    {}"),
+    ("diagnosis", "version: 1\ndiagnoses:\n  - id: a\n    {}"),
+    ("waiver", with_a("waivers:\n  - owner: o\n    {}")),
 ]
 FIELDS = [
     pytest.param(name, text, id=f"{what}-{name}")
-    for what, record, text in RECORDS
-    for name in record.fields
+    for what, text in RECORDS
+    for name in DEFINITIONS[what]["properties"]
     if name != "id"
 ]
 WRONG = ["[[x]]", "{x: {y: z}}", "!foo x", "5", "true", "''"]
