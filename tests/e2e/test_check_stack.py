@@ -109,14 +109,15 @@ ALSO = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_fault_is_named_once_and_gone_when_it_is_mended(
-    name: str, docker_engine: Engine, run_preflight: Run, folder: Path
+    name: str, docker_engine: Engine, run_preflight: Run, folder: Path, compose_folder: str
 ) -> None:
     old, new, rule, item = FAULTS[name]
-    whole = results(run_preflight, docker_engine.url, folder)
+    path = {"PATH": f"{compose_folder}:{os.environ['PATH']}"}
+    whole = results(run_preflight, docker_engine.url, folder, env=path)
     text = HEALTHY.replace(old, new)
     assert text != HEALTHY
     (folder / "compose.yaml").write_text(text)
-    broken = results(run_preflight, docker_engine.url, folder)
+    broken = results(run_preflight, docker_engine.url, folder, env=path)
     assert failed(broken) - failed(whole) - ALSO.get(name, set()) == {(rule, item)}
     result = one(broken, rule, item)
     assert result["fixes"], "a failure without a fix"

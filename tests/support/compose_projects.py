@@ -15,9 +15,8 @@ import pytest
 from paths import TESTS
 from preflight.facts.compose import standin
 from preflight.facts.compose.guard import Guard
-from preflight.facts.compose.load import Bounds
+from preflight.facts.compose.load import Bounds, compose_environment
 from preflight.facts.compose.project import Project
-from preflight.facts.compose.variables import project_variables
 
 CASES = TESTS / "unit/facts/compose/cases"
 
@@ -60,14 +59,11 @@ class Case(NamedTuple):
 
 def read_project(files: Sequence[str], environ: Mapping[str, str] | None = None) -> Case:
     """Read files as `check` does without Compose, all of the machine within bounds."""
-    allowed = {**(environ or {}), "PREFLIGHT_ALLOW_READ": "/"}
-    folder = os.path.dirname(os.path.abspath(files[0]))
-    bounds = Bounds(files, allowed)
-    variables = project_variables(folder, allowed, bounds)
-    guard = Guard(bounds, variables)
-    guard.check(files, folder)
-    project = Project("", folder, tuple(files), "", {})
-    return Case(guard, standin.read(project, guard, variables))
+    given = compose_environment({**(environ or {}), "PREFLIGHT_ALLOW_READ": "/"})
+    guard = Guard(files, Bounds(files, given), given)
+    guard.check()
+    project = Project("", guard.folder, tuple(files), "", {})
+    return Case(guard, standin.read(project, guard))
 
 
 def read_case(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Case, dict[str, Any]]:

@@ -19,8 +19,6 @@ from preflight.facts.engine.endpoint import config_folder
 from preflight.processes import Program
 
 _MAX_BYTES = 64 * 2**20  # of a configuration
-# nothing is fetched for an `include` from elsewhere: no request leaves the machine
-_ENVIRONMENT = {"COMPOSE_EXPERIMENTAL_GIT_REMOTE": "0", "COMPOSE_EXPERIMENTAL_OCI_REMOTE": "0"}
 _TOO_OLD = ("unknown flag", "No such option", "unknown command", "no such option")
 _CANNOT_PRINT = "MarshalJSON"  # 2.40.3 accepts `build.ssh` as a mapping, and can't print it
 _INVALID_TEMPLATE = "invalid interpolation format"  # the lines after it quote what may be secret
@@ -46,17 +44,14 @@ class ComposeAnswer(NamedTuple):
     version: str | None = None
 
 
-def ask_compose(
-    files: Sequence[str], timeout: float, environ: Mapping[str, str] = os.environ
-) -> ComposeAnswer:
+def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]) -> ComposeAnswer:
     """Run Compose on these files, for most of `timeout` seconds: the rest is for the stand-in."""
     program = find_compose(environ)
     if program is None:
         return ComposeAnswer()
     named = [part for file in files for part in ("-f", file)]
-    env = {**environ, **_ENVIRONMENT}
-    config_run = Program([program, *named, "config", "--format", "json"], env, _MAX_BYTES)
-    version_run = Program([program, "version", "--short"], env, 200)
+    config_run = Program([program, *named, "config", "--format", "json"], environ, _MAX_BYTES)
+    version_run = Program([program, "version", "--short"], environ, 200)
     done, printed = config_run.wait(timeout * 0.6), version_run.wait(timeout * 0.1)
     version = printed.output.strip().removeprefix("v") if printed.exit_code == 0 else None
     answer = ComposeAnswer(version=version)

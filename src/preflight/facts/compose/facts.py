@@ -125,5 +125,5 @@ def _gpus(service: Mapping[str, Any]) -> int | None:
     devices += service.get("gpus") or ()
     if not devices:
         return -1 if service.get("runtime") == "nvidia" else None
-    counts = [d.get("count") or len(d.get("device_ids") or ()) or -1 for d in devices]
-    return -1 if any(not isinstance(n, int) or n < 0 for n in counts) else sum(counts)
+    counts = [str(d.get("count") or len(d.get("device_ids") or ()) or "all") for d in devices]
+    return sum(map(int, counts)) if all(map(str.isdecimal, counts)) else -1

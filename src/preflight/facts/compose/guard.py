@@ -1,100 +1,144 @@
 """Looks at the YAML of every file that a project reaches, before Compose is asked.
 
 Refuses what leads outside the project, and records the position of each value and which version
-of Compose its keys need. Judges no values: that is Compose's job, or the stand-in's.
+of Compose its keys need. Judges no values: that is Compose's job, or the stand-in's. Where it
+isn't certain how Compose reads a key or a path, it refuses it or checks every reading.
 """
 
 from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import product
 
 from preflight import yaml_marks
-from preflight.facts.compose.forms import parse_port_range, resolve_path, split_port, split_volume
-from preflight.facts.compose.load import Bounds, display_path
+from preflight.facts.compose.load import Bounds, display_path, find_env_files, read_bytes
 from preflight.facts.compose.project import ComposeError, Need, Path
-from preflight.facts.compose.variables import (
-    TemplateError,
-    Variables,
-    read_env_file,
-)
+from preflight.facts.compose.variables import Variables, project_variables, read_env_file
 from preflight.model.facts import FileLine
 from preflight.model.problems import InputError
-from preflight.yaml_marks import MAX_BYTES, PLAIN, Node, compose_documents
+from preflight.yaml_marks import MAX_BYTES, TAGS, Node, compose_documents, is_null
 
 _MAX_FILES = 2000
 _MAX_CHAIN_LENGTH = 50  # services that extend, or files that include, one another
 _MAX_POSITIONS = 200_000
-_MAX_PORTS_OF_RANGE = 500  # of a range
-_YAML = "tag:yaml.org,2002:"
+_MAX_PORTS_OF_RANGE = 500
+_LIST_FIELDS = {"ports": "published", "volumes": "target"}  # that name an item in its long form
 _NEEDS = {
-    tuple(key.split(".")): (version, key.replace(".*", ""))
+    tuple(key.split(".")): version
     for version, keys in {
         "2.15.0": "cgroup build.privileged", "2.15.1": "uts",
         "2.17.0": "build.dockerfile_inline build.additional_contexts depends_on.*.restart",
         "2.20.0": "attach depends_on.*.required", "2.20.2": "healthcheck.start_interval",
-        "2.22.0": "develop", "2.23.1": "build.ulimits", "2.24.0": "env_file.*.required",
-        "2.27.1": "build.entitlements", "2.30.0": "env_file.*.format gpus post_start pre_stop",
-        "2.32.2": "label_file", "2.36.0": "provider", "2.38.0": "models",
+        "2.20.3": "include", "2.22.0": "develop",
+        "2.23.1": "build.ulimits configs.*.content configs.*.environment",
+        "2.24.0": "env_file.*.required", "2.27.1": "build.entitlements",
+        "2.30.0": "env_file.*.format gpus post_start pre_stop", "2.32.2": "label_file",
+        "2.36.0": "provider", "2.38.0": "models",
     }.items()
     for key in keys.split()
 }  # fmt: skip
-"""The keys of a service that came with a version of Compose, by Docker's documentation."""
+"""The keys, those of a service without its path, that came with a version of Compose.
 
-_TOP_NEEDS = {
-    ("include",): ("2.20.3", "include"),
-    ("models",): ("2.38.0", "models"),
-    ("configs", "*", "content"): ("2.23.1", "configs with content"),
-    ("configs", "*", "environment"): ("2.23.1", "configs with environment"),
-}
+Source: Docker's documentation.
+"""
+
+_NOT_IN_NAMES = re.compile(r"[^-_a-z0-9]")
+_PORT_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
+_VOLUME = re.compile(r"((?:[A-Za-z]:(?=[\\/]))?[^:]*):((?:[A-Za-z]:(?=[\\/]))?[^:]*)(?::(.*))?")
+
+
+def split_port(text: str) -> tuple[str, str, str, str]:
+    """Split `[HOST_IP:][PUBLISHED:]TARGET[/PROTOCOL]` into its parts; omitted ones are empty."""
+    spec, _, protocol = text.partition("/")
+    head, _, target = spec.rpartition(":")
+    address, _, published = head.rpartition(":")
+    return address.removeprefix("[").removesuffix("]"), published, target, protocol.lower()
+
+
+def parse_port_range(text: str) -> range:
+    """Return the ports of `80` or `80-82`, an empty range for anything else."""
+    match = _PORT_RANGE.fullmatch(text)
+    if match is None or int(match[2] or match[1]) > 65535:
+        return range(0)
+    return range(int(match[1]), int(match[2] or match[1]) + 1)
+
+
+def split_volume(text: str) -> tuple[str, str, str]:
+    """Split `[SOURCE:]TARGET[:OPTIONS]`; a drive such as C: belongs to its path."""
+    match = _VOLUME.fullmatch(text)
+    return (match[1], match[2], match[3] or "") if match and text != ":" else ("", text, "")
+
+
+def resolve_path(path: str, folder: str) -> str:
+    """Return a path of this machine as an absolute one, as Compose does."""
+    if path.startswith("~"):  # Compose expands the user's own home alone
+        path = f"{os.path.expanduser('~')}/{path[1:]}"
+    return os.path.normpath(os.path.join(folder, path))
 
 
 def mapping_entries(node: Node) -> Iterator[tuple[str, Node, Node]]:
-    """Yield the name, key and value of each entry of a mapping; what `<<` merges in comes first."""
+    """Yield the name, key and value of each entry of a mapping; what `<<` merges in comes first.
+
+    Raises ComposeError for a key that isn't a text.
+    """
     own = []
     for key, value in node.value if isinstance(node, yaml_marks.Mapping) else ():
-        if key.value == "<<" and key.tag in (PLAIN, f"{_YAML}merge"):
-            sources = value.value if isinstance(value, yaml_marks.Sequence) else [value]
-            for source in reversed(sources):  # the first one with a key decides
-                yield from mapping_entries(source)
-        elif isinstance(key, yaml_marks.Scalar):
+        is_text = _short_tag(key) in (*TAGS, "!!str", "!!binary", "!!merge")
+        if not is_text or not isinstance(key, yaml_marks.Scalar):
+            raise error_at(key, f"a key must be text, found {yaml_marks.kind_of(key)}")
+        if key.value != "<<":
             own.append((scalar_text(key), key, value))
+            continue
+        sources = value.value if isinstance(value, yaml_marks.Sequence) else [value]
+        for source in reversed(sources):  # the first one with a key decides
+            yield from mapping_entries(source)
     yield from own
+
+
+def _short_tag(node: Node) -> str:
+    return str(node.tag).replace("tag:yaml.org,2002:", "!!")
 
 
 def scalar_text(node: Node) -> str:
     """Return the text of a scalar, which can be written in Base64."""
-    if node.tag != f"{_YAML}binary":
-        return str(node.value)
-    try:
-        return base64.b64decode(node.value).decode(errors="replace")
-    except ValueError:
-        return str(node.value)
+    if _short_tag(node) == "!!binary":
+        with suppress(ValueError):
+            return base64.b64decode(node.value).decode(errors="replace")
+    return str(node.value)
 
 
-def _find_values(node: Node, *keys: str) -> Iterator[Node]:
-    """Yield every value at a path of keys, overridden ones too; `*` stands for every key."""
-    if not keys:
-        yield node
-        return
-    for name, _, value in mapping_entries(node):
-        if keys[0] in (name, "*"):
-            yield from _find_values(value, *keys[1:])
+def services_of(root: Node) -> Iterator[tuple[str, Node, Node]]:
+    """Yield the name, key and value of each service of a document."""
+    for section, _, services in mapping_entries(root):
+        if section == "services":
+            yield from mapping_entries(services)
 
 
-def _find_scalars(node: Node, key: str) -> Iterator[Node]:
-    """Yield the scalars of a text, of a list, or under a key of the mappings in it."""
+def _fields_of(node: Node, short_form: str = "") -> dict[str, Node]:
+    """Return the values of a mapping by key; a text is the field of the short form."""
     if isinstance(node, yaml_marks.Scalar):
-        yield node
+        return {short_form: node}
+    return {key: value for key, _, value in mapping_entries(node) if value.tag != "!reset"}
+
+
+def find_texts(node: Node, *keys: str) -> Iterator[Node]:
+    """Yield the texts at a path of keys, in lists too; `*` is every key.
+
+    Of a key with `=` before it a text may stand in place of the mapping: the short form.
+    """
+    if isinstance(node, yaml_marks.Scalar):
+        if not keys or keys[0].startswith("="):
+            yield node
     elif isinstance(node, yaml_marks.Sequence):
         for item in node.value:
-            yield from _find_scalars(item, key)
-    else:
-        for value in _find_values(node, key):
-            yield from _find_scalars(value, key)
+            yield from find_texts(item, *keys)
+    elif keys:
+        for name, _, value in mapping_entries(node):
+            if keys[0].lstrip("=") in (name, "*"):
+                yield from find_texts(value, *keys[1:])
 
 
 def error_at(node: Node, message: str) -> ComposeError:
@@ -109,13 +153,17 @@ def position_of(node: Node) -> FileLine:
 
 
 class Guard:
-    """The files that were reached so far, and the positions of their values."""
+    """The files of a project that were reached so far, and the positions of their values."""
 
-    def __init__(self, bounds: Bounds, variables: Variables) -> None:
+    def __init__(self, files: Sequence[str], bounds: Bounds, environ: Mapping[str, str]) -> None:
         self.positions: dict[Path, FileLine] = {}
         self.profiles: dict[str, tuple[str, ...]] = {}
         self.needs: dict[tuple[str, str], Need] = {}
-        self._bounds, self._variables = bounds, variables
+        self.files, self.folder = files, os.path.dirname(os.path.abspath(files[0]))
+        self.variables = project_variables(find_env_files(self.folder, environ, bounds), environ)
+        self.project_name = ""
+        self._bounds = bounds
+        self._variables = Variables(self.variables.lookup)  # what it notes doesn't count
         self._documents: dict[str, list[Node]] = {}
         self._count = 0
 
@@ -126,109 +174,119 @@ class Guard:
         if self._count > _MAX_FILES:
             raise ComposeError(f"the project has more than {_MAX_FILES} files", name)
         if depth > _MAX_CHAIN_LENGTH:
-            raise ComposeError(
-                f"more than {_MAX_CHAIN_LENGTH} files or services form a chain", name
-            )
+            problem = f"more than {_MAX_CHAIN_LENGTH} files or services form a chain"
+            raise ComposeError(problem, name)
         if file not in self._documents:
             try:
-                with open(file, "rb") as content:
-                    data = content.read(MAX_BYTES + 1)
-                self._documents[file] = compose_documents(data, name)
-            except OSError as error:
-                raise ComposeError(f"it can't be read: {error.strerror}", name) from None
+                self._documents[file] = compose_documents(read_bytes(file, MAX_BYTES), name)
             except InputError as error:
                 raise ComposeError(str(error)) from None
         return self._documents[file]
 
-    def check(self, files: Sequence[str], folder: str, depth: int = 0) -> None:
-        """Follow the files of a project; raises ComposeError for what leads outside."""
+    def check(self) -> None:
+        """Follow the files of the project; raises ComposeError for what leads outside."""
+        self.project_name = self._find_project_name()
+        self.variables.lookups.insert(0, {"COMPOSE_PROJECT_NAME": self.project_name}.get)
+        self._check_files(self.files, self.folder, 0)
+
+    def _find_project_name(self) -> str:
+        """Return COMPOSE_PROJECT_NAME, else the last `name`, else the folder's."""
+        roots = [root for file in self.files for root in self.documents(file)]
+        nodes = [node for root in roots for node in find_texts(root, "name")]
+        named = [node for node in nodes if node.value and not is_null(node)]
+        name = self.variables.lookup("COMPOSE_PROJECT_NAME")
+        if not name:
+            name = self._substitute(named[-1]) if named else os.path.basename(self.folder)
+        return _NOT_IN_NAMES.sub("", name.lower()).lstrip("_-")
+
+    def _check_files(self, files: Iterable[str], folder: str, depth: int) -> None:
         for file in files:
             for root in self.documents(file, depth):
                 self._check_document(root, file, folder, depth)
 
     def _check_document(self, root: Node, file: str, folder: str, depth: int) -> None:
-        for key, (version, feature) in _TOP_NEEDS.items():
-            for node in _find_values(root, *key):
-                self._record_need(version, feature, node)
-        for node in _find_values(root, "include"):
-            for item in node.value if isinstance(node, yaml_marks.Sequence) else ():
-                self._check_include(item, folder, depth)
-        for kind in ("configs", "secrets"):
-            for node in _find_values(root, kind, "*", "file"):
-                self._check_paths([node], folder, kind)
-        for services in _find_values(root, "services"):
-            for name, key_node, service in mapping_entries(services):
-                self._check_service(name, service, file, folder, depth)
-                self._record_positions(("services", name), key_node, service)
+        for section, key, value in mapping_entries(root):
+            if section == "include":
+                for item in value.value if isinstance(value, yaml_marks.Sequence) else ():
+                    self._check_include(item, folder, depth)
+            if section in ("configs", "secrets"):
+                self._check_paths(find_texts(value, "*", "file"), folder)
+            if section in ("include", "configs", "models"):
+                self._record_positions((section,), key, value)
+        for name, key, service in services_of(root):
+            self._check_service(name, service, file, folder, depth)
+            self._record_positions(("services", name), key, service)
 
     def _check_include(self, item: Node, folder: str, depth: int) -> None:
-        def check_paths(nodes: Iterable[Node]) -> list[str]:
-            return self._check_paths(nodes, folder, "include")
+        fields = _fields_of(item, "path")
 
-        files = check_paths(_find_scalars(item, "path"))
-        inner = os.path.dirname(files[0]) if files else folder
-        inner = (check_paths(_find_values(item, "project_directory")) or [inner])[-1]
-        env_files = [
-            path
-            for node in _find_values(item, "env_file")
-            for path in check_paths(_find_scalars(node, "path"))
-        ]
-        default = os.path.join(inner, ".env")
-        refusal = self._bounds.refusal(default)
-        if refusal and not env_files:
-            raise error_at(item, f"include: {refusal}")
+        def check(field: str) -> list[str]:
+            nodes = find_texts(fields[field]) if field in fields else ()
+            return self._check_paths(nodes, folder, follow=True)
+
+        files = check("path")
+        inner = (check("project_directory") or [os.path.dirname((files or [folder])[0])])[0]
+        if not os.path.isdir(inner):  # Compose takes the folder above it for some paths then
+            raise error_at(item, f"{inner} isn't a folder")
         values: dict[str, str] = {}
-        for path in filter(os.path.isfile, env_files or [default]):
+        for path in filter(os.path.isfile, check("env_file") or [os.path.join(inner, ".env")]):
+            self._require(path, item)
             read_env_file(path, values, Variables(self._variables.lookup))
         with self._variables.fallback_to(values):
-            self.check(list(filter(os.path.isfile, files)), inner, depth + 1)
+            self._check_files(filter(os.path.isfile, files), inner, depth + 1)
 
     def _check_service(self, name: str, service: Node, file: str, folder: str, depth: int) -> None:
         """Check the paths of a service and of what it extends, and record what comes from there."""
-        for base, base_file, inner in self._find_bases(service, file, folder, depth):
-            self._check_service(name, base, base_file, inner, depth + 1)
+        fields = _fields_of(service)
+        if "extends" in fields:
+            self._check_bases(name, _fields_of(fields["extends"], "service"), file, folder, depth)
+        self._check_paths(find_texts(service, "label_file"), folder)
+        for path in self._check_paths(find_texts(service, "env_file", "=path"), folder):
+            with suppress(ComposeError):  # Compose says so
+                lines = read_env_file(path, {}, Variables(self._variables.lookup))
+                for variable, line in lines.items():
+                    key = ("services", name, "environment", variable)
+                    self.positions[key] = FileLine(display_path(path), line)
+
+    def _check_bases(
+        self, name: str, extends: Mapping[str, Node], file: str, folder: str, depth: int
+    ) -> None:
+        base_name = self._substitute(extends["service"]) if "service" in extends else ""
+        if "file" in extends:
+            (file,) = self._check_paths([extends["file"]], folder, follow=True)
+            folder = os.path.dirname(file)
+        roots = self.documents(file, depth + 1) if os.path.isfile(file) else ()
+        for base in (
+            base for root in roots for key, _, base in services_of(root) if key == base_name
+        ):
+            self._check_service(name, base, file, folder, depth + 1)
             for setting, key, value in mapping_entries(base):
                 self._record_positions(("services", name, setting), key, value)
-        for node in _find_values(service, "label_file"):
-            self._check_paths(_find_scalars(node, "path"), folder, "label_file")
-        for node in _find_values(service, "env_file"):
-            for path in self._check_paths(_find_scalars(node, "path"), folder, "env_file"):
-                with suppress(ComposeError):  # Compose says so
-                    lines = read_env_file(path, {}, Variables(self._variables.lookup))
-                    for variable, line in lines.items():
-                        position = FileLine(display_path(path), line)
-                        self.positions["services", name, "environment", variable] = position
 
-    def _find_bases(
-        self, service: Node, file: str, folder: str, depth: int
-    ) -> Iterator[tuple[Node, str, str]]:
-        """Yield the services that a service extends, their file, and the folder of their paths."""
-        for extends in _find_values(service, "extends"):
-            files = self._check_paths(_find_values(extends, "file"), folder, "extends")
-            names = [
-                self._substitute(node, "extends") for node in _find_scalars(extends, "service")
-            ]
-            for path in filter(os.path.isfile, files or [file]):
-                inner = os.path.dirname(path) if files else folder
-                for root, name in product(self.documents(path, depth + 1), names):
-                    for base in _find_values(root, "services", name):
-                        yield base, path, inner
-
-    def _substitute(self, node: Node, what: str) -> str:
+    def _substitute(self, node: Node) -> str:
         try:
             return self._variables.substitute(scalar_text(node))
-        except TemplateError as error:
-            raise error_at(node, f"{what}: {error}") from None
+        except ValueError as error:
+            raise error_at(node, str(error)) from None
 
-    def _check_paths(self, nodes: Iterable[Node], folder: str, what: str) -> list[str]:
-        """Return the absolute paths that values name; raises ComposeError for one outside."""
+    def _check_paths(self, nodes: Iterable[Node], folder: str, follow: bool = False) -> list[str]:
+        """Return the absolute paths that values name; raises ComposeError for one outside.
+
+        In those that it follows, Compose takes `~` for the home in some places and not in others.
+        """
         paths = []
         for node in nodes:
-            paths.append(resolve_path(self._substitute(node, what), folder))
-            refusal = self._bounds.refusal(paths[-1])
-            if refusal:
-                raise error_at(node, f"{what}: {refusal}")
+            text = self._substitute(node)
+            if follow and text.startswith("~"):
+                raise error_at(node, f"{text}: write this path without ~")
+            paths.append(resolve_path(text, folder))
+            self._require(paths[-1], node)
+            self._require(os.path.join(folder, text), node)  # some are opened as they stand
         return paths
+
+    def _require(self, path: str, node: Node) -> None:
+        if refusal := self._bounds.refusal(path):
+            raise error_at(node, refusal)
 
     def _record_need(self, version: str, feature: str, node: Node) -> None:
         self.needs.setdefault((version, feature), Need(version, feature, position_of(node)))
@@ -240,36 +298,35 @@ class Guard:
         marked = node if isinstance(node, yaml_marks.Scalar) else key
         if marked is node or path not in self.positions:  # a container stays where it was first
             self.positions[path] = position_of(marked)
+        setting = path[2:] if path[0] == "services" else path
+        if setting[:1] in (("depends_on",), ("env_file",), ("configs",)):
+            setting = (*setting[:1], *("*" for _ in setting[1:2]), *setting[2:])
+        if setting in _NEEDS:
+            feature = ".".join(setting).replace(".*", "")
+            self._record_need(_NEEDS[setting], feature, marked)
         if node.tag == "!override":
             self._record_need("2.24.4", "!override", node)
-        setting = path[2:]
-        if path[2:3] in (("depends_on",), ("env_file",)) and len(path) > 3:
-            setting = (path[2], "*", *path[4:])
-        if setting in _NEEDS:
-            self._record_need(*_NEEDS[setting], marked)
         if setting == ("profiles",):
-            self.profiles[path[1]] = tuple(map(scalar_text, _find_scalars(node, "")))
+            self.profiles[path[1]] = tuple(map(scalar_text, find_texts(node)))
         for name, below_key, value in mapping_entries(node):
             self._record_positions((*path, name), below_key, value)
         for item in node.value if isinstance(node, yaml_marks.Sequence) and len(path) == 3 else ():
             for name in self._item_names(path[-1], item):
                 self._record_positions((*path, name), item, item)
 
-    def _item_names(self, key: str, item: Node) -> list[str]:
-        """Return the names of a list's item among the positions, such as the number of a port."""
-        field = {"ports": "published", "volumes": "target"}.get(key, "")
-        short = isinstance(item, yaml_marks.Scalar)
-        if not short and not field:
-            return ["*"]
-        names: list[str] = []
-        for node in _find_scalars(item, field):
+    def _item_names(self, key: str, item: Node) -> Iterator[str]:
+        """Yield the names of a list's item among the positions, such as the number of a port."""
+        is_short = isinstance(item, yaml_marks.Scalar)
+        if not is_short and key not in _LIST_FIELDS:
+            yield "*"
+            return
+        for node in find_texts(item, "=" + _LIST_FIELDS.get(key, "")):
             text = scalar_text(node)
-            with suppress(TemplateError, ComposeError):
+            with suppress(ValueError):
                 text = self._variables.substitute(text)
             if key == "ports":
-                text = split_port(text)[1] if short else text
-                names += map(str, parse_port_range(text)[:_MAX_PORTS_OF_RANGE])
-            elif short:
+                text = split_port(text)[1] if is_short else text
+                yield from map(str, parse_port_range(text)[:_MAX_PORTS_OF_RANGE])
+            elif is_short:
                 text = split_volume(text)[1] if key == "volumes" else text.partition("=")[0]
-            names.append(text)
-        return names
+            yield text

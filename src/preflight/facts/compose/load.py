@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,6 @@ from preflight.facts.compose.project import ComposeError, Project
 if TYPE_CHECKING:
     from preflight.facts.compose.cli import ComposeAnswer
     from preflight.facts.compose.guard import Guard
-    from preflight.facts.compose.variables import Variables
 
 _MISSING_VARIABLE = re.compile(r"required variable (\w+) is missing a value(?:: (.*))?")
 _CONFLICT = re.compile(
@@ -39,23 +38,20 @@ OVERRIDE_NAMES = tuple(
 
 def load_project(options: Options, environ: Mapping[str, str] = os.environ) -> Project | None:
     """Return the project, None where there is no compose file; raises ComposeError."""
+    environ = compose_environment(environ)
     bounds = Bounds(options.compose_files, environ)
     files = choose_files(options.compose_files, environ, bounds)
     if not files:
         return None
     from preflight.facts.compose import cli  # a machine without a compose file needs none of it
     from preflight.facts.compose.guard import Guard
-    from preflight.facts.compose.variables import project_variables
 
-    folder = os.path.dirname(os.path.abspath(files[0]))
-    bounds.require(os.path.join(folder, ".env"))
-    variables = project_variables(folder, environ, bounds)
-    guard = Guard(bounds, variables)
-    guard.check(files, folder)
+    guard = Guard(files, bounds, environ)
+    guard.check()
     answer = cli.ask_compose(files, options.timeout, environ)
     project = Project(
         name="",
-        folder=folder,
+        folder=guard.folder,
         files=files,
         source="cli",
         config=answer.config or {},
@@ -65,14 +61,20 @@ def load_project(options: Options, environ: Mapping[str, str] = os.environ) -> P
         needs=tuple(guard.needs.values()),
     )
     if answer.config is None:
-        project = _read_by_standin(project, answer, guard, variables)
+        project = _read_by_standin(project, answer, guard)
     inactive = {k: own for k, own in guard.profiles.items() if k not in project.services}
     return project._replace(name=str(project.config.get("name") or ""), inactive=inactive)
 
 
-def _read_by_standin(
-    project: Project, answer: ComposeAnswer, guard: Guard, variables: Variables
-) -> Project:
+def compose_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment that Compose is given, so that no file of the project adds to it."""
+    own = {"PWD": os.getcwd(), "COMPOSE_ENV_FILES": "", "COMPOSE_DISABLE_ENV_FILE": "0", **environ}
+    # nothing is fetched for an `include` from elsewhere: no request leaves the machine
+    remote = ("COMPOSE_EXPERIMENTAL_GIT_REMOTE", "COMPOSE_EXPERIMENTAL_OCI_REMOTE")
+    return own | dict.fromkeys(remote, "0")
+
+
+def _read_by_standin(project: Project, answer: ComposeAnswer, guard: Guard) -> Project:
     """Read the files where Compose gave no configuration; raises ComposeError.
 
     What Compose refuses must have a cause that a rule judges, else the project can't be used.
@@ -81,7 +83,7 @@ def _read_by_standin(
 
     refusal = f"Docker Compose rejects it: {answer.refused}"
     try:
-        project = standin.read(project, guard, variables)
+        project = standin.read(project, guard)
     except ComposeError as error:
         if not answer.refused:
             raise
@@ -127,8 +129,8 @@ class Bounds:
         """Return why a file isn't read, None where it may be."""
         if path == os.devnull:
             return None
-        if "\0" in path:
-            return "the path has a NUL character"
+        if "\0" in path or "\ufffd" in path:
+            return "the path has characters that aren't UTF-8 text"
         real = os.path.realpath(path)
         if not self.folders.isdisjoint((real, *map(str, Path(real).parents))):
             return None
@@ -140,8 +142,7 @@ class Bounds:
 
     def require(self, path: str) -> None:
         """Raise ComposeError for a file that may not be read."""
-        refusal = self.refusal(path)
-        if refusal:
+        if refusal := self.refusal(path):
             raise ComposeError(refusal)
 
 
@@ -177,14 +178,29 @@ def choose_files(
 
 
 def _from_environment(environ: Mapping[str, str], bounds: Bounds) -> tuple[str, ...]:
-    """COMPOSE_FILE of the environment, else of the current folder's .env."""
-    if not {"COMPOSE_FILE", "COMPOSE_ENV_FILES"} & environ.keys() and not os.path.exists(".env"):
-        return ()
-    from preflight.facts.compose.variables import project_variables
+    """Return the files of COMPOSE_FILE, from the environment or the current folder's `.env`."""
+    env_files = find_env_files(os.getcwd(), environ, bounds)
+    lookup: Callable[[str], str | None] = environ.get
+    if env_files:
+        from preflight.facts.compose.variables import project_variables
 
-    lookup = project_variables(os.getcwd(), environ, bounds).lookup
+        lookup = project_variables(env_files, environ).lookup
     separator = lookup("COMPOSE_PATH_SEPARATOR") or os.pathsep
     return tuple(filter(None, (lookup("COMPOSE_FILE") or "").split(separator)))
+
+
+def find_env_files(folder: str, environ: Mapping[str, str], bounds: Bounds) -> list[str]:
+    """Return the files of COMPOSE_ENV_FILES, else the folder's `.env` where there is one.
+
+    Raises ComposeError for a `.env` that may not be read.
+    """
+    named = [file for file in environ.get("COMPOSE_ENV_FILES", "").split(",") if file.strip()]
+    disabled = environ.get("COMPOSE_DISABLE_ENV_FILE", "").lower() in ("1", "t", "true")
+    default = os.path.join(folder, ".env")
+    if named or disabled or not os.path.isfile(default):
+        return named
+    bounds.require(default)
+    return [default]
 
 
 def _find_standard(folder: Path) -> tuple[str, ...]:
@@ -201,3 +217,14 @@ def display_path(path: str) -> str:
     """Return a path relative to the current folder where it is inside of it, else absolute."""
     path, here = os.path.abspath(path), os.getcwd()
     return os.path.relpath(path, here) if path.startswith(here.rstrip(os.sep) + os.sep) else path
+
+
+def read_bytes(path: str, max_bytes: int) -> bytes:
+    """Return what a file holds, at most one byte more than `max_bytes`; raises ComposeError."""
+    try:
+        if not os.path.isfile(path):  # a pipe would be waited for
+            raise OSError(0, "not a file")
+        with open(path, "rb") as file:
+            return file.read(max_bytes + 1)
+    except OSError as error:
+        raise ComposeError(f"it can't be read: {error.strerror}", display_path(path)) from None

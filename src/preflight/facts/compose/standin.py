@@ -3,51 +3,67 @@
 Merges files and overrides, variables, env files and profiles, and reads what facts are made of.
 The facts are those of Compose wherever it lists no caveat. It refuses only values that can't be
 read: to refuse what Compose would refuse is not its job. Source: compose-spec/compose-go, loader
-and override.
+and override; docker/go-units.
 """
 
 from __future__ import annotations
 
 import os
+import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from typing import Any
 
 from preflight import yaml_marks
-from preflight.facts.compose.forms import SHAPES, expand_port, expand_volume, resolve_path
-from preflight.facts.compose.guard import Guard, error_at, mapping_entries, position_of, scalar_text
+from preflight.facts.compose.guard import (
+    Guard,
+    error_at,
+    mapping_entries,
+    parse_port_range,
+    position_of,
+    resolve_path,
+    scalar_text,
+    split_port,
+    split_volume,
+)
 from preflight.facts.compose.load import display_path
-from preflight.facts.compose.project import OLDER_KEYS, ComposeError, Path, Project
-from preflight.facts.compose.variables import Lookup, TemplateError, Variables, read_env_file
+from preflight.facts.compose.project import ComposeError, Path, Project
+from preflight.facts.compose.variables import Lookup, read_env_file
+from preflight.model.quantities import parse_boolean, parse_number
 
 _MAX_PORTS = 2**16  # of a service, those of ranges counted
-_REPLACED = ("command", "entrypoint")  # by an override as a whole
-_WORDS: dict[str, Any] = {
+_MAX_SIZE = 2**63  # bytes
+_SUFFIXES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
+_SIZE = re.compile(
+    r"([0-9][0-9_]*\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+) ?(?:([kmgtp])(?:i?b)?|b)?\Z", re.IGNORECASE
+)
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\")
+_WORDS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
-_NOT_IN_NAMES = re.compile(r"[^-_a-z0-9]")
 
 Value = Any  # plain data of YAML
 
 
-def read(project: Project, guard: Guard, variables: Variables) -> Project:
-    """Return the project with what its files say; the guard has checked them.
+def read(project: Project, guard: Guard) -> Project:
+    """Return the project with what its files say, which the guard has checked.
 
     Raises ComposeError.
     """
     try:
-        return _StandIn(project, guard, variables).read()
+        return _StandIn(project, guard).read()
     except (AttributeError, KeyError, TypeError, ValueError):
         wrong = "a value has a type that Compose doesn't accept"
         raise ComposeError(wrong, project.files[0]) from None
 
 
 class _StandIn:
-    def __init__(self, project: Project, guard: Guard, variables: Variables) -> None:
-        self.project, self.guard, self.variables = project, guard, variables
+    def __init__(self, project: Project, guard: Guard) -> None:
+        self.project, self.guard, self.variables = project, guard, guard.variables
         self.caveats: dict[str, None] = {}
         self.missing_env_files: list[tuple[str, str]] = []
 
@@ -55,38 +71,27 @@ class _StandIn:
         roots = [root for file in self.project.files for root in self.guard.documents(file)]
         if not roots:
             raise ComposeError("the file is empty: expected services", self.project.files[0])
-        name = self.project_name(roots)
-        self.variables.lookups.insert(0, {"COMPOSE_PROJECT_NAME": name}.get)
         merged: dict[str, Value] = {}
         for root in roots:
             merged = self.merge(merged, self.read_document(root), ())
         profiles = set(map(str.strip, (self.variables.lookup("COMPOSE_PROFILES") or "").split(",")))
         services = {}
-        for key, service in merged["services"].items():
+        for name, service in merged["services"].items():
             own = set(map(str, service.get("profiles") or ()))
             if not own or "*" in profiles or own & profiles:
-                services[key] = self.resolve_service(key, service)
+                services[name] = self.resolve_service(name, service)
         for kind in ("configs", "secrets"):
             for entry in filter(None, (merged.get(kind) or {}).values()):
                 if isinstance(entry.get("file"), str):
                     entry["file"] = resolve_path(entry["file"], self.project.folder)
         return self.project._replace(
             source="fallback",
-            config={**merged, "services": services, "name": name},
+            config={**merged, "services": services, "name": self.guard.project_name},
             missing_variables=self.variables.missing,
             unset_variables=tuple(self.variables.unset),
             missing_env_files=tuple(self.missing_env_files),
-            conflicts=() if self.caveats else tuple(find_conflicts(services, merged)),
             caveats=tuple(self.caveats),
         )
-
-    def project_name(self, roots: list[yaml_marks.Node]) -> str:
-        """Return COMPOSE_PROJECT_NAME, else the last `name`, else the folder's."""
-        entries = [entry for root in roots for entry in mapping_entries(root)]
-        names = [self.to_plain_data(node) for key, _, node in entries if key == "name"]
-        name = self.variables.lookup("COMPOSE_PROJECT_NAME") or next(filter(None, names[::-1]), "")
-        base = str(name) or os.path.basename(os.path.realpath(self.project.folder))
-        return _NOT_IN_NAMES.sub("", base.lower()).lstrip("_-")
 
     def to_plain_data(self, node: yaml_marks.Node) -> Value:
         """Return a node as plain data, its variables replaced."""
@@ -107,65 +112,38 @@ class _StandIn:
             return value
         try:
             return self.variables.substitute(value)
-        except TemplateError as error:
+        except ValueError as error:
             raise error_at(node, str(error)) from None
 
     def read_document(self, root: yaml_marks.Node) -> dict[str, Value]:
-        """Return a document with its services in their long form."""
+        """Return a document, with those values in one form that files may write in several."""
         document, file = self.to_plain_data(root), root.start_mark.name
         services = document.get("services", {}) if isinstance(document, dict) else None
         if not isinstance(services, dict):
             raise ComposeError("services: expected a mapping", file)
         if document.pop("include", None):
             self.caveats[f"the include in {file} was not followed"] = None
-        long = {}
-        for name, service in services.items():
-            if not isinstance(service or {}, dict):
+        for name in services:
+            service = services[name] = services[name] or {}
+            if not isinstance(service, dict):
                 message = "expected a mapping with image or build"
                 raise self.error_at_key(("services", name), message)
-            if (service or {}).pop("extends", None):
+            if service.pop("extends", None):
                 self.caveats[f"extends of service {name} was not followed"] = None
-            long[name] = {
-                key: self.to_long_form(("services", name, key), value)
-                for key, value in (service or {}).items()
-                if value is not None or key in _REPLACED
-            }
-        return {**document, "services": long}
+            if variables := service.get("environment"):
+                service["environment"] = self.to_texts(variables, self.variables.lookup)
+            if options := (service.get("logging") or {}).get("options"):
+                service["logging"]["options"] = self.to_texts(options, lambda _: "")
+            if isinstance(service.get("env_file"), str | dict):
+                service["env_file"] = [service["env_file"]]
+        return {**document, "services": services}
 
-    def to_long_form(self, path: Path, value: Value) -> Value:
-        """Return the value of a key of a service in its long form."""
-        key, folder = path[-1], self.project.folder
-        if key == "environment":
-            return self.to_text_mapping(value, self.variables.lookup)
-        if key in ("depends_on", "networks") and isinstance(value, list):
-            return dict.fromkeys(map(str, value))
-        if key == "ports":
-            ports: list[Value] = []
-            for item in value:
-                ports += self.read_value(path, expand_port, item) or ()
-                if len(ports) > _MAX_PORTS:
-                    raise self.error_at_key(path, f"more than {_MAX_PORTS} ports")
-            return drop_overridden(ports, key)
-        if key == "volumes":
-            mounts = [self.read_value(path, lambda v: expand_volume(v, folder), v) for v in value]
-            return drop_overridden([mount for mount in mounts if mount], key)
-        if key == "env_file":
-            items = value if isinstance(value, list) else [value]
-            entries = [item if isinstance(item, dict) else {"path": item} for item in items]
-            return [{**v, "path": resolve_path(str(v.get("path")), folder)} for v in entries]
-        if key == "logging" and isinstance(value, dict) and value.get("options"):
-            return {**value, "options": self.to_text_mapping(value["options"], lambda _: "")}
-        return [{"count": -1}] if key == "gpus" and value == "all" else value
-
-    def to_text_mapping(self, value: Value, find_default: Lookup) -> dict[str, str | None]:
+    def to_texts(self, value: Value, find_default: Lookup) -> dict[str, str | None]:
         """Return `[A=1, B]` or a mapping as a mapping to text."""
         if isinstance(value, list):
             split = [str(item).partition("=") for item in value]
-            return {name: text if given else find_default(name) for name, given, text in split}
-        return {
-            name: find_default(name) if item is None else self.to_text(item)
-            for name, item in value.items()
-        }
+            value = {name: text if equals else None for name, equals, text in split}
+        return {k: find_default(k) if v is None else self.to_text(v) for k, v in value.items()}
 
     def to_text(self, value: Value) -> str:
         if isinstance(value, bool):
@@ -175,48 +153,54 @@ class _StandIn:
         return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
     def merge(self, base: Value, over: Value, path: Path) -> Value:
-        """Merge `over` into `base`; both are in their long form."""
-        if base is None or path[2:] in [(key,) for key in _REPLACED]:
+        """Merge a value of a file into that of the files before it."""
+        if base is None or path[2:] in (("command",), ("entrypoint",)):
             return over
         if over is None:
             return None if path[2:-1] == ("environment",) else base
         if isinstance(base, dict) and isinstance(over, dict):
             if path[2:] == ("logging",) and over.get("driver") not in (None, base.get("driver")):
                 return over
-            merged = {
-                key: self.merge(base.get(key), value, (*path, key)) for key, value in over.items()
-            }
-            return {**base, **merged}
-        if isinstance(base, list) and isinstance(over, list):
-            return drop_overridden(base + over, path[-1])
-        return over
+            both = {key: self.merge(base.get(key), v, (*path, key)) for key, v in over.items()}
+            return {**base, **both}
+        return base + over if isinstance(base, list) and isinstance(over, list) else over
 
     def resolve_service(self, name: str, service: dict[str, Value]) -> dict[str, Value]:
-        """Read the env files and the figures of a merged service."""
+        """Return a merged service with its lists in their long form, and its figures read."""
+        path = ("services", name)
         environment = self.read_environment(name, service)
-        service = {
-            key: self.read_shape(("services", name, key), value, SHAPES.get(key))
-            for key, value in service.items()
-            if value != "" and key != "env_file"
+        service = {k: v for k, v in service.items() if v not in ("", None) and k != "env_file"}
+        if environment:
+            service["environment"] = environment
+        if service.get("gpus") == "all":
+            service["gpus"] = [{"count": -1}]
+        if "ports" in service:
+            ports = self.parse_items((*path, "ports"), expand_port, service["ports"])
+            service["ports"] = list({_port_key(port): port for port in ports}.values())
+        if "volumes" in service:
+            mounts = self.parse_items((*path, "volumes"), self.expand_volume, service["volumes"])
+            service["volumes"] = list(
+                {repr(mount.get("target")): mount for mount in mounts}.values()
+            )
+        return {
+            key: self.read_shape((*path, key), v, _SHAPES.get(key)) for key, v in service.items()
         }
-        return {**service, "environment": environment} if environment else service
 
     def read_shape(self, path: Path, value: Value, shape: Any) -> Value:
-        """Return a value with its figures read, as a row of SHAPES says."""
-        if shape is None:
+        """Return a value with its figures read, as a row of _SHAPES says."""
+        if shape is None or value is None:
             return value
-        if isinstance(shape, dict | list) and not isinstance(value, type(shape)):
+        if isinstance(shape, dict) and isinstance(value, dict):
+            known = {key: v for key, v in value.items() if v is not None}
+            return {
+                key: self.read_shape((*path, key), v, shape.get(key)) for key, v in known.items()
+            }
+        if isinstance(shape, list) and isinstance(value, list):
+            return [self.read_shape(path, item, shape[0]) for item in value]
+        if isinstance(shape, dict | list):
             wanted = "a list" if isinstance(shape, list) else "a mapping"
             raise self.error_at_key(path, f"expected {wanted}")
-        if isinstance(shape, list):
-            return [self.read_shape(path, item, shape[0]) for item in value]
-        if isinstance(shape, dict):
-            return {
-                key: self.read_shape((*path, key), below, shape.get(key))
-                for key, below in value.items()
-                if below is not None
-            }
-        return self.read_value(path, shape, value)
+        return self.parse(path, shape, value)
 
     def read_environment(self, name: str, service: Mapping[str, Value]) -> dict[str, str | None]:
         """Return the environment of a service: its own variables over those of its env files."""
@@ -224,43 +208,59 @@ class _StandIn:
         values: dict[str, str] = {}
         with self.variables.fallback_to(own):
             for item in service.get("env_file") or ():
-                path = item["path"]
-                if item.get("format"):
+                entry = item if isinstance(item, dict) else {"path": item}
+                path = resolve_path(str(entry.get("path")), self.project.folder)
+                if entry.get("format"):
                     self.caveats[f"the format of {display_path(path)} was not applied"] = None
                 if os.path.exists(path):
                     read_env_file(path, values, self.variables)
-                elif str(item.get("required", True)).lower() == "true":
+                elif str(entry.get("required", True)).lower() == "true":
                     self.missing_env_files.append((name, path))
         return {**values, **own}
 
-    def read_value(self, path: Path, read: Any, value: Value) -> Value:
-        """Return a value as it is read, None where a required variable is missing."""
+    def expand_volume(self, item: Any) -> Iterable[dict[str, Any]]:
+        """Yield an item of `volumes` in the long form."""
+        if isinstance(item, dict):
+            mount = {**item, "read_only": parse_boolean(str(item.get("read_only", False)))}
+        else:
+            source, target, options = split_volume(str(item))
+            if str(item).startswith(":") and target != ":":
+                wanted = "expected [SOURCE:]TARGET[:OPTIONS], such as data:/data"
+                raise ValueError(f"{item!r}: {wanted}")
+            is_path = source.startswith((".", "/", "~")) or _WINDOWS_PATH.match(source)
+            mount = {"type": "bind" if is_path else "volume", "source": source, "target": target}
+            mount["read_only"] = "ro" in options.split(",")
+        source, target = str(mount.get("source") or ""), str(mount.get("target") or "")
+        if mount.get("type") == "bind" and not _WINDOWS_PATH.match(source):
+            mount["source"] = resolve_path(source, self.project.folder)
+        if target.startswith("/"):
+            mount["target"] = posixpath.normpath(target)
+        yield mount
+
+    def parse_items(
+        self, path: Path, parse: Callable[[Value], Iterable[Value]], items: Iterable[Value]
+    ) -> list[Value]:
+        parsed: list[Value] = []
+        for item in items:
+            parsed += self.parse(path, lambda value: list(parse(value)), item) or ()
+            if len(parsed) > _MAX_PORTS:
+                raise self.error_at_key(path, f"more than {_MAX_PORTS} {path[-1]}")
+        return parsed
+
+    def parse(self, path: Path, parse: Callable[[Value], Value], value: Value) -> Value:
+        """Return what a value is parsed to, None where a required variable is missing."""
         if value == "" and self.variables.missing:
             return None
         try:
-            return read(value)
+            return parse(value)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise self.error_at_key(path, str(error)) from None
 
     def error_at_key(self, path: Path, message: str) -> ComposeError:
         """Return the error that names the line of a key."""
-        places = (self.guard.positions.get(path[:n]) for n in range(len(path), 1, -1))
-        file, line = next(filter(None, places), ("", 0))
+        positions = (self.guard.positions.get(path[:n]) for n in range(len(path), 1, -1))
+        file, line = next(filter(None, positions), ("", 0))
         return ComposeError(f"{'.'.join(path)}: {message}", file, line)
-
-
-def drop_overridden(items: list[Any], key: str) -> list[Any]:
-    """Drop the items that a later item of the list replaces."""
-    if key in ("devices", "gpus"):
-        return items
-    return list({_item_key(item, key): item for item in items}.values())
-
-
-def _item_key(item: Any, key: str) -> str:
-    if key == "ports":
-        address = item.get("host_ip") or "0.0.0.0"
-        return repr((address, item["published"], item["target"], item["protocol"]))
-    return repr(item.get("target") if key == "volumes" else item)
 
 
 def parse_scalar(text: str) -> Value:
@@ -277,26 +277,77 @@ def parse_scalar(text: str) -> Value:
         return float(figure) if _FLOAT.match(figure) else text
 
 
-def find_conflicts(
-    services: Mapping[str, Value], config: Mapping[str, Value]
-) -> Iterator[tuple[str, str]]:
-    """Yield contradictory settings and undefined references: the service, and Compose's words."""
-    for name, service in services.items():
-        if not {"image", "build", "provider"} & service.keys():
-            yield name, f'service "{name}" has neither an image nor a build context specified'
-        resources = (service.get("deploy") or {}).get("resources") or {}
-        for (kind, part), key in OLDER_KEYS.items():
-            older, newer = service.get(key), resources.get(kind)
-            if older and newer is not None and float(older) != float(newer.get(part) or 0):
-                words = f"can't set distinct values on '{key}' and 'deploy.resources.{kind}.{part}'"
-                yield name, f"services.{name}: {words}"
-        for other, condition in (service.get("depends_on") or {}).items():
-            if other not in services and (condition or {}).get("required") is not False:
-                yield name, f'service "{name}" depends on undefined service "{other}"'
-        defined = {**config, "networks": {"default": None, **(config.get("networks") or {})}}
-        for kind in ("networks", "volumes", "secrets", "configs"):
-            for item in service.get(kind) or ():
-                other = item.get("source") if isinstance(item, dict) else item
-                is_named = kind != "volumes" or (item.get("type") == "volume" and other)
-                if is_named and other not in (defined.get(kind) or {}):
-                    yield name, f'service "{name}" refers to undefined {kind[:-1]} {other}'
+def expand_port(item: Any) -> Iterable[dict[str, Any]]:
+    """Yield an item of `ports` in the long form, one entry for each port."""
+    if isinstance(item, dict):
+        numbers = {"published": str(item.get("published") or "")}
+        yield {"protocol": "tcp", **item, **numbers, "target": parse_count(item["target"])}
+        return
+    address, published, target, protocol = split_port(str(item))
+    targets, ports = parse_port_range(target), parse_port_range(published)
+    differ = len(targets) > 1 and ports and len(targets) != len(ports)
+    if not targets or differ or (published and not ports):
+        wanted = "expected [ADDRESS:][PORT:]PORT[/PROTOCOL], such as 8000:80"
+        raise ValueError(f"{item!r}: {wanted}")
+    outer = list(map(str, ports)) or [""] * len(targets)
+    if len(targets) == 1:  # the engine chooses one of a range
+        outer = ["-".join(dict.fromkeys((outer[0], outer[-1])))]
+    for number, text in zip(targets, outer, strict=True):
+        yield {
+            "protocol": protocol or "tcp", "host_ip": address, "target": number, "published": text,
+        }  # fmt: skip
+
+
+def _port_key(port: Mapping[str, Any]) -> str:
+    address = port.get("host_ip") or "0.0.0.0"
+    return repr((address, port["published"], port["target"], port["protocol"]))
+
+
+def parse_size(value: Any) -> str | None:
+    """Read a size as Compose does: `8G`, `8gb` and `8 GiB` are the same, binary.
+
+    Returns the text of its bytes, None for zero. Source: docker/go-units, RAMInBytes.
+    """
+    if not isinstance(value, str):  # of bytes; Compose drops a number such as 1e9
+        return str(value) if value and isinstance(value, int) else None
+    match = _SIZE.match(value)
+    size = float(match[1]) * _SUFFIXES[(match[2] or "").lower()] if match else inf
+    if size >= _MAX_SIZE:
+        is_kubernetes = value.endswith("i") and _SIZE.match(value[:-1])
+        hint = f"write {value[:-1]}, or {value}B" if is_kubernetes else "expected one such as 512m"
+        raise ValueError(f"{value!r} isn't a valid size: {hint}")
+    return str(int(size)) if int(size) else None
+
+
+def _parse_memory(value: Any) -> str | None:
+    if not isinstance(value, str):
+        raise ValueError(f"write {value!r} in quotation marks, with a unit such as 512m")
+    return parse_size(value)
+
+
+def parse_count(value: Any) -> int:
+    """Read a whole number."""
+    number = parse_number(str(value))
+    if number % 1:
+        raise ValueError(f"{value!r} isn't a whole number")
+    return int(number)
+
+
+def _parse_cores(value: Any) -> float:
+    return parse_number(str(value))
+
+
+_RESOURCES = {"memory": _parse_memory, "cpus": _parse_cores, "devices": [{}]}
+_SHAPES: Mapping[str, Any] = {
+    **dict.fromkeys(("mem_limit", "mem_reservation"), parse_size),
+    **{key: [None] for key in ("configs", "profiles", "secrets")},
+    "cpus": _parse_cores,
+    "scale": parse_count,
+    "gpus": [{}],
+    "logging": {"options": {}},
+    "deploy": {
+        "replicas": parse_count,
+        "resources": {"limits": _RESOURCES, "reservations": _RESOURCES},
+    },
+}
+"""How the values of a service are read: by a function, or as a mapping or list of others."""

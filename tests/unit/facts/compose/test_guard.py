@@ -115,7 +115,7 @@ def test_newer_features_tell_the_version_that_brought_them(
         Need("2.20.0", "depends_on.required", FileLine("compose.yaml", 9)),
         Need("2.24.0", "env_file.required", FileLine("compose.yaml", 10)),
         Need("2.36.0", "provider", FileLine("compose.yaml", 12)),
-        Need("2.23.1", "configs with content", FileLine("compose.yaml", 13)),
+        Need("2.23.1", "configs.content", FileLine("compose.yaml", 13)),
         Need("2.24.4", "!override", FileLine("o.yaml", 3)),
     }
 

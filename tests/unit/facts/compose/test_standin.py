@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 from compose_projects import CASES, ask_compose, environment, read_case, read_project
 from paths import SHARED
-from preflight.facts.compose import forms
 from preflight.facts.compose.facts import project_facts
-from preflight.facts.compose.forms import SHAPES, parse_size
 from preflight.facts.compose.project import ComposeError, Project
+from preflight.facts.compose.standin import parse_count, parse_size
 from preflight.facts.ports import published_ports
 from preflight.facts.start_blockers import mounted_paths, port_clashes
 
@@ -63,7 +62,6 @@ def test_the_stand_in_agrees_with_compose_or_says_what_it_leaves_out(
     assert config["services"], "a case without services compares nothing"
     assert not reading.missing_variables
     assert not reading.missing_env_files
-    assert not reading.conflicts
     warned = {line.split('\\"')[1] for line in output.splitlines() if "variable is not set" in line}
     assert set(reading.unset_variables) == warned
 
@@ -90,41 +88,10 @@ def test_what_was_read_wrongly_is_read_as_compose_does(
     expected = json.loads(text)["config"]
     reading = read_project(["compose.yaml"], environment({})).reading
     expected |= {"name": name, "secrets": reading.config.get("secrets")}
-    assert reading.caveats == reading.conflicts == ()
+    assert reading.caveats == ()
     assert comparable(reading.config) == comparable(expected)
     for secret in (reading.config.get("secrets") or {}).values():
         assert secret["file"] == str(folder / "nokey")
-
-
-CONFLICTS = {
-    "memory-twice": "mem_limit: 1g\n    deploy: {resources: {limits: {memory: 2g}}}",
-    "memory-beside-cpus": "mem_limit: 1g\n    deploy: {resources: {limits: {cpus: 2}}}",
-    "cpus-twice": "cpus: 1\n    deploy: {resources: {limits: {cpus: 2}}}",
-    "reservation-twice": (
-        "mem_reservation: 1g\n    deploy: {resources: {reservations: {memory: 2g}}}"
-    ),
-    "no-image": "command: x",
-    "no-dependency": "depends_on: [db]",
-    "inactive-dependency": "depends_on: [db]\n  db: {image: y, profiles: [p]}",
-    "no-volume": "volumes: ['vv:/v']",
-    "no-network": "networks: [n]",
-    "no-secret": "secrets: [s]",
-    "no-config": "configs: [c]",
-}
-
-
-@pytest.mark.parametrize("name", CONFLICTS)
-def test_a_conflict_is_listed_in_the_words_of_compose(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image = "" if name == "no-image" else "    image: x\n"
-    (tmp_path / "compose.yaml").write_text(f"services:\n  a:\n{image}    {CONFLICTS[name]}\n")
-    monkeypatch.chdir(tmp_path)
-    ((service, words),) = read_project(["compose.yaml"]).reading.conflicts
-    config, output = ask_compose(tmp_path, ["compose.yaml"])
-    assert service == "a"
-    assert config is None
-    assert words in output
 
 
 def test_variables_and_env_files_that_are_missing_are_listed(
@@ -222,8 +189,10 @@ VALUES = st.recursive(
     max_leaves=6,
 )  # fmt: skip
 TOP = st.sampled_from(["name", "include", "volumes", "networks", "secrets", "configs", "models"])
-KEYS = st.sampled_from([*SHAPES, "image", "environment", "env_file", "extends", "label_file",
-                        "labels", "ports", "platform", "tmpfs", "network_mode"])  # fmt: skip
+KEYS = st.sampled_from(["image", "environment", "env_file", "extends", "label_file", "labels",
+                        "ports", "platform", "tmpfs", "network_mode", "mem_limit", "cpus",
+                        "mem_reservation", "scale", "gpus", "logging", "volumes", "configs",
+                        "profiles", "secrets", "deploy"])  # fmt: skip
 SERVICES = st.dictionaries(
     st.sampled_from(["a", "b"]), st.dictionaries(KEYS, VALUES, min_size=1, max_size=4), min_size=1
 )
@@ -246,7 +215,7 @@ def test_any_values_end_in_facts_or_in_one_line(
 
 @pytest.mark.parametrize(
     ("read", "value"),
-    [(forms.parse_size, "1e309g"), (forms.parse_count, float("inf")), (forms.parse_count, "1e309")],
+    [(parse_size, "1e309g"), (parse_count, float("inf")), (parse_count, "1e309")],
 )
 def test_a_figure_beyond_all_numbers_is_refused(read: Callable[[Any], object], value: Any) -> None:
     with pytest.raises(ValueError, match=r"isn't a|too large"):
