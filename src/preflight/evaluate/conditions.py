@@ -71,19 +71,17 @@ def all_true(truths: Iterable[Truth]) -> Truth:
 
 def any_true(truths: Iterable[Truth]) -> Truth:
     """Return Kleene's or: true if one is true, else unknown if one is unknown."""
-    result: Truth = False
-    for truth in truths:
-        if truth is True:
-            return True
-        if result is False:
-            result = truth
-    return result
+    return negate(all_true(map(negate, truths)))
+
+
+def negate(truth: Truth) -> Truth:
+    """Return Kleene's not: what is unknown stays so."""
+    return truth if isinstance(truth, Unknown) else not truth
 
 
 def _holds(operator: Operator, operand: Operand, actual: Any, unit: Unit, scope: Scope) -> Truth:
     if operator.shape == "condition":
-        truth = meets(operand, actual, scope)
-        return truth if isinstance(truth, Unknown) else not truth
+        return negate(meets(operand, actual, scope))
     if operator.shape == "conditions":
         join = all_true if operator.name == "all_of" else any_true
         return join(meets(inner, actual, scope) for inner in operand)

@@ -8,11 +8,11 @@ from collections.abc import Collection, Mapping, Set
 from preflight import yaml_marks
 from preflight.model.conditions import ITEM
 from preflight.model.facts import Catalogue, Fact, Path, Unit, split_path
-from preflight.model.problems import InputError, Problem, did_you_mean
+from preflight.model.problems import Problem, did_you_mean
 from preflight.model.rules import LOG_NAMESPACE
 from preflight.yaml_marks import TAGS, Node, Scalar, kind_of, problem_at
 
-MAX_PROBLEMS = 100  # more aren't looked for
+MAX_PROBLEMS = 100
 
 _VARIABLE = re.compile(r"(\$?)\$\{([a-z][a-z0-9_]*)\}")
 
@@ -21,12 +21,16 @@ class Invalid(Exception):
     """A value that could not be decoded; its problem is in the context."""
 
 
+class TooManyProblems(Exception):
+    """More problems than anybody reads: decoding stops."""
+
+
 class DecodingContext:
     """What decoding needs to know beside the node, and the problems found so far."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
-        self.problems: dict[Problem, None] = {}  # a key may be decoded twice; in order
+        self.problems: set[Problem] = set()  # each once: a key may be decoded twice
         self.vars: Mapping[str, str] = {}
         self.required_facts: set[Path] = set()
         self.ids: dict[str, Collection[str]] = {}  # by kind, with those that can't be decoded
@@ -37,9 +41,9 @@ class DecodingContext:
 
     def error(self, node: Node, message: str) -> Invalid:
         """Add a problem; raise what is returned where decoding can't continue."""
-        self.problems[problem_at(node, message)] = None
+        self.problems.add(problem_at(node, message))
         if len(self.problems) > MAX_PROBLEMS:
-            raise InputError(*sorted(list(self.problems)[:MAX_PROBLEMS]), "… and more")
+            raise TooManyProblems
         return Invalid(message)
 
     def missing_error(self, node: Node, message: str) -> Invalid:

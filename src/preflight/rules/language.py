@@ -83,8 +83,11 @@ def decode(node: Node, schema: JsonSchema, context: DecodingContext, what: str =
     if schema["type"] == "boolean":
         return _decode_boolean(node, context)
     if schema["type"] == "array":
-        items = read_list(node, schema, context)
-        return decode_all(items, lambda item: decode(item, schema["items"], context))
+        if node.__class__ is not Sequence or node.tag != PLAIN:
+            raise context.error(node, f"expected a list, found {kind_of(node)}")
+        if len(node.value) < schema.get("minItems", 0):
+            raise context.error(node, "expected a list with entries, found an empty one")
+        return decode_all(node.value, lambda item: decode(item, schema["items"], context))
 
     def decode_item(item: tuple[str, Node]) -> tuple[str, Any]:
         pattern = schema.get("propertyNames", {}).get("pattern", "")
@@ -107,16 +110,6 @@ def decode_all(items: Iterable[T], decode_item: Callable[[T], V]) -> tuple[V, ..
     if not all_valid:
         raise Invalid
     return tuple(values)
-
-
-def read_list(node: Node, schema: JsonSchema, context: DecodingContext) -> list[Node]:
-    """Return the items of a list, not decoded yet."""
-    if node.__class__ is not Sequence or node.tag != PLAIN:
-        raise context.error(node, f"expected a list, found {kind_of(node)}")
-    if len(node.value) < schema.get("minItems", 0):
-        raise context.error(node, "expected a list with entries, found an empty one")
-    items: list[Node] = node.value
-    return items
 
 
 def read_keys(name: str, node: Node, context: DecodingContext) -> dict[str, Node]:
@@ -380,6 +373,11 @@ def _decode_when(node: Node, context: DecodingContext) -> tuple[FactCondition, .
         context.unit = outer
 
 
+def _keep_node(node: Node, _: DecodingContext) -> Node:
+    """Leave an object to the loader, which merges those of the same id first."""
+    return node
+
+
 _VALUES: JsonSchema = {"type": "array", "items": _ref("value"), "minItems": 1}
 _CONDITIONS: JsonSchema = {"type": "array", "items": _ref("condition"), "minItems": 1}
 _OPERANDS: Mapping[str, tuple[JsonSchema, frozenset[str | None] | None]] = {
@@ -418,6 +416,7 @@ DECODERS: Mapping[str, Decoder] = {
     "value": _decode_value,
     "condition": _decode_condition,
     "when": _decode_when,
+    **dict.fromkeys(("rule", "model", "diagnosis", "waiver"), _keep_node),
     "fix": lambda node, context: Fix(**decode_object("fix", node, context)),
 }
 """By the name of a definition in the schema: how its values are read."""

@@ -30,14 +30,13 @@ from preflight.model.rules import (
     Waiver,
     describe_retired_rule,
 )
-from preflight.rules.context import DecodingContext, Invalid
+from preflight.rules.context import MAX_PROBLEMS, DecodingContext, Invalid, TooManyProblems
 from preflight.rules.language import (
     FILE,
     check_required,
     decode_key,
     decode_object,
     read_keys,
-    read_list,
 )
 from preflight.yaml_marks import Node, Scalar, compose, is_null, problem_at
 
@@ -79,9 +78,12 @@ def load(
     """
     context = DecodingContext(catalogue)
     files = _RuleFiles(read, context)
-    files.add(name, read(name), ())
-    context.vars = {**files.vars, **(overrides or {})}
-    ruleset = _build_ruleset(files, name, context)
+    try:
+        files.add(name, read(name), ())
+        context.vars = {**files.vars, **(overrides or {})}
+        ruleset = _build_ruleset(files, name, context)
+    except TooManyProblems:
+        raise InputError(*sorted(context.problems)[:MAX_PROBLEMS], "… and more") from None
     if context.problems:
         raise InputError(*sorted(context.problems))
     for key in overrides or ():
@@ -111,16 +113,17 @@ class _RuleFiles:
     def add(self, name: str, data: bytes, chain: tuple[str, ...]) -> None:
         """Add a file over what it extends; `chain` are the files that led to it."""
         context = self._context
-        root = compose(data, display_name(name), MAX_RULE_FILE_BYTES)
         self.sha256.update(data)
         try:
+            root = compose(data, display_name(name), MAX_RULE_FILE_BYTES)
             nodes = read_keys(FILE, root, context)
-        except Invalid:
+        except (InputError, Invalid) as fault:
+            context.problems.update(getattr(fault, "problems", ()))
             context.complete = False
             return
         context.complete &= check_required(FILE, nodes, root, context)
-        given = {key: node for key, node in nodes.items() if not is_null(node)}
-        head = {key: self._decode_head(key, given) for key in given}
+        given = [key for key, node in nodes.items() if not is_null(node)]
+        head = {key: decode_key(FILE, key, nodes, context) for key in given}
         context.complete &= None not in head.values()
         for number, base in enumerate(head.get("extends") or ()):
             self._extend(base, nodes["extends"].value[number], (*chain, name))
@@ -129,14 +132,6 @@ class _RuleFiles:
         self.documents[display_name(name)] = self.head.get("source") or ""
         for kind in _LISTS:
             self._merge(kind, head.get(kind) or ())
-
-    def _decode_head(self, key: str, nodes: Mapping[str, Node]) -> Any:
-        """Return the value of a key of the file, of a list its items as nodes."""
-        if key not in _LISTS:
-            return decode_key(FILE, key, nodes, self._context)
-        with suppress(Invalid):
-            return read_list(nodes[key], {}, self._context)
-        return None
 
     def _extend(self, base: str, node: Node, chain: tuple[str, ...]) -> None:
         """Add a file that the last of `chain` extends."""
