@@ -19,7 +19,6 @@ from preflight.facts.model import canonical_name
 from preflight.facts.ollama_server import (
     get_environment,
     get_models,
-    is_loopback,
     is_valid_name,
     locate_api,
     read_settings,
@@ -34,10 +33,9 @@ MAX_ANSWER_SECONDS = 2.0
 RUNTIME_OVERHEAD_BYTES = 2**29  # besides weights and KV cache
 DEFAULT_CONTEXT_TOKENS = 4096
 MAX_MODEL_DIMENSION = 2**24  # layers, heads or numbers of a head: no model has as many
-ANSWERED_FACTS = (
-    ("ollama", "version"), ("ollama", "models"), ("ollama", "loaded"),
-    ("model", "size"), ("model", "resident"), ("model", "estimate"),
-)  # fmt: skip
+REACHABLE = ("ollama", "reachable")
+MODEL_FACTS = (("model", "size"), ("model", "resident"), ("model", "estimate"))
+ANSWERED = (("ollama", "version"), ("ollama", "models"), ("ollama", "loaded"), *MODEL_FACTS)
 
 
 def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) -> Iterator[Measured]:
@@ -47,15 +45,18 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
     yield from _settings_facts(project, services)
     name, source = configured_model(project, environ)
     yield Measured(("model", "name"), name, source)
+    known: set[tuple[str, ...]] = set()
+    if not isinstance(name, str):
+        known.update(MODEL_FACTS)
+        yield from (Measured(path, name, "no model is configured") for path in MODEL_FACTS)
     service = next(iter(services.values()), None)
     local = bool(read_variable(environ, "OLLAMA_HOST")) or _is_engine_local(context)
     url, source = locate_api(environ, local, service)
     yield Measured(("ollama", "endpoint"), url, source)
-    known: set[tuple[str, ...]] = set()
-    is_hidden = isinstance(url, Unknown)
     if isinstance(url, str):
+        endpoint = Endpoint(url, "", "")
         seconds = min(MAX_ANSWER_SECONDS, context.options.timeout / 2)
-        api = EngineApi(Endpoint(url, "", "OLLAMA_HOST"), seconds, server="Ollama")
+        api = EngineApi(endpoint, seconds, server="Ollama")
         try:
             for fact in _ask(api, name, get_environment(service or {})):
                 known.add(fact.path)
@@ -63,15 +64,17 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
             return
         except EngineError as error:
             reason = error.unknown
-        # in a container, its own loopback: no answer there means nothing
-        hidden = context.visibility().network_hidden if _is_own_loopback(url) else None
-        if hidden is not None and not known:
-            is_hidden, reason = True, Unknown(f"{reason.reason}; {hidden.reason}", hidden.kind)
+        is_own_loopback = endpoint.loopback and in_container()[0]
+        hidden = context.visibility().network_hidden if is_own_loopback else None
+        if hidden is not None and REACHABLE not in known:  # no answer here means nothing
+            url = reason = Unknown(f"{reason.reason}; {hidden.reason}", hidden.kind)
     else:
         reason = url or Unknown(source)
-    for fact in _unanswered_facts(reason, name, is_hidden=is_hidden):
-        if fact.path not in known:
-            yield fact
+    reachable = url if isinstance(url, Unknown) else False
+    unanswered = {REACHABLE: reachable, ("ollama", "problem"): reachable or reason.reason}
+    for path, value in (unanswered | dict.fromkeys(ANSWERED, reason)).items():
+        if path not in known:
+            yield Measured(path, value, reason.reason)
 
 
 def find_ollama_services(project: Project | Unknown | None) -> dict[str, Mapping[str, Any]]:
@@ -88,9 +91,8 @@ def _settings_facts(
         yield Measured(("ollama", "service"), project, NO_COMPOSE_FILE)
         yield Measured(("ollama", "settings"), project, NO_COMPOSE_FILE)
         return
-    first, *others = services or [None]
-    source = "its name or image" + (f"; also {', '.join(map(str, others))}" if others else "")
-    source = source if services else "no service has Ollama's name or image"
+    first = next(iter(services), None)
+    source = f"the names and images of the services: {', '.join(services) or 'none is Ollama'}"
     yield Measured(("ollama", "service"), first, source)
     yield Measured(("ollama", "settings"), {}, "the environment of the services that run Ollama")
     for service, config in services.items():
@@ -105,10 +107,6 @@ def _is_engine_local(context: MeasureContext) -> bool:
         return context.is_engine_local()[0]
     except EngineError:
         return True  # nothing that exists names another host
-
-
-def _is_own_loopback(url: str) -> bool:
-    return is_loopback(url) and in_container()[0]
 
 
 def configured_model(
@@ -141,18 +139,6 @@ def configured_model(
     return text or None, source
 
 
-def _unanswered_facts(
-    reason: Unknown, name: str | Unknown | None, *, is_hidden: bool
-) -> Iterator[Measured]:
-    """Yield the facts where Ollama didn't answer, or with `is_hidden` wasn't asked."""
-    yield Measured(("ollama", "reachable"), reason if is_hidden else False, reason.reason)
-    problem = reason if is_hidden else reason.reason
-    yield Measured(("ollama", "problem"), problem, "the attempt")
-    for path in ANSWERED_FACTS:
-        is_absent = path[0] == "model" and not isinstance(name, str)
-        yield Measured(path, name if is_absent else reason, "no model is configured")
-
-
 def _ask(
     api: EngineApi, name: str | Unknown | None, environment: Mapping[str, Value]
 ) -> Iterator[Measured]:
@@ -160,7 +146,7 @@ def _ask(
     version: Any = api.get_object("/api/version").get("version")
     if not is_valid_name(version):
         raise EngineError(f"{api.address} answers, but not as Ollama: no version")
-    yield Measured(("ollama", "reachable"), True, "GET /api/version")
+    yield Measured(REACHABLE, True, "GET /api/version")
     if not re.match("v?[0-9]", version):  # a build of somebody's own
         version = Unknown(f"{version!r} isn't a valid version", "invalid")
     yield Measured(("ollama", "version"), version, "GET /api/version")
@@ -177,8 +163,6 @@ def _ask(
     yield Measured(("ollama", "loaded"), {}, "GET /api/ps")
     yield Measured(("ollama", "problem"), None, "it answers")
     if not isinstance(name, str):
-        for fact in ("size", "resident", "estimate"):
-            yield Measured(("model", fact), name, "no model is configured")
         return
     installed = _find_installed_name(name, models)
     size = _read_size(models[installed], "size") if installed else None

@@ -138,11 +138,6 @@ def parse_host(text: str) -> str:
     return url
 
 
-def is_loopback(url: str) -> bool:
-    """Whether an address is this machine's own."""
-    return Endpoint(url, "", "").loopback
-
-
 def locate_api(
     environ: Mapping[str, str], local: bool, service: Mapping[str, Any] | None
 ) -> tuple[str | Unknown | None, str]:
@@ -178,7 +173,7 @@ def locate_api(
     for port in ports:
         with suppress(ValueError):
             url = parse_host(f"[{port.get('host_ip') or ''}]:{port.get('published')}")
-            if is_loopback(url) and url.endswith(f":{port.get('published')}"):
+            if Endpoint(url, "", "").loopback and url.endswith(f":{port.get('published')}"):
                 return url, "the port that the service publishes"
     reason = "the service publishes no fixed port on loopback; set OLLAMA_HOST to its address"
     return Unknown(reason, "unsupported"), ""
