@@ -75,7 +75,7 @@ def test_the_text_fits_the_terminal_and_names_the_worst_first(
     assert max(map(len, lines)) <= 80
     assert lines[0] == "good.json → bad.zip"
     assert "pass → fail" in lines[3]
-    assert any(line.split() == ["host.memory.total", "16", "GB", "6", "GB"] for line in lines)
+    assert any(line.split() == ["host.memory.total", "16", "GB", "→", "6", "GB"] for line in lines)
     assert lines[-1].startswith("8 worse · ")
 
 

@@ -113,15 +113,15 @@ def models(
 ) -> None:
     """Show which models of the rule file fit here, and which one is configured."""
     from preflight.evaluate.memory import list_models
-    from preflight.render import models as render
+    from preflight.render import listings
 
     source = FactsSource(ctx, facts, path, docker_host, context, timeout, compose_files)
     ruleset = load_rules(rules, sets)
     listing = list_models(ruleset.models, source.facts(ruleset))
     if format_ == "json":
-        write_json(render.json_object(listing))
+        write_json(listings.models_json(listing))
     else:
-        write(render.text(listing, terminal_options()))
+        write(listings.models(listing, terminal_options()))
 
 
 def schema(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 from preflight.model.facts import Unknown, Value
-from preflight.model.report import Verdict
+from preflight.model.report import Result, Verdict
 
 _BEST_FIRST: tuple[Verdict, ...] = ("pass", "skip", "waived", "warn", "unknown", "fail")
-VERDICT_RANK: dict[Verdict | None, int] = {verdict: n for n, verdict in enumerate(_BEST_FIRST)}
-VERDICT_RANK[None] = 0
+VERDICT_RANK: dict[Verdict | None, int] = {
+    None: 0,
+    **{verdict: rank for rank, verdict in enumerate(_BEST_FIRST)},
+}
 """How bad a verdict is; None where there was nothing to judge."""
 
 
@@ -24,25 +25,19 @@ class FactChange(NamedTuple):
 
 
 class VerdictChange(NamedTuple):
-    """A rule, or an item of it, with another verdict; None where it was not judged."""
+    """A rule, or an item of it, with another verdict; None where it was not judged.
 
-    id: str
-    item: str | None
-    title: str
+    `result` is the later one.
+    """
+
+    result: Result
     before: Verdict | None
     after: Verdict | None
-    fact: str = ""
-    message: str = ""
 
     @property
     def worse(self) -> bool:
         """Whether it was better before."""
         return VERDICT_RANK[self.after] > VERDICT_RANK[self.before]
-
-    @property
-    def name(self) -> str:
-        """The title, with the item under `for_each`."""
-        return self.title if self.item is None else f"{self.title} · {self.item}"
 
 
 class Difference(NamedTuple):
@@ -74,7 +69,7 @@ class HostDifferences(NamedTuple):
     gone: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
     same: int = 0
-    unusable: Mapping[str, str] = MappingProxyType({})
+    unusable: Mapping[str, str] = {}
 
     def __bool__(self) -> bool:
         """Whether anything changed."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from preflight.model.difference import Difference, FactChange, HostDifferences
+from preflight.model.difference import Difference, HostDifferences
 from preflight.model.facts import Catalogue, Unknown, split_path
 from preflight.render import RenderOptions
-from preflight.render.layout import Fill, TextLayout, pad
+from preflight.render.layout import Fill, TextLayout
 from preflight.render.listings import value_text
 from preflight.render.sanitize import shorten
 
 SCHEMA = "preflight.diff/1"
 FLEET_SCHEMA = "preflight.fleet-diff/1"
-_MAX_FIGURE = 16  # columns
 
 
 def text(
@@ -22,7 +20,7 @@ def text(
 ) -> str:
     """Show the changes of verdicts with their messages, then of facts side by side."""
     layout = TextLayout(options)
-    layout.add((f"{names[0]} → {names[1]}", "bold"))
+    layout.add((" → ".join(names), "bold"))
     _add_changes(layout, difference, catalogue)
     layout.blank()
     layout.wrap(_summary(difference), 0)
@@ -34,7 +32,7 @@ def fleet_text(
 ) -> str:
     """Show which hosts are gone or new, then the changes of each, the worst first."""
     layout = TextLayout(options)
-    layout.add((f"{names[0]} → {names[1]}", "bold"))
+    layout.add((" → ".join(names), "bold"))
     for word, hostnames in (("gone", hosts.gone), ("new", hosts.new)):
         if hostnames:
             layout.wrap(", ".join(hostnames), 2, prefix=(f"{word}  ", "bold"))
@@ -44,7 +42,7 @@ def fleet_text(
         _add_changes(layout, difference, catalogue)
     layout.blank()
     worse = sum(bool(difference.worse) for difference in hosts.changed.values())
-    parts = {
+    counts = {
         "worse": worse,
         "otherwise changed": len(hosts.changed) - worse,
         "gone": len(hosts.gone),
@@ -52,7 +50,7 @@ def fleet_text(
         "not to be compared": len(hosts.unusable),
         "as before": hosts.same,
     }
-    layout.wrap(" · ".join(f"{count:,} {word}" for word, count in parts.items() if count), 0)
+    layout.wrap(" · ".join(f"{count:,} {word}" for word, count in counts.items() if count), 0)
     return layout.draw()
 
 
@@ -63,45 +61,30 @@ def _add_changes(layout: TextLayout, difference: Difference, catalogue: Catalogu
         sign = layout.options.sign(change.after or "skip")
         verdicts = f"{change.before or 'not there'} → {change.after or 'not there'}"
         right = (verdicts, sign[1] if change.worse else "")
-        layout.add("  ", sign, " ", Fill(change.name), "  ", right)
+        layout.add("  ", sign, " ", Fill(change.result.name), "  ", right)
         if change.worse and change.after != "skip":
-            layout.wrap(change.message, 6, "dim")
+            layout.wrap(change.result.message, 6, "dim")
     if difference.facts:
-        _add_facts(layout, difference.facts, catalogue)
-
-
-def _add_facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Catalogue) -> None:
-    """Add the values side by side; paths that are unknown now for one reason share a line."""
-    unknown: dict[str, list[str]] = {}
-    rows = []
-    for change in changes:
-        if isinstance(change.after, Unknown):
-            unknown.setdefault(change.after.reason, []).append(change.path)
-        else:
-            rows.append((change.path, *(_fact_text(v, change.path, catalogue) for v in change[1:])))
-    layout.blank()
-    width = min(_MAX_FIGURE, max((len(value) for row in rows for value in row[1:]), default=0))
-    width = max(width, len("before"))
-    room = layout.options.columns - 2 * width - 6
-    head = f"{pad('before', width, right=True)}  {pad('after', width, right=True)}"
-    layout.add(Fill("Facts", "bold"), (head if rows else "", "dim"))
-    for path, before, after in rows:
-        if len(path) <= room and max(len(before), len(after)) <= width:
-            figures = f"{pad(before, width, right=True)}  {pad(after, width, right=True)}"
-            layout.add(f"  {pad(path, room)}  {figures}")
+        layout.title("Facts")
+    unknown: dict[str, list[str]] = {}  # paths that are unknown now, by the reason
+    for path, before, after in difference.facts:
+        if isinstance(after, Unknown):
+            unknown.setdefault(after.reason, []).append(path)
+            continue
+        figures = " → ".join(_fact_text(value, path, catalogue) for value in (before, after))
+        if len(path) + len(figures) + 4 <= layout.options.columns:
+            layout.add("  ", Fill(path), "  ", figures)
         else:  # two paths that are cut may look the same
             layout.wrap(path, 2)
-            layout.wrap(f"{before} → {after}", 6)
+            layout.wrap(figures, 6)
     for reason, paths in unknown.items():
         layout.wrap(f"{', '.join(paths)}: unknown now", 2)
         layout.wrap(reason, 6, "dim")
 
 
 def _fact_text(value: Any, path: str, catalogue: Catalogue) -> str:
-    if isinstance(value, Unknown):
-        return "unknown"
-    if isinstance(value, dict):
-        return "there"
+    if isinstance(value, Unknown | dict):
+        return "there" if isinstance(value, dict) else "unknown"
     try:
         fact = catalogue.find(split_path(path))
     except ValueError:
@@ -111,14 +94,14 @@ def _fact_text(value: Any, path: str, catalogue: Catalogue) -> str:
 
 def _summary(difference: Difference) -> str:
     worse, facts = difference.worse, len(difference.facts)
-    parts = {
+    counts = {
         "worse": worse,
         "better or gone": len(difference.verdicts) - worse,
         "fact changed" if facts == 1 else "facts changed": facts,
         "within the noise": difference.noise,
     }
-    counts = [f"{count} {word}" for word, count in parts.items() if count]
-    return " · ".join(counts if difference else ["Nothing changed", *counts])
+    parts = [f"{count} {word}" for word, count in counts.items() if count]
+    return " · ".join(parts if difference else ["Nothing changed", *parts])
 
 
 def json_object(difference: Difference) -> dict[str, Any]:
@@ -139,17 +122,16 @@ def fleet_json_object(hosts: HostDifferences) -> dict[str, Any]:
 
 
 def _changes_object(difference: Difference) -> dict[str, Any]:
+    def value_object(value: Any) -> Any:
+        return {"unknown": value.reason} if isinstance(value, Unknown) else value
+
     return {
         "facts": [
-            {"path": path, "before": _json_value(before), "after": _json_value(after)}
+            {"path": path, "before": value_object(before), "after": value_object(after)}
             for path, before, after in difference.facts
         ],
         "verdicts": [
-            {key: getattr(change, key) for key in ("id", "item", "before", "after")}
-            for change in difference.verdicts
+            {"id": result.id, "item": result.item, "before": before, "after": after}
+            for result, before, after in difference.verdicts
         ],
     }
-
-
-def _json_value(value: Any) -> Any:
-    return {"unknown": value.reason} if isinstance(value, Unknown) else value

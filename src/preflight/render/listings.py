@@ -1,4 +1,4 @@
-"""What the other commands show: the facts, one rule explained, the rules of a set."""
+"""What the other commands show: the facts, one rule explained, a rule set, the models."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ from typing import Any
 
 from preflight.model.facts import Catalogue, Facts, Unit, join_path
 from preflight.model.quantities import format_bytes, format_duration, is_binary
-from preflight.model.report import Explanation
+from preflight.model.report import Explanation, ModelListing
 from preflight.model.rules import RuleSet
 from preflight.render import RenderOptions
+from preflight.render.json_report import as_plain_data
 from preflight.render.layout import Fill, TextLayout, pad
+from preflight.render.memory import draw_bar
 
-_MAX_FACT_NAME = 34  # columns
+_MAX_FACT_NAME, _MAX_MODEL_NAME = 34, 32  # columns
+_BAR_CELLS = 12  # of the largest model or the budget
+_FITS = {
+    True: ("fits", "green"),
+    False: ("too large", "bold red"),
+    None: ("unknown", "magenta"),
+}
 
 
 def facts(measured: Facts, catalogue: Catalogue, options: RenderOptions) -> str:
@@ -136,3 +144,31 @@ def rules_json(ruleset: RuleSet) -> dict[str, Any]:
             for rule in ruleset.rules
         ],
     }
+
+
+def models(listing: ModelListing, options: RenderOptions) -> str:
+    """Show the budget with its source, then a line for each model."""
+    layout = TextLayout(options)
+    budget = "unknown" if listing.budget is None else format_bytes(listing.budget)
+    layout.wrap(f"{budget}: {listing.budget_source}", 0, prefix=("Budget ", "bold"))
+    if not listing.models:
+        layout.add("The rule file lists no models.")
+    width = min(_MAX_MODEL_NAME, max((len(model.name) for model in listing.models), default=0))
+    largest = max([listing.budget or 0, *(model.memory or 0 for model in listing.models)])
+    for model in listing.models:
+        size = "unknown" if model.memory is None else format_bytes(model.memory)
+        verdict, style = _FITS[model.fits]
+        layout.add(
+            f"  {pad(model.name, width)}  {pad(size, 8, right=True)}  ",
+            (pad(draw_bar(model.memory or 0, 0, largest, _BAR_CELLS), _BAR_CELLS), style),
+            "  ",
+            (verdict, style),
+            " · configured" if model.configured else "",
+            (f" · {model.note}" if model.note else "", "dim"),
+        )
+    return layout.draw()
+
+
+def models_json(listing: ModelListing) -> dict[str, Any]:
+    """Return `preflight.models/1`."""
+    return {"schema": "preflight.models/1", **as_plain_data(listing)}

@@ -49,7 +49,7 @@ def compare(before: ComparisonInput, after: ComparisonInput) -> Difference:
             for path, value in old.items()
             if path in new and not _is_same(value, new[path])
         ]
-    order = {change.fact: number for number, change in reversed(list(enumerate(verdicts)))}
+    order = {change.result.fact: number for number, change in reversed(list(enumerate(verdicts)))}
     shown = [change for change in changes if change.path in order or not _is_noise(change)]
     shown.sort(key=lambda change: order.get(change.path, len(order)))
     notes = ("a report against a snapshot: only what both hold is compared",) if is_mixed else ()
@@ -66,9 +66,7 @@ def _find_changed_verdicts(
         verdicts = old and old.verdict, new and new.verdict
         if latest is None or verdicts[0] == verdicts[1] or (is_mixed and None in verdicts):
             continue
-        yield VerdictChange(
-            latest.id, latest.item, latest.title, *verdicts, latest.fact, latest.message
-        )
+        yield VerdictChange(latest, *verdicts)
 
 
 def _find_changed_facts(before: Facts, after: Facts, path: Path) -> Iterator[FactChange]:

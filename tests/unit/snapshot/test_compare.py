@@ -139,7 +139,7 @@ def test_verdicts_come_worst_first_and_facts_in_their_order() -> None:
         results=[judged(name, now, f"host.x.{name}") for name, _, now in pairs],
     )  # fmt: skip
     told = compare(before, after)
-    assert [one.id for one in told.verdicts] == ["d", "c", "e", "b", "g", "a"]
+    assert [one.result.id for one in told.verdicts] == ["d", "c", "e", "b", "g", "a"]
     assert [one.worse for one in told.verdicts] == [True] * 4 + [False] * 2
     assert [one.path for one in told.facts] == ["host.x.d", "host.x.c", "host.x.z"]
 
@@ -148,7 +148,7 @@ def test_items_are_told_apart_and_those_gone_have_no_verdict() -> None:
     before = side(results=[judged("cpu", "pass", item="a"), judged("cpu", "fail", item="b")])
     after = side(results=[judged("cpu", "fail", item="a"), judged("cpu", "fail", item="c")])
     told = compare(before, after)
-    assert {(one.item, one.before, one.after) for one in told.verdicts} == {
+    assert {(one.result.item, one.before, one.after) for one in told.verdicts} == {
         ("a", "pass", "fail"), ("b", "fail", None), ("c", None, "fail"),
     }  # fmt: skip
 
@@ -165,7 +165,7 @@ def test_a_report_against_a_snapshot_compares_what_both_hold() -> None:
     for first, second, values in ((report, now, ("linux", "darwin")),
                                   (now, report, ("darwin", "linux"))):  # fmt: skip
         told = compare(first, second)
-        assert [one.id for one in told.verdicts] == ["os"]
+        assert [one.result.id for one in told.verdicts] == ["os"]
         assert ("host.os", *values) in [tuple(one) for one in told.facts]
         assert "host.arch" not in [one.path for one in told.facts]
         assert told.notes
@@ -192,6 +192,6 @@ def test_nothing_differs_from_itself_and_a_difference_goes_both_ways(
     assert {(c.path, repr(c.before), repr(c.after)) for c in there.facts} == {
         (c.path, repr(c.after), repr(c.before)) for c in back.facts
     }
-    assert {(v.id, v.before, v.after) for v in there.verdicts} == {
-        (v.id, v.after, v.before) for v in back.verdicts
+    assert {(v.result.id, v.before, v.after) for v in there.verdicts} == {
+        (v.result.id, v.after, v.before) for v in back.verdicts
     }
