@@ -58,7 +58,7 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
         seconds = min(MAX_ANSWER_SECONDS, context.options.timeout / 2)
         api = EngineApi(endpoint, seconds, server="Ollama")
         try:
-            for fact in _ask(api, name, get_environment(service or {})):
+            for fact in _request_facts(api, name, get_environment(service or {})):
                 known.add(fact.path)
                 yield fact
             return
@@ -139,7 +139,7 @@ def configured_model(
     return text or None, source
 
 
-def _ask(
+def _request_facts(
     api: EngineApi, name: str | Unknown | None, environment: Mapping[str, Value]
 ) -> Iterator[Measured]:
     """Yield what Ollama answers. Raises EngineError at the first call that fails."""
@@ -164,11 +164,11 @@ def _ask(
     yield Measured(("ollama", "problem"), None, "it answers")
     if not isinstance(name, str):
         return
-    installed = _find_installed_name(name, models)
+    installed = _find_model(name, models)
     size = _read_size(models[installed], "size") if installed else None
     source = "GET /api/tags" + ("" if installed else ": not there")
     yield Measured(("model", "size"), size, source)
-    running = _find_installed_name(name, loaded)
+    running = _find_model(name, loaded)
     resident = _read_resident(loaded[running]) if running else None
     source = "GET /api/ps" + ("" if running else ": not loaded")
     yield Measured(("model", "resident"), resident, source)
@@ -180,6 +180,11 @@ def _ask(
     yield Measured(("model", "estimate"), estimate, source)
 
 
+def _find_model(name: str, models: Iterable[str]) -> str:
+    """Return the name under which Ollama has a model, empty if it doesn't have it."""
+    return next((model for model in models if canonical_name(model) == canonical_name(name)), "")
+
+
 def _read_size(row: Mapping[str, Any], key: str) -> int | Unknown:
     return count_or_none(row.get(key)) or Unknown(f"Ollama does not report its {key}")
 
@@ -187,30 +192,27 @@ def _read_size(row: Mapping[str, Any], key: str) -> int | Unknown:
 def _read_resident(row: Mapping[str, Any]) -> int | Unknown:
     """Return the bytes of a loaded model that no GPU holds."""
     total, on_gpus = _read_size(row, "size"), count_or_none(row.get("size_vram"))
-    if isinstance(total, Unknown) or on_gpus is None:
-        return _read_size({}, "size_vram") if isinstance(total, int) else total
+    if isinstance(total, Unknown):
+        return total
+    if on_gpus is None:
+        return Unknown("Ollama does not report its size_vram")
     return max(0, total - on_gpus)
 
 
-def _find_installed_name(name: str, models: Iterable[str]) -> str:
-    """Return the name under which Ollama has a model, empty if it doesn't have it."""
-    return next((model for model in models if canonical_name(model) == canonical_name(name)), "")
-
-
 def estimate_memory(
-    weights: int, token: int, environment: Mapping[str, Value]
+    weights: int, bytes_per_token: int, environment: Mapping[str, Value]
 ) -> tuple[int | Unknown, str]:
     """Return the bytes that a model will need, and how they come together.
 
-    `weights` is its size on disk, `token` the bytes of KV cache for each token of context.
+    `weights` is its size on disk, `bytes_per_token` the KV cache for each token of context.
     """
     settings = {setting.name: setting.value for setting in read_settings(environment)}
     context = settings["context_length"] or DEFAULT_CONTEXT_TOKENS
     tokens = context * (settings["num_parallel"] or 1)
-    need = weights + token * tokens + RUNTIME_OVERHEAD_BYTES
+    need = weights + bytes_per_token * tokens + RUNTIME_OVERHEAD_BYTES
     if need >= 2**63:
         return Unknown(f"{tokens} tokens of context are more than any machine has", "invalid"), ""
-    cache = format_bytes(token * tokens, binary=True)
+    cache = format_bytes(bytes_per_token * tokens, binary=True)
     parts = f"weights {format_bytes(weights, binary=False)} + KV cache {cache} + 0.5 GiB"
     return need, f"an estimate: {parts}, for {tokens} tokens of context"
 

@@ -35,7 +35,7 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
         if name is not None:
             yield _make_fact("hostname", name, "GET /info Name")
             return
-    yield _make_fact("hostname", *_read(platform.node, "platform.node()"))
+    yield _make_fact("hostname", *_read_figure(platform.node, "platform.node()"))
 
 
 def _make_fact(name: str, value: Any, source: str) -> Measured:
@@ -45,9 +45,11 @@ def _make_fact(name: str, value: Any, source: str) -> Measured:
 def _measure_memory(root: Path) -> Iterator[Measured]:
     import psutil
 
-    total, source = _read(lambda: psutil.virtual_memory().total, "psutil.virtual_memory().total")
+    total, source = _read_figure(
+        lambda: psutil.virtual_memory().total, "psutil.virtual_memory().total"
+    )
     yield _make_fact("memory.total", total, source)
-    available, source = _read(
+    available, source = _read_figure(
         lambda: psutil.virtual_memory().available, "psutil.virtual_memory().available"
     )
     if isinstance(total, int) and isinstance(available, int):
@@ -59,8 +61,8 @@ def _measure_memory(root: Path) -> Iterator[Measured]:
     limit, source = _read_limit("memory", root)
     yield _make_fact("memory.limit", limit, source)
     source = "min(host.memory.total, host.memory.limit)"
-    yield _make_fact("memory.usable", _lower(total, limit), source)
-    swap, source = _read(psutil.swap_memory, "psutil.swap_memory()")
+    yield _make_fact("memory.usable", _lower_of(total, limit), source)
+    swap, source = _read_figure(psutil.swap_memory, "psutil.swap_memory()")
     for name in ("total", "free"):
         value = swap if isinstance(swap, Unknown) else getattr(swap, name) if swap.total else None
         yield _make_fact(f"swap.{name}", value, f"{source}.{name}")
@@ -69,19 +71,21 @@ def _measure_memory(root: Path) -> Iterator[Measured]:
 def _measure_cpu(root: Path) -> Iterator[Measured]:
     import psutil
 
-    physical = _read(lambda: psutil.cpu_count(logical=False), "psutil.cpu_count(logical=False)")
+    physical = _read_figure(
+        lambda: psutil.cpu_count(logical=False), "psutil.cpu_count(logical=False)"
+    )
     yield _make_fact("cpu.physical", *physical)
-    usable, source = _read(psutil.cpu_count, "psutil.cpu_count()")
+    usable, source = _read_figure(psutil.cpu_count, "psutil.cpu_count()")
     yield _make_fact("cpu.logical", usable, source)
     if hasattr(os, "sched_getaffinity"):
         usable, source = len(os.sched_getaffinity(0)), "os.sched_getaffinity"
     quota, quota_source = _read_limit("cpu", root)
     if isinstance(quota, int | float):
         source = f"min({source}, {quota_source})"
-    yield _make_fact("cpu.usable", _lower(usable, quota), source)
+    yield _make_fact("cpu.usable", _lower_of(usable, quota), source)
 
 
-def _read(read: Callable[[], Any], source: str) -> tuple[Any | Unknown, str]:
+def _read_figure(read: Callable[[], Any], source: str) -> tuple[Any | Unknown, str]:
     """Return a figure and its source; zero and None are unknown, and so is one that fails."""
     try:
         value = read()
@@ -99,7 +103,7 @@ def _read_limit(controller: str, root: Path) -> tuple[float | Unknown | None, st
         return explain_os_error(error), ""
 
 
-def _lower(total: float | Unknown, limit: float | Unknown | None) -> float | Unknown:
+def _lower_of(total: float | Unknown, limit: float | Unknown | None) -> float | Unknown:
     """Return the lower of both; the total where the system has no control groups."""
     if isinstance(total, Unknown) or limit is None:
         return total
