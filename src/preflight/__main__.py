@@ -2,21 +2,17 @@
 
 import os
 import sys
-
-
-def _leave_current_folder() -> None:
-    """Take the current folder off the module path: its `yaml.py` isn't the one we mean."""
-    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    try:
-        here = os.getcwd()
-    except OSError:
-        return  # it was removed under us
-    if sys.path and sys.path[0] == here != ours:
-        del sys.path[0]
-
+from contextlib import suppress
 
 if __name__ == "__main__":
-    _leave_current_folder()
+    # the current folder is taken off the module path: its `yaml.py` isn't the one we mean
+    with suppress(OSError):  # the folder was deleted
+        if (
+            sys.path[0]
+            == os.getcwd()
+            != os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        ):
+            del sys.path[0]
     from preflight.cli import main
 
     main()

@@ -5,18 +5,10 @@ A leaf that any layer may import. It knows nothing about the programs that it ru
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import IO, Any, NamedTuple
-
-_SIGKILL = 9
-NEW_GROUP: dict[str, Any] = {"start_new_session": True}
-if sys.platform == "win32":
-    NEW_GROUP = {"creationflags": subprocess.CREATE_NO_WINDOW}
+from typing import IO, NamedTuple
 
 
 class Result(NamedTuple):
@@ -82,11 +74,3 @@ class Program:
             self._output.get(name, b"").decode("utf-8", "replace") for name in ("output", "error")
         )
         return Result(exit_code, output, error)
-
-
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that was started with NEW_GROUP, and what it has started."""
-    if hasattr(os, "killpg"):
-        with suppress(OSError):
-            os.killpg(process.pid, _SIGKILL)
-    process.kill()

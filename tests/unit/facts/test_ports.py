@@ -79,7 +79,7 @@ def machine_with(
     is_local_vm = name in VIRTUAL_MACHINES and endpoint.local
     elsewhere = ENGINE_IN_LOCAL_VM if is_local_vm else NOTHING_VISIBLE
     visibility = SEEN if native else elsewhere
-    context.engine = Lazy(lambda: engine.Engine(endpoint, api, {}, {}, name, visibility))
+    context.engine = Lazy(lambda: engine.Engine(api, {}, {}, name, visibility))
     context.project = Lazy(lambda: project)
     return context
 

@@ -64,7 +64,7 @@ def machine_with(
     is_local_vm = name in VIRTUAL_MACHINES and endpoint.local
     elsewhere = ENGINE_IN_LOCAL_VM if is_local_vm else NOTHING_VISIBLE
     visibility = SEEN if native else elsewhere
-    told = engine.Engine(endpoint, EngineApi(endpoint, 1), version, info or {}, name, visibility)
+    told = engine.Engine(EngineApi(endpoint, 1), version, info or {}, name, visibility)
     context = MeasureContext(Options())
     context.endpoint = Lazy(lambda: endpoint)
     context.engine = Lazy(lambda: told)

@@ -6,7 +6,6 @@ Each is read once, by the first probe that needs it.
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,9 +15,8 @@ from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.api import EngineApi, Lazy
-from preflight.facts.engine.endpoint import Endpoint, EngineError, resolve
+from preflight.facts.engine.endpoint import EngineError, resolve
 from preflight.facts.engine.locality import (
-    VIRTUAL_MACHINES,
     HostVisibility,
     find_differing_info_key,
     find_host_visibility,
@@ -40,7 +38,6 @@ _VIRTUAL_MACHINE_PATTERNS = {
 class Engine(NamedTuple):
     """An engine that answered, with its responses to /version and /info."""
 
-    endpoint: Endpoint
     api: EngineApi
     version: Mapping[str, Any]
     info: Mapping[str, Any]
@@ -68,9 +65,9 @@ class MeasureContext:
         self._engine_seconds = min(_ENGINE_SHARE * seconds_left, seconds_left - 0.1)
         api = EngineApi(endpoint, self.options.timeout, start + self._engine_seconds)
         version = api.negotiate_version()
-        info = api.info()
+        info = api.get_object("/info")
         name = identify_engine(version, info, endpoint.url)
-        return Engine(endpoint, api, version, info, name, find_host_visibility(api, name, info))
+        return Engine(api, version, info, name, find_host_visibility(api, name, info))
 
     def had_engine_time(self) -> bool:
         """Whether the engine had enough time for an answer, so that its silence is a finding."""
@@ -103,7 +100,7 @@ class MeasureContext:
         engine = self.engine_or_unknown()
         if isinstance(engine, Unknown):
             return True, "the address; it may be the end of a tunnel"
-        key = differing_info_key(engine)
+        key = find_differing_info_key(engine.name, engine.info)
         if key is None:
             return True, "the address; GET /info names no other machine"
         return False, f"GET /info {key} is another machine's: the address is the end of a tunnel"
@@ -120,16 +117,6 @@ class MeasureContext:
         with suppress(EngineError):
             hidden = None if self.endpoint().local and not in_container()[0] else engine
         return HostVisibility(engine, hidden, engine, lambda _: hidden)
-
-
-def differing_info_key(engine: Engine) -> str | None:
-    """Return the key of /info that describes another machine than this one, None if none does.
-
-    A VM on this machine isn't another one; except on Linux, every engine runs in a VM.
-    """
-    if not sys.platform.startswith("linux") or engine.name in VIRTUAL_MACHINES:
-        return None
-    return find_differing_info_key(engine.info)
 
 
 def identify_engine(version: Mapping[str, Any], info: Mapping[str, Any], url: str) -> str:

@@ -15,8 +15,6 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from preflight.processes import NEW_GROUP, kill_group
-
 if TYPE_CHECKING:
     from preflight.model.facts import Measured
 
@@ -27,6 +25,7 @@ _WORKER_CODE = (
     "from preflight.facts.collect.worker import main; main()"
 )
 SUPPORT = "support"  # begins the path of what is no fact
+_SIGKILL = 9  # `signal` would have to be imported
 _WAIT_INTERVAL = 0.1  # seconds between two calls of `on_wait`
 _MARGIN = 0.2  # seconds by which the worker ends before the program stops waiting for it
 
@@ -72,18 +71,19 @@ def start_worker() -> Worker:
     path = [entry for entry in sys.path if entry and (entry != current or entry == program_folder)]
     return subprocess.Popen(
         [sys.executable, "-S", "-c", _WORKER_CODE, *path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        **NEW_GROUP,
-    )
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows
+    )  # fmt: skip
 
 
 def stop_worker(worker: Worker) -> None:
     """End a worker and the programs it runs; one that hangs in the kernel is left behind."""
     if worker.returncode is not None:
         return
-    kill_group(worker)
+    with suppress(OSError, AttributeError):  # Windows has no process groups
+        os.killpg(worker.pid, _SIGKILL)
+    worker.kill()
     try:
         worker.wait(0.05)
     except subprocess.TimeoutExpired:

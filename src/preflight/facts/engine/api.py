@@ -97,10 +97,6 @@ class EngineApi:
         self._version_prefix = f"/v{version}"
         return answer
 
-    def info(self) -> dict[str, Any]:
-        """GET /info."""
-        return self.get_object("/info")
-
     def containers(self) -> list[dict[str, Any]]:
         """GET /containers/json, with stopped ones: dockerd takes 60 ms for a thousand."""
         return self.get_rows("/containers/json?all=1")
@@ -111,13 +107,11 @@ class EngineApi:
 
     def inspect(self, container: str) -> dict[str, Any]:
         """GET /containers/ID/json; raises NotFoundError if the container is gone."""
-        return self.get_object(f"/containers/{_quote_id(container)}/json")
+        return self.get_object(f"{container_path(container)}/json")
 
     def stats(self, container: str) -> dict[str, Any]:
         """GET /containers/ID/stats, one sample: the engine doesn't wait for a second one."""
-        return self.get_object(
-            f"/containers/{_quote_id(container)}/stats?stream=false&one-shot=true"
-        )
+        return self.get_object(f"{container_path(container)}/stats?stream=false&one-shot=true")
 
     def events(
         self, since: int, until: int, timeout: float, filters: Mapping[str, list[str]]
@@ -195,19 +189,18 @@ class Lazy(Generic[T]):
     def __init__(self, compute: Callable[[], T]) -> None:
         self._compute = compute
         self._lock = threading.Lock()
-        self._value: list[T] = []
-        self._error: Exception | None = None
+        self._outcome: tuple[T] | Exception | None = None
 
     def __call__(self) -> T:
         with self._lock:
-            if not self._value and self._error is None:
+            if self._outcome is None:
                 try:
-                    self._value.append(self._compute())
+                    self._outcome = (self._compute(),)
                 except Exception as error:  # noqa: BLE001 - raised again for every caller
-                    self._error = error
-        if self._error is not None:
-            raise self._error
-        return self._value[0]
+                    self._outcome = error
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome[0]
 
 
 def explain_failure(
@@ -252,8 +245,9 @@ def encode_filters(filters: Mapping[str, list[str]]) -> str:
     return f"filters={quote(json.dumps(filters))}"
 
 
-def _quote_id(container: str) -> str:
-    return quote(container, errors="replace")  # the engine may call anything an id
+def container_path(container: str) -> str:
+    """Return the path of requests about a container; the engine may call anything an id."""
+    return f"/containers/{quote(container, safe='', errors='replace')}"
 
 
 def get_label(container: Mapping[str, Any], name: str) -> str | None:

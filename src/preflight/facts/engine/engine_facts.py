@@ -31,7 +31,6 @@ from preflight.facts.engine.endpoint import EngineError, find_other_sockets
 from preflight.facts.engine.locality import (
     NOTHING_VISIBLE,
     VIRTUAL_MACHINES,
-    PathHidden,
     is_rootless,
 )
 from preflight.facts.host.kernel import Cgroups, ContainerCgroup, Limit, read_container_cgroup
@@ -42,7 +41,6 @@ _POSITIVE_SIZE = re.compile(r"[0-9.]*[1-9][0-9.]*\s*[a-z]*", re.IGNORECASE)
 _CONTAINERD_ROOT = "/var/lib/containerd"
 _MAX_MEASURED = 50  # containers of this stack whose memory use is read
 _MAX_INSPECTED = 5  # containers that may show where containers run
-_LIMIT_HIDDEN = "; a cgroup limit above it can't be seen"
 _KNOWN_WITHOUT_ENGINE = {"endpoint", "context", "local", "reachable", "problem", "candidates"}
 
 
@@ -144,11 +142,7 @@ def _enforces(info: Mapping[str, Any], key: str) -> bool | None:
 
 
 def _disk(engine: Engine) -> Iterator[Measured]:
-    root = text_or_none(engine.info.get("DockerRootDir"))
-    driver_status = list_or_empty(engine.info.get("DriverStatus"))
-    in_vm = engine.name in VIRTUAL_MACHINES  # and the engine's own files with it
-    path_hidden = (NOTHING_VISIBLE if in_vm else engine.visibility).path_hidden
-    yield _fact("disk.free", *free_disk(root, driver_status, path_hidden))
+    yield _fact("disk.free", *_free_disk(engine))
     try:
         images = engine.api.get_rows("/images/json")
         in_use = {str(container.get("ImageID")) for container in engine.api.containers()}
@@ -163,24 +157,22 @@ def _disk(engine: Engine) -> Iterator[Measured]:
     yield _fact("disk.reclaimable", total, source)
 
 
-def free_disk(
-    root: str | None, driver_status: list[Any], path_hidden: PathHidden
-) -> tuple[int | Unknown, str]:
+def _free_disk(engine: Engine) -> tuple[int | Unknown, str]:
     """Return the free bytes where the engine keeps its data, and the source."""
+    root = text_or_none(engine.info.get("DockerRootDir"))
     if root is None:
         return Unknown("the engine does not report where it keeps its data"), ""
     folders = [root]
-    if any("containerd" in str(row) for row in driver_status):
+    if "containerd" in str(engine.info.get("DriverStatus")) and os.path.exists(_CONTAINERD_ROOT):
         folders.append(_CONTAINERD_ROOT)  # the containerd image store ignores data-root
+    in_vm = engine.name in VIRTUAL_MACHINES  # and the engine's own files with it
+    path_hidden = (NOTHING_VISIBLE if in_vm else engine.visibility).path_hidden
     hidden = next(filter(None, map(path_hidden, folders)), None)
     if hidden is not None:
         return hidden, ""
     try:
-        free, folder = min(
-            (shutil.disk_usage(folder).free, folder)  # what an ordinary user can write
-            for folder in folders
-            if folder == root or os.path.exists(folder)
-        )
+        # what an ordinary user can write
+        free, folder = min((shutil.disk_usage(folder).free, folder) for folder in folders)
     except OSError as error:
         return Unknown(f"{error.strerror}: {error.filename}"), ""
     return free, f"statvfs of the filesystem of {folder}, f_bavail"
@@ -189,17 +181,21 @@ def free_disk(
 def _memory(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
     """Yield the limit above the containers, and what is left for this stack now."""
     visibility = engine.visibility
-    cgroup, limit = _cgroup_limit(engine)
-    limit_bytes, source, caveat = None, "", _LIMIT_HIDDEN
-    if isinstance(limit, Limit):
-        limit_bytes, source, caveat = limit.value, f"{limit.source}, over {cgroup}", ""
-    yield _fact("memory.limit", limit if caveat else limit_bytes, source)
+    hidden = visibility.processes_hidden or visibility.cgroups_hidden
+    cgroup, limit = _cgroup_limit(engine) if hidden is None else ("", hidden)
     total = _positive(engine.info.get("MemTotal"))
-    usable = total if total is None or limit_bytes is None else min(total, limit_bytes)
-    source = (
-        f"GET /info MemTotal{caveat}" if caveat else "min(docker.memory.total, docker.memory.limit)"
-    )
-    yield _fact("memory.usable", or_unreported(usable, "MemTotal"), source)
+    if isinstance(limit, Unknown):
+        caveat, limit_bytes = "; a cgroup limit above it can't be seen", None
+        yield _fact("memory.limit", limit)
+        yield _fact(
+            "memory.usable", or_unreported(total, "MemTotal"), f"GET /info MemTotal{caveat}"
+        )
+    else:
+        caveat, limit_bytes = "", limit.value
+        yield _fact("memory.limit", limit_bytes, f"{limit.source}, over {cgroup}")
+        usable = total if total is None or limit_bytes is None else min(total, limit_bytes)
+        source = "min(docker.memory.total, docker.memory.limit)"
+        yield _fact("memory.usable", or_unreported(usable, "MemTotal"), source)
     if visibility.processes_hidden is not None:
         yield _fact("memory.available", visibility.processes_hidden)
         return
@@ -210,11 +206,8 @@ def _memory(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
 
 
 def _cgroup_limit(engine: Engine) -> tuple[str, Limit | Unknown]:
-    hidden = engine.visibility.processes_hidden or engine.visibility.cgroups_hidden
-    if hidden is not None:
-        return "", hidden
     try:
-        cgroup = containers_cgroup(engine.api, engine.info)
+        cgroup = _containers_cgroup(engine.api, engine.info)
         return cgroup, Cgroups().limit("memory", cgroup)
     except EngineError as error:
         return "", error.unknown
@@ -222,7 +215,7 @@ def _cgroup_limit(engine: Engine) -> tuple[str, Limit | Unknown]:
         return "", Unknown(str(error))
 
 
-def containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
+def _containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
     """Return the cgroup of containers that don't name one themselves.
 
     A running one shows it; else it is the engine's default: daemon/oci_linux.go of moby, libpod's
@@ -235,15 +228,16 @@ def containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
     elif info.get("CgroupDriver") == "systemd":
         default = "/machine.slice" if is_podman else "/system.slice"
     for row in api.running_containers()[:_MAX_INSPECTED]:
-        requested_parent, cgroup = _inspect_cgroup(api, str(row.get("Id")))
+        requested_parent, cgroup = _inspect_cgroup(api, row)
         if cgroup is not None and (requested_parent or default) == default:
             return cgroup.parent
     # where it isn't there, the engine creates it below the root with the first container
     return "/" if Cgroups().memory_folder(default) is None else default
 
 
-def _inspect_cgroup(api: EngineApi, container: str) -> tuple[Any, ContainerCgroup | None]:
+def _inspect_cgroup(api: EngineApi, row: Mapping[str, Any]) -> tuple[Any, ContainerCgroup | None]:
     """Return the parent that a container asks for, and its cgroup where that can be read."""
+    container = str(row.get("Id"))
     try:
         inspected = api.inspect(container)
     except NotFoundError:
@@ -270,7 +264,7 @@ def available_memory(
             free = min(free, max(0, limit - Cgroups().memory_usage(cgroup)))
         rows = api.running_containers() if project is not None else []
         own = [row for row in rows if get_label(row, "com.docker.compose.project") == project]
-        used = sum(_memory_usage(api, str(row.get("Id"))) for row in own[:_MAX_MEASURED])
+        used = sum(_memory_usage(api, row) for row in own[:_MAX_MEASURED])
     except EngineError as error:
         return error.unknown, ""
     except OSError as error:
@@ -279,12 +273,10 @@ def available_memory(
     return int(free + used), source
 
 
-def _memory_usage(api: EngineApi, container: str) -> int:
-    _, cgroup = _inspect_cgroup(api, container)
-    if cgroup is not None:
-        return cgroup.usage
+def _memory_usage(api: EngineApi, row: Mapping[str, Any]) -> int:
+    _, cgroup = _inspect_cgroup(api, row)
     try:
-        return memory_used(api.stats(container)) or 0
+        return cgroup.usage if cgroup else memory_used(api.stats(str(row.get("Id")))) or 0
     except NotFoundError:
         return 0
 

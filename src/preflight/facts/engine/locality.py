@@ -107,7 +107,7 @@ def find_host_visibility(
     same_kernel = info.get("KernelVersion") == platform.release()
     if not (sys.platform.startswith("linux") and url.startswith("unix://") and same_kernel):
         return NOTHING_VISIBLE
-    if not inside and find_differing_info_key(info) is not None:
+    if not inside and find_differing_info_key(engine_name, info) is not None:
         return NOTHING_VISIBLE  # also the end of a tunnel to a machine with the same kernel
     container = inspect_self_container(api) if inside else None
     sees_processes = not is_vm and (container is None or container.host_processes)
@@ -127,10 +127,15 @@ def find_host_visibility(
     )
 
 
-def find_differing_info_key(info: Mapping[str, Any]) -> str | None:
-    """Return a key of GET /info that doesn't match this machine; None where all match."""
+def find_differing_info_key(engine_name: str, info: Mapping[str, Any]) -> str | None:
+    """Return a key of GET /info that doesn't match this machine; None where all match.
+
+    A VM on this machine isn't another one; except on Linux, every engine runs in a VM.
+    """
     import psutil
 
+    if not sys.platform.startswith("linux") or engine_name in VIRTUAL_MACHINES:
+        return None
     own: dict[str, Any] = {"KernelVersion": platform.release()}
     with suppress(Exception):  # psutil raises what its parsing of /proc meets
         own["MemTotal"] = psutil.virtual_memory().total

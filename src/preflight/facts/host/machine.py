@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from preflight.facts.collect.context import Engine, MeasureContext, differing_info_key
+from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.engine.api import text_or_none
-from preflight.facts.engine.locality import in_container
+from preflight.facts.engine.locality import find_differing_info_key, in_container
 from preflight.facts.host.kernel import Cgroups, explain_os_error
 from preflight.model.facts import Measured, Unknown
 
@@ -30,7 +30,11 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     inside, evidence = in_container(root)
     yield _make_fact("container", inside, evidence)
     engine = context.engine_or_unknown() if inside else None
-    if isinstance(engine, Engine) and engine.endpoint.local and not differing_info_key(engine):
+    if (
+        isinstance(engine, Engine)
+        and engine.api.endpoint.local
+        and find_differing_info_key(engine.name, engine.info) is None
+    ):
         name = text_or_none(engine.info.get("Name"))
         if name is not None:
             yield _make_fact("hostname", name, "GET /info Name")

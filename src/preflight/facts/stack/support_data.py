@@ -9,12 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import SUPPORT, LogRequest
 from preflight.facts.compose.project import ComposeError
-from preflight.facts.engine.api import EngineApi
+from preflight.facts.engine.api import EngineApi, container_path
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.stack.containers import list_containers
 from preflight.model.facts import Measured, Unknown
@@ -102,7 +101,7 @@ def _read_last_lines(api: EngineApi, container: str, request: LogRequest) -> byt
         query += f"&since={max(0.0, time.time() - request.since):.6f}"
     lines = request.lines
     while True:
-        path = f"/containers/{quote(container, safe='')}/logs?{query}&tail={lines}"
+        path = f"{container_path(container)}/logs?{query}&tail={lines}"
         status, data = api.get_bytes(path, api.timeout, request.max_bytes)
         if status >= 400:
             message = " ".join(data[:300].decode("utf-8", "replace").split())

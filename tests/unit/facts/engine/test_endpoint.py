@@ -165,7 +165,7 @@ def test_a_path_of_an_address_stands_before_every_other_as_in_the_cli(
             asked.clear()
         api = EngineApi(resolve(None, None), 5)
         api.negotiate_version()
-        api.info()
+        api.get_object("/info")
         assert asked == [f"{base}/version", f"{base}/v1.41/info"]
         listener.shutdown(socket.SHUT_RDWR)
 

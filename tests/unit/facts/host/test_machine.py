@@ -171,7 +171,7 @@ def delivered(probe: Probe, context: MeasureContext, monkeypatch: pytest.MonkeyP
     """Run a probe as the reader does; every declared fact is then known or unknown, not both."""
     lines: list[Measured] = []
     monkeypatch.setattr(reader, "_write", lines.extend)
-    reader._run(probe, context)
+    reader._write_all(reader.measure_probe(probe, context))
     known = [one.path for one in lines if not isinstance(one.value, Unknown)]
     assert len(known) == len(set(known)), "measured twice"
     facts = build_facts(lines, measured_at="", version="")
