@@ -20,6 +20,7 @@ from preflight.model.facts import (
     split_path,
 )
 from preflight.model.quantities import (
+    Version,
     format_bytes,
     format_duration,
     format_number,
@@ -157,7 +158,7 @@ def _name_in_item(path: Path) -> str:
     return join_path(path[path.index(ITEM) + 1 :] if ITEM in path else path)
 
 
-def _format_range(bounds: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
+def _format_range(bounds: tuple[tuple[str, Version], ...]) -> str:
     return ",".join(f"{sign}{'.'.join(map(str, version))}" for sign, version in bounds)
 
 

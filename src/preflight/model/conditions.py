@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from preflight.model.facts import Path, Unit
 from preflight.model.patterns import compile_pattern, search
-from preflight.model.quantities import parse_version
+from preflight.model.quantities import Version, parse_version
 
 OperandShape: TypeAlias = Literal[
     "quantity", "value", "values", "pattern", "element", "range", "flag", "condition", "conditions"
@@ -77,7 +77,7 @@ def _referenced_facts(operand: Operand) -> Iterator[Path]:
             yield from _referenced_facts(part)
 
 
-def _is_in_range(actual: str, bounds: tuple[tuple[str, tuple[int, ...]], ...]) -> bool:
+def _is_in_range(actual: str, bounds: tuple[tuple[str, Version], ...]) -> bool:
     version = parse_version(actual)
     return all(_COMPARE[sign](version, bound) for sign, bound in bounds)
 

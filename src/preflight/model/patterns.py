@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,12 +16,8 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any, AnyStr
 
-try:
-    _parser: Any = import_module("re._parser")
-    _codes: Any = import_module("re._constants")
-except ImportError:  # Python 3.10
-    _parser = import_module("sre_parse")
-    _codes = import_module("sre_constants")
+_parser: Any = import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
+_codes: Any = import_module("re._constants" if sys.version_info >= (3, 11) else "sre_constants")
 
 _REFUSED: Mapping[Any, str] = {
     _codes.ASSERT: "a lookaround",
@@ -33,7 +30,7 @@ _REFUSED: Mapping[Any, str] = {
         if hasattr(_codes, name)
     },
 }
-_REPEATS = (_codes.MAX_REPEAT, _codes.MIN_REPEAT)
+_SubPattern: Any = _parser.SubPattern
 _MAX_SIZE = 5000  # nodes, with counted repeats written out
 _MAX_SECONDS = 1.0  # of processor time for one search
 _MAX_UNTIMED_LENGTH = 4096  # characters or bytes of text where there is no timer
@@ -72,15 +69,10 @@ def _count_nodes(tree: Any) -> int:
     for operator, argument in tree:
         if operator in _REFUSED:
             raise ValueError(f"{_REFUSED[operator]} can take forever: write it without one")
-        branches = []
-        if operator is _codes.BRANCH:
-            branches = argument[1]
-        elif operator is _codes.SUBPATTERN:
-            branches = [argument[3]]
-        elif operator in _REPEATS:
-            branches = [argument[2]]
-        inner = sum(2 + _count_nodes(branch) for branch in branches)
-        if operator in _REPEATS:
+        parts = argument[1] if operator is _codes.BRANCH else argument
+        branches = parts if isinstance(parts, list | tuple) else ()
+        inner = sum(2 + _count_nodes(part) for part in branches if isinstance(part, _SubPattern))
+        if operator in (_codes.MAX_REPEAT, _codes.MIN_REPEAT):
             low, high, _ = argument
             inner *= low + 1 if high is _codes.MAXREPEAT else int(high)
         total += 1 + inner

@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from math import ceil
-from typing import Any
+from math import ceil, inf
+from typing import Any, TypeAlias
+
+Version: TypeAlias = tuple[float, ...]  # compares as its numbers do, without zeros at the end
 
 MAX_QUOTED_CHARS = 60  # of a text from outside in a message
 
@@ -32,6 +34,9 @@ _DURATION = re.compile(rf"\s*([-+]?)((?:{_DURATION_PART.pattern})+)\s*\Z")
 _NUMBER = re.compile(rf"\s*{_NUMBER_PATTERN}\s*\Z")
 _VERSION_PATTERN = r"v?([0-9]{1,20}(?:\.[0-9]{1,20})*)"
 _VERSION = re.compile(rf"\s*{_VERSION_PATTERN}")
+_PRE_RELEASE = re.compile(
+    r"(?:^|[-.~_])(?:rc|alpha|beta|pre|preview|dev)(?![a-z])|^[ab][0-9]", re.IGNORECASE
+)
 _VERSION_BOUND = re.compile(rf"\s*(>=|<=|==|!=|>|<)\s*{_VERSION_PATTERN}\s*\Z")
 _BOOLEANS = {
     **dict.fromkeys(("1", "true", "yes", "on", "t", "y"), True),
@@ -96,25 +101,29 @@ def parse_boolean(text: str) -> bool:
     return value
 
 
-def parse_version(text: str) -> tuple[int, ...]:
-    """Read the leading numbers of a version: `20.10.24+dfsg1` is (20, 10, 24)."""
+def parse_version(text: str) -> Version:
+    """Read the leading numbers of a version: `20.10.24+dfsg1` is (20, 10, 24).
+
+    A pre-release comes before its release and after all that is older: 5.0.0-rc1 is (4, inf).
+    """
     match = _VERSION.match(text)
     if match is None:
         raise ValueError(f"{_quoted(text)} isn't a valid version: expected one such as 20.10")
-    parts = [int(part) for part in match[1].split(".")]
+    parts: list[float] = [int(part) for part in match[1].split(".")]
     while parts and parts[-1] == 0:  # 20.10 and 20.10.0 are the same version
         parts.pop()
+    if _PRE_RELEASE.search(text[match.end() :].split("+", maxsplit=1)[0]):
+        parts = [*parts[:-1], sum(parts[-1:]) - 1, inf]
     return tuple(parts)
 
 
-def parse_version_range(text: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
+def parse_version_range(text: str) -> tuple[tuple[str, Version], ...]:
     """Read `>=20.10,<30` into its bounds, all of which must hold."""
     matches = [_VERSION_BOUND.match(part) for part in text.split(",")]
-    bounds = [(match[1], parse_version(match[2])) for match in matches if match]
-    if len(bounds) < len(matches):
+    if None in matches:
         example = "expected one such as >=20.10,<30"
         raise ValueError(f"{_quoted(text)} isn't a valid version range: {example}")
-    return tuple(bounds)
+    return tuple((match[1], parse_version(match[2])) for match in matches if match)
 
 
 def _quoted(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from typing import Any
 
 import pytest
@@ -190,7 +191,7 @@ def test_what_is_no_boolean(text: str) -> None:
         ("20.10.24+dfsg1", (20, 10, 24)),
         ("v2.3", (2, 3)),
         ("28.0.0", (28,)),
-        ("1.2-rc1", (1, 2)),
+        ("1.2-rc1", (1, 1, inf)),
         ("0", ()),
     ],
 )
@@ -202,6 +203,40 @@ def test_versions(text: str, version: tuple[int, ...]) -> None:
 def test_what_is_no_version(text: str) -> None:
     with pytest.raises(ValueError, match="isn't a valid version"):
         parse_version(text)
+
+
+@pytest.mark.parametrize(
+    ("release", "other"),
+    [
+        ("5.0.0-rc1", "5.0"),
+        ("5.0.0-rc.2", "5.0.0"),
+        ("v5.0.0-beta.1", "5"),
+        ("5.0.0~rc1", "5.0.0"),
+        ("29.0.0-dev", "29.0.0+dfsg1"),
+        ("2.40.0-desktop.1-rc.1", "2.40.0-desktop.1"),
+        ("3.0a1", "3.0"),
+        ("4.99.9", "5.0.0-alpha"),
+        ("5.0.0", "5.0.1-rc1"),
+    ],
+)
+def test_a_version_before_another(release: str, other: str) -> None:
+    assert parse_version(release) < parse_version(other)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5.0.0+dfsg1",
+        "5.0.0-1",
+        "5.0-13-amd64",
+        "5.0.0-ce",
+        "5.0.0-rd",
+        "5.0.0-Microsoft-x",
+        "5.0.0-azure",
+    ],
+)
+def test_what_distributions_add_makes_no_earlier_version(text: str) -> None:
+    assert parse_version(text) == parse_version("5.0")
 
 
 def test_a_version_range() -> None:

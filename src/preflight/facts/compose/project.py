@@ -65,7 +65,7 @@ class Project(NamedTuple):
     inactive: Mapping[str, tuple[str, ...]] = {}  # services left out, and their profiles
 
     @property
-    def compose_version(self) -> tuple[int, ...] | None:
+    def compose_version(self) -> tuple[float, ...] | None:
         """The version of Compose, None where it isn't known."""
         try:
             return parse_version(self.compose or "")
