@@ -29,17 +29,13 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     yield _make_fact("kernel", platform.release(), "platform.release()")
     inside, evidence = in_container(root)
     yield _make_fact("container", inside, evidence)
+    name, source = _read_figure(platform.node, "platform.node()")
     engine = context.engine_or_unknown() if inside else None
-    if (
-        isinstance(engine, Engine)
-        and engine.api.endpoint.local
-        and find_differing_info_key(engine.name, engine.info) is None
-    ):
-        name = text_or_none(engine.info.get("Name"))
-        if name is not None:
-            yield _make_fact("hostname", name, "GET /info Name")
-            return
-    yield _make_fact("hostname", *_read_figure(platform.node, "platform.node()"))
+    if isinstance(engine, Engine) and engine.api.endpoint.local:
+        machine_name = text_or_none(engine.info.get("Name"))
+        if machine_name and find_differing_info_key(engine.name, engine.info) is None:
+            name, source = machine_name, "GET /info Name"
+    yield _make_fact("hostname", name, source)
 
 
 def _make_fact(name: str, value: Any, source: str) -> Measured:

@@ -16,14 +16,14 @@ from typing import Any
 import psutil
 import pytest
 
-from preflight.facts.collect import worker as reader
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.worker import measure_probe
 from preflight.facts.engine import locality as inside
 from preflight.facts.host import disk
 from preflight.facts.host import machine as host
 from preflight.facts.table import PROBES, Probe
-from preflight.model.facts import Facts, Measured, Unknown, build_facts
+from preflight.model.facts import Facts, Unknown, build_facts
 
 GiB = 2**30
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -167,11 +167,9 @@ FAULTS = {
 }
 
 
-def delivered(probe: Probe, context: MeasureContext, monkeypatch: pytest.MonkeyPatch) -> Facts:
-    """Run a probe as the reader does; every declared fact is then known or unknown, not both."""
-    lines: list[Measured] = []
-    monkeypatch.setattr(reader, "_write", lines.extend)
-    reader._write_all(reader.measure_probe(probe, context))
+def delivered(probe: Probe, context: MeasureContext) -> Facts:
+    """Run a probe as the worker does; every declared fact is then known or unknown, not both."""
+    lines = list(measure_probe(probe, context))
     known = [one.path for one in lines if not isinstance(one.value, Unknown)]
     assert len(known) == len(set(known)), "measured twice"
     facts = build_facts(lines, measured_at="", version="")
@@ -191,8 +189,8 @@ def test_every_declared_fact_is_delivered_once_whatever_fails(
         pretend(patch, system)
         for where, name, fake in FAULTS[fault]:
             patch.setattr(where, name, fake, raising=False)
-        facts = delivered(HOST, MeasureContext(Options(str(tmp_path))), patch)
-        on_disk = delivered(DISK, MeasureContext(Options(str(tmp_path))), patch)
+        facts = delivered(HOST, MeasureContext(Options(str(tmp_path))))
+        on_disk = delivered(DISK, MeasureContext(Options(str(tmp_path))))
     if fault not in {"no memory", "memory zero"}:
         assert facts.get(("host", "memory", "total")) == psutil.virtual_memory().total
     if "cpu" not in fault:
