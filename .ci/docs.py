@@ -16,8 +16,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from preflight.check import load
+from preflight.cli.streams import read_rules
 from preflight.facts.table import FACTS
 from preflight.model.conditions import OPERATORS
+from preflight.model.rules import DEFAULT_RULES
 from preflight.render import FORMATS
 from preflight.rules.language import json_schema
 
@@ -34,6 +37,11 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """Return a Markdown table."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cell(text: str) -> str:
+    """Return text for one cell of a table."""
+    return text.strip().replace("|", "\\|")
 
 
 def summary(module: str) -> str:
@@ -67,6 +75,18 @@ def tables() -> dict[str, str]:
         "facts": table(
             ("fact", "unit", "meaning"),
             [(f"`{fact.path}`", fact.unit, fact.summary) for fact in FACTS],
+        ),
+        "errors": table(
+            ("error", "meaning", "an example"),
+            [
+                (
+                    f"**{cell(error.title)}** `{error.id}`",
+                    cell(error.cause),
+                    f"`` {cell(error.examples[0])} ``",
+                )
+                for error in load(DEFAULT_RULES, read_rules, known_errors=True).diagnoses
+                if error.report
+            ],
         ),
         "file-keys": keys(rule_file),
         **{f"{name}-keys": keys(part) for name, part in parts.items()},

@@ -14,7 +14,7 @@ from preflight import check as pipeline
 from preflight.cli.diagnose import build_report
 from preflight.cli.streams import read_rules
 from preflight.logs.log_reader import LogReader
-from preflight.model.rules import DEFAULT_RULES, RuleSet
+from preflight.model.rules import BUNDLED_SETS, DEFAULT_RULES, RuleSet
 
 TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
 EXAMPLES = [
@@ -41,7 +41,7 @@ def _load(example: str, overrides: dict[str, str] | None = None) -> RuleSet:
     """Load one of the pages' rule files."""
 
     def read(name: str) -> bytes:
-        return read_rules(name) if name == DEFAULT_RULES else example.encode()
+        return read_rules(name) if name in BUNDLED_SETS else example.encode()
 
     return pipeline.load("preflight.yaml", read, overrides)
 

@@ -29,12 +29,16 @@ def catalogue() -> Catalogue:
 
 
 def load(
-    name: str, read: Callable[[str], bytes], overrides: Mapping[str, str] | None = None
+    name: str,
+    read: Callable[[str], bytes],
+    overrides: Mapping[str, str] | None = None,
+    *,
+    known_errors: bool = False,
 ) -> RuleSet:
-    """Load a rule file; raises InputError with every problem of it."""
+    """Load a rule file, with the bundled diagnoses too; raises InputError with every problem."""
     from preflight.rules.load import load as load_rules
 
-    return load_rules(name, read, catalogue(), overrides)
+    return load_rules(name, read, catalogue(), overrides, known_errors=known_errors)
 
 
 def select(

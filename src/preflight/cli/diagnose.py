@@ -90,14 +90,15 @@ def diagnose(
     With --facts or a bundle the fixes are for that machine, with --container or --compose for this
     one. Logs may be compressed with gzip. Docker's json-file logs and journals are read too.
 
-    Exit code: 0 no known error, 1 known errors, 2 usage or a log that cannot be read.
+    Exit code: 0 no known error, or only possible ones, 1 certain or likely ones, 2 usage or a log
+    that cannot be read.
     """
     from preflight.render import diagnosis as render
 
     started = time.perf_counter()
     live = bool(containers) or compose
     _check_options(logs or [], live=live, facts=facts, lines=lines)
-    inputs = _LogInputs(load_rules(rules, sets))
+    inputs = _LogInputs(load_rules(rules, sets, known_errors=True))
     try:
         for name in logs or ():
             inputs.read(name)
@@ -119,7 +120,8 @@ def diagnose(
         write_json(render.json_object(report))
     else:
         write(render.text(report, time.perf_counter() - started, terminal_options()))
-    raise typer.Exit(ExitCode.FAILED if report.findings else ExitCode.OK)
+    is_sure = any(finding.confidence != "possible" for finding in report.findings)
+    raise typer.Exit(ExitCode.FAILED if is_sure else ExitCode.OK)
 
 
 def build_report(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None) -> LogReport:

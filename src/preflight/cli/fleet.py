@@ -27,7 +27,7 @@ from preflight.cli.streams import bundled_rules, complain, status_line, write, w
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
-from preflight.model.rules import DEFAULT_RULES, RuleSet
+from preflight.model.rules import BUNDLED_SETS, RuleSet
 from preflight.render.sanitize import clean
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def fleet(
     from preflight.fleet.playbook import run_playbook
 
     build, archive = pack_program(bundled_rules(), wheelhouse)
-    own_files = {name: data for name, data in files.items() if name != DEFAULT_RULES}
+    own_files = {name: data for name, data in files.items() if name not in BUNDLED_SETS}
     request = {
         "version": __version__,
         "build": build,

@@ -140,11 +140,16 @@ def rules_file(name: str | None) -> str:
 
 
 def load_rules(
-    name: str | None, sets: list[str] | None = None, files: dict[str, bytes] | None = None
+    name: str | None,
+    sets: list[str] | None = None,
+    files: dict[str, bytes] | None = None,
+    *,
+    known_errors: bool = False,
 ) -> RuleSet:
     """Load the rule file; raises InputError with what is wrong with it or can't be read.
 
-    `files` gets the contents of all files that were read, by name.
+    `files` gets the contents of all files that were read, by name. `known_errors` are the bundled
+    diagnoses.
     """
     overrides = {}
     for assignment in sets or ():
@@ -156,7 +161,8 @@ def load_rules(
         overrides[key] = value
     file = rules_file(name)
     try:
-        return load(file, rules_reader(file, {} if files is None else files), overrides)
+        read = rules_reader(file, {} if files is None else files)
+        return load(file, read, overrides, known_errors=known_errors)
     except (OSError, ValueError) as error:
         raise cannot_read(f"the rule file {file}", error) from None
 

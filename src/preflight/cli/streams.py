@@ -16,7 +16,7 @@ from select import select
 from typing import BinaryIO, TextIO
 
 from preflight.model.problems import InputError
-from preflight.model.rules import DEFAULT_RULES, MAX_RULE_FILE_BYTES
+from preflight.model.rules import BUNDLED_SETS, DEFAULT_RULES, MAX_RULE_FILE_BYTES
 from preflight.render import RenderOptions
 from preflight.render.sanitize import clean
 
@@ -241,8 +241,8 @@ def open_input(path: str) -> io.FileIO:
 
 
 def read_rules(name: str) -> bytes:
-    """Return a rule file's bytes, the bundled one's for DEFAULT_RULES. Raises OSError."""
-    path = str(bundled_rules()) if name == DEFAULT_RULES else name
+    """Return a rule file's bytes, or a bundled set's by its name. Raises OSError."""
+    path = str(bundled_rules(name)) if name in BUNDLED_SETS else name
     with io.BufferedReader(open_input(path)) as file:
         return file.read(MAX_RULE_FILE_BYTES + 1)
 
@@ -259,7 +259,7 @@ def rules_reader(first: str, files: dict[str, bytes]) -> Callable[[str], bytes]:
     folders.discard(os.sep)  # everything is below it
 
     def read(name: str) -> bytes:
-        if name not in (first, DEFAULT_RULES):
+        if name != first and name not in BUNDLED_SETS:
             path = os.path.realpath(name)
             if not any(path.startswith(os.path.join(folder, "")) for folder in folders):
                 raise ValueError("it is neither in the rule file's folder nor in the current one")
@@ -269,8 +269,8 @@ def rules_reader(first: str, files: dict[str, bytes]) -> Callable[[str], bytes]:
     return read
 
 
-def bundled_rules() -> Path:
-    """Return the path of the bundled rules: in the package, or in a source checkout."""
+def bundled_rules(name: str = DEFAULT_RULES) -> Path:
+    """Return the path of a bundled set: in the package, or in a source checkout."""
     package = Path(__file__).resolve().parent.parent
-    inside = package / "rules.yaml"
-    return inside if inside.exists() else package.parent.parent / "rules.yaml"
+    inside = package / BUNDLED_SETS[name]
+    return inside if inside.exists() else package.parent.parent / BUNDLED_SETS[name]

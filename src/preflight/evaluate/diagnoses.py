@@ -6,7 +6,7 @@ Without facts, only what the log and the rule file say can be recommended.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from preflight.evaluate.conditions import Scope, convert_value
@@ -52,10 +52,14 @@ def diagnose(ruleset: RuleSet, logs: LogContents, facts: Facts, catalogue: Catal
     findings = [
         _make_finding(diagnoses[error.id], error, ruleset.models, facts, catalogue)
         for error in logs.errors
-        if not ids & set(diagnoses[error.id].unless)
+        if diagnoses[error.id].report and not _is_explained(diagnoses[error.id], ids)
     ]
     findings.sort(key=lambda finding: (CONFIDENCES.index(finding.confidence), order[finding.id]))
     return LogReport(logs.files, logs.line_count, tuple(findings))
+
+
+def _is_explained(diagnosis: Diagnosis, ids: Set[str]) -> bool:
+    return any(unless.id in ids for unless in diagnosis.unless if unless.same is None)
 
 
 def container_states(facts: Facts) -> Iterator[tuple[str, bytes]]:

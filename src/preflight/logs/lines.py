@@ -7,12 +7,37 @@ import re
 from typing import NamedTuple
 
 _JSON_FILE = b'{"log":"'  # how each line of Docker's json-file logging driver begins
-# fields that hold what was said to or by a model: talk about an error is not an error
-_PROMPT_FIELDS = rb"prompts?|content|question|query|user_?input|input|completion|answer|response"
-_QUOTED = re.compile(
-    rb"""(?:\b|")(?:%b)\\?["']?\s*[:=]\s*\[?\s*(?P<quote>\\?["'])""" % _PROMPT_FIELDS, re.IGNORECASE
+# Fields that hold what was said to or by a model, asked of a search, or written in an alert's rule.
+_FIELDS = (
+    rb"prompts?|content|question|query|user_?input|input|completion|answer|response|expr|alert"
+    rb"|summary|description|pattern|regexp?|search"
 )
-_UNQUOTED = re.compile(rb"\b(?:prompts?|question|user_?input):\s*[^\s\"'\\\[{]", re.IGNORECASE)
+# What opens a quotation of an error: a field, a web request, or a string in source code. It ends
+# with the quote that began it.
+_QUOTED = re.compile(
+    rb"""(?:(?:\b|")(?:%b)\\?["']?\s*[:=]\s*\[?\s*
+    |(?<=")(?=(?:GET|POST|PUT|HEAD|DELETE|PATCH|OPTIONS)[ ])
+    |\b(?:raise[ ]\w+|throw[ ]new[ ]\w+|errorf|errors\.new|s?printf|println|panic|assert\w*
+        |log(?:ger|ging)?\.\w+)\((?:\w+,[ ])?[bfru]?
+    )(?P<quote>\\?["']|`|(?=[A-Z]+[ ]))"""
+    % _FIELDS,
+    re.IGNORECASE | re.VERBOSE,
+)
+# What makes the rest of a line talk about an error: a search for it, a comment or a line of source
+# code, a test's result, a chat, or a sentence of a manual.
+_TALK = re.compile(
+    rb"""\b(?:prompts?|question|user_?input|expr|summary|description):\s*(?![\s"'\\\[{])
+    |(?:^|[\s;|&(="'/])(?:[efz]?grep|rg|ag|ack|findstr|select-string|echo)\s
+    |^\s*(?://|/\*)
+    |^[\w./-]*/[\w.-]+\.(?:c|cc|cpp|cs|cu|go|h|java|js|kt|md|php|py|rb|rs|rst|sh|ts|ya?ml):[0-9]+[:-]\s
+    |^\s*(?:\xe2\x9c\x93|---[ ]PASS|PASS(?:ED)?\b|ok[ ][0-9]+[ ])
+    |(?:^|[\s\]|])(?:user|assistant|human)(?:[ ](?:said|asked|wrote))?:\s+(?![\s"'\\\[{])
+    |\b(?:if|when|whenever)[ ](?:you|we|it|they)[ ](?:see|sees|get|gets|hit|hits)\b
+    |\bhow[ ](?:to|do[ ]i|can[ ]i)[ ](?:fix|solve|avoid|handle)\b
+    |\b(?:errors?|messages?|faults?)[ ](?:like|such[ ]as)\b
+    |\bi(?:'m[ ]getting|[ ]get|[ ]got|[ ]see)\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 class Line(NamedTuple):
@@ -33,10 +58,11 @@ def unwrap_line(data: bytes) -> Line:
     return Line(data.rstrip(b"\r\n"))
 
 
-def is_in_prompt_or_answer(text: bytes, offset: int) -> bool:
-    """Return whether what begins at the offset is part of a prompt or an answer."""
-    for match in _QUOTED.finditer(text, 0, offset):
-        closing = rb"(?<!\\)" + re.escape(match["quote"])
-        if not re.search(closing, text[match.end() : offset]):
+def is_quoted(text: bytes, start: int, end: int) -> bool:
+    """Return whether a part of a line only quotes an error: in a chat, a search, or source code."""
+    for match in _QUOTED.finditer(text, 0, start):
+        closing = rb"(?<!\\)" + re.escape(match["quote"] or b'"')
+        if not re.search(closing, text[match.end() : start]):
             return True
-    return _UNQUOTED.search(text, 0, offset) is not None
+    in_backticks = text.count(b"`", 0, start) % 2 == 1 and b"`" in text[end:]
+    return in_backticks or _TALK.search(text, 0, start) is not None

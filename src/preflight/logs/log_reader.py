@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
-from preflight.logs.lines import Line, is_in_prompt_or_answer, unwrap_line
+from preflight.logs.lines import Line, is_quoted, unwrap_line
 from preflight.logs.matcher import ALL_PATTERNS, build_matcher
 from preflight.logs.search import Candidate, LogSearch
 from preflight.logs.streams import read_blocks
@@ -18,6 +18,7 @@ from preflight.model.rules import Diagnosis
 _MAX_EXCERPT_CHARS = 500
 _MAX_PREFIX_CHARS = 60  # an error that begins later in its line is shown from shortly before it
 _SAME_EVENT_LINES = 50  # within which a pid is the same event: the kernel logs a kill twice
+_MAX_SEEN_VALUES = 10_000
 _MAX_SECONDS = 30.0  # of processor time for the candidates of one chunk
 
 
@@ -32,6 +33,7 @@ class LogReader:
         self._names: dict[str, None] = {}
         self._line_count = 0
         self._counts = [_OccurrenceCount(diagnosis) for diagnosis in diagnoses]
+        self._by_id = {count.diagnosis.id: count for count in self._counts}
         sources = [(count, source) for count in self._counts for source in count.diagnosis.patterns]
         self._patterns = [(count, compile_log_pattern(source)) for count, source in sources]
         self._current_pattern = self._patterns[0][1] if self._patterns else compile_log_pattern("")
@@ -58,24 +60,30 @@ class LogReader:
         self._search_line(name, Candidate(1, line, [ALL_PATTERNS]))
 
     def _search_line(self, name: str, candidate: Candidate) -> None:
-        """Search the line for its patterns; it counts once for a diagnosis."""
+        """Search the line for its patterns; it belongs to the first diagnosis that matches it."""
         line = unwrap_line(candidate.data)
-        counted: _OccurrenceCount | None = None
         patterns = self._patterns
         if ALL_PATTERNS not in candidate.patterns:
             patterns = [patterns[number] for number in sorted(set(candidate.patterns))]
         for count, self._current_pattern in patterns:
-            if count is counted:
-                continue
             match = self._current_pattern.search(line.text)
-            if match is not None and not is_in_prompt_or_answer(line.text, match.start()):
+            if match is not None and not is_quoted(line.text, *match.span()):
                 values = {
                     group: text.decode(errors="replace")
                     for group, text in match.groupdict().items()
                     if text is not None
                 }
-                count.add(_Occurrence(name, candidate.line_number, line, match.start()), values)
-                counted = count
+                if not self._is_explained(count.diagnosis, values):
+                    count.add(_Occurrence(name, candidate.line_number, line, match.start()), values)
+                return
+
+    def _is_explained(self, diagnosis: Diagnosis, values: Mapping[str, str]) -> bool:
+        """Return whether an earlier line explains this one: another diagnosis, the same value."""
+        return any(
+            same in values and values[same] in self._by_id[id_].seen.get(same, ())
+            for id_, same in diagnosis.unless
+            if same is not None and id_ in self._by_id
+        )
 
     def result(self) -> LogContents:
         """Return what was found, in the order of the diagnoses."""
@@ -117,6 +125,7 @@ class _OccurrenceCount:
         self._count = 0
         self._by_log: dict[str, list[_Occurrence]] = {}  # the first and the last of each log
         self._values: dict[str, str] = {}
+        self.seen: dict[str, set[str]] = {}  # what each group captured, up to a bound
         self._pid: tuple[str, str, int] | None = None  # log, pid and line of the last event
         self._recent: deque[float] = deque(maxlen=diagnosis.times)  # seconds
         self._is_frequent = diagnosis.within is None
@@ -124,6 +133,10 @@ class _OccurrenceCount:
     def add(self, occurrence: _Occurrence, values: Mapping[str, str]) -> None:
         """Count an occurrence; another line about the same event only adds its values."""
         self._values.update(values)
+        for group, value in values.items():
+            captured = self.seen.setdefault(group, set())
+            if len(captured) < _MAX_SEEN_VALUES:
+                captured.add(value)
         log, number, pid = occurrence.log, occurrence.line_number, values.get("pid")
         is_same_event = (
             self._pid is not None

@@ -25,8 +25,7 @@ _LINE_PART = re.compile(rb"[^\n]{1,4096}")  # a line, or a part of a long one
 _DIGEST_BYTES = 32
 # what Hyperscan reads differently from `re`, or what Docker's json-file writes differently
 _TOKEN = re.compile(r"\\.|\(\?P<\w+>|\[\^?\]?(?:\\.|[^\]\\])*\]|\{,|[\^$\"<>&.]", re.DOTALL)
-# those, in a pattern, that match a character which JSON escapes
-_ESCAPED_BY_JSON = ('"', "<", ">", "&", ".", r"\"", r"\\", r"\s", r"\t", r"\S", r"\D", r"\W")
+_JSON_ESCAPED = '"\\<>&\t\x1b\0'  # characters that json-file writes as \" or \u003c
 
 
 class Matcher(NamedTuple):
@@ -105,7 +104,7 @@ def _hyperscan_expression(source: str) -> str:
             return "{0,"
         if token.startswith("("):
             return "("
-        if token[0] == "[" or token in _ESCAPED_BY_JSON:
+        if any(re.match(token, char, re.ASCII) for char in _JSON_ESCAPED):
             return rf"(?:{token}|\\(?:u00[0-9a-f]{{2}}|.))"
         return token
 

@@ -13,7 +13,9 @@ from preflight.model.facts import Path, Unit
 from preflight.model.quantities import parse_bytes
 
 DEFAULT_RULES = "default"  # how `extends` names the bundled set
-BUNDLED_NAME = "bundled"  # how reports name it
+KNOWN_ERRORS = "errors"  # the bundled diagnoses, which lie beneath those of any file
+BUNDLED_SETS = {DEFAULT_RULES: "rules.yaml", KNOWN_ERRORS: "rulesets/errors.yaml"}
+BUNDLED_NAME = "bundled"  # how reports name them
 PLACEHOLDER = re.compile(r"(?<![{$])\{([a-z_][A-Za-z0-9_.\"-]*)\}(?!\})")  # `{actual}` in a text
 MAX_RULE_FILE_BYTES = 16 * 2**20  # of a rule file
 
@@ -76,12 +78,19 @@ class LanguageModel(NamedTuple):
     note: str = ""
 
 
+class Unless(NamedTuple):
+    """A diagnosis that explains another: anywhere in the logs, or for the same captured value."""
+
+    id: str
+    same: str | None = None
+
+
 class Diagnosis(NamedTuple):
     """A known error: regular expressions that find it in a log, its cause and its fixes.
 
     `values` says how named groups are read. `times` lines must match, `within` seconds if that is
-    given. It isn't reported where a diagnosis of `unless` explains it. `service` is the fact that
-    names its service if the log's name doesn't.
+    given. It isn't reported where a diagnosis of `unless` explains it, nor without `report`: then
+    it only explains others. `service` is the fact that names its service if the log's name doesn't.
     """
 
     id: str
@@ -94,8 +103,10 @@ class Diagnosis(NamedTuple):
     figures: tuple[str, ...] = ()
     times: int = 1
     within: float | None = None
-    unless: tuple[str, ...] = ()
+    unless: tuple[Unless, ...] = ()
     service: Path | None = None
+    report: bool = True
+    examples: tuple[str, ...] = ()
 
 
 LOG_NAMESPACE = "log"  # the first segment of facts from a log line; a fix has only {required}

@@ -33,13 +33,6 @@ def render(ruleset: RuleSet, texts: Sequence[RuleText]) -> str:
             name, note = escape_markdown(model.name), escape_markdown(model.note)
             table.append(f"| {name} | {format_bytes(model.memory)} | {note} |")
         blocks += ["## Models", "\n".join(table)]
-    if ruleset.diagnoses:
-        items = [
-            f"- **{list_item(diagnosis.title)}**"
-            + (f": {escape_markdown(diagnosis.cause)}" if diagnosis.cause else "")
-            for diagnosis in ruleset.diagnoses
-        ]
-        blocks += ["## Known errors", "\n".join(items)]
     return "\n\n".join(blocks) + "\n"
 
 

@@ -26,7 +26,7 @@ from preflight.model.quantities import (
     parse_duration,
     parse_version_range,
 )
-from preflight.model.rules import PLACEHOLDER, FactCondition, Fix
+from preflight.model.rules import PLACEHOLDER, FactCondition, Fix, Unless
 from preflight.rules.context import DecodingContext, Invalid, read_mapping, read_scalar
 from preflight.yaml_marks import PLAIN, QUOTED, Node, Scalar, Sequence, is_null, kind_of
 
@@ -378,6 +378,21 @@ def _keep_node(node: Node, _: DecodingContext) -> Node:
     return node
 
 
+def _decode_unless(node: Node, context: DecodingContext) -> Unless:
+    """Return the diagnosis that explains another, with the group that both must capture alike."""
+    if node.__class__ is Scalar:
+        return Unless(DECODERS["diagnosis_id"](node, context))
+    nodes = read_mapping(node, context, {"id", "same"}, "an id")
+    if len(nodes) < 2:
+        raise context.error(node, "expected an id, or {id: …, same: GROUP}")
+    return Unless(
+        *(
+            DECODERS[type_](nodes[key], context)
+            for key, type_ in (("id", "diagnosis_id"), ("same", "text"))
+        )
+    )
+
+
 _VALUES: JsonSchema = {"type": "array", "items": _ref("value"), "minItems": 1}
 _CONDITIONS: JsonSchema = {"type": "array", "items": _ref("condition"), "minItems": 1}
 _OPERANDS: Mapping[str, tuple[JsonSchema, frozenset[str | None] | None]] = {
@@ -417,6 +432,7 @@ DECODERS: Mapping[str, Decoder] = {
     "condition": _decode_condition,
     "when": _decode_when,
     **dict.fromkeys(("rule", "model", "diagnosis", "waiver"), _keep_node),
+    "unless": _decode_unless,
     "fix": lambda node, context: Fix(**decode_object("fix", node, context)),
 }
 """By the name of a definition in the schema: how its values are read."""

@@ -16,8 +16,9 @@ from preflight.model.patterns import compile_log_pattern
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.rules import (
     BUNDLED_NAME,
-    DEFAULT_RULES,
+    BUNDLED_SETS,
     DERIVED_VALUES,
+    KNOWN_ERRORS,
     LOG_NAMESPACE,
     MAX_RULE_FILE_BYTES,
     PLACEHOLDER,
@@ -52,7 +53,7 @@ _LISTS = {
 """The lists of a file: what their items are, and the key by which those of several files merge."""
 
 ReadFile = Callable[[str], bytes]
-"""Return the bytes of a rule file, or of the bundled set for DEFAULT_RULES; raises OSError."""
+"""Return the bytes of a rule file, or of the bundled set of that name; raises OSError."""
 
 
 class _Entry(NamedTuple):
@@ -70,16 +71,24 @@ _Entries = dict[object, _Entry]  # by id, or by the node where the id is missing
 
 
 def load(
-    name: str, read: ReadFile, catalogue: Catalogue, overrides: Mapping[str, str] | None = None
+    name: str,
+    read: ReadFile,
+    catalogue: Catalogue,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    known_errors: bool = False,
 ) -> RuleSet:
-    """Load a rule file (or DEFAULT_RULES) with all that it extends.
+    """Load a rule file (or a bundled set) with all that it extends.
 
-    `overrides` replaces vars by name. Raises InputError with every problem.
+    `overrides` replaces vars by name. The bundled diagnoses lie beneath those of the file; without
+    `known_errors` they are only loaded if it has some. Raises InputError with every problem.
     """
     context = DecodingContext(catalogue)
     files = _RuleFiles(read, context)
     try:
         files.add(name, read(name), ())
+        if known_errors or files.entries["diagnoses"]:
+            files.add_known_errors()
         context.vars = {**files.vars, **(overrides or {})}
         ruleset = _build_ruleset(files, name, context)
     except TooManyProblems:
@@ -94,7 +103,7 @@ def load(
 
 def display_name(name: str) -> str:
     """Return the name of a rule file in reports and problems."""
-    return BUNDLED_NAME if name == DEFAULT_RULES else name
+    return BUNDLED_NAME if name in BUNDLED_SETS else name
 
 
 class _RuleFiles:
@@ -133,10 +142,21 @@ class _RuleFiles:
         for kind in _LISTS:
             self._merge(kind, head.get(kind) or ())
 
+    def add_known_errors(self) -> None:
+        """Put the bundled diagnoses beneath those of the files; new ones stand before them."""
+        bundled = _RuleFiles(self._read, self._context)
+        bundled.add(KNOWN_ERRORS, self._read(KNOWN_ERRORS), ())
+        errors, own = bundled.entries["diagnoses"], self.entries["diagnoses"]
+        merged = {id_: entry for id_, entry in own.items() if id_ not in errors}
+        for id_, entry in errors.items():
+            changed = own.get(id_, entry)
+            merged[id_] = _Entry(changed.node, {**entry.nodes, **changed.nodes})
+        self.entries["diagnoses"] = merged
+
     def _extend(self, base: str, node: Node, chain: tuple[str, ...]) -> None:
         """Add a file that the last of `chain` extends."""
         context, path = self._context, base
-        if base != DEFAULT_RULES and "://" not in base:
+        if base not in BUNDLED_SETS and "://" not in base:
             folder = posixpath.dirname(PurePath(chain[-1]).as_posix())
             path = posixpath.normpath(posixpath.join(folder, base))
         if path in map(_normalize, chain):
@@ -184,7 +204,7 @@ class _RuleFiles:
 
 
 def _normalize(name: str) -> str:
-    return name if name == DEFAULT_RULES else posixpath.normpath(PurePath(name).as_posix())
+    return name if name in BUNDLED_SETS else posixpath.normpath(PurePath(name).as_posix())
 
 
 def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> RuleSet:
@@ -289,6 +309,10 @@ def _decode_diagnosis(entry: _Entry, context: DecodingContext) -> Diagnosis:
             f"{name!r} can't be used in a command or url: whoever writes the log could abuse it"
         )
         context.error(nodes["fixes"], message)
+    for unless in diagnosis.unless:
+        if unless.same is not None and unless.same not in groups:
+            message = f"no pattern has a group {unless.same!r}{did_you_mean(unless.same, groups)}"
+            context.error(nodes["unless"], message)
     if diagnosis.within is not None and (diagnosis.times < 2 or diagnosis.within <= 0):
         context.error(nodes["within"], "within needs 'times' of 2 or more")
     return diagnosis

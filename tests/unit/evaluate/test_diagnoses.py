@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +11,15 @@ import pytest
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.diagnose import build_report
+from preflight.cli.streams import read_rules
 from preflight.evaluate.diagnoses import container_states
 from preflight.logs.log_reader import LogReader
 from preflight.model.diagnosis import Finding, LogReport
 from preflight.model.facts import Facts, Unknown
+from preflight.model.rules import DEFAULT_RULES
 from preflight.snapshot.facts_file import read_snapshot
 
-RULES = pipeline.load(str(ROOT / "rules.yaml"), lambda name: Path(name).read_bytes())
+RULES = pipeline.load(DEFAULT_RULES, read_rules, known_errors=True)
 NEEDS = "Error: model requires more system memory ({}) than is available ({})"
 KILLED = (
     "[1.000001] Memory cgroup out of memory: Killed process 4242 (ollama) total-vm:9999999kB, "

@@ -15,16 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from known_errors import CLEAN, HITS
-from paths import ROOT
 from preflight import check as pipeline
+from preflight.cli.streams import read_rules
 from preflight.logs import search
 from preflight.logs.lines import Line, unwrap_line
 from preflight.logs.log_reader import LogReader
 from preflight.model.diagnosis import KnownError
 from preflight.model.patterns import compile_log_pattern
-from preflight.model.rules import Diagnosis
+from preflight.model.rules import DEFAULT_RULES, Diagnosis
 
-RULES = pipeline.load(str(ROOT / "rules.yaml"), lambda name: Path(name).read_bytes())
+RULES = pipeline.load(DEFAULT_RULES, read_rules, known_errors=True)
 LINES = [line for lines in (*HITS.values(), *CLEAN.values()) for line in lines]
 SIMPLE = (
     Diagnosis("error", "E", (r"error (?P<code>\d+)", "failure")),
@@ -69,18 +69,19 @@ def counts(errors: dict[str, KnownError]) -> Counts:
     return {i: (e.occurrences, e.first.line, e.last.line) for i, e in errors.items()}
 
 
+def only(id_: str) -> tuple[Diagnosis, ...]:
+    return tuple(diagnosis for diagnosis in RULES.diagnoses if diagnosis.id == id_)
+
+
 def plain_counts(diagnoses: tuple[Diagnosis, ...], data: bytes) -> Counts:
-    """Count as a reader without any haste would: each line, each pattern."""
-    expected = {}
-    for diagnosis in diagnoses:
-        numbers = [
-            number
-            for number, line in enumerate(data.split(b"\n"), 1)
-            if any(compile_log_pattern(p).search(line.rstrip(b"\r")) for p in diagnosis.patterns)
-        ]
-        if numbers:
-            expected[diagnosis.id] = (len(numbers), numbers[0], numbers[-1])
-    return expected
+    """Count line by line: each belongs to the first diagnosis with a pattern that matches."""
+    numbers: dict[str, list[int]] = {}
+    for number, line in enumerate(data.split(b"\n"), 1):
+        for diagnosis in diagnoses:
+            if any(compile_log_pattern(p).search(line.rstrip(b"\r")) for p in diagnosis.patterns):
+                numbers.setdefault(diagnosis.id, []).append(number)
+                break
+    return {id_: (len(lines), lines[0], lines[-1]) for id_, lines in numbers.items()}
 
 
 def cut(data: bytes, size: int) -> list[bytes]:
@@ -190,7 +191,9 @@ def ere(pattern: str) -> str:
 def test_a_line_longer_than_memory_should_hold() -> None:
     error = HITS["model-needs-more-memory"][0].encode()
     parts = [b" -" * 2**18 + (b" " + error if number in (3, 8) else b"") for number in range(12)]
-    errors, lines = read(RULES.diagnoses[:1], b"first line\n", *parts, b"\nlast line: " + error)
+    errors, lines = read(
+        only("model-needs-more-memory"), b"first line\n", *parts, b"\nlast line: " + error
+    )
     assert counts(errors) == {"model-needs-more-memory": (3, 2, 3)}
     assert lines == 3
 

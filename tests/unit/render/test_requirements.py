@@ -37,7 +37,6 @@ rules:
     fact: limits.memory
     require: {at_most: {fact: docker.memory.usable}}
 models: [{name: "phi:latest", memory: 1.6GB, note: Small}]
-diagnoses: [{id: oom, title: Out of memory, patterns: [oom], cause: The limit is too low.}]
 """
 DOCUMENT = """\
 # The plan
@@ -67,10 +66,6 @@ at least 8 GB + docker.memory.total recommended.
 | Model | Memory | Notes |
 |---|---:|---|
 | phi:latest | 1.6 GB | Small |
-
-## Known errors
-
-- **Out of memory**: The limit is too low.
 """
 
 

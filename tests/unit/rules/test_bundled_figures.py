@@ -12,7 +12,7 @@ from preflight.model.conditions import Sum
 from preflight.model.rules import DEFAULT_RULES
 
 MB, GB, MIB, GIB = 10**6, 10**9, 2**20, 2**30
-RULESET = pipeline.load(DEFAULT_RULES, read_rules)
+RULESET = pipeline.load(DEFAULT_RULES, read_rules, known_errors=True)
 RULES = {rule.id: rule for rule in RULESET.rules}
 
 MINIMUM = "Minimum System Requirements"

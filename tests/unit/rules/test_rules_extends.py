@@ -7,7 +7,7 @@ import pytest
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.model.problems import InputError
-from preflight.model.rules import DEFAULT_RULES, RuleSet
+from preflight.model.rules import DEFAULT_RULES, KNOWN_ERRORS, RuleSet
 from preflight.rules.load import load
 
 BUNDLED = (ROOT / "rules.yaml").read_bytes()
@@ -38,6 +38,8 @@ def loaded(files: dict[str, str], name: str = "rules.yaml") -> RuleSet:
     def read(path: str) -> bytes:
         if path == DEFAULT_RULES:
             return BUNDLED
+        if path == KNOWN_ERRORS:
+            return b"version: 1"
         if path not in files:
             raise FileNotFoundError(2, "No such file or directory", path)
         return files[path].encode()

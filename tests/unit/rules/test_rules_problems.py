@@ -681,6 +681,7 @@ RIGHT = [
     ("memory", "5"),
     ("enabled", "true"),
     ("document", "true"),
+    ("report", "true"),
     ("times", "5"),
     ("within", "5"),
 ]

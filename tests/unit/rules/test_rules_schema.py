@@ -19,7 +19,7 @@ from preflight import check as pipeline
 from preflight.model.conditions import OPERATORS
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError
-from preflight.model.rules import CONFIDENCES, VALUE_TYPES
+from preflight.model.rules import CONFIDENCES, KNOWN_ERRORS, VALUE_TYPES
 from preflight.rules.language import DECODERS, DEFINITIONS, FILE, TYPES, json_schema
 from preflight.rules.load import load
 from preflight.yaml_marks import compose
@@ -277,7 +277,7 @@ def test_an_override_gives_only_what_changes() -> None:
         diagnoses=[{"id": "d", "cause": "c"}],
     )
     validator().validate(document)
-    files = {"r.yaml": document, "base.yaml": base}
+    files = {"r.yaml": document, "base.yaml": base, KNOWN_ERRORS: {"version": 1}}
     loaded = load("r.yaml", lambda name: json.dumps(files[name]).encode(), CATALOGUE)
     assert loaded.rules[0].title == "B"
 
