@@ -219,19 +219,22 @@ class Evaluation:
 
     def _check_when(self, rule: Rule, when: Iterable[FactCondition], scope: Scope) -> Result | None:
         """Return the result of a rule that doesn't apply, or for which that isn't known."""
+        undecided: Unknown | None = None
         for line in when:
             actual = scope.get(line.path)
             holds = meets(line.condition, actual, scope)
-            if isinstance(holds, Unknown):
-                reason = f"cannot tell whether the rule applies: {holds.reason}"
-                return self._not_evaluated(rule, scope, "unknown", reason)
-            if not holds:
+            if holds is False:  # whatever the other lines are
                 comparison = ComparisonText(actual, line.condition, scope)
                 name = join_path(scope.absolute(line.path))
                 condition = f"{name} {as_predicate(comparison.describe())}"
                 reason = f"applies only if {condition}; here it is {comparison.actual_text}"
                 return self._not_evaluated(rule, scope, "skip", reason)
-        return None
+            if isinstance(holds, Unknown):
+                undecided = undecided or holds
+        if undecided is None:
+            return None
+        reason = f"cannot tell whether the rule applies: {undecided.reason}"
+        return self._not_evaluated(rule, scope, "unknown", reason)
 
     def _compare(self, rule: Rule, scope: Scope) -> Result:
         """Compare the fact with the requirement, then with the recommendation."""

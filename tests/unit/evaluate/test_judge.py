@@ -210,7 +210,8 @@ def test_a_report_says_of_which_host_it_is() -> None:
         ("{host.os: linux, host.memory.limit: {exists: false}}", "pass"),
         ("{host.os: linux, host.memory.limit: {exists: true}}", "skip"),
         ("{docker.local: true}", "unknown"),
-        ("{docker.local: true, host.os: plan9}", "unknown"),
+        ("{docker.local: true, host.os: plan9}", "skip"),  # false wins over unknown
+        ("{docker.local: true, host.os: linux}", "unknown"),
         ("{host.os: plan9, docker.local: true}", "skip"),
         ("{host.os: {matches: lin}}", "pass"),
         ("{}", "pass"),
@@ -727,6 +728,16 @@ def test_a_when_that_asks_no_item_is_judged_once(bound: str) -> None:
     for measured in (services(api=2, web=8), cut):
         found = judged(ruleset, measured).results
         assert [(r.item, r.verdict) for r in found] == [(None, "skip")]
+
+
+@pytest.mark.parametrize("when", list(itertools.permutations(("docker.local", "host.os", "image"))))
+def test_of_a_when_what_is_false_decides_in_any_order(when: tuple[str, ...]) -> None:
+    lines = {"docker.local": "true", "host.os": "plan9", "image": "{matches: x}"}
+    ruleset = one(f"{EACH}, when: {{{', '.join(f'{fact}: {lines[fact]}' for fact in when)}}}")
+    for measured in (services(api=2), facts({"compose.services": CLOSED})):
+        (found,) = judged(ruleset, measured).results
+        assert (found.item, found.verdict) == (None, "skip")
+        assert found.reason_or_source == "applies only if host.os is plan9; here it is linux"
 
 
 def test_an_item_of_which_nobody_knows_is_undecided() -> None:
