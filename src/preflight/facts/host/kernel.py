@@ -153,7 +153,7 @@ class Cgroups:
         limits = [limit for level in levels for limit in _read_limits(level, controller, version)]
         value, file = min(limits, default=(UNLIMITED_BYTES, self._root))
         if value < UNLIMITED_BYTES:
-            return Limit(value, self.display_path(file))
+            return Limit(value, str(file))
         if not levels or (path is None and not levels[0].is_dir()):
             raise FileNotFoundError(f"the {controller} cgroup of this process is not visible here")
         return Limit(None, "no cgroup sets a limit")
@@ -173,10 +173,6 @@ class Cgroups:
                 return int((level / _USAGE_FILES[self.version("memory")]).read_text())
         return 0
 
-    def display_path(self, file: Path) -> str:
-        """Return the path of a file as a user sees it, without the root of a fixture."""
-        return f"/{file.relative_to(self._root).as_posix()}"
-
     def _ancestor_folders(self, controller: str, path: str) -> list[Path]:
         """Return the folders of a cgroup and its ancestors up to the mount.
 
@@ -184,12 +180,10 @@ class Cgroups:
         mounts, the one that shows it, or most ancestors.
         """
         candidates: list[list[Path]] = []
-        is_v2 = self.version(controller) == 2
-        filesystem = "cgroup2" if is_v2 else "cgroup"
         for mount in self._mounts:
-            has_controller = mount.filesystem == filesystem and (
-                is_v2 or controller in mount.options
-            )
+            has_controller = mount.filesystem == "cgroup2"
+            if self.version(controller) == 1:
+                has_controller = mount.filesystem == "cgroup" and controller in mount.options
             relative = PurePosixPath(path[len(mount.root.rstrip("/")) :].lstrip("/"))
             if has_controller and is_within(path, mount.root) and ".." not in relative.parts:
                 mount_folder = self._root / mount.point.lstrip("/")
@@ -262,9 +256,9 @@ def read_container_cgroup(
             cgroups.limit("memory", str(path)),
             cgroups.limit("memory", str(path.parent)),
             max(usage - cache.get(_CACHE_KEYS[version], 0), 0) or usage,
-            f"{cgroups.display_path(usage_file)} less {_CACHE_KEYS[version]}",
+            f"{usage_file} less {_CACHE_KEYS[version]}",
             _read_fields(oom_file).get("oom_kill"),
-            cgroups.display_path(oom_file),
+            str(oom_file),
         )
     except (FileNotFoundError, ProcessLookupError):
         return Unknown("its process has just ended")

@@ -89,7 +89,7 @@ def test_v2_parents_count_and_the_root_has_no_file(tree: Tree) -> None:
     tree.write("sys/fs/cgroup/a/b/c/cpu.max", "max 100000\n")
     assert tree.memory() == 300 * MiB
     assert tree.cpu() == 1.5
-    assert Cgroups(tree.root).limit("memory").source == "/sys/fs/cgroup/a/memory.max"
+    assert Cgroups(tree.root).limit("memory").source == f"{tree.root}/sys/fs/cgroup/a/memory.max"
 
 
 def test_v2_no_limit_is_absent(tree: Tree) -> None:

@@ -39,7 +39,7 @@ class TestGroup:
         assert isinstance(group, ContainerCgroup)
         assert (group.oom_kills, group.usage) == (2, 600)
         assert group.limit.value == group.parent_limit.value == GIB
-        assert group.oom_source == f"/{own}/memory.events"
+        assert group.oom_source == f"{root}/{own}/memory.events"
 
     def test_v1(self, tmp_path: Path) -> None:
         own = "sys/fs/cgroup/memory/docker/abc"
