@@ -6,16 +6,15 @@ import re
 from base64 import b64encode
 from collections import Counter
 from hashlib import sha256
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from preflight.model.fleet import Fleet
 from preflight.model.report import MemoryBreakdown, Report, ResolvedFix
 from preflight.render import SIGNS, RenderOptions, fleet_summary, memory, tasks
 from preflight.render.sanitize import shorten, web_address
+from preflight.render.templates import FOLDER, make_environment
 
 _MAX_PASSED = 12  # rows of passed rules in a section, before they are folded
 _MAX_BARS = 20  # services that have a bar of their own
@@ -72,19 +71,19 @@ def _page(template: str, options: RenderOptions, **variables: Any) -> str:
 def _memory_picture(breakdown: MemoryBreakdown) -> dict[str, Any]:
     """Lay out the memory on one scale: what is available, above what needs it."""
     available = memory.available_rows(breakdown)
-    needed = memory.needed_rows(breakdown, _MAX_BARS)
-    whole = max(1, *(row.end for row in (*available, *needed)))
+    rows = [*available, *memory.needed_rows(breakdown, _MAX_BARS)]
+    whole = max(1, *(row.end for row in rows))
     tightest = breakdown.tightest
     return {
         "bars": [
             (shorten(row.name, _MAX_BAR_NAME), row.figure, list(row.parts(whole)), row in available)
-            for row in (*available, *needed)
+            for row in rows
         ],
         "marks": dict.fromkeys(round(100 * row.end / whole, 2) for row in available),
         "sentence": "" if tightest is None else ": ".join(memory.constraint_text(tightest)),
         "lacks": tightest is not None and tightest.spare < 0,
-        "figures": [(row.name, row.needed, "", "") for row in available]
-        + [(row.name, "", row.needed, row.limit) for row in memory.needed_rows(breakdown)],
+        "available": available,
+        "needed": memory.needed_rows(breakdown),
     }
 
 
@@ -94,38 +93,11 @@ def _command_lines(fix: ResolvedFix) -> list[Markup]:
     A line that begins with `::` would be a command to the CI system whose log the page goes to, so
     its first colon is written as a character reference.
     """
-    lines = [Markup.escape(line) for line in tasks.command_lines(fix)]
+    lines = map(Markup.escape, tasks.command_lines(fix))
     return [
         line.replace("::", Markup("&#58;:"), 1) if line.lstrip().startswith("::") else line
         for line in lines
     ]
-
-
-def _environment() -> Environment:
-    """Return the templates with their style and script, the only ones that the policy allows."""
-    folder = files("preflight.render")
-    style, script = (folder.joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    environment = Environment(
-        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(vars(tasks))  # the templates ask them what to say
-    environment.globals.update(
-        style=Markup(style),  # nosec B704
-        style_hash=_hash(style),
-        script=Markup(script),  # nosec B704
-        script_hash=_hash(script),
-        newline=Markup("\n"),
-        signs=SIGNS,
-        web_address=web_address,
-        fix=ResolvedFix,
-        code=_command_lines,
-    )
-    environment.filters["ident"] = id
-    return environment
 
 
 def _hash(text: str) -> str:
@@ -133,5 +105,19 @@ def _hash(text: str) -> str:
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
-_ENVIRONMENT = _environment()
+_STYLE, _SCRIPT = (FOLDER.joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
+_ENVIRONMENT = make_environment()
+_ENVIRONMENT.globals.update(
+    vars(tasks),  # the templates ask them what to say
+    style=Markup(_STYLE),  # nosec B704
+    style_hash=_hash(_STYLE),  # the only style and script that the policy allows
+    script=Markup(_SCRIPT),  # nosec B704
+    script_hash=_hash(_SCRIPT),
+    newline=Markup("\n"),
+    signs=SIGNS,
+    web_address=web_address,
+    fix=ResolvedFix,
+    code=_command_lines,
+)
+_ENVIRONMENT.filters["ident"] = id
 _ENVIRONMENT.get_template("report.html.j2")  # compiled while the machine is still being measured

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from typing import Any
 
-from preflight.model.report import ResolvedFix
+from markupsafe import Markup
+
 from preflight.render.sanitize import MAX_CHARACTERS, shorten, web_address
-from preflight.render.tasks import command_lines
+from preflight.render.templates import make_environment
 
 _MARKDOWN_SYNTAX = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
 _AUTOLINKED = re.compile(
@@ -41,23 +43,25 @@ def web_link(url: str) -> str:
 
 def code_block(lines: Iterable[str], language: str) -> str:
     """Return a block of code, fenced by more backticks than are in it."""
-    safe = [_defuse_command(line) for line in lines]
+    # a shell reads \:: as ::, which GitHub's runner would take for its command
+    safe = [
+        line.replace("::", "\\::", 1) if line.lstrip().startswith("::") else line for line in lines
+    ]
     longest = max(map(len, re.findall("`+", "\n".join(safe))), default=0)
     ticks = "`" * max(3, longest + 1)
     return "\n".join([f"{ticks}{language}", *safe, ticks])
 
 
-def fix_items(fixes: Iterable[ResolvedFix], limit: int = MAX_CHARACTERS) -> Iterator[str]:
-    """Yield the lines of a list with an item for each fix: its text, its command, its link."""
-    for fix in fixes:
-        yield f"- {list_item(fix.text, limit) or 'fix'}"
-        if fix.command:
-            for line in code_block(command_lines(fix), "sh").splitlines():
-                yield f"  {line}".rstrip()
-        if fix.url:
-            yield f"  {web_link(fix.url)}"
+def _finalize(value: Any) -> Any:
+    return Markup(escape_markdown(value)) if type(value) is str else value  # nosec B704
 
 
-def _defuse_command(line: str) -> str:
-    """Return what a shell reads alike, and GitHub's runner doesn't take for its command."""
-    return line.replace("::", "\\::", 1) if line.lstrip().startswith("::") else line
+TEMPLATES = make_environment(_finalize)
+"""The templates of Markdown: in them every text is escaped as Markdown needs it."""
+for _name, _function in {
+    "limit": escape_markdown,
+    "list_item": list_item,
+    "web_link": web_link,
+    "code_block": code_block,
+}.items():
+    TEMPLATES.filters[_name] = lambda *arguments, f=_function: Markup(f(*arguments))  # nosec B704

@@ -31,9 +31,9 @@ from urllib.parse import quote
 from preflight.model.report import Report, Result, Verdict
 from preflight.model.rules import BUNDLED_NAME
 from preflight.render import RenderOptions
-from preflight.render.markdown_escape import escape_markdown, fix_items
+from preflight.render.markdown_escape import TEMPLATES
 from preflight.render.sanitize import harmless, json_text, shorten
-from preflight.render.tasks import detail_lines, fix_lines, waiver_text
+from preflight.render.tasks import command_lines, detail_lines, fix_lines, waiver_text
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -142,13 +142,16 @@ def _help(results: Sequence[Result], title: str) -> dict[str, str]:
     ]
     fixes = list(dict.fromkeys(fix for result in results for fix in result.fixes))[:_MAX_FIXES]
     explain = f"preflight explain {rule.id}"
-    lines = [title, rule.why, *shown, *fix_lines(fixes)]
-    items = "\n".join([*(f"- {escape_markdown(line)}" for line in shown), *fix_items(fixes)])
-    markdown = [f"**{escape_markdown(title)}**", escape_markdown(rule.why), items]
-    return {
-        "text": "\n".join([*filter(None, lines), f"To see it on a machine: {explain}"]),
-        "markdown": "\n\n".join([*filter(None, markdown), f"To see it on a machine: `{explain}`"]),
-    }
+    lines = [title, rule.why, *shown, *fix_lines(fixes), f"To see it on a machine: {explain}"]
+    markdown = TEMPLATES.get_template("help.md.j2").render(
+        title=title,
+        why=rule.why,
+        details=shown,
+        fixes=fixes,
+        explain=explain,
+        command_lines=command_lines,
+    )
+    return {"text": "\n".join(filter(None, lines)), "markdown": markdown}
 
 
 def _result(
