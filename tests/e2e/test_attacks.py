@@ -78,7 +78,6 @@ def seconds_of(output: str) -> list[float]:
     return [float(minutes or 0) * 60 + float(seconds or alone) for minutes, seconds, alone in times]
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_nothing_is_left_running(attack: Attack) -> None:
     output = attack("01")
     assert "sleep 29" not in output
@@ -121,7 +120,6 @@ def test_an_error_of_compose_shows_no_variable(attack: Attack, is_installed: boo
     assert re.findall(r"^\d+$", output, re.MULTILINE) == ["0", "0", "0"]
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_a_bundle_is_written_whatever_a_container_logs(
     attack: Attack, docker_engine: Engine
 ) -> None:
