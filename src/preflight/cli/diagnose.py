@@ -55,6 +55,7 @@ def diagnose(
             metavar="[LOG]...",
             help="Log files (their rotated ones are read too), folders, bundles. - is standard"
             " input.",
+            callback=options.check_files,
         ),
     ] = None,
     containers: Annotated[

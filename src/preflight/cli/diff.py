@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from preflight import check as pipeline
-from preflight.cli.options import Format, RulesFile, Sets, load_rules
+from preflight.cli.options import Format, RulesFile, Sets, check_files, load_rules
 from preflight.cli.streams import complain, read_input, terminal_options, write
 from preflight.model.difference import Difference, HostDifferences
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
@@ -26,9 +26,16 @@ if TYPE_CHECKING:
 def diff(
     before: Annotated[
         str,
-        typer.Argument(metavar="A", help="A snapshot, bundle or JSON report; a folder of them."),
+        typer.Argument(
+            metavar="A",
+            help="A snapshot, bundle or JSON report; a folder of them.",
+            callback=check_files,
+        ),
     ],
-    after: Annotated[str, typer.Argument(metavar="B", help="Another one; - is standard input.")],
+    after: Annotated[
+        str,
+        typer.Argument(metavar="B", help="Another one; - is standard input.", callback=check_files),
+    ],
     rules: RulesFile = None,
     format_: Format = "text",
     sets: Sets = None,

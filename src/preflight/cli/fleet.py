@@ -40,7 +40,10 @@ WHEELHOUSE_HELP = "Wheels of all dependencies, for hosts without a network."
 
 
 def fleet(
-    inventory: Annotated[list[str], option("--inventory -i INVENTORY", INVENTORY_HELP)],
+    inventory: Annotated[
+        list[str],
+        option("--inventory -i INVENTORY", INVENTORY_HELP, callback=options.check_files),
+    ],
     limit: Annotated[str | None, option("--limit PATTERN", "Only these hosts.")] = None,
     forks: Annotated[int | None, option("--forks N", "Hosts at a time.", min=1, max=1000)] = None,
     extra_vars: Annotated[
@@ -49,10 +52,15 @@ def fleet(
     become: Annotated[bool, option("--become", "Measure as root.")] = False,
     private_key: Annotated[str | None, option("--private-key FILE", "The key for ssh.")] = None,
     user: Annotated[str | None, option("--user -u NAME", "Log in as this user.")] = None,
-    wheelhouse: Annotated[str | None, option("--wheelhouse DIR", WHEELHOUSE_HELP)] = None,
+    wheelhouse: Annotated[
+        str | None, option("--wheelhouse DIR", WHEELHOUSE_HELP, callback=options.check_files)
+    ] = None,
     remove: Annotated[bool, option("--remove", "Remove what was installed on the hosts.")] = False,
     save: Annotated[
-        str | None, option("--save DIR", "Save each host's snapshot as NAME.json.")
+        str | None,
+        option(
+            "--save DIR", "Save each host's snapshot as NAME.json.", callback=options.check_files
+        ),
     ] = None,
     rules: options.RulesFile = None,
     formats: Formats = ["text"],  # noqa: B006 - Typer copies it

@@ -10,7 +10,14 @@ from typing import Annotated, Any, Literal
 import typer
 
 from preflight.check import collect_facts, load, with_model
-from preflight.cli.streams import cannot_read, read_input, rules_reader, spinner, status_line
+from preflight.cli.streams import (
+    ask_filesystem,
+    cannot_read,
+    read_input,
+    rules_reader,
+    spinner,
+    status_line,
+)
 from preflight.facts.collect.measurement import LogRequest, Measurement, Options
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts, Measured
 from preflight.model.problems import InputError
@@ -28,6 +35,16 @@ def option(usage: str, help: str, **more: Any) -> Any:
     metavar = next((word for word in words if word[0] not in "-$"), None)
     variable = next((word[1:] for word in words if word[0] == "$"), None)
     return typer.Option(*names, metavar=metavar, envvar=variable, help=help, **more)
+
+
+def check_files(names: str | list[str] | None) -> str | list[str] | None:
+    """Raise InputError where the filesystem of a named file doesn't answer."""
+    for name in [names] if isinstance(names, str) else names or ():
+        try:
+            ask_filesystem(name)
+        except OSError as error:
+            raise cannot_read(name, error) from None
+    return names
 
 
 def _complete_id(incomplete: str) -> list[str]:
@@ -69,6 +86,7 @@ RulesFile = Annotated[
     option(
         "--rules -r FILE $PREFLIGHT_RULES",
         f"Rule file. Default: {LOCAL_RULES} in the current folder, or the bundled rules.",
+        callback=check_files,
     ),
 ]
 FactsFile = Annotated[
@@ -77,6 +95,7 @@ FactsFile = Annotated[
         "--facts FILE $PREFLIGHT_FACTS",
         "Judge a snapshot or bundle instead of this machine (check: or a folder of them)."
         " - is standard input.",
+        callback=check_files,
     ),
 ]
 NoRedact = Annotated[bool, option("--no-redact", "Keep secrets and names, and list them.")]
@@ -97,6 +116,7 @@ ComposeFiles = Annotated[
         "--compose-file FILE",
         "Compose file, as in docker compose -f. Default: COMPOSE_FILE, or the standard names."
         " Repeatable.",
+        callback=check_files,
     ),
 ]
 Timeout = Annotated[

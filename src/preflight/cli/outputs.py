@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from preflight.cli.options import check_files
 from preflight.cli.streams import complain, file_options, terminal_options, write_file
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import Report
@@ -41,6 +42,7 @@ def parse_outputs(formats: list[str], inputs: Iterable[str]) -> list[Output]:
                 f"--format {text}: unknown format {name!r}{hint}; formats: {', '.join(FORMATS)}"
             )
         destination = None if file in _STANDARD_OUTPUT else file
+        check_files(destination)
         identity = destination and _file_identity(destination)
         if identity in used:
             raise InputError(

@@ -109,7 +109,8 @@ def _first_difference(file: str, expected: str) -> str:
 @app.command("validate", epilog="Example: preflight rules validate preflight.yaml")
 def validate(
     files: Annotated[
-        list[str] | None, typer.Argument(metavar="[FILE]...", help="Rule files.")
+        list[str] | None,
+        typer.Argument(metavar="[FILE]...", help="Rule files.", callback=options.check_files),
     ] = None,
     rules: RulesFile = None,
     facts: Annotated[
@@ -170,7 +171,12 @@ def review_rules(ruleset: RuleSet, facts: Facts | None = None) -> Review:
 def run_cases(
     ctx: typer.Context,
     folder: Annotated[
-        str, typer.Argument(metavar="DIR", help="A case folder, or a folder of them.")
+        str,
+        typer.Argument(
+            metavar="DIR",
+            help="A case folder, or a folder of them.",
+            callback=options.check_files,
+        ),
     ],
     rules: RulesFile = None,
     only: Annotated[

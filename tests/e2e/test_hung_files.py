@@ -1,0 +1,66 @@
+"""Files on a filesystem that never answers: every command that reads one ends, and says which."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paths import TESTS
+
+SCRIPT = TESTS / "support/hung_filesystem.py"
+MAX_SECONDS = 6
+
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(
+        not os.path.exists("/dev/fuse") or os.geteuid() != 0, reason="it takes root and FUSE"
+    ),
+]
+
+
+def run_with_hung_files(folder: Path, *arguments: str) -> tuple[int | None, float, str]:
+    """Run the program where hung/ never answers; return its exit code, seconds and output."""
+    (folder / "hung").mkdir()
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(folder / "hung"),
+         sys.executable, "-m", "preflight", *arguments],
+        cwd=folder, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    code, seconds, output = json.loads(done.stdout)
+    return code, seconds, output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file"),
+    [
+        ("check -r hung/r.yaml --timeout 3", "hung/r.yaml"),
+        ("check -r extends.yaml --timeout 3", "link.yaml"),
+        ("check --facts hung/f.json", "hung/f.json"),
+        ("check --compose-file hung/c.yaml --timeout 3", "hung/c.yaml"),
+        ("check -f json:hung/out.json --timeout 3", "hung/out.json"),
+        ("facts -o hung/out.json --timeout 3", "hung/out.json"),
+        ("rules validate hung/r.yaml", "hung/r.yaml"),
+        ("rules test hung/cases", "hung/cases"),
+        ("rules document --check hung/doc.md", "hung/doc.md"),
+        ("diff hung/a.json hung/b.json", "hung/a.json"),
+        ("diagnose hung/a.log", "hung/a.log"),
+        ("diagnose folder", "folder"),
+        ("check --facts folder", "folder"),
+        ("fleet -i hung/hosts.ini", "hung/hosts.ini"),
+    ],
+)
+def test_a_file_that_never_answers(arguments: str, file: str, clean_environment: Path) -> None:
+    folder = clean_environment
+    (folder / "link.yaml").symlink_to("hung/r.yaml")
+    (folder / "extends.yaml").write_text("version: 1\nextends: [link.yaml]\nrules: []\n")
+    (folder / "folder").mkdir()
+    (folder / "folder/a.log").symlink_to("../hung/a.log")
+    code, seconds, output = run_with_hung_files(folder, *arguments.split())
+    assert (code, seconds < MAX_SECONDS) == (2, True), (seconds, output)
+    assert f"{file}: its filesystem did not answer within 3 s" in output

@@ -1,0 +1,62 @@
+"""Runs a command in a mount namespace with a filesystem that never answers.
+
+python hung_filesystem.py POINT COMMAND...: prints its exit code, the seconds it took, its output.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+MAX_SECONDS = 15
+CLONE_NEWNS, MS_REC_PRIVATE = 0x20000, (1 << 18) | (1 << 14)
+INIT, GETATTR = 26, 3
+
+
+def serve(fuse: int) -> None:
+    """Answer what the mount itself takes, and nothing else."""
+    while True:
+        _, operation, number = struct.unpack_from("IIQ", os.read(fuse, 1 << 20))
+        if operation == INIT:
+            body = struct.pack("4I2H2I2H8I", 7, 31, 65536, 0, 9, 9, 65536, 1, 0, 0, *[0] * 8)
+        elif operation == GETATTR:
+            attributes = (0, 0, 0, 0o40755, 2, 0, 0, 0, 512, 0)
+            body = struct.pack("Q2I6Q10I", 0, 0, 0, 1, 0, 0, 0, 0, 0, *attributes)
+        else:
+            continue
+        os.write(fuse, struct.pack("IiQ", 16 + len(body), 0, number) + body)
+
+
+def main(point: str, *command: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.unshare(CLONE_NEWNS)
+    libc.mount(b"none", b"/", None, MS_REC_PRIVATE, None)
+    fuse = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0,allow_other"
+    if libc.mount(b"nas", point.encode(), b"fuse.nas", 0, options.encode()):
+        sys.exit(os.strerror(ctypes.get_errno()))
+    threading.Thread(target=serve, args=(fuse,), daemon=True).start()
+    start = time.monotonic()
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    output, code = "", None
+    try:
+        output, _ = process.communicate(timeout=MAX_SECONDS)
+        code = process.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)
+    sys.stdout.write(json.dumps([code, time.monotonic() - start, output]))
+    sys.stdout.flush()
+    os._exit(0)  # which ends the filesystem, and what hangs in it
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
