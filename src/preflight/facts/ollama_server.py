@@ -190,8 +190,8 @@ def get_models(api: EngineApi, path: str) -> dict[str, Mapping[str, Any]]:
     if models is not None and not isinstance(models, list):
         raise EngineError(f"{api.address}: GET {path} returned no list of models")
     rows = [row for row in models or () if isinstance(row, dict)][:MAX_MODELS]
-    by_name = {row.get("name") or row.get("model"): row for row in rows}
-    return {str(name): row for name, row in by_name.items() if is_valid_name(name)}
+    named = ((row.get("name") or row.get("model"), row) for row in rows)
+    return {name: row for name, row in named if is_valid_name(name)}
 
 
 def is_valid_name(value: Any) -> bool:

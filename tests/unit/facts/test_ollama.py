@@ -576,6 +576,7 @@ def test_a_path_in_front_is_kept() -> None:
 ODD: list[Any] = [
     None, 3, True, "x", [], [None], [[]], [3], {}, {"models": 3}, {"models": [None, 3, "x", []]},
     {"models": [{"name": None}, {"name": 3}, {"name": ""}, {"name": "a\nb"}, {"name": "x" * 300}]},
+    {"models": [{"name": [1]}, {"name": {"a": 1}}]},
     {"models": [{"name": "mistral:7b"}]},
     {"models": [{"name": "mistral:7b", "size": -1, "size_vram": -1}]},
     {"models": [{"name": "mistral:7b", "size": 10**30, "size_vram": 5}]},
