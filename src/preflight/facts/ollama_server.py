@@ -190,7 +190,7 @@ def get_models(api: EngineApi, path: str) -> dict[str, Mapping[str, Any]]:
     if models is not None and not isinstance(models, list):
         raise EngineError(f"{api.address}: GET {path} returned no list of models")
     rows = [row for row in models or () if isinstance(row, dict)][:MAX_MODELS]
-    named = ((row.get("name") or row.get("model"), row) for row in rows)
+    named: list[tuple[Any, Any]] = [(row.get("name") or row.get("model"), row) for row in rows]
     return {name: row for name, row in named if is_valid_name(name)}
 
 
