@@ -282,7 +282,7 @@ def test_a_container_that_compose_leaves_alone_keeps_its_port(free_port: int) ->
     context = machine_with(project, [of_service(free_port, "tool")])
     held = ports_of(measure(context))[key]["holder"]
     assert held == (
-        "container web (service tool is in the file, but its profile debug is not active)"
+        "container web (service tool is in the file, but its profile is not active: debug)"
     )
 
 

@@ -46,7 +46,6 @@ Source: Docker's documentation.
 """
 
 _NOT_IN_NAMES = re.compile(r"[^-_a-z0-9]")
-_PORT_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _VOLUME = re.compile(r"((?:[A-Za-z]:(?=[\\/]))?[^:]*):((?:[A-Za-z]:(?=[\\/]))?[^:]*)(?::(.*))?")
 
 
@@ -56,14 +55,6 @@ def split_port(text: str) -> tuple[str, str, str, str]:
     head, _, target = spec.rpartition(":")
     address, _, published = head.rpartition(":")
     return address.removeprefix("[").removesuffix("]"), published, target, protocol.lower()
-
-
-def parse_port_range(text: str) -> range:
-    """Return the ports of `80` or `80-82`, an empty range for anything else."""
-    match = _PORT_RANGE.fullmatch(text)
-    if match is None or int(match[2] or match[1]) > 65535:
-        return range(0)
-    return range(int(match[1]), int(match[2] or match[1]) + 1)
 
 
 def split_volume(text: str) -> tuple[str, str, str]:
@@ -326,7 +317,9 @@ class Guard:
                 text = self._variables.substitute(text)
             if key == "ports":
                 text = split_port(text)[1] if is_short else text
-                yield from map(str, parse_port_range(text)[:_MAX_PORTS_OF_RANGE])
+                ends = text.split("-")
+                if len(ends) == 2 and all(map(str.isdecimal, ends)):
+                    yield from map(str, range(int(ends[0]), int(ends[1]) + 1)[:_MAX_PORTS_OF_RANGE])
             elif is_short:
                 text = split_volume(text)[1] if key == "volumes" else text.partition("=")[0]
             yield text

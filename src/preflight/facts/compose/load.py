@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,12 +119,11 @@ class Bounds:
         separator = environ.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
         named = [*typed, *environ.get("COMPOSE_FILE", "").split(separator)]
         named += environ.get("COMPOSE_ENV_FILES", "").split(",")
-        folders = {os.getcwd()}
+        folders = {os.getcwd(), *filter(None, environ.get(ALLOW_READ, "").split(os.pathsep))}
         for file in filter(None, named):
             folders |= {os.path.dirname(os.path.abspath(file)), os.path.realpath(file)}
-        folders |= set(filter(None, map(_find_repository, folders)))
-        folders |= set(filter(None, environ.get(ALLOW_READ, "").split(os.pathsep)))
-        self.folders = set(map(os.path.realpath, folders))
+        real = set(map(os.path.realpath, folders))
+        self.folders = {*real, *(str(path) for folder in real for path in _find_repository(folder))}
 
     def refusal(self, path: str) -> str | None:
         """Return why a file isn't read, None where it may be."""
@@ -146,16 +146,12 @@ class Bounds:
             raise ComposeError(refusal)
 
 
-def _find_repository(folder: str) -> str | None:
+def _find_repository(folder: str) -> list[Path]:
     """Return the git repository around a folder; one that is all of the home doesn't count."""
-    home = os.path.realpath(os.path.expanduser("~"))
-    path = Path(os.path.realpath(folder))
-    for parent in (path, *path.parents[:-1]):
-        if str(parent) == home:
-            return None
-        if (parent / ".git").exists():
-            return str(parent)
-    return None
+    home = Path(os.path.realpath(os.path.expanduser("~")))
+    parents = (Path(folder), *Path(folder).parents)
+    below_home = takewhile(lambda path: path not in (home, Path(path.anchor)), parents)
+    return [path for path in below_home if (path / ".git").exists()][:1]
 
 
 def choose_files(

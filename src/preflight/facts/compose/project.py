@@ -105,10 +105,8 @@ def explain_absence(project: Project, service: str) -> str:
     profiles = project.inactive.get(service)
     if profiles is None:
         return f"service {service} is not in the file"
-    if len(profiles) == 1:
-        return f"service {service} is in the file, but its profile {profiles[0]} is not active"
-    names = ", ".join(profiles)
-    return f"service {service} is in the file, but its profiles {names} are not active"
+    verb = "profile is" if len(profiles) == 1 else "profiles are"
+    return f"service {service} is in the file, but its {verb} not active: {', '.join(profiles)}"
 
 
 def source_of(project: Project, key: Path, detail: str = "") -> Source:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any
 
@@ -20,7 +20,6 @@ from preflight.facts.compose.guard import (
     Guard,
     error_at,
     mapping_entries,
-    parse_port_range,
     position_of,
     resolve_path,
     scalar_text,
@@ -32,7 +31,6 @@ from preflight.facts.compose.project import ComposeError, Path, Project
 from preflight.facts.compose.variables import Lookup, read_env_file
 from preflight.model.quantities import parse_boolean, parse_number
 
-_MAX_PORTS = 2**16  # of a service, those of ranges counted
 _MAX_SIZE = 2**63  # bytes
 _SUFFIXES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
 _SIZE = re.compile(
@@ -174,14 +172,13 @@ class _StandIn:
             service["environment"] = environment
         if service.get("gpus") == "all":
             service["gpus"] = [{"count": -1}]
-        if "ports" in service:
-            ports = self.parse_items((*path, "ports"), expand_port, service["ports"])
-            service["ports"] = list({_port_key(port): port for port in ports}.values())
-        if "volumes" in service:
-            mounts = self.parse_items((*path, "volumes"), self.expand_volume, service["volumes"])
-            service["volumes"] = list(
-                {repr(mount.get("target")): mount for mount in mounts}.values()
-            )
+        ports = [
+            self.parse((*path, "ports"), self.expand_port, v) for v in service.get("ports", ())
+        ]
+        service["ports"] = list({_port_key(port): port for port in ports if port}.values())
+        items = service.get("volumes", ())
+        mounts = [self.parse((*path, "volumes"), self.expand_volume, item) for item in items]
+        service["volumes"] = list({str(v.get("target")): v for v in mounts if v}.values())
         return {
             key: self.read_shape((*path, key), v, _SHAPES.get(key)) for key, v in service.items()
         }
@@ -218,8 +215,25 @@ class _StandIn:
                     self.missing_env_files.append((name, path))
         return {**values, **own}
 
-    def expand_volume(self, item: Any) -> Iterable[dict[str, Any]]:
-        """Yield an item of `volumes` in the long form."""
+    def expand_port(self, item: Any) -> dict[str, Any] | None:
+        """Return an item of `ports` in the long form, None for a range of target ports."""
+        if isinstance(item, dict):
+            numbers = {"published": str(item.get("published") or "")}
+            return {"protocol": "tcp", **item, **numbers, "target": parse_count(item["target"])}
+        address, published, target, protocol = split_port(str(item))
+        if re.fullmatch("[0-9]+-[0-9]+", target):
+            self.caveats[f"the ports {item} were not expanded"] = None
+            return None
+        ends = published.split("-") if published else []
+        if not all(re.fullmatch("[0-9]{1,5}", number) for number in (target, *ends)):
+            wanted = "expected [ADDRESS:][PORT:]PORT[/PROTOCOL], such as 8000:80"
+            raise ValueError(f"{item!r}: {wanted}")
+        published = "-".join(dict.fromkeys(str(int(number)) for number in ends))
+        port = {"target": int(target), "published": published, "host_ip": address}
+        return {**port, "protocol": protocol or "tcp"}
+
+    def expand_volume(self, item: Any) -> dict[str, Any]:
+        """Return an item of `volumes` in the long form."""
         if isinstance(item, dict):
             mount = {**item, "read_only": parse_boolean(str(item.get("read_only", False)))}
         else:
@@ -235,17 +249,7 @@ class _StandIn:
             mount["source"] = resolve_path(source, self.project.folder)
         if target.startswith("/"):
             mount["target"] = posixpath.normpath(target)
-        yield mount
-
-    def parse_items(
-        self, path: Path, parse: Callable[[Value], Iterable[Value]], items: Iterable[Value]
-    ) -> list[Value]:
-        parsed: list[Value] = []
-        for item in items:
-            parsed += self.parse(path, lambda value: list(parse(value)), item) or ()
-            if len(parsed) > _MAX_PORTS:
-                raise self.error_at_key(path, f"more than {_MAX_PORTS} {path[-1]}")
-        return parsed
+        return mount
 
     def parse(self, path: Path, parse: Callable[[Value], Value], value: Value) -> Value:
         """Return what a value is parsed to, None where a required variable is missing."""
@@ -275,27 +279,6 @@ def parse_scalar(text: str) -> Value:
         return int(figure, 8 if octal else 0)
     except ValueError:
         return float(figure) if _FLOAT.match(figure) else text
-
-
-def expand_port(item: Any) -> Iterable[dict[str, Any]]:
-    """Yield an item of `ports` in the long form, one entry for each port."""
-    if isinstance(item, dict):
-        numbers = {"published": str(item.get("published") or "")}
-        yield {"protocol": "tcp", **item, **numbers, "target": parse_count(item["target"])}
-        return
-    address, published, target, protocol = split_port(str(item))
-    targets, ports = parse_port_range(target), parse_port_range(published)
-    differ = len(targets) > 1 and ports and len(targets) != len(ports)
-    if not targets or differ or (published and not ports):
-        wanted = "expected [ADDRESS:][PORT:]PORT[/PROTOCOL], such as 8000:80"
-        raise ValueError(f"{item!r}: {wanted}")
-    outer = list(map(str, ports)) or [""] * len(targets)
-    if len(targets) == 1:  # the engine chooses one of a range
-        outer = ["-".join(dict.fromkeys((outer[0], outer[-1])))]
-    for number, text in zip(targets, outer, strict=True):
-        yield {
-            "protocol": protocol or "tcp", "host_ip": address, "target": number, "published": text,
-        }  # fmt: skip
 
 
 def _port_key(port: Mapping[str, Any]) -> str:

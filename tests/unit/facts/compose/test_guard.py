@@ -56,10 +56,10 @@ PLACES = [
     ("include", "cache", "infra/nested/compose.yaml", 2),
     ("env-file", "many environment LEVEL", "more.env", 1),
     ("env-file", "one environment LEVEL", "compose.yaml", 5),
-    ("ports", "ranges ports 3000", None, 0),
-    ("ports", "ranges ports 9000", "compose.yaml", 17),
-    ("ports", "ranges ports 9001", "compose.yaml", 17),
-    ("ports", "ranges ports 7000-7005", "compose.yaml", 17),
+    ("port-ranges", "ranges ports 3000", None, 0),
+    ("port-ranges", "ranges ports 9000", "compose.yaml", 4),
+    ("port-ranges", "ranges ports 9001", "compose.yaml", 4),
+    ("port-ranges", "ranges ports 7000-7005", "compose.yaml", 4),
 ]
 
 

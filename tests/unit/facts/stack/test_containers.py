@@ -358,10 +358,10 @@ def test_a_service_whose_profile_is_not_active_is_in_the_file(engine: FakeEngine
     engine.rows = [row("web"), row("old", service="old")]
     engine.told["id-old"] = told()
     facts = measure(engine, found)
-    said = "service api is in the file, but its profile debug is not active"
+    said = "service api is in the file, but its profile is not active: debug"
     assert of(facts, "drift") == [said]
     assert of(facts, "drift", "old") == [
-        "service old is in the file, but its profiles a, b are not active"
+        "service old is in the file, but its profiles are not active: a, b"
     ]
 
 
