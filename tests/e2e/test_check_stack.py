@@ -291,7 +291,6 @@ def test_a_compose_that_hangs_is_ended_and_done_without(run_preflight: Run, fold
 
 BAD = {
     "broken": ("services: [", "compose.yaml:"),
-    "unquoted": (HEALTHY.replace("memory: 8G", "memory: 8"), "memory"),
     "8Gi": (HEALTHY.replace("memory: 8G", "memory: 8Gi"), "8Gi"),
     "lots": (HEALTHY.replace("memory: 8G", "memory: lots"), "lots"),
     "cycle of extends": ("services: {a: {extends: {service: b}}, b: {extends: {service: a}}}", "a"),

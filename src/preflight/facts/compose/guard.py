@@ -162,10 +162,8 @@ class Guard:
         """Return the documents of a file; raises ComposeError for one that can't be read."""
         file, name = os.path.abspath(file), display_path(file)
         self._count += 1
-        if self._count > _MAX_FILES:
-            raise ComposeError(f"the project has more than {_MAX_FILES} files", name)
-        if depth > _MAX_CHAIN_LENGTH:
-            problem = f"more than {_MAX_CHAIN_LENGTH} files or services form a chain"
+        if self._count > _MAX_FILES or depth > _MAX_CHAIN_LENGTH:
+            problem = f"more than {_MAX_FILES} files, or than {_MAX_CHAIN_LENGTH} in a chain"
             raise ComposeError(problem, name)
         if file not in self._documents:
             try:
@@ -247,9 +245,8 @@ class Guard:
             (file,) = self._check_paths([extends["file"]], folder, follow=True)
             folder = os.path.dirname(file)
         roots = self.documents(file, depth + 1) if os.path.isfile(file) else ()
-        for base in (
-            base for root in roots for key, _, base in services_of(root) if key == base_name
-        ):
+        services = (entry for root in roots for entry in services_of(root))
+        for base in (service for key, _, service in services if key == base_name):
             self._check_service(name, base, file, folder, depth + 1)
             for setting, key, value in mapping_entries(base):
                 self._record_positions(("services", name, setting), key, value)

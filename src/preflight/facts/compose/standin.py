@@ -37,12 +37,12 @@ _SIZE = re.compile(
     r"([0-9][0-9_]*\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+) ?(?:([kmgtp])(?:i?b)?|b)?\Z", re.IGNORECASE
 )
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\")
-_WORDS = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
+_WORDS = {**dict.fromkeys(("", "~", "null")), "true": True, "false": False}
+_DECIMAL = re.compile(r"-?([0-9]+\.[0-9]*|\.[0-9]+)")
+_ODD_NUMBER = re.compile(
+    r"[-+]?(0[0-9_]+|0[xob][0-9a-fA-F_]+|[0-9_]+_[0-9_]*|[0-9.]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))"
+    r"|\+[0-9.]+|\.(nan|NaN|NAN)"
+)
 
 Value = Any  # plain data of YAML
 
@@ -104,12 +104,15 @@ class _StandIn:
             nodes = {name: value for name, _, value in mapping_entries(node)}
             return {name: self.to_plain_data(value) for name, value in nodes.items()}
         text = scalar_text(node)
-        plain = node.tag == yaml_marks.PLAIN or node.tag.endswith((":int", ":float", ":bool"))
-        value = parse_scalar(text) if plain else text
-        if not isinstance(value, str) or "$" not in value:
-            return value
+        if node.tag == yaml_marks.PLAIN:
+            if text.lower() in _WORDS:
+                return _WORDS[text.lower()]
+            if _ODD_NUMBER.fullmatch(text):
+                self.caveats[f"Compose may write the number {text} differently"] = None
+            elif _DECIMAL.fullmatch(text):
+                text = str(float(text)).removesuffix(".0")
         try:
-            return self.variables.substitute(value)
+            return self.variables.substitute(text)
         except ValueError as error:
             raise error_at(node, str(error)) from None
 
@@ -134,6 +137,8 @@ class _StandIn:
                 service["logging"]["options"] = self.to_texts(options, lambda _: "")
             if isinstance(service.get("env_file"), str | dict):
                 service["env_file"] = [service["env_file"]]
+            if service.get("gpus") == "all":
+                service["gpus"] = [{"count": -1}]
         return {**document, "services": services}
 
     def to_texts(self, value: Value, find_default: Lookup) -> dict[str, str | None]:
@@ -141,14 +146,7 @@ class _StandIn:
         if isinstance(value, list):
             split = [str(item).partition("=") for item in value]
             value = {name: text if equals else None for name, equals, text in split}
-        return {k: find_default(k) if v is None else self.to_text(v) for k, v in value.items()}
-
-    def to_text(self, value: Value) -> str:
-        if isinstance(value, bool):
-            return "true" if value else "false"
-        if isinstance(value, float) and value and not 1e-4 <= abs(value) < 1e6:
-            self.caveats[f"Compose may write the number {value} differently"] = None
-        return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+        return {k: find_default(k) if v is None else _to_text(v) for k, v in value.items()}
 
     def merge(self, base: Value, over: Value, path: Path) -> Value:
         """Merge a value of a file into that of the files before it."""
@@ -168,36 +166,42 @@ class _StandIn:
         path = ("services", name)
         environment = self.read_environment(name, service)
         service = {k: v for k, v in service.items() if v not in ("", None) and k != "env_file"}
-        if environment:
-            service["environment"] = environment
-        if service.get("gpus") == "all":
-            service["gpus"] = [{"count": -1}]
-        ports = [
-            self.parse((*path, "ports"), self.expand_port, v) for v in service.get("ports", ())
+        for key, kind in _KINDS.items():
+            if not isinstance(service.get(key, kind()), kind):
+                wanted = "a list" if kind is list else "a mapping"
+                raise self.error_at_key((*path, key), f"expected {wanted}")
+        ports = [self.parse((*path, "ports"), expand_port, v) for v in service.get("ports", ())]
+        if None in ports and not self.variables.missing:
+            self.caveats[f"the ranges of ports of service {name} were not expanded"] = None
+        mounts = [
+            self.parse((*path, "volumes"), expand_volume, v) for v in service.get("volumes", ())
         ]
-        service["ports"] = list({_port_key(port): port for port in ports if port}.values())
-        items = service.get("volumes", ())
-        mounts = [self.parse((*path, "volumes"), self.expand_volume, item) for item in items]
-        service["volumes"] = list({str(v.get("target")): v for v in mounts if v}.values())
+        for mount in filter(None, mounts):
+            source = str(mount.get("source") or "")
+            if mount.get("type") == "bind" and not _WINDOWS_PATH.match(source):
+                mount["source"] = resolve_path(source, self.project.folder)
+        for key, parse in _FIGURES.items():
+            *parents, last = key.split(".")
+            values = service
+            for parent in parents:
+                values = values.get(parent) or {}
+            if values.get(last) is not None:
+                values[last] = self.parse((*path, *parents, last), parse, values[last])
         return {
-            key: self.read_shape((*path, key), v, _SHAPES.get(key)) for key, v in service.items()
+            **service,
+            **({"environment": environment} if environment else {}),
+            "ports": list({_port_key(port): port for port in filter(None, ports)}.values()),
+            "volumes": list({str(v.get("target")): v for v in filter(None, mounts)}.values()),
         }
 
-    def read_shape(self, path: Path, value: Value, shape: Any) -> Value:
-        """Return a value with its figures read, as a row of _SHAPES says."""
-        if shape is None or value is None:
-            return value
-        if isinstance(shape, dict) and isinstance(value, dict):
-            known = {key: v for key, v in value.items() if v is not None}
-            return {
-                key: self.read_shape((*path, key), v, shape.get(key)) for key, v in known.items()
-            }
-        if isinstance(shape, list) and isinstance(value, list):
-            return [self.read_shape(path, item, shape[0]) for item in value]
-        if isinstance(shape, dict | list):
-            wanted = "a list" if isinstance(shape, list) else "a mapping"
-            raise self.error_at_key(path, f"expected {wanted}")
-        return self.parse(path, shape, value)
+    def parse(self, path: Path, parse: Callable[[Value], Value], value: Value) -> Value:
+        """Return what a value is parsed to, None where a required variable is missing."""
+        if value == "" and self.variables.missing:
+            return None
+        try:
+            return parse(value)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise self.error_at_key(path, str(error)) from None
 
     def read_environment(self, name: str, service: Mapping[str, Value]) -> dict[str, str | None]:
         """Return the environment of a service: its own variables over those of its env files."""
@@ -215,51 +219,6 @@ class _StandIn:
                     self.missing_env_files.append((name, path))
         return {**values, **own}
 
-    def expand_port(self, item: Any) -> dict[str, Any] | None:
-        """Return an item of `ports` in the long form, None for a range of target ports."""
-        if isinstance(item, dict):
-            numbers = {"published": str(item.get("published") or "")}
-            return {"protocol": "tcp", **item, **numbers, "target": parse_count(item["target"])}
-        address, published, target, protocol = split_port(str(item))
-        if re.fullmatch("[0-9]+-[0-9]+", target):
-            self.caveats[f"the ports {item} were not expanded"] = None
-            return None
-        ends = published.split("-") if published else []
-        if not all(re.fullmatch("[0-9]{1,5}", number) for number in (target, *ends)):
-            wanted = "expected [ADDRESS:][PORT:]PORT[/PROTOCOL], such as 8000:80"
-            raise ValueError(f"{item!r}: {wanted}")
-        published = "-".join(dict.fromkeys(str(int(number)) for number in ends))
-        port = {"target": int(target), "published": published, "host_ip": address}
-        return {**port, "protocol": protocol or "tcp"}
-
-    def expand_volume(self, item: Any) -> dict[str, Any]:
-        """Return an item of `volumes` in the long form."""
-        if isinstance(item, dict):
-            mount = {**item, "read_only": parse_boolean(str(item.get("read_only", False)))}
-        else:
-            source, target, options = split_volume(str(item))
-            if str(item).startswith(":") and target != ":":
-                wanted = "expected [SOURCE:]TARGET[:OPTIONS], such as data:/data"
-                raise ValueError(f"{item!r}: {wanted}")
-            is_path = source.startswith((".", "/", "~")) or _WINDOWS_PATH.match(source)
-            mount = {"type": "bind" if is_path else "volume", "source": source, "target": target}
-            mount["read_only"] = "ro" in options.split(",")
-        source, target = str(mount.get("source") or ""), str(mount.get("target") or "")
-        if mount.get("type") == "bind" and not _WINDOWS_PATH.match(source):
-            mount["source"] = resolve_path(source, self.project.folder)
-        if target.startswith("/"):
-            mount["target"] = posixpath.normpath(target)
-        return mount
-
-    def parse(self, path: Path, parse: Callable[[Value], Value], value: Value) -> Value:
-        """Return what a value is parsed to, None where a required variable is missing."""
-        if value == "" and self.variables.missing:
-            return None
-        try:
-            return parse(value)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise self.error_at_key(path, str(error)) from None
-
     def error_at_key(self, path: Path, message: str) -> ComposeError:
         """Return the error that names the line of a key."""
         positions = (self.guard.positions.get(path[:n]) for n in range(len(path), 1, -1))
@@ -267,18 +226,25 @@ class _StandIn:
         return ComposeError(f"{'.'.join(path)}: {message}", file, line)
 
 
-def parse_scalar(text: str) -> Value:
-    """Return the value of a plain scalar in Go's YAML: null, a boolean, a number, else text."""
-    if text in _WORDS:
-        return _WORDS[text]
-    figure = text.replace("_", "")
-    if text[0] not in "+-.0123456789" or not text.isascii():
-        return text
-    try:
-        octal = re.fullmatch("[-+]?0[0-7]+", figure)
-        return int(figure, 8 if octal else 0)
-    except ValueError:
-        return float(figure) if _FLOAT.match(figure) else text
+def _to_text(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def expand_port(item: Any) -> dict[str, Any] | None:
+    """Return an item of `ports` in the long form, None for a range of target ports."""
+    if isinstance(item, dict):
+        numbers = {"published": str(item.get("published") or "")}
+        return {"protocol": "tcp", **item, **numbers, "target": parse_count(item["target"])}
+    address, published, target, protocol = split_port(str(item))
+    if re.fullmatch("[0-9]+-[0-9]+", target):
+        return None
+    ends = published.split("-") if published else []
+    if not all(re.fullmatch("[0-9]{1,5}", number) for number in (target, *ends)):
+        wanted = "expected [ADDRESS:][PORT:]PORT[/PROTOCOL], such as 8000:80"
+        raise ValueError(f"{item!r}: {wanted}")
+    published = "-".join(dict.fromkeys(str(int(number)) for number in ends))
+    port = {"target": int(target), "published": published, "host_ip": address}
+    return {**port, "protocol": protocol or "tcp"}
 
 
 def _port_key(port: Mapping[str, Any]) -> str:
@@ -286,13 +252,27 @@ def _port_key(port: Mapping[str, Any]) -> str:
     return repr((address, port["published"], port["target"], port["protocol"]))
 
 
-def parse_size(value: Any) -> str | None:
+def expand_volume(item: Any) -> dict[str, Any]:
+    """Return an item of `volumes` in the long form."""
+    if isinstance(item, dict):
+        mount = {**item, "read_only": parse_boolean(str(item.get("read_only", False)))}
+    else:
+        source, target, options = split_volume(str(item))
+        if str(item).startswith(":") and target != ":":
+            wanted = "expected [SOURCE:]TARGET[:OPTIONS], such as data:/data"
+            raise ValueError(f"{item!r}: {wanted}")
+        is_path = source.startswith((".", "/", "~")) or _WINDOWS_PATH.match(source)
+        mount = {"type": "bind" if is_path else "volume", "source": source, "target": target}
+        mount["read_only"] = "ro" in options.split(",")
+    target = str(mount.get("target") or "")
+    return {**mount, "target": posixpath.normpath(target)} if target.startswith("/") else mount
+
+
+def parse_size(value: str) -> str | None:
     """Read a size as Compose does: `8G`, `8gb` and `8 GiB` are the same, binary.
 
     Returns the text of its bytes, None for zero. Source: docker/go-units, RAMInBytes.
     """
-    if not isinstance(value, str):  # of bytes; Compose drops a number such as 1e9
-        return str(value) if value and isinstance(value, int) else None
     match = _SIZE.match(value)
     size = float(match[1]) * _SUFFIXES[(match[2] or "").lower()] if match else inf
     if size >= _MAX_SIZE:
@@ -300,12 +280,6 @@ def parse_size(value: Any) -> str | None:
         hint = f"write {value[:-1]}, or {value}B" if is_kubernetes else "expected one such as 512m"
         raise ValueError(f"{value!r} isn't a valid size: {hint}")
     return str(int(size)) if int(size) else None
-
-
-def _parse_memory(value: Any) -> str | None:
-    if not isinstance(value, str):
-        raise ValueError(f"write {value!r} in quotation marks, with a unit such as 512m")
-    return parse_size(value)
 
 
 def parse_count(value: Any) -> int:
@@ -320,17 +294,19 @@ def _parse_cores(value: Any) -> float:
     return parse_number(str(value))
 
 
-_RESOURCES = {"memory": _parse_memory, "cpus": _parse_cores, "devices": [{}]}
-_SHAPES: Mapping[str, Any] = {
-    **dict.fromkeys(("mem_limit", "mem_reservation"), parse_size),
-    **{key: [None] for key in ("configs", "profiles", "secrets")},
-    "cpus": _parse_cores,
-    "scale": parse_count,
-    "gpus": [{}],
-    "logging": {"options": {}},
-    "deploy": {
-        "replicas": parse_count,
-        "resources": {"limits": _RESOURCES, "reservations": _RESOURCES},
-    },
+def _parse_devices(value: Any) -> list[dict[str, Any]]:
+    return [dict(device) for device in value]
+
+
+_KINDS: Mapping[str, type] = {
+    **dict.fromkeys(("configs", "gpus", "ports", "profiles", "secrets", "volumes"), list),
+    **dict.fromkeys(("deploy", "logging"), dict),
 }
-"""How the values of a service are read: by a function, or as a mapping or list of others."""
+_FIGURES: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("scale", "deploy.replicas"), parse_count),
+    **{f"deploy.resources.{kind}.cpus": _parse_cores for kind in ("limits", "reservations")},
+    **{f"deploy.resources.{kind}.memory": parse_size for kind in ("limits", "reservations")},
+    **dict.fromkeys(("gpus", "deploy.resources.reservations.devices"), _parse_devices),
+    **dict.fromkeys(("mem_limit", "mem_reservation"), parse_size),
+    "cpus": _parse_cores,
+}

@@ -198,9 +198,7 @@ def test_a_long_chain_of_extends_hides_nothing(
     monkeypatch.chdir(tmp_path)
     links = "".join(f"  s{n}: {{extends: s{n + 1}}}\n" for n in range(60))
     Path("compose.yaml").write_text(f"services:\n{links}  s60: {{image: x, env_file: /etc/x}}\n")
-    with pytest.raises(
-        ComposeError, match=r"lies outside|more than 50 files or services form a chain"
-    ):
+    with pytest.raises(ComposeError, match=r"lies outside|or than 50 in a chain"):
         read_project(["compose.yaml"])
 
 
@@ -211,7 +209,7 @@ def test_a_long_chain_of_includes_is_refused(
     for n in range(60):
         Path(f"f{n}.yaml").write_text(f"include: [f{n + 1}.yaml]\n")
     Path("f60.yaml").write_text(ONE)
-    with pytest.raises(ComposeError, match="more than 50 files or services form a chain"):
+    with pytest.raises(ComposeError, match="or than 50 in a chain"):
         read_project(["f0.yaml"])
 
 

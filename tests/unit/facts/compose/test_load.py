@@ -73,6 +73,10 @@ def test_what_compose_takes_but_cannot_print_is_read_by_the_stand_in(folder: Pat
         (ONE + "    ports: 80:80\n", "services.a.ports must be a array"),
         (ONE + "    mem_limit: 8Gi\n", "'8Gi' isn't a valid size: write 8G, or 8GiB"),
         (ONE + "    extends: b\n", 'cannot extend service "a" in'),
+        (
+            ONE + "    deploy: {resources: {limits: {memory: 8}}}\n",
+            "limits.memory must be a string",
+        ),
         (ONE + "    image: y\n", 'mapping key "image" already defined'),
     ],
 )

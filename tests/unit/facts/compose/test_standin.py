@@ -25,8 +25,8 @@ BEYOND = {
     "env-file", "environment-types", "extends-in-override", "extends-nothing",
     "extends-other-file", "extends-reset", "extends-same-file", "include",
     "include-no-dotenv", "include-nothing",
-    "include-overridden", "include-same-twice", "override-nothing", "override-reset",
-    "override-several-times", "port-ranges", "reset-deep-inside",
+    "include-overridden", "include-same-twice", "number-forms", "override-nothing",
+    "override-reset", "override-several-times", "port-ranges", "reset-deep-inside",
 }  # fmt: skip
 """The cases that the stand-in doesn't do in full; it lists a caveat then."""
 NAMES = sorted(case.name for case in CASES.iterdir() if case.is_dir())
@@ -118,7 +118,7 @@ def test_variables_and_env_files_that_are_missing_are_listed(
         ("mem_limit: 8Gi", "compose.yaml:4: services.a.mem_limit: '8Gi' isn't a valid size: write"),
         ("mem_limit: lots", "'lots' isn't a valid size: expected one such as 512m"),
         ("cpus: 50%", "compose.yaml:4: services.a.cpus: '50%'"),
-        ("deploy: {replicas: 1.5}", "services.a.deploy.replicas: 1.5 isn't a whole number"),
+        ("deploy: {replicas: 1.5}", "services.a.deploy.replicas: '1.5' isn't a whole number"),
         ("ports: ['http:80']", "services.a.ports: 'http:80': expected [ADDRESS:][PORT:]PORT"),
         ("volumes: [':/data']", "':/data': expected [SOURCE:]TARGET[:OPTIONS]"),
         ("user: '${'", "compose.yaml:4:11: '${': expected ${NAME}"),
