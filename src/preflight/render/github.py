@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import chain
 
 from preflight.model.report import Report, Result
 from preflight.model.rules import BUNDLED_NAME
@@ -25,41 +25,34 @@ _PROPERTY_ESCAPES = str.maketrans({**_ESCAPES, ":": "%3A", ",": "%2C"})
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return one command per line, worst first, and the counts."""
-    todo = find_tasks(report)
-    errors = [_annotation(task, options) for task in todo if task.affects_exit_code]
-    warnings = [_annotation(task, options) for task in todo if not task.affects_exit_code]
-    notices = list(_notices(report, options))
-    if max(len(errors), len(warnings), len(notices) + 1) > _MAX_SHOWN:
-        kinds = {"errors": len(errors), "warnings": len(warnings), "notices": len(notices)}
-        total = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
-        text = (
-            f"There are {total}; GitHub shows {_MAX_SHOWN} of each. The log of this step has all."
-        )
-        # before the other notices, so that GitHub shows it
-        notices.insert(0, _command("notice", "more than is shown", text))
-    last = f"preflight {VERDICT_WORDS[report.verdict]}: {counts_text(report)}"
-    return "\n".join([*errors, *warnings, *notices, last, ""])
-
-
-def _annotation(task: Task, options: RenderOptions) -> str:
-    evidence = task.result.reason_or_source
-    source = [f"measured: {evidence}"] if options.verbose and evidence else []
-    lines = detail_lines(task.result) if len(task.results) == 1 else [task.names]
-    text = "\n".join(filter(None, [task.sentence, *lines, task.skipped, *source]))
-    kind = "error" if task.affects_exit_code else "warning"
-    return _command(kind, task.title, text, task.result if len(task.results) == 1 else None)
-
-
-def _notices(report: Report, options: RenderOptions) -> Iterator[str]:
-    """Yield what is waived, first what ends soon; then the notes."""
-    waived = shown_waivers(report, options)
-    for result in sorted(
-        waived, key=lambda result: not (result.waiver and result.waiver.ends_soon)
-    ):
-        yield _command("notice", result.name, result.message, result)
+    lines: dict[str, list[str]] = {"error": [], "warning": [], "notice": []}
+    for task in find_tasks(report):
+        kind = "error" if task.affects_exit_code else "warning"
+        lines[kind].append(_annotation(kind, task, options))
+    for result in sorted(shown_waivers(report, options), key=_ends_soon, reverse=True):
+        lines["notice"].append(_command("notice", result.name, result.message, result))
     if not options.quiet:
-        for note in report.notes:
-            yield _command("notice", "rules", note)
+        lines["notice"] += [_command("notice", "rules", note) for note in report.notes]
+    if max(*map(len, lines.values()), len(lines["notice"]) + 1) > _MAX_SHOWN:
+        counts = ", ".join(f"{len(of_kind)} {kind}s" for kind, of_kind in lines.items() if of_kind)
+        total = f"There are {counts}; GitHub shows {_MAX_SHOWN} of each."
+        text = f"{total} The log of this step has all."
+        # before the other notices, so that GitHub shows it
+        lines["notice"].insert(0, _command("notice", "more than is shown", text))
+    last = f"preflight {VERDICT_WORDS[report.verdict]}: {counts_text(report)}"
+    return "\n".join([*chain(*lines.values()), last, ""])
+
+
+def _ends_soon(result: Result) -> bool:
+    return result.waiver is not None and result.waiver.ends_soon
+
+
+def _annotation(kind: str, task: Task, options: RenderOptions) -> str:
+    result, is_alone = task.result, len(task.results) == 1
+    lines = [task.sentence, *(detail_lines(result) if is_alone else [task.names]), task.skipped]
+    if options.verbose and result.reason_or_source:
+        lines.append(f"measured: {result.reason_or_source}")
+    return _command(kind, task.title, "\n".join(filter(None, lines)), result if is_alone else None)
 
 
 def _command(kind: str, title: str, text: str, result: Result | None = None) -> str:
@@ -73,9 +66,8 @@ def _command(kind: str, title: str, text: str, result: Result | None = None) -> 
 
 def _position(result: Result) -> dict[str, str]:
     """Return the line that decides: of the compose file, else of the user's own rule file."""
-    file, line = result.file, result.line
+    file, line = (result.file or "").strip(), result.line
     if not file and result.rule_file != BUNDLED_NAME:
-        file, line = result.rule_file, result.rule_line
-    if not (file := (file or "").strip()):
-        return {}
-    return {"file": file} if line is None else {"file": file, "line": str(line)}
+        file, line = result.rule_file.strip(), result.rule_line
+    position = {"file": file, "line": str(line or "")}
+    return {key: text for key, text in position.items() if text and file}

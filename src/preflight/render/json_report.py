@@ -44,17 +44,24 @@ def render(report: Report, _options: RenderOptions) -> str:
 
 def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
     """Return `preflight.fleet/1`, one line per host: its report, or why there is none."""
-    hosts = ",\n".join(
-        json_text(host.name, None)
-        + ": "
-        + json_text(
-            report_object(host.report) if host.report else {"unreachable": shorten(host.reason)},
-            None,
+    lines = []
+    for name, report, reason in fleet.hosts:
+        host = json_text(
+            report_object(report) if report else {"unreachable": shorten(reason)}, None
         )
-        for host in fleet.hosts
-    )
-    summary = json_text(_fleet_summary(fleet), None)
-    return f'{{\n"schema": "{FLEET_SCHEMA}",\n"hosts": {{\n{hosts}\n}},\n"summary": {summary}\n}}\n'
+        lines.append(f"{json_text(name, None)}: {host}")
+    hosts = ",\n".join(lines)
+    verdicts = Counter(host.verdict for host in fleet.hosts if host.report is not None)
+    summary: dict[str, Any] = {
+        "verdict": fleet.verdict,
+        "exit_code": fleet.exit_code,
+        **{verdict: verdicts[verdict] for verdict in VERDICTS},
+        "hosts": len(fleet.hosts),
+        "unreachable": len(fleet.hosts) - verdicts.total(),
+        "seconds": round(fleet.seconds, 3),
+    }
+    head = f'{{\n"schema": "{FLEET_SCHEMA}",\n"hosts": {{\n'
+    return f'{head}{hosts}\n}},\n"summary": {json_text(summary, None)}\n}}\n'
 
 
 def report_object(report: Report) -> dict[str, Any]:
@@ -62,6 +69,7 @@ def report_object(report: Report) -> dict[str, Any]:
     ledger = as_plain_data(report.memory)
     if report.memory.tightest is not None:
         ledger["weakest"]["spare"] = report.memory.tightest.spare
+    counts = report.counts
     return {
         "schema": SCHEMA,
         "preflight": report.version,
@@ -76,10 +84,10 @@ def report_object(report: Report) -> dict[str, Any]:
         "summary": {
             "verdict": report.verdict,
             "exit_code": report.exit_code,
-            **{verdict: report.counts[verdict] for verdict in VERDICTS},
+            **{verdict: counts[verdict] for verdict in VERDICTS},
             "seconds": report.seconds,
         },
-        "results": [result_object(result) for result in report.results],
+        "results": list(map(result_object, report.results)),
         "ledger": ledger,
         "notes": list(report.notes),
     }
@@ -95,10 +103,8 @@ def result_object(result: Result) -> dict[str, Any]:
 def as_plain_data(value: Any) -> Any:
     """Return a value as JSON has it: a named tuple as an object, a date as a string."""
     if hasattr(value, "_asdict"):
-        return {
-            _RELEASED_KEYS.get(name, name): as_plain_data(field)
-            for name, field in value._asdict().items()
-        }
+        fields = value._asdict().items()
+        return {_RELEASED_KEYS.get(name, name): as_plain_data(field) for name, field in fields}
     if isinstance(value, list | tuple):
         return [as_plain_data(item) for item in value]
     if isinstance(value, Mapping):
@@ -106,38 +112,21 @@ def as_plain_data(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def _fleet_summary(fleet: Fleet) -> dict[str, Any]:
-    """Return a summary as check's that counts hosts by the verdict of each."""
-    counter = Counter(host.verdict for host in fleet.hosts if host.report is not None)
-    return {
-        "verdict": fleet.verdict,
-        "exit_code": fleet.exit_code,
-        **{verdict: counter[verdict] for verdict in VERDICTS},
-        "hosts": len(fleet.hosts),
-        "unreachable": len(fleet.hosts) - counter.total(),
-        "seconds": round(fleet.seconds, 3),
-    }
-
-
-def schema() -> dict[str, Any]:
+def schema(name: str = "report") -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a report.
 
     Within `/1` no key goes and none changes its meaning; new ones may come, so it allows others.
     """
-    return _load_schema("report")
-
-
-def fleet_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the reports of many hosts, as open as that of one."""
-    report = {key: schema()[key] for key in ("type", "required", "properties")}
-    fleet = _load_schema("fleet")
-    fleet["properties"]["hosts"]["additionalProperties"]["anyOf"].insert(0, report)
-    return fleet
-
-
-def _load_schema(name: str) -> dict[str, Any]:
     from importlib.resources import files
 
     text = files("preflight.render").joinpath(f"{name}.schema.json").read_text("utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
+
+
+def fleet_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the reports of many hosts, as open as that of one."""
+    report = {key: schema()[key] for key in ("type", "required", "properties")}
+    fleet = schema("fleet")
+    fleet["properties"]["hosts"]["additionalProperties"]["anyOf"].insert(0, report)
+    return fleet

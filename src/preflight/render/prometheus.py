@@ -100,8 +100,9 @@ def _report_series(report: Report) -> Iterator[Series]:
     for verdict in WORST_FIRST:
         yield "verdict", {"verdict": verdict}, verdict == report.verdict
     yield "exit_code", {}, report.exit_code
+    counts = report.counts
     for verdict in VERDICTS:
-        yield "results", {"verdict": verdict}, report.counts[verdict]
+        yield "results", {"verdict": verdict}, counts[verdict]
     if (time := _timestamp(report.measured_at)) is not None:
         yield "measured_timestamp_seconds", {}, time
     if report.seconds is not None:

@@ -35,13 +35,10 @@ from preflight.render.markdown_escape import TEMPLATES
 from preflight.render.sanitize import harmless, json_text, shorten
 from preflight.render.tasks import command_lines, detail_lines, fix_lines, waiver_text
 
-SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
-
 # https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
 _MAX_RESULTS = 25_000  # of a run; GitHub refuses a file with more
 _MAX_TAGS = 20
 _MAX_DESCRIPTION = 1000  # characters, of 1,024
-_MAX_NAME = 255  # characters
 _MAX_PATH = 4096  # characters; no system opens a longer one
 _MAX_FIXES = 10  # of one rule, over its items
 
@@ -78,43 +75,38 @@ def render(report: Report, options: RenderOptions) -> str:
     rules: dict[str, list[Result]] = {}
     for result in results:
         rules.setdefault(result.id, []).append(result)
-    indexes = {id_: index for index, id_ in enumerate(rules)}
-    seen: Counter[str] = Counter()
-    windows = report.host.get("os") == "windows"
-    invocation = {
-        "executionSuccessful": True,
-        "exitCode": report.exit_code,
-        "toolConfigurationNotifications": [
-            {"level": "warning", "message": _message(note)} for note in notes
-        ],
-    }
-    driver = {
-        "name": "preflight",
-        "version": shorten(report.version),
-        "rules": list(map(_rule, rules.values())),
-    }
     run = {
-        "tool": {"driver": driver},
-        "invocations": [invocation],
+        "tool": {
+            "driver": {
+                "name": "preflight",
+                "version": shorten(report.version),
+                "rules": list(map(_rule, rules.values())),
+            }
+        },
+        "invocations": [
+            {
+                "executionSuccessful": True,
+                "exitCode": report.exit_code,
+                "toolConfigurationNotifications": [
+                    {"level": "warning", "message": _message(note)} for note in notes
+                ],
+            }
+        ],
         "originalUriBaseIds": _URI_BASES,
-        "results": [_result(result, indexes, seen, windows) for result in results],
+        "results": _results(results, list(rules), report.host.get("os") == "windows"),
     }
-    log = {"version": "2.1.0", "$schema": SCHEMA, "runs": [run]}
-    return json_text(log) + "\n"
+    schema = "https://json.schemastore.org/sarif-2.1.0.json"
+    return json_text({"version": "2.1.0", "$schema": schema, "runs": [run]}) + "\n"
 
 
 def _rule(results: Sequence[Result]) -> dict[str, Any]:
     """Describe a rule by its results: one, or one for each of its items."""
     rule = results[0]
-    required = any(result.severity == "required" for result in results)
-    level = "error" if required else "warning"
+    level = "error" if any(result.severity == "required" for result in results) else "warning"
     title = shorten(rule.title, _MAX_DESCRIPTION) or rule.id
-    words = rule.id.split("-")
-    name = "".join(word[:1].upper() + word[1:] for word in words)[:_MAX_NAME]
     tags = dict.fromkeys(shorten(tag, 100) for tag in rule.tags if tag)
     return {
         "id": rule.id,
-        **({"name": name} if len(words) > 1 else {}),  # the name must differ from the id
         "shortDescription": {"text": title},
         "fullDescription": {"text": shorten(rule.why, _MAX_DESCRIPTION) or title},
         "help": _help(results, title),
@@ -130,23 +122,20 @@ def _rule(results: Sequence[Result]) -> dict[str, Any]:
 def _help(results: Sequence[Result], title: str) -> dict[str, str]:
     """Return the help on a rule: its reason, what is the same for all its items, its fixes."""
     rule = results[0]
-    details = {
+    values = {
         "Asked": {result.expected_text for result in results},
         "Fact": {result.fact for result in results},
         "Section": {" · ".join(filter(None, (rule.source, rule.section)))},
     }
-    shown = [
-        f"{name}: {next(iter(texts))}"
-        for name, texts in details.items()
-        if len(texts) == 1 and any(texts)
-    ]
+    details = [f"{name}: {min(texts)}" for name, texts in values.items() if len(texts) == 1]
+    details = [line for line in details if not line.endswith(": ")]
     fixes = list(dict.fromkeys(fix for result in results for fix in result.fixes))[:_MAX_FIXES]
     explain = f"preflight explain {rule.id}"
-    lines = [title, rule.why, *shown, *fix_lines(fixes), f"To see it on a machine: {explain}"]
+    lines = [title, rule.why, *details, *fix_lines(fixes), f"To see it on a machine: {explain}"]
     markdown = TEMPLATES.get_template("help.md.j2").render(
         title=title,
         why=rule.why,
-        details=shown,
+        details=details,
         fixes=fixes,
         explain=explain,
         command_lines=command_lines,
@@ -154,28 +143,36 @@ def _help(results: Sequence[Result], title: str) -> dict[str, str]:
     return {"text": "\n".join(filter(None, lines)), "markdown": markdown}
 
 
-def _result(
-    result: Result, indexes: Mapping[str, int], seen: Counter[str], windows: bool
-) -> dict[str, Any]:
-    identity = json.dumps([result.id, result.item])
-    fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    seen[fingerprint] += 1
-    sentence = result.message
-    sentence += "" if sentence.endswith((".", "!", "?", "…")) else "."
-    suppressions = []
-    if result.verdict == "waived" and result.waiver is not None:
-        justification = waiver_text(result.waiver)
-        suppressions = [{"kind": "external", "status": "accepted", "justification": justification}]
-    return {
-        "ruleId": result.id,
-        "ruleIndex": indexes[result.id],
-        **_KIND_AND_LEVEL[result.verdict],
-        "message": _message(sentence, *detail_lines(result)),
-        "locations": [{"physicalLocation": _location(result, windows)}],
-        "partialFingerprints": {"primaryLocationLineHash": f"{fingerprint}:{seen[fingerprint]}"},
-        "suppressions": suppressions,
-        "properties": {"verdict": result.verdict},
-    }
+def _results(
+    results: Sequence[Result], rule_ids: Sequence[str], windows: bool
+) -> list[dict[str, Any]]:
+    indexes = {id_: index for index, id_ in enumerate(rule_ids)}
+    seen: Counter[str] = Counter()
+    objects = []
+    for result in results:
+        identity = json.dumps([result.id, result.item])
+        fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
+        seen[fingerprint] += 1
+        end = "" if result.message.endswith((".", "!", "?", "…")) else "."
+        suppressions = []
+        if result.verdict == "waived" and result.waiver is not None:
+            suppression = {"kind": "external", "status": "accepted"}
+            suppressions = [{**suppression, "justification": waiver_text(result.waiver)}]
+        objects.append(
+            {
+                "ruleId": result.id,
+                "ruleIndex": indexes[result.id],
+                **_KIND_AND_LEVEL[result.verdict],
+                "message": _message(result.message + end, *detail_lines(result)),
+                "locations": [{"physicalLocation": _location(result, windows)}],
+                "partialFingerprints": {
+                    "primaryLocationLineHash": f"{fingerprint}:{seen[fingerprint]}"
+                },
+                "suppressions": suppressions,
+                "properties": {"verdict": result.verdict},
+            }
+        )
+    return objects
 
 
 def _message(*lines: str) -> dict[str, str]:

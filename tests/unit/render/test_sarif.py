@@ -271,7 +271,6 @@ def test_a_waiver_that_has_ended_suppresses_nothing(report: Report) -> None:
 def test_a_rule_says_what_is_asked_why_where_and_how_to_mend_it(report: Report) -> None:
     rules = {one["id"]: one for one in run_of(report)["tool"]["driver"]["rules"]}
     memory = rules["host-memory"]
-    assert memory["name"] == "HostMemory"
     assert memory["shortDescription"]["text"] == "Total RAM"
     assert memory["fullDescription"]["text"] == "All share it."
     assert memory["properties"]["tags"] == ["host", "memory"]
