@@ -49,10 +49,11 @@ def _ends_soon(result: Result) -> bool:
 
 def _annotation(kind: str, task: Task, options: RenderOptions) -> str:
     result, is_alone = task.result, len(task.results) == 1
-    lines = [task.sentence, *(detail_lines(result) if is_alone else [task.names]), task.skipped]
-    if options.verbose and result.reason_or_source:
-        lines.append(f"measured: {result.reason_or_source}")
-    return _command(kind, task.title, "\n".join(filter(None, lines)), result if is_alone else None)
+    lines = [task.names, task.skipped]
+    if is_alone:
+        lines = list(detail_lines(result, task.skipped, evidence=options.verbose))
+    text = "\n".join(filter(None, [task.sentence, *lines]))
+    return _command(kind, task.title, text, result if is_alone else None)
 
 
 def _command(kind: str, title: str, text: str, result: Result | None = None) -> str:

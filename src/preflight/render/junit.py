@@ -12,11 +12,12 @@ from preflight.model.report import Report, Result
 from preflight.render import RenderOptions
 from preflight.render.tasks import (
     by_section,
+    compose_location,
     count_blocked_by_rule,
+    detail_lines,
     engine_line,
     host_line,
     skipped_checks,
-    text_lines,
 )
 
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
@@ -77,7 +78,9 @@ def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[
             case = ET.SubElement(
                 suite, "testcase", name=name, classname=f"preflight.{result.id}", time="0"
             )
-            text = "\n".join(text_lines(result, skipped_checks(blocked.pop(result.id, 0))))
+            lines = [f"in {compose_location(result)}"] if result.file else []
+            lines += detail_lines(result, skipped_checks(blocked.pop(result.id, 0)), evidence=True)
+            text = "\n".join([result.message, *lines])
             if kind := _element_name(report, result):
                 element = ET.SubElement(case, kind, message=result.message)
                 if kind != "skipped":

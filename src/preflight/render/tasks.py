@@ -15,14 +15,6 @@ from preflight.render.sanitize import shorten
 
 VERDICT_WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
 VERDICTS_TO_ACT_ON: tuple[Verdict, ...] = ("fail", "unknown", "warn")
-ENGINE_NAMES = {
-    "docker": "Docker",
-    "docker-desktop": "Docker Desktop",
-    "podman": "Podman",
-    "colima": "Colima",
-    "orbstack": "OrbStack",
-    "rancher-desktop": "Rancher Desktop",
-}
 
 
 class Task(NamedTuple):
@@ -122,10 +114,18 @@ def by_section(results: Iterable[Result]) -> dict[str, list[Result]]:
     return sections
 
 
-def detail_lines(result: Result) -> Iterator[str]:
-    """Yield the lines under a result's sentence: what the engine says, the change, the fixes."""
+def detail_lines(result: Result, skipped: str = "", *, evidence: bool = False) -> Iterator[str]:
+    """Yield the lines under a result's sentence: what the engine says, the change, the fixes.
+
+    Then how many checks were skipped for it, and where the figure comes from.
+    """
     yield from context_lines(result)
     yield from fix_lines(result.fixes)
+    if skipped:
+        yield skipped
+    source = result.reason_or_source
+    if evidence and source and not result.file and source not in result.message:
+        yield f"measured: {source}"
 
 
 def fix_lines(fixes: Iterable[ResolvedFix]) -> Iterator[str]:
@@ -135,19 +135,6 @@ def fix_lines(fixes: Iterable[ResolvedFix]) -> Iterator[str]:
         yield from (f"$ {line}" for line in command_lines(fix))
         if fix.url:
             yield f"see {fix.url}"
-
-
-def text_lines(result: Result, skipped: str) -> Iterator[str]:
-    """Yield all that is known of a result, for a format without places of its own for it."""
-    yield result.message
-    if result.file:
-        yield f"in {compose_location(result)}"
-    yield from detail_lines(result)
-    if skipped:
-        yield skipped
-    evidence = result.reason_or_source
-    if evidence and not result.file and evidence not in result.message:
-        yield f"measured: {evidence}"
 
 
 def context_lines(result: Result) -> Iterator[str]:
@@ -193,9 +180,9 @@ def engine_line(report: Report) -> str:
     engine = report.engine
     if engine.get("endpoint") is None:
         return ""
-    endpoint = f"{engine.get('endpoint')} (context {engine.get('context')})"
+    endpoint = f"at {engine['endpoint']} (context {engine.get('context')})"
     if not engine.get("reachable"):
-        return f"No container engine at {endpoint}"
-    version = [engine["version"]] if engine.get("version") else []
-    name = str(engine.get("engine") or "Container engine")
-    return " ".join([ENGINE_NAMES.get(name, name), *version, "at", endpoint])
+        return f"No container engine {endpoint}"
+    name = str(engine.get("engine") or "container engine").replace("-", " ").title()
+    version = engine.get("version") or ""
+    return " ".join(f"{name.replace('Orbs', 'OrbS')} {version} {endpoint}".split())
