@@ -37,7 +37,7 @@ def test_a_secret_that_a_rule_asks_for_is_judged_and_not_shown(
     env = {"API_TOKEN": SECRET, "REGION": "us-99"}
     done = run_preflight(*arguments, cwd=tmp_path, env=env)
     assert SECRET not in done.stdout + done.stderr
-    assert "<token-1>" in done.stdout
+    assert ("not shown" if arguments[0] == "explain" else "(not met)") in done.stdout
     if arguments[0] == "check":
         assert done.returncode == 1
         assert "us-99" in done.stdout
@@ -78,7 +78,6 @@ def test_a_secret_that_a_rule_only_mentions_is_not_shown(
         done = run_preflight(*arguments, cwd=tmp_path, env={"API_TOKEN": secret})
         assert done.returncode in (0, 1), done.stderr
         assert secret[:15] not in done.stdout.replace("\n", "") + done.stderr, arguments
-        assert "<token-" in done.stdout, arguments
 
 
 @pytest.fixture

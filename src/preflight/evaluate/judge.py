@@ -18,12 +18,11 @@ from preflight.evaluate.sentences import (
     fill_placeholders,
     format_value,
     is_number,
-    resolve_condition,
     resolve_fixes,
 )
 from preflight.evaluate.waivers import find_unneeded_waivers, waive
 from preflight.model.conditions import ITEM, Condition
-from preflight.model.facts import Catalogue, Facts, Path, Unknown, join_path
+from preflight.model.facts import Catalogue, Facts, Path, Unknown, Value, join_path
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import (
     Explanation,
@@ -125,7 +124,8 @@ def explain(
 ) -> Explanation:
     """Return what a rule requires, why, and its result on these facts with its fixes."""
     scope = Scope(facts)
-    comparison = ComparisonText(scope.get(rule.fact), conditions_of(rule)[0][0], scope)
+    condition = conditions_of(rule)[0][0]
+    comparison = ComparisonText(scope.get(rule.fact), condition, scope, rule.fact)
     placeholder = partial(comparison.format_placeholder, catalogue)
     return Explanation(
         rule=rule,
@@ -219,21 +219,24 @@ class Evaluation:
 
     def _check_when(self, rule: Rule, when: Iterable[FactCondition], scope: Scope) -> Result | None:
         """Return the result of a rule that doesn't apply, or for which that isn't known."""
-        undecided: Unknown | None = None
+        undecided = ""
         for line in when:
             actual = scope.get(line.path)
             holds = meets(line.condition, actual, scope)
-            if holds is False:  # whatever the other lines are
-                comparison = ComparisonText(actual, line.condition, scope)
-                name = join_path(scope.absolute(line.path))
-                condition = f"{name} {as_predicate(comparison.describe())}"
-                reason = f"applies only if {condition}; here it is {comparison.actual_text}"
-                return self._not_evaluated(rule, scope, "skip", reason)
+            if holds is True:
+                continue
+            comparison = ComparisonText(actual, line.condition, scope, line.path)
             if isinstance(holds, Unknown):
-                undecided = undecided or holds
-        if undecided is None:
+                undecided = undecided or comparison.reason(holds)
+                continue
+            name = join_path(scope.absolute(line.path))
+            reason = f"applies only if {name} {as_predicate(comparison.describe())}"
+            here = f"; here it is {comparison.actual_text}"
+            reason += " (not met)" if comparison.is_secret else here
+            return self._not_evaluated(rule, scope, "skip", reason)  # whatever the others are
+        if not undecided:
             return None
-        reason = f"cannot tell whether the rule applies: {undecided.reason}"
+        reason = f"cannot tell whether the rule applies: {undecided}"
         return self._not_evaluated(rule, scope, "unknown", reason)
 
     def _compare(self, rule: Rule, scope: Scope) -> Result:
@@ -244,20 +247,22 @@ class Evaluation:
             holds = meets(condition, actual, scope)
             if holds is True:
                 continue
-            comparison = ComparisonText(actual, condition, scope)
+            comparison = ComparisonText(actual, condition, scope, rule.fact)
             if isinstance(holds, Unknown):
-                return self._make_result(rule, comparison, "unknown", severity, holds.reason)
+                reason = comparison.reason(holds)
+                return self._make_result(rule, comparison, "unknown", severity, reason)
             result = self._make_result(rule, comparison, verdict, severity)
             if rule.id in self.waivers:
                 return waive(result, self.waivers[rule.id], comparison, self.today)
             return result
         condition, severity, _ = conditions[0]
-        return self._make_result(rule, ComparisonText(actual, condition, scope), "pass", severity)
+        comparison = ComparisonText(actual, condition, scope, rule.fact)
+        return self._make_result(rule, comparison, "pass", severity)
 
     def _not_evaluated(self, rule: Rule, scope: Scope, verdict: Verdict, reason: str) -> Result:
         """Return the result of a rule whose fact was not compared, with the reason."""
         condition, severity, _ = conditions_of(rule)[0]
-        comparison = ComparisonText(Unknown(reason), condition, scope)
+        comparison = ComparisonText(Unknown(reason), condition, scope, rule.fact)
         return self._make_result(rule, comparison, verdict, severity, reason)
 
     def _make_result(
@@ -286,8 +291,8 @@ class Evaluation:
             verdict=verdict,
             severity=severity,
             fact=join_path(path),
-            actual=None if isinstance(comparison.raw, Unknown) else comparison.raw,
-            expected=resolve_condition(comparison.condition, scope),
+            actual=None if comparison.is_secret else _plain_value(comparison.raw),
+            expected=comparison.expected(),
             message=comparison.sentence(title, verdict, severity, reason),
             actual_text="skipped" if verdict == "skip" else comparison.actual_text,
             expected_text=expected if severity == "required" else f"{expected} recommended",
@@ -305,6 +310,13 @@ class Evaluation:
             rule_file=rule.file,
             rule_line=rule.line,
         )
+
+
+def _plain_value(value: Value | Unknown) -> Value:
+    """Return a value as a result has it, of a mapping the names."""
+    if isinstance(value, Unknown):
+        return None
+    return list(value) if isinstance(value, Mapping) else value
 
 
 def conditions_of(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
@@ -328,7 +340,7 @@ def propose_change(path: Path, comparison: ComparisonText) -> ProposedChange | N
     Each candidate is judged. Texts are tried in the order of the rule, numbers nearest first.
     """
     condition, scope, actual = comparison.condition, comparison.scope, comparison.actual
-    candidates = list(_candidates(condition, scope))
+    candidates = [] if comparison.is_secret else list(_candidates(condition, scope))
     if is_number(actual):
         candidates = [value for value in candidates if isinstance(value, int | float)]
         candidates.sort(key=lambda value: abs(value - actual))
@@ -336,7 +348,7 @@ def propose_change(path: Path, comparison: ComparisonText) -> ProposedChange | N
         if meets(condition, value, scope) is True:
             after = format_value(value, comparison.unit, actual, binary=comparison.binary)
             text = f"{comparison.actual_text} → {after}"
-            return ProposedChange(join_path(path), comparison.raw, value, text)
+            return ProposedChange(join_path(path), _plain_value(comparison.raw), value, text)
     return None
 
 

@@ -8,7 +8,15 @@ from math import ceil
 from typing import Any, Literal, TypeAlias, TypeGuard
 
 from preflight.evaluate.conditions import Scope, all_hold, convert_value, resolve_operand
-from preflight.model.conditions import ITEM, Condition, Operand, Operator, Reference, Sum
+from preflight.model.conditions import (
+    ITEM,
+    Condition,
+    Operand,
+    Operator,
+    Reference,
+    Sum,
+    referenced_facts,
+)
 from preflight.model.facts import (
     Catalogue,
     Facts,
@@ -29,6 +37,7 @@ from preflight.model.quantities import (
 )
 from preflight.model.report import ResolvedFix, Severity, Verdict
 from preflight.model.rules import PLACEHOLDER, FactCondition, Fix
+from preflight.model.secrets import is_secret_path
 
 Style: TypeAlias = Literal["sign", "phrase"]  # as in tables or in sentences: see Operator
 
@@ -58,7 +67,7 @@ def format_value(
         return "yes" if value else "no"
     if is_number(value) and is_plausible(value):
         return _format_number(value, unit, other if is_number(other) else value, binary)
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | Mapping):
         return ", ".join(format_value(part, "text") for part in value) or "none"
     return shorten(str(value))
 
@@ -137,7 +146,7 @@ def describe_condition(
 
 def _describe_bound(operand: Operand, unit: Unit, scope: Scope | None, other: Value) -> str:
     """Write a bound by its value, or as a formula over the names of facts."""
-    if scope is not None:
+    if scope is not None and not any(map(is_secret_path, referenced_facts(operand))):
         value = resolve_operand(operand, unit, scope)
         text = format_value(value, unit, other)
         if isinstance(operand, Reference) and (value is None or isinstance(value, Unknown)):
@@ -179,23 +188,31 @@ def as_predicate(words: str) -> str:
 class ComparisonText:
     """A fact's value beside the condition that it must meet, as tables, sentences and fixes do.
 
-    `bound` is that of the first test that has one.
+    `bound` is that of the first test that has one. Where the fact or a bound is a secret nothing
+    is shown but whether it is met: a difference or a bound would show the other one.
     """
 
-    def __init__(self, actual: Value | Unknown, condition: Condition, scope: Scope) -> None:
+    def __init__(
+        self, actual: Value | Unknown, condition: Condition, scope: Scope, fact: Path = ()
+    ) -> None:
+        facts = (fact, *condition.referenced_facts())
+        self.is_secret = any(map(is_secret_path, facts))
         self.raw = actual
+        self.fact = fact
         self.condition = condition
         self.scope = scope
         self.unit = condition.unit
-        self.actual = convert_value(actual, self.unit)
+        self.actual = None if self.is_secret else convert_value(actual, self.unit)
         self.operator: Operator | None = None
         self.bound: Any = None
         for operator, operand, unit in condition.comparisons():
-            if operator.shape != "flag":
+            if operator.shape != "flag" and not self.is_secret:
                 self.operator, self.bound = operator, resolve_operand(operand, unit, scope)
                 break
         self.binary = is_binary(self.bound) if is_number(self.bound) else None
-        if isinstance(self.actual, Unknown) and not isinstance(actual, Unknown):
+        if self.is_secret:
+            self.actual_text = "not shown"
+        elif isinstance(self.actual, Unknown) and not isinstance(actual, Unknown):
             self.actual_text = format_value(actual, "text")  # of another type than declared
         else:
             self.actual_text = format_value(self.actual, self.unit, self.bound, binary=self.binary)
@@ -208,6 +225,16 @@ class ComparisonText:
         binary = is_binary(self.actual) if self.binary is None else self.binary
         other = format_bytes(self.actual, binary=not binary)
         return text if other == text else f"{text} ({other})"
+
+    def expected(self) -> Mapping[str, Any]:
+        """Return the condition as JSON, nothing of a secret's."""
+        return {} if self.is_secret else resolve_condition(self.condition, self.scope)
+
+    def reason(self, unknown: Unknown) -> str:
+        """Return why it is unknown whether the condition is met."""
+        if self.is_secret and not isinstance(self.raw, Unknown):
+            return "a value that isn't shown can't be compared"
+        return unknown.reason
 
     def describe(self, style: Style = "phrase") -> str:
         """Write the condition."""
@@ -245,6 +272,8 @@ class ComparisonText:
         """Write what was found and what is required: the message of a result."""
         if verdict in ("unknown", "skip"):
             return f"{title}: {'unknown' if verdict == 'unknown' else 'skipped'}, {reason}"
+        if self.is_secret:
+            return f"{title}: ({'met' if verdict == 'pass' else 'not met'})"
         actual, words = self.in_both_units(), self.describe()
         is_required = severity == "required"
         is_flag = [operator.shape for operator, _ in self.condition.tests] == ["flag"]
@@ -265,6 +294,8 @@ class ComparisonText:
         """Return the text for a placeholder of a fix: a value, the item, or a fact by its path."""
         if name == "item":
             return self.scope.item
+        if self.is_secret and name in ("actual", "expected", "missing"):
+            return None
         if name == "actual":
             return None if isinstance(self.raw, Unknown) else self.actual_text
         if name in ("expected", "missing"):
@@ -285,9 +316,9 @@ def fill_placeholders(text: str, format_: Callable[[str], str | None]) -> str | 
 
 
 def format_fact(facts: Facts, catalogue: Catalogue, path: Path) -> str | None:
-    """Return a fact as people read it, None where it is unknown or not declared."""
+    """Return a fact as people read it, None where it is unknown, not declared or a secret."""
     value, fact = facts.get(path), catalogue.find(path)
-    if fact is None or isinstance(value, Unknown):
+    if fact is None or isinstance(value, Unknown) or is_secret_path(path):
         return None
     return format_value(value, fact.unit)
 

@@ -24,7 +24,7 @@ def waive(result: Result, waiver: Waiver, comparison: ComparisonText, today: dat
     if days_left < 0:
         text = f"its waiver by {waiver.owner} ended on {waiver.until}"
     elif waiver.accept is not None and meets(waiver.accept, raw, scope) is not True:
-        accepted = ComparisonText(raw, waiver.accept, scope).describe()
+        accepted = ComparisonText(raw, waiver.accept, scope, comparison.fact).describe()
         text = f"its waiver by {waiver.owner} accepts {accepted}"
     else:
         text = f"waived until {waiver.until} by {waiver.owner}: {waiver.reason}"

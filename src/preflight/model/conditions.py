@@ -66,15 +66,16 @@ class Condition(NamedTuple):
     def referenced_facts(self) -> Iterator[Path]:
         """Yield the facts that are bounds, or parts of one."""
         for _, operand, _ in self.comparisons():
-            yield from _referenced_facts(operand)
+            yield from referenced_facts(operand)
 
 
-def _referenced_facts(operand: Operand) -> Iterator[Path]:
+def referenced_facts(operand: Operand) -> Iterator[Path]:
+    """Yield the facts that an operand refers to."""
     if isinstance(operand, Reference):
         yield operand.path
     elif isinstance(operand, tuple):  # a sum, too
         for part in operand:
-            yield from _referenced_facts(part)
+            yield from referenced_facts(part)
 
 
 def _is_in_range(actual: str, bounds: tuple[tuple[str, Version], ...]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -32,6 +32,9 @@ _BEFORE_TOKENS = frozenset({
     "batch", "per", "reasoning", "generated", "sampled", "draft", "accepted", "predicted",
 })  # fmt: skip
 """Language models count tokens: `MAX_TOKENS` and `tokens` are numbers, `API_TOKENS` secrets."""
+
+VARIABLE_GROUPS = ("env", "environment")
+"""The segments of paths below which facts are variables."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _MIN_SUFFIX_CHARS = 4  # from here on a word also counts at the end of another one: `PGPASSWORD`
@@ -69,10 +72,18 @@ def _kind_of_word(word: str) -> str | None:
     return None
 
 
+def is_secret_path(path: Sequence[str]) -> bool:
+    """Return whether a fact is a variable that is named like a secret, or all variables."""
+    return any(
+        group in VARIABLE_GROUPS and (name is None or secret_kind(name) is not None)
+        for group, name in zip(path, (*path[1:], None), strict=False)
+    )
+
+
 def secret_variables(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield kind and value of each environment variable in facts that is named like a secret."""
     for group, values in facts.items():
-        if group not in ("env", "environment"):
+        if group not in VARIABLE_GROUPS:
             yield from secret_variables(values) if isinstance(values, Mapping) else ()
             continue
         for name, value in values.items() if isinstance(values, Mapping) else ():
