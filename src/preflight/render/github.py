@@ -6,15 +6,7 @@ from itertools import chain
 
 from preflight.model.report import Report, Result
 from preflight.model.rules import BUNDLED_NAME
-from preflight.render import RenderOptions
-from preflight.render.tasks import (
-    VERDICT_WORDS,
-    Task,
-    counts_text,
-    detail_lines,
-    find_tasks,
-    shown_waivers,
-)
+from preflight.render import RenderOptions, tasks
 
 _MAX_SHOWN = 10  # annotations of one kind that GitHub shows of a step; the log has them all
 _MAX_TITLE = 250  # characters
@@ -26,10 +18,10 @@ _PROPERTY_ESCAPES = str.maketrans({**_ESCAPES, ":": "%3A", ",": "%2C"})
 def render(report: Report, options: RenderOptions) -> str:
     """Return one command per line, worst first, and the counts."""
     lines: dict[str, list[str]] = {"error": [], "warning": [], "notice": []}
-    for task in find_tasks(report):
+    for task in tasks.find_tasks(report):
         kind = "error" if task.affects_exit_code else "warning"
         lines[kind].append(_annotation(kind, task, options))
-    for result in sorted(shown_waivers(report, options), key=_ends_soon, reverse=True):
+    for result in sorted(tasks.shown_waivers(report, options), key=_ends_soon, reverse=True):
         lines["notice"].append(_command("notice", result.name, result.message, result))
     if not options.quiet:
         lines["notice"] += [_command("notice", "rules", note) for note in report.notes]
@@ -39,7 +31,7 @@ def render(report: Report, options: RenderOptions) -> str:
         text = f"{total} The log of this step has all."
         # before the other notices, so that GitHub shows it
         lines["notice"].insert(0, _command("notice", "more than is shown", text))
-    last = f"preflight {VERDICT_WORDS[report.verdict]}: {counts_text(report)}"
+    last = f"preflight {tasks.VERDICT_WORDS[report.verdict]}: {tasks.counts_text(report)}"
     return "\n".join([*chain(*lines.values()), last, ""])
 
 
@@ -47,11 +39,11 @@ def _ends_soon(result: Result) -> bool:
     return result.waiver is not None and result.waiver.ends_soon
 
 
-def _annotation(kind: str, task: Task, options: RenderOptions) -> str:
+def _annotation(kind: str, task: tasks.Task, options: RenderOptions) -> str:
     result, is_alone = task.result, len(task.results) == 1
     lines = [task.names, task.skipped]
     if is_alone:
-        lines = list(detail_lines(result, task.skipped, evidence=options.verbose))
+        lines = list(tasks.detail_lines(result, task.skipped, evidence=options.verbose))
     text = "\n".join(filter(None, [task.sentence, *lines]))
     return _command(kind, task.title, text, result if is_alone else None)
 

@@ -9,16 +9,7 @@ from xml.etree import ElementTree as ET
 
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report, Result
-from preflight.render import RenderOptions
-from preflight.render.tasks import (
-    by_section,
-    compose_location,
-    count_blocked_by_rule,
-    detail_lines,
-    engine_line,
-    host_line,
-    skipped_checks,
-)
+from preflight.render import RenderOptions, tasks
 
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 _NO_TIME = "1970-01-01T00:00:00"  # the schema requires a time
@@ -51,11 +42,11 @@ def _document(suites: Iterable[ET.Element]) -> str:
 
 def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[ET.Element]:
     """Yield a suite for each section; `host` is the name of one of many."""
-    blocked = count_blocked_by_rule(report)
+    blocked = tasks.count_blocked_by_rule(report)
     measured = _TIMESTAMP.match(report.measured_at)
     hostname = " ".join((host or str(report.host.get("hostname") or "")).split())
     prefix = f"{hostname or '?'} · " if host else ""
-    for title, results in by_section(report.results).items():
+    for title, results in tasks.by_section(report.results).items():
         kinds = Counter(_element_name(report, result) for result in results)
         suite = ET.Element(
             "testsuite",
@@ -78,8 +69,10 @@ def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[
             case = ET.SubElement(
                 suite, "testcase", name=name, classname=f"preflight.{result.id}", time="0"
             )
-            lines = [f"in {compose_location(result)}"] if result.file else []
-            lines += detail_lines(result, skipped_checks(blocked.pop(result.id, 0)), evidence=True)
+            lines = [f"in {tasks.compose_location(result)}"] if result.file else []
+            lines += tasks.detail_lines(
+                result, tasks.skipped_checks(blocked.pop(result.id, 0)), evidence=True
+            )
             text = "\n".join([result.message, *lines])
             if kind := _element_name(report, result):
                 element = ET.SubElement(case, kind, message=result.message)
@@ -99,8 +92,8 @@ def _properties(report: Report) -> Iterator[tuple[str, str]]:
         "rules": report.rules_name,
         "rules.source": report.rules_source,
         "rules.sha256": report.rules_sha256,
-        "host": host_line(report),
-        "engine": engine_line(report),
+        "host": tasks.host_line(report),
+        "engine": tasks.engine_line(report),
         "verdict": report.verdict,
         "exit_code": str(report.exit_code),
         "seconds": "" if report.seconds is None else f"{report.seconds:.2f}",

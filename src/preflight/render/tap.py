@@ -8,14 +8,8 @@ from typing import Any
 
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report, Result
-from preflight.render import RenderOptions
+from preflight.render import RenderOptions, tasks
 from preflight.render.json_report import result_object
-from preflight.render.tasks import (
-    VERDICT_WORDS,
-    change_text,
-    counts_text,
-    waiver_text,
-)
 
 _VERSION = "TAP version 14\n"
 _DETAILS = ("message", "verdict", "severity", "found", "asked", "fact", "evidence", "why", "error",
@@ -61,13 +55,13 @@ def _stream_lines(report: Report, options: RenderOptions) -> Iterator[str]:
             for key, value in _details(result):  # JSON is YAML, and nothing ends it
                 yield f"  {key}: {json.dumps(value, ensure_ascii=False)}"
             yield "  ..."
-    yield f"# {VERDICT_WORDS[report.verdict]}: {counts_text(report)}"
+    yield f"# {tasks.VERDICT_WORDS[report.verdict]}: {tasks.counts_text(report)}"
 
 
 def _directive(result: Result) -> str:
     """Say why a result that isn't met lets the run pass."""
     if result.verdict == "waived" and result.waiver is not None:
-        return f"TODO {waiver_text(result.waiver)}"
+        return f"TODO {tasks.waiver_text(result.waiver)}"
     if result.verdict == "warn":
         asked = result.expected_text.removesuffix(" recommended")
         return f"TODO recommended {asked}, found {result.actual_text}"
@@ -86,7 +80,7 @@ def _details(result: Result) -> Iterator[tuple[str, Any]]:
     details = {
         **result_object(result),
         "line": result.line if result.file else None,
-        "change": change_text(result),
+        "change": tasks.change_text(result),
         "fixes": [
             {key: text for key, text in fix._asdict().items() if text} for fix in result.fixes
         ],

@@ -9,21 +9,8 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from preflight.model.report import Report, Result
-from preflight.render import RenderOptions, memory
+from preflight.render import RenderOptions, memory, tasks
 from preflight.render.layout import Fill, TextLayout, pad
-from preflight.render.tasks import (
-    VERDICT_WORDS,
-    VERDICTS_TO_ACT_ON,
-    Task,
-    by_section,
-    compose_location,
-    context_lines,
-    counts_text,
-    engine_line,
-    find_tasks,
-    host_line,
-    shown_waivers,
-)
 
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
@@ -42,16 +29,16 @@ _MAX_NAMES = 8  # hosts that are listed under one problem
 def render(report: Report, options: RenderOptions) -> str:
     """Return the text report."""
     layout = TextLayout(options)
-    tasks = find_tasks(report)
-    waived = shown_waivers(report, options)
-    in_full = options.verbose or (bool(tasks) and not options.quiet)
+    todo = tasks.find_tasks(report)
+    waived = tasks.shown_waivers(report, options)
+    in_full = options.verbose or (bool(todo) and not options.quiet)
     if not options.quiet:
         _add_header(layout, report, engine=in_full)
     if in_full:
         _add_sections(layout, report.results)
-    if tasks and not options.quiet:
+    if todo and not options.quiet:
         layout.title("To do")
-    for task in tasks:
+    for task in todo:
         _add_task(layout, task)
     if waived and in_full:
         layout.title("Waived")
@@ -65,10 +52,10 @@ def render(report: Report, options: RenderOptions) -> str:
         for note in report.notes:
             layout.wrap(note, 0, prefix=("note  ", "dim"))
     seconds = f" · {report.seconds:.2f} s" if report.seconds is not None else ""
-    word = VERDICT_WORDS[report.verdict]
+    word = tasks.VERDICT_WORDS[report.verdict]
     style = "bold green" if word == "PASS" else options.sign(report.verdict)[1]
-    layout.wrap(f"{counts_text(report)}{seconds}", 0, prefix=(f"{word}  ", style))
-    if not tasks and not options.quiet and report.next:
+    layout.wrap(f"{tasks.counts_text(report)}{seconds}", 0, prefix=(f"{word}  ", style))
+    if not todo and not options.quiet and report.next:
         layout.verbatim(f"Next: {report.next}", 0)
     return layout.draw()
 
@@ -76,11 +63,11 @@ def render(report: Report, options: RenderOptions) -> str:
 def _add_header(layout: TextLayout, report: Report, *, engine: bool) -> None:
     program, rules = f"preflight {report.version}", f"{report.rules_name} ({report.rules_source})"
     if len(program) + len(rules) < _MAX_PROGRAM_AND_RULES:
-        layout.add((program, "bold"), f" · {rules} · {host_line(report)}")
+        layout.add((program, "bold"), f" · {rules} · {tasks.host_line(report)}")
     else:
         layout.add((program, "bold"), f" · {rules}")
-        layout.add(host_line(report))
-    if engine and (line := engine_line(report)):
+        layout.add(tasks.host_line(report))
+    if engine and (line := tasks.engine_line(report)):
         layout.add((line, "dim"))
 
 
@@ -99,7 +86,7 @@ def _add_sections(layout: TextLayout, results: Iterable[Result]) -> None:
         return f"  {pad(found, widths[0], right=True)}  ", pad(expected, widths[1], right=True)
 
     head = "".join(figures("found", "expected"))
-    for title, rows in by_section(shown).items():
+    for title, rows in tasks.by_section(shown).items():
         layout.blank()
         layout.add(Fill(title, "bold"), (head, "dim"))
         head = ""
@@ -115,7 +102,7 @@ def _add_sections(layout: TextLayout, results: Iterable[Result]) -> None:
                 (pad(mark, 6) if layout.options.ascii else mark, style),
                 " ",
                 Fill(result.name),
-                (found, style if result.verdict in VERDICTS_TO_ACT_ON else ""),
+                (found, style if result.verdict in tasks.VERDICTS_TO_ACT_ON else ""),
                 (expected, "dim"),
             )
             if verbose:
@@ -126,14 +113,14 @@ def _add_sections(layout: TextLayout, results: Iterable[Result]) -> None:
             layout.add("  ", layout.options.sign("pass"), f" {passed - _MAX_PASSED} more")
 
 
-def _add_task(layout: TextLayout, task: Task) -> None:
+def _add_task(layout: TextLayout, task: tasks.Task) -> None:
     result = task.result
     style = "bold" if result.verdict == "fail" else ""
     layout.wrap(task.sentence, 2, style, prefix=layout.mark(result.verdict))
     if len(task.results) == 1:
         if result.file:
-            layout.wrap(f"in {compose_location(result)}", 6)
-        for line in context_lines(result):
+            layout.wrap(f"in {tasks.compose_location(result)}", 6)
+        for line in tasks.context_lines(result):
             layout.wrap(line, 6)
         layout.fixes(result.fixes, 6)
     if task.skipped:
