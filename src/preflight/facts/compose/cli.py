@@ -19,15 +19,23 @@ from preflight.facts.engine.endpoint import config_folder
 from preflight.processes import Program
 
 _MAX_BYTES = 64 * 2**20  # of a configuration
-_TOO_OLD = ("unknown flag", "No such option", "unknown command", "no such option")
-_CANNOT_PRINT = "MarshalJSON"  # 2.40.3 accepts `build.ssh` as a mapping, and can't print it
+_FAULTS = {
+    **dict.fromkeys(
+        ("unknown flag", "no such option", "unknown command"),
+        "docker compose is too old to print its configuration as JSON",
+    ),
+    # 2.40.3 accepts `build.ssh` as a mapping
+    "marshaljson": "docker compose can't print this project",
+}
+"""What Compose says, in lower case, where the fault isn't the project's; and what we say."""
+
 _INVALID_TEMPLATE = "invalid interpolation format"  # the lines after it quote what may be secret
 _UNSET_VARIABLE = re.compile(r'The \\?"([^"\\]+)\\?" variable is not set')
 _PLUGIN_FOLDERS = (
-    "/usr/local/lib/docker/cli-plugins",
-    "/usr/local/libexec/docker/cli-plugins",
-    "/usr/lib/docker/cli-plugins",
-    "/usr/libexec/docker/cli-plugins",
+    *(
+        f"/usr/{part}/docker/cli-plugins"
+        for part in ("local/lib", "local/libexec", "lib", "libexec")
+    ),
     "/opt/homebrew/lib/docker/cli-plugins",
     "C:\\ProgramData\\Docker\\cli-plugins",
     "C:\\Program Files\\Docker\\cli-plugins",
@@ -58,21 +66,16 @@ def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]
     if done.exit_code is None:
         return answer._replace(fault=f"docker compose config {done.error}")
     if done.exit_code != 0:
-        if any(words in done.error for words in _TOO_OLD):
-            fault = "docker compose is too old to print its configuration as JSON"
-            return ComposeAnswer(fault=fault)
-        if _CANNOT_PRINT in done.error:
-            return answer._replace(fault="docker compose can't print this project")
+        faults = [fault for words, fault in _FAULTS.items() if words in done.error.lower()]
+        if faults:
+            return answer._replace(fault=faults[0])
         return answer._replace(refused=_refusal_message(done.error, done.exit_code))
-    try:
+    with suppress(ValueError, RecursionError):
         config = json.loads(done.output.replace("$$", "$"))  # it doubles every dollar sign
-    except (ValueError, RecursionError):
-        config = None
-    if not isinstance(config, dict):
-        return answer._replace(fault="docker compose config didn't print a JSON object")
-    return answer._replace(
-        config=config, unset=tuple(dict.fromkeys(_UNSET_VARIABLE.findall(done.error)))
-    )
+        if isinstance(config, dict):
+            unset = tuple(dict.fromkeys(_UNSET_VARIABLE.findall(done.error)))
+            return answer._replace(config=config, unset=unset)
+    return answer._replace(fault="docker compose config didn't print a JSON object")
 
 
 def _refusal_message(output: str, code: int) -> str:

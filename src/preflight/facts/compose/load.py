@@ -89,25 +89,20 @@ def _read_by_standin(project: Project, answer: ComposeAnswer, guard: Guard) -> P
         if not answer.refused:
             raise
         raise ComposeError(f"{refusal} ({error})", project.files[0]) from None
-    caveats = [answer.fault] if answer.fault else []
-    if answer.refused and project.is_too_old:
-        caveats = [f"Docker Compose {project.compose} refuses it: {answer.refused}"]
-    elif answer.refused:
-        project = _with_refusal(project, answer.refused)
-        if not (project.missing_variables or project.missing_env_files or project.conflicts):
-            raise ComposeError(refusal, project.files[0])
-    return project._replace(caveats=(*project.caveats, *caveats))
-
-
-def _with_refusal(project: Project, words: str) -> Project:
-    """Return the project with the cause that Compose names; it names the first one alone."""
-    conflicts: tuple[tuple[str, str], ...] = ()
+    if not answer.refused or project.is_too_old:
+        words = f"Docker Compose {project.compose} refuses it: {answer.refused}"
+        caveat = words if answer.refused else answer.fault
+        return project._replace(caveats=(*project.caveats, *filter(None, [caveat])))
     missing = dict(project.missing_variables)
-    if variable := _MISSING_VARIABLE.search(words):
+    conflicts: tuple[tuple[str, str], ...] = ()
+    if variable := _MISSING_VARIABLE.search(answer.refused):  # it names the first one alone
         missing.setdefault(variable[1], variable[2] or "")
-    elif _CONFLICT.search(words):
-        names = (name.removeprefix("services.") for name in re.findall(r"[\w.-]*\w", words))
-        conflicts = tuple((name, words) for name in names if name in project.services)[:1]
+    elif _CONFLICT.search(answer.refused):
+        found = re.findall(r"[\w.-]*\w", answer.refused)
+        names = [word.removeprefix("services.") for word in found]
+        conflicts = tuple((name, answer.refused) for name in names if name in project.services)[:1]
+    if not (missing or project.missing_env_files or conflicts):
+        raise ComposeError(refusal, project.files[0])
     return project._replace(missing_variables=missing, conflicts=conflicts)
 
 

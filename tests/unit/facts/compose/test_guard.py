@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -137,16 +139,69 @@ def test_a_large_file_is_read_within_a_second(tmp_path: Path) -> None:
 
 
 ONE = "services:\n  a:\n    image: x\n"
-ENV_FILE = ONE + "    env_file: {file}\n"
-NAMING = {
-    "env_file": ONE + "    env_file: {file}\n",
-    "env_file, hidden": ONE + '    "env\\u005ffile": {file}\n',
+SERVICE = ONE + "    {key}: {file}\n"
+TWO_DOCUMENTS = (
+    "services: {{b: {{image: x, env_file: {file}}}}}\n---\nservices: {{c: {{image: x}}}}\n"
+)
+SPELLINGS = {  # the ways in which YAML can say one key
+    "plain": "env_file",
+    "in double quotes": '"env_file"',
+    "in single quotes": "'env_file'",
+    "escaped": '"\\x65nv\\u005ffile"',
+    "explicit": "? env_file\n    ",
+    "a block": "? |-\n      env_file\n    ",
+    "a folded block": "? >-\n      env_file\n    ",
+    "over two lines": '? "env\\\n      _file"\n    ',
+    "!!str": "!!str env_file",
+    "a tag in full": "!<tag:yaml.org,2002:str> env_file",
+    "no tag in particular": "! env_file",
+    "!!binary": "!!binary ZW52X2ZpbGU=",
+    "!!binary in quotes, over two lines": '? !!binary "ZW52X2\n      ZpbGU="\n    ',
+    "!!binary in full": "!<tag:yaml.org,2002:binary> ZW52X2ZpbGU=",
+    "!!binary as it stands": "!<!!binary> ZW52X2ZpbGU=",
+    "an anchor": "&k env_file",
+    "an anchor and a tag": "&k !!binary ZW52X2ZpbGU=",
+    "a tag of one's own": "!mine env_file",
+}
+MERGES = {  # and the ways in which one mapping can be part of another
+    "merged": "<<: {env_file: FILE}",
+    "!!merge": "!!merge <<: {env_file: FILE}",
+    "no tag in particular": "! <<: {env_file: FILE}",
+    "in full": "!<tag:yaml.org,2002:merge> <<: {env_file: FILE}",
+    "as it stands": "!<!!merge> <<: {env_file: FILE}",
+    "of a list": "<<: [{labels: {}}, {!!binary ZW52X2ZpbGU=: FILE}]",
+    "twice": "<<: {<<: {<<: {env_file: FILE}}}",
+    "overridden": "<<: {env_file: FILE}\n    env_file: in.env",
+    "reset": "<<: {env_file: FILE}\n    env_file: !reset in.env",
+}
+PROJECTS = {  # {file} is outside; a key before `:` is a file beside compose.yaml
+    **{f"key: {name}": SERVICE.replace("{key}", key) for name, key in SPELLINGS.items()},
+    **{
+        f"merge: {name}": ONE
+        + "    "
+        + text.replace("{", "{{").replace("}", "}}").replace("FILE", "{file}")
+        for name, text in MERGES.items()
+    },
+    "key: an alias": "x: &k env_file\n" + ONE + "    *k : {file}\n",
+    "key: a handle": "%TAG !y! tag:yaml.org,2002:\n---\n"
+    + ONE
+    + "    !y!binary ZW52X2ZpbGU=: {file}\n",
+    "an anchor of a name used twice": "x: &k {{}}\ny: &k {{env_file: {file}}}\n"
+    + ONE
+    + "    <<: *k\n",
+    "a second document": ONE + "---\n" + ONE + "    env_file: {file}\n",
     "extends": "services:\n  a:\n    extends: {{file: {file}, service: b}}\n",
+    "extends, its key in Base64": (
+        "services: {{a: {{extends: {{!!binary ZmlsZQ==: {file}, service: b}}}}}}\n"
+    ),
     "include": "include: [{file}]\n" + ONE,
+    "include, its key in Base64": "!!binary aW5jbHVkZQ==: [{file}]\n" + ONE,
+    "include, long": "include: [{{path: [base.yaml, {file}]}}]\n" + ONE,
     "env_file of include": "include: [{{path: base.yaml, env_file: {file}}}]\n" + ONE,
-    "env_file, in Base64": ONE + "    !!binary ZW52X2ZpbGU=: {file}\n",
-    "env_file, merged": "x-a: &a {{env_file: [{{path: {file}}}]}}\n" + ONE + "    !!merge <<: *a\n",
     "env_file, by a variable": ONE + "    env_file: ${{NOBODY:-{file}}}\n",
+    "env_file, nested": ONE + "    env_file: ${{NOBODY:-${{NOTHING-{file}}}}}\n",
+    "env_file, a list": ONE + "    env_file: [in.env, {{path: {file}, required: false}}]\n",
+    "value in Base64": ONE + "    env_file: !!binary {base64}\n",
     "env_file of a base": "services:\n  a: {{extends: {{file: several.yaml, service: b}}}}\n",
     "env_file of a base, by a variable": (
         'services:\n  a: {{extends: {{file: several.yaml, service: "${{NOBODY:-b}}"}}}}\n'
@@ -162,34 +217,100 @@ NAMING = {
 NAMED = {"absolute": "{outside}", "above": "../outside", "a link": "link"}
 
 
-@pytest.mark.parametrize("named", NAMED)
-@pytest.mark.parametrize("naming", NAMING)
-def test_a_file_outside_is_refused_and_compose_not_asked(
-    naming: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    project = tmp_path / "project"
-    (project / "bin").mkdir(parents=True)
-    monkeypatch.chdir(project)
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder beside a file that it may not read, with a Compose that says that it was asked."""
     (tmp_path / "outside").write_text("TOKEN=sekret-1234abcd\n")
-    Path("link").symlink_to("../outside")
-    Path("base.yaml").write_text("services: {b: {image: x}}\n")
-    file = NAMED[named].format(outside=tmp_path / "outside")
-    several = "services: {b: {image: x, env_file: FILE}}\n---\nservices: {c: {image: x}}\n"
-    Path("several.yaml").write_text(several.replace("FILE", file))
-    Path("second.yaml").write_text(ENV_FILE.format(file=file))
-    Path("third.yaml").write_text(ENV_FILE.format(file="${WHERE}"))
-    Path("a.env").write_text("WHERE=link-to-nothing\n")
-    Path("b.env").write_text(f"WHERE={file}\n")
-    Path("compose.yaml").write_text(NAMING[naming].format(file=file))
-    program = Path("bin/docker-compose")
+    folder = tmp_path / "project"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "link").symlink_to("../outside")
+    program = folder / "bin/docker-compose"
     program.write_text("#!/bin/sh\necho asked > asked\n")
     program.chmod(0o755)
-    with pytest.raises(ComposeError) as error:
-        load_project(Options(), {"PATH": str(program.parent), "DOCKER_CONFIG": "/nowhere"})
-    assert "lies outside of the project and its repository" in str(error.value)
-    assert f"PREFLIGHT_ALLOW_READ={tmp_path}" in str(error.value)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return folder
+
+
+def assert_refused(project: Path, message: str) -> None:
+    environ = {"PATH": str(project / "bin"), "DOCKER_CONFIG": "/nowhere", "HOME": "/nowhere"}
+    with pytest.raises(ComposeError, match=message) as error:
+        load_project(Options(), environ)
     assert "sekret" not in str(error.value)
     assert not Path("asked").exists()
+
+
+@pytest.mark.parametrize("named", NAMED)
+@pytest.mark.parametrize("name", PROJECTS)
+def test_a_file_outside_is_refused_and_compose_not_asked(
+    name: str, named: str, project: Path
+) -> None:
+    file = NAMED[named].format(outside=project.parent / "outside")
+    Path("in.env").touch()
+    Path("base.yaml").write_text("services: {b: {image: x}}\n")
+    Path("several.yaml").write_text(TWO_DOCUMENTS.format(file=file))
+    Path("second.yaml").write_text(SERVICE.format(key="env_file", file=file))
+    Path("third.yaml").write_text(SERVICE.format(key="env_file", file="${WHERE}"))
+    Path("a.env").write_text("WHERE=link-to-nothing\n")
+    Path("b.env").write_text(f"WHERE={file}\n")
+    base64 = b64encode(file.encode()).decode()
+    Path("compose.yaml").write_text(PROJECTS[name].format(file=file, base64=base64))
+    is_unknown = name == "key: a tag of one's own"
+    outside = f"lies outside of the project and its repository.*READ={project.parent}$"
+    assert_refused(project, "a key must be text, found the tag '!mine'" if is_unknown else outside)
+
+
+HIDDEN = {  # what Compose would open outside, where a reader that is less exact sees a name inside
+    "a name of the project": {
+        "compose.yaml": "include: ['a.yaml${COMPOSE_PROJECT_NAME:+/../../outside}']", "a.yaml": ONE
+    },
+    "a name that comes to nothing": {
+        "compose.yaml": "name: $NOBODY\ninclude: ['a.yaml${COMPOSE_PROJECT_NAME:-/../../outside}']",
+        "a.yaml": ONE,
+    },
+    "a variable of our own": {
+        "compose.yaml": "include: ['a.yaml${COMPOSE_EXPERIMENTAL_GIT_REMOTE:+/../../outside}']",
+        "a.yaml": ONE,
+    },
+    "a letter that Go folds": {"compose.yaml": ONE + "    env_file: ..$\u017f/outside"},
+    "a brace alone": {"compose.yaml": ONE + "    env_file: ${A:-{x}/../../outside}"},
+    "a space of Go's in .env": {
+        "compose.yaml": ONE + "    env_file: ${UP}/outside", ".env": "UP=..\u3000\n"
+    },
+    "an escape that is none": {
+        "compose.yaml": ONE + "    env_file: ${UP}/outside", ".env": 'UP="\\0456"\n'
+    },
+    "bytes that aren't text": {
+        "compose.yaml": ONE + "    env_file: ${UP}/outside", ".env": b"UP=\xff"
+    },
+    "`..` behind a link": {"compose.yaml": ONE + "    env_file: ${PWD}/folder/../outside"},
+    "a folder that isn't there": {
+        "compose.yaml": "include: [{path: a.yaml, project_directory: gone}]",
+        "a.yaml": ONE + "    env_file: ../outside",
+    },
+    "two paths of an include": {
+        "compose.yaml": "include: [{<<: {path: bin/x.yaml}, path: a.yaml}]",
+        "a.yaml": ONE + "    env_file: ../outside",
+    },
+    "~ that isn't the home": {"compose.yaml": "include: ['~/../../outside']"},
+    "a path of Windows": {"compose.yaml": ONE + "    env_file: 'C:/../../outside'"},
+    ".env of an include that leads outside": {
+        "compose.yaml": "include: [bin/x.yaml]", "bin/x.yaml": ONE, "bin/.env": None
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_a_less_exact_reader_would_take_for_a_name_inside(name: str, project: Path) -> None:
+    (project.parent / "folder").mkdir()
+    for link, target in (("folder", "../folder"), ("\\456", ".."), (b"\xff", b"..")):
+        os.symlink(target, link)
+    for file, content in HIDDEN[name].items():
+        if content is None:
+            Path(file).symlink_to("../../outside")
+        else:
+            Path(file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert_refused(project, "lies outside|isn't a folder|without ~|aren't UTF-8")
 
 
 def test_a_long_chain_of_extends_hides_nothing(

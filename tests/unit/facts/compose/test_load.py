@@ -131,6 +131,12 @@ def test_variables_without_a_value_are_those_that_compose_names(folder: Path) ->
     assert project.inactive == {"b": ("p",)}
 
 
+def test_an_env_file_of_the_project_does_not_steer_compose(folder: Path) -> None:
+    (folder / ".env").write_text("COMPOSE_DISABLE_ENV_FILE=1\nCOMPOSE_ENV_FILES=gone\nTAG=1\n")
+    project = project_of(folder, ONE.replace("x", "x:$TAG"))
+    assert (project.source, project.services["a"]["image"]) == ("cli", "x:1")
+
+
 def test_a_compose_that_is_too_old_leaves_the_rest_to_the_stand_in(folder: Path) -> None:
     text = ONE + "    mem_limit: 1g\n    post_start: [{command: 'true'}]\n"
     project = project_of(folder, text, OLD.format(key="post_start"))
