@@ -13,7 +13,7 @@ from markupsafe import Markup
 from preflight.model.fleet import Fleet
 from preflight.model.report import MemoryBreakdown, Report, ResolvedFix
 from preflight.render import SIGNS, RenderOptions, fleet_summary, memory, tasks
-from preflight.render.sanitize import shorten, web_address
+from preflight.render.sanitize import web_address
 from preflight.render.templates import FOLDER, make_environment
 
 _MAX_PASSED = 12  # rows of passed rules in a section, before they are folded
@@ -36,9 +36,9 @@ def render(report: Report, options: RenderOptions) -> str:
         word=tasks.VERDICT_WORDS[report.verdict],
         tasks=tasks.find_tasks(report),
         waived=tasks.shown_waivers(report, options),
-        picture=_memory_picture(report.memory) if memory.can_draw(report.memory) else None,
         anchors={id(result): f"rule-{n}" for n, result in enumerate(report.results, 1)},
         max_passed=_MAX_PASSED,
+        **_memory_variables(report.memory),
     )
 
 
@@ -68,22 +68,21 @@ def _page(template: str, options: RenderOptions, **variables: Any) -> str:
     return _NONCHARACTER.sub("\ufffd", page).encode("ascii", "xmlcharrefreplace").decode()
 
 
-def _memory_picture(breakdown: MemoryBreakdown) -> dict[str, Any]:
-    """Lay out the memory on one scale: what is available, above what needs it."""
+def _memory_variables(breakdown: MemoryBreakdown) -> dict[str, Any]:
+    """Return the rows of the memory on one scale: what is available, above what needs it."""
+    if not memory.can_draw(breakdown):
+        return {"memory_rows": []}
     available = memory.available_rows(breakdown)
     rows = [*available, *memory.needed_rows(breakdown, _MAX_BARS)]
     whole = max(1, *(row.end for row in rows))
     tightest = breakdown.tightest
     return {
-        "bars": [
-            (shorten(row.name, _MAX_BAR_NAME), row.figure, list(row.parts(whole)), row in available)
-            for row in rows
-        ],
-        "marks": dict.fromkeys(round(100 * row.end / whole, 2) for row in available),
-        "sentence": "" if tightest is None else ": ".join(memory.constraint_text(tightest)),
-        "lacks": tightest is not None and tightest.spare < 0,
+        "memory_rows": rows,
         "available": available,
-        "needed": memory.needed_rows(breakdown),
+        "needed_rows": memory.needed_rows(breakdown),
+        "percent": lambda size: round(100 * min(1, size / whole), 2),
+        "weakest": tightest and ": ".join(memory.constraint_text(tightest)),
+        "max_bar_name": _MAX_BAR_NAME,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -34,17 +34,6 @@ class MemoryRow(NamedTuple):
     def figure(self) -> str:
         """Both figures, `1 GiB … 2 GiB`."""
         return f"{self.needed} … {self.limit}" if self.limit else self.needed
-
-    def parts(self, whole: float) -> Iterator[tuple[str, float, float]]:
-        """Yield what to draw: the kind, where it begins and how wide it is, in percent."""
-        for kind, start, end in (
-            ("sure", self.start, min(self.end, self.room)),
-            ("over", max(self.start, self.room), self.end),
-            ("may", self.end, self.top),
-        ):
-            left, right = (round(100 * min(1, value / whole), 2) for value in (start, end))
-            if right > left:
-                yield kind, left, round(right - left, 2)
 
 
 def can_draw(memory: MemoryBreakdown) -> bool:
