@@ -19,12 +19,13 @@ from preflight.facts.collect.measurement import Options
 PACKAGE = Path(preflight.__file__).parent
 SIBLINGS = {"facts", "rules", "evaluate", "render", "snapshot", "logs", "fleet"}
 MAY_IMPORT = {
-    "cli": {"check", *SIBLINGS, "model"},
+    "cli": {"check", *SIBLINGS, "model", "processes"},
     "check": {*SIBLINGS, "model"},
     **{sibling: {"model"} for sibling in SIBLINGS},
     "rules": {"model", "yaml_marks"},
     "facts": {"model", "processes", "yaml_marks"},
     "fleet": {"model", "processes"},
+    "logs": {"model", "processes"},
     "processes": set(),
     "yaml_marks": {"model"},
     "model": set(),

@@ -1,14 +1,24 @@
-"""Runs other programs: bounded in time and in output, and ended with what they have started.
+"""Runs other programs, bounded in time and output, and asks filesystems that may not answer.
 
 A leaf that any layer may import. It knows nothing about the programs that it runs.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+import signal
+import stat
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
-from typing import IO, NamedTuple
+from functools import cache
+from select import select
+from typing import IO, NamedTuple, NoReturn
+
+_ANSWER_SECONDS = 3.0  # to wait for a filesystem
+_REMOTE_FILESYSTEM = re.compile(r" - (?:fuse|nfs|cifs|smb|9p|ceph|lustre|afs|gpfs|virtiofs)")
 
 
 class Result(NamedTuple):
@@ -74,3 +84,49 @@ class Program:
             self._output.get(name, b"").decode("utf-8", "replace") for name in ("output", "error")
         )
         return Result(exit_code, output, error)
+
+
+def ask_filesystem(path: str) -> None:
+    """Raise OSError where a filesystem over a network, or of a program, doesn't answer.
+
+    It is asked for a file, or for a folder and the files in it. A process that waits for it can't
+    be ended, and whoever holds one of its pipes waits too: so a child without our streams asks.
+    """
+    if not _has_remote_filesystem():
+        return
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _touch_and_exit(path, writing)
+    os.close(writing)
+    with open(reading, "rb", buffering=0) as answers:
+        while select([answers], [], [], _ANSWER_SECONDS)[0]:
+            if not answers.read(4096):  # it has ended
+                os.waitpid(child, 0)
+                return
+    os.kill(child, signal.SIGKILL)
+    raise OSError(errno.ETIMEDOUT, f"its filesystem did not answer within {_ANSWER_SECONDS:g} s")
+
+
+@cache
+def _has_remote_filesystem() -> bool:
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
+            return _REMOTE_FILESYSTEM.search(mounts.read()) is not None
+    except OSError:
+        return False
+
+
+def _touch_and_exit(path: str, answers: int) -> NoReturn:
+    """Read the beginning of a file, or look at each file of a folder; write a byte for each."""
+    try:
+        os.dup2(answers, 0)
+        os.closerange(1, os.sysconf("SC_OPEN_MAX"))
+        mode = os.stat(path).st_mode
+        if stat.S_ISREG(mode):
+            os.read(os.open(path, os.O_RDONLY), 1)
+        for name in os.listdir(path) if stat.S_ISDIR(mode) else ():
+            os.path.exists(os.path.join(path, name))
+            os.write(0, b".")
+    finally:
+        os._exit(0)

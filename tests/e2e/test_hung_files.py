@@ -64,3 +64,27 @@ def test_a_file_that_never_answers(arguments: str, file: str, clean_environment:
     code, seconds, output = run_with_hung_files(folder, *arguments.split())
     assert (code, seconds < MAX_SECONDS) == (2, True), (seconds, output)
     assert f"{file}: its filesystem did not answer within 3 s" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ("diagnose --container x", 2, "no answer in time"),
+        ("diagnose --compose", 2, "no answer in time"),
+        ("bundle -y -o b.zip", 0, "no answer in time"),
+        ("check -q --only docker-reachable", 3, "Docker did not answer within 3 s"),
+        ("diagnose local.log", 0, ""),
+    ],
+)
+def test_a_home_and_a_project_that_never_answer(
+    arguments: str, code: int, words: str, clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The docker CLI's configuration and the cache of log patterns lie in the home folder."""
+    folder = clean_environment
+    monkeypatch.setenv("HOME", str(folder / "hung"))
+    (folder / "local.log").write_text("all is well\n")
+    service = f"{{image: x, env_file: [{folder}/hung/x.env]}}"
+    (folder / "compose.yaml").write_text(f"services: {{api: {service}}}\n")
+    exit_code, seconds, output = run_with_hung_files(folder, *arguments.split(), "--timeout", "3")
+    assert (exit_code, seconds < 12) == (code, True), (seconds, output)
+    assert words in " ".join(output.split())

@@ -11,7 +11,6 @@ import typer
 
 from preflight.check import collect_facts, load, with_model
 from preflight.cli.streams import (
-    ask_filesystem,
     cannot_read,
     read_input,
     rules_reader,
@@ -23,6 +22,7 @@ from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts, M
 from preflight.model.problems import InputError
 from preflight.model.quantities import parse_duration
 from preflight.model.rules import DEFAULT_RULES, Rule, RuleSet
+from preflight.processes import ask_filesystem
 
 LOCAL_RULES = "preflight.yaml"
 _MEASURING = ("--path", "--compose-file", "--docker-host", "--context", "--timeout", "--wait")

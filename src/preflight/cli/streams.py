@@ -6,28 +6,24 @@ import errno
 import io
 import json
 import os
-import re
 import shutil
-import signal
 import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from select import select
-from typing import BinaryIO, NoReturn, TextIO
+from typing import BinaryIO, TextIO
 
 from preflight.model.problems import InputError
 from preflight.model.rules import BUNDLED_SETS, DEFAULT_RULES, MAX_RULE_FILE_BYTES
+from preflight.processes import ask_filesystem
 from preflight.render import RenderOptions
 from preflight.render.sanitize import clean
 
 _SPINNER_FRAMES = "|/-\\"
 _SPINNER_DELAY = 0.3  # seconds
 _PIPE_TIMEOUT_SECONDS = 3.0  # to wait for somebody to write to a pipe
-_ANSWER_SECONDS = 3.0  # to wait for a filesystem
-_REMOTE_FILESYSTEM = re.compile(r" - (?:fuse|nfs|cifs|smb|9p|ceph|lustre|afs|gpfs|virtiofs)")
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 
@@ -245,52 +241,6 @@ def open_input(path: str) -> io.FileIO:
     if _NONBLOCK:
         os.set_blocking(file.fileno(), True)
     return file
-
-
-def ask_filesystem(path: str) -> None:
-    """Raise OSError where a filesystem over a network, or of a program, doesn't answer.
-
-    It is asked for a file, or for a folder and the files in it. A process that waits for it can't
-    be ended, and whoever holds one of its pipes waits too: so a child without our streams asks.
-    """
-    if not _has_remote_filesystem():
-        return
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _touch_and_exit(path, writing)
-    os.close(writing)
-    with open(reading, "rb", buffering=0) as answers:
-        while select([answers], [], [], _ANSWER_SECONDS)[0]:
-            if not answers.read(4096):  # it has ended
-                os.waitpid(child, 0)
-                return
-    os.kill(child, signal.SIGKILL)
-    raise OSError(errno.ETIMEDOUT, f"its filesystem did not answer within {_ANSWER_SECONDS:g} s")
-
-
-@cache
-def _has_remote_filesystem() -> bool:
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
-            return _REMOTE_FILESYSTEM.search(mounts.read()) is not None
-    except OSError:
-        return False
-
-
-def _touch_and_exit(path: str, answers: int) -> NoReturn:
-    """Read the beginning of a file, or look at each file of a folder; write a byte for each."""
-    try:
-        os.dup2(answers, 0)
-        os.closerange(1, os.sysconf("SC_OPEN_MAX"))
-        mode = os.stat(path).st_mode
-        if stat.S_ISREG(mode):
-            os.read(os.open(path, os.O_RDONLY), 1)
-        for name in os.listdir(path) if stat.S_ISDIR(mode) else ():
-            os.path.exists(os.path.join(path, name))
-            os.write(0, b".")
-    finally:
-        os._exit(0)
 
 
 def read_rules(name: str) -> bytes:
