@@ -99,15 +99,16 @@ def diagnose(
     started = time.perf_counter()
     live = bool(containers) or compose
     _check_options(logs or [], live=live, facts=facts, lines=lines)
+    source = None
+    if live:  # it is measured while files are read
+        request = LogRequest(containers or (), compose, since, lines, _MAX_LOG_BYTES)
+        source = FactsSource(ctx, None, path, docker_host, context, timeout, compose_files, request)
     inputs = _LogInputs(load_rules(rules, sets, known_errors=True))
     try:
         for name in logs or ():
             inputs.read(name)
-        if live:
-            request = LogRequest(containers or (), compose, since, lines, _MAX_LOG_BYTES)
-            inputs.read_containers(
-                FactsSource(ctx, None, path, docker_host, context, timeout, compose_files, request)
-            )
+        if source is not None:
+            inputs.read_containers(source)
     except SlowPattern as error:
         raise InputError(str(error)) from None
     if facts is not None:

@@ -103,7 +103,7 @@ class Measurement:
     def __init__(self, options: Options, worker: Worker | None = None) -> None:
         import json
 
-        self._start = time.monotonic()
+        self._start = self._end = time.monotonic()
         self._timeout = options.timeout
         self.support_data: list[Measured] = []
         self.hidden_variables: list[tuple[str, str]] = []
@@ -149,16 +149,18 @@ class Measurement:
 
         failure = ""
         try:
-            while (seconds_left := self._start + self._timeout - time.monotonic()) > 0:
+            while True:  # what came in time counts, however late it is asked for
+                seconds_left = max(0.0, self._start + self._timeout - time.monotonic())
                 try:
                     line = self._lines.get(timeout=min(_WAIT_INTERVAL, seconds_left))
                 except Empty:
+                    if not seconds_left:
+                        break
                     if on_wait is not None:
                         on_wait(time.monotonic() - self._start)
                     continue
                 if line is None:
-                    if time.monotonic() < self._worker_deadline:
-                        failure = self._failure
+                    failure = self._failure if self._end < self._worker_deadline else ""
                     break
                 yield decode(line)
         finally:
@@ -173,6 +175,7 @@ class Measurement:
         assert worker.stdout is not None
         for line in worker.stdout:
             self._lines.put(line)
+        self._end = time.monotonic()
         self._lines.put(None)
 
 
