@@ -328,6 +328,42 @@ def test_interrupted_while_it_speaks(clean_environment: Path, tmp_path: Path) ->
     assert done.stderr.startswith("preflight: interrupted\n")
 
 
+INTERRUPTED_BY = {
+    "starting the worker": (
+        "from preflight.facts.collect import measurement\n"
+        "def start_worker(): signal.raise_signal(signal.SIGINT)\n"
+        "measurement.start_worker = start_worker\n"
+    ),
+    "importing": (
+        "import builtins\n"
+        "real = builtins.__import__\n"
+        "def meanwhile(name, *rest):\n"
+        "    if name == 'preflight.cli.app': signal.raise_signal(signal.SIGINT)\n"
+        "    return real(name, *rest)\n"
+        "builtins.__import__ = meanwhile\n"
+    ),
+    "ending": "import atexit\natexit.register(signal.raise_signal, signal.SIGINT)\n",
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("moment", INTERRUPTED_BY)
+def test_interrupted_before_and_after_it_handles_signals(
+    moment: str, clean_environment: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "preflight.yaml").write_text(ANSWERS)
+    script = (
+        f"import signal, sys\n{INTERRUPTED_BY[moment]}"
+        "sys.argv = ['preflight', 'check', '--docker-host', 'unix:///none.sock']\n"
+        "from preflight.cli import main\nmain()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == (-signal.SIGINT if moment == "ending" else 130)  # 130 to a shell
+    assert "Traceback" not in done.stderr
+
+
 WHILE_IT_WRITES = """
 import os, signal, sys
 function = sys.argv.pop(1)

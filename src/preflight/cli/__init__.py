@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from contextlib import suppress
 
 _MEASURING_COMMANDS = {"check", "facts", "explain", "models", "bundle"}
 
@@ -17,18 +18,16 @@ def _needs_measurement(command: str | None, arguments: list[str]) -> bool:
 
 def main() -> None:
     """Run the program; a worker starts to measure before anything else is imported."""
-    gc.disable()  # a short life: the end of the process frees all memory
-    arguments = sys.argv[1:]
-    command = next((word for word in arguments if not word.startswith("-")), None)
     worker = None
-    if _needs_measurement(command, arguments):
-        from preflight.facts.collect.measurement import start_worker
-
-        try:
-            worker = start_worker()
-        except OSError:
-            pass  # tried again, and reported, where it is needed
     try:
+        gc.disable()  # a short life: the end of the process frees all memory
+        arguments = sys.argv[1:]
+        command = next((word for word in arguments if not word.startswith("-")), None)
+        if _needs_measurement(command, arguments):
+            from preflight.facts.collect.measurement import start_worker
+
+            with suppress(OSError):  # tried again, and reported, where it is needed
+                worker = start_worker()
         from preflight.cli.app import run
 
         run(worker)
@@ -40,4 +39,9 @@ def main() -> None:
             from preflight.facts.collect.measurement import stop_worker
 
             stop_worker(worker)
+        import signal
+
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # while Python ends, which isn't ours to handle
         gc.freeze()  # skips the last collection, which would visit every object
