@@ -10,13 +10,18 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from preflight import yaml_marks
 from preflight.facts.compose.load import Bounds, display_path, find_env_files, read_bytes
 from preflight.facts.compose.project import ComposeError, Need, Path
-from preflight.facts.compose.variables import Variables, project_variables, read_env_file
+from preflight.facts.compose.variables import (
+    Variables,
+    hide_values,
+    project_variables,
+    read_env_file,
+)
 from preflight.model.facts import FileLine
 from preflight.model.problems import InputError
 from preflight.yaml_marks import MAX_BYTES, TAGS, Node, compose_documents, is_null
@@ -146,16 +151,18 @@ def position_of(node: Node) -> FileLine:
 class Guard:
     """The files of a project that were reached so far, and the positions of their values."""
 
-    def __init__(self, files: Sequence[str], bounds: Bounds, environ: Mapping[str, str]) -> None:
+    def __init__(self, files: tuple[str, ...], bounds: Bounds, environ: Mapping[str, str]) -> None:
         self.positions: dict[Path, FileLine] = {}
         self.profiles: dict[str, tuple[str, ...]] = {}
         self.needs: dict[tuple[str, str], Need] = {}
         self.files, self.folder = files, os.path.dirname(os.path.abspath(files[0]))
-        self.variables = project_variables(find_env_files(self.folder, environ, bounds), environ)
+        self._env_files = find_env_files(self.folder, environ, bounds)
+        self.variables = project_variables(self._env_files, environ)
         self.project_name = ""
         self._bounds = bounds
         self._variables = Variables(self.variables.lookup)  # what it notes doesn't count
         self._documents: dict[str, list[Node]] = {}
+        self._sources: list[bytes] = []
         self._count = 0
 
     def documents(self, file: str, depth: int = 0) -> list[Node]:
@@ -167,7 +174,8 @@ class Guard:
             raise ComposeError(problem, name)
         if file not in self._documents:
             try:
-                self._documents[file] = compose_documents(read_bytes(file, MAX_BYTES), name)
+                self._sources.append(read_bytes(file, MAX_BYTES))
+                self._documents[file] = compose_documents(self._sources[-1], name)
             except InputError as error:
                 raise ComposeError(str(error)) from None
         return self._documents[file]
@@ -220,7 +228,7 @@ class Guard:
         values: dict[str, str] = {}
         for path in filter(os.path.isfile, check("env_file") or [os.path.join(inner, ".env")]):
             self._require(path, item)
-            read_env_file(path, values, Variables(self._variables.lookup))
+            self._read_env_file(path, values)
         with self._variables.fallback_to(values):
             self._check_files(filter(os.path.isfile, files), inner, depth + 1)
 
@@ -232,10 +240,26 @@ class Guard:
         self._check_paths(find_texts(service, "label_file"), folder)
         for path in self._check_paths(find_texts(service, "env_file", "=path"), folder):
             with suppress(ComposeError):  # Compose says so
-                lines = read_env_file(path, {}, Variables(self._variables.lookup))
-                for variable, line in lines.items():
+                for variable, line in self._read_env_file(path, {}).items():
                     key = ("services", name, "environment", variable)
                     self.positions[key] = FileLine(display_path(path), line)
+
+    def _read_env_file(self, path: str, values: dict[str, str]) -> dict[str, int]:
+        self._env_files.append(path)
+        return read_env_file(path, values, Variables(self._variables.lookup))
+
+    def hide_values(self, message: str) -> str:
+        """Return a message of Compose or the stand-in without what only the user may know."""
+        text = b"\n".join(self._sources).decode("utf-8", "replace")
+        values: dict[str, str] = {}
+        for path in filter(os.path.isfile, self._env_files):
+            with suppress(ComposeError):
+                for line in read_bytes(path, MAX_BYTES).decode("utf-8", "replace").splitlines():
+                    name, _, value = line.partition("=")
+                    values[name.strip()] = value.strip(" \t\"'") or line
+        names = re.findall(r"\$\{?(\w+)", "\n".join((text, *values.values())))
+        values |= {name: self._variables.lookup(name) or "" for name in names}
+        return hide_values(message, values, f"{text}\n{self.folder}")
 
     def _check_bases(
         self, name: str, extends: Mapping[str, Node], file: str, folder: str, depth: int

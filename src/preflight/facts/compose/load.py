@@ -44,16 +44,26 @@ def load_project(options: Options, environ: Mapping[str, str] = os.environ) -> P
     files = choose_files(options.compose_files, environ, bounds)
     if not files:
         return None
-    from preflight.facts.compose import cli  # a machine without a compose file needs none of it
-    from preflight.facts.compose.guard import Guard
+    from preflight.facts.compose.guard import Guard  # a machine without a file doesn't need it
 
     guard = Guard(files, bounds, environ)
+    try:
+        return _load(guard, options.timeout, environ)
+    except ComposeError as error:
+        raise ComposeError(guard.hide_values(error.text)) from None
+
+
+def _load(guard: Guard, timeout: float, environ: Mapping[str, str]) -> Project:
+    from preflight.facts.compose import cli
+
     guard.check()
-    answer = cli.ask_compose(files, options.timeout, environ)
+    answer = cli.ask_compose(guard.files, timeout, environ)
+    if answer.refused:
+        answer = answer._replace(refused=guard.hide_values(answer.refused))
     project = Project(
         name="",
         folder=guard.folder,
-        files=files,
+        files=guard.files,
         source="cli",
         config=answer.config or {},
         compose=answer.version,
@@ -88,7 +98,9 @@ def _read_by_standin(project: Project, answer: ComposeAnswer, guard: Guard) -> P
     except ComposeError as error:
         if not answer.refused:
             raise
-        raise ComposeError(f"{refusal} ({error})", project.files[0]) from None
+        raise ComposeError(f"{refusal} ({error.text})", project.files[0]) from None
+    hidden = {k: guard.hide_values(message) for k, message in project.missing_variables.items()}
+    project = project._replace(missing_variables=hidden)
     if not answer.refused or project.is_too_old:
         words = f"Docker Compose {project.compose} refuses it: {answer.refused}"
         caveat = words if answer.refused else answer.fault

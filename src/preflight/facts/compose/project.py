@@ -10,7 +10,7 @@ from preflight.model.quantities import parse_version
 
 Path: TypeAlias = tuple[str, ...]
 
-_MAX_MESSAGE = 500  # characters: a message may quote the file
+_MAX_MESSAGE = 500  # characters
 
 
 OLDER_KEYS = {
@@ -23,13 +23,16 @@ OLDER_KEYS = {
 
 
 class ComposeError(Exception):
-    """A compose file that can't be used: one line that says what was found and expected."""
+    """A compose file that can't be used: one line that says what was found and expected.
+
+    `text` is the whole of it; as a string it is cut, for a message may quote the file.
+    """
 
     def __init__(self, message: str, file: str = "", line: int = 0, column: int = 0) -> None:
         position = "".join(f"{part}:" for part in (file, line, column) if part)
-        message = message.replace("\n", "\\n").replace("\r", "\\r")
-        cut = message if len(message) <= _MAX_MESSAGE else f"{message[: _MAX_MESSAGE - 1]}…"
-        super().__init__(f"{position} {cut}" if position else cut)
+        text = f"{position} {message}" if position else message
+        self.text = text.replace("\n", "\\n").replace("\r", "\\r")
+        super().__init__(self.text if len(text) <= _MAX_MESSAGE else f"{self.text[:_MAX_MESSAGE]}…")
 
 
 class Need(NamedTuple):

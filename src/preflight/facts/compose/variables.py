@@ -31,6 +31,8 @@ _STATEMENT = re.compile(
     re.DOTALL,
 )
 _VARIABLE_NAME = re.compile(r"[\w.\[\]-]+")
+_WORD = re.compile(r"\w{4,}|\w[\w.+-]{3,}")
+_HARMLESS = re.compile(r"(?i:.{0,2}|[0-9]{1,5}|true|false|yes|no|on|off|none|null)", re.DOTALL)
 _ESCAPE = re.compile(r'\\([abfnrtv$"\\]|0[0-9]{0,3})')
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "$": "$$"}
 
@@ -186,3 +188,24 @@ def _unescape(match: re.Match[str]) -> str:
         return _ESCAPES.get(text, text)
     digits = text[1:]  # Go takes three octal ones, and else leaves them
     return chr(int(digits, 8)) if re.fullmatch("[0-3][0-7]{2}", digits) else f"\\{digits}"
+
+
+def hide_values(message: str, values: Mapping[str, str], known: str) -> str:
+    """Return a message with `${NAME}` in place of the values, or parts of them.
+
+    Paths, numbers below 100,000 and the like stay, and what stands in `known` anyway.
+    """
+    from preflight.model.secrets import secret_kind  # a project in order needs none of it
+
+    hidden: dict[str, str] = {}
+    for name, value in values.items():
+        is_path = os.path.isabs(value) and not secret_kind(name)
+        prefixes = (value[:length] for length in range(len(value), 3, -1))
+        cut = next((prefix for prefix in prefixes if prefix in message), value)
+        parts = {value, cut, *(word for word in _WORD.findall(message) if word in value)}
+        for part in parts if name not in ("PWD", "HOME") and not is_path else ():
+            if part in message and part not in known and not _HARMLESS.fullmatch(part):
+                hidden.setdefault(part, f"${{{name}}}")
+    longest_first = sorted(hidden, key=len, reverse=True)
+    pattern = "|".join(map(re.escape, longest_first))
+    return re.sub(pattern, lambda match: hidden[match[0]], message) if hidden else message

@@ -171,3 +171,62 @@ def test_the_effective_values_are_those_of_compose(folder: Path) -> None:
     assert project.services["a"]["image"] == "theirs$1"
     assert project.name == "p"
     assert project.positions["services", "a", "image"] == ("compose.yaml", 3)
+
+
+QUOTED = [
+    "mem_limit: '${LOGIN_OF_ADMIN}'",
+    "mem_limit: '${PROD_DB_PASSWORD}'",
+    "mem_limit: 1g${PROD_DB_PASSWORD}",
+    "shm_size: '${PROD_DB_PASSWORD}'",
+    "ports: ['${PROD_DB_PASSWORD}:80']",
+    "cpus: '${PROD_DB_PASSWORD}'",
+    "deploy: {replicas: '${PROD_DB_PASSWORD}'}",
+    "volumes: [':${PROD_DB_PASSWORD}']",
+    "depends_on: ['${PROD_DB_PASSWORD}']",
+    "networks: ['${PROD_DB_PASSWORD}']",
+    "user: '${MISSING:?no $PROD_DB_PASSWORD}'",
+    "user: '${MISSING:?no $FROM_DOTENV}'",
+    "pull_policy: '${PATH_TOKEN}'",
+    "env_file: '../${PROD_DB_PASSWORD}'",
+    "env_file: unclosed.env",
+    "env_file: template.env",
+    "env_file: line.env",
+]
+SECRETS = {
+    "LOGIN_OF_ADMIN": "horsebattery",
+    "PROD_DB_PASSWORD": "Hunter2-envsecret",
+    "PATH_TOKEN": "/zK8/Hunter2",
+}
+
+
+@pytest.mark.parametrize("with_compose", [True, False])
+@pytest.mark.parametrize("line", QUOTED)
+def test_no_value_of_a_variable_is_in_an_error(line: str, with_compose: bool, folder: Path) -> None:
+    (folder / ".env").write_text("FROM_DOTENV='Hunter2 of .env'\n")
+    (folder / "unclosed.env").write_text('A="Hunter2\n')
+    (folder / "template.env").write_text("A=${Hunter2!}\n")
+    (folder / "line.env").write_text("Hunter2 Hunter2-x\n")
+    compose = {} if with_compose else {"PATH": "/nowhere"}
+    try:
+        project = project_of(folder, f"{ONE}    {line}\n", **SECRETS, **compose)
+    except ComposeError as error:
+        words = error.text
+    else:
+        words = repr(project._replace(config={}, positions={}, missing_env_files=()))
+    for secret in ("horsebattery", "Hunter2", "envsecret"):
+        assert secret not in words
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PWD", None), ("HOME", "/home/someone"), ("DATA", "/srv/data"), ("NUMBER", "99999"),
+     ("IMAGE", "image"), ("NET", "backbone")],
+)  # fmt: skip
+def test_what_an_error_needs_to_be_read_stays_in_it(
+    name: str, value: str | None, folder: Path
+) -> None:
+    value = value or str(folder)
+    project = project_of(folder, f"{ONE}    networks: [${name}]\n", **{name: value})
+    ((_, words),) = project.conflicts
+    shown = "${NET}" if name == "NET" else value
+    assert f"undefined network {shown}: invalid compose project" in words
