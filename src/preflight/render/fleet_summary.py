@@ -7,26 +7,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from preflight.model.fleet import WORST_FIRST, Fleet, HostReport
-from preflight.model.report import ExitCode, Report, ResolvedFix, Result, Verdict
+from preflight.model.report import ExitCode, ResolvedFix, Result, Verdict
 from preflight.render import RenderOptions
 from preflight.render.sanitize import shorten
-from preflight.render.tasks import problems_worst_first
+from preflight.render.tasks import Task, find_tasks
 
 COLUMNS = ("host", "docker", "stack", "disk")
 """The columns of the table of hosts: what the fact of a rule is about."""
 
 
 class HostSummary(NamedTuple):
-    """One host and its problems: first the `required_problems` that affect the exit code.
+    """One host and its tasks, the worst first.
 
     `columns` has the worst verdict of each of COLUMNS that a rule judged. `reason` says why the
-    host could not be judged; that is then its only problem.
+    host could not be judged.
     """
 
     name: str
     verdict: Verdict
-    problems: Sequence[Result]
-    required_problems: int
+    tasks: Sequence[Task]
     columns: Mapping[str, Verdict]
     reason: str
 
@@ -37,22 +36,32 @@ class HostSummary(NamedTuple):
 
     @property
     def message(self) -> str:
-        """The message of its worst problem."""
-        return self.problems[0].message if self.problems else ""
+        """What is worst."""
+        return self.tasks[0].sentence if self.tasks else ""
 
 
 class SharedProblem(NamedTuple):
-    """A rule that isn't met, or a cause that leaves rules undecided, and the hosts that have it.
+    """A task, as the first of the `hosts` has it that share it."""
 
-    `result` is that of the first host. A cause of several rules has no fixes.
-    """
+    task: Task
+    hosts: Sequence[str]
 
-    title: str
-    description: str
-    fixes: tuple[ResolvedFix, ...]
-    result: Result
-    affects_exit_code: bool
-    hosts: tuple[str, ...]
+    @property
+    def title(self) -> str:
+        """The rule, or how many rules are undecided for one reason."""
+        return self.task.result.title if len(self.task.results) == 1 else self.task.title
+
+    @property
+    def description(self) -> str:
+        """An example, or the reason why it is undecided."""
+        result = self.task.result
+        undecided = result.verdict == "unknown" and result.reason_or_source
+        return undecided or f"such as {result.message}"
+
+    @property
+    def fixes(self) -> Sequence[ResolvedFix]:
+        """The fixes of a rule; several rules have none in common."""
+        return self.task.result.fixes if len(self.task.results) == 1 else ()
 
     def host_names(self, limit: int, characters: int = 60) -> str:
         """List up to `limit` hosts, each cut to so many characters."""
@@ -71,6 +80,25 @@ def summaries(fleet: Fleet) -> list[HostSummary]:
             host.name,
         ),
     )
+
+
+def _summary(host: HostReport) -> HostSummary:
+    tasks = find_tasks(host.report_or_reason())
+    columns = _worst_by_column(host.report.results if host.report else ())
+    reason = "" if host.report else tasks[0].sentence
+    return HostSummary(host.name, host.verdict, tasks, columns, reason)
+
+
+def _worst_by_column(results: Iterable[Result]) -> dict[str, Verdict]:
+    worst: dict[str, Verdict] = {}
+    for result in results:
+        if result.verdict in WORST_FIRST:
+            subject, _, rest = result.fact.partition(".")
+            column = subject if subject in ("host", "docker") else "stack"
+            if column != "stack" and rest.startswith("disk."):
+                column = "disk"
+            worst[column] = min(worst.get(column, "pass"), result.verdict, key=WORST_FIRST.index)
+    return worst
 
 
 def shown_hosts(hosts: Iterable[HostSummary], options: RenderOptions) -> list[HostSummary]:
@@ -101,50 +129,13 @@ def shared_problems(fleet: Fleet, *, recommended: bool) -> list[SharedProblem]:
 
     Without `recommended`, only problems that affect the exit code.
     """
-    groups: dict[tuple[Verdict, str, bool], dict[str, list[tuple[Result, bool]]]] = {}
+    groups: dict[tuple[int, str, bool], dict[str, Task]] = {}
     for host in map(_summary, fleet.hosts):
-        for number, result in enumerate(host.problems):
-            affects_exit_code = number < host.required_problems
-            if affects_exit_code or recommended:
+        for task in host.tasks:
+            if task.affects_exit_code or recommended:
+                result = task.result
                 cause = result.reason_or_source if result.verdict == "unknown" else result.id
-                by_host = groups.setdefault((result.verdict, cause, bool(host.reason)), {})
-                by_host.setdefault(host.name, []).append((result, affects_exit_code))
-    problems = []
-    for (verdict, cause, is_unreached), by_host in sorted(
-        groups.items(),
-        key=lambda item: (WORST_FIRST.index(item[0][0]), -len(item[1]), item[0][1]),
-    ):
-        (result, affects_exit_code), *others = next(iter(by_host.values()))
-        title, description, fixes = result.title, f"such as {result.message}", result.fixes
-        if is_unreached or (verdict == "unknown" and others):
-            title = "Not checked" if is_unreached else f"{len(others) + 1} rules undecided"
-            description, fixes = cause, ()
-        problems.append(
-            SharedProblem(title, description, fixes, result, affects_exit_code, tuple(by_host))
-        )
-    return problems
-
-
-def _summary(host: HostReport) -> HostSummary:
-    report = host.report_or_reason()
-    problems = problems_worst_first(report)
-    return HostSummary(
-        host.name,
-        host.verdict,
-        problems,
-        sum(map(report.affects_exit_code, problems)),
-        _worst_by_column(host.report) if host.report else {},
-        "" if host.report else problems[0].message,
-    )
-
-
-def _worst_by_column(report: Report) -> dict[str, Verdict]:
-    worst: dict[str, Verdict] = {}
-    for result in report.results:
-        if result.verdict in WORST_FIRST:
-            subject, _, rest = result.fact.partition(".")
-            column = subject if subject in ("host", "docker") else "stack"
-            if column != "stack" and rest.startswith("disk."):
-                column = "disk"
-            worst[column] = min(worst.get(column, "pass"), result.verdict, key=WORST_FIRST.index)
-    return worst
+                key = (WORST_FIRST.index(result.verdict), cause, bool(host.reason))
+                groups.setdefault(key, {}).setdefault(host.name, task)
+    ranked = sorted(groups.items(), key=lambda item: (item[0][0], -len(item[1]), item[0][1]))
+    return [SharedProblem(next(iter(tasks.values())), tuple(tasks)) for _, tasks in ranked]

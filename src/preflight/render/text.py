@@ -139,7 +139,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
         layout.title("To do")
     for problem in problems:
         count = f"{len(problem.hosts):,} of {len(fleet.hosts):,}"
-        sign = options.sign(problem.result.verdict)
+        sign = options.sign(problem.task.result.verdict)
         layout.add("  ", sign, " ", Fill(problem.title), " ", count)
         layout.wrap(problem.host_names(_MAX_NAMES, min(60, options.columns - 8)), 6)
         layout.wrap(problem.description, 6, "dim")
@@ -167,10 +167,11 @@ def _add_hosts(layout: TextLayout, fleet: Fleet) -> None:
     for host in shown:
         mark, style = options.sign(host.verdict)
         mark = pad(mark, 4) if options.ascii else mark
-        problem = ""
-        if host.problems:
-            problem = host.reason or f"{host.problems[0].title} {host.problems[0].actual_text}"
-        more = f"  +{host.required_problems - 1}" if host.required_problems > 1 else ""
+        problem = host.reason
+        if host.tasks and not host.reason:
+            problem = f"{host.tasks[0].result.title} {host.tasks[0].result.actual_text}"
+        required = sum(task.affects_exit_code for task in host.tasks)
+        more = f"  +{required - 1}" if required > 1 else ""
         signs: list[str | tuple[str, str]] = []
         for name in columns if not host.reason else ():
             verdict = host.columns.get(name)

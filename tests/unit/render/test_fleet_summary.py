@@ -38,7 +38,7 @@ def fleet(*, failure_code: int = ExitCode.USAGE, **hosts: Any) -> Fleet:
 def causes(of: Fleet, *, recommended: bool = True) -> list[tuple[str, tuple[str, ...], str]]:
     return [
         (
-            one.result.reason_or_source if one.result.verdict == "unknown" else one.result.id,
+            _cause(one.task.result),
             one.hosts,
             one.title,
         )
@@ -87,10 +87,10 @@ def test_of_one_host_what_gates_comes_first() -> None:
     advised = result("f", "fail", "recommended")
     fixes = (ResolvedFix("Add memory."),)
     host = summary([WARN, advised, OPEN, PASS, FAIL._replace(fixes=fixes)])
-    assert [problem.id for problem in host.problems] == ["a", "d", "f", "b"]
-    assert host.required_problems == 2
+    assert [task.result.id for task in host.tasks] == ["a", "d", "f", "b"]
+    assert [task.affects_exit_code for task in host.tasks] == [True, True, False, False]
     assert host.message == "a is fail"
-    assert host.problems[0].fixes == fixes
+    assert host.tasks[0].result.fixes == fixes
 
 
 @pytest.mark.parametrize("reason", ["refused", ""])
@@ -100,9 +100,9 @@ def test_a_host_without_a_report_has_the_reason_for_its_problem(reason: str) -> 
     assert (host.verdict, host.reason, host.message) == ("unknown", shown, shown)
     assert host.needs_action
     of = fleet(x=reason, y=reason)
-    assert causes(of, recommended=False) == [(shown, ("x", "y"), "Not checked")]
+    assert causes(of, recommended=False) == [(shown, ("x", "y"), "Host reached")]
     (problem,) = shared_problems(of, recommended=False)
-    assert (problem.title, problem.description, problem.fixes) == ("Not checked", shown, ())
+    assert (problem.title, problem.description, problem.fixes) == ("Host reached", shown, ())
 
 
 @pytest.mark.parametrize(

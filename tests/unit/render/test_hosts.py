@@ -179,7 +179,7 @@ def test_a_reason_of_a_rule_and_of_a_machine_are_two_causes() -> None:
     (unknown,) = [one for one in made().results if one.verdict == "unknown"]
     fleet = Fleet("", tuple(hosts(reason=unknown.reason_or_source)), 0)
     problems = shared_problems(fleet, recommended=False)
-    having = [one.hosts for one in problems if one.result.verdict == "unknown"]
+    having = [one.hosts for one in problems if one.task.result.verdict == "unknown"]
     assert sorted(having) == [("edge <7>", "edge-8"), ("vm-1",)]
 
 
