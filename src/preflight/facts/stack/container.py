@@ -38,6 +38,7 @@ from preflight.model.quantities import format_bytes, format_number, parse_versio
 
 _INSPECT = "GET /containers/ID/json"
 _STATS = "GET /containers/ID/stats"
+_LOWEST_LIMIT_KEY = "hierarchical_memory_limit"
 _PODMAN_STATES = {"stopped": "exited", "configured": "created", "initialized": "created"}
 _LOOP_RESTARTS = 3
 _LOOP_SECONDS = 60
@@ -179,25 +180,15 @@ def _read_memory(
     except EngineError as error:
         memory["usage"] = unread = error.unknown, ""
         return {**memory, "limit": configured if limit else unread}, None
-    sampled = get_object(stats, "memory_stats")
-    details = get_object(sampled, "stats")
+    details = get_object(get_object(stats, "memory_stats"), "stats")
     cache = "without page cache" if details else "with page cache, which it does not report"
     usage = or_unreported(memory_used(stats), "memory_stats.usage")
     memory["usage"] = usage, f"{_STATS}, {cache}"
-    total = count_or_none(engine.info.get("MemTotal")) or 0
-    limits = {configured} if isinstance(configured[0], int) else set()
-    for key, sampled_limit in (
-        ("limit", sampled.get("limit")),
-        ("hierarchical_memory_limit", details.get("hierarchical_memory_limit")),
-    ):
-        if sampled_limit is None:
-            continue
-        lowest = sampled_limit if 0 < sampled_limit < total else None, f"{_STATS} {key}"
-        if lowest[0]:
-            limits.add(lowest)
-        if key != "limit":
-            memory["parent"] = _lower_limit(lowest, configured)
-    memory["limit"] = min(limits, default=configured)
+    lowest = count_or_none(details.get(_LOWEST_LIMIT_KEY))
+    if lowest:
+        has_limit = lowest < (count_or_none(engine.info.get("MemTotal")) or 0)
+        memory["limit"] = lowest if has_limit else None, f"{_STATS} {_LOWEST_LIMIT_KEY}"
+        memory["parent"] = _lower_limit(memory["limit"], configured)
     return memory, None
 
 

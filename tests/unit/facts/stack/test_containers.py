@@ -267,7 +267,6 @@ class TestMemoryOfAnEngineElsewhere:
         [
             (0, sample(9), None, Unknown),
             (GIB, sample(9, GIB), GIB, Unknown),
-            (0, sample(9, 2 * GIB), 2 * GIB, Unknown),
             (0, sample(9, hierarchical_memory_limit=8 * GIB), None, None),
             (0, sample(9, hierarchical_memory_limit=2**63 - 4096), None, None),
             (GIB, sample(9, GIB, hierarchical_memory_limit=GIB), GIB, None),
