@@ -38,6 +38,7 @@ RETIRED_FACTS: Mapping[str, tuple[Unit, str]] = {
     "docker.swarm.services.*.error": ("text", "docker.swarm.services.*.reason replaces it"),
 }
 """Facts of earlier versions, unknown today: by path the unit, and the reason."""
+_RETIRED_BELOW = ("docker", "swarm")  # all of them
 
 _SEGMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 _PATH = re.compile(rf"(?:{_SEGMENT.pattern})(?:\.(?:{_SEGMENT.pattern}))*")
@@ -105,9 +106,10 @@ class Facts(NamedTuple):
         for segment in path:
             if node is None:
                 return None
-            if not isinstance(node, Mapping) or segment not in node:
+            try:
+                node = node[segment]
+            except (KeyError, TypeError):  # it isn't a mapping
                 return self._why_missing(path)
-            node = node[segment]
         return node
 
     def source(self, path: Path) -> str:
@@ -239,6 +241,8 @@ class Catalogue:
 
 def _find_retired(path: Path) -> tuple[Unit, str] | None:
     """Return the unit of a retired fact and what replaces it, None for other paths."""
+    if path[: len(_RETIRED_BELOW)] != _RETIRED_BELOW:
+        return None
     for name, retired in RETIRED_FACTS.items():
         if _covers(split_path(name), path):
             return retired
