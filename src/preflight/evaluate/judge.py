@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
 from functools import partial
+from itertools import islice
 from math import inf, nextafter
 from typing import Any, NamedTuple
 
@@ -40,6 +41,10 @@ from preflight.model.rules import (
     RuleSet,
     describe_retired_rule,
 )
+
+MAX_RESULTS = 100_000
+MAX_WORK = 300_000_000  # sizes of the rules, each as often as it has items
+_COMPARISON_SIZE = 50  # characters of text that take as long
 
 _HOST_FACTS = ("hostname", "os", "arch")
 _ENGINE_FACTS = ("reachable", "engine", "version", "endpoint", "context")
@@ -158,6 +163,9 @@ class Evaluation:
         self.rules = {rule.id: rule for rule in ruleset.rules}
         self.waivers = {waiver.rule: waiver for waiver in ruleset.waivers}
         self.results: dict[str, tuple[Result, ...]] = {}
+        self.blockers: dict[str, str | None] = {}  # what keeps those that need a rule from it
+        self._left = MAX_RESULTS
+        self._work_left = MAX_WORK
 
     def judge_rule(self, rule: Rule) -> tuple[Result, ...]:
         """Return a rule's results; judges first what it needs (the loader refused cycles)."""
@@ -170,17 +178,31 @@ class Evaluation:
                 continue
             stack.pop()
             if top.id not in self.results:
-                self.results[top.id] = tuple(self._judge(top))
+                self._judge_within_bounds(top)
         return self.results[rule.id]
+
+    def _judge_within_bounds(self, rule: Rule) -> None:
+        """Keep a rule's results; raises InputError where all rules together make too many."""
+        items = self.facts.get(rule.for_each) if rule.for_each else None
+        count = len(items) if isinstance(items, Mapping) else 1
+        self._work_left -= count * _size(rule) if count > 1 else 0
+        results = tuple(islice(self._judge(rule), self._left + 1)) if self._work_left >= 0 else ()
+        self._left -= len(results)
+        if self._work_left < 0 or self._left < 0:
+            limits = f"at most {MAX_RESULTS:,} results and {MAX_WORK:,} steps"
+            raise InputError(f"too much to judge at rule {rule.id} with {count:,} items: {limits}")
+        self.results[rule.id] = results
+        failed = (result for result in results if result.verdict not in ("pass", "warn"))
+        blocker = next(failed, None)
+        self.blockers[rule.id] = blocker and (blocker.blocked_by or rule.id)
 
     def _judge(self, rule: Rule) -> Iterator[Result]:
         for need in rule.needs:
-            for result in self.results[need]:
-                if result.verdict not in ("pass", "warn"):
-                    reason = f"needs {need}, which did not pass"
-                    skipped = self._not_evaluated(rule, self.scope, "skip", reason)
-                    yield skipped._replace(blocked_by=result.blocked_by or need)
-                    return
+            if (blocker := self.blockers[need]) is not None:
+                reason = f"needs {need}, which did not pass"
+                skipped = self._not_evaluated(rule, self.scope, "skip", reason)
+                yield skipped._replace(blocked_by=blocker)
+                return
         if rule.for_each is None:
             yield self._judge_item(rule, self.scope)
         else:
@@ -317,6 +339,17 @@ def _plain_value(value: Value | Unknown) -> Value:
     if isinstance(value, Unknown):
         return None
     return list(value) if isinstance(value, Mapping) else value
+
+
+def _size(rule: Rule) -> int:
+    """Return how much a result of a rule takes: characters of its texts, and its comparisons."""
+    texts = (rule.title, rule.why, rule.section, rule.error or "", *rule.tags)
+    conditions = [rule.require, rule.recommend, *(line.condition for line in rule.when)]
+    for fix in rule.fixes:
+        texts += (fix.text, fix.command or "", fix.url or "")
+        conditions += [line.condition for line in fix.when]
+    comparisons = sum(condition.size() for condition in conditions if condition)
+    return sum(map(len, texts)) + _COMPARISON_SIZE * comparisons
 
 
 def conditions_of(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:

@@ -63,10 +63,19 @@ class Condition(NamedTuple):
             else:
                 yield row, operand, self.unit
 
+    def size(self) -> int:
+        """Return how many values an actual one is compared with."""
+        return sum(_count_values(operand) for _, operand, _ in self.comparisons())
+
     def referenced_facts(self) -> Iterator[Path]:
         """Yield the facts that are bounds, or parts of one."""
         for _, operand, _ in self.comparisons():
             yield from referenced_facts(operand)
+
+
+def _count_values(operand: Operand) -> int:
+    is_group = isinstance(operand, tuple) and not isinstance(operand, Reference)
+    return sum(map(_count_values, operand)) if is_group else 1
 
 
 def referenced_facts(operand: Operand) -> Iterator[Path]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from preflight.model.problems import InputError, Problem
 
 MAX_DEPTH = 50
+MAX_VALUES = 1_000_000
 MAX_PATH_CHARS = 4096  # a key as long as the file would be repeated for each key below it
 _MAX_SHOWN_CHARS = 60
 _MAX_NUMBER = sys.float_info.max
@@ -30,6 +31,8 @@ def parse_json(data: bytes, file: str, max_bytes: int, hint: str = "") -> Any:
     """Return what a JSON file holds; `hint` ends the message of the InputError."""
     if len(data) > max_bytes:
         raise invalid_file(file, f"larger than {max_bytes // 2**20} MiB", hint)
+    if data.count(b",") >= MAX_VALUES:  # or a text of that many commas
+        raise invalid_file(file, f"more than {MAX_VALUES:,} values", hint)
     try:
         root = json.loads(
             data,

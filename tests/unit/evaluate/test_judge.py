@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preflight.evaluate import judge
 from preflight.evaluate.judge import Selection, evaluate, explain, select
 from preflight.model.facts import Catalogue, Fact, Facts, FileLine, Unknown
 from preflight.model.problems import InputError
@@ -781,3 +782,39 @@ def test_a_result_points_at_the_line_of_its_fact_or_of_its_item() -> None:
     facts = services(web=8)._replace(sources=sources, places=places)
     found = judged(one(EACH), facts).results
     assert [(r.file, r.line) for r in found] == [("/srv/a: b/c.yaml", 30)]
+
+
+EACH_IMAGE = "for_each: compose.services, fact: image, require: {equals: x}"
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "keys"),
+    [
+        ("MAX_RESULTS", 9, EACH_IMAGE),
+        ("MAX_WORK", 10_000, f"{EACH_IMAGE}, why: {'x' * 1000}"),
+        (
+            "MAX_WORK",
+            10_000,
+            f"{EACH_IMAGE}, recommend: {{one_of: [{', '.join('abcdefghijklmnopqrst')}]}}",
+        ),
+    ],
+)
+def test_what_would_take_too_long_is_refused_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, bound: str, value: int, keys: str
+) -> None:
+    given = facts(compose={"services": {f"s{number}": {"image": "y"} for number in range(10)}})
+    assert len(judged(one(keys), given).results) == 10
+    monkeypatch.setattr(judge, bound, value)
+    with pytest.raises(InputError, match=r"^too much to judge at rule a with 10 items: at most"):
+        judged(one(keys), given)
+
+
+def test_all_rules_together_have_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge, "MAX_RESULTS", 19)
+    given = facts(compose={"services": {f"s{number}": {"image": "y"} for number in range(10)}})
+    ruleset = rules(
+        f"rules: [{{id: a, title: A, {EACH_IMAGE}}}, {{id: b, title: B, {EACH_IMAGE}}}]"
+    )
+    with pytest.raises(InputError, match="rule b with 10 items"):
+        judged(ruleset, given)
+    assert len(judged(ruleset, given, only=["b"]).results) == 10

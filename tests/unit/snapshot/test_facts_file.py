@@ -233,6 +233,11 @@ def test_too_large() -> None:
     assert "larger than 64 MiB" in refusal(b" " * (MAX_SNAPSHOT_BYTES + 1))
 
 
+def test_too_many_values() -> None:
+    values = b"0," * 1_000_000
+    assert "more than 1,000,000 values" in refusal(b'{"a": [' + values + b"0]}")
+
+
 def test_hostile_names_do_not_reach_the_line_as_they_are() -> None:
     name = "\x1b]0;x\x07\n::error::" + "x" * 500
     for facts in ({name: math.inf}, {name: {name: 10**400}}):
