@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from engines import Engine
 from processes import MARK, marked
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -108,3 +109,20 @@ def test_nothing_is_left_of_a_compose_that_hangs(
     while marked(mark) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not marked(mark)
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("cause", ["short", "pipe"])
+def test_an_engine_that_had_no_time_is_undecided(
+    cause: str, docker_engine: Engine, run_preflight: Run, clean_environment: Path
+) -> None:
+    """A healthy engine isn't called unreachable because the deadline came first."""
+    if cause == "pipe":  # who reads the docker CLI's configuration waits for ever
+        (clean_environment / ".docker").mkdir()
+        os.mkfifo(clean_environment / ".docker/config.json")
+    timeout = "0.05" if cause == "short" else "2"
+    env = {"DOCKER_HOST": docker_engine.url} if cause == "short" else {}
+    done = run_preflight("check", "--only", "docker-reachable", "--timeout", timeout, env=env)
+    assert done.returncode == 3, done.stdout
+    assert f"Docker did not answer within {timeout} s" in done.stdout
+    assert "No container engine" not in done.stdout

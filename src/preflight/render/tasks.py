@@ -181,7 +181,7 @@ def engine_line(report: Report) -> str:
     if engine.get("endpoint") is None:
         return ""
     endpoint = f"at {engine['endpoint']} (context {engine.get('context')})"
-    if not engine.get("reachable"):
+    if engine.get("reachable") is False:
         return f"No container engine {endpoint}"
     name = str(engine.get("engine") or "container engine").replace("-", " ").title()
     version = engine.get("version") or ""
