@@ -10,11 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timezone
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 from preflight.model.facts import Unit
-from preflight.model.fleet import WORST_FIRST, Fleet
+from preflight.model.fleet import WORST_FIRST, Fleet, HostReport
 from preflight.model.quantities import PARSERS, is_plausible
 from preflight.model.report import VERDICTS, Report, Result
 from preflight.render import RenderOptions
@@ -59,16 +58,7 @@ def render(report: Report, _options: RenderOptions) -> str:
 
 def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
     """Return the metrics of all hosts with the label `host`."""
-
-    def all_series() -> Iterator[Series]:
-        for name, report, _ in fleet.hosts:
-            yield "host_reached", {"host": name}, report is not None
-            for metric, labels, value in _report_series(report) if report else ():
-                # with thousands of hosts, verdicts that are 0 would be most of the text
-                if value or metric not in ("verdict", "rule_verdict"):
-                    yield metric, {"host": name, **labels}, value
-
-    return _exposition(all_series())
+    return _exposition(series for host in fleet.hosts for series in _host_series(host))
 
 
 def _exposition(all_series: Iterable[Series]) -> str:
@@ -84,6 +74,23 @@ def _exposition(all_series: Iterable[Series]) -> str:
             lines += [f"# HELP {name} {_HELP_BY_METRIC[metric]}", f"# TYPE {name} gauge"]
         lines += [f"{name}{labels} {float(value)}" for labels, value in by_labels.items()]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _label(text: str) -> str:
+    """Make a foreign text a label; if that changes it, a hash keeps it apart from others."""
+    shown = shorten(text, _MAX_LABEL)
+    if shown != text:
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        shown = f"{shown[: _MAX_LABEL - 10]} #{digest}"
+    return shown.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _host_series(host: HostReport) -> Iterator[Series]:
+    yield "host_reached", {"host": host.name}, host.report is not None
+    for metric, labels, value in _report_series(host.report) if host.report else ():
+        # with thousands of hosts, verdicts that are 0 would be most of the text
+        if value or metric not in ("verdict", "rule_verdict"):
+            yield metric, {"host": host.name, **labels}, value
 
 
 def _report_series(report: Report) -> Iterator[Series]:
@@ -145,16 +152,6 @@ def _number(value: Any, unit: Unit) -> float | None:
         except ValueError:
             return None
     return float(value) if isinstance(value, int | float) and is_plausible(value) else None
-
-
-@lru_cache(maxsize=4096)
-def _label(text: str) -> str:
-    """Make a foreign text a label; if that changes it, a hash keeps it apart from others."""
-    shown = shorten(text, _MAX_LABEL)
-    if shown != text:
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-        shown = f"{shown[: _MAX_LABEL - 10]} #{digest}"
-    return shown.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _timestamp(text: str) -> float | None:

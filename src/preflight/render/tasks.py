@@ -42,15 +42,17 @@ class Task(NamedTuple):
 
 def find_tasks(report: Report) -> list[Task]:
     """Return what needs action: what affects the exit code first, and failures before unknowns."""
-    groups: dict[object, list[Result]] = {}
-    for index, result in enumerate(problems_worst_first(report)):
-        key: object = index
-        if result.verdict == "unknown" and result.reason_or_source:
-            key = (report.affects_exit_code(result), result.reason_or_source)
-        groups.setdefault(key, []).append(result)
+    groups: dict[tuple[bool, int, object], list[Result]] = {}
+    for index, result in enumerate(report.results):
+        if result.verdict in VERDICTS_TO_ACT_ON:
+            is_alone = result.verdict != "unknown" or not result.reason_or_source
+            cause = index if is_alone else result.reason_or_source
+            rank = VERDICTS_TO_ACT_ON.index(result.verdict)
+            key = (not report.affects_exit_code(result), rank, cause)
+            groups.setdefault(key, []).append(result)
     blocked = count_blocked_by_rule(report)
     tasks = []
-    for group in groups.values():
+    for _, group in sorted(groups.items(), key=lambda item: item[0][:2]):
         first, rules = group[0], {result.id for result in group}
         title, sentence = first.name, first.message
         if len(group) > 1:
@@ -61,17 +63,6 @@ def find_tasks(report: Report) -> list[Task]:
         skipped = skipped_checks(sum(blocked.pop(id_, 0) for id_ in rules))
         tasks.append(Task(group, title, sentence, report.affects_exit_code(first), skipped))
     return tasks
-
-
-def problems_worst_first(report: Report) -> list[Result]:
-    """Return the results to act on: what affects the exit code first, failures before unknowns."""
-    return sorted(
-        (result for result in report.results if result.verdict in VERDICTS_TO_ACT_ON),
-        key=lambda result: (
-            not report.affects_exit_code(result),
-            VERDICTS_TO_ACT_ON.index(result.verdict),
-        ),
-    )
 
 
 def shown_waivers(report: Report, options: RenderOptions) -> list[Result]:

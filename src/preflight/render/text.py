@@ -15,7 +15,6 @@ from preflight.render.layout import Fill, TextLayout, pad
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
 
-_MAX_PROGRAM_AND_RULES = 57  # characters; longer ones leave no room for the host beside them
 _MAX_PASSED = 8  # rows of passed rules in a section, before the rest is counted
 _MAX_FOUND_COLUMNS, _MAX_EXPECTED_COLUMNS = 16, 25
 
@@ -33,7 +32,10 @@ def render(report: Report, options: RenderOptions) -> str:
     waived = tasks.shown_waivers(report, options)
     in_full = options.verbose or (bool(todo) and not options.quiet)
     if not options.quiet:
-        _add_header(layout, report, engine=in_full)
+        about = f"{report.rules_name} ({report.rules_source}) · {tasks.host_line(report)}"
+        layout.wrap(about, 0, prefix=(f"preflight {report.version} · ", "bold"))
+        if in_full and (line := tasks.engine_line(report)):
+            layout.add((line, "dim"))
     if in_full:
         _add_sections(layout, report.results)
     if todo and not options.quiet:
@@ -58,17 +60,6 @@ def render(report: Report, options: RenderOptions) -> str:
     if not todo and not options.quiet and report.next:
         layout.verbatim(f"Next: {report.next}", 0)
     return layout.draw()
-
-
-def _add_header(layout: TextLayout, report: Report, *, engine: bool) -> None:
-    program, rules = f"preflight {report.version}", f"{report.rules_name} ({report.rules_source})"
-    if len(program) + len(rules) < _MAX_PROGRAM_AND_RULES:
-        layout.add((program, "bold"), f" · {rules} · {tasks.host_line(report)}")
-    else:
-        layout.add((program, "bold"), f" · {rules}")
-        layout.add(tasks.host_line(report))
-    if engine and (line := tasks.engine_line(report)):
-        layout.add((line, "dim"))
 
 
 def _add_sections(layout: TextLayout, results: Iterable[Result]) -> None:
