@@ -81,7 +81,7 @@ def test_quiet_shows_only_what_needs_action(report: Report) -> None:
 
 def test_all_well_is_three_lines(report: Report) -> None:
     passed = tuple(r for r in report.results if r.verdict == "pass")
-    well = report._replace(results=passed)
+    well = report._replace(results=passed, host={**report.host, "hostname": "vm"})
     head, verdict, what_next = renderer("text")(well, RenderOptions()).splitlines()
     assert head.startswith("preflight")
     assert verdict.startswith("PASS")
