@@ -11,9 +11,10 @@ import re
 import signal
 import stat
 import subprocess
+import sys
 import threading
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from select import select
 from typing import IO, NamedTuple, NoReturn
 
@@ -29,15 +30,28 @@ class Result(NamedTuple):
     error: str
 
 
+def _memory_limiter(max_bytes: int | None) -> Callable[[], None] | None:
+    """Return what limits a child before it becomes the program, None where nothing does."""
+    if max_bytes is None or sys.platform != "linux":
+        return None
+    import resource
+
+    return partial(resource.setrlimit, resource.RLIMIT_AS, (max_bytes, max_bytes))
+
+
 class Program:
     """A program that has been started; its output is read while it runs.
 
     It stays in the process group of its caller, which ends what the program has started by
-    ending that group.
+    ending that group. `max_memory` bytes are its address space, on Linux.
     """
 
     def __init__(
-        self, arguments: Sequence[str], environ: Mapping[str, str], max_bytes: int
+        self,
+        arguments: Sequence[str],
+        environ: Mapping[str, str],
+        max_bytes: int,
+        max_memory: int | None = None,
     ) -> None:
         self._max_bytes = max_bytes
         self._output: dict[str, bytes] = {}
@@ -49,6 +63,7 @@ class Program:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=dict(environ),
+                preexec_fn=_memory_limiter(max_memory),  # noqa: PLW1509 - it takes no lock
             )
         except OSError as error:
             self._start_error = f"can't be run: {error.strerror}"

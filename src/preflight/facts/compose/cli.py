@@ -19,10 +19,15 @@ from preflight.facts.engine.endpoint import config_folder
 from preflight.processes import Program
 
 _MAX_BYTES = 64 * 2**20  # of a configuration
+_MAX_MEMORY = 2**30  # bytes, of Compose itself
 _FAULTS = {
     **dict.fromkeys(
         ("unknown flag", "no such option", "unknown command"),
         "docker compose is too old to print its configuration as JSON",
+    ),
+    **dict.fromkeys(
+        ("out of memory", "cannot allocate memory"),
+        "docker compose needs more than 1 GiB of memory for this project",
     ),
     # 2.40.3 accepts `build.ssh` as a mapping
     "marshaljson": "docker compose can't print this project",
@@ -58,7 +63,8 @@ def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]
     if program is None:
         return ComposeAnswer()
     named = [part for file in files for part in ("-f", file)]
-    config_run = Program([program, *named, "config", "--format", "json"], environ, _MAX_BYTES)
+    config = [program, *named, "config", "--format", "json"]
+    config_run = Program(config, environ, _MAX_BYTES, _MAX_MEMORY)
     version_run = Program([program, "version", "--short"], environ, 200)
     done, printed = config_run.wait(timeout * 0.6), version_run.wait(timeout * 0.1)
     version = printed.output.strip().removeprefix("v") if printed.exit_code == 0 else None
@@ -71,10 +77,10 @@ def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]
             return answer._replace(fault=faults[0])
         return answer._replace(refused=_refusal_message(done.error, done.exit_code))
     with suppress(ValueError, RecursionError):
-        config = json.loads(done.output.replace("$$", "$"))  # it doubles every dollar sign
-        if isinstance(config, dict):
+        printed_config = json.loads(done.output.replace("$$", "$"))  # it doubles dollar signs
+        if isinstance(printed_config, dict):
             unset = tuple(dict.fromkeys(_UNSET_VARIABLE.findall(done.error)))
-            return answer._replace(config=config, unset=unset)
+            return answer._replace(config=printed_config, unset=unset)
     return answer._replace(fault="docker compose config didn't print a JSON object")
 
 

@@ -28,6 +28,7 @@ from preflight.yaml_marks import MAX_BYTES, TAGS, Node, compose_documents, is_nu
 
 _MAX_FILES = 2000
 _MAX_CHAIN_LENGTH = 50  # services that extend, or files that include, one another
+_MAX_SERVICES = 10_000  # in all files
 _MAX_POSITIONS = 200_000
 _MAX_PORTS_OF_RANGE = 500
 _LIST_FIELDS = {"ports": "published", "volumes": "target"}  # that name an item in its long form
@@ -163,7 +164,7 @@ class Guard:
         self._variables = Variables(self.variables.lookup)  # what it notes doesn't count
         self._documents: dict[str, list[Node]] = {}
         self._sources: list[bytes] = []
-        self._count = 0
+        self._count = self._services = 0
 
     def documents(self, file: str, depth: int = 0) -> list[Node]:
         """Return the documents of a file; raises ComposeError for one that can't be read."""
@@ -211,6 +212,9 @@ class Guard:
             if section in ("include", "configs", "models"):
                 self._record_positions((section,), key, value)
         for name, key, service in services_of(root):
+            self._services += 1
+            if self._services > _MAX_SERVICES:
+                raise error_at(key, f"the project has more than {_MAX_SERVICES} services")
             self._check_service(name, service, file, folder, depth)
             self._record_positions(("services", name), key, service)
 

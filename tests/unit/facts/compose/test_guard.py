@@ -313,6 +313,18 @@ def test_what_a_less_exact_reader_would_take_for_a_name_inside(name: str, projec
     assert_refused(project, "lies outside|isn't a folder|without ~|aren't UTF-8")
 
 
+def test_more_services_than_anybody_has_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    services = "".join(f"  s{n}: {{}}\n" for n in range(5001))
+    Path("compose.yaml").write_text(f"services:\n{services}")
+    with pytest.raises(
+        ComposeError, match=r"yaml:5001:3: the project has more than 10000 services"
+    ):
+        read_project(["compose.yaml", "compose.yaml"])
+
+
 def test_a_long_chain_of_extends_hides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,6 +155,10 @@ def test_a_compose_that_is_too_old_leaves_the_rest_to_the_stand_in(folder: Path)
         ("#!/bin/sh\necho no\n", "docker compose config didn't print a JSON object"),
         ("#!/bin/sh\nkill -9 $$\n", "docker compose config was ended by signal 9"),
         ("#!/bin/sh\necho 'unknown flag: --format' >&2; exit 1\n", "docker compose is too old to"),
+        (
+            "#!/bin/sh\n[ $(ulimit -v) = 1048576 ] && echo 'runtime: out of memory' >&2; exit 2\n",
+            "docker compose needs more than 1 GiB of memory for this project",
+        ),
     ],
 )
 def test_a_compose_that_gives_no_answer_is_a_caveat(
