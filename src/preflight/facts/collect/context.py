@@ -5,7 +5,6 @@ Each is read once, by the first probe that needs it.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,19 +19,13 @@ from preflight.facts.engine.locality import (
     HostVisibility,
     find_differing_info_key,
     find_host_visibility,
+    identify_engine,
     in_container,
 )
 from preflight.model.facts import Unknown
 
 _ENGINE_SHARE = 0.95  # of the time left; the rest is for what follows from an engine's silence
 _MIN_ENGINE_SECONDS = 3  # an engine that had less and gave no answer may be in order
-# in the lines of an engine's operating system, host name and address
-_VIRTUAL_MACHINE_PATTERNS = {
-    "docker-desktop": "docker desktop|^docker-desktop$",
-    "orbstack": "orbstack",
-    "rancher-desktop": r"rancher desktop|^lima-rancher-desktop$|/\.rd/",
-    "colima": r"^colima|/\.colima/",
-}
 
 
 class Engine(NamedTuple):
@@ -117,14 +110,3 @@ class MeasureContext:
         with suppress(EngineError):
             hidden = None if self.endpoint().local and not in_container()[0] else engine
         return HostVisibility(engine, hidden, engine, lambda _: hidden)
-
-
-def identify_engine(version: Mapping[str, Any], info: Mapping[str, Any], url: str) -> str:
-    """Return the engine's name; a VM that calls itself docker is recognised by its host names."""
-    if "Podman Engine" in str(version.get("Components")):
-        return "podman"
-    description = f"{info.get('OperatingSystem')}\n{info.get('Name')}\n{url}".lower()
-    for name, pattern in _VIRTUAL_MACHINE_PATTERNS.items():
-        if re.search(pattern, description, re.MULTILINE):
-            return name
-    return "docker"

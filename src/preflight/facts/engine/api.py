@@ -89,8 +89,7 @@ class EngineApi:
         answer = self.get_object("/version")
         version = str(answer.get("ApiVersion") or "")
         if not re.fullmatch("[0-9]{1,4}[.][0-9]{1,4}", version):
-            reason = f"{self.address} answers, but not as {_CONTAINER_ENGINE}"
-            raise EngineError(reason)
+            raise EngineError(f"{self.address} answers, but not as {_CONTAINER_ENGINE}")
         if tuple(map(int, version.split("."))) < (1, 24):  # of the SDK and of Podman
             reason = f"{self.address} has API {version}, older than 1.24: update the engine"
             raise EngineError(reason, "unsupported")
@@ -129,17 +128,12 @@ class EngineApi:
 
     def get_object(self, path: str) -> dict[str, Any]:
         """GET a path that returns a JSON object."""
-        answer = self._get_json_once(path)
-        if not isinstance(answer, dict):
-            raise EngineError(f"{self.address}: GET {path} returned no JSON object")
+        answer: dict[str, Any] = self._get_once(path, dict, "object")
         return answer
 
     def get_rows(self, path: str) -> list[dict[str, Any]]:
         """GET a path that returns a JSON list of objects."""
-        answer = self._get_json_once(path)
-        if not isinstance(answer, list):
-            raise EngineError(f"{self.address}: GET {path} returned no JSON list")
-        return [row for row in answer if isinstance(row, dict)]
+        return [row for row in self._get_once(path, list, "list") if isinstance(row, dict)]
 
     def post_object(self, path: str, content: Mapping[str, Any]) -> dict[str, Any]:
         """POST JSON to a path; returns the JSON object, an empty one for anything else."""
@@ -156,10 +150,12 @@ class EngineApi:
         except Exception as error:  # noqa: BLE001 - ssl, http, SDK, paramiko: each its own
             raise explain_failure(error, self.address, timeout, self._server) from None
 
-    def _get_json_once(self, path: str) -> Any:
+    def _get_once(self, path: str, kind: type, kind_name: str) -> Any:
         with self._lock:
             response = self._responses.setdefault(path, Lazy(lambda: self._request_json(path)))
-        return response()
+        if not isinstance(answer := response(), kind):
+            raise EngineError(f"{self.address}: GET {path} returned no JSON {kind_name}")
+        return answer
 
     def _request_json(self, path: str, body: bytes | None = None) -> Any:
         status, data = self.get_bytes(path, self.timeout, MAX_RESPONSE_BYTES, body)

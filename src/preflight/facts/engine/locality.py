@@ -14,7 +14,7 @@ import re
 import socket
 import struct
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -33,8 +33,14 @@ from preflight.model.facts import Unknown
 
 PathHidden: TypeAlias = Callable[[str], Unknown | None]
 
-VIRTUAL_MACHINES = {"docker-desktop", "colima", "orbstack", "rancher-desktop"}
-CONTAINER_CGROUP_MARKERS = ("/docker/", "/docker-", "/kubepods", "/libpod", "/lxc/", "/lxc.payload")
+# engine -> pattern in the lines of its operating system, host name and address
+VIRTUAL_MACHINES = {
+    "docker-desktop": "docker desktop|^docker-desktop$",
+    "orbstack": "orbstack",
+    "rancher-desktop": r"rancher desktop|^lima-rancher-desktop$|/\.rd/",
+    "colima": r"^colima|/\.colima/",
+}
+_CONTAINER_CGROUPS = ("/docker/", "/docker-", "/kubepods", "/libpod", "/lxc/", "/lxc.payload")
 _DISK_FILESYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
 _ENGINE_PROGRAMS = {"dockerd", "podman", "systemd"}  # systemd listens for a daemon that it starts
 _CGROUP_OPTIONS = "--pid host --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro"
@@ -54,7 +60,7 @@ def in_container(root: Path = Path("/")) -> tuple[bool, str]:
     A virtual machine made from a container image keeps the markers, but its root is a whole disk,
     which a container's never is.
     """
-    marker = _find_container_marker(root)
+    marker = next(_find_container_markers(root), None)
     if marker is None:
         return False, "no sign of a container"
     mount = find_mount("/", _read_mounts(root, "self"))
@@ -63,19 +69,15 @@ def in_container(root: Path = Path("/")) -> tuple[bool, str]:
     return True, marker
 
 
-def _find_container_marker(root: Path) -> str | None:
-    for name in (".dockerenv", "run/.containerenv", "run/systemd/container"):
-        if os.path.exists(root / name):
-            return f"/{name}"
-    for name in ("container", "KUBERNETES_SERVICE_HOST"):
-        if os.environ.get(name):
-            return f"the environment variable {name}"
-    try:
+def _find_container_markers(root: Path) -> Iterator[str]:
+    names = (".dockerenv", "run/.containerenv", "run/systemd/container")
+    yield from (f"/{name}" for name in names if os.path.exists(root / name))
+    variables = ("container", "KUBERNETES_SERVICE_HOST")
+    yield from (f"the environment variable {name}" for name in variables if os.environ.get(name))
+    with suppress(OSError):
         own_cgroups = os.fsdecode((root / "proc/self/cgroup").read_bytes())
-    except OSError:
-        return None
-    has_marker = any(marker in own_cgroups for marker in CONTAINER_CGROUP_MARKERS)
-    return "/proc/self/cgroup" if has_marker else None
+        if any(marker in own_cgroups for marker in _CONTAINER_CGROUPS):
+            yield "/proc/self/cgroup"
 
 
 class HostVisibility(NamedTuple):
@@ -94,6 +96,17 @@ _ELSEWHERE = Unknown("it is in a VM, on another host or outside of this containe
 NOTHING_VISIBLE = HostVisibility(_ELSEWHERE, _ELSEWHERE, _ELSEWHERE, lambda _: _ELSEWHERE)
 # an engine in a VM gives its containers the network and the files of the machine around it
 ENGINE_IN_LOCAL_VM = HostVisibility(_ELSEWHERE, None, _ELSEWHERE, lambda _: None)
+
+
+def identify_engine(version: Mapping[str, Any], info: Mapping[str, Any], url: str) -> str:
+    """Return the engine's name; a VM that calls itself docker is recognised by its host names."""
+    if "Podman Engine" in str(version.get("Components")):
+        return "podman"
+    description = f"{info.get('OperatingSystem')}\n{info.get('Name')}\n{url}".lower()
+    for name, pattern in VIRTUAL_MACHINES.items():
+        if re.search(pattern, description, re.MULTILINE):
+            return name
+    return "docker"
 
 
 def find_host_visibility(

@@ -37,9 +37,9 @@ from engine_server import (
     saying,
 )
 from preflight.facts.catalogue import DOCKER_FACTS
-from preflight.facts.collect.context import identify_engine
 from preflight.facts.engine.api import EngineApi, explain_failure
 from preflight.facts.engine.endpoint import EngineError, resolve
+from preflight.facts.engine.locality import identify_engine
 from preflight.model.facts import Unknown
 
 
