@@ -79,12 +79,12 @@ def document(
     Exit code: 0 done, 1 the file of --check differs, 2 a file cannot be read or written.
     """
     from preflight.evaluate.judge import describe_rule
-    from preflight.render import requirements
+    from preflight.render import listings
 
     if output is not None and check is not None:
         raise InputError("--output and --check exclude each other")
     ruleset = load_rules(rules)
-    text = requirements.render(ruleset, [describe_rule(rule) for rule in ruleset.rules])
+    text = listings.requirements(ruleset, [describe_rule(rule) for rule in ruleset.rules])
     if check is not None:
         difference = _first_difference(check, text)
         write(clean(difference) + "\n" if difference else "")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from preflight.model.facts import Catalogue, Facts, Unit, join_path
 from preflight.model.quantities import format_bytes, format_duration, is_binary
-from preflight.model.report import Explanation, ModelListing
-from preflight.model.rules import RuleSet
+from preflight.model.report import Explanation, ModelListing, RuleText
+from preflight.model.rules import Rule, RuleSet
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
 from preflight.render.layout import Fill, TextLayout, pad
@@ -172,3 +172,39 @@ def models(listing: ModelListing, options: RenderOptions) -> str:
 def models_json(listing: ModelListing) -> dict[str, Any]:
     """Return `preflight.models/1`."""
     return {"schema": "preflight.models/1", **as_plain_data(listing)}
+
+
+def requirements(ruleset: RuleSet, texts: Sequence[RuleText]) -> str:
+    """Return the requirements document as Markdown; `texts` are those of the rules, in their order.
+
+    The same rules give the same document: it has no times and no versions.
+    """
+    from preflight.render.templates import MARKDOWN, code_span
+
+    sections: dict[str, list[tuple[Rule, RuleText, str]]] = {}
+    for rule, text in zip(ruleset.rules, texts, strict=True):
+        entry = (rule, text, ", ".join(_conditions(rule, text)))
+        sections.setdefault(rule.section or "Other requirements", []).append(entry)
+    sections["Other requirements"] = sections.pop("Other requirements", [])  # they come last
+    template = MARKDOWN.get_template("requirements.md.j2")
+    document = template.render(
+        ruleset=ruleset,
+        sections={title: entries for title, entries in sections.items() if entries},
+        join_path=join_path,
+        format_bytes=format_bytes,
+        code=code_span,
+    )
+    return document.rstrip("\n") + "\n"
+
+
+def _conditions(rule: Rule, text: RuleText) -> Iterator[str]:
+    """Yield the words for each condition, only the severity where the title already says it."""
+    for condition, words, severity in (
+        (rule.require, text.requires, "required"),
+        (rule.recommend, text.recommends, "recommended"),
+    ):
+        if condition is not None and words is not None:
+            is_said_by_title = condition.unit == "boolean" or all(
+                row.shape == "flag" for row, _ in condition.tests
+            )
+            yield severity if is_said_by_title else f"{words} {severity}"

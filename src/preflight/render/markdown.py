@@ -11,7 +11,7 @@ from preflight.model.fleet import Fleet
 from preflight.model.report import Report
 from preflight.render import RenderOptions, fleet_summary, memory, tasks
 from preflight.render.layout import TextLayout
-from preflight.render.markdown_escape import TEMPLATES
+from preflight.render.templates import MARKDOWN
 
 _MAX_CHARACTERS = 58_000  # of the parts that may be long; GitHub takes 65,536 in a comment
 
@@ -77,7 +77,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 
 
 def _fill(template: str, options: RenderOptions, **variables: Any) -> str:
-    document = TEMPLATES.get_template(template).render(
+    document = MARKDOWN.get_template(template).render(
         sign=lambda verdict: options.sign(verdict)[0],
         space=_Space(),
         quiet=options.quiet,

@@ -31,9 +31,9 @@ from urllib.parse import quote
 from preflight.model.report import Report, Result, Verdict
 from preflight.model.rules import BUNDLED_NAME
 from preflight.render import RenderOptions
-from preflight.render.markdown_escape import TEMPLATES
 from preflight.render.sanitize import harmless, json_text, shorten
 from preflight.render.tasks import command_lines, detail_lines, fix_lines, waiver_text
+from preflight.render.templates import MARKDOWN
 
 # https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
 _MAX_RESULTS = 25_000  # of a run; GitHub refuses a file with more
@@ -132,7 +132,7 @@ def _help(results: Sequence[Result], title: str) -> dict[str, str]:
     fixes = list(dict.fromkeys(fix for result in results for fix in result.fixes))[:_MAX_FIXES]
     explain = f"preflight explain {rule.id}"
     lines = [title, rule.why, *details, *fix_lines(fixes), f"To see it on a machine: {explain}"]
-    markdown = TEMPLATES.get_template("help.md.j2").render(
+    markdown = MARKDOWN.get_template("help.md.j2").render(
         title=title,
         why=rule.why,
         details=details,

@@ -1,14 +1,31 @@
-"""The templates beside this file; every value in them is escaped."""
+"""The templates beside this file, for HTML and Markdown; every value in them is escaped.
+
+Foreign text in Markdown is text alone, a link, or a block of code that it can't end.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from preflight.render.sanitize import MAX_CHARACTERS, shorten, web_address
 
 FOLDER = files("preflight.render")
+_MARKDOWN_SYNTAX = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
+_AUTOLINKED = re.compile(
+    r"""@(?=\w) | [#!$&](?=\d) | [~%](?=["\w]) | GH(?=-\d)     # people, issues, labels
+    | https?(?=://) | ftp(?=://) | www(?=\.) | :(?=[\w+-]+:)  # addresses, emoji
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_STARTS_BLOCK = re.compile(r"[-+=#:>\d]")
+_ZERO_WIDTH_SPACE = "\u200b"  # it breaks mentions and automatic links
+_BRACKETS = str.maketrans({"[": "%5B", "]": "%5D"})  # they are syntax in Markdown
 
 
 def make_environment(finalize: Callable[[Any], Any] | None = None) -> Environment:
@@ -21,3 +38,52 @@ def make_environment(finalize: Callable[[Any], Any] | None = None) -> Environmen
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def escape_markdown(text: str, limit: int = MAX_CHARACTERS) -> str:
+    """Return foreign text as text alone: without markup, HTML, links, cells or mentions."""
+    text = _AUTOLINKED.sub(rf"\g<0>{_ZERO_WIDTH_SPACE}", shorten(text, limit).strip())
+    return _MARKDOWN_SYNTAX.sub(r"\\\g<0>", text).replace("|", "&#124;")
+
+
+def list_item(text: str, limit: int = MAX_CHARACTERS) -> str:
+    """Return foreign text for the start of a list item, where it must not start a block."""
+    text = escape_markdown(text, limit)
+    return f"{_ZERO_WIDTH_SPACE if _STARTS_BLOCK.match(text) else ''}{text}"
+
+
+def code_span(name: str) -> Markup:
+    """Return a name as code, if that can hold it."""
+    return Markup(escape_markdown(name) if "`" in name else f"`{name}`")  # nosec B704
+
+
+def web_link(url: str) -> str:
+    """Return a web address as a link; any other text is only shown."""
+    address = web_address(url)
+    return f"<{address.translate(_BRACKETS)}>" if address else escape_markdown(url, 1000)
+
+
+def code_block(lines: Iterable[str], language: str) -> str:
+    """Return a block of code, fenced by more backticks than are in it."""
+    # a shell reads \:: as ::, which GitHub's runner would take for its command
+    safe = [
+        line.replace("::", "\\::", 1) if line.lstrip().startswith("::") else line for line in lines
+    ]
+    longest = max(map(len, re.findall("`+", "\n".join(safe))), default=0)
+    ticks = "`" * max(3, longest + 1)
+    return "\n".join([f"{ticks}{language}", *safe, ticks])
+
+
+def _finalize(value: Any) -> Any:
+    return Markup(escape_markdown(value)) if type(value) is str else value  # nosec B704
+
+
+MARKDOWN = make_environment(_finalize)
+"""The templates of Markdown: in them every text is escaped as Markdown needs it."""
+for _name, _function in {
+    "limit": escape_markdown,
+    "list_item": list_item,
+    "web_link": web_link,
+    "code_block": code_block,
+}.items():
+    MARKDOWN.filters[_name] = lambda *arguments, f=_function: Markup(f(*arguments))  # nosec B704

@@ -8,7 +8,7 @@ from preflight import check as pipeline
 from preflight.cli.streams import read_rules
 from preflight.evaluate.judge import describe_rule
 from preflight.model.rules import DEFAULT_RULES, RuleSet
-from preflight.render import requirements
+from preflight.render import listings
 
 RULES = """\
 version: 1
@@ -74,7 +74,7 @@ def loaded(text: str) -> RuleSet:
 
 
 def document(ruleset: RuleSet) -> str:
-    return requirements.render(ruleset, [describe_rule(rule) for rule in ruleset.rules])
+    return listings.requirements(ruleset, [describe_rule(rule) for rule in ruleset.rules])
 
 
 def test_the_document_of_a_rule_file() -> None:
