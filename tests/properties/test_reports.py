@@ -24,7 +24,7 @@ from preflight.model.problems import InputError
 from preflight.model.report import VERDICTS, Report
 from preflight.model.rules import RuleSet
 from preflight.render import RenderOptions, renderer
-from preflight.snapshot import report_file
+from preflight.snapshot import compare
 from preflight.snapshot.facts_file import read_snapshot
 from reports import HOSTILE, made
 from schemas import sealed
@@ -113,7 +113,7 @@ def test_json_follows_its_schema_and_comes_back(report: Report) -> None:
     text = renderer("json")(report, RenderOptions())
     read = json.loads(text)
     REPORT.validate(read)
-    back = report_file.read_results(text.encode("ascii"), "report.json")
+    back = compare.read_results(text.encode("ascii"), "report.json")
     assert [(one.id, one.item, one.verdict, one.actual, one.message) for one in back] == [
         (one.id, one.item, one.verdict, one.actual, one.message) for one in report.results
     ]

@@ -75,9 +75,8 @@ def diff(
 
 def read_comparison_input(data: bytes, file: str, load: Callable[[], RuleSet]) -> ComparisonInput:
     """Judge a snapshot or bundle by the current rules; return a JSON report as it is."""
-    from preflight.snapshot.compare import ComparisonInput
+    from preflight.snapshot.compare import ComparisonInput, is_report, read_results
     from preflight.snapshot.facts_file import read_snapshot
-    from preflight.snapshot.report_file import is_report, read_results
 
     if is_report(data):
         return ComparisonInput(read_results(data, file))

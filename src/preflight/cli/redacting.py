@@ -25,7 +25,6 @@ _KIND_NAMES = {
     "user": "user name",
     "email": "e-mail address",
     "value": "environment value",
-    "content": "config content",
 }
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
-from preflight.snapshot.json_input import invalid_file, parse_document
+from preflight.snapshot.json_input import find_misfits, invalid_file, parse_document
 
 SCHEMA = "preflight.bundle/1"
 MANIFEST, FACTS, LOGS = "manifest.json", "facts.json", "logs/"
@@ -62,8 +62,8 @@ def write_bundle(
         "redacted": placeholders is not None,
         "placeholders": dict(sorted((placeholders or {}).items())),
         "files": [
-            {"name": member.name, "what": member.description, **_size_and_checksum(member.data)}
-            for member in members
+            {"name": name, "what": description, "bytes": len(data), "sha256": _checksum(data)}
+            for name, description, data in members
         ],
         "missing": list(missing),
     }
@@ -78,8 +78,8 @@ def write_bundle(
     return out.getvalue()
 
 
-def _size_and_checksum(data: bytes) -> dict[str, int | str]:
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+def _checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def read_bundle(data: bytes, file: str) -> dict[str, bytes]:
@@ -123,26 +123,23 @@ def _check_members(infos: Sequence[zipfile.ZipInfo]) -> None:
 
 def _check_manifest(members: Mapping[str, bytes], file: str) -> None:
     root = parse_document(members[MANIFEST], file, SCHEMA, MAX_SNAPSHOT_BYTES)
-    try:
-        listed = {e["name"]: {key: e[key] for key in ("bytes", "sha256")} for e in root["files"]}
-    except (LookupError, TypeError):
-        raise invalid_file(file, "each of its files needs name, bytes and sha256") from None
-    for name in sorted({*members, *listed} - {MANIFEST}, key=str):
+    for problem in find_misfits(root, {"files": [{"name": str, "bytes": int, "sha256": str}]}):
+        raise invalid_file(file, problem)
+    listed = {entry["name"]: (entry["bytes"], entry["sha256"]) for entry in root["files"]}
+    for name in sorted({*members, *listed} - {MANIFEST}):
         if name not in members or name not in listed:
             where = "not in the archive" if name in listed else "not listed"
-            raise invalid_file(file, f"{str(name)[:100]!r} is {where}")
-        if _size_and_checksum(members[name]) != listed[name]:
+            raise invalid_file(file, f"{name[:100]!r} is {where}")
+        if (len(members[name]), _checksum(members[name])) != listed[name]:
             raise invalid_file(file, f"{name} has another checksum: it was changed or damaged")
 
 
 def log_member_names(containers: Iterable[str]) -> list[str]:
     """Return a member name for each container's log, unique on filesystems that ignore case."""
-    names: list[str] = []
+    names: dict[str, str] = {}  # by their lower case
     for container in containers:
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", container).strip("-._")[:100] or "container"
-        number, name = 1, f"{LOGS}{stem}.log"
-        while name.lower() in map(str.lower, names):
-            number += 1
-            name = f"{LOGS}{stem}-{number}.log"
-        names.append(name)
-    return names
+        candidates = (f"{LOGS}{stem}{end}.log" for end in ("", *map("-{}".format, range(2, 1000))))
+        name = next(name for name in candidates if name.lower() not in names)
+        names[name.lower()] = name
+    return list(names.values())

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
 from preflight.model.cases import EXPECTED_FILE, FACTS_FILE, MAX_EXPECTED_BYTES, CaseExpectation
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.report import VERDICTS
-from preflight.snapshot.json_input import invalid_file, is_object_of, parse_json
+from preflight.snapshot.json_input import find_misfits, invalid_file, parse_json
 
 
 def find_cases(folder: str) -> list[str]:
@@ -34,6 +34,25 @@ def _is_case(folder: str) -> bool:
     return any(os.path.lexists(os.path.join(folder, name)) for name in (FACTS_FILE, EXPECTED_FILE))
 
 
+def _is_day(value: Any) -> bool:
+    """a day such as 2026-11-23"""
+    try:
+        return bool(str(date.fromisoformat(value)) == value)
+    except (TypeError, ValueError):
+        return False
+
+
+_SHAPE = {
+    "verdicts": {"*": VERDICTS},
+    "exit_code?": (0, 1, 3),
+    "today?": _is_day,
+    "vars?": {"*": str | int | float},
+    "only?": [str],
+    "strict?": bool,
+}
+_KEYS = [key.rstrip("?") for key in _SHAPE]
+
+
 def read_expected(data: bytes, file: str) -> CaseExpectation:
     """Read an expected.json: verdicts by rule, or an object that has them under `verdicts`.
 
@@ -44,10 +63,7 @@ def read_expected(data: bytes, file: str) -> CaseExpectation:
         raise invalid_file(file, 'must be an object such as {"host-memory": "pass"}')
     if not isinstance(root.get("verdicts"), dict):
         root = {"verdicts": root}
-    problems = list(_find_problems(root))
-    if not problems and not root["verdicts"] and "exit_code" not in root:
-        problems = ["it expects nothing: name a verdict or an exit_code"]
-    if problems:
+    if problems := list(_find_problems(root)):
         raise InputError(*(Problem(file, 0, 0, problem) for problem in problems))
     variables = root.get("vars", {}).items()
     return CaseExpectation(
@@ -62,39 +78,11 @@ def read_expected(data: bytes, file: str) -> CaseExpectation:
 
 
 def _find_problems(root: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in root.items():
+    for key in root:
         if key not in _KEYS:
             yield f"unknown key {key!r:.60}{did_you_mean(key, _KEYS)}"
-        elif not _KEYS[key][0](value):
-            yield f"{key}: must be {_KEYS[key][1]}, not {value!r:.60}"
-    for rule, verdict in root["verdicts"].items():
-        if not isinstance(verdict, str) or verdict not in VERDICTS:
-            reason = f"must be one of {', '.join(VERDICTS)}, not {verdict!r:.60}"
-            if rule in _KEYS:
-                reason = "must be beside 'verdicts', with the verdicts by rule under that"
-            near = did_you_mean(verdict, VERDICTS) if isinstance(verdict, str) else ""
-            yield f"{rule!r:.60}: {reason}{near}"
-
-
-def _is_day(value: Any) -> bool:
-    try:
-        return bool(str(date.fromisoformat(value)) == value)
-    except (TypeError, ValueError):
-        return False
-
-
-_KEYS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "verdicts": (lambda value: isinstance(value, dict), "an object"),
-    "exit_code": (lambda value: type(value) is int and value in (0, 1, 3), "0, 1 or 3"),
-    "today": (_is_day, "a day such as 2026-11-23"),
-    "vars": (
-        lambda value: is_object_of(value, str, int, float, bool),
-        "an object of strings, numbers and booleans",
-    ),
-    "only": (
-        lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
-        "a list of ids and tags",
-    ),
-    "strict": (lambda value: isinstance(value, bool), "true or false"),
-}
-"""By key of the longer form: whether a value is valid, and what is."""
+    for key in {*root["verdicts"]} & {*_KEYS}:
+        yield f"{key}: must be beside 'verdicts', with the verdicts by rule under that"
+    yield from find_misfits(root, _SHAPE)
+    if not root["verdicts"] and "exit_code" not in root:
+        yield "it expects nothing: name a verdict or an exit_code"

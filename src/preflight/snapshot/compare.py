@@ -1,4 +1,4 @@
-"""Compares two measurements: snapshots judged by the same rules, or reports. Measures nothing.
+"""Compares two measurements: snapshots judged by the same rules, or saved reports, which it reads.
 
 Noise is what differs between any two measurements of one machine, and is only counted: free memory
 and disk within 5 %, times, ids of containers and processes, the numbers of placeholders.
@@ -13,9 +13,19 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeGuard
 
 from preflight.model.difference import VERDICT_RANK, Difference, FactChange, VerdictChange
-from preflight.model.facts import Facts, Path, Unknown, Value, join_path
-from preflight.model.report import Result
+from preflight.model.facts import MAX_SNAPSHOT_BYTES, Facts, Path, Unknown, Value, join_path
+from preflight.model.report import VERDICTS, Result
+from preflight.snapshot.json_input import find_misfits, invalid_file, parse_document
 from preflight.snapshot.shapes import PLACEHOLDER
+
+REPORT_SCHEMA = "preflight.report/1"
+_REPORT_SHAPE = {
+    "results": [
+        {"id": str, "title": str, "message": str, "fact": str, "verdict": VERDICTS,
+         "item?": str | None}
+    ]
+}  # fmt: skip
+_HINT = "make one with: preflight check -f json:FILE"
 
 NOISE_SHARE = 0.05  # of the larger number
 _NOISY_FACTS = re.compile(
@@ -29,6 +39,28 @@ class ComparisonInput(NamedTuple):
 
     results: tuple[Result, ...]
     facts: Facts | None = None
+
+
+def is_report(data: bytes) -> bool:
+    """Whether a file says, near its beginning, that it is a report of any version."""
+    return b'"preflight.report/' in data[:200]
+
+
+def read_results(data: bytes, file: str) -> tuple[Result, ...]:
+    """Return the results of a saved report, with the fields that a comparison needs."""
+    root = parse_document(data, file, REPORT_SCHEMA, MAX_SNAPSHOT_BYTES, _HINT)
+    for problem in find_misfits(root, _REPORT_SHAPE):
+        raise invalid_file(file, f"not a report: {problem}", _HINT)
+    unused: dict[str, Any] = {"expected": {}, "actual_text": "", "expected_text": ""}
+    return tuple(
+        Result(
+            **{key: result[key] for key in ("id", "title", "verdict", "message", "fact")},
+            **{key: result.get(key) for key in ("item", "actual")},
+            severity="required",
+            **unused,
+        )
+        for result in root["results"]
+    )
 
 
 def compare(before: ComparisonInput, after: ComparisonInput) -> Difference:

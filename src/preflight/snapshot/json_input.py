@@ -1,7 +1,7 @@
 """Parses JSON that came from elsewhere, and refuses what other parsers would read differently.
 
-Duplicate keys, numbers that aren't finite and deep nesting are refused with their path. It doesn't
-know what the keys mean.
+Duplicate keys, numbers that can't be, too many values and deep nesting are refused with their path.
+It knows no other meaning of keys.
 """
 
 from __future__ import annotations
@@ -9,16 +9,23 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
+from types import FunctionType
 from typing import Any, NamedTuple
 
-from preflight.model.problems import InputError, Problem
+from preflight.model.problems import InputError, Problem, did_you_mean
 
 MAX_DEPTH = 50
-MAX_VALUES = 1_000_000
 MAX_PATH_CHARS = 4096  # a key as long as the file would be repeated for each key below it
+MAX_VALUES = 1_000_000
 _MAX_SHOWN_CHARS = 60
 _MAX_NUMBER = sys.float_info.max
+_TYPE_NAMES = {
+    str: "a string", int: "a whole number", bool: "true or false", dict: "an object",
+    list: "a list", str | None: "a string or null",
+    str | int | float: "a string, number or boolean",
+}  # fmt: skip
+_SIZES = frozenset({"total", "free", "available", "limit", "usable", "usage"})
 
 
 class _Invalid(NamedTuple):
@@ -39,15 +46,15 @@ def parse_json(data: bytes, file: str, max_bytes: int, hint: str = "") -> Any:
             object_pairs_hook=_build_object,
             parse_constant=lambda constant: _Invalid(f"is {constant}"),
         )
-    except json.JSONDecodeError as error:
-        place = error.lineno, error.colno
-        raise invalid_file(file, f"not valid JSON: {error.msg}", hint, *place) from None
-    except RecursionError:
-        raise invalid_file(file, "not valid JSON: nested too deeply", hint) from None
-    except ValueError as error:
-        raise invalid_file(file, f"not valid JSON: {error}", hint) from None
-    if (problem := _find_problem(root, "", 0)) is not None:
-        raise invalid_file(file, problem, hint)
+    except (ValueError, RecursionError) as error:
+        is_deep = isinstance(error, RecursionError)
+        reason = "nested too deeply" if is_deep else getattr(error, "msg", error)
+        place = getattr(error, "lineno", 0), getattr(error, "colno", 0)
+        raise invalid_file(file, f"not valid JSON: {reason}", hint, *place) from None
+    if (problem := _find_problem(root)) is not None:
+        path, reason = problem
+        shown = repr(path.lstrip(".")[:_MAX_SHOWN_CHARS]) + "…" * (len(path) > _MAX_SHOWN_CHARS)
+        raise invalid_file(file, f"{shown} {reason}", hint)
     return root
 
 
@@ -76,36 +83,63 @@ def invalid_file(
     return InputError(Problem(file, line, column, f"{message}; {hint}" if hint else message))
 
 
-def is_object_of(value: Any, *types: type) -> bool:
-    """Whether a value is a JSON object whose values have one of these types."""
-    return isinstance(value, dict) and all(isinstance(inner, types) for inner in value.values())
+def find_misfits(node: Any, shape: Any, path: str = "") -> Iterator[str]:
+    """Yield what is wrong with the parts of a JSON value that don't have a shape.
+
+    A shape is a type, a tuple of allowed values, `[shape]` for lists or `{key: shape}` for objects,
+    where `key?` is optional and `*` stands for every other key; or a function that says whether a
+    value is valid, and whose docstring is what is expected.
+    """
+    expected = ""
+    if isinstance(shape, dict) and isinstance(node, dict):
+        for key in shape:
+            if key[-1] not in "?*" and key not in node:
+                yield f"{path}{key} is missing"
+        for key, value in node.items():
+            inner = shape.get(key, shape.get(f"{key}?", shape.get("*")))
+            if inner is not None:
+                yield from find_misfits(value, inner, f"{path}{key:.60}.")
+    elif isinstance(shape, list) and isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from find_misfits(value, shape[0], f"{path.removesuffix('.')}[{index}].")
+    elif isinstance(shape, tuple):
+        if (node, type(node)) not in [(value, type(value)) for value in shape]:
+            expected = f"one of {', '.join(map(str, shape))}"
+    elif isinstance(shape, FunctionType):
+        expected = "" if shape(node) else str(shape.__doc__)
+    elif isinstance(shape, dict | list) or not isinstance(node, shape):
+        expected = _TYPE_NAMES[type(shape) if isinstance(shape, dict | list) else shape]
+    if expected:
+        is_word = isinstance(node, str) and isinstance(shape, tuple)
+        near = did_you_mean(node, shape) if is_word else ""
+        yield f"{path[:-1]}: must be {expected}, not {node!r:.60}{near}"
 
 
 def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     node: dict[str, Any] = {}
     for key, value in pairs:
-        node[key] = _Invalid("is defined twice") if key in node else value
+        is_negative = key in _SIZES and isinstance(value, int | float) and value < 0
+        reason = "is defined twice" if key in node else "must not be negative" * is_negative
+        node[key] = _Invalid(reason) if reason else value
     return node
 
 
-def _find_problem(node: Any, path: str, depth: int) -> str | None:
-    reason = None
+def _find_problem(node: Any, depth: int = 0, path_chars: int = 0) -> tuple[str, str] | None:
+    """Return path and reason of the first value that is refused."""
     if isinstance(node, _Invalid):
-        reason = node.reason
-    elif depth > MAX_DEPTH:
-        reason = f"is nested deeper than {MAX_DEPTH} levels"
-    elif len(path) > MAX_PATH_CHARS:
-        reason = f"is a path of more than {MAX_PATH_CHARS} characters"
-    elif isinstance(node, int | float) and not -_MAX_NUMBER <= node <= _MAX_NUMBER:
-        reason = "isn't a finite number"
-    if reason is not None:
-        return f"{path[:_MAX_SHOWN_CHARS]!r}{'…' * (len(path) > _MAX_SHOWN_CHARS)} {reason}"
-    is_list = isinstance(node, list)
-    children: Iterable[tuple[Any, Any]] = ()
-    if is_list or isinstance(node, dict):
-        children = enumerate(node) if is_list else node.items()
-    for key, value in children:
-        name = f"{path}[{key}]" if is_list else f"{path}.{key}" if path else key
-        if (problem := _find_problem(value, name, depth + 1)) is not None:
-            return problem
+        return "", node.reason
+    if depth > MAX_DEPTH:
+        return "", f"is nested deeper than {MAX_DEPTH} levels"
+    if path_chars > MAX_PATH_CHARS:
+        return "", f"is a path of more than {MAX_PATH_CHARS} characters"
+    if isinstance(node, int | float) and not -_MAX_NUMBER <= node <= _MAX_NUMBER:
+        return "", "isn't a finite number"
+    steps: Any = ()
+    if isinstance(node, dict):
+        steps = ((f".{key}", value) for key, value in node.items())
+    elif isinstance(node, list):
+        steps = ((f"[{index}]", value) for index, value in enumerate(node))
+    for step, value in steps:
+        if (problem := _find_problem(value, depth + 1, path_chars + len(step))) is not None:
+            return step + problem[0], problem[1]
     return None

@@ -15,12 +15,22 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
-from preflight.model.facts import Facts, Path, join_path, split_path
-from preflight.model.secrets import secret_kind
-from preflight.snapshot.shapes import PLACEHOLDER, SHAPES, Shape, find_secrets
+from preflight.model.facts import Facts, join_path, split_path
+from preflight.model.facts import Path as FactPath
+from preflight.model.secrets import WORDS, secret_kind
+from preflight.snapshot.shapes import (
+    PLACEHOLDER,
+    SHAPES,
+    Shape,
+    find_secrets,
+    is_number,
+    is_random,
+)
 
 T = TypeVar("T")
 
@@ -30,43 +40,13 @@ MAX_SECRET_CHARS = 2**14  # above, it is a file
 MAX_SECRETS = 2000
 MAX_LINE_CHARS = 2**15  # a longer line is replaced whole, as one that doesn't settle
 MAX_PASSES = 4
-_COMMON_WORDS = frozenset({
-    "true", "false", "yes", "no", "on", "off", "none", "null", "default", "example", "password",
-    "passwd", "secret", "token", "root", "admin", "user", "test", "guest", "postgres", "mysql",
-    "redis", "ubuntu", "debian", "alpine", "localhost", "node", "app", "docker", "podman",
-    "www-data", "nobody", "runner", "linux", "darwin", "windows", "server", "client", "debug",
-    "trace", "info", "warning", "error", "production", "development", "staging",
-})  # fmt: skip
 _SAFE_FIELDS = frozenset(
     {"id", "kind", "verdict", "severity", "unit", "counts", "memory", "version", "rules_sha256"}
 )
 """Fields of a report that hold no text of users."""
 
-_SHOWN_PLACES = re.compile(
-    r"name|services/[^/]+/(?:"
-    r"(?:image|platform|restart|scale|init|runtime|pull_policy|container_name|network_mode|pid|ipc"
-    r"|stop_signal|stop_grace_period|shm_size|mem\w*|cpu\w*|pids_limit|oom\w*)"
-    r"|(?:ports|expose|gpus|ulimits|depends_on|profiles|cap_add|cap_drop)(?:/.*)?"
-    r"|deploy/(?:mode|replicas|endpoint_mode|(?:resources|\w+_policy|\w+_config)/.*)"
-    r"|healthcheck/(?:interval|timeout|retries|start_\w+)"
-    r"|logging/(?:driver|options/max-(?:size|file))"
-    r"|volumes/[0-9]+/(?:type|source|target)|(?:configs|secrets)/[0-9]+/(?:source|target)"
-    r"|build/(?:context|dockerfile|target))"
-    r"|(?:networks|volumes|configs|secrets)/[^/]+/(?:name|driver|file|environment)"
-)
-"""Where a compose configuration can't hold a secret: figures, ports, images, names and paths."""
-
 _HOST_KEYS = frozenset({"hostname", "domainname", "extra_hosts", "dns", "dns_search"})
-_COMMAND_KEYS = frozenset({"command", "entrypoint", "test"})
-
-_SHORT_NUMBER = re.compile(r"[-+]?[0-9]{1,6}(?:\.[0-9]{1,6})?")
-_IDENTIFIER = re.compile(r"[a-z][a-z0-9]*(?:[._:/@-]+[a-z0-9]+)*")
 _LOWERCASE_WORD = re.compile(r"[a-z]{1,12}")
-_NOT_RANDOM = re.compile(
-    r"(?:sha256[:-])?[a-f0-9]{12,64}$|[./~]|[\w.-]{1,253}:[0-9]{1,5}$|v?[0-9.]+[a-z]*$"
-    r"|[A-Za-z][\w+.-]*://"
-)
-"""Digests, paths, addresses, versions and URLs."""
 _IP_ADDRESS = re.compile(r"[0-9.]+|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
 _NOTHING = re.compile(r"(?!)")
 
@@ -81,7 +61,7 @@ class Redactor:
     def __init__(self, shown: Collection[str] = (), public: Iterable[str] = ()) -> None:
         self._shown_variables = frozenset(shown)
         self._public_keys = {word.lower() for word in public}
-        self._public_words = _COMMON_WORDS | self._public_keys
+        self._public_words = WORDS["common"] | self._public_keys
         self._counts: Counter[str] = Counter()  # placeholders by kind
         self._placeholders: dict[str, str] = {}
         self._secrets: set[str] = set()
@@ -97,28 +77,28 @@ class Redactor:
             return
         self._secrets.add(value)
         is_word = kind != "password" and _LOWERCASE_WORD.fullmatch(value)  # AUTH=optional
-        is_ordinary = is_word or _SHORT_NUMBER.fullmatch(value) or _is_redacted(value)
+        is_ordinary = is_word or is_number(value) or _is_redacted(value)
         if is_ordinary or not MIN_SECRET_CHARS <= len(value) <= MAX_SECRET_CHARS:
             return
         if len(value) < MIN_ANYWHERE_CHARS:
             self.add_name(kind, value)
-            return
-        if value.lower() in self._public_words:
-            return
-        lines = (line.strip() for line in value.splitlines() if "-----" not in line)
-        long_lines = [line for line in lines if len(line) >= 2 * MIN_ANYWHERE_CHARS]
-        for spelling in (*_spellings(value), *long_lines):
-            self._by_spelling.setdefault(spelling, (kind, value))
-        self._is_outdated = True
+        elif value.lower() not in self._public_words:
+            lines = (line.strip() for line in value.splitlines() if "-----" not in line)
+            long_lines = (line for line in lines if len(line) >= 2 * MIN_ANYWHERE_CHARS)
+            for spelling in (*_spellings(value), *long_lines):
+                self._by_spelling.setdefault(spelling, (kind, value))
+            self._is_outdated = True
 
-    def add_variable(self, name: str, value: str) -> None:
-        """Learn from an environment variable that isn't shown itself."""
-        if kind := secret_kind(name):
-            self.add_secret(kind, value)
-        elif name not in self._shown_variables and _looks_like_secret(value):
-            self.add_secret("value", value)
+    def add_variable(self, name: str, value: str) -> str | None:
+        """Learn from an environment variable; return its kind, None for one that is shown."""
+        kind = secret_kind(name)
+        if kind is None and name in self._shown_variables:
+            return None
+        if kind or is_random(value):
+            self.add_secret(kind or "value", value)
         if "://" in value:
             self._replace_shapes(value)  # learns the password in a URL
+        return kind or "value"
 
     def add_name(self, kind: str, value: str | None) -> None:
         """Replace a word, such as the name of a host or a user; IP addresses stay."""
@@ -233,7 +213,8 @@ class Redactor:
         if kind in ("user", "host", "email"):
             is_public = value == "root" or (kind == "host" and value.lower() in self._public_words)
             return value if is_public else self._placeholder(kind, value)
-        is_unusual = _is_random(value) or len(value) >= 2 * MIN_ANYWHERE_CHARS
+        has_digit = any(map(str.isdigit, value)) and kind == "password"
+        is_unusual = is_random(value) or len(value) >= 2 * MIN_ANYWHERE_CHARS or has_digit
         if is_unusual and (learn or kind == "password"):
             self.add_secret(kind, value)
         return self._placeholder(kind, value)
@@ -243,22 +224,18 @@ class Redactor:
     def redact_facts(self, facts: Facts) -> Facts:
         """Return a snapshot without secrets, in values, sources, reasons and names."""
         self._compile()
-        return facts._replace(
-            values=self._redact_node(facts.values, (), self._kind_in_facts),
-            sources=self._redact_by_path(facts.sources),
-            places=self._redact_by_path(facts.places),
-            unknown=self._redact_by_path(facts.unknown),
+        values = self._redact_node(facts.values, (), self._kind_in_facts)
+        sources, places, unknown = (
+            {self._redact_path(path): _map_strings(node, self._settle) for path, node in by.items()}
+            for by in (facts.sources, facts.places, facts.unknown)
         )
+        return facts._replace(values=values, sources=sources, places=places, unknown=unknown)
 
-    def _redact_by_path(self, by_path: Mapping[str, T]) -> dict[str, T]:
-        redacted = {}
-        for dotted, node in by_path.items():
-            try:
-                path = join_path(tuple(map(self._settle, split_path(dotted))))
-            except ValueError:
-                path = self._settle(dotted)  # a snapshot from elsewhere may have any name
-            redacted[path] = _map_strings(node, self._settle)
-        return redacted
+    def _redact_path(self, dotted: str) -> str:
+        try:
+            return join_path(tuple(map(self._settle, split_path(dotted))))
+        except ValueError:
+            return self._settle(dotted)  # a snapshot from elsewhere may have any name
 
     def redact_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return an effective compose configuration: only what stands at harmless places."""
@@ -267,7 +244,7 @@ class Redactor:
         return redacted
 
     def _redact_node(
-        self, node: Any, path: Path, find_kind: Callable[[Path, Any], str | None]
+        self, node: Any, path: FactPath, find_kind: Callable[[FactPath, str], str | None]
     ) -> Any:
         if isinstance(node, Mapping):
             return {
@@ -275,51 +252,39 @@ class Redactor:
                 for key, value in node.items()
             }
         if isinstance(node, list):
-            return [
-                self._redact_node(value, (*path, str(index)), find_kind)
-                for index, value in enumerate(node)
-            ]
+            self._replace_shapes(json.dumps(node))  # learns from the options of a command
+            return [self._redact_node(v, (*path, str(n)), find_kind) for n, v in enumerate(node)]
         if node is None or isinstance(node, bool) or node == "":
             return node
-        kind = find_kind(path, node)
-        if kind is None:
-            return self._settle(node) if isinstance(node, str) else node
-        return self._placeholder(kind, node.strip() if isinstance(node, str) else json.dumps(node))
+        text = str(node).strip()
+        if kind := find_kind(path, text):
+            return self._placeholder(kind, text)
+        return self._settle(node) if isinstance(node, str) else node
 
-    def _kind_in_facts(self, path: Path, value: Any) -> str | None:
-        """Return as what a fact is hidden, None where it is shown; a text is learned from."""
+    def _kind_in_facts(self, path: FactPath, value: str) -> str | None:
+        """Return the kind of a value that isn't shown, and learn from it."""
         is_label = path[:3] == ("docker", "swarm", "nodes") and path[-2:-1] == ("labels",)
         if path[:-1] == ("env",) or path[-2:-1] == ("environment",) or is_label:
-            return self._kind_of_variable(path[-1], str(value))
+            return self.add_variable(path[-1], value)
         if path == ("host", "hostname"):
             return "host"
         keys = (PLACEHOLDER.sub("", key) for key in path if key.lower() not in self._public_keys)
         kind = next(filter(None, map(secret_kind, keys)), None)
-        if kind is not None:
-            self.add_secret(kind, str(value))
+        self.add_secret(kind or "", value if kind else "")
         return kind
 
-    def _kind_in_config(self, path: Path, value: Any) -> str | None:
-        text = str(value)
+    def _kind_in_config(self, path: FactPath, value: str) -> str | None:
+        """Return the kind of a value that isn't at a harmless place, and learn from it."""
         if path[-2:-1] == ("environment",):
-            return self._kind_of_variable(path[-1], text)
-        if len(path) > 2 and not _HOST_KEYS.isdisjoint(path[2:4]):
-            self.add_name("host", re.split(r"[=:]", text)[0])
+            return self.add_variable(path[-1], value)
+        if not _HOST_KEYS.isdisjoint(path[2:4]):
+            self.add_name("host", re.split("[=:]", value)[0])
             return "host"
-        if _SHOWN_PLACES.fullmatch("/".join(key.replace("/", "_") for key in path)) and (
-            path[-1] != "image" or "@" not in text.replace("@sha256:", "")
-        ):
+        has_credentials = path[-1] == "image" and "@" in value.replace("@sha256:", "")
+        if _shown_places().fullmatch("/".join(path)) and not has_credentials:
             return None
-        self.add_variable(path[-1], text)
-        self._replace_shapes(text)  # learns what is in a command or in the content of a config
-        return secret_kind(path[-1]) or ("content" if path[-1] == "content" else "value")
-
-    def _kind_of_variable(self, name: str, value: str) -> str | None:
-        kind = secret_kind(name)
-        if kind is None and name in self._shown_variables:
-            return None
-        self.add_variable(name, value)
-        return kind or "value"
+        self._replace_shapes(value)  # learns what is in a command or in the content of a config
+        return self.add_variable(path[-1], value)
 
     # --- finished files ---------------------------------------------------------------------------
 
@@ -367,16 +332,11 @@ def _is_redacted(value: str) -> bool:
     return count > 0 and not any(map(str.isalnum, rest))
 
 
-def _is_random(value: str) -> bool:
-    """Whether nobody writes a value by chance, so that it can be replaced anywhere."""
-    has_both = any(map(str.isdigit, value)) and not value.isdigit()
-    is_number = _SHORT_NUMBER.fullmatch(value)
-    return len(value) >= 6 and has_both and not is_number and not _NOT_RANDOM.match(value)
-
-
-def _looks_like_secret(value: str) -> bool:
-    """Whether a value under a neutral name is random, and not a tag, a host or a model's name."""
-    return _is_random(value) and (len(value) >= 20 or not _IDENTIFIER.fullmatch(value))
+@cache
+def _shown_places() -> re.Pattern[str]:
+    text = Path(__file__).with_name("shown_places.txt").read_text("utf-8").split("\n\n")[1]
+    pattern = "|".join(text.split()).replace("/**", "(?:/.*)?").replace("/*", "/[^/]+")
+    return re.compile(pattern)
 
 
 def _spellings(value: str) -> Iterator[str]:

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from preflight.model.secrets import secret_kind
+from preflight.model.secrets import WORDS, secret_kind
 
 PLACEHOLDER = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
-NUMBER = re.compile(r"[-+]?[0-9]{1,10}(?:\.[0-9]{1,6})?")
 MAX_NAME_CHARS = 100
-_MAX_VALUE_CHARS = 4096
+MAX_VALUE_CHARS = 4096
 
 _MACROS = {
     "{start}": r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=%[0-9A-Fa-f]{2})|(?<=[0-9;\[]m)"
@@ -34,117 +33,106 @@ _VALUE = re.compile(
 """A value: quoted to its quote, bracketed to its bracket, else up to what ends it in JSON, YAML,
 URLs and shells."""
 
-_ALWAYS_AMBIGUOUS = frozenset({"key", "token"})
-_AMBIGUOUS = frozenset({
-    "auth", "pin", "pem", "cookie", "license", "licence", "private", "webhook", "bearer", "pat",
-    "signature", "salt",
-})  # fmt: skip
-"""Alone, these names rarely mean a secret in a log: only a value that looks random is one."""
-
 _NOT_SECRET = re.compile(
-    r"(?i)true|false|yes|no|on|off|none|null|nil|unset|empty|missing|invalid|required|expired"
-    r"|changed|unknown|default|disabled|enabled|optional|not|is|was|and|or|the|for|to|from"
-    r"|\$\{?\w+\}?|\$\(.*|%\w+%|\{\{.*|[*.x…_-]+|[\[<(]?(?:redacted|hidden|masked|filtered)[\])>]?"
+    rf"(?i)(?:{'|'.join(WORDS['state'])}|\$\{{?\w+\}}?|\$\(.*|%\w+%|\{{\{{.*|[*.x…_-]+"
+    r"|[\[<(]?(?:redacted|hidden|masked|filtered)[\])>]?)"
 )
 """Values that say something of a secret, name where it is, or are redacted already."""
 
+_PROSE = re.compile(r"(?<=: )[a-z]{2,20} [a-z]{2,20}\b")  # token: signature is invalid
 _RANDOM = re.compile(
-    r"(?![a-z]*[0-9]{0,4}(?:[._:/@-]+[a-z]*[0-9]{0,4})*$)(?!v?[0-9.]+\w?$)"
+    r"(?![a-z]*[0-9]{0,4}(?:[._:/@-]+[a-z]*[0-9]{0,4})*$)"  # words, tags, hosts and model names
+    r"(?!v?[0-9.]+\w?$|[./~]|[\w.-]{1,253}:[0-9]{1,5}$|[A-Za-z][\w+.-]*://)"
     r"(?:[^\s0-9]*[0-9][^\sA-Za-z]*[A-Za-z]|[^\sA-Za-z]*[A-Za-z][^\s0-9]*[0-9]|\S{20})"
 )
-"""The beginning of a value with letters and digits that isn't a version or made of words."""
-
-_PROSE = re.compile(r"(?<=: )[a-z]{2,20} [a-z]{2,20}\b")  # token: signature is invalid
 
 
 class Shape(NamedTuple):
     """Where a secret is in a text: in the groups of `pattern`.
 
-    Finished JSON and HTML files are searched for the `distinctive` ones too.
+    Finished HTML files are searched for the `distinctive` ones alone.
     """
 
     pattern: re.Pattern[str]
     distinctive: bool
 
 
-def _read_shapes() -> tuple[Shape, ...]:
+def _read_shapes() -> Iterator[Shape]:
     text = Path(__file__).with_name("secret_shapes.txt").read_text("utf-8")
-    _, *sections = text.split("\n\n[")
-    shapes = []
-    for section in sections:
+    for macro, expression in _MACROS.items():
+        text = text.replace(macro, expression)
+    for section in text.split("\n\n[")[1:]:
         heading, pattern = section.split("]\n", 1)
-        for macro, expression in _MACROS.items():
-            pattern = pattern.replace(macro, expression)
-        shapes.append(Shape(re.compile(pattern, re.VERBOSE), heading.startswith("distinctive")))
-    return tuple(shapes)
+        yield Shape(re.compile(pattern, re.VERBOSE), heading.startswith("distinctive"))
 
 
-SHAPES = _read_shapes()
+SHAPES = tuple(_read_shapes())
+
+
+def is_random(value: str) -> bool:
+    """Whether a value has letters and digits, and isn't a path, address, version or made of words.
+
+    Nobody writes it by chance, so that it can be replaced anywhere.
+    """
+    return len(value) >= 6 and _RANDOM.match(value[:MAX_NAME_CHARS]) is not None
+
+
+def is_number(value: str, max_chars: int = 6) -> bool:
+    """Whether a value is a short number, with or without a fraction."""
+    return len(value) <= max_chars and re.fullmatch(r"[-+]?[0-9]+(?:\.[0-9]+)?", value) is not None
 
 
 def find_secrets(shape: Shape, text: str) -> Iterator[tuple[str, int, int]]:
     """Yield kind, start and end of each secret of this shape, from left to right."""
     end = 0
     for match in shape.pattern.finditer(text):
-        if match.end() < end:
-            continue  # inside of the value before it
-        for kind, start, stop in _find_in_match(match):
-            if start >= end:
+        for kind, start, stop in _find_in_match(match) if match.end() >= end else ():
+            if start >= end:  # not inside of the value before it
                 yield kind, start, stop
                 end = stop
 
 
 def _find_in_match(match: re.Match[str]) -> Iterator[tuple[str, int, int]]:
     groups = match.groupdict()
-    if name := groups.get("name1"):
-        if kind := secret_kind(name):
-            yield kind, *match.span("value1")
+    if (name := groups.get("element")) and (kind := secret_kind(name)):
+        yield kind, *match.span("content")
     elif name := groups.get("name"):
-        yield from _find_assigned(match, name)
-    else:
+        yield from _find_assigned(match, name[-MAX_NAME_CHARS:])
+    elif "element" not in groups:
         for group in sorted(filter(groups.get, groups), key=match.start):
             yield group.rstrip("0123456789"), *match.span(group)
 
 
 def _find_assigned(match: re.Match[str], name: str) -> Iterator[tuple[str, int, int]]:
-    name = name[-MAX_NAME_CHARS:]
+    text = match.string
     kind = secret_kind(name.lower() if name == "PWD" else name)
-    if kind is None and match.string[match.start("name") - 1 : match.start("name")] == "\\":
+    if kind is None and text[match.start("name") - 1 : match.start("name")] == "\\":
         kind = secret_kind(name[1:])  # after an escaped line break: \njwt=…
-    span = _find_value(match.string, match.end()) if kind else None
+    span = _find_value(text, match.end()) if kind else None
     if kind is None or span is None:
         return
-    value = match.string[slice(*span)]
-    last_word = name.rpartition(".")[2].lower().removesuffix("s")
-    if last_word in _ALWAYS_AMBIGUOUS:
-        is_secret = value[0] not in "[{" and _RANDOM.match(value) is not None
-    elif not match["quote"] and (last_word in _AMBIGUOUS or match[0].lower() == "pass:"):
-        is_secret = value[0] in "[{" or _RANDOM.match(value) is not None
-    else:
-        is_secret = True
-    if not is_secret or _NOT_SECRET.fullmatch(value) or _is_count(kind, value):
-        return
-    if name == "PWD" and value[:1] in "/~":  # the working directory, but not in `UID=sa;PWD=…`
-        return
-    if kind != "password" and _PROSE.match(match.string, span[0]):
-        return
-    yield kind, *span
-
-
-def _is_count(kind: str, value: str) -> bool:
-    max_chars = {"password": 3, "token": 10}.get(kind, 6)
-    return len(value) <= max_chars and NUMBER.fullmatch(value) is not None
+    value = text[slice(*span)]
+    word = name.rpartition(".")[2].lower().removesuffix("s")
+    if word in WORDS["ambiguous"]:
+        is_secret = value[0] not in "[{" and is_random(value)
+    elif not match["quote"] and (word in WORDS["prose"] or match[0].lower() == "pass:"):
+        is_secret = value[0] in "[{" or is_random(value)
+    else:  # PWD is the working directory, but not in `UID=sa;PWD=…`
+        is_secret = name != "PWD" or value[0] not in "/~"
+    is_prose = kind != "password" and _PROSE.match(text, span[0])
+    is_count = is_number(value, {"password": 3, "token": 10}.get(kind, 6))
+    if is_secret and not is_prose and not is_count and not _NOT_SECRET.fullmatch(value):
+        yield kind, *span
 
 
 def _find_value(text: str, start: int) -> tuple[int, int] | None:
     match = _VALUE.match(text, start)
     if match is None or match.lastgroup is None:
         return None
-    if match.lastgroup != "bracket":
-        return match.span(match.lastgroup)
-    depth = 0
-    for position in range(match.start("bracket"), min(len(text), start + _MAX_VALUE_CHARS)):
-        depth += (text[position] in "[{") - (text[position] in "]}")
-        if depth == 0 or text[position] == "\n":
-            return match.start("bracket"), position + (depth == 0)
-    return match.start("bracket"), min(len(text), start + _MAX_VALUE_CHARS)
+    start, end = match.span(match.lastgroup)
+    if match.lastgroup == "bracket":
+        depth = 1
+        while depth and end < min(len(text), start + MAX_VALUE_CHARS) and text[end] != "\n":
+            depth += (text[end] in "[{") - (text[end] in "]}")
+            end += 1
+    return start, end

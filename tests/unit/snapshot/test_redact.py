@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -231,10 +233,13 @@ def test_any_text_is_redacted_without_a_fault(text: str) -> None:
     made(DB_PASSWORD=text[:20], HOST=text[20:60]).redact_text(text)
 
 
-@pytest.mark.parametrize("piece", ["A_B=", "token:", "a.", "--password ", "://a:b@", "a@b.", "x"])
+@pytest.mark.parametrize(
+    "piece",
+    ["A_B=", "token:", "a.", "--password ", "://a:b@", "a@b.", "x", "secret: [", "login -p "],
+)
 def test_a_hostile_line_takes_time_in_step_with_its_length(piece: str) -> None:
     began = time.process_time()
-    made().redact_text(piece * (2**16 // len(piece)))
+    made().redact_text("\n".join([piece * (2**15 // len(piece))] * 2))
     assert time.process_time() - began < 1
 
 
@@ -273,6 +278,86 @@ def test_a_line_that_never_settles_is_replaced_whole() -> None:
             return text.replace("x", "xx")
 
     assert Unsettled().redact_text("a\nx\nb") == "a\n<line-1>\nb"
+
+
+# --- configurations ---------------------------------------------------------------------------
+
+SHOWN = {
+    "name": "shop",
+    "services": {
+        "auth": {
+            "image": "redis:7", "restart": "always", "cpus": 0.5, "mem_limit": "1073741824",
+            "ports": [{"target": 80, "published": "8080", "protocol": "tcp"}],
+            "deploy": {"replicas": 2, "resources": {"limits": {"memory": "1073741824"}}},
+            "volumes": [{"type": "bind", "source": "/srv/data", "target": "/data"}],
+            "healthcheck": {"interval": "5s", "retries": 3},
+            "logging": {"driver": "json-file", "options": {"max-size": "1m"}},
+            "environment": {"OLLAMA_MODEL": "phi:latest"},
+        }
+    },
+    "secrets": {"db": {"name": "shop_db", "file": "/srv/db.txt"}},
+}  # fmt: skip
+
+
+def test_harmless_places_of_a_configuration_are_shown() -> None:
+    assert made().redact_config(SHOWN) == SHOWN
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        {"command": ["redis-server", "--requirepass", "sesame"]},
+        {"entrypoint": ["sh", "-c", "mysqladmin -psesame"]},
+        {"healthcheck": {"test": ["CMD", "redis-cli", "-a", "sesame", "ping"]}},
+        {"labels": {"note": "sesame"}},
+        {"environment": {"NOTE": "sesame", "API_KEYS": "sesame"}},
+        {"build": {"args": {"note": "sesame"}, "context": "."}},
+        {"image": "joe:sesame@registry.example/app"},
+        {"logging": {"driver": "splunk", "options": {"splunk-token": "sesame"}}},
+        {"hostname": "sesame", "domainname": "sesame.example", "dns": ["sesame"]},
+        {"extra_hosts": ["sesame=10.0.0.5"], "dns_search": ["sesame.example"]},
+        {"x-notes": {"credentials": [{"deep": ["sesame"]}]}},
+        {"volumes": [{"type": "volume", "volume": {"labels": {"a": "sesame"}}}]},
+        {"deploy": {"labels": {"a": "sesame"}, "placement": {"constraints": ["sesame"]}}},
+        {"annotations": {"a": "sesame"}, "user": "sesame", "working_dir": "/sesame"},
+    ],
+    ids=lambda service: next(iter(service)),
+)
+def test_everything_else_in_a_configuration_is_hidden(service: dict[str, Any]) -> None:
+    redactor = made()
+    clean = redactor.redact_config({"services": {"api": service}})
+    assert "sesame" not in json.dumps(clean)
+    assert clean["services"]["api"].keys() == service.keys()
+
+
+def test_numbers_are_hidden_too_and_booleans_are_not() -> None:
+    service = {"x-pins": {"pin": 123456}, "labels": {"tier": 4711}, "init": True, "x-on": False}
+    clean = made().redact_config({"services": {"api": service}})["services"]["api"]
+    assert clean == {"x-pins": {"pin": "<password-1>"}, "labels": {"tier": "<value-1>"},
+                     "init": True, "x-on": False}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("service", "log"),
+    [
+        ({"hostname": "db7host"}, "on db7host now"),
+        ({"extra_hosts": ["ldap.customer.example=10.0.0.5"]}, "at ldap.customer.example:389"),
+        ({"command": ["redis-server", "--requirepass", "S3same-Open"]}, "with S3same-Open"),
+        ({"healthcheck": {"test": ["CMD", "mysqladmin", "ping", "-pS3same-Open"]}}, "S3same-Open"),
+    ],
+)
+def test_what_a_configuration_shows_to_be_secret_is_hidden_in_logs(
+    service: dict[str, Any], log: str
+) -> None:
+    redactor = made()
+    redactor.redact_config({"services": {"api": service}})
+    assert redactor.redact_text(log) != log
+
+
+@pytest.mark.parametrize("value", ["S3same", ["S3same"], {"a": ["S3same", 12345678]}])
+def test_everything_under_a_secret_name_in_facts_is_hidden(value: Any) -> None:
+    clean = made().redact_facts(Facts({"other": {"db_credentials": value}}))
+    assert not {"S3same", "12345678"} & set(re.findall(r"\w+", json.dumps(clean.values)))
 
 
 # --- snapshots --------------------------------------------------------------------------------
