@@ -108,10 +108,10 @@ def _find_assigned(match: re.Match[str], name: str) -> Iterator[tuple[str, int, 
     kind = secret_kind(name.lower() if name == "PWD" else name)
     if kind is None and text[match.start("name") - 1 : match.start("name")] == "\\":
         kind = secret_kind(name[1:])  # after an escaped line break: \njwt=…
-    span = _find_value(text, match.end()) if kind else None
-    if kind is None or span is None:
+    head = _find_value(text, match.end(), match.end() + MAX_NAME_CHARS) if kind else None
+    if kind is None or head is None:
         return
-    value = text[slice(*span)]
+    value = text[slice(*head)]  # enough of it to judge
     word = name.rpartition(".")[2].lower().removesuffix("s")
     if word in WORDS["ambiguous"]:
         is_secret = value[0] not in "[{" and is_random(value)
@@ -119,20 +119,20 @@ def _find_assigned(match: re.Match[str], name: str) -> Iterator[tuple[str, int, 
         is_secret = value[0] in "[{" or is_random(value)
     else:  # PWD is the working directory, but not in `UID=sa;PWD=…`
         is_secret = name != "PWD" or value[0] not in "/~"
-    is_prose = kind != "password" and _PROSE.match(text, span[0])
+    is_prose = kind != "password" and _PROSE.match(text, head[0])
     is_count = is_number(value, {"password": 3, "token": 10}.get(kind, 6))
     if is_secret and not is_prose and not is_count and not _NOT_SECRET.fullmatch(value):
-        yield kind, *span
+        yield kind, *(_find_value(text, match.end(), match.end() + MAX_VALUE_CHARS) or head)
 
 
-def _find_value(text: str, start: int) -> tuple[int, int] | None:
-    match = _VALUE.match(text, start)
+def _find_value(text: str, start: int, last: int) -> tuple[int, int] | None:
+    match = _VALUE.match(text, start, last)
     if match is None or match.lastgroup is None:
         return None
     start, end = match.span(match.lastgroup)
     if match.lastgroup == "bracket":
         depth = 1
-        while depth and end < min(len(text), start + MAX_VALUE_CHARS) and text[end] != "\n":
+        while depth and end < min(len(text), last) and text[end] != "\n":
             depth += (text[end] in "[{") - (text[end] in "]}")
             end += 1
     return start, end
