@@ -35,8 +35,6 @@ class HostReport(NamedTuple):
             verdict="unknown",
             severity="required",
             fact="host.hostname",
-            actual=None,
-            expected={},
             message=reason,
             actual_text="unknown",
             expected_text="reached",

@@ -82,12 +82,12 @@ class Result(NamedTuple):
     title: str
     verdict: Verdict
     severity: Severity
-    fact: str
-    actual: Any
-    expected: Mapping[str, Any]
-    message: str
-    actual_text: str
-    expected_text: str
+    fact: str = ""
+    actual: Any = None
+    expected: Mapping[str, Any] = {}
+    message: str = ""
+    actual_text: str = ""
+    expected_text: str = ""
     source: str = ""
     section: str = ""
     tags: tuple[str, ...] = ()

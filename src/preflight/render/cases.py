@@ -80,15 +80,10 @@ def junit(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
             title=outcome.name,
             verdict=outcome.verdict,
             severity="required",
-            fact="",
-            actual=None,
-            expected={},
             message="; ".join(
                 outcome.problems
                 or [f"{mismatch.sentence}; {mismatch.message}" for mismatch in outcome.differences]
             ),
-            actual_text="",
-            expected_text="",
             section="preflight rules test",
         )
         for outcome in outcomes
