@@ -561,3 +561,17 @@ def test_no_engine_and_no_project(run_preflight: Run, tmp_path: Path) -> None:
     none = run_preflight("diagnose", "--compose", cwd=tmp_path, env=env)
     assert none.returncode == 2
     assert "no compose file here" in none.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_log_that_never_ends_is_given_up_at_a_timeout_that_was_given(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"a line\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "preflight", "diagnose", "-", "--timeout", "0.5"],
+        stdin=reading, capture_output=True, text=True, cwd=tmp_path, timeout=30,
+    )  # fmt: skip
+    os.close(writing)
+    os.close(reading)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "preflight: not read within 0.5 s (--timeout)\n"

@@ -8,18 +8,27 @@ import re
 import stat
 import time
 from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from preflight.check import catalogue, hide_secrets, with_model
 from preflight.cli import options
-from preflight.cli.options import FactsSource, load_rules, option, parse_since, read_facts
+from preflight.cli.options import (
+    FactsSource,
+    is_on_command_line,
+    load_rules,
+    option,
+    parse_since,
+    read_facts,
+)
 from preflight.cli.streams import (
     cannot_read,
     complain,
     open_input,
     read_input,
+    reading_deadline,
     standard_input,
     terminal_options,
     write,
@@ -105,8 +114,8 @@ def diagnose(
         source = FactsSource(ctx, None, path, docker_host, context, timeout, compose_files, request)
     inputs = _LogInputs(load_rules(rules, sets, known_errors=True))
     try:
-        for name in logs or ():
-            inputs.read(name)
+        if logs:
+            inputs.read(logs, timeout if is_on_command_line(ctx, "timeout") else None)
         if source is not None:
             inputs.read_containers(source)
     except SlowPattern as error:
@@ -159,27 +168,38 @@ class _LogInputs:
     """The logs that were read so far, and the facts that came with them."""
 
     def __init__(self, ruleset: RuleSet) -> None:
-        from preflight.logs.log_reader import LogReader
-
         self.ruleset = ruleset
-        self.reader = LogReader(ruleset.diagnoses)
         self.facts: Facts | None = None
         self._already_read: set[tuple[int, int]] = set()
-        if self.reader.slow_reason is not None:
-            complain(f"reading logs slowly: {self.reader.slow_reason}")
 
-    def read(self, name: str) -> None:
-        """Read what is named on the command line."""
-        if name == "-":
-            self.reader.add("standard input", standard_input())
-        elif _is_zip(name):
-            self._read_bundle(name)
-        else:
-            paths = _find_logs(name, self._already_read)
-            if len(paths) > 1:
-                complain(f"{name}: {len(paths)} logs, the oldest first")
-            for path in paths:
-                self._read_file(path)
+    @cached_property
+    def reader(self) -> LogReader:
+        """The reader of all logs; made once there is one, as its patterns may take a second."""
+        from preflight.logs.log_reader import LogReader
+
+        reader = LogReader(self.ruleset.diagnoses)
+        if reader.slow_reason is not None:
+            complain(f"reading logs slowly: {reader.slow_reason}")
+        return reader
+
+    def read(self, names: list[str], timeout: float | None) -> None:
+        """Read what is named on the command line; raises InputError where it takes longer."""
+        reader = self.reader  # making it isn't reading
+        with reading_deadline(timeout):
+            for name in names:
+                if name == "-":
+                    reader.add("standard input", standard_input())
+                elif _is_zip(name):
+                    self._read_bundle(name)
+                else:
+                    self._read_files(name)
+
+    def _read_files(self, name: str) -> None:
+        paths = _find_logs(name, self._already_read)
+        if len(paths) > 1:
+            complain(f"{name}: {len(paths)} logs, the oldest first")
+        for path in paths:
+            self._read_file(path)
 
     def _read_file(self, path: str) -> None:
         """Search a file up to the size that it has now."""

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -241,6 +242,25 @@ def open_input(path: str) -> io.FileIO:
     if _NONBLOCK:
         os.set_blocking(file.fileno(), True)
     return file
+
+
+@contextmanager
+def reading_deadline(seconds: float | None) -> Iterator[None]:
+    """Raise InputError where what is read within takes longer, even if nothing comes."""
+
+    def stop(*_: object) -> None:
+        raise InputError(f"not read within {seconds:g} s (--timeout)")
+
+    if seconds is None or not hasattr(signal, "setitimer"):
+        yield
+        return
+    signal.signal(signal.SIGALRM, stop)
+    # each 0.1 s after that: what is raised in a callback of Hyperscan is lost
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def read_rules(name: str) -> bytes:
