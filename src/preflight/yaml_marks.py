@@ -19,7 +19,7 @@ from preflight.model.problems import InputError, Problem
 
 MAX_BYTES = 4 * 2**20
 MAX_DEPTH = 100  # levels of nesting, through aliases too
-MAX_NODES = 500_000  # values of a file, aliases expanded: room for 10,000 rules
+MAX_NODES = 250_000  # values of a file, aliases expanded: room for 10,000 rules
 MAX_MESSAGE = 300  # characters
 _MAX_SLOW_BYTES = 2**18  # of a file with an anchor whose name is used again
 

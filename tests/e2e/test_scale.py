@@ -81,9 +81,9 @@ def test_a_format_is_linear_in_the_results(cost: Callable[..., Cost], name: str)
     "rule",
     [
         f"title: {'x' * 3_900_000}",
-        "title: x, tags: [" + ",".join(f"t{number}" for number in range(400_000)) + "]",
+        "title: x, tags: [" + ",".join(f"t{number}" for number in range(9_000)) + "]",
         "title: x, recommend: {one_of: ["
-        + ",".join(f"t{number}" for number in range(400_000))
+        + ",".join(f"t{number}" for number in range(9_000))
         + "]}",
     ],
     ids=["title", "tags", "one_of"],
@@ -95,7 +95,7 @@ def test_a_large_rule_is_refused_for_many_services(
     require = "" if "recommend" in rule else ", require: {equals: x}"
     head = "id: a, for_each: compose.services, fact: image"
     file.write_text(f"version: 1\nrules: [{{{head}, {rule}{require}}}]\n")
-    code, seconds, _, errors = cost(1_000, "-r", str(file))
+    code, seconds, _, errors = cost(10_000, "-r", str(file))
     assert (code, errors.count("\n")) == (2, 0)
-    assert "too much to judge at rule a with 1,000 items" in errors
+    assert "too much to judge at rule a with 10,000 items" in errors
     assert seconds < 5

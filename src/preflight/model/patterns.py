@@ -46,7 +46,7 @@ def compile_pattern(source: str) -> re.Pattern[str]:
     return _compile(source, 0)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=8192)
 def compile_log_pattern(source: str) -> re.Pattern[bytes]:
     """Compile a pattern for lines of logs: on bytes, case-insensitive; raises ValueError."""
     return _compile(source.encode(), re.IGNORECASE)

@@ -8,11 +8,13 @@ from collections.abc import Collection, Mapping, Set
 from preflight import yaml_marks
 from preflight.model.conditions import ITEM
 from preflight.model.facts import Catalogue, Fact, Path, Unit, split_path
-from preflight.model.problems import Problem, did_you_mean
+from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.rules import LOG_NAMESPACE
 from preflight.yaml_marks import TAGS, Node, Scalar, kind_of, problem_at
 
 MAX_PROBLEMS = 100
+MAX_ENTRIES = 10_000  # of a list or mapping, and of a list of all files
+MAX_LOG_PATTERNS = 5_000
 
 _VARIABLE = re.compile(r"(\$?)\$\{([a-z][a-z0-9_]*)\}")
 
@@ -37,6 +39,7 @@ class DecodingContext:
         self.complete = True  # whether all of the files could be read
         self.collection: Path | None = None  # of the rule's `for_each`
         self.unit: Unit | None = None  # of the rule's fact, None where that isn't known
+        self.log_patterns: set[str] = set()
         self.log_values: Mapping[str, Fact] | None = None  # what a diagnosis' patterns capture
 
     def error(self, node: Node, message: str) -> Invalid:
@@ -71,6 +74,12 @@ class DecodingContext:
         raise self.error(node, f"unknown fact {name!r}{did_you_mean(name, names)}")
 
 
+def check_count(node: Node, count: int, limit: int = MAX_ENTRIES, what: str = "entries") -> None:
+    """Refuse a file that would take too much time and memory; raises InputError."""
+    if count > limit:
+        raise InputError(problem_at(node, f"more than {limit:,} {what}"))
+
+
 def read_mapping(
     node: Node, context: DecodingContext, known: Set[str] | None, what: str, key_name: str = "key"
 ) -> dict[str, Node]:
@@ -80,6 +89,7 @@ def read_mapping(
     """
     if node.__class__ is not yaml_marks.Mapping or node.tag != yaml_marks.PLAIN:
         raise context.error(node, f"expected {what} as a mapping, found {kind_of(node)}")
+    check_count(node, len(node.value))
     values: dict[str, Node] = {}
     for key, value in node.value:
         name = key.value

@@ -27,7 +27,14 @@ from preflight.model.quantities import (
     parse_version_range,
 )
 from preflight.model.rules import PLACEHOLDER, FactCondition, Fix, Unless
-from preflight.rules.context import DecodingContext, Invalid, read_mapping, read_scalar
+from preflight.rules.context import (
+    MAX_LOG_PATTERNS,
+    DecodingContext,
+    Invalid,
+    check_count,
+    read_mapping,
+    read_scalar,
+)
 from preflight.yaml_marks import PLAIN, QUOTED, Node, Scalar, Sequence, is_null, kind_of
 
 JsonSchema: TypeAlias = Mapping[str, Any]
@@ -87,6 +94,7 @@ def decode(node: Node, schema: JsonSchema, context: DecodingContext, what: str =
             raise context.error(node, f"expected a list, found {kind_of(node)}")
         if len(node.value) < schema.get("minItems", 0):
             raise context.error(node, "expected a list with entries, found an empty one")
+        check_count(node, len(node.value))
         return decode_all(node.value, lambda item: decode(item, schema["items"], context))
 
     def decode_item(item: tuple[str, Node]) -> tuple[str, Any]:
@@ -242,6 +250,13 @@ def _pattern(compile_: Callable[[str], re.Pattern[Any]]) -> Decoder:
         return text
 
     return _scalar("a regular expression", check, "text")
+
+
+def _decode_log_pattern(node: Node, context: DecodingContext) -> str:
+    pattern: str = _pattern(compile_log_pattern)(node, context)
+    context.log_patterns.add(pattern)
+    check_count(node, len(context.log_patterns), MAX_LOG_PATTERNS, "patterns")
+    return pattern
 
 
 def _parse_day(text: str) -> date | None:
@@ -423,7 +438,7 @@ DECODERS: Mapping[str, Decoder] = {
     "day": _scalar("a date such as 2027-01-31", _parse_day),
     "version_range": _scalar("a version range such as >=20.10", parse_version_range),
     "text_pattern": _pattern(compile_pattern),
-    "log_pattern": _pattern(compile_log_pattern),
+    "log_pattern": _decode_log_pattern,
     "var": _decode_var,
     "fact": _decode_fact,
     "collection": _decode_collection,

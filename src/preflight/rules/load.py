@@ -31,7 +31,13 @@ from preflight.model.rules import (
     Waiver,
     describe_retired_rule,
 )
-from preflight.rules.context import MAX_PROBLEMS, DecodingContext, Invalid, TooManyProblems
+from preflight.rules.context import (
+    MAX_PROBLEMS,
+    DecodingContext,
+    Invalid,
+    TooManyProblems,
+    check_count,
+)
 from preflight.rules.language import (
     FILE,
     check_required,
@@ -39,11 +45,11 @@ from preflight.rules.language import (
     decode_object,
     read_keys,
 )
-from preflight.yaml_marks import Node, Scalar, compose, is_null, problem_at
+from preflight.yaml_marks import Node, Scalar, compose, is_null
 
 T = TypeVar("T")
 
-MAX_EXTENDED_FILES = 50  # in one chain
+MAX_EXTENDED_FILES = 50
 _LISTS = {
     "rules": ("rule", "id"),
     "models": ("model", "name"),
@@ -165,10 +171,8 @@ class _RuleFiles:
             return
         if path in self._extended:
             return  # read already; what overrides it since stays
-        if len(chain) > MAX_EXTENDED_FILES:
-            message = f"more than {MAX_EXTENDED_FILES} files extend one another"
-            raise InputError(problem_at(node, message))
         self._extended.add(path)
+        check_count(node, len(self._extended), MAX_EXTENDED_FILES, "files")
         try:
             if "://" in base:
                 raise ValueError("nothing is downloaded; name a local file")
@@ -201,6 +205,7 @@ class _RuleFiles:
             if kind != "waivers" and id_ in entries:
                 nodes = {**entries[id_].nodes, **nodes}
             entries[id_] = _Entry(node, nodes)
+            check_count(node, len(entries))
 
 
 def _normalize(name: str) -> str:
@@ -211,7 +216,7 @@ def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> Ru
     entries, head = files.entries, files.head
     retired = _drop_retired(entries["rules"], entries["waivers"])
     for kind, of_kind in (("rule", "rules"), ("diagnosis", "diagnoses")):
-        context.ids[kind] = [id_ for id_ in entries[of_kind] if isinstance(id_, str)]
+        context.ids[kind] = {id_: None for id_ in entries[of_kind] if isinstance(id_, str)}
 
     def decode(kind: str, decode_entry: Callable[[_Entry, DecodingContext], T]) -> tuple[T, ...]:
         decoded = []

@@ -583,7 +583,7 @@ def test_files_that_extend_themselves_over_others() -> None:
 
 
 def test_a_long_chain_of_files_ends_and_a_wide_one_is_read_once() -> None:
-    with pytest.raises(InputError, match="more than 50 files extend one another"):
+    with pytest.raises(InputError, match="more than 50 files"):
         load("0", lambda n: f"version: 1\nextends: ['{int(n) + 1}']".encode(), CATALOGUE)
     reads: list[str] = []
 
@@ -755,6 +755,44 @@ def test_aliases_that_save_typing_are_read() -> None:
     )
     a, b = loaded(text).rules
     assert a.require == b.require
+
+
+MANY = 10_001
+LARGE = {
+    "one_of": judged(f"{{one_of: [{', '.join(['1GB'] * MANY)}]}}"),
+    "vars": "version: 1\nvars: {" + ", ".join(f"v{n}: 1" for n in range(MANY)) + "}",
+    "models": "version: 1\nmodels:\n"
+    + "".join(f"- {{name: m{n}, memory: 1GB}}\n" for n in range(MANY)),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_list_or_mapping_has_a_most_number_of_entries(name: str) -> None:
+    (problem,) = problems(LARGE[name])
+    assert problem.endswith(": more than 10,000 entries")
+
+
+def test_all_files_together_have_a_most_number_of_entries_and_files() -> None:
+    many = "version: 1\nmodels:\n" + "".join(
+        f"- {{name: m%s-{n}, memory: 1GB}}\n" for n in range(MANY // 2)
+    )
+    files = {name: many.replace("%s", name) for name in "abc"}
+    files["r"] = "version: 1\nextends: [a, b, c]\n"
+    with pytest.raises(InputError, match="more than 10,000 entries"):
+        load("r", lambda name: files[name].encode(), CATALOGUE)
+    names = ", ".join(f"f{n}" for n in range(51))
+    with pytest.raises(InputError, match="more than 50 files"):
+        load(
+            "r",
+            lambda n: f"version: 1\n{f'extends: [{names}]' if n == 'r' else ''}".encode(),
+            CATALOGUE,
+        )
+
+
+def test_there_is_a_most_number_of_patterns() -> None:
+    patterns = ", ".join(f"'a{n}'" for n in range(5001))
+    (problem,) = problems(f"version: 1\ndiagnoses: [{{id: x, title: X, patterns: [{patterns}]}}]")
+    assert problem.endswith(": more than 5,000 patterns")
 
 
 DEEP = {
