@@ -200,6 +200,8 @@ VARIANTS: dict[str, list[str]] = {
     ],
     "disk-quota": ["write failed: EDQUOT"],
     "disk-full": [
+        "no space left on device",
+        'level=error msg="pull failed" error="no space left on device"',
         "sqlite3.OperationalError: database or disk is full",
         "[WARN ][o.e.c.r.a.DiskThresholdMonitor] flood stage disk watermark [95%] exceeded on [a]",
         "The node was low on resource: ephemeral-storage.",

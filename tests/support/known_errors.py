@@ -4,6 +4,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from known_error_variants import VARIANTS
+from preflight.model.rules import Diagnosis
+
 ID = "3f4e" + "0123456789ab" * 5
 
 HITS: dict[str, list[str]] = {
@@ -254,3 +259,17 @@ CLEAN: dict[str, list[str]] = {
     ],
 }
 """Near to a known error, and none."""
+
+
+def lines_by_error(diagnoses: Iterable[Diagnosis]) -> list[tuple[str, str]]:
+    """Return the lines that each tell of an error, with its id."""
+    return [
+        (diagnosis.id, line)
+        for diagnosis in diagnoses
+        if diagnosis.times == 1
+        for line in (
+            *diagnosis.examples,
+            *HITS.get(diagnosis.id, ()),
+            *VARIANTS.get(diagnosis.id, ()),
+        )
+    ]

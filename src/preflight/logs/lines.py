@@ -58,6 +58,27 @@ def unwrap_line(data: bytes) -> Line:
     return Line(data.rstrip(b"\r\n"))
 
 
+_ESCAPE = re.compile(rb"""\\+(u00[0-9a-f]{2}|[nrt"'])|\x1b\[[0-9;]*m""", re.IGNORECASE)
+_CHARACTERS = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+
+
+def unescape(text: bytes) -> list[bytes]:
+    """Return the lines within a line: a text in JSON or a Python string, escaped once or more."""
+
+    def character(match: re.Match[bytes]) -> bytes:
+        escape = match[1] or b""
+        if len(escape) > 1:
+            return bytes([int(escape[3:], 16)])
+        return _CHARACTERS.get(escape, escape)
+
+    return [line.rstrip(b"\r") for line in _ESCAPE.sub(character, text).split(b"\n")]
+
+
+def quotes_anything(text: bytes) -> bool:
+    """Return whether a line has a field, a search or a sentence that quotes errors."""
+    return _QUOTED.search(text) is not None or _TALK.search(text) is not None
+
+
 def is_quoted(text: bytes, start: int, end: int) -> bool:
     """Return whether a part of a line only quotes an error: in a chat, a search, or source code."""
     for match in _QUOTED.finditer(text, 0, start):

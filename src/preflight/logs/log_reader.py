@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
-from preflight.logs.lines import Line, is_quoted, unwrap_line
+from preflight.logs.lines import Line, is_quoted, quotes_anything, unescape, unwrap_line
 from preflight.logs.matcher import ALL_PATTERNS, build_matcher
 from preflight.logs.search import Candidate, LogSearch
 from preflight.logs.streams import read_blocks
@@ -62,12 +62,21 @@ class LogReader:
     def _search_line(self, name: str, candidate: Candidate) -> None:
         """Search the line for its patterns; it belongs to the first diagnosis that matches it."""
         line = unwrap_line(candidate.data)
+        texts = [line.text]
+        if (b"\\" in line.text or b"\x1b" in line.text) and not quotes_anything(line.text):
+            texts = [*unescape(line.text), line.text]
+        any(self._search_text(name, candidate, line._replace(text=text)) for text in texts)
+
+    def _search_text(self, name: str, candidate: Candidate, line: Line) -> bool:
+        """Count the first diagnosis that matches; return whether one does, quoted or not."""
         patterns = self._patterns
         if ALL_PATTERNS not in candidate.patterns:
             patterns = [patterns[number] for number in sorted(set(candidate.patterns))]
         for count, self._current_pattern in patterns:
             match = self._current_pattern.search(line.text)
-            if match is not None and not is_quoted(line.text, *match.span()):
+            if match is None:
+                continue
+            if not is_quoted(line.text, *match.span()):
                 values = {
                     group: text.decode(errors="replace")
                     for group, text in match.groupdict().items()
@@ -75,7 +84,8 @@ class LogReader:
                 }
                 if not self._is_explained(count.diagnosis, values):
                     count.add(_Occurrence(name, candidate.line_number, line, match.start()), values)
-                return
+            return True
+        return False
 
     def _is_explained(self, diagnosis: Diagnosis, values: Mapping[str, str]) -> bool:
         """Return whether an earlier line explains this one: another diagnosis, the same value."""

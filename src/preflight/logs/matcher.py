@@ -97,9 +97,9 @@ def _hyperscan_expression(source: str) -> str:
     def widen(match: re.Match[str]) -> str:
         token = match[0]
         if token in ("^", r"\A"):
-            return '(?:^|"log":")'
+            return r'(?:^|\\n|"|m)'
         if token in ("$", r"\Z"):
-            return r'(?:$|\r|\\[rn]|")'
+            return r'(?:$|\r|\\+[rn]|\\*"|\x1b)'
         if token in (r"\b", r"\B"):
             return ""  # a word may stand beside `\u003c`, which ends like one
         if token == "{,":
@@ -107,7 +107,7 @@ def _hyperscan_expression(source: str) -> str:
         if token.startswith("("):
             return "("
         if any(re.match(token, char, re.ASCII) for char in _JSON_ESCAPED):
-            return rf"(?:{token}|\\(?:u00[0-9a-f]{{2}}|.))"
+            return rf"(?:{token}|\\+(?:u00[0-9a-f]{{2}}|.))"
         return token
 
     return _TOKEN.sub(widen, source)

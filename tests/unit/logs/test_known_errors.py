@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import pytest
 
 from known_error_variants import VARIANTS
-from known_errors import CLEAN, HITS, OFTEN
+from known_errors import CLEAN, HITS, OFTEN, lines_by_error
 from preflight import check as pipeline
 from preflight.cli.streams import read_rules
 from preflight.logs.log_reader import LogReader
@@ -19,12 +19,17 @@ from preflight.model.rules import DEFAULT_RULES, RuleSet
 
 RULES = pipeline.load(DEFAULT_RULES, read_rules, known_errors=True)
 GINS = '[GIN] 2024/11/02 - {} | 200 |         1m32s |      172.18.0.3 | POST     "/api/chat"'
+LINES = lines_by_error(RULES.diagnoses)
 
 
 @pytest.fixture(params=["hyperscan", "re"], autouse=True)
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With Hyperscan, and as on a machine that has none."""
-    monkeypatch.setenv("XDG_CACHE_HOME", "/nonexistent")
+def engine(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """With Hyperscan, whose patterns are compiled once, and as on a machine that has none."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp()))
     if request.param == "re":
         monkeypatch.setitem(sys.modules, "hyperscan", None)
 
@@ -39,16 +44,6 @@ def found(*lines: str) -> dict[str, KnownError]:
     return {hit.id: hit for hit in scanned(lines).errors}
 
 
-LINES = [
-    (diagnosis.id, line)
-    for diagnosis in RULES.diagnoses
-    for line in (
-        *diagnosis.examples,
-        *HITS.get(diagnosis.id, ()),
-        *VARIANTS.get(diagnosis.id, ()),
-    )
-    if diagnosis.times == 1
-]
 EXTRA = ["INFO:     Started server process [1]", "httpcore.ReadTimeout: x", "httpx.ReadTimeout"]
 EXTRA += ["requests.exceptions.ReadTimeout: x"]
 

@@ -78,7 +78,8 @@ def plain_counts(diagnoses: tuple[Diagnosis, ...], data: bytes) -> Counts:
     numbers: dict[str, list[int]] = {}
     for number, line in enumerate(data.split(b"\n"), 1):
         for diagnosis in diagnoses:
-            if any(compile_log_pattern(p).search(line.rstrip(b"\r")) for p in diagnosis.patterns):
+            texts = [re.sub(rb"\x1b\[[0-9;]*m", b"", line).rstrip(b"\r"), line.rstrip(b"\r")]
+            if any(compile_log_pattern(p).search(t) for p in diagnosis.patterns for t in texts):
                 numbers.setdefault(diagnosis.id, []).append(number)
                 break
     return {id_: (len(lines), lines[0], lines[-1]) for id_, lines in numbers.items()}

@@ -1,0 +1,53 @@
+"""Known errors within what surrounds them: a log's prefix, JSON, a Python string, colours."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+
+import pytest
+
+from preflight import check as pipeline
+from preflight.cli.streams import read_rules
+from preflight.logs.log_reader import LogReader
+from preflight.model.rules import DEFAULT_RULES
+
+RULES = pipeline.load(DEFAULT_RULES, read_rules, known_errors=True)
+
+
+def found(line: str) -> list[str]:
+    reader = LogReader(RULES.diagnoses)
+    reader.add("a.log", io.BytesIO(f"{line}\n".encode()))
+    return [error.id for error in reader.result().errors]
+
+
+WRAPPERS: dict[str, Callable[[str], str]] = {
+    "compose": lambda line: f"api-1  | {line}",
+    "journald": lambda line: f"2026-01-02T10:00:00.123456+01:00 vm dockerd[812]: {line}",
+    "klog": lambda line: f"E0712 10:11:12.123456    1234 remote.go:152] {line}",
+    "Windows": lambda line: f"{line}\r",
+    "json-file": lambda line: json.dumps({"log": f"{line}\n", "time": "x"}, separators=(",", ":")),
+    "JSON": lambda line: json.dumps({"level": "error", "msg": line}),
+    "JSON twice": lambda line: json.dumps({"msg": json.dumps({"error": line})}),
+    "several lines in JSON": lambda line: json.dumps({"msg": f"Traceback:\n{line}\nend"}),
+    "logfmt": lambda line: f"level=error msg={json.dumps(line)}",
+    "Python": lambda line: f"ERROR:app:failed: {line!r}",
+    "colours": lambda line: f"\x1b[36mapi-1  |\x1b[0m \x1b[31m{line}\x1b[0m",
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_line_is_found_in_a_wrapper(
+    wrapper: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp()))
+    wrap = WRAPPERS[wrapper]
+    lines = [
+        (diagnosis.id, line)
+        for diagnosis in RULES.diagnoses
+        if diagnosis.times == 1
+        for line in diagnosis.examples
+    ]
+    wrong = {line: hits for id_, line in lines if (hits := found(wrap(line))) != [id_]}
+    assert wrong == {}
