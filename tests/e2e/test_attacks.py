@@ -138,7 +138,6 @@ def test_a_bundle_is_written_whatever_a_container_logs(
     assert output.endswith("b.zip\n")
 
 
-@pytest.mark.xfail(strict=True, reason="not mended yet")
 def test_no_command_of_a_ci_system_is_printed(attack: Attack) -> None:
     counts = re.findall(r"^(.*): (\d+)$", attack("11"), re.MULTILINE)
     assert len(counts) == 9

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from functools import cache
@@ -12,7 +11,7 @@ import typer
 
 from preflight import check as pipeline
 from preflight.cli.options import Format, RulesFile, Sets, check_files, load_rules
-from preflight.cli.streams import complain, read_input, terminal_options, write
+from preflight.cli.streams import complain, read_input, terminal_options, write, write_json
 from preflight.model.difference import Difference, HostDifferences
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
 from preflight.model.problems import InputError
@@ -69,7 +68,10 @@ def diff(
         root = render.json_object(difference)
         text = render.text(difference, catalogue, names, options)
         code = ExitCode.FAILED if difference else ExitCode.OK
-    write(json.dumps(root, indent=2) + "\n" if format_ == "json" else text)
+    if format_ == "json":
+        write_json(root)
+    else:
+        write(text)
     raise typer.Exit(code)
 
 

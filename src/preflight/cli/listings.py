@@ -46,6 +46,7 @@ def facts(
     In a snapshot (a file, or JSON), placeholders replace secrets.
     """
     from preflight.render import listings
+    from preflight.render.sanitize import hide_ci_commands
     from preflight.snapshot.facts_file import write_snapshot
 
     source = FactsSource(ctx, snapshot, path, docker_host, context, timeout, compose_files)
@@ -64,7 +65,7 @@ def facts(
     else:
         report_undecided(undecided)
         refuse_leftovers(output or "the snapshot", redactor, {"facts.json": as_json.encode()})
-    write_file(output, as_json, PRIVATE_MODE if no_redact else None)
+    write_file(output, hide_ci_commands(as_json), PRIVATE_MODE if no_redact else None)
 
 
 def explain(

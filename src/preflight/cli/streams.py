@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import shutil
 import signal
@@ -20,7 +19,7 @@ from preflight.model.problems import InputError
 from preflight.model.rules import BUNDLED_SETS, DEFAULT_RULES, MAX_RULE_FILE_BYTES
 from preflight.processes import ask_filesystem
 from preflight.render import RenderOptions
-from preflight.render.sanitize import clean
+from preflight.render.sanitize import clean, json_text
 
 _SPINNER_FRAMES = "|/-\\"
 _SPINNER_DELAY = 0.3  # seconds
@@ -81,7 +80,7 @@ def write(text: str | bytes) -> None:
 
 def write_json(value: object) -> None:
     """Write the output of a command as JSON; raises InputError where it can't be written."""
-    write(json.dumps(value, indent=2) + "\n")
+    write(json_text(value) + "\n")
 
 
 def silence_stdout() -> None:

@@ -60,7 +60,12 @@ def harmless(value: Any) -> Any:
 
 def json_text(value: Any, indent: int | None = 2) -> str:
     """Return JSON in ASCII alone, in which no CI system finds a command."""
-    return _CI_COMMAND.sub(r"\\u0023#", json.dumps(value, indent=indent))
+    return hide_ci_commands(json.dumps(value, indent=indent))
+
+
+def hide_ci_commands(json_document: str) -> str:
+    """Return the same JSON, in which no CI system finds a command."""
+    return _CI_COMMAND.sub(r"\\u0023#", json_document)
 
 
 def web_address(url: str | None) -> str:
