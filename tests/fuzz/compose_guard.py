@@ -29,7 +29,9 @@ from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError
 
 _OPENED = re.compile(r'open(?:at2?)?\((?:[^"]*)"((?:[^"\\]|\\.)*)"[^\n]* = \d+$', re.MULTILINE)
-_INSIDE = "in.env ./sub/in.env sub/../in.env base.yaml sub/inc.yaml sub none.env"
+_INSIDE = (
+    "in.env ./sub/in.env sub/../in.env base.yaml sub/inc.yaml sub none.env sub/gone $UP/in.env"
+)
 _OUTSIDE = r"""
 ../out/x.env ../out/x.yaml {world}/out/x.env {world}/out/x.yaml link.env linked/x.env linked/x.yaml
 sub/link/x.yaml sub/../../out/x.env .//..//out/x.env ~/x.env ~/x.yaml $HOME/x.env ${HOME}/x.yaml
@@ -37,8 +39,19 @@ ${NONE:-../out/x.env} ${NONE-../out}/x.yaml ${OUT}/x.env $OUT/x.yaml ${OUT:+../o
 ${HOME:?no}/x.env C:/../../out/x.env C:/../../../out/x.yaml c:\\..\\..\\out\\x.env ..\\out\\x.env
 file://../out/x.env //../out/x.yaml ../out linked sub/link in.env/../../out/x.env ~ .. ../home/x.env
 none/../../out/x.yaml $${OUT}/../out/x.env \u002e./out/x.env \x2e\x2e/out/x.yaml ../out/x.env\0
-/proc/self/cwd/../out/x.env
+/proc/self/cwd/../out/x.env in.env${COMPOSE_PROJECT_NAME:+/../../out/x.env}
+base.yaml${COMPOSE_DISABLE_ENV_FILE:+/../../out/x.yaml} ${NONE:-{x}/../../out/x.env}
+in.env${COMPOSE_EXPERIMENTAL_GIT_REMOTE:+/../../out/x.env} ..${{NONE:-${OUT-../out}}/x.env
+base.yaml${COMPOSE_PROJECT_NAME:-/../../out/x.yaml} ..$ſ/out/x.env ${PWD}/linked/../out/x.env
+$UP/out/x.env ${UP}/out/x.yaml ${UP:-..}/out/x.env ${NONE:-${UP-..}}/out/x.yaml
 """
+_ENV_LINES = [
+    "COMPOSE_PATH_SEPARATOR=,", "OUT='../out'", "", "COMPOSE_DISABLE_ENV_FILE=1", "UP=..",
+    "UP=..\u3000", "UP=.. # out", "UP='..'", 'UP="."."', 'UP="\\056\\056"', 'UP="\\0456"', "UP: ..",
+    "export\tUP=..", "export\nUP=..", "UP=${NONE:-..}", "X='\nUP=sub\n'\nUP=..", "X='\n'UP=..",
+    'UP="..', "COMPOSE_PROJECT_NAME=..", "UP=sub\rUP=..", "UP=\x1c..", "\u2003UP=..", "UP =..",
+    "UP", "UP=\ufffd",
+]  # fmt: skip
 # ways to write a key and a value: `t` is the text, `b` the same in Base64, `x` in escapes
 _KEYS = ["{t}"] * 60 + [
     '"{t}"', "'{t}'", "!!str {t}", '"{x}"', "!!binary {b}", "? {t}\n ", "&k1 {t}", "&k2 {t}",
@@ -64,9 +77,9 @@ class Maker:
         for name in ("base.yaml", "sub/inc.yaml"):
             files[name] = self._document() if self._chance(0.4) else _PLAIN
         if self._chance(0.3):
-            names = ("COMPOSE_FILE", "NONE", "OUT", "export OUT", "COMPOSE_ENV_FILES")
+            names = ("COMPOSE_FILE", "NONE", "OUT", "export OUT", "COMPOSE_ENV_FILES", "UP")
             lines = [f"{name}={self._path()}" for name in self._random.sample(names, 2)]
-            lines += self._random.sample(["COMPOSE_PATH_SEPARATOR=,", "OUT='../out'", ""], 1)
+            lines = self._random.sample([*lines, *self._random.sample(_ENV_LINES, 3)], 3)
             files[".env"] = "\n".join(lines) + "\n"
         if self._chance(0.2):
             files["sub/.env"] = f"OUT={self._path()}\n"
@@ -108,6 +121,8 @@ class Maker:
         if self._chance(0.2):
             section = self._random.choice(("configs", "secrets"))
             entries.append((section, f"{{c: {self._mapping(('file', self._value()))}}}"))
+        if self._chance(0.1):
+            entries.append(("name", self._random.choice(("p", "${NONE}", "'!'", "~"))))
         document = self._mapping(*entries)
         if self._chance(0.2):
             shared = self._mapping(("env_file", self._env_file()))
@@ -140,6 +155,8 @@ class Maker:
     def _include(self) -> str:
         key = self._random.choice(("env_file", "project_directory"))
         entry = self._mapping(("path", self._value()), (key, self._value()))
+        if self._chance(0.2):
+            entry = f"{{<<: {self._mapping(('path', self._value()))}, {entry[1:]}"
         return self._random.choice((f"[{self._value()}]", f"[{entry}]", self._value()))
 
     def _extends(self) -> str:
