@@ -6,13 +6,15 @@ from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
-from preflight.facts.engine import engine_facts
+from preflight.facts.collect.worker import measure_probe
+from preflight.facts.table import PROBES
 from preflight.model.facts import Facts, build_facts
 
 
 def facts_of(url: str, timeout: float = 2) -> Facts:
-    options = Options(docker_host=url, timeout=timeout)
-    return build_facts(engine_facts.measure(MeasureContext(options)), measured_at="", version="")
+    context = MeasureContext(Options(docker_host=url, timeout=timeout))
+    probe = next(probe for probe in PROBES if probe.module == "engine.engine_facts")
+    return build_facts(measure_probe(probe, context), measured_at="", version="")
 
 
 def problem(facts: Facts) -> tuple[Any, Any, str]:

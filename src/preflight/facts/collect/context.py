@@ -65,7 +65,7 @@ class MeasureContext:
     def had_engine_time(self) -> bool:
         """Whether the engine had enough time for an answer, so that its silence is a finding."""
         timeout = self.options.timeout
-        return timeout >= _MIN_ENGINE_SECONDS and self._engine_seconds >= 0.7 * timeout
+        return timeout >= _MIN_ENGINE_SECONDS and self._engine_seconds >= timeout / 2
 
     def engine_or_unknown(self) -> Engine | Unknown:
         """Return the engine, or why it gave no answer."""

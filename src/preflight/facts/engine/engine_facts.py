@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.facts.catalogue import DOCKER_FACTS
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import (
@@ -41,32 +40,21 @@ _POSITIVE_SIZE = re.compile(r"[0-9.]*[1-9][0-9.]*\s*[a-z]*", re.IGNORECASE)
 _CONTAINERD_ROOT = "/var/lib/containerd"
 _MAX_MEASURED = 50  # containers of this stack whose memory use is read
 _MAX_INSPECTED = 5  # containers that may show where containers run
-_KNOWN_WITHOUT_ENGINE = {"endpoint", "context", "local", "reachable", "problem", "candidates"}
 
 
 def measure(context: MeasureContext) -> Iterator[Measured]:
     """Yield the engine's facts as they come; an engine that can't be reached is a finding."""
+    asked_url = ""
     try:
         endpoint = context.endpoint()
-    except EngineError as error:
-        yield _fact("endpoint", error.unknown)
-        yield _fact("context", error.unknown)
-        yield _fact("local", True, "nothing names another host")
-        yield from _unreachable(error.unknown, find_other_sockets(), is_known=True)
-        return
-    yield _fact("endpoint", endpoint.url, endpoint.named_by)
-    yield _fact("context", endpoint.context, endpoint.named_by)
-    yield _fact("local", *context.is_engine_local())
-    try:
+        asked_url = endpoint.url
+        yield _fact("endpoint", endpoint.url, endpoint.named_by)
+        yield _fact("context", endpoint.context, endpoint.named_by)
+        yield _fact("local", *context.is_engine_local())
         engine = context.engine()
     except EngineError as error:
-        # only a package is missing to ask it, or it had too little time to answer
-        package_missing = error.unknown.kind == "unsupported" and "package" in str(error)
-        is_late = error.unknown.kind == "timeout" and not context.had_engine_time()
-        others = () if error.unknown.kind == "timeout" else find_other_sockets(endpoint.url)
-        is_known = not (package_missing or is_late)
-        yield from _unreachable(error.unknown, others, is_known=is_known)
-        return
+        yield from _unreachable(error.unknown, context, asked_url)
+        raise  # the worker makes all others unknown
     yield _fact("reachable", True, "GET /version, GET /info")
     for name in ("problem.kind", "problem.reason", "candidates"):
         yield _fact(name, None, "it is reachable")
@@ -78,18 +66,17 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     yield from _memory(engine, context)
 
 
-def _unreachable(
-    reason: Unknown, other_sockets: Sequence[str], *, is_known: bool
-) -> Iterator[Measured]:
+def _unreachable(reason: Unknown, context: MeasureContext, asked_url: str) -> Iterator[Measured]:
     """Yield the facts of an engine that didn't answer: unreachable, why, and what else is there."""
-    yield _fact("reachable", False if is_known else reason, reason.reason)
+    if not asked_url:
+        yield _fact("local", True, "nothing names another host")
+    package_missing = reason.kind == "unsupported" and "package" in reason.reason
+    is_late = reason.kind == "timeout" and not context.had_engine_time()
+    yield _fact("reachable", reason if package_missing or is_late else False, reason.reason)
     yield _fact("problem.kind", reason.kind, "the connection")
     yield _fact("problem.reason", reason.reason, "the connection")
-    yield _fact("candidates", list(other_sockets) or None, "the usual places")
-    for fact in DOCKER_FACTS:
-        name = fact.path.removeprefix("docker.")
-        if name.split(".")[0] not in _KNOWN_WITHOUT_ENGINE:
-            yield _fact(name, reason)
+    others = [] if reason.kind == "timeout" else find_other_sockets(asked_url)
+    yield _fact("candidates", others or None, "the usual places")
 
 
 def _fact(name: str, value: Any, source: str = "") -> Measured:
