@@ -283,3 +283,12 @@ def test_a_step_summary_that_can_not_be_written_is_told(folder: Path, run_prefli
     assert done.returncode == 2
     assert told(done) == [f"preflight: cannot write {folder}: it is a folder"]
     assert "::error" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["##vso[task.complete]", "##[error]x", "##teamcity[x]"])
+def test_standard_error_commands_no_ci_system(name: str, run_preflight: Run) -> None:
+    for arguments in (["-r", name], ["--facts", name], ["--only", name], [f"--{name}"], [name]):
+        done = run_preflight("check", *arguments)
+        assert done.returncode == 2
+        assert name.partition("[")[0] + "[" not in done.stdout + done.stderr
+        assert name.strip("#") in done.stderr

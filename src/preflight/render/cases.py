@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
@@ -13,6 +12,7 @@ from preflight.model.report import Report, Result, Verdict
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
 from preflight.render.layout import TextLayout, pad
+from preflight.render.sanitize import json_text
 
 SCHEMA = "preflight.rules-test/1"
 _MAX_NAME = 40  # columns of a case's name
@@ -66,7 +66,7 @@ def as_json(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
         },
         "cases": [{**as_plain_data(outcome), "verdict": outcome.verdict} for outcome in outcomes],
     }
-    return json.dumps(root, indent=2) + "\n"
+    return json_text(root) + "\n"
 
 
 def junit(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:

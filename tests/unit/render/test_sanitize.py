@@ -1,0 +1,34 @@
+"""Foreign text commands no CI system, in whatever it is printed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from preflight.render.sanitize import clean, json_text
+
+COMMANDS = (
+    "##[error]x",
+    "##vso[task.setvariable variable=PATH]/evil",
+    "a ##VSO[task.complete]",
+    "####[group]x",
+    "##teamcity[buildStatus status='SUCCESS']",
+)
+
+
+@pytest.mark.parametrize("text", COMMANDS)
+def test_a_text_holds_no_command_of_a_ci_system(text: str) -> None:
+    assert "##[" not in clean(text)
+    assert "##vso[" not in clean(text).lower()
+    assert "##teamcity[" not in clean(text)
+
+
+@pytest.mark.parametrize("text", COMMANDS)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_json_holds_no_command_and_reads_back(text: str, indent: int | None) -> None:
+    value = {text: [text]}
+    printed = json_text(value, indent)
+    assert printed.isascii()
+    assert not [name for name in ("##[", "##vso[", "##teamcity[") if name in printed.lower()]
+    assert json.loads(printed) == value
