@@ -200,8 +200,11 @@ def join_path(path: Path) -> str:
 
 
 def _path_prefixes(path: Path) -> Iterator[str]:
+    dotted = join_path(path)
+    is_quoted = '"' in dotted
     for length in range(len(path), 0, -1):
-        yield join_path(path[:length])
+        yield dotted
+        dotted = join_path(path[: length - 1]) if is_quoted else dotted.rpartition(".")[0]
 
 
 class Catalogue:

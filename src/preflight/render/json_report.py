@@ -102,6 +102,8 @@ def result_object(result: Result) -> dict[str, Any]:
 
 def as_plain_data(value: Any) -> Any:
     """Return a value as JSON has it: a named tuple as an object, a date as a string."""
+    if value is None or isinstance(value, str | int | float):
+        return value
     if hasattr(value, "_asdict"):
         fields = value._asdict().items()
         return {_RELEASED_KEYS.get(name, name): as_plain_data(field) for name, field in fields}

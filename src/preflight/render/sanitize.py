@@ -22,7 +22,8 @@ _CI_COMMAND = re.compile(r"##(?=[a-z]*\[)", re.IGNORECASE)
 
 def clean(text: str) -> str:
     """Make foreign text harmless in a terminal or a log: one line, no control characters."""
-    text = _UNPRINTABLE.sub(lambda match: " " if match[0] in "\t\r\n" else "\ufffd", text)
+    if not text.isprintable():  # ten times as fast as the pattern
+        text = _UNPRINTABLE.sub(lambda match: " " if match[0] in "\t\r\n" else "\ufffd", text)
     return _CI_COMMAND.sub("## ", text) if "##" in text else text
 
 
