@@ -223,16 +223,20 @@ def test_permission_denied_as_an_ordinary_user(docker_engine: Engine) -> None:
     # everything is imported as root: the interpreter's own files may be closed to others
     code = f"""
 import http.client, json, os
-from preflight.facts.engine import engine_facts as docker
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.worker import measure_probe
+from preflight.facts.engine import engine_facts
+from preflight.facts.table import PROBES
+probe = next(probe for probe in PROBES if probe.load() is engine_facts)
 os.setgid(65534); os.setuid(65534)
-for one in docker.measure(MeasureContext(Options(docker_host={docker_engine.url!r}))):
+for one in measure_probe(probe, MeasureContext(Options(docker_host={docker_engine.url!r}))):
     print(json.dumps([one.path, str(one.value)]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    facts = {tuple(path): value for path, value in map(json.loads, done.stdout.splitlines())}
+    lines = reversed(done.stdout.splitlines())  # of two values the first counts
+    facts = {tuple(path): value for path, value in map(json.loads, lines)}
     assert facts["docker", "reachable"] == "False"
     assert facts["docker", "problem", "kind"] == "permission"
     assert facts["docker", "problem", "reason"] == f"permission denied on {docker_engine.url}"
