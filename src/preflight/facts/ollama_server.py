@@ -1,9 +1,8 @@
-"""One Ollama: what it makes of its environment variables, where it is asked, and what it answers.
+"""One Ollama: what it makes of its environment variables, and where it is asked.
 
 What Ollama can't parse it silently treats as not set. Whatever listens at its address may be
-hostile: answers are bounded in size and time, and names are checked. Sources: ollama's
-envconfig/config.go (`Var`, `KeepAlive`, `Uint`, `Host`, `ConnectableHost`), docs/api.md and
-api/types.go; Go's time.ParseDuration and strconv.ParseUint.
+hostile: names are checked. Sources: ollama's envconfig/config.go (`Var`, `KeepAlive`, `Uint`,
+`Host`, `ConnectableHost`), docs/api.md and api/types.go; Go's time.ParseDuration.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 from preflight.facts.engine.api import EngineApi
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.model.facts import Unknown, Value
-from preflight.model.quantities import format_duration
+from preflight.model.quantities import format_duration, parse_duration
 
 DEFAULT_PORT = 11434
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
@@ -26,12 +25,7 @@ MAX_VALUE_CHARS = 60
 MAX_NAME_CHARS = 200  # of a model's or a version's name
 MAX_MODELS = 1000
 WILDCARD_TO_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # and what dials them
-GO_UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
-GO_DURATION_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
-HOST = re.compile(
-    r"(?:(https?)://)?(?:\[([\w:.%-]*)\]|([\w.%-]*)|([\w:.%-]*))(?::([\w-]*))?(/(?!/)[!-~]*)?",
-    re.ASCII,
-)
+GO_DURATION = re.compile(r"[-+]?(?:[0-9]+|(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+)", re.ASCII)
 
 
 class Setting(NamedTuple):
@@ -57,16 +51,10 @@ def shorten(text: str) -> str:
 
 def parse_keep_alive(text: str) -> float:
     """Read a duration of Go, or whole seconds, in seconds; -1 is for ever. Raises ValueError."""
-    number = text[1:] if text[:1] in ("+", "-") else text
-    if re.fullmatch("[0-9]+", number):
-        number += "s"
-    parts = GO_DURATION_PART.findall(number) if len(number) <= MAX_VALUE_CHARS else []
-    seconds = round(sum(float(count) * GO_UNITS[unit] for count, unit in parts), 9)
-    if not parts or GO_DURATION_PART.sub("", number) or seconds > MAX_SECONDS:
-        raise ValueError("not a duration of Go in 64 bits of nanoseconds")
-    if text.startswith("-") and seconds:
-        return -1
-    return int(seconds) if seconds.is_integer() else seconds
+    if GO_DURATION.fullmatch(text) is None or abs(parse_duration(text)) > MAX_SECONDS:
+        raise ValueError("not a duration of Go, which has no days, in 64 bits of nanoseconds")
+    seconds = round(parse_duration(text), 9)
+    return -1 if seconds < 0 else int(seconds) if seconds == int(seconds) else seconds
 
 
 def parse_uint(text: str) -> int:
@@ -77,18 +65,14 @@ def parse_uint(text: str) -> int:
 
 
 SETTINGS: tuple[tuple[str, Callable[[str], float], float | None, str], ...] = (
-    # variable, how it is read, its value and a sentence where it isn't set
-    ("OLLAMA_KEEP_ALIVE", parse_keep_alive, 300, ": Ollama uses 5m"),
-    ("OLLAMA_NUM_PARALLEL", parse_uint, None,
+    # name, how it is read, its value and a sentence where it isn't set
+    ("keep_alive", parse_keep_alive, 300, ": Ollama uses 5m"),
+    ("num_parallel", parse_uint, None,
      ". Ollama decides: 1 request at a time since 0.13, automatically up to 4 before"),
-    ("OLLAMA_MAX_LOADED_MODELS", parse_uint, None,
+    ("max_loaded_models", parse_uint, None,
      ". Ollama decides: 3 models on a CPU, 3 for each GPU"),
-    ("OLLAMA_CONTEXT_LENGTH", parse_uint, None,
+    ("context_length", parse_uint, None,
      ". Ollama decides: 4096 tokens, by version and VRAM also others"),
-    # of these it is only said that Ollama ignores them
-    ("OLLAMA_LOAD_TIMEOUT", parse_keep_alive, None, ""),
-    ("OLLAMA_MAX_QUEUE", parse_uint, None, ""),
-    ("OLLAMA_GPU_OVERHEAD", parse_uint, None, ""),
 )  # fmt: skip
 
 
@@ -98,7 +82,8 @@ def read_settings(environment: Mapping[str, Value]) -> Iterator[Setting]:
     `keep_alive` is in seconds, -1 for ever.
     """
     ignored = []
-    for variable, parse, default, default_description in SETTINGS:
+    for name, parse, default, default_description in SETTINGS:
+        variable = f"OLLAMA_{name.upper()}"
         text = read_variable(environment, variable)
         description = f"{variable}={shorten(text)}" if text else f"{variable} is not set"
         value = None
@@ -112,30 +97,22 @@ def read_settings(environment: Mapping[str, Value]) -> Iterator[Setting]:
         elif parse is parse_keep_alive:
             uses = f"Ollama uses {format_duration(value, 9)}"
             description += ": a model stays loaded for ever" if value < 0 else f": {uses}"
-        if default_description:
-            name = variable.removeprefix("OLLAMA_").lower()
-            yield Setting(name, variable, value, description)
+        yield Setting(name, variable, value, description)
     yield Setting("ignored", "", ignored or None, "Ollama treats what it can't parse as not set")
 
 
 def parse_host(text: str) -> str:
-    """Return the URL that OLLAMA_HOST means to Ollama's client: an invalid port is the default.
-
-    Raises ValueError where it can't be dialled at all.
-    """
-    match = HOST.fullmatch(text)
-    if match is None:
-        raise ValueError("not a host and a path")
-    scheme, bracketed, name, bare, port, path = match.groups(default="")
-    host = bracketed or name or bare
-    host = WILDCARD_TO_LOOPBACK.get(host, host)
-    number = int(port) if re.fullmatch("[0-9]{1,5}", port) else 0
-    if not 0 < number < 65536:
-        number = {"http": 80, "https": 443}.get(scheme, DEFAULT_PORT)
-    shown_host = f"[{host}]" if ":" in host else host
-    url = f"{scheme or 'http'}://{shown_host}:{number}{path.rstrip('/')}"
-    urlsplit(url)  # it refuses what isn't an IPv6 address in brackets
-    return url
+    """Return the URL that OLLAMA_HOST means to Ollama's client; raises ValueError."""
+    scheme, _, rest = text.rpartition("://")
+    is_bare_ipv6 = rest.count(":") > 1 and "[" not in rest
+    parts = urlsplit(f"{scheme or 'http'}://{f'[{rest}]' if is_bare_ipv6 else rest}")
+    default = {"": DEFAULT_PORT, "http": 80, "https": 443}.get(scheme)
+    host = WILDCARD_TO_LOOPBACK.get(parts.hostname or "", parts.hostname or "")
+    plain = re.fullmatch(r"[\w.:%-]+", host, re.ASCII) and re.fullmatch("[!-~]*", parts.path)
+    if default is None or not plain or parts.username is not None or parts.query:
+        raise ValueError("neither HOST, HOST:PORT nor a URL")
+    netloc = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{netloc}:{parts.port or default}{parts.path.rstrip('/')}"
 
 
 def locate_api(
@@ -171,9 +148,10 @@ def locate_api(
     if not ports:
         return None, f"the service publishes no port for {inside}; set OLLAMA_HOST"
     for port in ports:
+        host, number = str(port.get("host_ip") or ""), str(port.get("published"))
         with suppress(ValueError):
-            url = parse_host(f"[{port.get('host_ip') or ''}]:{port.get('published')}")
-            if Endpoint(url, "", "").loopback and url.endswith(f":{port.get('published')}"):
+            url = parse_host(f"[{host}]:{number}" if ":" in host else f"{host}:{number}")
+            if Endpoint(url, "", "").loopback and url.endswith(f":{number}"):
                 return url, "the port that the service publishes"
     reason = "the service publishes no fixed port on loopback; set OLLAMA_HOST to its address"
     return Unknown(reason, "unsupported"), ""

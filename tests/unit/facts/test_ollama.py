@@ -41,9 +41,8 @@ IGNORED = "ignored"
 KEEP_ALIVE: list[tuple[str | None, float | str]] = [
     (None, 300), ("", 300), ("  ", 300), ('""', 300), ("'", 300),
     ("5m", 300), ("300s", 300), ("300", 300), ("1h30m", 5400), ("24h", 24 * HOUR),
-    ("1m30s", 90), ("+5m", 300), ("90s", 90), ("1.5h", 5400), (".5m", 30), ("0.5m", 30),
-    ("5.m", 300), ("1.s", 1), ("1m1m", 120), ("007s", 7), ("60000ms", 60), ("100us", 0.0001),
-    ("100µs", 0.0001), ("100μs", 0.0001), ("1500000000ns", 1.5),
+    ("1m30s", 90), ("+5m", 300), ("90s", 90), ("1.5h", 5400), ("0.5m", 30), ("1m1m", 120),
+    ("007s", 7), ("60000ms", 60), ("100us", 0.0001), ("1500000000ns", 1.5),
     ("0", 0), ("-0", 0), ("+0", 0), ("0s", 0), ("00", 0),
     ("-1", FOR_EVER), ("-1s", FOR_EVER), ("-1m", FOR_EVER), ("-24h", FOR_EVER), ("+7", 7),
     ("  5m ", 300), ('"5m"', 300), ("'10m'", 600), ("\t10m\n", 600), ("\u00a010m", 600),
@@ -109,10 +108,12 @@ def test_the_words_say_what_ollama_takes() -> None:
 
 
 def test_what_is_ignored_is_told_in_short_and_on_one_line() -> None:
-    found = told({"OLLAMA_KEEP_ALIVE": "a\x1b[31m\nb\u202e" + "c" * 100, "OLLAMA_MAX_QUEUE": "x"})
+    found = told(
+        {"OLLAMA_KEEP_ALIVE": "a\x1b[31m\nb\u202e" + "c" * 100, "OLLAMA_NUM_PARALLEL": "x"}
+    )
     keep, queue = found["ignored"]
     assert keep == "OLLAMA_KEEP_ALIVE=a[31mb" + "c" * 53 + "…"
-    assert queue == "OLLAMA_MAX_QUEUE=x"
+    assert queue == "OLLAMA_NUM_PARALLEL=x"
 
 
 def test_a_value_that_is_no_text_is_read_as_one() -> None:
@@ -150,8 +151,6 @@ HOSTS = [
     ("https://gpu.example", "https://gpu.example:443"),
     ("https://gpu.example:1234/", "https://gpu.example:1234"),
     ("http://gpu.example/ollama/", "http://gpu.example:80/ollama"),
-    ("gpu.example:99999", "http://gpu.example:11434"),
-    ("gpu.example:x", "http://gpu.example:11434"),
     ("gpu.example:", "http://gpu.example:11434"),
     (' "gpu.example:1" ', "http://gpu.example:1"),
 ]
@@ -165,7 +164,7 @@ def test_ollama_host_has_its_own_grammar(text: str, url: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["tcp://gpu:1", "[::zz]", "user:secret@gpu:1", "http://user:secret@gpu", "a b", "gpu\r\nX: y", "unix:///s",
-     "gpu?x", "://gpu", "gpu/a b", "gpü"],
+     "gpu?x", "gpu:x", "gpu:99999", "gpu/a b", "gpü"],
 )  # fmt: skip
 def test_what_can_not_be_dialled_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="n"):
