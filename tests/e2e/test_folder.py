@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from paths import CASES
 from preflight.render import FORMATS
+from preflight.snapshot.bundle import Member, write_bundle
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 FAILING, WELL = "all-bad", "linux-healthy"
@@ -64,6 +66,25 @@ def test_every_format_at_once_and_each_alone(
         alone = run_preflight("check", "--facts", "snaps", "-v", "-f", name, cwd=tmp_path)
         assert alone.returncode == 2
         assert machines(name, alone.stdout) == machines(name, text)
+
+
+def test_a_bundle_that_cannot_be_used_leaves_the_others_judged(
+    run_preflight: Run, folder: Path, tmp_path: Path
+) -> None:
+    member = Member("facts.json", "facts", (folder / "well.json").read_bytes())
+    bundle = write_bundle([member], "1.0.0", "2026-11-23T11:00:00Z", {})
+    (folder / "good.zip").write_bytes(bundle)
+    for number, offset in enumerate((2**64 - 1, 2**63, 2**63 - 1, 2**32)):
+        record = struct.pack("<4sQHHLLQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, 2, 2, 110, offset)
+        locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, len(bundle) - 22, 1)
+        data = bundle[:-22] + record + locator + bundle[-22:]
+        (folder / f"huge-{number}.zip").write_bytes(data)
+    done = run_preflight("check", "--facts", "snaps", "-f", "json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "")
+    hosts = json.loads(done.stdout)["hosts"]
+    assert hosts["good.zip"]["summary"]["verdict"] == hosts["well.json"]["summary"]["verdict"]
+    for number in range(4):
+        assert hosts[f"huge-{number}.zip"]["unreachable"].startswith("not a bundle: ")
 
 
 def test_a_file_of_any_name_is_a_machine(run_preflight: Run, tmp_path: Path) -> None:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from math import isfinite
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from preflight.check import check as judge_facts
-from preflight.check import select
+from preflight.check import select, with_model
 from preflight.cli import options
 from preflight.cli.options import FactsSource, load_rules, option, rules_file
 from preflight.cli.outputs import parse_outputs, write_outputs
 from preflight.cli.streams import complain
 from preflight.model.facts import Facts
+from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode, Report
-from preflight.model.rules import DEFAULT_RULES
+from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.render import FORMATS
 from preflight.render.sanitize import shorten
+
+if TYPE_CHECKING:
+    from preflight.evaluate.judge import Selection
 
 # seconds between two measurements: they grow by this factor
 _FIRST_PAUSE, _MAX_PAUSE, _PAUSE_FACTOR = 1.0, 30.0, 1.5
@@ -82,14 +87,12 @@ def check(
     selection = select(ruleset, only or (), skip or (), strict=strict)
     names, inputs = [], [facts or "-"]
     if facts is not None and os.path.isdir(facts):
-        from preflight.cli.snapshot_folder import check_folder, list_snapshots
-
-        names = list_snapshots(facts)
+        names = options.list_snapshots(facts)
         inputs = [os.path.join(facts, name) for name in names]
     inputs += [rules_file(rules), *(compose_files or ())]
     outputs = parse_outputs(formats, [name for name in inputs if name not in (DEFAULT_RULES, "-")])
     if facts is not None and names:
-        fleet = check_folder(facts, names, ruleset, selection, started)
+        fleet = _check_folder(facts, names, ruleset, selection, started)
         written = write_outputs(outputs, fleet, quiet=quiet, verbose=verbose)
         raise typer.Exit(fleet.exit_code if written else ExitCode.USAGE)
 
@@ -126,3 +129,21 @@ def _wait(report: Report, seconds: float, left: float, *, quiet: bool) -> None:
             f" again in {seconds:.0f} s, {left:.0f} s are left"
         )
     time.sleep(seconds)
+
+
+def _check_folder(
+    folder: str, names: Sequence[str], ruleset: RuleSet, selection: Selection, started: float
+) -> Fleet:
+    """Judge the snapshots of a folder; one that can't be used has the reason for its report."""
+    hosts = []
+    for name in names:
+        path, began = os.path.join(folder, name), time.perf_counter()
+        try:
+            facts = with_model(options.read_facts(path), ruleset)
+            hosts.append(HostReport(name, judge_facts(ruleset, facts, selection, began)))
+        except InputError as error:
+            reason = str(error.problems[0]).removeprefix(f"{path}: ")
+            hosts.append(HostReport(name, None, reason))
+    files = "1 snapshot" if len(names) == 1 else f"{len(names):,} snapshots"
+    title = f"{files} of {folder} · {ruleset.name} ({ruleset.origin})"
+    return Fleet(title, tuple(hosts), time.perf_counter() - started)

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from preflight import check as pipeline
-from preflight.cli.options import Format, RulesFile, Sets, check_files, load_rules
+from preflight.cli.options import (
+    Format,
+    RulesFile,
+    Sets,
+    check_files,
+    list_snapshots,
+    load_rules,
+)
 from preflight.cli.streams import complain, read_input, terminal_options, write, write_json
 from preflight.model.difference import Difference, HostDifferences
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
@@ -95,8 +102,6 @@ def _compare_files(before: str, after: str, load: Callable[[], RuleSet]) -> Diff
 
 
 def _compare_folders(before: str, after: str, load: Callable[[], RuleSet]) -> HostDifferences:
-    from preflight.cli.snapshot_folder import list_snapshots
-
     old, new = list_snapshots(before), list_snapshots(after)
     both = sorted({*old} & {*new})
     changed: dict[str, Difference] = {}

@@ -25,6 +25,7 @@ from preflight.model.rules import DEFAULT_RULES, Rule, RuleSet
 from preflight.processes import ask_filesystem
 
 LOCAL_RULES = "preflight.yaml"
+_SNAPSHOTS = (".json", ".zip")
 _MEASURING = ("--path", "--compose-file", "--docker-host", "--context", "--timeout", "--wait")
 
 
@@ -192,6 +193,21 @@ def read_facts(name: str) -> Facts:
     from preflight.snapshot.facts_file import read_snapshot
 
     return read_snapshot(read_input(name, max(MAX_SNAPSHOT_BYTES, MAX_BUNDLE_BYTES)), name)
+
+
+def list_snapshots(folder: str) -> list[str]:
+    """Return the names of a folder's snapshots and bundles; raises InputError if it has none.
+
+    Hidden files are left out: a file that is still being written has such a name.
+    """
+    try:
+        entries = sorted(os.listdir(folder))
+    except OSError as error:
+        raise cannot_read(folder, error) from None
+    names = [name for name in entries if name.endswith(_SNAPSHOTS) and not name.startswith(".")]
+    if not names:
+        raise InputError(f"{folder} has no snapshots: no file ends with {' or '.join(_SNAPSHOTS)}")
+    return names
 
 
 def is_on_command_line(ctx: typer.Context, parameter: str) -> bool:

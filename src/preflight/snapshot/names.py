@@ -8,19 +8,21 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.model.facts import Facts
+from preflight.model.facts import Facts, split_path
 from preflight.model.secrets import secret_kind
 from preflight.snapshot.redact import Redactor
 
 _HOME = re.compile(r"(?:.*[\\/])?(?:home|[Uu]sers)[\\/]([^\\/]+)[\\/]?")
-_URL_HOST = re.compile(r"[a-z+]+://(?:[^/@\s]*@)?(\[[^\]]*\]|[^\s/:?#]+)")
-_REGISTRY = re.compile(r"([\w.-]+\.[\w-]+)(?::[0-9]+)?/|([\w-]+):[0-9]+/")
+_URL_HOST = re.compile(r"(?!unix:|npipe:)[a-z+]+://(?:[^/@\s]*@)?(\[[^\]]*\]|[^\s/:?#]+)")
+_REGISTRY = re.compile(r"((?=[^/]*[.:])[\w.-]+)(?::[0-9]+)?/")
 _PUBLIC_HOSTS = (
     "docker.io", "ghcr.io", "quay.io", "gcr.io", "k8s.io", "mcr.microsoft.com", "nvcr.io",
     "public.ecr.aws", "registry.gitlab.com", "registry.access.redhat.com", "docker.elastic.co",
     "huggingface.co", "hf.co", "registry.ollama.ai", "ollama.com", "lscr.io", "cgr.dev",
     "localhost", "host.docker.internal",
 )  # fmt: skip
+
+_PARTS = ("compose.services", "stack.containers")
 
 
 def learn_machine_and_hosts(redactor: Redactor, facts: Facts) -> None:
@@ -32,50 +34,37 @@ def learn_machine_and_hosts(redactor: Redactor, facts: Facts) -> None:
     for name, value in os.environ.items():
         if kind := secret_kind(name):
             redactor.add_secret(kind, value)
-    nodes = facts.get(("docker", "swarm", "nodes"))
-    hosts = [facts.get(("host", "hostname")), *(nodes if isinstance(nodes, Mapping) else ())]
-    for host in (socket.gethostname(), *hosts):
-        if isinstance(host, str):
-            name = host.partition(" (")[0]  # an id distinguishes nodes of the same name
-            redactor.add_name("host", name)
-            redactor.add_name("host", name.partition(".")[0])
-    for host in _private_hosts(facts):
-        redactor.add_name("host", host)
-
-
-def _private_hosts(facts: Facts) -> Iterator[str]:
-    """Yield the hosts in endpoints and images."""
-    for path in (("docker", "endpoint"), ("ollama", "endpoint")):
-        endpoint = facts.get(path)
-        if isinstance(endpoint, str) and not endpoint.startswith(("unix:", "npipe:")):
-            match = _URL_HOST.match(endpoint)
-            yield from (match[1],) if match and match[1] not in _PUBLIC_HOSTS else ()
-    for item in _services_and_containers(facts):
-        image = item.get("image")
-        match = _REGISTRY.match(image) if isinstance(image, str) else None
-        registry = (match[1] or match[2]) if match else ""
-        if registry and not registry.endswith(_PUBLIC_HOSTS):
-            yield registry
+    nodes = (name for name, _ in _items(facts, "docker.swarm.nodes"))
+    for host in (socket.gethostname(), _text(facts, "host.hostname"), *nodes):
+        name = host.partition(" (")[0]  # an id distinguishes nodes of the same name
+        redactor.add_name("host", name)
+        redactor.add_name("host", name.partition(".")[0])
+    paths = ("docker.endpoint", "ollama.endpoint")
+    endpoints = (_URL_HOST.match(_text(facts, path)) for path in paths)
+    registries = (_REGISTRY.match(str(item.get("image"))) for _, item in _items(facts, *_PARTS))
+    for match in (*endpoints, *registries):
+        if match and not match[1].endswith(_PUBLIC_HOSTS):
+            redactor.add_name("host", match[1])
 
 
 def public_names(facts: Facts) -> Iterator[str]:
     """Yield the words that name the parts of a stack: they aren't secret."""
-    paths = (("compose", "project"), ("model", "name"), ("docker", "context"))
-    values = [facts.get(path) for path in paths]
-    for group in (("compose", "services"), ("stack", "containers"), ("host", "ports")):
-        items = facts.get(group)
-        yield from items if isinstance(items, Mapping) else ()
-    for item in _services_and_containers(facts):
-        values.append(item.get("image"))
+    values = [_text(facts, path) for path in ("compose.project", "model.name", "docker.context")]
+    for name, item in _items(facts, *_PARTS, "host.ports"):
         aliases = item.get("known_as")
-        yield from map(str, aliases) if isinstance(aliases, list) else ()
-    for value in values:
-        if isinstance(value, str):
-            yield from (value, *re.split(r"[/:@.-]", value))
+        yield from (name, *map(str, aliases if isinstance(aliases, list) else ()))
+        values.append(str(item.get("image")))
+    for value in filter(None, values):
+        yield from (value, *re.split(r"[/:@.-]", value))
 
 
-def _services_and_containers(facts: Facts) -> Iterator[Mapping[str, Any]]:
-    for group in (("compose", "services"), ("stack", "containers")):
-        items = facts.get(group)
-        if isinstance(items, Mapping):
-            yield from (item for item in items.values() if isinstance(item, Mapping))
+def _text(facts: Facts, path: str) -> str:
+    value = facts.get(split_path(path))
+    return value if isinstance(value, str) else ""
+
+
+def _items(facts: Facts, *paths: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for path in paths:
+        items = facts.get(split_path(path))
+        for name, item in items.items() if isinstance(items, Mapping) else ():
+            yield name, item if isinstance(item, Mapping) else {}
