@@ -188,6 +188,7 @@ def _memory(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
         return
     project = context.project_or_unknown()
     name = project.name if isinstance(project, Project) else None
+    # measured last: what fails here makes this fact alone unknown
     available, source = available_memory(engine.api, cgroup, limit_bytes, name)
     yield _fact("memory.available", available, source + caveat)
 
@@ -237,8 +238,8 @@ def _inspect_cgroup(api: EngineApi, row: Mapping[str, Any]) -> tuple[Any, Contai
 
 def available_memory(
     api: EngineApi, cgroup: str, limit: float | None, project: str | None
-) -> tuple[int | Unknown, str]:
-    """Return the bytes free for this stack, and the source.
+) -> tuple[int, str]:
+    """Return the bytes free for this stack, and the source; raises OSError, EngineError.
 
     What the project's own containers use counts as free. `limit` is that of `cgroup`, in which
     containers run.
@@ -246,16 +247,11 @@ def available_memory(
     import psutil
 
     free: float = psutil.virtual_memory().available
-    try:
-        if limit is not None:
-            free = min(free, max(0, limit - Cgroups().memory_usage(cgroup)))
-        rows = api.running_containers() if project is not None else []
-        own = [row for row in rows if get_label(row, "com.docker.compose.project") == project]
-        used = sum(_memory_usage(api, row) for row in own[:_MAX_MEASURED])
-    except EngineError as error:
-        return error.unknown, ""
-    except OSError as error:
-        return Unknown(f"what the containers' cgroup uses: {error}"), ""
+    if limit is not None:
+        free = min(free, max(0, limit - Cgroups().memory_usage(cgroup)))
+    rows = api.running_containers() if project is not None else []
+    own = [row for row in rows if get_label(row, "com.docker.compose.project") == project]
+    used = sum(_memory_usage(api, row) for row in own[:_MAX_MEASURED])
     source = "psutil.virtual_memory().available" + (" and this stack's containers" if used else "")
     return int(free + used), source
 
