@@ -34,13 +34,7 @@ from preflight.model.report import (
     Severity,
     Verdict,
 )
-from preflight.model.rules import (
-    RETIRED_RULES,
-    FactCondition,
-    Rule,
-    RuleSet,
-    describe_retired_rule,
-)
+from preflight.model.rules import RETIRED_RULES, FactCondition, Rule, RuleSet, describe_retired_rule
 
 MAX_RESULTS = 100_000
 MAX_WORK = 300_000_000  # sizes of the rules, each as often as it has items
@@ -164,7 +158,7 @@ class Evaluation:
         self.waivers = {waiver.rule: waiver for waiver in ruleset.waivers}
         self.results: dict[str, tuple[Result, ...]] = {}
         self.blockers: dict[str, str | None] = {}  # what keeps those that need a rule from it
-        self._left = MAX_RESULTS
+        self._results_left = MAX_RESULTS
         self._work_left = MAX_WORK
 
     def judge_rule(self, rule: Rule) -> tuple[Result, ...]:
@@ -185,10 +179,12 @@ class Evaluation:
         """Keep a rule's results; raises InputError where all rules together make too many."""
         items = self.facts.get(rule.for_each) if rule.for_each else None
         count = len(items) if isinstance(items, Mapping) else 1
-        self._work_left -= count * _size(rule) if count > 1 else 0
-        results = tuple(islice(self._judge(rule), self._left + 1)) if self._work_left >= 0 else ()
-        self._left -= len(results)
-        if self._work_left < 0 or self._left < 0:
+        self._work_left -= count * _rule_size(rule) if count > 1 else 0
+        results = (
+            tuple(islice(self._judge(rule), self._results_left + 1)) if self._work_left >= 0 else ()
+        )
+        self._results_left -= len(results)
+        if self._work_left < 0 or self._results_left < 0:
             limits = f"at most {MAX_RESULTS:,} results and {MAX_WORK:,} steps"
             raise InputError(f"too much to judge at rule {rule.id} with {count:,} items: {limits}")
         self.results[rule.id] = results
@@ -341,7 +337,7 @@ def _plain_value(value: Value | Unknown) -> Value:
     return list(value) if isinstance(value, Mapping) else value
 
 
-def _size(rule: Rule) -> int:
+def _rule_size(rule: Rule) -> int:
     """Return how much a result of a rule takes: characters of its texts, and its comparisons."""
     texts = (rule.title, rule.why, rule.section, rule.error or "", *rule.tags)
     conditions = [rule.require, rule.recommend, *(line.condition for line in rule.when)]

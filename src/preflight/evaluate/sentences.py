@@ -49,11 +49,7 @@ _LOWER_BOUNDS = ("at_least", "more_than")
 
 
 def format_value(
-    value: Value | Unknown,
-    unit: Unit,
-    other: Value | None = None,
-    *,
-    binary: bool | None = None,
+    value: Value | Unknown, unit: Unit, other: Value | None = None, *, binary: bool | None = None
 ) -> str:
     """Write a value for people; `binary` chooses GiB or GB, else it is guessed.
 

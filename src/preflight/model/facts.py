@@ -77,10 +77,6 @@ class Source(NamedTuple):
         """Return the source of a value that a line of a file decides."""
         return cls(f"in {file}:{line}" + (f"; {detail}" if detail else ""), FileLine(file, line))
 
-    def with_detail(self, detail: str) -> Source:
-        """Return the source with what else the value depends on."""
-        return self._replace(text="; ".join(part for part in (self.text, detail) if part))
-
 
 class Measured(NamedTuple):
     """One fact as its reader yields it: a value, None for absent, or an Unknown."""
@@ -114,12 +110,14 @@ class Facts(NamedTuple):
 
     def source(self, path: Path) -> str:
         """Return where the value at `path` came from, or nothing."""
-        return next((self.sources[p] for p in _path_prefixes(path) if p in self.sources), "")
+        return self.sources.get(self._nearest_measured(path), "")
 
     def place(self, path: Path) -> FileLine | None:
         """Return the line of a file that decides the value at `path`, if there is one."""
-        known = next((p for p in _path_prefixes(path) if p in self.sources), "")
-        return self.places.get(known)
+        return self.places.get(self._nearest_measured(path))
+
+    def _nearest_measured(self, path: Path) -> str:
+        return next((prefix for prefix in _path_prefixes(path) if prefix in self.sources), "")
 
     def _why_missing(self, path: Path) -> Unknown | None:
         """Return why there is no value at `path`; None if what contains it is complete."""

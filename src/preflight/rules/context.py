@@ -74,21 +74,25 @@ class DecodingContext:
         raise self.error(node, f"unknown fact {name!r}{did_you_mean(name, names)}")
 
 
-def check_count(node: Node, count: int, limit: int = MAX_ENTRIES, what: str = "entries") -> None:
+def check_count(node: Node, count: int, limit: int = MAX_ENTRIES, noun: str = "entries") -> None:
     """Refuse a file that would take too much time and memory; raises InputError."""
     if count > limit:
-        raise InputError(problem_at(node, f"more than {limit:,} {what}"))
+        raise InputError(problem_at(node, f"more than {limit:,} {noun}"))
 
 
 def read_mapping(
-    node: Node, context: DecodingContext, known: Set[str] | None, what: str, key_name: str = "key"
+    node: Node,
+    context: DecodingContext,
+    known: Set[str] | None,
+    expected: str,
+    key_name: str = "key",
 ) -> dict[str, Node]:
     """Return a mapping's values by key; unknown and repeated keys are problems.
 
-    `known` are the keys that `what` may have, None where any name is one.
+    `known` are the keys that `expected` may have, None where any name is one.
     """
     if node.__class__ is not yaml_marks.Mapping or node.tag != yaml_marks.PLAIN:
-        raise context.error(node, f"expected {what} as a mapping, found {kind_of(node)}")
+        raise context.error(node, f"expected {expected} as a mapping, found {kind_of(node)}")
     check_count(node, len(node.value))
     values: dict[str, Node] = {}
     for key, value in node.value:
@@ -99,7 +103,7 @@ def read_mapping(
             context.error(key, f"duplicate key {name!r}")
         elif known is not None and name not in known:
             hint = " (merge keys aren't supported; use extends)" if name == "<<" else ""
-            where = f" in {what}" if key_name == "key" else ""
+            where = f" in {expected}" if key_name == "key" else ""
             suggestion = did_you_mean(name, known)
             context.error(key, f"unknown {key_name} {name!r}{where}{suggestion}{hint}")
         else:

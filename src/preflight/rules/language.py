@@ -20,12 +20,7 @@ from preflight.model.facts import Path as FactPath
 from preflight.model.facts import Unit
 from preflight.model.patterns import compile_log_pattern, compile_pattern
 from preflight.model.problems import did_you_mean
-from preflight.model.quantities import (
-    PARSERS,
-    parse_bytes,
-    parse_duration,
-    parse_version_range,
-)
+from preflight.model.quantities import PARSERS, parse_bytes, parse_duration, parse_version_range
 from preflight.model.rules import PLACEHOLDER, FactCondition, Fix, Unless
 from preflight.rules.context import (
     MAX_LOG_PATTERNS,
@@ -80,7 +75,7 @@ def _ref(name: str) -> JsonSchema:
 # what the schema describes
 
 
-def decode(node: Node, schema: JsonSchema, context: DecodingContext, what: str = "value") -> Any:
+def decode(node: Node, schema: JsonSchema, context: DecodingContext, name: str = "value") -> Any:
     """Return the value of a node; adds its problems to the context and raises Invalid."""
     schema = schema.get("anyOf", [schema])[0]  # the other one is null
     if "$ref" in schema:
@@ -104,7 +99,7 @@ def decode(node: Node, schema: JsonSchema, context: DecodingContext, what: str =
             raise context.error(item[1], message)
         return item[0], decode(item[1], schema["additionalProperties"], context)
 
-    return dict(decode_all(read_mapping(node, context, None, what).items(), decode_item))
+    return dict(decode_all(read_mapping(node, context, None, name).items(), decode_item))
 
 
 def decode_all(items: Iterable[T], decode_item: Callable[[T], V]) -> tuple[V, ...]:

@@ -38,13 +38,7 @@ from preflight.rules.context import (
     TooManyProblems,
     check_count,
 )
-from preflight.rules.language import (
-    FILE,
-    check_required,
-    decode_key,
-    decode_object,
-    read_keys,
-)
+from preflight.rules.language import FILE, check_required, decode_key, decode_object, read_keys
 from preflight.yaml_marks import Node, Scalar, compose, is_null
 
 T = TypeVar("T")

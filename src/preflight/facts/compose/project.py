@@ -118,4 +118,4 @@ def source_of(project: Project, key: Path, detail: str = "") -> Source:
         position = project.positions.get(key[:length])
         if position is not None:
             return Source.in_file(*position, detail)
-    return Source(", ".join(project.files)).with_detail(detail)
+    return Source("; ".join(filter(None, (", ".join(project.files), detail))))
