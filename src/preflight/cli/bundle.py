@@ -13,18 +13,14 @@ from preflight import __version__
 from preflight import check as pipeline
 from preflight.cli import redacting
 from preflight.cli.options import (
-    ComposeFiles,
-    Context,
-    DockerHost,
     FactsSource,
     NoRedact,
-    Path,
     RulesFile,
     Sets,
-    Timeout,
     load_rules,
     option,
     parse_since,
+    with_source,
 )
 from preflight.cli.streams import ask, complain, file_options, write_file, write_stderr
 from preflight.facts.collect.measurement import LogRequest
@@ -53,18 +49,15 @@ _VERSION_FACTS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+@with_source(snapshot=False)
 def bundle(
-    ctx: typer.Context,
+    *,
     output: Annotated[
         str, option("--output -o FILE", "The file to write.")
     ] = "preflight-bundle.zip",
     rules: RulesFile = None,
-    compose_files: ComposeFiles = None,
-    path: Path = ".",
-    docker_host: DockerHost = None,
-    context: Context = None,
+    source: FactsSource,
     sets: Sets = None,
-    timeout: Timeout = 10.0,
     since: Annotated[
         float | None,
         option("--since DURATION", "Logs no older than this, such as 2h.", parser=parse_since),
@@ -85,8 +78,7 @@ def bundle(
 
     if not 0 <= lines <= MAX_LOG_LINES:
         raise InputError(f"--lines {lines}: must be 0 to {MAX_LOG_LINES}")
-    logs = LogRequest(since=since, lines=lines)
-    source = FactsSource(ctx, None, path, docker_host, context, timeout, compose_files, logs)
+    source.start(LogRequest(since=since, lines=lines))
     ruleset = load_rules(rules, sets)
     facts = source.facts(ruleset)
     data = support_data.read(source.support_data)

@@ -13,7 +13,7 @@ import typer
 from preflight.check import check as judge_facts
 from preflight.check import select, with_model
 from preflight.cli import options
-from preflight.cli.options import FactsSource, load_rules, option, rules_file
+from preflight.cli.options import FactsSource, load_rules, option, rules_file, with_source
 from preflight.cli.outputs import parse_outputs, write_outputs
 from preflight.cli.streams import complain
 from preflight.model.facts import Facts
@@ -56,20 +56,16 @@ Verbose = Annotated[
 ]
 
 
+@with_source()
 def check(
-    ctx: typer.Context,
+    *,
     rules: options.RulesFile = None,
     formats: Formats = ["text"],  # noqa: B006 - Typer copies it
-    facts: options.FactsFile = None,
-    compose_files: options.ComposeFiles = None,
-    path: options.Path = ".",
-    docker_host: options.DockerHost = None,
-    context: options.Context = None,
+    source: FactsSource,
     only: options.Only = None,
     skip: options.Skip = None,
     sets: options.Sets = None,
     strict: options.Strict = False,
-    timeout: options.Timeout = 10.0,
     wait: Wait = 0.0,
     quiet: options.Quiet = False,
     verbose: Verbose = False,
@@ -82,14 +78,15 @@ def check(
     started = time.perf_counter()
     if not isfinite(wait) or not 0 <= wait <= _MAX_WAIT_SECONDS:
         raise InputError(f"--wait {wait:g}: expected 0 to {_MAX_WAIT_SECONDS:.0f} seconds")
-    source = FactsSource(ctx, facts, path, docker_host, context, timeout, compose_files)
+    source.start()
     ruleset = load_rules(rules, sets)
     selection = select(ruleset, only or (), skip or (), strict=strict)
+    facts = source.snapshot
     names, inputs = [], [facts or "-"]
     if facts is not None and os.path.isdir(facts):
         names = options.list_snapshots(facts)
         inputs = [os.path.join(facts, name) for name in names]
-    inputs += [rules_file(rules), *(compose_files or ())]
+    inputs += [rules_file(rules), *source.options.compose_files]
     outputs = parse_outputs(formats, [name for name in inputs if name not in (DEFAULT_RULES, "-")])
     if facts is not None and names:
         fleet = _check_folder(facts, names, ruleset, selection, started)

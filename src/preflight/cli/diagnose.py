@@ -21,7 +21,7 @@ from preflight.cli.options import (
     load_rules,
     option,
     parse_since,
-    read_facts,
+    with_source,
 )
 from preflight.cli.streams import (
     cannot_read,
@@ -56,8 +56,9 @@ _ROTATED_NAME = re.compile(
 _NOT_ROTATED = (2, 0, "")
 
 
+@with_source()
 def diagnose(
-    ctx: typer.Context,
+    *,
     logs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -87,13 +88,8 @@ def diagnose(
     ] = 100_000,
     rules: options.RulesFile = None,
     format_: options.Format = "text",
-    facts: options.FactsFile = None,
-    compose_files: options.ComposeFiles = None,
-    path: options.Path = ".",
-    docker_host: options.DockerHost = None,
-    context: options.Context = None,
+    source: FactsSource,
     sets: options.Sets = None,
-    timeout: options.Timeout = 10.0,
 ) -> None:
     """Find known errors in logs: what they mean, how sure that is, and what to do.
 
@@ -107,21 +103,20 @@ def diagnose(
 
     started = time.perf_counter()
     live = bool(containers) or compose
-    _check_options(logs or [], live=live, facts=facts, lines=lines)
-    source = None
+    _check_options(logs or [], live=live, facts=source.snapshot, lines=lines)
     if live:  # it is measured while files are read
-        request = LogRequest(containers or (), compose, since, lines, _MAX_LOG_BYTES)
-        source = FactsSource(ctx, None, path, docker_host, context, timeout, compose_files, request)
+        source.start(LogRequest(containers or (), compose, since, lines, _MAX_LOG_BYTES))
     inputs = _LogInputs(load_rules(rules, sets, known_errors=True))
     try:
         if logs:
-            inputs.read(logs, timeout if is_on_command_line(ctx, "timeout") else None)
-        if source is not None:
+            is_limited = is_on_command_line(source.ctx, "timeout")
+            inputs.read(logs, source.options.timeout if is_limited else None)
+        if live:
             inputs.read_containers(source)
     except SlowPattern as error:
         raise InputError(str(error)) from None
-    if facts is not None:
-        inputs.facts = with_model(read_facts(facts), inputs.ruleset)
+    if source.snapshot is not None:
+        inputs.facts = source.facts(inputs.ruleset)
     report = build_report(inputs.ruleset, inputs.reader, inputs.facts)
     notes = inputs.reader.notes
     if notes and not report.line_count and not report.findings:

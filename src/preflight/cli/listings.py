@@ -9,7 +9,7 @@ import typer
 
 from preflight.check import catalogue, hide_secrets, today
 from preflight.cli import options
-from preflight.cli.options import FactsSource, load_rules
+from preflight.cli.options import FactsSource, load_rules, with_source
 from preflight.cli.redacting import (
     PRIVATE_MODE,
     build_redactor,
@@ -26,19 +26,15 @@ from preflight.model.report import Explanation
 from preflight.model.rules import Rule, RuleSet
 
 
+@with_source()
 def facts(
-    ctx: typer.Context,
+    *,
     output: Annotated[
         str | None, options.option("--output -o FILE", "Write a snapshot to this file.")
     ] = None,
     format_: options.Format = "text",
     rules: options.RulesFile = None,
-    snapshot: options.FactsFile = None,
-    compose_files: options.ComposeFiles = None,
-    path: options.Path = ".",
-    docker_host: options.DockerHost = None,
-    context: options.Context = None,
-    timeout: options.Timeout = 10.0,
+    source: FactsSource,
     no_redact: options.NoRedact = False,
 ) -> None:
     """Print what was measured here, with the source of each figure.
@@ -49,7 +45,7 @@ def facts(
     from preflight.render.sanitize import hide_ci_commands
     from preflight.snapshot.facts_file import write_snapshot
 
-    source = FactsSource(ctx, snapshot, path, docker_host, context, timeout, compose_files)
+    source.start()
     ruleset = load_rules(rules)
     measured = source.facts(ruleset)
     if output is None and format_ == "text":
@@ -68,22 +64,18 @@ def facts(
     write_file(output, hide_ci_commands(as_json), PRIVATE_MODE if no_redact else None)
 
 
+@with_source()
 def explain(
-    ctx: typer.Context,
+    *,
     rule: options.RuleId,
     rules: options.RulesFile = None,
-    facts: options.FactsFile = None,
-    compose_files: options.ComposeFiles = None,
-    path: options.Path = ".",
-    docker_host: options.DockerHost = None,
-    context: options.Context = None,
+    source: FactsSource,
     sets: options.Sets = None,
-    timeout: options.Timeout = 10.0,
 ) -> None:
     """Explain one rule, with its value on this machine."""
     from preflight.render import listings
 
-    source = FactsSource(ctx, facts, path, docker_host, context, timeout, compose_files)
+    source.start()
     ruleset = load_rules(rules, sets)
     by_id = {candidate.id: candidate for candidate in ruleset.rules}
     if rule not in by_id:
@@ -100,23 +92,19 @@ def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     return hide_secrets(explain_with_secrets(ruleset, facts, catalogue(), rule, today()), facts)
 
 
+@with_source()
 def models(
-    ctx: typer.Context,
+    *,
     rules: options.RulesFile = None,
     format_: options.Format = "text",
-    facts: options.FactsFile = None,
-    compose_files: options.ComposeFiles = None,
-    path: options.Path = ".",
-    docker_host: options.DockerHost = None,
-    context: options.Context = None,
+    source: FactsSource,
     sets: options.Sets = None,
-    timeout: options.Timeout = 10.0,
 ) -> None:
     """Show which models of the rule file fit here, and which one is configured."""
     from preflight.evaluate.memory import list_models
     from preflight.render import listings
 
-    source = FactsSource(ctx, facts, path, docker_host, context, timeout, compose_files)
+    source.start()
     ruleset = load_rules(rules, sets)
     listing = list_models(ruleset.models, source.facts(ruleset))
     if format_ == "json":

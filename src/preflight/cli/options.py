@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from math import isfinite
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -23,6 +25,8 @@ from preflight.model.problems import InputError
 from preflight.model.quantities import parse_duration
 from preflight.model.rules import DEFAULT_RULES, Rule, RuleSet
 from preflight.processes import ask_filesystem
+
+Command: TypeAlias = Callable[..., None]
 
 LOCAL_RULES = "preflight.yaml"
 _SNAPSHOTS = (".json", ".zip")
@@ -217,43 +221,44 @@ def is_on_command_line(ctx: typer.Context, parameter: str) -> bool:
 
 
 class FactsSource:
-    """What is judged: a snapshot, or this machine, whose measurement starts immediately.
-
-    Raises InputError where options contradict each other.
-    """
+    """What is judged: a snapshot, or this machine, as the options of a command say."""
 
     def __init__(
         self,
         ctx: typer.Context,
-        snapshot: str | None,
-        path: str,
-        docker_host: str | None,
-        context: str | None,
-        timeout: float,
-        compose_files: list[str] | None,
-        logs: LogRequest | None = None,
+        facts: FactsFile = None,
+        compose_files: ComposeFiles = None,
+        path: Path = ".",
+        docker_host: DockerHost = None,
+        context: Context = None,
+        timeout: Timeout = 10.0,
     ) -> None:
         if docker_host is not None and context is not None:
             raise InputError("--docker-host and --context contradict each other: use one of them")
-        self.options = Options(path, docker_host, context, timeout, compose_files or (), logs)
+        self.ctx = ctx
+        self.snapshot = facts
+        self.options = Options(path, docker_host, context, timeout, compose_files or ())
         self.hidden_variables: list[tuple[str, str]] = []  # of containers, that no rule asks for
         self.support_data: list[Measured] = []
-        self._snapshot = snapshot
         self._measurement: Measurement | None = None
-        if snapshot is None:
-            self._measurement = Measurement(self.options, ctx.obj)
+
+    def start(self, logs: LogRequest | None = None) -> None:
+        """Start to measure, and to read logs; raises InputError for options without an effect."""
+        if self.snapshot is None:
+            self.options = self.options._replace(logs=logs)
+            self._measurement = Measurement(self.options, self.ctx.obj)
             return
-        for parameter in ctx.command.params:
+        for parameter in self.ctx.command.params:
             name = parameter.opts[0]
-            if name in _MEASURING and is_on_command_line(ctx, parameter.name or ""):
+            if name in _MEASURING and is_on_command_line(self.ctx, parameter.name or ""):
                 raise InputError(
                     f"{name} has no effect with --facts, which measures nothing: leave one out"
                 )
 
     def facts(self, ruleset: RuleSet) -> Facts:
         """Return the facts, with those that follow from the rules; each call measures anew."""
-        if self._snapshot is not None:
-            return with_model(read_facts(self._snapshot), ruleset)
+        if self.snapshot is not None:
+            return with_model(read_facts(self.snapshot), ruleset)
         measurement, self._measurement = self._measurement or Measurement(self.options), None
         with status_line() as show:
             facts = collect_facts(measurement, ruleset, lambda seconds: show(spinner(seconds)))
@@ -267,3 +272,28 @@ class FactsSource:
         if self.options.compose_files and isinstance(problem, str):
             raise InputError(problem)
         return with_model(facts, ruleset)
+
+
+def with_source(*, snapshot: bool = True) -> Callable[[Command], Command]:
+    """Add the options of FactsSource to a command, which gets what they say as its `source`.
+
+    Without `snapshot` it only measures this machine.
+    """
+    shared = dict(signature(FactsSource, eval_str=True).parameters)
+    if not snapshot:
+        del shared["facts"]
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def run(**values: Any) -> None:
+            source = FactsSource(**{name: values.pop(name) for name in shared})
+            command(source=source, **values)
+
+        parameters: list[Parameter] = []
+        for parameter in signature(command, eval_str=True).parameters.values():
+            parameters += shared.values() if parameter.name == "source" else [parameter]
+        keywords = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
+        run.__signature__ = Signature(keywords)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
