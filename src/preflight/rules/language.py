@@ -51,6 +51,15 @@ TYPES: Mapping[str, Unit] = {
 _NUMERIC_UNITS = frozenset({"bytes", "seconds", "cores", "number", None})
 _SCALAR_UNITS = _NUMERIC_UNITS | {"text", "version", "boolean"}
 _TEXT_UNITS = frozenset({"text", "version", None})
+_UNITS_BY_SHAPE: Mapping[str, frozenset[str | None]] = {
+    "quantity": _NUMERIC_UNITS,
+    "value": _SCALAR_UNITS,
+    "values": _SCALAR_UNITS,
+    "pattern": _TEXT_UNITS,
+    "element": _TEXT_UNITS | {"list"},
+    "range": _TEXT_UNITS,
+}
+"""By the shape of an operator, which is a definition of the schema too; others take any unit."""
 _COMPARABLE_AS: Mapping[Unit | None, Unit] = {"cores": "number", "version": "text"}
 
 _SCHEMA: dict[str, Any] = json.loads(Path(__file__).with_name("rules.schema.json").read_bytes())
@@ -60,7 +69,7 @@ DEFINITIONS: Mapping[str, dict[str, Any]] = {**_SCHEMA["$defs"], FILE: _SCHEMA}
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a rule file, with all operators."""
     operands = {
-        name: {**_OPERANDS[operator.shape][0], "description": operator.summary}
+        name: {**_ref(operator.shape), "description": operator.summary}
         for name, operator in OPERATORS.items()
     }
     properties = {**operands, "type": _ref("type")}
@@ -79,7 +88,10 @@ def decode(node: Node, schema: JsonSchema, context: DecodingContext, name: str =
     """Return the value of a node; adds its problems to the context and raises Invalid."""
     schema = schema.get("anyOf", [schema])[0]  # the other one is null
     if "$ref" in schema:
-        return DECODERS[schema["$ref"].rpartition("/")[2]](node, context)
+        definition = schema["$ref"].rpartition("/")[2]
+        if definition in DECODERS:
+            return DECODERS[definition](node, context)
+        return decode(node, DEFINITIONS[definition], context)
     if "enum" in schema:
         return _decode_word(node, schema["enum"], context)
     if schema["type"] == "boolean":
@@ -312,7 +324,7 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
             message = f"{key} works only with numbers, and the fact is {unit}"
             raise context.error(node, message)
     if "sum" in nodes and len(nodes) == 1:
-        return Sum(decode(nodes["sum"], _VALUES, context))
+        return Sum(decode(nodes["sum"], _ref("values"), context))
     if "fact" not in nodes or "sum" in nodes:
         raise context.error(node, "expected a value, {fact: …} or {sum: […]}")
     path, fact = context.find_fact(nodes["fact"], read_scalar(nodes["fact"], context, "a fact"))
@@ -354,12 +366,12 @@ def _decode_type(node: Node, context: DecodingContext) -> Unit:
 def _decode_tests(operands: Mapping[str, Node], context: DecodingContext) -> Condition:
     def decode_test(test: tuple[str, Node]) -> tuple[Operator, Any]:
         operator, node = OPERATORS[test[0]], test[1]
-        schema, units = _OPERANDS[operator.shape]
-        if units and context.unit not in units:
+        units = _UNITS_BY_SHAPE.get(operator.shape, {context.unit})
+        if context.unit not in units:
             hint = "; set type to how it is to be read" if context.unit == "text" else ""
             message = f"{operator.name} doesn't work with a fact that is {context.unit}{hint}"
             raise context.error(node, message)
-        return operator, decode(node, schema, context)
+        return operator, decode(node, _ref(operator.shape), context)
 
     return Condition(decode_all(operands.items(), decode_test), context.unit or "text")
 
@@ -403,21 +415,6 @@ def _decode_unless(node: Node, context: DecodingContext) -> Unless:
     )
 
 
-_VALUES: JsonSchema = {"type": "array", "items": _ref("value"), "minItems": 1}
-_CONDITIONS: JsonSchema = {"type": "array", "items": _ref("condition"), "minItems": 1}
-_OPERANDS: Mapping[str, tuple[JsonSchema, frozenset[str | None] | None]] = {
-    "quantity": (_ref("value"), _NUMERIC_UNITS),
-    "value": (_ref("value"), _SCALAR_UNITS),
-    "values": (_VALUES, _SCALAR_UNITS),
-    "pattern": (_ref("text_pattern"), _TEXT_UNITS),
-    "element": (_ref("value"), _TEXT_UNITS | {"list"}),
-    "range": (_ref("version_range"), _TEXT_UNITS),
-    "flag": ({"type": "boolean"}, None),
-    "condition": (_ref("condition"), None),
-    "conditions": (_CONDITIONS, None),
-}
-"""By the shape of an operator: what its operand may be, and the units of facts it works with."""
-
 _decode_boolean = _scalar("true or false", lambda text: text.lower() == "true", "a boolean")
 _WEB_ADDRESS = DEFINITIONS["web_address"]["pattern"]
 DECODERS: Mapping[str, Decoder] = {
@@ -431,8 +428,8 @@ DECODERS: Mapping[str, Decoder] = {
     "duration": _scalar("a duration", parse_duration),
     "count": _scalar("a whole number of at least 1", _parse_count, "a number"),
     "day": _scalar("a date such as 2027-01-31", _parse_day),
-    "version_range": _scalar("a version range such as >=20.10", parse_version_range),
-    "text_pattern": _pattern(compile_pattern),
+    "range": _scalar("a version range such as >=20.10", parse_version_range),
+    "pattern": _pattern(compile_pattern),
     "log_pattern": _decode_log_pattern,
     "var": _decode_var,
     "fact": _decode_fact,

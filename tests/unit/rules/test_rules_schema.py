@@ -82,8 +82,8 @@ def test_the_schema_is_one() -> None:
 
 
 def test_every_definition_is_decoded() -> None:
-    by_loader = {"rule", "model", "diagnosis", "waiver", FILE}
-    assert DEFINITIONS.keys() == DECODERS.keys() | by_loader
+    shapes = {operator.shape for operator in OPERATORS.values()}
+    assert DEFINITIONS.keys() == {*DECODERS, *shapes, FILE}
 
 
 def test_the_words_of_the_schema_are_those_of_the_program() -> None:
