@@ -149,3 +149,8 @@ def test_a_filesystem_that_hangs_ends_at_the_deadline(attack: Attack) -> None:
     times = seconds_of(attack("14"))
     assert len(times) == 4
     assert max(times) < 6
+
+
+def test_every_attack_has_a_test() -> None:
+    folders = {path.name[:2] for path in ATTACKS.iterdir() if path.is_dir()}
+    assert folders == set(re.findall(r'attack\("(\d\d)"', Path(__file__).read_text()))
