@@ -301,8 +301,10 @@ class Guard:
         return paths
 
     def _require(self, path: str, node: Node) -> None:
-        if refusal := self._bounds.refusal(path):
-            raise error_at(node, refusal)
+        try:
+            self._bounds.require(path)
+        except ComposeError as error:
+            raise error_at(node, error.text) from None
 
     def _record_need(self, version: str, feature: str, node: Node) -> None:
         self.needs.setdefault((version, feature), Need(version, feature, position_of(node)))

@@ -1,17 +1,15 @@
 """Finds the compose project of a folder: its files, where what they name may lie, who reads it.
 
-Compose decides; without it the stand-in reads it.
-
-A project may come from anybody: what it names outside its folder and repository isn't read. What
-the user typed, and what the environment names, is the user's word. Source of the order:
-compose-spec/compose-go, cli/options.go.
+Compose decides; without it the stand-in reads it. A project may come from anybody: what it names
+outside its folder and repository isn't read. What the user typed, and what the environment names,
+is the user's word. Source of the order: compose-spec/compose-go, cli/options.go.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,10 +28,9 @@ _CONFLICT = re.compile(
 )
 ALLOW_READ = "PREFLIGHT_ALLOW_READ"
 STANDARD_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
-OVERRIDE_NAMES = tuple(
-    f"{stem}.override.{suffix}"
-    for stem in ("compose", "docker-compose")
-    for suffix in ("yml", "yaml")
+OVERRIDE_NAMES = (
+    *("compose.override.yml", "compose.override.yaml"),
+    *("docker-compose.override.yml", "docker-compose.override.yaml"),
 )
 
 
@@ -53,13 +50,19 @@ def load_project(options: Options, environ: Mapping[str, str] = os.environ) -> P
         raise ComposeError(guard.hide_values(error.text)) from None
 
 
+def compose_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment that Compose is given, so that no file of the project adds to it."""
+    own = {"PWD": os.getcwd(), "COMPOSE_ENV_FILES": "", "COMPOSE_DISABLE_ENV_FILE": "0", **environ}
+    # nothing is fetched for an `include` from elsewhere: no request leaves the machine
+    remote = ("COMPOSE_EXPERIMENTAL_GIT_REMOTE", "COMPOSE_EXPERIMENTAL_OCI_REMOTE")
+    return own | dict.fromkeys(remote, "0")
+
+
 def _load(guard: Guard, timeout: float, environ: Mapping[str, str]) -> Project:
     from preflight.facts.compose import cli
 
     guard.check()
     answer = cli.ask_compose(guard.files, timeout, environ)
-    if answer.refused:
-        answer = answer._replace(refused=guard.hide_values(answer.refused))
     project = Project(
         name="",
         folder=guard.folder,
@@ -77,14 +80,6 @@ def _load(guard: Guard, timeout: float, environ: Mapping[str, str]) -> Project:
     return project._replace(name=str(project.config.get("name") or ""), inactive=inactive)
 
 
-def compose_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment that Compose is given, so that no file of the project adds to it."""
-    own = {"PWD": os.getcwd(), "COMPOSE_ENV_FILES": "", "COMPOSE_DISABLE_ENV_FILE": "0", **environ}
-    # nothing is fetched for an `include` from elsewhere: no request leaves the machine
-    remote = ("COMPOSE_EXPERIMENTAL_GIT_REMOTE", "COMPOSE_EXPERIMENTAL_OCI_REMOTE")
-    return own | dict.fromkeys(remote, "0")
-
-
 def _read_by_standin(project: Project, answer: ComposeAnswer, guard: Guard) -> Project:
     """Read the files where Compose gave no configuration; raises ComposeError.
 
@@ -92,30 +87,31 @@ def _read_by_standin(project: Project, answer: ComposeAnswer, guard: Guard) -> P
     """
     from preflight.facts.compose import standin
 
-    refusal = f"Docker Compose rejects it: {answer.refused}"
+    words = guard.hide_values(answer.refused) if answer.refused else ""
+    refusal = f"Docker Compose rejects it: {words}"
     try:
         project = standin.read(project, guard)
     except ComposeError as error:
-        if not answer.refused:
+        if not words:
             raise
         raise ComposeError(f"{refusal} ({error.text})", project.files[0]) from None
-    hidden = {k: guard.hide_values(message) for k, message in project.missing_variables.items()}
-    project = project._replace(missing_variables=hidden)
-    if not answer.refused or project.is_too_old:
-        words = f"Docker Compose {project.compose} refuses it: {answer.refused}"
-        caveat = words if answer.refused else answer.fault
-        return project._replace(caveats=(*project.caveats, *filter(None, [caveat])))
-    missing = dict(project.missing_variables)
-    conflicts: tuple[tuple[str, str], ...] = ()
-    if variable := _MISSING_VARIABLE.search(answer.refused):  # it names the first one alone
-        missing.setdefault(variable[1], variable[2] or "")
-    elif _CONFLICT.search(answer.refused):
-        found = re.findall(r"[\w.-]*\w", answer.refused)
-        names = [word.removeprefix("services.") for word in found]
-        conflicts = tuple((name, answer.refused) for name in names if name in project.services)[:1]
-    if not (missing or project.missing_env_files or conflicts):
-        raise ComposeError(refusal, project.files[0])
-    return project._replace(missing_variables=missing, conflicts=conflicts)
+    missing = {k: guard.hide_values(message) for k, message in project.missing_variables.items()}
+    caveats, conflicts = list(project.caveats), []
+    if words and project.is_too_old:
+        caveats.append(f"Docker Compose {project.compose} refuses it: {words}")
+    elif words:  # it names the first cause alone
+        if variable := _MISSING_VARIABLE.search(words):
+            missing.setdefault(variable[1], variable[2] or "")
+        elif _CONFLICT.search(words):
+            names = (name.removeprefix("services.") for name in re.findall(r"[\w.-]*\w", words))
+            conflicts = [(name, words) for name in names if name in project.services][:1]
+        if not (missing or project.missing_env_files or conflicts):
+            raise ComposeError(refusal, project.files[0])
+    elif answer.fault:
+        caveats.append(answer.fault)
+    return project._replace(
+        missing_variables=missing, conflicts=tuple(conflicts), caveats=tuple(caveats)
+    )
 
 
 class Bounds:
@@ -130,35 +126,28 @@ class Bounds:
         for file in filter(None, named):
             folders |= {os.path.dirname(os.path.abspath(file)), os.path.realpath(file)}
         real = set(map(os.path.realpath, folders))
-        self.folders = {*real, *(str(path) for folder in real for path in _find_repository(folder))}
+        self.folders = real.union(*map(_find_repository, real))
 
-    def refusal(self, path: str) -> str | None:
-        """Return why a file isn't read, None where it may be."""
-        if path == os.devnull:
-            return None
+    def require(self, path: str) -> None:
+        """Raise ComposeError for a file that may not be read."""
         if "\0" in path or "\ufffd" in path:
-            return "the path has characters that aren't UTF-8 text"
+            raise ComposeError("a path has characters that aren't UTF-8 text")
         real = os.path.realpath(path)
-        if not self.folders.isdisjoint((real, *map(str, Path(real).parents))):
-            return None
+        if path == os.devnull or self.folders & {real, *map(str, Path(real).parents)}:
+            return
         link = f" (a link to {real})" if os.path.islink(path) else ""
-        return (
+        raise ComposeError(
             f"{path}{link} lies outside of the project and its repository, so it isn't read: "
             f"allow it with {ALLOW_READ}={os.path.dirname(real)}"
         )
 
-    def require(self, path: str) -> None:
-        """Raise ComposeError for a file that may not be read."""
-        if refusal := self.refusal(path):
-            raise ComposeError(refusal)
 
-
-def _find_repository(folder: str) -> list[Path]:
+def _find_repository(folder: str) -> list[str]:
     """Return the git repository around a folder; one that is all of the home doesn't count."""
-    home = Path(os.path.realpath(os.path.expanduser("~")))
-    parents = (Path(folder), *Path(folder).parents)
-    below_home = takewhile(lambda path: path not in (home, Path(path.anchor)), parents)
-    return [path for path in below_home if (path / ".git").exists()][:1]
+    path = Path(folder)
+    ends = (Path(os.path.realpath(os.path.expanduser("~"))), Path(path.anchor))
+    parents = takewhile(lambda parent: parent not in ends, (path, *path.parents))
+    return [str(parent) for parent in parents if (parent / ".git").exists()][:1]
 
 
 def choose_files(
@@ -182,14 +171,13 @@ def choose_files(
 
 def _from_environment(environ: Mapping[str, str], bounds: Bounds) -> tuple[str, ...]:
     """Return the files of COMPOSE_FILE, from the environment or the current folder's `.env`."""
-    env_files = find_env_files(os.getcwd(), environ, bounds)
-    lookup: Callable[[str], str | None] = environ.get
-    if env_files:
+    separator, named = map(environ.get, ("COMPOSE_PATH_SEPARATOR", "COMPOSE_FILE"))
+    if env_files := find_env_files(os.getcwd(), environ, bounds):
         from preflight.facts.compose.variables import project_variables
 
         lookup = project_variables(env_files, environ).lookup
-    separator = lookup("COMPOSE_PATH_SEPARATOR") or os.pathsep
-    return tuple(filter(None, (lookup("COMPOSE_FILE") or "").split(separator)))
+        separator, named = map(lookup, ("COMPOSE_PATH_SEPARATOR", "COMPOSE_FILE"))
+    return tuple(filter(None, (named or "").split(separator or os.pathsep)))
 
 
 def find_env_files(folder: str, environ: Mapping[str, str], bounds: Bounds) -> list[str]:
