@@ -62,7 +62,7 @@ def read_project(files: Sequence[str], environ: Mapping[str, str] | None = None)
     given = compose_environment({**(environ or {}), "PREFLIGHT_ALLOW_READ": "/"})
     guard = Guard(files, Bounds(files, given), given)
     guard.check()
-    project = Project("", guard.folder, tuple(files), "", {})
+    project = Project("", guard.folder, tuple(files), "", {}, positions=guard.positions)
     return Case(guard, standin.read(project, guard))
 
 

@@ -31,7 +31,7 @@ _MAX_CHAIN_LENGTH = 50  # services that extend, or files that include, one anoth
 _MAX_SERVICES = 10_000  # in all files
 _MAX_POSITIONS = 200_000
 _MAX_PORTS_OF_RANGE = 500
-_LIST_FIELDS = {"ports": "published", "volumes": "target"}  # that name an item in its long form
+_ITEM_FIELDS = {"ports": "published", "volumes": "target"}  # that name an item in its long form
 _NEEDS = {
     tuple(key.split(".")): version
     for version, keys in {
@@ -140,8 +140,7 @@ def find_texts(node: Node, *keys: str) -> Iterator[Node]:
 
 def error_at(node: Node, message: str) -> ComposeError:
     """Return the error that names the position of a node."""
-    mark = node.start_mark
-    return ComposeError(message, mark.name, mark.line + 1, mark.column + 1)
+    return ComposeError(message, *position_of(node), node.start_mark.column + 1)
 
 
 def position_of(node: Node) -> FileLine:
@@ -158,7 +157,7 @@ class Guard:
         self.needs: dict[tuple[str, str], Need] = {}
         self.files, self.folder = files, os.path.dirname(os.path.abspath(files[0]))
         self._env_files = find_env_files(self.folder, environ, bounds)
-        self.variables = project_variables(self._env_files, environ)
+        self.variables = project_variables(tuple(self._env_files), environ)
         self.project_name = ""
         self._bounds = bounds
         self._variables = Variables(self.variables.lookup)  # what it notes doesn't count
@@ -335,18 +334,17 @@ class Guard:
     def _item_names(self, key: str, item: Node) -> Iterator[str]:
         """Yield the names of a list's item among the positions, such as the number of a port."""
         is_short = isinstance(item, yaml_marks.Scalar)
-        if not is_short and key not in _LIST_FIELDS:
+        if not is_short and key not in _ITEM_FIELDS:
             yield "*"
-            return
-        for node in find_texts(item, "=" + _LIST_FIELDS.get(key, "")):
+        for node in find_texts(item, "=" + _ITEM_FIELDS.get(key, "=")):
             text = scalar_text(node)
             with suppress(ValueError):
                 text = self._variables.substitute(text)
-            if key == "ports":
-                text = split_port(text)[1] if is_short else text
-                ends = text.split("-")
-                if len(ends) == 2 and all(map(str.isdecimal, ends)):
-                    yield from map(str, range(int(ends[0]), int(ends[1]) + 1)[:_MAX_PORTS_OF_RANGE])
+            if is_short and key == "volumes":
+                text = split_volume(text)[1]
             elif is_short:
-                text = split_volume(text)[1] if key == "volumes" else text.partition("=")[0]
+                text = split_port(text)[1] if key == "ports" else text.partition("=")[0]
+            first, _, last = text.partition("-") if key == "ports" else ("", "", "")
+            if first.isdecimal() and last.isdecimal():
+                yield from map(str, range(int(first), int(last) + 1)[:_MAX_PORTS_OF_RANGE])
             yield text

@@ -27,7 +27,7 @@ from preflight.facts.compose.guard import (
     split_volume,
 )
 from preflight.facts.compose.load import display_path
-from preflight.facts.compose.project import ComposeError, Path, Project
+from preflight.facts.compose.project import ComposeError, Path, Project, source_of
 from preflight.facts.compose.variables import Lookup, read_env_file
 from preflight.model.quantities import parse_boolean, parse_number
 
@@ -146,7 +146,8 @@ class _StandIn:
         if isinstance(value, list):
             split = [str(item).partition("=") for item in value]
             value = {name: text if equals else None for name, equals, text in split}
-        return {k: find_default(k) if v is None else _to_text(v) for k, v in value.items()}
+        texts = {k: str(v).lower() if isinstance(v, bool) else v for k, v in value.items()}
+        return {k: find_default(k) if v is None else str(v) for k, v in texts.items()}
 
     def merge(self, base: Value, over: Value, path: Path) -> Value:
         """Merge a value of a file into that of the files before it."""
@@ -221,13 +222,8 @@ class _StandIn:
 
     def error_at_key(self, path: Path, message: str) -> ComposeError:
         """Return the error that names the line of a key."""
-        positions = (self.guard.positions.get(path[:n]) for n in range(len(path), 1, -1))
-        file, line = next(filter(None, positions), ("", 0))
-        return ComposeError(f"{'.'.join(path)}: {message}", file, line)
-
-
-def _to_text(value: Value) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        place = source_of(self.project, path).place or ()
+        return ComposeError(f"{'.'.join(path)}: {message}", *place)
 
 
 def expand_port(item: Any) -> dict[str, Any] | None:
