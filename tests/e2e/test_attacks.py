@@ -97,7 +97,7 @@ def test_nothing_is_left_running(attack: Attack) -> None:
 def test_a_log_that_drips_ends_at_the_deadline(attack: Attack) -> None:
     output = attack("02")
     (took,) = seconds_of(output)
-    assert took < 5
+    assert took < 10
 
 
 @pytest.mark.alone
@@ -118,7 +118,7 @@ def test_an_engine_that_had_no_time_is_unknown(attack: Attack, docker_engine: En
     output = attack("07", docker_engine.url.removeprefix("unix://"))
     assert "FAIL" not in output
     assert "rc=3" in output
-    assert max(seconds_of(output)) < 5
+    assert max(seconds_of(output)) < 10
 
 
 @pytest.mark.parametrize("is_installed", [False, True], ids=["without Compose", "with Compose"])
@@ -148,7 +148,7 @@ def test_no_command_of_a_ci_system_is_printed(attack: Attack) -> None:
 def test_a_filesystem_that_hangs_ends_at_the_deadline(attack: Attack) -> None:
     times = seconds_of(attack("14"))
     assert len(times) == 4
-    assert max(times) < 6
+    assert max(times) < 10  # without a deadline they take 20 s or more
 
 
 def test_every_attack_has_a_test() -> None:
