@@ -26,13 +26,14 @@ _QUOTED = re.compile(
 # What makes the rest of a line talk about an error: a search for it, a comment or a line of source
 # code, a test's result, a chat, or a sentence of a manual.
 _TALK = re.compile(
-    rb"""\b(?:prompts?|question|user_?input|expr|summary|description):\s*(?![\s"'\\\[{])
+    rb"""\b(?:prompts?|question|user_?input|expr|summary|description)[:=]\s*(?![\s"'\\\[{])
     |(?:^|[\s;|&(="'/])(?:[efz]?grep|rg|ag|ack|findstr|select-string|echo)\s
     |^\s*(?://|/\*)
     |^[\w./-]*/[\w.-]+\.(?:c|cc|cpp|cs|cu|go|h|java|js|kt|md|php|py|rb|rs|rst|sh|ts|ya?ml):[0-9]+[:-]\s
     |^\s*(?:\xe2\x9c\x93|---[ ]PASS|PASS(?:ED)?\b|ok[ ][0-9]+[ ])
     |(?:^|[\s\]|])(?:user|assistant|human)(?:[ ](?:said|asked|wrote))?:\s+(?![\s"'\\\[{])
     |\b(?:if|when|whenever)[ ](?:you|we|it|they)[ ](?:see|sees|get|gets|hit|hits)\b
+    |\bwhat[ ](?:do|does|is)\b
     |\bhow[ ](?:to|do[ ]i|can[ ]i)[ ](?:fix|solve|avoid|handle)\b
     |\b(?:errors?|messages?|faults?)[ ](?:like|such[ ]as)\b
     |\bi(?:'m[ ]getting|[ ]get|[ ]got|[ ]see)\b""",
@@ -81,6 +82,7 @@ def quotes_anything(text: bytes) -> bool:
 
 def is_quoted(text: bytes, start: int, end: int) -> bool:
     """Return whether a part of a line only quotes an error: in a chat, a search, or source code."""
+    start = end - len(text[start:end].lstrip(b"=:\"'([] "))  # what quotes it may be in the pattern
     for match in _QUOTED.finditer(text, 0, start):
         closing = rb"(?<!\\)" + re.escape(match["quote"] or b'"')
         if not re.search(closing, text[match.end() : start]):

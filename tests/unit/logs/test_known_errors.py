@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from preflight import check as pipeline
 from preflight.cli.streams import read_rules
 from preflight.logs.log_reader import LogReader
 from preflight.model.diagnosis import KnownError, LogContents
-from preflight.model.rules import DEFAULT_RULES, RuleSet
+from preflight.model.rules import DEFAULT_RULES, Rule, RuleSet
 
 RULES = pipeline.load(DEFAULT_RULES, read_rules, known_errors=True)
 GINS = '[GIN] 2024/11/02 - {} | 200 |         1m32s |      172.18.0.3 | POST     "/api/chat"'
@@ -126,3 +127,28 @@ def test_the_kernel_says_whether_it_was_a_limit_or_the_host() -> None:
         ("host-out-of-memory", "killed-at-container-limit"),
     ):
         assert other not in found(*HITS[id_])
+
+
+def test_nothing_is_found_in_calm_logs() -> None:
+    calm = (Path(__file__).parents[2] / "support/calm.log").read_text(encoding="utf-8")
+    assert len(calm.splitlines()) > 300
+    assert [
+        error.excerpt for error in scanned(calm.splitlines()).errors if is_reported(error)
+    ] == []
+
+
+def is_reported(error: KnownError) -> bool:
+    return next(one.report for one in RULES.diagnoses if one.id == error.id)
+
+
+PLACES = {
+    "actual": "5.7 GiB", "expected": "2.8 GiB", "docker.compose.version": "1.29.2",
+    "compose.variables.unset": "TAG", "address": "0.0.0.0", "item": "8080",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES.rules if rule.error], ids=lambda r: r.id)
+def test_what_a_rule_foretells_is_known(rule: Rule) -> None:
+    text = re.sub(r"\{([a-z_.]+)\}", lambda match: PLACES.get(match[1], "2"), rule.error or "")
+    if rule.id not in ("docker-reachable", "compose-conflict", "container-oom", "compose-version"):
+        assert found(text), text
