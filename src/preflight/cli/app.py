@@ -42,7 +42,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _root(
+def _root_options(
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
@@ -67,7 +67,7 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback(epilog="Example: preflight check")(_root)
+    app.callback(epilog="Example: preflight check")(_root_options)
     command = next((word for word in arguments if word != "--debug"), "")
     names = [command] if command in _COMMANDS else [] if command == "--version" else _COMMANDS
     for name in names:

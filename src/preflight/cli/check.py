@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated
 
@@ -109,15 +110,14 @@ def check(
         left = started + wait - time.perf_counter()
         if left <= 0:
             break
-        _wait(report, min(pause, left), left, quiet=quiet)
+        _announce_and_wait(report, min(pause, left), left, quiet=quiet)
         pause = min(pause * _PAUSE_FACTOR, _MAX_PAUSE)
         report = judge(source.facts(ruleset))
     written = write_outputs(outputs, report, quiet=quiet, verbose=verbose)
     raise typer.Exit(report.exit_code if written else ExitCode.USAGE)
 
 
-def _wait(report: Report, seconds: float, left: float, *, quiet: bool) -> None:
-    """Say what still fails, and wait."""
+def _announce_and_wait(report: Report, seconds: float, left: float, *, quiet: bool) -> None:
     if not quiet:
         failing = [result for result in report.results if report.affects_exit_code(result)]
         more = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
@@ -131,16 +131,23 @@ def _wait(report: Report, seconds: float, left: float, *, quiet: bool) -> None:
 def _check_folder(
     folder: str, names: Sequence[str], ruleset: RuleSet, selection: Selection, started: float
 ) -> Fleet:
-    """Judge the snapshots of a folder; one that can't be used has the reason for its report."""
-    hosts = []
-    for name in names:
-        path, began = os.path.join(folder, name), time.perf_counter()
-        try:
-            facts = with_model(options.read_facts(path), ruleset)
-            hosts.append(HostReport(name, judge_facts(ruleset, facts, selection, began)))
-        except InputError as error:
-            reason = str(error.problems[0]).removeprefix(f"{path}: ")
-            hosts.append(HostReport(name, None, reason))
+    """Judge the snapshots of a folder."""
+    hosts = tuple(
+        judge_host(name, partial(options.read_facts, path), ruleset, selection, path)
+        for name, path in ((name, os.path.join(folder, name)) for name in names)
+    )
     files = "1 snapshot" if len(names) == 1 else f"{len(names):,} snapshots"
     title = f"{files} of {folder} · {ruleset.name} ({ruleset.origin})"
-    return Fleet(title, tuple(hosts), time.perf_counter() - started)
+    return Fleet(title, hosts, time.perf_counter() - started)
+
+
+def judge_host(
+    name: str, read: Callable[[], Facts], ruleset: RuleSet, selection: Selection, file: str = ""
+) -> HostReport:
+    """Judge a host's facts; if they can't be used, the reason without the file stands for them."""
+    started = time.perf_counter()
+    try:
+        facts = with_model(read(), ruleset)
+    except InputError as error:
+        return HostReport(name, None, str(error.problems[0]).removeprefix(f"{file}: "))
+    return HostReport(name, judge_facts(ruleset, facts, selection, started))

@@ -19,7 +19,7 @@ import typer
 from preflight import __version__
 from preflight import check as pipeline
 from preflight.cli import options
-from preflight.cli.check import Formats
+from preflight.cli.check import Formats, judge_host
 from preflight.cli.options import load_rules, option, rules_file
 from preflight.cli.outputs import parse_outputs, write_outputs
 from preflight.cli.redacting import PRIVATE_MODE
@@ -134,7 +134,7 @@ def fleet(
         raise typer.Exit(_show_removed(answers))
     rulesets = load_by_host(rules, sets or [], answers.vars)
     hosts = tuple(
-        _judge_host(name, answer, rulesets.get(name, ruleset), selection)
+        _judge_answer(name, answer, rulesets.get(name, ruleset), selection)
         for name, answer in answers.hosts.items()
     )
     count = "1 host" if len(hosts) == 1 else f"{len(hosts):,} hosts"
@@ -200,21 +200,15 @@ def _format_as_set_options(values: Any) -> Iterator[str]:
         yield f"{name}={value}"
 
 
-def _judge_host(
+def _judge_answer(
     name: str, answer: HostAnswer, ruleset: RuleSet, selection: Selection
 ) -> HostReport:
-    """Return a host's report, or why it has none."""
     from preflight.snapshot.facts_file import read_snapshot
 
-    started = time.perf_counter()
     if answer.output is None:
         return HostReport(name, None, answer.failure)
-    try:
-        facts = read_snapshot(answer.output.encode("utf-8", "replace"), "its snapshot")
-    except InputError as error:
-        return HostReport(name, None, str(error.problems[0]))
-    facts = pipeline.with_model(facts, ruleset)
-    return HostReport(name, pipeline.check(ruleset, facts, selection, started))
+    data = answer.output.encode("utf-8", "replace")
+    return judge_host(name, lambda: read_snapshot(data, "its snapshot"), ruleset, selection)
 
 
 def _save_snapshots(folder: str, answers: Mapping[str, HostAnswer], mode: int | None) -> bool:

@@ -70,7 +70,10 @@ def write(text: str | bytes) -> None:
     A reader that has gone away is not an error: the verdict stands.
     """
     try:
-        sys.stdout.buffer.write(text) if isinstance(text, bytes) else sys.stdout.write(text)
+        if isinstance(text, bytes):
+            sys.stdout.buffer.write(text)
+        else:
+            sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
         silence_stdout()
@@ -159,16 +162,16 @@ def write_file(
             mode = existing & 0o777 if mode is None else mode
         is_special = not stat.S_ISREG(existing) or path.startswith(("/dev/", "/proc/"))
         if append or is_special or path.endswith("/"):
-            _append(path, data)
+            _append_to_file(path, data)
         else:
-            _replace(Path(os.path.realpath(path)), data, mode)
+            _replace_file(Path(os.path.realpath(path)), data, mode)
     except IsADirectoryError:
         raise InputError(f"cannot write {path}: it is a folder") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot write {path}: {_reason(error)}") from None
+        raise InputError(f"cannot write {path}: {_format_reason(error)}") from None
 
 
-def _append(path: str, data: bytes) -> None:
+def _append_to_file(path: str, data: bytes) -> None:
     """Append to a file, a device, or a pipe that is being read."""
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NONBLOCK, 0o666)
     with os.fdopen(handle, "wb") as file:
@@ -177,7 +180,7 @@ def _append(path: str, data: bytes) -> None:
         file.write(data)
 
 
-def _replace(target: Path, data: bytes, mode: int | None) -> None:
+def _replace_file(target: Path, data: bytes, mode: int | None) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # named before it exists: a signal may come as soon as it does
     temporary = target.with_name(f".{target.name[:30]}.{os.urandom(8).hex()}")
@@ -222,10 +225,10 @@ def read_input(name: str, max_bytes: int) -> bytes:
 
 def cannot_read(name: str, error: OSError | ValueError) -> InputError:
     """Return the error for an input that can't be read."""
-    return InputError(f"cannot read {name}: {_reason(error)}")
+    return InputError(f"cannot read {name}: {_format_reason(error)}")
 
 
-def _reason(error: OSError | ValueError) -> object:
+def _format_reason(error: OSError | ValueError) -> object:
     return getattr(error, "strerror", None) or error
 
 
@@ -264,8 +267,9 @@ def reading_deadline(seconds: float | None) -> Iterator[None]:
 
 def read_rules(name: str) -> bytes:
     """Return a rule file's bytes, or a bundled set's by its name. Raises OSError."""
-    path = str(bundled_rules(name)) if name in BUNDLED_SETS else name
-    with io.BufferedReader(open_input(path)) as file:
+    if name in BUNDLED_SETS:
+        return bundled_rules(name).read_bytes()
+    with io.BufferedReader(open_input(name)) as file:
         return file.read(MAX_RULE_FILE_BYTES + 1)
 
 

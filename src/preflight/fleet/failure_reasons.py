@@ -43,13 +43,13 @@ NOISE_LINE = re.compile(r"\x1b\[[0-9;]*m|^(?:Warning: Permanently added|debug\d:
 
 def failure_reason(result: Mapping[str, Any], task: str, status: str) -> str:
     """Return why a task failed on a host, or, with the status `unreachable`, did not begin."""
-    script_lines = _lines(result, ("stdout", "stderr"))
+    script_lines = _output_lines(result, ("stdout", "stderr"))
     errors = [line for line in script_lines if line.startswith(("preflight: ", "ERROR"))]
     script_error = next(reversed(errors or script_lines), "")[:MAX_REASON_CHARS]
     if task == "measure" and script_error:  # preflight itself says why
         return script_error.removeprefix("preflight: ")
     prefix = "unreachable: " if status == "unreachable" else ""
-    lines = _lines(result, OUTPUT_KEYS)
+    lines = _output_lines(result, OUTPUT_KEYS)
     for pattern, reason in FAILURE_PATTERNS:
         match = re.search(pattern, "\n".join(lines))
         if match is not None:
@@ -60,6 +60,6 @@ def failure_reason(result: Mapping[str, Any], task: str, status: str) -> str:
     return prefix + useful[0].removeprefix("Task failed: ")[:MAX_REASON_CHARS]
 
 
-def _lines(result: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+def _output_lines(result: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
     text = "\n".join(str(result.get(key) or "") for key in keys)
     return [line.strip() for line in text.splitlines() if line.strip()]
