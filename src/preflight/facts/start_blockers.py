@@ -24,6 +24,8 @@ from preflight.model.facts import Measured, Source, Unknown, UnknownKind, Value
 _SERVICES = ("start", "services")
 _CREATES_BY_DEFAULT = (5,)  # Compose whose create_host_path is true where `bind` doesn't say
 _PROGRAM_DIRS = ("/usr/bin", "/usr/local/bin")
+# to mount the host's programs over the container's own isn't advised
+_PROGRAMS_HIDDEN = Unknown("programs of the host aren't visible in this container", "unsupported")
 _NVIDIA_PROGRAMS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 _CDI_DIRS = ["/etc/cdi", "/var/run/cdi"]
 _BINFMT_DIR = "/proc/sys/fs/binfmt_misc"
@@ -73,7 +75,7 @@ def _compose_version(
         return Measured(path, Unknown("docker compose doesn't print its version", "error"))
     # in a container, what is installed on its host counts
     hidden = in_container()[0] and context.visibility().path_hidden(_PROGRAM_DIRS[0])
-    return Measured(path, hidden or None, "docker compose is not installed")
+    return Measured(path, _PROGRAMS_HIDDEN if hidden else None, "docker compose is not installed")
 
 
 def _compose_facts(project: Project) -> Iterator[Measured]:
@@ -169,7 +171,8 @@ def _has_gpus(
 
 def _why_hidden(engine: Engine, path: str) -> Unknown | None:
     """Return why a path of the engine's machine isn't visible here, None where it is."""
-    return engine.visibility.processes_hidden or engine.visibility.path_hidden(path)
+    hidden = engine.visibility.processes_hidden or engine.visibility.path_hidden(path)
+    return _PROGRAMS_HIDDEN if hidden and in_container()[0] else hidden
 
 
 def _runs_platform(

@@ -176,7 +176,8 @@ def test_an_engine_that_freezes_is_waited_for_until_the_deadline(
     results = {one["id"]: one for one in json.loads(done.stdout)["results"]}
     assert results["memory"]["verdict"] == "pass"
     assert results["its-memory"]["verdict"] == "unknown"
-    assert results["its-memory"]["evidence"] == "no answer from the engine within 2 s"
+    assert "answer" in results["its-memory"]["evidence"]
+    assert results["its-memory"]["evidence"].endswith(" within 2 s")
 
 
 # --- the clock ----------------------------------------------------------------------------------
