@@ -96,7 +96,7 @@ def _read_by_standin(project: Project, answer: ComposeAnswer, guard: Guard) -> P
             raise
         raise ComposeError(f"{refusal} ({error.text})", project.files[0]) from None
     missing = {k: guard.hide_values(message) for k, message in project.missing_variables.items()}
-    caveats, conflicts = list(project.caveats), []
+    caveats, conflicts = list(project.caveats), list(project.conflicts)
     if words and project.is_too_old:
         caveats.append(f"Docker Compose {project.compose} refuses it: {words}")
     elif words:  # it names the first cause alone
@@ -104,7 +104,8 @@ def _read_by_standin(project: Project, answer: ComposeAnswer, guard: Guard) -> P
             missing.setdefault(variable[1], variable[2] or "")
         elif _CONFLICT.search(words):
             names = (name.removeprefix("services.") for name in re.findall(r"[\w.-]*\w", words))
-            conflicts = [(name, words) for name in names if name in project.services][:1]
+            named = [(name, words) for name in names if name in project.services]
+            conflicts = named[:1] or conflicts
         if not (missing or project.missing_env_files or conflicts):
             raise ComposeError(refusal, project.files[0])
     elif answer.fault:

@@ -27,7 +27,7 @@ from preflight.facts.compose.guard import (
     split_volume,
 )
 from preflight.facts.compose.load import display_path
-from preflight.facts.compose.project import ComposeError, Path, Project, source_of
+from preflight.facts.compose.project import OLDER_KEYS, ComposeError, Path, Project, source_of
 from preflight.facts.compose.variables import Lookup, read_env_file
 from preflight.model.quantities import parse_boolean, parse_number
 
@@ -64,6 +64,7 @@ class _StandIn:
         self.project, self.guard, self.variables = project, guard, guard.variables
         self.caveats: dict[str, None] = {}
         self.missing_env_files: list[tuple[str, str]] = []
+        self.conflicts: list[tuple[str, str]] = []
 
     def read(self) -> Project:
         roots = [root for file in self.project.files for root in self.guard.documents(file)]
@@ -88,6 +89,7 @@ class _StandIn:
             missing_variables=self.variables.missing,
             unset_variables=tuple(self.variables.unset),
             missing_env_files=tuple(self.missing_env_files),
+            conflicts=() if self.caveats else tuple(self.conflicts),
             caveats=tuple(self.caveats),
         )
 
@@ -188,6 +190,13 @@ class _StandIn:
                 values = values.get(parent) or {}
             if values.get(last) is not None:
                 values[last] = self.parse((*path, *parents, last), parse, values[last])
+        resources = (service.get("deploy") or {}).get("resources") or {}
+        for (group, what), older_key in OLDER_KEYS.items():
+            older, newer = service.get(older_key or ""), resources.get(group)
+            if older and newer is not None and float(older) != float(newer.get(what) or 0):
+                newer_key = f"deploy.resources.{group}.{what}"
+                words = f"can't set distinct values on '{older_key}' and '{newer_key}'"
+                self.conflicts.append((name, f"services.{name}: {words}"))
         return {
             **service,
             **({"environment": environment} if environment else {}),

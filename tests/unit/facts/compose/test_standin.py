@@ -62,6 +62,7 @@ def test_the_stand_in_agrees_with_compose_or_says_what_it_leaves_out(
     assert config["services"], "a case without services compares nothing"
     assert not reading.missing_variables
     assert not reading.missing_env_files
+    assert not reading.conflicts
     warned = {line.split('\\"')[1] for line in output.splitlines() if "variable is not set" in line}
     assert set(reading.unset_variables) == warned
 
@@ -88,10 +89,35 @@ def test_what_was_read_wrongly_is_read_as_compose_does(
     expected = json.loads(text)["config"]
     reading = read_project(["compose.yaml"], environment({})).reading
     expected |= {"name": name, "secrets": reading.config.get("secrets")}
-    assert reading.caveats == ()
+    assert reading.caveats == reading.conflicts == ()
     assert comparable(reading.config) == comparable(expected)
     for secret in (reading.config.get("secrets") or {}).values():
         assert secret["file"] == str(folder / "nokey")
+
+
+CONFLICTS = {
+    "memory-twice": "mem_limit: 1g\n    deploy: {resources: {limits: {memory: 2g}}}",
+    "memory-beside-cpus": "mem_limit: 1g\n    deploy: {resources: {limits: {cpus: 2}}}",
+    "cpus-twice": "cpus: 1\n    deploy: {resources: {limits: {cpus: 2}}}",
+    "reservation-twice": (
+        "mem_reservation: 1g\n    deploy: {resources: {reservations: {memory: 2g}}}"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONFLICTS)
+def test_a_conflict_is_listed_in_the_words_of_compose(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "compose.yaml").write_text(
+        f"services:\n  a:\n    image: x\n    {CONFLICTS[name]}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    ((service, words),) = read_project(["compose.yaml"]).reading.conflicts
+    config, output = ask_compose(tmp_path, ["compose.yaml"])
+    assert service == "a"
+    assert config is None
+    assert words in output
 
 
 def test_variables_and_env_files_that_are_missing_are_listed(
