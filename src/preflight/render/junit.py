@@ -46,6 +46,7 @@ def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[
     measured = _TIMESTAMP.match(report.measured_at)
     hostname = " ".join((host or str(report.host.get("hostname") or "")).split())
     prefix = f"{hostname or '?'} · " if host else ""
+    about = list(_properties(report))
     for title, results in tasks.by_section(report.results).items():
         kinds = Counter(_element_name(report, result) for result in results)
         suite = ET.Element(
@@ -61,7 +62,7 @@ def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[
             time="0",  # it is the measuring that takes time, and it is not done rule by rule
         )
         properties = ET.SubElement(suite, "properties")
-        for key, value in _properties(report):
+        for key, value in about:
             ET.SubElement(properties, "property", name=key, value=value)
         output = []  # what no test case says: recommendations; if verbose, all
         for result in results:
