@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +25,17 @@ print(done.stderr)
 Cost = tuple[int, float, int, str]  # exit code, seconds of CPU, bytes, standard error
 
 
+def measure(folder: Path, *arguments: str) -> Cost:
+    """Run the program; returns what all its processes took."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, sys.executable, "-m", "preflight", *arguments],
+        capture_output=True, text=True, cwd=folder, check=True,
+    )  # fmt: skip
+    figures, _, errors = done.stdout.partition("\n")
+    code, seconds, size = figures.split()
+    return int(code), float(seconds), int(size), errors.strip()
+
+
 @pytest.fixture
 def cost(tmp_path: Path) -> Callable[..., Cost]:
     """Check a snapshot of so many services that have no limit; returns what that costs."""
@@ -32,14 +44,7 @@ def cost(tmp_path: Path) -> Callable[..., Cost]:
         file = tmp_path / "facts.json"
         values = {"compose": {"services": {f"{number:x}": {} for number in range(services)}}}
         file.write_text(write_snapshot(Facts(values, {"compose.services": "x"})))
-        command = [sys.executable, "-m", "preflight", "check", "--facts", str(file), *options]
-        done = subprocess.run(
-            [sys.executable, "-c", MEASURE, *command],
-            capture_output=True, text=True, cwd=tmp_path, check=True,
-        )  # fmt: skip
-        figures, _, errors = done.stdout.partition("\n")
-        code, seconds, size = figures.split()
-        return int(code), float(seconds), int(size), errors.strip()
+        return measure(tmp_path, "check", "--facts", str(file), *options)
 
     return check
 
@@ -99,3 +104,19 @@ def test_a_large_rule_is_refused_for_many_services(
     assert (code, errors.count("\n")) == (2, 0)
     assert "too much to judge at rule a with 10,000 items" in errors
     assert seconds < 5
+
+
+@pytest.mark.nightly
+def test_a_compose_file_takes_time_in_line_with_its_services(tmp_path: Path) -> None:
+    def fastest(count: int) -> float:
+        service = {"image": "x", "volumes": ["./x:/x"], "platform": "linux/amd64"}
+        services = {
+            f"s{number}": {**service, "profiles": ["other"] if number % 2 else []}
+            for number in range(count)
+        }
+        (tmp_path / "compose.yaml").write_text(json.dumps({"name": "shop", "services": services}))
+        options = ("--docker-host", "unix:///nonexistent", "--timeout", "120")
+        return min(measure(tmp_path, "check", *options)[1] for _ in range(2))
+
+    start, half, whole = fastest(1), fastest(1_000), fastest(2_000)
+    assert whole - start < 2.6 * (half - start)

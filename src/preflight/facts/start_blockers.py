@@ -9,17 +9,20 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose import cli
 from preflight.facts.compose.project import Project, source_of
 from preflight.facts.engine.api import text_or_none, unreported
-from preflight.facts.engine.locality import VIRTUAL_MACHINES, in_container
+from preflight.facts.engine.locality import VIRTUAL_MACHINES, PathHidden, in_container
 from preflight.facts.ports import PublishedPort, addresses_conflict, published_ports, shares_network
 from preflight.model.facts import Measured, Source, Unknown, UnknownKind, Value
+
+# path, key of the service, whether the engine creates it
+MountedPath: TypeAlias = tuple[str, tuple[str, ...], bool]
 
 _SERVICES = ("start", "services")
 _CREATES_BY_DEFAULT = (5,)  # Compose whose create_host_path is true where `bind` doesn't say
@@ -53,8 +56,11 @@ def measure(
         platform = str(service.get("platform") or "")
         runs, evidence = _runs_platform(platform, engine, root) if platform else (None, "")
         yield _service_fact(project, name, "platform_runs", runs, "platform", evidence=evidence)
+    path_hidden = context.visibility().path_hidden
+    is_podman = isinstance(engine, Engine) and engine.name == "podman"
     for name, service in project.services.items():
-        yield from _mount_facts(project, name, service, context)
+        mounted = mounted_paths(project, service, always_created=is_podman)
+        yield from _mount_facts(project, name, mounted, path_hidden)
     yield Measured(_SERVICES, {}, "the project and this machine")
 
 
@@ -224,15 +230,13 @@ def _is_emulated(architecture: str, root: Path) -> tuple[bool | Unknown, str]:
 
 
 def _mount_facts(
-    project: Project, name: str, service: Mapping[str, Any], context: MeasureContext
+    project: Project, name: str, mounted: Iterable[MountedPath], path_hidden: PathHidden
 ) -> Iterator[Measured]:
     """Yield the paths that Docker refuses to mount, and those that it makes empty folders of."""
-    engine, path_hidden = context.engine_or_unknown(), context.visibility().path_hidden
-    is_podman = isinstance(engine, Engine) and engine.name == "podman"
     paths: dict[str, dict[str, tuple[str, ...]]] = {"mounts_missing": {}, "mounts_created": {}}
     unknown: dict[str, Unknown] = {}
-    for path, key, creates in mounted_paths(project, service):
-        fact = "mounts_created" if creates or is_podman else "mounts_missing"
+    for path, key, creates in mounted:
+        fact = "mounts_created" if creates else "mounts_missing"
         hidden = path_hidden(path)
         try:
             if hidden is None:
@@ -253,9 +257,9 @@ def _mount_facts(
 
 
 def mounted_paths(
-    project: Project, service: Mapping[str, Any]
-) -> Iterator[tuple[str, tuple[str, ...], bool]]:
-    """Yield each path of this machine that is mounted, its key, and whether Docker creates it."""
+    project: Project, service: Mapping[str, Any], *, always_created: bool = False
+) -> Iterator[MountedPath]:
+    """Yield each path of this machine that is mounted."""
     version = project.compose_version
     default = version is None or version >= _CREATES_BY_DEFAULT
     mounted: list[tuple[Any, tuple[str, ...], bool]] = []
@@ -271,4 +275,4 @@ def mounted_paths(
             mounted.append(((defined.get(name) or {}).get("file"), (kind,), False))
     for path, key, creates in mounted:
         if os.path.isabs(str(path or "")) and "\0" not in str(path):
-            yield str(path), key, creates
+            yield str(path), key, creates or always_created

@@ -76,7 +76,8 @@ def _load(guard: Guard, timeout: float, environ: Mapping[str, str]) -> Project:
     )
     if answer.config is None:
         project = _read_by_standin(project, answer, guard)
-    inactive = {k: own for k, own in guard.profiles.items() if k not in project.services}
+    active = project.services
+    inactive = {name: own for name, own in guard.profiles.items() if name not in active}
     return project._replace(name=str(project.config.get("name") or ""), inactive=inactive)
 
 

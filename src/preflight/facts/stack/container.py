@@ -54,6 +54,7 @@ class StackContext:
     def __init__(self, engine: Engine, project: Project) -> None:
         self.engine = engine
         self.project = project
+        self.services = project.services
         self.is_podman = engine.name == "podman"
         self.now = parse_time(engine.info.get("SystemTime"))
         self.oom_times = Lazy(lambda: read_oom_times(engine.api, project.name, self.now))
@@ -133,7 +134,7 @@ def _container_facts(container: InspectedContainer, stack: StackContext) -> Iter
     rotated = unreported("LogConfig.Type") if driver is None else is_log_rotated(driver, options)
     yield ("log", "rotated"), rotated, f"{_INSPECT} HostConfig.LogConfig"
     source = f"{_INSPECT}, {', '.join(stack.project.files)}"
-    yield ("drift",), _find_drift(container, stack.project), source
+    yield ("drift",), _find_drift(container, stack), source
 
 
 def _is_restarting(container: InspectedContainer, stack: StackContext) -> bool | Unknown:
@@ -258,13 +259,13 @@ def parse_environment(rows: Sequence[str] | None) -> dict[str, str]:
     return {name: value for name, is_set, value in pairs if name and is_set}
 
 
-def _find_drift(container: InspectedContainer, project: Project) -> list[str] | Unknown | None:
+def _find_drift(container: InspectedContainer, stack: StackContext) -> list[str] | Unknown | None:
     name = container.service
     if name is None:
         return Unknown("it does not report its service: the label is missing")
-    service = project.services.get(name)
+    service = stack.services.get(name)
     if service is None:
-        return [explain_absence(project, name)]
+        return [explain_absence(stack.project, name)]
     return list(compare_with_service(container, service)) or None
 
 
