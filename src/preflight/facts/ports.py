@@ -30,6 +30,8 @@ Holder: TypeAlias = str | Unknown | None  # None: the port is free
 PortNumber: TypeAlias = tuple[str, int]  # with its protocol: tcp, udp
 # address -> pid, None for another user's process
 Listeners: TypeAlias = dict[PortNumber, dict[str, int | None]]
+# address and the container that has it, None for one that gives it up when the project starts
+ContainerPorts: TypeAlias = Mapping[PortNumber, list[tuple[str, str | None]]]
 
 
 class PublishedPort(NamedTuple):
@@ -52,13 +54,6 @@ class PublishedPort(NamedTuple):
     def with_protocol(self) -> str:
         """The port with its protocol, as Docker writes it."""
         return f"{self.text}/{self.protocol}"
-
-
-class ContainerPort(NamedTuple):
-    """A port that a container publishes; without `holder` it gets free when the project starts."""
-
-    address: str
-    holder: str | None
 
 
 def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
@@ -132,7 +127,7 @@ class _PortUsage:
     def __init__(self, context: MeasureContext, project: Project) -> None:
         self._network_hidden = context.visibility().network_hidden
         self._listeners = self._network_hidden or read_listeners()
-        self._containers: Mapping[PortNumber, list[ContainerPort]] = {}
+        self._containers: ContainerPorts = {}
         sources = () if self._network_hidden else ("psutil.net_connections",)
         engine = context.engine_or_unknown()
         if isinstance(engine, Engine):
@@ -162,15 +157,20 @@ class _PortUsage:
 
     def _find_holder(self, number: PortNumber, address: str) -> Holder:
         own_addresses = []
-        for container in self._containers.get(number, ()):
-            if container.holder is None:
-                own_addresses.append(container.address)
-            elif addresses_conflict(container.address, address):
-                return container.holder
+        for container_address, holder in self._containers.get(number, ()):
+            if holder is None:
+                own_addresses.append(container_address)
+            elif addresses_conflict(container_address, address):
+                return holder
         if isinstance(self._listeners, Unknown):
             if any(addresses_conflict(own, address) for own in own_addresses):
                 return None
-            return self._network_hidden or _try_to_bind(number, address, self._listeners)
+            if self._network_hidden:
+                return self._network_hidden
+            free = can_bind(number, address)
+            if isinstance(free, Unknown):
+                return Unknown(f"{self._listeners.reason}; {free.reason}", free.kind)
+            return None if free else "another process"
         for listened, pid in self._listeners.get(number, {}).items():
             # where the engine listens for our own container, the port gets free with it
             is_own = any(addresses_conflict(listened, own) for own in own_addresses)
@@ -220,13 +220,6 @@ def _socket_ports(process: Any) -> set[int]:
     return {connection.laddr.port for connection in connections("inet") if connection.laddr}
 
 
-def _try_to_bind(number: PortNumber, address: str, reason: Unknown) -> Holder:
-    free = can_bind(number, address)
-    if isinstance(free, Unknown):
-        return Unknown(f"{reason.reason}; {free.reason}", free.kind)
-    return None if free else "another process"
-
-
 def can_bind(number: PortNumber, address: str) -> bool | Unknown:
     """Return whether a port can be bound, by doing it for a moment without listening on it."""
     protocol, port = number
@@ -249,11 +242,9 @@ def can_bind(number: PortNumber, address: str) -> bool | Unknown:
     return True
 
 
-def read_container_ports(
-    rows: list[dict[str, Any]], project: Project
-) -> Mapping[PortNumber, list[ContainerPort]]:
+def read_container_ports(rows: list[dict[str, Any]], project: Project) -> ContainerPorts:
     """Return the published ports of GET /containers/json."""
-    ports: dict[PortNumber, list[ContainerPort]] = defaultdict(list)
+    ports: dict[PortNumber, list[tuple[str, str | None]]] = defaultdict(list)
     services = project.services
     for row in rows:
         names = list_or_empty(row.get("Names"))
@@ -270,6 +261,5 @@ def read_container_ports(
             holder = f"{holder} ({explain_absence(project, service)})"
         for port in list_or_empty(row.get("Ports")):
             if port.get("PublicPort"):
-                container_port = ContainerPort(port.get("IP") or "", holder)
-                ports[port["Type"], port["PublicPort"]].append(container_port)
+                ports[port["Type"], port["PublicPort"]].append((port.get("IP") or "", holder))
     return ports

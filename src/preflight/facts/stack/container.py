@@ -74,7 +74,8 @@ class InspectedContainer:
         self.is_running = self.status in ("running", "paused")
         self.restarts = count_or_none(inspection.get("RestartCount"))
         self.started = parse_time(self.state.get("StartedAt"))
-        self.variables = parse_environment(self.config["Env"])
+        pairs = (row.partition("=") for row in self.config["Env"] or ())
+        self.variables = {name: value for name, is_set, value in pairs if name and is_set}
 
     @property
     def exit_code(self) -> int | Unknown | None:
@@ -169,7 +170,11 @@ def _read_memory(
     memory = {"configured": configured, "limit": configured}
     if not container.is_running:
         return {**memory, "usage": (None, "not running"), "parent": (None, "not running")}, None
-    cgroup = _find_cgroup(container, engine)
+    hidden = engine.visibility.processes_hidden or engine.visibility.cgroups_hidden
+    pid = count_or_none(container.state.get("Pid"))
+    cgroup: ContainerCgroup | Unknown = hidden or unreported("State.Pid")
+    if pid and not hidden:
+        cgroup = read_container_cgroup(pid, container.id)
     if isinstance(cgroup, ContainerCgroup):
         memory["usage"] = cgroup.usage, cgroup.usage_source
         memory["limit"] = cgroup.limit
@@ -191,14 +196,6 @@ def _read_memory(
         memory["limit"] = lowest if has_limit else None, f"{_STATS} {_LOWEST_LIMIT_KEY}"
         memory["parent"] = _lower_limit(memory["limit"], configured)
     return memory, None
-
-
-def _find_cgroup(container: InspectedContainer, engine: Engine) -> ContainerCgroup | Unknown:
-    hidden = engine.visibility.processes_hidden or engine.visibility.cgroups_hidden
-    pid = count_or_none(container.state.get("Pid"))
-    if hidden or not pid:
-        return hidden or unreported("State.Pid")
-    return read_container_cgroup(pid, container.id)
 
 
 def _lower_limit(parent: SourcedValue, configured: SourcedValue) -> SourcedValue:
@@ -251,12 +248,6 @@ def _cpu_limit(host: Mapping[str, Any]) -> SourcedValue:
         return quota / period, f"{_INSPECT} HostConfig.CpuQuota, CpuPeriod"
     cpus = unreported("HostConfig.NanoCpus") if nano is None else nano / 1e9 or None
     return cpus, f"{_INSPECT} HostConfig.NanoCpus"
-
-
-def parse_environment(rows: Sequence[str] | None) -> dict[str, str]:
-    """Parse Config.Env; null means no variables, and a name alone isn't set."""
-    pairs = (row.partition("=") for row in rows or ())
-    return {name: value for name, is_set, value in pairs if name and is_set}
 
 
 def _find_drift(container: InspectedContainer, stack: StackContext) -> list[str] | Unknown | None:
