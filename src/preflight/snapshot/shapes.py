@@ -16,23 +16,6 @@ PLACEHOLDER = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
 MAX_NAME_CHARS = 100
 MAX_VALUE_CHARS = 4096
 
-_MACROS = {
-    "{start}": r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=%[0-9A-Fa-f]{2})|(?<=[0-9;\[]m)"
-    r"|(?<=\\u[0-9A-Fa-f]{4}))",
-    "{next}": r"""(?:\s{1,3}["']?|\\{0,7}["']\s{0,3},\s{0,3}\\{0,7}["'])""",
-}
-_VALUE = re.compile(
-    r"""\s{0,3}(?:\x1b\[[0-9;]{0,9}m)?(?:"(?P<double>(?:[^"\\\n]|\\[^\n]){1,4096})"
-    |\\{1,7}"(?P<escaped>(?:[^"\\\n]|\\+[^"\\\n]){1,4096})
-    |'(?P<single>(?:[^'\\\n]|\\[^\n]){1,4096})'
-    |["'](?P<cut>[^"'\n]{1,4096})$
-    |(?P<bracket>[\[{])
-    |(?P<bare>(?:[^\s"'\\,;&)}\]]|\\(?!["'nrt])){1,4096}))""",
-    re.VERBOSE | re.MULTILINE,
-)
-"""A value: quoted to its quote, bracketed to its bracket, else up to what ends it in JSON, YAML,
-URLs and shells."""
-
 _NOT_SECRET = re.compile(
     rf"(?i)(?:{'|'.join(WORDS['state'])}|\$\{{?\w+\}}?|\$\(.*|%\w+%|\{{\{{.*|[*.x…_-]+"
     r"|[\[<(]?(?:redacted|hidden|masked|filtered)[\])>]?)"
@@ -57,16 +40,22 @@ class Shape(NamedTuple):
     distinctive: bool
 
 
-def _read_shapes() -> Iterator[Shape]:
+def _read_shapes() -> Iterator[tuple[str, re.Pattern[str]]]:
     text = Path(__file__).with_name("secret_shapes.txt").read_text("utf-8")
-    for macro, expression in _MACROS.items():
-        text = text.replace(macro, expression)
+    macros: dict[str, str] = {}
     for section in text.split("\n\n[")[1:]:
         heading, pattern = section.split("]\n", 1)
-        yield Shape(re.compile(pattern, re.VERBOSE), heading.startswith("distinctive"))
+        for macro, expression in macros.items():
+            pattern = pattern.replace(macro, expression)
+        if heading.startswith("{"):
+            macros[heading] = f"(?:{pattern}\n)"  # it may end with a comment
+        else:
+            yield heading, re.compile(pattern, re.VERBOSE | re.MULTILINE)
 
 
-SHAPES = tuple(_read_shapes())
+_PATTERNS = dict(_read_shapes())
+_VALUE = _PATTERNS.pop("value")
+SHAPES = tuple(Shape(p, heading.startswith("distinctive")) for heading, p in _PATTERNS.items())
 
 
 def is_random(value: str) -> bool:
@@ -113,7 +102,9 @@ def _find_assigned(match: re.Match[str], name: str) -> Iterator[tuple[str, int, 
         return
     value = text[slice(*head)]  # enough of it to judge
     word = name.rpartition(".")[2].lower().removesuffix("s")
-    if word in WORDS["ambiguous"]:
+    if match[0].endswith(","):  # ('name', 'value'), or only a list of names
+        is_secret = match["quote"] != "" and is_random(value)
+    elif word in WORDS["ambiguous"]:
         is_secret = value[0] not in "[{" and is_random(value)
     elif not match["quote"] and (word in WORDS["prose"] or match[0].lower() == "pass:"):
         is_secret = value[0] in "[{" or is_random(value)

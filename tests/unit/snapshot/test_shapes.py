@@ -89,7 +89,10 @@ NAME_WRAPPERS = [
     "prog --{n} {s} -v", "prog --{n}={s}", "Server=db;{n}={s};Encrypt=true", "x?a=1&{n}={s}&b=2",
     "a%3D1%26{n}%3D{s}", "\x1b[36m{n}\x1b[0m=\x1b[32m{s}\x1b[0m", '{n}: ["first", "{s}"]',
     '"{n}": {{"inner": [1, {{"deep": "{s}"}}]}}', "level=info {n}={s} msg=x", "\\n{n}={s}\\n",
-    '{n}="cut off {s}', "{{'{n}': '{s}'}}",
+    '{n}="cut off {s}', "{{'{n}': '{s}'}}", '{{"name":"{n}","value":"{s}"}}', "- name: {n}\n  value: {s}\n",
+    '<add key="{n}" value="{s}" />', 'Config {{ {n}: Some("{s}") }}', "[('{n}', '{s}')]", "(b'{n}', b'{s}')",
+    "&quot;{n}&quot;:&quot;{s}&quot;", "x=%7B%22{n}%22%3A%22{s}%22%7D", "\\u0022{n}\\u0022:\\u0022{s}\\u0022",
+    '{n}=SecretStr("{s}")', "map[a:b {n}:{s} c:d]", ':{n}=>"{s}"', "'{n}' => '{s}',",
 ]  # fmt: skip
 SENTENCES = [
     'ALTER USER app IDENTIFIED BY "{}"', "ALTER ROLE app WITH PASSWORD '{}'", "the password is {}",
@@ -101,6 +104,9 @@ SENTENCES = [
     "$$2y$$10$$abcdefghijk{}", "$6$rounds=5000$saltsalt${}", "{{SSHA}}c2FsdA{}==",
     "MIIEpAIBAAKCAQEA{}\nQz7xKvJ3wPm9\n-----END RSA PRIVATE KEY-----\nand then",
     "2026-11-23T10:00:00Z x{}\n2026-11-23T10:00:00Z -----END PRIVATE KEY-----",
+    "machine h login joe password {} ", "requirepass {}", 'monitor: "AUTH" "{}"', "jdbc:oracle:thin:scott/{}@db",
+    "openssl rsa -passin pass:{} -in k.pem", "kubectl create secret generic x --from-literal=password={}",
+    "otpauth://totp/a?secret={}&issuer=b", "root:$y$j9T$saltsalt${}:19000:0", "sshpass -p {} ssh h",
     "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n{}", "amqp://app:{}@queue:5672/x",
 ]  # fmt: skip
 
