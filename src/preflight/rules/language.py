@@ -172,14 +172,12 @@ def check_required(
     return not missing
 
 
-def _decode_word(node: Node, words: list[str | int], context: DecodingContext) -> str | int:
-    text = read_scalar(node, context, "a word")
-    for word in words:
-        if str(word) == text and (isinstance(word, str) or kind_of(node) == "a number"):
-            return word
-    known = [str(word) for word in words]
-    suggestion = did_you_mean(text, known) if text not in known else " in quotes"
-    raise context.error(node, f"expected {' or '.join(known)}, found {text!r}{suggestion}")
+def _decode_word(node: Node, words: list[str], context: DecodingContext) -> str:
+    word = read_scalar(node, context, "a word")
+    if word not in words:
+        message = f"expected {' or '.join(words)}, found {word!r}{did_you_mean(word, words)}"
+        raise context.error(node, message)
+    return word
 
 
 # texts and scalars
@@ -268,9 +266,8 @@ def _decode_log_pattern(node: Node, context: DecodingContext) -> str:
 
 def _parse_day(text: str) -> date | None:
     with suppress(ValueError):  # such as 2027-02-30
-        return (
-            date.fromisoformat(text) if re.fullmatch(DEFINITIONS["day"]["pattern"], text) else None
-        )
+        day = date.fromisoformat(text)
+        return day if str(day) == text else None
     return None
 
 
@@ -357,7 +354,7 @@ def _decode_condition(node: Node, context: DecodingContext) -> Condition:
 
 def _decode_type(node: Node, context: DecodingContext) -> Unit:
     """Return the unit that a `type` names; only text can be read as something else."""
-    unit = TYPES[str(_decode_word(node, list(TYPES), context))]
+    unit = TYPES[_decode_word(node, list(TYPES), context)]
     if context.unit not in (None, "text", unit):
         raise context.error(node, f"type works only with text, and the fact is {context.unit}")
     return unit
@@ -424,6 +421,7 @@ DECODERS: Mapping[str, Decoder] = {
     "id": _decode_id,
     "rule_id": _id_of("rule"),
     "diagnosis_id": _id_of("diagnosis"),
+    "language_version": _scalar("1", {"1": 1}.get, "a number"),
     "size": _scalar("a size", parse_bytes),
     "duration": _scalar("a duration", parse_duration),
     "count": _scalar("a whole number of at least 1", _parse_count, "a number"),

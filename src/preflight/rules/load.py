@@ -51,6 +51,7 @@ _LISTS = {
     "waivers": ("waiver", "rule"),
 }
 """The lists of a file: what their items are, and the key by which those of several files merge."""
+_NAMING_KEYS = {"extends", "vars", *_LISTS}  # what others refer to may be there
 
 ReadFile = Callable[[str], bytes]
 """Return the bytes of a rule file, or of the bundled set of that name; raises OSError."""
@@ -130,10 +131,10 @@ class _RuleFiles:
             context.problems.update(getattr(fault, "problems", ()))
             context.complete = False
             return
-        context.complete &= check_required(FILE, nodes, root, context)
+        check_required(FILE, nodes, root, context)
         given = [key for key, node in nodes.items() if not is_null(node)]
         head = {key: decode_key(FILE, key, nodes, context) for key in given}
-        context.complete &= None not in head.values()
+        context.complete &= all(head[key] is not None for key in _NAMING_KEYS & head.keys())
         for number, base in enumerate(head.get("extends") or ()):
             self._extend(base, nodes["extends"].value[number], (*chain, name))
         self.head.update(head)

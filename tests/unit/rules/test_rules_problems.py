@@ -99,7 +99,15 @@ def judged(condition: str, fact: str = "host.memory.total") -> str:
         (b"#" * (16 * 2**20 + 1), ["r.yaml: larger than 16 MiB"]),
         ("{}", ["r.yaml:1:1: a rule file needs 'version'"]),
         ("version: 2", ["r.yaml:1:10: expected 1, found '2'"]),
-        ("version: [1]", ["r.yaml:1:10: expected a word, found a list"]),
+        (
+            "version: 2\nname: 5\nrules: [{id: a, fact: host.os, require: {exists: true}}]",
+            [
+                "r.yaml:1:10: expected 1, found '2'",
+                "r.yaml:2:7: expected text, found a number: quote it if it is text",
+                "r.yaml:3:9: a rule needs 'title'",
+            ],
+        ),
+        ("version: [1]", ["r.yaml:1:10: expected 1, found a list"]),
         ("version: '1'", ["r.yaml:1:10: expected 1, found '1' in quotes"]),
         ("version:", ["r.yaml:1:9: a rule file needs 'version'"]),
         ("version: 1\nversion: 1", ["r.yaml:2:1: duplicate key 'version'"]),
