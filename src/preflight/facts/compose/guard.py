@@ -157,7 +157,7 @@ class Guard:
         self.needs: dict[tuple[str, str], Need] = {}
         self.files, self.folder = files, os.path.dirname(os.path.abspath(files[0]))
         self._env_files = find_env_files(self.folder, environ, bounds)
-        self.variables = project_variables(tuple(self._env_files), environ)
+        self.variables = project_variables(self._env_files, environ)
         self.project_name = ""
         self._bounds = bounds
         self._variables = Variables(self.variables.lookup)  # what it notes doesn't count

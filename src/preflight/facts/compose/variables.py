@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 
 from preflight.facts.compose.load import read_bytes
 from preflight.facts.compose.project import ComposeError
@@ -127,18 +126,11 @@ def _invalid_template(content: str) -> ValueError:
 
 
 def project_variables(env_files: Iterable[str], environ: Mapping[str, str]) -> Variables:
-    """Return the variables of a project; its env files are read once one isn't in `environ`."""
-    inner = Variables(environ.get)
-
-    @cache
-    def dotenv() -> dict[str, str]:
-        values: dict[str, str] = {}
-        for path in env_files:
-            read_env_file(path, values, inner)
-        return values
-
-    variables = Variables(environ.get, lambda name: dotenv().get(name))
-    variables.unset, variables.missing = inner.unset, inner.missing
+    """Return the variables of a project: the environment's, then those of its env files."""
+    variables, values = Variables(environ.get), dict[str, str]()
+    for path in env_files:
+        read_env_file(path, values, variables)
+    variables.lookups.append(values.get)
     return variables
 
 
@@ -184,10 +176,9 @@ def _parse_value(name: str, statement: re.Match[str], variables: Variables) -> s
 
 def _unescape(match: re.Match[str]) -> str:
     text = match[1]
-    if not text.startswith("0"):
-        return _ESCAPES.get(text, text)
-    digits = text[1:]  # Go takes three octal ones, and else leaves them
-    return chr(int(digits, 8)) if re.fullmatch("[0-3][0-7]{2}", digits) else f"\\{digits}"
+    if re.fullmatch("0[0-3][0-7]{2}", text):  # Go leaves other numbers, but for the 0
+        return chr(int(text, 8))
+    return f"\\{text[1:]}" if text.startswith("0") else _ESCAPES.get(text, text)
 
 
 def hide_values(message: str, values: Mapping[str, str], known: str) -> str:
@@ -206,6 +197,5 @@ def hide_values(message: str, values: Mapping[str, str], known: str) -> str:
         for part in parts if name not in ("PWD", "HOME") and not is_path else ():
             if part in message and part not in known and not _HARMLESS.fullmatch(part):
                 hidden.setdefault(part, f"${{{name}}}")
-    longest_first = sorted(hidden, key=len, reverse=True)
-    pattern = "|".join(map(re.escape, longest_first))
+    pattern = "|".join(map(re.escape, sorted(hidden, key=len, reverse=True)))  # longest first
     return re.sub(pattern, lambda match: hidden[match[0]], message) if hidden else message
