@@ -29,7 +29,7 @@ def text(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
         if outcome.verdict == "pass" and options.quiet:
             continue
         sign, name = options.sign(outcome.verdict), pad(outcome.name, width)
-        layout.add("  ", sign, f" {name}  ", (_summary(outcome), "dim"))
+        layout.add("  ", sign, f" {name}  ", (_describe_outcome(outcome), "dim"))
         for problem in outcome.problems:
             layout.wrap(problem, 6)
         for difference in outcome.differences:
@@ -45,7 +45,7 @@ def text(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
     return layout.draw()
 
 
-def _summary(outcome: CaseOutcome) -> str:
+def _describe_outcome(outcome: CaseOutcome) -> str:
     if outcome.problems:
         return "cannot be judged"
     if outcome.differences:

@@ -23,7 +23,7 @@ def text(
     layout.add((" → ".join(names), "bold"))
     _add_changes(layout, difference, catalogue)
     layout.blank()
-    layout.wrap(_summary(difference), 0)
+    layout.wrap(_count_changes(difference), 0)
     return layout.draw()
 
 
@@ -38,7 +38,7 @@ def fleet_text(
             layout.wrap(", ".join(hostnames), 2, prefix=(f"{word}  ", "bold"))
     for name, difference in hosts.changed.items():
         layout.blank()
-        layout.add((name, "bold"), "  ", (_summary(difference), "dim"))
+        layout.add((name, "bold"), "  ", (_count_changes(difference), "dim"))
         _add_changes(layout, difference, catalogue)
     layout.blank()
     worse = sum(bool(difference.worse) for difference in hosts.changed.values())
@@ -92,7 +92,7 @@ def _fact_text(value: Any, path: str, catalogue: Catalogue) -> str:
     return value_text(value, fact.unit if fact else "text").partition(" (")[0]
 
 
-def _summary(difference: Difference) -> str:
+def _count_changes(difference: Difference) -> str:
     worse, facts = difference.worse, len(difference.facts)
     counts = {
         "worse": worse,

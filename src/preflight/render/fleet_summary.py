@@ -73,7 +73,7 @@ def summaries(fleet: Fleet) -> list[HostSummary]:
     """Return the hosts by verdict, then by name; a snapshot that can't be used comes first."""
     invalid_first = fleet.failure_code == ExitCode.USAGE
     return sorted(
-        map(_summary, fleet.hosts),
+        map(_summarize_host, fleet.hosts),
         key=lambda host: (
             not (invalid_first and host.reason),
             WORST_FIRST.index(host.verdict),
@@ -82,7 +82,7 @@ def summaries(fleet: Fleet) -> list[HostSummary]:
     )
 
 
-def _summary(host: HostReport) -> HostSummary:
+def _summarize_host(host: HostReport) -> HostSummary:
     tasks = find_tasks(host.report_or_reason())
     columns = _worst_by_column(host.report.results if host.report else ())
     reason = "" if host.report else tasks[0].sentence
@@ -130,7 +130,7 @@ def shared_problems(fleet: Fleet, *, recommended: bool) -> list[SharedProblem]:
     Without `recommended`, only problems that affect the exit code.
     """
     groups: dict[tuple[int, str, bool], dict[str, Task]] = {}
-    for host in map(_summary, fleet.hosts):
+    for host in map(_summarize_host, fleet.hosts):
         for task in host.tasks:
             if task.affects_exit_code or recommended:
                 result = task.result

@@ -20,17 +20,17 @@ def render(report: Report, options: RenderOptions) -> str:
     lines: dict[str, list[str]] = {"error": [], "warning": [], "notice": []}
     for task in tasks.find_tasks(report):
         kind = "error" if task.affects_exit_code else "warning"
-        lines[kind].append(_annotation(kind, task, options))
+        lines[kind].append(_format_annotation(kind, task, options))
     for result in sorted(tasks.shown_waivers(report, options), key=_ends_soon, reverse=True):
-        lines["notice"].append(_command("notice", result.name, result.message, result))
+        lines["notice"].append(_format_command("notice", result.name, result.message, result))
     if not options.quiet:
-        lines["notice"] += [_command("notice", "rules", note) for note in report.notes]
+        lines["notice"] += [_format_command("notice", "rules", note) for note in report.notes]
     if max(*map(len, lines.values()), len(lines["notice"]) + 1) > _MAX_SHOWN:
         counts = ", ".join(f"{len(of_kind)} {kind}s" for kind, of_kind in lines.items() if of_kind)
         total = f"There are {counts}; GitHub shows {_MAX_SHOWN} of each."
         text = f"{total} The log of this step has all."
         # before the other notices, so that GitHub shows it
-        lines["notice"].insert(0, _command("notice", "more than is shown", text))
+        lines["notice"].insert(0, _format_command("notice", "more than is shown", text))
     last = f"preflight {tasks.VERDICT_WORDS[report.verdict]}: {tasks.counts_text(report)}"
     return "\n".join([*chain(*lines.values()), last, ""])
 
@@ -39,17 +39,17 @@ def _ends_soon(result: Result) -> bool:
     return result.waiver is not None and result.waiver.ends_soon
 
 
-def _annotation(kind: str, task: tasks.Task, options: RenderOptions) -> str:
+def _format_annotation(kind: str, task: tasks.Task, options: RenderOptions) -> str:
     result, is_alone = task.result, len(task.results) == 1
     lines = [task.names, task.skipped]
     if is_alone:
         lines = list(tasks.detail_lines(result, task.skipped, evidence=options.verbose))
     text = "\n".join(filter(None, [task.sentence, *lines]))
-    return _command(kind, task.title, text, result if is_alone else None)
+    return _format_command(kind, task.title, text, result if is_alone else None)
 
 
-def _command(kind: str, title: str, text: str, result: Result | None = None) -> str:
-    properties = {} if result is None else _position(result)
+def _format_command(kind: str, title: str, text: str, result: Result | None = None) -> str:
+    properties = {} if result is None else _find_position(result)
     properties["title"] = f"preflight · {title}"[:_MAX_TITLE].strip()
     pairs = ",".join(
         f"{key}={value.translate(_PROPERTY_ESCAPES)}" for key, value in properties.items()
@@ -57,7 +57,7 @@ def _command(kind: str, title: str, text: str, result: Result | None = None) -> 
     return f"::{kind} {pairs}::{text.translate(_DATA_ESCAPES)}"
 
 
-def _position(result: Result) -> dict[str, str]:
+def _find_position(result: Result) -> dict[str, str]:
     """Return the line that decides: of the compose file, else of the user's own rule file."""
     file, line = (result.file or "").strip(), result.line
     if not file and result.rule_file != BUNDLED_NAME:

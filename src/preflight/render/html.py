@@ -29,7 +29,7 @@ _NONCHARACTER = re.compile(
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return the page; ASCII alone, so that no output encoding can break it."""
-    return _page(
+    return _fill_page(
         "report.html.j2",
         options,
         report=report,
@@ -46,7 +46,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return one page for all hosts: the worst of them, each problem once, then host by host."""
     hosts = fleet_summary.summaries(fleet)
     shown = fleet_summary.shown_hosts(hosts, options)[:_MAX_ROWS]
-    return _page(
+    return _fill_page(
         "hosts.html.j2",
         options,
         fleet=fleet,
@@ -60,7 +60,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     )
 
 
-def _page(template: str, options: RenderOptions, **variables: Any) -> str:
+def _fill_page(template: str, options: RenderOptions, **variables: Any) -> str:
     """Fill a template; the page is ASCII, and without code points that are no characters."""
     page = _ENVIRONMENT.get_template(template).render(
         quiet=options.quiet, opened=options.verbose, **variables
@@ -99,7 +99,7 @@ def _command_lines(fix: ResolvedFix) -> list[Markup]:
     ]
 
 
-def _hash(text: str) -> str:
+def _policy_hash(text: str) -> str:
     """Return the name of an inline style or script in a Content-Security-Policy."""
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
@@ -109,9 +109,9 @@ _ENVIRONMENT = make_environment()
 _ENVIRONMENT.globals.update(
     vars(tasks),  # the templates ask them what to say
     style=Markup(_STYLE),  # nosec B704
-    style_hash=_hash(_STYLE),  # the only style and script that the policy allows
+    style_hash=_policy_hash(_STYLE),  # the only style and script that the policy allows
     script=Markup(_SCRIPT),  # nosec B704
-    script_hash=_hash(_SCRIPT),
+    script_hash=_policy_hash(_SCRIPT),
     newline=Markup("\n"),
     signs=SIGNS,
     web_address=web_address,

@@ -17,19 +17,19 @@ _NO_TIME = "1970-01-01T00:00:00"  # the schema requires a time
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return a suite for each section."""
-    return _document(_suites(report, options))
+    return _format_document(_make_suites(report, options))
 
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return a suite for each section of each host; of one without a report, an error."""
-    return _document(
+    return _format_document(
         suite
         for host in fleet.hosts
-        for suite in _suites(host.report_or_reason(), options, host.name or "?")
+        for suite in _make_suites(host.report_or_reason(), options, host.name or "?")
     )
 
 
-def _document(suites: Iterable[ET.Element]) -> str:
+def _format_document(suites: Iterable[ET.Element]) -> str:
     """Return the XML of numbered suites; ASCII alone, so that no output encoding can break it."""
     root = ET.Element("testsuites")
     for number, suite in enumerate(suites):
@@ -40,13 +40,13 @@ def _document(suites: Iterable[ET.Element]) -> str:
     return data.decode("ascii") + "\n"
 
 
-def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[ET.Element]:
+def _make_suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[ET.Element]:
     """Yield a suite for each section; `host` is the name of one of many."""
     blocked = tasks.count_blocked_by_rule(report)
     measured = _TIMESTAMP.match(report.measured_at)
     hostname = " ".join((host or str(report.host.get("hostname") or "")).split())
     prefix = f"{hostname or '?'} · " if host else ""
-    about = list(_properties(report))
+    about = list(_report_properties(report))
     for title, results in tasks.by_section(report.results).items():
         kinds = Counter(_element_name(report, result) for result in results)
         suite = ET.Element(
@@ -87,7 +87,7 @@ def _suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[
         yield suite
 
 
-def _properties(report: Report) -> Iterator[tuple[str, str]]:
+def _report_properties(report: Report) -> Iterator[tuple[str, str]]:
     properties = {
         "preflight": report.version,
         "rules": report.rules_name,

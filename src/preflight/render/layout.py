@@ -62,7 +62,7 @@ class TextLayout:
             text = fit(pad(span[0], rest) if isinstance(span, Fill) else span[0], room)
             room -= cell_len(text)
             drawn.append((text, span[1]))
-        self._append(*drawn)
+        self._add_line(*drawn)
 
     def title(self, text: str) -> None:
         """Add an empty line and a title."""
@@ -77,7 +77,7 @@ class TextLayout:
         rows = textwrap.wrap(joined, room, break_on_hyphens=False, break_long_words=False)
         for row in rows or [""]:
             line = row.replace("\N{NO-BREAK SPACE}", " ")
-            self._append((" " * indent, ""), (lead, lead_style), (line, style))
+            self._add_line((" " * indent, ""), (lead, lead_style), (line, style))
             lead = " " * cell_len(lead)
 
     def mark(self, verdict: Verdict) -> tuple[str, str]:
@@ -87,7 +87,7 @@ class TextLayout:
 
     def verbatim(self, text: str, indent: int, style: str = "") -> None:
         """Add a line that must stay whole to be copied."""
-        self._append((" " * indent, ""), (clean(text), style))
+        self._add_line((" " * indent, ""), (clean(text), style))
 
     def fixes(self, fixes: Iterable[ResolvedFix], indent: int, command_indent: int = 0) -> None:
         """Add fixes: each its text, the lines of its command to copy, its link."""
@@ -108,7 +108,7 @@ class TextLayout:
         text = "".join(f"{line}\n" for line in self._lines)
         return text.translate(ASCII_FALLBACKS) if self.options.ascii else text
 
-    def _append(self, *spans: tuple[str, str]) -> None:
+    def _add_line(self, *spans: tuple[str, str]) -> None:
         if self.options.color:
             line = "".join(
                 f"\x1b[{ANSI_SGR_CODES[style]}m{text}\x1b[0m" if style and text else text

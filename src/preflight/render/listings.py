@@ -26,7 +26,7 @@ _FITS = {
 def facts(measured: Facts, catalogue: Catalogue, options: RenderOptions) -> str:
     """List every value with its source, then what could not be measured with the reason."""
     layout = TextLayout(options)
-    rows = [(join_path(path), path, value) for path, value in _leaves(measured.values)]
+    rows = [(join_path(path), path, value) for path, value in _walk_values(measured.values)]
     width = min(max((len(name) for name, _, _ in rows), default=0), _MAX_FACT_NAME)
     for name, path, value in rows:
         fact = catalogue.find(path)
@@ -48,12 +48,12 @@ def facts(measured: Facts, catalogue: Catalogue, options: RenderOptions) -> str:
     return layout.draw()
 
 
-def _leaves(
+def _walk_values(
     node: Mapping[str, Any], above: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, value in node.items():
         if isinstance(value, dict):
-            yield from _leaves(value, (*above, name))
+            yield from _walk_values(value, (*above, name))
         else:
             yield (*above, name), value
 
@@ -183,7 +183,7 @@ def requirements(ruleset: RuleSet, texts: Sequence[RuleText]) -> str:
 
     sections: dict[str, list[tuple[Rule, RuleText, str]]] = {}
     for rule, text in zip(ruleset.rules, texts, strict=True):
-        entry = (rule, text, ", ".join(_conditions(rule, text)))
+        entry = (rule, text, ", ".join(_describe_conditions(rule, text)))
         sections.setdefault(rule.section or "Other requirements", []).append(entry)
     sections["Other requirements"] = sections.pop("Other requirements", [])  # they come last
     template = MARKDOWN.get_template("requirements.md.j2")
@@ -197,7 +197,7 @@ def requirements(ruleset: RuleSet, texts: Sequence[RuleText]) -> str:
     return document.rstrip("\n") + "\n"
 
 
-def _conditions(rule: Rule, text: RuleText) -> Iterator[str]:
+def _describe_conditions(rule: Rule, text: RuleText) -> Iterator[str]:
     """Yield the words for each condition, only the severity where the title already says it."""
     for condition, words, severity in (
         (rule.require, text.requires, "required"),

@@ -16,7 +16,7 @@ from preflight.render.templates import MARKDOWN
 _MAX_CHARACTERS = 58_000  # of the parts that may be long; GitHub takes 65,536 in a comment
 
 
-class _Space:
+class _SpaceLimit:
     """The space that is left in a comment; what is most important asks first."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ def render(report: Report, options: RenderOptions) -> str:
     verdicts = ("pass", "skip") if options.verbose else ("pass",)
     folded = [result for result in report.results if result.verdict in verdicts]
     folded_counts = Counter(result.verdict for result in folded)
-    return _fill(
+    return _fill_template(
         "report.md.j2",
         options,
         report=report,
@@ -62,7 +62,7 @@ def render(report: Report, options: RenderOptions) -> str:
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return the hosts that need action, then each problem once; in a comment, what fits."""
     shown = fleet_summary.shown_hosts(fleet_summary.summaries(fleet), options)
-    return _fill(
+    return _fill_template(
         "hosts.md.j2",
         options,
         fleet=fleet,
@@ -76,10 +76,10 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     )
 
 
-def _fill(template: str, options: RenderOptions, **variables: Any) -> str:
+def _fill_template(template: str, options: RenderOptions, **variables: Any) -> str:
     document = MARKDOWN.get_template(template).render(
         sign=lambda verdict: options.sign(verdict)[0],
-        space=_Space(),
+        space=_SpaceLimit(),
         quiet=options.quiet,
         verbose=options.verbose,
         **{**vars(tasks), **variables},

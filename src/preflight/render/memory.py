@@ -59,7 +59,7 @@ def needed_rows(memory: MemoryBreakdown, max_services: int | None = None) -> lis
     room = min(row.room for row in available_rows(memory))
     rows = []
     start = 0.0
-    for service in _fold(memory.services, max_services):
+    for service in _fold_services(memory.services, max_services):
         end = start + (service.reservation or 0) * service.replicas
         top = inf if service.limit is None else start + service.limit * service.replicas
         name = service.name if service.replicas == 1 else f"{service.name} × {service.replicas}"
@@ -78,7 +78,7 @@ def needed_rows(memory: MemoryBreakdown, max_services: int | None = None) -> lis
     return rows
 
 
-def _fold(services: Sequence[ServiceMemory], limit: int | None) -> list[ServiceMemory]:
+def _fold_services(services: Sequence[ServiceMemory], limit: int | None) -> list[ServiceMemory]:
     """Return up to `limit` services: the largest, and the rest as one."""
     if limit is None or len(services) <= limit:
         return list(services)

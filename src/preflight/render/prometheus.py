@@ -53,19 +53,19 @@ Series: TypeAlias = tuple[str, Mapping[str, str | None], float]
 
 def render(report: Report, _options: RenderOptions) -> str:
     """Return the metrics in Prometheus' text format."""
-    return _exposition(_report_series(report))
+    return _format_metrics(_report_series(report))
 
 
 def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
     """Return the metrics of all hosts with the label `host`."""
-    return _exposition(series for host in fleet.hosts for series in _host_series(host))
+    return _format_metrics(series for host in fleet.hosts for series in _host_series(host))
 
 
-def _exposition(all_series: Iterable[Series]) -> str:
+def _format_metrics(all_series: Iterable[Series]) -> str:
     """Write the series by metric; a metric without a series isn't announced."""
     values: dict[str, dict[str, float]] = {metric: {} for metric in _HELP_BY_METRIC}
     for metric, labels, value in all_series:
-        pairs = ",".join(f'{key}="{_label(labels[key] or "")}"' for key in sorted(labels))
+        pairs = ",".join(f'{key}="{_format_label(labels[key] or "")}"' for key in sorted(labels))
         values[metric].setdefault(f"{{{pairs}}}" if pairs else "", value)
     lines = []
     for metric, by_labels in values.items():
@@ -76,7 +76,7 @@ def _exposition(all_series: Iterable[Series]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _label(text: str) -> str:
+def _format_label(text: str) -> str:
     """Make a foreign text a label; if that changes it, a hash keeps it apart from others."""
     shown = shorten(text, _MAX_LABEL)
     if shown != text:
@@ -110,7 +110,7 @@ def _report_series(report: Report) -> Iterator[Series]:
     counts = report.counts
     for verdict in VERDICTS:
         yield "results", {"verdict": verdict}, counts[verdict]
-    if (time := _timestamp(report.measured_at)) is not None:
+    if (time := _parse_timestamp(report.measured_at)) is not None:
         yield "measured_timestamp_seconds", {}, time
     if report.seconds is not None:
         yield "duration_seconds", {}, report.seconds
@@ -125,9 +125,9 @@ def _result_series(result: Result) -> Iterator[Series]:
         yield "rule_verdict", {**labels, "verdict": verdict}, verdict == result.verdict
     if result.unit in _SUFFIXES_BY_UNIT:
         suffix, _ = _SUFFIXES_BY_UNIT[result.unit]
-        if (value := _number(result.actual, result.unit)) is not None:
+        if (value := _parse_number(result.actual, result.unit)) is not None:
             yield f"rule_value{suffix}", rule, value
-        for bound, value in _thresholds(result.expected, result.unit):
+        for bound, value in _find_thresholds(result.expected, result.unit):
             yield f"rule_threshold{suffix}", {**rule, "bound": bound}, value
     if result.waiver is not None:
         # the end of the day in UTC; the calendar's last day has no next one
@@ -135,16 +135,16 @@ def _result_series(result: Result) -> Iterator[Series]:
         yield "waiver_until_timestamp_seconds", {**rule, "owner": result.waiver.owner}, end
 
 
-def _thresholds(expected: Mapping[str, Any], unit: Unit) -> Iterator[tuple[str, float]]:
+def _find_thresholds(expected: Mapping[str, Any], unit: Unit) -> Iterator[tuple[str, float]]:
     """Yield the bounds that a figure must keep: those of `all_of` too, none of `any_of`, `not`."""
     for bound in _BOUNDS:
-        if (value := _number(expected.get(bound), unit)) is not None:
+        if (value := _parse_number(expected.get(bound), unit)) is not None:
             yield bound, value
     for part in expected.get("all_of", ()):
-        yield from _thresholds(part, unit)
+        yield from _find_thresholds(part, unit)
 
 
-def _number(value: Any, unit: Unit) -> float | None:
+def _parse_number(value: Any, unit: Unit) -> float | None:
     """Return a value as a number in the base unit; None if it isn't a number."""
     if isinstance(value, str) and unit in PARSERS:
         try:
@@ -154,7 +154,7 @@ def _number(value: Any, unit: Unit) -> float | None:
     return float(value) if isinstance(value, int | float) and is_plausible(value) else None
 
 
-def _timestamp(text: str) -> float | None:
+def _parse_timestamp(text: str) -> float | None:
     """Parse a time of ISO 8601; UTC if it names no zone."""
     try:
         time = datetime.fromisoformat(text.replace("Z", "+00:00"))

@@ -63,7 +63,9 @@ def render(report: Report, options: RenderOptions) -> str:
     """Return the SARIF log; ASCII alone, so that no output encoding can break it."""
     verdicts = [v for v in _KIND_AND_LEVEL if options.verbose or v not in ("pass", "skip")]
     results = [
-        harmless(result)._replace(file=result.file, rule_file=result.rule_file)  # see _artifact
+        harmless(result)._replace(
+            file=result.file, rule_file=result.rule_file
+        )  # see _artifact_location
         for result in report.results
         if result.verdict in verdicts
     ]
@@ -80,7 +82,7 @@ def render(report: Report, options: RenderOptions) -> str:
             "driver": {
                 "name": "preflight",
                 "version": shorten(report.version),
-                "rules": list(map(_rule, rules.values())),
+                "rules": list(map(_rule_object, rules.values())),
             }
         },
         "invocations": [
@@ -88,18 +90,18 @@ def render(report: Report, options: RenderOptions) -> str:
                 "executionSuccessful": True,
                 "exitCode": report.exit_code,
                 "toolConfigurationNotifications": [
-                    {"level": "warning", "message": _message(note)} for note in notes
+                    {"level": "warning", "message": _message_object(note)} for note in notes
                 ],
             }
         ],
         "originalUriBaseIds": _URI_BASES,
-        "results": _results(results, list(rules), report.host.get("os") == "windows"),
+        "results": _result_objects(results, list(rules), report.host.get("os") == "windows"),
     }
     schema = "https://json.schemastore.org/sarif-2.1.0.json"
     return json_text({"version": "2.1.0", "$schema": schema, "runs": [run]}) + "\n"
 
 
-def _rule(results: Sequence[Result]) -> dict[str, Any]:
+def _rule_object(results: Sequence[Result]) -> dict[str, Any]:
     """Describe a rule by its results: one, or one for each of its items."""
     rule = results[0]
     level = "error" if any(result.severity == "required" for result in results) else "warning"
@@ -109,7 +111,7 @@ def _rule(results: Sequence[Result]) -> dict[str, Any]:
         "id": rule.id,
         "shortDescription": {"text": title},
         "fullDescription": {"text": shorten(rule.why, _MAX_DESCRIPTION) or title},
-        "help": _help(results, title),
+        "help": _rule_help(results, title),
         "defaultConfiguration": {"level": level},
         "properties": {
             "tags": list(tags)[:_MAX_TAGS],
@@ -119,7 +121,7 @@ def _rule(results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _help(results: Sequence[Result], title: str) -> dict[str, str]:
+def _rule_help(results: Sequence[Result], title: str) -> dict[str, str]:
     """Return the help on a rule: its reason, what is the same for all its items, its fixes."""
     rule = results[0]
     values = {
@@ -143,7 +145,7 @@ def _help(results: Sequence[Result], title: str) -> dict[str, str]:
     return {"text": "\n".join(filter(None, lines)), "markdown": markdown}
 
 
-def _results(
+def _result_objects(
     results: Sequence[Result], rule_ids: Sequence[str], windows: bool
 ) -> list[dict[str, Any]]:
     indexes = {id_: index for index, id_ in enumerate(rule_ids)}
@@ -163,8 +165,8 @@ def _results(
                 "ruleId": result.id,
                 "ruleIndex": indexes[result.id],
                 **_KIND_AND_LEVEL[result.verdict],
-                "message": _message(result.message + end, *detail_lines(result)),
-                "locations": [{"physicalLocation": _location(result, windows)}],
+                "message": _message_object(result.message + end, *detail_lines(result)),
+                "locations": [{"physicalLocation": _find_location(result, windows)}],
                 "partialFingerprints": {
                     "primaryLocationLineHash": f"{fingerprint}:{seen[fingerprint]}"
                 },
@@ -175,12 +177,12 @@ def _results(
     return objects
 
 
-def _message(*lines: str) -> dict[str, str]:
+def _message_object(*lines: str) -> dict[str, str]:
     """Return lines as text alone, where a viewer of SARIF reads links and placeholders."""
     return {"text": "\n".join(_MESSAGE_SYNTAX.sub(r"\g<0> ", line) for line in lines)}
 
 
-def _location(result: Result, windows: bool) -> dict[str, Any]:
+def _find_location(result: Result, windows: bool) -> dict[str, Any]:
     """Return the line of the compose file that decides, else the rule's own."""
     file, line = result.file, result.line
     if not file:
@@ -188,11 +190,11 @@ def _location(result: Result, windows: bool) -> dict[str, Any]:
     if file in ("", BUNDLED_NAME):
         artifact = {"uri": "preflight/rules.yaml", "uriBaseId": "PREFLIGHT"}
     else:
-        artifact = _artifact(file[:_MAX_PATH], windows)
+        artifact = _artifact_location(file[:_MAX_PATH], windows)
     return {"artifactLocation": artifact, "region": {"startLine": line or 1}}
 
 
-def _artifact(path: str, windows: bool) -> dict[str, str]:
+def _artifact_location(path: str, windows: bool) -> dict[str, str]:
     """Return a path as SARIF names it: relative to the sources, or absolute with its scheme."""
     path = path.encode("utf-8", "replace").decode()
     windows = windows or bool(_WINDOWS_PATH.match(path))

@@ -26,9 +26,9 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return a test point for each host, its rules as a subtest."""
     points = [_VERSION]
     for number, host in enumerate(fleet.hosts, 1):
-        title = _escaped(host.name).strip() or "?"
+        title = _escape_tap(host.name).strip() or "?"
         if host.report is None:
-            points.append(f"not ok {number} - {title}: {_escaped(host.reason)}.\n")
+            points.append(f"not ok {number} - {title}: {_escape_tap(host.reason)}.\n")
         else:
             subtest = "".join(f"    {line}\n" for line in _stream_lines(host.report, options))
             state = "not ok" if host.report.exit_code else "ok"
@@ -45,20 +45,20 @@ def _stream_lines(report: Report, options: RenderOptions) -> Iterator[str]:
     for number, result in enumerate(report.results, 1):
         state = "ok" if result.verdict in ("pass", "skip") else "not ok"
         # the id comes last, because the end of a description can be read as syntax
-        point = f"{state} {number} - {_escaped(result.name)} ({result.id})"
-        if not report.affects_exit_code(result) and (directive := _directive(result)):
-            point += f" # {_escaped(directive).strip()}"
+        point = f"{state} {number} - {_escape_tap(result.name)} ({result.id})"
+        if not report.affects_exit_code(result) and (directive := _find_directive(result)):
+            point += f" # {_escape_tap(directive).strip()}"
             point += "…" if point.endswith("{") else ""  # a brace would open a subtest
         yield point
         if options.verbose or result.verdict != "pass":
             yield "  ---"
-            for key, value in _details(result):  # JSON is YAML, and nothing ends it
+            for key, value in _detail_items(result):  # JSON is YAML, and nothing ends it
                 yield f"  {key}: {json.dumps(value, ensure_ascii=False)}"
             yield "  ..."
     yield f"# {tasks.VERDICT_WORDS[report.verdict]}: {tasks.counts_text(report)}"
 
 
-def _directive(result: Result) -> str:
+def _find_directive(result: Result) -> str:
     """Say why a result that isn't met lets the run pass."""
     if result.verdict == "waived" and result.waiver is not None:
         return f"TODO {tasks.waiver_text(result.waiver)}"
@@ -71,11 +71,11 @@ def _directive(result: Result) -> str:
     return ""
 
 
-def _escaped(text: str) -> str:
+def _escape_tap(text: str) -> str:
     return text.replace("\\", "\\\\").replace("#", "\\#")
 
 
-def _details(result: Result) -> Iterator[tuple[str, Any]]:
+def _detail_items(result: Result) -> Iterator[tuple[str, Any]]:
     """Yield what a test point alone doesn't say, but for what is empty."""
     details = {
         **result_object(result),

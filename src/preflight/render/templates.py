@@ -74,11 +74,11 @@ def code_block(lines: Iterable[str], language: str) -> str:
     return "\n".join([f"{ticks}{language}", *safe, ticks])
 
 
-def _finalize(value: Any) -> Any:
+def _escape_value(value: Any) -> Any:
     return Markup(escape_markdown(value)) if type(value) is str else value  # nosec B704
 
 
-MARKDOWN = make_environment(_finalize)
+MARKDOWN = make_environment(_escape_value)
 """The templates of Markdown: in them every text is escaped as Markdown needs it."""
 for _name, _function in {
     "limit": escape_markdown,
