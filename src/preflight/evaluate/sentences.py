@@ -207,7 +207,7 @@ class ComparisonText:
                 break
         self.binary = is_binary(self.bound) if is_number(self.bound) else None
         if self.is_secret:
-            self.actual_text = "not shown"
+            self.actual_text = "not set" if actual is None else "not shown"
         elif isinstance(self.actual, Unknown) and not isinstance(actual, Unknown):
             self.actual_text = format_value(actual, "text")  # of another type than declared
         else:
@@ -269,7 +269,8 @@ class ComparisonText:
         if verdict in ("unknown", "skip"):
             return f"{title}: {'unknown' if verdict == 'unknown' else 'skipped'}, {reason}"
         if self.is_secret:
-            return f"{title}: ({'met' if verdict == 'pass' else 'not met'})"
+            absence = "not set " if self.raw is None else ""
+            return f"{title}: {absence}({'met' if verdict == 'pass' else 'not met'})"
         actual, words = self.in_both_units(), self.describe()
         is_required = severity == "required"
         is_flag = [operator.shape for operator, _ in self.condition.tests] == ["flag"]

@@ -109,6 +109,21 @@ def test_of_a_secret_it_is_only_said_whether_it_meets_the_rule(name: str, messag
         assert {fix.text for fix in result.fixes} <= {"by hand"}
 
 
+@pytest.mark.parametrize(
+    ("require", "message"),
+    [
+        ("{exists: true}", "Title: not set (not met)"),
+        ("{exists: false}", "Title: not set (met)"),
+        ("{equals: x}", "Title: not set (not met)"),
+    ],
+)
+def test_of_a_variable_that_is_not_set_that_is_said(require: str, message: str) -> None:
+    text = f"version: 1\nrules:\n  - {BEGINNING}fact: env.HF_TOKEN, require: {require}}}\n"
+    rules = load("r.yaml", lambda _: text.encode(), CATALOGUE)
+    (result,) = evaluate(rules, Facts({"env": {"HF_TOKEN": None}}), CATALOGUE).results
+    assert (result.message, result.actual_text) == (message, "not set")
+
+
 def test_a_mapping_is_shown_by_its_names() -> None:
     text = f"version: 1\nrules:\n  - {BEGINNING}{RULES['services']}}}\n"
     (result,) = evaluate(
