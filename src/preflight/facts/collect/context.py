@@ -24,7 +24,7 @@ from preflight.facts.engine.locality import (
 )
 from preflight.model.facts import Unknown
 
-_ENGINE_SHARE = 0.95  # of the time left; the rest is for what follows from an engine's silence
+_ENGINE_SHARE = 0.9  # of the time left; the rest is for what follows from an engine's silence
 _MIN_ENGINE_SECONDS = 3  # an engine that had less and gave no answer may be in order
 
 

@@ -24,7 +24,7 @@ _WORKER_CODE = (
     "import gc, sys; gc.disable(); sys.path[:] = sys.argv[1:];"
     "from preflight.facts.collect.worker import main; main()"
 )
-SUPPORT = "support"  # begins the path of what is no fact
+SUPPORT = "support"  # the first part of the path of data that isn't a fact
 _SIGKILL = 9  # `signal` would have to be imported
 _WAIT_INTERVAL = 0.1  # seconds between two calls of `on_wait`
 _MARGIN = 0.2  # seconds by which the worker ends before the program stops waiting for it

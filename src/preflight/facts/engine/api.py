@@ -90,9 +90,6 @@ class EngineApi:
         version = str(answer.get("ApiVersion") or "")
         if not re.fullmatch("[0-9]{1,4}[.][0-9]{1,4}", version):
             raise EngineError(f"{self.address} answers, but not as {_CONTAINER_ENGINE}")
-        if tuple(map(int, version.split("."))) < (1, 24):  # of the SDK and of Podman
-            reason = f"{self.address} has API {version}, older than 1.24: update the engine"
-            raise EngineError(reason, "unsupported")
         self._version_prefix = f"/v{version}"
         return answer
 

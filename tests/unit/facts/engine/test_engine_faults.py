@@ -69,7 +69,6 @@ WRONG: dict[str, tuple[Answer, str, str]] = {
     "null": (saying(http(b"null")), "invalid", "no JSON object"),
     "another api": (saying(http(b'{"version": 3}')), "invalid", "not as a container engine"),
     "an api that is no number": (engine(version={"ApiVersion": [1]}), "invalid", "not as a"),
-    "an api too old": (engine(version={"ApiVersion": "1.12"}), "unsupported", "older than 1.24"),
     "an error": (
         saying(http(b'{"message": "out of\\norder"}', "500 Oops")),
         "error",
