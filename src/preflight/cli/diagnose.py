@@ -17,6 +17,7 @@ from preflight.check import catalogue, hide_secrets, with_model
 from preflight.cli import options
 from preflight.cli.options import (
     FactsSource,
+    file_argument,
     is_on_command_line,
     load_rules,
     option,
@@ -61,11 +62,9 @@ def diagnose(
     *,
     logs: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[LOG]...",
-            help="Log files (their rotated ones are read too), folders, bundles. - is standard"
-            " input.",
-            callback=options.check_files,
+        file_argument(
+            "[LOG]...",
+            "Log files (their rotated ones are read too), folders, bundles. - is standard input.",
         ),
     ] = None,
     containers: Annotated[

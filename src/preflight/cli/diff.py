@@ -14,7 +14,7 @@ from preflight.cli.options import (
     Format,
     RulesFile,
     Sets,
-    check_files,
+    file_argument,
     list_snapshots,
     load_rules,
 )
@@ -31,17 +31,9 @@ if TYPE_CHECKING:
 
 def diff(
     before: Annotated[
-        str,
-        typer.Argument(
-            metavar="A",
-            help="A snapshot, bundle or JSON report; a folder of them.",
-            callback=check_files,
-        ),
+        str, file_argument("A", "A snapshot, bundle or JSON report; a folder of them.")
     ],
-    after: Annotated[
-        str,
-        typer.Argument(metavar="B", help="Another one; - is standard input.", callback=check_files),
-    ],
+    after: Annotated[str, file_argument("B", "Another one; - is standard input.")],
     rules: RulesFile = None,
     format_: Format = "text",
     sets: Sets = None,

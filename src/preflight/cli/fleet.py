@@ -27,7 +27,7 @@ from preflight.cli.streams import bundled_rules, complain, status_line, write, w
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
-from preflight.model.rules import BUNDLED_SETS, RuleSet
+from preflight.model.rules import RuleSet
 from preflight.render.sanitize import clean
 
 if TYPE_CHECKING:
@@ -40,10 +40,7 @@ WHEELHOUSE_HELP = "Wheels of all dependencies, for hosts without a network."
 
 
 def fleet(
-    inventory: Annotated[
-        list[str],
-        option("--inventory -i INVENTORY", INVENTORY_HELP, callback=options.check_files),
-    ],
+    inventory: Annotated[list[str], option("--inventory -i INVENTORY", INVENTORY_HELP)],
     limit: Annotated[str | None, option("--limit PATTERN", "Only these hosts.")] = None,
     forks: Annotated[int | None, option("--forks N", "Hosts at a time.", min=1, max=1000)] = None,
     extra_vars: Annotated[
@@ -52,15 +49,10 @@ def fleet(
     become: Annotated[bool, option("--become", "Measure as root.")] = False,
     private_key: Annotated[str | None, option("--private-key FILE", "The key for ssh.")] = None,
     user: Annotated[str | None, option("--user -u NAME", "Log in as this user.")] = None,
-    wheelhouse: Annotated[
-        str | None, option("--wheelhouse DIR", WHEELHOUSE_HELP, callback=options.check_files)
-    ] = None,
+    wheelhouse: Annotated[str | None, option("--wheelhouse DIR", WHEELHOUSE_HELP)] = None,
     remove: Annotated[bool, option("--remove", "Remove what was installed on the hosts.")] = False,
     save: Annotated[
-        str | None,
-        option(
-            "--save DIR", "Save each host's snapshot as NAME.json.", callback=options.check_files
-        ),
+        str | None, option("--save DIR", "Save each host's snapshot as NAME.json.")
     ] = None,
     rules: options.RulesFile = None,
     formats: Formats = ["text"],  # noqa: B006 - Typer copies it
@@ -88,7 +80,7 @@ def fleet(
     reached is undecided.
     """
     started = time.perf_counter()
-    _check_arguments(inventory, save)
+    _check_arguments(inventory, wheelhouse, save)
     outputs = parse_outputs(formats, ())
     files: dict[str, bytes] = {}
     ruleset = load_rules(rules, sets, files)
@@ -98,13 +90,12 @@ def fleet(
     from preflight.fleet.playbook import run_playbook
 
     build, archive = pack_program(bundled_rules(), wheelhouse)
-    own_files = {name: data for name, data in files.items() if name not in BUNDLED_SETS}
     request = {
         "version": __version__,
         "build": build,
         "requirements": pip_requirements(),
         "offline": wheelhouse is not None,
-        "rules": b64encode(pack_rules(own_files, rules_file(rules))).decode(),
+        "rules": b64encode(pack_rules(files, rules_file(rules))).decode(),
         "path": path,
         "chdir": chdir,
         "compose_files": compose_files,
@@ -114,21 +105,14 @@ def fleet(
         "redact": not no_redact,
         "remove": remove,
     }
-    values = {"limit": limit, "forks": forks, "private-key": private_key, "user": user}
-    arguments = [
-        *(f"--inventory={name}" for name in inventory),
-        *(f"--extra-vars={each}" for each in extra_vars or ()),
-        *(f"--{name}={value}" for name, value in values.items() if value is not None),
-        *(["--become"] if become else []),
-    ]
+    values = [("limit", limit), ("forks", forks), ("private-key", private_key), ("user", user)]
+    values += [("inventory", name) for name in inventory]
+    values += [("extra-vars", variables) for variables in extra_vars or ()]
+    arguments = [f"--{name}={value}" for name, value in values if value is not None]
+    arguments += ["--become"] if become else []
     with status_line() as show:
         answers = run_playbook(
-            arguments,
-            request,
-            archive,
-            lambda done, total: show(
-                f"{'#' * (24 * done // max(total, 1)):.<24} {done} of {total} hosts"
-            ),
+            arguments, request, archive, lambda done, total: show(_progress_bar(done, total))
         )
     if remove:
         raise typer.Exit(_show_removed(answers))
@@ -142,9 +126,7 @@ def fleet(
     report = Fleet(title, hosts, time.perf_counter() - started, ExitCode.UNDECIDED)
     is_written = write_outputs(outputs, report, quiet=quiet, verbose=verbose)
     if save is not None:
-        mode = PRIVATE_MODE if no_redact else None
-        judged = [host.name for host in hosts if host.report is not None]
-        is_written &= _save_snapshots(save, {name: answers.hosts[name] for name in judged}, mode)
+        is_written &= _save_snapshots(save, report, answers, PRIVATE_MODE if no_redact else None)
     if answers.signal:
         missing = sum(not answer.output for answer in answers.hosts.values())
         complain(f"interrupted: {missing} of {len(hosts)} hosts did not answer in time")
@@ -152,8 +134,13 @@ def fleet(
     raise typer.Exit(report.exit_code if is_written else ExitCode.USAGE)
 
 
-def _check_arguments(inventory: list[str], save: str | None) -> None:
+def _progress_bar(done: int, total: int) -> str:
+    return f"{'#' * (24 * done // max(total, 1)):.<24} {done} of {total} hosts"
+
+
+def _check_arguments(inventory: list[str], wheelhouse: str | None, save: str | None) -> None:
     """Raise InputError where a fleet can't be asked; make the folder for snapshots."""
+    options.check_files([*inventory, *filter(None, (wheelhouse, save))])
     if find_spec("ansible") is None:
         raise InputError(
             "Ansible is not installed beside preflight: pip install '.[fleet]' in its folder, or"
@@ -211,14 +198,16 @@ def _judge_answer(
     return judge_host(name, lambda: read_snapshot(data, "its snapshot"), ruleset, selection)
 
 
-def _save_snapshots(folder: str, answers: Mapping[str, HostAnswer], mode: int | None) -> bool:
-    """Write the snapshots; complain about each that can't be written, return whether all were."""
+def _save_snapshots(folder: str, fleet: Fleet, answers: FleetAnswers, mode: int | None) -> bool:
+    """Write the snapshots that were judged; complain about each that can't be written."""
     errors = []
-    for host, answer in answers.items():
-        try:
-            write_file(os.path.join(folder, f"{file_name(host)}.json"), answer.output or "", mode)
-        except InputError as error:
-            errors.append(str(error))
+    for host in fleet.hosts:
+        if host.report is not None:
+            file = os.path.join(folder, f"{file_name(host.name)}.json")
+            try:
+                write_file(file, answers.hosts[host.name].output or "", mode)
+            except InputError as error:
+                errors.append(str(error))
     complain(*errors)
     return not errors
 

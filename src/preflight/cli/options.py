@@ -34,12 +34,22 @@ _MEASURING = ("--path", "--compose-file", "--docker-host", "--context", "--timeo
 
 
 def option(usage: str, help: str, **more: Any) -> Any:
-    """Declare an option by its names, its value, and its variable: `--rules -r FILE $VARIABLE`."""
+    """Declare an option by its names, its value, and its variable: `--rules -r FILE $VARIABLE`.
+
+    The filesystem of a FILE is asked first.
+    """
     words = usage.split()
     names = [word for word in words if word.startswith("-")]
     metavar = next((word for word in words if word[0] not in "-$"), None)
     variable = next((word[1:] for word in words if word[0] == "$"), None)
+    if metavar == "FILE":
+        more["callback"] = check_files
     return typer.Option(*names, metavar=metavar, envvar=variable, help=help, **more)
+
+
+def file_argument(metavar: str, help: str) -> Any:
+    """Declare an argument that names files or folders, whose filesystem is asked first."""
+    return typer.Argument(metavar=metavar, help=help, callback=check_files)
 
 
 def check_files(names: str | list[str] | None) -> str | list[str] | None:
@@ -91,7 +101,6 @@ RulesFile = Annotated[
     option(
         "--rules -r FILE $PREFLIGHT_RULES",
         f"Rule file. Default: {LOCAL_RULES} in the current folder, or the bundled rules.",
-        callback=check_files,
     ),
 ]
 FactsFile = Annotated[
@@ -100,7 +109,6 @@ FactsFile = Annotated[
         "--facts FILE $PREFLIGHT_FACTS",
         "Judge a snapshot or bundle instead of this machine (check: or a folder of them)."
         " - is standard input.",
-        callback=check_files,
     ),
 ]
 NoRedact = Annotated[bool, option("--no-redact", "Keep secrets and names, and list them.")]
@@ -121,7 +129,6 @@ ComposeFiles = Annotated[
         "--compose-file FILE",
         "Compose file, as in docker compose -f. Default: COMPOSE_FILE, or the standard names."
         " Repeatable.",
-        callback=check_files,
     ),
 ]
 Timeout = Annotated[

@@ -108,10 +108,7 @@ def _first_difference(file: str, expected: str) -> str:
 
 @app.command("validate", epilog="Example: preflight rules validate preflight.yaml")
 def validate(
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[FILE]...", help="Rule files.", callback=options.check_files),
-    ] = None,
+    files: Annotated[list[str] | None, options.file_argument("[FILE]...", "Rule files.")] = None,
     rules: RulesFile = None,
     facts: Annotated[
         str | None, options.option("--facts FILE", "A snapshot; - is standard input.")
@@ -170,14 +167,7 @@ def review_rules(ruleset: RuleSet, facts: Facts | None = None) -> Review:
 @app.command("test", epilog="Example: preflight rules test tests/cases --rules preflight.yaml")
 def run_cases(
     ctx: typer.Context,
-    folder: Annotated[
-        str,
-        typer.Argument(
-            metavar="DIR",
-            help="A case folder, or a folder of them.",
-            callback=options.check_files,
-        ),
-    ],
+    folder: Annotated[str, options.file_argument("DIR", "A case folder, or a folder of them.")],
     rules: RulesFile = None,
     only: Annotated[
         list[str] | None,

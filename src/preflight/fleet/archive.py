@@ -16,6 +16,7 @@ from pathlib import Path
 
 from preflight import __version__
 from preflight.model.problems import InputError
+from preflight.model.rules import BUNDLED_SETS
 
 
 def pack_program(rules: Path, wheelhouse: str | None = None) -> tuple[str, bytes]:
@@ -55,10 +56,13 @@ def pip_requirements() -> list[str]:
 
 
 def pack_rules(files: Mapping[str, bytes], first: str) -> bytes:
-    """Pack rule files with their relative paths; `entry.yaml` at the top extends the first."""
+    """Pack rule files with their relative paths; `entry.yaml` at the top extends the first.
+
+    Bundled sets are left out: a host has them.
+    """
     packed = {}
-    if files:
-        by_path = {os.path.abspath(name): data for name, data in files.items()}
+    by_path = {os.path.abspath(name): files[name] for name in files if name not in BUNDLED_SETS}
+    if by_path:
         top = os.path.commonpath([os.path.dirname(path) for path in by_path])
         packed = {os.path.relpath(path, top): data for path, data in by_path.items()}
         first = "./" + os.path.relpath(os.path.abspath(first), top)

@@ -48,7 +48,7 @@ def test_rule_files_lie_to_each_other_as_here(tmp_path: Path) -> None:
     unpacked = unpack(pack_rules(files, "/a/rules/mine.yaml"), tmp_path)
     assert (unpacked / "base.yaml").read_bytes() == b"base"
     assert json.loads((unpacked / "entry.yaml").read_text())["extends"] == ["./rules/mine.yaml"]
-    bundled = unpack(pack_rules({}, "default"), tmp_path / "b")
+    bundled = unpack(pack_rules({"default": b""}, "default"), tmp_path / "b")
     assert json.loads((bundled / "entry.yaml").read_text())["extends"] == ["default"]
 
 
