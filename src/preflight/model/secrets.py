@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _TEXT = Path(__file__).with_name("secret_names.txt").read_text("utf-8")
-WORDS: Mapping[str, frozenset[str]] = {
+WORD_LISTS: Mapping[str, frozenset[str]] = {
     heading: frozenset(words.split())
     for heading, words in re.findall(r"^\[(\w+)\].*\n([^\[]*)", _TEXT, re.MULTILINE)
 }
@@ -32,12 +32,12 @@ def secret_kind(name: str) -> str | None:
     `DB_PASSWORD_FILE`, `AUTH_TYPE` and `KEEP_ALIVE` aren't.
     """
     words = [word.lower() for word in _WORD.findall(name)]
-    if name == "PWD" or not words or words[-1] in WORDS["attribute"]:  # the working directory
+    if name == "PWD" or not words or words[-1] in WORD_LISTS["attribute"]:  # the working directory
         return None
     words = [
         word
         for previous, word in pairwise(("n", *words))
-        if word != "tokens" or previous not in WORDS["counted"]
+        if word != "tokens" or previous not in WORD_LISTS["counted"]
     ]
     words += ["".join(pair) for pair in pairwise(words)]  # session-id
     kinds = {_kind_of_word(word) or _kind_of_word(word.removesuffix("s")) for word in words}
@@ -46,8 +46,8 @@ def secret_kind(name: str) -> str | None:
 
 def _kind_of_word(word: str) -> str | None:
     suffixes = (word[start:] for start in range(max(1, len(word) - _MIN_SUFFIX_CHARS + 1)))
-    candidates = [word] if word in WORDS["harmless"] else list(suffixes)
-    return next((k for part in candidates for k in _KINDS if part in WORDS[k]), None)
+    candidates = [word] if word in WORD_LISTS["harmless"] else list(suffixes)
+    return next((k for part in candidates for k in _KINDS if part in WORD_LISTS[k]), None)
 
 
 def is_secret_path(path: Sequence[str]) -> bool:

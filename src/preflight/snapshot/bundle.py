@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
-from preflight.snapshot.json_input import find_misfits, invalid_file, parse_document
+from preflight.snapshot.json_input import find_mismatches, invalid_file, parse_document
 
 SCHEMA = "preflight.bundle/1"
 MANIFEST, FACTS, LOGS = "manifest.json", "facts.json", "logs/"
@@ -123,7 +123,7 @@ def _check_members(infos: Sequence[zipfile.ZipInfo]) -> None:
 
 def _check_manifest(members: Mapping[str, bytes], file: str) -> None:
     root = parse_document(members[MANIFEST], file, SCHEMA, MAX_SNAPSHOT_BYTES)
-    for problem in find_misfits(root, {"files": [{"name": str, "bytes": int, "sha256": str}]}):
+    for problem in find_mismatches(root, {"files": [{"name": str, "bytes": int, "sha256": str}]}):
         raise invalid_file(file, problem)
     listed = {entry["name"]: (entry["bytes"], entry["sha256"]) for entry in root["files"]}
     for name in sorted({*members, *listed} - {MANIFEST}):

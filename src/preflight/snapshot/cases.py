@@ -11,7 +11,7 @@ from typing import Any
 from preflight.model.cases import EXPECTED_FILE, FACTS_FILE, MAX_EXPECTED_BYTES, CaseExpectation
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.report import VERDICTS
-from preflight.snapshot.json_input import find_misfits, invalid_file, parse_json
+from preflight.snapshot.json_input import find_mismatches, invalid_file, parse_json
 
 
 def find_cases(folder: str) -> list[str]:
@@ -83,6 +83,6 @@ def _find_problems(root: Mapping[str, Any]) -> Iterator[str]:
             yield f"unknown key {key!r:.60}{did_you_mean(key, _KEYS)}"
     for key in {*root["verdicts"]} & {*_KEYS}:
         yield f"{key}: must be beside 'verdicts', with the verdicts by rule under that"
-    yield from find_misfits(root, _SHAPE)
+    yield from find_mismatches(root, _SHAPE)
     if not root["verdicts"] and "exit_code" not in root:
         yield "it expects nothing: name a verdict or an exit_code"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeGuard
 from preflight.model.difference import VERDICT_RANK, Difference, FactChange, VerdictChange
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, Facts, Path, Unknown, Value, join_path
 from preflight.model.report import VERDICTS, Result
-from preflight.snapshot.json_input import find_misfits, invalid_file, parse_document
+from preflight.snapshot.json_input import find_mismatches, invalid_file, parse_document
 from preflight.snapshot.shapes import PLACEHOLDER
 
 REPORT_SCHEMA = "preflight.report/1"
@@ -49,7 +49,7 @@ def is_report(data: bytes) -> bool:
 def read_results(data: bytes, file: str) -> tuple[Result, ...]:
     """Return the results of a saved report, with the fields that a comparison needs."""
     root = parse_document(data, file, REPORT_SCHEMA, MAX_SNAPSHOT_BYTES, _HINT)
-    for problem in find_misfits(root, _REPORT_SHAPE):
+    for problem in find_mismatches(root, _REPORT_SHAPE):
         raise invalid_file(file, f"not a report: {problem}", _HINT)
     unused: dict[str, Any] = {"expected": {}, "actual_text": "", "expected_text": ""}
     return tuple(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, UNKNOWN_KINDS, Facts, FileLine, Unknown
-from preflight.snapshot.json_input import find_misfits, invalid_file, parse_document
+from preflight.snapshot.json_input import find_mismatches, invalid_file, parse_document
 
 SCHEMA = "preflight.facts/1"
 _HINT = "make one with: preflight facts -o FILE"
@@ -43,7 +43,7 @@ def write_snapshot(facts: Facts) -> str:
         "facts": facts.values,
         "sources": facts.sources,
         "places": dict(facts.places),
-        "unknown": {path: why._asdict() for path, why in facts.unknown.items()},
+        "unknown": {path: unknown._asdict() for path, unknown in facts.unknown.items()},
     }
     return json.dumps(root, indent=2) + "\n"
 
@@ -58,13 +58,13 @@ def read_snapshot(data: bytes, file: str) -> Facts:
             raise invalid_file(file, f"the bundle has no {FACTS}")
         data, file = members[FACTS], f"{file}:{FACTS}"
     root = parse_document(data, file, SCHEMA, MAX_SNAPSHOT_BYTES, _HINT)
-    for problem in find_misfits(root, _SHAPE):
+    for problem in find_mismatches(root, _SHAPE):
         raise invalid_file(file, f"not a snapshot: {problem}", _HINT)
     root = {"sources": {}, "unknown": {}, "measured_at": "", "preflight": "", **root}
     return Facts(
         root["facts"],
         root["sources"],
-        {path: Unknown(why["reason"], why["kind"]) for path, why in root["unknown"].items()},
+        {path: Unknown(u["reason"], u["kind"]) for path, u in root["unknown"].items()},
         root["measured_at"],
         root["preflight"],
         _read_places(root),

@@ -64,15 +64,15 @@ def parse_document(data: bytes, file: str, schema: str, max_bytes: int, hint: st
     Raises InputError for any other JSON; of a later version it says to update preflight.
     """
     root = parse_json(data, file, max_bytes, hint)
-    found = root.get("schema") if isinstance(root, dict) else None
+    actual = root.get("schema") if isinstance(root, dict) else None
     kind, _, version = schema.rpartition("/")
-    if not isinstance(found, str):
+    if not isinstance(actual, str):
         raise invalid_file(file, f"not a {kind} file: it has no schema", hint)
-    newer = re.fullmatch(rf"{re.escape(kind)}/([1-9][0-9]{{0,8}})", found)
+    newer = re.fullmatch(rf"{re.escape(kind)}/([1-9][0-9]{{0,8}})", actual)
     if newer and int(newer[1]) > int(version):
-        raise invalid_file(file, f"schema {found} is newer than {schema}: update preflight")
-    if found != schema:
-        raise invalid_file(file, f"not a {kind} file: its schema is {found[:60]!r}", hint)
+        raise invalid_file(file, f"schema {actual} is newer than {schema}: update preflight")
+    if actual != schema:
+        raise invalid_file(file, f"not a {kind} file: its schema is {actual[:60]!r}", hint)
     return root
 
 
@@ -83,7 +83,7 @@ def invalid_file(
     return InputError(Problem(file, line, column, f"{message}; {hint}" if hint else message))
 
 
-def find_misfits(node: Any, shape: Any, path: str = "") -> Iterator[str]:
+def find_mismatches(node: Any, shape: Any, path: str = "") -> Iterator[str]:
     """Yield what is wrong with the parts of a JSON value that don't have a shape.
 
     A shape is a type, a tuple of allowed values, `[shape]` for lists or `{key: shape}` for objects,
@@ -98,10 +98,10 @@ def find_misfits(node: Any, shape: Any, path: str = "") -> Iterator[str]:
         for key, value in node.items():
             inner = shape.get(key, shape.get(f"{key}?", shape.get("*")))
             if inner is not None:
-                yield from find_misfits(value, inner, f"{path}{key:.60}.")
+                yield from find_mismatches(value, inner, f"{path}{key:.60}.")
     elif isinstance(shape, list) and isinstance(node, list):
         for index, value in enumerate(node):
-            yield from find_misfits(value, shape[0], f"{path.removesuffix('.')}[{index}].")
+            yield from find_mismatches(value, shape[0], f"{path.removesuffix('.')}[{index}].")
     elif isinstance(shape, tuple):
         if (node, type(node)) not in [(value, type(value)) for value in shape]:
             expected = f"one of {', '.join(map(str, shape))}"

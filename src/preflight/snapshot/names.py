@@ -22,7 +22,7 @@ _PUBLIC_HOSTS = (
     "localhost", "host.docker.internal",
 )  # fmt: skip
 
-_PARTS = ("compose.services", "stack.containers")
+_STACK_COLLECTIONS = ("compose.services", "stack.containers")
 
 
 def learn_machine_and_hosts(redactor: Redactor, facts: Facts) -> None:
@@ -34,14 +34,17 @@ def learn_machine_and_hosts(redactor: Redactor, facts: Facts) -> None:
     for name, value in os.environ.items():
         if kind := secret_kind(name):
             redactor.add_secret(kind, value)
-    nodes = (name for name, _ in _items(facts, "docker.swarm.nodes"))
-    for host in (socket.gethostname(), _text(facts, "host.hostname"), *nodes):
+    nodes = (name for name, _ in _named_items(facts, "docker.swarm.nodes"))
+    for host in (socket.gethostname(), _text_fact(facts, "host.hostname"), *nodes):
         name = host.partition(" (")[0]  # an id distinguishes nodes of the same name
         redactor.add_name("host", name)
         redactor.add_name("host", name.partition(".")[0])
     paths = ("docker.endpoint", "ollama.endpoint")
-    endpoints = (_URL_HOST.match(_text(facts, path)) for path in paths)
-    registries = (_REGISTRY.match(str(item.get("image"))) for _, item in _items(facts, *_PARTS))
+    endpoints = (_URL_HOST.match(_text_fact(facts, path)) for path in paths)
+    registries = (
+        _REGISTRY.match(str(item.get("image")))
+        for _, item in _named_items(facts, *_STACK_COLLECTIONS)
+    )
     for match in (*endpoints, *registries):
         if match and not match[1].endswith(_PUBLIC_HOSTS):
             redactor.add_name("host", match[1])
@@ -49,8 +52,10 @@ def learn_machine_and_hosts(redactor: Redactor, facts: Facts) -> None:
 
 def public_names(facts: Facts) -> Iterator[str]:
     """Yield the words that name the parts of a stack: they aren't secret."""
-    values = [_text(facts, path) for path in ("compose.project", "model.name", "docker.context")]
-    for name, item in _items(facts, *_PARTS, "host.ports"):
+    values = [
+        _text_fact(facts, path) for path in ("compose.project", "model.name", "docker.context")
+    ]
+    for name, item in _named_items(facts, *_STACK_COLLECTIONS, "host.ports"):
         aliases = item.get("known_as")
         yield from (name, *map(str, aliases if isinstance(aliases, list) else ()))
         values.append(str(item.get("image")))
@@ -58,12 +63,12 @@ def public_names(facts: Facts) -> Iterator[str]:
         yield from (value, *re.split(r"[/:@.-]", value))
 
 
-def _text(facts: Facts, path: str) -> str:
+def _text_fact(facts: Facts, path: str) -> str:
     value = facts.get(split_path(path))
     return value if isinstance(value, str) else ""
 
 
-def _items(facts: Facts, *paths: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _named_items(facts: Facts, *paths: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for path in paths:
         items = facts.get(split_path(path))
         for name, item in items.items() if isinstance(items, Mapping) else ():

@@ -22,7 +22,7 @@ from urllib.parse import quote, quote_plus
 
 from preflight.model.facts import Facts, join_path, split_path
 from preflight.model.facts import Path as FactPath
-from preflight.model.secrets import WORDS, secret_kind
+from preflight.model.secrets import WORD_LISTS, secret_kind
 from preflight.snapshot.shapes import (
     PLACEHOLDER,
     SHAPES,
@@ -61,14 +61,16 @@ class Redactor:
     def __init__(self, shown: Collection[str] = (), public: Iterable[str] = ()) -> None:
         self._shown_variables = frozenset(shown)
         self._public_keys = {word.lower() for word in public}
-        self._public_words = WORDS["common"] | self._public_keys
+        self._public_words = WORD_LISTS["common"] | self._public_keys
         self._counts: Counter[str] = Counter()  # placeholders by kind
         self._placeholders: dict[str, str] = {}
         self._secrets: set[str] = set()
-        self._by_spelling: dict[str, tuple[str, str]] = {}  # kind and secret, replaced anywhere
-        self._by_word: dict[str, tuple[str, str]] = {}  # the same, replaced as whole words
+        self._secrets_by_spelling: dict[
+            str, tuple[str, str]
+        ] = {}  # kind and secret, replaced anywhere
+        self._names: dict[str, tuple[str, str]] = {}  # the same, replaced as whole words
         self._spelling_pattern = self._word_pattern = _NOTHING
-        self._is_outdated = False
+        self._needs_compiling = False
 
     def add_secret(self, kind: str, value: str) -> None:
         """Replace a value from now on wherever it can't be an ordinary word."""
@@ -86,8 +88,8 @@ class Redactor:
             lines = (line.strip() for line in value.splitlines() if "-----" not in line)
             long_lines = (line for line in lines if len(line) >= 2 * MIN_ANYWHERE_CHARS)
             for spelling in (*_spellings(value), *long_lines):
-                self._by_spelling.setdefault(spelling, (kind, value))
-            self._is_outdated = True
+                self._secrets_by_spelling.setdefault(spelling, (kind, value))
+            self._needs_compiling = True
 
     def add_variable(self, name: str, value: str) -> str | None:
         """Learn from an environment variable; return its kind, None for one that is shown."""
@@ -106,8 +108,8 @@ class Redactor:
         if len(value) < 2 or value.lower() in self._public_words:
             return
         if not _IP_ADDRESS.fullmatch(value) and not PLACEHOLDER.search(value):
-            self._by_word[value.lower()] = kind, value
-            self._is_outdated = True
+            self._names[value.lower()] = kind, value
+            self._needs_compiling = True
 
     def reserve_placeholders(self, text: str) -> None:
         """Never give the placeholders that a text has from an earlier redaction to new secrets."""
@@ -131,22 +133,22 @@ class Redactor:
         The result stays as it is when it is redacted again: a line for which that takes too many
         passes, or which is very long, is replaced whole.
         """
-        self._compile()
-        text = self._settle(text)
-        if self._is_outdated:  # by what this text has shown to be secret
-            self._compile()
-            text = self._settle(text)
+        self._compile_patterns()
+        text = self._redact_until_stable(text)
+        if self._needs_compiling:  # by what this text has shown to be secret
+            self._compile_patterns()
+            text = self._redact_until_stable(text)
         return text
 
-    def _settle(self, text: str) -> str:
+    def _redact_until_stable(self, text: str) -> str:
         if len(text) > MAX_LINE_CHARS:
             text = self._replace_lines(text, lambda line: len(line) > MAX_LINE_CHARS)
         for _ in range(MAX_PASSES):
-            redacted = self._redact(text)
+            redacted = self._redact_once(text)
             if redacted == text:
                 return text
             text = redacted
-        return self._replace_lines(text, lambda line: self._redact(line) != line)
+        return self._replace_lines(text, lambda line: self._redact_once(line) != line)
 
     def _replace_lines(self, text: str, is_replaced: Callable[[str], bool]) -> str:
         return "\n".join(
@@ -156,7 +158,7 @@ class Redactor:
 
     def redact_known(self, node: T) -> T:
         """Replace in every string of a structure what is known, not what only has a shape."""
-        self._compile()
+        self._compile_patterns()
         redacted: T = _map_strings(node, self._replace_known)
         return redacted
 
@@ -165,34 +167,34 @@ class Redactor:
 
         What is learned from one string holds for the others only in the next call.
         """
-        self._compile()
-        redacted: T = _map_strings(node, self._settle)
+        self._compile_patterns()
+        redacted: T = _map_strings(node, self._redact_until_stable)
         return redacted
 
-    def _redact(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
+    def _redact_once(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
         """Replace secrets, shapes, then names: an e-mail address or a URL may hold one."""
-        text = self._replace_shapes(self._replace_anywhere(text), shapes)
-        return self._replace_words(text)
+        text = self._replace_shapes(self._replace_secrets(text), shapes)
+        return self._replace_names(text)
 
     def _replace_known(self, text: str) -> str:
-        return self._replace_words(self._replace_anywhere(text))
+        return self._replace_names(self._replace_secrets(text))
 
-    def _compile(self) -> None:
+    def _compile_patterns(self) -> None:
         """Make the patterns of what is known: not for each secret, or many would take minutes."""
-        if self._is_outdated:
-            words = _build_alternation(self._by_word)
-            self._spelling_pattern = re.compile(_build_alternation(self._by_spelling))
+        if self._needs_compiling:
+            words = _join_alternatives(self._names)
+            self._spelling_pattern = re.compile(_join_alternatives(self._secrets_by_spelling))
             self._word_pattern = re.compile(f"(?i)(?<![A-Za-z0-9])(?:{words})(?![A-Za-z0-9])")
-            self._is_outdated = False
+            self._needs_compiling = False
 
-    def _replace_anywhere(self, text: str) -> str:
+    def _replace_secrets(self, text: str) -> str:
         return self._spelling_pattern.sub(
-            lambda match: self._placeholder(*self._by_spelling[match[0]]), text
+            lambda match: self._placeholder(*self._secrets_by_spelling[match[0]]), text
         )
 
-    def _replace_words(self, text: str) -> str:
+    def _replace_names(self, text: str) -> str:
         def replace(match: re.Match[str]) -> str:
-            known = self._by_word.get(match[0].lower())  # not of characters such as İ
+            known = self._names.get(match[0].lower())  # not of characters such as İ
             return self._placeholder(*(known or ("secret", match[0])))
 
         return self._word_pattern.sub(replace, text)
@@ -223,45 +225,50 @@ class Redactor:
 
     def redact_facts(self, facts: Facts) -> Facts:
         """Return a snapshot without secrets, in values, sources, reasons and names."""
-        self._compile()
-        values = self._redact_node(facts.values, (), self._kind_in_facts)
+        self._compile_patterns()
+        values = self._redact_node(facts.values, (), self._hidden_kind_in_facts)
         sources, places, unknown = (
-            {self._redact_path(path): _map_strings(node, self._settle) for path, node in by.items()}
+            {
+                self._redact_path(path): _map_strings(node, self._redact_until_stable)
+                for path, node in by.items()
+            }
             for by in (facts.sources, facts.places, facts.unknown)
         )
         return facts._replace(values=values, sources=sources, places=places, unknown=unknown)
 
     def _redact_path(self, dotted: str) -> str:
         try:
-            return join_path(tuple(map(self._settle, split_path(dotted))))
+            return join_path(tuple(map(self._redact_until_stable, split_path(dotted))))
         except ValueError:
-            return self._settle(dotted)  # a snapshot from elsewhere may have any name
+            return self._redact_until_stable(dotted)  # a snapshot from elsewhere may have any name
 
     def redact_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return an effective compose configuration: only what stands at harmless places."""
-        self._compile()
-        redacted: dict[str, Any] = self._redact_node(config, (), self._kind_in_config)
+        self._compile_patterns()
+        redacted: dict[str, Any] = self._redact_node(config, (), self._hidden_kind_in_config)
         return redacted
 
     def _redact_node(
-        self, node: Any, path: FactPath, find_kind: Callable[[FactPath, str], str | None]
+        self, node: Any, path: FactPath, hidden_kind: Callable[[FactPath, str], str | None]
     ) -> Any:
         if isinstance(node, Mapping):
             return {
-                self._settle(str(key)): self._redact_node(value, (*path, str(key)), find_kind)
+                self._redact_until_stable(str(key)): self._redact_node(
+                    value, (*path, str(key)), hidden_kind
+                )
                 for key, value in node.items()
             }
         if isinstance(node, list):
             self._replace_shapes(json.dumps(node))  # learns from the options of a command
-            return [self._redact_node(v, (*path, str(n)), find_kind) for n, v in enumerate(node)]
+            return [self._redact_node(v, (*path, str(n)), hidden_kind) for n, v in enumerate(node)]
         if node is None or isinstance(node, bool) or node == "":
             return node
         text = str(node).strip()
-        if kind := find_kind(path, text):
+        if kind := hidden_kind(path, text):
             return self._placeholder(kind, text)
-        return self._settle(node) if isinstance(node, str) else node
+        return self._redact_until_stable(node) if isinstance(node, str) else node
 
-    def _kind_in_facts(self, path: FactPath, value: str) -> str | None:
+    def _hidden_kind_in_facts(self, path: FactPath, value: str) -> str | None:
         """Return the kind of a value that isn't shown, and learn from it."""
         is_label = path[:3] == ("docker", "swarm", "nodes") and path[-2:-1] == ("labels",)
         if path[:-1] == ("env",) or path[-2:-1] == ("environment",) or is_label:
@@ -270,10 +277,11 @@ class Redactor:
             return "host"
         keys = (PLACEHOLDER.sub("", key) for key in path if key.lower() not in self._public_keys)
         kind = next(filter(None, map(secret_kind, keys)), None)
-        self.add_secret(kind or "", value if kind else "")
+        if kind:
+            self.add_secret(kind, value)
         return kind
 
-    def _kind_in_config(self, path: FactPath, value: str) -> str | None:
+    def _hidden_kind_in_config(self, path: FactPath, value: str) -> str | None:
         """Return the kind of a value that isn't at a harmless place, and learn from it."""
         if path[-2:-1] == ("environment",):
             return self.add_variable(path[-1], value)
@@ -294,17 +302,17 @@ class Redactor:
         It isn't clean where redaction would change it. Of JSON each string counts by itself, as a
         key and its colon aren't an assignment; of HTML only distinctive shapes count.
         """
-        self._compile()
+        self._compile_patterns()
         text = data.decode("utf-8", "replace")
         if name.endswith(".json"):
             tree = json.loads(text)
             text = json.dumps(tree, indent=2)
-            redacted = json.dumps(_map_strings(tree, self._settle), indent=2)
+            redacted = json.dumps(_map_strings(tree, self._redact_until_stable), indent=2)
         elif name.endswith(".html"):
             text = html.unescape(text)
-            redacted = self._redact(text, [shape for shape in SHAPES if shape.distinctive])
+            redacted = self._redact_once(text, [shape for shape in SHAPES if shape.distinctive])
         else:
-            redacted = self._settle(text)
+            redacted = self._redact_until_stable(text)
         lines = zip(text.split("\n"), redacted.split("\n"), strict=False)
         return [
             f"{name}:{number} holds a secret"
@@ -355,7 +363,7 @@ def _spellings(value: str) -> Iterator[str]:
     )
 
 
-def _build_alternation(texts: Iterable[str]) -> str:
+def _join_alternatives(texts: Iterable[str]) -> str:
     """Return a pattern for many texts, longest first, that tries few of them at each character."""
     by_start: dict[str, list[str]] = {}
     for text in sorted(texts, key=len, reverse=True):

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from preflight.model.secrets import WORDS, secret_kind
+from preflight.model.secrets import WORD_LISTS, secret_kind
 
 PLACEHOLDER = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
 MAX_NAME_CHARS = 100
 MAX_VALUE_CHARS = 4096
 
 _NOT_SECRET = re.compile(
-    rf"(?i)(?:{'|'.join(WORDS['state'])}|\$\{{?\w+\}}?|\$\(.*|%\w+%|\{{\{{.*|[*.x…_-]+"
+    rf"(?i)(?:{'|'.join(WORD_LISTS['state'])}|\$\{{?\w+\}}?|\$\(.*|%\w+%|\{{\{{.*|[*.x…_-]+"
     r"|[\[<(]?(?:redacted|hidden|masked|filtered)[\])>]?)"
 )
 """Values that say something of a secret, name where it is, or are redacted already."""
@@ -104,9 +104,9 @@ def _find_assigned(match: re.Match[str], name: str) -> Iterator[tuple[str, int, 
     word = name.rpartition(".")[2].lower().removesuffix("s")
     if match[0].endswith(","):  # ('name', 'value'), or only a list of names
         is_secret = match["quote"] != "" and is_random(value)
-    elif word in WORDS["ambiguous"]:
+    elif word in WORD_LISTS["ambiguous"]:
         is_secret = value[0] not in "[{" and is_random(value)
-    elif not match["quote"] and (word in WORDS["prose"] or match[0].lower() == "pass:"):
+    elif not match["quote"] and (word in WORD_LISTS["prose"] or match[0].lower() == "pass:"):
         is_secret = value[0] in "[{" or is_random(value)
     else:  # PWD is the working directory, but not in `UID=sa;PWD=…`
         is_secret = name != "PWD" or value[0] not in "/~"

@@ -274,7 +274,7 @@ def test_redaction_reaches_a_fixed_point_at_once(text: str) -> None:
 
 def test_a_line_that_never_settles_is_replaced_whole() -> None:
     class Unsettled(Redactor):
-        def _redact(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
+        def _redact_once(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
             return text.replace("x", "xx")
 
     assert Unsettled().redact_text("a\nx\nb") == "a\n<line-1>\nb"
