@@ -24,7 +24,7 @@ from preflight.cli.options import (
 )
 from preflight.cli.streams import ask, complain, file_options, write_file, write_stderr
 from preflight.facts.collect.measurement import LogRequest
-from preflight.model.facts import Facts, Unknown
+from preflight.model.facts import Facts, Unknown, split_path
 from preflight.model.problems import InputError
 from preflight.model.quantities import format_bytes
 from preflight.model.report import ExitCode, Verdict
@@ -40,13 +40,10 @@ MAX_LOG_LINES = 100_000
 _VERDICT_WORDS: Mapping[Verdict, str] = {
     "fail": "failed", "unknown": "undecided", "warn": "warned", "pass": "passed",
 }  # fmt: skip
-_VERSION_FACTS: Mapping[str, tuple[str, ...]] = {
-    "engine": ("docker", "engine"),
-    "engine_version": ("docker", "version"),
-    "engine_api": ("docker", "api"),
-    "compose": ("docker", "compose", "version"),
-    "ollama": ("ollama", "version"),
-}
+_VERSION_FACTS = {
+    "engine": "docker.engine", "engine_version": "docker.version", "engine_api": "docker.api",
+    "compose": "docker.compose.version", "ollama": "ollama.version",
+}  # fmt: skip
 
 
 @with_source(snapshot=False)
@@ -118,18 +115,21 @@ def _redacted_members(
 ) -> list[Member]:
     """Return the members without secrets; what one shows to be secret is redacted in all."""
     for _ in range(2):
-        logs = [
-            (redactor.redact_text(name), redactor.redact_text(log.decode("utf-8", "replace")))
-            for name, log in data.logs
-            if isinstance(log, bytes)
-        ]
+        config = None if data.config is None else redactor.redact_config(data.config)
+        logs = [(name, log.decode("utf-8", "replace")) for name, log in _logs(data)]
         data = data._replace(
-            config=None if data.config is None else redactor.redact_config(data.config),
-            logs=[(name, log.encode("utf-8", "replace")) for name, log in logs],
+            config=config,
+            logs=[
+                (name, log.encode("utf-8", "replace")) for name, log in redactor.redact_tree(logs)
+            ],
         )
     clean, undecided = redacting.redact_facts(redactor, ruleset, facts)
     redacting.report_undecided(undecided)
     return list(_members(ruleset, clean, data, redactor))
+
+
+def _logs(data: SupportData) -> Iterator[tuple[str, bytes]]:
+    return ((name, log) for name, log in data.logs if isinstance(log, bytes))
 
 
 def _missing(data: SupportData) -> Iterator[str]:
@@ -164,16 +164,16 @@ def _members(
         count = len(data.config.get("services") or ())
         description = f"the effective configuration of {count} services, by {data.config_source}"
         yield Member("compose.json", description, _to_json(data.config))
-    values = {name: facts.get(path) for name, path in _VERSION_FACTS.items()}
+    values = ((name, facts.get(split_path(path))) for name, path in _VERSION_FACTS.items())
     versions = {
-        **{name: None if isinstance(v, Unknown) else v for name, v in values.items()},
+        **{name: None if isinstance(value, Unknown) else value for name, value in values},
         "preflight": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
     yield Member("versions.json", "of preflight, Python, the engine", _to_json(versions))
-    logs = {name: log for name, log in data.logs if isinstance(log, bytes)}
-    for name, log in zip(log_member_names(logs), logs.values(), strict=True):
+    names = log_member_names(name for name, _ in _logs(data))
+    for name, (_, log) in zip(names, _logs(data), strict=True):
         yield Member(name, f"the last {log.count(10):,} lines", log)
 
 

@@ -23,14 +23,7 @@ from urllib.parse import quote, quote_plus
 from preflight.model.facts import Facts, join_path, split_path
 from preflight.model.facts import Path as FactPath
 from preflight.model.secrets import WORD_LISTS, secret_kind
-from preflight.snapshot.shapes import (
-    PLACEHOLDER,
-    SHAPES,
-    Shape,
-    find_secrets,
-    is_number,
-    is_random,
-)
+from preflight.snapshot.shapes import PLACEHOLDER, SHAPES, Shape, find_secrets, is_number, is_random
 
 T = TypeVar("T")
 
@@ -127,18 +120,28 @@ class Redactor:
 
     # --- texts ------------------------------------------------------------------------------------
 
-    def redact_text(self, text: str) -> str:
-        """Replace in a text of any number of lines what is known and what has a known shape.
+    def redact_tree(self, node: T) -> T:
+        """Replace in every string of a structure: lists, mappings with their keys, named tuples.
 
-        The result stays as it is when it is redacted again: a line for which that takes too many
-        passes, or which is very long, is replaced whole.
+        What is learned from one string holds for the others only in the next call. A string stays
+        as it is when it is redacted again: a line for which that takes too many passes, or which is
+        very long, is replaced whole.
         """
         self._compile_patterns()
-        text = self._redact_until_stable(text)
-        if self._needs_compiling:  # by what this text has shown to be secret
-            self._compile_patterns()
-            text = self._redact_until_stable(text)
-        return text
+        redacted: T = _map_strings(node, self._redact_until_stable)
+        return redacted
+
+    def redact_text(self, text: str) -> str:
+        """Replace what is known, what has a known shape, and what the text shows to be secret."""
+        return self.redact_tree(self.redact_tree(text))
+
+    def redact_known(self, node: T) -> T:
+        """Replace in every string of a structure what is known, not what only has a shape."""
+        self._compile_patterns()
+        redacted: T = _map_strings(
+            node, lambda text: self._replace_names(self._replace_secrets(text))
+        )
+        return redacted
 
     def _redact_until_stable(self, text: str) -> str:
         if len(text) > MAX_LINE_CHARS:
@@ -156,28 +159,10 @@ class Redactor:
             for line in text.split("\n")
         )
 
-    def redact_known(self, node: T) -> T:
-        """Replace in every string of a structure what is known, not what only has a shape."""
-        self._compile_patterns()
-        redacted: T = _map_strings(node, self._replace_known)
-        return redacted
-
-    def redact_tree(self, node: T) -> T:
-        """Replace in every string of a structure: lists, mappings with their keys, named tuples.
-
-        What is learned from one string holds for the others only in the next call.
-        """
-        self._compile_patterns()
-        redacted: T = _map_strings(node, self._redact_until_stable)
-        return redacted
-
     def _redact_once(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
         """Replace secrets, shapes, then names: an e-mail address or a URL may hold one."""
         text = self._replace_shapes(self._replace_secrets(text), shapes)
         return self._replace_names(text)
-
-    def _replace_known(self, text: str) -> str:
-        return self._replace_names(self._replace_secrets(text))
 
     def _compile_patterns(self) -> None:
         """Make the patterns of what is known: not for each secret, or many would take minutes."""
