@@ -32,7 +32,7 @@ from preflight.model.report import Report, Result, Verdict
 from preflight.model.rules import BUNDLED_NAME
 from preflight.render import RenderOptions
 from preflight.render.sanitize import harmless, json_text, shorten
-from preflight.render.tasks import command_lines, detail_lines, fix_lines, waiver_text
+from preflight.render.tasks import detail_lines, fix_lines, waiver_text
 from preflight.render.templates import MARKDOWN
 
 # https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
@@ -140,7 +140,6 @@ def _rule_help(results: Sequence[Result], title: str) -> dict[str, str]:
         details=details,
         fixes=fixes,
         explain=explain,
-        command_lines=command_lines,
     )
     return {"text": "\n".join(filter(None, lines)), "markdown": markdown}
 

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from preflight.render import fleet_summary, memory, tasks
 from preflight.render.sanitize import MAX_CHARACTERS, shorten, web_address
 
 FOLDER = files("preflight.render")
@@ -30,7 +31,7 @@ _BRACKETS = str.maketrans({"[": "%5B", "]": "%5D"})  # they are syntax in Markdo
 
 def make_environment(finalize: Callable[[Any], Any] | None = None) -> Environment:
     """Return an environment that escapes HTML, after `finalize` has seen every value."""
-    return Environment(
+    environment = Environment(
         loader=FunctionLoader(lambda name: FOLDER.joinpath(name).read_text("utf-8")),
         autoescape=True,
         undefined=StrictUndefined,
@@ -38,6 +39,9 @@ def make_environment(finalize: Callable[[Any], Any] | None = None) -> Environmen
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # the templates ask these modules what to say
+    environment.globals.update(vars(tasks) | vars(fleet_summary) | vars(memory))
+    return environment
 
 
 def escape_markdown(text: str, limit: int = MAX_CHARACTERS) -> str:
