@@ -40,6 +40,9 @@ MEMORY, CPUS, NANOS_PER_CORE = "memory", "cpus", 10**9
 STACK_LABEL, COMPOSE_LABEL = "com.docker.stack.namespace", "com.docker.compose.project"
 # Tasks in these states hold their reservations (swarmkit, manager/scheduler `setupTasksList`).
 RESERVING_TASK_STATES = ("assigned", "accepted", "preparing", "ready", "starting", "running")
+NODE_FIELDS = (
+    ("role", "Spec.Role"), ("state", "Status.State"), ("availability", "Spec.Availability"),
+)  # fmt: skip
 CONSTRAINT_PATTERN = re.compile(
     r"\s*([a-z_][\w.\-]+)\s*(==|!=)\s*([\w:\-\s.*()?+\[\]\\^$|/]+?)\s*", re.IGNORECASE | re.ASCII
 )
@@ -117,11 +120,11 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
     rows, services = api.get_rows("/nodes"), api.get_rows("/services")
     filters = encode_filters({"desired-state": ["ready", "running", "complete"]})  # no history
     tasks = api.get_rows(f"/tasks?{filters}")
+    specs = {row.get("ID"): read_field(row, "Spec") or {} for row in services}
     own = {  # the project's services: names by id
-        row.get("ID"): read_field(row, "Spec.Name")
-        for row in services
-        if isinstance(project, Project)
-        and (read_field(row, "Spec.Labels") or {}).get(STACK_LABEL) == project.name
+        key: spec.get("Name")
+        for key, spec in specs.items()
+        if isinstance(project, Project) and get_label(spec, STACK_LABEL) == project.name
     }
     nodes = parse_nodes(rows, [row for row in tasks if row.get("ServiceID") not in own])
     ready = sum(node.takes_tasks for node in nodes)
@@ -131,7 +134,7 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
     for node in nodes:
         yield from _node_facts(node)
     yield Measured(("nodes",), {}, "GET /nodes")
-    yield _deployment_fact(project, api.running_containers(), is_stack=bool(own))
+    yield _deployment_fact(project, [*specs.values(), *api.running_containers()])
     if not isinstance(project, Project):
         for name in ("services", "unplaced"):
             yield Measured((name,), project, "no compose file here")
@@ -148,24 +151,14 @@ def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> It
     yield _unplaced_fact(parsed)
 
 
-def _deployment_fact(
-    project: Project | Unknown | None, rows: Iterable[ApiObject], is_stack: bool | None = None
-) -> Measured:
-    """Return how the project runs: as a stack, by compose, or None where it doesn't.
-
-    Where no manager is asked (`is_stack` is None), the containers show whether it is a stack.
-    """
-    path, source = ("stack",), "GET /services, GET /containers/json"
-    if not isinstance(project, Project):
-        return Measured(path, project, source)
-    labels = {  # those that name the project
-        label
-        for label in (STACK_LABEL, COMPOSE_LABEL)
-        if any(get_label(row, label) == project.name for row in rows)
-    }
-    if is_stack or (is_stack is None and STACK_LABEL in labels):
-        return Measured(path, "stack", source)
-    return Measured(path, "compose" if COMPOSE_LABEL in labels else None, source)
+def _deployment_fact(project: Project | Unknown | None, labelled: Sequence[ApiObject]) -> Measured:
+    """Return how the project runs, by the labels of services and containers; None if it doesn't."""
+    runs_as: str | Unknown | None = project if isinstance(project, Unknown) else None
+    if isinstance(project, Project):
+        kinds = {"stack": STACK_LABEL, "compose": COMPOSE_LABEL}
+        names = {kind: {get_label(row, label) for row in labelled} for kind, label in kinds.items()}
+        runs_as = next((kind for kind in kinds if project.name in names[kind]), None)
+    return Measured(("stack",), runs_as, "GET /services, GET /containers/json")
 
 
 def parse_nodes(rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()) -> list[Node]:
@@ -207,18 +200,12 @@ def parse_amounts(row: ApiObject, path: str) -> dict[str, int]:
 
 def _node_facts(node: Node) -> Iterator[Measured]:
     path, cores = ("nodes", node.name), node.total.get(CPUS, 0) / NANOS_PER_CORE or None
-    for name, value, key in (
-        ("role", text_or_none(read_field(node.row, "Spec.Role")), "Spec.Role"),
-        ("state", text_or_none(read_field(node.row, "Status.State")), "Status.State"),
-        (
-            "availability",
-            text_or_none(read_field(node.row, "Spec.Availability")),
-            "Spec.Availability",
-        ),
-        ("cpus", cores, "Description.Resources.NanoCPUs"),
-        ("memory", node.total.get(MEMORY), "Description.Resources.MemoryBytes"),
-    ):
+    for name, key in NODE_FIELDS:
+        value = text_or_none(read_field(node.row, key))
         yield Measured((*path, name), or_unreported(value, key), f"GET /nodes {key}")
+    memory, source = node.total.get(MEMORY), "GET /nodes Description.Resources"
+    yield Measured((*path, "cpus"), or_unreported(cores, "NanoCPUs"), source)
+    yield Measured((*path, "memory"), or_unreported(memory, "MemoryBytes"), source)
     source = "GET /nodes Spec.Labels"
     for name, value in (read_field(node.row, "Spec.Labels") or {}).items():
         yield Measured((*path, "labels", name), str(value), source)
@@ -242,7 +229,7 @@ def parse_service(name: str, config: ApiObject, nodes: Iterable[Node]) -> Servic
     """
     deploy = config.get("deploy")
     memory, cpus = (
-        resource({"deploy": deploy}, "reservations", what)[0] for what in (MEMORY, CPUS)
+        resource({"deploy": deploy}, "reservations", kind)[0] for kind in (MEMORY, CPUS)
     )
     # Compose holds cores as 32-bit floats, of which six digits are exact.
     cores = round(cpus, 6) if isinstance(cpus, float) else 0

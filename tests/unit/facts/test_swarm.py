@@ -231,8 +231,7 @@ def test_containers_show_how_the_project_runs(
         {"Id": "2", "State": "exited", "Labels": {"com.docker.compose.project": "shop"}},
         {"Id": "3", "State": "running", "Labels": {"com.docker.compose.project": "other"}},
     ]
-    left_over = control and runs_as == "stack"  # a task outlives the service for a while
-    assert of(measured(manager, SHOP), "stack") == (None if left_over else runs_as)
+    assert of(measured(manager, SHOP), "stack") == runs_as
 
 
 def test_a_task_whose_state_is_none_holds_nothing(manager: Manager) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from preflight.facts.collect.context import Engine
@@ -269,31 +270,22 @@ def compare_with_service(
             yield f"variable {name} is not set, the file sets it"
         elif isinstance(value, str) and container.variables[name] != value:
             yield f"variable {name} has another value than in the file"
-    host = container.host_config
-    for label, what, key, divisor, tolerance in (
-        ("memory", "memory", "Memory", 1, 0.0),
-        ("CPU", "cpus", "NanoCpus", 1e9, _CPU_TOLERANCE),
+    for label, kind, key, divisor, tolerance, format_limit in (
+        ("memory", "memory", "Memory", 1, 0.0, partial(format_bytes, binary=True)),
+        ("CPU", "cpus", "NanoCpus", 1e9, _CPU_TOLERANCE, format_number),
     ):
-        limit, _ = resource(service, "limits", what)
-        reported = count_or_none(host.get(key))
-        is_quota = what == "cpus" and service.get("cpu_quota")
+        limit, _ = resource(service, "limits", kind)
+        reported = count_or_none(container.host_config.get(key))
+        is_quota = kind == "cpus" and service.get("cpu_quota")
         if isinstance(limit, Unknown) or reported is None or is_quota:
             continue
         actual = reported / divisor
         if abs(actual - (limit or 0)) > tolerance:
-            yield (
-                f"{label} limit {_format_limit(actual, what)}, "
-                f"the file says {_format_limit(limit, what)}"
-            )
+            texts = [format_limit(amount) if amount else "none" for amount in (actual, limit)]
+            yield f"{label} limit {texts[0]}, the file says {texts[1]}"
     wanted, image = service.get("image"), text_or_none(container.config.get("Image"))
     if wanted and image and not _is_same_image(wanted, image):
         yield f"image {image}, the file says {wanted}"
-
-
-def _format_limit(amount: float | None, what: str) -> str:
-    if not amount:
-        return "none"
-    return format_bytes(int(amount), binary=True) if what == "memory" else format_number(amount)
 
 
 def _is_same_image(wanted: str, actual: str) -> bool:
