@@ -25,7 +25,7 @@ from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.cli.rules import judge_case, review_rules
 from preflight.evaluate.memory import list_models
 from preflight.facts.collect.measurement import Options
-from preflight.facts.compose.facts import project_facts
+from preflight.facts.compose.facts import measure as measure_project
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError
 from preflight.facts.start_blockers import port_clashes
@@ -353,7 +353,9 @@ def _project(files: Mapping[str, bytes], data: bytes) -> None:
     assert project is not None
     assert json.dumps(project.config)
     port_clashes(project)
-    facts = build_facts(project_facts(project), measured_at="2026-11-23T11:00:00Z", version="1")
+    facts = build_facts(
+        measure_project(None, project), measured_at="2026-11-23T11:00:00Z", version="1"
+    )
     rules = bundled_rules() if len(data) % 8 == 0 else golden_rules()
     judged(rules, pipeline.with_model(facts, rules), data)
 

@@ -36,7 +36,7 @@ PROBES = (
     Probe(catalogue.HOST_FACTS, "host.machine"),
     Probe(catalogue.DISK_FACTS, "host.disk"),
     Probe(catalogue.DOCKER_FACTS, "engine.engine_facts", late="Docker did not answer"),
-    Probe(catalogue.COMPOSE_FACTS, "compose.facts"),
+    Probe(catalogue.COMPOSE_FACTS, "compose.facts", needs_project=True),
     Probe(catalogue.START_FACTS, "start_blockers", needs_project=True),
     Probe(catalogue.PORTS_FACTS, "ports", needs_project=True),
     Probe(catalogue.STACK_FACTS, "stack.containers", needs_project=True),
@@ -60,6 +60,8 @@ def facts_without_project(probe: Probe, unusable: Unknown | None) -> Iterator[Me
     Without a file all that the project could have is absent, and the engine isn't asked.
     """
     not_asked = Unknown("only asked if there is a compose file")
+    if unusable is not None and probe.facts is catalogue.COMPOSE_FACTS:
+        yield Measured(("compose", "problem"), unusable.reason, "the compose files")
     for fact in unknown_facts(probe, unusable or not_asked):
         is_absent = unusable is None and fact.path[0] != "docker"
         yield Measured(fact.path, None, NO_COMPOSE_FILE) if is_absent else fact

@@ -8,32 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import OLDER_KEYS, Project, known_as, source_of
 from preflight.facts.engine.engine_facts import DEFAULT_LOG_DRIVER, is_log_rotated
-from preflight.facts.table import NO_COMPOSE_FILE
 from preflight.model.facts import Measured, Unknown, Value
 
 
-def measure(context: MeasureContext) -> Iterator[Measured]:
-    """Yield the facts of the project; no compose file is absent, an unusable one unknown."""
-    project = context.project_or_unknown()
-    if isinstance(project, Project):
-        yield Measured(("compose", "problem"), None, f"read by the {project.source}")
-        yield from project_facts(project)
-        return
-    if project is not None:
-        yield Measured(("compose", "problem"), project.reason, "the compose files")
-    for name in ("files", "project", "source", "caveats", "services", "problem"):
-        yield Measured(("compose", name), project, NO_COMPOSE_FILE)
-    for key in OLDER_KEYS:
-        yield Measured(("compose", "total", *key), project, NO_COMPOSE_FILE)
-
-
-def project_facts(project: Project) -> Iterator[Measured]:
+def measure(_: object, project: Project) -> Iterator[Measured]:
     """Yield the facts of a project that was read."""
     reader = "docker compose config" if project.source == "cli" else "preflight's own reader"
     yield Measured(("compose", "files"), list(project.files), "--compose-file, COMPOSE_FILE, here")
+    yield Measured(("compose", "problem"), None, reader)
     yield Measured(("compose", "project"), project.name, reader)
     yield Measured(("compose", "source"), project.source, reader)
     yield Measured(("compose", "caveats"), list(project.caveats) or None, reader)

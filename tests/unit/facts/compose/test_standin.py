@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from compose_projects import CASES, ask_compose, environment, read_case, read_project
 from paths import SHARED
-from preflight.facts.compose.facts import project_facts
+from preflight.facts.compose.facts import measure as measure_project
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.compose.standin import parse_count, parse_size
 from preflight.facts.ports import published_ports
@@ -36,7 +36,7 @@ def comparable(config: dict[str, Any]) -> dict[str, Any]:
     """Return the facts that follow from a configuration, in one form whoever wrote it."""
     project = Project(config["name"], "", (), "", config)
     facts: dict[str, Any] = {}
-    for measured in project_facts(project):
+    for measured in measure_project(None, project):
         value = measured.value
         value = round(value, 6) if isinstance(value, float) else value  # Compose has 32 bits
         facts[" ".join(measured.path)] = sorted(value) if isinstance(value, list) else value
@@ -234,7 +234,7 @@ def test_any_values_end_in_facts_or_in_one_line(
     with suppress(ComposeError):
         project = read_project([str(folder / "a.yaml"), str(folder / "b.yaml")]).reading
         assert json.dumps(project.config)
-        assert list(project_facts(project))
+        assert list(measure_project(None, project))
         assert port_clashes(project) is not None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engines import IMAGE, Engine
-from preflight.facts.compose.facts import project_facts
+from preflight.facts.compose.facts import measure as measure_project
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.engine_facts import is_log_rotated, parse_info
 from preflight.model.facts import Unknown
@@ -78,7 +78,7 @@ def of_file(logging: Mapping[str, Any]) -> Any:
     config = {"services": {"api": {"logging": logging}}}
     project = Project("p", "/p", ("/p/compose.yaml",), "cli", config)
     path = ("compose", "services", "api", "log", "rotated")
-    return next(one.value for one in project_facts(project) if one.path == path)
+    return next(one.value for one in measure_project(None, project) if one.path == path)
 
 
 @pytest.mark.parametrize("driver", ["json-file", "local", "journald", "none", "syslog"])
