@@ -24,18 +24,9 @@ from preflight.cli.streams import (
     write_file,
     write_json,
 )
-from preflight.model.cases import (
-    EXPECTED_FILE,
-    FACTS_FILE,
-    MAX_EXPECTED_BYTES,
-    RULES_FILE,
-    CaseExpectation,
-    CaseOutcome,
-    VerdictMismatch,
-    exit_code,
-)
+from preflight.model.cases import CaseExpectation, CaseOutcome, VerdictMismatch, exit_code
 from preflight.model.facts import Facts
-from preflight.model.problems import InputError, Problem, Review
+from preflight.model.problems import InputError, Problem
 from preflight.model.report import ExitCode
 from preflight.model.rules import RuleSet
 from preflight.render.sanitize import clean
@@ -132,21 +123,22 @@ def _validate(name: str, snapshot: Facts | None) -> bool:
     """Print the problems of one rule file, or that there are none."""
     try:
         ruleset = load_rules(name)
-        result = review_rules(ruleset, snapshot)
     except InputError as error:
         if not any(isinstance(problem, Problem) for problem in error.problems):
             raise
-        result = Review(error.problems)
-    complain(*(f"note: {remark}" for remark in result.remarks))
-    lines = [str(problem) for problem in result.problems]
-    if not lines:
-        lines = [f"{ruleset.origin}: {len(ruleset.rules)} rules, no problems"]
+        problems = error.problems
+    else:
+        problems, remarks = review_rules(ruleset, snapshot)
+        complain(*(f"note: {remark}" for remark in remarks))
+    lines = [*map(str, problems)] or [f"{ruleset.origin}: {len(ruleset.rules)} rules, no problems"]
     write("".join(f"{clean(line)}\n" for line in lines))
-    return not result.problems
+    return not problems
 
 
-def review_rules(ruleset: RuleSet, facts: Facts | None = None) -> Review:
-    """Return the problems of rules that can be used: by themselves, and on the given facts."""
+def review_rules(
+    ruleset: RuleSet, facts: Facts | None = None
+) -> tuple[tuple[Problem | str, ...], list[Problem]]:
+    """Return the problems of rules that can be used, on the given facts too, and remarks."""
     from preflight.evaluate import waivers
     from preflight.evaluate.judge import Selection
 
@@ -160,8 +152,7 @@ def review_rules(ruleset: RuleSet, facts: Facts | None = None) -> Review:
             )
             for waiver in waivers.find_unneeded_waivers(ruleset.waivers, report.results)
         )
-    remarks = waivers.find_ending_waivers(ruleset.waivers, today())
-    return Review(tuple(sorted(problems)), tuple(remarks))
+    return tuple(sorted(problems)), list(waivers.find_ending_waivers(ruleset.waivers, today()))
 
 
 @app.command("test", epilog="Example: preflight rules test tests/cases --rules preflight.yaml")
@@ -215,7 +206,7 @@ def run_cases(
 def _case_rules(folder: str) -> str | None:
     """Return the rule file in the case's folder or beside it."""
     parent = os.path.normpath(os.path.join(folder, os.pardir))
-    files = (os.path.join(place, RULES_FILE) for place in (folder, parent))
+    files = (os.path.join(place, "rules.yaml") for place in (folder, parent))
     return next(filter(os.path.lexists, files), None)
 
 
@@ -227,13 +218,14 @@ def _load_for_cases(file: str, *sets: str) -> RuleSet:
 def _judge_folder(folder: str, file: str, only: Sequence[str], exact: bool) -> CaseOutcome:
     """Judge one case; problems of its files are part of the outcome."""
     from preflight.rules.load import display_name
-    from preflight.snapshot.cases import read_expected
+    from preflight.snapshot import cases
 
     name = os.path.basename(os.path.abspath(folder))
     try:
-        expected_file = os.path.join(folder, EXPECTED_FILE)
-        expected = read_expected(read_input(expected_file, MAX_EXPECTED_BYTES), expected_file)
-        facts = read_facts(os.path.join(folder, FACTS_FILE))
+        expected_file = os.path.join(folder, cases.EXPECTED_FILE)
+        data = read_input(expected_file, cases.MAX_EXPECTED_BYTES)
+        expected = cases.read_expected(data, expected_file)
+        facts = read_facts(os.path.join(folder, cases.FACTS_FILE))
         known = _load_for_cases(file).vars
         sets = sorted(f"{key}={value}" for key, value in expected.vars.items() if key in known)
         ruleset = _load_for_cases(file, *sets)

@@ -9,11 +9,6 @@ from typing import NamedTuple
 
 from preflight.model.report import ExitCode, Verdict
 
-FACTS_FILE = "facts.json"
-EXPECTED_FILE = "expected.json"
-RULES_FILE = "rules.yaml"
-MAX_EXPECTED_BYTES = 2**20  # of an expected.json
-
 
 class CaseExpectation(NamedTuple):
     """The verdicts that a case expects, by `rule-id` or `rule-id/item`, and how to judge it.

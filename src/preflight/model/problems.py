@@ -20,13 +20,6 @@ class Problem(NamedTuple):
         return f"{place}: {self.message}"
 
 
-class Review(NamedTuple):
-    """The problems of a rule file that can be used; remarks don't count as problems."""
-
-    problems: tuple[Problem | str, ...] = ()
-    remarks: tuple[Problem, ...] = ()
-
-
 class InputError(Exception):
     """Input that cannot be used: its problems are printed, the exit code is 2."""
 

@@ -8,10 +8,13 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
-from preflight.model.cases import EXPECTED_FILE, FACTS_FILE, MAX_EXPECTED_BYTES, CaseExpectation
+from preflight.model.cases import CaseExpectation
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.report import VERDICTS
 from preflight.snapshot.json_input import find_mismatches, invalid_file, parse_json
+
+FACTS_FILE, EXPECTED_FILE = "facts.json", "expected.json"
+MAX_EXPECTED_BYTES = 2**20  # of an expected.json
 
 
 def find_cases(folder: str) -> list[str]:
