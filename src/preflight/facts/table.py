@@ -60,8 +60,10 @@ def facts_without_project(probe: Probe, unusable: Unknown | None) -> Iterator[Me
     Without a file all that the project could have is absent, and the engine isn't asked.
     """
     not_asked = Unknown("only asked if there is a compose file")
-    if unusable is not None and probe.facts is catalogue.COMPOSE_FACTS:
-        yield Measured(("compose", "problem"), unusable.reason, "the compose files")
     for fact in unknown_facts(probe, unusable or not_asked):
-        is_absent = unusable is None and fact.path[0] != "docker"
-        yield Measured(fact.path, None, NO_COMPOSE_FILE) if is_absent else fact
+        if unusable is None and fact.path[0] != "docker":
+            yield Measured(fact.path, None, NO_COMPOSE_FILE)
+        elif unusable is not None and fact.path == ("compose", "problem"):
+            yield Measured(fact.path, unusable.reason, "the compose files")
+        else:
+            yield fact
