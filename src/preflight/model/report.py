@@ -219,7 +219,7 @@ class ModelFit(NamedTuple):
 
 
 class ModelListing(NamedTuple):
-    """Models against the budget in bytes, the the largest that fits first."""
+    """Models against the budget in bytes, the largest that fits first."""
 
     budget: float | None
     budget_source: str

@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from preflight.model.diagnosis import Finding, LogReport, Place
+from preflight.model.diagnosis import Finding, LogReport
 from preflight.model.report import Verdict
 from preflight.model.rules import Confidence
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
 from preflight.render.layout import Fill, TextLayout
-from preflight.render.sanitize import clean, shorten
+from preflight.render.sanitize import harmless
 
 SCHEMA = "preflight.diagnosis/1"
 _VERDICT_BY_CONFIDENCE: Mapping[Confidence, Verdict] = {
@@ -33,7 +33,7 @@ def text(report: LogReport, seconds: float, options: RenderOptions) -> str:
     layout.wrap(f"{files} · {lines} in {seconds:.1f} s", 0, "bold")
     for finding in report.findings:
         layout.blank()
-        _add_finding(layout, finding, several=len(report.files) > 1)
+        _add_finding(layout, harmless(finding), several=len(report.files) > 1)
     if not report.findings:
         layout.add(options.sign("pass"), " No known error")
     return layout.draw()
@@ -44,55 +44,32 @@ def _add_finding(layout: TextLayout, finding: Finding, *, several: bool) -> None
     times = "once" if finding.occurrences == 1 else f"{finding.occurrences:,} times"
     right = f"{finding.confidence} · {times}"
     layout.add((mark, style), " ", Fill(finding.title, "bold"), " ", (right, style))
-    lines = _line_range(finding.first, finding.last, several=several)
-    lines = lines.replace("…", "...") if layout.options.ascii else lines  # as wide as it is drawn
-    figures = clean(finding.figures or "")
-    if figures and len(figures) + len(lines) + 5 <= layout.options.columns:
-        layout.add("    ", Fill(figures), " ", (lines, "dim"))
+    first, last = finding.first, finding.last
+    begin, end = f"line {first.line:,}", f"line {last.line:,}"
+    if several:
+        begin = f"{first.file} {begin}"
+        end = end if last.file == first.file else f"{last.file} {end}"
+    lines = begin if first[:2] == last[:2] else f"{begin} … {end}"
+    width = len(finding.figures or "") + len(lines) + lines.count("…") * 2  # ... in ASCII
+    if finding.figures and width + 5 <= layout.options.columns:
+        layout.add("    ", Fill(finding.figures), " ", (lines, "dim"))
     else:
-        if figures:
-            layout.wrap(figures, 4)
+        if finding.figures:
+            layout.wrap(finding.figures, 4)
         layout.wrap(lines, 4, "dim")
-    begin, end = (
-        _SECOND_FRACTION.sub(r"\1", at.time or "") for at in (finding.first, finding.last)
-    )
+    begin, end = (_SECOND_FRACTION.sub(r"\1", place.time or "") for place in (first, last))
     if begin:
         layout.wrap(f"{begin} … {end}" if end and end != begin else begin, 4, "dim")
-    excerpt = shorten(finding.excerpt).strip()  # its time is already shown
-    excerpt = excerpt.removeprefix(finding.last.time or "").strip() or excerpt
+    excerpt = finding.excerpt.strip()  # its time is already shown
+    excerpt = excerpt.removeprefix(last.time or "").strip() or excerpt
     layout.add((f"    {excerpt}", "dim"))
     layout.wrap(finding.cause, 4)
     layout.fixes(finding.fixes, 4, command_indent=6)
 
 
-def _line_range(first: Place, last: Place, *, several: bool) -> str:
-    """Return `line 12 … line 88,104`, with the log's name if there are several."""
-    begin, end = f"line {first.line:,}", f"line {last.line:,}"
-    if several:
-        begin = f"{clean(first.file)} {begin}"
-        end = end if last.file == first.file else f"{clean(last.file)} {end}"
-    return begin if first[:2] == last[:2] else f"{begin} … {end}"
-
-
 def json_object(report: LogReport) -> dict[str, Any]:
     """Return `preflight.diagnosis/1`; what a log says is harmless in it, and short."""
-    return {
-        "schema": SCHEMA,
-        "lines": report.line_count,
-        "findings": [
-            {
-                "id": finding.id,
-                "title": finding.title,
-                "cause": finding.cause,
-                "confidence": finding.confidence,
-                "count": finding.occurrences,
-                "first": as_plain_data(finding.first),
-                "last": as_plain_data(finding.last),
-                "values": {name: shorten(value) for name, value in finding.values.items()},
-                "fixes": [
-                    {**as_plain_data(fix), "text": shorten(fix.text)} for fix in finding.fixes
-                ],
-            }
-            for finding in report.findings
-        ],
-    }
+    findings = [as_plain_data(harmless(finding)) for finding in report.findings]
+    for finding in findings:
+        del finding["excerpt"], finding["figures"]
+    return {"schema": SCHEMA, "lines": report.line_count, "findings": findings}

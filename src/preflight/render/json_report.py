@@ -33,6 +33,7 @@ _RELEASED_KEYS = {
     "required": "asked",
     "required_by": "what",
     "budget_source": "why",
+    "occurrences": "count",
 }
 """The released keys of fields whose names have changed since."""
 
