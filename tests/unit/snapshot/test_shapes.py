@@ -92,6 +92,7 @@ NAME_WRAPPERS = [
     '{n}="cut off {s}', "{{'{n}': '{s}'}}", '{{"name":"{n}","value":"{s}"}}', "- name: {n}\n  value: {s}\n",
     '<add key="{n}" value="{s}" />', 'Config {{ {n}: Some("{s}") }}', "[('{n}', '{s}')]", "(b'{n}', b'{s}')",
     "&quot;{n}&quot;:&quot;{s}&quot;", "x=%7B%22{n}%22%3A%22{s}%22%7D", "\\u0022{n}\\u0022:\\u0022{s}\\u0022",
+    "{n}=x1,{s};y&z)!", "{n}={s},x1 a=b", "{n}: |\n    {s}\n", '{{\n  "{n}":\n        "{s}"\n}}', "ENV {n} {s}",
     '{n}=SecretStr("{s}")', "map[a:b {n}:{s} c:d]", ':{n}=>"{s}"', "'{n}' => '{s}',",
 ]  # fmt: skip
 SENTENCES = [
@@ -105,6 +106,7 @@ SENTENCES = [
     "MIIEpAIBAAKCAQEA{}\nQz7xKvJ3wPm9\n-----END RSA PRIVATE KEY-----\nand then",
     "2026-11-23T10:00:00Z x{}\n2026-11-23T10:00:00Z -----END PRIVATE KEY-----",
     "machine h login joe password {} ", "requirepass {}", 'monitor: "AUTH" "{}"', "jdbc:oracle:thin:scott/{}@db",
+    "SET PASSWORD FOR a = PASSWORD('{}')", "Cookie: PHPSESSID={}", "connect.sid={}", "bindpw: {}", "olcRootPW: {}",
     "openssl rsa -passin pass:{} -in k.pem", "kubectl create secret generic x --from-literal=password={}",
     "otpauth://totp/a?secret={}&issuer=b", "root:$y$j9T$saltsalt${}:19000:0", "sshpass -p {} ssh h",
     "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n{}", "amqp://app:{}@queue:5672/x",
