@@ -171,7 +171,8 @@ def engine_line(report: Report) -> str:
     engine = report.engine
     if engine.get("endpoint") is None:
         return ""
-    endpoint = f"at {engine['endpoint']} (context {engine.get('context')})"
+    context = f" (context {engine['context']})" if engine.get("context") else ""
+    endpoint = f"at {engine['endpoint']}{context}"
     if engine.get("reachable") is False:
         return f"No container engine {endpoint}"
     name = str(engine.get("engine") or "container engine").replace("-", " ").title()

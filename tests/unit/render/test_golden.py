@@ -111,3 +111,12 @@ def test_one_cause_of_undecided_rules_is_told_once(report: Report) -> None:
     assert text.count(unknown.reason_or_source) == 1
     assert f"3 rules undecided, {unknown.reason_or_source}" in text
     assert unknown.fixes[0].text not in text
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_engine_of_unknown_kind_is_not_called_none(name: str, report: Report) -> None:
+    unknown = report._replace(engine={**report.engine, "engine": None, "context": None})
+    text = renderer(name)(unknown, RenderOptions(verbose=True))
+    assert "None" not in text
+    if name == "text":
+        assert "Container Engine 28.2.2 at unix:///var/run/docker.sock" in text
