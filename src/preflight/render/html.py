@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from hashlib import sha256
 from typing import Any
@@ -15,10 +14,15 @@ from preflight.render import SIGNS, RenderOptions, tasks
 from preflight.render.sanitize import web_address
 from preflight.render.templates import FOLDER, make_environment
 
-_NONCHARACTER = re.compile(
-    "[\ufdd0-\ufdef"
-    + "".join(f"{chr(n - 1)}{chr(n)}" for n in range(0xFFFF, 0x110000, 0x10000))
-    + "]"
+_NONCHARACTERS = frozenset(
+    map(
+        chr,
+        [
+            *range(0xFDD0, 0xFDF0),
+            *range(0xFFFE, 0x110000, 0x10000),
+            *range(0xFFFF, 0x110000, 0x10000),
+        ],
+    )
 )
 
 
@@ -36,7 +40,9 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 def _fill_page(template: str, options: RenderOptions, **variables: Any) -> str:
     """Fill a template; the page is ASCII, and without code points that are no characters."""
     page = _ENVIRONMENT.get_template(template).render(options=options, **variables)
-    return _NONCHARACTER.sub("\ufffd", page).encode("ascii", "xmlcharrefreplace").decode()
+    for character in _NONCHARACTERS.intersection(page):
+        page = page.replace(character, "\ufffd")
+    return page.encode("ascii", "xmlcharrefreplace").decode()
 
 
 def _command_lines(fix: ResolvedFix) -> list[Markup]:
