@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 from preflight.facts.catalogue import SWARM_FACTS
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.facts import resource
-from preflight.facts.compose.project import Project, source_of
+from preflight.facts.compose.project import Project, read_field, source_of
 from preflight.facts.engine.api import (
     EngineApi,
     count_or_none,
@@ -107,13 +107,6 @@ def _swarm_facts(context: MeasureContext) -> Iterator[Measured]:
     host = next(filter(None, addresses), "MANAGER:").rpartition(":")[0]
     reason = f"this node is a worker: ask a manager, --docker-host ssh://{host}"
     raise EngineError(reason, "unsupported")
-
-
-def read_field(answer: Any, path: str) -> Any:
-    """Return what is at a dotted path of an answer, None where nothing is."""
-    for key in path.split("."):
-        answer = answer.get(key) if isinstance(answer, Mapping) else None
-    return answer
 
 
 def _measure_as_manager(api: EngineApi, project: Project | Unknown | None) -> Iterator[Measured]:
@@ -232,8 +225,8 @@ def parse_service(name: str, config: ApiObject, nodes: Iterable[Node]) -> Servic
         resource({"deploy": deploy}, "reservations", kind)[0] for kind in (MEMORY, CPUS)
     )
     # Compose holds cores as 32-bit floats, of which six digits are exact.
-    cores = round(cpus, 6) if isinstance(cpus, float) else 0
-    needs = {MEMORY: memory if isinstance(memory, int) else 0, CPUS: round(cores * NANOS_PER_CORE)}
+    cores = round(cpus or 0, 6)
+    needs: dict[str, int] = {MEMORY: int(memory or 0), CPUS: round(cores * NANOS_PER_CORE)}
     for generic in read_field(deploy, "resources.reservations.generic_resources") or ():
         spec = generic["discrete_resource_spec"]
         needs[spec["kind"]] = int(spec["value"])

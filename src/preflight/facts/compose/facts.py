@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.facts.compose.project import OLDER_KEYS, Project, known_as, source_of
+from preflight.facts.compose.project import OLDER_KEYS, Project, known_as, read_field, source_of
 from preflight.facts.engine.engine_facts import DEFAULT_LOG_DRIVER, is_log_rotated
-from preflight.model.facts import Measured, Unknown, Value
+from preflight.model.facts import Measured, Value
 
 
 def measure(_: object, project: Project) -> Iterator[Measured]:
@@ -27,31 +27,26 @@ def measure(_: object, project: Project) -> Iterator[Measured]:
     services = project.services.values()
     for kind, what in OLDER_KEYS:
         amounts = [(resource(service, kind, what)[0], replicas(service)) for service in services]
-        known = [value * count for value, count in amounts if isinstance(value, int | float)]
+        known = [value * count for value, count in amounts if value]
         source = f"the sum over {len(known)} of {len(services)} services, with replicas"
         yield Measured(("compose", "total", kind, what), sum(known), source)
 
 
 def replicas(service: Mapping[str, Any]) -> int:
     """Return how many containers a service has: deploy.replicas, else scale, else one."""
-    counts = ((service.get("deploy") or {}).get("replicas"), service.get("scale"), 1)
+    counts = (read_field(service, "deploy.replicas"), service.get("scale"), 1)
     return next(count for count in counts if isinstance(count, int))
 
 
 def resource(
     service: Mapping[str, Any], kind: str, what: str
-) -> tuple[float | Unknown | None, tuple[str, ...]]:
+) -> tuple[float | None, tuple[str, ...]]:
     """Return a limit or reservation in bytes or cores, None where there is none, and its key."""
-    resources = (service.get("deploy") or {}).get("resources") or {}
     path: tuple[str, ...] = ("deploy", "resources", kind, what)
-    value = (resources.get(kind) or {}).get(what)
-    older = OLDER_KEYS[kind, what]
+    value, older = read_field(service, ".".join(path)), OLDER_KEYS[kind, what]
     if value is None and older is not None:
         value, path = service.get(older), (older,)
-    try:
-        amount = None if value is None else int(value) if what == "memory" else float(value)
-    except (TypeError, ValueError):
-        return Unknown(f"{'.'.join(path)} isn't a number: {value!r:.60}", "invalid"), path
+    amount = int(value or 0) if what == "memory" else float(value or 0)
     return amount or None, path  # Compose omits zero limits
 
 
@@ -64,7 +59,7 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
     yield fact((), {})
     yield fact(("known_as",), known_as(name, service), "image")
     yield fact(("image",), service.get("image"), "image")
-    deployed = "replicas" in (service.get("deploy") or {})
+    deployed = read_field(service, "deploy.replicas") is not None
     key = ("deploy", "replicas") if deployed else ("scale",)
     yield fact(("replicas",), replicas(service), *key)
     for kind, what in OLDER_KEYS:
@@ -79,9 +74,8 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
     yield fact(("mounts",), mounts, "volumes")
     yield fact(("platform",), service.get("platform") or None, "platform")
     yield fact(("gpus",), _gpus(service), "gpus" if service.get("gpus") else "deploy")
-    logging = service.get("logging") or {}
-    driver, options = logging.get("driver"), logging.get("options") or {}
-    rotated = is_log_rotated(str(driver or DEFAULT_LOG_DRIVER), options)
+    driver, options = (read_field(service, f"logging.{key}") for key in ("driver", "options"))
+    rotated = is_log_rotated(str(driver or DEFAULT_LOG_DRIVER), options or {})
     yield fact(("log", "driver"), driver, "logging", "driver")
     yield fact(("log", "rotated"), rotated if driver or options else None, "logging")
 
@@ -100,10 +94,9 @@ def _format_mount(mount: Mapping[str, Any]) -> str:
 
 def _gpus(service: Mapping[str, Any]) -> int | None:
     """Return how many GPUs a service asks for, -1 for all of them, None where it asks for none."""
-    resources = (service.get("deploy") or {}).get("resources") or {}
     devices = [
         device
-        for device in (resources.get("reservations") or {}).get("devices") or ()
+        for device in read_field(service, "deploy.resources.reservations.devices") or ()
         if "gpu" in (device.get("capabilities") or ()) or device.get("driver") == "nvidia"
     ]
     devices += service.get("gpus") or ()

@@ -97,6 +97,13 @@ class Project(NamedTuple):
         return {name: services[name] for name in order}
 
 
+def read_field(value: Any, path: str) -> Any:
+    """Return what is at a dotted path of mappings, None where nothing is."""
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
 def known_as(name: str, service: Mapping[str, Any]) -> list[str]:
     """Return what a service is known as: its name, and its image's without registry and tag."""
     image = str(service.get("image") or "").partition("@")[0].rpartition("/")[2].partition(":")[0]

@@ -27,7 +27,14 @@ from preflight.facts.compose.guard import (
     split_volume,
 )
 from preflight.facts.compose.load import display_path
-from preflight.facts.compose.project import OLDER_KEYS, ComposeError, Path, Project, source_of
+from preflight.facts.compose.project import (
+    OLDER_KEYS,
+    ComposeError,
+    Path,
+    Project,
+    read_field,
+    source_of,
+)
 from preflight.facts.compose.variables import Lookup, read_env_file
 from preflight.model.quantities import parse_boolean, parse_number
 
@@ -135,7 +142,7 @@ class _StandIn:
                 self.caveats[f"extends of service {name} was not followed"] = None
             if variables := service.get("environment"):
                 service["environment"] = self.to_texts(variables, self.variables.lookup)
-            if options := (service.get("logging") or {}).get("options"):
+            if options := read_field(service, "logging.options"):
                 service["logging"]["options"] = self.to_texts(options, lambda _: "")
             if isinstance(service.get("env_file"), str | dict):
                 service["env_file"] = [service["env_file"]]
@@ -169,10 +176,9 @@ class _StandIn:
         path = ("services", name)
         environment = self.read_environment(name, service)
         service = {k: v for k, v in service.items() if v not in ("", None) and k != "env_file"}
-        for key, kind in _KINDS.items():
-            if not isinstance(service.get(key, kind()), kind):
-                wanted = "a list" if kind is list else "a mapping"
-                raise self.error_at_key((*path, key), f"expected {wanted}")
+        for key in _LISTS:
+            if not isinstance(service.get(key, []), list):
+                raise self.error_at_key((*path, key), "expected a list")
         ports = [self.parse((*path, "ports"), expand_port, v) for v in service.get("ports", ())]
         if None in ports and not self.variables.missing:
             self.caveats[f"the ranges of ports of service {name} were not expanded"] = None
@@ -184,15 +190,15 @@ class _StandIn:
             if mount.get("type") == "bind" and not _WINDOWS_PATH.match(source):
                 mount["source"] = resolve_path(source, self.project.folder)
         for key, parse in _FIGURES.items():
-            *parents, last = key.split(".")
-            values = service
-            for parent in parents:
-                values = values.get(parent) or {}
-            if values.get(last) is not None:
-                values[last] = self.parse((*path, *parents, last), parse, values[last])
-        resources = (service.get("deploy") or {}).get("resources") or {}
+            parent, _, last = key.rpartition(".")
+            if (value := read_field(service, key)) is not None:
+                values = read_field(service, parent) if parent else service
+                values[last] = self.parse((*path, *key.split(".")), parse, value)
         for (group, what), older_key in OLDER_KEYS.items():
-            older, newer = service.get(older_key or ""), resources.get(group)
+            older, newer = (
+                service.get(older_key or ""),
+                read_field(service, f"deploy.resources.{group}"),
+            )
             if older and newer is not None and float(older) != float(newer.get(what) or 0):
                 newer_key = f"deploy.resources.{group}.{what}"
                 words = f"can't set distinct values on '{older_key}' and '{newer_key}'"
@@ -303,10 +309,7 @@ def _parse_devices(value: Any) -> list[dict[str, Any]]:
     return [dict(device) for device in value]
 
 
-_KINDS: Mapping[str, type] = {
-    **dict.fromkeys(("configs", "gpus", "ports", "profiles", "secrets", "volumes"), list),
-    **dict.fromkeys(("deploy", "logging"), dict),
-}
+_LISTS = ("configs", "gpus", "ports", "profiles", "secrets", "volumes")
 _FIGURES: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("scale", "deploy.replicas"), parse_count),
     **{f"deploy.resources.{kind}.cpus": _parse_cores for kind in ("limits", "reservations")},

@@ -277,7 +277,7 @@ def compare_with_service(
         limit, _ = resource(service, "limits", kind)
         reported = count_or_none(container.host_config.get(key))
         is_quota = kind == "cpus" and service.get("cpu_quota")
-        if isinstance(limit, Unknown) or reported is None or is_quota:
+        if reported is None or is_quota:
             continue
         actual = reported / divisor
         if abs(actual - (limit or 0)) > tolerance:
