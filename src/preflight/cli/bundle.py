@@ -11,18 +11,8 @@ import typer
 
 from preflight import __version__
 from preflight import check as pipeline
-from preflight.cli import redacting
-from preflight.cli.options import (
-    FactsSource,
-    NoRedact,
-    RulesFile,
-    Sets,
-    load_rules,
-    option,
-    parse_since,
-    with_source,
-)
-from preflight.cli.streams import ask, complain, file_options, write_file, write_stderr
+from preflight.cli import options, redacting, streams
+from preflight.cli.options import option
 from preflight.facts.collect.measurement import LogRequest
 from preflight.model.facts import Facts, Unknown, split_path
 from preflight.model.problems import InputError
@@ -46,21 +36,23 @@ _VERSION_FACTS = {
 }  # fmt: skip
 
 
-@with_source(snapshot=False)
+@options.with_source(snapshot=False)
 def bundle(
     *,
     output: Annotated[
         str, option("--output -o FILE", "The file to write.")
     ] = "preflight-bundle.zip",
-    rules: RulesFile = None,
-    source: FactsSource,
-    sets: Sets = None,
+    rules: options.RulesFile = None,
+    source: options.FactsSource,
+    sets: options.Sets = None,
     since: Annotated[
         float | None,
-        option("--since DURATION", "Logs no older than this, such as 2h.", parser=parse_since),
+        option(
+            "--since DURATION", "Logs no older than this, such as 2h.", parser=options.parse_since
+        ),
     ] = None,
     lines: Annotated[int, option("--lines N", "The last lines of each container's log.")] = 500,
-    no_redact: NoRedact = False,
+    no_redact: options.NoRedact = False,
     yes: Annotated[
         bool, option("--yes -y", "Write the bundle without asking for confirmation.")
     ] = False,
@@ -76,7 +68,7 @@ def bundle(
     if not 0 <= lines <= MAX_LOG_LINES:
         raise InputError(f"--lines {lines}: must be 0 to {MAX_LOG_LINES}")
     source.start(LogRequest(since=since, lines=lines))
-    ruleset = load_rules(rules, sets)
+    ruleset = options.load_rules(rules, sets)
     facts = source.facts(ruleset)
     data = support_data.read(source.support_data)
     redactor = redacting.build_redactor(ruleset, facts, source.hidden_variables)
@@ -92,22 +84,22 @@ def bundle(
         names = "\n".join(written).encode()
         redacting.refuse_leftovers(output, redactor, {**written, "its file names": names})
     redaction = "NOT redacted: it shows" if no_redact else "redacted:"
-    write_stderr(f"{output} will hold, {redaction} {redacting.format_counts(counts)}:")
+    streams.write_stderr(f"{output} will hold, {redaction} {redacting.format_counts(counts)}:")
     width = max(len(member.name) for member in members)
     for member in members:
         size = format_bytes(len(member.data))
-        write_stderr(f"  {member.name:<{width}}  {size:>9}  {member.description}")
-    write_stderr(*(f"  not in it: {reason}" for reason in missing))
-    answer = yes or ask("Write it?")
+        streams.write_stderr(f"  {member.name:<{width}}  {size:>9}  {member.description}")
+    streams.write_stderr(*(f"  not in it: {reason}" for reason in missing))
+    answer = yes or streams.ask("Write it?")
     if answer is None:
         raise InputError(
             "not written: no terminal to ask for confirmation; use --yes to write it anyway"
         )
     if not answer:
-        complain("not written")
+        streams.complain("not written")
         raise typer.Exit(ExitCode.FAILED)
-    write_file(output, archive, redacting.PRIVATE_MODE)
-    complain(f"{output}: {len(members) + 1} files, {format_bytes(len(archive))}")
+    streams.write_file(output, archive, redacting.PRIVATE_MODE)
+    streams.complain(f"{output}: {len(members) + 1} files, {format_bytes(len(archive))}")
 
 
 def _redacted_members(
@@ -158,7 +150,7 @@ def _members(
         ("report.json", "json", f"the report: {summary}"),
         ("report.html", "html", "the same as a page"),
     ):
-        text = renderer(format_)(report, file_options(verbose=True))
+        text = renderer(format_)(report, streams.file_options(verbose=True))
         yield Member(name, description, text.encode("utf-8", "replace"))
     if data.config is not None:
         count = len(data.config.get("services") or ())

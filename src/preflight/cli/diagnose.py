@@ -14,27 +14,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from preflight.check import catalogue, hide_secrets, with_model
-from preflight.cli import options
-from preflight.cli.options import (
-    FactsSource,
-    file_argument,
-    is_on_command_line,
-    load_rules,
-    option,
-    parse_since,
-    with_source,
-)
-from preflight.cli.streams import (
-    cannot_read,
-    complain,
-    open_input,
-    read_input,
-    reading_deadline,
-    standard_input,
-    terminal_options,
-    write,
-    write_json,
-)
+from preflight.cli import options, streams
+from preflight.cli.options import option
 from preflight.facts.collect.measurement import LogRequest
 from preflight.model.facts import MAX_BUNDLE_BYTES, Facts, Unknown
 from preflight.model.patterns import SlowPattern
@@ -57,12 +38,12 @@ _ROTATED_NAME = re.compile(
 _NOT_ROTATED = (2, 0, "")
 
 
-@with_source()
+@options.with_source()
 def diagnose(
     *,
     logs: Annotated[
         list[str] | None,
-        file_argument(
+        options.file_argument(
             "[LOG]...",
             "Log files (their rotated ones are read too), folders, bundles. - is standard input.",
         ),
@@ -79,7 +60,7 @@ def diagnose(
         option(
             "--since DURATION",
             "Of containers: only the last DURATION, such as 2h.",
-            parser=parse_since,
+            parser=options.parse_since,
         ),
     ] = None,
     lines: Annotated[
@@ -87,7 +68,7 @@ def diagnose(
     ] = 100_000,
     rules: options.RulesFile = None,
     format_: options.Format = "text",
-    source: FactsSource,
+    source: options.FactsSource,
     sets: options.Sets = None,
 ) -> None:
     """Find known errors in logs: what they mean, how sure that is, and what to do.
@@ -105,10 +86,10 @@ def diagnose(
     _check_options(logs or [], live=live, facts=source.snapshot, lines=lines)
     if live:  # it is measured while files are read
         source.start(LogRequest(containers or (), compose, since, lines, _MAX_LOG_BYTES))
-    inputs = _LogInputs(load_rules(rules, sets, known_errors=True))
+    inputs = _LogInputs(options.load_rules(rules, sets, known_errors=True))
     try:
         if logs:
-            is_limited = is_on_command_line(source.ctx, "timeout")
+            is_limited = options.is_on_command_line(source.ctx, "timeout")
             inputs.read(logs, source.options.timeout if is_limited else None)
         if live:
             inputs.read_containers(source)
@@ -120,11 +101,13 @@ def diagnose(
     notes = inputs.reader.notes
     if notes and not report.line_count and not report.findings:
         raise InputError(*notes)  # nothing could be read, which doesn't mean that it is clean
-    complain(*notes)
+    streams.complain(*notes)
     if format_ == "json":
-        write_json(render.json_object(report))
+        streams.write_json(render.json_object(report))
     else:
-        write(render.text(report, time.perf_counter() - started, terminal_options()))
+        streams.write(
+            render.text(report, time.perf_counter() - started, streams.terminal_options())
+        )
     is_sure = any(finding.confidence != "possible" for finding in report.findings)
     raise typer.Exit(ExitCode.FAILED if is_sure else ExitCode.OK)
 
@@ -173,16 +156,16 @@ class _LogInputs:
 
         reader = LogReader(self.ruleset.diagnoses)
         if reader.slow_reason is not None:
-            complain(f"reading logs slowly: {reader.slow_reason}")
+            streams.complain(f"reading logs slowly: {reader.slow_reason}")
         return reader
 
     def read(self, names: list[str], timeout: float | None) -> None:
         """Read what is named on the command line; raises InputError where it takes longer."""
         reader = self.reader  # making it isn't reading
-        with reading_deadline(timeout):
+        with streams.reading_deadline(timeout):
             for name in names:
                 if name == "-":
-                    reader.add("standard input", standard_input())
+                    reader.add("standard input", streams.standard_input())
                 elif _is_zip(name):
                     self._read_bundle(name)
                 else:
@@ -191,16 +174,16 @@ class _LogInputs:
     def _read_files(self, name: str) -> None:
         paths = _find_logs(name, self._already_read)
         if len(paths) > 1:
-            complain(f"{name}: {len(paths)} logs, the oldest first")
+            streams.complain(f"{name}: {len(paths)} logs, the oldest first")
         for path in paths:
             self._read_file(path)
 
     def _read_file(self, path: str) -> None:
         """Search a file up to the size that it has now."""
         try:
-            file = open_input(path)
+            file = streams.open_input(path)
         except OSError as error:
-            raise cannot_read(path, error) from None
+            raise streams.cannot_read(path, error) from None
         with file:
             state = os.fstat(file.fileno())
             size = state.st_size if stat.S_ISREG(state.st_mode) else 0
@@ -210,16 +193,16 @@ class _LogInputs:
         from preflight.snapshot.bundle import LOGS, read_bundle
         from preflight.snapshot.facts_file import read_snapshot
 
-        data = read_input(name, MAX_BUNDLE_BYTES)
+        data = streams.read_input(name, MAX_BUNDLE_BYTES)
         members = read_bundle(data, name)
         logs = [member for member in members if member.startswith(LOGS)]
         for log in logs:
             self.reader.add(f"{name}:{log}", io.BytesIO(members[log]))
         if not logs:
-            complain(f"{name} has no logs: only what its snapshot says of the containers")
+            streams.complain(f"{name} has no logs: only what its snapshot says of the containers")
         self.facts = with_model(read_snapshot(data, name), self.ruleset)
 
-    def read_containers(self, source: FactsSource) -> None:
+    def read_containers(self, source: options.FactsSource) -> None:
         """Read the logs of containers here, while the machine is measured."""
         from preflight.facts.stack import support_data
 
@@ -228,10 +211,10 @@ class _LogInputs:
         if not data.logs:
             raise InputError(data.problem or "no containers: nothing was started")
         if data.problem is not None:
-            complain(data.problem)
+            streams.complain(data.problem)
         for name, log in data.logs:
             if isinstance(log, Unknown):
-                complain(f"the log of {name}: {log.reason}")
+                streams.complain(f"the log of {name}: {log.reason}")
             else:
                 self.reader.add(name, io.BytesIO(log))
         if all(isinstance(log, Unknown) for _, log in data.logs):
@@ -279,7 +262,7 @@ def _find_logs(name: str, already_read: set[tuple[int, int]]) -> list[str]:
             raise InputError(f"cannot read {name}: it is a device")
         files = {path: os.stat(path) for path in paths}
     except (OSError, ValueError) as error:
-        raise cannot_read(name, error) from None
+        raise streams.cannot_read(name, error) from None
     if not paths:
         raise InputError(f"{name} has no logs: no file name ends in .log, .txt, .log.N or .gz")
     unread = []

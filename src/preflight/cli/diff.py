@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from preflight import check as pipeline
-from preflight.cli.options import (
-    Format,
-    RulesFile,
-    Sets,
-    file_argument,
-    list_snapshots,
-    load_rules,
-)
-from preflight.cli.streams import complain, read_input, terminal_options, write, write_json
+from preflight.cli import options, streams
 from preflight.model.difference import Difference, HostDifferences
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
 from preflight.model.problems import InputError
@@ -31,12 +23,12 @@ if TYPE_CHECKING:
 
 def diff(
     before: Annotated[
-        str, file_argument("A", "A snapshot, bundle or JSON report; a folder of them.")
+        str, options.file_argument("A", "A snapshot, bundle or JSON report; a folder of them.")
     ],
-    after: Annotated[str, file_argument("B", "Another one; - is standard input.")],
-    rules: RulesFile = None,
-    format_: Format = "text",
-    sets: Sets = None,
+    after: Annotated[str, options.file_argument("B", "Another one; - is standard input.")],
+    rules: options.RulesFile = None,
+    format_: options.Format = "text",
+    sets: options.Sets = None,
 ) -> None:
     """Show what changed from A to B: verdicts and facts, worst first.
 
@@ -52,25 +44,25 @@ def diff(
         raise InputError("A and B are both standard input: name a file for one of them")
     if os.path.isdir(before) != os.path.isdir(after):
         raise InputError("A and B are a folder and a file: name two folders or two files")
-    load = cache(lambda: load_rules(rules, sets))  # reports need no rules
-    names, catalogue, options = (before, after), pipeline.catalogue(), terminal_options()
+    load = cache(lambda: options.load_rules(rules, sets))  # reports need no rules
+    names, catalogue, terminal = (before, after), pipeline.catalogue(), streams.terminal_options()
     if os.path.isdir(before):
         load()
         hosts = _compare_folders(before, after, load)
-        complain(*hosts.unusable.values())
+        streams.complain(*hosts.unusable.values())
         root = render.fleet_json_object(hosts)
-        text = render.fleet_text(hosts, catalogue, names, options)
+        text = render.fleet_text(hosts, catalogue, names, terminal)
         code = ExitCode.USAGE if hosts.unusable else ExitCode.FAILED if hosts else ExitCode.OK
     else:
         difference = _compare_files(before, after, load)
-        complain(*difference.notes)
+        streams.complain(*difference.notes)
         root = render.json_object(difference)
-        text = render.text(difference, catalogue, names, options)
+        text = render.text(difference, catalogue, names, terminal)
         code = ExitCode.FAILED if difference else ExitCode.OK
     if format_ == "json":
-        write_json(root)
+        streams.write_json(root)
     else:
-        write(text)
+        streams.write(text)
     raise typer.Exit(code)
 
 
@@ -90,11 +82,13 @@ def _compare_files(before: str, after: str, load: Callable[[], RuleSet]) -> Diff
 
     max_bytes = max(MAX_SNAPSHOT_BYTES, MAX_BUNDLE_BYTES)
     files = (before, after)
-    return compare(*(read_comparison_input(read_input(f, max_bytes), f, load) for f in files))
+    return compare(
+        *(read_comparison_input(streams.read_input(f, max_bytes), f, load) for f in files)
+    )
 
 
 def _compare_folders(before: str, after: str, load: Callable[[], RuleSet]) -> HostDifferences:
-    old, new = list_snapshots(before), list_snapshots(after)
+    old, new = options.list_snapshots(before), options.list_snapshots(after)
     both = sorted({*old} & {*new})
     changed: dict[str, Difference] = {}
     unusable: dict[str, str] = {}

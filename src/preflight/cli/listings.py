@@ -8,17 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from preflight.check import catalogue, hide_secrets, today
-from preflight.cli import options
+from preflight.cli import options, redacting
 from preflight.cli.options import FactsSource, load_rules, with_source
-from preflight.cli.redacting import (
-    PRIVATE_MODE,
-    build_redactor,
-    count_placeholders,
-    format_counts,
-    redact_facts,
-    refuse_leftovers,
-    report_undecided,
-)
 from preflight.cli.streams import complain, terminal_options, write, write_file, write_json
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError, did_you_mean
@@ -52,16 +43,19 @@ def facts(
         shown = measured if no_redact else hide_secrets(measured, measured)
         write(listings.facts(shown, catalogue(), terminal_options()))
         return
-    redactor = build_redactor(ruleset, measured, source.hidden_variables)
-    clean, undecided = redact_facts(redactor, ruleset, measured)
+    redactor = redacting.build_redactor(ruleset, measured, source.hidden_variables)
+    clean, undecided = redacting.redact_facts(redactor, ruleset, measured)
     as_json = write_snapshot(clean)
     if no_redact:
-        complain(f"not redacted: it shows {format_counts(count_placeholders([as_json]))}")
+        counts = redacting.count_placeholders([as_json])
+        complain(f"not redacted: it shows {redacting.format_counts(counts)}")
         as_json = write_snapshot(measured)
     else:
-        report_undecided(undecided)
-        refuse_leftovers(output or "the snapshot", redactor, {"facts.json": as_json.encode()})
-    write_file(output, hide_ci_commands(as_json), PRIVATE_MODE if no_redact else None)
+        redacting.report_undecided(undecided)
+        redacting.refuse_leftovers(
+            output or "the snapshot", redactor, {"facts.json": as_json.encode()}
+        )
+    write_file(output, hide_ci_commands(as_json), redacting.PRIVATE_MODE if no_redact else None)
 
 
 @with_source()

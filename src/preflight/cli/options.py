@@ -12,13 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import typer
 
 from preflight.check import collect_facts, load, with_model
-from preflight.cli.streams import (
-    cannot_read,
-    read_input,
-    rules_reader,
-    spinner,
-    status_line,
-)
+from preflight.cli import streams
 from preflight.facts.collect.measurement import LogRequest, Measurement, Options
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts, Measured
 from preflight.model.problems import InputError
@@ -58,7 +52,7 @@ def check_files(names: str | list[str] | None) -> str | list[str] | None:
         try:
             ask_filesystem(name)
         except OSError as error:
-            raise cannot_read(name, error) from None
+            raise streams.cannot_read(name, error) from None
     return names
 
 
@@ -193,17 +187,17 @@ def load_rules(
         overrides[key] = value
     file = rules_file(name)
     try:
-        read = rules_reader(file, {} if files is None else files)
+        read = streams.rules_reader(file, {} if files is None else files)
         return load(file, read, overrides, known_errors=known_errors)
     except (OSError, ValueError) as error:
-        raise cannot_read(f"the rule file {file}", error) from None
+        raise streams.cannot_read(f"the rule file {file}", error) from None
 
 
 def read_facts(name: str) -> Facts:
     """Read a snapshot, or that of a bundle; raises InputError."""
     from preflight.snapshot.facts_file import read_snapshot
 
-    return read_snapshot(read_input(name, max(MAX_SNAPSHOT_BYTES, MAX_BUNDLE_BYTES)), name)
+    return read_snapshot(streams.read_input(name, max(MAX_SNAPSHOT_BYTES, MAX_BUNDLE_BYTES)), name)
 
 
 def list_snapshots(folder: str) -> list[str]:
@@ -214,7 +208,7 @@ def list_snapshots(folder: str) -> list[str]:
     try:
         entries = sorted(os.listdir(folder))
     except OSError as error:
-        raise cannot_read(folder, error) from None
+        raise streams.cannot_read(folder, error) from None
     names = [name for name in entries if name.endswith(_SNAPSHOTS) and not name.startswith(".")]
     if not names:
         raise InputError(f"{folder} has no snapshots: no file ends with {' or '.join(_SNAPSHOTS)}")
@@ -267,8 +261,10 @@ class FactsSource:
         if self.snapshot is not None:
             return with_model(read_facts(self.snapshot), ruleset)
         measurement, self._measurement = self._measurement or Measurement(self.options), None
-        with status_line() as show:
-            facts = collect_facts(measurement, ruleset, lambda seconds: show(spinner(seconds)))
+        with streams.status_line() as show:
+            facts = collect_facts(
+                measurement, ruleset, lambda seconds: show(streams.spinner(seconds))
+            )
         self.hidden_variables = measurement.hidden_variables
         self.support_data = measurement.support_data
         endpoint = facts.unknown.get("docker.endpoint")

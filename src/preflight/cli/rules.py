@@ -14,16 +14,8 @@ import typer
 
 from preflight.check import check as judge_facts
 from preflight.check import select, today, with_model
-from preflight.cli import options
-from preflight.cli.options import RulesFile, is_on_command_line, load_rules, read_facts, rules_file
-from preflight.cli.streams import (
-    complain,
-    read_input,
-    terminal_options,
-    write,
-    write_file,
-    write_json,
-)
+from preflight.cli import options, streams
+from preflight.cli.options import RulesFile, load_rules, option, rules_file
 from preflight.model.cases import CaseExpectation, CaseOutcome, VerdictMismatch, exit_code
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError, Problem
@@ -47,19 +39,17 @@ def list_(rules: RulesFile = None, format_: options.Format = "text") -> None:
 
     ruleset = load_rules(rules)
     if format_ == "json":
-        write_json(listings.rules_json(ruleset))
+        streams.write_json(listings.rules_json(ruleset))
     else:
-        write(listings.rules(ruleset, terminal_options()))
+        streams.write(listings.rules(ruleset, streams.terminal_options()))
 
 
 @app.command("document", epilog="Example: preflight rules document -o REQUIREMENTS.md")
 def document(
     rules: RulesFile = None,
-    output: Annotated[
-        str | None, options.option("--output -o FILE", "Write it to this file.")
-    ] = None,
+    output: Annotated[str | None, option("--output -o FILE", "Write it to this file.")] = None,
     check: Annotated[
-        str | None, options.option("--check FILE", "Compare this file with it; write nothing.")
+        str | None, option("--check FILE", "Compare this file with it; write nothing.")
     ] = None,
 ) -> None:
     """Write the requirements document, in Markdown, from the rules.
@@ -78,15 +68,15 @@ def document(
     text = listings.requirements(ruleset, [describe_rule(rule) for rule in ruleset.rules])
     if check is not None:
         difference = _first_difference(check, text)
-        write(clean(difference) + "\n" if difference else "")
+        streams.write(clean(difference) + "\n" if difference else "")
         raise typer.Exit(ExitCode.FAILED if difference else ExitCode.OK)
-    write_file(output, text)
+    streams.write_file(output, text)
 
 
 def _first_difference(file: str, expected: str) -> str:
     """Return where a file begins to differ from the expected text, or nothing."""
     try:
-        lines = read_input(file, MAX_DOCUMENT_BYTES).decode().splitlines()
+        lines = streams.read_input(file, MAX_DOCUMENT_BYTES).decode().splitlines()
     except UnicodeDecodeError:
         raise InputError(f"{file}: not UTF-8 text") from None
     end = "the end of the file"
@@ -101,9 +91,7 @@ def _first_difference(file: str, expected: str) -> str:
 def validate(
     files: Annotated[list[str] | None, options.file_argument("[FILE]...", "Rule files.")] = None,
     rules: RulesFile = None,
-    facts: Annotated[
-        str | None, options.option("--facts FILE", "A snapshot; - is standard input.")
-    ] = None,
+    facts: Annotated[str | None, option("--facts FILE", "A snapshot; - is standard input.")] = None,
 ) -> None:
     """Find every problem of rule files, each with its line.
 
@@ -114,7 +102,7 @@ def validate(
 
     Exit code: 0 no problems, 1 problems, 2 a file cannot be read.
     """
-    snapshot = None if facts is None else read_facts(facts)
+    snapshot = None if facts is None else options.read_facts(facts)
     valid = [_validate(name, snapshot) for name in files or [rules_file(rules)]]
     raise typer.Exit(ExitCode.OK if all(valid) else ExitCode.FAILED)
 
@@ -129,9 +117,9 @@ def _validate(name: str, snapshot: Facts | None) -> bool:
         problems = error.problems
     else:
         problems, remarks = review_rules(ruleset, snapshot)
-        complain(*(f"note: {remark}" for remark in remarks))
+        streams.complain(*(f"note: {remark}" for remark in remarks))
     lines = [*map(str, problems)] or [f"{ruleset.origin}: {len(ruleset.rules)} rules, no problems"]
-    write("".join(f"{clean(line)}\n" for line in lines))
+    streams.write("".join(f"{clean(line)}\n" for line in lines))
     return not problems
 
 
@@ -162,19 +150,17 @@ def run_cases(
     rules: RulesFile = None,
     only: Annotated[
         list[str] | None,
-        options.option("--only ID|TAG", "Compare only these rules in all cases. Repeatable."),
+        option("--only ID|TAG", "Compare only these rules in all cases. Repeatable."),
     ] = None,
     exact: Annotated[
         bool,
-        options.option(
-            "--exact", "Require every verdict to be named. Default: compare only those named."
-        ),
+        option("--exact", "Require every verdict to be named. Default: compare only those named."),
     ] = False,
     format_: Annotated[
         Literal["text", "json", "junit"],
-        options.option("--format -f text|json|junit", "Output format."),
+        option("--format -f text|json|junit", "Output format."),
     ] = "text",
-    quiet: Annotated[bool, options.option("--quiet -q", "Show only what differs.")] = False,
+    quiet: Annotated[bool, option("--quiet -q", "Show only what differs.")] = False,
 ) -> None:
     """Test rules: judge the facts of each case, and compare the verdicts with the expected ones.
 
@@ -194,12 +180,12 @@ def run_cases(
     from preflight.render import cases as render
     from preflight.snapshot.cases import find_cases
 
-    named = rules if is_on_command_line(ctx, "rules") else None
+    named = rules if options.is_on_command_line(ctx, "rules") else None
     outcomes = [
         _judge_folder(case, named or _case_rules(case) or rules_file(rules), only or [], exact)
         for case in find_cases(folder)
     ]
-    write(render.FORMATS[format_](outcomes, terminal_options(quiet=quiet)))
+    streams.write(render.FORMATS[format_](outcomes, streams.terminal_options(quiet=quiet)))
     raise typer.Exit(exit_code(outcomes))
 
 
@@ -223,9 +209,9 @@ def _judge_folder(folder: str, file: str, only: Sequence[str], exact: bool) -> C
     name = os.path.basename(os.path.abspath(folder))
     try:
         expected_file = os.path.join(folder, cases.EXPECTED_FILE)
-        data = read_input(expected_file, cases.MAX_EXPECTED_BYTES)
+        data = streams.read_input(expected_file, cases.MAX_EXPECTED_BYTES)
         expected = cases.read_expected(data, expected_file)
-        facts = read_facts(os.path.join(folder, cases.FACTS_FILE))
+        facts = options.read_facts(os.path.join(folder, cases.FACTS_FILE))
         known = _load_for_cases(file).vars
         sets = sorted(f"{key}={value}" for key, value in expected.vars.items() if key in known)
         ruleset = _load_for_cases(file, *sets)
