@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
 from preflight.model.quantities import format_bytes
-from preflight.model.report import MemoryBreakdown, MemoryConstraint, ServiceMemory
+from preflight.model.report import MemoryBreakdown, MemoryConstraint
 from preflight.render.layout import TextLayout, pad
 
 _BAR_CELLS = 24
@@ -51,7 +50,7 @@ def available_rows(memory: MemoryBreakdown) -> list[MemoryRow]:
     ]
 
 
-def needed_rows(memory: MemoryBreakdown, max_services: int | None = None) -> list[MemoryRow]:
+def needed_rows(memory: MemoryBreakdown) -> list[MemoryRow]:
     """Return what takes memory; each service begins where the reservations before it end.
 
     The overhead begins after them all: it is the host's, and Docker's memory is for services only.
@@ -59,7 +58,7 @@ def needed_rows(memory: MemoryBreakdown, max_services: int | None = None) -> lis
     room = min(row.room for row in available_rows(memory))
     rows = []
     start = 0.0
-    for service in _fold_services(memory.services, max_services):
+    for service in memory.services:
         end = start + (service.reservation or 0) * service.replicas
         top = inf if service.limit is None else start + service.limit * service.replicas
         name = service.name if service.replicas == 1 else f"{service.name} × {service.replicas}"
@@ -76,19 +75,6 @@ def needed_rows(memory: MemoryBreakdown, max_services: int | None = None) -> lis
         end, room = memory.model_memory or 0, inf if budget is None else budget
         rows.append(MemoryRow(f"model {memory.model}", needed, limit, 0, end, budget or 0, room))
     return rows
-
-
-def _fold_services(services: Sequence[ServiceMemory], limit: int | None) -> list[ServiceMemory]:
-    """Return up to `limit` services: the largest, and the rest as one."""
-    if limit is None or len(services) <= limit:
-        return list(services)
-    ranked = sorted(services, key=lambda s: -max(s.reservation or 0, s.limit or 0) * s.replicas)
-    rest = ranked[limit - 1 :]
-    reserved = sum((service.reservation or 0) * service.replicas for service in rest)
-    limits = [service.limit and service.limit * service.replicas for service in rest]
-    total = None if None in limits else sum(filter(None, limits))
-    folded = ServiceMemory(f"{len(rest)} more", 1, reserved, total)
-    return [*ranked[: limit - 1], folded]
 
 
 def draw(layout: TextLayout, memory: MemoryBreakdown) -> None:

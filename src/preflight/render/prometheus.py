@@ -20,14 +20,8 @@ from preflight.render import RenderOptions
 from preflight.render.sanitize import shorten
 
 _MAX_LABEL = 200  # characters
-_SUFFIXES_BY_UNIT: Mapping[Unit, tuple[str, str]] = {
-    "bytes": ("_bytes", ", in bytes"),
-    "seconds": ("_seconds", ", in seconds"),
-    "cores": ("_cores", ", in cores"),
-    "number": ("", ": a number, or 1 for yes and 0 for no"),
-    "boolean": ("", ": a number, or 1 for yes and 0 for no"),
-}
-"""By unit: the end of a figure's metric and of its help. Other units have no metric."""
+_UNITS: tuple[Unit, ...] = ("bytes", "seconds", "cores")  # they end the name of a metric
+_PLAIN_UNITS: tuple[Unit, ...] = ("number", "boolean")  # other units have no metric
 _HELP_BY_METRIC = {
     "host_reached": "1 if a host was checked, 0 if not.",
     "info": "The versions and the rules of the check, as labels; always 1.",
@@ -37,11 +31,10 @@ _HELP_BY_METRIC = {
     "measured_timestamp_seconds": "When it was measured, in seconds since 1970.",
     "duration_seconds": "How long the check took, in seconds.",
     "rule_verdict": "1 for the verdict of a rule or one item; the others are 0 or left out.",
-    **{
-        f"rule_{name}{suffix}": f"What a rule {verb}{help_}."
-        for suffix, help_ in _SUFFIXES_BY_UNIT.values()
-        for name, verb in (("value", "found"), ("threshold", "asks for"))
-    },
+    **{f"rule_value_{unit}": f"What a rule found, in {unit}." for unit in _UNITS},
+    **{f"rule_threshold_{unit}": f"What a rule asks for, in {unit}." for unit in _UNITS},
+    "rule_value": "What a rule found: a number, or 1 for yes and 0 for no.",
+    "rule_threshold": "What a rule asks for: a number, or 1 for yes and 0 for no.",
     "waiver_until_timestamp_seconds": "When a rule's waiver ends, in seconds since 1970.",
 }
 """The metrics in their order, without `preflight_`."""
@@ -123,8 +116,8 @@ def _result_series(result: Result) -> Iterator[Series]:
     labels = {**rule, "section": result.section, "severity": result.severity}
     for verdict in VERDICTS:
         yield "rule_verdict", {**labels, "verdict": verdict}, verdict == result.verdict
-    if result.unit in _SUFFIXES_BY_UNIT:
-        suffix, _ = _SUFFIXES_BY_UNIT[result.unit]
+    if result.unit in (*_UNITS, *_PLAIN_UNITS):
+        suffix = f"_{result.unit}" if result.unit in _UNITS else ""
         if (value := _parse_number(result.actual, result.unit)) is not None:
             yield f"rule_value{suffix}", rule, value
         for bound, value in _find_thresholds(result.expected, result.unit):

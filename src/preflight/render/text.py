@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
+from preflight.model.fleet import Fleet
 from preflight.model.report import Report, Result
-from preflight.render import RenderOptions, memory, tasks
+from preflight.render import RenderOptions, fleet_summary, memory, tasks
 from preflight.render.layout import Fill, TextLayout, pad
-
-if TYPE_CHECKING:
-    from preflight.model.fleet import Fleet
 
 _MAX_PASSED = 8  # rows of passed rules in a section, before the rest is counted
 _MAX_FOUND_COLUMNS, _MAX_EXPECTED_COLUMNS = 16, 25
@@ -120,8 +117,6 @@ def _add_task(layout: TextLayout, task: tasks.Task) -> None:
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return a table of the hosts that need action, each problem once, and the counts."""
-    from preflight.render import fleet_summary  # only for many hosts
-
     layout = TextLayout(options)
     if not options.quiet:
         _add_hosts(layout, fleet)
@@ -144,8 +139,6 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 
 def _add_hosts(layout: TextLayout, fleet: Fleet) -> None:
     """Add the hosts: the worst problem of each, how many more there are, and its columns."""
-    from preflight.render import fleet_summary
-
     options = layout.options
     needing = fleet_summary.shown_hosts(fleet_summary.summaries(fleet), options)
     shown = needing if options.verbose else needing[:_MAX_HOSTS]
