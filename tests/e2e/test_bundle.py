@@ -375,6 +375,16 @@ def test_at_a_terminal_it_asks(
     os.close(terminal)
 
 
+@pytest.mark.parametrize("user", ["main", "table", "json", "rules", "facts", "limits", "report"])
+def test_a_user_named_like_a_part_of_the_files_gets_a_bundle_that_judges(
+    quiet_place: tuple[Path, dict[str, str]], run_preflight: Run, user: str
+) -> None:
+    folder, env = quiet_place
+    done = run_preflight("bundle", "-o", "t.zip", "-y", cwd=folder, env={**env, "USER": user})
+    assert done.returncode == 0, done.stderr
+    assert run_preflight("check", "--facts", "t.zip", cwd=folder).returncode in (1, 3)
+
+
 def test_what_cannot_be_written_leaves_nothing(
     quiet_place: tuple[Path, dict[str, str]], run_preflight: Run
 ) -> None:

@@ -81,8 +81,7 @@ def bundle(
     else:
         archive = write_bundle(members, __version__, facts.measured_at, counts, missing)
         written = read_bundle(archive, output)  # as whoever gets it will read it
-        names = "\n".join(written).encode()
-        redacting.refuse_leftovers(output, redactor, {**written, "its file names": names})
+        redacting.refuse_leftovers(output, redactor, written)
     redaction = "NOT redacted: it shows" if no_redact else "redacted:"
     streams.write_stderr(f"{output} will hold, {redaction} {redacting.format_counts(counts)}:")
     width = max(len(member.name) for member in members)

@@ -42,7 +42,7 @@ def build_redactor(
     public = {
         *ruleset.vocabulary(),
         *(name for path in ruleset.required_facts for name in path),
-        *pipeline.catalogue().names(),
+        *(name for fact in pipeline.catalogue().names() for name in (fact, *fact.split("."))),
         *names.public_names(facts),
     }
     redactor = Redactor(shown, public)

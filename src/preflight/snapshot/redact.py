@@ -159,10 +159,11 @@ class Redactor:
             for line in text.split("\n")
         )
 
-    def _redact_once(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
-        """Replace secrets, shapes, then names: an e-mail address or a URL may hold one."""
-        text = self._replace_shapes(self._replace_secrets(text), shapes)
-        return self._replace_names(text)
+    def _redact_once(self, text: str) -> str:
+        return self._replace_names(self._redact_but_names(text))  # last: an e-mail may hold one
+
+    def _redact_but_names(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
+        return self._replace_shapes(self._replace_secrets(text), shapes)
 
     def _compile_patterns(self) -> None:
         """Make the patterns of what is known: not for each secret, or many would take minutes."""
@@ -285,19 +286,21 @@ class Redactor:
         """Return a line for each place of a finished file that isn't clean, without the secret.
 
         It isn't clean where redaction would change it. Of JSON each string counts by itself, as a
-        key and its colon aren't an assignment; of HTML only distinctive shapes count.
+        key and its colon aren't an assignment; of HTML only distinctive shapes count. Names count
+        in logs alone: elsewhere a user's name may be a key or an element.
         """
         self._compile_patterns()
         text = data.decode("utf-8", "replace")
         if name.endswith(".json"):
             tree = json.loads(text)
             text = json.dumps(tree, indent=2)
-            redacted = json.dumps(_map_strings(tree, self._redact_until_stable), indent=2)
+            redacted = json.dumps(_map_strings(tree, self._redact_but_names), indent=2)
         elif name.endswith(".html"):
             text = html.unescape(text)
-            redacted = self._redact_once(text, [shape for shape in SHAPES if shape.distinctive])
+            shapes = [shape for shape in SHAPES if shape.distinctive]
+            redacted = self._redact_but_names(text, shapes)
         else:
-            redacted = self._redact_until_stable(text)
+            redacted = self._redact_once(text)
         lines = zip(text.split("\n"), redacted.split("\n"), strict=False)
         return [
             f"{name}:{number} holds a secret"

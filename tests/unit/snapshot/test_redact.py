@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from preflight.model.rules import DEFAULT_RULES, RuleSet
 from preflight.model.secrets import secret_kind
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 from preflight.snapshot.redact import Redactor
-from preflight.snapshot.shapes import PLACEHOLDER, SHAPES, Shape
+from preflight.snapshot.shapes import PLACEHOLDER
 
 CASES = sorted(path.parent for path in ROOT.glob("tests/cases/*/facts.json"))
 
@@ -274,7 +273,7 @@ def test_redaction_reaches_a_fixed_point_at_once(text: str) -> None:
 
 def test_a_line_that_never_settles_is_replaced_whole() -> None:
     class Unsettled(Redactor):
-        def _redact_once(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
+        def _redact_once(self, text: str) -> str:
             return text.replace("x", "xx")
 
     assert Unsettled().redact_text("a\nx\nb") == "a\n<line-1>\nb"
