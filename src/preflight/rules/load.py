@@ -82,14 +82,13 @@ def load(
     """Load a rule file (or a bundled set) with all that it extends.
 
     `overrides` replaces vars by name. The bundled diagnoses lie beneath those of the file; without
-    `known_errors` they are only loaded if it has some. Raises InputError with every problem.
+    `known_errors` they are only loaded if it has some of its own. Raises InputError with every problem.
     """
     context = DecodingContext(catalogue)
     files = _RuleFiles(read, context)
     try:
         files.add(name, read(name), ())
-        if known_errors or files.entries["diagnoses"]:
-            files.add_known_errors()
+        files.add_known_errors(wanted=known_errors)
         context.vars = {**files.vars, **(overrides or {})}
         ruleset = _build_ruleset(files, name, context)
     except TooManyProblems:
@@ -143,8 +142,15 @@ class _RuleFiles:
         for kind in _LISTS:
             self._merge(kind, head.get(kind) or ())
 
-    def add_known_errors(self) -> None:
-        """Put the bundled diagnoses beneath those of the files; new ones stand before them."""
+    def add_known_errors(self, *, wanted: bool) -> None:
+        """Put the bundled diagnoses beneath those of the files; new ones stand before them.
+
+        If they aren't wanted, they are loaded only where a file that isn't bundled has some.
+        """
+        diagnoses = self.entries["diagnoses"]
+        if not wanted and all(e.position()["file"] == BUNDLED_NAME for e in diagnoses.values()):
+            diagnoses.clear()
+            return
         bundled = _RuleFiles(self._read, self._context)
         bundled.add(KNOWN_ERRORS, self._read(KNOWN_ERRORS), ())
         errors, own = bundled.entries["diagnoses"], self.entries["diagnoses"]
