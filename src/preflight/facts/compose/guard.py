@@ -52,15 +52,11 @@ Source: Docker's documentation.
 """
 
 _NOT_IN_NAMES = re.compile(r"[^-_a-z0-9]")
+PORT = re.compile(  # [ADDRESS:][PUBLISHED:]TARGET[/PROTOCOL]
+    r"(?:(?:\[?(?P<address>[0-9A-Fa-f.:]+?)\]?:)?(?P<published>(?:[0-9]{1,5}(?:-[0-9]{1,5})?)?):)?"
+    r"(?P<target>[0-9]{1,5}(?:-[0-9]{1,5})?)(?:/(?P<protocol>[A-Za-z]+))?"
+)
 _VOLUME = re.compile(r"((?:[A-Za-z]:(?=[\\/]))?[^:]*):((?:[A-Za-z]:(?=[\\/]))?[^:]*)(?::(.*))?")
-
-
-def split_port(text: str) -> tuple[str, str, str, str]:
-    """Split `[HOST_IP:][PUBLISHED:]TARGET[/PROTOCOL]` into its parts; omitted ones are empty."""
-    spec, _, protocol = text.partition("/")
-    head, _, target = spec.rpartition(":")
-    address, _, published = head.rpartition(":")
-    return address.removeprefix("[").removesuffix("]"), published, target, protocol.lower()
 
 
 def split_volume(text: str) -> tuple[str, str, str]:
@@ -340,10 +336,10 @@ class Guard:
             text = scalar_text(node)
             with suppress(ValueError):
                 text = self._variables.substitute(text)
-            if is_short and key == "volumes":
-                text = split_volume(text)[1]
+            if is_short and key == "ports":
+                text = match["published"] or "" if (match := PORT.fullmatch(text)) else text
             elif is_short:
-                text = split_port(text)[1] if key == "ports" else text.partition("=")[0]
+                text = split_volume(text)[1] if key == "volumes" else text.partition("=")[0]
             first, _, last = text.partition("-") if key == "ports" else ("", "", "")
             if first.isdecimal() and last.isdecimal():
                 yield from map(str, range(int(first), int(last) + 1)[:_MAX_PORTS_OF_RANGE])

@@ -17,13 +17,13 @@ from typing import Any
 
 from preflight import yaml_marks
 from preflight.facts.compose.guard import (
+    PORT,
     Guard,
     error_at,
     mapping_entries,
     position_of,
     resolve_path,
     scalar_text,
-    split_port,
     split_volume,
 )
 from preflight.facts.compose.load import display_path
@@ -246,16 +246,19 @@ def expand_port(item: Any) -> dict[str, Any] | None:
     if isinstance(item, dict):
         numbers = {"published": str(item.get("published") or "")}
         return {"protocol": "tcp", **item, **numbers, "target": parse_count(item["target"])}
-    address, published, target, protocol = split_port(str(item))
-    if re.fullmatch("[0-9]+-[0-9]+", target):
-        return None
-    ends = published.split("-") if published else []
-    if not all(re.fullmatch("[0-9]{1,5}", number) for number in (target, *ends)):
+    match = PORT.fullmatch(str(item))
+    if match is None:
         wanted = "expected [ADDRESS:][PORT:]PORT[/PROTOCOL], such as 8000:80"
         raise ValueError(f"{item!r}: {wanted}")
-    published = "-".join(dict.fromkeys(str(int(number)) for number in ends))
-    port = {"target": int(target), "published": published, "host_ip": address}
-    return {**port, "protocol": protocol or "tcp"}
+    if "-" in match["target"]:
+        return None
+    ends = (match["published"] or "").split("-")
+    return {
+        "target": int(match["target"]),
+        "published": "-".join(dict.fromkeys(end.lstrip("0") for end in ends)),
+        "host_ip": match["address"] or "",
+        "protocol": (match["protocol"] or "tcp").lower(),
+    }
 
 
 def _port_key(port: Mapping[str, Any]) -> str:

@@ -313,6 +313,14 @@ def test_what_a_less_exact_reader_would_take_for_a_name_inside(name: str, projec
     assert_refused(project, "lies outside|isn't a folder|without ~|aren't UTF-8")
 
 
+def test_an_env_file_beside_a_typed_file_that_leads_outside(project: Path) -> None:
+    Path("bin/compose.yaml").write_text(ONE)
+    Path("bin/.env").symlink_to("../../outside")
+    with pytest.raises(ComposeError, match=r"a link to .*/outside. lies outside"):
+        load_project(Options(compose_files=("bin/compose.yaml",)), {"PATH": str(project / "bin")})
+    assert not Path("asked").exists()
+
+
 def test_more_services_than_anybody_has_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
