@@ -112,18 +112,6 @@ def _report_error(error: BaseException) -> int:
         silence_stdout()
         if {"--help", "-h"} & set(sys.argv):
             return ExitCode.OK
-    return _report_internal_error(error)
-
-
-def _handle_signal(number: int, _frame: object) -> NoReturn:
-    is_interrupt = number == signal.SIGINT
-    with suppress(OSError):  # past the streams, which may be in the middle of writing
-        os.write(2, b"preflight: interrupted\n" if is_interrupt else b"preflight: terminated\n")
-    _exit_codes.append(ExitCode.INTERRUPTED if is_interrupt else 128 + number)  # as shells do
-    sys.exit(_exit_codes[-1])
-
-
-def _report_internal_error(error: BaseException) -> int:
     if "--debug" in sys.argv or os.environ.get("PREFLIGHT_DEBUG"):
         import traceback
 
@@ -132,6 +120,14 @@ def _report_internal_error(error: BaseException) -> int:
         message = " ".join(_hide_secrets(str(error)).split())[:200]
         complain(f"internal error: {type(error).__name__}: {message}; --debug shows the traceback")
     return ExitCode.FAULT
+
+
+def _handle_signal(number: int, _frame: object) -> NoReturn:
+    is_interrupt = number == signal.SIGINT
+    with suppress(OSError):  # past the streams, which may be in the middle of writing
+        os.write(2, b"preflight: interrupted\n" if is_interrupt else b"preflight: terminated\n")
+    _exit_codes.append(ExitCode.INTERRUPTED if is_interrupt else 128 + number)  # as shells do
+    sys.exit(_exit_codes[-1])
 
 
 def _hide_secrets(text: str) -> str:

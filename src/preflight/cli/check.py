@@ -28,8 +28,7 @@ from preflight.render.sanitize import shorten
 if TYPE_CHECKING:
     from preflight.evaluate.judge import Selection
 
-# seconds between two measurements: they grow by this factor
-_FIRST_PAUSE, _MAX_PAUSE, _PAUSE_FACTOR = 1.0, 30.0, 1.5
+_MIN_PAUSE, _MAX_PAUSE = 1.0, 30.0  # seconds between two measurements
 _MAX_WAIT_SECONDS = 86400.0
 
 
@@ -105,13 +104,12 @@ def check(
         return report
 
     report = judge(source.facts(ruleset))
-    pause = _FIRST_PAUSE
     while facts is None and report.exit_code != ExitCode.OK:
-        left = started + wait - time.perf_counter()
-        if left <= 0:
+        elapsed = time.perf_counter() - started
+        if elapsed >= wait:
             break
-        _announce_and_wait(report, min(pause, left), left, quiet=quiet)
-        pause = min(pause * _PAUSE_FACTOR, _MAX_PAUSE)
+        pause = min(max(_MIN_PAUSE, elapsed / 2), _MAX_PAUSE, wait - elapsed)
+        _announce_and_wait(report, pause, wait - elapsed, quiet=quiet)
         report = judge(source.facts(ruleset))
     written = write_outputs(outputs, report, quiet=quiet, verbose=verbose)
     raise typer.Exit(report.exit_code if written else ExitCode.USAGE)

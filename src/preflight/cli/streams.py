@@ -162,22 +162,17 @@ def write_file(
             mode = existing & 0o777 if mode is None else mode
         is_special = not stat.S_ISREG(existing) or path.startswith(("/dev/", "/proc/"))
         if append or is_special or path.endswith("/"):
-            _append_to_file(path, data)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NONBLOCK
+            with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
+                if _NONBLOCK:  # opening a pipe without a reader has failed by now
+                    os.set_blocking(file.fileno(), True)
+                file.write(data)
         else:
             _replace_file(Path(os.path.realpath(path)), data, mode)
     except IsADirectoryError:
         raise InputError(f"cannot write {path}: it is a folder") from None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot write {path}: {_format_reason(error)}") from None
-
-
-def _append_to_file(path: str, data: bytes) -> None:
-    """Append to a file, a device, or a pipe that is being read."""
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NONBLOCK, 0o666)
-    with os.fdopen(handle, "wb") as file:
-        if _NONBLOCK:  # opening a pipe without a reader has failed by now
-            os.set_blocking(handle, True)
-        file.write(data)
 
 
 def _replace_file(target: Path, data: bytes, mode: int | None) -> None:
