@@ -82,7 +82,8 @@ def load(
     """Load a rule file (or a bundled set) with all that it extends.
 
     `overrides` replaces vars by name. The bundled diagnoses lie beneath those of the file; without
-    `known_errors` they are only loaded if it has some of its own. Raises InputError with every problem.
+    `known_errors` they are only loaded if it has some of its own. Raises InputError with every
+    problem.
     """
     context = DecodingContext(catalogue)
     files = _RuleFiles(read, context)
