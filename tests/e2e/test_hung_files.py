@@ -88,3 +88,20 @@ def test_a_home_and_a_project_that_never_answer(
     exit_code, seconds, output = run_with_hung_files(folder, *arguments.split(), "--timeout", "3")
     assert (exit_code, seconds < 12) == (code, True), (seconds, output)
     assert words in " ".join(output.split())
+
+
+@pytest.mark.parametrize(
+    "command", ["check -q", "bundle -y -o b.zip", "diagnose --compose", "rules list"]
+)
+def test_a_current_folder_that_never_answers(command: str, clean_environment: Path) -> None:
+    folder = clean_environment
+    program = Path(sys.executable).with_name("preflight")  # -m would import from the folder
+    script = f"cd hung && exec {program} {command}"
+    (folder / "hung").mkdir()
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(folder / "hung"), "sh", "-c", script],
+        cwd=folder, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    code, seconds, output = json.loads(done.stdout)
+    assert (code, seconds < 12) == (2, True), (seconds, output)
+    assert "preflight.yaml: its filesystem did not answer within 3 s" in output

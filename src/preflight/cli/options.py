@@ -162,6 +162,7 @@ def rules_file(name: str | None) -> str:
     """Return the rule file to use: the one named, the folder's own, or the bundled one."""
     if name is not None:
         return name
+    check_files(LOCAL_RULES)
     return LOCAL_RULES if os.path.exists(LOCAL_RULES) else DEFAULT_RULES
 
 
