@@ -34,7 +34,7 @@ from preflight.model.facts import Facts, Measured, build_facts, split_path
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 from preflight.model.rules import DEFAULT_RULES, RuleSet
-from preflight.render import FORMATS, RenderOptions, diagnosis, diff, listings, models, renderer
+from preflight.render import FORMATS, RenderOptions, diagnosis, diff, listings, renderer
 from preflight.snapshot import bundle
 from preflight.snapshot import cases as case_files
 from preflight.snapshot.bundle import Member
@@ -197,8 +197,8 @@ def read_facts(data: bytes) -> None:
 
 def _models(facts: Facts) -> None:
     told = list_models(bundled_rules().models, facts)
-    assert json.dumps(models.json_object(told))
-    assert models.text(told, RenderOptions())
+    assert json.dumps(listings.models_json(told))
+    assert listings.models(told, RenderOptions())
 
 
 def _listed(facts: Facts) -> None:
