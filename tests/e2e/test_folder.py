@@ -17,6 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from paths import CASES
+from preflight.evaluate import judge
 from preflight.render import FORMATS
 from preflight.snapshot.bundle import Member, write_bundle
 
@@ -85,6 +86,19 @@ def test_a_bundle_that_cannot_be_used_leaves_the_others_judged(
     assert hosts["good.zip"]["summary"]["verdict"] == hosts["well.json"]["summary"]["verdict"]
     for number in range(4):
         assert hosts[f"huge-{number}.zip"]["unreachable"].startswith("not a bundle: ")
+
+
+def test_a_snapshot_that_takes_too_long_to_judge_leaves_the_others_judged(
+    run_preflight: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "MAX_RESULTS", 200)
+    snapshot = json.loads((folder / "well.json").read_text())
+    snapshot["facts"]["compose"]["services"] = {f"s{number}": {} for number in range(300)}
+    (folder / "odd.json").write_text(json.dumps(snapshot))
+    done = run_preflight("check", "--facts", "snaps", "-f", "json", cwd=tmp_path)
+    hosts = json.loads(done.stdout)["hosts"]
+    assert (done.returncode, hosts["well.json"]["summary"]["verdict"]) == (2, "pass")
+    assert hosts["odd.json"]["unreachable"].startswith("too much to judge at rule ")
 
 
 def test_a_file_of_any_name_is_a_machine(run_preflight: Run, tmp_path: Path) -> None:

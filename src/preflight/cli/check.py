@@ -146,6 +146,6 @@ def judge_host(
     started = time.perf_counter()
     try:
         facts = with_model(read(), ruleset)
+        return HostReport(name, judge_facts(ruleset, facts, selection, started))
     except InputError as error:
         return HostReport(name, None, str(error.problems[0]).removeprefix(f"{file}: "))
-    return HostReport(name, judge_facts(ruleset, facts, selection, started))
