@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from preflight.model.report import ResolvedFix, Result
+from preflight.model.report import Report, ResolvedFix, Result
 
 MAX_CHARACTERS = 2000  # of one foreign text in a format that other programs read
 _MAX_URL_CHARACTERS = 1000  # a URL that is cut leads nowhere
@@ -40,23 +40,28 @@ def harmless(value: Any) -> Any:
     """
     if isinstance(value, str):
         return shorten(value)
-    if isinstance(value, ResolvedFix) and value.command:
-        command = value.command
-        if len(command) > MAX_CHARACTERS:
-            command = command[: MAX_CHARACTERS - 1] + "…"
-        lines = "\n".join(clean(line) for line in command.splitlines())
-        return ResolvedFix(shorten(value.text), lines, harmless(value.url))
+    if isinstance(value, ResolvedFix):
+        command = value.command and _clean_command(value.command)
+        return ResolvedFix(shorten(value.text), command, harmless(value.url))
     if isinstance(value, tuple):
         parts = map(harmless, value)
         if not hasattr(value, "_make"):
             return tuple(parts)
-        copy = value._make(parts)
+        copy: Any = value._make(parts)
         if isinstance(copy, Result):
             copy = copy._replace(message=copy.message.strip() or copy.name)
+        elif isinstance(copy, Report):
+            copy = copy._replace(next=_clean_command(value.next))
         return copy
     if isinstance(value, Mapping):
         return {key: harmless(inner) for key, inner in value.items()}
     return value
+
+
+def _clean_command(command: str) -> str:
+    if len(command) > MAX_CHARACTERS:
+        command = command[: MAX_CHARACTERS - 1] + "…"
+    return "\n".join(map(clean, command.splitlines()))
 
 
 def json_text(value: Any, indent: int | None = 2) -> str:
