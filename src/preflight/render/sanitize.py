@@ -43,16 +43,15 @@ def harmless(value: Any) -> Any:
     if isinstance(value, ResolvedFix):
         command = value.command and _clean_command(value.command)
         return ResolvedFix(shorten(value.text), command, harmless(value.url))
-    if isinstance(value, tuple):
-        parts = map(harmless, value)
-        if not hasattr(value, "_make"):
-            return tuple(parts)
-        copy: Any = value._make(parts)
+    if hasattr(value, "_make"):  # a named tuple
+        copy: Any = value._make(map(harmless, value))
         if isinstance(copy, Result):
             copy = copy._replace(message=copy.message.strip() or copy.name)
         elif isinstance(copy, Report):
             copy = copy._replace(next=_clean_command(value.next))
         return copy
+    if isinstance(value, tuple | list):
+        return tuple(map(harmless, value))
     if isinstance(value, Mapping):
         return {key: harmless(inner) for key, inner in value.items()}
     return value
