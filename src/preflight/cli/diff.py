@@ -46,23 +46,20 @@ def diff(
         raise InputError("A and B are a folder and a file: name two folders or two files")
     load = cache(lambda: options.load_rules(rules, sets))  # reports need no rules
     names, catalogue, terminal = (before, after), pipeline.catalogue(), streams.terminal_options()
+    changes: Difference | HostDifferences
     if os.path.isdir(before):
         load()
-        hosts = _compare_folders(before, after, load)
+        changes = hosts = _compare_folders(before, after, load)
         streams.complain(*hosts.unusable.values())
-        root = render.fleet_json_object(hosts)
-        text = render.fleet_text(hosts, catalogue, names, terminal)
         code = ExitCode.USAGE if hosts.unusable else ExitCode.FAILED if hosts else ExitCode.OK
     else:
-        difference = _compare_files(before, after, load)
+        changes = difference = _compare_files(before, after, load)
         streams.complain(*difference.notes)
-        root = render.json_object(difference)
-        text = render.text(difference, catalogue, names, terminal)
         code = ExitCode.FAILED if difference else ExitCode.OK
     if format_ == "json":
-        streams.write_json(root)
+        streams.write_json(render.json_object(changes))
     else:
-        streams.write(text)
+        streams.write(render.text(changes, catalogue, names, terminal))
     raise typer.Exit(code)
 
 

@@ -11,46 +11,30 @@ from preflight.render.layout import Fill, TextLayout
 from preflight.render.listings import value_text
 from preflight.render.sanitize import shorten
 
-SCHEMA = "preflight.diff/1"
-FLEET_SCHEMA = "preflight.fleet-diff/1"
-
 
 def text(
-    difference: Difference, catalogue: Catalogue, names: tuple[str, str], options: RenderOptions
+    changes: Difference | HostDifferences,
+    catalogue: Catalogue,
+    names: tuple[str, str],
+    options: RenderOptions,
 ) -> str:
-    """Show the changes of verdicts with their messages, then of facts side by side."""
+    """Show the changes of verdicts with their messages, then of facts; of many, host by host."""
     layout = TextLayout(options)
     layout.add((" → ".join(names), "bold"))
-    _add_changes(layout, difference, catalogue)
+    if isinstance(changes, Difference):
+        _add_changes(layout, changes, catalogue)
+        counts = _count_changes(changes)
+    else:
+        for word, hostnames in (("gone", changes.gone), ("new", changes.new)):
+            if hostnames:
+                layout.wrap(", ".join(hostnames), 2, prefix=(f"{word}  ", "bold"))
+        for name, difference in changes.changed.items():
+            layout.blank()
+            layout.add((name, "bold"), "  ", (_count_changes(difference), "dim"))
+            _add_changes(layout, difference, catalogue)
+        counts = _count_hosts(changes)
     layout.blank()
-    layout.wrap(_count_changes(difference), 0)
-    return layout.draw()
-
-
-def fleet_text(
-    hosts: HostDifferences, catalogue: Catalogue, names: tuple[str, str], options: RenderOptions
-) -> str:
-    """Show which hosts are gone or new, then the changes of each, the worst first."""
-    layout = TextLayout(options)
-    layout.add((" → ".join(names), "bold"))
-    for word, hostnames in (("gone", hosts.gone), ("new", hosts.new)):
-        if hostnames:
-            layout.wrap(", ".join(hostnames), 2, prefix=(f"{word}  ", "bold"))
-    for name, difference in hosts.changed.items():
-        layout.blank()
-        layout.add((name, "bold"), "  ", (_count_changes(difference), "dim"))
-        _add_changes(layout, difference, catalogue)
-    layout.blank()
-    worse = sum(bool(difference.worse) for difference in hosts.changed.values())
-    counts = {
-        "worse": worse,
-        "otherwise changed": len(hosts.changed) - worse,
-        "gone": len(hosts.gone),
-        "new": len(hosts.new),
-        "not to be compared": len(hosts.unusable),
-        "as before": hosts.same,
-    }
-    layout.wrap(" · ".join(f"{count:,} {word}" for word, count in counts.items() if count), 0)
+    layout.wrap(counts, 0)
     return layout.draw()
 
 
@@ -104,20 +88,33 @@ def _count_changes(difference: Difference) -> str:
     return " · ".join(parts if difference else ["Nothing changed", *parts])
 
 
-def json_object(difference: Difference) -> dict[str, Any]:
-    """Return `preflight.diff/1`: null is absent, what is unknown an object with the reason."""
-    return {"schema": SCHEMA, **_changes_object(difference)}
+def _count_hosts(hosts: HostDifferences) -> str:
+    worse = sum(bool(difference.worse) for difference in hosts.changed.values())
+    counts = {
+        "worse": worse,
+        "otherwise changed": len(hosts.changed) - worse,
+        "gone": len(hosts.gone),
+        "new": len(hosts.new),
+        "not to be compared": len(hosts.unusable),
+        "as before": hosts.same,
+    }
+    return " · ".join(f"{count:,} {word}" for word, count in counts.items() if count)
 
 
-def fleet_json_object(hosts: HostDifferences) -> dict[str, Any]:
-    """Return `preflight.fleet-diff/1`: under `hosts` those that changed, as in a diff of one."""
+def json_object(changes: Difference | HostDifferences) -> dict[str, Any]:
+    """Return `preflight.diff/1`, or `preflight.fleet-diff/1` with the hosts that changed.
+
+    Null is absent, what is unknown an object with the reason.
+    """
+    if isinstance(changes, Difference):
+        return {"schema": "preflight.diff/1", **_changes_object(changes)}
     return {
-        "schema": FLEET_SCHEMA,
-        "hosts": {name: _changes_object(change) for name, change in hosts.changed.items()},
-        "gone": list(hosts.gone),
-        "new": list(hosts.new),
-        "unusable": {name: shorten(reason) for name, reason in hosts.unusable.items()},
-        "same": hosts.same,
+        "schema": "preflight.fleet-diff/1",
+        "hosts": {name: _changes_object(change) for name, change in changes.changed.items()},
+        "gone": list(changes.gone),
+        "new": list(changes.new),
+        "unusable": {name: shorten(reason) for name, reason in changes.unusable.items()},
+        "same": changes.same,
     }
 
 
