@@ -78,16 +78,19 @@ def code_block(lines: Iterable[str], language: str) -> str:
     return "\n".join([f"{ticks}{language}", *safe, ticks])
 
 
+def _mark_safe(escape: Callable[..., str]) -> Callable[..., Markup]:
+    return lambda *arguments: Markup(escape(*arguments))  # nosec B704
+
+
 def _escape_value(value: Any) -> Any:
     return Markup(escape_markdown(value)) if type(value) is str else value  # nosec B704
 
 
 MARKDOWN = make_environment(_escape_value)
 """The templates of Markdown: in them every text is escaped as Markdown needs it."""
-for _name, _function in {
-    "limit": escape_markdown,
-    "list_item": list_item,
-    "web_link": web_link,
-    "code_block": code_block,
-}.items():
-    MARKDOWN.filters[_name] = lambda *arguments, f=_function: Markup(f(*arguments))  # nosec B704
+MARKDOWN.filters |= {
+    "limit": _mark_safe(escape_markdown),
+    "list_item": _mark_safe(list_item),
+    "web_link": _mark_safe(web_link),
+    "code_block": _mark_safe(code_block),
+}
