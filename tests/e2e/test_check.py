@@ -269,7 +269,7 @@ def shell(line: str, folder: Path) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("command", ["check --facts -", "diff - preflight.yaml", "diagnose -"])
 def test_a_closed_standard_input_is_one_line(folder: Path, command: str) -> None:
-    told = (2, "", "preflight: there is no standard input\n")
+    told = (2, "", "preflight: standard input is closed\n")
     assert shell(f"preflight {command} <&-", folder) == told
 
 

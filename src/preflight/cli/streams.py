@@ -200,7 +200,7 @@ def _replace_file(target: Path, data: bytes, mode: int | None) -> None:
 def standard_input() -> BinaryIO:
     """Return standard input's bytes; raises InputError where it was closed."""
     if sys.stdin is None:
-        raise InputError("there is no standard input")
+        raise InputError("standard input is closed")
     return sys.stdin.buffer
 
 

@@ -20,7 +20,7 @@ FAILURE_PATTERNS = [
     (r"Connection (?:reset by peer|closed by)|kex_exchange_identification", "ssh was closed"),
     (r"(?:a|is) password is required|Missing sudo password", "sudo asks for a password"),
     (r"is not in the sudoers file|not allowed to (?:execute|run)", "sudo refused"),
-    (r"sudo: (?:command )?not found|sudo: No such file", "there is no sudo"),
+    (r"sudo: (?:command )?not found|sudo: No such file", "sudo is not installed"),
     (r"expected time frame|Timed out after \d+ second", "it took too long and was stopped"),
     (r"No space left on device", "its disk is full"),
     (

@@ -69,8 +69,8 @@ def run_playbook(
 ) -> FleetAnswers:
     """Ask all hosts; `request` are the role's variables, `archive` is the program to install.
 
-    `options` are those of ansible-playbook. Raises InputError where there is no host, or Ansible
-    can't read the inventory.
+    `options` are those of ansible-playbook. Raises InputError if the inventory can't be read or
+    names no host.
     """
     answers = FleetAnswers()
     with tempfile.TemporaryDirectory(prefix="preflight-") as name:
