@@ -84,7 +84,7 @@ _exit_codes: list[int] = []  # that a signal asks for
 
 
 def run(worker: Worker | None) -> NoReturn:
-    """Run the command line in sys.argv; `worker` was started early where it will measure."""
+    """Run the command line in sys.argv; `worker` was started early if it will measure."""
     prepare_streams()
     signal.signal(signal.SIGINT, _handle_signal)
     signal.signal(signal.SIGTERM, _handle_signal)
@@ -99,7 +99,7 @@ def run(worker: Worker | None) -> NoReturn:
 
 
 def _report_error(error: BaseException) -> int:
-    """Say what went wrong, where there is something to say; return the exit code for it."""
+    """Say what went wrong, if there is anything to say; return the exit code for it."""
     if isinstance(error, InputError):
         complain(*map(str, error.problems))
         return ExitCode.USAGE
@@ -108,7 +108,7 @@ def _report_error(error: BaseException) -> int:
         error.show(usage)  # type: ignore[attr-defined]
         write_stderr(*usage.getvalue().splitlines())
         return ExitCode.USAGE
-    if isinstance(error, SystemExit):  # of Typer, where nobody reads what it writes
+    if isinstance(error, SystemExit):  # Typer raises it if nobody reads what it writes
         silence_stdout()
         if {"--help", "-h"} & set(sys.argv):
             return ExitCode.OK

@@ -113,7 +113,7 @@ def diagnose(
 
 
 def build_report(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None) -> LogReport:
-    """Return what the known errors in the logs mean, with the facts where there are any."""
+    """Return what the known errors in the logs mean, with the facts if there are any."""
     from preflight.evaluate.diagnoses import container_states
     from preflight.evaluate.diagnoses import diagnose as find_causes
 
@@ -125,7 +125,7 @@ def build_report(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None
 
 
 def _check_options(logs: list[str], *, live: bool, facts: str | None, lines: int) -> None:
-    """Raise InputError where options are missing or contradict each other."""
+    """Raise InputError if options are missing or contradict each other."""
     if not logs and not live:
         raise InputError(
             "no log: name files, - for standard input, a bundle, --container NAME or --compose"
@@ -160,7 +160,7 @@ class _LogInputs:
         return reader
 
     def read(self, names: list[str], timeout: float | None) -> None:
-        """Read what is named on the command line; raises InputError where it takes longer."""
+        """Read what is named on the command line; raises InputError if it takes longer."""
         reader = self.reader  # making it isn't reading
         with streams.reading_deadline(timeout):
             for name in names:
@@ -240,7 +240,7 @@ def _find_logs(name: str, already_read: set[tuple[int, int]]) -> list[str]:
 
     A folder means all logs in it; a file, itself after those that were rotated away from it
     (`api.log.2.gz`, `api.log.1`, `api.log`). Those that were read already are left out: a shell's
-    `api.log*` names rotated logs too, and a link leads to the same file. Raises InputError where
+    `api.log*` names rotated logs too, and a link leads to the same file. Raises InputError if
     there are none.
     """
     paths = [name]

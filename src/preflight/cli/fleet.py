@@ -139,7 +139,7 @@ def _progress_bar(done: int, total: int) -> str:
 
 
 def _check_arguments(inventory: list[str], wheelhouse: str | None, save: str | None) -> None:
-    """Raise InputError where a fleet can't be asked; make the folder for snapshots."""
+    """Raise InputError if a fleet can't be asked; make the folder for snapshots."""
     options.check_files([*inventory, *filter(None, (wheelhouse, save))])
     if find_spec("ansible") is None:
         raise InputError(

@@ -47,7 +47,7 @@ def file_argument(metavar: str, help: str) -> Any:
 
 
 def check_files(names: str | list[str] | None) -> str | list[str] | None:
-    """Raise InputError where the filesystem of a named file doesn't answer."""
+    """Raise InputError if the filesystem of a named file doesn't answer."""
     for name in [names] if isinstance(names, str) else names or ():
         try:
             ask_filesystem(name)

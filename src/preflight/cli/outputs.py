@@ -29,7 +29,7 @@ class Output(NamedTuple):
 def parse_outputs(formats: list[str], inputs: Iterable[str]) -> list[Output]:
     """Read `--format` options, and import their renderers, while the machine is measured.
 
-    Raises InputError where two reports have one destination, or a report would replace one of
+    Raises InputError if two reports have one destination, or a report would replace one of
     `inputs`, the files that are read.
     """
     used = {_file_identity(name): f"also an input ({name})" for name in inputs}

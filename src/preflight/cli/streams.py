@@ -65,7 +65,7 @@ def prepare_streams() -> None:
 
 
 def write(text: str | bytes) -> None:
-    """Write the output of a command; raises InputError where it can't be written.
+    """Write the output of a command; raises InputError if it can't be written.
 
     A reader that has gone away is not an error: the verdict stands.
     """
@@ -82,7 +82,7 @@ def write(text: str | bytes) -> None:
 
 
 def write_json(value: object) -> None:
-    """Write the output of a command as JSON; raises InputError where it can't be written."""
+    """Write the output of a command as JSON; raises InputError if it can't be written."""
     write(json_text(value) + "\n")
 
 
@@ -104,7 +104,7 @@ def write_stderr(*lines: str) -> None:
 
 
 def ask(question: str) -> bool | None:
-    """Ask the user at the terminal; return None where there is none."""
+    """Ask the user at the terminal; return None without one."""
     if not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
         return None
     sys.stderr.write(f"{question} [y/N] ")
@@ -148,7 +148,7 @@ def write_file(
     """Write a file whole or not at all; None and `-` are standard output.
 
     A link stays, and what it leads to is written; so are devices and pipes. The file keeps its
-    mode unless `mode` is given. Raises InputError where it can't be written.
+    mode unless `mode` is given. Raises InputError if it can't be written.
     """
     if path is None or path == "-":
         write(text)
@@ -198,7 +198,7 @@ def _replace_file(target: Path, data: bytes, mode: int | None) -> None:
 
 
 def standard_input() -> BinaryIO:
-    """Return standard input's bytes; raises InputError where it was closed."""
+    """Return standard input's bytes; raises InputError if it was closed."""
     if sys.stdin is None:
         raise InputError("standard input is closed")
     return sys.stdin.buffer
@@ -243,7 +243,7 @@ def open_input(path: str) -> io.FileIO:
 
 @contextmanager
 def reading_deadline(seconds: float | None) -> Iterator[None]:
-    """Raise InputError where what is read within takes longer, even if nothing comes."""
+    """Raise InputError if what is read within takes longer, even if nothing comes."""
 
     def stop(*_: object) -> None:
         raise InputError(f"not read within {seconds:g} s (--timeout)")

@@ -48,7 +48,7 @@ def _read_wheels(folder: str) -> dict[str, bytes]:
 
 
 def pip_requirements() -> list[str]:
-    """Return what pip installs on a host; raises InputError where this program isn't installed."""
+    """Return what pip installs on a host; raises InputError if this program isn't installed."""
     try:
         return [line for line in requires("preflight") or [] if "extra ==" not in line]
     except PackageNotFoundError:
