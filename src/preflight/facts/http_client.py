@@ -100,26 +100,21 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
 
 def open_transport(endpoint: Endpoint) -> Request:
     """Return the way to an endpoint; it raises what the libraries raise, OSError and others."""
-    scheme = urlsplit(endpoint.url).scheme
-    if scheme in ("npipe", "ssh") or (not endpoint.local and _goes_through_proxy(endpoint)):
+    parts = urlsplit(endpoint.url)
+    by_sdk = parts.scheme in ("npipe", "ssh")
+    if not by_sdk and not endpoint.local:
+        from urllib.request import getproxies, proxy_bypass
+
+        # where the docker CLI would use a proxy, as Go's ProxyFromEnvironment says
+        kind = "http" if endpoint.tls is None else "https"
+        by_sdk = kind in getproxies() and not proxy_bypass(parts.hostname or "")
+    if by_sdk:
         return _sdk_transport(endpoint)
     tls = None if endpoint.tls is None else _tls_context(endpoint.tls)
+    url, base = endpoint.url, endpoint.base
     return lambda path, timeout, max_bytes, body: request(
-        endpoint.url,
-        endpoint.base + path,
-        timeout=timeout,
-        max_bytes=max_bytes,
-        body=body,
-        tls=tls,
+        url, base + path, timeout=timeout, max_bytes=max_bytes, body=body, tls=tls
     )
-
-
-def _goes_through_proxy(endpoint: Endpoint) -> bool:
-    """Whether the docker CLI would use a proxy, as Go's ProxyFromEnvironment says."""
-    from urllib.request import getproxies, proxy_bypass
-
-    kind = "https" if endpoint.tls is not None else "http"
-    return kind in getproxies() and not proxy_bypass(urlsplit(endpoint.url).hostname or "")
 
 
 def _sdk_transport(endpoint: Endpoint) -> Request:

@@ -97,8 +97,8 @@ def parse_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[
         ("version", "/version", "Version", release),
         ("api", "/version", "ApiVersion", text_or_none(version.get("ApiVersion"))),
         ("platform", "/version", "Os, Arch", platform),
-        ("cpus", "/info", "NCPU", _positive(info.get("NCPU"))),
-        ("memory.total", "/info", "MemTotal", _positive(info.get("MemTotal"))),
+        ("cpus", "/info", "NCPU", count_or_none(info.get("NCPU")) or None),
+        ("memory.total", "/info", "MemTotal", count_or_none(info.get("MemTotal")) or None),
         ("cgroup.version", "/info", "CgroupVersion", int(cgroup) if cgroup in ("1", "2") else None),
         ("limits.memory", "/info", "MemoryLimit", _enforces(info, "MemoryLimit")),
         ("limits.cpus", "/info", "CpuCfsQuota", _enforces(info, "CpuCfsQuota")),
@@ -114,10 +114,6 @@ def parse_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[
     # the driver's options aren't in /info
     rotated = is_log_rotated(log_driver, None) if log_driver else unreported("LoggingDriver")
     yield _fact("log.rotated", rotated, f"the driver {log_driver}")
-
-
-def _positive(value: Any) -> int | None:
-    return count_or_none(value) or None
 
 
 def _enforces(info: Mapping[str, Any], key: str) -> bool | None:
@@ -168,9 +164,9 @@ def _free_disk(engine: Engine) -> tuple[int | Unknown, str]:
 def _memory(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
     """Yield the limit above the containers, and what is left for this stack now."""
     visibility = engine.visibility
-    hidden = visibility.processes_hidden or visibility.cgroups_hidden
+    hidden = visibility.cgroups_hidden
     cgroup, limit = _cgroup_limit(engine) if hidden is None else ("", hidden)
-    total = _positive(engine.info.get("MemTotal"))
+    total = count_or_none(engine.info.get("MemTotal")) or None
     if isinstance(limit, Unknown):
         caveat, limit_bytes = "; a cgroup limit above it can't be seen", None
         yield _fact("memory.limit", limit)

@@ -83,7 +83,8 @@ def _find_container_markers(root: Path) -> Iterator[str]:
 class HostVisibility(NamedTuple):
     """Why parts of the engine's host aren't visible from here; None where they are.
 
-    `path_hidden` decides for one path: whether this process finds the engine's files there.
+    Cgroups are visible only where processes are. `path_hidden` decides for one path: whether this
+    process finds the engine's files there.
     """
 
     processes_hidden: Unknown | None
@@ -132,10 +133,12 @@ def find_host_visibility(
     network_hidden = _network_hidden(pid, container, inside=inside)
     if has_own_namespaces:
         network_hidden = _OWN_NAMESPACES if inside else None
+    processes = _why_hidden("the processes", True if pid else None, "--pid host", inside=inside)
+    cgroups = _why_hidden("the cgroups", is_cgroup_visible(pid), _CGROUP_OPTIONS, inside=inside)
     return HostVisibility(
-        _why_hidden("the processes", True if pid else None, "--pid host", inside=inside),
+        processes,
         network_hidden,
-        _why_hidden("the cgroups", is_cgroup_visible(pid), _CGROUP_OPTIONS, inside=inside),
+        processes or cgroups,
         _make_path_hidden(0 if has_own_namespaces else pid, container, inside=inside),
     )
 

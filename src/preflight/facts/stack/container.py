@@ -171,7 +171,7 @@ def _read_memory(
     memory = {"configured": configured, "limit": configured}
     if not container.is_running:
         return {**memory, "usage": (None, "not running"), "parent": (None, "not running")}, None
-    hidden = engine.visibility.processes_hidden or engine.visibility.cgroups_hidden
+    hidden = engine.visibility.cgroups_hidden
     pid = count_or_none(container.state.get("Pid"))
     cgroup: ContainerCgroup | Unknown = hidden or unreported("State.Pid")
     if pid and not hidden:

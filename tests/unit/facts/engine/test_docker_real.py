@@ -147,6 +147,7 @@ def test_docker_has_the_cpus_of_its_daemon_not_ours(
     assert facts["host"]["cpu"]["logical"] == os.cpu_count()
 
 
+@pytest.mark.alone
 def test_a_stopped_daemon_is_given_up_in_time(
     own_dockerd: Callable[..., Engine], run_preflight: Run
 ) -> None:
