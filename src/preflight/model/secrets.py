@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 _TEXT = Path(__file__).with_name("secret_names.txt").read_text("utf-8")
 WORD_LISTS: Mapping[str, frozenset[str]] = {
@@ -56,14 +55,3 @@ def is_secret_path(path: Sequence[str]) -> bool:
         group in VARIABLE_GROUPS and (name is None or secret_kind(name) is not None)
         for group, name in pairwise((*path, None))
     )
-
-
-def secret_variables(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield kind and value of each environment variable in facts that is named like a secret."""
-    for group, values in facts.items():
-        if isinstance(values, Mapping) and group not in VARIABLE_GROUPS:
-            yield from secret_variables(values)
-        elif isinstance(values, Mapping):
-            for name, value in values.items():
-                if isinstance(value, str) and (kind := secret_kind(name)):
-                    yield kind, value

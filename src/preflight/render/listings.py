@@ -9,6 +9,7 @@ from preflight.model.facts import Catalogue, Facts, Unit, join_path
 from preflight.model.quantities import format_bytes, format_duration, is_binary
 from preflight.model.report import Explanation, ModelListing, RuleText
 from preflight.model.rules import Rule, RuleSet
+from preflight.model.secrets import is_secret_path
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
 from preflight.render.layout import Fill, TextLayout, pad
@@ -23,14 +24,18 @@ _FITS = {
 }
 
 
-def facts(measured: Facts, catalogue: Catalogue, options: RenderOptions) -> str:
+def facts(
+    measured: Facts, catalogue: Catalogue, options: RenderOptions, *, show_secrets: bool = False
+) -> str:
     """List every value with its source, then what could not be measured with the reason."""
     layout = TextLayout(options)
     rows = [(join_path(path), path, value) for path, value in _walk_values(measured.values)]
     width = min(max((len(name) for name, _, _ in rows), default=0), _MAX_FACT_NAME)
     for name, path, value in rows:
         fact = catalogue.find(path)
-        head = f"{pad(name, width)}  {value_text(value, fact.unit if fact else 'text')}"
+        is_hidden = not show_secrets and value is not None and is_secret_path(path)
+        text = "not shown" if is_hidden else value_text(value, fact.unit if fact else "text")
+        head = f"{pad(name, width)}  {text}"
         source = measured.source(path)
         if len(head) + len(source) + 3 <= options.columns:
             layout.add(head, (f"   {source}", "dim"))

@@ -135,14 +135,6 @@ class Redactor:
         """Replace what is known, what has a known shape, and what the text shows to be secret."""
         return self.redact_tree(self.redact_tree(text))
 
-    def redact_known(self, node: T) -> T:
-        """Replace in every string of a structure what is known, not what only has a shape."""
-        self._compile_patterns()
-        redacted: T = _map_strings(
-            node, lambda text: self._replace_names(self._replace_secrets(text))
-        )
-        return redacted
-
     def _redact_until_stable(self, text: str) -> str:
         if len(text) > MAX_LINE_CHARS:
             text = self._replace_lines(text, lambda line: len(line) > MAX_LINE_CHARS)
