@@ -49,11 +49,17 @@ def cost(tmp_path: Path) -> Callable[..., Cost]:
     return check
 
 
-def test_600_000_services_are_refused_in_a_line(cost: Callable[..., Cost]) -> None:
-    code, seconds, size, errors = cost(600_000)
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [((), "ollama-memory-limit"), (("--only", "service-memory-limit"), "service-memory-limit")],
+)
+def test_600_000_services_are_refused_in_a_line(
+    cost: Callable[..., Cost], options: tuple[str, ...], rule: str
+) -> None:
+    code, seconds, size, errors = cost(600_000, *options)
     assert code == 2
     assert errors == (
-        "preflight: too much to judge at rule ollama-memory-limit with 600,000 items: "
+        f"preflight: too much to judge at rule {rule} with 600,000 items: "
         "at most 100,000 results and 300,000,000 steps"
     )
     assert seconds < 3

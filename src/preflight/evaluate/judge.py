@@ -180,11 +180,10 @@ class Evaluation:
         items = self.facts.get(rule.for_each) if rule.for_each else None
         count = len(items) if isinstance(items, Mapping) else 1
         self._work_left -= count * _rule_size(rule) if count > 1 else 0
-        results = (
-            tuple(islice(self._judge(rule), self._results_left + 1)) if self._work_left >= 0 else ()
-        )
+        is_too_much = count > MAX_RESULTS or self._work_left < 0
+        results = () if is_too_much else tuple(islice(self._judge(rule), self._results_left + 1))
         self._results_left -= len(results)
-        if self._work_left < 0 or self._results_left < 0:
+        if is_too_much or self._results_left < 0:
             limits = f"at most {MAX_RESULTS:,} results and {MAX_WORK:,} steps"
             raise InputError(f"too much to judge at rule {rule.id} with {count:,} items: {limits}")
         self.results[rule.id] = results
