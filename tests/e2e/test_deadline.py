@@ -126,3 +126,4 @@ def test_an_engine_that_had_no_time_is_undecided(
     assert done.returncode == 3, done.stdout
     assert f"Docker did not answer within {timeout} s" in done.stdout
     assert "No container engine" not in done.stdout
+    assert "Allow more time" in done.stdout

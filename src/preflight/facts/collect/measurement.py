@@ -145,7 +145,7 @@ class Measurement:
         while there is nothing to yield.
         """
         from preflight.facts.table import PROBES, unknown_facts
-        from preflight.model.facts import Unknown
+        from preflight.model.facts import Measured, Unknown
 
         failure = ""
         try:
@@ -166,6 +166,8 @@ class Measurement:
         finally:
             if self._worker is not None:
                 stop_worker(self._worker)
+        if not failure:  # of an engine that answered in time this is known already
+            yield Measured(("docker", "problem", "kind"), "timeout", "the deadline")
         for probe in PROBES:
             late = f"{probe.late} within {self._timeout:.3g} s"
             reason = Unknown(failure, "error") if failure else Unknown(late, "timeout")

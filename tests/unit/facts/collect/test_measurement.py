@@ -87,8 +87,10 @@ def test_what_came_stands_and_the_rest_is_unknown(script: str, kind: str, reason
     assert took < 15  # the script sleeps for a minute
     assert process.returncode is not None
     facts = build_facts(measured, measured_at="", version="")
-    assert facts.values == {"docker": {"cpus": 4}}
-    assert set(facts.unknown) == DECLARED - {"docker.cpus"}
+    problem = {"problem": {"kind": "timeout"}} if kind == "timeout" else {}
+    assert facts.values == {"docker": {"cpus": 4, **problem}}
+    known = {"docker.cpus", *(f"docker.{name}.kind" for name in problem)}
+    assert set(facts.unknown) == DECLARED - known
     reasons = {reason, reason.replace("not measured", "Docker did not answer")}
     assert {unknown.reason for unknown in facts.unknown.values()} == reasons
     assert {unknown.kind for unknown in facts.unknown.values()} == {kind}
