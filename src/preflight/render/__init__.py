@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from preflight.model.report import Report, Verdict
-from preflight.render.sanitize import harmless
+from preflight.render.sanitize import make_harmless
 
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
@@ -86,7 +86,7 @@ def renderer(name: str) -> Renderer:
 
     def render(subject: Report | Fleet, options: RenderOptions) -> str:
         if name not in _RAW_FORMATS:
-            subject = harmless(subject)
+            subject = make_harmless(subject)
         if isinstance(subject, Report):
             text: str = module.render(subject, options)
         elif hasattr(module, "render_fleet"):

@@ -12,7 +12,7 @@ from preflight.model.rules import Confidence
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
 from preflight.render.layout import Fill, TextLayout
-from preflight.render.sanitize import harmless
+from preflight.render.sanitize import make_harmless
 
 SCHEMA = "preflight.diagnosis/1"
 _VERDICT_BY_CONFIDENCE: Mapping[Confidence, Verdict] = {
@@ -33,7 +33,7 @@ def text(report: LogReport, seconds: float, options: RenderOptions) -> str:
     layout.wrap(f"{files} · {lines} in {seconds:.1f} s", 0, "bold")
     for finding in report.findings:
         layout.blank()
-        _add_finding(layout, harmless(finding), several=len(report.files) > 1)
+        _add_finding(layout, make_harmless(finding), several=len(report.files) > 1)
     if not report.findings:
         layout.add(options.sign("pass"), " No known error")
     return layout.draw()
@@ -69,7 +69,7 @@ def _add_finding(layout: TextLayout, finding: Finding, *, several: bool) -> None
 
 def json_object(report: LogReport) -> dict[str, Any]:
     """Return `preflight.diagnosis/1`; what a log says is harmless in it, and short."""
-    findings = [as_plain_data(harmless(finding)) for finding in report.findings]
+    findings = [as_plain_data(make_harmless(finding)) for finding in report.findings]
     for finding in findings:
         del finding["excerpt"], finding["figures"]
     return {"schema": SCHEMA, "lines": report.line_count, "findings": findings}

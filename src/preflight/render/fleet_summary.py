@@ -111,7 +111,7 @@ def shown_columns(hosts: Sequence[HostSummary]) -> list[str]:
     return [name for name in COLUMNS if any(name in host.columns for host in hosts)]
 
 
-def counts(fleet: Fleet) -> str:
+def count_hosts(fleet: Fleet) -> str:
     """Count the hosts by verdict: `1 not reached · 2 failed`."""
     counter = Counter("" if host.report is None else host.verdict for host in fleet.hosts)
     words = {

@@ -33,7 +33,7 @@ def shorten(text: str, limit: int = MAX_CHARACTERS) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def harmless(value: Any) -> Any:
+def make_harmless(value: Any) -> Any:
     """Return a report, or any part of one, with all its texts harmless and short.
 
     Commands keep their lines; a result without a message gets its name for one.
@@ -42,18 +42,18 @@ def harmless(value: Any) -> Any:
         return shorten(value)
     if isinstance(value, ResolvedFix):
         command = value.command and _clean_command(value.command)
-        return ResolvedFix(shorten(value.text), command, harmless(value.url))
+        return ResolvedFix(shorten(value.text), command, make_harmless(value.url))
     if hasattr(value, "_make"):  # a named tuple
-        copy: Any = value._make(map(harmless, value))
+        copy: Any = value._make(map(make_harmless, value))
         if isinstance(copy, Result):
             copy = copy._replace(message=copy.message.strip() or copy.name)
         elif isinstance(copy, Report):
             copy = copy._replace(next=_clean_command(value.next))
         return copy
     if isinstance(value, tuple | list):
-        return tuple(map(harmless, value))
+        return tuple(map(make_harmless, value))
     if isinstance(value, Mapping):
-        return {key: harmless(inner) for key, inner in value.items()}
+        return {key: make_harmless(inner) for key, inner in value.items()}
     return value
 
 

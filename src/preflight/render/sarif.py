@@ -31,7 +31,7 @@ from urllib.parse import quote
 from preflight.model.report import Report, Result, Verdict
 from preflight.model.rules import BUNDLED_NAME
 from preflight.render import RenderOptions
-from preflight.render.sanitize import harmless, json_text, shorten
+from preflight.render.sanitize import json_text, make_harmless, shorten
 from preflight.render.tasks import detail_lines, fix_lines, waiver_text
 from preflight.render.templates import MARKDOWN
 
@@ -63,7 +63,7 @@ def render(report: Report, options: RenderOptions) -> str:
     """Return the SARIF log; ASCII alone, so that no output encoding can break it."""
     verdicts = [v for v in _KIND_AND_LEVEL if options.verbose or v not in ("pass", "skip")]
     results = [
-        harmless(result)._replace(
+        make_harmless(result)._replace(
             file=result.file, rule_file=result.rule_file
         )  # see _artifact_location
         for result in report.results

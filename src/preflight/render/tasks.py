@@ -96,7 +96,7 @@ def compose_location(result: Result) -> str:
     return f"{file}:{result.line}" if file and result.line else file
 
 
-def by_section(results: Iterable[Result]) -> dict[str, list[Result]]:
+def group_by_section(results: Iterable[Result]) -> dict[str, list[Result]]:
     """Return results by the title of their section, in the order of the rules."""
     sections: dict[str, list[Result]] = {}
     for result in results:

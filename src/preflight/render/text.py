@@ -74,7 +74,7 @@ def _add_sections(layout: TextLayout, results: Iterable[Result]) -> None:
         return f"  {pad(found, widths[0], right=True)}  ", pad(expected, widths[1], right=True)
 
     head = "".join(figures("found", "expected"))
-    for title, rows in tasks.by_section(shown).items():
+    for title, rows in tasks.group_by_section(shown).items():
         layout.blank()
         layout.add(Fill(title, "bold"), (head, "dim"))
         head = ""
@@ -132,7 +132,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
         layout.fixes(problem.fixes, 6)
     layout.blank()
     word = {0: "PASS", 1: "FAIL", 3: "UNDECIDED"}.get(fleet.exit_code, "BAD INPUT")
-    summary = f"{fleet_summary.counts(fleet)} · {fleet.seconds:.1f} s"
+    summary = f"{fleet_summary.count_hosts(fleet)} · {fleet.seconds:.1f} s"
     layout.wrap(summary, 0, prefix=(f"{word}  ", "bold"))
     return layout.draw()
 
