@@ -24,6 +24,11 @@ from preflight.facts.engine.endpoint import EngineError
 from preflight.model.facts import Measured, Unknown
 
 MAX_PORTS = 500
+# programs that hold a port for a container; the kernel keeps 15 characters of a name
+CONTAINER_PROXIES = {
+    "docker-proxy", "dockerd", "rootlesskit", "rootlessport", "conmon", "slirp4netns", "pasta",
+    "pasta.avx2", "com.docker.back", "com.docker.backend", "OrbStack Helper", "limactl",
+}  # fmt: skip
 _PORTS_PATH = ("host", "ports")
 
 Holder: TypeAlias = str | Unknown | None  # None: the port is free
@@ -127,7 +132,7 @@ class _PortUsage:
     def __init__(self, context: MeasureContext, project: Project) -> None:
         self._network_hidden = context.visibility().network_hidden
         self._listeners = self._network_hidden or read_listeners()
-        self._containers: ContainerPorts = {}
+        self._containers: ContainerPorts | None = None  # the engine can't be asked
         sources = () if self._network_hidden else ("psutil.net_connections",)
         engine = context.engine_or_unknown()
         if isinstance(engine, Engine):
@@ -157,7 +162,7 @@ class _PortUsage:
 
     def _find_holder(self, number: PortNumber, address: str) -> Holder:
         own_addresses = []
-        for container_address, holder in self._containers.get(number, ()):
+        for container_address, holder in (self._containers or {}).get(number, ()):
             if holder is None:
                 own_addresses.append(container_address)
             elif addresses_conflict(container_address, address):
@@ -179,8 +184,25 @@ class _PortUsage:
             # whether a socket on `::` leaves an IPv4 address free, only an attempt can tell
             is_taken = listened or "." not in address
             if is_taken or can_bind(number, address) is not True:
-                return _name_process(pid, number[1])
+                return self._name_process(pid, number[1])
         return None
+
+    def _name_process(self, pid: int | None, port: int) -> Holder:
+        """Return a process as users know it; a worker inherits the socket of its server."""
+        import psutil
+
+        if pid is None:
+            return "a process of another user (root may see it)"
+        name = "a process"
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            while (parent := process.parent()) and port in _socket_ports(parent):
+                process = parent
+            name, pid = process.name(), process.pid
+        if self._containers is None and name in CONTAINER_PROXIES:  # perhaps our own container
+            problem = "has it for a container, and the engine can't be asked for which"
+            return Unknown(f"{name} (pid {pid}) {problem}")
+        return f"{name} (pid {pid})"
 
 
 def read_listeners() -> Listeners | Unknown:
@@ -198,21 +220,6 @@ def read_listeners() -> Listeners | Unknown:
             address = "" if socket_.laddr.ip == "::" else socket_.laddr.ip
             listeners[protocol, socket_.laddr.port].setdefault(address, socket_.pid)
     return listeners
-
-
-def _name_process(pid: int | None, port: int) -> str:
-    """Return a process as users know it; a worker inherits the socket of its server."""
-    import psutil
-
-    if pid is None:
-        return "a process of another user (root may see it)"
-    name = "a process"
-    with suppress(psutil.Error):
-        process = psutil.Process(pid)
-        while (parent := process.parent()) and port in _socket_ports(parent):
-            process = parent
-        name, pid = process.name(), process.pid
-    return f"{name} (pid {pid})"
 
 
 def _socket_ports(process: Any) -> set[int]:
