@@ -62,18 +62,14 @@ _MESSAGE_SYNTAX = re.compile(r"\](?=\()|\{(?=\d+\})")  # `[text](link)` and `{0}
 def render(report: Report, options: RenderOptions) -> str:
     """Return the SARIF log; ASCII alone, so that no output encoding can break it."""
     verdicts = [v for v in _KIND_AND_LEVEL if options.verbose or v not in ("pass", "skip")]
-    results = [
-        make_harmless(result)._replace(
-            file=result.file, rule_file=result.rule_file
-        )  # see _artifact_location
-        for result in report.results
-        if result.verdict in verdicts
-    ]
-    results.sort(key=lambda result: verdicts.index(result.verdict))
+    shown = [result for result in report.results if result.verdict in verdicts]
+    shown.sort(key=lambda result: verdicts.index(result.verdict))
     notes = [shorten(note) for note in report.notes if note]
-    if (left_out := len(results) - _MAX_RESULTS) > 0:
+    if (left_out := len(shown) - _MAX_RESULTS) > 0:
         notes.append(f"{left_out} more results were left out: a run holds {_MAX_RESULTS}")
-        del results[_MAX_RESULTS:]
+        del shown[_MAX_RESULTS:]
+    # paths keep all their characters, which _artifact_location encodes
+    results = [make_harmless(r)._replace(file=r.file, rule_file=r.rule_file) for r in shown]
     rules: dict[str, list[Result]] = {}
     for result in results:
         rules.setdefault(result.id, []).append(result)
