@@ -16,7 +16,7 @@ Version: TypeAlias = tuple[float, ...]  # compares as its numbers do, without ze
 MAX_QUOTED_CHARS = 60  # of a text from outside in a message
 
 _NUMBER_PATTERN = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
-_MAX_NUMBER = 1e30  # larger ones are no measurements, and would soon exceed what a float can hold
+_MAX_NUMBER = 1e30  # larger ones can't be measurements, and would soon exceed a float
 
 _BYTES = re.compile(rf"\s*({_NUMBER_PATTERN})\s*([A-Za-z]*)\s*\Z")
 _FACTORS: Mapping[str, int] = {

@@ -54,7 +54,7 @@ def _describe_outcome(outcome: CaseOutcome) -> str:
 
 
 def as_json(outcomes: Sequence[CaseOutcome], _options: RenderOptions) -> str:
-    """Return `preflight.rules-test/1`; `null` is no verdict, or none that was expected."""
+    """Return `preflight.rules-test/1`; `null` stands for a missing verdict."""
     counter = Counter(outcome.verdict for outcome in outcomes)
     root = {
         "schema": SCHEMA,

@@ -38,7 +38,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 
 
 def _fill_page(template: str, options: RenderOptions, **variables: Any) -> str:
-    """Fill a template; the page is ASCII, and without code points that are no characters."""
+    """Fill a template; the page is ASCII, and without noncharacters."""
     page = _ENVIRONMENT.get_template(template).render(options=options, **variables)
     for character in _NONCHARACTERS.intersection(page):
         page = page.replace(character, "\ufffd")

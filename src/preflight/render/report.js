@@ -2,7 +2,7 @@
 (() => {
   const said = document.getElementById("said");
 
-  const byHand = (text) => { // where the page is no secure context
+  const byHand = (text) => { // where the page isn't a secure context
     const area = document.createElement("textarea");
     area.value = text;
     area.className = "unseen";

@@ -1,7 +1,7 @@
 """The HTTP API of a container engine: bounded responses, and failures in plain words.
 
 What listens at an engine's address may be anything: it may send 300 MB, half a JSON or a web page.
-A value of another type than expected is missing; zero, null and missing are no measurement.
+A value of another type than expected is missing; zero, null and missing count as unknown.
 """
 
 from __future__ import annotations

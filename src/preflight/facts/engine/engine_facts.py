@@ -1,6 +1,6 @@
 """The facts `docker.*` of the engine itself: whether it is reachable, what it has and enforces.
 
-Zero, null and missing in a response are no measurement: those facts are unknown. Its disk and
+A value that is zero, null or missing in a response wasn't measured: it is unknown. Disk and
 memory are read from the machine, only where `locality` finds that they are visible here.
 """
 
