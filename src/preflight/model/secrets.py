@@ -36,7 +36,7 @@ def secret_kind(name: str) -> str | None:
     words = [
         word
         for previous, word in pairwise(("n", *words))
-        if word != "tokens" or previous not in WORD_LISTS["counted"]
+        if previous not in WORD_LISTS.get(f"before_{word}", ())
     ]
     words += ["".join(pair) for pair in pairwise(words)]  # session-id
     kinds = {_kind_of_word(word) or _kind_of_word(word.removesuffix("s")) for word in words}
