@@ -20,7 +20,7 @@ from preflight.check import load
 from preflight.cli.streams import read_rules
 from preflight.facts.table import FACTS
 from preflight.model.conditions import OPERATORS
-from preflight.model.rules import DEFAULT_RULES
+from preflight.model.rules import DEFAULT_RULE_SET
 from preflight.render import FORMATS
 from preflight.rules.language import json_schema
 
@@ -84,7 +84,7 @@ def tables() -> dict[str, str]:
                     cell(error.cause),
                     f"`` {cell(error.examples[0])} ``",
                 )
-                for error in load(DEFAULT_RULES, read_rules, known_errors=True).diagnoses
+                for error in load(DEFAULT_RULE_SET, read_rules, known_errors=True).diagnoses
                 if error.report
             ],
         ),

@@ -14,7 +14,7 @@ from preflight import check as pipeline
 from preflight.cli.diagnose import build_report
 from preflight.cli.streams import read_rules
 from preflight.logs.log_reader import LogReader
-from preflight.model.rules import BUNDLED_SETS, DEFAULT_RULES, RuleSet
+from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, RuleSet
 
 TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
 EXAMPLES = [
@@ -41,7 +41,7 @@ def _load(example: str, overrides: dict[str, str] | None = None) -> RuleSet:
     """Load one of the pages' rule files."""
 
     def read(name: str) -> bytes:
-        return read_rules(name) if name in BUNDLED_SETS else example.encode()
+        return read_rules(name) if name in BUNDLED_FILE_BY_SET else example.encode()
 
     return pipeline.load("preflight.yaml", read, overrides)
 
@@ -112,7 +112,7 @@ def test_every_test_that_a_page_names_exists(page: str) -> None:
 
 
 def test_every_section_of_the_document_has_rules() -> None:
-    rules = pipeline.load(DEFAULT_RULES, read_rules).rules
+    rules = pipeline.load(DEFAULT_RULE_SET, read_rules).rules
     assert list(dict.fromkeys(rule.section for rule in rules)) == list(SECTIONS)
     production = [rule for rule in rules if rule.section == "Production Recommendations"]
     assert not any(rule.enabled for rule in production)

@@ -18,11 +18,11 @@ from functools import cache, partial
 from select import select
 from typing import IO, NamedTuple, NoReturn
 
-_ANSWER_SECONDS = 3.0  # to wait for a filesystem
+_MAX_FILESYSTEM_ANSWER_SECONDS = 3.0  # to wait for a filesystem
 _REMOTE_FILESYSTEM = re.compile(r" - (?:fuse|nfs|cifs|smb|9p|ceph|lustre|afs|gpfs|virtiofs)")
 
 
-class Result(NamedTuple):
+class ProgramResult(NamedTuple):
     """How a program ended; `exit_code` is None if it gave none, and `error` says why."""
 
     exit_code: int | None
@@ -69,39 +69,41 @@ class Program:
             self._start_error = f"can't be run: {error.strerror}"
             return
         streams = (("output", self._process.stdout), ("error", self._process.stderr))
-        self._threads = [threading.Thread(target=self._read, args=s, daemon=True) for s in streams]
+        self._threads = [
+            threading.Thread(target=self._read_output, args=s, daemon=True) for s in streams
+        ]
         for thread in self._threads:
             thread.start()
 
-    def _read(self, name: str, stream: IO[bytes]) -> None:
+    def _read_output(self, name: str, stream: IO[bytes]) -> None:
         self._output[name] = stream.read(self._max_bytes + 1)
         if len(self._output[name]) > self._max_bytes:
             self._process.kill()
 
-    def wait(self, timeout: float) -> Result:
+    def wait(self, timeout: float) -> ProgramResult:
         """Wait `timeout` seconds at most, then end it."""
         if self._start_error:
-            return Result(None, "", self._start_error)
+            return ProgramResult(None, "", self._start_error)
         try:
             exit_code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            return Result(None, "", f"did not finish within {timeout:.3g} s")
+            return ProgramResult(None, "", f"did not finish within {timeout:.3g} s")
         finally:
             self._process.kill()
             self._process.wait()
         for thread in self._threads:
             thread.join(1)  # what the program has started may hold the pipe
         if any(len(part) > self._max_bytes for part in self._output.values()):
-            return Result(None, "", f"printed more than {self._max_bytes // 2**20} MiB")
+            return ProgramResult(None, "", f"printed more than {self._max_bytes // 2**20} MiB")
         if exit_code < 0:
-            return Result(None, "", f"was ended by signal {-exit_code}")
+            return ProgramResult(None, "", f"was ended by signal {-exit_code}")
         output, error = (
             self._output.get(name, b"").decode("utf-8", "replace") for name in ("output", "error")
         )
-        return Result(exit_code, output, error)
+        return ProgramResult(exit_code, output, error)
 
 
-def ask_filesystem(path: str) -> None:
+def check_filesystem_responds(path: str) -> None:
     """Raise OSError where a filesystem over a network, or of a program, doesn't answer.
 
     It is asked for a file, or for a folder and the files in it. A process that waits for it can't
@@ -112,15 +114,18 @@ def ask_filesystem(path: str) -> None:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        _touch_and_exit(path, writing)
+        _read_path_and_exit(path, writing)
     os.close(writing)
     with open(reading, "rb", buffering=0) as answers:
-        while select([answers], [], [], _ANSWER_SECONDS)[0]:
+        while select([answers], [], [], _MAX_FILESYSTEM_ANSWER_SECONDS)[0]:
             if not answers.read(4096):  # it has ended
                 os.waitpid(child, 0)
                 return
     os.kill(child, signal.SIGKILL)
-    raise OSError(errno.ETIMEDOUT, f"its filesystem did not answer within {_ANSWER_SECONDS:g} s")
+    raise OSError(
+        errno.ETIMEDOUT,
+        f"its filesystem did not answer within {_MAX_FILESYSTEM_ANSWER_SECONDS:g} s",
+    )
 
 
 @cache
@@ -132,7 +137,7 @@ def _has_remote_filesystem() -> bool:
         return False
 
 
-def _touch_and_exit(path: str, answers: int) -> NoReturn:
+def _read_path_and_exit(path: str, answers: int) -> NoReturn:
     """Read the beginning of a file, or look at each file of a folder; write a byte for each."""
     try:
         os.dup2(answers, 0)

@@ -17,13 +17,13 @@ import yaml
 
 from preflight.model.problems import InputError, Problem
 
-MAX_BYTES = 4 * 2**20
-MAX_DEPTH = 100  # levels of nesting, through aliases too
-MAX_NODES = 250_000  # values of a file, aliases expanded: room for 10,000 rules
-MAX_MESSAGE = 300  # characters
-_MAX_SLOW_BYTES = 2**18  # of a file with an anchor whose name is used again
+MAX_YAML_BYTES = 4 * 2**20
+MAX_NESTING_LEVELS = 100  # levels of nesting, through aliases too
+MAX_YAML_NODES = 250_000  # values of a file, aliases expanded: room for 10,000 rules
+MAX_MESSAGE_CHARS = 300  # characters
+_MAX_PURE_PYTHON_BYTES = 2**18  # of a file with an anchor whose name is used again
 
-PLAIN, QUOTED = TAGS = "plain", "quoted"
+PLAIN_TAG, QUOTED_TAG = IMPLICIT_TAGS = "plain", "quoted"
 """The tags of values without a tag in the file; an explicit tag stays as it is written."""
 
 Node: TypeAlias = yaml.Node
@@ -31,19 +31,19 @@ Mapping: TypeAlias = yaml.MappingNode
 Sequence: TypeAlias = yaml.SequenceNode
 Scalar: TypeAlias = yaml.ScalarNode
 
-_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
-_TOO_LARGE = f"more than {MAX_NODES} values (aliases expanded)"
-_LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"  # it reads ahead; its limit is 1000
+_TOO_DEEP_MESSAGE = f"nested deeper than {MAX_NESTING_LEVELS} levels"
+_TOO_LARGE_MESSAGE = f"more than {MAX_YAML_NODES} values (aliases expanded)"
+_LIBYAML_TOO_DEEP_MESSAGE = "exceeded maximum nesting depth"  # it reads ahead; its limit is 1000
 
-_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
-_BOOLEANS = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
-_NUMBER = re.compile(
+_NULL_WORDS = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOLEAN_WORDS = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
+_NUMBER_PATTERN = re.compile(
     r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
     r"|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
 )
 
 
-class _Stream(io.BytesIO):
+class _NamedStream(io.BytesIO):
     """Bytes with a name, which every mark then carries."""
 
     def __init__(self, data: bytes, name: str) -> None:
@@ -51,7 +51,7 @@ class _Stream(io.BytesIO):
         self.name = name
 
 
-class _TagsAndLimits:
+class _LimitedTagResolver:
     """What PyYAML calls a resolver: it gives nodes their tags, and here it counts them too."""
 
     _count = _depth = 0
@@ -59,18 +59,20 @@ class _TagsAndLimits:
     def descend_resolver(self, parent: Node | None, _: object) -> None:
         self._count += 1
         self._depth += 1
-        if parent is not None and (self._depth > MAX_DEPTH or self._count > MAX_NODES):
-            problem = _TOO_DEEP if self._depth > MAX_DEPTH else _TOO_LARGE
+        if parent is not None and (
+            self._depth > MAX_NESTING_LEVELS or self._count > MAX_YAML_NODES
+        ):
+            problem = _TOO_DEEP_MESSAGE if self._depth > MAX_NESTING_LEVELS else _TOO_LARGE_MESSAGE
             raise InputError(problem_at(parent, problem))
 
     def ascend_resolver(self) -> None:
         self._depth -= 1
 
     def resolve(self, kind: type[Node], _: object, implicit: tuple[bool, bool]) -> str:
-        return QUOTED if kind is Scalar and not implicit[0] else PLAIN
+        return QUOTED_TAG if kind is Scalar and not implicit[0] else PLAIN_TAG
 
 
-class _Loader(_TagsAndLimits, yaml.BaseLoader):
+class _Loader(_LimitedTagResolver, yaml.BaseLoader):
     """Reads and composes in Python, and lets the name of an anchor be used again."""
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
@@ -80,18 +82,18 @@ class _Loader(_TagsAndLimits, yaml.BaseLoader):
         return super().compose_node(parent, index)
 
 
-class _FastLoader(_TagsAndLimits, getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[misc]
+class _FastLoader(_LimitedTagResolver, getattr(yaml, "CBaseLoader", yaml.BaseLoader)):  # type: ignore[misc]
     """Reads and composes in C, where PyYAML was built with libyaml."""
 
 
-def _load(loader: Any) -> list[Node]:
+def _load_nodes(loader: Any) -> list[Node]:
     roots = []
     while loader.check_node():
         roots.append(loader.get_node())
     return roots
 
 
-def _expand(node: Node, sizes: dict[int, tuple[int, int]]) -> tuple[int, int]:
+def _count_expanded_values(node: Node, sizes: dict[int, tuple[int, int]]) -> tuple[int, int]:
     """Return how many values and levels a node has with aliases expanded; raises InputError."""
     if node.__class__ is Scalar:
         return 1, 1
@@ -100,17 +102,23 @@ def _expand(node: Node, sizes: dict[int, tuple[int, int]]) -> tuple[int, int]:
         children = node.value if node.__class__ is Sequence else chain.from_iterable(node.value)
         count, levels = 1, 0
         for child in children:
-            below, height = _expand(child, sizes)
+            below, height = _count_expanded_values(child, sizes)
             count, levels = count + below, max(levels, height)
         sizes[id(node)] = count, levels + 1
     count, levels = sizes[id(node)]
-    problem = _TOO_LARGE if count > MAX_NODES else _TOO_DEEP if levels > MAX_DEPTH else None
+    problem = (
+        _TOO_LARGE_MESSAGE
+        if count > MAX_YAML_NODES
+        else _TOO_DEEP_MESSAGE
+        if levels > MAX_NESTING_LEVELS
+        else None
+    )
     if not count or problem:
         raise InputError(problem_at(node, problem or "an alias that contains itself"))
     return count, levels
 
 
-def compose(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> Node:
+def compose_document(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES) -> Node:
     """Return the root node of a file of one document; raises InputError."""
     roots = compose_documents(data, name, max_bytes)
     if not roots:
@@ -120,22 +128,26 @@ def compose(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> Node:
     return roots[0]
 
 
-def compose_documents(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> list[Node]:
+def compose_documents(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES) -> list[Node]:
     """Return the root node of each document; raises InputError with the first fault of syntax."""
     if len(data) > max_bytes:
         raise InputError(Problem(name, 0, 0, f"larger than {max_bytes // 2**20} MiB"))
     try:
         try:
-            roots = _load(_FastLoader(_Stream(data, name)))
+            roots = _load_nodes(_FastLoader(_NamedStream(data, name)))
         except yaml.composer.ComposerError as fault:
-            if "duplicate anchor" not in str(fault.context) or len(data) > _MAX_SLOW_BYTES:
+            if "duplicate anchor" not in str(fault.context) or len(data) > _MAX_PURE_PYTHON_BYTES:
                 raise
-            roots = _load(_Loader(_Stream(data, name)))
+            roots = _load_nodes(_Loader(_NamedStream(data, name)))
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark or fault.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         message = ", ".join(part.strip() for part in (fault.context, fault.problem) if part)
-        message = _TOO_DEEP if fault.problem == _LIBYAML_TOO_DEEP else message or "not YAML"
+        message = (
+            _TOO_DEEP_MESSAGE
+            if fault.problem == _LIBYAML_TOO_DEEP_MESSAGE
+            else message or "not YAML"
+        )
         raise InputError(Problem(name, line, column, message)) from None
     except yaml.reader.ReaderError as fault:
         lines = data[: fault.position].decode(errors="replace").removeprefix("\ufeff").split("\n")
@@ -143,35 +155,35 @@ def compose_documents(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> lis
         raise InputError(Problem(name, len(lines), len(lines[-1]) + 1, message)) from None
     if b"*" in data:
         for root in roots:
-            _expand(root, {})
+            _count_expanded_values(root, {})
     return roots
 
 
 def problem_at(node: Node, message: str) -> Problem:
     """Return a problem at the position of a node; a long message is cut."""
     mark = node.start_mark
-    shown = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
+    shown = message if len(message) <= MAX_MESSAGE_CHARS else message[: MAX_MESSAGE_CHARS - 1] + "…"
     return Problem(mark.name, mark.line + 1, mark.column + 1, shown)
 
 
 def kind_of(node: Node) -> str:
     """Name the kind of a node: a mapping, a list, text, a number, a boolean, null or a tag."""
-    if node.tag not in TAGS:
+    if node.tag not in IMPLICIT_TAGS:
         return f"the tag {node.tag!r}"
     if isinstance(node, Mapping):
         return "a mapping"
     if isinstance(node, Sequence):
         return "a list"
-    if node.tag != PLAIN:
+    if node.tag != PLAIN_TAG:
         return "text"
     value = node.value
-    if value in _NULLS:
+    if value in _NULL_WORDS:
         return "null"
-    if value in _BOOLEANS:
+    if value in _BOOLEAN_WORDS:
         return "a boolean"
-    return "a number" if _NUMBER.match(value) else "text"
+    return "a number" if _NUMBER_PATTERN.match(value) else "text"
 
 
 def is_null(node: Node) -> bool:
     """Return whether a value is null or left empty."""
-    return node.__class__ is Scalar and node.tag == PLAIN and node.value in _NULLS
+    return node.__class__ is Scalar and node.tag == PLAIN_TAG and node.value in _NULL_WORDS

@@ -33,7 +33,7 @@ from preflight.logs.log_reader import LogReader
 from preflight.model.facts import Facts, Measured, build_facts, split_path
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
-from preflight.model.rules import DEFAULT_RULES, RuleSet
+from preflight.model.rules import DEFAULT_RULE_SET, RuleSet
 from preflight.render import FORMATS, RenderOptions, diagnosis, diff, listings, renderer
 from preflight.snapshot import bundle
 from preflight.snapshot import cases as case_files
@@ -89,7 +89,7 @@ def golden_rules() -> RuleSet:
 @cache
 def bundled_rules() -> RuleSet:
     """Return the bundled rules."""
-    return pipeline.load(DEFAULT_RULES, lambda _: (ROOT / "rules.yaml").read_bytes())
+    return pipeline.load(DEFAULT_RULE_SET, lambda _: (ROOT / "rules.yaml").read_bytes())
 
 
 @cache
@@ -131,7 +131,7 @@ def read_rules(data: bytes) -> None:
     def bytes_of(name: str) -> bytes:
         if name == "rules.yaml":
             return data
-        if name == DEFAULT_RULES:
+        if name == DEFAULT_RULE_SET:
             return (TESTS / "golden/rules.yaml").read_bytes()
         raise FileNotFoundError(2, "No such file or directory", name)
 

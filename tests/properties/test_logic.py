@@ -17,7 +17,7 @@ from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.conditions import OPERATORS, Condition, Reference, Sum
 from preflight.model.facts import Facts, Measured, Unknown, join_path, replace_facts, split_path
 from preflight.model.report import Report, Result
-from preflight.model.rules import DEFAULT_RULES, RuleSet
+from preflight.model.rules import DEFAULT_RULE_SET, RuleSet
 from preflight.snapshot.facts_file import read_snapshot
 
 CASES = sorted((ROOT / "tests/cases").iterdir())
@@ -116,7 +116,7 @@ def test_de_morgan_and_double_negation_over_figures(
 
 @cache
 def rules() -> RuleSet:
-    return pipeline.load(DEFAULT_RULES, lambda _: (ROOT / "rules.yaml").read_bytes())
+    return pipeline.load(DEFAULT_RULE_SET, lambda _: (ROOT / "rules.yaml").read_bytes())
 
 
 @cache

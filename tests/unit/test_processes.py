@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from preflight.processes import Program, Result
+from preflight.processes import Program, ProgramResult
 
 LIMIT = 2**20
 
 
-def run(*arguments: str, timeout: float = 10) -> Result:
+def run(*arguments: str, timeout: float = 10) -> ProgramResult:
     return Program(arguments, os.environ, LIMIT).wait(timeout)
 
 
 def test_the_output_and_the_exit_code() -> None:
-    assert run("sh", "-c", "echo out; echo err >&2; exit 3") == Result(3, "out\n", "err\n")
+    assert run("sh", "-c", "echo out; echo err >&2; exit 3") == ProgramResult(3, "out\n", "err\n")
 
 
 def test_output_that_is_not_text() -> None:
-    assert run("printf", r"\377") == Result(0, "\N{REPLACEMENT CHARACTER}", "")
+    assert run("printf", r"\377") == ProgramResult(0, "\N{REPLACEMENT CHARACTER}", "")
 
 
 @pytest.mark.parametrize(
@@ -35,16 +35,16 @@ def test_output_that_is_not_text() -> None:
 )
 def test_a_program_that_gives_no_exit_code(script: str, error: str) -> None:
     start = time.monotonic()
-    assert run("sh", "-c", script, timeout=0.3) == Result(None, "", error)
+    assert run("sh", "-c", script, timeout=0.3) == ProgramResult(None, "", error)
     assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("stream", ["", " >&2"])
 def test_a_program_that_prints_too_much(stream: str) -> None:
-    assert run("sh", "-c", f"yes{stream}") == Result(None, "", "printed more than 1 MiB")
+    assert run("sh", "-c", f"yes{stream}") == ProgramResult(None, "", "printed more than 1 MiB")
 
 
 def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:
     missing, folder = tmp_path / "missing", tmp_path
-    assert run(str(missing)) == Result(None, "", "can't be run: No such file or directory")
-    assert run(str(folder)) == Result(None, "", "can't be run: Permission denied")
+    assert run(str(missing)) == ProgramResult(None, "", "can't be run: No such file or directory")
+    assert run(str(folder)) == ProgramResult(None, "", "can't be run: Permission denied")

@@ -7,7 +7,13 @@ import yaml
 
 from preflight import yaml_marks
 from preflight.model.problems import InputError
-from preflight.yaml_marks import MAX_DEPTH, MAX_NODES, compose, compose_documents, kind_of
+from preflight.yaml_marks import (
+    MAX_NESTING_LEVELS,
+    MAX_YAML_NODES,
+    compose_document,
+    compose_documents,
+    kind_of,
+)
 
 BOMB = "\n".join(
     ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
@@ -18,7 +24,7 @@ BOMB = "\n".join(
 @pytest.fixture(params=["libyaml", "python"])
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read with either parser: PyYAML may have been built without libyaml."""
-    monkeypatch.setattr(yaml_marks, "MAX_NODES", 10_000)  # as many as 200,000 take seconds
+    monkeypatch.setattr(yaml_marks, "MAX_YAML_NODES", 10_000)  # as many as 200,000 take seconds
     if request.param == "python":
         monkeypatch.setattr(yaml_marks, "_FastLoader", yaml_marks._Loader)
 
@@ -31,11 +37,11 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         (bytes(range(1, 32)), "characters are not allowed"),
         (b"a: *b", "f.yaml:1:4: found undefined alias"),
         (b"a: &a [*a]", "f.yaml:1:4: an alias that contains itself"),
-        (b"a: " + b"[" * 5000, f"nested deeper than {MAX_DEPTH} levels"),
-        (b"a: " + b"[" * 300, f"nested deeper than {MAX_DEPTH} levels"),
-        (BOMB.encode(), f"more than {MAX_NODES} values"),
-        (BOMB.encode("utf-16"), f"more than {MAX_NODES} values"),
-        (b"[" + b"a," * 10_001, f"more than {MAX_NODES} values"),
+        (b"a: " + b"[" * 5000, f"nested deeper than {MAX_NESTING_LEVELS} levels"),
+        (b"a: " + b"[" * 300, f"nested deeper than {MAX_NESTING_LEVELS} levels"),
+        (BOMB.encode(), f"more than {MAX_YAML_NODES} values"),
+        (BOMB.encode("utf-16"), f"more than {MAX_YAML_NODES} values"),
+        (b"[" + b"a," * 10_001, f"more than {MAX_YAML_NODES} values"),
         (b"#" * (4 * 2**20 + 1), "f.yaml: larger than 4 MiB"),
     ],
 )
@@ -47,7 +53,7 @@ def test_what_is_refused_names_its_position(text: bytes, message: str, parser: N
 
 
 def test_the_positions_and_kinds_of_values(parser: None) -> None:
-    root = compose(b"a: 1\nb:\n  - 'x'\n  - !reset {}\n", "f.yaml")
+    root = compose_document(b"a: 1\nb:\n  - 'x'\n  - !reset {}\n", "f.yaml")
     assert isinstance(root, yaml.MappingNode)
     (_, one), (_, items) = root.value
     places = [(node.start_mark.name, node.start_mark.line) for node in items.value]
@@ -57,14 +63,14 @@ def test_the_positions_and_kinds_of_values(parser: None) -> None:
 
 
 def test_an_anchor_can_be_used_again(parser: None) -> None:
-    root = compose(b"a: &x 1\nb: &x 2\nc: *x\n", "f.yaml")
+    root = compose_document(b"a: &x 1\nb: &x 2\nc: *x\n", "f.yaml")
     assert [value.value for _, value in root.value] == ["1", "2", "2"]
 
 
 def test_documents_of_one_stream_and_other_encodings(parser: None) -> None:
     assert len(compose_documents(b"a: 1\n---\nb: 2\n", "f.yaml")) == 2
     assert compose_documents(b"# nothing\n", "f.yaml") == []
-    assert compose("größe: x".encode("utf-16"), "f.yaml").value[0][0].value == "größe"
+    assert compose_document("größe: x".encode("utf-16"), "f.yaml").value[0][0].value == "größe"
     for text in (b"", b"a: 1\n---\nb: 2\n"):
         with pytest.raises(InputError, match=r"f\.yaml:[13]:1: (the file is empty|expected a sin)"):
-            compose(text, "f.yaml")
+            compose_document(text, "f.yaml")

@@ -21,7 +21,7 @@ from preflight.model.facts import Facts
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode, Report
-from preflight.model.rules import DEFAULT_RULES, RuleSet
+from preflight.model.rules import DEFAULT_RULE_SET, RuleSet
 from preflight.render import FORMATS
 from preflight.render.sanitize import shorten
 
@@ -87,7 +87,9 @@ def check(
         names = options.list_snapshots(facts)
         inputs = [os.path.join(facts, name) for name in names]
     inputs += [rules_file(rules), *source.options.compose_files]
-    outputs = parse_outputs(formats, [name for name in inputs if name not in (DEFAULT_RULES, "-")])
+    outputs = parse_outputs(
+        formats, [name for name in inputs if name not in (DEFAULT_RULE_SET, "-")]
+    )
     if facts is not None and names:
         fleet = _check_folder(facts, names, ruleset, selection, started)
         written = write_outputs(outputs, fleet, quiet=quiet, verbose=verbose)

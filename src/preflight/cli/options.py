@@ -17,8 +17,8 @@ from preflight.facts.collect.measurement import LogRequest, Measurement, Options
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts, Measured
 from preflight.model.problems import InputError
 from preflight.model.quantities import parse_duration
-from preflight.model.rules import DEFAULT_RULES, Rule, RuleSet
-from preflight.processes import ask_filesystem
+from preflight.model.rules import DEFAULT_RULE_SET, Rule, RuleSet
+from preflight.processes import check_filesystem_responds
 
 Command: TypeAlias = Callable[..., None]
 
@@ -50,7 +50,7 @@ def check_files(names: str | list[str] | None) -> str | list[str] | None:
     """Raise InputError if the filesystem of a named file doesn't answer."""
     for name in [names] if isinstance(names, str) else names or ():
         try:
-            ask_filesystem(name)
+            check_filesystem_responds(name)
         except OSError as error:
             raise streams.cannot_read(name, error) from None
     return names
@@ -163,7 +163,7 @@ def rules_file(name: str | None) -> str:
     if name is not None:
         return name
     check_files(LOCAL_RULES)
-    return LOCAL_RULES if os.path.exists(LOCAL_RULES) else DEFAULT_RULES
+    return LOCAL_RULES if os.path.exists(LOCAL_RULES) else DEFAULT_RULE_SET
 
 
 def load_rules(

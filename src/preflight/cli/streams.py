@@ -16,8 +16,8 @@ from select import select
 from typing import BinaryIO, TextIO
 
 from preflight.model.problems import InputError
-from preflight.model.rules import BUNDLED_SETS, DEFAULT_RULES, MAX_RULE_FILE_BYTES
-from preflight.processes import ask_filesystem
+from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, MAX_RULE_FILE_BYTES
+from preflight.processes import check_filesystem_responds
 from preflight.render import RenderOptions
 from preflight.render.sanitize import clean, json_text
 
@@ -155,7 +155,7 @@ def write_file(
         return
     data = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
     try:
-        ask_filesystem(path)
+        check_filesystem_responds(path)
         existing = stat.S_IFREG  # or nothing
         with suppress(FileNotFoundError):
             existing = os.stat(path).st_mode
@@ -229,7 +229,7 @@ def _format_reason(error: OSError | ValueError) -> object:
 
 def open_input(path: str) -> io.FileIO:
     """Open a file to read, unbuffered; raises OSError, for a pipe that nobody writes to as well."""
-    ask_filesystem(path)
+    check_filesystem_responds(path)
     file = io.FileIO(os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY))
     if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
         is_written_to, _, _ = select([file], [], [], _PIPE_TIMEOUT_SECONDS)
@@ -262,7 +262,7 @@ def reading_deadline(seconds: float | None) -> Iterator[None]:
 
 def read_rules(name: str) -> bytes:
     """Return a rule file's bytes, or a bundled set's by its name. Raises OSError."""
-    if name in BUNDLED_SETS:
+    if name in BUNDLED_FILE_BY_SET:
         return bundled_rules(name).read_bytes()
     with io.BufferedReader(open_input(name)) as file:
         return file.read(MAX_RULE_FILE_BYTES + 1)
@@ -280,8 +280,8 @@ def rules_reader(first: str, files: dict[str, bytes]) -> Callable[[str], bytes]:
     folders.discard(os.sep)  # everything is below it
 
     def read(name: str) -> bytes:
-        if name != first and name not in BUNDLED_SETS:
-            ask_filesystem(name)
+        if name != first and name not in BUNDLED_FILE_BY_SET:
+            check_filesystem_responds(name)
             path = os.path.realpath(name)
             if not any(path.startswith(os.path.join(folder, "")) for folder in folders):
                 raise ValueError("it is neither in the rule file's folder nor in the current one")
@@ -291,8 +291,8 @@ def rules_reader(first: str, files: dict[str, bytes]) -> Callable[[str], bytes]:
     return read
 
 
-def bundled_rules(name: str = DEFAULT_RULES) -> Path:
+def bundled_rules(name: str = DEFAULT_RULE_SET) -> Path:
     """Return the path of a bundled set: in the package, or in a source checkout."""
     package = Path(__file__).resolve().parent.parent
-    inside = package / BUNDLED_SETS[name]
-    return inside if inside.exists() else package.parent.parent / BUNDLED_SETS[name]
+    inside = package / BUNDLED_FILE_BY_SET[name]
+    return inside if inside.exists() else package.parent.parent / BUNDLED_FILE_BY_SET[name]

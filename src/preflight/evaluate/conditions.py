@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.model.conditions import ITEM, Condition, Operand, Operator, Reference, Sum
+from preflight.model.conditions import ITEM_SEGMENT, Condition, Operand, Operator, Reference, Sum
 from preflight.model.facts import Facts, Path, Unit, Unknown, Value
-from preflight.model.quantities import PARSERS, is_plausible
+from preflight.model.quantities import PARSER_BY_UNIT, is_plausible
 from preflight.model.rules import FactCondition
 
 Truth: TypeAlias = bool | Unknown
@@ -42,9 +42,9 @@ class Scope(NamedTuple):
 
     def absolute(self, path: Path) -> Path:
         """Return the path with the item in place of `*`."""
-        if self.item is None or ITEM not in path:
+        if self.item is None or ITEM_SEGMENT not in path:
             return path
-        return tuple(self.item if segment == ITEM else segment for segment in path)
+        return tuple(self.item if segment == ITEM_SEGMENT else segment for segment in path)
 
 
 def meets(condition: Condition, actual: Value | Unknown, scope: Scope) -> Truth:
@@ -114,9 +114,9 @@ def convert_value(value: Value | Unknown, unit: Unit) -> Value | Unknown:
     classes = _CLASSES.get(unit, _NUMBERS)
     if kind in classes and (classes is not _NUMBERS or is_plausible(value)):
         return value
-    if kind is str and unit in PARSERS:
+    if kind is str and unit in PARSER_BY_UNIT:
         try:
-            return PARSERS[unit](value)
+            return PARSER_BY_UNIT[unit](value)
         except ValueError as fault:
             return Unknown(str(fault), "invalid")
     return Unknown(f"expected {unit}, found {value!r:.60}", "invalid")

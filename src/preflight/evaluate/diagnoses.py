@@ -31,9 +31,9 @@ from preflight.model.facts import (
 from preflight.model.quantities import format_bytes
 from preflight.model.rules import (
     CONFIDENCES,
-    DERIVED_VALUES,
     LOG_NAMESPACE,
-    VALUE_TYPES,
+    UNIT_BY_DERIVED_VALUE,
+    UNIT_BY_VALUE_TYPE,
     Diagnosis,
     LanguageModel,
     RuleSet,
@@ -98,7 +98,7 @@ def _make_finding(
     captured = dict(error.values)
     for name, text in error.values.items():
         type_ = diagnosis.values.get(name, "string")
-        unit = VALUE_TYPES[type_]
+        unit = UNIT_BY_VALUE_TYPE[type_]
         values[name] = value = convert_value(f"{text}KiB" if type_ == "KiB" else text, unit)
         is_bare = unit == "bytes" and re.fullmatch("[0-9.]+", text)
         if is_bare and not isinstance(value, Unknown):
@@ -109,8 +109,8 @@ def _make_finding(
         if name == "lacking":  # rounded up, so that it is enough
             texts[name] = format_bytes(value, binary=True, round_up=True)
         elif value is not None:
-            texts[name] = format_value(value, DERIVED_VALUES[name])
-    known = {**dict.fromkeys(DERIVED_VALUES), **values, **derived}
+            texts[name] = format_value(value, UNIT_BY_DERIVED_VALUE[name])
+    known = {**dict.fromkeys(UNIT_BY_DERIVED_VALUE), **values, **derived}
     scope = Scope(
         replace_facts(facts, (Measured((LOG_NAMESPACE, name), known[name]) for name in known))
     )

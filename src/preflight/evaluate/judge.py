@@ -22,7 +22,7 @@ from preflight.evaluate.sentences import (
     resolve_fixes,
 )
 from preflight.evaluate.waivers import find_unneeded_waivers, waive
-from preflight.model.conditions import ITEM, Condition
+from preflight.model.conditions import ITEM_SEGMENT, Condition
 from preflight.model.facts import Catalogue, Facts, Path, Unknown, Value, join_path
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import (
@@ -220,7 +220,7 @@ class Evaluation:
             reason = (value is None and self.facts.source(collection)) or f"{name} is empty"
             yield self._not_evaluated(rule, self.scope, "skip", reason)
         else:
-            own = [line for line in rule.when if ITEM in line.path]
+            own = [line for line in rule.when if ITEM_SEGMENT in line.path]
             scopes = [Scope(self.facts, str(item), collection) for item in items]
             selected = [scope for scope in scopes if all_hold(own, scope) is not False]
             yield from (self._judge_item(rule, scope) for scope in selected)
@@ -343,7 +343,7 @@ def _rule_size(rule: Rule) -> int:
     for fix in rule.fixes:
         texts += (fix.text, fix.command or "", fix.url or "")
         conditions += [line.condition for line in fix.when]
-    comparisons = sum(condition.size() for condition in conditions if condition)
+    comparisons = sum(condition.count_compared_values() for condition in conditions if condition)
     return sum(map(len, texts)) + _COMPARISON_SIZE * comparisons
 
 
@@ -359,7 +359,7 @@ def conditions_of(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
 
 def _refers_to_item(line: FactCondition) -> bool:
     """Return whether a line of a `when`, or a bound in it, is a fact of the item."""
-    return any(ITEM in path for path in (line.path, *line.condition.referenced_facts()))
+    return any(ITEM_SEGMENT in path for path in (line.path, *line.condition.referenced_facts()))
 
 
 def propose_change(path: Path, comparison: ComparisonText) -> ProposedChange | None:

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, TypeGuard
 
 from preflight.evaluate.conditions import Scope, all_hold, convert_value, resolve_operand
 from preflight.model.conditions import (
-    ITEM,
+    ITEM_SEGMENT,
     Condition,
     Operand,
     Operator,
@@ -32,11 +32,11 @@ from preflight.model.quantities import (
     format_bytes,
     format_duration,
     format_number,
-    is_binary,
     is_plausible,
+    looks_binary,
 )
 from preflight.model.report import ResolvedFix, Severity, Verdict
-from preflight.model.rules import PLACEHOLDER, FactCondition, Fix
+from preflight.model.rules import PLACEHOLDER_PATTERN, FactCondition, Fix
 from preflight.model.secrets import is_secret_path
 
 Style: TypeAlias = Literal["sign", "phrase"]  # as in tables or in sentences: see Operator
@@ -81,7 +81,7 @@ def is_number(value: Value | Unknown) -> TypeGuard[float]:
 def _format_number(value: float, unit: Unit, other: float, binary: bool | None) -> str:
     def write(number: float, digits: int) -> str:
         if unit == "bytes":
-            is_in_binary = is_binary(value) if binary is None else binary
+            is_in_binary = looks_binary(value) if binary is None else binary
             return format_bytes(number, binary=is_in_binary, digits=digits)
         if unit == "seconds":
             return format_duration(number, digits)
@@ -160,7 +160,7 @@ def _describe_bound(operand: Operand, unit: Unit, scope: Scope | None, other: Va
 
 def _name_in_item(path: Path) -> str:
     """Return the name of a fact, of an item's own fact the part below the item."""
-    return join_path(path[path.index(ITEM) + 1 :] if ITEM in path else path)
+    return join_path(path[path.index(ITEM_SEGMENT) + 1 :] if ITEM_SEGMENT in path else path)
 
 
 def _format_range(bounds: tuple[tuple[str, Version], ...]) -> str:
@@ -205,7 +205,7 @@ class ComparisonText:
             if operator.shape != "flag" and not self.is_secret:
                 self.operator, self.bound = operator, resolve_operand(operand, unit, scope)
                 break
-        self.binary = is_binary(self.bound) if is_number(self.bound) else None
+        self.binary = looks_binary(self.bound) if is_number(self.bound) else None
         if self.is_secret:
             self.actual_text = "not set" if actual is None else "not shown"
         elif isinstance(self.actual, Unknown) and not isinstance(actual, Unknown):
@@ -218,7 +218,7 @@ class ComparisonText:
         text = self.actual_text
         if self.unit != "bytes" or not is_number(self.actual):
             return text
-        binary = is_binary(self.actual) if self.binary is None else self.binary
+        binary = looks_binary(self.actual) if self.binary is None else self.binary
         other = format_bytes(self.actual, binary=not binary)
         return text if other == text else f"{text} ({other})"
 
@@ -306,10 +306,10 @@ class ComparisonText:
 
 def fill_placeholders(text: str, format_: Callable[[str], str | None]) -> str | None:
     """Replace the placeholders of a text. None where one is unknown: the text is not shown then."""
-    texts = {name: format_(name) for name in PLACEHOLDER.findall(text)}
+    texts = {name: format_(name) for name in PLACEHOLDER_PATTERN.findall(text)}
     if not all(texts.values()):
         return None
-    return PLACEHOLDER.sub(lambda match: texts[match[1]] or "", text)
+    return PLACEHOLDER_PATTERN.sub(lambda match: texts[match[1]] or "", text)
 
 
 def format_fact(facts: Facts, catalogue: Catalogue, path: Path) -> str | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from preflight import __version__
 from preflight.model.problems import InputError
-from preflight.model.rules import BUNDLED_SETS
+from preflight.model.rules import BUNDLED_FILE_BY_SET
 
 
 def pack_program(rules: Path, wheelhouse: str | None = None) -> tuple[str, bytes]:
@@ -61,7 +61,9 @@ def pack_rules(files: Mapping[str, bytes], first: str) -> bytes:
     Bundled sets are left out: a host has them.
     """
     packed = {}
-    by_path = {os.path.abspath(name): files[name] for name in files if name not in BUNDLED_SETS}
+    by_path = {
+        os.path.abspath(name): files[name] for name in files if name not in BUNDLED_FILE_BY_SET
+    }
     if by_path:
         top = os.path.commonpath([os.path.dirname(path) for path in by_path])
         packed = {os.path.relpath(path, top): data for path, data in by_path.items()}

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.processes import ask_filesystem
+from preflight.processes import check_filesystem_responds
 
 Find: TypeAlias = Callable[[bytes], "list[tuple[int, int]]"]
 
@@ -129,7 +129,7 @@ def _cache_file() -> Path | None:
         folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     with suppress(OSError, RuntimeError):  # no home folder
         file = Path(folder, "preflight", "log-patterns").expanduser()
-        ask_filesystem(str(file))
+        check_filesystem_responds(str(file))
         if _only_user_can_write(next(folder for folder in file.parents if folder.exists()).stat()):
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             return file

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from preflight.model.facts import Path, Unit
-from preflight.model.patterns import compile_pattern, search
+from preflight.model.patterns import compile_pattern, search_text
 from preflight.model.quantities import Version, parse_version
 
 OperandShape: TypeAlias = Literal[
     "quantity", "value", "values", "pattern", "element", "range", "flag", "condition", "conditions"
 ]
 
-ITEM = "*"  # the segment of a path that stands for the item of `for_each`
+ITEM_SEGMENT = "*"  # the segment of a path that stands for the item of `for_each`
 
 
 class Reference(NamedTuple):
@@ -63,7 +63,7 @@ class Condition(NamedTuple):
             else:
                 yield row, operand, self.unit
 
-    def size(self) -> int:
+    def count_compared_values(self) -> int:
         """Return how many values an actual one is compared with."""
         return sum(_count_values(operand) for _, operand, _ in self.comparisons())
 
@@ -89,10 +89,10 @@ def referenced_facts(operand: Operand) -> Iterator[Path]:
 
 def _is_in_range(actual: str, bounds: tuple[tuple[str, Version], ...]) -> bool:
     version = parse_version(actual)
-    return all(_COMPARE[sign](version, bound) for sign, bound in bounds)
+    return all(_COMPARISON_FUNCTIONS[sign](version, bound) for sign, bound in bounds)
 
 
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+_COMPARISON_FUNCTIONS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
     ">": operator.gt,
@@ -118,7 +118,7 @@ OPERATORS: dict[str, Operator] = {
             "matches ",
             "matching ",
             "a regular expression found in the text",
-            lambda a, e: search(compile_pattern(e), a) is not None,
+            lambda a, e: search_text(compile_pattern(e), a) is not None,
         ),
         Operator(
             "contains",

@@ -26,11 +26,11 @@ Value: TypeAlias = Any  # what JSON holds: text, number, boolean, list, mapping,
 MAX_SNAPSHOT_BYTES = 64 * 2**20
 MAX_BUNDLE_BYTES = 64 * 2**20
 
-_UNPLACED = "docker.swarm.unplaced replaces it"
+_REPLACED_BY_UNPLACED = "docker.swarm.unplaced replaces it"
 RETIRED_FACTS: Mapping[str, tuple[Unit, str]] = {
-    "docker.swarm.packed.state": ("text", _UNPLACED),
-    "docker.swarm.packed.unplaced": ("list", _UNPLACED),
-    "docker.swarm.packed.reason": ("text", _UNPLACED),
+    "docker.swarm.packed.state": ("text", _REPLACED_BY_UNPLACED),
+    "docker.swarm.packed.unplaced": ("list", _REPLACED_BY_UNPLACED),
+    "docker.swarm.packed.reason": ("text", _REPLACED_BY_UNPLACED),
     "docker.swarm.loss.node": ("text", "nothing replaces it"),
     "docker.swarm.loss.state": ("text", "nothing replaces it"),
     "docker.swarm.loss.unplaced": ("list", "nothing replaces it"),
@@ -38,10 +38,12 @@ RETIRED_FACTS: Mapping[str, tuple[Unit, str]] = {
     "docker.swarm.services.*.error": ("text", "docker.swarm.services.*.reason replaces it"),
 }
 """Facts of earlier versions, unknown today: by path the unit, and the reason."""
-_RETIRED_BELOW = ("docker", "swarm")  # all of them
+_RETIRED_PREFIX = ("docker", "swarm")  # all of them
 
-_SEGMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
-_PATH = re.compile(rf"(?:{_SEGMENT.pattern})(?:\.(?:{_SEGMENT.pattern}))*")
+_PATH_SEGMENT_PATTERN = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
+_DOTTED_PATH_PATTERN = re.compile(
+    rf"(?:{_PATH_SEGMENT_PATTERN.pattern})(?:\.(?:{_PATH_SEGMENT_PATTERN.pattern}))*"
+)
 
 
 class Fact(NamedTuple):
@@ -105,7 +107,7 @@ class Facts(NamedTuple):
             try:
                 node = node[segment]
             except (KeyError, TypeError):  # it isn't a mapping
-                return self._why_missing(path)
+                return self._explain_missing(path)
         return node
 
     def source(self, path: Path) -> str:
@@ -119,7 +121,7 @@ class Facts(NamedTuple):
     def _nearest_measured(self, path: Path) -> str:
         return next((prefix for prefix in _path_prefixes(path) if prefix in self.sources), "")
 
-    def _why_missing(self, path: Path) -> Unknown | None:
+    def _explain_missing(self, path: Path) -> Unknown | None:
         """Return why there is no value at `path`; None if what contains it is complete."""
         if (retired := _find_retired(path)) is not None:
             return Unknown(f"{join_path(path)} is no longer measured: {retired[1]}", "unsupported")
@@ -178,9 +180,9 @@ def replace_facts(facts: Facts, changes: Iterable[Measured]) -> Facts:
 @lru_cache(maxsize=4096)
 def split_path(dotted: str) -> Path:
     """Read a dotted path; a segment with a dot in it is in double quotes."""
-    if not _PATH.fullmatch(dotted):
+    if not _DOTTED_PATH_PATTERN.fullmatch(dotted):
         raise ValueError(f"{dotted!r} isn't a valid fact path: expected names joined by dots")
-    segments = _SEGMENT.findall(dotted)
+    segments = _PATH_SEGMENT_PATTERN.findall(dotted)
     return tuple(plain or re.sub(r"\\(.)", r"\1", quoted) for quoted, plain in segments)
 
 
@@ -224,7 +226,7 @@ class Catalogue:
         if path in self._exact:
             return self._exact[path]
         for pattern in self._patterns.get((path[0], len(path)), ()):
-            if _covers(pattern, path):
+            if _declaration_covers(pattern, path):
                 return self._exact[pattern]
         if self.is_collection(path):
             return Fact(join_path(path), "map", "a collection, by name")
@@ -233,7 +235,7 @@ class Catalogue:
 
     def is_collection(self, path: Path) -> bool:
         """Return whether `path` holds items by name, for `for_each`."""
-        return any(_covers(pattern, path) for pattern in self._collections)
+        return any(_declaration_covers(pattern, path) for pattern in self._collections)
 
     def names(self) -> list[str]:
         """Return every declared path, for suggestions and tables."""
@@ -242,15 +244,15 @@ class Catalogue:
 
 def _find_retired(path: Path) -> tuple[Unit, str] | None:
     """Return the unit of a retired fact and what replaces it, None for other paths."""
-    if path[: len(_RETIRED_BELOW)] != _RETIRED_BELOW:
+    if path[: len(_RETIRED_PREFIX)] != _RETIRED_PREFIX:
         return None
     for name, retired in RETIRED_FACTS.items():
-        if _covers(split_path(name), path):
+        if _declaration_covers(split_path(name), path):
             return retired
     return None
 
 
-def _covers(pattern: Path, path: Path) -> bool:
+def _declaration_covers(pattern: Path, path: Path) -> bool:
     return len(pattern) == len(path) and all(
         p in ("*", q) for p, q in zip(pattern, path, strict=True)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from preflight import __version__
-from preflight.model.report import EXIT_CODES, ExitCode, Report, Result, Verdict
+from preflight.model.report import EXIT_CODE_BY_VERDICT, ExitCode, Report, Result, Verdict
 
 WORST_FIRST: tuple[Verdict, ...] = ("fail", "unknown", "warn", "pass")
 """What the verdict on a host, or on all hosts, may be."""
@@ -60,7 +60,7 @@ class Fleet(NamedTuple):
         """The worst verdict decides, but bad input comes before it."""
         if self.failure_code == ExitCode.USAGE and any(host.report is None for host in self.hosts):
             return ExitCode.USAGE
-        return EXIT_CODES.get(self.verdict, ExitCode.OK)
+        return EXIT_CODE_BY_VERDICT.get(self.verdict, ExitCode.OK)
 
     @property
     def verdict(self) -> Verdict:

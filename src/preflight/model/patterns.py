@@ -19,7 +19,7 @@ from typing import Any, AnyStr
 _parser: Any = import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
 _codes: Any = import_module("re._constants" if sys.version_info >= (3, 11) else "sre_constants")
 
-_REFUSED: Mapping[Any, str] = {
+_REFUSED_CONSTRUCTS: Mapping[Any, str] = {
     _codes.ASSERT: "a lookaround",
     _codes.ASSERT_NOT: "a lookaround",
     _codes.GROUPREF: "a backreference",
@@ -31,9 +31,9 @@ _REFUSED: Mapping[Any, str] = {
     },
 }
 _SubPattern: Any = _parser.SubPattern
-_MAX_SIZE = 5000  # nodes, with counted repeats written out
-_MAX_SECONDS = 1.0  # of processor time for one search
-_MAX_UNTIMED_LENGTH = 4096  # characters or bytes of text where there is no timer
+_MAX_PATTERN_NODES = 5000  # nodes, with counted repeats written out
+_MAX_SEARCH_SECONDS = 1.0  # of processor time for one search
+_MAX_UNTIMED_CHARS = 4096  # characters or bytes of text where there is no timer
 
 
 class SlowPattern(ValueError):
@@ -43,22 +43,22 @@ class SlowPattern(ValueError):
 @lru_cache(maxsize=512)
 def compile_pattern(source: str) -> re.Pattern[str]:
     """Compile a pattern for texts; raises ValueError where it is invalid or refused."""
-    return _compile(source, 0)
+    return _compile_checked(source, 0)
 
 
 @lru_cache(maxsize=8192)
 def compile_log_pattern(source: str) -> re.Pattern[bytes]:
     """Compile a pattern for lines of logs: on bytes, case-insensitive; raises ValueError."""
-    return _compile(source.encode(), re.IGNORECASE)
+    return _compile_checked(source.encode(), re.IGNORECASE)
 
 
-def _compile(source: AnyStr, flags: int) -> re.Pattern[AnyStr]:
+def _compile_checked(source: AnyStr, flags: int) -> re.Pattern[AnyStr]:
     try:
         tree = _parser.parse(source, flags)
         pattern = re.compile(source, flags)
     except (re.error, OverflowError, RecursionError, ValueError) as error:
         raise ValueError(f"invalid regular expression: {error}") from None
-    if _count_nodes(tree) > _MAX_SIZE:
+    if _count_nodes(tree) > _MAX_PATTERN_NODES:
         raise ValueError("the regular expression is too large: it repeats too much")
     return pattern
 
@@ -67,8 +67,10 @@ def _count_nodes(tree: Any) -> int:
     """Return the number of nodes in a parsed expression; raises ValueError for a refused one."""
     total = 0
     for operator, argument in tree:
-        if operator in _REFUSED:
-            raise ValueError(f"{_REFUSED[operator]} can take forever: write it without one")
+        if operator in _REFUSED_CONSTRUCTS:
+            raise ValueError(
+                f"{_REFUSED_CONSTRUCTS[operator]} can take forever: write it without one"
+            )
         parts = argument[1] if operator is _codes.BRANCH else argument
         branches = parts if isinstance(parts, list | tuple) else ()
         inner = sum(2 + _count_nodes(part) for part in branches if isinstance(part, _SubPattern))
@@ -79,10 +81,10 @@ def _count_nodes(tree: Any) -> int:
     return total
 
 
-def search(pattern: re.Pattern[AnyStr], text: AnyStr) -> re.Match[AnyStr] | None:
+def search_text(pattern: re.Pattern[AnyStr], text: AnyStr) -> re.Match[AnyStr] | None:
     """Search a text; raises SlowPattern where that takes more than a second of processor time."""
-    with time_limit(_MAX_SECONDS, lambda: pattern) as is_timed:
-        return pattern.search(text if is_timed else text[:_MAX_UNTIMED_LENGTH])
+    with time_limit(_MAX_SEARCH_SECONDS, lambda: pattern) as is_timed:
+        return pattern.search(text if is_timed else text[:_MAX_UNTIMED_CHARS])
 
 
 @contextmanager

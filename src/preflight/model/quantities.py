@@ -18,27 +18,41 @@ MAX_QUOTED_CHARS = 60  # of a text from outside in a message
 _NUMBER_PATTERN = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _MAX_NUMBER = 1e30  # larger ones can't be measurements, and would soon exceed a float
 
-_BYTES = re.compile(rf"\s*({_NUMBER_PATTERN})\s*([A-Za-z]*)\s*\Z")
-_FACTORS: Mapping[str, int] = {
+_BYTES_PATTERN = re.compile(rf"\s*({_NUMBER_PATTERN})\s*([A-Za-z]*)\s*\Z")
+_BYTE_FACTOR_BY_UNIT: Mapping[str, int] = {
     "": 1,
     "b": 1,
     **{f"{prefix}b": 1000**power for power, prefix in enumerate("kmgtp", start=1)},
     **{f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgtp", start=1)},
 }
-_DECIMAL = [("PB", 10**15), ("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)]
-_BINARY = [("PiB", 2**50), ("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)]
+_DECIMAL_BYTE_UNITS = [("PB", 10**15), ("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)]
+_BINARY_BYTE_UNITS = [
+    ("PiB", 2**50),
+    ("TiB", 2**40),
+    ("GiB", 2**30),
+    ("MiB", 2**20),
+    ("KiB", 2**10),
+]
 
-_SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|ns|d|h|m|s)")
-_DURATION = re.compile(rf"\s*([-+]?)((?:{_DURATION_PART.pattern})+)\s*\Z")
-_NUMBER = re.compile(rf"\s*{_NUMBER_PATTERN}\s*\Z")
+_SECONDS_BY_UNIT = {
+    "d": 86400.0,
+    "h": 3600.0,
+    "m": 60.0,
+    "s": 1.0,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "ns": 1e-9,
+}
+_DURATION_PART_PATTERN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|ns|d|h|m|s)")
+_DURATION_PATTERN = re.compile(rf"\s*([-+]?)((?:{_DURATION_PART_PATTERN.pattern})+)\s*\Z")
+_WHOLE_TEXT_NUMBER = re.compile(rf"\s*{_NUMBER_PATTERN}\s*\Z")
 _VERSION_PATTERN = r"v?([0-9]{1,20}(?:\.[0-9]{1,20})*)"
-_VERSION = re.compile(rf"\s*{_VERSION_PATTERN}")
-_PRE_RELEASE = re.compile(
+_VERSION_START = re.compile(rf"\s*{_VERSION_PATTERN}")
+_PRE_RELEASE_PATTERN = re.compile(
     r"(?:^|[-.~_])(?:rc|alpha|beta|pre|preview|dev)(?![a-z])|^[ab][0-9]", re.IGNORECASE
 )
-_VERSION_BOUND = re.compile(rf"\s*(>=|<=|==|!=|>|<)\s*{_VERSION_PATTERN}\s*\Z")
-_BOOLEANS = {
+_VERSION_BOUND_PATTERN = re.compile(rf"\s*(>=|<=|==|!=|>|<)\s*{_VERSION_PATTERN}\s*\Z")
+_BOOLEAN_BY_WORD = {
     **dict.fromkeys(("1", "true", "yes", "on", "t", "y"), True),
     **dict.fromkeys(("0", "false", "no", "off", "f", "n"), False),
 }
@@ -51,40 +65,42 @@ def parse_bytes(text: str) -> int:
     A number without a unit is bytes. Raises ValueError for anything else; `8G` and `8Gi` are
     refused because tools disagree on what they mean.
     """
-    match = _BYTES.match(text)
-    factor = _FACTORS.get(match[2].lower()) if match else None
+    match = _BYTES_PATTERN.match(text)
+    factor = _BYTE_FACTOR_BY_UNIT.get(match[2].lower()) if match else None
     if match is None or factor is None:
         hint = "expected a size such as 8GB, 512MiB or 1.5TB"
         if match and (prefix := match[2].lower().removesuffix("i")) in {*"kmgtp"}:
             decimal = "kB" if prefix == "k" else f"{prefix.upper()}B"
             hint = f"write {match[1]}{decimal} (decimal) or {match[1]}{prefix.upper()}iB (binary)"
-        raise ValueError(f"{_quoted(text)} isn't a valid size: {hint}")
+        raise ValueError(f"{_quote_shortened(text)} isn't a valid size: {hint}")
     return round(parse_number(match[1]) * factor)
 
 
 def parse_duration(text: str) -> float:
     """Read a duration in seconds: `300`, `5m`, `1h30m`, `1.5s`, `250ms`, also negative."""
-    if _NUMBER.match(text):
+    if _WHOLE_TEXT_NUMBER.match(text):
         return parse_number(text)
-    match = _DURATION.match(text)
+    match = _DURATION_PATTERN.match(text)
     if match is None:
         example = "expected one such as 5m, 300s or 1h30m"
-        raise ValueError(f"{_quoted(text)} isn't a valid duration: {example}")
-    seconds = sum(float(n) * _SECONDS[unit] for n, unit in _DURATION_PART.findall(match[2]))
+        raise ValueError(f"{_quote_shortened(text)} isn't a valid duration: {example}")
+    seconds = sum(
+        float(n) * _SECONDS_BY_UNIT[unit] for n, unit in _DURATION_PART_PATTERN.findall(match[2])
+    )
     return _check_plausible(-seconds if match[1] == "-" else seconds, text)
 
 
 def parse_number(text: str) -> float:
     """Read a finite number, as an int where it is written as one."""
-    if not _NUMBER.match(text):
-        raise ValueError(f"{_quoted(text)} isn't a valid number")
+    if not _WHOLE_TEXT_NUMBER.match(text):
+        raise ValueError(f"{_quote_shortened(text)} isn't a valid number")
     value = _check_plausible(float(text), text)
     return int(text) if text.strip().lstrip("+-").isdigit() else value
 
 
 def _check_plausible(value: float, text: str) -> float:
     if not is_plausible(value):
-        raise ValueError(f"{_quoted(text)} is too large")
+        raise ValueError(f"{_quote_shortened(text)} is too large")
     return value
 
 
@@ -95,9 +111,9 @@ def is_plausible(value: float) -> bool:
 
 def parse_boolean(text: str) -> bool:
     """Read true/false, yes/no, on/off, 1/0 as environment variables have them."""
-    value = _BOOLEANS.get(text.strip().lower())
+    value = _BOOLEAN_BY_WORD.get(text.strip().lower())
     if value is None:
-        raise ValueError(f"{_quoted(text)} is neither true nor false")
+        raise ValueError(f"{_quote_shortened(text)} is neither true nor false")
     return value
 
 
@@ -106,32 +122,34 @@ def parse_version(text: str) -> Version:
 
     A pre-release comes before its release and after all that is older: 5.0.0-rc1 is (4, inf).
     """
-    match = _VERSION.match(text)
+    match = _VERSION_START.match(text)
     if match is None:
-        raise ValueError(f"{_quoted(text)} isn't a valid version: expected one such as 20.10")
+        raise ValueError(
+            f"{_quote_shortened(text)} isn't a valid version: expected one such as 20.10"
+        )
     parts: list[float] = [int(part) for part in match[1].split(".")]
     while parts and parts[-1] == 0:  # 20.10 and 20.10.0 are the same version
         parts.pop()
-    if _PRE_RELEASE.search(text[match.end() :].split("+", maxsplit=1)[0]):
+    if _PRE_RELEASE_PATTERN.search(text[match.end() :].split("+", maxsplit=1)[0]):
         parts = [*parts[:-1], sum(parts[-1:]) - 1, inf]
     return tuple(parts)
 
 
 def parse_version_range(text: str) -> tuple[tuple[str, Version], ...]:
     """Read `>=20.10,<30` into its bounds, all of which must hold."""
-    matches = [_VERSION_BOUND.match(part) for part in text.split(",")]
+    matches = [_VERSION_BOUND_PATTERN.match(part) for part in text.split(",")]
     if None in matches:
         example = "expected one such as >=20.10,<30"
-        raise ValueError(f"{_quoted(text)} isn't a valid version range: {example}")
+        raise ValueError(f"{_quote_shortened(text)} isn't a valid version range: {example}")
     return tuple((match[1], parse_version(match[2])) for match in matches if match)
 
 
-def _quoted(text: str) -> str:
+def _quote_shortened(text: str) -> str:
     text = text.strip()
     return repr(text if len(text) <= MAX_QUOTED_CHARS else text[: MAX_QUOTED_CHARS - 1] + "…")
 
 
-PARSERS: Mapping[str, Callable[[str], Any]] = {
+PARSER_BY_UNIT: Mapping[str, Callable[[str], Any]] = {
     "bytes": parse_bytes,
     "seconds": parse_duration,
     "cores": parse_number,
@@ -141,7 +159,7 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
 """How text is read, by the unit of the fact that it is compared with; other units are text."""
 
 
-def is_binary(size: float) -> bool:
+def looks_binary(size: float) -> bool:
     """Return whether a size is rounder in GiB than in GB, so that it was probably written so."""
     return size % 10**5 != 0 and size % 2**20 == 0
 
@@ -154,13 +172,13 @@ def format_bytes(
     `round_up` is for what is missing: freeing as much as this says is then enough.
     """
     if binary is None:
-        binary = is_binary(size)
+        binary = looks_binary(size)
 
     def count(factor: int) -> float:
         exact = size / factor
         return ceil(exact * 10**digits - 1e-6) / 10**digits if round_up else round(exact, digits)
 
-    units = _BINARY if binary else _DECIMAL
+    units = _BINARY_BYTE_UNITS if binary else _DECIMAL_BYTE_UNITS
     for (unit, factor), (_, below) in zip(units, (*units[1:], ("B", 1)), strict=True):
         if abs(count(below)) * below >= factor:  # 999.96 MB is 1 GB, not 1000 MB
             return f"{format_number(count(factor), digits)} {unit}"

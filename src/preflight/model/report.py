@@ -29,7 +29,10 @@ class ExitCode:
     INTERRUPTED = 130
 
 
-EXIT_CODES: Mapping[Verdict, int] = {"fail": ExitCode.FAILED, "unknown": ExitCode.UNDECIDED}
+EXIT_CODE_BY_VERDICT: Mapping[Verdict, int] = {
+    "fail": ExitCode.FAILED,
+    "unknown": ExitCode.UNDECIDED,
+}
 """By the verdict on a host or on all; of the others it is 0."""
 
 
@@ -186,7 +189,7 @@ class Report(NamedTuple):
     @property
     def exit_code(self) -> int:
         """1 for a failure, 3 where a required rule is undecided, else 0."""
-        return EXIT_CODES.get(self.verdict, ExitCode.OK)
+        return EXIT_CODE_BY_VERDICT.get(self.verdict, ExitCode.OK)
 
 
 class RuleText(NamedTuple):

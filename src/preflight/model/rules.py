@@ -12,20 +12,22 @@ from preflight.model.conditions import Condition
 from preflight.model.facts import Path, Unit
 from preflight.model.quantities import parse_bytes
 
-DEFAULT_RULES = "default"  # how `extends` names the bundled set
-KNOWN_ERRORS = "errors"  # the bundled diagnoses, which lie beneath those of any file
-BUNDLED_SETS = {DEFAULT_RULES: "rules.yaml", KNOWN_ERRORS: "rulesets/errors.yaml"}
-BUNDLED_NAME = "bundled"  # how reports name them
-PLACEHOLDER = re.compile(r"(?<![{$])\{([a-z_][A-Za-z0-9_.\"-]*)\}(?!\})")  # `{actual}` in a text
+DEFAULT_RULE_SET = "default"  # how `extends` names the bundled set
+KNOWN_ERRORS_SET = "errors"  # the bundled diagnoses, which lie beneath those of any file
+BUNDLED_FILE_BY_SET = {DEFAULT_RULE_SET: "rules.yaml", KNOWN_ERRORS_SET: "rulesets/errors.yaml"}
+BUNDLED_DISPLAY_NAME = "bundled"  # how reports name them
+PLACEHOLDER_PATTERN = re.compile(
+    r"(?<![{$])\{([a-z_][A-Za-z0-9_.\"-]*)\}(?!\})"
+)  # `{actual}` in a text
 MAX_RULE_FILE_BYTES = 16 * 2**20  # of a rule file
 
 Confidence: TypeAlias = Literal["certain", "likely", "possible"]
 CONFIDENCES: tuple[Confidence, ...] = get_args(Confidence)
 
-_PLACED = "swarm-tasks-placed replaces it"
+_REPLACED_BY_PLACED = "swarm-tasks-placed replaces it"
 RETIRED_RULES: Mapping[str, str] = {
-    "swarm-tasks-packed": _PLACED,
-    "swarm-tasks-would-pack": _PLACED,
+    "swarm-tasks-packed": _REPLACED_BY_PLACED,
+    "swarm-tasks-would-pack": _REPLACED_BY_PLACED,
     "swarm-node-lost": "nothing replaces it",
 }
 """Rules of earlier versions: by id what replaces them. Naming one has no effect except a note."""
@@ -110,14 +112,14 @@ class Diagnosis(NamedTuple):
 
 
 LOG_NAMESPACE = "log"  # the first segment of facts from a log line; a fix has only {required}
-VALUE_TYPES: Mapping[str, Unit] = {
+UNIT_BY_VALUE_TYPE: Mapping[str, Unit] = {
     "string": "text",
     "number": "number",
     "bytes": "bytes",
     "KiB": "bytes",  # a number of them, as the kernel writes
     "duration": "seconds",
 }
-DERIVED_VALUES: Mapping[str, Unit] = {
+UNIT_BY_DERIVED_VALUE: Mapping[str, Unit] = {
     "lacking": "bytes",
     "fitting": "text",
     "fitting_memory": "bytes",

@@ -8,18 +8,18 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
-_TEXT = Path(__file__).with_name("secret_names.txt").read_text("utf-8")
+_SECRET_NAMES_TEXT = Path(__file__).with_name("secret_names.txt").read_text("utf-8")
 WORD_LISTS: Mapping[str, frozenset[str]] = {
     heading: frozenset(words.split())
-    for heading, words in re.findall(r"^\[(\w+)\].*\n([^\[]*)", _TEXT, re.MULTILINE)
+    for heading, words in re.findall(r"^\[(\w+)\].*\n([^\[]*)", _SECRET_NAMES_TEXT, re.MULTILINE)
 }
 """The lists of secret_names.txt, each by its heading."""
 
-VARIABLE_GROUPS = ("env", "environment")
+ENVIRONMENT_GROUPS = ("env", "environment")
 """The segments of paths below which facts are variables."""
 
-_KINDS = ("password", "token", "key", "secret")
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_SECRET_KINDS = ("password", "token", "key", "secret")
+_WORD_PATTERN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _MIN_SUFFIX_CHARS = 4  # from here on a word also counts at the end of another one: `PGPASSWORD`
 
 
@@ -30,7 +30,7 @@ def secret_kind(name: str) -> str | None:
     `DB_PASSWORD1`, `pgpassword`, `API_KEYS` and `HFTOKEN` are secrets; `MAX_TOKENS`,
     `DB_PASSWORD_FILE`, `AUTH_TYPE` and `KEEP_ALIVE` aren't.
     """
-    words = [word.lower() for word in _WORD.findall(name)]
+    words = [word.lower() for word in _WORD_PATTERN.findall(name)]
     if name == "PWD" or not words or words[-1] in WORD_LISTS["attribute"]:  # the working directory
         return None
     words = [
@@ -40,18 +40,18 @@ def secret_kind(name: str) -> str | None:
     ]
     words += ["".join(pair) for pair in pairwise(words)]  # session-id
     kinds = {_kind_of_word(word) or _kind_of_word(word.removesuffix("s")) for word in words}
-    return next(filter(kinds.__contains__, _KINDS), None)
+    return next(filter(kinds.__contains__, _SECRET_KINDS), None)
 
 
 def _kind_of_word(word: str) -> str | None:
     suffixes = (word[start:] for start in range(max(1, len(word) - _MIN_SUFFIX_CHARS + 1)))
     candidates = [word] if word in WORD_LISTS["harmless"] else list(suffixes)
-    return next((k for part in candidates for k in _KINDS if part in WORD_LISTS[k]), None)
+    return next((k for part in candidates for k in _SECRET_KINDS if part in WORD_LISTS[k]), None)
 
 
 def is_secret_path(path: Sequence[str]) -> bool:
     """Return whether a fact is a variable that is named like a secret, or all variables."""
     return any(
-        group in VARIABLE_GROUPS and (name is None or secret_kind(name) is not None)
+        group in ENVIRONMENT_GROUPS and (name is None or secret_kind(name) is not None)
         for group, name in pairwise((*path, None))
     )

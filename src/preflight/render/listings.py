@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from preflight.model.facts import Catalogue, Facts, Unit, join_path
-from preflight.model.quantities import format_bytes, format_duration, is_binary
+from preflight.model.quantities import format_bytes, format_duration, looks_binary
 from preflight.model.report import Explanation, ModelListing, RuleText
 from preflight.model.rules import Rule, RuleSet
 from preflight.model.secrets import is_secret_path
@@ -70,8 +70,8 @@ def value_text(value: Any, unit: Unit) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float) and unit == "bytes":
-        other = format_bytes(value, binary=not is_binary(value))
-        return f"{format_bytes(value, binary=is_binary(value))} ({other})" if value else "0 B"
+        other = format_bytes(value, binary=not looks_binary(value))
+        return f"{format_bytes(value, binary=looks_binary(value))} ({other})" if value else "0 B"
     if isinstance(value, int | float) and unit == "seconds":
         return format_duration(value)
     if isinstance(value, list):

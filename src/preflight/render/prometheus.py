@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from preflight.model.facts import Unit
 from preflight.model.fleet import WORST_FIRST, Fleet, HostReport
-from preflight.model.quantities import PARSERS, is_plausible
+from preflight.model.quantities import PARSER_BY_UNIT, is_plausible
 from preflight.model.report import VERDICTS, Report, Result
 from preflight.render import RenderOptions
 from preflight.render.sanitize import shorten
@@ -139,9 +139,9 @@ def _find_thresholds(expected: Mapping[str, Any], unit: Unit) -> Iterator[tuple[
 
 def _parse_number(value: Any, unit: Unit) -> float | None:
     """Return a value as a number in the base unit; None if it isn't a number."""
-    if isinstance(value, str) and unit in PARSERS:
+    if isinstance(value, str) and unit in PARSER_BY_UNIT:
         try:
-            value = PARSERS[unit](value)
+            value = PARSER_BY_UNIT[unit](value)
         except ValueError:
             return None
     return float(value) if isinstance(value, int | float) and is_plausible(value) else None

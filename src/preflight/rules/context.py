@@ -6,11 +6,11 @@ import re
 from collections.abc import Collection, Mapping, Set
 
 from preflight import yaml_marks
-from preflight.model.conditions import ITEM
+from preflight.model.conditions import ITEM_SEGMENT
 from preflight.model.facts import Catalogue, Fact, Path, Unit, split_path
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.rules import LOG_NAMESPACE
-from preflight.yaml_marks import TAGS, Node, Scalar, kind_of, problem_at
+from preflight.yaml_marks import IMPLICIT_TAGS, Node, Scalar, kind_of, problem_at
 
 MAX_PROBLEMS = 100
 MAX_ENTRIES = 10_000  # of a list or mapping, and of a list of all files
@@ -61,10 +61,10 @@ class DecodingContext:
             path = split_path(name)
         except ValueError as fault:
             raise self.error(node, str(fault)) from None
-        if ITEM in path:
+        if ITEM_SEGMENT in path:
             message = f"{name!r} isn't a single fact: use for_each, or a name in place of *"
             raise self.error(node, message)
-        item = () if self.collection is None else (*self.collection, ITEM)
+        item = () if self.collection is None else (*self.collection, ITEM_SEGMENT)
         for candidate in ((*item, *path), path):
             if (fact := self.catalogue.find(candidate)) is not None:
                 self.required_facts.add(candidate)
@@ -91,7 +91,7 @@ def read_mapping(
 
     `known` are the keys that `expected` may have, None where any name is one.
     """
-    if node.__class__ is not yaml_marks.Mapping or node.tag != yaml_marks.PLAIN:
+    if node.__class__ is not yaml_marks.Mapping or node.tag != yaml_marks.PLAIN_TAG:
         raise context.error(node, f"expected {expected} as a mapping, found {kind_of(node)}")
     check_count(node, len(node.value))
     values: dict[str, Node] = {}
@@ -118,7 +118,7 @@ def read_scalar(
 
     With `text_only` an unquoted number or boolean is a problem, as for editors with the schema.
     """
-    is_scalar = node.__class__ is Scalar and node.tag in TAGS
+    is_scalar = node.__class__ is Scalar and node.tag in IMPLICIT_TAGS
     if not is_scalar or (text_only and kind_of(node) != "text"):
         kind = kind_of(node)
         is_unquoted = kind in ("a number", "a boolean")

@@ -20,8 +20,13 @@ from preflight.model.facts import Path as FactPath
 from preflight.model.facts import Unit
 from preflight.model.patterns import compile_log_pattern, compile_pattern
 from preflight.model.problems import did_you_mean
-from preflight.model.quantities import PARSERS, parse_bytes, parse_duration, parse_version_range
-from preflight.model.rules import PLACEHOLDER, FactCondition, Fix, Unless
+from preflight.model.quantities import (
+    PARSER_BY_UNIT,
+    parse_bytes,
+    parse_duration,
+    parse_version_range,
+)
+from preflight.model.rules import PLACEHOLDER_PATTERN, FactCondition, Fix, Unless
 from preflight.rules.context import (
     MAX_LOG_PATTERNS,
     DecodingContext,
@@ -30,7 +35,7 @@ from preflight.rules.context import (
     read_mapping,
     read_scalar,
 )
-from preflight.yaml_marks import PLAIN, QUOTED, Node, Scalar, Sequence, is_null, kind_of
+from preflight.yaml_marks import PLAIN_TAG, QUOTED_TAG, Node, Scalar, Sequence, is_null, kind_of
 
 JsonSchema: TypeAlias = Mapping[str, Any]
 Decoder: TypeAlias = Callable[[Node, DecodingContext], Any]
@@ -97,7 +102,7 @@ def decode(node: Node, schema: JsonSchema, context: DecodingContext, name: str =
     if schema["type"] == "boolean":
         return _decode_boolean(node, context)
     if schema["type"] == "array":
-        if node.__class__ is not Sequence or node.tag != PLAIN:
+        if node.__class__ is not Sequence or node.tag != PLAIN_TAG:
             raise context.error(node, f"expected a list, found {kind_of(node)}")
         if len(node.value) < schema.get("minItems", 0):
             raise context.error(node, "expected a list with entries, found an empty one")
@@ -190,7 +195,7 @@ def _text(expected: str, pattern: str | None = None, *, placeholders: bool = Fal
         value = read_scalar(node, context, expected, text_only=True)
         if not (re.fullmatch(pattern, value) if pattern else value.strip()):
             raise context.error(node, f"expected {expected}, found {value!r}")
-        for name in PLACEHOLDER.findall(value) if placeholders and "{" in value else ():
+        for name in PLACEHOLDER_PATTERN.findall(value) if placeholders and "{" in value else ():
             _check_placeholder(name, node, context)
         return value
 
@@ -240,7 +245,7 @@ def _scalar(expected: str, parse: Callable[[str], Any], kind: str = "") -> Decod
         except ValueError as fault:
             raise context.error(node, str(fault)) from None
         if value is None:
-            quotes = " in quotes" if node.tag == QUOTED else ""
+            quotes = " in quotes" if node.tag == QUOTED_TAG else ""
             raise context.error(node, f"expected {expected}, found {text!r}{quotes}")
         return value
 
@@ -289,7 +294,7 @@ def _read_quantity(
     """Read a bound in the grammar of its fact's unit; as text where that isn't known."""
     text = read_scalar(node, context, expected)
     try:
-        return PARSERS.get(unit or "text", str)(text)
+        return PARSER_BY_UNIT.get(unit or "text", str)(text)
     except ValueError as fault:
         raise context.error(node, str(fault)) from None
 

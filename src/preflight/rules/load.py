@@ -15,15 +15,15 @@ from preflight.model.facts import Catalogue, Fact
 from preflight.model.patterns import compile_log_pattern
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.rules import (
-    BUNDLED_NAME,
-    BUNDLED_SETS,
-    DERIVED_VALUES,
-    KNOWN_ERRORS,
+    BUNDLED_DISPLAY_NAME,
+    BUNDLED_FILE_BY_SET,
+    KNOWN_ERRORS_SET,
     LOG_NAMESPACE,
     MAX_RULE_FILE_BYTES,
-    PLACEHOLDER,
+    PLACEHOLDER_PATTERN,
     RETIRED_RULES,
-    VALUE_TYPES,
+    UNIT_BY_DERIVED_VALUE,
+    UNIT_BY_VALUE_TYPE,
     Diagnosis,
     LanguageModel,
     Rule,
@@ -39,7 +39,7 @@ from preflight.rules.context import (
     check_count,
 )
 from preflight.rules.language import FILE, check_required, decode_key, decode_object, read_keys
-from preflight.yaml_marks import Node, Scalar, compose, is_null
+from preflight.yaml_marks import Node, Scalar, compose_document, is_null
 
 T = TypeVar("T")
 
@@ -104,7 +104,7 @@ def load(
 
 def display_name(name: str) -> str:
     """Return the name of a rule file in reports and problems."""
-    return BUNDLED_NAME if name in BUNDLED_SETS else name
+    return BUNDLED_DISPLAY_NAME if name in BUNDLED_FILE_BY_SET else name
 
 
 class _RuleFiles:
@@ -125,7 +125,7 @@ class _RuleFiles:
         context = self._context
         self.sha256.update(data)
         try:
-            root = compose(data, display_name(name), MAX_RULE_FILE_BYTES)
+            root = compose_document(data, display_name(name), MAX_RULE_FILE_BYTES)
             nodes = read_keys(FILE, root, context)
         except (InputError, Invalid) as fault:
             context.problems.update(getattr(fault, "problems", ()))
@@ -149,11 +149,13 @@ class _RuleFiles:
         If they aren't wanted, they are loaded only where a file that isn't bundled has some.
         """
         diagnoses = self.entries["diagnoses"]
-        if not wanted and all(e.position()["file"] == BUNDLED_NAME for e in diagnoses.values()):
+        if not wanted and all(
+            e.position()["file"] == BUNDLED_DISPLAY_NAME for e in diagnoses.values()
+        ):
             diagnoses.clear()
             return
         bundled = _RuleFiles(self._read, self._context)
-        bundled.add(KNOWN_ERRORS, self._read(KNOWN_ERRORS), ())
+        bundled.add(KNOWN_ERRORS_SET, self._read(KNOWN_ERRORS_SET), ())
         errors, own = bundled.entries["diagnoses"], self.entries["diagnoses"]
         merged = {id_: entry for id_, entry in own.items() if id_ not in errors}
         for id_, entry in errors.items():
@@ -164,7 +166,7 @@ class _RuleFiles:
     def _extend(self, base: str, node: Node, chain: tuple[str, ...]) -> None:
         """Add a file that the last of `chain` extends."""
         context, path = self._context, base
-        if base not in BUNDLED_SETS and "://" not in base:
+        if base not in BUNDLED_FILE_BY_SET and "://" not in base:
             folder = posixpath.dirname(PurePath(chain[-1]).as_posix())
             path = posixpath.normpath(posixpath.join(folder, base))
         if path in map(_normalize, chain):
@@ -211,7 +213,7 @@ class _RuleFiles:
 
 
 def _normalize(name: str) -> str:
-    return name if name in BUNDLED_SETS else posixpath.normpath(PurePath(name).as_posix())
+    return name if name in BUNDLED_FILE_BY_SET else posixpath.normpath(PurePath(name).as_posix())
 
 
 def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> RuleSet:
@@ -295,7 +297,10 @@ def _decode_diagnosis(entry: _Entry, context: DecodingContext) -> Diagnosis:
     types = decode_key("diagnosis", "values", entry.nodes, context) or {}
     patterns = decode_key("diagnosis", "patterns", entry.nodes, context) or ()
     groups = [name for pattern in patterns for name in compile_log_pattern(pattern).groupindex]
-    units = {**DERIVED_VALUES, **{name: VALUE_TYPES[types.get(name, "string")] for name in groups}}
+    units = {
+        **UNIT_BY_DERIVED_VALUE,
+        **{name: UNIT_BY_VALUE_TYPE[types.get(name, "string")] for name in groups},
+    }
     context.log_values = {
         name: Fact(f"{LOG_NAMESPACE}.{name}", unit, "") for name, unit in units.items()
     }
@@ -307,11 +312,11 @@ def _decode_diagnosis(entry: _Entry, context: DecodingContext) -> Diagnosis:
     for name in diagnosis.values.keys() - {*groups}:
         message = f"no pattern has a group {name!r}{did_you_mean(name, groups)}"
         context.error(nodes["values"], message)
-    for name in DERIVED_VALUES.keys() & {*groups}:
+    for name in UNIT_BY_DERIVED_VALUE.keys() & {*groups}:
         message = f"a group can't be named {name!r}, which is a calculated value"
         context.error(nodes["patterns"], message)
     runnable = " ".join(f"{fix.command or ''} {fix.url or ''}" for fix in diagnosis.fixes)
-    for name in {*groups} & {*PLACEHOLDER.findall(runnable)}:
+    for name in {*groups} & {*PLACEHOLDER_PATTERN.findall(runnable)}:
         message = (
             f"{name!r} can't be used in a command or url: whoever writes the log could abuse it"
         )

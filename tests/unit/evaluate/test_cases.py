@@ -21,7 +21,7 @@ from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.cases import VerdictMismatch
 from preflight.model.problems import InputError
 from preflight.model.report import Report
-from preflight.model.rules import DEFAULT_RULES, PLACEHOLDER
+from preflight.model.rules import DEFAULT_RULE_SET, PLACEHOLDER_PATTERN
 from preflight.snapshot.cases import read_expected
 from preflight.snapshot.facts_file import read_snapshot
 
@@ -33,7 +33,7 @@ def judged(name: str) -> Report:
     folder = ROOT / "tests" / "cases" / name
 
     def read(path: str) -> bytes:
-        return (ROOT / "rules.yaml" if path == DEFAULT_RULES else folder / path).read_bytes()
+        return (ROOT / "rules.yaml" if path == DEFAULT_RULE_SET else folder / path).read_bytes()
 
     rules = pipeline.load("rules.yaml", read)
     snapshot = read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
@@ -71,7 +71,7 @@ def test_every_sentence_of_a_case_can_be_read(name: str) -> None:
         for fix in result.fixes:
             texts.append(fix.text)
             for text in (fix.text, fix.command or "", fix.url or ""):
-                assert not PLACEHOLDER.search(text), text
+                assert not PLACEHOLDER_PATTERN.search(text), text
                 assert "unknown" not in text, text
                 assert "not set" not in text, text
         for text in texts:

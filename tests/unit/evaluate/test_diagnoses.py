@@ -16,10 +16,10 @@ from preflight.evaluate.diagnoses import container_states
 from preflight.logs.log_reader import LogReader
 from preflight.model.diagnosis import Finding, LogReport
 from preflight.model.facts import Facts, Unknown
-from preflight.model.rules import DEFAULT_RULES
+from preflight.model.rules import DEFAULT_RULE_SET
 from preflight.snapshot.facts_file import read_snapshot
 
-RULES = pipeline.load(DEFAULT_RULES, read_rules, known_errors=True)
+RULES = pipeline.load(DEFAULT_RULE_SET, read_rules, known_errors=True)
 NEEDS = "Error: model requires more system memory ({}) than is available ({})"
 KILLED = (
     "[1.000001] Memory cgroup out of memory: Killed process 4242 (ollama) total-vm:9999999kB, "

@@ -22,9 +22,9 @@ from preflight.logs.lines import Line, unwrap_line
 from preflight.logs.log_reader import LogReader
 from preflight.model.diagnosis import KnownError
 from preflight.model.patterns import compile_log_pattern
-from preflight.model.rules import DEFAULT_RULES, Diagnosis
+from preflight.model.rules import DEFAULT_RULE_SET, Diagnosis
 
-RULES = pipeline.load(DEFAULT_RULES, read_rules, known_errors=True)
+RULES = pipeline.load(DEFAULT_RULE_SET, read_rules, known_errors=True)
 LINES = [line for lines in (*HITS.values(), *CLEAN.values()) for line in lines]
 SIMPLE = (
     Diagnosis("error", "E", (r"error (?P<code>\d+)", "failure")),

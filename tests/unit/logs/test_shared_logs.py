@@ -12,9 +12,9 @@ from preflight import check as pipeline
 from preflight.cli.diagnose import build_report
 from preflight.cli.streams import read_rules
 from preflight.logs.log_reader import LogReader
-from preflight.model.rules import DEFAULT_RULES
+from preflight.model.rules import DEFAULT_RULE_SET
 
-RULES = pipeline.load(DEFAULT_RULES, read_rules, known_errors=True)
+RULES = pipeline.load(DEFAULT_RULE_SET, read_rules, known_errors=True)
 CASES = SHARED / "cases"
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="no shared cases here")
 

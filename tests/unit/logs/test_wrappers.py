@@ -11,9 +11,9 @@ import pytest
 from preflight import check as pipeline
 from preflight.cli.streams import read_rules
 from preflight.logs.log_reader import LogReader
-from preflight.model.rules import DEFAULT_RULES
+from preflight.model.rules import DEFAULT_RULE_SET
 
-RULES = pipeline.load(DEFAULT_RULES, read_rules, known_errors=True)
+RULES = pipeline.load(DEFAULT_RULE_SET, read_rules, known_errors=True)
 
 
 def found(line: str) -> list[str]:

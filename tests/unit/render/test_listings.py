@@ -7,7 +7,7 @@ from markdown_it import MarkdownIt
 from preflight import check as pipeline
 from preflight.cli.streams import read_rules
 from preflight.evaluate.judge import describe_rule
-from preflight.model.rules import DEFAULT_RULES, RuleSet
+from preflight.model.rules import DEFAULT_RULE_SET, RuleSet
 from preflight.render import listings
 
 RULES = """\
@@ -82,7 +82,7 @@ def test_the_document_of_a_rule_file() -> None:
 
 
 def test_sections_of_the_bundled_rules_are_those_of_their_document() -> None:
-    ruleset = pipeline.load(DEFAULT_RULES, read_rules)
+    ruleset = pipeline.load(DEFAULT_RULE_SET, read_rules)
     text = document(ruleset)
     for rule in ruleset.rules:
         assert f"\n## {rule.section}\n" in text

@@ -21,7 +21,7 @@ from preflight import check as pipeline
 from preflight.cli.streams import bundled_rules, read_rules
 from preflight.evaluate.judge import Selection, evaluate
 from preflight.model.report import VERDICTS, Report, ResolvedFix, Result
-from preflight.model.rules import BUNDLED_NAME, DEFAULT_RULES
+from preflight.model.rules import BUNDLED_DISPLAY_NAME, DEFAULT_RULE_SET
 from preflight.render import RenderOptions, renderer, sarif
 from preflight.snapshot.facts_file import read_snapshot
 from report_readers import check_github, check_uri
@@ -152,7 +152,7 @@ def test_a_result_stands_at_the_line_that_decides_else_at_its_rule(report: Repor
 
 
 def test_a_bundled_rule_is_found_under_a_base_of_its_own() -> None:
-    rules = pipeline.load(DEFAULT_RULES, read_rules)
+    rules = pipeline.load(DEFAULT_RULE_SET, read_rules)
     facts = read_snapshot((GOLDEN / "facts.json").read_bytes(), "facts.json")
     run = run_of(evaluate(rules, facts, pipeline.catalogue(), Selection(), date(2026, 11, 23)))
     lines = bundled_rules().read_text(encoding="utf-8").splitlines()
@@ -357,6 +357,6 @@ def test_check_writes_it(
 
 def test_a_rule_without_any_place_still_has_one(report: Report) -> None:
     bare = report.results[1]._replace(file=None, line=None, rule_file="", rule_line=None)
-    bundled = bare._replace(rule_file=BUNDLED_NAME)
+    bundled = bare._replace(rule_file=BUNDLED_DISPLAY_NAME)
     for result in results_of(report._replace(results=(bare, bundled))):
         assert place(result) == ("preflight/rules.yaml", "PREFLIGHT", 1)

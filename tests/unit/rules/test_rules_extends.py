@@ -7,7 +7,7 @@ import pytest
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.model.problems import InputError
-from preflight.model.rules import DEFAULT_RULES, KNOWN_ERRORS, RuleSet
+from preflight.model.rules import DEFAULT_RULE_SET, KNOWN_ERRORS_SET, RuleSet
 from preflight.rules.load import load
 
 BUNDLED = (ROOT / "rules.yaml").read_bytes()
@@ -36,9 +36,9 @@ waivers: [{rule: system, reason: r, owner: base, until: 2027-01-31}]
 
 def loaded(files: dict[str, str], name: str = "rules.yaml") -> RuleSet:
     def read(path: str) -> bytes:
-        if path == DEFAULT_RULES:
+        if path == DEFAULT_RULE_SET:
             return BUNDLED
-        if path == KNOWN_ERRORS:
+        if path == KNOWN_ERRORS_SET:
             return b"version: 1"
         if path not in files:
             raise FileNotFoundError(2, "No such file or directory", path)
@@ -106,7 +106,7 @@ def test_a_rule_is_of_the_document_that_its_file_names() -> None:
 
 def test_default_is_the_bundled_set() -> None:
     rules = loaded({"rules.yaml": "version: 1\nextends: [default]"})
-    bundled = loaded({}, DEFAULT_RULES)
+    bundled = loaded({}, DEFAULT_RULE_SET)
     assert rules.rules == bundled.rules
     assert rules.models == bundled.models
     assert (rules.origin, bundled.origin) == ("rules.yaml", "bundled")

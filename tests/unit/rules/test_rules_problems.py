@@ -15,10 +15,10 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError, Problem
-from preflight.model.rules import DEFAULT_RULES, RuleSet
+from preflight.model.rules import DEFAULT_RULE_SET, RuleSet
 from preflight.rules.language import DEFINITIONS, FILE
 from preflight.rules.load import load
-from preflight.yaml_marks import MAX_NODES
+from preflight.yaml_marks import MAX_YAML_NODES
 
 CATALOGUE = Catalogue(
     [
@@ -752,7 +752,7 @@ CHAIN = (
 
 def test_aliases_that_explode_are_refused() -> None:
     (problem,) = problems(BOMB)
-    assert problem.endswith(f": more than {MAX_NODES} values (aliases expanded)")
+    assert problem.endswith(f": more than {MAX_YAML_NODES} values (aliases expanded)")
 
 
 def test_aliases_that_save_typing_are_read() -> None:
@@ -851,7 +851,7 @@ def test_without_libyaml_the_same_is_read() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], input=rules.read_bytes(), capture_output=True, timeout=60
     )
-    with_c = pipeline.load(DEFAULT_RULES, lambda _: rules.read_bytes())._replace(
+    with_c = pipeline.load(DEFAULT_RULE_SET, lambda _: rules.read_bytes())._replace(
         required_facts=None
     )  # type: ignore[arg-type]
     assert done.returncode == 0, done.stderr.decode()

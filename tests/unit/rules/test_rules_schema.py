@@ -19,10 +19,10 @@ from preflight import check as pipeline
 from preflight.model.conditions import OPERATORS
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError
-from preflight.model.rules import CONFIDENCES, KNOWN_ERRORS, VALUE_TYPES
+from preflight.model.rules import CONFIDENCES, KNOWN_ERRORS_SET, UNIT_BY_VALUE_TYPE
 from preflight.rules.language import DECODERS, DEFINITIONS, FILE, TYPES, json_schema
 from preflight.rules.load import load
-from preflight.yaml_marks import compose
+from preflight.yaml_marks import compose_document
 
 CATALOGUE = Catalogue([*pipeline.catalogue().facts, Fact("app.*.size", "bytes", "")])
 RULES_YAML = ROOT / "rules.yaml"
@@ -90,7 +90,7 @@ def test_the_words_of_the_schema_are_those_of_the_program() -> None:
     diagnosis = DEFINITIONS["diagnosis"]["properties"]
     assert tuple(diagnosis["confidence"]["anyOf"][0]["enum"]) == CONFIDENCES
     values = diagnosis["values"]["anyOf"][0]["additionalProperties"]["enum"]
-    assert values == list(VALUE_TYPES)
+    assert values == list(UNIT_BY_VALUE_TYPE)
     assert DEFINITIONS["type"]["enum"] == list(TYPES)
 
 
@@ -277,7 +277,7 @@ def test_an_override_gives_only_what_changes() -> None:
         diagnoses=[{"id": "d", "cause": "c"}],
     )
     validator().validate(document)
-    files = {"r.yaml": document, "base.yaml": base, KNOWN_ERRORS: {"version": 1}}
+    files = {"r.yaml": document, "base.yaml": base, KNOWN_ERRORS_SET: {"version": 1}}
     loaded = load("r.yaml", lambda name: json.dumps(files[name]).encode(), CATALOGUE)
     assert loaded.rules[0].title == "B"
 
@@ -385,5 +385,5 @@ def test_a_changed_value_is_refused_by_both_or_by_the_decoder_for_what_it_means(
 
 
 def test_the_document_reader_takes_every_json() -> None:
-    node = compose(json.dumps(RIGHT).encode(), "r.yaml")
+    node = compose_document(json.dumps(RIGHT).encode(), "r.yaml")
     assert len(node.value) == len(RIGHT)

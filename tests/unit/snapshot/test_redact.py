@@ -17,7 +17,7 @@ from preflight import check as pipeline
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.evaluate.judge import evaluate
 from preflight.model.facts import Facts, Measured, Source, Unknown, build_facts, split_path
-from preflight.model.rules import DEFAULT_RULES, RuleSet
+from preflight.model.rules import DEFAULT_RULE_SET, RuleSet
 from preflight.model.secrets import secret_kind
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 from preflight.snapshot.redact import Redactor
@@ -364,9 +364,9 @@ def test_everything_under_a_secret_name_in_facts_is_hidden(value: Any) -> None:
 
 def bundled() -> RuleSet:
     def read(path: str) -> bytes:
-        return (ROOT / "rules.yaml" if path == DEFAULT_RULES else Path(path)).read_bytes()
+        return (ROOT / "rules.yaml" if path == DEFAULT_RULE_SET else Path(path)).read_bytes()
 
-    return pipeline.load(DEFAULT_RULES, read)
+    return pipeline.load(DEFAULT_RULE_SET, read)
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)

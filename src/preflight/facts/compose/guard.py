@@ -24,7 +24,7 @@ from preflight.facts.compose.variables import (
 )
 from preflight.model.facts import FileLine
 from preflight.model.problems import InputError
-from preflight.yaml_marks import MAX_BYTES, TAGS, Node, compose_documents, is_null
+from preflight.yaml_marks import IMPLICIT_TAGS, MAX_YAML_BYTES, Node, compose_documents, is_null
 
 _MAX_FILES = 2000
 _MAX_CHAIN_LENGTH = 50  # services that extend, or files that include, one another
@@ -79,7 +79,7 @@ def mapping_entries(node: Node) -> Iterator[tuple[str, Node, Node]]:
     """
     own = []
     for key, value in node.value if isinstance(node, yaml_marks.Mapping) else ():
-        is_text = _short_tag(key) in (*TAGS, "!!str", "!!binary", "!!merge")
+        is_text = _short_tag(key) in (*IMPLICIT_TAGS, "!!str", "!!binary", "!!merge")
         if not is_text or not isinstance(key, yaml_marks.Scalar):
             raise error_at(key, f"a key must be text, found {yaml_marks.kind_of(key)}")
         if key.value != "<<":
@@ -170,7 +170,7 @@ class Guard:
             raise ComposeError(problem, name)
         if file not in self._documents:
             try:
-                self._sources.append(read_bytes(file, MAX_BYTES))
+                self._sources.append(read_bytes(file, MAX_YAML_BYTES))
                 self._documents[file] = compose_documents(self._sources[-1], name)
             except InputError as error:
                 raise ComposeError(str(error)) from None
@@ -253,7 +253,9 @@ class Guard:
         values: dict[str, str] = {}
         for path in filter(os.path.isfile, self._env_files):
             with suppress(ComposeError):
-                for line in read_bytes(path, MAX_BYTES).decode("utf-8", "replace").splitlines():
+                for line in (
+                    read_bytes(path, MAX_YAML_BYTES).decode("utf-8", "replace").splitlines()
+                ):
                     name, _, value = line.partition("=")
                     values[name.strip()] = value.strip(" \t\"'") or line
         names = re.findall(r"\$\{?(\w+)", "\n".join((text, *values.values())))

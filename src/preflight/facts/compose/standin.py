@@ -113,7 +113,7 @@ class _StandIn:
             nodes = {name: value for name, _, value in mapping_entries(node)}
             return {name: self.to_plain_data(value) for name, value in nodes.items()}
         text = scalar_text(node)
-        if node.tag == yaml_marks.PLAIN:
+        if node.tag == yaml_marks.PLAIN_TAG:
             if text.lower() in _WORDS:
                 return _WORDS[text.lower()]
             if _ODD_NUMBER.fullmatch(text):
