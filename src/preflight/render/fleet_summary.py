@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from preflight.model.fleet import WORST_FIRST, Fleet, HostReport
-from preflight.model.report import ExitCode, ResolvedFix, Result, Verdict
+from preflight.model.report import EXIT_CODE_BY_VERDICT, ExitCode, ResolvedFix, Result, Verdict
 from preflight.render import RenderOptions
 from preflight.render.sanitize import shorten
 from preflight.render.tasks import Task, find_tasks
@@ -28,11 +28,6 @@ class HostSummary(NamedTuple):
     tasks: Sequence[Task]
     columns: Mapping[str, Verdict]
     reason: str
-
-    @property
-    def needs_action(self) -> bool:
-        """Whether it keeps the exit code of the fleet from being 0."""
-        return self.verdict in ("fail", "unknown")
 
     @property
     def message(self) -> str:
@@ -103,7 +98,7 @@ def _worst_by_column(results: Iterable[Result]) -> dict[str, Verdict]:
 
 def shown_hosts(hosts: Iterable[HostSummary], options: RenderOptions) -> list[HostSummary]:
     """Return the hosts that the table lists: those that need action; with `verbose`, all."""
-    return [host for host in hosts if options.verbose or host.needs_action]
+    return [host for host in hosts if options.verbose or host.verdict in EXIT_CODE_BY_VERDICT]
 
 
 def shown_columns(hosts: Sequence[HostSummary]) -> list[str]:

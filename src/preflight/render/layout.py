@@ -89,11 +89,13 @@ class TextLayout:
         """Add a line that must stay whole to be copied."""
         self._add_line((" " * indent, ""), (clean(text), style))
 
-    def fixes(self, fixes: Iterable[ResolvedFix], indent: int, command_indent: int = 0) -> None:
+    def fixes(
+        self, fixes: Iterable[ResolvedFix], indent: int, command_indent: int = 0, prefix: str = ""
+    ) -> None:
         """Add fixes: each its text, the lines of its command to copy, its link."""
         for fix in fixes:
             if fix.text:
-                self.wrap(fix.text, indent)
+                self.wrap(fix.text, indent, prefix=prefix)
             for line in command_lines(fix):
                 self.verbatim(f"$ {line}", command_indent or indent, "cyan")
             if fix.url:

@@ -104,10 +104,7 @@ def explanation(explained: Explanation, options: RenderOptions) -> str:
     for name, entry in entries:
         if entry:
             layout.wrap(entry, 2, prefix=pad(name, 8))
-    for fix in explained.fixes:
-        if fix.text:
-            layout.wrap(fix.text, 2, prefix=pad("fix", 8))
-        layout.fixes([fix._replace(text="")], 10)
+    layout.fixes(explained.fixes, 2, command_indent=10, prefix=pad("fix", 8))
     return layout.draw()
 
 

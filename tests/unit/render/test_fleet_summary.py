@@ -8,7 +8,8 @@ import pytest
 
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.report import ExitCode, Report, ResolvedFix, Result, Severity, Verdict
-from preflight.render.fleet_summary import HostSummary, shared_problems, summaries
+from preflight.render import RenderOptions
+from preflight.render.fleet_summary import HostSummary, shared_problems, shown_hosts, summaries
 
 EMPTY = Report("1", "", "r", "r.yaml", "", {}, {}, ())
 
@@ -98,7 +99,7 @@ def test_a_host_without_a_report_has_the_reason_for_its_problem(reason: str) -> 
     host = summary(reason)
     shown = reason or "for an unknown reason"
     assert (host.verdict, host.reason, host.message) == ("unknown", shown, shown)
-    assert host.needs_action
+    assert shown_hosts([host], RenderOptions())
     of = fleet(x=reason, y=reason)
     assert causes(of, recommended=False) == [(shown, ("x", "y"), "Host reached")]
     (problem,) = shared_problems(of, recommended=False)
@@ -110,7 +111,7 @@ def test_a_host_without_a_report_has_the_reason_for_its_problem(reason: str) -> 
     [([PASS], False), ([WARN], False), ([PASS, FAIL], True), ([OPEN], True)],
 )
 def test_which_hosts_need_action(results: list[Result], action: bool) -> None:
-    assert summary(results).needs_action is action
+    assert bool(shown_hosts([summary(results)], RenderOptions())) is action
 
 
 def test_bad_input_comes_before_all_and_what_was_not_reached_with_the_undecided() -> None:
