@@ -14,6 +14,7 @@ import stat
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -136,10 +137,13 @@ def _check_manifest(members: Mapping[str, bytes], file: str) -> None:
 
 def log_member_names(containers: Iterable[str]) -> list[str]:
     """Return a member name for each container's log, unique on filesystems that ignore case."""
-    names: dict[str, str] = {}  # by their lower case
+    counts: Counter[str] = Counter()  # by the name in lower case
+    names = []
     for container in containers:
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", container).strip("-._")[:100] or "container"
-        candidates = (f"{LOGS}{stem}{end}.log" for end in ("", *map("-{}".format, range(2, 1000))))
-        name = next(name for name in candidates if name.lower() not in names)
-        names[name.lower()] = name
-    return list(names.values())
+        while counts[stem.lower()]:
+            counts[stem.lower()] += 1
+            stem = f"{stem}-{counts[stem.lower()]}"
+        counts[stem.lower()] = 1
+        names.append(f"{LOGS}{stem}.log")
+    return names

@@ -179,13 +179,15 @@ class Redactor:
 
     def _replace_shapes(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
         for shape in shapes:
+            if shape.pattern.search(text) is None:
+                continue
             parts: list[str] = []
             end = 0
             for kind, start, stop in find_secrets(shape, text):
                 value = self._replace_value(kind, text[start:stop], learn=not shape.distinctive)
                 parts += text[end:start], value
                 end = stop
-            text = "".join((*parts, text[end:])) if parts else text
+            text = "".join((*parts, text[end:]))
         return text
 
     def _replace_value(self, kind: str, value: str, *, learn: bool) -> str:
