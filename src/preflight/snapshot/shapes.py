@@ -26,7 +26,7 @@ _PROSE = re.compile(r"(?<=: )[a-z]{2,20} [a-z]{2,20}\b")  # token: signature is 
 _RANDOM = re.compile(
     r"(?![a-z]*[0-9]{0,4}(?:[._:/@-]+[a-z]*[0-9]{0,4}[a-z]?)*$)"  # words, tags, names of models
     r"(?!v?[0-9.]+\w?$|[./~]|[\w.-]{1,253}:[0-9]{1,5}$|[A-Za-z][\w+.-]*://)"
-    r"(?:[^\s0-9]*[0-9][^\sA-Za-z]*[A-Za-z]|[^\sA-Za-z]*[A-Za-z][^\s0-9]*[0-9]|\S{20})"
+    r"(?:[^\s0-9]*[0-9][^\sA-Za-z]*[A-Za-z]|[^\sA-Za-z]*[A-Za-z][^\s0-9]*[0-9])"
 )
 
 
