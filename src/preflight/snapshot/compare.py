@@ -7,10 +7,11 @@ and disk within 5 %, times, ids of containers and processes, the numbers of plac
 from __future__ import annotations
 
 import glob
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 from preflight.model.difference import VERDICT_RANK, Difference, FactChange, VerdictChange
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, Facts, Path, Unknown, Value, join_path
@@ -91,7 +92,9 @@ def compare(before: ComparisonInput, after: ComparisonInput) -> Difference:
 def _find_changed_verdicts(
     before: Iterable[Result], after: Iterable[Result], *, is_mixed: bool
 ) -> Iterator[VerdictChange]:
-    sides = [{(r.id, _without_ids(r.item)): r for r in results} for results in (before, after)]
+    sides = [
+        {(r.id, _without_ids(r.item or "")): r for r in results} for results in (before, after)
+    ]
     for key in {**sides[0], **sides[1]}:
         old, new = (results.get(key) for results in sides)
         latest = new or old
@@ -135,28 +138,20 @@ def _is_same(old: Value | Unknown, new: Value | Unknown) -> bool:
 
 
 def _is_noise(change: FactChange) -> bool:
-    old, new = change.before, change.after
-    if _is_number(old) and _is_number(new):
-        is_near = abs(old - new) <= NOISE_SHARE * max(abs(old), abs(new))
+    values = (change.before, change.after)
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(numbers) == len(values):
+        is_near = abs(numbers[0] - numbers[1]) <= NOISE_SHARE * max(map(abs, numbers))
         return is_near and _NOISY_FACTS.fullmatch(change.path) is not None
-    if change.path.endswith(".started_at") and isinstance(old, str) and isinstance(new, str):
+    if change.path.endswith(".started_at") and all(isinstance(value, str) for value in values):
         return True
-    return _without_ids(old) == _without_ids(new) or _may_match(old, new) or _may_match(new, old)
+    before, after = (_without_ids(json.dumps(value, sort_keys=True)) for value in values)
+    return before == after or _may_match(*values) or _may_match(*reversed(values))
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _without_ids(value: Any) -> Any:
-    """Return a value without what is different in each measurement."""
-    if isinstance(value, str):
-        return PLACEHOLDER.sub(lambda match: match[0].rpartition("-")[0], _IDS.sub("#", value))
-    if isinstance(value, list):
-        return [_without_ids(inner) for inner in value]
-    if isinstance(value, Mapping):
-        return {_without_ids(name): _without_ids(inner) for name, inner in value.items()}
-    return value
+def _without_ids(text: str) -> str:
+    """Return a text without what is different in each measurement."""
+    return PLACEHOLDER.sub(lambda match: match[0].rpartition("-")[0], _IDS.sub("#", text))
 
 
 def _may_match(redacted: Any, other: Any) -> bool:
