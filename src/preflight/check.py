@@ -39,13 +39,21 @@ def load(
 
 
 def select(
-    ruleset: RuleSet, only: Iterable[str], skip: Iterable[str], *, strict: bool
+    ruleset: RuleSet,
+    only: Iterable[str],
+    skip: Iterable[str],
+    *,
+    strict: bool,
+    suggest: Callable[[str], str] = lambda _: "",
 ) -> Selection:
-    """Return which rules to report; raises InputError for an id or tag that no rule has."""
+    """Return which rules to report; raises InputError for an id or tag that no rule has.
+
+    `suggest` says where an unknown rule may be.
+    """
     from preflight.evaluate import judge
 
     selection = judge.Selection(tuple(only), tuple(skip), strict)
-    judge.select(ruleset, selection)
+    judge.select(ruleset, selection, suggest)
     return selection
 
 

@@ -128,6 +128,15 @@ def check_filesystem_responds(path: str) -> None:
     )
 
 
+def list_siblings(path: str) -> list[str]:
+    """Return the entries of a path's folder, written as the path is: to suggest one of them."""
+    folder = os.path.dirname(path)
+    try:
+        return [os.path.join(folder, name) for name in os.listdir(folder or ".")]
+    except (OSError, ValueError):
+        return []
+
+
 @cache
 def _has_remote_filesystem() -> bool:
     try:

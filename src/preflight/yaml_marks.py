@@ -148,6 +148,9 @@ def compose_documents(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES) -
             if fault.problem == _LIBYAML_TOO_DEEP_MESSAGE
             else message or "not YAML"
         )
+        text = b"".join(data.split(b"\n")[line - 1 : line])
+        if re.match(rb" *\t", text) and re.search("tab|token", message):
+            message = "a tab in the indentation: YAML needs spaces there"
         raise InputError(Problem(name, line, column, message)) from None
     except yaml.reader.ReaderError as fault:
         lines = data[: fault.position].decode(errors="replace").removeprefix("\ufeff").split("\n")

@@ -123,6 +123,17 @@ def test_the_same_snapshot_gives_the_same_report_but_for_its_time(folder: Path) 
     [
         (["check", "--only", "requird"], "did you mean 'required'?"),
         (["check", "--skip", "nothing-near"], "no rule has this id or tag"),
+        (["check", "--only", "REQUIRED"], "did you mean 'required'?"),
+        (["check", "--only", "docker-reachable"], "which 'extends: ["),
+        (["explain", "docker-reachable"], "which 'extends: ["),
+        (["check", "--json"], "(Possible options: -f json)"),
+        (["rules", "list", "--json"], "(Possible options: -f json)"),
+        (
+            ["check", "-r", "preflght.yaml"],
+            "No such file or directory, did you mean 'preflight.yaml'?",
+        ),
+        (["check", "-r", "defualt"], "did you mean 'default'?"),
+        (["check", "--compose-file", "preflght.yaml"], "did you mean 'preflight.yaml'?"),
         (["check", "-f", "jsn"], "did you mean 'json'?"),
         (["check", "-f", "json", "-f", "text"], "standard output is already used"),
         (["check", "-f", "json:x", "-f", "text:./x"], "./x is already used"),

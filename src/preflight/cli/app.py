@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -104,6 +104,7 @@ def _report_error(error: BaseException) -> int:
         complain(*map(str, error.problems))
         return ExitCode.USAGE
     if hasattr(error, "format_message"):  # Typer's usage errors; their class isn't public
+        _suggest_format(error)
         usage = io.StringIO()
         error.show(usage)  # type: ignore[attr-defined]
         write_stderr(*usage.getvalue().splitlines())
@@ -120,6 +121,15 @@ def _report_error(error: BaseException) -> int:
         message = " ".join(_hide_secrets(str(error)).split())[:200]
         complain(f"internal error: {type(error).__name__}: {message}; --debug shows the traceback")
     return ExitCode.FAULT
+
+
+def _suggest_format(error: Any) -> None:
+    """Suggest `-f json` for an unknown option `--json`, if the command has formats."""
+    from preflight.render import FORMATS
+
+    name = getattr(error, "option_name", "").removeprefix("--")
+    if name in FORMATS and any("-f" in parameter.opts for parameter in error.ctx.command.params):
+        error.possibilities = [f"-f {name}"]
 
 
 def _handle_signal(number: int, _frame: object) -> NoReturn:

@@ -80,7 +80,7 @@ def check(
         raise InputError(f"--wait {wait:g}: expected 0 to {_MAX_WAIT_SECONDS:.0f} seconds")
     source.start()
     ruleset = load_rules(rules, sets)
-    selection = select(ruleset, only or (), skip or (), strict=strict)
+    selection = select(ruleset, only or (), skip or (), strict=strict, suggest=options.suggest_set)
     facts = source.snapshot
     names, inputs = [], [facts or "-"]
     if facts is not None and os.path.isdir(facts):

@@ -84,7 +84,9 @@ def fleet(
     outputs = parse_outputs(formats, ())
     files: dict[str, bytes] = {}
     ruleset = load_rules(rules, sets, files)
-    selection = pipeline.select(ruleset, only or (), skip or (), strict=strict)
+    selection = pipeline.select(
+        ruleset, only or (), skip or (), strict=strict, suggest=options.suggest_set
+    )
 
     from preflight.fleet.archive import pack_program, pack_rules, pip_requirements
     from preflight.fleet.playbook import run_playbook

@@ -73,7 +73,7 @@ def explain(
     ruleset = load_rules(rules, sets)
     by_id = {candidate.id: candidate for candidate in ruleset.rules}
     if rule not in by_id:
-        hint = did_you_mean(rule, by_id)
+        hint = did_you_mean(rule, by_id) or options.suggest_set(rule)
         raise InputError(f"no rule {rule!r}{hint}; see them with: preflight rules list")
     explanation = explain_rule(ruleset, source.facts(ruleset), by_id[rule])
     write(listings.explanation(explanation, terminal_options()))

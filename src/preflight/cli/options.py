@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from preflight.check import collect_facts, load, with_model
+from preflight.check import catalogue, collect_facts, load, with_model
 from preflight.cli import streams
 from preflight.facts.collect.measurement import LogRequest, Measurement, Options
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts, Measured
@@ -191,7 +191,14 @@ def load_rules(
         read = streams.rules_reader(file, {} if files is None else files)
         return load(file, read, overrides, known_errors=known_errors)
     except (OSError, ValueError) as error:
-        raise streams.cannot_read(f"the rule file {file}", error) from None
+        raise streams.cannot_read(streams.RULE_FILE + file, error) from None
+
+
+def suggest_set(rule: str) -> str:
+    """Return which bundled set has a rule that a rule file doesn't, or nothing."""
+    from preflight.rules.load import suggest_set
+
+    return suggest_set(rule, streams.read_rules, catalogue())
 
 
 def read_facts(name: str) -> Facts:

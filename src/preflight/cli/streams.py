@@ -15,12 +15,13 @@ from pathlib import Path
 from select import select
 from typing import BinaryIO, TextIO
 
-from preflight.model.problems import InputError
+from preflight.model.problems import InputError, did_you_mean
 from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, MAX_RULE_FILE_BYTES
-from preflight.processes import check_filesystem_responds
+from preflight.processes import check_filesystem_responds, list_siblings
 from preflight.render import RenderOptions
 from preflight.render.sanitize import clean, json_text
 
+RULE_FILE = "the rule file "  # before its name in a message
 _SPINNER_FRAMES = "|/-\\"
 _SPINNER_DELAY = 0.3  # seconds
 _PIPE_TIMEOUT_SECONDS = 3.0  # to wait for somebody to write to a pipe
@@ -220,7 +221,12 @@ def read_input(name: str, max_bytes: int) -> bytes:
 
 def cannot_read(name: str, error: OSError | ValueError) -> InputError:
     """Return the error for an input that can't be read."""
-    return InputError(f"cannot read {name}: {_format_reason(error)}")
+    hint = ""
+    if isinstance(error, FileNotFoundError):
+        file = name.removeprefix(RULE_FILE)
+        names = [*BUNDLED_FILE_BY_SET] if file != name else []
+        hint = did_you_mean(file, [*names, *list_siblings(file)])
+    return InputError(f"cannot read {name}: {_format_reason(error)}{hint}")
 
 
 def _format_reason(error: OSError | ValueError) -> object:

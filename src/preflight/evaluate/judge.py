@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date
 from functools import partial
 from itertools import islice
@@ -52,7 +52,9 @@ class Selection(NamedTuple):
     strict: bool = False
 
 
-def select(ruleset: RuleSet, selection: Selection) -> list[Rule]:
+def select(
+    ruleset: RuleSet, selection: Selection, suggest: Callable[[str], str] = lambda _: ""
+) -> list[Rule]:
     """Return the selected rules; raises InputError for an id or tag that no rule has."""
     only, skip = set(selection.only), set(selection.skip)
     retired = _retired_names(ruleset, selection)
@@ -63,7 +65,7 @@ def select(ruleset: RuleSet, selection: Selection) -> list[Rule]:
     for option, given in (("--only", selection.only), ("--skip", selection.skip)):
         for name in given:
             if name not in names and name not in retired:
-                hint = did_you_mean(name, names)
+                hint = did_you_mean(name, names) or suggest(name)
                 raise InputError(f"{option} {name}: no rule has this id or tag{hint}")
     return [
         rule

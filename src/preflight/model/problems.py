@@ -28,7 +28,26 @@ class InputError(Exception):
         self.problems = problems
 
 
+_SYNONYMS = {
+    "host.cpu.cores": "host.cpu.logical",
+    "host.cpus": "host.cpu.logical",
+    **dict.fromkeys(("min", "minimum", ">=", "gte", "ge"), "at_least"),
+    **dict.fromkeys(("max", "maximum", "<=", "lte", "le"), "at_most"),
+    **dict.fromkeys((">", "gt"), "more_than"),
+    **dict.fromkeys(("<", "lt"), "less_than"),
+    **dict.fromkeys(("==", "=", "eq", "is"), "equals"),
+    **dict.fromkeys(("!=", "ne"), "not_equals"),
+    **dict.fromkeys(("regex", "pattern", "=~"), "matches"),
+    "in": "one_of",
+    "not_in": "none_of",
+}
+"""What people write whose name has little in common with ours, by that."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `, did you mean X?` where a known name is near, else nothing."""
-    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f", did you mean {near[0]!r}?" if near else ""
+    by_lower = {known_name.lower(): known_name for known_name in known}
+    lower = name.lower()
+    near = [n for n in (lower, _SYNONYMS.get(lower)) if n in by_lower]
+    near = near or get_close_matches(lower, by_lower, n=1, cutoff=0.6)
+    return f", did you mean {by_lower[near[0]]!r}?" if near else ""

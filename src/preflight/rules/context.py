@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Set
 
 from preflight import yaml_marks
 from preflight.model.conditions import ITEM_SEGMENT
-from preflight.model.facts import Catalogue, Fact, Path, Unit, split_path
+from preflight.model.facts import Catalogue, Fact, Path, Unit, join_path, split_path
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.rules import LOG_NAMESPACE
 from preflight.yaml_marks import IMPLICIT_TAGS, Node, Scalar, kind_of, problem_at
@@ -36,6 +36,7 @@ class DecodingContext:
         self.vars: Mapping[str, str] = {}
         self.required_facts: set[Path] = set()
         self.ids: dict[str, Collection[str]] = {}  # by kind, with those that can't be decoded
+        self.suggest_set: Callable[[str], str] = lambda _: ""
         self.complete = True  # whether all of the files could be read
         self.collection: Path | None = None  # of the rule's `for_each`
         self.unit: Unit | None = None  # of the rule's fact, None where that isn't known
@@ -71,6 +72,12 @@ class DecodingContext:
                 return candidate, fact
         prefix = "".join(f"{segment}." for segment in item)
         names = [known.removeprefix(prefix) for known in self.catalogue.names()]
+        groups = dict.fromkeys(known.partition(".")[0] for known in self.catalogue.names())
+        names = [  # such as compose.services.api.image for services.api.image
+            join_path((group, *path))
+            for group in groups
+            if group != "env" and self.catalogue.find((group, *path))
+        ] or names
         raise self.error(node, f"unknown fact {name!r}{did_you_mean(name, names)}")
 
 

@@ -224,7 +224,7 @@ def _id_of(kind: Literal["rule", "diagnosis"]) -> Decoder:
     def decode_id(node: Node, context: DecodingContext) -> str:
         name: str = _decode_id(node, context)
         if name not in context.ids[kind]:
-            suggestion = did_you_mean(name, context.ids[kind])
+            suggestion = did_you_mean(name, context.ids[kind]) or context.suggest_set(name)
             raise context.missing_error(node, f"unknown {kind} {name!r}{suggestion}")
         return name
 

@@ -86,6 +86,8 @@ def load(
     problem.
     """
     context = DecodingContext(catalogue)
+    if name not in BUNDLED_FILE_BY_SET:
+        context.suggest_set = partial(suggest_set, read=read, catalogue=catalogue)
     files = _RuleFiles(read, context)
     try:
         files.add(name, read(name), ())
@@ -100,6 +102,17 @@ def load(
         if key not in files.vars:
             raise InputError(f"--set {key}: unknown var{did_you_mean(key, files.vars)}")
     return ruleset
+
+
+def suggest_set(rule: str, read: ReadFile, catalogue: Catalogue) -> str:
+    """Return which bundled set has a rule and how to add it, or nothing."""
+    for name in BUNDLED_FILE_BY_SET:
+        with suppress(InputError, OSError):
+            if rule.encode() in read(name) and any(
+                rule == known.id for known in load(name, read, catalogue).rules
+            ):
+                return f": it is in a bundled set, which 'extends: [{name}]' adds"
+    return ""
 
 
 def display_name(name: str) -> str:

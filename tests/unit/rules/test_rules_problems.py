@@ -13,9 +13,10 @@ import yaml
 
 from paths import ROOT
 from preflight import check as pipeline
+from preflight.cli.streams import bundled_rules
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError, Problem
-from preflight.model.rules import DEFAULT_RULE_SET, RuleSet
+from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, RuleSet
 from preflight.rules.language import DEFINITIONS, FILE
 from preflight.rules.load import load
 from preflight.yaml_marks import MAX_YAML_NODES
@@ -186,6 +187,15 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
             ["5:11: unknown fact 'host.oss'", "6:11: expected bytes or duration or"],
         ),
         (judged("{at_last: 1}"), ["6:15: unknown condition 'at_last', did you mean 'at_least'?"]),
+        (judged("{'>=': 1GB}"), ["6:15: unknown condition '>=', did you mean 'at_least'?"]),
+        (
+            judged("{exists: true}", "host.cpu.cores"),
+            ["5:11: unknown fact 'host.cpu.cores', did you mean 'host.cpu.logical'?"],
+        ),
+        (  # the name of the service stays
+            judged("{exists: true}", "services.api.image"),
+            ["5:11: unknown fact 'services.api.image', did you mean 'compose.services.api.image'?"],
+        ),
         (judged("{}"), ["6:14: expected a condition such as at_least: 8GB, found none"]),
         (judged("5"), ["6:14: expected a condition as a mapping, found a number"]),
         (judged("{type: bytes}"), ["6:14: expected a condition such as at_least: 8GB, found none"]),
@@ -896,3 +906,29 @@ def test_yaml_is_read_as_version_1_2() -> None:
     text = judged("{one_of: [no, on, yes]}", "host.os")
     assert loaded(text).rules[0].require.tests[0][1] == ("no", "on", "yes")
     assert yaml.safe_load("[no]") == [False]  # unlike YAML 1.1
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("version: 1\nrules:\n\t- id: a\n", "3:1"),
+        ("version: 1\nrules:\n  - id: a\n\t  title: x\n", "4:1"),
+        ("version: 1\nrules:\n  - id:\n    \ttitle: x\n", "4:5"),
+    ],
+)
+def test_a_tab_in_the_indentation_is_said_in_words(text: str, place: str) -> None:
+    assert problems(text) == [f"r.yaml:{place}: a tab in the indentation: YAML needs spaces there"]
+
+
+def test_a_rule_of_a_bundled_set_names_the_set_to_extend() -> None:
+    def read(name: str) -> bytes:
+        return rules_file.encode() if name == "r.yaml" else bundled_rules(name).read_bytes()
+
+    keys = "title: A\nfact: host.os\nrequire: {exists: true}\nneeds: [docker-reachable]"
+    rules_file = rule(keys)
+    with pytest.raises(InputError) as fault:
+        load("r.yaml", read, CATALOGUE)
+    assert str(fault.value) == (
+        "r.yaml:7:13: unknown rule 'docker-reachable': it is in a bundled set,"
+        f" which 'extends: [{next(iter(BUNDLED_FILE_BY_SET))}]' adds"
+    )

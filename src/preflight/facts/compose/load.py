@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import ComposeError, Project
+from preflight.model.problems import did_you_mean
+from preflight.processes import list_siblings
 
 if TYPE_CHECKING:
     from preflight.facts.compose.cli import ComposeAnswer
@@ -162,7 +164,8 @@ def choose_files(
     files = tuple(typed) or _from_environment(environ, bounds)
     for file in files:
         if not os.path.isfile(file):
-            raise ComposeError("no such compose file; name one with --compose-file", file)
+            hint = did_you_mean(file, list_siblings(file)) or "; name one with --compose-file"
+            raise ComposeError(f"no such compose file{hint}", file)
     if not files:
         files = _find_standard(Path.cwd())
         bounds.folders |= {os.path.realpath(os.path.dirname(file)) for file in files}
