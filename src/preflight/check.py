@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from preflight import __version__
 from preflight.model.facts import Catalogue, Facts, Measured, build_facts, join_path, replace_facts
+from preflight.model.problems import InputError
 from preflight.model.report import Report
 from preflight.model.rules import RuleSet
 
@@ -46,15 +47,22 @@ def select(
     strict: bool,
     suggest: Callable[[str], str] = lambda _: "",
 ) -> Selection:
-    """Return which rules to report; raises InputError for an id or tag that no rule has.
+    """Return which rules to report, at least one; raises InputError.
 
-    `suggest` says where an unknown rule may be.
+    `only` and `skip` are ids, tags and globs of them, also several with commas. `suggest` says
+    where an unknown rule may be.
     """
     from preflight.evaluate import judge
 
-    selection = judge.Selection(tuple(only), tuple(skip), strict)
-    judge.select(ruleset, selection, suggest)
+    selection = judge.Selection(_split(only), _split(skip), strict)
+    if not judge.select(ruleset, selection, suggest):
+        problem = "no rule is left to judge" if ruleset.rules else "no rules, nothing to judge"
+        raise InputError(f"{ruleset.origin}: {problem}")
     return selection
+
+
+def _split(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(part.strip() for name in names for part in name.split(","))
 
 
 def collect_facts(

@@ -134,6 +134,10 @@ def test_the_same_snapshot_gives_the_same_report_but_for_its_time(folder: Path) 
         ),
         (["check", "-r", "defualt"], "did you mean 'default'?"),
         (["check", "--compose-file", "preflght.yaml"], "did you mean 'preflight.yaml'?"),
+        (["check", "--only", "required,bord"], "--only bord: no rule has this id or tag"),
+        (["check", "--only", ""], "--only : no rule has this id or tag"),
+        (["check", "--only", "required", "--skip", "r*"], "no rule is left to judge"),
+        (["check", "--skip", "*"], "no rule is left to judge"),
         (["check", "-f", "jsn"], "did you mean 'json'?"),
         (["check", "-f", "json", "-f", "text"], "standard output is already used"),
         (["check", "-f", "json:x", "-f", "text:./x"], "./x is already used"),
@@ -175,6 +179,34 @@ def test_an_error_has_no_command_for_a_ci_system(
     assert done.returncode == 2
     assert command not in done.stderr
     assert command[3:] in done.stderr
+
+
+def test_several_names_are_separated_by_commas_and_spaces(folder: Path) -> None:
+    def judged(**env: str) -> list[str]:
+        done = run("check", "--facts", "-", "-f", "json", *arguments, cwd=folder, env=env,
+                   input=snapshot(8e9, 4))  # fmt: skip
+        return [result["id"] for result in json.loads(done.stdout)["results"]]
+
+    arguments = ["--only", "advised, required"]
+    assert judged() == ["required", "advised"]
+    arguments = []
+    assert judged(PREFLIGHT_ONLY="advised,required") == ["required", "advised"]
+    assert judged(PREFLIGHT_SKIP="adv*") == ["required"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ("version: 1\n", "no rules"),
+        ("version: 1\nrules: []\n", "no rules"),
+        (RULES.replace("title:", "enabled: false, title:"), "no rule is left to judge"),
+    ],
+)
+def test_a_check_of_nothing_never_passes(folder: Path, rules: str, said: str) -> None:
+    (folder / "preflight.yaml").write_text(rules, encoding="utf-8")
+    done = run("check", cwd=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"preflight.yaml: {said}" in done.stderr
 
 
 def test_a_bad_rule_file_prints_all_its_problems(folder: Path) -> None:

@@ -142,7 +142,7 @@ Only = Annotated[
     list[str] | None,
     option(
         "--only ID|TAG $PREFLIGHT_ONLY",
-        "Judge only these rules. Repeatable.",
+        "Judge only these rules: ids, tags, globs, with commas. Repeatable.",
         autocompletion=_complete_id_or_tag,
     ),
 ]
@@ -150,7 +150,7 @@ Skip = Annotated[
     list[str] | None,
     option(
         "--skip ID|TAG $PREFLIGHT_SKIP",
-        "Leave these rules out. Repeatable.",
+        "Leave these rules out, named as for --only. Repeatable.",
         autocompletion=_complete_id_or_tag,
     ),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date
+from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
 from math import inf, nextafter
@@ -45,7 +46,10 @@ _ENGINE_FACTS = ("reachable", "engine", "version", "endpoint", "context")
 
 
 class Selection(NamedTuple):
-    """Which rules are reported: ids and tags. `only` also runs rules that are not enabled."""
+    """Which rules are reported: ids, tags, and globs of them.
+
+    `only` also runs rules that are not enabled.
+    """
 
     only: Collection[str] = ()
     skip: Collection[str] = ()
@@ -56,21 +60,26 @@ def select(
     ruleset: RuleSet, selection: Selection, suggest: Callable[[str], str] = lambda _: ""
 ) -> list[Rule]:
     """Return the selected rules; raises InputError for an id or tag that no rule has."""
-    only, skip = set(selection.only), set(selection.skip)
     retired = _retired_names(ruleset, selection)
-    if only and only <= retired:
-        raise InputError(*(f"--only: {describe_retired_rule(name)}" for name in sorted(only)))
+    if selection.only and retired.issuperset(selection.only):
+        names = sorted(selection.only)
+        raise InputError(*(f"--only: {describe_retired_rule(name)}" for name in names))
     known = {rule.id: {rule.id, *rule.tags} for rule in ruleset.rules}
-    names = [*known, *ruleset.tags()] if only or skip else []
-    for option, given in (("--only", selection.only), ("--skip", selection.skip)):
+    names = [*known, *ruleset.tags()]
+
+    def expand(option: str, given: Iterable[str]) -> Iterator[str]:
         for name in given:
-            if name not in names and name not in retired:
+            matches = [n for n in names if n == name or fnmatchcase(n, name)]
+            if not matches and name not in retired:
                 hint = did_you_mean(name, names) or suggest(name)
                 raise InputError(f"{option} {name}: no rule has this id or tag{hint}")
+            yield from matches
+
+    only, skip = set(expand("--only", selection.only)), set(expand("--skip", selection.skip))
     return [
         rule
         for rule in ruleset.rules
-        if (only & known[rule.id] if only else rule.enabled) and not skip & known[rule.id]
+        if (only & known[rule.id] if selection.only else rule.enabled) and not skip & known[rule.id]
     ]
 
 

@@ -392,11 +392,20 @@ SELECTION = rules(
         ([], ["memory"], ["host-disk"]),
         (["memory"], ["host"], ["docker-memory"]),
         (["host"], ["host"], []),
+        (["*-memory"], [], ["host-memory", "docker-memory"]),
+        (["h*t"], ["*disk"], ["host-memory"]),
     ],
 )
 def test_only_and_skip_by_id_and_tag(only: list[str], skip: list[str], ids: list[str]) -> None:
     assert [r.id for r in select(SELECTION, Selection(only, skip))] == ids
     assert judged(SELECTION, only=only, skip=skip).exit_code == 0
+
+
+@pytest.mark.parametrize("option", ["only", "skip"])
+@pytest.mark.parametrize("name", ["[", "nothing-*"])
+def test_a_glob_that_matches_nothing_is_refused(option: str, name: str) -> None:
+    with pytest.raises(InputError, match="no rule has this id or tag"):
+        judged(SELECTION, **{option: [name]})
 
 
 @pytest.mark.parametrize("option", ["only", "skip"])
