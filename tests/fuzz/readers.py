@@ -23,6 +23,7 @@ from preflight.cli.diff import read_comparison_input
 from preflight.cli.listings import explain_rule
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.cli.rules import judge_case, review_rules
+from preflight.cli.streams import read_rules as read_rule_file
 from preflight.evaluate.memory import list_models
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.facts import measure as measure_project
@@ -33,7 +34,7 @@ from preflight.logs.log_reader import LogReader
 from preflight.model.facts import Facts, Measured, build_facts, split_path
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
-from preflight.model.rules import DEFAULT_RULE_SET, RuleSet
+from preflight.model.rules import DEFAULT_RULE_SET, KNOWN_ERRORS_SET, RuleSet
 from preflight.render import FORMATS, RenderOptions, diagnosis, diff, listings, renderer
 from preflight.snapshot import bundle
 from preflight.snapshot import cases as case_files
@@ -89,7 +90,7 @@ def golden_rules() -> RuleSet:
 @cache
 def bundled_rules() -> RuleSet:
     """Return the bundled rules."""
-    return pipeline.load(DEFAULT_RULE_SET, lambda _: (ROOT / "rules.yaml").read_bytes())
+    return pipeline.load(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
 
 
 @cache
@@ -133,6 +134,8 @@ def read_rules(data: bytes) -> None:
             return data
         if name == DEFAULT_RULE_SET:
             return (TESTS / "golden/rules.yaml").read_bytes()
+        if name == KNOWN_ERRORS_SET:
+            return read_rule_file(name)
         raise FileNotFoundError(2, "No such file or directory", name)
 
     rules = pipeline.load("rules.yaml", bytes_of)

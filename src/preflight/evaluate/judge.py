@@ -126,7 +126,10 @@ def evaluate(
 def _known_facts(facts: Facts, group: str, names: Iterable[str]) -> Mapping[str, object]:
     """Return facts by name; None where one is unknown or of another type."""
     values = ((name, facts.get((group, name))) for name in names)
-    return {name: value if isinstance(value, str | bool) else None for name, value in values}
+    types = {"reachable": bool}
+    return {
+        name: value if isinstance(value, types.get(name, str)) else None for name, value in values
+    }
 
 
 def explain(
