@@ -18,7 +18,7 @@ from typing import Any
 
 from preflight.check import load
 from preflight.cli.streams import read_rules
-from preflight.facts.table import FACTS
+from preflight.facts.table import ALL_FACTS
 from preflight.model.conditions import OPERATORS
 from preflight.model.rules import DEFAULT_RULE_SET
 from preflight.render import FORMATS
@@ -74,7 +74,7 @@ def tables() -> dict[str, str]:
         ),
         "facts": table(
             ("fact", "unit", "meaning"),
-            [(f"`{fact.path}`", fact.unit, fact.summary) for fact in FACTS],
+            [(f"`{fact.path}`", fact.unit, fact.summary) for fact in ALL_FACTS],
         ),
         "errors": table(
             ("error", "meaning", "an example"),

@@ -69,7 +69,7 @@ def test_the_example_of_a_known_error_finds_it(times: int, found: list[str]) -> 
     reader = LogReader(rules.diagnoses)
     line = "2026-01-01 10:0{}:00 ERROR QueuePool limit of size 5 overflow 10 reached\n"
     log = "".join(line.format(minute) for minute in range(times))
-    reader.add("api.log", io.BytesIO(log.encode()))
+    reader.add_log("api.log", io.BytesIO(log.encode()))
     findings = build_report(rules, reader).findings
     assert [finding.id for finding in findings] == found
     assert all(finding.figures == "5 connections" for finding in findings)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 def catalogue() -> Catalogue:
     """Return the declaration of every fact: the names that rules may use."""
-    from preflight.facts.table import FACTS
+    from preflight.facts.table import ALL_FACTS
 
-    return Catalogue(FACTS)
+    return Catalogue(ALL_FACTS)
 
 
 def load(
@@ -74,9 +74,9 @@ def collect_facts(
 
     `on_wait` is called with the seconds gone by while nothing comes.
     """
-    from preflight.facts.table import FACTS
+    from preflight.facts.table import ALL_FACTS
 
-    order = {fact.path: number for number, fact in enumerate(FACTS)}
+    order = {fact.path: number for number, fact in enumerate(ALL_FACTS)}
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     measured = [
         *measurement.collect(ruleset.required_facts, on_wait),

@@ -28,8 +28,8 @@ Attack = Callable[..., str]
 ADAPTATIONS = (  # placeholders of the attacks, and names of the program that were others then
     ("TESTS_OF_THE_PROJECT", str(TESTS / "support")),
     ("'$WORK'", repr(str(ROOT / "src"))),
-    ("from preflight.model.bundle import Part", "from preflight.snapshot.bundle import Member"),
-    ("bundle.make([Part(", "bundle.write_bundle([Member("),
+    ("preflight.model.bundle import Part", "preflight.snapshot.bundle import BundleMember"),
+    ("bundle.make([Part(", "bundle.write_bundle([BundleMember("),
     (":00Z',{}))", ":00Z',{},()))"),
 )
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from paths import CASES
-from preflight.snapshot.bundle import Member, write_bundle
+from preflight.snapshot.bundle import BundleMember, write_bundle
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -27,7 +27,10 @@ def files(tmp_path: Path, run_preflight: Run) -> Path:
         (folder / f"{name}.json").write_bytes(data)
         report = folder / f"{name}-report.json"
         run_preflight("check", "--facts", f"{name}.json", "-f", f"json:{report}", cwd=folder)
-        parts = [Member("facts.json", "", data), Member("report.json", "", report.read_bytes())]
+        parts = [
+            BundleMember("facts.json", "", data),
+            BundleMember("report.json", "", report.read_bytes()),
+        ]
         (folder / f"{name}.zip").write_bytes(write_bundle(parts, "1.0.0", "", {}))
     return folder
 

@@ -29,7 +29,7 @@ from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.facts import measure as measure_project
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError
-from preflight.facts.start_blockers import port_clashes
+from preflight.facts.start_blockers import find_port_clashes
 from preflight.logs.log_reader import LogReader
 from preflight.model.facts import Facts, Measured, build_facts, split_path
 from preflight.model.problems import InputError
@@ -38,7 +38,7 @@ from preflight.model.rules import DEFAULT_RULE_SET, KNOWN_ERRORS_SET, RuleSet
 from preflight.render import FORMATS, RenderOptions, diagnosis, diff, listings, renderer
 from preflight.snapshot import bundle
 from preflight.snapshot import cases as case_files
-from preflight.snapshot.bundle import Member
+from preflight.snapshot.bundle import BundleMember
 from preflight.snapshot.compare import compare
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 
@@ -355,7 +355,7 @@ def _project(files: Mapping[str, bytes], data: bytes) -> None:
         raise InputError(str(fault)) from None
     assert project is not None
     assert json.dumps(project.config)
-    port_clashes(project)
+    find_port_clashes(project)
     facts = build_facts(
         measure_project(None, project), measured_at="2026-11-23T11:00:00Z", version="1"
     )
@@ -436,7 +436,7 @@ def read_log(data: bytes) -> None:
 
 def _diagnosed(rules: RuleSet, data: bytes, facts: Facts) -> None:
     reader = LogReader(rules.diagnoses)
-    reader.add("api.log", io.BytesIO(data))
+    reader.add_log("api.log", io.BytesIO(data))
     told = build_report(rules, reader, facts)
     assert json.dumps(diagnosis.json_object(told))
     assert diagnosis.text(told, 0.1, RenderOptions()).encode("utf-8", "replace")
@@ -483,7 +483,7 @@ def read_bundle(data: bytes) -> None:
 
 def bundle_of(members: Mapping[str, bytes]) -> bytes:
     """Return a bundle of these members with a manifest that is right."""
-    parts = [Member(name, "", content) for name, content in members.items()]
+    parts = [BundleMember(name, "", content) for name, content in members.items()]
     return bundle.write_bundle(parts, "1.0.0", "2026-11-23T11:00:00Z", {}, ())
 
 

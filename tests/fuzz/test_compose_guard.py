@@ -10,7 +10,7 @@ from compose_guard import World, fuzz
 
 from engines import needs
 from preflight.facts.compose import cli
-from preflight.facts.compose.load import Bounds
+from preflight.facts.compose.load import ReadableFolders
 
 
 @pytest.fixture
@@ -31,6 +31,6 @@ def test_what_compose_opens_was_allowed(world: World) -> None:
 def test_without_the_guard_compose_opens_what_lies_outside(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Bounds, "require", lambda *_: None)
+    monkeypatch.setattr(ReadableFolders, "require", lambda *_: None)
     _, _, leaks = fuzz(world, inputs=150, seed=2, seconds=60)
     assert leaks

@@ -24,7 +24,7 @@ from preflight.logs.log_reader import LogReader
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
 from preflight.snapshot.facts_file import read_snapshot
-from preflight.snapshot.names import public_names
+from preflight.snapshot.names import find_public_names
 
 INPUTS = {"expected": 2000, "report": 500, "bundle": 500, "rules": 300, "compose": 300}
 OTHER_INPUTS = 150
@@ -108,7 +108,7 @@ def test_a_fact_of_another_kind_stops_no_command(step: int) -> None:
 @pytest.mark.parametrize("known_as", [5, True, "x", {"a": 1}])
 def test_an_alias_that_is_no_list_is_no_name(known_as: object) -> None:
     service = {"image": "a/b:1", "known_as": known_as}
-    assert list(public_names(Facts({"compose": {"services": {"api": service}}}))) == [
+    assert list(find_public_names(Facts({"compose": {"services": {"api": service}}}))) == [
         "api", "a/b:1", "a", "b", "1",
     ]  # fmt: skip
 

@@ -17,7 +17,7 @@ from preflight import check as pipeline
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.model.facts import Facts, Measured, replace_facts
 from preflight.model.rules import RuleSet
-from preflight.snapshot.bundle import Member, read_bundle, write_bundle
+from preflight.snapshot.bundle import BundleMember, read_bundle, write_bundle
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 
 CASES = sorted((ROOT / "tests/cases").iterdir())
@@ -56,8 +56,8 @@ def test_what_is_put_in_a_bundle_comes_out_by_us_and_by_others(
     logs = {name: logs[name] for name in {name.lower(): name for name in logs}.values()}
     facts = (folder / "facts.json").read_bytes()
     parts = [
-        Member("facts.json", "facts", facts),
-        *(Member(n, "a log", d) for n, d in logs.items()),
+        BundleMember("facts.json", "facts", facts),
+        *(BundleMember(n, "a log", d) for n, d in logs.items()),
     ]
     made = write_bundle(parts, "1.0.0", "2026-11-23T11:00:00Z", {}, ())
     assert made == write_bundle(parts, "1.0.0", "2026-11-23T11:00:00Z", {}, ())

@@ -14,8 +14,8 @@ import pytest
 
 from paths import TESTS
 from preflight.facts.compose import standin
-from preflight.facts.compose.guard import Guard
-from preflight.facts.compose.load import Bounds, compose_environment
+from preflight.facts.compose.guard import ProjectGuard
+from preflight.facts.compose.load import ReadableFolders, compose_environment
 from preflight.facts.compose.project import Project
 
 CASES = TESTS / "unit/facts/compose/cases"
@@ -53,17 +53,17 @@ def ask_compose(
 class Case(NamedTuple):
     """What the guard and the stand-in say of a project."""
 
-    guard: Guard
+    guard: ProjectGuard
     reading: Project
 
 
 def read_project(files: Sequence[str], environ: Mapping[str, str] | None = None) -> Case:
     """Read files as `check` does without Compose, all of the machine within bounds."""
     given = compose_environment({**(environ or {}), "PREFLIGHT_ALLOW_READ": "/"})
-    guard = Guard(files, Bounds(files, given), given)
-    guard.check()
+    guard = ProjectGuard(files, ReadableFolders(files, given), given)
+    guard.check_project()
     project = Project("", guard.folder, tuple(files), "", {}, positions=guard.positions)
-    return Case(guard, standin.read(project, guard))
+    return Case(guard, standin.read_project(project, guard))
 
 
 def read_case(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Case, dict[str, Any]]:

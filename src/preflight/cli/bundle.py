@@ -23,7 +23,7 @@ from preflight.render import renderer
 
 if TYPE_CHECKING:
     from preflight.facts.stack.support_data import SupportData
-    from preflight.snapshot.bundle import Member
+    from preflight.snapshot.bundle import BundleMember
     from preflight.snapshot.redact import Redactor
 
 MAX_LOG_LINES = 100_000
@@ -70,7 +70,7 @@ def bundle(
     source.start(LogRequest(since=since, lines=lines))
     ruleset = options.load_rules(rules, sets)
     facts = source.facts(ruleset)
-    data = support_data.read(source.support_data)
+    data = support_data.read_support_data(source.support_data)
     redactor = redacting.build_redactor(ruleset, facts, source.hidden_variables)
     members = _redacted_members(redactor, ruleset, facts, data)
     counts = redacting.count_placeholders(m.data.decode("utf-8", "replace") for m in members)
@@ -103,7 +103,7 @@ def bundle(
 
 def _redacted_members(
     redactor: Redactor, ruleset: RuleSet, facts: Facts, data: SupportData
-) -> list[Member]:
+) -> list[BundleMember]:
     """Return the members without secrets; what one shows to be secret is redacted in all."""
     for _ in range(2):
         config = None if data.config is None else redactor.redact_config(data.config)
@@ -135,26 +135,26 @@ def _missing(data: SupportData) -> Iterator[str]:
 
 def _members(
     ruleset: RuleSet, facts: Facts, data: SupportData, redactor: Redactor | None = None
-) -> Iterator[Member]:
+) -> Iterator[BundleMember]:
     """Yield the members in their order; a rule file may name hosts, so the report is redacted."""
-    from preflight.snapshot.bundle import FACTS, Member, log_member_names
+    from preflight.snapshot.bundle import FACTS_FILE, BundleMember, log_member_names
     from preflight.snapshot.facts_file import write_snapshot
 
     report = pipeline.check(ruleset, facts)
     report = report if redactor is None else redactor.redact_tree(report)
     counts = {word: report.counts[verdict] for verdict, word in _VERDICT_WORDS.items()}
     summary = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    yield Member(FACTS, "what was measured", write_snapshot(facts).encode("ascii"))
+    yield BundleMember(FACTS_FILE, "what was measured", write_snapshot(facts).encode("ascii"))
     for name, format_, description in (
         ("report.json", "json", f"the report: {summary}"),
         ("report.html", "html", "the same as a page"),
     ):
         text = renderer(format_)(report, streams.file_options(verbose=True))
-        yield Member(name, description, text.encode("utf-8", "replace"))
+        yield BundleMember(name, description, text.encode("utf-8", "replace"))
     if data.config is not None:
         count = len(data.config.get("services") or ())
         description = f"the effective configuration of {count} services, by {data.config_source}"
-        yield Member("compose.json", description, _to_json(data.config))
+        yield BundleMember("compose.json", description, _to_json(data.config))
     values = ((name, facts.get(split_path(path))) for name, path in _VERSION_FACTS.items())
     versions = {
         **{name: None if isinstance(value, Unknown) else value for name, value in values},
@@ -162,10 +162,10 @@ def _members(
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
-    yield Member("versions.json", "of preflight, Python, the engine", _to_json(versions))
+    yield BundleMember("versions.json", "of preflight, Python, the engine", _to_json(versions))
     names = log_member_names(name for name, _ in _logs(data))
     for name, (_, log) in zip(names, _logs(data), strict=True):
-        yield Member(name, f"the last {log.count(10):,} lines", log)
+        yield BundleMember(name, f"the last {log.count(10):,} lines", log)
 
 
 def _to_json(value: Any) -> bytes:

@@ -119,8 +119,8 @@ def build_report(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None
 
     facts = facts or Facts({})
     for name, line in container_states(facts):
-        reader.add_state(name, line)
-    return find_causes(ruleset, reader.result(), facts, catalogue())
+        reader.add_container_state(name, line)
+    return find_causes(ruleset, reader.build_contents(), facts, catalogue())
 
 
 def _check_options(logs: list[str], *, live: bool, facts: str | None, lines: int) -> None:
@@ -164,7 +164,7 @@ class _LogInputs:
         with streams.reading_deadline(timeout):
             for name in names:
                 if name == "-":
-                    reader.add("standard input", streams.standard_input())
+                    reader.add_log("standard input", streams.standard_input())
                 elif _is_zip(name):
                     self._read_bundle(name)
                 else:
@@ -186,17 +186,17 @@ class _LogInputs:
         with file:
             state = os.fstat(file.fileno())
             size = state.st_size if stat.S_ISREG(state.st_mode) else 0
-            self.reader.add(path, file, size or None)  # files in /proc have no size
+            self.reader.add_log(path, file, size or None)  # files in /proc have no size
 
     def _read_bundle(self, name: str) -> None:
-        from preflight.snapshot.bundle import LOGS, read_bundle
+        from preflight.snapshot.bundle import LOGS_FOLDER, read_bundle
         from preflight.snapshot.facts_file import read_snapshot
 
         data = streams.read_input(name, MAX_BUNDLE_BYTES)
         members = read_bundle(data, name)
-        logs = [member for member in members if member.startswith(LOGS)]
+        logs = [member for member in members if member.startswith(LOGS_FOLDER)]
         for log in logs:
-            self.reader.add(f"{name}:{log}", io.BytesIO(members[log]))
+            self.reader.add_log(f"{name}:{log}", io.BytesIO(members[log]))
         if not logs:
             streams.complain(f"{name} has no logs: only what its snapshot says of the containers")
         self.facts = with_model(read_snapshot(data, name), self.ruleset)
@@ -206,7 +206,7 @@ class _LogInputs:
         from preflight.facts.stack import support_data
 
         self.facts = source.facts(self.ruleset)
-        data = support_data.read(source.support_data)
+        data = support_data.read_support_data(source.support_data)
         if not data.logs:
             raise InputError(data.problem or "no containers: nothing was started")
         if data.problem is not None:
@@ -215,7 +215,7 @@ class _LogInputs:
             if isinstance(log, Unknown):
                 streams.complain(f"the log of {name}: {log.reason}")
             else:
-                self.reader.add(name, io.BytesIO(log))
+                self.reader.add_log(name, io.BytesIO(log))
         if all(isinstance(log, Unknown) for _, log in data.logs):
             raise InputError("none of these logs could be read")
 

@@ -125,7 +125,7 @@ def schemas() -> Mapping[str, Callable[[], dict[str, Any]]]:
 
     return {
         "rules": json_schema,
-        "facts": facts_file.schema,
+        "facts": facts_file.build_snapshot_schema,
         "report": json_report.schema,
         "fleet": json_report.fleet_schema,
     }

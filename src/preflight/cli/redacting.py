@@ -43,7 +43,7 @@ def build_redactor(
         *ruleset.vocabulary(),
         *(name for path in ruleset.required_facts for name in path),
         *(name for fact in pipeline.catalogue().names() for name in (fact, *fact.split("."))),
-        *names.public_names(facts),
+        *names.find_public_names(facts),
     }
     redactor = Redactor(shown, public)
     names.learn_machine_and_hosts(redactor, facts)

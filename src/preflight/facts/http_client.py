@@ -16,16 +16,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
-from preflight.facts.engine.endpoint import Endpoint, Tls
+from preflight.facts.engine.endpoint import Endpoint, TlsFiles
 
 if TYPE_CHECKING:
     import ssl
 
 # path, seconds, maximum of bytes, body of a POST -> status, body (cut one byte beyond the maximum)
-Request: TypeAlias = Callable[[str, float, int, "bytes | None"], tuple[int, bytes]]
+SendRequest: TypeAlias = Callable[[str, float, int, "bytes | None"], tuple[int, bytes]]
 
 
-def request(
+def send_request(
     url: str,
     path: str,
     *,
@@ -45,9 +45,9 @@ def request(
     host = "localhost" if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
     connection = HTTPConnection(host)
     deadline = time.monotonic() + timeout
-    connection.sock = _connect(url, timeout, tls)
+    connection.sock = _connect_socket(url, timeout, tls)
     # the socket's own timeout starts again with each byte that drips in
-    timer = threading.Timer(deadline - time.monotonic(), _shut_down, [connection.sock])
+    timer = threading.Timer(deadline - time.monotonic(), _shut_down_socket, [connection.sock])
     timer.start()
     try:
         connection.request("GET" if body is None else "POST", path, body)
@@ -60,13 +60,13 @@ def request(
             raise TimeoutError from None
 
 
-def _shut_down(connected: socket.socket) -> None:
+def _shut_down_socket(connected: socket.socket) -> None:
     with suppress(OSError):  # it has been closed meanwhile
         # SSLSocket's own shutdown would end TLS under the reader
         socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
 
-def _connect(url: str, timeout: float, tls: ssl.SSLContext | None) -> socket.socket:
+def _connect_socket(url: str, timeout: float, tls: ssl.SSLContext | None) -> socket.socket:
     parts = urlsplit(url)
     if parts.scheme == "unix":
         connection = socket.socket(socket.AF_UNIX)
@@ -82,11 +82,11 @@ def _connect(url: str, timeout: float, tls: ssl.SSLContext | None) -> socket.soc
     if tls is None and not is_https:
         return connection
     if tls is None:
-        tls = _tls_context(Tls(None, None, None, verify=True))
+        tls = _make_tls_context(TlsFiles(None, None, None, verify=True))
     return tls.wrap_socket(connection, server_hostname=host)
 
 
-def _tls_context(tls: Tls) -> ssl.SSLContext:
+def _make_tls_context(tls: TlsFiles) -> ssl.SSLContext:
     import ssl
 
     context = ssl.create_default_context(cafile=tls.ca)
@@ -98,26 +98,26 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def open_transport(endpoint: Endpoint) -> Request:
+def open_transport(endpoint: Endpoint) -> SendRequest:
     """Return the way to an endpoint; it raises what the libraries raise, OSError and others."""
     parts = urlsplit(endpoint.url)
     by_sdk = parts.scheme in ("npipe", "ssh")
-    if not by_sdk and not endpoint.local:
+    if not by_sdk and not endpoint.is_local:
         from urllib.request import getproxies, proxy_bypass
 
         # where the docker CLI would use a proxy, as Go's ProxyFromEnvironment says
         kind = "http" if endpoint.tls is None else "https"
         by_sdk = kind in getproxies() and not proxy_bypass(parts.hostname or "")
     if by_sdk:
-        return _sdk_transport(endpoint)
-    tls = None if endpoint.tls is None else _tls_context(endpoint.tls)
-    url, base = endpoint.url, endpoint.base
-    return lambda path, timeout, max_bytes, body: request(
+        return _open_sdk_transport(endpoint)
+    tls = None if endpoint.tls is None else _make_tls_context(endpoint.tls)
+    url, base = endpoint.url, endpoint.path_prefix
+    return lambda path, timeout, max_bytes, body: send_request(
         url, base + path, timeout=timeout, max_bytes=max_bytes, body=body, tls=tls
     )
 
 
-def _sdk_transport(endpoint: Endpoint) -> Request:
+def _open_sdk_transport(endpoint: Endpoint) -> SendRequest:
     import docker
 
     tls: Any = False

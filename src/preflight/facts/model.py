@@ -19,7 +19,7 @@ def derive_model_facts(
     facts: Facts, models: Sequence[LanguageModel], overhead: float
 ) -> Iterator[Measured]:
     """Yield the facts of the model; `overhead` in bytes is what the host keeps for itself."""
-    yield from _memory_facts(facts, models)
+    yield from _model_memory_facts(facts, models)
     budget, source = _find_memory_budget(facts, overhead)
     yield Measured(("model", "budget"), budget, source)
     fitting: list[str] | Unknown | None = budget if isinstance(budget, Unknown) else None
@@ -31,29 +31,29 @@ def derive_model_facts(
     yield Measured(("model", "alternatives"), fitting, source)
 
 
-def canonical_name(name: str) -> str:
+def canonical_model_name(name: str) -> str:
     """Return a model's name for comparing: `Phi` is registry.ollama.ai/library/phi:latest."""
     plain = name.strip().lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
     return plain if ":" in plain.rpartition("/")[2] else f"{plain}:latest"
 
 
-def _memory_facts(facts: Facts, models: Sequence[LanguageModel]) -> Iterator[Measured]:
+def _model_memory_facts(facts: Facts, models: Sequence[LanguageModel]) -> Iterator[Measured]:
     """Yield the model's memory: by the rule file, else as Ollama reports, else an estimate."""
     name = facts.get(("model", "name"))
     if not isinstance(name, str):
         for fact in ("listed", "memory", "estimated"):
             yield Measured(("model", fact), name, "no model is configured")
         return
-    by_name = {canonical_name(model.name): model for model in reversed(models)}
-    listed = by_name.get(canonical_name(name))
+    by_name = {canonical_model_name(model.name): model for model in reversed(models)}
+    listed = by_name.get(canonical_model_name(name))
     source = "the rule file's models"
     yield Measured(("model", "listed"), listed and listed.name, source)
     resident, estimate = (facts.get(("model", key)) for key in ("resident", "estimate"))
     need: Any = listed and listed.memory
     estimated: bool | Unknown = False
-    if listed is None and _is_size(resident) and resident > 0:  # 0 where a GPU holds it
+    if listed is None and _is_positive_size(resident) and resident > 0:  # 0 where a GPU holds it
         need, source = resident, "GET /api/ps: it is loaded"
-    elif listed is None and _is_size(estimate):
+    elif listed is None and _is_positive_size(estimate):
         need, source, estimated = estimate, facts.source(("model", "estimate")), True
     elif listed is None:
         why = estimate.reason if isinstance(estimate, Unknown) else "no running Ollama has it"
@@ -66,14 +66,14 @@ def _memory_facts(facts: Facts, models: Sequence[LanguageModel]) -> Iterator[Mea
 def _find_memory_budget(facts: Facts, overhead: float) -> tuple[float | Unknown, str]:
     """Return the lowest limit on memory, and its name; unknown without Docker's figure."""
     docker, name = facts.get(("docker", "memory", "available")), "free for this stack"
-    if not _is_size(docker):
+    if not _is_positive_size(docker):
         docker, name = facts.get(("docker", "memory", "usable")), "what Docker has"
-    if not _is_size(docker):
+    if not _is_positive_size(docker):
         known = isinstance(docker, Unknown)
         return docker if known else Unknown("Docker's memory is not known"), ""
     bounds = [(docker, name), *_find_service_limits(facts)]
     host = facts.get(("host", "memory", "total"))
-    if facts.get(("docker", "local")) is True and _is_size(host):
+    if facts.get(("docker", "local")) is True and _is_positive_size(host):
         name = f"the host less {format_bytes(overhead)} of overhead"
         bounds.append((max(0, host - overhead), name))
     least, source = min(bounds)
@@ -93,8 +93,8 @@ def _find_service_limits(facts: Facts) -> Iterator[tuple[float, str]]:
         if facts.get((*top, "service")) == service and facts.get((*top, "state")) == "running":
             limit = facts.get((*top, "memory", "limit"))
             limits[f"the limit over the container {name}"] = limit
-    yield from ((limit, name) for name, limit in limits.items() if _is_size(limit))
+    yield from ((limit, name) for name, limit in limits.items() if _is_positive_size(limit))
 
 
-def _is_size(value: Any) -> TypeGuard[float]:
+def _is_positive_size(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and is_plausible(value)

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.compose.project import Project, known_as, source_of
+from preflight.facts.compose.project import Project, find_source, list_service_aliases
 from preflight.facts.engine.api import EngineApi, count_or_none
 from preflight.facts.engine.endpoint import Endpoint, EngineError
-from preflight.facts.engine.locality import in_container
-from preflight.facts.model import canonical_name
+from preflight.facts.engine.locality import is_in_container
+from preflight.facts.model import canonical_model_name
 from preflight.facts.ollama_server import (
     get_environment,
     get_models,
@@ -23,7 +23,7 @@ from preflight.facts.ollama_server import (
     locate_api,
     read_settings,
     read_variable,
-    shorten,
+    shorten_value,
 )
 from preflight.facts.table import NO_COMPOSE_FILE
 from preflight.model.facts import Measured, Source, Unknown, Value
@@ -33,9 +33,14 @@ MAX_ANSWER_SECONDS = 2.0
 RUNTIME_OVERHEAD_BYTES = 2**29  # besides weights and KV cache
 DEFAULT_CONTEXT_TOKENS = 4096
 MAX_MODEL_DIMENSION = 2**24  # layers, heads or numbers of a head: no model has as many
-REACHABLE = ("ollama", "reachable")
-MODEL_FACTS = (("model", "size"), ("model", "resident"), ("model", "estimate"))
-ANSWERED = (("ollama", "version"), ("ollama", "models"), ("ollama", "loaded"), *MODEL_FACTS)
+REACHABLE_PATH = ("ollama", "reachable")
+MODEL_FACT_PATHS = (("model", "size"), ("model", "resident"), ("model", "estimate"))
+ANSWER_FACT_PATHS = (
+    ("ollama", "version"),
+    ("ollama", "models"),
+    ("ollama", "loaded"),
+    *MODEL_FACT_PATHS,
+)
 
 
 def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) -> Iterator[Measured]:
@@ -43,12 +48,12 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
     project = context.project_or_unknown()
     services = find_ollama_services(project)
     yield from _settings_facts(project, services)
-    name, source = configured_model(project, environ)
+    name, source = find_configured_model(project, environ)
     yield Measured(("model", "name"), name, source)
     known: set[tuple[str, ...]] = set()
     if not isinstance(name, str):
-        known.update(MODEL_FACTS)
-        yield from (Measured(path, name, "no model is configured") for path in MODEL_FACTS)
+        known.update(MODEL_FACT_PATHS)
+        yield from (Measured(path, name, "no model is configured") for path in MODEL_FACT_PATHS)
     service = next(iter(services.values()), None)
     local = bool(read_variable(environ, "OLLAMA_HOST")) or _is_engine_local(context)
     url, source = locate_api(environ, local, service)
@@ -64,15 +69,15 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
             return
         except EngineError as error:
             reason = error.unknown
-        is_own_loopback = endpoint.loopback and in_container()[0]
-        hidden = context.visibility().network_hidden if is_own_loopback else None
-        if hidden is not None and REACHABLE not in known:  # no answer here means nothing
+        is_own_loopback = endpoint.is_loopback and is_in_container()[0]
+        hidden = context.find_visibility().network_hidden if is_own_loopback else None
+        if hidden is not None and REACHABLE_PATH not in known:  # no answer here means nothing
             url = reason = Unknown(f"{reason.reason}; {hidden.reason}", hidden.kind)
     else:
         reason = url or Unknown(source)
     reachable = url if isinstance(url, Unknown) else False
-    unanswered = {REACHABLE: reachable, ("ollama", "problem"): reachable or reason.reason}
-    for path, value in (unanswered | dict.fromkeys(ANSWERED, reason)).items():
+    unanswered = {REACHABLE_PATH: reachable, ("ollama", "problem"): reachable or reason.reason}
+    for path, value in (unanswered | dict.fromkeys(ANSWER_FACT_PATHS, reason)).items():
         if path not in known:
             yield Measured(path, value, reason.reason)
 
@@ -80,7 +85,11 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
 def find_ollama_services(project: Project | Unknown | None) -> dict[str, Mapping[str, Any]]:
     """Return the services that run Ollama, by name."""
     services = project.services if isinstance(project, Project) else {}
-    return {name: services[name] for name in services if "ollama" in known_as(name, services[name])}
+    return {
+        name: services[name]
+        for name in services
+        if "ollama" in list_service_aliases(name, services[name])
+    }
 
 
 def _settings_facts(
@@ -99,7 +108,7 @@ def _settings_facts(
         for setting in read_settings(get_environment(config)):
             path = ("ollama", "settings", service, setting.name)
             key = ("services", service, "environment", setting.variable)
-            yield Measured(path, setting.value, source_of(project, key, setting.description))
+            yield Measured(path, setting.value, find_source(project, key, setting.description))
 
 
 def _is_engine_local(context: MeasureContext) -> bool:
@@ -109,7 +118,7 @@ def _is_engine_local(context: MeasureContext) -> bool:
         return True  # nothing that exists names another host
 
 
-def configured_model(
+def find_configured_model(
     project: Project | Unknown | None, environ: Mapping[str, str]
 ) -> tuple[str | Unknown | None, str | Source]:
     """Return OLLAMA_MODEL of the service that asks Ollama, else of Ollama's own, else of here.
@@ -131,11 +140,13 @@ def configured_model(
         first, text = next(iter(models.items()))  # those that ask come first
         detail = f"OLLAMA_MODEL of {first}"
         for other, model in models.items():
-            if canonical_name(model) != canonical_name(text):
-                detail += f"; {other} has {shorten(model)}"
-        source = source_of(project, ("services", first, "environment", "OLLAMA_MODEL"), detail)
+            if canonical_model_name(model) != canonical_model_name(text):
+                detail += f"; {other} has {shorten_value(model)}"
+        source = find_source(project, ("services", first, "environment", "OLLAMA_MODEL"), detail)
     if text and not is_valid_name(text):
-        return Unknown(f"OLLAMA_MODEL={shorten(text)} isn't a valid model name", "invalid"), source
+        return Unknown(
+            f"OLLAMA_MODEL={shorten_value(text)} isn't a valid model name", "invalid"
+        ), source
     return text or None, source
 
 
@@ -146,30 +157,32 @@ def _request_facts(
     version: Any = api.get_object("/api/version").get("version")
     if not is_valid_name(version):
         raise EngineError(f"{api.address} answers, but not as Ollama: no version")
-    yield Measured(REACHABLE, True, "GET /api/version")
+    yield Measured(REACHABLE_PATH, True, "GET /api/version")
     if not re.match("v?[0-9]", version):  # a build of somebody's own
         version = Unknown(f"{version!r} isn't a valid version", "invalid")
     yield Measured(("ollama", "version"), version, "GET /api/version")
     models = get_models(api, "/api/tags")
     for model, row in models.items():
         path = ("ollama", "models", model, "size")
-        yield Measured(path, _read_size(row, "size"), "GET /api/tags size")
+        yield Measured(path, _read_model_size(row, "size"), "GET /api/tags size")
     yield Measured(("ollama", "models"), {}, "GET /api/tags")
     loaded = get_models(api, "/api/ps")
     for model, row in loaded.items():
         top = ("ollama", "loaded", model)
-        yield Measured((*top, "memory"), _read_resident(row), "GET /api/ps size less size_vram")
-        yield Measured((*top, "total"), _read_size(row, "size"), "GET /api/ps size")
+        yield Measured(
+            (*top, "memory"), _read_resident_bytes(row), "GET /api/ps size less size_vram"
+        )
+        yield Measured((*top, "total"), _read_model_size(row, "size"), "GET /api/ps size")
     yield Measured(("ollama", "loaded"), {}, "GET /api/ps")
     yield Measured(("ollama", "problem"), None, "it answers")
     if not isinstance(name, str):
         return
     installed = _find_model(name, models)
-    size = _read_size(models[installed], "size") if installed else None
+    size = _read_model_size(models[installed], "size") if installed else None
     source = "GET /api/tags" + ("" if installed else ": not there")
     yield Measured(("model", "size"), size, source)
     running = _find_model(name, loaded)
-    resident = _read_resident(loaded[running]) if running else None
+    resident = _read_resident_bytes(loaded[running]) if running else None
     source = "GET /api/ps" + ("" if running else ": not loaded")
     yield Measured(("model", "resident"), resident, source)
     estimate = size or Unknown("Ollama doesn't have the configured model: no shape is known")
@@ -182,16 +195,18 @@ def _request_facts(
 
 def _find_model(name: str, models: Iterable[str]) -> str:
     """Return the name under which Ollama has a model, empty if it doesn't have it."""
-    return next((model for model in models if canonical_name(model) == canonical_name(name)), "")
+    return next(
+        (model for model in models if canonical_model_name(model) == canonical_model_name(name)), ""
+    )
 
 
-def _read_size(row: Mapping[str, Any], key: str) -> int | Unknown:
+def _read_model_size(row: Mapping[str, Any], key: str) -> int | Unknown:
     return count_or_none(row.get(key)) or Unknown(f"Ollama does not report its {key}")
 
 
-def _read_resident(row: Mapping[str, Any]) -> int | Unknown:
+def _read_resident_bytes(row: Mapping[str, Any]) -> int | Unknown:
     """Return the bytes of a loaded model that no GPU holds."""
-    total, on_gpus = _read_size(row, "size"), count_or_none(row.get("size_vram"))
+    total, on_gpus = _read_model_size(row, "size"), count_or_none(row.get("size_vram"))
     if isinstance(total, Unknown):
         return total
     if on_gpus is None:

@@ -20,15 +20,17 @@ from preflight.model.quantities import format_duration, parse_duration
 
 DEFAULT_PORT = 11434
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
-MAX_SECONDS = 2**63 / 10**9  # Go counts nanoseconds in 64 bits
+MAX_DURATION_SECONDS = 2**63 / 10**9  # Go counts nanoseconds in 64 bits
 MAX_VALUE_CHARS = 60
 MAX_NAME_CHARS = 200  # of a model's or a version's name
 MAX_MODELS = 1000
 WILDCARD_TO_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # and what dials them
-GO_DURATION = re.compile(r"[-+]?(?:[0-9]+|(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+)", re.ASCII)
+GO_DURATION_PATTERN = re.compile(
+    r"[-+]?(?:[0-9]+|(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+)", re.ASCII
+)
 
 
-class Setting(NamedTuple):
+class OllamaSetting(NamedTuple):
     """A setting: its variable, the value as Ollama understands it, and a sentence about that."""
 
     name: str
@@ -43,7 +45,7 @@ def read_variable(environment: Mapping[str, Value], variable: str) -> str:
     return "" if value is None else str(value).strip().strip("\"'")
 
 
-def shorten(text: str) -> str:
+def shorten_value(text: str) -> str:
     """Return a value fit to be shown: on one line, its beginning where it is long."""
     plain = "".join(char for char in text if char.isprintable())
     return plain if len(plain) <= MAX_VALUE_CHARS else plain[: MAX_VALUE_CHARS - 1] + "…"
@@ -51,7 +53,10 @@ def shorten(text: str) -> str:
 
 def parse_keep_alive(text: str) -> float:
     """Read a duration of Go, or whole seconds, in seconds; -1 is for ever. Raises ValueError."""
-    if GO_DURATION.fullmatch(text) is None or abs(parse_duration(text)) > MAX_SECONDS:
+    if (
+        GO_DURATION_PATTERN.fullmatch(text) is None
+        or abs(parse_duration(text)) > MAX_DURATION_SECONDS
+    ):
         raise ValueError("not a duration of Go, which has no days, in 64 bits of nanoseconds")
     seconds = round(parse_duration(text), 9)
     return -1 if seconds < 0 else int(seconds) if seconds == int(seconds) else seconds
@@ -64,7 +69,7 @@ def parse_uint(text: str) -> int:
     return int(text)
 
 
-SETTINGS: tuple[tuple[str, Callable[[str], float], float | None, str], ...] = (
+SETTING_PARSERS: tuple[tuple[str, Callable[[str], float], float | None, str], ...] = (
     # name, how it is read, its value and a sentence where it isn't set
     ("keep_alive", parse_keep_alive, 300, ": Ollama uses 5m"),
     ("num_parallel", parse_uint, None,
@@ -76,16 +81,16 @@ SETTINGS: tuple[tuple[str, Callable[[str], float], float | None, str], ...] = (
 )  # fmt: skip
 
 
-def read_settings(environment: Mapping[str, Value]) -> Iterator[Setting]:
+def read_settings(environment: Mapping[str, Value]) -> Iterator[OllamaSetting]:
     """Yield what Ollama makes of a container's environment; None is a variable that isn't set.
 
     `keep_alive` is in seconds, -1 for ever.
     """
     ignored = []
-    for name, parse, default, default_description in SETTINGS:
+    for name, parse, default, default_description in SETTING_PARSERS:
         variable = f"OLLAMA_{name.upper()}"
         text = read_variable(environment, variable)
-        description = f"{variable}={shorten(text)}" if text else f"{variable} is not set"
+        description = f"{variable}={shorten_value(text)}" if text else f"{variable} is not set"
         value = None
         try:
             value = parse(text) if text else None
@@ -97,8 +102,10 @@ def read_settings(environment: Mapping[str, Value]) -> Iterator[Setting]:
         elif parse is parse_keep_alive:
             uses = f"Ollama uses {format_duration(value, 9)}"
             description += ": a model stays loaded for ever" if value < 0 else f": {uses}"
-        yield Setting(name, variable, value, description)
-    yield Setting("ignored", "", ignored or None, "Ollama treats what it can't parse as not set")
+        yield OllamaSetting(name, variable, value, description)
+    yield OllamaSetting(
+        "ignored", "", ignored or None, "Ollama treats what it can't parse as not set"
+    )
 
 
 def parse_host(text: str) -> str:
@@ -151,7 +158,7 @@ def locate_api(
         host, number = str(port.get("host_ip") or ""), str(port.get("published"))
         with suppress(ValueError):
             url = parse_host(f"[{host}]:{number}" if ":" in host else f"{host}:{number}")
-            if Endpoint(url, "", "").loopback and url.endswith(f":{number}"):
+            if Endpoint(url, "", "").is_loopback and url.endswith(f":{number}"):
                 return url, "the port that the service publishes"
     reason = "the service publishes no fixed port on loopback; set OLLAMA_HOST to its address"
     return Unknown(reason, "unsupported"), ""

@@ -17,13 +17,13 @@ from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.collect.context import Engine, MeasureContext
-from preflight.facts.compose.facts import replicas
-from preflight.facts.compose.project import Project, explain_absence, source_of
+from preflight.facts.compose.facts import count_replicas
+from preflight.facts.compose.project import Project, explain_absent_service, find_source
 from preflight.facts.engine.api import get_label, list_or_empty
 from preflight.facts.engine.endpoint import EngineError
 from preflight.model.facts import Measured, Unknown
 
-MAX_PORTS = 500
+MAX_PUBLISHED_PORTS = 500
 # programs that hold a port for a container; the kernel keeps 15 characters of a name
 CONTAINER_PROXIES = {
     "docker-proxy", "dockerd", "rootlesskit", "rootlessport", "conmon", "slirp4netns", "pasta",
@@ -31,7 +31,7 @@ CONTAINER_PROXIES = {
 }  # fmt: skip
 _PORTS_PATH = ("host", "ports")
 
-Holder: TypeAlias = str | Unknown | None  # None: the port is free
+PortHolder: TypeAlias = str | Unknown | None  # None: the port is free
 PortNumber: TypeAlias = tuple[str, int]  # with its protocol: tcp, udp
 # address -> pid, None for another user's process
 Listeners: TypeAlias = dict[PortNumber, dict[str, int | None]]
@@ -66,13 +66,15 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
     by_key: dict[str, list[PublishedPort]] = defaultdict(list)
     for port in published_ports(project):
         by_key[port.key].append(port)
-    yield Measured(_PORTS_PATH, {}, f"the ports of the active services, {MAX_PORTS} at most")
+    yield Measured(
+        _PORTS_PATH, {}, f"the ports of the active services, {MAX_PUBLISHED_PORTS} at most"
+    )
     if not by_key:
         return
     usage = _PortUsage(context, project)
     for key, ports in by_key.items():
         key_path = ("services", ports[0].service, "ports", ports[0].text)
-        line, source = source_of(project, key_path), source_of(project, key_path, usage.source)
+        line, source = find_source(project, key_path), find_source(project, key_path, usage.source)
         holders = [usage.find_holder(port) for port in ports]
         named = next((holder for holder in holders if isinstance(holder, str)), None)
         unknown = next((holder for holder in holders if isinstance(holder, Unknown)), None)
@@ -89,9 +91,13 @@ def published_ports(project: Project) -> list[PublishedPort]:
     """Return the ports with a number that the active services publish, MAX_PORTS at most."""
     ports = []
     for name, service in project.services.items():
-        count = replicas(service)
+        count = count_replicas(service)
         # Docker discards the ports of a service without a network of its own
-        if count < 1 or service.get("network_mode") in ("host", "none") or shares_network(service):
+        if (
+            count < 1
+            or service.get("network_mode") in ("host", "none")
+            or uses_network_of_container(service)
+        ):
             continue
         for port in service.get("ports") or ():
             text = str(port.get("published") or "")
@@ -101,10 +107,10 @@ def published_ports(project: Project) -> list[PublishedPort]:
                 protocol = str(port.get("protocol") or "tcp").lower()
                 address = port.get("host_ip") or ""
                 ports.append(PublishedPort(name, text, first, last, protocol, address, count))
-    return ports[:MAX_PORTS]
+    return ports[:MAX_PUBLISHED_PORTS]
 
 
-def shares_network(service: Mapping[str, Any]) -> bool:
+def uses_network_of_container(service: Mapping[str, Any]) -> bool:
     """Whether a service uses the network of another container."""
     return str(service.get("network_mode") or "").startswith(("service:", "container:"))
 
@@ -130,7 +136,7 @@ class _PortUsage:
     """Who has ports now: sockets, where they are visible here, and the engine's containers."""
 
     def __init__(self, context: MeasureContext, project: Project) -> None:
-        self._network_hidden = context.visibility().network_hidden
+        self._network_hidden = context.find_visibility().network_hidden
         self._listeners = self._network_hidden or read_listeners()
         self._containers: ContainerPorts | None = None  # the engine can't be asked
         sources = () if self._network_hidden else ("psutil.net_connections",)
@@ -141,14 +147,14 @@ class _PortUsage:
                 sources = (*sources, "GET /containers/json")
         self.source = ", ".join(sources)
 
-    def find_holder(self, port: PublishedPort) -> Holder:
+    def find_holder(self, port: PublishedPort) -> PortHolder:
         """Return who has a port; of a range enough ports must be free for the replicas."""
         if port.protocol not in ("tcp", "udp"):
             return Unknown(f"sockets of {port.protocol} are not checked", "unsupported")
         holders: list[str | Unknown] = []
         missing = min(port.replicas, port.last - port.first + 1)
         for number in range(port.first, port.last + 1):
-            holder = self._find_holder((port.protocol, number), port.address)
+            holder = self._find_unchecked_holder((port.protocol, number), port.address)
             if holder is not None:
                 holders.append(holder)
             elif missing <= 1:
@@ -160,7 +166,7 @@ class _PortUsage:
             return unknown[0]
         return next(holder for holder in holders if isinstance(holder, str))
 
-    def _find_holder(self, number: PortNumber, address: str) -> Holder:
+    def _find_unchecked_holder(self, number: PortNumber, address: str) -> PortHolder:
         own_addresses = []
         for container_address, holder in (self._containers or {}).get(number, ()):
             if holder is None:
@@ -172,7 +178,7 @@ class _PortUsage:
                 return None
             if self._network_hidden:
                 return self._network_hidden
-            free = can_bind(number, address)
+            free = can_bind_port(number, address)
             if isinstance(free, Unknown):
                 return Unknown(f"{self._listeners.reason}; {free.reason}", free.kind)
             return None if free else "another process"
@@ -183,11 +189,11 @@ class _PortUsage:
                 continue
             # whether a socket on `::` leaves an IPv4 address free, only an attempt can tell
             is_taken = listened or "." not in address
-            if is_taken or can_bind(number, address) is not True:
+            if is_taken or can_bind_port(number, address) is not True:
                 return self._name_process(pid, number[1])
         return None
 
-    def _name_process(self, pid: int | None, port: int) -> Holder:
+    def _name_process(self, pid: int | None, port: int) -> PortHolder:
         """Return a process as users know it; a worker inherits the socket of its server."""
         import psutil
 
@@ -196,7 +202,7 @@ class _PortUsage:
         name = "a process"
         with suppress(psutil.Error):
             process = psutil.Process(pid)
-            while (parent := process.parent()) and port in _socket_ports(parent):
+            while (parent := process.parent()) and port in _ports_of_sockets(parent):
                 process = parent
             name, pid = process.name(), process.pid
         if self._containers is None and name in CONTAINER_PROXIES:  # perhaps our own container
@@ -222,12 +228,12 @@ def read_listeners() -> Listeners | Unknown:
     return listeners
 
 
-def _socket_ports(process: Any) -> set[int]:
+def _ports_of_sockets(process: Any) -> set[int]:
     connections = getattr(process, "net_connections", None) or process.connections  # before 6.0
     return {connection.laddr.port for connection in connections("inet") if connection.laddr}
 
 
-def can_bind(number: PortNumber, address: str) -> bool | Unknown:
+def can_bind_port(number: PortNumber, address: str) -> bool | Unknown:
     """Return whether a port can be bound, by doing it for a moment without listening on it."""
     protocol, port = number
     for host in (address,) if address else ("0.0.0.0", "::"):
@@ -265,7 +271,7 @@ def read_container_ports(rows: list[dict[str, Any]], project: Project) -> Contai
         elif service is None or service in services:
             holder = None
         else:
-            holder = f"{holder} ({explain_absence(project, service)})"
+            holder = f"{holder} ({explain_absent_service(project, service)})"
         for port in list_or_empty(row.get("Ports")):
             if port.get("PublicPort"):
                 ports[port["Type"], port["PublicPort"]].append((port.get("IP") or "", holder))

@@ -15,29 +15,41 @@ from typing import Any, TypeAlias
 
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose import cli
-from preflight.facts.compose.project import Project, source_of
-from preflight.facts.engine.api import text_or_none, unreported
-from preflight.facts.engine.locality import VIRTUAL_MACHINES, PathHidden, in_container
-from preflight.facts.ports import PublishedPort, addresses_conflict, published_ports, shares_network
+from preflight.facts.compose.project import Project, find_source
+from preflight.facts.engine.api import text_or_none, unreported_value
+from preflight.facts.engine.locality import VM_ENGINE_PATTERNS, ExplainHiddenPath, is_in_container
+from preflight.facts.ports import (
+    PublishedPort,
+    addresses_conflict,
+    published_ports,
+    uses_network_of_container,
+)
 from preflight.model.facts import Measured, Source, Unknown, UnknownKind, Value
 
 # path, key of the service, whether the engine creates it
 MountedPath: TypeAlias = tuple[str, tuple[str, ...], bool]
 
-_SERVICES = ("start", "services")
-_CREATES_BY_DEFAULT = (5,)  # Compose whose create_host_path is true where `bind` doesn't say
+_SERVICES_PATH = ("start", "services")
+_COMPOSE_MAJORS_CREATING_HOST_PATH = (
+    5,
+)  # Compose whose create_host_path is true where `bind` doesn't say
 _PROGRAM_DIRS = ("/usr/bin", "/usr/local/bin")
 # to mount the host's programs over the container's own isn't advised
 _PROGRAMS_HIDDEN = Unknown("programs of the host aren't visible in this container", "unsupported")
 _NVIDIA_PROGRAMS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 _CDI_DIRS = ["/etc/cdi", "/var/run/cdi"]
 _BINFMT_DIR = "/proc/sys/fs/binfmt_misc"
-_EMULATED_BY_DESKTOPS = {"amd64", "arm64"}
-_SYSTEMS = {"linux", "windows", "darwin", "freebsd"}
-_ARCHITECTURES = {
+_ARCHITECTURES_OF_DESKTOP_VMS = {"amd64", "arm64"}
+_OPERATING_SYSTEMS = {"linux", "windows", "darwin", "freebsd"}
+_ARCHITECTURE_BY_ALIAS = {
     "x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "i386": "386",
 }  # fmt: skip
-_QEMU_NAMES = {"amd64": "x86_64", "arm64": "aarch64", "386": "i386", "mips64le": "mips64el"}
+_QEMU_NAME_BY_ARCHITECTURE = {
+    "amd64": "x86_64",
+    "arm64": "aarch64",
+    "386": "i386",
+    "mips64le": "mips64el",
+}
 
 
 def measure(
@@ -47,31 +59,31 @@ def measure(
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[Measured]:
     """Yield the facts of the files, then the engine's, last what a dead network disk can block."""
-    yield _compose_version(project, context, environ)
+    yield _compose_version_fact(project, context, environ)
     yield from _compose_facts(project)
     yield from _file_facts(project)
     engine = context.engine_or_unknown()
     yield Measured(("docker", "gpus"), *_has_gpus(engine, root, environ))
     for name, service in project.services.items():
         platform = str(service.get("platform") or "")
-        runs, evidence = _runs_platform(platform, engine, root) if platform else (None, "")
+        runs, evidence = _can_run_platform(platform, engine, root) if platform else (None, "")
         yield _service_fact(project, name, "platform_runs", runs, "platform", evidence=evidence)
-    path_hidden = context.visibility().path_hidden
+    path_hidden = context.find_visibility().path_hidden
     is_podman = isinstance(engine, Engine) and engine.name == "podman"
     for name, service in project.services.items():
         mounted = mounted_paths(project, service, always_created=is_podman)
         yield from _mount_facts(project, name, mounted, path_hidden)
-    yield Measured(_SERVICES, {}, "the project and this machine")
+    yield Measured(_SERVICES_PATH, {}, "the project and this machine")
 
 
 def _service_fact(
     project: Project, service: str, name: str, value: Value, *key: str, evidence: str = ""
 ) -> Measured:
-    source = source_of(project, ("services", service, *key), evidence)
-    return Measured((*_SERVICES, service, name), value, source)
+    source = find_source(project, ("services", service, *key), evidence)
+    return Measured((*_SERVICES_PATH, service, name), value, source)
 
 
-def _compose_version(
+def _compose_version_fact(
     project: Project, context: MeasureContext, environ: Mapping[str, str]
 ) -> Measured:
     path = ("docker", "compose", "version")
@@ -80,7 +92,7 @@ def _compose_version(
     if cli.find_compose(environ) is not None:
         return Measured(path, Unknown("docker compose doesn't print its version", "error"))
     # in a container, what is installed on its host counts
-    hidden = in_container()[0] and context.visibility().path_hidden(_PROGRAM_DIRS[0])
+    hidden = is_in_container()[0] and context.find_visibility().path_hidden(_PROGRAM_DIRS[0])
     return Measured(path, _PROGRAMS_HIDDEN if hidden else None, "docker compose is not installed")
 
 
@@ -106,7 +118,7 @@ def _compose_facts(project: Project) -> Iterator[Measured]:
 
 
 def _file_facts(project: Project) -> Iterator[Measured]:
-    clashes = port_clashes(project)
+    clashes = find_port_clashes(project)
     env_files, conflicts = defaultdict(list), defaultdict(list)
     for service, file in project.missing_env_files:
         env_files[service].append(file)
@@ -120,7 +132,7 @@ def _file_facts(project: Project) -> Iterator[Measured]:
         yield _service_fact(project, name, "conflict", words or None)
 
 
-def port_clashes(project: Project) -> dict[str, dict[str, str]]:
+def find_port_clashes(project: Project) -> dict[str, dict[str, str]]:
     """Return by service why it can't publish its ports, each reason with the port in the file."""
     clashes: dict[str, dict[str, str]] = {name: {} for name in project.services}
     published: dict[tuple[str, int], list[PublishedPort]] = defaultdict(list)
@@ -142,7 +154,7 @@ def port_clashes(project: Project) -> dict[str, dict[str, str]]:
                     clashes[own.service][reason] = own.text
         others.append(port)
     for name, service in project.services.items():
-        if shares_network(service) and service.get("ports"):
+        if uses_network_of_container(service) and service.get("ports"):
             mode = service["network_mode"]
             clashes[name][f"ports can't be published with network_mode {mode}"] = ""
     return clashes
@@ -160,7 +172,7 @@ def _has_gpus(
     for key in ("Runtimes", "DiscoveredDevices"):
         if "nvidia" in str(engine.info.get(key)):
             return True, f"GET /info {key}"
-    hidden = _why_hidden(engine, _PROGRAM_DIRS[0])
+    hidden = _explain_hidden_path(engine, _PROGRAM_DIRS[0])
     if hidden is not None:
         return hidden, ""
     cdi_dirs = engine.info.get("CDISpecDirs")
@@ -175,13 +187,13 @@ def _has_gpus(
     return False, "GET /info Runtimes, CDI, the NVIDIA Container Toolkit"
 
 
-def _why_hidden(engine: Engine, path: str) -> Unknown | None:
+def _explain_hidden_path(engine: Engine, path: str) -> Unknown | None:
     """Return why a path of the engine's machine isn't visible here, None where it is."""
     hidden = engine.visibility.processes_hidden or engine.visibility.path_hidden(path)
-    return _PROGRAMS_HIDDEN if hidden and in_container()[0] else hidden
+    return _PROGRAMS_HIDDEN if hidden and is_in_container()[0] else hidden
 
 
-def _runs_platform(
+def _can_run_platform(
     platform: str, engine: Engine | Unknown, root: Path
 ) -> tuple[bool | Unknown, str]:
     """Return whether an engine runs a platform such as linux/arm64/v8, and the evidence."""
@@ -189,20 +201,20 @@ def _runs_platform(
         return engine, ""
     system, native = (str(engine.version.get(key) or "").lower() for key in ("Os", "Arch"))
     if not system or not native:
-        return unreported("Os or Arch"), ""
+        return unreported_value("Os or Arch"), ""
     first, _, rest = platform.lower().partition("/")
-    if not rest and first not in _SYSTEMS:
+    if not rest and first not in _OPERATING_SYSTEMS:
         first, rest = system, first  # the system may be left out
     wanted = rest.partition("/")[0] or native
-    native, wanted = (_ARCHITECTURES.get(name, name) for name in (native, wanted))
+    native, wanted = (_ARCHITECTURE_BY_ALIAS.get(name, name) for name in (native, wanted))
     evidence = f"the engine is {system}/{native}"
     if first != system:
         return False, evidence
     if wanted == native or (native, wanted) == ("amd64", "386"):
         return True, evidence
-    if engine.name in VIRTUAL_MACHINES and {native, wanted} <= _EMULATED_BY_DESKTOPS:
+    if engine.name in VM_ENGINE_PATTERNS and {native, wanted} <= _ARCHITECTURES_OF_DESKTOP_VMS:
         return True, f"{evidence}, {engine.name} emulates {wanted}"
-    hidden = _why_hidden(engine, _BINFMT_DIR)
+    hidden = _explain_hidden_path(engine, _BINFMT_DIR)
     if hidden is not None:
         return hidden, ""
     runs, emulation = _is_emulated(wanted, root)
@@ -216,7 +228,7 @@ def _is_emulated(architecture: str, root: Path) -> tuple[bool | Unknown, str]:
 
     Without the flag F it looks for QEMU inside the container: admin-guide/binfmt-misc.
     """
-    qemu = f"qemu-{_QEMU_NAMES.get(architecture, architecture)}"
+    qemu = f"qemu-{_QEMU_NAME_BY_ARCHITECTURE.get(architecture, architecture)}"
     for name in (qemu, f"{qemu}-static"):
         try:
             text = (root / _BINFMT_DIR.lstrip("/") / name).read_text(errors="replace")
@@ -230,7 +242,7 @@ def _is_emulated(architecture: str, root: Path) -> tuple[bool | Unknown, str]:
 
 
 def _mount_facts(
-    project: Project, name: str, mounted: Iterable[MountedPath], path_hidden: PathHidden
+    project: Project, name: str, mounted: Iterable[MountedPath], path_hidden: ExplainHiddenPath
 ) -> Iterator[Measured]:
     """Yield the paths that Docker refuses to mount, and those that it makes empty folders of."""
     paths: dict[str, dict[str, tuple[str, ...]]] = {"mounts_missing": {}, "mounts_created": {}}
@@ -261,7 +273,7 @@ def mounted_paths(
 ) -> Iterator[MountedPath]:
     """Yield each path of this machine that is mounted."""
     version = project.compose_version
-    default = version is None or version >= _CREATES_BY_DEFAULT
+    default = version is None or version >= _COMPOSE_MAJORS_CREATING_HOST_PATH
     mounted: list[tuple[Any, tuple[str, ...], bool]] = []
     for mount in service.get("volumes") or ():
         bind = mount.get("bind")

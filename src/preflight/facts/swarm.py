@@ -15,17 +15,17 @@ from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.catalogue import SWARM_FACTS
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.compose.facts import resource
-from preflight.facts.compose.project import Project, read_field, source_of
+from preflight.facts.compose.facts import read_resource
+from preflight.facts.compose.project import Project, find_source, read_field
 from preflight.facts.engine.api import (
     EngineApi,
     count_or_none,
     encode_filters,
     get_label,
     list_or_empty,
-    or_unreported,
     text_or_none,
-    unreported,
+    unreported_value,
+    value_or_unreported,
 )
 from preflight.facts.engine.endpoint import EngineError
 from preflight.model.facts import Measured, Unknown
@@ -35,12 +35,12 @@ Amounts: TypeAlias = Mapping[str, int]
 ApiObject: TypeAlias = Mapping[str, Any]
 
 # the names of facts and collections below docker.swarm
-NAMES = tuple(dict.fromkeys(fact.path.split(".")[2] for fact in SWARM_FACTS))
+SWARM_FACT_NAMES = tuple(dict.fromkeys(fact.path.split(".")[2] for fact in SWARM_FACTS))
 MEMORY, CPUS, NANOS_PER_CORE = "memory", "cpus", 10**9
 STACK_LABEL, COMPOSE_LABEL = "com.docker.stack.namespace", "com.docker.compose.project"
 # Tasks in these states hold their reservations (swarmkit, manager/scheduler `setupTasksList`).
 RESERVING_TASK_STATES = ("assigned", "accepted", "preparing", "ready", "starting", "running")
-NODE_FIELDS = (
+NODE_FACT_SOURCES = (
     ("role", "Spec.Role"), ("state", "Status.State"), ("availability", "Spec.Availability"),
 )  # fmt: skip
 CONSTRAINT_PATTERN = re.compile(
@@ -56,7 +56,7 @@ CONSTRAINT_KEYS = {
 CONSTRAINT_LABELS = {"node": "Spec.Labels", "engine": "Description.Engine.Labels"}
 
 
-class Node(NamedTuple):
+class SwarmNode(NamedTuple):
     """A row of GET /nodes under a unique name, and what is free on the node."""
 
     id: str
@@ -67,7 +67,7 @@ class Node(NamedTuple):
     free: Counter[str]
 
 
-class Service(NamedTuple):
+class SwarmService(NamedTuple):
     """A service of the project, and the nodes that it may run on."""
 
     name: str
@@ -75,7 +75,7 @@ class Service(NamedTuple):
     needs: Amounts
     per_node: int  # the maximum of tasks on a node, 0 for any number
     constraints: Sequence[str]
-    nodes: Sequence[Node]
+    nodes: Sequence[SwarmNode]
     is_global: bool = False  # one task on each of its nodes
 
 
@@ -91,10 +91,10 @@ def _swarm_facts(context: MeasureContext) -> Iterator[Measured]:
     state = text_or_none(read_field(engine.info, "Swarm.LocalNodeState"))
     if state == "inactive":
         source = "GET /info Swarm.LocalNodeState inactive"
-        yield from (Measured((name,), None, source) for name in NAMES)
+        yield from (Measured((name,), None, source) for name in SWARM_FACT_NAMES)
         return
     if state != "active":
-        reason = unreported("Swarm.LocalNodeState").reason
+        reason = unreported_value("Swarm.LocalNodeState").reason
         reason = f"this node's state in the Swarm is {state}" if state else reason
         raise EngineError(reason, "unavailable")
     project = context.project_or_unknown()
@@ -154,7 +154,7 @@ def _deployment_fact(project: Project | Unknown | None, labelled: Sequence[ApiOb
     return Measured(("stack",), runs_as, "GET /services, GET /containers/json")
 
 
-def parse_nodes(rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()) -> list[Node]:
+def parse_nodes(rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()) -> list[SwarmNode]:
     """Read GET /nodes, ordered by name, and what these tasks of GET /tasks leave free on each.
 
     Nodes that share a host name have their ids beside it.
@@ -172,7 +172,7 @@ def parse_nodes(rows: Iterable[ApiObject], tasks: Iterable[ApiObject] = ()) -> l
         takes_tasks = (state, availability) == ("ready", "active")
         total = parse_amounts(row, "Description.Resources")
         free[row["ID"]].update(total)
-        nodes.append(Node(row["ID"], name, row, takes_tasks, total, free[row["ID"]]))
+        nodes.append(SwarmNode(row["ID"], name, row, takes_tasks, total, free[row["ID"]]))
     times = Counter(node.name for node in nodes)
     for index, node in enumerate(nodes):
         if times[node.name] > 1:
@@ -191,14 +191,14 @@ def parse_amounts(row: ApiObject, path: str) -> dict[str, int]:
     return {kind: amount for kind, amount in amounts.items() if amount}
 
 
-def _node_facts(node: Node) -> Iterator[Measured]:
+def _node_facts(node: SwarmNode) -> Iterator[Measured]:
     path, cores = ("nodes", node.name), node.total.get(CPUS, 0) / NANOS_PER_CORE or None
-    for name, key in NODE_FIELDS:
+    for name, key in NODE_FACT_SOURCES:
         value = text_or_none(read_field(node.row, key))
-        yield Measured((*path, name), or_unreported(value, key), f"GET /nodes {key}")
+        yield Measured((*path, name), value_or_unreported(value, key), f"GET /nodes {key}")
     memory, source = node.total.get(MEMORY), "GET /nodes Description.Resources"
-    yield Measured((*path, "cpus"), or_unreported(cores, "NanoCPUs"), source)
-    yield Measured((*path, "memory"), or_unreported(memory, "MemoryBytes"), source)
+    yield Measured((*path, "cpus"), value_or_unreported(cores, "NanoCPUs"), source)
+    yield Measured((*path, "memory"), value_or_unreported(memory, "MemoryBytes"), source)
     source = "GET /nodes Spec.Labels"
     for name, value in (read_field(node.row, "Spec.Labels") or {}).items():
         yield Measured((*path, "labels", name), str(value), source)
@@ -209,20 +209,20 @@ def _node_facts(node: Node) -> Iterator[Measured]:
     yield Measured((*path, "free", "memory"), unknown or node.free[MEMORY], source)
 
 
-def _find_unreported(nodes: Iterable[Node]) -> Unknown | None:
+def _find_unreported(nodes: Iterable[SwarmNode]) -> Unknown | None:
     """Return why it isn't known what is free on these nodes, None where it is known of all."""
     names = ", ".join(node.name for node in nodes if not {MEMORY, CPUS} <= node.total.keys())
     return Unknown(f"the manager does not report what {names} has") if names else None
 
 
-def parse_service(name: str, config: ApiObject, nodes: Iterable[Node]) -> Service:
+def parse_service(name: str, config: ApiObject, nodes: Iterable[SwarmNode]) -> SwarmService:
     """Read a service of the effective configuration.
 
     `docker stack deploy` uses what is under `deploy` only: not `scale`, not `mem_reservation`.
     """
     deploy = config.get("deploy")
     memory, cpus = (
-        resource({"deploy": deploy}, "reservations", kind)[0] for kind in (MEMORY, CPUS)
+        read_resource({"deploy": deploy}, "reservations", kind)[0] for kind in (MEMORY, CPUS)
     )
     # Compose holds cores as 32-bit floats, of which six digits are exact.
     cores = round(cpus or 0, 6)
@@ -241,7 +241,7 @@ def parse_service(name: str, config: ApiObject, nodes: Iterable[Node]) -> Servic
     one_per_node = is_global or any(
         port.get("mode") == "host" and port.get("published") for port in config.get("ports") or ()
     )
-    return Service(
+    return SwarmService(
         name,
         tasks=len(eligible) if is_global else 1 if replicas is None else replicas,
         needs={kind: amount for kind, amount in needs.items() if amount},
@@ -252,7 +252,7 @@ def parse_service(name: str, config: ApiObject, nodes: Iterable[Node]) -> Servic
     )
 
 
-def meets_constraint(node: Node, constraint: str) -> bool:
+def meets_constraint(node: SwarmNode, constraint: str) -> bool:
     """Whether a node meets a placement constraint; none meets one that Swarm refuses.
 
     The case of letters counts in names of labels only. Source: moby/swarmkit, manager/constraint.
@@ -272,7 +272,7 @@ def meets_constraint(node: Node, constraint: str) -> bool:
 
 
 def _service_facts(
-    project: Project, service: Service, pending: Sequence[str]
+    project: Project, service: SwarmService, pending: Sequence[str]
 ) -> Iterator[Measured]:
     """Yield the facts of a service; `pending` are the errors of its tasks that wait for a node.
 
@@ -292,11 +292,11 @@ def _service_facts(
         ("pending", len(pending), ("replicas",)),
         ("waits_for", pending[-1] if pending else None, ("replicas",)),
     ):
-        source = source_of(project, ("services", service.name, "deploy", *key))
+        source = find_source(project, ("services", service.name, "deploy", *key))
         yield Measured(("services", service.name, name), value, source)
 
 
-def _explain_no_fit(service: Service) -> str:
+def _explain_no_fit(service: SwarmService) -> str:
     """Return why no node has room for a task of a service, with figures."""
     if not service.nodes:
         constraints = " and ".join(service.constraints)
@@ -325,14 +325,14 @@ def count_tasks_that_fit(free: Amounts, needs: Amounts) -> int:
     return min(free.get(kind, 0) // need for kind, need in needs.items())
 
 
-def find_unplaced_tasks(services: Sequence[Service]) -> dict[str, int]:
+def find_unplaced_tasks(services: Sequence[SwarmService]) -> dict[str, int]:
     """Place tasks by first-fit decreasing; return how many of each service find no node.
 
     Services bound to their nodes come first, then those whose task reserves most memory.
     """
     rooms = {node.id: Counter(node.free) for service in services for node in service.nodes}
 
-    def order(service: Service) -> tuple[bool, int, int]:
+    def order(service: SwarmService) -> tuple[bool, int, int]:
         is_free = not service.is_global and len(service.nodes) > 1
         return is_free, -service.needs.get(MEMORY, 0), -service.needs.get(CPUS, 0)
 
@@ -349,7 +349,7 @@ def find_unplaced_tasks(services: Sequence[Service]) -> dict[str, int]:
     return unplaced
 
 
-def _unplaced_fact(services: Sequence[Service]) -> Measured:
+def _unplaced_fact(services: Sequence[SwarmService]) -> Measured:
     """Return the tasks that find no node when all are placed; the source has the sums."""
     unplaced = find_unplaced_tasks(services)
     nodes = {node.id: node for service in services for node in service.nodes}.values()

@@ -44,7 +44,7 @@ PROBES = (
     Probe(catalogue.OLLAMA_FACTS, "ollama"),
 )
 
-FACTS = (*(fact for probe in PROBES for fact in probe.facts), *catalogue.DERIVED_FACTS)
+ALL_FACTS = (*(fact for probe in PROBES for fact in probe.facts), *catalogue.DERIVED_FACTS)
 
 
 def unknown_facts(probe: Probe, reason: Unknown) -> Iterator[Measured]:

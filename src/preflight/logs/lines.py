@@ -6,26 +6,26 @@ import json
 import re
 from typing import NamedTuple
 
-_JSON_FILE = b'{"log":"'  # how each line of Docker's json-file logging driver begins
+_JSON_FILE_LINE_START = b'{"log":"'  # how each line of Docker's json-file logging driver begins
 # Fields that hold what was said to or by a model, asked of a search, or written in an alert's rule.
-_FIELDS = (
+_QUOTING_FIELD_NAMES = (
     rb"prompts?|content|question|query|user_?input|input|completion|answer|response|expr|alert"
     rb"|summary|description|pattern|regexp?|search"
 )
 # What opens a quotation of an error: a field, a web request, or a string in source code. It ends
 # with the quote that began it.
-_QUOTED = re.compile(
+_QUOTING_FIELD_PATTERN = re.compile(
     rb"""(?:(?:\b|")(?:%b)\\?["']?\s*[:=]\s*\[?\s*
     |(?<=")(?=(?:GET|POST|PUT|HEAD|DELETE|PATCH|OPTIONS)[ ])
     |\b(?:raise[ ]\w+|throw[ ]new[ ]\w+|errorf|errors\.new|s?printf|println|panic|assert\w*
         |log(?:ger|ging)?\.\w+)\((?:\w+,[ ])?[bfru]?
     )(?P<quote>\\?["']|`|(?=[A-Z]+[ ]))"""
-    % _FIELDS,
+    % _QUOTING_FIELD_NAMES,
     re.IGNORECASE | re.VERBOSE,
 )
 # What makes the rest of a line talk about an error: a search for it, a comment or a line of source
 # code, a test's result, a chat, or a sentence of a manual.
-_TALK = re.compile(
+_CHAT_PATTERN = re.compile(
     rb"""\b(?:prompts?|question|user_?input|expr|summary|description)[:=]\s*(?![\s"'\\\[{])
     |(?:^|[\s;|&(="'/])(?:[efz]?grep|rg|ag|ack|findstr|select-string|echo)\s
     |^\s*(?://|/\*)
@@ -41,26 +41,26 @@ _TALK = re.compile(
 )
 
 
-class Line(NamedTuple):
+class LogLine(NamedTuple):
     """The text of a line; `time` where Docker's wrapper has it."""
 
     text: bytes
     time: str = ""
 
 
-def unwrap_line(data: bytes) -> Line:
+def unwrap_line(data: bytes) -> LogLine:
     """Return what the program wrote, without the wrapper of Docker's json-file."""
-    if data.startswith(_JSON_FILE):
+    if data.startswith(_JSON_FILE_LINE_START):
         try:
             entry = json.loads(data)
-            return Line(entry["log"].rstrip("\r\n").encode(), str(entry.get("time") or ""))
+            return LogLine(entry["log"].rstrip("\r\n").encode(), str(entry.get("time") or ""))
         except (ValueError, KeyError, AttributeError, RecursionError):
             pass  # cut off, or written by something else
-    return Line(data.rstrip(b"\r\n"))
+    return LogLine(data.rstrip(b"\r\n"))
 
 
-_ESCAPE = re.compile(rb"""\\+(u00[0-9a-f]{2}|[nrt"'])|\x1b\[[0-9;]*m""", re.IGNORECASE)
-_CHARACTERS = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+_ESCAPE_PATTERN = re.compile(rb"""\\+(u00[0-9a-f]{2}|[nrt"'])|\x1b\[[0-9;]*m""", re.IGNORECASE)
+_CHARACTER_BY_ESCAPE = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 
 def unescape(text: bytes) -> list[bytes]:
@@ -70,22 +70,22 @@ def unescape(text: bytes) -> list[bytes]:
         escape = match[1] or b""
         if len(escape) > 1:
             return bytes([int(escape[3:], 16)])
-        return _CHARACTERS.get(escape, escape)
+        return _CHARACTER_BY_ESCAPE.get(escape, escape)
 
-    return [line.rstrip(b"\r") for line in _ESCAPE.sub(character, text).split(b"\n")]
+    return [line.rstrip(b"\r") for line in _ESCAPE_PATTERN.sub(character, text).split(b"\n")]
 
 
 def quotes_anything(text: bytes) -> bool:
     """Return whether a line has a field, a search or a sentence that quotes errors."""
-    return _QUOTED.search(text) is not None or _TALK.search(text) is not None
+    return _QUOTING_FIELD_PATTERN.search(text) is not None or _CHAT_PATTERN.search(text) is not None
 
 
 def is_quoted(text: bytes, start: int, end: int) -> bool:
     """Return whether a part of a line only quotes an error: in a chat, a search, or source code."""
     start = end - len(text[start:end].lstrip(b"=:\"'([] "))  # what quotes it may be in the pattern
-    for match in _QUOTED.finditer(text, 0, start):
+    for match in _QUOTING_FIELD_PATTERN.finditer(text, 0, start):
         closing = rb"(?<!\\)" + re.escape(match["quote"] or b'"')
         if not re.search(closing, text[match.end() : start]):
             return True
     in_backticks = text.count(b"`", 0, start) % 2 == 1 and b"`" in text[end:]
-    return in_backticks or _TALK.search(text, 0, start) is not None
+    return in_backticks or _CHAT_PATTERN.search(text, 0, start) is not None

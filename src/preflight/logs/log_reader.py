@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
-from preflight.logs.lines import Line, is_quoted, quotes_anything, unescape, unwrap_line
-from preflight.logs.matcher import ALL_PATTERNS, build_matcher
+from preflight.logs.lines import LogLine, is_quoted, quotes_anything, unescape, unwrap_line
+from preflight.logs.matcher import ALL_PATTERNS_INDEX, build_matcher
 from preflight.logs.search import Candidate, LogSearch
 from preflight.logs.streams import read_blocks
 from preflight.logs.timestamps import Timestamp, parse_timestamp
@@ -17,9 +17,9 @@ from preflight.model.rules import Diagnosis
 
 _MAX_EXCERPT_CHARS = 500
 _MAX_PREFIX_CHARS = 60  # an error that begins later in its line is shown from shortly before it
-_SAME_EVENT_LINES = 50  # within which a pid is the same event: the kernel logs a kill twice
+_MAX_LINES_OF_SAME_EVENT = 50  # within which a pid is the same event: the kernel logs a kill twice
 _MAX_SEEN_VALUES = 10_000
-_MAX_SECONDS = 30.0  # of processor time for the candidates of one chunk
+_MAX_SEARCH_SECONDS = 30.0  # of processor time for the candidates of one chunk
 
 
 class LogReader:
@@ -39,7 +39,7 @@ class LogReader:
         self._current_pattern = self._patterns[0][1] if self._patterns else compile_log_pattern("")
         self._find, self.slow_reason = build_matcher([source for _, source in sources])
 
-    def add(self, name: str, stream: BinaryIO, max_bytes: int | None = None) -> None:
+    def add_log(self, name: str, stream: BinaryIO, max_bytes: int | None = None) -> None:
         """Search a log, which may be compressed or in UTF-16, up to this many bytes of it.
 
         Raises SlowPattern where a pattern takes too long.
@@ -48,16 +48,16 @@ class LogReader:
         notes: list[str] = []
         search = LogSearch(self._find)
         for candidates in search.candidates(read_blocks(stream, notes, max_bytes)):
-            with time_limit(_MAX_SECONDS, lambda: self._current_pattern):
+            with time_limit(_MAX_SEARCH_SECONDS, lambda: self._current_pattern):
                 for candidate in candidates:
                     self._search_line(name, candidate)
         self._line_count += search.line_count
         self.notes += [f"{name}: {note}" for note in notes]
 
-    def add_state(self, name: str, line: bytes) -> None:
+    def add_container_state(self, name: str, line: bytes) -> None:
         """Search a line that isn't from a log, such as a container's state."""
         self._names[name] = None
-        self._search_line(name, Candidate(1, line, [ALL_PATTERNS]))
+        self._search_line(name, Candidate(1, line, [ALL_PATTERNS_INDEX]))
 
     def _search_line(self, name: str, candidate: Candidate) -> None:
         """Search the line for its patterns; it belongs to the first diagnosis that matches it."""
@@ -67,10 +67,10 @@ class LogReader:
             texts = [*unescape(line.text), line.text]
         any(self._search_text(name, candidate, line._replace(text=text)) for text in texts)
 
-    def _search_text(self, name: str, candidate: Candidate, line: Line) -> bool:
+    def _search_text(self, name: str, candidate: Candidate, line: LogLine) -> bool:
         """Count the first diagnosis that matches; return whether one does, quoted or not."""
         patterns = self._patterns
-        if ALL_PATTERNS not in candidate.patterns:
+        if ALL_PATTERNS_INDEX not in candidate.patterns:
             patterns = [patterns[number] for number in sorted(set(candidate.patterns))]
         for count, self._current_pattern in patterns:
             match = self._current_pattern.search(line.text)
@@ -83,7 +83,9 @@ class LogReader:
                     if text is not None
                 }
                 if not self._is_explained(count.diagnosis, values):
-                    count.add(_Occurrence(name, candidate.line_number, line, match.start()), values)
+                    count.add_occurrence(
+                        _Occurrence(name, candidate.line_number, line, match.start()), values
+                    )
             return True
         return False
 
@@ -95,7 +97,7 @@ class LogReader:
             if same is not None and id_ in self._by_id
         )
 
-    def result(self) -> LogContents:
+    def build_contents(self) -> LogContents:
         """Return what was found, in the order of the diagnoses."""
         errors = [error for count in self._counts if (error := count.known_error()) is not None]
         return LogContents(tuple(self._names), self._line_count, tuple(errors))
@@ -106,7 +108,7 @@ class _Occurrence(NamedTuple):
 
     log: str
     line_number: int
-    line: Line
+    line: LogLine
     offset: int
 
     def timestamp(self) -> Timestamp | None:
@@ -140,7 +142,7 @@ class _OccurrenceCount:
         self._recent: deque[float] = deque(maxlen=diagnosis.times)  # seconds
         self._is_frequent = diagnosis.within is None
 
-    def add(self, occurrence: _Occurrence, values: Mapping[str, str]) -> None:
+    def add_occurrence(self, occurrence: _Occurrence, values: Mapping[str, str]) -> None:
         """Count an occurrence; another line about the same event only adds its values."""
         self._values.update(values)
         for group, value in values.items():
@@ -151,7 +153,7 @@ class _OccurrenceCount:
         is_same_event = (
             self._pid is not None
             and self._pid[:2] == (log, pid)
-            and number - self._pid[2] <= _SAME_EVENT_LINES
+            and number - self._pid[2] <= _MAX_LINES_OF_SAME_EVENT
         )
         self._pid = (log, pid, number) if pid else None
         self._by_log.setdefault(log, [occurrence, occurrence])[1] = occurrence

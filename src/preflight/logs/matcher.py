@@ -19,15 +19,17 @@ from typing import Any, NamedTuple, TypeAlias
 
 from preflight.processes import check_filesystem_responds
 
-Find: TypeAlias = Callable[[bytes], "list[tuple[int, int]]"]
+FindMatches: TypeAlias = Callable[[bytes], "list[tuple[int, int]]"]
 
-ALL_PATTERNS = -1  # in place of a pattern's number: any of them may match
+ALL_PATTERNS_INDEX = -1  # in place of a pattern's number: any of them may match
 
-_LINE_PART = re.compile(rb"[^\n]{1,4096}")  # a line, or a part of a long one
+_LINE_PART_PATTERN = re.compile(rb"[^\n]{1,4096}")  # a line, or a part of a long one
 _DIGEST_BYTES = 32
 # what Hyperscan reads differently from `re`, or what Docker's json-file writes differently
-_TOKEN = re.compile(r"\\.|\(\?P<\w+>|\[\^?\]?(?:\\.|[^\]\\])*\]|\{,|[\^$\"<>&.]", re.DOTALL)
-_JSON_ESCAPED = '"\\<>&\t\x1b\0'  # characters that json-file writes as \" or \u003c
+_REGEX_TOKEN_PATTERN = re.compile(
+    r"\\.|\(\?P<\w+>|\[\^?\]?(?:\\.|[^\]\\])*\]|\{,|[\^$\"<>&.]", re.DOTALL
+)
+_JSON_ESCAPED_CHARS = '"\\<>&\t\x1b\0'  # characters that json-file writes as \" or \u003c
 
 
 class Matcher(NamedTuple):
@@ -36,7 +38,7 @@ class Matcher(NamedTuple):
     Without Hyperscan, for the reason in `slow_reason`, those are just the ends of lines.
     """
 
-    find: Find
+    find: FindMatches
     slow_reason: str | None = None
 
 
@@ -47,22 +49,22 @@ def build_matcher(sources: Sequence[str]) -> Matcher:
     try:
         import hyperscan
     except ImportError as error:  # no wheel for this platform, or a processor without SSSE3
-        return Matcher(_find_lines, f"Hyperscan can't be loaded ({error})")
+        return Matcher(_make_line_finder, f"Hyperscan can't be loaded ({error})")
     try:
-        return Matcher(_hyperscan_find(hyperscan, sources))
+        return Matcher(_make_hyperscan_finder(hyperscan, sources))
     except hyperscan.error as error:
-        return Matcher(_find_lines, f"Hyperscan can't search for these patterns ({error})")
+        return Matcher(_make_line_finder, f"Hyperscan can't search for these patterns ({error})")
 
 
-def _find_lines(block: bytes) -> list[tuple[int, int]]:
-    return [(piece.end(), ALL_PATTERNS) for piece in _LINE_PART.finditer(block)]
+def _make_line_finder(block: bytes) -> list[tuple[int, int]]:
+    return [(piece.end(), ALL_PATTERNS_INDEX) for piece in _LINE_PART_PATTERN.finditer(block)]
 
 
-def _hyperscan_find(hyperscan: Any, sources: Sequence[str]) -> Find:
-    expressions = [_hyperscan_expression(source).encode() for source in sources]
+def _make_hyperscan_finder(hyperscan: Any, sources: Sequence[str]) -> FindMatches:
+    expressions = [_translate_to_hyperscan(source).encode() for source in sources]
     key = repr((hyperscan.__version__, sys.byteorder, expressions)).encode()
-    database, cache_file = None, _cache_file()
-    if cache_file and (compiled := _read_cache(cache_file, key)) is not None:
+    database, cache_file = None, _cache_path()
+    if cache_file and (compiled := _read_cached_patterns(cache_file, key)) is not None:
         with suppress(hyperscan.error):  # compiled for another processor
             database = hyperscan.loadb(compiled, hyperscan.HS_MODE_BLOCK)
             database.scratch = hyperscan.Scratch(database)
@@ -74,7 +76,7 @@ def _hyperscan_find(hyperscan: Any, sources: Sequence[str]) -> Find:
             flags=hyperscan.HS_FLAG_CASELESS | hyperscan.HS_FLAG_MULTILINE,
         )
         if cache_file:
-            _write_cache(cache_file, key, hyperscan.dumpb(database))
+            _write_cached_patterns(cache_file, key, hyperscan.dumpb(database))
 
     def find(block: bytes) -> list[tuple[int, int]]:
         found: list[tuple[int, int]] = []
@@ -88,7 +90,7 @@ def _hyperscan_find(hyperscan: Any, sources: Sequence[str]) -> Find:
     return find
 
 
-def _hyperscan_expression(source: str) -> str:
+def _translate_to_hyperscan(source: str) -> str:
     r"""Return an expression that matches wherever the pattern does, in a json-file's line too.
 
     There a quote is `\"` and "<" is `\u003c`, and the text begins and ends within the line.
@@ -106,17 +108,17 @@ def _hyperscan_expression(source: str) -> str:
             return "{0,"
         if token.startswith("("):
             return "("
-        if any(re.match(token, char, re.ASCII) for char in _JSON_ESCAPED):
+        if any(re.match(token, char, re.ASCII) for char in _JSON_ESCAPED_CHARS):
             return rf"(?:{token}|\\+(?:u00[0-9a-f]{{2}}|.))"
         return token
 
-    return _TOKEN.sub(widen, source)
+    return _REGEX_TOKEN_PATTERN.sub(widen, source)
 
 
 # --- the cache: one file, only trusted where it is the user's own and whole ---------------------
 
 
-def _cache_file() -> Path | None:
+def _cache_path() -> Path | None:
     """Return the file to keep compiled patterns in; None without a folder that is the user's own.
 
     Under sudo the home folder may be another user's.
@@ -143,7 +145,7 @@ def _only_user_can_write(state: os.stat_result) -> bool:
     return state.st_uid == os.geteuid() and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _read_cache(file: Path, key: bytes) -> bytes | None:
+def _read_cached_patterns(file: Path, key: bytes) -> bytes | None:
     """Return what was kept for the key; None where there is nothing, or nothing to trust."""
     with suppress(OSError):
         state = file.lstat()
@@ -158,7 +160,7 @@ def _read_cache(file: Path, key: bytes) -> bytes | None:
     return None
 
 
-def _write_cache(file: Path, key: bytes, compiled: bytes) -> None:
+def _write_cached_patterns(file: Path, key: bytes, compiled: bytes) -> None:
     """Keep compiled patterns, whole or not at all."""
     temporary = file.with_name(f"{file.name}.{os.urandom(8).hex()}")
     with suppress(OSError):

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from preflight.logs.matcher import Find
+from preflight.logs.matcher import FindMatches
 
-CONTEXT_BYTES = 4096  # bytes of a line that are looked at on each side of a match
+MATCH_CONTEXT_BYTES = 4096  # bytes of a line that are looked at on each side of a match
 _MAX_LINE_BYTES = 2**19  # a longer line is searched in parts
 _NEWLINE = ord("\n")
-_CUT = "…".encode()  # stands where a long line was cut, so that no line begins or ends there
+_CUT_MARK = "…".encode()  # stands where a long line was cut, so that no line begins or ends there
 
 
 class Candidate(NamedTuple):
@@ -22,7 +22,7 @@ class Candidate(NamedTuple):
     patterns: list[int]
 
 
-class _Chunk(NamedTuple):
+class _LogChunk(NamedTuple):
     """Bytes to search for matches that end after `begin` and up to `end`.
 
     The rest is there to show their lines whole; `offset` is where the buffer begins in the log.
@@ -37,7 +37,7 @@ class _Chunk(NamedTuple):
 class LogSearch:
     """One pass over a log; `line_count` is right once all candidates were taken."""
 
-    def __init__(self, find: Find) -> None:
+    def __init__(self, find: FindMatches) -> None:
         self.line_count = 0
         self._find = find
         self._searched = 0  # offset in the log up to which candidates were yielded
@@ -49,21 +49,21 @@ class LogSearch:
         """
         ends_with_newline = True
         with ThreadPoolExecutor(1) as pool:
-            waiting: tuple[_Chunk, int, Future[list[tuple[int, int]]]] | None = None
-            for chunk in _chunks(blocks):
+            waiting: tuple[_LogChunk, int, Future[list[tuple[int, int]]]] | None = None
+            for chunk in _split_into_chunks(blocks):
                 future = pool.submit(self._find, chunk.buffer)
                 if waiting is not None:
-                    yield self._lines(waiting[0], waiting[1], waiting[2].result())
+                    yield self._matching_lines(waiting[0], waiting[1], waiting[2].result())
                 waiting = chunk, self.line_count + 1, future
                 self.line_count += _count_newlines(chunk.buffer)
                 self.line_count -= chunk.buffer.count(b"\n", 0, chunk.begin)
                 ends_with_newline = chunk.buffer.endswith(b"\n")
             if waiting is not None:
-                yield self._lines(waiting[0], waiting[1], waiting[2].result())
+                yield self._matching_lines(waiting[0], waiting[1], waiting[2].result())
         self.line_count += not ends_with_newline
 
-    def _lines(
-        self, chunk: _Chunk, line_number: int, matches: list[tuple[int, int]]
+    def _matching_lines(
+        self, chunk: _LogChunk, line_number: int, matches: list[tuple[int, int]]
     ) -> list[Candidate]:
         """Return each line once, with the patterns that match in it."""
         candidates: list[Candidate] = []
@@ -79,16 +79,16 @@ class LogSearch:
                 if candidates:
                     candidates[-1].patterns.append(pattern)
                 continue
-            low = max(last - CONTEXT_BYTES, end, 0)
+            low = max(last - MATCH_CONTEXT_BYTES, end, 0)
             start = buffer.rfind(b"\n", low, last) + 1 or low
-            end = buffer.find(b"\n", last, last + CONTEXT_BYTES) + 1 or min(
-                last + CONTEXT_BYTES, len(buffer)
+            end = buffer.find(b"\n", last, last + MATCH_CONTEXT_BYTES) + 1 or min(
+                last + MATCH_CONTEXT_BYTES, len(buffer)
             )
             data = buffer[start:end]
             if start and buffer[start - 1] != _NEWLINE:
-                data = _CUT + data
+                data = _CUT_MARK + data
             if end < len(buffer) and buffer[end - 1] != _NEWLINE:
-                data += _CUT
+                data += _CUT_MARK
             line_number += buffer.count(b"\n", counted, start)
             counted = max(counted, start)
             candidates.append(Candidate(line_number, data, [pattern]))
@@ -96,21 +96,21 @@ class LogSearch:
         return candidates
 
 
-def _chunks(blocks: Iterable[bytes]) -> Iterator[_Chunk]:
+def _split_into_chunks(blocks: Iterable[bytes]) -> Iterator[_LogChunk]:
     """Cut a log where lines end; a line that is too long is cut within."""
     buffer, offset, begin = b"", 0, 0
     for block in blocks:
         buffer += block
         end = buffer.rfind(b"\n", begin) + 1
         if not end:
-            end = len(buffer) - CONTEXT_BYTES
+            end = len(buffer) - MATCH_CONTEXT_BYTES
             if end - begin < _MAX_LINE_BYTES:
                 continue
-        yield _Chunk(buffer, offset, begin, end)
-        keep = max(0, end - CONTEXT_BYTES - 1)
+        yield _LogChunk(buffer, offset, begin, end)
+        keep = max(0, end - MATCH_CONTEXT_BYTES - 1)
         buffer, offset, begin = buffer[keep:], offset + keep, end - keep
     if len(buffer) > begin:
-        yield _Chunk(buffer, offset, begin, len(buffer))
+        yield _LogChunk(buffer, offset, begin, len(buffer))
 
 
 def _count_newlines(data: bytes) -> int:

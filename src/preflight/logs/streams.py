@@ -12,21 +12,21 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import BinaryIO
 
-BLOCK_BYTES = 2**19
+READ_BLOCK_BYTES = 2**19
 # Freeing a block raises glibc's thresholds for giving memory back to the kernel. Without this,
 # each block of a log costs its page faults again, which takes longer than searching it.
 _FREED_BYTES = 2**22
 
-_GZIP = b"\x1f\x8b"
-_UNSUPPORTED = {
+_GZIP_MAGIC = b"\x1f\x8b"
+_UNSUPPORTED_FORMAT_BY_MAGIC = {
     b"\xfd7zXZ\x00": "xz",
     b"BZh": "bzip2",
     b"\x28\xb5\x2f\xfd": "zstd",
     b"PK\x03\x04": "zip",
 }
-_UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-_UNCHECKED_BYTES = 2**30  # unpacked, before the ratio counts
-_MAX_RATIO = 400  # a log that repeats one line has about 200; gzip can reach 1,032
+_UTF_16_CODEC_BY_BOM = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_MIN_BYTES_FOR_RATIO_CHECK = 2**30  # unpacked, before the ratio counts
+_MAX_COMPRESSION_RATIO = 400  # a log that repeats one line has about 200; gzip can reach 1,032
 
 
 def read_blocks(
@@ -37,19 +37,22 @@ def read_blocks(
     At most `max_bytes` of the stream are read: a log may grow as fast as it is read.
     """
     bytearray(_FREED_BYTES)
-    raw: Iterator[bytes] = _read(stream, notes, max_bytes)
+    raw: Iterator[bytes] = _read_stream(stream, notes, max_bytes)
     head = next(raw, b"")
     while len(head) < 8 and (more := next(raw, b"")):
         head += more
-    if head.startswith(_GZIP):
-        raw = filter(None, _unpack(chain([head], raw), notes))
+    if head.startswith(_GZIP_MAGIC):
+        raw = filter(None, _unpack_gzip(chain([head], raw), notes))
         head = next(raw, b"")
-    packer = next((name for magic, name in _UNSUPPORTED.items() if head.startswith(magic)), None)
+    packer = next(
+        (name for magic, name in _UNSUPPORTED_FORMAT_BY_MAGIC.items() if head.startswith(magic)),
+        None,
+    )
     if packer is not None:
         notes.append(f"compressed with {packer}: decompress it first")
         return
-    if head[:2] in _UTF_16:
-        decoder = codecs.getincrementaldecoder(_UTF_16[head[:2]])("replace")
+    if head[:2] in _UTF_16_CODEC_BY_BOM:
+        decoder = codecs.getincrementaldecoder(_UTF_16_CODEC_BY_BOM[head[:2]])("replace")
         for data in chain([head[2:]], raw):
             yield decoder.decode(data).encode("utf-8", "replace")
         yield decoder.decode(b"", final=True).encode("utf-8", "replace")
@@ -60,11 +63,11 @@ def read_blocks(
     yield from raw
 
 
-def _read(stream: BinaryIO, notes: list[str], max_bytes: int | None) -> Iterator[bytes]:
+def _read_stream(stream: BinaryIO, notes: list[str], max_bytes: int | None) -> Iterator[bytes]:
     left = sys.maxsize if max_bytes is None else max_bytes
     while left > 0:
         try:
-            data = stream.read(min(BLOCK_BYTES, left))
+            data = stream.read(min(READ_BLOCK_BYTES, left))
         except OSError as error:
             notes.append(f"not read to the end: {error.strerror or error}")
             return
@@ -74,17 +77,17 @@ def _read(stream: BinaryIO, notes: list[str], max_bytes: int | None) -> Iterator
         yield data
 
 
-def _unpack(blocks: Iterable[bytes], notes: list[str]) -> Iterator[bytes]:
+def _unpack_gzip(blocks: Iterable[bytes], notes: list[str]) -> Iterator[bytes]:
     """Yield the contents of one or several gzip members, up to where they are cut or damaged."""
-    unpacker, size, packed_size, is_whole = _gzip(), 0, 0, False
+    unpacker, size, packed_size, is_whole = _make_gzip_decompressor(), 0, 0, False
     for block in blocks:
         packed = block
         packed_size += len(packed)
         while packed:
             if unpacker.eof:
-                unpacker, packed, is_whole = _gzip(), packed.lstrip(b"\0"), True
+                unpacker, packed, is_whole = _make_gzip_decompressor(), packed.lstrip(b"\0"), True
             try:
-                data = unpacker.decompress(packed, BLOCK_BYTES)
+                data = unpacker.decompress(packed, READ_BLOCK_BYTES)
             except zlib.error:
                 if not is_whole:  # after the last member anything may stand, such as zeros
                     notes.append("damaged: read up to the damage")
@@ -92,7 +95,7 @@ def _unpack(blocks: Iterable[bytes], notes: list[str]) -> Iterator[bytes]:
             size += len(data)
             is_whole = is_whole and not data
             yield data
-            if size > _UNCHECKED_BYTES and size > _MAX_RATIO * packed_size:
+            if size > _MIN_BYTES_FOR_RATIO_CHECK and size > _MAX_COMPRESSION_RATIO * packed_size:
                 ratio, mib = size // packed_size, size >> 20
                 notes.append(f"compressed {ratio:,} to 1, so not a log: read only {mib:,} MiB")
                 return
@@ -101,5 +104,5 @@ def _unpack(blocks: Iterable[bytes], notes: list[str]) -> Iterator[bytes]:
         notes.append("truncated: read up to the end of what is there")
 
 
-def _gzip() -> zlib._Decompress:
+def _make_gzip_decompressor() -> zlib._Decompress:
     return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)

@@ -11,23 +11,24 @@ from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
-_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-_MONTH = "|".join(_MONTHS)
-_CLOCK = r"(?P<clock>[0-2][0-9]:[0-5][0-9]:[0-6][0-9])"
-_MAX_OFFSET = 400  # characters of a line that are searched for its time
+_MONTH_NAMES = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+_MONTH_PATTERN = "|".join(_MONTH_NAMES)
+_CLOCK_PATTERN = r"(?P<clock>[0-2][0-9]:[0-5][0-9]:[0-6][0-9])"
+_MAX_OFFSET_CHARS = 400  # characters of a line that are searched for its time
 _LEAP_YEAR = "2000"  # for times without a year: it has a 29 February
-_FORMATS = (
+_TIMESTAMP_PATTERNS = (
     re.compile(
         r"(?<![0-9])(?P<year>[12][0-9]{3})[-/](?P<month>[01][0-9])[-/](?P<day>[0-3][0-9])"
-        rf"(?:[T ]| - ){_CLOCK}(?:[.,](?P<fraction>[0-9]{{1,9}}))?[0-9]*"
+        rf"(?:[T ]| - ){_CLOCK_PATTERN}(?:[.,](?P<fraction>[0-9]{{1,9}}))?[0-9]*"
         r"(?: ?(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2})(?![0-9]))?"
     ),
     re.compile(
-        rf"(?P<day>[0-3][0-9])/(?P<month>{_MONTH})/(?P<year>[12][0-9]{{3}}):{_CLOCK}"
+        rf"(?P<day>[0-3][0-9])/(?P<month>{_MONTH_PATTERN})/(?P<year>[12][0-9]{{3}}):{_CLOCK_PATTERN}"
         r"(?: (?P<zone>[+-][0-9]{4}))?"
     ),
     re.compile(
-        rf"(?:^|[\s>|])(?P<text>(?P<month>{_MONTH}) (?P<day>[ 0-3]?[0-9]) {_CLOCK})(?![0-9])"
+        rf"(?:^|[\s>|])(?P<text>(?P<month>{_MONTH_PATTERN}) (?P<day>[ 0-3]?[0-9]) {_CLOCK_PATTERN})"
+        r"(?![0-9])"
     ),
     re.compile(r"(?:^|[\s>|])\[ {0,6}(?P<uptime>[0-9]{1,9}\.[0-9]{3,6})\]"),
 )
@@ -46,18 +47,18 @@ class Timestamp(NamedTuple):
 
 def parse_timestamp(line: str) -> Timestamp | None:
     """Return the time of a line; None where it has none."""
-    for pattern in _FORMATS:
-        if match := pattern.search(line[:_MAX_OFFSET]):
+    for pattern in _TIMESTAMP_PATTERNS:
+        if match := pattern.search(line[:_MAX_OFFSET_CHARS]):
             with suppress(ValueError):  # there is no such day
-                return _timestamp(match.groupdict())
+                return _make_timestamp(match.groupdict())
     return None
 
 
-def _timestamp(fields: dict[str, str | None]) -> Timestamp:
+def _make_timestamp(fields: dict[str, str | None]) -> Timestamp:
     if uptime := fields.get("uptime"):
         return Timestamp(f"[{uptime}]", float(uptime), has_year=False)
     year, month, day = (fields.get(name) for name in ("year", "month", "day"))
-    month = f"{_MONTHS.index(month) + 1:02}" if month in _MONTHS else month
+    month = f"{_MONTH_NAMES.index(month) + 1:02}" if month in _MONTH_NAMES else month
     date = f"{year or _LEAP_YEAR}-{month}-{str(day).strip():0>2}T{fields['clock']}"
     zone, fraction = fields.get("zone") or "", fields.get("fraction") or ""
     seconds = datetime.strptime(date + (zone or "Z"), "%Y-%m-%dT%H:%M:%S%z").timestamp()

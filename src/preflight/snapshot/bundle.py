@@ -19,16 +19,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES
-from preflight.snapshot.json_input import find_mismatches, invalid_file, parse_document
+from preflight.snapshot.json_input import find_mismatches, invalid_file_error, parse_document
 
-SCHEMA = "preflight.bundle/1"
-MANIFEST, FACTS, LOGS = "manifest.json", "facts.json", "logs/"
-MAX_MEMBERS = 1000
+SCHEMA_NAME = "preflight.bundle/1"
+MANIFEST_FILE, FACTS_FILE, LOGS_FOLDER = "manifest.json", "facts.json", "logs/"
+MAX_BUNDLE_MEMBERS = 1000
 MAX_UNPACKED_BYTES = 4 * MAX_SNAPSHOT_BYTES  # of all members together
 
-_MEMBER_NAME = re.compile(r"(?:\w[\w.-]{0,127}/){0,3}\w[\w.-]{0,127}", re.ASCII)
-_DIRECTORY_ENTRY = b"PK\x01\x02"
-_EARLIEST_DATE = (1980, 1, 1, 0, 0, 0)  # of the zip format: the same bytes at any time
+_MEMBER_NAME_PATTERN = re.compile(r"(?:\w[\w.-]{0,127}/){0,3}\w[\w.-]{0,127}", re.ASCII)
+_ZIP_DIRECTORY_SIGNATURE = b"PK\x01\x02"
+_EARLIEST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # of the zip format: the same bytes at any time
 _ZIP_ERRORS = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError,
     ValueError, ArithmeticError, LookupError, RuntimeError,
@@ -36,7 +36,7 @@ _ZIP_ERRORS = (
 """All that zipfile raises for a damaged or hostile file, offsets of 2**64-1 included."""
 
 
-class Member(NamedTuple):
+class BundleMember(NamedTuple):
     """One file of a bundle."""
 
     name: str
@@ -45,7 +45,7 @@ class Member(NamedTuple):
 
 
 def write_bundle(
-    members: Sequence[Member],
+    members: Sequence[BundleMember],
     version: str,
     made_at: str,
     placeholders: Mapping[str, int] | None,
@@ -57,7 +57,7 @@ def write_bundle(
     in it and why.
     """
     manifest = {
-        "schema": SCHEMA,
+        "schema": SCHEMA_NAME,
         "preflight": version,
         "made_at": made_at,
         "redacted": placeholders is not None,
@@ -71,8 +71,8 @@ def write_bundle(
     manifest_data = (json.dumps(manifest, indent=2) + "\n").encode("ascii")
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        for member in (Member(MANIFEST, "", manifest_data), *members):
-            info = zipfile.ZipInfo(member.name, _EARLIEST_DATE)
+        for member in (BundleMember(MANIFEST_FILE, "", manifest_data), *members):
+            info = zipfile.ZipInfo(member.name, _EARLIEST_ZIP_DATE)
             info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o600) << 16
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, member.data)
@@ -90,29 +90,34 @@ def read_bundle(data: bytes, file: str) -> dict[str, bytes]:
     duplicates, and members that the manifest doesn't list or lists with another checksum.
     """
     if len(data) > MAX_BUNDLE_BYTES:
-        raise invalid_file(file, f"not a bundle: larger than {MAX_BUNDLE_BYTES // 2**20} MiB")
+        raise invalid_file_error(file, f"not a bundle: larger than {MAX_BUNDLE_BYTES // 2**20} MiB")
     try:
-        if data.count(_DIRECTORY_ENTRY) > MAX_MEMBERS:  # zipfile would build a list of them all
-            raise ValueError(f"more than {MAX_MEMBERS} members")
+        if (
+            data.count(_ZIP_DIRECTORY_SIGNATURE) > MAX_BUNDLE_MEMBERS
+        ):  # zipfile would build a list of them all
+            raise ValueError(f"more than {MAX_BUNDLE_MEMBERS} members")
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             _check_members(archive.infolist())
             members = {}
             for info in archive.infolist():
                 with archive.open(info) as member:
                     members[info.filename] = member.read(info.file_size + 1)
-        if MANIFEST not in members:
-            raise ValueError(f"it has no {MANIFEST}")
+        if MANIFEST_FILE not in members:
+            raise ValueError(f"it has no {MANIFEST_FILE}")
     except _ZIP_ERRORS as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise invalid_file(file, f"not a bundle: {reason}") from None
-    _check_manifest(members, f"{file}:{MANIFEST}")
+        raise invalid_file_error(file, f"not a bundle: {reason}") from None
+    _check_manifest(members, f"{file}:{MANIFEST_FILE}")
     return members
 
 
 def _check_members(infos: Sequence[zipfile.ZipInfo]) -> None:
     """Raise ValueError for what this program doesn't write, before anything is unpacked."""
     for info in infos:
-        if not _MEMBER_NAME.fullmatch(info.orig_filename) or info.orig_filename != info.filename:
+        if (
+            not _MEMBER_NAME_PATTERN.fullmatch(info.orig_filename)
+            or info.orig_filename != info.filename
+        ):
             raise ValueError(f"{info.orig_filename[:100]!r} isn't a valid name of a member")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{info.filename} has an unsupported compression")
@@ -123,16 +128,18 @@ def _check_members(infos: Sequence[zipfile.ZipInfo]) -> None:
 
 
 def _check_manifest(members: Mapping[str, bytes], file: str) -> None:
-    root = parse_document(members[MANIFEST], file, SCHEMA, MAX_SNAPSHOT_BYTES)
+    root = parse_document(members[MANIFEST_FILE], file, SCHEMA_NAME, MAX_SNAPSHOT_BYTES)
     for problem in find_mismatches(root, {"files": [{"name": str, "bytes": int, "sha256": str}]}):
-        raise invalid_file(file, problem)
+        raise invalid_file_error(file, problem)
     listed = {entry["name"]: (entry["bytes"], entry["sha256"]) for entry in root["files"]}
-    for name in sorted({*members, *listed} - {MANIFEST}):
+    for name in sorted({*members, *listed} - {MANIFEST_FILE}):
         if name not in members or name not in listed:
             where = "not in the archive" if name in listed else "not listed"
-            raise invalid_file(file, f"{name[:100]!r} is {where}")
+            raise invalid_file_error(file, f"{name[:100]!r} is {where}")
         if (len(members[name]), _checksum(members[name])) != listed[name]:
-            raise invalid_file(file, f"{name} has another checksum: it was changed or damaged")
+            raise invalid_file_error(
+                file, f"{name} has another checksum: it was changed or damaged"
+            )
 
 
 def log_member_names(containers: Iterable[str]) -> list[str]:
@@ -145,5 +152,5 @@ def log_member_names(containers: Iterable[str]) -> list[str]:
             counts[stem.lower()] += 1
             stem = f"{stem}-{counts[stem.lower()]}"
         counts[stem.lower()] = 1
-        names.append(f"{LOGS}{stem}.log")
+        names.append(f"{LOGS_FOLDER}{stem}.log")
     return names

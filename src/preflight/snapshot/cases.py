@@ -11,7 +11,7 @@ from typing import Any
 from preflight.model.cases import CaseExpectation
 from preflight.model.problems import InputError, Problem, did_you_mean
 from preflight.model.report import VERDICTS
-from preflight.snapshot.json_input import find_mismatches, invalid_file, parse_json
+from preflight.snapshot.json_input import find_mismatches, invalid_file_error, parse_json
 
 FACTS_FILE, EXPECTED_FILE = "facts.json", "expected.json"
 MAX_EXPECTED_BYTES = 2**20  # of an expected.json
@@ -20,9 +20,9 @@ MAX_EXPECTED_BYTES = 2**20  # of an expected.json
 def find_cases(folder: str) -> list[str]:
     """Return the case folders: this one, or those directly in it, sorted by name."""
     try:
-        if _is_case(folder):
+        if _is_case_folder(folder):
             return [folder]
-        folders = sorted(entry.path for entry in os.scandir(folder) if _is_case(entry.path))
+        folders = sorted(entry.path for entry in os.scandir(folder) if _is_case_folder(entry.path))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read {folder}: {reason}") from None
@@ -33,11 +33,11 @@ def find_cases(folder: str) -> list[str]:
     return folders
 
 
-def _is_case(folder: str) -> bool:
+def _is_case_folder(folder: str) -> bool:
     return any(os.path.lexists(os.path.join(folder, name)) for name in (FACTS_FILE, EXPECTED_FILE))
 
 
-def _is_day(value: Any) -> bool:
+def _is_iso_date(value: Any) -> bool:
     """a day such as 2026-11-23"""
     try:
         return bool(str(date.fromisoformat(value)) == value)
@@ -45,15 +45,15 @@ def _is_day(value: Any) -> bool:
         return False
 
 
-_SHAPE = {
+_EXPECTED_FILE_SHAPE = {
     "verdicts": {"*": VERDICTS},
     "exit_code?": (0, 1, 3),
-    "today?": _is_day,
+    "today?": _is_iso_date,
     "vars?": {"*": str | int | float},
     "only?": [str],
     "strict?": bool,
 }
-_KEYS = [key.rstrip("?") for key in _SHAPE]
+_EXPECTED_FILE_KEYS = [key.rstrip("?") for key in _EXPECTED_FILE_SHAPE]
 
 
 def read_expected(data: bytes, file: str) -> CaseExpectation:
@@ -63,10 +63,10 @@ def read_expected(data: bytes, file: str) -> CaseExpectation:
     """
     root = parse_json(data, file, MAX_EXPECTED_BYTES)
     if not isinstance(root, dict):
-        raise invalid_file(file, 'must be an object such as {"host-memory": "pass"}')
+        raise invalid_file_error(file, 'must be an object such as {"host-memory": "pass"}')
     if not isinstance(root.get("verdicts"), dict):
         root = {"verdicts": root}
-    if problems := list(_find_problems(root)):
+    if problems := list(_find_shape_problems(root)):
         raise InputError(*(Problem(file, 0, 0, problem) for problem in problems))
     variables = root.get("vars", {}).items()
     return CaseExpectation(
@@ -80,12 +80,12 @@ def read_expected(data: bytes, file: str) -> CaseExpectation:
     )
 
 
-def _find_problems(root: Mapping[str, Any]) -> Iterator[str]:
+def _find_shape_problems(root: Mapping[str, Any]) -> Iterator[str]:
     for key in root:
-        if key not in _KEYS:
-            yield f"unknown key {key!r:.60}{did_you_mean(key, _KEYS)}"
-    for key in {*root["verdicts"]} & {*_KEYS}:
+        if key not in _EXPECTED_FILE_KEYS:
+            yield f"unknown key {key!r:.60}{did_you_mean(key, _EXPECTED_FILE_KEYS)}"
+    for key in {*root["verdicts"]} & {*_EXPECTED_FILE_KEYS}:
         yield f"{key}: must be beside 'verdicts', with the verdicts by rule under that"
-    yield from find_mismatches(root, _SHAPE)
+    yield from find_mismatches(root, _EXPECTED_FILE_SHAPE)
     if not root["verdicts"] and "exit_code" not in root:
         yield "it expects nothing: name a verdict or an exit_code"

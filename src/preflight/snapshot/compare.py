@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from preflight.model.difference import VERDICT_RANK, Difference, FactChange, VerdictChange
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, Facts, Path, Unknown, Value, join_path
 from preflight.model.report import VERDICTS, Result
-from preflight.snapshot.json_input import find_mismatches, invalid_file, parse_document
-from preflight.snapshot.shapes import PLACEHOLDER
+from preflight.snapshot.json_input import find_mismatches, invalid_file_error, parse_document
+from preflight.snapshot.shapes import PLACEHOLDER_PATTERN
 
 REPORT_SCHEMA = "preflight.report/1"
 _REPORT_SHAPE = {
@@ -26,13 +26,13 @@ _REPORT_SHAPE = {
          "item?": str | None}
     ]
 }  # fmt: skip
-_HINT = "make one with: preflight check -f json:FILE"
+_HOW_TO_MAKE_REPORT = "make one with: preflight check -f json:FILE"
 
-NOISE_SHARE = 0.05  # of the larger number
-_NOISY_FACTS = re.compile(
+MAX_NOISE_SHARE = 0.05  # of the larger number
+_NOISY_FACTS_PATTERN = re.compile(
     r"(?:.*\.)?(?:available|free|usage|reclaimable)|model\.budget|ollama\.loaded\..*", re.DOTALL
 )
-_IDS = re.compile(r"\bpid \d+|(?<![\w.-])[0-9a-f]{12,64}(?![\w.-])")
+_VOLATILE_IDS_PATTERN = re.compile(r"\bpid \d+|(?<![\w.-])[0-9a-f]{12,64}(?![\w.-])")
 
 
 class ComparisonInput(NamedTuple):
@@ -49,9 +49,9 @@ def is_report(data: bytes) -> bool:
 
 def read_results(data: bytes, file: str) -> tuple[Result, ...]:
     """Return the results of a saved report, with the fields that a comparison needs."""
-    root = parse_document(data, file, REPORT_SCHEMA, MAX_SNAPSHOT_BYTES, _HINT)
+    root = parse_document(data, file, REPORT_SCHEMA, MAX_SNAPSHOT_BYTES, _HOW_TO_MAKE_REPORT)
     for problem in find_mismatches(root, _REPORT_SHAPE):
-        raise invalid_file(file, f"not a report: {problem}", _HINT)
+        raise invalid_file_error(file, f"not a report: {problem}", _HOW_TO_MAKE_REPORT)
     unused: dict[str, Any] = {"expected": {}, "actual_text": "", "expected_text": ""}
     return tuple(
         Result(
@@ -76,11 +76,11 @@ def compare(before: ComparisonInput, after: ComparisonInput) -> Difference:
     if before.facts is not None and after.facts is not None:
         changes = list(_find_changed_facts(before.facts, after.facts, ()))
     else:
-        old, new = _judged_values(before.results), _judged_values(after.results)
+        old, new = _values_of_judged_facts(before.results), _values_of_judged_facts(after.results)
         changes = [
             FactChange(path, value, new[path])
             for path, value in old.items()
-            if path in new and not _is_same(value, new[path])
+            if path in new and not _is_same_value(value, new[path])
         ]
     order = {change.result.fact: number for number, change in reversed(list(enumerate(verdicts)))}
     shown = [change for change in changes if change.path in order or not _is_noise(change)]
@@ -107,23 +107,23 @@ def _find_changed_verdicts(
 def _find_changed_facts(before: Facts, after: Facts, path: Path) -> Iterator[FactChange]:
     """Yield what changed at and below a path; a whole mapping that came or went is one change."""
     old, new = (facts.get(path) if path else facts.values for facts in (before, after))
-    missing = [_is_missing(old, before, path), _is_missing(new, after, path)]
+    missing = [_is_not_in_snapshot(old, before, path), _is_not_in_snapshot(new, after, path)]
     mappings = [value for value in (old, new) if isinstance(value, Mapping)]
     if mappings and len(mappings) + sum(missing) == len(missing):
         for name in dict.fromkeys(name for mapping in mappings for name in mapping):
             yield from _find_changed_facts(before, after, (*path, name))
-    elif not any(missing) and not _is_same(old, new):
+    elif not any(missing) and not _is_same_value(old, new):
         yield FactChange(join_path(path), old, new)
 
 
-def _is_missing(value: Value | Unknown, facts: Facts, path: Path) -> bool:
+def _is_not_in_snapshot(value: Value | Unknown, facts: Facts, path: Path) -> bool:
     """Whether a snapshot says nothing about a path, like that of an older program."""
     return isinstance(value, Unknown) and not any(
         join_path(path[:end]) in facts.unknown for end in range(len(path), 0, -1)
     )
 
 
-def _judged_values(results: Iterable[Result]) -> dict[str, Value | Unknown]:
+def _values_of_judged_facts(results: Iterable[Result]) -> dict[str, Value | Unknown]:
     return {
         result.fact: Unknown(result.message) if result.verdict == "unknown" else result.actual
         for result in results
@@ -131,7 +131,7 @@ def _judged_values(results: Iterable[Result]) -> dict[str, Value | Unknown]:
     }
 
 
-def _is_same(old: Value | Unknown, new: Value | Unknown) -> bool:
+def _is_same_value(old: Value | Unknown, new: Value | Unknown) -> bool:
     if isinstance(old, Unknown) or isinstance(new, Unknown):
         return isinstance(old, Unknown) and isinstance(new, Unknown)
     return bool(old == new) and isinstance(old, bool) == isinstance(new, bool)
@@ -141,24 +141,26 @@ def _is_noise(change: FactChange) -> bool:
     values = (change.before, change.after)
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(numbers) == len(values):
-        is_near = abs(numbers[0] - numbers[1]) <= NOISE_SHARE * max(map(abs, numbers))
-        return is_near and _NOISY_FACTS.fullmatch(change.path) is not None
+        is_near = abs(numbers[0] - numbers[1]) <= MAX_NOISE_SHARE * max(map(abs, numbers))
+        return is_near and _NOISY_FACTS_PATTERN.fullmatch(change.path) is not None
     if change.path.endswith(".started_at") and all(isinstance(value, str) for value in values):
         return True
     before, after = (_without_ids(json.dumps(value, sort_keys=True)) for value in values)
-    return before == after or _may_match(*values) or _may_match(*reversed(values))
+    return before == after or _may_stand_for(*values) or _may_stand_for(*reversed(values))
 
 
 def _without_ids(text: str) -> str:
     """Return a text without what is different in each measurement."""
-    return PLACEHOLDER.sub(lambda match: match[0].rpartition("-")[0], _IDS.sub("#", text))
+    return PLACEHOLDER_PATTERN.sub(
+        lambda match: match[0].rpartition("-")[0], _VOLATILE_IDS_PATTERN.sub("#", text)
+    )
 
 
-def _may_match(redacted: Any, other: Any) -> bool:
+def _may_stand_for(redacted: Any, other: Any) -> bool:
     """Whether a redacted text may stand for another one: then nobody can see a change."""
     if isinstance(redacted, list) and isinstance(other, list) and len(redacted) == len(other):
-        return all(a == b or _may_match(a, b) for a, b in zip(redacted, other, strict=True))
+        return all(a == b or _may_stand_for(a, b) for a, b in zip(redacted, other, strict=True))
     if not isinstance(redacted, str) or not isinstance(other, str):
         return False
-    pattern = "*".join(map(glob.escape, PLACEHOLDER.split(redacted)))
+    pattern = "*".join(map(glob.escape, PLACEHOLDER_PATTERN.split(redacted)))
     return pattern != glob.escape(redacted) and fnmatchcase(other, pattern)

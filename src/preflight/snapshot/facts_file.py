@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, UNKNOWN_KINDS, Facts, FileLine, Unknown
-from preflight.snapshot.json_input import find_mismatches, invalid_file, parse_document
+from preflight.snapshot.json_input import find_mismatches, invalid_file_error, parse_document
 
-SCHEMA = "preflight.facts/1"
-_HINT = "make one with: preflight facts -o FILE"
-_PLACE_1_0 = re.compile(r"in (.+?):([1-9][0-9]{0,8})(?:; |\Z)", re.DOTALL)
+SCHEMA_NAME = "preflight.facts/1"
+_HOW_TO_MAKE_SNAPSHOT = "make one with: preflight facts -o FILE"
+_POSITION_IN_SOURCE_PATTERN = re.compile(r"in (.+?):([1-9][0-9]{0,8})(?:; |\Z)", re.DOTALL)
 
 
-def _is_place(value: Any) -> bool:
+def _is_file_and_line(value: Any) -> bool:
     """[file, line]"""
     match value:
         case [str(), int() as line]:
@@ -24,12 +24,12 @@ def _is_place(value: Any) -> bool:
     return False
 
 
-_SHAPE = {
+_SNAPSHOT_FILE_SHAPE = {
     "facts": {},
     "preflight?": str,
     "measured_at?": str,
     "sources?": {"*": str},
-    "places?": {"*": _is_place},
+    "places?": {"*": _is_file_and_line},
     "unknown?": {"*": {"reason": str, "kind": UNKNOWN_KINDS}},
 }
 
@@ -37,7 +37,7 @@ _SHAPE = {
 def write_snapshot(facts: Facts) -> str:
     """Return the text of a snapshot file."""
     root = {
-        "schema": SCHEMA,
+        "schema": SCHEMA_NAME,
         "preflight": facts.version,
         "measured_at": facts.measured_at,
         "facts": facts.values,
@@ -51,15 +51,15 @@ def write_snapshot(facts: Facts) -> str:
 def read_snapshot(data: bytes, file: str) -> Facts:
     """Return the facts of a snapshot file or of a bundle; raises InputError."""
     if data.startswith(b"PK"):
-        from preflight.snapshot.bundle import FACTS, read_bundle
+        from preflight.snapshot.bundle import FACTS_FILE, read_bundle
 
         members = read_bundle(data, file)
-        if FACTS not in members:
-            raise invalid_file(file, f"the bundle has no {FACTS}")
-        data, file = members[FACTS], f"{file}:{FACTS}"
-    root = parse_document(data, file, SCHEMA, MAX_SNAPSHOT_BYTES, _HINT)
-    for problem in find_mismatches(root, _SHAPE):
-        raise invalid_file(file, f"not a snapshot: {problem}", _HINT)
+        if FACTS_FILE not in members:
+            raise invalid_file_error(file, f"the bundle has no {FACTS_FILE}")
+        data, file = members[FACTS_FILE], f"{file}:{FACTS_FILE}"
+    root = parse_document(data, file, SCHEMA_NAME, MAX_SNAPSHOT_BYTES, _HOW_TO_MAKE_SNAPSHOT)
+    for problem in find_mismatches(root, _SNAPSHOT_FILE_SHAPE):
+        raise invalid_file_error(file, f"not a snapshot: {problem}", _HOW_TO_MAKE_SNAPSHOT)
     root = {"sources": {}, "unknown": {}, "measured_at": "", "preflight": "", **root}
     return Facts(
         root["facts"],
@@ -67,19 +67,21 @@ def read_snapshot(data: bytes, file: str) -> Facts:
         {path: Unknown(u["reason"], u["kind"]) for path, u in root["unknown"].items()},
         root["measured_at"],
         root["preflight"],
-        _read_places(root),
+        _read_positions(root),
     )
 
 
-def _read_places(root: Mapping[str, Any]) -> dict[str, FileLine]:
+def _read_positions(root: Mapping[str, Any]) -> dict[str, FileLine]:
     """Return the lines of files by path; 1.0.0 had no `places` and wrote them into `sources`."""
     if "places" in root:
         return {path: FileLine(*place) for path, place in root["places"].items()}
-    matches = {path: _PLACE_1_0.match(source) for path, source in root["sources"].items()}
+    matches = {
+        path: _POSITION_IN_SOURCE_PATTERN.match(source) for path, source in root["sources"].items()
+    }
     return {path: FileLine(match[1], int(match[2])) for path, match in matches.items() if match}
 
 
-def schema() -> dict[str, Any]:
+def build_snapshot_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a snapshot.
 
     Within `/1` no key goes and none changes its meaning; new ones may come, so it allows others.

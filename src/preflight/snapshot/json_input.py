@@ -15,20 +15,20 @@ from typing import Any, NamedTuple
 
 from preflight.model.problems import InputError, Problem, did_you_mean
 
-MAX_DEPTH = 50
+MAX_NESTING_LEVELS = 50
 MAX_PATH_CHARS = 4096  # a key as long as the file would be repeated for each key below it
-MAX_VALUES = 1_000_000
+MAX_JSON_VALUES = 1_000_000
 _MAX_SHOWN_CHARS = 60
-_MAX_NUMBER = sys.float_info.max
-_TYPE_NAMES = {
+_MAX_JSON_NUMBER = sys.float_info.max
+_NAME_BY_TYPE = {
     str: "a string", int: "a whole number", bool: "true or false", dict: "an object",
     list: "a list", str | None: "a string or null",
     str | int | float: "a string, number or boolean",
 }  # fmt: skip
-_SIZES = frozenset({"total", "free", "available", "limit", "usable", "usage"})
+_SIZE_FACT_NAMES = frozenset({"total", "free", "available", "limit", "usable", "usage"})
 
 
-class _Invalid(NamedTuple):
+class _InvalidValue(NamedTuple):
     """Stands in the tree where the parser met something invalid, until its path is known."""
 
     reason: str
@@ -37,24 +37,24 @@ class _Invalid(NamedTuple):
 def parse_json(data: bytes, file: str, max_bytes: int, hint: str = "") -> Any:
     """Return what a JSON file holds; `hint` ends the message of the InputError."""
     if len(data) > max_bytes:
-        raise invalid_file(file, f"larger than {max_bytes // 2**20} MiB", hint)
-    if data.count(b",") >= MAX_VALUES:  # or a text of that many commas
-        raise invalid_file(file, f"more than {MAX_VALUES:,} values", hint)
+        raise invalid_file_error(file, f"larger than {max_bytes // 2**20} MiB", hint)
+    if data.count(b",") >= MAX_JSON_VALUES:  # or a text of that many commas
+        raise invalid_file_error(file, f"more than {MAX_JSON_VALUES:,} values", hint)
     try:
         root = json.loads(
             data,
-            object_pairs_hook=_build_object,
-            parse_constant=lambda constant: _Invalid(f"is {constant}"),
+            object_pairs_hook=_build_json_object,
+            parse_constant=lambda constant: _InvalidValue(f"is {constant}"),
         )
     except (ValueError, RecursionError) as error:
         is_deep = isinstance(error, RecursionError)
         reason = "nested too deeply" if is_deep else getattr(error, "msg", error)
         place = getattr(error, "lineno", 0), getattr(error, "colno", 0)
-        raise invalid_file(file, f"not valid JSON: {reason}", hint, *place) from None
-    if (problem := _find_problem(root)) is not None:
+        raise invalid_file_error(file, f"not valid JSON: {reason}", hint, *place) from None
+    if (problem := _find_first_problem(root)) is not None:
         path, reason = problem
         shown = repr(path.lstrip(".")[:_MAX_SHOWN_CHARS]) + "…" * (len(path) > _MAX_SHOWN_CHARS)
-        raise invalid_file(file, f"{shown} {reason}", hint)
+        raise invalid_file_error(file, f"{shown} {reason}", hint)
     return root
 
 
@@ -67,16 +67,16 @@ def parse_document(data: bytes, file: str, schema: str, max_bytes: int, hint: st
     actual = root.get("schema") if isinstance(root, dict) else None
     kind, _, version = schema.rpartition("/")
     if not isinstance(actual, str):
-        raise invalid_file(file, f"not a {kind} file: it has no schema", hint)
+        raise invalid_file_error(file, f"not a {kind} file: it has no schema", hint)
     newer = re.fullmatch(rf"{re.escape(kind)}/([1-9][0-9]{{0,8}})", actual)
     if newer and int(newer[1]) > int(version):
-        raise invalid_file(file, f"schema {actual} is newer than {schema}: update preflight")
+        raise invalid_file_error(file, f"schema {actual} is newer than {schema}: update preflight")
     if actual != schema:
-        raise invalid_file(file, f"not a {kind} file: its schema is {actual[:60]!r}", hint)
+        raise invalid_file_error(file, f"not a {kind} file: its schema is {actual[:60]!r}", hint)
     return root
 
 
-def invalid_file(
+def invalid_file_error(
     file: str, message: str, hint: str = "", line: int = 0, column: int = 0
 ) -> InputError:
     """Return the error that says in one line what is wrong with a file."""
@@ -108,31 +108,31 @@ def find_mismatches(node: Any, shape: Any, path: str = "") -> Iterator[str]:
     elif isinstance(shape, FunctionType):
         expected = "" if shape(node) else str(shape.__doc__)
     elif isinstance(shape, dict | list) or not isinstance(node, shape):
-        expected = _TYPE_NAMES[type(shape) if isinstance(shape, dict | list) else shape]
+        expected = _NAME_BY_TYPE[type(shape) if isinstance(shape, dict | list) else shape]
     if expected:
         is_word = isinstance(node, str) and isinstance(shape, tuple)
         near = did_you_mean(node, shape) if is_word else ""
         yield f"{path[:-1]}: must be {expected}, not {node!r:.60}{near}"
 
 
-def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     node: dict[str, Any] = {}
     for key, value in pairs:
-        is_negative = key in _SIZES and isinstance(value, int | float) and value < 0
+        is_negative = key in _SIZE_FACT_NAMES and isinstance(value, int | float) and value < 0
         reason = "is defined twice" if key in node else "must not be negative" * is_negative
-        node[key] = _Invalid(reason) if reason else value
+        node[key] = _InvalidValue(reason) if reason else value
     return node
 
 
-def _find_problem(node: Any, depth: int = 0, path_chars: int = 0) -> tuple[str, str] | None:
+def _find_first_problem(node: Any, depth: int = 0, path_chars: int = 0) -> tuple[str, str] | None:
     """Return path and reason of the first value that is refused."""
-    if isinstance(node, _Invalid):
+    if isinstance(node, _InvalidValue):
         return "", node.reason
-    if depth > MAX_DEPTH:
-        return "", f"is nested deeper than {MAX_DEPTH} levels"
+    if depth > MAX_NESTING_LEVELS:
+        return "", f"is nested deeper than {MAX_NESTING_LEVELS} levels"
     if path_chars > MAX_PATH_CHARS:
         return "", f"is a path of more than {MAX_PATH_CHARS} characters"
-    if isinstance(node, int | float) and not -_MAX_NUMBER <= node <= _MAX_NUMBER:
+    if isinstance(node, int | float) and not -_MAX_JSON_NUMBER <= node <= _MAX_JSON_NUMBER:
         return "", "isn't a finite number"
     steps: Any = ()
     if isinstance(node, dict):
@@ -140,6 +140,6 @@ def _find_problem(node: Any, depth: int = 0, path_chars: int = 0) -> tuple[str, 
     elif isinstance(node, list):
         steps = ((f"[{index}]", value) for index, value in enumerate(node))
     for step, value in steps:
-        if (problem := _find_problem(value, depth + 1, path_chars + len(step))) is not None:
+        if (problem := _find_first_problem(value, depth + 1, path_chars + len(step))) is not None:
             return step + problem[0], problem[1]
     return None

@@ -12,10 +12,10 @@ from preflight.model.facts import Facts, split_path
 from preflight.model.secrets import secret_kind
 from preflight.snapshot.redact import Redactor
 
-_HOME = re.compile(r"(?:.*[\\/])?(?:home|[Uu]sers)[\\/]([^\\/]+)[\\/]?")
-_URL_HOST = re.compile(r"(?!unix:|npipe:)[a-z+]+://(?:[^/@\s]*@)?(\[[^\]]*\]|[^\s/:?#]+)")
-_REGISTRY = re.compile(r"((?=[^/]*[.:])[\w.-]+)(?::[0-9]+)?/")
-_PUBLIC_HOSTS = (
+_HOME_FOLDER_PATTERN = re.compile(r"(?:.*[\\/])?(?:home|[Uu]sers)[\\/]([^\\/]+)[\\/]?")
+_URL_HOST_PATTERN = re.compile(r"(?!unix:|npipe:)[a-z+]+://(?:[^/@\s]*@)?(\[[^\]]*\]|[^\s/:?#]+)")
+_REGISTRY_HOST_PATTERN = re.compile(r"((?=[^/]*[.:])[\w.-]+)(?::[0-9]+)?/")
+_PUBLIC_REGISTRY_HOSTS = (
     "docker.io", "ghcr.io", "quay.io", "gcr.io", "k8s.io", "mcr.microsoft.com", "nvcr.io",
     "public.ecr.aws", "registry.gitlab.com", "registry.access.redhat.com", "docker.elastic.co",
     "huggingface.co", "hf.co", "registry.ollama.ai", "ollama.com", "lscr.io", "cgr.dev",
@@ -27,35 +27,37 @@ _STACK_COLLECTIONS = ("compose.services", "stack.containers")
 
 def learn_machine_and_hosts(redactor: Redactor, facts: Facts) -> None:
     """Learn the names of this host, its user and the hosts in facts, and this process's secrets."""
-    home = _HOME.fullmatch(os.environ.get("HOME") or os.environ.get("USERPROFILE") or "")
+    home = _HOME_FOLDER_PATTERN.fullmatch(
+        os.environ.get("HOME") or os.environ.get("USERPROFILE") or ""
+    )
     users = map(os.environ.get, ("USER", "LOGNAME", "USERNAME", "SUDO_USER"))
     for user in (home and home[1], *users):
         redactor.add_name("user", user)
     for name, value in os.environ.items():
         if kind := secret_kind(name):
             redactor.add_secret(kind, value)
-    nodes = (name for name, _ in _named_items(facts, "docker.swarm.nodes"))
-    for host in (socket.gethostname(), _text_fact(facts, "host.hostname"), *nodes):
+    nodes = (name for name, _ in _iterate_collections(facts, "docker.swarm.nodes"))
+    for host in (socket.gethostname(), _get_text(facts, "host.hostname"), *nodes):
         name = host.partition(" (")[0]  # an id distinguishes nodes of the same name
         redactor.add_name("host", name)
         redactor.add_name("host", name.partition(".")[0])
     paths = ("docker.endpoint", "ollama.endpoint")
-    endpoints = (_URL_HOST.match(_text_fact(facts, path)) for path in paths)
+    endpoints = (_URL_HOST_PATTERN.match(_get_text(facts, path)) for path in paths)
     registries = (
-        _REGISTRY.match(str(item.get("image")))
-        for _, item in _named_items(facts, *_STACK_COLLECTIONS)
+        _REGISTRY_HOST_PATTERN.match(str(item.get("image")))
+        for _, item in _iterate_collections(facts, *_STACK_COLLECTIONS)
     )
     for match in (*endpoints, *registries):
-        if match and not match[1].endswith(_PUBLIC_HOSTS):
+        if match and not match[1].endswith(_PUBLIC_REGISTRY_HOSTS):
             redactor.add_name("host", match[1])
 
 
-def public_names(facts: Facts) -> Iterator[str]:
+def find_public_names(facts: Facts) -> Iterator[str]:
     """Yield the words that name the parts of a stack: they aren't secret."""
     values = [
-        _text_fact(facts, path) for path in ("compose.project", "model.name", "docker.context")
+        _get_text(facts, path) for path in ("compose.project", "model.name", "docker.context")
     ]
-    for name, item in _named_items(facts, *_STACK_COLLECTIONS, "host.ports"):
+    for name, item in _iterate_collections(facts, *_STACK_COLLECTIONS, "host.ports"):
         aliases = item.get("known_as")
         yield from (name, *map(str, aliases if isinstance(aliases, list) else ()))
         values.append(str(item.get("image")))
@@ -63,12 +65,12 @@ def public_names(facts: Facts) -> Iterator[str]:
         yield from (value, *re.split(r"[/:@.-]", value))
 
 
-def _text_fact(facts: Facts, path: str) -> str:
+def _get_text(facts: Facts, path: str) -> str:
     value = facts.get(split_path(path))
     return value if isinstance(value, str) else ""
 
 
-def _named_items(facts: Facts, *paths: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _iterate_collections(facts: Facts, *paths: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for path in paths:
         items = facts.get(split_path(path))
         for name, item in items.items() if isinstance(items, Mapping) else ():

@@ -23,25 +23,32 @@ from urllib.parse import quote, quote_plus
 from preflight.model.facts import Facts, join_path, split_path
 from preflight.model.facts import Path as FactPath
 from preflight.model.secrets import WORD_LISTS, secret_kind
-from preflight.snapshot.shapes import PLACEHOLDER, SHAPES, Shape, find_secrets, is_number, is_random
+from preflight.snapshot.shapes import (
+    PLACEHOLDER_PATTERN,
+    SECRET_SHAPES,
+    SecretShape,
+    find_secrets,
+    is_short_number,
+    looks_random,
+)
 
 T = TypeVar("T")
 
-MIN_ANYWHERE_CHARS = 8  # from here on a secret is replaced inside of words too
+MIN_CHARS_REPLACED_WITHIN_WORDS = 8  # from here on a secret is replaced inside of words too
 MIN_SECRET_CHARS = 4  # below, a secret is replaced only where its position shows what it is
 MAX_SECRET_CHARS = 2**14  # above, it is a file
 MAX_SECRETS = 2000
 MAX_LINE_CHARS = 2**15  # a longer line is replaced whole, as one that doesn't settle
-MAX_PASSES = 4
-_SAFE_FIELDS = frozenset(
+MAX_REDACTION_PASSES = 4
+_FIELDS_WITHOUT_SECRETS = frozenset(
     {"id", "kind", "verdict", "severity", "unit", "counts", "memory", "version", "rules_sha256"}
 )
 """Fields of a report that hold no text of users."""
 
-_HOST_KEYS = frozenset({"hostname", "domainname", "extra_hosts", "dns", "dns_search"})
-_LOWERCASE_WORD = re.compile(r"[a-z]{1,12}")
-_IP_ADDRESS = re.compile(r"[0-9.]+|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
-_NOTHING = re.compile(r"(?!)")
+_KEYS_WITH_HOST_NAMES = frozenset({"hostname", "domainname", "extra_hosts", "dns", "dns_search"})
+_LOWERCASE_WORD_PATTERN = re.compile(r"[a-z]{1,12}")
+_IP_ADDRESS_PATTERN = re.compile(r"[0-9.]+|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
+_PATTERN_WITHOUT_MATCHES = re.compile(r"(?!)")
 
 
 class Redactor:
@@ -62,7 +69,7 @@ class Redactor:
             str, tuple[str, str]
         ] = {}  # kind and secret, replaced anywhere
         self._names: dict[str, tuple[str, str]] = {}  # the same, replaced as whole words
-        self._spelling_pattern = self._word_pattern = _NOTHING
+        self._spelling_pattern = self._word_pattern = _PATTERN_WITHOUT_MATCHES
         self._needs_compiling = False
 
     def add_secret(self, kind: str, value: str) -> None:
@@ -71,16 +78,18 @@ class Redactor:
         if value in self._secrets or len(self._secrets) >= MAX_SECRETS:
             return
         self._secrets.add(value)
-        is_word = kind != "password" and _LOWERCASE_WORD.fullmatch(value)  # AUTH=optional
-        is_ordinary = is_word or is_number(value) or _is_redacted(value)
+        is_word = kind != "password" and _LOWERCASE_WORD_PATTERN.fullmatch(value)  # AUTH=optional
+        is_ordinary = is_word or is_short_number(value) or _is_fully_redacted(value)
         if is_ordinary or not MIN_SECRET_CHARS <= len(value) <= MAX_SECRET_CHARS:
             return
-        if len(value) < MIN_ANYWHERE_CHARS:
+        if len(value) < MIN_CHARS_REPLACED_WITHIN_WORDS:
             self.add_name(kind, value)
         elif value.lower() not in self._public_words:
             lines = (line.strip() for line in value.splitlines() if "-----" not in line)
-            long_lines = (line for line in lines if len(line) >= 2 * MIN_ANYWHERE_CHARS)
-            for spelling in (*_spellings(value), *long_lines):
+            long_lines = (
+                line for line in lines if len(line) >= 2 * MIN_CHARS_REPLACED_WITHIN_WORDS
+            )
+            for spelling in (*_encoded_spellings(value), *long_lines):
                 self._secrets_by_spelling.setdefault(spelling, (kind, value))
             self._needs_compiling = True
 
@@ -89,10 +98,10 @@ class Redactor:
         kind = secret_kind(name)
         if kind is None and name in self._shown_variables:
             return None
-        if kind or is_random(value):
+        if kind or looks_random(value):
             self.add_secret(kind or "value", value)
         if "://" in value:
-            self._replace_shapes(value)  # learns the password in a URL
+            self._replace_secret_shapes(value)  # learns the password in a URL
         return kind or "value"
 
     def add_name(self, kind: str, value: str | None) -> None:
@@ -100,18 +109,18 @@ class Redactor:
         value = (value or "").strip().rstrip(".")
         if len(value) < 2 or value.lower() in self._public_words:
             return
-        if not _IP_ADDRESS.fullmatch(value) and not PLACEHOLDER.search(value):
+        if not _IP_ADDRESS_PATTERN.fullmatch(value) and not PLACEHOLDER_PATTERN.search(value):
             self._names[value.lower()] = kind, value
             self._needs_compiling = True
 
     def reserve_placeholders(self, text: str) -> None:
         """Never give the placeholders that a text has from an earlier redaction to new secrets."""
-        for match in PLACEHOLDER.finditer(text):
+        for match in PLACEHOLDER_PATTERN.finditer(text):
             kind, _, number = match[0][1:-1].rpartition("-")
             self._counts[kind] = max(self._counts[kind], int(number))
 
-    def _placeholder(self, kind: str, value: str) -> str:
-        if _is_redacted(value):
+    def _get_placeholder(self, kind: str, value: str) -> str:
+        if _is_fully_redacted(value):
             return value
         if value not in self._placeholders:
             self._counts[kind] += 1
@@ -137,25 +146,25 @@ class Redactor:
 
     def _redact_until_stable(self, text: str) -> str:
         if len(text) > MAX_LINE_CHARS:
-            text = self._replace_lines(text, lambda line: len(line) > MAX_LINE_CHARS)
-        for _ in range(MAX_PASSES):
+            text = self._redact_line_by_line(text, lambda line: len(line) > MAX_LINE_CHARS)
+        for _ in range(MAX_REDACTION_PASSES):
             redacted = self._redact_once(text)
             if redacted == text:
                 return text
             text = redacted
-        return self._replace_lines(text, lambda line: self._redact_once(line) != line)
+        return self._redact_line_by_line(text, lambda line: self._redact_once(line) != line)
 
-    def _replace_lines(self, text: str, is_replaced: Callable[[str], bool]) -> str:
+    def _redact_line_by_line(self, text: str, is_replaced: Callable[[str], bool]) -> str:
         return "\n".join(
-            self._placeholder("line", line) if is_replaced(line) else line
+            self._get_placeholder("line", line) if is_replaced(line) else line
             for line in text.split("\n")
         )
 
     def _redact_once(self, text: str) -> str:
-        return self._replace_names(self._redact_but_names(text))  # last: an e-mail may hold one
+        return self._replace_names(self._redact_except_names(text))  # last: an e-mail may hold one
 
-    def _redact_but_names(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
-        return self._replace_shapes(self._replace_secrets(text), shapes)
+    def _redact_except_names(self, text: str, shapes: Iterable[SecretShape] = SECRET_SHAPES) -> str:
+        return self._replace_secret_shapes(self._replace_secrets(text), shapes)
 
     def _compile_patterns(self) -> None:
         """Make the patterns of what is known: not for each secret, or many would take minutes."""
@@ -167,17 +176,19 @@ class Redactor:
 
     def _replace_secrets(self, text: str) -> str:
         return self._spelling_pattern.sub(
-            lambda match: self._placeholder(*self._secrets_by_spelling[match[0]]), text
+            lambda match: self._get_placeholder(*self._secrets_by_spelling[match[0]]), text
         )
 
     def _replace_names(self, text: str) -> str:
         def replace(match: re.Match[str]) -> str:
             known = self._names.get(match[0].lower())  # not of characters such as İ
-            return self._placeholder(*(known or ("secret", match[0])))
+            return self._get_placeholder(*(known or ("secret", match[0])))
 
         return self._word_pattern.sub(replace, text)
 
-    def _replace_shapes(self, text: str, shapes: Iterable[Shape] = SHAPES) -> str:
+    def _replace_secret_shapes(
+        self, text: str, shapes: Iterable[SecretShape] = SECRET_SHAPES
+    ) -> str:
         for shape in shapes:
             if shape.pattern.search(text) is None:
                 continue
@@ -194,12 +205,14 @@ class Redactor:
         """Return what is shown of a value whose position says of which kind it is."""
         if kind in ("user", "host", "email"):
             is_public = value == "root" or (kind == "host" and value.lower() in self._public_words)
-            return value if is_public else self._placeholder(kind, value)
+            return value if is_public else self._get_placeholder(kind, value)
         has_digit = any(map(str.isdigit, value)) and kind == "password"
-        is_unusual = is_random(value) or len(value) >= 2 * MIN_ANYWHERE_CHARS or has_digit
+        is_unusual = (
+            looks_random(value) or len(value) >= 2 * MIN_CHARS_REPLACED_WITHIN_WORDS or has_digit
+        )
         if is_unusual and (learn or kind == "password"):
             self.add_secret(kind, value)
-        return self._placeholder(kind, value)
+        return self._get_placeholder(kind, value)
 
     # --- facts and configurations -----------------------------------------------------------------
 
@@ -239,13 +252,13 @@ class Redactor:
                 for key, value in node.items()
             }
         if isinstance(node, list):
-            self._replace_shapes(json.dumps(node))  # learns from the options of a command
+            self._replace_secret_shapes(json.dumps(node))  # learns from the options of a command
             return [self._redact_node(v, (*path, str(n)), hidden_kind) for n, v in enumerate(node)]
         if node is None or isinstance(node, bool) or node == "":
             return node
         text = str(node).strip()
         if kind := hidden_kind(path, text):
-            return self._placeholder(kind, text)
+            return self._get_placeholder(kind, text)
         return self._redact_until_stable(node) if isinstance(node, str) else node
 
     def _hidden_kind_in_facts(self, path: FactPath, value: str) -> str | None:
@@ -255,7 +268,9 @@ class Redactor:
             return self.add_variable(path[-1], value)
         if path == ("host", "hostname"):
             return "host"
-        keys = (PLACEHOLDER.sub("", key) for key in path if key.lower() not in self._public_keys)
+        keys = (
+            PLACEHOLDER_PATTERN.sub("", key) for key in path if key.lower() not in self._public_keys
+        )
         kind = next(filter(None, map(secret_kind, keys)), None)
         if kind:
             self.add_secret(kind, value)
@@ -265,13 +280,15 @@ class Redactor:
         """Return the kind of a value that isn't at a harmless place, and learn from it."""
         if path[-2:-1] == ("environment",):
             return self.add_variable(path[-1], value)
-        if not _HOST_KEYS.isdisjoint(path[2:4]):
+        if not _KEYS_WITH_HOST_NAMES.isdisjoint(path[2:4]):
             self.add_name("host", re.split("[=:]", value)[0])
             return "host"
         has_credentials = path[-1] == "image" and "@" in value.replace("@sha256:", "")
-        if _shown_places().fullmatch("/".join(path)) and not has_credentials:
+        if _read_shown_places_pattern().fullmatch("/".join(path)) and not has_credentials:
             return None
-        self._replace_shapes(value)  # learns what is in a command or in the content of a config
+        self._replace_secret_shapes(
+            value
+        )  # learns what is in a command or in the content of a config
         return self.add_variable(path[-1], value)
 
     # --- finished files ---------------------------------------------------------------------------
@@ -288,11 +305,11 @@ class Redactor:
         if name.endswith(".json"):
             tree = json.loads(text)
             text = json.dumps(tree, indent=2)
-            redacted = json.dumps(_map_strings(tree, self._redact_but_names), indent=2)
+            redacted = json.dumps(_map_strings(tree, self._redact_except_names), indent=2)
         elif name.endswith(".html"):
             text = html.unescape(text)
-            shapes = [shape for shape in SHAPES if shape.distinctive]
-            redacted = self._redact_but_names(text, shapes)
+            shapes = [shape for shape in SECRET_SHAPES if shape.distinctive]
+            redacted = self._redact_except_names(text, shapes)
         else:
             redacted = self._redact_once(text)
         lines = zip(text.split("\n"), redacted.split("\n"), strict=False)
@@ -309,27 +326,29 @@ def _map_strings(node: Any, change: Callable[[str], str]) -> Any:
     if isinstance(node, Mapping):
         return {_map_strings(k, change): _map_strings(value, change) for k, value in node.items()}
     if fields := getattr(node, "_fields", None):  # a named tuple
-        texts = {name: getattr(node, name) for name in fields if name not in _SAFE_FIELDS}
+        texts = {
+            name: getattr(node, name) for name in fields if name not in _FIELDS_WITHOUT_SECRETS
+        }
         return node._replace(**{f: _map_strings(value, change) for f, value in texts.items()})
     if isinstance(node, list | tuple):
         return type(node)(_map_strings(inner, change) for inner in node)
     return node
 
 
-def _is_redacted(value: str) -> bool:
+def _is_fully_redacted(value: str) -> bool:
     """Whether nothing is left of a value but placeholders and punctuation."""
-    rest, count = PLACEHOLDER.subn("", value)
+    rest, count = PLACEHOLDER_PATTERN.subn("", value)
     return count > 0 and not any(map(str.isalnum, rest))
 
 
 @cache
-def _shown_places() -> re.Pattern[str]:
+def _read_shown_places_pattern() -> re.Pattern[str]:
     text = Path(__file__).with_name("shown_places.txt").read_text("utf-8").split("\n\n")[1]
     pattern = "|".join(text.split()).replace("/**", "(?:/.*)?").replace("/*", "/[^/]+")
     return re.compile(pattern)
 
 
-def _spellings(value: str) -> Iterator[str]:
+def _encoded_spellings(value: str) -> Iterator[str]:
     """Yield a secret as it is written in URLs, JSON, HTML, compose files, Base64 and hex."""
     data = value.encode("utf-8", "replace")
     yield from (

@@ -12,25 +12,25 @@ from typing import NamedTuple
 
 from preflight.model.secrets import WORD_LISTS, secret_kind
 
-PLACEHOLDER = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
-MAX_NAME_CHARS = 100
-MAX_VALUE_CHARS = 4096
+PLACEHOLDER_PATTERN = re.compile(r"<[a-z]+-[1-9][0-9]{0,8}>")
+MAX_SECRET_NAME_CHARS = 100
+MAX_SECRET_VALUE_CHARS = 4096
 
-_NOT_SECRET = re.compile(
+_NOT_SECRET_PATTERN = re.compile(
     rf"(?i)(?:{'|'.join(WORD_LISTS['state'])}|\$\{{?\w+\}}?|\$\(.*|%\w+%|\{{\{{.*|[*.x…_-]+"
     r"|[\[<(]?(?:redacted|hidden|masked|filtered)[\])>]?)"
 )
 """Values that say something of a secret, name where it is, or are redacted already."""
 
-_PROSE = re.compile(r"(?<=: )[a-z]{2,20} [a-z]{2,20}\b")  # token: signature is invalid
-_RANDOM = re.compile(
+_PROSE_PATTERN = re.compile(r"(?<=: )[a-z]{2,20} [a-z]{2,20}\b")  # token: signature is invalid
+_RANDOM_VALUE_PATTERN = re.compile(
     r"(?![a-z]*[0-9]{0,4}(?:[._:/@-]+[a-z]*[0-9]{0,4}[a-z]?)*$)"  # words, tags, names of models
     r"(?!v?[0-9.]+\w?$|[./~]|[\w.-]{1,253}:[0-9]{1,5}$|[A-Za-z][\w+.-]*://)"
     r"(?:[^\s0-9]*[0-9][^\sA-Za-z]*[A-Za-z]|[^\sA-Za-z]*[A-Za-z][^\s0-9]*[0-9])"
 )
 
 
-class Shape(NamedTuple):
+class SecretShape(NamedTuple):
     """Where a secret is in a text: in the groups of `pattern`.
 
     Finished HTML files are searched for the `distinctive` ones alone.
@@ -40,7 +40,7 @@ class Shape(NamedTuple):
     distinctive: bool
 
 
-def _read_shapes() -> Iterator[tuple[str, re.Pattern[str]]]:
+def _read_shape_patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
     text = Path(__file__).with_name("secret_shapes.txt").read_text("utf-8")
     macros: dict[str, str] = {}
     for section in text.split("\n\n[")[1:]:
@@ -53,71 +53,85 @@ def _read_shapes() -> Iterator[tuple[str, re.Pattern[str]]]:
             yield heading, re.compile(pattern, re.VERBOSE | re.MULTILINE)
 
 
-_PATTERNS = dict(_read_shapes())
-_VALUE = _PATTERNS.pop("value")
-SHAPES = tuple(Shape(p, heading.startswith("distinctive")) for heading, p in _PATTERNS.items())
+_PATTERN_BY_HEADING = dict(_read_shape_patterns())
+_ASSIGNED_VALUE_PATTERN = _PATTERN_BY_HEADING.pop("value")
+SECRET_SHAPES = tuple(
+    SecretShape(p, heading.startswith("distinctive")) for heading, p in _PATTERN_BY_HEADING.items()
+)
 
 
-def is_random(value: str) -> bool:
+def looks_random(value: str) -> bool:
     """Whether a value has letters and digits, and isn't a path, address, version or made of words.
 
     Nobody writes it by chance, so that it can be replaced anywhere.
     """
-    return len(value) >= 6 and _RANDOM.match(value[:MAX_NAME_CHARS]) is not None
+    return (
+        len(value) >= 6 and _RANDOM_VALUE_PATTERN.match(value[:MAX_SECRET_NAME_CHARS]) is not None
+    )
 
 
-def is_number(value: str, max_chars: int = 6) -> bool:
+def is_short_number(value: str, max_chars: int = 6) -> bool:
     """Whether a value is a short number, with or without a fraction."""
     return len(value) <= max_chars and re.fullmatch(r"[-+]?[0-9]+(?:\.[0-9]+)?", value) is not None
 
 
-def find_secrets(shape: Shape, text: str) -> Iterator[tuple[str, int, int]]:
+def find_secrets(shape: SecretShape, text: str) -> Iterator[tuple[str, int, int]]:
     """Yield kind, start and end of each secret of this shape, from left to right."""
     end = 0
     for match in shape.pattern.finditer(text):
-        for kind, start, stop in _find_in_match(match) if match.end() >= end else ():
+        for kind, start, stop in _find_secrets_in_match(match) if match.end() >= end else ():
             if start >= end:  # not inside of the value before it
                 yield kind, start, stop
                 end = stop
 
 
-def _find_in_match(match: re.Match[str]) -> Iterator[tuple[str, int, int]]:
+def _find_secrets_in_match(match: re.Match[str]) -> Iterator[tuple[str, int, int]]:
     groups = match.groupdict()
     if (name := groups.get("element")) and (kind := secret_kind(name)):
         yield kind, *match.span("content")
     elif name := groups.get("name"):
-        yield from _find_assigned(match, name[-MAX_NAME_CHARS:])
+        yield from _find_assigned_secret(match, name[-MAX_SECRET_NAME_CHARS:])
     elif "element" not in groups:
         for group in sorted(filter(groups.get, groups), key=match.start):
             yield group.rstrip("0123456789"), *match.span(group)
 
 
-def _find_assigned(match: re.Match[str], name: str) -> Iterator[tuple[str, int, int]]:
+def _find_assigned_secret(match: re.Match[str], name: str) -> Iterator[tuple[str, int, int]]:
     text = match.string
     kind = secret_kind(name.lower() if name == "PWD" else name)
     if kind is None and text[match.start("name") - 1 : match.start("name")] == "\\":
         kind = secret_kind(name[1:])  # after an escaped line break: \njwt=…
-    head = _find_value(text, match.end(), match.end() + MAX_NAME_CHARS) if kind else None
+    head = (
+        _find_assigned_value_span(text, match.end(), match.end() + MAX_SECRET_NAME_CHARS)
+        if kind
+        else None
+    )
     if kind is None or head is None:
         return
     value = text[slice(*head)]  # enough of it to judge
     word = name.rpartition(".")[2].lower().removesuffix("s")
     if match[0].endswith(","):  # ('name', 'value'), or only a list of names
-        is_secret = match["quote"] != "" and is_random(value)
+        is_secret = match["quote"] != "" and looks_random(value)
     elif word in WORD_LISTS["ambiguous"]:
-        is_secret = value[0] not in "[{" and is_random(value)
+        is_secret = value[0] not in "[{" and looks_random(value)
     elif not match["quote"] and (word in WORD_LISTS["prose"] or match[0].lower() == "pass:"):
-        is_secret = value[0] in "[{" or is_random(value)
+        is_secret = value[0] in "[{" or looks_random(value)
     else:  # PWD is the working directory, but not in `UID=sa;PWD=…`
         is_secret = name != "PWD" or value[0] not in "/~"
-    is_prose = kind != "password" and _PROSE.match(text, head[0])
-    is_count = is_number(value, {"password": 3, "token": 10}.get(kind, 6))
-    if is_secret and not is_prose and not is_count and not _NOT_SECRET.fullmatch(value):
-        yield kind, *(_find_value(text, match.end(), match.end() + MAX_VALUE_CHARS) or head)
+    is_prose = kind != "password" and _PROSE_PATTERN.match(text, head[0])
+    is_count = is_short_number(value, {"password": 3, "token": 10}.get(kind, 6))
+    if is_secret and not is_prose and not is_count and not _NOT_SECRET_PATTERN.fullmatch(value):
+        yield (
+            kind,
+            *(
+                _find_assigned_value_span(text, match.end(), match.end() + MAX_SECRET_VALUE_CHARS)
+                or head
+            ),
+        )
 
 
-def _find_value(text: str, start: int, last: int) -> tuple[int, int] | None:
-    match = _VALUE.match(text, start, last)
+def _find_assigned_value_span(text: str, start: int, last: int) -> tuple[int, int] | None:
+    match = _ASSIGNED_VALUE_PATTERN.match(text, start, last)
     if match is None or match.lastgroup is None:
         return None
     start, end = match.span(match.lastgroup)

@@ -43,7 +43,7 @@ def facts(**changed: Any) -> Facts:
 
 def diagnosed(*lines: str, name: str = "a.log", known: Facts | None = None) -> LogReport:
     reader = LogReader(RULES.diagnoses)
-    reader.add(name, io.BytesIO("\n".join(lines).encode()))
+    reader.add_log(name, io.BytesIO("\n".join(lines).encode()))
     return build_report(RULES, reader, known)
 
 
@@ -180,7 +180,7 @@ diagnoses:
 """
     ruleset = pipeline.load("r.yaml", lambda _: rules.encode())
     reader = LogReader(ruleset.diagnoses)
-    reader.add("a.log", io.BytesIO(b"needs 5 of memory"))
+    reader.add_log("a.log", io.BytesIO(b"needs 5 of memory"))
     (one,) = build_report(ruleset, reader).findings
     return [fix.text for fix in one.fixes]
 

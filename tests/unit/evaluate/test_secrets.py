@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from preflight.evaluate.judge import evaluate, explain
-from preflight.facts.table import FACTS
+from preflight.facts.table import ALL_FACTS
 from preflight.model.facts import Catalogue, Facts
 from preflight.rules.load import load
 
-CATALOGUE = Catalogue(FACTS)
+CATALOGUE = Catalogue(ALL_FACTS)
 SECRET = "734501"
 """What is made from it: 1469002 is twice as much, 265499 is lacking to a million."""
 TRACES = ("7345", "1469", "2654", "2655", "734k", "717.3", "hunter2")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from engine_server import drip, flood, http, listening, saying
-from preflight.facts.http_client import request
+from preflight.facts.http_client import send_request
 
 
 def get(url: str, timeout: float = 5, max_bytes: int = 100) -> tuple[int, bytes]:
-    return request(url, "/", timeout=timeout, max_bytes=max_bytes)
+    return send_request(url, "/", timeout=timeout, max_bytes=max_bytes)
 
 
 def test_a_response(tmp_path: Path) -> None:

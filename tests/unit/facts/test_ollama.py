@@ -18,10 +18,10 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.endpoint import Endpoint, EngineError
-from preflight.facts.model import canonical_name
+from preflight.facts.model import canonical_model_name
 from preflight.facts.ollama import (
-    configured_model,
     estimate_memory,
+    find_configured_model,
     kv_bytes_per_token,
 )
 from preflight.facts.ollama_server import (
@@ -270,14 +270,14 @@ def test_the_configured_model_is_what_asks_for_it(
     services: dict[str, Any] | None, environ: dict[str, str], name: str | None, source: str
 ) -> None:
     given = None if services is None else project(services)
-    found, where = configured_model(given, environ)
+    found, where = find_configured_model(given, environ)
     where = where.text.removeprefix("/p/compose.yaml; ") if isinstance(where, Source) else where
     assert (found, where) == (name, source)
 
 
 @pytest.mark.parametrize("name", ["x" * 201, "a\nb", "\x1b[2J"])
 def test_what_is_no_name_is_no_model(name: str) -> None:
-    found, _ = configured_model(project({"api": model(name)}), {})
+    found, _ = find_configured_model(project({"api": model(name)}), {})
     assert isinstance(found, Unknown)
     assert found.reason.isprintable()
 
@@ -296,7 +296,7 @@ def test_what_is_no_name_is_no_model(name: str) -> None:
     ],
 )
 def test_names_are_compared_in_full(name: str, same: str) -> None:
-    assert canonical_name(name) == same
+    assert canonical_model_name(name) == same
 
 
 # --- the estimate ---

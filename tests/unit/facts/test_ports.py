@@ -22,15 +22,15 @@ from preflight.facts.collect import context as engine
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import Project
-from preflight.facts.engine.api import EngineApi, Lazy
+from preflight.facts.engine.api import EngineApi, LazyValue
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.engine.locality import (
     ENGINE_IN_LOCAL_VM,
     NOTHING_VISIBLE,
-    VIRTUAL_MACHINES,
+    VM_ENGINE_PATTERNS,
     HostVisibility,
 )
-from preflight.facts.ports import PublishedPort, addresses_conflict, can_bind
+from preflight.facts.ports import PublishedPort, addresses_conflict, can_bind_port
 from preflight.model.facts import FileLine, Measured, Unknown, Value
 
 LOCAL = Endpoint("unix:///nowhere/docker.sock", "default", "the test")
@@ -75,12 +75,12 @@ def machine_with(
     api = Told(endpoint, 1)
     api.listed = containers
     context = MeasureContext(Options())
-    context.endpoint = Lazy(lambda: endpoint)
-    is_local_vm = name in VIRTUAL_MACHINES and endpoint.local
+    context.endpoint = LazyValue(lambda: endpoint)
+    is_local_vm = name in VM_ENGINE_PATTERNS and endpoint.is_local
     elsewhere = ENGINE_IN_LOCAL_VM if is_local_vm else NOTHING_VISIBLE
     visibility = SEEN if native else elsewhere
-    context.engine = Lazy(lambda: engine.Engine(api, {}, {}, name, visibility))
-    context.project = Lazy(lambda: project)
+    context.engine = LazyValue(lambda: engine.Engine(api, {}, {}, name, visibility))
+    context.project = LazyValue(lambda: project)
     return context
 
 
@@ -89,7 +89,7 @@ def without_engine(project: Project, endpoint: Endpoint = LOCAL) -> MeasureConte
         raise EngineError("connection refused", "refused")
 
     context = machine_with(project, endpoint=endpoint)
-    context.engine = Lazy(refuse)
+    context.engine = LazyValue(refuse)
     return context
 
 
@@ -141,7 +141,7 @@ def free_port() -> int:
     """A port that is free now, below those that the system gives away by itself."""
     while True:
         port = 20000 + secrets.randbelow(10000)
-        if can_bind(("tcp", port), "127.0.0.1") is True:
+        if can_bind_port(("tcp", port), "127.0.0.1") is True:
             return port
 
 
@@ -310,7 +310,7 @@ def test_ports_of_real_containers(docker_engine: Engine, publishing: Callable[..
     name = docker_engine.docker("ps", "--filter", f"publish={other}", "--format", "{{.Names}}")
     services = {"api": {"ports": [port_of(own, ""), port_of(other, "")]}}
     context = MeasureContext(Options(docker_host=docker_engine.url))
-    context.project = Lazy(lambda: project_of(services))
+    context.project = LazyValue(lambda: project_of(services))
     found = ports_of(measure(context))
     assert found[str(own)]["free"] is True
     assert found[str(other)]["free"] is False
@@ -447,7 +447,7 @@ def test_where_the_network_is_another_only_containers_tell(free_port: int) -> No
         others = [container(free_port, "other"), container(free_port + 1, "shop")]
         context = machine_with(project_of({"api": {"ports": asked}}), others)
         seen = context.engine()._replace(visibility=SEEN._replace(network_hidden=why))
-        context.engine = Lazy(lambda: seen)
+        context.engine = LazyValue(lambda: seen)
         found = ports_of(measure(context))
     assert found[key]["free"] == why
     assert found[str(free_port)]["holder"] == "container web of project other"

@@ -21,16 +21,16 @@ from preflight.facts.collect import context as engine
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.load import load_project
-from preflight.facts.compose.project import Need, Project
-from preflight.facts.engine.api import EngineApi, Lazy
+from preflight.facts.compose.project import NeededFeature, Project
+from preflight.facts.engine.api import EngineApi, LazyValue
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.engine.locality import (
     ENGINE_IN_LOCAL_VM,
     NOTHING_VISIBLE,
-    VIRTUAL_MACHINES,
+    VM_ENGINE_PATTERNS,
     HostVisibility,
 )
-from preflight.facts.ports import can_bind
+from preflight.facts.ports import can_bind_port
 from preflight.model.facts import FileLine, Measured, Source, Unknown, Value
 
 LOCAL = Endpoint("unix:///nowhere/docker.sock", "default", "the test")
@@ -61,14 +61,14 @@ def machine_with(
     info: Mapping[str, Any] | None = None,
 ) -> MeasureContext:
     version = {"Os": "linux", "Arch": arch}
-    is_local_vm = name in VIRTUAL_MACHINES and endpoint.local
+    is_local_vm = name in VM_ENGINE_PATTERNS and endpoint.is_local
     elsewhere = ENGINE_IN_LOCAL_VM if is_local_vm else NOTHING_VISIBLE
     visibility = SEEN if native else elsewhere
     told = engine.Engine(EngineApi(endpoint, 1), version, info or {}, name, visibility)
     context = MeasureContext(Options())
-    context.endpoint = Lazy(lambda: endpoint)
-    context.engine = Lazy(lambda: told)
-    context.project = Lazy(lambda: project)
+    context.endpoint = LazyValue(lambda: endpoint)
+    context.engine = LazyValue(lambda: told)
+    context.project = LazyValue(lambda: project)
     return context
 
 
@@ -77,7 +77,7 @@ def without_engine(project: Project | None, endpoint: Endpoint = LOCAL) -> Measu
         raise EngineError("connection refused", "refused")
 
     context = machine_with(project, endpoint=endpoint)
-    context.engine = Lazy(refuse)
+    context.engine = LazyValue(refuse)
     return context
 
 
@@ -118,7 +118,7 @@ class Stack:
         assert project is not None
         assert project.source == "cli"
         context = MeasureContext(Options(docker_host=self.engine.url))
-        context.project = Lazy(lambda: project)
+        context.project = LazyValue(lambda: project)
         return facts_of(context)
 
     def fact(self, name: str) -> Measured:
@@ -159,7 +159,7 @@ def free_port() -> int:
     """The first of three ports that are free now, below those that the system gives away."""
     while True:
         port = 20000 + secrets.randbelow(10000)
-        if all(can_bind(("tcp", port + more), "127.0.0.1") is True for more in range(3)):
+        if all(can_bind_port(("tcp", port + more), "127.0.0.1") is True for more in range(3)):
             return port
 
 
@@ -510,14 +510,14 @@ def test_gpus_of_a_vm_and_of_no_engine_are_unknown() -> None:
 
 def test_gpus_of_the_real_engine(docker_engine: Engine) -> None:
     context = MeasureContext(Options(docker_host=docker_engine.url))
-    context.project = Lazy(lambda: project_of({}))
+    context.project = LazyValue(lambda: project_of({}))
     runtimes = docker_engine.docker("info", "--format", "{{json .Runtimes}}")
     assert facts_of(context)["docker", "gpus"].value is ("nvidia" in runtimes)
 
 
 NEEDS = (
-    Need("2.20.3", "include", FileLine("compose.yaml", 3)),
-    Need("2.9.0", "older", FileLine("compose.yaml", 1)),
+    NeededFeature("2.20.3", "include", FileLine("compose.yaml", 3)),
+    NeededFeature("2.9.0", "older", FileLine("compose.yaml", 1)),
 )
 
 

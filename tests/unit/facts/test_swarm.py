@@ -24,8 +24,8 @@ from preflight.facts.collect.measurement import Options
 from preflight.facts.collect.worker import measure_probe
 from preflight.facts.compose.project import Project
 from preflight.facts.swarm import (
-    Node,
-    Service,
+    SwarmNode,
+    SwarmService,
     count_tasks_that_fit,
     find_unplaced_tasks,
     meets_constraint,
@@ -279,7 +279,7 @@ def test_hostile_names_command_no_terminal(
 
 
 @pytest.fixture
-def labelled() -> Node:
+def labelled() -> SwarmNode:
     """A worker with labels of its own and of its engine."""
     spec = {"Role": "worker", "Availability": "active", "Labels": {"Disk": "SSD", "zone.a": "1"}}
     row = node(9, "w9.example.com", Spec=spec)
@@ -321,7 +321,7 @@ def labelled() -> Node:
     ],
 )
 def test_a_node_meets_a_constraint_as_in_swarmkit(
-    labelled: Node, constraint: str, met: bool
+    labelled: SwarmNode, constraint: str, met: bool
 ) -> None:
     assert meets_constraint(labelled, constraint) is met
 
@@ -338,7 +338,7 @@ rooms = st.fixed_dictionaries(
 )
 services = st.lists(
     st.builds(
-        Service,
+        SwarmService,
         st.sampled_from(("x", "y", "z")),
         st.integers(0, 2),
         st.fixed_dictionaries({}, optional={k: st.integers(1, 6) for k in ("memory", "cpus")}),
@@ -351,7 +351,7 @@ services = st.lists(
 )
 
 
-def is_possible(free: dict[str, dict[str, int]], wanted: list[Service]) -> bool:
+def is_possible(free: dict[str, dict[str, int]], wanted: list[SwarmService]) -> bool:
     """Whether any way to give each task one of its nodes has room for all of them."""
     tasks = [service for service in wanted for _ in range(service.tasks)]
     for choice in product(*(service.nodes for service in tasks)):
@@ -360,7 +360,9 @@ def is_possible(free: dict[str, dict[str, int]], wanted: list[Service]) -> bool:
     return False
 
 
-def has_room(free: Any, tasks: list[Service], choice: tuple[Node, ...], node: Node) -> bool:
+def has_room(
+    free: Any, tasks: list[SwarmService], choice: tuple[SwarmNode, ...], node: SwarmNode
+) -> bool:
     here = [task for task, chosen in zip(tasks, choice, strict=True) if chosen == node]
     room = free[node.id]
     used = {kind: sum(task.needs.get(kind, 0) for task in here) for kind in room}
@@ -372,7 +374,7 @@ def has_room(free: Any, tasks: list[Service], choice: tuple[Node, ...], node: No
 
 @given(rooms, services)
 def test_what_is_said_to_be_placed_can_be_placed(
-    free: dict[str, dict[str, int]], wanted: list[Service]
+    free: dict[str, dict[str, int]], wanted: list[SwarmService]
 ) -> None:
     left_over = find_unplaced_tasks(with_free(wanted, free))
     assert all(0 < left_over[s.name] <= s.tasks for s in wanted if s.name in left_over)
@@ -382,18 +384,18 @@ def test_what_is_said_to_be_placed_can_be_placed(
 
 def service_of(
     name: str, tasks: int | None, memory: int, nodes: Any = NODES, per_node: int = 0
-) -> Service:
+) -> SwarmService:
     needs, count = {"memory": memory} if memory else {}, len(nodes) if tasks is None else tasks
-    return Service(name, count, needs, per_node, (), nodes, tasks is None)
+    return SwarmService(name, count, needs, per_node, (), nodes, tasks is None)
 
 
-def with_free(services: list[Service], free: dict[str, dict[str, int]]) -> list[Service]:
+def with_free(services: list[SwarmService], free: dict[str, dict[str, int]]) -> list[SwarmService]:
     """Return the services on nodes with these amounts free, by their ids."""
     nodes = {each.id: each._replace(free=Counter(free[each.id])) for each in NODES}
     return [one._replace(nodes=[nodes[each.id] for each in one.nodes]) for one in services]
 
 
-def unplaced(services: list[Service], **memory: int) -> dict[str, int]:
+def unplaced(services: list[SwarmService], **memory: int) -> dict[str, int]:
     """Return what is left over where nodes have this memory free, by their names."""
     free = {each.id: {"memory": memory.get(each.name, 0)} for each in NODES}
     return find_unplaced_tasks(with_free(services, free))

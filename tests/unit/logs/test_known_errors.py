@@ -37,8 +37,8 @@ def engine(
 
 def scanned(lines: Iterable[str], rules: RuleSet = RULES) -> LogContents:
     reader = LogReader(rules.diagnoses)
-    reader.add("a.log", io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
-    return reader.result()
+    reader.add_log("a.log", io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
+    return reader.build_contents()
 
 
 def found(*lines: str) -> dict[str, KnownError]:

@@ -18,7 +18,7 @@ from known_errors import CLEAN, HITS
 from preflight import check as pipeline
 from preflight.cli.streams import read_rules
 from preflight.logs import search
-from preflight.logs.lines import Line, unwrap_line
+from preflight.logs.lines import LogLine, unwrap_line
 from preflight.logs.log_reader import LogReader
 from preflight.model.diagnosis import KnownError
 from preflight.model.patterns import compile_log_pattern
@@ -57,8 +57,8 @@ def read(diagnoses: tuple[Diagnosis, ...], *blocks: bytes) -> tuple[dict[str, Kn
             return left.pop(0) if left else b""
 
     reader = LogReader(diagnoses)
-    reader.add("a.log", Blocks())  # type: ignore[arg-type]
-    contents = reader.result()
+    reader.add_log("a.log", Blocks())  # type: ignore[arg-type]
+    contents = reader.build_contents()
     return {error.id: error for error in contents.errors}, contents.line_count
 
 
@@ -110,7 +110,7 @@ def test_any_blocks(text: str, size: int) -> None:
 def test_any_blocks_whose_lines_are_as_long_as_can_be(text: str, size: int) -> None:
     data = b"\n".join(line.encode()[:20] for line in ("- " + text).split("\n"))
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(search, "CONTEXT_BYTES", 24)
+        monkeypatch.setattr(search, "MATCH_CONTEXT_BYTES", 24)
         errors, _ = read(SIMPLE, *cut(data, size))
     assert counts(errors) == plain_counts(SIMPLE, data)
 
@@ -229,15 +229,15 @@ def test_dockers_json_file() -> None:
     "line", ['{"log":"it is fu', '{"log":5}', '{"log":null,"time":"x"}', '{"log":' + "[" * 100_000]
 )
 def test_a_line_of_dockers_that_is_cut_is_text(line: str) -> None:
-    assert unwrap_line(line.encode()) == Line(line.encode())
+    assert unwrap_line(line.encode()) == LogLine(line.encode())
 
 
 def test_first_and_last_of_several_logs_are_by_time() -> None:
     reader = LogReader(RULES.diagnoses)
     line = "write /a: no space left on device\n"
     for name, hour in (("b", "12"), ("a", "10"), ("c", "11")):
-        reader.add(name, io.BytesIO(f"2026-01-01T{hour}:00:00Z {line}".encode()))
-    error = reader.result().errors[0]
+        reader.add_log(name, io.BytesIO(f"2026-01-01T{hour}:00:00Z {line}".encode()))
+    error = reader.build_contents().errors[0]
     assert (error.first.file, error.last.file, error.occurrences) == ("a", "b", 3)
 
 
@@ -245,8 +245,8 @@ def test_without_a_year_they_are_in_the_order_of_the_logs() -> None:
     reader = LogReader(RULES.diagnoses)
     line = "write /a: no space left on device\n"
     for name, day in (("b", 3), ("a", 1), ("c", 2)):
-        reader.add(name, io.BytesIO(f"Nov  {day} 10:11:12 {line}".encode()))
-    error = reader.result().errors[0]
+        reader.add_log(name, io.BytesIO(f"Nov  {day} 10:11:12 {line}".encode()))
+    error = reader.build_contents().errors[0]
     assert (error.first.file, error.last.file) == ("b", "c")
 
 
@@ -257,9 +257,9 @@ def test_often_within_a_while() -> None:
     assert not read(often, "".join(rows[:-1]).encode())[0]
     assert read(often, "".join(rows).encode())[0]["often"].occurrences == 8
     rotated = LogReader(often)
-    rotated.add("a.log.1", io.BytesIO("".join(rows[:-1]).encode()))
-    rotated.add("a.log", io.BytesIO(rows[-1].encode()))
-    assert rotated.result().errors[0].occurrences == 8, "over what was rotated too"
+    rotated.add_log("a.log.1", io.BytesIO("".join(rows[:-1]).encode()))
+    rotated.add_log("a.log", io.BytesIO(rows[-1].encode()))
+    assert rotated.build_contents().errors[0].occurrences == 8, "over what was rotated too"
 
 
 def test_lines_with_one_pid_are_one_event() -> None:
@@ -277,7 +277,7 @@ def test_what_is_shown_of_a_line_holds_the_error() -> None:
 
 def test_a_pattern_that_takes_too_long_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Hyperscan has found the line, Python's own engine still has to read it."""
-    monkeypatch.setattr("preflight.logs.log_reader._MAX_SECONDS", 0.05)
+    monkeypatch.setattr("preflight.logs.log_reader._MAX_SEARCH_SECONDS", 0.05)
     line = b"x" * 60 + b" xxy\n"
     with pytest.raises(ValueError, match=r"\(x\+x\+\)\+y.*takes too long"):
         read((Diagnosis("wild", "W", (r"(x+x+)+y",)),), line)

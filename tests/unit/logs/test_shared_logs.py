@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="no shared cases here
 
 def found(text: str) -> list[str]:
     reader = LogReader(RULES.diagnoses)
-    reader.add("a.log", io.BytesIO(text.encode()))
+    reader.add_log("a.log", io.BytesIO(text.encode()))
     return [finding.id for finding in build_report(RULES, reader).findings]
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from preflight.logs import streams
-from preflight.logs.streams import BLOCK_BYTES, read_blocks
+from preflight.logs.streams import READ_BLOCK_BYTES, read_blocks
 
 TEXT = "".join(f"line {number}: ünïcödé {number * 7919}\n" for number in range(40_000))
 DATA = TEXT.encode()
@@ -62,12 +62,12 @@ def test_gzip_that_is_damaged() -> None:
     packed[len(packed) // 2] ^= 0xFF
     data, notes = read(bytes(packed))
     assert notes == ["damaged: read up to the damage"]
-    assert data[: BLOCK_BYTES // 8] == DATA[: BLOCK_BYTES // 8]
+    assert data[: READ_BLOCK_BYTES // 8] == DATA[: READ_BLOCK_BYTES // 8]
 
 
 def test_a_gzip_bomb_is_left_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """8 GiB of zeros in 8 MiB: made as it is read, and read for 256 MiB."""
-    monkeypatch.setattr(streams, "_UNCHECKED_BYTES", 2**28)
+    monkeypatch.setattr(streams, "_MIN_BYTES_FOR_RATIO_CHECK", 2**28)
     squeeze = zlib.compressobj(9, wbits=31)
     piece = squeeze.compress(b"\0" * 2**24) + squeeze.flush(zlib.Z_FULL_FLUSH)
     again = squeeze.compress(b"\0" * 2**24) + squeeze.flush(zlib.Z_FULL_FLUSH)
@@ -82,7 +82,7 @@ def test_a_gzip_bomb_is_left_off(monkeypatch: pytest.MonkeyPatch) -> None:
     [(codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")],
 )
 def test_utf_16(bom: bytes, encoding: str) -> None:
-    text = TEXT + "\N{ROCKET}" * BLOCK_BYTES
+    text = TEXT + "\N{ROCKET}" * READ_BLOCK_BYTES
     assert read(bom + text.encode(encoding)) == (text.encode(), [])
     data, _ = read(bom + text.encode(encoding) + b"\x00")
     assert data.decode().startswith(text)
@@ -137,7 +137,7 @@ def test_only_a_little_is_in_memory() -> None:
     finally:
         tracemalloc.stop()
     assert size == 19_000_000
-    assert most < 16 * BLOCK_BYTES
+    assert most < 16 * READ_BLOCK_BYTES
 
 
 def test_nothing_is_read_ahead_of_what_is_asked() -> None:

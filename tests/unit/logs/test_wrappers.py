@@ -18,8 +18,8 @@ RULES = pipeline.load(DEFAULT_RULE_SET, read_rules, known_errors=True)
 
 def found(line: str) -> list[str]:
     reader = LogReader(RULES.diagnoses)
-    reader.add("a.log", io.BytesIO(f"{line}\n".encode()))
-    return [error.id for error in reader.result().errors]
+    reader.add_log("a.log", io.BytesIO(f"{line}\n".encode()))
+    return [error.id for error in reader.build_contents().errors]
 
 
 WRAPPERS: dict[str, Callable[[str], str]] = {

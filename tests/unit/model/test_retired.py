@@ -7,14 +7,14 @@ from datetime import date
 import pytest
 
 from preflight.evaluate.judge import Selection, evaluate
-from preflight.facts.table import FACTS
+from preflight.facts.table import ALL_FACTS
 from preflight.model.facts import RETIRED_FACTS, Catalogue, Facts, Unknown, split_path
 from preflight.model.problems import InputError
 from preflight.model.report import Report
 from preflight.model.rules import RETIRED_RULES
 from preflight.rules.load import load
 
-CATALOGUE = Catalogue(FACTS)
+CATALOGUE = Catalogue(ALL_FACTS)
 RULE = "  - {id: a, title: A, fact: host.os, require: {equals: linux}}\n"
 NOTE = "rule swarm-node-lost no longer exists: nothing replaces it"
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from paths import ROOT
 from preflight.model.facts import MAX_BUNDLE_BYTES
 from preflight.model.problems import InputError
-from preflight.snapshot.bundle import Member, read_bundle, write_bundle
+from preflight.snapshot.bundle import BundleMember, read_bundle, write_bundle
 from preflight.snapshot.facts_file import read_snapshot
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -29,10 +29,10 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 FACTS = (ROOT / "tests/cases/linux-healthy/facts.json").read_bytes()
 REPORT = (ROOT / "tests/golden/report.json").read_bytes()
 MEMBERS = (
-    Member("facts.json", "what was measured", FACTS),
-    Member("report.json", "the report", REPORT),
-    Member("logs/api.log", "a log", b"one\ntwo\n"),
-    Member("logs/ollama.log", "a log", b""),
+    BundleMember("facts.json", "what was measured", FACTS),
+    BundleMember("report.json", "the report", REPORT),
+    BundleMember("logs/api.log", "a log", b"one\ntwo\n"),
+    BundleMember("logs/ollama.log", "a log", b""),
 )
 GOOD = write_bundle(
     MEMBERS, "1.0.0", "2026-11-23T11:00:00Z", {"password": 2}, ["the log of db: gone"]

@@ -79,7 +79,9 @@ def test_what_is_dumped_is_loaded(
     facts = Facts(values, sources, unknown, "2026-11-23T11:00:00Z", "1.0.0")
     assert load(json.loads(write_snapshot(facts))) == facts
     assert read_snapshot(write_snapshot(facts).encode(), "x") == facts
-    jsonschema.Draft202012Validator(facts_file.schema()).validate(json.loads(write_snapshot(facts)))
+    jsonschema.Draft202012Validator(facts_file.build_snapshot_schema()).validate(
+        json.loads(write_snapshot(facts))
+    )
 
 
 def test_figures_absence_and_unknown_survive() -> None:
@@ -210,7 +212,9 @@ def test_a_wrong_type_at_any_place(name: str, value: object) -> None:
         "not a (preflight.facts file|snapshot): ", refusal(json.dumps(snapshot).encode())
     )
     with pytest.raises(jsonschema.ValidationError):  # the published schema agrees
-        jsonschema.validate(snapshot, facts_file.schema(), jsonschema.Draft202012Validator)
+        jsonschema.validate(
+            snapshot, facts_file.build_snapshot_schema(), jsonschema.Draft202012Validator
+        )
 
 
 def test_facts_cannot_be_missing() -> None:
@@ -272,8 +276,8 @@ def test_a_damaged_file_is_read_or_refused(text: str, data: st.DataObject) -> No
 
 
 def test_the_schema_is_a_valid_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(facts_file.schema())
-    unknown = facts_file.schema()["properties"]["unknown"]["additionalProperties"]
+    jsonschema.Draft202012Validator.check_schema(facts_file.build_snapshot_schema())
+    unknown = facts_file.build_snapshot_schema()["properties"]["unknown"]["additionalProperties"]
     assert unknown["properties"]["kind"]["enum"] == list(UNKNOWN_KINDS)
 
 
@@ -283,7 +287,9 @@ def test_a_real_snapshot_validates_and_each_declared_fact_stands_once(
     done = run_preflight("facts", "-f", "json")
     snapshot = json.loads(done.stdout)
     checker = jsonschema.FormatChecker()
-    jsonschema.Draft202012Validator(facts_file.schema(), format_checker=checker).validate(snapshot)
+    jsonschema.Draft202012Validator(
+        facts_file.build_snapshot_schema(), format_checker=checker
+    ).validate(snapshot)
     facts = read_snapshot(done.stdout.encode(), "facts.json")
     for name in pipeline.catalogue().names():
         if "*" in name:

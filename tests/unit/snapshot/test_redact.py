@@ -21,7 +21,7 @@ from preflight.model.rules import DEFAULT_RULE_SET, RuleSet
 from preflight.model.secrets import secret_kind
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 from preflight.snapshot.redact import Redactor
-from preflight.snapshot.shapes import PLACEHOLDER
+from preflight.snapshot.shapes import PLACEHOLDER_PATTERN
 
 CASES = sorted(path.parent for path in ROOT.glob("tests/cases/*/facts.json"))
 
@@ -113,7 +113,7 @@ def test_a_secret_is_found_by_what_stands_around_it(context: str) -> None:
     text = f"before {context.format(SECRET)} after"
     clean = redactor.redact_text(text)
     assert SECRET not in clean
-    assert PLACEHOLDER.search(clean)
+    assert PLACEHOLDER_PATTERN.search(clean)
     assert clean.startswith("before ")
     assert redactor.redact_text(clean) == clean
     assert redactor.find_leftovers("x.log", clean.encode()) == []

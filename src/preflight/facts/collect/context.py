@@ -13,18 +13,18 @@ from typing import Any, NamedTuple
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError, Project
-from preflight.facts.engine.api import EngineApi, Lazy
-from preflight.facts.engine.endpoint import EngineError, resolve
+from preflight.facts.engine.api import EngineApi, LazyValue
+from preflight.facts.engine.endpoint import EngineError, resolve_endpoint
 from preflight.facts.engine.locality import (
     HostVisibility,
     find_differing_info_key,
     find_host_visibility,
     identify_engine,
-    in_container,
+    is_in_container,
 )
 from preflight.model.facts import Unknown
 
-_ENGINE_SHARE = 0.9  # of the time left; the rest is for what follows from an engine's silence
+_ENGINE_TIME_SHARE = 0.9  # of the time left; the rest is for what follows from an engine's silence
 _MIN_ENGINE_SECONDS = 3  # an engine that had less and gave no answer may be in order
 
 
@@ -47,15 +47,15 @@ class MeasureContext:
     def __init__(self, options: Options, deadline: float | None = None) -> None:
         self.options = options
         self.deadline = deadline or time.monotonic() + options.timeout
-        self.endpoint = Lazy(lambda: resolve(options.docker_host, options.context))
-        self.engine = Lazy(self._connect)
-        self.project: Lazy[Project | None] = Lazy(lambda: load_project(options))
+        self.endpoint = LazyValue(lambda: resolve_endpoint(options.docker_host, options.context))
+        self.engine = LazyValue(self._connect_to_engine)
+        self.project: LazyValue[Project | None] = LazyValue(lambda: load_project(options))
         self._engine_seconds = 0.0
 
-    def _connect(self) -> Engine:
+    def _connect_to_engine(self) -> Engine:
         endpoint, start = self.endpoint(), time.monotonic()
         seconds_left = self.deadline - start
-        self._engine_seconds = min(_ENGINE_SHARE * seconds_left, seconds_left - 0.1)
+        self._engine_seconds = min(_ENGINE_TIME_SHARE * seconds_left, seconds_left - 0.1)
         api = EngineApi(endpoint, self.options.timeout, start + self._engine_seconds)
         version = api.negotiate_version()
         info = api.get_object("/info")
@@ -88,8 +88,8 @@ class MeasureContext:
         where the endpoint can't be used.
         """
         endpoint = self.endpoint()
-        if not endpoint.loopback:
-            return endpoint.local, "the address"
+        if not endpoint.is_loopback:
+            return endpoint.is_local, "the address"
         engine = self.engine_or_unknown()
         if isinstance(engine, Unknown):
             return True, "the address; it may be the end of a tunnel"
@@ -98,7 +98,7 @@ class MeasureContext:
             return True, "the address; GET /info names no other machine"
         return False, f"GET /info {key} is another machine's: the address is the end of a tunnel"
 
-    def visibility(self) -> HostVisibility:
+    def find_visibility(self) -> HostVisibility:
         """Return what is visible of the engine's host.
 
         Where a local engine gives no answer, this machine is still looked at.
@@ -108,5 +108,5 @@ class MeasureContext:
             return engine.visibility
         hidden: Unknown | None = engine
         with suppress(EngineError):
-            hidden = None if self.endpoint().local and not in_container()[0] else engine
+            hidden = None if self.endpoint().is_local and not is_in_container()[0] else engine
         return HostVisibility(engine, hidden, engine, lambda _: hidden)

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 Worker: TypeAlias = "subprocess.Popen[bytes]"
 
-_WORKER_CODE = (
+_WORKER_PYTHON_CODE = (
     "import gc, sys; gc.disable(); sys.path[:] = sys.argv[1:];"
     "from preflight.facts.collect.worker import main; main()"
 )
-SUPPORT = "support"  # the first part of the path of data that isn't a fact
-_SIGKILL = 9  # `signal` would have to be imported
-_WAIT_INTERVAL = 0.1  # seconds between two calls of `on_wait`
-_MARGIN = 0.2  # seconds by which the worker ends before the program stops waiting for it
+SUPPORT_SEGMENT = "support"  # the first part of the path of data that isn't a fact
+_SIGKILL_NUMBER = 9  # `signal` would have to be imported
+_WAIT_INTERVAL_SECONDS = 0.1  # between two calls of `on_wait`
+_DEADLINE_MARGIN_SECONDS = 0.2  # the worker ends so long before the program stops waiting
 
 
 class LogRequest(NamedTuple):
@@ -70,7 +70,7 @@ def start_worker() -> Worker:
         current = os.getcwd()
     path = [entry for entry in sys.path if entry and (entry != current or entry == program_folder)]
     return subprocess.Popen(
-        [sys.executable, "-S", "-c", _WORKER_CODE, *path],
+        [sys.executable, "-S", "-c", _WORKER_PYTHON_CODE, *path],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         start_new_session=True,
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows
@@ -82,7 +82,7 @@ def stop_worker(worker: Worker) -> None:
     if worker.returncode is not None:
         return
     with suppress(OSError, AttributeError):  # Windows has no process groups
-        os.killpg(worker.pid, _SIGKILL)
+        os.killpg(worker.pid, _SIGKILL_NUMBER)
     worker.kill()
     try:
         worker.wait(0.05)
@@ -107,13 +107,17 @@ class Measurement:
         self._timeout = options.timeout
         self.support_data: list[Measured] = []
         self.hidden_variables: list[tuple[str, str]] = []
-        self._worker_deadline = self._start + max(self._timeout - _MARGIN, self._timeout / 2)
+        self._worker_deadline = self._start + max(
+            self._timeout - _DEADLINE_MARGIN_SECONDS, self._timeout / 2
+        )
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()
         self._failure = "the worker process ended too early"
         self._worker = worker
         try:
             self._worker = worker or start_worker()
-            threading.Thread(target=self._read_lines, args=(self._worker,), daemon=True).start()
+            threading.Thread(
+                target=self._read_worker_lines, args=(self._worker,), daemon=True
+            ).start()
         except (OSError, RuntimeError) as error:  # no more processes or threads here
             self._failure = f"the worker process could not be started: {error}"
             self._lines.put(None)
@@ -130,7 +134,7 @@ class Measurement:
         asked_names = {path[-1] for path in asked_paths if path[-2:-1] == ("environment",)}
         facts = []
         for fact in self.results(on_wait):
-            if fact.path[0] == SUPPORT:
+            if fact.path[0] == SUPPORT_SEGMENT:
                 self.support_data.append(fact)
             elif fact.path[-2:-1] != ("environment",) or fact.path[-1] in asked_names:
                 facts.append(fact)
@@ -152,7 +156,7 @@ class Measurement:
             while True:  # what came in time counts, however late it is asked for
                 seconds_left = max(0.0, self._start + self._timeout - time.monotonic())
                 try:
-                    line = self._lines.get(timeout=min(_WAIT_INTERVAL, seconds_left))
+                    line = self._lines.get(timeout=min(_WAIT_INTERVAL_SECONDS, seconds_left))
                 except Empty:
                     if not seconds_left:
                         break
@@ -162,7 +166,7 @@ class Measurement:
                 if line is None:
                     failure = self._failure if self._end < self._worker_deadline else ""
                     break
-                yield decode(line)
+                yield decode_fact(line)
         finally:
             if self._worker is not None:
                 stop_worker(self._worker)
@@ -173,7 +177,7 @@ class Measurement:
             reason = Unknown(failure, "error") if failure else Unknown(late, "timeout")
             yield from unknown_facts(probe, reason)
 
-    def _read_lines(self, worker: Worker) -> None:
+    def _read_worker_lines(self, worker: Worker) -> None:
         assert worker.stdout is not None
         for line in worker.stdout:
             self._lines.put(line)
@@ -181,7 +185,7 @@ class Measurement:
         self._lines.put(None)
 
 
-def decode(line: bytes) -> Measured:
+def decode_fact(line: bytes) -> Measured:
     """Return the fact in a line of the worker's output."""
     import json
 

@@ -22,7 +22,7 @@ from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.table import PROBES, Probe, facts_without_project, unknown_facts
 from preflight.model.facts import Measured, Unknown
 
-_SWITCH_INTERVAL = 0.02  # seconds; long enough for the engine's thread to get to its first wait
+_THREAD_SWITCH_SECONDS = 0.02  # long enough for the engine's thread to get to its first wait
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     fields, deadline = json.loads(line)
     options = Options(*fields)
     context = MeasureContext(options, deadline)
-    sys.setswitchinterval(_SWITCH_INTERVAL)
+    sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
     # the engine's first: it waits most, and the others are measured meanwhile
     probes = sorted(PROBES, key=lambda probe: probe.facts is not DOCKER_FACTS)
     tasks = [measure_probe(probe, context) for probe in probes]
@@ -41,22 +41,24 @@ def main() -> None:
         from preflight.facts.stack import support_data
 
         tasks.append(support_data.measure(context, LogRequest(*options.logs)))
-    threads = [threading.Thread(target=_write_all, args=(task,), daemon=True) for task in tasks]
+    threads = [
+        threading.Thread(target=_write_all_bytes, args=(task,), daemon=True) for task in tasks
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    _end()
+    _end_process()
 
 
-def _write_all(facts: Iterable[Measured]) -> None:
+def _write_all_bytes(facts: Iterable[Measured]) -> None:
     collections = []
     for fact in facts:
         if fact.value == {}:
             collections.append(fact)  # it is complete once its members are written
         else:
-            _write([fact])
-    _write(collections)
+            _write_fact([fact])
+    _write_fact(collections)
 
 
 def measure_probe(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
@@ -79,22 +81,22 @@ def measure_probe(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
         yield from unknown_facts(probe, Unknown(f"{type(error).__name__}: {error}", "error"))
 
 
-def encode(fact: Measured) -> bytes:
+def encode_fact(fact: Measured) -> bytes:
     """Return a fact as a line: its path, value and source, and whether it is unknown."""
     return json.dumps([*fact, isinstance(fact.value, Unknown)]).encode("ascii") + b"\n"
 
 
-def _write(facts: Iterable[Measured]) -> None:
+def _write_fact(facts: Iterable[Measured]) -> None:
     output = sys.stdout.buffer
     for fact in facts:
         try:
-            output.write(encode(fact))  # it has a lock: lines of several threads don't mix
+            output.write(encode_fact(fact))  # it has a lock: lines of several threads don't mix
             output.flush()
         except OSError:
-            _end()  # nobody reads any more
+            _end_process()  # nobody reads any more
 
 
-def _end() -> None:
+def _end_process() -> None:
     """End this process and the programs it runs, which are in its process group."""
     if hasattr(os, "killpg") and os.getsid(0) == os.getpid():
         os.killpg(0, signal.SIGKILL)

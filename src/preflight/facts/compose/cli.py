@@ -15,12 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from preflight.facts.engine.endpoint import config_folder
+from preflight.facts.engine.endpoint import docker_config_folder
 from preflight.processes import Program
 
-_MAX_BYTES = 64 * 2**20  # of a configuration
-_MAX_MEMORY = 2**30  # bytes, of Compose itself
-_FAULTS = {
+_MAX_OUTPUT_BYTES = 64 * 2**20  # of a configuration
+_MAX_MEMORY_BYTES = 2**30  # bytes, of Compose itself
+_FAULT_BY_MESSAGE = {
     **dict.fromkeys(
         ("unknown flag", "no such option", "unknown command"),
         "docker compose is too old to print its configuration as JSON",
@@ -34,9 +34,9 @@ _FAULTS = {
 }
 """What Compose says, in lower case, where the fault isn't the project's; and what we say."""
 
-_INVALID_TEMPLATE = "invalid interpolation format"  # the lines after it quote what may be secret
-_UNSET_VARIABLE = re.compile(r'The \\?"([^"\\]+)\\?" variable is not set')
-_PLUGIN_FOLDERS = (
+_INVALID_TEMPLATE_MESSAGE = "invalid interpolation format"  # what follows may quote secrets
+_UNSET_VARIABLE_PATTERN = re.compile(r'The \\?"([^"\\]+)\\?" variable is not set')
+_DOCKER_PLUGIN_FOLDERS = (
     *(
         f"/usr/{part}/docker/cli-plugins"
         for part in ("local/lib", "local/libexec", "lib", "libexec")
@@ -64,7 +64,7 @@ def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]
         return ComposeAnswer()
     named = [part for file in files for part in ("-f", file)]
     config = [program, *named, "config", "--format", "json"]
-    config_run = Program(config, environ, _MAX_BYTES, _MAX_MEMORY)
+    config_run = Program(config, environ, _MAX_OUTPUT_BYTES, _MAX_MEMORY_BYTES)
     version_run = Program([program, "version", "--short"], environ, 200)
     done, printed = config_run.wait(timeout * 0.6), version_run.wait(timeout * 0.1)
     version = printed.output.strip().removeprefix("v") if printed.exit_code == 0 else None
@@ -72,21 +72,23 @@ def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]
     if done.exit_code is None:
         return answer._replace(fault=f"docker compose config {done.error}")
     if done.exit_code != 0:
-        faults = [fault for words, fault in _FAULTS.items() if words in done.error.lower()]
+        faults = [
+            fault for words, fault in _FAULT_BY_MESSAGE.items() if words in done.error.lower()
+        ]
         if faults:
             return answer._replace(fault=faults[0])
         return answer._replace(refused=_refusal_message(done.error, done.exit_code))
     with suppress(ValueError, RecursionError):
         printed_config = json.loads(done.output.replace("$$", "$"))  # it doubles dollar signs
         if isinstance(printed_config, dict):
-            unset = tuple(dict.fromkeys(_UNSET_VARIABLE.findall(done.error)))
+            unset = tuple(dict.fromkeys(_UNSET_VARIABLE_PATTERN.findall(done.error)))
             return answer._replace(config=printed_config, unset=unset)
     return answer._replace(fault="docker compose config didn't print a JSON object")
 
 
 def _refusal_message(output: str, code: int) -> str:
     lines = [line for line in output.strip().splitlines() if "level=warning" not in line]
-    plain = (line for line in lines if _INVALID_TEMPLATE in line)
+    plain = (line for line in lines if _INVALID_TEMPLATE_MESSAGE in line)
     text = next(plain, lines[-1] if lines else f"exit code {code}")
     return text.removeprefix("Error: ")
 
@@ -94,12 +96,12 @@ def _refusal_message(output: str, code: int) -> str:
 def find_compose(environ: Mapping[str, str] = os.environ) -> str | None:
     """Return the program of Compose: the docker CLI's plugin, else docker-compose on the path."""
     name = "docker-compose.exe" if sys.platform == "win32" else "docker-compose"
-    own, extra = config_folder(environ), []
+    own, extra = docker_config_folder(environ), []
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         extra = list(
             map(Path, json.loads((own / "config.json").read_bytes())["cliPluginsExtraDirs"])
         )
-    for folder in (own / "cli-plugins", *extra, *map(Path, _PLUGIN_FOLDERS)):
+    for folder in (own / "cli-plugins", *extra, *map(Path, _DOCKER_PLUGIN_FOLDERS)):
         if os.access(folder / name, os.X_OK):
             return str(folder / name)
     return shutil.which("docker-compose", path=environ.get("PATH", os.defpath))

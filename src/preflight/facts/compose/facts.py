@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from preflight.facts.compose.project import OLDER_KEYS, Project, known_as, read_field, source_of
+from preflight.facts.compose.project import (
+    LEGACY_KEY_BY_PATH,
+    Project,
+    find_source,
+    list_service_aliases,
+    read_field,
+)
 from preflight.facts.engine.engine_facts import DEFAULT_LOG_DRIVER, is_log_rotated
 from preflight.model.facts import Measured, Value
 
@@ -25,25 +31,27 @@ def measure(_: object, project: Project) -> Iterator[Measured]:
         yield from _service_facts(project, name, service)
     yield Measured(("compose", "services"), {}, reader)
     services = project.services.values()
-    for kind, what in OLDER_KEYS:
-        amounts = [(resource(service, kind, what)[0], replicas(service)) for service in services]
+    for kind, what in LEGACY_KEY_BY_PATH:
+        amounts = [
+            (read_resource(service, kind, what)[0], count_replicas(service)) for service in services
+        ]
         known = [value * count for value, count in amounts if value]
         source = f"the sum over {len(known)} of {len(services)} services, with replicas"
         yield Measured(("compose", "total", kind, what), sum(known), source)
 
 
-def replicas(service: Mapping[str, Any]) -> int:
+def count_replicas(service: Mapping[str, Any]) -> int:
     """Return how many containers a service has: deploy.replicas, else scale, else one."""
     counts = (read_field(service, "deploy.replicas"), service.get("scale"), 1)
     return next(count for count in counts if isinstance(count, int))
 
 
-def resource(
+def read_resource(
     service: Mapping[str, Any], kind: str, what: str
 ) -> tuple[float | None, tuple[str, ...]]:
     """Return a limit or reservation in bytes or cores, None where there is none, and its key."""
     path: tuple[str, ...] = ("deploy", "resources", kind, what)
-    value, older = read_field(service, ".".join(path)), OLDER_KEYS[kind, what]
+    value, older = read_field(service, ".".join(path)), LEGACY_KEY_BY_PATH[kind, what]
     if value is None and older is not None:
         value, path = service.get(older), (older,)
     amount = int(value or 0) if what == "memory" else float(value or 0)
@@ -54,16 +62,16 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
     top = ("services", name)
 
     def fact(path: tuple[str, ...], value: Value, *key: str) -> Measured:
-        return Measured(("compose", *top, *path), value, source_of(project, (*top, *key)))
+        return Measured(("compose", *top, *path), value, find_source(project, (*top, *key)))
 
     yield fact((), {})
-    yield fact(("known_as",), known_as(name, service), "image")
+    yield fact(("known_as",), list_service_aliases(name, service), "image")
     yield fact(("image",), service.get("image"), "image")
     deployed = read_field(service, "deploy.replicas") is not None
     key = ("deploy", "replicas") if deployed else ("scale",)
-    yield fact(("replicas",), replicas(service), *key)
-    for kind, what in OLDER_KEYS:
-        amount, path = resource(service, kind, what)
+    yield fact(("replicas",), count_replicas(service), *key)
+    for kind, what in LEGACY_KEY_BY_PATH:
+        amount, path = read_resource(service, kind, what)
         yield fact((kind, what), amount, *path)
     for variable, value in (service.get("environment") or {}).items():
         text = None if value is None else str(value)
@@ -73,7 +81,7 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
     mounts = [_format_mount(mount) for mount in service.get("volumes") or ()]
     yield fact(("mounts",), mounts, "volumes")
     yield fact(("platform",), service.get("platform") or None, "platform")
-    yield fact(("gpus",), _gpus(service), "gpus" if service.get("gpus") else "deploy")
+    yield fact(("gpus",), _count_gpus(service), "gpus" if service.get("gpus") else "deploy")
     driver, options = (read_field(service, f"logging.{key}") for key in ("driver", "options"))
     rotated = is_log_rotated(str(driver or DEFAULT_LOG_DRIVER), options or {})
     yield fact(("log", "driver"), driver, "logging", "driver")
@@ -92,7 +100,7 @@ def _format_mount(mount: Mapping[str, Any]) -> str:
     return ":".join(str(part) for part in parts if part)
 
 
-def _gpus(service: Mapping[str, Any]) -> int | None:
+def _count_gpus(service: Mapping[str, Any]) -> int | None:
     """Return how many GPUs a service asks for, -1 for all of them, None where it asks for none."""
     devices = [
         device

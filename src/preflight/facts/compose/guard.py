@@ -14,25 +14,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from preflight import yaml_marks
-from preflight.facts.compose.load import Bounds, display_path, find_env_files, read_bytes
-from preflight.facts.compose.project import ComposeError, Need, Path
+from preflight.facts.compose.load import ReadableFolders, display_path, find_env_files, read_bytes
+from preflight.facts.compose.project import ComposeError, NeededFeature, Path
 from preflight.facts.compose.variables import (
     Variables,
     hide_values,
-    project_variables,
     read_env_file,
+    read_project_variables,
 )
 from preflight.model.facts import FileLine
 from preflight.model.problems import InputError
 from preflight.yaml_marks import IMPLICIT_TAGS, MAX_YAML_BYTES, Node, compose_documents, is_null
 
-_MAX_FILES = 2000
-_MAX_CHAIN_LENGTH = 50  # services that extend, or files that include, one another
+_MAX_PROJECT_FILES = 2000
+_MAX_EXTENDS_DEPTH = 50  # services that extend, or files that include, one another
 _MAX_SERVICES = 10_000  # in all files
 _MAX_POSITIONS = 200_000
-_MAX_PORTS_OF_RANGE = 500
-_ITEM_FIELDS = {"ports": "published", "volumes": "target"}  # that name an item in its long form
-_NEEDS = {
+_MAX_PORTS_PER_RANGE = 500
+_NAMING_FIELD_BY_LIST = {"ports": "published", "volumes": "target"}  # in the long form
+_COMPOSE_VERSION_BY_KEY = {
     tuple(key.split(".")): version
     for version, keys in {
         "2.15.0": "cgroup build.privileged", "2.15.1": "uts",
@@ -51,17 +51,19 @@ _NEEDS = {
 Source: Docker's documentation.
 """
 
-_NOT_IN_NAMES = re.compile(r"[^-_a-z0-9]")
+_INVALID_NAME_CHARS = re.compile(r"[^-_a-z0-9]")
 PORT = re.compile(  # [ADDRESS:][PUBLISHED:]TARGET[/PROTOCOL]
     r"(?:(?:\[?(?P<address>[0-9A-Fa-f.:]+?)\]?:)?(?P<published>(?:[0-9]{1,5}(?:-[0-9]{1,5})?)?):)?"
     r"(?P<target>[0-9]{1,5}(?:-[0-9]{1,5})?)(?:/(?P<protocol>[A-Za-z]+))?"
 )
-_VOLUME = re.compile(r"((?:[A-Za-z]:(?=[\\/]))?[^:]*):((?:[A-Za-z]:(?=[\\/]))?[^:]*)(?::(.*))?")
+_VOLUME_PATTERN = re.compile(
+    r"((?:[A-Za-z]:(?=[\\/]))?[^:]*):((?:[A-Za-z]:(?=[\\/]))?[^:]*)(?::(.*))?"
+)
 
 
 def split_volume(text: str) -> tuple[str, str, str]:
     """Split `[SOURCE:]TARGET[:OPTIONS]`; a drive such as C: belongs to its path."""
-    match = _VOLUME.fullmatch(text)
+    match = _VOLUME_PATTERN.fullmatch(text)
     return (match[1], match[2], match[3] or "") if match and text != ":" else ("", text, "")
 
 
@@ -79,9 +81,9 @@ def mapping_entries(node: Node) -> Iterator[tuple[str, Node, Node]]:
     """
     own = []
     for key, value in node.value if isinstance(node, yaml_marks.Mapping) else ():
-        is_text = _short_tag(key) in (*IMPLICIT_TAGS, "!!str", "!!binary", "!!merge")
+        is_text = _abbreviate_tag(key) in (*IMPLICIT_TAGS, "!!str", "!!binary", "!!merge")
         if not is_text or not isinstance(key, yaml_marks.Scalar):
-            raise error_at(key, f"a key must be text, found {yaml_marks.kind_of(key)}")
+            raise error_at_node(key, f"a key must be text, found {yaml_marks.kind_of(key)}")
         if key.value != "<<":
             own.append((scalar_text(key), key, value))
             continue
@@ -91,26 +93,26 @@ def mapping_entries(node: Node) -> Iterator[tuple[str, Node, Node]]:
     yield from own
 
 
-def _short_tag(node: Node) -> str:
+def _abbreviate_tag(node: Node) -> str:
     return str(node.tag).replace("tag:yaml.org,2002:", "!!")
 
 
 def scalar_text(node: Node) -> str:
     """Return the text of a scalar, which can be written in Base64."""
-    if _short_tag(node) == "!!binary":
+    if _abbreviate_tag(node) == "!!binary":
         with suppress(ValueError):
             return base64.b64decode(node.value).decode(errors="replace")
     return str(node.value)
 
 
-def services_of(root: Node) -> Iterator[tuple[str, Node, Node]]:
+def iterate_services(root: Node) -> Iterator[tuple[str, Node, Node]]:
     """Yield the name, key and value of each service of a document."""
     for section, _, services in mapping_entries(root):
         if section == "services":
             yield from mapping_entries(services)
 
 
-def _fields_of(node: Node, short_form: str = "") -> dict[str, Node]:
+def _read_fields(node: Node, short_form: str = "") -> dict[str, Node]:
     """Return the values of a mapping by key; a text is the field of the short form."""
     if isinstance(node, yaml_marks.Scalar):
         return {short_form: node}
@@ -134,26 +136,28 @@ def find_texts(node: Node, *keys: str) -> Iterator[Node]:
                 yield from find_texts(value, *keys[1:])
 
 
-def error_at(node: Node, message: str) -> ComposeError:
+def error_at_node(node: Node, message: str) -> ComposeError:
     """Return the error that names the position of a node."""
-    return ComposeError(message, *position_of(node), node.start_mark.column + 1)
+    return ComposeError(message, *position_of_node(node), node.start_mark.column + 1)
 
 
-def position_of(node: Node) -> FileLine:
+def position_of_node(node: Node) -> FileLine:
     """Return the file and line of a node."""
     return FileLine(node.start_mark.name, node.start_mark.line + 1)
 
 
-class Guard:
+class ProjectGuard:
     """The files of a project that were reached so far, and the positions of their values."""
 
-    def __init__(self, files: tuple[str, ...], bounds: Bounds, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, files: tuple[str, ...], bounds: ReadableFolders, environ: Mapping[str, str]
+    ) -> None:
         self.positions: dict[Path, FileLine] = {}
         self.profiles: dict[str, tuple[str, ...]] = {}
-        self.needs: dict[tuple[str, str], Need] = {}
+        self.needs: dict[tuple[str, str], NeededFeature] = {}
         self.files, self.folder = files, os.path.dirname(os.path.abspath(files[0]))
         self._env_files = find_env_files(self.folder, environ, bounds)
-        self.variables = project_variables(self._env_files, environ)
+        self.variables = read_project_variables(self._env_files, environ)
         self.project_name = ""
         self._bounds = bounds
         self._variables = Variables(self.variables.lookup)  # what it notes doesn't count
@@ -161,12 +165,14 @@ class Guard:
         self._sources: list[bytes] = []
         self._count = self._services = 0
 
-    def documents(self, file: str, depth: int = 0) -> list[Node]:
+    def read_documents(self, file: str, depth: int = 0) -> list[Node]:
         """Return the documents of a file; raises ComposeError for one that can't be read."""
         file, name = os.path.abspath(file), display_path(file)
         self._count += 1
-        if self._count > _MAX_FILES or depth > _MAX_CHAIN_LENGTH:
-            problem = f"more than {_MAX_FILES} files, or than {_MAX_CHAIN_LENGTH} in a chain"
+        if self._count > _MAX_PROJECT_FILES or depth > _MAX_EXTENDS_DEPTH:
+            problem = (
+                f"more than {_MAX_PROJECT_FILES} files, or than {_MAX_EXTENDS_DEPTH} in a chain"
+            )
             raise ComposeError(problem, name)
         if file not in self._documents:
             try:
@@ -176,7 +182,7 @@ class Guard:
                 raise ComposeError(str(error)) from None
         return self._documents[file]
 
-    def check(self) -> None:
+    def check_project(self) -> None:
         """Follow the files of the project; raises ComposeError for what leads outside."""
         self.project_name = self._find_project_name()
         self.variables.lookups.insert(0, {"COMPOSE_PROJECT_NAME": self.project_name}.get)
@@ -184,17 +190,17 @@ class Guard:
 
     def _find_project_name(self) -> str:
         """Return COMPOSE_PROJECT_NAME, else the last `name`, else the folder's."""
-        roots = [root for file in self.files for root in self.documents(file)]
+        roots = [root for file in self.files for root in self.read_documents(file)]
         nodes = [node for root in roots for node in find_texts(root, "name")]
         named = [node for node in nodes if node.value and not is_null(node)]
         name = self.variables.lookup("COMPOSE_PROJECT_NAME")
         if not name:
-            name = self._substitute(named[-1]) if named else os.path.basename(self.folder)
-        return _NOT_IN_NAMES.sub("", name.lower()).lstrip("_-")
+            name = self._substitute_variables(named[-1]) if named else os.path.basename(self.folder)
+        return _INVALID_NAME_CHARS.sub("", name.lower()).lstrip("_-")
 
     def _check_files(self, files: Iterable[str], folder: str, depth: int) -> None:
         for file in files:
-            for root in self.documents(file, depth):
+            for root in self.read_documents(file, depth):
                 self._check_document(root, file, folder, depth)
 
     def _check_document(self, root: Node, file: str, folder: str, depth: int) -> None:
@@ -206,15 +212,15 @@ class Guard:
                 self._check_paths(find_texts(value, "*", "file"), folder)
             if section in ("include", "configs", "models"):
                 self._record_positions((section,), key, value)
-        for name, key, service in services_of(root):
+        for name, key, service in iterate_services(root):
             self._services += 1
             if self._services > _MAX_SERVICES:
-                raise error_at(key, f"the project has more than {_MAX_SERVICES} services")
+                raise error_at_node(key, f"the project has more than {_MAX_SERVICES} services")
             self._check_service(name, service, file, folder, depth)
             self._record_positions(("services", name), key, service)
 
     def _check_include(self, item: Node, folder: str, depth: int) -> None:
-        fields = _fields_of(item, "path")
+        fields = _read_fields(item, "path")
 
         def check(field: str) -> list[str]:
             nodes = find_texts(fields[field]) if field in fields else ()
@@ -223,19 +229,21 @@ class Guard:
         files = check("path")
         inner = (check("project_directory") or [os.path.dirname((files or [folder])[0])])[0]
         if not os.path.isdir(inner):  # Compose takes the folder above it for some paths then
-            raise error_at(item, f"{inner} isn't a folder")
+            raise error_at_node(item, f"{inner} isn't a folder")
         values: dict[str, str] = {}
         for path in filter(os.path.isfile, check("env_file") or [os.path.join(inner, ".env")]):
-            self._require(path, item)
+            self._require_readable(path, item)
             self._read_env_file(path, values)
-        with self._variables.fallback_to(values):
+        with self._variables.add_fallback_values(values):
             self._check_files(filter(os.path.isfile, files), inner, depth + 1)
 
     def _check_service(self, name: str, service: Node, file: str, folder: str, depth: int) -> None:
         """Check the paths of a service and of what it extends, and record what comes from there."""
-        fields = _fields_of(service)
+        fields = _read_fields(service)
         if "extends" in fields:
-            self._check_bases(name, _fields_of(fields["extends"], "service"), file, folder, depth)
+            self._check_extended_services(
+                name, _read_fields(fields["extends"], "service"), file, folder, depth
+            )
         self._check_paths(find_texts(service, "label_file"), folder)
         for path in self._check_paths(find_texts(service, "env_file", "=path"), folder):
             with suppress(ComposeError):  # Compose says so
@@ -262,25 +270,25 @@ class Guard:
         values |= {name: self._variables.lookup(name) or "" for name in names}
         return hide_values(message, values, f"{text}\n{self.folder}")
 
-    def _check_bases(
+    def _check_extended_services(
         self, name: str, extends: Mapping[str, Node], file: str, folder: str, depth: int
     ) -> None:
-        base_name = self._substitute(extends["service"]) if "service" in extends else ""
+        base_name = self._substitute_variables(extends["service"]) if "service" in extends else ""
         if "file" in extends:
             (file,) = self._check_paths([extends["file"]], folder, follow=True)
             folder = os.path.dirname(file)
-        roots = self.documents(file, depth + 1) if os.path.isfile(file) else ()
-        services = (entry for root in roots for entry in services_of(root))
+        roots = self.read_documents(file, depth + 1) if os.path.isfile(file) else ()
+        services = (entry for root in roots for entry in iterate_services(root))
         for base in (service for key, _, service in services if key == base_name):
             self._check_service(name, base, file, folder, depth + 1)
             for setting, key, value in mapping_entries(base):
                 self._record_positions(("services", name, setting), key, value)
 
-    def _substitute(self, node: Node) -> str:
+    def _substitute_variables(self, node: Node) -> str:
         try:
             return self._variables.substitute(scalar_text(node))
         except ValueError as error:
-            raise error_at(node, str(error)) from None
+            raise error_at_node(node, str(error)) from None
 
     def _check_paths(self, nodes: Iterable[Node], folder: str, follow: bool = False) -> list[str]:
         """Return the absolute paths that values name; raises ComposeError for one outside.
@@ -289,22 +297,26 @@ class Guard:
         """
         paths = []
         for node in nodes:
-            text = self._substitute(node)
+            text = self._substitute_variables(node)
             if follow and text.startswith("~"):
-                raise error_at(node, f"{text}: write this path without ~")
+                raise error_at_node(node, f"{text}: write this path without ~")
             paths.append(resolve_path(text, folder))
-            self._require(paths[-1], node)
-            self._require(os.path.join(folder, text), node)  # some are opened as they stand
+            self._require_readable(paths[-1], node)
+            self._require_readable(
+                os.path.join(folder, text), node
+            )  # some are opened as they stand
         return paths
 
-    def _require(self, path: str, node: Node) -> None:
+    def _require_readable(self, path: str, node: Node) -> None:
         try:
-            self._bounds.require(path)
+            self._bounds.require_inside(path)
         except ComposeError as error:
-            raise error_at(node, error.text) from None
+            raise error_at_node(node, error.text) from None
 
-    def _record_need(self, version: str, feature: str, node: Node) -> None:
-        self.needs.setdefault((version, feature), Need(version, feature, position_of(node)))
+    def _record_needed_feature(self, version: str, feature: str, node: Node) -> None:
+        self.needs.setdefault(
+            (version, feature), NeededFeature(version, feature, position_of_node(node))
+        )
 
     def _record_positions(self, path: Path, key: Node, node: Node) -> None:
         """Record the positions of a value and of all in it; a container has that of its key."""
@@ -312,29 +324,29 @@ class Guard:
             return
         marked = node if isinstance(node, yaml_marks.Scalar) else key
         if marked is node or path not in self.positions:  # a container stays where it was first
-            self.positions[path] = position_of(marked)
+            self.positions[path] = position_of_node(marked)
         setting = path[2:] if path[0] == "services" else path
         if setting[:1] in (("depends_on",), ("env_file",), ("configs",)):
             setting = (*setting[:1], *("*" for _ in setting[1:2]), *setting[2:])
-        if setting in _NEEDS:
+        if setting in _COMPOSE_VERSION_BY_KEY:
             feature = ".".join(setting).replace(".*", "")
-            self._record_need(_NEEDS[setting], feature, marked)
+            self._record_needed_feature(_COMPOSE_VERSION_BY_KEY[setting], feature, marked)
         if node.tag == "!override":
-            self._record_need("2.24.4", "!override", node)
+            self._record_needed_feature("2.24.4", "!override", node)
         if setting == ("profiles",):
             self.profiles[path[1]] = tuple(map(scalar_text, find_texts(node)))
         for name, below_key, value in mapping_entries(node):
             self._record_positions((*path, name), below_key, value)
         for item in node.value if isinstance(node, yaml_marks.Sequence) and len(path) == 3 else ():
-            for name in self._item_names(path[-1], item):
+            for name in self._names_of_item(path[-1], item):
                 self._record_positions((*path, name), item, item)
 
-    def _item_names(self, key: str, item: Node) -> Iterator[str]:
+    def _names_of_item(self, key: str, item: Node) -> Iterator[str]:
         """Yield the names of a list's item among the positions, such as the number of a port."""
         is_short = isinstance(item, yaml_marks.Scalar)
-        if not is_short and key not in _ITEM_FIELDS:
+        if not is_short and key not in _NAMING_FIELD_BY_LIST:
             yield "*"
-        for node in find_texts(item, "=" + _ITEM_FIELDS.get(key, "=")):
+        for node in find_texts(item, "=" + _NAMING_FIELD_BY_LIST.get(key, "=")):
             text = scalar_text(node)
             with suppress(ValueError):
                 text = self._variables.substitute(text)
@@ -344,5 +356,5 @@ class Guard:
                 text = split_volume(text)[1] if key == "volumes" else text.partition("=")[0]
             first, _, last = text.partition("-") if key == "ports" else ("", "", "")
             if first.isdecimal() and last.isdecimal():
-                yield from map(str, range(int(first), int(last) + 1)[:_MAX_PORTS_OF_RANGE])
+                yield from map(str, range(int(first), int(last) + 1)[:_MAX_PORTS_PER_RANGE])
             yield text

@@ -21,16 +21,16 @@ from preflight.processes import list_siblings
 
 if TYPE_CHECKING:
     from preflight.facts.compose.cli import ComposeAnswer
-    from preflight.facts.compose.guard import Guard
+    from preflight.facts.compose.guard import ProjectGuard
 
-_MISSING_VARIABLE = re.compile(r"required variable (\w+) is missing a value(?:: (.*))?")
-_CONFLICT = re.compile(
+_MISSING_VARIABLE_PATTERN = re.compile(r"required variable (\w+) is missing a value(?:: (.*))?")
+_CONTRADICTION_PATTERN = re.compile(
     "can't set|neither an image|on undefined|to undefined|dependency cycle|already in use|"
     "mutually exclusive"
 )
-ALLOW_READ = "PREFLIGHT_ALLOW_READ"
-STANDARD_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
-OVERRIDE_NAMES = (
+ALLOW_READ_VARIABLE = "PREFLIGHT_ALLOW_READ"
+STANDARD_FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+OVERRIDE_FILE_NAMES = (
     *("compose.override.yml", "compose.override.yaml"),
     *("docker-compose.override.yml", "docker-compose.override.yaml"),
 )
@@ -39,15 +39,17 @@ OVERRIDE_NAMES = (
 def load_project(options: Options, environ: Mapping[str, str] = os.environ) -> Project | None:
     """Return the project, None where there is no compose file; raises ComposeError."""
     environ = compose_environment(environ)
-    bounds = Bounds(options.compose_files, environ)
+    bounds = ReadableFolders(options.compose_files, environ)
     files = choose_files(options.compose_files, environ, bounds)
     if not files:
         return None
-    from preflight.facts.compose.guard import Guard  # a machine without a file doesn't need it
+    from preflight.facts.compose.guard import (
+        ProjectGuard,  # a machine without a file doesn't need it
+    )
 
-    guard = Guard(files, bounds, environ)
+    guard = ProjectGuard(files, bounds, environ)
     try:
-        return _load(guard, options.timeout, environ)
+        return _load_files(guard, options.timeout, environ)
     except ComposeError as error:
         raise ComposeError(guard.hide_values(error.text)) from None
 
@@ -60,10 +62,10 @@ def compose_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return own | dict.fromkeys(remote, "0")
 
 
-def _load(guard: Guard, timeout: float, environ: Mapping[str, str]) -> Project:
+def _load_files(guard: ProjectGuard, timeout: float, environ: Mapping[str, str]) -> Project:
     from preflight.facts.compose import cli
 
-    guard.check()
+    guard.check_project()
     answer = cli.ask_compose(guard.files, timeout, environ)
     project = Project(
         name="",
@@ -83,7 +85,7 @@ def _load(guard: Guard, timeout: float, environ: Mapping[str, str]) -> Project:
     return project._replace(name=str(project.config.get("name") or ""), inactive=inactive)
 
 
-def _read_by_standin(project: Project, answer: ComposeAnswer, guard: Guard) -> Project:
+def _read_by_standin(project: Project, answer: ComposeAnswer, guard: ProjectGuard) -> Project:
     """Read the files where Compose gave no configuration; raises ComposeError.
 
     What Compose refuses must have a cause that a rule judges, else the project can't be used.
@@ -93,7 +95,7 @@ def _read_by_standin(project: Project, answer: ComposeAnswer, guard: Guard) -> P
     words = guard.hide_values(answer.refused) if answer.refused else ""
     refusal = f"Docker Compose rejects it: {words}"
     try:
-        project = standin.read(project, guard)
+        project = standin.read_project(project, guard)
     except ComposeError as error:
         if not words:
             raise
@@ -103,9 +105,9 @@ def _read_by_standin(project: Project, answer: ComposeAnswer, guard: Guard) -> P
     if words and project.is_too_old:
         caveats.append(f"Docker Compose {project.compose} refuses it: {words}")
     elif words:  # it names the first cause alone
-        if variable := _MISSING_VARIABLE.search(words):
+        if variable := _MISSING_VARIABLE_PATTERN.search(words):
             missing.setdefault(variable[1], variable[2] or "")
-        elif _CONFLICT.search(words):
+        elif _CONTRADICTION_PATTERN.search(words):
             names = (name.removeprefix("services.") for name in re.findall(r"[\w.-]*\w", words))
             named = [(name, words) for name in names if name in project.services]
             conflicts = named[:1] or conflicts
@@ -118,7 +120,7 @@ def _read_by_standin(project: Project, answer: ComposeAnswer, guard: Guard) -> P
     )
 
 
-class Bounds:
+class ReadableFolders:
     """The folders that may be read; a link counts as what it leads to."""
 
     def __init__(self, typed: Sequence[str], environ: Mapping[str, str]) -> None:
@@ -126,13 +128,16 @@ class Bounds:
         separator = environ.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
         named = [*typed, *environ.get("COMPOSE_FILE", "").split(separator)]
         named += environ.get("COMPOSE_ENV_FILES", "").split(",")
-        folders = {os.getcwd(), *filter(None, environ.get(ALLOW_READ, "").split(os.pathsep))}
+        folders = {
+            os.getcwd(),
+            *filter(None, environ.get(ALLOW_READ_VARIABLE, "").split(os.pathsep)),
+        }
         for file in filter(None, named):
             folders |= {os.path.dirname(os.path.abspath(file)), os.path.realpath(file)}
         real = set(map(os.path.realpath, folders))
         self.folders = real.union(*map(_find_repository, real))
 
-    def require(self, path: str) -> None:
+    def require_inside(self, path: str) -> None:
         """Raise ComposeError for a file that may not be read."""
         if "\0" in path or "\ufffd" in path:
             raise ComposeError("a path has characters that aren't UTF-8 text")
@@ -142,7 +147,7 @@ class Bounds:
         link = f" (a link to {real})" if os.path.islink(path) else ""
         raise ComposeError(
             f"{path}{link} lies outside of the project and its repository, so it isn't read: "
-            f"allow it with {ALLOW_READ}={os.path.dirname(real)}"
+            f"allow it with {ALLOW_READ_VARIABLE}={os.path.dirname(real)}"
         )
 
 
@@ -155,37 +160,37 @@ def _find_repository(folder: str) -> list[str]:
 
 
 def choose_files(
-    typed: Sequence[str], environ: Mapping[str, str], bounds: Bounds
+    typed: Sequence[str], environ: Mapping[str, str], bounds: ReadableFolders
 ) -> tuple[str, ...]:
     """Return the compose files in their order, none where there is none here or above.
 
     Raises ComposeError for one that was named and isn't there, or is out of bounds.
     """
-    files = tuple(typed) or _from_environment(environ, bounds)
+    files = tuple(typed) or _files_from_environment(environ, bounds)
     for file in files:
         if not os.path.isfile(file):
             hint = did_you_mean(file, list_siblings(file)) or "; name one with --compose-file"
             raise ComposeError(f"no such compose file{hint}", file)
     if not files:
-        files = _find_standard(Path.cwd())
+        files = _find_standard_file(Path.cwd())
         bounds.folders |= {os.path.realpath(os.path.dirname(file)) for file in files}
     for file in files:
-        bounds.require(file)
+        bounds.require_inside(file)
     return files
 
 
-def _from_environment(environ: Mapping[str, str], bounds: Bounds) -> tuple[str, ...]:
+def _files_from_environment(environ: Mapping[str, str], bounds: ReadableFolders) -> tuple[str, ...]:
     """Return the files of COMPOSE_FILE, from the environment or the current folder's `.env`."""
     separator, named = map(environ.get, ("COMPOSE_PATH_SEPARATOR", "COMPOSE_FILE"))
     if env_files := find_env_files(os.getcwd(), environ, bounds):
-        from preflight.facts.compose.variables import project_variables
+        from preflight.facts.compose.variables import read_project_variables
 
-        lookup = project_variables(env_files, environ).lookup
+        lookup = read_project_variables(env_files, environ).lookup
         separator, named = map(lookup, ("COMPOSE_PATH_SEPARATOR", "COMPOSE_FILE"))
     return tuple(filter(None, (named or "").split(separator or os.pathsep)))
 
 
-def find_env_files(folder: str, environ: Mapping[str, str], bounds: Bounds) -> list[str]:
+def find_env_files(folder: str, environ: Mapping[str, str], bounds: ReadableFolders) -> list[str]:
     """Return the files of COMPOSE_ENV_FILES, else the folder's `.env` where there is one.
 
     Raises ComposeError for a `.env` that may not be read.
@@ -195,16 +200,16 @@ def find_env_files(folder: str, environ: Mapping[str, str], bounds: Bounds) -> l
     default = os.path.join(folder, ".env")
     if named or disabled or not os.path.isfile(default):
         return named
-    bounds.require(default)
+    bounds.require_inside(default)
     return [default]
 
 
-def _find_standard(folder: Path) -> tuple[str, ...]:
+def _find_standard_file(folder: Path) -> tuple[str, ...]:
     """Return the first standard name here or in the nearest folder above, and its override."""
     for parent in (folder, *folder.parents):
-        names = [name for name in STANDARD_NAMES if (parent / name).is_file()]
+        names = [name for name in STANDARD_FILE_NAMES if (parent / name).is_file()]
         if names:
-            override = [name for name in OVERRIDE_NAMES if (parent / name).is_file()]
+            override = [name for name in OVERRIDE_FILE_NAMES if (parent / name).is_file()]
             return tuple(str(parent / name) for name in (names[0], *override[:1]))
     return ()
 

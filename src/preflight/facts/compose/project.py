@@ -10,10 +10,10 @@ from preflight.model.quantities import parse_version
 
 Path: TypeAlias = tuple[str, ...]
 
-_MAX_MESSAGE = 500  # characters
+_MAX_MESSAGE_CHARS = 500  # characters
 
 
-OLDER_KEYS = {
+LEGACY_KEY_BY_PATH = {
     ("limits", "memory"): "mem_limit",
     ("limits", "cpus"): "cpus",
     ("reservations", "memory"): "mem_reservation",
@@ -32,10 +32,12 @@ class ComposeError(Exception):
         position = "".join(f"{part}:" for part in (file, line, column) if part)
         text = f"{position} {message}" if position else message
         self.text = text.replace("\n", "\\n").replace("\r", "\\r")
-        super().__init__(self.text if len(text) <= _MAX_MESSAGE else f"{self.text[:_MAX_MESSAGE]}…")
+        super().__init__(
+            self.text if len(text) <= _MAX_MESSAGE_CHARS else f"{self.text[:_MAX_MESSAGE_CHARS]}…"
+        )
 
 
-class Need(NamedTuple):
+class NeededFeature(NamedTuple):
     """A feature that only newer versions of Compose know, and where the file uses it."""
 
     version: str
@@ -64,7 +66,7 @@ class Project(NamedTuple):
     missing_env_files: tuple[tuple[str, str], ...] = ()  # service, absolute path
     conflicts: tuple[tuple[str, str], ...] = ()  # service, what Compose says
     caveats: tuple[str, ...] = ()  # what the stand-in did not do
-    needs: tuple[Need, ...] = ()
+    needs: tuple[NeededFeature, ...] = ()
     inactive: Mapping[str, tuple[str, ...]] = {}  # services left out, and their profiles
 
     @property
@@ -76,7 +78,7 @@ class Project(NamedTuple):
             return None
 
     @property
-    def need(self) -> Need | None:
+    def need(self) -> NeededFeature | None:
         """The feature that came last with Compose, None where nothing newer than 2.0 is used."""
         return max(self.needs, key=lambda need: parse_version(need.version), default=None)
 
@@ -104,13 +106,13 @@ def read_field(value: Any, path: str) -> Any:
     return value
 
 
-def known_as(name: str, service: Mapping[str, Any]) -> list[str]:
+def list_service_aliases(name: str, service: Mapping[str, Any]) -> list[str]:
     """Return what a service is known as: its name, and its image's without registry and tag."""
     image = str(service.get("image") or "").partition("@")[0].rpartition("/")[2].partition(":")[0]
     return list(dict.fromkeys(filter(None, (name, image))))
 
 
-def explain_absence(project: Project, service: str) -> str:
+def explain_absent_service(project: Project, service: str) -> str:
     """Return why a service is not among the active ones."""
     profiles = project.inactive.get(service)
     if profiles is None:
@@ -119,7 +121,7 @@ def explain_absence(project: Project, service: str) -> str:
     return f"service {service} is in the file, but its {verb} not active: {', '.join(profiles)}"
 
 
-def source_of(project: Project, key: Path, detail: str = "") -> Source:
+def find_source(project: Project, key: Path, detail: str = "") -> Source:
     """Return the source of a value: the line of its key, or of the nearest above that has one."""
     for length in range(len(key), 1, -1):
         position = project.positions.get(key[:length])

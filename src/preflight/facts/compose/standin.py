@@ -18,35 +18,35 @@ from typing import Any
 from preflight import yaml_marks
 from preflight.facts.compose.guard import (
     PORT,
-    Guard,
-    error_at,
+    ProjectGuard,
+    error_at_node,
     mapping_entries,
-    position_of,
+    position_of_node,
     resolve_path,
     scalar_text,
     split_volume,
 )
 from preflight.facts.compose.load import display_path
 from preflight.facts.compose.project import (
-    OLDER_KEYS,
+    LEGACY_KEY_BY_PATH,
     ComposeError,
     Path,
     Project,
+    find_source,
     read_field,
-    source_of,
 )
 from preflight.facts.compose.variables import Lookup, read_env_file
 from preflight.model.quantities import parse_boolean, parse_number
 
-_MAX_SIZE = 2**63  # bytes
-_SUFFIXES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
-_SIZE = re.compile(
+_MAX_SIZE_BYTES = 2**63  # bytes
+_SIZE_FACTOR_BY_SUFFIX = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
+_SIZE_PATTERN = re.compile(
     r"([0-9][0-9_]*\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+) ?(?:([kmgtp])(?:i?b)?|b)?\Z", re.IGNORECASE
 )
-_WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\")
-_WORDS = {**dict.fromkeys(("", "~", "null")), "true": True, "false": False}
-_DECIMAL = re.compile(r"-?([0-9]+\.[0-9]*|\.[0-9]+)")
-_ODD_NUMBER = re.compile(
+_WINDOWS_PATH_PATTERN = re.compile(r"[A-Za-z]:[\\/]|\\")
+_VALUE_BY_WORD = {**dict.fromkeys(("", "~", "null")), "true": True, "false": False}
+_DECIMAL_PATTERN = re.compile(r"-?([0-9]+\.[0-9]*|\.[0-9]+)")
+_UNUSUAL_NUMBER_PATTERN = re.compile(
     r"[-+]?(0[0-9_]+|0[xob][0-9a-fA-F_]+|[0-9_]+_[0-9_]*|[0-9.]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))"
     r"|\+[0-9.]+|\.(nan|NaN|NAN)"
 )
@@ -54,32 +54,32 @@ _ODD_NUMBER = re.compile(
 Value = Any  # plain data of YAML
 
 
-def read(project: Project, guard: Guard) -> Project:
+def read_project(project: Project, guard: ProjectGuard) -> Project:
     """Return the project with what its files say, which the guard has checked.
 
     Raises ComposeError.
     """
     try:
-        return _StandIn(project, guard).read()
+        return _StandInReader(project, guard).read_files()
     except (AttributeError, KeyError, TypeError, ValueError):
         wrong = "a value has a type that Compose doesn't accept"
         raise ComposeError(wrong, project.files[0]) from None
 
 
-class _StandIn:
-    def __init__(self, project: Project, guard: Guard) -> None:
+class _StandInReader:
+    def __init__(self, project: Project, guard: ProjectGuard) -> None:
         self.project, self.guard, self.variables = project, guard, guard.variables
         self.caveats: dict[str, None] = {}
         self.missing_env_files: list[tuple[str, str]] = []
         self.conflicts: list[tuple[str, str]] = []
 
-    def read(self) -> Project:
-        roots = [root for file in self.project.files for root in self.guard.documents(file)]
+    def read_files(self) -> Project:
+        roots = [root for file in self.project.files for root in self.guard.read_documents(file)]
         if not roots:
             raise ComposeError("the file is empty: expected services", self.project.files[0])
         merged: dict[str, Value] = {}
         for root in roots:
-            merged = self.merge(merged, self.read_document(root), ())
+            merged = self.merge_values(merged, self.read_document(root), ())
         profiles = set(map(str.strip, (self.variables.lookup("COMPOSE_PROFILES") or "").split(",")))
         services = {}
         for name, service in merged["services"].items():
@@ -103,7 +103,7 @@ class _StandIn:
     def to_plain_data(self, node: yaml_marks.Node) -> Value:
         """Return a node as plain data, its variables replaced."""
         if node.tag in ("!reset", "!override"):
-            file, line = position_of(node)
+            file, line = position_of_node(node)
             self.caveats[f"{node.tag} in {file}:{line} was not applied"] = None
         if node.tag == "!reset":
             return None
@@ -114,16 +114,16 @@ class _StandIn:
             return {name: self.to_plain_data(value) for name, value in nodes.items()}
         text = scalar_text(node)
         if node.tag == yaml_marks.PLAIN_TAG:
-            if text.lower() in _WORDS:
-                return _WORDS[text.lower()]
-            if _ODD_NUMBER.fullmatch(text):
+            if text.lower() in _VALUE_BY_WORD:
+                return _VALUE_BY_WORD[text.lower()]
+            if _UNUSUAL_NUMBER_PATTERN.fullmatch(text):
                 self.caveats[f"Compose may write the number {text} differently"] = None
-            elif _DECIMAL.fullmatch(text):
+            elif _DECIMAL_PATTERN.fullmatch(text):
                 text = str(float(text)).removesuffix(".0")
         try:
             return self.variables.substitute(text)
         except ValueError as error:
-            raise error_at(node, str(error)) from None
+            raise error_at_node(node, str(error)) from None
 
     def read_document(self, root: yaml_marks.Node) -> dict[str, Value]:
         """Return a document, with those values in one form that files may write in several."""
@@ -158,7 +158,7 @@ class _StandIn:
         texts = {k: str(v).lower() if isinstance(v, bool) else v for k, v in value.items()}
         return {k: find_default(k) if v is None else str(v) for k, v in texts.items()}
 
-    def merge(self, base: Value, over: Value, path: Path) -> Value:
+    def merge_values(self, base: Value, over: Value, path: Path) -> Value:
         """Merge a value of a file into that of the files before it."""
         if base is None or path[2:] in (("command",), ("entrypoint",)):
             return over
@@ -167,7 +167,9 @@ class _StandIn:
         if isinstance(base, dict) and isinstance(over, dict):
             if path[2:] == ("logging",) and over.get("driver") not in (None, base.get("driver")):
                 return over
-            both = {key: self.merge(base.get(key), v, (*path, key)) for key, v in over.items()}
+            both = {
+                key: self.merge_values(base.get(key), v, (*path, key)) for key, v in over.items()
+            }
             return {**base, **both}
         return base + over if isinstance(base, list) and isinstance(over, list) else over
 
@@ -176,25 +178,28 @@ class _StandIn:
         path = ("services", name)
         environment = self.read_environment(name, service)
         service = {k: v for k, v in service.items() if v not in ("", None) and k != "env_file"}
-        for key in _LISTS:
+        for key in _LIST_KEYS:
             if not isinstance(service.get(key, []), list):
                 raise self.error_at_key((*path, key), "expected a list")
-        ports = [self.parse((*path, "ports"), expand_port, v) for v in service.get("ports", ())]
+        ports = [
+            self.parse_value((*path, "ports"), expand_port, v) for v in service.get("ports", ())
+        ]
         if None in ports and not self.variables.missing:
             self.caveats[f"the ranges of ports of service {name} were not expanded"] = None
         mounts = [
-            self.parse((*path, "volumes"), expand_volume, v) for v in service.get("volumes", ())
+            self.parse_value((*path, "volumes"), expand_volume, v)
+            for v in service.get("volumes", ())
         ]
         for mount in filter(None, mounts):
             source = str(mount.get("source") or "")
-            if mount.get("type") == "bind" and not _WINDOWS_PATH.match(source):
+            if mount.get("type") == "bind" and not _WINDOWS_PATH_PATTERN.match(source):
                 mount["source"] = resolve_path(source, self.project.folder)
-        for key, parse in _FIGURES.items():
+        for key, parse in _NUMBER_PARSER_BY_KEY.items():
             parent, _, last = key.rpartition(".")
             if (value := read_field(service, key)) is not None:
                 values = read_field(service, parent) if parent else service
-                values[last] = self.parse((*path, *key.split(".")), parse, value)
-        for (group, what), older_key in OLDER_KEYS.items():
+                values[last] = self.parse_value((*path, *key.split(".")), parse, value)
+        for (group, what), older_key in LEGACY_KEY_BY_PATH.items():
             older, newer = (
                 service.get(older_key or ""),
                 read_field(service, f"deploy.resources.{group}"),
@@ -206,11 +211,11 @@ class _StandIn:
         return {
             **service,
             **({"environment": environment} if environment else {}),
-            "ports": list({_port_key(port): port for port in filter(None, ports)}.values()),
+            "ports": list({_port_identity(port): port for port in filter(None, ports)}.values()),
             "volumes": list({str(v.get("target")): v for v in filter(None, mounts)}.values()),
         }
 
-    def parse(self, path: Path, parse: Callable[[Value], Value], value: Value) -> Value:
+    def parse_value(self, path: Path, parse: Callable[[Value], Value], value: Value) -> Value:
         """Return what a value is parsed to, None where a required variable is missing."""
         if value == "" and self.variables.missing:
             return None
@@ -223,7 +228,7 @@ class _StandIn:
         """Return the environment of a service: its own variables over those of its env files."""
         own = service.get("environment") or {}
         values: dict[str, str] = {}
-        with self.variables.fallback_to(own):
+        with self.variables.add_fallback_values(own):
             for item in service.get("env_file") or ():
                 entry = item if isinstance(item, dict) else {"path": item}
                 path = resolve_path(str(entry.get("path")), self.project.folder)
@@ -237,7 +242,7 @@ class _StandIn:
 
     def error_at_key(self, path: Path, message: str) -> ComposeError:
         """Return the error that names the line of a key."""
-        place = source_of(self.project, path).place or ()
+        place = find_source(self.project, path).place or ()
         return ComposeError(f"{'.'.join(path)}: {message}", *place)
 
 
@@ -261,7 +266,7 @@ def expand_port(item: Any) -> dict[str, Any] | None:
     }
 
 
-def _port_key(port: Mapping[str, Any]) -> str:
+def _port_identity(port: Mapping[str, Any]) -> str:
     address = port.get("host_ip") or "0.0.0.0"
     return repr((address, port["published"], port["target"], port["protocol"]))
 
@@ -275,7 +280,7 @@ def expand_volume(item: Any) -> dict[str, Any]:
         if str(item).startswith(":") and target != ":":
             wanted = "expected [SOURCE:]TARGET[:OPTIONS], such as data:/data"
             raise ValueError(f"{item!r}: {wanted}")
-        is_path = source.startswith((".", "/", "~")) or _WINDOWS_PATH.match(source)
+        is_path = source.startswith((".", "/", "~")) or _WINDOWS_PATH_PATTERN.match(source)
         mount = {"type": "bind" if is_path else "volume", "source": source, "target": target}
         mount["read_only"] = "ro" in options.split(",")
     target = str(mount.get("target") or "")
@@ -287,10 +292,10 @@ def parse_size(value: str) -> str | None:
 
     Returns the text of its bytes, None for zero. Source: docker/go-units, RAMInBytes.
     """
-    match = _SIZE.match(value)
-    size = float(match[1]) * _SUFFIXES[(match[2] or "").lower()] if match else inf
-    if size >= _MAX_SIZE:
-        is_kubernetes = value.endswith("i") and _SIZE.match(value[:-1])
+    match = _SIZE_PATTERN.match(value)
+    size = float(match[1]) * _SIZE_FACTOR_BY_SUFFIX[(match[2] or "").lower()] if match else inf
+    if size >= _MAX_SIZE_BYTES:
+        is_kubernetes = value.endswith("i") and _SIZE_PATTERN.match(value[:-1])
         hint = f"write {value[:-1]}, or {value}B" if is_kubernetes else "expected one such as 512m"
         raise ValueError(f"{value!r} isn't a valid size: {hint}")
     return str(int(size)) if int(size) else None
@@ -312,8 +317,8 @@ def _parse_devices(value: Any) -> list[dict[str, Any]]:
     return [dict(device) for device in value]
 
 
-_LISTS = ("configs", "gpus", "ports", "profiles", "secrets", "volumes")
-_FIGURES: Mapping[str, Callable[[Any], Any]] = {
+_LIST_KEYS = ("configs", "gpus", "ports", "profiles", "secrets", "volumes")
+_NUMBER_PARSER_BY_KEY: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("scale", "deploy.replicas"), parse_count),
     **{f"deploy.resources.{kind}.cpus": _parse_cores for kind in ("limits", "reservations")},
     **{f"deploy.resources.{kind}.memory": parse_size for kind in ("limits", "reservations")},

@@ -14,26 +14,38 @@ from contextlib import contextmanager
 from preflight.facts.compose.load import read_bytes
 from preflight.facts.compose.project import ComposeError
 
-_MAX_DEPTH = 20  # levels of defaults within defaults
-_MAX_CHARACTERS = 2**20  # of a value, and of an env file
-_MAX_TOTAL = 2**25  # characters of all values together
-_NAME = "[A-Za-z_\u017f\u212a][A-Za-z0-9_\u017f\u212a]*"  # Go folds the case of ſ and K too
-_VARIABLE = re.compile(rf"\$(?:\$|\{{|(?P<name>{_NAME}))")
-_BRACES_CONTENT = re.compile(rf"({_NAME})(?:(:?[-?+])([^\n]*))?")
-_BRACE = re.compile(r"\{.?|\}", re.DOTALL)
-_BLANK = " \t\v\f\r\x85\xa0"
-_SPACE = f"{_BLANK}\n\u1680\u2028\u2029\u202f\u205f\u3000{''.join(map(chr, range(0x2000, 0x200B)))}"
-_STATEMENT = re.compile(
-    rf"(?:[{_SPACE}]|\#[^\n]*)*(?:export[ \t\f\r]+)?(?P<name>[^=:\n]*)"
-    rf"(?:[=:][{_BLANK}]*"
+_MAX_NESTED_DEFAULTS = 20  # levels of defaults within defaults
+_MAX_VALUE_CHARS = 2**20  # of a value, and of an env file
+_MAX_TOTAL_CHARS = 2**25  # characters of all values together
+_NAME_PATTERN = "[A-Za-z_\u017f\u212a][A-Za-z0-9_\u017f\u212a]*"  # Go folds the case of ſ and K too
+_VARIABLE_PATTERN = re.compile(rf"\$(?:\$|\{{|(?P<name>{_NAME_PATTERN}))")
+_BRACES_CONTENT_PATTERN = re.compile(rf"({_NAME_PATTERN})(?:(:?[-?+])([^\n]*))?")
+_BRACE_PATTERN = re.compile(r"\{.?|\}", re.DOTALL)
+_BLANK_CHARS = " \t\v\f\r\x85\xa0"
+_EM_SPACES = "".join(map(chr, range(0x2000, 0x200B)))
+_WHITESPACE_CHARS = f"{_BLANK_CHARS}\n\u1680\u2028\u2029\u202f\u205f\u3000{_EM_SPACES}"
+_STATEMENT_PATTERN = re.compile(
+    rf"(?:[{_WHITESPACE_CHARS}]|\#[^\n]*)*(?:export[ \t\f\r]+)?(?P<name>[^=:\n]*)"
+    rf"(?:[=:][{_BLANK_CHARS}]*"
     r"(?:(?P<quote>['\"])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\])*)(?P=quote)|(?P<rest>[^\n]*)))?",
     re.DOTALL,
 )
-_VARIABLE_NAME = re.compile(r"[\w.\[\]-]+")
-_WORD = re.compile(r"\w{4,}|\w[\w.+-]{3,}")
-_HARMLESS = re.compile(r"(?i:.{0,2}|[0-9]{1,5}|true|false|yes|no|on|off|none|null)", re.DOTALL)
-_ESCAPE = re.compile(r'\\([abfnrtv$"\\]|0[0-9]{0,3})')
-_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "$": "$$"}
+_VARIABLE_NAME_PATTERN = re.compile(r"[\w.\[\]-]+")
+_WORD_PATTERN = re.compile(r"\w{4,}|\w[\w.+-]{3,}")
+_HARMLESS_VALUE_PATTERN = re.compile(
+    r"(?i:.{0,2}|[0-9]{1,5}|true|false|yes|no|on|off|none|null)", re.DOTALL
+)
+_ESCAPE_PATTERN = re.compile(r'\\([abfnrtv$"\\]|0[0-9]{0,3})')
+_CHARACTER_BY_ESCAPE = {
+    "a": "\a",
+    "b": "\b",
+    "f": "\f",
+    "n": "\n",
+    "r": "\r",
+    "t": "\t",
+    "v": "\v",
+    "$": "$$",
+}
 
 Lookup = Callable[[str], "str | None"]
 
@@ -56,7 +68,7 @@ class Variables:
         return next((value for value in values if value is not None), None)
 
     @contextmanager
-    def fallback_to(self, values: Mapping[str, str | None]) -> Iterator[None]:
+    def add_fallback_values(self, values: Mapping[str, str | None]) -> Iterator[None]:
         """Use these values for variables that have no other."""
         self.lookups.append(values.get)
         try:
@@ -66,33 +78,33 @@ class Variables:
 
     def substitute(self, text: str, depth: int = 0) -> str:
         """Return the text with its variables replaced; raises ValueError."""
-        if depth > _MAX_DEPTH:
+        if depth > _MAX_NESTED_DEFAULTS:
             raise ValueError("variables are nested too deep")
         parts, position = [], 0
-        while match := _VARIABLE.search(text, position):
+        while match := _VARIABLE_PATTERN.search(text, position):
             parts.append(text[position : match.start()])
             position = match.end()
             if match[0] == "$$":
                 parts.append("$")
             elif match["name"]:
-                parts.append(self._find_value(match["name"]))
+                parts.append(self._value_or_empty(match["name"]))
             else:
                 end = _find_closing_brace(text, match.start() + 1)
                 parts.append(self._expand_braces(text[position:end], depth))
                 position = end + 1
         result = "".join((*parts, text[position:]))
         self._characters += len(result)
-        if len(result) > _MAX_CHARACTERS or self._characters > _MAX_TOTAL:
+        if len(result) > _MAX_VALUE_CHARS or self._characters > _MAX_TOTAL_CHARS:
             raise ValueError("it grows too long")
         return result
 
     def _expand_braces(self, content: str, depth: int) -> str:
-        match = _BRACES_CONTENT.fullmatch(content)
+        match = _BRACES_CONTENT_PATTERN.fullmatch(content)
         if match is None:
-            raise _invalid_template(content)
+            raise _invalid_template_error(content)
         name, operator, argument = match.groups()
         if operator is None:
-            return self._find_value(name)
+            return self._value_or_empty(name)
         argument = self.substitute(argument, depth + 1)
         value = self.lookup(name)
         is_set = bool(value) if operator.startswith(":") else value is not None
@@ -103,7 +115,7 @@ class Variables:
             return ""
         return value or "" if is_set else argument
 
-    def _find_value(self, name: str) -> str:
+    def _value_or_empty(self, name: str) -> str:
         value = self.lookup(name)
         if value is None:
             self.unset.setdefault(name)
@@ -112,20 +124,20 @@ class Variables:
 
 def _find_closing_brace(text: str, start: int) -> int:
     depth = 0
-    for match in _BRACE.finditer(text, start):
+    for match in _BRACE_PATTERN.finditer(text, start):
         depth += -1 if match[0] == "}" else 1
         if depth == 0:
             return match.start()
-    raise _invalid_template("")
+    raise _invalid_template_error("")
 
 
-def _invalid_template(content: str) -> ValueError:
-    match = re.match(_NAME, content)
+def _invalid_template_error(content: str) -> ValueError:
+    match = re.match(_NAME_PATTERN, content)
     wanted = "expected ${NAME} or ${NAME:-default}; a dollar sign is written $$"
     return ValueError(f"'${{{match[0] if match else ''}': {wanted}")
 
 
-def project_variables(env_files: Iterable[str], environ: Mapping[str, str]) -> Variables:
+def read_project_variables(env_files: Iterable[str], environ: Mapping[str, str]) -> Variables:
     """Return the variables of a project: the environment's, then those of its env files."""
     variables, values = Variables(environ.get), dict[str, str]()
     for path in env_files:
@@ -139,18 +151,18 @@ def read_env_file(path: str, values: dict[str, str], variables: Variables) -> di
 
     `variables` has precedence in templates.
     """
-    data = b"" if path == os.devnull else read_bytes(path, _MAX_CHARACTERS)
-    if len(data) > _MAX_CHARACTERS:
+    data = b"" if path == os.devnull else read_bytes(path, _MAX_VALUE_CHARS)
+    if len(data) > _MAX_VALUE_CHARS:
         raise ComposeError("it is too large for an env file", path)
     text = data.decode("utf-8-sig", "replace")  # Compose passes on what isn't UTF-8
     lines: dict[str, int] = {}
     line, counted, end = 1, 0, 0
-    with variables.fallback_to(values):
-        while (match := _STATEMENT.match(text, end)) and match.start("name") < len(text):
+    with variables.add_fallback_values(values):
+        while (match := _STATEMENT_PATTERN.match(text, end)) and match.start("name") < len(text):
             start, end = match.start("name"), match.end()
             line, counted = line + text.count("\n", counted, start), start
-            name = match["name"].rstrip(_SPACE)
-            if not _VARIABLE_NAME.fullmatch(name):
+            name = match["name"].rstrip(_WHITESPACE_CHARS)
+            if not _VARIABLE_NAME_PATTERN.fullmatch(name):
                 raise ComposeError("invalid name of a variable: expected NAME=value", path, line, 1)
             try:
                 value = _parse_value(name, match, variables)
@@ -166,19 +178,19 @@ def _parse_value(name: str, statement: re.Match[str], variables: Variables) -> s
     if statement["quote"] == "'":
         return statement["quoted"].replace("\\'", "'")
     if statement["quote"]:
-        return variables.substitute(_ESCAPE.sub(_unescape, statement["quoted"]))
+        return variables.substitute(_ESCAPE_PATTERN.sub(_replace_escapes, statement["quoted"]))
     if statement["rest"] is None:
         return variables.lookup(name)
     if statement["rest"].startswith(("'", '"')):
         raise ValueError("the quotation mark is not closed")
-    return variables.substitute(statement["rest"].partition(" #")[0].rstrip(_SPACE))
+    return variables.substitute(statement["rest"].partition(" #")[0].rstrip(_WHITESPACE_CHARS))
 
 
-def _unescape(match: re.Match[str]) -> str:
+def _replace_escapes(match: re.Match[str]) -> str:
     text = match[1]
     if re.fullmatch("0[0-3][0-7]{2}", text):  # Go leaves other numbers, but for the 0
         return chr(int(text, 8))
-    return f"\\{text[1:]}" if text.startswith("0") else _ESCAPES.get(text, text)
+    return f"\\{text[1:]}" if text.startswith("0") else _CHARACTER_BY_ESCAPE.get(text, text)
 
 
 def hide_values(message: str, values: Mapping[str, str], known: str) -> str:
@@ -193,9 +205,13 @@ def hide_values(message: str, values: Mapping[str, str], known: str) -> str:
         is_path = os.path.isabs(value) and not secret_kind(name)
         prefixes = (value[:length] for length in range(len(value), 3, -1))
         cut = next((prefix for prefix in prefixes if prefix in message), value)
-        parts = {value, cut, *(word for word in _WORD.findall(message) if word in value)}
+        parts = {value, cut, *(word for word in _WORD_PATTERN.findall(message) if word in value)}
         for part in parts if name not in ("PWD", "HOME") and not is_path else ():
-            if part in message and part not in known and not _HARMLESS.fullmatch(part):
+            if (
+                part in message
+                and part not in known
+                and not _HARMLESS_VALUE_PATTERN.fullmatch(part)
+            ):
                 hidden.setdefault(part, f"${{{name}}}")
     pattern = "|".join(map(re.escape, sorted(hidden, key=len, reverse=True)))  # longest first
     return re.sub(pattern, lambda match: hidden[match[0]], message) if hidden else message

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from preflight.facts.engine.endpoint import Endpoint, EngineError
-from preflight.facts.http_client import Request, open_transport
+from preflight.facts.http_client import SendRequest, open_transport
 from preflight.model.facts import Unknown, UnknownKind
 
 T = TypeVar("T")
@@ -26,10 +26,10 @@ MAX_RESPONSE_BYTES = 32 * 2**20
 MAX_EVENTS_BYTES = 2**20
 _TLS_REQUIRED_MESSAGE = b"HTTP request to an HTTPS server"  # Go's net/http, to a client without TLS
 
-_CONTAINER_ENGINE = "a container engine"
-_TLS_FAILS = "TLS with {address} fails"
+_CONTAINER_ENGINE_NAME = "a container engine"
+_TLS_FAILURE = "TLS with {address} fails"
 # what the names, error numbers and message of an exception and its causes match -> reason, kind
-_FAILURES: tuple[tuple[str, str, UnknownKind], ...] = (
+_FAILURE_BY_PATTERN: tuple[tuple[str, str, UnknownKind], ...] = (
     ("MemoryError", "{address}: the response doesn't fit into memory", "invalid"),
     (
         "(No module named '|Install )paramiko",
@@ -38,10 +38,10 @@ _FAILURES: tuple[tuple[str, str, UnknownKind], ...] = (
     ),
     (
         r"SSL.* alert .*(certificate|\bca\b)",
-        f"{_TLS_FAILS}: the engine requires a certificate that it trusts: cert.pem with key.pem",
+        f"{_TLS_FAILURE}: the engine requires a certificate that it trusts: cert.pem with key.pem",
         "invalid",
     ),
-    (r"\bSSL", _TLS_FAILS + ": {message}", "invalid"),
+    (r"\bSSL", _TLS_FAILURE + ": {message}", "invalid"),
     ("gaierror|NameResolutionError", "the host of {address} is not found", "unavailable"),
     ("ENOENT|ENOTDIR", "no socket at {address}: is the engine running?", "unavailable"),
     ("EACCES|EPERM", "permission denied on {address}", "permission"),
@@ -54,8 +54,8 @@ _FAILURES: tuple[tuple[str, str, UnknownKind], ...] = (
         "invalid",
     ),
 )
-_NOT_IN_NAMES = re.compile("[\0\ud800-\udfff]")  # in JSON, but in no path and in no request
-_FRACTION = re.compile(r"\.\d+")
+_INVALID_NAME_CHARS = re.compile("[\0\ud800-\udfff]")  # in JSON, but in no path and in no request
+_SECOND_FRACTION_PATTERN = re.compile(r"\.\d+")
 
 
 class NotFoundError(EngineError):
@@ -74,22 +74,22 @@ class EngineApi:
         endpoint: Endpoint,
         timeout: float,
         deadline: float | None = None,
-        server: str = _CONTAINER_ENGINE,
+        server: str = _CONTAINER_ENGINE_NAME,
     ) -> None:
         self.endpoint, self._server = endpoint, server
         self.address = re.sub(r"//[^/@]*@", "//", endpoint.url)  # as shown: without a user name
         self.timeout, self._deadline = timeout, deadline or time.monotonic() + timeout
-        self._transport: Lazy[Request] = Lazy(lambda: open_transport(endpoint))
+        self._transport: LazyValue[SendRequest] = LazyValue(lambda: open_transport(endpoint))
         self._version_prefix = ""
         self._lock = threading.Lock()
-        self._responses: dict[str, Lazy[Any]] = {}
+        self._responses: dict[str, LazyValue[Any]] = {}
 
     def negotiate_version(self) -> dict[str, Any]:
         """GET /version, which every engine answers; the other requests use the API it names."""
         answer = self.get_object("/version")
         version = str(answer.get("ApiVersion") or "")
         if not re.fullmatch("[0-9]{1,4}[.][0-9]{1,4}", version):
-            raise EngineError(f"{self.address} answers, but not as {_CONTAINER_ENGINE}")
+            raise EngineError(f"{self.address} answers, but not as {_CONTAINER_ENGINE_NAME}")
         self._version_prefix = f"/v{version}"
         return answer
 
@@ -149,7 +149,7 @@ class EngineApi:
 
     def _get_once(self, path: str, kind: type, kind_name: str) -> Any:
         with self._lock:
-            response = self._responses.setdefault(path, Lazy(lambda: self._request_json(path)))
+            response = self._responses.setdefault(path, LazyValue(lambda: self._request_json(path)))
         if not isinstance(answer := response(), kind):
             raise EngineError(f"{self.address}: GET {path} returned no JSON {kind_name}")
         return answer
@@ -173,7 +173,7 @@ class EngineApi:
         raise EngineError(f"{self.address} answers, but not as {self._server}: {problem}")
 
 
-class Lazy(Generic[T]):
+class LazyValue(Generic[T]):
     """A value that is computed once, by the first thread that calls; the others wait for it.
 
     Every caller gets the same value or the same exception.
@@ -197,7 +197,7 @@ class Lazy(Generic[T]):
 
 
 def explain_failure(
-    error: BaseException, address: str, timeout: float, server: str = _CONTAINER_ENGINE
+    error: BaseException, address: str, timeout: float, server: str = _CONTAINER_ENGINE_NAME
 ) -> EngineError:
     """Turn what a client library raised into a reason and its kind, by the causes it wraps."""
     names, cause = "", error
@@ -210,7 +210,7 @@ def explain_failure(
         cause = wrapped
     lines = re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)", "", str(cause)).strip().splitlines()
     message = lines[0][:200] if lines else type(error).__name__
-    for pattern, template, kind in _FAILURES:
+    for pattern, template, kind in _FAILURE_BY_PATTERN:
         if re.search(pattern, names + message):
             fields = {"address": address, "timeout": timeout, "server": server}
             return EngineError(template.format(message=message, **fields), kind)
@@ -245,24 +245,24 @@ def container_path(container: str) -> str:
 
 def get_label(container: Mapping[str, Any], name: str) -> str | None:
     """Return a label of a row of /containers/json, None if it has no such label."""
-    value = get_object(container, "Labels").get(name)
+    value = get_nested_object(container, "Labels").get(name)
     return value if isinstance(value, str) else None
 
 
-def memory_used(stats: Mapping[str, Any]) -> int | None:
+def read_memory_used(stats: Mapping[str, Any]) -> int | None:
     """Return the bytes in use by a sample of stats, without page cache, as `docker stats` does.
 
     None if it doesn't say; Podman doesn't state the cache, so there it counts. Source: docker/cli,
     stats_helpers.go `calculateMemUsageUnixNoCache`.
     """
-    memory = get_object(stats, "memory_stats")
-    parts = get_object(memory, "stats")
+    memory = get_nested_object(stats, "memory_stats")
+    parts = get_nested_object(memory, "stats")
     usage = count_or_none(memory.get("usage")) or 0
     cache = count_or_none(parts.get("total_inactive_file") or parts.get("inactive_file")) or 0
     return (usage - cache if cache < usage else usage) or None
 
 
-def get_object(answer: Any, key: str) -> Mapping[str, Any]:
+def get_nested_object(answer: Any, key: str) -> Mapping[str, Any]:
     """Return the object under a key, or an empty one."""
     value = answer.get(key) if isinstance(answer, Mapping) else None
     return value if isinstance(value, Mapping) else {}
@@ -275,7 +275,7 @@ def list_or_empty(value: Any) -> list[Any]:
 
 def text_or_none(value: Any) -> str | None:
     """Return the value if it is a non-empty string that can be a name, else None."""
-    is_name = isinstance(value, str) and value and not _NOT_IN_NAMES.search(value)
+    is_name = isinstance(value, str) and value and not _INVALID_NAME_CHARS.search(value)
     return value if is_name else None
 
 
@@ -285,23 +285,23 @@ def count_or_none(value: Any) -> int | None:
     return value if is_integer and 0 <= value < 2**64 else None
 
 
-def or_unreported(value: Any, key: str) -> Any:
+def value_or_unreported(value: Any, key: str) -> Any:
     """Return the value, or an Unknown in place of None."""
-    return unreported(key) if value is None else value
+    return unreported_value(key) if value is None else value
 
 
-def unreported(key: str) -> Unknown:
+def unreported_value(key: str) -> Unknown:
     """Return the Unknown for a key of which the engine reports nothing useful."""
     return Unknown(f"the engine does not report it: {key} is zero, null or missing")
 
 
-def parse_time(value: Any) -> float | None:
+def parse_engine_time(value: Any) -> float | None:
     """Read a time such as 2026-11-23T18:04:24.011350854Z as seconds since 1970, else None."""
     if not isinstance(value, str) or value.startswith("0001-"):  # Go's zero time
         return None
-    fraction = _FRACTION.search(value)
+    fraction = _SECOND_FRACTION_PATTERN.search(value)
     try:
-        parsed = datetime.strptime(_FRACTION.sub("", value), "%Y-%m-%dT%H:%M:%S%z")
+        parsed = datetime.strptime(_SECOND_FRACTION_PATTERN.sub("", value), "%Y-%m-%dT%H:%M:%S%z")
     except ValueError:
         return None
     return parsed.timestamp() + (float(fraction[0]) if fraction else 0.0)

@@ -22,11 +22,15 @@ from preflight.model.facts import Unknown, UnknownKind
 DEFAULT_CONTEXT = "default"
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 DEFAULT_PIPE = "npipe:////./pipe/docker_engine"
-_LOOPBACK = re.compile(r"localhost|::1?|127(\.\d+){3}|0\.0\.0\.0")  # "any" dials this machine
+_LOOPBACK_HOST_PATTERN = re.compile(
+    r"localhost|::1?|127(\.\d+){3}|0\.0\.0\.0"
+)  # "any" dials this machine
 _HTTP_SCHEMES = ("tcp", "http", "https")
-_SCHEMES = (*_HTTP_SCHEMES, "ssh", "unix", "npipe")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_EXAMPLES = "expected unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST or npipe:////./pipe/NAME"
+_KNOWN_SCHEMES = (*_HTTP_SCHEMES, "ssh", "unix", "npipe")
+_CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f]")
+_EXAMPLES_OF_ADDRESSES = (
+    "expected unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST or npipe:////./pipe/NAME"
+)
 
 
 class EngineError(Exception):
@@ -37,7 +41,7 @@ class EngineError(Exception):
         self.unknown = Unknown(reason, kind)
 
 
-class Tls(NamedTuple):
+class TlsFiles(NamedTuple):
     """Files for TLS; with `verify` False the server's certificate isn't checked."""
 
     ca: str | None
@@ -52,31 +56,31 @@ class Endpoint(NamedTuple):
     url: str
     context: str
     named_by: str
-    tls: Tls | None = None
+    tls: TlsFiles | None = None
 
     @property
-    def local(self) -> bool:
+    def is_local(self) -> bool:
         """Whether the address is one of this machine."""
-        return self.loopback or urlsplit(self.url).scheme in ("unix", "npipe")
+        return self.is_loopback or urlsplit(self.url).scheme in ("unix", "npipe")
 
     @property
-    def loopback(self) -> bool:
+    def is_loopback(self) -> bool:
         """Whether it is a port of this machine, where a tunnel may end."""
-        return bool(_LOOPBACK.fullmatch(urlsplit(self.url).hostname or ""))
+        return bool(_LOOPBACK_HOST_PATTERN.fullmatch(urlsplit(self.url).hostname or ""))
 
     @property
-    def base(self) -> str:
+    def path_prefix(self) -> str:
         """The prefix of every path that is requested, for an engine behind a proxy."""
         parts = urlsplit(self.url)
         return quote(unquote(parts.path)).rstrip("/") if parts.scheme in _HTTP_SCHEMES else ""
 
 
-def resolve(docker_host: str | None, context: str | None) -> Endpoint:
+def resolve_endpoint(docker_host: str | None, context: str | None) -> Endpoint:
     """Return the endpoint: option, DOCKER_HOST, DOCKER_CONTEXT, currentContext, default socket.
 
     Raises EngineError with what to correct.
     """
-    environ, folder = os.environ, config_folder(os.environ)
+    environ, folder = os.environ, docker_config_folder(os.environ)
     address, address_named_by = environ.get("DOCKER_HOST") or None, "DOCKER_HOST"
     if docker_host is not None:
         address, address_named_by = docker_host, "--docker-host"
@@ -84,12 +88,12 @@ def resolve(docker_host: str | None, context: str | None) -> Endpoint:
     if not context and address is None:
         name, named_by = environ.get("DOCKER_CONTEXT", ""), "DOCKER_CONTEXT"
         if not name:
-            config = _read_json(folder / "config.json")
+            config = _read_json_file(folder / "config.json")
             current = config.get("currentContext") if isinstance(config, dict) else None
             name = current if isinstance(current, str) and current else DEFAULT_CONTEXT
             named_by = f"currentContext in {folder / 'config.json'}"
     if name != DEFAULT_CONTEXT:
-        return _read_context(name, named_by, folder / "contexts")
+        return _read_docker_context(name, named_by, folder / "contexts")
     if address is None:
         address = DEFAULT_PIPE if sys.platform == "win32" else DEFAULT_SOCKET
         address_named_by = "the default"
@@ -105,7 +109,7 @@ def resolve(docker_host: str | None, context: str | None) -> Endpoint:
     return Endpoint(url, DEFAULT_CONTEXT, address_named_by, tls)
 
 
-def config_folder(environ: Mapping[str, str]) -> Path:
+def docker_config_folder(environ: Mapping[str, str]) -> Path:
     """Return the docker CLI's folder: DOCKER_CONFIG, else .docker in the home folder."""
     return Path(environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
 
@@ -132,7 +136,7 @@ def _is_socket(path: str) -> bool:
         return False  # it doesn't exist, or its folder is closed to us
 
 
-def _read_json(file: Path) -> Any:
+def _read_json_file(file: Path) -> Any:
     """Return a file's content, None if it is missing or broken: so does the CLI."""
     try:
         return json.loads(file.read_bytes())
@@ -140,15 +144,15 @@ def _read_json(file: Path) -> Any:
         return None
 
 
-def _find_tls_files(folder: Path, verify: bool) -> Tls:
+def _find_tls_files(folder: Path, verify: bool) -> TlsFiles:
     ca, cert, key = (
         str(file) if os.path.exists(file := folder / f"{name}.pem") else None
         for name in ("ca", "cert", "key")
     )
-    return Tls(ca, cert, key, verify)
+    return TlsFiles(ca, cert, key, verify)
 
 
-def _read_context(name: str, named_by: str, contexts: Path) -> Endpoint:
+def _read_docker_context(name: str, named_by: str, contexts: Path) -> Endpoint:
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
     file = contexts / "meta" / digest / "meta.json"
     title = f"context {name!r} ({named_by})"
@@ -158,7 +162,7 @@ def _read_context(name: str, named_by: str, contexts: Path) -> Endpoint:
         if not isinstance(url, str):
             raise TypeError("Host is not a string")
     except FileNotFoundError:
-        others = [_read_json(other) for other in (contexts / "meta").glob("*/meta.json")]
+        others = [_read_json_file(other) for other in (contexts / "meta").glob("*/meta.json")]
         names = sorted(str(m["Name"]) for m in others if isinstance(m, dict) and "Name" in m)
         known = ", ".join([DEFAULT_CONTEXT, *names])
         raise EngineError(f"{title} does not exist; known contexts: {known}") from None
@@ -172,7 +176,7 @@ def _read_context(name: str, named_by: str, contexts: Path) -> Endpoint:
     return Endpoint(_parse_address(url, f"context {name!r}", tls), name, named_by, tls)
 
 
-def _parse_address(url: str, named_by: str, tls: Tls | None) -> str:
+def _parse_address(url: str, named_by: str, tls: TlsFiles | None) -> str:
     """Return an address with a known scheme and its port; raises EngineError."""
     address = url.strip()
     if re.fullmatch(r"[^/\s]*:[0-9]+(/.*)?", address):
@@ -182,11 +186,16 @@ def _parse_address(url: str, named_by: str, tls: Tls | None) -> str:
         parts = urlsplit(address)
         port = parts.port
         target = parts.netloc + parts.path if parts.scheme in ("unix", "npipe") else parts.hostname
-        if parts.scheme not in _SCHEMES or not target or _CONTROL.search(address) or parts.password:
+        if (
+            parts.scheme not in _KNOWN_SCHEMES
+            or not target
+            or _CONTROL_CHARS.search(address)
+            or parts.password
+        ):
             raise ValueError
     except ValueError:
         shown = re.sub(r":[^:/@]*@", ":…@", url)  # without a password
-        reason = f"{named_by} {shown!r} isn't a valid engine address: {_EXAMPLES}"
+        reason = f"{named_by} {shown!r} isn't a valid engine address: {_EXAMPLES_OF_ADDRESSES}"
         raise EngineError(reason) from None
     if parts.scheme == "tcp" and port is None:
         host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname

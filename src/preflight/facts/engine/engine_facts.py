@@ -19,27 +19,27 @@ from preflight.facts.engine.api import (
     NotFoundError,
     count_or_none,
     get_label,
-    get_object,
+    get_nested_object,
     list_or_empty,
-    memory_used,
-    or_unreported,
+    read_memory_used,
     text_or_none,
-    unreported,
+    unreported_value,
+    value_or_unreported,
 )
 from preflight.facts.engine.endpoint import EngineError, find_other_sockets
 from preflight.facts.engine.locality import (
     NOTHING_VISIBLE,
-    VIRTUAL_MACHINES,
+    VM_ENGINE_PATTERNS,
     is_rootless,
 )
-from preflight.facts.host.kernel import Cgroups, ContainerCgroup, Limit, read_container_cgroup
+from preflight.facts.host.kernel import CgroupLimit, Cgroups, ContainerCgroup, read_container_cgroup
 from preflight.model.facts import Measured, Unknown
 
 DEFAULT_LOG_DRIVER = "json-file"
-_POSITIVE_SIZE = re.compile(r"[0-9.]*[1-9][0-9.]*\s*[a-z]*", re.IGNORECASE)
+_POSITIVE_SIZE_PATTERN = re.compile(r"[0-9.]*[1-9][0-9.]*\s*[a-z]*", re.IGNORECASE)
 _CONTAINERD_ROOT = "/var/lib/containerd"
-_MAX_MEASURED = 50  # containers of this stack whose memory use is read
-_MAX_INSPECTED = 5  # containers that may show where containers run
+_MAX_CONTAINERS_MEASURED = 50  # containers of this stack whose memory use is read
+_MAX_CONTAINERS_INSPECTED = 5  # containers that may show where containers run
 
 
 def measure(context: MeasureContext) -> Iterator[Measured]:
@@ -48,48 +48,50 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     try:
         endpoint = context.endpoint()
         asked_url = endpoint.url
-        yield _fact("endpoint", endpoint.url, endpoint.named_by)
-        yield _fact("context", endpoint.context, endpoint.named_by)
-        yield _fact("local", *context.is_engine_local())
+        yield _docker_fact("endpoint", endpoint.url, endpoint.named_by)
+        yield _docker_fact("context", endpoint.context, endpoint.named_by)
+        yield _docker_fact("local", *context.is_engine_local())
         engine = context.engine()
     except EngineError as error:
-        yield from _unreachable(error.unknown, context, asked_url)
+        yield from _unreachable_engine_facts(error.unknown, context, asked_url)
         raise  # the worker makes all others unknown
-    yield _fact("reachable", True, "GET /version, GET /info")
+    yield _docker_fact("reachable", True, "GET /version, GET /info")
     for name in ("problem.kind", "problem.reason", "candidates"):
-        yield _fact(name, None, "it is reachable")
-    yield _fact("engine", engine.name, "GET /version, GET /info")
+        yield _docker_fact(name, None, "it is reachable")
+    yield _docker_fact("engine", engine.name, "GET /version, GET /info")
     source = "the address, the kernel, the daemon's process"
-    yield _fact("native", engine.visibility.processes_hidden is None, source)
-    yield from parse_info(engine.version, engine.info)
-    yield from _disk(engine)
-    yield from _memory(engine, context)
+    yield _docker_fact("native", engine.visibility.processes_hidden is None, source)
+    yield from parse_engine_info(engine.version, engine.info)
+    yield from _docker_disk_facts(engine)
+    yield from _docker_memory_facts(engine, context)
 
 
-def _unreachable(reason: Unknown, context: MeasureContext, asked_url: str) -> Iterator[Measured]:
+def _unreachable_engine_facts(
+    reason: Unknown, context: MeasureContext, asked_url: str
+) -> Iterator[Measured]:
     """Yield the facts of an engine that didn't answer: unreachable, why, and what else is there."""
     if not asked_url:
-        yield _fact("local", True, "nothing names another host")
+        yield _docker_fact("local", True, "nothing names another host")
     package_missing = reason.kind == "unsupported" and "package" in reason.reason
     is_late = reason.kind == "timeout" and not context.had_engine_time()
-    yield _fact("reachable", reason if package_missing or is_late else False, reason.reason)
-    yield _fact("problem.kind", reason.kind, "the connection")
-    yield _fact("problem.reason", reason.reason, "the connection")
+    yield _docker_fact("reachable", reason if package_missing or is_late else False, reason.reason)
+    yield _docker_fact("problem.kind", reason.kind, "the connection")
+    yield _docker_fact("problem.reason", reason.reason, "the connection")
     others = [] if reason.kind == "timeout" else find_other_sockets(asked_url)
-    yield _fact("candidates", others or None, "the usual places")
+    yield _docker_fact("candidates", others or None, "the usual places")
 
 
-def _fact(name: str, value: Any, source: str = "") -> Measured:
+def _docker_fact(name: str, value: Any, source: str = "") -> Measured:
     return Measured(("docker", *name.split(".")), value, source)
 
 
-def parse_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[Measured]:
+def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[Measured]:
     """Yield the facts that /version and /info report."""
     release = text_or_none(version.get("Version") or info.get("ServerVersion"))
     system, processor = text_or_none(version.get("Os")), text_or_none(version.get("Arch"))
     platform = f"{system}/{processor}" if system and processor else None
     cgroup = text_or_none(info.get("CgroupVersion"))
-    swarm_state = text_or_none(get_object(info, "Swarm").get("LocalNodeState"))
+    swarm_state = text_or_none(get_nested_object(info, "Swarm").get("LocalNodeState"))
     reports_rootless = "Rootless" in info or "SecurityOptions" in info  # Podman has the first
     rootless = is_rootless(info) if reports_rootless else None
     log_driver = text_or_none(info.get("LoggingDriver"))
@@ -100,23 +102,23 @@ def parse_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[
         ("cpus", "/info", "NCPU", count_or_none(info.get("NCPU")) or None),
         ("memory.total", "/info", "MemTotal", count_or_none(info.get("MemTotal")) or None),
         ("cgroup.version", "/info", "CgroupVersion", int(cgroup) if cgroup in ("1", "2") else None),
-        ("limits.memory", "/info", "MemoryLimit", _enforces(info, "MemoryLimit")),
-        ("limits.cpus", "/info", "CpuCfsQuota", _enforces(info, "CpuCfsQuota")),
+        ("limits.memory", "/info", "MemoryLimit", _enforces_limits(info, "MemoryLimit")),
+        ("limits.cpus", "/info", "CpuCfsQuota", _enforces_limits(info, "CpuCfsQuota")),
         ("rootless", "/info", "SecurityOptions", rootless),
         ("disk.root", "/info", "DockerRootDir", text_or_none(info.get("DockerRootDir"))),
         ("storage.driver", "/info", "Driver", text_or_none(info.get("Driver"))),
         ("log.driver", "/info", "LoggingDriver", log_driver),
         ("swarm.state", "/info", "Swarm.LocalNodeState", swarm_state),
     ):
-        yield _fact(name, or_unreported(value, key), f"GET {request} {key}")
+        yield _docker_fact(name, value_or_unreported(value, key), f"GET {request} {key}")
     warnings = [str(warning) for warning in list_or_empty(info.get("Warnings"))]
-    yield _fact("warnings", warnings, "GET /info Warnings")
+    yield _docker_fact("warnings", warnings, "GET /info Warnings")
     # the driver's options aren't in /info
-    rotated = is_log_rotated(log_driver, None) if log_driver else unreported("LoggingDriver")
-    yield _fact("log.rotated", rotated, f"the driver {log_driver}")
+    rotated = is_log_rotated(log_driver, None) if log_driver else unreported_value("LoggingDriver")
+    yield _docker_fact("log.rotated", rotated, f"the driver {log_driver}")
 
 
-def _enforces(info: Mapping[str, Any], key: str) -> bool | None:
+def _enforces_limits(info: Mapping[str, Any], key: str) -> bool | None:
     """Whether limits are enforced, by booleans and the driver, never by the text of warnings."""
     if info.get("CgroupDriver") == "none":
         return False
@@ -124,23 +126,23 @@ def _enforces(info: Mapping[str, Any], key: str) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def _disk(engine: Engine) -> Iterator[Measured]:
-    yield _fact("disk.free", *_free_disk(engine))
+def _docker_disk_facts(engine: Engine) -> Iterator[Measured]:
+    yield _docker_fact("disk.free", *_read_free_disk(engine))
     try:
         images = engine.api.get_rows("/images/json")
         in_use = {str(container.get("ImageID")) for container in engine.api.containers()}
     except EngineError as error:
-        yield _fact("disk.reclaimable", error.unknown)
+        yield _docker_fact("disk.reclaimable", error.unknown)
         return
     unused = [image for image in images if str(image.get("Id")) not in in_use]
     sizes = [count_or_none(image.get("Size")) for image in unused]
     missing = Unknown("the engine does not report the size of every image")
     source = "GET /images/json less those of GET /containers/json; shared layers count twice"
     total = missing if None in sizes else sum(size or 0 for size in sizes)
-    yield _fact("disk.reclaimable", total, source)
+    yield _docker_fact("disk.reclaimable", total, source)
 
 
-def _free_disk(engine: Engine) -> tuple[int | Unknown, str]:
+def _read_free_disk(engine: Engine) -> tuple[int | Unknown, str]:
     """Return the free bytes where the engine keeps its data, and the source."""
     root = text_or_none(engine.info.get("DockerRootDir"))
     if root is None:
@@ -148,7 +150,7 @@ def _free_disk(engine: Engine) -> tuple[int | Unknown, str]:
     folders = [root]
     if "containerd" in str(engine.info.get("DriverStatus")) and os.path.exists(_CONTAINERD_ROOT):
         folders.append(_CONTAINERD_ROOT)  # the containerd image store ignores data-root
-    in_vm = engine.name in VIRTUAL_MACHINES  # and the engine's own files with it
+    in_vm = engine.name in VM_ENGINE_PATTERNS  # and the engine's own files with it
     path_hidden = (NOTHING_VISIBLE if in_vm else engine.visibility).path_hidden
     hidden = next(filter(None, map(path_hidden, folders)), None)
     if hidden is not None:
@@ -161,37 +163,37 @@ def _free_disk(engine: Engine) -> tuple[int | Unknown, str]:
     return free, f"statvfs of the filesystem of {folder}, f_bavail"
 
 
-def _memory(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
+def _docker_memory_facts(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
     """Yield the limit above the containers, and what is left for this stack now."""
     visibility = engine.visibility
     hidden = visibility.cgroups_hidden
-    cgroup, limit = _cgroup_limit(engine) if hidden is None else ("", hidden)
+    cgroup, limit = _read_cgroup_limit(engine) if hidden is None else ("", hidden)
     total = count_or_none(engine.info.get("MemTotal")) or None
     if isinstance(limit, Unknown):
         caveat, limit_bytes = "; a cgroup limit above it can't be seen", None
-        yield _fact("memory.limit", limit)
-        yield _fact(
-            "memory.usable", or_unreported(total, "MemTotal"), f"GET /info MemTotal{caveat}"
+        yield _docker_fact("memory.limit", limit)
+        yield _docker_fact(
+            "memory.usable", value_or_unreported(total, "MemTotal"), f"GET /info MemTotal{caveat}"
         )
     else:
         caveat, limit_bytes = "", limit.value
-        yield _fact("memory.limit", limit_bytes, f"{limit.source}, over {cgroup}")
+        yield _docker_fact("memory.limit", limit_bytes, f"{limit.source}, over {cgroup}")
         usable = total if total is None or limit_bytes is None else min(total, limit_bytes)
         source = "min(docker.memory.total, docker.memory.limit)"
-        yield _fact("memory.usable", or_unreported(usable, "MemTotal"), source)
+        yield _docker_fact("memory.usable", value_or_unreported(usable, "MemTotal"), source)
     if visibility.processes_hidden is not None:
-        yield _fact("memory.available", visibility.processes_hidden)
+        yield _docker_fact("memory.available", visibility.processes_hidden)
         return
     project = context.project_or_unknown()
     name = project.name if isinstance(project, Project) else None
     # measured last: what fails here makes this fact alone unknown
-    available, source = available_memory(engine.api, cgroup, limit_bytes, name)
-    yield _fact("memory.available", available, source + caveat)
+    available, source = read_available_memory(engine.api, cgroup, limit_bytes, name)
+    yield _docker_fact("memory.available", available, source + caveat)
 
 
-def _cgroup_limit(engine: Engine) -> tuple[str, Limit | Unknown]:
+def _read_cgroup_limit(engine: Engine) -> tuple[str, CgroupLimit | Unknown]:
     try:
-        cgroup = _containers_cgroup(engine.api, engine.info)
+        cgroup = _find_containers_cgroup(engine.api, engine.info)
         return cgroup, Cgroups().limit("memory", cgroup)
     except EngineError as error:
         return "", error.unknown
@@ -199,7 +201,7 @@ def _cgroup_limit(engine: Engine) -> tuple[str, Limit | Unknown]:
         return "", Unknown(str(error))
 
 
-def _containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
+def _find_containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
     """Return the cgroup of containers that don't name one themselves.
 
     A running one shows it; else it is the engine's default: daemon/oci_linux.go of moby, libpod's
@@ -211,28 +213,30 @@ def _containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
         default = f"/user.slice/user-{os.getuid()}.slice"
     elif info.get("CgroupDriver") == "systemd":
         default = "/machine.slice" if is_podman else "/system.slice"
-    for row in api.running_containers()[:_MAX_INSPECTED]:
-        requested_parent, cgroup = _inspect_cgroup(api, row)
+    for row in api.running_containers()[:_MAX_CONTAINERS_INSPECTED]:
+        requested_parent, cgroup = _inspect_container_cgroup(api, row)
         if cgroup is not None and (requested_parent or default) == default:
             return cgroup.parent
     # where it isn't there, the engine creates it below the root with the first container
     return "/" if Cgroups().memory_folder(default) is None else default
 
 
-def _inspect_cgroup(api: EngineApi, row: Mapping[str, Any]) -> tuple[Any, ContainerCgroup | None]:
+def _inspect_container_cgroup(
+    api: EngineApi, row: Mapping[str, Any]
+) -> tuple[Any, ContainerCgroup | None]:
     """Return the parent that a container asks for, and its cgroup where that can be read."""
     container = str(row.get("Id"))
     try:
         inspected = api.inspect(container)
     except NotFoundError:
         return None, None
-    pid = count_or_none(get_object(inspected, "State").get("Pid"))
+    pid = count_or_none(get_nested_object(inspected, "State").get("Pid"))
     cgroup = read_container_cgroup(pid, container) if pid else None
-    parent = get_object(inspected, "HostConfig").get("CgroupParent")
+    parent = get_nested_object(inspected, "HostConfig").get("CgroupParent")
     return parent, cgroup if isinstance(cgroup, ContainerCgroup) else None
 
 
-def available_memory(
+def read_available_memory(
     api: EngineApi, cgroup: str, limit: float | None, project: str | None
 ) -> tuple[int, str]:
     """Return the bytes free for this stack, and the source; raises OSError, EngineError.
@@ -247,15 +251,15 @@ def available_memory(
         free = min(free, max(0, limit - Cgroups().memory_usage(cgroup)))
     rows = api.running_containers() if project is not None else []
     own = [row for row in rows if get_label(row, "com.docker.compose.project") == project]
-    used = sum(_memory_usage(api, row) for row in own[:_MAX_MEASURED])
+    used = sum(_read_memory_usage(api, row) for row in own[:_MAX_CONTAINERS_MEASURED])
     source = "psutil.virtual_memory().available" + (" and this stack's containers" if used else "")
     return int(free + used), source
 
 
-def _memory_usage(api: EngineApi, row: Mapping[str, Any]) -> int:
-    _, cgroup = _inspect_cgroup(api, row)
+def _read_memory_usage(api: EngineApi, row: Mapping[str, Any]) -> int:
+    _, cgroup = _inspect_container_cgroup(api, row)
     try:
-        return cgroup.usage if cgroup else memory_used(api.stats(str(row.get("Id")))) or 0
+        return cgroup.usage if cgroup else read_memory_used(api.stats(str(row.get("Id")))) or 0
     except NotFoundError:
         return 0
 
@@ -279,4 +283,4 @@ def is_log_rotated(driver: str, options: Mapping[str, Any] | None) -> bool | Unk
     size = (options or {}).get("max-size")
     if size is None:
         return driver == "local"
-    return _POSITIVE_SIZE.fullmatch(str(size).strip()) is not None
+    return _POSITIVE_SIZE_PATTERN.fullmatch(str(size).strip()) is not None

@@ -19,42 +19,49 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.facts.engine.api import EngineApi, get_object, list_or_empty, text_or_none
+from preflight.facts.engine.api import EngineApi, get_nested_object, list_or_empty, text_or_none
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.host.kernel import (
     Cgroups,
     Mount,
-    find_location,
+    find_device_and_path,
     find_mount,
-    is_within,
+    is_within_folder,
     read_mounts,
 )
 from preflight.model.facts import Unknown
 
-PathHidden: TypeAlias = Callable[[str], Unknown | None]
+ExplainHiddenPath: TypeAlias = Callable[[str], Unknown | None]
 
 # engine -> pattern in the lines of its operating system, host name and address
-VIRTUAL_MACHINES = {
+VM_ENGINE_PATTERNS = {
     "docker-desktop": "docker desktop|^docker-desktop$",
     "orbstack": "orbstack",
     "rancher-desktop": r"rancher desktop|^lima-rancher-desktop$|/\.rd/",
     "colima": r"^colima|/\.colima/",
 }
-_CONTAINER_CGROUPS = ("/docker/", "/docker-", "/kubepods", "/libpod", "/lxc/", "/lxc.payload")
-_DISK_FILESYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
+_CONTAINER_CGROUP_MARKERS = (
+    "/docker/",
+    "/docker-",
+    "/kubepods",
+    "/libpod",
+    "/lxc/",
+    "/lxc.payload",
+)
+_LOCAL_DISK_FILESYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
 _ENGINE_PROGRAMS = {"dockerd", "podman", "systemd"}  # systemd listens for a daemon that it starts
-_CGROUP_OPTIONS = "--pid host --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro"
-_OWN_NAMESPACES = Unknown(
+_DOCKER_OPTIONS_TO_SHOW_CGROUPS = "--pid host --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro"
+_NETWORK_NOT_VISIBLE = Unknown(
     "inside a container the network that has the engine's ports isn't visible: run preflight on the"
     " machine itself",
     "unsupported",
 )
 # files that an engine mounts from its folder for the container, which is named by the id
-_MOUNTED_FILES = ("/run/.containerenv", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
-_CONTAINER_FOLDER = re.compile("/(?:overlay-)?containers/([0-9a-f]{64})/")
+_FILES_MOUNTED_BY_ENGINE = ("/run/.containerenv", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
+_CONTAINER_FOLDER_PATTERN = re.compile("/(?:overlay-)?containers/([0-9a-f]{64})/")
 
 
-def in_container(root: Path = Path("/")) -> tuple[bool, str]:
+def is_in_container(root: Path = Path("/")) -> tuple[bool, str]:
     """Return whether this process is in a container, and the evidence.
 
     A virtual machine made from a container image keeps the markers, but its root is a whole disk,
@@ -64,7 +71,7 @@ def in_container(root: Path = Path("/")) -> tuple[bool, str]:
     if marker is None:
         return False, "no sign of a container"
     mount = find_mount("/", _read_mounts(root, "self"))
-    if mount is not None and mount.root == "/" and mount.filesystem in _DISK_FILESYSTEMS:
+    if mount is not None and mount.root == "/" and mount.filesystem in _LOCAL_DISK_FILESYSTEMS:
         return False, f"{marker} is there, but the root is a whole {mount.filesystem} disk"
     return True, marker
 
@@ -76,7 +83,7 @@ def _find_container_markers(root: Path) -> Iterator[str]:
     yield from (f"the environment variable {name}" for name in variables if os.environ.get(name))
     with suppress(OSError):
         own_cgroups = os.fsdecode((root / "proc/self/cgroup").read_bytes())
-        if any(marker in own_cgroups for marker in _CONTAINER_CGROUPS):
+        if any(marker in own_cgroups for marker in _CONTAINER_CGROUP_MARKERS):
             yield "/proc/self/cgroup"
 
 
@@ -90,13 +97,17 @@ class HostVisibility(NamedTuple):
     processes_hidden: Unknown | None
     network_hidden: Unknown | None
     cgroups_hidden: Unknown | None
-    path_hidden: PathHidden
+    path_hidden: ExplainHiddenPath
 
 
-_ELSEWHERE = Unknown("it is in a VM, on another host or outside of this container", "unsupported")
-NOTHING_VISIBLE = HostVisibility(_ELSEWHERE, _ELSEWHERE, _ELSEWHERE, lambda _: _ELSEWHERE)
+_ENGINE_ELSEWHERE = Unknown(
+    "it is in a VM, on another host or outside of this container", "unsupported"
+)
+NOTHING_VISIBLE = HostVisibility(
+    _ENGINE_ELSEWHERE, _ENGINE_ELSEWHERE, _ENGINE_ELSEWHERE, lambda _: _ENGINE_ELSEWHERE
+)
 # an engine in a VM gives its containers the network and the files of the machine around it
-ENGINE_IN_LOCAL_VM = HostVisibility(_ELSEWHERE, None, _ELSEWHERE, lambda _: None)
+ENGINE_IN_LOCAL_VM = HostVisibility(_ENGINE_ELSEWHERE, None, _ENGINE_ELSEWHERE, lambda _: None)
 
 
 def identify_engine(version: Mapping[str, Any], info: Mapping[str, Any], url: str) -> str:
@@ -104,7 +115,7 @@ def identify_engine(version: Mapping[str, Any], info: Mapping[str, Any], url: st
     if "Podman Engine" in str(version.get("Components")):
         return "podman"
     description = f"{info.get('OperatingSystem')}\n{info.get('Name')}\n{url}".lower()
-    for name, pattern in VIRTUAL_MACHINES.items():
+    for name, pattern in VM_ENGINE_PATTERNS.items():
         if re.search(pattern, description, re.MULTILINE):
             return name
     return "docker"
@@ -114,9 +125,9 @@ def find_host_visibility(
     api: EngineApi, engine_name: str, info: Mapping[str, Any]
 ) -> HostVisibility:
     """Find out what is visible of an engine's host; `info` is its answer to GET /info."""
-    inside, url = in_container()[0], api.endpoint.url
-    is_vm = engine_name in VIRTUAL_MACHINES
-    if is_vm and api.endpoint.local and not inside:
+    inside, url = is_in_container()[0], api.endpoint.url
+    is_vm = engine_name in VM_ENGINE_PATTERNS
+    if is_vm and api.endpoint.is_local and not inside:
         return ENGINE_IN_LOCAL_VM
     same_kernel = info.get("KernelVersion") == platform.release()
     if not (sys.platform.startswith("linux") and url.startswith("unix://") and same_kernel):
@@ -130,16 +141,20 @@ def find_host_visibility(
         return NOTHING_VISIBLE
     # the engine publishes ports, and has its files, outside of its own namespaces
     has_own_namespaces = is_vm or (engine_name != "podman" and is_rootless(info))
-    network_hidden = _network_hidden(pid, container, inside=inside)
+    network_hidden = _explain_hidden_network(pid, container, inside=inside)
     if has_own_namespaces:
-        network_hidden = _OWN_NAMESPACES if inside else None
-    processes = _why_hidden("the processes", True if pid else None, "--pid host", inside=inside)
-    cgroups = _why_hidden("the cgroups", is_cgroup_visible(pid), _CGROUP_OPTIONS, inside=inside)
+        network_hidden = _NETWORK_NOT_VISIBLE if inside else None
+    processes = _explain_hidden_namespace(
+        "the processes", True if pid else None, "--pid host", inside=inside
+    )
+    cgroups = _explain_hidden_namespace(
+        "the cgroups", is_cgroup_visible(pid), _DOCKER_OPTIONS_TO_SHOW_CGROUPS, inside=inside
+    )
     return HostVisibility(
         processes,
         network_hidden,
         processes or cgroups,
-        _make_path_hidden(0 if has_own_namespaces else pid, container, inside=inside),
+        _make_hidden_path_explainer(0 if has_own_namespaces else pid, container, inside=inside),
     )
 
 
@@ -150,13 +165,13 @@ def find_differing_info_key(engine_name: str, info: Mapping[str, Any]) -> str | 
     """
     import psutil
 
-    if not sys.platform.startswith("linux") or engine_name in VIRTUAL_MACHINES:
+    if not sys.platform.startswith("linux") or engine_name in VM_ENGINE_PATTERNS:
         return None
     own: dict[str, Any] = {"KernelVersion": platform.release()}
     with suppress(Exception):  # psutil raises what its parsing of /proc meets
         own["MemTotal"] = psutil.virtual_memory().total
     # in a container, of ours or of the engine's, the hostname is the container's
-    if "containerized" not in str(info.get("OperatingSystem")) and not in_container()[0]:
+    if "containerized" not in str(info.get("OperatingSystem")) and not is_in_container()[0]:
         own["Name"] = platform.node()
     return next((key for key in own if info.get(key) and own[key] and info[key] != own[key]), None)
 
@@ -184,7 +199,9 @@ def _find_daemon_pid(url: str, *, inside: bool) -> int:
     return pid if not inside or program.strip() in _ENGINE_PROGRAMS else 0
 
 
-def _why_hidden(what: str, shared: bool | None, options: str, *, inside: bool) -> Unknown | None:
+def _explain_hidden_namespace(
+    what: str, shared: bool | None, options: str, *, inside: bool
+) -> Unknown | None:
     """Return None if the engine shares something with us; outside of a container, if it may."""
     if shared or (shared is None and not inside):
         return None
@@ -194,15 +211,17 @@ def _why_hidden(what: str, shared: bool | None, options: str, *, inside: bool) -
     return Unknown(reason, "unsupported")
 
 
-def _network_hidden(pid: int, container: SelfContainer | None, *, inside: bool) -> Unknown | None:
+def _explain_hidden_network(
+    pid: int, container: SelfContainer | None, *, inside: bool
+) -> Unknown | None:
     shared = container.host_network if container is not None else None
     if shared is None:
-        shared = same_network(pid)
+        shared = shares_network_namespace(pid)
     options = "--network host" if shared is False else "--network host --pid host"
-    return _why_hidden("the network", shared, options, inside=inside)
+    return _explain_hidden_namespace("the network", shared, options, inside=inside)
 
 
-def same_network(pid: int) -> bool | None:
+def shares_network_namespace(pid: int) -> bool | None:
     """Whether a process is in our network namespace; None where it can't be known."""
     try:
         # the kernel has one such file for each network namespace
@@ -220,25 +239,27 @@ def is_cgroup_visible(pid: int, root: Path = Path("/")) -> bool | None:
         return None
 
 
-def _make_path_hidden(pid: int, container: SelfContainer | None, *, inside: bool) -> PathHidden:
+def _make_hidden_path_explainer(
+    pid: int, container: SelfContainer | None, *, inside: bool
+) -> ExplainHiddenPath:
     own_mounts, engine_mounts = (_read_mounts(Path("/"), p) for p in ("self", str(pid)))
 
     def path_hidden(path: str) -> Unknown | None:
-        shared = same_files(path, own_mounts, engine_mounts)
+        shared = share_mounts(path, own_mounts, engine_mounts)
         if container is not None and all(map(container.has_host_path, _path_and_link_target(path))):
             shared = True
         options = f"-v {path}:{path}:ro" + ("" if container or engine_mounts else " --pid host")
-        return _why_hidden(f"the files at {path}", shared, options, inside=inside)
+        return _explain_hidden_namespace(f"the files at {path}", shared, options, inside=inside)
 
     return path_hidden
 
 
-def same_files(path: str, own_mounts: list[Mount], engine_mounts: list[Mount]) -> bool | None:
+def share_mounts(path: str, own_mounts: list[Mount], engine_mounts: list[Mount]) -> bool | None:
     """Whether two processes find the same at a path, by their mounts; None if unknown."""
     if not own_mounts or not engine_mounts:
         return None
     return all(
-        find_location(name, own_mounts) == find_location(name, engine_mounts)
+        find_device_and_path(name, own_mounts) == find_device_and_path(name, engine_mounts)
         for name in _path_and_link_target(path)
     )
 
@@ -269,22 +290,22 @@ class SelfContainer(NamedTuple):
 
     def has_host_path(self, path: str) -> bool:
         """Whether a path of the host is mounted at that very path."""
-        nearest = max((p for p in self.mounts if is_within(path, p)), key=len, default=None)
+        nearest = max((p for p in self.mounts if is_within_folder(path, p)), key=len, default=None)
         return nearest is not None and self.mounts[nearest] == nearest
 
 
 def inspect_self_container(api: EngineApi) -> SelfContainer | None:
     """Ask the engine for the container that this process is in; None where it doesn't have it."""
     try:
-        own_id = find_self_id()
+        own_id = find_self_container_id()
         if own_id is None:
             return None
         answer, others = api.inspect(own_id), api.running_containers()
     except (EngineError, OSError):
         return None
-    config = get_object(answer, "HostConfig")
+    config = get_nested_object(answer, "HostConfig")
     # one that shares this one's network has the same files mounted, so it may be the one we are in
-    modes = [str(get_object(other, "HostConfig").get("NetworkMode")) for other in others]
+    modes = [str(get_nested_object(other, "HostConfig").get("NetworkMode")) for other in others]
     targets = [mode.removeprefix("container:") for mode in modes if mode.startswith("container:")]
     name = str(answer.get("Name")).lstrip("/")
     is_shared = any(own_id.startswith(target) or target == name for target in targets)
@@ -297,11 +318,13 @@ def inspect_self_container(api: EngineApi) -> SelfContainer | None:
     return SelfContainer(config.get("PidMode") == "host", host_network, mounts)
 
 
-def find_self_id(root: Path = Path("/")) -> str | None:
+def find_self_container_id(root: Path = Path("/")) -> str | None:
     """Return the id of this container by the files that the engine mounted for it.
 
     Docker mounts those of another container where that one's network is shared. Raises OSError.
     """
-    mounted = {mount.point: _CONTAINER_FOLDER.search(mount.root) for mount in read_mounts(root)}
-    matches = (mounted.get(point) for point in _MOUNTED_FILES)
+    mounted = {
+        mount.point: _CONTAINER_FOLDER_PATTERN.search(mount.root) for mount in read_mounts(root)
+    }
+    matches = (mounted.get(point) for point in _FILES_MOUNTED_BY_ENGINE)
     return next((match[1] for match in matches if match), None)

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.engine.locality import in_container
+from preflight.facts.engine.locality import is_in_container
 from preflight.facts.host.kernel import Mount, explain_os_error, find_mount, read_mounts
 from preflight.model.facts import Measured, Unknown
 
-_VIRTUAL_DEVICES = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
+_VIRTUAL_DEVICE_PREFIXES = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
 _HYPERVISOR_PATTERN = re.compile(
     b"qemu|vmware|vbox|msft|xen|virtual|google|amazon|oracle|nutanix|do vol", re.I
 )
@@ -26,45 +26,47 @@ _FOLDER_NOT_MOUNTED = Unknown(
     "inside a container: mount the folder, as in -v /srv/models:/srv/models --path /srv/models",
     "unsupported",
 )
-_NO_MOUNT = Unknown("/proc/self/mountinfo, which only Linux has, doesn't list it", "unsupported")
+_MOUNT_NOT_FOUND = Unknown(
+    "/proc/self/mountinfo, which only Linux has, doesn't list it", "unsupported"
+)
 
 
 def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measured]:
     """Yield the facts of the disk under `--path`, or of its nearest folder that exists."""
     path = os.path.abspath(context.options.path)
-    yield _make_fact("path", path, "--path")
-    existing, mount = nearest_existing(path), None
+    yield _disk_fact("path", path, "--path")
+    existing, mount = find_nearest_existing_path(path), None
     if isinstance(existing, str):
         with suppress(OSError):
             mount = find_mount(os.path.realpath(existing), read_mounts(root))
-    if mount is not None and mount.point == "/" and in_container(root)[0]:
-        existing = _FOLDER_NOT_MOUNTED if context.visibility().path_hidden(path) else existing
+    if mount is not None and mount.point == "/" and is_in_container(root)[0]:
+        existing = _FOLDER_NOT_MOUNTED if context.find_visibility().path_hidden(path) else existing
     if isinstance(existing, Unknown):
         for name in ("filesystem", "kind", "readonly", "total", "free"):
-            yield _make_fact(name, existing)
+            yield _disk_fact(name, existing)
         return
-    filesystem = mount.filesystem if mount is not None else _NO_MOUNT
-    yield _make_fact("filesystem", filesystem, "/proc/self/mountinfo")
-    yield _make_fact("kind", *_read_kind(existing, root))
+    filesystem = mount.filesystem if mount is not None else _MOUNT_NOT_FOUND
+    yield _disk_fact("filesystem", filesystem, "/proc/self/mountinfo")
+    yield _disk_fact("kind", *_read_disk_kind(existing, root))
     # what is free leaves out what is reserved for root (f_bavail)
     usage, source = shutil.disk_usage(existing), f"shutil.disk_usage({existing})"
     if not usage.total:
         for name in ("readonly", "total", "free"):
             reason = Unknown(f"the filesystem of {existing} has no storage", "unsupported")
-            yield _make_fact(name, reason)
+            yield _disk_fact(name, reason)
         return
-    readonly, readonly_source = _read_readonly(existing, mount, root)
-    yield _make_fact("readonly", readonly, readonly_source)
-    yield _make_fact("total", usage.total, f"{source}.total")
+    readonly, readonly_source = _is_read_only(existing, mount, root)
+    yield _disk_fact("readonly", readonly, readonly_source)
+    yield _disk_fact("total", usage.total, f"{source}.total")
     free = (0, "mounted read-only") if readonly is True else (usage.free, f"{source}.free")
-    yield _make_fact("free", *free)
+    yield _disk_fact("free", *free)
 
 
-def _make_fact(name: str, value: Any, source: str = "") -> Measured:
+def _disk_fact(name: str, value: Any, source: str = "") -> Measured:
     return Measured(("host", "disk", name), value, source)
 
 
-def nearest_existing(path: str) -> str | Unknown:
+def find_nearest_existing_path(path: str) -> str | Unknown:
     """Return the path, or its nearest parent that exists; else the reason.
 
     A link to a folder that doesn't exist yet is followed: that is where the data would lie.
@@ -82,7 +84,7 @@ def nearest_existing(path: str) -> str | Unknown:
             return explain_os_error(error)
 
 
-def _read_readonly(path: str, mount: Mount | None, root: Path) -> tuple[bool | Unknown, str]:
+def _is_read_only(path: str, mount: Mount | None, root: Path) -> tuple[bool | Unknown, str]:
     """Return whether nobody can write there: to its filesystem, or through this mount.
 
     A mount that is read-only for this process alone (a container's `:ro`, ProtectSystem of
@@ -93,7 +95,7 @@ def _read_readonly(path: str, mount: Mount | None, root: Path) -> tuple[bool | U
         if not hasattr(os, "statvfs"):
             return Unknown("not reported on this system", "unsupported"), ""
         return bool(os.statvfs(path).f_flag & os.ST_RDONLY), f"statvfs({path}).f_flag"
-    if "ro" in mount.options or "ro" not in mount.flags or in_container(root)[0]:
+    if "ro" in mount.options or "ro" not in mount.flags or is_in_container(root)[0]:
         return "ro" in mount.options, source
     try:
         return mount.id in {first.id for first in read_mounts(root, "1")}, source
@@ -101,17 +103,17 @@ def _read_readonly(path: str, mount: Mount | None, root: Path) -> tuple[bool | U
         return True, source  # those of the first process aren't shown to this user
 
 
-def _read_kind(path: str, root: Path) -> tuple[str | Unknown, str]:
+def _read_disk_kind(path: str, root: Path) -> tuple[str | Unknown, str]:
     """Return ssd or hdd by the kernel's `rotational`, which virtual disks get wrong."""
     try:
         device = os.stat(path).st_dev
         node = root / f"sys/dev/block/{os.major(device)}:{os.minor(device)}"
-        disks = _find_disks(node.resolve(strict=True))
+        disks = _find_whole_disks(node.resolve(strict=True))
         rotational = {(disk / "queue/rotational").read_bytes().strip() for disk in disks}
     except (OSError, AttributeError):  # Windows has no device numbers
         return Unknown("it has no block device in /sys", "unsupported"), ""
     names = ", ".join(sorted(disk.name for disk in disks))
-    if any(map(_is_virtual, disks)):
+    if any(map(_is_virtual_disk, disks)):
         return Unknown(f"{names} is a virtual disk", "unsupported"), ""
     if not rotational <= {b"0", b"1"}:
         return Unknown(f"the kernel does not report whether {names} rotates"), ""
@@ -119,16 +121,16 @@ def _read_kind(path: str, root: Path) -> tuple[str | Unknown, str]:
     return kind, f"/sys/block/*/queue/rotational of {names}"
 
 
-def _find_disks(node: Path) -> list[Path]:
+def _find_whole_disks(node: Path) -> list[Path]:
     """Return the whole disks under a block device: through its partition and its slaves."""
     disk = node.parent if (node / "partition").exists() else node
     slaves = [link.resolve() for link in disk.glob("slaves/*")]
-    return [below for slave in slaves for below in _find_disks(slave)] or [disk]
+    return [below for slave in slaves for below in _find_whole_disks(slave)] or [disk]
 
 
-def _is_virtual(disk: Path) -> bool:
+def _is_virtual_disk(disk: Path) -> bool:
     """Whether a hypervisor or a cloud made the disk, by its vendor (SCSI) or model (also NVMe)."""
     files = [disk / "device" / name for name in ("vendor", "model")]
     descriptions = [file.read_bytes() for file in files if file.exists()]
     is_hypervisors = any(map(_HYPERVISOR_PATTERN.search, descriptions))
-    return is_hypervisors or disk.name.startswith(_VIRTUAL_DEVICES)
+    return is_hypervisors or disk.name.startswith(_VIRTUAL_DEVICE_PREFIXES)

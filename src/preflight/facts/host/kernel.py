@@ -19,21 +19,21 @@ from typing import NamedTuple
 
 from preflight.model.facts import Unknown, UnknownKind
 
-UNLIMITED_BYTES = 2**60  # v1 writes "no limit" as the largest page count, about 2**63
-_NUMBER = "[1-9][0-9]{0,19}"  # not zero: no process could live under such a limit
+MIN_UNLIMITED_BYTES = 2**60  # v1 writes "no limit" as the largest page count, about 2**63
+_NUMBER_PATTERN = "[1-9][0-9]{0,19}"  # not zero: no process could live under such a limit
 # by controller and version: the files of a limit, and what they hold together
-_LIMIT_FILES = {
-    ("memory", 1): (("memory.limit_in_bytes",), f"({_NUMBER})"),
-    ("memory", 2): (("memory.max",), f"max|({_NUMBER})"),
+_CGROUP_LIMIT_FILES = {
+    ("memory", 1): (("memory.limit_in_bytes",), f"({_NUMBER_PATTERN})"),
+    ("memory", 2): (("memory.max",), f"max|({_NUMBER_PATTERN})"),
     ("cpu", 1): (
         ("cpu.cfs_quota_us", "cpu.cfs_period_us"),
-        f"-1 {_NUMBER}|({_NUMBER}) ({_NUMBER})",
+        f"-1 {_NUMBER_PATTERN}|({_NUMBER_PATTERN}) ({_NUMBER_PATTERN})",
     ),
-    ("cpu", 2): (("cpu.max",), f"max {_NUMBER}|({_NUMBER}) ({_NUMBER})"),
+    ("cpu", 2): (("cpu.max",), f"max {_NUMBER_PATTERN}|({_NUMBER_PATTERN}) ({_NUMBER_PATTERN})"),
 }
-_USAGE_FILES = {1: "memory.usage_in_bytes", 2: "memory.current"}
-_CACHE_KEYS = {1: "total_inactive_file", 2: "inactive_file"}  # of memory.stat
-_OOM_FILES = {1: "memory.oom_control", 2: "memory.events"}
+_CGROUP_USAGE_FILES = {1: "memory.usage_in_bytes", 2: "memory.current"}
+_PAGE_CACHE_KEYS = {1: "total_inactive_file", 2: "inactive_file"}  # of memory.stat
+_OOM_COUNT_FILES = {1: "memory.oom_control", 2: "memory.events"}
 
 
 def explain_os_error(error: OSError) -> Unknown:
@@ -87,7 +87,7 @@ def find_mount(path: str, mounts: list[Mount]) -> Mount | None:
     """
     ids = {mount.id for mount in mounts}
     tops = {mount.id for mount in mounts if mount.parent == mount.id or mount.parent not in ids}
-    left = [mount for mount in mounts if is_within(path, mount.point)]
+    left = [mount for mount in mounts if is_within_folder(path, mount.point)]
     current: Mount | None = None
     while children := [m for m in left if m.id in tops or (current and m.parent == current.id)]:
         current = min(reversed(children), key=lambda mount: len(mount.point))
@@ -95,12 +95,12 @@ def find_mount(path: str, mounts: list[Mount]) -> Mount | None:
     return current
 
 
-def is_within(path: str, folder: str) -> bool:
+def is_within_folder(path: str, folder: str) -> bool:
     """Whether a path is `folder` or lies below it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def find_location(path: str, mounts: list[Mount]) -> tuple[str, str] | None:
+def find_device_and_path(path: str, mounts: list[Mount]) -> tuple[str, str] | None:
     """Return the device number of a real path's filesystem, and the path inside of it.
 
     Two processes that get the same location for a path see the same files there.
@@ -112,7 +112,7 @@ def find_location(path: str, mounts: list[Mount]) -> tuple[str, str] | None:
     return mount.device, f"{mount.root.rstrip('/')}/{relative}".rstrip("/")
 
 
-class Limit(NamedTuple):
+class CgroupLimit(NamedTuple):
     """The lowest limit over a cgroup and the file that sets it; None where no level sets one."""
 
     value: float | None
@@ -143,20 +143,22 @@ class Cgroups:
         """Return the path of this process's cgroup in the hierarchy of a controller."""
         return self._paths.get(controller, self._paths.get("", "/"))
 
-    def limit(self, controller: str, path: str | None = None) -> Limit:
+    def limit(self, controller: str, path: str | None = None) -> CgroupLimit:
         """Return the lowest limit over `path`, else over this process.
 
         In bytes for the memory controller, in cores for cpu.
         """
         levels = self._ancestor_folders(controller, path or self.path(controller))
         version = self.version(controller)
-        limits = [limit for level in levels for limit in _read_limits(level, controller, version)]
-        value, file = min(limits, default=(UNLIMITED_BYTES, self._root))
-        if value < UNLIMITED_BYTES:
-            return Limit(value, str(file))
+        limits = [
+            limit for level in levels for limit in _read_level_limits(level, controller, version)
+        ]
+        value, file = min(limits, default=(MIN_UNLIMITED_BYTES, self._root))
+        if value < MIN_UNLIMITED_BYTES:
+            return CgroupLimit(value, str(file))
         if not levels or (path is None and not levels[0].is_dir()):
             raise FileNotFoundError(f"the {controller} cgroup of this process is not visible here")
-        return Limit(None, "no cgroup sets a limit")
+        return CgroupLimit(None, "no cgroup sets a limit")
 
     def memory_folder(self, path: str) -> Path | None:
         """Return the folder of a memory cgroup, None where it isn't visible or doesn't exist."""
@@ -170,7 +172,7 @@ class Cgroups:
         """
         for level in self._ancestor_folders("memory", path):
             with suppress(FileNotFoundError):
-                return int((level / _USAGE_FILES[self.version("memory")]).read_text())
+                return int((level / _CGROUP_USAGE_FILES[self.version("memory")]).read_text())
         return 0
 
     def _ancestor_folders(self, controller: str, path: str) -> list[Path]:
@@ -185,15 +187,15 @@ class Cgroups:
             if self.version(controller) == 1:
                 has_controller = mount.filesystem == "cgroup" and controller in mount.options
             relative = PurePosixPath(path[len(mount.root.rstrip("/")) :].lstrip("/"))
-            if has_controller and is_within(path, mount.root) and ".." not in relative.parts:
+            if has_controller and is_within_folder(path, mount.root) and ".." not in relative.parts:
                 mount_folder = self._root / mount.point.lstrip("/")
                 candidates.append([mount_folder / level for level in (relative, *relative.parents)])
         return max(candidates, key=lambda levels: (levels[0].is_dir(), len(levels)), default=[])
 
 
-def _read_limits(folder: Path, controller: str, version: int) -> Iterator[tuple[float, Path]]:
+def _read_level_limits(folder: Path, controller: str, version: int) -> Iterator[tuple[float, Path]]:
     """Yield the limits that one level sets; raises OSError where a file has other text."""
-    names, pattern = _LIMIT_FILES[controller, version]
+    names, pattern = _CGROUP_LIMIT_FILES[controller, version]
     with suppress(FileNotFoundError):
         file = folder / names[0]
         parts = [(folder / name).read_text("ascii", "replace").strip() for name in names]
@@ -206,10 +208,10 @@ def _read_limits(folder: Path, controller: str, version: int) -> Iterator[tuple[
     if (controller, version) == ("memory", 1):
         file = folder / "memory.stat"  # also counts ancestors that a container can't see
         with suppress(FileNotFoundError, KeyError):
-            yield _read_fields(file)["hierarchical_memory_limit"], file
+            yield _read_key_value_file(file)["hierarchical_memory_limit"], file
 
 
-def _read_fields(file: Path) -> dict[str, int]:
+def _read_key_value_file(file: Path) -> dict[str, int]:
     """Read a file of lines such as `oom_kill 2`."""
     text = file.read_text("ascii", "replace")
     return {key: int(n) for key, n in re.findall("^([a-z_]+) ([0-9]{1,20})$", text, re.MULTILINE)}
@@ -224,8 +226,8 @@ class ContainerCgroup(NamedTuple):
     """
 
     parent: str
-    limit: Limit
-    parent_limit: Limit
+    limit: CgroupLimit
+    parent_limit: CgroupLimit
     usage: int
     usage_source: str
     oom_kills: int | None
@@ -249,15 +251,18 @@ def read_container_cgroup(
         if path is None or folder is None:
             return Unknown("its cgroup is not visible from here", "unsupported")
         version = cgroups.version("memory")
-        usage_file, oom_file = folder / _USAGE_FILES[version], folder / _OOM_FILES[version]
-        usage, cache = int(usage_file.read_text()), _read_fields(folder / "memory.stat")
+        usage_file, oom_file = (
+            folder / _CGROUP_USAGE_FILES[version],
+            folder / _OOM_COUNT_FILES[version],
+        )
+        usage, cache = int(usage_file.read_text()), _read_key_value_file(folder / "memory.stat")
         return ContainerCgroup(
             str(path.parent),
             cgroups.limit("memory", str(path)),
             cgroups.limit("memory", str(path.parent)),
-            max(usage - cache.get(_CACHE_KEYS[version], 0), 0) or usage,
-            f"{usage_file} less {_CACHE_KEYS[version]}",
-            _read_fields(oom_file).get("oom_kill"),
+            max(usage - cache.get(_PAGE_CACHE_KEYS[version], 0), 0) or usage,
+            f"{usage_file} less {_PAGE_CACHE_KEYS[version]}",
+            _read_key_value_file(oom_file).get("oom_kill"),
             str(oom_file),
         )
     except (FileNotFoundError, ProcessLookupError):

@@ -15,7 +15,7 @@ from typing import Any
 
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.engine.api import text_or_none
-from preflight.facts.engine.locality import find_differing_info_key, in_container
+from preflight.facts.engine.locality import find_differing_info_key, is_in_container
 from preflight.facts.host.kernel import Cgroups, explain_os_error
 from preflight.model.facts import Measured, Unknown
 
@@ -24,32 +24,32 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     """Yield the host's facts; the hostname last, because a container asks the engine for it."""
     yield from _measure_memory(root)
     yield from _measure_cpu(root)
-    yield _make_fact("os", "windows" if sys.platform == "win32" else sys.platform, "sys.platform")
-    yield _make_fact("arch", platform.machine(), "platform.machine()")
-    yield _make_fact("kernel", platform.release(), "platform.release()")
-    inside, evidence = in_container(root)
-    yield _make_fact("container", inside, evidence)
-    name, source = _read_figure(platform.node, "platform.node()")
+    yield _host_fact("os", "windows" if sys.platform == "win32" else sys.platform, "sys.platform")
+    yield _host_fact("arch", platform.machine(), "platform.machine()")
+    yield _host_fact("kernel", platform.release(), "platform.release()")
+    inside, evidence = is_in_container(root)
+    yield _host_fact("container", inside, evidence)
+    name, source = _read_nonzero(platform.node, "platform.node()")
     engine = context.engine_or_unknown() if inside else None
-    if isinstance(engine, Engine) and engine.api.endpoint.local:
+    if isinstance(engine, Engine) and engine.api.endpoint.is_local:
         machine_name = text_or_none(engine.info.get("Name"))
         if machine_name and find_differing_info_key(engine.name, engine.info) is None:
             name, source = machine_name, "GET /info Name"
-    yield _make_fact("hostname", name, source)
+    yield _host_fact("hostname", name, source)
 
 
-def _make_fact(name: str, value: Any, source: str) -> Measured:
+def _host_fact(name: str, value: Any, source: str) -> Measured:
     return Measured(("host", *name.split(".")), value, source)
 
 
 def _measure_memory(root: Path) -> Iterator[Measured]:
     import psutil
 
-    total, source = _read_figure(
+    total, source = _read_nonzero(
         lambda: psutil.virtual_memory().total, "psutil.virtual_memory().total"
     )
-    yield _make_fact("memory.total", total, source)
-    available, source = _read_figure(
+    yield _host_fact("memory.total", total, source)
+    available, source = _read_nonzero(
         lambda: psutil.virtual_memory().available, "psutil.virtual_memory().available"
     )
     if isinstance(total, int) and isinstance(available, int):
@@ -57,35 +57,35 @@ def _measure_memory(root: Path) -> Iterator[Measured]:
         # a larger cache isn't counted in these figures: they are those of a container (lxcfs)
         if 0 < arc <= total - available:
             available, source = available + arc, f"{source} and what the ZFS ARC can give back"
-    yield _make_fact("memory.available", available, source)
-    limit, source = _read_limit("memory", root)
-    yield _make_fact("memory.limit", limit, source)
+    yield _host_fact("memory.available", available, source)
+    limit, source = _read_cgroup_limit("memory", root)
+    yield _host_fact("memory.limit", limit, source)
     source = "min(host.memory.total, host.memory.limit)"
-    yield _make_fact("memory.usable", _lower_of(total, limit), source)
-    swap, source = _read_figure(psutil.swap_memory, "psutil.swap_memory()")
+    yield _host_fact("memory.usable", _lower_of_total_and_limit(total, limit), source)
+    swap, source = _read_nonzero(psutil.swap_memory, "psutil.swap_memory()")
     for name in ("total", "free"):
         value = swap if isinstance(swap, Unknown) else getattr(swap, name) if swap.total else None
-        yield _make_fact(f"swap.{name}", value, f"{source}.{name}")
+        yield _host_fact(f"swap.{name}", value, f"{source}.{name}")
 
 
 def _measure_cpu(root: Path) -> Iterator[Measured]:
     import psutil
 
-    physical = _read_figure(
+    physical = _read_nonzero(
         lambda: psutil.cpu_count(logical=False), "psutil.cpu_count(logical=False)"
     )
-    yield _make_fact("cpu.physical", *physical)
-    usable, source = _read_figure(psutil.cpu_count, "psutil.cpu_count()")
-    yield _make_fact("cpu.logical", usable, source)
+    yield _host_fact("cpu.physical", *physical)
+    usable, source = _read_nonzero(psutil.cpu_count, "psutil.cpu_count()")
+    yield _host_fact("cpu.logical", usable, source)
     if hasattr(os, "sched_getaffinity"):
         usable, source = len(os.sched_getaffinity(0)), "os.sched_getaffinity"
-    quota, quota_source = _read_limit("cpu", root)
+    quota, quota_source = _read_cgroup_limit("cpu", root)
     if isinstance(quota, int | float):
         source = f"min({source}, {quota_source})"
-    yield _make_fact("cpu.usable", _lower_of(usable, quota), source)
+    yield _host_fact("cpu.usable", _lower_of_total_and_limit(usable, quota), source)
 
 
-def _read_figure(read: Callable[[], Any], source: str) -> tuple[Any | Unknown, str]:
+def _read_nonzero(read: Callable[[], Any], source: str) -> tuple[Any | Unknown, str]:
     """Return a figure and its source; zero and None are unknown, and so is one that fails."""
     try:
         value = read()
@@ -94,7 +94,7 @@ def _read_figure(read: Callable[[], Any], source: str) -> tuple[Any | Unknown, s
     return value or Unknown(f"{source} reports {value or 'nothing'}"), source
 
 
-def _read_limit(controller: str, root: Path) -> tuple[float | Unknown | None, str]:
+def _read_cgroup_limit(controller: str, root: Path) -> tuple[float | Unknown | None, str]:
     if not sys.platform.startswith("linux"):
         return Unknown("only Linux has control groups", "unsupported"), ""
     try:
@@ -103,7 +103,9 @@ def _read_limit(controller: str, root: Path) -> tuple[float | Unknown | None, st
         return explain_os_error(error), ""
 
 
-def _lower_of(total: float | Unknown, limit: float | Unknown | None) -> float | Unknown:
+def _lower_of_total_and_limit(
+    total: float | Unknown, limit: float | Unknown | None
+) -> float | Unknown:
     """Return the lower of both; the total where the system has no control groups."""
     if isinstance(total, Unknown) or limit is None:
         return total

@@ -13,18 +13,18 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from preflight.facts.collect.context import Engine
-from preflight.facts.compose.facts import resource
-from preflight.facts.compose.project import Project, explain_absence
+from preflight.facts.compose.facts import read_resource
+from preflight.facts.compose.project import Project, explain_absent_service
 from preflight.facts.engine.api import (
-    Lazy,
+    LazyValue,
     NotFoundError,
     count_or_none,
-    get_object,
-    memory_used,
-    or_unreported,
-    parse_time,
+    get_nested_object,
+    parse_engine_time,
+    read_memory_used,
     text_or_none,
-    unreported,
+    unreported_value,
+    value_or_unreported,
 )
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.engine_facts import is_log_rotated
@@ -37,12 +37,12 @@ from preflight.facts.stack.oom import OomSignals, judge_oom, read_oom_times
 from preflight.model.facts import Measured, Unknown
 from preflight.model.quantities import format_bytes, format_number, parse_version
 
-_INSPECT = "GET /containers/ID/json"
-_STATS = "GET /containers/ID/stats"
+_INSPECT_REQUEST = "GET /containers/ID/json"
+_STATS_REQUEST = "GET /containers/ID/stats"
 _LOWEST_LIMIT_KEY = "hierarchical_memory_limit"
 _PODMAN_STATES = {"stopped": "exited", "configured": "created", "initialized": "created"}
-_LOOP_RESTARTS = 3
-_LOOP_SECONDS = 60
+_MIN_RESTARTS_OF_LOOP = 3
+_MAX_SECONDS_BETWEEN_RESTARTS = 60
 _CPU_TOLERANCE = 1e-4  # cores: Compose computes limits in 32-bit floats
 
 SourcedValue: TypeAlias = tuple[Any, str]
@@ -57,8 +57,8 @@ class StackContext:
         self.project = project
         self.services = project.services
         self.is_podman = engine.name == "podman"
-        self.now = parse_time(engine.info.get("SystemTime"))
-        self.oom_times = Lazy(lambda: read_oom_times(engine.api, project.name, self.now))
+        self.now = parse_engine_time(engine.info.get("SystemTime"))
+        self.oom_times = LazyValue(lambda: read_oom_times(engine.api, project.name, self.now))
 
 
 class InspectedContainer:
@@ -74,7 +74,7 @@ class InspectedContainer:
         self.status = _PODMAN_STATES.get(status, status)
         self.is_running = self.status in ("running", "paused")
         self.restarts = count_or_none(inspection.get("RestartCount"))
-        self.started = parse_time(self.state.get("StartedAt"))
+        self.started = parse_engine_time(self.state.get("StartedAt"))
         pairs = (row.partition("=") for row in self.config["Env"] or ())
         self.variables = {name: value for name, is_set, value in pairs if name and is_set}
 
@@ -84,7 +84,7 @@ class InspectedContainer:
         code = self.state.get("ExitCode")
         if self.is_running or (self.status == "created" and not code):
             return None
-        return code if type(code) is int else unreported("State.ExitCode")
+        return code if type(code) is int else unreported_value("State.ExitCode")
 
 
 def measure_container(listed: ListedContainer, stack: StackContext) -> Sequence[Measured]:
@@ -107,39 +107,41 @@ def measure_container(listed: ListedContainer, stack: StackContext) -> Sequence[
 
 
 def _container_facts(container: InspectedContainer, stack: StackContext) -> Iterator[ContainerFact]:
-    config, host, source = container.config, container.host_config, f"{_INSPECT} State"
+    config, host, source = container.config, container.host_config, f"{_INSPECT_REQUEST} State"
     yield ("service",), container.service, "GET /containers/json Labels"
     yield ("state",), container.status, source
     yield ("exit_code",), container.exit_code, source
-    started = or_unreported(text_or_none(container.state.get("StartedAt")), "State.StartedAt")
+    started = value_or_unreported(text_or_none(container.state.get("StartedAt")), "State.StartedAt")
     never_started = str(started).startswith("0001-")
     yield ("started_at",), None if never_started else started, source
-    source = f"{_INSPECT} RestartCount"
-    yield ("restarts",), or_unreported(container.restarts, "RestartCount"), source
+    source = f"{_INSPECT_REQUEST} RestartCount"
+    yield ("restarts",), value_or_unreported(container.restarts, "RestartCount"), source
     source += ", StartedAt, SystemTime"
-    yield ("restarting",), _is_restarting(container, stack), source
+    yield ("restarting",), _is_in_restart_loop(container, stack), source
     memory, cgroup = _read_memory(container, stack.engine)
     for name, (value, memory_source) in memory.items():
         yield ("memory", name), value, memory_source
     yield from _oom_facts(container, memory, cgroup, stack)
-    yield ("cpus",), *_cpu_limit(host)
-    source = f"{_INSPECT} Config.Env"
+    yield ("cpus",), *_read_cpu_limit(host)
+    source = f"{_INSPECT_REQUEST} Config.Env"
     for variable, value in container.variables.items():
         yield ("environment", variable), value, source
     yield ("environment",), {}, source
-    image = or_unreported(text_or_none(config.get("Image")), "Config.Image")
-    yield ("image",), image, f"{_INSPECT} Config"
-    log = get_object(host, "LogConfig")
+    image = value_or_unreported(text_or_none(config.get("Image")), "Config.Image")
+    yield ("image",), image, f"{_INSPECT_REQUEST} Config"
+    log = get_nested_object(host, "LogConfig")
     driver, options = text_or_none(log.get("Type")), log.get("Config")
     if not stack.is_podman:
         options = options or {}  # Podman leaves them out, Docker reports that there are none
-    rotated = unreported("LogConfig.Type") if driver is None else is_log_rotated(driver, options)
-    yield ("log", "rotated"), rotated, f"{_INSPECT} HostConfig.LogConfig"
-    source = f"{_INSPECT}, {', '.join(stack.project.files)}"
-    yield ("drift",), _find_drift(container, stack), source
+    rotated = (
+        unreported_value("LogConfig.Type") if driver is None else is_log_rotated(driver, options)
+    )
+    yield ("log", "rotated"), rotated, f"{_INSPECT_REQUEST} HostConfig.LogConfig"
+    source = f"{_INSPECT_REQUEST}, {', '.join(stack.project.files)}"
+    yield ("drift",), _find_differences_from_service(container, stack), source
 
 
-def _is_restarting(container: InspectedContainer, stack: StackContext) -> bool | Unknown:
+def _is_in_restart_loop(container: InspectedContainer, stack: StackContext) -> bool | Unknown:
     """Whether it is restarted again and again, by the engine's own clock.
 
     Docker reports `restarting` between two runs; Podman reports `exited`, for a moment.
@@ -148,13 +150,13 @@ def _is_restarting(container: InspectedContainer, stack: StackContext) -> bool |
     if container.status == "restarting":
         return True
     if restarts is None:
-        return unreported("RestartCount")
+        return unreported_value("RestartCount")
     has_ended = container.status == "exited" and not stack.is_podman
-    if restarts < _LOOP_RESTARTS or has_ended:
+    if restarts < _MIN_RESTARTS_OF_LOOP or has_ended:
         return False
     if container.started is None or stack.now is None:
-        return unreported("State.StartedAt or SystemTime")
-    return stack.now - container.started < _LOOP_SECONDS
+        return unreported_value("State.StartedAt or SystemTime")
+    return stack.now - container.started < _MAX_SECONDS_BETWEEN_RESTARTS
 
 
 def _read_memory(
@@ -166,20 +168,22 @@ def _read_memory(
     own. Else one sample of statistics is read, where only Docker on cgroup v1 reports the lowest
     limit, and a limit of all memory or more means that there is none.
     """
-    limit = or_unreported(count_or_none(container.host_config.get("Memory")), "HostConfig.Memory")
-    configured: SourcedValue = limit or None, f"{_INSPECT} HostConfig.Memory"
+    limit = value_or_unreported(
+        count_or_none(container.host_config.get("Memory")), "HostConfig.Memory"
+    )
+    configured: SourcedValue = limit or None, f"{_INSPECT_REQUEST} HostConfig.Memory"
     memory = {"configured": configured, "limit": configured}
     if not container.is_running:
         return {**memory, "usage": (None, "not running"), "parent": (None, "not running")}, None
     hidden = engine.visibility.cgroups_hidden
     pid = count_or_none(container.state.get("Pid"))
-    cgroup: ContainerCgroup | Unknown = hidden or unreported("State.Pid")
+    cgroup: ContainerCgroup | Unknown = hidden or unreported_value("State.Pid")
     if pid and not hidden:
         cgroup = read_container_cgroup(pid, container.id)
     if isinstance(cgroup, ContainerCgroup):
         memory["usage"] = cgroup.usage, cgroup.usage_source
         memory["limit"] = cgroup.limit
-        memory["parent"] = _lower_limit(cgroup.parent_limit, configured)
+        memory["parent"] = _find_lower_parent_limit(cgroup.parent_limit, configured)
         return memory, cgroup
     memory["parent"] = cgroup, ""
     try:
@@ -187,19 +191,19 @@ def _read_memory(
     except EngineError as error:
         memory["usage"] = unread = error.unknown, ""
         return {**memory, "limit": configured if limit else unread}, None
-    details = get_object(get_object(stats, "memory_stats"), "stats")
+    details = get_nested_object(get_nested_object(stats, "memory_stats"), "stats")
     cache = "without page cache" if details else "with page cache, which it does not report"
-    usage = or_unreported(memory_used(stats), "memory_stats.usage")
-    memory["usage"] = usage, f"{_STATS}, {cache}"
+    usage = value_or_unreported(read_memory_used(stats), "memory_stats.usage")
+    memory["usage"] = usage, f"{_STATS_REQUEST}, {cache}"
     lowest = count_or_none(details.get(_LOWEST_LIMIT_KEY))
     if lowest:
         has_limit = lowest < (count_or_none(engine.info.get("MemTotal")) or 0)
-        memory["limit"] = lowest if has_limit else None, f"{_STATS} {_LOWEST_LIMIT_KEY}"
-        memory["parent"] = _lower_limit(memory["limit"], configured)
+        memory["limit"] = lowest if has_limit else None, f"{_STATS_REQUEST} {_LOWEST_LIMIT_KEY}"
+        memory["parent"] = _find_lower_parent_limit(memory["limit"], configured)
     return memory, None
 
 
-def _lower_limit(parent: SourcedValue, configured: SourcedValue) -> SourcedValue:
+def _find_lower_parent_limit(parent: SourcedValue, configured: SourcedValue) -> SourcedValue:
     """Return the limit of a parent if it is below the container's own, else None."""
     limit = parent[0]
     is_lower = limit and not (isinstance(configured[0], int) and configured[0] <= limit)
@@ -224,10 +228,10 @@ def _oom_facts(
         kills=cgroup.oom_kills if cgroup else None,
         event_times=None if times is None else times.get(container.id, ()),
         flag_is_reliable=not stack.is_podman,
-        flag_outlives_run=not stack.is_podman and _is_before_24(stack.engine),
+        flag_outlives_run=not stack.is_podman and _is_docker_before_24(stack.engine),
         memory_share=usage / limit if has_share else None,
     )
-    source = f"{_INSPECT} State.OOMKilled"
+    source = f"{_INSPECT_REQUEST} State.OOMKilled"
     source += ", GET /events" if times is not None else ""
     source += f", {cgroup.oom_source}" if cgroup else ""
     names = ("oom_killed", "oom_certainty", "oom_evidence")
@@ -235,29 +239,31 @@ def _oom_facts(
         yield (name,), value, source
 
 
-def _is_before_24(engine: Engine) -> bool:
+def _is_docker_before_24(engine: Engine) -> bool:
     try:
         return parse_version(str(engine.version.get("Version"))) < (24,)
     except ValueError:
         return True
 
 
-def _cpu_limit(host: Mapping[str, Any]) -> SourcedValue:
+def _read_cpu_limit(host: Mapping[str, Any]) -> SourcedValue:
     nano, quota = count_or_none(host.get("NanoCpus")), count_or_none(host.get("CpuQuota"))
     if nano == 0 and quota:
         period = count_or_none(host.get("CpuPeriod")) or 100_000
-        return quota / period, f"{_INSPECT} HostConfig.CpuQuota, CpuPeriod"
-    cpus = unreported("HostConfig.NanoCpus") if nano is None else nano / 1e9 or None
-    return cpus, f"{_INSPECT} HostConfig.NanoCpus"
+        return quota / period, f"{_INSPECT_REQUEST} HostConfig.CpuQuota, CpuPeriod"
+    cpus = unreported_value("HostConfig.NanoCpus") if nano is None else nano / 1e9 or None
+    return cpus, f"{_INSPECT_REQUEST} HostConfig.NanoCpus"
 
 
-def _find_drift(container: InspectedContainer, stack: StackContext) -> list[str] | Unknown | None:
+def _find_differences_from_service(
+    container: InspectedContainer, stack: StackContext
+) -> list[str] | Unknown | None:
     name = container.service
     if name is None:
         return Unknown("it does not report its service: the label is missing")
     service = stack.services.get(name)
     if service is None:
-        return [explain_absence(stack.project, name)]
+        return [explain_absent_service(stack.project, name)]
     return list(compare_with_service(container, service)) or None
 
 
@@ -265,7 +271,7 @@ def compare_with_service(
     container: InspectedContainer, service: Mapping[str, Any]
 ) -> Iterator[str]:
     """Yield what differs from a service of the effective configuration."""
-    for name, value in get_object(service, "environment").items():
+    for name, value in get_nested_object(service, "environment").items():
         if isinstance(value, str) and name not in container.variables:
             yield f"variable {name} is not set, the file sets it"
         elif isinstance(value, str) and container.variables[name] != value:
@@ -274,7 +280,7 @@ def compare_with_service(
         ("memory", "memory", "Memory", 1, 0.0, partial(format_bytes, binary=True)),
         ("CPU", "cpus", "NanoCpus", 1e9, _CPU_TOLERANCE, format_number),
     ):
-        limit, _ = resource(service, "limits", kind)
+        limit, _ = read_resource(service, "limits", kind)
         reported = count_or_none(container.host_config.get(key))
         is_quota = kind == "cpus" and service.get("cpu_quota")
         if reported is None or is_quota:

@@ -11,7 +11,7 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import (
     EngineApi,
-    Lazy,
+    LazyValue,
     get_label,
     list_or_empty,
     text_or_none,
@@ -19,7 +19,7 @@ from preflight.facts.engine.api import (
 from preflight.model.facts import Measured
 
 CONTAINERS_PATH = ("stack", "containers")
-_THREADS = 4
+_THREAD_COUNT = 4
 
 
 class ListedContainer(NamedTuple):
@@ -40,15 +40,15 @@ def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
     from preflight.facts.stack.container import StackContext, measure_container  # needed seldom
 
     stack = StackContext(engine, project)
-    facts = [Lazy(partial(measure_container, container, stack)) for container in containers]
-    for first in range(_THREADS):
-        share = (facts[first::_THREADS],)
-        threading.Thread(target=_compute_all, args=share, daemon=True).start()
+    facts = [LazyValue(partial(measure_container, container, stack)) for container in containers]
+    for first in range(_THREAD_COUNT):
+        share = (facts[first::_THREAD_COUNT],)
+        threading.Thread(target=_compute_all_facts, args=share, daemon=True).start()
     for container_facts in facts:
         yield from container_facts()
 
 
-def _compute_all(facts: Iterable[Lazy[Sequence[Measured]]]) -> None:
+def _compute_all_facts(facts: Iterable[LazyValue[Sequence[Measured]]]) -> None:
     for container_facts in facts:
         container_facts()
 

@@ -12,15 +12,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from preflight.facts.engine.api import EngineApi, count_or_none, get_object
+from preflight.facts.engine.api import EngineApi, count_or_none, get_nested_object
 from preflight.facts.engine.endpoint import EngineError
 from preflight.model.facts import Unknown
 
 OomTimes: TypeAlias = Mapping[str, Sequence[float]]
-Verdict: TypeAlias = tuple[bool | Unknown, str | Unknown | None, str | Unknown | None]
+OomVerdict: TypeAlias = tuple[bool | Unknown, str | Unknown | None, str | Unknown | None]
 
-EVENTS_WAIT_SECONDS = 2.0
-_EVENTS_SINCE_SECONDS = 86400
+MAX_EVENTS_WAIT_SECONDS = 2.0
+_EVENTS_PERIOD_SECONDS = 86400
 _SIGKILL_EXIT_CODE = 137  # 128 and the number of SIGKILL
 
 
@@ -42,7 +42,7 @@ class OomSignals(NamedTuple):
     memory_share: float | None = None  # of its memory limit that it uses, 1 is all
 
 
-def judge_oom(signals: OomSignals) -> Verdict:
+def judge_oom(signals: OomSignals) -> OomVerdict:
     """Weigh the signals of a container's current or last run, and of runs the engine ended.
 
     Returns whether it was killed, how certain that is, and the evidence; both absent if it wasn't.
@@ -75,14 +75,14 @@ def judge_oom(signals: OomSignals) -> Verdict:
         if signals.memory_share is not None and signals.memory_share >= 0.9:
             evidence.append(f"it uses {signals.memory_share:.0%} of its limit")
         return True, "certain" if certain else "likely", "; ".join(evidence)
-    reason = _why_unknown(signals)
+    reason = _explain_unknown_oom(signals)
     if reason is None:
         return False, None, None
     unknown = Unknown(reason, "unsupported")
     return unknown, unknown, unknown
 
 
-def _why_unknown(signals: OomSignals) -> str | None:
+def _explain_unknown_oom(signals: OomSignals) -> str | None:
     """Return why a lack of evidence proves nothing here, None where it proves that all is well."""
     if signals.flag_is_reliable:
         if signals.kills is not None:
@@ -107,14 +107,14 @@ def read_oom_times(api: EngineApi, project: str, now: float | None) -> OomTimes 
         return None
     label = f"com.docker.compose.project={project}"
     filters = {"type": ["container"], "event": ["oom"], "label": [label]}
-    since = int(now) - _EVENTS_SINCE_SECONDS
+    since = int(now) - _EVENTS_PERIOD_SECONDS
     try:
-        events = api.events(since, int(now), EVENTS_WAIT_SECONDS, filters)
+        events = api.events(since, int(now), MAX_EVENTS_WAIT_SECONDS, filters)
     except EngineError:
         return None
     times = defaultdict(list)
     for event in events:
-        container = get_object(event, "Actor").get("ID")
+        container = get_nested_object(event, "Actor").get("ID")
         nanoseconds = count_or_none(event.get("timeNano"))
         if event.get("Action") == "oom" and isinstance(container, str) and nanoseconds:
             times[container].append(nanoseconds / 1e9)

@@ -11,17 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.collect.measurement import SUPPORT, LogRequest
+from preflight.facts.collect.measurement import SUPPORT_SEGMENT, LogRequest
 from preflight.facts.compose.project import ComposeError
 from preflight.facts.engine.api import EngineApi, container_path
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.stack.containers import list_containers
 from preflight.model.facts import Measured, Unknown
 
-MAX_CONTAINERS = 50
-_HEADER_BYTES = 8  # before each frame: stream, three zeros, length
+MAX_CONTAINERS_WITH_LOGS = 50
+_FRAME_HEADER_BYTES = 8  # before each frame: stream, three zeros, length
 _CONFIG_SOURCES = {"cli": "docker compose config", "fallback": "preflight's own compose reader"}
-_BYTES_AS_TEXT = "latin-1"  # has a character for every byte
+_BYTES_AS_TEXT_ENCODING = "latin-1"  # has a character for every byte
 
 
 class SupportData(NamedTuple):
@@ -50,20 +50,20 @@ def measure(context: MeasureContext, request: LogRequest) -> Iterator[Measured]:
         containers = [(name, name) for name in sorted(request.containers)]  # name and id
         if project is not None:
             config = {**project.config, "services": project.services}
-            yield Measured((SUPPORT, "config"), config, _CONFIG_SOURCES[project.source])
+            yield Measured((SUPPORT_SEGMENT, "config"), config, _CONFIG_SOURCES[project.source])
             listed = list_containers(context.engine().api, project.name)
             containers = [*((row.name, row.id) for row in listed), *containers]
         elif request.of_project:
             problem = "no compose file here"
-        for name, text in _read_logs(context, containers, request):
-            as_text = text if isinstance(text, Unknown) else text.decode(_BYTES_AS_TEXT)
-            yield Measured((SUPPORT, "log", name), as_text)
+        for name, text in _read_container_logs(context, containers, request):
+            as_text = text if isinstance(text, Unknown) else text.decode(_BYTES_AS_TEXT_ENCODING)
+            yield Measured((SUPPORT_SEGMENT, "log", name), as_text)
     except (ComposeError, EngineError) as error:
         problem = str(error)
-    yield Measured((SUPPORT, "problem"), problem)
+    yield Measured((SUPPORT_SEGMENT, "problem"), problem)
 
 
-def read(measured: Iterable[Measured]) -> SupportData:
+def read_support_data(measured: Iterable[Measured]) -> SupportData:
     """Return what `measure` has yielded by the deadline, in the program."""
     data = SupportData(None, "", [], "no answer in time")
     for path, fact_value, source in measured:
@@ -73,28 +73,28 @@ def read(measured: Iterable[Measured]) -> SupportData:
         elif path[1] == "problem":
             data = data._replace(problem=value)
         else:
-            log = value if isinstance(value, Unknown) else value.encode(_BYTES_AS_TEXT)
+            log = value if isinstance(value, Unknown) else value.encode(_BYTES_AS_TEXT_ENCODING)
             data.logs.append((path[2], log))
     return data
 
 
-def _read_logs(
+def _read_container_logs(
     context: MeasureContext, containers: Iterable[tuple[str, str]], request: LogRequest
 ) -> Iterator[tuple[str, bytes | Unknown]]:
     for number, (name, container) in enumerate(containers):
         text: bytes | Unknown
-        if number >= MAX_CONTAINERS:
-            text = Unknown(f"only {MAX_CONTAINERS} containers are asked", "unsupported")
+        if number >= MAX_CONTAINERS_WITH_LOGS:
+            text = Unknown(f"only {MAX_CONTAINERS_WITH_LOGS} containers are asked", "unsupported")
         else:
             api = context.engine().api
             try:
-                text = _read_last_lines(api, container, request)
+                text = _read_last_log_lines(api, container, request)
             except EngineError as error:
                 text = error.unknown
         yield name, text
 
 
-def _read_last_lines(api: EngineApi, container: str, request: LogRequest) -> bytes:
+def _read_last_log_lines(api: EngineApi, container: str, request: LogRequest) -> bytes:
     """Return the last lines; where they are more than `max_bytes`, fewer of them."""
     query = "stdout=1&stderr=1&timestamps=1"
     if request.since is not None:
@@ -112,14 +112,16 @@ def _read_last_lines(api: EngineApi, container: str, request: LogRequest) -> byt
         lines = max(1, lines // 4)
     data = data[: request.max_bytes]
     # the log of a container with a terminal isn't in frames with headers
-    has_frames = len(data) >= _HEADER_BYTES and data[0] in (0, 1, 2) and data[1:4] == b"\0\0\0"
-    return b"".join(_parse_frames(data)) if has_frames else data
+    has_frames = (
+        len(data) >= _FRAME_HEADER_BYTES and data[0] in (0, 1, 2) and data[1:4] == b"\0\0\0"
+    )
+    return b"".join(_parse_log_frames(data)) if has_frames else data
 
 
-def _parse_frames(data: bytes) -> Iterator[bytes]:
+def _parse_log_frames(data: bytes) -> Iterator[bytes]:
     """Yield what each frame holds. Source: Docker Engine API, ContainerAttach, Stream format."""
     start = 0
-    while start + _HEADER_BYTES <= len(data):
-        text = start + _HEADER_BYTES
+    while start + _FRAME_HEADER_BYTES <= len(data):
+        text = start + _FRAME_HEADER_BYTES
         start = text + int.from_bytes(data[text - 4 : text], "big")
         yield data[text:start]

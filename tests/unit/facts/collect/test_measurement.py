@@ -24,12 +24,12 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import (
     Measurement,
     Options,
-    decode,
+    decode_fact,
     start_worker,
     stop_worker,
 )
-from preflight.facts.collect.worker import encode
-from preflight.facts.table import FACTS, PROBES, Probe, unknown_facts
+from preflight.facts.collect.worker import encode_fact
+from preflight.facts.table import ALL_FACTS, PROBES, Probe, unknown_facts
 from preflight.model.facts import UNKNOWN_KINDS, Fact, Measured, Unknown, build_facts, join_path
 from processes import MARK, marked
 
@@ -50,9 +50,9 @@ paths = st.lists(texts, min_size=1).map(tuple)
     st.builds(Measured, paths, values, texts) | st.builds(Measured, paths, unknowns, st.just(""))
 )
 def test_a_figure_comes_back_from_its_line_as_it_was(one: Measured) -> None:
-    line = encode(one)
+    line = encode_fact(one)
     assert line.count(b"\n") == 1
-    back = decode(line)
+    back = decode_fact(line)
     assert back == one
     assert type(back.value) is type(one.value)
 
@@ -134,9 +134,9 @@ def test_a_probe_that_fails_halfway_keeps_what_it_had(
 
     probe = Probe((Fact("a", "number", ""), Fact("b", "number", "")), "none")
     monkeypatch.setattr(Probe, "load", lambda _: SimpleNamespace(measure=measure))
-    worker._write_all(worker.measure_probe(probe, MeasureContext(Options())))
+    worker._write_all_bytes(worker.measure_probe(probe, MeasureContext(Options())))
     lines = capfdbinary.readouterr().out.splitlines()
-    facts = build_facts(map(decode, lines), measured_at="", version="")
+    facts = build_facts(map(decode_fact, lines), measured_at="", version="")
     assert facts.values == {"a": 1}
     assert facts.unknown == {"b": Unknown("MemoryError: no more", "error")}
 
@@ -149,12 +149,12 @@ def test_without_a_compose_file_nothing_of_a_project_is_there(
     probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    worker._write_all(
+    worker._write_all_bytes(
         worker.measure_probe(
             probe, MeasureContext(Options(docker_host="unix:///nowhere/docker.sock"))
         )
     )
-    told = [decode(line) for line in capfdbinary.readouterr().out.splitlines()]
+    told = [decode_fact(line) for line in capfdbinary.readouterr().out.splitlines()]
     assert {one.path for one in told} == {one.path for one in unknown_facts(probe, Unknown(""))}
     for one in told:
         if one.path[0] == "docker":
@@ -169,12 +169,12 @@ def test_a_compose_file_that_cannot_be_used_is_the_reason_for_all_of_its_project
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "compose.yaml").write_text("services: 7\n")
-    worker._write_all(
+    worker._write_all_bytes(
         worker.measure_probe(
             probe, MeasureContext(Options(docker_host="unix:///nowhere/docker.sock"))
         )
     )
-    told = [decode(line) for line in capfdbinary.readouterr().out.splitlines()]
+    told = [decode_fact(line) for line in capfdbinary.readouterr().out.splitlines()]
     assert {one.path for one in told} == {one.path for one in unknown_facts(probe, Unknown(""))}
     for one in told:
         if one.path == ("compose", "problem"):
@@ -266,7 +266,7 @@ def test_the_program_is_gone_in_time_and_leaves_nobody(
     assert (done.returncode, done.stderr) == (0, "")
     assert took < 15
     facts = snapshot["facts"]
-    for fact in FACTS:
+    for fact in ALL_FACTS:
         if fact.path.startswith("host."):  # what the engine does costs no figure of this host
             assert snapshot["unknown"].get(fact.path, {}).get("kind") != "timeout", fact.path
     assert facts["host"]["memory"]["total"] > 0

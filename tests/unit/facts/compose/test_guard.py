@@ -12,7 +12,7 @@ import pytest
 from compose_projects import read_case, read_project
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.load import load_project
-from preflight.facts.compose.project import ComposeError, Need
+from preflight.facts.compose.project import ComposeError, NeededFeature
 from preflight.model.facts import FileLine
 
 PLACES = [
@@ -110,15 +110,15 @@ def test_newer_features_tell_the_version_that_brought_them(
     Path("o.yaml").write_text("services:\n  a:\n    ports: !override []\n", "utf-8")
     guard = read_project(["compose.yaml", "o.yaml"]).guard
     assert set(guard.needs.values()) == {
-        Need("2.20.3", "include", FileLine("compose.yaml", 2)),
-        Need("2.30.0", "gpus", FileLine("compose.yaml", 6)),
-        Need("2.20.0", "attach", FileLine("compose.yaml", 7)),
-        Need("2.17.0", "depends_on.restart", FileLine("compose.yaml", 9)),
-        Need("2.20.0", "depends_on.required", FileLine("compose.yaml", 9)),
-        Need("2.24.0", "env_file.required", FileLine("compose.yaml", 10)),
-        Need("2.36.0", "provider", FileLine("compose.yaml", 12)),
-        Need("2.23.1", "configs.content", FileLine("compose.yaml", 13)),
-        Need("2.24.4", "!override", FileLine("o.yaml", 3)),
+        NeededFeature("2.20.3", "include", FileLine("compose.yaml", 2)),
+        NeededFeature("2.30.0", "gpus", FileLine("compose.yaml", 6)),
+        NeededFeature("2.20.0", "attach", FileLine("compose.yaml", 7)),
+        NeededFeature("2.17.0", "depends_on.restart", FileLine("compose.yaml", 9)),
+        NeededFeature("2.20.0", "depends_on.required", FileLine("compose.yaml", 9)),
+        NeededFeature("2.24.0", "env_file.required", FileLine("compose.yaml", 10)),
+        NeededFeature("2.36.0", "provider", FileLine("compose.yaml", 12)),
+        NeededFeature("2.23.1", "configs.content", FileLine("compose.yaml", 13)),
+        NeededFeature("2.24.4", "!override", FileLine("o.yaml", 3)),
     }
 
 

@@ -19,7 +19,7 @@ from preflight.facts.compose.facts import measure as measure_project
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.compose.standin import parse_count, parse_size
 from preflight.facts.ports import published_ports
-from preflight.facts.start_blockers import mounted_paths, port_clashes
+from preflight.facts.start_blockers import find_port_clashes, mounted_paths
 
 BEYOND = {
     "env-file", "environment-types", "extends-in-override", "extends-nothing",
@@ -235,7 +235,7 @@ def test_any_values_end_in_facts_or_in_one_line(
         project = read_project([str(folder / "a.yaml"), str(folder / "b.yaml")]).reading
         assert json.dumps(project.config)
         assert list(measure_project(None, project))
-        assert port_clashes(project) is not None
+        assert find_port_clashes(project) is not None
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from preflight.facts.engine.api import EngineApi
-from preflight.facts.engine.endpoint import EngineError, find_other_sockets, resolve
+from preflight.facts.engine.endpoint import EngineError, find_other_sockets, resolve_endpoint
 
 UNIX = "unix:///var/run/docker.sock"
 
@@ -73,7 +73,7 @@ def test_the_order_is_the_clis(
         write_config(home, json.dumps({"currentContext": current}))
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    endpoint = resolve(None, None)
+    endpoint = resolve_endpoint(None, None)
     assert (endpoint.url, endpoint.context) == (url, context)
     if shutil.which("docker"):
         assert cli("context", "show").stdout.strip() == context
@@ -118,7 +118,7 @@ def test_an_address_leads_where_it_leads_the_cli(
             assert asked
             asked.clear()
         with pytest.raises(EngineError, match="not as a container engine"):
-            EngineApi(resolve(None, None), 5).negotiate_version()
+            EngineApi(resolve_endpoint(None, None), 5).negotiate_version()
         assert asked == [b"GET /version HTTP/1.1"]
         listener.shutdown(socket.SHUT_RDWR)
 
@@ -163,7 +163,7 @@ def test_a_path_of_an_address_stands_before_every_other_as_in_the_cli(
             cli("version")
             assert asked[-1] == f"{base}/v1.41/version"
             asked.clear()
-        api = EngineApi(resolve(None, None), 5)
+        api = EngineApi(resolve_endpoint(None, None), 5)
         api.negotiate_version()
         api.get_object("/info")
         assert asked == [f"{base}/version", f"{base}/v1.41/info"]
@@ -171,18 +171,18 @@ def test_a_path_of_an_address_stands_before_every_other_as_in_the_cli(
 
 
 def test_a_path_stays_where_the_port_is_left_out(home: Path) -> None:
-    assert resolve("tcp://127.0.0.1/a", None).url == "tcp://127.0.0.1:2375/a"
-    assert resolve("unix:///a/b", None).base == ""
+    assert resolve_endpoint("tcp://127.0.0.1/a", None).url == "tcp://127.0.0.1:2375/a"
+    assert resolve_endpoint("unix:///a/b", None).path_prefix == ""
 
 
 def test_an_option_that_names_no_context_is_none(home: Path) -> None:
-    assert resolve(None, "") == resolve(None, None)
+    assert resolve_endpoint(None, "") == resolve_endpoint(None, None)
 
 
 def test_options_go_before_everything(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
-    assert resolve(None, "one").url == "tcp://127.0.0.1:1111"
-    assert resolve("tcp://127.0.0.1:8", None).url == "tcp://127.0.0.1:8"
+    assert resolve_endpoint(None, "one").url == "tcp://127.0.0.1:1111"
+    assert resolve_endpoint("tcp://127.0.0.1:8", None).url == "tcp://127.0.0.1:8"
 
 
 def test_contexts_made_by_the_cli_are_read(clean_environment: Path) -> None:
@@ -190,9 +190,9 @@ def test_contexts_made_by_the_cli_are_read(clean_environment: Path) -> None:
         pytest.skip("no docker CLI")
     made = cli("context", "create", "mine", "--docker", "host=tcp://127.0.0.1:4444")
     assert made.returncode == 0, made.stderr
-    assert resolve(None, "mine").url == "tcp://127.0.0.1:4444"
+    assert resolve_endpoint(None, "mine").url == "tcp://127.0.0.1:4444"
     assert cli("context", "use", "mine").returncode == 0
-    assert resolve(None, None).context == "mine"
+    assert resolve_endpoint(None, None).context == "mine"
 
 
 def test_docker_config_names_the_folder(
@@ -201,14 +201,14 @@ def test_docker_config_names_the_folder(
     moved = tmp_path / "elsewhere"
     (home / ".docker").rename(moved)
     monkeypatch.setenv("DOCKER_CONFIG", str(moved))
-    assert resolve(None, "two").url == "tcp://127.0.0.1:2222"
+    assert resolve_endpoint(None, "two").url == "tcp://127.0.0.1:2222"
 
 
 def test_an_unknown_context_is_an_error_that_names_the_known(home: Path) -> None:
     with pytest.raises(
         EngineError, match=r"'thre' \(--context\) does not exist.*default, one, two"
     ):
-        resolve(None, "thre")
+        resolve_endpoint(None, "thre")
 
 
 def test_an_unknown_context_is_an_error_of_the_cli_too(
@@ -216,7 +216,7 @@ def test_an_unknown_context_is_an_error_of_the_cli_too(
 ) -> None:
     monkeypatch.setenv("DOCKER_CONTEXT", "nope")
     with pytest.raises(EngineError, match="DOCKER_CONTEXT"):
-        resolve(None, None)
+        resolve_endpoint(None, None)
     if shutil.which("docker"):
         assert cli("version").returncode != 0
 
@@ -244,9 +244,11 @@ BROKEN: list[object] = [
 def test_broken_metadata_is_an_error_not_a_crash(clean_environment: Path, broken: object) -> None:
     write_context(clean_environment, "bad", broken)
     with pytest.raises(EngineError, match="bad"):
-        resolve(None, "bad")
+        resolve_endpoint(None, "bad")
     with pytest.raises(EngineError, match="known contexts: default"):
-        resolve(None, "other")  # a broken neighbour doesn't keep the others from being named
+        resolve_endpoint(
+            None, "other"
+        )  # a broken neighbour doesn't keep the others from being named
 
 
 @pytest.mark.parametrize(
@@ -254,7 +256,7 @@ def test_broken_metadata_is_an_error_not_a_crash(clean_environment: Path, broken
 )
 def test_a_broken_config_counts_as_none(clean_environment: Path, text: str) -> None:
     write_config(clean_environment, text)
-    assert resolve(None, None).url == UNIX
+    assert resolve_endpoint(None, None).url == UNIX
     if shutil.which("docker"):
         assert cli("context", "show").stdout.strip() == "default"
 
@@ -262,7 +264,7 @@ def test_a_broken_config_counts_as_none(clean_environment: Path, text: str) -> N
 def test_a_current_context_that_is_not_there_is_an_error_of_the_cli_too(home: Path) -> None:
     write_config(home, json.dumps({"currentContext": "gone"}))
     with pytest.raises(EngineError, match=r"'gone' \(currentContext in .*config.json\)"):
-        resolve(None, None)
+        resolve_endpoint(None, None)
     if shutil.which("docker"):
         assert cli("version").returncode != 0
 
@@ -272,7 +274,7 @@ def test_tls_material_of_a_context(clean_environment: Path) -> None:
     folder.mkdir(parents=True)
     for name in ("ca", "cert", "key"):
         (folder / f"{name}.pem").touch()
-    tls = resolve(None, "tls").tls
+    tls = resolve_endpoint(None, "tls").tls
     assert tls is not None
     assert tls.verify
     assert tls.ca == str(folder / "ca.pem")
@@ -282,7 +284,7 @@ def test_tls_material_of_a_context(clean_environment: Path) -> None:
 def test_a_context_may_skip_the_check_of_the_certificate(clean_environment: Path) -> None:
     skipping = meta("loose", "tcp://127.0.0.1:2376", SkipTLSVerify=True)
     write_context(clean_environment, "loose", skipping)
-    tls = resolve(None, "loose").tls
+    tls = resolve_endpoint(None, "loose").tls
     assert tls is not None
     assert not tls.verify
 
@@ -299,7 +301,7 @@ def test_a_port_that_is_left_out_is_dockers(
     clean_environment: Path, monkeypatch: pytest.MonkeyPatch, url: str, tls: str, whole: str
 ) -> None:
     monkeypatch.setenv("DOCKER_TLS", tls)
-    assert resolve(url, None).url == whole
+    assert resolve_endpoint(url, None).url == whole
 
 
 @pytest.mark.parametrize(
@@ -317,7 +319,7 @@ def test_a_port_that_is_left_out_is_dockers(
     ],
 )
 def test_local_is_what_the_address_says(clean_environment: Path, url: str, local: bool) -> None:
-    assert resolve(url, None).local is local
+    assert resolve_endpoint(url, None).is_local is local
 
 
 def test_other_sockets_are_named_and_a_closed_folder_is_no_fault(

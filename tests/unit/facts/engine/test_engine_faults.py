@@ -38,7 +38,7 @@ from engine_server import (
 )
 from preflight.facts.catalogue import DOCKER_FACTS
 from preflight.facts.engine.api import EngineApi, explain_failure
-from preflight.facts.engine.endpoint import EngineError, resolve
+from preflight.facts.engine.endpoint import EngineError, resolve_endpoint
 from preflight.facts.engine.locality import identify_engine
 from preflight.model.facts import Unknown
 
@@ -330,7 +330,7 @@ def test_a_folder_that_no_path_can_name_is_not_said(
 def test_an_id_that_no_request_can_hold_is_asked_for_all_the_same(
     serve: Callable[[Answer], str],
 ) -> None:
-    api = EngineApi(resolve(serve(engine()), None), 2)
+    api = EngineApi(resolve_endpoint(serve(engine()), None), 2)
     with pytest.raises(EngineError, match="no JSON object"):
         api.inspect("\ud800")
 

@@ -23,10 +23,10 @@ from ollama_server import serving
 from paths import ROOT
 from preflight.facts.engine.locality import (
     SelfContainer,
-    find_self_id,
+    find_self_container_id,
     is_cgroup_visible,
-    same_files,
-    same_network,
+    share_mounts,
+    shares_network_namespace,
 )
 from preflight.facts.host.kernel import Mount, parse_mounts
 from preflight.model.facts import Unknown
@@ -486,9 +486,9 @@ def test_the_same_place_of_the_same_filesystem(path: str, ours: str, same: bool)
     container = mounts_of(
         "80 52 0:39 / / rw - overlay overlay rw", f"81 80 {device} {root} {point} ro - x x rw"
     )
-    assert same_files(path, container, HOST) is same
-    assert same_files(path, HOST, HOST) is True
-    assert same_files(path, container, []) is None
+    assert share_mounts(path, container, HOST) is same
+    assert share_mounts(path, HOST, HOST) is True
+    assert share_mounts(path, container, []) is None
 
 
 def test_a_link_leads_where_the_engine_has_other_files(tmp_path: Path) -> None:
@@ -496,8 +496,8 @@ def test_a_link_leads_where_the_engine_has_other_files(tmp_path: Path) -> None:
     path = str(tmp_path / "link")
     device = f"81 80 254:0 {tmp_path} {tmp_path} ro - x x rw"
     container = mounts_of("80 52 0:39 / / rw - overlay overlay rw", device)
-    assert same_files(str(tmp_path), container, HOST) is True
-    assert same_files(path, container, HOST) is False
+    assert share_mounts(str(tmp_path), container, HOST) is True
+    assert share_mounts(path, container, HOST) is False
 
 
 OWN = SelfContainer(
@@ -546,7 +546,7 @@ def test_a_container_knows_its_name_by_the_files_mounted_for_it(
     (tmp_path / "proc/self").mkdir(parents=True)
     lines = [f"9{n} 80 254:0 {row} rw - ext4 /dev/vda rw" for n, row in enumerate(rows)]
     (tmp_path / "proc/self/mountinfo").write_text("\n".join(lines) + "\n")
-    assert find_self_id(tmp_path) == found
+    assert find_self_container_id(tmp_path) == found
 
 
 @pytest.mark.parametrize(
@@ -575,8 +575,8 @@ def test_the_engines_group_is_seen_or_not(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 def test_the_kernel_tells_whose_network_it_is() -> None:
-    assert same_network(os.getppid()) is True
-    assert same_network(2**22 + 1) is None
+    assert shares_network_namespace(os.getppid()) is True
+    assert shares_network_namespace(2**22 + 1) is None
     if os.geteuid() != 0:
         pytest.skip("a network of its own takes root")
     with subprocess.Popen(
@@ -586,5 +586,5 @@ def test_the_kernel_tells_whose_network_it_is() -> None:
         assert apart.stdout is not None
         assert apart.stdin is not None
         apart.stdout.readline()
-        assert same_network(apart.pid) is False
+        assert shares_network_namespace(apart.pid) is False
         apart.stdin.close()

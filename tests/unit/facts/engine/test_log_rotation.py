@@ -10,7 +10,7 @@ import pytest
 from engines import IMAGE, Engine
 from preflight.facts.compose.facts import measure as measure_project
 from preflight.facts.compose.project import Project
-from preflight.facts.engine.engine_facts import is_log_rotated, parse_info
+from preflight.facts.engine.engine_facts import is_log_rotated, parse_engine_info
 from preflight.model.facts import Unknown
 
 CASES: list[tuple[str, Mapping[str, Any], bool | None]] = [
@@ -83,7 +83,7 @@ def of_file(logging: Mapping[str, Any]) -> Any:
 
 @pytest.mark.parametrize("driver", ["json-file", "local", "journald", "none", "syslog"])
 def test_the_engines_own_driver_is_read_the_same(driver: str) -> None:
-    told = {one.path: one.value for one in parse_info({}, {"LoggingDriver": driver})}
+    told = {one.path: one.value for one in parse_engine_info({}, {"LoggingDriver": driver})}
     assert told["docker", "log", "rotated"] == is_log_rotated(driver, None)
 
 

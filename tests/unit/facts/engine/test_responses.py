@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from preflight.facts.engine.api import parse_time
+from preflight.facts.engine.api import parse_engine_time
 
 
 @pytest.mark.parametrize(
@@ -23,4 +23,4 @@ from preflight.facts.engine.api import parse_time
     ],
 )
 def test_times(text: Any, seconds: float | None) -> None:
-    assert parse_time(text) == seconds
+    assert parse_engine_time(text) == seconds

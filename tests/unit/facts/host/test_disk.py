@@ -189,10 +189,10 @@ import json, os, sys
 from preflight.facts.host import disk
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
-from preflight.facts.collect.worker import encode
+from preflight.facts.collect.worker import encode_fact
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
 facts = disk.measure(MeasureContext(Options(path=sys.argv[1])))
-print(json.dumps([json.loads(encode(fact)) for fact in facts]))
+print(json.dumps([json.loads(encode_fact(fact)) for fact in facts]))
 """
 
 
@@ -227,15 +227,19 @@ def test_a_path_that_is_not_there_yet_is_its_nearest_folders(tmp_path: Path) -> 
 
 def test_a_file_and_what_would_be_below_it_are_on_the_files_disk(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    assert disk.nearest_existing(str(tmp_path / "file" / "below")) == str(tmp_path / "file")
+    assert disk.find_nearest_existing_path(str(tmp_path / "file" / "below")) == str(
+        tmp_path / "file"
+    )
     assert here(tmp_path / "file")["total"] == here(tmp_path)["total"]
 
 
 def test_a_link_to_what_is_not_there_yet_is_followed(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "disk" / "models")
-    assert disk.nearest_existing(str(tmp_path / "link")) == str(tmp_path / "disk")
-    assert disk.nearest_existing(str(tmp_path / "link" / "deep" / "er")) == str(tmp_path / "disk")
+    assert disk.find_nearest_existing_path(str(tmp_path / "link")) == str(tmp_path / "disk")
+    assert disk.find_nearest_existing_path(str(tmp_path / "link" / "deep" / "er")) == str(
+        tmp_path / "disk"
+    )
 
 
 def test_paths_that_nothing_can_have(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.collect.worker import measure_probe
 from preflight.facts.compose.project import Project
-from preflight.facts.engine.api import parse_time
+from preflight.facts.engine.api import parse_engine_time
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.stack import oom
 from preflight.facts.table import Probe
@@ -312,7 +312,7 @@ class TestOomEvents:
         return {"Action": action, "Actor": {"ID": container}, "timeNano": int(time * 1e9)}
 
     def test_they_are_asked_for_once_and_bounded(self, engine: FakeEngine) -> None:
-        started = parse_time("2026-11-23T17:00:00Z") or 0
+        started = parse_engine_time("2026-11-23T17:00:00Z") or 0
         other = [self.event(started, "id-x"), self.event(started, action="die"), {"Action": 7}, []]
         engine.events = [*other, self.event(started + 60)]
         engine.rows = [row("web"), row("db")]
@@ -328,7 +328,7 @@ class TestOomEvents:
     def test_an_engine_that_goes_on_sending_is_not_waited_for(
         self, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(oom, "EVENTS_WAIT_SECONDS", 0.1)
+        monkeypatch.setattr(oom, "MAX_EVENTS_WAIT_SECONDS", 0.1)
         engine.events = None
         facts = measure(engine)
         assert of(facts, "oom_killed") is False

@@ -15,7 +15,7 @@ from engines import IMAGE, Engine, make_image
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import Project
-from preflight.facts.engine.engine_facts import available_memory
+from preflight.facts.engine.engine_facts import read_available_memory
 from preflight.facts.stack import containers as stack
 from preflight.model.facts import Facts, Unknown, build_facts
 
@@ -305,7 +305,7 @@ def test_what_the_projects_containers_use_counts_as_free(either: Engine) -> None
 
     def free(project: str) -> Any:
         context = MeasureContext(Options(docker_host=either.url))
-        value, source = available_memory(context.engine().api, "", 0, project)
+        value, source = read_available_memory(context.engine().api, "", 0, project)
         return value, source
 
     # with no room under a limit of nothing, what is left are the stack's own containers
