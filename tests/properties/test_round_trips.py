@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.redacting import build_redactor, redact_facts
+from preflight.cli.streams import read_rules
 from preflight.model.facts import Facts, Measured, replace_facts
-from preflight.model.rules import RuleSet
+from preflight.model.rules import DEFAULT_RULE_SET, RuleSet
 from preflight.snapshot.bundle import BundleMember, read_bundle, write_bundle
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 
@@ -38,7 +39,7 @@ members = st.dictionaries(names.map("logs/{}.log".format), st.binary(max_size=30
 
 @cache
 def rules() -> RuleSet:
-    return pipeline.load("rules.yaml", lambda _: (ROOT / "rules.yaml").read_bytes())
+    return pipeline.load(DEFAULT_RULE_SET, read_rules)
 
 
 @cache
