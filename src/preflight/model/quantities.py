@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 Version: TypeAlias = tuple[float, ...]  # compares as its numbers do, without zeros at the end
 
 MAX_QUOTED_CHARS = 60  # of a text from outside in a message
+MIN_SIZE_WITHOUT_UNIT = 1_000_000  # in a rule file
 
 _NUMBER_PATTERN = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _MAX_NUMBER = 1e30  # larger ones can't be measurements, and would soon exceed a float
@@ -74,6 +75,19 @@ def parse_bytes(text: str) -> int:
             hint = f"write {match[1]}{decimal} (decimal) or {match[1]}{prefix.upper()}iB (binary)"
         raise ValueError(f"{_quote_shortened(text)} isn't a valid size: {hint}")
     return round(parse_number(match[1]) * factor)
+
+
+def parse_size(text: str) -> int:
+    """Read a size that somebody wrote into a rule file, where `10` is probably not 10 bytes.
+
+    As parse_bytes, but a number without a unit that is smaller than a megabyte raises ValueError.
+    """
+    size = parse_bytes(text)
+    number = text.strip()
+    if _WHOLE_TEXT_NUMBER.match(number) and 0 < abs(float(number)) < MIN_SIZE_WITHOUT_UNIT:
+        units = f"write {number}GB, {number}GiB or {number}B"
+        raise ValueError(f"{number!r} has no unit: {units}")
+    return size
 
 
 def parse_duration(text: str) -> float:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from preflight.model.conditions import Condition
 from preflight.model.facts import Path, Unit
-from preflight.model.quantities import parse_bytes
+from preflight.model.quantities import parse_size
 
 DEFAULT_RULE_SET = "default"  # how `extends` names the bundled set
 KNOWN_ERRORS_SET = "errors"  # the bundled diagnoses, which lie beneath those of any file
@@ -175,7 +175,7 @@ class RuleSet(NamedTuple):
         """The var `system_overhead` in bytes, what the host keeps for itself; None without it."""
         text = self.vars.get("system_overhead")
         try:
-            return None if text is None else parse_bytes(text)
+            return None if text is None else parse_size(text)
         except ValueError:
             return None  # a rule that uses it is a problem already
 

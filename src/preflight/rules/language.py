@@ -22,8 +22,8 @@ from preflight.model.patterns import compile_log_pattern, compile_pattern
 from preflight.model.problems import did_you_mean
 from preflight.model.quantities import (
     PARSER_BY_UNIT,
-    parse_bytes,
     parse_duration,
+    parse_size,
     parse_version_range,
 )
 from preflight.model.rules import PLACEHOLDER_PATTERN, FactCondition, Fix, Unless
@@ -294,7 +294,8 @@ def _read_quantity(
     """Read a bound in the grammar of its fact's unit; as text where that isn't known."""
     text = read_scalar(node, context, expected)
     try:
-        return PARSER_BY_UNIT.get(unit or "text", str)(text)
+        parse = parse_size if unit == "bytes" else PARSER_BY_UNIT.get(unit or "text", str)
+        return parse(text)
     except ValueError as fault:
         raise context.error(node, str(fault)) from None
 
@@ -427,7 +428,7 @@ DECODERS: Mapping[str, Decoder] = {
     "rule_id": _id_of("rule"),
     "diagnosis_id": _id_of("diagnosis"),
     "language_version": _scalar("1", {"1": 1}.get, "a number"),
-    "size": _scalar("a size", parse_bytes),
+    "size": _scalar("a size", parse_size),
     "duration": _scalar("a duration", parse_duration),
     "count": _scalar("a whole number of at least 1", _parse_count, "a number"),
     "day": _scalar("a date such as 2027-01-31", _parse_day),

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.patterns import compile_log_pattern
 from preflight.model.problems import InputError, did_you_mean
+from preflight.model.quantities import parse_size
 from preflight.model.rules import (
     BUNDLED_DISPLAY_NAME,
     BUNDLED_FILE_BY_SET,
@@ -93,6 +94,7 @@ def load(
         files.add(name, read(name), ())
         files.add_known_errors(wanted=known_errors)
         context.vars = {**files.vars, **(overrides or {})}
+        _check_overridden_sizes(files.vars, overrides or {})
         ruleset = _build_ruleset(files, name, context)
     except TooManyProblems:
         raise InputError(*sorted(context.problems)[:MAX_PROBLEMS], "… and more") from None
@@ -102,6 +104,23 @@ def load(
         if key not in files.vars:
             raise InputError(f"--set {key}: unknown var{did_you_mean(key, files.vars)}")
     return ruleset
+
+
+def _check_overridden_sizes(values: Mapping[str, str], overrides: Mapping[str, str]) -> None:
+    """Raise InputError if a var that is a size in the rule file is replaced by something else."""
+    for key, value in overrides.items():
+        if values.get(key, "")[-1:].isalpha() and _size_problem(values[key]) is None:
+            problem = _size_problem(value)
+            if problem is not None:
+                raise InputError(f"--set {key}={value}: {problem}")
+
+
+def _size_problem(text: str) -> ValueError | None:
+    try:
+        parse_size(text)
+    except ValueError as fault:
+        return fault
+    return None
 
 
 def suggest_set(rule: str, read: ReadFile, catalogue: Catalogue) -> str:

@@ -81,7 +81,7 @@ def test_cores_just_beyond_a_bound_are_the_next_number_there_is() -> None:
     ("fact", "value", "require", "after"),
     [
         ("size", 5, "{at_most: {fact: b.size, times: 0.5}}", 4),
-        ("size", 5, "{any_of: [{equals: 1}, {at_least: {fact: b.size}}]}", 8),
+        ("size", 5, "{any_of: [{equals: 1B}, {at_least: {fact: b.size}}]}", 8),
         ("text", "x", "{equals: {fact: b.text}}", "y"),
     ],
 )

@@ -136,7 +136,7 @@ def test_verdict_severity_and_exit_code(
             "Memory: 7.5 GiB (8 GB), must not be at most 8 GiB",
         ),
         (
-            "when: {host.os: plan9}, require: {at_least: 1}",
+            "when: {host.os: plan9}, require: {at_least: 1B}",
             "Memory: skipped, applies only if host.os is plan9; here it is linux",
         ),
     ],
@@ -219,7 +219,7 @@ def test_a_report_says_of_which_host_it_is() -> None:
     ],
 )
 def test_when(when: str, verdict: str) -> None:
-    found = result(f"{TOTAL}, require: {{at_least: 1}}, when: {when}")
+    found = result(f"{TOTAL}, require: {{at_least: 1B}}, when: {when}")
     assert found.verdict == verdict
     if verdict == "unknown":
         assert (
@@ -243,11 +243,11 @@ rules:
 @pytest.mark.parametrize(
     ("bound", "holds_back"),
     [
-        ("require: {at_least: 1}", False),
+        ("require: {at_least: 1B}", False),
         ("recommend: {at_least: 9GB}", False),
         ("require: {at_least: 9GB}", True),
         ("require: {at_least: {fact: host.memory.total}}, when: {docker.local: true}", True),
-        ("require: {at_least: 1}, when: {host.os: plan9}", True),
+        ("require: {at_least: 1B}, when: {host.os: plan9}", True),
     ],
 )
 def test_what_one_cause_holds_back_names_it(bound: str, holds_back: bool) -> None:
@@ -420,10 +420,10 @@ def test_a_name_no_rule_has_is_refused_with_a_suggestion(option: str) -> None:
 # exit codes
 
 OUTCOMES = {
-    "pass": "require: {at_least: 1}",
+    "pass": "require: {at_least: 1B}",
     "fail": "require: {at_least: 9GB}",
     "warn": "recommend: {at_least: 9GB}",
-    "skip": "require: {at_least: 1}, when: {host.os: plan9}",
+    "skip": "require: {at_least: 1B}, when: {host.os: plan9}",
     "unknown": "require: {at_least: {fact: host.memory.limit}}",
     "advice-unknown": "recommend: {at_least: {fact: host.memory.limit}}",
     "waived": "require: {at_least: 9GB}",
@@ -473,7 +473,7 @@ def test_the_first_fix_that_holds_and_those_without_when() -> None:
         ("require: {at_least: 9GB}", facts(), True),
         ("recommend: {at_least: 9GB}", facts(), True),
         ("require: {at_least: 9GB}", UNKNOWN, True),
-        ("require: {at_least: 1}", facts(), False),
+        ("require: {at_least: 1B}", facts(), False),
         ("require: {at_least: 9GB}, when: {host.os: plan9}", facts(), False),
     ],
 )
@@ -581,10 +581,10 @@ def test_a_waiver_that_ends_soon_is_announced(day: date, left: int, said: str | 
 
 
 def test_a_waiver_of_what_passes_is_noted() -> None:
-    report = judged(rules(WAIVED % ("require: {at_least: 1}", "")), today=date(2027, 1, 31))
+    report = judged(rules(WAIVED % ("require: {at_least: 1B}", "")), today=date(2027, 1, 31))
     assert report.notes == ("waiver of a: the rule passes without it; remove the waiver",)
     assert (
-        judged(rules(WAIVED % ("require: {at_least: 1}, when: {host.os: plan9}", ""))).notes == ()
+        judged(rules(WAIVED % ("require: {at_least: 1B}, when: {host.os: plan9}", ""))).notes == ()
     )
 
 
@@ -607,7 +607,7 @@ def test_a_waiver_may_accept_what_another_fact_says() -> None:
 
 
 def test_only_what_is_not_met_is_waived() -> None:
-    assert waived("require: {at_least: 1}").verdict == "pass"
+    assert waived("require: {at_least: 1B}").verdict == "pass"
     assert waived("recommend: {at_least: 9GB}").verdict == "waived"
     report = judged(rules(WAIVED % ("require: {at_least: 9GB}", "")), UNKNOWN)
     assert report.results[0].verdict == "unknown"

@@ -28,7 +28,7 @@ RULES = {
     "met": "fact: env.DB_PASSWORD, type: number, require: {at_least: 5}",
     "bound": "fact: host.swap.total, require: {equals: {fact: env.DB_PASSWORD}}",
     "product": "fact: host.swap.total, require: {at_least: {fact: env.DB_PASSWORD, times: 2}}",
-    "sum": "fact: host.swap.total, require: {at_least: {sum: [1, {fact: env.DB_PASSWORD}]}}",
+    "sum": "fact: host.swap.total, require: {at_least: {sum: [1B, {fact: env.DB_PASSWORD}]}}",
     "one of": "fact: host.os, require: {one_of: [a, {fact: env.DB_PASSWORD}]}",
     "any of": "fact: host.os, require: {any_of: [{equals: {fact: env.DB_PASSWORD}}, {equals: b}]}",
     "close bound": "fact: host.swap.free, require: {at_least: {fact: env.DB_PASSWORD}}",

@@ -29,7 +29,7 @@ CATALOGUE = Catalogue(
         Fact("app.*.wait", "seconds", ""),
     ]
 )
-RULE_TEXT = "  - {id: a, title: A, fact: host.memory.total, require: {at_least: 1}}\n"
+RULE_TEXT = "  - {id: a, title: A, fact: host.memory.total, require: {at_least: 1B}}\n"
 
 MERGE_KEYS = "merge keys aren't supported; use extends"
 
@@ -163,9 +163,9 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
     [
         # names
         (rule("title: A\nfact: host.memory.total"), ["3:5: a rule needs 'require' or 'recommend'"]),
-        (rule("fact: host.memory.total\nrequire: {at_least: 1}"), ["3:5: a rule needs 'title'"]),
+        (rule("fact: host.memory.total\nrequire: {at_least: 1B}"), ["3:5: a rule needs 'title'"]),
         (rule("title: A\nrequire: {at_least: 1}"), ["3:5: a rule needs 'fact'"]),
-        (rule("title: A\ntype: bytes\nrequire: {at_least: 1}"), ["3:5: a rule needs 'fact'"]),
+        (rule("title: A\ntype: bytes\nrequire: {at_least: 1B}"), ["3:5: a rule needs 'fact'"]),
         (
             rule("title:\nfact: ~\nrequire: null"),
             ["4:11: a rule needs 'title'", "5:11: a rule needs 'fact'"],
@@ -384,7 +384,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ),
         # models, diagnoses, waivers
         (
-            "version: 1\nmodels: [{name: true, memory: 1}]",
+            "version: 1\nmodels: [{name: true, memory: 1B}]",
             ["2:17: expected text, found a boolean: quote it if it is text"],
         ),
         ("version: 1\nmodels: [{name: x}]", ["2:10: a model needs 'memory'"]),
@@ -662,8 +662,8 @@ def test_set_names_a_var_of_the_file() -> None:
     text = judged("{at_least: '${much}'}") + "vars: {much: 1GB}"
     assert loaded(text, much="2GB").rules[0].require.tests[0][1] == 2_000_000_000
     assert problems(text, mich="2GB") == ["--set mich: unknown var, did you mean 'much'?"]
-    assert problems(text, much="lots")[0].startswith("r.yaml:6:25: 'lots' isn't a valid size")
-    assert problems(text, much="${much}")[0].startswith("r.yaml:6:25: '${much}' isn't a valid size")
+    assert problems(text, much="lots")[0].startswith("--set much=lots: 'lots' isn't a valid size")
+    assert problems(text, much="${much}")[0].startswith("--set much=${much}: '${much}' isn't")
     assert problems("version: 1\nvars: {A: 1}", b="1")[0].startswith(
         "r.yaml:2:11: "
     )  # the file first
@@ -932,3 +932,40 @@ def test_a_rule_of_a_bundled_set_names_the_set_to_extend() -> None:
         "r.yaml:7:13: unknown rule 'docker-reachable': it is in a bundled set,"
         f" which 'extends: [{next(iter(BUNDLED_FILE_BY_SET))}]' adds"
     )
+
+
+NO_UNIT = "'10' has no unit: write 10GB, 10GiB or 10B"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "require: {at_least: 10}",
+        "require: {one_of: [8GB, '10']}",
+        "require: {at_most: {fact: host.memory.total, plus: 10}}",
+        "require: {at_least: 8GB}\nwhen: {docker.memory.total: 10}",
+        "require: {at_least: '${much}'}",
+    ],
+)
+def test_a_small_size_without_a_unit_is_a_problem(keys: str) -> None:
+    text = rule(f"title: A\nfact: host.memory.total\n{keys}") + "vars: {much: 10}\n"
+    (problem,) = problems(text)
+    assert problem.endswith(f": {NO_UNIT}")
+
+
+def test_the_memory_of_a_model_needs_a_unit() -> None:
+    text = "version: 1\nmodels:\n  - {name: m, memory: 10}\n"
+    assert problems(text) == [f"r.yaml:3:23: {NO_UNIT}"]
+
+
+@pytest.mark.parametrize("size", ["0", "1000000", "10B", "10GiB", "-1000000"])
+def test_these_are_sizes(size: str) -> None:
+    assert loaded(judged(f"{{at_least: {size}}}")).rules
+
+
+@pytest.mark.parametrize("value", ["10", "8G"])
+def test_a_size_of_set_needs_a_unit(value: str) -> None:
+    text = judged("{at_least: 1GB}") + "vars: {system_overhead: 2GB, count: 3}\n"
+    (problem,) = problems(text, system_overhead=value)
+    assert problem.startswith(f"--set system_overhead={value}: {value!r} ")
+    assert loaded(text, system_overhead="3GB", count="4").vars["system_overhead"] == "3GB"

@@ -114,7 +114,12 @@ def test_every_key_and_operator_is_described() -> None:
         file(name="x", source="s", next="n", extends=[], vars={}, rules=[], models=[]),
         file(name=None, extends=None, vars=None, rules=None, models=None, waivers=None),
         file(vars={"a": 1, "b": "1GB", "c": True, "d_1": 0.5}),
-        file(models=[{"name": "m", "memory": "1GB"}, {"name": "n", "memory": 5, "note": None}]),
+        file(
+            models=[
+                {"name": "m", "memory": "1GB"},
+                {"name": "n", "memory": 5_000_000, "note": None},
+            ]
+        ),
         file(diagnoses=[{"id": "d", "title": "T", "patterns": ["a", ""], "fixes": [GOOD_FIX]}]),
         diagnosis(confidence="certain", values={"a": "bytes"}, figures=["{a}"], times=3),
         diagnosis(times=2, within="5m", unless=["d"], service="ollama.service"),
@@ -130,13 +135,14 @@ def test_every_key_and_operator_is_described() -> None:
         rule(fact="env.X", type="number", require={"at_most": {"fact": "host.cpu.logical"}}),
         rule(for_each="app", fact="size", require={"at_most": {"fact": "host.memory.total"}}),
         rule(require={"all_of": [{"equals": "a"}, {"not": {"matches": "b"}}]}),
-        sized(5),
-        sized(0.5),
+        sized(5_000_000),
+        sized(0),
+        sized("0.5B"),
         sized("8GB"),
         sized({"fact": "host.memory.total"}),
         sized({"fact": "host.memory.total", "times": 0.5, "plus": "2GB"}),
-        sized({"fact": "host.memory.total", "times": "0.5", "plus": 5}),
-        sized({"sum": [1, {"sum": ["1GB"]}, {"fact": "host.memory.usable"}]}),
+        sized({"fact": "host.memory.total", "times": "0.5", "plus": 5_000_000}),
+        sized({"sum": [1_000_000, {"sum": ["1GB"]}, {"fact": "host.memory.usable"}]}),
         rule(fixes=[{**GOOD_FIX, "when": {"host.os": "x"}, "command": "c", "url": "https://x"}]),
         waiver(),
         waiver(accept={"equals": "darwin"}),
@@ -267,7 +273,7 @@ def test_both_refuse(document: Any) -> None:
 
 def test_an_override_gives_only_what_changes() -> None:
     base = rule() | {
-        "models": [{"name": "m", "memory": 5}],
+        "models": [{"name": "m", "memory": 5_000_000}],
         "diagnoses": [{"id": "d", "title": "T", "patterns": ["a"]}],
     }
     document = file(
@@ -300,13 +306,15 @@ RIGHT = {
             "section": "s",
             "document": True,
             "fact": "host.memory.total",
-            "require": {"at_least": {"fact": "host.memory.usable", "times": 2, "plus": 1}},
-            "recommend": {"any_of": [{"at_least": 5}, {"not": {"at_most": {"sum": [1, 2]}}}]},
+            "require": {"at_least": {"fact": "host.memory.usable", "times": 2, "plus": "1B"}},
+            "recommend": {
+                "any_of": [{"at_least": "5B"}, {"not": {"at_most": {"sum": ["1B", "2B"]}}}]
+            },
             "fixes": [{"text": "Do.", "command": "c", "url": "https://x"}],
         },
         {**GOOD_RULE, "id": "b"},
     ],
-    "models": [{"name": "m", "memory": 5, "note": "n"}],
+    "models": [{"name": "m", "memory": 5_000_000, "note": "n"}],
     "diagnoses": [
         {
             "id": "d",
@@ -322,7 +330,7 @@ RIGHT = {
             "service": "ollama.service",
         }
     ],
-    "waivers": [{**GOOD_WAIVER, "accept": {"at_least": 5}}],
+    "waivers": [{**GOOD_WAIVER, "accept": {"at_least": "5B"}}],
 }
 ANY = st.sampled_from(
     [None, True, False, 5, 0.5, "", " ", "x", "x y", [], [5], ["x"], [None], {}, {"x": 5}, [[]]]
@@ -376,8 +384,9 @@ def test_a_changed_value_is_refused_by_both_or_by_the_decoder_for_what_it_means(
         assert valid  # editors never mark what the program takes
     elif valid:
         inner = value if isinstance(value, list) else [value]  # a sum has figures in a list
-        texts = any(isinstance(one, str | bool) for one in inner)
-        figures = texts and {"require", "recommend", "memory", "accept"}
+        # a number is no size where it is small and has no unit
+        scalars = any(isinstance(one, str | bool | int | float) for one in inner)
+        figures = scalars and {"require", "recommend", "memory", "accept"}
         means = any(key in READ_BY_DECODER for key in place) or set(place) & (figures or set())
         emptied = value in (None, [], {}) or (isinstance(value, str | float | int))
         # `a` and `b` are named elsewhere, and a rule may need what was taken away
