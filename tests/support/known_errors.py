@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from known_error_reports import REPORTED
 from known_error_variants import VARIANTS
 from preflight.model.rules import Diagnosis
 
@@ -271,5 +272,6 @@ def lines_by_error(diagnoses: Iterable[Diagnosis]) -> list[tuple[str, str]]:
             *diagnosis.examples,
             *HITS.get(diagnosis.id, ()),
             *VARIANTS.get(diagnosis.id, ()),
+            *REPORTED.get(diagnosis.id, ()),
         )
     ]
