@@ -512,4 +512,65 @@ REPORTED: dict[str, list[str]] = {
         "earlyoom[15368]: Killing process 'tail' with signal 15, pid: 24833, badness: 972, VmRSS: 3963 MiB",
         'killing process 27541 "bash" with signal 15: badness 550, VmRSS 7609 MiB',
     ],
+    "port-in-use": [
+        "listen tcp 127.0.0.1:11434: bind: Normalerweise darf jede Socketadresse (Protokoll, Netzwerkadresse oder Anschluss) nur jeweils einmal verwendet werden.",
+        "[ERROR] Connection in use: ('0.0.0.0', 8000)",
+        "Web server failed to start. Port 8080 was already in use.",
+        "Error: That port is already in use.",
+        "Port 3000 is already in use",
+        "Something is already running on port 3000.",
+    ],
+    "container-name-in-use": [
+        'Error response from daemon: Conflict. The name "/db" is already in use by container abc. You have to remove (or rename) that container to be able to reuse that name.',
+        'docker: Error response from daemon: Conflict. The name "db" is already in use by container 3f4e. You have to remove (or rename) that container to be able to reuse that name..',
+    ],
+    "address-pool-exhausted": [
+        "Error: subnet 10.89.0.0/24 is already used on the host or by another config",
+        "Error: could not find free subnet from subnet pools",
+    ],
+    "gpu-runtime-missing": [
+        "Error: crun: error executing hook `/usr/bin/nvidia-container-toolkit` (exit code: 1): OCI runtime error",
+    ],
+    "nvidia-driver": [
+        "nvidia-container-cli: initialization error: load library failed: libnvidia-ml.so.1: cannot open shared object file: no such file or directory: unknown",
+        "NVRM: API mismatch: the client has the version 535.54.03, but this kernel module has the version 535.86.05.",
+        "RuntimeError: The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver",
+        "RuntimeError: No CUDA GPUs are available",
+    ],
+    "memory-limit-refused": [
+        'process_linux.go:430: container init caused: setting cgroup config for procHooks process caused: failed to write "104857600" to "/sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes": write /sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes: device or resource busy',
+        "Error response from daemon: Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
+    ],
+    "memory-limit-discarded": [
+        "Error: OCI runtime error: crun: the requested cgroup controller `memory` is not available",
+        "crun: opening file `memory.max` for writing: No such file or directory: OCI runtime error",
+        "Error: OCI runtime error: runc: runc create failed: unable to start container process: unable to apply cgroup configuration: rootless needs no limits + no cgrouppath when no permission is granted for cgroups",
+    ],
+    "cpu-limits-not-supported": [
+        "Error: OCI runtime error: crun: the requested cgroup controller `cpu` is not available",
+        "crun: the requested cgroup controller `cpu` is not available: OCI runtime error",
+    ],
+    "mount-type-differs": [
+        "crun: mount `/srv/app/x.conf` to `/etc/x.conf`: Not a directory: OCI runtime error",
+        "Error: crun: cannot create file `/etc/x.conf`: Is a directory: OCI runtime error",
+        'rootfs_linux.go:58: mounting "/x" to rootfs "/var/lib/docker/overlay2/a/merged" at "/y" caused "not a directory"',
+    ],
+    "bind-source-missing": [
+        "Error response from daemon: failed to mount local volume: mount /srv/data:/var/lib/docker/volumes/x/_data, flags: 0x1000: no such file or directory",
+        "ERROR: for web  Cannot start service web: error while mounting volume '/var/lib/docker/volumes/x/_data': failed to mount local volume: mount /srv/x:/var/lib/docker/volumes/x/_data, flags: 0x1000: no such file or directory",
+        'Error: error checking path "/srv/app": stat /srv/app: no such file or directory',
+    ],
+    "external-resource-missing": [
+        "Error response from daemon: could not find a network matching network mode proxy: network proxy not found",
+        "Error: unable to find network with name or ID proxy: network not found",
+        "Error response from daemon: get pgdata: no such volume",
+    ],
+    "user-namespace-ids": [
+        "Error: rootless containers not supported on this system: user namespaces are not enabled in /proc/sys/user/max_user_namespaces",
+        'cannot set up namespace using "/usr/bin/newuidmap": should have setuid or have filecaps setuid: exit status 1',
+        "[rootlesskit:parent] error: failed to start the child: fork/exec /proc/self/exe: operation not permitted",
+    ],
+    "runtime-unknown": [
+        'Error: default OCI runtime "crun" not found: invalid argument',
+    ],
 }
