@@ -97,7 +97,7 @@ REPORTED: dict[str, list[str]] = {
         "tls: failed to verify certificate: x509: certificate is not valid for any names, but wanted to match registry.local",
         "tls: failed to verify certificate: x509: certificate is not trusted",
         "x509: “registry.local” certificate is not trusted",
-        "tls: first record does not look like a TLS handshake",
+        'Error response from daemon: Get "https://10.0.0.5:5000/v2/": tls: first record does not look like a TLS handshake',
         'Error response from daemon: Get "https://10.0.0.5:5000/v2/": remote error: tls: handshake failure',
     ],
     "registry-not-reachable": [
