@@ -16,8 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from preflight.check import load
-from preflight.cli.streams import read_rules
+from preflight.check import load_rules_and_errors
+from preflight.cli.streams import read_rule_file
 from preflight.facts.table import ALL_FACTS
 from preflight.model.conditions import OPERATORS
 from preflight.model.rules import DEFAULT_RULE_SET
@@ -84,7 +84,9 @@ def tables() -> dict[str, str]:
                     cell(error.cause),
                     f"`` {cell(error.examples[0])} ``",
                 )
-                for error in load(DEFAULT_RULE_SET, read_rules, known_errors=True).diagnoses
+                for error in load_rules_and_errors(
+                    DEFAULT_RULE_SET, read_rule_file, known_errors=True
+                ).diagnoses
                 if error.report
             ],
         ),

@@ -12,7 +12,7 @@ import pytest
 from paths import PAGES, ROOT
 from preflight import check as pipeline
 from preflight.cli.diagnose import build_report
-from preflight.cli.streams import read_rules
+from preflight.cli.streams import read_rule_file
 from preflight.logs.log_reader import LogReader
 from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, RuleSet
 
@@ -41,9 +41,9 @@ def _load(example: str, overrides: dict[str, str] | None = None) -> RuleSet:
     """Load one of the pages' rule files."""
 
     def read(name: str) -> bytes:
-        return read_rules(name) if name in BUNDLED_FILE_BY_SET else example.encode()
+        return read_rule_file(name) if name in BUNDLED_FILE_BY_SET else example.encode()
 
-    return pipeline.load("preflight.yaml", read, overrides)
+    return pipeline.load_rules_and_errors("preflight.yaml", read, overrides)
 
 
 def _example(word: str) -> str:
@@ -112,7 +112,7 @@ def test_every_test_that_a_page_names_exists(page: str) -> None:
 
 
 def test_every_section_of_the_document_has_rules() -> None:
-    rules = pipeline.load(DEFAULT_RULE_SET, read_rules).rules
+    rules = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file).rules
     assert list(dict.fromkeys(rule.section for rule in rules)) == list(SECTIONS)
     production = [rule for rule in rules if rule.section == "Production Recommendations"]
     assert not any(rule.enabled for rule in production)

@@ -12,8 +12,8 @@ import yaml
 
 from paths import PAGES, ROOT
 from preflight import check as pipeline
-from preflight.cli.streams import read_rules
-from preflight.evaluate.judge import Selection
+from preflight.cli.streams import read_rule_file
+from preflight.evaluate.judge import RuleSelection
 from preflight.model.rules import BUNDLED_FILE_BY_SET
 from preflight.render import RenderOptions, renderer
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
@@ -43,8 +43,11 @@ def test_the_rule_files_of_the_pages(begins: str) -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     (example,) = re.findall(rf"```ya?ml\n({begins}.*?)```", text, re.DOTALL)
     published("rules").validate(json.loads(json.dumps(yaml.safe_load(example), default=str)))
-    data = {"x.yaml": example.encode(), **{name: read_rules(name) for name in BUNDLED_FILE_BY_SET}}
-    assert pipeline.load("x.yaml", data.__getitem__).waivers[0].owner == "ops"
+    data = {
+        "x.yaml": example.encode(),
+        **{name: read_rule_file(name) for name in BUNDLED_FILE_BY_SET},
+    }
+    assert pipeline.load_rules_and_errors("x.yaml", data.__getitem__).waivers[0].owner == "ops"
 
 
 @pytest.mark.parametrize("name", names(SNAPSHOTS))
@@ -55,11 +58,11 @@ def test_a_snapshot_and_the_report_on_it(name: str) -> None:
     folder = (ROOT / name).parent
 
     def read(file: str) -> bytes:
-        return read_rules(file) if file in BUNDLED_FILE_BY_SET else (folder / file).read_bytes()
+        return read_rule_file(file) if file in BUNDLED_FILE_BY_SET else (folder / file).read_bytes()
 
-    rules = pipeline.load("rules.yaml", read)
-    everything = Selection(only=rules.tags() + [rule.id for rule in rules.rules])
-    report = pipeline.check(rules, pipeline.with_model(facts, rules), everything, 0.0)
+    rules = pipeline.load_rules_and_errors("rules.yaml", read)
+    everything = RuleSelection(only=rules.tags() + [rule.id for rule in rules.rules])
+    report = pipeline.check(rules, pipeline.add_model_facts(facts, rules), everything, 0.0)
     as_json = json.loads(renderer("json")(report, RenderOptions()))
     for kind, one in (("facts", written), ("report", as_json)):
         published(kind).validate(one)

@@ -15,18 +15,18 @@ from preflight.model.report import Report
 from preflight.model.rules import RuleSet
 
 if TYPE_CHECKING:
-    from preflight.evaluate.judge import Selection
+    from preflight.evaluate.judge import RuleSelection
     from preflight.facts.collect.measurement import Measurement
 
 
-def catalogue() -> Catalogue:
+def build_catalogue() -> Catalogue:
     """Return the declaration of every fact: the names that rules may use."""
     from preflight.facts.table import ALL_FACTS
 
     return Catalogue(ALL_FACTS)
 
 
-def load(
+def load_rules_and_errors(
     name: str,
     read: Callable[[str], bytes],
     overrides: Mapping[str, str] | None = None,
@@ -34,9 +34,9 @@ def load(
     known_errors: bool = False,
 ) -> RuleSet:
     """Load a rule file, with the bundled diagnoses too; raises InputError with every problem."""
-    from preflight.rules.load import load as load_rules
+    from preflight.rules.load import load_ruleset as load_rules
 
-    return load_rules(name, read, catalogue(), overrides, known_errors=known_errors)
+    return load_rules(name, read, build_catalogue(), overrides, known_errors=known_errors)
 
 
 def select(
@@ -46,7 +46,7 @@ def select(
     *,
     strict: bool,
     suggest: Callable[[str], str] = lambda _: "",
-) -> Selection:
+) -> RuleSelection:
     """Return which rules to report, at least one; raises InputError.
 
     `only` and `skip` are ids, tags and globs of them, also several with commas. `suggest` says
@@ -54,8 +54,8 @@ def select(
     """
     from preflight.evaluate import judge
 
-    selection = judge.Selection(_split(only), _split(skip), strict)
-    if not judge.select(ruleset, selection, suggest):
+    selection = judge.RuleSelection(_split(only), _split(skip), strict)
+    if not judge.select_rules(ruleset, selection, suggest):
         problem = "no rule is left to judge" if ruleset.rules else "no rules, nothing to judge"
         raise InputError(f"{ruleset.origin}: {problem}")
     return selection
@@ -89,7 +89,7 @@ def collect_facts(
     return build_facts(measured, measured_at=now, version=__version__)
 
 
-def with_model(facts: Facts, ruleset: RuleSet) -> Facts:
+def add_model_facts(facts: Facts, ruleset: RuleSet) -> Facts:
     """Add what follows from the rule file's models: of a snapshot too, by today's rules."""
     from preflight.facts.model import derive_model_facts
 
@@ -99,7 +99,7 @@ def with_model(facts: Facts, ruleset: RuleSet) -> Facts:
 def check(
     ruleset: RuleSet,
     facts: Facts,
-    selection: Selection | None = None,
+    selection: RuleSelection | None = None,
     started: float | None = None,
     day: date | None = None,
 ) -> Report:
@@ -110,7 +110,7 @@ def check(
     """
     from preflight.evaluate.judge import evaluate
 
-    report = evaluate(ruleset, facts, catalogue(), selection, day or today())
+    report = evaluate(ruleset, facts, build_catalogue(), selection, day or today())
     seconds = None if started is None else round(time.perf_counter() - started, 3)
     return report._replace(version=__version__, seconds=seconds)
 

@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterator
 
 from preflight import check as pipeline
-from preflight.evaluate.judge import Selection, evaluate
+from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.model.facts import Catalogue, Facts
-from preflight.rules.load import load
+from preflight.rules.load import load_ruleset
 
 SIZES = (10, 100, 1_000, 10_000)
 ROUNDS = 7
@@ -75,9 +75,9 @@ def rule_file(size: int) -> bytes:
 def seconds(data: bytes, catalogue: Catalogue) -> tuple[float, float]:
     """Return how long loading and judging of one file take."""
     start = time.perf_counter()
-    rules = load("rules.yaml", lambda _: data, catalogue)
+    rules = load_ruleset("rules.yaml", lambda _: data, catalogue)
     loaded = time.perf_counter()
-    report = evaluate(rules, FACTS, catalogue, Selection())
+    report = evaluate(rules, FACTS, catalogue, RuleSelection())
     done = time.perf_counter()
     if not all(report.counts[verdict] for verdict in ("pass", "warn", "fail")):
         sys.exit(f"the generated rules are too much alike: {report.counts}")
@@ -87,7 +87,7 @@ def seconds(data: bytes, catalogue: Catalogue) -> tuple[float, float]:
 def main() -> None:
     """Run every size and print the table."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
-    catalogue = pipeline.catalogue()
+    catalogue = pipeline.build_catalogue()
     gc.disable()
     print(f"medians of {rounds}, Python {sys.version.split()[0]}, {os.cpu_count()} CPUs\n")
     print("| rules | load µs/rule | judge µs/rule | together µs/rule | together ms |")

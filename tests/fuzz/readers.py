@@ -23,8 +23,8 @@ from preflight.cli.diff import read_comparison_input
 from preflight.cli.listings import explain_rule
 from preflight.cli.redacting import build_redactor, redact_facts
 from preflight.cli.rules import judge_case, review_rules
-from preflight.cli.streams import read_rules as read_rule_file
-from preflight.evaluate.memory import list_models
+from preflight.cli.streams import read_rule_file
+from preflight.evaluate.memory import list_models_by_fit
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.facts import measure as measure_project
 from preflight.facts.compose.load import load_project
@@ -84,13 +84,15 @@ def is_read(reader: Reader, data: bytes) -> bool:
 @cache
 def golden_rules() -> RuleSet:
     """Return a rule set of every verdict, small enough to be judged thousands of times."""
-    return pipeline.load("rules.yaml", lambda _: (TESTS / "golden/rules.yaml").read_bytes())
+    return pipeline.load_rules_and_errors(
+        "rules.yaml", lambda _: (TESTS / "golden/rules.yaml").read_bytes()
+    )
 
 
 @cache
 def bundled_rules() -> RuleSet:
     """Return the bundled rules."""
-    return pipeline.load(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
+    return pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
 
 
 @cache
@@ -138,8 +140,8 @@ def read_rules(data: bytes) -> None:
             return read_rule_file(name)
         raise FileNotFoundError(2, "No such file or directory", name)
 
-    rules = pipeline.load("rules.yaml", bytes_of)
-    facts = pipeline.with_model(stack_facts(), rules)
+    rules = pipeline.load_rules_and_errors("rules.yaml", bytes_of)
+    facts = pipeline.add_model_facts(stack_facts(), rules)
     judged(rules, facts, data)
     review_rules(rules, facts)
     listings.rules(rules, RenderOptions())
@@ -170,12 +172,12 @@ def rule_seeds() -> list[bytes]:
 def rule_words() -> list[bytes]:
     """The keys, operators and facts of the language, and what is hard in YAML and in patterns."""
     from preflight.model.conditions import OPERATORS
-    from preflight.rules.language import DEFINITIONS
+    from preflight.rules.language import SCHEMA_BY_DEFINITION
 
-    keys = {key for one in DEFINITIONS.values() for key in one.get("properties", ())}
+    keys = {key for one in SCHEMA_BY_DEFINITION.values() for key in one.get("properties", ())}
     plain = ["{fact: docker.cpus, times: 2, plus: 1}", "{sum: [1, {fact: docker.cpus}]}", "${low}"]
     patterns = ["(a+)+$", "(?P<required>[^)]+)", "(?i)x{1,999}", "[[:alpha:]]", "(?:a|a?)*", r"\b"]
-    names = [*keys, *OPERATORS, *pipeline.catalogue().names()]
+    names = [*keys, *OPERATORS, *pipeline.build_catalogue().names()]
     return [one.encode() for one in (*names, *plain, *patterns)] + YAML_WORDS
 
 
@@ -193,19 +195,19 @@ YAML_WORDS = [
 def read_facts(data: bytes) -> None:
     """`check --facts`, and one of the other commands that take a snapshot."""
     rules = bundled_rules() if len(data) % 4 == 0 else golden_rules()
-    facts = pipeline.with_model(read_snapshot(data, "facts.json"), rules)
+    facts = pipeline.add_model_facts(read_snapshot(data, "facts.json"), rules)
     judged(rules, facts, data)
     _one_of(COMMANDS, data)(facts)
 
 
 def _models(facts: Facts) -> None:
-    told = list_models(bundled_rules().models, facts)
+    told = list_models_by_fit(bundled_rules().models, facts)
     assert json.dumps(listings.models_json(told))
     assert listings.models(told, RenderOptions())
 
 
 def _listed(facts: Facts) -> None:
-    listings.facts(facts, pipeline.catalogue(), RenderOptions())
+    listings.facts(facts, pipeline.build_catalogue(), RenderOptions())
     again = read_snapshot(write_snapshot(facts).encode(), "again.json")
     assert again == facts
 
@@ -227,7 +229,7 @@ def _compared(facts: Facts) -> None:
     for before, after in (sides, sides[::-1]):
         told = compare(before, after)
         assert json.dumps(diff.json_object(told))
-        diff.text(told, pipeline.catalogue(), ("a", "b"), RenderOptions())
+        diff.text(told, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
 
 
 COMMANDS: list[Callable[[Facts], None]] = [_models, _listed, _states, _redacted, _compared]
@@ -256,7 +258,7 @@ _SAMPLES: Mapping[str, Any] = {
 def every_fact() -> bytes:
     """Return a snapshot that holds each declared fact, those of items for one called `ollama`."""
     measured = []
-    for fact in pipeline.catalogue().facts:
+    for fact in pipeline.build_catalogue().facts:
         path = tuple("ollama" if one == "*" else one for one in split_path(fact.path))
         measured.append(Measured(path, _SAMPLES[fact.unit], "in compose.yaml:3"))
     inner = {one.path[:end] for one in measured for end in range(1, len(one.path))}
@@ -267,7 +269,7 @@ def every_fact() -> bytes:
 
 def facts_words() -> list[bytes]:
     """The names of facts, as they stand in JSON."""
-    names = {segment for one in pipeline.catalogue().names() for segment in one.split(".")}
+    names = {segment for one in pipeline.build_catalogue().names() for segment in one.split(".")}
     return [json.dumps(name).encode() for name in sorted(names)] + JSON_WORDS
 
 
@@ -287,7 +289,7 @@ def read_report(data: bytes) -> None:
     for other in (_side(_golden("report.json")), _side(_golden("facts.json"))):
         told = compare(side, other)
         assert json.dumps(diff.json_object(told))
-        diff.text(told, pipeline.catalogue(), ("a", "b"), RenderOptions())
+        diff.text(told, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
 
 
 def report_seeds() -> list[bytes]:
@@ -360,7 +362,7 @@ def _project(files: Mapping[str, bytes], data: bytes) -> None:
         measure_project(None, project), measured_at="2026-11-23T11:00:00Z", version="1"
     )
     rules = bundled_rules() if len(data) % 8 == 0 else golden_rules()
-    judged(rules, pipeline.with_model(facts, rules), data)
+    judged(rules, pipeline.add_model_facts(facts, rules), data)
 
 
 def compose_seeds() -> list[bytes]:
@@ -478,7 +480,7 @@ def read_bundle(data: bytes) -> None:
         if name.startswith("logs/"):
             _diagnosed(golden_rules(), content, stack_facts())
     facts = read_snapshot(data, "ticket.zip")
-    judged(golden_rules(), pipeline.with_model(facts, golden_rules()), data)
+    judged(golden_rules(), pipeline.add_model_facts(facts, golden_rules()), data)
 
 
 def bundle_of(members: Mapping[str, bytes]) -> bytes:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from preflight.evaluate.conditions import Scope, meets
+from preflight.evaluate.conditions import Scope, meets_condition
 from preflight.evaluate.sentences import ComparisonText
 from preflight.model.conditions import OPERATORS, Condition
 from preflight.model.facts import Facts, Unit
@@ -130,7 +130,7 @@ def test_a_version_range_holds_as_that_of_packages(
     version = ".".join(map(str, release))
     text = ",".join(sign + ".".join(map(str, bound)) for sign, bound in parts)
     condition = Condition(((OPERATORS["version"], parse_version_range(text)),), "version")
-    assert meets(condition, version, NOWHERE) is SpecifierSet(text).contains(version)
+    assert meets_condition(condition, version, NOWHERE) is SpecifierSet(text).contains(version)
 
 
 # --- what is shown of a verdict -------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_the_figures_that_are_shown_say_what_the_verdict_says(
     figures = ComparisonText(actual, condition, NOWHERE)
     asked = figures.describe("sign").removeprefix(OPERATORS[name].sign)
     shown = QUANTITIES[name](figure_of(figures.actual_text), figure_of(asked))
-    assert shown is meets(condition, actual, NOWHERE), (
+    assert shown is meets_condition(condition, actual, NOWHERE), (
         figures.actual_text,
         figures.describe("sign"),
     )

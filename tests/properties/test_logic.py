@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from paths import ROOT
 from preflight import check as pipeline
-from preflight.evaluate.conditions import Scope, Truth, meets
-from preflight.evaluate.judge import Selection, evaluate
+from preflight.evaluate.conditions import Scope, TruthOrUnknown, meets_condition
+from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.model.conditions import OPERATORS, Condition, Reference, Sum
 from preflight.model.facts import Facts, Measured, Unknown, join_path, replace_facts, split_path
 from preflight.model.report import Report, Result
@@ -69,14 +69,14 @@ conditions = st.recursive(
 known = st.fixed_dictionaries({}, optional=dict.fromkeys((*NAMES, "actual"), values))
 
 
-def truth(condition: Condition, facts: dict[str, Any]) -> Truth:
+def truth(condition: Condition, facts: dict[str, Any]) -> TruthOrUnknown:
     """Judge the fact `actual`; what isn't among the facts is unknown."""
     hidden = {name: WHY for name in (*NAMES, "actual") if name not in facts}
     scope = Scope(Facts(facts, unknown=hidden))
-    return meets(condition, scope.get(("actual",)), scope)
+    return meets_condition(condition, scope.get(("actual",)), scope)
 
 
-def kind(of: Truth) -> str:
+def kind(of: TruthOrUnknown) -> str:
     return "unknown" if isinstance(of, Unknown) else str(of)
 
 
@@ -116,7 +116,9 @@ def test_de_morgan_and_double_negation_over_figures(
 
 @cache
 def rules() -> RuleSet:
-    return pipeline.load(DEFAULT_RULE_SET, lambda _: (ROOT / "rules.yaml").read_bytes())
+    return pipeline.load_rules_and_errors(
+        DEFAULT_RULE_SET, lambda _: (ROOT / "rules.yaml").read_bytes()
+    )
 
 
 @cache
@@ -125,8 +127,8 @@ def case(folder: Path) -> Facts:
 
 
 def report_on(facts: Facts) -> Report:
-    everything = Selection(only=(*rules().tags(), *(rule.id for rule in rules().rules)))
-    return evaluate(rules(), facts, pipeline.catalogue(), everything)
+    everything = RuleSelection(only=(*rules().tags(), *(rule.id for rule in rules().rules)))
+    return evaluate(rules(), facts, pipeline.build_catalogue(), everything)
 
 
 def results(facts: Facts) -> dict[tuple[str, str | None], Result]:

@@ -222,7 +222,7 @@ PLACES = [path for path in leaves(FACTS["facts"]) if path]
 
 @cache
 def golden_rules() -> RuleSet:
-    return pipeline.load("rules.yaml", lambda name: (GOLDEN / name).read_bytes())
+    return pipeline.load_rules_and_errors("rules.yaml", lambda name: (GOLDEN / name).read_bytes())
 
 
 @example(("compose", "services", "ollama", "replicas"), -1)
@@ -239,7 +239,7 @@ def test_a_snapshot_of_any_value_is_judged_and_shown(path: tuple[str, ...], valu
         return
     rules = golden_rules()
     selection = pipeline.select(rules, (), (), strict=False)
-    report = pipeline.check(rules, pipeline.with_model(facts, rules), selection, 0)
+    report = pipeline.check(rules, pipeline.add_model_facts(facts, rules), selection, 0)
     REPORT.validate(json.loads(renderer("json")(report, RenderOptions())))
     for name in ("text", "junit", "sarif", "github", "tap", "markdown", "html", "prometheus"):
         assert renderer(name)(report, RenderOptions(verbose=True)).encode("utf-8", "replace")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.redacting import build_redactor, redact_facts
-from preflight.cli.streams import read_rules
+from preflight.cli.streams import read_rule_file
 from preflight.model.facts import Facts, Measured, replace_facts
 from preflight.model.rules import DEFAULT_RULE_SET, RuleSet
 from preflight.snapshot.bundle import BundleMember, read_bundle, write_bundle
@@ -39,7 +39,7 @@ members = st.dictionaries(names.map("logs/{}.log".format), st.binary(max_size=30
 
 @cache
 def rules() -> RuleSet:
-    return pipeline.load(DEFAULT_RULE_SET, read_rules)
+    return pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file)
 
 
 @cache

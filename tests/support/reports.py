@@ -7,7 +7,7 @@ from datetime import date
 
 from paths import GOLDEN
 from preflight import check as pipeline
-from preflight.evaluate.judge import Selection, evaluate
+from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.report import ExitCode, Report, ResolvedFix, Result
 from preflight.render import RenderOptions, renderer
@@ -39,9 +39,9 @@ HOSTILE = {
 
 def made() -> Report:
     """Judge the golden facts by the golden rules."""
-    rules = pipeline.load("rules.yaml", lambda name: (GOLDEN / name).read_bytes())
+    rules = pipeline.load_rules_and_errors("rules.yaml", lambda name: (GOLDEN / name).read_bytes())
     facts = read_snapshot((GOLDEN / "facts.json").read_bytes(), "facts.json")
-    report = evaluate(rules, facts, pipeline.catalogue(), Selection(), TODAY)
+    report = evaluate(rules, facts, pipeline.build_catalogue(), RuleSelection(), TODAY)
     return report._replace(version="1.0.0", seconds=0.12)
 
 

@@ -6,17 +6,17 @@ from typing import Any
 
 import jsonschema
 
-from preflight.cli.listings import schemas
+from preflight.cli.listings import schema_builders
 
 
 def published(name: str) -> jsonschema.Draft202012Validator:
     """Return the schema as it is printed."""
-    return _validator(schemas()[name]())
+    return _validator(schema_builders()[name]())
 
 
 def sealed(name: str) -> jsonschema.Draft202012Validator:
     """Return the schema with every object closed: what is written here must all be in it."""
-    return _validator(_seal(schemas()[name]()))
+    return _validator(_seal(schema_builders()[name]()))
 
 
 def _validator(schema: dict[str, Any]) -> jsonschema.Draft202012Validator:

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from preflight import __version__
-from preflight.cli.streams import complain, prepare_streams, silence_stdout, write, write_stderr
+from preflight.cli.streams import (
+    prepare_streams,
+    silence_stdout,
+    write_message,
+    write_output,
+    write_stderr,
+)
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
     from preflight.facts.collect.measurement import Worker
 
 # By command: its module, and its example. The command is the function of its name there, or `app`.
-_COMMANDS = {
+_MODULE_AND_EXAMPLE_BY_COMMAND = {
     "check": ("check", "preflight check -f text -f json:report.json"),
     "facts": ("listings", "preflight facts -o facts.json"),
     "explain": ("listings", "preflight explain host-memory"),
@@ -38,7 +44,7 @@ _COMMANDS = {
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        write(f"preflight {__version__}\n")
+        write_output(f"preflight {__version__}\n")
         raise typer.Exit
 
 
@@ -69,9 +75,15 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     )
     app.callback(epilog="Example: preflight check")(_root_options)
     command = next((word for word in arguments if word != "--debug"), "")
-    names = [command] if command in _COMMANDS else [] if command == "--version" else _COMMANDS
+    names = (
+        [command]
+        if command in _MODULE_AND_EXAMPLE_BY_COMMAND
+        else []
+        if command == "--version"
+        else _MODULE_AND_EXAMPLE_BY_COMMAND
+    )
     for name in names:
-        module_name, example = _COMMANDS[name]
+        module_name, example = _MODULE_AND_EXAMPLE_BY_COMMAND[name]
         module = import_module(f"preflight.cli.{module_name}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
@@ -101,7 +113,7 @@ def run(worker: Worker | None) -> NoReturn:
 def _report_error(error: BaseException) -> int:
     """Say what went wrong, if there is anything to say; return the exit code for it."""
     if isinstance(error, InputError):
-        complain(*map(str, error.problems))
+        write_message(*map(str, error.problems))
         return ExitCode.USAGE
     if hasattr(error, "format_message"):  # Typer's usage errors; their class isn't public
         _suggest_format(error)
@@ -119,7 +131,9 @@ def _report_error(error: BaseException) -> int:
         write_stderr(*_hide_secrets("".join(traceback.format_exception(error))).splitlines())
     else:
         message = " ".join(_hide_secrets(str(error)).split())[:200]
-        complain(f"internal error: {type(error).__name__}: {message}; --debug shows the traceback")
+        write_message(
+            f"internal error: {type(error).__name__}: {message}; --debug shows the traceback"
+        )
     return ExitCode.FAULT
 
 

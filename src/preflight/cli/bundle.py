@@ -12,7 +12,7 @@ import typer
 from preflight import __version__
 from preflight import check as pipeline
 from preflight.cli import options, redacting, streams
-from preflight.cli.options import option
+from preflight.cli.options import declare_option
 from preflight.facts.collect.measurement import LogRequest
 from preflight.model.facts import Facts, Unknown, split_path
 from preflight.model.problems import InputError
@@ -27,34 +27,38 @@ if TYPE_CHECKING:
     from preflight.snapshot.redact import Redactor
 
 MAX_LOG_LINES = 100_000
-_VERDICT_WORDS: Mapping[Verdict, str] = {
+_WORD_BY_VERDICT: Mapping[Verdict, str] = {
     "fail": "failed", "unknown": "undecided", "warn": "warned", "pass": "passed",
 }  # fmt: skip
-_VERSION_FACTS = {
+_FACT_BY_VERSION_KEY = {
     "engine": "docker.engine", "engine_version": "docker.version", "engine_api": "docker.api",
     "compose": "docker.compose.version", "ollama": "ollama.version",
 }  # fmt: skip
 
 
-@options.with_source(snapshot=False)
+@options.with_source_options(snapshot=False)
 def bundle(
     *,
     output: Annotated[
-        str, option("--output -o FILE", "The file to write.")
+        str, declare_option("--output -o FILE", "The file to write.")
     ] = "preflight-bundle.zip",
     rules: options.RulesFile = None,
     source: options.FactsSource,
     sets: options.Sets = None,
     since: Annotated[
         float | None,
-        option(
-            "--since DURATION", "Logs no older than this, such as 2h.", parser=options.parse_since
+        declare_option(
+            "--since DURATION",
+            "Logs no older than this, such as 2h.",
+            parser=options.parse_since_option,
         ),
     ] = None,
-    lines: Annotated[int, option("--lines N", "The last lines of each container's log.")] = 500,
+    lines: Annotated[
+        int, declare_option("--lines N", "The last lines of each container's log.")
+    ] = 500,
     no_redact: options.NoRedact = False,
     yes: Annotated[
-        bool, option("--yes -y", "Write the bundle without asking for confirmation.")
+        bool, declare_option("--yes -y", "Write the bundle without asking for confirmation.")
     ] = False,
 ) -> None:
     """Write one file to attach to a ticket: show what it will hold, then ask.
@@ -67,47 +71,49 @@ def bundle(
 
     if not 0 <= lines <= MAX_LOG_LINES:
         raise InputError(f"--lines {lines}: must be 0 to {MAX_LOG_LINES}")
-    source.start(LogRequest(since=since, lines=lines))
+    source.start_measuring(LogRequest(since=since, lines=lines))
     ruleset = options.load_rules(rules, sets)
     facts = source.facts(ruleset)
     data = support_data.read_support_data(source.support_data)
     redactor = redacting.build_redactor(ruleset, facts, source.hidden_variables)
-    members = _redacted_members(redactor, ruleset, facts, data)
+    members = _redact_members(redactor, ruleset, facts, data)
     counts = redacting.count_placeholders(m.data.decode("utf-8", "replace") for m in members)
-    missing = [redactor.redact_text(reason) for reason in _missing(data)]
+    missing = [redactor.redact_text(reason) for reason in _explain_missing_parts(data)]
     if no_redact:
-        members = list(_members(ruleset, facts, data))
+        members = list(_build_members(ruleset, facts, data))
         archive = write_bundle(members, __version__, facts.measured_at, None, missing)
     else:
         archive = write_bundle(members, __version__, facts.measured_at, counts, missing)
         written = read_bundle(archive, output)  # as whoever gets it will read it
-        redacting.refuse_leftovers(output, redactor, written)
+        redacting.refuse_remaining_secrets(output, redactor, written)
     redaction = "NOT redacted: it shows" if no_redact else "redacted:"
-    streams.write_stderr(f"{output} will hold, {redaction} {redacting.format_counts(counts)}:")
+    streams.write_stderr(
+        f"{output} will hold, {redaction} {redacting.format_redaction_counts(counts)}:"
+    )
     width = max(len(member.name) for member in members)
     for member in members:
         size = format_bytes(len(member.data))
         streams.write_stderr(f"  {member.name:<{width}}  {size:>9}  {member.description}")
     streams.write_stderr(*(f"  not in it: {reason}" for reason in missing))
-    answer = yes or streams.ask("Write it?")
+    answer = yes or streams.ask_user("Write it?")
     if answer is None:
         raise InputError(
             "not written: no terminal to ask for confirmation; use --yes to write it anyway"
         )
     if not answer:
-        streams.complain("not written")
+        streams.write_message("not written")
         raise typer.Exit(ExitCode.FAILED)
-    streams.write_file(output, archive, redacting.PRIVATE_MODE)
-    streams.complain(f"{output}: {len(members) + 1} files, {format_bytes(len(archive))}")
+    streams.write_file(output, archive, redacting.PRIVATE_FILE_MODE)
+    streams.write_message(f"{output}: {len(members) + 1} files, {format_bytes(len(archive))}")
 
 
-def _redacted_members(
+def _redact_members(
     redactor: Redactor, ruleset: RuleSet, facts: Facts, data: SupportData
 ) -> list[BundleMember]:
     """Return the members without secrets; what one shows to be secret is redacted in all."""
     for _ in range(2):
         config = None if data.config is None else redactor.redact_config(data.config)
-        logs = [(name, log.decode("utf-8", "replace")) for name, log in _logs(data)]
+        logs = [(name, log.decode("utf-8", "replace")) for name, log in _collect_logs(data)]
         data = data._replace(
             config=config,
             logs=[
@@ -115,15 +121,15 @@ def _redacted_members(
             ],
         )
     clean, undecided = redacting.redact_facts(redactor, ruleset, facts)
-    redacting.report_undecided(undecided)
-    return list(_members(ruleset, clean, data, redactor))
+    redacting.report_rules_without_verdict(undecided)
+    return list(_build_members(ruleset, clean, data, redactor))
 
 
-def _logs(data: SupportData) -> Iterator[tuple[str, bytes]]:
+def _collect_logs(data: SupportData) -> Iterator[tuple[str, bytes]]:
     return ((name, log) for name, log in data.logs if isinstance(log, bytes))
 
 
-def _missing(data: SupportData) -> Iterator[str]:
+def _explain_missing_parts(data: SupportData) -> Iterator[str]:
     """Yield what couldn't be collected, and why."""
     if data.problem is not None:
         parts = "logs" if data.config else "compose configuration and logs"
@@ -133,7 +139,7 @@ def _missing(data: SupportData) -> Iterator[str]:
             yield f"the log of {name}: {log.reason}"
 
 
-def _members(
+def _build_members(
     ruleset: RuleSet, facts: Facts, data: SupportData, redactor: Redactor | None = None
 ) -> Iterator[BundleMember]:
     """Yield the members in their order; a rule file may name hosts, so the report is redacted."""
@@ -142,7 +148,7 @@ def _members(
 
     report = pipeline.check(ruleset, facts)
     report = report if redactor is None else redactor.redact_tree(report)
-    counts = {word: report.counts[verdict] for verdict, word in _VERDICT_WORDS.items()}
+    counts = {word: report.counts[verdict] for verdict, word in _WORD_BY_VERDICT.items()}
     summary = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     yield BundleMember(FACTS_FILE, "what was measured", write_snapshot(facts).encode("ascii"))
     for name, format_, description in (
@@ -154,19 +160,19 @@ def _members(
     if data.config is not None:
         count = len(data.config.get("services") or ())
         description = f"the effective configuration of {count} services, by {data.config_source}"
-        yield BundleMember("compose.json", description, _to_json(data.config))
-    values = ((name, facts.get(split_path(path))) for name, path in _VERSION_FACTS.items())
+        yield BundleMember("compose.json", description, _encode_json(data.config))
+    values = ((name, facts.get(split_path(path))) for name, path in _FACT_BY_VERSION_KEY.items())
     versions = {
         **{name: None if isinstance(value, Unknown) else value for name, value in values},
         "preflight": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
-    yield BundleMember("versions.json", "of preflight, Python, the engine", _to_json(versions))
-    names = log_member_names(name for name, _ in _logs(data))
-    for name, (_, log) in zip(names, _logs(data), strict=True):
+    yield BundleMember("versions.json", "of preflight, Python, the engine", _encode_json(versions))
+    names = log_member_names(name for name, _ in _collect_logs(data))
+    for name, (_, log) in zip(names, _collect_logs(data), strict=True):
         yield BundleMember(name, f"the last {log.count(10):,} lines", log)
 
 
-def _to_json(value: Any) -> bytes:
+def _encode_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode("ascii")

@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from preflight.check import add_model_facts, select
 from preflight.check import check as judge_facts
-from preflight.check import select, with_model
 from preflight.cli import options
-from preflight.cli.options import FactsSource, load_rules, option, rules_file, with_source
-from preflight.cli.outputs import parse_outputs, write_outputs
-from preflight.cli.streams import complain
+from preflight.cli.options import (
+    FactsSource,
+    choose_rule_file,
+    declare_option,
+    load_rules,
+    with_source_options,
+)
+from preflight.cli.outputs import parse_format_options, write_reports
+from preflight.cli.streams import write_message
 from preflight.model.facts import Facts
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
@@ -26,37 +32,37 @@ from preflight.render import FORMATS
 from preflight.render.sanitize import shorten
 
 if TYPE_CHECKING:
-    from preflight.evaluate.judge import Selection
+    from preflight.evaluate.judge import RuleSelection
 
-_MIN_PAUSE, _MAX_PAUSE = 1.0, 30.0  # seconds between two measurements
+_MIN_PAUSE, _MAX_PAUSE_SECONDS = 1.0, 30.0  # seconds between two measurements
 _MAX_WAIT_SECONDS = 86400.0
 
 
-def _complete_format(incomplete: str) -> list[str]:
+def _complete_format_option(incomplete: str) -> list[str]:
     return [name for name in FORMATS if name.startswith(incomplete)]
 
 
 Formats = Annotated[
     list[str],
-    option(
+    declare_option(
         "--format -f NAME[:FILE] $PREFLIGHT_FORMAT",
         f"{', '.join(FORMATS)}; NAME:FILE writes a file. Repeatable.",
-        autocompletion=_complete_format,
+        autocompletion=_complete_format_option,
     ),
 ]
 Wait = Annotated[
     float,
-    option(
+    declare_option(
         "--wait SECONDS $PREFLIGHT_WAIT",
         "Repeat until the check passes or the time is over. The last verdict counts.",
     ),
 ]
 Verbose = Annotated[
-    bool, option("--verbose -v $PREFLIGHT_VERBOSE", "Show every rule with its evidence.")
+    bool, declare_option("--verbose -v $PREFLIGHT_VERBOSE", "Show every rule with its evidence.")
 ]
 
 
-@with_source()
+@with_source_options()
 def check(
     *,
     rules: options.RulesFile = None,
@@ -78,7 +84,7 @@ def check(
     started = time.perf_counter()
     if not isfinite(wait) or not 0 <= wait <= _MAX_WAIT_SECONDS:
         raise InputError(f"--wait {wait:g}: expected 0 to {_MAX_WAIT_SECONDS:.0f} seconds")
-    source.start()
+    source.start_measuring()
     ruleset = load_rules(rules, sets)
     selection = select(ruleset, only or (), skip or (), strict=strict, suggest=options.suggest_set)
     facts = source.snapshot
@@ -86,13 +92,13 @@ def check(
     if facts is not None and os.path.isdir(facts):
         names = options.list_snapshots(facts)
         inputs = [os.path.join(facts, name) for name in names]
-    inputs += [rules_file(rules), *source.options.compose_files]
-    outputs = parse_outputs(
+    inputs += [choose_rule_file(rules), *source.options.compose_files]
+    outputs = parse_format_options(
         formats, [name for name in inputs if name not in (DEFAULT_RULE_SET, "-")]
     )
     if facts is not None and names:
-        fleet = _check_folder(facts, names, ruleset, selection, started)
-        written = write_outputs(outputs, fleet, quiet=quiet, verbose=verbose)
+        fleet = _check_snapshot_folder(facts, names, ruleset, selection, started)
+        written = write_reports(outputs, fleet, quiet=quiet, verbose=verbose)
         raise typer.Exit(fleet.exit_code if written else ExitCode.USAGE)
 
     def judge(measured: Facts) -> Report:
@@ -110,30 +116,30 @@ def check(
         elapsed = time.perf_counter() - started
         if elapsed >= wait:
             break
-        pause = min(max(_MIN_PAUSE, elapsed / 2), _MAX_PAUSE, wait - elapsed)
-        _announce_and_wait(report, pause, wait - elapsed, quiet=quiet)
+        pause = min(max(_MIN_PAUSE, elapsed / 2), _MAX_PAUSE_SECONDS, wait - elapsed)
+        _announce_retry_and_wait(report, pause, wait - elapsed, quiet=quiet)
         report = judge(source.facts(ruleset))
-    written = write_outputs(outputs, report, quiet=quiet, verbose=verbose)
+    written = write_reports(outputs, report, quiet=quiet, verbose=verbose)
     raise typer.Exit(report.exit_code if written else ExitCode.USAGE)
 
 
-def _announce_and_wait(report: Report, seconds: float, left: float, *, quiet: bool) -> None:
+def _announce_retry_and_wait(report: Report, seconds: float, left: float, *, quiet: bool) -> None:
     if not quiet:
         failing = [result for result in report.results if report.affects_exit_code(result)]
         more = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
-        complain(
+        write_message(
             f"not yet: {shorten(failing[0].message, 200)}{more};"
             f" again in {seconds:.0f} s, {left:.0f} s are left"
         )
     time.sleep(seconds)
 
 
-def _check_folder(
-    folder: str, names: Sequence[str], ruleset: RuleSet, selection: Selection, started: float
+def _check_snapshot_folder(
+    folder: str, names: Sequence[str], ruleset: RuleSet, selection: RuleSelection, started: float
 ) -> Fleet:
     """Judge the snapshots of a folder."""
     hosts = tuple(
-        judge_host(name, partial(options.read_facts, path), ruleset, selection, path)
+        judge_host_facts(name, partial(options.read_snapshot_facts, path), ruleset, selection, path)
         for name, path in ((name, os.path.join(folder, name)) for name in names)
     )
     files = "1 snapshot" if len(names) == 1 else f"{len(names):,} snapshots"
@@ -141,13 +147,13 @@ def _check_folder(
     return Fleet(title, hosts, time.perf_counter() - started)
 
 
-def judge_host(
-    name: str, read: Callable[[], Facts], ruleset: RuleSet, selection: Selection, file: str = ""
+def judge_host_facts(
+    name: str, read: Callable[[], Facts], ruleset: RuleSet, selection: RuleSelection, file: str = ""
 ) -> HostReport:
     """Judge a host's facts; if they can't be used, the reason without the file stands for them."""
     started = time.perf_counter()
     try:
-        facts = with_model(read(), ruleset)
+        facts = add_model_facts(read(), ruleset)
         return HostReport(name, judge_facts(ruleset, facts, selection, started))
     except InputError as error:
         return HostReport(name, None, str(error.problems[0]).removeprefix(f"{file}: "))

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from preflight.check import catalogue, with_model
+from preflight.check import add_model_facts, build_catalogue
 from preflight.cli import options, streams
-from preflight.cli.options import option
+from preflight.cli.options import declare_option
 from preflight.facts.collect.measurement import LogRequest
 from preflight.model.facts import MAX_BUNDLE_BYTES, Facts, Unknown
 from preflight.model.patterns import SlowPattern
@@ -27,44 +27,44 @@ if TYPE_CHECKING:
     from preflight.logs.log_reader import LogReader
     from preflight.model.diagnosis import LogReport
 
-_MAX_LINES = 1_000_000
+_MAX_LINES_PER_CONTAINER = 1_000_000
 _MAX_LOG_BYTES = 16 * 2**20  # of one container
-_LOG_NAME = re.compile(r".*(?:\.log|\.txt|log|\.journal\.txt)", re.IGNORECASE)
-_ROTATED_NAME = re.compile(
+_LOG_FILE_NAME_PATTERN = re.compile(r".*(?:\.log|\.txt|log|\.journal\.txt)", re.IGNORECASE)
+_ROTATED_LOG_NAME_PATTERN = re.compile(
     r"(?P<base>.+?)(?:\.(?P<number>[0-9]{1,5})|[.-](?P<date>[0-9]{8}(?:[-_.]?[0-9]{2,6})?))?"
     r"(?:\.gz)?",
     re.DOTALL,
 )
-_NOT_ROTATED = (2, 0, "")
+_SORT_KEY_OF_CURRENT_LOG = (2, 0, "")
 
 
-@options.with_source()
+@options.with_source_options()
 def diagnose(
     *,
     logs: Annotated[
         list[str] | None,
-        options.file_argument(
+        options.declare_file_argument(
             "[LOG]...",
             "Log files (their rotated ones are read too), folders, bundles. - is standard input.",
         ),
     ] = None,
     containers: Annotated[
         list[str] | None,
-        option("--container NAME", "Read the log of this container. Repeatable."),
+        declare_option("--container NAME", "Read the log of this container. Repeatable."),
     ] = None,
     compose: Annotated[
-        bool, option("--compose", "Read the logs of the compose project's containers.")
+        bool, declare_option("--compose", "Read the logs of the compose project's containers.")
     ] = False,
     since: Annotated[
         float | None,
-        option(
+        declare_option(
             "--since DURATION",
             "Of containers: only the last DURATION, such as 2h.",
-            parser=options.parse_since,
+            parser=options.parse_since_option,
         ),
     ] = None,
     lines: Annotated[
-        int, option("--lines N", "Of containers: only the last N lines of each.")
+        int, declare_option("--lines N", "Of containers: only the last N lines of each.")
     ] = 100_000,
     rules: options.RulesFile = None,
     format_: options.Format = "text",
@@ -83,14 +83,14 @@ def diagnose(
 
     started = time.perf_counter()
     live = bool(containers) or compose
-    _check_options(logs or [], live=live, facts=source.snapshot, lines=lines)
+    _check_log_options(logs or [], live=live, facts=source.snapshot, lines=lines)
     if live:  # it is measured while files are read
-        source.start(LogRequest(containers or (), compose, since, lines, _MAX_LOG_BYTES))
+        source.start_measuring(LogRequest(containers or (), compose, since, lines, _MAX_LOG_BYTES))
     inputs = _LogInputs(options.load_rules(rules, sets, known_errors=True))
     try:
         if logs:
-            is_limited = options.is_on_command_line(source.ctx, "timeout")
-            inputs.read(logs, source.options.timeout if is_limited else None)
+            is_limited = options.is_given_on_command_line(source.ctx, "timeout")
+            inputs.read_named_log(logs, source.options.timeout if is_limited else None)
         if live:
             inputs.read_containers(source)
     except SlowPattern as error:
@@ -101,11 +101,11 @@ def diagnose(
     notes = inputs.reader.notes
     if notes and not report.line_count and not report.findings:
         raise InputError(*notes)  # nothing could be read, which doesn't mean that it is clean
-    streams.complain(*notes)
+    streams.write_message(*notes)
     if format_ == "json":
         streams.write_json(render.json_object(report))
     else:
-        streams.write(
+        streams.write_output(
             render.text(report, time.perf_counter() - started, streams.terminal_options())
         )
     is_sure = any(finding.confidence != "possible" for finding in report.findings)
@@ -114,16 +114,16 @@ def diagnose(
 
 def build_report(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None) -> LogReport:
     """Return what the known errors in the logs mean, with the facts if there are any."""
-    from preflight.evaluate.diagnoses import container_states
+    from preflight.evaluate.diagnoses import describe_container_states
     from preflight.evaluate.diagnoses import diagnose as find_causes
 
     facts = facts or Facts({})
-    for name, line in container_states(facts):
+    for name, line in describe_container_states(facts):
         reader.add_container_state(name, line)
-    return find_causes(ruleset, reader.build_contents(), facts, catalogue())
+    return find_causes(ruleset, reader.build_contents(), facts, build_catalogue())
 
 
-def _check_options(logs: list[str], *, live: bool, facts: str | None, lines: int) -> None:
+def _check_log_options(logs: list[str], *, live: bool, facts: str | None, lines: int) -> None:
     """Raise InputError if options are missing or contradict each other."""
     if not logs and not live:
         raise InputError(
@@ -136,8 +136,8 @@ def _check_options(logs: list[str], *, live: bool, facts: str | None, lines: int
         )
     if [*logs, facts].count("-") > 1:
         raise InputError("standard input is named twice: name a file for one of them")
-    if not 1 <= lines <= _MAX_LINES:
-        raise InputError(f"--lines {lines}: expected 1 to {_MAX_LINES}")
+    if not 1 <= lines <= _MAX_LINES_PER_CONTAINER:
+        raise InputError(f"--lines {lines}: expected 1 to {_MAX_LINES_PER_CONTAINER}")
 
 
 class _LogInputs:
@@ -155,25 +155,25 @@ class _LogInputs:
 
         reader = LogReader(self.ruleset.diagnoses)
         if reader.slow_reason is not None:
-            streams.complain(f"reading logs slowly: {reader.slow_reason}")
+            streams.write_message(f"reading logs slowly: {reader.slow_reason}")
         return reader
 
-    def read(self, names: list[str], timeout: float | None) -> None:
+    def read_named_log(self, names: list[str], timeout: float | None) -> None:
         """Read what is named on the command line; raises InputError if it takes longer."""
         reader = self.reader  # making it isn't reading
-        with streams.reading_deadline(timeout):
+        with streams.limit_reading_time(timeout):
             for name in names:
                 if name == "-":
-                    reader.add_log("standard input", streams.standard_input())
-                elif _is_zip(name):
+                    reader.add_log("standard input", streams.read_standard_input())
+                elif _is_bundle(name):
                     self._read_bundle(name)
                 else:
                     self._read_files(name)
 
     def _read_files(self, name: str) -> None:
-        paths = _find_logs(name, self._already_read)
+        paths = _find_log_files(name, self._already_read)
         if len(paths) > 1:
-            streams.complain(f"{name}: {len(paths)} logs, the oldest first")
+            streams.write_message(f"{name}: {len(paths)} logs, the oldest first")
         for path in paths:
             self._read_file(path)
 
@@ -182,7 +182,7 @@ class _LogInputs:
         try:
             file = streams.open_input(path)
         except OSError as error:
-            raise streams.cannot_read(path, error) from None
+            raise streams.unreadable_input_error(path, error) from None
         with file:
             state = os.fstat(file.fileno())
             size = state.st_size if stat.S_ISREG(state.st_mode) else 0
@@ -198,8 +198,10 @@ class _LogInputs:
         for log in logs:
             self.reader.add_log(f"{name}:{log}", io.BytesIO(members[log]))
         if not logs:
-            streams.complain(f"{name} has no logs: only what its snapshot says of the containers")
-        self.facts = with_model(read_snapshot(data, name), self.ruleset)
+            streams.write_message(
+                f"{name} has no logs: only what its snapshot says of the containers"
+            )
+        self.facts = add_model_facts(read_snapshot(data, name), self.ruleset)
 
     def read_containers(self, source: options.FactsSource) -> None:
         """Read the logs of containers here, while the machine is measured."""
@@ -210,10 +212,10 @@ class _LogInputs:
         if not data.logs:
             raise InputError(data.problem or "no containers: nothing was started")
         if data.problem is not None:
-            streams.complain(data.problem)
+            streams.write_message(data.problem)
         for name, log in data.logs:
             if isinstance(log, Unknown):
-                streams.complain(f"the log of {name}: {log.reason}")
+                streams.write_message(f"the log of {name}: {log.reason}")
             else:
                 self.reader.add_log(name, io.BytesIO(log))
         if all(isinstance(log, Unknown) for _, log in data.logs):
@@ -223,7 +225,7 @@ class _LogInputs:
 # --- files: which logs a name means, in which order --------------------------------------------
 
 
-class _Log(NamedTuple):
+class _LogFile(NamedTuple):
     """A file by the name that it had before it was rotated or compressed; the oldest sorts first.
 
     That is api.log-20260101, then api.log.2, api.log.1 and api.log.
@@ -234,7 +236,7 @@ class _Log(NamedTuple):
     path: str
 
 
-def _find_logs(name: str, already_read: set[tuple[int, int]]) -> list[str]:
+def _find_log_files(name: str, already_read: set[tuple[int, int]]) -> list[str]:
     """Return the paths of the logs that a name means, the oldest first.
 
     A folder means all logs in it; a file, itself after those that were rotated away from it
@@ -246,22 +248,22 @@ def _find_logs(name: str, already_read: set[tuple[int, int]]) -> list[str]:
     try:
         mode = os.stat(name).st_mode
         if stat.S_ISDIR(mode):
-            logs = _list_files(name)
+            logs = _list_log_files(name)
             paths = [
                 log.path
                 for log in logs
-                if _LOG_NAME.fullmatch(log.base) or log.path.endswith(".gz")
+                if _LOG_FILE_NAME_PATTERN.fullmatch(log.base) or log.path.endswith(".gz")
             ]
         elif stat.S_ISREG(mode):
             folder, base = os.path.split(name)
             with suppress(OSError):
-                logs = [log for log in _list_files(folder) if log.base == base]
-                paths = [*(log.path for log in logs if log.age < _NOT_ROTATED), name]
+                logs = [log for log in _list_log_files(folder) if log.base == base]
+                paths = [*(log.path for log in logs if log.age < _SORT_KEY_OF_CURRENT_LOG), name]
         elif stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and name != os.devnull):
             raise InputError(f"cannot read {name}: it is a device")
         files = {path: os.stat(path) for path in paths}
     except (OSError, ValueError) as error:
-        raise streams.cannot_read(name, error) from None
+        raise streams.unreadable_input_error(name, error) from None
     if not paths:
         raise InputError(f"{name} has no logs: no file name ends in .log, .txt, .log.N or .gz")
     unread = []
@@ -272,17 +274,19 @@ def _find_logs(name: str, already_read: set[tuple[int, int]]) -> list[str]:
     return unread
 
 
-def _list_files(folder: str) -> list[_Log]:
+def _list_log_files(folder: str) -> list[_LogFile]:
     logs = []
     for name in os.listdir(folder or "."):
-        match = _ROTATED_NAME.fullmatch(name)
+        match = _ROTATED_LOG_NAME_PATTERN.fullmatch(name)
         base, number, date = match.groups() if match else (name, None, None)
-        age = (0, 0, date) if date else (1, -int(number), "") if number else _NOT_ROTATED
-        logs.append(_Log(base, age, os.path.join(folder, name)))
+        age = (
+            (0, 0, date) if date else (1, -int(number), "") if number else _SORT_KEY_OF_CURRENT_LOG
+        )
+        logs.append(_LogFile(base, age, os.path.join(folder, name)))
     return sorted(log for log in logs if os.path.isfile(log.path))
 
 
-def _is_zip(path: str) -> bool:
+def _is_bundle(path: str) -> bool:
     """Return whether a file begins as a bundle does."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):

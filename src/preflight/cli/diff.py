@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 def diff(
     before: Annotated[
-        str, options.file_argument("A", "A snapshot, bundle or JSON report; a folder of them.")
+        str,
+        options.declare_file_argument("A", "A snapshot, bundle or JSON report; a folder of them."),
     ],
-    after: Annotated[str, options.file_argument("B", "Another one; - is standard input.")],
+    after: Annotated[str, options.declare_file_argument("B", "Another one; - is standard input.")],
     rules: options.RulesFile = None,
     format_: options.Format = "text",
     sets: options.Sets = None,
@@ -45,21 +46,25 @@ def diff(
     if os.path.isdir(before) != os.path.isdir(after):
         raise InputError("A and B are a folder and a file: name two folders or two files")
     load = cache(lambda: options.load_rules(rules, sets))  # reports need no rules
-    names, catalogue, terminal = (before, after), pipeline.catalogue(), streams.terminal_options()
+    names, catalogue, terminal = (
+        (before, after),
+        pipeline.build_catalogue(),
+        streams.terminal_options(),
+    )
     changes: Difference | HostDifferences
     if os.path.isdir(before):
         load()
         changes = hosts = _compare_folders(before, after, load)
-        streams.complain(*hosts.unusable.values())
+        streams.write_message(*hosts.unusable.values())
         code = ExitCode.USAGE if hosts.unusable else ExitCode.FAILED if hosts else ExitCode.OK
     else:
         changes = difference = _compare_files(before, after, load)
-        streams.complain(*difference.notes)
+        streams.write_message(*difference.notes)
         code = ExitCode.FAILED if difference else ExitCode.OK
     if format_ == "json":
         streams.write_json(render.json_object(changes))
     else:
-        streams.write(render.text(changes, catalogue, names, terminal))
+        streams.write_output(render.text(changes, catalogue, names, terminal))
     raise typer.Exit(code)
 
 
@@ -70,7 +75,7 @@ def read_comparison_input(data: bytes, file: str, load: Callable[[], RuleSet]) -
 
     if is_report(data):
         return ComparisonInput(read_results(data, file))
-    facts = pipeline.with_model(read_snapshot(data, file), load())
+    facts = pipeline.add_model_facts(read_snapshot(data, file), load())
     return ComparisonInput(pipeline.check(load(), facts).results, facts)
 
 

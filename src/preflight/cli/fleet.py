@@ -19,11 +19,17 @@ import typer
 from preflight import __version__
 from preflight import check as pipeline
 from preflight.cli import options
-from preflight.cli.check import Formats, judge_host
-from preflight.cli.options import load_rules, option, rules_file
-from preflight.cli.outputs import parse_outputs, write_outputs
-from preflight.cli.redacting import PRIVATE_MODE
-from preflight.cli.streams import bundled_rules, complain, status_line, write, write_file
+from preflight.cli.check import Formats, judge_host_facts
+from preflight.cli.options import choose_rule_file, declare_option, load_rules
+from preflight.cli.outputs import parse_format_options, write_reports
+from preflight.cli.redacting import PRIVATE_FILE_MODE
+from preflight.cli.streams import (
+    find_bundled_rule_file,
+    show_status_line,
+    write_file,
+    write_message,
+    write_output,
+)
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
@@ -31,34 +37,42 @@ from preflight.model.rules import RuleSet
 from preflight.render.sanitize import clean
 
 if TYPE_CHECKING:
-    from preflight.evaluate.judge import Selection
+    from preflight.evaluate.judge import RuleSelection
     from preflight.fleet.playbook import FleetAnswers, HostAnswer
 
-MAX_FILE_NAME_CHARS = 200  # of a file's name, without its ending
+MAX_SNAPSHOT_NAME_CHARS = 200  # of a file's name, without its ending
 INVENTORY_HELP = "Any Ansible inventory: a file, a folder, a script, or `host1,host2,`. Repeatable."
 WHEELHOUSE_HELP = "Wheels of all dependencies, for hosts without a network."
 
 
 def fleet(
-    inventory: Annotated[list[str], option("--inventory -i INVENTORY", INVENTORY_HELP)],
-    limit: Annotated[str | None, option("--limit PATTERN", "Only these hosts.")] = None,
-    forks: Annotated[int | None, option("--forks N", "Hosts at a time.", min=1, max=1000)] = None,
-    extra_vars: Annotated[
-        list[str] | None, option("--extra-vars -e VARS", "Vars of Ansible. Repeatable.")
+    inventory: Annotated[list[str], declare_option("--inventory -i INVENTORY", INVENTORY_HELP)],
+    limit: Annotated[str | None, declare_option("--limit PATTERN", "Only these hosts.")] = None,
+    forks: Annotated[
+        int | None, declare_option("--forks N", "Hosts at a time.", min=1, max=1000)
     ] = None,
-    become: Annotated[bool, option("--become", "Measure as root.")] = False,
-    private_key: Annotated[str | None, option("--private-key FILE", "The key for ssh.")] = None,
-    user: Annotated[str | None, option("--user -u NAME", "Log in as this user.")] = None,
-    wheelhouse: Annotated[str | None, option("--wheelhouse DIR", WHEELHOUSE_HELP)] = None,
-    remove: Annotated[bool, option("--remove", "Remove what was installed on the hosts.")] = False,
+    extra_vars: Annotated[
+        list[str] | None, declare_option("--extra-vars -e VARS", "Vars of Ansible. Repeatable.")
+    ] = None,
+    become: Annotated[bool, declare_option("--become", "Measure as root.")] = False,
+    private_key: Annotated[
+        str | None, declare_option("--private-key FILE", "The key for ssh.")
+    ] = None,
+    user: Annotated[str | None, declare_option("--user -u NAME", "Log in as this user.")] = None,
+    wheelhouse: Annotated[str | None, declare_option("--wheelhouse DIR", WHEELHOUSE_HELP)] = None,
+    remove: Annotated[
+        bool, declare_option("--remove", "Remove what was installed on the hosts.")
+    ] = False,
     save: Annotated[
-        str | None, option("--save DIR", "Save each host's snapshot as NAME.json.")
+        str | None, declare_option("--save DIR", "Save each host's snapshot as NAME.json.")
     ] = None,
     rules: options.RulesFile = None,
     formats: Formats = ["text"],  # noqa: B006 - Typer copies it
-    chdir: Annotated[str | None, option("--chdir DIR", "Folder of the stack on the hosts.")] = None,
+    chdir: Annotated[
+        str | None, declare_option("--chdir DIR", "Folder of the stack on the hosts.")
+    ] = None,
     path: Annotated[
-        str | None, option("--path DIR", "Where data will be stored on the hosts.")
+        str | None, declare_option("--path DIR", "Where data will be stored on the hosts.")
     ] = None,
     compose_files: options.ComposeFiles = None,
     docker_host: options.DockerHost = None,
@@ -70,7 +84,7 @@ def fleet(
     timeout: options.Timeout = 10.0,
     no_redact: options.NoRedact = False,
     quiet: options.Quiet = False,
-    verbose: Annotated[bool, option("--verbose -v", "Show every host.")] = False,
+    verbose: Annotated[bool, declare_option("--verbose -v", "Show every host.")] = False,
 ) -> None:
     """Check every host of an Ansible inventory with the same rules.
 
@@ -80,24 +94,24 @@ def fleet(
     reached is undecided.
     """
     started = time.perf_counter()
-    _check_arguments(inventory, wheelhouse, save)
-    outputs = parse_outputs(formats, ())
+    _check_fleet_options(inventory, wheelhouse, save)
+    outputs = parse_format_options(formats, ())
     files: dict[str, bytes] = {}
     ruleset = load_rules(rules, sets, files)
     selection = pipeline.select(
         ruleset, only or (), skip or (), strict=strict, suggest=options.suggest_set
     )
 
-    from preflight.fleet.archive import pack_program, pack_rules, pip_requirements
+    from preflight.fleet.archive import list_pip_requirements, pack_program, pack_rule_files
     from preflight.fleet.playbook import run_playbook
 
-    build, archive = pack_program(bundled_rules(), wheelhouse)
+    build, archive = pack_program(find_bundled_rule_file(), wheelhouse)
     request = {
         "version": __version__,
         "build": build,
-        "requirements": pip_requirements(),
+        "requirements": list_pip_requirements(),
         "offline": wheelhouse is not None,
-        "rules": b64encode(pack_rules(files, rules_file(rules))).decode(),
+        "rules": b64encode(pack_rule_files(files, choose_rule_file(rules))).decode(),
         "path": path,
         "chdir": chdir,
         "compose_files": compose_files,
@@ -112,37 +126,39 @@ def fleet(
     values += [("extra-vars", variables) for variables in extra_vars or ()]
     arguments = [f"--{name}={value}" for name, value in values if value is not None]
     arguments += ["--become"] if become else []
-    with status_line() as show:
+    with show_status_line() as show:
         answers = run_playbook(
-            arguments, request, archive, lambda done, total: show(_progress_bar(done, total))
+            arguments, request, archive, lambda done, total: show(_show_progress_bar(done, total))
         )
     if remove:
-        raise typer.Exit(_show_removed(answers))
-    rulesets = load_by_host(rules, sets or [], answers.vars)
+        raise typer.Exit(_report_removed_folders(answers))
+    rulesets = load_rules_by_host(rules, sets or [], answers.vars)
     hosts = tuple(
-        _judge_answer(name, answer, rulesets.get(name, ruleset), selection)
+        _judge_host_answer(name, answer, rulesets.get(name, ruleset), selection)
         for name, answer in answers.hosts.items()
     )
     count = "1 host" if len(hosts) == 1 else f"{len(hosts):,} hosts"
     title = f"{count} · {ruleset.name} ({ruleset.origin})"
     report = Fleet(title, hosts, time.perf_counter() - started, ExitCode.UNDECIDED)
-    is_written = write_outputs(outputs, report, quiet=quiet, verbose=verbose)
+    is_written = write_reports(outputs, report, quiet=quiet, verbose=verbose)
     if save is not None:
-        is_written &= _save_snapshots(save, report, answers, PRIVATE_MODE if no_redact else None)
+        is_written &= _save_snapshots(
+            save, report, answers, PRIVATE_FILE_MODE if no_redact else None
+        )
     if answers.signal:
         missing = sum(not answer.output for answer in answers.hosts.values())
-        complain(f"interrupted: {missing} of {len(hosts)} hosts did not answer in time")
+        write_message(f"interrupted: {missing} of {len(hosts)} hosts did not answer in time")
         raise typer.Exit(128 + answers.signal)  # 130 for Ctrl-C, as shells do
     raise typer.Exit(report.exit_code if is_written else ExitCode.USAGE)
 
 
-def _progress_bar(done: int, total: int) -> str:
+def _show_progress_bar(done: int, total: int) -> str:
     return f"{'#' * (24 * done // max(total, 1)):.<24} {done} of {total} hosts"
 
 
-def _check_arguments(inventory: list[str], wheelhouse: str | None, save: str | None) -> None:
+def _check_fleet_options(inventory: list[str], wheelhouse: str | None, save: str | None) -> None:
     """Raise InputError if a fleet can't be asked; make the folder for snapshots."""
-    options.check_files([*inventory, *filter(None, (wheelhouse, save))])
+    options.check_filesystems_respond([*inventory, *filter(None, (wheelhouse, save))])
     if find_spec("ansible") is None:
         raise InputError(
             "Ansible is not installed beside preflight: pip install '.[fleet]' in its folder, or"
@@ -158,7 +174,7 @@ def _check_arguments(inventory: list[str], wheelhouse: str | None, save: str | N
             raise InputError(f"--save {save}: {error.strerror}") from None
 
 
-def load_by_host(
+def load_rules_by_host(
     rules: str | None, sets: list[str], host_vars: Mapping[str, Any]
 ) -> dict[str, RuleSet]:
     """Load the rules with each host's preflight_vars, once for all hosts that share them.
@@ -171,7 +187,9 @@ def load_by_host(
     rulesets: dict[str, RuleSet] = {}
     for shared_vars, hosts in hosts_by_vars.items():
         try:
-            ruleset = load_rules(rules, [*_format_as_set_options(json.loads(shared_vars)), *sets])
+            ruleset = load_rules(
+                rules, [*_format_vars_as_set_options(json.loads(shared_vars)), *sets]
+            )
         except InputError as error:
             names = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if hosts[3:] else "")
             problems = [f"preflight_vars of {names}: {problem}" for problem in error.problems]
@@ -180,7 +198,7 @@ def load_by_host(
     return rulesets
 
 
-def _format_as_set_options(values: Any) -> Iterator[str]:
+def _format_vars_as_set_options(values: Any) -> Iterator[str]:
     if not isinstance(values, dict):
         raise InputError(f"expected a mapping of names to values, found {values!r:.80}")
     for name, value in values.items():
@@ -189,15 +207,15 @@ def _format_as_set_options(values: Any) -> Iterator[str]:
         yield f"{name}={value}"
 
 
-def _judge_answer(
-    name: str, answer: HostAnswer, ruleset: RuleSet, selection: Selection
+def _judge_host_answer(
+    name: str, answer: HostAnswer, ruleset: RuleSet, selection: RuleSelection
 ) -> HostReport:
     from preflight.snapshot.facts_file import read_snapshot
 
     if answer.output is None:
         return HostReport(name, None, answer.failure)
     data = answer.output.encode("utf-8", "replace")
-    return judge_host(name, lambda: read_snapshot(data, "its snapshot"), ruleset, selection)
+    return judge_host_facts(name, lambda: read_snapshot(data, "its snapshot"), ruleset, selection)
 
 
 def _save_snapshots(folder: str, fleet: Fleet, answers: FleetAnswers, mode: int | None) -> bool:
@@ -205,35 +223,35 @@ def _save_snapshots(folder: str, fleet: Fleet, answers: FleetAnswers, mode: int 
     errors = []
     for host in fleet.hosts:
         if host.report is not None:
-            file = os.path.join(folder, f"{file_name(host.name)}.json")
+            file = os.path.join(folder, f"{snapshot_file_name(host.name)}.json")
             try:
                 write_file(file, answers.hosts[host.name].output or "", mode)
             except InputError as error:
                 errors.append(str(error))
-    complain(*errors)
+    write_message(*errors)
     return not errors
 
 
-def file_name(host: str) -> str:
+def snapshot_file_name(host: str) -> str:
     """Return a file name for a host: always the same, unique where the case of letters is ignored.
 
     It never leads to another folder and is never hidden.
     """
     plain = quote(host, safe=" @+=,()[]").replace("~", "%7E")
     plain = f"%2E{plain[1:]}" if plain.startswith(".") else plain
-    if 0 < len(plain) <= MAX_FILE_NAME_CHARS and not re.search("[A-Z]", host):
+    if 0 < len(plain) <= MAX_SNAPSHOT_NAME_CHARS and not re.search("[A-Z]", host):
         return plain
     digest = hashlib.sha256(host.encode("utf-8", "replace")).hexdigest()
-    return f"{plain[:MAX_FILE_NAME_CHARS]}~{digest[:12]}"
+    return f"{plain[:MAX_SNAPSHOT_NAME_CHARS]}~{digest[:12]}"
 
 
-def _show_removed(answers: FleetAnswers) -> int:
+def _report_removed_folders(answers: FleetAnswers) -> int:
     """Print what was removed from which host; return the exit code."""
     code = ExitCode.OK
     for name, answer in answers.hosts.items():
         if answer.output is None:
-            complain(f"{name}: {answer.failure}")
+            write_message(f"{name}: {answer.failure}")
             code = ExitCode.UNDECIDED
         else:
-            write(clean(f"{name}: {answer.output or 'nothing to remove'}") + "\n")
+            write_output(clean(f"{name}: {answer.output or 'nothing to remove'}") + "\n")
     return code

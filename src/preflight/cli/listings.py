@@ -7,21 +7,27 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from preflight.check import catalogue, today
+from preflight.check import build_catalogue, today
 from preflight.cli import options, redacting
-from preflight.cli.options import FactsSource, load_rules, with_source
-from preflight.cli.streams import complain, terminal_options, write, write_file, write_json
+from preflight.cli.options import FactsSource, load_rules, with_source_options
+from preflight.cli.streams import (
+    terminal_options,
+    write_file,
+    write_json,
+    write_message,
+    write_output,
+)
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import Explanation
 from preflight.model.rules import Rule, RuleSet
 
 
-@with_source()
+@with_source_options()
 def facts(
     *,
     output: Annotated[
-        str | None, options.option("--output -o FILE", "Write a snapshot to this file.")
+        str | None, options.declare_option("--output -o FILE", "Write a snapshot to this file.")
     ] = None,
     format_: options.Format = "text",
     rules: options.RulesFile = None,
@@ -36,29 +42,33 @@ def facts(
     from preflight.render.sanitize import hide_ci_commands
     from preflight.snapshot.facts_file import write_snapshot
 
-    source.start()
+    source.start_measuring()
     ruleset = load_rules(rules)
     measured = source.facts(ruleset)
     if output is None and format_ == "text":
-        text = listings.facts(measured, catalogue(), terminal_options(), show_secrets=no_redact)
-        write(text)
+        text = listings.facts(
+            measured, build_catalogue(), terminal_options(), show_secrets=no_redact
+        )
+        write_output(text)
         return
     redactor = redacting.build_redactor(ruleset, measured, source.hidden_variables)
     clean, undecided = redacting.redact_facts(redactor, ruleset, measured)
     as_json = write_snapshot(clean)
     if no_redact:
         counts = redacting.count_placeholders([as_json])
-        complain(f"not redacted: it shows {redacting.format_counts(counts)}")
+        write_message(f"not redacted: it shows {redacting.format_redaction_counts(counts)}")
         as_json = write_snapshot(measured)
     else:
-        redacting.report_undecided(undecided)
-        redacting.refuse_leftovers(
+        redacting.report_rules_without_verdict(undecided)
+        redacting.refuse_remaining_secrets(
             output or "the snapshot", redactor, {"facts.json": as_json.encode()}
         )
-    write_file(output, hide_ci_commands(as_json), redacting.PRIVATE_MODE if no_redact else None)
+    write_file(
+        output, hide_ci_commands(as_json), redacting.PRIVATE_FILE_MODE if no_redact else None
+    )
 
 
-@with_source()
+@with_source_options()
 def explain(
     *,
     rule: options.RuleId,
@@ -69,24 +79,24 @@ def explain(
     """Explain one rule, with its value on this machine."""
     from preflight.render import listings
 
-    source.start()
+    source.start_measuring()
     ruleset = load_rules(rules, sets)
     by_id = {candidate.id: candidate for candidate in ruleset.rules}
     if rule not in by_id:
         hint = did_you_mean(rule, by_id) or options.suggest_set(rule)
         raise InputError(f"no rule {rule!r}{hint}; see them with: preflight rules list")
     explanation = explain_rule(ruleset, source.facts(ruleset), by_id[rule])
-    write(listings.explanation(explanation, terminal_options()))
+    write_output(listings.explanation(explanation, terminal_options()))
 
 
 def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     """Return what a rule requires, why, and its result on these facts, without secrets."""
     from preflight.evaluate.judge import explain as evaluate_rule
 
-    return evaluate_rule(ruleset, facts, catalogue(), rule, today())
+    return evaluate_rule(ruleset, facts, build_catalogue(), rule, today())
 
 
-@with_source()
+@with_source_options()
 def models(
     *,
     rules: options.RulesFile = None,
@@ -95,16 +105,16 @@ def models(
     sets: options.Sets = None,
 ) -> None:
     """Show which models of the rule file fit here, and which one is configured."""
-    from preflight.evaluate.memory import list_models
+    from preflight.evaluate.memory import list_models_by_fit
     from preflight.render import listings
 
-    source.start()
+    source.start_measuring()
     ruleset = load_rules(rules, sets)
-    listing = list_models(ruleset.models, source.facts(ruleset))
+    listing = list_models_by_fit(ruleset.models, source.facts(ruleset))
     if format_ == "json":
         write_json(listings.models_json(listing))
     else:
-        write(listings.models(listing, terminal_options()))
+        write_output(listings.models(listing, terminal_options()))
 
 
 def schema(
@@ -114,10 +124,10 @@ def schema(
     ],
 ) -> None:
     """Print the JSON Schema of rule files, snapshots, reports, or many hosts' reports."""
-    write_json(schemas()[name]())
+    write_json(schema_builders()[name]())
 
 
-def schemas() -> Mapping[str, Callable[[], dict[str, Any]]]:
+def schema_builders() -> Mapping[str, Callable[[], dict[str, Any]]]:
     """Return the function that builds each published schema, by name."""
     from preflight.render import json_report
     from preflight.rules.language import json_schema

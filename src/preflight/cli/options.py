@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from preflight.check import catalogue, collect_facts, load, with_model
+from preflight.check import add_model_facts, build_catalogue, collect_facts, load_rules_and_errors
 from preflight.cli import streams
 from preflight.facts.collect.measurement import LogRequest, Measurement, Options
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts, Measured
@@ -20,14 +20,21 @@ from preflight.model.quantities import parse_duration
 from preflight.model.rules import DEFAULT_RULE_SET, Rule, RuleSet
 from preflight.processes import check_filesystem_responds
 
-Command: TypeAlias = Callable[..., None]
+CommandFunction: TypeAlias = Callable[..., None]
 
-LOCAL_RULES = "preflight.yaml"
-_SNAPSHOTS = (".json", ".zip")
-_MEASURING = ("--path", "--compose-file", "--docker-host", "--context", "--timeout", "--wait")
+LOCAL_RULE_FILE = "preflight.yaml"
+_SNAPSHOT_SUFFIXES = (".json", ".zip")
+_MEASURING_OPTIONS = (
+    "--path",
+    "--compose-file",
+    "--docker-host",
+    "--context",
+    "--timeout",
+    "--wait",
+)
 
 
-def option(usage: str, help: str, **more: Any) -> Any:
+def declare_option(usage: str, help: str, **more: Any) -> Any:
     """Declare an option by its names, its value, and its variable: `--rules -r FILE $VARIABLE`.
 
     The filesystem of a FILE is asked first.
@@ -37,35 +44,37 @@ def option(usage: str, help: str, **more: Any) -> Any:
     metavar = next((word for word in words if word[0] not in "-$"), None)
     variable = next((word[1:] for word in words if word[0] == "$"), None)
     if metavar == "FILE":
-        more["callback"] = check_files
+        more["callback"] = check_filesystems_respond
     return typer.Option(*names, metavar=metavar, envvar=variable, help=help, **more)
 
 
-def file_argument(metavar: str, help: str) -> Any:
+def declare_file_argument(metavar: str, help: str) -> Any:
     """Declare an argument that names files or folders, whose filesystem is asked first."""
-    return typer.Argument(metavar=metavar, help=help, callback=check_files)
+    return typer.Argument(metavar=metavar, help=help, callback=check_filesystems_respond)
 
 
-def check_files(names: str | list[str] | None) -> str | list[str] | None:
+def check_filesystems_respond(names: str | list[str] | None) -> str | list[str] | None:
     """Raise InputError if the filesystem of a named file doesn't answer."""
     for name in [names] if isinstance(names, str) else names or ():
         try:
             check_filesystem_responds(name)
         except OSError as error:
-            raise streams.cannot_read(name, error) from None
+            raise streams.unreadable_input_error(name, error) from None
     return names
 
 
-def _complete_id(incomplete: str) -> list[str]:
-    return [rule.id for rule in _rules_to_complete() if rule.id.startswith(incomplete)]
+def _complete_rule_id(incomplete: str) -> list[str]:
+    return [rule.id for rule in _load_rules_to_complete() if rule.id.startswith(incomplete)]
 
 
-def _complete_id_or_tag(incomplete: str) -> list[str]:
-    names = dict.fromkeys(name for rule in _rules_to_complete() for name in (rule.id, *rule.tags))
+def _complete_rule_id_or_tag(incomplete: str) -> list[str]:
+    names = dict.fromkeys(
+        name for rule in _load_rules_to_complete() for name in (rule.id, *rule.tags)
+    )
     return [name for name in names if name.startswith(incomplete)]
 
 
-def _rules_to_complete() -> Iterable[Rule]:
+def _load_rules_to_complete() -> Iterable[Rule]:
     try:
         return load_rules(None).rules
     except InputError:
@@ -78,7 +87,7 @@ def _check_timeout(seconds: float) -> float:
     return seconds
 
 
-def parse_since(since: str) -> float:
+def parse_since_option(since: str) -> float:
     """Return the seconds of --since; raises InputError."""
     try:
         seconds = parse_duration(since)
@@ -89,37 +98,40 @@ def parse_since(since: str) -> float:
     return seconds
 
 
-Format = Annotated[Literal["text", "json"], option("--format -f text|json", "Output format.")]
+Format = Annotated[
+    Literal["text", "json"], declare_option("--format -f text|json", "Output format.")
+]
 RulesFile = Annotated[
     str | None,
-    option(
+    declare_option(
         "--rules -r FILE $PREFLIGHT_RULES",
-        f"Rule file. Default: {LOCAL_RULES} in the current folder, or the bundled rules.",
+        f"Rule file. Default: {LOCAL_RULE_FILE} in the current folder, or the bundled rules.",
     ),
 ]
 FactsFile = Annotated[
     str | None,
-    option(
+    declare_option(
         "--facts FILE $PREFLIGHT_FACTS",
         "Judge a snapshot or bundle instead of this machine (check: or a folder of them)."
         " - is standard input.",
     ),
 ]
-NoRedact = Annotated[bool, option("--no-redact", "Keep secrets and names, and list them.")]
+NoRedact = Annotated[bool, declare_option("--no-redact", "Keep secrets and names, and list them.")]
 Path = Annotated[
     str,
-    option(
+    declare_option(
         "--path DIR $PREFLIGHT_PATH",
         "Where models and data will be stored. Its disk is measured as host.disk.*.",
     ),
 ]
 DockerHost = Annotated[
-    str | None, option("--docker-host URL", "The address of the engine, as in docker --host.")
+    str | None,
+    declare_option("--docker-host URL", "The address of the engine, as in docker --host."),
 ]
-Context = Annotated[str | None, option("--context NAME", "The Docker context to use.")]
+Context = Annotated[str | None, declare_option("--context NAME", "The Docker context to use.")]
 ComposeFiles = Annotated[
     list[str] | None,
-    option(
+    declare_option(
         "--compose-file FILE",
         "Compose file, as in docker compose -f. Default: COMPOSE_FILE, or the standard names."
         " Repeatable.",
@@ -127,7 +139,7 @@ ComposeFiles = Annotated[
 ]
 Timeout = Annotated[
     float,
-    option(
+    declare_option(
         "--timeout SECONDS $PREFLIGHT_TIMEOUT",
         "Time limit for all measurements. What is missing then is unknown.",
         callback=_check_timeout,
@@ -135,35 +147,41 @@ Timeout = Annotated[
 ]
 Sets = Annotated[
     list[str] | None,
-    option("--set NAME=VALUE $PREFLIGHT_SET", "Override a variable of the rule file. Repeatable."),
+    declare_option(
+        "--set NAME=VALUE $PREFLIGHT_SET", "Override a variable of the rule file. Repeatable."
+    ),
 ]
-RuleId = Annotated[str, typer.Argument(metavar="ID", autocompletion=_complete_id)]
+RuleId = Annotated[str, typer.Argument(metavar="ID", autocompletion=_complete_rule_id)]
 Only = Annotated[
     list[str] | None,
-    option(
+    declare_option(
         "--only ID|TAG $PREFLIGHT_ONLY",
         "Judge only these rules: ids, tags, globs, with commas. Repeatable.",
-        autocompletion=_complete_id_or_tag,
+        autocompletion=_complete_rule_id_or_tag,
     ),
 ]
 Skip = Annotated[
     list[str] | None,
-    option(
+    declare_option(
         "--skip ID|TAG $PREFLIGHT_SKIP",
         "Leave these rules out, named as for --only. Repeatable.",
-        autocompletion=_complete_id_or_tag,
+        autocompletion=_complete_rule_id_or_tag,
     ),
 ]
-Strict = Annotated[bool, option("--strict $PREFLIGHT_STRICT", "Treat warnings as failures.")]
-Quiet = Annotated[bool, option("--quiet -q $PREFLIGHT_QUIET", "Show only what needs action.")]
+Strict = Annotated[
+    bool, declare_option("--strict $PREFLIGHT_STRICT", "Treat warnings as failures.")
+]
+Quiet = Annotated[
+    bool, declare_option("--quiet -q $PREFLIGHT_QUIET", "Show only what needs action.")
+]
 
 
-def rules_file(name: str | None) -> str:
+def choose_rule_file(name: str | None) -> str:
     """Return the rule file to use: the one named, the folder's own, or the bundled one."""
     if name is not None:
         return name
-    check_files(LOCAL_RULES)
-    return LOCAL_RULES if os.path.exists(LOCAL_RULES) else DEFAULT_RULE_SET
+    check_filesystems_respond(LOCAL_RULE_FILE)
+    return LOCAL_RULE_FILE if os.path.exists(LOCAL_RULE_FILE) else DEFAULT_RULE_SET
 
 
 def load_rules(
@@ -186,22 +204,22 @@ def load_rules(
                 f"--set {assignment}: expected NAME=VALUE, as in --set system_overhead=1GB"
             )
         overrides[key] = value
-    file = rules_file(name)
+    file = choose_rule_file(name)
     try:
-        read = streams.rules_reader(file, {} if files is None else files)
-        return load(file, read, overrides, known_errors=known_errors)
+        read = streams.make_rule_file_reader(file, {} if files is None else files)
+        return load_rules_and_errors(file, read, overrides, known_errors=known_errors)
     except (OSError, ValueError) as error:
-        raise streams.cannot_read(streams.RULE_FILE + file, error) from None
+        raise streams.unreadable_input_error(streams.RULE_FILE + file, error) from None
 
 
 def suggest_set(rule: str) -> str:
     """Return which bundled set has a rule that a rule file doesn't, or nothing."""
     from preflight.rules.load import suggest_set
 
-    return suggest_set(rule, streams.read_rules, catalogue())
+    return suggest_set(rule, streams.read_rule_file, build_catalogue())
 
 
-def read_facts(name: str) -> Facts:
+def read_snapshot_facts(name: str) -> Facts:
     """Read a snapshot, or that of a bundle; raises InputError."""
     from preflight.snapshot.facts_file import read_snapshot
 
@@ -216,14 +234,18 @@ def list_snapshots(folder: str) -> list[str]:
     try:
         entries = sorted(os.listdir(folder))
     except OSError as error:
-        raise streams.cannot_read(folder, error) from None
-    names = [name for name in entries if name.endswith(_SNAPSHOTS) and not name.startswith(".")]
+        raise streams.unreadable_input_error(folder, error) from None
+    names = [
+        name for name in entries if name.endswith(_SNAPSHOT_SUFFIXES) and not name.startswith(".")
+    ]
     if not names:
-        raise InputError(f"{folder} has no snapshots: no file ends with {' or '.join(_SNAPSHOTS)}")
+        raise InputError(
+            f"{folder} has no snapshots: no file ends with {' or '.join(_SNAPSHOT_SUFFIXES)}"
+        )
     return names
 
 
-def is_on_command_line(ctx: typer.Context, parameter: str) -> bool:
+def is_given_on_command_line(ctx: typer.Context, parameter: str) -> bool:
     """Return whether an option was given as such, not by a variable or as its default."""
     source = ctx.get_parameter_source(parameter)
     return source is not None and source.name == "COMMANDLINE"
@@ -251,7 +273,7 @@ class FactsSource:
         self.support_data: list[Measured] = []
         self._measurement: Measurement | None = None
 
-    def start(self, logs: LogRequest | None = None) -> None:
+    def start_measuring(self, logs: LogRequest | None = None) -> None:
         """Start to measure, and to read logs; raises InputError for options without an effect."""
         if self.snapshot is None:
             self.options = self.options._replace(logs=logs)
@@ -259,7 +281,9 @@ class FactsSource:
             return
         for parameter in self.ctx.command.params:
             name = parameter.opts[0]
-            if name in _MEASURING and is_on_command_line(self.ctx, parameter.name or ""):
+            if name in _MEASURING_OPTIONS and is_given_on_command_line(
+                self.ctx, parameter.name or ""
+            ):
                 raise InputError(
                     f"{name} has no effect with --facts, which measures nothing: leave one out"
                 )
@@ -267,11 +291,11 @@ class FactsSource:
     def facts(self, ruleset: RuleSet) -> Facts:
         """Return the facts, with those that follow from the rules; each call measures anew."""
         if self.snapshot is not None:
-            return with_model(read_facts(self.snapshot), ruleset)
+            return add_model_facts(read_snapshot_facts(self.snapshot), ruleset)
         measurement, self._measurement = self._measurement or Measurement(self.options), None
-        with streams.status_line() as show:
+        with streams.show_status_line() as show:
             facts = collect_facts(
-                measurement, ruleset, lambda seconds: show(streams.spinner(seconds))
+                measurement, ruleset, lambda seconds: show(streams.format_spinner(seconds))
             )
         self.hidden_variables = measurement.hidden_variables
         self.support_data = measurement.support_data
@@ -282,10 +306,10 @@ class FactsSource:
         problem = facts.get(("compose", "problem"))
         if self.options.compose_files and isinstance(problem, str):
             raise InputError(problem)
-        return with_model(facts, ruleset)
+        return add_model_facts(facts, ruleset)
 
 
-def with_source(*, snapshot: bool = True) -> Callable[[Command], Command]:
+def with_source_options(*, snapshot: bool = True) -> Callable[[CommandFunction], CommandFunction]:
     """Add the options of FactsSource to a command, which gets what they say as its `source`.
 
     Without `snapshot` it only measures this machine.
@@ -294,7 +318,7 @@ def with_source(*, snapshot: bool = True) -> Callable[[Command], Command]:
     if not snapshot:
         del shared["facts"]
 
-    def decorate(command: Command) -> Command:
+    def decorate(command: CommandFunction) -> CommandFunction:
         @wraps(command)
         def run(**values: Any) -> None:
             source = FactsSource(**{name: values.pop(name) for name in shared})

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from preflight.cli.options import check_files
-from preflight.cli.streams import complain, file_options, terminal_options, write_file
+from preflight.cli.options import check_filesystems_respond
+from preflight.cli.streams import file_options, terminal_options, write_file, write_message
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import Report
 from preflight.render import FORMATS, Renderer, renderer
@@ -15,10 +15,10 @@ from preflight.render import FORMATS, Renderer, renderer
 if TYPE_CHECKING:
     from preflight.model.fleet import Fleet
 
-_STANDARD_OUTPUT = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+_STANDARD_OUTPUT_NAMES = ("", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
-class Output(NamedTuple):
+class ReportOutput(NamedTuple):
     """One report to write, into a file, or to standard output if that is None."""
 
     render: Renderer
@@ -26,7 +26,7 @@ class Output(NamedTuple):
     append: bool = False
 
 
-def parse_outputs(formats: list[str], inputs: Iterable[str]) -> list[Output]:
+def parse_format_options(formats: list[str], inputs: Iterable[str]) -> list[ReportOutput]:
     """Read `--format` options, and import their renderers, while the machine is measured.
 
     Raises InputError if two reports have one destination, or a report would replace one of
@@ -41,23 +41,23 @@ def parse_outputs(formats: list[str], inputs: Iterable[str]) -> list[Output]:
             raise InputError(
                 f"--format {text}: unknown format {name!r}{hint}; formats: {', '.join(FORMATS)}"
             )
-        destination = None if file in _STANDARD_OUTPUT else file
-        check_files(destination)
+        destination = None if file in _STANDARD_OUTPUT_NAMES else file
+        check_filesystems_respond(destination)
         identity = destination and _file_identity(destination)
         if identity in used:
             raise InputError(
                 f"--format {name}: {destination or 'standard output'} is {used[identity]}"
             )
         used[identity] = "already used by another format"
-        outputs.append(Output(renderer(name), destination))
+        outputs.append(ReportOutput(renderer(name), destination))
     summary_file = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary_file and any(text.partition(":")[0] == "github" for text in formats):
-        outputs.append(Output(renderer("markdown"), summary_file, append=True))
+        outputs.append(ReportOutput(renderer("markdown"), summary_file, append=True))
     return outputs
 
 
-def write_outputs(
-    outputs: Iterable[Output], subject: Report | Fleet, *, quiet: bool, verbose: bool
+def write_reports(
+    outputs: Iterable[ReportOutput], subject: Report | Fleet, *, quiet: bool, verbose: bool
 ) -> bool:
     """Write them all; complain about each that can't be written, return whether all were."""
     errors = []
@@ -68,7 +68,7 @@ def write_outputs(
             write_file(output.file, text, append=output.append)
         except InputError as error:
             errors.append(str(error))
-    complain(*errors)
+    write_message(*errors)
     return not errors
 
 

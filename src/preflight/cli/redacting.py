@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from preflight import check as pipeline
-from preflight.cli.streams import complain
+from preflight.cli.streams import write_message
 from preflight.model.facts import Facts, Measured, Unknown, replace_facts, split_path
 from preflight.model.problems import InputError
 from preflight.model.rules import RuleSet
@@ -17,10 +17,10 @@ from preflight.model.rules import RuleSet
 if TYPE_CHECKING:
     from preflight.snapshot.redact import Redactor
 
-PRIVATE_MODE = 0o600
-MAX_LEFTOVERS = 5  # shown in an error
-_PLACEHOLDER = re.compile(r"(?:<|&lt;)([a-z]+)-([1-9][0-9]*)(?:>|&gt;)")
-_KIND_NAMES = {
+PRIVATE_FILE_MODE = 0o600
+MAX_LISTED_LEFTOVERS = 5  # shown in an error
+_PLACEHOLDER_PATTERN = re.compile(r"(?:<|&lt;)([a-z]+)-([1-9][0-9]*)(?:>|&gt;)")
+_NAME_BY_SECRET_KIND = {
     "host": "host name",
     "user": "user name",
     "email": "e-mail address",
@@ -42,7 +42,7 @@ def build_redactor(
     public = {
         *ruleset.vocabulary(),
         *(name for path in ruleset.required_facts for name in path),
-        *(name for fact in pipeline.catalogue().names() for name in (fact, *fact.split("."))),
+        *(name for fact in pipeline.build_catalogue().names() for name in (fact, *fact.split("."))),
         *names.find_public_names(facts),
     }
     redactor = Redactor(shown, public)
@@ -66,34 +66,36 @@ def redact_facts(redactor: Redactor, ruleset: RuleSet, facts: Facts) -> tuple[Fa
     return replace_facts(clean, undecided), list(dict.fromkeys(result.id for result in changed))
 
 
-def report_undecided(rules: Iterable[str]) -> None:
+def report_rules_without_verdict(rules: Iterable[str]) -> None:
     """Say which rules can't be judged from the redacted facts."""
     if names := ", ".join(rules):
-        complain(f"not decided, because values are redacted (--no-redact keeps them): {names}")
+        write_message(f"not decided, because values are redacted (--no-redact keeps them): {names}")
 
 
 def count_placeholders(texts: Iterable[str]) -> Mapping[str, int]:
     """Return how many secrets of each kind are redacted in texts."""
-    placeholders = {match for text in texts for match in _PLACEHOLDER.findall(text)}
+    placeholders = {match for text in texts for match in _PLACEHOLDER_PATTERN.findall(text)}
     return Counter(kind for kind, _ in placeholders)
 
 
-def format_counts(counts: Mapping[str, int]) -> str:
+def format_redaction_counts(counts: Mapping[str, int]) -> str:
     """Return what is redacted in words: `1 host name, 2 passwords`."""
     parts = []
     for kind, count in sorted(counts.items()):
-        name = _KIND_NAMES.get(kind, kind)
+        name = _NAME_BY_SECRET_KIND.get(kind, kind)
         plural = "" if count == 1 else "es" if name.endswith("s") else "s"
         parts.append(f"{count} {name}{plural}")
     return ", ".join(parts) or "nothing that would be redacted"
 
 
-def refuse_leftovers(output: str, redactor: Redactor, files: Mapping[str, bytes]) -> None:
+def refuse_remaining_secrets(output: str, redactor: Redactor, files: Mapping[str, bytes]) -> None:
     """Raise InputError if a finished file still holds a secret; it says only where."""
     leftovers = [
         leftover for name, data in files.items() for leftover in redactor.find_leftovers(name, data)
     ]
     if leftovers:
-        shown = [f"{output} is not written: {leftover}" for leftover in leftovers[:MAX_LEFTOVERS]]
-        more = len(leftovers) - MAX_LEFTOVERS
+        shown = [
+            f"{output} is not written: {leftover}" for leftover in leftovers[:MAX_LISTED_LEFTOVERS]
+        ]
+        more = len(leftovers) - MAX_LISTED_LEFTOVERS
         raise InputError(*shown, *([f"and {more} more"] if more > 0 else ()))

@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from preflight.check import add_model_facts, select, today
 from preflight.check import check as judge_facts
-from preflight.check import select, today, with_model
 from preflight.cli import options, streams
-from preflight.cli.options import RulesFile, load_rules, option, rules_file
+from preflight.cli.options import RulesFile, choose_rule_file, declare_option, load_rules
 from preflight.model.cases import CaseExpectation, CaseOutcome, VerdictMismatch, exit_code
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError, Problem
@@ -33,7 +33,7 @@ app = typer.Typer(
 
 
 @app.command("list", epilog="Example: preflight rules list -f json")
-def list_(rules: RulesFile = None, format_: options.Format = "text") -> None:
+def list_rules(rules: RulesFile = None, format_: options.Format = "text") -> None:
     """List the rules of a set."""
     from preflight.render import listings
 
@@ -41,15 +41,17 @@ def list_(rules: RulesFile = None, format_: options.Format = "text") -> None:
     if format_ == "json":
         streams.write_json(listings.rules_json(ruleset))
     else:
-        streams.write(listings.rules(ruleset, streams.terminal_options()))
+        streams.write_output(listings.rules(ruleset, streams.terminal_options()))
 
 
 @app.command("document", epilog="Example: preflight rules document -o REQUIREMENTS.md")
-def document(
+def write_requirements_document(
     rules: RulesFile = None,
-    output: Annotated[str | None, option("--output -o FILE", "Write it to this file.")] = None,
+    output: Annotated[
+        str | None, declare_option("--output -o FILE", "Write it to this file.")
+    ] = None,
     check: Annotated[
-        str | None, option("--check FILE", "Compare this file with it; write nothing.")
+        str | None, declare_option("--check FILE", "Compare this file with it; write nothing.")
     ] = None,
 ) -> None:
     """Write the requirements document, in Markdown, from the rules.
@@ -67,13 +69,13 @@ def document(
     ruleset = load_rules(rules)
     text = listings.requirements(ruleset, [describe_rule(rule) for rule in ruleset.rules])
     if check is not None:
-        difference = _first_difference(check, text)
-        streams.write(clean(difference) + "\n" if difference else "")
+        difference = _describe_first_difference(check, text)
+        streams.write_output(clean(difference) + "\n" if difference else "")
         raise typer.Exit(ExitCode.FAILED if difference else ExitCode.OK)
     streams.write_file(output, text)
 
 
-def _first_difference(file: str, expected: str) -> str:
+def _describe_first_difference(file: str, expected: str) -> str:
     """Return where a file begins to differ from the expected text, or nothing."""
     try:
         lines = streams.read_input(file, MAX_DOCUMENT_BYTES).decode().splitlines()
@@ -88,10 +90,14 @@ def _first_difference(file: str, expected: str) -> str:
 
 
 @app.command("validate", epilog="Example: preflight rules validate preflight.yaml")
-def validate(
-    files: Annotated[list[str] | None, options.file_argument("[FILE]...", "Rule files.")] = None,
+def validate_files(
+    files: Annotated[
+        list[str] | None, options.declare_file_argument("[FILE]...", "Rule files.")
+    ] = None,
     rules: RulesFile = None,
-    facts: Annotated[str | None, option("--facts FILE", "A snapshot; - is standard input.")] = None,
+    facts: Annotated[
+        str | None, declare_option("--facts FILE", "A snapshot; - is standard input.")
+    ] = None,
 ) -> None:
     """Find every problem of rule files, each with its line.
 
@@ -102,12 +108,12 @@ def validate(
 
     Exit code: 0 no problems, 1 problems, 2 a file cannot be read.
     """
-    snapshot = None if facts is None else options.read_facts(facts)
-    valid = [_validate(name, snapshot) for name in files or [rules_file(rules)]]
+    snapshot = None if facts is None else options.read_snapshot_facts(facts)
+    valid = [_validate_file(name, snapshot) for name in files or [choose_rule_file(rules)]]
     raise typer.Exit(ExitCode.OK if all(valid) else ExitCode.FAILED)
 
 
-def _validate(name: str, snapshot: Facts | None) -> bool:
+def _validate_file(name: str, snapshot: Facts | None) -> bool:
     """Print the problems of one rule file, or that there are none."""
     try:
         ruleset = load_rules(name)
@@ -117,9 +123,9 @@ def _validate(name: str, snapshot: Facts | None) -> bool:
         problems = error.problems
     else:
         problems, remarks = review_rules(ruleset, snapshot)
-        streams.complain(*(f"note: {remark}" for remark in remarks))
+        streams.write_message(*(f"note: {remark}" for remark in remarks))
     lines = [*map(str, problems)] or [f"{ruleset.origin}: {len(ruleset.rules)} rules, no problems"]
-    streams.write("".join(f"{clean(line)}\n" for line in lines))
+    streams.write_output("".join(f"{clean(line)}\n" for line in lines))
     return not problems
 
 
@@ -128,14 +134,14 @@ def review_rules(
 ) -> tuple[tuple[Problem | str, ...], list[Problem]]:
     """Return the problems of rules that can be used, on the given facts too, and remarks."""
     from preflight.evaluate import waivers
-    from preflight.evaluate.judge import Selection
+    from preflight.evaluate.judge import RuleSelection
 
     problems: list[Problem] = []
     if facts is not None:
-        waived = Selection(only=[waiver.rule for waiver in ruleset.waivers])  # disabled too
-        report = judge_facts(ruleset, with_model(facts, ruleset), waived)
+        waived = RuleSelection(only=[waiver.rule for waiver in ruleset.waivers])  # disabled too
+        report = judge_facts(ruleset, add_model_facts(facts, ruleset), waived)
         problems += (
-            waivers.problem_of_waiver(
+            waivers.problem_at_waiver(
                 waiver, f"the waiver of {waiver.rule} isn't needed on these facts"
             )
             for waiver in waivers.find_unneeded_waivers(ruleset.waivers, report.results)
@@ -144,23 +150,27 @@ def review_rules(
 
 
 @app.command("test", epilog="Example: preflight rules test tests/cases --rules preflight.yaml")
-def run_cases(
+def run_rule_tests(
     ctx: typer.Context,
-    folder: Annotated[str, options.file_argument("DIR", "A case folder, or a folder of them.")],
+    folder: Annotated[
+        str, options.declare_file_argument("DIR", "A case folder, or a folder of them.")
+    ],
     rules: RulesFile = None,
     only: Annotated[
         list[str] | None,
-        option("--only ID|TAG", "Compare only these rules in all cases. Repeatable."),
+        declare_option("--only ID|TAG", "Compare only these rules in all cases. Repeatable."),
     ] = None,
     exact: Annotated[
         bool,
-        option("--exact", "Require every verdict to be named. Default: compare only those named."),
+        declare_option(
+            "--exact", "Require every verdict to be named. Default: compare only those named."
+        ),
     ] = False,
     format_: Annotated[
         Literal["text", "json", "junit"],
-        option("--format -f text|json|junit", "Output format."),
+        declare_option("--format -f text|json|junit", "Output format."),
     ] = "text",
-    quiet: Annotated[bool, option("--quiet -q", "Show only what differs.")] = False,
+    quiet: Annotated[bool, declare_option("--quiet -q", "Show only what differs.")] = False,
 ) -> None:
     """Test rules: judge the facts of each case, and compare the verdicts with the expected ones.
 
@@ -180,16 +190,21 @@ def run_cases(
     from preflight.render import cases as render
     from preflight.snapshot.cases import find_cases
 
-    named = rules if options.is_on_command_line(ctx, "rules") else None
+    named = rules if options.is_given_on_command_line(ctx, "rules") else None
     outcomes = [
-        _judge_folder(case, named or _case_rules(case) or rules_file(rules), only or [], exact)
+        _judge_case_folder(
+            case,
+            named or _find_rule_file_of_case(case) or choose_rule_file(rules),
+            only or [],
+            exact,
+        )
         for case in find_cases(folder)
     ]
-    streams.write(render.FORMATS[format_](outcomes, streams.terminal_options(quiet=quiet)))
+    streams.write_output(render.FORMATS[format_](outcomes, streams.terminal_options(quiet=quiet)))
     raise typer.Exit(exit_code(outcomes))
 
 
-def _case_rules(folder: str) -> str | None:
+def _find_rule_file_of_case(folder: str) -> str | None:
     """Return the rule file in the case's folder or beside it."""
     parent = os.path.normpath(os.path.join(folder, os.pardir))
     files = (os.path.join(place, "rules.yaml") for place in (folder, parent))
@@ -197,11 +212,11 @@ def _case_rules(folder: str) -> str | None:
 
 
 @cache
-def _load_for_cases(file: str, *sets: str) -> RuleSet:
+def _load_rules_for_cases(file: str, *sets: str) -> RuleSet:
     return load_rules(file, list(sets))
 
 
-def _judge_folder(folder: str, file: str, only: Sequence[str], exact: bool) -> CaseOutcome:
+def _judge_case_folder(folder: str, file: str, only: Sequence[str], exact: bool) -> CaseOutcome:
     """Judge one case; problems of its files are part of the outcome."""
     from preflight.rules.load import display_name
     from preflight.snapshot import cases
@@ -211,10 +226,10 @@ def _judge_folder(folder: str, file: str, only: Sequence[str], exact: bool) -> C
         expected_file = os.path.join(folder, cases.EXPECTED_FILE)
         data = streams.read_input(expected_file, cases.MAX_EXPECTED_BYTES)
         expected = cases.read_expected(data, expected_file)
-        facts = options.read_facts(os.path.join(folder, cases.FACTS_FILE))
-        known = _load_for_cases(file).vars
+        facts = options.read_snapshot_facts(os.path.join(folder, cases.FACTS_FILE))
+        known = _load_rules_for_cases(file).vars
         sets = sorted(f"{key}={value}" for key, value in expected.vars.items() if key in known)
-        ruleset = _load_for_cases(file, *sets)
+        ruleset = _load_rules_for_cases(file, *sets)
         compared, differences = judge_case(ruleset, facts, expected, only, exact=exact)
     except InputError as error:
         problems = tuple(map(str, error.problems))
@@ -232,7 +247,7 @@ def judge_case(
     """
     from preflight.evaluate import cases
 
-    unknown = list(cases.unknown_names(expected, ruleset))
+    unknown = list(cases.find_unknown_names(expected, ruleset))
     if unknown:
         raise InputError(*(f"{expected.file}: {message}" for message in unknown))
     selection = select(ruleset, only or expected.only, (), strict=expected.strict)
@@ -240,5 +255,5 @@ def judge_case(
     if day is None:
         with suppress(ValueError):  # today's, where the snapshot has no time
             day = date.fromisoformat(facts.measured_at[:10])
-    report = judge_facts(ruleset, with_model(facts, ruleset), selection, day=day)
+    report = judge_facts(ruleset, add_model_facts(facts, ruleset), selection, day=day)
     return cases.compare_verdicts(report, expected, exact=exact, part=bool(only))

@@ -23,10 +23,10 @@ from preflight.render.sanitize import clean, json_text
 
 RULE_FILE = "the rule file "  # before its name in a message
 _SPINNER_FRAMES = "|/-\\"
-_SPINNER_DELAY = 0.3  # seconds
+_SPINNER_DELAY_SECONDS = 0.3  # seconds
 _PIPE_TIMEOUT_SECONDS = 3.0  # to wait for somebody to write to a pipe
-_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
-_BINARY = getattr(os, "O_BINARY", 0)
+_O_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+_O_BINARY = getattr(os, "O_BINARY", 0)
 
 
 # --- standard streams ---------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def prepare_streams() -> None:
             os.set_blocking(stream.fileno(), True)
 
 
-def write(text: str | bytes) -> None:
+def write_output(text: str | bytes) -> None:
     """Write the output of a command; raises InputError if it can't be written.
 
     A reader that has gone away is not an error: the verdict stands.
@@ -84,7 +84,7 @@ def write(text: str | bytes) -> None:
 
 def write_json(value: object) -> None:
     """Write the output of a command as JSON; raises InputError if it can't be written."""
-    write(json_text(value) + "\n")
+    write_output(json_text(value) + "\n")
 
 
 def silence_stdout() -> None:
@@ -92,7 +92,7 @@ def silence_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def complain(*lines: str) -> None:
+def write_message(*lines: str) -> None:
     """Write lines that begin with the program's name to standard error."""
     write_stderr(*(f"preflight: {line}" for line in lines))
 
@@ -104,7 +104,7 @@ def write_stderr(*lines: str) -> None:
             print(clean(line), file=sys.stderr, flush=True)  # noqa: T201
 
 
-def ask(question: str) -> bool | None:
+def ask_user(question: str) -> bool | None:
     """Ask the user at the terminal; return None without one."""
     if not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
         return None
@@ -114,7 +114,7 @@ def ask(question: str) -> bool | None:
 
 
 @contextmanager
-def status_line() -> Iterator[Callable[[str], None]]:
+def show_status_line() -> Iterator[Callable[[str], None]]:
     """Yield a function that shows progress in a line on standard error, if that is a terminal."""
     is_enabled = _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
     is_shown = False
@@ -134,10 +134,10 @@ def status_line() -> Iterator[Callable[[str], None]]:
             sys.stderr.flush()
 
 
-def spinner(seconds: float) -> str:
+def format_spinner(seconds: float) -> str:
     """Return a text that shows the elapsed time, once there is reason to."""
     frame = _SPINNER_FRAMES[int(seconds * 10) % len(_SPINNER_FRAMES)]
-    return f"{frame} measuring, {seconds:.0f} s" if seconds >= _SPINNER_DELAY else ""
+    return f"{frame} measuring, {seconds:.0f} s" if seconds >= _SPINNER_DELAY_SECONDS else ""
 
 
 # --- files to write -----------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def write_file(
     mode unless `mode` is given. Raises InputError if it can't be written.
     """
     if path is None or path == "-":
-        write(text)
+        write_output(text)
         return
     data = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
     try:
@@ -163,9 +163,9 @@ def write_file(
             mode = existing & 0o777 if mode is None else mode
         is_special = not stat.S_ISREG(existing) or path.startswith(("/dev/", "/proc/"))
         if append or is_special or path.endswith("/"):
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NONBLOCK
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _O_NONBLOCK
             with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
-                if _NONBLOCK:  # opening a pipe without a reader has failed by now
+                if _O_NONBLOCK:  # opening a pipe without a reader has failed by now
                     os.set_blocking(file.fileno(), True)
                 file.write(data)
         else:
@@ -180,7 +180,7 @@ def _replace_file(target: Path, data: bytes, mode: int | None) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # named before it exists: a signal may come as soon as it does
     temporary = target.with_name(f".{target.name[:30]}.{os.urandom(8).hex()}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_BINARY
     try:
         with os.fdopen(os.open(temporary, flags, 0o666 if mode is None else mode), "wb") as file:
             file.write(data)
@@ -198,7 +198,7 @@ def _replace_file(target: Path, data: bytes, mode: int | None) -> None:
 # --- files to read ------------------------------------------------------------------------------
 
 
-def standard_input() -> BinaryIO:
+def read_standard_input() -> BinaryIO:
     """Return standard input's bytes; raises InputError if it was closed."""
     if sys.stdin is None:
         raise InputError("standard input is closed")
@@ -212,14 +212,14 @@ def read_input(name: str, max_bytes: int) -> bytes:
     """
     try:
         if name == "-":
-            return standard_input().read(max_bytes + 1)
+            return read_standard_input().read(max_bytes + 1)
         with io.BufferedReader(open_input(name)) as file:
             return file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
-        raise cannot_read(name, error) from None
+        raise unreadable_input_error(name, error) from None
 
 
-def cannot_read(name: str, error: OSError | ValueError) -> InputError:
+def unreadable_input_error(name: str, error: OSError | ValueError) -> InputError:
     """Return the error for an input that can't be read."""
     hint = ""
     if isinstance(error, FileNotFoundError):
@@ -236,19 +236,19 @@ def _format_reason(error: OSError | ValueError) -> object:
 def open_input(path: str) -> io.FileIO:
     """Open a file to read, unbuffered; raises OSError, for a pipe that nobody writes to as well."""
     check_filesystem_responds(path)
-    file = io.FileIO(os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY))
+    file = io.FileIO(os.open(path, os.O_RDONLY | _O_NONBLOCK | _O_BINARY))
     if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
         is_written_to, _, _ = select([file], [], [], _PIPE_TIMEOUT_SECONDS)
         if not is_written_to:
             file.close()
             raise OSError(errno.ENXIO, "a pipe that nobody writes to")
-    if _NONBLOCK:
+    if _O_NONBLOCK:
         os.set_blocking(file.fileno(), True)
     return file
 
 
 @contextmanager
-def reading_deadline(seconds: float | None) -> Iterator[None]:
+def limit_reading_time(seconds: float | None) -> Iterator[None]:
     """Raise InputError if what is read within takes longer, even if nothing comes."""
 
     def stop(*_: object) -> None:
@@ -266,15 +266,15 @@ def reading_deadline(seconds: float | None) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def read_rules(name: str) -> bytes:
+def read_rule_file(name: str) -> bytes:
     """Return a rule file's bytes, or a bundled set's by its name. Raises OSError."""
     if name in BUNDLED_FILE_BY_SET:
-        return bundled_rules(name).read_bytes()
+        return find_bundled_rule_file(name).read_bytes()
     with io.BufferedReader(open_input(name)) as file:
         return file.read(MAX_RULE_FILE_BYTES + 1)
 
 
-def rules_reader(first: str, files: dict[str, bytes]) -> Callable[[str], bytes]:
+def make_rule_file_reader(first: str, files: dict[str, bytes]) -> Callable[[str], bytes]:
     """Return a function that reads a rule file and those that it extends, and adds to `files`.
 
     A rule file may come from anybody, so it may only extend files in or below its own folder or
@@ -291,13 +291,13 @@ def rules_reader(first: str, files: dict[str, bytes]) -> Callable[[str], bytes]:
             path = os.path.realpath(name)
             if not any(path.startswith(os.path.join(folder, "")) for folder in folders):
                 raise ValueError("it is neither in the rule file's folder nor in the current one")
-        files[name] = read_rules(name)
+        files[name] = read_rule_file(name)
         return files[name]
 
     return read
 
 
-def bundled_rules(name: str = DEFAULT_RULE_SET) -> Path:
+def find_bundled_rule_file(name: str = DEFAULT_RULE_SET) -> Path:
     """Return the path of a bundled set: in the package, or in a source checkout."""
     package = Path(__file__).resolve().parent.parent
     inside = package / BUNDLED_FILE_BY_SET[name]

@@ -10,11 +10,11 @@ from preflight.model.problems import did_you_mean
 from preflight.model.report import Report
 from preflight.model.rules import RuleSet
 
-_MAX_NAMED_ITEMS = 5
-_MAX_NAME_CHARS = 60
+_MAX_LISTED_ITEMS = 5
+_MAX_SHOWN_NAME_CHARS = 60
 
 
-def unknown_names(expected: CaseExpectation, ruleset: RuleSet) -> Iterator[str]:
+def find_unknown_names(expected: CaseExpectation, ruleset: RuleSet) -> Iterator[str]:
     """Yield a message for each rule, tag and var of a case that the rules don't have."""
     ids = [rule.id for rule in ruleset.rules]
     for message, names, known in (
@@ -24,7 +24,7 @@ def unknown_names(expected: CaseExpectation, ruleset: RuleSet) -> Iterator[str]:
     ):
         for name in names:
             if name not in known:
-                shown = name[:_MAX_NAME_CHARS]
+                shown = name[:_MAX_SHOWN_NAME_CHARS]
                 yield f"{message} {shown!r}{did_you_mean(shown, known)}"
 
 
@@ -53,7 +53,9 @@ def compare_verdicts(
         names = present[name.split("/")[0]]
         if name not in names and (exact or "/" in name or not names):
             count += 1
-            mismatches.append(VerdictMismatch(name, verdict, None, _why_missing(names, expected)))
+            mismatches.append(
+                VerdictMismatch(name, verdict, None, _explain_missing_result(names, expected))
+            )
     if not part and expected.exit_code not in (None, report.exit_code):
         count += 1
         codes = str(expected.exit_code), str(report.exit_code)
@@ -61,10 +63,10 @@ def compare_verdicts(
     return count, tuple(mismatches)
 
 
-def _why_missing(names: list[str], expected: CaseExpectation) -> str:
+def _explain_missing_result(names: list[str], expected: CaseExpectation) -> str:
     if names:
-        more = " …" if len(names) > _MAX_NAMED_ITEMS else ""
-        return f"found only {', '.join(names[:_MAX_NAMED_ITEMS])}{more}"
+        more = " …" if len(names) > _MAX_LISTED_ITEMS else ""
+        return f"found only {', '.join(names[:_MAX_LISTED_ITEMS])}{more}"
     if expected.only:
         return "not selected by only"
     return "the rule is disabled; name it under only"

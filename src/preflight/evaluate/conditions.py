@@ -13,10 +13,10 @@ from preflight.model.facts import Facts, Path, Unit, Unknown, Value
 from preflight.model.quantities import PARSER_BY_UNIT, is_plausible
 from preflight.model.rules import FactCondition
 
-Truth: TypeAlias = bool | Unknown
+TruthOrUnknown: TypeAlias = bool | Unknown
 
-_NUMBERS: tuple[type, ...] = (int, float)
-_CLASSES: Mapping[Unit, tuple[type, ...]] = {
+_NUMBER_CLASSES: tuple[type, ...] = (int, float)
+_CLASSES_BY_UNIT: Mapping[Unit, tuple[type, ...]] = {
     "list": (list, tuple),
     "text": (str,),
     "version": (str,),
@@ -34,33 +34,33 @@ class Scope(NamedTuple):
 
     def get(self, path: Path) -> Value | Unknown:
         """Return the value at `path` for this item."""
-        return self.facts.get(self.absolute(path))
+        return self.facts.get(self.replace_item_segment(path))
 
-    def relative(self, path: Path) -> Path | None:
+    def path_within_item(self, path: Path) -> Path | None:
         """Return the path below the item, or None outside of `for_each`."""
         return None if self.item is None else (*self.collection, self.item, *path)
 
-    def absolute(self, path: Path) -> Path:
+    def replace_item_segment(self, path: Path) -> Path:
         """Return the path with the item in place of `*`."""
         if self.item is None or ITEM_SEGMENT not in path:
             return path
         return tuple(self.item if segment == ITEM_SEGMENT else segment for segment in path)
 
 
-def meets(condition: Condition, actual: Value | Unknown, scope: Scope) -> Truth:
+def meets_condition(condition: Condition, actual: Value | Unknown, scope: Scope) -> TruthOrUnknown:
     """Return whether `actual` meets every test of the condition."""
     value = convert_value(actual, condition.unit)
-    return all_true(_holds(*test, value, condition.unit, scope) for test in condition.tests)
+    return kleene_and(_test_holds(*test, value, condition.unit, scope) for test in condition.tests)
 
 
-def all_hold(when: Iterable[FactCondition], scope: Scope) -> Truth:
+def all_conditions_hold(when: Iterable[FactCondition], scope: Scope) -> TruthOrUnknown:
     """Return whether every line of a `when` holds."""
-    return all_true(meets(line.condition, scope.get(line.path), scope) for line in when)
+    return kleene_and(meets_condition(line.condition, scope.get(line.path), scope) for line in when)
 
 
-def all_true(truths: Iterable[Truth]) -> Truth:
+def kleene_and(truths: Iterable[TruthOrUnknown]) -> TruthOrUnknown:
     """Return Kleene's and: false if one is false, else unknown if one is unknown."""
-    result: Truth = True
+    result: TruthOrUnknown = True
     for truth in truths:
         if truth is False:
             return False
@@ -69,22 +69,24 @@ def all_true(truths: Iterable[Truth]) -> Truth:
     return result
 
 
-def any_true(truths: Iterable[Truth]) -> Truth:
+def kleene_or(truths: Iterable[TruthOrUnknown]) -> TruthOrUnknown:
     """Return Kleene's or: true if one is true, else unknown if one is unknown."""
-    return negate(all_true(map(negate, truths)))
+    return kleene_not(kleene_and(map(kleene_not, truths)))
 
 
-def negate(truth: Truth) -> Truth:
+def kleene_not(truth: TruthOrUnknown) -> TruthOrUnknown:
     """Return Kleene's not: what is unknown stays so."""
     return truth if isinstance(truth, Unknown) else not truth
 
 
-def _holds(operator: Operator, operand: Operand, actual: Any, unit: Unit, scope: Scope) -> Truth:
+def _test_holds(
+    operator: Operator, operand: Operand, actual: Any, unit: Unit, scope: Scope
+) -> TruthOrUnknown:
     if operator.shape == "condition":
-        return negate(meets(operand, actual, scope))
+        return kleene_not(meets_condition(operand, actual, scope))
     if operator.shape == "conditions":
-        join = all_true if operator.name == "all_of" else any_true
-        return join(meets(inner, actual, scope) for inner in operand)
+        join = kleene_and if operator.name == "all_of" else kleene_or
+        return join(meets_condition(inner, actual, scope) for inner in operand)
     if isinstance(actual, Unknown):
         return actual
     if operator.holds is None:  # exists
@@ -111,8 +113,8 @@ def convert_value(value: Value | Unknown, unit: Unit) -> Value | Unknown:
     if value is None or isinstance(value, Unknown):
         return value
     kind = value.__class__
-    classes = _CLASSES.get(unit, _NUMBERS)
-    if kind in classes and (classes is not _NUMBERS or is_plausible(value)):
+    classes = _CLASSES_BY_UNIT.get(unit, _NUMBER_CLASSES)
+    if kind in classes and (classes is not _NUMBER_CLASSES or is_plausible(value)):
         return value
     if kind is str and unit in PARSER_BY_UNIT:
         try:

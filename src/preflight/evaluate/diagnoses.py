@@ -16,7 +16,7 @@ from preflight.evaluate.sentences import (
     format_value,
     is_number,
     resolve_fixes,
-    shorten,
+    shorten_text,
 )
 from preflight.model.diagnosis import Finding, KnownError, LogContents, LogReport
 from preflight.model.facts import (
@@ -39,9 +39,9 @@ from preflight.model.rules import (
     RuleSet,
 )
 
-CONTAINERS: Path = ("stack", "containers")
+CONTAINERS_PATH: Path = ("stack", "containers")
 _MIN_RESTARTS = 3  # fewer may have been intended
-_LOG_SUFFIX = re.compile(r"(?:\.(?:log|txt|gz|[0-9]{1,8}))+\Z")
+_LOG_SUFFIX_PATTERN = re.compile(r"(?:\.(?:log|txt|gz|[0-9]{1,8}))+\Z")
 
 
 def diagnose(ruleset: RuleSet, logs: LogContents, facts: Facts, catalogue: Catalogue) -> LogReport:
@@ -52,25 +52,25 @@ def diagnose(ruleset: RuleSet, logs: LogContents, facts: Facts, catalogue: Catal
     findings = [
         _make_finding(diagnoses[error.id], error, ruleset.models, facts, catalogue)
         for error in logs.errors
-        if diagnoses[error.id].report and not _is_explained(diagnoses[error.id], ids)
+        if diagnoses[error.id].report and not _is_explained_by_another(diagnoses[error.id], ids)
     ]
     findings.sort(key=lambda finding: (CONFIDENCES.index(finding.confidence), order[finding.id]))
     return LogReport(logs.files, logs.line_count, tuple(findings))
 
 
-def _is_explained(diagnosis: Diagnosis, ids: Set[str]) -> bool:
+def _is_explained_by_another(diagnosis: Diagnosis, ids: Set[str]) -> bool:
     return any(unless.id in ids for unless in diagnosis.unless if unless.same is None)
 
 
-def container_states(facts: Facts) -> Iterator[tuple[str, bytes]]:
+def describe_container_states(facts: Facts) -> Iterator[tuple[str, bytes]]:
     """Yield a name and a line for each container: what the engine says of it, as a log would.
 
     A container that was killed can't log it itself.
     """
-    containers = facts.get(CONTAINERS)
+    containers = facts.get(CONTAINERS_PATH)
     for name in containers if isinstance(containers, Mapping) else ():
         exit_code, oom_killed, oom_certainty, restarts = (
-            facts.get((*CONTAINERS, name, key))
+            facts.get((*CONTAINERS_PATH, name, key))
             for key in ("exit_code", "oom_killed", "oom_certainty", "restarts")
         )
         states = []
@@ -84,7 +84,7 @@ def container_states(facts: Facts) -> Iterator[tuple[str, bytes]]:
             states.append(f"restarted {restarts} times by the engine")
         if states:
             line = f"{name} {', '.join(states)}\n"
-            yield ".".join((*CONTAINERS, str(name))), line.encode(errors="replace")
+            yield ".".join((*CONTAINERS_PATH, str(name))), line.encode(errors="replace")
 
 
 def _make_finding(
@@ -104,7 +104,10 @@ def _make_finding(
         if is_bare and not isinstance(value, Unknown):
             captured[name] = format_bytes(value, binary=True)
     texts = dict(captured)
-    derived = {**_compare_memory(values, models), **_find_service(diagnosis, error, facts)}
+    derived = {
+        **_find_lacking_memory(values, models),
+        **_find_container_and_service(diagnosis, error, facts),
+    }
     for name, value in derived.items():
         if name == "lacking":  # rounded up, so that it is enough
             texts[name] = format_bytes(value, binary=True, round_up=True)
@@ -117,7 +120,7 @@ def _make_finding(
 
     def format_placeholder(name: str) -> str | None:
         if name in texts:
-            return shorten(texts[name])
+            return shorten_text(texts[name])
         return format_fact(facts, catalogue, split_path(name))
 
     figures = (fill_placeholders(text, format_placeholder) for text in diagnosis.figures)
@@ -136,7 +139,9 @@ def _make_finding(
     )
 
 
-def _compare_memory(values: Mapping[str, Any], models: Sequence[LanguageModel]) -> dict[str, Any]:
+def _find_lacking_memory(
+    values: Mapping[str, Any], models: Sequence[LanguageModel]
+) -> dict[str, Any]:
     """Return how much memory is lacking, and the largest model that fits in what is available."""
     required, available = values.get("required"), values.get("available")
     if not is_number(available):
@@ -151,15 +156,17 @@ def _compare_memory(values: Mapping[str, Any], models: Sequence[LanguageModel]) 
     return derived
 
 
-def _find_service(diagnosis: Diagnosis, error: KnownError, facts: Facts) -> dict[str, Any]:
+def _find_container_and_service(
+    diagnosis: Diagnosis, error: KnownError, facts: Facts
+) -> dict[str, Any]:
     """Return the container and service, by the log's name or by the diagnosis, and their limit."""
-    stem = error.last.file.removeprefix(".".join((*CONTAINERS, "")))
-    stem = _LOG_SUFFIX.sub("", re.split(r"[/\\]", stem)[-1])
-    containers, services = facts.get(CONTAINERS), facts.get(("compose", "services"))
+    stem = error.last.file.removeprefix(".".join((*CONTAINERS_PATH, "")))
+    stem = _LOG_SUFFIX_PATTERN.sub("", re.split(r"[/\\]", stem)[-1])
+    containers, services = facts.get(CONTAINERS_PATH), facts.get(("compose", "services"))
     service: Any = None
     derived: dict[str, Any] = {}
     if isinstance(containers, Mapping) and stem in containers:
-        derived["container"], service = stem, facts.get((*CONTAINERS, stem, "service"))
+        derived["container"], service = stem, facts.get((*CONTAINERS_PATH, stem, "service"))
     elif isinstance(services, Mapping) and stem in services:
         service = stem
     elif diagnosis.service is not None:
@@ -169,7 +176,7 @@ def _find_service(diagnosis: Diagnosis, error: KnownError, facts: Facts) -> dict
     derived["service"] = service
     limit = facts.get(("compose", "services", service, "limits", "memory"))
     if "container" in derived:
-        own_limit = facts.get((*CONTAINERS, stem, "memory", "limit"))
+        own_limit = facts.get((*CONTAINERS_PATH, stem, "memory", "limit"))
         limit = own_limit if is_number(own_limit) else limit
     if not isinstance(limit, Unknown):
         derived["limit"] = limit

@@ -10,11 +10,16 @@ from itertools import islice
 from math import inf, nextafter
 from typing import Any, NamedTuple
 
-from preflight.evaluate.conditions import Scope, all_hold, meets, resolve_operand
-from preflight.evaluate.memory import memory_breakdown
+from preflight.evaluate.conditions import (
+    Scope,
+    all_conditions_hold,
+    meets_condition,
+    resolve_operand,
+)
+from preflight.evaluate.memory import compute_memory_breakdown
 from preflight.evaluate.sentences import (
     ComparisonText,
-    as_predicate,
+    describe_as_predicate,
     describe_condition,
     describe_when,
     fill_placeholders,
@@ -22,7 +27,7 @@ from preflight.evaluate.sentences import (
     is_number,
     resolve_fixes,
 )
-from preflight.evaluate.waivers import find_unneeded_waivers, waive
+from preflight.evaluate.waivers import apply_waiver, find_unneeded_waivers
 from preflight.model.conditions import ITEM_SEGMENT, Condition
 from preflight.model.facts import Catalogue, Facts, Path, Unknown, Value, join_path
 from preflight.model.problems import InputError, did_you_mean
@@ -38,14 +43,14 @@ from preflight.model.report import (
 from preflight.model.rules import RETIRED_RULES, FactCondition, Rule, RuleSet, describe_retired_rule
 
 MAX_RESULTS = 100_000
-MAX_WORK = 300_000_000  # sizes of the rules, each as often as it has items
-_COMPARISON_SIZE = 50  # characters of text that take as long
+MAX_TOTAL_RESULT_SIZE = 300_000_000  # sizes of the rules, each as often as it has items
+_SIZE_OF_COMPARISON = 50  # characters of text that take as long
 
 _HOST_FACTS = ("hostname", "os", "arch")
 _ENGINE_FACTS = ("reachable", "engine", "version", "endpoint", "context")
 
 
-class Selection(NamedTuple):
+class RuleSelection(NamedTuple):
     """Which rules are reported: ids, tags, and globs of them.
 
     `only` also runs rules that are not enabled.
@@ -56,8 +61,8 @@ class Selection(NamedTuple):
     strict: bool = False
 
 
-def select(
-    ruleset: RuleSet, selection: Selection, suggest: Callable[[str], str] = lambda _: ""
+def select_rules(
+    ruleset: RuleSet, selection: RuleSelection, suggest: Callable[[str], str] = lambda _: ""
 ) -> list[Rule]:
     """Return the selected rules; raises InputError for an id or tag that no rule has."""
     retired = _retired_names(ruleset, selection)
@@ -83,7 +88,7 @@ def select(
     ]
 
 
-def _retired_names(ruleset: RuleSet, selection: Selection) -> set[str]:
+def _retired_names(ruleset: RuleSet, selection: RuleSelection) -> set[str]:
     """Return the retired rules that a selection names, but those that the rule file defines."""
     return {*selection.only, *selection.skip} & RETIRED_RULES.keys() - {r.id for r in ruleset.rules}
 
@@ -92,13 +97,13 @@ def evaluate(
     ruleset: RuleSet,
     facts: Facts,
     catalogue: Catalogue,
-    selection: Selection | None = None,
+    selection: RuleSelection | None = None,
     today: date = date.min,
 ) -> Report:
     """Judge the selected rules on the facts; `today` (UTC) decides which waivers are in force."""
-    selection = selection or Selection()
+    selection = selection or RuleSelection()
     evaluation = Evaluation(ruleset, facts, catalogue, today)
-    selected = select(ruleset, selection)
+    selected = select_rules(ruleset, selection)
     results = tuple(result for rule in selected for result in evaluation.judge_rule(rule))
     return Report(
         version=facts.version,
@@ -106,12 +111,12 @@ def evaluate(
         rules_name=ruleset.name,
         rules_source=ruleset.origin,
         rules_sha256=ruleset.sha256,
-        host=_known_facts(facts, "host", _HOST_FACTS),
-        engine=_known_facts(facts, "docker", _ENGINE_FACTS),
+        host=_known_facts_by_name(facts, "host", _HOST_FACTS),
+        engine=_known_facts_by_name(facts, "docker", _ENGINE_FACTS),
         results=results,
         strict=selection.strict,
         next=ruleset.next,
-        memory=memory_breakdown(facts, ruleset.overhead),
+        memory=compute_memory_breakdown(facts, ruleset.overhead),
         notes=(
             *ruleset.notes,
             *map(describe_retired_rule, sorted(_retired_names(ruleset, selection))),
@@ -123,7 +128,7 @@ def evaluate(
     )
 
 
-def _known_facts(facts: Facts, group: str, names: Iterable[str]) -> Mapping[str, object]:
+def _known_facts_by_name(facts: Facts, group: str, names: Iterable[str]) -> Mapping[str, object]:
     """Return facts by name; None where one is unknown or of another type."""
     values = ((name, facts.get((group, name))) for name in names)
     types = {"reachable": bool}
@@ -137,7 +142,7 @@ def explain(
 ) -> Explanation:
     """Return what a rule requires, why, and its result on these facts with its fixes."""
     scope = Scope(facts)
-    condition = conditions_of(rule)[0][0]
+    condition = list_conditions(rule)[0][0]
     comparison = ComparisonText(scope.get(rule.fact), condition, scope, rule.fact)
     placeholder = partial(comparison.format_placeholder, catalogue)
     return Explanation(
@@ -173,7 +178,7 @@ class Evaluation:
         self.results: dict[str, tuple[Result, ...]] = {}
         self.blockers: dict[str, str | None] = {}  # what keeps those that need a rule from it
         self._results_left = MAX_RESULTS
-        self._work_left = MAX_WORK
+        self._work_left = MAX_TOTAL_RESULT_SIZE
 
     def judge_rule(self, rule: Rule) -> tuple[Result, ...]:
         """Return a rule's results; judges first what it needs (the loader refused cycles)."""
@@ -186,26 +191,30 @@ class Evaluation:
                 continue
             stack.pop()
             if top.id not in self.results:
-                self._judge_within_bounds(top)
+                self._judge_within_limits(top)
         return self.results[rule.id]
 
-    def _judge_within_bounds(self, rule: Rule) -> None:
+    def _judge_within_limits(self, rule: Rule) -> None:
         """Keep a rule's results; raises InputError where all rules together make too many."""
         items = self.facts.get(rule.for_each) if rule.for_each else None
         count = len(items) if isinstance(items, Mapping) else 1
-        self._work_left -= count * _rule_size(rule) if count > 1 else 0
+        self._work_left -= count * _estimate_result_size(rule) if count > 1 else 0
         is_too_much = count > MAX_RESULTS or self._work_left < 0
-        results = () if is_too_much else tuple(islice(self._judge(rule), self._results_left + 1))
+        results = (
+            ()
+            if is_too_much
+            else tuple(islice(self._judge_unlimited(rule), self._results_left + 1))
+        )
         self._results_left -= len(results)
         if is_too_much or self._results_left < 0:
-            limits = f"at most {MAX_RESULTS:,} results and {MAX_WORK:,} steps"
+            limits = f"at most {MAX_RESULTS:,} results and {MAX_TOTAL_RESULT_SIZE:,} steps"
             raise InputError(f"too much to judge at rule {rule.id} with {count:,} items: {limits}")
         self.results[rule.id] = results
         failed = (result for result in results if result.verdict not in ("pass", "warn"))
         blocker = next(failed, None)
         self.blockers[rule.id] = blocker and (blocker.blocked_by or rule.id)
 
-    def _judge(self, rule: Rule) -> Iterator[Result]:
+    def _judge_unlimited(self, rule: Rule) -> Iterator[Result]:
         for need in rule.needs:
             if (blocker := self.blockers[need]) is not None:
                 reason = f"needs {need}, which did not pass"
@@ -215,9 +224,9 @@ class Evaluation:
         if rule.for_each is None:
             yield self._judge_item(rule, self.scope)
         else:
-            yield from self._judge_each(rule, rule.for_each)
+            yield from self._judge_each_item(rule, rule.for_each)
 
-    def _judge_each(self, rule: Rule, collection: Path) -> Iterator[Result]:
+    def _judge_each_item(self, rule: Rule, collection: Path) -> Iterator[Result]:
         """Judge the items that `when` selects by their own facts; a single skip if none is."""
         name, value = join_path(collection), self.facts.get(collection)
         unknown = value if isinstance(value, Unknown) else self.facts.unknown.get(name)
@@ -225,7 +234,7 @@ class Evaluation:
         if not (isinstance(value, Unknown | Mapping) or value is None):
             unknown = Unknown(f"{name} isn't a collection")
         general = [line for line in rule.when if not _refers_to_item(line)]
-        result = self._check_when(rule, general, self.scope) if items or unknown else None
+        result = self._check_applies(rule, general, self.scope) if items or unknown else None
         if unknown and not items and (result is None or result.verdict != "skip"):
             yield self._not_evaluated(rule, self.scope, "unknown", unknown.reason)
         elif result is not None:
@@ -236,7 +245,7 @@ class Evaluation:
         else:
             own = [line for line in rule.when if ITEM_SEGMENT in line.path]
             scopes = [Scope(self.facts, str(item), collection) for item in items]
-            selected = [scope for scope in scopes if all_hold(own, scope) is not False]
+            selected = [scope for scope in scopes if all_conditions_hold(own, scope) is not False]
             yield from (self._judge_item(rule, scope) for scope in selected)
             if not selected:
                 when = " and ".join(describe_when(line, self.scope) for line in own)
@@ -246,22 +255,24 @@ class Evaluation:
             yield self._not_evaluated(rule, self.scope, "unknown", unknown.reason)
 
     def _judge_item(self, rule: Rule, scope: Scope) -> Result:
-        return self._check_when(rule, rule.when, scope) or self._compare(rule, scope)
+        return self._check_applies(rule, rule.when, scope) or self._compare_fact(rule, scope)
 
-    def _check_when(self, rule: Rule, when: Iterable[FactCondition], scope: Scope) -> Result | None:
+    def _check_applies(
+        self, rule: Rule, when: Iterable[FactCondition], scope: Scope
+    ) -> Result | None:
         """Return the result of a rule that doesn't apply, or for which that isn't known."""
         undecided = ""
         for line in when:
             actual = scope.get(line.path)
-            holds = meets(line.condition, actual, scope)
+            holds = meets_condition(line.condition, actual, scope)
             if holds is True:
                 continue
             comparison = ComparisonText(actual, line.condition, scope, line.path)
             if isinstance(holds, Unknown):
                 undecided = undecided or comparison.reason(holds)
                 continue
-            name = join_path(scope.absolute(line.path))
-            reason = f"applies only if {name} {as_predicate(comparison.describe())}"
+            name = join_path(scope.replace_item_segment(line.path))
+            reason = f"applies only if {name} {describe_as_predicate(comparison.describe())}"
             here = f"; here it is {comparison.actual_text}"
             reason += " (not met)" if comparison.is_secret else here
             return self._not_evaluated(rule, scope, "skip", reason)  # whatever the others are
@@ -270,12 +281,12 @@ class Evaluation:
         reason = f"cannot tell whether the rule applies: {undecided}"
         return self._not_evaluated(rule, scope, "unknown", reason)
 
-    def _compare(self, rule: Rule, scope: Scope) -> Result:
+    def _compare_fact(self, rule: Rule, scope: Scope) -> Result:
         """Compare the fact with the requirement, then with the recommendation."""
         actual = scope.get(rule.fact)
-        conditions = conditions_of(rule)
+        conditions = list_conditions(rule)
         for condition, severity, verdict in conditions:
-            holds = meets(condition, actual, scope)
+            holds = meets_condition(condition, actual, scope)
             if holds is True:
                 continue
             comparison = ComparisonText(actual, condition, scope, rule.fact)
@@ -284,7 +295,7 @@ class Evaluation:
                 return self._make_result(rule, comparison, "unknown", severity, reason)
             result = self._make_result(rule, comparison, verdict, severity)
             if rule.id in self.waivers:
-                return waive(result, self.waivers[rule.id], comparison, self.today)
+                return apply_waiver(result, self.waivers[rule.id], comparison, self.today)
             return result
         condition, severity, _ = conditions[0]
         comparison = ComparisonText(actual, condition, scope, rule.fact)
@@ -292,7 +303,7 @@ class Evaluation:
 
     def _not_evaluated(self, rule: Rule, scope: Scope, verdict: Verdict, reason: str) -> Result:
         """Return the result of a rule whose fact was not compared, with the reason."""
-        condition, severity, _ = conditions_of(rule)[0]
+        condition, severity, _ = list_conditions(rule)[0]
         comparison = ComparisonText(Unknown(reason), condition, scope, rule.fact)
         return self._make_result(rule, comparison, verdict, severity, reason)
 
@@ -306,10 +317,10 @@ class Evaluation:
     ) -> Result:
         """Build a result; `reason` is why it is unknown or skipped."""
         scope = comparison.scope
-        path = scope.absolute(rule.fact)
+        path = scope.replace_item_segment(rule.fact)
         place = self.facts.place(path)
         if place is None and scope.item is not None:  # then the line where the item begins
-            place = self.facts.place(scope.relative(()) or ())
+            place = self.facts.place(scope.path_within_item(()) or ())
         placeholder = partial(comparison.format_placeholder, self.catalogue)
         not_met = verdict in ("fail", "warn")
         fixes = () if verdict in ("pass", "skip") else rule.fixes
@@ -322,7 +333,7 @@ class Evaluation:
             verdict=verdict,
             severity=severity,
             fact=join_path(path),
-            actual=None if comparison.is_secret else _plain_value(comparison.raw),
+            actual=None if comparison.is_secret else _as_result_value(comparison.raw),
             expected=comparison.expected(),
             message=comparison.sentence(title, verdict, severity, reason),
             actual_text="skipped" if verdict == "skip" else comparison.actual_text,
@@ -343,14 +354,14 @@ class Evaluation:
         )
 
 
-def _plain_value(value: Value | Unknown) -> Value:
+def _as_result_value(value: Value | Unknown) -> Value:
     """Return a value as a result has it, of a mapping the names."""
     if isinstance(value, Unknown):
         return None
     return list(value) if isinstance(value, Mapping) else value
 
 
-def _rule_size(rule: Rule) -> int:
+def _estimate_result_size(rule: Rule) -> int:
     """Return how much a result of a rule takes: characters of its texts, and its comparisons."""
     texts = (rule.title, rule.why, rule.section, rule.error or "", *rule.tags)
     conditions = [rule.require, rule.recommend, *(line.condition for line in rule.when)]
@@ -358,10 +369,10 @@ def _rule_size(rule: Rule) -> int:
         texts += (fix.text, fix.command or "", fix.url or "")
         conditions += [line.condition for line in fix.when]
     comparisons = sum(condition.count_compared_values() for condition in conditions if condition)
-    return sum(map(len, texts)) + _COMPARISON_SIZE * comparisons
+    return sum(map(len, texts)) + _SIZE_OF_COMPARISON * comparisons
 
 
-def conditions_of(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
+def list_conditions(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
     """Return a rule's conditions, at least one, with the verdict where they are not met."""
     conditions: list[tuple[Condition, Severity, Verdict]] = []
     if rule.require is not None:
@@ -382,19 +393,19 @@ def propose_change(path: Path, comparison: ComparisonText) -> ProposedChange | N
     Each candidate is judged. Texts are tried in the order of the rule, numbers nearest first.
     """
     condition, scope, actual = comparison.condition, comparison.scope, comparison.actual
-    candidates = [] if comparison.is_secret else list(_candidates(condition, scope))
+    candidates = [] if comparison.is_secret else list(_candidate_values(condition, scope))
     if is_number(actual):
         candidates = [value for value in candidates if isinstance(value, int | float)]
         candidates.sort(key=lambda value: abs(value - actual))
     for value in candidates:
-        if meets(condition, value, scope) is True:
+        if meets_condition(condition, value, scope) is True:
             after = format_value(value, comparison.unit, actual, binary=comparison.binary)
             text = f"{comparison.actual_text} → {after}"
-            return ProposedChange(join_path(path), _plain_value(comparison.raw), value, text)
+            return ProposedChange(join_path(path), _as_result_value(comparison.raw), value, text)
     return None
 
 
-def _candidates(condition: Condition, scope: Scope) -> Iterator[Any]:
+def _candidate_values(condition: Condition, scope: Scope) -> Iterator[Any]:
     """Yield the bounds of a condition, and the values just beside them for `more_than`."""
     for operator, operand, unit in condition.comparisons():
         if operator.shape == "flag" and not operand:

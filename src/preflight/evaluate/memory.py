@@ -17,38 +17,38 @@ from preflight.model.report import (
 from preflight.model.rules import LanguageModel
 
 
-def memory_breakdown(facts: Facts, overhead: float | None) -> MemoryBreakdown:
+def compute_memory_breakdown(facts: Facts, overhead: float | None) -> MemoryBreakdown:
     """Return what takes memory, in bytes; what isn't known is None."""
     services = facts.get(("compose", "services"))
     model_name = facts.get(("model", "name"))
     is_local = facts.get(("docker", "local")) is not False
     breakdown = MemoryBreakdown(
-        host=_read_size(facts, "host", "memory", "total") if is_local else None,
+        host=_get_size(facts, "host", "memory", "total") if is_local else None,
         overhead=overhead,
-        docker=_read_size(facts, "docker", "memory", "usable"),
+        docker=_get_size(facts, "docker", "memory", "usable"),
         services=tuple(
-            _service_memory(facts, str(name))
+            _compute_service_memory(facts, str(name))
             for name in (services if isinstance(services, Mapping) else ())
         ),
         model=model_name if isinstance(model_name, str) else None,
-        model_memory=_read_size(facts, "model", "memory"),
-        model_budget=_read_size(facts, "model", "budget"),
+        model_memory=_get_size(facts, "model", "memory"),
+        model_budget=_get_size(facts, "model", "budget"),
     )
-    return breakdown._replace(tightest=_tightest_constraint(breakdown))
+    return breakdown._replace(tightest=_find_tightest_constraint(breakdown))
 
 
-def _service_memory(facts: Facts, name: str) -> ServiceMemory:
+def _compute_service_memory(facts: Facts, name: str) -> ServiceMemory:
     path = ("compose", "services", name)
-    replicas = _read_size(facts, *path, "replicas")
+    replicas = _get_size(facts, *path, "replicas")
     return ServiceMemory(
         name,
         1 if replicas is None else max(int(replicas), 0),  # a snapshot may hold any number
-        _read_size(facts, *path, "reservations", "memory"),
-        _read_size(facts, *path, "limits", "memory"),
+        _get_size(facts, *path, "reservations", "memory"),
+        _get_size(facts, *path, "limits", "memory"),
     )
 
 
-def _tightest_constraint(breakdown: MemoryBreakdown) -> MemoryConstraint | None:
+def _find_tightest_constraint(breakdown: MemoryBreakdown) -> MemoryConstraint | None:
     """Return the constraint with the least to spare, which is negative where memory is short."""
     reserved = sum((service.reservation or 0) * service.replicas for service in breakdown.services)
     of_host = reserved and reserved + (breakdown.overhead or 0)
@@ -64,15 +64,15 @@ def _tightest_constraint(breakdown: MemoryBreakdown) -> MemoryConstraint | None:
     return min(constraints, key=lambda constraint: constraint.spare, default=None)
 
 
-def _read_size(facts: Facts, *path: str) -> float | None:
+def _get_size(facts: Facts, *path: str) -> float | None:
     value = facts.get(path)
     return value if is_number(value) and is_plausible(value) else None
 
 
-def list_models(models: Sequence[LanguageModel], facts: Facts) -> ModelListing:
+def list_models_by_fit(models: Sequence[LanguageModel], facts: Facts) -> ModelListing:
     """Return the models, the largest that fits first, then those that don't fit."""
     path = ("model", "budget")
-    value, budget = facts.get(path), _read_size(facts, *path)
+    value, budget = facts.get(path), _get_size(facts, *path)
     source = value.reason if isinstance(value, Unknown) else facts.source(path)
 
     def fit(name: str, memory: float | None, note: str, *, configured: bool) -> ModelFit:
@@ -86,7 +86,7 @@ def list_models(models: Sequence[LanguageModel], facts: Facts) -> ModelListing:
     ]
     name = facts.get(("model", "name"))
     if isinstance(name, str) and not any(model.configured for model in fits):
-        memory = _read_size(facts, "model", "memory")
+        memory = _get_size(facts, "model", "memory")
         is_estimated = facts.get(("model", "estimated")) is True
         note = "estimated" if is_estimated else "size unknown" if memory is None else ""
         fits.append(fit(name, memory, note, configured=True))

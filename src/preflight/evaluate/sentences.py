@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import ceil
 from typing import Any, Literal, TypeAlias, TypeGuard
 
-from preflight.evaluate.conditions import Scope, all_hold, convert_value, resolve_operand
+from preflight.evaluate.conditions import Scope, all_conditions_hold, convert_value, resolve_operand
 from preflight.model.conditions import (
     ITEM_SEGMENT,
     Condition,
@@ -39,13 +39,13 @@ from preflight.model.report import ResolvedFix, Severity, Verdict
 from preflight.model.rules import PLACEHOLDER_PATTERN, FactCondition, Fix
 from preflight.model.secrets import is_secret_path
 
-Style: TypeAlias = Literal["sign", "phrase"]  # as in tables or in sentences: see Operator
+ConditionStyle: TypeAlias = Literal["sign", "phrase"]  # as in tables or in sentences: see Operator
 
 MAX_TEXT_CHARS = 200  # of a text from outside in a sentence
 
-_MIN_DIGITS: Mapping[str, int] = {"bytes": 1, "seconds": 3}
-_UNIT_SIGNS: Mapping[str, str] = {"bytes": " B", "seconds": "s"}
-_LOWER_BOUNDS = ("at_least", "more_than")
+_MIN_DECIMALS_BY_UNIT: Mapping[str, int] = {"bytes": 1, "seconds": 3}
+_SYMBOL_BY_UNIT: Mapping[str, str] = {"bytes": " B", "seconds": "s"}
+_LOWER_BOUND_OPERATORS = ("at_least", "more_than")
 
 
 def format_value(
@@ -65,10 +65,10 @@ def format_value(
         return _format_number(value, unit, other if is_number(other) else value, binary)
     if isinstance(value, list | tuple | Mapping):
         return ", ".join(format_value(part, "text") for part in value) or "none"
-    return shorten(str(value))
+    return shorten_text(str(value))
 
 
-def shorten(text: str) -> str:
+def shorten_text(text: str) -> str:
     """Return a text from outside, cut where it is too long for a sentence."""
     return text if len(text) <= MAX_TEXT_CHARS else text[: MAX_TEXT_CHARS - 1] + "…"
 
@@ -87,11 +87,11 @@ def _format_number(value: float, unit: Unit, other: float, binary: bool | None) 
             return format_duration(number, digits)
         return format_number(number, digits)
 
-    for digits in range(_MIN_DIGITS.get(unit, 2), 10):
+    for digits in range(_MIN_DECIMALS_BY_UNIT.get(unit, 2), 10):
         text = write(value, digits)
         if value == other or text != write(other, digits):
             return text
-    return f"{value!r}{_UNIT_SIGNS.get(unit, '')}"
+    return f"{value!r}{_SYMBOL_BY_UNIT.get(unit, '')}"
 
 
 def resolve_condition(condition: Condition, scope: Scope) -> Mapping[str, Any]:
@@ -113,7 +113,7 @@ def resolve_condition(condition: Condition, scope: Scope) -> Mapping[str, Any]:
 
 
 def describe_condition(
-    condition: Condition, scope: Scope | None, style: Style = "phrase", other: Value = None
+    condition: Condition, scope: Scope | None, style: ConditionStyle = "phrase", other: Value = None
 ) -> str:
     """Write a condition; without a scope the facts that it refers to are written by name.
 
@@ -132,33 +132,33 @@ def describe_condition(
         if operator.shape == "range":
             return _format_range(operand)
         if operator.shape == "values":
-            return " or ".join(_describe_bound(part, unit, scope, other) for part in operand)
-        return _describe_bound(operand, unit, scope, other)
+            return " or ".join(_format_bound(part, unit, scope, other) for part in operand)
+        return _format_bound(operand, unit, scope, other)
 
     if style == "sign":
         return ", ".join(test[0].sign + describe_operand(*test) for test in condition.tests)
     return " and ".join(test[0].phrase + describe_operand(*test) for test in condition.tests)
 
 
-def _describe_bound(operand: Operand, unit: Unit, scope: Scope | None, other: Value) -> str:
+def _format_bound(operand: Operand, unit: Unit, scope: Scope | None, other: Value) -> str:
     """Write a bound by its value, or as a formula over the names of facts."""
     if scope is not None and not any(map(is_secret_path, referenced_facts(operand))):
         value = resolve_operand(operand, unit, scope)
         text = format_value(value, unit, other)
         if isinstance(operand, Reference) and (value is None or isinstance(value, Unknown)):
-            return f"{join_path(scope.absolute(operand.path))} ({text})"
+            return f"{join_path(scope.replace_item_segment(operand.path))} ({text})"
         return text
     if isinstance(operand, Sum):
-        return " + ".join(_describe_bound(part, unit, scope, other) for part in operand.parts)
+        return " + ".join(_format_bound(part, unit, scope, other) for part in operand.parts)
     if isinstance(operand, Reference):
         times = "" if operand.times == 1 else f"{format_number(operand.times)} × "
         sign = "+" if operand.plus > 0 else "-"
         plus = f" {sign} {format_value(abs(operand.plus), unit)}" if operand.plus else ""
-        return f"{times}{_name_in_item(operand.path)}{plus}"
+        return f"{times}{_fact_name_within_item(operand.path)}{plus}"
     return format_value(operand, unit)
 
 
-def _name_in_item(path: Path) -> str:
+def _fact_name_within_item(path: Path) -> str:
     """Return the name of a fact, of an item's own fact the part below the item."""
     return join_path(path[path.index(ITEM_SEGMENT) + 1 :] if ITEM_SEGMENT in path else path)
 
@@ -169,10 +169,11 @@ def _format_range(bounds: tuple[tuple[str, Version], ...]) -> str:
 
 def describe_when(line: FactCondition, scope: Scope | None) -> str:
     """Write one line of a `when`, an item's own fact by its name there."""
-    return f"{_name_in_item(line.path)} {as_predicate(describe_condition(line.condition, scope))}"
+    condition = describe_condition(line.condition, scope)
+    return f"{_fact_name_within_item(line.path)} {describe_as_predicate(condition)}"
 
 
-def as_predicate(words: str) -> str:
+def describe_as_predicate(words: str) -> str:
     """Return the words of a condition with their verb: `is at least 10 GB`."""
     match = re.match(r"(not )?(match|contain)ing\b", words)
     if match is None:
@@ -232,7 +233,7 @@ class ComparisonText:
             return "a value that isn't shown can't be compared"
         return unknown.reason
 
-    def describe(self, style: Style = "phrase") -> str:
+    def describe(self, style: ConditionStyle = "phrase") -> str:
         """Write the condition."""
         return describe_condition(self.condition, self.scope, style, self.actual)
 
@@ -251,7 +252,7 @@ class ComparisonText:
         if not is_number(self.bound) or not is_number(self.actual):
             return ""
         gap = self.bound - self.actual
-        gap = gap if self.operator.name in _LOWER_BOUNDS else -gap
+        gap = gap if self.operator.name in _LOWER_BOUND_OPERATORS else -gap
         if gap <= 0:
             return ""
         if self.unit == "bytes" and is_plausible(gap):
@@ -262,7 +263,7 @@ class ComparisonText:
         """Write ` (1.8 GB short)` or ` (2 over)` where the value misses its bound."""
         if self.operator is None or not (gap := self.shortfall()):
             return ""
-        return f" ({gap} {'short' if self.operator.name in _LOWER_BOUNDS else 'over'})"
+        return f" ({gap} {'short' if self.operator.name in _LOWER_BOUND_OPERATORS else 'over'})"
 
     def sentence(self, title: str, verdict: Verdict, severity: Severity, reason: str) -> str:
         """Write what was found and what is required: the message of a result."""
@@ -298,7 +299,7 @@ class ComparisonText:
         if name in ("expected", "missing"):
             return self.bare_bound() if name == "expected" else self.shortfall()
         path = split_path(name)
-        relative = self.scope.relative(path)
+        relative = self.scope.path_within_item(path)
         if relative is not None and catalogue.find(relative) is not None:
             path = relative
         return format_fact(self.scope.facts, catalogue, path)
@@ -329,7 +330,7 @@ def resolve_fixes(
     """
     chosen = False
     for fix in fixes:
-        if fix.when and (chosen or all_hold(fix.when, scope) is not True):
+        if fix.when and (chosen or all_conditions_hold(fix.when, scope) is not True):
             continue
         text, command, url = (
             part and fill_placeholders(part, format_placeholder)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
-from preflight.evaluate.conditions import meets
+from preflight.evaluate.conditions import meets_condition
 from preflight.evaluate.sentences import ComparisonText
 from preflight.model.problems import Problem
 from preflight.model.report import WAIVER_NOTICE_DAYS, Result, WaiverStatus
 from preflight.model.rules import Waiver
 
 
-def waive(result: Result, waiver: Waiver, comparison: ComparisonText, today: date) -> Result:
+def apply_waiver(result: Result, waiver: Waiver, comparison: ComparisonText, today: date) -> Result:
     """Return the result of a rule that is not met, waived if the waiver holds.
 
     A waiver holds through the day `until` (UTC) and, if it has `accept`, while the value meets
@@ -23,7 +23,7 @@ def waive(result: Result, waiver: Waiver, comparison: ComparisonText, today: dat
     holds = False
     if days_left < 0:
         text = f"its waiver by {waiver.owner} ended on {waiver.until}"
-    elif waiver.accept is not None and meets(waiver.accept, raw, scope) is not True:
+    elif waiver.accept is not None and meets_condition(waiver.accept, raw, scope) is not True:
         accepted = ComparisonText(raw, waiver.accept, scope, comparison.fact).describe()
         text = f"its waiver by {waiver.owner} accepts {accepted}"
     else:
@@ -54,9 +54,9 @@ def find_ending_waivers(waivers: Iterable[Waiver], today: date) -> Iterator[Prob
         if days_left <= WAIVER_NOTICE_DAYS:
             verb = "ended" if days_left < 0 else "ends"
             message = f"the waiver of {waiver.rule} by {waiver.owner} {verb} on {waiver.until}"
-            yield problem_of_waiver(waiver, message)
+            yield problem_at_waiver(waiver, message)
 
 
-def problem_of_waiver(waiver: Waiver, message: str) -> Problem:
+def problem_at_waiver(waiver: Waiver, message: str) -> Problem:
     """Return a problem at the position of a waiver."""
     return Problem(waiver.file, waiver.line, waiver.column, message)

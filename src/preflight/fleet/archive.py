@@ -47,7 +47,7 @@ def _read_wheels(folder: str) -> dict[str, bytes]:
     return wheels
 
 
-def pip_requirements() -> list[str]:
+def list_pip_requirements() -> list[str]:
     """Return what pip installs on a host; raises InputError if this program isn't installed."""
     try:
         return [line for line in requires("preflight") or [] if "extra ==" not in line]
@@ -55,7 +55,7 @@ def pip_requirements() -> list[str]:
         raise InputError("preflight is not installed here: pip install . in its folder") from None
 
 
-def pack_rules(files: Mapping[str, bytes], first: str) -> bytes:
+def pack_rule_files(files: Mapping[str, bytes], first: str) -> bytes:
     """Pack rule files with their relative paths; `entry.yaml` at the top extends the first.
 
     Bundled sets are left out: a host has them.

@@ -8,7 +8,7 @@ from typing import Any
 
 MAX_REASON_CHARS = 300
 OUTPUT_KEYS = ("msg", "module_stderr", "module_stdout", "exception", "stderr", "stdout")
-NEEDS_PYTHON = "preflight needs 3.10 or later"
+PYTHON_TOO_OLD_REASON = "preflight needs 3.10 or later"
 FAILURE_PATTERNS = [
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "host key changed"),
     (r"Host key verification failed|host key is not known", "host key not known: ssh to it once"),
@@ -25,12 +25,12 @@ FAILURE_PATTERNS = [
     (r"No space left on device", "its disk is full"),
     (
         r"(\S*python\S*): (?:command )?not found|(\S*python\S*): No such file",
-        f"no Python at {{0}}: {NEEDS_PYTHON}; see ansible_python_interpreter",
+        f"no Python at {{0}}: {PYTHON_TOO_OLD_REASON}; see ansible_python_interpreter",
     ),
-    (r"No python interpreters found|interpreter discovery", f"no Python: {NEEDS_PYTHON}"),
+    (r"No python interpreters found|interpreter discovery", f"no Python: {PYTHON_TOO_OLD_REASON}"),
     (
         r"ansible-core requires a minimum of Python|ERROR: no Python 3.10 or later",
-        f"its Python is too old: {NEEDS_PYTHON}",
+        f"its Python is too old: {PYTHON_TOO_OLD_REASON}",
     ),
     (
         r"ensurepip is not available|No module named (?:venv|ensurepip)",
@@ -38,28 +38,32 @@ FAILURE_PATTERNS = [
     ),
     (r"requiretty|must have a tty", "sudo asks for a terminal: set ANSIBLE_PIPELINING=0"),
 ]
-NOISE_LINE = re.compile(r"\x1b\[[0-9;]*m|^(?:Warning: Permanently added|debug\d:|@|OpenSSH_)")
+NOISE_LINE_PATTERN = re.compile(
+    r"\x1b\[[0-9;]*m|^(?:Warning: Permanently added|debug\d:|@|OpenSSH_)"
+)
 
 
-def failure_reason(result: Mapping[str, Any], task: str, status: str) -> str:
+def explain_failure(result: Mapping[str, Any], task: str, status: str) -> str:
     """Return why a task failed on a host, or, with the status `unreachable`, did not begin."""
-    script_lines = _output_lines(result, ("stdout", "stderr"))
+    script_lines = _read_output_lines(result, ("stdout", "stderr"))
     errors = [line for line in script_lines if line.startswith(("preflight: ", "ERROR"))]
     script_error = next(reversed(errors or script_lines), "")[:MAX_REASON_CHARS]
     if task == "measure" and script_error:  # preflight itself says why
         return script_error.removeprefix("preflight: ")
     prefix = "unreachable: " if status == "unreachable" else ""
-    lines = _output_lines(result, OUTPUT_KEYS)
+    lines = _read_output_lines(result, OUTPUT_KEYS)
     for pattern, reason in FAILURE_PATTERNS:
         match = re.search(pattern, "\n".join(lines))
         if match is not None:
             return prefix + reason.format(*filter(None, match.groups()))
     if task == "install" and script_error:
         return f"cannot install it: {script_error}"
-    useful = [line for line in lines if not NOISE_LINE.search(line)] or ["Ansible gave no reason"]
+    useful = [line for line in lines if not NOISE_LINE_PATTERN.search(line)] or [
+        "Ansible gave no reason"
+    ]
     return prefix + useful[0].removeprefix("Task failed: ")[:MAX_REASON_CHARS]
 
 
-def _output_lines(result: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+def _read_output_lines(result: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
     text = "\n".join(str(result.get(key) or "") for key in keys)
     return [line.strip() for line in text.splitlines() if line.strip()]

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from preflight.fleet.failure_reasons import failure_reason
+from preflight.fleet.failure_reasons import explain_failure
 from preflight.model.problems import InputError
 
 PACKAGE_DIR = Path(__file__).parent
-TASK_OVERHEAD_SECONDS = 40  # besides measuring: connecting, Python, a slow disk
-INSTALL_SECONDS = 300
+MAX_TASK_OVERHEAD_SECONDS = 40  # besides measuring: connecting, Python, a slow disk
+MAX_INSTALL_SECONDS = 300
 MAX_ERROR_CHARS = 400
 EXIT_CODES_WITH_RESULTS = (0, 2, 4, 6)  # also where hosts failed or were not reached
 DEFAULT_ENVIRONMENT = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_DEPRECATION_WARNINGS": "0"}
@@ -46,14 +46,14 @@ class FleetAnswers:
         self.vars: dict[str, Any] = {}
         self.signal = 0
 
-    def add(self, event: Mapping[str, Any]) -> None:
+    def add_event(self, event: Mapping[str, Any]) -> None:
         """Take what the callback plugin wrote: the names of all hosts, or a task's result."""
         if "hosts" in event:
             self.hosts = dict.fromkeys(event["hosts"], HostAnswer())
             return
         host, task, result = event["host"], event["task"], event["result"]
         if event["status"] != "ok":
-            failure = failure_reason(result, task, event["status"])
+            failure = explain_failure(result, task, event["status"])
             self.hosts[host] = HostAnswer(failure=failure)
         elif task == "vars":
             self.vars[host] = result.get("msg")
@@ -80,8 +80,8 @@ def run_playbook(
             **request,
             "id": f"preflight-{uuid.uuid4().hex}",
             "archive": str(folder / "archive"),
-            "task_seconds": int(request["seconds"]) + TASK_OVERHEAD_SECONDS,
-            "install_seconds": INSTALL_SECONDS,
+            "task_seconds": int(request["seconds"]) + MAX_TASK_OVERHEAD_SECONDS,
+            "install_seconds": MAX_INSTALL_SECONDS,
         }
         (folder / "run.json").write_text(json.dumps({"preflight_run": run}))
         code = _run_ansible(folder, options, answers, on_progress)
@@ -93,7 +93,7 @@ def run_playbook(
             "Ansible gave no reason" if answers.hosts else "no hosts: the inventory has none"
         )
     else:
-        complaint = _find_error(output)
+        complaint = _find_ansible_error(output)
     if not answers.hosts and not answers.signal:
         raise InputError(complaint)
     for host, answer in answers.hosts.items():
@@ -112,14 +112,14 @@ def _run_ansible(
 
     def stop(number: int, _: object) -> None:
         answers.signal = number
-        _kill_tree(process.pid)
+        _kill_process_tree(process.pid)
 
     command = ["ansible-playbook", *options, f"--extra-vars=@{folder / 'run.json'}"]
     events, writing = os.pipe()
     with open(folder / "output", "wb") as output:
         process = subprocess.Popen(
             [*command, str(PACKAGE_DIR / "playbook.yml")],
-            env=_environment(writing), pass_fds=[writing],
+            env=_make_ansible_environment(writing), pass_fds=[writing],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             start_new_session=True,  # no terminal, so that ssh can't ask for a password
         )  # fmt: skip
@@ -128,18 +128,18 @@ def _run_ansible(
     try:
         with open(events, "rb") as lines:
             for line in lines:
-                answers.add(json.loads(line))
+                answers.add_event(json.loads(line))
                 done = sum(answer != HostAnswer() for answer in answers.hosts.values())
                 on_progress(done, len(answers.hosts))
         return process.wait()
     finally:
-        _kill_tree(process.pid)
+        _kill_process_tree(process.pid)
         process.wait()
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
-def _environment(events: int) -> dict[str, str]:
+def _make_ansible_environment(events: int) -> dict[str, str]:
     """Return the environment for Ansible; what the user has set otherwise stays."""
     return {
         **DEFAULT_ENVIRONMENT,
@@ -156,7 +156,7 @@ def _environment(events: int) -> dict[str, str]:
     }
 
 
-def _kill_tree(pid: int) -> None:
+def _kill_process_tree(pid: int) -> None:
     """Kill a process and all its descendants: Ansible's workers have their own sessions."""
     with suppress(psutil.Error):
         top = psutil.Process(pid)
@@ -165,7 +165,7 @@ def _kill_tree(pid: int) -> None:
                 process.kill()
 
 
-def _find_error(output: str) -> str:
+def _find_ansible_error(output: str) -> str:
     """Return in one line why Ansible could not start."""
     source = re.search(r"parse inventory source (.+)", output)
     cause = re.search(r"Failed to parse inventory with '\w+' plugin: (.+)", output)

@@ -13,17 +13,17 @@ from preflight.model.rules import LOG_NAMESPACE
 from preflight.yaml_marks import IMPLICIT_TAGS, Node, Scalar, kind_of, problem_at
 
 MAX_PROBLEMS = 100
-MAX_ENTRIES = 10_000  # of a list or mapping, and of a list of all files
+MAX_LIST_ENTRIES = 10_000  # of a list or mapping, and of a list of all files
 MAX_LOG_PATTERNS = 5_000
 
-_VARIABLE = re.compile(r"(\$?)\$\{([a-z][a-z0-9_]*)\}")
+_VARIABLE_PATTERN = re.compile(r"(\$?)\$\{([a-z][a-z0-9_]*)\}")
 
 
-class Invalid(Exception):
+class InvalidValueError(Exception):
     """A value that could not be decoded; its problem is in the context."""
 
 
-class TooManyProblems(Exception):
+class TooManyProblemsError(Exception):
     """More problems than anybody reads: decoding stops."""
 
 
@@ -43,16 +43,16 @@ class DecodingContext:
         self.log_patterns: set[str] = set()
         self.log_values: Mapping[str, Fact] | None = None  # what a diagnosis' patterns capture
 
-    def error(self, node: Node, message: str) -> Invalid:
+    def error(self, node: Node, message: str) -> InvalidValueError:
         """Add a problem; raise what is returned where decoding can't continue."""
         self.problems.add(problem_at(node, message))
         if len(self.problems) > MAX_PROBLEMS:
-            raise TooManyProblems
-        return Invalid(message)
+            raise TooManyProblemsError
+        return InvalidValueError(message)
 
-    def missing_error(self, node: Node, message: str) -> Invalid:
+    def missing_error(self, node: Node, message: str) -> InvalidValueError:
         """Add a problem about something missing, unless what couldn't be read might have it."""
-        return self.error(node, message) if self.complete else Invalid(message)
+        return self.error(node, message) if self.complete else InvalidValueError(message)
 
     def find_fact(self, node: Node, name: str) -> tuple[Path, Fact]:
         """Return the path that a name stands for and its declaration; an item's own facts first."""
@@ -81,7 +81,9 @@ class DecodingContext:
         raise self.error(node, f"unknown fact {name!r}{did_you_mean(name, names)}")
 
 
-def check_count(node: Node, count: int, limit: int = MAX_ENTRIES, noun: str = "entries") -> None:
+def check_entry_count(
+    node: Node, count: int, limit: int = MAX_LIST_ENTRIES, noun: str = "entries"
+) -> None:
     """Refuse a file that would take too much time and memory; raises InputError."""
     if count > limit:
         raise InputError(problem_at(node, f"more than {limit:,} {noun}"))
@@ -100,7 +102,7 @@ def read_mapping(
     """
     if node.__class__ is not yaml_marks.Mapping or node.tag != yaml_marks.PLAIN_TAG:
         raise context.error(node, f"expected {expected} as a mapping, found {kind_of(node)}")
-    check_count(node, len(node.value))
+    check_entry_count(node, len(node.value))
     values: dict[str, Node] = {}
     for key, value in node.value:
         name = key.value
@@ -142,4 +144,4 @@ def read_scalar(
         return context.vars.get(name, "0")
 
     text: str = node.value
-    return _VARIABLE.sub(expand, text) if "${" in text else text
+    return _VARIABLE_PATTERN.sub(expand, text) if "${" in text else text

@@ -30,8 +30,8 @@ from preflight.model.rules import PLACEHOLDER_PATTERN, FactCondition, Fix, Unles
 from preflight.rules.context import (
     MAX_LOG_PATTERNS,
     DecodingContext,
-    Invalid,
-    check_count,
+    InvalidValueError,
+    check_entry_count,
     read_mapping,
     read_scalar,
 )
@@ -42,9 +42,9 @@ Decoder: TypeAlias = Callable[[Node, DecodingContext], Any]
 T = TypeVar("T")
 V = TypeVar("V")
 
-FILE = "rule file"  # the name of the schema itself among its definitions
+RULE_FILE_DEFINITION = "rule file"  # the name of the schema itself among its definitions
 RESULT_PLACEHOLDERS = frozenset({"actual", "expected", "missing", "item"})
-TYPES: Mapping[str, Unit] = {
+UNIT_BY_TYPE: Mapping[str, Unit] = {
     "bytes": "bytes",
     "duration": "seconds",
     "number": "number",
@@ -55,50 +55,57 @@ TYPES: Mapping[str, Unit] = {
 # the units with which an operand makes sense; with an unknown fact (None) any may be right
 _NUMERIC_UNITS = frozenset({"bytes", "seconds", "cores", "number", None})
 _SCALAR_UNITS = _NUMERIC_UNITS | {"text", "version", "boolean"}
-_TEXT_UNITS = frozenset({"text", "version", None})
+_UNITS_HELD_AS_TEXT = frozenset({"text", "version", None})
 _UNITS_BY_SHAPE: Mapping[str, frozenset[str | None]] = {
     "quantity": _NUMERIC_UNITS,
     "value": _SCALAR_UNITS,
     "values": _SCALAR_UNITS,
-    "pattern": _TEXT_UNITS,
-    "element": _TEXT_UNITS | {"list"},
-    "range": _TEXT_UNITS,
+    "pattern": _UNITS_HELD_AS_TEXT,
+    "element": _UNITS_HELD_AS_TEXT | {"list"},
+    "range": _UNITS_HELD_AS_TEXT,
 }
 """By the shape of an operator, which is a definition of the schema too; others take any unit."""
-_COMPARABLE_AS: Mapping[Unit | None, Unit] = {"cores": "number", "version": "text"}
+_SIMPLER_UNIT_BY_UNIT: Mapping[Unit | None, Unit] = {"cores": "number", "version": "text"}
 
-_SCHEMA: dict[str, Any] = json.loads(Path(__file__).with_name("rules.schema.json").read_bytes())
-DEFINITIONS: Mapping[str, dict[str, Any]] = {**_SCHEMA["$defs"], FILE: _SCHEMA}
+_RULE_FILE_SCHEMA: dict[str, Any] = json.loads(
+    Path(__file__).with_name("rules.schema.json").read_bytes()
+)
+SCHEMA_BY_DEFINITION: Mapping[str, dict[str, Any]] = {
+    **_RULE_FILE_SCHEMA["$defs"],
+    RULE_FILE_DEFINITION: _RULE_FILE_SCHEMA,
+}
 
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a rule file, with all operators."""
     operands = {
-        name: {**_ref(operator.shape), "description": operator.summary}
+        name: {**_referenced_definition(operator.shape), "description": operator.summary}
         for name, operator in OPERATORS.items()
     }
-    properties = {**operands, "type": _ref("type")}
-    condition = {**DEFINITIONS["condition"], "properties": properties}
-    return {**_SCHEMA, "$defs": {**_SCHEMA["$defs"], "condition": condition}}
+    properties = {**operands, "type": _referenced_definition("type")}
+    condition = {**SCHEMA_BY_DEFINITION["condition"], "properties": properties}
+    return {**_RULE_FILE_SCHEMA, "$defs": {**_RULE_FILE_SCHEMA["$defs"], "condition": condition}}
 
 
-def _ref(name: str) -> JsonSchema:
+def _referenced_definition(name: str) -> JsonSchema:
     return {"$ref": f"#/$defs/{name}"}
 
 
 # what the schema describes
 
 
-def decode(node: Node, schema: JsonSchema, context: DecodingContext, name: str = "value") -> Any:
+def decode_node(
+    node: Node, schema: JsonSchema, context: DecodingContext, name: str = "value"
+) -> Any:
     """Return the value of a node; adds its problems to the context and raises Invalid."""
     schema = schema.get("anyOf", [schema])[0]  # the other one is null
     if "$ref" in schema:
         definition = schema["$ref"].rpartition("/")[2]
-        if definition in DECODERS:
-            return DECODERS[definition](node, context)
-        return decode(node, DEFINITIONS[definition], context)
+        if definition in DECODER_BY_DEFINITION:
+            return DECODER_BY_DEFINITION[definition](node, context)
+        return decode_node(node, SCHEMA_BY_DEFINITION[definition], context)
     if "enum" in schema:
-        return _decode_word(node, schema["enum"], context)
+        return _decode_keyword(node, schema["enum"], context)
     if schema["type"] == "boolean":
         return _decode_boolean(node, context)
     if schema["type"] == "array":
@@ -106,15 +113,15 @@ def decode(node: Node, schema: JsonSchema, context: DecodingContext, name: str =
             raise context.error(node, f"expected a list, found {kind_of(node)}")
         if len(node.value) < schema.get("minItems", 0):
             raise context.error(node, "expected a list with entries, found an empty one")
-        check_count(node, len(node.value))
-        return decode_all(node.value, lambda item: decode(item, schema["items"], context))
+        check_entry_count(node, len(node.value))
+        return decode_all(node.value, lambda item: decode_node(item, schema["items"], context))
 
     def decode_item(item: tuple[str, Node]) -> tuple[str, Any]:
         pattern = schema.get("propertyNames", {}).get("pattern", "")
         if not re.match(pattern, item[0]):
             message = f"expected a name such as system_overhead, found {item[0]!r}"
             raise context.error(item[1], message)
-        return item[0], decode(item[1], schema["additionalProperties"], context)
+        return item[0], decode_node(item[1], schema["additionalProperties"], context)
 
     return dict(decode_all(read_mapping(node, context, None, name).items(), decode_item))
 
@@ -125,16 +132,16 @@ def decode_all(items: Iterable[T], decode_item: Callable[[T], V]) -> tuple[V, ..
     for item in items:
         try:
             values.append(decode_item(item))
-        except Invalid:
+        except InvalidValueError:
             all_valid = False
     if not all_valid:
-        raise Invalid
+        raise InvalidValueError
     return tuple(values)
 
 
 def read_keys(name: str, node: Node, context: DecodingContext) -> dict[str, Node]:
     """Return an object's values by key, not decoded yet: those of the same id are merged first."""
-    return read_mapping(node, context, DEFINITIONS[name]["properties"].keys(), f"a {name}")
+    return read_mapping(node, context, SCHEMA_BY_DEFINITION[name]["properties"].keys(), f"a {name}")
 
 
 def decode_key(name: str, key: str, nodes: Mapping[str, Node], context: DecodingContext) -> Any:
@@ -142,12 +149,12 @@ def decode_key(name: str, key: str, nodes: Mapping[str, Node], context: Decoding
     if key not in nodes or is_null(nodes[key]):
         return None
     try:
-        return decode(nodes[key], DEFINITIONS[name]["properties"][key], context, key)
-    except Invalid:
+        return decode_node(nodes[key], SCHEMA_BY_DEFINITION[name]["properties"][key], context, key)
+    except InvalidValueError:
         return None
 
 
-def decode_object(
+def decode_yaml_object(
     name: str, node: Node, context: DecodingContext, nodes: Mapping[str, Node] | None = None
 ) -> dict[str, Any]:
     """Return an object's values by key; `nodes` are its keys, if they were merged."""
@@ -159,7 +166,7 @@ def decode_object(
         if not is_null(value)
     }
     if not has_required or None in values.values():
-        raise Invalid
+        raise InvalidValueError
     return values
 
 
@@ -169,7 +176,7 @@ def check_required(
     """Return whether an object has every key that can't be null; each missing one is a problem."""
     missing = [
         key
-        for key, schema in DEFINITIONS[name]["properties"].items()
+        for key, schema in SCHEMA_BY_DEFINITION[name]["properties"].items()
         if "anyOf" not in schema and (key not in nodes or is_null(nodes[key]))
     ]
     for key in missing:
@@ -177,7 +184,7 @@ def check_required(
     return not missing
 
 
-def _decode_word(node: Node, words: list[str], context: DecodingContext) -> str:
+def _decode_keyword(node: Node, words: list[str], context: DecodingContext) -> str:
     word = read_scalar(node, context, "a word")
     if word not in words:
         message = f"expected {' or '.join(words)}, found {word!r}{did_you_mean(word, words)}"
@@ -188,7 +195,9 @@ def _decode_word(node: Node, words: list[str], context: DecodingContext) -> str:
 # texts and scalars
 
 
-def _text(expected: str, pattern: str | None = None, *, placeholders: bool = False) -> Decoder:
+def _make_text_decoder(
+    expected: str, pattern: str | None = None, *, placeholders: bool = False
+) -> Decoder:
     """Return the decoder of text that isn't empty; with a pattern it is a single line."""
 
     def decode_text(node: Node, context: DecodingContext) -> str:
@@ -215,10 +224,12 @@ def _check_placeholder(name: str, node: Node, context: DecodingContext) -> None:
     raise context.error(node, f"unknown placeholder {{{name}}}{suggestion}")
 
 
-_decode_id = _text("an id in kebab-case such as host-memory", DEFINITIONS["id"]["pattern"])
+_decode_id = _make_text_decoder(
+    "an id in kebab-case such as host-memory", SCHEMA_BY_DEFINITION["id"]["pattern"]
+)
 
 
-def _id_of(kind: Literal["rule", "diagnosis"]) -> Decoder:
+def _make_id_decoder(kind: Literal["rule", "diagnosis"]) -> Decoder:
     """Return the decoder of the id of a rule or a diagnosis that exists."""
 
     def decode_id(node: Node, context: DecodingContext) -> str:
@@ -231,7 +242,7 @@ def _id_of(kind: Literal["rule", "diagnosis"]) -> Decoder:
     return decode_id
 
 
-def _scalar(expected: str, parse: Callable[[str], Any], kind: str = "") -> Decoder:
+def _make_scalar_decoder(expected: str, parse: Callable[[str], Any], kind: str = "") -> Decoder:
     """Return the decoder of a scalar.
 
     `parse` raises ValueError with a message, or returns None if the text isn't what is expected.
@@ -252,20 +263,20 @@ def _scalar(expected: str, parse: Callable[[str], Any], kind: str = "") -> Decod
     return decode_scalar
 
 
-def _pattern(compile_: Callable[[str], re.Pattern[Any]]) -> Decoder:
+def _make_pattern_decoder(compile_: Callable[[str], re.Pattern[Any]]) -> Decoder:
     """Return the decoder of a regular expression that stays text; `compile_` refuses others."""
 
     def check(text: str) -> str:
         compile_(text)
         return text
 
-    return _scalar("a regular expression", check, "text")
+    return _make_scalar_decoder("a regular expression", check, "text")
 
 
 def _decode_log_pattern(node: Node, context: DecodingContext) -> str:
-    pattern: str = _pattern(compile_log_pattern)(node, context)
+    pattern: str = _make_pattern_decoder(compile_log_pattern)(node, context)
     context.log_patterns.add(pattern)
-    check_count(node, len(context.log_patterns), MAX_LOG_PATTERNS, "patterns")
+    check_entry_count(node, len(context.log_patterns), MAX_LOG_PATTERNS, "patterns")
     return pattern
 
 
@@ -280,7 +291,7 @@ def _parse_count(text: str) -> int | None:
     return int(text) if re.fullmatch("[1-9][0-9]{0,5}", text) else None
 
 
-def _decode_var(node: Node, context: DecodingContext) -> str:
+def _decode_variable_value(node: Node, context: DecodingContext) -> str:
     if "${" in str(node.value):
         raise context.error(node, "a var can't use other vars")
     if is_null(node):
@@ -288,7 +299,7 @@ def _decode_var(node: Node, context: DecodingContext) -> str:
     return read_scalar(node, context, "a value")
 
 
-def _read_quantity(
+def _parse_quantity(
     node: Node, context: DecodingContext, unit: Unit | None, expected: str = "a value"
 ) -> Any:
     """Read a bound in the grammar of its fact's unit; as text where that isn't known."""
@@ -320,27 +331,27 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
     if node.__class__ is Scalar:
         if is_null(node):
             raise context.error(node, "expected a value, found null; use exists: false")
-        return _read_quantity(node, context, unit)
+        return _parse_quantity(node, context, unit)
     nodes = read_mapping(node, context, {"fact", "times", "plus", "sum"}, "a value")
     for key in ("sum", "times", "plus"):
         if key in nodes and unit not in _NUMERIC_UNITS:
             message = f"{key} works only with numbers, and the fact is {unit}"
             raise context.error(node, message)
     if "sum" in nodes and len(nodes) == 1:
-        return Sum(decode(nodes["sum"], _ref("values"), context))
+        return Sum(decode_node(nodes["sum"], _referenced_definition("values"), context))
     if "fact" not in nodes or "sum" in nodes:
         raise context.error(node, "expected a value, {fact: …} or {sum: […]}")
     path, fact = context.find_fact(nodes["fact"], read_scalar(nodes["fact"], context, "a fact"))
-    units = {_COMPARABLE_AS.get(unit, unit) for unit in (fact.unit, unit) if unit}
+    units = {_SIMPLER_UNIT_BY_UNIT.get(unit, unit) for unit in (fact.unit, unit) if unit}
     if len(units) > 1 and fact.unit != "text":
         message = f"{fact.path} is {fact.unit} and can't be compared with {unit}"
         raise context.error(node, message)
     reference = Reference(path)
     if "times" in nodes:
-        times = _read_quantity(nodes["times"], context, "number", "a number")
+        times = _parse_quantity(nodes["times"], context, "number", "a number")
         reference = reference._replace(times=times)
     if "plus" in nodes:
-        reference = reference._replace(plus=_read_quantity(nodes["plus"], context, unit))
+        reference = reference._replace(plus=_parse_quantity(nodes["plus"], context, unit))
     return reference
 
 
@@ -360,7 +371,7 @@ def _decode_condition(node: Node, context: DecodingContext) -> Condition:
 
 def _decode_type(node: Node, context: DecodingContext) -> Unit:
     """Return the unit that a `type` names; only text can be read as something else."""
-    unit = TYPES[_decode_word(node, list(TYPES), context)]
+    unit = UNIT_BY_TYPE[_decode_keyword(node, list(UNIT_BY_TYPE), context)]
     if context.unit not in (None, "text", unit):
         raise context.error(node, f"type works only with text, and the fact is {context.unit}")
     return unit
@@ -374,7 +385,7 @@ def _decode_tests(operands: Mapping[str, Node], context: DecodingContext) -> Con
             hint = "; set type to how it is to be read" if context.unit == "text" else ""
             message = f"{operator.name} doesn't work with a fact that is {context.unit}{hint}"
             raise context.error(node, message)
-        return operator, decode(node, _ref(operator.shape), context)
+        return operator, decode_node(node, _referenced_definition(operator.shape), context)
 
     return Condition(decode_all(operands.items(), decode_test), context.unit or "text")
 
@@ -398,7 +409,7 @@ def _decode_when(node: Node, context: DecodingContext) -> tuple[FactCondition, .
         context.unit = outer
 
 
-def _keep_node(node: Node, _: DecodingContext) -> Node:
+def _leave_undecoded(node: Node, _: DecodingContext) -> Node:
     """Leave an object to the loader, which merges those of the same id first."""
     return node
 
@@ -406,44 +417,46 @@ def _keep_node(node: Node, _: DecodingContext) -> Node:
 def _decode_unless(node: Node, context: DecodingContext) -> Unless:
     """Return the diagnosis that explains another, with the group that both must capture alike."""
     if node.__class__ is Scalar:
-        return Unless(DECODERS["diagnosis_id"](node, context))
+        return Unless(DECODER_BY_DEFINITION["diagnosis_id"](node, context))
     nodes = read_mapping(node, context, {"id", "same"}, "an id")
     if len(nodes) < 2:
         raise context.error(node, "expected an id, or {id: …, same: GROUP}")
     return Unless(
         *(
-            DECODERS[type_](nodes[key], context)
+            DECODER_BY_DEFINITION[type_](nodes[key], context)
             for key, type_ in (("id", "diagnosis_id"), ("same", "text"))
         )
     )
 
 
-_decode_boolean = _scalar("true or false", lambda text: text.lower() == "true", "a boolean")
-_WEB_ADDRESS = DEFINITIONS["web_address"]["pattern"]
-DECODERS: Mapping[str, Decoder] = {
-    "text": _text("text"),
-    "template": _text("text", placeholders=True),
-    "web_address": _text("a web address", _WEB_ADDRESS, placeholders=True),
+_decode_boolean = _make_scalar_decoder(
+    "true or false", lambda text: text.lower() == "true", "a boolean"
+)
+_WEB_ADDRESS_PATTERN = SCHEMA_BY_DEFINITION["web_address"]["pattern"]
+DECODER_BY_DEFINITION: Mapping[str, Decoder] = {
+    "text": _make_text_decoder("text"),
+    "template": _make_text_decoder("text", placeholders=True),
+    "web_address": _make_text_decoder("a web address", _WEB_ADDRESS_PATTERN, placeholders=True),
     "id": _decode_id,
-    "rule_id": _id_of("rule"),
-    "diagnosis_id": _id_of("diagnosis"),
-    "language_version": _scalar("1", {"1": 1}.get, "a number"),
-    "size": _scalar("a size", parse_size),
-    "duration": _scalar("a duration", parse_duration),
-    "count": _scalar("a whole number of at least 1", _parse_count, "a number"),
-    "day": _scalar("a date such as 2027-01-31", _parse_day),
-    "range": _scalar("a version range such as >=20.10", parse_version_range),
-    "pattern": _pattern(compile_pattern),
+    "rule_id": _make_id_decoder("rule"),
+    "diagnosis_id": _make_id_decoder("diagnosis"),
+    "language_version": _make_scalar_decoder("1", {"1": 1}.get, "a number"),
+    "size": _make_scalar_decoder("a size", parse_size),
+    "duration": _make_scalar_decoder("a duration", parse_duration),
+    "count": _make_scalar_decoder("a whole number of at least 1", _parse_count, "a number"),
+    "day": _make_scalar_decoder("a date such as 2027-01-31", _parse_day),
+    "range": _make_scalar_decoder("a version range such as >=20.10", parse_version_range),
+    "pattern": _make_pattern_decoder(compile_pattern),
     "log_pattern": _decode_log_pattern,
-    "var": _decode_var,
+    "var": _decode_variable_value,
     "fact": _decode_fact,
     "collection": _decode_collection,
     "type": _decode_type,
     "value": _decode_value,
     "condition": _decode_condition,
     "when": _decode_when,
-    **dict.fromkeys(("rule", "model", "diagnosis", "waiver"), _keep_node),
+    **dict.fromkeys(("rule", "model", "diagnosis", "waiver"), _leave_undecoded),
     "unless": _decode_unless,
-    "fix": lambda node, context: Fix(**decode_object("fix", node, context)),
+    "fix": lambda node, context: Fix(**decode_yaml_object("fix", node, context)),
 }
 """By the name of a definition in the schema: how its values are read."""

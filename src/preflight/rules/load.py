@@ -35,30 +35,40 @@ from preflight.model.rules import (
 from preflight.rules.context import (
     MAX_PROBLEMS,
     DecodingContext,
-    Invalid,
-    TooManyProblems,
-    check_count,
+    InvalidValueError,
+    TooManyProblemsError,
+    check_entry_count,
 )
-from preflight.rules.language import FILE, check_required, decode_key, decode_object, read_keys
+from preflight.rules.language import (
+    RULE_FILE_DEFINITION,
+    check_required,
+    decode_key,
+    decode_yaml_object,
+    read_keys,
+)
 from preflight.yaml_marks import Node, Scalar, compose_document, is_null
 
 T = TypeVar("T")
 
 MAX_EXTENDED_FILES = 50
-_LISTS = {
+_KIND_AND_KEY_BY_LIST = {
     "rules": ("rule", "id"),
     "models": ("model", "name"),
     "diagnoses": ("diagnosis", "id"),
     "waivers": ("waiver", "rule"),
 }
 """The lists of a file: what their items are, and the key by which those of several files merge."""
-_NAMING_KEYS = {"extends", "vars", *_LISTS}  # what others refer to may be there
+_KEYS_THAT_DEFINE_NAMES = {
+    "extends",
+    "vars",
+    *_KIND_AND_KEY_BY_LIST,
+}  # what others refer to may be there
 
 ReadFile = Callable[[str], bytes]
 """Return the bytes of a rule file, or of the bundled set of that name; raises OSError."""
 
 
-class _Entry(NamedTuple):
+class _MergedEntry(NamedTuple):
     """A rule, model, diagnosis or waiver: its keys, merged over all files, not decoded yet."""
 
     node: Node
@@ -69,10 +79,10 @@ class _Entry(NamedTuple):
         return {"file": mark.name, "line": mark.line + 1, "column": mark.column + 1}
 
 
-_Entries = dict[object, _Entry]  # by id, or by the node where the id is missing
+_EntriesByName = dict[object, _MergedEntry]  # by id, or by the node where the id is missing
 
 
-def load(
+def load_ruleset(
     name: str,
     read: ReadFile,
     catalogue: Catalogue,
@@ -91,12 +101,12 @@ def load(
         context.suggest_set = partial(suggest_set, read=read, catalogue=catalogue)
     files = _RuleFiles(read, context)
     try:
-        files.add(name, read(name), ())
+        files.add_file(name, read(name), ())
         files.add_known_errors(wanted=known_errors)
         context.vars = {**files.vars, **(overrides or {})}
         _check_overridden_sizes(files.vars, overrides or {})
         ruleset = _build_ruleset(files, name, context)
-    except TooManyProblems:
+    except TooManyProblemsError:
         raise InputError(*sorted(context.problems)[:MAX_PROBLEMS], "… and more") from None
     if context.problems:
         raise InputError(*sorted(context.problems))
@@ -128,7 +138,7 @@ def suggest_set(rule: str, read: ReadFile, catalogue: Catalogue) -> str:
     for name in BUNDLED_FILE_BY_SET:
         with suppress(InputError, OSError):
             if rule.encode() in read(name) and any(
-                rule == known.id for known in load(name, read, catalogue).rules
+                rule == known.id for known in load_ruleset(name, read, catalogue).rules
             ):
                 return f": it is in a bundled set, which 'extends: [{name}]' adds"
     return ""
@@ -145,35 +155,37 @@ class _RuleFiles:
     def __init__(self, read: ReadFile, context: DecodingContext) -> None:
         self.head: dict[str, Any] = {}
         self.vars: dict[str, str] = {}
-        self.entries: dict[str, _Entries] = {name: {} for name in _LISTS}
+        self.entries: dict[str, _EntriesByName] = {name: {} for name in _KIND_AND_KEY_BY_LIST}
         self.documents: dict[str, str] = {}  # by file: the document that it states
         self.sha256 = hashlib.sha256()
         self._read = read
         self._context = context
         self._extended: set[str] = set()
 
-    def add(self, name: str, data: bytes, chain: tuple[str, ...]) -> None:
+    def add_file(self, name: str, data: bytes, chain: tuple[str, ...]) -> None:
         """Add a file over what it extends; `chain` are the files that led to it."""
         context = self._context
         self.sha256.update(data)
         try:
             root = compose_document(data, display_name(name), MAX_RULE_FILE_BYTES)
-            nodes = read_keys(FILE, root, context)
-        except (InputError, Invalid) as fault:
+            nodes = read_keys(RULE_FILE_DEFINITION, root, context)
+        except (InputError, InvalidValueError) as fault:
             context.problems.update(getattr(fault, "problems", ()))
             context.complete = False
             return
-        check_required(FILE, nodes, root, context)
+        check_required(RULE_FILE_DEFINITION, nodes, root, context)
         given = [key for key, node in nodes.items() if not is_null(node)]
-        head = {key: decode_key(FILE, key, nodes, context) for key in given}
-        context.complete &= all(head[key] is not None for key in _NAMING_KEYS & head.keys())
+        head = {key: decode_key(RULE_FILE_DEFINITION, key, nodes, context) for key in given}
+        context.complete &= all(
+            head[key] is not None for key in _KEYS_THAT_DEFINE_NAMES & head.keys()
+        )
         for number, base in enumerate(head.get("extends") or ()):
-            self._extend(base, nodes["extends"].value[number], (*chain, name))
+            self._add_extended_file(base, nodes["extends"].value[number], (*chain, name))
         self.head.update(head)
         self.vars.update(head.get("vars") or {})
         self.documents[display_name(name)] = self.head.get("source") or ""
-        for kind in _LISTS:
-            self._merge(kind, head.get(kind) or ())
+        for kind in _KIND_AND_KEY_BY_LIST:
+            self._merge_list(kind, head.get(kind) or ())
 
     def add_known_errors(self, *, wanted: bool) -> None:
         """Put the bundled diagnoses beneath those of the files; new ones stand before them.
@@ -187,28 +199,28 @@ class _RuleFiles:
             diagnoses.clear()
             return
         bundled = _RuleFiles(self._read, self._context)
-        bundled.add(KNOWN_ERRORS_SET, self._read(KNOWN_ERRORS_SET), ())
+        bundled.add_file(KNOWN_ERRORS_SET, self._read(KNOWN_ERRORS_SET), ())
         errors, own = bundled.entries["diagnoses"], self.entries["diagnoses"]
         merged = {id_: entry for id_, entry in own.items() if id_ not in errors}
         for id_, entry in errors.items():
             changed = own.get(id_, entry)
-            merged[id_] = _Entry(changed.node, {**entry.nodes, **changed.nodes})
+            merged[id_] = _MergedEntry(changed.node, {**entry.nodes, **changed.nodes})
         self.entries["diagnoses"] = merged
 
-    def _extend(self, base: str, node: Node, chain: tuple[str, ...]) -> None:
+    def _add_extended_file(self, base: str, node: Node, chain: tuple[str, ...]) -> None:
         """Add a file that the last of `chain` extends."""
         context, path = self._context, base
         if base not in BUNDLED_FILE_BY_SET and "://" not in base:
             folder = posixpath.dirname(PurePath(chain[-1]).as_posix())
             path = posixpath.normpath(posixpath.join(folder, base))
-        if path in map(_normalize, chain):
+        if path in map(_normalize_file_name, chain):
             names = " → ".join(map(display_name, (*chain, path)))
             context.error(node, f"a file can't extend itself: {names}")
             return
         if path in self._extended:
             return  # read already; what overrides it since stays
         self._extended.add(path)
-        check_count(node, len(self._extended), MAX_EXTENDED_FILES, "files")
+        check_entry_count(node, len(self._extended), MAX_EXTENDED_FILES, "files")
         try:
             if "://" in base:
                 raise ValueError("nothing is downloaded; name a local file")
@@ -218,17 +230,17 @@ class _RuleFiles:
             context.error(node, f"cannot read {path}: {reason}")
             context.complete = False
             return
-        self.add(path, data, chain)
+        self.add_file(path, data, chain)
 
-    def _merge(self, kind: str, items: Iterable[Node]) -> None:
+    def _merge_list(self, kind: str, items: Iterable[Node]) -> None:
         """Add a list of objects to those of extended files."""
         context, entries = self._context, self.entries[kind]
-        name, key = _LISTS[kind]
+        name, key = _KIND_AND_KEY_BY_LIST[kind]
         lines: dict[object, int] = {}  # by id
         for node in items:
             try:
                 nodes = read_keys(name, node, context)
-            except Invalid:
+            except InvalidValueError:
                 continue
             key_node = nodes.get(key)
             is_named = key_node.__class__ is Scalar and not is_null(key_node)
@@ -240,24 +252,26 @@ class _RuleFiles:
             lines[id_] = node.start_mark.line + 1
             if kind != "waivers" and id_ in entries:
                 nodes = {**entries[id_].nodes, **nodes}
-            entries[id_] = _Entry(node, nodes)
-            check_count(node, len(entries))
+            entries[id_] = _MergedEntry(node, nodes)
+            check_entry_count(node, len(entries))
 
 
-def _normalize(name: str) -> str:
+def _normalize_file_name(name: str) -> str:
     return name if name in BUNDLED_FILE_BY_SET else posixpath.normpath(PurePath(name).as_posix())
 
 
 def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> RuleSet:
     entries, head = files.entries, files.head
-    retired = _drop_retired(entries["rules"], entries["waivers"])
+    retired = _drop_retired_rules(entries["rules"], entries["waivers"])
     for kind, of_kind in (("rule", "rules"), ("diagnosis", "diagnoses")):
         context.ids[kind] = {id_: None for id_ in entries[of_kind] if isinstance(id_, str)}
 
-    def decode(kind: str, decode_entry: Callable[[_Entry, DecodingContext], T]) -> tuple[T, ...]:
+    def decode(
+        kind: str, decode_entry: Callable[[_MergedEntry, DecodingContext], T]
+    ) -> tuple[T, ...]:
         decoded = []
         for entry in entries[kind].values():
-            with suppress(Invalid):
+            with suppress(InvalidValueError):
                 decoded.append(decode_entry(entry, context))
         return tuple(decoded)
 
@@ -280,7 +294,7 @@ def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> Ru
     )
 
 
-def _drop_retired(rules: _Entries, waivers: _Entries) -> list[str]:
+def _drop_retired_rules(rules: _EntriesByName, waivers: _EntriesByName) -> list[str]:
     """Drop overrides and waivers of retired rules; return the rules' ids.
 
     A rule file may define a rule of its own with such an id.
@@ -295,7 +309,7 @@ def _drop_retired(rules: _Entries, waivers: _Entries) -> list[str]:
     return retired
 
 
-def _decode_rule(entry: _Entry, context: DecodingContext) -> Rule:
+def _decode_rule(entry: _MergedEntry, context: DecodingContext) -> Rule:
     """Decode a rule: first its collection, fact and type, on which its other keys depend."""
     context.collection = context.unit = None
     context.collection = decode_key("rule", "for_each", entry.nodes, context)
@@ -304,7 +318,7 @@ def _decode_rule(entry: _Entry, context: DecodingContext) -> Rule:
     context.unit = fact and fact.unit
     context.unit = decode_key("rule", "type", entry.nodes, context) or context.unit
     try:
-        values = decode_object("rule", entry.node, context, entry.nodes)
+        values = decode_yaml_object("rule", entry.node, context, entry.nodes)
     finally:
         context.collection = None
     values.pop("type", None)
@@ -313,18 +327,22 @@ def _decode_rule(entry: _Entry, context: DecodingContext) -> Rule:
     return Rule(**values, **entry.position())
 
 
-def _decode_model(entry: _Entry, context: DecodingContext) -> LanguageModel:
-    return LanguageModel(**decode_object("model", entry.node, context, entry.nodes))
+def _decode_model(entry: _MergedEntry, context: DecodingContext) -> LanguageModel:
+    return LanguageModel(**decode_yaml_object("model", entry.node, context, entry.nodes))
 
 
-def _decode_waiver(rules: Mapping[str, Rule], entry: _Entry, context: DecodingContext) -> Waiver:
+def _decode_waiver(
+    rules: Mapping[str, Rule], entry: _MergedEntry, context: DecodingContext
+) -> Waiver:
     rule = rules.get(decode_key("waiver", "rule", entry.nodes, context))
     condition = rule and (rule.require or rule.recommend)
     context.unit = condition and condition.unit
-    return Waiver(**decode_object("waiver", entry.node, context, entry.nodes), **entry.position())
+    return Waiver(
+        **decode_yaml_object("waiver", entry.node, context, entry.nodes), **entry.position()
+    )
 
 
-def _decode_diagnosis(entry: _Entry, context: DecodingContext) -> Diagnosis:
+def _decode_diagnosis(entry: _MergedEntry, context: DecodingContext) -> Diagnosis:
     """Decode a diagnosis: first what its patterns capture, which its texts may use."""
     types = decode_key("diagnosis", "values", entry.nodes, context) or {}
     patterns = decode_key("diagnosis", "patterns", entry.nodes, context) or ()
@@ -337,7 +355,7 @@ def _decode_diagnosis(entry: _Entry, context: DecodingContext) -> Diagnosis:
         name: Fact(f"{LOG_NAMESPACE}.{name}", unit, "") for name, unit in units.items()
     }
     try:
-        diagnosis = Diagnosis(**decode_object("diagnosis", entry.node, context, entry.nodes))
+        diagnosis = Diagnosis(**decode_yaml_object("diagnosis", entry.node, context, entry.nodes))
     finally:
         context.log_values = None
     nodes = entry.nodes
@@ -362,7 +380,9 @@ def _decode_diagnosis(entry: _Entry, context: DecodingContext) -> Diagnosis:
     return diagnosis
 
 
-def _check_cycles(rules: Mapping[str, Rule], entries: _Entries, context: DecodingContext) -> None:
+def _check_cycles(
+    rules: Mapping[str, Rule], entries: _EntriesByName, context: DecodingContext
+) -> None:
     """Add a problem for each cycle of `needs`."""
     needs = {id_: [need for need in rule.needs if need in rules] for id_, rule in rules.items()}
     while True:

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from preflight.cli.app import build_app
-from preflight.cli.fleet import file_name, load_by_host
+from preflight.cli.fleet import load_rules_by_host, snapshot_file_name
 from preflight.fleet import playbook
 from preflight.fleet.playbook import FleetAnswers, HostAnswer
 from preflight.model.problems import InputError
@@ -36,14 +36,14 @@ def rules(tmp_path: Path) -> str:
 
 def test_a_host_has_its_own_vars_and_the_command_line_wins(rules: str) -> None:
     larger = {"least": "2GB"}
-    rulesets = load_by_host(rules, [], {"a": {}, "b": larger, "c": larger})
+    rulesets = load_rules_by_host(rules, [], {"a": {}, "b": larger, "c": larger})
     assert {host: ruleset.vars for host, ruleset in rulesets.items()} == {
         "a": {"least": "1GB"},
         "b": larger,
         "c": larger,
     }
     assert rulesets["b"] is rulesets["c"]
-    (ruleset,) = load_by_host(rules, ["least=3GB"], {"b": larger}).values()
+    (ruleset,) = load_rules_by_host(rules, ["least=3GB"], {"b": larger}).values()
     assert ruleset.vars == {"least": "3GB"}
 
 
@@ -59,17 +59,20 @@ def test_vars_that_cannot_be_used_name_their_hosts(
     rules: str, host_vars: object, problem: str
 ) -> None:
     with pytest.raises(InputError) as fault:
-        load_by_host(rules, [], dict.fromkeys(("a", "b", "c", "d"), host_vars))
+        load_rules_by_host(rules, [], dict.fromkeys(("a", "b", "c", "d"), host_vars))
     assert str(fault.value.problems[0]).startswith("preflight_vars of a, b, c and 1 more: ")
     assert problem in str(fault.value.problems[0])
 
 
 def test_a_file_has_the_same_name_whichever_hosts_there_are() -> None:
-    assert [file_name(name) for name in ("web-1", "db.example.org", "10.0.0.1", "fe80::1")] == [
+    names = ("web-1", "db.example.org", "10.0.0.1", "fe80::1")
+    assert [snapshot_file_name(name) for name in names] == [
         "web-1", "db.example.org", "10.0.0.1", "fe80%3A%3A1",
     ]  # fmt: skip
-    assert len({file_name(name).lower() for name in NAMES}) == len(NAMES)
-    assert all(0 < len(file_name(name).encode()) <= 250 for name in (*NAMES, "", "ü" * 300))
+    assert len({snapshot_file_name(name).lower() for name in NAMES}) == len(NAMES)
+    assert all(
+        0 < len(snapshot_file_name(name).encode()) <= 250 for name in (*NAMES, "", "ü" * 300)
+    )
 
 
 SNAPSHOT = json.dumps({"schema": "preflight.facts/1", "facts": {"host": {"memory": {"total": 1}}}})

@@ -17,7 +17,7 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.rules import judge_case
 from preflight.evaluate.cases import compare_verdicts
-from preflight.evaluate.judge import Selection, evaluate
+from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.model.cases import VerdictMismatch
 from preflight.model.problems import InputError
 from preflight.model.report import Report
@@ -35,10 +35,10 @@ def judged(name: str) -> Report:
     def read(path: str) -> bytes:
         return (ROOT / "rules.yaml" if path == DEFAULT_RULE_SET else folder / path).read_bytes()
 
-    rules = pipeline.load("rules.yaml", read)
+    rules = pipeline.load_rules_and_errors("rules.yaml", read)
     snapshot = read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
-    facts = pipeline.with_model(snapshot, rules)
-    return evaluate(rules, facts, pipeline.catalogue(), Selection(), date(2026, 11, 23))
+    facts = pipeline.add_model_facts(snapshot, rules)
+    return evaluate(rules, facts, pipeline.build_catalogue(), RuleSelection(), date(2026, 11, 23))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -206,7 +206,7 @@ def tried(
     rules: str = RULES,
     services: tuple[str, ...] = ("a", "b"),
 ) -> tuple[int, tuple[VerdictMismatch, ...]]:
-    ruleset = pipeline.load("r.yaml", lambda _: rules.encode())
+    ruleset = pipeline.load_rules_and_errors("r.yaml", lambda _: rules.encode())
     facts = read_snapshot(json.dumps(FACTS).encode(), "facts.json")
     more = {name: {"limits": {"memory": 5}} for name in services}
     known = facts.values["compose"]["services"]

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from preflight.evaluate.conditions import (
     Scope,
-    Truth,
-    all_true,
-    any_true,
+    TruthOrUnknown,
     convert_value,
-    meets,
+    kleene_and,
+    kleene_or,
+    meets_condition,
     resolve_operand,
 )
 from preflight.evaluate.sentences import ComparisonText
@@ -63,14 +63,16 @@ def test_an_operator_holds_or_not_and_leaves_the_unknown_unknown(
     name: str, operand: Any, unit: Unit, good: Any, bad: Any, absent: bool
 ) -> None:
     one, scope = condition(name, operand, unit), Scope(Facts({}))
-    assert meets(one, good, scope) is True
-    assert meets(one, bad, scope) is False
-    assert meets(one, None, scope) is absent
-    assert meets(one, WHY, scope) is WHY
+    assert meets_condition(one, good, scope) is True
+    assert meets_condition(one, bad, scope) is False
+    assert meets_condition(one, None, scope) is absent
+    assert meets_condition(one, WHY, scope) is WHY
 
 
 def test_a_match_that_takes_too_long_is_unknown_and_names_the_pattern() -> None:
-    slow = meets(condition("matches", "^(a+)+$", "text"), "a" * 50 + "!", Scope(Facts({})))
+    slow = meets_condition(
+        condition("matches", "^(a+)+$", "text"), "a" * 50 + "!", Scope(Facts({}))
+    )
     assert isinstance(slow, Unknown)
     assert "'^(a+)+$' takes too long" in slow.reason
 
@@ -126,7 +128,7 @@ def test_no_value_of_a_snapshot_breaks_an_operator(
     name: str, operand: Any, unit: Unit, good: Any, bad: Any, absent: bool, value: Any
 ) -> None:
     one, scope = condition(name, operand, unit), Scope(Facts({}))
-    truth = meets(one, value, scope)
+    truth = meets_condition(one, value, scope)
     assert truth is True or truth is False or isinstance(truth, Unknown)
     figures = ComparisonText(value, one, scope)
     assert all(
@@ -161,7 +163,7 @@ def test_a_value_of_its_type_stays_as_it_is(unit: Unit, value: Any) -> None:
 
 
 def test_a_version_that_is_none_is_unknown() -> None:
-    truth = meets(
+    truth = meets_condition(
         condition("version", parse_version_range(">=1"), "text"), "latest", Scope(Facts({}))
     )
     assert isinstance(truth, Unknown)
@@ -212,59 +214,59 @@ def test_a_bound_beyond_all_figures_is_unknown(operand: Any) -> None:
 
 def test_another_fact_may_be_an_element_of_a_list() -> None:
     one = condition("contains", Reference(("host", "word")), "list")
-    assert meets(one, ["w", "x"], Scope(FACTS)) is True
-    assert meets(one, ["w", "xx"], Scope(FACTS)) is False
+    assert meets_condition(one, ["w", "x"], Scope(FACTS)) is True
+    assert meets_condition(one, ["w", "xx"], Scope(FACTS)) is False
 
 
 def test_a_bound_that_is_absent_is_not_met_and_one_unknown_is_unknown() -> None:
     scope = Scope(FACTS)
-    assert meets(condition("at_least", NONE, "number"), 10, scope) is False
-    assert meets(condition("at_least", HIDDEN, "number"), 10, scope) is WHY
-    wrong = meets(condition("at_least", Reference(("host", "word")), "number"), 10, scope)
+    assert meets_condition(condition("at_least", NONE, "number"), 10, scope) is False
+    assert meets_condition(condition("at_least", HIDDEN, "number"), 10, scope) is WHY
+    wrong = meets_condition(condition("at_least", Reference(("host", "word")), "number"), 10, scope)
     assert isinstance(wrong, Unknown)
     assert wrong.kind == "invalid"
-    assert meets(condition("one_of", (1, NONE, 10), "number"), 10, scope) is True
-    assert meets(condition("one_of", (1, HIDDEN), "number"), 10, scope) is WHY
-    assert meets(condition("one_of", (10, HIDDEN), "number"), 10, scope) is True
-    assert meets(condition("none_of", (10, HIDDEN), "number"), 10, scope) is False
+    assert meets_condition(condition("one_of", (1, NONE, 10), "number"), 10, scope) is True
+    assert meets_condition(condition("one_of", (1, HIDDEN), "number"), 10, scope) is WHY
+    assert meets_condition(condition("one_of", (10, HIDDEN), "number"), 10, scope) is True
+    assert meets_condition(condition("none_of", (10, HIDDEN), "number"), 10, scope) is False
 
 
 def test_a_text_may_be_held_against_another_fact() -> None:
     scope, word = Scope(FACTS), Reference(("host", "word"))
-    assert meets(condition("one_of", ("y", word), "text"), "x", scope) is True
+    assert meets_condition(condition("one_of", ("y", word), "text"), "x", scope) is True
     both = Condition(((OPERATORS["exists"], True), (OPERATORS["equals"], word)), "text")
-    assert meets(both, "x", scope) is True
+    assert meets_condition(both, "x", scope) is True
 
 
 def test_a_star_stands_for_the_item_even_with_a_dot_in_its_name() -> None:
     scope = Scope(FACTS, "a.b", ("services",))
     assert scope.get(("services", "*", "cpus")) == 2
-    assert Scope(FACTS).absolute(("services", "*", "cpus")) == ("services", "*", "cpus")
-    assert scope.relative(("cpus",)) == ("services", "a.b", "cpus")
-    assert Scope(FACTS).relative(("cpus",)) is None
+    assert Scope(FACTS).replace_item_segment(("services", "*", "cpus")) == ("services", "*", "cpus")
+    assert scope.path_within_item(("cpus",)) == ("services", "a.b", "cpus")
+    assert Scope(FACTS).path_within_item(("cpus",)) is None
 
 
 # three-valued logic
 
-TRUTHS: list[Truth] = [True, False, WHY]
+TRUTHS: list[TruthOrUnknown] = [True, False, WHY]
 truths = st.lists(st.sampled_from(TRUTHS), max_size=5)
 
 
-def value_of(truth: Truth) -> float:
+def value_of(truth: TruthOrUnknown) -> float:
     """Kleene's values: and is the least, or the greatest."""
     return 0.5 if isinstance(truth, Unknown) else float(truth)
 
 
 @given(truths)
-def test_and_is_the_least_and_or_the_greatest(several: list[Truth]) -> None:
-    assert value_of(all_true(several)) == min(map(value_of, several), default=1)
-    assert value_of(any_true(several)) == max(map(value_of, several), default=0)
+def test_and_is_the_least_and_or_the_greatest(several: list[TruthOrUnknown]) -> None:
+    assert value_of(kleene_and(several)) == min(map(value_of, several), default=1)
+    assert value_of(kleene_or(several)) == max(map(value_of, several), default=0)
 
 
 def test_of_several_reasons_the_first_is_told() -> None:
     other = Unknown("it did not say")
-    assert all_true([True, WHY, True, other]) is WHY
-    assert any_true([False, WHY, False, other]) is WHY
+    assert kleene_and([True, WHY, True, other]) is WHY
+    assert kleene_or([False, WHY, False, other]) is WHY
 
 
 LEAVES = {
@@ -287,7 +289,7 @@ conditions = st.recursive(
 
 
 def truth(one: Condition, facts: Facts = FACTS) -> float:
-    return value_of(meets(one, "here", Scope(facts)))
+    return value_of(meets_condition(one, "here", Scope(facts)))
 
 
 @given(conditions, conditions)
@@ -314,8 +316,8 @@ def test_what_is_decided_without_a_figure_stays_so_whatever_the_figure_is(one: C
 
 def test_all_and_any_over_every_pair() -> None:
     for a, b in itertools.product(TRUTHS, repeat=2):
-        assert value_of(all_true([a, b])) == value_of(all_true([b, a]))
-        assert value_of(any_true([a, b])) == value_of(any_true([b, a]))
+        assert value_of(kleene_and([a, b])) == value_of(kleene_and([b, a]))
+        assert value_of(kleene_or([a, b])) == value_of(kleene_or([b, a]))
 
 
 # figures
@@ -339,7 +341,7 @@ def test_a_figure_that_misses_its_bound_never_looks_like_it(
     if actual != expected:
         assert figures.actual_text != figures.describe("sign").removeprefix(sign)
         assert figures.actual_text != figures.bare_bound()
-    if meets(one, actual, Scope(Facts({}))) is False and actual != expected:
+    if meets_condition(one, actual, Scope(Facts({}))) is False and actual != expected:
         assert figures.shortfall().lstrip("0.")[:1].isdigit()  # never "0 B short"
 
 

@@ -11,15 +11,15 @@ import pytest
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.diagnose import build_report
-from preflight.cli.streams import read_rules
-from preflight.evaluate.diagnoses import container_states
+from preflight.cli.streams import read_rule_file
+from preflight.evaluate.diagnoses import describe_container_states
 from preflight.logs.log_reader import LogReader
 from preflight.model.diagnosis import Finding, LogReport
 from preflight.model.facts import Facts, Unknown
 from preflight.model.rules import DEFAULT_RULE_SET
 from preflight.snapshot.facts_file import read_snapshot
 
-RULES = pipeline.load(DEFAULT_RULE_SET, read_rules, known_errors=True)
+RULES = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
 NEEDS = "Error: model requires more system memory ({}) than is available ({})"
 KILLED = (
     "[1.000001] Memory cgroup out of memory: Killed process 4242 (ollama) total-vm:9999999kB, "
@@ -38,7 +38,7 @@ def facts(**changed: Any) -> Facts:
         node[last] = value
         snapshot["unknown"].pop(".".join([*above, last]), None)
     read = read_snapshot(json.dumps(snapshot).encode(), "facts.json")
-    return pipeline.with_model(read, RULES)
+    return pipeline.add_model_facts(read, RULES)
 
 
 def diagnosed(*lines: str, name: str = "a.log", known: Facts | None = None) -> LogReport:
@@ -178,7 +178,7 @@ version: 1
 diagnoses:
   - {{id: own, title: Own, patterns: ['{patterns}'], fixes: [{", ".join(fixes)}]}}
 """
-    ruleset = pipeline.load("r.yaml", lambda _: rules.encode())
+    ruleset = pipeline.load_rules_and_errors("r.yaml", lambda _: rules.encode())
     reader = LogReader(ruleset.diagnoses)
     reader.add_log("a.log", io.BytesIO(b"needs 5 of memory"))
     (one,) = build_report(ruleset, reader).findings
@@ -246,7 +246,7 @@ def test_the_engine_says_what_a_killed_container_cannot() -> None:
             "llm-db-1": {"service": "db", "exit_code": None, "oom_killed": False, "restarts": 1},
         }
     )  # fmt: skip
-    assert [name for name, _ in container_states(known)] == [
+    assert [name for name, _ in describe_container_states(known)] == [
         "stack.containers.llm-ollama-1", "stack.containers.llm-api-1"
     ]  # fmt: skip
     told = diagnosed("nothing here", known=known)
@@ -271,13 +271,16 @@ def test_the_engine_says_what_a_killed_container_cannot() -> None:
     ],
 )
 def test_the_line_of_a_container(state: dict[str, Any], line: str | None) -> None:
-    said = [text.decode() for _, text in container_states(facts(stack__containers={"c": state}))]
+    said = [
+        text.decode()
+        for _, text in describe_container_states(facts(stack__containers={"c": state}))
+    ]
     assert said == ([line] if line else [])
 
 
 def test_a_name_that_is_no_text_is_told_as_far_as_it_is() -> None:
     known = Facts({"stack": {"containers": {"a\udcff": {"exit_code": 1}}}})
-    assert [line for _, line in container_states(known)] == [b"a? exited with code 1\n"]
+    assert [line for _, line in describe_container_states(known)] == [b"a? exited with code 1\n"]
 
 
 @pytest.mark.parametrize(
@@ -292,7 +295,7 @@ def test_how_sure_the_engine_is_is_how_sure_this_is(sure: str, id_: str | None) 
 
 def test_facts_that_know_of_no_container_say_nothing() -> None:
     for values in ({}, {"stack": None}, {"stack": {"containers": None}}):
-        assert not list(container_states(Facts(values)))
+        assert not list(describe_container_states(Facts(values)))
     assert not diagnosed("nothing", known=facts()).findings
 
 

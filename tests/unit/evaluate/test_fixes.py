@@ -10,7 +10,7 @@ import pytest
 from preflight.evaluate.judge import evaluate
 from preflight.model.facts import Catalogue, Fact, Facts, Measured, replace_facts
 from preflight.model.report import ProposedChange
-from preflight.rules.load import load
+from preflight.rules.load import load_ruleset
 
 CATALOGUE = Catalogue(
     (
@@ -29,7 +29,7 @@ CATALOGUE = Catalogue(
 
 def change(fact: str, value: Any, require: str, **others: Any) -> ProposedChange | None:
     text = f"version: 1\nrules: [{{id: r, title: R, fact: a.{fact}, require: {require}}}]"
-    ruleset = load("r.yaml", lambda _: text.encode(), CATALOGUE)
+    ruleset = load_ruleset("r.yaml", lambda _: text.encode(), CATALOGUE)
     (result,) = evaluate(ruleset, Facts({"a": {fact: value}, **others}), CATALOGUE).results
     assert result.verdict == "fail"
     return result.change
@@ -119,7 +119,7 @@ def test_facts_that_are_replaced_leave_the_others_and_the_original_alone() -> No
 
 def test_of_many_items_that_fail_each_has_its_own_and_they_cost_alike() -> None:
     rule = "{id: r, title: R, for_each: many, fact: count, require: {at_least: 5}}"
-    ruleset = load("r.yaml", lambda _: f"version: 1\nrules: [{rule}]".encode(), CATALOGUE)
+    ruleset = load_ruleset("r.yaml", lambda _: f"version: 1\nrules: [{rule}]".encode(), CATALOGUE)
 
     def seconds(count: int) -> float:
         many = {f"m{number}": {"count": number % 5} for number in range(count)}

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflight.evaluate import judge
-from preflight.evaluate.judge import Selection, evaluate, explain, select
+from preflight.evaluate.judge import RuleSelection, evaluate, explain, select_rules
 from preflight.model.facts import Catalogue, Fact, Facts, FileLine, Unknown
 from preflight.model.problems import InputError
 from preflight.model.report import Report, Result
 from preflight.model.rules import RuleSet
-from preflight.rules.load import load
+from preflight.rules.load import load_ruleset
 
 CATALOGUE = Catalogue(
     [
@@ -41,7 +41,7 @@ def facts(unknown: dict[str, Unknown] | None = None, **groups: Any) -> Facts:
 
 
 def rules(text: str) -> RuleSet:
-    return load("r.yaml", lambda _: f"version: 1\n{text}".encode(), CATALOGUE)
+    return load_ruleset("r.yaml", lambda _: f"version: 1\n{text}".encode(), CATALOGUE)
 
 
 def one(keys: str) -> RuleSet:
@@ -50,7 +50,7 @@ def one(keys: str) -> RuleSet:
 
 def judged(ruleset: RuleSet, given: Facts | None = None, **options: Any) -> Report:
     today = options.pop("today", date(2026, 11, 23))
-    return evaluate(ruleset, given or facts(), CATALOGUE, Selection(**options), today)
+    return evaluate(ruleset, given or facts(), CATALOGUE, RuleSelection(**options), today)
 
 
 def result(keys: str, given: Facts | None = None, **options: Any) -> Result:
@@ -397,7 +397,7 @@ SELECTION = rules(
     ],
 )
 def test_only_and_skip_by_id_and_tag(only: list[str], skip: list[str], ids: list[str]) -> None:
-    assert [r.id for r in select(SELECTION, Selection(only, skip))] == ids
+    assert [r.id for r in select_rules(SELECTION, RuleSelection(only, skip))] == ids
     assert judged(SELECTION, only=only, skip=skip).exit_code == 0
 
 
@@ -800,9 +800,9 @@ EACH_IMAGE = "for_each: compose.services, fact: image, require: {equals: x}"
     ("bound", "value", "keys"),
     [
         ("MAX_RESULTS", 9, EACH_IMAGE),
-        ("MAX_WORK", 10_000, f"{EACH_IMAGE}, why: {'x' * 1000}"),
+        ("MAX_TOTAL_RESULT_SIZE", 10_000, f"{EACH_IMAGE}, why: {'x' * 1000}"),
         (
-            "MAX_WORK",
+            "MAX_TOTAL_RESULT_SIZE",
             10_000,
             f"{EACH_IMAGE}, recommend: {{one_of: [{', '.join('abcdefghijklmnopqrst')}]}}",
         ),

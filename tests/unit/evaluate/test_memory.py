@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from preflight.evaluate.memory import memory_breakdown
+from preflight.evaluate.memory import compute_memory_breakdown
 from preflight.model.facts import Facts, Unknown
 from preflight.model.report import ServiceMemory
 
@@ -22,7 +22,7 @@ def made(host: float, docker: float, *, local: bool = True, **extra: Any) -> Any
         "compose": {"services": {"api": api, "llm": llm}},
         **extra,
     }
-    return memory_breakdown(Facts(values), 2 * GIB)
+    return compute_memory_breakdown(Facts(values), 2 * GIB)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_model_may_be_the_weakest() -> None:
 
 def test_what_is_not_known_is_none_and_no_link() -> None:
     facts = Facts({"compose": {"services": None}}, {}, {"docker": Unknown("down")})
-    found = memory_breakdown(facts, None)
+    found = compute_memory_breakdown(facts, None)
     assert found == type(found)()
 
 
@@ -68,6 +68,6 @@ def test_each_service_has_its_replicas_its_reservation_and_its_limit() -> None:
 
 @pytest.mark.parametrize("garbage", ["lots", True, [], {"a": 1}, 1e400, -1])
 def test_garbage_is_no_size(garbage: Any) -> None:
-    memory_breakdown(
+    compute_memory_breakdown(
         Facts({"host": {"memory": {"total": garbage}}, "compose": {"services": garbage}}), 1
     )

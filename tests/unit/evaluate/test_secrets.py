@@ -11,7 +11,7 @@ import pytest
 from preflight.evaluate.judge import evaluate, explain
 from preflight.facts.table import ALL_FACTS
 from preflight.model.facts import Catalogue, Facts
-from preflight.rules.load import load
+from preflight.rules.load import load_ruleset
 
 CATALOGUE = Catalogue(ALL_FACTS)
 SECRET = "734501"
@@ -75,7 +75,7 @@ def test_no_text_shows_what_is_made_from_a_secret(name: str, waiver: bool) -> No
         accept = "{at_least: {fact: env.DB_PASSWORD}}" if "fact: host.swap" in RULES[name] else "{}"
         accept = f", accept: {accept}" if accept != "{}" else ""
         text += f"waivers: [{{rule: r, reason: w, owner: o, until: 2027-01-31{accept}}}]\n"
-    rules = load("r.yaml", lambda _: text.encode(), CATALOGUE)
+    rules = load_ruleset("r.yaml", lambda _: text.encode(), CATALOGUE)
     today = date(2026, 11, 30)
     report = evaluate(rules, facts(), CATALOGUE, today=today)
     explanation = explain(rules, facts(), CATALOGUE, rules.rules[0], today)._replace(rule=None)
@@ -101,7 +101,7 @@ def test_no_text_shows_what_is_made_from_a_secret(name: str, waiver: bool) -> No
 )
 def test_of_a_secret_it_is_only_said_whether_it_meets_the_rule(name: str, message: str) -> None:
     text = f"version: 1\nrules:\n  - {BEGINNING}{RULES[name]}{FIXES}}}\n"
-    rules = load("r.yaml", lambda _: text.encode(), CATALOGUE)
+    rules = load_ruleset("r.yaml", lambda _: text.encode(), CATALOGUE)
     (result,) = evaluate(rules, facts(), CATALOGUE).results
     assert result.message == message
     if "env.DB_PASSWORD" in RULES[name] and "when" not in name:
@@ -119,7 +119,7 @@ def test_of_a_secret_it_is_only_said_whether_it_meets_the_rule(name: str, messag
 )
 def test_of_a_variable_that_is_not_set_that_is_said(require: str, message: str) -> None:
     text = f"version: 1\nrules:\n  - {BEGINNING}fact: env.HF_TOKEN, require: {require}}}\n"
-    rules = load("r.yaml", lambda _: text.encode(), CATALOGUE)
+    rules = load_ruleset("r.yaml", lambda _: text.encode(), CATALOGUE)
     (result,) = evaluate(rules, Facts({"env": {"HF_TOKEN": None}}), CATALOGUE).results
     assert (result.message, result.actual_text) == (message, "not set")
 
@@ -127,6 +127,6 @@ def test_of_a_variable_that_is_not_set_that_is_said(require: str, message: str) 
 def test_a_mapping_is_shown_by_its_names() -> None:
     text = f"version: 1\nrules:\n  - {BEGINNING}{RULES['services']}}}\n"
     (result,) = evaluate(
-        load("r.yaml", lambda _: text.encode(), CATALOGUE), facts(), CATALOGUE
+        load_ruleset("r.yaml", lambda _: text.encode(), CATALOGUE), facts(), CATALOGUE
     ).results
     assert (result.actual, result.actual_text) == (["db"], "db")

@@ -12,9 +12,9 @@ import pytest
 from paths import ROOT
 from preflight.fleet.archive import (
     build_tar,
+    list_pip_requirements,
     pack_program,
-    pack_rules,
-    pip_requirements,
+    pack_rule_files,
 )
 from preflight.model.problems import InputError
 
@@ -38,17 +38,17 @@ def test_the_program_is_packed_alike_each_time(tmp_path: Path) -> None:
 
 
 def test_pip_installs_the_dependencies_without_those_of_extras() -> None:
-    names = pip_requirements()
+    names = list_pip_requirements()
     assert any(name.startswith("typer") for name in names)
     assert not any("ansible" in name for name in names)
 
 
 def test_rule_files_lie_to_each_other_as_here(tmp_path: Path) -> None:
     files = {"/a/rules/mine.yaml": b"mine", "/a/base.yaml": b"base"}
-    unpacked = unpack(pack_rules(files, "/a/rules/mine.yaml"), tmp_path)
+    unpacked = unpack(pack_rule_files(files, "/a/rules/mine.yaml"), tmp_path)
     assert (unpacked / "base.yaml").read_bytes() == b"base"
     assert json.loads((unpacked / "entry.yaml").read_text())["extends"] == ["./rules/mine.yaml"]
-    bundled = unpack(pack_rules({"default": b""}, "default"), tmp_path / "b")
+    bundled = unpack(pack_rule_files({"default": b""}, "default"), tmp_path / "b")
     assert json.loads((bundled / "entry.yaml").read_text())["extends"] == ["default"]
 
 

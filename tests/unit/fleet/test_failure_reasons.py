@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from preflight.fleet.failure_reasons import failure_reason
+from preflight.fleet.failure_reasons import explain_failure
 
 
 @pytest.mark.parametrize(
@@ -36,4 +36,4 @@ from preflight.fleet.failure_reasons import failure_reason
     ],
 )  # fmt: skip
 def test_reasons(status: str, task: str, result: dict[str, Any], reason: str) -> None:
-    assert failure_reason(result, task, status) == reason
+    assert explain_failure(result, task, status) == reason

@@ -13,12 +13,12 @@ import pytest
 from known_error_variants import VARIANTS
 from known_errors import CLEAN, HITS, OFTEN, lines_by_error
 from preflight import check as pipeline
-from preflight.cli.streams import read_rules
+from preflight.cli.streams import read_rule_file
 from preflight.logs.log_reader import LogReader
 from preflight.model.diagnosis import KnownError, LogContents
 from preflight.model.rules import DEFAULT_RULE_SET, Rule, RuleSet
 
-RULES = pipeline.load(DEFAULT_RULE_SET, read_rules, known_errors=True)
+RULES = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
 GINS = '[GIN] 2024/11/02 - {} | 200 |         1m32s |      172.18.0.3 | POST     "/api/chat"'
 LINES = lines_by_error(RULES.diagnoses)
 

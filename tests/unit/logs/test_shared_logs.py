@@ -10,11 +10,11 @@ import pytest
 from paths import SHARED
 from preflight import check as pipeline
 from preflight.cli.diagnose import build_report
-from preflight.cli.streams import read_rules
+from preflight.cli.streams import read_rule_file
 from preflight.logs.log_reader import LogReader
 from preflight.model.rules import DEFAULT_RULE_SET
 
-RULES = pipeline.load(DEFAULT_RULE_SET, read_rules, known_errors=True)
+RULES = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
 CASES = SHARED / "cases"
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="no shared cases here")
 

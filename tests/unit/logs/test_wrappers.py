@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from preflight import check as pipeline
-from preflight.cli.streams import read_rules
+from preflight.cli.streams import read_rule_file
 from preflight.logs.log_reader import LogReader
 from preflight.model.rules import DEFAULT_RULE_SET
 
-RULES = pipeline.load(DEFAULT_RULE_SET, read_rules, known_errors=True)
+RULES = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
 
 
 def found(line: str) -> list[str]:

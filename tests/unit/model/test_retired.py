@@ -6,13 +6,13 @@ from datetime import date
 
 import pytest
 
-from preflight.evaluate.judge import Selection, evaluate
+from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.facts.table import ALL_FACTS
 from preflight.model.facts import RETIRED_FACTS, Catalogue, Facts, Unknown, split_path
 from preflight.model.problems import InputError
 from preflight.model.report import Report
 from preflight.model.rules import RETIRED_RULES
-from preflight.rules.load import load
+from preflight.rules.load import load_ruleset
 
 CATALOGUE = Catalogue(ALL_FACTS)
 RULE = "  - {id: a, title: A, fact: host.os, require: {equals: linux}}\n"
@@ -20,8 +20,8 @@ NOTE = "rule swarm-node-lost no longer exists: nothing replaces it"
 
 
 def judged(text: str, facts: Facts, **selection: list[str]) -> Report:
-    rules = load("r.yaml", lambda _: f"version: 1\nrules:\n{text}".encode(), CATALOGUE)
-    return evaluate(rules, facts, CATALOGUE, Selection(**selection), date(2026, 11, 29))
+    rules = load_ruleset("r.yaml", lambda _: f"version: 1\nrules:\n{text}".encode(), CATALOGUE)
+    return evaluate(rules, facts, CATALOGUE, RuleSelection(**selection), date(2026, 11, 29))
 
 
 @pytest.mark.parametrize("rule", RETIRED_RULES)

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from preflight import check as pipeline
-from preflight.cli.streams import bundled_rules, read_rules
-from preflight.evaluate.judge import Selection, evaluate
+from preflight.cli.streams import find_bundled_rule_file, read_rule_file
+from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.model.report import VERDICTS, Report, ResolvedFix, Result
 from preflight.model.rules import BUNDLED_DISPLAY_NAME, DEFAULT_RULE_SET
 from preflight.render import RenderOptions, renderer, sarif
@@ -152,10 +152,12 @@ def test_a_result_stands_at_the_line_that_decides_else_at_its_rule(report: Repor
 
 
 def test_a_bundled_rule_is_found_under_a_base_of_its_own() -> None:
-    rules = pipeline.load(DEFAULT_RULE_SET, read_rules)
+    rules = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file)
     facts = read_snapshot((GOLDEN / "facts.json").read_bytes(), "facts.json")
-    run = run_of(evaluate(rules, facts, pipeline.catalogue(), Selection(), date(2026, 11, 23)))
-    lines = bundled_rules().read_text(encoding="utf-8").splitlines()
+    run = run_of(
+        evaluate(rules, facts, pipeline.build_catalogue(), RuleSelection(), date(2026, 11, 23))
+    )
+    lines = find_bundled_rule_file().read_text(encoding="utf-8").splitlines()
     own = [one for one in run["results"] if place(one)[1] == "PREFLIGHT"]
     assert own
     for result in own:

@@ -8,7 +8,7 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.model.problems import InputError
 from preflight.model.rules import DEFAULT_RULE_SET, KNOWN_ERRORS_SET, RuleSet
-from preflight.rules.load import load
+from preflight.rules.load import load_ruleset
 
 BUNDLED = (ROOT / "rules.yaml").read_bytes()
 BASE = """\
@@ -44,7 +44,7 @@ def loaded(files: dict[str, str], name: str = "rules.yaml") -> RuleSet:
             raise FileNotFoundError(2, "No such file or directory", path)
         return files[path].encode()
 
-    return load(name, read, pipeline.catalogue())
+    return load_ruleset(name, read, pipeline.build_catalogue())
 
 
 def over(text: str, base: str = BASE) -> RuleSet:
@@ -66,7 +66,7 @@ def test_a_file_that_cannot_be_read_is_told_where_it_is_named(fault: Exception, 
         raise fault
 
     with pytest.raises(InputError) as found:
-        load("a/r.yaml", read, pipeline.catalogue())
+        load_ruleset("a/r.yaml", read, pipeline.build_catalogue())
     problems = [str(one) for one in found.value.problems]
     assert problems[0] == f"a/r.yaml:3:5: cannot read a/x.yaml: {said}"
     assert problems[1].startswith("a/r.yaml:4:14: expected ")  # the rest is read all the same
@@ -250,7 +250,7 @@ def test_what_an_unreadable_file_may_hold_is_not_missing_at_any_depth() -> None:
         return files[name].encode()
 
     with pytest.raises(InputError) as fault:
-        pipeline.load("a.yaml", read)
+        pipeline.load_rules_and_errors("a.yaml", read)
     assert [str(problem) for problem in fault.value.problems] == [
         "b.yaml:2:11: cannot read gone.yaml: gone"
     ]

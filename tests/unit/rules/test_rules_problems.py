@@ -13,17 +13,17 @@ import yaml
 
 from paths import ROOT
 from preflight import check as pipeline
-from preflight.cli.streams import bundled_rules
+from preflight.cli.streams import find_bundled_rule_file
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError, Problem
 from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, RuleSet
-from preflight.rules.language import DEFINITIONS, FILE
-from preflight.rules.load import load
+from preflight.rules.language import RULE_FILE_DEFINITION, SCHEMA_BY_DEFINITION
+from preflight.rules.load import load_ruleset
 from preflight.yaml_marks import MAX_YAML_NODES
 
 CATALOGUE = Catalogue(
     [
-        *pipeline.catalogue().facts,
+        *pipeline.build_catalogue().facts,
         Fact("app.*.size", "bytes", ""),
         Fact("app.*.image", "text", ""),
         Fact("app.*.wait", "seconds", ""),
@@ -36,7 +36,7 @@ MERGE_KEYS = "merge keys aren't supported; use extends"
 
 def loaded(text: str | bytes, **sets: str) -> RuleSet:
     data = text if isinstance(text, bytes) else text.encode()
-    return load("r.yaml", lambda _: data, CATALOGUE, sets)
+    return load_ruleset("r.yaml", lambda _: data, CATALOGUE, sets)
 
 
 def problems(text: str | bytes, **sets: str) -> list[str]:
@@ -154,7 +154,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         return text if isinstance(text, bytes) else text.encode()
 
     with pytest.raises(InputError) as fault:
-        load("r.yaml", read, CATALOGUE)
+        load_ruleset("r.yaml", read, CATALOGUE)
     assert [str(problem) for problem in fault.value.problems] == said
 
 
@@ -553,7 +553,7 @@ def test_all_problems_of_a_file_are_told_at_once() -> None:
         return text.encode()
 
     with pytest.raises(InputError) as fault:
-        load("r.yaml", read, CATALOGUE)
+        load_ruleset("r.yaml", read, CATALOGUE)
     places = [str(p).split(": ")[0] for p in fault.value.problems]
     lines = [int(place.split(":")[1]) for place in places]
     assert sorted(set(lines)) == [1, 2, 3, 4, 6, 7, 8, 9]
@@ -571,7 +571,7 @@ def test_what_an_unread_file_may_hold_is_not_called_missing() -> None:
         return text.encode() if name == "r.yaml" else b"version: 1\nversion: 1\nrules: ["
 
     with pytest.raises(InputError) as fault:
-        load("r.yaml", read, CATALOGUE)
+        load_ruleset("r.yaml", read, CATALOGUE)
     assert [str(p).split(":")[0] for p in fault.value.problems] == ["base.yaml"]
 
 
@@ -594,7 +594,7 @@ def test_files_that_extend_themselves_over_others() -> None:
         "c.yaml": b"version: 1\nextends: [dir/a.yaml]",
     }
     with pytest.raises(InputError) as fault:
-        load("./dir/a.yaml", files.__getitem__, CATALOGUE)
+        load_ruleset("./dir/a.yaml", files.__getitem__, CATALOGUE)
     assert [str(p) for p in fault.value.problems] == [
         "c.yaml:2:11: a file can't extend itself: ./dir/a.yaml → b.yaml → c.yaml → dir/a.yaml"
     ]
@@ -602,7 +602,7 @@ def test_files_that_extend_themselves_over_others() -> None:
 
 def test_a_long_chain_of_files_ends_and_a_wide_one_is_read_once() -> None:
     with pytest.raises(InputError, match="more than 50 files"):
-        load("0", lambda n: f"version: 1\nextends: ['{int(n) + 1}']".encode(), CATALOGUE)
+        load_ruleset("0", lambda n: f"version: 1\nextends: ['{int(n) + 1}']".encode(), CATALOGUE)
     reads: list[str] = []
 
     def twice(name: str) -> bytes:
@@ -611,7 +611,7 @@ def test_a_long_chain_of_files_ends_and_a_wide_one_is_read_once() -> None:
         base = f"extends: ['{level + 1}', './{level + 1}']" if level < 40 else ""
         return f"version: 1\n{base}".encode()
 
-    load("0", twice, CATALOGUE)
+    load_ruleset("0", twice, CATALOGUE)
     assert len(reads) == 41
 
 
@@ -681,7 +681,7 @@ def test_a_dollar_is_doubled_to_stand_for_itself() -> None:
 # every field, given what it is not
 
 RECORDS: list[tuple[str, str]] = [
-    (FILE, "version: 1\n{}\n"),
+    (RULE_FILE_DEFINITION, "version: 1\n{}\n"),
     ("rule", "version: 1\nrules:\n  - id: a\n    title: A\n    fact: host.os\n    {}"),
     ("fix", rule("title: A\nfact: host.os\nrequire: {exists: true}\nfixes:\n  - {}")),
     ("model", "version: 1\nmodels:\n  - name: a\n    {}"),
@@ -691,7 +691,7 @@ RECORDS: list[tuple[str, str]] = [
 FIELDS = [
     pytest.param(name, text, id=f"{what}-{name}")
     for what, text in RECORDS
-    for name in DEFINITIONS[what]["properties"]
+    for name in SCHEMA_BY_DEFINITION[what]["properties"]
     if name != "id"
 ]
 WRONG = ["[[x]]", "{x: {y: z}}", "!foo x", "5", "true", "''"]
@@ -797,10 +797,10 @@ def test_all_files_together_have_a_most_number_of_entries_and_files() -> None:
     files = {name: many.replace("%s", name) for name in "abc"}
     files["r"] = "version: 1\nextends: [a, b, c]\n"
     with pytest.raises(InputError, match="more than 10,000 entries"):
-        load("r", lambda name: files[name].encode(), CATALOGUE)
+        load_ruleset("r", lambda name: files[name].encode(), CATALOGUE)
     names = ", ".join(f"f{n}" for n in range(51))
     with pytest.raises(InputError, match="more than 50 files"):
-        load(
+        load_ruleset(
             "r",
             lambda n: f"version: 1\n{f'extends: [{names}]' if n == 'r' else ''}".encode(),
             CATALOGUE,
@@ -839,7 +839,7 @@ def test_no_nesting_crashes_the_interpreter(without_c: bool) -> None:
         "from preflight import check as pipeline\n"
         "from preflight.model.problems import InputError\n"
         f"for text in ({', '.join(DEEP.values())}):\n"
-        "    try: pipeline.load('r.yaml', lambda _: text.encode())\n"
+        "    try: pipeline.load_rules_and_errors('r.yaml', lambda _: text.encode())\n"
         "    except InputError as fault: print(repr(str(fault)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
@@ -856,14 +856,15 @@ def test_without_libyaml_the_same_is_read() -> None:
         f"{PLAIN_PYTHON}"
         "from preflight import check as pipeline\n"
         "data = sys.stdin.buffer.read()\n"
-        "print(repr(pipeline.load('default', lambda _: data)._replace(required_facts=None)))"
+        "rules = pipeline.load_rules_and_errors('default', lambda _: data)\n"
+        "print(repr(rules._replace(required_facts=None)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], input=rules.read_bytes(), capture_output=True, timeout=60
     )
-    with_c = pipeline.load(DEFAULT_RULE_SET, lambda _: rules.read_bytes())._replace(
-        required_facts=None
-    )  # type: ignore[arg-type]
+    with_c = pipeline.load_rules_and_errors(
+        DEFAULT_RULE_SET, lambda _: rules.read_bytes()
+    )._replace(required_facts=None)  # type: ignore[arg-type]
     assert done.returncode == 0, done.stderr.decode()
     assert ADDRESS.sub("", done.stdout.decode().strip()) == ADDRESS.sub("", repr(with_c))
 
@@ -922,12 +923,14 @@ def test_a_tab_in_the_indentation_is_said_in_words(text: str, place: str) -> Non
 
 def test_a_rule_of_a_bundled_set_names_the_set_to_extend() -> None:
     def read(name: str) -> bytes:
-        return rules_file.encode() if name == "r.yaml" else bundled_rules(name).read_bytes()
+        return (
+            rules_file.encode() if name == "r.yaml" else find_bundled_rule_file(name).read_bytes()
+        )
 
     keys = "title: A\nfact: host.os\nrequire: {exists: true}\nneeds: [docker-reachable]"
     rules_file = rule(keys)
     with pytest.raises(InputError) as fault:
-        load("r.yaml", read, CATALOGUE)
+        load_ruleset("r.yaml", read, CATALOGUE)
     assert str(fault.value) == (
         "r.yaml:7:13: unknown rule 'docker-reachable': it is in a bundled set,"
         f" which 'extends: [{next(iter(BUNDLED_FILE_BY_SET))}]' adds"

@@ -20,11 +20,17 @@ from preflight.model.conditions import OPERATORS
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError
 from preflight.model.rules import CONFIDENCES, KNOWN_ERRORS_SET, UNIT_BY_VALUE_TYPE
-from preflight.rules.language import DECODERS, DEFINITIONS, FILE, TYPES, json_schema
-from preflight.rules.load import load
+from preflight.rules.language import (
+    DECODER_BY_DEFINITION,
+    RULE_FILE_DEFINITION,
+    SCHEMA_BY_DEFINITION,
+    UNIT_BY_TYPE,
+    json_schema,
+)
+from preflight.rules.load import load_ruleset
 from preflight.yaml_marks import compose_document
 
-CATALOGUE = Catalogue([*pipeline.catalogue().facts, Fact("app.*.size", "bytes", "")])
+CATALOGUE = Catalogue([*pipeline.build_catalogue().facts, Fact("app.*.size", "bytes", "")])
 RULES_YAML = ROOT / "rules.yaml"
 GOOD_RULE = {"id": "a", "title": "A", "fact": "host.os", "require": {"equals": "linux"}}
 GOOD_FIX = {"text": "Do."}
@@ -35,7 +41,7 @@ def decodes(document: Any) -> bool:
     """Whether the loader takes a document; YAML holds all of JSON."""
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     try:
-        load("r.yaml", lambda _: text.encode(), CATALOGUE)
+        load_ruleset("r.yaml", lambda _: text.encode(), CATALOGUE)
     except InputError:
         return False
     return True
@@ -83,15 +89,15 @@ def test_the_schema_is_one() -> None:
 
 def test_every_definition_is_decoded() -> None:
     shapes = {operator.shape for operator in OPERATORS.values()}
-    assert DEFINITIONS.keys() == {*DECODERS, *shapes, FILE}
+    assert SCHEMA_BY_DEFINITION.keys() == {*DECODER_BY_DEFINITION, *shapes, RULE_FILE_DEFINITION}
 
 
 def test_the_words_of_the_schema_are_those_of_the_program() -> None:
-    diagnosis = DEFINITIONS["diagnosis"]["properties"]
+    diagnosis = SCHEMA_BY_DEFINITION["diagnosis"]["properties"]
     assert tuple(diagnosis["confidence"]["anyOf"][0]["enum"]) == CONFIDENCES
     values = diagnosis["values"]["anyOf"][0]["additionalProperties"]["enum"]
     assert values == list(UNIT_BY_VALUE_TYPE)
-    assert DEFINITIONS["type"]["enum"] == list(TYPES)
+    assert SCHEMA_BY_DEFINITION["type"]["enum"] == list(UNIT_BY_TYPE)
 
 
 def test_the_bundled_rules_follow_it() -> None:
@@ -284,7 +290,7 @@ def test_an_override_gives_only_what_changes() -> None:
     )
     validator().validate(document)
     files = {"r.yaml": document, "base.yaml": base, KNOWN_ERRORS_SET: {"version": 1}}
-    loaded = load("r.yaml", lambda name: json.dumps(files[name]).encode(), CATALOGUE)
+    loaded = load_ruleset("r.yaml", lambda name: json.dumps(files[name]).encode(), CATALOGUE)
     assert loaded.rules[0].title == "B"
 
 

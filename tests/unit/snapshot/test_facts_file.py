@@ -291,7 +291,7 @@ def test_a_real_snapshot_validates_and_each_declared_fact_stands_once(
         facts_file.build_snapshot_schema(), format_checker=checker
     ).validate(snapshot)
     facts = read_snapshot(done.stdout.encode(), "facts.json")
-    for name in pipeline.catalogue().names():
+    for name in pipeline.build_catalogue().names():
         if "*" in name:
             continue
         known = name in facts.sources

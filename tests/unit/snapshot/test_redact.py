@@ -366,18 +366,18 @@ def bundled() -> RuleSet:
     def read(path: str) -> bytes:
         return (ROOT / "rules.yaml" if path == DEFAULT_RULE_SET else Path(path)).read_bytes()
 
-    return pipeline.load(DEFAULT_RULE_SET, read)
+    return pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read)
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
 def test_a_redacted_snapshot_gets_the_verdicts_of_the_machine(folder: Path) -> None:
     rules = bundled()
     facts = read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
-    facts = pipeline.with_model(facts, rules)
+    facts = pipeline.add_model_facts(facts, rules)
     redactor = build_redactor(rules, facts)
     clean, undecided = redact_facts(redactor, rules, facts)
     assert undecided == []
-    names = pipeline.catalogue()
+    names = pipeline.build_catalogue()
     verdicts = [
         [(r.id, r.verdict) for r in evaluate(rules, one, names).results] for one in (facts, clean)
     ]
@@ -389,7 +389,7 @@ def test_a_redacted_snapshot_gets_the_verdicts_of_the_machine(folder: Path) -> N
 
 def judged_of(rule: str, value: str) -> tuple[list[str], Facts]:
     text = f"version: 1\nname: x\nrules:\n- {{id: one, title: One, fact: env.API_KEY, {rule}}}\n"
-    rules = pipeline.load("x.yaml", lambda _: text.encode())
+    rules = pipeline.load_rules_and_errors("x.yaml", lambda _: text.encode())
     facts = build_facts(
         [Measured(("env", "API_KEY"), value, "the environment")],
         measured_at="2026-11-23T11:00:00Z", version="1.0.0",

@@ -21,13 +21,13 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Write the names of all hosts."""
         names = play.get_variable_manager().get_vars(play=play)["ansible_play_hosts_all"]
-        self._write({"hosts": [str(name) for name in names]})
+        self._write_event({"hosts": [str(name) for name in names]})
 
     def v2_runner_on_ok(self, result: Any, status: str = "ok") -> None:
         """Write what a task returned, or why it failed."""
         values = {key: result._result[key] for key in RESULT_KEYS if key in result._result}
         task, host = result._task.name, result._host.get_name()
-        self._write({"host": host, "task": task, "status": status, "result": values})
+        self._write_event({"host": host, "task": task, "status": status, "result": values})
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: ARG002
         """Write why a task failed."""
@@ -37,7 +37,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         """Write why a host was not reached."""
         self.v2_runner_on_ok(result, "unreachable")
 
-    def _write(self, event: dict[str, Any]) -> None:
+    def _write_event(self, event: dict[str, Any]) -> None:
         line = json.dumps(event, default=str).encode() + b"\n"
         while line:
             line = line[os.write(int(os.environ["PREFLIGHT_EVENTS_FD"]), line) :]
