@@ -123,7 +123,7 @@ def schema(
         typer.Argument(metavar="rules|facts|report|fleet"),
     ],
 ) -> None:
-    """Print the JSON Schema of rule files, snapshots, reports, or many hosts' reports."""
+    """Print the JSON Schema of rule files, snapshots, reports, or fleet reports."""
     write_json(schema_builders()[name]())
 
 

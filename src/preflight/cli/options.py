@@ -246,7 +246,7 @@ def list_snapshots(folder: str) -> list[str]:
 
 
 def is_given_on_command_line(ctx: typer.Context, parameter: str) -> bool:
-    """Return whether an option was given as such, not by a variable or as its default."""
+    """Return whether an option was given on the command line, not by a variable or default."""
     source = ctx.get_parameter_source(parameter)
     return source is not None and source.name == "COMMANDLINE"
 

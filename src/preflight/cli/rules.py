@@ -26,7 +26,7 @@ from preflight.render.sanitize import clean
 MAX_DOCUMENT_BYTES = 4 * 2**20
 
 app = typer.Typer(
-    help="List, validate and test rules, write their document.",
+    help="List, validate and test rules, and write the requirements document.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
@@ -175,17 +175,18 @@ def run_rule_tests(
     """Test rules: judge the facts of each case, and compare the verdicts with the expected ones.
 
     A case is a folder with facts.json (made by: preflight facts -o facts.json) and expected.json:
-    verdicts by rule, {"host-memory": "fail", "port-free/8000": "pass"}. A rule's id stands for
-    all its items that are not named.
+    verdicts by rule, {"host-memory": "fail", "port-free/8000": "pass"}. A rule's id covers
+    all of its items that are not listed.
 
     The longer form is {"verdicts": {...}, "exit_code": 1, "today": "2026-11-23", "vars": {...},
-    "only": [...], "strict": true}; all but the verdicts as in check. Without today, the day of the
-    measurement decides which waivers hold.
+    "only": [...], "strict": true}; all keys except
+    verdicts work as in check. Without today, the day of the measurement decides which waivers hold.
 
-    The rules are those of --rules, or of rules.yaml in the case's folder or beside it, or those
-    that check uses.
+    The rules come from --rules, from rules.yaml in the case's folder or next to it, or else are
+    those that check uses.
 
-    Exit code: 0 as expected, 1 a case differs, 2 usage, or a case that cannot be judged.
+    Exit code: 0 if all verdicts are as expected, 1 if a case differs, 2 for wrong usage or a case
+    that can't be judged.
     """
     from preflight.render import cases as render
     from preflight.snapshot.cases import find_cases
