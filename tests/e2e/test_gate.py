@@ -24,7 +24,7 @@ PREFLIGHT = [sys.executable, "-m", "preflight"]
 TODAY = datetime.now(timezone.utc).date()
 
 OUTCOMES = {
-    "pass": "require: {at_least: 1}",
+    "pass": "require: {at_least: 1B}",
     "fail": "require: {at_least: 9GB}",
     "warn": "recommend: {at_least: 9GB}",
     "unknown": "require: {at_least: {fact: host.memory.limit}}",
@@ -125,7 +125,7 @@ def test_the_exit_code_of_every_verdict_with_every_option(
 def test_selection_by_option_and_by_variable(
     options: list[str], env: dict[str, str], folder: Path, run_preflight: Run
 ) -> None:
-    judged = "fact: host.memory.total, require: {at_least: 1}"
+    judged = "fact: host.memory.total, require: {at_least: 1B}"
     (folder / "preflight.yaml").write_text(
         f"version: 1\nrules:\n  - {{id: a, title: A, tags: [tagged], {judged}}}\n"
         f"  - {{id: b, title: B, {judged}}}\n  - {{id: c, title: C, tags: [tagged], {judged}}}\n"

@@ -91,9 +91,17 @@ def test_a_home_and_a_project_that_never_answer(
 
 
 @pytest.mark.parametrize(
-    "command", ["check -q", "bundle -y -o b.zip", "diagnose --compose", "rules list"]
+    ("command", "file"),
+    [
+        ("check -q", "preflight.yaml"),
+        ("bundle -y -o b.zip", "b.zip"),
+        ("diagnose --compose", "preflight.yaml"),
+        ("rules list", "preflight.yaml"),
+    ],
 )
-def test_a_current_folder_that_never_answers(command: str, clean_environment: Path) -> None:
+def test_a_current_folder_that_never_answers(
+    command: str, file: str, clean_environment: Path
+) -> None:
     folder = clean_environment
     program = Path(sys.executable).with_name("preflight")  # -m would import from the folder
     script = f"cd hung && exec {program} {command}"
@@ -104,4 +112,4 @@ def test_a_current_folder_that_never_answers(command: str, clean_environment: Pa
     )  # fmt: skip
     code, seconds, output = json.loads(done.stdout)
     assert (code, seconds < 12) == (2, True), (seconds, output)
-    assert "preflight.yaml: its filesystem did not answer within 3 s" in output
+    assert f"{file}: its filesystem did not answer within 3 s" in output

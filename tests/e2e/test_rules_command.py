@@ -91,7 +91,7 @@ def test_the_longer_form_judges_as_check_does(cases: Path, run_preflight: Run) -
         [
             ([], {"exit_code": 1}),
             (["--set", "least=1GB"], {"vars": {"least": "1GB"}, "exit_code": 0}),
-            (["--set", "least=5"], {"vars": {"least": 5}, "exit_code": 0}),
+            (["--set", "least=5B"], {"vars": {"least": "5B"}, "exit_code": 0}),
             (["--only", "system"], {"only": ["system"], "exit_code": 0}),
         ]
     ):

@@ -30,9 +30,9 @@ RULES = """\
 version: 1
 name: changes
 rules:
-  - {id: memory, title: Memory, fact: host.memory.total, require: {at_least: 1}}
+  - {id: memory, title: Memory, fact: host.memory.total, require: {at_least: 1B}}
   - {id: engine, title: Engine, fact: docker.reachable, require: {equals: true}}
-  - {id: its-memory, title: Its memory, fact: docker.memory.total, require: {at_least: 1}}
+  - {id: its-memory, title: Its memory, fact: docker.memory.total, require: {at_least: 1B}}
   - {id: too-much, title: Too much, fact: host.memory.total, require: {at_least: 1000TB}}
 """
 SAME = {"memory": "pass", "engine": "pass", "its-memory": "pass", "too-much": "fail"}

@@ -43,8 +43,8 @@ RULES = """\
 version: 1
 name: engines
 rules:
-  - {id: memory, title: Memory, fact: host.memory.total, require: {at_least: 1}}
-  - {id: its-memory, title: Its memory, fact: docker.memory.total, require: {at_least: 1}}
+  - {id: memory, title: Memory, fact: host.memory.total, require: {at_least: 1B}}
+  - {id: its-memory, title: Its memory, fact: docker.memory.total, require: {at_least: 1B}}
 """
 TIMEOUT = 2  # seconds, where an engine keeps a check waiting
 Place = Callable[[Path], AbstractContextManager[tuple[str, ...]]]

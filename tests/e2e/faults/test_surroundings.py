@@ -31,11 +31,11 @@ RULES = """\
 version: 1
 name: surroundings
 rules:
-  - {id: memory, title: Memory, fact: host.memory.total, require: {at_least: 1}}
+  - {id: memory, title: Memory, fact: host.memory.total, require: {at_least: 1B}}
   - {id: cpus, title: CPUs, fact: host.cpu.logical, require: {at_least: 1}}
-  - {id: disk, title: Disk, fact: host.disk.free, require: {at_least: 1}}
+  - {id: disk, title: Disk, fact: host.disk.free, require: {at_least: 1B}}
   - {id: engine, title: Engine, fact: docker.reachable, require: {equals: true}}
-  - {id: its-memory, title: Its memory, fact: docker.memory.total, require: {at_least: 1}}
+  - {id: its-memory, title: Its memory, fact: docker.memory.total, require: {at_least: 1B}}
   - {id: too-much, title: Too much, fact: host.memory.total, require: {at_least: 1000TB}}
 """
 SAME = {

@@ -91,7 +91,7 @@ COMPOSE = {
     "commands for names": "services: {a: {image: '$(./run-me)', command: './run-me', "
     "environment: {A: '`./run-me`'}}}\n",
 }
-RULE = "rules: [{id: a, title: A, fact: host.memory.total, require: {at_least: 1}, %s}]\n"
+RULE = "rules: [{id: a, title: A, fact: host.memory.total, require: {at_least: 1B}, %s}]\n"
 RULES = {
     "extends of an address": "version: 1\nextends: ['https://192.0.2.1/rules.yaml']\n",
     "extends outside": f"version: 1\nextends: ['../{OUTSIDE}']\n",
