@@ -18,11 +18,13 @@ MAX_SECRET_VALUE_CHARS = 4096
 
 _NOT_SECRET_PATTERN = re.compile(
     rf"(?i)(?:{'|'.join(WORD_LISTS['state'])}|\$\{{?\w+\}}?|\$\(.*|%\w+%|\{{\{{.*|[*.x…_-]+"
-    r"|[\[<(]?(?:redacted|hidden|masked|filtered)[\])>]?)"
+    r"|[\[<(]?(?:redacted|hidden|masked|filtered)[\])>]?|<\|?[a-z_]+\|?>"
+    r"|(?:apache|gpl|agpl|lgpl|bsd|cc-by|mit)-[\w.-]{1,20}|[~.]?/[\w./-]+\.(?:key|pem|crt))"
 )
 """Values that say something of a secret, name where it is, or are redacted already."""
 
 _PROSE_PATTERN = re.compile(r"(?<=: )[a-z]{2,20} [a-z]{2,20}\b")  # token: signature is invalid
+_WORD_BEFORE_PATTERN = re.compile(r"[A-Za-z]+ \Z")
 _RANDOM_VALUE_PATTERN = re.compile(
     r"(?![a-z]*[0-9]{0,4}(?:[._:/@-]+[a-z]*[0-9]{0,4}[a-z]?)*$)"  # words, tags, names of models
     r"(?!v?[0-9.]+\w?$|[./~]|[\w.-]{1,253}:[0-9]{1,5}$|[A-Za-z][\w+.-]*://)"
@@ -101,6 +103,11 @@ def _find_assigned_secret(match: re.Match[str], name: str) -> Iterator[tuple[str
     kind = secret_kind(name.lower() if name == "PWD" else name)
     if kind is None and text[match.start("name") - 1 : match.start("name")] == "\\":
         kind = secret_kind(name[1:])  # after an escaped line break: \njwt=…
+    before = _WORD_BEFORE_PATTERN.search(
+        text, max(0, match.start("name") - 20), match.start("name")
+    )
+    if kind and before:
+        kind = secret_kind(f"{before[0]}{name}")  # public key: …
     head = (
         _find_assigned_value_span(text, match.end(), match.end() + MAX_SECRET_NAME_CHARS)
         if kind

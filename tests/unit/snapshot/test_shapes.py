@@ -79,7 +79,7 @@ NAMES = [
     "aws_secret_access_key", "client-key-data", "client_secret", "GH_PAT", "HF_TOKEN", "authToken",
     "GITHUB_TOKENS", "refresh_token", "jwt", "SENTRY_DSN", "connectionString", "credentials",
     "db_creds", "session_id", "private_key", "ENCRYPTION_KEY", "webhook_secret", "passphrase",
-    "basic-auth", "cookie_secret", "license_key", "pwd", "pass", "MYSQL_PWD", "smtpPass",
+    "basic-auth", "cookie_secret", "license_key", "pwd", "sshkey", "APPKEY", "wpa_psk", "otp", "SEED_PHRASE", "dbpw", "pass", "MYSQL_PWD", "smtpPass",
 ]  # fmt: skip
 SECRET = "Geheim" + "Planted9"
 NAME_WRAPPERS = [
@@ -94,6 +94,7 @@ NAME_WRAPPERS = [
     "&quot;{n}&quot;:&quot;{s}&quot;", "x=%7B%22{n}%22%3A%22{s}%22%7D", "\\u0022{n}\\u0022:\\u0022{s}\\u0022",
     "{n}=x1,{s};y&z)!", "{n}={s},x1 a=b", "{n}: |\n    {s}\n", '{{\n  "{n}":\n        "{s}"\n}}', "ENV {n} {s}",
     '{n}=SecretStr("{s}")', "map[a:b {n}:{s} c:d]", ':{n}=>"{s}"', "'{n}' => '{s}',",
+    '{n} = """{s}"""', "{n}: !!str {s}", "{n}[0]={s}", '<property name="{n}">{s}</property>', "{n}\\u003d{s}", "{n}%253D{s}",
 ]  # fmt: skip
 SENTENCES = [
     'ALTER USER app IDENTIFIED BY "{}"', "ALTER ROLE app WITH PASSWORD '{}'", "the password is {}",
@@ -110,6 +111,24 @@ SENTENCES = [
     "openssl rsa -passin pass:{} -in k.pem", "kubectl create secret generic x --from-literal=password={}",
     "otpauth://totp/a?secret={}&issuer=b", "root:$y$j9T$saltsalt${}:19000:0", "sshpass -p {} ssh h",
     "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n{}", "amqp://app:{}@queue:5672/x",
+    "headers: map[Authorization:[Bearer {}]]", 'Authorization: Digest username="a", response="{}"',
+    "CREATE USER a IDENTIFIED WITH caching_sha2_password BY '{}'", "ALTER LOGIN sa WITH PASSWORD = N'{}'",
+    "SET PASSWORD FOR 'a'@'%' = '{}'", "app:{}@tcp(db:3306)/x", "smtps://a@b.example:{}@smtp.example:465", "//joe:{}@host/x",
+    "mongosh -u root -p{} x", "mariadb-admin ping -p'{}'", '["sqlcmd","-U","sa","-P","{}"]', 'sqlcmd -U sa -P "{}" -Q x',
+    "cqlsh -u cassandra -p {}", "ldapsearch -x -w{}", "curl -ujoe:{} http://api", "curl --proxy-user joe:{} x", "zip -P {} a.zip",
+    "pbkdf2:sha256:260000$salt${}", "scrypt:32768:8:1$salt${}", "https://hooks.zapier.com/hooks/catch/12/{}/",
+    "app | -----BEGIN PRIVATE KEY-----\napp | MIIEpAIBAAKCAQEA{0}\napp | MIIEpAIBAAKCAQEA{0}\napp | starting",
+    "2026-01-01T00:00:00Z -----BEGIN PRIVATE KEY-----\n2026-01-01T00:00:01Z MIIEpAIBAAKCAQEA{}\n",
+    "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,AA\n\nMIIEpAIBAAKCAQEA{}\n",
+    "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nComment: x\nMIIEpAIBAAKCAQEA{}\n---- END SSH2 ENCRYPTED PRIVATE KEY ----",
+    "PuTTY-User-Key-File-2: ssh-rsa\nPrivate-Lines: 2\nMIIEpAIBAAKCAQEA\nMIIEpAIBAAKCAQEA{}",
+    "Use the following password to proceed to installation:\n\n{}\n\nThis may be found at",
+]  # fmt: skip
+RANDOM_SECRET = "Qz7xKvJ3" + "wPm9Rt"
+RANDOM_SENTENCES = [
+    "A temporary password is generated for root@localhost: {}", "Password for user elastic (reset it): {}",
+    "admin password set to {}", "INSERT INTO users (name, password) VALUES ('joe', '{}')", "DB_PASSWORD {}", "API_KEY\t{}",
+    "vault login {}", "Api Key {} loaded", "Using token {}", "AUTH default {}", "PASS {}", "`DB_PASSWORD`: `{}`", "Login with admin / {}",
 ]  # fmt: skip
 
 
@@ -133,6 +152,8 @@ def cases() -> Iterator[tuple[str, str]]:
         yield SECRET, wrapper.format(n=name, s=SECRET)
     for sentence in SENTENCES:
         yield SECRET, sentence.format(SECRET)
+    for sentence in RANDOM_SENTENCES:
+        yield RANDOM_SECRET, sentence.format(RANDOM_SECRET)
 
 
 def check(secret: str, text: str) -> str | None:
@@ -186,6 +207,11 @@ def test_the_value_of_a_name_is_found_in_a_wrapper(wrapper: str) -> None:
 @pytest.mark.parametrize("sentence", SENTENCES)
 def test_a_secret_is_found_in_a_sentence_or_a_command(sentence: str) -> None:
     assert check(SECRET, sentence.format(SECRET)) is None
+
+
+@pytest.mark.parametrize("sentence", RANDOM_SENTENCES)
+def test_nobodys_word_is_found_after_the_name_of_a_secret(sentence: str) -> None:
+    assert check(RANDOM_SECRET, sentence.format(RANDOM_SECRET)) is None
 
 
 def test_a_bot_token_in_a_path() -> None:
