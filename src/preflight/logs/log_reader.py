@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+import re
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -18,7 +19,7 @@ from preflight.model.rules import Diagnosis
 _MAX_EXCERPT_CHARS = 500
 _MAX_PREFIX_CHARS = 60  # an error that begins later in its line is shown from shortly before it
 _MAX_LINES_OF_SAME_EVENT = 50  # within which a pid is the same event: the kernel logs a kill twice
-_MAX_SEEN_VALUES = 10_000
+_MAX_EXPLAINING_VALUES = 10_000
 _MAX_SEARCH_SECONDS = 30.0  # of processor time for the candidates of one chunk
 
 
@@ -33,7 +34,12 @@ class LogReader:
         self._names: dict[str, None] = {}
         self._line_count = 0
         self._counts = [_OccurrenceCount(diagnosis) for diagnosis in diagnoses]
-        self._by_id = {count.diagnosis.id: count for count in self._counts}
+        self._explaining: set[tuple[str, str, str | None]] = set()  # diagnosis, group, value
+        self._explaining_groups: dict[str, set[str]] = defaultdict(set)  # by diagnosis
+        for diagnosis in diagnoses:
+            for id_, same in diagnosis.unless:
+                if same is not None:
+                    self._explaining_groups[id_].add(same)
         sources = [(count, source) for count in self._counts for source in count.diagnosis.patterns]
         self._patterns = [(count, compile_log_pattern(source)) for count, source in sources]
         self._current_pattern = self._patterns[0][1] if self._patterns else compile_log_pattern("")
@@ -62,40 +68,36 @@ class LogReader:
     def _search_line(self, name: str, candidate: Candidate) -> None:
         """Search the line for its patterns; it belongs to the first diagnosis that matches it."""
         line = unwrap_line(candidate.data)
-        texts = [line.text]
+        lines = [line]
         if (b"\\" in line.text or b"\x1b" in line.text) and not quotes_anything(line.text):
-            texts = [*unescape(line.text), line.text]
-        any(self._search_text(name, candidate, line._replace(text=text)) for text in texts)
-
-    def _search_text(self, name: str, candidate: Candidate, line: LogLine) -> bool:
-        """Count the first diagnosis that matches; return whether one does, quoted or not."""
+            time = line.time or line.text.decode(errors="replace")  # where the whole line has it
+            lines = [*(LogLine(text, time) for text in unescape(line.text)), line]
         patterns = self._patterns
         if ALL_PATTERNS_INDEX not in candidate.patterns:
             patterns = [patterns[number] for number in sorted(set(candidate.patterns))]
-        for count, self._current_pattern in patterns:
-            match = self._current_pattern.search(line.text)
-            if match is None:
-                continue
-            if not is_quoted(line.text, *match.span()):
-                values = {
-                    group: text.decode(errors="replace")
-                    for group, text in match.groupdict().items()
-                    if text is not None
-                }
-                if not self._is_explained(count.diagnosis, values):
-                    count.add_occurrence(
-                        _Occurrence(name, candidate.line_number, line, match.start()), values
-                    )
-            return True
-        return False
+        for line in lines:
+            for count, self._current_pattern in patterns:
+                match = self._current_pattern.search(line.text)
+                if match is not None:
+                    if not is_quoted(line.text, *match.span()):
+                        occurrence = _Occurrence(name, candidate.line_number, line, match.start())
+                        self._count_occurrence(count, occurrence, match)
+                    return
 
-    def _is_explained(self, diagnosis: Diagnosis, values: Mapping[str, str]) -> bool:
-        """Return whether an earlier line explains this one: another diagnosis, the same value."""
-        return any(
-            same in values and values[same] in self._by_id[id_].seen.get(same, ())
-            for id_, same in diagnosis.unless
-            if same is not None and id_ in self._by_id
-        )
+    def _count_occurrence(
+        self, count: _OccurrenceCount, occurrence: _Occurrence, match: re.Match[bytes]
+    ) -> None:
+        """Count a match, unless an earlier line with the same captured value explains it."""
+        groups = match.groupdict().items()
+        values = {name: text.decode(errors="replace") for name, text in groups if text is not None}
+        diagnosis = count.diagnosis
+        explained_by = ((id_, same, values.get(same)) for id_, same in diagnosis.unless if same)
+        if any(captured in self._explaining for captured in explained_by):
+            return
+        count.add_occurrence(occurrence, values)
+        for group in self._explaining_groups.get(diagnosis.id, ()):
+            if group in values and len(self._explaining) < _MAX_EXPLAINING_VALUES:
+                self._explaining.add((diagnosis.id, group, values[group]))
 
     def build_contents(self) -> LogContents:
         """Return what was found, in the order of the diagnoses."""
@@ -137,7 +139,6 @@ class _OccurrenceCount:
         self._count = 0
         self._by_log: dict[str, list[_Occurrence]] = {}  # the first and the last of each log
         self._values: dict[str, str] = {}
-        self.seen: dict[str, set[str]] = {}  # what each group captured, up to a bound
         self._pid: tuple[str, str, int] | None = None  # log, pid and line of the last event
         self._recent: deque[float] = deque(maxlen=diagnosis.times)  # seconds
         self._is_frequent = diagnosis.within is None
@@ -145,10 +146,6 @@ class _OccurrenceCount:
     def add_occurrence(self, occurrence: _Occurrence, values: Mapping[str, str]) -> None:
         """Count an occurrence; another line about the same event only adds its values."""
         self._values.update(values)
-        for group, value in values.items():
-            captured = self.seen.setdefault(group, set())
-            if len(captured) < _MAX_SEEN_VALUES:
-                captured.add(value)
         log, number, pid = occurrence.log, occurrence.line_number, values.get("pid")
         is_same_event = (
             self._pid is not None

@@ -51,3 +51,11 @@ def test_a_line_is_found_in_a_wrapper(
     ]
     wrong = {line: hits for id_, line in lines if (hits := found(wrap(line))) != [id_]}
     assert wrong == {}
+
+
+def test_a_line_within_a_line_has_the_time_of_the_whole() -> None:
+    reader = LogReader(RULES.diagnoses)
+    entry = {"time": "2026-01-01T10:00:00Z", "msg": "Traceback:\nMemoryError: no more\nend"}
+    reader.add_log("a.log", io.BytesIO(json.dumps(entry).encode() + b"\n"))
+    (error,) = reader.build_contents().errors
+    assert (error.id, error.first.time) == ("process-out-of-memory", "2026-01-01T10:00:00Z")
