@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from engine_server import drip_without_end, listening
 from engines import Engine
 from processes import MARK, marked
 
@@ -24,30 +23,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{"
 @pytest.fixture
 def dripping_engine(tmp_path: Path) -> Iterator[str]:
     """The address of an engine that sends a byte now and then, without end."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(tmp_path / "s"))
-    listener.listen()
-
-    def drip(connection: socket.socket) -> None:
-        try:
-            connection.sendall(HEAD)
-            while True:
-                connection.sendall(b" ")
-                time.sleep(0.1)
-        except OSError:
-            connection.close()
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=drip, args=(connection,), daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
-    yield f"unix://{tmp_path}/s"
-    listener.close()
+    with listening(tmp_path / "s", drip_without_end(HEAD)) as address:
+        yield address
 
 
 @pytest.mark.alone

@@ -158,6 +158,18 @@ def drip(connection: socket.socket, _: bytes) -> None:
         time.sleep(0.2)
 
 
+def drip_without_end(sent_at_once: bytes) -> Answer:
+    """Return what sends this, then a byte now and then, until nobody listens."""
+
+    def answer(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(sent_at_once)
+        while True:
+            connection.sendall(b" ")
+            time.sleep(0.1)
+
+    return answer
+
+
 def flood(connection: socket.socket, _: bytes) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 300000000\r\n\r\n")
     for _ in range(300):

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine_server import drip_without_end, listening
 from preflight.facts.collect import measurement, worker
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import (
@@ -212,26 +212,14 @@ def silent(tmp_path: Path) -> Iterator[str]:
         yield f"unix://{tmp_path}/s"
 
 
-def dripping(tmp_path: Path, sent_at_once: bytes) -> str:
-    """Sends what it is given, then a byte now and then, for ever."""
-    place = str(tmp_path / "drip")
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(place)
-    listener.listen()
-
-    def one() -> None:
-        connection, _ = listener.accept()
-        listener.close()
-        try:
-            connection.sendall(sent_at_once)
-            while True:
-                connection.sendall(b" ")
-                time.sleep(0.2)
-        except OSError:
-            connection.close()
-
-    threading.Thread(target=one, daemon=True).start()
-    return f"unix://{place}"
+@pytest.fixture
+def slow_engine(head: bytes | None, silent: str, tmp_path: Path) -> Iterator[str]:
+    """The address of an engine that says nothing, or drips after its head."""
+    if head is None:
+        yield silent
+    else:
+        with listening(tmp_path / "drip", drip_without_end(head)) as address:
+            yield address
 
 
 def until(holds: Callable[[], bool], seconds: float) -> bool:
@@ -253,13 +241,12 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks i
     ids=["silent", "drips its head", "drips its body"],
 )  # fmt: skip
 def test_the_program_is_gone_in_time_and_leaves_nobody(
-    head: bytes | None, silent: str, tmp_path: Path, run_preflight: Run
+    head: bytes | None, slow_engine: str, run_preflight: Run
 ) -> None:
-    url = silent if head is None else dripping(tmp_path, head)
     mark = f"{os.getpid()}-{time.monotonic()}"
     start = time.monotonic()
     done = run_preflight(
-        "facts", "-f", "json", "--timeout", "1", "--docker-host", url, env={MARK: mark}
+        "facts", "-f", "json", "--timeout", "1", "--docker-host", slow_engine, env={MARK: mark}
     )
     took = time.monotonic() - start
     snapshot = json.loads(done.stdout)
@@ -272,7 +259,7 @@ def test_the_program_is_gone_in_time_and_leaves_nobody(
     assert facts["host"]["memory"]["total"] > 0
     assert facts["host"]["disk"]["total"] > 0
     assert snapshot["unknown"]["docker.reachable"]["kind"] == "timeout"
-    assert facts["docker"]["endpoint"] == url
+    assert facts["docker"]["endpoint"] == slow_engine
     assert snapshot["unknown"]["docker.memory.total"]["kind"] == "timeout"
     assert until(lambda: not marked(mark), 5), marked(mark)
 
