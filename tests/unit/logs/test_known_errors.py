@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from known_error_variants import VARIANTS
 from known_errors import CLEAN, HITS, OFTEN, lines_by_error
 from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
+from preflight.logs import log_reader
 from preflight.logs.log_reader import LogReader
+from preflight.logs.matcher import build_matcher
 from preflight.model.diagnosis import KnownError, LogContents
 from preflight.model.rules import DEFAULT_RULE_SET, Rule, RuleSet
 
@@ -24,15 +27,13 @@ LINES = lines_by_error(RULES.diagnoses)
 
 
 @pytest.fixture(params=["hyperscan", "re"], autouse=True)
-def engine(
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    """With Hyperscan, whose patterns are compiled once, and as on a machine that has none."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp()))
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Hyperscan, and as on a machine that has none; the patterns are compiled once a test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/nonexistent")
     if request.param == "re":
         monkeypatch.setitem(sys.modules, "hyperscan", None)
+    compiled = lru_cache(build_matcher)
+    monkeypatch.setattr(log_reader, "build_matcher", lambda sources: compiled(tuple(sources)))
 
 
 def scanned(lines: Iterable[str], rules: RuleSet = RULES) -> LogContents:
