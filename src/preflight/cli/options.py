@@ -214,9 +214,9 @@ def load_rules(
 
 def suggest_set(rule: str) -> str:
     """Return which bundled set has a rule that a rule file doesn't, or nothing."""
-    from preflight.rules.load import suggest_set
+    from preflight.rules.load import set_suggester
 
-    return suggest_set(rule, streams.read_rule_file, build_catalogue())
+    return set_suggester(streams.read_rule_file, build_catalogue())(rule)
 
 
 def read_snapshot_facts(name: str) -> Facts:

@@ -6,7 +6,7 @@ import hashlib
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from graphlib import CycleError, TopologicalSorter
 from pathlib import PurePath
 from typing import Any, NamedTuple, TypeVar
@@ -98,7 +98,7 @@ def load_ruleset(
     """
     context = DecodingContext(catalogue)
     if name not in BUNDLED_FILE_BY_SET:
-        context.suggest_set = partial(suggest_set, read=read, catalogue=catalogue)
+        context.suggest_set = set_suggester(read, catalogue)
     files = _RuleFiles(read, context)
     try:
         files.add_file(name, read(name), ())
@@ -133,15 +133,26 @@ def _size_problem(text: str) -> ValueError | None:
     return None
 
 
-def suggest_set(rule: str, read: ReadFile, catalogue: Catalogue) -> str:
-    """Return which bundled set has a rule and how to add it, or nothing."""
-    for name in BUNDLED_FILE_BY_SET:
-        with suppress(InputError, OSError):
-            if rule.encode() in read(name) and any(
-                rule == known.id for known in load_ruleset(name, read, catalogue).rules
-            ):
-                return f": it is in a bundled set, which 'extends: [{name}]' adds"
-    return ""
+def set_suggester(read: ReadFile, catalogue: Catalogue) -> Callable[[str], str]:
+    """Return what says which bundled set has a rule and how to add it, or nothing.
+
+    The sets are read once, when the first rule is asked for.
+    """
+
+    @cache
+    def set_by_rule() -> Mapping[str, str]:
+        sets: dict[str, str] = {}
+        for name in BUNDLED_FILE_BY_SET:
+            with suppress(InputError, OSError):
+                for rule in load_ruleset(name, read, catalogue).rules:
+                    sets.setdefault(rule.id, name)
+        return sets
+
+    def suggest(rule: str) -> str:
+        name = set_by_rule().get(rule)
+        return f": it is in a bundled set, which 'extends: [{name}]' adds" if name else ""
+
+    return suggest
 
 
 def display_name(name: str) -> str:
