@@ -60,7 +60,8 @@ def make_harmless(value: Any) -> Any:
 def _clean_command(command: str) -> str:
     if len(command) > MAX_CHARACTERS:
         command = command[: MAX_CHARACTERS - 1] + "…"
-    return "\n".join(map(clean, command.splitlines()))
+    lines = re.sub(r"\r\n?", "\n", command).removesuffix("\n").split("\n")
+    return "\n".join(map(clean, lines))  # str.splitlines also splits at control characters
 
 
 def json_text(value: Any, indent: int | None = 2) -> str:

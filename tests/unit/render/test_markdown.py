@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it.token import Token
 
@@ -146,6 +146,7 @@ def test_foreign_text_is_text(options: RenderOptions, hostile: str, hostile_repo
 
 @settings(max_examples=30)
 @given(st.text())
+@example("\x1e")  # Python ends a line there, nothing else does
 def test_any_text_is_text(text: str) -> None:
     report = poisoned(text)
     read = structure_holds(markdown(report), report)
