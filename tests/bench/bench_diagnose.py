@@ -107,7 +107,7 @@ def make(path: Path, size: int, every: int) -> int:
 def ere(pattern: str) -> str:
     """Write a pattern in grep's grammar."""
     plain = re.sub(r"\(\?P<[a-z_]+>|\(\?:", "(", pattern)
-    plain = re.sub(r"\[([^\]]*)\\d", r"[\g<1>0-9", plain)
+    plain = re.sub(r"(?<!\\)\[([^\]]*)\\d", r"[\g<1>0-9", plain)
     return plain.replace(r"\d", "[0-9]")
 
 
