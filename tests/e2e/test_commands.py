@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import program
-from paths import ROOT
+from preflight.cli.streams import read_rule_file
 from schemas import published, sealed
 
 
@@ -32,7 +32,7 @@ def test_outputs_follow_the_published_schemas(tmp_path: Path) -> None:
     for name, one in (("facts", facts), ("report", report)):
         schema(name, tmp_path).validate(one)
         sealed(name).validate(one)
-    rules = yaml.safe_load((ROOT / "rules.yaml").read_text(encoding="utf-8"))
+    rules = yaml.safe_load(read_rule_file("default"))
     schema("rules", tmp_path).validate(rules)
 
 
@@ -76,9 +76,10 @@ def test_explain_takes_a_snapshot(tmp_path: Path) -> None:
 
 
 def test_rules_list_names_every_rule_of_the_file(tmp_path: Path) -> None:
-    written = yaml.safe_load((ROOT / "rules.yaml").read_text(encoding="utf-8"))["rules"]
+    names = ("default", "general")
+    written = [rule for name in names for rule in yaml.safe_load(read_rule_file(name))["rules"]]
     listed = json.loads(run("rules", "list", "-f", "json", cwd=tmp_path).stdout)
-    assert [rule["id"] for rule in listed["rules"]] == [rule["id"] for rule in written]
+    assert {rule["id"] for rule in listed["rules"]} == {rule["id"] for rule in written}
     text = run("rules", "list", cwd=tmp_path).stdout
     assert all(rule["id"] in text for rule in written)
 

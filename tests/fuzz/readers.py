@@ -34,7 +34,7 @@ from preflight.logs.log_reader import LogReader
 from preflight.model.facts import Facts, Measured, build_facts, split_path
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
-from preflight.model.rules import DEFAULT_RULE_SET, KNOWN_ERRORS_SET, RuleSet
+from preflight.model.rules import DEFAULT_RULE_SET, GENERAL_RULE_SET, KNOWN_ERRORS_SET, RuleSet
 from preflight.render import FORMATS, RenderOptions, diagnosis, diff, listings, renderer
 from preflight.snapshot import bundle
 from preflight.snapshot import cases as case_files
@@ -154,13 +154,17 @@ def rule_seeds() -> list[bytes]:
     """Each bundled rule and diagnosis in a file of its own, so that a file is read fast."""
     import yaml
 
-    whole = (ROOT / "rules.yaml").read_text("utf-8")
-    document = yaml.safe_load(whole)
+    document = yaml.safe_load(read_rule_file(DEFAULT_RULE_SET))
+    general = yaml.safe_load(read_rule_file(GENERAL_RULE_SET))
     head = {"version": 1, "vars": document.get("vars", {})}
     apart = [
         {**head, key: [{**one, **({"needs": []} if "needs" in one else {})}]}
-        for key in ("rules", "diagnoses")
-        for one in document[key]
+        for key, entries in (
+            ("rules", general["rules"]),
+            ("rules", [rule for rule in document["rules"] if "title" in rule]),
+            ("diagnoses", document["diagnoses"]),
+        )
+        for one in entries
     ]
     apart.append({**head, "models": document["models"]})
     files = (TESTS / "golden/rules.yaml", TESTS / "cases/environment/rules.yaml")

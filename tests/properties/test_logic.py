@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from paths import ROOT
 from preflight import check as pipeline
+from preflight.cli.streams import read_rule_file
 from preflight.evaluate.conditions import Scope, TruthOrUnknown, meets_condition
 from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.model.conditions import OPERATORS, Condition, Reference, Sum
@@ -116,9 +117,7 @@ def test_de_morgan_and_double_negation_over_figures(
 
 @cache
 def rules() -> RuleSet:
-    return pipeline.load_rules_and_errors(
-        DEFAULT_RULE_SET, lambda _: (ROOT / "rules.yaml").read_bytes()
-    )
+    return pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file)
 
 
 @cache

@@ -27,7 +27,7 @@ from preflight.model.facts import Facts
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode, Report
-from preflight.model.rules import DEFAULT_RULE_SET, RuleSet
+from preflight.model.rules import BUNDLED_FILE_BY_SET, RuleSet
 from preflight.render import FORMATS
 from preflight.render.sanitize import shorten
 
@@ -94,7 +94,7 @@ def check(
         inputs = [os.path.join(facts, name) for name in names]
     inputs += [choose_rule_file(rules), *source.options.compose_files]
     outputs = parse_format_options(
-        formats, [name for name in inputs if name not in (DEFAULT_RULE_SET, "-")]
+        formats, [name for name in inputs if name not in (*BUNDLED_FILE_BY_SET, "-")]
     )
     if facts is not None and names:
         fleet = _check_snapshot_folder(facts, names, ruleset, selection, started)

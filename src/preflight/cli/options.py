@@ -17,7 +17,7 @@ from preflight.facts.collect.measurement import LogRequest, Measurement, Options
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts, Measured
 from preflight.model.problems import InputError
 from preflight.model.quantities import parse_duration
-from preflight.model.rules import DEFAULT_RULE_SET, Rule, RuleSet
+from preflight.model.rules import DEFAULT_RULE_SET, GENERAL_RULE_SET, Rule, RuleSet
 from preflight.processes import check_filesystem_responds
 
 CommandFunction: TypeAlias = Callable[..., None]
@@ -105,7 +105,8 @@ RulesFile = Annotated[
     str | None,
     declare_option(
         "--rules -r FILE $PREFLIGHT_RULES",
-        f"Rule file. Default: {LOCAL_RULE_FILE} in the current folder, or the bundled rules.",
+        f"Rule file, or a bundled set: {DEFAULT_RULE_SET}, {GENERAL_RULE_SET}."
+        f" Default: {LOCAL_RULE_FILE} in the current folder, or {DEFAULT_RULE_SET}.",
     ),
 ]
 FactsFile = Annotated[

@@ -26,6 +26,7 @@ from preflight.evaluate.sentences import (
     format_value,
     is_number,
     resolve_fixes,
+    shorten_text,
 )
 from preflight.evaluate.waivers import apply_waiver, find_unneeded_waivers
 from preflight.model.conditions import ITEM_SEGMENT, Condition
@@ -104,6 +105,13 @@ def evaluate(
     selection = selection or RuleSelection()
     evaluation = Evaluation(ruleset, facts, catalogue, today)
     selected = select_rules(ruleset, selection)
+    exclusion = None if selection.only else _find_exclusion(ruleset, evaluation.scope)
+    if exclusion:
+        rules = {rule.id: rule for rule in ruleset.extended}
+        selected = [rules[rule.id] for rule in selected if rule.id in rules]
+        evaluation.rules.update(rules)
+        if not selected:
+            raise InputError(f"{exclusion}, and no others are selected")
     results = tuple(result for rule in selected for result in evaluation.judge_rule(rule))
     return Report(
         version=facts.version,
@@ -118,6 +126,7 @@ def evaluate(
         next=ruleset.next,
         memory=compute_memory_breakdown(facts, ruleset.overhead),
         notes=(
+            *([f"{exclusion}: only general rules were judged."] if exclusion else ()),
             *ruleset.notes,
             *map(describe_retired_rule, sorted(_retired_names(ruleset, selection))),
             *(
@@ -126,6 +135,18 @@ def evaluate(
             ),
         ),
     )
+
+
+def _find_exclusion(ruleset: RuleSet, scope: Scope) -> str | None:
+    """Return why the file's own rules don't apply; None if they do, or if that isn't known."""
+    reasons = []
+    for when in ruleset.applies:
+        if all_conditions_hold(when, scope) is not False:
+            return None
+        line = next(line for line in when if all_conditions_hold([line], scope) is False)
+        comparison = ComparisonText(scope.get(line.path), line.condition, scope, line.path)
+        reasons.append(f"{join_path(line.path)} is {shorten_text(comparison.actual_text)}")
+    return f"The rules of {ruleset.name} don't apply here ({', '.join(reasons)})"
 
 
 def _known_facts_by_name(facts: Facts, group: str, names: Iterable[str]) -> Mapping[str, object]:

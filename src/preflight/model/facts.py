@@ -213,11 +213,13 @@ class Catalogue:
     def __init__(self, facts: Iterable[Fact]) -> None:
         self.facts = tuple(facts)
         self._exact = {split_path(fact.path): fact for fact in self.facts}
+        # by the first segment and the number of segments
         self._patterns: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
-        self._collections: set[Path] = set()
+        self._collections: defaultdict[tuple[str, int], set[Path]] = defaultdict(set)
         for path in self._exact:
             ends = [end for end, segment in enumerate(path) if segment == "*"]
-            self._collections |= {path[:end] for end in ends}
+            for end in ends:
+                self._collections[path[0], end].add(path[:end])
             if ends:
                 self._patterns[path[0], len(path)].append(path)
 
@@ -235,7 +237,8 @@ class Catalogue:
 
     def is_collection(self, path: Path) -> bool:
         """Return whether `path` holds items by name, for `for_each`."""
-        return any(_declaration_covers(pattern, path) for pattern in self._collections)
+        patterns = self._collections.get((path[0], len(path)), ())
+        return any(_declaration_covers(pattern, path) for pattern in patterns)
 
     def names(self) -> list[str]:
         """Return every declared path, for suggestions and tables."""

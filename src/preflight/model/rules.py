@@ -12,10 +12,22 @@ from preflight.model.conditions import Condition
 from preflight.model.facts import Path, Unit
 from preflight.model.quantities import parse_size
 
-DEFAULT_RULE_SET = "default"  # how `extends` names the bundled set
+DEFAULT_RULE_SET = "default"  # how `extends` names the bundled rules of the document
+GENERAL_RULE_SET = "general"  # the bundled rules that hold for any stack
 KNOWN_ERRORS_SET = "errors"  # the bundled diagnoses, which lie beneath those of any file
-BUNDLED_FILE_BY_SET = {DEFAULT_RULE_SET: "rules.yaml", KNOWN_ERRORS_SET: "rulesets/errors.yaml"}
-BUNDLED_DISPLAY_NAME = "bundled"  # how reports name them
+BUNDLED_FILE_BY_SET = {
+    GENERAL_RULE_SET: "rulesets/general.yaml",
+    DEFAULT_RULE_SET: "rules.yaml",
+    KNOWN_ERRORS_SET: "rulesets/errors.yaml",
+}
+BUNDLED_DISPLAY_NAMES = {
+    name: "bundled" if name == DEFAULT_RULE_SET else f"bundled {name}"
+    for name in BUNDLED_FILE_BY_SET
+}
+"""How reports and problems name them."""
+BUNDLED_FILE_BY_DISPLAY_NAME = {
+    display_name: BUNDLED_FILE_BY_SET[name] for name, display_name in BUNDLED_DISPLAY_NAMES.items()
+}
 PLACEHOLDER_PATTERN = re.compile(
     r"(?<![{$])\{([a-z_][A-Za-z0-9_.\"-]*)\}(?!\})"
 )  # `{actual}` in a text
@@ -154,6 +166,8 @@ class RuleSet(NamedTuple):
     source: str = ""  # the document the rules state
     next: str = ""  # the command to run when everything passes
     rules: tuple[Rule, ...] = ()
+    applies: tuple[tuple[FactCondition, ...], ...] = ((),)  # unless one holds, only `extended` are
+    extended: tuple[Rule, ...] = ()  # the rules of what the file extends, as they are there
     vars: Mapping[str, str] = MappingProxyType({})
     models: tuple[LanguageModel, ...] = ()
     diagnoses: tuple[Diagnosis, ...] = ()

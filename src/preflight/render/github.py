@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 
 from preflight.model.report import Report, Result
-from preflight.model.rules import BUNDLED_DISPLAY_NAME
+from preflight.model.rules import BUNDLED_FILE_BY_DISPLAY_NAME
 from preflight.render import RenderOptions, tasks
 
 _MAX_SHOWN = 10  # annotations of one kind that GitHub shows of a step; the log has them all
@@ -60,7 +60,7 @@ def _format_command(kind: str, title: str, text: str, result: Result | None = No
 def _find_position(result: Result) -> dict[str, str]:
     """Return the line that decides: of the compose file, else of the user's own rule file."""
     file, line = (result.file or "").strip(), result.line
-    if not file and result.rule_file != BUNDLED_DISPLAY_NAME:
+    if not file and result.rule_file not in BUNDLED_FILE_BY_DISPLAY_NAME:
         file, line = result.rule_file.strip(), result.rule_line
     position = {"file": file, "line": str(line or "")}
     return {key: text for key, text in position.items() if text and file}

@@ -29,7 +29,7 @@ from typing import Any
 from urllib.parse import quote
 
 from preflight.model.report import Report, Result, Verdict
-from preflight.model.rules import BUNDLED_DISPLAY_NAME
+from preflight.model.rules import BUNDLED_FILE_BY_DISPLAY_NAME
 from preflight.render import RenderOptions
 from preflight.render.sanitize import json_text, make_harmless, shorten
 from preflight.render.tasks import detail_lines, fix_lines, waiver_text
@@ -182,7 +182,10 @@ def _find_location(result: Result, windows: bool) -> dict[str, Any]:
     file, line = result.file, result.line
     if not file:
         file, line = result.rule_file, result.rule_line
-    if file in ("", BUNDLED_DISPLAY_NAME):
+    if file in BUNDLED_FILE_BY_DISPLAY_NAME:
+        uri = f"preflight/{BUNDLED_FILE_BY_DISPLAY_NAME[file]}"
+        artifact = {"uri": uri, "uriBaseId": "PREFLIGHT"}
+    elif not file:
         artifact = {"uri": "preflight/rules.yaml", "uriBaseId": "PREFLIGHT"}
     else:
         artifact = _artifact_location(file[:_MAX_PATH], windows)

@@ -36,6 +36,7 @@ from preflight.rules.context import (
     read_scalar,
 )
 from preflight.yaml_marks import PLAIN_TAG, QUOTED_TAG, Node, Scalar, Sequence, is_null, kind_of
+from preflight.yaml_marks import Mapping as MappingNode
 
 JsonSchema: TypeAlias = Mapping[str, Any]
 Decoder: TypeAlias = Callable[[Node, DecodingContext], Any]
@@ -409,6 +410,14 @@ def _decode_when(node: Node, context: DecodingContext) -> tuple[FactCondition, .
         context.unit = outer
 
 
+def _decode_applies(node: Node, context: DecodingContext) -> tuple[tuple[FactCondition, ...], ...]:
+    """Return the alternatives of `applies`: a `when`, or those under `any_of`."""
+    if node.__class__ is MappingNode and [key.value for key, _ in node.value] == ["any_of"]:
+        alternatives = SCHEMA_BY_DEFINITION["applies"]["anyOf"][0]["properties"]["any_of"]
+        return tuple(decode_node(node.value[0][1], alternatives, context))
+    return (_decode_when(node, context),)
+
+
 def _leave_undecoded(node: Node, _: DecodingContext) -> Node:
     """Leave an object to the loader, which merges those of the same id first."""
     return node
@@ -455,6 +464,7 @@ DECODER_BY_DEFINITION: Mapping[str, Decoder] = {
     "value": _decode_value,
     "condition": _decode_condition,
     "when": _decode_when,
+    "applies": _decode_applies,
     **dict.fromkeys(("rule", "model", "diagnosis", "waiver"), _leave_undecoded),
     "unless": _decode_unless,
     "fix": lambda node, context: Fix(**decode_yaml_object("fix", node, context)),

@@ -16,7 +16,8 @@ from preflight.model.patterns import compile_log_pattern
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.quantities import parse_size
 from preflight.model.rules import (
-    BUNDLED_DISPLAY_NAME,
+    BUNDLED_DISPLAY_NAMES,
+    BUNDLED_FILE_BY_DISPLAY_NAME,
     BUNDLED_FILE_BY_SET,
     KNOWN_ERRORS_SET,
     LOG_NAMESPACE,
@@ -157,7 +158,7 @@ def set_suggester(read: ReadFile, catalogue: Catalogue) -> Callable[[str], str]:
 
 def display_name(name: str) -> str:
     """Return the name of a rule file in reports and problems."""
-    return BUNDLED_DISPLAY_NAME if name in BUNDLED_FILE_BY_SET else name
+    return BUNDLED_DISPLAY_NAMES.get(name, name)
 
 
 class _RuleFiles:
@@ -167,7 +168,9 @@ class _RuleFiles:
         self.head: dict[str, Any] = {}
         self.vars: dict[str, str] = {}
         self.entries: dict[str, _EntriesByName] = {name: {} for name in _KIND_AND_KEY_BY_LIST}
+        self.extended_rules: _EntriesByName = {}  # of all files that the last one extends
         self.documents: dict[str, str] = {}  # by file: the document that it states
+        self.nodes_by_file: list[dict[str, Node]] = []  # by key; the file that extends is the last
         self.sha256 = hashlib.sha256()
         self._read = read
         self._context = context
@@ -185,7 +188,7 @@ class _RuleFiles:
             context.complete = False
             return
         check_required(RULE_FILE_DEFINITION, nodes, root, context)
-        given = [key for key, node in nodes.items() if not is_null(node)]
+        given = [key for key, node in nodes.items() if not is_null(node) and key != "applies"]
         head = {key: decode_key(RULE_FILE_DEFINITION, key, nodes, context) for key in given}
         context.complete &= all(
             head[key] is not None for key in _KEYS_THAT_DEFINE_NAMES & head.keys()
@@ -194,7 +197,10 @@ class _RuleFiles:
             self._add_extended_file(base, nodes["extends"].value[number], (*chain, name))
         self.head.update(head)
         self.vars.update(head.get("vars") or {})
-        self.documents[display_name(name)] = self.head.get("source") or ""
+        has_document = "source" in head or "extends" in head  # its own, or that of what it extends
+        self.documents[display_name(name)] = self.head.get("source", "") if has_document else ""
+        self.nodes_by_file.append(nodes)
+        self.extended_rules = dict(self.entries["rules"])
         for kind in _KIND_AND_KEY_BY_LIST:
             self._merge_list(kind, head.get(kind) or ())
 
@@ -205,7 +211,7 @@ class _RuleFiles:
         """
         diagnoses = self.entries["diagnoses"]
         if not wanted and all(
-            e.position()["file"] == BUNDLED_DISPLAY_NAME for e in diagnoses.values()
+            e.position()["file"] in BUNDLED_FILE_BY_DISPLAY_NAME for e in diagnoses.values()
         ):
             diagnoses.clear()
             return
@@ -262,7 +268,8 @@ class _RuleFiles:
                 continue
             lines[id_] = node.start_mark.line + 1
             if kind != "waivers" and id_ in entries:
-                nodes = {**entries[id_].nodes, **nodes}
+                base = entries.pop(id_) if "section" in nodes else entries[id_]  # moved or left
+                nodes = {**base.nodes, **nodes}
             entries[id_] = _MergedEntry(node, nodes)
             check_entry_count(node, len(entries))
 
@@ -288,13 +295,19 @@ def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> Ru
 
     rules = {rule.id: rule for rule in decode("rules", _decode_rule)}
     _check_cycles(rules, entries["rules"], context)
+    applies: Any = ()
+    for nodes in files.nodes_by_file:  # all are checked, and their facts measured; the last counts
+        applies = decode_key(RULE_FILE_DEFINITION, "applies", nodes, context)
+    extended = _decode_extended(files, rules, context) if applies else ()
     return RuleSet(
         name=head.get("name") or PurePath(name).stem,
-        origin=display_name(name),
+        origin="bundled" if name in BUNDLED_FILE_BY_SET else name,
         sha256=files.sha256.hexdigest(),
         source=head.get("source", ""),
         next=head.get("next", ""),
         rules=tuple(rules.values()),
+        applies=applies or ((),),
+        extended=extended,
         vars=context.vars,
         models=decode("models", _decode_model),
         diagnoses=decode("diagnoses", _decode_diagnosis),
@@ -303,6 +316,32 @@ def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> Ru
         documents=files.documents,
         notes=tuple(map(describe_retired_rule, retired)),
     )
+
+
+def _decode_extended(
+    files: _RuleFiles, rules: Mapping[str, Rule], context: DecodingContext
+) -> tuple[Rule, ...]:
+    """Return the rules of what the file extends, without what the file changes in them."""
+    entries = files.entries["rules"]
+    before = {id_: entry for id_, entry in files.extended_rules.items() if id_ in entries}
+    unchanged = dict(rules)
+    for id_, entry in before.items():
+        rule = rules.get(str(id_))
+        if rule is None or entry is entries[id_]:
+            continue
+        nodes = entries[id_].nodes
+        changed = {key for key in nodes if nodes[key] is not entry.nodes.get(key)}
+        if changed <= {"id", "section", "document"}:  # quicker than to decode all of it again
+            section = decode_key("rule", "section", entry.nodes, context) or ""
+            is_stated = decode_key("rule", "document", entry.nodes, context) is not False
+            moved = rule._replace(section=section, document=is_stated, **entry.position())
+            unchanged[rule.id] = moved
+            continue
+        with suppress(InvalidValueError):
+            unchanged[rule.id] = _decode_rule(entry, context)
+    if any(rule.needs != rules[rule.id].needs for rule in unchanged.values()):
+        _check_cycles(unchanged, {**entries, **before}, context)
+    return tuple(unchanged[str(id_)] for id_ in before if id_ in unchanged)
 
 
 def _drop_retired_rules(rules: _EntriesByName, waivers: _EntriesByName) -> list[str]:

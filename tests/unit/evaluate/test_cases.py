@@ -16,12 +16,13 @@ import program
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.rules import judge_case
+from preflight.cli.streams import read_rule_file
 from preflight.evaluate.cases import compare_verdicts
 from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.model.cases import VerdictMismatch
 from preflight.model.problems import InputError
 from preflight.model.report import Report
-from preflight.model.rules import DEFAULT_RULE_SET, PLACEHOLDER_PATTERN
+from preflight.model.rules import BUNDLED_FILE_BY_SET, PLACEHOLDER_PATTERN
 from preflight.snapshot.cases import read_expected
 from preflight.snapshot.facts_file import read_snapshot
 
@@ -33,7 +34,7 @@ def judged(name: str) -> Report:
     folder = ROOT / "tests" / "cases" / name
 
     def read(path: str) -> bytes:
-        return (ROOT / "rules.yaml" if path == DEFAULT_RULE_SET else folder / path).read_bytes()
+        return read_rule_file(path) if path in BUNDLED_FILE_BY_SET else (folder / path).read_bytes()
 
     rules = pipeline.load_rules_and_errors("rules.yaml", read)
     snapshot = read_snapshot((folder / "facts.json").read_bytes(), "facts.json")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflight.model.report import Report
-from preflight.model.rules import BUNDLED_DISPLAY_NAME
+from preflight.model.rules import BUNDLED_FILE_BY_DISPLAY_NAME
 from preflight.render import FORMATS, RenderOptions, renderer
 from preflight.render.sanitize import shorten
 from report_readers import Command, commands, new_style
@@ -63,8 +63,9 @@ def test_an_annotation_stands_at_the_line_that_decides(report: Report) -> None:
     ]
 
 
-def test_the_bundled_rules_are_no_place_in_a_repository(report: Report) -> None:
-    bundled = tuple(one._replace(rule_file=BUNDLED_DISPLAY_NAME) for one in report.results)
+@pytest.mark.parametrize("name", BUNDLED_FILE_BY_DISPLAY_NAME)
+def test_the_bundled_rules_are_no_place_in_a_repository(report: Report, name: str) -> None:
+    bundled = tuple(one._replace(rule_file=name) for one in report.results)
     files = {command.properties.get("file") for command in github(report._replace(results=bundled))}
     assert files == {None, "compose.yaml"}
 

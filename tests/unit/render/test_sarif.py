@@ -21,7 +21,7 @@ from preflight import check as pipeline
 from preflight.cli.streams import find_bundled_rule_file, read_rule_file
 from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.model.report import VERDICTS, Report, ResolvedFix, Result
-from preflight.model.rules import BUNDLED_DISPLAY_NAME, DEFAULT_RULE_SET
+from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, GENERAL_RULE_SET
 from preflight.render import RenderOptions, renderer, sarif
 from preflight.snapshot.facts_file import read_snapshot
 from report_readers import check_github, check_uri
@@ -151,18 +151,19 @@ def test_a_result_stands_at_the_line_that_decides_else_at_its_rule(report: Repor
         assert f"id: {id_}" in lines[line - 1]
 
 
-def test_a_bundled_rule_is_found_under_a_base_of_its_own() -> None:
-    rules = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file)
+@pytest.mark.parametrize("name", [DEFAULT_RULE_SET, GENERAL_RULE_SET])
+def test_a_bundled_rule_is_found_under_a_base_of_its_own(name: str) -> None:
+    rules = pipeline.load_rules_and_errors(name, read_rule_file)
     facts = read_snapshot((GOLDEN / "facts.json").read_bytes(), "facts.json")
     run = run_of(
         evaluate(rules, facts, pipeline.build_catalogue(), RuleSelection(), date(2026, 11, 23))
     )
-    lines = find_bundled_rule_file().read_text(encoding="utf-8").splitlines()
+    lines = find_bundled_rule_file(name).read_text(encoding="utf-8").splitlines()
     own = [one for one in run["results"] if place(one)[1] == "PREFLIGHT"]
     assert own
     for result in own:
         uri, _, line = place(result)
-        assert uri == "preflight/rules.yaml"
+        assert uri == f"preflight/{BUNDLED_FILE_BY_SET[name]}"
         assert f"id: {result['ruleId']}" in lines[line - 1]
     assert run["originalUriBaseIds"]["PREFLIGHT"]["description"]["text"]
 
@@ -359,6 +360,6 @@ def test_check_writes_it(
 
 def test_a_rule_without_any_place_still_has_one(report: Report) -> None:
     bare = report.results[1]._replace(file=None, line=None, rule_file="", rule_line=None)
-    bundled = bare._replace(rule_file=BUNDLED_DISPLAY_NAME)
+    bundled = bare._replace(rule_file="bundled")
     for result in results_of(report._replace(results=(bare, bundled))):
         assert place(result) == ("preflight/rules.yaml", "PREFLIGHT", 1)

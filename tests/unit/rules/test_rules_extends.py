@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from paths import ROOT
 from preflight import check as pipeline
+from preflight.cli.streams import read_rule_file
 from preflight.model.problems import InputError
-from preflight.model.rules import DEFAULT_RULE_SET, KNOWN_ERRORS_SET, RuleSet
+from preflight.model.rules import DEFAULT_RULE_SET, GENERAL_RULE_SET, KNOWN_ERRORS_SET, RuleSet
 from preflight.rules.load import load_ruleset
 
-BUNDLED = (ROOT / "rules.yaml").read_bytes()
 BASE = """\
 version: 1
 name: base
@@ -36,8 +35,8 @@ waivers: [{rule: system, reason: r, owner: base, until: 2027-01-31}]
 
 def loaded(files: dict[str, str], name: str = "rules.yaml") -> RuleSet:
     def read(path: str) -> bytes:
-        if path == DEFAULT_RULE_SET:
-            return BUNDLED
+        if path in (DEFAULT_RULE_SET, GENERAL_RULE_SET):
+            return read_rule_file(path)
         if path == KNOWN_ERRORS_SET:
             return b"version: 1"
         if path not in files:
@@ -150,6 +149,14 @@ def test_order_is_that_of_first_mention_and_new_rules_come_last() -> None:
         "  - {id: system, title: S}"
     )
     assert [rule.id for rule in rules.rules] == ["memory", "system", "new"]
+
+
+def test_a_rule_that_gets_another_section_stands_where_the_file_names_it() -> None:
+    rules = over(
+        "rules:\n  - {id: new, title: N, fact: host.os, require: {exists: true}}\n"
+        "  - {id: memory, section: S}"
+    )
+    assert [rule.id for rule in rules.rules] == ["system", "new", "memory"]
 
 
 def test_a_new_rule_may_need_one_of_the_base_and_the_reverse() -> None:

@@ -11,9 +11,8 @@ import sys
 import pytest
 import yaml
 
-from paths import ROOT
 from preflight import check as pipeline
-from preflight.cli.streams import find_bundled_rule_file
+from preflight.cli.streams import find_bundled_rule_file, read_rule_file
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError, Problem
 from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, RuleSet
@@ -850,21 +849,18 @@ def test_no_nesting_crashes_the_interpreter(without_c: bool) -> None:
 
 
 def test_without_libyaml_the_same_is_read() -> None:
-    rules = ROOT / "rules.yaml"
     code = (
         "import sys\n"
         f"{PLAIN_PYTHON}"
         "from preflight import check as pipeline\n"
-        "data = sys.stdin.buffer.read()\n"
-        "rules = pipeline.load_rules_and_errors('default', lambda _: data)\n"
+        "from preflight.cli.streams import read_rule_file\n"
+        "rules = pipeline.load_rules_and_errors('default', read_rule_file)\n"
         "print(repr(rules._replace(required_facts=None)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], input=rules.read_bytes(), capture_output=True, timeout=60
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    with_c = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file)._replace(
+        required_facts=None  # type: ignore[arg-type]
     )
-    with_c = pipeline.load_rules_and_errors(
-        DEFAULT_RULE_SET, lambda _: rules.read_bytes()
-    )._replace(required_facts=None)  # type: ignore[arg-type]
     assert done.returncode == 0, done.stderr.decode()
     assert ADDRESS.sub("", done.stdout.decode().strip()) == ADDRESS.sub("", repr(with_c))
 

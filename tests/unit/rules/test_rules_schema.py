@@ -14,12 +14,17 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paths import ROOT
 from preflight import check as pipeline
+from preflight.cli.streams import read_rule_file
 from preflight.model.conditions import OPERATORS
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError
-from preflight.model.rules import CONFIDENCES, KNOWN_ERRORS_SET, UNIT_BY_VALUE_TYPE
+from preflight.model.rules import (
+    BUNDLED_FILE_BY_SET,
+    CONFIDENCES,
+    KNOWN_ERRORS_SET,
+    UNIT_BY_VALUE_TYPE,
+)
 from preflight.rules.language import (
     DECODER_BY_DEFINITION,
     RULE_FILE_DEFINITION,
@@ -31,7 +36,6 @@ from preflight.rules.load import load_ruleset
 from preflight.yaml_marks import compose_document
 
 CATALOGUE = Catalogue([*pipeline.build_catalogue().facts, Fact("app.*.size", "bytes", "")])
-RULES_YAML = ROOT / "rules.yaml"
 GOOD_RULE = {"id": "a", "title": "A", "fact": "host.os", "require": {"equals": "linux"}}
 GOOD_FIX = {"text": "Do."}
 GOOD_WAIVER = {"rule": "a", "reason": "r", "owner": "o", "until": "2027-01-31"}
@@ -101,7 +105,8 @@ def test_the_words_of_the_schema_are_those_of_the_program() -> None:
 
 
 def test_the_bundled_rules_follow_it() -> None:
-    validator().validate(yaml.safe_load(RULES_YAML.read_text(encoding="utf-8")))
+    for name in BUNDLED_FILE_BY_SET:
+        validator().validate(yaml.safe_load(read_rule_file(name)))
 
 
 def test_every_key_and_operator_is_described() -> None:
@@ -300,6 +305,7 @@ RIGHT = {
     "version": 1,
     "name": "n",
     "extends": [],
+    "applies": {"any_of": [{"docker.local": True}, {"host.os": {"one_of": ["linux"]}}]},
     "vars": {"a": "1GB"},
     "rules": [
         {
@@ -343,6 +349,7 @@ ANY = st.sampled_from(
 )
 # what the schema leaves to the decoder: whether a text is a figure, a name that is known, a day
 READ_BY_DECODER = (
+    "applies",
     "extends",
     "fact",
     "for_each",

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.redacting import build_redactor, redact_facts
+from preflight.cli.streams import read_rule_file
 from preflight.evaluate.judge import evaluate
 from preflight.model.facts import Facts, Measured, Source, Unknown, build_facts, split_path
-from preflight.model.rules import DEFAULT_RULE_SET, RuleSet
+from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, RuleSet
 from preflight.model.secrets import secret_kind
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 from preflight.snapshot.redact import Redactor
@@ -364,7 +365,7 @@ def test_everything_under_a_secret_name_in_facts_is_hidden(value: Any) -> None:
 
 def bundled() -> RuleSet:
     def read(path: str) -> bytes:
-        return (ROOT / "rules.yaml" if path == DEFAULT_RULE_SET else Path(path)).read_bytes()
+        return read_rule_file(path) if path in BUNDLED_FILE_BY_SET else Path(path).read_bytes()
 
     return pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read)
 

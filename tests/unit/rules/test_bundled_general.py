@@ -1,0 +1,165 @@
+"""The bundled set `general` holds for any stack; the document's rules are only about theirs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from preflight import check as pipeline
+from preflight.cli.streams import read_rule_file
+from preflight.model.facts import Facts, Measured, Unknown, build_facts
+from preflight.model.problems import InputError
+from preflight.model.report import Report
+from preflight.model.rules import DEFAULT_RULE_SET, GENERAL_RULE_SET, RuleSet
+
+GENERAL = pipeline.load_rules_and_errors(GENERAL_RULE_SET, read_rule_file)
+DEFAULT = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file)
+GENERAL_IDS = {rule.id for rule in GENERAL.rules}
+NOTE = (
+    "The rules of ollama-api-stack don't apply here (compose.files is compose.yaml, ollama.service "
+    "is not set): only general rules were judged."
+)
+
+
+def project(ollama: object, *, files: Any = ("compose.yaml",), **more: object) -> Facts:
+    """Facts of a project, by names with `__` for the dot."""
+    facts = {
+        "compose__files": list(files) if type(files) is tuple else files,
+        "ollama__service": ollama,
+        **more,
+    }
+    measured = [Measured(tuple(k.split("__")), v, "test") for k, v in facts.items()]
+    return build_facts(measured, measured_at="2026-11-23T11:00:00Z", version="1.0.0")
+
+
+def judge(facts: Facts, ruleset: RuleSet = DEFAULT, only: tuple[str, ...] = ()) -> Report:
+    return pipeline.check(ruleset, facts, pipeline.select(ruleset, only, (), strict=False))
+
+
+def load_file(text: str, **others: str) -> RuleSet:
+    def read(name: str) -> bytes:
+        if name in ("mine.yaml", *others):
+            return (text if name == "mine.yaml" else others[name]).encode()
+        return read_rule_file(name)
+
+    return pipeline.load_rules_and_errors("mine.yaml", read)
+
+
+def test_general_names_neither_the_document_nor_its_stack() -> None:
+    text = read_rule_file(GENERAL_RULE_SET).decode()
+    assert not re.findall(r"(?i)ollama|\bapi\b|\bllm\b|\bmodels?\b|\bdocument\b", text)
+    assert not GENERAL.vars
+    assert {GENERAL.document_name(rule) for rule in GENERAL.rules} == {""}
+
+
+def test_the_default_has_every_general_rule_with_its_tags_and_what_it_asks() -> None:
+    default = {rule.id: rule for rule in DEFAULT.rules}
+    assert len(default) == 76
+    for rule in GENERAL.rules:
+        for key in ("title", "tags", "needs", "fact", "require", "recommend", "for_each"):
+            assert getattr(default[rule.id], key) == getattr(rule, key), (rule.id, key)
+        assert default[rule.id].enabled == rule.enabled
+
+
+def test_without_ollama_no_rule_of_the_document_speaks() -> None:
+    report = judge(project(None))
+    assert {result.id for result in report.results} == {
+        rule.id for rule in GENERAL.rules if rule.enabled
+    }
+    assert {result.rule_file for result in report.results} == {"bundled general"}
+    assert {result.source for result in report.results} == {""}
+    assert report.notes == (NOTE,)
+
+
+def test_what_the_document_adds_to_a_general_rule_is_left_out_too() -> None:
+    stack = {
+        "docker__reachable": True,
+        "stack__containers__db__oom_killed": True,
+        "stack__containers__db__service": "db",
+        "stack__containers__db__memory__limit": 2**30,
+        "model__best": "phi:latest",
+    }
+    for ollama, expected in ((None, 0), ("llm", 1)):
+        results = {r.id: r for r in judge(project(ollama, **stack)).results}
+        text = results["container-oom"].fixes[0].text
+        assert text.count("OLLAMA_MODEL") == expected
+        assert results["container-oom"].section.startswith("Troubleshooting") == bool(expected)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        project("llm"),
+        project(Unknown("the file can't be read")),
+        project(None, files=None),
+        project(None, files=Unknown("the file can't be read")),
+    ],
+)
+def test_where_it_holds_or_is_unknown_all_are_judged(facts: Facts) -> None:
+    report = judge(facts)
+    assert {r.id for r in report.results} == {rule.id for rule in DEFAULT.rules if rule.enabled}
+    assert report.notes == ()
+
+
+@pytest.mark.parametrize("name", ["host-memory", "host"])
+def test_only_judges_a_rule_of_the_document_all_the_same(name: str) -> None:
+    report = judge(project(None, docker__local=True, host__memory__total=4e9), only=(name,))
+    assert "host-memory" in {result.id for result in report.results if result.verdict == "fail"}
+    assert report.notes == ()
+
+
+def test_a_file_that_extends_a_set_does_not_inherit_what_it_is_about() -> None:
+    extending = load_file("version: 1\nextends: [default]\n")
+    assert {r.id for r in judge(project(None), extending).results} > GENERAL_IDS - {
+        rule.id for rule in GENERAL.rules if not rule.enabled
+    }
+
+
+RULE = "{id: mine, title: M, fact: host.os, require: {equals: linux}}"
+
+
+def test_a_when_alone_and_any_of_several() -> None:
+    facts = project("llm", host__os="linux")
+    for applies, holds in (
+        ("{host.os: linux}", True),
+        ("{host.os: darwin}", False),
+        ("{host.os: linux, compose.files: {exists: false}}", False),
+        ("{any_of: [{host.os: darwin}, {ollama.service: llm}]}", True),
+        ("null", True),
+        ("{}", True),
+    ):
+        ruleset = load_file(
+            f"version: 1\nextends: [general]\napplies: {applies}\nrules: [{RULE}]\n"
+        )
+        report = judge(facts, ruleset)
+        assert ("mine" in {result.id for result in report.results}) is holds
+        assert bool(report.notes) is not holds
+
+
+def test_where_nothing_else_is_there_to_judge_the_check_does_not_pass() -> None:
+    ruleset = load_file(f"version: 1\napplies: {{host.os: darwin}}\nrules: [{RULE}]\n")
+    with pytest.raises(InputError, match=r"The rules of mine don't apply here \(host.os is linux"):
+        judge(project(None, host__os="linux"), ruleset)
+
+
+def test_what_applies_asks_for_is_measured_for_those_that_extend_it_too() -> None:
+    base = f"version: 1\napplies: {{host.ports.5432.free: true}}\nrules: [{RULE}]\n"
+    ruleset = load_file("version: 1\nextends: [base.yaml]\n", **{"base.yaml": base})
+    assert ("host", "ports", "5432", "free") in ruleset.required_facts
+
+
+@pytest.mark.parametrize(
+    ("applies", "problem"),
+    [
+        ("{any_of: []}", "expected a list with entries, found an empty one"),
+        ("{any_of: 1}", "expected a list, found a number"),
+        ("{host.oss: linux}", "unknown fact 'host.oss', did you mean 'host.os'?"),
+        ("[1]", "expected when as a mapping, found a list"),
+    ],
+)
+def test_problems_of_applies(applies: str, problem: str) -> None:
+    with pytest.raises(InputError) as error:
+        load_file(f"version: 1\napplies: {applies}\n")
+    assert problem in str(error.value.problems[0])
