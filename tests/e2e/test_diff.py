@@ -82,6 +82,22 @@ def test_the_text_fits_the_terminal_and_names_the_worst_first(
     assert lines[-1].startswith("8 worse · ")
 
 
+def test_an_engine_that_came_up_has_made_nothing_worse(run_preflight: Run, tmp_path: Path) -> None:
+    snapshot = json.loads((CASES / "linux-healthy/facts.json").read_text())
+    snapshot["facts"]["docker"]["limits"]["memory"] = False
+    (tmp_path / "up.json").write_text(json.dumps(snapshot))
+    shutil.copy(CASES / "docker-permission/facts.json", tmp_path / "down.json")
+    up = run_preflight("diff", "down.json", "up.json", cwd=tmp_path)
+    lines = up.stdout.splitlines()
+    assert "worse" not in up.stdout
+    assert lines[3].split()[-3:] == ["skip", "→", "warn"]
+    assert lines[-1].startswith("1 new problem · ")
+    assert up.stdout.count("not set") < 5, "one line has all that is known not to be there"
+    assert "    skip → pass: RAM for Docker, " in up.stdout
+    down = run_preflight("diff", "up.json", "down.json", cwd=tmp_path).stdout.splitlines()
+    assert down[-1].startswith("1 worse · 6 no longer judged · "), "Docker is what got worse"
+
+
 def test_names_of_facts_are_whole(run_preflight: Run, tmp_path: Path) -> None:
     """Facts of one container differ in the last segment, which a cut would take."""
     for name, usage, state in (("a.json", 1, "running"), ("b.json", 2, "exited")):

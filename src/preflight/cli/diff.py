@@ -103,7 +103,7 @@ def _compare_folders(before: str, after: str, load: Callable[[], RuleSet]) -> Ho
         else:
             changed |= {name: difference} if difference else {}
     return HostDifferences(
-        dict(sorted(changed.items(), key=lambda item: -item[1].worse)),
+        dict(sorted(changed.items(), key=lambda item: (-item[1].worse, -item[1].new_problems))),
         gone=tuple(name for name in old if name not in both),
         new=tuple(name for name in new if name not in both),
         same=len(both) - len(changed) - len(unusable),

@@ -40,6 +40,7 @@ from preflight.model.rules import (
 )
 
 CONTAINERS_PATH: Path = ("stack", "containers")
+_SERVICES_PATH: Path = ("compose", "services")
 _MIN_RESTARTS = 3  # fewer may have been intended
 _LOG_SUFFIX_PATTERN = re.compile(r"(?:\.(?:log|txt|gz|[0-9]{1,8}))+\Z")
 
@@ -159,25 +160,42 @@ def _find_lacking_memory(
 def _find_container_and_service(
     diagnosis: Diagnosis, error: KnownError, facts: Facts
 ) -> dict[str, Any]:
-    """Return the container and service, by the log's name or by the diagnosis, and their limit."""
+    """Return the service that the error is about, its container, and the memory limit there.
+
+    That is the service of the diagnosis, as other programs repeat its errors in their own logs;
+    where the diagnosis has none, it is the one that the log is named after.
+    """
     stem = error.last.file.removeprefix(".".join((*CONTAINERS_PATH, "")))
     stem = _LOG_SUFFIX_PATTERN.sub("", re.split(r"[/\\]", stem)[-1])
-    containers, services = facts.get(CONTAINERS_PATH), facts.get(("compose", "services"))
-    service: Any = None
-    derived: dict[str, Any] = {}
-    if isinstance(containers, Mapping) and stem in containers:
-        derived["container"], service = stem, facts.get((*CONTAINERS_PATH, stem, "service"))
-    elif isinstance(services, Mapping) and stem in services:
+    containers, services = facts.get(CONTAINERS_PATH), facts.get(_SERVICES_PATH)
+    service_by_container: dict[str, Any] = {
+        str(name): facts.get((*CONTAINERS_PATH, name, "service"))
+        for name in (containers if isinstance(containers, Mapping) else ())
+    }
+    service = service_by_container.get(stem)
+    if stem not in service_by_container and isinstance(services, Mapping) and stem in services:
         service = stem
-    elif diagnosis.service is not None:
-        service = facts.get(diagnosis.service)
+    if diagnosis.service is not None:
+        usual = facts.get(diagnosis.service)
+        if isinstance(usual, str) and not _share_an_alias(service, usual, facts):
+            service = usual
     if not isinstance(service, str):
-        return derived
-    derived["service"] = service
-    limit = facts.get(("compose", "services", service, "limits", "memory"))
-    if "container" in derived:
-        own_limit = facts.get((*CONTAINERS_PATH, stem, "memory", "limit"))
+        return {"container": stem} if stem in service_by_container else {}
+    derived: dict[str, Any] = {"service": service}
+    limit = facts.get((*_SERVICES_PATH, service, "limits", "memory"))
+    own = [name for name, value in service_by_container.items() if value == service]
+    if own:
+        derived["container"] = container = stem if stem in own else own[0]
+        own_limit = facts.get((*CONTAINERS_PATH, container, "memory", "limit"))
         limit = own_limit if is_number(own_limit) else limit
     if not isinstance(limit, Unknown):
         derived["limit"] = limit
     return derived
+
+
+def _share_an_alias(service: object, other: str, facts: Facts) -> bool:
+    """Return whether two services have the same name or image."""
+    aliases, others = (
+        facts.get((*_SERVICES_PATH, str(name), "known_as")) for name in (service, other)
+    )
+    return isinstance(aliases, list) and isinstance(others, list) and bool({*aliases} & {*others})

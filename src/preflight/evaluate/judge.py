@@ -162,16 +162,11 @@ def explain(
     ruleset: RuleSet, facts: Facts, catalogue: Catalogue, rule: Rule, today: date = date.min
 ) -> Explanation:
     """Return what a rule requires, why, and its result on these facts with its fixes."""
-    scope = Scope(facts)
-    condition = list_conditions(rule)[0][0]
-    comparison = ComparisonText(scope.get(rule.fact), condition, scope, rule.fact)
-    placeholder = partial(comparison.format_placeholder, catalogue)
     return Explanation(
         rule=rule,
-        text=describe_rule(rule, scope),
+        text=describe_rule(rule, Scope(facts)),
         source=ruleset.document_name(rule),
         results=Evaluation(ruleset, facts, catalogue, today).judge_rule(rule),
-        fixes=tuple(resolve_fixes(rule.fixes, scope, placeholder)),
     )
 
 

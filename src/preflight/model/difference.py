@@ -9,6 +9,7 @@ from preflight.model.facts import Unknown, Value
 from preflight.model.report import Result, Verdict
 
 _BEST_FIRST: tuple[Verdict, ...] = ("pass", "skip", "waived", "warn", "unknown", "fail")
+_NOT_JUDGED: tuple[Verdict | None, ...] = (None, "skip", "unknown")
 VERDICT_RANK: dict[Verdict | None, int] = {
     None: 0,
     **{verdict: rank for rank, verdict in enumerate(_BEST_FIRST)},
@@ -36,8 +37,14 @@ class VerdictChange(NamedTuple):
 
     @property
     def worse(self) -> bool:
-        """Whether it was better before."""
-        return VERDICT_RANK[self.after] > VERDICT_RANK[self.before]
+        """Whether it was judged before, and better; a rule that was skipped was neither."""
+        ranks = VERDICT_RANK[self.before], VERDICT_RANK[self.after]
+        return self.before not in _NOT_JUDGED and self.after != "skip" and ranks[1] > ranks[0]
+
+    @property
+    def new_problem(self) -> bool:
+        """Whether it isn't met now, and nobody knows whether it was before."""
+        return self.before in _NOT_JUDGED and self.after in ("warn", "unknown", "fail")
 
 
 class Difference(NamedTuple):
@@ -52,6 +59,11 @@ class Difference(NamedTuple):
     def worse(self) -> int:
         """How many verdicts were better before."""
         return sum(change.worse for change in self.verdicts)
+
+    @property
+    def new_problems(self) -> int:
+        """How many verdicts are bad that were not judged before."""
+        return sum(change.new_problem for change in self.verdicts)
 
     def __bool__(self) -> bool:
         """Whether anything changed."""

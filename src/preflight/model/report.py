@@ -208,7 +208,11 @@ class Explanation(NamedTuple):
     text: RuleText
     source: str
     results: tuple[Result, ...]
-    fixes: tuple[ResolvedFix, ...]
+
+    @property
+    def fixes(self) -> tuple[ResolvedFix, ...]:
+        """The fixes for what isn't met here, each once."""
+        return tuple(dict.fromkeys(fix for result in self.results for fix in result.fixes))
 
 
 class ModelFit(NamedTuple):

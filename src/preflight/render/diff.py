@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from preflight.model.difference import Difference, HostDifferences
+from preflight.model.difference import Difference, FactChange, HostDifferences, VerdictChange
 from preflight.model.facts import Catalogue, Unknown, split_path
 from preflight.render import RenderOptions
 from preflight.render.layout import Fill, TextLayout
@@ -41,19 +42,39 @@ def text(
 def _add_changes(layout: TextLayout, difference: Difference, catalogue: Catalogue) -> None:
     if difference.verdicts:
         layout.title("Verdicts")
-    for change in difference.verdicts:
-        sign = layout.options.sign(change.after or "skip")
-        verdicts = f"{change.before or 'not there'} → {change.after or 'not there'}"
-        right = (verdicts, sign[1] if change.worse else "")
-        layout.add("  ", sign, " ", Fill(change.result.name), "  ", right)
-        if change.worse and change.after != "skip":
-            layout.wrap(change.result.message, 6, "dim")
+        _add_verdicts(layout, difference.verdicts)
     if difference.facts:
         layout.title("Facts")
+        _add_facts(layout, difference.facts, catalogue)
+
+
+def _add_verdicts(layout: TextLayout, changes: Iterable[VerdictChange]) -> None:
+    """Add a line for each change; one for all rules that were skipped, or are now, and pass."""
+    names: dict[str, list[str]] = {}
+    for change in changes:
+        sign = layout.options.sign(change.after or "skip")
+        verdicts = f"{change.before or 'not there'} → {change.after or 'not there'}"
+        if {change.before, change.after} == {"skip", "pass"}:
+            names.setdefault(verdicts, []).append(change.result.name)
+            continue
+        is_bad = change.worse or change.new_problem
+        right = (verdicts, sign[1] if is_bad else "")
+        layout.add("  ", sign, " ", Fill(change.result.name), "  ", right)
+        if is_bad:
+            layout.wrap(change.result.message, 6, "dim")
+    for verdicts, rules in names.items():
+        layout.wrap(f"{verdicts}: {', '.join(rules)}", 4)
+
+
+def _add_facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Catalogue) -> None:
     unknown: dict[str, list[str]] = {}  # paths that are unknown now, by the reason
-    for path, before, after in difference.facts:
+    absent = []  # paths that were unknown and aren't set
+    for path, before, after in changes:
         if isinstance(after, Unknown):
             unknown.setdefault(after.reason, []).append(path)
+            continue
+        if isinstance(before, Unknown) and after is None:
+            absent.append(path)
             continue
         figures = " → ".join(_fact_text(value, path, catalogue) for value in (before, after))
         if len(path) + len(figures) + 4 <= layout.options.columns:
@@ -61,6 +82,8 @@ def _add_changes(layout: TextLayout, difference: Difference, catalogue: Catalogu
         else:  # two paths that are cut may look the same
             layout.wrap(path, 2)
             layout.wrap(figures, 6)
+    if absent:
+        layout.wrap(f"unknown → not set: {', '.join(absent)}", 2)
     for reason, paths in unknown.items():
         layout.wrap(f"{', '.join(paths)}: unknown now", 2)
         layout.wrap(reason, 6, "dim")
@@ -78,9 +101,13 @@ def _fact_text(value: Any, path: str, catalogue: Catalogue) -> str:
 
 def _count_changes(difference: Difference) -> str:
     worse, facts = difference.worse, len(difference.facts)
+    new = difference.new_problems
+    gone = sum(change.after in (None, "skip") for change in difference.verdicts)
     counts = {
         "worse": worse,
-        "better or gone": len(difference.verdicts) - worse,
+        "new problem" if new == 1 else "new problems": new,
+        "better": len(difference.verdicts) - worse - new - gone,
+        "no longer judged": gone,
         "fact changed" if facts == 1 else "facts changed": facts,
         "within the noise": difference.noise,
     }
@@ -89,10 +116,12 @@ def _count_changes(difference: Difference) -> str:
 
 
 def _count_hosts(hosts: HostDifferences) -> str:
-    worse = sum(bool(difference.worse) for difference in hosts.changed.values())
+    worse = sum(bool(change.worse) for change in hosts.changed.values())
+    new = sum(change.new_problems > 0 and not change.worse for change in hosts.changed.values())
     counts = {
         "worse": worse,
-        "otherwise changed": len(hosts.changed) - worse,
+        "with new problems": new,
+        "otherwise changed": len(hosts.changed) - worse - new,
         "gone": len(hosts.gone),
         "new": len(hosts.new),
         "not to be compared": len(hosts.unusable),

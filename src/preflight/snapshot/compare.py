@@ -70,7 +70,8 @@ def compare(before: ComparisonInput, after: ComparisonInput) -> Difference:
     verdicts = sorted(
         _find_changed_verdicts(before.results, after.results, is_mixed=is_mixed),
         key=lambda change: (
-            not change.worse, -VERDICT_RANK[change.after], VERDICT_RANK[change.before],
+            not change.worse, not change.new_problem,
+            -VERDICT_RANK[change.after], VERDICT_RANK[change.before],
         ),
     )  # fmt: skip
     if before.facts is not None and after.facts is not None:

@@ -163,6 +163,37 @@ def test_the_name_of_a_log_tells_the_service() -> None:
     assert "GiB" not in told
 
 
+@pytest.mark.parametrize("name", ["api.log", "stack.containers.api-1", "x.zip:logs/api-1.log"])
+def test_an_error_of_the_model_is_about_ollama_whatever_the_log_is_called(name: str) -> None:
+    """The API's log repeats what Ollama answered; raising the limit of the API changes nothing."""
+    known = facts(
+        docker__engine="docker",
+        docker__memory__usable=16 * 2**30,
+        compose__services__api__limits__memory=2**30,
+        compose__services__ollama__limits__memory=4 * 2**30,
+        stack__containers={
+            "api-1": {"service": "api", "memory": {"limit": 2**30}},
+            "ollama-1": {"service": "ollama", "memory": {"limit": 3 * 2**30}},
+        },
+    )
+    for line in (NEEDS.format("5.7 GiB", "2.8 GiB"), "llama runner process no longer running: -1"):
+        advised = advice(only(line, name=name, known=known))
+        assert "limits.memory for ollama from 3 GiB" in advised, "as the running container has it"
+        assert "for api" not in advised
+
+
+def test_of_two_services_that_run_ollama_the_one_with_the_error_is_named() -> None:
+    known = facts(
+        docker__engine="docker",
+        docker__memory__usable=16 * 2**30,
+        compose__services__second={
+            "known_as": ["second", "ollama"], "limits": {"memory": 2 * 2**30},
+        },
+    )  # fmt: skip
+    line = NEEDS.format("5.7 GiB", "2.8 GiB")
+    assert "for second from 2 GiB" in advice(only(line, name="second.log", known=known))
+
+
 def test_a_finding_says_how_often_where_and_in_which_words() -> None:
     line = NEEDS.format("5.7 GiB", "2.8 GiB")
     told = diagnosed("starting", NEEDS.format("9 GiB", "2.8 GiB"), "waiting", line)

@@ -658,6 +658,20 @@ def test_explain_says_the_same_as_check() -> None:
     assert told.fixes == told.results[0].fixes
 
 
+def test_explain_advises_where_a_rule_is_not_met_item_by_item() -> None:
+    ruleset = one(f"{EACH}, fixes: [{{text: 'Lower {{item}} to 4.'}}]")
+    explained = explain(ruleset, services(api=2, web=8, db=9), CATALOGUE, ruleset.rules[0])
+    assert [fix.text for fix in explained.fixes] == ["Lower web to 4.", "Lower db to 4."]
+    met = explain(ruleset, services(api=2), CATALOGUE, ruleset.rules[0])
+    assert (met.results[0].verdict, met.fixes) == ("pass", ())
+
+
+def test_explain_advises_the_same_once() -> None:
+    ruleset = one(f"{EACH}, fixes: [{{text: Get more CPUs.}}]")
+    explained = explain(ruleset, services(web=8, db=9), CATALOGUE, ruleset.rules[0])
+    assert [fix.text for fix in explained.fixes] == ["Get more CPUs."]
+
+
 def test_explain_reads_the_facts_that_a_rule_names() -> None:
     ruleset = rules(
         f"rules:\n  - {{id: a, title: A, {TOTAL}, when: {{host.memory.total: {{more_than:"

@@ -144,6 +144,39 @@ def test_verdicts_come_worst_first_and_facts_in_their_order() -> None:
     assert [one.path for one in told.facts] == ["host.x.d", "host.x.c", "host.x.z"]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "worse", "new"),
+    [
+        ("skip", "warn", False, True),  # Docker came up, and only now can it be judged
+        ("skip", "fail", False, True),
+        ("unknown", "fail", False, True),
+        ("skip", "pass", False, False),
+        ("pass", "skip", False, False),  # what keeps it from being judged is worse, not this
+        ("pass", "unknown", True, False),
+        ("warn", "fail", True, False),
+        ("waived", "fail", True, False),
+        ("fail", "unknown", False, False),
+    ],
+)
+def test_what_was_not_judged_before_has_not_become_worse(
+    before: Verdict, after: Verdict, worse: bool, new: bool
+) -> None:
+    difference = compare(side(results=[judged("a", before)]), side(results=[judged("a", after)]))
+    (change,) = difference.verdicts
+    assert (change.worse, change.new_problem) == (worse, new)
+    assert (difference.worse, difference.new_problems) == (worse, new)
+
+
+def test_new_problems_come_after_what_is_worse() -> None:
+    pairs: list[tuple[str, Verdict, Verdict]] = [
+        ("a", "fail", "pass"), ("b", "skip", "fail"), ("c", "pass", "warn"), ("d", "skip", "pass"),
+    ]  # fmt: skip
+    before, after = (
+        side(results=[judged(pair[0], pair[number]) for pair in pairs]) for number in (1, 2)
+    )  # fmt: skip
+    assert [change.result.id for change in compare(before, after).verdicts] == ["c", "b", "d", "a"]
+
+
 def test_items_are_told_apart_and_those_gone_have_no_verdict() -> None:
     before = side(results=[judged("cpu", "pass", item="a"), judged("cpu", "fail", item="b")])
     after = side(results=[judged("cpu", "fail", item="a"), judged("cpu", "fail", item="c")])
