@@ -362,7 +362,7 @@ class Evaluation:
             error=fill_placeholders(rule.error, placeholder) if rule.error and not_met else None,
             file=place and place.file,
             line=place and place.line,
-            fixes=tuple(resolve_fixes(fixes, scope, placeholder)),
+            fixes=tuple(resolve_fixes(fixes, scope, placeholder, path)),
             change=propose_change(path, comparison) if verdict == "fail" else None,
             unit=comparison.unit,
             rule_file=rule.file,

@@ -27,6 +27,7 @@ from preflight.model.facts import (
     join_path,
     split_path,
 )
+from preflight.model.fix_kinds import classify_fix
 from preflight.model.quantities import (
     Version,
     format_bytes,
@@ -322,11 +323,15 @@ def format_fact(facts: Facts, catalogue: Catalogue, path: Path) -> str | None:
 
 
 def resolve_fixes(
-    fixes: Iterable[Fix], scope: Scope, format_placeholder: Callable[[str], str | None]
+    fixes: Iterable[Fix],
+    scope: Scope,
+    format_placeholder: Callable[[str], str | None],
+    fact: Path = (),
 ) -> Iterator[ResolvedFix]:
     """Yield the first fix whose `when` holds, and those without `when`, in their order.
 
-    A fix is left out where its text or command has an unknown placeholder.
+    `fact` is what a rule judges. A fix is left out where its text or command has an unknown
+    placeholder.
     """
     chosen = False
     for fix in fixes:
@@ -339,4 +344,4 @@ def resolve_fixes(
         if text is None or (fix.command and command is None):
             continue
         chosen = chosen or bool(fix.when)
-        yield ResolvedFix(text, command, url)
+        yield ResolvedFix(text, command, url, fix.kind or classify_fix(command, fact))

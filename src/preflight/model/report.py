@@ -8,6 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 from preflight.model.facts import Unit
+from preflight.model.fix_kinds import FixKind
 
 if TYPE_CHECKING:
     from preflight.model.rules import Rule
@@ -42,6 +43,7 @@ class ResolvedFix(NamedTuple):
     text: str
     command: str | None = None
     url: str | None = None
+    kind: FixKind = "manual"
 
 
 class ProposedChange(NamedTuple):

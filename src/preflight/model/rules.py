@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from preflight.model.conditions import Condition
 from preflight.model.facts import Path, Unit
+from preflight.model.fix_kinds import FixKind
 from preflight.model.quantities import parse_size
 
 DEFAULT_RULE_SET = "default"  # how `extends` names the bundled rules of the document
@@ -53,12 +54,13 @@ class FactCondition(NamedTuple):
 
 
 class Fix(NamedTuple):
-    """What to do. `command` is shown to copy, never run."""
+    """What to do. `command` is shown to copy, never run. Without a `kind` it is derived."""
 
     text: str
     when: tuple[FactCondition, ...] = ()
     command: str | None = None
     url: str | None = None
+    kind: FixKind | None = None
 
 
 class Rule(NamedTuple):

@@ -42,7 +42,7 @@ def make_harmless(value: Any) -> Any:
         return shorten(value)
     if isinstance(value, ResolvedFix):
         command = value.command and _clean_command(value.command)
-        return ResolvedFix(shorten(value.text), command, make_harmless(value.url))
+        return ResolvedFix(shorten(value.text), command, make_harmless(value.url), value.kind)
     if hasattr(value, "_make"):  # a named tuple
         copy: Any = value._make(map(make_harmless, value))
         if isinstance(copy, Result):

@@ -40,4 +40,4 @@ def test_commands_keep_their_lines_and_are_cut_whole() -> None:
     report = made()._replace(next="docker compose pull\n\x1b[31mdocker compose up -d")
     assert make_harmless(report).next == "docker compose pull\n\ufffd[31mdocker compose up -d"
     fix = make_harmless(ResolvedFix("a\nb", "x" * 5000 + "\ny", "u\nv"))
-    assert fix == ("a b", "x" * 1999 + "…", "u v")
+    assert fix == ("a b", "x" * 1999 + "…", "u v", "manual")

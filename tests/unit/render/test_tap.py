@@ -115,6 +115,7 @@ def test_diagnostics_tell_what_to_do(report: Report) -> None:
             "text": "Get 10 GB, 1.7 GB more than 8.3 GB.",
             "command": "free -h",
             "url": "https://example.org/memory",
+            "kind": "manual",
         }
     ]
     limit = points["CPU limit · api (cpu-limit)"]["diag"]

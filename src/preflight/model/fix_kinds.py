@@ -1,0 +1,48 @@
+"""What a fix takes, so that a program may offer some fixes and never others."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, TypeAlias, get_args
+
+from preflight.model.facts import Path
+
+FixKind: TypeAlias = Literal["edit", "command", "root", "destructive", "manual"]
+FIX_KINDS: tuple[FixKind, ...] = get_args(FixKind)
+
+_COMMAND_START = r"(?:^|[|;&(]|&&)[ \t]*"
+_DESTRUCTIVE_PATTERN = re.compile(
+    r"(?<![-\w./])(?:prune|rm|rmi|rmdir|mkfs\S*|shred|truncate|unregister|reset)(?![-\w.])"
+    r"|--(?:volumes|unregister|delete)\b|\bdown\b.*\s-v\b|\s-delete\b|\bdd\b.*\bof="
+)
+_ROOT_PATTERN = re.compile(
+    rf"{_COMMAND_START}(?:sudo|doas|pkexec|su)\b|--privileged\b"
+    r"|(?:>|\btee\b[^|\n]*)[ \t]*/(?:etc|usr|sys|proc|boot|lib)/",
+    re.MULTILINE,
+)
+_READ_ONLY_PATTERN = re.compile(
+    r"(?:docker|podman)(?: compose| system| service| node| plugin| context| network| container)?"
+    r" (?:ps|ls|df|logs|stats|info|inspect|version|config)\b"
+    r"|podman machine ssh df|colima ssh -- df|kubectl (?:get|describe|logs)|preflight\b"
+    r"|(?:free|df|ls|cat|grep|stat|uname|nvidia-smi|rocm-smi|quota|ipcs|oomctl|lscpu|ss|getent)\b"
+)
+
+
+def is_set_in_compose_file(fact: Path) -> bool:
+    """Return whether the compose file decides a fact: a setting of a service, or a sum of them."""
+    return fact[:2] in (("compose", "services"), ("compose", "total"), ("ollama", "settings"))
+
+
+def classify_fix(command: str | None, fact: Path = ()) -> FixKind:
+    """Return the kind of a fix whose rule file doesn't state it; `fact` is the one to change.
+
+    A command that only shows something leaves what has to be done to the user.
+    """
+    if command and _DESTRUCTIVE_PATTERN.search(command):
+        return "destructive"
+    if command and _ROOT_PATTERN.search(command):
+        return "root"
+    if is_set_in_compose_file(fact):
+        return "edit"
+    lines = (command or "").splitlines()
+    return "manual" if all(map(_READ_ONLY_PATTERN.match, lines)) else "command"
