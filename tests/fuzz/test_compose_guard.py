@@ -31,6 +31,6 @@ def test_what_compose_opens_was_allowed(world: World) -> None:
 def test_without_the_guard_compose_opens_what_lies_outside(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ReadableFolders, "require", lambda *_: None)
+    monkeypatch.setattr(ReadableFolders, "require_inside", lambda *_: None)
     _, _, leaks = fuzz(world, inputs=150, seed=2, seconds=60)
     assert leaks

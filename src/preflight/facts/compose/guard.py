@@ -77,20 +77,26 @@ def resolve_path(path: str, folder: str) -> str:
 def mapping_entries(node: Node) -> Iterator[tuple[str, Node, Node]]:
     """Yield the name, key and value of each entry of a mapping; what `<<` merges in comes first.
 
-    Raises ComposeError for a key that isn't a text.
+    Raises ComposeError for a key that isn't a text, and for one that is there twice: Compose
+    takes the first or the last of them.
     """
-    own = []
+    own: dict[str, tuple[str, Node, Node]] = {}
     for key, value in node.value if isinstance(node, yaml_marks.Mapping) else ():
         is_text = _abbreviate_tag(key) in (*IMPLICIT_TAGS, "!!str", "!!binary", "!!merge")
         if not is_text or not isinstance(key, yaml_marks.Scalar):
             raise error_at_node(key, f"a key must be text, found {yaml_marks.kind_of(key)}")
         if key.value != "<<":
-            own.append((scalar_text(key), key, value))
+            name = scalar_text(key)
+            if name in own:
+                first = own[name][1].start_mark.line + 1
+                message = f"the key {name!r} is defined twice, first on line {first}"
+                raise error_at_node(key, message)
+            own[name] = name, key, value
             continue
         sources = value.value if isinstance(value, yaml_marks.Sequence) else [value]
         for source in reversed(sources):  # the first one with a key decides
             yield from mapping_entries(source)
-    yield from own
+    yield from own.values()
 
 
 def _abbreviate_tag(node: Node) -> str:

@@ -294,6 +294,10 @@ HIDDEN = {  # what Compose would open outside, where a reader that is less exact
     },
     "~ that isn't the home": {"compose.yaml": "include: ['~/../../outside']"},
     "a path of Windows": {"compose.yaml": ONE + "    env_file: 'C:/../../outside'"},
+    "a key twice, by an alias: of what is merged Compose takes the first": {
+        "compose.yaml": "services: {b: {}, a: {<<: {&k extends: {file: ../outside, service: b},"
+        " *k : {service: b}}}}"
+    },
     ".env of an include that leads outside": {
         "compose.yaml": "include: [bin/x.yaml]", "bin/x.yaml": ONE, "bin/.env": None
     },
@@ -310,7 +314,14 @@ def test_what_a_less_exact_reader_would_take_for_a_name_inside(name: str, projec
             Path(file).symlink_to("../../outside")
         else:
             Path(file).write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert_refused(project, "lies outside|isn't a folder|without ~|aren't UTF-8")
+    assert_refused(project, "lies outside|isn't a folder|without ~|aren't UTF-8|twice")
+
+
+def test_a_key_that_is_defined_twice_is_refused_with_both_lines(project: Path) -> None:
+    Path("compose.yaml").write_text(ONE + "    image: y\n")
+    assert_refused(
+        project, r"^compose.yaml:4:5: the key 'image' is defined twice, first on line 3$"
+    )
 
 
 def test_an_env_file_beside_a_typed_file_that_leads_outside(project: Path) -> None:

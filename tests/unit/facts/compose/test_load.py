@@ -77,7 +77,6 @@ def test_what_compose_takes_but_cannot_print_is_read_by_the_stand_in(folder: Pat
             ONE + "    deploy: {resources: {limits: {memory: 8}}}\n",
             "limits.memory must be a string",
         ),
-        (ONE + "    image: y\n", 'mapping key "image" already defined'),
     ],
 )
 def test_a_refusal_is_shown_in_the_words_of_compose(text: str, words: str, folder: Path) -> None:
