@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from preflight.cli.options import load_rules
 from preflight.model.fix_kinds import FIX_KINDS, classify_fix
+from preflight.model.rules import Fix
 
 COMMANDS = {
     "destructive": [
@@ -66,3 +68,45 @@ def test_what_the_compose_file_decides_is_an_edit(
     fact: tuple[str, ...], command: str | None, kind: str
 ) -> None:
     assert classify_fix(command, fact) == kind
+
+
+def _bundled_fixes() -> list[tuple[str, str, Fix]]:
+    """Every bundled fix, with the id of its rule or diagnosis and the kind that it has."""
+    rules = load_rules("default", known_errors=True)
+    fixes = [
+        (rule.id, fix.kind or classify_fix(fix.command, rule.fact), fix)
+        for rule in rules.rules
+        for fix in rule.fixes
+    ]
+    return fixes + [
+        (diagnosis.id, fix.kind or classify_fix(fix.command), fix)
+        for diagnosis in rules.diagnoses
+        for fix in diagnosis.fixes
+    ]
+
+
+def test_every_bundled_fix_has_the_kind_that_its_words_say() -> None:
+    removes, needs_root, applies_an_edit, names_a_setting = [], [], [], []
+    fixes = _bundled_fixes()
+    for id_, kind, fix in fixes:
+        words = (fix.command or "").split()
+        if {"prune", "rm", "rmi", "rmdir"} & {*words}:
+            removes.append((id_, kind))
+        elif {"sudo", "--privileged"} & {*words}:
+            needs_root.append((id_, kind))
+        elif fix.text.endswith("Then:"):
+            applies_an_edit.append((id_, kind))
+        elif fix.text.startswith(("Set deploy.", "Under environment", "Lower deploy.")):
+            names_a_setting.append((id_, kind))
+        else:
+            assert kind != "destructive", id_
+    assert {kind for _, kind in removes} == {"destructive"}, removes
+    assert {kind for _, kind in needs_root} == {"root"}, needs_root
+    assert {kind for _, kind in applies_an_edit} == {"edit", "manual"}, applies_an_edit
+    assert {kind for _, kind in names_a_setting} == {"edit"}, names_a_setting
+    assert {kind for _, kind, _ in fixes} == {*FIX_KINDS}
+
+
+def test_a_bundled_fix_without_a_command_is_never_a_command() -> None:
+    kinds = {kind for _, kind, fix in _bundled_fixes() if fix.command is None}
+    assert kinds <= {"edit", "manual", "root"}
