@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,27 @@ def test_exit_codes(
     summary = json.loads(done.stdout)["summary"]
     assert (done.returncode, summary["exit_code"], summary["verdict"]) == (code, code, verdict)
     assert done.stderr == ""
+
+
+def test_a_report_on_a_snapshot_says_so_and_of_when(folder: Path) -> None:
+    (folder / "facts.json").write_text(snapshot(12e9, 4), encoding="utf-8")
+    words = "Judged from a snapshot of 2026-11-23 11:00 UTC, not measured now"
+    for format_ in ("text", "markdown", "html"):
+        done = run("check", "--facts", "facts.json", "-f", format_, cwd=folder)
+        assert words in done.stdout, format_
+        assert "snapshot of" not in run("check", "-f", format_, cwd=folder).stdout, format_
+
+
+@pytest.mark.parametrize("format_", ["text", "markdown", "tap", "github"])
+def test_where_warnings_fail_the_report_says_that_strict_makes_them(
+    folder: Path, format_: str
+) -> None:
+    (folder / "facts.json").write_text(snapshot(12e9, 2), encoding="utf-8")
+    check = partial(run, "check", "--facts", "facts.json", "-q", "-f", format_, cwd=folder)
+    assert "warnings count as failures (--strict)" in check("--strict").stdout
+    assert "--strict" not in check().stdout
+    (folder / "facts.json").write_text(snapshot(8e9, 4), encoding="utf-8")
+    assert "--strict" not in check("--strict").stdout, "it fails without it too"
 
 
 def test_standard_input_is_a_snapshot(folder: Path) -> None:

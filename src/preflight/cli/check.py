@@ -109,7 +109,7 @@ def check(
             for result in report.results
         ):
             raise InputError(problem)  # a rule needs what is in the compose file
-        return report
+        return report._replace(is_snapshot=facts is not None)
 
     report = judge(source.facts(ruleset))
     while facts is None and report.exit_code != ExitCode.OK:

@@ -163,6 +163,7 @@ class Report(NamedTuple):
     engine: Mapping[str, Any]
     results: tuple[Result, ...]
     strict: bool = False
+    is_snapshot: bool = False  # measured then, perhaps elsewhere, not now and here
     next: str = ""  # the command to run when everything passes
     seconds: float | None = None
     memory: MemoryBreakdown = MemoryBreakdown()

@@ -97,8 +97,16 @@ def _worst_by_column(results: Iterable[Result]) -> dict[str, Verdict]:
 
 
 def shown_hosts(hosts: Iterable[HostSummary], options: RenderOptions) -> list[HostSummary]:
-    """Return the hosts that the table lists: those that need action; with `verbose`, all."""
-    return [host for host in hosts if options.verbose or host.verdict in EXIT_CODE_BY_VERDICT]
+    """Return the hosts that the table lists: those that need action, else those with warnings.
+
+    With `verbose`, all.
+    """
+    by_verdict: dict[bool, list[HostSummary]] = {}
+    hosts = list(hosts)
+    for host in hosts:
+        if host.verdict != "pass":
+            by_verdict.setdefault(host.verdict in EXIT_CODE_BY_VERDICT, []).append(host)
+    return hosts if options.verbose else by_verdict.get(True) or by_verdict.get(False) or []
 
 
 def shown_columns(hosts: Sequence[HostSummary]) -> list[str]:

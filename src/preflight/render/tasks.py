@@ -5,6 +5,7 @@ Formats decide only how it looks.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -149,7 +150,11 @@ def command_lines(fix: ResolvedFix) -> list[str]:
 def counts_text(report: Report) -> str:
     """Count the verdicts, worst first: `1 failed · 15 passed`."""
     counts = report.counts
-    parts = (count_text(verdict, counts[verdict]) for verdict in SIGNS if counts[verdict])
+    parts = [count_text(verdict, counts[verdict]) for verdict in SIGNS if counts[verdict]]
+    if report.strict and any(
+        result.verdict == "warn" and report.affects_exit_code(result) for result in report.results
+    ):
+        parts.append("warnings count as failures (--strict)")
     return " · ".join(parts) or "no rules"
 
 
@@ -164,6 +169,12 @@ def host_line(report: Report) -> str:
     host = report.host
     system = " ".join(str(host[key]) for key in ("os", "arch") if host.get(key))
     return ", ".join(str(part) for part in (host.get("hostname"), system) if part)
+
+
+def snapshot_line(report: Report) -> str:
+    """Say that the figures are those of a snapshot, and of when; "" if they were measured now."""
+    time = re.sub(r"T(\d\d:\d\d):[\d.]+Z\Z", r" \1 UTC", report.measured_at) or "an unknown time"
+    return f"Judged from a snapshot of {time}, not measured now" if report.is_snapshot else ""
 
 
 def engine_line(report: Report) -> str:

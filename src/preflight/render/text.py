@@ -29,10 +29,7 @@ def render(report: Report, options: RenderOptions) -> str:
     waived = tasks.shown_waivers(report, options)
     in_full = options.verbose or (bool(todo) and not options.quiet)
     if not options.quiet:
-        about = f"{report.rules_name} ({report.rules_source}) · {tasks.host_line(report)}"
-        layout.wrap(about, 0, prefix=(f"preflight {report.version} · ", "bold"))
-        if in_full and (line := tasks.engine_line(report)):
-            layout.add((line, "dim"))
+        _add_header(layout, report, in_full=in_full)
     if in_full:
         _add_sections(layout, report.results)
     if todo and not options.quiet:
@@ -57,6 +54,14 @@ def render(report: Report, options: RenderOptions) -> str:
     if not todo and not options.quiet and report.next:
         layout.verbatim(f"Next: {report.next}", 0)
     return layout.draw()
+
+
+def _add_header(layout: TextLayout, report: Report, *, in_full: bool) -> None:
+    about = f"{report.rules_name} ({report.rules_source}) · {tasks.host_line(report)}"
+    layout.wrap(about, 0, prefix=(f"preflight {report.version} · ", "bold"))
+    for line in (tasks.snapshot_line(report), tasks.engine_line(report) if in_full else ""):
+        if line:
+            layout.add((line, "dim"))
 
 
 def _add_sections(layout: TextLayout, results: Iterable[Result]) -> None:
@@ -120,7 +125,8 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     layout = TextLayout(options)
     if not options.quiet:
         _add_hosts(layout, fleet)
-    problems = fleet_summary.shared_problems(fleet, recommended=options.verbose)
+    recommended = options.verbose or fleet.verdict == "warn"
+    problems = fleet_summary.shared_problems(fleet, recommended=recommended)
     if problems and not options.quiet:
         layout.title("To do")
     for problem in problems:
@@ -140,7 +146,8 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 def _add_hosts(layout: TextLayout, fleet: Fleet) -> None:
     """Add the hosts: the worst problem of each, how many more there are, and its columns."""
     options = layout.options
-    needing = fleet_summary.shown_hosts(fleet_summary.summaries(fleet), options)
+    hosts = fleet_summary.summaries(fleet)
+    needing = fleet_summary.shown_hosts(hosts, options)
     shown = needing if options.verbose else needing[:_MAX_HOSTS]
     is_wide = options.columns >= _MIN_WIDTH_FOR_COLUMNS
     columns = fleet_summary.shown_columns(shown) if is_wide else []
@@ -164,5 +171,8 @@ def _add_hosts(layout: TextLayout, fleet: Fleet) -> None:
         layout.add("  ", (mark, style), f" {pad(host.name, width)}  ", Fill(problem), more, *signs)
     for verdict, count in Counter(host.verdict for host in needing[len(shown) :]).items():
         layout.add("  ", options.sign(verdict), f" {count:,} more; --verbose lists them")
-    if rest := len(fleet.hosts) - len(needing):
-        layout.add("  ", options.sign("pass"), f" {rest:,} more")
+    rest = Counter(host.verdict for host in hosts[len(needing) :])  # the best come last
+    if count := rest["warn"]:
+        layout.add("  ", options.sign("warn"), f" {count:,} more with warnings; -v lists them")
+    if count := rest["pass"]:
+        layout.add("  ", options.sign("pass"), f" {count:,} more")

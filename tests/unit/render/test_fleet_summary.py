@@ -8,7 +8,7 @@ import pytest
 
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.report import ExitCode, Report, ResolvedFix, Result, Severity, Verdict
-from preflight.render import RenderOptions
+from preflight.render import RenderOptions, renderer
 from preflight.render.fleet_summary import HostSummary, shared_problems, shown_hosts, summaries
 
 EMPTY = Report("1", "", "r", "r.yaml", "", {}, {}, ())
@@ -107,11 +107,29 @@ def test_a_host_without_a_report_has_the_reason_for_its_problem(reason: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("results", "action"),
-    [([PASS], False), ([WARN], False), ([PASS, FAIL], True), ([OPEN], True)],
+    ("hosts", "shown"),
+    [
+        ({"a": [PASS]}, ""),
+        ({"a": [PASS], "b": [WARN]}, "b"),  # a warning is all that there is to say
+        ({"a": [PASS, FAIL], "b": [WARN], "c": [PASS]}, "a"),
+        ({"a": [OPEN], "b": [WARN], "c": [FAIL]}, "ca"),
+    ],
 )
-def test_which_hosts_need_action(results: list[Result], action: bool) -> None:
-    assert bool(shown_hosts([summary(results)], RenderOptions())) is action
+def test_which_hosts_need_action(hosts: dict[str, list[Result]], shown: str) -> None:
+    listed = shown_hosts(summaries(fleet(**hosts)), RenderOptions())
+    assert "".join(host.name for host in listed) == shown
+
+
+def test_where_hosts_pass_with_warnings_these_are_shown_and_counted() -> None:
+    warned = fleet(a=[PASS], b=[WARN, PASS])
+    text = renderer("text")(warned, RenderOptions())
+    assert "▲ b  B 4" in text
+    assert "To do" in text
+    assert "✔ 1 more" in text
+    failed = fleet(a=[PASS], b=[WARN, PASS], c=[FAIL])
+    text = renderer("text")(failed, RenderOptions())
+    assert "▲ 1 more with warnings; -v lists them\n  ✔ 1 more\n" in text
+    assert "▲ 1 more · ✔ 1 more\n" in renderer("markdown")(failed, RenderOptions())
 
 
 def test_bad_input_comes_before_all_and_what_was_not_reached_with_the_undecided() -> None:
