@@ -509,3 +509,31 @@ def test_completion_offers_ids_tags_and_formats(tmp_path: Path, words: str, offe
         [script], capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **env}
     )
     assert offered in done.stdout.split()
+
+
+def test_what_nobody_measures_is_unknown_with_the_nearest_name(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {db: {image: 'postgres:16'}}\n")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        (tmp_path / "preflight.yaml").write_text(
+            f"""
+version: 1
+rules:
+  - {{id: port, title: Port, fact: host.ports.{port}.free, require: {{equals: true}}}}
+  - {{id: image, title: Image, fact: compose.services.postgres.image, require: {{exists: false}}}}
+  - {{id: disk, title: Disk, fact: host.disk.free, require: {{at_least: 1B}}}}
+"""
+        )
+        done = run("check", "-f", "json", "--path", "new/models", cwd=tmp_path)
+    report = json.loads(done.stdout)
+    verdicts = {result["id"]: result["verdict"] for result in report["results"]}
+    assert verdicts == {"port": "fail", "image": "unknown", "disk": "pass"}
+    assert "no service 'postgres': did you mean 'db'?" in report["results"][1]["message"]
+    path = tmp_path / "new/models"
+    assert report["notes"] == [f"{path} doesn't exist yet: its disk was judged at {tmp_path}."]
+    done = run("check", "--only", "port,image", "--path", "new/models", cwd=tmp_path)
+    assert "doesn't exist yet" not in done.stdout
+    done = run("check", "--only", "disk", "--path", "new/models", cwd=tmp_path)
+    assert f"{path} doesn't exist yet" in " ".join(done.stdout.split())

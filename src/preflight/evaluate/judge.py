@@ -127,6 +127,7 @@ def evaluate(
         memory=compute_memory_breakdown(facts, ruleset.overhead),
         notes=(
             *([f"{exclusion}: only general rules were judged."] if exclusion else ()),
+            *_note_measured_parent(facts, results),
             *ruleset.notes,
             *map(describe_retired_rule, sorted(_retired_names(ruleset, selection))),
             *(
@@ -147,6 +148,13 @@ def _find_exclusion(ruleset: RuleSet, scope: Scope) -> str | None:
         comparison = ComparisonText(scope.get(line.path), line.condition, scope, line.path)
         reasons.append(f"{join_path(line.path)} is {shorten_text(comparison.actual_text)}")
     return f"The rules of {ruleset.name} don't apply here ({', '.join(reasons)})"
+
+
+def _note_measured_parent(facts: Facts, results: Iterable[Result]) -> Iterator[str]:
+    """Yield that the disk of another folder was judged, where --path doesn't exist yet."""
+    path, parent = (facts.get(("host", "disk", name)) for name in ("path", "parent"))
+    if isinstance(parent, str) and any(r.fact.startswith("host.disk.") for r in results):
+        yield f"{path} doesn't exist yet: its disk was judged at {parent}."
 
 
 def _known_facts_by_name(facts: Facts, group: str, names: Iterable[str]) -> Mapping[str, object]:
@@ -263,7 +271,7 @@ class Evaluation:
             scopes = [Scope(self.facts, str(item), collection) for item in items]
             selected = [scope for scope in scopes if all_conditions_hold(own, scope) is not False]
             yield from (self._judge_item(rule, scope) for scope in selected)
-            if not selected:
+            if not selected and not unknown:
                 when = " and ".join(describe_when(line, self.scope) for line in own)
                 reason = f"applies only if {when}; nothing here matches"
                 yield self._not_evaluated(rule, self.scope, "skip", reason)

@@ -26,6 +26,7 @@ HOST_FACTS = (
 
 DISK_FACTS = (
     Fact("host.disk.path", "text", "the folder given by `--path`"),
+    Fact("host.disk.parent", "text", "nearest parent that exists, if `--path` doesn't yet"),
     Fact("host.disk.filesystem", "text", "filesystem type, such as ext4"),
     Fact("host.disk.readonly", "boolean", "whether it is mounted read-only"),
     Fact("host.disk.total", "bytes", "size of the filesystem"),

@@ -1,4 +1,4 @@
-"""The ports that the project publishes, and who has them on this machine already.
+"""The ports that the project publishes or a rule names, and who has them on this machine already.
 
 There are two sources, because each is blind where the other isn't: the system's sockets, and the
 engine's list of containers (without a userland proxy a published port has no socket). Nothing is
@@ -21,7 +21,8 @@ from preflight.facts.compose.facts import count_replicas
 from preflight.facts.compose.project import Project, explain_absent_service, find_source
 from preflight.facts.engine.api import get_label, list_or_empty
 from preflight.facts.engine.endpoint import EngineError
-from preflight.model.facts import Measured, Unknown
+from preflight.facts.table import NO_COMPOSE_FILE
+from preflight.model.facts import Measured, Source, Unknown
 
 MAX_PUBLISHED_PORTS = 500
 # programs that hold a port for a container; the kernel keeps 15 characters of a name
@@ -61,30 +62,42 @@ class PublishedPort(NamedTuple):
         return f"{self.text}/{self.protocol}"
 
 
-def measure(context: MeasureContext, project: Project) -> Iterator[Measured]:
-    """Yield what is known of each published port."""
+def measure(context: MeasureContext) -> Iterator[Measured]:
+    """Yield what is known of each port that is published or that a rule names."""
+    project = context.project_or_unknown()
     by_key: dict[str, list[PublishedPort]] = defaultdict(list)
-    for port in published_ports(project):
+    for port in published_ports(project) if isinstance(project, Project) else ():
         by_key[port.key].append(port)
-    yield Measured(
-        _PORTS_PATH, {}, f"the ports of the active services, {MAX_PUBLISHED_PORTS} at most"
-    )
+    for asked_port in filter(None, map(_parse_asked_port, context.asked_ports())):
+        if asked_port.key not in by_key:
+            by_key[asked_port.key].append(asked_port)
+    if isinstance(project, Unknown):
+        yield Measured(_PORTS_PATH, project)
+    elif project is None and not by_key:
+        yield Measured(_PORTS_PATH, None, NO_COMPOSE_FILE)
+    else:
+        yield Measured(
+            _PORTS_PATH, {}, f"the ports of the active services, {MAX_PUBLISHED_PORTS} at most"
+        )
     if not by_key:
         return
-    usage = _PortUsage(context, project)
+    usage = _PortUsage(context, project if isinstance(project, Project) else None)
     for key, ports in by_key.items():
         key_path = ("services", ports[0].service, "ports", ports[0].text)
-        line, source = find_source(project, key_path), find_source(project, key_path, usage.source)
+        if isinstance(project, Project) and ports[0].service:
+            line, source = (find_source(project, key_path, text) for text in ("", usage.source))
+        else:
+            line, source = Source("a rule names it"), Source(usage.source)
         holders = [usage.find_holder(port) for port in ports]
         named = next((holder for holder in holders if isinstance(holder, str)), None)
         unknown = next((holder for holder in holders if isinstance(holder, Unknown)), None)
         free = False if named is not None else unknown or True
-        services = dict.fromkeys(port.service for port in ports)
-        addresses = dict.fromkeys(port.address or "0.0.0.0" for port in ports)
+        services = ", ".join(dict.fromkeys(port.service for port in ports)) or None
+        addresses = ", ".join(dict.fromkeys(port.address or "0.0.0.0" for port in ports))
         yield Measured((*_PORTS_PATH, key, "free"), free, source)
         yield Measured((*_PORTS_PATH, key, "holder"), named or unknown, source)
-        yield Measured((*_PORTS_PATH, key, "service"), ", ".join(services), line)
-        yield Measured((*_PORTS_PATH, key, "address"), ", ".join(addresses), line)
+        yield Measured((*_PORTS_PATH, key, "service"), services, line)
+        yield Measured((*_PORTS_PATH, key, "address"), addresses, line)
 
 
 def published_ports(project: Project) -> list[PublishedPort]:
@@ -108,6 +121,18 @@ def published_ports(project: Project) -> list[PublishedPort]:
                 address = port.get("host_ip") or ""
                 ports.append(PublishedPort(name, text, first, last, protocol, address, count))
     return ports[:MAX_PUBLISHED_PORTS]
+
+
+def _parse_asked_port(text: str) -> PublishedPort | None:
+    """Return the port of a name such as 5432, 8000-8002 or 53/udp."""
+    match = re.fullmatch(r"([1-9][0-9]{0,4})(?:-([1-9][0-9]{0,4}))?(?:/(udp))?", text)
+    if match is None:
+        return None
+    first, last = int(match[1]), int(match[2] or match[1])
+    number = text.partition("/")[0]
+    return (
+        PublishedPort("", number, first, last, match[3] or "tcp", "", 1) if last < 65536 else None
+    )
 
 
 def uses_network_of_container(service: Mapping[str, Any]) -> bool:
@@ -135,7 +160,7 @@ def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
 class _PortUsage:
     """Who has ports now: sockets, where they are visible here, and the engine's containers."""
 
-    def __init__(self, context: MeasureContext, project: Project) -> None:
+    def __init__(self, context: MeasureContext, project: Project | None) -> None:
         self._network_hidden = context.find_visibility().network_hidden
         self._listeners = self._network_hidden or read_listeners()
         self._containers: ContainerPorts | None = None  # the engine can't be asked
@@ -255,20 +280,19 @@ def can_bind_port(number: PortNumber, address: str) -> bool | Unknown:
     return True
 
 
-def read_container_ports(rows: list[dict[str, Any]], project: Project) -> ContainerPorts:
+def read_container_ports(rows: list[dict[str, Any]], project: Project | None) -> ContainerPorts:
     """Return the published ports of GET /containers/json."""
     ports: dict[PortNumber, list[tuple[str, str | None]]] = defaultdict(list)
-    services = project.services
     for row in rows:
         names = list_or_empty(row.get("Names"))
         holder: str | None = f"container {str(names[0]).lstrip('/') if names else 'without a name'}"
         owner = get_label(row, "com.docker.compose.project")
         service = get_label(row, "com.docker.compose.service")
-        if owner != project.name:
+        if project is None or owner != project.name:
             holder = f"{holder} of project {owner}" if owner else holder
         elif get_label(row, "com.docker.compose.oneoff") == "True":
             holder = f"{holder} of docker compose run"
-        elif service is None or service in services:
+        elif service is None or service in project.services:
             holder = None
         else:
             holder = f"{holder} ({explain_absent_service(project, service)})"

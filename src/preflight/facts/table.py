@@ -38,7 +38,7 @@ PROBES = (
     Probe(catalogue.DOCKER_FACTS, "engine.engine_facts", late="Docker did not answer"),
     Probe(catalogue.COMPOSE_FACTS, "compose.facts", needs_project=True),
     Probe(catalogue.START_FACTS, "start_blockers", needs_project=True),
-    Probe(catalogue.PORTS_FACTS, "ports", needs_project=True),
+    Probe(catalogue.PORTS_FACTS, "ports"),
     Probe(catalogue.STACK_FACTS, "stack.containers", needs_project=True),
     Probe(catalogue.SWARM_FACTS, "swarm"),
     Probe(catalogue.OLLAMA_FACTS, "ollama"),

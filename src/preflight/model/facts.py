@@ -13,6 +13,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
+from preflight.model.problems import did_you_mean
+
 Unit: TypeAlias = Literal[
     "bytes", "seconds", "cores", "number", "version", "text", "boolean", "list", "map"
 ]
@@ -40,6 +42,15 @@ RETIRED_FACTS: Mapping[str, tuple[Unit, str]] = {
 """Facts of earlier versions, unknown today: by path the unit, and the reason."""
 _RETIRED_PREFIX = ("docker", "swarm")  # all of them
 
+_NOUN_BY_COLLECTION = {
+    "services": "service",
+    "containers": "container",
+    "nodes": "node",
+    "ports": "published port",
+}
+"""Where a name that isn't there is a mistake; a variable or a label is absent instead."""
+_MAX_ITEMS_NAMED = 5
+
 _PATH_SEGMENT_PATTERN = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 _DOTTED_PATH_PATTERN = re.compile(
     rf"(?:{_PATH_SEGMENT_PATTERN.pattern})(?:\.(?:{_PATH_SEGMENT_PATTERN.pattern}))*"
@@ -59,6 +70,10 @@ class Unknown(NamedTuple):
 
     reason: str
     kind: UnknownKind = "unavailable"
+
+
+class MissingItem(Unknown):
+    """Why an item is unknown: the collection was measured whole and doesn't have it."""
 
 
 class FileLine(NamedTuple):
@@ -125,12 +140,31 @@ class Facts(NamedTuple):
         """Return why there is no value at `path`; None if what contains it is complete."""
         if (retired := _find_retired(path)) is not None:
             return Unknown(f"{join_path(path)} is no longer measured: {retired[1]}", "unsupported")
-        for prefix in _path_prefixes(path):
-            if prefix in self.unknown:
-                return self.unknown[prefix]
-            if prefix in self.sources:
-                return None
+        prefix = next(
+            (p for p in _path_prefixes(path) if p in self.unknown or p in self.sources), ""
+        )
+        if prefix in self.unknown:
+            return self.unknown[prefix]
+        if prefix:
+            return self._explain_missing_item(split_path(prefix), path)
         return Unknown("the facts don't include it")
+
+    def _explain_missing_item(self, collection: Path, path: Path) -> MissingItem | None:
+        """Return that a complete collection has no item of this name; None for what is absent."""
+        noun = _NOUN_BY_COLLECTION.get(collection[-1])
+        if noun is None or path == collection:
+            return None
+        items, name = self.get(collection), path[len(collection)]
+        if not isinstance(items, Mapping) or name in items:
+            return None
+        hint = did_you_mean(name, items).replace(", did", ": did")
+        with_image = [item for item in items if name in str(self.get((*collection, item, "image")))]
+        if not hint and len(with_image or items) == 1:
+            hint = f": did you mean {next(iter(with_image or items))!r}?"
+        elif not hint and items:
+            more = ", …" if len(items) > _MAX_ITEMS_NAMED else ""
+            hint = f"; there are {', '.join(list(items)[:_MAX_ITEMS_NAMED])}{more}"
+        return MissingItem(f"no {noun} {name!r}{hint}")
 
 
 def build_facts(measured: Iterable[Measured], *, measured_at: str, version: str) -> Facts:

@@ -14,7 +14,15 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from preflight.model.difference import VERDICT_RANK, Difference, FactChange, VerdictChange
-from preflight.model.facts import MAX_SNAPSHOT_BYTES, Facts, Path, Unknown, Value, join_path
+from preflight.model.facts import (
+    MAX_SNAPSHOT_BYTES,
+    Facts,
+    MissingItem,
+    Path,
+    Unknown,
+    Value,
+    join_path,
+)
 from preflight.model.report import VERDICTS, Result
 from preflight.snapshot.json_input import find_mismatches, invalid_file_error, parse_document
 from preflight.snapshot.shapes import PLACEHOLDER_PATTERN
@@ -107,7 +115,7 @@ def _find_changed_verdicts(
 
 def _find_changed_facts(before: Facts, after: Facts, path: Path) -> Iterator[FactChange]:
     """Yield what changed at and below a path; a whole mapping that came or went is one change."""
-    old, new = (facts.get(path) if path else facts.values for facts in (before, after))
+    old, new = (_value_in_snapshot(facts, path) for facts in (before, after))
     missing = [_is_not_in_snapshot(old, before, path), _is_not_in_snapshot(new, after, path)]
     mappings = [value for value in (old, new) if isinstance(value, Mapping)]
     if mappings and len(mappings) + sum(missing) == len(missing):
@@ -115,6 +123,12 @@ def _find_changed_facts(before: Facts, after: Facts, path: Path) -> Iterator[Fac
             yield from _find_changed_facts(before, after, (*path, name))
     elif not any(missing) and not _is_same_value(old, new):
         yield FactChange(join_path(path), old, new)
+
+
+def _value_in_snapshot(facts: Facts, path: Path) -> Value | Unknown:
+    """Return a value; None for an item that a complete collection doesn't have."""
+    value = facts.get(path) if path else facts.values
+    return None if isinstance(value, MissingItem) else value
 
 
 def _is_not_in_snapshot(value: Value | Unknown, facts: Facts, path: Path) -> bool:

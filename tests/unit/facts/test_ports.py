@@ -21,7 +21,7 @@ from preflight.facts import ports
 from preflight.facts.collect import context as engine
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
-from preflight.facts.compose.project import Project
+from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.api import EngineApi, LazyValue
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.engine.locality import (
@@ -93,12 +93,6 @@ def without_engine(project: Project, endpoint: Endpoint = LOCAL) -> MeasureConte
     return context
 
 
-def measure(context: MeasureContext) -> Iterator[Measured]:
-    project = context.project()
-    assert project is not None
-    return ports.measure(context, project)
-
-
 def ports_of(measured: Iterator[Measured]) -> dict[str, dict[str, Value]]:
     found: dict[str, dict[str, Value]] = {}
     for one in measured:
@@ -108,7 +102,7 @@ def ports_of(measured: Iterator[Measured]) -> dict[str, dict[str, Value]]:
 
 
 def judged(services: Mapping[str, Any], *containers: dict[str, Any]) -> dict[str, dict[str, Value]]:
-    return ports_of(measure(machine_with(project_of(services), containers)))
+    return ports_of(ports.measure(machine_with(project_of(services), containers)))
 
 
 def container(port: int, project: str | None, address: str = "127.0.0.1") -> dict[str, Any]:
@@ -280,7 +274,7 @@ def test_a_container_that_compose_leaves_alone_keeps_its_port(free_port: int) ->
     project = project_of(services)
     project = project._replace(inactive={"tool": ("debug",)})
     context = machine_with(project, [of_service(free_port, "tool")])
-    held = ports_of(measure(context))[key]["holder"]
+    held = ports_of(ports.measure(context))[key]["holder"]
     assert held == (
         "container web (service tool is in the file, but its profile is not active: debug)"
     )
@@ -311,12 +305,12 @@ def test_ports_of_real_containers(docker_engine: Engine, publishing: Callable[..
     services = {"api": {"ports": [port_of(own, ""), port_of(other, "")]}}
     context = MeasureContext(Options(docker_host=docker_engine.url))
     context.project = LazyValue(lambda: project_of(services))
-    found = ports_of(measure(context))
+    found = ports_of(ports.measure(context))
     assert found[str(own)]["free"] is True
     assert found[str(other)]["free"] is False
     assert found[str(other)]["holder"] == f"container {name} of project other"
     # its proxy is there, and without the engine nobody knows whose container it is
-    without = ports_of(measure(without_engine(project_of(services))))
+    without = ports_of(ports.measure(without_engine(project_of(services))))
     free = without[str(other)]["free"]
     assert isinstance(free, Unknown)
     assert free.reason.startswith("docker-proxy (pid ")
@@ -326,8 +320,8 @@ def test_without_an_engine_the_sockets_of_this_machine_decide(free_port: int) ->
     with listen("127.0.0.1") as held:
         port = number(held)
         project = project_of({"api": {"ports": [port_of(port), port_of(free_port)]}})
-        found = ports_of(measure(without_engine(project)))
-        away = ports_of(measure(without_engine(project, REMOTE)))
+        found = ports_of(ports.measure(without_engine(project)))
+        away = ports_of(ports.measure(without_engine(project, REMOTE)))
     assert (found[str(port)]["free"], found[str(free_port)]["free"]) == (False, True)
     assert away[str(port)]["free"] == Unknown("connection refused", "refused")
 
@@ -348,7 +342,7 @@ def test_only_an_engine_of_this_machine_has_its_ports(
 ) -> None:
     project = project_of({"api": {"ports": [port_of(free_port)]}})
     context = machine_with(project, endpoint=endpoint, native=native, name=name)
-    found = ports_of(measure(context))[str(free_port)]
+    found = ports_of(ports.measure(context))[str(free_port)]
     assert isinstance(found["free"], Unknown) is not known
     assert (found["service"], found["address"]) == ("api", "127.0.0.1")
 
@@ -378,7 +372,7 @@ def test_of_a_range_enough_must_be_left(copies: int, free: bool, free_port: int)
 
 def test_a_line_of_the_file_and_what_was_looked_at_are_the_source(free_port: int) -> None:
     project = project_of({"api": {"ports": [port_of(1), port_of(free_port)]}})
-    sources = {one.path: one.source for one in measure(machine_with(project))}
+    sources = {one.path: one.source for one in ports.measure(machine_with(project))}
     source = sources["host", "ports", str(free_port), "free"]
     assert source.text == "in compose.yaml:11; psutil.net_connections, GET /containers/json"
     assert source.place == ("compose.yaml", 11)
@@ -448,7 +442,7 @@ def test_where_the_network_is_another_only_containers_tell(free_port: int) -> No
         context = machine_with(project_of({"api": {"ports": asked}}), others)
         seen = context.engine()._replace(visibility=SEEN._replace(network_hidden=why))
         context.engine = LazyValue(lambda: seen)
-        found = ports_of(measure(context))
+        found = ports_of(ports.measure(context))
     assert found[key]["free"] == why
     assert found[str(free_port)]["holder"] == "container web of project other"
     assert found[str(free_port + 1)]["free"] is True  # nobody else can have it
@@ -465,7 +459,7 @@ def test_where_psutil_may_not_look_the_port_is_tried(
         port = number(held)
         asked = [port_of(port), port_of(free_port), port_of(8000, "192.0.2.1")]
         context = machine_with(project_of({"api": {"ports": asked}}))
-        found = ports_of(measure(context))
+        found = ports_of(ports.measure(context))
     assert found[str(port)]["holder"] == "another process"
     assert found[str(free_port)]["free"] is True
     assert isinstance(found["8000"]["free"], Unknown)  # no address of this machine
@@ -476,3 +470,56 @@ def test_published_ports_keep_what_the_file_says() -> None:
     (port,) = ports.published_ports(project_of(services))
     assert port == PublishedPort("api", "8000-8002", 8000, 8002, "tcp", "", 3)
     assert (port.key, port.with_protocol) == ("8000-8002", "8000-8002/tcp")
+
+
+# --- ports that a rule names --------------------------------------------------------------------
+
+
+def with_asked_ports(project: Project | Unknown | None, *asked: str) -> MeasureContext:
+    context = machine_with(None)
+    if isinstance(project, Unknown):
+        context.project = LazyValue(lambda: raise_error(ComposeError("the file can't be read")))
+    else:
+        context.project = LazyValue(lambda: project)
+    context.asked_ports = LazyValue(lambda: asked)
+    return context
+
+
+def raise_error(error: Exception) -> Any:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("project", "collection"),
+    [
+        (None, {}),
+        (project_of({}), {}),
+        (Unknown(""), Unknown("the file can't be read", "invalid")),
+    ],
+    ids=["no compose file", "no port", "broken compose file"],
+)
+def test_a_port_that_a_rule_names_is_measured(
+    project: Project | Unknown | None, collection: Value | Unknown, free_port: int
+) -> None:
+    with listen("127.0.0.1") as taken:
+        names = f"{number(taken)} {free_port} {free_port}-{free_port + 1} 53/udp 0 99999 x".split()
+        measured = list(ports.measure(with_asked_ports(project, *names)))
+        free = {path[2]: value for path, value, _ in measured if path[-1] == "free"}
+        assert free[names[0]] is False
+        assert free[names[1]] is free[names[2]] is True
+        assert set(free) == set(names[:4])
+    assert next(value for path, value, _ in measured if path[2:] == ()) == collection
+    services = {value for path, value, _ in measured if path[-1] == "service"}
+    assert services == {None}
+
+
+def test_without_a_compose_file_no_port_is_looked_at_unless_a_rule_names_it() -> None:
+    (only,) = ports.measure(with_asked_ports(None))
+    assert only == Measured(("host", "ports"), None, "no compose file here")
+
+
+def test_a_published_port_that_a_rule_names_is_measured_once(free_port: int) -> None:
+    project = project_of({"web": {"ports": [port_of(free_port)]}})
+    measured = list(ports.measure(with_asked_ports(project, str(free_port))))
+    assert len(measured) == len({fact.path for fact in measured}) == 5
+    assert ports_of(iter(measured))[str(free_port)]["service"] == "web"

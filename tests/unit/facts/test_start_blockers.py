@@ -129,7 +129,8 @@ class Stack:
         project = load_project(Options(compose_files=(str(self.file),)), self.environ)
         assert project is not None
         context = MeasureContext(Options(docker_host=self.engine.url))
-        told = ports.measure(context, project._replace(name=f"pf{os.getpid()}"))
+        context.project = LazyValue(lambda: project._replace(name=f"pf{os.getpid()}"))
+        told = ports.measure(context)
         return {one.path: one.value for one in told}["host", "ports", str(number), "free"]
 
     def up(self) -> subprocess.CompletedProcess[str]:

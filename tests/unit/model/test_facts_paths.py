@@ -87,3 +87,37 @@ def test_the_catalogue_finds_names_patterns_and_collections() -> None:
     assert unit("env.A.B") is None
     assert CATALOGUE.is_collection(("compose", "services"))
     assert not CATALOGUE.is_collection(("host", "memory"))
+
+
+SERVICES = {
+    "db": {"image": "postgres:16", "environment": {"A": "1"}},
+    "cache": {"image": "redis:7"},
+}
+
+
+@pytest.mark.parametrize(
+    ("services", "path", "reason"),
+    [
+        ("db cache", "compose.services.dbs.image", "no service 'dbs': did you mean 'db'?"),
+        ("db cache", "compose.services.postgres", "no service 'postgres': did you mean 'db'?"),
+        ("cache", "compose.services.postgres", "no service 'postgres': did you mean 'cache'?"),
+        ("db cache", "compose.services.nginx.image", "no service 'nginx'; there are db, cache"),
+        ("", "compose.services.nginx.image", "no service 'nginx'"),
+        ("db", "host.ports.5432.free", "no published port '5432'"),
+    ],
+)
+def test_a_name_that_a_complete_collection_lacks_is_unknown(
+    services: str, path: str, reason: str
+) -> None:
+    measured = [
+        Measured(("compose", "services"), {n: SERVICES[n] for n in services.split()}, "compose"),
+        Measured(("host", "ports"), {}, "sockets"),
+    ]
+    facts = build_facts(measured, measured_at="", version="")
+    assert facts.get(split_path(path)) == Unknown(reason)
+
+
+def test_a_variable_that_a_service_does_not_set_is_absent() -> None:
+    measured = [Measured(("compose", "services"), SERVICES, "compose")]
+    facts = build_facts(measured, measured_at="", version="")
+    assert facts.get(("compose", "services", "db", "environment", "B")) is None

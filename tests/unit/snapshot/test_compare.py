@@ -228,3 +228,15 @@ def test_nothing_differs_from_itself_and_a_difference_goes_both_ways(
     assert {(v.result.id, v.before, v.after) for v in there.verdicts} == {
         (v.result.id, v.after, v.before) for v in back.verdicts
     }
+
+
+@pytest.mark.parametrize("path", ["compose.services", "stack.containers"])
+def test_an_item_that_came_or_went_is_one_change(path: str) -> None:
+    item = {"image": "redis:7", "replicas": 1}
+    without, with_item = side((path, {})), side((path, {"cache": item}))
+    for before, after, values in (
+        (without, with_item, (None, item)),
+        (with_item, without, (item, None)),
+    ):
+        changes = [tuple(change) for change in compare(before, after).facts]
+        assert changes == [(f"{path}.cache", *values)]

@@ -6,7 +6,7 @@ Each is read once, by the first probe that needs it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -41,15 +41,22 @@ class Engine(NamedTuple):
 class MeasureContext:
     """The options of one measurement, and the endpoint, engine and project that probes share.
 
-    `deadline` is when the measurement ends, by time.monotonic.
+    `deadline` is when the measurement ends, by time.monotonic. `read_asked_ports` returns the ports
+    that rules name, and may wait for it.
     """
 
-    def __init__(self, options: Options, deadline: float | None = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        deadline: float | None = None,
+        read_asked_ports: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
         self.options = options
         self.deadline = deadline or time.monotonic() + options.timeout
         self.endpoint = LazyValue(lambda: resolve_endpoint(options.docker_host, options.context))
         self.engine = LazyValue(self._connect_to_engine)
         self.project: LazyValue[Project | None] = LazyValue(lambda: load_project(options))
+        self.asked_ports = LazyValue(read_asked_ports)
         self._engine_seconds = 0.0
 
     def _connect_to_engine(self) -> Engine:

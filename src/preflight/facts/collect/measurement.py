@@ -27,6 +27,8 @@ _WORKER_PYTHON_CODE = (
 SUPPORT_SEGMENT = "support"  # the first part of the path of data that isn't a fact
 _SIGKILL_NUMBER = 9  # `signal` would have to be imported
 _WAIT_INTERVAL_SECONDS = 0.1  # between two calls of `on_wait`
+_PORTS_PATH = ("host", "ports")
+MAX_ASKED_PORTS = 500  # what a pipe takes at once, whether or not the worker reads it
 _DEADLINE_MARGIN_SECONDS = 0.2  # the worker ends so long before the program stops waiting
 
 
@@ -124,16 +126,20 @@ class Measurement:
             return
         request = json.dumps([options, self._worker_deadline]).encode("ascii") + b"\n"
         assert self._worker.stdin is not None
-        with suppress(OSError), self._worker.stdin as stdin:  # one that has ended can't read it
-            stdin.write(request)
+        with suppress(OSError):  # one that has ended can't read it
+            self._worker.stdin.write(request)
+            self._worker.stdin.flush()
 
     def collect(
         self, asked_paths: Iterable[tuple[str, ...]], on_wait: Callable[[float], None] | None
     ) -> list[Measured]:
         """Return the facts that rules may see; `asked_paths` are those that a rule names."""
+        asked_paths = set(asked_paths)
         asked_names = {path[-1] for path in asked_paths if path[-2:-1] == ("environment",)}
+        ports = [path[2] for path in sorted(asked_paths) if path[:2] == _PORTS_PATH and path[2:]]
+        ports = [port for port in dict.fromkeys(ports) if port != "*"][:MAX_ASKED_PORTS]
         facts = []
-        for fact in self.results(on_wait):
+        for fact in self.results(on_wait, ports):
             if fact.path[0] == SUPPORT_SEGMENT:
                 self.support_data.append(fact)
             elif fact.path[-2:-1] != ("environment",) or fact.path[-1] in asked_names:
@@ -142,16 +148,20 @@ class Measurement:
                 self.hidden_variables.append((fact.path[-1], fact.value))
         return facts
 
-    def results(self, on_wait: Callable[[float], None] | None = None) -> Iterator[Measured]:
+    def results(
+        self, on_wait: Callable[[float], None] | None = None, asked_ports: Sequence[str] = ()
+    ) -> Iterator[Measured]:
         """Yield facts as they come, then an Unknown for every declared fact.
 
-        Of two values for one path the first counts. `on_wait` is called with the seconds gone by
-        while there is nothing to yield.
+        Of two values for one path the first counts. `asked_ports` are those that a rule names: the
+        worker was started before the rules were loaded, and waits for them. `on_wait` is called
+        with the seconds gone by while there is nothing to yield.
         """
         from preflight.facts.table import PROBES, unknown_facts
         from preflight.model.facts import Measured, Unknown
 
         failure = ""
+        self._send_asked_ports(asked_ports)
         try:
             while True:  # what came in time counts, however late it is asked for
                 seconds_left = max(0.0, self._start + self._timeout - time.monotonic())
@@ -176,6 +186,14 @@ class Measurement:
             late = f"{probe.late} within {self._timeout:.3g} s"
             reason = Unknown(failure, "error") if failure else Unknown(late, "timeout")
             yield from unknown_facts(probe, reason)
+
+    def _send_asked_ports(self, ports: Sequence[str]) -> None:
+        """Send the last line that the worker waits for."""
+        import json
+
+        if self._worker is not None and self._worker.stdin is not None:
+            with suppress(OSError, ValueError), self._worker.stdin as stdin:  # ended, or closed
+                stdin.write(json.dumps(ports).encode("ascii") + b"\n")
 
     def _read_worker_lines(self, worker: Worker) -> None:
         assert worker.stdout is not None

@@ -1,8 +1,9 @@
 """The worker process: runs all probes at once, and writes each fact as soon as it has it.
 
-It reads its request from standard input, writes one JSON line for each fact, and ends at its
-deadline or when nobody reads its output any more. Each probe has a thread, so that one that hangs
-doesn't delay the others; and a process can be killed, or left behind if it hangs in the kernel.
+It reads its request from standard input, and later the ports that rules name. It writes one JSON
+line for each fact, and ends at its deadline or when nobody reads its output any more. Each probe
+has a thread, so that one that hangs doesn't delay the others; and a process can be killed, or left
+behind if it hangs in the kernel.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def main() -> None:
         os._exit(0)  # the program didn't need it after all
     fields, deadline = json.loads(line)
     options = Options(*fields)
-    context = MeasureContext(options, deadline)
+    context = MeasureContext(options, deadline, _read_asked_ports)
     sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
     # the engine's first: it waits most, and the others are measured meanwhile
     probes = sorted(PROBES, key=lambda probe: probe.facts is not DOCKER_FACTS)
@@ -49,6 +50,12 @@ def main() -> None:
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     _end_process()
+
+
+def _read_asked_ports() -> list[str]:
+    """Return the ports that the rules name, which come once the rules are loaded."""
+    line = sys.stdin.readline()
+    return list(json.loads(line)) if line else []
 
 
 def _write_all_bytes(facts: Iterable[Measured]) -> None:

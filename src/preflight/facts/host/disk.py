@@ -42,9 +42,10 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     if mount is not None and mount.point == "/" and is_in_container(root)[0]:
         existing = _FOLDER_NOT_MOUNTED if context.find_visibility().path_hidden(path) else existing
     if isinstance(existing, Unknown):
-        for name in ("filesystem", "kind", "readonly", "total", "free"):
+        for name in ("parent", "filesystem", "kind", "readonly", "total", "free"):
             yield _disk_fact(name, existing)
         return
+    yield _disk_fact("parent", None if existing == path else existing, "--path")
     filesystem = mount.filesystem if mount is not None else _MOUNT_NOT_FOUND
     yield _disk_fact("filesystem", filesystem, "/proc/self/mountinfo")
     yield _disk_fact("kind", *_read_disk_kind(existing, root))

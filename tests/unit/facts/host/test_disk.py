@@ -51,7 +51,7 @@ def flat(snapshot: dict[str, Any]) -> dict[str, Any]:
         if name.startswith("host.disk."):
             assert name.removeprefix("host.disk.") not in facts
             facts[name.removeprefix("host.disk.")] = Unknown(why["reason"], why["kind"])
-    assert set(facts) == {"path", "filesystem", "readonly", "total", "free", "kind"}
+    assert set(facts) == {"path", "parent", "filesystem", "readonly", "total", "free", "kind"}
     return facts
 
 
@@ -90,6 +90,7 @@ def test_a_small_filesystem(run_preflight: Run, tmp_path: Path) -> None:
     assert (facts["total"], facts["free"]) == (8 * MiB, 5 * MiB)
     assert facts["filesystem"] == "tmpfs"
     assert facts["path"] == f"{tmp_path}/not/there yet"
+    assert facts["parent"] == str(tmp_path)
     assert facts["kind"].kind == "unsupported"
 
 
@@ -203,7 +204,7 @@ def test_permission_denied_is_not_absence(closed: Path, below: str) -> None:
     lines = json.loads(said(sys.executable, "-c", AS_NOBODY, str(closed / below)))
     facts = {line[0][-1]: line[1] for line in lines}
     assert facts.pop("path") == str(closed / below)
-    assert set(facts) == {"total", "free", "filesystem", "kind", "readonly"}
+    assert set(facts) == {"parent", "total", "free", "filesystem", "kind", "readonly"}
     for reason, kind in facts.values():
         assert kind == "permission"
         assert str(closed / below) in reason
