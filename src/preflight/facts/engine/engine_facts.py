@@ -111,6 +111,9 @@ def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> It
         ("swarm.state", "/info", "Swarm.LocalNodeState", swarm_state),
     ):
         yield _docker_fact(name, value_or_unreported(value, key), f"GET {request} {key}")
+    builder = get_nested_object(version, "Platform").get("Name")  # "" of a distribution's package
+    edition = builder or None if isinstance(builder, str) else unreported_value("Platform.Name")
+    yield _docker_fact("edition", edition, "GET /version Platform.Name")
     warnings = [str(warning) for warning in list_or_empty(info.get("Warnings"))]
     yield _docker_fact("warnings", warnings, "GET /info Warnings")
     # the driver's options aren't in /info

@@ -49,6 +49,7 @@ def test_docker_facts_are_what_its_own_cli_says(docker_engine: Engine, run_prefl
     assert facts["endpoint"] == docker_engine.url
     assert facts["version"] == server["Version"]
     assert facts["api"] == server["ApiVersion"]
+    assert facts["edition"] == (server["Platform"]["Name"] or None)
     assert facts["platform"] == f"{server['Os']}/{server['Arch']}"
     assert facts["memory"]["total"] == info["MemTotal"] == memory_total()
     assert facts["memory"]["usable"] == memory_total()

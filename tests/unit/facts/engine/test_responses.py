@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from preflight.facts.engine.api import parse_engine_time
+from preflight.facts.engine.engine_facts import parse_engine_info
+from preflight.model.facts import Unknown
 
 
 @pytest.mark.parametrize(
@@ -24,3 +26,18 @@ from preflight.facts.engine.api import parse_engine_time
 )
 def test_times(text: Any, seconds: float | None) -> None:
     assert parse_engine_time(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("version", "edition"),
+    [
+        ({"Platform": {"Name": "Docker Engine - Community"}}, "Docker Engine - Community"),
+        ({"Platform": {"Name": ""}}, None),  # Debian's docker.io: built without a name
+        ({}, Unknown),
+        ({"Platform": None}, Unknown),
+    ],
+)
+def test_who_built_the_engine(version: dict[str, Any], edition: Any) -> None:
+    facts = {fact.path: fact.value for fact in parse_engine_info(version, {})}
+    value = facts["docker", "edition"]
+    assert isinstance(value, Unknown) if edition is Unknown else value == edition
