@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _MODULE_AND_EXAMPLE_BY_COMMAND = {
     "check": ("check", "preflight check -f text -f json:report.json"),
     "facts": ("listings", "preflight facts -o facts.json"),
+    "fix": ("fix", "preflight fix -o compose.fix.yaml"),
     "explain": ("listings", "preflight explain host-memory"),
     "models": ("listings", "preflight models"),
     "diagnose": ("diagnose", "docker compose logs -t | preflight diagnose -"),

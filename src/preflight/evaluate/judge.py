@@ -103,7 +103,7 @@ def evaluate(
 ) -> Report:
     """Judge the selected rules on the facts; `today` (UTC) decides which waivers are in force."""
     selection = selection or RuleSelection()
-    evaluation = Evaluation(ruleset, facts, catalogue, today)
+    evaluation = Evaluation(ruleset, facts, catalogue, today, strict=selection.strict)
     selected = select_rules(ruleset, selection)
     exclusion = None if selection.only else _find_exclusion(ruleset, evaluation.scope)
     if exclusion:
@@ -191,12 +191,21 @@ def describe_rule(rule: Rule, scope: Scope | None = None) -> RuleText:
 class Evaluation:
     """The results so far, so that a rule that others need is judged only once."""
 
-    def __init__(self, ruleset: RuleSet, facts: Facts, catalogue: Catalogue, today: date) -> None:
+    def __init__(
+        self,
+        ruleset: RuleSet,
+        facts: Facts,
+        catalogue: Catalogue,
+        today: date,
+        *,
+        strict: bool = False,
+    ) -> None:
         self.ruleset = ruleset
         self.facts = facts
         self.scope = Scope(facts)
         self.catalogue = catalogue
         self.today = today
+        self.verdicts_to_change = ("fail", "warn") if strict else ("fail",)
         self.rules = {rule.id: rule for rule in ruleset.rules}
         self.waivers = {waiver.rule: waiver for waiver in ruleset.waivers}
         self.results: dict[str, tuple[Result, ...]] = {}
@@ -371,7 +380,7 @@ class Evaluation:
             file=place and place.file,
             line=place and place.line,
             fixes=tuple(resolve_fixes(fixes, scope, placeholder, path)),
-            change=propose_change(path, comparison) if verdict == "fail" else None,
+            change=propose_change(path, comparison) if verdict in self.verdicts_to_change else None,
             unit=comparison.unit,
             rule_file=rule.file,
             rule_line=rule.line,

@@ -85,6 +85,9 @@ COMPOSE_FACTS = (
     Fact("compose.services.*.limits.cpus", "cores", "CPU limit, of deploy or cpus"),
     Fact("compose.services.*.reservations.memory", "bytes", "memory reservation"),
     Fact("compose.services.*.reservations.cpus", "cores", "CPU reservation; only Swarm uses it"),
+    Fact(
+        "compose.services.*.legacy_keys", "list", "mem_limit and the like; absent if none is used"
+    ),
     Fact("compose.services.*.environment.*", "text", "a variable of its containers"),
     Fact("compose.services.*.ports", "list", "the ports that it publishes"),
     Fact("compose.services.*.mounts", "list", "its volumes and bind mounts"),

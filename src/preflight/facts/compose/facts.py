@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from preflight.facts.compose.project import (
-    LEGACY_KEY_BY_PATH,
     Project,
     find_source,
     list_service_aliases,
@@ -17,6 +16,7 @@ from preflight.facts.compose.project import (
 )
 from preflight.facts.engine.engine_facts import DEFAULT_LOG_DRIVER, is_log_rotated
 from preflight.model.facts import Measured, Value
+from preflight.model.override import LEGACY_KEY_BY_PATH
 
 
 def measure(_: object, project: Project) -> Iterator[Measured]:
@@ -73,6 +73,8 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
     for kind, what in LEGACY_KEY_BY_PATH:
         amount, path = read_resource(service, kind, what)
         yield fact((kind, what), amount, *path)
+    legacy = [key for key in LEGACY_KEY_BY_PATH.values() if key and service.get(key)]
+    yield fact(("legacy_keys",), legacy or None, *legacy[:1])
     for variable, value in (service.get("environment") or {}).items():
         text = None if value is None else str(value)
         yield fact(("environment", variable), text, "environment", variable)

@@ -13,15 +13,6 @@ Path: TypeAlias = tuple[str, ...]
 _MAX_MESSAGE_CHARS = 500  # characters
 
 
-LEGACY_KEY_BY_PATH = {
-    ("limits", "memory"): "mem_limit",
-    ("limits", "cpus"): "cpus",
-    ("reservations", "memory"): "mem_reservation",
-    ("reservations", "cpus"): None,
-}
-"""The keys of format 2 of the compose file, by those of `deploy.resources`."""
-
-
 class ComposeError(Exception):
     """A compose file that can't be used: one line that says what was found and expected.
 

@@ -28,7 +28,6 @@ from preflight.facts.compose.guard import (
 )
 from preflight.facts.compose.load import display_path
 from preflight.facts.compose.project import (
-    LEGACY_KEY_BY_PATH,
     ComposeError,
     Path,
     Project,
@@ -36,6 +35,7 @@ from preflight.facts.compose.project import (
     read_field,
 )
 from preflight.facts.compose.variables import Lookup, read_env_file
+from preflight.model.override import LEGACY_KEY_BY_PATH
 from preflight.model.quantities import parse_boolean, parse_number
 
 _MAX_SIZE_BYTES = 2**63  # bytes

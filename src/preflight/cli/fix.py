@@ -1,0 +1,101 @@
+"""`preflight fix`: a compose override with which failing rules pass. It changes nothing else."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from preflight.check import add_model_facts, check, select
+from preflight.cli import options, streams
+from preflight.cli.options import FactsSource, declare_option, load_rules, with_source_options
+from preflight.facts.compose.load import display_path
+from preflight.model.facts import Facts
+from preflight.model.problems import InputError
+from preflight.model.report import ExitCode, Report
+
+SUGGESTED_FILE = "compose.fix.yaml"
+
+
+@with_source_options()
+def fix(
+    *,
+    output: Annotated[
+        str | None, declare_option("--output -o FILE", "Write the override to this new file.")
+    ] = None,
+    force: Annotated[bool, declare_option("--force", "Replace FILE if it exists.")] = False,
+    rules: options.RulesFile = None,
+    source: FactsSource,
+    only: options.Only = None,
+    skip: options.Skip = None,
+    sets: options.Sets = None,
+    strict: options.Strict = False,
+) -> None:
+    """Show a compose override with which failing checks pass.
+
+    It sets limits, reservations and environment variables to the nearest values that pass. Every
+    value is judged before it is shown, and none makes another check worse. Your own files stay as
+    they are, and no command is run.
+
+    Exit code: 0 shown, written, or nothing to fix; 1 something fails that no override can fix;
+    2 usage or bad input.
+    """
+    from preflight.evaluate.override import find_override
+    from preflight.render import override as render
+
+    output = None if output == "-" else output
+    source.start_measuring()
+    ruleset = load_rules(rules, sets)
+    selection = select(ruleset, only or (), skip or (), strict=strict, suggest=options.suggest_set)
+    facts = source.facts(ruleset)
+    problem = facts.get(("compose", "problem"))
+    if isinstance(problem, str):
+        raise InputError(problem)
+    files = facts.get(("compose", "files"))
+    files = [str(file) for file in files] if isinstance(files, list) else []
+    if output is not None:
+        _check_output_file(output, files, force=force)
+
+    def judge(changed: Facts) -> Report:
+        return check(ruleset, add_model_facts(changed, ruleset), selection)
+
+    override = find_override(facts, judge)
+    terminal = streams.terminal_options()
+    if override.edits:
+        start = _start_command(facts, [*files, output or "FILE"])
+        streams.write_file(output, render.compose_file(override, start))
+        if output is None:
+            streams.write_message(f"to write it: preflight fix -o {SUGGESTED_FILE}")
+        else:
+            named = [f"--compose-file={file}" for file in map(display_path, [*files, output])]
+            commands = (shlex.join(["preflight", "check", *named]), start)
+            streams.write_output(render.written(override, output, commands, terminal))
+    elif not override.failing:
+        streams.write_message("no check fails: nothing to fix")
+    streams.write_stderr(*render.remaining(override, terminal).splitlines())
+    raise typer.Exit(ExitCode.FAILED if override.failing else ExitCode.OK)
+
+
+def _start_command(facts: Facts, files: Sequence[str]) -> str:
+    """Return the command that starts the project with the override, in a Swarm that deploys it."""
+    is_stack = facts.get(("docker", "swarm", "stack")) == "stack"
+    option = "-c" if is_stack else "-f"
+    named = [part for file in files for part in (option, display_path(file))]
+    if is_stack:
+        return shlex.join(
+            ["docker", "stack", "deploy", *named, str(facts.get(("compose", "project")))]
+        )
+    return shlex.join(["docker", "compose", *named, "up", "-d"])
+
+
+def _check_output_file(output: str, files: Sequence[str], *, force: bool) -> None:
+    """Raise InputError if the file is one of the project's, or exists and `force` isn't given."""
+    if not os.path.lexists(output):
+        return
+    if os.path.realpath(output) in map(os.path.realpath, files):
+        raise InputError(f"--output {output}: the project's own file, which fix never changes")
+    if not force:
+        raise InputError(f"{output} exists already: name another file, or replace it with --force")

@@ -1,0 +1,88 @@
+"""An override of a compose file as YAML, and what it leaves to the user as text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
+
+from preflight.model.override import Override
+from preflight.render import RenderOptions
+from preflight.render.layout import TextLayout
+from preflight.render.sanitize import clean, shorten
+
+_PLAIN_KEY_PATTERN = re.compile(
+    r"(?!(?:y|n|yes|no|on|off|true|false|null)\Z)[A-Za-z_][\w.-]*", re.I
+)
+
+
+def compose_file(override: Override, command: str) -> str:
+    """Return the override as a compose file; `command` starts the project with it."""
+    head = (
+        f"# By preflight fix: {_count(override)} with this file.",
+        "# Use it after the project's own files:",
+        f"#   {clean(command)}",
+        "services:",
+    )
+    return "\n".join((*head, *_mapping_lines(override))) + "\n"
+
+
+def _count(override: Override) -> str:
+    count = len(override.passing)
+    return "1 failing check passes" if count == 1 else f"{count} failing checks pass"
+
+
+def written(override: Override, file: str, commands: Iterable[str], options: RenderOptions) -> str:
+    """Say what was written, and the commands that use it."""
+    layout = TextLayout(options)
+    layout.wrap(f"Wrote {file}: {_count(override)} with it.", 0)
+    for command in commands:
+        layout.verbatim(f"$ {command}", 2, "cyan")
+    return layout.draw()
+
+
+def _mapping_lines(override: Override) -> Iterator[str]:
+    """Yield the nested keys of all edits, those with a common beginning together."""
+    previous: tuple[str, ...] = ()
+    edits = sorted(override.edits, key=lambda edit: (edit.service, edit.key))
+    for edit in edits:
+        path = (edit.service, *edit.key)
+        pairs = zip(path, previous, strict=False)
+        common = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        for depth in range(common, len(path) - 1):
+            yield f"{'  ' * (depth + 1)}{_key(path[depth])}:"
+        previous = path
+        comment = f"  # was {shorten(edit.before)}: {', '.join(edit.rules)}"
+        indent = "  " * len(path)
+        if isinstance(edit.text, str):
+            yield f"{indent}{_key(path[-1])}: {_scalar(edit.text)}{comment}"
+            continue
+        yield f"{indent}{_key(path[-1])}: !override{comment}"
+        yield from (f"{indent}  - {_scalar(text)}" for text in edit.text)
+
+
+def _key(text: str) -> str:
+    return text if _PLAIN_KEY_PATTERN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+
+
+def _scalar(text: str) -> str:
+    """Write a value in quotes; Compose takes a single dollar sign for a variable."""
+    return json.dumps(text.replace("$", "$$"), ensure_ascii=False)
+
+
+def remaining(override: Override, options: RenderOptions) -> str:
+    """List what fails still, with its fixes, and what warns only with the override."""
+    layout = TextLayout(options)
+    if override.failing:
+        layout.add(("Not fixed by an override:", "bold"))
+    for result, blocker in override.failing:
+        layout.wrap(result.message, 2, prefix=layout.mark(result.verdict))
+        if blocker is not None:
+            layout.wrap(f"A value that passes would break: {blocker.name}.", 6)
+        layout.fixes(result.fixes, 6)
+    if override.warnings:
+        layout.add(("Recommendations that are no longer met with the override:", "bold"))
+    for result in override.warnings:
+        layout.wrap(result.message, 2, prefix=layout.mark(result.verdict))
+    return layout.draw()

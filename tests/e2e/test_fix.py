@@ -1,0 +1,164 @@
+"""`preflight fix`: what it writes is taken by the real Compose, and passes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from compose_projects import ask_compose, compose_program
+from engine_server import INFO, engine, listening
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+COMPOSE = """\
+services:
+  db:
+    image: postgres:17
+    environment: {PGDATA: /data}
+    deploy:
+      resources:
+        limits: {cpus: '8', memory: 5G}
+        reservations: {memory: 6G}
+  cache:
+    image: redis:7
+    mem_limit: 64m
+    mem_reservation: 128m
+    cpus: 16
+"""
+RULES = """\
+version: 1
+name: own
+extends: [general]
+rules:
+  - id: data-folder
+    title: Data folder
+    for_each: compose.services
+    when: {known_as: {contains: postgres}}
+    fact: environment.PGDATA
+    require: {one_of: [/var/lib/pg$1]}
+"""
+OWN = ("--only", "data-folder,limits")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "compose.yaml").write_text(COMPOSE)
+    (folder / "preflight.yaml").write_text(RULES)
+    return folder
+
+
+@pytest.fixture
+def program(run_preflight: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """The program beside the real Compose and an engine of four CPUs and 16 GB."""
+    folder = str(Path(compose_program()).parent)
+    info = {**INFO, "MemTotal": 16 * 10**9}
+    with listening(project.parent / "engine.sock", engine(info)) as url:
+        monkeypatch.setenv("DOCKER_HOST", url)
+        monkeypatch.setenv("PATH", folder, prepend=":")
+        yield lambda *arguments: run_preflight(*arguments, cwd=project)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_what_fails_passes_with_the_override(program: Run, project: Path) -> None:
+    before = files_of(project)
+    assert program("check", *OWN).returncode == 1
+    done = program("fix", *OWN, "-o", "compose.fix.yaml")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Wrote compose.fix.yaml: 5 failing checks pass with it." in done.stdout
+    *_, check, start = done.stdout.splitlines()
+    assert start.strip() == "$ docker compose -f compose.yaml -f compose.fix.yaml up -d"
+    assert {name: files_of(project)[name] for name in before} == before
+
+    config, complaint = ask_compose(project, ["compose.yaml", "compose.fix.yaml"])
+    assert config, complaint
+    db, cache = config["services"]["db"], config["services"]["cache"]
+    assert db["deploy"]["resources"]["limits"]["cpus"] == 4
+    assert db["deploy"]["resources"]["reservations"]["memory"] == str(5 * 2**30)
+    assert db["environment"] == {"PGDATA": "/var/lib/pg$1"}
+    assert (cache["cpus"], cache["mem_reservation"]) == (4, str(64 * 2**20))
+    assert "deploy" not in cache
+
+    program_name, *arguments = check.strip().removeprefix("$ ").split()
+    assert program_name == "preflight"
+    again = program(*arguments, *OWN, "-f", "json")
+    verdicts = {(r["id"], r["item"]): r["verdict"] for r in json.loads(again.stdout)["results"]}
+    assert again.returncode == 0
+    assert verdicts["cpu-limit-within-docker", "cache"] == "pass"
+    assert verdicts["data-folder", "db"] == "pass"
+
+
+def test_without_a_file_it_is_shown_and_nothing_is_written(program: Run, project: Path) -> None:
+    before = files_of(project)
+    done = program("fix", *OWN)
+    assert done.returncode == 0
+    assert done.stdout.startswith("# By preflight fix: 5 failing checks pass with this file.\n")
+    assert 'mem_reservation: "64M"  # was 128 MiB: memory-reservation-within-limit' in done.stdout
+    assert done.stderr == "preflight: to write it: preflight fix -o compose.fix.yaml\n"
+    assert files_of(project) == before
+
+
+def test_a_snapshot_is_mended_the_same_way(program: Run, project: Path) -> None:
+    shown = program("fix", *OWN).stdout
+    assert program("facts", "-o", "facts.json").returncode == 0
+    (project / "compose.yaml").unlink()
+    assert program("fix", *OWN, "--facts", "facts.json").stdout == shown
+
+
+def test_no_file_is_replaced_unasked(program: Run, project: Path) -> None:
+    file = project / "mine.yaml"
+    file.write_text("mine\n")
+    done = program("fix", *OWN, "-o", "mine.yaml")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "preflight: mine.yaml exists already: name another file, or replace it with --force\n"
+    )
+    assert file.read_text() == "mine\n"
+    done = program("fix", *OWN, "-o", "compose.yaml", "--force")
+    assert done.returncode == 2
+    assert (project / "compose.yaml").read_text() == COMPOSE
+    assert program("fix", *OWN, "-o", "mine.yaml", "--force").returncode == 0
+    assert "services:\n" in file.read_text()
+    done = program("fix", *OWN, "-o", "/proc/nowhere/x.yaml")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_no_override_fixes_is_named_with_its_fix(program: Run, project: Path) -> None:
+    more = "  - {id: ram, title: RAM, fact: docker.memory.total, require: {at_least: 1TB},\n"
+    more += "     fixes: [{text: 'Give Docker {expected}.'}]}\n"
+    (project / "preflight.yaml").write_text(RULES + more)
+    done = program("fix", "--only", "ram")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert [line.strip() for line in done.stderr.splitlines()] == [
+        "Not fixed by an override:",
+        "✖ RAM: 16 GB (14.9 GiB), needs at least 1 TB (984 GB short)",
+        "Give Docker 1 TB.",
+    ]
+    done = program("fix", "--only", "ram,data-folder")
+    assert done.returncode == 1
+    assert "PGDATA" in done.stdout
+
+
+@pytest.mark.parametrize("files", [{}, {"compose.yaml": "services: {}\n"}])
+def test_nothing_fails(run_preflight: Run, tmp_path: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    done = run_preflight("fix", "--only", "limits", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "preflight: no check fails: nothing to fix\n"
+
+
+def test_a_broken_compose_file_is_bad_input(run_preflight: Run, tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("services: [\n")
+    done = run_preflight("fix", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "compose.yaml:2:1: " in done.stderr

@@ -1,0 +1,246 @@
+"""The values that an override sets: nearest, in the file's own style, and judged before shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from preflight.check import build_catalogue
+from preflight.evaluate.judge import RuleSelection, evaluate
+from preflight.evaluate.override import find_override
+from preflight.model.facts import Facts
+from preflight.model.override import Override
+from preflight.rules.load import load_ruleset
+
+LIMITS = "for_each: compose.services, fact: limits"
+GIB = 2**30
+
+
+def service(
+    memory: float | None = None,
+    cpus: float | None = None,
+    reserved: float | None = None,
+    **others: Any,
+) -> dict[str, Any]:
+    return {
+        "limits": {"memory": memory, "cpus": cpus},
+        "reservations": {"memory": reserved, "cpus": None},
+        "replicas": 1,
+        "legacy_keys": None,
+        "environment": {},
+        **others,
+    }
+
+
+def override(
+    services: dict[str, Any], *rules: str, strict: bool = False, **others: Any
+) -> Override:
+    text = "version: 1\nrules:\n" + "".join(
+        f"  - {{id: r{n}, title: R{n}, {rule}}}\n" for n, rule in enumerate(rules)
+    )
+    catalogue = build_catalogue()
+    ruleset = load_ruleset("r.yaml", lambda _: text.encode(), catalogue)
+    total = {
+        kind: {
+            "memory": sum((s[kind]["memory"] or 0) * s["replicas"] for s in services.values()),
+            "cpus": 0,
+        }
+        for kind in ("limits", "reservations")
+    }
+    facts = Facts(
+        {"compose": {"services": services, "total": total}, "docker": {"cpus": 2}, **others},
+        sources={"docker": "", "ollama": ""},
+    )
+    selection = RuleSelection(strict=strict)
+    return find_override(facts, lambda f: evaluate(ruleset, f, catalogue, selection))
+
+
+def edits(found: Override) -> dict[str, Any]:
+    return {f"{edit.service}.{'.'.join(edit.key)}": edit.text for edit in found.edits}
+
+
+DEPLOY = "deploy.resources"
+
+
+@pytest.mark.parametrize(
+    ("given", "rule", "text"),
+    [
+        ({"memory": 4 * GIB}, "fact: limits.memory, require: {at_least: 6GiB}", "6G"),
+        ({"memory": 4 * GIB}, "fact: limits.memory, require: {at_least: 5GB}", "4769M"),
+        ({"memory": 9 * GIB}, "fact: limits.memory, require: {at_most: 5GB}", "4768M"),
+        ({"memory": 9 * GIB}, "fact: limits.memory, require: {equals: 5GB}", "5000000000b"),
+        ({}, "fact: limits.memory, require: {at_least: 512MB}", "489M"),
+        ({"reserved": GIB}, "fact: reservations.memory, require: {at_most: 512MiB}", "512M"),
+        ({"cpus": 4.0}, "fact: limits.cpus, require: {at_most: {fact: docker.cpus}}", "2"),
+        ({"cpus": 4.0}, "fact: limits.cpus, require: {at_most: 0.5}", "0.5"),
+    ],
+)
+def test_the_nearest_limit_that_passes(given: dict[str, Any], rule: str, text: str) -> None:
+    found = override({"db": service(**given)}, f"for_each: compose.services, {rule}")
+    key = rule.partition(",")[0].removeprefix("fact: ")
+    assert edits(found) == {f"db.{DEPLOY}.{key}": text}
+    assert [result.id for result in found.passing] == ["r0"]
+    assert not found.failing
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "require", "text"),
+    [
+        ("boolean", "0", "{equals: true}", "1"),
+        ("duration", "1h", "{at_most: 5m}", "5m"),
+        ("number", "9", "{at_most: 4}", "4"),
+        ("string", "debug", "{one_of: [info, warning]}", "info"),
+    ],
+)
+def test_the_nearest_value_of_a_variable(unit: str, value: str, require: str, text: str) -> None:
+    rule = f"for_each: compose.services, fact: environment.A, type: {unit}, require: {require}"
+    found = override({"db": service(environment={"A": value})}, rule)
+    assert edits(found) == {"db.environment.A": text}
+    assert not found.failing
+
+
+def test_the_notation_of_a_size_in_a_variable_is_not_guessed() -> None:
+    rule = "for_each: compose.services, fact: environment.A, type: bytes, require: {at_least: 1GB}"
+    found = override({"db": service(environment={"A": "1MB"})}, rule)
+    assert not found.edits
+    assert len(found.failing) == 1
+
+
+def test_a_setting_of_ollama_is_its_variable() -> None:
+    rule = "for_each: ollama.settings, fact: keep_alive, require: {at_most: 5m}"
+    settings = {"llm": {"keep_alive": 3600.0}}
+    found = override({"llm": service()}, rule, ollama={"settings": settings})
+    assert edits(found) == {"llm.environment.OLLAMA_KEEP_ALIVE": "5m"}
+
+
+@pytest.mark.parametrize(
+    ("legacy", "others", "key"),
+    [
+        (["mem_limit"], None, "mem_limit"),
+        (None, ["mem_limit"], f"{DEPLOY}.limits.memory"),  # its own limit is under deploy
+    ],
+)
+def test_a_limit_stays_where_the_service_has_it(
+    legacy: list[str] | None, others: list[str] | None, key: str
+) -> None:
+    services = {
+        "db": service(4 * GIB, legacy_keys=legacy),
+        "web": service(8 * GIB, legacy_keys=others),
+    }
+    rule = "for_each: compose.services, fact: limits.memory, require: {at_least: 6GiB}"
+    assert edits(override(services, rule)) == {f"db.{key}": "6G"}
+
+
+def test_a_new_limit_is_written_as_the_file_writes_others() -> None:
+    rule = "for_each: compose.services, fact: limits.memory, require: {at_least: 1GiB}"
+    services = {"db": service(), "web": service(2 * GIB, legacy_keys=["mem_limit"])}
+    assert edits(override(services, rule)) == {"db.mem_limit": "1G"}
+
+
+def test_in_a_swarm_there_is_no_mem_limit() -> None:
+    rule = "for_each: compose.services, fact: limits.memory, require: {at_least: 6GiB}"
+    swarm = {"docker": {"swarm": {"stack": "stack"}}}
+    found = override({"db": service(4 * GIB, legacy_keys=["mem_limit"])}, rule, **swarm)
+    assert not found.edits
+    found = override({"db": service(4 * GIB)}, rule, **swarm)
+    assert edits(found) == {f"db.{DEPLOY}.limits.memory": "6G"}
+
+
+def test_too_much_in_total_is_taken_from_every_service_in_proportion() -> None:
+    services = {"a": service(6 * GIB), "b": service(2 * GIB, replicas=2), "c": service()}
+    found = override(services, "fact: compose.total.limits.memory, require: {at_most: 5GiB}")
+    assert edits(found) == {f"a.{DEPLOY}.limits.memory": "3G", f"b.{DEPLOY}.limits.memory": "1G"}
+
+
+def test_a_limit_takes_its_reservation_along() -> None:
+    found = override(
+        {"db": service(9 * GIB, reserved=8 * GIB)},
+        "for_each: compose.services, fact: limits.memory, require: {at_most: 4GiB}",
+        "for_each: compose.services, fact: reservations.memory,"
+        " require: {at_most: {fact: limits.memory}}",
+    )
+    assert set(edits(found).values()) == {"4G"}
+    assert len(found.edits) == 2
+    assert not found.failing
+
+
+def test_what_would_break_another_rule_is_not_proposed() -> None:
+    found = override(
+        {"db": service(9 * GIB), "web": service(9 * GIB)},
+        "fact: compose.total.limits.memory, require: {at_most: 8GiB}",
+        "for_each: compose.services, fact: limits.memory, recommend: {at_least: 9GiB}",
+    )
+    assert not found.edits
+    ((failing, blocker),) = found.failing
+    assert failing.id == "r0"
+    assert blocker is not None
+    assert (blocker.id, blocker.item) == ("r1", "db")
+
+
+def test_one_that_can_be_mended_is_mended_beside_one_that_cannot() -> None:
+    limit = "for_each: compose.services, fact: limits.memory, require: {at_least: 6GiB}"
+    found = override(
+        {name: service((8 if name == "c" else 4) * GIB) for name in "abcde"},
+        limit,
+        "fact: compose.total.limits.memory, require: {at_most: 30GiB}",
+    )
+    # 8 + 4 × 4 GiB are 24: three more services may have 2 GiB more
+    assert list(edits(found).values()) == ["6G"] * 3
+    assert len(found.passing) == 3
+    ((failing, blocker),) = found.failing
+    assert blocker is not None
+    assert (failing.item, blocker.id) == ("e", "r1")
+
+
+def test_a_recommendation_that_contradicts_the_requirement_is_named() -> None:
+    rules = (
+        "for_each: compose.services, fact: limits.cpus, require: {at_most: {fact: docker.cpus}}",
+        "for_each: compose.services, fact: limits.cpus, recommend: {equals: 4}",
+    )
+    found = override({"db": service(cpus=4.0)}, *rules)
+    assert edits(found) == {f"db.{DEPLOY}.limits.cpus": "2"}
+    assert [result.id for result in found.warnings] == ["r1"]
+    assert not override({"db": service(cpus=4.0)}, *rules, strict=True).edits
+
+
+def test_warnings_are_mended_where_they_count() -> None:
+    rule = "for_each: compose.services, fact: limits.memory, recommend: {at_least: 6GiB}"
+    services = {"db": service(4 * GIB)}
+    assert override(services, rule) == ((), (), (), ())
+    assert edits(override(services, rule, strict=True)) == {f"db.{DEPLOY}.limits.memory": "6G"}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "fact: docker.cpus, require: {at_least: 4}",  # no setting of the file
+        "for_each: compose.services, fact: limits.memory, require: {exists: true}",
+        "for_each: compose.services, fact: limits.memory, require: {at_least: 1kB, at_most: 2kB}",
+        "for_each: compose.services, fact: limits.cpus, require: {at_most: 0.001}",
+    ],
+)
+def test_where_no_value_is_known_nothing_is_proposed(rule: str) -> None:
+    found = override({"db": service(None if "exists" in rule else GIB, 1.0)}, rule)
+    assert not found.edits
+    assert [(result.id, blocker) for result, blocker in found.failing] == [("r0", None)]
+
+
+def test_many_services_are_judged_together() -> None:
+    calls = 0
+
+    def count(facts: Facts) -> Any:
+        nonlocal calls
+        calls += 1
+        return evaluate(ruleset, facts, catalogue)
+
+    catalogue = build_catalogue()
+    rule = (
+        b"version: 1\nrules: [{id: r, title: R, for_each: compose.services, fact: limits.memory,"
+        b" require: {at_least: 6GiB}}]"
+    )
+    ruleset = load_ruleset("r.yaml", lambda _: rule, catalogue)
+    services = {f"s{number}": service(GIB) for number in range(500)}
+    found = find_override(Facts({"compose": {"services": services}}), count)
+    assert len(found.edits) == 500
+    assert calls == 2
