@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from preflight.evaluate.sentences import format_value, is_number
 from preflight.model.facts import Facts, Measured, Path, Unit, replace_facts, split_path
-from preflight.model.override import LEGACY_KEY_BY_PATH, ComposeEdit, Override
+from preflight.model.fixes import LEGACY_KEY_BY_PATH, ComposeEdit, Override
 from preflight.model.quantities import PARSER_BY_UNIT, format_duration, format_number
 from preflight.model.report import Report, Result
 

@@ -27,7 +27,7 @@ from preflight.model.facts import (
     join_path,
     split_path,
 )
-from preflight.model.fix_kinds import classify_fix
+from preflight.model.fixes import classify_fix
 from preflight.model.quantities import (
     Version,
     format_bytes,

@@ -8,7 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 from preflight.model.facts import Unit
-from preflight.model.fix_kinds import FixKind
+from preflight.model.fixes import FixKind
 
 if TYPE_CHECKING:
     from preflight.model.rules import Rule

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from preflight.model.conditions import Condition
 from preflight.model.facts import Path, Unit
-from preflight.model.fix_kinds import FixKind
+from preflight.model.fixes import FixKind
 from preflight.model.quantities import parse_size
 
 DEFAULT_RULE_SET = "default"  # how `extends` names the bundled rules of the document

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import takewhile
 
-from preflight.model.override import Override
+from preflight.model.fixes import Override
 from preflight.render import RenderOptions
 from preflight.render.layout import TextLayout
 from preflight.render.sanitize import clean, shorten

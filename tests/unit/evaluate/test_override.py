@@ -10,7 +10,7 @@ from preflight.check import build_catalogue
 from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.evaluate.override import find_override
 from preflight.model.facts import Facts
-from preflight.model.override import Override
+from preflight.model.fixes import Override
 from preflight.rules.load import load_ruleset
 
 LIMITS = "for_each: compose.services, fact: limits"

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from preflight.model.override import ComposeEdit, Override
+from preflight.model.fixes import ComposeEdit, Override
 from preflight.model.report import ResolvedFix, Result
 from preflight.render import RenderOptions, override
 

@@ -16,7 +16,7 @@ from preflight.facts.compose.project import (
 )
 from preflight.facts.engine.engine_facts import DEFAULT_LOG_DRIVER, is_log_rotated
 from preflight.model.facts import Measured, Value
-from preflight.model.override import LEGACY_KEY_BY_PATH
+from preflight.model.fixes import LEGACY_KEY_BY_PATH
 
 
 def measure(_: object, project: Project) -> Iterator[Measured]:

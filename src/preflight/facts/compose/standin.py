@@ -35,7 +35,7 @@ from preflight.facts.compose.project import (
     read_field,
 )
 from preflight.facts.compose.variables import Lookup, read_env_file
-from preflight.model.override import LEGACY_KEY_BY_PATH
+from preflight.model.fixes import LEGACY_KEY_BY_PATH
 from preflight.model.quantities import parse_boolean, parse_number
 
 _MAX_SIZE_BYTES = 2**63  # bytes

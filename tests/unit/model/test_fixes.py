@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from preflight.cli.options import load_rules
-from preflight.model.fix_kinds import FIX_KINDS, classify_fix
+from preflight.model.fixes import FIX_KINDS, classify_fix
 from preflight.model.rules import Fix
 
 COMMANDS = {

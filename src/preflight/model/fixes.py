@@ -1,14 +1,25 @@
-"""What a fix takes, so that a program may offer some fixes and never others."""
+"""What fixes take, and the settings of a compose file that they change."""
 
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 from preflight.model.facts import Path
 
+if TYPE_CHECKING:
+    from preflight.model.report import Result
+
 FixKind: TypeAlias = Literal["edit", "command", "root", "destructive", "manual"]
 FIX_KINDS: tuple[FixKind, ...] = get_args(FixKind)
+
+LEGACY_KEY_BY_PATH = {
+    ("limits", "memory"): "mem_limit",
+    ("limits", "cpus"): "cpus",
+    ("reservations", "memory"): "mem_reservation",
+    ("reservations", "cpus"): None,
+}
+"""The keys of format 2 of the compose file, by those of `deploy.resources`."""
 
 _COMMAND_START = r"(?:^|[|;&(]|&&)[ \t]*"
 _DESTRUCTIVE_PATTERN = re.compile(
@@ -46,3 +57,31 @@ def classify_fix(command: str | None, fact: Path = ()) -> FixKind:
         return "edit"
     lines = (command or "").splitlines()
     return "manual" if all(map(_READ_ONLY_PATTERN.match, lines)) else "command"
+
+
+class ComposeEdit(NamedTuple):
+    """A setting of a service: its `fact` gets a `value`, its `key` in the file the `text`.
+
+    `before` is its value until now as people read it, `rules` are the ids of those that ask for it.
+    """
+
+    fact: Path
+    value: Any
+    service: str
+    key: Path
+    text: str | tuple[str, ...]  # several are a list that replaces the one of the other files
+    before: str
+    rules: tuple[str, ...]
+
+
+class Override(NamedTuple):
+    """Edits that were judged: with them `passing` pass, and `failing` fail still.
+
+    Beside a failing result stands the one that a passing value would make worse, if there is one.
+    `warnings` passed before, and recommend what a requirement contradicts.
+    """
+
+    edits: tuple[ComposeEdit, ...]
+    passing: tuple[Result, ...]
+    failing: tuple[tuple[Result, Result | None], ...]
+    warnings: tuple[Result, ...]
