@@ -6,7 +6,7 @@ import gc
 import sys
 from contextlib import suppress
 
-_MEASURING_COMMANDS = {"check", "facts", "explain", "fix", "models", "bundle"}
+_MEASURING_COMMANDS = {"check", "init", "facts", "explain", "fix", "models", "bundle"}
 
 
 def _needs_measurement(command: str | None, arguments: list[str]) -> bool:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # By command: its module, and its example. The command is the function of its name there, or `app`.
 _MODULE_AND_EXAMPLE_BY_COMMAND = {
     "check": ("check", "preflight check -f text -f json:report.json"),
+    "init": ("init", "preflight init"),
     "facts": ("listings", "preflight facts -o facts.json"),
     "fix": ("fix", "preflight fix -o compose.fix.yaml"),
     "explain": ("listings", "preflight explain host-memory"),

@@ -1,0 +1,113 @@
+"""`preflight init`: write a rule file for the project, from its compose file and this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from preflight.cli import streams
+from preflight.cli.options import (
+    LOCAL_RULE_FILE,
+    FactsSource,
+    check_filesystems_respond,
+    load_rules,
+    with_source_options,
+)
+from preflight.model.facts import Facts, Unknown
+from preflight.model.problems import InputError, Problem
+from preflight.model.quantities import format_bytes
+from preflight.model.rules import GENERAL_RULE_SET, MAX_RULE_FILE_BYTES
+
+_DEVCONTAINER_FILES = (".devcontainer/devcontainer.json", ".devcontainer.json")
+# JSON with comments: a string, which is kept; a comment; a comma before a closing bracket
+_STRING_COMMENT_OR_COMMA = re.compile(
+    r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/|,(?=(?:\s|//[^\n]*|/\*.*?\*/)*[}\]])', re.DOTALL
+)
+
+
+@with_source_options(snapshot=False)
+def init(
+    *,
+    source: FactsSource,
+    force: Annotated[
+        bool, typer.Option("--force", help=f"Replace a {LOCAL_RULE_FILE} that exists.")
+    ] = False,
+) -> None:
+    """Write preflight.yaml, the requirements of this project, from its compose file.
+
+    RAM, cores, ports and versions come from the compose file and the hostRequirements of a
+    devcontainer.json, each with the line that it comes from. What they don't say is commented out.
+
+    Exit code: 0 written, 2 the file exists or can't be written, or the compose file can't be used.
+    """
+    from preflight.render.draft import draft_rule_file
+
+    check_filesystems_respond(LOCAL_RULE_FILE)
+    if os.path.lexists(LOCAL_RULE_FILE) and not force:
+        raise InputError(f"{LOCAL_RULE_FILE} exists already; --force replaces it")
+    source.start_measuring()
+    devcontainer_file, host_requirements = _read_host_requirements()
+    facts = source.facts(load_rules(GENERAL_RULE_SET))
+    compose = ", ".join(map(os.path.relpath, _find_compose_files(facts)))
+    name = os.path.basename(os.getcwd())
+    text = draft_rule_file(facts, name, host_requirements, devcontainer_file)
+    streams.write_file(LOCAL_RULE_FILE, text)
+    rules = [rule for rule in load_rules(LOCAL_RULE_FILE).rules if rule.section == "This project"]
+    read = f"Read {compose}: {_describe_project(facts)}." if compose else "No compose file here."
+    read += f"\nRead {devcontainer_file}." if devcontainer_file else ""
+    wrote = f"Wrote {LOCAL_RULE_FILE}: {_count(len(rules), 'rule')}."
+    streams.write_output(f"{read}\n{wrote} Edit the figures, then: preflight check\n")
+
+
+def _read_host_requirements() -> tuple[str, Mapping[str, Any]]:
+    """Return the devcontainer.json that has hostRequirements, and these; raises InputError."""
+    file = next(filter(os.path.exists, _DEVCONTAINER_FILES), None)
+    if file is None:
+        return "", {}
+    text = streams.read_input(file, MAX_RULE_FILE_BYTES).decode("utf-8-sig", "replace")
+    text = _STRING_COMMENT_OR_COMMA.sub(
+        lambda match: match[1] or re.sub(r"[^\n]", " ", match[0]), text
+    )
+    try:
+        root = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(Problem(file, error.lineno, error.colno, error.msg)) from None
+    except RecursionError:
+        raise InputError(f"{file}: nested too deeply") from None
+    requirements = root.get("hostRequirements") if isinstance(root, dict) else None
+    return (file, requirements) if isinstance(requirements, dict) else ("", {})
+
+
+def _find_compose_files(facts: Facts) -> list[str]:
+    """Return the compose files, none if there are none; raises InputError if they can't be used."""
+    problem = facts.get(("compose", "problem"))
+    if isinstance(problem, str):
+        raise InputError(problem)
+    files: Any = facts.get(("compose", "files"))
+    for value in (files, facts.get(("compose", "services"))):
+        if isinstance(value, Unknown):
+            raise InputError(f"the compose file was not read: {value.reason}")
+    return files or []
+
+
+def _describe_project(facts: Facts) -> str:
+    """Count what the compose file has."""
+    limits: Any = facts.get(("compose", "total", "limits", "memory"))
+    return ", ".join(
+        [
+            _count(len(facts.values["compose"]["services"]), "service"),
+            _count(len(facts.values["host"].get("ports") or ()), "published port"),
+            f"{format_bytes(limits, binary=True)} of memory limits"
+            if limits
+            else "no memory limits",
+        ]
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,157 @@
+"""What `preflight init` writes: a project's rule file, each figure with where it comes from.
+
+The file's text is in preflight.yaml.j2; here are the figures.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from textwrap import wrap
+from typing import Any, NamedTuple
+
+from preflight.model.facts import Facts, Unknown
+from preflight.model.quantities import format_bytes, parse_bytes
+from preflight.render.sanitize import clean
+from preflight.render.templates import make_environment
+
+_COMMENT_COLUMNS = 96
+_SERVICES = ("compose", "services")
+# by key of a devcontainer.json's `hostRequirements`: containers.dev/implementors/json_reference
+_HOST_REQUIREMENTS = {
+    "cpus": ("CPU cores of the machine", "host.cpu.logical", "[1-9][0-9]{0,4}"),
+    "memory": ("RAM of the machine", "host.memory.total", "[0-9]{1,9}[tgmk]b"),
+    "storage": ("Free disk", "host.disk.free", "[0-9]{1,9}[tgmk]b"),
+}
+
+
+class Sum(NamedTuple):
+    """A figure, and what it is made of, with the lines of the compose file."""
+
+    figure: str
+    terms: str
+
+
+class Requirement(NamedTuple):
+    """A requirement of a devcontainer.json, as a rule states it."""
+
+    key: str
+    title: str
+    fact: str
+    condition: str
+    is_optional: bool = False
+
+
+def draft_rule_file(
+    facts: Facts,
+    name: str,
+    host_requirements: Mapping[str, Any] | None = None,
+    devcontainer_file: str = "",
+) -> str:
+    """Return the rule file of a project; `host_requirements` are those of a devcontainer.json."""
+    project = _Project(facts)
+    ports = project.value("host", "ports") or {}
+    compose_files = ", ".join(map(os.path.relpath, project.value("compose", "files") or ()))
+    disk_free = project.value("docker", "disk", "free")
+    context = {
+        "name": clean(name) or "project",
+        "sources": " and ".join(filter(None, (compose_files, devcontainer_file))),
+        "required_ram": project.add_up_memory("reservations", "limits"),
+        "recommended_ram": project.add_up_memory("limits", "reservations"),
+        "without_memory": project.list_services_without_memory(),
+        "cores": project.find_highest_cpu_limit(),
+        "mounts": project.list_services("mounts"),
+        "disk_free": disk_free and format_bytes(disk_free),
+        "ports": {
+            key: f"{ports[key]['service']}{project.where('host', 'ports', key, 'service')}"
+            for key in ports
+        },
+        "gpus": project.list_services("gpus"),
+        "platforms": project.list_services("platform"),
+        "compose_version": project.value("compose", "needs", "version"),
+        "compose_feature": project.value("compose", "needs", "feature"),
+        "docker_version": project.value("docker", "version"),
+        "host_requirements": list(_read_host_requirements(host_requirements or {})),
+        "devcontainer_file": devcontainer_file,
+    }
+    environment = make_environment().overlay(autoescape=False)
+    environment.filters["comment"] = _format_comment
+    return environment.get_template("preflight.yaml.j2").render(context)
+
+
+def _format_comment(text: str, indent: str = "  ") -> str:
+    lines = wrap(clean(text), _COMMENT_COLUMNS, break_on_hyphens=False)
+    return "\n".join(f"{indent}# {line}" for line in lines)
+
+
+def _format_size(size: float) -> str:
+    """Write bytes exactly, as rule files have them."""
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20)):
+        text = f"{size / factor:.6g}{unit}"
+        if size >= factor and parse_bytes(text) == size:
+            return text
+    return f"{int(size)}B"
+
+
+class _Project:
+    """The figures of the services that run."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        services = self.value(*_SERVICES) or {}
+        self._services = {
+            n: s for n, s in services.items() if self.value(*_SERVICES, n, "replicas")
+        }
+
+    def value(self, *path: str) -> Any:
+        """Return a value; None if it is absent or unknown."""
+        value = self._facts.get(path)
+        return None if isinstance(value, Unknown) else value
+
+    def where(self, *path: str) -> str:
+        """Return the line that decides a value, in brackets."""
+        place = self._facts.place(path)
+        return f" ({os.path.relpath(place.file)}:{place.line})" if place else ""
+
+    def list_services(self, *field: str) -> str:
+        """Return the services that set a field, with the lines."""
+        paths = ((*_SERVICES, name, *field) for name in self._services)
+        return ", ".join(f"{path[2]}{self.where(*path)}" for path in paths if self.value(*path))
+
+    def _memory(self, name: str, *kinds: str) -> Sequence[str] | None:
+        """Return the path of the first kind of memory figure that a service has."""
+        paths = ((*_SERVICES, name, kind, "memory") for kind in kinds)
+        return next((path for path in paths if self.value(*path)), None)
+
+    def add_up_memory(self, *kinds: str) -> Sum | None:
+        """Return the sum over each service's first kind of figure; None if no service has one."""
+        total, terms = 0, []
+        for name, service in self._services.items():
+            path, replicas = self._memory(name, *kinds), int(service["replicas"])
+            if path is not None:
+                total += replicas * int(self.value(*path))
+                times = f"{replicas} × " if replicas > 1 else ""
+                terms.append(f"{name} {times}{_format_size(self.value(*path))}{self.where(*path)}")
+        return Sum(_format_size(total), " + ".join(terms)) if terms else None
+
+    def list_services_without_memory(self) -> str:
+        """Return the services that have neither a reservation nor a limit."""
+        return ", ".join(n for n in self._services if not self._memory(n, "reservations", "limits"))
+
+    def find_highest_cpu_limit(self) -> Sum | None:
+        """Return the highest CPU limit; None if no service has one."""
+        limits = [self.value(*_SERVICES, name, "limits", "cpus") for name in self._services]
+        highest = max(filter(None, limits), default=None)
+        return highest and Sum(f"{highest:g}", self.list_services("limits", "cpus"))
+
+
+def _read_host_requirements(given: Mapping[str, Any]) -> Iterator[Requirement]:
+    """Yield the requirements of a devcontainer.json that are well-formed."""
+    for key, (title, fact, pattern) in _HOST_REQUIREMENTS.items():
+        if re.fullmatch(pattern, amount := str(given.get(key)).lower()):
+            figure = amount.upper().replace("KB", "kB")
+            yield Requirement(key, title, fact, f"{{at_least: {figure}}}")
+    if gpu := given.get("gpu"):
+        optional = gpu == "optional"
+        yield Requirement("gpu", "GPUs for containers", "docker.gpus", "{equals: true}", optional)
