@@ -23,6 +23,7 @@ _NOT_SECRET_PATTERN = re.compile(
 )
 """Values that say something of a secret, name where it is, or are redacted already."""
 
+_FOLDER_PATTERN = re.compile(r"[/~]|[A-Za-z]:[\\/]")
 _PROSE_PATTERN = re.compile(r"(?<=: )[a-z]{2,20} [a-z]{2,20}\b")  # token: signature is invalid
 _WORD_BEFORE_PATTERN = re.compile(r"[A-Za-z]+ \Z")
 _RANDOM_VALUE_PATTERN = re.compile(
@@ -44,7 +45,7 @@ class SecretShape(NamedTuple):
 
 def _read_shape_patterns() -> Iterator[tuple[str, re.Pattern[str]]]:
     text = Path(__file__).with_name("secret_shapes.txt").read_text("utf-8")
-    macros: dict[str, str] = {}
+    macros = {"{state}": f"(?:{'|'.join(sorted(WORD_LISTS['state']))})"}
     for section in text.split("\n\n[")[1:]:
         heading, pattern = section.split("]\n", 1)
         for macro, expression in macros.items():
@@ -123,8 +124,8 @@ def _find_assigned_secret(match: re.Match[str], name: str) -> Iterator[tuple[str
         is_secret = value[0] not in "[{" and looks_random(value)
     elif not match["quote"] and (word in WORD_LISTS["prose"] or match[0].lower() == "pass:"):
         is_secret = value[0] in "[{" or looks_random(value)
-    else:  # PWD is the working directory, but not in `UID=sa;PWD=…`
-        is_secret = name != "PWD" or value[0] not in "/~"
+    else:  # pwd is the working directory, but not in `UID=sa;PWD=…`
+        is_secret = name.lower() != "pwd" or not _FOLDER_PATTERN.match(value)
     is_prose = kind != "password" and _PROSE_PATTERN.match(text, head[0])
     is_count = is_short_number(value, {"password": 3, "token": 10}.get(kind, 6))
     if is_secret and not is_prose and not is_count and not _NOT_SECRET_PATTERN.fullmatch(value):

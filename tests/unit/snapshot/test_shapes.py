@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +124,36 @@ SENTENCES = [
     "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nComment: x\nMIIEpAIBAAKCAQEA{}\n---- END SSH2 ENCRYPTED PRIVATE KEY ----",
     "PuTTY-User-Key-File-2: ssh-rsa\nPrivate-Lines: 2\nMIIEpAIBAAKCAQEA\nMIIEpAIBAAKCAQEA{}",
     "Use the following password to proceed to installation:\n\n{}\n\nThis may be found at",
+    "etcdctl --user root:{} get x", "['etcdctl', '--user', 'root:{}', 'get']", "etcdctl --user=root:{} get",
+    "mc alias set local http://minio:9000 admin {}", '["mc", "alias", "set", "x", "http://minio:9000", "admin", "{}"]',
+    "until (/usr/bin/mc config host add m http://minio:9000 {0} {0}) do sleep 1; done",
+    "echo {} | docker login --password-stdin -u joe", 'echo "{}" | docker login ghcr.io -u joe --password-stdin',
+    "printf '%s' '{}' | podman login --password-stdin", "echo -n {} | gh auth login --with-token", "echo '{}' | sudo -S ls",
+    'echo "joe:{}" | chpasswd', r'echo -e "{0}\n{0}" | passwd joe', 'docker login --password-stdin <<< "{}"',
+    "sh -c 'echo {} | vault login -'", "ssh-keygen -t ed25519 -N {} -f k", "ssh-keygen -p -P {0} -N {0} -f k",
+    "['ssh-keygen', '-N', '{}']", "smbclient -U joe%{} //srv/share", "smbclient //srv/share -U 'DOM\\joe%{}'",
+    "smbclient --user=joe%{}", "rpcclient -Ujoe%{} h", "sqlplus scott/{}@db", "sqlplus -S scott/{}@//db:1521/XE",
+    '["sqlplus", "scott/{}@db"]', "expdp system/{} full=y", "CONNECT scott/{}@db", "ACL SETUSER u on >{} ~* +@all",
+    "redis-cli ACL SETUSER u on '>{}' ~*", '["ACL", "SETUSER", "u", "on", ">{0}", ">{0}"]', "user default on >{} ~* &*",
+    "user joe on #9f86d081{} ~*", "https://chat.example.com/hooks/{}", "https://chat.example.com/hooks/9f86d081884c/{0}{0}",
+    "https://outlook.office.com/webhook/{}/IncomingWebhook/b", "https://x.webhook.office.com/webhookb2/{}",
+    "https://hooks.slack.com/services/T000/B000/{}", "https://ptb.discordapp.com/api/v10/webhooks/123/{}",
+    "https://maker.ifttt.com/trigger/x/with/key/{}", "https://events.pagerduty.com/integration/{}/enqueue",
+    "https://chat.googleapis.com/v1/spaces/AAA/messages?key=k&token={}", "https://hc-ping.com/{}",
+    "GET /callback?code={}&state=x HTTP/1.1", "GET /cb?state=1&amp;code={}", "GET /cb?state=1%26code%3D{}", "/x?ticket={}",
+    "grant_type=authorization_code&code={}&client_id=x", "/saml?SAMLResponse={}", "code_verifier={}&x=1", "device_code: {}",
+    "rabbitmqctl add_user joe {}", '["rabbitmqctl", "change_password", "joe", "{}"]', "htpasswd -nbB joe {}",
+    "htpasswd -b -c /etc/htpasswd joe {}", "mosquitto_passwd -b /m/p joe {}", "mosquitto_pub -u joe -P {} -t x",
+    "plink -ssh -pw {} joe@h", "lftp -u joe,{} ftp://h", "openssl enc -aes-256-cbc -k {} -in x", "slappasswd -s {}",
+    "xfreerdp /u:joe /p:{} /v:h", "snmpwalk -v3 -u joe -A {0} -X {0} h", "vault operator unseal {}", "wpa_passphrase home {}",
+    "neo4j-admin dbms set-initial-password --require-password-change {}", "db2 connect to x user joe using {}",
+    "aws configure set aws_secret_access_key {}", "redis-cli CONFIG SET requirepass {}", "db:5432:app:joe:{}",
+]  # fmt: skip
+SENTENCE_WRAPPERS = [
+    str, lambda text: json.dumps({"log": text + "\n"}), lambda text: json.dumps({"l": json.dumps({"m": text})}),
+    lambda text: json.dumps(["sh", "-c", text]), lambda text: f"2026-11-23T10:00:00Z app | {text}",
+    lambda text: f"\x1b[33m{text}\x1b[0m", lambda text: f"    command: {text}  # x",
+    lambda text: "".join(json.dumps({"log": f"{line}\n", "stream": "stdout"}) + "\n" for line in text.split("\n")),
 ]  # fmt: skip
 RANDOM_SECRET = "Qz7xKvJ3" + "wPm9Rt"
 RANDOM_SENTENCES = [
@@ -150,8 +181,8 @@ def cases() -> Iterator[tuple[str, str]]:
         yield made_token(maker), wrapper.format(made_token(maker))
     for name, wrapper in itertools.product(NAMES, NAME_WRAPPERS):
         yield SECRET, wrapper.format(n=name, s=SECRET)
-    for sentence in SENTENCES:
-        yield SECRET, sentence.format(SECRET)
+    for sentence, wrap in itertools.product(SENTENCES, SENTENCE_WRAPPERS):
+        yield SECRET, wrap(sentence.format(SECRET))
     for sentence in RANDOM_SENTENCES:
         yield RANDOM_SECRET, sentence.format(RANDOM_SECRET)
 
