@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -111,6 +114,39 @@ def test_a_snapshot_is_mended_the_same_way(program: Run, project: Path) -> None:
     assert program("facts", "-o", "facts.json").returncode == 0
     (project / "compose.yaml").unlink()
     assert program("fix", *OWN, "--facts", "facts.json").stdout == shown
+
+
+def test_a_port_that_is_taken_gets_another_number(
+    run_preflight: Run, tmp_path: Path, free_ports: int
+) -> None:
+    taken = free_ports
+    text = f"services: {{web: {{image: nginx, ports: ['127.0.0.1:{taken}:80', '99']}}}}\n"
+    (tmp_path / "compose.yaml").write_text(text)
+    with socket.create_server(("127.0.0.1", taken)):
+        done = run_preflight("fix", "--only", "port-free", "-o", "f.yaml", cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        config, complaint = ask_compose(tmp_path, ["compose.yaml", "f.yaml"])
+        assert config, complaint
+        first, second = config["services"]["web"]["ports"]
+        assert taken < int(first["published"]) <= taken + 20
+        assert (first["host_ip"], first["target"], second["target"]) == ("127.0.0.1", 80, 99)
+        both = ("--compose-file", "compose.yaml", "--compose-file", "f.yaml")
+        path = f"{Path(compose_program()).parent}:{os.environ['PATH']}"
+        again = run_preflight(
+            "check", "--only", "port-free", *both, cwd=tmp_path, env={"PATH": path}
+        )
+        assert again.returncode == 0, again.stdout
+
+
+@pytest.fixture
+def free_ports() -> int:
+    """A port that is free, and the next one too."""
+    for _ in range(100):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            number: int = server.getsockname()[1]
+            with suppress(OSError), socket.create_server(("127.0.0.1", number + 1)):
+                return number
+    pytest.fail("no two free ports beside each other")
 
 
 def test_no_file_is_replaced_unasked(program: Run, project: Path) -> None:

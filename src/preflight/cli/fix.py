@@ -36,14 +36,14 @@ def fix(
 ) -> None:
     """Show a compose override with which failing checks pass.
 
-    It sets limits, reservations and environment variables to the nearest values that pass. Every
-    value is judged before it is shown, and none makes another check worse. Your own files stay as
-    they are, and no command is run.
+    It sets limits, reservations, environment variables and published ports to the nearest values
+    that pass. The result is judged again before it is shown. Your own files stay as they are, and
+    no command is run. What an override can't fix is listed on standard error, with what to do.
 
     Exit code: 0 shown, written, or nothing to fix; 1 something fails that no override can fix;
     2 usage or bad input.
     """
-    from preflight.evaluate.override import find_override
+    from preflight.evaluate.override import find_override, list_ports_to_measure
     from preflight.render import override as render
 
     output = None if output == "-" else output
@@ -62,6 +62,10 @@ def fix(
     def judge(changed: Facts) -> Report:
         return check(ruleset, add_model_facts(changed, ruleset), selection)
 
+    ports = set() if source.snapshot else {*list_ports_to_measure(judge(facts))}
+    if ports:
+        ruleset = ruleset._replace(required_facts=ruleset.required_facts | ports)
+        facts = source.facts(ruleset)
     override = find_override(facts, judge)
     terminal = streams.terminal_options()
     if override.edits:

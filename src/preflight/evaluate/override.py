@@ -11,9 +11,9 @@ from math import ceil, floor
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.evaluate.sentences import format_value, is_number
-from preflight.model.facts import Facts, Measured, Path, Unit, replace_facts, split_path
+from preflight.model.facts import Facts, Measured, Path, Unknown, replace_facts, split_path
 from preflight.model.fixes import LEGACY_KEY_BY_PATH, ComposeEdit, Override
-from preflight.model.quantities import PARSER_BY_UNIT, format_duration, format_number
+from preflight.model.quantities import format_duration, format_number, parse_version
 from preflight.model.report import Report, Result
 
 Judge: TypeAlias = Callable[[Facts], Report]
@@ -24,7 +24,10 @@ MAX_STEPS = 4  # an edit may need another one, as a limit its reservation
 MIN_MEMORY_BYTES = 6 * 2**20  # Docker refuses lower limits
 MIN_CPUS = 0.01  # as well
 _MIB, _GIB = 2**20, 2**30
+MAX_PORT_DISTANCE, MAX_PORT = 20, 65535
+MIN_OVERRIDE_VERSION = (2, 24, 4)  # of Compose, for the tag !override
 _SERVICES = ("compose", "services")
+_SOURCE = "the override"
 _RANK_BY_VERDICT = {"warn": 1, "skip": 1, "unknown": 2, "fail": 3}
 
 
@@ -69,7 +72,7 @@ class _Search:
         """Try all targets together; where that fails, each half of them for itself."""
         if not targets:
             return state
-        for exact in (False, True):
+        for exact in (False, True) if len(targets) == 1 else (False,):
             solution = self._try(targets, state, exact=exact)
             if solution is not None:
                 return solution
@@ -85,13 +88,16 @@ class _Search:
         for step in range(MAX_STEPS):
             current = apply_edits(self.facts, edits.values())
             for result in pending:
+                if result.fact.startswith("host.ports."):  # after other ports of the service
+                    current = apply_edits(self.facts, edits.values())
                 additions = _edits_for(result, current, exact=exact)
                 if not additions:
                     return None
                 for path, edit in additions.items():
                     earlier = edits.get(path, edit)
                     rules = tuple(dict.fromkeys((*earlier.rules, *edit.rules)))
-                    edits[path] = edit._replace(before=earlier.before, rules=rules)
+                    changes = (*earlier.facts, *edit.facts)
+                    edits[path] = edit._replace(before=earlier.before, rules=rules, facts=changes)
             report = self.judge(apply_edits(self.facts, edits.values()))
             pending = [result for result in _failing(report) if _key(result) in keys]
             worse = list(_worse(report, state.report, changed))
@@ -133,44 +139,41 @@ def _edits_for(result: Result, facts: Facts, *, exact: bool = False) -> Edits:
     change, path = result.change, split_path(result.fact)
     if change is None:
         return {}
-    after, edits = change.after, []
+    edits: list[ComposeEdit | None] = []
     match path:
-        case ("compose", "services", service, ("limits" | "reservations") as kind, what):
-            before = facts.get(path)
-            edits = [_resource_edit(facts, service, kind, what, before, after, exact=exact)]
-        case ("compose", "total", kind, what) if is_number(change.before) and is_number(after):
-            services = facts.get(_SERVICES)
-            for service in services if isinstance(services, Mapping) else ():
-                before = facts.get((*_SERVICES, service, kind, what))
+        case ("compose", "services", service, "limits" | "reservations", _):
+            edits = [_resource_edit(facts, path, change.after, exact=exact)]
+        case ("compose", "total", *resource) if is_number(change.before):
+            for service in _services(facts):
+                before = facts.get((*_SERVICES, service, *resource))
                 if is_number(before):
-                    share = before * after / change.before
-                    edits.append(_resource_edit(facts, service, kind, what, before, share))
+                    share = before * change.after / change.before
+                    edits.append(_resource_edit(facts, (*_SERVICES, service, *resource), share))
         case ("compose", "services", service, "environment", variable):
-            edits = [_variable_edit(path, service, variable, after, result.unit, result)]
+            edits = [_variable_edit(result, service, variable)]
         case ("ollama", "settings", service, setting):
-            variable = f"OLLAMA_{setting.upper()}"
-            edits = [_variable_edit(path, service, variable, after, result.unit, result)]
+            edits = [_variable_edit(result, service, f"OLLAMA_{setting.upper()}")]
+        case ("host", "ports", port, "free"):
+            edits = [_port_edit(facts, port)]
     if None in edits:
         return {}
-    return {edit.fact: edit._replace(rules=(result.id,)) for edit in edits if edit is not None}
+    return {(edit.service, *edit.key): edit._replace(rules=(result.id,)) for edit in edits if edit}
+
+
+def _services(facts: Facts) -> Mapping[str, Any]:
+    services = facts.get(_SERVICES)
+    return services if isinstance(services, Mapping) else {}
 
 
 def _resource_edit(
-    facts: Facts,
-    service: str,
-    kind: str,
-    what: str,
-    before: Any,
-    after: Any,
-    *,
-    exact: bool = False,
+    facts: Facts, path: Path, after: Any, *, exact: bool = False
 ) -> ComposeEdit | None:
-    """Return the edit of a limit or reservation, rounded to whole MiB unless `exact`."""
-    unit: Unit = "bytes" if what == "memory" else "cores"
-    key = _resource_key(facts, service, kind, what)
+    """Return the edit of a limit or reservation, in whole MiB unless it has to be `exact`."""
+    service, kind, what = path[2:]
+    before, key = facts.get(path), _resource_key(facts, service, kind, what)
     if not is_number(after) or key is None:
         return None
-    if unit == "cores":
+    if what == "cpus":
         text = f"{after:g}"
         value: float = float(text)
     elif exact:
@@ -179,10 +182,10 @@ def _resource_edit(
         is_raised = not is_number(before) or after > before
         value = (ceil if is_raised else floor)(after / _MIB) * _MIB
         text = f"{value // _MIB}M" if value % _GIB else f"{value // _GIB}G"
-    if value < (MIN_MEMORY_BYTES if unit == "bytes" else MIN_CPUS):
+    if value < (MIN_MEMORY_BYTES if what == "memory" else MIN_CPUS):
         return None
-    path = (*_SERVICES, service, kind, what)
-    return ComposeEdit(path, value, service, key, text, format_value(before, unit), ())
+    before_text = format_value(before, "bytes" if what == "memory" else "cores")
+    return ComposeEdit(service, key, text, before_text, (Measured(path, value, _SOURCE),))
 
 
 def _resource_key(facts: Facts, service: str, kind: str, what: str) -> Path | None:
@@ -190,64 +193,97 @@ def _resource_key(facts: Facts, service: str, kind: str, what: str) -> Path | No
 
     None in a Swarm for a key of format 2, which `docker stack deploy` ignores.
     """
-    services = facts.get(_SERVICES)
-    older = LEGACY_KEY_BY_PATH[kind, what]
-    own = _legacy_keys(facts, service)
-    resources = [facts.get((*_SERVICES, service, *path)) for path in LEGACY_KEY_BY_PATH]
+    legacy = {name: facts.get((*_SERVICES, name, "legacy_keys")) or () for name in _services(facts)}
+    own, older = legacy[service], LEGACY_KEY_BY_PATH[kind, what]
+    is_set = [is_number(facts.get((*_SERVICES, service, *path))) for path in LEGACY_KEY_BY_PATH]
     if is_number(facts.get((*_SERVICES, service, kind, what))):
         is_legacy = older in own
-    elif own or any(map(is_number, resources)):
-        is_legacy = bool(own)
     else:
-        is_legacy = any(_legacy_keys(facts, name) for name in services or ())
+        is_legacy = bool(own) if any(is_set) else any(legacy.values())
     if not is_legacy or older is None:
         return ("deploy", "resources", kind, what)
-    return None if facts.get(("docker", "swarm", "stack")) == "stack" else (older,)
+    return None if _is_swarm_stack(facts) else (older,)
 
 
-def _legacy_keys(facts: Facts, service: str) -> Sequence[str]:
-    keys = facts.get((*_SERVICES, service, "legacy_keys"))
-    return keys if isinstance(keys, list | tuple) else ()
+def _is_swarm_stack(facts: Facts) -> bool:
+    return facts.get(("docker", "swarm", "stack")) == "stack"
 
 
-def _variable_edit(
-    path: Path, service: str, variable: str, after: Any, unit: Unit, result: Result
-) -> ComposeEdit | None:
+def _variable_edit(result: Result, service: str, variable: str) -> ComposeEdit | None:
     """Return the edit of an environment variable; None for a size, whose notation nobody knows."""
-    if after is True or after is False:
+    after, path = result.change and result.change.after, split_path(result.fact)
+    if isinstance(after, bool):
         text = str(int(after))
-    elif is_number(after) and unit in ("seconds", "number", "cores"):
-        text = format_duration(after) if unit == "seconds" else format_number(after, 6)
+    elif is_number(after) and result.unit != "bytes":
+        text = format_duration(after) if result.unit == "seconds" else format_number(after, 6)
     elif isinstance(after, str):
         text = after
     else:
         return None
-    is_text = path[:2] == _SERVICES
-    value = text if is_text or unit not in PARSER_BY_UNIT else PARSER_BY_UNIT[unit](text)
     key = ("environment", variable)
-    return ComposeEdit(path, value, service, key, text, result.actual_text, ())
+    facts = [Measured((*_SERVICES, service, *key), text, _SOURCE)]
+    if path[:2] != _SERVICES:  # a setting that is read from the variable
+        facts.append(Measured(path, after, _SOURCE))
+    return ComposeEdit(service, key, text, result.actual_text, tuple(facts))
+
+
+def list_ports_to_measure(report: Report) -> Iterator[Path]:
+    """Yield the facts of ports that may take the place of those that aren't free."""
+    for result in report.results:
+        match split_path(result.fact):
+            case ("host", "ports", port, "free") if result.verdict == "fail":
+                yield from (("host", "ports", other, "free") for other in _nearby_ports(port))
+
+
+def _nearby_ports(port: str) -> Iterator[str]:
+    number, slash, protocol = port.partition("/")
+    if number.isdecimal():  # not a range
+        last = min(int(number) + MAX_PORT_DISTANCE, MAX_PORT)
+        yield from (f"{n}{slash}{protocol}" for n in range(int(number) + 1, last + 1))
+
+
+def _port_edit(facts: Facts, port: str) -> ComposeEdit | None:
+    """Return the edit that publishes the next free port in place of one that isn't free."""
+    ports, version = ("host", "ports"), facts.get(("docker", "compose", "version"))
+    service = str(facts.get((*ports, port, "service")))
+    published = facts.get((*_SERVICES, service, "ports"))
+    free = (p for p in _nearby_ports(port) if facts.get((*ports, p, "free")) is True)
+    unused = next((p for p in free if facts.get((*ports, p, "service")) is None), None)
+    is_too_old = isinstance(version, str) and parse_version(version) < MIN_OVERRIDE_VERSION
+    if unused is None or _is_swarm_stack(facts) or is_too_old or not isinstance(published, list):
+        return None
+    entries, texts = [], []
+    for entry in published:  # such as 127.0.0.1:8000:80/tcp
+        rest, _, target = entry.rpartition(":")
+        address, _, number = rest.rpartition(":")
+        is_moved = port == number + ("/udp" if target.endswith("/udp") else "")
+        number = unused.partition("/")[0] if is_moved else number
+        entries.append(":".join(filter(None, (address, number, target))))
+        address = f"[{address}]" if ":" in address else address
+        texts.append(":".join(filter(None, (address, number, target.removesuffix("/tcp")))))
+    moved = Unknown(f"the override publishes {unused} in its place")
+    changes = (
+        Measured((*_SERVICES, service, "ports"), entries, _SOURCE),
+        Measured((*ports, port), moved),
+        Measured((*ports, unused, "service"), service, _SOURCE),
+    )
+    return ComposeEdit(service, ("ports",), tuple(texts), ", ".join(published), changes)
 
 
 def apply_edits(facts: Facts, edits: Iterable[ComposeEdit]) -> Facts:
-    """Return the facts as they will be measured with the override."""
-    changes: list[Measured] = []
-    totals: dict[Path, float] = {}
-    for edit in edits:
-        changes.append(Measured(edit.fact, edit.value, "the override"))
-        if edit.key[0] == "environment":
-            path = (*_SERVICES, edit.service, *edit.key)
-            changes.append(Measured(path, edit.text, "the override"))
-        elif edit.fact[3] in ("limits", "reservations"):
-            total = ("compose", "total", *edit.fact[3:])
-            before, replicas = (
-                facts.get(edit.fact),
-                facts.get((*_SERVICES, edit.service, "replicas")),
-            )
-            old = before if is_number(before) else 0
-            count = replicas if is_number(replicas) else 1
-            totals[total] = totals.get(total, 0) + (edit.value - old) * count
-    for path, difference in totals.items():
-        value = facts.get(path)
-        if is_number(value):
-            changes.append(Measured(path, value + difference, "the override"))
-    return replace_facts(facts, changes)
+    """Return the facts as they will be measured with the override, sums included."""
+    changed = replace_facts(facts, (fact for edit in edits for fact in edit.facts))
+    totals = []
+    for resource in LEGACY_KEY_BY_PATH:
+        path = ("compose", "total", *resource)
+        if is_number(facts.get(path)):
+            amounts = [
+                (
+                    changed.get((*_SERVICES, name, *resource)),
+                    changed.get((*_SERVICES, name, "replicas")),
+                )
+                for name in _services(facts)
+            ]
+            total = sum(a * (n if is_number(n) else 1) for a, n in amounts if is_number(a))
+            totals.append(Measured(path, total, _SOURCE))
+    return replace_facts(changed, totals)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
-from preflight.model.facts import Path
+from preflight.model.facts import Measured, Path
 
 if TYPE_CHECKING:
     from preflight.model.report import Result
@@ -60,18 +60,18 @@ def classify_fix(command: str | None, fact: Path = ()) -> FixKind:
 
 
 class ComposeEdit(NamedTuple):
-    """A setting of a service: its `fact` gets a `value`, its `key` in the file the `text`.
+    """A setting of a service: its `key` in the file gets the `text`.
 
-    `before` is its value until now as people read it, `rules` are the ids of those that ask for it.
+    Several texts are a list that replaces that of the other files. `before` is the value until now
+    as people read it, `facts` are what will be measured, `rules` the ids of those that ask for it.
     """
 
-    fact: Path
-    value: Any
     service: str
     key: Path
-    text: str | tuple[str, ...]  # several are a list that replaces the one of the other files
+    text: str | tuple[str, ...]
     before: str
-    rules: tuple[str, ...]
+    facts: tuple[Measured, ...]
+    rules: tuple[str, ...] = ()
 
 
 class Override(NamedTuple):

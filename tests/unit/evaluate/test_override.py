@@ -8,7 +8,7 @@ import pytest
 
 from preflight.check import build_catalogue
 from preflight.evaluate.judge import RuleSelection, evaluate
-from preflight.evaluate.override import find_override
+from preflight.evaluate.override import find_override, list_ports_to_measure
 from preflight.model.facts import Facts
 from preflight.model.fixes import Override
 from preflight.rules.load import load_ruleset
@@ -224,6 +224,51 @@ def test_where_no_value_is_known_nothing_is_proposed(rule: str) -> None:
     found = override({"db": service(None if "exists" in rule else GIB, 1.0)}, rule)
     assert not found.edits
     assert [(result.id, blocker) for result, blocker in found.failing] == [("r0", None)]
+
+
+PORT_FREE = "for_each: host.ports, fact: free, require: {equals: true}"
+
+
+def port(service: str | None, *, free: bool) -> dict[str, Any]:
+    return {"free": free, "service": service}
+
+
+def ports(version: str = "2.40.3", **others: Any) -> Override:
+    """Ports 80 and 82 are taken, 81 is the project's own, 83 and 85 are free."""
+    published = ["80:80/tcp", "::1:82:8080/tcp", "82:53/udp", "443"]
+    host = {
+        "80": port("web", free=False),
+        "81": port("db", free=True),
+        "82": port("web", free=False),
+        "83": port(None, free=True),
+        "84": port(None, free=False),
+        "85": port(None, free=True),
+    }
+    services = {"web": service(ports=published), "db": service(ports=["81:81/tcp"])}
+    docker = {"docker": {"compose": {"version": version}, **others}}
+    return override(services, PORT_FREE, host={"ports": host}, **docker)
+
+
+def test_a_port_that_is_taken_is_replaced_by_the_next_free_one() -> None:
+    found = ports()
+    assert edits(found) == {"web.ports": ("83:80", "[::1]:85:8080", "82:53/udp", "443")}
+    assert [edit.before for edit in found.edits] == ["80:80/tcp, ::1:82:8080/tcp, 82:53/udp, 443"]
+    assert len(found.passing) == 2
+    assert [result.item for result, _ in found.failing] == ["84"]
+
+
+def test_ports_stay_where_an_override_cannot_replace_a_list() -> None:
+    assert not ports("2.24.3").edits
+    assert not ports(swarm={"stack": "stack"}).edits
+
+
+def test_the_ports_to_measure_are_the_next_ones() -> None:
+    text = f"version: 1\nrules: [{{id: r, title: R, {PORT_FREE}}}]"
+    ruleset = load_ruleset("r.yaml", lambda _: text.encode(), build_catalogue())
+    taken = {name: port("a", free=False) for name in ("53/udp", "65530", "80-90")}
+    report = evaluate(ruleset, Facts({"host": {"ports": taken}}), build_catalogue())
+    found = [path[2] for path in list_ports_to_measure(report)]
+    assert found == [f"{n}/udp" for n in range(54, 74)] + [str(n) for n in range(65531, 65536)]
 
 
 def test_many_services_are_judged_together() -> None:

@@ -12,7 +12,7 @@ from preflight.render import RenderOptions, override
 
 
 def edit(service: str, key: str, text: Any, before: str = "4 GiB") -> ComposeEdit:
-    return ComposeEdit((), None, service, tuple(key.split("/")), text, before, ("host-rule",))
+    return ComposeEdit(service, tuple(key.split("/")), text, before, (), ("host-rule",))
 
 
 def result(id: str = "r", verdict: Any = "fail", **others: Any) -> Result:
