@@ -138,8 +138,14 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
         made.end()
 
 
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that all tests of a worker share: compiling log patterns takes a second."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache_folder: Path) -> Path:
     """Take away what names an engine; returns the home folder that is left, an empty one."""
     for name in list(os.environ):
         if name.startswith(("DOCKER_", "PREFLIGHT_", "COMPOSE_")) or name == "XDG_RUNTIME_DIR":
@@ -150,6 +156,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_folder))
     return home
 
 

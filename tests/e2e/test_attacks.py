@@ -93,14 +93,12 @@ def test_nothing_is_left_running(attack: Attack) -> None:
     assert "sleep 29" not in output
 
 
-@pytest.mark.alone
 def test_a_log_that_drips_ends_at_the_deadline(attack: Attack) -> None:
     output = attack("02")
     (took,) = seconds_of(output)
     assert took < 10
 
 
-@pytest.mark.alone
 def test_a_bundle_of_600000_services_is_refused(attack: Attack) -> None:
     output = attack("04")
     (took,) = seconds_of(output)
@@ -113,7 +111,6 @@ def test_compose_reads_nothing_outside_the_project(attack: Attack) -> None:
     assert "outside" not in output
 
 
-@pytest.mark.alone
 def test_an_engine_that_had_no_time_is_unknown(attack: Attack, docker_engine: Engine) -> None:
     output = attack("07", docker_engine.url.removeprefix("unix://"))
     assert "FAIL" not in output
@@ -144,7 +141,6 @@ def test_no_command_of_a_ci_system_is_printed(attack: Attack) -> None:
     assert {count for _, count in counts} == {"0"}
 
 
-@pytest.mark.alone
 def test_a_filesystem_that_hangs_ends_at_the_deadline(attack: Attack) -> None:
     times = seconds_of(attack("14"))
     assert len(times) == 4

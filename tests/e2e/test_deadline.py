@@ -27,7 +27,6 @@ def dripping_engine(tmp_path: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -54,7 +53,6 @@ def test_an_engine_that_drips(
 COMPOSE_THAT_HANGS = "#!/bin/sh\nsleep 297 &\nexec sleep 298\n"
 
 
-@pytest.mark.alone
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("number", [None, signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
@@ -88,7 +86,6 @@ def test_nothing_is_left_of_a_compose_that_hangs(
     assert not marked(mark)
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("cause", ["short", "pipe"])
 def test_an_engine_that_had_no_time_is_undecided(
     cause: str, docker_engine: Engine, run_preflight: Run, clean_environment: Path

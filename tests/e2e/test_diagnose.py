@@ -36,11 +36,12 @@ PLACE = {
 }
 FIX = {
     "type": "object",
-    "required": ["text", "command", "url"],
+    "required": ["text", "command", "url", "kind"],
     "properties": {
         "text": {"type": "string"},
         "command": {"type": ["string", "null"]},
         "url": {"type": ["string", "null"]},
+        "kind": {"enum": ["edit", "command", "root", "destructive", "manual"]},
     },
     "additionalProperties": False,
 }

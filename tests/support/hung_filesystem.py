@@ -1,6 +1,7 @@
-"""Runs a command in a mount namespace with a filesystem that never answers.
+"""Runs commands side by side in a mount namespace with a filesystem that never answers.
 
-python hung_filesystem.py POINT COMMAND...: prints its exit code, the seconds it took, its output.
+python hung_filesystem.py POINT < [{"args": …, "cwd": …, "env": …}, …]: prints for each command its
+exit code, the seconds it took and its output.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-MAX_SECONDS = 15
+MAX_SECONDS = 40
 CLONE_NEWNS, MS_REC_PRIVATE = 0x20000, (1 << 18) | (1 << 14)
 INIT, GETATTR, ACCESS = 26, 3, 34
 
@@ -35,7 +38,23 @@ def serve(fuse: int) -> None:
         os.write(fuse, struct.pack("IiQ", 16 + len(body), 0, number) + body)
 
 
-def main(point: str, *command: str) -> None:
+def run(command: dict[str, Any]) -> tuple[int | None, float, str]:
+    """Run a command to its end; its exit code is None if it had to be killed."""
+    start = time.monotonic()
+    process = subprocess.Popen(
+        **command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        output, _ = process.communicate(timeout=MAX_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)
+        return None, time.monotonic() - start, ""
+    return process.returncode, time.monotonic() - start, output
+
+
+def main(point: str) -> None:
+    commands = json.load(sys.stdin)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.unshare(CLONE_NEWNS)
     libc.mount(b"none", b"/", None, MS_REC_PRIVATE, None)
@@ -44,18 +63,8 @@ def main(point: str, *command: str) -> None:
     if libc.mount(b"nas", point.encode(), b"fuse.nas", 0, options.encode()):
         sys.exit(os.strerror(ctypes.get_errno()))
     threading.Thread(target=serve, args=(fuse,), daemon=True).start()
-    start = time.monotonic()
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, start_new_session=True,
-    )  # fmt: skip
-    output, code = "", None
-    try:
-        output, _ = process.communicate(timeout=MAX_SECONDS)
-        code = process.returncode
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-    sys.stdout.write(json.dumps([code, time.monotonic() - start, output]))
+    with ThreadPoolExecutor(len(commands)) as threads:
+        sys.stdout.write(json.dumps(list(threads.map(run, commands))))
     sys.stdout.flush()
     os._exit(0)  # which ends the filesystem, and what hangs in it
 

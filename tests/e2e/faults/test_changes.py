@@ -168,7 +168,6 @@ def test_an_engine_that_goes_away_is_told_and_no_figure_of_it_is_made_up(
         assert verdicts(through(daemon.engine, nothing)) == SAME
 
 
-@pytest.mark.alone
 def test_an_engine_that_freezes_is_waited_for_until_the_deadline(
     daemon: Daemon, through: Through
 ) -> None:

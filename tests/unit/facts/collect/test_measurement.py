@@ -68,21 +68,20 @@ ONE = 'print(\'[["docker", "cpus"], 4, "GET /info", false]\', flush=True)\n'
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(
     ("script", "kind", "reason"),
     [
         (ONE, "error", "the worker process ended too early"),
         (f"{ONE}import os; os._exit(9)", "error", "the worker process ended too early"),
-        (f"{ONE}import time; time.sleep(60)", "timeout", "not measured within 0.7 s"),
-        (f"{STUBBORN}{ONE}time.sleep(60)", "timeout", "not measured within 0.7 s"),
+        (f"{ONE}import time; time.sleep(60)", "timeout", "not measured within 1.5 s"),
+        (f"{STUBBORN}{ONE}time.sleep(60)", "timeout", "not measured within 1.5 s"),
     ],
     ids=["ends", "dies", "hangs", "hangs and won't be told"],
 )
 def test_what_came_stands_and_the_rest_is_unknown(script: str, kind: str, reason: str) -> None:
     process = fake(script)
     start = time.monotonic()
-    measured = list(Measurement(Options(timeout=0.7), process).results())
+    measured = list(Measurement(Options(timeout=1.5), process).results())
     took = time.monotonic() - start
     assert took < 15  # the script sleeps for a minute
     assert process.returncode is not None
@@ -103,7 +102,6 @@ def test_a_worker_that_is_dead_already_is_no_crash() -> None:
     assert {join_path(one.path) for one in measured} == DECLARED
 
 
-@pytest.mark.alone
 def test_signs_of_life_while_there_is_nothing_to_tell() -> None:
     ticks: list[float] = []
     process = fake("import time; time.sleep(60)")
@@ -235,7 +233,6 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks i
 
 
 @linux
-@pytest.mark.alone
 @pytest.mark.parametrize(
     "head", [None, b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"],
     ids=["silent", "drips its head", "drips its body"],
@@ -246,7 +243,7 @@ def test_the_program_is_gone_in_time_and_leaves_nobody(
     mark = f"{os.getpid()}-{time.monotonic()}"
     start = time.monotonic()
     done = run_preflight(
-        "facts", "-f", "json", "--timeout", "1", "--docker-host", slow_engine, env={MARK: mark}
+        "facts", "-f", "json", "--timeout", "2", "--docker-host", slow_engine, env={MARK: mark}
     )
     took = time.monotonic() - start
     snapshot = json.loads(done.stdout)
@@ -265,7 +262,6 @@ def test_the_program_is_gone_in_time_and_leaves_nobody(
 
 
 @linux
-@pytest.mark.alone
 @pytest.mark.parametrize(
     ("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)], ids=["interrupted", "killed"]
 )
@@ -274,7 +270,7 @@ def test_the_worker_does_not_outlive_the_program(
 ) -> None:
     mark = f"{os.getpid()}-{time.monotonic()}"
     process = subprocess.Popen(
-        [sys.executable, "-m", "preflight", "facts", "--timeout", "2", "--docker-host", silent],
+        [sys.executable, "-m", "preflight", "facts", "--timeout", "4", "--docker-host", silent],
         env={**os.environ, MARK: mark}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -289,7 +285,6 @@ def test_the_worker_does_not_outlive_the_program(
     assert until(lambda: not marked(mark), 5), marked(mark)
 
 
-@pytest.mark.alone
 def test_modules_of_the_current_folder_are_not_the_workers(
     run_preflight: Run, silent: str, tmp_path: Path
 ) -> None:
@@ -298,18 +293,17 @@ def test_modules_of_the_current_folder_are_not_the_workers(
     project.mkdir()
     for name in ("docker", "psutil"):
         (project / f"{name}.py").write_text("raise SystemExit('taken from the project')")
-    arguments = ("facts", "-f", "json", "--timeout", "1", "--docker-host", silent)
+    arguments = ("facts", "-f", "json", "--timeout", "2", "--docker-host", silent)
     snapshot = json.loads(run_preflight(*arguments, cwd=project).stdout)
     assert snapshot["facts"]["host"]["memory"]["total"] > 0
 
 
-@pytest.mark.alone
 def test_a_current_folder_that_is_gone_costs_only_its_disk(
     run_preflight: Run, silent: str, tmp_path: Path
 ) -> None:
     gone = 'mkdir "$0" && cd "$0" && rmdir "$0" && exec "$@"'
     done = run_preflight(
-        *("facts", "-f", "json", "--timeout", "1", "--docker-host", silent),
+        *("facts", "-f", "json", "--timeout", "2", "--docker-host", silent),
         prefix=("sh", "-c", gone, str(tmp_path / "gone")),
     )
     assert done.returncode == 0, done.stderr

@@ -530,7 +530,6 @@ def test_tls_to_a_plain_port(
     assert reason.startswith("TLS with")
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("answer", [drip, lambda c, _: time.sleep(30)], ids=["drips", "silent"])
 @pytest.mark.parametrize("timeout", [1, 4])
 def test_the_deadline_holds_whatever_the_daemon_does(
@@ -552,7 +551,6 @@ def test_the_deadline_holds_whatever_the_daemon_does(
     assert snapshot["unknown"]["docker.memory.total"]["kind"] == "timeout"
 
 
-@pytest.mark.alone
 def test_a_full_backlog_is_a_timeout(tmp_path: Path, run_preflight: Any) -> None:
     place = str(tmp_path / "s")
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:

@@ -143,7 +143,6 @@ def test_an_engine_that_does_not_answer_leaves_the_address(tunnel: Any) -> None:
     assert "may be the end of a tunnel" in facts.source(("docker", "local"))
 
 
-@pytest.mark.alone
 def test_an_engine_that_hangs_leaves_the_address(tunnel: Any, run_preflight: Run) -> None:
     """The rules about this machine are judged all the same."""
     url = tunnel(lambda _: time.sleep(30))

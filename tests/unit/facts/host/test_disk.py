@@ -319,7 +319,6 @@ os._exit(0)  # the connection ends with us, and with it the waiting
 """
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(("request_", "known"), [(3, False), (17, True)], ids=["stat", "statvfs"])
 def test_a_hung_filesystem_costs_its_own_facts_and_no_time(
     clean_environment: Path, tmp_path: Path, request_: int, known: bool
