@@ -148,8 +148,8 @@ def test_the_same_snapshot_gives_the_same_report_but_for_its_time(folder: Path) 
         (["check", "--only", "REQUIRED"], "did you mean 'required'?"),
         (["check", "--only", "docker-reachable"], "which 'extends: ["),
         (["explain", "docker-reachable"], "which 'extends: ["),
-        (["check", "--json"], "(Possible options: -f json)"),
-        (["rules", "list", "--json"], "(Possible options: -f json)"),
+        (["check", "--json"], "no such option: --json, did you mean '-f json'? See: "),
+        (["rules", "list", "--json"], "did you mean '-f json'?"),
         (
             ["check", "-r", "preflght.yaml"],
             "No such file or directory, did you mean 'preflight.yaml'?",

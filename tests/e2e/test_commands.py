@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -99,3 +100,119 @@ def test_every_command_has_help_with_an_example(command: str, tmp_path: Path) ->
     done = run(*command.split(), "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert f"Example: preflight {command}" in done.stdout
+
+
+@pytest.mark.parametrize("command", [(), ("check",), ("rules", "test"), ("help",)])
+def test_help_is_the_help_of_a_command(command: tuple[str, ...], tmp_path: Path) -> None:
+    done = run("help", *command, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == run(*command, "--help", cwd=tmp_path).stdout
+    assert done.stdout.startswith(" ".join(("Usage: preflight", *command, "[OPTIONS]")))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("chek", "no such command 'chek', did you mean 'check'? See: preflight --help"),
+        ("help chek", "no such command 'chek', did you mean 'check'? See: preflight --help"),
+        ("rules lst", "no such command 'lst', did you mean 'list'? See: preflight rules --help"),
+        ("xyz", "no such command 'xyz'. See: preflight --help"),
+        (
+            "check --onyl x",
+            "no such option: --onyl, did you mean '--only'? See: preflight check --help",
+        ),
+        (
+            "check --junit",
+            "no such option: --junit, did you mean '-f junit'? See: preflight check --help",
+        ),
+        ("check -V", "no such option: -V, did you mean '-v'? See: preflight check --help"),
+        ("check -x", "no such option: -x. See: preflight check --help"),
+        ("check --timeout", "option '--timeout' requires an argument"),
+        ("explain", "missing argument 'ID'. See: preflight explain --help"),
+        (
+            "facts -f jsn",
+            (
+                "invalid value for '--format' / '-f': 'jsn' is not one of 'text', 'json', did you mean "
+                "'json'? See: preflight facts --help"
+            ),
+        ),
+        (
+            "check --timeout soon",
+            (
+                "invalid value for '--timeout' (env var: 'PREFLIGHT_TIMEOUT'): 'soon' isn't a number."
+                " See: preflight check --help"
+            ),
+        ),
+        (
+            "schema reprot",
+            (
+                "invalid value for 'rules|facts|report|fleet': 'reprot' is not one of 'rules', 'facts',"
+                " 'report', 'fleet', did you mean 'report'? See: preflight schema --help"
+            ),
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line_with_the_nearest_name(
+    arguments: str, message: str, tmp_path: Path
+) -> None:
+    done = run(*arguments.split(), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"preflight: {message}\n"
+
+
+def test_without_a_command_the_help_is_shown(tmp_path: Path) -> None:
+    done = run(cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == run("--help", cwd=tmp_path).stdout
+
+
+def names_of(*arguments: str, cwd: Path) -> set[str]:
+    """The names of all facts that are printed, whether they are known or not."""
+
+    def walk(node: Any, above: str = "") -> set[str]:
+        if not isinstance(node, dict):
+            return {above[1:]}
+        return set().union(*(walk(inner, f"{above}.{name}") for name, inner in node.items()))
+
+    done = run("facts", *arguments, "-f", "json", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    snapshot = json.loads(done.stdout)
+    published("facts").validate(snapshot)
+    return walk(snapshot["facts"]) | {*snapshot["unknown"]} - {""}
+
+
+def test_facts_can_be_chosen_by_name_beginning_and_glob(tmp_path: Path) -> None:
+    everything = names_of(cwd=tmp_path)
+    memory = {name for name in everything if name.startswith("host.memory.")}
+    assert names_of("host.memory", cwd=tmp_path) == memory
+    assert names_of("host.mem", cwd=tmp_path) == memory
+    assert names_of("host.memory.*", cwd=tmp_path) == memory
+    assert names_of("host.memory.total", "host.os", cwd=tmp_path) == {
+        "host.memory.total",
+        "host.os",
+    }
+    totals = {name for name in everything if name.endswith(".total")}
+    assert names_of("*.total", cwd=tmp_path) == totals
+    assert len(totals) > 2
+
+
+def test_a_fact_that_is_named_in_full_is_measured(tmp_path: Path) -> None:
+    assert "host.ports.54321.free" not in names_of(cwd=tmp_path)
+    assert names_of("host.ports.54321.free", cwd=tmp_path) == {"host.ports.54321.free"}
+    assert run("facts", "env.HOME", cwd=tmp_path).stdout.startswith("env.HOME  ")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("host.memroy", ", did you mean 'host.memory'?"),
+        ("compose.services.*.imagee", ", did you mean 'compose.services.*.image'?"),
+        ("[", ""),
+        ("", ""),
+        ('"', ""),
+    ],
+)
+def test_a_name_that_no_fact_has(name: str, hint: str, tmp_path: Path) -> None:
+    done = run("facts", name, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"preflight: no fact {name!r}{hint}; list them with: preflight facts\n"

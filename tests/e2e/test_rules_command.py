@@ -265,7 +265,7 @@ def test_names_reach_the_terminal_harmless(cases: Path, run_preflight: Run) -> N
         (("empty",), "empty: no cases"),
         (("file",), "cannot read file: Not a directory"),
         (("empty", "-f", "jsn"), "'jsn' is not one of 'text', 'json', 'junit'"),
-        ((), "Missing argument"),
+        ((), "missing argument 'DIR'. See: preflight rules test --help"),
     ],
 )
 def test_usage(arguments: tuple[str, ...], said: str, tmp_path: Path, run_preflight: Run) -> None:

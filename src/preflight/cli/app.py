@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -43,6 +43,20 @@ _MODULE_AND_EXAMPLE_BY_COMMAND = {
     "schema": ("listings", "preflight schema rules > rules.schema.json"),
 }
 
+_SUGGESTION_PATTERN = re.compile(
+    r"\.? Did you mean .*| \(Possible option.*", re.DOTALL
+)  # Typer's own
+
+
+def _show_help(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[COMMAND]...", help="Such as: rules test.")
+    ] = None,
+) -> None:
+    """Show the help of a command."""
+    arguments = [*(words or ()), "--help"]
+    raise typer.Exit(build_app(arguments)(arguments, "preflight", standalone_mode=False))
+
 
 def _show_version(wanted: bool) -> None:
     if wanted:
@@ -81,7 +95,7 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
         [command]
         if command in _MODULE_AND_EXAMPLE_BY_COMMAND
         else []
-        if command == "--version"
+        if command in ("--version", "help")
         else _MODULE_AND_EXAMPLE_BY_COMMAND
     )
     for name in names:
@@ -91,6 +105,8 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
             app.add_typer(module.app, name=name)
         else:
             app.command(name, epilog=f"Example: {example}")(getattr(module, name))
+    if len(names) != 1:
+        app.command("help", epilog="Example: preflight help check")(_show_help)
     return app
 
 
@@ -118,10 +134,11 @@ def _report_error(error: BaseException) -> int:
         write_message(*map(str, error.problems))
         return ExitCode.USAGE
     if hasattr(error, "format_message"):  # Typer's usage errors; their class isn't public
-        _suggest_format(error)
-        usage = io.StringIO()
-        error.show(usage)  # type: ignore[attr-defined]
-        write_stderr(*usage.getvalue().splitlines())
+        text = str(error.format_message())
+        if text.startswith("Usage:"):  # without arguments it is the help
+            write_stderr(*text.splitlines())
+        else:
+            write_message(_describe_usage_error(error))
         return ExitCode.USAGE
     if isinstance(error, SystemExit):  # Typer raises it if nobody reads what it writes
         silence_stdout()
@@ -139,13 +156,29 @@ def _report_error(error: BaseException) -> int:
     return ExitCode.FAULT
 
 
-def _suggest_format(error: Any) -> None:
-    """Suggest `-f json` for an unknown option `--json`, if the command has formats."""
+def _describe_usage_error(error: Any) -> str:
+    """Return what is wrong with the command line, with the nearest name that exists."""
+    from preflight.model.problems import did_you_mean
     from preflight.render import FORMATS
 
-    name = getattr(error, "option_name", "").removeprefix("--")
-    if name in FORMATS and any("-f" in parameter.opts for parameter in error.ctx.command.params):
-        error.possibilities = [f"-f {name}"]
+    message = _SUGGESTION_PATTERN.sub("", error.format_message()).rstrip(".")
+    message = message[:1].lower() + message[1:].replace("is not a valid float", "isn't a number")
+    if error.ctx is None:
+        return message
+    command = error.ctx.command
+    name = getattr(error, "option_name", None) or next(
+        iter(re.findall("'(.*?)'", error.message)), ""
+    )
+    if hasattr(error, "option_name"):
+        known = [option for parameter in command.params for option in parameter.opts]
+        if name.removeprefix("--") in FORMATS and "-f" in known:
+            known.append(name := f"-f {name.removeprefix('--')}")
+    elif hasattr(error, "param"):
+        known = list(getattr(error.param.type, "choices", ()))
+    else:
+        known = list(getattr(command, "commands", ()))
+    hint = did_you_mean(name, known) or "."
+    return f"{message}{hint} See: {error.ctx.command_path} --help"
 
 
 def _handle_signal(number: int, _frame: object) -> NoReturn:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
 import typer
@@ -17,7 +19,7 @@ from preflight.cli.streams import (
     write_message,
     write_output,
 )
-from preflight.model.facts import Facts
+from preflight.model.facts import Facts, Measured, join_path, replace_facts, split_path
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import Explanation
 from preflight.model.rules import Rule, RuleSet
@@ -26,6 +28,13 @@ from preflight.model.rules import Rule, RuleSet
 @with_source_options()
 def facts(
     *,
+    patterns: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Only these facts: names, beginnings such as docker.memory, or globs.",
+        ),
+    ] = None,
     output: Annotated[
         str | None, options.declare_option("--output -o FILE", "Write a snapshot to this file.")
     ] = None,
@@ -34,9 +43,10 @@ def facts(
     source: FactsSource,
     no_redact: options.NoRedact = False,
 ) -> None:
-    """Print what was measured here, with the source of each figure.
+    """Print what was measured, and where each value comes from.
 
-    In a snapshot (a file, or JSON), placeholders replace secrets.
+    With --output it is saved as a snapshot, which check, fix and other commands take as --facts.
+    Placeholders replace secrets in JSON and in snapshots.
     """
     from preflight.render import listings
     from preflight.render.sanitize import hide_ci_commands
@@ -44,14 +54,16 @@ def facts(
 
     source.start_measuring()
     ruleset = load_rules(rules)
-    measured = source.facts(ruleset)
+    measured = everything = source.facts(_add_required_facts(ruleset, patterns or ()))
+    if patterns:
+        measured = select_facts(measured, patterns)
     if output is None and format_ == "text":
         text = listings.facts(
             measured, build_catalogue(), terminal_options(), show_secrets=no_redact
         )
         write_output(text)
         return
-    redactor = redacting.build_redactor(ruleset, measured, source.hidden_variables)
+    redactor = redacting.build_redactor(ruleset, everything, source.hidden_variables)
     clean, undecided = redacting.redact_facts(redactor, ruleset, measured)
     as_json = write_snapshot(clean)
     if no_redact:
@@ -66,6 +78,50 @@ def facts(
     write_file(
         output, hide_ci_commands(as_json), redacting.PRIVATE_FILE_MODE if no_redact else None
     )
+
+
+def _add_required_facts(ruleset: RuleSet, names: Iterable[str]) -> RuleSet:
+    """Return the rules with further facts to measure: those that are named in full."""
+    catalogue = build_catalogue()
+    paths = set()
+    for name in names:
+        with suppress(ValueError):  # a pattern need not be a path
+            paths.add(split_path(name))
+    declared = {path for path in paths if catalogue.find(path)}
+    return ruleset._replace(required_facts=ruleset.required_facts | declared)
+
+
+def select_facts(facts: Facts, patterns: Sequence[str]) -> Facts:
+    """Return the facts that match; raises InputError for a pattern that none matches."""
+    from preflight.render.listings import walk_values
+
+    values = {join_path(path): (path, value) for path, value in walk_values(facts.values)}
+    names = [*values, *facts.unknown]
+    selected: set[str] = set()
+    for pattern in patterns:
+        start = pattern.rstrip(".") + "."
+        matches = {
+            name
+            for name in names
+            if f"{name}.".startswith(start)
+            or fnmatchcase(name, pattern)
+            or (name in facts.unknown and start.startswith(f"{name}."))  # a whole collection
+        }
+        matches = matches or {name for name in names if pattern and name.startswith(pattern)}
+        if not matches:
+            parts = [name.split(".") for name in (*names, *build_catalogue().names())]
+            known = {".".join(part[:end]) for part in parts for end in range(1, len(part) + 1)}
+            hint = did_you_mean(pattern, known)
+            raise InputError(f"no fact {pattern!r}{hint}; list them with: preflight facts")
+        selected |= matches
+    chosen = [
+        Measured(path, value, facts.sources.get(name, ""))
+        for name, (path, value) in values.items()
+        if name in selected
+    ]
+    unknown = {name: reason for name, reason in facts.unknown.items() if name in selected}
+    empty = facts._replace(values={}, sources={}, unknown=unknown, places={})
+    return replace_facts(empty, chosen)
 
 
 @with_source_options()

@@ -29,7 +29,7 @@ def facts(
 ) -> str:
     """List every value with its source, then what could not be measured with the reason."""
     layout = TextLayout(options)
-    rows = [(join_path(path), path, value) for path, value in _walk_values(measured.values)]
+    rows = [(join_path(path), path, value) for path, value in walk_values(measured.values)]
     width = min(max((len(name) for name, _, _ in rows), default=0), _MAX_FACT_NAME)
     for name, path, value in rows:
         fact = catalogue.find(path)
@@ -45,20 +45,23 @@ def facts(
     by_reason: dict[str, list[str]] = {}
     for name, unknown in measured.unknown.items():
         by_reason.setdefault(f"{unknown.reason} ({unknown.kind})", []).append(name)
+    if by_reason and rows:
+        layout.blank()
     if by_reason:
-        layout.title("Not measured")
+        layout.add(("Not measured", "bold"))
     for reason, names in by_reason.items():
         layout.wrap(", ".join(names), 2)
         layout.wrap(reason, 6, "dim")
     return layout.draw()
 
 
-def _walk_values(
+def walk_values(
     node: Mapping[str, Any], above: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every value with its path."""
     for name, value in node.items():
         if isinstance(value, dict):
-            yield from _walk_values(value, (*above, name))
+            yield from walk_values(value, (*above, name))
         else:
             yield (*above, name), value
 
