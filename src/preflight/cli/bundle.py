@@ -61,10 +61,11 @@ def bundle(
         bool, declare_option("--yes -y", "Write the bundle without asking for confirmation.")
     ] = False,
 ) -> None:
-    """Write one file to attach to a ticket: show what it will hold, then ask.
+    """Write one file to attach to a support ticket, without secrets.
 
     It holds the snapshot, the report, the effective compose configuration and the last lines of
-    the containers' logs, without secrets. Whoever gets it can judge it: preflight check --facts.
+    the containers' logs. You see what it will hold, and are asked, before it is written. Whoever
+    receives it can judge it with preflight check --facts.
     """
     from preflight.facts.stack import support_data
     from preflight.snapshot.bundle import read_bundle, write_bundle

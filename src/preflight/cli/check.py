@@ -46,7 +46,7 @@ Formats = Annotated[
     list[str],
     declare_option(
         "--format -f NAME[:FILE] $PREFLIGHT_FORMAT",
-        f"{', '.join(FORMATS)}; NAME:FILE writes a file. Repeatable.",
+        f"{', '.join(FORMATS)}. NAME:FILE writes to a file. Repeatable.",
         autocompletion=_complete_format_option,
     ),
 ]
@@ -54,11 +54,15 @@ Wait = Annotated[
     float,
     declare_option(
         "--wait SECONDS $PREFLIGHT_WAIT",
-        "Repeat until the check passes or the time is over. The last verdict counts.",
+        "Check again until it passes or this time is over. The last verdict counts.",
     ),
 ]
 Verbose = Annotated[
-    bool, declare_option("--verbose -v $PREFLIGHT_VERBOSE", "Show every rule with its evidence.")
+    bool,
+    declare_option(
+        "--verbose -v $PREFLIGHT_VERBOSE",
+        "Show every rule, with its value and where that comes from.",
+    ),
 ]
 
 
@@ -78,8 +82,11 @@ def check(
 ) -> None:
     """Judge this machine, or a snapshot of one, by the rules.
 
-    Exit code: 0 all required rules pass, 1 one fails, 2 usage or bad input, 3 one is undecided.
-    Environment variables that set an option separate several values with spaces.
+    Exit code: 0 if no requirement fails; 1 if one does; 2 for wrong usage or input that can't be
+    used; 3 if none fails but one can't be decided. Warnings count as failures only with --strict.
+
+    Most options can be set by the environment variable beside them. For an option that is
+    repeatable, separate the values with spaces.
     """
     started = time.perf_counter()
     if not isfinite(wait) or not 0 <= wait <= _MAX_WAIT_SECONDS:

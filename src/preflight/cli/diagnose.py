@@ -59,25 +59,28 @@ def diagnose(
         float | None,
         declare_option(
             "--since DURATION",
-            "Of containers: only the last DURATION, such as 2h.",
+            "With --container or --compose: only the last DURATION, such as 2h.",
             parser=options.parse_since_option,
         ),
     ] = None,
     lines: Annotated[
-        int, declare_option("--lines N", "Of containers: only the last N lines of each.")
+        int,
+        declare_option(
+            "--lines N", "With --container or --compose: only the last N lines of each."
+        ),
     ] = 100_000,
     rules: options.RulesFile = None,
     format_: options.Format = "text",
     source: options.FactsSource,
     sets: options.Sets = None,
 ) -> None:
-    """Find known errors in logs: what they mean, how sure that is, and what to do.
+    """Find known errors in logs, with their cause and fix.
 
-    With --facts or a bundle the fixes are for that machine, with --container or --compose for this
-    one. Logs may be compressed with gzip. Docker's json-file logs and journals are read too.
+    Logs may be plain text, compressed with gzip, Docker's json-file logs, or journals. The advice
+    is for the machine of --facts or of a bundle, or with --container and --compose for this one.
 
-    Exit code: 0 no known error, or only possible ones, 1 certain or likely ones, 2 usage or a log
-    that cannot be read.
+    Exit code: 0 if no known error was found, or only errors that are possible; 1 if one is certain
+    or likely; 2 for wrong usage or a log that can't be read.
     """
     from preflight.render import diagnosis as render
 

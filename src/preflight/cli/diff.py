@@ -24,20 +24,24 @@ if TYPE_CHECKING:
 def diff(
     before: Annotated[
         str,
-        options.declare_file_argument("A", "A snapshot, bundle or JSON report; a folder of them."),
+        options.declare_file_argument(
+            "A", "A snapshot, bundle or JSON report, or a folder of them."
+        ),
     ],
-    after: Annotated[str, options.declare_file_argument("B", "Another one; - is standard input.")],
+    after: Annotated[
+        str, options.declare_file_argument("B", "What to compare it with. - is standard input.")
+    ],
     rules: options.RulesFile = None,
     format_: options.Format = "text",
     sets: options.Sets = None,
 ) -> None:
-    """Show what changed from A to B: verdicts and facts, worst first.
+    """Show which verdicts and facts changed from A to B.
 
-    Snapshots and bundles are judged by the current rules; reports are used as they are. Free
-    memory and disk within 5 %, times and ids don't count as changes. With two folders, files of
-    the same name are compared.
+    Snapshots and bundles are judged by the current rules; reports are taken as they are. Changes
+    of free memory and free disk below 5 %, of times and of ids don't count. Of two folders, the
+    files with the same name are compared.
 
-    Exit code: 0 nothing changed, 1 something did, 2 an input cannot be used.
+    Exit code: 0 if nothing changed; 1 if something did; 2 if an input can't be used.
     """
     from preflight.render import diff as render
 

@@ -24,9 +24,9 @@ SUGGESTED_FILE = "compose.fix.yaml"
 def fix(
     *,
     output: Annotated[
-        str | None, declare_option("--output -o FILE", "Write the override to this new file.")
+        str | None, declare_option("--output -o FILE", "Write the override to this file.")
     ] = None,
-    force: Annotated[bool, declare_option("--force", "Replace FILE if it exists.")] = False,
+    force: Annotated[bool, declare_option("--force", "Replace FILE if it exists already.")] = False,
     rules: options.RulesFile = None,
     source: FactsSource,
     only: options.Only = None,
@@ -40,8 +40,8 @@ def fix(
     that pass. The result is judged again before it is shown. Your own files stay as they are, and
     no command is run. What an override can't fix is listed on standard error, with what to do.
 
-    Exit code: 0 shown, written, or nothing to fix; 1 something fails that no override can fix;
-    2 usage or bad input.
+    Exit code: 0 if nothing fails with the override, or nothing did before; 1 if something still
+    does; 2 for wrong usage or input that can't be used.
     """
     from preflight.evaluate.override import find_override, list_ports_to_measure
     from preflight.render import override as render

@@ -47,16 +47,23 @@ WHEELHOUSE_HELP = "Wheels of all dependencies, for hosts without a network."
 
 def fleet(
     inventory: Annotated[list[str], declare_option("--inventory -i INVENTORY", INVENTORY_HELP)],
-    limit: Annotated[str | None, declare_option("--limit PATTERN", "Only these hosts.")] = None,
+    limit: Annotated[
+        str | None, declare_option("--limit PATTERN", "Only these hosts, as for ansible-playbook.")
+    ] = None,
     forks: Annotated[
-        int | None, declare_option("--forks N", "Hosts at a time.", min=1, max=1000)
+        int | None, declare_option("--forks N", "How many hosts at a time.", min=1, max=1000)
     ] = None,
     extra_vars: Annotated[
-        list[str] | None, declare_option("--extra-vars -e VARS", "Vars of Ansible. Repeatable.")
+        list[str] | None,
+        declare_option(
+            "--extra-vars -e VARS", "Ansible variables, as for ansible-playbook. Repeatable."
+        ),
     ] = None,
-    become: Annotated[bool, declare_option("--become", "Measure as root.")] = False,
+    become: Annotated[
+        bool, declare_option("--become", "Measure as root (Ansible's become).")
+    ] = False,
     private_key: Annotated[
-        str | None, declare_option("--private-key FILE", "The key for ssh.")
+        str | None, declare_option("--private-key FILE", "The private key for ssh.")
     ] = None,
     user: Annotated[str | None, declare_option("--user -u NAME", "Log in as this user.")] = None,
     wheelhouse: Annotated[str | None, declare_option("--wheelhouse DIR", WHEELHOUSE_HELP)] = None,
@@ -64,15 +71,19 @@ def fleet(
         bool, declare_option("--remove", "Remove what was installed on the hosts.")
     ] = False,
     save: Annotated[
-        str | None, declare_option("--save DIR", "Save each host's snapshot as NAME.json.")
+        str | None,
+        declare_option("--save DIR", "Save the snapshot of each host here, as NAME.json."),
     ] = None,
     rules: options.RulesFile = None,
     formats: Formats = ["text"],  # noqa: B006 - Typer copies it
     chdir: Annotated[
-        str | None, declare_option("--chdir DIR", "Folder of the stack on the hosts.")
+        str | None, declare_option("--chdir DIR", "The folder of the stack on the hosts.")
     ] = None,
     path: Annotated[
-        str | None, declare_option("--path DIR", "Where data will be stored on the hosts.")
+        str | None,
+        declare_option(
+            "--path DIR", "The folder on the hosts where models and data will be stored."
+        ),
     ] = None,
     compose_files: options.ComposeFiles = None,
     docker_host: options.DockerHost = None,
@@ -86,7 +97,7 @@ def fleet(
     quiet: options.Quiet = False,
     verbose: Annotated[bool, declare_option("--verbose -v", "Show every host.")] = False,
 ) -> None:
-    """Check every host of an Ansible inventory with the same rules.
+    """Run the same check on every host of an Ansible inventory.
 
     Each host measures itself with this version of preflight, installed into a virtual environment
     in the user's cache folder; its snapshot is judged here. The inventory's preflight_vars set vars

@@ -35,15 +35,17 @@ def init(
     *,
     source: FactsSource,
     force: Annotated[
-        bool, typer.Option("--force", help=f"Replace a {LOCAL_RULE_FILE} that exists.")
+        bool, typer.Option("--force", help=f"Replace an existing {LOCAL_RULE_FILE}.")
     ] = False,
 ) -> None:
-    """Write preflight.yaml, the requirements of this project, from its compose file.
+    """Write a rule file, preflight.yaml, from the compose file.
 
-    RAM, cores, ports and versions come from the compose file and the hostRequirements of a
-    devcontainer.json, each with the line that it comes from. What they don't say is commented out.
+    RAM, cores, ports and versions come from the compose file, and from the hostRequirements of a
+    devcontainer.json. A comment beside each says from which line. What these files don't say is
+    left commented out, for you to fill in.
 
-    Exit code: 0 written, 2 the file exists or can't be written, or the compose file can't be used.
+    Exit code: 0 if it was written; 2 if preflight.yaml exists already or can't be written, or the
+    compose file can't be used.
     """
     from preflight.render.draft import draft_rule_file
 

@@ -36,7 +36,7 @@ def facts(
         ),
     ] = None,
     output: Annotated[
-        str | None, options.declare_option("--output -o FILE", "Write a snapshot to this file.")
+        str | None, options.declare_option("--output -o FILE", "Save a snapshot to this file.")
     ] = None,
     format_: options.Format = "text",
     rules: options.RulesFile = None,
@@ -45,8 +45,8 @@ def facts(
 ) -> None:
     """Print what was measured, and where each value comes from.
 
-    With --output it is saved as a snapshot, which check, fix and other commands take as --facts.
-    Placeholders replace secrets in JSON and in snapshots.
+    With --output it is saved as a snapshot, which check and other commands take with --facts.
+    Secrets are replaced by placeholders in JSON and in snapshots.
     """
     from preflight.render import listings
     from preflight.render.sanitize import hide_ci_commands
@@ -132,7 +132,7 @@ def explain(
     source: FactsSource,
     sets: options.Sets = None,
 ) -> None:
-    """Explain one rule, with its value on this machine."""
+    """Explain one rule: what it requires, why, and its value here."""
     from preflight.render import listings
 
     source.start_measuring()
@@ -160,7 +160,10 @@ def models(
     source: FactsSource,
     sets: options.Sets = None,
 ) -> None:
-    """Show which models of the rule file fit here, and which one is configured."""
+    """Show which models fit this machine, and which one is configured.
+
+    The models, and the memory that each needs, are those of the rule file.
+    """
     from preflight.evaluate.memory import list_models_by_fit
     from preflight.render import listings
 
@@ -176,10 +179,13 @@ def models(
 def schema(
     name: Annotated[
         Literal["rules", "facts", "report", "fleet"],
-        typer.Argument(metavar="rules|facts|report|fleet"),
+        typer.Argument(
+            metavar="rules|facts|report|fleet",
+            help="Rule files, snapshots, JSON reports, or JSON reports of many hosts.",
+        ),
     ],
 ) -> None:
-    """Print the JSON Schema of rule files, snapshots, reports, or fleet reports."""
+    """Print the JSON Schema of one of preflight's files."""
     write_json(schema_builders()[name]())
 
 

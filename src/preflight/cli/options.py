@@ -113,28 +113,30 @@ FactsFile = Annotated[
     str | None,
     declare_option(
         "--facts FILE $PREFLIGHT_FACTS",
-        "Judge a snapshot or bundle instead of this machine (check: or a folder of them)."
-        " - is standard input.",
+        "Use this snapshot or bundle, or for check a folder of them, instead of measuring this"
+        " machine. - is standard input.",
     ),
 ]
-NoRedact = Annotated[bool, declare_option("--no-redact", "Keep secrets and names, and list them.")]
+NoRedact = Annotated[
+    bool, declare_option("--no-redact", "Keep secrets and names, and list what was kept.")
+]
 Path = Annotated[
     str,
     declare_option(
         "--path DIR $PREFLIGHT_PATH",
-        "Where models and data will be stored. Its disk is measured as host.disk.*.",
+        "The folder where models and data will be stored. Its disk is measured as host.disk.*.",
     ),
 ]
 DockerHost = Annotated[
     str | None,
-    declare_option("--docker-host URL", "The address of the engine, as in docker --host."),
+    declare_option("--docker-host URL", "Address of the engine, as for docker --host."),
 ]
 Context = Annotated[str | None, declare_option("--context NAME", "The Docker context to use.")]
 ComposeFiles = Annotated[
     list[str] | None,
     declare_option(
         "--compose-file FILE",
-        "Compose file, as in docker compose -f. Default: COMPOSE_FILE, or the standard names."
+        "Compose file, as for docker compose -f. Default: COMPOSE_FILE, or the standard names."
         " Repeatable.",
     ),
 ]
@@ -142,22 +144,31 @@ Timeout = Annotated[
     float,
     declare_option(
         "--timeout SECONDS $PREFLIGHT_TIMEOUT",
-        "Time limit for all measurements. What is missing then is unknown.",
+        "Time limit for all measurements together. What isn't measured by then is unknown.",
         callback=_check_timeout,
     ),
 ]
 Sets = Annotated[
     list[str] | None,
     declare_option(
-        "--set NAME=VALUE $PREFLIGHT_SET", "Override a variable of the rule file. Repeatable."
+        "--set NAME=VALUE $PREFLIGHT_SET",
+        "Set a variable of the rule file, such as system_overhead=1GB. Repeatable.",
     ),
 ]
-RuleId = Annotated[str, typer.Argument(metavar="ID", autocompletion=_complete_rule_id)]
+RuleId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="The id of a rule, as preflight rules list shows it.",
+        autocompletion=_complete_rule_id,
+    ),
+]
 Only = Annotated[
     list[str] | None,
     declare_option(
         "--only ID|TAG $PREFLIGHT_ONLY",
-        "Judge only these rules: ids, tags, globs, with commas. Repeatable.",
+        "Judge only these rules: ids, tags, or globs such as 'ollama-*', separated by commas."
+        " Repeatable.",
         autocompletion=_complete_rule_id_or_tag,
     ),
 ]
@@ -165,7 +176,7 @@ Skip = Annotated[
     list[str] | None,
     declare_option(
         "--skip ID|TAG $PREFLIGHT_SKIP",
-        "Leave these rules out, named as for --only. Repeatable.",
+        "Leave these rules out: ids, tags or globs, as for --only. Repeatable.",
         autocompletion=_complete_rule_id_or_tag,
     ),
 ]

@@ -26,7 +26,7 @@ from preflight.render.sanitize import clean
 MAX_DOCUMENT_BYTES = 4 * 2**20
 
 app = typer.Typer(
-    help="List, validate and test rules, and write the requirements document.",
+    help="List, check, test and document rules.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
@@ -48,18 +48,22 @@ def list_rules(rules: RulesFile = None, format_: options.Format = "text") -> Non
 def write_requirements_document(
     rules: RulesFile = None,
     output: Annotated[
-        str | None, declare_option("--output -o FILE", "Write it to this file.")
+        str | None, declare_option("--output -o FILE", "Write the document to this file.")
     ] = None,
     check: Annotated[
-        str | None, declare_option("--check FILE", "Compare this file with it; write nothing.")
+        str | None,
+        declare_option(
+            "--check FILE", "Compare the document with this file instead of writing it."
+        ),
     ] = None,
 ) -> None:
-    """Write the requirements document, in Markdown, from the rules.
+    """Write the requirements document from the rules, as Markdown.
 
-    It has a section for each section that the rules name, with what each rule requires or
-    recommends and why, then the models and the known errors.
+    Each section lists what its rules require or recommend, and why. The models and the known errors
+    follow.
 
-    Exit code: 0 done, 1 the file of --check differs, 2 a file cannot be read or written.
+    Exit code: 0 if it was written, or is the same as the file of --check; 1 if that file differs; 2
+    if a file can't be read or written.
     """
     from preflight.evaluate.judge import describe_rule
     from preflight.render import listings
@@ -96,17 +100,19 @@ def validate_files(
     ] = None,
     rules: RulesFile = None,
     facts: Annotated[
-        str | None, declare_option("--facts FILE", "A snapshot; - is standard input.")
+        str | None,
+        declare_option(
+            "--facts FILE",
+            "Also find waivers that this snapshot doesn't need. - is standard input.",
+        ),
     ] = None,
 ) -> None:
-    """Find every problem of rule files, each with its line.
+    """Find all problems in rule files, each with its line.
 
-    With --facts, waivers of rules that pass on that snapshot are problems too.
+    With --facts, a waiver of a rule that passes on that snapshot is a problem too. Notes, such as
+    on waivers that end soon, go to standard error and don't change the exit code.
 
-    Notes, for example on waivers that end soon, go to standard error and don't change the exit
-    code.
-
-    Exit code: 0 no problems, 1 problems, 2 a file cannot be read.
+    Exit code: 0 if there are no problems; 1 if there are; 2 if a file can't be read.
     """
     snapshot = None if facts is None else options.read_snapshot_facts(facts)
     valid = [_validate_file(name, snapshot) for name in files or [choose_rule_file(rules)]]
@@ -153,40 +159,56 @@ def review_rules(
 def run_rule_tests(
     ctx: typer.Context,
     folder: Annotated[
-        str, options.declare_file_argument("DIR", "A case folder, or a folder of them.")
+        str,
+        options.declare_file_argument("DIR", "The folder of a case, or a folder of such folders."),
     ],
     rules: RulesFile = None,
     only: Annotated[
         list[str] | None,
-        declare_option("--only ID|TAG", "Compare only these rules in all cases. Repeatable."),
+        declare_option(
+            "--only ID|TAG", "Compare only these rules: ids, tags or globs. Repeatable."
+        ),
     ] = None,
     exact: Annotated[
         bool,
         declare_option(
-            "--exact", "Require every verdict to be named. Default: compare only those named."
+            "--exact",
+            "Every rule must have an expected verdict. Default: the others aren't compared.",
         ),
     ] = False,
     format_: Annotated[
         Literal["text", "json", "junit"],
         declare_option("--format -f text|json|junit", "Output format."),
     ] = "text",
-    quiet: Annotated[bool, declare_option("--quiet -q", "Show only what differs.")] = False,
+    quiet: Annotated[
+        bool, declare_option("--quiet -q", "Show only the cases that differ.")
+    ] = False,
 ) -> None:
-    """Test rules: judge the facts of each case, and compare the verdicts with the expected ones.
+    """Test rules against saved machines.
 
-    A case is a folder with facts.json (made by: preflight facts -o facts.json) and expected.json:
-    verdicts by rule, {"host-memory": "fail", "port-free/8000": "pass"}. A rule's id covers
-    all of its items that are not listed.
+    A case is a folder with two files. facts.json is a snapshot, saved with preflight facts -o
+    facts.json. expected.json has the verdicts that you expect of it:
 
-    The longer form is {"verdicts": {...}, "exit_code": 1, "today": "2026-11-23", "vars": {...},
-    "only": [...], "strict": true}; all keys except
-    verdicts work as in check. Without today, the day of the measurement decides which waivers hold.
+    \b
+    {"host-memory": "fail", "port-free/8000": "pass"}
 
-    The rules come from --rules, from rules.yaml in the case's folder or next to it, or else are
-    those that check uses.
+    A rule that is judged for several items, such as port-free for every port, may be named as a
+    whole or by item. Rules that aren't named aren't compared, except with --exact.
 
-    Exit code: 0 if all verdicts are as expected, 1 if a case differs, 2 for wrong usage or a case
-    that can't be judged.
+    expected.json may also say under which conditions the case is judged. Every key but verdicts is
+    optional; vars, only and strict are as for check, and today is the date for waivers, by default
+    the day of the snapshot:
+
+    \b
+    {"verdicts": {"host-memory": "fail"}, "exit_code": 1,
+     "today": "2026-11-23", "vars": {"system_overhead": "1GB"},
+     "only": ["memory"], "strict": true}
+
+    The rules are those of --rules; else of a rules.yaml in the case's folder or beside it; else
+    those that check would use.
+
+    Exit code: 0 if all verdicts are as expected; 1 if one differs; 2 for wrong usage or a case that
+    can't be judged.
     """
     from preflight.render import cases as render
     from preflight.snapshot.cases import find_cases
