@@ -29,6 +29,12 @@ def derive_model_facts(
         source = f"the rule file's models, against {format_bytes(budget)}"
     yield Measured(("model", "best"), fitting[0] if isinstance(fitting, list) else fitting, source)
     yield Measured(("model", "alternatives"), fitting, source)
+    service = facts.get(("ollama", "service"))
+    gpus: Any = service
+    if isinstance(service, str):
+        gpus = facts.get(("compose", "services", service, "gpus"))
+    is_given = gpus if isinstance(gpus, Unknown) else gpus is not None
+    yield Measured(("model", "gpu"), is_given, "the service that runs Ollama")
 
 
 def canonical_model_name(name: str) -> str:

@@ -263,9 +263,17 @@ def _mount_facts(
         if hidden is not None:
             unknown.setdefault(fact, hidden)
             unknown.setdefault("mounts_missing", hidden)
+    created = paths["mounts_created"]
+    paths["files_created"] = {path: created[path] for path in created if _is_meant_as_file(path)}
+    unknown |= {"files_created": unknown["mounts_created"]} if "mounts_created" in unknown else {}
     for fact, keys in paths.items():
         key = next(iter(keys.values()), ("volumes",))
         yield _service_fact(project, name, fact, list(keys) or unknown.get(fact), *key)
+
+
+def _is_meant_as_file(path: str) -> bool:
+    """Return whether a path ends as files do, such as nginx.conf or docker.sock."""
+    return re.fullmatch(r"\.(?!d$)[a-z]{2,8}[0-9]?", os.path.splitext(path)[1].lower()) is not None
 
 
 def mounted_paths(

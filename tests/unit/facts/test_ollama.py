@@ -22,6 +22,7 @@ from preflight.facts.model import canonical_model_name
 from preflight.facts.ollama import (
     estimate_memory,
     find_configured_model,
+    find_ollama_services,
     kv_bytes_per_token,
 )
 from preflight.facts.ollama_server import (
@@ -280,6 +281,26 @@ def test_what_is_no_name_is_no_model(name: str) -> None:
     found, _ = find_configured_model(project({"api": model(name)}), {})
     assert isinstance(found, Unknown)
     assert found.reason.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("config", "runs_it"),
+    [
+        ({}, True),
+        ({"command": ["serve"]}, True),
+        ({"command": "pull phi"}, False),
+        ({"entrypoint": ["/bin/sh", "-c"], "command": ["sleep 5; ollama pull phi"]}, False),
+        ({"entrypoint": ["sh", "-c", "ollama serve & sleep 5; ollama pull phi; wait"]}, True),
+        ({"entrypoint": ["/start.sh"]}, True),
+    ],
+)
+def test_a_container_that_only_pulls_a_model_is_not_ollama(
+    config: dict[str, Any], runs_it: bool
+) -> None:
+    services = {"init": {"image": "ollama/ollama:0.13", **config}}
+    assert (
+        bool(find_ollama_services(Project("p", "/p", (), "cli", {"services": services}))) is runs_it
+    )
 
 
 @pytest.mark.parametrize(

@@ -584,5 +584,6 @@ def test_variables_env_files_and_conflicts_of_the_reading() -> None:
 def test_the_mounts_come_last_for_a_dead_network_can_hang_them(tmp_path: Path) -> None:
     services = {"api": {"volumes": [bind(tmp_path / "x")]}, "web": {"platform": "linux/amd64"}}
     names = [one.path[-1] for one in measure(machine_with(project_of(services)), tmp_path, NOTHING)]
-    assert names[-5:-1] == ["mounts_missing", "mounts_created"] * 2
-    assert not {"mounts_missing", "mounts_created"} & set(names[:-5])
+    mounts = ["mounts_missing", "mounts_created", "files_created"]
+    assert names[-7:-1] == mounts * 2
+    assert not {*mounts} & set(names[:-7])

@@ -56,7 +56,7 @@ def test_general_names_neither_the_document_nor_its_stack() -> None:
 
 def test_the_default_has_every_general_rule_with_its_tags_and_what_it_asks() -> None:
     default = {rule.id: rule for rule in DEFAULT.rules}
-    assert len(default) == 76
+    assert len(default) == 77
     for rule in GENERAL.rules:
         for key in ("title", "tags", "needs", "fact", "require", "recommend", "for_each"):
             assert getattr(default[rule.id], key) == getattr(rule, key), (rule.id, key)
@@ -74,18 +74,31 @@ def test_without_ollama_no_rule_of_the_document_speaks() -> None:
 
 
 def test_what_the_document_adds_to_a_general_rule_is_left_out_too() -> None:
-    stack = {
-        "docker__reachable": True,
-        "stack__containers__db__oom_killed": True,
-        "stack__containers__db__service": "db",
-        "stack__containers__db__memory__limit": 2**30,
-        "model__best": "phi:latest",
-    }
     for ollama, expected in ((None, 0), ("llm", 1)):
+        stack = {
+            "docker__reachable": True,
+            "stack__containers__db__oom_killed": True,
+            "stack__containers__db__service": ollama or "db",
+            "stack__containers__db__memory__limit": 2**30,
+            "model__best": "phi:latest",
+        }
         results = {r.id: r for r in judge(project(ollama, **stack)).results}
         text = results["container-oom"].fixes[0].text
         assert text.count("OLLAMA_MODEL") == expected
         assert results["container-oom"].section.startswith("Troubleshooting") == bool(expected)
+
+
+def test_another_container_than_ollamas_needs_no_smaller_model() -> None:
+    killed = project(
+        "llm",
+        docker__reachable=True,
+        stack__containers__db__oom_killed=True,
+        stack__containers__db__service="db",
+        stack__containers__db__memory__limit=2**30,
+        model__best="phi:latest",
+    )
+    (result,) = (result for result in judge(killed).results if result.id == "container-oom")
+    assert "for db above 1 GiB, make it use less" in result.fixes[0].text
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -11,6 +12,7 @@ from preflight.model.quantities import parse_version
 Path: TypeAlias = tuple[str, ...]
 
 _MAX_MESSAGE_CHARS = 500  # characters
+_OLLAMA_CLIENT_PATTERN = re.compile(r"(?:\A|\bollama\s+)(?:pull|run|create|push|list|show)\b")
 
 
 class ComposeError(Exception):
@@ -98,9 +100,21 @@ def read_field(value: Any, path: str) -> Any:
 
 
 def list_service_aliases(name: str, service: Mapping[str, Any]) -> list[str]:
-    """Return what a service is known as: its name, and its image's without registry and tag."""
+    """Return what a service is known as: its name, and its image's without registry and tag.
+
+    Not the image's where the service only calls Ollama, for example to pull a model.
+    """
     image = str(service.get("image") or "").partition("@")[0].rpartition("/")[2].partition(":")[0]
+    if image == "ollama" and _calls_ollama(service):
+        image = ""
     return list(dict.fromkeys(filter(None, (name, image))))
+
+
+def _calls_ollama(service: Mapping[str, Any]) -> bool:
+    """Return whether the command of a service is one of Ollama's clients, and starts no server."""
+    parts = [service.get(key) or () for key in ("entrypoint", "command")]
+    words = " ".join(part if isinstance(part, str) else " ".join(map(str, part)) for part in parts)
+    return "serve" not in words and _OLLAMA_CLIENT_PATTERN.search(words.strip()) is not None
 
 
 def explain_absent_service(project: Project, service: str) -> str:

@@ -1,0 +1,442 @@
+"""The advice of the bundled rules, machine by machine; then every fix on every machine.
+
+A fix is wrong where it can't be carried out or changes nothing: a program that the machine doesn't
+have, a value that is set already, a file that isn't the project's.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import pytest
+
+from paths import ROOT
+from preflight import check as pipeline
+from preflight.cli.streams import read_rule_file
+from preflight.evaluate.judge import evaluate
+from preflight.model.facts import Facts
+from preflight.model.quantities import parse_bytes
+from preflight.model.report import Report, ResolvedFix, Result
+from preflight.model.rules import RuleSet
+from preflight.snapshot.facts_file import read_snapshot
+
+CASES = ROOT / "tests/cases"
+GIB = 2**30
+DESKTOP_STACK, LINUX, DOWN = "document-stack-on-desktop", "linux-healthy", "docker-permission"
+COMMUNITY = "Docker Engine - Community"
+
+
+@cache
+def rules(name: str) -> RuleSet:
+    return pipeline.load_rules_and_errors(name, read_rule_file, known_errors=True)
+
+
+def machine(case: str, **changes: Any) -> Facts:
+    """Return the facts of a case, some of them others: `host__os=...`; None is absent."""
+    snapshot = json.loads((CASES / case / "facts.json").read_text(encoding="utf-8"))
+    snapshot = copy.deepcopy(snapshot)
+    for path, value in changes.items():
+        *above, last = path.split("__")
+        node = snapshot["facts"]
+        for segment in above:
+            if not isinstance(node.get(segment), dict):
+                node[segment] = {}
+            node = node[segment]
+        name = ".".join((*above, last))
+        for unknown in [key for key in snapshot["unknown"] if f"{name}.".startswith(f"{key}.")]:
+            del snapshot["unknown"][unknown]
+        node[last] = value
+    return read_snapshot(json.dumps(snapshot).encode(), "facts.json")
+
+
+def judge(facts: Facts, name: str = "default") -> Report:
+    ruleset = rules(name)
+    facts = pipeline.add_model_facts(facts, ruleset)
+    return evaluate(ruleset, facts, pipeline.build_catalogue())
+
+
+def advice(facts: Facts, rule: str, name: str = "default") -> str:
+    """Return all that a rule advises on a machine."""
+    results = [result for result in judge(facts, name).results if result.id == rule]
+    fixes = [fix for result in results for fix in result.fixes]
+    assert fixes, [(result.verdict, result.message) for result in results]
+    return "\n".join(f"{fix.text}\n{fix.command or ''}\n{fix.url or ''}" for fix in fixes)
+
+
+def unreachable(**changes: Any) -> Facts:
+    problem = {"docker__problem__kind": "unavailable", "docker__problem__reason": "no socket"}
+    local = {"docker__local": True, "docker__endpoint": "unix:///var/run/docker.sock"}
+    return machine(DOWN, **{**problem, **local, **changes})
+
+
+def without_compose(distribution: str, version: str | None, **changes: Any) -> Facts:
+    system = {
+        "docker__compose__version": None,
+        "compose__files": ["compose.yaml"],
+        "host__os": "linux",
+        "host__kernel": "6.1.0",
+        "docker__engine": "docker",
+        "host__distribution": {"id": distribution, "version": version, "name": distribution},
+    }
+    return machine(DESKTOP_STACK, **{**system, **changes})
+
+
+# --- each was seen wrong ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facts", "command"),
+    [
+        (without_compose("debian", "13", docker__edition=None), "apt-get install docker-compose"),
+        (
+            without_compose("debian", "12", docker__edition=COMMUNITY),
+            "apt-get install docker-compose-plugin",
+        ),
+        (
+            without_compose("ubuntu", "24.04", docker__edition=None),
+            "apt-get install docker-compose-v2",
+        ),
+        (
+            without_compose("rocky", "9", docker__edition=COMMUNITY),
+            "dnf install docker-compose-plugin",
+        ),
+        (without_compose("fedora", "42", docker__edition=None), "dnf install docker-compose\n"),
+        (without_compose("alpine", "3.22", docker__edition=None), "apk add docker-cli-compose"),
+        (without_compose("arch", None, docker__edition=None), "pacman -S docker-compose"),
+        (without_compose("debian", "12", docker__edition=None), "install-the-plugin-manually"),
+    ],
+)
+def test_compose_is_installed_from_where_the_engine_came(facts: Facts, command: str) -> None:
+    advised = advice(facts, "compose-installed")
+    assert command in advised
+    assert "docker-compose-plugin" not in advised or "plugin" in command
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        without_compose("nixos", "25.05", docker__edition=None),
+        without_compose("debian", "13"),  # who built the engine isn't known
+        without_compose("amzn", "2023", docker__edition=COMMUNITY),
+    ],
+)
+def test_where_no_package_is_known_the_page_is_named(facts: Facts) -> None:
+    advised = advice(facts, "compose-installed")
+    assert "https://docs.docker.com/compose/install/" in advised
+    assert "sudo" not in advised
+
+
+def test_an_update_of_compose_is_advised_by_the_same_means() -> None:
+    old = {"docker__compose__version": "2.5.0", "compose__needs__met": False}
+    needs = {"compose__needs__version": "2.24.0", "compose__needs__feature": "!reset"}
+    facts = without_compose("debian", "12", **old, **needs, docker__edition=COMMUNITY)
+    assert "--only-upgrade docker-compose-plugin" in advice(facts, "compose-version")
+    facts = without_compose("debian", "12", **old, **needs, docker__edition=None)
+    assert "sudo" not in advice(facts, "compose-version")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "command"),
+    [
+        ({"docker__endpoint": "unix:///run/x.sock"}, "where no engine is listening",
+         "unset DOCKER_HOST"),
+        ({"docker__endpoint": "tcp://10.0.0.9:2375", "docker__local": False},
+         "Check that this host is up", "unset DOCKER_HOST"),
+        ({"docker__endpoint": "tcp://10.0.0.9:2375", "host__os": "windows"}, "Docker Desktop",
+         "Remove-Item Env:DOCKER_HOST"),
+    ],
+)  # fmt: skip
+def test_a_dead_docker_host_is_unset_or_corrected(
+    changes: dict[str, Any], words: str, command: str
+) -> None:
+    facts = unreachable(env__DOCKER_HOST=changes["docker__endpoint"], **changes)
+    advised = advice(facts, "docker-reachable")
+    assert words in advised
+    assert command in advised
+    assert "systemctl" not in advised
+
+
+def test_a_wrong_docker_host_too() -> None:
+    reason = "DOCKER_HOST 'foo' isn't a valid engine address: expected unix:///PATH"
+    facts = unreachable(docker__problem__reason=reason, docker__problem__kind="invalid")
+    assert "unset DOCKER_HOST" in advice(facts, "docker-reachable")
+    reason = "--docker-host 'foo' isn't a valid engine address: expected unix:///PATH"
+    facts = unreachable(docker__problem__reason=reason, docker__problem__kind="invalid")
+    assert "unset DOCKER_HOST" not in advice(facts, "docker-reachable")
+
+
+@pytest.mark.parametrize("endpoint", ["unix:///var/run/docker.sock", "unix:///run/docker.sock"])
+def test_a_docker_host_that_is_the_default_is_left_alone(endpoint: str) -> None:
+    facts = unreachable(env__DOCKER_HOST=endpoint, docker__endpoint=endpoint)
+    assert "systemctl enable --now docker" in advice(facts, "docker-reachable")
+
+
+@pytest.mark.parametrize("kind", ["lxc", "openvz", "systemd-nspawn"])
+def test_a_system_container_has_an_engine_of_its_own(kind: str) -> None:
+    facts = unreachable(host__container=True, host__virtualization=kind)
+    advised = advice(facts, "docker-reachable")
+    assert "Install Docker in it" in advised
+    assert "-v /var/run/docker.sock" not in advised
+    denied = unreachable(
+        host__container=True, host__virtualization=kind, docker__problem__kind="permission"
+    )
+    assert "usermod -aG docker" in advice(denied, "docker-reachable")
+
+
+def test_an_application_container_gets_the_engine_of_its_host() -> None:
+    facts = unreachable(host__container=True, host__virtualization="docker")
+    assert "-v /var/run/docker.sock" in advice(facts, "docker-reachable")
+
+
+def test_an_engine_in_a_vm_that_has_no_known_name_is_said_to_be_one() -> None:
+    """So it is with Lima, minikube, and any other whose memory is less than the machine's."""
+    facts = machine(
+        LINUX,
+        host__memory__total=25 * 10**9,
+        docker__memory={"total": 4.1e9, "usable": 4.1e9, "limit": None},
+        docker__native=False,
+    )
+    advised = advice(facts, "docker-memory")
+    assert "a VM that has 4.1 GB of this machine's 25 GB. Give the VM 8 GB" in advised
+    whole = machine(
+        LINUX,
+        host__memory__total=4.1e9,
+        docker__memory={"total": 4.1e9, "usable": 4.1e9, "limit": None},
+    )
+    assert "has all of the machine's RAM" in advice(whole, "docker-memory")
+
+
+@pytest.mark.parametrize("limit", [2, None])
+def test_cpu_limits_that_are_low_enough_are_not_to_be_lowered(limit: float | None) -> None:
+    limits = {f"compose__services__{name}__limits__cpus": limit for name in ("ollama", "api")}
+    report = judge(machine(DESKTOP_STACK, docker__cpus=2, docker__engine="docker", **limits))
+    advised = [fix.text for result in report.results for fix in result.fixes]
+    assert not [text for text in advised if "ower" in text and "limits.cpus" in text]
+    assert not [text for text in advised if "CPU limits" in text]
+
+
+def test_every_unused_image_is_removed_where_that_is_what_is_offered() -> None:
+    facts = machine(LINUX, docker__disk={"free": 10**9, "reclaimable": 5 * 10**9, "root": "/d"})
+    (result,) = (result for result in judge(facts).results if result.id == "docker-disk")
+    (fix,) = result.fixes
+    assert "docker image prune -a" in str(fix.command)
+    assert "system prune" not in str(fix.command), "that removes dangling images only"
+    assert fix.kind == "destructive"
+
+
+@pytest.mark.parametrize(("gpus", "verdict"), [(-1, "warn"), (1, "warn"), (None, "fail")])
+def test_a_model_that_may_use_a_gpu_is_a_recommendation(gpus: int | None, verdict: str) -> None:
+    facts = machine(
+        DESKTOP_STACK,
+        model__name="mistral:7b-instruct-q4_0",
+        compose__services__ollama__gpus=gpus,
+        compose__services__ollama__limits__memory=2 * GIB,
+    )
+    results = {
+        result.id: result for result in judge(facts).results if result.id.startswith("model-fits")
+    }
+    judged = {id_: result for id_, result in results.items() if result.verdict != "skip"}
+    (result,) = judged.values()
+    assert result.verdict == verdict
+    if gpus is not None:
+        assert "GPU memory isn't measured yet" in result.why
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"host__os": "darwin"}, "On a Mac, containers can't use the GPU"),
+        ({"host__os": "windows", "host__kernel": "10"}, "only on Windows, with the WSL 2 backend"),
+        ({"docker__engine": "docker", "host__os": "linux"}, "NVIDIA Container Toolkit"),
+        ({"docker__engine": "podman", "host__os": "linux"}, "nvidia-ctk cdi generate"),
+    ],
+)
+def test_a_gpu_by_platform(changes: dict[str, Any], words: str) -> None:
+    facts = machine(
+        DESKTOP_STACK, docker__gpus=False, compose__services__ollama__gpus=-1, **changes
+    )
+    assert words in advice(facts, "gpus")
+
+
+def test_sums_over_nothing_are_skipped() -> None:
+    nothing = {"memory": 0, "cpus": 0}
+    facts = machine(DESKTOP_STACK, compose__total={"limits": nothing, "reservations": nothing})
+    for name in ("default", "general"):
+        for result in judge(facts, name).results:
+            if result.fact.startswith("compose.total."):
+                assert result.verdict == "skip", result.id
+
+
+@pytest.mark.parametrize(
+    ("files", "verdict", "words"),
+    [
+        (None, "pass", ""),
+        (["/srv/nginx.conf"], "warn", "Create /srv/nginx.conf before the first start"),
+        (["/var/run/docker.sock"], "warn", "Mount the socket of this engine instead (unix://"),
+    ],
+)
+def test_folders_that_docker_creates_are_wanted_and_files_are_not(
+    files: list[str] | None, verdict: str, words: str
+) -> None:
+    start = {"mounts_created": ["/srv/data", *(files or ())], "files_created": files}
+    facts = machine(DESKTOP_STACK, start__services={"ollama": start})
+    (result,) = (r for r in judge(facts, "general").results if r.id == "bind-mounts-created")
+    assert result.verdict == verdict
+    assert words in "".join(fix.text for fix in result.fixes)
+
+
+def test_a_missing_socket_is_not_to_be_created() -> None:
+    start = {"mounts_missing": ["/var/run/docker.sock"]}
+    facts = machine(DESKTOP_STACK, start__services={"ollama": start})
+    advised = advice(facts, "bind-mounts")
+    assert "Mount the socket of this engine instead" in advised
+    assert "Create" not in advised
+
+
+# --- every fix on every machine ---------------------------------------------------------------
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "debian 12": {"host__distribution": {"id": "debian", "version": "12", "name": "Debian 12"}},
+    "alpine": {"host__distribution": {"id": "alpine", "version": "3.22", "name": "Alpine"}},
+    "mac": {
+        "host__os": "darwin", "host__kernel": "24.1.0", "docker__engine": "docker-desktop",
+        "docker__native": False,
+    },
+    "windows": {
+        "host__os": "windows", "host__kernel": "10", "docker__engine": "docker-desktop",
+        "docker__native": False,
+    },
+    "lxc": {"host__container": True, "host__virtualization": "lxc"},
+    "docker host": {
+        "env__DOCKER_HOST": "unix:///run/x.sock", "docker__endpoint": "unix:///run/x.sock",
+    },
+    "small": {
+        "host__memory": {"total": 4e9, "usable": 4e9, "available": 1e9},
+        "docker__memory": {"total": 4e9, "usable": 4e9, "available": 1e9, "limit": None},
+        "host__cpu": {"logical": 2, "usable": 1, "physical": 1},
+        "docker__cpus": 2,
+        "host__disk__free": 1e9,
+        "docker__disk": {"free": 1e9, "reclaimable": 5e9, "root": "/var/lib/docker"},
+    },
+    "other file": {"compose__files": ["stack.yml"]},
+    "no limits": {
+        f"compose__services__{name}__{key}": {"memory": None, "cpus": None}
+        for name in ("ollama", "api") for key in ("limits", "reservations")
+    },
+    "large limits": {
+        f"compose__services__{name}__{key}": {"memory": 64 * GIB, "cpus": 64}
+        for name in ("ollama", "api") for key in ("limits", "reservations")
+    },
+}  # fmt: skip
+PROGRAMS = {  # where each can be run; what isn't here can't be advised
+    "apk": "alpine", "rc-update": "alpine", "rc-service": "alpine",
+    "apt-get": "debian ubuntu raspbian", "dnf": "fedora rhel centos rocky almalinux",
+    "pacman": "arch", "systemctl": "systemd", "journalctl": "systemd", "usermod": "systemd",
+    "addgroup": "alpine", "net": "windows",
+    "free": "linux", "dmesg": "linux", "grep": "linux", "tee": "linux", "mkdir": "linux",
+    "printf": "linux", "stat": "linux", "unset": "linux darwin", "Remove-Item": "windows",
+    "nvidia-smi": "linux windows", "nvidia-ctk": "linux", "df": "linux", "wsl": "windows wsl",
+    "colima": "darwin linux", "docker": "*", "podman": "podman", "preflight": "*",
+}  # fmt: skip
+FILE = re.compile(r"\b(?:docker-)?compose\.ya?ml\b|\bdocker-stack\.ya?ml\b")
+CHANGE = re.compile(
+    r"\b(Raise|Lower)\b[^.;:]*? to '?([0-9]+(?:\.[0-9]+)? ?[kKMGT]?i?B?)'?(?= |[.,;:(]|$)"
+)
+NO_VALUE = re.compile(
+    r"\b(?:now|above|below|from|to|of|than|has) (?:not set|none|unknown|yes|no)\b"
+)
+
+
+def systems(facts: Facts) -> set[str]:
+    """Return the words that say what a machine is."""
+    os_, kernel = str(facts.get(("host", "os"))), str(facts.get(("host", "kernel")))
+    distribution = facts.get(("host", "distribution", "id"))
+    words = {os_, *([distribution] if isinstance(distribution, str) else [])}
+    words |= {"wsl"} if "icrosoft" in kernel else set()
+    words |= {"podman"} if facts.get(("docker", "engine")) == "podman" else set()
+    return words | ({"systemd"} if os_ == "linux" and "alpine" not in words else set())
+
+
+def problems(result: Result, fix: ResolvedFix, facts: Facts) -> Iterator[str]:
+    """Yield what is wrong with a fix on a machine."""
+    words = f"{fix.text}\n{fix.command or ''}"
+    files = facts.get(("compose", "files"))
+    for name in FILE.findall(words):
+        if not isinstance(files, list) or name not in [file.rpartition("/")[2] for file in files]:
+            yield f"names {name}, which isn't the project's"
+    for line in filter(None, (fix.command or "").splitlines()):
+        for part in re.split(r" \| ", line):
+            program = re.sub(r"^(?:sudo |COMPOSE_\w+=\S+ )+", "", part).split()[0]
+            allowed = PROGRAMS.get(program, "").split()
+            if "*" not in allowed and not {*allowed} & systems(facts):
+                yield f"{program} doesn't exist on {systems(facts)}"
+    if "{" in re.sub(r"\$\{NAME:-value\}|\{\{[^}]*\}\}", "", words):
+        yield "has a placeholder left"
+    if NO_VALUE.search(words):
+        yield "names a value that isn't there"
+    for verb, text in CHANGE.findall(fix.text):
+        value, actual = _number(text), result.actual
+        if not isinstance(actual, int | float):
+            yield f"says {verb} where nothing is set"
+        elif (value <= actual) if verb == "Raise" else (value >= actual):
+            yield f"says {verb} to {text} where it is {actual}"
+    if "Docker Desktop" in fix.text.partition("to use Docker Desktop")[0]:
+        is_desktop = facts.get(("docker", "engine")) == "docker-desktop"
+        if not is_desktop and not {"darwin", "windows", "wsl"} & systems(facts):
+            yield "names Docker Desktop where there is none"
+
+
+def _number(text: str) -> float:
+    """Return a number, or bytes as Compose reads them where they have a short unit."""
+    if re.fullmatch("[0-9.]+", text):
+        return float(text)
+    size = re.sub("([kKMGT])$", r"\1iB", text)
+    return float(parse_bytes(size))
+
+
+def machines() -> Mapping[str, Facts]:
+    names = sorted(folder.name for folder in CASES.iterdir() if (folder / "facts.json").exists())
+    every = {name: machine(name) for name in names}
+    for case in (DESKTOP_STACK, LINUX, DOWN, "podman-native", "all-bad"):
+        for name, changes in VARIANTS.items():
+            every[f"{case}, {name}"] = machine(case, **changes)
+    return every
+
+
+@pytest.mark.parametrize("name", ["default", "general"])
+def test_every_fix_holds_on_every_machine(name: str) -> None:
+    wrong, count = [], 0
+    for title, facts in machines().items():
+        for result in judge(facts, name).results:
+            assert not (result.fixes and result.verdict in ("pass", "skip"))
+            for fix in result.fixes:
+                count += 1
+                wrong += [f"{title}: {result.id}: {problem}: {fix.text} {fix.command}"
+                          for problem in problems(result, fix, facts)]  # fmt: skip
+    assert count > 100
+    assert not wrong, "\n".join(wrong[:40])
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "problem"),
+    [
+        ("Lower it to '2'.", None, "says Lower to 2 where it is 2"),
+        ("Raise the limit of api to 1.", None, "says Raise to 1 where it is 2"),
+        ("Lower the limits in docker-compose.yml.", None, "isn't the project's"),
+        ("Start it.", "sudo systemctl start docker", "systemctl doesn't exist on"),
+        ("Set it (now not set).", None, "a value that isn't there"),
+        ("In Docker Desktop, Settings.", None, "Docker Desktop where there is none"),
+        ("Set {actual}.", None, "a placeholder left"),
+        ("Install it.", "brew install docker", "brew doesn't exist on"),
+    ],
+)
+def test_what_is_wrong_with_a_fix_is_found(text: str, command: str | None, problem: str) -> None:
+    facts = machine(LINUX, compose__files=["stack.yml"], host__distribution__id="alpine")
+    result = Result("r", None, "R", "fail", "required", actual=2)
+    (only,) = problems(result, ResolvedFix(text, command), facts)
+    assert problem in only
