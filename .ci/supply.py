@@ -18,7 +18,16 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MADE = (".venv", "__pycache__", ".*_cache", ".hypothesis", ".coverage*", "build", "dist", "mutants")
+MADE = (
+    ".venv*",
+    "__pycache__",
+    ".*_cache",
+    ".hypothesis",
+    ".coverage*",
+    "build",
+    "dist",
+    "mutants",
+)
 LEFT_OUT = shutil.ignore_patterns(".git", *MADE)
 SNAPSHOT = ROOT / "tests/cases/linux-healthy/facts.json"
 TESTS = [
