@@ -537,3 +537,57 @@ rules:
     assert "doesn't exist yet" not in done.stdout
     done = run("check", "--only", "disk", "--path", "new/models", cwd=tmp_path)
     assert f"{path} doesn't exist yet" in " ".join(done.stdout.split())
+
+
+EMBEDDED = """\
+services:
+  db: {image: "postgres:16", environment: {POSTGRES_PASSWORD: hunter2}}
+x-preflight:
+  version: 1
+  name: shop
+  rules:
+    - {id: ram, title: RAM, fact: host.memory.total, require: {at_least: 1B}}
+"""
+
+
+def test_a_compose_file_may_hold_the_rules(tmp_path: Path) -> None:
+    """They come after a rule file of the folder, and before the bundled rules."""
+    (tmp_path / "compose.yaml").write_text(EMBEDDED)
+
+    def rules_of(*arguments: str, env: dict[str, str] | None = None) -> tuple[str, str]:
+        done = run("check", "-f", "json", *arguments, cwd=tmp_path, env=env)
+        rules = json.loads(done.stdout)["rules"]
+        return rules["name"], rules["source"]
+
+    assert rules_of() == ("shop", "x-preflight in compose.yaml")
+    assert rules_of("-r", "general") == ("general", "bundled")
+    (tmp_path / "other.yaml").write_text(EMBEDDED.replace("shop", "other"))
+    typed = ("--compose-file", "compose.yaml", "--compose-file", "other.yaml")
+    assert rules_of(*typed) == ("other", "x-preflight in other.yaml")
+    named = {"COMPOSE_FILE": "other.yaml"}
+    assert rules_of(env=named) == ("other", "x-preflight in other.yaml")
+    assert rules_of(env={"PREFLIGHT_RULES": "other.yaml"}) == ("other", "other.yaml")
+    below = tmp_path / "below"
+    below.mkdir()
+    done = run("rules", "list", "-f", "json", cwd=below)
+    assert json.loads(done.stdout)["name"] == "shop"
+    (tmp_path / "preflight.yaml").write_text(RULES)
+    assert rules_of() == ("preflight", "preflight.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (EMBEDDED.replace("at_least", "at_leas"), "compose.yaml:7:64: unknown condition 'at_leas'"),
+        (EMBEDDED[: EMBEDDED.index("  version")], "compose.yaml:3:1: x-preflight is empty"),
+        (EMBEDDED.replace("version: 1", "version: 2"), "compose.yaml:4:12: "),
+    ],
+)
+def test_problems_of_rules_in_a_compose_file_have_its_line(
+    text: str, problem: str, tmp_path: Path
+) -> None:
+    (tmp_path / "compose.yaml").write_text(text)
+    done = run("check", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert problem in done.stderr
+    assert run("rules", "validate", cwd=tmp_path).returncode == 1

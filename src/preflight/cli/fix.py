@@ -48,7 +48,7 @@ def fix(
 
     output = None if output == "-" else output
     source.start_measuring()
-    ruleset = load_rules(rules, sets)
+    ruleset = load_rules(rules, sets, compose_files=source.options.compose_files)
     selection = select(ruleset, only or (), skip or (), strict=strict, suggest=options.suggest_set)
     facts = source.facts(ruleset)
     problem = facts.get(("compose", "problem"))

@@ -53,7 +53,7 @@ def facts(
     from preflight.snapshot.facts_file import write_snapshot
 
     source.start_measuring()
-    ruleset = load_rules(rules)
+    ruleset = load_rules(rules, compose_files=source.options.compose_files)
     measured = everything = source.facts(_add_required_facts(ruleset, patterns or ()))
     if patterns:
         measured = select_facts(measured, patterns)
@@ -136,7 +136,7 @@ def explain(
     from preflight.render import listings
 
     source.start_measuring()
-    ruleset = load_rules(rules, sets)
+    ruleset = load_rules(rules, sets, compose_files=source.options.compose_files)
     by_id = {candidate.id: candidate for candidate in ruleset.rules}
     if rule not in by_id:
         hint = did_you_mean(rule, by_id) or options.suggest_set(rule)
@@ -168,7 +168,7 @@ def models(
     from preflight.render import listings
 
     source.start_measuring()
-    ruleset = load_rules(rules, sets)
+    ruleset = load_rules(rules, sets, compose_files=source.options.compose_files)
     listing = list_models_by_fit(ruleset.models, source.facts(ruleset))
     if format_ == "json":
         write_json(listings.models_json(listing))

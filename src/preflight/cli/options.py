@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from math import isfinite
+from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
 from preflight.check import add_model_facts, build_catalogue, collect_facts, load_rules_and_errors
 from preflight.cli import streams
-from preflight.facts.collect.measurement import LogRequest, Measurement, Options
+from preflight.facts.collect.measurement import (
+    STANDARD_FILE_NAMES,
+    LogRequest,
+    Measurement,
+    Options,
+)
 from preflight.model.facts import MAX_BUNDLE_BYTES, MAX_SNAPSHOT_BYTES, Facts, Measured
 from preflight.model.problems import InputError
 from preflight.model.quantities import parse_duration
-from preflight.model.rules import DEFAULT_RULE_SET, GENERAL_RULE_SET, Rule, RuleSet
+from preflight.model.rules import (
+    DEFAULT_RULE_SET,
+    EMBEDDED_RULES_KEY,
+    GENERAL_RULE_SET,
+    MAX_RULE_FILE_BYTES,
+    Rule,
+    RuleSet,
+)
 from preflight.processes import check_filesystem_responds
 
 CommandFunction: TypeAlias = Callable[..., None]
@@ -106,7 +120,8 @@ RulesFile = Annotated[
     declare_option(
         "--rules -r FILE $PREFLIGHT_RULES",
         f"Rule file, or a bundled set: {DEFAULT_RULE_SET}, {GENERAL_RULE_SET}."
-        f" Default: {LOCAL_RULE_FILE} in the current folder, or {DEFAULT_RULE_SET}.",
+        f" Default: {LOCAL_RULE_FILE} in the current folder, x-preflight of the compose file,"
+        f" or {DEFAULT_RULE_SET}.",
     ),
 ]
 FactsFile = Annotated[
@@ -188,12 +203,52 @@ Quiet = Annotated[
 ]
 
 
-def choose_rule_file(name: str | None) -> str:
-    """Return the rule file to use: the one named, the folder's own, or the bundled one."""
+def choose_rule_file(name: str | None, compose_files: Sequence[str] = ()) -> str:
+    """Return the rule file to use: the one named, the folder's own, or the bundled one.
+
+    Before the bundled one comes a compose file with rules; the last counts, as for Compose.
+    """
     if name is not None:
         return name
     check_filesystems_respond(LOCAL_RULE_FILE)
-    return LOCAL_RULE_FILE if os.path.exists(LOCAL_RULE_FILE) else DEFAULT_RULE_SET
+    if os.path.exists(LOCAL_RULE_FILE):
+        return LOCAL_RULE_FILE
+    with suppress(OSError):  # the current folder was deleted, or one above can't be read
+        return _find_embedded_rules(compose_files) or DEFAULT_RULE_SET
+    return DEFAULT_RULE_SET
+
+
+def _find_embedded_rules(compose_files: Sequence[str]) -> str | None:
+    """Return the last compose file that holds rules, None if none does."""
+    here = FilePath.cwd()
+    standard = (folder / name for folder in (here, *here.parents) for name in STANDARD_FILE_NAMES)
+    named = compose_files or os.environ.get("COMPOSE_FILE") or os.path.exists(".env")
+    if not named and not any(map(os.path.exists, standard)):
+        return None  # what reads compose files needn't be imported
+    from preflight.facts.compose import load
+    from preflight.facts.compose.project import ComposeError
+
+    with suppress(ComposeError):
+        _, files = load.find_compose_files(compose_files, load.compose_environment(os.environ))
+        for file in map(load.display_path, reversed(files)):
+            if _has_embedded_rules(file):
+                return file
+    return None
+
+
+def _has_embedded_rules(compose_file: str) -> bool:
+    try:
+        data = streams.read_input(compose_file, MAX_RULE_FILE_BYTES)
+    except InputError:
+        return False  # where the file is measured, the reason is told
+    if EMBEDDED_RULES_KEY not in data:
+        return False
+    from preflight.rules.embedded import extract_embedded_rules
+
+    try:
+        return extract_embedded_rules(data, compose_file) is not None
+    except InputError:
+        return True  # loading them shows the problem
 
 
 def load_rules(
@@ -201,12 +256,13 @@ def load_rules(
     sets: list[str] | None = None,
     files: dict[str, bytes] | None = None,
     *,
+    compose_files: Sequence[str] = (),
     known_errors: bool = False,
 ) -> RuleSet:
     """Load the rule file; raises InputError with what is wrong with it or can't be read.
 
-    `files` gets the contents of all files that were read, by name. `known_errors` are the bundled
-    diagnoses.
+    `files` gets the contents of all files that were read, by name. `compose_files` are those of the
+    command line, which may hold the rules. `known_errors` are the bundled diagnoses.
     """
     overrides = {}
     for assignment in sets or ():
@@ -216,12 +272,15 @@ def load_rules(
                 f"--set {assignment}: expected NAME=VALUE, as in --set system_overhead=1GB"
             )
         overrides[key] = value
-    file = choose_rule_file(name)
+    file = choose_rule_file(name, compose_files)
     try:
         read = streams.make_rule_file_reader(file, {} if files is None else files)
-        return load_rules_and_errors(file, read, overrides, known_errors=known_errors)
+        ruleset = load_rules_and_errors(file, read, overrides, known_errors=known_errors)
     except (OSError, ValueError) as error:
         raise streams.unreadable_input_error(streams.RULE_FILE + file, error) from None
+    if name is None and file not in (LOCAL_RULE_FILE, DEFAULT_RULE_SET):
+        return ruleset._replace(origin=f"x-preflight in {file}")
+    return ruleset
 
 
 def suggest_set(rule: str) -> str:

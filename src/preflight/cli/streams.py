@@ -16,7 +16,12 @@ from select import select
 from typing import BinaryIO, TextIO
 
 from preflight.model.problems import InputError, did_you_mean
-from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, MAX_RULE_FILE_BYTES
+from preflight.model.rules import (
+    BUNDLED_FILE_BY_SET,
+    DEFAULT_RULE_SET,
+    EMBEDDED_RULES_KEY,
+    MAX_RULE_FILE_BYTES,
+)
 from preflight.processes import check_filesystem_responds, list_siblings
 from preflight.render import RenderOptions
 from preflight.render.sanitize import clean, json_text
@@ -267,11 +272,19 @@ def limit_reading_time(seconds: float | None) -> Iterator[None]:
 
 
 def read_rule_file(name: str) -> bytes:
-    """Return a rule file's bytes, or a bundled set's by its name. Raises OSError."""
+    """Return a rule file's bytes, or a bundled set's by its name; of a compose file only its rules.
+
+    Raises OSError, and InputError for a compose file whose rules are empty.
+    """
     if name in BUNDLED_FILE_BY_SET:
         return find_bundled_rule_file(name).read_bytes()
     with io.BufferedReader(open_input(name)) as file:
-        return file.read(MAX_RULE_FILE_BYTES + 1)
+        data = file.read(MAX_RULE_FILE_BYTES + 1)
+    if EMBEDDED_RULES_KEY not in data:
+        return data
+    from preflight.rules.embedded import extract_embedded_rules
+
+    return extract_embedded_rules(data, name) or data
 
 
 def make_rule_file_reader(first: str, files: dict[str, bytes]) -> Callable[[str], bytes]:

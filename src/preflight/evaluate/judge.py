@@ -30,7 +30,7 @@ from preflight.evaluate.sentences import (
 )
 from preflight.evaluate.waivers import apply_waiver, find_unneeded_waivers
 from preflight.model.conditions import ITEM_SEGMENT, Condition
-from preflight.model.facts import Catalogue, Facts, Path, Unknown, Value, join_path
+from preflight.model.facts import Catalogue, Facts, MissingItem, Path, Unknown, Value, join_path
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import (
     Explanation,
@@ -41,7 +41,14 @@ from preflight.model.report import (
     Severity,
     Verdict,
 )
-from preflight.model.rules import RETIRED_RULES, FactCondition, Rule, RuleSet, describe_retired_rule
+from preflight.model.rules import (
+    BUNDLED_ORIGIN,
+    RETIRED_RULES,
+    FactCondition,
+    Rule,
+    RuleSet,
+    describe_retired_rule,
+)
 
 MAX_RESULTS = 100_000
 MAX_TOTAL_RESULT_SIZE = 300_000_000  # sizes of the rules, each as often as it has items
@@ -111,7 +118,7 @@ def evaluate(
         selected = [rules[rule.id] for rule in selected if rule.id in rules]
         evaluation.rules.update(rules)
         if not selected:
-            raise InputError(f"{exclusion}, and no others are selected")
+            raise InputError(f"{exclusion}, and no other rule is selected")
     results = tuple(result for rule in selected for result in evaluation.judge_rule(rule))
     return Report(
         version=facts.version,
@@ -126,7 +133,7 @@ def evaluate(
         next=ruleset.next,
         memory=compute_memory_breakdown(facts, ruleset.overhead),
         notes=(
-            *([f"{exclusion}: only general rules were judged."] if exclusion else ()),
+            *([_note_exclusion(ruleset, exclusion)] if exclusion else ()),
             *_note_measured_parent(facts, results),
             *ruleset.notes,
             *map(describe_retired_rule, sorted(_retired_names(ruleset, selection))),
@@ -138,16 +145,31 @@ def evaluate(
     )
 
 
+def _note_exclusion(ruleset: RuleSet, exclusion: str) -> str:
+    note = f"{exclusion}, so only the general rules were judged."
+    own = " Write this project's own requirements: preflight init"
+    return note + (own if ruleset.origin == BUNDLED_ORIGIN else "")
+
+
 def _find_exclusion(ruleset: RuleSet, scope: Scope) -> str | None:
     """Return why the file's own rules don't apply; None if they do, or if that isn't known."""
     reasons = []
     for when in ruleset.applies:
-        if all_conditions_hold(when, scope) is not False:
+        holds = [all_conditions_hold([line], scope) for line in when]
+        # an item that isn't there is unknown to a rule, but it is known that the file has another
+        failing = [
+            line
+            for line, truth in zip(when, holds, strict=True)
+            if truth is False or isinstance(truth, MissingItem)
+        ]
+        if not failing:
             return None
-        line = next(line for line in when if all_conditions_hold([line], scope) is False)
+        line = failing[0]
         comparison = ComparisonText(scope.get(line.path), line.condition, scope, line.path)
         reasons.append(f"{join_path(line.path)} is {shorten_text(comparison.actual_text)}")
-    return f"The rules of {ruleset.name} don't apply here ({', '.join(reasons)})"
+    return (
+        ruleset.otherwise or f"The rules of {ruleset.name} don't apply here ({', '.join(reasons)})"
+    )
 
 
 def _note_measured_parent(facts: Facts, results: Iterable[Result]) -> Iterator[str]:

@@ -21,8 +21,9 @@ BUNDLED_FILE_BY_SET = {
     DEFAULT_RULE_SET: "rules.yaml",
     KNOWN_ERRORS_SET: "rulesets/errors.yaml",
 }
+BUNDLED_ORIGIN = "bundled"  # of a rule set that is no file of the user's
 BUNDLED_DISPLAY_NAMES = {
-    name: "bundled" if name == DEFAULT_RULE_SET else f"bundled {name}"
+    name: BUNDLED_ORIGIN if name == DEFAULT_RULE_SET else f"bundled {name}"
     for name in BUNDLED_FILE_BY_SET
 }
 """How reports and problems name them."""
@@ -32,6 +33,7 @@ BUNDLED_FILE_BY_DISPLAY_NAME = {
 PLACEHOLDER_PATTERN = re.compile(
     r"(?<![{$])\{([a-z_][A-Za-z0-9_.\"-]*)\}(?!\})"
 )  # `{actual}` in a text
+EMBEDDED_RULES_KEY = b"x-preflight"  # of a compose file that holds the content of a rule file
 MAX_RULE_FILE_BYTES = 16 * 2**20  # of a rule file
 
 Confidence: TypeAlias = Literal["certain", "likely", "possible"]
@@ -169,6 +171,7 @@ class RuleSet(NamedTuple):
     next: str = ""  # the command to run when everything passes
     rules: tuple[Rule, ...] = ()
     applies: tuple[tuple[FactCondition, ...], ...] = ((),)  # unless one holds, only `extended` are
+    otherwise: str = ""  # why, in words, where none holds
     extended: tuple[Rule, ...] = ()  # the rules of what the file extends, as they are there
     vars: Mapping[str, str] = MappingProxyType({})
     models: tuple[LanguageModel, ...] = ()

@@ -19,6 +19,7 @@ from preflight.model.rules import (
     BUNDLED_DISPLAY_NAMES,
     BUNDLED_FILE_BY_DISPLAY_NAME,
     BUNDLED_FILE_BY_SET,
+    BUNDLED_ORIGIN,
     KNOWN_ERRORS_SET,
     LOG_NAMESPACE,
     MAX_RULE_FILE_BYTES,
@@ -295,18 +296,20 @@ def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> Ru
 
     rules = {rule.id: rule for rule in decode("rules", _decode_rule)}
     _check_cycles(rules, entries["rules"], context)
-    applies: Any = ()
+    applies, otherwise = (), ""
     for nodes in files.nodes_by_file:  # all are checked, and their facts measured; the last counts
         applies = decode_key(RULE_FILE_DEFINITION, "applies", nodes, context)
+        otherwise = decode_key(RULE_FILE_DEFINITION, "otherwise", nodes, context)
     extended = _decode_extended(files, rules, context) if applies else ()
     return RuleSet(
         name=head.get("name") or PurePath(name).stem,
-        origin="bundled" if name in BUNDLED_FILE_BY_SET else name,
+        origin=BUNDLED_ORIGIN if name in BUNDLED_FILE_BY_SET else name,
         sha256=files.sha256.hexdigest(),
         source=head.get("source", ""),
         next=head.get("next", ""),
         rules=tuple(rules.values()),
         applies=applies or ((),),
+        otherwise=otherwise or "",
         extended=extended,
         vars=context.vars,
         models=decode("models", _decode_model),

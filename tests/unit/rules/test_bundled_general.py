@@ -18,8 +18,8 @@ GENERAL = pipeline.load_rules_and_errors(GENERAL_RULE_SET, read_rule_file)
 DEFAULT = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file)
 GENERAL_IDS = {rule.id for rule in GENERAL.rules}
 NOTE = (
-    "The rules of ollama-api-stack don't apply here (compose.files is compose.yaml, ollama.service "
-    "is not set): only general rules were judged."
+    "No service runs Ollama, so only the general rules were judged."
+    " Write this project's own requirements: preflight init"
 )
 
 
@@ -176,3 +176,24 @@ def test_problems_of_applies(applies: str, problem: str) -> None:
     with pytest.raises(InputError) as error:
         load_file(f"version: 1\napplies: {applies}\n")
     assert problem in str(error.value.problems[0])
+
+
+@pytest.mark.parametrize(
+    ("image", "applies"), [("postgres:16", True), ("mysql:8", False), (None, False)]
+)
+def test_a_service_that_is_not_there_is_known_not_to_hold(image: str | None, applies: bool) -> None:
+    service = {"compose__services": {"db" if image else "web": {"image": image or "nginx"}}}
+    ruleset = load_file(
+        "version: 1\nextends: [general]\notherwise: No database here\n"
+        f"applies: {{compose.services.db.image: {{matches: postgres}}}}\nrules: [{RULE}]\n"
+    )
+    report = judge(project(None, host__os="linux", **service), ruleset)
+    assert ("mine" in {result.id for result in report.results}) is applies
+    assert report.notes == (
+        () if applies else ("No database here, so only the general rules were judged.",)
+    )
+
+
+def test_what_to_say_where_a_file_does_not_apply_is_not_inherited() -> None:
+    assert load_file("version: 1\nextends: [default]\n").otherwise == ""
+    assert DEFAULT.otherwise == "No service runs Ollama"

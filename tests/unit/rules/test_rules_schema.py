@@ -306,6 +306,7 @@ RIGHT = {
     "name": "n",
     "extends": [],
     "applies": {"any_of": [{"docker.local": True}, {"host.os": {"one_of": ["linux"]}}]},
+    "otherwise": "Neither holds",
     "vars": {"a": "1GB"},
     "rules": [
         {

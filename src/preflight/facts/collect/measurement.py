@@ -27,6 +27,8 @@ _WORKER_PYTHON_CODE = (
 SUPPORT_SEGMENT = "support"  # the first part of the path of data that isn't a fact
 _SIGKILL_NUMBER = 9  # `signal` would have to be imported
 _WAIT_INTERVAL_SECONDS = 0.1  # between two calls of `on_wait`
+STANDARD_FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+"""Of compose files, in the order in which Compose looks for them."""
 _PORTS_PATH = ("host", "ports")
 MAX_ASKED_PORTS = 500  # what a pipe takes at once, whether or not the worker reads it
 _DEADLINE_MARGIN_SECONDS = 0.2  # the worker ends so long before the program stops waiting

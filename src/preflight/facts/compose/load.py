@@ -14,7 +14,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preflight.facts.collect.measurement import Options
+from preflight.facts.collect.measurement import STANDARD_FILE_NAMES, Options
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.model.problems import did_you_mean
 from preflight.processes import list_siblings
@@ -29,7 +29,6 @@ _CONTRADICTION_PATTERN = re.compile(
     "mutually exclusive"
 )
 ALLOW_READ_VARIABLE = "PREFLIGHT_ALLOW_READ"
-STANDARD_FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 OVERRIDE_FILE_NAMES = (
     *("compose.override.yml", "compose.override.yaml"),
     *("docker-compose.override.yml", "docker-compose.override.yaml"),
@@ -39,8 +38,7 @@ OVERRIDE_FILE_NAMES = (
 def load_project(options: Options, environ: Mapping[str, str] = os.environ) -> Project | None:
     """Return the project, None where there is no compose file; raises ComposeError."""
     environ = compose_environment(environ)
-    bounds = ReadableFolders(options.compose_files, environ)
-    files = choose_files(options.compose_files, environ, bounds)
+    bounds, files = find_compose_files(options.compose_files, environ)
     if not files:
         return None
     from preflight.facts.compose.guard import (
@@ -157,6 +155,14 @@ def _find_repository(folder: str) -> list[str]:
     ends = (Path(os.path.realpath(os.path.expanduser("~"))), Path(path.anchor))
     parents = takewhile(lambda parent: parent not in ends, (path, *path.parents))
     return [str(parent) for parent in parents if (parent / ".git").exists()][:1]
+
+
+def find_compose_files(
+    typed: Sequence[str], environ: Mapping[str, str]
+) -> tuple[ReadableFolders, tuple[str, ...]]:
+    """Return the compose files, with the folders that may be read; raises ComposeError."""
+    bounds = ReadableFolders(typed, environ)
+    return bounds, choose_files(typed, environ, bounds)
 
 
 def choose_files(
