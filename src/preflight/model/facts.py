@@ -134,6 +134,8 @@ class Facts(NamedTuple):
         return self.places.get(self._nearest_measured(path))
 
     def _nearest_measured(self, path: Path) -> str:
+        if (dotted := join_path(path)) in self.sources:  # most are
+            return dotted
         return next((prefix for prefix in _path_prefixes(path) if prefix in self.sources), "")
 
     def _explain_missing(self, path: Path) -> Unknown | None:

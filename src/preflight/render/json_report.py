@@ -40,7 +40,11 @@ _RELEASED_KEYS = {
 
 def render(report: Report, _options: RenderOptions) -> str:
     """Return the JSON report; ASCII alone, so that no output encoding can break it."""
-    return json_text(report_object(report)) + "\n"
+    objects = report_object(report._replace(results=())) | {
+        "summary": _summary_object(report),
+        "results": map(result_object, report.results),  # one at a time
+    }
+    return json_text(objects, levels=2) + "\n"
 
 
 def render_fleet(fleet: Fleet, _options: RenderOptions) -> str:
@@ -70,7 +74,6 @@ def report_object(report: Report) -> dict[str, Any]:
     ledger = as_plain_data(report.memory)
     if report.memory.tightest is not None:
         ledger["weakest"]["spare"] = report.memory.tightest.spare
-    counts = report.counts
     return {
         "schema": SCHEMA,
         "preflight": report.version,
@@ -82,15 +85,20 @@ def report_object(report: Report) -> dict[str, Any]:
         },
         "host": dict(report.host),
         "engine": dict(report.engine),
-        "summary": {
-            "verdict": report.verdict,
-            "exit_code": report.exit_code,
-            **{verdict: counts[verdict] for verdict in VERDICTS},
-            "seconds": report.seconds,
-        },
+        "summary": _summary_object(report),
         "results": list(map(result_object, report.results)),
         "ledger": ledger,
         "notes": list(report.notes),
+    }
+
+
+def _summary_object(report: Report) -> dict[str, Any]:
+    counts = report.counts
+    return {
+        "verdict": report.verdict,
+        "exit_code": report.exit_code,
+        **{verdict: counts[verdict] for verdict in VERDICTS},
+        "seconds": report.seconds,
     }
 
 

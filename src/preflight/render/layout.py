@@ -74,7 +74,9 @@ class TextLayout:
         lead, lead_style = (prefix, "") if isinstance(prefix, str) else prefix
         room = self.options.columns - indent - cell_len(lead)
         joined = _SIZE.sub("\\1\N{NO-BREAK SPACE}", shorten(text))  # `8 GB` stays on one line
-        rows = textwrap.wrap(joined, room, break_on_hyphens=False, break_long_words=False)
+        rows = [joined.rstrip()]
+        if len(joined) > room:
+            rows = textwrap.wrap(joined, room, break_on_hyphens=False, break_long_words=False)
         for row in rows or [""]:
             line = row.replace("\N{NO-BREAK SPACE}", " ")
             self._add_line((" " * indent, ""), (lead, lead_style), (line, style))

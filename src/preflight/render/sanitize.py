@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +16,9 @@ _URL_SAFE = "-._~:/?#[]@!$&'()*+,;=%"  # RFC 3986, 2.2 and 2.3
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb\ufffe\uffff]"
 )
+_CONTAINERS = (dict, list, tuple, map)
 # CI systems read it as a command anywhere in a line: ##[error], ##vso[task.complete]
+_HARMLESS_CLASSES = frozenset({bool, int, float})
 _CI_COMMAND = re.compile(r"##(?=[a-z]*\[)", re.IGNORECASE)
 
 
@@ -38,6 +40,8 @@ def make_harmless(value: Any) -> Any:
 
     Commands keep their lines; a result without a message gets its name for one.
     """
+    if value is None or value.__class__ in _HARMLESS_CLASSES:
+        return value
     if isinstance(value, str):
         return shorten(value)
     if isinstance(value, ResolvedFix):
@@ -64,9 +68,26 @@ def _clean_command(command: str) -> str:
     return "\n".join(map(clean, lines))  # str.splitlines also splits at control characters
 
 
-def json_text(value: Any, indent: int | None = 2) -> str:
-    """Return JSON in ASCII alone, in which no CI system finds a command."""
-    return hide_ci_commands(json.dumps(value, indent=indent))
+def json_text(value: Any, indent: int | None = 2, levels: int = 0) -> str:
+    """Return JSON in ASCII alone, in which no CI system finds a command.
+
+    So many `levels` down it is made item by item: else each word of a large text is held at once.
+    """
+    return "".join(map(hide_ci_commands, _iterate_json(value, indent, levels, "\n")))
+
+
+def _iterate_json(value: Any, indent: int | None, levels: int, newline: str) -> Iterator[str]:
+    if indent is None or levels == 0 or not value or not isinstance(value, _CONTAINERS):
+        yield json.dumps(value, indent=indent).replace("\n", newline)
+        return
+    is_object, inner = isinstance(value, dict), newline + " " * indent
+    start = "{" if is_object else "["
+    for item in value:
+        yield f"{start}{inner}{json.dumps(item)}: " if is_object else f"{start}{inner}"
+        yield from _iterate_json(value[item] if is_object else item, indent, levels - 1, inner)
+        start = ","
+    end = "}" if is_object else "]"
+    yield f"{newline}{end}" if start == "," else f"[{end}"
 
 
 def hide_ci_commands(json_document: str) -> str:

@@ -94,7 +94,7 @@ def render(report: Report, options: RenderOptions) -> str:
         "results": _result_objects(results, list(rules), report.host.get("os") == "windows"),
     }
     schema = "https://json.schemastore.org/sarif-2.1.0.json"
-    return json_text({"version": "2.1.0", "$schema": schema, "runs": [run]}) + "\n"
+    return json_text({"version": "2.1.0", "$schema": schema, "runs": [run]}, levels=4) + "\n"
 
 
 def _rule_object(results: Sequence[Result]) -> dict[str, Any]:

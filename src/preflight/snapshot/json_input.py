@@ -97,7 +97,7 @@ def find_mismatches(node: Any, shape: Any, path: str = "") -> Iterator[str]:
                 yield f"{path}{key} is missing"
         for key, value in node.items():
             inner = shape.get(key, shape.get(f"{key}?", shape.get("*")))
-            if inner is not None:
+            if inner is not None and inner is not value.__class__:
                 yield from find_mismatches(value, inner, f"{path}{key:.60}.")
     elif isinstance(shape, list) and isinstance(node, list):
         for index, value in enumerate(node):
@@ -139,7 +139,10 @@ def _find_first_problem(node: Any, depth: int = 0, path_chars: int = 0) -> tuple
         steps = ((f".{key}", value) for key, value in node.items())
     elif isinstance(node, list):
         steps = ((f"[{index}]", value) for index, value in enumerate(node))
+    longest = MAX_PATH_CHARS - path_chars
     for step, value in steps:
+        if value.__class__ is str and depth < MAX_NESTING_LEVELS and len(step) <= longest:
+            continue  # most values are
         if (problem := _find_first_problem(value, depth + 1, path_chars + len(step))) is not None:
             return step + problem[0], problem[1]
     return None
