@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from preflight.check import load_rules_and_errors
+from preflight.check import load_ruleset
 from preflight.cli.streams import read_rule_file
 from preflight.facts.table import ALL_FACTS
 from preflight.model.conditions import OPERATORS
@@ -84,7 +84,7 @@ def tables() -> dict[str, str]:
                     cell(error.cause),
                     f"`` {cell(error.examples[0])} ``",
                 )
-                for error in load_rules_and_errors(
+                for error in load_ruleset(
                     DEFAULT_RULE_SET, read_rule_file, known_errors=True
                 ).diagnoses
                 if error.report

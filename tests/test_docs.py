@@ -43,7 +43,7 @@ def _load(example: str, overrides: dict[str, str] | None = None) -> RuleSet:
     def read(name: str) -> bytes:
         return read_rule_file(name) if name in BUNDLED_FILE_BY_SET else example.encode()
 
-    return pipeline.load_rules_and_errors("preflight.yaml", read, overrides)
+    return pipeline.load_ruleset("preflight.yaml", read, overrides)
 
 
 def _example(word: str) -> str:
@@ -112,7 +112,7 @@ def test_every_test_that_a_page_names_exists(page: str) -> None:
 
 
 def test_every_section_of_the_document_has_rules() -> None:
-    rules = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file).rules
+    rules = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file).rules
     assert list(dict.fromkeys(rule.section for rule in rules)) == list(SECTIONS)
     production = [rule for rule in rules if rule.section == "Production Recommendations"]
     assert not any(rule.enabled for rule in production)

@@ -47,7 +47,7 @@ def test_the_rule_files_of_the_pages(begins: str) -> None:
         "x.yaml": example.encode(),
         **{name: read_rule_file(name) for name in BUNDLED_FILE_BY_SET},
     }
-    assert pipeline.load_rules_and_errors("x.yaml", data.__getitem__).waivers[0].owner == "ops"
+    assert pipeline.load_ruleset("x.yaml", data.__getitem__).waivers[0].owner == "ops"
 
 
 @pytest.mark.parametrize("name", names(SNAPSHOTS))
@@ -60,7 +60,7 @@ def test_a_snapshot_and_the_report_on_it(name: str) -> None:
     def read(file: str) -> bytes:
         return read_rule_file(file) if file in BUNDLED_FILE_BY_SET else (folder / file).read_bytes()
 
-    rules = pipeline.load_rules_and_errors("rules.yaml", read)
+    rules = pipeline.load_ruleset("rules.yaml", read)
     everything = RuleSelection(only=rules.tags() + [rule.id for rule in rules.rules])
     report = pipeline.check(rules, pipeline.add_model_facts(facts, rules), everything, 0.0)
     as_json = json.loads(renderer("json")(report, RenderOptions()))

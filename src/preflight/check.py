@@ -26,17 +26,20 @@ def build_catalogue() -> Catalogue:
     return Catalogue(ALL_FACTS)
 
 
-def load_rules_and_errors(
+def load_ruleset(
     name: str,
     read: Callable[[str], bytes],
     overrides: Mapping[str, str] | None = None,
     *,
     known_errors: bool = False,
 ) -> RuleSet:
-    """Load a rule file, with the bundled diagnoses too; raises InputError with every problem."""
-    from preflight.rules.load import load_ruleset as load_rules
+    """Load a rule file, with `known_errors` the bundled diagnoses too.
 
-    return load_rules(name, read, build_catalogue(), overrides, known_errors=known_errors)
+    Raises InputError with every problem.
+    """
+    from preflight.rules import load
+
+    return load.load_ruleset(name, read, build_catalogue(), overrides, known_errors=known_errors)
 
 
 def select(

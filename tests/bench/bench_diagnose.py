@@ -31,7 +31,7 @@ from preflight.model.rules import DEFAULT_RULE_SET
 
 ROUNDS = 3
 EVERY = 100_000
-RULES = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
+RULES = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
 ERRORS = [
     b'time=2024-11-02T10:11:12.123Z level=WARN source=server.go:133 msg="model request too large for'
     b' system" requested="5.7 GiB" available=3006477107 total="7.6 GiB" free="2.8 GiB" swap="0 B"',

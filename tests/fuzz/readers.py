@@ -84,15 +84,13 @@ def is_read(reader: Reader, data: bytes) -> bool:
 @cache
 def golden_rules() -> RuleSet:
     """Return a rule set of every verdict, small enough to be judged thousands of times."""
-    return pipeline.load_rules_and_errors(
-        "rules.yaml", lambda _: (TESTS / "golden/rules.yaml").read_bytes()
-    )
+    return pipeline.load_ruleset("rules.yaml", lambda _: (TESTS / "golden/rules.yaml").read_bytes())
 
 
 @cache
 def bundled_rules() -> RuleSet:
     """Return the bundled rules."""
-    return pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
+    return pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
 
 
 @cache
@@ -140,7 +138,7 @@ def read_rules(data: bytes) -> None:
             return read_rule_file(name)
         raise FileNotFoundError(2, "No such file or directory", name)
 
-    rules = pipeline.load_rules_and_errors("rules.yaml", bytes_of)
+    rules = pipeline.load_ruleset("rules.yaml", bytes_of)
     facts = pipeline.add_model_facts(stack_facts(), rules)
     judged(rules, facts, data)
     review_rules(rules, facts)

@@ -117,7 +117,7 @@ def test_de_morgan_and_double_negation_over_figures(
 
 @cache
 def rules() -> RuleSet:
-    return pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file)
+    return pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file)
 
 
 @cache

@@ -222,7 +222,7 @@ PLACES = [path for path in leaves(FACTS["facts"]) if path]
 
 @cache
 def golden_rules() -> RuleSet:
-    return pipeline.load_rules_and_errors("rules.yaml", lambda name: (GOLDEN / name).read_bytes())
+    return pipeline.load_ruleset("rules.yaml", lambda name: (GOLDEN / name).read_bytes())
 
 
 @example(("compose", "services", "ollama", "replicas"), -1)

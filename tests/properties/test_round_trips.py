@@ -39,7 +39,7 @@ members = st.dictionaries(names.map("logs/{}.log".format), st.binary(max_size=30
 
 @cache
 def rules() -> RuleSet:
-    return pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file)
+    return pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file)
 
 
 @cache

@@ -39,7 +39,7 @@ HOSTILE = {
 
 def made() -> Report:
     """Judge the golden facts by the golden rules."""
-    rules = pipeline.load_rules_and_errors("rules.yaml", lambda name: (GOLDEN / name).read_bytes())
+    rules = pipeline.load_ruleset("rules.yaml", lambda name: (GOLDEN / name).read_bytes())
     facts = read_snapshot((GOLDEN / "facts.json").read_bytes(), "facts.json")
     report = evaluate(rules, facts, pipeline.build_catalogue(), RuleSelection(), TODAY)
     return report._replace(version="1.0.0", seconds=0.12)

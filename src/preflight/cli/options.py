@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from preflight.check import add_model_facts, build_catalogue, collect_facts, load_rules_and_errors
+from preflight.check import add_model_facts, build_catalogue, collect_facts, load_ruleset
 from preflight.cli import streams
 from preflight.facts.collect.measurement import (
     STANDARD_FILE_NAMES,
@@ -275,7 +275,7 @@ def load_rules(
     file = choose_rule_file(name, compose_files)
     try:
         read = streams.make_rule_file_reader(file, {} if files is None else files)
-        ruleset = load_rules_and_errors(file, read, overrides, known_errors=known_errors)
+        ruleset = load_ruleset(file, read, overrides, known_errors=known_errors)
     except (OSError, ValueError) as error:
         raise streams.unreadable_input_error(streams.RULE_FILE + file, error) from None
     if name is None and file not in (LOCAL_RULE_FILE, DEFAULT_RULE_SET):

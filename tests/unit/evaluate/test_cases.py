@@ -36,7 +36,7 @@ def judged(name: str) -> Report:
     def read(path: str) -> bytes:
         return read_rule_file(path) if path in BUNDLED_FILE_BY_SET else (folder / path).read_bytes()
 
-    rules = pipeline.load_rules_and_errors("rules.yaml", read)
+    rules = pipeline.load_ruleset("rules.yaml", read)
     snapshot = read_snapshot((folder / "facts.json").read_bytes(), "facts.json")
     facts = pipeline.add_model_facts(snapshot, rules)
     return evaluate(rules, facts, pipeline.build_catalogue(), RuleSelection(), date(2026, 11, 23))
@@ -207,7 +207,7 @@ def tried(
     rules: str = RULES,
     services: tuple[str, ...] = ("a", "b"),
 ) -> tuple[int, tuple[VerdictMismatch, ...]]:
-    ruleset = pipeline.load_rules_and_errors("r.yaml", lambda _: rules.encode())
+    ruleset = pipeline.load_ruleset("r.yaml", lambda _: rules.encode())
     facts = read_snapshot(json.dumps(FACTS).encode(), "facts.json")
     more = {name: {"limits": {"memory": 5}} for name in services}
     known = facts.values["compose"]["services"]

@@ -19,7 +19,7 @@ from preflight.model.facts import Facts, Unknown
 from preflight.model.rules import DEFAULT_RULE_SET
 from preflight.snapshot.facts_file import read_snapshot
 
-RULES = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
+RULES = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
 NEEDS = "Error: model requires more system memory ({}) than is available ({})"
 KILLED = (
     "[1.000001] Memory cgroup out of memory: Killed process 4242 (ollama) total-vm:9999999kB, "
@@ -209,7 +209,7 @@ version: 1
 diagnoses:
   - {{id: own, title: Own, patterns: ['{patterns}'], fixes: [{", ".join(fixes)}]}}
 """
-    ruleset = pipeline.load_rules_and_errors("r.yaml", lambda _: rules.encode())
+    ruleset = pipeline.load_ruleset("r.yaml", lambda _: rules.encode())
     reader = LogReader(ruleset.diagnoses)
     reader.add_log("a.log", io.BytesIO(b"needs 5 of memory"))
     (one,) = build_report(ruleset, reader).findings

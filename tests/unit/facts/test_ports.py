@@ -15,27 +15,17 @@ from typing import Any
 import psutil
 import pytest
 
+from contexts import LOCAL, REMOTE, SEEN, context_with, without_engine
 from engines import IMAGE, Engine
 from paths import TESTS
 from preflight.facts import ports
-from preflight.facts.collect import context as engine
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.api import EngineApi, LazyValue
-from preflight.facts.engine.endpoint import Endpoint, EngineError
-from preflight.facts.engine.locality import (
-    ENGINE_IN_LOCAL_VM,
-    NOTHING_VISIBLE,
-    VM_ENGINE_PATTERNS,
-    HostVisibility,
-)
+from preflight.facts.engine.endpoint import Endpoint
 from preflight.facts.ports import PublishedPort, addresses_conflict, can_bind_port
 from preflight.model.facts import FileLine, Measured, Unknown, Value
-
-LOCAL = Endpoint("unix:///nowhere/docker.sock", "default", "the test")
-SEEN = HostVisibility(None, None, None, lambda _: None)
-REMOTE = Endpoint("tcp://192.0.2.1:2375", "default", "the test")
 
 
 class Told(EngineApi):
@@ -65,32 +55,11 @@ def port_of(published: int | str, address: str = "127.0.0.1", protocol: str = "t
 
 
 def machine_with(
-    project: Project | None,
-    containers: Sequence[dict[str, Any]] = (),
-    *,
-    endpoint: Endpoint = LOCAL,
-    native: bool = True,
-    name: str = "docker",
+    project: Project | None, containers: Sequence[dict[str, Any]] = (), **more: Any
 ) -> MeasureContext:
-    api = Told(endpoint, 1)
+    api = Told(more.get("endpoint", LOCAL), 1)
     api.listed = containers
-    context = MeasureContext(Options())
-    context.endpoint = LazyValue(lambda: endpoint)
-    is_local_vm = name in VM_ENGINE_PATTERNS and endpoint.is_local
-    elsewhere = ENGINE_IN_LOCAL_VM if is_local_vm else NOTHING_VISIBLE
-    visibility = SEEN if native else elsewhere
-    context.engine = LazyValue(lambda: engine.Engine(api, {}, {}, name, visibility))
-    context.project = LazyValue(lambda: project)
-    return context
-
-
-def without_engine(project: Project, endpoint: Endpoint = LOCAL) -> MeasureContext:
-    def refuse() -> engine.Engine:
-        raise EngineError("connection refused", "refused")
-
-    context = machine_with(project, endpoint=endpoint)
-    context.engine = LazyValue(refuse)
-    return context
+    return context_with(project, api=api, **more)
 
 
 def ports_of(measured: Iterator[Measured]) -> dict[str, dict[str, Value]]:

@@ -14,28 +14,18 @@ from typing import Any
 import pytest
 
 from compose_projects import compose_program
+from contexts import REMOTE, context_with, without_engine
 from engines import IMAGE, Engine, make_image
 from paths import TESTS
 from preflight.facts import ports, start_blockers
-from preflight.facts.collect import context as engine
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import NeededFeature, Project
-from preflight.facts.engine.api import EngineApi, LazyValue
-from preflight.facts.engine.endpoint import Endpoint, EngineError
-from preflight.facts.engine.locality import (
-    ENGINE_IN_LOCAL_VM,
-    NOTHING_VISIBLE,
-    VM_ENGINE_PATTERNS,
-    HostVisibility,
-)
+from preflight.facts.engine.api import LazyValue
 from preflight.facts.ports import can_bind_port
 from preflight.model.facts import FileLine, Measured, Source, Unknown, Value
 
-LOCAL = Endpoint("unix:///nowhere/docker.sock", "default", "the test")
-SEEN = HostVisibility(None, None, None, lambda _: None)
-REMOTE = Endpoint("tcp://192.0.2.1:2375", "default", "the test")
 Facts = dict[tuple[str, ...], Measured]
 NOTHING: dict[str, str] = {"PATH": "/nowhere", "DOCKER_CONFIG": "/nowhere"}
 
@@ -51,34 +41,8 @@ def project_of(
     return Project("shop", "/shop", ("compose.yaml",), "cli", config, compose, places, **reading)
 
 
-def machine_with(
-    project: Project | None,
-    *,
-    endpoint: Endpoint = LOCAL,
-    native: bool = True,
-    name: str = "docker",
-    arch: str = "amd64",
-    info: Mapping[str, Any] | None = None,
-) -> MeasureContext:
-    version = {"Os": "linux", "Arch": arch}
-    is_local_vm = name in VM_ENGINE_PATTERNS and endpoint.is_local
-    elsewhere = ENGINE_IN_LOCAL_VM if is_local_vm else NOTHING_VISIBLE
-    visibility = SEEN if native else elsewhere
-    told = engine.Engine(EngineApi(endpoint, 1), version, info or {}, name, visibility)
-    context = MeasureContext(Options())
-    context.endpoint = LazyValue(lambda: endpoint)
-    context.engine = LazyValue(lambda: told)
-    context.project = LazyValue(lambda: project)
-    return context
-
-
-def without_engine(project: Project | None, endpoint: Endpoint = LOCAL) -> MeasureContext:
-    def refuse() -> engine.Engine:
-        raise EngineError("connection refused", "refused")
-
-    context = machine_with(project, endpoint=endpoint)
-    context.engine = LazyValue(refuse)
-    return context
+def machine_with(project: Project | None, *, arch: str = "amd64", **more: Any) -> MeasureContext:
+    return context_with(project, version={"Os": "linux", "Arch": arch}, **more)
 
 
 def measure(context: MeasureContext, root: Path, environ: Mapping[str, str]) -> Iterator[Measured]:

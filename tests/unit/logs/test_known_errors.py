@@ -21,7 +21,7 @@ from preflight.logs.matcher import build_matcher
 from preflight.model.diagnosis import KnownError, LogContents
 from preflight.model.rules import DEFAULT_RULE_SET, Rule, RuleSet
 
-RULES = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
+RULES = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
 GINS = '[GIN] 2024/11/02 - {} | 200 |         1m32s |      172.18.0.3 | POST     "/api/chat"'
 LINES = lines_by_error(RULES.diagnoses)
 

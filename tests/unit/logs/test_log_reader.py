@@ -24,7 +24,7 @@ from preflight.model.diagnosis import KnownError
 from preflight.model.patterns import compile_log_pattern
 from preflight.model.rules import DEFAULT_RULE_SET, Diagnosis
 
-RULES = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
+RULES = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
 LINES = [line for lines in (*HITS.values(), *CLEAN.values()) for line in lines]
 SIMPLE = (
     Diagnosis("error", "E", (r"error (?P<code>\d+)", "failure")),

@@ -14,7 +14,7 @@ from preflight.cli.streams import read_rule_file
 from preflight.logs.log_reader import LogReader
 from preflight.model.rules import DEFAULT_RULE_SET
 
-RULES = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
+RULES = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
 CASES = SHARED / "cases"
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="no shared cases here")
 

@@ -16,7 +16,7 @@ from preflight.logs.log_reader import LogReader
 from preflight.logs.matcher import build_matcher
 from preflight.model.rules import DEFAULT_RULE_SET
 
-RULES = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
+RULES = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
 
 
 def found(line: str) -> list[str]:

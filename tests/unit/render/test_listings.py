@@ -70,7 +70,7 @@ at least 8 GB + docker.memory.total recommended.
 
 
 def loaded(text: str) -> RuleSet:
-    return pipeline.load_rules_and_errors("r.yaml", lambda _: text.encode())
+    return pipeline.load_ruleset("r.yaml", lambda _: text.encode())
 
 
 def document(ruleset: RuleSet) -> str:
@@ -82,7 +82,7 @@ def test_the_document_of_a_rule_file() -> None:
 
 
 def test_sections_of_the_bundled_rules_are_those_of_their_document() -> None:
-    ruleset = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file)
+    ruleset = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file)
     text = document(ruleset)
     for rule in ruleset.rules:
         assert f"\n## {rule.section}\n" in text

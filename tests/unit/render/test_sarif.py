@@ -153,7 +153,7 @@ def test_a_result_stands_at_the_line_that_decides_else_at_its_rule(report: Repor
 
 @pytest.mark.parametrize("name", [DEFAULT_RULE_SET, GENERAL_RULE_SET])
 def test_a_bundled_rule_is_found_under_a_base_of_its_own(name: str) -> None:
-    rules = pipeline.load_rules_and_errors(name, read_rule_file)
+    rules = pipeline.load_ruleset(name, read_rule_file)
     facts = read_snapshot((GOLDEN / "facts.json").read_bytes(), "facts.json")
     run = run_of(
         evaluate(rules, facts, pipeline.build_catalogue(), RuleSelection(), date(2026, 11, 23))

@@ -33,7 +33,7 @@ COMMUNITY = "Docker Engine - Community"
 
 @cache
 def rules(name: str) -> RuleSet:
-    return pipeline.load_rules_and_errors(name, read_rule_file, known_errors=True)
+    return pipeline.load_ruleset(name, read_rule_file, known_errors=True)
 
 
 def machine(case: str, **changes: Any) -> Facts:

@@ -12,7 +12,7 @@ from preflight.model.conditions import Sum
 from preflight.model.rules import DEFAULT_RULE_SET
 
 MB, GB, MIB, GIB = 10**6, 10**9, 2**20, 2**30
-RULESET = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
+RULESET = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
 RULES = {rule.id: rule for rule in RULESET.rules}
 
 MINIMUM = "Minimum System Requirements"

@@ -14,8 +14,8 @@ from preflight.model.problems import InputError
 from preflight.model.report import Report
 from preflight.model.rules import DEFAULT_RULE_SET, GENERAL_RULE_SET, RuleSet
 
-GENERAL = pipeline.load_rules_and_errors(GENERAL_RULE_SET, read_rule_file)
-DEFAULT = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file)
+GENERAL = pipeline.load_ruleset(GENERAL_RULE_SET, read_rule_file)
+DEFAULT = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file)
 GENERAL_IDS = {rule.id for rule in GENERAL.rules}
 NOTE = (
     "No service runs Ollama, so only the general rules were judged."
@@ -44,7 +44,7 @@ def load_file(text: str, **others: str) -> RuleSet:
             return (text if name == "mine.yaml" else others[name]).encode()
         return read_rule_file(name)
 
-    return pipeline.load_rules_and_errors("mine.yaml", read)
+    return pipeline.load_ruleset("mine.yaml", read)
 
 
 def test_general_names_neither_the_document_nor_its_stack() -> None:

@@ -45,7 +45,7 @@ def load(text: str) -> RuleSet:
             return read_rule_file(name)
         return extract_embedded_rules(text.encode(), name) or b""
 
-    return pipeline.load_rules_and_errors("compose.yaml", read)
+    return pipeline.load_ruleset("compose.yaml", read)
 
 
 @pytest.mark.parametrize(

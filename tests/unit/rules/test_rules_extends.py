@@ -257,7 +257,7 @@ def test_what_an_unreadable_file_may_hold_is_not_missing_at_any_depth() -> None:
         return files[name].encode()
 
     with pytest.raises(InputError) as fault:
-        pipeline.load_rules_and_errors("a.yaml", read)
+        pipeline.load_ruleset("a.yaml", read)
     assert [str(problem) for problem in fault.value.problems] == [
         "b.yaml:2:11: cannot read gone.yaml: gone"
     ]

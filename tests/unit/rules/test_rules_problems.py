@@ -838,7 +838,7 @@ def test_no_nesting_crashes_the_interpreter(without_c: bool) -> None:
         "from preflight import check as pipeline\n"
         "from preflight.model.problems import InputError\n"
         f"for text in ({', '.join(DEEP.values())}):\n"
-        "    try: pipeline.load_rules_and_errors('r.yaml', lambda _: text.encode())\n"
+        "    try: pipeline.load_ruleset('r.yaml', lambda _: text.encode())\n"
         "    except InputError as fault: print(repr(str(fault)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
@@ -854,11 +854,11 @@ def test_without_libyaml_the_same_is_read() -> None:
         f"{PLAIN_PYTHON}"
         "from preflight import check as pipeline\n"
         "from preflight.cli.streams import read_rule_file\n"
-        "rules = pipeline.load_rules_and_errors('default', read_rule_file)\n"
+        "rules = pipeline.load_ruleset('default', read_rule_file)\n"
         "print(repr(rules._replace(required_facts=None)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
-    with_c = pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read_rule_file)._replace(
+    with_c = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file)._replace(
         required_facts=None  # type: ignore[arg-type]
     )
     assert done.returncode == 0, done.stderr.decode()

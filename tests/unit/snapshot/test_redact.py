@@ -367,7 +367,7 @@ def bundled() -> RuleSet:
     def read(path: str) -> bytes:
         return read_rule_file(path) if path in BUNDLED_FILE_BY_SET else Path(path).read_bytes()
 
-    return pipeline.load_rules_and_errors(DEFAULT_RULE_SET, read)
+    return pipeline.load_ruleset(DEFAULT_RULE_SET, read)
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
@@ -390,7 +390,7 @@ def test_a_redacted_snapshot_gets_the_verdicts_of_the_machine(folder: Path) -> N
 
 def judged_of(rule: str, value: str) -> tuple[list[str], Facts]:
     text = f"version: 1\nname: x\nrules:\n- {{id: one, title: One, fact: env.API_KEY, {rule}}}\n"
-    rules = pipeline.load_rules_and_errors("x.yaml", lambda _: text.encode())
+    rules = pipeline.load_ruleset("x.yaml", lambda _: text.encode())
     facts = build_facts(
         [Measured(("env", "API_KEY"), value, "the environment")],
         measured_at="2026-11-23T11:00:00Z", version="1.0.0",

@@ -1,0 +1,56 @@
+"""What probes measure with: a project and an engine, given by the test in place of real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from preflight.facts.collect.context import Engine, MeasureContext
+from preflight.facts.collect.measurement import Options
+from preflight.facts.compose.project import Project
+from preflight.facts.engine.api import EngineApi, LazyValue
+from preflight.facts.engine.endpoint import Endpoint, EngineError
+from preflight.facts.engine.locality import (
+    ENGINE_IN_LOCAL_VM,
+    NOTHING_VISIBLE,
+    VM_ENGINE_PATTERNS,
+    HostVisibility,
+)
+
+LOCAL = Endpoint("unix:///nowhere/docker.sock", "default", "the test")
+REMOTE = Endpoint("tcp://192.0.2.1:2375", "default", "the test")
+SEEN = HostVisibility(None, None, None, lambda _: None)
+
+
+def context_with(
+    project: Project | None,
+    *,
+    api: EngineApi | None = None,
+    endpoint: Endpoint = LOCAL,
+    native: bool = True,
+    name: str = "docker",
+    version: Mapping[str, Any] | None = None,
+    info: Mapping[str, Any] | None = None,
+) -> MeasureContext:
+    """Return a context with this project and engine, which runs on this machine if `native`."""
+    is_local_vm = name in VM_ENGINE_PATTERNS and endpoint.is_local
+    elsewhere = ENGINE_IN_LOCAL_VM if is_local_vm else NOTHING_VISIBLE
+    visibility = SEEN if native else elsewhere
+    api = api or EngineApi(endpoint, 1)
+    engine = Engine(api, dict(version or {}), dict(info or {}), name, visibility)
+    context = MeasureContext(Options())
+    context.endpoint = LazyValue(lambda: endpoint)
+    context.engine = LazyValue(lambda: engine)
+    context.project = LazyValue(lambda: project)
+    return context
+
+
+def without_engine(project: Project | None, endpoint: Endpoint = LOCAL) -> MeasureContext:
+    """Return a context whose engine refuses connections."""
+
+    def refuse() -> Engine:
+        raise EngineError("connection refused", "refused")
+
+    context = context_with(project, endpoint=endpoint)
+    context.engine = LazyValue(refuse)
+    return context
