@@ -207,12 +207,12 @@ def test_a_fact_that_is_named_in_full_is_measured(tmp_path: Path) -> None:
     [
         ("host.memroy", ", did you mean 'host.memory'?"),
         ("compose.services.*.imagee", ", did you mean 'compose.services.*.image'?"),
-        ("[", ""),
-        ("", ""),
-        ('"', ""),
+        ("[", "."),
+        ("", "."),
+        ('"', "."),
     ],
 )
 def test_a_name_that_no_fact_has(name: str, hint: str, tmp_path: Path) -> None:
     done = run("facts", name, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"preflight: no fact {name!r}{hint}; list them with: preflight facts\n"
+    assert done.stderr == f"preflight: no fact {name!r}{hint} List them with: preflight facts\n"

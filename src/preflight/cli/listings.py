@@ -111,8 +111,8 @@ def select_facts(facts: Facts, patterns: Sequence[str]) -> Facts:
         if not matches:
             parts = [name.split(".") for name in (*names, *build_catalogue().names())]
             known = {".".join(part[:end]) for part in parts for end in range(1, len(part) + 1)}
-            hint = did_you_mean(pattern, known)
-            raise InputError(f"no fact {pattern!r}{hint}; list them with: preflight facts")
+            hint = did_you_mean(pattern, known) or "."
+            raise InputError(f"no fact {pattern!r}{hint} List them with: preflight facts")
         selected |= matches
     chosen = [
         Measured(path, value, facts.sources.get(name, ""))
@@ -139,8 +139,9 @@ def explain(
     ruleset = load_rules(rules, sets, compose_files=source.options.compose_files)
     by_id = {candidate.id: candidate for candidate in ruleset.rules}
     if rule not in by_id:
-        hint = did_you_mean(rule, by_id) or options.suggest_set(rule)
-        raise InputError(f"no rule {rule!r}{hint}; see them with: preflight rules list")
+        hint = options.suggest_set(rule)
+        hint = f"{hint}." if hint else did_you_mean(rule, by_id) or "."
+        raise InputError(f"no rule {rule!r}{hint} List them with: preflight rules list")
     explanation = explain_rule(ruleset, source.facts(ruleset), by_id[rule])
     write_output(listings.explanation(explanation, terminal_options()))
 

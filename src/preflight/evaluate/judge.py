@@ -84,7 +84,7 @@ def select_rules(
         for name in given:
             matches = [n for n in names if n == name or fnmatchcase(n, name)]
             if not matches and name not in retired:
-                hint = did_you_mean(name, names) or suggest(name)
+                hint = suggest(name) or did_you_mean(name, names)
                 raise InputError(f"{option} {name}: no rule has this id or tag{hint}")
             yield from matches
 

@@ -11,7 +11,7 @@ from math import ceil, floor
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.evaluate.sentences import format_value, is_number
-from preflight.model.facts import Facts, Measured, Path, Unknown, replace_facts, split_path
+from preflight.model.facts import Facts, Measured, Path, replace_facts, split_path
 from preflight.model.fixes import LEGACY_KEY_BY_PATH, ComposeEdit, Override
 from preflight.model.quantities import format_duration, format_number, parse_version
 from preflight.model.report import Report, Result
@@ -261,10 +261,9 @@ def _port_edit(facts: Facts, port: str) -> ComposeEdit | None:
         entries.append(":".join(filter(None, (address, number, target))))
         address = f"[{address}]" if ":" in address else address
         texts.append(":".join(filter(None, (address, number, target.removesuffix("/tcp")))))
-    moved = Unknown(f"the override publishes {unused} in its place")
     changes = (
         Measured((*_SERVICES, service, "ports"), entries, _SOURCE),
-        Measured((*ports, port), moved),
+        Measured((*ports, port, "service"), None, _SOURCE),
         Measured((*ports, unused, "service"), service, _SOURCE),
     )
     return ComposeEdit(service, ("ports",), tuple(texts), ", ".join(published), changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
@@ -45,9 +46,10 @@ _SYNONYMS = {
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `, did you mean X?` where a known name is near, else nothing."""
+    """Return `, did you mean X?` where a known name is near or has this one in it, else nothing."""
     by_lower = {known_name.lower(): known_name for known_name in known}
     lower = name.lower()
     near = [n for n in (lower, _SYNONYMS.get(lower)) if n in by_lower]
     near = near or get_close_matches(lower, by_lower, n=1, cutoff=0.6)
+    near = near or [n for n in by_lower if lower in re.split("[-.]", n) and len(lower) > 2]
     return f", did you mean {by_lower[near[0]]!r}?" if near else ""

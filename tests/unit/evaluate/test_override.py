@@ -226,14 +226,16 @@ def test_where_no_value_is_known_nothing_is_proposed(rule: str) -> None:
     assert [(result.id, blocker) for result, blocker in found.failing] == [("r0", None)]
 
 
-PORT_FREE = "for_each: host.ports, fact: free, require: {equals: true}"
+PORT_FREE = (
+    "for_each: host.ports, when: {service: {exists: true}}, fact: free, require: {equals: true}"
+)
 
 
 def port(service: str | None, *, free: bool) -> dict[str, Any]:
     return {"free": free, "service": service}
 
 
-def ports(version: str = "2.40.3", **others: Any) -> Override:
+def ports(version: str = "2.40.3", rule: str = PORT_FREE, **others: Any) -> Override:
     """Ports 80 and 82 are taken, 81 is the project's own, 83 and 85 are free."""
     published = ["80:80/tcp", "::1:82:8080/tcp", "82:53/udp", "443"]
     host = {
@@ -246,7 +248,7 @@ def ports(version: str = "2.40.3", **others: Any) -> Override:
     }
     services = {"web": service(ports=published), "db": service(ports=["81:81/tcp"])}
     docker = {"docker": {"compose": {"version": version}, **others}}
-    return override(services, PORT_FREE, host={"ports": host}, **docker)
+    return override(services, rule, host={"ports": host}, **docker)
 
 
 def test_a_port_that_is_taken_is_replaced_by_the_next_free_one() -> None:
@@ -254,7 +256,13 @@ def test_a_port_that_is_taken_is_replaced_by_the_next_free_one() -> None:
     assert edits(found) == {"web.ports": ("83:80", "[::1]:85:8080", "82:53/udp", "443")}
     assert [edit.before for edit in found.edits] == ["80:80/tcp, ::1:82:8080/tcp, 82:53/udp, 443"]
     assert len(found.passing) == 2
-    assert [result.item for result, _ in found.failing] == ["84"]
+    assert not found.failing
+
+
+def test_a_port_that_the_rules_ask_for_by_number_stays() -> None:
+    found = ports(rule="fact: host.ports.80.free, require: {equals: true}")
+    assert not found.edits
+    assert len(found.failing) == 1
 
 
 def test_ports_stay_where_an_override_cannot_replace_a_list() -> None:
