@@ -118,6 +118,18 @@ START_FACTS = (
     Fact("compose.variables.unset", "list", "variables without a value; absent if none"),
 )
 
+BUILD_FACTS = (
+    Fact("build.services.*", "map", "a service that has build"),
+    Fact("build.services.*.context", "text", "folder or address of its build context"),
+    Fact("build.services.*.dockerfile", "text", "its Dockerfile; absent if it is inline"),
+    Fact("build.services.*.local", "boolean", "whether the context is a folder of this machine"),
+    Fact("build.services.*.builder", "text", "buildkit, classic or buildah"),
+    Fact("build.services.*.required", "boolean", "whether `up` must build it first"),
+    Fact("build.services.*.problems", "list", "what stops the build; absent if nothing is known"),
+    Fact("build.services.*.kinds", "list", "kinds of these problems, such as missing or ignored"),
+    Fact("build.services.*.error", "text", "what the builder says; absent if nothing is known"),
+)
+
 PORTS_FACTS = (
     Fact("host.ports.*", "map", "a port that the project publishes, such as 8000 or 53/udp"),
     Fact("host.ports.*.free", "boolean", "whether it is free, or used by this project"),

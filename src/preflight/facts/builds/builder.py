@@ -1,0 +1,72 @@
+"""Who builds the images of a project, and which images the engine has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import NamedTuple
+
+from preflight.facts.builds.dockerfile import Version
+from preflight.facts.collect.context import Engine
+from preflight.facts.engine.api import list_or_empty
+from preflight.facts.engine.endpoint import EngineError, docker_config_folder
+from preflight.facts.image_reference import normalize_image_name
+from preflight.model.facts import Unknown
+
+_FALSE_WORDS = ("0", "f", "false")  # Go's strconv.ParseBool, without capitals
+_SYNTAX_BY_ENGINE: Mapping[str, Version] = {
+    "20": (1, 2), "22": (1, 4), "23": (1, 4), "24": (1, 5), "25": (1, 6), "26": (1, 7),
+    "27": (1, 8), "28": (1, 14), "29": (1, 19),
+}  # fmt: skip
+"""The Dockerfile syntax that the BuildKit within an engine understands, by its major version."""
+
+
+class Builder(NamedTuple):
+    """Who builds: `name` is buildkit, classic or buildah, `major` the engine's major version."""
+
+    name: str
+    syntax: Version | None = None
+    major: str = ""
+    platform: str = ""  # of the engine, such as linux/amd64
+
+
+def find_builder(engine: Engine | Unknown, environ: Mapping[str, str]) -> Builder:
+    """Return who builds; Compose uses BuildKit unless DOCKER_BUILDKIT says otherwise.
+
+    Source: docker/cli, cli/command/cli.go `BuildKitEnabled`.
+    """
+    version = {} if isinstance(engine, Unknown) else engine.version
+    is_podman = isinstance(engine, Engine) and engine.name == "podman"
+    major = str(version.get("Version") or "").partition(".")[0]
+    platform = f"{version.get('Os') or ''}/{version.get('Arch') or ''}".lower()
+    is_off = environ.get("DOCKER_BUILDKIT", "").lower() in _FALSE_WORDS
+    if is_off or platform.startswith("windows/"):
+        if is_podman:
+            return Builder("buildah", None, major, platform)
+        return Builder("classic", _SYNTAX_BY_ENGINE.get(major), major, platform)
+    has_own_builder = is_podman or _uses_other_builder(environ)
+    syntax = None if has_own_builder else _SYNTAX_BY_ENGINE.get(major)
+    return Builder("buildkit", syntax, "" if has_own_builder else major, platform)
+
+
+def _uses_other_builder(environ: Mapping[str, str]) -> bool:
+    """Return whether buildx may have a BuildKit that isn't the engine's own."""
+    if environ.get("BUILDX_BUILDER"):
+        return True
+    with suppress(OSError, ValueError, AttributeError, RecursionError):
+        current = json.loads((docker_config_folder(environ) / "buildx" / "current").read_bytes())
+        return bool(current.get("Name"))
+    return False
+
+
+def list_images(engine: Engine | Unknown) -> set[str] | None:
+    """Return the names of the engine's images, None if it can't be asked."""
+    if isinstance(engine, Unknown):
+        return None
+    try:
+        rows = engine.api.get_rows("/images/json")
+    except EngineError:
+        return None
+    tags = (tag for row in rows for tag in list_or_empty(row.get("RepoTags")))
+    return {normalize_image_name(str(tag)) for tag in tags}

@@ -1,0 +1,320 @@
+"""Reads a Dockerfile as the builders do: lines, heredocs, instructions, stages.
+
+Refuses what both builders refuse, in their words. Looks at no file. Source: moby/buildkit,
+frontend/dockerfile/parser and instructions.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TypeAlias
+
+Version: TypeAlias = tuple[int, int]
+
+MAX_DOCKERFILE_BYTES = 2**20
+HEREDOC_VERSION = (1, 4)  # of the Dockerfile syntax
+_NEWEST_KNOWN_VERSION = (1, 19)
+_INSTRUCTIONS = {
+    *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL"),
+    *("MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
+}
+_HEREDOC_INSTRUCTIONS = ("ADD", "COPY", "RUN")
+_ONE_ARGUMENT = ("MAINTAINER", "STOPSIGNAL", "USER", "WORKDIR")
+_SOME_ARGUMENTS = ("ARG", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "SHELL", "VOLUME")
+_SOURCE_FLAGS: Mapping[str, Version] = {
+    "chown": (1, 0), "from": (1, 0), "chmod": (1, 2), "link": (1, 4), "keep-git-dir": (1, 2),
+    "checksum": (1, 4), "exclude": (1, 7), "parents": (1, 7), "unpack": (1, 2),
+}  # fmt: skip
+"""The flags of COPY and ADD, and the version of the syntax that any builder knew them from."""
+
+_DIRECTIVE_PATTERN = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
+_HEREDOC_PATTERN = re.compile(r"\d*<<(-?)([^<]+)")
+_STAGE_NAME_PATTERN = re.compile("[a-z][a-z0-9-_.]*")
+_SPACES_PATTERN = re.compile(r"[\t\v\f\r ]+")
+_FLAG_PATTERN = re.compile(r"""--(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+""")
+_SYNTAX_IMAGE_PATTERN = re.compile(r"(?:docker\.io/)?docker/dockerfile:1\.(\d+)(?:\.\d+)?")
+
+
+class DockerfileError(ValueError):
+    """Why the builders refuse a Dockerfile; lines count from 1.
+
+    `is_instruction` tells the errors of one instruction, which BuildKit names with their line.
+    """
+
+    def __init__(self, message: str, line: int, *, is_instruction: bool = True) -> None:
+        super().__init__(message)
+        self.line, self.is_instruction = line, is_instruction
+
+
+class Instruction(NamedTuple):
+    """An instruction, its name in capitals; `text` is what follows the flags, in one line."""
+
+    name: str
+    flags: tuple[str, ...]
+    text: str
+    line: int
+
+    def flag(self, name: str) -> str | None:
+        """Return the value of `--name=value`, None without it."""
+        values = (flag.partition("=") for flag in self.flags)
+        return next((value for key, _, value in values if key == f"--{name}"), None)
+
+    def arguments(self) -> list[str]:
+        """Return the arguments: of the JSON form if it is one, else split at white space."""
+        return _parse_json_form(self.text) or _split_at_spaces(self.text)
+
+
+class Stage(NamedTuple):
+    """A build stage: FROM, and the instructions that follow it."""
+
+    base: str
+    name: str
+    line: int
+    instructions: list[Instruction]
+
+
+class Dockerfile(NamedTuple):
+    """The stages, and the ARG instructions before the first of them."""
+
+    stages: tuple[Stage, ...]
+    arguments: tuple[Instruction, ...]
+    escape: str
+
+    def find_stage(self, name: str) -> int | None:
+        """Return the index of a stage by its name; the last of two with the same name counts."""
+        names = [stage.name for stage in self.stages]
+        if not name or name.lower() not in names:
+            return None
+        return len(names) - 1 - names[::-1].index(name.lower())
+
+
+def parse_dockerfile(
+    data: bytes, syntax: Version | None = None, *, reads_directive: bool = True
+) -> Dockerfile:
+    """Read a Dockerfile; `syntax` is what the builder understands, None if that isn't known.
+
+    With `reads_directive` a line `# syntax=` decides that. Raises DockerfileError.
+    """
+    text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    directives = _read_directives(text.split("\n"))
+    if reads_directive and "syntax" in directives:
+        pinned = _SYNTAX_IMAGE_PATTERN.fullmatch(directives["syntax"])
+        syntax = (1, int(pinned[1])) if pinned else None
+    escape = directives.get("escape", "\\")
+    stages: list[Stage] = []
+    arguments = []
+    instruction = None
+    for instruction in _read_instructions(text, escape, syntax):
+        _check_instruction(instruction, syntax, escape)
+        if instruction.name == "FROM":
+            stages.append(_parse_from(instruction))
+        elif stages:
+            stages[-1].instructions.append(instruction)
+        elif instruction.name == "ARG":
+            arguments.append(instruction)
+        else:
+            line = instruction.line
+            raise DockerfileError("no build stage in current context", line, is_instruction=False)
+    if instruction is None:
+        raise DockerfileError("file with no instructions", 1, is_instruction=False)
+    if not stages:
+        raise DockerfileError("dockerfile contains no stages to build", 1, is_instruction=False)
+    return Dockerfile(tuple(stages), tuple(arguments), escape)
+
+
+def _read_directives(lines: list[str]) -> dict[str, str]:
+    """Return the parser directives, which stand before everything else."""
+    directives: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        match = _DIRECTIVE_PATTERN.fullmatch(line.rstrip("\r"))
+        name = match[1].lower() if match else ""
+        if match is None or name not in ("syntax", "escape", "check"):
+            break
+        if name in directives:
+            message = f"only one {name} parser directive can be used"
+            raise DockerfileError(message, number, is_instruction=False)
+        directives[name] = match[2]
+        if name == "escape" and match[2] not in ("\\", "`"):
+            message = f"invalid escape token '{match[2]}' does not match ` or \\"
+            raise DockerfileError(message, number, is_instruction=False)
+    return directives
+
+
+def _read_instructions(text: str, escape: str, syntax: Version | None) -> Iterator[Instruction]:
+    lines = iter(enumerate(text.split("\n"), 1))
+    for number, line in lines:
+        first = "" if _is_comment(line) else line.rstrip("\r").lstrip()
+        part, is_continued = _strip_continuation(first, escape)
+        parts = [part]
+        while is_continued and (following := next(lines, (0, None))[1]) is not None:
+            if not _is_comment(following) and following.strip():
+                part, is_continued = _strip_continuation(following.rstrip("\r"), escape)
+                parts.append(part)
+        joined = "".join(parts).strip()
+        if not joined:
+            continue
+        instruction = _split_instruction(joined, number)
+        yield instruction
+        if syntax is None or syntax >= HEREDOC_VERSION:
+            for name, is_indented in find_heredocs(instruction):
+                ends = (body.rstrip("\r") for _, body in lines)
+                if name not in (end.lstrip("\t") if is_indented else end for end in ends):
+                    raise DockerfileError("unterminated heredoc", number, is_instruction=False)
+
+
+def _strip_continuation(line: str, escape: str) -> tuple[str, bool]:
+    """Return a line without the escape character at its end, and whether it had one."""
+    stripped = line.rstrip(" \t")
+    is_continued = stripped.endswith(escape) and not stripped[:-1].endswith(escape)
+    return (stripped[:-1], True) if is_continued else (line, False)
+
+
+def _is_comment(line: str) -> bool:
+    return line.lstrip().startswith("#")
+
+
+def _split_instruction(line: str, number: int) -> Instruction:
+    name, *rest = _SPACES_PATTERN.split(line, maxsplit=1)
+    text, flags = rest[0] if rest else "", []
+    while match := _FLAG_PATTERN.match(text):
+        flags.append(re.sub(r"""\\(.)|["']""", r"\1", match[0]))
+        text = text[match.end() :].lstrip()
+    return Instruction(name.upper(), tuple(flags), text.strip(), number)
+
+
+def find_heredocs(instruction: Instruction) -> list[tuple[str, bool]]:
+    """Return the names of an instruction's heredocs, and whether tabs before their end go."""
+    name, text = instruction.name, instruction.text
+    if name == "ONBUILD":
+        name, _, text, _ = _split_instruction(text, 0)
+    if name not in _HEREDOC_INSTRUCTIONS or "<<" not in text or _parse_json_form(text):
+        return []
+    try:
+        matches = map(_HEREDOC_PATTERN.fullmatch, split_words(text, "\\"))
+        return [(re.sub("[\"']", "", m[2]), m[1] == "-") for m in matches if m]
+    except ValueError:
+        return []
+
+
+def split_words(text: str, escape: str) -> list[str]:
+    """Split at white space outside of quotes, which are kept; raises ValueError if one is open."""
+    words: list[str] = []
+    token = re.escape(escape)
+    pattern = re.compile(
+        rf"""(?:[^\s"'{token}]|{token}.|{token}$|'[^']*'|"(?:[^"{token}]|{token}.)*")+"""
+    )
+    position = 0
+    text = text.strip()
+    while position < len(text):
+        match = pattern.match(text, position)
+        if match is None:
+            raise ValueError("a quote isn't closed")
+        words.append(match[0])
+        position = match.end()
+        while position < len(text) and text[position].isspace():
+            position += 1
+    return words
+
+
+def _parse_json_form(text: str) -> list[str] | None:
+    if not text.startswith("["):
+        return None
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return values if all(isinstance(value, str) for value in values) else None
+
+
+def _split_at_spaces(text: str) -> list[str]:
+    return _SPACES_PATTERN.split(text.strip()) if text.strip() else []
+
+
+def _check_instruction(instruction: Instruction, syntax: Version | None, escape: str) -> None:
+    name, text = instruction.name, instruction.text
+    problem = ""
+    if name not in _INSTRUCTIONS:
+        problem = f"unknown instruction: {name}"
+    elif name in _ONE_ARGUMENT and not text:
+        problem = f"{name} requires exactly one argument"
+    elif name in _SOME_ARGUMENTS and not text:
+        problem = f"{name} requires at least one argument"
+    elif name in ("COPY", "ADD"):
+        problem = _find_copy_problem(instruction, syntax)
+    elif name in ("ENV", "LABEL"):
+        problem = _find_pair_problem(name, text, escape)
+    elif name == "ARG" and any(word.startswith("=") for word in _split_at_spaces(text)):
+        problem = "ARG names can not be blank"
+    elif name == "ONBUILD":
+        problem = _find_trigger_problem(text.split()[0].upper())
+    elif name == "SHELL" and not _parse_json_form(text):
+        problem = "SHELL requires the arguments to be in JSON form"
+    if problem:
+        by_parser = problem.endswith(("must have two arguments", "form: name=value"))
+        raise DockerfileError(problem, instruction.line, is_instruction=not by_parser)
+
+
+def _find_trigger_problem(trigger: str) -> str:
+    if trigger == "ONBUILD":
+        return "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"
+    is_allowed = trigger not in ("FROM", "MAINTAINER")
+    return "" if is_allowed else f"{trigger} isn't allowed as an ONBUILD trigger"
+
+
+def _find_copy_problem(instruction: Instruction, syntax: Version | None) -> str:
+    if len(instruction.arguments()) < 2:
+        return f"{instruction.name} requires at least two arguments, but only one was provided"
+    unknown = _find_unknown_flag(instruction, syntax)
+    return f"Unknown flag: {unknown}" if unknown else ""
+
+
+def _find_unknown_flag(instruction: Instruction, syntax: Version | None) -> str | None:
+    """Return a flag that the builder doesn't know; None if what it knows isn't known."""
+    if syntax is None or syntax > _NEWEST_KNOWN_VERSION:
+        return None
+    names = (flag[2:].partition("=")[0] for flag in instruction.flags)
+    never = (99, 0)
+    return next((name for name in names if name and _SOURCE_FLAGS.get(name, never) > syntax), None)
+
+
+def _find_pair_problem(name: str, text: str, escape: str) -> str:
+    try:
+        words = split_words(text, escape)
+    except ValueError:
+        return ""  # builders differ
+    if "=" not in words[0]:
+        return f"{name} must have two arguments" if len(words) < 2 else ""
+    wrong = next((word for word in words if "=" not in word), None)
+    if wrong is not None:
+        return f'Syntax error - can\'t find = in "{wrong}". Must be of the form: name=value'
+    blank = any(word.startswith("=") for word in words)
+    return f"{name} names can not be blank" if blank else ""
+
+
+def _parse_from(instruction: Instruction) -> Stage:
+    words = _split_at_spaces(instruction.text)
+    if len(words) == 3 and words[1].lower() == "as":
+        if not _STAGE_NAME_PATTERN.fullmatch(words[2].lower()):
+            message = (
+                f'invalid name for build stage: "{words[2]}", '
+                "name can't start with a number or contain symbols"
+            )
+            raise DockerfileError(message, instruction.line)
+        return Stage(words[0], words[2].lower(), instruction.line, [])
+    if len(words) != 1:
+        raise DockerfileError("FROM requires either one or three arguments", instruction.line)
+    return Stage(words[0], "", instruction.line, [])
+
+
+def read_pairs(instruction: Instruction, escape: str) -> list[tuple[str, str | None]]:
+    """Return the names and values of ENV or ARG, with quotes and variables as they stand.
+
+    The value is None where ARG gives none. Raises ValueError for a quote that isn't closed.
+    """
+    words = split_words(instruction.text, escape)
+    if instruction.name == "ENV" and "=" not in words[0]:
+        return [(words[0], instruction.text[len(words[0]) :].strip())]
+    split = (word.partition("=") for word in words)
+    return [(name, value if equals else None) for name, equals, value in split]

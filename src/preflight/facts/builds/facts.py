@@ -1,0 +1,335 @@
+"""The facts of builds: what stops `docker compose build` of each service, in the builder's words.
+
+Reads Dockerfiles and `.dockerignore` of the project only, and looks up what they name. What
+depends on an image, or on a variable whose value isn't known, is unknown. What the builders say
+was tried with Compose 2.40.3, BuildKit and the classic builder of Docker 20.10, Podman 4.3.1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from preflight.facts.builds.builder import Builder, find_builder, list_images
+from preflight.facts.builds.context import BuildContext, SourceProblem, UndecidedError
+from preflight.facts.builds.dockerfile import (
+    MAX_DOCKERFILE_BYTES,
+    Dockerfile,
+    DockerfileError,
+    Instruction,
+    parse_dockerfile,
+)
+from preflight.facts.builds.patterns import IgnoreFile, PatternError
+from preflight.facts.builds.stages import BuildError, BuildPlan, LocalSource
+from preflight.facts.collect.context import MeasureContext
+from preflight.facts.compose.guard import resolve_path
+from preflight.facts.compose.load import (
+    ReadableFolders,
+    compose_environment,
+    display_path,
+    read_bytes,
+)
+from preflight.facts.compose.project import ComposeError, Project, find_source
+from preflight.facts.image_reference import normalize_image_name
+from preflight.model.facts import Measured, Source, Unknown, Value
+
+_PATH = ("build", "services")
+_REMOTE_CONTEXT_PATTERN = re.compile(r"[a-z+]+://|git@|github\.com/|-$|.*\.git(#|$)", re.IGNORECASE)
+_MAX_STAGES = 1000
+_MAX_IGNORE_FILE_BYTES = 2**20
+_MAX_PROBLEMS = 20  # of one service
+_MAX_TEXT_CHARS = 300
+_REQUIRES_BUILDKIT = (
+    "the --{flag} option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ "
+    "to learn how to build images with BuildKit enabled"
+)
+
+
+class BuildProblem(NamedTuple):
+    """What stops a build: its kind, our sentence, the builder's words, and the line."""
+
+    kind: str
+    text: str
+    error: str
+    line: int = 0
+
+
+def measure(
+    context: MeasureContext, project: Project, environ: Mapping[str, str] = os.environ
+) -> Iterator[Measured]:
+    """Yield the facts of each service that has `build`."""
+    services = {name: own for name, own in project.services.items() if own.get("build")}
+    if services:
+        engine = context.engine_or_unknown()
+        builder = find_builder(engine, environ)
+        bounds = ReadableFolders(context.options.compose_files, compose_environment(environ))
+        bounds.folders.add(os.path.realpath(project.folder))
+        images = list_images(engine)
+        for name, service in services.items():
+            build = Build(project, name, service, builder)
+            yield from build.measure(bounds, images)
+    yield Measured(_PATH, {}, "the services with build, and their Dockerfiles")
+
+
+class Build:
+    """The build of one service; raises nothing while it is measured."""
+
+    def __init__(
+        self, project: Project, name: str, service: Mapping[str, Any], builder: Builder
+    ) -> None:
+        self._project, self._name, self._service, self._builder = project, name, service, builder
+        build = service["build"]
+        self._build: Mapping[str, Any] = build if isinstance(build, Mapping) else {"context": build}
+        context = str(self._build.get("context") or ".")
+        self.is_local = not _REMOTE_CONTEXT_PATTERN.match(context)
+        self.context = resolve_path(context, project.folder) if self.is_local else context
+        self.inline = None
+        if builder.name == "buildkit":  # the others look for a file
+            self.inline = self._build.get("dockerfile_inline")
+        self.file_name = str(self._build.get("dockerfile") or "Dockerfile")
+        self.file = os.path.normpath(os.path.join(self.context, self.file_name))
+        if self.file_name == "Dockerfile" and not os.path.exists(self.file):
+            lower = os.path.join(self.context, "dockerfile")
+            self.file = lower if os.path.exists(lower) else self.file
+        contexts = self._build.get("additional_contexts") or {}
+        if isinstance(contexts, list):
+            contexts = dict(str(item).partition("=")[::2] for item in contexts)
+        self.contexts = {str(name).lower(): str(value) for name, value in contexts.items()}
+        self._shown_context = display_path(self.context) if self.is_local else context
+
+    def measure(self, bounds: ReadableFolders, images: set[str] | None) -> Iterator[Measured]:
+        """Yield the facts of this build."""
+        yield self._fact("context", _clean(self.context), self._find_source("context"))
+        dockerfile = None if self.inline is not None else _clean(self.file)
+        yield self._fact("dockerfile", dockerfile, self._find_source("dockerfile"))
+        yield self._fact("local", self.is_local, self._find_source("context"))
+        yield self._fact("builder", self._builder.name, "DOCKER_BUILDKIT, GET /version")
+        yield self._fact("required", *self._is_required(images))
+        problems: list[BuildProblem] | Unknown = []
+        if self.is_local:
+            try:
+                problems = list(self._find_problems(bounds))[:_MAX_PROBLEMS]
+            except ComposeError as error:
+                problems = Unknown(str(error), "permission")
+            except UndecidedError as error:
+                problems = Unknown(str(error), "unsupported")
+            except PatternError as error:
+                problems = Unknown(f"{self._ignore_name()}: {error}", "unsupported")
+            except OSError as error:
+                problems = Unknown(f"{error.strerror}: {error.filename}", "permission")
+        if isinstance(problems, Unknown):
+            for fact in ("problems", "kinds", "error"):
+                yield self._fact(fact, problems, self._find_source("context"))
+            return
+        source = self._find_problem_source(problems)
+        texts = [  # the source tells the line of the first
+            problem.text if not index else f"line {problem.line}: {problem.text}"
+            for index, problem in enumerate(problems)
+        ]
+        kinds = list(dict.fromkeys(problem.kind for problem in problems))
+        yield self._fact("problems", texts or None, source)
+        yield self._fact("kinds", kinds or None, source)
+        yield self._fact("error", problems[0].error if problems else None, source)
+        yield self._fact((), {}, source)
+
+    def _fact(self, fact: str | tuple[()], value: Value, source: str | Source) -> Measured:
+        return Measured((*_PATH, self._name, *([fact] if fact else ())), value, source)
+
+    def _find_source(self, key: str) -> Source:
+        return find_source(self._project, ("services", self._name, "build", key))
+
+    def _find_problem_source(self, problems: list[BuildProblem]) -> Source:
+        line = problems[0].line if problems else 0
+        if line and self.inline is None:
+            return Source.in_file(display_path(self.file), line)
+        return self._find_source("context" if self.inline is None else "dockerfile_inline")
+
+    def _is_required(self, images: set[str] | None) -> tuple[bool, str]:
+        """Return whether `up` must build the image, and how that is known."""
+        image = self._service.get("image")
+        if self._service.get("pull_policy") == "build":
+            return True, "pull_policy: build"
+        own_name = f"{self._project.name}-{self._name}"
+        names = [str(image)] if image else [own_name, f"{self._project.name}_{self._name}"]
+        for name in names:
+            if images is not None and normalize_image_name(name) in images:
+                return False, f"the engine has the image {_clean(name)}"
+        if image:
+            return False, f"Compose builds it only where it can't pull {_clean(str(image))}"
+        return True, "GET /images/json" if images is not None else "the engine can't be asked"
+
+    def _ignore_name(self) -> str:
+        return display_path(self._ignore_file())
+
+    def _ignore_file(self) -> str:
+        own = f"{self.file}.dockerignore"
+        if self.inline is None and self._builder.name == "buildkit" and os.path.exists(own):
+            return own
+        return os.path.join(self.context, ".dockerignore")
+
+    def _find_problems(self, bounds: ReadableFolders) -> Iterator[BuildProblem]:
+        """Yield what stops this build, in the order of the builder."""
+        if not os.path.isdir(self.context):
+            os_problem = "not found" if not os.path.lexists(self.context) else "is not a folder"
+            text = f"the build context {self._shown_context} is not there"
+            error = f'unable to prepare context: path "{self.context}" {os_problem}'
+            yield BuildProblem("context", _clean(text), _clean(error))
+            return
+        if self.contexts and self._builder.name != "buildkit":
+            error = "the classic builder doesn't support additional contexts"
+            yield BuildProblem("buildkit", error, f"{error}, set DOCKER_BUILDKIT=1 to use BuildKit")
+            return
+        for name, path in self.contexts.items():
+            if os.path.isabs(path) and not os.path.exists(path):
+                text = f"the additional context {name} is not there: {display_path(path)}"
+                error = (
+                    f"failed to get build context {name}: stat {path}: no such file or directory"
+                )
+                yield BuildProblem("context", _clean(text), _clean(error))
+                return
+        try:
+            dockerfile = self._read_dockerfile(bounds)
+            if dockerfile is None:
+                yield self._missing_dockerfile()
+                return
+            plan = self._make_plan(dockerfile)
+        except DockerfileError as error:
+            yield self._syntax_problem(error)
+            return
+        except BuildError as error:
+            yield BuildProblem("stage", _clean(str(error)), _clean(str(error)), error.line)
+            return
+        ignore_file = self._ignore_file()
+        ignore = IgnoreFile()
+        if os.path.lexists(ignore_file):
+            bounds.require_inside(ignore_file)
+            ignore = IgnoreFile(read_bytes(ignore_file, _MAX_IGNORE_FILE_BYTES))
+        classic = self._builder.name == "classic"
+        context = BuildContext(self.context, ignore, self._ignore_name(), classic=classic)
+        yield from self._find_source_problems(plan, context)
+
+    def _read_dockerfile(self, bounds: ReadableFolders) -> Dockerfile | None:
+        """Return the Dockerfile, None if it isn't there; raises DockerfileError, ComposeError."""
+        classic = self._builder.name == "classic"
+        if self.inline is not None:
+            data = str(self.inline).encode("utf-8", "surrogateescape")
+        elif not os.path.lexists(self.file):
+            return None
+        else:
+            bounds.require_inside(self.file)
+            data = read_bytes(self.file, MAX_DOCKERFILE_BYTES)
+        if len(data) > MAX_DOCKERFILE_BYTES:
+            raise UndecidedError(f"{display_path(self.file)} is larger than 1 MiB")
+        dockerfile = parse_dockerfile(data, self._builder.syntax, reads_directive=not classic)
+        if len(dockerfile.stages) > _MAX_STAGES:
+            raise UndecidedError(f"{display_path(self.file)} has more than {_MAX_STAGES:,} stages")
+        return dockerfile
+
+    def _missing_dockerfile(self) -> BuildProblem:
+        text = f"there is no {display_path(self.file)}"
+        error = f"failed to read dockerfile: open {self.file_name}: no such file or directory"
+        if self._builder.name != "buildkit":
+            error = (
+                "unable to prepare context: unable to evaluate symlinks in Dockerfile path: "
+                f"lstat {self.file}: no such file or directory"
+            )
+        return BuildProblem("dockerfile", _clean(text), _clean(error))
+
+    def _syntax_problem(self, error: DockerfileError) -> BuildProblem:
+        message = str(error)
+        if error.is_instruction:
+            on = "" if self._builder.major == "20" else "on "
+            message = f"dockerfile parse error {on}line {error.line}: {error}"
+        return BuildProblem("syntax", _clean(str(error)), _clean(message), error.line)
+
+    def _make_plan(self, dockerfile: Dockerfile) -> BuildPlan:
+        given = self._build.get("args") or {}
+        if isinstance(given, list):
+            given = dict(str(item).partition("=")[::2] for item in given if "=" in str(item))
+        return BuildPlan(
+            dockerfile,
+            {str(name): None if value is None else str(value) for name, value in given.items()},
+            self._platform_arguments(),
+            self.contexts,
+            target=str(self._build.get("target") or ""),
+            classic=self._builder.name == "classic",
+        )
+
+    def _platform_arguments(self) -> dict[str, str | None]:
+        """Return the arguments that BuildKit sets by itself, None for unknown values."""
+        if self._builder.name == "classic":
+            return {}
+        system, _, architecture = self._builder.platform.partition("/")
+        names = {"PLATFORM": f"{system}/{architecture}", "OS": system, "ARCH": architecture}
+        is_known = bool(system and architecture) and architecture != "arm"
+        own = {f"BUILD{key}": value if is_known else None for key, value in names.items()}
+        has_platform = self._service.get("platform") or self._build.get("platforms")
+        is_known = is_known and not has_platform
+        target = {f"TARGET{key}": value if is_known else None for key, value in names.items()}
+        return {**own, **target, "TARGETVARIANT": "" if is_known else None}
+
+    def _find_source_problems(
+        self, plan: BuildPlan, context: BuildContext
+    ) -> Iterator[BuildProblem]:
+        unknown: LocalSource | None = None
+        has_problem = False
+        classic = self._builder.name == "classic"
+        if classic:
+            for index in plan.stages:
+                for instruction in plan.dockerfile.stages[index].instructions:
+                    yield from self._find_buildkit_flags(instruction)
+        for source in plan.local_sources():
+            if source.path is None and not source.problem:
+                unknown = unknown or source
+                continue
+            kind, reason = "syntax", source.problem
+            error = f"failed to process {json.dumps(source.text)}: {reason}"
+            if source.path is not None:
+                problem = context.find_problem(source.path)
+                copies_others = classic and len(source.instruction.arguments()) > 2
+                if problem is None or (problem.kind == "glob" and copies_others):
+                    continue
+                kind = "missing" if problem.kind == "glob" else problem.kind
+                reason, error = problem.reason, self._source_error(problem, source.path)
+            has_problem = True
+            text = f"{source.instruction.name} {source.text}: {reason}"
+            yield BuildProblem(kind, _clean(text), _clean(error), source.instruction.line)
+        if unknown is not None and not has_problem:
+            name, line = unknown.instruction.name, unknown.instruction.line
+            text = f"{name} {unknown.text} in line {line}"
+            raise UndecidedError(_clean(f"{text} depends on a variable that isn't known"))
+
+    def _find_buildkit_flags(self, instruction: Instruction) -> Iterator[BuildProblem]:
+        """Yield a flag of an instruction that the classic builder has no support for."""
+        for flag in instruction.flags:
+            name = flag[2:].partition("=")[0]
+            wanted = ("mount", "network", "security") if instruction.name == "RUN" else ("chmod",)
+            if name in wanted:
+                error = _REQUIRES_BUILDKIT.format(flag=name)
+                text = f"{instruction.name} --{name}: the classic builder doesn't support it"
+                yield BuildProblem("buildkit", text, error, instruction.line)
+
+    def _source_error(self, problem: SourceProblem, path: str) -> str:
+        """Return what the builder says where it doesn't find a source."""
+        if self._builder.name == "classic":
+            if problem.kind == "outside":
+                return f"COPY failed: forbidden path outside the build context: {path} ()"
+            if problem.kind == "glob":
+                return "COPY failed: no source files were specified"
+            missing = "file not found in build context or excluded by .dockerignore"
+            return f"COPY failed: {missing}: stat {path.lstrip('/')}: file does not exist"
+        if self._builder.name == "buildah":
+            return f'copier: stat: "/{problem.path}": no such file or directory'
+        if self._builder.major == "20":
+            return f'failed to compute cache key: "/{problem.path}" not found: not found'
+        key = "failed to compute cache key: failed to calculate checksum of ref"
+        return f'{key}: "/{problem.path}": not found'
+
+
+def _clean(text: str) -> str:
+    """Return a text that can be written as UTF-8, cut to what a message holds."""
+    text = text.encode("utf-8", "replace").decode()
+    return text if len(text) <= _MAX_TEXT_CHARS else f"{text[:_MAX_TEXT_CHARS]}…"

@@ -1,0 +1,173 @@
+"""Patterns of file names as Go's `filepath.Match` and `.dockerignore` read them.
+
+Source: moby/patternmatcher, and its ignorefile.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_MAX_ANY_DEPTH_WILDCARDS = 4  # of one pattern; each multiplies the time that a match takes
+_CLASS_PATTERN = re.compile(r"\[(\^?)((?:\\.|[^\]\\])+)\]", re.DOTALL)
+_RANGE_PATTERN = re.compile(r"(\\.|[^\\])(?:-(\\.|[^\\]))?", re.DOTALL)
+
+
+class PatternError(ValueError):
+    """A pattern that Go refuses, or one that would take long."""
+
+
+def has_wildcard(path: str) -> bool:
+    """Return whether the builders take a path for a pattern; a backslash hides what follows."""
+    return bool(re.search(r"[*?\[]", re.sub(r"\\.", "", path)))
+
+
+def compile_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern[str]:
+    r"""Return the regular expression of a pattern, with `**` for any number of folders.
+
+    Of two stars in one name the first takes as little as it can and never more, so that no pattern
+    takes long. Raises PatternError.
+    """
+    parts: list[str] = []
+    groups = depth = position = 0
+    while position < len(pattern):
+        char = pattern[position]
+        position += 1
+        if char == "*":
+            if any_depth and pattern.startswith("*", position):
+                position = re.compile(r"\*+").match(pattern, position).end()  # type: ignore[union-attr]
+                depth += 1
+                if pattern.startswith("/", position):
+                    position += 1
+                parts.append("(?:.*/)?" if position < len(pattern) else ".*")
+                continue
+            end = _find_name_part_end(pattern, position)
+            literal = "".join(_translate_characters(pattern[position:end]))
+            is_last = end == len(pattern) or pattern[end] == "/"
+            if is_last:
+                parts.append(f"[^/]*{literal}")
+            else:
+                groups += 1
+                parts.append(f"(?=(?P<g{groups}>[^/]*?{literal}))(?P=g{groups})")
+            position = end
+        else:
+            end = _find_name_part_end(pattern, position - 1)
+            end = max(end, position)
+            parts += _translate_characters(pattern[position - 1 : end])
+            position = end
+    if depth > _MAX_ANY_DEPTH_WILDCARDS:
+        raise PatternError(f"{pattern!r} has more than {_MAX_ANY_DEPTH_WILDCARDS} wildcards **")
+    try:
+        return re.compile("".join(parts), re.DOTALL)
+    except re.error:
+        raise PatternError("syntax error in pattern") from None
+
+
+def _find_name_part_end(pattern: str, start: int) -> int:
+    """Return where the text up to the next star or slash ends."""
+    position = start
+    while position < len(pattern) and pattern[position] not in "*/":
+        match = _CLASS_PATTERN.match(pattern, position)
+        position = match.end() if match else position + (2 if pattern[position] == "\\" else 1)
+    return min(position, len(pattern))
+
+
+def _translate_characters(text: str) -> Iterator[str]:
+    position = 0
+    while position < len(text):
+        char, rest = text[position], text[position + 1 : position + 2]
+        if char == "?":
+            yield "[^/]"
+        elif char == "\\":
+            if not rest:
+                raise PatternError("syntax error in pattern")
+            yield re.escape(rest)
+            position += 1
+        elif char == "[":
+            match = _CLASS_PATTERN.match(text, position)
+            if match is None:
+                raise PatternError("syntax error in pattern")
+            yield _translate_class(match[1], match[2])
+            position = match.end() - 1
+        else:
+            yield re.escape(char)
+        position += 1
+
+
+def _translate_class(negation: str, text: str) -> str:
+    ranges = []
+    for match in _RANGE_PATTERN.finditer(text):
+        low, high = match[1][-1], (match[2] or match[1])[-1]
+        if match[1] == "-" or match[2] == "-" or low > high:
+            raise PatternError("syntax error in pattern")
+        ranges.append(f"{re.escape(low)}-{re.escape(high)}")
+    return f"[{negation}{''.join(ranges)}]"
+
+
+class IgnorePattern(NamedTuple):
+    """A line of `.dockerignore`; `is_exception` is one that begins with `!`."""
+
+    text: str
+    expression: re.Pattern[str]
+    is_exception: bool
+    line: int
+
+
+class IgnoreFile:
+    """The patterns of a `.dockerignore`. Raises PatternError for one that the builders refuse."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.patterns: list[IgnorePattern] = []
+        text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+        for number, raw in enumerate(text.split("\n"), 1):
+            line = raw.strip()
+            if raw.startswith("#") or not line:
+                continue
+            is_exception = line.startswith("!")
+            line = line[1:].strip() if is_exception else line
+            if is_exception and not line:
+                raise PatternError('illegal exclusion pattern: "!"')
+            line = posixpath.normpath(line).lstrip("/") or "/"
+            expression = compile_pattern(line, any_depth=True)
+            self.patterns.append(IgnorePattern(line, expression, is_exception, number))
+
+    def find(self, path: str) -> IgnorePattern | None:
+        """Return the pattern that excludes a path of the context, None for one that stays.
+
+        The last pattern that matches it or a folder above it decides.
+        """
+        parts = path.split("/")
+        paths = ["/".join(parts[:length]) for length in range(len(parts), 0, -1)]
+        decisive: IgnorePattern | None = None
+        for pattern in self.patterns:
+            is_excluded = decisive is not None
+            if pattern.is_exception == is_excluded and any(
+                map(pattern.expression.fullmatch, paths)
+            ):
+                decisive = None if pattern.is_exception else pattern
+        return decisive
+
+    def may_keep_below(self, folder: str) -> bool:
+        """Return whether an exception may hold for something below a folder."""
+        names = folder.split("/")
+        for pattern in self.patterns:
+            parts = pattern.text.split("/")
+            is_below = len(parts) > len(names) and all(
+                compile_pattern(part).fullmatch(name)
+                for part, name in zip(parts, names, strict=False)
+            )
+            if pattern.is_exception and ("**" in pattern.text or is_below):
+                return True
+        return False
+
+    def is_folder_skipped(self, folder: str) -> bool:
+        """Return whether the classic builder leaves out a folder, whatever exceptions say.
+
+        Source: docker/cli, cli/command/image/build; moby/go-archive.
+        """
+        return self.find(folder) is not None and not any(
+            pattern.is_exception and f"{pattern.text}/".startswith(f"{folder}/")
+            for pattern in self.patterns
+        )

@@ -1,0 +1,310 @@
+"""What the stages of a Dockerfile need: which are built, their variables, images and sources."""
+
+from __future__ import annotations
+
+import re
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from preflight.facts.builds.dockerfile import Dockerfile, Instruction, Stage, read_pairs
+
+_VARIABLE_PATTERN = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\{(\w+)(:?[-+])([^${}]*)\})")
+_REMOTE_SOURCE_PATTERN = re.compile(r"[a-z+]+://|git@|github\.com/|<<", re.IGNORECASE)
+MAX_VALUE_CHARS = 1000
+
+
+class UnknownVariableError(Exception):
+    """A text that depends on a variable whose value isn't known."""
+
+
+class BuildError(Exception):
+    """What stops a build; the message is the builder's, `line` that of the Dockerfile."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+class LocalSource(NamedTuple):
+    """A source in the build context; `path` is None where `text` depends on something unknown.
+
+    `problem` says why it can't be read.
+    """
+
+    text: str
+    path: str | None
+    problem: str
+    instruction: Instruction
+
+
+class Variables:
+    """The variables of a stage at one point; None stands for a value that isn't known.
+
+    With `is_complete` every other variable is empty; else the base image may have set it.
+    """
+
+    def __init__(self, escape: str, *, is_complete: bool) -> None:
+        self.escape, self.is_complete = escape, is_complete
+        self.arguments: dict[str, str | None] = {}
+        self.environment: ChainMap[str, str | None] = ChainMap()
+
+    def inherit(self) -> Variables:
+        """Return the variables of a stage that is based on this one."""
+        other = Variables(self.escape, is_complete=self.is_complete)
+        other.environment = self.environment.new_child()
+        return other
+
+    def expand(self, text: str) -> str:
+        """Return a text without quotes, its variables replaced.
+
+        Raises UnknownVariableError; ValueError where a quote isn't closed.
+        """
+        parts, position, quote = [], 0, ""
+        while position < len(text):
+            char = text[position]
+            if char == self.escape and quote != "'" and position + 1 < len(text):
+                following = text[position + 1]
+                if quote and following not in ('"', "$", self.escape):
+                    parts.append(char)
+                parts.append(following)
+                position += 2
+                continue
+            if char in "'\"" and quote in ("", char):
+                quote = "" if quote else char
+            elif char == "$" and quote != "'":
+                replacement, position = self._expand_variable(text, position)
+                parts.append(replacement)
+                continue
+            else:
+                parts.append(char)
+            position += 1
+        if quote:
+            name = "single" if quote == "'" else "double"
+            message = "unexpected end of statement while looking for matching"
+            raise ValueError(f"{message} {name}-quote")
+        if len(value := "".join(parts)) > MAX_VALUE_CHARS:
+            raise UnknownVariableError(text[:20])
+        return value
+
+    def _expand_variable(self, text: str, position: int) -> tuple[str, int]:
+        match = _VARIABLE_PATTERN.match(text, position)
+        if match is None:
+            raise UnknownVariableError(text[position:])
+        name = match[1] or match[2] or match[3]
+        value, operator, word = self._find(name), match[4] or "", match[5] or ""
+        counts_as_set = bool(value) if operator.startswith(":") else value is not None
+        if operator.endswith("-") and not counts_as_set:
+            value = word
+        elif operator.endswith("+"):
+            value = word if counts_as_set else ""
+        return value or "", match.end()
+
+    def _find(self, name: str) -> str | None:
+        for values in (self.environment, self.arguments):
+            if name in values:
+                value = values[name]
+                if value is None:
+                    raise UnknownVariableError(name)
+                return value
+        if not self.is_complete:
+            raise UnknownVariableError(name)
+        return None
+
+    def try_expand(self, text: str) -> str | None:
+        """Return the text, None where that isn't known."""
+        try:
+            return self.expand(text)
+        except (UnknownVariableError, ValueError):
+            return None
+
+
+class BuildPlan:
+    """The stages that a target needs. Raises BuildError for a stage that isn't there.
+
+    `platform` has the values of TARGETARCH and the like, None for those that aren't known.
+    """
+
+    def __init__(
+        self,
+        dockerfile: Dockerfile,
+        build_arguments: Mapping[str, str | None],
+        platform: Mapping[str, str | None],
+        contexts: Mapping[str, str],
+        *,
+        target: str = "",
+        classic: bool = False,
+    ) -> None:
+        self.dockerfile, self._contexts, self._classic = dockerfile, contexts, classic
+        self._given, self._platform = build_arguments, platform
+        self._global = self._read_global_arguments()
+        self.bases = [self._expand_base(stage) for stage in dockerfile.stages]
+        self._base_stages = self._find_base_stages()
+        index: int | None = len(dockerfile.stages) - 1
+        if target:
+            index = dockerfile.find_stage(target)
+        if index is None and target.isdecimal():
+            index = int(target) if int(target) < len(dockerfile.stages) else None
+        if index is None:
+            refusal = f"target stage {target} could not be found"
+            if classic:
+                refusal = f"failed to reach build target {target} in Dockerfile"
+            raise BuildError(refusal, dockerfile.stages[-1].line)
+        self.stages = self._list_needed_stages(index)
+
+    def _read_global_arguments(self) -> Variables:
+        variables = Variables(self.dockerfile.escape, is_complete=True)
+        variables.arguments.update(self._platform)
+        for instruction in self.dockerfile.arguments:
+            self._apply(instruction, variables, {})
+        return variables
+
+    def _expand_base(self, stage: Stage) -> str | None:
+        """Return the name that FROM gives, None where that isn't known; raises BuildError."""
+        base = self._global.try_expand(stage.base)
+        if base == "":
+            raise BuildError(f"base name ({stage.base}) should not be blank", stage.line)
+        return base
+
+    def _apply(
+        self,
+        instruction: Instruction,
+        variables: Variables,
+        defaults: Mapping[str, str | None],
+    ) -> None:
+        """Set the variables of an ARG or ENV instruction."""
+        try:
+            pairs = read_pairs(instruction, self.dockerfile.escape)
+        except ValueError:
+            return
+        is_environment = instruction.name == "ENV"
+        for raw_name, text in pairs:
+            name = variables.try_expand(raw_name) or raw_name
+            value = None if text is None else variables.try_expand(text)
+            if is_environment:
+                variables.environment[name] = value
+            elif name in variables.environment:
+                variables.environment[name] = None  # builders differ in which of the two counts
+            elif self._given.get(name) is not None:
+                variables.arguments[name] = self._given[name]
+            elif text is not None:
+                variables.arguments[name] = value
+            elif name in defaults:
+                variables.arguments[name] = defaults[name]
+            else:
+                variables.arguments[name] = ""
+
+    def _list_needed_stages(self, target: int) -> list[int]:
+        needed: set[int] = set()
+        waiting = list(range(target + 1)) if self._classic else [target]
+        while waiting:
+            index = waiting.pop()
+            if index in needed:
+                continue
+            needed.add(index)
+            references = [self._base_stages[index]]
+            references += [
+                self._find_referenced_stage(name, index, instruction.line)
+                for instruction in self.dockerfile.stages[index].instructions
+                for name in stage_references(instruction)
+            ]
+            waiting += [stage for stage in references if stage is not None]
+        return sorted(needed)
+
+    def _find_base_stages(self) -> list[int | None]:
+        """Return for each stage the one before it that it is based on, None for an image."""
+        index_by_name: dict[str, int] = {}
+        stages: list[int | None] = []
+        for index, (base, stage) in enumerate(zip(self.bases, self.dockerfile.stages, strict=True)):
+            stages.append(index_by_name.get((base or "").lower()))
+            if stage.name:
+                index_by_name[stage.name] = index
+        return stages
+
+    def _find_referenced_stage(self, name: str, index: int, line: int) -> int | None:
+        """Return the stage that `--from` names, None for an image or a named context."""
+        count = index if self._classic else len(self.dockerfile.stages)
+        stage = self.dockerfile.find_stage(name)
+        if name.lower() in self._contexts or (
+            self._classic and stage is not None and stage >= index
+        ):
+            return None
+        if stage is None and name.isdecimal():
+            stage = int(name)
+            if stage >= count:
+                reason = (
+                    "refers to current build stage" if stage == index else "index out of bounds"
+                )
+                classic = f"invalid from flag value {name}: {reason}"
+                raise BuildError(classic if self._classic else f"invalid stage index {name}", line)
+        if stage == index:
+            own = self.dockerfile.stages[index].name or f"stage-{index}"
+            raise BuildError(f"circular dependency detected on stage: {own}", line)
+        return stage
+
+    def images(self) -> Iterator[tuple[str, int]]:
+        """Yield the images that the build needs, and the lines that name them."""
+        for index in self.stages:
+            stage, base = self.dockerfile.stages[index], self.bases[index]
+            is_image = base and base != "scratch" and base.lower() not in self._contexts
+            if base and is_image and self._base_stages[index] is None:
+                yield base, stage.line
+            for instruction in stage.instructions:
+                for name in stage_references(instruction):
+                    known = self.dockerfile.find_stage(name) is not None or name.isdecimal()
+                    if not known and "$" not in name and name.lower() not in self._contexts:
+                        yield name, instruction.line
+
+    def local_sources(self) -> Iterator[LocalSource]:
+        """Yield the sources that are looked up in the build context."""
+        final: dict[int, Variables] = {}
+        for index in self.stages:
+            stage, base = self.dockerfile.stages[index], self._base_stages[index]
+            variables = Variables(
+                self.dockerfile.escape, is_complete=self.bases[index] == "scratch"
+            )
+            if base is not None and base in final:
+                variables = final[base].inherit()
+            for instruction in stage.instructions:
+                if instruction.name in ("ARG", "ENV"):
+                    self._apply(instruction, variables, self._global.arguments)
+                for text in _named_sources(instruction):
+                    path, problem = None, ""
+                    try:
+                        path = variables.expand(text)
+                    except UnknownVariableError:
+                        pass
+                    except ValueError as error:
+                        problem = str(error)
+                    yield LocalSource(text, path, problem, instruction)
+            final[index] = variables
+
+
+def stage_references(instruction: Instruction) -> list[str]:
+    """Return the stages, images or contexts that `--from` and `--mount=from=` name."""
+    names = []
+    if instruction.name == "COPY" and (name := instruction.flag("from")):
+        names.append(name)
+    return names + [fields["from"] for fields in _mounts(instruction) if fields.get("from")]
+
+
+def _mounts(instruction: Instruction) -> Iterator[dict[str, str]]:
+    """Yield the fields of each `RUN --mount`."""
+    for flag in instruction.flags if instruction.name == "RUN" else ():
+        name, _, value = flag.partition("=")
+        if name == "--mount":
+            pairs = (field.partition("=") for field in value.split(","))
+            yield {key.strip().lower(): text for key, _, text in pairs}
+
+
+def _named_sources(instruction: Instruction) -> Iterator[str]:
+    """Yield the sources of an instruction that lie in the build context."""
+    if instruction.name in ("COPY", "ADD") and not instruction.flag("from"):
+        yield from (
+            source
+            for source in instruction.arguments()[:-1]
+            if not _REMOTE_SOURCE_PATTERN.match(source.lstrip("\"'"))
+        )
+    for fields in _mounts(instruction):
+        if fields.get("type", "bind") == "bind" and not fields.get("from"):
+            yield fields.get("source") or fields.get("src") or "/"
