@@ -50,17 +50,17 @@ class BuildCase(NamedTuple):
         return file
 
 
-def environment(builder: str) -> dict[str, str]:
-    """Return the environment in which Compose takes a builder."""
-    compose = os.path.dirname(compose_program())
-    return {"PATH": compose, "DOCKER_BUILDKIT": BUILDERS[builder], "DOCKER_CONFIG": "/nowhere"}
+def environment(file: Path, builder: str) -> dict[str, str]:
+    """Return the environment in which Compose takes a builder; it writes to its own folder."""
+    own = {"DOCKER_BUILDKIT": BUILDERS[builder], "DOCKER_CONFIG": str(file.parent / "docker")}
+    return {"PATH": os.path.dirname(compose_program()), **own}
 
 
 def build(file: Path, engine: Engine, builder: str) -> str:
     """Build a project with the real Compose; returns the error, nothing where it is built."""
     done = subprocess.run(
         [compose_program(), "-f", str(file), "-p", f"b{abs(hash(file)) % 10**8}", "build"],
-        env={**environment(builder), "DOCKER_HOST": engine.url},
+        env={**environment(file, builder), "DOCKER_HOST": engine.url},
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     return "" if done.returncode == 0 else f"{done.stdout}{done.stderr}".strip().splitlines()[-1]
@@ -70,7 +70,7 @@ def measure(
     file: Path, url: str | None, builder: str = "buildkit", **environ: str
 ) -> dict[str, Measured]:
     """Return the facts of the service `web`; without an address the engine isn't reachable."""
-    environ = {**environment(builder), **environ}
+    environ = {**environment(file, builder), **environ}
     options = Options(compose_files=(str(file),), docker_host=url)
     context = MeasureContext(options)
     if url is None:
@@ -78,7 +78,7 @@ def measure(
     project = load_project(options, environ)
     assert project is not None
     measured = list(facts.measure(context, project, environ))
-    return {".".join(fact.path[3:]): fact for fact in measured if fact.path[2:3] == ("web",)}
+    return {fact.path[4]: fact for fact in measured}
 
 
 def _refuse() -> Any:

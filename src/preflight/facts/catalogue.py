@@ -109,6 +109,14 @@ START_FACTS = (
     Fact("start.services.*.env_files_missing", "list", "missing files of its env_file"),
     Fact("start.services.*.platform_runs", "boolean", "whether the engine can run its platform"),
     Fact("start.services.*.conflict", "text", "why Compose rejects it; absent if it doesn't"),
+    Fact("start.services.*.build.context", "text", "folder or address of its build context"),
+    Fact("start.services.*.build.dockerfile", "text", "its Dockerfile; absent if it is inline"),
+    Fact("start.services.*.build.local", "boolean", "whether the context is a folder here"),
+    Fact("start.services.*.build.builder", "text", "buildkit, classic or buildah"),
+    Fact("start.services.*.build.required", "boolean", "whether `up` must build it first"),
+    Fact("start.services.*.build.problems", "list", "what stops the build; absent if nothing does"),
+    Fact("start.services.*.build.kinds", "list", "kinds of these problems, such as ignored"),
+    Fact("start.services.*.build.error", "text", "what the builder says; absent if nothing"),
     Fact("docker.gpus", "boolean", "whether the engine can give GPUs to containers"),
     Fact("docker.compose.version", "version", "version of Compose; absent if not installed"),
     Fact("compose.needs.version", "version", "oldest Compose that supports all the files use"),
@@ -116,18 +124,6 @@ START_FACTS = (
     Fact("compose.needs.met", "boolean", "whether the installed Compose is new enough"),
     Fact("compose.variables.missing", "list", "required variables without a value; absent if none"),
     Fact("compose.variables.unset", "list", "variables without a value; absent if none"),
-)
-
-BUILD_FACTS = (
-    Fact("build.services.*", "map", "a service that has build"),
-    Fact("build.services.*.context", "text", "folder or address of its build context"),
-    Fact("build.services.*.dockerfile", "text", "its Dockerfile; absent if it is inline"),
-    Fact("build.services.*.local", "boolean", "whether the context is a folder of this machine"),
-    Fact("build.services.*.builder", "text", "buildkit, classic or buildah"),
-    Fact("build.services.*.required", "boolean", "whether `up` must build it first"),
-    Fact("build.services.*.problems", "list", "what stops the build; absent if nothing is known"),
-    Fact("build.services.*.kinds", "list", "kinds of these problems, such as missing or ignored"),
-    Fact("build.services.*.error", "text", "what the builder says; absent if nothing is known"),
 )
 
 PORTS_FACTS = (

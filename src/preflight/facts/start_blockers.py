@@ -73,6 +73,10 @@ def measure(
     for name, service in project.services.items():
         mounted = mounted_paths(project, service, always_created=is_podman)
         yield from _mount_facts(project, name, mounted, path_hidden)
+    if any(service.get("build") for service in project.services.values()):
+        from preflight.facts.builds import facts as builds
+
+        yield from builds.measure(context, project, environ)
     yield Measured(_SERVICES_PATH, {}, "the project and this machine")
 
 

@@ -39,7 +39,6 @@ PROBES = (
     Probe(catalogue.COMPOSE_FACTS, "compose.facts", needs_project=True),
     Probe(catalogue.START_FACTS, "start_blockers", needs_project=True),
     Probe(catalogue.PORTS_FACTS, "ports"),
-    Probe(catalogue.BUILD_FACTS, "builds.facts", needs_project=True),
     Probe(catalogue.STACK_FACTS, "stack.containers", needs_project=True),
     Probe(catalogue.SWARM_FACTS, "swarm"),
     Probe(catalogue.OLLAMA_FACTS, "ollama"),

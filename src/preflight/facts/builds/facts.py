@@ -36,7 +36,6 @@ from preflight.facts.compose.project import ComposeError, Project, find_source
 from preflight.facts.image_reference import normalize_image_name
 from preflight.model.facts import Measured, Source, Unknown, Value
 
-_PATH = ("build", "services")
 _REMOTE_CONTEXT_PATTERN = re.compile(r"[a-z+]+://|git@|github\.com/|-$|.*\.git(#|$)", re.IGNORECASE)
 _MAX_STAGES = 1000
 _MAX_IGNORE_FILE_BYTES = 2**20
@@ -61,17 +60,14 @@ def measure(
     context: MeasureContext, project: Project, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Measured]:
     """Yield the facts of each service that has `build`."""
-    services = {name: own for name, own in project.services.items() if own.get("build")}
-    if services:
-        engine = context.engine_or_unknown()
-        builder = find_builder(engine, environ)
-        bounds = ReadableFolders(context.options.compose_files, compose_environment(environ))
-        bounds.folders.add(os.path.realpath(project.folder))
-        images = list_images(engine)
-        for name, service in services.items():
-            build = Build(project, name, service, builder)
-            yield from build.measure(bounds, images)
-    yield Measured(_PATH, {}, "the services with build, and their Dockerfiles")
+    engine = context.engine_or_unknown()
+    builder = find_builder(engine, environ)
+    bounds = ReadableFolders(context.options.compose_files, compose_environment(environ))
+    bounds.folders.add(os.path.realpath(project.folder))
+    images = list_images(engine)
+    for name, service in project.services.items():
+        if service.get("build"):
+            yield from Build(project, name, service, builder).measure(bounds, images)
 
 
 class Build:
@@ -133,10 +129,9 @@ class Build:
         yield self._fact("problems", texts or None, source)
         yield self._fact("kinds", kinds or None, source)
         yield self._fact("error", problems[0].error if problems else None, source)
-        yield self._fact((), {}, source)
 
-    def _fact(self, fact: str | tuple[()], value: Value, source: str | Source) -> Measured:
-        return Measured((*_PATH, self._name, *([fact] if fact else ())), value, source)
+    def _fact(self, fact: str, value: Value, source: str | Source) -> Measured:
+        return Measured(("start", "services", self._name, "build", fact), value, source)
 
     def _find_source(self, key: str) -> Source:
         return find_source(self._project, ("services", self._name, "build", key))

@@ -36,9 +36,9 @@ CASES = {
     "JSON form, missing": BuildCase(f'{SCRATCH}COPY ["a b", "/x/"]\n'),
     "quotes": BuildCase(f"{SCRATCH}COPY \"a\" 'd/f' /x/\n"),
     "open quote": BuildCase(f'{SCRATCH}COPY "a b" /x/\n', files=["a b"]),
-    "default of an argument": BuildCase(f"{SCRATCH}ARG D=gone\nCOPY ${{D}}/f /x/\n"),
-    "argument given": BuildCase(f"{SCRATCH}ARG D=gone\nCOPY ${{D}}/f /x/\n", build="args: {D: d}"),
-    "global argument": BuildCase(f"ARG D=gone\n{SCRATCH}ARG D\nCOPY $D/f /x/\n"),
+    "default of an argument": BuildCase(f"{SCRATCH}ARG D=gone\nCOPY ${{D}} /x/\n"),
+    "argument given": BuildCase(f"{SCRATCH}ARG D=gone\nCOPY ${{D}} /x/\n", build="args: {D: a}"),
+    "global argument": BuildCase(f"ARG D=gone\n{SCRATCH}ARG D\nCOPY $D /x/\n"),
     "global argument, not declared": BuildCase(f"ARG D=gone\n{SCRATCH}COPY ${{D}}a /x/\n"),
     "defaults": BuildCase(f"{SCRATCH}ENV D=d\nCOPY ${{D:-gone}}/f ${{E:-d}}/f /x/\n"),
     "environment of another stage": BuildCase(
