@@ -119,6 +119,8 @@ def evaluate(
         evaluation.rules.update(rules)
         if not selected:
             raise InputError(f"{exclusion}, and no other rule is selected")
+    for rule in selected:  # first: so that what is too much is refused before the work
+        evaluation.count_work(rule)
     results = tuple(result for rule in selected for result in evaluation.judge_rule(rule))
     return Report(
         version=facts.version,
@@ -234,6 +236,7 @@ class Evaluation:
         self.blockers: dict[str, str | None] = {}  # what keeps those that need a rule from it
         self._results_left = MAX_RESULTS
         self._work_left = MAX_TOTAL_RESULT_SIZE
+        self._item_counts: dict[str, int] = {}  # of the rules whose work was counted
 
     def judge_rule(self, rule: Rule) -> tuple[Result, ...]:
         """Return a rule's results; judges first what it needs (the loader refused cycles)."""
@@ -249,21 +252,28 @@ class Evaluation:
                 self._judge_within_limits(top)
         return self.results[rule.id]
 
+    def count_work(self, rule: Rule) -> None:
+        """Count a rule's items once; raises InputError where all rules together have too many."""
+        if rule.id in self._item_counts:
+            return
+        items = self.facts.get(rule.for_each) if rule.for_each else None
+        count = self._item_counts[rule.id] = len(items) if isinstance(items, Mapping) else 1
+        self._work_left -= count * _estimate_result_size(rule) if count > 1 else 0
+        if count > MAX_RESULTS or self._work_left < 0:
+            raise self._too_much_error(rule)
+
+    def _too_much_error(self, rule: Rule) -> InputError:
+        limits = f"at most {MAX_RESULTS:,} results and {MAX_TOTAL_RESULT_SIZE:,} steps"
+        items = f"{self._item_counts[rule.id]:,} items"
+        return InputError(f"too much to judge at rule {rule.id} with {items}: {limits}")
+
     def _judge_within_limits(self, rule: Rule) -> None:
         """Keep a rule's results; raises InputError where all rules together make too many."""
-        items = self.facts.get(rule.for_each) if rule.for_each else None
-        count = len(items) if isinstance(items, Mapping) else 1
-        self._work_left -= count * _estimate_result_size(rule) if count > 1 else 0
-        is_too_much = count > MAX_RESULTS or self._work_left < 0
-        results = (
-            ()
-            if is_too_much
-            else tuple(islice(self._judge_unlimited(rule), self._results_left + 1))
-        )
+        self.count_work(rule)
+        results = tuple(islice(self._judge_unlimited(rule), self._results_left + 1))
         self._results_left -= len(results)
-        if is_too_much or self._results_left < 0:
-            limits = f"at most {MAX_RESULTS:,} results and {MAX_TOTAL_RESULT_SIZE:,} steps"
-            raise InputError(f"too much to judge at rule {rule.id} with {count:,} items: {limits}")
+        if self._results_left < 0:
+            raise self._too_much_error(rule)
         self.results[rule.id] = results
         failed = (result for result in results if result.verdict not in ("pass", "warn"))
         blocker = next(failed, None)

@@ -80,14 +80,20 @@ def _iterate_json(value: Any, indent: int | None, levels: int, newline: str) -> 
     if indent is None or levels == 0 or not value or not isinstance(value, _CONTAINERS):
         yield json.dumps(value, indent=indent).replace("\n", newline)
         return
-    is_object, inner = isinstance(value, dict), newline + " " * indent
-    start = "{" if is_object else "["
+    inner, start = newline + " " * indent, "["
+    if isinstance(value, dict):
+        start = "{"
+        for key, item in value.items():
+            yield f"{start}{inner}{json.dumps(key)}: "
+            yield from _iterate_json(item, indent, levels - 1, inner)
+            start = ","
+        yield newline + "}"
+        return
     for item in value:
-        yield f"{start}{inner}{json.dumps(item)}: " if is_object else f"{start}{inner}"
-        yield from _iterate_json(value[item] if is_object else item, indent, levels - 1, inner)
+        yield start + inner
+        yield from _iterate_json(item, indent, levels - 1, inner)
         start = ","
-    end = "}" if is_object else "]"
-    yield f"{newline}{end}" if start == "," else f"[{end}"
+    yield newline + "]" if start == "," else "[]"
 
 
 def hide_ci_commands(json_document: str) -> str:

@@ -841,3 +841,22 @@ def test_all_rules_together_have_the_bounds(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(InputError, match="rule b with 10 items"):
         judged(ruleset, given)
     assert len(judged(ruleset, given, only=["b"]).results) == 10
+
+
+def test_what_is_too_much_is_refused_before_the_first_item_is_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = "".join(
+        f"  - {{id: {name}, title: T, for_each: compose.services, fact: limits.cpus,"
+        " require: {at_least: 1}}\n"
+        for name in ("a", "b", "c")
+    )
+    given = services(**{f"s{number}": 2 for number in range(100)})
+    ruleset = rules(f"rules:\n{text}")
+    assert len(judged(ruleset, given).results) == 300
+    monkeypatch.setattr(
+        judge, "MAX_TOTAL_RESULT_SIZE", 250 * (len("T") + judge._SIZE_OF_COMPARISON)
+    )
+    monkeypatch.setattr(judge.Evaluation, "_judge_item", None)  # a call would fail
+    with pytest.raises(InputError, match=r"^too much to judge at rule c with 100 items"):
+        judged(ruleset, given)
