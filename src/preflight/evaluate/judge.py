@@ -34,6 +34,7 @@ from preflight.model.facts import Catalogue, Facts, MissingItem, Path, Unknown, 
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import (
     Explanation,
+    ItemTemplates,
     ProposedChange,
     Report,
     Result,
@@ -122,6 +123,7 @@ def evaluate(
     for rule in selected:  # first: so that what is too much is refused before the work
         evaluation.count_work(rule)
     results = tuple(result for rule in selected for result in evaluation.judge_rule(rule))
+    files, services = (facts.get(("compose", name)) for name in ("files", "services"))
     return Report(
         version=facts.version,
         measured_at=facts.measured_at,
@@ -134,6 +136,8 @@ def evaluate(
         strict=selection.strict,
         next=ruleset.next,
         memory=compute_memory_breakdown(facts, ruleset.overhead),
+        compose_files=tuple(map(str, files)) if isinstance(files, list | tuple) else (),
+        service_count=len(services) if isinstance(services, Mapping) else None,
         notes=(
             *([_note_exclusion(ruleset, exclusion)] if exclusion else ()),
             *_note_measured_parent(facts, results),
@@ -386,11 +390,13 @@ class Evaluation:
         place = self.facts.place(path)
         if place is None and scope.item is not None:  # then the line where the item begins
             place = self.facts.place(scope.path_within_item(()) or ())
-        placeholder = partial(comparison.format_placeholder, self.catalogue)
-        not_met = verdict in ("fail", "warn")
-        fixes = () if verdict in ("pass", "skip") else rule.fixes
+        texts = partial(self._fill_texts, rule, comparison, verdict, severity, reason)
+        own_texts = texts(scope.item)
         expected = comparison.describe("sign")
-        title = rule.title if scope.item is None else f"{rule.title} · {scope.item}"
+        if comparison.says_only_whether():
+            expected = severity
+        elif severity == "recommended":
+            expected += " recommended"
         return Result(
             id=rule.id,
             item=scope.item,
@@ -400,23 +406,48 @@ class Evaluation:
             fact=join_path(path),
             actual=None if comparison.is_secret else _as_result_value(comparison.raw),
             expected=comparison.expected(),
-            message=comparison.sentence(title, verdict, severity, reason),
+            message=own_texts.message,
             actual_text="skipped" if verdict == "skip" else comparison.actual_text,
-            expected_text=expected if severity == "required" else f"{expected} recommended",
+            expected_text=expected,
             source=self.ruleset.document_name(rule),
             section=rule.section,
             tags=rule.tags,
             why=rule.why,
             reason_or_source=reason or self.facts.source(path),
-            error=fill_placeholders(rule.error, placeholder) if rule.error and not_met else None,
+            error=own_texts.error,
             file=place and place.file,
             line=place and place.line,
-            fixes=tuple(resolve_fixes(fixes, scope, placeholder, path)),
+            fixes=own_texts.fixes,
             change=propose_change(path, comparison) if verdict in self.verdicts_to_change else None,
             unit=comparison.unit,
             rule_file=rule.file,
             rule_line=rule.line,
+            templates=texts("{item}") if scope.item and verdict in ("fail", "warn") else None,
         )
+
+    def _fill_texts(
+        self,
+        rule: Rule,
+        comparison: ComparisonText,
+        verdict: Verdict,
+        severity: Severity,
+        reason: str,
+        item: str | None,
+    ) -> ItemTemplates:
+        """Return the sentence of a result, the engine's error and the fixes, for an item's name."""
+        placeholder = partial(comparison.format_placeholder, self.catalogue, item)
+        message = error = None
+        if verdict in ("fail", "warn"):
+            if rule.problem and not comparison.is_secret:
+                message = comparison.problem_sentence(rule.problem, severity, placeholder)
+            error = fill_placeholders(rule.error, placeholder) if rule.error else None
+        if message is None:
+            title = rule.title if item is None else f"{rule.title} · {item}"
+            message = comparison.sentence(title, verdict, severity, reason)
+        fixes = () if verdict in ("pass", "skip") else rule.fixes
+        path = comparison.scope.replace_item_segment(rule.fact)
+        resolved = resolve_fixes(fixes, comparison.scope, placeholder, path)
+        return ItemTemplates(message, error, tuple(resolved))
 
 
 def _as_result_value(value: Value | Unknown) -> Value:
@@ -428,7 +459,7 @@ def _as_result_value(value: Value | Unknown) -> Value:
 
 def _estimate_result_size(rule: Rule) -> int:
     """Return how much a result of a rule takes: characters of its texts, and its comparisons."""
-    texts = (rule.title, rule.why, rule.section, rule.error or "", *rule.tags)
+    texts = (rule.title, rule.why, rule.section, rule.problem or "", rule.error or "", *rule.tags)
     conditions = [rule.require, rule.recommend, *(line.condition for line in rule.when)]
     for fix in rule.fixes:
         texts += (fix.text, fix.command or "", fix.url or "")
@@ -464,7 +495,7 @@ def propose_change(path: Path, comparison: ComparisonText) -> ProposedChange | N
         candidates.sort(key=lambda value: abs(value - actual))
     for value in candidates:
         if meets_condition(condition, value, scope) is True:
-            after = format_value(value, comparison.unit, actual, binary=comparison.binary)
+            after = format_value(value, comparison.unit, actual, binary=True)
             text = f"{comparison.actual_text} → {after}"
             return ProposedChange(join_path(path), _as_result_value(comparison.raw), value, text)
     return None

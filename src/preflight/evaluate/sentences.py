@@ -145,7 +145,7 @@ def _format_bound(operand: Operand, unit: Unit, scope: Scope | None, other: Valu
     """Write a bound by its value, or as a formula over the names of facts."""
     if scope is not None and not any(map(is_secret_path, referenced_facts(operand))):
         value = resolve_operand(operand, unit, scope)
-        text = format_value(value, unit, other)
+        text = format_bound_in_both_units(value, unit, other, operand)
         if isinstance(operand, Reference) and (value is None or isinstance(value, Unknown)):
             return f"{join_path(scope.replace_item_segment(operand.path))} ({text})"
         return text
@@ -157,6 +157,26 @@ def _format_bound(operand: Operand, unit: Unit, scope: Scope | None, other: Valu
         plus = f" {sign} {format_value(abs(operand.plus), unit)}" if operand.plus else ""
         return f"{times}{_fact_name_within_item(operand.path)}{plus}"
     return format_value(operand, unit)
+
+
+def format_bound(value: Value | Unknown, unit: Unit, other: Value, operand: Operand) -> str:
+    """Write a bound: a size as its document has it, in GiB where it was measured."""
+    is_measured = next(referenced_facts(operand), None) is not None
+    return format_value(value, unit, other, binary=is_measured or None)
+
+
+def format_bound_in_both_units(
+    value: Value | Unknown, unit: Unit, other: Value, operand: Operand
+) -> str:
+    """Write a bound, with GiB in brackets where the document has another unit.
+
+    What is measured is in GiB throughout a report, so the two can be compared.
+    """
+    text = format_bound(value, unit, other, operand)
+    if unit != "bytes" or not is_number(value):
+        return text
+    in_gib = format_value(value, unit, other, binary=True)
+    return text if in_gib == text else f"{text} ({in_gib})"
 
 
 def _fact_name_within_item(path: Path) -> str:
@@ -202,27 +222,25 @@ class ComparisonText:
         self.unit = condition.unit
         self.actual = None if self.is_secret else convert_value(actual, self.unit)
         self.operator: Operator | None = None
+        self.operand: Operand = None
         self.bound: Any = None
         for operator, operand, unit in condition.comparisons():
             if operator.shape != "flag" and not self.is_secret:
-                self.operator, self.bound = operator, resolve_operand(operand, unit, scope)
+                self.operator, self.operand = operator, operand
+                self.bound = resolve_operand(operand, unit, scope)
                 break
-        self.binary = looks_binary(self.bound) if is_number(self.bound) else None
         if self.is_secret:
             self.actual_text = "not set" if actual is None else "not shown"
         elif isinstance(self.actual, Unknown) and not isinstance(actual, Unknown):
             self.actual_text = format_value(actual, "text")  # of another type than declared
         else:
-            self.actual_text = format_value(self.actual, self.unit, self.bound, binary=self.binary)
+            self.actual_text = format_value(self.actual, self.unit, self.bound, binary=True)
 
-    def in_both_units(self) -> str:
-        """Write the value; a size in GB and in GiB, since tools disagree on which they print."""
-        text = self.actual_text
-        if self.unit != "bytes" or not is_number(self.actual):
-            return text
-        binary = looks_binary(self.actual) if self.binary is None else self.binary
-        other = format_bytes(self.actual, binary=not binary)
-        return text if other == text else f"{text} ({other})"
+    def says_only_whether(self) -> bool:
+        """Return whether the fact is true or false or only has to be set: it has no bound."""
+        return self.unit == "boolean" or all(
+            operator.shape == "flag" for operator, _ in self.condition.tests
+        )
 
     def expected(self) -> Mapping[str, Any]:
         """Return the condition as JSON, nothing of a secret's."""
@@ -244,7 +262,7 @@ class ComparisonText:
             return ""
         if self.operator is None or self.operator.shape != "quantity":
             return self.describe()
-        return format_value(self.bound, self.unit, self.actual)
+        return format_bound(self.bound, self.unit, self.actual, self.operand)
 
     def shortfall(self) -> str:
         """Write by how much the value misses its bound, or nothing."""
@@ -257,42 +275,47 @@ class ComparisonText:
         if gap <= 0:
             return ""
         if self.unit == "bytes" and is_plausible(gap):
-            return format_bytes(ceil(gap), binary=self.binary, round_up=True)
+            return format_bytes(ceil(gap), binary=True, round_up=True)
         return format_value(gap, self.unit, 0)
-
-    def describe_gap(self) -> str:
-        """Write ` (1.8 GB short)` or ` (2 over)` where the value misses its bound."""
-        if self.operator is None or not (gap := self.shortfall()):
-            return ""
-        return f" ({gap} {'short' if self.operator.name in _LOWER_BOUND_OPERATORS else 'over'})"
 
     def sentence(self, title: str, verdict: Verdict, severity: Severity, reason: str) -> str:
         """Write what was found and what is required: the message of a result."""
         if verdict in ("unknown", "skip"):
-            return f"{title}: {'unknown' if verdict == 'unknown' else 'skipped'}, {reason}"
+            return f"{title}: {reason}"
         if self.is_secret:
             absence = "not set " if self.raw is None else ""
             return f"{title}: {absence}({'met' if verdict == 'pass' else 'not met'})"
-        actual, words = self.in_both_units(), self.describe()
-        is_required = severity == "required"
-        is_flag = [operator.shape for operator, _ in self.condition.tests] == ["flag"]
-        if self.unit == "boolean" or (is_flag and self.actual is not None):
-            return f"{title}: {actual}"
-        if is_flag:
-            return f"{title}: not set ({severity})" if self.condition.tests[0][1] else title
+        if self.says_only_whether():
+            if self.unit != "boolean" and self.actual is None:
+                return f"{title}: not set ({severity})" if self.condition.tests[0][1] else title
+            return f"{title}: {self.actual_text}"
+        words = self.describe()
         if words.startswith("not "):
-            requirement = f"{'must' if is_required else 'should'} not be {words[4:]}"
-        else:
-            if words.startswith(("matching ", "containing ")):
-                words = f"a value {words}"
-            requirement = f"needs {words}" if is_required else f"{words} recommended"
-        gap = "" if verdict == "pass" else self.describe_gap()
-        return f"{title}: {actual}, {requirement}{gap}"
+            modal = "must" if severity == "required" else "should"
+            return f"{title}: {self.actual_text}, {modal} not be {words[4:]}"
+        if words.startswith(("matching ", "containing ")):
+            words = f"a value {words}"
+        return f"{title}: {self.actual_text}, {words} {severity}"
 
-    def format_placeholder(self, catalogue: Catalogue, name: str) -> str | None:
+    def problem_sentence(
+        self, problem: str, severity: Severity, format_placeholder: Callable[[str], str | None]
+    ) -> str | None:
+        """Fill in a rule's own sentence; None where one of its placeholders is unknown."""
+
+        def format_in_sentence(name: str) -> str | None:
+            if name == "severity":
+                return severity
+            is_quantity = self.operator is not None and self.operator.shape == "quantity"
+            if name == "expected" and is_quantity and self.bare_bound():
+                return format_bound_in_both_units(self.bound, self.unit, self.actual, self.operand)
+            return format_placeholder(name)
+
+        return fill_placeholders(problem, format_in_sentence)
+
+    def format_placeholder(self, catalogue: Catalogue, item: str | None, name: str) -> str | None:
         """Return the text for a placeholder of a fix: a value, the item, or a fact by its path."""
         if name == "item":
-            return self.scope.item
+            return item
         if self.is_secret and name in ("actual", "expected", "missing"):
             return None
         if name == "actual":
@@ -319,7 +342,7 @@ def format_fact(facts: Facts, catalogue: Catalogue, path: Path) -> str | None:
     value, fact = facts.get(path), catalogue.find(path)
     if fact is None or isinstance(value, Unknown) or is_secret_path(path):
         return None
-    return format_value(value, fact.unit)
+    return format_value(value, fact.unit, binary=True)
 
 
 def resolve_fixes(

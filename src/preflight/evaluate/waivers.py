@@ -36,6 +36,7 @@ def apply_waiver(result: Result, waiver: Waiver, comparison: ComparisonText, tod
     return result._replace(
         verdict="waived" if holds else result.verdict,
         message=f"{result.message}; {text}",
+        templates=None,
         waiver=status,
     )
 

@@ -73,13 +73,22 @@ class WaiverStatus(NamedTuple):
         return self.holds and self.days_left <= WAIVER_NOTICE_DAYS
 
 
+class ItemTemplates(NamedTuple):
+    """The texts of a result with `{item}` for its item; equal ones are shown once for several."""
+
+    message: str
+    error: str | None
+    fixes: tuple[ResolvedFix, ...]
+
+
 class Result(NamedTuple):
     """What one rule (or one item of it) came to.
 
     `unit` is that of `actual` and of the bounds in `expected`. `reason_or_source` says where the
     value came from, or why the rule was skipped or is unknown. `blocked_by` is the rule whose
     failure keeps this one from being judged. `file` and `line` are the place in a compose
-    file that decides, `rule_file` and `rule_line` the rule's own.
+    file that decides, `rule_file` and `rule_line` the rule's own. `templates` are the texts of
+    an item that isn't met.
     """
 
     id: str
@@ -108,6 +117,7 @@ class Result(NamedTuple):
     waiver: WaiverStatus | None = None
     rule_file: str = ""
     rule_line: int | None = None
+    templates: ItemTemplates | None = None
 
     @property
     def name(self) -> str:
@@ -168,6 +178,8 @@ class Report(NamedTuple):
     seconds: float | None = None
     memory: MemoryBreakdown = MemoryBreakdown()
     notes: tuple[str, ...] = ()  # about the rule file itself
+    compose_files: tuple[str, ...] = ()
+    service_count: int | None = None
 
     @property
     def counts(self) -> Counter[Verdict]:

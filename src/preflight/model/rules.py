@@ -80,6 +80,7 @@ class Rule(NamedTuple):
     when: tuple[FactCondition, ...] = ()
     enabled: bool = True
     for_each: Path | None = None
+    problem: str | None = None  # the sentence when it isn't met
     error: str | None = None
     fixes: tuple[Fix, ...] = ()
     document: bool = True  # whether the document states it

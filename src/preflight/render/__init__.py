@@ -26,7 +26,7 @@ class Sign(NamedTuple):
 
 SIGNS: Mapping[Verdict, Sign] = {
     "fail": Sign("✖", "FAIL", "bold red", "failed"),
-    "unknown": Sign("?", "?", "magenta", "undecided"),
+    "unknown": Sign("?", "?", "magenta", "unknown"),
     "warn": Sign("▲", "warn", "yellow", "warning"),
     "pass": Sign("✔", "ok", "green", "passed"),
     "waived": Sign("⊘", "waived", "cyan", "waived"),

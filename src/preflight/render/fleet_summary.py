@@ -44,7 +44,8 @@ class SharedProblem(NamedTuple):
     @property
     def title(self) -> str:
         """The rule, or how many rules are undecided for one reason."""
-        return self.task.result.title if len(self.task.results) == 1 else self.task.title
+        is_one_rule = len({result.id for result in self.task.results}) == 1
+        return self.task.result.title if is_one_rule else self.task.title
 
     @property
     def description(self) -> str:
@@ -56,7 +57,7 @@ class SharedProblem(NamedTuple):
     @property
     def fixes(self) -> Sequence[ResolvedFix]:
         """The fixes of a rule; several rules have none in common."""
-        return self.task.result.fixes if len(self.task.results) == 1 else ()
+        return self.task.result.fixes
 
     def host_names(self, limit: int, characters: int = 60) -> str:
         """List up to `limit` hosts, each cut to so many characters."""

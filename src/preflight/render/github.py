@@ -40,12 +40,10 @@ def _ends_soon(result: Result) -> bool:
 
 
 def _format_annotation(kind: str, task: tasks.Task, options: RenderOptions) -> str:
-    result, is_alone = task.result, len(task.results) == 1
-    lines = [task.names, task.skipped]
-    if is_alone:
-        lines = list(tasks.detail_lines(result, task.skipped, evidence=options.verbose))
-    text = "\n".join(filter(None, [task.sentence, *lines]))
-    return _format_command(kind, task.title, text, result if is_alone else None)
+    details = tasks.detail_lines(task.result, task.skipped, evidence=options.verbose)
+    text = "\n".join(filter(None, [task.sentence, task.names, *details]))
+    is_undecided = task.result.verdict == "unknown" and len(task.results) > 1
+    return _format_command(kind, task.title, text, None if is_undecided else task.result)
 
 
 def _format_command(kind: str, title: str, text: str, result: Result | None = None) -> str:

@@ -104,7 +104,8 @@ def _summary_object(report: Report) -> dict[str, Any]:
 
 def result_object(result: Result) -> dict[str, Any]:
     """Return a result as an object under the keys that were released."""
-    fields: dict[str, Any] = as_plain_data(result)
+    fields: dict[str, Any] = as_plain_data(result._replace(templates=None))
+    del fields["templates"]
     fields["rule"] = {"file": fields.pop("rule_file"), "line": fields.pop("rule_line")}
     return fields
 

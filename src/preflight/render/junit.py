@@ -47,7 +47,7 @@ def _make_suites(report: Report, options: RenderOptions, host: str = "") -> Iter
     hostname = " ".join((host or str(report.host.get("hostname") or "")).split())
     prefix = f"{hostname or '?'} · " if host else ""
     about = list(_report_properties(report))
-    for title, results in tasks.group_by_section(report.results).items():
+    for title, results, _ in tasks.find_sections(report):
         kinds = Counter(_element_name(report, result) for result in results)
         suite = ET.Element(
             "testsuite",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rich.cells import cell_len, set_cell_size
 
 from preflight.model.report import ResolvedFix, Verdict
-from preflight.render import RenderOptions
+from preflight.render import SIGNS, RenderOptions
 from preflight.render.sanitize import clean, shorten
 from preflight.render.tasks import command_lines
 
@@ -21,6 +21,7 @@ ASCII_FALLBACKS: Mapping[int, int | str] = {
     ord("…"): "...",
     ord("→"): "->",
 }
+_ASCII_MARK_COLUMNS = max(len(sign.ascii_mark) for sign in SIGNS.values())
 _SIZE = re.compile(r"(\d) (?=[kKMGTP]i?B\b)")
 # ECMA-48 8.3.117: the sixteen colours that every terminal theme sets
 ANSI_SGR_CODES = {
@@ -85,7 +86,7 @@ class TextLayout:
     def mark(self, verdict: Verdict) -> tuple[str, str]:
         """Return the prefix of an item: a verdict's mark with its style."""
         mark, style = self.options.sign(verdict)
-        return f"{mark} ", style
+        return f"{pad(mark, _ASCII_MARK_COLUMNS) if self.options.ascii else mark} ", style
 
     def verbatim(self, text: str, indent: int, style: str = "") -> None:
         """Add a line that must stay whole to be copied."""

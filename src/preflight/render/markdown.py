@@ -35,7 +35,8 @@ class _SpaceLimit:
 def render(report: Report, options: RenderOptions) -> str:
     """Return the document; if it would get too long, the least important parts are left out."""
     layout = TextLayout(RenderOptions(ascii=options.ascii))
-    memory.draw(layout, report.memory)
+    if options.verbose or memory.is_short(report):
+        memory.draw(layout, report.memory)
     drawn = layout.draw().strip().splitlines()
     return _fill_template("report.md.j2", options, report=report, memory_lines=drawn)
 

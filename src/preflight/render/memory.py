@@ -5,8 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import NamedTuple
 
-from preflight.model.quantities import format_bytes
-from preflight.model.report import MemoryBreakdown, MemoryConstraint
+from preflight.model.report import MemoryBreakdown, MemoryConstraint, Report
 from preflight.render.layout import TextLayout, pad
 
 _BAR_CELLS = 24
@@ -31,13 +30,25 @@ class MemoryRow(NamedTuple):
 
     @property
     def figure(self) -> str:
-        """Both figures, `1 GiB … 2 GiB`."""
-        return f"{self.needed} … {self.limit}" if self.limit else self.needed
+        """Both figures, `0.5 … 2.0 GiB`."""
+        if not self.limit:
+            return self.needed
+        unit = " GiB" if self.limit.endswith(" GiB") else ""
+        return f"{self.needed.removesuffix(unit)} … {self.limit}"
 
 
 def can_draw(memory: MemoryBreakdown) -> bool:
     """Whether there is something to draw: a service, and the memory that it shares."""
     return bool(memory.services) and (memory.host is not None or memory.docker is not None)
+
+
+def is_short(report: Report) -> bool:
+    """Whether memory is what a required rule fails on, or less than what services reserve."""
+    tightest = report.memory.tightest
+    return (tightest is not None and tightest.spare < 0) or any(
+        result.verdict == "fail" and result.unit == "bytes" and ".memory." in result.fact
+        for result in report.results
+    )
 
 
 def available_rows(memory: MemoryBreakdown) -> list[MemoryRow]:
@@ -62,7 +73,7 @@ def needed_rows(memory: MemoryBreakdown) -> list[MemoryRow]:
         end = start + (service.reservation or 0) * service.replicas
         top = inf if service.limit is None else start + service.limit * service.replicas
         name = service.name if service.replicas == 1 else f"{service.name} × {service.replicas}"
-        needed = "0" if service.reservation is None else format_gib(service.reservation)
+        needed = "0 GiB" if service.reservation is None else format_gib(service.reservation)
         limit = "no limit" if service.limit is None else format_gib(service.limit)
         rows.append(MemoryRow(name, needed, limit, start, end, top, room))
         start = end
@@ -96,16 +107,15 @@ def draw(layout: TextLayout, memory: MemoryBreakdown) -> None:
     if (tightest := memory.tightest) is None:
         layout.add(f"  └ Docker memory: {format_gib(memory.docker)}")
     else:
-        style = "bold red" if tightest.spare < 0 else "dim"
         has, spare = constraint_text(tightest)
-        layout.add(f"  └ {has}: ", (f"{spare}  ◀ weakest", style))
+        layout.add(f"  └ {has}: ", (spare, "bold red" if tightest.spare < 0 else "dim"))
 
 
 def constraint_text(constraint: MemoryConstraint) -> tuple[str, str]:
     """Say what is available, and how that compares with what is required."""
     names = {"host": "the host has", "docker": "Docker has", "model": "the model may use"}
     spare = constraint.spare
-    difference = f"{format_gib(-spare, up=True)} less" if spare < 0 else f"{format_gib(spare)} more"
+    difference = f"{format_gib(-spare)} less" if spare < 0 else f"{format_gib(spare)} more"
     available = f"{names[constraint.where]} {format_gib(constraint.available)}"
     return available, f"{difference} than {constraint.required_by}"
 
@@ -119,6 +129,8 @@ def draw_bar(low: float, high: float, whole: float, cells: int) -> str:
     return _FULL * full + _LIGHT * max(0, light)
 
 
-def format_gib(value: float | None, *, up: bool = False) -> str:
+def format_gib(value: float | None) -> str:
     """Write a size in GiB, so that all sizes can be compared and added up."""
-    return "unknown" if value is None else format_bytes(value, binary=True, round_up=up)
+    if value is None:
+        return "unknown"
+    return f"{value / 2**30:.1f} GiB" if value == 0 or value >= 2**30 / 20 else "< 0.1 GiB"

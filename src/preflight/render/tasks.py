@@ -7,63 +7,164 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from preflight.model.report import Report, ResolvedFix, Result, Verdict, WaiverStatus
 from preflight.render import SIGNS, RenderOptions
-from preflight.render.sanitize import shorten
 
 VERDICT_WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
+_OS_NAMES = {"linux": "Linux", "darwin": "macOS", "windows": "Windows"}
 VERDICTS_TO_ACT_ON: tuple[Verdict, ...] = ("fail", "unknown", "warn")
+_WORST_FIRST: tuple[Verdict, ...] = (*VERDICTS_TO_ACT_ON, "waived", "pass")
+_MAX_TASKS_PER_RULE = 3  # of results that differ; the rest are one task
+_MAX_NAMES = 6  # in one sentence
+_FIGURE_BY_FACT: Mapping[str, str] = {
+    "host.memory.total": "{} RAM",
+    "host.cpu.logical": "{} cores",
+    "host.disk.free": "{} free",
+    "compose.total.reservations.memory": "{} reserved",
+    "docker.memory.usable": "Docker has {}",
+    "model.memory": "{model}, {}",
+    "docker.compose.version": "Compose {}",
+}
+"""The facts that a section's line shows, in this order."""
 
 
 class Task(NamedTuple):
-    """What to act on: a result, or several that are undecided for one reason.
+    """What to act on: a result, equal ones of several items, or what one cause leaves undecided.
 
-    `skipped` says how many checks were skipped for it, if any.
+    `result` is the only one, or what several have in common. `names` are the checks that the
+    sentence doesn't name. `skipped` says how many checks were skipped for it, if any.
     """
 
     results: list[Result]
-    title: str
-    sentence: str
+    result: Result
     affects_exit_code: bool
     skipped: str
+    names: str = ""
 
     @property
-    def result(self) -> Result:
-        """The result, the first one of several."""
-        return self.results[0]
+    def sentence(self) -> str:
+        """What is wrong."""
+        return self.result.message
 
     @property
-    def names(self) -> str:
-        """The names of several results."""
-        return shorten(", ".join(result.name for result in self.results))
+    def title(self) -> str:
+        """The rule, or how many checks are undecided."""
+        if len({result.id for result in self.results}) == 1:
+            return self.result.name
+        return f"{len(self.results):,} checks undecided"
 
 
 def find_tasks(report: Report) -> list[Task]:
     """Return what needs action: what affects the exit code first, and failures before unknowns."""
-    groups: dict[tuple[bool, int, object], list[Result]] = {}
+    groups: dict[tuple[bool, int, Hashable], list[Result]] = {}
+    tasks_by_rule: Counter[tuple[str, Verdict]] = Counter()
     for index, result in enumerate(report.results):
         if result.verdict in VERDICTS_TO_ACT_ON:
-            is_alone = result.verdict != "unknown" or not result.reason_or_source
-            cause = index if is_alone else result.reason_or_source
             rank = VERDICTS_TO_ACT_ON.index(result.verdict)
-            key = (not report.affects_exit_code(result), rank, cause)
+            key = (not report.affects_exit_code(result), rank, _find_cause(result, index))
+            rule = (result.id, result.verdict)
+            if key not in groups and tasks_by_rule[rule] == _MAX_TASKS_PER_RULE:
+                key = (*key[:2], rule)
+            elif key not in groups:
+                tasks_by_rule[rule] += 1
             groups.setdefault(key, []).append(result)
     blocked = count_blocked_by_rule(report)
     tasks = []
-    for _, group in sorted(groups.items(), key=lambda item: item[0][:2]):
-        first, rules = group[0], {result.id for result in group}
-        title, sentence = first.name, first.message
-        if len(group) > 1:
-            title = f"{len(rules)} rules undecided"
-            if len(rules) == 1:
-                title = f"{first._replace(item=None).name}, {len(group)} undecided"
-            sentence = f"{title}, {first.reason_or_source}"
-        skipped = skipped_checks(sum(blocked.pop(id_, 0) for id_ in rules))
-        tasks.append(Task(group, title, sentence, report.affects_exit_code(first), skipped))
+    for key, group in sorted(groups.items(), key=lambda item: item[0][:2]):
+        skipped = sum(blocked.pop(id_, 0) for id_ in {result.id for result in group})
+        result, names = _summarize_group(group, key[2])
+        is_required = report.affects_exit_code(group[0])
+        tasks.append(Task(group, result, is_required, skipped_checks(skipped), names))
     return tasks
+
+
+def _find_cause(result: Result, index: int) -> Hashable:
+    """Return what equal results have in common; nothing else has the index."""
+    if result.verdict == "unknown":
+        return result.reason_or_source or index
+    return (result.id, result.templates) if result.templates else index
+
+
+def _summarize_group(group: list[Result], cause: Hashable) -> tuple[Result, str]:
+    """Return what the results of a group have in common, and the names that it doesn't say."""
+    first, count = group[0], f"{len(group):,}"
+    if len(group) == 1:
+        return first, ""
+    if first.verdict == "unknown":
+        names = list_names(dict.fromkeys(result.name for result in group))
+        sentence = f"{count} checks are undecided: {first.reason_or_source}"
+        is_one_rule = len({result.id for result in group}) == 1
+        fixes = first.fixes if is_one_rule else ()
+        return first._replace(item=None, message=sentence, fixes=fixes), names
+    names = list_names([result.item or result.name for result in group])
+    shared = first._replace(item=None, change=None)
+    if first.templates is None or cause == (first.id, first.verdict):
+        sentence = f"{shared.name}: not met for {count} more"
+        return shared._replace(message=sentence, error=None, fixes=(), file=None), names
+    message, error, fixes = first.templates
+
+    def fill(text: str) -> str:
+        return text.replace("{item}", names)
+
+    filled = tuple(
+        own._replace(text=fill(template.text))  # a command is for one item
+        for own, template in zip(first.fixes, fixes, strict=True)
+    )
+    return shared._replace(message=fill(message), error=error and fill(error), fixes=filled), ""
+
+
+def list_names(names: Iterable[str]) -> str:
+    """List a few names: `api, db and 3 more`."""
+    all_names = list(names)
+    rest = len(all_names) - _MAX_NAMES
+    if rest > 0:
+        return f"{', '.join(all_names[:_MAX_NAMES])} and {rest:,} more"
+    return " and ".join(filter(None, (", ".join(all_names[:-1]), all_names[-1])))
+
+
+class Section(NamedTuple):
+    """A section of the document: its results, and the figures that say most about them."""
+
+    title: str
+    results: list[Result]
+    figures: list[str]
+
+    @property
+    def judged(self) -> list[Result]:
+        """The results that aren't skipped."""
+        return [result for result in self.results if result.verdict != "skip"]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict."""
+        verdicts = {result.verdict for result in self.results}
+        return next((verdict for verdict in _WORST_FIRST if verdict in verdicts), "skip")
+
+    @property
+    def passed(self) -> str:
+        """How many of the results passed: `6`, or `5 of 8`."""
+        count, judged = sum(r.verdict == "pass" for r in self.results), len(self.judged)
+        return str(judged) if count == judged else f"{count} of {judged}"
+
+
+def find_sections(report: Report) -> list[Section]:
+    """Return the sections in the order of the rules, those in which nothing was judged, too."""
+    sections: dict[str, Section] = {}
+    for result in report.results:
+        title = " ".join(result.section.split()) or "Other"
+        sections.setdefault(title, Section(title, [], [])).results.append(result)
+    left = dict(_FIGURE_BY_FACT)  # each is shown once
+    for section in sections.values():
+        results = {result.fact: result for result in section.judged if result.item is None}
+        for fact in [fact for fact in left if fact in results]:
+            template, result = left.pop(fact), results[fact]
+            if result.actual is not None:
+                figure = template.format(result.actual_text, model=report.memory.model)
+                section.figures.append(figure)
+    return list(sections.values())
 
 
 def shown_waivers(report: Report, options: RenderOptions) -> list[Result]:
@@ -95,15 +196,6 @@ def compose_location(result: Result) -> str:
     """Return FILE:LINE of the compose file's line that decides, as far as it is known."""
     file = result.file or ""
     return f"{file}:{result.line}" if file and result.line else file
-
-
-def group_by_section(results: Iterable[Result]) -> dict[str, list[Result]]:
-    """Return results by the title of their section, in the order of the rules."""
-    sections: dict[str, list[Result]] = {}
-    for result in results:
-        title = " ".join(result.section.split()) or "Other"
-        sections.setdefault(title, []).append(result)
-    return sections
 
 
 def detail_lines(result: Result, skipped: str = "", *, evidence: bool = False) -> Iterator[str]:
@@ -138,8 +230,14 @@ def context_lines(result: Result) -> Iterator[str]:
 
 
 def change_text(result: Result) -> str:
-    """Return the smallest change of a file with which the rule passes, as `4 → 2`, or ""."""
-    return result.change.text if result.change is not None and result.file else ""
+    """Return the smallest change of a file with which the rule passes, as `4 → 2`, or "".
+
+    Of a list or of what is only on or off it would say less than the fix does.
+    """
+    if result.change is None or not result.file:
+        return ""
+    is_text = not isinstance(result.change.before, bool | list | tuple)
+    return result.change.text if is_text and not isinstance(result.change.after, bool) else ""
 
 
 def command_lines(fix: ResolvedFix) -> list[str]:
@@ -165,9 +263,10 @@ def count_text(verdict: Verdict, count: int) -> str:
 
 
 def host_line(report: Report) -> str:
-    """Name the host: `vm, linux x86_64`."""
+    """Name the host: `vm, Linux x86_64`."""
     host = report.host
-    system = " ".join(str(host[key]) for key in ("os", "arch") if host.get(key))
+    os_name = _OS_NAMES.get(host.get("os") or "", host.get("os"))
+    system = " ".join(str(part) for part in (os_name, host.get("arch")) if part)
     return ", ".join(str(part) for part in (host.get("hostname"), system) if part)
 
 
@@ -177,13 +276,31 @@ def snapshot_line(report: Report) -> str:
     return f"Judged from a snapshot of {time}, not measured now" if report.is_snapshot else ""
 
 
+def stack_line(report: Report) -> str:
+    """Name the compose file and count its services: `compose.yaml, 2 services`."""
+    if not report.compose_files:
+        return ""
+    rest = len(report.compose_files) - 1
+    file = re.split(r"[/\\]", report.compose_files[0])[-1] + (f" and {rest} more" if rest else "")
+    count = report.service_count
+    return file if count is None else f"{file}, {count:,} {'service' if count == 1 else 'services'}"
+
+
+def rules_text(report: Report) -> str:
+    """Name the rules, and their file unless they are the bundled ones."""
+    is_bundled = report.rules_source.startswith("bundled")
+    return report.rules_name if is_bundled else f"{report.rules_name} ({report.rules_source})"
+
+
 def engine_line(report: Report) -> str:
-    """Name the engine and where it is: `Docker 28.2 at unix:///… (context default)`."""
+    """Name the engine and where it is: `Docker 28.2 at unix:///…`."""
     engine = report.engine
     if engine.get("endpoint") is None:
         return ""
-    context = f" (context {engine['context']})" if engine.get("context") else ""
-    endpoint = f"at {engine['endpoint']}{context}"
+    context = engine.get("context")
+    endpoint = f"at {engine['endpoint']}"
+    if context and context != "default":
+        endpoint = f"in context {context}"
     if engine.get("reachable") is False:
         return f"No container engine {endpoint}"
     name = str(engine.get("engine") or "container engine").replace("-", " ").title()

@@ -1,18 +1,20 @@
-"""The report for a terminal or a log: the evidence by section, what to do, the counts."""
+"""The report for a terminal or a log: what to do, a line for each section, the verdict last."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len
 
 from preflight.model.fleet import Fleet
-from preflight.model.report import Report, Result
+from preflight.model.report import Report
 from preflight.render import RenderOptions, fleet_summary, memory, tasks
 from preflight.render.layout import Fill, TextLayout, pad
 
-_MAX_PASSED = 8  # rows of passed rules in a section, before the rest is counted
+_MAX_TASKS_WITH_FIXES = 8  # of warnings, before the rest is only named; failures are whole
+_MAX_WARNINGS = 20
+_MAX_SECTION_TITLE = 30  # columns of 80, beside figures
 _MAX_FOUND_COLUMNS, _MAX_EXPECTED_COLUMNS = 16, 25
 
 _MAX_HOSTS = 40  # rows of the table of hosts, before the rest is counted
@@ -26,98 +28,134 @@ def render(report: Report, options: RenderOptions) -> str:
     """Return the text report."""
     layout = TextLayout(options)
     todo = tasks.find_tasks(report)
-    waived = tasks.shown_waivers(report, options)
-    in_full = options.verbose or (bool(todo) and not options.quiet)
     if not options.quiet:
-        _add_header(layout, report, in_full=in_full)
-    if in_full:
-        _add_sections(layout, report.results)
-    if todo and not options.quiet:
-        layout.title("To do")
-    for task in todo:
-        _add_task(layout, task)
-    if waived and in_full:
-        layout.title("Waived")
-    for result in waived:
-        layout.wrap(result.message, 2, prefix=layout.mark("waived"))
-    if in_full:
-        memory.draw(layout, report.memory)
+        _add_header(layout, report)
+    _add_tasks(layout, todo)
+    for result in tasks.shown_waivers(report, options):
+        layout.wrap(result.message, 0, prefix=layout.mark("waived"))
     if not options.quiet:
-        if options.verbose or report.verdict != "pass":
+        if todo:
             layout.blank()
+        _add_sections(layout, report)
+        if options.verbose or memory.is_short(report):
+            memory.draw(layout, report.memory)
+        layout.blank()
         for note in report.notes:
             layout.wrap(note, 0, prefix=("note  ", "dim"))
     seconds = f" · {report.seconds:.2f} s" if report.seconds is not None else ""
     word = tasks.VERDICT_WORDS[report.verdict]
     style = "bold green" if word == "PASS" else options.sign(report.verdict)[1]
     layout.wrap(f"{tasks.counts_text(report)}{seconds}", 0, prefix=(f"{word}  ", style))
-    if not todo and not options.quiet and report.next:
+    if options.quiet:
+        return layout.draw()
+    if hints := _list_hints(todo, verbose=options.verbose):
+        layout.add((" · ".join(hints), "dim"))
+    if not todo and report.next:
         layout.verbatim(f"Next: {report.next}", 0)
     return layout.draw()
 
 
-def _add_header(layout: TextLayout, report: Report, *, in_full: bool) -> None:
-    about = f"{report.rules_name} ({report.rules_source}) · {tasks.host_line(report)}"
+def _add_header(layout: TextLayout, report: Report) -> None:
+    about = f"{tasks.rules_text(report)} · {tasks.host_line(report)}"
     layout.wrap(about, 0, prefix=(f"preflight {report.version} · ", "bold"))
-    for line in (tasks.snapshot_line(report), tasks.engine_line(report) if in_full else ""):
-        if line:
-            layout.add((line, "dim"))
+    where = " · ".join(filter(None, (tasks.engine_line(report), tasks.stack_line(report))))
+    for line in filter(None, (where, tasks.snapshot_line(report))):
+        layout.wrap(line, 0, "dim")
+    layout.blank()
 
 
-def _add_sections(layout: TextLayout, results: Iterable[Result]) -> None:
-    """Add a row for each rule, by section; the figures line up over all sections."""
-    verbose = layout.options.verbose
-    shown = [result for result in results if verbose or result.verdict != "skip"]
-    found_columns = max([len("found"), *(len(result.actual_text) for result in shown)])
-    expected_columns = max([len("expected"), *(len(result.expected_text) for result in shown)])
-
-    def figures(found: str, expected: str) -> tuple[str, str]:
-        widths = (
-            min(found_columns, _MAX_FOUND_COLUMNS),
-            min(expected_columns, _MAX_EXPECTED_COLUMNS),
-        )
-        return f"  {pad(found, widths[0], right=True)}  ", pad(expected, widths[1], right=True)
-
-    head = "".join(figures("found", "expected"))
-    for title, rows in tasks.group_by_section(shown).items():
-        layout.blank()
-        layout.add(Fill(title, "bold"), (head, "dim"))
-        head = ""
-        passed = 0
-        for result in rows:
-            passed += result.verdict == "pass"
-            if result.verdict == "pass" and passed > _MAX_PASSED and not verbose:
-                continue
-            mark, style = layout.options.sign(result.verdict)
-            found, expected = figures(result.actual_text, result.expected_text)
-            layout.add(
-                "  ",
-                (pad(mark, 6) if layout.options.ascii else mark, style),
-                " ",
-                Fill(result.name),
-                (found, style if result.verdict in tasks.VERDICTS_TO_ACT_ON else ""),
-                (expected, "dim"),
-            )
-            if verbose:
-                layout.wrap(result.reason_or_source or "no source", 6, "dim")
-                if result.why:
-                    layout.wrap(result.why, 6, "dim")
-        if not verbose and passed > _MAX_PASSED:
-            layout.add("  ", layout.options.sign("pass"), f" {passed - _MAX_PASSED} more")
+def _list_hints(todo: Sequence[tasks.Task], *, verbose: bool) -> list[str]:
+    """Return what tells more about a report that has something to do."""
+    hints = [f"preflight explain {todo[0].result.id}"] if todo else []
+    return hints if verbose or not todo else ["-v shows every rule", *hints]
 
 
-def _add_task(layout: TextLayout, task: tasks.Task) -> None:
+def _add_tasks(layout: TextLayout, todo: Sequence[tasks.Task]) -> None:
+    """Add what to do; of many warnings only the first with their fixes."""
+    warnings = 0
+    for task in todo:
+        warnings += not task.affects_exit_code
+        if not layout.options.verbose and warnings > _MAX_WARNINGS:
+            continue
+        in_full = layout.options.verbose or warnings <= _MAX_TASKS_WITH_FIXES
+        _add_task(layout, task, in_full=in_full)
+    rest = 0 if layout.options.verbose else warnings - _MAX_WARNINGS
+    if rest > 0:
+        layout.add(layout.mark("warn"), f"{rest:,} more; -v lists them")
+
+
+def _add_task(layout: TextLayout, task: tasks.Task, *, in_full: bool) -> None:
     result = task.result
     style = "bold" if result.verdict == "fail" else ""
-    layout.wrap(task.sentence, 2, style, prefix=layout.mark(result.verdict))
-    if len(task.results) == 1:
-        if result.file:
-            layout.wrap(f"in {tasks.compose_location(result)}", 6)
+    location = tasks.compose_location(result)
+    mark = layout.mark(result.verdict)
+    width = cell_len(mark[0]) + cell_len(task.sentence) + cell_len(location) + 2
+    is_one_line = bool(location) and width <= layout.options.columns
+    if is_one_line:
+        layout.add(mark, Fill(task.sentence, style), "  ", (location, "dim"))
+    else:
+        layout.wrap(task.sentence, 0, style, prefix=mark)
+    if location and not is_one_line:
+        layout.wrap(location, 4, "dim")
+    if task.names:
+        layout.wrap(task.names, 4)
+    if in_full:
         for line in tasks.context_lines(result):
-            layout.wrap(line, 6)
-        layout.fixes(result.fixes, 6)
+            layout.wrap(line, 4)
+        links = task.affects_exit_code or layout.options.verbose
+        fixes = result.fixes if links else [fix._replace(url=None) for fix in result.fixes]
+        layout.fixes(fixes, 4)
     if task.skipped:
-        layout.wrap(task.skipped, 6, "dim")
+        layout.wrap(f"{task.skipped} until then", 4, "dim")
+
+
+def _add_sections(layout: TextLayout, report: Report) -> None:
+    """Add a line for each section with what was judged; if verbose, all rules of all sections."""
+    sections = tasks.find_sections(report)
+    if layout.options.verbose:
+        _add_rules(layout, sections)
+        return
+    judged = [section for section in sections if section.judged]
+    spare = max(0, layout.options.columns - 80)
+    width = max((cell_len(s.title) for s in judged if s.figures), default=0)
+    width = min(_MAX_SECTION_TITLE + spare, width)
+    counts = max((len(section.passed) for section in judged), default=0)
+    for section in judged:
+        mark = layout.mark(section.verdict)
+        room = layout.options.columns - width - counts - cell_len(mark[0]) - 6
+        figures = section.figures
+        while figures and cell_len(" · ".join(figures)) > room:
+            figures = figures[:-1]
+        title = [f"{pad(section.title, width)}  ", Fill(" · ".join(figures), "dim")]
+        count = pad(section.passed, counts, right=True)
+        layout.add("  ", mark, *(title if figures else [Fill(section.title)]), "  ", count)
+
+
+def _add_rules(layout: TextLayout, sections: Iterable[tasks.Section]) -> None:
+    """Add a line for each rule, and where its figure comes from or why there is none."""
+    sections = list(sections)
+    results = [result for section in sections for result in section.results]
+
+    def column(texts: Iterable[str], limit: int) -> int:
+        return min(max(map(cell_len, texts), default=0), limit)
+
+    found_columns = column((r.actual_text for r in results), _MAX_FOUND_COLUMNS)
+    expected_columns = column((r.expected_text for r in results), _MAX_EXPECTED_COLUMNS)
+    for number, section in enumerate(sections):
+        if number:
+            layout.blank()
+        layout.add((section.title, "bold"))
+        for result in section.results:
+            sign = layout.mark(result.verdict)
+            style = sign[1] if result.verdict in tasks.VERDICTS_TO_ACT_ON else ""
+            layout.add(
+                "  ",
+                sign,
+                Fill(result.name),
+                (f"  {pad(result.actual_text, found_columns, right=True)}  ", style),
+                (pad(result.expected_text, expected_columns, right=True), "dim"),
+            )
+            layout.wrap(result.reason_or_source or "no source", 6, "dim")
 
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:

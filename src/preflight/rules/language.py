@@ -44,7 +44,7 @@ T = TypeVar("T")
 V = TypeVar("V")
 
 RULE_FILE_DEFINITION = "rule file"  # the name of the schema itself among its definitions
-RESULT_PLACEHOLDERS = frozenset({"actual", "expected", "missing", "item"})
+RESULT_PLACEHOLDERS = frozenset({"actual", "expected", "missing", "severity", "item"})
 UNIT_BY_TYPE: Mapping[str, Unit] = {
     "bytes": "bytes",
     "duration": "seconds",
