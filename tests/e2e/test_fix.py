@@ -176,7 +176,7 @@ def test_what_no_override_fixes_is_named_with_its_fix(program: Run, project: Pat
     assert (done.returncode, done.stdout) == (1, "")
     assert [line.strip() for line in done.stderr.splitlines()] == [
         "Not fixed by an override:",
-        "✖ RAM: 16 GB (14.9 GiB), needs at least 1 TB (984 GB short)",
+        "✖ RAM: 14.9 GiB, at least 1 TB (931.3 GiB) required",
         "Give Docker 1 TB.",
     ]
     done = program("fix", "--only", "ram,data-folder")

@@ -67,7 +67,7 @@ def test_a_line_a_case_and_of_a_wrong_one_what_and_why(cases: Path, run_prefligh
         "  ✔ good   2 as expected",
         "  ✖ wrong  1 of 2 differ",
         "      memory: expected pass, found fail",
-        "        RAM: 8 GB (7.5 GiB), needs at least 10 GB (2 GB short)",
+        "        RAM: 7.5 GiB, at least 10 GB (9.3 GiB) required",
         "",
         "FAIL  1 failed · 1 passed",
     ]
@@ -170,7 +170,7 @@ def test_json_tells_all_of_it(cases: Path, run_preflight: Run) -> None:
             "name": "memory",
             "expected": "pass",
             "found": "fail",
-            "message": "RAM: 8 GB (7.5 GiB), needs at least 10 GB (2 GB short)",
+            "message": "RAM: 7.5 GiB, at least 10 GB (9.3 GiB) required",
         },
         {"name": "memory/x", "expected": "skip", "found": None, "message": "found only memory"},
     ]
@@ -189,7 +189,7 @@ def test_junit_is_valid_and_counts(cases: Path, run_preflight: Run) -> None:
     (suite,) = root
     assert [suite.get(k) for k in ("tests", "failures", "errors")] == ["3", "1", "1"]
     (failure,) = root.iter("failure")
-    assert failure.get("message").startswith("memory: expected pass, found fail; RAM: 8 GB")
+    assert failure.get("message").startswith("memory: expected pass, found fail; RAM: 7.5 GiB")
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {

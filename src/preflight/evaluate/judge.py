@@ -136,7 +136,7 @@ def evaluate(
         strict=selection.strict,
         next=ruleset.next,
         memory=compute_memory_breakdown(facts, ruleset.overhead),
-        compose_files=tuple(map(str, files)) if isinstance(files, list | tuple) else (),
+        compose_files=tuple(map(str, files)) if isinstance(files, list) else (),
         service_count=len(services) if isinstance(services, Mapping) else None,
         notes=(
             *([_note_exclusion(ruleset, exclusion)] if exclusion else ()),
@@ -495,7 +495,7 @@ def propose_change(path: Path, comparison: ComparisonText) -> ProposedChange | N
         candidates.sort(key=lambda value: abs(value - actual))
     for value in candidates:
         if meets_condition(condition, value, scope) is True:
-            after = format_value(value, comparison.unit, actual, binary=True)
+            after = format_value(value, comparison.unit, actual)
             text = f"{comparison.actual_text} → {after}"
             return ProposedChange(join_path(path), _as_result_value(comparison.raw), value, text)
     return None

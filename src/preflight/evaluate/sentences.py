@@ -281,7 +281,7 @@ class ComparisonText:
     def sentence(self, title: str, verdict: Verdict, severity: Severity, reason: str) -> str:
         """Write what was found and what is required: the message of a result."""
         if verdict in ("unknown", "skip"):
-            return f"{title}: {reason}"
+            return f"{title}: {'unknown' if verdict == 'unknown' else 'skipped'}, {reason}"
         if self.is_secret:
             absence = "not set " if self.raw is None else ""
             return f"{title}: {absence}({'met' if verdict == 'pass' else 'not met'})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -75,10 +74,8 @@ class TextLayout:
         lead, lead_style = (prefix, "") if isinstance(prefix, str) else prefix
         room = self.options.columns - indent - cell_len(lead)
         joined = _SIZE.sub("\\1\N{NO-BREAK SPACE}", shorten(text))  # `8 GB` stays on one line
-        rows = [joined.rstrip()]
-        if len(joined) > room:
-            rows = textwrap.wrap(joined, room, break_on_hyphens=False, break_long_words=False)
-        for row in rows or [""]:
+        is_short = cell_len(joined) <= room
+        for row in [joined.rstrip()] if is_short else _wrap_words(joined.split(" "), room):
             line = row.replace("\N{NO-BREAK SPACE}", " ")
             self._add_line((" " * indent, ""), (lead, lead_style), (line, style))
             lead = " " * cell_len(lead)
@@ -124,6 +121,18 @@ class TextLayout:
         if line.lstrip().startswith("::"):  # GitHub's runner takes such a line for a command
             line = line.replace("::", ": :", 1)
         self._lines.append(line)
+
+
+def _wrap_words(words: Iterable[str], room: int) -> list[str]:
+    """Fill rows with words, measured in terminal cells; a longer word has its own row."""
+    rows = [""]
+    for word in filter(None, words):
+        row = f"{rows[-1]} {word}".lstrip(" ")
+        if cell_len(row) <= room or not rows[-1]:
+            rows[-1] = row
+        else:
+            rows.append(word)
+    return rows
 
 
 def fit(text: str, width: int) -> str:

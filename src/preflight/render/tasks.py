@@ -66,10 +66,11 @@ def find_tasks(report: Report) -> list[Task]:
             rank = VERDICTS_TO_ACT_ON.index(result.verdict)
             key = (not report.affects_exit_code(result), rank, _find_cause(result, index))
             rule = (result.id, result.verdict)
-            if key not in groups and tasks_by_rule[rule] == _MAX_TASKS_PER_RULE:
-                key = (*key[:2], rule)
-            elif key not in groups:
-                tasks_by_rule[rule] += 1
+            if key not in groups and result.templates:
+                if tasks_by_rule[rule] == _MAX_TASKS_PER_RULE:
+                    key = (*key[:2], rule)
+                else:
+                    tasks_by_rule[rule] += 1
             groups.setdefault(key, []).append(result)
     blocked = count_blocked_by_rule(report)
     tasks = []
@@ -95,7 +96,7 @@ def _summarize_group(group: list[Result], cause: Hashable) -> tuple[Result, str]
         return first, ""
     if first.verdict == "unknown":
         names = list_names(dict.fromkeys(result.name for result in group))
-        sentence = f"{count} checks are undecided: {first.reason_or_source}"
+        sentence = f"{count} checks undecided: {first.reason_or_source}"
         is_one_rule = len({result.id for result in group}) == 1
         fixes = first.fixes if is_one_rule else ()
         return first._replace(item=None, message=sentence, fixes=fixes), names

@@ -42,7 +42,7 @@ def render(report: Report, options: RenderOptions) -> str:
         layout.blank()
         for note in report.notes:
             layout.wrap(note, 0, prefix=("note  ", "dim"))
-    seconds = f" · {report.seconds:.2f} s" if report.seconds is not None else ""
+    seconds = f" · {report.seconds:.2f}\N{NO-BREAK SPACE}s" if report.seconds is not None else ""
     word = tasks.VERDICT_WORDS[report.verdict]
     style = "bold green" if word == "PASS" else options.sign(report.verdict)[1]
     layout.wrap(f"{tasks.counts_text(report)}{seconds}", 0, prefix=(f"{word}  ", style))

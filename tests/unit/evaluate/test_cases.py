@@ -114,7 +114,7 @@ def test_the_exit_code_of_a_case(name: str, exit_code: int) -> None:
         (
             "podman-native",
             "docker-disk",
-            "Free up 8 GB on the disk that holds /home/me",
+            "Free up 7.5 GiB on the disk that holds /home/me",
             "podman image prune -a",
         ),
         ("wsl2-desktop", "host-memory", ".wslconfig", "wsl --shutdown"),
@@ -137,10 +137,10 @@ def test_the_exit_code_of_a_case(name: str, exit_code: int) -> None:
             "delegated controllers",
             "delegate.conf",
         ),
-        ("all-bad", "docker-disk", "frees up to 5 GB", "docker image prune -a"),
-        ("all-bad", "docker-memory-available", "until 7 GB more is free", "docker stats"),
+        ("all-bad", "docker-disk", "frees up to 4.7 GiB", "docker image prune -a"),
+        ("all-bad", "docker-memory-available", "until 6.6 GiB more is free", "docker stats"),
         ("environment", "model-variable", "Choose phi:latest or gemma:2b.", "export"),
-        ("environment", "model-memory", "with 4 GB or less (500 MB too much)", None),
+        ("environment", "model-memory", "with 3.7 GiB or less (476.9 MiB too much)", None),
     ],
 )
 def test_the_fix_is_the_one_for_this_machine(
@@ -170,10 +170,10 @@ def test_rules_about_this_host_are_skipped_with_a_remote_engine() -> None:
         )
 
 
-def test_a_failure_is_shown_in_both_families_and_with_what_is_short() -> None:
+def test_a_failure_is_in_gib_beside_what_the_document_says() -> None:
     results = {result.id: result for result in judged("docker-desktop-mac").results}
     message = results["docker-memory"].message
-    assert message == "RAM for Docker: 6.2 GB (5.8 GiB), needs at least 8 GB (1.8 GB short)"
+    assert message == "RAM for Docker: 5.8 GiB, at least 8 GB (7.5 GiB) required"
 
 
 # what a case finds where something is another than expected
@@ -226,7 +226,7 @@ def differences(
 @pytest.mark.parametrize(
     ("expected", "services", "why"),
     [
-        ({"os": "fail"}, "ab", "OS: linux, needs linux"),
+        ({"os": "fail"}, "ab", "OS: linux, linux required"),
         ({"limit/c": "warn"}, "ab", "found only limit/a, limit/b"),
         (
             {"limit/x": "warn"},

@@ -133,7 +133,7 @@ def test_no_value_of_a_snapshot_breaks_an_operator(
     figures = ComparisonText(value, one, scope)
     assert all(
         isinstance(text, str)
-        for text in (figures.in_both_units(), figures.describe("sign"), figures.describe_gap())
+        for text in (figures.actual_text, figures.describe("sign"), figures.shortfall())
     )
 
 
@@ -348,19 +348,19 @@ def test_a_figure_that_misses_its_bound_never_looks_like_it(
 @pytest.mark.parametrize(
     ("actual", "expected", "found", "asked", "short"),
     [
-        (7_900_000_000, 8_000_000_000, "7.9 GB (7.4 GiB)", "≥ 8 GB", " (100 MB short)"),
-        (7_999_999_999, 8_000_000_000, "7.999999999 GB (7.5 GiB)", "≥ 8 GB", " (1 B short)"),
-        (8_000_000_000, 8_040_000_000, "8 GB (7.5 GiB)", "≥ 8.04 GB", " (40 MB short)"),
-        (6_227_702_579, 2**33, "5.8 GiB (6.2 GB)", "≥ 8 GiB", " (2.2 GiB short)"),
-        (0, 8_000_000_000, "0 B", "≥ 8 GB", " (8 GB short)"),
-        (512, 8_000_000_000, "512 B", "≥ 8 GB", " (8 GB short)"),
-        (None, 8_000_000_000, "not set", "≥ 8 GB", ""),
-        (WHY, 8_000_000_000, "unknown", "≥ 8 GB", ""),
+        (7_900_000_000, 8_000_000_000, "7.4 GiB", "≥ 8 GB (7.5 GiB)", "95.4 MiB"),
+        (7_999_999_999, 8_000_000_000, "7.450580596 GiB", "≥ 8 GB (7.450580597 GiB)", "1 B"),
+        (8_000_000_000, 8_040_000_000, "7.45 GiB", "≥ 8.04 GB (7.49 GiB)", "38.2 MiB"),
+        (6_227_702_579, 2**33, "5.8 GiB", "≥ 8 GiB", "2.2 GiB"),
+        (0, 8_000_000_000, "0 B", "≥ 8 GB (7.5 GiB)", "7.5 GiB"),
+        (512, 8_000_000_000, "512 B", "≥ 8 GB (7.5 GiB)", "7.5 GiB"),
+        (None, 8_000_000_000, "not set", "≥ 8 GB (7.5 GiB)", ""),
+        (WHY, 8_000_000_000, "unknown", "≥ 8 GB (7.5 GiB)", ""),
     ],
 )
 def test_figures_of_a_size(actual: Any, expected: int, found: str, asked: str, short: str) -> None:
     figures = ComparisonText(actual, condition("at_least", expected, "bytes"), Scope(Facts({})))
-    assert (figures.in_both_units(), figures.describe("sign"), figures.describe_gap()) == (
+    assert (figures.actual_text, figures.describe("sign"), figures.shortfall()) == (
         found,
         asked,
         short,

@@ -67,7 +67,7 @@ def test_a_change_is_written_in_the_units_of_what_is_asked() -> None:
         found = change("size", size, bound)
         assert found is not None
         texts.append(found.text)
-    assert texts == ["8 GB → 10 GB", "9 GiB → 8 GiB"]
+    assert texts == ["7.5 GiB → 10 GB", "9 GiB → 8 GiB"]
 
 
 def test_cores_just_beyond_a_bound_are_the_next_number_there_is() -> None:

@@ -106,34 +106,34 @@ def test_verdict_severity_and_exit_code(
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ("require: {at_least: 8GB}", "Memory: 8 GB (7.5 GiB), needs at least 8 GB"),
-        ("require: {at_least: 9GB}", "Memory: 8 GB (7.5 GiB), needs at least 9 GB (1 GB short)"),
+        ("require: {at_least: 8GB}", "Memory: 7.5 GiB, at least 8 GB (7.5 GiB) required"),
+        ("require: {at_least: 9GB}", "Memory: 7.5 GiB, at least 9 GB (8.4 GiB) required"),
         (
             "recommend: {at_least: 9GB}",
-            "Memory: 8 GB (7.5 GiB), at least 9 GB recommended (1 GB short)",
+            "Memory: 7.5 GiB, at least 9 GB (8.4 GiB) recommended",
         ),
-        ("require: {at_most: 7GB}", "Memory: 8 GB (7.5 GiB), needs at most 7 GB (1 GB over)"),
-        ("require: {more_than: 8GB}", "Memory: 8 GB (7.5 GiB), needs more than 8 GB"),
+        ("require: {at_most: 7GB}", "Memory: 7.5 GiB, at most 7 GB (6.5 GiB) required"),
+        ("require: {more_than: 8GB}", "Memory: 7.5 GiB, more than 8 GB (7.5 GiB) required"),
         (
             "require: {at_least: 8GiB}",
-            "Memory: 7.5 GiB (8 GB), needs at least 8 GiB (562.7 MiB short)",
+            "Memory: 7.5 GiB, at least 8 GiB required",
         ),
-        ("require: {exists: false}", "Memory: 8 GB (7.5 GiB)"),
+        ("require: {exists: false}", "Memory: 7.5 GiB"),
         (
             "require: {at_most: {fact: host.memory.limit}}",
-            "Memory: 8 GB (7.5 GiB), needs at most host.memory.limit (not set)",
+            "Memory: 7.5 GiB, at most host.memory.limit (not set) required",
         ),
         (
             "require: {exists: true, at_least: 8GiB}",
-            "Memory: 7.5 GiB (8 GB), needs set and at least 8 GiB (562.7 MiB short)",
+            "Memory: 7.5 GiB, set and at least 8 GiB required",
         ),
         (
             "require: {any_of: [{at_least: 8GiB}, {at_least: 9GiB}]}",
-            "Memory: 7.5 GiB (8 GB), needs at least 8 GiB or at least 9 GiB (562.7 MiB short)",
+            "Memory: 7.5 GiB, at least 8 GiB or at least 9 GiB required",
         ),
         (
             "require: {not: {at_most: 8GiB}}",
-            "Memory: 7.5 GiB (8 GB), must not be at most 8 GiB",
+            "Memory: 7.5 GiB, must not be at most 8 GiB",
         ),
         (
             "when: {host.os: plan9}, require: {at_least: 1B}",
@@ -148,7 +148,7 @@ def test_the_sentence(keys: str, message: str) -> None:
 def test_absent_is_said_as_not_set_and_unknown_with_its_reason() -> None:
     absent = result(f"{LIMIT}, require: {{at_least: 1GB}}")
     assert (absent.verdict, absent.actual, absent.actual_text) == ("fail", None, "not set")
-    assert absent.message == "Memory: not set, needs at least 1 GB"
+    assert absent.message == "Memory: not set, at least 1 GB (953.7 MiB) required"
     assert result(f"{LIMIT}, require: {{exists: false}}").verdict == "pass"
     unknown = result(f"{TOTAL}, require: {{at_least: 1GB}}", UNKNOWN)
     assert unknown.message == "Memory: unknown, permission denied"
@@ -164,8 +164,8 @@ def test_the_result_holds_what_was_found_and_asked() -> None:
     assert found.actual == 8 * GB
     assert found.expected == {"at_least": 16 * GB}
     assert (found.actual_text, found.expected_text, found.reason_or_source) == (
-        "8 GB",
-        "≥ 16 GB",
+        "7.5 GiB",
+        "≥ 14.9 GiB",
         "MemTotal",
     )
     assert found.fact == "host.memory.total"
@@ -174,8 +174,8 @@ def test_the_result_holds_what_was_found_and_asked() -> None:
     assert text.expected == {"equals": "linux"}
     both = result(f"{TOTAL}, require: {{at_least: 8GB, less_than: 16GB}}")
     assert (both.expected_text, both.message) == (
-        "≥ 8 GB, < 16 GB",
-        "Memory: 8 GB (7.5 GiB), needs at least 8 GB and less than 16 GB",
+        "≥ 8 GB (7.5 GiB), < 16 GB (14.9 GiB)",
+        "Memory: 7.5 GiB, at least 8 GB (7.5 GiB) and less than 16 GB (14.9 GiB) required",
     )
 
 
@@ -301,7 +301,7 @@ def test_one_result_an_item() -> None:
     web = report.results[1]
     assert web.name == "Memory · web.v2"
     assert web.fact == 'compose.services."web.v2".limits.cpus'
-    assert web.message == "Memory · web.v2: 8, needs at most 4 (4 over)"
+    assert web.message == "Memory · web.v2: 8, at most 4 required"
 
 
 @pytest.mark.parametrize(
@@ -486,7 +486,7 @@ def test_fixes_are_shown_where_there_is_something_to_do(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{expected}, not {actual}: {missing}", "9 GB, not 8 GB: 1 GB"),
+        ("{expected}, not {actual}: {missing}", "9 GB, not 7.5 GiB: 953.7 MiB"),
         ("on {host.os}", "on linux"),
         ("limit {host.memory.limit}", "limit not set"),
         ("for {item}", None),  # no item here
@@ -654,7 +654,10 @@ def test_explain_says_the_same_as_check() -> None:
     ruleset = one(f"{TOTAL}, require: {{at_least: 9GB}}, recommend: {{at_least: 16GB}}, {FIXES}")
     told = explain(ruleset, facts(), CATALOGUE, ruleset.rules[0])
     assert told.results == judged(ruleset).results
-    assert (told.text.requires, told.text.recommends) == ("at least 9 GB", "at least 16 GB")
+    assert (told.text.requires, told.text.recommends) == (
+        "at least 9 GB (8.4 GiB)",
+        "at least 16 GB (14.9 GiB)",
+    )
     assert told.fixes == told.results[0].fixes
 
 
@@ -682,9 +685,9 @@ def test_explain_reads_the_facts_that_a_rule_names() -> None:
     given = facts(host={"memory": {"total": 8 * GB, "limit": 3 * GB}, "os": "linux"})
     today = date(2026, 11, 23)
     told = explain(ruleset, given, CATALOGUE, ruleset.rules[0], today)
-    assert told.text.applies_if == ("host.memory.total is more than 3 GB",)
-    assert told.text.requires == "at least 9 GB"
-    assert [fix.text for fix in told.fixes] == ["8 GB on linux"]
+    assert told.text.applies_if == ("host.memory.total is more than 2.8 GiB",)
+    assert told.text.requires == "at least 8.4 GiB"
+    assert [fix.text for fix in told.fixes] == ["7.5 GiB on linux"]
     assert told.results == judged(ruleset, given, today=today).results
     assert told.results[0].verdict == "waived"
 
@@ -700,7 +703,7 @@ def test_explain_says_what_the_rule_is_and_where_it_applies() -> None:
     assert (told.rule.why, told.rule.section, told.source) == ("It is shared.", "Size", "The plan")
     assert told.rule.needs == ("b",)
     assert told.text.applies_if == ("host.os is linux", "host.memory.limit is not set")
-    assert (told.text.requires, told.text.recommends) == ("at least 9 GB", None)
+    assert (told.text.requires, told.text.recommends) == ("at least 9 GB (8.4 GiB)", None)
 
 
 # items that `when` chooses, collections that are measured in part, places

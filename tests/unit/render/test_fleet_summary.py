@@ -66,7 +66,7 @@ def test_rules_that_are_undecided_for_one_reason_are_one_problem() -> None:
         result("f", "unknown", reason="closed"),
     )
     assert causes(fleet(x=[OPEN, *more], y=[more[0]])) == [
-        ("no daemon", ("x", "y"), "2 rules undecided"), ("closed", ("x",), "F")
+        ("no daemon", ("x", "y"), "2 checks undecided"), ("closed", ("x",), "F")
     ]  # fmt: skip
 
 

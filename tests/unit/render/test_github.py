@@ -49,14 +49,14 @@ def test_an_annotation_stands_at_the_line_that_decides(report: Report) -> None:
         "title": "preflight · CPU limit · api",
     }
     assert limit.data.splitlines() == [
-        "CPU limit · api: 4, needs at most 2 (2 over)",
+        "CPU limit · api: 4, at most 2 required",
         "error: Range of CPUs is from 0.01 to 2.00",
         "smallest change: 4 → 2",
         "fix: Lower it to '2'.",
     ]
     assert (memory.properties["file"], memory.properties["line"]) == ("rules.yaml", "13")
     assert memory.data.splitlines()[1:] == [
-        "fix: Get 10 GB, 1.7 GB more than 8.3 GB.",
+        "fix: Get 10 GB, 1.6 GiB more than 7.8 GiB.",
         "$ free -h",
         "see https://example.org/memory",
         "1 check skipped",
@@ -101,7 +101,8 @@ def test_no_other_format_commands_the_runner(name: str, hostile_report: Report) 
 def test_more_than_github_shows_is_said_where_it_shows_it(report: Report) -> None:
     failed, warned = report.results[1], report.results[2]
     waived = next(one for one in report.results if one.verdict == "waived")
-    many = report._replace(results=(warned,) * 11 + (waived,) * 12 + (failed,) * 13)
+    results = (warned,) * 11 + (waived,) * 12 + (failed,) * 13
+    many = report._replace(results=results)
     found = github(many)
     kinds = [command.name for command in found]
     assert kinds == ["error"] * 13 + ["warning"] * 11 + ["notice"] * 13
@@ -115,8 +116,10 @@ def test_one_cause_of_undecided_rules_is_one_annotation(report: Report) -> None:
     (unknown,) = [one for one in report.results if one.verdict == "unknown"]
     several = tuple(unknown._replace(id=f"r{n}", title=f"Rule {n}") for n in range(3))
     (command,) = github(report._replace(results=several))
-    assert command.properties == {"title": "preflight · 3 rules undecided"}
-    assert command.data == f"3 rules undecided, {unknown.reason_or_source}\nRule 0, Rule 1, Rule 2"
+    assert command.properties == {"title": "preflight · 3 checks undecided"}
+    assert (
+        command.data == f"3 checks undecided: {unknown.reason_or_source}\nRule 0, Rule 1 and Rule 2"
+    )
 
 
 def test_quiet_leaves_out_what_needs_no_action(report: Report) -> None:

@@ -69,21 +69,28 @@ def test_ascii_is_ascii_where_the_facts_are(report: Report) -> None:
     text = renderer("text")(report._replace(host=host, results=results), RenderOptions(ascii=True))
     assert text.isascii()
     assert "FAIL" in text
-    assert ">= 10 GB" in text
+    assert "at least 10 GB" in text
 
 
 def test_quiet_shows_only_what_needs_action(report: Report) -> None:
     text = renderer("text")(report, RenderOptions(quiet=True))
-    assert "Total RAM: 8.3 GB" in text
+    assert "Total RAM: 7.8 GiB" in text
     assert "Docker is reachable" not in text
     assert "preflight" not in text
 
 
-def test_all_well_is_three_lines(report: Report) -> None:
+def test_all_well_is_one_screen(report: Report) -> None:
     passed = tuple(r for r in report.results if r.verdict == "pass")
     well = report._replace(results=passed, host={**report.host, "hostname": "vm"})
-    head, verdict, what_next = renderer("text")(well, RenderOptions()).splitlines()
-    assert head.startswith("preflight")
+    lines = renderer("text")(well, RenderOptions()).splitlines()
+    assert lines[0].startswith("preflight")
+    assert lines[2:6] == [
+        "",
+        "  ✔ First                                                                      1",
+        "  ✔ Third                                                                      1",
+        "",
+    ]
+    verdict, what_next = lines[-2:]
     assert verdict.startswith("PASS")
     assert what_next == "Next: docker compose up -d"
 
@@ -109,7 +116,7 @@ def test_one_cause_of_undecided_rules_is_told_once(report: Report) -> None:
     several = tuple(unknown._replace(id=f"r{n}", title=f"Rule {n}") for n in range(3))
     text = renderer("text")(report._replace(results=several), RenderOptions(width=80, quiet=True))
     assert text.count(unknown.reason_or_source) == 1
-    assert f"3 rules undecided, {unknown.reason_or_source}" in text
+    assert f"3 checks undecided: {unknown.reason_or_source}" in text
     assert unknown.fixes[0].text not in text
 
 

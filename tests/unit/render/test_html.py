@@ -77,7 +77,7 @@ def test_one_cause_of_undecided_rules_is_told_once(report: Report) -> None:
     tree = parsed(page_of(report._replace(results=several)))
     (task,) = tree.findall(".//li[@class='unknown']")
     told = " ".join("".join(task.itertext()).split())
-    assert f"3 rules undecided, {unknown.reason_or_source}" in told
+    assert f"3 checks undecided: {unknown.reason_or_source}" in told
     assert "Rule 0, Rule 1, Rule 2" in told
     assert unknown.fixes[0].text not in told
     ids = {one.get("id") for one in tree.iter() if one.get("id")}

@@ -68,7 +68,7 @@ def test_a_failure_says_where_why_and_what_to_do(report: Report) -> None:
     (failure,) = parsed(report).xpath("//testcase[@name='CPU limit · api']/failure")
     assert failure.get("type") == "fail"
     assert failure.text.splitlines() == [
-        "CPU limit · api: 4, needs at most 2 (2 over)",
+        "CPU limit · api: 4, at most 2 required",
         "in compose.yaml:12",
         "error: Range of CPUs is from 0.01 to 2.00",
         "smallest change: 4 → 2",

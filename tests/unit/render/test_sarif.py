@@ -294,7 +294,7 @@ def test_the_help_reads_as_it_is_meant(report: Report) -> None:
     rules = {one["id"]: one for one in run_of(report)["tool"]["driver"]["rules"]}
     page = html(rules["host-memory"]["help"]["markdown"])
     assert "<strong>Total RAM</strong>" in page
-    assert "<li>Asked: ≥ 10 GB</li>" in page
+    assert "<li>Asked: ≥ 10 GB (9.3 GiB)</li>" in page
     assert '<pre><code class="language-sh">free -h\n</code></pre>' in page
     assert '<a href="https://example.org/memory">' in page
 

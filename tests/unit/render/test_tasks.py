@@ -1,0 +1,85 @@
+"""What is to be done is said once, whatever the number of services that it is true of."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from preflight import check as pipeline
+from preflight.evaluate.judge import evaluate
+from preflight.model.facts import Facts
+from preflight.model.report import Report
+from preflight.render import RenderOptions, renderer
+from preflight.render.tasks import find_sections, find_tasks
+
+RULES = """
+version: 1
+name: limits
+rules:
+  - id: memory-limit
+    title: Memory limit is set
+    section: Limits
+    for_each: compose.services
+    fact: limits.memory
+    problem: "No memory limit: {item}"
+    recommend: {exists: true}
+    fixes:
+      - text: Set a limit for {item}.
+        command: edit {item}
+  - id: cpu-limit
+    title: CPU limit
+    section: Limits
+    for_each: compose.services
+    fact: limits.cpus
+    problem: "{item} may use {actual} CPUs, but {expected} are {severity}"
+    require: {at_most: 2}
+"""
+
+
+def judge(**cpus: Any) -> Report:
+    rules = pipeline.load_rules_and_errors("limits.yaml", lambda _: RULES.encode())
+    services = {name: {"limits": {"cpus": cpu, "memory": None}} for name, cpu in cpus.items()}
+    return evaluate(rules, Facts({"compose": {"services": services}}), pipeline.build_catalogue())
+
+
+def test_equal_warnings_are_one_line_with_their_names() -> None:
+    (task,) = find_tasks(judge(api=1, db=1, web=2))
+    assert task.sentence == "No memory limit: api, db and web"
+    assert [fix.text for fix in task.result.fixes] == ["Set a limit for api, db and web."]
+    assert [fix.command for fix in task.result.fixes] == ["edit api"]  # a command is for one
+
+
+def test_different_figures_stay_apart_up_to_a_few_lines() -> None:
+    few = find_tasks(judge(api=4, db=4, web=8))
+    assert [task.sentence for task in few][:2] == [
+        "api and db may use 4 CPUs, but 2 are required",
+        "web may use 8 CPUs, but 2 are required",
+    ]
+    many = find_tasks(judge(**{f"s{n}": n for n in range(3, 63)}))
+    sentences = [task.sentence for task in many]
+    assert len(sentences) == 5
+    assert sentences[3] == "CPU limit: not met for 57 more"
+    assert many[3].names == "s6, s7, s8, s9, s10, s11 and 51 more"
+
+
+def test_a_thousand_warnings_are_a_screen() -> None:
+    report = judge(**{f"s{n}": n for n in range(3, 503)})
+    text = renderer("text")(report, RenderOptions())
+    assert len(text.splitlines()) < 30
+    assert "No memory limit: s3, s4, s5, s6, s7, s8 and 494 more" in text
+
+
+def test_ten_thousand_services_take_linear_time() -> None:
+    def seconds(count: int) -> float:
+        report = judge(**{f"s{n}": n for n in range(3, count)})
+        start = time.process_time()
+        renderer("text")(report, RenderOptions())
+        return time.process_time() - start
+
+    seconds(10)
+    assert seconds(10_000) < 40 * max(seconds(1_000), 0.01)
+
+
+def test_a_section_counts_what_was_judged() -> None:
+    (section,) = find_sections(judge(api=1, db=4))
+    assert (section.title, section.verdict, section.passed) == ("Limits", "fail", "1 of 4")
