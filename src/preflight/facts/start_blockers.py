@@ -50,6 +50,7 @@ _QEMU_NAME_BY_ARCHITECTURE = {
     "386": "i386",
     "mips64le": "mips64el",
 }
+_SWARM_DEPLOY_KEYS = ("placement", "update_config", "rollback_config", "endpoint_mode")
 
 
 def measure(
@@ -142,7 +143,9 @@ def find_port_clashes(project: Project) -> dict[str, dict[str, str]]:
     published: dict[tuple[str, int], list[PublishedPort]] = defaultdict(list)
     for port in published_ports(project):
         text = port.with_protocol
-        if port.replicas > port.last - port.first + 1:
+        deploy = project.services[port.service].get("deploy") or {}
+        is_for_swarm = any(map(deploy.get, _SWARM_DEPLOY_KEYS))  # where replicas share ports
+        if port.replicas > port.last - port.first + 1 and not is_for_swarm:
             clashes[port.service][f"{port.replicas} replicas share {text}"] = port.text
         if port.first != port.last:
             continue  # Docker takes those that are left

@@ -24,6 +24,7 @@ from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import NeededFeature, Project
 from preflight.facts.engine.api import LazyValue
 from preflight.facts.ports import can_bind_port
+from preflight.facts.start_blockers import find_port_clashes
 from preflight.model.facts import FileLine, Measured, Source, Unknown, Value
 
 Facts = dict[tuple[str, ...], Measured]
@@ -165,6 +166,38 @@ def test_what_clashes_is_what_docker_refuses(
     done = stack.up()
     assert clash.value == (None if said is None else [filled(said)])
     assert (done.returncode != 0) is (said is not None), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("deploy", "clashes"),
+    [
+        ({}, True),
+        ({"placement": {}}, True),  # as Compose writes it where the file has none
+        ({"placement": {"constraints": ["node.role == manager"]}}, False),
+        ({"update_config": {"parallelism": 1}}, False),
+    ],
+)
+def test_replicas_of_a_swarm_stack_share_a_port(deploy: dict[str, Any], clashes: bool) -> None:
+    """Swarm publishes it once on every node and spreads the connections."""
+    port = {"published": "8080", "target": 80, "protocol": "tcp", "mode": "ingress"}
+    api = {"image": "x", "ports": [port], "deploy": {"replicas": 2, **deploy}}
+    found = find_port_clashes(project_of({"api": api}))["api"]
+    assert list(found) == (["2 replicas share 8080/tcp"] if clashes else [])
+
+
+@pytest.mark.parametrize(
+    ("path", "is_file"),
+    [
+        ("/srv/nginx.conf", True), ("/var/run/docker.sock", True), ("/srv/Data.JSON", True),
+        ("/srv/data", False), ("/etc/conf.d", False), ("/home/me/.ollama", False),
+        ("/srv/v1.2", False), ("/srv/my.app.data-dir", False),
+    ],
+)  # fmt: skip
+def test_which_missing_paths_are_meant_as_files(path: str, is_file: bool) -> None:
+    volumes = [{"type": "bind", "source": path, "target": "/x"}]
+    project = project_of({"api": {"image": "x", "volumes": volumes}})
+    value = facts_of(without_engine(project))["start", "services", "api", "files_created"].value
+    assert value == ([path] if is_file else None)
 
 
 @pytest.mark.parametrize("changed", ["", BESIDE + "    profiles: [debug]\n"])

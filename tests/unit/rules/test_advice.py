@@ -7,6 +7,7 @@ have, a value that is set already, a file that isn't the project's.
 from __future__ import annotations
 
 import copy
+import io
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,9 @@ import pytest
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
+from preflight.evaluate.diagnoses import diagnose as find_causes
 from preflight.evaluate.judge import evaluate
+from preflight.logs.log_reader import LogReader
 from preflight.model.facts import Facts
 from preflight.model.quantities import parse_bytes
 from preflight.model.report import Report, ResolvedFix, Result
@@ -399,6 +402,7 @@ def _number(text: str) -> float:
     return float(parse_bytes(size))
 
 
+@cache
 def machines() -> Mapping[str, Facts]:
     names = sorted(folder.name for folder in CASES.iterdir() if (folder / "facts.json").exists())
     every = {name: machine(name) for name in names}
@@ -420,6 +424,26 @@ def test_every_fix_holds_on_every_machine(name: str) -> None:
                           for problem in problems(result, fix, facts)]  # fmt: skip
     assert count > 100
     assert not wrong, "\n".join(wrong[:40])
+
+
+def test_every_fix_of_a_known_error_holds_on_every_machine() -> None:
+    """Each by its own example, in a log that is named after no service."""
+    ruleset, wrong, count = rules("default"), [], 0
+    catalogue = pipeline.build_catalogue()
+    for diagnosis in ruleset.diagnoses:
+        reader = LogReader([diagnosis._replace(unless=(), report=True)])
+        reader.add_log("a.log", io.BytesIO("\n".join(diagnosis.examples).encode()))
+        contents = reader.build_contents()
+        alone = ruleset._replace(diagnoses=(diagnosis._replace(unless=(), report=True),))
+        for title, facts in machines().items():
+            for finding in find_causes(alone, contents, facts, catalogue).findings:
+                result = Result(finding.id, None, "", "fail", "required")
+                for fix in finding.fixes:
+                    count += 1
+                    wrong += [f"{finding.id}: {problem} ({title}): {fix.text} {fix.command}"
+                              for problem in problems(result, fix, facts)]  # fmt: skip
+    assert count > 5000
+    assert not wrong, "\n".join(dict.fromkeys(wrong))
 
 
 @pytest.mark.parametrize(
