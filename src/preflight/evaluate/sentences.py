@@ -27,7 +27,7 @@ from preflight.model.facts import (
     join_path,
     split_path,
 )
-from preflight.model.fixes import classify_fix
+from preflight.model.fixes import adapt_to_system, classify_fix
 from preflight.model.quantities import (
     Version,
     format_bytes,
@@ -42,6 +42,7 @@ from preflight.model.secrets import is_secret_path
 
 ConditionStyle: TypeAlias = Literal["sign", "phrase"]  # as in tables or in sentences: see Operator
 
+_SYSTEM_FACTS: tuple[Path, ...] = (("host", "os"), ("host", "distribution", "id"))
 MAX_TEXT_CHARS = 200  # of a text from outside in a sentence
 
 _MIN_DECIMALS_BY_UNIT: Mapping[str, int] = {"bytes": 1, "seconds": 3}
@@ -367,4 +368,7 @@ def resolve_fixes(
         if text is None or (fix.command and command is None):
             continue
         chosen = chosen or bool(fix.when)
-        yield ResolvedFix(text, command, url, fix.kind or classify_fix(command, fact))
+        kind = fix.kind or classify_fix(command, fact)
+        text, command = adapt_to_system(text, command, *map(scope.facts.get, _SYSTEM_FACTS))
+        if text or command:
+            yield ResolvedFix(text, command, url, kind)

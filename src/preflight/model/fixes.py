@@ -38,6 +38,25 @@ _READ_ONLY_PATTERN = re.compile(
     r"|(?:free|df|ls|cat|grep|stat|uname|nvidia-smi|rocm-smi|quota|ipcs|oomctl|lscpu|ss|getent)\b"
 )
 
+_PROGRAM = rf"{_COMMAND_START}(?:sudo )?(?:{{}})\b"
+_SYSTEMD_PROGRAMS = "systemctl|journalctl|timedatectl|oomctl|usermod"
+_LINUX_COMMANDS = (
+    _PROGRAM.format(
+        f"{_SYSTEMD_PROGRAMS}|apk|apt-get|dnf|pacman|dmesg|sysctl|free|ss|ipcs|quota|newgrp"
+        "|nvidia-ctk|cat /proc|ls -l /dev"
+    )
+    + "|/etc/(?:sysctl|systemd|docker)|podman system migrate"
+)
+_UNIX_COMMANDS = (
+    _PROGRAM.format("sudo|grep|sed|chmod|chown|export|unset|stat|tee|printf|df|[A-Z_]+=") + "|2>&1"
+)
+_MISSING_COMMANDS_BY_SYSTEM = {
+    "alpine": re.compile(_PROGRAM.format(_SYSTEMD_PROGRAMS), re.MULTILINE),
+    "darwin": re.compile(rf"{_LINUX_COMMANDS}|\bnvidia-smi\b", re.MULTILINE),
+    "windows": re.compile(f"{_LINUX_COMMANDS}|{_UNIX_COMMANDS}", re.MULTILINE),
+}
+_INTRODUCTION_PATTERN = re.compile(r"(?:(?<=[.!?] )|\A)(?:To|Then|Now)\b[^.!?]*:\Z")
+
 
 def is_set_in_compose_file(fact: Path) -> bool:
     """Return whether the compose file decides a fact: a setting of a service, or a sum of them."""
@@ -57,6 +76,24 @@ def classify_fix(command: str | None, fact: Path = ()) -> FixKind:
         return "edit"
     lines = (command or "").splitlines()
     return "manual" if all(map(_READ_ONLY_PATTERN.match, lines)) else "command"
+
+
+def adapt_to_system(text: str, command: str | None, *systems: object) -> tuple[str, str | None]:
+    """Return a fix without a command that the machine doesn't have.
+
+    `systems` are `host.os` and `host.distribution.id`. On macOS and Windows the engine's Linux runs
+    in a VM, where what needs root has to be done.
+    """
+    patterns = [
+        pattern for system, pattern in _MISSING_COMMANDS_BY_SYSTEM.items() if system in systems
+    ]
+    if not command or not any(pattern.search(command) for pattern in patterns):
+        return text, command
+    text = _INTRODUCTION_PATTERN.sub("", text).rstrip()
+    text = f"{text[:-1]}." if text.endswith(":") else text
+    if _ROOT_PATTERN.search(command) and {"darwin", "windows"} & {*map(str, systems)}:
+        text += " This concerns the VM in which the engine runs."
+    return text, None
 
 
 class ComposeEdit(NamedTuple):

@@ -330,10 +330,12 @@ def test_facts_that_know_of_no_container_say_nothing() -> None:
     assert not diagnosed("nothing", known=facts()).findings
 
 
-LIMITED = facts(stack__containers={"a": {"service": "api", "memory": {"limit": 2**30}}})
+LIMITED = facts(
+    host__os="linux", stack__containers={"a": {"service": "api", "memory": {"limit": 2**30}}}
+)
 
 
-@pytest.mark.parametrize("known", [None, facts(), LIMITED])
+@pytest.mark.parametrize("known", [None, facts(host__os="linux"), LIMITED])
 @pytest.mark.parametrize(
     "line",
     [

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from preflight.cli.options import load_rules
-from preflight.model.fixes import FIX_KINDS, classify_fix
+from preflight.model.facts import Unknown
+from preflight.model.fixes import FIX_KINDS, adapt_to_system, classify_fix
 from preflight.model.rules import Fix
 
 COMMANDS = {
@@ -110,3 +111,34 @@ def test_every_bundled_fix_has_the_kind_that_its_words_say() -> None:
 def test_a_bundled_fix_without_a_command_is_never_a_command() -> None:
     kinds = {kind for _, kind, fix in _bundled_fixes() if fix.command is None}
     assert kinds <= {"edit", "manual", "root"}
+
+
+SYSCTL = "sudo sysctl -w vm.max_map_count=262144"
+VM = "This concerns the VM in which the engine runs."
+
+
+@pytest.mark.parametrize(
+    ("system", "text", "command", "expected"),
+    [
+        ("linux", "Raise it:", SYSCTL, ("Raise it:", SYSCTL)),
+        (Unknown("cut off"), "Raise it:", SYSCTL, ("Raise it:", SYSCTL)),
+        ("darwin", "Raise it:", SYSCTL, (f"Raise it. {VM}", None)),
+        ("windows", "Raise it:", SYSCTL, (f"Raise it. {VM}", None)),
+        ("darwin", "Use less. To see what uses it:", "free -h", ("Use less.", None)),
+        ("darwin", "To see what uses it:", "free -h", ("", None)),
+        ("darwin", "Look:", "df -h", ("Look:", "df -h")),
+        ("windows", "Look:", "df -h", ("Look.", None)),
+        ("windows", "Look:", "docker info 2>&1 | grep -i warning", ("Look.", None)),
+        ("darwin", "Look:", "docker info | grep x", ("Look:", "docker info | grep x")),
+        ("darwin", "Look:", "nvidia-smi", ("Look.", None)),
+        ("windows", "Look:", "nvidia-smi", ("Look:", "nvidia-smi")),
+        ("alpine", "Restart it:", "sudo systemctl restart docker", ("Restart it.", None)),
+        ("alpine", "Look:", "free -h", ("Look:", "free -h")),
+        ("windows", "Then:", "docker compose up -d", ("Then:", "docker compose up -d")),
+        ("windows", "Do it.", None, ("Do it.", None)),
+    ],
+)  # fmt: skip
+def test_a_command_that_a_system_does_not_have_is_not_shown(
+    system: object, text: str, command: str | None, expected: tuple[str, str | None]
+) -> None:
+    assert adapt_to_system(text, command, system) == expected
