@@ -554,6 +554,20 @@ def test_a_bundle_is_read_with_its_facts(
     assert "not a bundle" in half.stderr
 
 
+def test_a_bundle_without_logs_says_so(run_preflight: Run, tmp_path: Path) -> None:
+    env = {"DOCKER_HOST": "unix:///nowhere"}
+    made = run_preflight("bundle", "-o", "t.zip", "--yes", cwd=tmp_path, env=env)
+    assert made.returncode == 0, made.stderr
+    done = run_preflight("diagnose", "t.zip", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, ""), "nothing was read, so nothing is well"
+    assert "t.zip has no logs, and knows of no containers: make it in the project's" in done.stderr
+    (tmp_path / "a.log").write_text("well\n")
+    both = run_preflight("diagnose", "a.log", "t.zip", cwd=tmp_path)
+    assert both.returncode == 0
+    assert both.stdout.startswith("a.log · 1 line in ")
+    assert "t.zip has no logs" in both.stderr
+
+
 def test_no_engine_and_no_project(run_preflight: Run, tmp_path: Path) -> None:
     env = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
     done = run_preflight("diagnose", "--container", "x", cwd=tmp_path, env=env)

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -101,6 +102,11 @@ def diagnose(
     if source.snapshot is not None:
         inputs.facts = source.facts(inputs.ruleset)
     report = build_report(inputs.ruleset, inputs.reader, inputs.facts)
+    if not report.files and not inputs.has_containers:
+        raise InputError(
+            f"{', '.join(logs or ())} has no logs, and knows of no containers: make it in the"
+            " project's folder while its containers are there, or name log files"
+        )
     notes = inputs.reader.notes
     if notes and not report.line_count and not report.findings:
         raise InputError(*notes)  # nothing could be read, which doesn't mean that it is clean
@@ -160,6 +166,12 @@ class _LogInputs:
         if reader.slow_reason is not None:
             streams.write_message(f"reading logs slowly: {reader.slow_reason}")
         return reader
+
+    @property
+    def has_containers(self) -> bool:
+        """Whether the facts know of a container."""
+        containers = self.facts and self.facts.get(("stack", "containers"))
+        return isinstance(containers, Mapping) and bool(containers)
 
     def read_named_log(self, names: list[str], timeout: float | None) -> None:
         """Read what is named on the command line; raises InputError if it takes longer."""

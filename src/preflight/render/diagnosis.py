@@ -30,7 +30,10 @@ def text(report: LogReport, seconds: float, options: RenderOptions) -> str:
     lines = "1 line" if report.line_count == 1 else f"{report.line_count:,} lines"
     rest = len(report.files) - _MAX_FILES
     files = ", ".join(report.files[:_MAX_FILES]) + (f" and {rest} more" if rest > 0 else "")
-    layout.wrap(f"{files} · {lines} in {seconds:.1f} s", 0, "bold")
+    heading = f"{files} · {lines} in {seconds:.1f} s"
+    if not report.files:
+        heading = "No logs: only what the engine says of the containers was read"
+    layout.wrap(heading, 0, "bold")
     for finding in report.findings:
         layout.blank()
         _add_finding(layout, make_harmless(finding), several=len(report.files) > 1)

@@ -17,6 +17,7 @@ from preflight.logs.log_reader import LogReader
 from preflight.model.diagnosis import Finding, LogReport
 from preflight.model.facts import Facts, Unknown
 from preflight.model.rules import DEFAULT_RULE_SET
+from preflight.render import RenderOptions, diagnosis
 from preflight.snapshot.facts_file import read_snapshot
 
 RULES = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
@@ -328,6 +329,14 @@ def test_facts_that_know_of_no_container_say_nothing() -> None:
     for values in ({}, {"stack": None}, {"stack": {"containers": None}}):
         assert not list(describe_container_states(Facts(values)))
     assert not diagnosed("nothing", known=facts()).findings
+
+
+def test_where_only_states_of_containers_were_read_the_report_says_so() -> None:
+    well = {"service": "api", "exit_code": 0, "oom_killed": False, "restarts": 0}
+    report = build_report(RULES, LogReader(RULES.diagnoses), facts(stack__containers={"a": well}))
+    assert diagnosis.text(report, 0.1, RenderOptions()).splitlines() == [
+        "No logs: only what the engine says of the containers was read", "✔ No known error",
+    ]  # fmt: skip
 
 
 LIMITED = facts(
