@@ -105,7 +105,7 @@ def test_without_a_file_it_is_shown_and_nothing_is_written(program: Run, project
     assert done.returncode == 0
     assert done.stdout.startswith("# By preflight fix: 5 failing checks pass with this file.\n")
     assert 'mem_reservation: "64M"  # was 128 MiB: memory-reservation-within-limit' in done.stdout
-    assert done.stderr == "preflight: to write it: preflight fix -o compose.fix.yaml\n"
+    assert done.stderr == "preflight: to write it, add: -o compose.fix.yaml\n"
     assert files_of(project) == before
 
 

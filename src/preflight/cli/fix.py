@@ -72,7 +72,7 @@ def fix(
         start = _start_command(facts, [*files, output or "FILE"])
         streams.write_file(output, render.compose_file(override, start))
         if output is None:
-            streams.write_message(f"to write it: preflight fix -o {SUGGESTED_FILE}")
+            streams.write_message(f"to write it, add: -o {SUGGESTED_FILE}")
         else:
             named = [f"--compose-file={file}" for file in map(display_path, [*files, output])]
             commands = (shlex.join(["preflight", "check", *named]), start)

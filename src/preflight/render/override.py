@@ -10,7 +10,7 @@ from itertools import takewhile
 from preflight.model.fixes import Override
 from preflight.render import RenderOptions
 from preflight.render.layout import TextLayout
-from preflight.render.sanitize import clean, shorten
+from preflight.render.sanitize import clean, hide_ci_commands, shorten
 
 _PLAIN_KEY_PATTERN = re.compile(
     r"(?!(?:y|n|yes|no|on|off|true|false|null)\Z)[A-Za-z_][\w.-]*", re.I
@@ -63,12 +63,16 @@ def _mapping_lines(override: Override) -> Iterator[str]:
 
 
 def _key(text: str) -> str:
-    return text if _PLAIN_KEY_PATTERN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    return text if _PLAIN_KEY_PATTERN.fullmatch(text) else _quote(text)
 
 
 def _scalar(text: str) -> str:
     """Write a value in quotes; Compose takes a single dollar sign for a variable."""
-    return json.dumps(text.replace("$", "$$"), ensure_ascii=False)
+    return _quote(text.replace("$", "$$"))
+
+
+def _quote(text: str) -> str:
+    return hide_ci_commands(json.dumps(text, ensure_ascii=not text.isprintable()))
 
 
 def remaining(override: Override, options: RenderOptions) -> str:

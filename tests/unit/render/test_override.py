@@ -56,6 +56,16 @@ def test_keys_are_nested_and_every_text_comes_back() -> None:
     assert text.startswith("# By preflight fix: 1 failing check passes with this file.\n")
 
 
+def test_texts_from_outside_are_harmless() -> None:
+    hostile = "\x1b[2J\u202e\x9b ##[error]x\n::error::y"
+    edits = (edit(hostile, "environment/A", hostile, hostile),)
+    text = override.compose_file(Override(edits, (), (), ()), hostile)
+    assert read(text) == {"services": {hostile: {"environment": {"A": hostile}}}}
+    assert text.replace("\n", "").isprintable()
+    assert "##[" not in text
+    assert not [line for line in text.splitlines() if line.lstrip().startswith("::")]
+
+
 def test_a_value_in_a_comment_stays_in_its_line() -> None:
     text = override.compose_file(
         Override((edit("a", "mem_limit", "6G", "x\ny: z\x1b[1m"),), (), (), ()), "up\nrm: x"
