@@ -91,7 +91,8 @@ def _format_number(value: float, unit: Unit, other: float, binary: bool | None) 
 
     for digits in range(_MIN_DECIMALS_BY_UNIT.get(unit, 2), 10):
         text = write(value, digits)
-        if value == other or text != write(other, digits):
+        is_rounded_away = text == "0" and value != 0
+        if not is_rounded_away and (value == other or text != write(other, digits)):
             return text
     return f"{value!r}{_SYMBOL_BY_UNIT.get(unit, '')}"
 

@@ -33,6 +33,10 @@ _SERVICES_PATH = ("start", "services")
 _COMPOSE_MAJORS_CREATING_HOST_PATH = (
     5,
 )  # Compose whose create_host_path is true where `bind` doesn't say
+_KEYS_FOR_ENGINE = {
+    *("container_name", "cpus", "cpuset", "depends_on", "deploy", "devices", "ipc", "logging"),
+    *("network_mode", "pid", "ports", "runtime", "sysctls", "volumes", "volumes_from"),
+}
 _PROGRAM_DIRS = ("/usr/bin", "/usr/local/bin")
 # to mount the host's programs over the container's own isn't advised
 _PROGRAMS_HIDDEN = Unknown("programs of the host aren't visible in this container", "unsupported")
@@ -69,6 +73,12 @@ def measure(
         platform = str(service.get("platform") or "")
         runs, evidence = _can_run_platform(platform, engine, root) if platform else (None, "")
         yield _service_fact(project, name, "platform_runs", runs, "platform", evidence=evidence)
+    if _asks_engine(project):
+        from preflight.facts import refusals
+
+        yield from refusals.measure(context, project, root)
+    for kind in ("networks", "volumes"):
+        yield Measured(("start", kind), {}, "those that need more than the engine's default driver")
     path_hidden = context.find_visibility().path_hidden
     is_podman = isinstance(engine, Engine) and engine.name == "podman"
     for name, service in project.services.items():
@@ -79,6 +89,14 @@ def measure(
 
         yield from builds.measure(context, project, environ)
     yield Measured(_SERVICES_PATH, {}, "the project and this machine")
+
+
+def _asks_engine(project: Project) -> bool:
+    """Whether a service asks for more than an image, memory and its own network."""
+    keys = {key for service in project.services.values() for key, value in service.items() if value}
+    plain_networks = {"default": {"name": f"{project.name}_default", "ipam": {}}}
+    networks = project.config.get("networks") or plain_networks
+    return bool(keys & _KEYS_FOR_ENGINE) or networks != plain_networks
 
 
 def _service_fact(

@@ -5,6 +5,7 @@ Sizes are in Compose's own grammar, which is binary; sums count replicas.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,16 @@ from preflight.facts.compose.project import (
 from preflight.facts.engine.engine_facts import DEFAULT_LOG_DRIVER, is_log_rotated
 from preflight.model.facts import Measured, Value
 from preflight.model.fixes import LEGACY_KEY_BY_PATH
+
+_TEXT_KEYS = (
+    *("cgroup_parent", "container_name", "cpuset", "network_mode", "pull_policy", "runtime"),
+    "user",
+)
+# of the Java Virtual Machine; the last of several counts
+_HEAP_OPTION_PATTERN = re.compile(
+    r"(?:^|[\s\"'])-Xm([sx])([0-9]+)([kmgt]?)b?(?=$|[\s\"'])", re.IGNORECASE
+)
+_HEAP_NAME_BY_LETTER = {"s": "initial", "x": "max"}
 
 
 def measure(_: object, project: Project) -> Iterator[Measured]:
@@ -67,6 +78,12 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
     yield fact((), {})
     yield fact(("known_as",), list_service_aliases(name, service), "image")
     yield fact(("image",), service.get("image"), "image")
+    repository, tag = parse_image(str(service.get("image") or ""))
+    yield fact(("repository",), repository, "image")
+    yield fact(("tag",), tag, "image")
+    for text_key in _TEXT_KEYS:
+        if service.get(text_key) is not None:  # what isn't measured of a service it doesn't have
+            yield fact((text_key,), str(service[text_key]), text_key)
     deployed = read_field(service, "deploy.replicas") is not None
     key = ("deploy", "replicas") if deployed else ("scale",)
     yield fact(("replicas",), count_replicas(service), *key)
@@ -75,6 +92,11 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
         yield fact((kind, what), amount, *path)
     legacy = [key for key in LEGACY_KEY_BY_PATH.values() if key and service.get(key)]
     yield fact(("legacy_keys",), legacy or None, *legacy[:1])
+    swap = int(service.get("memswap_limit") or 0)
+    if swap > 0:
+        yield fact(("limits", "memory_swap"), swap, "memswap_limit")
+    for name_of_heap, size in read_heap_sizes(service).items():
+        yield fact(("heap", name_of_heap), size, "environment")
     for variable, value in (service.get("environment") or {}).items():
         text = None if value is None else str(value)
         yield fact(("environment", variable), text, "environment", variable)
@@ -82,12 +104,111 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
     yield fact(("ports",), [_format_port(port) for port in service.get("ports") or ()], "ports")
     mounts = [_format_mount(mount) for mount in service.get("volumes") or ()]
     yield fact(("mounts",), mounts, "volumes")
+    targets = [
+        re.sub("^[a-z]:(?=/)", "", str(m.get("target"))) for m in service.get("volumes") or ()
+    ]
+    yield fact(("mount_targets",), targets, "volumes")
+    if service.get("healthcheck"):
+        yield fact(("healthcheck",), has_healthcheck(service), "healthcheck")
+    for dependency, condition in read_dependencies(service).items():
+        yield fact(("depends_on", dependency), condition, "depends_on", dependency)
+    if devices := list_devices(service):
+        yield fact(("devices",), devices, "devices")
+    for sysctl, value in read_pairs(service.get("sysctls")).items():
+        yield fact(("sysctls", sysctl), value, "sysctls", sysctl)
     yield fact(("platform",), service.get("platform") or None, "platform")
     yield fact(("gpus",), _count_gpus(service), "gpus" if service.get("gpus") else "deploy")
     driver, options = (read_field(service, f"logging.{key}") for key in ("driver", "options"))
     rotated = is_log_rotated(str(driver or DEFAULT_LOG_DRIVER), options or {})
     yield fact(("log", "driver"), driver, "logging", "driver")
     yield fact(("log", "rotated"), rotated if driver or options else None, "logging")
+
+
+def parse_image(reference: str) -> tuple[str | None, str | None]:
+    """Return repository and tag of an image as people write them, None where there is none.
+
+    Docker Hub's name is left out: `docker.io/library/redis:7@sha256:…` is redis and 7. Without a
+    tag and a digest it is `latest`.
+    """
+    name, _, digest = reference.partition("@")
+    name = re.sub(r"^(?:(?:index\.)?docker\.io/)?(?:library/)?", "", name.strip())
+    repository, colon, tag = name.rpartition(":")
+    if not colon or "/" in tag:
+        repository, tag = name, "" if digest else "latest"
+    return (repository, tag or None) if repository else (None, None)
+
+
+def has_healthcheck(service: Mapping[str, Any]) -> bool | None:
+    """Return whether the file sets a health check, False if it disables it, None for the image's.
+
+    Other keys, such as `interval`, change what the image has.
+    """
+    check = service.get("healthcheck") or {}
+    test = check.get("test")
+    first = test[0] if isinstance(test, list) and test else test
+    if check.get("disable") or str(first).upper() == "NONE":
+        return False
+    return True if test else None
+
+
+def read_dependencies(service: Mapping[str, Any]) -> dict[str, str]:
+    """Return the services that must be started before, and the condition that each must meet.
+
+    Those that aren't required are left out. As Compose does, a service whose network, processes,
+    volumes or name is used counts too.
+    """
+    given = service.get("depends_on") or {}
+    if isinstance(given, list):
+        given = dict.fromkeys(given)
+    shared = [str(service.get(key) or "") for key in ("network_mode", "ipc", "pid")]
+    used = [text.removeprefix("service:") for text in shared if text.startswith("service:")]
+    for text in (*(service.get("links") or ()), *(service.get("volumes_from") or ())):
+        used += [] if str(text).startswith("container:") else [str(text).partition(":")[0]]
+    given = {**dict.fromkeys(used), **given}
+    rows = {str(name): row or {} for name, row in given.items()}
+    return {
+        name: str(row.get("condition") or "service_started")
+        for name, row in rows.items()
+        if row.get("required", True)
+    }
+
+
+def list_devices(service: Mapping[str, Any]) -> list[str]:
+    """Return the devices of the host that a service asks for, without those of CDI."""
+    devices = []
+    for device in service.get("devices") or ():
+        is_long = isinstance(device, Mapping)
+        source = device.get("source") if is_long else str(device).partition(":")[0]
+        if str(source).startswith("/"):
+            devices.append(str(source))
+    return devices
+
+
+def read_pairs(value: Any) -> dict[str, str]:
+    """Return `[A=1]` or a mapping as a mapping to text."""
+    if isinstance(value, list):
+        value = dict(str(item).partition("=")[::2] for item in value)
+    return {str(name): str(text) for name, text in (value or {}).items()}
+
+
+def read_heap_sizes(service: Mapping[str, Any]) -> dict[str, int]:
+    """Return the initial and the largest Java heap in bytes, by variables and the command.
+
+    Where several set it, the smallest counts: which of them Java sees isn't known.
+    """
+    texts = [str(text) for text in (service.get("environment") or {}).values()]
+    for key in ("command", "entrypoint"):
+        value = service.get(key)
+        texts.append(" ".join(map(str, value)) if isinstance(value, list) else str(value or ""))
+    sizes: dict[str, int] = {}
+    for text in texts:
+        by_name: dict[str, int] = {}
+        for letter, number, suffix in _HEAP_OPTION_PATTERN.findall(text):
+            factor = 1024 ** " kmgt".index(suffix.lower() or " ")
+            by_name[_HEAP_NAME_BY_LETTER[letter.lower()]] = int(number) * factor
+        for name, size in by_name.items():
+            sizes[name] = min(size, sizes.get(name, size))
+    return sizes
 
 
 def _format_port(port: Mapping[str, Any]) -> str:

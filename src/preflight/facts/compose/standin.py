@@ -324,5 +324,6 @@ _NUMBER_PARSER_BY_KEY: Mapping[str, Callable[[Any], Any]] = {
     **{f"deploy.resources.{kind}.memory": parse_size for kind in ("limits", "reservations")},
     **dict.fromkeys(("gpus", "deploy.resources.reservations.devices"), _parse_devices),
     **dict.fromkeys(("mem_limit", "mem_reservation"), parse_size),
+    "memswap_limit": lambda value: "-1" if str(value) == "-1" else parse_size(value),
     "cpus": _parse_cores,
 }

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from preflight.facts.collect.context import Engine, MeasureContext
@@ -36,6 +37,13 @@ from preflight.facts.host.kernel import CgroupLimit, Cgroups, ContainerCgroup, r
 from preflight.model.facts import Measured, Unknown
 
 DEFAULT_LOG_DRIVER = "json-file"
+PLUGIN_KINDS = ("volume", "network", "log")
+_CPUSET_FILES = (  # of the root of cgroup v1 and v2, else all that are switched on
+    "sys/fs/cgroup/cpuset/cpuset.cpus",
+    "sys/fs/cgroup/cpuset.cpus.effective",
+    "sys/devices/system/cpu/online",
+)
+CPUSET_PATTERN = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*")
 _POSITIVE_SIZE_PATTERN = re.compile(r"[0-9.]*[1-9][0-9.]*\s*[a-z]*", re.IGNORECASE)
 _CONTAINERD_ROOT = "/var/lib/containerd"
 _MAX_CONTAINERS_MEASURED = 50  # containers of this stack whose memory use is read
@@ -62,6 +70,7 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     source = "the address, the kernel, the daemon's process"
     yield _docker_fact("native", engine.visibility.processes_hidden is None, source)
     yield from parse_engine_info(engine.version, engine.info)
+    yield _docker_fact("cpuset", *find_cpuset(engine))
     yield from _docker_disk_facts(engine)
     yield from _docker_memory_facts(engine, context)
 
@@ -103,6 +112,8 @@ def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> It
         ("memory.total", "/info", "MemTotal", count_or_none(info.get("MemTotal")) or None),
         ("cgroup.version", "/info", "CgroupVersion", int(cgroup) if cgroup in ("1", "2") else None),
         ("limits.memory", "/info", "MemoryLimit", _enforces_limits(info, "MemoryLimit")),
+        ("limits.swap", "/info", "SwapLimit", _enforces_limits(info, "SwapLimit")),
+        ("cgroup.driver", "/info", "CgroupDriver", text_or_none(info.get("CgroupDriver"))),
         ("limits.cpus", "/info", "CpuCfsQuota", _enforces_limits(info, "CpuCfsQuota")),
         ("rootless", "/info", "SecurityOptions", rootless),
         ("disk.root", "/info", "DockerRootDir", text_or_none(info.get("DockerRootDir"))),
@@ -114,6 +125,13 @@ def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> It
     builder = get_nested_object(version, "Platform").get("Name")  # "" of a distribution's package
     edition = builder or None if isinstance(builder, str) else unreported_value("Platform.Name")
     yield _docker_fact("edition", edition, "GET /version Platform.Name")
+    runtimes = sorted(map(str, get_nested_object(info, "Runtimes")))
+    yield _docker_fact("runtimes", runtimes or unreported_value("Runtimes"), "GET /info Runtimes")
+    for kind in PLUGIN_KINDS:
+        key = f"Plugins.{kind.capitalize()}"
+        names = get_nested_object(info, "Plugins").get(kind.capitalize())
+        reported = value_or_unreported(names if isinstance(names, list) else None, key)
+        yield _docker_fact(f"plugins.{kind}", reported, f"GET /info {key}, those in use")
     warnings = [str(warning) for warning in list_or_empty(info.get("Warnings"))]
     yield _docker_fact("warnings", warnings, "GET /info Warnings")
     # the driver's options aren't in /info
@@ -127,6 +145,23 @@ def _enforces_limits(info: Mapping[str, Any], key: str) -> bool | None:
         return False
     value = info.get(key)
     return value if isinstance(value, bool) else None
+
+
+def find_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str | Unknown, str]:
+    """Return the CPUs of the engine's machine; a VM's are numbered from 0 on."""
+    count = count_or_none(engine.info.get("NCPU"))
+    if engine.name in VM_ENGINE_PATTERNS and count:
+        return f"0-{count - 1}", "GET /info NCPU"
+    if engine.visibility.processes_hidden is not None:
+        return engine.visibility.processes_hidden, ""
+    for file in _CPUSET_FILES:
+        try:
+            text = (root / file).read_text("ascii", "replace").strip()
+        except OSError:
+            continue
+        if CPUSET_PATTERN.fullmatch(text):
+            return text, f"/{file}"
+    return Unknown("no file shows the CPUs of this machine"), ""
 
 
 def _docker_disk_facts(engine: Engine) -> Iterator[Measured]:
@@ -170,7 +205,8 @@ def _docker_memory_facts(engine: Engine, context: MeasureContext) -> Iterator[Me
     """Yield the limit above the containers, and what is left for this stack now."""
     visibility = engine.visibility
     hidden = visibility.cgroups_hidden
-    cgroup, limit = _read_cgroup_limit(engine) if hidden is None else ("", hidden)
+    cgroup, limit, cpus = ("", hidden, hidden) if hidden else _read_cgroup_limits(engine)
+    yield _docker_fact("cpus_limit", *(cpus if isinstance(cpus, CgroupLimit) else (cpus,)))
     total = count_or_none(engine.info.get("MemTotal")) or None
     if isinstance(limit, Unknown):
         caveat, limit_bytes = "; a cgroup limit above it can't be seen", None
@@ -194,17 +230,26 @@ def _docker_memory_facts(engine: Engine, context: MeasureContext) -> Iterator[Me
     yield _docker_fact("memory.available", available, source + caveat)
 
 
-def _read_cgroup_limit(engine: Engine) -> tuple[str, CgroupLimit | Unknown]:
+def _read_cgroup_limits(engine: Engine) -> tuple[str, CgroupLimit | Unknown, CgroupLimit | Unknown]:
+    """Return the cgroup in which containers run, and the limits over it on memory and CPUs."""
     try:
-        cgroup = _find_containers_cgroup(engine.api, engine.info)
-        return cgroup, Cgroups().limit("memory", cgroup)
+        cgroup = find_containers_cgroup(engine.api, engine.info)
     except EngineError as error:
-        return "", error.unknown
+        return "", error.unknown, error.unknown
     except OSError as error:
-        return "", Unknown(str(error))
+        return "", Unknown(str(error)), Unknown(str(error))
+    return cgroup, read_cgroup_limit("memory", cgroup), read_cgroup_limit("cpu", cgroup)
 
 
-def _find_containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
+def read_cgroup_limit(controller: str, cgroup: str) -> CgroupLimit | Unknown:
+    """Return the lowest limit over a cgroup of this machine."""
+    try:
+        return Cgroups().limit(controller, cgroup)
+    except OSError as error:
+        return Unknown(str(error))
+
+
+def find_containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
     """Return the cgroup of containers that don't name one themselves.
 
     A running one shows it; else it is the engine's default: daemon/oci_linux.go of moby, libpod's

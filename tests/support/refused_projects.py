@@ -1,0 +1,107 @@
+"""Projects that an engine refuses: a row each, with the rule that says so before."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from engines import IMAGE
+
+
+class RefusedProject(NamedTuple):
+    """Keys of the service `api` and of the file, and which engines refuse them.
+
+    `before` are commands of docker that make what stands in the way.
+    """
+
+    rule: str
+    service: str
+    rest: str = ""
+    before: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ("docker",)
+
+
+BOTH = ("docker", "podman")
+DB = f"  db: {{image: '{IMAGE}', network_mode: none, command: [sleep, '60']}}\n"
+POOL = "networks: {{n: {{ipam: {{config: [{{subnet: {}}}]}}}}}}\n"
+REFUSED_PROJECTS = {
+    "memory limit of 5 MiB": RefusedProject("memory-limit-minimum", "mem_limit: 5m"),
+    "memory limit without a unit": RefusedProject("memory-limit-minimum", "mem_limit: 512"),
+    "memory reservation of 5 MiB": RefusedProject(
+        "memory-reservation-minimum", "deploy: {resources: {reservations: {memory: 5m}}}"
+    ),
+    "memory reservation above the limit": RefusedProject(
+        "memory-reservation-within-limit", "mem_limit: 64m, mem_reservation: 128m"
+    ),
+    "memory and swap below memory": RefusedProject(
+        "memory-swap-limit", "mem_limit: 2g, memswap_limit: 1g", engines=BOTH
+    ),
+    "swap without a memory limit": RefusedProject("memory-swap-needs-limit", "memswap_limit: 1g"),
+    "a thousandth of a CPU": RefusedProject("cpu-limit-minimum", "cpus: 0.001"),
+    "more CPUs than there are": RefusedProject("cpu-limit-within-docker", "cpus: 4000"),
+    "CPUs that aren't there": RefusedProject("cpuset", 'cpuset: "0,4000"', engines=BOTH),
+    "no valid CPUs": RefusedProject("cpuset", "cpuset: all"),
+    "a device that isn't there": RefusedProject("devices", "devices: [/dev/gone, /dev/null]"),
+    "a name that is taken": RefusedProject(
+        "container-name-free", "container_name: pf-taken", engines=BOTH,
+        before=(f"create --name pf-taken {IMAGE} true",),
+    ),
+    "processes of a container that isn't there": RefusedProject(
+        "shared-containers", "pid: 'container:pf-gone'"
+    ),
+    "an external network": RefusedProject(
+        "external-networks", "networks: [proxy]", "networks: {proxy: {external: true}}\n",
+        engines=BOTH,
+    ),
+    "an external network of another name": RefusedProject(
+        "external-networks", "networks: [proxy]",
+        "networks: {proxy: {external: true, name: pf-gone}}\n",
+    ),
+    "an external volume": RefusedProject(
+        "external-volumes", "volumes: ['data:/data']", "volumes: {data: {external: true}}\n",
+        engines=BOTH,
+    ),
+    "a runtime": RefusedProject("runtime", "runtime: nvidia"),
+    "a logging driver": RefusedProject("log-driver", "logging: {driver: loki}", engines=BOTH),
+    "a volume driver": RefusedProject(
+        "volume-driver", "volumes: ['data:/data']", "volumes: {data: {driver: rexray}}\n",
+        engines=BOTH,
+    ),
+    "a network driver": RefusedProject(
+        "network-driver", "networks: [n]", "networks: {n: {driver: weave}}\n", engines=BOTH
+    ),
+    "an overlay network": RefusedProject(
+        "overlay-needs-swarm", "networks: [n]", "networks: {n: {driver: overlay}}\n"
+    ),
+    "a subnet that another network has": RefusedProject(
+        "subnets", "networks: [n]", POOL.format("10.77.0.0/16"),
+        before=("network create --subnet 10.77.3.0/24 pf-pool",),
+    ),
+    "a kernel setting of the machine": RefusedProject(
+        "sysctls", "sysctls: {vm.max_map_count: 262144}"
+    ),
+    "a kernel setting of the host's network": RefusedProject(
+        "sysctls", "network_mode: host, sysctls: {net.core.somaxconn: 1024}"
+    ),
+    "a dependency without a health check": RefusedProject(
+        "healthchecks", "depends_on: {db: {condition: service_healthy}}", DB
+    ),
+}  # fmt: skip
+
+NOT_ASKED_HERE = {
+    "docker-reachable": "tests/unit/facts/engine",
+    "compose-version": "tests/unit/facts/compose/test_load.py",
+    "compose-conflict": "tests/unit/facts/compose/test_load.py",
+    "compose-variables": "tests/e2e/test_check_stack.py",
+    "compose-variables-set": "tests/e2e/test_check_stack.py",
+    "port-free": "tests/unit/facts/test_ports.py",
+    "port-clash": "tests/unit/facts/test_start_blockers.py",
+    "bind-mounts": "tests/unit/facts/test_start_blockers.py",
+    "env-files": "tests/e2e/test_check_stack.py",
+    "platform": "tests/unit/facts/test_start_blockers.py",
+    "gpus": "tests/unit/facts/test_start_blockers.py",
+    "container-oom": "tests/e2e/test_check_stack.py",
+    "cpu-limit-within-quota": "tests/unit/facts/test_refusals.py",
+    "cpu-limit-supported": "no engine without CFS here: moby, daemon/daemon_unix.go",
+    "privileged-ports": "no rootless engine here: rootlesskit, pkg/port/builtin",
+}
+"""By rule: the test that asks elsewhere, or why no engine here can be asked."""
