@@ -347,7 +347,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
                 "error: '{whatever}'\nfixes: [{text: 'is {host.oss}'}]"
             ),
             [
-                "7:12: unknown placeholder {whatever}: use actual, expected, item, missing, severity or",
+                "7:12: unknown placeholder {whatever}: use actual, expected, item, missing,",
                 "8:20: unknown fact 'host.oss', did you mean 'host.os'?",
             ],
         ),
