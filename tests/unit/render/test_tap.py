@@ -112,7 +112,7 @@ def test_diagnostics_tell_what_to_do(report: Report) -> None:
     memory = points["Total RAM (host-memory)"]["diag"]
     assert memory["fixes"] == [
         {
-            "text": "Get 10 GB, 1.7 GB more than 8.3 GB.",
+            "text": "Get 10 GB, 1.6 GiB more than 7.8 GiB.",
             "command": "free -h",
             "url": "https://example.org/memory",
             "kind": "manual",

@@ -37,7 +37,7 @@ rules:
 
 
 def judge(**cpus: Any) -> Report:
-    rules = pipeline.load_rules_and_errors("limits.yaml", lambda _: RULES.encode())
+    rules = pipeline.load_ruleset("limits.yaml", lambda _: RULES.encode())
     services = {name: {"limits": {"cpus": cpu, "memory": None}} for name, cpu in cpus.items()}
     return evaluate(rules, Facts({"compose": {"services": services}}), pipeline.build_catalogue())
 
