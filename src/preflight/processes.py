@@ -14,11 +14,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from functools import cache, partial
 from select import select
 from typing import IO, NamedTuple, NoReturn
 
-_MAX_FILESYSTEM_ANSWER_SECONDS = 3.0  # to wait for a filesystem
+MAX_FILESYSTEM_ANSWER_SECONDS = 3.0  # to wait for a filesystem
+_filesystem_timeout = ContextVar("_filesystem_timeout", default=MAX_FILESYSTEM_ANSWER_SECONDS)
 _REMOTE_FILESYSTEM = re.compile(r" - (?:fuse|nfs|cifs|smb|9p|ceph|lustre|afs|gpfs|virtiofs)")
 
 
@@ -103,6 +105,11 @@ class Program:
         return ProgramResult(exit_code, output, error)
 
 
+def set_filesystem_timeout(seconds: float) -> None:
+    """Wait so long for a filesystem from now on, in all commands, and never more than 3 s."""
+    _filesystem_timeout.set(min(seconds, MAX_FILESYSTEM_ANSWER_SECONDS))
+
+
 def check_filesystem_responds(path: str) -> None:
     """Raise OSError where a filesystem over a network, or of a program, doesn't answer.
 
@@ -117,15 +124,13 @@ def check_filesystem_responds(path: str) -> None:
         _read_path_and_exit(path, writing)
     os.close(writing)
     with open(reading, "rb", buffering=0) as answers:
-        while select([answers], [], [], _MAX_FILESYSTEM_ANSWER_SECONDS)[0]:
+        while select([answers], [], [], _filesystem_timeout.get())[0]:
             if not answers.read(4096):  # it has ended
                 os.waitpid(child, 0)
                 return
     os.kill(child, signal.SIGKILL)
-    raise OSError(
-        errno.ETIMEDOUT,
-        f"its filesystem did not answer within {_MAX_FILESYSTEM_ANSWER_SECONDS:g} s",
-    )
+    problem = f"its filesystem did not answer within {_filesystem_timeout.get():g} s"
+    raise OSError(errno.ETIMEDOUT, problem)
 
 
 def list_siblings(path: str) -> list[str]:

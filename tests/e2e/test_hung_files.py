@@ -30,6 +30,8 @@ FILES = {
     "check --compose-file hung/c.yaml --timeout 3": "hung/c.yaml",
     "check -f json:hung/out.json --timeout 3": "hung/out.json",
     "facts -o hung/out.json --timeout 3": "hung/out.json",
+    "check -r hung/r.yaml --timeout 0.7": "hung/r.yaml",
+    "bundle -y -o hung/b.zip --timeout 0.7": "hung/b.zip",
     "rules validate hung/r.yaml": "hung/r.yaml",
     "rules test hung/cases": "hung/cases",
     "rules document --check hung/doc.md": "hung/doc.md",
@@ -104,7 +106,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
 def test_a_file_that_never_answers(command: str, file: str, ended: dict[str, Ended]) -> None:
     done = ended[command]
     assert (done.code, done.seconds < MAX_SECONDS) == (2, True), done
-    assert f"{file}: its filesystem did not answer within 3 s" in done.output
+    seconds = "0.7" if command.endswith("--timeout 0.7") else "3"
+    assert f"{file}: its filesystem did not answer within {seconds} s" in done.output
 
 
 @pytest.mark.parametrize(("command", "expected"), WITH_A_HUNG_HOME.items())

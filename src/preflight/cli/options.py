@@ -32,7 +32,7 @@ from preflight.model.rules import (
     Rule,
     RuleSet,
 )
-from preflight.processes import check_filesystem_responds
+from preflight.processes import check_filesystem_responds, set_filesystem_timeout
 
 CommandFunction: TypeAlias = Callable[..., None]
 
@@ -98,6 +98,7 @@ def _load_rules_to_complete() -> Iterable[Rule]:
 def _check_timeout(seconds: float) -> float:
     if not isfinite(seconds) or not 0 < seconds <= 3600:
         raise InputError(f"--timeout {seconds:g}: expected more than 0 and at most 3600 seconds")
+    set_filesystem_timeout(seconds)
     return seconds
 
 
@@ -161,6 +162,7 @@ Timeout = Annotated[
         "--timeout SECONDS $PREFLIGHT_TIMEOUT",
         "Time limit for all measurements together. What isn't measured by then is unknown.",
         callback=_check_timeout,
+        is_eager=True,  # before the files that other options name are looked at
     ),
 ]
 Sets = Annotated[
