@@ -23,7 +23,10 @@ BUILDERS = {"buildkit": "", "classic": "0"}
 
 
 class BuildCase(NamedTuple):
-    """A Dockerfile, the files of its context, `.dockerignore`, and further keys of `build`."""
+    """A Dockerfile, the files of its context, `.dockerignore`, and further keys of `build`.
+
+    Without a Dockerfile there is no context.
+    """
 
     dockerfile: str | bytes
     files: Sequence[str] = ("a", "d/f")
@@ -33,7 +36,7 @@ class BuildCase(NamedTuple):
 
     def write(self, folder: Path) -> Path:
         """Write the project to a folder; returns its compose file."""
-        context = folder / "web"
+        context = folder / "web" if self.dockerfile else folder / "elsewhere"
         context.mkdir(parents=True)
         data = self.dockerfile
         (context / "Dockerfile").write_bytes(data if isinstance(data, bytes) else data.encode())

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builds import BUILDERS, BuildCase, build, measure
 from engines import IMAGE, Engine
+from preflight.facts.builds.builder import find_builder
+from preflight.facts.collect.context import Engine as AnsweringEngine
+from preflight.facts.engine.api import EngineApi
+from preflight.facts.engine.endpoint import Endpoint
+from preflight.facts.engine.locality import NOTHING_VISIBLE
+from preflight.model.facts import Source, Unknown
 
 SCRATCH = "FROM scratch\n"
 TWO_STAGES = f"{SCRATCH}COPY gone /\nFROM scratch AS prod\nCOPY a /\n"
@@ -72,6 +79,7 @@ CASES = {
     "base given": BuildCase("ARG BASE\nFROM ${BASE}\nCOPY a /\n", build="args: {BASE: scratch}"),
     "mount": BuildCase(f"FROM {IMAGE}\nRUN --mount=source=gone,target=/x true\n"),
     "mode": BuildCase(f"{SCRATCH}COPY --chmod=644 a /\n"),
+    "no context": BuildCase(""),
     "no Dockerfile": BuildCase(SCRATCH, build="dockerfile: Dockerfile.prod"),
     "inline": BuildCase(SCRATCH, build='dockerfile_inline: "FROM scratch\\nCOPY gone /\\n"'),
     "additional context": BuildCase(f"{SCRATCH}COPY a /\n", build="additional_contexts: {x: ./q}"),
@@ -81,7 +89,7 @@ CASES = {
 EVERY_CHANGE = (
     *("missing", "present", "outside", "ignored", "link outside", "pattern without a match"),
     *("default of an argument", "unknown instruction", "heredoc", "unknown target", "mount"),
-    *("blank base", "no Dockerfile", "exception at any depth"),
+    *("blank base", "no context", "no Dockerfile", "exception at any depth"),
 )
 """The cases that are built on every change; the others at night."""
 
@@ -114,3 +122,135 @@ def test_every_case_is_what_the_builder_says(
 ) -> None:
     names = [name for name in CASES if name not in EVERY_CHANGE]
     assert disagreements(docker_engine, tmp_path, builder, names) == []
+
+
+def values(case: BuildCase, folder: Path, builder: str = "buildkit", **environ: str) -> Any:
+    """Return what is known of a build without an engine: problems, else why they aren't known."""
+    return measure(case.write(folder), None, builder, **environ)["problems"].value
+
+
+@pytest.mark.parametrize(
+    "dockerfile",
+    [
+        "FROM node\nCOPY $SOURCE /\n",
+        "FROM node\nCOPY ${SOURCE:-gone} /\n",
+        f"{SCRATCH}ARG S=gone\nCOPY ${{S#g}} /\n",
+        f"{SCRATCH}ENV S=a\nARG S=gone\nCOPY $S /\n",
+        f"{SCRATCH}ARG TARGETARCH\nCOPY gone-$TARGETARCH /\n",
+    ],
+)
+def test_a_source_that_depends_on_the_unknown_is_unknown(dockerfile: str, tmp_path: Path) -> None:
+    value = values(BuildCase(dockerfile), tmp_path)
+    assert isinstance(value, Unknown)
+    assert value.reason.endswith("depends on a variable that isn't known")
+
+
+@pytest.mark.parametrize(
+    "dockerfile",
+    [
+        "FROM node\nCOPY --from=builder /gone /\nADD https://a.b/c git@a.b:c.git#d /\n",
+        f"{SCRATCH}RUN --mount=type=cache,source=gone,target=/a b\n",
+        f"{SCRATCH}RUN --mount=type=bind,from=node,source=gone,target=/a b\n",
+        "FROM node\nCOPY $SOURCE /\nFROM scratch\nCOPY a /\n",
+        f"{SCRATCH}COPY --parents ./d/./f --exclude=*.md d /x/\n",
+        "FROM $BUILDPLATFORM\nCOPY a /\n",
+        f"{SCRATCH}COPY <<EOF a /\ngone\nEOF\n",
+    ],
+)
+def test_what_is_not_in_the_context_is_not_looked_up(dockerfile: str, tmp_path: Path) -> None:
+    assert values(BuildCase(dockerfile), tmp_path) is None
+
+
+def test_the_platform_of_the_engine_is_known(docker_engine: Engine, tmp_path: Path) -> None:
+    case = BuildCase(f"{SCRATCH}ARG TARGETARCH\nCOPY gone-$TARGETARCH a /\n")
+    arch = docker_engine.docker("version", "-f", "{{.Server.Arch}}")
+    error = measure(case.write(tmp_path), docker_engine.url)["error"]
+    assert error.value == f'failed to compute cache key: "/gone-{arch}" not found: not found'
+    assert error.source == Source.in_file(f"{tmp_path}/web/Dockerfile", 3)
+
+
+def test_whether_up_builds(docker_engine: Engine, tmp_path: Path) -> None:
+    file = BuildCase(SCRATCH).write(tmp_path)
+
+    def required(text: str) -> Any:
+        file.write_text(f"services:\n  web:\n    build: ./web\n{text}")
+        return measure(file, docker_engine.url)["required"].value
+
+    assert required("") is True
+    assert required(f"    image: {IMAGE}\n") is False, "it is there"
+    assert required(f"    image: docker.io/library/{IMAGE}\n    pull_policy: build\n") is True
+    assert required("    image: localhost:1/web:1\n") is False, "it may be pulled"
+    docker_engine.docker("tag", IMAGE, "shop-web")
+    assert required("name: shop\n") is False
+    docker_engine.docker("rmi", "shop-web")
+
+
+def test_what_lies_outside_of_the_project_is_not_read(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "project", tmp_path / "other"
+    outside.mkdir()
+    (outside / "Dockerfile").write_text("SECRET of mine\n")
+    case = BuildCase(SCRATCH, build=f"dockerfile: {outside}/Dockerfile")
+    value = values(case, inside)
+    assert isinstance(value, Unknown)
+    assert "outside of the project" in value.reason
+    (inside / "web/Dockerfile").unlink()
+    (inside / "web/Dockerfile").symlink_to(outside / "Dockerfile")
+    (inside / "compose.yaml").write_text("services: {web: {build: ./web}}")
+    assert isinstance(measure(inside / "compose.yaml", None)["problems"].value, Unknown)
+    allowed = measure(inside / "compose.yaml", None, PREFLIGHT_ALLOW_READ=str(outside))
+    assert allowed["problems"].value == ["unknown instruction: SECRET"]
+
+
+@pytest.mark.parametrize(
+    "context", ["https://a.b/c.git#d:e", "git@a.b:c.git", "ssh://a.b/c", "github.com/a/b"]
+)
+def test_a_context_elsewhere_is_not_judged(context: str, tmp_path: Path) -> None:
+    file = tmp_path / "compose.yaml"
+    file.write_text(f"services: {{web: {{build: '{context}'}}}}")
+    measured = measure(file, None)
+    assert measured["local"].value is False
+    assert measured["problems"].value is None
+
+
+def test_the_ignore_file_of_the_dockerfile_goes_first(tmp_path: Path) -> None:
+    file = BuildCase(f"{SCRATCH}COPY a /\n", ignore="a\n").write(tmp_path)
+    assert measure(file, None)["kinds"].value == ["ignored"]
+    (tmp_path / "web/Dockerfile.dockerignore").write_text("b\n")
+    assert measure(file, None)["kinds"].value is None
+    assert measure(file, None, "classic")["kinds"].value == ["ignored"]
+
+
+@pytest.mark.parametrize("ignore", ["[a\n", "!\n", "**/a" * 9])
+def test_an_ignore_file_that_can_not_be_read_leaves_it_unknown(ignore: str, tmp_path: Path) -> None:
+    assert isinstance(
+        values(BuildCase(f"{SCRATCH}COPY gone /\n", ignore=ignore), tmp_path), Unknown
+    )
+
+
+def test_all_sources_that_are_missing_are_named(tmp_path: Path) -> None:
+    measured = measure(BuildCase(f"{SCRATCH}COPY a gone /\nADD no /\n").write(tmp_path), None)
+    assert measured["problems"].value == [
+        "COPY gone: it isn't in the build context",
+        "line 3: ADD no: it isn't in the build context",
+    ]
+    key = "failed to compute cache key: failed to calculate checksum of ref"
+    assert measured["error"].value == f'{key}: "/gone": not found', "of a current BuildKit"
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    case = BuildCase(b"FROM scratch\nCOPY gone\xff /\n", ignore="\u00ff\n")
+    measured = measure(case.write(tmp_path), None)
+    assert measured["problems"].value == ["COPY gone?: it isn't in the build context"]
+
+
+def test_a_builder_of_buildx_may_know_more(tmp_path: Path) -> None:
+    builder = find_builder(Unknown("no engine"), {"DOCKER_BUILDKIT": "False"})
+    assert builder.name == "classic"
+    (tmp_path / "buildx").mkdir()
+    (tmp_path / "buildx/current").write_text('{"Name": "mine"}')
+    version = {"Version": "20.10.24", "Os": "linux", "Arch": "amd64"}
+    api = EngineApi(Endpoint("unix:///nowhere", "default", "the test"), 1)
+    engine = AnsweringEngine(api, version, {}, "docker", NOTHING_VISIBLE)
+    assert find_builder(engine, {"DOCKER_CONFIG": "/nowhere"}).syntax == (1, 2)
+    for environ in ({"DOCKER_CONFIG": str(tmp_path)}, {"BUILDX_BUILDER": "mine"}):
+        assert find_builder(engine, environ).syntax is None
