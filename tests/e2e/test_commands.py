@@ -73,7 +73,7 @@ def test_explain_takes_a_snapshot(tmp_path: Path) -> None:
     data["facts"]["host"]["memory"]["total"] = 4e9
     (tmp_path / "facts.json").write_text(json.dumps(data))
     done = run("explain", "host-memory", "--facts", "facts.json", cwd=tmp_path)
-    assert "4 GB ✖" in done.stdout
+    assert "3.7 GiB ✖" in done.stdout
 
 
 def test_rules_list_names_every_rule_of_the_file(tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_an_engine_in_a_vm_that_has_no_known_name_is_said_to_be_one() -> None:
         docker__native=False,
     )
     advised = advice(facts, "docker-memory")
-    assert "a VM that has 4.1 GB of this machine's 25 GB. Give the VM 8 GB" in advised
+    assert "a VM that has 3.8 GiB of this machine's 23.3 GiB. Give the VM 8 GB" in advised
     whole = machine(
         LINUX,
         host__memory__total=4.1e9,
