@@ -116,7 +116,7 @@ def evaluate(
     exclusion = None if selection.only else _find_exclusion(ruleset, evaluation.scope)
     if exclusion:
         rules = {rule.id: rule for rule in ruleset.extended}
-        selected = [rules[rule.id] for rule in selected if rule.id in rules]
+        selected = [rules[r.id] for r in selected if r.id in rules and rules[r.id].enabled]
         evaluation.rules.update(rules)
         if not selected:
             raise InputError(f"{exclusion}, and no other rule is selected")

@@ -59,8 +59,9 @@ def test_the_default_has_every_general_rule_with_its_tags_and_what_it_asks() -> 
     assert len(default) == 103
     for rule in GENERAL.rules:
         for key in ("title", "tags", "needs", "fact", "require", "recommend", "for_each"):
-            assert getattr(default[rule.id], key) == getattr(rule, key), (rule.id, key)
-        assert default[rule.id].enabled == rule.enabled
+            if (rule.id, key) != ("cpu-reservation-within-limit", "needs"):  # not of Swarm alone
+                assert getattr(default[rule.id], key) == getattr(rule, key), (rule.id, key)
+        assert default[rule.id].enabled == (rule.enabled or rule.id == "limits-fit-docker")
 
 
 def test_without_ollama_no_rule_of_the_document_speaks() -> None:
@@ -197,3 +198,30 @@ def test_a_service_that_is_not_there_is_known_not_to_hold(image: str | None, app
 def test_what_to_say_where_a_file_does_not_apply_is_not_inherited() -> None:
     assert load_file("version: 1\nextends: [default]\n").otherwise == ""
     assert DEFAULT.otherwise == "No service runs Ollama"
+
+
+def test_general_warns_only_where_something_will_go_wrong() -> None:
+    """A project without limits, or with more limits than memory, on an engine without them."""
+    engine = {
+        "docker__reachable": True, "docker__local": True, "docker__engine": "docker",
+        "docker__memory__usable": 2**30, "docker__limits__memory": False,
+        "docker__limits__cpus": False, "docker__swarm__state": "inactive",
+        "host__memory__total": 2**35,
+    }  # fmt: skip
+
+    def warned(**more: object) -> set[str]:
+        results = judge(project(None, **engine, **more)).results
+        return {result.id for result in results if result.verdict in ("warn", "fail")}
+
+    nothing = {
+        f"compose__total__{kind}__{unit}": 0
+        for kind in ("limits", "reservations")
+        for unit in ("memory", "cpus")
+    }
+    assert warned(**nothing) == set()
+    limits = {"compose__total__limits__memory": 2**31, "compose__total__limits__cpus": 4}
+    assert warned(**nothing | limits) == {"docker-memory-limits", "docker-cpu-limits"}
+    service = {"reservations": {"cpus": 2}, "limits": {"cpus": 1}}
+    assert warned(**nothing, compose__services__db=service, docker__cpus=8) == set()
+    report = judge(project("llm", **engine, **nothing | limits))  # the document wants it
+    assert "limits-fit-docker" in {r.id for r in report.results if r.verdict == "warn"}
