@@ -178,6 +178,8 @@ def _check_fleet_options(inventory: list[str], wheelhouse: str | None, save: str
     for name in inventory:
         if "," not in name and not os.path.exists(name):
             raise InputError(f"--inventory {name}: No such file or directory")
+        if "," not in name and not (os.path.isfile(name) or os.path.isdir(name)):
+            raise InputError(f"--inventory {name}: it is neither a file nor a folder")
     if save is not None:
         try:
             os.makedirs(save, exist_ok=True)

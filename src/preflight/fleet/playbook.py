@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from select import select
 from typing import Any, NamedTuple
 
 import psutil
@@ -23,6 +24,7 @@ from preflight.model.problems import InputError
 PACKAGE_DIR = Path(__file__).parent
 MAX_TASK_OVERHEAD_SECONDS = 40  # besides measuring: connecting, Python, a slow disk
 MAX_INSTALL_SECONDS = 300
+MAX_INVENTORY_SECONDS = 120  # cloud providers may answer slowly, and scripts never
 MAX_ERROR_CHARS = 400
 EXIT_CODES_WITH_RESULTS = (0, 2, 4, 6)  # also where hosts failed or were not reached
 DEFAULT_ENVIRONMENT = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_DEPRECATION_WARNINGS": "0"}
@@ -127,6 +129,8 @@ def _run_ansible(
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with open(events, "rb") as lines:
+            if not select([lines], [], [], MAX_INVENTORY_SECONDS)[0]:
+                raise InputError(f"the inventory was not read within {MAX_INVENTORY_SECONDS} s")
             for line in lines:
                 answers.add_event(json.loads(line))
                 done = sum(answer != HostAnswer() for answer in answers.hosts.values())

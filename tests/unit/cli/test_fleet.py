@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,9 @@ def test_removing_says_what_was_removed(fleet: Any) -> None:
     done = fleet(answers, "--remove")
     assert (done.exit_code, done.stdout) == (3, "a: /home/a\nb: nothing to remove\n")
     assert done.stderr == "preflight: c: refused\n"
+
+
+def test_an_inventory_that_is_a_pipe_is_refused(rules: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "hosts")
+    done = CliRunner().invoke(build_app(["fleet"]), ["fleet", "-i", str(tmp_path / "hosts")])
+    assert str(done.exception).endswith("hosts: it is neither a file nor a folder")

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from preflight.fleet import playbook
 from preflight.fleet.playbook import HostAnswer, run_playbook
 from preflight.model.problems import InputError
 
@@ -99,6 +100,17 @@ def test_an_ansible_that_cannot_begin(
     with pytest.raises(InputError) as error:
         run_playbook([], REQUEST, b"", lambda *_: None)
     assert [str(problem) for problem in error.value.problems] == [reason]
+
+
+def test_an_inventory_that_never_ends_is_given_up(
+    ansible: Ansible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(playbook, "MAX_INVENTORY_SECONDS", 0.3)
+    ansible(seconds=60)
+    children = psutil.Process().children()
+    with pytest.raises(InputError, match=r"^the inventory was not read within 0.3 s$"):
+        run_playbook([], REQUEST, b"", lambda *_: None)
+    assert {*psutil.Process().children()} <= {*children}
 
 
 def test_an_ansible_that_ends_early_leaves_hosts_without_an_answer(ansible: Ansible) -> None:

@@ -174,6 +174,8 @@ def choose_files(
     """
     files = tuple(typed) or _files_from_environment(environ, bounds)
     for file in files:
+        if os.path.exists(file) and not os.path.isfile(file):
+            raise ComposeError("it isn't a file; name one with --compose-file", file)
         if not os.path.isfile(file):
             hint = did_you_mean(file, list_siblings(file)) or "; name one with --compose-file"
             raise ComposeError(f"no such compose file{hint}", file)
