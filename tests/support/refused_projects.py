@@ -93,6 +93,8 @@ NOT_ASKED_HERE = {
     "compose-conflict": "tests/unit/facts/compose/test_load.py",
     "compose-variables": "tests/e2e/test_check_stack.py",
     "compose-variables-set": "tests/e2e/test_check_stack.py",
+    "build-inputs": "tests/unit/facts/builds",
+    "build-inputs-later": "tests/unit/facts/builds",
     "port-free": "tests/unit/facts/test_ports.py",
     "port-clash": "tests/unit/facts/test_start_blockers.py",
     "bind-mounts": "tests/unit/facts/test_start_blockers.py",
