@@ -173,7 +173,7 @@ def test_rules_about_this_host_are_skipped_with_a_remote_engine() -> None:
 def test_a_failure_is_in_gib_beside_what_the_document_says() -> None:
     results = {result.id: result for result in judged("docker-desktop-mac").results}
     message = results["docker-memory"].message
-    assert message == "RAM for Docker: 5.8 GiB, at least 8 GB (7.5 GiB) required"
+    assert message == "RAM for Docker: 5.8 GiB, 8 GB (7.5 GiB) required"
 
 
 # what a case finds where something is another than expected

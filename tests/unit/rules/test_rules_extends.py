@@ -261,3 +261,11 @@ def test_what_an_unreadable_file_may_hold_is_not_missing_at_any_depth() -> None:
     assert [str(problem) for problem in fault.value.problems] == [
         "b.yaml:2:11: cannot read gone.yaml: gone"
     ]
+
+
+@pytest.mark.parametrize("name", [DEFAULT_RULE_SET, GENERAL_RULE_SET])
+def test_every_bundled_rule_has_a_sentence_for_when_it_is_not_met(name: str) -> None:
+    ruleset = loaded({}, name)
+    assert [rule.id for rule in ruleset.rules if not rule.problem] == []
+    # for several services that are alike, their names stand in one sentence
+    assert [r.id for r in ruleset.rules if r.for_each and "{item}" not in (r.problem or "")] == []
