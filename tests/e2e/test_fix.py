@@ -31,6 +31,7 @@ services:
     mem_limit: 64m
     mem_reservation: 128m
     cpus: 16
+    deploy: {resources: {limits: {cpus: '16', memory: 64m}}}
 """
 RULES = """\
 version: 1
@@ -60,7 +61,7 @@ def project(tmp_path: Path) -> Path:
 def program(run_preflight: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """The program beside the real Compose and an engine of four CPUs and 16 GB."""
     folder = str(Path(compose_program()).parent)
-    info = {**INFO, "MemTotal": 16 * 10**9}
+    info = {**INFO, "MemTotal": 16 * 10**9, "SwapLimit": True}
     with listening(project.parent / "engine.sock", engine(info)) as url:
         monkeypatch.setenv("DOCKER_HOST", url)
         monkeypatch.setenv("PATH", folder, prepend=":")
@@ -88,12 +89,13 @@ def test_what_fails_passes_with_the_override(program: Run, project: Path) -> Non
     assert db["deploy"]["resources"]["reservations"]["memory"] == str(5 * 2**30)
     assert db["environment"] == {"PGDATA": "/var/lib/pg$1"}
     assert (cache["cpus"], cache["mem_reservation"]) == (4, str(64 * 2**20))
-    assert "deploy" not in cache
+    assert cache["deploy"]["resources"]["limits"] == {"cpus": 4, "memory": str(64 * 2**20)}
 
     program_name, *arguments = check.strip().removeprefix("$ ").split()
     assert program_name == "preflight"
     again = program(*arguments, *OWN, "-f", "json")
     verdicts = {(r["id"], r["item"]): r["verdict"] for r in json.loads(again.stdout)["results"]}
+    assert [key for key in verdicts if verdicts[key] == "unknown"] == []
     assert again.returncode == 0
     assert verdicts["cpu-limit-within-docker", "cache"] == "pass"
     assert verdicts["data-folder", "db"] == "pass"

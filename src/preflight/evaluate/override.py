@@ -7,6 +7,7 @@ proposed that wasn't judged: the facts with all changes, by all selected rules.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from math import ceil, floor
 from typing import Any, NamedTuple, TypeAlias
 
@@ -24,6 +25,7 @@ MAX_STEPS = 4  # an edit may need another one, as a limit its reservation
 MIN_MEMORY_BYTES = 6 * 2**20  # Docker refuses lower limits
 MIN_CPUS = 0.01  # as well
 _MIB, _GIB = 2**20, 2**30
+MAX_SERVICES_FOR_STYLE = 100  # how many show the style of a file
 MAX_PORT_DISTANCE, MAX_PORT = 20, 65535
 MIN_OVERRIDE_VERSION = (2, 24, 4)  # of Compose, for the tag !override
 _SERVICES = ("compose", "services")
@@ -141,14 +143,15 @@ def _edits_for(result: Result, facts: Facts, *, exact: bool = False) -> Edits:
         return {}
     edits: list[ComposeEdit | None] = []
     match path:
-        case ("compose", "services", service, "limits" | "reservations", _):
-            edits = [_resource_edit(facts, path, change.after, exact=exact)]
+        case ("compose", "services", service, *resource) if tuple(resource) in LEGACY_KEY_BY_PATH:
+            edits = [*_resource_edits(facts, path, change.after, exact=exact)]
         case ("compose", "total", *resource) if is_number(change.before):
             for service in _services(facts):
                 before = facts.get((*_SERVICES, service, *resource))
                 if is_number(before):
                     share = before * change.after / change.before
-                    edits.append(_resource_edit(facts, (*_SERVICES, service, *resource), share))
+                    path = (*_SERVICES, service, *resource)
+                    edits += _resource_edits(facts, path, share) or [None]
         case ("compose", "services", service, "environment", variable):
             edits = [_variable_edit(result, service, variable)]
         case ("ollama", "settings", service, setting):
@@ -165,14 +168,14 @@ def _services(facts: Facts) -> Mapping[str, Any]:
     return services if isinstance(services, Mapping) else {}
 
 
-def _resource_edit(
+def _resource_edits(
     facts: Facts, path: Path, after: Any, *, exact: bool = False
-) -> ComposeEdit | None:
-    """Return the edit of a limit or reservation, in whole MiB unless it has to be `exact`."""
+) -> list[ComposeEdit]:
+    """Return the edits of a limit or reservation, in whole MiB unless it has to be `exact`."""
     service, kind, what = path[2:]
-    before, key = facts.get(path), _resource_key(facts, service, kind, what)
-    if not is_number(after) or key is None:
-        return None
+    before = facts.get(path)
+    if not is_number(after):
+        return []
     if what == "cpus":
         text = f"{after:g}"
         value: float = float(text)
@@ -183,26 +186,35 @@ def _resource_edit(
         value = (ceil if is_raised else floor)(after / _MIB) * _MIB
         text = f"{value // _MIB}M" if value % _GIB else f"{value // _GIB}G"
     if value < (MIN_MEMORY_BYTES if what == "memory" else MIN_CPUS):
-        return None
+        return []
     before_text = format_value(before, "bytes" if what == "memory" else "cores")
-    return ComposeEdit(service, key, text, before_text, (Measured(path, value, _SOURCE),))
+    changes = (Measured(path, value, _SOURCE),)
+    keys = _resource_keys(facts, service, kind, what)
+    return [ComposeEdit(service, key, text, before_text, changes) for key in keys]
 
 
-def _resource_key(facts: Facts, service: str, kind: str, what: str) -> Path | None:
-    """Return the key in the style that the service uses, else the others of the file.
+def _resource_keys(facts: Facts, service: str, kind: str, what: str) -> list[Path]:
+    """Return the keys that set a limit or reservation, else one in the style of the file.
 
-    None in a Swarm for a key of format 2, which `docker stack deploy` ignores.
+    Compose refuses a service with different values under both. None in a Swarm for a key of format
+    2 alone, which `docker stack deploy` ignores.
     """
-    legacy = {name: facts.get((*_SERVICES, name, "legacy_keys")) or () for name in _services(facts)}
-    own, older = legacy[service], LEGACY_KEY_BY_PATH[kind, what]
-    is_set = [is_number(facts.get((*_SERVICES, service, *path))) for path in LEGACY_KEY_BY_PATH]
-    if is_number(facts.get((*_SERVICES, service, kind, what))):
-        is_legacy = older in own
-    else:
-        is_legacy = bool(own) if any(is_set) else any(legacy.values())
-    if not is_legacy or older is None:
-        return ("deploy", "resources", kind, what)
-    return None if _is_swarm_stack(facts) else (older,)
+    older, newer = LEGACY_KEY_BY_PATH[kind, what], ("deploy", "resources", kind, what)
+    own = _used_keys(facts, service)
+    candidates: tuple[Path, ...] = (newer, (str(older),))
+    used = [key for key in candidates if ".".join(key) in own]
+    if not used:
+        others = islice(_services(facts), MAX_SERVICES_FOR_STYLE)
+        style = own or {key for name in others for key in _used_keys(facts, name)}
+        is_legacy = older is not None and not style.isdisjoint(LEGACY_KEY_BY_PATH.values())
+        used = [(str(older),) if is_legacy else newer]
+        if older is None and "mem_reservation" in own:
+            return []  # beside it, Compose wants the memory under deploy too
+    return [] if newer not in used and _is_swarm_stack(facts) else used
+
+
+def _used_keys(facts: Facts, service: str) -> set[str]:
+    return set(facts.get((*_SERVICES, service, "resource_keys")) or ())
 
 
 def _is_swarm_stack(facts: Facts) -> bool:

@@ -102,9 +102,7 @@ COMPOSE_FACTS = (
     Fact("compose.services.*.heap.max", "bytes", "largest Java heap, of -Xmx; absent if not set"),
     Fact("compose.services.*.reservations.memory", "bytes", "memory reservation"),
     Fact("compose.services.*.reservations.cpus", "cores", "CPU reservation; only Swarm uses it"),
-    Fact(
-        "compose.services.*.legacy_keys", "list", "mem_limit and the like; absent if none is used"
-    ),
+    Fact("compose.services.*.resource_keys", "list", "the keys that set these; absent if none"),
     Fact("compose.services.*.environment.*", "text", "a variable of its containers"),
     Fact("compose.services.*.ports", "list", "the ports that it publishes"),
     Fact("compose.services.*.mounts", "list", "its volumes and bind mounts"),

@@ -24,10 +24,10 @@ def service(
     **others: Any,
 ) -> dict[str, Any]:
     return {
-        "limits": {"memory": memory, "cpus": cpus},
+        "limits": {"memory": memory, "cpus": cpus, "memory_swap": 1},
         "reservations": {"memory": reserved, "cpus": None},
         "replicas": 1,
-        "legacy_keys": None,
+        "resource_keys": None,
         "environment": {},
         **others,
     }
@@ -115,33 +115,37 @@ def test_a_setting_of_ollama_is_its_variable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("legacy", "others", "key"),
+    ("own", "keys"),
     [
-        (["mem_limit"], None, "mem_limit"),
-        (None, ["mem_limit"], f"{DEPLOY}.limits.memory"),  # its own limit is under deploy
+        (["mem_limit"], ["mem_limit"]),
+        ([f"{DEPLOY}.limits.memory"], [f"{DEPLOY}.limits.memory"]),
+        ([f"{DEPLOY}.limits.memory", "mem_limit"], [f"{DEPLOY}.limits.memory", "mem_limit"]),
+        ([f"{DEPLOY}.limits.cpus"], [f"{DEPLOY}.limits.memory"]),
+        (["cpus"], ["mem_limit"]),
+        (None, ["mem_limit"]),  # as the other service
     ],
 )
-def test_a_limit_stays_where_the_service_has_it(
-    legacy: list[str] | None, others: list[str] | None, key: str
+def test_a_limit_is_written_where_the_service_has_it(
+    own: list[str] | None, keys: list[str]
 ) -> None:
     services = {
-        "db": service(4 * GIB, legacy_keys=legacy),
-        "web": service(8 * GIB, legacy_keys=others),
+        "db": service(4 * GIB, resource_keys=own),
+        "web": service(8 * GIB, resource_keys=["mem_limit"]),
     }
     rule = "for_each: compose.services, fact: limits.memory, require: {at_least: 6GiB}"
-    assert edits(override(services, rule)) == {f"db.{key}": "6G"}
+    assert edits(override(services, rule)) == {f"db.{key}": "6G" for key in keys}
 
 
 def test_a_new_limit_is_written_as_the_file_writes_others() -> None:
     rule = "for_each: compose.services, fact: limits.memory, require: {at_least: 1GiB}"
-    services = {"db": service(), "web": service(2 * GIB, legacy_keys=["mem_limit"])}
+    services = {"db": service(), "web": service(2 * GIB, resource_keys=["mem_limit"])}
     assert edits(override(services, rule)) == {"db.mem_limit": "1G"}
 
 
 def test_in_a_swarm_there_is_no_mem_limit() -> None:
     rule = "for_each: compose.services, fact: limits.memory, require: {at_least: 6GiB}"
     swarm = {"docker": {"swarm": {"stack": "stack"}}}
-    found = override({"db": service(4 * GIB, legacy_keys=["mem_limit"])}, rule, **swarm)
+    found = override({"db": service(4 * GIB, resource_keys=["mem_limit"])}, rule, **swarm)
     assert not found.edits
     found = override({"db": service(4 * GIB)}, rule, **swarm)
     assert edits(found) == {f"db.{DEPLOY}.limits.memory": "6G"}
@@ -216,6 +220,7 @@ def test_warnings_are_mended_where_they_count() -> None:
     [
         "fact: docker.cpus, require: {at_least: 4}",  # no setting of the file
         "for_each: compose.services, fact: limits.memory, require: {exists: true}",
+        "for_each: compose.services, fact: limits.memory_swap, require: {at_least: 1GB}",
         "for_each: compose.services, fact: limits.memory, require: {at_least: 1kB, at_most: 2kB}",
         "for_each: compose.services, fact: limits.cpus, require: {at_most: 0.001}",
     ],

@@ -90,8 +90,9 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
     for kind, what in LEGACY_KEY_BY_PATH:
         amount, path = read_resource(service, kind, what)
         yield fact((kind, what), amount, *path)
-    legacy = [key for key in LEGACY_KEY_BY_PATH.values() if key and service.get(key)]
-    yield fact(("legacy_keys",), legacy or None, *legacy[:1])
+    keys = [".".join(("deploy", "resources", *path)) for path in LEGACY_KEY_BY_PATH]
+    keys += filter(None, LEGACY_KEY_BY_PATH.values())
+    yield fact(("resource_keys",), [key for key in keys if read_field(service, key)] or None)
     swap = int(service.get("memswap_limit") or 0)
     if swap > 0:
         yield fact(("limits", "memory_swap"), swap, "memswap_limit")
