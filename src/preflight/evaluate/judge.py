@@ -446,8 +446,10 @@ class Evaluation:
             message = comparison.sentence(title, verdict, severity, reason)
         fixes = () if verdict in ("pass", "skip") else rule.fixes
         path = comparison.scope.replace_item_segment(rule.fact)
-        resolved = resolve_fixes(fixes, comparison.scope, placeholder, path)
-        return ItemTemplates(message, error, tuple(resolved))
+        resolved = tuple(resolve_fixes(fixes, comparison.scope, placeholder, path))
+        if verdict == "unknown":  # nobody knows whether there is anything to change
+            resolved = tuple(fix for fix in resolved if fix.kind not in ("edit", "destructive"))
+        return ItemTemplates(message, error, resolved)
 
 
 def _as_result_value(value: Value | Unknown) -> Value:

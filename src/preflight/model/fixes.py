@@ -39,10 +39,10 @@ _READ_ONLY_PATTERN = re.compile(
 )
 
 _PROGRAM = rf"{_COMMAND_START}(?:sudo )?(?:{{}})\b"
-_SYSTEMD_PROGRAMS = "systemctl|journalctl|timedatectl|oomctl|usermod"
+_SYSTEMD_PROGRAMS = "systemctl|journalctl|timedatectl|oomctl|usermod|newgrp"
 _LINUX_COMMANDS = (
     _PROGRAM.format(
-        f"{_SYSTEMD_PROGRAMS}|apk|apt-get|dnf|pacman|dmesg|sysctl|free|ss|ipcs|quota|newgrp"
+        f"{_SYSTEMD_PROGRAMS}|apk|apt-get|dnf|pacman|dmesg|sysctl|free|ss|ipcs|quota"
         "|nvidia-ctk|cat /proc|ls -l /dev"
     )
     + "|/etc/(?:sysctl|systemd|docker)|podman system migrate"
@@ -55,6 +55,7 @@ _MISSING_COMMANDS_BY_SYSTEM = {
     "darwin": re.compile(rf"{_LINUX_COMMANDS}|\bnvidia-smi\b", re.MULTILINE),
     "windows": re.compile(f"{_LINUX_COMMANDS}|{_UNIX_COMMANDS}", re.MULTILINE),
 }
+_KERNEL_PATTERN = re.compile(r"\b(?:sysctl|dmesg)\b")
 _INTRODUCTION_PATTERN = re.compile(r"(?:(?<=[.!?] )|\A)(?:To|Then|Now)\b[^.!?]*:\Z")
 
 
@@ -79,21 +80,23 @@ def classify_fix(command: str | None, fact: Path = ()) -> FixKind:
 
 
 def adapt_to_system(text: str, command: str | None, *systems: object) -> tuple[str, str | None]:
-    """Return a fix without a command that the machine doesn't have.
+    """Return a fix without the lines of its command that the machine can't run.
 
-    `systems` are `host.os` and `host.distribution.id`. On macOS and Windows the engine's Linux runs
-    in a VM, where what needs root has to be done.
+    `systems` are `host.os` and `host.distribution.id`. On macOS and Windows the engine's kernel is
+    that of a VM.
     """
-    patterns = [
-        pattern for system, pattern in _MISSING_COMMANDS_BY_SYSTEM.items() if system in systems
-    ]
-    if not command or not any(pattern.search(command) for pattern in patterns):
+    names = _MISSING_COMMANDS_BY_SYSTEM.keys() & {*map(str, systems)}
+    missing = [_MISSING_COMMANDS_BY_SYSTEM[name] for name in names]
+    lines = (command or "").splitlines()
+    kept = [line for line in lines if not any(pattern.search(line) for pattern in missing)]
+    if len(kept) == len(lines):
         return text, command
-    text = _INTRODUCTION_PATTERN.sub("", text).rstrip()
-    text = f"{text[:-1]}." if text.endswith(":") else text
-    if _ROOT_PATTERN.search(command) and {"darwin", "windows"} & {*map(str, systems)}:
-        text += " This concerns the VM in which the engine runs."
-    return text, None
+    if not kept:
+        text = _INTRODUCTION_PATTERN.sub("", text).rstrip()
+        text = f"{text[:-1]}." if text.endswith(":") else text
+    if _KERNEL_PATTERN.search(command or "") and names & {"darwin", "windows"}:
+        text = f"{text} This concerns the VM in which the engine runs.".lstrip()
+    return text, "\n".join(kept) or None
 
 
 class ComposeEdit(NamedTuple):

@@ -669,6 +669,19 @@ def test_explain_advises_where_a_rule_is_not_met_item_by_item() -> None:
     assert (met.results[0].verdict, met.fixes) == ("pass", ())
 
 
+def test_what_is_unknown_is_not_to_be_edited() -> None:
+    kinds = {"Look.": "manual", "Lower it.": "edit", "Prune.": "destructive"}
+    fixes = ", ".join(f"{{text: {text}, kind: {kind}}}" for text, kind in kinds.items())
+    fixes = f"fixes: [{fixes}]"
+    known = services(api=8)
+    unknown = known._replace(unknown={"docker.cpus": CLOSED})
+    del unknown.values["docker"]["cpus"]
+    (result,) = judged(one(f"{EACH}, {fixes}"), unknown).results
+    assert (result.verdict, [fix.text for fix in result.fixes]) == ("unknown", ["Look."])
+    (result,) = judged(one(f"{EACH}, {fixes}"), services(api=8)).results
+    assert len(result.fixes) == 3
+
+
 def test_explain_advises_the_same_once() -> None:
     ruleset = one(f"{EACH}, fixes: [{{text: Get more CPUs.}}]")
     explained = explain(ruleset, services(web=8, db=9), CATALOGUE, ruleset.rules[0])

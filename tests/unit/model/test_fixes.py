@@ -126,6 +126,7 @@ VM = "This concerns the VM in which the engine runs."
         ("windows", "Raise it:", SYSCTL, (f"Raise it. {VM}", None)),
         ("darwin", "Use less. To see what uses it:", "free -h", ("Use less.", None)),
         ("darwin", "To see what uses it:", "free -h", ("", None)),
+        ("darwin", "See:", "docker stats\nfree -h", ("See:", "docker stats")),
         ("darwin", "Look:", "df -h", ("Look:", "df -h")),
         ("windows", "Look:", "df -h", ("Look.", None)),
         ("windows", "Look:", "docker info 2>&1 | grep -i warning", ("Look.", None)),
