@@ -56,6 +56,8 @@ MAX_TOTAL_RESULT_SIZE = 300_000_000  # sizes of the rules, each as often as it h
 _SIZE_OF_COMPARISON = 50  # characters of text that take as long
 
 _HOST_FACTS = ("hostname", "os", "arch")
+_COMPOSE_FILES = ("compose", "files")
+_PROJECT_GROUPS = ("compose", "start", "stack")  # nothing to judge without a compose file
 _ENGINE_FACTS = ("reachable", "engine", "version", "endpoint", "context")
 
 
@@ -324,7 +326,11 @@ class Evaluation:
             yield self._not_evaluated(rule, self.scope, "unknown", unknown.reason)
 
     def _judge_item(self, rule: Rule, scope: Scope) -> Result:
-        return self._check_applies(rule, rule.when, scope) or self._compare_fact(rule, scope)
+        result = self._check_applies(rule, rule.when, scope)
+        is_of_project = rule.fact[0] in _PROJECT_GROUPS and rule.fact != _COMPOSE_FILES
+        if result is None and is_of_project and self.facts.get(_COMPOSE_FILES) is None:
+            return self._not_evaluated(rule, scope, "skip", self.facts.source(rule.fact))
+        return result or self._compare_fact(rule, scope)
 
     def _check_applies(
         self, rule: Rule, when: Iterable[FactCondition], scope: Scope

@@ -225,3 +225,26 @@ def test_general_warns_only_where_something_will_go_wrong() -> None:
     assert warned(**nothing, compose__services__db=service, docker__cpus=8) == set()
     report = judge(project("llm", **engine, **nothing | limits))  # the document wants it
     assert "limits-fit-docker" in {r.id for r in report.results if r.verdict == "warn"}
+
+
+@pytest.mark.parametrize(
+    ("fact", "condition", "verdict"),
+    [
+        ("compose.services.db.limits.memory", "{at_least: 1GB}", "skip"),
+        ("compose.total.limits.memory", "{at_most: 1GB}", "skip"),
+        ("stack.containers.db.state", "{equals: running}", "skip"),
+        ("start.services.db.port_clash", "{exists: false}", "skip"),
+        ("compose.files", "{exists: true}", "fail"),
+    ],
+)
+def test_what_is_asked_of_a_project_is_skipped_where_there_is_none(
+    fact: str, condition: str, verdict: str
+) -> None:
+    rule = f"{{id: a, title: A, fact: {fact}, require: {condition}}}"
+    source = "no compose file here"
+    groups = ("compose", "files"), ("compose", "services"), ("compose", "total"), ("stack",)
+    measured = [Measured(path, None, source) for path in (*groups, ("start", "services"))]
+    facts = build_facts(measured, measured_at="", version="")
+    (result,) = judge(facts, load_file(f"version: 1\nrules: [{rule}]\n")).results
+    assert result.verdict == verdict
+    assert result.reason_or_source == source
