@@ -107,8 +107,16 @@ class TextLayout:
 
     def draw(self) -> str:
         """Return the text with a newline at the end of every line."""
-        text = "".join(f"{line}\n" for line in self._lines)
-        return text.translate(ASCII_FALLBACKS) if self.options.ascii else text
+        lines = map(self._to_ascii, self._lines) if self.options.ascii else self._lines
+        return "".join(f"{line}\n" for line in lines)
+
+    def _to_ascii(self, line: str) -> str:
+        text = line.translate(ASCII_FALLBACKS)
+        return (
+            text
+            if len(text) <= self.options.columns
+            else line.replace("…", "~").translate(ASCII_FALLBACKS)
+        )
 
     def _add_line(self, *spans: tuple[str, str]) -> None:
         if self.options.color:

@@ -48,8 +48,8 @@ def render(report: Report, options: RenderOptions) -> str:
     layout.wrap(f"{tasks.counts_text(report)}{seconds}", 0, prefix=(f"{word}  ", style))
     if options.quiet:
         return layout.draw()
-    if hints := _list_hints(todo, verbose=options.verbose):
-        layout.add((" · ".join(hints), "dim"))
+    if todo:
+        layout.add((" · ".join(_list_hints(report, todo, verbose=options.verbose)), "dim"))
     if not todo and report.next:
         layout.verbatim(f"Next: {report.next}", 0)
     return layout.draw()
@@ -64,10 +64,13 @@ def _add_header(layout: TextLayout, report: Report) -> None:
     layout.blank()
 
 
-def _list_hints(todo: Sequence[tasks.Task], *, verbose: bool) -> list[str]:
+def _list_hints(report: Report, todo: Sequence[tasks.Task], *, verbose: bool) -> list[str]:
     """Return what tells more about a report that has something to do."""
-    hints = [f"preflight explain {todo[0].result.id}"] if todo else []
-    return hints if verbose or not todo else ["-v shows every rule", *hints]
+    hints = [] if verbose else ["-v shows every rule"]
+    hints.append(f"preflight explain {todo[0].result.id}")
+    if any(r.change and r.fact.startswith("compose.services.") for r in report.results):
+        hints.append("preflight fix")
+    return hints
 
 
 def _add_tasks(layout: TextLayout, todo: Sequence[tasks.Task]) -> None:

@@ -1,0 +1,118 @@
+"""The report for a terminal: what to do first, the evidence in short, the verdict last."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+from paths import CASES
+from preflight import check as pipeline
+from preflight.cli.streams import read_rule_file
+from preflight.evaluate.judge import RuleSelection, evaluate
+from preflight.model.facts import Facts
+from preflight.model.report import Report
+from preflight.render import RenderOptions, renderer
+from preflight.snapshot.facts_file import read_snapshot
+
+MACHINE = CASES / "document-stack-on-desktop/facts.json"
+FIXED = {
+    "docker.memory.total": 25 * 10**9,
+    "docker.memory.usable": 25 * 10**9,
+    "docker.memory.available": 20 * 10**9,
+    "docker.disk.free": 90 * 10**9,
+    "host.memory.total": 33 * 10**9,
+    "host.memory.usable": 33 * 10**9,
+    "stack.containers": {},
+    "ollama.settings.ollama.ignored": None,
+}
+ONE_FAILURE = FIXED | {
+    "docker.memory.total": 7_200_000_000,
+    "docker.memory.usable": 7_200_000_000,
+    "ollama.settings.ollama.ignored": ["OLLAMA_KEEP_ALIVE=5 minutes"],
+}
+
+
+def judge(changes: dict[str, Any]) -> Report:
+    """Judge the stack of the document on Docker Desktop with other figures."""
+    facts = read_snapshot(MACHINE.read_bytes(), "facts.json")
+    values = _change(facts.values, changes)
+    unknown = {name: why for name, why in facts.unknown.items() if name not in changes}
+    rules = pipeline.load_ruleset("default", read_rule_file)
+    measured = pipeline.add_model_facts(
+        Facts(values, facts.sources, unknown, facts.measured_at, facts.version), rules
+    )
+    report = evaluate(rules, measured, pipeline.build_catalogue(), RuleSelection(), date.min)
+    return report._replace(seconds=0.14)
+
+
+def _change(values: Any, changes: dict[str, Any]) -> dict[str, Any]:
+    changed = dict(values)
+    for name, value in changes.items():
+        first, _, rest = name.partition(".")
+        changed[first] = _change(changed[first], {rest: value}) if rest else value
+    return changed
+
+
+def lines_of(report: Report, **options: Any) -> list[str]:
+    return renderer("text")(report, RenderOptions(**options)).splitlines()
+
+
+@pytest.mark.parametrize("ascii_", [False, True])
+def test_one_failure_and_three_warnings_fit_a_screen(ascii_: bool) -> None:
+    report = judge(ONE_FAILURE)
+    assert (report.counts["fail"], report.counts["warn"], report.counts["unknown"]) == (1, 3, 0)
+    lines = lines_of(report, ascii=ascii_)
+    assert len(lines) <= 40
+    assert max(map(cell_len, lines)) <= 80
+    assert "RAM for Docker: 6.7 GiB, 8 GB (7.5 GiB) required" in lines[3]
+    assert lines[-2].startswith("FAIL  1 failed")
+    assert "preflight explain docker-memory" in lines[-1]
+
+
+@pytest.mark.parametrize("ascii_", [False, True])
+def test_all_well_takes_fifteen_lines_at_most(ascii_: bool) -> None:
+    report = judge(FIXED)
+    lines = lines_of(report, ascii=ascii_)
+    assert report.verdict == "pass", lines
+    assert len(lines) <= 15
+    assert max(map(cell_len, lines)) <= 80
+    assert lines[-2].startswith("PASS  ")
+    assert lines[-1] == "Next: docker compose up -d"
+
+
+def test_verbose_lists_every_rule_and_others_only_judged_sections() -> None:
+    report = judge(FIXED)
+    sections = {result.section for result in report.results}
+    judged = {result.section for result in report.results if result.verdict != "skip"}
+    short, full = lines_of(report, width=120), lines_of(report, width=120, verbose=True)
+    assert all(any(section in line for line in short) for section in judged)
+    assert not [line for line in short for section in sections - judged if section in line]
+    for result in report.results:
+        assert any(result.name[:40] in line for line in full)
+
+
+def test_memory_is_drawn_only_where_it_is_the_matter() -> None:
+    assert any("Docker has 6.7 GiB" in line for line in lines_of(judge(ONE_FAILURE)))
+    assert not [line for line in lines_of(judge(FIXED)) if "├" in line]
+    assert [line for line in lines_of(judge(FIXED), verbose=True) if "├" in line]
+
+
+@pytest.mark.parametrize("changes", [FIXED, ONE_FAILURE, {}])
+@pytest.mark.parametrize("verbose", [False, True])
+def test_what_is_on_or_off_is_a_sentence(changes: dict[str, Any], verbose: bool) -> None:
+    text = "\n".join(lines_of(judge(changes), verbose=verbose))
+    for clumsy in ("not set, needs set", "none, advised", "yes → no", "needs yes", ": no, "):
+        assert clumsy not in text
+
+
+def test_what_one_cause_keeps_from_being_judged_is_said_under_it() -> None:
+    facts = read_snapshot((CASES / "docker-permission/facts.json").read_bytes(), "facts.json")
+    rules = pipeline.load_ruleset("default", read_rule_file)
+    report = evaluate(rules, facts, pipeline.build_catalogue())
+    lines = lines_of(report)
+    assert lines[3] == "✖ Docker is not reachable: permission denied on unix:///var/run/docker.sock"
+    blocked = sum(result.blocked_by is not None for result in report.results)
+    assert f"    {blocked} checks skipped until then" in lines
