@@ -117,7 +117,7 @@ class _StandInReader:
             if text.lower() in _VALUE_BY_WORD:
                 return _VALUE_BY_WORD[text.lower()]
             if _UNUSUAL_NUMBER_PATTERN.fullmatch(text):
-                self.caveats[f"Compose may write the number {text} differently"] = None
+                self.caveats[f"Compose may write the number {text:.40} differently"] = None
             elif _DECIMAL_PATTERN.fullmatch(text):
                 text = str(float(text)).removesuffix(".0")
         try:

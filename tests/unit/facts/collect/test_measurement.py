@@ -75,8 +75,9 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n
         (f"{ONE}import os; os._exit(9)", "error", "the worker process ended too early"),
         (f"{ONE}import time; time.sleep(60)", "timeout", "not measured within 1.5 s"),
         (f"{STUBBORN}{ONE}time.sleep(60)", "timeout", "not measured within 1.5 s"),
+        (ONE + "print('[[\"a\"], \"cut o', end='')", "error", "the worker process ended too early"),
     ],
-    ids=["ends", "dies", "hangs", "hangs and won't be told"],
+    ids=["ends", "dies", "hangs", "hangs and won't be told", "ends within a line"],
 )
 def test_what_came_stands_and_the_rest_is_unknown(script: str, kind: str, reason: str) -> None:
     process = fake(script)
