@@ -88,6 +88,16 @@ def measure(
         from preflight.facts.builds import facts as builds
 
         yield from builds.measure(context, project, environ)
+    if any(service.get("image") for service in project.services.values()):
+        from preflight.facts import images
+
+        for fact in images.measure(context, project, environ):
+            yield fact
+            if fact.path[-1] == "platform":
+                own, source = fact.value, ""
+                if isinstance(own, str):
+                    own, source = _can_run_platform(own, engine, root)
+                yield Measured((*fact.path[:-1], "platform_runs"), own, source)
     yield Measured(_SERVICES_PATH, {}, "the project and this machine")
 
 

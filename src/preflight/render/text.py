@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report
-from preflight.render import RenderOptions, fleet_summary, memory, tasks
+from preflight.render import RenderOptions, memory, tasks
 from preflight.render.layout import Fill, TextLayout, pad
 
 _MAX_TASKS_WITH_FIXES = 8  # of warnings, before the rest is only named; failures are whole
@@ -163,6 +163,8 @@ def _add_rules(layout: TextLayout, sections: Iterable[tasks.Section]) -> None:
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return a table of the hosts that need action, each problem once, and the counts."""
+    from preflight.render import fleet_summary  # one host doesn't need it
+
     layout = TextLayout(options)
     if not options.quiet:
         _add_hosts(layout, fleet)
@@ -186,6 +188,8 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 
 def _add_hosts(layout: TextLayout, fleet: Fleet) -> None:
     """Add the hosts: the worst problem of each, how many more there are, and its columns."""
+    from preflight.render import fleet_summary
+
     options = layout.options
     hosts = fleet_summary.summaries(fleet)
     needing = fleet_summary.shown_hosts(hosts, options)

@@ -144,6 +144,8 @@ def is_reported(error: KnownError) -> bool:
 
 PLACES = {
     "actual": "5.7 GiB", "expected": "2.8 GiB", "docker.compose.version": "1.29.2",
+    "image.invalid": "invalid reference format", "image.name": "gone:1",
+    "image.helper_missing": "docker-credential-x",
     "build.error": 'failed to compute cache key: "/gone" not found: not found',
     "compose.variables.unset": "TAG", "address": "0.0.0.0", "item": "8080",
 }  # fmt: skip

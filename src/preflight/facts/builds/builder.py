@@ -1,4 +1,4 @@
-"""Who builds the images of a project, and which images the engine has."""
+"""Who builds the images of a project."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import NamedTuple
 
 from preflight.facts.builds.dockerfile import Version
 from preflight.facts.collect.context import Engine
-from preflight.facts.engine.api import list_or_empty
-from preflight.facts.engine.endpoint import EngineError, docker_config_folder
-from preflight.facts.image_reference import normalize_image_name
+from preflight.facts.engine.endpoint import docker_config_folder
 from preflight.model.facts import Unknown
 
 _FALSE_WORDS = ("0", "f", "false")  # Go's strconv.ParseBool, without capitals
@@ -58,15 +56,3 @@ def _uses_other_builder(environ: Mapping[str, str]) -> bool:
         current = json.loads((docker_config_folder(environ) / "buildx" / "current").read_bytes())
         return bool(current.get("Name"))
     return False
-
-
-def list_images(engine: Engine | Unknown) -> set[str] | None:
-    """Return the names of the engine's images, None if it can't be asked."""
-    if isinstance(engine, Unknown):
-        return None
-    try:
-        rows = engine.api.get_rows("/images/json")
-    except EngineError:
-        return None
-    tags = (tag for row in rows for tag in list_or_empty(row.get("RepoTags")))
-    return {normalize_image_name(str(tag)) for tag in tags}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 Version: TypeAlias = tuple[int, int]
@@ -90,6 +91,7 @@ class Dockerfile(NamedTuple):
         return len(names) - 1 - names[::-1].index(name.lower())
 
 
+@lru_cache(maxsize=64)  # services of one project often share it
 def parse_dockerfile(
     data: bytes, syntax: Version | None = None, *, reads_directive: bool = True
 ) -> Dockerfile:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from preflight.facts.builds.builder import Builder, find_builder, list_images
+from preflight.facts.builds.builder import Builder, find_builder
 from preflight.facts.builds.context import BuildContext, SourceProblem, UndecidedError
 from preflight.facts.builds.dockerfile import (
     MAX_DOCKERFILE_BYTES,
@@ -33,7 +33,7 @@ from preflight.facts.compose.load import (
     read_bytes,
 )
 from preflight.facts.compose.project import ComposeError, Project, find_source
-from preflight.facts.image_reference import normalize_image_name
+from preflight.facts.images import list_images, normalize_image_name
 from preflight.model.facts import Measured, Source, Unknown, Value
 
 _REMOTE_CONTEXT_PATTERN = re.compile(r"[a-z+]+://|git@|github\.com/|-$|.*\.git(#|$)", re.IGNORECASE)
@@ -96,7 +96,7 @@ class Build:
         self.contexts = {str(name).lower(): str(value) for name, value in contexts.items()}
         self._shown_context = display_path(self.context) if self.is_local else context
 
-    def measure(self, bounds: ReadableFolders, images: set[str] | None) -> Iterator[Measured]:
+    def measure(self, bounds: ReadableFolders, images: set[str] | Unknown) -> Iterator[Measured]:
         """Yield the facts of this build."""
         yield self._fact("context", _clean(self.context), self._find_source("context"))
         dockerfile = None if self.inline is not None else _clean(self.file)
@@ -142,7 +142,7 @@ class Build:
             return Source.in_file(display_path(self.file), line)
         return self._find_source("context" if self.inline is None else "dockerfile_inline")
 
-    def _is_required(self, images: set[str] | None) -> tuple[bool, str]:
+    def _is_required(self, images: set[str] | Unknown) -> tuple[bool, str]:
         """Return whether `up` must build the image, and how that is known."""
         image = self._service.get("image")
         if self._service.get("pull_policy") == "build":
@@ -150,11 +150,13 @@ class Build:
         own_name = f"{self._project.name}-{self._name}"
         names = [str(image)] if image else [own_name, f"{self._project.name}_{self._name}"]
         for name in names:
-            if images is not None and normalize_image_name(name) in images:
+            if not isinstance(images, Unknown) and normalize_image_name(name) in images:
                 return False, f"the engine has the image {_clean(name)}"
         if image:
             return False, f"Compose builds it only where it can't pull {_clean(str(image))}"
-        return True, "GET /images/json" if images is not None else "the engine can't be asked"
+        return True, "the engine can't be asked" if isinstance(
+            images, Unknown
+        ) else "GET /images/json"
 
     def _ignore_name(self) -> str:
         return display_path(self._ignore_file())

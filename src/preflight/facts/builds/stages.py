@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from preflight.facts.builds.dockerfile import Dockerfile, Instruction, Stage, read_pairs
+from preflight.facts.images import parse_image_reference
 
 _VARIABLE_PATTERN = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\{(\w+)(:?[-+])([^${}]*)\})")
 _REMOTE_SOURCE_PATTERN = re.compile(r"[a-z+]+://|git@|github\.com/|<<", re.IGNORECASE)
@@ -140,6 +141,8 @@ class BuildPlan:
         self._global = self._read_global_arguments()
         self.bases = [self._expand_base(stage) for stage in dockerfile.stages]
         self._base_stages = self._find_base_stages()
+        for number, stage in enumerate(dockerfile.stages):
+            self._check_image(number, stage)
         index: int | None = len(dockerfile.stages) - 1
         if target:
             index = dockerfile.find_stage(target)
@@ -165,6 +168,18 @@ class BuildPlan:
         if base == "":
             raise BuildError(f"base name ({stage.base}) should not be blank", stage.line)
         return base
+
+    def _check_image(self, index: int, stage: Stage) -> None:
+        """Raise BuildError for an image in FROM whose name isn't valid."""
+        base = self.bases[index]
+        is_image = base is not None and base.lower() not in (*self._contexts, "scratch")
+        if base is None or not is_image or self._base_stages[index] is not None:
+            return
+        try:
+            parse_image_reference(base)
+        except ValueError as error:
+            prefix = "" if self._classic else f'failed to parse stage name "{base}": '
+            raise BuildError(f"{prefix}{error}", stage.line) from None
 
     def _apply(
         self,

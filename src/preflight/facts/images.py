@@ -1,0 +1,220 @@
+"""The facts of the images that services name: what keeps Compose from pulling or starting them.
+
+Nothing here leaves the machine but to the engine. Source of references: distribution/reference.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from preflight.facts.collect.context import Engine, MeasureContext
+from preflight.facts.compose.project import Project, find_source
+from preflight.facts.engine.api import NotFoundError, list_or_empty, text_or_none
+from preflight.facts.engine.endpoint import EngineError, docker_config_folder
+from preflight.model.facts import Measured, Unknown, Value
+
+DEFAULT_REGISTRY = "docker.io"
+INVALID_REFERENCE = "invalid reference format"
+_HOST_PART = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_DOMAIN = rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+_PATH_PART = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_REFERENCE_PATTERN = re.compile(
+    rf"(?P<registry>{_DOMAIN})/(?P<path>{_PATH_PART}(?:/{_PATH_PART})*)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
+    r"(?:@(?P<digest>[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}))?"
+)
+_MAX_NAME_CHARS = 255
+_MAX_REFERENCE_CHARS = 1000
+_DIGEST_CHARS = {"sha256": 64, "sha384": 96, "sha512": 128}
+DOCKER_HUB_KEY = "https://index.docker.io/v1/"
+"""The name of Docker Hub in docker's config.json."""
+_MAX_CONFIG_BYTES = 2**20
+_MAX_INSPECTED_IMAGES = 100
+
+
+def measure(
+    context: MeasureContext, project: Project, environ: Mapping[str, str] = os.environ
+) -> Iterator[Measured]:
+    """Yield the facts of each service that has `image`."""
+    engine = context.engine_or_unknown()
+    images = list_images(engine)
+    config = read_docker_config(environ)
+    platforms: dict[str, str | Unknown] = {}
+    for name, service in project.services.items():
+        if not service.get("image"):
+            continue
+        text = str(service["image"])
+        for fact, value, source in _image_facts(service, engine, images, config, environ):
+            place = find_source(project, ("services", name, "image"), source)
+            yield Measured(("start", "services", name, "image", fact), value, place)
+            if fact == "present" and value is True and text not in platforms:
+                is_one_too_many = len(platforms) >= _MAX_INSPECTED_IMAGES
+                unknown = Unknown(f"only {_MAX_INSPECTED_IMAGES} images are looked at")
+                platforms[text] = unknown if is_one_too_many else _inspect_platform(engine, text)
+        platform = platforms.get(text, images if isinstance(images, Unknown) else None)
+        place = find_source(project, ("services", name, "image"), "GET /images/NAME/json")
+        yield Measured(("start", "services", name, "image", "platform"), platform, place)
+
+
+def list_images(engine: Engine | Unknown) -> set[str] | Unknown:
+    """Return the full names of the engine's images, with tags and with digests."""
+    if isinstance(engine, Unknown):
+        return engine
+    try:
+        rows = engine.api.get_rows("/images/json")
+    except EngineError as error:
+        return error.unknown
+    keys = ("RepoTags", "RepoDigests")
+    names = (name for row in rows for key in keys for name in list_or_empty(row.get(key)))
+    return {normalize_image_name(str(name)) for name in names}
+
+
+def _image_facts(
+    service: Mapping[str, Any],
+    engine: Engine | Unknown,
+    images: set[str] | Unknown,
+    config: Mapping[str, Any],
+    environ: Mapping[str, str],
+) -> Iterator[tuple[str, Value, str]]:
+    text = str(service["image"])
+    policy = str(service.get("pull_policy") or "missing")
+    yield "name", text, ""
+    yield "pull_policy", "missing" if policy == "if_not_present" else policy, ""
+    try:
+        reference = parse_image_reference(text)
+    except ValueError as error:
+        yield "invalid", _words_of_engine(str(error), engine), ""
+        for fact in ("present", "helper_missing"):
+            yield fact, None, "the reference isn't valid"
+        return
+    yield "invalid", None, ""
+    present = images if isinstance(images, Unknown) else reference.name in images
+    yield "present", present, "GET /images/json"
+    helper = _find_missing_helper(reference, config, environ)
+    is_pulled = policy not in ("never", "build") and (present is False or policy == "always")
+    if isinstance(present, Unknown) and helper:
+        yield "helper_missing", present, ""
+    else:
+        needed = is_pulled and not service.get("build")
+        yield "helper_missing", helper if needed else None, "docker's config.json, PATH"
+
+
+def _words_of_engine(message: str, engine: Engine | Unknown) -> str:
+    """Return why a reference is invalid as the engine says it: older ones leave out the name."""
+    version = "" if isinstance(engine, Unknown) else str(engine.version.get("Version"))
+    if version.startswith("20."):
+        start, bracket, rest = message.partition(" (")
+        return f"{start}{rest.rpartition(')')[2]}" if bracket else message
+    return message
+
+
+def _inspect_platform(engine: Engine | Unknown, image: str) -> str | Unknown:
+    """Return the platform of an image, such as linux/arm64."""
+    if isinstance(engine, Unknown):
+        return engine
+    try:
+        answer = engine.api.get_object(f"/images/{quote(image, safe='/:@')}/json")
+    except NotFoundError:
+        return Unknown(f"the engine doesn't find {image} any more")
+    except EngineError as error:
+        return error.unknown
+    system, architecture = (text_or_none(answer.get(key)) for key in ("Os", "Architecture"))
+    if system is None or architecture is None:
+        return Unknown("the engine doesn't report the image's platform")
+    variant = text_or_none(answer.get("Variant"))
+    return "/".join(filter(None, (system, architecture, variant)))
+
+
+def read_docker_config(environ: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return docker's config.json, an empty mapping where there is none that can be read."""
+    try:
+        with open(Path(docker_config_folder(environ)) / "config.json", "rb") as file:
+            config = json.loads(file.read(_MAX_CONFIG_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def registry_key(reference: ImageReference) -> str:
+    """Return the name of a registry in docker's config.json."""
+    return DOCKER_HUB_KEY if reference.registry == DEFAULT_REGISTRY else reference.registry
+
+
+def find_helper(reference: ImageReference, config: Mapping[str, Any]) -> str | None:
+    """Return the program that docker asks for the credentials of a registry.
+
+    Source: docker/cli, cli/config/configfile `getConfiguredCredentialStore`.
+    """
+    helpers = config.get("credHelpers")
+    name = helpers.get(registry_key(reference)) if isinstance(helpers, dict) else None
+    name = text_or_none(name or config.get("credsStore"))
+    return f"docker-credential-{name}" if name else None
+
+
+def _find_missing_helper(
+    reference: ImageReference, config: Mapping[str, Any], environ: Mapping[str, str]
+) -> str | None:
+    helper = find_helper(reference, config)
+    found = helper and shutil.which(helper, path=environ.get("PATH", os.defpath))
+    return None if found else helper
+
+
+class ImageReference(NamedTuple):
+    """The parts of a reference; without a tag and a digest the tag is `latest`."""
+
+    registry: str
+    path: str
+    tag: str
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """The whole reference, with what the short form leaves out."""
+        end = f"@{self.digest}" if self.digest else f":{self.tag}"
+        return f"{self.registry}/{self.path}{end}"
+
+
+def parse_image_reference(text: str) -> ImageReference:
+    """Read a reference such as `postgres:16`; raises ValueError with Docker's words."""
+    if re.fullmatch("[0-9a-f]{64}", text):
+        message = f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings"
+        raise ValueError(message)
+    first, slash, rest = text.partition("/")
+    is_registry = first == "localhost" or "." in first or ":" in first or first != first.lower()
+    registry, remainder = (first, rest) if slash and is_registry else (DEFAULT_REGISTRY, text)
+    if registry == "index.docker.io":
+        registry = DEFAULT_REGISTRY
+    if registry == DEFAULT_REGISTRY and "/" not in remainder:
+        remainder = f"library/{remainder}"
+    name = re.split("[:@]", remainder, maxsplit=1)[0]
+    if name != name.lower():
+        raise ValueError(f"{INVALID_REFERENCE}: repository name ({name}) must be lowercase")
+    is_short = len(text) <= _MAX_REFERENCE_CHARS
+    match = _REFERENCE_PATTERN.fullmatch(f"{registry}/{remainder}") if is_short else None
+    if match is None:
+        raise ValueError(INVALID_REFERENCE)
+    if len(f"{registry}/{match['path']}") > _MAX_NAME_CHARS:
+        raise ValueError(f"repository name must not be more than {_MAX_NAME_CHARS} characters")
+    digest = match["digest"] or ""
+    algorithm, _, checksum = digest.partition(":")
+    if digest and algorithm not in _DIGEST_CHARS:
+        raise ValueError("unsupported digest algorithm")
+    if digest and len(checksum) != _DIGEST_CHARS[algorithm]:
+        raise ValueError("invalid checksum digest length")
+    tag = match["tag"] or ("" if digest else "latest")
+    return ImageReference(registry, match["path"], tag, digest)
+
+
+def normalize_image_name(text: str) -> str:
+    """Return a reference with what the short form leaves out; as it stands if it isn't valid."""
+    try:
+        return parse_image_reference(text.removeprefix("localhost/")).name
+    except ValueError:
+        return text
