@@ -106,7 +106,7 @@ def _make_finding(
             captured[name] = format_bytes(value, binary=True)
     texts = dict(captured)
     derived = {
-        **_find_lacking_memory(values, models),
+        **_find_lacking_memory(values, models, facts.get(("model", "name"))),
         **_find_container_and_service(diagnosis, error, facts),
     }
     for name, value in derived.items():
@@ -141,16 +141,16 @@ def _make_finding(
 
 
 def _find_lacking_memory(
-    values: Mapping[str, Any], models: Sequence[LanguageModel]
+    values: Mapping[str, Any], models: Sequence[LanguageModel], configured: object
 ) -> dict[str, Any]:
-    """Return how much memory is lacking, and the largest model that fits in what is available."""
+    """Return how much memory is lacking, and the largest other model that fits in what is there."""
     required, available = values.get("required"), values.get("available")
     if not is_number(available):
         return {}
     derived: dict[str, Any] = {}
     if is_number(required) and required > available:
         derived["lacking"] = required - available
-    fitting = [model for model in models if model.memory <= available]
+    fitting = [model for model in models if model.memory <= available and model.name != configured]
     if fitting:
         largest = max(fitting, key=lambda model: model.memory)
         derived |= {"fitting": largest.name, "fitting_memory": largest.memory}

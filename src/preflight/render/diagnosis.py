@@ -21,6 +21,7 @@ _VERDICT_BY_CONFIDENCE: Mapping[Confidence, Verdict] = {
     "possible": "unknown",
 }
 _MAX_FILES = 3  # that are named at the top
+_STATE_PREFIX = re.compile(r"\Astack\.containers\.")  # what the engine says of a container
 _SECOND_FRACTION = re.compile(r"(:[0-9]{2})\.[0-9]+")  # of a second
 
 
@@ -29,7 +30,8 @@ def text(report: LogReport, seconds: float, options: RenderOptions) -> str:
     layout = TextLayout(options)
     lines = "1 line" if report.line_count == 1 else f"{report.line_count:,} lines"
     rest = len(report.files) - _MAX_FILES
-    files = ", ".join(report.files[:_MAX_FILES]) + (f" and {rest} more" if rest > 0 else "")
+    names = (_STATE_PREFIX.sub("state of ", name) for name in report.files[:_MAX_FILES])
+    files = ", ".join(names) + (f" and {rest} more" if rest > 0 else "")
     heading = f"{files} · {lines} in {seconds:.1f} s"
     if not report.files:
         heading = "No logs: only what the engine says of the containers was read"

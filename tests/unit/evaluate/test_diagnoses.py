@@ -93,6 +93,13 @@ def test_how_much_more_memory_it_takes(required: str, more: str | None) -> None:
     assert more in told if more else "more than now" not in told
 
 
+def test_the_model_that_failed_is_not_offered() -> None:
+    needs = NEEDS.format("4.7 GiB", "4.1 GiB")  # by the table it would fit
+    assert "mistral:7b-instruct-q4_0" in advice(only(needs))
+    known = facts(model__name="mistral:7b-instruct-q4_0")
+    assert "OLLAMA_MODEL=phi:latest" in advice(only(needs, known=known))
+
+
 def test_where_no_model_fits_none_is_named() -> None:
     told = advice(only(NEEDS.format("5.7 GiB", "500 MiB")))
     assert "take a model" not in told

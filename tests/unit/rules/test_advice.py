@@ -330,6 +330,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
         f"compose__services__{name}__{key}": {"memory": None, "cpus": None}
         for name in ("ollama", "api") for key in ("limits", "reservations")
     },
+    "ollama killed": {
+        "stack__containers": {
+            "ollama-1": {"service": "ollama", "oom_killed": True, "memory": {"limit": 8 * GIB}}
+        },
+        "model__name": "phi:latest",
+        "compose__services__ollama__limits__memory": 8 * GIB,
+    },
     "renamed": {
         "compose__services": {"llm": {"known_as": ["llm"], "limits": {"memory": GIB}}},
         "stack__containers": {"llm-1": {"service": "llm", "oom_killed": True, "restarting": True}},
@@ -360,6 +367,7 @@ CHANGE = re.compile(
     r"\b(Raise|Lower)\b[^.;:]*? to '?([0-9]+(?:\.[0-9]+)? ?[kKMGT]?i?B?)'?(?= |[.,;:(]|$)"
 )
 LOGS = re.compile(r"docker compose logs(?: --\w+(?: [0-9]+)?)* ((?![0-9]+$)[\w-]+)$", re.MULTILINE)
+MODEL = re.compile(r"(?:\bmodel \(|OLLAMA_MODEL=)([a-z][^ ).]*)")
 RAISED = re.compile(r"\bRaise\b[^.;:]*? from ([0-9.]+ ?\w+) to ([0-9.]+ ?\w+)")
 NO_VALUE = re.compile(
     r"\b(?:now|above|below|from|to|of|than|has) (?:not set|none|unknown|yes|no)\b"
@@ -389,6 +397,9 @@ def problems(result: Result, fix: ResolvedFix, facts: Facts) -> Iterator[str]:
     files = facts.get(("compose", "files"))
     own = {file.rpartition("/")[2] for file in files} if isinstance(files, list) else set()
     yield from (f"names {name}, which isn't the project's" for name in {*FILE.findall(words)} - own)
+    for name in MODEL.findall(words):
+        if name == facts.get(("model", "name")):
+            yield f"offers {name}, which is used already"
     services = facts.get(("compose", "services"))
     for name in LOGS.findall(words):
         if not isinstance(services, Mapping) or name not in services:
