@@ -150,7 +150,7 @@ def _check_snapshot_folder(
         for name, path in ((name, os.path.join(folder, name)) for name in names)
     )
     files = "1 snapshot" if len(names) == 1 else f"{len(names):,} snapshots"
-    title = f"{files} of {folder} · {ruleset.name} ({ruleset.origin})"
+    title = f"{files} of {folder} · {ruleset.name}"
     return Fleet(title, hosts, time.perf_counter() - started)
 
 

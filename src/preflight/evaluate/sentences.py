@@ -201,8 +201,10 @@ def describe_as_predicate(words: str) -> str:
     match = re.match(r"(not )?(match|contain)ing\b", words)
     if match is None:
         return f"is {words}"
-    verb = f"doesn't {match[2]}" if match[1] else {"match": "matches"}.get(match[2], "contains")
-    return verb + words[match.end() :]
+    verbs = {"match": "matches", "contain": "contains"}
+    if match[1]:
+        words, verbs = f"doesn't {words[4:]}", {verb: verb for verb in verbs}
+    return re.sub(r"\b(match|contain)ing\b", lambda verb: verbs[verb[1]], words)
 
 
 class ComparisonText:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from preflight.model.conditions import Condition
 from preflight.model.facts import Catalogue, Facts, Unit, join_path
 from preflight.model.quantities import format_bytes, format_duration, looks_binary
-from preflight.model.report import Explanation, ModelListing, RuleText
+from preflight.model.report import Explanation, ModelFit, ModelListing, RuleText
 from preflight.model.rules import Rule, RuleSet
 from preflight.model.secrets import is_secret_path
 from preflight.render import RenderOptions
@@ -88,21 +89,23 @@ def explanation(explained: Explanation, options: RenderOptions) -> str:
     rule, text = explained.rule, explained.text
     severity = "required" if text.requires else "recommended"
     layout.add(Fill(f"{rule.id} · {rule.title}", "bold"), (severity, "dim"))
-    condition = text.requires or f"{text.recommends} (recommended)"
-    if text.requires and text.recommends:
+    condition = f"{text.fact} {text.requires or text.recommends}"
+    if _is_said_by_title(rule.require or rule.recommend):
+        condition = f"{rule.title} ({text.fact})"
+    elif text.requires and text.recommends:
         condition += f" (recommended: {text.recommends})"
     document = f"in {explained.source}" if explained.source else ""
     entries = [
-        ("asks", f"{text.fact} {condition}"),
+        ("asks", condition),
         ("why", rule.why),
-        ("says", f'"{rule.section}" {document}'.strip() if rule.section else ""),
+        ("from", f'"{rule.section}" {document}'.strip() if rule.section else ""),
         ("needs", ", ".join(rule.needs)),
         ("applies", " and ".join(text.applies_if)),
     ]
     for result in explained.results:
         mark, _ = options.sign(result.verdict)
         item = f"{result.item}: " if result.item is not None else ""
-        value = f"{item}{result.actual_text} {mark}   {result.reason_or_source}"
+        value = f"{mark} {item}{result.actual_text}   {result.reason_or_source}"
         entries.append(("here", value))
     for name, entry in entries:
         if entry:
@@ -154,22 +157,29 @@ def rules_json(ruleset: RuleSet) -> dict[str, Any]:
 def models(listing: ModelListing, options: RenderOptions) -> str:
     """Show the budget with its source, then a line for each model."""
     layout = TextLayout(options)
-    budget = "unknown" if listing.budget is None else format_bytes(listing.budget)
+    budget = "unknown" if listing.budget is None else format_bytes(listing.budget, binary=True)
     layout.wrap(f"{budget}: {listing.budget_source}", 0, prefix=("Budget ", "bold"))
     if not listing.models:
         layout.add("The rule file lists no models.")
     width = min(_MAX_MODEL_NAME, max((len(model.name) for model in listing.models), default=0))
     largest = max([listing.budget or 0, *(model.memory or 0 for model in listing.models)])
+    room = options.columns - width - _BAR_CELLS - 14
+
+    def describe(model: ModelFit) -> list[str]:
+        return [_FITS[model.fits][0], *(["configured"] if model.configured else [])]
+
+    has_notes = all(
+        len(" · ".join([*describe(model), model.note])) <= room for model in listing.models
+    )
     for model in listing.models:
         size = "unknown" if model.memory is None else format_bytes(model.memory)
-        verdict, style = _FITS[model.fits]
+        style = _FITS[model.fits][1]
         layout.add(
             f"  {pad(model.name, width)}  {pad(size, 8, right=True)}  ",
             (pad(draw_bar(model.memory or 0, 0, largest, _BAR_CELLS), _BAR_CELLS), style),
             "  ",
-            (verdict, style),
-            " · configured" if model.configured else "",
-            (f" · {model.note}" if model.note else "", "dim"),
+            (" · ".join(describe(model)), style),
+            (f" · {model.note}" if model.note and has_notes else "", "dim"),
         )
     return layout.draw()
 
@@ -209,7 +219,11 @@ def _describe_conditions(rule: Rule, text: RuleText) -> Iterator[str]:
         (rule.recommend, text.recommends, "recommended"),
     ):
         if condition is not None and words is not None:
-            is_said_by_title = condition.unit == "boolean" or all(
-                row.shape == "flag" for row, _ in condition.tests
-            )
-            yield severity if is_said_by_title else f"{words} {severity}"
+            yield severity if _is_said_by_title(condition) else f"{words} {severity}"
+
+
+def _is_said_by_title(condition: Condition | None) -> bool:
+    """Return whether a condition is only true or false, or set or not."""
+    return condition is not None and (
+        condition.unit == "boolean" or all(row.shape == "flag" for row, _ in condition.tests)
+    )

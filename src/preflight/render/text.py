@@ -20,7 +20,7 @@ _MAX_FOUND_COLUMNS, _MAX_EXPECTED_COLUMNS = 16, 25
 _MAX_HOSTS = 40  # rows of the table of hosts, before the rest is counted
 _MAX_HOST_NAME = 32  # columns
 _MIN_WIDTH_FOR_COLUMNS = 60
-_PROBLEM_WIDTH = 24  # columns that are kept for what is wrong with a host
+_PROBLEM_WIDTH = 28  # columns that are kept for what is wrong with a host
 _MAX_NAMES = 8  # hosts that are listed under one problem
 
 
