@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from compose_projects import CASES as COMPOSE_CASES
 from compose_projects import ask_compose, compose_program
 from engine_server import INFO, engine, listening
 
@@ -200,3 +201,43 @@ def test_a_broken_compose_file_is_bad_input(run_preflight: Run, tmp_path: Path) 
     done = run_preflight("fix", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "compose.yaml:2:1: " in done.stderr
+
+
+CASES = sorted(path.parent for path in COMPOSE_CASES.glob("*/compose.yaml"))
+RANK_BY_VERDICT = {"pass": 0, "waived": 0, "skip": 1, "warn": 1, "unknown": 2, "fail": 3}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_project_of_the_tests_on_a_small_engine(
+    case: Path, run_preflight: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written is taken by Compose, and no check gets worse with it."""
+    override = tmp_path / "override.yaml"
+    monkeypatch.setenv("PATH", str(Path(compose_program()).parent), prepend=":")
+    with listening(tmp_path / "engine.sock", engine({**INFO, "NCPU": 1, "MemTotal": 7e8})) as url:
+        monkeypatch.setenv("DOCKER_HOST", url)
+
+        def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+            return run_preflight(command, "-r", "general", "--strict", *arguments, cwd=case)
+
+        def verdicts(*files: str) -> dict[tuple[str, str | None], str]:
+            named = [f"--compose-file={file}" for file in files]
+            report = json.loads(run("check", "-f", "json", *named).stdout)
+            return {(r["id"], r["item"]): r["verdict"] for r in report["results"]}
+
+        done = run("fix", "--compose-file=compose.yaml", "-o", str(override))
+        assert done.returncode in (0, 1, 2)
+        if not override.exists():
+            return
+        before, after = verdicts("compose.yaml"), verdicts("compose.yaml", str(override))
+    config, complaint = ask_compose(case, ["compose.yaml", str(override)])
+    assert config, complaint
+    worse = {
+        key: (before.get(key), verdict)
+        for key, verdict in after.items()
+        if verdict != "skip" and RANK_BY_VERDICT[verdict] > RANK_BY_VERDICT[before.get(key, "skip")]
+    }
+    assert worse == {}
+    passing = [key for key in before if before[key] in ("warn", "fail") and after[key] == "pass"]
+    assert passing
