@@ -411,6 +411,9 @@ def problems(result: Result, fix: ResolvedFix, facts: Facts) -> Iterator[str]:
     for before, after in RAISED.findall(fix.text):
         if _number(before) >= _number(after):
             yield f"says to raise {before} to {after}"
+        usable = facts.get(("docker", "memory", "usable"))
+        if isinstance(usable, int | float) and _number(after) > 1.1 * usable:
+            yield f"says to raise it to {after} where Docker has {usable}"
     if result.fact:
         yield from _problems_of_change(fix.text, result.actual)
         desktops = {"docker-desktop", "darwin", "windows", "wsl"} & systems(facts)
