@@ -82,6 +82,8 @@ def test_what_the_document_adds_to_a_general_rule_is_left_out_too() -> None:
             "stack__containers__db__service": ollama or "db",
             "stack__containers__db__memory__limit": 2**30,
             "model__best": "phi:latest",
+            "model__memory": 4 * 10**9,
+            "model__budget": 2 * 10**9,
         }
         results = {r.id: r for r in judge(project(ollama, **stack)).results}
         text = results["container-oom"].fixes[0].text
