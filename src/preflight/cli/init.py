@@ -62,8 +62,12 @@ def init(
     rules = [rule for rule in load_rules(LOCAL_RULE_FILE).rules if rule.section == "This project"]
     read = f"Read {compose}: {_describe_project(facts)}." if compose else "No compose file here."
     read += f"\nRead {devcontainer_file}." if devcontainer_file else ""
-    wrote = f"Wrote {LOCAL_RULE_FILE}: {_count(len(rules), 'rule')}."
-    streams.write_output(f"{read}\n{wrote} Edit the figures, then: preflight check\n")
+    wrote = (
+        f"{_count(len(rules), 'rule')}. Edit the figures, then: preflight check"
+        if rules
+        else "no rules yet. Fill in those that are commented out, then: preflight check"
+    )
+    streams.write_output(f"{read}\nWrote {LOCAL_RULE_FILE}: {wrote}\n")
 
 
 def _read_host_requirements() -> tuple[str, Mapping[str, Any]]:

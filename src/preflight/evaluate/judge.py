@@ -129,7 +129,7 @@ def evaluate(
     return Report(
         version=facts.version,
         measured_at=facts.measured_at,
-        rules_name=ruleset.name,
+        rules_name=", ".join(ruleset.extends) if exclusion else ruleset.name,
         rules_source=ruleset.origin,
         rules_sha256=ruleset.sha256,
         host=_known_facts_by_name(facts, "host", _HOST_FACTS),

@@ -173,6 +173,7 @@ class RuleSet(NamedTuple):
     rules: tuple[Rule, ...] = ()
     applies: tuple[tuple[FactCondition, ...], ...] = ((),)  # unless one holds, only `extended` are
     otherwise: str = ""  # why, in words, where none holds
+    extends: tuple[str, ...] = ()  # the bundled sets and files that the file names
     extended: tuple[Rule, ...] = ()  # the rules of what the file extends, as they are there
     vars: Mapping[str, str] = MappingProxyType({})
     models: tuple[LanguageModel, ...] = ()

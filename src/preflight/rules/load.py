@@ -310,6 +310,7 @@ def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> Ru
         rules=tuple(rules.values()),
         applies=applies or ((),),
         otherwise=otherwise or "",
+        extends=tuple(head.get("extends") or ()),
         extended=extended,
         vars=context.vars,
         models=decode("models", _decode_model),

@@ -72,6 +72,7 @@ def test_without_ollama_no_rule_of_the_document_speaks() -> None:
     assert {result.rule_file for result in report.results} == {"bundled general"}
     assert {result.source for result in report.results} == {""}
     assert report.notes == (NOTE,)
+    assert report.rules_name == "general"
 
 
 def test_what_the_document_adds_to_a_general_rule_is_left_out_too() -> None:
