@@ -306,17 +306,17 @@ class Evaluation:
             unknown = Unknown(f"{name} isn't a collection")
         general = [line for line in rule.when if not _refers_to_item(line)]
         result = self._check_applies(rule, general, self.scope) if items or unknown else None
+        own = [line for line in rule.when if ITEM_SEGMENT in line.path]
+        scopes = (Scope(self.facts, str(item), collection) for item in items)
+        selected = [scope for scope in scopes if all_conditions_hold(own, scope) is not False]
         if unknown and not items and (result is None or result.verdict != "skip"):
             yield self._not_evaluated(rule, self.scope, "unknown", unknown.reason)
-        elif result is not None:
+        elif result is not None and (result.verdict == "skip" or unknown or selected):
             yield result
         elif not items:
             reason = (value is None and self.facts.source(collection)) or f"{name} is empty"
             yield self._not_evaluated(rule, self.scope, "skip", reason)
         else:
-            own = [line for line in rule.when if ITEM_SEGMENT in line.path]
-            scopes = [Scope(self.facts, str(item), collection) for item in items]
-            selected = [scope for scope in scopes if all_conditions_hold(own, scope) is not False]
             yield from (self._judge_item(rule, scope) for scope in selected)
             if not selected and not unknown:
                 when = " and ".join(describe_when(line, self.scope) for line in own)

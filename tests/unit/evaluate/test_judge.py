@@ -731,6 +731,11 @@ def test_when_on_the_items_own_facts_chooses_the_items() -> None:
     assert (
         none.reason_or_source == "applies only if limits.cpus is more than 40; nothing here matches"
     )
+    # what is unknown of the machine doesn't matter where no item is concerned
+    for more_than, verdict in ((4, "unknown"), (40, "skip")):
+        when = f"{{docker.local: true, limits.cpus: {{more_than: {more_than}}}}}"
+        (result,) = judged(one(f"{EACH}, when: {when}"), given).results
+        assert (result.item, result.verdict) == (None, verdict)
     two = "{limits.cpus: {more_than: {fact: docker.cpus, times: 10}}, image: {equals: x}}"
     (none,) = judged(one(f"{EACH}, when: {two}"), given).results
     assert (
