@@ -25,6 +25,7 @@ HOST_FACTS = (
     Fact("host.swap.free", "bytes", "unused swap space; absent if none"),
     Fact("host.cpu.logical", "cores", "logical CPUs of the machine"),
     Fact("host.cpu.physical", "cores", "physical cores of the machine"),
+    Fact("host.cpu.flags", "list", "instruction sets that all CPUs have, as Linux calls them"),
     Fact("host.cpu.usable", "cores", "CPUs that this process may use: min(affinity, cgroup quota)"),
 )
 
@@ -122,6 +123,12 @@ COMPOSE_FACTS = (
     Fact("compose.services.*.runtime", "text", "runtime of its containers; absent for the default"),
     Fact("compose.services.*.sysctls.*", "text", "a kernel setting of its containers"),
     Fact("compose.services.*.user", "text", "user of its containers; absent for the image's"),
+    Fact(
+        "compose.services.*.program", "text", "what it starts; absent for the image's own program"
+    ),
+    Fact(
+        "compose.services.*.filled_targets", "list", "paths in its containers that hold data by now"
+    ),
     Fact("compose.services.*.platform", "text", "the platform that it asks for"),
     Fact("compose.services.*.gpus", "number", "GPUs that it asks for, -1 for all; absent if none"),
     Fact("compose.services.*.log.driver", "text", "logging driver; absent for Docker's default"),
@@ -283,6 +290,10 @@ DERIVED_FACTS = (
     Fact("model.best", "text", "the largest model of the rule file that fits; absent if none"),
     Fact("model.gpu", "boolean", "whether the service that runs the model is given a GPU"),
     Fact("model.alternatives", "list", "all models that fit, the largest first; absent if none"),
+    *(
+        Fact(f"kernel.sysctl{'.*' * parts}", "number", "a setting of the kernel of the containers")
+        for parts in range(1, 6)
+    ),
     Fact("env.*", "text", "an environment variable of preflight; absent if not set"),
 )
 

@@ -73,7 +73,8 @@ def measure(
         for read, default_fact in _SERVICE_READERS:
             for fact, value, key in _read_or_unknown(service, read, default_fact):
                 place = find_source(project, ("services", name, *key))
-                yield Measured(("start", "services", name, fact), value, place)
+                collection = "compose" if fact == "filled_targets" else "start"
+                yield Measured((collection, "services", name, fact), value, place)
     yield from _resource_facts(project, engine, drivers)
 
 
@@ -347,6 +348,38 @@ def _healthcheck_facts(service: _Service) -> Iterator[ServiceFact]:
         yield "dependency_refused", refusal, ("depends_on",)
 
 
+def _data_facts(service: _Service) -> Iterator[ServiceFact]:
+    """The paths that are mounted and hold something: a volume that exists, a folder with files."""
+    filled, unknown = [], None
+    volumes: set[str] | None = None
+    for mount in service.config.get("volumes") or ():
+        source, target = str(mount.get("source") or ""), str(mount.get("target"))
+        if mount.get("type") == "volume" and source:
+            if volumes is None:
+                rows = list_or_empty(service.engine.api.get_object("/volumes").get("Volumes"))
+                volumes = {str(row.get("Name")) for row in rows}
+            defined = (service.project.config.get("volumes") or {}).get(source) or {}
+            if _name_resource(service.project, source, defined).name in volumes:
+                filled.append(target)
+        elif mount.get("type") == "bind":
+            hidden = service.engine.visibility.path_hidden(source)
+            unknown = unknown or hidden
+            if hidden is None and _holds_something(source):
+                filled.append(target)
+    if filled or unknown:
+        yield "filled_targets", filled or unknown, ("volumes",)
+
+
+def _holds_something(path: str) -> bool:
+    try:
+        with os.scandir(path) as entries:
+            return next(entries, None) is not None
+    except NotADirectoryError:
+        return True
+    except FileNotFoundError:
+        return False
+
+
 # what reads the facts of a service, and the fact that is unknown where it can't
 _SERVICE_READERS = (
     (_cpuset_facts, "cpuset_refused"),
@@ -359,6 +392,7 @@ _SERVICE_READERS = (
     (_sysctl_facts, "sysctls_refused"),
     (_privileged_port_facts, "privileged_ports"),
     (_healthcheck_facts, "healthchecks_missing"),
+    (_data_facts, "filled_targets"),
 )
 
 

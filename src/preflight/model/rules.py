@@ -16,8 +16,10 @@ from preflight.model.quantities import parse_size
 DEFAULT_RULE_SET = "default"  # how `extends` names the bundled rules of the document
 GENERAL_RULE_SET = "general"  # the bundled rules that hold for any stack
 KNOWN_ERRORS_SET = "errors"  # the bundled diagnoses, which lie beneath those of any file
+IMAGES_RULE_SET = "images"  # what well-known images need, a part of `general`
 BUNDLED_FILE_BY_SET = {
     GENERAL_RULE_SET: "rulesets/general.yaml",
+    IMAGES_RULE_SET: "rulesets/images.yaml",
     DEFAULT_RULE_SET: "rules.yaml",
     KNOWN_ERRORS_SET: "rulesets/errors.yaml",
 }

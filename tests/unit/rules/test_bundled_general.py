@@ -56,7 +56,7 @@ def test_general_names_neither_the_document_nor_its_stack() -> None:
 
 def test_the_default_has_every_general_rule_with_its_tags_and_what_it_asks() -> None:
     default = {rule.id: rule for rule in DEFAULT.rules}
-    assert len(default) == 107
+    assert len(default) == 122
     for rule in GENERAL.rules:
         for key in ("title", "tags", "needs", "fact", "require", "recommend", "for_each"):
             if (rule.id, key) != ("cpu-reservation-within-limit", "needs"):  # not of Swarm alone
@@ -69,7 +69,8 @@ def test_without_ollama_no_rule_of_the_document_speaks() -> None:
     assert {result.id for result in report.results} == {
         rule.id for rule in GENERAL.rules if rule.enabled
     }
-    assert {result.rule_file for result in report.results} == {"bundled general"}
+    files = {"bundled general", "bundled images"}
+    assert {result.rule_file for result in report.results} == files
     assert {result.source for result in report.results} == {""}
     assert report.notes == (NOTE,)
     assert report.rules_name == "general"

@@ -7,7 +7,13 @@ import pytest
 from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
 from preflight.model.problems import InputError
-from preflight.model.rules import DEFAULT_RULE_SET, GENERAL_RULE_SET, KNOWN_ERRORS_SET, RuleSet
+from preflight.model.rules import (
+    DEFAULT_RULE_SET,
+    GENERAL_RULE_SET,
+    IMAGES_RULE_SET,
+    KNOWN_ERRORS_SET,
+    RuleSet,
+)
 from preflight.rules.load import load_ruleset
 
 BASE = """\
@@ -35,7 +41,7 @@ waivers: [{rule: system, reason: r, owner: base, until: 2027-01-31}]
 
 def loaded(files: dict[str, str], name: str = "rules.yaml") -> RuleSet:
     def read(path: str) -> bytes:
-        if path in (DEFAULT_RULE_SET, GENERAL_RULE_SET):
+        if path in (DEFAULT_RULE_SET, GENERAL_RULE_SET, IMAGES_RULE_SET):
             return read_rule_file(path)
         if path == KNOWN_ERRORS_SET:
             return b"version: 1"

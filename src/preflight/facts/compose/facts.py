@@ -109,6 +109,9 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
         re.sub("^[a-z]:(?=/)", "", str(m.get("target"))) for m in service.get("volumes") or ()
     ]
     yield fact(("mount_targets",), targets, "volumes")
+    if program := _find_program(service):
+        program_key = "entrypoint" if service.get("entrypoint") else "command"
+        yield fact(("program",), program, program_key)
     if service.get("healthcheck"):
         yield fact(("healthcheck",), has_healthcheck(service), "healthcheck")
     for dependency, condition in read_dependencies(service).items():
@@ -137,6 +140,13 @@ def parse_image(reference: str) -> tuple[str | None, str | None]:
     if not colon or "/" in tag:
         repository, tag = name, "" if digest else "latest"
     return (repository, tag or None) if repository else (None, None)
+
+
+def _find_program(service: Mapping[str, Any]) -> str | None:
+    """Return the first word of what the file says to start, None where it is the image's."""
+    started = service.get("entrypoint") or service.get("command")
+    words = started if isinstance(started, list) else str(started or "").split()
+    return str(words[0]) if words else None
 
 
 def has_healthcheck(service: Mapping[str, Any]) -> bool | None:

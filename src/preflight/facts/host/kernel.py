@@ -12,13 +12,17 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from preflight.model.facts import Unknown, UnknownKind
+from preflight.model.facts import Measured, Unknown, UnknownKind
+from preflight.model.facts import Path as FactPath
 
+_GENERIC_CPU_PATTERN = re.compile(
+    "QEMU Virtual CPU|Common (?:32-bit )?KVM processor", re.IGNORECASE
+)
 MIN_UNLIMITED_BYTES = 2**60  # v1 writes "no limit" as the largest page count, about 2**63
 _NUMBER_PATTERN = "[1-9][0-9]{0,19}"  # not zero: no process could live under such a limit
 # by controller and version: the files of a limit, and what they hold together
@@ -269,3 +273,52 @@ def read_container_cgroup(
         return Unknown("its process has just ended")
     except OSError as error:
         return explain_os_error(error)
+
+
+def read_sysctl(name: str, root: Path = Path("/")) -> int | str | Unknown | None:
+    """Read a kernel setting: a number, else text; None where the kernel has none of this name.
+
+    In a name with slashes a dot is part of a name, as of an interface: sysctl(8).
+    """
+    relative = PurePosixPath(name if "/" in name else name.replace(".", "/"))
+    if relative.is_absolute() or ".." in relative.parts:
+        return Unknown(f"{name!r} isn't a valid name of a kernel setting", "invalid")
+    try:
+        text = (root / "proc/sys" / relative).read_text(errors="replace").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return explain_os_error(error)
+    return int(text) if re.fullmatch("-?[0-9]{1,20}", text) else text
+
+
+def measure_sysctls(names: Iterable[FactPath], measured: Iterable[Measured]) -> Iterator[Measured]:
+    """Yield kernel settings that rules ask for, of the kernel that runs the containers.
+
+    It is this machine's where the engine's processes are visible, as other facts say.
+    """
+    native = next((fact.value for fact in measured if fact.path == ("docker", "native")), None)
+    elsewhere = Unknown("the containers run on another kernel: in a VM or on another host")
+    hidden = native if isinstance(native, Unknown) else elsewhere
+    for name in sorted(names):
+        dotted = ".".join(name)
+        value = read_sysctl(dotted) if native is True else hidden
+        source = "/proc/sys/" + (dotted if "/" in dotted else dotted.replace(".", "/"))
+        yield Measured(("kernel", "sysctl", *name), value, source)
+
+
+def read_cpu_flags(root: Path = Path("/")) -> list[str] | Unknown:
+    """Return the instruction sets that all CPUs have; x86 calls them flags, ARM Features.
+
+    A generic model of a hypervisor hides what the processor has.
+    """
+    try:
+        text = (root / "proc/cpuinfo").read_text(errors="replace")
+    except OSError as error:
+        return explain_os_error(error)
+    model = re.search(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
+    if model and _GENERIC_CPU_PATTERN.search(model[1]):
+        return Unknown(f"the hypervisor shows {model[1]}, which hides what the processor has")
+    lines = re.findall(r"^(?:flags|Features)\s*:\s*(.*)$", text, re.MULTILINE)
+    flags = set.intersection(*(set(line.split()) for line in dict.fromkeys(lines))) if lines else ()
+    return sorted(flags) or Unknown("/proc/cpuinfo names no flags", "unsupported")

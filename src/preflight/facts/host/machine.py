@@ -17,7 +17,7 @@ from typing import Any
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.engine.api import text_or_none
 from preflight.facts.engine.locality import find_differing_info_key, is_in_container
-from preflight.facts.host.kernel import Cgroups, explain_os_error
+from preflight.facts.host.kernel import Cgroups, explain_os_error, read_cpu_flags
 from preflight.model.facts import Measured, Unknown, Value
 
 SYSTEM_CONTAINERS = ("lxc", "lxc-libvirt", "openvz", "systemd-nspawn")
@@ -117,6 +117,7 @@ def _measure_cpu(root: Path) -> Iterator[Measured]:
     quota, quota_source = _read_cgroup_limit("cpu", root)
     if isinstance(quota, int | float):
         source = f"min({source}, {quota_source})"
+    yield _host_fact("cpu.flags", read_cpu_flags(root), "/proc/cpuinfo")
     yield _host_fact("cpu.usable", _lower_of_total_and_limit(usable, quota), source)
 
 

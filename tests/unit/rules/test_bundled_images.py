@@ -1,0 +1,164 @@
+"""What well-known images need: said where it is known, and of nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preflight import check as pipeline
+from preflight.cli.streams import read_rule_file
+from preflight.facts.compose.facts import measure
+from preflight.facts.compose.project import Project
+from preflight.facts.host.kernel import measure_sysctls, read_cpu_flags, read_sysctl
+from preflight.model.facts import Measured, Unknown, build_facts
+from preflight.model.rules import IMAGES_RULE_SET
+
+RULES = pipeline.load_ruleset(IMAGES_RULE_SET, read_rule_file)
+MACHINE = {
+    "docker reachable": True,
+    "docker native": True,
+    "docker platform": "linux/amd64",
+    "docker memory usable": 8e9,
+    "kernel sysctl vm max_map_count": 65530,
+    "host cpu flags": ["fpu", "sse4_1"],
+}
+ELASTIC = "docker.elastic.co/elasticsearch/elasticsearch:8.15.0"
+SQL_SERVER = "mcr.microsoft.com/mssql/server:2022-latest"
+MAP_COUNT = {"elasticsearch-max-map-count"}
+
+
+def verdicts(service: dict[str, Any], machine: dict[str, Any] | None = None) -> dict[str, str]:
+    """Return what isn't met or not known of a service, on a machine that has nothing of it."""
+    project = Project("shop", "/shop", ("compose.yaml",), "cli", {"services": {"x": service}})
+    facts = {**MACHINE, **(machine or {})}
+    measured = [Measured(tuple(name.split()), value, "test") for name, value in facts.items()]
+    snapshot = build_facts([*measure(None, project), *measured], measured_at="", version="1")
+    report = pipeline.check(RULES, snapshot)
+    return {r.id: r.verdict for r in report.results if r.verdict not in ("pass", "skip")}
+
+
+def variables(**given: str) -> dict[str, Any]:
+    return {"environment": {name.replace("__", "."): value for name, value in given.items()}}
+
+
+@pytest.mark.parametrize(
+    ("service", "rules"),
+    [
+        ({"image": ELASTIC}, MAP_COUNT),
+        ({"image": "elasticsearch:7.17.24"}, MAP_COUNT),
+        ({"image": "docker.io/library/elasticsearch"}, MAP_COUNT),
+        ({"image": "opensearchproject/opensearch:2"}, {"opensearch-max-map-count"}),
+        ({"image": "sonarqube:community"}, {"sonarqube-max-map-count"}),
+        ({"image": SQL_SERVER, "mem_limit": 2**30, **variables(ACCEPT_EULA="Y")}, {"mssql-memory"}),
+        ({"image": SQL_SERVER}, {"mssql-eula"}),
+        ({"image": "postgres:16"}, {"postgres-password"}),
+        ({"image": "docker.io/postgres:16", **variables(POSTGRES_PASSWORD="")},
+         {"postgres-password"}),
+        ({"image": "pgvector/pgvector:pg17", "command": ["postgres", "-c", "a=b"]},
+         {"postgres-password"}),
+        ({"image": "postgres:18-alpine", **variables(POSTGRES_PASSWORD="x"),
+          "volumes": [{"type": "volume", "source": "d", "target": "/var/lib/postgresql/data"}]},
+         {"postgres-data-directory"}),
+        ({"image": "mysql:8.4", **variables(MYSQL_DATABASE="shop")}, {"mysql-password"}),
+        ({"image": "mariadb"}, {"mariadb-password"}),
+        ({"image": "mongo:7"}, {"mongo-avx"}),
+        ({"image": "mongo"}, {"mongo-avx"}),
+        ({"image": "clickhouse/clickhouse-server:24.8"}, {"clickhouse-sse42"}),
+        ({"image": "own/app", "mem_limit": 2**30, **variables(JAVA_OPTS="-Xms2g -Xmx2g")},
+         {"java-heap-fits-limit"}),
+        ({"image": "own/app", "mem_limit": 2**30, "command": ["java", "-Xmx1024m", "-jar", "a"]},
+         {"java-heap-max-fits-limit"}),
+    ],
+)  # fmt: skip
+def test_what_an_image_lacks_is_said_once(service: dict[str, Any], rules: set[str]) -> None:
+    assert set(verdicts(service)) == rules
+    names = {"java-heap-max-fits-limit": "warn"}
+    assert verdicts(service) == {rule: names.get(rule, "fail") for rule in rules}
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        {"image": ELASTIC, "command": ["bash", "-c", "elasticsearch-certutil ca"]},
+        {"image": ELASTIC, **variables(node__store__allow_mmap="false")},
+        {"image": "sonarqube", **variables(SONAR_ES_BOOTSTRAP_CHECKS_DISABLE="true")},
+        {"image": "elastic/kibana:8.15.0"},
+        {"image": "own/elasticsearch-exporter"},
+        {"image": SQL_SERVER, "mem_limit": 2 * 2**30, **variables(ACCEPT_EULA="Y")},
+        {"image": "postgres:16", **variables(POSTGRES_PASSWORD="x")},
+        {"image": "postgres:16", **variables(POSTGRES_PASSWORD_FILE="/run/secrets/pw")},
+        {"image": "postgres:16", **variables(POSTGRES_HOST_AUTH_METHOD="trust")},
+        {"image": "postgres:16", "entrypoint": ["sh", "/backup.sh"]},
+        {"image": "postgres:16", "command": ["pg_dump", "-h", "db"]},
+        {"image": "own/postgres"},
+        {"build": {"context": "."}},
+        {"image": "postgres:17", **variables(POSTGRES_PASSWORD="x"),
+         "volumes": [{"type": "volume", "source": "d", "target": "/var/lib/postgresql/data"}]},
+        {"image": "mysql:8", **variables(MYSQL_RANDOM_ROOT_PASSWORD="yes")},
+        {"image": "mariadb:11", **variables(MYSQL_ROOT_PASSWORD="x")},
+        {"image": "mongo:4.4"},
+        {"image": "mongo@sha256:" + 64 * "0"},
+        {"image": "own/app", "mem_limit": 2**30, **variables(JAVA_OPTS="-Xms256m -Xmx512m")},
+        {"image": "own/app", **variables(JAVA_OPTS="-Xmx64g")},
+    ],
+)  # fmt: skip
+def test_nothing_is_said_of_what_is_in_order_or_not_known(service: dict[str, Any]) -> None:
+    assert verdicts(service) == {}
+
+
+def test_a_single_node_is_only_advised() -> None:
+    single = {"image": ELASTIC, **variables(discovery__type="single-node")}
+    assert verdicts(single) == {"elasticsearch-max-map-count-recommended": "warn"}
+
+
+def test_a_database_that_has_its_data_needs_no_password() -> None:
+    data = {"compose services x filled_targets": ["/var/lib/postgresql/data"]}
+    assert verdicts({"image": "postgres:16"}, data) == {}
+
+
+def test_what_the_containers_kernel_says_is_unknown_in_a_vm() -> None:
+    hidden = {"kernel sysctl vm max_map_count": Unknown("in a VM"), "docker native": False}
+    assert verdicts({"image": ELASTIC}, hidden) == dict.fromkeys(MAP_COUNT, "unknown")
+    assert verdicts({"image": "mongo:7"}, hidden) == {}
+    assert verdicts({"image": "mongo:7"}, {"host cpu flags": Unknown("generic")}) == {
+        "mongo-avx": "unknown"
+    }
+
+
+def test_a_kernel_setting_is_what_sysctl_prints(tmp_path: Path) -> None:
+    (tmp_path / "proc/sys/net/ipv4/conf/eth0.1").mkdir(parents=True)
+    (tmp_path / "proc/sys/net/ipv4/conf/eth0.1/forwarding").write_text("1\n")
+    (tmp_path / "proc/sys/net/ipv4/tcp_rmem").write_text("4096\t131072\t6291456\n")
+    assert read_sysctl("net/ipv4/conf/eth0.1/forwarding", tmp_path) == 1
+    assert read_sysctl("net.ipv4.tcp_rmem", tmp_path) == "4096\t131072\t6291456"
+    assert read_sysctl("vm.gone", tmp_path) is None
+    assert isinstance(read_sysctl("../../etc/passwd", tmp_path), Unknown)
+    assert isinstance(read_sysctl("/etc/passwd", tmp_path), Unknown)
+
+
+def test_a_kernel_setting_is_unknown_unless_the_engine_is_native() -> None:
+    asked = {("vm", "overcommit_memory")}
+    native = Measured(("docker", "native"), True)
+    (here,) = measure_sysctls(asked, [native])
+    assert here.path == ("kernel", "sysctl", "vm", "overcommit_memory")
+    assert here.value in (0, 1, 2)
+    for value in (False, Unknown("no engine")):
+        (there,) = measure_sysctls(asked, [Measured(("docker", "native"), value)])
+        assert isinstance(there.value, Unknown)
+
+
+def test_the_flags_are_those_that_all_cpus_have(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    file = tmp_path / "proc/cpuinfo"
+    file.write_text(
+        "model name\t: Xeon\nflags\t\t: fpu avx\n\nmodel name\t: Xeon\nflags\t\t: fpu\n"
+    )
+    assert read_cpu_flags(tmp_path) == ["fpu"]
+    file.write_text("model name\t: QEMU Virtual CPU version 2.5+\nflags\t\t: fpu\n")
+    assert isinstance(read_cpu_flags(tmp_path), Unknown)
+    file.write_text("Features\t: fp asimd\n")
+    assert read_cpu_flags(tmp_path) == ["asimd", "fp"]
+    file.write_text("")
+    assert isinstance(read_cpu_flags(tmp_path), Unknown)
