@@ -300,7 +300,7 @@ def test_the_engine_says_what_a_killed_container_cannot() -> None:
     )  # fmt: skip
     killed, loop = told.findings
     assert killed.first.file == "stack.containers.llm-ollama-1"
-    assert "limits.memory for ollama above 2 GiB" in advice(killed)
+    assert "Raise the memory limit of ollama above 2 GiB" in advice(killed)
     assert loop.figures == "7 times"
 
 
