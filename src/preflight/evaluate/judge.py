@@ -441,11 +441,16 @@ class Evaluation:
         item: str | None,
     ) -> ItemTemplates:
         """Return the sentence of a result, the engine's error and the fixes, for an item's name."""
-        placeholder = partial(comparison.format_placeholder, self.catalogue, item)
+
+        def placeholder(name: str) -> str | None:
+            if name == "severity":
+                return severity
+            return comparison.format_placeholder(self.catalogue, item, name)
+
         message = error = None
         if verdict in ("fail", "warn"):
             if rule.problem and not comparison.is_secret:
-                message = comparison.problem_sentence(rule.problem, severity, placeholder)
+                message = comparison.problem_sentence(rule.problem, placeholder)
             error = fill_placeholders(rule.error, placeholder) if rule.error else None
         if message is None:
             title = rule.title if item is None else f"{rule.title} · {item}"

@@ -302,13 +302,11 @@ class ComparisonText:
         return f"{title}: {self.actual_text}, {words} {severity}"
 
     def problem_sentence(
-        self, problem: str, severity: Severity, format_placeholder: Callable[[str], str | None]
+        self, problem: str, format_placeholder: Callable[[str], str | None]
     ) -> str | None:
         """Fill in a rule's own sentence; None where one of its placeholders is unknown."""
 
         def format_in_sentence(name: str) -> str | None:
-            if name == "severity":
-                return severity
             is_quantity = self.operator is not None and self.operator.shape == "quantity"
             if name == "expected" and is_quantity and self.bare_bound():
                 return format_bound_in_both_units(self.bound, self.unit, self.actual, self.operand)

@@ -137,13 +137,13 @@ def _add_sections(layout: TextLayout, report: Report) -> None:
 def _add_rules(layout: TextLayout, sections: Iterable[tasks.Section]) -> None:
     """Add a line for each rule, and where its figure comes from or why there is none."""
     sections = list(sections)
-    results = [result for section in sections for result in section.results]
+    judged = [result for section in sections for result in section.judged]
 
     def column(texts: Iterable[str], limit: int) -> int:
         return min(max(map(cell_len, texts), default=0), limit)
 
-    found_columns = column((r.actual_text for r in results), _MAX_FOUND_COLUMNS)
-    expected_columns = column((r.expected_text for r in results), _MAX_EXPECTED_COLUMNS)
+    found_columns = column((r.actual_text for r in judged), _MAX_FOUND_COLUMNS)
+    expected_columns = column((r.expected_text for r in judged), _MAX_EXPECTED_COLUMNS)
     for number, section in enumerate(sections):
         if number:
             layout.blank()
@@ -151,13 +151,12 @@ def _add_rules(layout: TextLayout, sections: Iterable[tasks.Section]) -> None:
         for result in section.results:
             sign = layout.mark(result.verdict)
             style = sign[1] if result.verdict in tasks.VERDICTS_TO_ACT_ON else ""
-            layout.add(
-                "  ",
-                sign,
-                Fill(result.name),
-                (f"  {pad(result.actual_text, found_columns, right=True)}  ", style),
-                (pad(result.expected_text, expected_columns, right=True), "dim"),
-            )
+            figures: list[tuple[str, str]] = []
+            if result.verdict != "skip":
+                found = pad(result.actual_text, found_columns, right=True)
+                expected = pad(result.expected_text, expected_columns, right=True)
+                figures = [(f"  {found}  ", style), (expected, "dim")]
+            layout.add("  ", sign, Fill(result.name), *figures)
             layout.wrap(result.reason_or_source or "no source", 6, "dim")
 
 
