@@ -12,6 +12,7 @@ import typer
 from preflight.check import add_model_facts, check, select
 from preflight.cli import options, streams
 from preflight.cli.options import FactsSource, declare_option, load_rules, with_source_options
+from preflight.cli.outputs import file_identity
 from preflight.facts.compose.load import display_path
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
@@ -70,16 +71,16 @@ def fix(
     terminal = streams.terminal_options()
     if override.edits:
         start = _start_command(facts, [*files, output or "FILE"])
-        streams.write_file(output, render.compose_file(override, start))
+        streams.write_file(output, render.draw_compose_file(override, start))
         if output is None:
             streams.write_message(f"to write it, add: -o {SUGGESTED_FILE}")
         else:
             named = [f"--compose-file={file}" for file in map(display_path, [*files, output])]
             commands = (shlex.join(["preflight", "check", *named]), start)
-            streams.write_output(render.written(override, output, commands, terminal))
+            streams.write_output(render.confirm_written(override, output, commands, terminal))
     elif not override.failing:
         streams.write_message("no check fails: nothing to fix")
-    streams.write_stderr(*render.remaining(override, terminal).splitlines())
+    streams.write_stderr(*render.list_remaining(override, terminal).splitlines())
     raise typer.Exit(ExitCode.FAILED if override.failing else ExitCode.OK)
 
 
@@ -99,7 +100,7 @@ def _check_output_file(output: str, files: Sequence[str], *, force: bool) -> Non
     """Raise InputError if the file is one of the project's, or exists and `force` isn't given."""
     if not os.path.lexists(output):
         return
-    if os.path.realpath(output) in map(os.path.realpath, files):
+    if file_identity(output) in map(file_identity, files):
         raise InputError(f"--output {output}: the project's own file, which fix never changes")
     if not force:
         raise InputError(f"{output} exists already: name another file, or replace it with --force")

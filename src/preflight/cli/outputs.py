@@ -32,7 +32,7 @@ def parse_format_options(formats: list[str], inputs: Iterable[str]) -> list[Repo
     Raises InputError if two reports have one destination, or a report would replace one of
     `inputs`, the files that are read.
     """
-    used = {_file_identity(name): f"also an input ({name})" for name in inputs}
+    used = {file_identity(name): f"also an input ({name})" for name in inputs}
     outputs = []
     for text in formats:
         name, _, file = text.partition(":")
@@ -43,7 +43,7 @@ def parse_format_options(formats: list[str], inputs: Iterable[str]) -> list[Repo
             )
         destination = None if file in _STANDARD_OUTPUT_NAMES else file
         check_filesystems_respond(destination)
-        identity = destination and _file_identity(destination)
+        identity = destination and file_identity(destination)
         if identity in used:
             raise InputError(
                 f"--format {name}: {destination or 'standard output'} is {used[identity]}"
@@ -72,7 +72,7 @@ def write_reports(
     return not errors
 
 
-def _file_identity(file: str) -> object:
+def file_identity(file: str) -> object:
     """Return a key that is the same for all paths of one file."""
     try:
         status = os.stat(file)

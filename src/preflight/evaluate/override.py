@@ -7,6 +7,7 @@ proposed that wasn't judged: the facts with all changes, by all selected rules.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from math import ceil, floor
 from typing import Any, NamedTuple, TypeAlias
@@ -48,17 +49,19 @@ def find_override(facts: Facts, judge: Judge) -> Override:
     """
     search = _Search(facts, judge)
     first = _State({}, judge(facts))
-    failing = list(_failing(first.report))
-    state = search.mend([r for r in failing if _edits_for(r, facts)], first)
-    still_failing = tuple(_failing(state.report))
-    left = set(map(_key, still_failing))
-    verdicts = {_key(result): result.verdict for result in first.report.results}
+    failing = list(_list_failing(first.report))
+    state = search.find_edits([r for r in failing if _edits_for(r, facts)], first)
+    still_failing = tuple(_list_failing(state.report))
+    left = set(map(_result_key, still_failing))
+    verdicts = {_result_key(result): result.verdict for result in first.report.results}
     warnings = (r for r in state.report.results if r.verdict == "warn")
     return Override(
         edits=tuple(state.edits.values()),
-        passing=tuple(result for result in failing if _key(result) not in left),
-        failing=tuple((result, search.blockers.get(_key(result))) for result in still_failing),
-        warnings=tuple(r for r in warnings if verdicts.get(_key(r)) == "pass"),
+        passing=tuple(result for result in failing if _result_key(result) not in left),
+        failing=tuple(
+            (result, search.blockers.get(_result_key(result))) for result in still_failing
+        ),
+        warnings=tuple(r for r in warnings if verdicts.get(_result_key(r)) == "pass"),
     )
 
 
@@ -70,23 +73,23 @@ class _Search:
         self.judge = judge
         self.blockers: dict[_ResultKey, Result] = {}
 
-    def mend(self, targets: Sequence[Result], state: _State) -> _State:
+    def find_edits(self, targets: Sequence[Result], state: _State) -> _State:
         """Try all targets together; where that fails, each half of them for itself."""
         if not targets:
             return state
         for exact in (False, True) if len(targets) == 1 else (False,):
-            solution = self._try(targets, state, exact=exact)
+            solution = self._try_edits(targets, state, exact=exact)
             if solution is not None:
                 return solution
         if len(targets) == 1:
             return state
         middle = len(targets) // 2
-        return self.mend(targets[middle:], self.mend(targets[:middle], state))
+        return self.find_edits(targets[middle:], self.find_edits(targets[:middle], state))
 
-    def _try(self, targets: Sequence[Result], state: _State, *, exact: bool) -> _State | None:
+    def _try_edits(self, targets: Sequence[Result], state: _State, *, exact: bool) -> _State | None:
         """Return the state in which the targets pass and nothing is worse, if it is found."""
         edits, pending = dict(state.edits), list(targets)
-        keys, changed = set(map(_key, targets)), {target.fact for target in targets}
+        keys, changed = set(map(_result_key, targets)), {target.fact for target in targets}
         for step in range(MAX_STEPS):
             current = apply_edits(self.facts, edits.values())
             for result in pending:
@@ -101,35 +104,43 @@ class _Search:
                     changes = (*earlier.facts, *edit.facts)
                     edits[path] = edit._replace(before=earlier.before, rules=rules, facts=changes)
             report = self.judge(apply_edits(self.facts, edits.values()))
-            pending = [result for result in _failing(report) if _key(result) in keys]
-            worse = list(_worse(report, state.report, changed))
+            pending = [
+                result
+                for result in (*_list_failing(report), *_list_undecided(report))
+                if _result_key(result) in keys
+            ]
+            worse = list(_list_worse(report, state.report, changed))
             pending += worse
             if not pending:
                 return _State(edits, report)
             if worse and step == 0:
-                self.blockers[_key(targets[0])] = worse[0]
+                self.blockers[_result_key(targets[0])] = worse[0]
         return None
 
 
-def _failing(report: Report) -> Iterator[Result]:
+def _list_failing(report: Report) -> Iterator[Result]:
     for result in report.results:
         if result.verdict in ("fail", "warn") and report.affects_exit_code(result):
             yield result
 
 
-def _worse(report: Report, before: Report, changed: Collection[str]) -> Iterator[Result]:
+def _list_undecided(report: Report) -> Iterator[Result]:
+    return (result for result in report.results if result.verdict == "unknown")
+
+
+def _list_worse(report: Report, before: Report, changed: Collection[str]) -> Iterator[Result]:
     """Yield the results that are worse than before; `changed` are facts that a requirement sets."""
-    ranks = {_key(r): _RANK_BY_VERDICT.get(r.verdict, 0) for r in before.results}
+    ranks = {_result_key(r): _RANK_BY_VERDICT.get(r.verdict, 0) for r in before.results}
     for result in report.results:
         is_contradicted = result.verdict == "warn" and result.fact in changed and not report.strict
         rank = _RANK_BY_VERDICT.get(result.verdict, 0)
         if result.verdict == "skip" or is_contradicted:
             continue
-        if rank > ranks.get(_key(result), _RANK_BY_VERDICT["skip"]):
+        if rank > ranks.get(_result_key(result), _RANK_BY_VERDICT["skip"]):
             yield result
 
 
-def _key(result: Result) -> _ResultKey:
+def _result_key(result: Result) -> _ResultKey:
     return result.id, result.item
 
 
@@ -145,10 +156,10 @@ def _edits_for(result: Result, facts: Facts, *, exact: bool = False) -> Edits:
     match path:
         case ("compose", "services", service, *resource) if tuple(resource) in LEGACY_KEY_BY_PATH:
             edits = [*_resource_edits(facts, path, change.after, exact=exact)]
-        case ("compose", "total", *resource) if is_number(change.before):
-            for service in _services(facts):
+        case ("compose", "total", *resource) if is_number(change.before) and change.before > 0:
+            for service in _compose_services(facts):
                 before = facts.get((*_SERVICES, service, *resource))
-                if is_number(before):
+                if is_number(before) and is_number(change.after):
                     share = before * change.after / change.before
                     path = (*_SERVICES, service, *resource)
                     edits += _resource_edits(facts, path, share) or [None]
@@ -163,7 +174,7 @@ def _edits_for(result: Result, facts: Facts, *, exact: bool = False) -> Edits:
     return {(edit.service, *edit.key): edit._replace(rules=(result.id,)) for edit in edits if edit}
 
 
-def _services(facts: Facts) -> Mapping[str, Any]:
+def _compose_services(facts: Facts) -> Mapping[str, Any]:
     services = facts.get(_SERVICES)
     return services if isinstance(services, Mapping) else {}
 
@@ -204,7 +215,7 @@ def _resource_keys(facts: Facts, service: str, kind: str, what: str) -> list[Pat
     candidates: tuple[Path, ...] = (newer, (str(older),))
     used = [key for key in candidates if ".".join(key) in own]
     if not used:
-        others = islice(_services(facts), MAX_SERVICES_FOR_STYLE)
+        others = islice(_compose_services(facts), MAX_SERVICES_FOR_STYLE)
         style = own or {key for name in others for key in _used_keys(facts, name)}
         is_legacy = older is not None and not style.isdisjoint(LEGACY_KEY_BY_PATH.values())
         used = [(str(older),) if is_legacy else newer]
@@ -214,7 +225,8 @@ def _resource_keys(facts: Facts, service: str, kind: str, what: str) -> list[Pat
 
 
 def _used_keys(facts: Facts, service: str) -> set[str]:
-    return set(facts.get((*_SERVICES, service, "resource_keys")) or ())
+    keys = facts.get((*_SERVICES, service, "resource_keys"))
+    return set(map(str, keys)) if isinstance(keys, list) else set()
 
 
 def _is_swarm_stack(facts: Facts) -> bool:
@@ -261,11 +273,11 @@ def _port_edit(facts: Facts, port: str) -> ComposeEdit | None:
     published = facts.get((*_SERVICES, service, "ports"))
     free = (p for p in _nearby_ports(port) if facts.get((*ports, p, "free")) is True)
     unused = next((p for p in free if facts.get((*ports, p, "service")) is None), None)
-    is_too_old = isinstance(version, str) and parse_version(version) < MIN_OVERRIDE_VERSION
+    is_too_old = isinstance(version, str) and _is_older(version, MIN_OVERRIDE_VERSION)
     if unused is None or _is_swarm_stack(facts) or is_too_old or not isinstance(published, list):
         return None
     entries, texts = [], []
-    for entry in published:  # such as 127.0.0.1:8000:80/tcp
+    for entry in map(str, published):  # such as 127.0.0.1:8000:80/tcp
         rest, _, target = entry.rpartition(":")
         address, _, number = rest.rpartition(":")
         is_moved = port == number + ("/udp" if target.endswith("/udp") else "")
@@ -278,7 +290,13 @@ def _port_edit(facts: Facts, port: str) -> ComposeEdit | None:
         Measured((*ports, port, "service"), None, _SOURCE),
         Measured((*ports, unused, "service"), service, _SOURCE),
     )
-    return ComposeEdit(service, ("ports",), tuple(texts), ", ".join(published), changes)
+    return ComposeEdit(service, ("ports",), tuple(texts), ", ".join(map(str, published)), changes)
+
+
+def _is_older(version: str, than: tuple[float, ...]) -> bool:
+    with suppress(ValueError):  # a build of somebody's own
+        return parse_version(version) < than
+    return False
 
 
 def apply_edits(facts: Facts, edits: Iterable[ComposeEdit]) -> Facts:
@@ -293,7 +311,7 @@ def apply_edits(facts: Facts, edits: Iterable[ComposeEdit]) -> Facts:
                     changed.get((*_SERVICES, name, *resource)),
                     changed.get((*_SERVICES, name, "replicas")),
                 )
-                for name in _services(facts)
+                for name in _compose_services(facts)
             ]
             total = sum(a * (n if is_number(n) else 1) for a, n in amounts if is_number(a))
             totals.append(Measured(path, total, _SOURCE))

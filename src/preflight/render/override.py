@@ -17,10 +17,10 @@ _PLAIN_KEY_PATTERN = re.compile(
 )
 
 
-def compose_file(override: Override, command: str) -> str:
+def draw_compose_file(override: Override, command: str) -> str:
     """Return the override as a compose file; `command` starts the project with it."""
     head = (
-        f"# By preflight fix: {_count(override)} with this file.",
+        f"# By preflight fix: {_count_passing(override)} with this file.",
         "# Use it after the project's own files:",
         f"#   {clean(command)}",
         "services:",
@@ -28,15 +28,17 @@ def compose_file(override: Override, command: str) -> str:
     return "\n".join((*head, *_mapping_lines(override))) + "\n"
 
 
-def _count(override: Override) -> str:
+def _count_passing(override: Override) -> str:
     count = len(override.passing)
     return "1 failing check passes" if count == 1 else f"{count} failing checks pass"
 
 
-def written(override: Override, file: str, commands: Iterable[str], options: RenderOptions) -> str:
+def confirm_written(
+    override: Override, file: str, commands: Iterable[str], options: RenderOptions
+) -> str:
     """Say what was written, and the commands that use it."""
     layout = TextLayout(options)
-    layout.wrap(f"Wrote {file}: {_count(override)} with it.", 0)
+    layout.wrap(f"Wrote {file}: {_count_passing(override)} with it.", 0)
     for command in commands:
         layout.verbatim(f"$ {command}", 2, "cyan")
     return layout.draw()
@@ -51,31 +53,31 @@ def _mapping_lines(override: Override) -> Iterator[str]:
         pairs = zip(path, previous, strict=False)
         common = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
         for depth in range(common, len(path) - 1):
-            yield f"{'  ' * (depth + 1)}{_key(path[depth])}:"
+            yield f"{'  ' * (depth + 1)}{_format_key(path[depth])}:"
         previous = path
         comment = f"  # was {shorten(edit.before)}: {', '.join(edit.rules)}"
         indent = "  " * len(path)
         if isinstance(edit.text, str):
-            yield f"{indent}{_key(path[-1])}: {_scalar(edit.text)}{comment}"
+            yield f"{indent}{_format_key(path[-1])}: {_format_scalar(edit.text)}{comment}"
             continue
-        yield f"{indent}{_key(path[-1])}: !override{comment}"
-        yield from (f"{indent}  - {_scalar(text)}" for text in edit.text)
+        yield f"{indent}{_format_key(path[-1])}: !override{comment}"
+        yield from (f"{indent}  - {_format_scalar(text)}" for text in edit.text)
 
 
-def _key(text: str) -> str:
-    return text if _PLAIN_KEY_PATTERN.fullmatch(text) else _quote(text)
+def _format_key(text: str) -> str:
+    return text if _PLAIN_KEY_PATTERN.fullmatch(text) else _quote_text(text)
 
 
-def _scalar(text: str) -> str:
+def _format_scalar(text: str) -> str:
     """Write a value in quotes; Compose takes a single dollar sign for a variable."""
-    return _quote(text.replace("$", "$$"))
+    return _quote_text(text.replace("$", "$$"))
 
 
-def _quote(text: str) -> str:
+def _quote_text(text: str) -> str:
     return hide_ci_commands(json.dumps(text, ensure_ascii=not text.isprintable()))
 
 
-def remaining(override: Override, options: RenderOptions) -> str:
+def list_remaining(override: Override, options: RenderOptions) -> str:
     """List what fails still, with its fixes, and what warns only with the override."""
     layout = TextLayout(options)
     if override.failing:

@@ -284,6 +284,34 @@ def test_the_ports_to_measure_are_the_next_ones() -> None:
     assert found == [f"{n}/udp" for n in range(54, 74)] + [str(n) for n in range(65531, 65536)]
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "for_each: compose.services, fact: limits.memory, require: {at_least: 1GiB}",
+        "fact: compose.total.limits.memory, require: {at_most: 1GiB}",
+        "fact: compose.total.limits.memory, require: {exists: false}",
+        "for_each: compose.services, fact: environment.A, require: {equals: x}",
+        PORT_FREE,
+    ],
+)
+@pytest.mark.parametrize("odd", [None, "x", 7, [], [{}], {}, {"a": None}, True, -1.5])
+def test_a_snapshot_may_have_anything_in_it(rule: str, odd: Any) -> None:
+    hostile = dict.fromkeys(("resource_keys", "ports", "replicas", "limits", "environment"), odd)
+    others = {
+        "host": {"ports": {"80": port("b", free=False), "81": port(None, free=True), "x": odd}},
+        "docker": {"compose": {"version": odd}, "swarm": odd, "cpus": odd},
+    }
+    services = {"a": service(9 * GIB), "b": {**service(), **hostile}}
+    catalogue = build_catalogue()
+    text = f"version: 1\nrules: [{{id: r, title: R, {rule}}}]"
+    ruleset = load_ruleset("r.yaml", lambda _: text.encode(), catalogue)
+    for given in (services, odd, {"b": odd}):
+        total = {"limits": {"memory": 9 * GIB}}
+        facts = Facts({"compose": {"services": given, "total": total}, **others})
+        found = find_override(facts, lambda f: evaluate(ruleset, f, catalogue))
+        assert len(found.passing) + len(found.failing) <= 3
+
+
 def test_many_services_are_judged_together() -> None:
     calls = 0
 
