@@ -280,7 +280,7 @@ def test_a_compose_that_hangs_is_ended_and_done_without(run_preflight: Run, fold
     (tools / "docker-compose").chmod(0o755)
     path = {"PATH": f"{tools}:{os.environ['PATH']}"}
     report = results(
-        run_preflight, f"unix://{folder}/none.sock", folder, "--timeout", "3", env=path
+        run_preflight, f"unix://{folder}/none.sock", folder, "--timeout", "6", env=path
     )
     assert one(report, "ollama-memory-limit", "ollama")["verdict"] == "pass"
     started = [int(pid) for pid in pids.read_text().split()]
