@@ -98,6 +98,17 @@ def test_an_engine_that_came_up_has_made_nothing_worse(run_preflight: Run, tmp_p
     assert down[-1].startswith("1 worse · 6 no longer judged · "), "Docker is what got worse"
 
 
+def test_a_project_that_went_away_takes_no_page(run_preflight: Run) -> None:
+    """What each service passed is one line; so is what is skipped now."""
+    before, after = (
+        CASES / name / "facts.json" for name in ("document-stack-on-desktop", "all-bad")
+    )
+    shown = run_preflight("diff", str(before), str(after), cwd=CASES).stdout
+    assert "not there → skip" not in shown
+    assert shown.count("pass → not there: ") == 1
+    assert shown.splitlines().index("Facts") < 40
+
+
 def test_names_of_facts_are_whole(run_preflight: Run, tmp_path: Path) -> None:
     """Facts of one container differ in the last segment, which a cut would take."""
     for name, usage, state in (("a.json", 1, "running"), ("b.json", 2, "exited")):
@@ -201,7 +212,7 @@ def test_a_folder_as_text(run_preflight: Run, folder: Path, tmp_path: Path) -> N
     assert [line.split()[1] for line in lines[1:4]] == [
         "all-bad.json", "just-under-8-gb.json", "podman-native.json",
     ]  # fmt: skip
-    assert lines[4] == "  ✔ 3 more"
+    assert lines[4:6] == ["  ▲ 1 more with warnings; -v lists them", "  ✔ 2 more"]
     assert done.stdout.count("RAM for Docker  ") == 1, "the same fault is said once"
     assert "all-bad.json, just-under-8-gb.json" in done.stdout
     both = run_preflight(

@@ -12,6 +12,8 @@ from preflight.render.layout import Fill, TextLayout
 from preflight.render.listings import value_text
 from preflight.render.sanitize import shorten
 
+_MAX_NAMES = 8  # of rules that were no problem and are none
+
 
 def text(
     changes: Difference | HostDifferences,
@@ -49,12 +51,14 @@ def _add_changes(layout: TextLayout, difference: Difference, catalogue: Catalogu
 
 
 def _add_verdicts(layout: TextLayout, changes: Iterable[VerdictChange]) -> None:
-    """Add a line for each change; one for all rules that were skipped, or are now, and pass."""
+    """Add a line for each change, and one line for all that weren't a problem and aren't now."""
     names: dict[str, list[str]] = {}
     for change in changes:
         sign = layout.options.sign(change.after or "skip")
         verdicts = f"{change.before or 'not there'} → {change.after or 'not there'}"
-        if {change.before, change.after} == {"skip", "pass"}:
+        if {change.before, change.after} == {"skip", None}:
+            continue
+        if {change.before, change.after} <= {"skip", "pass", None}:
             names.setdefault(verdicts, []).append(change.result.name)
             continue
         is_bad = change.worse or change.new_problem
@@ -63,7 +67,8 @@ def _add_verdicts(layout: TextLayout, changes: Iterable[VerdictChange]) -> None:
         if is_bad:
             layout.wrap(change.result.message, 6, "dim")
     for verdicts, rules in names.items():
-        layout.wrap(f"{verdicts}: {', '.join(rules)}", 4)
+        more = f" and {len(rules) - _MAX_NAMES} more" if len(rules) > _MAX_NAMES else ""
+        layout.wrap(f"{verdicts}: {', '.join(rules[:_MAX_NAMES])}{more}", 4)
 
 
 def _add_facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Catalogue) -> None:
@@ -102,12 +107,13 @@ def _fact_text(value: Any, path: str, catalogue: Catalogue) -> str:
 def _count_changes(difference: Difference) -> str:
     worse, facts = difference.worse, len(difference.facts)
     new = difference.new_problems
-    gone = sum(change.after in (None, "skip") for change in difference.verdicts)
+    pairs = [(change.before, change.after) for change in difference.verdicts]
+    gone = sum(after in (None, "skip") for _, after in pairs)
     counts = {
         "worse": worse,
         "new problem" if new == 1 else "new problems": new,
-        "better": len(difference.verdicts) - worse - new - gone,
-        "no longer judged": gone,
+        "better": len(pairs) - worse - new - gone,
+        "no longer judged": gone - pairs.count((None, "skip")) - pairs.count(("skip", None)),
         "fact changed" if facts == 1 else "facts changed": facts,
         "within the noise": difference.noise,
     }
