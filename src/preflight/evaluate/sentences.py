@@ -43,6 +43,7 @@ from preflight.model.secrets import is_secret_path
 ConditionStyle: TypeAlias = Literal["sign", "phrase"]  # as in tables or in sentences: see Operator
 
 _SYSTEM_FACTS: tuple[Path, ...] = (("host", "os"), ("host", "distribution", "id"))
+MAX_LIST_ITEMS = 8  # of a list in a sentence
 MAX_TEXT_CHARS = 200  # of a text from outside in a sentence
 
 _MIN_DECIMALS_BY_UNIT: Mapping[str, int] = {"bytes": 1, "seconds": 3}
@@ -66,7 +67,11 @@ def format_value(
     if is_number(value) and is_plausible(value):
         return _format_number(value, unit, other if is_number(other) else value, binary)
     if isinstance(value, list | tuple | Mapping):
-        return ", ".join(format_value(part, "text") for part in value) or "none"
+        parts = [format_value(part, "text") for part in value]
+        rest = len(parts) - MAX_LIST_ITEMS
+        if rest > 1:
+            return f"{', '.join(parts[:MAX_LIST_ITEMS])} and {rest:,} more"
+        return ", ".join(parts) or "none"
     return shorten_text(str(value))
 
 

@@ -881,3 +881,23 @@ def test_what_is_too_much_is_refused_before_the_first_item_is_judged(
     monkeypatch.setattr(judge.Evaluation, "_judge_item", None)  # a call would fail
     with pytest.raises(InputError, match=r"^too much to judge at rule c with 100 items"):
         judged(ruleset, given)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "none"),
+        (9, "w0, w1, w2, w3, w4, w5, w6, w7, w8"),
+        (10, "w0, w1, w2, w3, w4, w5, w6, w7 and 2 more"),
+        (2000, "w0, w1, w2, w3, w4, w5, w6, w7 and 1,992 more"),
+    ],
+)
+def test_a_long_list_is_cut_in_sentences_alone(count: int, text: str) -> None:
+    words = [f"w{number}" for number in range(count)]
+    got = result(
+        "fact: docker.warnings, recommend: {exists: false}, fixes: [{text: 'Look at {actual}.'}]",
+        facts(docker={"warnings": words}),
+    )
+    assert got.actual == words
+    assert got.actual_text == text
+    assert [fix.text for fix in got.fixes] == ([f"Look at {text}."] if got.fixes else [])

@@ -81,7 +81,7 @@ def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]
     with suppress(ValueError, RecursionError):
         printed_config = json.loads(done.output.replace("$$", "$"))  # it doubles dollar signs
         if isinstance(printed_config, dict):
-            unset = tuple(dict.fromkeys(_UNSET_VARIABLE_PATTERN.findall(done.error)))
+            unset = tuple(sorted({*_UNSET_VARIABLE_PATTERN.findall(done.error)}))
             return answer._replace(config=printed_config, unset=unset)
     return answer._replace(fault="docker compose config didn't print a JSON object")
 

@@ -94,7 +94,7 @@ class _StandInReader:
             source="fallback",
             config={**merged, "services": services, "name": self.guard.project_name},
             missing_variables=self.variables.missing,
-            unset_variables=tuple(self.variables.unset),
+            unset_variables=tuple(sorted(self.variables.unset)),
             missing_env_files=tuple(self.missing_env_files),
             conflicts=() if self.caveats else tuple(self.conflicts),
             caveats=tuple(self.caveats),
