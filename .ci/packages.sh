@@ -3,7 +3,8 @@ missing=()
 for need in dockerd:docker.io docker:docker.io podman:podman busybox:busybox-static openssl:openssl \
     promtool:prometheus prometheus-node-exporter:prometheus-node-exporter \
     systemd-analyze:systemd npm:npm git:git prove:perl chromium:chromium \
-    ip:iproute2 nsenter:util-linux faketime:faketime strace:strace sshd:openssh-server ssh:openssh-client; do
+    ip:iproute2 nsenter:util-linux faketime:faketime strace:strace sshd:openssh-server ssh:openssh-client \
+    docker-registry:docker-registry; do
     command -v "${need%%:*}" > /dev/null || missing+=("${need##*:}")
 done
 ldd "$(command -v busybox)" > /dev/null 2>&1 && missing+=(busybox-static) # a dynamic one doesn't run in a container

@@ -98,10 +98,17 @@ def collect_facts(
 
 
 def add_model_facts(facts: Facts, ruleset: RuleSet) -> Facts:
-    """Add what follows from the rule file's models: of a snapshot too, by today's rules."""
-    from preflight.facts.model import derive_model_facts
+    """Add what follows from the rule file's models: of a snapshot too, by today's rules.
 
-    return replace_facts(facts, derive_model_facts(facts, ruleset.models, ruleset.overhead or 0))
+    A snapshot of an earlier version asked no registry.
+    """
+    from preflight.facts.model import derive_model_facts
+    from preflight.facts.table import NEEDS_ONLINE
+
+    added = [*derive_model_facts(facts, ruleset.models, ruleset.overhead or 0)]
+    if "registry" not in facts.values and "registry.images" not in facts.unknown:
+        added.append(Measured(("registry", "images"), None, NEEDS_ONLINE))
+    return replace_facts(facts, added)
 
 
 def check(

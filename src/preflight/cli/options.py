@@ -45,6 +45,7 @@ _MEASURING_OPTIONS = (
     "--context",
     "--timeout",
     "--wait",
+    "--online",
 )
 
 
@@ -163,6 +164,13 @@ Timeout = Annotated[
         "Time limit for all measurements together. What isn't measured by then is unknown.",
         callback=_check_timeout,
         is_eager=True,  # before the files that other options name are looked at
+    ),
+]
+Online = Annotated[
+    bool,
+    declare_option(
+        "--online $PREFLIGHT_ONLINE",
+        "Also ask registries for the images that will be pulled. One may count that as a pull.",
     ),
 ]
 Sets = Annotated[
@@ -336,12 +344,15 @@ class FactsSource:
         docker_host: DockerHost = None,
         context: Context = None,
         timeout: Timeout = 10.0,
+        online: Online = False,
     ) -> None:
         if docker_host is not None and context is not None:
             raise InputError("--docker-host and --context contradict each other: use one of them")
         self.ctx = ctx
         self.snapshot = facts
-        self.options = Options(path, docker_host, context, timeout, compose_files or ())
+        self.options = Options(
+            path, docker_host, context, timeout, compose_files or (), online=online
+        )
         self.hidden_variables: list[tuple[str, str]] = []  # of containers, that no rule asks for
         self.support_data: list[Measured] = []
         self._measurement: Measurement | None = None

@@ -210,6 +210,16 @@ START_FACTS = (
     Fact("compose.variables.unset", "list", "variables without a value; absent if none"),
 )
 
+REGISTRY_FACTS = (
+    Fact("registry.images.*", "map", "an image that will be pulled; measured with --online"),
+    Fact("registry.images.*.services", "list", "the services that need it"),
+    Fact("registry.images.*.exists", "boolean", "whether its registry has it, for this login"),
+    Fact("registry.images.*.error", "text", "what Docker will say; absent if it can pull it"),
+    Fact("registry.images.*.platforms", "list", "the platforms that it is there for"),
+    Fact("registry.images.*.platform_matches", "boolean", "whether one is the engine's"),
+    Fact("registry.images.*.size", "bytes", "size of its layers as they are sent"),
+)
+
 PORTS_FACTS = (
     Fact("host.ports.*", "map", "a port that the project publishes, such as 8000 or 53/udp"),
     Fact("host.ports.*.free", "boolean", "whether it is free, or used by this project"),

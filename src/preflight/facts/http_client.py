@@ -11,10 +11,10 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
 
 from preflight.facts.engine.endpoint import Endpoint, TlsFiles
 
@@ -60,8 +60,56 @@ def send_request(
             raise TimeoutError from None
 
 
+class HttpResponse(NamedTuple):
+    """A response; the names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def send_http_request(
+    method: str, url: str, headers: Mapping[str, str], timeout: float, max_bytes: int
+) -> HttpResponse:
+    """Send a request to an http or https address, through the proxy that the environment names.
+
+    The body is cut one byte beyond `max_bytes`. Raises OSError (TimeoutError) or HTTPException.
+    """
+    from http.client import HTTPConnection, HTTPSConnection
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    proxy = urlsplit(getproxies().get(parts.scheme) or "")
+    if proxy.hostname is None or proxy_bypass(parts.hostname or ""):
+        proxy = parts
+    is_direct = proxy is parts
+    target = urlunsplit(("", "", parts.path or "/", parts.query, "")) if is_direct else url
+    port = proxy.port or (443 if proxy.scheme == "https" else 80)
+    connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = connect(proxy.hostname or "", port, timeout=timeout)
+    if not is_direct and parts.scheme == "https":
+        connection.set_tunnel(parts.hostname or "", parts.port or 443)
+        target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+    deadline = time.monotonic() + timeout
+    # the socket's own timeout starts again with each byte that drips in
+    timer = threading.Timer(timeout, lambda: _shut_down_socket(connection.sock))
+    timer.daemon = True
+    timer.start()
+    try:
+        connection.request(method, target, headers={"Host": parts.netloc, **headers})
+        response = connection.getresponse()
+        body = b"" if method == "HEAD" else response.read(max_bytes + 1)
+        own = {name.lower(): value for name, value in response.getheaders()}
+        return HttpResponse(response.status, own, body)
+    finally:
+        timer.cancel()
+        connection.close()
+        if time.monotonic() >= deadline:
+            raise TimeoutError from None
+
+
 def _shut_down_socket(connected: socket.socket) -> None:
-    with suppress(OSError):  # it has been closed meanwhile
+    with suppress(OSError, TypeError):  # it has been closed meanwhile, or isn't open yet
         # SSLSocket's own shutdown would end TLS under the reader
         socket.socket.shutdown(connected, socket.SHUT_RDWR)
 

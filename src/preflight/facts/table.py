@@ -14,6 +14,7 @@ from preflight.facts import catalogue
 from preflight.model.facts import Fact, Measured, Unknown
 
 NO_COMPOSE_FILE = "no compose file here"
+NEEDS_ONLINE = "needs --online"
 
 
 class Probe(NamedTuple):
@@ -25,6 +26,7 @@ class Probe(NamedTuple):
     facts: tuple[Fact, ...]
     module: str
     needs_project: bool = False
+    needs_online: bool = False
     late: str = "not measured"
 
     def load(self) -> Any:
@@ -39,6 +41,7 @@ PROBES = (
     Probe(catalogue.COMPOSE_FACTS, "compose.facts", needs_project=True),
     Probe(catalogue.START_FACTS, "start_blockers", needs_project=True),
     Probe(catalogue.PORTS_FACTS, "ports"),
+    Probe(catalogue.REGISTRY_FACTS, "registry", needs_project=True, needs_online=True),
     Probe(catalogue.STACK_FACTS, "stack.containers", needs_project=True),
     Probe(catalogue.SWARM_FACTS, "swarm"),
     Probe(catalogue.OLLAMA_FACTS, "ollama"),

@@ -146,6 +146,7 @@ PLACES = {
     "actual": "5.7 GiB", "expected": "2.8 GiB", "docker.compose.version": "1.29.2",
     "image.invalid": "invalid reference format", "image.name": "gone:1",
     "image.helper_missing": "docker-credential-x",
+    "error": "manifest unknown",
     "build.error": 'failed to compute cache key: "/gone" not found: not found',
     "compose.variables.unset": "TAG", "address": "0.0.0.0", "item": "8080",
 }  # fmt: skip

@@ -70,6 +70,21 @@ def measure(
             yield from Build(project, name, service, builder).measure(bounds, images)
 
 
+def list_base_images(
+    context: MeasureContext, project: Project, environ: Mapping[str, str] = os.environ
+) -> Iterator[tuple[str, str]]:
+    """Yield the services that must be built, with each image that their Dockerfile names."""
+    engine = context.engine_or_unknown()
+    builder, images = find_builder(engine, environ), list_images(engine)
+    bounds = ReadableFolders(context.options.compose_files, compose_environment(environ))
+    bounds.folders.add(os.path.realpath(project.folder))
+    for name, service in project.services.items():
+        if service.get("build"):
+            build = Build(project, name, service, builder)
+            for image in build.list_images(bounds) if build.is_required(images)[0] else ():
+                yield name, image
+
+
 class Build:
     """The build of one service; raises nothing while it is measured."""
 
@@ -103,7 +118,7 @@ class Build:
         yield self._fact("dockerfile", dockerfile, self._find_source("dockerfile"))
         yield self._fact("local", self.is_local, self._find_source("context"))
         yield self._fact("builder", self._builder.name, "DOCKER_BUILDKIT, GET /version")
-        yield self._fact("required", *self._is_required(images))
+        yield self._fact("required", *self.is_required(images))
         problems: list[BuildProblem] | Unknown = []
         if self.is_local:
             try:
@@ -142,7 +157,7 @@ class Build:
             return Source.in_file(display_path(self.file), line)
         return self._find_source("context" if self.inline is None else "dockerfile_inline")
 
-    def _is_required(self, images: set[str] | Unknown) -> tuple[bool, str]:
+    def is_required(self, images: set[str] | Unknown) -> tuple[bool, str]:
         """Return whether `up` must build the image, and how that is known."""
         image = self._service.get("image")
         if self._service.get("pull_policy") == "build":
@@ -207,6 +222,16 @@ class Build:
         classic = self._builder.name == "classic"
         context = BuildContext(self.context, ignore, self._ignore_name(), classic=classic)
         yield from self._find_source_problems(plan, context)
+
+    def list_images(self, bounds: ReadableFolders) -> list[str]:
+        """Return the images that the stages need, none where the Dockerfile can't be used."""
+        try:
+            dockerfile = self._read_dockerfile(bounds) if self.is_local else None
+            if dockerfile is None:
+                return []
+            return list(dict.fromkeys(image for image, _ in self._make_plan(dockerfile).images()))
+        except (ComposeError, UndecidedError, DockerfileError, BuildError, OSError):
+            return []
 
     def _read_dockerfile(self, bounds: ReadableFolders) -> Dockerfile | None:
         """Return the Dockerfile, None if it isn't there; raises DockerfileError, ComposeError."""

@@ -51,7 +51,8 @@ class LogRequest(NamedTuple):
 class Options(NamedTuple):
     """`path` is where data will be stored; `timeout` is in seconds, for the whole measurement.
 
-    With `logs` the measurement also collects what support wants: Measurement.support_data.
+    With `logs` the measurement also collects what support wants: Measurement.support_data. With
+    `online` registries are asked.
     """
 
     path: str = "."
@@ -60,6 +61,7 @@ class Options(NamedTuple):
     timeout: float = 10.0
     compose_files: Sequence[str] = ()
     logs: LogRequest | None = None
+    online: bool = False
 
 
 def start_worker() -> Worker:

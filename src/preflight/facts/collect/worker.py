@@ -20,7 +20,13 @@ from preflight.facts.catalogue import DOCKER_FACTS
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import LogRequest, Options
 from preflight.facts.engine.endpoint import EngineError
-from preflight.facts.table import PROBES, Probe, facts_without_project, unknown_facts
+from preflight.facts.table import (
+    NEEDS_ONLINE,
+    PROBES,
+    Probe,
+    facts_without_project,
+    unknown_facts,
+)
 from preflight.model.facts import Measured, Unknown
 
 _THREAD_SWITCH_SECONDS = 0.02  # long enough for the engine's thread to get to its first wait
@@ -80,6 +86,9 @@ def measure_probe(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
         project = context.project_or_unknown()
         if project is None or isinstance(project, Unknown):
             yield from facts_without_project(probe, project)
+        elif probe.needs_online and not context.options.online:
+            for fact in unknown_facts(probe, Unknown(NEEDS_ONLINE)):
+                yield Measured(fact.path, None, NEEDS_ONLINE)
         else:
             yield from probe.load().measure(context, project)
     except EngineError as error:
