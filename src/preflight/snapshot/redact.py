@@ -113,6 +113,11 @@ class Redactor:
             self._names[value.lower()] = kind, value
             self._needs_compiling = True
 
+    @property
+    def known_count(self) -> int:
+        """How many spellings of secrets, and names, are replaced wherever they stand."""
+        return len(self._secrets_by_spelling) + len(self._names)
+
     def reserve_placeholders(self, text: str) -> None:
         """Never give the placeholders that a text has from an earlier redaction to new secrets."""
         for match in PLACEHOLDER_PATTERN.finditer(text):

@@ -38,7 +38,7 @@ class LogRequest(NamedTuple):
     """Which logs to read: of these containers, and with `of_project` of all in the compose project.
 
     Of each its last `lines`, not older than `since` seconds; fewer where these have more than
-    `max_bytes`.
+    `max_bytes`, or than an equal share of `max_total_bytes`.
     """
 
     containers: Sequence[str] = ()
@@ -46,6 +46,7 @@ class LogRequest(NamedTuple):
     since: float | None = None
     lines: int = 500
     max_bytes: int = 2 * 2**20
+    max_total_bytes: int = 4 * 2**20  # a bundle is redacted at some 0.2 MiB/s
 
 
 class Options(NamedTuple):

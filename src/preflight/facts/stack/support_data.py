@@ -55,6 +55,8 @@ def measure(context: MeasureContext, request: LogRequest) -> Iterator[Measured]:
             containers = [*((row.name, row.id) for row in listed), *containers]
         elif request.of_project:
             problem = "no compose file here"
+        share = request.max_total_bytes // max(1, min(len(containers), MAX_CONTAINERS_WITH_LOGS))
+        request = request._replace(max_bytes=min(request.max_bytes, share))
         for name, text in _read_container_logs(context, containers, request):
             as_text = text if isinstance(text, Unknown) else text.decode(_BYTES_AS_TEXT_ENCODING)
             yield Measured((SUPPORT_SEGMENT, "log", name), as_text)
