@@ -102,6 +102,13 @@ def test_what_fails_passes_with_the_override(program: Run, project: Path) -> Non
     assert verdicts["data-folder", "db"] == "pass"
 
 
+def test_the_next_command_names_the_files_that_were_judged(program: Run, project: Path) -> None:
+    assert program("fix", *OWN, "-o", "compose fix.yaml").returncode == 0
+    both = ("--compose-file", "compose.yaml", "--compose-file", "compose fix.yaml")
+    done = program("check", "-r", "default", "--only", "cpu-limit-within-docker", *both)
+    assert "\nNext: docker compose -f compose.yaml -f 'compose fix.yaml' up -d\n" in done.stdout
+
+
 def test_without_a_file_it_is_shown_and_nothing_is_written(program: Run, project: Path) -> None:
     before = files_of(project)
     done = program("fix", *OWN)

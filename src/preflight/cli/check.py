@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -116,7 +117,8 @@ def check(
             for result in report.results
         ):
             raise InputError(problem)  # a rule needs what is in the compose file
-        return report._replace(is_snapshot=facts is not None)
+        next_command = _add_compose_files(report.next, source.options.compose_files)
+        return report._replace(is_snapshot=facts is not None, next=next_command)
 
     report = judge(source.facts(ruleset))
     while facts is None and report.exit_code != ExitCode.OK:
@@ -152,6 +154,14 @@ def _check_snapshot_folder(
     files = "1 snapshot" if len(names) == 1 else f"{len(names):,} snapshots"
     title = f"{files} of {folder} · {ruleset.name}"
     return Fleet(title, hosts, time.perf_counter() - started)
+
+
+def _add_compose_files(command: str, files: Sequence[str]) -> str:
+    """Return a command of Docker Compose with the files that were judged."""
+    compose = "docker compose"
+    if not files or not command.startswith(f"{compose} "):
+        return command
+    return compose + "".join(f" -f {shlex.quote(file)}" for file in files) + command[len(compose) :]
 
 
 def judge_host_facts(
