@@ -126,6 +126,20 @@ def test_a_snapshot_is_mended_the_same_way(program: Run, project: Path) -> None:
     assert program("fix", *OWN, "--facts", "facts.json").stdout == shown
 
 
+def test_in_a_swarm_only_what_it_reads_is_changed(program: Run, project: Path) -> None:
+    assert program("facts", "-o", "facts.json").returncode == 0
+    snapshot = json.loads((project / "facts.json").read_text())
+    snapshot["facts"]["docker"]["swarm"]["stack"] = "stack"
+    snapshot["unknown"].pop("docker.swarm.stack", None)
+    (project / "facts.json").write_text(json.dumps(snapshot))
+    done = program("fix", *OWN, "--facts", "facts.json")
+    assert done.returncode == 1
+    assert "#   docker stack deploy -c compose.yaml -c FILE project\n" in done.stdout
+    assert "mem_reservation" not in done.stdout  # a Swarm ignores it
+    assert "128 MiB" in done.stderr
+    assert 'memory: "5G"  # was 6 GiB' in done.stdout
+
+
 def test_a_port_that_is_taken_gets_another_number(
     run_preflight: Run, tmp_path: Path, free_ports: int
 ) -> None:
