@@ -2,9 +2,56 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from engines import IMAGE
+from compose_projects import compose_program
+from engines import IMAGE, Engine
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+class Project:
+    """A project in a folder of its own, checked and then started by the real Compose."""
+
+    def __init__(self, engine: Engine, folder: Path, run: Run) -> None:
+        self.engine, self.folder, self._run = engine, folder, run
+        self.compose = compose_program()
+        self.environ = {"PATH": f"{os.path.dirname(self.compose)}:{os.environ['PATH']}"}
+
+    def write(self, service: str, rest: str = "", image: str = IMAGE) -> None:
+        keys = "" if "network" in service else "network_mode: none, "
+        api = f"{{image: '{image}', {keys}command: [sleep, '60'], {service}}}"
+        (self.folder / "compose.yaml").write_text(
+            f"name: pf-refused\nservices:\n  api: {api}\n{rest}"
+        )
+
+    def failures(self, *options: str) -> dict[str, dict[str, Any]]:
+        """Return the results of `check` that aren't met or not known, by their rule."""
+        done = self._run(
+            "check", "-r", "general", "-f", "json", "--docker-host", self.engine.url, *options,
+            cwd=self.folder, env=self.environ,
+        )  # fmt: skip
+        assert done.returncode in (0, 1, 3), done.stderr
+        results = json.loads(done.stdout)["results"]
+        return {one["id"]: one for one in results if one["verdict"] in ("fail", "unknown")}
+
+    def up(self) -> subprocess.CompletedProcess[str]:
+        return self._compose("up", "-d", "-t", "0")
+
+    def down(self) -> None:
+        self._compose("down", "-v", "-t", "0", "--remove-orphans")
+
+    def _compose(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.compose, "-f", str(self.folder / "compose.yaml"), *arguments],
+            env={**os.environ, "DOCKER_HOST": self.engine.url},
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
 
 
 class RefusedProject(NamedTuple):
@@ -88,6 +135,8 @@ REFUSED_PROJECTS = {
 }  # fmt: skip
 
 NOT_ASKED_HERE = {
+    "mounts-of-the-right-type": "tests/unit/facts/test_mounts.py",
+    "mounts-permitted": "tests/unit/facts/test_mounts.py",
     "docker-reachable": "tests/unit/facts/engine",
     "compose-version": "tests/unit/facts/compose/test_load.py",
     "compose-conflict": "tests/unit/facts/compose/test_load.py",

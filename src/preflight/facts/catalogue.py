@@ -144,6 +144,12 @@ START_FACTS = (
     Fact("start.services.*.mounts_missing", "list", "mounted files that Docker won't create"),
     Fact("start.services.*.mounts_created", "list", "missing paths, made empty folders"),
     Fact("start.services.*.files_created", "list", "those of them that look like files"),
+    Fact(
+        "start.services.*.mounts_mismatched", "list", "folders over files, and files over folders"
+    ),
+    Fact("start.services.*.mounts_stale", "list", "empty folders that stand where a file is meant"),
+    Fact("start.services.*.mounts_denied", "list", "mounts that its user can't read or write"),
+    Fact("start.services.*.mounts_unlabeled", "list", "mounts that SELinux keeps from containers"),
     Fact("start.services.*.env_files_missing", "list", "missing files of its env_file"),
     Fact("start.services.*.platform_runs", "boolean", "whether the engine can run its platform"),
     Fact("start.services.*.conflict", "text", "why Compose rejects it; absent if it doesn't"),

@@ -380,6 +380,17 @@ def _holds_something(path: str) -> bool:
         return False
 
 
+def _mount_facts(service: _Service) -> Iterator[ServiceFact]:
+    if not any(mount.get("type") == "bind" for mount in service.config.get("volumes") or ()):
+        return
+    from preflight.facts.mounts import find_mount_problems
+
+    problems = find_mount_problems(service.project, service.name, service.config, service.engine)
+    for name, found in problems._asdict().items():
+        if found:
+            yield f"mounts_{name}", list(found.values()), ("volumes",)
+
+
 # what reads the facts of a service, and the fact that is unknown where it can't
 _SERVICE_READERS = (
     (_cpuset_facts, "cpuset_refused"),
@@ -393,6 +404,7 @@ _SERVICE_READERS = (
     (_privileged_port_facts, "privileged_ports"),
     (_healthcheck_facts, "healthchecks_missing"),
     (_data_facts, "filled_targets"),
+    (_mount_facts, "mounts_mismatched"),
 )
 
 

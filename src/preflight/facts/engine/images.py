@@ -1,12 +1,20 @@
-"""The images that an engine has: what it reports of one."""
+"""The images that an engine has: what it reports of one, and its files where they can be read.
+
+The files are read from the layers on this machine's disk, which takes root; nothing is started.
+"""
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from preflight.facts.engine.api import EngineApi, NotFoundError
+from preflight.facts.engine.api import EngineApi, NotFoundError, get_nested_object, text_or_none
+from preflight.facts.engine.locality import ExplainHiddenPath
+from preflight.facts.host.kernel import explain_os_error
 from preflight.model.facts import Unknown
 
 
@@ -18,3 +26,88 @@ def inspect_image(api: EngineApi, reference: str) -> Mapping[str, Any] | Unknown
         return api.get_object(f"/images/{quote(reference, safe='/:@', errors='replace')}/json")
     except NotFoundError:
         return Unknown(f"the image {reference} isn't here yet")
+
+
+_MAX_LINKS = 40  # as many as Linux follows
+_MAX_FILE_BYTES = 2**20
+
+
+class ImageFiles:
+    """The files of an image, in the layers of the overlay driver from the top one down.
+
+    `unknown` says why they can't be looked at, None where they can.
+    """
+
+    def __init__(self, inspected: Mapping[str, Any], path_hidden: ExplainHiddenPath) -> None:
+        driver = get_nested_object(get_nested_object(inspected, "GraphDriver"), "Data")
+        upper, lower = text_or_none(driver.get("UpperDir")), text_or_none(driver.get("LowerDir"))
+        self._layers = list(filter(None, [upper or "", *(lower or "").split(":")]))
+        self.unknown: Unknown | None = Unknown("the engine doesn't say where the image's files are")
+        if upper is not None:
+            self.unknown = path_hidden(upper)
+            if self.unknown is None:
+                try:
+                    os.stat(upper)
+                except OSError as error:
+                    self.unknown = explain_os_error(error)
+
+    def stat(self, path: str) -> os.stat_result | None:
+        """Return what is at a path, links followed; None where nothing is. Raises OSError."""
+        found = self._resolve(path)
+        return None if found is None else found[1]
+
+    def read_text(self, path: str) -> str:
+        """Return a small text file, an empty text where there is none. Raises OSError."""
+        found = self._resolve(path)
+        if found is None or not stat.S_ISREG(found[1].st_mode):
+            return ""
+        with open(found[0], "rb") as file:
+            return file.read(_MAX_FILE_BYTES).decode("utf-8", "replace")
+
+    def _resolve(self, path: str) -> tuple[str, os.stat_result] | None:
+        current, parts = PurePosixPath("/"), list(reversed(PurePosixPath(path).parts[1:]))
+        found = (self._layers[0], os.stat(self._layers[0]))
+        links = 0
+        while parts:
+            part = parts.pop()
+            step = current.parent if part == ".." else current / part
+            looked_up = self._lstat(str(step)) if step != PurePosixPath("/") else found
+            if looked_up is None:
+                return None
+            if stat.S_ISLNK(looked_up[1].st_mode):
+                links += 1
+                if links > _MAX_LINKS:
+                    return None
+                target = PurePosixPath(os.readlink(looked_up[0]))
+                if target.is_absolute():
+                    current, target = PurePosixPath("/"), target.relative_to("/")
+                parts += reversed(target.parts)
+            else:
+                current, found = step, looked_up
+        return found
+
+    def _lstat(self, path: str) -> tuple[str, os.stat_result] | None:
+        """Look at one path in each layer; a device 0:0 says that it was removed in that layer.
+
+        Source: Linux, Documentation/filesystems/overlayfs.rst.
+        """
+        for layer in self._layers:
+            try:
+                status = os.lstat(layer + path)
+            except FileNotFoundError:
+                if any(_is_opaque(layer + str(parent)) for parent in PurePosixPath(path).parents):
+                    return None
+                continue
+            except NotADirectoryError:
+                return None
+            is_removed = stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+            return None if is_removed else (layer + path, status)
+        return None
+
+
+def _is_opaque(folder: str) -> bool:
+    """Return whether a folder hides that of the layers below."""
+    try:
+        return os.getxattr(folder, "trusted.overlay.opaque") == b"y"
+    except (OSError, AttributeError):
+        return False

@@ -1,0 +1,249 @@
+"""Bind mounts that the engine refuses or the service can't use: of the wrong type, not permitted.
+
+What is at the target is looked up in the image, where that is here and its files can be read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from preflight.facts.collect.context import Engine
+from preflight.facts.compose.project import Project
+from preflight.facts.engine.images import ImageFiles, inspect_image
+from preflight.facts.engine.locality import is_rootless
+from preflight.model.facts import Unknown
+
+_ACL_ATTRIBUTE = "system.posix_acl_access"
+_USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 1, 2, 4, 8, 16, 32  # linux/posix_acl.h
+_READ, _WRITE, _SEARCH = 4, 2, 1
+# names of files, where an empty folder is what an earlier start has made
+_FILE_NAME_PATTERN = re.compile(
+    r"[^.].*\.(?:cnf|conf|cfg|crt|css|env|html?|ini|js|json|key|log|lua|pem|php|properties|py|rb|sh"
+    r"|sql|toml|txt|xml|ya?ml)",
+    re.IGNORECASE,
+)
+_CONTAINER_LABEL_PATTERN = re.compile(rb":container_(?:file|ro_file|share|var_lib)_t(?::|\0|$)")
+
+
+class MountProblems(NamedTuple):
+    """What is wrong with the bind mounts of a service; each list by path of this machine."""
+
+    mismatched: dict[str, str]
+    stale: dict[str, str]
+    denied: dict[str, str]
+    unlabeled: dict[str, str]
+
+
+class _Mount(NamedTuple):
+    source: str
+    target: str
+    is_read_only: bool
+    is_labeled: bool
+    status: os.stat_result | None  # None where it is made as a folder
+
+
+def find_mount_problems(
+    project: Project, name: str, service: Mapping[str, Any], engine: Engine
+) -> MountProblems:
+    """Look at the bind mounts of a service whose sources are visible here; what isn't is left out.
+
+    Raises EngineError.
+    """
+    problems = MountProblems({}, {}, {}, {})
+    mounts = list(_list_mounts(service, engine))
+    if not mounts:
+        return problems
+    image = str(service.get("image") or f"{project.name}-{name}")
+    inspected = inspect_image(engine.api, image)
+    files = None
+    if not isinstance(inspected, Unknown):
+        image_files = ImageFiles(inspected, engine.visibility.path_hidden)
+        files = image_files if image_files.unknown is None else None
+    targets = [str(mount.get("target")) for mount in service.get("volumes") or ()]
+    for mount in mounts:
+        is_folder = mount.status is None or stat.S_ISDIR(mount.status.st_mode)
+        is_hidden = any(mount.target.startswith(f"{target}/") for target in targets)
+        at_target = None if files is None or is_hidden else _stat_or_none(files, mount.target)
+        if at_target is not None and stat.S_ISDIR(at_target.st_mode) != is_folder:
+            kinds = ("a folder", "a file") if is_folder else ("a file", "a folder")
+            here = f"is {kinds[0]}" if mount.status else "would be made as a folder"
+            words = f"{mount.source} {here}, {mount.target} in the image is {kinds[1]}"
+            problems.mismatched[mount.source] = words
+        elif files is None and _looks_stale(mount):
+            problems.stale[mount.source] = mount.source
+    if engine.visibility.processes_hidden is None and "name=selinux" in _security(engine):
+        for mount in mounts:
+            if not mount.is_labeled and _has_foreign_label(mount.source):
+                problems.unlabeled[mount.source] = mount.source
+    user = _find_user(service, inspected, files)
+    if user is not None and _has_plain_users(engine):
+        for mount in mounts:
+            words = _explain_denied(mount, user)
+            if words and mount.source not in problems.mismatched:
+                problems.denied[mount.source] = words
+    return problems
+
+
+def _list_mounts(service: Mapping[str, Any], engine: Engine) -> Iterator[_Mount]:
+    """Yield the bind mounts whose sources can be looked at."""
+    for mount in service.get("volumes") or ():
+        source, target = str(mount.get("source") or ""), str(mount.get("target") or "")
+        if mount.get("type") != "bind" or not os.path.isabs(source) or "\0" in source + target:
+            continue
+        if engine.visibility.path_hidden(source) is not None:
+            continue
+        bind = mount.get("bind") or {}
+        try:
+            status = os.stat(source)
+        except FileNotFoundError:
+            if os.path.islink(source) or bind.get("create_host_path") is False:
+                continue
+            status = None
+        except OSError:
+            continue
+        read_only = bool(mount.get("read_only"))
+        yield _Mount(source, target.rstrip("/"), read_only, bool(bind.get("selinux")), status)
+
+
+def _stat_or_none(files: ImageFiles, path: str) -> os.stat_result | None:
+    try:
+        return files.stat(path)
+    except OSError:
+        return None
+
+
+def _looks_stale(mount: _Mount) -> bool:
+    """Whether it is an empty folder of root where a file is meant, going by both names."""
+    if mount.status is None or not stat.S_ISDIR(mount.status.st_mode) or mount.status.st_uid:
+        return False
+    names = (PurePosixPath(path).name for path in (mount.source, mount.target))
+    return all(map(_FILE_NAME_PATTERN.fullmatch, names)) and _is_empty(mount.source)
+
+
+def _is_empty(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return False
+
+
+class _User(NamedTuple):
+    """A user of a container; `groups` are None where not all of them are known."""
+
+    name: str
+    uid: int
+    groups: frozenset[int] | None
+
+
+def _find_user(
+    service: Mapping[str, Any], inspected: Mapping[str, Any] | Unknown, files: ImageFiles | None
+) -> _User | None:
+    """Return the user of a service, None for root and where it isn't known."""
+    name = str(service.get("user") or "")
+    if not name and not isinstance(inspected, Unknown):
+        name = str((inspected.get("Config") or {}).get("User") or "")
+    user, _, group = name.partition(":")
+    try:
+        passwd = files.read_text("/etc/passwd") if files else ""
+        group_file = files.read_text("/etc/group") if files else ""
+    except OSError:
+        return None
+    rows = [line.split(":") for line in passwd.splitlines() if line.count(":") >= 3]
+    row = next((row for row in rows if user and user in (row[0], row[2])), None)
+    uid = user if user.isdecimal() else row[2] if row else ""
+    if not uid.isdecimal() or int(uid) == 0:
+        return None
+    groups: set[str] = set(map(str, service.get("group_add") or ()))
+    groups.add(group or (row[3] if row else "0"))
+    for line in group_file.splitlines():
+        parts = line.split(":")
+        is_member = row is not None and not group and row[0] in parts[-1].split(",")
+        if len(parts) == 4 and (is_member or parts[0] in groups):
+            groups = (groups - {parts[0]}) | {parts[2]}
+    is_known = (files is not None or bool(group)) and all(map(str.isdecimal, groups))
+    return _User(name, int(uid), frozenset(map(int, groups)) if is_known else None)
+
+
+def _security(engine: Engine) -> str:
+    return str(engine.info.get("SecurityOptions"))
+
+
+def _has_plain_users(engine: Engine) -> bool:
+    """Whether a user of a container is the same user on this machine."""
+    mapped = is_rootless(engine.info) or "name=userns" in _security(engine)
+    return engine.visibility.processes_hidden is None and not mapped
+
+
+def _explain_denied(mount: _Mount, user: _User) -> str:
+    """Return why a user can't use a mount, an empty text where it can, or where that isn't sure.
+
+    Only an empty folder is there to be written: what is in others may be all that is needed.
+    """
+    if mount.status is None:
+        if mount.is_read_only:
+            return ""
+        return f"user {user.name} can't write to {mount.source}, which Docker makes as root's"
+    is_folder = stat.S_ISDIR(mount.status.st_mode)
+    allowed = read_permissions(mount.source, mount.status, user.uid, user.groups)
+    needed = _READ | _SEARCH if is_folder else _READ
+    owner = f"owner {mount.status.st_uid}, mode {stat.S_IMODE(mount.status.st_mode):o}"
+    if stat.S_ISSOCK(mount.status.st_mode) or stat.S_ISCHR(mount.status.st_mode):
+        return ""
+    if allowed & needed != needed:
+        return f"user {user.name} can't read {mount.source} ({owner})"
+    if is_folder and not mount.is_read_only and not allowed & _WRITE and _is_empty(mount.source):
+        return f"user {user.name} can't write to {mount.source} ({owner})"
+    return ""
+
+
+def read_permissions(
+    path: str, status: os.stat_result, uid: int, groups: frozenset[int] | None
+) -> int:
+    """Return the bits of read, write and search that a user has at a path, by mode or ACL.
+
+    Where its groups aren't known it may be in all of them. Source: acl(5), access check algorithm.
+    """
+    mode = status.st_mode
+    entries = [
+        (_USER_OBJ, mode >> 6 & 7, status.st_uid),
+        (_GROUP_OBJ, mode >> 3 & 7, status.st_gid),
+        (_OTHER, mode & 7, 0),
+    ]
+    if mode >> 3 & 7:  # Linux ignores a list whose mask, which these bits are, allows nothing
+        with suppress(OSError, AttributeError, struct.error):  # where there is none
+            entries = list(struct.iter_unpack("<HHI", os.getxattr(path, _ACL_ATTRIBUTE)[4:]))
+    by_tag = {tag: permissions for tag, permissions, _ in entries}
+    mask = by_tag.get(_MASK, 7)
+    if uid == status.st_uid:
+        return by_tag.get(_USER_OBJ, 0)
+    for tag, permissions, owner in entries:
+        if tag == _USER and owner == uid:
+            return permissions & mask
+    in_groups = [
+        permissions
+        for tag, permissions, owner in entries
+        if (tag == _GROUP_OBJ and (groups is None or status.st_gid in groups))
+        or (tag == _GROUP and (groups is None or owner in groups))
+    ]
+    bits = 0
+    for permissions in in_groups:
+        bits |= permissions & mask
+    if groups is None:
+        return bits | by_tag.get(_OTHER, 0)
+    return bits if in_groups else by_tag.get(_OTHER, 0)
+
+
+def _has_foreign_label(path: str) -> bool:
+    """Whether SELinux labels a path as something that containers may not use."""
+    try:
+        return _CONTAINER_LABEL_PATTERN.search(os.getxattr(path, "security.selinux")) is None
+    except (OSError, AttributeError):
+        return False
