@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from ansible.plugins.callback import CallbackBase  # type: ignore[import-untyped]
+from ansible.plugins.callback import CallbackBase
 
 RESULT_KEYS = ("msg", "rc", "stdout", "stderr", "module_stdout", "module_stderr", "exception")
 
