@@ -142,9 +142,9 @@ def read_rules(data: bytes) -> None:
     facts = pipeline.add_model_facts(stack_facts(), rules)
     judged(rules, facts, data)
     review_rules(rules, facts)
-    listings.rules(rules, RenderOptions())
+    listings.render_rules(rules, RenderOptions())
     for rule in rules.rules[:3]:
-        listings.explanation(explain_rule(rules, facts, rule), RenderOptions())
+        listings.render_explanation(explain_rule(rules, facts, rule), RenderOptions())
     _diagnosed(rules, b"\n".join(log_lines()[:8]), facts)
 
 
@@ -204,12 +204,12 @@ def read_facts(data: bytes) -> None:
 
 def _models(facts: Facts) -> None:
     told = list_models_by_fit(bundled_rules().models, facts)
-    assert json.dumps(listings.models_json(told))
-    assert listings.models(told, RenderOptions())
+    assert json.dumps(listings.models_as_json(told))
+    assert listings.render_models(told, RenderOptions())
 
 
 def _listed(facts: Facts) -> None:
-    listings.facts(facts, pipeline.build_catalogue(), RenderOptions())
+    listings.render_facts(facts, pipeline.build_catalogue(), RenderOptions())
     again = read_snapshot(write_snapshot(facts).encode(), "again.json")
     assert again == facts
 
@@ -231,7 +231,7 @@ def _compared(facts: Facts) -> None:
     for before, after in (sides, sides[::-1]):
         told = compare(before, after)
         assert json.dumps(diff.json_object(told))
-        diff.text(told, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
+        diff.render_text(told, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
 
 
 COMMANDS: list[Callable[[Facts], None]] = [_models, _listed, _states, _redacted, _compared]
@@ -291,7 +291,7 @@ def read_report(data: bytes) -> None:
     for other in (_side(_golden("report.json")), _side(_golden("facts.json"))):
         told = compare(side, other)
         assert json.dumps(diff.json_object(told))
-        diff.text(told, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
+        diff.render_text(told, pipeline.build_catalogue(), ("a", "b"), RenderOptions())
 
 
 def report_seeds() -> list[bytes]:
@@ -443,7 +443,7 @@ def _diagnosed(rules: RuleSet, data: bytes, facts: Facts) -> None:
     reader.add_log("api.log", io.BytesIO(data))
     told = build_report(rules, reader, facts)
     assert json.dumps(diagnosis.json_object(told))
-    assert diagnosis.text(told, 0.1, RenderOptions()).encode("utf-8", "replace")
+    assert diagnosis.render_text(told, 0.1, RenderOptions()).encode("utf-8", "replace")
 
 
 def log_lines() -> list[bytes]:

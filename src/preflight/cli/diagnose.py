@@ -118,7 +118,7 @@ def diagnose(
         streams.write_json(render.json_object(report))
     else:
         streams.write_output(
-            render.text(report, time.perf_counter() - started, streams.terminal_options())
+            render.render_text(report, time.perf_counter() - started, streams.terminal_options())
         )
     is_sure = any(finding.confidence != "possible" for finding in report.findings)
     raise typer.Exit(ExitCode.FAILED if is_sure else ExitCode.OK)

@@ -68,7 +68,7 @@ def diff(
     if format_ == "json":
         streams.write_json(render.json_object(changes))
     else:
-        streams.write_output(render.text(changes, catalogue, names, terminal))
+        streams.write_output(render.render_text(changes, catalogue, names, terminal))
     raise typer.Exit(code)
 
 

@@ -58,7 +58,7 @@ def facts(
     if patterns:
         measured = select_facts(measured, patterns)
     if output is None and format_ == "text":
-        text = listings.facts(
+        text = listings.render_facts(
             measured, build_catalogue(), terminal_options(), show_secrets=no_redact
         )
         write_output(text)
@@ -143,7 +143,7 @@ def explain(
         hint = f"{hint}." if hint else did_you_mean(rule, by_id) or "."
         raise InputError(f"no rule {rule!r}{hint} List them with: preflight rules list")
     explanation = explain_rule(ruleset, source.facts(ruleset), by_id[rule])
-    write_output(listings.explanation(explanation, terminal_options()))
+    write_output(listings.render_explanation(explanation, terminal_options()))
 
 
 def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
@@ -172,9 +172,9 @@ def models(
     ruleset = load_rules(rules, sets, compose_files=source.options.compose_files)
     listing = list_models_by_fit(ruleset.models, source.facts(ruleset))
     if format_ == "json":
-        write_json(listings.models_json(listing))
+        write_json(listings.models_as_json(listing))
     else:
-        write_output(listings.models(listing, terminal_options()))
+        write_output(listings.render_models(listing, terminal_options()))
 
 
 def schema(

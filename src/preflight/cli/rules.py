@@ -39,9 +39,9 @@ def list_rules(rules: RulesFile = None, format_: options.Format = "text") -> Non
 
     ruleset = load_rules(rules)
     if format_ == "json":
-        streams.write_json(listings.rules_json(ruleset))
+        streams.write_json(listings.rules_as_json(ruleset))
     else:
-        streams.write_output(listings.rules(ruleset, streams.terminal_options()))
+        streams.write_output(listings.render_rules(ruleset, streams.terminal_options()))
 
 
 @app.command("document", epilog="Example: preflight rules document -o REQUIREMENTS.md")
@@ -71,7 +71,9 @@ def write_requirements_document(
     if output is not None and check is not None:
         raise InputError("--output and --check exclude each other")
     ruleset = load_rules(rules)
-    text = listings.requirements(ruleset, [describe_rule(rule) for rule in ruleset.rules])
+    text = listings.render_requirements_document(
+        ruleset, [describe_rule(rule) for rule in ruleset.rules]
+    )
     if check is not None:
         difference = _describe_first_difference(check, text)
         streams.write_output(clean(difference) + "\n" if difference else "")

@@ -11,7 +11,7 @@ from preflight.model.cases import CaseOutcome, exit_code
 from preflight.model.report import Report, Result, Verdict
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
-from preflight.render.layout import TextLayout, pad
+from preflight.render.layout import TextLayout, pad_to_width
 from preflight.render.sanitize import json_text
 
 SCHEMA = "preflight.rules-test/1"
@@ -28,21 +28,21 @@ def text(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
     for outcome in outcomes:
         if outcome.verdict == "pass" and options.quiet:
             continue
-        sign, name = options.sign(outcome.verdict), pad(outcome.name, width)
-        layout.add("  ", sign, f" {name}  ", (_describe_outcome(outcome), "dim"))
+        sign, name = options.sign(outcome.verdict), pad_to_width(outcome.name, width)
+        layout.add_line("  ", sign, f" {name}  ", (_describe_outcome(outcome), "dim"))
         for problem in outcome.problems:
-            layout.wrap(problem, 6)
+            layout.add_wrapped(problem, 6)
         for difference in outcome.differences:
-            layout.wrap(difference.sentence, 6, "bold")
+            layout.add_wrapped(difference.sentence, 6, "bold")
             if difference.message:
-                layout.wrap(difference.message, 8, "dim")
+                layout.add_wrapped(difference.message, 8, "dim")
     if not options.quiet or exit_code(outcomes):
-        layout.blank()
+        layout.add_blank_line()
     counter = Counter(outcome.verdict for outcome in outcomes)
     counts = " · ".join(f"{counter[kind]} {word}" for kind, word in _WORDS.items() if counter[kind])
     verdict = ("FAIL", "bold red") if exit_code(outcomes) else ("PASS", "bold green")
-    layout.add(verdict, f"  {counts}")
-    return layout.draw()
+    layout.add_line(verdict, f"  {counts}")
+    return layout.to_text()
 
 
 def _describe_outcome(outcome: CaseOutcome) -> str:

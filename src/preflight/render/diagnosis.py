@@ -25,7 +25,7 @@ _STATE_PREFIX = re.compile(r"\Astack\.containers\.")  # what the engine says of 
 _SECOND_FRACTION = re.compile(r"(:[0-9]{2})\.[0-9]+")  # of a second
 
 
-def text(report: LogReport, seconds: float, options: RenderOptions) -> str:
+def render_text(report: LogReport, seconds: float, options: RenderOptions) -> str:
     """Show what was read, then each finding with its figures, its lines and its fixes."""
     layout = TextLayout(options)
     lines = "1 line" if report.line_count == 1 else f"{report.line_count:,} lines"
@@ -35,20 +35,20 @@ def text(report: LogReport, seconds: float, options: RenderOptions) -> str:
     heading = f"{files} · {lines} in {seconds:.1f} s"
     if not report.files:
         heading = "No logs: only what the engine says of the containers was read"
-    layout.wrap(heading, 0, "bold")
+    layout.add_wrapped(heading, 0, "bold")
     for finding in report.findings:
-        layout.blank()
+        layout.add_blank_line()
         _add_finding(layout, make_harmless(finding), several=len(report.files) > 1)
     if not report.findings:
-        layout.add(options.sign("pass"), " No known error")
-    return layout.draw()
+        layout.add_line(options.sign("pass"), " No known error")
+    return layout.to_text()
 
 
 def _add_finding(layout: TextLayout, finding: Finding, *, several: bool) -> None:
     mark, style = layout.options.sign(_VERDICT_BY_CONFIDENCE[finding.confidence])
     times = "once" if finding.occurrences == 1 else f"{finding.occurrences:,} times"
     right = f"{finding.confidence} · {times}"
-    layout.add((mark, style), " ", Fill(finding.title, "bold"), " ", (right, style))
+    layout.add_line((mark, style), " ", Fill(finding.title, "bold"), " ", (right, style))
     first, last = finding.first, finding.last
     begin, end = f"line {first.line:,}", f"line {last.line:,}"
     if several:
@@ -57,19 +57,19 @@ def _add_finding(layout: TextLayout, finding: Finding, *, several: bool) -> None
     lines = begin if first[:2] == last[:2] else f"{begin} … {end}"
     width = len(finding.figures or "") + len(lines) + lines.count("…") * 2  # ... in ASCII
     if finding.figures and width + 5 <= layout.options.columns:
-        layout.add("    ", Fill(finding.figures), " ", (lines, "dim"))
+        layout.add_line("    ", Fill(finding.figures), " ", (lines, "dim"))
     else:
         if finding.figures:
-            layout.wrap(finding.figures, 4)
-        layout.wrap(lines, 4, "dim")
+            layout.add_wrapped(finding.figures, 4)
+        layout.add_wrapped(lines, 4, "dim")
     begin, end = (_SECOND_FRACTION.sub(r"\1", place.time or "") for place in (first, last))
     if begin:
-        layout.wrap(f"{begin} … {end}" if end and end != begin else begin, 4, "dim")
+        layout.add_wrapped(f"{begin} … {end}" if end and end != begin else begin, 4, "dim")
     excerpt = finding.excerpt.strip()  # its time is already shown
     excerpt = excerpt.removeprefix(last.time or "").strip() or excerpt
-    layout.add((f"    {excerpt}", "dim"))
-    layout.wrap(finding.cause, 4)
-    layout.fixes(finding.fixes, 4, command_indent=6)
+    layout.add_line((f"    {excerpt}", "dim"))
+    layout.add_wrapped(finding.cause, 4)
+    layout.add_fixes(finding.fixes, 4, command_indent=6)
 
 
 def json_object(report: LogReport) -> dict[str, Any]:

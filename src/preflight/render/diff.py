@@ -9,13 +9,13 @@ from preflight.model.difference import Difference, FactChange, HostDifferences, 
 from preflight.model.facts import Catalogue, Unknown, split_path
 from preflight.render import RenderOptions
 from preflight.render.layout import Fill, TextLayout
-from preflight.render.listings import value_text
+from preflight.render.listings import format_fact_value
 from preflight.render.sanitize import shorten
 
 _MAX_NAMES = 8  # of rules that were no problem and are none
 
 
-def text(
+def render_text(
     changes: Difference | HostDifferences,
     catalogue: Catalogue,
     names: tuple[str, str],
@@ -23,30 +23,30 @@ def text(
 ) -> str:
     """Show the changes of verdicts with their messages, then of facts; of many, host by host."""
     layout = TextLayout(options)
-    layout.add((" → ".join(names), "bold"))
+    layout.add_line((" → ".join(names), "bold"))
     if isinstance(changes, Difference):
         _add_changes(layout, changes, catalogue)
         counts = _count_changes(changes)
     else:
         for word, hostnames in (("gone", changes.gone), ("new", changes.new)):
             if hostnames:
-                layout.wrap(", ".join(hostnames), 2, prefix=(f"{word}  ", "bold"))
+                layout.add_wrapped(", ".join(hostnames), 2, prefix=(f"{word}  ", "bold"))
         for name, difference in changes.changed.items():
-            layout.blank()
-            layout.add((name, "bold"), "  ", (_count_changes(difference), "dim"))
+            layout.add_blank_line()
+            layout.add_line((name, "bold"), "  ", (_count_changes(difference), "dim"))
             _add_changes(layout, difference, catalogue)
         counts = _count_hosts(changes)
-    layout.blank()
-    layout.wrap(counts, 0)
-    return layout.draw()
+    layout.add_blank_line()
+    layout.add_wrapped(counts, 0)
+    return layout.to_text()
 
 
 def _add_changes(layout: TextLayout, difference: Difference, catalogue: Catalogue) -> None:
     if difference.verdicts:
-        layout.title("Verdicts")
+        layout.add_title("Verdicts")
         _add_verdicts(layout, difference.verdicts)
     if difference.facts:
-        layout.title("Facts")
+        layout.add_title("Facts")
         _add_facts(layout, difference.facts, catalogue)
 
 
@@ -63,12 +63,12 @@ def _add_verdicts(layout: TextLayout, changes: Iterable[VerdictChange]) -> None:
             continue
         is_bad = change.worse or change.new_problem
         right = (verdicts, sign[1] if is_bad else "")
-        layout.add("  ", sign, " ", Fill(change.result.name), "  ", right)
+        layout.add_line("  ", sign, " ", Fill(change.result.name), "  ", right)
         if is_bad:
-            layout.wrap(change.result.message, 6, "dim")
+            layout.add_wrapped(change.result.message, 6, "dim")
     for verdicts, rules in names.items():
         more = f" and {len(rules) - _MAX_NAMES} more" if len(rules) > _MAX_NAMES else ""
-        layout.wrap(f"{verdicts}: {', '.join(rules[:_MAX_NAMES])}{more}", 4)
+        layout.add_wrapped(f"{verdicts}: {', '.join(rules[:_MAX_NAMES])}{more}", 4)
 
 
 def _add_facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Catalogue) -> None:
@@ -83,15 +83,15 @@ def _add_facts(layout: TextLayout, changes: Iterable[FactChange], catalogue: Cat
             continue
         figures = " → ".join(_fact_text(value, path, catalogue) for value in (before, after))
         if len(path) + len(figures) + 4 <= layout.options.columns:
-            layout.add("  ", Fill(path), "  ", figures)
+            layout.add_line("  ", Fill(path), "  ", figures)
         else:  # two paths that are cut may look the same
-            layout.wrap(path, 2)
-            layout.wrap(figures, 6)
+            layout.add_wrapped(path, 2)
+            layout.add_wrapped(figures, 6)
     if absent:
-        layout.wrap(f"unknown → not set: {', '.join(absent)}", 2)
+        layout.add_wrapped(f"unknown → not set: {', '.join(absent)}", 2)
     for reason, paths in unknown.items():
-        layout.wrap(f"{', '.join(paths)}: unknown now", 2)
-        layout.wrap(reason, 6, "dim")
+        layout.add_wrapped(f"{', '.join(paths)}: unknown now", 2)
+        layout.add_wrapped(reason, 6, "dim")
 
 
 def _fact_text(value: Any, path: str, catalogue: Catalogue) -> str:
@@ -101,7 +101,7 @@ def _fact_text(value: Any, path: str, catalogue: Catalogue) -> str:
         fact = catalogue.find(split_path(path))
     except ValueError:
         fact = None
-    return value_text(value, fact.unit if fact else "text").partition(" (")[0]
+    return format_fact_value(value, fact.unit if fact else "text").partition(" (")[0]
 
 
 def _count_changes(difference: Difference) -> str:

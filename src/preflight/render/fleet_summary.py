@@ -97,7 +97,7 @@ def _worst_by_column(results: Iterable[Result]) -> dict[str, Verdict]:
     return worst
 
 
-def shown_hosts(hosts: Iterable[HostSummary], options: RenderOptions) -> list[HostSummary]:
+def select_shown_hosts(hosts: Iterable[HostSummary], options: RenderOptions) -> list[HostSummary]:
     """Return the hosts that the table lists: those that need action, else those with warnings.
 
     With `verbose`, all.
@@ -110,12 +110,12 @@ def shown_hosts(hosts: Iterable[HostSummary], options: RenderOptions) -> list[Ho
     return hosts if options.verbose else by_verdict.get(True) or by_verdict.get(False) or []
 
 
-def shown_columns(hosts: Sequence[HostSummary]) -> list[str]:
+def select_shown_columns(hosts: Sequence[HostSummary]) -> list[str]:
     """Return the columns for which a rule was judged on one of the hosts."""
     return [name for name in COLUMNS if any(name in host.columns for host in hosts)]
 
 
-def count_hosts(fleet: Fleet) -> str:
+def format_host_counts(fleet: Fleet) -> str:
     """Count the hosts by verdict: `1 not reached · 2 failed`."""
     counter = Counter("" if host.report is None else host.verdict for host in fleet.hosts)
     words = {
@@ -128,7 +128,7 @@ def count_hosts(fleet: Fleet) -> str:
     return " · ".join(f"{counter[key]:,} {word}" for key, word in words.items() if counter[key])
 
 
-def shared_problems(fleet: Fleet, *, recommended: bool) -> list[SharedProblem]:
+def find_shared_problems(fleet: Fleet, *, recommended: bool) -> list[SharedProblem]:
     """Return each problem once: the worst first, of these what most hosts have.
 
     Without `recommended`, only problems that affect the exit code.

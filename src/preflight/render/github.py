@@ -21,7 +21,7 @@ def render(report: Report, options: RenderOptions) -> str:
     for task in tasks.find_tasks(report):
         kind = "error" if task.affects_exit_code else "warning"
         lines[kind].append(_format_annotation(kind, task, options))
-    for result in sorted(tasks.shown_waivers(report, options), key=_ends_soon, reverse=True):
+    for result in sorted(tasks.select_shown_waivers(report, options), key=_ends_soon, reverse=True):
         lines["notice"].append(_format_command("notice", result.name, result.message, result))
     if not options.quiet:
         lines["notice"] += [_format_command("notice", "rules", note) for note in report.notes]
@@ -31,7 +31,9 @@ def render(report: Report, options: RenderOptions) -> str:
         text = f"{total} The log of this step has all."
         # before the other notices, so that GitHub shows it
         lines["notice"].insert(0, _format_command("notice", "more than is shown", text))
-    last = f"preflight {tasks.VERDICT_WORDS[report.verdict]}: {tasks.counts_text(report)}"
+    last = (
+        f"preflight {tasks.WORD_BY_VERDICT[report.verdict]}: {tasks.format_verdict_counts(report)}"
+    )
     return "\n".join([*chain(*lines.values()), last, ""])
 
 
@@ -40,7 +42,7 @@ def _ends_soon(result: Result) -> bool:
 
 
 def _format_annotation(kind: str, task: tasks.Task, options: RenderOptions) -> str:
-    details = tasks.detail_lines(task.result, task.skipped, evidence=options.verbose)
+    details = tasks.format_detail_lines(task.result, task.skipped, evidence=options.verbose)
     text = "\n".join(filter(None, [task.sentence, task.names, *details]))
     is_undecided = task.result.verdict == "unknown" and len(task.results) > 1
     return _format_command(kind, task.title, text, None if is_undecided else task.result)

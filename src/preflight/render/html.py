@@ -51,7 +51,7 @@ def _command_lines(fix: ResolvedFix) -> list[Markup]:
     A line that begins with `::` would be a command to the CI system whose log the page goes to, so
     its first colon is written as a character reference.
     """
-    lines = map(Markup.escape, tasks.command_lines(fix))
+    lines = map(Markup.escape, tasks.split_command_lines(fix))
     return [
         line.replace("::", Markup("&#58;:"), 1) if line.lstrip().startswith("::") else line
         for line in lines

@@ -71,8 +71,8 @@ def _make_suites(report: Report, options: RenderOptions, host: str = "") -> Iter
                 suite, "testcase", name=name, classname=f"preflight.{result.id}", time="0"
             )
             lines = [f"in {tasks.compose_location(result)}"] if result.file else []
-            lines += tasks.detail_lines(
-                result, tasks.skipped_checks(blocked.pop(result.id, 0)), evidence=True
+            lines += tasks.format_detail_lines(
+                result, tasks.format_skipped_checks(blocked.pop(result.id, 0)), evidence=True
             )
             text = "\n".join([result.message, *lines])
             if kind := _element_name(report, result):
@@ -93,8 +93,8 @@ def _report_properties(report: Report) -> Iterator[tuple[str, str]]:
         "rules": report.rules_name,
         "rules.source": report.rules_source,
         "rules.sha256": report.rules_sha256,
-        "host": tasks.host_line(report),
-        "engine": tasks.engine_line(report),
+        "host": tasks.format_host_line(report),
+        "engine": tasks.format_engine_line(report),
         "verdict": report.verdict,
         "exit_code": str(report.exit_code),
         "seconds": "" if report.seconds is None else f"{report.seconds:.2f}",

@@ -11,9 +11,9 @@ from rich.cells import cell_len, set_cell_size
 from preflight.model.report import ResolvedFix, Verdict
 from preflight.render import SIGNS, RenderOptions
 from preflight.render.sanitize import clean, shorten
-from preflight.render.tasks import command_lines
+from preflight.render.tasks import split_command_lines
 
-ASCII_FALLBACKS: Mapping[int, int | str] = {
+ASCII_FALLBACK_BY_CHARACTER: Mapping[int, int | str] = {
     **str.maketrans("·–—“”▇▒├└◀×", '|--""#.|`<x'),
     ord("≥"): ">=",
     ord("≤"): "<=",
@@ -52,24 +52,26 @@ class TextLayout:
         self.options = options
         self._lines: list[str] = []
 
-    def add(self, *parts: Part) -> None:
+    def add_line(self, *parts: Part) -> None:
         """Add a line; it is cut at the last column."""
         spans = [(part, "") if isinstance(part, str) else part for part in parts]
         room = self.options.columns
         rest = room - sum(cell_len(clean(s[0])) for s in spans if not isinstance(s, Fill))
         drawn = []
         for span in spans:
-            text = fit(pad(span[0], rest) if isinstance(span, Fill) else span[0], room)
+            text = fit_to_width(
+                pad_to_width(span[0], rest) if isinstance(span, Fill) else span[0], room
+            )
             room -= cell_len(text)
             drawn.append((text, span[1]))
-        self._add_line(*drawn)
+        self._add_parts(*drawn)
 
-    def title(self, text: str) -> None:
+    def add_title(self, text: str) -> None:
         """Add an empty line and a title."""
-        self.blank()
-        self.add((text, "bold"))
+        self.add_blank_line()
+        self.add_line((text, "bold"))
 
-    def wrap(self, text: str, indent: int, style: str = "", prefix: Part = "") -> None:
+    def add_wrapped(self, text: str, indent: int, style: str = "", prefix: Part = "") -> None:
         """Add text over as many lines as it needs; `prefix` is put before the first."""
         lead, lead_style = (prefix, "") if isinstance(prefix, str) else prefix
         room = self.options.columns - indent - cell_len(lead)
@@ -77,48 +79,48 @@ class TextLayout:
         is_short = cell_len(joined) <= room
         for row in [joined.rstrip()] if is_short else _wrap_words(joined.split(" "), room):
             line = row.replace("\N{NO-BREAK SPACE}", " ")
-            self._add_line((" " * indent, ""), (lead, lead_style), (line, style))
+            self._add_parts((" " * indent, ""), (lead, lead_style), (line, style))
             lead = " " * cell_len(lead)
 
-    def mark(self, verdict: Verdict) -> tuple[str, str]:
+    def verdict_mark(self, verdict: Verdict) -> tuple[str, str]:
         """Return the prefix of an item: a verdict's mark with its style."""
         mark, style = self.options.sign(verdict)
-        return f"{pad(mark, _ASCII_MARK_COLUMNS) if self.options.ascii else mark} ", style
+        return f"{pad_to_width(mark, _ASCII_MARK_COLUMNS) if self.options.ascii else mark} ", style
 
-    def verbatim(self, text: str, indent: int, style: str = "") -> None:
+    def add_verbatim(self, text: str, indent: int, style: str = "") -> None:
         """Add a line that must stay whole to be copied."""
-        self._add_line((" " * indent, ""), (clean(text), style))
+        self._add_parts((" " * indent, ""), (clean(text), style))
 
-    def fixes(
+    def add_fixes(
         self, fixes: Iterable[ResolvedFix], indent: int, command_indent: int = 0, prefix: str = ""
     ) -> None:
         """Add fixes: each its text, the lines of its command to copy, its link."""
         for fix in fixes:
             if fix.text:
-                self.wrap(fix.text, indent, prefix=prefix)
-            for line in command_lines(fix):
-                self.verbatim(f"$ {line}", command_indent or indent, "cyan")
+                self.add_wrapped(fix.text, indent, prefix=prefix)
+            for line in split_command_lines(fix):
+                self.add_verbatim(f"$ {line}", command_indent or indent, "cyan")
             if fix.url:
-                self.verbatim(shorten(fix.url), command_indent or indent, "dim")
+                self.add_verbatim(shorten(fix.url), command_indent or indent, "dim")
 
-    def blank(self) -> None:
+    def add_blank_line(self) -> None:
         """Add an empty line."""
         self._lines.append("")
 
-    def draw(self) -> str:
+    def to_text(self) -> str:
         """Return the text with a newline at the end of every line."""
         lines = map(self._to_ascii, self._lines) if self.options.ascii else self._lines
         return "".join(f"{line}\n" for line in lines)
 
     def _to_ascii(self, line: str) -> str:
-        text = line.translate(ASCII_FALLBACKS)
+        text = line.translate(ASCII_FALLBACK_BY_CHARACTER)
         return (
             text
             if len(text) <= self.options.columns
-            else line.replace("…", "~").translate(ASCII_FALLBACKS)
+            else line.replace("…", "~").translate(ASCII_FALLBACK_BY_CHARACTER)
         )
 
-    def _add_line(self, *spans: tuple[str, str]) -> None:
+    def _add_parts(self, *spans: tuple[str, str]) -> None:
         if self.options.color:
             line = "".join(
                 f"\x1b[{ANSI_SGR_CODES[style]}m{text}\x1b[0m" if style and text else text
@@ -143,7 +145,7 @@ def _wrap_words(words: Iterable[str], room: int) -> list[str]:
     return rows
 
 
-def fit(text: str, width: int) -> str:
+def fit_to_width(text: str, width: int) -> str:
     """Make foreign text harmless and cut it to a width in terminal cells."""
     text = clean(text)
     if cell_len(text) <= width:
@@ -151,8 +153,8 @@ def fit(text: str, width: int) -> str:
     return set_cell_size(text, max(width - 1, 0)).rstrip() + "…" if width > 0 else ""
 
 
-def pad(text: str, width: int, *, right: bool = False) -> str:
+def pad_to_width(text: str, width: int, *, right: bool = False) -> str:
     """Fill a text with blanks to a width in terminal cells; cut it if it is longer."""
-    text = fit(text, width)
+    text = fit_to_width(text, width)
     blanks = " " * (width - cell_len(text))
     return blanks + text if right else text + blanks

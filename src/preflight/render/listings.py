@@ -13,8 +13,8 @@ from preflight.model.rules import Rule, RuleSet
 from preflight.model.secrets import is_secret_path
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
-from preflight.render.layout import Fill, TextLayout, pad
-from preflight.render.memory import draw_bar
+from preflight.render.layout import Fill, TextLayout, pad_to_width
+from preflight.render.memory import format_bar
 
 _MAX_FACT_NAME, _MAX_MODEL_NAME = 34, 32  # columns
 _BAR_CELLS = 12  # of the largest model or the budget
@@ -25,7 +25,7 @@ _FITS = {
 }
 
 
-def facts(
+def render_facts(
     measured: Facts, catalogue: Catalogue, options: RenderOptions, *, show_secrets: bool = False
 ) -> str:
     """List every value with its source, then what could not be measured with the reason."""
@@ -35,25 +35,25 @@ def facts(
     for name, path, value in rows:
         fact = catalogue.find(path)
         is_hidden = not show_secrets and value is not None and is_secret_path(path)
-        text = "not shown" if is_hidden else value_text(value, fact.unit if fact else "text")
-        head = f"{pad(name, width)}  {text}"
+        text = "not shown" if is_hidden else format_fact_value(value, fact.unit if fact else "text")
+        head = f"{pad_to_width(name, width)}  {text}"
         source = measured.source(path)
         if len(head) + len(source) + 3 <= options.columns:
-            layout.add(head, (f"   {source}", "dim"))
+            layout.add_line(head, (f"   {source}", "dim"))
         else:
-            layout.add(head)
-            layout.wrap(source, width + 2, "dim")
+            layout.add_line(head)
+            layout.add_wrapped(source, width + 2, "dim")
     by_reason: dict[str, list[str]] = {}
     for name, unknown in measured.unknown.items():
         by_reason.setdefault(f"{unknown.reason} ({unknown.kind})", []).append(name)
     if by_reason and rows:
-        layout.blank()
+        layout.add_blank_line()
     if by_reason:
-        layout.add(("Not measured", "bold"))
+        layout.add_line(("Not measured", "bold"))
     for reason, names in by_reason.items():
-        layout.wrap(", ".join(names), 2)
-        layout.wrap(reason, 6, "dim")
-    return layout.draw()
+        layout.add_wrapped(", ".join(names), 2)
+        layout.add_wrapped(reason, 6, "dim")
+    return layout.to_text()
 
 
 def walk_values(
@@ -67,7 +67,7 @@ def walk_values(
             yield (*above, name), value
 
 
-def value_text(value: Any, unit: Unit) -> str:
+def format_fact_value(value: Any, unit: Unit) -> str:
     """Write a value as people read it."""
     if value is None:
         return "not set"
@@ -83,12 +83,12 @@ def value_text(value: Any, unit: Unit) -> str:
     return str(value)
 
 
-def explanation(explained: Explanation, options: RenderOptions) -> str:
+def render_explanation(explained: Explanation, options: RenderOptions) -> str:
     """Show one rule: what it asks, why, where the document says it, its value here, its fixes."""
     layout = TextLayout(options)
     rule, text = explained.rule, explained.text
     severity = "required" if text.requires else "recommended"
-    layout.add(Fill(f"{rule.id} · {rule.title}", "bold"), (severity, "dim"))
+    layout.add_line(Fill(f"{rule.id} · {rule.title}", "bold"), (severity, "dim"))
     condition = f"{text.fact} {text.requires or text.recommends}"
     if _is_said_by_title(rule.require or rule.recommend):
         condition = f"{rule.title} ({text.fact})"
@@ -109,25 +109,27 @@ def explanation(explained: Explanation, options: RenderOptions) -> str:
         entries.append(("here", value))
     for name, entry in entries:
         if entry:
-            layout.wrap(entry, 2, prefix=pad(name, 8))
-    layout.fixes(explained.fixes, 2, command_indent=10, prefix=pad("fix", 8))
-    return layout.draw()
+            layout.add_wrapped(entry, 2, prefix=pad_to_width(name, 8))
+    layout.add_fixes(explained.fixes, 2, command_indent=10, prefix=pad_to_width("fix", 8))
+    return layout.to_text()
 
 
-def rules(ruleset: RuleSet, options: RenderOptions) -> str:
+def render_rules(ruleset: RuleSet, options: RenderOptions) -> str:
     """List the rules: id, title, tags."""
     layout = TextLayout(options)
     width = max((len(rule.id) for rule in ruleset.rules), default=0)
     for rule in ruleset.rules:
         state = "" if rule.enabled else " (off)"
         tags = f"   {' '.join(rule.tags)}" if rule.tags else ""
-        layout.add((pad(rule.id, width), "bold"), f"  {rule.title}{state}", (tags, "dim"))
-    layout.blank()
-    layout.add(f"{len(ruleset.rules)} rules · {ruleset.name} ({ruleset.origin})")
-    return layout.draw()
+        layout.add_line(
+            (pad_to_width(rule.id, width), "bold"), f"  {rule.title}{state}", (tags, "dim")
+        )
+    layout.add_blank_line()
+    layout.add_line(f"{len(ruleset.rules)} rules · {ruleset.name} ({ruleset.origin})")
+    return layout.to_text()
 
 
-def rules_json(ruleset: RuleSet) -> dict[str, Any]:
+def rules_as_json(ruleset: RuleSet) -> dict[str, Any]:
     """Return the rules as an object for `rules list -f json`."""
     return {
         "schema": "preflight.rule-list/1",
@@ -154,13 +156,13 @@ def rules_json(ruleset: RuleSet) -> dict[str, Any]:
     }
 
 
-def models(listing: ModelListing, options: RenderOptions) -> str:
+def render_models(listing: ModelListing, options: RenderOptions) -> str:
     """Show the budget with its source, then a line for each model."""
     layout = TextLayout(options)
     budget = "unknown" if listing.budget is None else format_bytes(listing.budget, binary=True)
-    layout.wrap(f"{budget}: {listing.budget_source}", 0, prefix=("Budget ", "bold"))
+    layout.add_wrapped(f"{budget}: {listing.budget_source}", 0, prefix=("Budget ", "bold"))
     if not listing.models:
-        layout.add("The rule file lists no models.")
+        layout.add_line("The rule file lists no models.")
     width = min(_MAX_MODEL_NAME, max((len(model.name) for model in listing.models), default=0))
     largest = max([listing.budget or 0, *(model.memory or 0 for model in listing.models)])
     room = options.columns - width - _BAR_CELLS - 14
@@ -174,22 +176,25 @@ def models(listing: ModelListing, options: RenderOptions) -> str:
     for model in listing.models:
         size = "unknown" if model.memory is None else format_bytes(model.memory)
         style = _FITS[model.fits][1]
-        layout.add(
-            f"  {pad(model.name, width)}  {pad(size, 8, right=True)}  ",
-            (pad(draw_bar(model.memory or 0, 0, largest, _BAR_CELLS), _BAR_CELLS), style),
+        layout.add_line(
+            f"  {pad_to_width(model.name, width)}  {pad_to_width(size, 8, right=True)}  ",
+            (
+                pad_to_width(format_bar(model.memory or 0, 0, largest, _BAR_CELLS), _BAR_CELLS),
+                style,
+            ),
             "  ",
             (" · ".join(describe(model)), style),
             (f" · {model.note}" if model.note and has_notes else "", "dim"),
         )
-    return layout.draw()
+    return layout.to_text()
 
 
-def models_json(listing: ModelListing) -> dict[str, Any]:
+def models_as_json(listing: ModelListing) -> dict[str, Any]:
     """Return `preflight.models/1`."""
     return {"schema": "preflight.models/1", **as_plain_data(listing)}
 
 
-def requirements(ruleset: RuleSet, texts: Sequence[RuleText]) -> str:
+def render_requirements_document(ruleset: RuleSet, texts: Sequence[RuleText]) -> str:
     """Return the requirements document as Markdown; `texts` are those of the rules, in their order.
 
     The same rules give the same document: it has no times and no versions.

@@ -6,7 +6,7 @@ from math import inf
 from typing import NamedTuple
 
 from preflight.model.report import MemoryBreakdown, MemoryConstraint, Report
-from preflight.render.layout import TextLayout, pad
+from preflight.render.layout import TextLayout, pad_to_width
 
 _BAR_CELLS = 24
 _MAX_NAME = 34  # columns
@@ -37,7 +37,7 @@ class MemoryRow(NamedTuple):
         return f"{self.needed.removesuffix(unit)} … {self.limit}"
 
 
-def can_draw(memory: MemoryBreakdown) -> bool:
+def has_memory_rows(memory: MemoryBreakdown) -> bool:
     """Whether there is something to draw: a service, and the memory that it shares."""
     return bool(memory.services) and (memory.host is not None or memory.docker is not None)
 
@@ -51,7 +51,7 @@ def is_short(report: Report) -> bool:
     )
 
 
-def available_rows(memory: MemoryBreakdown) -> list[MemoryRow]:
+def list_available_memory(memory: MemoryBreakdown) -> list[MemoryRow]:
     """Return the memory of the host and of Docker, as far as they are known."""
     rooms = {"host": memory.host, "Docker": memory.docker}
     return [
@@ -61,12 +61,12 @@ def available_rows(memory: MemoryBreakdown) -> list[MemoryRow]:
     ]
 
 
-def needed_rows(memory: MemoryBreakdown) -> list[MemoryRow]:
+def list_needed_memory(memory: MemoryBreakdown) -> list[MemoryRow]:
     """Return what takes memory; each service begins where the reservations before it end.
 
     The overhead begins after them all: it is the host's, and Docker's memory is for services only.
     """
-    room = min(row.room for row in available_rows(memory))
+    room = min(row.room for row in list_available_memory(memory))
     rows = []
     start = 0.0
     for service in memory.services:
@@ -88,27 +88,27 @@ def needed_rows(memory: MemoryBreakdown) -> list[MemoryRow]:
     return rows
 
 
-def draw(layout: TextLayout, memory: MemoryBreakdown) -> None:
+def add_memory_rows(layout: TextLayout, memory: MemoryBreakdown) -> None:
     """Add the rows with their bars, and the tightest constraint."""
-    if not can_draw(memory):
+    if not has_memory_rows(memory):
         return
-    available = available_rows(memory)
+    available = list_available_memory(memory)
     whole = max(1, *(row.room for row in available))
-    layout.blank()
-    layout.add(("Memory", "bold"), f"   {available[0].name} {available[0].needed}")
-    rows = needed_rows(memory)
+    layout.add_blank_line()
+    layout.add_line(("Memory", "bold"), f"   {available[0].name} {available[0].needed}")
+    rows = list_needed_memory(memory)
     width = min(_MAX_NAME, max(len(row.name) for row in rows))
     figures = max(len(row.figure) for row in rows)
     for row in rows:
         high = 0 if row.top == inf else row.top - row.start
-        drawn = draw_bar(row.end - row.start, high, whole, _BAR_CELLS)
-        figure = pad(row.figure, figures, right=True)
-        layout.add(f"  ├ {pad(row.name, width)}  {figure}  ", (drawn, "cyan"))
+        drawn = format_bar(row.end - row.start, high, whole, _BAR_CELLS)
+        figure = pad_to_width(row.figure, figures, right=True)
+        layout.add_line(f"  ├ {pad_to_width(row.name, width)}  {figure}  ", (drawn, "cyan"))
     if (tightest := memory.tightest) is None:
-        layout.add(f"  └ Docker memory: {format_gib(memory.docker)}")
+        layout.add_line(f"  └ Docker memory: {format_gib(memory.docker)}")
     else:
         has, spare = constraint_text(tightest)
-        layout.add(f"  └ {has}: ", (spare, "bold red" if tightest.spare < 0 else "dim"))
+        layout.add_line(f"  └ {has}: ", (spare, "bold red" if tightest.spare < 0 else "dim"))
 
 
 def constraint_text(constraint: MemoryConstraint) -> tuple[str, str]:
@@ -120,7 +120,7 @@ def constraint_text(constraint: MemoryConstraint) -> tuple[str, str]:
     return available, f"{difference} than {constraint.required_by}"
 
 
-def draw_bar(low: float, high: float, whole: float, cells: int) -> str:
+def format_bar(low: float, high: float, whole: float, cells: int) -> str:
     """Return a bar: full up to `low`, light from there to `high`; `whole` is all the cells."""
     if whole <= 0:
         return ""

@@ -38,10 +38,10 @@ def confirm_written(
 ) -> str:
     """Say what was written, and the commands that use it."""
     layout = TextLayout(options)
-    layout.wrap(f"Wrote {file}: {_count_passing(override)} with it.", 0)
+    layout.add_wrapped(f"Wrote {file}: {_count_passing(override)} with it.", 0)
     for command in commands:
-        layout.verbatim(f"$ {command}", 2, "cyan")
-    return layout.draw()
+        layout.add_verbatim(f"$ {command}", 2, "cyan")
+    return layout.to_text()
 
 
 def _mapping_lines(override: Override) -> Iterator[str]:
@@ -81,14 +81,14 @@ def list_remaining(override: Override, options: RenderOptions) -> str:
     """List what fails still, with its fixes, and what warns only with the override."""
     layout = TextLayout(options)
     if override.failing:
-        layout.add(("Not fixed by an override:", "bold"))
+        layout.add_line(("Not fixed by an override:", "bold"))
     for result, blocker in override.failing:
-        layout.wrap(result.message, 2, prefix=layout.mark(result.verdict))
+        layout.add_wrapped(result.message, 2, prefix=layout.verdict_mark(result.verdict))
         if blocker is not None:
-            layout.wrap(f"A value that passes would break: {blocker.name}.", 6)
-        layout.fixes(result.fixes, 6)
+            layout.add_wrapped(f"A value that passes would break: {blocker.name}.", 6)
+        layout.add_fixes(result.fixes, 6)
     if override.warnings:
-        layout.add(("Recommendations that are no longer met with the override:", "bold"))
+        layout.add_line(("Recommendations that are no longer met with the override:", "bold"))
     for result in override.warnings:
-        layout.wrap(result.message, 2, prefix=layout.mark(result.verdict))
-    return layout.draw()
+        layout.add_wrapped(result.message, 2, prefix=layout.verdict_mark(result.verdict))
+    return layout.to_text()

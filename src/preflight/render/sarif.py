@@ -32,7 +32,7 @@ from preflight.model.report import Report, Result, Verdict
 from preflight.model.rules import BUNDLED_FILE_BY_DISPLAY_NAME
 from preflight.render import RenderOptions
 from preflight.render.sanitize import json_text, make_harmless, shorten
-from preflight.render.tasks import detail_lines, fix_lines, waiver_text
+from preflight.render.tasks import format_detail_lines, format_fix_lines, format_waiver
 from preflight.render.templates import MARKDOWN
 
 # https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
@@ -129,7 +129,13 @@ def _rule_help(results: Sequence[Result], title: str) -> dict[str, str]:
     details = [line for line in details if not line.endswith(": ")]
     fixes = list(dict.fromkeys(fix for result in results for fix in result.fixes))[:_MAX_FIXES]
     explain = f"preflight explain {rule.id}"
-    lines = [title, rule.why, *details, *fix_lines(fixes), f"To see it on a machine: {explain}"]
+    lines = [
+        title,
+        rule.why,
+        *details,
+        *format_fix_lines(fixes),
+        f"To see it on a machine: {explain}",
+    ]
     markdown = MARKDOWN.get_template("help.md.j2").render(
         title=title,
         why=rule.why,
@@ -154,13 +160,13 @@ def _result_objects(
         suppressions = []
         if result.verdict == "waived" and result.waiver is not None:
             suppression = {"kind": "external", "status": "accepted"}
-            suppressions = [{**suppression, "justification": waiver_text(result.waiver)}]
+            suppressions = [{**suppression, "justification": format_waiver(result.waiver)}]
         objects.append(
             {
                 "ruleId": result.id,
                 "ruleIndex": indexes[result.id],
                 **_KIND_AND_LEVEL[result.verdict],
-                "message": _message_object(result.message + end, *detail_lines(result)),
+                "message": _message_object(result.message + end, *format_detail_lines(result)),
                 "locations": [{"physicalLocation": _find_location(result, windows)}],
                 "partialFingerprints": {
                     "primaryLocationLineHash": f"{fingerprint}:{seen[fingerprint]}"

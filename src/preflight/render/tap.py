@@ -55,13 +55,13 @@ def _stream_lines(report: Report, options: RenderOptions) -> Iterator[str]:
             for key, value in _detail_items(result):  # JSON is YAML, and nothing ends it
                 yield f"  {key}: {json.dumps(value, ensure_ascii=False)}"
             yield "  ..."
-    yield f"# {tasks.VERDICT_WORDS[report.verdict]}: {tasks.counts_text(report)}"
+    yield f"# {tasks.WORD_BY_VERDICT[report.verdict]}: {tasks.format_verdict_counts(report)}"
 
 
 def _find_directive(result: Result) -> str:
     """Say why a result that isn't met lets the run pass."""
     if result.verdict == "waived" and result.waiver is not None:
-        return f"TODO {tasks.waiver_text(result.waiver)}"
+        return f"TODO {tasks.format_waiver(result.waiver)}"
     if result.verdict == "warn":
         asked = result.expected_text.removesuffix(" recommended")
         return f"TODO recommended {asked}, found {result.actual_text}"
@@ -80,7 +80,7 @@ def _detail_items(result: Result) -> Iterator[tuple[str, Any]]:
     details = {
         **result_object(result),
         "line": result.line if result.file else None,
-        "change": tasks.change_text(result),
+        "change": tasks.format_proposed_change(result),
         "fixes": [
             {key: text for key, text in fix._asdict().items() if text} for fix in result.fixes
         ],

@@ -13,10 +13,10 @@ from typing import NamedTuple
 from preflight.model.report import Report, ResolvedFix, Result, Verdict, WaiverStatus
 from preflight.render import SIGNS, RenderOptions
 
-VERDICT_WORDS = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
+WORD_BY_VERDICT = {"pass": "PASS", "warn": "PASS", "fail": "FAIL", "unknown": "UNDECIDED"}
 _OS_NAMES = {"linux": "Linux", "darwin": "macOS", "windows": "Windows"}
-VERDICTS_TO_ACT_ON: tuple[Verdict, ...] = ("fail", "unknown", "warn")
-_WORST_FIRST: tuple[Verdict, ...] = (*VERDICTS_TO_ACT_ON, "waived", "pass")
+VERDICTS_NEEDING_ACTION: tuple[Verdict, ...] = ("fail", "unknown", "warn")
+_WORST_FIRST: tuple[Verdict, ...] = (*VERDICTS_NEEDING_ACTION, "waived", "pass")
 _MAX_TASKS_PER_RULE = 3  # of results that differ; the rest are one task
 _MAX_NAMES = 6  # in one sentence
 _FIGURE_BY_FACT: Mapping[str, str] = {
@@ -62,8 +62,8 @@ def find_tasks(report: Report) -> list[Task]:
     groups: dict[tuple[bool, int, Hashable], list[Result]] = {}
     tasks_by_rule: Counter[tuple[str, Verdict]] = Counter()
     for index, result in enumerate(report.results):
-        if result.verdict in VERDICTS_TO_ACT_ON:
-            rank = VERDICTS_TO_ACT_ON.index(result.verdict)
+        if result.verdict in VERDICTS_NEEDING_ACTION:
+            rank = VERDICTS_NEEDING_ACTION.index(result.verdict)
             key = (not report.affects_exit_code(result), rank, _find_cause(result, index))
             rule = (result.id, result.verdict)
             if key not in groups and result.templates:
@@ -78,7 +78,7 @@ def find_tasks(report: Report) -> list[Task]:
         skipped = sum(blocked.pop(id_, 0) for id_ in {result.id for result in group})
         result, names = _summarize_group(group, key[2])
         is_required = report.affects_exit_code(group[0])
-        tasks.append(Task(group, result, is_required, skipped_checks(skipped), names))
+        tasks.append(Task(group, result, is_required, format_skipped_checks(skipped), names))
     return tasks
 
 
@@ -168,7 +168,7 @@ def find_sections(report: Report) -> list[Section]:
     return list(sections.values())
 
 
-def shown_waivers(report: Report, options: RenderOptions) -> list[Result]:
+def select_shown_waivers(report: Report, options: RenderOptions) -> list[Result]:
     """Return what is waived; if `quiet`, only where the waiver ends soon."""
     return [
         result
@@ -178,7 +178,7 @@ def shown_waivers(report: Report, options: RenderOptions) -> list[Result]:
     ]
 
 
-def waiver_text(waiver: WaiverStatus) -> str:
+def format_waiver(waiver: WaiverStatus) -> str:
     """Say until when, by whom and why a rule is waived."""
     return f"waived until {waiver.until} by {waiver.owner}: {waiver.reason}"
 
@@ -188,7 +188,7 @@ def count_blocked_by_rule(report: Report) -> Counter[str | None]:
     return Counter(result.blocked_by for result in report.results if result.blocked_by is not None)
 
 
-def skipped_checks(count: int) -> str:
+def format_skipped_checks(count: int) -> str:
     """Say how many checks were skipped; "" if none was."""
     return f"{count} {'check' if count == 1 else 'checks'} skipped" if count else ""
 
@@ -199,13 +199,15 @@ def compose_location(result: Result) -> str:
     return f"{file}:{result.line}" if file and result.line else file
 
 
-def detail_lines(result: Result, skipped: str = "", *, evidence: bool = False) -> Iterator[str]:
+def format_detail_lines(
+    result: Result, skipped: str = "", *, evidence: bool = False
+) -> Iterator[str]:
     """Yield the lines under a result's sentence: what the engine says, the change, the fixes.
 
     Then how many checks were skipped for it, and where the figure comes from.
     """
-    yield from context_lines(result)
-    yield from fix_lines(result.fixes)
+    yield from format_context_lines(result)
+    yield from format_fix_lines(result.fixes)
     if skipped:
         yield skipped
     source = result.reason_or_source
@@ -213,24 +215,24 @@ def detail_lines(result: Result, skipped: str = "", *, evidence: bool = False) -
         yield f"measured: {source}"
 
 
-def fix_lines(fixes: Iterable[ResolvedFix]) -> Iterator[str]:
+def format_fix_lines(fixes: Iterable[ResolvedFix]) -> Iterator[str]:
     """Yield fixes as plain lines."""
     for fix in fixes:
         yield f"fix: {fix.text}"
-        yield from (f"$ {line}" for line in command_lines(fix))
+        yield from (f"$ {line}" for line in split_command_lines(fix))
         if fix.url:
             yield f"see {fix.url}"
 
 
-def context_lines(result: Result) -> Iterator[str]:
+def format_context_lines(result: Result) -> Iterator[str]:
     """Yield what to know before the fixes: the engine's error, and the smallest change."""
     if result.error and result.error not in result.message:
         yield f"error: {result.error}"
-    if text := change_text(result):
+    if text := format_proposed_change(result):
         yield f"smallest change: {text}"
 
 
-def change_text(result: Result) -> str:
+def format_proposed_change(result: Result) -> str:
     """Return the smallest change of a file with which the rule passes, as `4 → 2`, or "".
 
     Of a list or of what is only on or off it would say less than the fix does.
@@ -241,15 +243,15 @@ def change_text(result: Result) -> str:
     return result.change.text if is_text and not isinstance(result.change.after, bool) else ""
 
 
-def command_lines(fix: ResolvedFix) -> list[str]:
+def split_command_lines(fix: ResolvedFix) -> list[str]:
     """Return the lines of a fix's command."""
     return [line.rstrip() for line in (fix.command or "").splitlines()]
 
 
-def counts_text(report: Report) -> str:
+def format_verdict_counts(report: Report) -> str:
     """Count the verdicts, worst first: `1 failed · 15 passed`."""
     counts = report.counts
-    parts = [count_text(verdict, counts[verdict]) for verdict in SIGNS if counts[verdict]]
+    parts = [format_verdict_count(verdict, counts[verdict]) for verdict in SIGNS if counts[verdict]]
     if report.strict and any(
         result.verdict == "warn" and report.affects_exit_code(result) for result in report.results
     ):
@@ -257,13 +259,13 @@ def counts_text(report: Report) -> str:
     return " · ".join(parts) or "no rules"
 
 
-def count_text(verdict: Verdict, count: int) -> str:
+def format_verdict_count(verdict: Verdict, count: int) -> str:
     """Say how many results have a verdict: `2 warnings`."""
     plural = "s" if verdict == "warn" and count != 1 else ""
     return f"{count} {SIGNS[verdict].word}{plural}"
 
 
-def host_line(report: Report) -> str:
+def format_host_line(report: Report) -> str:
     """Name the host: `vm, Linux x86_64`."""
     host = report.host
     os_name = _OS_NAMES.get(host.get("os") or "", host.get("os"))
@@ -271,13 +273,13 @@ def host_line(report: Report) -> str:
     return ", ".join(str(part) for part in (host.get("hostname"), system) if part)
 
 
-def snapshot_line(report: Report) -> str:
+def format_snapshot_line(report: Report) -> str:
     """Say that the figures are those of a snapshot, and of when; "" if they were measured now."""
     time = re.sub(r"T(\d\d:\d\d):[\d.]+Z\Z", r" \1 UTC", report.measured_at) or "an unknown time"
     return f"Judged from a snapshot of {time}, not measured now" if report.is_snapshot else ""
 
 
-def stack_line(report: Report) -> str:
+def format_stack_line(report: Report) -> str:
     """Name the compose file and count its services: `compose.yaml, 2 services`."""
     if not report.compose_files:
         return ""
@@ -287,13 +289,13 @@ def stack_line(report: Report) -> str:
     return file if count is None else f"{file}, {count:,} {'service' if count == 1 else 'services'}"
 
 
-def rules_text(report: Report) -> str:
+def format_rules_name(report: Report) -> str:
     """Name the rules, and their file unless they are the bundled ones."""
     is_bundled = report.rules_source.startswith("bundled")
     return report.rules_name if is_bundled else f"{report.rules_name} ({report.rules_source})"
 
 
-def engine_line(report: Report) -> str:
+def format_engine_line(report: Report) -> str:
     """Name the engine and where it is: `Docker 28.2 at unix:///…`."""
     engine = report.engine
     if engine.get("endpoint") is None:

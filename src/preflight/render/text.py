@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from preflight.model.fleet import Fleet
 from preflight.model.report import Report
 from preflight.render import RenderOptions, memory, tasks
-from preflight.render.layout import Fill, TextLayout, pad
+from preflight.render.layout import Fill, TextLayout, pad_to_width
 
 _MAX_TASKS_WITH_FIXES = 8  # of warnings, before the rest is only named; failures are whole
 _MAX_WARNINGS = 20
@@ -18,9 +18,9 @@ _MAX_SECTION_TITLE = 30  # columns of 80, beside figures
 _MAX_FOUND_COLUMNS, _MAX_EXPECTED_COLUMNS = 16, 25
 
 _MAX_HOSTS = 40  # rows of the table of hosts, before the rest is counted
-_MAX_HOST_NAME = 32  # columns
+_MAX_HOST_NAME_COLUMNS = 32  # columns
 _MIN_WIDTH_FOR_COLUMNS = 60
-_PROBLEM_WIDTH = 28  # columns that are kept for what is wrong with a host
+_MIN_PROBLEM_COLUMNS = 28  # columns that are kept for what is wrong with a host
 _MAX_NAMES = 8  # hosts that are listed under one problem
 
 
@@ -31,37 +31,41 @@ def render(report: Report, options: RenderOptions) -> str:
     if not options.quiet:
         _add_header(layout, report)
     _add_tasks(layout, todo)
-    for result in tasks.shown_waivers(report, options):
-        layout.wrap(result.message, 0, prefix=layout.mark("waived"))
+    for result in tasks.select_shown_waivers(report, options):
+        layout.add_wrapped(result.message, 0, prefix=layout.verdict_mark("waived"))
     if not options.quiet:
         if todo:
-            layout.blank()
+            layout.add_blank_line()
         _add_sections(layout, report)
         if options.verbose or memory.is_short(report):
-            memory.draw(layout, report.memory)
-        layout.blank()
+            memory.add_memory_rows(layout, report.memory)
+        layout.add_blank_line()
         for note in report.notes:
-            layout.wrap(note, 0, prefix=("note  ", "dim"))
+            layout.add_wrapped(note, 0, prefix=("note  ", "dim"))
     seconds = f" · {report.seconds:.2f}\N{NO-BREAK SPACE}s" if report.seconds is not None else ""
-    word = tasks.VERDICT_WORDS[report.verdict]
+    word = tasks.WORD_BY_VERDICT[report.verdict]
     style = "bold green" if word == "PASS" else options.sign(report.verdict)[1]
-    layout.wrap(f"{tasks.counts_text(report)}{seconds}", 0, prefix=(f"{word}  ", style))
+    layout.add_wrapped(
+        f"{tasks.format_verdict_counts(report)}{seconds}", 0, prefix=(f"{word}  ", style)
+    )
     if options.quiet:
-        return layout.draw()
+        return layout.to_text()
     if todo:
-        layout.add((" · ".join(_list_hints(report, todo, verbose=options.verbose)), "dim"))
+        layout.add_line((" · ".join(_list_hints(report, todo, verbose=options.verbose)), "dim"))
     if not todo and report.next:
-        layout.verbatim(f"Next: {report.next}", 0)
-    return layout.draw()
+        layout.add_verbatim(f"Next: {report.next}", 0)
+    return layout.to_text()
 
 
 def _add_header(layout: TextLayout, report: Report) -> None:
-    about = f"{tasks.rules_text(report)} · {tasks.host_line(report)}"
-    layout.wrap(about, 0, prefix=(f"preflight {report.version} · ", "bold"))
-    where = " · ".join(filter(None, (tasks.engine_line(report), tasks.stack_line(report))))
-    for line in filter(None, (where, tasks.snapshot_line(report))):
-        layout.wrap(line, 0, "dim")
-    layout.blank()
+    about = f"{tasks.format_rules_name(report)} · {tasks.format_host_line(report)}"
+    layout.add_wrapped(about, 0, prefix=(f"preflight {report.version} · ", "bold"))
+    where = " · ".join(
+        filter(None, (tasks.format_engine_line(report), tasks.format_stack_line(report)))
+    )
+    for line in filter(None, (where, tasks.format_snapshot_line(report))):
+        layout.add_wrapped(line, 0, "dim")
+    layout.add_blank_line()
 
 
 def _list_hints(report: Report, todo: Sequence[tasks.Task], *, verbose: bool) -> list[str]:
@@ -84,32 +88,32 @@ def _add_tasks(layout: TextLayout, todo: Sequence[tasks.Task]) -> None:
         _add_task(layout, task, in_full=in_full)
     rest = 0 if layout.options.verbose else warnings - _MAX_WARNINGS
     if rest > 0:
-        layout.add(layout.mark("warn"), f"{rest:,} more; -v lists them")
+        layout.add_line(layout.verdict_mark("warn"), f"{rest:,} more; -v lists them")
 
 
 def _add_task(layout: TextLayout, task: tasks.Task, *, in_full: bool) -> None:
     result = task.result
     style = "bold" if result.verdict == "fail" else ""
     location = tasks.compose_location(result)
-    mark = layout.mark(result.verdict)
+    mark = layout.verdict_mark(result.verdict)
     width = cell_len(mark[0]) + cell_len(task.sentence) + cell_len(location) + 2
     is_one_line = bool(location) and width <= layout.options.columns
     if is_one_line:
-        layout.add(mark, Fill(task.sentence, style), "  ", (location, "dim"))
+        layout.add_line(mark, Fill(task.sentence, style), "  ", (location, "dim"))
     else:
-        layout.wrap(task.sentence, 0, style, prefix=mark)
+        layout.add_wrapped(task.sentence, 0, style, prefix=mark)
     if location and not is_one_line:
-        layout.wrap(location, 4, "dim")
+        layout.add_wrapped(location, 4, "dim")
     if task.names:
-        layout.wrap(task.names, 4)
+        layout.add_wrapped(task.names, 4)
     if in_full:
-        for line in tasks.context_lines(result):
-            layout.wrap(line, 4)
+        for line in tasks.format_context_lines(result):
+            layout.add_wrapped(line, 4)
         links = task.affects_exit_code or layout.options.verbose
         fixes = result.fixes if links else [fix._replace(url=None) for fix in result.fixes]
-        layout.fixes(fixes, 4)
+        layout.add_fixes(fixes, 4)
     if task.skipped:
-        layout.wrap(f"{task.skipped} until then", 4, "dim")
+        layout.add_wrapped(f"{task.skipped} until then", 4, "dim")
 
 
 def _add_sections(layout: TextLayout, report: Report) -> None:
@@ -124,14 +128,14 @@ def _add_sections(layout: TextLayout, report: Report) -> None:
     width = min(_MAX_SECTION_TITLE + spare, width)
     counts = max((len(section.passed) for section in judged), default=0)
     for section in judged:
-        mark = layout.mark(section.verdict)
+        mark = layout.verdict_mark(section.verdict)
         room = layout.options.columns - width - counts - cell_len(mark[0]) - 6
         figures = section.figures
         while figures and cell_len(" · ".join(figures)) > room:
             figures = figures[:-1]
-        title = [f"{pad(section.title, width)}  ", Fill(" · ".join(figures), "dim")]
-        count = pad(section.passed, counts, right=True)
-        layout.add("  ", mark, *(title if figures else [Fill(section.title)]), "  ", count)
+        title = [f"{pad_to_width(section.title, width)}  ", Fill(" · ".join(figures), "dim")]
+        count = pad_to_width(section.passed, counts, right=True)
+        layout.add_line("  ", mark, *(title if figures else [Fill(section.title)]), "  ", count)
 
 
 def _add_rules(layout: TextLayout, sections: Iterable[tasks.Section]) -> None:
@@ -146,18 +150,18 @@ def _add_rules(layout: TextLayout, sections: Iterable[tasks.Section]) -> None:
     expected_columns = column((r.expected_text for r in judged), _MAX_EXPECTED_COLUMNS)
     for number, section in enumerate(sections):
         if number:
-            layout.blank()
-        layout.add((section.title, "bold"))
+            layout.add_blank_line()
+        layout.add_line((section.title, "bold"))
         for result in section.results:
-            sign = layout.mark(result.verdict)
-            style = sign[1] if result.verdict in tasks.VERDICTS_TO_ACT_ON else ""
+            sign = layout.verdict_mark(result.verdict)
+            style = sign[1] if result.verdict in tasks.VERDICTS_NEEDING_ACTION else ""
             figures: list[tuple[str, str]] = []
             if result.verdict != "skip":
-                found = pad(result.actual_text, found_columns, right=True)
-                expected = pad(result.expected_text, expected_columns, right=True)
+                found = pad_to_width(result.actual_text, found_columns, right=True)
+                expected = pad_to_width(result.expected_text, expected_columns, right=True)
                 figures = [(f"  {found}  ", style), (expected, "dim")]
-            layout.add("  ", sign, Fill(result.name), *figures)
-            layout.wrap(result.reason_or_source or "no source", 6, "dim")
+            layout.add_line("  ", sign, Fill(result.name), *figures)
+            layout.add_wrapped(result.reason_or_source or "no source", 6, "dim")
 
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
@@ -168,21 +172,21 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     if not options.quiet:
         _add_hosts(layout, fleet)
     recommended = options.verbose or fleet.verdict == "warn"
-    problems = fleet_summary.shared_problems(fleet, recommended=recommended)
+    problems = fleet_summary.find_shared_problems(fleet, recommended=recommended)
     if problems and not options.quiet:
-        layout.title("To do")
+        layout.add_title("To do")
     for problem in problems:
         count = f"{len(problem.hosts):,} of {len(fleet.hosts):,}"
         sign = options.sign(problem.task.result.verdict)
-        layout.add("  ", sign, " ", Fill(problem.title), " ", count)
-        layout.wrap(problem.host_names(_MAX_NAMES, min(60, options.columns - 8)), 6)
-        layout.wrap(problem.description, 6, "dim")
-        layout.fixes(problem.fixes, 6)
-    layout.blank()
+        layout.add_line("  ", sign, " ", Fill(problem.title), " ", count)
+        layout.add_wrapped(problem.host_names(_MAX_NAMES, min(60, options.columns - 8)), 6)
+        layout.add_wrapped(problem.description, 6, "dim")
+        layout.add_fixes(problem.fixes, 6)
+    layout.add_blank_line()
     word = {0: "PASS", 1: "FAIL", 3: "UNDECIDED"}.get(fleet.exit_code, "BAD INPUT")
-    summary = f"{fleet_summary.count_hosts(fleet)} · {fleet.seconds:.1f} s"
-    layout.wrap(summary, 0, prefix=(f"{word}  ", "bold"))
-    return layout.draw()
+    summary = f"{fleet_summary.format_host_counts(fleet)} · {fleet.seconds:.1f} s"
+    layout.add_wrapped(summary, 0, prefix=(f"{word}  ", "bold"))
+    return layout.to_text()
 
 
 def _add_hosts(layout: TextLayout, fleet: Fleet) -> None:
@@ -191,17 +195,19 @@ def _add_hosts(layout: TextLayout, fleet: Fleet) -> None:
 
     options = layout.options
     hosts = fleet_summary.summaries(fleet)
-    needing = fleet_summary.shown_hosts(hosts, options)
+    needing = fleet_summary.select_shown_hosts(hosts, options)
     shown = needing if options.verbose else needing[:_MAX_HOSTS]
     is_wide = options.columns >= _MIN_WIDTH_FOR_COLUMNS
-    columns = fleet_summary.shown_columns(shown) if is_wide else []
+    columns = fleet_summary.select_shown_columns(shown) if is_wide else []
     right = "".join(f"  {name}" for name in columns)
-    layout.add(Fill(fleet.title, "bold"), (right, "dim"))
-    widest = max(8, min(_MAX_HOST_NAME, options.columns - len(right) - _PROBLEM_WIDTH))
+    layout.add_line(Fill(fleet.title, "bold"), (right, "dim"))
+    widest = max(
+        8, min(_MAX_HOST_NAME_COLUMNS, options.columns - len(right) - _MIN_PROBLEM_COLUMNS)
+    )
     width = min(widest, max((cell_len(host.name) for host in shown), default=0))
     for host in shown:
         mark, style = options.sign(host.verdict)
-        mark = pad(mark, 4) if options.ascii else mark
+        mark = pad_to_width(mark, 4) if options.ascii else mark
         problem = host.reason
         if host.tasks and not host.reason:
             problem = f"{host.tasks[0].result.title} {host.tasks[0].result.actual_text}"
@@ -212,11 +218,13 @@ def _add_hosts(layout: TextLayout, fleet: Fleet) -> None:
             verdict = host.columns.get(name)
             sign, sign_style = options.sign(verdict) if verdict else ("", "")
             signs += ["  ", (sign.center(len(name)), sign_style)]
-        layout.add("  ", (mark, style), f" {pad(host.name, width)}  ", Fill(problem), more, *signs)
+        layout.add_line(
+            "  ", (mark, style), f" {pad_to_width(host.name, width)}  ", Fill(problem), more, *signs
+        )
     for verdict, count in Counter(host.verdict for host in needing[len(shown) :]).items():
-        layout.add("  ", options.sign(verdict), f" {count:,} more; --verbose lists them")
+        layout.add_line("  ", options.sign(verdict), f" {count:,} more; --verbose lists them")
     rest = Counter(host.verdict for host in hosts[len(needing) :])  # the best come last
     if count := rest["warn"]:
-        layout.add("  ", options.sign("warn"), f" {count:,} more with warnings; -v lists them")
+        layout.add_line("  ", options.sign("warn"), f" {count:,} more with warnings; -v lists them")
     if count := rest["pass"]:
-        layout.add("  ", options.sign("pass"), f" {count:,} more")
+        layout.add_line("  ", options.sign("pass"), f" {count:,} more")

@@ -347,7 +347,7 @@ def test_facts_that_know_of_no_container_say_nothing() -> None:
 def test_where_only_states_of_containers_were_read_the_report_says_so() -> None:
     well = {"service": "api", "exit_code": 0, "oom_killed": False, "restarts": 0}
     report = build_report(RULES, LogReader(RULES.diagnoses), facts(stack__containers={"a": well}))
-    assert diagnosis.text(report, 0.1, RenderOptions()).splitlines() == [
+    assert diagnosis.render_text(report, 0.1, RenderOptions()).splitlines() == [
         "No logs: only what the engine says of the containers was read", "✔ No known error",
     ]  # fmt: skip
 

@@ -9,7 +9,12 @@ import pytest
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.report import ExitCode, Report, ResolvedFix, Result, Severity, Verdict
 from preflight.render import RenderOptions, renderer
-from preflight.render.fleet_summary import HostSummary, shared_problems, shown_hosts, summaries
+from preflight.render.fleet_summary import (
+    HostSummary,
+    find_shared_problems,
+    select_shown_hosts,
+    summaries,
+)
 
 EMPTY = Report("1", "", "r", "r.yaml", "", {}, {}, ())
 
@@ -43,7 +48,7 @@ def causes(of: Fleet, *, recommended: bool = True) -> list[tuple[str, tuple[str,
             one.hosts,
             one.title,
         )
-        for one in shared_problems(of, recommended=recommended)
+        for one in find_shared_problems(of, recommended=recommended)
     ]
 
 
@@ -99,10 +104,10 @@ def test_a_host_without_a_report_has_the_reason_for_its_problem(reason: str) -> 
     host = summary(reason)
     shown = reason or "for an unknown reason"
     assert (host.verdict, host.reason, host.message) == ("unknown", shown, shown)
-    assert shown_hosts([host], RenderOptions())
+    assert select_shown_hosts([host], RenderOptions())
     of = fleet(x=reason, y=reason)
     assert causes(of, recommended=False) == [(shown, ("x", "y"), "Host reached")]
-    (problem,) = shared_problems(of, recommended=False)
+    (problem,) = find_shared_problems(of, recommended=False)
     assert (problem.title, problem.description, problem.fixes) == ("Host reached", shown, ())
 
 
@@ -116,7 +121,7 @@ def test_a_host_without_a_report_has_the_reason_for_its_problem(reason: str) -> 
     ],
 )
 def test_which_hosts_need_action(hosts: dict[str, list[Result]], shown: str) -> None:
-    listed = shown_hosts(summaries(fleet(**hosts)), RenderOptions())
+    listed = select_shown_hosts(summaries(fleet(**hosts)), RenderOptions())
     assert "".join(host.name for host in listed) == shown
 
 

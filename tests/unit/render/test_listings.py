@@ -74,7 +74,9 @@ def loaded(text: str) -> RuleSet:
 
 
 def document(ruleset: RuleSet) -> str:
-    return listings.requirements(ruleset, [describe_rule(rule) for rule in ruleset.rules])
+    return listings.render_requirements_document(
+        ruleset, [describe_rule(rule) for rule in ruleset.rules]
+    )
 
 
 def test_the_document_of_a_rule_file() -> None:
