@@ -26,6 +26,7 @@ from preflight.model.quantities import parse_bytes
 from preflight.model.report import Report, ResolvedFix, Result
 from preflight.model.rules import RuleSet
 from preflight.snapshot.facts_file import read_snapshot
+from solved_facts import solve
 
 CASES = ROOT / "tests/cases"
 GIB = 2**30
@@ -474,6 +475,41 @@ def test_every_fix_holds_on_every_machine(name: str) -> None:
                           for problem in problems(result, fix, facts)]  # fmt: skip
     assert count > 100
     assert not wrong, "\n".join(wrong[:40])
+
+
+NAMED = {"env__DOCKER_HOST": "unix:///run/x.sock", "compose__services__ollama__image": "x"}
+DEBIAN = {"host__distribution": {"id": "debian", "version": "12", "name": "Debian 12"}}
+BASES = {
+    "linux": machine(LINUX, **NAMED, **DEBIAN),
+    "mac": machine(DESKTOP_STACK, **NAMED),
+    "windows": machine(DESKTOP_STACK, **NAMED, host__os="windows", host__kernel="10"),
+}
+
+
+@pytest.mark.parametrize("name", ["default", "general"])
+def test_every_fix_holds_where_it_is_shown(name: str) -> None:
+    """On facts that meet its own conditions, whatever else the machine is."""
+    ruleset, catalogue = rules(name), pipeline.build_catalogue()
+    wrong, shown, missing = [], 0, []
+    for rule in ruleset.rules:
+        for fix in rule.fixes:
+            alone = rule._replace(fixes=(fix,), needs=(), enabled=True)
+            only = ruleset._replace(rules=(alone,), extended=(), applies=((),), waivers=())
+            before = shown
+            for title, base in BASES.items():
+                facts = solve(rule, fix, base, catalogue)
+                if facts and {"windows", "colima"} <= systems(facts):
+                    continue  # there is no Colima for Windows
+                results = evaluate(only, facts, catalogue).results if facts else ()
+                for result, resolved in ((r, f) for r in results for f in r.fixes):
+                    shown += 1
+                    assert facts
+                    wrong += [f"{title}: {rule.id}: {problem}: {resolved.text} {resolved.command}"
+                              for problem in problems(result, resolved, facts)]  # fmt: skip
+            if shown == before:
+                missing.append(f"{rule.id}: {fix.text}")
+    assert not wrong, "\n".join(wrong)
+    assert len(missing) < 5, "\n".join(missing)
 
 
 def test_every_fix_of_a_known_error_holds_on_every_machine() -> None:
