@@ -94,7 +94,7 @@ def _try_values(facts: Facts, path: Path, values: Iterable[Value]) -> Iterator[F
         if not (f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}."))
     }  # fmt: skip
     for value in values:
-        if value == "x":
-            value = SERVICE if path[-1] == "service" else path[-1]
         if not isinstance(value, tuple):
-            yield replace_facts(facts._replace(unknown=known), [Measured(path, value, "a test")])
+            name = SERVICE if path[-1] == "service" else path[-1]
+            measured = Measured(path, name if value == "x" else value, "a test")
+            yield replace_facts(facts._replace(unknown=known), [measured])
