@@ -19,7 +19,7 @@ class Project:
     """A project in a folder of its own, checked and then started by the real Compose."""
 
     def __init__(self, engine: Engine, folder: Path, run: Run) -> None:
-        self.engine, self.folder, self._run = engine, folder, run
+        self.engine, self.folder, self.run = engine, folder, run
         self.compose = compose_program()
         self.environ = {"PATH": f"{os.path.dirname(self.compose)}:{os.environ['PATH']}"}
 
@@ -32,7 +32,7 @@ class Project:
 
     def failures(self, *options: str) -> dict[str, dict[str, Any]]:
         """Return the results of `check` that aren't met or not known, by their rule."""
-        done = self._run(
+        done = self.run(
             "check", "-r", "general", "-f", "json", "--docker-host", self.engine.url, *options,
             cwd=self.folder, env=self.environ,
         )  # fmt: skip
@@ -41,12 +41,12 @@ class Project:
         return {one["id"]: one for one in results if one["verdict"] in ("fail", "unknown")}
 
     def up(self) -> subprocess.CompletedProcess[str]:
-        return self._compose("up", "-d", "-t", "0")
+        return self.compose_run("up", "-d", "-t", "0")
 
     def down(self) -> None:
-        self._compose("down", "-v", "-t", "0", "--remove-orphans")
+        self.compose_run("down", "-v", "-t", "0", "--remove-orphans")
 
-    def _compose(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def compose_run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self.compose, "-f", str(self.folder / "compose.yaml"), *arguments],
             env={**os.environ, "DOCKER_HOST": self.engine.url},

@@ -86,6 +86,20 @@ def ask_compose(files: Sequence[str], timeout: float, environ: Mapping[str, str]
     return answer._replace(fault="docker compose config didn't print a JSON object")
 
 
+def ask_config_hashes(
+    files: Sequence[str], timeout: float, environ: Mapping[str, str]
+) -> dict[str, str]:
+    """Return what `docker compose config --hash` prints: by service the hash of its settings."""
+    program = find_compose(environ)
+    if program is None:
+        return {}
+    named = [part for file in files for part in ("-f", file)]
+    arguments = [program, *named, "config", "--hash", "*"]
+    done = Program(arguments, environ, _MAX_OUTPUT_BYTES, _MAX_MEMORY_BYTES).wait(timeout)
+    rows = (line.split() for line in done.output.splitlines()) if done.exit_code == 0 else ()
+    return {row[0]: row[1] for row in rows if len(row) == 2}
+
+
 def _refusal_message(output: str, code: int) -> str:
     lines = [line for line in output.strip().splitlines() if "level=warning" not in line]
     plain = (line for line in lines if _INVALID_TEMPLATE_MESSAGE in line)

@@ -7,13 +7,16 @@ container has (its image may set it), an image that one side names by its digest
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
 from preflight.facts.collect.context import Engine
+from preflight.facts.compose import cli
 from preflight.facts.compose.facts import read_resource
+from preflight.facts.compose.load import compose_environment
 from preflight.facts.compose.project import Project, explain_absent_service
 from preflight.facts.engine.api import (
     LazyValue,
@@ -33,6 +36,7 @@ from preflight.facts.stack.containers import (
     CONTAINERS_PATH,
     ListedContainer,
 )
+from preflight.facts.stack.drift import find_changed_settings
 from preflight.facts.stack.oom import OomSignals, judge_oom, read_oom_times
 from preflight.model.facts import Measured, Unknown
 from preflight.model.quantities import format_bytes, format_number, parse_version
@@ -43,6 +47,7 @@ _LOWEST_LIMIT_KEY = "hierarchical_memory_limit"
 _PODMAN_STATES = {"stopped": "exited", "configured": "created", "initialized": "created"}
 _MIN_RESTARTS_OF_LOOP = 3
 _MAX_SECONDS_BETWEEN_RESTARTS = 60
+_HASH_TIMEOUT_SECONDS = 3
 _CPU_TOLERANCE = 1e-4  # cores: Compose computes limits in 32-bit floats
 
 SourcedValue: TypeAlias = tuple[Any, str]
@@ -58,7 +63,16 @@ class StackContext:
         self.services = project.services
         self.is_podman = engine.name == "podman"
         self.now = parse_engine_time(engine.info.get("SystemTime"))
+        self.config_hashes = LazyValue(lambda: read_config_hashes(project))
         self.oom_times = LazyValue(lambda: read_oom_times(engine.api, project.name, self.now))
+
+
+def read_config_hashes(project: Project) -> Mapping[str, str]:
+    """Return Compose's hash of each service's configuration, none where it doesn't print them."""
+    if project.source != "cli":
+        return {}
+    environ = compose_environment(os.environ)
+    return cli.ask_config_hashes(project.files, _HASH_TIMEOUT_SECONDS, environ)
 
 
 class InspectedContainer:
@@ -66,6 +80,7 @@ class InspectedContainer:
 
     def __init__(self, listed: ListedContainer, inspection: Mapping[str, Any]) -> None:
         self.id = listed.id
+        self.inspection = inspection
         self.service = listed.service
         self.state = inspection["State"]
         self.config = inspection["Config"]
@@ -264,7 +279,12 @@ def _find_differences_from_service(
     service = stack.services.get(name)
     if service is None:
         return [explain_absent_service(stack.project, name)]
-    return list(compare_with_service(container, service)) or None
+    differences = list(compare_with_service(container, service))
+    config_hash = stack.config_hashes().get(name)
+    differences += find_changed_settings(
+        stack.project, service, container.inspection, config_hash, differences
+    )
+    return differences or None
 
 
 def compare_with_service(

@@ -1,0 +1,134 @@
+"""What differs between a container that Compose made and its service, beside limits and variables.
+
+Whether anything does, Compose's own hash of the configuration says, which it keeps as a label. What
+does is named as far as both sides show it; commands aren't shown, since they may hold secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from preflight.facts.compose.project import Project, read_field
+from preflight.facts.engine.api import get_nested_object, list_or_empty
+
+HASH_LABEL = "com.docker.compose.config-hash"
+VERSION_LABEL = "com.docker.compose.version"
+
+
+def find_changed_settings(
+    project: Project,
+    service: Mapping[str, Any],
+    inspection: Mapping[str, Any],
+    config_hash: str | None,
+    known: Iterable[str],
+) -> Iterator[str]:
+    """Yield what differs, nothing where the hash of today's service is the container's.
+
+    `known` are differences that were found already. A hash of another version of Compose proves
+    nothing.
+    """
+    labels = get_nested_object(get_nested_object(inspection, "Config"), "Labels")
+    if HASH_LABEL not in labels or labels[HASH_LABEL] == config_hash:
+        return
+    differences = list(_compare_settings(project, service, inspection))
+    yield from differences
+    has_same_version = labels.get(VERSION_LABEL) == project.compose
+    if config_hash and has_same_version and not differences and not list(known):
+        yield "another setting has changed in the file since it was made"
+
+
+def _compare_settings(
+    project: Project, service: Mapping[str, Any], inspection: Mapping[str, Any]
+) -> Iterator[str]:
+    config, host = (get_nested_object(inspection, key) for key in ("Config", "HostConfig"))
+    for key, name in (("command", "Cmd"), ("entrypoint", "Entrypoint")):
+        wanted = service.get(key)
+        if isinstance(wanted, list) and list_or_empty(config.get(name)) != wanted:
+            yield f"the {key} differs from the file's"
+    for key, actual in (
+        ("user", config.get("User")),
+        ("working_dir", config.get("WorkingDir")),
+        ("hostname", config.get("Hostname")),
+        ("runtime", host.get("Runtime")),
+    ):
+        if service.get(key) and actual and str(service[key]) != str(actual):
+            yield f"{key} {actual}, the file says {service[key]}"
+    for key, actual in (
+        ("privileged", host.get("Privileged")),
+        ("read_only", host.get("ReadonlyRootfs")),
+    ):
+        if isinstance(actual, bool) and bool(service.get(key)) != actual:
+            yield f"{key} is {str(actual).lower()}, the file says {str(not actual).lower()}"
+    if read_field(service, "deploy.restart_policy") is None:
+        wanted, actual = _wanted_restart(service), _actual_restart(host)
+        if wanted != actual:
+            yield f"restart {actual}, the file says {wanted}"
+    for key, name in (("cap_add", "CapAdd"), ("cap_drop", "CapDrop")):
+        capabilities = [_plain_capabilities(names) for names in (host.get(name), service.get(key))]
+        if capabilities[0] != capabilities[1]:
+            texts = [", ".join(sorted(names)) or "none" for names in capabilities]
+            yield f"{key} {texts[0]}, the file says {texts[1]}"
+    yield from _compare_mounts(project, service, inspection)
+
+
+def _wanted_restart(service: Mapping[str, Any]) -> str:
+    restart = service.get("restart")
+    return "no" if restart in (None, False, "") else str(restart)
+
+
+def _actual_restart(host: Mapping[str, Any]) -> str:
+    policy = get_nested_object(host, "RestartPolicy")
+    name, count = str(policy.get("Name") or "no"), policy.get("MaximumRetryCount")
+    return f"{name}:{count}" if count else name
+
+
+def _plain_capabilities(names: Any) -> set[str]:
+    return {str(name).upper().removeprefix("CAP_") for name in list_or_empty(names)}
+
+
+def _compare_mounts(
+    project: Project, service: Mapping[str, Any], inspection: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield mounts of another source; what only one side has may come from the image."""
+    actual = {
+        str(row.get("Destination")): row
+        for row in list_or_empty(inspection.get("Mounts"))
+        if isinstance(row, dict)
+    }
+    wanted_targets = set()
+    for mount in service.get("volumes") or ():
+        target, kind = str(mount.get("target")), mount.get("type")
+        wanted_targets.add(target)
+        source = str(mount.get("source") or "")
+        if kind == "volume":
+            defined = read_field(project.config, "volumes") or {}
+            named = (defined.get(source) or {}).get("name")
+            source = str(named or f"{project.name}_{source}") if source else ""
+        if kind not in ("bind", "volume") or not source:
+            continue
+        row = actual.get(target)
+        if row is None:
+            yield f"{target} isn't mounted, the file mounts {source}"
+            continue
+        here = str(row.get("Name") or row.get("Source"))
+        is_read_only = row.get("RW") is False
+        if here != source and str(row.get("Source")) != source:
+            yield f"{target} is {here}, the file says {source}"
+        elif is_read_only != bool(mount.get("read_only")):
+            modes = ("read-only", "writable")
+            yield f"{target} is {modes[not is_read_only]}, the file says {modes[is_read_only]}"
+    for target, row in actual.items():
+        if row.get("Type") == "bind" and target not in wanted_targets | _list_file_targets(service):
+            yield f"{target} is mounted, the file doesn't mount it"
+
+
+def _list_file_targets(service: Mapping[str, Any]) -> set[str]:
+    """Return where secrets and configs are mounted."""
+    targets = set()
+    for kind, folder in (("secrets", "/run/secrets/"), ("configs", "/")):
+        for item in service.get(kind) or ():
+            row = item if isinstance(item, Mapping) else {"source": item}
+            target = str(row.get("target") or row.get("source"))
+            targets.add(target if target.startswith("/") else f"{folder}{target}")
+    return targets
