@@ -44,8 +44,8 @@ class _State(NamedTuple):
 def find_override(facts: Facts, judge: Judge) -> Override:
     """Return the edits with which as many failing rules as possible pass.
 
-    No other rule gets worse, except that a recommendation about the same setting may then warn: a
-    requirement contradicts it.
+    No other rule gets worse, but a recommendation may warn that applies only with the new value, or
+    that is about the same setting: a requirement contradicts it.
     """
     search = _Search(facts, judge)
     first = _State({}, judge(facts))
@@ -54,14 +54,16 @@ def find_override(facts: Facts, judge: Judge) -> Override:
     still_failing = tuple(_list_failing(state.report))
     left = set(map(_result_key, still_failing))
     verdicts = {_result_key(result): result.verdict for result in first.report.results}
-    warnings = (r for r in state.report.results if r.verdict == "warn")
+    warnings = (
+        r for r in state.report.results if r.verdict == "warn" and _result_key(r) not in left
+    )
     return Override(
         edits=tuple(state.edits.values()),
         passing=tuple(result for result in failing if _result_key(result) not in left),
         failing=tuple(
             (result, search.blockers.get(_result_key(result))) for result in still_failing
         ),
-        warnings=tuple(r for r in warnings if verdicts.get(_result_key(r)) == "pass"),
+        warnings=tuple(r for r in warnings if verdicts.get(_result_key(r)) != "warn"),
     )
 
 
@@ -130,10 +132,11 @@ def _list_undecided(report: Report) -> Iterator[Result]:
 
 def _list_worse(report: Report, before: Report, changed: Collection[str]) -> Iterator[Result]:
     """Yield the results that are worse than before; `changed` are facts that a requirement sets."""
-    ranks = {_result_key(r): _RANK_BY_VERDICT.get(r.verdict, 0) for r in before.results}
+    severities = {**_RANK_BY_VERDICT, "warn": 3} if report.strict else _RANK_BY_VERDICT
+    ranks = {_result_key(r): severities.get(r.verdict, 0) for r in before.results}
     for result in report.results:
         is_contradicted = result.verdict == "warn" and result.fact in changed and not report.strict
-        rank = _RANK_BY_VERDICT.get(result.verdict, 0)
+        rank = severities.get(result.verdict, 0)
         if result.verdict == "skip" or is_contradicted:
             continue
         if rank > ranks.get(_result_key(result), _RANK_BY_VERDICT["skip"]):

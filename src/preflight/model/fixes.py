@@ -118,7 +118,7 @@ class Override(NamedTuple):
     """Edits that were judged: with them `passing` pass, and `failing` fail still.
 
     Beside a failing result stands the one that a passing value would make worse, if there is one.
-    `warnings` passed before, and recommend what a requirement contradicts.
+    `warnings` didn't apply before, or recommend what a requirement contradicts.
     """
 
     edits: tuple[ComposeEdit, ...]

@@ -88,7 +88,7 @@ def list_remaining(override: Override, options: RenderOptions) -> str:
             layout.add_wrapped(f"A value that passes would break: {blocker.name}.", 6)
         layout.add_fixes(result.fixes, 6)
     if override.warnings:
-        layout.add_line(("Recommendations that are no longer met with the override:", "bold"))
+        layout.add_line(("Recommendations that the override doesn't meet:", "bold"))
     for result in override.warnings:
         layout.add_wrapped(result.message, 2, prefix=layout.verdict_mark(result.verdict))
     return layout.to_text()

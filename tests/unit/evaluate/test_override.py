@@ -208,6 +208,19 @@ def test_a_recommendation_that_contradicts_the_requirement_is_named() -> None:
     assert not override({"db": service(cpus=4.0)}, *rules, strict=True).edits
 
 
+def test_a_recommendation_that_applies_only_to_the_new_value_is_named() -> None:
+    limit = "for_each: compose.services, fact: limits.memory"
+    when = "when: {limits.memory: {exists: true}}"
+    rules = (
+        f"{limit}, require: {{at_least: 6GiB}}",
+        f"{limit}, {when}, recommend: {{at_most: 1GiB}}",
+    )
+    found = override({"db": service()}, *rules)
+    assert edits(found) == {f"db.{DEPLOY}.limits.memory": "6G"}
+    assert [result.id for result in found.warnings] == ["r1"]
+    assert not override({"db": service()}, *rules, strict=True).edits
+
+
 def test_warnings_are_mended_where_they_count() -> None:
     rule = "for_each: compose.services, fact: limits.memory, recommend: {at_least: 6GiB}"
     services = {"db": service(4 * GIB)}

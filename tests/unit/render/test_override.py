@@ -88,7 +88,7 @@ def test_what_is_left_is_named_with_its_fix_and_what_stands_in_the_way() -> None
         "$ free -h",
         "✖ s: 4, needs 2",
         "A value that passes would break: R.",
-        "Recommendations that are no longer met with the override:",
+        "Recommendations that the override doesn't meet:",
         "▲ w: 4, needs 2",
     ]
     assert override.list_remaining(Override((), (), (), ()), RenderOptions()) == ""
