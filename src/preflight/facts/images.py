@@ -90,7 +90,8 @@ def _image_facts(
     try:
         reference = parse_image_reference(text)
     except ValueError as error:
-        yield "invalid", _words_of_engine(str(error), engine), ""
+        version = "" if isinstance(engine, Unknown) else str(engine.version.get("Version"))
+        yield "invalid", phrase_reference_error(str(error), version.partition(".")[0]), ""
         for fact in ("present", "helper_missing"):
             yield fact, None, "the reference isn't valid"
         return
@@ -106,13 +107,11 @@ def _image_facts(
         yield "helper_missing", helper if needed else None, "docker's config.json, PATH"
 
 
-def _words_of_engine(message: str, engine: Engine | Unknown) -> str:
-    """Return why a reference is invalid as the engine says it: older ones leave out the name."""
-    version = "" if isinstance(engine, Unknown) else str(engine.version.get("Version"))
-    if version.startswith("20."):
-        start, bracket, rest = message.partition(" (")
-        return f"{start}{rest.rpartition(')')[2]}" if bracket else message
-    return message
+def phrase_reference_error(message: str, major_version: str) -> str:
+    """Return why a reference is invalid as an engine says it: Docker 20.10 leaves out the name."""
+    if major_version != "20":
+        return message
+    return re.sub(r"repository name \(.*\) must", "repository name must", message, flags=re.DOTALL)
 
 
 def _inspect_platform(engine: Engine | Unknown, image: str) -> str | Unknown:

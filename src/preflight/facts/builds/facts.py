@@ -33,10 +33,10 @@ from preflight.facts.compose.load import (
     read_bytes,
 )
 from preflight.facts.compose.project import ComposeError, Project, find_source
-from preflight.facts.images import list_images, normalize_image_name
+from preflight.facts.images import list_images, normalize_image_name, phrase_reference_error
 from preflight.model.facts import Measured, Source, Unknown, Value
 
-_REMOTE_CONTEXT_PATTERN = re.compile(r"[a-z+]+://|git@|github\.com/|-$|.*\.git(#|$)", re.IGNORECASE)
+_REMOTE_CONTEXT_PATTERN = re.compile(r"[a-z+]+://|git@|github\.com/", re.IGNORECASE)
 _MAX_STAGES = 1000
 _MAX_IGNORE_FILE_BYTES = 2**20
 _MAX_PROBLEMS = 20  # of one service
@@ -212,7 +212,8 @@ class Build:
             yield self._syntax_problem(error)
             return
         except BuildError as error:
-            yield BuildProblem("stage", _clean(str(error)), _clean(str(error)), error.line)
+            words = _clean(phrase_reference_error(str(error), self._builder.major))
+            yield BuildProblem("stage", words, words, error.line)
             return
         ignore_file = self._ignore_file()
         ignore = IgnoreFile()

@@ -76,6 +76,7 @@ CASES = {
     "copy from a stage": BuildCase(f"FROM scratch AS b\nCOPY a /q\n{SCRATCH}COPY --from=B q /\n"),
     "blank base": BuildCase("ARG BASE\nFROM ${BASE}\nCOPY a /\n"),
     "blank base of a stage that isn't built": BuildCase(f"FROM $BASE AS b\n{SCRATCH}COPY a /\n"),
+    "invalid base": BuildCase("FROM Foo\nCOPY a /\n"),
     "base given": BuildCase("ARG BASE\nFROM ${BASE}\nCOPY a /\n", build="args: {BASE: scratch}"),
     "mount": BuildCase(f"FROM {IMAGE}\nRUN --mount=source=gone,target=/x true\n"),
     "mode": BuildCase(f"{SCRATCH}COPY --chmod=644 a /\n"),
