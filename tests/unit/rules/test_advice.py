@@ -509,7 +509,8 @@ def test_every_fix_holds_where_it_is_shown(name: str) -> None:
             if shown == before:
                 missing.append(f"{rule.id}: {fix.text}")
     assert not wrong, "\n".join(wrong)
-    assert len(missing) < 5, "\n".join(missing)
+    fixes = sum(len(rule.fixes) for rule in ruleset.rules)
+    assert len(missing) <= fixes // 20, "\n".join(missing)
 
 
 def test_every_fix_of_a_known_error_holds_on_every_machine() -> None:
