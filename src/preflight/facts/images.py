@@ -45,13 +45,13 @@ def measure(
     """Yield the facts of each service that has `image`."""
     engine = context.engine_or_unknown()
     images = list_images(engine)
-    config = read_docker_config(environ)
+    config, built = read_docker_config(environ), list_built_images(project)
     platforms: dict[str, str | Unknown] = {}
     for name, service in project.services.items():
         if not service.get("image"):
             continue
         text = str(service["image"])
-        for fact, value, source in _image_facts(service, engine, images, config, environ):
+        for fact, value, source in _image_facts(service, engine, images, built, config, environ):
             place = find_source(project, ("services", name, "image"), source)
             yield Measured(("start", "services", name, "image", fact), value, place)
             if fact == "present" and value is True and text not in platforms:
@@ -76,16 +76,29 @@ def list_images(engine: Engine | Unknown) -> set[str] | Unknown:
     return {normalize_image_name(str(name)) for name in names}
 
 
+def list_built_images(project: Project) -> set[str]:
+    """Return the full names of the images that services of a project build."""
+    names: list[str] = []
+    for name, service in project.services.items():
+        if service.get("build"):
+            own = (f"{project.name}-{name}", f"{project.name}_{name}")
+            names += [str(service["image"])] if service.get("image") else own
+    return set(map(normalize_image_name, names))
+
+
 def _image_facts(
     service: Mapping[str, Any],
     engine: Engine | Unknown,
     images: set[str] | Unknown,
+    built: set[str],
     config: Mapping[str, Any],
     environ: Mapping[str, str],
 ) -> Iterator[tuple[str, Value, str]]:
     text = str(service["image"])
     policy = str(service.get("pull_policy") or "missing")
     yield "name", text, ""
+    if normalize_image_name(text) in built:
+        policy = "build"  # Compose doesn't pull what a service of the project builds
     yield "pull_policy", "missing" if policy == "if_not_present" else policy, ""
     try:
         reference = parse_image_reference(text)
@@ -103,8 +116,7 @@ def _image_facts(
     if isinstance(present, Unknown) and helper:
         yield "helper_missing", present, ""
     else:
-        needed = is_pulled and not service.get("build")
-        yield "helper_missing", helper if needed else None, "docker's config.json, PATH"
+        yield "helper_missing", helper if is_pulled else None, "docker's config.json, PATH"
 
 
 def phrase_reference_error(message: str, major_version: str) -> str:

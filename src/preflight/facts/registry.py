@@ -24,6 +24,7 @@ from preflight.facts.http_client import HttpResponse, send_http_request
 from preflight.facts.images import (
     DEFAULT_REGISTRY,
     ImageReference,
+    list_built_images,
     list_images,
     parse_image_reference,
     read_docker_config,
@@ -116,7 +117,7 @@ def list_wanted_images(
     environ: Mapping[str, str],
 ) -> list[WantedImage]:
     """Return the images that `up` pulls: of services, and of the stages that it must build."""
-    present = list_images(engine)
+    present, built = list_images(engine), list_built_images(project)
     named: list[tuple[str, str, str, bool]] = []
     for name, service in project.services.items():
         policy = service.get("pull_policy")
@@ -137,7 +138,7 @@ def list_wanted_images(
             continue  # another rule says so
         policy = project.services[service_name].get("pull_policy")
         is_there = not isinstance(present, Unknown) and reference.name in present
-        if is_there and (is_base or policy != "always"):
+        if reference.name in built or (is_there and (is_base or policy != "always")):
             continue
         others = wanted[text].services if text in wanted else ()
         services = (*others, service_name)

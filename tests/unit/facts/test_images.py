@@ -42,7 +42,8 @@ class Service:
         project = load_project(options, self.environ)
         assert project is not None
         measured = start_blockers.measure(context, project, Path("/nowhere"), self.environ)
-        return {fact.path[4]: fact.value for fact in measured if fact.path[3:4] == ("image",)}
+        top = ("start", "services", "web", "image")
+        return {fact.path[4]: fact.value for fact in measured if fact.path[:4] == top}
 
     def up(self) -> str:
         done = subprocess.run(
@@ -136,6 +137,7 @@ def test_a_credential_helper_that_is_missing(docker_engine: Engine, tmp_path: Pa
         (f"image: {IMAGE}\n    pull_policy: always", "docker-credential-gone"),
         ("image: gone:1\n    pull_policy: never", None),
         ("image: gone:1\n    build: .", None),
+        ("image: gone:1\n    pull_policy: always\n  job:\n    image: gone:1\n    build: .", None),
         ("image: ghcr.io/a/b", "docker-credential-gone"),
         ("image: quay.io/a/b", "docker-credential-other"),
     ],
@@ -144,6 +146,17 @@ def test_when_a_credential_helper_is_asked(
     text: str, helper: str | None, docker_engine: Engine, tmp_path: Path
 ) -> None:
     assert Service(tmp_path, docker_engine.url, text, CONFIG).facts()["helper_missing"] == helper
+
+
+def test_an_image_that_another_service_builds_is_not_pulled(
+    docker_engine: Engine, tmp_path: Path
+) -> None:
+    text = "image: web:1\n    pull_policy: never\n  job:\n    image: web:1\n    build: ."
+    (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\nCMD true\n")
+    service = Service(tmp_path, docker_engine.url, text)
+    assert service.facts()["pull_policy"] == "build"
+    assert service.up() == ""
+    docker_engine.docker("rmi", "web:1")
 
 
 @pytest.mark.parametrize("config", ["{", "[]", '{"credsStore": 1, "credHelpers": []}', "[" * 9999])

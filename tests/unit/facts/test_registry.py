@@ -133,6 +133,9 @@ def test_what_is_not_pulled_is_not_asked(docker_engine: Engine, tmp_path: Path) 
         "{image: 'localhost:1/a', pull_policy: never}",
         "{image: 'localhost:1/a', build: {context: https://a.b/c.git}}",
         "{image: 'A b'}",
+        "{image: 'localhost:1/b', build: {dockerfile_inline: FROM scratch}}",
+        "{image: 'localhost:1/b:latest'}",
+        "{build: {dockerfile_inline: FROM localhost:1/b}}",
     )
     assert ask(tmp_path, docker_engine.url, *services) == {}
     assert list(

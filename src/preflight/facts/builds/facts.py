@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -184,7 +185,7 @@ class Build:
 
     def _find_problems(self, bounds: ReadableFolders) -> Iterator[BuildProblem]:
         """Yield what stops this build, in the order of the builder."""
-        if not os.path.isdir(self.context):
+        if not _is_folder(self.context):
             os_problem = "not found" if not os.path.lexists(self.context) else "is not a folder"
             text = f"the build context {self._shown_context} is not there"
             error = f'unable to prepare context: path "{self.context}" {os_problem}'
@@ -350,6 +351,14 @@ class Build:
             return f'failed to compute cache key: "/{problem.path}" not found: not found'
         key = "failed to compute cache key: failed to calculate checksum of ref"
         return f'{key}: "/{problem.path}": not found'
+
+
+def _is_folder(path: str) -> bool:
+    """Return whether there is a folder; raises OSError where that can't be told."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _clean(text: str) -> str:
