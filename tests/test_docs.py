@@ -9,12 +9,13 @@ import sys
 
 import pytest
 
+from bundled_rules import bundled_rules
 from paths import PAGES, ROOT
 from preflight import check as pipeline
 from preflight.cli.diagnose import build_report
 from preflight.cli.streams import read_rule_file
 from preflight.logs.log_reader import LogReader
-from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, RuleSet
+from preflight.model.rules import BUNDLED_FILE_BY_SET, RuleSet
 
 TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
 EXAMPLES = [
@@ -112,7 +113,7 @@ def test_every_test_that_a_page_names_exists(page: str) -> None:
 
 
 def test_every_section_of_the_document_has_rules() -> None:
-    rules = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file).rules
+    rules = bundled_rules().rules
     assert list(dict.fromkeys(rule.section for rule in rules)) == list(SECTIONS)
     production = [rule for rule in rules if rule.section == "Production Recommendations"]
     assert not any(rule.enabled for rule in production)

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bundled_rules import bundled_rules
 from paths import ROOT
 from preflight import check as pipeline
-from preflight.cli.streams import read_rule_file
 from preflight.evaluate.conditions import Scope, TruthOrUnknown, meets_condition
 from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.model.conditions import OPERATORS, Condition, Reference, Sum
 from preflight.model.facts import Facts, Measured, Unknown, join_path, replace_facts, split_path
 from preflight.model.report import Report, Result
-from preflight.model.rules import DEFAULT_RULE_SET, RuleSet
+from preflight.model.rules import RuleSet
 from preflight.snapshot.facts_file import read_snapshot
 
 CASES = sorted((ROOT / "tests/cases").iterdir())
@@ -117,7 +117,7 @@ def test_de_morgan_and_double_negation_over_figures(
 
 @cache
 def rules() -> RuleSet:
-    return pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file)
+    return bundled_rules()
 
 
 @cache

@@ -12,12 +12,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bundled_rules import bundled_rules
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.redacting import build_redactor, redact_facts
-from preflight.cli.streams import read_rule_file
 from preflight.model.facts import Facts, Measured, replace_facts
-from preflight.model.rules import DEFAULT_RULE_SET, RuleSet
+from preflight.model.rules import RuleSet
 from preflight.snapshot.bundle import BundleMember, read_bundle, write_bundle
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 
@@ -39,7 +39,7 @@ members = st.dictionaries(names.map("logs/{}.log".format), st.binary(max_size=30
 
 @cache
 def rules() -> RuleSet:
-    return pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file)
+    return bundled_rules()
 
 
 @cache

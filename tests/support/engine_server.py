@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def saying(data: bytes) -> Answer:
     return lambda connection, _: connection.sendall(data)
 
 
+@cache
 def http_bomb() -> bytes:
     """64 MB of blanks in 64 kB; nobody asked for them to be packed."""
     packed = gzip.compress(b" " * 64_000_000)

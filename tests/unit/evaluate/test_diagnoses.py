@@ -8,19 +8,18 @@ from typing import Any
 
 import pytest
 
+from bundled_rules import bundled_rules
 from paths import ROOT
 from preflight import check as pipeline
 from preflight.cli.diagnose import build_report
-from preflight.cli.streams import read_rule_file
 from preflight.evaluate.diagnoses import describe_container_states
 from preflight.logs.log_reader import LogReader
 from preflight.model.diagnosis import Finding, LogReport
 from preflight.model.facts import Facts, Unknown
-from preflight.model.rules import DEFAULT_RULE_SET
 from preflight.render import RenderOptions, diagnosis
 from preflight.snapshot.facts_file import read_snapshot
 
-RULES = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
+RULES = bundled_rules(known_errors=True)
 NEEDS = "Error: model requires more system memory ({}) than is available ({})"
 KILLED = (
     "[1.000001] Memory cgroup out of memory: Killed process 4242 (ollama) total-vm:9999999kB, "

@@ -11,17 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from bundled_rules import bundled_rules
 from known_error_variants import VARIANTS
 from known_errors import CLEAN, HITS, OFTEN, lines_by_error
-from preflight import check as pipeline
-from preflight.cli.streams import read_rule_file
 from preflight.logs import log_reader
 from preflight.logs.log_reader import LogReader
 from preflight.logs.matcher import build_matcher
 from preflight.model.diagnosis import KnownError, LogContents
-from preflight.model.rules import DEFAULT_RULE_SET, Rule, RuleSet
+from preflight.model.rules import Rule, RuleSet
 
-RULES = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
+RULES = bundled_rules(known_errors=True)
 GINS = '[GIN] 2024/11/02 - {} | 200 |         1m32s |      172.18.0.3 | POST     "/api/chat"'
 LINES = lines_by_error(RULES.diagnoses)
 

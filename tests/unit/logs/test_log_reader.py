@@ -14,17 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bundled_rules import bundled_rules
 from known_errors import CLEAN, HITS
-from preflight import check as pipeline
-from preflight.cli.streams import read_rule_file
 from preflight.logs import search
 from preflight.logs.lines import LogLine, unwrap_line
 from preflight.logs.log_reader import LogReader
 from preflight.model.diagnosis import KnownError
 from preflight.model.patterns import compile_log_pattern
-from preflight.model.rules import DEFAULT_RULE_SET, Diagnosis
+from preflight.model.rules import Diagnosis
 
-RULES = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
+RULES = bundled_rules(known_errors=True)
 LINES = [line for lines in (*HITS.values(), *CLEAN.values()) for line in lines]
 SIMPLE = (
     Diagnosis("error", "E", (r"error (?P<code>\d+)", "failure")),

@@ -7,14 +7,12 @@ import json
 
 import pytest
 
+from bundled_rules import bundled_rules
 from paths import SHARED
-from preflight import check as pipeline
 from preflight.cli.diagnose import build_report
-from preflight.cli.streams import read_rule_file
 from preflight.logs.log_reader import LogReader
-from preflight.model.rules import DEFAULT_RULE_SET
 
-RULES = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
+RULES = bundled_rules(known_errors=True)
 CASES = SHARED / "cases"
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="no shared cases here")
 

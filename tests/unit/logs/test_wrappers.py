@@ -9,14 +9,12 @@ from functools import lru_cache
 
 import pytest
 
-from preflight import check as pipeline
-from preflight.cli.streams import read_rule_file
+from bundled_rules import bundled_rules
 from preflight.logs import log_reader
 from preflight.logs.log_reader import LogReader
 from preflight.logs.matcher import build_matcher
-from preflight.model.rules import DEFAULT_RULE_SET
 
-RULES = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
+RULES = bundled_rules(known_errors=True)
 
 
 def found(line: str) -> list[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from markdown_it import MarkdownIt
 
+from bundled_rules import bundled_rules
 from preflight import check as pipeline
-from preflight.cli.streams import read_rule_file
 from preflight.evaluate.judge import describe_rule
-from preflight.model.rules import DEFAULT_RULE_SET, RuleSet
+from preflight.model.rules import RuleSet
 from preflight.render import listings
 
 RULES = """\
@@ -84,7 +84,7 @@ def test_the_document_of_a_rule_file() -> None:
 
 
 def test_sections_of_the_bundled_rules_are_those_of_their_document() -> None:
-    ruleset = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file)
+    ruleset = bundled_rules()
     text = document(ruleset)
     for rule in ruleset.rules:
         assert f"\n## {rule.section}\n" in text

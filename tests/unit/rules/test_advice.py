@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from bundled_rules import bundled_rules
 from paths import ROOT
 from preflight import check as pipeline
-from preflight.cli.streams import read_rule_file
 from preflight.evaluate.diagnoses import diagnose as find_causes
 from preflight.evaluate.judge import evaluate
 from preflight.model.diagnosis import KnownError, LogContents, Place
@@ -36,7 +36,7 @@ COMMUNITY = "Docker Engine - Community"
 
 @cache
 def rules(name: str) -> RuleSet:
-    return pipeline.load_ruleset(name, read_rule_file, known_errors=True)
+    return bundled_rules(name, known_errors=True)
 
 
 def machine(case: str, **changes: Any) -> Facts:

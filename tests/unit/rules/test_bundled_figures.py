@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-from preflight import check as pipeline
-from preflight.cli.streams import read_rule_file
+from bundled_rules import bundled_rules
 from preflight.model.conditions import Sum
-from preflight.model.rules import DEFAULT_RULE_SET
 
 MB, GB, MIB, GIB = 10**6, 10**9, 2**20, 2**30
-RULESET = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file, known_errors=True)
+RULESET = bundled_rules(known_errors=True)
 RULES = {rule.id: rule for rule in RULESET.rules}
 
 MINIMUM = "Minimum System Requirements"

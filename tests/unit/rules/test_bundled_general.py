@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
+from bundled_rules import bundled_rules
 from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
 from preflight.model.facts import Facts, Measured, Unknown, build_facts
 from preflight.model.problems import InputError
 from preflight.model.report import Report
-from preflight.model.rules import DEFAULT_RULE_SET, GENERAL_RULE_SET, RuleSet
+from preflight.model.rules import GENERAL_RULE_SET, RuleSet
 
-GENERAL = pipeline.load_ruleset(GENERAL_RULE_SET, read_rule_file)
-DEFAULT = pipeline.load_ruleset(DEFAULT_RULE_SET, read_rule_file)
+GENERAL = bundled_rules(GENERAL_RULE_SET)
+DEFAULT = bundled_rules()
 GENERAL_IDS = {rule.id for rule in GENERAL.rules}
 NOTE = (
     "No service runs Ollama, so only the general rules were judged."
