@@ -6,6 +6,7 @@ paths that Compose comes to.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -193,6 +194,12 @@ def _replace_escapes(match: re.Match[str]) -> str:
     return f"\\{text[1:]}" if text.startswith("0") else _CHARACTER_BY_ESCAPE.get(text, text)
 
 
+def _quoted_spellings(value: str) -> set[str]:
+    """Return a value as it stands, and as Go and Python write it in quotes."""
+    chars = (c if c.isprintable() and c not in '"\\' else json.dumps(c)[1:-1] for c in value)
+    return {value, "".join(chars), repr(value)[1:-1]}
+
+
 def hide_values(message: str, values: Mapping[str, str], known: str) -> str:
     """Return a message with `${NAME}` in place of the values, or parts of them.
 
@@ -201,7 +208,10 @@ def hide_values(message: str, values: Mapping[str, str], known: str) -> str:
     from preflight.model.secrets import secret_kind  # a project in order needs none of it
 
     hidden: dict[str, str] = {}
-    for name, value in values.items():
+    spellings = (
+        (name, spelling) for name in values for spelling in _quoted_spellings(values[name])
+    )
+    for name, value in spellings:
         is_path = os.path.isabs(value) and not secret_kind(name)
         prefixes = (value[:length] for length in range(len(value), 3, -1))
         cut = next((prefix for prefix in prefixes if prefix in message), value)

@@ -191,6 +191,9 @@ QUOTED = [
     "user: '${MISSING:?no $FROM_DOTENV}'",
     "pull_policy: '${PATH_TOKEN}'",
     "env_file: '../${PROD_DB_PASSWORD}'",
+    "ports: ['${ESCAPED}:80']",
+    "scale: '${ESCAPED}'",
+    "network_mode: 'service:${SEPARATED}'",
     "env_file: unclosed.env",
     "env_file: template.env",
     "env_file: line.env",
@@ -199,6 +202,8 @@ SECRETS = {
     "LOGIN_OF_ADMIN": "horsebattery",
     "PROD_DB_PASSWORD": "Hunter2-envsecret",
     "PATH_TOKEN": "/zK8/Hunter2",
+    "ESCAPED": 'Hunter2"\tenvsecret\nhorsebattery\\',
+    "SEPARATED": "Hunter2\u2028\xfcenvsecret",
 }
 
 
