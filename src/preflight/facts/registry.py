@@ -197,7 +197,8 @@ class RegistryClient:
             return ImageAnswer(False, f"pull access denied for {name or image.text}, {_DENIED}")
         if response.status == 404 and self._is_registry(session, target):
             error = f"manifest for {image.text} not found: manifest unknown: manifest unknown"
-            return ImageAnswer(False, f"{image.text}: not found" if image.is_base else error)
+            base_error = f"failed to create LLB definition: {image.text}: not found"
+            return ImageAnswer(False, base_error if image.is_base else error)
         raise RegistryError(f"{image.reference.registry} answers with status {response.status}")
 
     def _is_registry(self, session: RegistrySession, target: str) -> bool:
