@@ -32,7 +32,8 @@ _TLS_FAILURE = "TLS with {address} fails"
 _FAILURE_BY_PATTERN: tuple[tuple[str, str, UnknownKind], ...] = (
     ("MemoryError", "{address}: the response doesn't fit into memory", "invalid"),
     (
-        "(No module named '|Install )paramiko",
+        # the SDK's NameError where an import of its ssh transport failed
+        "(No module named '|Install )paramiko|name 'SSHHTTPAdapter' is not defined",
         "{address} needs the package paramiko: pip install 'preflight[ssh]'",
         "unsupported",
     ),
