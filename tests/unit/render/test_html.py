@@ -148,3 +148,40 @@ def test_the_same_report_gives_the_same_bytes_whatever_the_terminal(report: Repo
     first = page_of(report)
     assert first.isascii()
     assert first == page_of(made(), RenderOptions(width=200, color=True, ascii=True))
+
+
+def test_a_quiet_page_still_says_of_which_machine_and_when(report: Report) -> None:
+    about = "".join(parsed(page_of(report, RenderOptions(quiet=True))).find(".//header").itertext())
+    assert "Linux x86_64" in about
+    assert report.measured_at in about
+
+
+def test_no_section_holds_only_what_was_skipped(report: Report) -> None:
+    skipped = tuple(
+        result._replace(verdict="skip") if result.section == "Second" else result
+        for result in report.results
+    )
+    page = parsed(page_of(report._replace(results=skipped)))
+    names = [
+        name.text
+        for part in page.iterfind(".//details[@class='part']")
+        for name in part.iterfind("summary/span[@class='name']")
+    ]
+    assert names == ["First", "Third", "Skipped"]
+
+
+def test_identifiers_are_code_and_every_task_leads_to_its_explanation(report: Report) -> None:
+    page = parsed(page_of(report))
+    codes = {code.text for code in page.iter("code")}
+    assert {"host-memory", "host.memory.total", "compose.yaml:12"} <= codes
+    targets = {part.get("id") for part in page.iter("dl")}
+    tasks = page.findall(".//ol[@class='tasks']/li")
+    links = [task.find("p[@class='aside']/a").get("href") for task in tasks]
+    assert len(links) == len(tasks) == 5
+    assert {link.removeprefix("#") for link in links} <= targets
+
+
+def test_bars_have_their_names_and_figures(report: Report) -> None:
+    texts = [text.text for text in parsed(page_of(report)).iter(f"{SVG}text")]
+    for name, figure in (("host", "7.8 GiB"), ("api × 2", "0 … 2.0 GiB")):
+        assert texts[texts.index(name) + 1] == figure
