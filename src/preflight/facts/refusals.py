@@ -385,6 +385,8 @@ def _mount_facts(service: _Service) -> Iterator[ServiceFact]:
         return
     from preflight.facts.mounts import find_mount_problems
 
+    if isinstance(service.engine_or_unknown, Unknown):
+        return  # what the files alone say is judged without it
     problems = find_mount_problems(service.project, service.name, service.config, service.engine)
     for name, found in problems._asdict().items():
         if found:

@@ -162,3 +162,10 @@ def test_the_flags_are_those_that_all_cpus_have(tmp_path: Path) -> None:
     assert read_cpu_flags(tmp_path) == ["asimd", "fp"]
     file.write_text("")
     assert isinstance(read_cpu_flags(tmp_path), Unknown)
+
+
+def test_without_an_engine_nothing_is_left_undecided() -> None:
+    down = {"docker reachable": False, "docker native": Unknown("no socket")}
+    for image in ("postgres:16", "mysql:8", "mariadb:11", "mongo:7", ELASTIC):
+        no_data = {"compose services x filled_targets": Unknown("no socket")}
+        assert verdicts({"image": image}, {**down, **no_data}) == {}
