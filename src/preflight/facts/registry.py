@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
@@ -84,19 +84,13 @@ def measure(
     wanted = list_wanted_images(context, project, engine, environ)
     client = RegistryClient(engine, environ, context.deadline - _RESERVE_SECONDS)
     pool = ThreadPoolExecutor(_MAX_THREADS)
-    images = {pool.submit(client.ask, image): image for image in wanted[:_MAX_IMAGES]}
-    waiting: set[Future[ImageAnswer]] = set(images)
-    while waiting:
-        seconds_left = max(0.0, context.deadline - _RESERVE_SECONDS - time.monotonic())
-        done, waiting = wait(waiting, seconds_left, return_when="FIRST_COMPLETED")
-        if not done:
-            break
-        for future in done:
-            yield from _answer_facts(images[future], future.result())
+    answers = [pool.submit(client.ask, image) for image in wanted[:_MAX_IMAGES]]
+    wait(answers, max(0.0, context.deadline - _RESERVE_SECONDS - time.monotonic()))
     pool.shutdown(wait=False, cancel_futures=True)
-    for future in waiting:
-        unknown = Unknown(f"{images[future].reference.registry} didn't answer in time", "timeout")
-        yield from _answer_facts(images[future], ImageAnswer(unknown))
+    for image, answer in zip(wanted, answers, strict=False):  # in the order of the file
+        late = Unknown(f"{image.reference.registry} didn't answer in time", "timeout")
+        is_done = answer.done() and not answer.cancelled()
+        yield from _answer_facts(image, answer.result() if is_done else ImageAnswer(late))
     for image in wanted[_MAX_IMAGES:]:
         unknown = Unknown(f"only {_MAX_IMAGES} images are asked for", "unsupported")
         yield from _answer_facts(image, ImageAnswer(unknown))
