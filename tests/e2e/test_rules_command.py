@@ -332,7 +332,7 @@ def test_no_report_says_of_our_own_rules_that_the_document_has_them(run_prefligh
     assert sources["Starting the stack"] == ""
     assert sources["Memory Allocation"] == "Memory Requirements and Resource Management"
     told = run_preflight("explain", "port-clash", "--facts", facts).stdout
-    assert '  says    "Starting the stack"\n' in told
+    assert '  from    "Starting the stack"\n' in told
 
 
 @pytest.mark.parametrize("command", ["test", "validate", "document"])
