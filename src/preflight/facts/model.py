@@ -80,11 +80,12 @@ def _find_memory_budget(facts: Facts, overhead: float) -> tuple[float | Unknown,
     bounds = [(docker, name), *_find_service_limits(facts)]
     host = facts.get(("host", "memory", "total"))
     if facts.get(("docker", "local")) is True and _is_positive_size(host):
-        name = f"the host less {format_bytes(overhead)} of overhead"
+        name = f"the host's memory without {format_bytes(overhead)} of overhead"
         bounds.append((max(0, host - overhead), name))
     least, source = min(bounds)
-    others = "; ".join(f"{name} {format_bytes(size)}" for size, name in bounds if name != source)
-    return int(least), f"{source}, the least" + (f" ({others})" if others else "")
+    larger = min((bound for bound in bounds if bound[0] > least), default=None)
+    more = f", less than {larger[1]} of {format_bytes(larger[0], binary=True)}" if larger else ""
+    return int(least), f"{source}{more}"
 
 
 def _find_service_limits(facts: Facts) -> Iterator[tuple[float, str]]:
