@@ -20,7 +20,7 @@ from preflight.check import load_ruleset
 from preflight.cli.streams import read_rule_file
 from preflight.facts.table import ALL_FACTS
 from preflight.model.conditions import OPERATORS
-from preflight.model.rules import DEFAULT_RULE_SET
+from preflight.model.rules import DEFAULT_RULE_SET, GENERAL_RULE_SET
 from preflight.render import FORMATS
 from preflight.rules.language import json_schema
 
@@ -59,6 +59,24 @@ def keys(part: dict[str, Any]) -> str:
     return table(("key", "required", "meaning"), rows)
 
 
+def refusals() -> list[tuple[str, str, str, str]]:
+    """Return the rules that foretell what an engine says, with the test that asks it."""
+    sys.path.insert(0, str(ROOT / "tests/support"))
+    refused = import_module("refused_projects")
+    engines: dict[str, set[str]] = {}
+    for row in refused.REFUSED_PROJECTS.values():
+        engines.setdefault(row.rule, set()).update(name.capitalize() for name in row.engines)
+    rows = []
+    for rule in load_ruleset(GENERAL_RULE_SET, read_rule_file).rules:
+        if rule.error:
+            asked = refused.NOT_ASKED_HERE.get(rule.id, "the image's own text")
+            if rule.id in engines:
+                names = " and ".join(sorted(engines[rule.id]))
+                asked = f"{names}: tests/unit/facts/test_refusals.py"
+            rows.append((cell(rule.title), f"`{rule.id}`", f"`` {cell(rule.error)} ``", asked))
+    return rows
+
+
 def tables() -> dict[str, str]:
     """Return every generated table by the name of its marker."""
     rule_file = json_schema()
@@ -89,6 +107,9 @@ def tables() -> dict[str, str]:
                 ).diagnoses
                 if error.report
             ],
+        ),
+        "refusals": table(
+            ("what holds", "rule", "what is printed otherwise", "where that was asked"), refusals()
         ),
         "file-keys": keys(rule_file),
         **{f"{name}-keys": keys(part) for name, part in parts.items()},
