@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engines import Engine, make_image
-from preflight.check import load_ruleset
+from preflight.check import check, load_ruleset
 from preflight.cli.streams import read_rule_file
+from preflight.facts.refusals import parse_cpuset
+from preflight.model.facts import Measured, build_facts
 from preflight.model.rules import GENERAL_RULE_SET
 from refused_projects import NOT_ASKED_HERE, REFUSED_PROJECTS, Project, RefusedProject
 
@@ -71,3 +74,51 @@ def test_every_row_of_the_table_is_asked_or_says_why_not() -> None:
     # what well-known images need has its tests in tests/unit/rules/test_bundled_images.py
     refused = {rule.id for rule in rules if rule.error and rule.file != "bundled images"}
     assert refused - asked == NOT_ASKED_HERE.keys()
+
+
+def test_a_quota_over_the_container_is_what_the_kernel_holds_it_to(project: Project) -> None:
+    cgroup = Path("/sys/fs/cgroup/cpu/pf-refused")
+    if not cgroup.parent.is_dir():
+        pytest.skip("cgroup v1 alone refuses it")
+    cgroup.mkdir()
+    try:
+        (cgroup / "cpu.cfs_quota_us").write_text("50000")
+        row = RefusedProject("cpu-limit-within-quota", "cpus: 1, cgroup_parent: /pf-refused")
+        judge(project, row)
+        project.write("cpus: 0.5, cgroup_parent: /pf-refused")
+        assert project.failures() == {}
+    finally:
+        project.down()
+        cgroup.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("docker", "verdict"),
+    [
+        ({"limits": {"cpus": False}, "cgroup": {"driver": "cgroupfs"}}, "fail"),
+        ({"limits": {"cpus": True}, "cgroup": {"driver": "cgroupfs"}}, "pass"),
+        ({"limits": {"cpus": False}, "cgroup": {"driver": "none"}}, "skip"),
+        ({"limits": {"cpus": False}, "platform": "windows/amd64"}, "skip"),
+        ({"limits": {"cpus": False}, "engine": "podman"}, "skip"),
+    ],
+)
+def test_a_kernel_without_cfs_is_refused_a_cpu_limit(docker: dict[str, Any], verdict: str) -> None:
+    """As on many Synology devices; limits that an engine drops are refused nothing."""
+    known = {"reachable": True, "engine": "docker", "platform": "linux/amd64", **docker}
+    service = {"limits": {"cpus": 1.0}}
+    measured = [
+        Measured(("docker",), known, "test"),
+        Measured(("compose", "services", "measure"), service, "test"),
+    ]
+    rules = load_ruleset(GENERAL_RULE_SET, read_rule_file)
+    facts = build_facts(measured, measured_at="", version="1")
+    (result,) = (r for r in check(rules, facts).results if r.id == "cpu-limit-supported")
+    assert result.verdict == verdict
+    assert (result.error or "").startswith("NanoCPUs can not be set") is (verdict == "fail")
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"), [("0", {0}), ("0-2,7", {0, 1, 2, 7}), ("", set()), ("3-3", {3})]
+)
+def test_cpus_are_read_as_the_kernel_writes_them(text: str, cpus: set[int]) -> None:
+    assert parse_cpuset(text) == cpus
