@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from engines import Engine, make_image
+from engines import IMAGE, Engine, make_image
 from preflight.check import check, load_ruleset
 from preflight.cli.streams import read_rule_file
+from preflight.facts.compose.facts import has_healthcheck
 from preflight.facts.refusals import parse_cpuset
 from preflight.model.facts import Measured, build_facts
 from preflight.model.rules import GENERAL_RULE_SET
@@ -122,3 +123,38 @@ def test_a_kernel_without_cfs_is_refused_a_cpu_limit(docker: dict[str, Any], ver
 )
 def test_cpus_are_read_as_the_kernel_writes_them(text: str, cpus: set[int]) -> None:
     assert parse_cpuset(text) == cpus
+
+
+WAITS = "depends_on: {db: {condition: service_healthy}}"
+
+
+def test_a_health_check_of_the_image_counts_once_it_is_here(project: Project) -> None:
+    image = "pf-healthy:1"
+    db = f"  db: {{image: '{image}', network_mode: none, command: [sleep, '60']}}\n"
+    project.write(WAITS, db)
+    failures = project.failures()
+    assert {id_: failures[id_]["severity"] for id_ in failures} == {
+        "healthchecks-of-images": "recommended"
+    }
+    container = project.engine.docker("create", "--health-cmd", "true", IMAGE, "true")
+    project.engine.docker("commit", "--change", "HEALTHCHECK CMD true", container, image)
+    project.engine.docker("rm", container)
+    assert project.failures() == {}
+    project.write(WAITS, db.replace("command", "healthcheck: {disable: true}, command"))
+    assert set(project.failures()) == {"healthchecks"}
+    project.engine.docker("rmi", image)
+
+
+@pytest.mark.parametrize(
+    ("service", "has"),
+    [
+        ({}, None),
+        ({"healthcheck": {"interval": "5s"}}, None),
+        ({"healthcheck": {"test": ["CMD", "true"]}}, True),
+        ({"healthcheck": {"test": "curl -f http://localhost"}}, True),
+        ({"healthcheck": {"test": ["NONE"]}}, False),
+        ({"healthcheck": {"disable": True}}, False),
+    ],
+)
+def test_what_the_file_says_of_a_health_check(service: dict[str, Any], has: bool | None) -> None:
+    assert has_healthcheck(service) is has

@@ -157,7 +157,7 @@ def has_healthcheck(service: Mapping[str, Any]) -> bool | None:
     check = service.get("healthcheck") or {}
     test = check.get("test")
     first = test[0] if isinstance(test, list) and test else test
-    if check.get("disable") or str(first).upper() == "NONE":
+    if check.get("disable") or (first and str(first).upper() == "NONE"):
         return False
     return True if test else None
 
