@@ -394,5 +394,5 @@ def _parse_object(response: HttpResponse) -> dict[str, Any]:
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise RegistryError("the answer is no JSON object")
+        raise RegistryError("the answer isn't a JSON object")
     return answer
