@@ -169,3 +169,10 @@ def test_without_an_engine_nothing_is_left_undecided() -> None:
     for image in ("postgres:16", "mysql:8", "mariadb:11", "mongo:7", ELASTIC):
         no_data = {"compose services x filled_targets": Unknown("no socket")}
         assert verdicts({"image": image}, {**down, **no_data}) == {}
+
+
+def test_where_a_password_is_set_nothing_else_has_to_be_known() -> None:
+    elsewhere = {"compose services x filled_targets": Unknown("another machine's files")}
+    service = {"image": "postgres:16", **variables(POSTGRES_PASSWORD="x")}
+    assert verdicts(service, elsewhere) == {}
+    assert verdicts({"image": "postgres:16"}, elsewhere) == {"postgres-password": "unknown"}
