@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from fnmatch import fnmatchcase
 from functools import partial
@@ -28,7 +28,6 @@ from preflight.evaluate.sentences import (
     resolve_fixes,
     shorten_text,
 )
-from preflight.evaluate.waivers import apply_waiver, find_unneeded_waivers
 from preflight.model.conditions import ITEM_SEGMENT, Condition
 from preflight.model.facts import Catalogue, Facts, MissingItem, Path, Unknown, Value, join_path
 from preflight.model.problems import InputError, did_you_mean
@@ -145,12 +144,17 @@ def evaluate(
             *_note_measured_parent(facts, results),
             *ruleset.notes,
             *map(describe_retired_rule, sorted(_retired_names(ruleset, selection))),
-            *(
-                f"waiver of {waiver.rule}: the rule passes without it; remove the waiver"
-                for waiver in find_unneeded_waivers(ruleset.waivers, results)
-            ),
+            *_note_unneeded_waivers(ruleset, results),
         ),
     )
+
+
+def _note_unneeded_waivers(ruleset: RuleSet, results: Sequence[Result]) -> Iterator[str]:
+    if ruleset.waivers:
+        from preflight.evaluate.waivers import find_unneeded_waivers  # most files have no waiver
+
+        for waiver in find_unneeded_waivers(ruleset.waivers, results):
+            yield f"waiver of {waiver.rule}: the rule passes without it; remove the waiver"
 
 
 def _note_exclusion(ruleset: RuleSet, exclusion: str) -> str:
@@ -370,6 +374,8 @@ class Evaluation:
                 return self._make_result(rule, comparison, "unknown", severity, reason)
             result = self._make_result(rule, comparison, verdict, severity)
             if rule.id in self.waivers:
+                from preflight.evaluate.waivers import apply_waiver
+
                 return apply_waiver(result, self.waivers[rule.id], comparison, self.today)
             return result
         condition, severity, _ = conditions[0]

@@ -56,7 +56,11 @@ def test_docker_facts_are_what_its_own_cli_says(docker_engine: Engine, run_prefl
     assert facts["memory"]["limit"] is None
     assert facts["cpus"] == info["NCPU"] == len(os.sched_getaffinity(0))
     assert facts["cgroup"]["version"] == int(info["CgroupVersion"])
-    assert facts["limits"] == {"memory": info["MemoryLimit"], "cpus": info["CpuCfsQuota"]}
+    assert facts["limits"] == {
+        "memory": info["MemoryLimit"],
+        "cpus": info["CpuCfsQuota"],
+        "swap": info["SwapLimit"],
+    }
     assert facts["disk"]["root"] == info["DockerRootDir"] == f"{docker_engine.folder}/data"
     assert facts["disk"]["free"] == pytest.approx(room(info["DockerRootDir"]), rel=0.02)
     assert facts["storage"]["driver"] == info["Driver"]
@@ -195,7 +199,11 @@ def test_podman_is_told_apart(podman_engine: Engine, run_preflight: Run) -> None
     info = json.loads(podman_engine.docker("info", "--format", "{{json .}}"))
     assert facts["version"] == info["ServerVersion"]
     assert facts["cgroup"]["version"] == int(info["CgroupVersion"])
-    assert facts["limits"] == {"memory": info["MemoryLimit"], "cpus": info["CpuCfsQuota"]}
+    assert facts["limits"] == {
+        "memory": info["MemoryLimit"],
+        "cpus": info["CpuCfsQuota"],
+        "swap": info["SwapLimit"],
+    }
     assert facts["storage"]["driver"] == info["Driver"]
 
 
