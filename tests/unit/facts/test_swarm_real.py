@@ -406,7 +406,7 @@ def test_a_single_node_that_is_drained(
     done = run_preflight(*check)
     assert done.returncode == 0, done.stdout
     assert "No memory reservation in Swarm: a and b" in done.stdout  # advice alone
-    assert "▲ More than one Swarm node" in done.stdout
+    assert "▲ Ready Swarm nodes: 1, at least 2 recommended" in done.stdout
 
 
 @pytest.mark.nightly

@@ -21,7 +21,7 @@ from preflight import check as pipeline
 from preflight.evaluate.diagnoses import diagnose as find_causes
 from preflight.evaluate.judge import evaluate
 from preflight.model.diagnosis import KnownError, LogContents, Place
-from preflight.model.facts import Facts
+from preflight.model.facts import Facts, Unknown
 from preflight.model.quantities import parse_bytes
 from preflight.model.report import Report, ResolvedFix, Result
 from preflight.model.rules import RuleSet
@@ -568,3 +568,18 @@ def test_what_is_wrong_with_a_fix_is_found(text: str, command: str | None, probl
     result = Result("r", None, "R", "fail", "required", fact="x", actual=2)
     (only,) = problems(result, ResolvedFix(text, command), facts)
     assert problem in only
+
+
+def test_an_engine_that_had_no_time_is_not_called_a_wrong_docker_host() -> None:
+    """Only an engine that was asked and didn't answer says anything about the address."""
+    address = "tcp://10.0.0.9:2375"
+    facts = Facts(
+        {
+            "docker": {"endpoint": address, "local": False, "problem": {"kind": "timeout"}},
+            "env": {"DOCKER_HOST": address},
+        },
+        unknown={"docker.reachable": Unknown("Docker did not answer within 0.1 s", "timeout")},
+    )
+    (result,) = [result for result in judge(facts).results if result.id == "docker-reachable"]
+    assert result.verdict == "unknown"
+    assert [fix.text[:15] for fix in result.fixes] == ["Allow more time"]
