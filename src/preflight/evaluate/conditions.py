@@ -44,7 +44,7 @@ class Scope(NamedTuple):
         """Return the path with the item in place of `*`."""
         if self.item is None or ITEM_SEGMENT not in path:
             return path
-        return tuple(self.item if segment == ITEM_SEGMENT else segment for segment in path)
+        return tuple([self.item if segment == ITEM_SEGMENT else segment for segment in path])
 
 
 def meets_condition(condition: Condition, actual: Value | Unknown, scope: Scope) -> TruthOrUnknown:

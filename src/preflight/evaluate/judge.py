@@ -244,6 +244,8 @@ class Evaluation:
         self.waivers = {waiver.rule: waiver for waiver in ruleset.waivers}
         self.results: dict[str, tuple[Result, ...]] = {}
         self.blockers: dict[str, str | None] = {}  # what keeps those that need a rule from it
+        # by path, then by item: many rules select services by the same fact
+        self._item_values: dict[Path, dict[str | None, Value | Unknown]] = {}
         self._results_left = MAX_RESULTS
         self._work_left = MAX_TOTAL_RESULT_SIZE
         self._item_counts: dict[str, int] = {}  # of the rules whose work was counted
@@ -311,8 +313,7 @@ class Evaluation:
         general = [line for line in rule.when if not _refers_to_item(line)]
         result = self._check_applies(rule, general, self.scope) if items or unknown else None
         own = [line for line in rule.when if ITEM_SEGMENT in line.path]
-        scopes = (Scope(self.facts, str(item), collection) for item in items)
-        selected = [scope for scope in scopes if all_conditions_hold(own, scope) is not False]
+        selected = self._select_items(own, [Scope(self.facts, str(i), collection) for i in items])
         if unknown and not items and (result is None or result.verdict != "skip"):
             yield self._not_evaluated(rule, self.scope, "unknown", unknown.reason)
         elif result is not None and (result.verdict == "skip" or unknown or selected):
@@ -328,6 +329,20 @@ class Evaluation:
                 yield self._not_evaluated(rule, self.scope, "skip", reason)
         if unknown and items:  # these items came before the measuring was cut off
             yield self._not_evaluated(rule, self.scope, "unknown", unknown.reason)
+
+    def _select_items(self, when: Iterable[FactCondition], scopes: list[Scope]) -> list[Scope]:
+        """Return the items for which no line of a `when` is known to be false."""
+        for line in when:
+            values = self._item_values.setdefault(line.path, {})
+            for scope in scopes:
+                if scope.item not in values:
+                    values[scope.item] = scope.get(line.path)
+            scopes = [
+                scope
+                for scope in scopes
+                if meets_condition(line.condition, values[scope.item], scope) is not False
+            ]
+        return scopes
 
     def _judge_item(self, rule: Rule, scope: Scope) -> Result:
         result = self._check_applies(rule, rule.when, scope)

@@ -142,13 +142,11 @@ class Facts(NamedTuple):
         """Return why there is no value at `path`; None if what contains it is complete."""
         if (retired := _find_retired(path)) is not None:
             return Unknown(f"{join_path(path)} is no longer measured: {retired[1]}", "unsupported")
-        prefix = next(
-            (p for p in _path_prefixes(path) if p in self.unknown or p in self.sources), ""
-        )
-        if prefix in self.unknown:
-            return self.unknown[prefix]
-        if prefix:
-            return self._explain_missing_item(split_path(prefix), path)
+        for prefix in _path_prefixes(path):
+            if prefix in self.unknown:
+                return self.unknown[prefix]
+            if prefix in self.sources:
+                return self._explain_missing_item(split_path(prefix), path)
         return Unknown("the facts don't include it")
 
     def _explain_missing_item(self, collection: Path, path: Path) -> MissingItem | None:
@@ -160,7 +158,11 @@ class Facts(NamedTuple):
         if not isinstance(items, Mapping) or name in items:
             return None
         hint = did_you_mean(name, items).replace(", did", ": did")
-        with_image = [item for item in items if name in str(self.get((*collection, item, "image")))]
+        with_image = [
+            item
+            for item, facts in items.items()
+            if isinstance(facts, Mapping) and name in str(facts.get("image", ""))
+        ]
         if not hint and len(with_image or items) == 1:
             hint = f": did you mean {next(iter(with_image or items))!r}?"
         elif not hint and items:
