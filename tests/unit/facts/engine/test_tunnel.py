@@ -146,7 +146,7 @@ def test_an_engine_that_does_not_answer_leaves_the_address(tunnel: Any) -> None:
 def test_an_engine_that_hangs_leaves_the_address(tunnel: Any, run_preflight: Run) -> None:
     """The rules about this machine are judged all the same."""
     url = tunnel(lambda _: time.sleep(30))
-    done = run_preflight("check", "-f", "json", "--timeout", "4", "--docker-host", url)
+    done = run_preflight("check", "-f", "json", "--timeout", "2.9", "--docker-host", url)
     verdicts = {one["id"]: one["verdict"] for one in json.loads(done.stdout)["results"]}
     assert verdicts["docker-reachable"] == "unknown"
     assert verdicts["host-memory"] in ("pass", "warn", "fail")
