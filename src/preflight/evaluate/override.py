@@ -7,7 +7,6 @@ proposed that wasn't judged: the facts with all changes, by all selected rules.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import islice
 from math import ceil, floor
 from typing import Any, NamedTuple, TypeAlias
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 from preflight.evaluate.sentences import format_value, is_number
 from preflight.model.facts import Facts, Measured, Path, replace_facts, split_path
 from preflight.model.fixes import LEGACY_KEY_BY_PATH, ComposeEdit, Override
-from preflight.model.quantities import format_duration, format_number, parse_version
+from preflight.model.quantities import format_duration, format_number, is_older_version
 from preflight.model.report import Report, Result
 
 Judge: TypeAlias = Callable[[Facts], Report]
@@ -276,7 +275,7 @@ def _port_edit(facts: Facts, port: str) -> ComposeEdit | None:
     published = facts.get((*_SERVICES, service, "ports"))
     free = (p for p in _nearby_ports(port) if facts.get((*ports, p, "free")) is True)
     unused = next((p for p in free if facts.get((*ports, p, "service")) is None), None)
-    is_too_old = isinstance(version, str) and _is_older(version, MIN_OVERRIDE_VERSION)
+    is_too_old = is_older_version(str(version), MIN_OVERRIDE_VERSION, default=False)
     if unused is None or _is_swarm_stack(facts) or is_too_old or not isinstance(published, list):
         return None
     entries, texts = [], []
@@ -294,12 +293,6 @@ def _port_edit(facts: Facts, port: str) -> ComposeEdit | None:
         Measured((*ports, unused, "service"), service, _SOURCE),
     )
     return ComposeEdit(service, ("ports",), tuple(texts), ", ".join(map(str, published)), changes)
-
-
-def _is_older(version: str, than: tuple[float, ...]) -> bool:
-    with suppress(ValueError):  # a build of somebody's own
-        return parse_version(version) < than
-    return False
 
 
 def apply_edits(facts: Facts, edits: Iterable[ComposeEdit]) -> Facts:

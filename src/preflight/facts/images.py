@@ -12,12 +12,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
-from preflight.facts.collect.context import Engine, MeasureContext
-from preflight.facts.compose.project import Project, find_source
-from preflight.facts.engine.api import NotFoundError, list_or_empty, text_or_none
-from preflight.facts.engine.endpoint import EngineError, docker_config_folder
+from preflight.facts.collect.context import Engine, MeasureContext, ask_engine
+from preflight.facts.compose.project import Project, find_source, list_image_names
+from preflight.facts.engine.api import list_or_empty, text_or_none
+from preflight.facts.engine.endpoint import docker_config_folder
 from preflight.model.facts import Measured, Unknown, Value
 
 DEFAULT_REGISTRY = "docker.io"
@@ -65,12 +64,9 @@ def measure(
 
 def list_images(engine: Engine | Unknown) -> set[str] | Unknown:
     """Return the full names of the engine's images, with tags and with digests."""
-    if isinstance(engine, Unknown):
-        return engine
-    try:
-        rows = engine.api.get_rows("/images/json")
-    except EngineError as error:
-        return error.unknown
+    rows = ask_engine(engine, lambda engine: engine.api.get_rows("/images/json"))
+    if isinstance(rows, Unknown):
+        return rows
     keys = ("RepoTags", "RepoDigests")
     names = (name for row in rows for key in keys for name in list_or_empty(row.get(key)))
     return {normalize_image_name(str(name)) for name in names}
@@ -78,11 +74,8 @@ def list_images(engine: Engine | Unknown) -> set[str] | Unknown:
 
 def list_built_images(project: Project) -> set[str]:
     """Return the full names of the images that services of a project build."""
-    names: list[str] = []
-    for name, service in project.services.items():
-        if service.get("build"):
-            own = (f"{project.name}-{name}", f"{project.name}_{name}")
-            names += [str(service["image"])] if service.get("image") else own
+    built = [name for name, service in project.services.items() if service.get("build")]
+    names = (image for name in built for image in list_image_names(project, name))
     return set(map(normalize_image_name, names))
 
 
@@ -128,14 +121,9 @@ def phrase_reference_error(message: str, major_version: str) -> str:
 
 def _inspect_platform(engine: Engine | Unknown, image: str) -> str | Unknown:
     """Return the platform of an image, such as linux/arm64."""
-    if isinstance(engine, Unknown):
-        return engine
-    try:
-        answer = engine.api.get_object(f"/images/{quote(image, safe='/:@')}/json")
-    except NotFoundError:
-        return Unknown(f"the engine doesn't find {image} any more")
-    except EngineError as error:
-        return error.unknown
+    answer = ask_engine(engine, lambda engine: engine.api.inspect_image(image))
+    if isinstance(answer, Unknown):
+        return answer
     system, architecture = (text_or_none(answer.get(key)) for key in ("Os", "Architecture"))
     if system is None or architecture is None:
         return Unknown("the engine doesn't report the image's platform")

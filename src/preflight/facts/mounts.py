@@ -9,14 +9,17 @@ import os
 import re
 import stat
 import struct
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import reduce
+from operator import or_
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import Engine
-from preflight.facts.compose.project import Project
-from preflight.facts.engine.images import ImageFiles, inspect_image
+from preflight.facts.compose.project import Project, list_image_names, read_field
+from preflight.facts.engine.images import ImageFiles
 from preflight.facts.engine.locality import is_rootless
 from preflight.model.facts import Unknown
 
@@ -32,15 +35,6 @@ _FILE_NAME_PATTERN = re.compile(
 _CONTAINER_LABEL_PATTERN = re.compile(rb":container_(?:file|ro_file|share|var_lib)_t(?::|\0|$)")
 
 
-class MountProblems(NamedTuple):
-    """What is wrong with the bind mounts of a service; each list by path of this machine."""
-
-    mismatched: dict[str, str]
-    stale: dict[str, str]
-    denied: dict[str, str]
-    unlabeled: dict[str, str]
-
-
 class _Mount(NamedTuple):
     source: str
     target: str
@@ -50,18 +44,18 @@ class _Mount(NamedTuple):
 
 
 def find_mount_problems(
-    project: Project, name: str, service: Mapping[str, Any], engine: Engine
-) -> MountProblems:
-    """Look at the bind mounts of a service whose sources are visible here; what isn't is left out.
+    project: Project, name: str, engine: Engine
+) -> Mapping[str, Mapping[str, str]]:
+    """Return what is wrong with the bind mounts of a service, by kind and path of this machine.
 
-    Raises EngineError.
+    What isn't visible here is left out. Raises EngineError.
     """
-    problems = MountProblems({}, {}, {}, {})
+    problems: dict[str, dict[str, str]] = defaultdict(dict)
+    service = project.services[name]
     mounts = list(_list_mounts(service, engine))
     if not mounts:
         return problems
-    image = str(service.get("image") or f"{project.name}-{name}")
-    inspected = inspect_image(engine.api, image)
+    inspected = engine.api.inspect_image(list_image_names(project, name)[0])
     files = None
     if not isinstance(inspected, Unknown):
         image_files = ImageFiles(inspected, engine.visibility.path_hidden)
@@ -75,19 +69,19 @@ def find_mount_problems(
             kinds = ("a folder", "a file") if is_folder else ("a file", "a folder")
             here = f"is {kinds[0]}" if mount.status else "would be made as a folder"
             words = f"{mount.source} {here}, {mount.target} in the image is {kinds[1]}"
-            problems.mismatched[mount.source] = words
+            problems["mismatched"][mount.source] = words
         elif files is None and _looks_stale(mount):
-            problems.stale[mount.source] = mount.source
+            problems["stale"][mount.source] = mount.source
     if engine.visibility.processes_hidden is None and "name=selinux" in _security(engine):
         for mount in mounts:
             if not mount.is_labeled and _has_foreign_label(mount.source):
-                problems.unlabeled[mount.source] = mount.source
+                problems["unlabeled"][mount.source] = mount.source
     user = _find_user(service, inspected, files)
     if user is not None and _has_plain_users(engine):
         for mount in mounts:
             words = _explain_denied(mount, user)
-            if words and mount.source not in problems.mismatched:
-                problems.denied[mount.source] = words
+            if words and mount.source not in problems["mismatched"]:
+                problems["denied"][mount.source] = words
     return problems
 
 
@@ -129,9 +123,19 @@ def _looks_stale(mount: _Mount) -> bool:
 
 def _is_empty(folder: str) -> bool:
     try:
-        with os.scandir(folder) as entries:
-            return next(entries, None) is None
+        return not holds_something(folder)
     except OSError:
+        return False
+
+
+def holds_something(path: str) -> bool:
+    """Return whether a path is a file or a folder that isn't empty; raises OSError."""
+    try:
+        with os.scandir(path) as entries:
+            return next(entries, None) is not None
+    except NotADirectoryError:
+        return True
+    except FileNotFoundError:
         return False
 
 
@@ -149,7 +153,7 @@ def _find_user(
     """Return the user of a service, None for root and where it isn't known."""
     name = str(service.get("user") or "")
     if not name and not isinstance(inspected, Unknown):
-        name = str((inspected.get("Config") or {}).get("User") or "")
+        name = str(read_field(inspected, "Config.User") or "")
     user, _, group = name.partition(":")
     try:
         passwd = files.read_text("/etc/passwd") if files else ""
@@ -227,18 +231,15 @@ def read_permissions(
     for tag, permissions, owner in entries:
         if tag == _USER and owner == uid:
             return permissions & mask
-    in_groups = [
-        permissions
+    allowed = [
+        permissions & mask
         for tag, permissions, owner in entries
-        if (tag == _GROUP_OBJ and (groups is None or status.st_gid in groups))
-        or (tag == _GROUP and (groups is None or owner in groups))
+        if tag in (_GROUP_OBJ, _GROUP)
+        and (groups is None or (owner if tag == _GROUP else status.st_gid) in groups)
     ]
-    bits = 0
-    for permissions in in_groups:
-        bits |= permissions & mask
-    if groups is None:
-        return bits | by_tag.get(_OTHER, 0)
-    return bits if in_groups else by_tag.get(_OTHER, 0)
+    if groups is None or not allowed:
+        allowed.append(by_tag.get(_OTHER, 0))
+    return reduce(or_, allowed)
 
 
 def _has_foreign_label(path: str) -> bool:

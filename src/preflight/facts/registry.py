@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from preflight.facts.collect.context import Engine, MeasureContext
-from preflight.facts.compose.project import Project
-from preflight.facts.engine.api import count_or_none, get_nested_object, list_or_empty
+from preflight.facts.compose.project import Project, read_field
+from preflight.facts.engine.api import count_or_none, list_or_empty
 from preflight.facts.http_client import HttpResponse, send_http_request
 from preflight.facts.images import (
     DEFAULT_REGISTRY,
@@ -155,7 +155,8 @@ class RegistryClient:
         """Return what the registry says of an image; what can't be told is unknown."""
         registry = image.reference.registry
         try:
-            is_elsewhere = isinstance(self._engine, Engine) and not self._is_engine_local()
+            engine = self._engine
+            is_elsewhere = isinstance(engine, Engine) and not engine.api.endpoint.is_local
             if is_elsewhere and _LOOPBACK_PATTERN.fullmatch(registry):
                 raise RegistryError(f"{registry} is an address of the engine's own machine")
             return self._ask_registry(image)
@@ -167,10 +168,6 @@ class RegistryClient:
         except Exception as error:  # noqa: BLE001 - whatever an answer leads to is a reason
             unknown = Unknown(f"{registry}: {type(error).__name__}", "invalid")
         return ImageAnswer(unknown)
-
-    def _is_engine_local(self) -> bool:
-        engine = self._engine
-        return isinstance(engine, Engine) and engine.api.endpoint.is_local
 
     def _ask_registry(self, image: WantedImage) -> ImageAnswer:
         session = self._open_session(image.reference)
@@ -230,7 +227,7 @@ class RegistryClient:
     def _inspect_single(self, session: RegistrySession, manifest: Mapping[str, Any]) -> ImageAnswer:
         """Read a manifest without an index: Docker pulls it whatever its platform is."""
         size = _sum_sizes(manifest)
-        digest = get_nested_object(manifest, "config").get("digest")
+        digest = read_field(manifest, "config.digest")
         config = session.get_json(f"blobs/{digest}", ()) if isinstance(digest, str) else {}
         platform = _format_platform({**config, "variant": None})
         return ImageAnswer(True, None, [platform] if platform else None, None, size)
@@ -253,13 +250,12 @@ class RegistryClient:
         """Return whether docker also speaks plain HTTP with a registry."""
         configs = self._read_engine_config("IndexConfigs")
         own = configs.get(registry) if isinstance(configs, Mapping) else None
-        is_named = isinstance(own, Mapping) and own.get("Secure") is False
-        return is_named or bool(_LOOPBACK_PATTERN.fullmatch(registry))
+        return read_field(own, "Secure") is False or bool(_LOOPBACK_PATTERN.fullmatch(registry))
 
     def _read_engine_config(self, key: str) -> Any:
         if isinstance(self._engine, Unknown):
             return None
-        return get_nested_object(self._engine.info, "RegistryConfig").get(key)
+        return read_field(self._engine.info, f"RegistryConfig.{key}")
 
     def credentials(self, reference: ImageReference) -> Credentials | None:
         """Return docker's credentials for a registry, None where it has none."""
@@ -379,7 +375,7 @@ def _format_platform(platform: Any) -> str:
 def _sum_sizes(manifest: Mapping[str, Any]) -> int | Unknown:
     """Return the bytes of an image's layers as they are sent, which is less than they take."""
     layers = list_or_empty(manifest.get("layers"))
-    sizes = [count_or_none(get_nested_object({"x": layer}, "x").get("size")) for layer in layers]
+    sizes = [count_or_none(read_field(layer, "size")) for layer in layers]
     known = [size for size in sizes if size is not None]
     return sum(known) if len(known) == len(layers) else Unknown("a layer has no size", "invalid")
 

@@ -149,6 +149,14 @@ def parse_version(text: str) -> Version:
     return tuple(parts)
 
 
+def is_older_version(text: str, than: Version, *, default: bool) -> bool:
+    """Return whether a version comes before another, the default for what isn't a version."""
+    try:
+        return parse_version(text) < than
+    except ValueError:
+        return default
+
+
 def parse_version_range(text: str) -> tuple[tuple[str, Version], ...]:
     """Read `>=20.10,<30` into its bounds, all of which must hold."""
     matches = [_VERSION_BOUND_PATTERN.match(part) for part in text.split(",")]

@@ -26,6 +26,7 @@ from preflight.facts.builds.dockerfile import (
 from preflight.facts.builds.patterns import IgnoreFile, PatternError
 from preflight.facts.builds.stages import BuildError, BuildPlan, LocalSource
 from preflight.facts.collect.context import MeasureContext
+from preflight.facts.compose.facts import read_pairs
 from preflight.facts.compose.guard import resolve_path
 from preflight.facts.compose.load import (
     ReadableFolders,
@@ -33,7 +34,7 @@ from preflight.facts.compose.load import (
     display_path,
     read_bytes,
 )
-from preflight.facts.compose.project import ComposeError, Project, find_source
+from preflight.facts.compose.project import ComposeError, Project, find_source, list_image_names
 from preflight.facts.images import list_images, normalize_image_name, phrase_reference_error
 from preflight.model.facts import Measured, Source, Unknown, Value
 
@@ -61,39 +62,46 @@ def measure(
     context: MeasureContext, project: Project, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Measured]:
     """Yield the facts of each service that has `build`."""
-    engine = context.engine_or_unknown()
-    builder = find_builder(engine, environ)
-    bounds = ReadableFolders(context.options.compose_files, compose_environment(environ))
-    bounds.folders.add(os.path.realpath(project.folder))
-    images = list_images(engine)
-    for name, service in project.services.items():
-        if service.get("build"):
-            yield from Build(project, name, service, builder).measure(bounds, images)
+    for build in _list_builds(context, project, environ):
+        yield from build.measure()
 
 
 def list_base_images(
     context: MeasureContext, project: Project, environ: Mapping[str, str] = os.environ
 ) -> Iterator[tuple[str, str]]:
     """Yield the services that must be built, with each image that their Dockerfile names."""
+    for build in _list_builds(context, project, environ):
+        for image in build.list_images() if build.is_required()[0] else ():
+            yield build.name, image
+
+
+def _list_builds(
+    context: MeasureContext, project: Project, environ: Mapping[str, str]
+) -> Iterator[Build]:
     engine = context.engine_or_unknown()
     builder, images = find_builder(engine, environ), list_images(engine)
     bounds = ReadableFolders(context.options.compose_files, compose_environment(environ))
     bounds.folders.add(os.path.realpath(project.folder))
     for name, service in project.services.items():
         if service.get("build"):
-            build = Build(project, name, service, builder)
-            for image in build.list_images(bounds) if build.is_required(images)[0] else ():
-                yield name, image
+            yield Build(project, name, builder, bounds, images)
 
 
 class Build:
     """The build of one service; raises nothing while it is measured."""
 
     def __init__(
-        self, project: Project, name: str, service: Mapping[str, Any], builder: Builder
+        self,
+        project: Project,
+        name: str,
+        builder: Builder,
+        bounds: ReadableFolders,
+        images: set[str] | Unknown,
     ) -> None:
-        self._project, self._name, self._service, self._builder = project, name, service, builder
-        build = service["build"]
+        self.name = name
+        self._project, self._builder, self._bounds, self._images = project, builder, bounds, images
+        self._service = project.services[name]
+        build = self._service["build"]
         self._build: Mapping[str, Any] = build if isinstance(build, Mapping) else {"context": build}
         context = str(self._build.get("context") or ".")
         self.is_local = not _REMOTE_CONTEXT_PATTERN.match(context)
@@ -106,24 +114,22 @@ class Build:
         if self.file_name == "Dockerfile" and not os.path.exists(self.file):
             lower = os.path.join(self.context, "dockerfile")
             self.file = lower if os.path.exists(lower) else self.file
-        contexts = self._build.get("additional_contexts") or {}
-        if isinstance(contexts, list):
-            contexts = dict(str(item).partition("=")[::2] for item in contexts)
-        self.contexts = {str(name).lower(): str(value) for name, value in contexts.items()}
+        contexts = read_pairs(self._build.get("additional_contexts"))
+        self.contexts = {name.lower(): value for name, value in contexts.items()}
         self._shown_context = display_path(self.context) if self.is_local else context
 
-    def measure(self, bounds: ReadableFolders, images: set[str] | Unknown) -> Iterator[Measured]:
+    def measure(self) -> Iterator[Measured]:
         """Yield the facts of this build."""
         yield self._fact("context", _clean(self.context), self._find_source("context"))
         dockerfile = None if self.inline is not None else _clean(self.file)
         yield self._fact("dockerfile", dockerfile, self._find_source("dockerfile"))
         yield self._fact("local", self.is_local, self._find_source("context"))
         yield self._fact("builder", self._builder.name, "DOCKER_BUILDKIT, GET /version")
-        yield self._fact("required", *self.is_required(images))
+        yield self._fact("required", *self.is_required())
         problems: list[BuildProblem] | Unknown = []
         if self.is_local:
             try:
-                problems = list(self._find_problems(bounds))[:_MAX_PROBLEMS]
+                problems = list(self._find_problems())[:_MAX_PROBLEMS]
             except ComposeError as error:
                 problems = Unknown(str(error), "permission")
             except UndecidedError as error:
@@ -147,10 +153,10 @@ class Build:
         yield self._fact("error", problems[0].error if problems else None, source)
 
     def _fact(self, fact: str, value: Value, source: str | Source) -> Measured:
-        return Measured(("start", "services", self._name, "build", fact), value, source)
+        return Measured(("start", "services", self.name, "build", fact), value, source)
 
     def _find_source(self, key: str) -> Source:
-        return find_source(self._project, ("services", self._name, "build", key))
+        return find_source(self._project, ("services", self.name, "build", key))
 
     def _find_problem_source(self, problems: list[BuildProblem]) -> Source:
         line = problems[0].line if problems else 0
@@ -158,21 +164,19 @@ class Build:
             return Source.in_file(display_path(self.file), line)
         return self._find_source("context" if self.inline is None else "dockerfile_inline")
 
-    def is_required(self, images: set[str] | Unknown) -> tuple[bool, str]:
+    def is_required(self) -> tuple[bool, str]:
         """Return whether `up` must build the image, and how that is known."""
         image = self._service.get("image")
         if self._service.get("pull_policy") == "build":
             return True, "pull_policy: build"
-        own_name = f"{self._project.name}-{self._name}"
-        names = [str(image)] if image else [own_name, f"{self._project.name}_{self._name}"]
-        for name in names:
+        images = self._images
+        for name in list_image_names(self._project, self.name):
             if not isinstance(images, Unknown) and normalize_image_name(name) in images:
                 return False, f"the engine has the image {_clean(name)}"
         if image:
             return False, f"Compose builds it only where it can't pull {_clean(str(image))}"
-        return True, "the engine can't be asked" if isinstance(
-            images, Unknown
-        ) else "GET /images/json"
+        is_asked = not isinstance(images, Unknown)
+        return True, "GET /images/json" if is_asked else "the engine can't be asked"
 
     def _ignore_name(self) -> str:
         return display_path(self._ignore_file())
@@ -183,7 +187,7 @@ class Build:
             return own
         return os.path.join(self.context, ".dockerignore")
 
-    def _find_problems(self, bounds: ReadableFolders) -> Iterator[BuildProblem]:
+    def _find_problems(self) -> Iterator[BuildProblem]:
         """Yield what stops this build, in the order of the builder."""
         if not _is_folder(self.context):
             os_problem = "not found" if not os.path.lexists(self.context) else "is not a folder"
@@ -204,7 +208,7 @@ class Build:
                 yield BuildProblem("context", _clean(text), _clean(error))
                 return
         try:
-            dockerfile = self._read_dockerfile(bounds)
+            dockerfile = self._read_dockerfile()
             if dockerfile is None:
                 yield self._missing_dockerfile()
                 return
@@ -219,23 +223,23 @@ class Build:
         ignore_file = self._ignore_file()
         ignore = IgnoreFile()
         if os.path.lexists(ignore_file):
-            bounds.require_inside(ignore_file)
+            self._bounds.require_inside(ignore_file)
             ignore = IgnoreFile(read_bytes(ignore_file, _MAX_IGNORE_FILE_BYTES))
         classic = self._builder.name == "classic"
         context = BuildContext(self.context, ignore, self._ignore_name(), classic=classic)
         yield from self._find_source_problems(plan, context)
 
-    def list_images(self, bounds: ReadableFolders) -> list[str]:
+    def list_images(self) -> list[str]:
         """Return the images that the stages need, none where the Dockerfile can't be used."""
         try:
-            dockerfile = self._read_dockerfile(bounds) if self.is_local else None
+            dockerfile = self._read_dockerfile() if self.is_local else None
             if dockerfile is None:
                 return []
             return list(dict.fromkeys(image for image, _ in self._make_plan(dockerfile).images()))
         except (ComposeError, UndecidedError, DockerfileError, BuildError, OSError):
             return []
 
-    def _read_dockerfile(self, bounds: ReadableFolders) -> Dockerfile | None:
+    def _read_dockerfile(self) -> Dockerfile | None:
         """Return the Dockerfile, None if it isn't there; raises DockerfileError, ComposeError."""
         classic = self._builder.name == "classic"
         if self.inline is not None:
@@ -243,7 +247,7 @@ class Build:
         elif not os.path.lexists(self.file):
             return None
         else:
-            bounds.require_inside(self.file)
+            self._bounds.require_inside(self.file)
             data = read_bytes(self.file, MAX_DOCKERFILE_BYTES)
         if len(data) > MAX_DOCKERFILE_BYTES:
             raise UndecidedError(f"{display_path(self.file)} is larger than 1 MiB")

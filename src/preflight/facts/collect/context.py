@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.load import load_project
@@ -24,6 +24,8 @@ from preflight.facts.engine.locality import (
 )
 from preflight.model.facts import Unknown
 
+T = TypeVar("T")
+
 _ENGINE_TIME_SHARE = 0.9  # of the time left; the rest is for what follows from an engine's silence
 _MIN_ENGINE_SECONDS = 3  # an engine that had less and gave no answer may be in order
 
@@ -36,6 +38,21 @@ class Engine(NamedTuple):
     info: Mapping[str, Any]
     name: str
     visibility: HostVisibility
+
+
+def require_engine(engine: Engine | Unknown) -> Engine:
+    """Return the engine; raises EngineError where it gave no answer."""
+    if isinstance(engine, Unknown):
+        raise EngineError(engine.reason, engine.kind)
+    return engine
+
+
+def ask_engine(engine: Engine | Unknown, ask: Callable[[Engine], T]) -> T | Unknown:
+    """Return what `ask` gets from an engine, or why there is no answer."""
+    try:
+        return ask(require_engine(engine))
+    except EngineError as error:
+        return error.unknown
 
 
 class MeasureContext:

@@ -99,6 +99,12 @@ def read_field(value: Any, path: str) -> Any:
     return value
 
 
+def list_image_names(project: Project, name: str) -> list[str]:
+    """Return the image of a service, else what Compose calls the one that it builds."""
+    image = project.services[name].get("image")
+    return [str(image)] if image else [f"{project.name}-{name}", f"{project.name}_{name}"]
+
+
 def list_service_aliases(name: str, service: Mapping[str, Any]) -> list[str]:
     """Return what a service is known as: its name, and its image's without registry and tag.
 

@@ -106,6 +106,13 @@ class EngineApi:
         """GET /containers/ID/json; raises NotFoundError if the container is gone."""
         return self.get_object(f"{container_path(container)}/json")
 
+    def inspect_image(self, reference: str) -> dict[str, Any] | Unknown:
+        """GET /images/NAME/json; an Unknown where the engine hasn't the image."""
+        try:
+            return self.get_object(f"/images/{quote(reference, '/:@', errors='replace')}/json")
+        except NotFoundError:
+            return Unknown(f"the image {reference} isn't here yet")
+
     def stats(self, container: str) -> dict[str, Any]:
         """GET /containers/ID/stats, one sample: the engine doesn't wait for a second one."""
         return self.get_object(f"{container_path(container)}/stats?stream=false&one-shot=true")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from preflight.facts.collect.context import Engine
+from preflight.facts.collect.context import Engine, require_engine
 from preflight.facts.engine.api import LazyValue, get_nested_object, unreported_value
-from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.locality import VM_ENGINE_PATTERNS
 from preflight.model.facts import Unknown
 
@@ -31,13 +30,6 @@ _LEGACY_PLUGINS_HIDDEN = Unknown(
     "a driver that isn't in use yet may be a legacy plugin, which this engine doesn't list",
     "unsupported",
 )
-
-
-def require_engine(engine: Engine | Unknown) -> Engine:
-    """Return the engine; raises EngineError where it gave no answer."""
-    if isinstance(engine, Unknown):
-        raise EngineError(engine.reason, engine.kind)
-    return engine
 
 
 class EngineDrivers:

@@ -1,6 +1,6 @@
-"""The images that an engine has: what it reports of one, and its files where they can be read.
+"""The files of an image that an engine has, where they can be read.
 
-The files are read from the layers on this machine's disk, which takes root; nothing is started.
+They are read from the layers on this machine's disk, which takes root; nothing is started.
 """
 
 from __future__ import annotations
@@ -10,23 +10,12 @@ import stat
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import quote
 
-from preflight.facts.engine.api import EngineApi, NotFoundError, get_nested_object, text_or_none
+from preflight.facts.compose.project import read_field
+from preflight.facts.engine.api import text_or_none
 from preflight.facts.engine.locality import ExplainHiddenPath
 from preflight.facts.host.kernel import explain_os_error
 from preflight.model.facts import Unknown
-
-
-def inspect_image(api: EngineApi, reference: str) -> Mapping[str, Any] | Unknown:
-    """GET /images/NAME/json; an Unknown where the engine hasn't the image. Raises EngineError."""
-    if not reference:
-        return Unknown("the service names no image")
-    try:
-        return api.get_object(f"/images/{quote(reference, safe='/:@', errors='replace')}/json")
-    except NotFoundError:
-        return Unknown(f"the image {reference} isn't here yet")
-
 
 _MAX_LINKS = 40  # as many as Linux follows
 _MAX_FILE_BYTES = 2**20
@@ -39,8 +28,10 @@ class ImageFiles:
     """
 
     def __init__(self, inspected: Mapping[str, Any], path_hidden: ExplainHiddenPath) -> None:
-        driver = get_nested_object(get_nested_object(inspected, "GraphDriver"), "Data")
-        upper, lower = text_or_none(driver.get("UpperDir")), text_or_none(driver.get("LowerDir"))
+        folders = (
+            read_field(inspected, f"GraphDriver.Data.{key}Dir") for key in ("Upper", "Lower")
+        )
+        upper, lower = map(text_or_none, folders)
         self._layers = list(filter(None, [upper or "", *(lower or "").split(":")]))
         self.unknown: Unknown | None = Unknown("the engine doesn't say where the image's files are")
         if upper is not None:

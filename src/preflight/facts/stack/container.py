@@ -39,7 +39,7 @@ from preflight.facts.stack.containers import (
 from preflight.facts.stack.drift import find_changed_settings
 from preflight.facts.stack.oom import OomSignals, judge_oom, read_oom_times
 from preflight.model.facts import Measured, Unknown
-from preflight.model.quantities import format_bytes, format_number, parse_version
+from preflight.model.quantities import format_bytes, format_number, is_older_version
 
 _INSPECT_REQUEST = "GET /containers/ID/json"
 _STATS_REQUEST = "GET /containers/ID/stats"
@@ -243,7 +243,8 @@ def _oom_facts(
         kills=cgroup.oom_kills if cgroup else None,
         event_times=None if times is None else times.get(container.id, ()),
         flag_is_reliable=not stack.is_podman,
-        flag_outlives_run=not stack.is_podman and _is_docker_before_24(stack.engine),
+        flag_outlives_run=not stack.is_podman
+        and is_older_version(str(stack.engine.version.get("Version")), (24,), default=True),
         memory_share=usage / limit if has_share else None,
     )
     source = f"{_INSPECT_REQUEST} State.OOMKilled"
@@ -252,13 +253,6 @@ def _oom_facts(
     names = ("oom_killed", "oom_certainty", "oom_evidence")
     for name, value in zip(names, judge_oom(signals), strict=True):
         yield (name,), value, source
-
-
-def _is_docker_before_24(engine: Engine) -> bool:
-    try:
-        return parse_version(str(engine.version.get("Version"))) < (24,)
-    except ValueError:
-        return True
 
 
 def _read_cpu_limit(host: Mapping[str, Any]) -> SourcedValue:
