@@ -250,7 +250,7 @@ def _has_embedded_rules(compose_file: str) -> bool:
     try:
         data = streams.read_input(compose_file, MAX_RULE_FILE_BYTES)
     except InputError:
-        return False  # where the file is measured, the reason is told
+        return False  # the measurement says why the file can't be used
     if EMBEDDED_RULES_KEY not in data:
         return False
     from preflight.rules.embedded import extract_embedded_rules

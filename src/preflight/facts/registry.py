@@ -152,7 +152,7 @@ class RegistryClient:
         self._credentials: dict[str, Credentials | None] = {}
 
     def ask(self, image: WantedImage) -> ImageAnswer:
-        """Return what the registry says of an image; what can't be told is unknown."""
+        """Return what the registry says of an image; what it doesn't say is unknown."""
         registry = image.reference.registry
         try:
             engine = self._engine

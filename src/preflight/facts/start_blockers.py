@@ -38,7 +38,7 @@ _KEYS_FOR_ENGINE = {
     *("network_mode", "pid", "ports", "runtime", "sysctls", "volumes", "volumes_from"),
 }
 _PROGRAM_DIRS = ("/usr/bin", "/usr/local/bin")
-# to mount the host's programs over the container's own isn't advised
+# nobody should mount the host's programs over those of the container
 _PROGRAMS_HIDDEN = Unknown("programs of the host aren't visible in this container", "unsupported")
 _NVIDIA_PROGRAMS = ("nvidia-container-runtime-hook", "nvidia-container-toolkit")
 _CDI_DIRS = ["/etc/cdi", "/var/run/cdi"]

@@ -58,7 +58,7 @@ def unknown_facts(probe: Probe, reason: Unknown) -> Iterator[Measured]:
 
 
 def facts_without_project(probe: Probe, unusable: Unknown | None) -> Iterator[Measured]:
-    """Yield a probe's facts when there is no compose file, or one that can't be used.
+    """Yield a probe's facts where there is no compose file, or an unusable one.
 
     Without a file all that the project could have is absent, and the engine isn't asked.
     """

@@ -21,7 +21,7 @@ _MAX_PATH_CHARS = 1000
 
 
 class UndecidedError(Exception):
-    """Why it can't be told whether the builder finds a source."""
+    """Why it isn't known whether the builder finds a source."""
 
 
 class SourceProblem(NamedTuple):

@@ -358,7 +358,7 @@ class Build:
 
 
 def _is_folder(path: str) -> bool:
-    """Return whether there is a folder; raises OSError where that can't be told."""
+    """Return whether there is a folder; raises OSError where that can't be seen."""
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):

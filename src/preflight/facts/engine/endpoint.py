@@ -34,7 +34,7 @@ _EXAMPLES_OF_ADDRESSES = (
 
 
 class EngineError(Exception):
-    """Why there is no answer of an engine, also as an Unknown."""
+    """Why an engine gave no answer, also as an Unknown."""
 
     def __init__(self, reason: str, kind: UnknownKind = "invalid") -> None:
         super().__init__(reason)
