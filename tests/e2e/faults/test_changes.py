@@ -45,7 +45,7 @@ class Relay:
     """A socket that passes on to an engine, and runs `event` when `/info` is first asked for."""
 
     def __init__(self, place: Path, engine: Engine, event: Callable[[], None]) -> None:
-        self.url, self.met = f"unix://{place}", False
+        self.url, self.met, self.event_ended = f"unix://{place}", False, threading.Event()
         self._to, self._event = engine.url.removeprefix("unix://"), event
         self._lock = threading.Lock()
         self._listener = socket.socket(socket.AF_UNIX)
@@ -76,6 +76,7 @@ class Relay:
             if not self.met:
                 self.met = True
                 self._event()
+                self.event_ended.set()
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
@@ -109,6 +110,7 @@ def through(tmp_path: Path) -> Iterator[Through]:
         )  # fmt: skip
         assert not marked(mark)
         assert (relays[-1].met, done.stderr) == (True, "")
+        assert relays[-1].event_ended.wait(60)  # a restart may take longer than the program
         return done
 
     yield run
