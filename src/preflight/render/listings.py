@@ -117,12 +117,12 @@ def render_explanation(explained: Explanation, options: RenderOptions) -> str:
 def render_rules(ruleset: RuleSet, options: RenderOptions) -> str:
     """List the rules: id, title, tags."""
     layout = TextLayout(options)
-    width = max((len(rule.id) for rule in ruleset.rules), default=0)
+    width = max((len(rule.id) for rule in ruleset.rules), default=0) + 2
     for rule in ruleset.rules:
         state = "" if rule.enabled else " (off)"
-        tags = f"   {' '.join(rule.tags)}" if rule.tags else ""
-        layout.add_line(
-            (pad_to_width(rule.id, width), "bold"), f"  {rule.title}{state}", (tags, "dim")
+        tags = f" · {' '.join(rule.tags)}" if rule.tags else ""
+        layout.add_wrapped(
+            f"{rule.title}{state}{tags}", 0, prefix=(pad_to_width(rule.id, width), "bold")
         )
     layout.add_blank_line()
     layout.add_line(f"{len(ruleset.rules)} rules · {ruleset.name} ({ruleset.origin})")

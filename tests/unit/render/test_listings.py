@@ -8,7 +8,7 @@ from bundled_rules import bundled_rules
 from preflight import check as pipeline
 from preflight.evaluate.judge import describe_rule
 from preflight.model.rules import RuleSet
-from preflight.render import listings
+from preflight.render import RenderOptions, listings
 
 RULES = """\
 version: 1
@@ -90,6 +90,16 @@ def test_sections_of_the_bundled_rules_are_those_of_their_document() -> None:
         assert f"\n## {rule.section}\n" in text
         assert f"Rule `{rule.id}`, fact " in text
     assert "\n- **Total RAM**: at least 10 GB required, at least 12 GB recommended.\n" in text
+
+
+def test_the_list_of_rules_cuts_nothing_in_a_narrow_terminal() -> None:
+    ruleset = bundled_rules()
+    text = listings.render_rules(ruleset, RenderOptions(width=80))
+    words = " ".join(text.split())
+    assert all(len(line) <= 80 for line in text.splitlines())
+    for rule in ruleset.rules:
+        assert rule.title in words
+        assert " ".join(rule.tags) in words
 
 
 def test_texts_of_a_rule_file_are_no_markup() -> None:
