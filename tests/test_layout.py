@@ -122,7 +122,7 @@ COMPLETING = {"_PREFLIGHT_COMPLETE": "complete_bash", "COMP_WORDS": "preflight c
 @pytest.mark.parametrize(
     ("arguments", "environment", "own", "others"),
     [
-        (["--version"], {}, 20, 160),
+        (["--version"], {}, 2, 65),
         (["check", "-f", "json"], {}, 48, 190),
         ([], COMPLETING, 40, 160),
     ],

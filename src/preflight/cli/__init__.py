@@ -1,10 +1,15 @@
-"""The command line: options, streams and exit codes. The only code that knows Typer."""
+"""The command line: options, streams and exit codes. The only code that knows Typer.
+
+Scripts and package managers ask for `--version` often, so that alone is answered before anything is
+imported; `cli.app` answers it together with other options.
+"""
 
 from __future__ import annotations
 
 import gc
 import sys
-from contextlib import suppress
+
+from preflight import __version__
 
 _MEASURING_COMMANDS = {"check", "init", "facts", "explain", "fix", "models", "bundle"}
 
@@ -16,18 +21,31 @@ def _needs_measurement(command: str | None, arguments: list[str]) -> bool:
     return command in _MEASURING_COMMANDS or (command == "diagnose" and live)
 
 
+def _print_version() -> bool:
+    """Return whether it was printed; where it can't be, `cli.app` finds out why."""
+    try:
+        print(f"preflight {__version__}", flush=True)  # noqa: T201
+    except (OSError, ValueError):
+        return False
+    return sys.stdout is not None
+
+
 def main() -> None:
     """Run the program; a worker starts to measure before anything else is imported."""
+    arguments = sys.argv[1:]
+    if arguments == ["--version"] and _print_version():
+        return
     worker = None
     try:
         gc.disable()  # a short life: the end of the process frees all memory
-        arguments = sys.argv[1:]
         command = next((word for word in arguments if not word.startswith("-")), None)
         if _needs_measurement(command, arguments):
             from preflight.facts.collect.measurement import start_worker
 
-            with suppress(OSError):  # tried again, and reported, where it is needed
+            try:
                 worker = start_worker()
+            except OSError:
+                pass  # tried again, and reported, where it is needed
         from preflight.cli.app import run
 
         run(worker)
