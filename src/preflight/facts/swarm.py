@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.facts.catalogue import SWARM_FACTS
+from preflight.facts.catalogue import FACTS_BY_SUBJECT
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.facts import read_resource
 from preflight.facts.compose.project import Project, find_source, read_field
@@ -35,7 +35,9 @@ Amounts: TypeAlias = Mapping[str, int]
 ApiObject: TypeAlias = Mapping[str, Any]
 
 # the names of facts and collections below docker.swarm
-SWARM_FACT_NAMES = tuple(dict.fromkeys(fact.path.split(".")[2] for fact in SWARM_FACTS))
+SWARM_FACT_NAMES = tuple(
+    dict.fromkeys(fact.path.split(".")[2] for fact in FACTS_BY_SUBJECT["swarm"])
+)
 MEMORY, CPUS, NANOS_PER_CORE = "memory", "cpus", 10**9
 STACK_LABEL, COMPOSE_LABEL = "com.docker.stack.namespace", "com.docker.compose.project"
 # Tasks in these states hold their reservations (swarmkit, manager/scheduler `setupTasksList`).

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from preflight.facts import catalogue
+from preflight.facts.catalogue import FACTS_BY_SUBJECT
 from preflight.model.facts import Fact, Measured, Unknown
 
 NO_COMPOSE_FILE = "no compose file here"
@@ -35,19 +35,19 @@ class Probe(NamedTuple):
 
 
 PROBES = (
-    Probe(catalogue.HOST_FACTS, "host.machine"),
-    Probe(catalogue.DISK_FACTS, "host.disk"),
-    Probe(catalogue.DOCKER_FACTS, "engine.engine_facts", late="Docker did not answer"),
-    Probe(catalogue.COMPOSE_FACTS, "compose.facts", needs_project=True),
-    Probe(catalogue.START_FACTS, "start_blockers", needs_project=True),
-    Probe(catalogue.PORTS_FACTS, "ports"),
-    Probe(catalogue.REGISTRY_FACTS, "registry", needs_project=True, needs_online=True),
-    Probe(catalogue.STACK_FACTS, "stack.containers", needs_project=True),
-    Probe(catalogue.SWARM_FACTS, "swarm"),
-    Probe(catalogue.OLLAMA_FACTS, "ollama"),
+    Probe(FACTS_BY_SUBJECT["host"], "host.machine"),
+    Probe(FACTS_BY_SUBJECT["disk"], "host.disk"),
+    Probe(FACTS_BY_SUBJECT["docker"], "engine.engine_facts", late="Docker did not answer"),
+    Probe(FACTS_BY_SUBJECT["compose"], "compose.facts", needs_project=True),
+    Probe(FACTS_BY_SUBJECT["start"], "start_blockers", needs_project=True),
+    Probe(FACTS_BY_SUBJECT["ports"], "ports"),
+    Probe(FACTS_BY_SUBJECT["registry"], "registry", needs_project=True, needs_online=True),
+    Probe(FACTS_BY_SUBJECT["stack"], "stack.containers", needs_project=True),
+    Probe(FACTS_BY_SUBJECT["swarm"], "swarm"),
+    Probe(FACTS_BY_SUBJECT["ollama"], "ollama"),
 )
 
-ALL_FACTS = (*(fact for probe in PROBES for fact in probe.facts), *catalogue.DERIVED_FACTS)
+ALL_FACTS = (*(fact for probe in PROBES for fact in probe.facts), *FACTS_BY_SUBJECT["derived"])
 
 
 def unknown_facts(probe: Probe, reason: Unknown) -> Iterator[Measured]:

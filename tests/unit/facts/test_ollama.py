@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from ollama_server import BAD, GEMMA, MISTRAL, PS, TAGS, Fake, saying, serving
-from preflight.facts import catalogue as catalogue_module
 from preflight.facts import ollama
+from preflight.facts.catalogue import FACTS_BY_SUBJECT
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import ComposeError, Project
@@ -393,8 +393,8 @@ def get(facts: Facts, dotted: str) -> Any:
 
 
 def every_fact_is_told(facts: Facts) -> None:
-    catalogue = Catalogue(catalogue_module.OLLAMA_FACTS)
-    for fact in catalogue_module.OLLAMA_FACTS:
+    catalogue = Catalogue(FACTS_BY_SUBJECT["ollama"])
+    for fact in FACTS_BY_SUBJECT["ollama"]:
         path = tuple(part for part in fact.path.split("."))
         path = path[: path.index("*")] if "*" in path else path
         assert facts.get(path) != Unknown("the facts don't include it"), fact.path

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine_server import VERSION, http, listening
-from preflight.facts import catalogue
+from preflight.facts.catalogue import FACTS_BY_SUBJECT
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.collect.worker import measure_probe
@@ -96,7 +96,7 @@ def measured(manager: Manager, project: Project | None = None, timeout: float = 
     """Measure with a project of one service that reserves 3 GiB, twice, or with none."""
     context = MeasureContext(Options(docker_host=manager.url, timeout=timeout))
     context.project = lambda: project  # type: ignore[assignment,method-assign]
-    probe = Probe(catalogue.SWARM_FACTS, "swarm")
+    probe = Probe(FACTS_BY_SUBJECT["swarm"], "swarm")
     return build_facts(measure_probe(probe, context), measured_at="", version="")
 
 

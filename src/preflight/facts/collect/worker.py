@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 
-from preflight.facts.catalogue import DOCKER_FACTS
+from preflight.facts.catalogue import FACTS_BY_SUBJECT
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import LogRequest, Options
 from preflight.facts.engine.endpoint import EngineError
@@ -42,7 +42,7 @@ def main() -> None:
     context = MeasureContext(options, deadline, _read_asked_ports)
     sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
     # the engine's first: it waits most, and the others are measured meanwhile
-    probes = sorted(PROBES, key=lambda probe: probe.facts is not DOCKER_FACTS)
+    probes = sorted(PROBES, key=lambda probe: probe.facts is not FACTS_BY_SUBJECT["docker"])
     tasks = [measure_probe(probe, context) for probe in probes]
     if options.logs is not None:
         from preflight.facts.stack import support_data

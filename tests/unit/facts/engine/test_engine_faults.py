@@ -36,7 +36,7 @@ from engine_server import (
     reset,
     saying,
 )
-from preflight.facts.catalogue import DOCKER_FACTS
+from preflight.facts.catalogue import FACTS_BY_SUBJECT
 from preflight.facts.engine.api import EngineApi, explain_failure
 from preflight.facts.engine.endpoint import EngineError, resolve_endpoint
 from preflight.facts.engine.locality import identify_engine
@@ -117,7 +117,7 @@ def test_what_is_no_engine_is_not_reachable_and_why(
     assert (reachable, found_kind) == (False, kind), reason
     assert said in reason
     assert "\n" not in reason
-    declared = {fact.path for fact in DOCKER_FACTS}
+    declared = {fact.path for fact in FACTS_BY_SUBJECT["docker"]}
     known = {"endpoint", "context", "local", "reachable", "candidates", "problem"}
     for path in declared:
         if path.split(".")[1] not in known:
@@ -345,7 +345,7 @@ def test_no_answer_of_an_engine_is_a_crash(
     )
     facts = facts_of(serve(engine(info)))
     assert facts.get(("docker", "reachable")) is True
-    for fact in DOCKER_FACTS:
+    for fact in FACTS_BY_SUBJECT["docker"]:
         path = tuple(fact.path.split("."))
         value_found = facts.get(path)
         assert value_found != Unknown("the facts don't include it"), fact.path

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from container_engine import GIB, INFO, LABEL, VERSION, FakeEngine, row, sample, told
-from preflight.facts import catalogue as catalogue_module
+from preflight.facts.catalogue import FACTS_BY_SUBJECT
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.collect.worker import measure_probe
@@ -42,12 +42,12 @@ def machine_of(url: str, found: Project | None = None) -> Any:
 
 
 def asked(context: Any) -> Iterator[Measured]:
-    return measure_probe(Probe(catalogue_module.STACK_FACTS, "stack.containers", True), context)
+    return measure_probe(Probe(FACTS_BY_SUBJECT["stack"], "stack.containers", True), context)
 
 
 def measure(engine: FakeEngine, found: Project | None = None) -> Facts:
     measured = list(asked(machine_of(engine.url, found)))
-    catalogue = Catalogue(catalogue_module.STACK_FACTS)
+    catalogue = Catalogue(FACTS_BY_SUBJECT["stack"])
     for one in measured:
         assert one.path[:2] == ("stack", "containers")
         if len(one.path) > 3 and one.path[3:] != ("environment",):
@@ -387,7 +387,7 @@ def test_no_answer_is_a_crash(engine: FakeEngine, key: str) -> None:
     engine.told = {f"id-c{n}": told(**{key: value}) for n, value in enumerate(GARBAGE)}
     facts = measure(engine)
     for n in range(len(GARBAGE)):
-        for fact in catalogue_module.STACK_FACTS:
+        for fact in FACTS_BY_SUBJECT["stack"]:
             path = fact.path.removeprefix("stack.containers.*.").removesuffix(".*")
             assert of(facts, path, f"c{n}") != Unknown("the facts don't include it"), path
 
