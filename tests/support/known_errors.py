@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
 from known_error_reports import REPORTED
 from known_error_variants import VARIANTS
@@ -262,6 +264,25 @@ CLEAN: dict[str, list[str]] = {
 """Near to a known error, and none."""
 
 
+FURTHER_HITS: dict[str, list[str]] = defaultdict(list)
+"""Further lines that tell of an error."""
+
+
+def _read_lines() -> None:
+    """Read error_lines.txt: after `[id]`, "+ " tells of the error, "- " is near to it."""
+    id_ = ""
+    for line in Path(__file__).with_name("error_lines.txt").read_text("utf-8").splitlines():
+        if line.startswith("["):
+            id_ = line.strip("[]")
+        elif line.startswith("+ "):
+            FURTHER_HITS[id_].append(line[2:])
+        elif line.startswith("- "):
+            CLEAN.setdefault(id_, []).append(line[2:])
+
+
+_read_lines()
+
+
 def lines_by_error(diagnoses: Iterable[Diagnosis]) -> list[tuple[str, str]]:
     """Return the lines that each tell of an error, with its id."""
     return [
@@ -273,5 +294,6 @@ def lines_by_error(diagnoses: Iterable[Diagnosis]) -> list[tuple[str, str]]:
             *HITS.get(diagnosis.id, ()),
             *VARIANTS.get(diagnosis.id, ()),
             *REPORTED.get(diagnosis.id, ()),
+            *FURTHER_HITS.get(diagnosis.id, ()),
         )
     ]

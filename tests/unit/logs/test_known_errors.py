@@ -13,7 +13,7 @@ import pytest
 
 from bundled_rules import bundled_rules
 from known_error_variants import VARIANTS
-from known_errors import CLEAN, HITS, OFTEN, lines_by_error
+from known_errors import CLEAN, FURTHER_HITS, HITS, OFTEN, lines_by_error
 from preflight.logs import log_reader
 from preflight.logs.log_reader import LogReader
 from preflight.logs.matcher import build_matcher
@@ -51,7 +51,7 @@ EXTRA += ["requests.exceptions.ReadTimeout: x"]
 
 def test_every_diagnosis_has_an_example() -> None:
     ids = {diagnosis.id for diagnosis in RULES.diagnoses}
-    assert {*HITS, *OFTEN, *CLEAN, *VARIANTS} <= ids
+    assert {*HITS, *OFTEN, *CLEAN, *VARIANTS, *FURTHER_HITS} <= ids
     assert [diagnosis.id for diagnosis in RULES.diagnoses if not diagnosis.examples] == []
     patterns = [p for diagnosis in RULES.diagnoses for p in diagnosis.patterns]
     assert len(patterns) == len(set(patterns))
