@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
+import io
 import socket
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from engine_server import drip, flood, http, listening, saying
-from preflight.facts.http_client import send_request
+from engine_server import drip, flood, listening, saying
+from engine_server import http as respond
+from preflight.facts.http_client import ProtocolError, send_request
 
 
 def get(url: str, timeout: float = 5, max_bytes: int = 100) -> tuple[int, bytes]:
@@ -17,7 +21,7 @@ def get(url: str, timeout: float = 5, max_bytes: int = 100) -> tuple[int, bytes]
 
 
 def test_a_response(tmp_path: Path) -> None:
-    with listening(tmp_path / "s", saying(http(b"{}", "418 Teapot"))) as url:
+    with listening(tmp_path / "s", saying(respond(b"{}", "418 Teapot"))) as url:
         assert get(url) == (418, b"{}")
 
 
@@ -26,7 +30,7 @@ def test_a_socket_whose_name_looks_like_a_port(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a:b").mkdir()
-    with listening(tmp_path / "a:b" / "s", saying(http(b"{}"))):
+    with listening(tmp_path / "a:b" / "s", saying(respond(b"{}"))):
         assert get("unix://a:b/s") == (200, b"{}")
 
 
@@ -41,6 +45,59 @@ def test_a_response_that_drips_ends_at_the_deadline(tmp_path: Path) -> None:
         with pytest.raises(TimeoutError):
             get(url, timeout=0.5, max_bytes=10_000)
         assert time.monotonic() - start < 3
+
+
+class Received(io.BytesIO):
+    """What a socket would receive, for http.client."""
+
+    def makefile(self, _mode: str) -> BinaryIO:
+        return self
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+RESPONSES = {
+    "chunks": CHUNKED + b'3\r\n{"a\r\n4\r\n": 1\r\n1\r\n}\r\n0\r\n\r\n',
+    "chunks with extensions and trailers": CHUNKED + b"00A;x=1\r\n0123456789\r\n0\r\nX: y\r\n\r\n",
+    "chunks beyond the maximum": CHUNKED + b"c8\r\n" + b"x" * 200 + b"\r\n0\r\n\r\n",
+    "until its end": b"HTTP/1.0 200 OK\r\n\r\n{}",
+    "lines without a carriage return": b"HTTP/1.1 404 Not Found\nContent-Length: 2\n\n{}",
+    "no reason": b"HTTP/1.1 200\r\nCONTENT-LENGTH:2\r\n\r\n{}and more",
+    "a length that isn't a number": b"HTTP/1.1 200 OK\r\nContent-Length: few\r\n\r\n{}",
+    "less than promised": b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{",
+    "nothing": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "after a continue": b"HTTP/1.1 100 Continue\r\n\r\n" + respond(b"{}", "500 Oops"),
+}
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_a_response_is_read_as_the_standard_library_reads_it(tmp_path: Path, name: str) -> None:
+    expected = http.client.HTTPResponse(Received(RESPONSES[name]))  # type: ignore[arg-type]
+    expected.begin()
+    with listening(tmp_path / "s", saying(RESPONSES[name])) as url:
+        assert get(url) == (expected.status, expected.read(101))
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Le",
+        b"HTTP/2 200\r\n\r\n",
+        b"HTTP/1.1 OK 200\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(200)) + b"\r\n",
+        CHUNKED + b"-3\r\n{}\r\n",
+        CHUNKED + b"3\r\n{}",
+    ],
+)
+def test_what_does_not_speak_http_is_an_error(tmp_path: Path, response: bytes) -> None:
+    with listening(tmp_path / "s", saying(response)) as url, pytest.raises(ProtocolError):
+        get(url)
+
+
+def test_a_path_can_not_add_to_the_request(tmp_path: Path) -> None:
+    for path in ("/a b", "/a\r\nX: y", "/\N{SNOWMAN}"):
+        with pytest.raises(ValueError, match="isn't quoted"):
+            send_request(f"unix://{tmp_path}/s", path, timeout=1, max_bytes=100)
 
 
 def test_nothing_listens(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ class EngineApi:
         seconds_left = max(0.01, min(timeout, self._deadline - time.monotonic()))
         try:
             return self._transport()(self._version_prefix + path, seconds_left, max_bytes, body)
-        except Exception as error:  # noqa: BLE001 - ssl, http, SDK, paramiko: each its own
+        except Exception as error:  # noqa: BLE001 - ssl, SDK, paramiko: each its own
             raise explain_failure(error, self.address, timeout, self._server) from None
 
     def _get_once(self, path: str, kind: type, kind_name: str) -> Any:
