@@ -31,15 +31,18 @@ def load_ruleset(
     read: Callable[[str], bytes],
     overrides: Mapping[str, str] | None = None,
     *,
+    profile: str | None = None,
     known_errors: bool = False,
 ) -> RuleSet:
-    """Load a rule file, with `known_errors` the bundled diagnoses too.
+    """Load a rule file, with a profile by its name, with `known_errors` the bundled diagnoses too.
 
     Raises InputError with every problem.
     """
     from preflight.rules import load
 
-    return load.load_ruleset(name, read, build_catalogue(), overrides, known_errors=known_errors)
+    return load.load_ruleset(
+        name, read, build_catalogue(), overrides, profile=profile, known_errors=known_errors
+    )
 
 
 def select(
@@ -98,6 +101,15 @@ def collect_facts(
     return build_facts(measured, measured_at=now, version=__version__)
 
 
+def choose_profile(ruleset: RuleSet, facts: Facts) -> RuleSet:
+    """Return the rules with the vars of the profile that the facts choose, if there is one."""
+    if not ruleset.profiles:
+        return ruleset
+    from preflight.evaluate import profiles
+
+    return profiles.choose_profile(ruleset, facts)
+
+
 def add_model_facts(facts: Facts, ruleset: RuleSet) -> Facts:
     """Add what follows from the rule file's models: of a snapshot too, by today's rules.
 
@@ -106,6 +118,7 @@ def add_model_facts(facts: Facts, ruleset: RuleSet) -> Facts:
     from preflight.facts.model import derive_model_facts
     from preflight.facts.table import NEEDS_ONLINE
 
+    ruleset = choose_profile(ruleset, facts)
     added = [*derive_model_facts(facts, ruleset.models, ruleset.overhead or 0)]
     if "registry" not in facts.values and "registry.images" not in facts.unknown:
         added.append(Measured(("registry", "images"), None, NEEDS_ONLINE))
@@ -126,6 +139,7 @@ def check(
     """
     from preflight.evaluate.judge import evaluate
 
+    ruleset = choose_profile(ruleset, facts)
     report = evaluate(ruleset, facts, build_catalogue(), selection, day or today())
     seconds = None if started is None else round(time.perf_counter() - started, 3)
     return report._replace(version=__version__, seconds=seconds)

@@ -76,6 +76,7 @@ def check(
     only: options.Only = None,
     skip: options.Skip = None,
     sets: options.Sets = None,
+    profile: options.Profile = None,
     strict: options.Strict = False,
     wait: Wait = 0.0,
     quiet: options.Quiet = False,
@@ -93,7 +94,7 @@ def check(
     if not isfinite(wait) or not 0 <= wait <= _MAX_WAIT_SECONDS:
         raise InputError(f"--wait {wait:g}: expected 0 to {_MAX_WAIT_SECONDS:.0f} seconds")
     source.start_measuring()
-    ruleset = load_rules(rules, sets, compose_files=source.options.compose_files)
+    ruleset = load_rules(rules, sets, profile=profile, compose_files=source.options.compose_files)
     selection = select(ruleset, only or (), skip or (), strict=strict, suggest=options.suggest_set)
     facts = source.snapshot
     names, inputs = [], [facts or "-"]

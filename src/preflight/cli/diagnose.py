@@ -75,6 +75,7 @@ def diagnose(
     format_: options.Format = "text",
     source: options.FactsSource,
     sets: options.Sets = None,
+    profile: options.Profile = None,
 ) -> None:
     """Find known errors in logs, with their cause and fix.
 
@@ -93,7 +94,7 @@ def diagnose(
         bounds = _MAX_LOG_BYTES, _MAX_ALL_LOG_BYTES
         request = LogRequest(containers or (), compose, since, lines, *bounds)
         source.start_measuring(request)
-    inputs = _LogInputs(options.load_rules(rules, sets, known_errors=True))
+    inputs = _LogInputs(options.load_rules(rules, sets, profile=profile, known_errors=True))
     try:
         if logs:
             is_limited = options.is_given_on_command_line(source.ctx, "timeout")

@@ -34,6 +34,7 @@ def diff(
     rules: options.RulesFile = None,
     format_: options.Format = "text",
     sets: options.Sets = None,
+    profile: options.Profile = None,
 ) -> None:
     """Show which verdicts and facts changed from A to B.
 
@@ -49,7 +50,7 @@ def diff(
         raise InputError("A and B are both standard input: name a file for one of them")
     if os.path.isdir(before) != os.path.isdir(after):
         raise InputError("A and B are a folder and a file: name two folders or two files")
-    load = cache(lambda: options.load_rules(rules, sets))  # reports need no rules
+    load = cache(lambda: options.load_rules(rules, sets, profile=profile))  # reports need no rules
     names, catalogue, terminal = (
         (before, after),
         pipeline.build_catalogue(),

@@ -33,6 +33,7 @@ def fix(
     only: options.Only = None,
     skip: options.Skip = None,
     sets: options.Sets = None,
+    profile: options.Profile = None,
     strict: options.Strict = False,
 ) -> None:
     """Show a compose override with which failing checks pass.
@@ -49,7 +50,7 @@ def fix(
 
     output = None if output == "-" else output
     source.start_measuring()
-    ruleset = load_rules(rules, sets, compose_files=source.options.compose_files)
+    ruleset = load_rules(rules, sets, profile=profile, compose_files=source.options.compose_files)
     selection = select(ruleset, only or (), skip or (), strict=strict, suggest=options.suggest_set)
     facts = source.facts(ruleset)
     problem = facts.get(("compose", "problem"))

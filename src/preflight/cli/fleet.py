@@ -91,6 +91,7 @@ def fleet(
     only: options.Only = None,
     skip: options.Skip = None,
     sets: options.Sets = None,
+    profile: options.Profile = None,
     strict: options.Strict = False,
     timeout: options.Timeout = 10.0,
     no_redact: options.NoRedact = False,
@@ -108,7 +109,7 @@ def fleet(
     _check_fleet_options(inventory, wheelhouse, save)
     outputs = parse_format_options(formats, ())
     files: dict[str, bytes] = {}
-    ruleset = load_rules(rules, sets, files)
+    ruleset = load_rules(rules, sets, files, profile=profile)
     selection = pipeline.select(
         ruleset, only or (), skip or (), strict=strict, suggest=options.suggest_set
     )
@@ -143,7 +144,7 @@ def fleet(
         )
     if remove:
         raise typer.Exit(_report_removed_folders(answers))
-    rulesets = load_rules_by_host(rules, sets or [], answers.vars)
+    rulesets = load_rules_by_host(rules, sets or [], answers.vars, profile)
     hosts = tuple(
         _judge_host_answer(name, answer, rulesets.get(name, ruleset), selection)
         for name, answer in answers.hosts.items()
@@ -188,7 +189,10 @@ def _check_fleet_options(inventory: list[str], wheelhouse: str | None, save: str
 
 
 def load_rules_by_host(
-    rules: str | None, sets: list[str], host_vars: Mapping[str, Any]
+    rules: str | None,
+    sets: list[str],
+    host_vars: Mapping[str, Any],
+    profile: str | None = None,
 ) -> dict[str, RuleSet]:
     """Load the rules with each host's preflight_vars, once for all hosts that share them.
 
@@ -201,7 +205,9 @@ def load_rules_by_host(
     for shared_vars, hosts in hosts_by_vars.items():
         try:
             ruleset = load_rules(
-                rules, [*_format_vars_as_set_options(json.loads(shared_vars)), *sets]
+                rules,
+                [*_format_vars_as_set_options(json.loads(shared_vars)), *sets],
+                profile=profile,
             )
         except InputError as error:
             names = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if hosts[3:] else "")

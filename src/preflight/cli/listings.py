@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from preflight.check import build_catalogue, today
+from preflight.check import build_catalogue, choose_profile, today
 from preflight.cli import options, redacting
 from preflight.cli.options import FactsSource, load_rules, with_source_options
 from preflight.cli.streams import (
@@ -131,12 +131,13 @@ def explain(
     rules: options.RulesFile = None,
     source: FactsSource,
     sets: options.Sets = None,
+    profile: options.Profile = None,
 ) -> None:
     """Explain one rule: what it requires, why, and its value here."""
     from preflight.render import listings
 
     source.start_measuring()
-    ruleset = load_rules(rules, sets, compose_files=source.options.compose_files)
+    ruleset = load_rules(rules, sets, profile=profile, compose_files=source.options.compose_files)
     by_id = {candidate.id: candidate for candidate in ruleset.rules}
     if rule not in by_id:
         hint = options.suggest_set(rule)
@@ -150,6 +151,8 @@ def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     """Return what a rule requires, why, and its result on these facts, without secrets."""
     from preflight.evaluate.judge import explain as evaluate_rule
 
+    ruleset = choose_profile(ruleset, facts)
+    rule = next(candidate for candidate in ruleset.rules if candidate.id == rule.id)
     return evaluate_rule(ruleset, facts, build_catalogue(), rule, today())
 
 
@@ -160,6 +163,7 @@ def models(
     format_: options.Format = "text",
     source: FactsSource,
     sets: options.Sets = None,
+    profile: options.Profile = None,
 ) -> None:
     """Show which models fit this machine, and which one is configured.
 
@@ -169,8 +173,9 @@ def models(
     from preflight.render import listings
 
     source.start_measuring()
-    ruleset = load_rules(rules, sets, compose_files=source.options.compose_files)
-    listing = list_models_by_fit(ruleset.models, source.facts(ruleset))
+    ruleset = load_rules(rules, sets, profile=profile, compose_files=source.options.compose_files)
+    facts = source.facts(ruleset)
+    listing = list_models_by_fit(choose_profile(ruleset, facts).models, facts)
     if format_ == "json":
         write_json(listings.models_as_json(listing))
     else:

@@ -180,6 +180,14 @@ Sets = Annotated[
         "Set a variable of the rule file, such as system_overhead=1GB. Repeatable.",
     ),
 ]
+Profile = Annotated[
+    str | None,
+    declare_option(
+        "--profile NAME $PREFLIGHT_PROFILE",
+        "Use this profile of the rule file. Default: the last one that applies to the machine and"
+        " the project, if any. --set overrides its variables.",
+    ),
+]
 RuleId = Annotated[
     str,
     typer.Argument(
@@ -266,13 +274,15 @@ def load_rules(
     sets: list[str] | None = None,
     files: dict[str, bytes] | None = None,
     *,
+    profile: str | None = None,
     compose_files: Sequence[str] = (),
     known_errors: bool = False,
 ) -> RuleSet:
     """Load the rule file; raises InputError with what is wrong with it or can't be read.
 
-    `files` gets the contents of all files that were read, by name. `compose_files` are those of the
-    command line, which may hold the rules. `known_errors` are the bundled diagnoses.
+    `profile` is one of the rule file's, None to choose one by the facts. `files` gets the contents
+    of all files that were read, by name. `compose_files` are those of the command line, which may
+    hold the rules. `known_errors` are the bundled diagnoses.
     """
     overrides = {}
     for assignment in sets or ():
@@ -285,7 +295,7 @@ def load_rules(
     file = choose_rule_file(name, compose_files)
     try:
         read = streams.make_rule_file_reader(file, {} if files is None else files)
-        ruleset = load_ruleset(file, read, overrides, known_errors=known_errors)
+        ruleset = load_ruleset(file, read, overrides, profile=profile, known_errors=known_errors)
     except (OSError, ValueError) as error:
         raise streams.unreadable_input_error(streams.RULE_FILE + file, error) from None
     if name is None and file not in (LOCAL_RULE_FILE, DEFAULT_RULE_SET):

@@ -198,8 +198,8 @@ def run_rule_tests(
     whole or by item. Rules that aren't named aren't compared, except with --exact.
 
     expected.json may also say under which conditions the case is judged. Every key but verdicts is
-    optional; vars, only and strict are as for check, and today is the date for waivers, by default
-    the day of the snapshot:
+    optional; vars, profile, only and strict are as for check, and today is the date for waivers, by
+    default the day of the snapshot:
 
     \b
     {"verdicts": {"host-memory": "fail"}, "exit_code": 1,
@@ -237,8 +237,8 @@ def _find_rule_file_of_case(folder: str) -> str | None:
 
 
 @cache
-def _load_rules_for_cases(file: str, *sets: str) -> RuleSet:
-    return load_rules(file, list(sets))
+def _load_rules_for_cases(file: str, profile: str | None, *sets: str) -> RuleSet:
+    return load_rules(file, list(sets), profile=profile)
 
 
 def _judge_case_folder(folder: str, file: str, only: Sequence[str], exact: bool) -> CaseOutcome:
@@ -252,9 +252,9 @@ def _judge_case_folder(folder: str, file: str, only: Sequence[str], exact: bool)
         data = streams.read_input(expected_file, cases.MAX_EXPECTED_BYTES)
         expected = cases.read_expected(data, expected_file)
         facts = options.read_snapshot_facts(os.path.join(folder, cases.FACTS_FILE))
-        known = _load_rules_for_cases(file).vars
+        known = _load_rules_for_cases(file, None).vars
         sets = sorted(f"{key}={value}" for key, value in expected.vars.items() if key in known)
-        ruleset = _load_rules_for_cases(file, *sets)
+        ruleset = _load_rules_for_cases(file, expected.profile, *sets)
         compared, differences = judge_case(ruleset, facts, expected, only, exact=exact)
     except InputError as error:
         problems = tuple(map(str, error.problems))

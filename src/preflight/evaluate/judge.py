@@ -131,6 +131,7 @@ def evaluate(
         rules_name=", ".join(ruleset.extends) if exclusion else ruleset.name,
         rules_source=ruleset.origin,
         rules_sha256=ruleset.sha256,
+        profile=ruleset.profile,
         host=_known_facts_by_name(facts, "host", _HOST_FACTS),
         engine=_known_facts_by_name(facts, "docker", _ENGINE_FACTS),
         results=results,

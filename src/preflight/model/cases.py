@@ -20,6 +20,7 @@ class CaseExpectation(NamedTuple):
     exit_code: int | None = None
     today: date | None = None
     vars: Mapping[str, str] = MappingProxyType({})
+    profile: str | None = None
     only: tuple[str, ...] = ()
     strict: bool = False
     file: str = ""

@@ -172,6 +172,7 @@ class Report(NamedTuple):
     host: Mapping[str, Any]
     engine: Mapping[str, Any]
     results: tuple[Result, ...]
+    profile: str = ""  # of the rule file
     strict: bool = False
     is_snapshot: bool = False  # measured then, perhaps elsewhere, not now and here
     next: str = ""  # the command to run when everything passes

@@ -164,6 +164,15 @@ class Waiver(NamedTuple):
     column: int = 0
 
 
+class Profile(NamedTuple):
+    """A rule set with the vars of a profile, chosen by name or where all of `when` holds."""
+
+    name: str
+    when: tuple[FactCondition, ...] | None
+    vars: Mapping[str, str]
+    ruleset: RuleSet
+
+
 class RuleSet(NamedTuple):
     """Rules in the order of the file, with their origin."""
 
@@ -178,6 +187,8 @@ class RuleSet(NamedTuple):
     extends: tuple[str, ...] = ()  # the bundled sets and files that the file names
     extended: tuple[Rule, ...] = ()  # the rules of what the file extends, as they are there
     vars: Mapping[str, str] = MappingProxyType({})
+    profile: str = ""  # whose vars these are
+    profiles: tuple[Profile, ...] = ()  # to choose from; none where one was chosen by name
     models: tuple[LanguageModel, ...] = ()
     diagnoses: tuple[Diagnosis, ...] = ()
     waivers: tuple[Waiver, ...] = ()

@@ -82,6 +82,7 @@ def report_object(report: Report) -> dict[str, Any]:
             "name": report.rules_name,
             "source": report.rules_source,
             "sha256": report.rules_sha256,
+            "profile": report.profile or None,
         },
         "host": dict(report.host),
         "engine": dict(report.engine),

@@ -290,9 +290,10 @@ def format_stack_line(report: Report) -> str:
 
 
 def format_rules_name(report: Report) -> str:
-    """Name the rules, and their file unless they are the bundled ones."""
+    """Name the rules, their file unless they are the bundled ones, and their profile."""
     is_bundled = report.rules_source.startswith("bundled")
-    return report.rules_name if is_bundled else f"{report.rules_name} ({report.rules_source})"
+    name = report.rules_name if is_bundled else f"{report.rules_name} ({report.rules_source})"
+    return f"{name}, profile {report.profile}" if report.profile else name
 
 
 def format_engine_line(report: Report) -> str:

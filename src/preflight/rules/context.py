@@ -34,6 +34,8 @@ class DecodingContext:
         self.catalogue = catalogue
         self.problems: set[Problem] = set()  # each once: a key may be decoded twice
         self.vars: Mapping[str, str] = {}
+        self.profile = ""  # whose vars these are
+        self.used_vars = 0  # how often a text had one
         self.required_facts: set[Path] = set()
         self.ids: dict[str, Collection[str]] = {}  # by kind, with those that can't be decoded
         self.suggest_set: Callable[[str], str] = lambda _: ""
@@ -45,7 +47,8 @@ class DecodingContext:
 
     def error(self, node: Node, message: str) -> InvalidValueError:
         """Add a problem; raise what is returned where decoding can't continue."""
-        self.problems.add(problem_at(node, message))
+        where = f" (with profile {self.profile})" if self.profile else ""
+        self.problems.add(problem_at(node, message + where))
         if len(self.problems) > MAX_PROBLEMS:
             raise TooManyProblemsError
         return InvalidValueError(message)
@@ -138,6 +141,7 @@ def read_scalar(
         escaped, name = match.groups()
         if escaped:
             return match[0][1:]
+        context.used_vars += 1
         if name not in context.vars:
             suggestion = did_you_mean(name, context.vars)
             context.missing_error(node, f"unknown var {name!r}{suggestion}")

@@ -118,9 +118,9 @@ def decode_node(
         return decode_all(node.value, lambda item: decode_node(item, schema["items"], context))
 
     def decode_item(item: tuple[str, Node]) -> tuple[str, Any]:
-        pattern = schema.get("propertyNames", {}).get("pattern", "")
-        if not re.match(pattern, item[0]):
-            message = f"expected a name such as system_overhead, found {item[0]!r}"
+        names = schema.get("propertyNames", {})
+        if not re.match(names.get("pattern", ""), item[0]):
+            message = f"expected a name such as {names['examples'][0]}, found {item[0]!r}"
             raise context.error(item[1], message)
         return item[0], decode_node(item[1], schema["additionalProperties"], context)
 
@@ -465,7 +465,7 @@ DECODER_BY_DEFINITION: Mapping[str, Decoder] = {
     "condition": _decode_condition,
     "when": _decode_when,
     "applies": _decode_applies,
-    **dict.fromkeys(("rule", "model", "diagnosis", "waiver"), _leave_undecoded),
+    **dict.fromkeys(("rule", "model", "diagnosis", "waiver", "profile"), _leave_undecoded),
     "unless": _decode_unless,
     "fix": lambda node, context: Fix(**decode_yaml_object("fix", node, context)),
 }

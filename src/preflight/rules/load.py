@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, partial
 from graphlib import CycleError, TopologicalSorter
@@ -29,6 +29,7 @@ from preflight.model.rules import (
     UNIT_BY_VALUE_TYPE,
     Diagnosis,
     LanguageModel,
+    Profile,
     Rule,
     RuleSet,
     Waiver,
@@ -90,11 +91,13 @@ def load_ruleset(
     catalogue: Catalogue,
     overrides: Mapping[str, str] | None = None,
     *,
+    profile: str | None = None,
     known_errors: bool = False,
 ) -> RuleSet:
     """Load a rule file (or a bundled set) with all that it extends.
 
-    `overrides` replaces vars by name. The bundled diagnoses lie beneath those of the file; without
+    `profile` is chosen by name; without it the rule set has all of them. `overrides` replaces vars
+    by name, those of profiles too. The bundled diagnoses lie beneath those of the file; without
     `known_errors` they are only loaded if it has some of its own. Raises InputError with every
     problem.
     """
@@ -106,25 +109,41 @@ def load_ruleset(
         files.add_file(name, read(name), ())
         files.add_known_errors(wanted=known_errors)
         context.vars = {**files.vars, **(overrides or {})}
-        _check_overridden_sizes(files.vars, overrides or {})
+        if context.complete and (faults := [*_find_var_problems(overrides or {}, files.vars)]):
+            raise InputError(*(f"--set {fault}" for fault in faults))
         ruleset = _build_ruleset(files, name, context)
+        if files.profiles and not context.problems:
+            profiles = tuple(_build_profiles(files, name, overrides or {}, context))
+            required = frozenset(context.required_facts)  # with those of `when`
+            ruleset = ruleset._replace(profiles=profiles, required_facts=required)
     except TooManyProblemsError:
         raise InputError(*sorted(context.problems)[:MAX_PROBLEMS], "… and more") from None
     if context.problems:
         raise InputError(*sorted(context.problems))
-    for key in overrides or ():
-        if key not in files.vars:
-            raise InputError(f"--set {key}: unknown var{did_you_mean(key, files.vars)}")
-    return ruleset
+    return ruleset if profile is None else _find_profile(ruleset, profile)
 
 
-def _check_overridden_sizes(values: Mapping[str, str], overrides: Mapping[str, str]) -> None:
-    """Raise InputError if a var that is a size in the rule file is replaced by something else."""
-    for key, value in overrides.items():
-        if values.get(key, "")[-1:].isalpha() and _size_problem(values[key]) is None:
+def _find_profile(ruleset: RuleSet, name: str) -> RuleSet:
+    """Return a rule set with a profile's vars; raises InputError if there is none of that name."""
+    profiles = {profile.name: profile for profile in ruleset.profiles}
+    if name in profiles:
+        return profiles[name].ruleset
+    if not profiles:
+        hint = "Compose's own are set by COMPOSE_PROFILES"
+        raise InputError(f"--profile {name}: {ruleset.name} has no profiles; {hint}")
+    hint = did_you_mean(name, profiles) or f": choose from {', '.join(profiles)}"
+    raise InputError(f"--profile {name}: unknown profile{hint}")
+
+
+def _find_var_problems(changes: Mapping[str, str], values: Mapping[str, str]) -> Iterator[str]:
+    """Yield each var that doesn't exist, and each size that is replaced by something else."""
+    for key, value in changes.items():
+        if key not in values:
+            yield f"{key}: unknown var{did_you_mean(key, values)}"
+        elif values[key][-1:].isalpha() and _size_problem(values[key]) is None:
             problem = _size_problem(value)
             if problem is not None:
-                raise InputError(f"--set {key}={value}: {problem}")
+                yield f"{key}={value}: {problem}"
 
 
 def _size_problem(text: str) -> ValueError | None:
@@ -168,6 +187,9 @@ class _RuleFiles:
     def __init__(self, read: ReadFile, context: DecodingContext) -> None:
         self.head: dict[str, Any] = {}
         self.vars: dict[str, str] = {}
+        self.profiles: dict[str, _MergedEntry] = {}
+        self.vars_by_profile: dict[str, dict[str, str]] = {}
+        self.decoded: dict[int, Any] = {}  # by the id of an entry that uses no var
         self.entries: dict[str, _EntriesByName] = {name: {} for name in _KIND_AND_KEY_BY_LIST}
         self.extended_rules: _EntriesByName = {}  # of all files that the last one extends
         self.documents: dict[str, str] = {}  # by file: the document that it states
@@ -198,6 +220,7 @@ class _RuleFiles:
             self._add_extended_file(base, nodes["extends"].value[number], (*chain, name))
         self.head.update(head)
         self.vars.update(head.get("vars") or {})
+        self._merge_profiles(head.get("profiles") or {})
         has_document = "source" in head or "extends" in head  # its own, or that of what it extends
         self.documents[display_name(name)] = self.head.get("source", "") if has_document else ""
         self.nodes_by_file.append(nodes)
@@ -250,6 +273,17 @@ class _RuleFiles:
             return
         self.add_file(path, data, chain)
 
+    def _merge_profiles(self, profiles: Mapping[str, Node]) -> None:
+        """Add profiles to those of extended files; the vars of one name lie over each other."""
+        for name, node in profiles.items():
+            with suppress(InvalidValueError):
+                nodes = read_keys("profile", node, self._context)
+                base = self.profiles.get(name)
+                nodes = nodes if base is None else {**base.nodes, **nodes}
+                self.profiles[name] = _MergedEntry(node, nodes)
+                own = decode_key("profile", "vars", nodes, self._context) or {}
+                self.vars_by_profile.setdefault(name, {}).update(own)
+
     def _merge_list(self, kind: str, items: Iterable[Node]) -> None:
         """Add a list of objects to those of extended files."""
         context, entries = self._context, self.entries[kind]
@@ -290,8 +324,14 @@ def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> Ru
     ) -> tuple[T, ...]:
         decoded = []
         for entry in entries[kind].values():
+            if id(entry) in files.decoded:
+                decoded.append(files.decoded[id(entry)])
+                continue
+            used_vars = context.used_vars
             with suppress(InvalidValueError):
                 decoded.append(decode_entry(entry, context))
+                if context.used_vars == used_vars:  # the same with the vars of every profile
+                    files.decoded[id(entry)] = decoded[-1]
         return tuple(decoded)
 
     rules = {rule.id: rule for rule in decode("rules", _decode_rule)}
@@ -313,6 +353,7 @@ def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> Ru
         extends=tuple(head.get("extends") or ()),
         extended=extended,
         vars=context.vars,
+        profile=context.profile,
         models=decode("models", _decode_model),
         diagnoses=decode("diagnoses", _decode_diagnosis),
         waivers=decode("waivers", partial(_decode_waiver, rules)),
@@ -320,6 +361,21 @@ def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> Ru
         documents=files.documents,
         notes=tuple(map(describe_retired_rule, retired)),
     )
+
+
+def _build_profiles(
+    files: _RuleFiles, name: str, overrides: Mapping[str, str], context: DecodingContext
+) -> Iterator[Profile]:
+    """Yield each profile with its rules: those that use a var are decoded with its vars."""
+    for profile, entry in files.profiles.items():
+        when = decode_key("profile", "when", entry.nodes, context)
+        own = files.vars_by_profile[profile]
+        for fault in _find_var_problems(own, files.vars):
+            context.error(entry.nodes["vars"], fault)
+        context.vars = {**files.vars, **own, **overrides}
+        context.profile = profile
+        yield Profile(profile, when, own, _build_ruleset(files, name, context))
+        context.profile = ""
 
 
 def _decode_extended(

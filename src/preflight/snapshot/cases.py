@@ -50,6 +50,7 @@ _EXPECTED_FILE_SHAPE = {
     "exit_code?": (0, 1, 3),
     "today?": _is_iso_date,
     "vars?": {"*": str | int | float},
+    "profile?": str,
     "only?": [str],
     "strict?": bool,
 }
@@ -74,6 +75,7 @@ def read_expected(data: bytes, file: str) -> CaseExpectation:
         exit_code=root.get("exit_code"),
         today=date.fromisoformat(root["today"]) if "today" in root else None,
         vars={name: v if isinstance(v, str) else json.dumps(v) for name, v in variables},
+        profile=root.get("profile"),
         only=tuple(root.get("only", ())),
         strict=root.get("strict", False),
         file=file,

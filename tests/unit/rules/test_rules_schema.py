@@ -158,6 +158,9 @@ def test_every_key_and_operator_is_described() -> None:
         waiver(),
         waiver(accept={"equals": "darwin"}),
         waiver(accept=None),
+        file(profiles=None),
+        file(vars={"a": 1}, profiles={"small": {}, "x-1.5_l": {"vars": {"a": 2}, "when": None}}),
+        file(profiles={"small": {"vars": None, "when": {"host.os": "linux"}}}),
     ],
 )
 def test_both_take(document: Any) -> None:
@@ -275,6 +278,13 @@ def test_both_take(document: Any) -> None:
         waiver(owner=5),
         waiver(accept={}),
         waiver(colour="red"),
+        file(profiles=[]),
+        file(profiles={"Small": {}}),
+        file(profiles={"small": None}),
+        file(profiles={"small": {"colour": "red"}}),
+        file(profiles={"small": {"vars": {"A": 1}}}),
+        file(vars={"a": 1}, profiles={"small": {"vars": {"a": None}}}),
+        file(profiles={"small": {"when": {"host.os": ["linux"]}}}),
     ],
 )
 def test_both_refuse(document: Any) -> None:

@@ -38,6 +38,7 @@ def measure(_: object, project: Project) -> Iterator[Measured]:
     yield Measured(("compose", "project"), project.name, reader)
     yield Measured(("compose", "source"), project.source, reader)
     yield Measured(("compose", "caveats"), list(project.caveats) or None, reader)
+    yield Measured(("compose", "profiles"), list(project.profiles) or None, "COMPOSE_PROFILES")
     for name, service in project.services.items():
         yield from _service_facts(project, name, service)
     yield Measured(("compose", "services"), {}, reader)

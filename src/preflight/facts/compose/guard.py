@@ -171,6 +171,12 @@ class ProjectGuard:
         self._sources: list[bytes] = []
         self._count = self._services = 0
 
+    @property
+    def active_profiles(self) -> tuple[str, ...]:
+        """The profiles of COMPOSE_PROFILES, which may be set by an env file."""
+        names = (self.variables.lookup("COMPOSE_PROFILES") or "").split(",")
+        return tuple(filter(None, map(str.strip, names)))
+
     def read_documents(self, file: str, depth: int = 0) -> list[Node]:
         """Return the documents of a file; raises ComposeError for one that can't be read."""
         file, name = os.path.abspath(file), display_path(file)

@@ -80,7 +80,11 @@ def _load_files(guard: ProjectGuard, timeout: float, environ: Mapping[str, str])
         project = _read_by_standin(project, answer, guard)
     active = project.services
     inactive = {name: own for name, own in guard.profiles.items() if name not in active}
-    return project._replace(name=str(project.config.get("name") or ""), inactive=inactive)
+    return project._replace(
+        name=str(project.config.get("name") or ""),
+        inactive=inactive,
+        profiles=guard.active_profiles,
+    )
 
 
 def _read_by_standin(project: Project, answer: ComposeAnswer, guard: ProjectGuard) -> Project:

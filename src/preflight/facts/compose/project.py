@@ -61,6 +61,7 @@ class Project(NamedTuple):
     caveats: tuple[str, ...] = ()  # what the stand-in did not do
     needs: tuple[NeededFeature, ...] = ()
     inactive: Mapping[str, tuple[str, ...]] = {}  # services left out, and their profiles
+    profiles: tuple[str, ...] = ()  # those that are active
 
     @property
     def compose_version(self) -> tuple[float, ...] | None:

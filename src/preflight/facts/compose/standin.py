@@ -80,7 +80,7 @@ class _StandInReader:
         merged: dict[str, Value] = {}
         for root in roots:
             merged = self.merge_values(merged, self.read_document(root), ())
-        profiles = set(map(str.strip, (self.variables.lookup("COMPOSE_PROFILES") or "").split(",")))
+        profiles = {*self.guard.active_profiles}
         services = {}
         for name, service in merged["services"].items():
             own = set(map(str, service.get("profiles") or ()))

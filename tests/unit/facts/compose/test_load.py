@@ -128,6 +128,12 @@ def test_variables_without_a_value_are_those_that_compose_names(folder: Path) ->
     project = project_of(folder, text)
     assert project.unset_variables == ("A",)
     assert project.inactive == {"b": ("p",)}
+    assert project.profiles == ()
+
+
+def test_active_profiles_are_those_of_the_env_file_or_the_environment(folder: Path) -> None:
+    (folder / ".env").write_text("COMPOSE_PROFILES= a,b ,\n")
+    assert project_of(folder, ONE).profiles == ("a", "b")
 
 
 def test_an_env_file_of_the_project_does_not_steer_compose(folder: Path) -> None:
