@@ -6,17 +6,17 @@ from typing import Any
 
 import jsonschema
 
-from preflight.cli.listings import schema_builders
+from preflight.cli.listings import build_schema
 
 
 def published(name: str) -> jsonschema.Draft202012Validator:
     """Return the schema as it is printed."""
-    return _validator(schema_builders()[name]())
+    return _validator(build_schema(name))
 
 
 def sealed(name: str) -> jsonschema.Draft202012Validator:
     """Return the schema with every object closed: what is written here must all be in it."""
-    return _validator(_seal(schema_builders()[name]()))
+    return _validator(_seal(build_schema(name)))
 
 
 def _validator(schema: dict[str, Any]) -> jsonschema.Draft202012Validator:

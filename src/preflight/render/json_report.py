@@ -6,7 +6,6 @@ released. The schemas are the files beside this one; tests hold the reports agai
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date
@@ -123,23 +122,3 @@ def as_plain_data(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: as_plain_data(item) for key, item in value.items()}
     return value.isoformat() if isinstance(value, date) else value
-
-
-def schema(name: str = "report") -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a report.
-
-    Within `/1` no key goes and none changes its meaning; new ones may come, so it allows others.
-    """
-    from importlib.resources import files
-
-    text = files("preflight.render").joinpath(f"{name}.schema.json").read_text("utf-8")
-    loaded: dict[str, Any] = json.loads(text)
-    return loaded
-
-
-def fleet_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the reports of many hosts, as open as that of one."""
-    report = {key: schema()[key] for key in ("type", "required", "properties")}
-    fleet = schema("fleet")
-    fleet["properties"]["hosts"]["additionalProperties"]["anyOf"].insert(0, report)
-    return fleet

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from preflight.model.facts import MAX_SNAPSHOT_BYTES, UNKNOWN_KINDS, Facts, FileLine, Unknown
@@ -79,13 +78,3 @@ def _read_positions(root: Mapping[str, Any]) -> dict[str, FileLine]:
         path: _POSITION_IN_SOURCE_PATTERN.match(source) for path, source in root["sources"].items()
     }
     return {path: FileLine(match[1], int(match[2])) for path, match in matches.items() if match}
-
-
-def build_snapshot_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a snapshot.
-
-    Within `/1` no key goes and none changes its meaning; new ones may come, so it allows others.
-    """
-    text = Path(__file__).with_name("facts.schema.json").read_text("utf-8")
-    loaded: dict[str, Any] = json.loads(text)
-    return loaded

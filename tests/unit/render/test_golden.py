@@ -12,9 +12,9 @@ import re
 import pytest
 
 from paths import GOLDEN
+from preflight.cli.listings import build_schema
 from preflight.model.report import Report
 from preflight.render import FORMATS, RenderOptions, renderer
-from preflight.render.json_report import schema
 from report_readers import ACTS
 
 
@@ -105,7 +105,7 @@ def test_json_follows_its_schema_and_counts_agree(report: Report) -> None:
     import jsonschema
 
     data = json.loads(renderer("json")(report, RenderOptions()))
-    jsonschema.Draft202012Validator(schema()).validate(data)
+    jsonschema.Draft202012Validator(build_schema("report")).validate(data)
     verdicts = [result["verdict"] for result in data["results"]]
     assert {v: verdicts.count(v) for v in set(verdicts)}.items() <= data["summary"].items()
     assert data["summary"]["exit_code"] == 1

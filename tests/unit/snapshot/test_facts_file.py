@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflight import check as pipeline
+from preflight.cli.listings import build_schema
 from preflight.model.facts import (
     MAX_SNAPSHOT_BYTES,
     UNKNOWN_KINDS,
@@ -28,7 +29,6 @@ from preflight.model.facts import (
     split_path,
 )
 from preflight.model.problems import InputError
-from preflight.snapshot import facts_file
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -79,7 +79,7 @@ def test_what_is_dumped_is_loaded(
     facts = Facts(values, sources, unknown, "2026-11-23T11:00:00Z", "1.0.0")
     assert load(json.loads(write_snapshot(facts))) == facts
     assert read_snapshot(write_snapshot(facts).encode(), "x") == facts
-    jsonschema.Draft202012Validator(facts_file.build_snapshot_schema()).validate(
+    jsonschema.Draft202012Validator(build_schema("facts")).validate(
         json.loads(write_snapshot(facts))
     )
 
@@ -212,9 +212,7 @@ def test_a_wrong_type_at_any_place(name: str, value: object) -> None:
         "not a (preflight.facts file|snapshot): ", refusal(json.dumps(snapshot).encode())
     )
     with pytest.raises(jsonschema.ValidationError):  # the published schema agrees
-        jsonschema.validate(
-            snapshot, facts_file.build_snapshot_schema(), jsonschema.Draft202012Validator
-        )
+        jsonschema.validate(snapshot, build_schema("facts"), jsonschema.Draft202012Validator)
 
 
 def test_facts_cannot_be_missing() -> None:
@@ -276,8 +274,8 @@ def test_a_damaged_file_is_read_or_refused(text: str, data: st.DataObject) -> No
 
 
 def test_the_schema_is_a_valid_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(facts_file.build_snapshot_schema())
-    unknown = facts_file.build_snapshot_schema()["properties"]["unknown"]["additionalProperties"]
+    jsonschema.Draft202012Validator.check_schema(build_schema("facts"))
+    unknown = build_schema("facts")["properties"]["unknown"]["additionalProperties"]
     assert unknown["properties"]["kind"]["enum"] == list(UNKNOWN_KINDS)
 
 
@@ -287,9 +285,9 @@ def test_a_real_snapshot_validates_and_each_declared_fact_stands_once(
     done = run_preflight("facts", "-f", "json")
     snapshot = json.loads(done.stdout)
     checker = jsonschema.FormatChecker()
-    jsonschema.Draft202012Validator(
-        facts_file.build_snapshot_schema(), format_checker=checker
-    ).validate(snapshot)
+    jsonschema.Draft202012Validator(build_schema("facts"), format_checker=checker).validate(
+        snapshot
+    )
     facts = read_snapshot(done.stdout.encode(), "facts.json")
     for name in pipeline.build_catalogue().names():
         if "*" in name:
