@@ -47,6 +47,7 @@ def list_rules(rules: RulesFile = None, format_: options.Format = "text") -> Non
 @app.command("document", epilog="Example: preflight rules document -o REQUIREMENTS.md")
 def write_requirements_document(
     rules: RulesFile = None,
+    profile: options.Profile = None,
     output: Annotated[
         str | None, declare_option("--output -o FILE", "Write the document to this file.")
     ] = None,
@@ -59,20 +60,23 @@ def write_requirements_document(
 ) -> None:
     """Write the requirements document from the rules, as Markdown.
 
-    Each section lists what its rules require or recommend, and why. The models and the known errors
-    follow.
+    Each section lists what its rules require or recommend, and why. The profiles and the models
+    follow. With --profile, the figures are those of that profile.
 
     Exit code: 0 if it was written, or is the same as the file of --check; 1 if that file differs; 2
     if a file can't be read or written.
     """
     from preflight.evaluate.judge import describe_rule
+    from preflight.evaluate.sentences import describe_when
     from preflight.render import listings
 
     if output is not None and check is not None:
         raise InputError("--output and --check exclude each other")
-    ruleset = load_rules(rules)
+    ruleset = load_rules(rules, profile=profile)
     text = listings.render_requirements_document(
-        ruleset, [describe_rule(rule) for rule in ruleset.rules]
+        ruleset,
+        [describe_rule(rule) for rule in ruleset.rules],
+        [[describe_when(line, None) for line in other.when or ()] for other in ruleset.profiles],
     )
     if check is not None:
         difference = _describe_first_difference(check, text)

@@ -9,7 +9,7 @@ from preflight.model.conditions import Condition
 from preflight.model.facts import Catalogue, Facts, Unit, join_path
 from preflight.model.quantities import format_bytes, format_duration, looks_binary
 from preflight.model.report import Explanation, ModelFit, ModelListing, RuleText
-from preflight.model.rules import Rule, RuleSet
+from preflight.model.rules import Profile, Rule, RuleSet
 from preflight.model.secrets import is_secret_path
 from preflight.render import RenderOptions
 from preflight.render.json_report import as_plain_data
@@ -194,9 +194,12 @@ def models_as_json(listing: ModelListing) -> dict[str, Any]:
     return {"schema": "preflight.models/1", **as_plain_data(listing)}
 
 
-def render_requirements_document(ruleset: RuleSet, texts: Sequence[RuleText]) -> str:
-    """Return the requirements document as Markdown; `texts` are those of the rules, in their order.
+def render_requirements_document(
+    ruleset: RuleSet, texts: Sequence[RuleText], profiles: Sequence[Sequence[str]] = ()
+) -> str:
+    """Return the requirements document as Markdown.
 
+    `texts` are those of the rules, in their order, and `profiles` what chooses each profile.
     The same rules give the same document: it has no times and no versions.
     """
     from preflight.render.templates import MARKDOWN, code_span
@@ -209,12 +212,18 @@ def render_requirements_document(ruleset: RuleSet, texts: Sequence[RuleText]) ->
     template = MARKDOWN.get_template("requirements.md.j2")
     document = template.render(
         ruleset=ruleset,
+        profiles=list(zip(ruleset.profiles, profiles, strict=True)),
         sections={title: entries for title, entries in sections.items() if entries},
         join_path=join_path,
+        list_figures=_list_figures,
         format_bytes=format_bytes,
         code=code_span,
     )
     return document.rstrip("\n") + "\n"
+
+
+def _list_figures(profile: Profile) -> str:
+    return ", ".join(f"{name} {value}" for name, value in profile.vars.items()) or "those above"
 
 
 def _describe_conditions(rule: Rule, text: RuleText) -> Iterator[str]:

@@ -7,6 +7,7 @@ from markdown_it import MarkdownIt
 from bundled_rules import bundled_rules
 from preflight import check as pipeline
 from preflight.evaluate.judge import describe_rule
+from preflight.evaluate.sentences import describe_when
 from preflight.model.rules import RuleSet
 from preflight.render import RenderOptions, listings
 
@@ -75,12 +76,36 @@ def loaded(text: str) -> RuleSet:
 
 def document(ruleset: RuleSet) -> str:
     return listings.render_requirements_document(
-        ruleset, [describe_rule(rule) for rule in ruleset.rules]
+        ruleset,
+        [describe_rule(rule) for rule in ruleset.rules],
+        [[describe_when(line, None) for line in p.when or ()] for p in ruleset.profiles],
     )
 
 
 def test_the_document_of_a_rule_file() -> None:
     assert document(loaded(RULES)) == DOCUMENT
+
+
+def test_profiles_stand_in_the_document_with_their_figures() -> None:
+    ruleset = loaded("""\
+version: 1
+name: shop
+vars: {memory: 14GB, cores: 4}
+profiles:
+  full: {}
+  small: {when: {compose.profiles: {contains: small}}, vars: {memory: 7GB, cores: 2}}
+rules: [{id: ram, title: RAM, fact: host.memory.total, require: {at_least: "${memory}"}}]
+""")
+    text = document(ruleset)
+    assert "- **RAM**: at least 14 GB required.\n" in text
+    assert text.endswith("""\
+| full | those above | it is chosen |
+| small | memory 7GB, cores 2 | compose.profiles contains small |
+""")
+    small = document(ruleset.profiles[1].ruleset)
+    assert small.startswith("# shop, profile small\n\nWritten by")
+    assert "- **RAM**: at least 7 GB required.\n" in small
+    assert "## Profiles" not in small
 
 
 def test_sections_of_the_bundled_rules_are_those_of_their_document() -> None:
