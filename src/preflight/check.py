@@ -9,7 +9,16 @@ from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING
 
 from preflight import __version__
-from preflight.model.facts import Catalogue, Facts, Measured, build_facts, join_path, replace_facts
+from preflight.model.facts import (
+    NEEDS_ONLINE,
+    Catalogue,
+    Facts,
+    Measured,
+    Unknown,
+    build_facts,
+    join_path,
+    replace_facts,
+)
 from preflight.model.problems import InputError
 from preflight.model.report import Report
 from preflight.model.rules import RuleSet
@@ -113,15 +122,16 @@ def choose_profile(ruleset: RuleSet, facts: Facts) -> RuleSet:
 def add_model_facts(facts: Facts, ruleset: RuleSet) -> Facts:
     """Add what follows from the rule file's models: of a snapshot too, by today's rules.
 
-    A snapshot of an earlier version asked no registry.
+    Without --online nobody asked registries and names.
     """
     from preflight.facts.model import derive_model_facts
-    from preflight.facts.table import NEEDS_ONLINE
 
     ruleset = choose_profile(ruleset, facts)
     added = [*derive_model_facts(facts, ruleset.models, ruleset.overhead or 0)]
     if "registry" not in facts.values and "registry.images" not in facts.unknown:
         added.append(Measured(("registry", "images"), None, NEEDS_ONLINE))
+    if any(path[0] == "net" for path in ruleset.required_facts) and not facts.has_group("net"):
+        added.append(Measured(("net",), Unknown(NEEDS_ONLINE)))
     return replace_facts(facts, added)
 
 

@@ -1,14 +1,16 @@
-"""`--online`: registries are asked with it, and never without."""
+"""`--online`: registries, names and addresses are asked with it, and never without."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engines import Engine
+from engines import Engine, missing, needs
 from real_registry import running_registry
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -45,3 +47,92 @@ def test_it_has_no_effect_on_a_snapshot(run_preflight: Run, tmp_path: Path) -> N
     done = run_preflight("check", "--online", "--facts", "facts.json", cwd=tmp_path)
     assert done.returncode == 2
     assert "--online has no effect with --facts" in done.stderr
+
+
+SERVER_AND_CHECKS = '''
+import json, os, socket, struct, subprocess, sys, threading
+
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+subprocess.run(["mount", "--bind", "resolv.conf", "/etc/resolv.conf"], check=True)
+A, AAAA = 1, 28
+asked = []
+
+def answer(query):
+    labels, at = [], 12
+    while query[at]:
+        labels.append(query[at + 1 : at + 1 + query[at]].decode())
+        at += query[at] + 1
+    name, (kind,) = ".".join(labels).lower(), struct.unpack(">H", query[at + 1 : at + 3])
+    asked.append(name)
+    if name == "slow.test":
+        return None
+    code = {"gone.test": 3, "broken.test": 2}.get(name, 0)
+    data = b""
+    if (name, kind) == ("here.test", A):
+        data = socket.inet_aton("127.0.0.1")
+    elif (name, kind) == ("six.test", AAAA):
+        data = socket.inet_pton(socket.AF_INET6, "::1")
+    counts = struct.pack(">HHHHH", 0x8180 | code, 1, bool(data), 0, 0)
+    head = query[:2] + counts + query[12 : at + 5]
+    return head + (struct.pack(">HHHIH", 0xC00C, kind, 1, 9, len(data)) + data if data else b"")
+
+def serve(server):
+    while True:
+        query, sender = server.recvfrom(512)
+        if (reply := answer(query)) is not None:
+            server.sendto(reply, sender)
+
+def check(*options):
+    done = subprocess.run(
+        [sys.executable, "-m", "preflight", "check", "-r", "names.yaml", "-f", "json", *options],
+        capture_output=True, text=True,
+    )
+    results = json.loads(done.stdout)["results"]
+    return {one["id"]: [one["verdict"], one["evidence"]] for one in results}, list(asked)
+
+found = {"unreachable": check("--online")}
+server = socket.socket(type=socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", 53))
+threading.Thread(target=serve, args=(server,), daemon=True).start()
+listener = socket.create_server(("127.0.0.1", 587))
+found["offline"] = check()
+found["online"] = check("--online", "--timeout", "3")
+print(json.dumps(found))
+'''  # fmt: skip
+NAMES = ("here", "six", "gone", "broken", "slow")
+
+
+def test_names_and_addresses_by_a_name_server(tmp_path: Path) -> None:
+    """In a network of its own, where nothing but loopback is."""
+    needs("unshare", "ip")
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    names = {f"{name}.test": f"net.resolve.{name}.test" for name in NAMES}
+    ports = {f"{name}.port": f"net.connect.{name}.test.587" for name in ("here", "six", "slow")}
+    rules = "".join(
+        f"- {{id: {name.replace('.', '-')}, title: T, fact: {fact}, require: {{equals: true}}}}\n"
+        for name, fact in (names | ports).items()
+    )
+    (tmp_path / "names.yaml").write_text(f"version: 1\nrules:\n{rules}")
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", sys.executable, "-c", SERVER_AND_CHECKS],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+    )  # fmt: skip
+    if "unshare" in done.stderr:
+        missing(done.stderr)
+    found = json.loads(done.stdout)
+    verdicts = {
+        run: {name: verdict for name, (verdict, _) in results.items()}
+        for run, (results, _) in found.items()
+    }
+    assert set(verdicts["unreachable"].values()) == {"unknown"}
+    assert set(verdicts["offline"].values()) == {"skip"}
+    assert found["offline"][1] == [], "no name was looked up"
+    assert verdicts["online"] == {
+        "here-test": "pass", "six-test": "pass", "gone-test": "fail", "broken-test": "unknown",
+        "slow-test": "unknown", "here-port": "pass", "six-port": "fail", "slow-port": "unknown",
+    }  # fmt: skip
+    reasons = {name: reason for name, (_, reason) in found["online"][0].items()}
+    assert reasons["gone-test"] == "gone.test has no address in DNS or /etc/hosts"
+    assert reasons["slow-port"] == "slow.test.587 didn't answer in time"
+    assert reasons["six-port"] == "::1, port 587: Connection refused"

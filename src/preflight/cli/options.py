@@ -170,7 +170,8 @@ Online = Annotated[
     bool,
     declare_option(
         "--online $PREFLIGHT_ONLINE",
-        "Also ask registries for the images that will be pulled. One may count that as a pull.",
+        "Also judge what needs the network: the names and addresses that rules ask for, and the"
+        " images that will be pulled. A registry may count that as a pull.",
     ),
 ]
 Sets = Annotated[

@@ -29,7 +29,16 @@ from preflight.evaluate.sentences import (
     shorten_text,
 )
 from preflight.model.conditions import ITEM_SEGMENT, Condition
-from preflight.model.facts import Catalogue, Facts, MissingItem, Path, Unknown, Value, join_path
+from preflight.model.facts import (
+    NEEDS_ONLINE,
+    Catalogue,
+    Facts,
+    MissingItem,
+    Path,
+    Unknown,
+    Value,
+    join_path,
+)
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import (
     Explanation,
@@ -143,6 +152,7 @@ def evaluate(
         notes=(
             *([_note_exclusion(ruleset, exclusion)] if exclusion else ()),
             *_note_measured_parent(facts, results),
+            *_note_offline(results),
             *ruleset.notes,
             *map(describe_retired_rule, sorted(_retired_names(ruleset, selection))),
             *_note_unneeded_waivers(ruleset, results),
@@ -190,6 +200,18 @@ def _note_measured_parent(facts: Facts, results: Iterable[Result]) -> Iterator[s
     path, parent = (facts.get(("host", "disk", name)) for name in ("path", "parent"))
     if isinstance(parent, str) and any(r.fact.startswith("host.disk.") for r in results):
         yield f"{path} doesn't exist yet: its disk was judged at {parent}."
+
+
+def _note_offline(results: Iterable[Result]) -> Iterator[str]:
+    """Yield how many rules need the network, those apart that hold for any stack's images."""
+    skipped = [
+        result
+        for result in results
+        if result.reason_or_source == NEEDS_ONLINE and not result.fact.startswith("registry.")
+    ]
+    if skipped:
+        noun, them = ("rule needs", "it") if len(skipped) == 1 else ("rules need", "them")
+        yield f"{len(skipped)} {noun} the network: add --online to judge {them}."
 
 
 def _known_facts_by_name(facts: Facts, group: str, names: Iterable[str]) -> Mapping[str, object]:
@@ -374,6 +396,8 @@ class Evaluation:
         if not undecided:
             return None
         reason = f"cannot tell whether the rule applies: {undecided}"
+        if undecided == NEEDS_ONLINE:
+            return self._not_evaluated(rule, scope, "skip", undecided)
         return self._not_evaluated(rule, scope, "unknown", reason)
 
     def _compare_fact(self, rule: Rule, scope: Scope) -> Result:
@@ -387,7 +411,8 @@ class Evaluation:
             comparison = ComparisonText(actual, condition, scope, rule.fact)
             if isinstance(holds, Unknown):
                 reason = comparison.reason(holds)
-                return self._make_result(rule, comparison, "unknown", severity, reason)
+                undecided: Verdict = "skip" if reason == NEEDS_ONLINE else "unknown"
+                return self._make_result(rule, comparison, undecided, severity, reason)
             result = self._make_result(rule, comparison, verdict, severity)
             if rule.id in self.waivers:
                 from preflight.evaluate.waivers import apply_waiver

@@ -297,7 +297,10 @@ class ComparisonText:
         if self.says_only_whether():
             if self.unit != "boolean" and self.actual is None:
                 return f"{title}: not set ({severity})" if self.condition.tests[0][1] else title
-            return f"{title}: {self.actual_text}"
+            is_of_network = self.fact[:1] == ("net",) and verdict != "pass"
+            source = self.scope.facts.source(self.fact) if is_of_network else ""
+            cause = f" ({source})" if source else ""
+            return f"{title}: {self.actual_text}{cause}"
         words = self.describe()
         if words.startswith("not "):
             modal = "must" if severity == "required" else "should"

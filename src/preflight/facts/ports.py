@@ -68,7 +68,7 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     by_key: dict[str, list[PublishedPort]] = defaultdict(list)
     for port in published_ports(project) if isinstance(project, Project) else ():
         by_key[port.key].append(port)
-    for asked_port in filter(None, map(_parse_asked_port, context.asked_ports())):
+    for asked_port in filter(None, map(_parse_asked_port, context.asked_names(*_PORTS_PATH))):
         if asked_port.key not in by_key:
             by_key[asked_port.key].append(asked_port)
     if isinstance(project, Unknown):

@@ -14,7 +14,6 @@ from preflight.facts.catalogue import FACTS_BY_SUBJECT
 from preflight.model.facts import Fact, Measured, Unknown
 
 NO_COMPOSE_FILE = "no compose file here"
-NEEDS_ONLINE = "needs --online"
 
 
 class Probe(NamedTuple):
@@ -42,6 +41,7 @@ PROBES = (
     Probe(FACTS_BY_SUBJECT["start"], "start_blockers", needs_project=True),
     Probe(FACTS_BY_SUBJECT["ports"], "ports"),
     Probe(FACTS_BY_SUBJECT["registry"], "registry", needs_project=True, needs_online=True),
+    Probe((), "network", needs_online=True),  # names that rules ask for
     Probe(FACTS_BY_SUBJECT["stack"], "stack.containers", needs_project=True),
     Probe(FACTS_BY_SUBJECT["swarm"], "swarm"),
     Probe(FACTS_BY_SUBJECT["ollama"], "ollama"),

@@ -25,6 +25,8 @@ UNKNOWN_KINDS: tuple[UnknownKind, ...] = get_args(UnknownKind)
 Path: TypeAlias = tuple[str, ...]
 Value: TypeAlias = Any  # what JSON holds: text, number, boolean, list, mapping, or None for absent
 
+NEEDS_ONLINE = "needs --online"  # why a fact wasn't measured: rules about it are skipped
+
 MAX_SNAPSHOT_BYTES = 64 * 2**20
 MAX_BUNDLE_BYTES = 64 * 2**20
 
@@ -51,6 +53,9 @@ _NOUN_BY_COLLECTION = {
 """Where a name that isn't there is a mistake; a variable or a label is absent instead."""
 _MAX_ITEMS_NAMED = 5
 
+_DOTTED_NAME_GROUPS = (("net", "resolve"), ("net", "connect"))
+"""Below them the rest of a path is one name, whether or not it is in quotes."""
+_HOST_NAME_PATTERN = re.compile(r'[^".]+(?:\.[^".]+)*\Z')
 _PATH_SEGMENT_PATTERN = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 _DOTTED_PATH_PATTERN = re.compile(
     rf"(?:{_PATH_SEGMENT_PATTERN.pattern})(?:\.(?:{_PATH_SEGMENT_PATTERN.pattern}))*"
@@ -124,6 +129,10 @@ class Facts(NamedTuple):
             except (KeyError, TypeError):  # it isn't a mapping
                 return self._explain_missing(path)
         return node
+
+    def has_group(self, name: str) -> bool:
+        """Return whether anything is known of facts that begin with this name, or why not."""
+        return name in self.values or any(p.partition(".")[0] == name for p in self.unknown)
 
     def source(self, path: Path) -> str:
         """Return where the value at `path` came from, or nothing."""
@@ -217,17 +226,23 @@ def replace_facts(facts: Facts, changes: Iterable[Measured]) -> Facts:
 
 @lru_cache(maxsize=4096)
 def split_path(dotted: str) -> Path:
-    """Read a dotted path; a segment with a dot in it is in double quotes."""
+    """Read a dotted path; a segment with a dot in it is in double quotes.
+
+    The names of hosts don't need them: net.resolve.smtp.example.com.
+    """
     if not _DOTTED_PATH_PATTERN.fullmatch(dotted):
         raise ValueError(f"{dotted!r} isn't a valid fact path: expected names joined by dots")
     segments = _PATH_SEGMENT_PATTERN.findall(dotted)
-    return tuple(plain or re.sub(r"\\(.)", r"\1", quoted) for quoted, plain in segments)
+    path = tuple(plain or re.sub(r"\\(.)", r"\1", quoted) for quoted, plain in segments)
+    return (*path[:2], ".".join(path[2:])) if path[:2] in _DOTTED_NAME_GROUPS and path[2:] else path
 
 
 def join_path(path: Path) -> str:
     """Write a path with dots, quoting the segments that need it."""
     plain = ".".join(path)
     if '"' not in plain and plain.count(".") == len(path) - 1 and "" not in path:
+        return plain
+    if path[:2] in _DOTTED_NAME_GROUPS and len(path) == 3 and _HOST_NAME_PATTERN.match(path[2]):
         return plain
     return ".".join(
         segment
@@ -239,10 +254,10 @@ def join_path(path: Path) -> str:
 
 def _path_prefixes(path: Path) -> Iterator[str]:
     dotted = join_path(path)
-    is_quoted = '"' in dotted
+    has_dots = dotted.count(".") != len(path) - 1  # in a name
     for length in range(len(path), 0, -1):
         yield dotted
-        dotted = join_path(path[: length - 1]) if is_quoted else dotted.rpartition(".")[0]
+        dotted = join_path(path[: length - 1]) if has_dots else dotted.rpartition(".")[0]
 
 
 class Catalogue:

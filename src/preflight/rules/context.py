@@ -16,6 +16,7 @@ MAX_PROBLEMS = 100
 MAX_LIST_ENTRIES = 10_000  # of a list or mapping, and of a list of all files
 MAX_LOG_PATTERNS = 5_000
 
+_HOST_AND_PORT = re.compile(r".+\.[1-9][0-9]{0,4}\Z")
 _VARIABLE_PATTERN = re.compile(r"(\$?)\$\{([a-z][a-z0-9_]*)\}")
 
 
@@ -71,6 +72,9 @@ class DecodingContext:
         item = () if self.collection is None else (*self.collection, ITEM_SEGMENT)
         for candidate in ((*item, *path), path):
             if (fact := self.catalogue.find(candidate)) is not None:
+                if candidate[:2] == ("net", "connect") and not _HOST_AND_PORT.match(candidate[-1]):
+                    example = "such as net.connect.smtp.example.com.587"
+                    raise self.error(node, f"{name!r} names no port: expected one, {example}")
                 self.required_facts.add(candidate)
                 return candidate, fact
         prefix = "".join(f"{segment}." for segment in item)

@@ -100,6 +100,8 @@ RULES = {
     "a command that fixes": "version: 1\n"
     + RULE.replace("1}", "1000TB}")
     % "fixes: [{text: t, command: ./run-me, url: 'https://192.0.2.1'}]",
+    "names and addresses": "version: 1\n"
+    + RULE % "when: {net.resolve.preflight.test: true, net.connect.192.0.2.1.443: true}",
     "a template": "version: 1\nvars: {a: '{{ self.__init__.__globals__ }}'}\n"
     + RULE % "why: '${a}'",
 }
@@ -152,7 +154,8 @@ def test_a_compose_file_reaches_nothing(name: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", nightly_except(RULES, ("extends of an address", "a command that fixes"))
+    "name",
+    nightly_except(RULES, ("extends of an address", "a command that fixes", "names and addresses")),
 )
 def test_a_rule_file_reaches_nothing(name: str, folder: Path) -> None:
     (folder / "preflight.yaml").write_text(RULES[name])

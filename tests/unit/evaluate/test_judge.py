@@ -29,6 +29,7 @@ CATALOGUE = Catalogue(
         Fact("compose.services.*.limits.cpus", "cores", ""),
         Fact("compose.services.*.image", "text", ""),
         Fact("env.*", "text", ""),
+        Fact("net.resolve.*", "boolean", ""),
     ]
 )
 CLOSED = Unknown("permission denied", "permission")
@@ -399,6 +400,34 @@ SELECTION = rules(
 def test_only_and_skip_by_id_and_tag(only: list[str], skip: list[str], ids: list[str]) -> None:
     assert [r.id for r in select_rules(SELECTION, RuleSelection(only, skip))] == ids
     assert judged(SELECTION, only=only, skip=skip).exit_code == 0
+
+
+NAMES = """rules:
+- {id: a, title: A, fact: net.resolve.a.test, require: {equals: true}}
+- {id: b, title: B, fact: host.os, when: {net.resolve.b.test: true}, require: {exists: true}}
+- {id: c, title: C, fact: host.os, recommend: {exists: true}}
+"""
+
+
+def test_what_needs_the_network_is_skipped_and_counted() -> None:
+    report = judged(rules(NAMES), facts({"net": Unknown("needs --online")}))
+    assert [r.verdict for r in report.results] == ["skip", "skip", "pass"]
+    assert [r.message for r in report.results[:2]] == [
+        "A: skipped, needs --online",
+        "B: skipped, needs --online",
+    ]
+    assert report.notes == ("2 rules need the network: add --online to judge them.",)
+    assert report.exit_code == 0
+    late = judged(rules(NAMES), facts({"net": Unknown("a.test didn't answer", "timeout")}))
+    assert [r.verdict for r in late.results] == ["unknown", "unknown", "pass"]
+    assert (late.notes, late.exit_code) == ((), 3)
+
+
+def test_what_the_network_said_is_in_the_sentence() -> None:
+    given = facts(net={"resolve": {"a.test": False, "b.test": True}})
+    source = {"net.resolve.a.test": "a.test has no address in DNS"}
+    (first, *_) = judged(rules(NAMES), given._replace(sources=source)).results
+    assert first.message == "A: no (a.test has no address in DNS)"
 
 
 @pytest.mark.parametrize("option", ["only", "skip"])

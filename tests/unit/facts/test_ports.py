@@ -450,7 +450,7 @@ def with_asked_ports(project: Project | Unknown | None, *asked: str) -> MeasureC
         context.project = LazyValue(lambda: raise_error(ComposeError("the file can't be read")))
     else:
         context.project = LazyValue(lambda: project)
-    context.asked_ports = LazyValue(lambda: asked)
+    context.asked_names = lambda *group: [*asked]  # type: ignore[method-assign]
     return context
 
 

@@ -34,6 +34,31 @@ def test_a_path_survives_being_written(path: list[str]) -> None:
     assert split_path(join_path(tuple(path))) == tuple(path)
 
 
+@pytest.mark.parametrize("quoted", ['"a.example.com"', "a.example.com", 'a."example.com"'])
+def test_names_of_hosts_need_no_quotes(quoted: str) -> None:
+    path = ("net", "resolve", "a.example.com")
+    assert split_path(f"net.resolve.{quoted}") == path
+    assert join_path(path) == "net.resolve.a.example.com"
+    assert split_path(f"net.connect.{quoted}.25") == ("net", "connect", "a.example.com.25")
+    assert split_path(f"env.{quoted}")[:1] == ("env",)
+    facts = build_facts(
+        [Measured(path, True), Measured(("net", "resolve", "a"), Unknown("late"))],
+        measured_at="",
+        version="",
+    )
+    assert facts.get(path) is True
+    assert facts.get(("net", "resolve", "a")) == Unknown("late"), "not a parent of the other"
+    assert isinstance(facts.get(("net", "resolve", "b.example.com")), Unknown)
+
+
+@example(["a..b"])
+@example(['"'])
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=3))
+def test_any_name_below_a_group_of_hosts_survives_being_written(names: list[str]) -> None:
+    path = ("net", "resolve", ".".join(names))
+    assert split_path(join_path(path)) == path
+
+
 @pytest.mark.parametrize("text", ["", ".", "a.", ".a", "a..b", 'a"b"', '"a"b', '"a', 'a."'])
 def test_what_is_no_path(text: str) -> None:
     with pytest.raises(ValueError, match="isn't a valid fact path"):

@@ -22,7 +22,7 @@ from preflight.facts.engine.locality import (
     identify_engine,
     is_in_container,
 )
-from preflight.model.facts import Unknown
+from preflight.model.facts import Path, Unknown
 
 T = TypeVar("T")
 
@@ -58,22 +58,22 @@ def ask_engine(engine: Engine | Unknown, ask: Callable[[Engine], T]) -> T | Unkn
 class MeasureContext:
     """The options of one measurement, and the endpoint, engine and project that probes share.
 
-    `deadline` is when the measurement ends, by time.monotonic. `read_asked_ports` returns the ports
-    that rules name, and may wait for it.
+    `deadline` is when the measurement ends, by time.monotonic. `read_asked_paths` returns the facts
+    that are measured only if a rule names them, and may wait for it.
     """
 
     def __init__(
         self,
         options: Options,
         deadline: float | None = None,
-        read_asked_ports: Callable[[], Sequence[str]] = tuple,
+        read_asked_paths: Callable[[], Sequence[Path]] = tuple,
     ) -> None:
         self.options = options
         self.deadline = deadline or time.monotonic() + options.timeout
         self.endpoint = LazyValue(lambda: resolve_endpoint(options.docker_host, options.context))
         self.engine = LazyValue(self._connect_to_engine)
         self.project: LazyValue[Project | None] = LazyValue(lambda: load_project(options))
-        self.asked_ports = LazyValue(read_asked_ports)
+        self._asked_paths = LazyValue(read_asked_paths)
         self._engine_seconds = 0.0
 
     def _connect_to_engine(self) -> Engine:
@@ -85,6 +85,12 @@ class MeasureContext:
         info = api.get_object("/info")
         name = identify_engine(version, info, endpoint.url)
         return Engine(api, version, info, name, find_host_visibility(api, name, info))
+
+    def asked_names(self, *group: str) -> list[str]:
+        """Return the names below a group of facts that rules ask for, such as ports."""
+        depth = len(group)
+        paths = [path for path in self._asked_paths() if path[:depth] == group and path[depth:]]
+        return [name for name in dict.fromkeys(path[depth] for path in paths) if name != "*"]
 
     def had_engine_time(self) -> bool:
         """Whether the engine had enough time for an answer, so that its silence is a finding."""

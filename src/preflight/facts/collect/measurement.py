@@ -29,8 +29,8 @@ _SIGKILL_NUMBER = 9  # `signal` would have to be imported
 _WAIT_INTERVAL_SECONDS = 0.1  # between two calls of `on_wait`
 STANDARD_FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 """Of compose files, in the order in which Compose looks for them."""
-_PORTS_PATH = ("host", "ports")
-MAX_ASKED_PORTS = 500  # what a pipe takes at once, whether or not the worker reads it
+_ON_DEMAND_GROUPS = (("host", "ports"), ("net",))  # measured by the worker if a rule asks
+_MAX_ASKED_BYTES = 60_000  # what a pipe takes at once, whether or not the worker reads it
 _DEADLINE_MARGIN_SECONDS = 0.2  # the worker ends so long before the program stops waiting
 
 
@@ -53,7 +53,7 @@ class Options(NamedTuple):
     """`path` is where data will be stored; `timeout` is in seconds, for the whole measurement.
 
     With `logs` the measurement also collects what support wants: Measurement.support_data. With
-    `online` registries are asked.
+    `online` registries are asked, and the names and addresses that rules name.
     """
 
     path: str = "."
@@ -111,7 +111,7 @@ class Measurement:
         import json
 
         self._start = self._end = time.monotonic()
-        self._timeout = options.timeout
+        self._timeout, self._online = options.timeout, options.online
         self.support_data: list[Measured] = []
         self.hidden_variables: list[tuple[str, str]] = []
         self._worker_deadline = self._start + max(
@@ -141,10 +141,13 @@ class Measurement:
         """Return the facts that rules may see; `asked_paths` are those that a rule names."""
         asked_paths = set(asked_paths)
         asked_names = {path[-1] for path in asked_paths if path[-2:-1] == ("environment",)}
-        ports = [path[2] for path in sorted(asked_paths) if path[:2] == _PORTS_PATH and path[2:]]
-        ports = [port for port in dict.fromkeys(ports) if port != "*"][:MAX_ASKED_PORTS]
+        on_demand = [
+            path
+            for path in sorted(asked_paths)
+            if path[:1] in _ON_DEMAND_GROUPS or path[:2] in _ON_DEMAND_GROUPS
+        ]
         facts = []
-        for fact in self.results(on_wait, ports):
+        for fact in self.results(on_wait, on_demand):
             if fact.path[0] == SUPPORT_SEGMENT:
                 self.support_data.append(fact)
             elif fact.path[-2:-1] != ("environment",) or fact.path[-1] in asked_names:
@@ -154,19 +157,21 @@ class Measurement:
         return facts
 
     def results(
-        self, on_wait: Callable[[float], None] | None = None, asked_ports: Sequence[str] = ()
+        self,
+        on_wait: Callable[[float], None] | None = None,
+        asked_paths: Sequence[tuple[str, ...]] = (),
     ) -> Iterator[Measured]:
         """Yield facts as they come, then an Unknown for every declared fact.
 
-        Of two values for one path the first counts. `asked_ports` are those that a rule names: the
-        worker was started before the rules were loaded, and waits for them. `on_wait` is called
-        with the seconds gone by while there is nothing to yield.
+        Of two values for one path the first counts. `asked_paths` are facts that are measured only
+        if a rule names them: the worker was started before the rules were loaded, and waits for
+        them. `on_wait` is called with the seconds gone by while there is nothing to yield.
         """
         from preflight.facts.table import PROBES, unknown_facts
         from preflight.model.facts import Measured, Unknown
 
         failure = ""
-        self._send_asked_ports(asked_ports)
+        self._send_asked_paths(asked_paths)
         try:
             while True:  # what came in time counts, however late it is asked for
                 seconds_left = max(0.0, self._start + self._timeout - time.monotonic())
@@ -191,14 +196,23 @@ class Measurement:
             late = f"{probe.late} within {self._timeout:.3g} s"
             reason = Unknown(failure, "error") if failure else Unknown(late, "timeout")
             yield from unknown_facts(probe, reason)
+        if self._online:
+            late_name = Unknown(failure or f"not measured within {self._timeout:.3g} s", "timeout")
+            yield from (Measured(path, late_name) for path in asked_paths if path[0] == "net")
 
-    def _send_asked_ports(self, ports: Sequence[str]) -> None:
-        """Send the last line that the worker waits for."""
+    def _send_asked_paths(self, paths: Sequence[tuple[str, ...]]) -> None:
+        """Send the last line that the worker waits for: as many paths as a pipe takes."""
         import json
 
+        texts, size = [], 0
+        for text in map(json.dumps, paths):
+            size += len(text) + 2
+            if size > _MAX_ASKED_BYTES:
+                break
+            texts.append(text)
         if self._worker is not None and self._worker.stdin is not None:
             with suppress(OSError, ValueError), self._worker.stdin as stdin:  # ended, or closed
-                stdin.write(json.dumps(ports).encode("ascii") + b"\n")
+                stdin.write(f"[{', '.join(texts)}]\n".encode("ascii"))
 
     def _read_worker_lines(self, worker: Worker) -> None:
         assert worker.stdout is not None

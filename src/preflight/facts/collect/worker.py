@@ -1,9 +1,9 @@
 """The worker process: runs all probes at once, and writes each fact as soon as it has it.
 
-It reads its request from standard input, and later the ports that rules name. It writes one JSON
-line for each fact, and ends at its deadline or when nobody reads its output any more. Each probe
-has a thread, so that one that hangs doesn't delay the others; and a process can be killed, or left
-behind if it hangs in the kernel.
+It reads its request from standard input, and later the facts that are measured only if a rule asks
+for them. It writes one JSON line for each fact, and ends at its deadline or when nobody reads its
+output any more. Each probe has a thread, so that one that hangs doesn't delay the others; and a
+process can be killed, or left behind if it hangs in the kernel.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import LogRequest, Options
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.table import (
-    NEEDS_ONLINE,
     PROBES,
     Probe,
     facts_without_project,
     unknown_facts,
 )
-from preflight.model.facts import Measured, Unknown
+from preflight.model.facts import NEEDS_ONLINE, Measured, Path, Unknown
 
 _THREAD_SWITCH_SECONDS = 0.02  # long enough for the engine's thread to get to its first wait
 
@@ -39,7 +38,7 @@ def main() -> None:
         os._exit(0)  # the program didn't need it after all
     fields, deadline = json.loads(line)
     options = Options(*fields)
-    context = MeasureContext(options, deadline, _read_asked_ports)
+    context = MeasureContext(options, deadline, _read_asked_paths)
     sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
     # the engine's first: it waits most, and the others are measured meanwhile
     probes = sorted(PROBES, key=lambda probe: probe.facts is not FACTS_BY_SUBJECT["docker"])
@@ -58,10 +57,10 @@ def main() -> None:
     _end_process()
 
 
-def _read_asked_ports() -> list[str]:
-    """Return the ports that the rules name, which come once the rules are loaded."""
+def _read_asked_paths() -> list[Path]:
+    """Return the facts that the rules ask for, which come once the rules are loaded."""
     line = sys.stdin.readline()
-    return list(json.loads(line)) if line else []
+    return [tuple(path) for path in json.loads(line)] if line else []
 
 
 def _write_all_bytes(facts: Iterable[Measured]) -> None:
@@ -80,17 +79,16 @@ def measure_probe(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
     Of two values for a fact the first stands. A probe that has nothing to do is not even imported.
     """
     try:
-        if not probe.needs_project:
-            yield from probe.load().measure(context)
-            return
-        project = context.project_or_unknown()
-        if project is None or isinstance(project, Unknown):
+        project = context.project_or_unknown() if probe.needs_project else None
+        if probe.needs_project and (project is None or isinstance(project, Unknown)):
             yield from facts_without_project(probe, project)
         elif probe.needs_online and not context.options.online:
             for fact in unknown_facts(probe, Unknown(NEEDS_ONLINE)):
                 yield Measured(fact.path, None, NEEDS_ONLINE)
-        else:
+        elif probe.needs_project:
             yield from probe.load().measure(context, project)
+        else:
+            yield from probe.load().measure(context)
     except EngineError as error:
         yield from unknown_facts(probe, error.unknown)
     except Exception as error:  # noqa: BLE001 - whatever a probe raises is a reason

@@ -1,0 +1,143 @@
+"""Names that resolve, and addresses that can be reached: measured with `--online` only.
+
+Only what a rule names is asked, from this machine: not from a container, and not from the host of a
+remote engine. What is refused or doesn't exist is false; where no answer came nothing is known.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, NamedTuple, TypeAlias
+
+from preflight.facts.collect.context import MeasureContext
+from preflight.model.facts import Measured, Unknown
+
+_MAX_NAMES = 200  # asked for; each has a thread
+_MAX_SECONDS = 5.0  # for all of them
+_RESERVE_SECONDS = 0.5  # for what is left to do when they had their time
+_MAX_ADDRESSES = 4  # tried of a host
+_HTTPS_PORT = 443
+_UNREACHABLE_ERRORS = {
+    errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH,
+    errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT,
+}  # fmt: skip
+# elsewhere the same error is given where no resolver is reachable
+_NO_SUCH_NAME_ERRORS = (
+    {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None)} if sys.platform == "linux" else set()
+)
+
+Addresses: TypeAlias = list[tuple[Any, ...]]  # as getaddrinfo has them
+
+
+class Answer(NamedTuple):
+    """Whether a name or an address can be used, and what was found."""
+
+    value: bool | Unknown
+    source: str = ""
+
+
+def measure(context: MeasureContext) -> Iterator[Measured]:
+    """Yield what is known of each name and address that a rule asks for."""
+    asked: list[tuple[str, str, Callable[[str, float], Answer]]] = [
+        (kind, name, ask)
+        for kind, ask in (("resolve", resolve_name), ("connect", connect_to_address))
+        for name in context.asked_names("net", kind)
+    ]
+    deadline = min(context.deadline - _RESERVE_SECONDS, time.monotonic() + _MAX_SECONDS)
+    pool = ThreadPoolExecutor(_MAX_NAMES)
+    answers = [pool.submit(ask, name, deadline) for _, name, ask in asked[:_MAX_NAMES]]
+    wait(answers, max(0.0, deadline - time.monotonic()))
+    pool.shutdown(wait=False, cancel_futures=True)
+    for (kind, name, _), future in zip(asked, answers, strict=False):
+        late = Answer(Unknown(f"{name} didn't answer in time", "timeout"))
+        answer = future.result() if future.done() else late
+        yield Measured(("net", kind, name), answer.value, answer.source)
+    for kind, name, _ in asked[_MAX_NAMES:]:
+        unknown = Unknown(f"only {_MAX_NAMES} names are asked for", "unsupported")
+        yield Measured(("net", kind, name), unknown)
+
+
+def resolve_name(name: str, _deadline: float) -> Answer:
+    """Look a name up as programs on this machine do, /etc/hosts included."""
+    found = _look_up(name)
+    if isinstance(found, Answer):
+        return found
+    addresses = dict.fromkeys(address[4][0] for address in found)
+    return Answer(True, f"it resolves to {', '.join(list(addresses)[:_MAX_ADDRESSES])}")
+
+
+def _look_up(host: str, port: int | None = None) -> Addresses | Answer:
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        if error.errno in _NO_SUCH_NAME_ERRORS:
+            return Answer(False, f"{host} has no address in DNS or /etc/hosts")
+        return Answer(Unknown(f"{host} can't be looked up: {error.strerror}"))
+    except (OSError, ValueError):  # such as a label of more than 63 characters
+        return Answer(Unknown(f"{host} isn't a valid host name", "invalid"))
+
+
+def connect_to_address(target: str, deadline: float) -> Answer:
+    """Connect to HOST.PORT, one of its addresses after the other, without sending anything.
+
+    On port 443 with a TLS handshake that checks the certificate.
+    """
+    host, _, port = target.rpartition(".")
+    found = _look_up(host, int(port))
+    answer = found if isinstance(found, Answer) else _try_addresses(found, host, deadline)
+    if answer.value is False and _has_proxy(host.lower()):
+        proxy = "programs that use the proxy of HTTPS_PROXY may reach it"
+        return Answer(Unknown(f"not reachable directly ({answer.source}); {proxy}"))
+    return answer
+
+
+def _has_proxy(host: str) -> bool:
+    from urllib.request import getproxies, proxy_bypass
+
+    if host in ("localhost", "::1") or host.startswith("127."):
+        return False  # no program asks a proxy for it
+    return bool({"http", "https", "all"} & getproxies().keys()) and not proxy_bypass(host)
+
+
+def _try_addresses(addresses: Addresses, host: str, deadline: float) -> Answer:
+    """Return whether one of the addresses accepts; unknown if any may."""
+    answers = []
+    addresses = addresses[:_MAX_ADDRESSES]
+    for number, address in enumerate(addresses):
+        seconds = (deadline - time.monotonic()) / (len(addresses) - number)
+        answers.append(_try_address(address, host, max(seconds, 0.1)))
+        if answers[-1].value is True:
+            return answers[-1]
+    return next((a for a in answers if isinstance(a.value, Unknown)), answers[0])
+
+
+def _try_address(address: tuple[Any, ...], host: str, seconds: float) -> Answer:
+    import ssl
+
+    family, kind, protocol, _, (ip, port, *_) = address
+    try:
+        with socket.socket(family, kind, protocol) as connection:
+            connection.settimeout(seconds)
+            connection.connect(address[4])
+            if port == _HTTPS_PORT:
+                context = ssl.create_default_context()
+                context.wrap_socket(connection, server_hostname=host).close()
+        return Answer(True, f"{ip} accepts connections on port {port}")
+    except TimeoutError:
+        return Answer(Unknown(f"{ip} did not answer on port {port}", "timeout"))
+    except ssl.SSLCertVerificationError as error:
+        file, folder, *_ = ssl.get_default_verify_paths()
+        if file is None and not (folder and os.listdir(folder)):
+            return Answer(Unknown("its certificate can't be checked: no CA certificates here"))
+        return Answer(False, f"its certificate isn't valid: {error.verify_message.rstrip('.')}")
+    except OSError as error:  # of TLS too
+        reason = f"{ip}, port {port}: {error.strerror or type(error).__name__}"
+        if isinstance(error, ssl.SSLError) or error.errno in _UNREACHABLE_ERRORS:
+            return Answer(False, reason)
+        return Answer(Unknown(reason, "permission" if error.errno == errno.EACCES else "error"))
