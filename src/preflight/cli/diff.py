@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -21,20 +21,15 @@ if TYPE_CHECKING:
     from preflight.snapshot.compare import ComparisonInput
 
 
+@options.with_options()
 def diff(
-    before: Annotated[
-        str,
-        options.declare_file_argument(
-            "A", "A snapshot, bundle or JSON report, or a folder of them."
-        ),
-    ],
-    after: Annotated[
-        str, options.declare_file_argument("B", "What to compare it with. - is standard input.")
-    ],
-    rules: options.RulesFile = None,
+    *,
+    before: str,
+    after: str,
+    rules: str | None = None,
     format_: options.Format = "text",
-    sets: options.Sets = None,
-    profile: options.Profile = None,
+    sets: list[str] | None = None,
+    profile: str | None = None,
 ) -> None:
     """Show which verdicts and facts changed from A to B.
 

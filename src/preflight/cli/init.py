@@ -6,9 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from preflight.cli import streams
 from preflight.cli.options import (
@@ -16,7 +14,7 @@ from preflight.cli.options import (
     FactsSource,
     check_filesystems_respond,
     load_rules,
-    with_source_options,
+    with_options,
 )
 from preflight.model.facts import Facts, Unknown
 from preflight.model.problems import InputError, Problem
@@ -30,13 +28,11 @@ _STRING_COMMENT_OR_COMMA = re.compile(
 )
 
 
-@with_source_options(snapshot=False)
+@with_options(without=["facts"])
 def init(
     *,
     source: FactsSource,
-    force: Annotated[
-        bool, typer.Option("--force", help=f"Replace an existing {LOCAL_RULE_FILE}.")
-    ] = False,
+    force: bool = False,
 ) -> None:
     """Write a rule file, preflight.yaml, from the compose file.
 

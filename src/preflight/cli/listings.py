@@ -6,13 +6,11 @@ import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal
-
-import typer
+from typing import Any, Literal
 
 from preflight.check import build_catalogue, choose_profile, today
 from preflight.cli import options, redacting
-from preflight.cli.options import FactsSource, load_rules, with_source_options
+from preflight.cli.options import FactsSource, load_rules, with_options
 from preflight.cli.streams import (
     terminal_options,
     write_file,
@@ -32,23 +30,15 @@ _SCHEMA_FILE_BY_NAME = {
 }
 
 
-@with_source_options()
+@with_options()
 def facts(
     *,
-    patterns: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[NAME]...",
-            help="Only these facts: names, beginnings such as docker.memory, or globs.",
-        ),
-    ] = None,
-    output: Annotated[
-        str | None, options.declare_option("--output -o FILE", "Save a snapshot to this file.")
-    ] = None,
+    patterns: list[str] | None = None,
+    output: str | None = None,
     format_: options.Format = "text",
-    rules: options.RulesFile = None,
+    rules: str | None = None,
     source: FactsSource,
-    no_redact: options.NoRedact = False,
+    no_redact: bool = False,
 ) -> None:
     """Print what was measured, and where each value comes from.
 
@@ -131,14 +121,14 @@ def select_facts(facts: Facts, patterns: Sequence[str]) -> Facts:
     return replace_facts(empty, chosen)
 
 
-@with_source_options()
+@with_options()
 def explain(
     *,
-    rule: options.RuleId,
-    rules: options.RulesFile = None,
+    rule: str,
+    rules: str | None = None,
     source: FactsSource,
-    sets: options.Sets = None,
-    profile: options.Profile = None,
+    sets: list[str] | None = None,
+    profile: str | None = None,
 ) -> None:
     """Explain one rule: what it requires, why, and its value here."""
     from preflight.render import listings
@@ -163,14 +153,14 @@ def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     return evaluate_rule(ruleset, facts, build_catalogue(), rule, today())
 
 
-@with_source_options()
+@with_options()
 def models(
     *,
-    rules: options.RulesFile = None,
+    rules: str | None = None,
     format_: options.Format = "text",
     source: FactsSource,
-    sets: options.Sets = None,
-    profile: options.Profile = None,
+    sets: list[str] | None = None,
+    profile: str | None = None,
 ) -> None:
     """Show which models fit this machine, and which one is configured.
 
@@ -189,14 +179,10 @@ def models(
         write_output(listings.render_models(listing, terminal_options()))
 
 
+@with_options()
 def schema(
-    name: Annotated[
-        Literal["rules", "facts", "report", "fleet"],
-        typer.Argument(
-            metavar="rules|facts|report|fleet",
-            help="Rule files, snapshots, JSON reports, or JSON reports of many hosts.",
-        ),
-    ],
+    *,
+    name: Literal["rules", "facts", "report", "fleet"],
 ) -> None:
     """Print the JSON Schema of one of preflight's files."""
     write_json(build_schema(name))

@@ -8,14 +8,14 @@ from contextlib import suppress
 from datetime import date
 from functools import cache
 from itertools import zip_longest
-from typing import Annotated, Literal
+from typing import Literal
 
 import typer
 
 from preflight.check import add_model_facts, select, today
 from preflight.check import check as judge_facts
 from preflight.cli import options, streams
-from preflight.cli.options import RulesFile, choose_rule_file, declare_option, load_rules
+from preflight.cli.options import choose_rule_file, load_rules, with_options
 from preflight.model.cases import CaseExpectation, CaseOutcome, VerdictMismatch, exit_code
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError, Problem
@@ -33,7 +33,8 @@ app = typer.Typer(
 
 
 @app.command("list", epilog="Example: preflight rules list -f json")
-def list_rules(rules: RulesFile = None, format_: options.Format = "text") -> None:
+@with_options("rules list")
+def list_rules(*, rules: str | None = None, format_: options.Format = "text") -> None:
     """List the rules of a set."""
     from preflight.render import listings
 
@@ -45,18 +46,13 @@ def list_rules(rules: RulesFile = None, format_: options.Format = "text") -> Non
 
 
 @app.command("document", epilog="Example: preflight rules document -o REQUIREMENTS.md")
+@with_options("rules document")
 def write_requirements_document(
-    rules: RulesFile = None,
-    profile: options.Profile = None,
-    output: Annotated[
-        str | None, declare_option("--output -o FILE", "Write the document to this file.")
-    ] = None,
-    check: Annotated[
-        str | None,
-        declare_option(
-            "--check FILE", "Compare the document with this file instead of writing it."
-        ),
-    ] = None,
+    *,
+    rules: str | None = None,
+    profile: str | None = None,
+    output: str | None = None,
+    check: str | None = None,
 ) -> None:
     """Write the requirements document from the rules, as Markdown.
 
@@ -100,18 +96,12 @@ def _describe_first_difference(file: str, expected: str) -> str:
 
 
 @app.command("validate", epilog="Example: preflight rules validate preflight.yaml")
+@with_options("rules validate")
 def validate_files(
-    files: Annotated[
-        list[str] | None, options.declare_file_argument("[FILE]...", "Rule files.")
-    ] = None,
-    rules: RulesFile = None,
-    facts: Annotated[
-        str | None,
-        declare_option(
-            "--facts FILE",
-            "Also find waivers that this snapshot doesn't need. - is standard input.",
-        ),
-    ] = None,
+    *,
+    files: list[str] | None = None,
+    rules: str | None = None,
+    facts: str | None = None,
 ) -> None:
     """Find all problems in rule files, each with its line.
 
@@ -162,33 +152,16 @@ def review_rules(
 
 
 @app.command("test", epilog="Example: preflight rules test tests/cases --rules preflight.yaml")
+@with_options("rules test")
 def run_rule_tests(
+    *,
     ctx: typer.Context,
-    folder: Annotated[
-        str,
-        options.declare_file_argument("DIR", "The folder of a case, or a folder of such folders."),
-    ],
-    rules: RulesFile = None,
-    only: Annotated[
-        list[str] | None,
-        declare_option(
-            "--only ID|TAG", "Compare only these rules: ids, tags or globs. Repeatable."
-        ),
-    ] = None,
-    exact: Annotated[
-        bool,
-        declare_option(
-            "--exact",
-            "Every rule must have an expected verdict. Default: the others aren't compared.",
-        ),
-    ] = False,
-    format_: Annotated[
-        Literal["text", "json", "junit"],
-        declare_option("--format -f text|json|junit", "Output format."),
-    ] = "text",
-    quiet: Annotated[
-        bool, declare_option("--quiet -q", "Show only the cases that differ.")
-    ] = False,
+    folder: str,
+    rules: str | None = None,
+    only: list[str] | None = None,
+    exact: bool = False,
+    format_: Literal["text", "json", "junit"] = "text",
+    quiet: bool = False,
 ) -> None:
     """Test rules against saved machines.
 
