@@ -137,6 +137,24 @@ def test_a_start_imports_no_more_than_it_did(
     assert len(modules - ours) <= others, sorted(modules - ours)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="no fork elsewhere")
+def test_what_program_and_worker_both_use_is_imported_once(tmp_path: Path) -> None:
+    """Before the fork; and nothing else is, apart from what takes the fork."""
+    code = (
+        "import sys, json\nfrom preflight.cli import main\n"
+        "from preflight.facts.collect import process; process.import_shared_modules()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code + PRINT_MODULES], capture_output=True, text=True
+    )
+    shared = set(json.loads(done.stderr.splitlines()[-1]))
+    program = loaded("check", cwd=tmp_path)
+    worker = loaded_by_worker(tmp_path)
+    assert sorted((program & worker) - shared) == []
+    unneeded = {"gc", "preflight.cli", "preflight.facts.collect.process"}
+    assert sorted(shared - (program & worker) - unneeded) == []
+
+
 @pytest.mark.parametrize("format_", ["text", "json"])
 def test_a_check_imports_at_most_70_of_our_modules(format_: str, tmp_path: Path) -> None:
     """In both processes together."""

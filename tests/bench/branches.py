@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import support_path  # noqa: F401 - first
 
@@ -21,26 +20,23 @@ HINDERED = (  # the measuring itself imports modules, and writes files: not smal
     "tests/faults/test_surroundings.py::test_the_verdicts_hold[no core, no file but small ones]",
     "tests/faults/test_surroundings.py::test_the_verdicts_hold[an ordinary user",
 )
-MEASURED = Path(__file__).with_name("measured")  # its sitecustomize.py has the reader measured too
 
 
 def main() -> None:
     """Run the tests, put together what each process has met, and print it."""
     with tempfile.TemporaryDirectory(prefix="preflight-branches-") as folder:
         os.environ["COVERAGE_FILE"] = f"{folder}/data"
-        paths = [str(MEASURED), *filter(None, [os.environ.get("PYTHONPATH")])]
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         left_out = [f"--deselect={test}" for test in HINDERED]
-        tests = coverage("run", "-m", "pytest", "-q", *left_out, *sys.argv[1:], env=env)
+        tests = coverage("run", "-m", "pytest", "-q", *left_out, *sys.argv[1:])
         coverage("combine", "-q")
         coverage("html", "-q", "-d", str(ROOT / "build/branches"))
         report = coverage("report", "--show-missing", "--skip-covered")
     sys.exit(tests or report)
 
 
-def coverage(*words: str, env: dict[str, str] | None = None) -> int:
+def coverage(*words: str) -> int:
     """Run a command of coverage.py; returns its exit code."""
-    return subprocess.run([sys.executable, "-m", "coverage", *words], cwd=ROOT, env=env).returncode
+    return subprocess.run([sys.executable, "-m", "coverage", *words], cwd=ROOT).returncode
 
 
 if __name__ == "__main__":

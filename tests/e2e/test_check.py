@@ -443,9 +443,9 @@ def test_a_fault_of_the_program_shows_no_secret(
 
 def test_no_process_to_measure_with_is_undecided_and_told(folder: Path) -> None:
     code = (
-        "import subprocess\n"
+        "import os, subprocess\n"
         "def full(*_, **__): raise BlockingIOError(11, 'Resource temporarily unavailable')\n"
-        "subprocess.Popen.__init__ = full\n"
+        "os.fork = subprocess.Popen.__init__ = full\n"
         "from preflight.cli import main; main()"
     )
     done = subprocess.run(

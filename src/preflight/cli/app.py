@@ -25,7 +25,7 @@ from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 
 if TYPE_CHECKING:
-    from preflight.facts.collect.measurement import Worker
+    from preflight.facts.collect.process import Worker
 
 # By command: its module, and its example. The command is the function of its name there, or `app`.
 _MODULE_AND_EXAMPLE_BY_COMMAND = {

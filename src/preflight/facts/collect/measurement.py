@@ -1,31 +1,19 @@
-"""The program's side of measuring: starts the worker, and receives facts until the deadline.
-
-It imports little, and the rest only where it is used: the worker is started before all else.
-"""
+"""The program's side of measuring: sends the request, and receives facts until the deadline."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from preflight.facts.collect.process import Worker
     from preflight.model.facts import Measured
 
-Worker: TypeAlias = "subprocess.Popen[bytes]"
-
-_WORKER_PYTHON_CODE = (
-    "import gc, sys; gc.disable(); sys.path[:] = sys.argv[1:];"
-    "from preflight.facts.collect.worker import main; main()"
-)
 SUPPORT_SEGMENT = "support"  # the first part of the path of data that isn't a fact
-_SIGKILL_NUMBER = 9  # `signal` would have to be imported
 _WAIT_INTERVAL_SECONDS = 0.1  # between two calls of `on_wait`
 STANDARD_FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 """Of compose files, in the order in which Compose looks for them."""
@@ -65,41 +53,6 @@ class Options(NamedTuple):
     online: bool = False
 
 
-def start_worker() -> Worker:
-    """Start a worker; it waits for its request, and ends when its standard input is closed.
-
-    It gets our module path without the current folder, unless we are installed there: a
-    `docker.py` of the user's project must not be taken for the SDK. Raises OSError.
-    """
-    program_folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    current = ""
-    with suppress(OSError):  # it was deleted
-        current = os.getcwd()
-    path = [entry for entry in sys.path if entry and (entry != current or entry == program_folder)]
-    return subprocess.Popen(
-        [sys.executable, "-S", "-c", _WORKER_PYTHON_CODE, *path],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows
-    )  # fmt: skip
-
-
-def stop_worker(worker: Worker) -> None:
-    """End a worker and the programs it runs; one that hangs in the kernel is left behind."""
-    if worker.returncode is not None:
-        return
-    with suppress(OSError, AttributeError):  # Windows has no process groups
-        os.killpg(worker.pid, _SIGKILL_NUMBER)
-    worker.kill()
-    try:
-        worker.wait(0.05)
-    except subprocess.TimeoutExpired:
-        worker.returncode = -9
-    assert worker.stdin is not None
-    with suppress(OSError):  # it ended without reading its request
-        worker.stdin.close()
-
-
 class Measurement:
     """A measurement that runs in the worker while the program does something else.
 
@@ -109,6 +62,8 @@ class Measurement:
 
     def __init__(self, options: Options, worker: Worker | None = None) -> None:
         import json
+
+        from preflight.facts.collect.process import start_worker
 
         self._start = self._end = time.monotonic()
         self._timeout, self._online = options.timeout, options.online
@@ -167,6 +122,7 @@ class Measurement:
         if a rule names them: the worker was started before the rules were loaded, and waits for
         them. `on_wait` is called with the seconds gone by while there is nothing to yield.
         """
+        from preflight.facts.collect.process import stop_worker
         from preflight.facts.table import PROBES, unknown_facts
         from preflight.model.facts import Measured, Unknown
 

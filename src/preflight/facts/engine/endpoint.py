@@ -6,7 +6,6 @@ docker/cli, cli/command/cli.go `resolveContextName`, cli/context/store.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -153,6 +152,8 @@ def _find_tls_files(folder: Path, verify: bool) -> TlsFiles:
 
 
 def _read_docker_context(name: str, named_by: str, contexts: Path) -> Endpoint:
+    import hashlib  # takes 3 ms, and few have a context
+
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
     file = contexts / "meta" / digest / "meta.json"
     title = f"context {name!r} ({named_by})"

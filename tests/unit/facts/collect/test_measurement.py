@@ -19,14 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine_server import drip_without_end, listening
-from preflight.facts.collect import measurement, worker
+from preflight.facts.collect import process as worker_process
+from preflight.facts.collect import worker
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import (
     Measurement,
     Options,
     decode_fact,
-    start_worker,
-    stop_worker,
 )
 from preflight.facts.collect.worker import encode_fact
 from preflight.facts.table import ALL_FACTS, PROBES, Probe, unknown_facts
@@ -116,7 +115,7 @@ def test_without_a_worker_every_fact_says_why(monkeypatch: pytest.MonkeyPatch) -
     def refuse() -> None:
         raise OSError("no more processes")
 
-    monkeypatch.setattr(measurement, "start_worker", refuse)
+    monkeypatch.setattr(worker_process, "start_worker", refuse)
     measured = list(Measurement(Options()).results())
     assert {join_path(one.path) for one in measured} == DECLARED
     assert {one.value for one in measured} == {
@@ -182,24 +181,6 @@ def test_a_compose_file_that_cannot_be_used_is_the_reason_for_all_of_its_project
         assert isinstance(one.value, Unknown)
         assert one.value.kind == "invalid"
         assert "compose.yaml" in one.value.reason
-
-
-def test_a_worker_that_is_not_asked_ends_by_itself() -> None:
-    process = start_worker()
-    assert process.stdin is not None
-    process.stdin.close()
-    assert process.wait(10) == 0
-    assert process.stdout is not None
-    assert process.stdout.read() == b""
-
-
-def test_ending_is_possible_twice_and_at_once() -> None:
-    process = start_worker()
-    start = time.monotonic()
-    stop_worker(process)
-    stop_worker(process)
-    assert time.monotonic() - start < 5
-    assert process.returncode is not None
 
 
 @pytest.fixture

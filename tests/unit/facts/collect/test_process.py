@@ -1,0 +1,53 @@
+"""The worker process starts with nothing of the program's, and ends when it is asked to."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from preflight.facts.collect.process import start_worker, stop_worker
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="no fork elsewhere")
+
+
+def test_a_worker_that_is_not_asked_ends_by_itself() -> None:
+    process = start_worker()
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(10) == 0
+    assert process.stdout is not None
+    assert process.stdout.read() == b""
+
+
+def test_ending_is_possible_twice_and_at_once() -> None:
+    process = start_worker()
+    start = time.monotonic()
+    stop_worker(process)
+    stop_worker(process)
+    assert time.monotonic() - start < 5
+    assert process.returncode is not None
+
+
+def test_waiting_for_a_worker_ends() -> None:
+    process = start_worker()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.01)
+    stop_worker(process)
+
+
+@linux
+def test_a_worker_has_a_session_of_its_own_and_no_file_of_the_program() -> None:
+    """Whoever reads what the program writes would wait for a worker that hangs."""
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    process = start_worker()
+    os.close(writing)
+    assert os.read(reading, 1) == b""
+    assert process.returncode is None
+    assert os.getsid(process.pid) == process.pid
+    stop_worker(process)
+    os.close(reading)
