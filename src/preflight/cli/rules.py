@@ -16,6 +16,7 @@ from preflight.check import add_model_facts, select, today
 from preflight.check import check as judge_facts
 from preflight.cli import options, streams
 from preflight.cli.options import choose_rule_file, load_rules, with_options
+from preflight.cli.pull import pull
 from preflight.model.cases import CaseExpectation, CaseOutcome, VerdictMismatch, exit_code
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError, Problem
@@ -29,6 +30,10 @@ app = typer.Typer(
     help="List, check, test and document rules.",
     rich_markup_mode=None,
     no_args_is_help=True,
+)
+
+app.command("pull", epilog="Example: preflight rules pull git::https://github.com/acme/rules@v1")(
+    pull
 )
 
 

@@ -271,15 +271,25 @@ def limit_reading_time(seconds: float | None) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+def read_rule_bytes(name: str) -> bytes:
+    """Return a file's bytes, one more than a rule file may have at most; raises OSError."""
+    with io.BufferedReader(open_input(name)) as file:
+        return file.read(MAX_RULE_FILE_BYTES + 1)
+
+
 def read_rule_file(name: str) -> bytes:
     """Return a rule file's bytes, or a bundled set's by its name; of a compose file only its rules.
 
-    Raises OSError, and InputError for a compose file whose rules are empty.
+    Raises OSError, and InputError for a compose file whose rules are empty, or for a file that
+    isn't what its lock says.
     """
     if name in BUNDLED_FILE_BY_SET:
         return find_bundled_rule_file(name).read_bytes()
-    with io.BufferedReader(open_input(name)) as file:
-        data = file.read(MAX_RULE_FILE_BYTES + 1)
+    data = read_rule_bytes(name)
+    if os.path.lexists(f"{name}.lock"):
+        from preflight.cli.pull import check_lock
+
+        check_lock(name, data)
     if EMBEDDED_RULES_KEY not in data:
         return data
     from preflight.rules.embedded import extract_embedded_rules

@@ -1,0 +1,281 @@
+"""`preflight rules pull`: fetch a rule file from a git repository, and lock what it is.
+
+The user's own git fetches one commit into a temporary folder, without a checkout, hooks or
+questions; the rule file is read from there. Nothing else fetches: other commands only compare a
+file with its lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from typing import NamedTuple
+
+from preflight.check import build_catalogue
+from preflight.cli import streams
+from preflight.cli.options import LOCAL_RULE_FILE, with_options
+from preflight.model.problems import InputError
+from preflight.model.rules import MAX_RULE_FILE_BYTES
+
+LOCK_SUFFIX = ".lock"
+_LOCK_SCHEMA = "preflight.lock/1"
+_MAX_LOCK_BYTES = 2**16
+_MAX_GIT_FILE_BYTES = 256 * 2**20  # of what git fetches
+_STANDARD_PATHS = ("rules.yaml", LOCAL_RULE_FILE)  # in the repository
+_HOST = r"(?:[A-Za-z0-9][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?"
+_USER = r"[A-Za-z0-9_][\w.-]*@"
+_ADDRESS_PATTERN = re.compile(
+    r"(?:git::)?"
+    rf"(?P<url>(?:https://{_HOST}/|ssh://(?:{_USER})?{_HOST}/|{_USER}{_HOST}:|file:///|\.{{0,2}}/)"
+    r"(?:(?!//)[^\0-\x1f])+?)"
+    r"(?://(?P<path>[^\0-\x1f]+?))?"
+    r"@(?P<ref>[A-Za-z0-9_][\w./+-]*)",
+    re.ASCII,
+)
+_ADDRESS_HELP = (
+    "expected git::URL@REF or git::URL//PATH@REF, such as git::https://github.com/acme/rules@v1.2;"
+    " URL is https://… without a user, ssh://…, user@host:…, file:///… or a folder such as ./rules"
+)
+# what would make git use another repository than the temporary one
+_GIT_VARIABLES = (
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE",
+)  # fmt: skip
+_GIT_OPTIONS = (
+    "-c", f"core.hooksPath={os.devnull}", "-c", "core.fsmonitor=false", "-c", "maintenance.auto=0",
+    "-c", "gc.auto=0", "-c", "fetch.recurseSubmodules=false", "-c", "fetch.writeCommitGraph=false",
+)  # fmt: skip
+
+
+class Address(NamedTuple):
+    """Where a rule file is: a repository, the path in it if one is given, a tag, branch, commit."""
+
+    url: str
+    path: str
+    ref: str
+
+
+@with_options("rules pull")
+def pull(
+    *, address: str, output: str = LOCAL_RULE_FILE, force: bool = False, timeout: float = 60.0
+) -> None:
+    """Fetch a rule file from a git repository, and write a lock beside it.
+
+    Without //PATH the file is rules.yaml or preflight.yaml at the top of the repository. The lock,
+    FILE.lock, has its address, commit and SHA-256. Commit both: every command that reads the file
+    refuses it once it doesn't match its lock, and none fetches it again.
+
+    Exit code: 0 if it was written; 2 if it can't be fetched, isn't a valid rule file, or would
+    replace a file that was changed.
+    """
+    wanted = parse_address(address)
+    if output == "-":
+        raise InputError("--output -: expected a file, beside which the lock is written")
+    path, commit, data = fetch_rule_file(wanted, timeout)
+    name = f"{path} of {wanted.url} at {wanted.ref}"
+    if len(data) > MAX_RULE_FILE_BYTES:
+        raise InputError(f"{name}: larger than {MAX_RULE_FILE_BYTES // 2**20} MiB")
+    if not force:
+        _check_replaceable(output, data)
+    count = _count_rules(output, data)
+    lock = {
+        "schema": _LOCK_SCHEMA,
+        "address": wanted.url,
+        "path": path,
+        "ref": wanted.ref,
+        "commit": commit,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    streams.write_file(output, data)
+    streams.write_file(output + LOCK_SUFFIX, json.dumps(lock, indent=2) + "\n")
+    streams.write_output(
+        f"Wrote {output}, {count} rules: {name}, commit {commit[:12]}.\n"
+        f"Wrote {output}{LOCK_SUFFIX}. Commit both files.\n"
+    )
+
+
+def parse_address(text: str) -> Address:
+    """Read an address; raises InputError for one that git could take for something else."""
+    match = _ADDRESS_PATTERN.fullmatch(text)
+    path = (match and match["path"]) or ""
+    is_inside = not {"", ".", ".."} & set(path.split("/")) if path else True
+    if match is None or not is_inside or ".." in match["ref"] or match["ref"].endswith("/"):
+        shown = re.sub(r"//[^/]*@(?=[^/]*/)", "//", text)  # it may have a password
+        raise InputError(f"{shown!r} isn't a valid address: {_ADDRESS_HELP}")
+    url = match["url"]
+    return Address(os.path.abspath(url) if url[0] in "./" else url, path, match["ref"])
+
+
+def fetch_rule_file(address: Address, seconds: float) -> tuple[str, str, bytes]:
+    """Return the path in the repository, the commit and the contents; raises InputError."""
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="preflight-", ignore_cleanup_errors=True) as folder:
+        git = _Git(folder, seconds)
+        git.run("init", "--quiet", "--bare", "--template=", ".")
+        git.run("remote", "add", "origin", address.url)
+        # trees alone: the one file is fetched when it is read, where the server can do that
+        git.run(
+            "fetch", "--quiet", "--depth=1", "--no-tags", "--filter=blob:none",
+            "origin", address.ref,
+        )  # fmt: skip
+        commit = git.run("rev-parse", "--verify", "FETCH_HEAD^{commit}").decode().strip()
+        place = f"{address.url} at {address.ref}"
+        for path in [address.path] if address.path else _STANDARD_PATHS:
+            entry = git.run("ls-tree", "-z", commit, "--", path).decode("utf-8", "replace")
+            mode, _, rest = entry.partition(" ")
+            if not entry:
+                continue
+            if mode not in ("100644", "100755"):
+                kind = {"120000": "a symbolic link, which isn't followed", "160000": "a submodule"}
+                raise InputError(f"{path} of {place} is {kind.get(mode, 'a folder')}")
+            return path, commit, git.run("cat-file", "blob", rest.split()[1])
+        missing = address.path or " or ".join(_STANDARD_PATHS)
+        hint = "" if address.path else ": name the file, as in git::URL//PATH@REF"
+        raise InputError(f"{place} has no {missing}{hint}")
+
+
+class _Git:
+    """Runs the user's git in a folder, with its configuration and its credentials."""
+
+    def __init__(self, folder: str, seconds: float) -> None:
+        program = shutil.which("git")
+        if program is None:
+            raise InputError("git isn't installed: rules pull runs it")
+        self._command = [program, f"--git-dir={folder}", *_GIT_OPTIONS]
+        self._folder, self._seconds = folder, seconds
+        self._deadline = time.monotonic() + seconds
+        self._environ = {k: v for k, v in os.environ.items() if k not in _GIT_VARIABLES} | {
+            "GIT_ALLOW_PROTOCOL": "https:ssh:file",  # no ext::, which runs commands
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ASKPASS": "",
+            "SSH_ASKPASS_REQUIRE": "never",
+            "GCM_INTERACTIVE": "never",
+            "GIT_LITERAL_PATHSPECS": "1",
+            "GIT_LFS_SKIP_SMUDGE": "1",
+            "LC_ALL": "C",
+        }
+        ssh = os.environ.get("GIT_SSH_COMMAND") or self._configured_ssh() or "ssh"
+        if "GIT_SSH" not in os.environ and re.fullmatch(r"(\S*/)?ssh(\s.*)?", ssh):
+            self._environ["GIT_SSH_COMMAND"] = f"{ssh} -oBatchMode=yes"
+
+    def _configured_ssh(self) -> str:
+        with suppress(InputError):  # it isn't set
+            return self.run("config", "--get", "core.sshCommand").decode().strip()
+        return ""
+
+    def run(self, *arguments: str) -> bytes:
+        """Return the output of a git command; raises InputError with what it says."""
+        files = [os.path.join(self._folder, name) for name in ("preflight.out", "preflight.err")]
+        with open(files[0], "w+b") as output, open(files[1], "w+b") as error:
+            try:
+                process = subprocess.Popen(
+                    [*self._command, *arguments], cwd=self._folder, env=self._environ,
+                    stdin=subprocess.DEVNULL, stdout=output, stderr=error,
+                    start_new_session=True,  # no terminal to ask for a password
+                    preexec_fn=_limit_file_size(),  # noqa: PLW1509 - there are no threads yet
+                )  # fmt: skip
+            except OSError as problem:
+                raise InputError(f"git can't be run: {problem.strerror}") from None
+            try:
+                code = process.wait(max(0.0, self._deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                raise InputError(f"git did not finish within {self._seconds:g} s") from None
+            finally:
+                with suppress(OSError, AttributeError):  # Windows has no process groups
+                    os.killpg(process.pid, signal.SIGKILL)  # what git has started too
+                process.kill()
+                process.wait()
+            output.seek(0)
+            error.seek(0)
+            if code == 0:
+                return output.read(MAX_RULE_FILE_BYTES + 1)
+            raise InputError(self._explain_failure(error.read(2**16).decode("utf-8", "replace")))
+
+    def _explain_failure(self, text: str) -> str:
+        sizes = [
+            os.path.getsize(os.path.join(folder, name))
+            for folder, _, names in os.walk(self._folder)
+            for name in names
+        ]
+        if max(sizes, default=0) >= _MAX_GIT_FILE_BYTES:
+            return f"the repository is larger than {_MAX_GIT_FILE_BYTES // 2**20} MiB"
+        fatal = re.search(r"^(?:fatal|error): (.+)", text, re.MULTILINE)
+        return f"git: {fatal[1] if fatal else text.strip().partition(chr(10))[0] or 'it failed'}"
+
+
+def _limit_file_size() -> partial[None] | None:
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    limit = (_MAX_GIT_FILE_BYTES, _MAX_GIT_FILE_BYTES)
+    return partial(resource.setrlimit, resource.RLIMIT_FSIZE, limit)
+
+
+def _check_replaceable(file: str, data: bytes) -> None:
+    """Raise InputError if a file is there that isn't as it was pulled."""
+    try:
+        existing = streams.read_rule_bytes(file)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise streams.unreadable_input_error(file, error) from None
+    if existing == data:
+        return
+    lock = read_lock(file)
+    if lock is None:
+        raise InputError(f"{file} exists and wasn't pulled; --force replaces it")
+    if lock["sha256"] != hashlib.sha256(existing).hexdigest():
+        raise InputError(f"{file} was changed since it was pulled; --force replaces it")
+
+
+def _count_rules(file: str, data: bytes) -> int:
+    """Return how many rules a file has; raises InputError with its problems."""
+    from preflight.rules.load import load_ruleset
+
+    read_others = streams.make_rule_file_reader(file, {})
+    return len(
+        load_ruleset(
+            file, lambda name: data if name == file else read_others(name), build_catalogue()
+        ).rules
+    )
+
+
+def read_lock(file: str) -> Mapping[str, str] | None:
+    """Return the lock of a rule file, None if it has none; raises InputError."""
+    name = file + LOCK_SUFFIX
+    if not os.path.lexists(name):
+        return None
+    try:
+        lock = json.loads(streams.read_input(name, _MAX_LOCK_BYTES))
+    except (ValueError, RecursionError):
+        lock = None
+    keys = ("address", "path", "ref", "commit", "sha256")
+    if not isinstance(lock, dict) or not all(isinstance(lock.get(key), str) for key in keys):
+        raise InputError(
+            f"{name} isn't a valid lock: pull {file} again (preflight rules pull), or delete it"
+        )
+    return lock
+
+
+def check_lock(file: str, data: bytes) -> None:
+    """Raise InputError if a rule file isn't what its lock says."""
+    lock = read_lock(file)
+    if lock is not None and lock["sha256"] != hashlib.sha256(data).hexdigest():
+        address = f"git::{lock['address']}//{lock['path']}@{lock['ref']}"
+        raise InputError(
+            f"{file} doesn't match {file}{LOCK_SUFFIX}: it was changed since it was pulled. To"
+            f" restore it: preflight rules pull {address} -o {file} --force. To keep the change,"
+            f" delete {file}{LOCK_SUFFIX}"
+        )
