@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import preflight
+from preflight.cli.app import _COMMANDS, _load_command
 from preflight.facts.collect.measurement import Options
 
 PACKAGE = Path(preflight.__file__).parent
@@ -123,10 +124,11 @@ COMPLETING = {"_PREFLIGHT_COMPLETE": "complete_bash", "COMP_WORDS": "preflight c
     ("arguments", "environment", "own", "others"),
     [
         (["--version"], {}, 2, 65),
+        (["--help"], {}, 20, 160),
         (["check", "-f", "json"], {}, 48, 190),
         ([], COMPLETING, 40, 160),
     ],
-    ids=["--version", "check -f json", "completion"],
+    ids=["--version", "--help", "check -f json", "completion"],
 )
 def test_a_start_imports_no_more_than_it_did(
     arguments: list[str], environment: dict[str, str], own: int, others: int
@@ -135,6 +137,12 @@ def test_a_start_imports_no_more_than_it_did(
     ours = {name for name in modules if name.partition(".")[0] == "preflight"}
     assert len(ours) <= own, sorted(ours)
     assert len(modules - ours) <= others, sorted(modules - ours)
+
+
+def test_the_help_of_a_command_is_the_same_everywhere() -> None:
+    """The list of commands is written without importing them."""
+    for name, (_, summary, _) in _COMMANDS.items():
+        assert _load_command(name).get_short_help_str(200) == summary, name
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no fork elsewhere")

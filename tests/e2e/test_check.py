@@ -509,6 +509,7 @@ def test_completion_offers_ids_tags_and_formats(tmp_path: Path, words: str, offe
         [script], capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **env}
     )
     assert offered in done.stdout.split()
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_what_nobody_measures_is_unknown_with_the_nearest_name(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from preflight import __version__
 from preflight.cli.streams import (
@@ -27,20 +27,64 @@ from preflight.model.report import ExitCode
 if TYPE_CHECKING:
     from preflight.facts.collect.process import Worker
 
-# By command: its module, and its example. The command is the function of its name there, or `app`.
-_MODULE_AND_EXAMPLE_BY_COMMAND = {
-    "check": ("check", "preflight check -f text -f json:report.json"),
-    "init": ("init", "preflight init"),
-    "facts": ("listings", "preflight facts -o facts.json"),
-    "fix": ("fix", "preflight fix -o compose.fix.yaml"),
-    "explain": ("listings", "preflight explain host-memory"),
-    "models": ("listings", "preflight models"),
-    "diagnose": ("diagnose", "docker compose logs -t | preflight diagnose -"),
-    "bundle": ("bundle", "preflight bundle -o ticket.zip"),
-    "diff": ("diff", "preflight diff good.zip ticket.zip"),
-    "fleet": ("fleet", "preflight fleet -i hosts.ini"),
-    "rules": ("rules", ""),
-    "schema": ("listings", "preflight schema rules > rules.schema.json"),
+# By command: its module, a line of help, an example. Its function has its name, or is `app`.
+_COMMANDS = {
+    "check": (
+        "check",
+        "Judge this machine, or a snapshot of one, by the rules.",
+        "preflight check -f text -f json:report.json",
+    ),
+    "init": (
+        "init",
+        "Write a rule file, preflight.yaml, from the compose file.",
+        "preflight init",
+    ),
+    "facts": (
+        "listings",
+        "Print what was measured, and where each value comes from.",
+        "preflight facts -o facts.json",
+    ),
+    "fix": (
+        "fix",
+        "Show a compose override with which failing checks pass.",
+        "preflight fix -o compose.fix.yaml",
+    ),
+    "explain": (
+        "listings",
+        "Explain one rule: what it requires, why, and its value here.",
+        "preflight explain host-memory",
+    ),
+    "models": (
+        "listings",
+        "Show which models fit this machine, and which one is configured.",
+        "preflight models",
+    ),
+    "diagnose": (
+        "diagnose",
+        "Find known errors in logs, with their cause and fix.",
+        "docker compose logs -t | preflight diagnose -",
+    ),
+    "bundle": (
+        "bundle",
+        "Write one file to attach to a support ticket, without secrets.",
+        "preflight bundle -o ticket.zip",
+    ),
+    "diff": (
+        "diff",
+        "Show which verdicts and facts changed from A to B.",
+        "preflight diff good.zip ticket.zip",
+    ),
+    "fleet": (
+        "fleet",
+        "Run the same check on every host of an Ansible inventory.",
+        "preflight fleet -i hosts.ini",
+    ),
+    "rules": ("rules", "List, check, test and document rules.", ""),
+    "schema": (
+        "listings",
+        "Print the JSON Schema of one of preflight's files.",
+        "preflight schema rules > rules.schema.json",
+    ),
 }
 
 _SUGGESTION_PATTERN = re.compile(
@@ -54,8 +98,7 @@ def _show_help(
     ] = None,
 ) -> None:
     """Show the help of a command."""
-    arguments = [*(words or ()), "--help"]
-    raise typer.Exit(build_app(arguments)(arguments, "preflight", standalone_mode=False))
+    raise typer.Exit(build_app()([*(words or ()), "--help"], "preflight", standalone_mode=False))
 
 
 def _show_version(wanted: bool) -> None:
@@ -76,13 +119,33 @@ def _root_options(
     pass
 
 
-def build_app(arguments: Sequence[str]) -> typer.Typer:
-    """Return the app with the command that the arguments name, or with all commands.
+class _LazyGroup(TyperGroup):
+    """Imports a command when it is run or completed; its row in the table is enough for the help.
 
-    Importing the other commands takes as long as reading the rules.
+    All commands together take as long to import as a check.
     """
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, arguments = super().resolve_command(ctx, args)
+        return name, _load_command(name) if name in _COMMANDS else command, arguments
+
+
+def _load_command(name: str) -> Any:
+    """Import a command; returns it as Typer runs it."""
+    module_name, _, example = _COMMANDS[name]
+    module = import_module(f"preflight.cli.{module_name}")
+    if hasattr(module, "app"):
+        return typer.main.get_command(module.app)
+    app = typer.Typer(rich_markup_mode=None, add_completion=False)
+    app.command(name, epilog=f"Example: {example}")(getattr(module, name))
+    return typer.main.get_command(app)
+
+
+def build_app() -> typer.Typer:
+    """Return the app with all commands."""
     app = typer.Typer(
         name="preflight",
+        cls=_LazyGroup,
         help="Check whether this machine can run a stack, and show what to change if it can't.",
         no_args_is_help=True,
         rich_markup_mode=None,
@@ -90,23 +153,9 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(epilog="Example: preflight check")(_root_options)
-    command = next((word for word in arguments if word != "--debug"), "")
-    names = (
-        [command]
-        if command in _MODULE_AND_EXAMPLE_BY_COMMAND
-        else []
-        if command in ("--version", "help")
-        else _MODULE_AND_EXAMPLE_BY_COMMAND
-    )
-    for name in names:
-        module_name, example = _MODULE_AND_EXAMPLE_BY_COMMAND[name]
-        module = import_module(f"preflight.cli.{module_name}")
-        if hasattr(module, "app"):
-            app.add_typer(module.app, name=name)
-        else:
-            app.command(name, epilog=f"Example: {example}")(getattr(module, name))
-    if len(names) != 1:
-        app.command("help", epilog="Example: preflight help check")(_show_help)
+    for name, (_, summary, _) in _COMMANDS.items():
+        app.command(name, help=summary)(lambda: None)
+    app.command("help", epilog="Example: preflight help check")(_show_help)
     return app
 
 
@@ -121,7 +170,7 @@ def run(worker: Worker | None) -> NoReturn:
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _handle_signal)  # under nohup it continues
     try:
-        code = build_app(sys.argv[1:])(obj=worker, standalone_mode=False)
+        code = build_app()(obj=worker, standalone_mode=False)
     except BaseException as error:  # noqa: BLE001 - all become exit codes
         # after a signal, code in between may have raised something else
         code = _exit_codes[0] if _exit_codes else _report_error(error)
@@ -140,6 +189,8 @@ def _report_error(error: BaseException) -> int:
         else:
             write_message(_describe_usage_error(error))
         return ExitCode.USAGE
+    if isinstance(error, SystemExit) and error.code == 0:  # Typer raises it after a completion
+        return ExitCode.OK
     if isinstance(error, SystemExit):  # Typer raises it if nobody reads what it writes
         silence_stdout()
         if {"--help", "-h"} & set(sys.argv):

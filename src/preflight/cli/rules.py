@@ -29,6 +29,7 @@ MAX_DOCUMENT_BYTES = 4 * 2**20
 app = typer.Typer(
     help="List, check, test and document rules.",
     rich_markup_mode=None,
+    add_completion=False,
     no_args_is_help=True,
 )
 

@@ -89,7 +89,7 @@ def fleet(rules: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         given.hosts, given.signal = answers, number
         monkeypatch.setattr(playbook, "run_playbook", lambda *_: given)
         command = ["fleet", "-i", "a,b", "-r", rules, *options]
-        return CliRunner().invoke(build_app(["fleet"]), command)
+        return CliRunner().invoke(build_app(), command)
 
     return run
 
@@ -123,5 +123,5 @@ def test_removing_says_what_was_removed(fleet: Any) -> None:
 
 def test_an_inventory_that_is_a_pipe_is_refused(rules: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "hosts")
-    done = CliRunner().invoke(build_app(["fleet"]), ["fleet", "-i", str(tmp_path / "hosts")])
+    done = CliRunner().invoke(build_app(), ["fleet", "-i", str(tmp_path / "hosts")])
     assert str(done.exception).endswith("hosts: it is neither a file nor a folder")
