@@ -17,8 +17,10 @@ _QUOTING_FIELD_NAMES = (
 _QUOTING_FIELD_PATTERN = re.compile(
     rb"""(?:(?:\b|")(?:%b)\\?["']?\s*[:=]\s*\[?\s*
     |(?<=")(?=(?:GET|POST|PUT|HEAD|DELETE|PATCH|OPTIONS)[ ])
-    |\b(?:raise[ ]\w+|throw[ ]new[ ]\w+|errorf|errors\.new|s?printf|println|panic|assert\w*
-        |log(?:ger|ging)?\.\w+)\((?:\w+,[ ])?[bfru]?
+    |(?:^[\s+-]*raise[ ]\w+|\b(?:throw[ ]new[ ]\w+|errors\.new|\w+f|println|panic|assert\w*
+        |log(?:ger|ging)?\.\w+|contains|includes|(?:starts|ends)with|hasprefix|\w*match\w*|compile
+        |(?-i:warn(?:ing)?|error|info|debug|fatal|log|print|fail|die|abort)f?)
+     )\((?:[\w.()]+,[ ])?[bfru]?
     )(?P<quote>\\?["']|`|(?=[A-Z]+[ ]))"""
     % _QUOTING_FIELD_NAMES,
     re.IGNORECASE | re.VERBOSE,
@@ -28,8 +30,11 @@ _QUOTING_FIELD_PATTERN = re.compile(
 _CHAT_PATTERN = re.compile(
     rb"""\b(?:prompts?|question|user_?input|expr|summary|description)[:=]\s*(?![\s"'\\\[{])
     |(?:^|[\s;|&(="'/])(?:[efz]?grep|rg|ag|ack|findstr|select-string|echo)\s
-    |^\s*(?://|/\*)
-    |^[\w./-]*/[\w.-]+\.(?:c|cc|cpp|cs|cu|go|h|java|js|kt|md|php|py|rb|rs|rst|sh|ts|ya?ml):[0-9]+[:-]\s
+    |(?:^\s*|[;){}][ \t]*)(?://|/\*)|^\#{2,6}[ ]|^\s*except[ ]
+    |^[\w./-]*/[\w.-]+\.(?:c|cc|cpp|cs|cu|go|h|java|js|kt|mdx?|php|py|rb|rs|rst|sh|ts|ya?ml)
+     (?:-[0-9]+-|:[0-9]+:(?![ ]\w*Warning:))
+    |^[\w.-]+\.(?:mdx?|rst|ya?ml)(?::[0-9]+:|-[0-9]+-)
+    |^\s*[-*][ ]+(?:fix(?:e[sd])?|add(?:s|ed)?|changed?|handle[sd]?|improved?|removed?)\b
     |^\s*(?:\xe2\x9c\x93|---[ ]PASS|PASS(?:ED)?\b|ok[ ][0-9]+[ ])
     |(?:^|[\s\]|])(?:user|assistant|human)(?:[ ](?:said|asked|wrote))?:\s+(?![\s"'\\\[{])
     |\b(?:if|when|whenever)[ ](?:you|we|it|they)[ ](?:see|sees|get|gets|hit|hits)\b

@@ -75,8 +75,8 @@ class LogReader:
         patterns = self._patterns
         if ALL_PATTERNS_INDEX not in candidate.patterns:
             patterns = [patterns[number] for number in sorted(set(candidate.patterns))]
-        for line in lines:
-            for count, self._current_pattern in patterns:
+        for count, self._current_pattern in patterns:
+            for line in lines:
                 match = self._current_pattern.search(line.text)
                 if match is not None:
                     if not is_quoted(line.text, *match.span()):
