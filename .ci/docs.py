@@ -30,7 +30,7 @@ RULES_PAGE = ROOT / "docs/reference/rules.md"
 PICTURE = ROOT / "docs/assets/report.svg"
 PICTURED = ("--facts", "tests/cases/docker-desktop-mac/facts.json")
 COLUMNS = 80
-DEFINITIONS = ("rule", "fix", "model", "diagnosis", "waiver", "profile")
+DEFINITIONS = ("rule", "fix", "model", "diagnosis", "waiver", "profile", "edition")
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

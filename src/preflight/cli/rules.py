@@ -21,7 +21,7 @@ from preflight.model.cases import CaseExpectation, CaseOutcome, VerdictMismatch,
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError, Problem
 from preflight.model.report import ExitCode
-from preflight.model.rules import RuleSet
+from preflight.model.rules import IMAGES_BY_PACK, RuleSet
 from preflight.render.sanitize import clean
 
 MAX_DOCUMENT_BYTES = 4 * 2**20
@@ -49,6 +49,22 @@ def list_rules(*, rules: str | None = None, format_: options.Format = "text") ->
         streams.write_json(listings.rules_as_json(ruleset))
     else:
         streams.write_output(listings.render_rules(ruleset, streams.terminal_options()))
+
+
+@app.command("packs", epilog="Example: preflight rules packs -f json")
+def list_packs(format_: options.Format = "text") -> None:
+    """List the bundled rules for well-known stacks.
+
+    Each states a requirements document. Use one with --rules NAME, or in your own rule file with
+    extends: [NAME].
+    """
+    from preflight.render import listings
+
+    packs = [load_rules(name) for name in IMAGES_BY_PACK]
+    if format_ == "json":
+        streams.write_json(listings.packs_as_json(packs))
+    else:
+        streams.write_output(listings.render_packs(packs, streams.terminal_options()))
 
 
 @app.command("document", epilog="Example: preflight rules document -o REQUIREMENTS.md")

@@ -52,6 +52,7 @@ from preflight.model.report import (
 )
 from preflight.model.rules import (
     BUNDLED_ORIGIN,
+    IMAGES_BY_PACK,
     RETIRED_RULES,
     FactCondition,
     Rule,
@@ -150,7 +151,7 @@ def evaluate(
         compose_files=tuple(map(str, files)) if isinstance(files, list) else (),
         service_count=len(services) if isinstance(services, Mapping) else None,
         notes=(
-            *([_note_exclusion(ruleset, exclusion)] if exclusion else ()),
+            *_note_rules_that_fit(ruleset, exclusion, facts),
             *_note_measured_parent(facts, results),
             *_note_offline(results),
             *ruleset.notes,
@@ -168,10 +169,27 @@ def _note_unneeded_waivers(ruleset: RuleSet, results: Sequence[Result]) -> Itera
             yield f"waiver of {waiver.rule}: the rule passes without it; remove the waiver"
 
 
-def _note_exclusion(ruleset: RuleSet, exclusion: str) -> str:
-    note = f"{exclusion}, so only the general rules were judged."
-    own = " Write this project's own requirements: preflight init"
-    return note + (own if ruleset.origin == BUNDLED_ORIGIN else "")
+def _note_rules_that_fit(ruleset: RuleSet, exclusion: str | None, facts: Facts) -> Iterator[str]:
+    """Yield which rules were judged if not the file's own, and where better ones are."""
+    note = f"{exclusion}, so only the general rules were judged." if exclusion else ""
+    packs = _find_packs(facts) if ruleset.origin == BUNDLED_ORIGIN else []
+    if packs:
+        names = " or ".join(packs)
+        note += f" The documented requirements of {names}: preflight check --rules {packs[0]}"
+    elif exclusion and ruleset.origin == BUNDLED_ORIGIN:
+        note += " Write this project's own requirements: preflight init"
+    if note:
+        yield note.strip()
+
+
+def _find_packs(facts: Facts) -> list[str]:
+    """Return the packs whose images the project runs."""
+    services = facts.values.get("compose", {}).get("services")
+    repositories = {
+        service.get("repository")
+        for service in (services.values() if isinstance(services, Mapping) else ())
+    }
+    return [pack for pack, images in IMAGES_BY_PACK.items() if repositories.intersection(images)]
 
 
 def _find_exclusion(ruleset: RuleSet, scope: Scope) -> str | None:

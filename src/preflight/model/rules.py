@@ -17,11 +17,17 @@ DEFAULT_RULE_SET = "default"  # how `extends` names the bundled rules of the doc
 GENERAL_RULE_SET = "general"  # the bundled rules that hold for any stack
 KNOWN_ERRORS_SET = "errors"  # the bundled diagnoses, which lie beneath those of any file
 IMAGES_RULE_SET = "images"  # what well-known images need, a part of `general`
+IMAGES_BY_PACK: Mapping[str, tuple[str, ...]] = {
+    "sentry": ("ghcr.io/getsentry/sentry", "ghcr.io/getsentry/snuba", "ghcr.io/getsentry/relay"),
+}
+"""The packs, bundled sets that state the requirements document of a well-known stack: by name the
+images by which a project of that stack is known."""
 BUNDLED_FILE_BY_SET = {
     GENERAL_RULE_SET: "rulesets/general.yaml",
     IMAGES_RULE_SET: "rulesets/images.yaml",
     DEFAULT_RULE_SET: "rules.yaml",
     KNOWN_ERRORS_SET: "rulesets/errors.yaml",
+    **{pack: f"rulesets/packs/{pack}.yaml" for pack in IMAGES_BY_PACK},
 }
 BUNDLED_ORIGIN = "bundled"  # of a rule set that is no file of the user's
 BUNDLED_DISPLAY_NAMES = {
@@ -89,6 +95,14 @@ class Rule(NamedTuple):
     file: str = ""  # where it is defined
     line: int | None = None
     column: int | None = None
+
+
+class Edition(NamedTuple):
+    """Where a requirements document is, the day of its last change, and its version."""
+
+    url: str
+    date: date | None = None
+    version: str = ""
 
 
 class LanguageModel(NamedTuple):
@@ -180,6 +194,7 @@ class RuleSet(NamedTuple):
     origin: str  # the file, or "bundled"
     sha256: str
     source: str = ""  # the document the rules state
+    edition: Edition | None = None  # of that document
     next: str = ""  # the command to run when everything passes
     rules: tuple[Rule, ...] = ()
     applies: tuple[tuple[FactCondition, ...], ...] = ((),)  # unless one holds, only `extended` are

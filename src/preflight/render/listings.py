@@ -156,6 +156,41 @@ def rules_as_json(ruleset: RuleSet) -> dict[str, Any]:
     }
 
 
+def render_packs(packs: Sequence[RuleSet], options: RenderOptions) -> str:
+    """List bundled sets with the documents that they state."""
+    layout = TextLayout(options)
+    width = max(len(pack.name) for pack in packs) + 2
+    for pack in map(_pack_object, packs):
+        version = " · ".join(filter(None, (pack["version"], pack["date"])))
+        layout.add_wrapped(
+            f"{pack['title']} · {version} · {pack['rules']} rules",
+            0,
+            prefix=(pad_to_width(pack["name"], width), "bold"),
+        )
+        layout.add_wrapped(pack["url"], width, "dim")
+    layout.add_blank_line()
+    layout.add_verbatim("Use one: preflight check --rules NAME, or extends: [NAME] in a file", 0)
+    return layout.to_text()
+
+
+def packs_as_json(packs: Sequence[RuleSet]) -> dict[str, Any]:
+    """Return `preflight.packs/1`."""
+    return {"schema": "preflight.packs/1", "packs": list(map(_pack_object, packs))}
+
+
+def _pack_object(pack: RuleSet) -> dict[str, Any]:
+    """Return a bundled set with its document, and the number of rules that state it."""
+    edition = pack.edition
+    return {
+        "name": pack.name,
+        "title": pack.source,
+        "url": edition and edition.url,
+        "version": edition and edition.version,
+        "date": edition and edition.date and edition.date.isoformat(),
+        "rules": sum(1 for rule in pack.rules if rule.file == pack.origin),
+    }
+
+
 def render_models(listing: ModelListing, options: RenderOptions) -> str:
     """Show the budget with its source, then a line for each model."""
     layout = TextLayout(options)
@@ -208,7 +243,10 @@ def render_requirements_document(
     for rule, text in zip(ruleset.rules, texts, strict=True):
         entry = (rule, text, ", ".join(_describe_conditions(rule, text)))
         sections.setdefault(rule.section or "Other requirements", []).append(entry)
-    sections["Other requirements"] = sections.pop("Other requirements", [])  # they come last
+    sections["Other requirements"] = sections.pop("Other requirements", [])
+    if ruleset.edition:  # what it says comes before what the set adds
+        own = {rule.section for rule in ruleset.rules if rule.file == ruleset.origin}
+        sections = dict(sorted(sections.items(), key=lambda section: section[0] not in own))
     template = MARKDOWN.get_template("requirements.md.j2")
     document = template.render(
         ruleset=ruleset,

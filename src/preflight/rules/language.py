@@ -26,7 +26,7 @@ from preflight.model.quantities import (
     parse_size,
     parse_version_range,
 )
-from preflight.model.rules import PLACEHOLDER_PATTERN, FactCondition, Fix, Unless
+from preflight.model.rules import PLACEHOLDER_PATTERN, Edition, FactCondition, Fix, Unless
 from preflight.rules.context import (
     MAX_LOG_PATTERNS,
     DecodingContext,
@@ -468,5 +468,6 @@ DECODER_BY_DEFINITION: Mapping[str, Decoder] = {
     **dict.fromkeys(("rule", "model", "diagnosis", "waiver", "profile"), _leave_undecoded),
     "unless": _decode_unless,
     "fix": lambda node, context: Fix(**decode_yaml_object("fix", node, context)),
+    "edition": lambda node, context: Edition(**decode_yaml_object("edition", node, context)),
 }
 """By the name of a definition in the schema: how its values are read."""

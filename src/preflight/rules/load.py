@@ -20,6 +20,7 @@ from preflight.model.rules import (
     BUNDLED_FILE_BY_DISPLAY_NAME,
     BUNDLED_FILE_BY_SET,
     BUNDLED_ORIGIN,
+    IMAGES_BY_PACK,
     KNOWN_ERRORS_SET,
     LOG_NAMESPACE,
     MAX_RULE_FILE_BYTES,
@@ -164,6 +165,8 @@ def set_suggester(read: ReadFile, catalogue: Catalogue) -> Callable[[str], str]:
     def set_by_rule() -> Mapping[str, str]:
         sets: dict[str, str] = {}
         for name in BUNDLED_FILE_BY_SET:
+            if name in IMAGES_BY_PACK:
+                continue  # what a pack adds is about its own stack
             with suppress(InputError, OSError):
                 for rule in load_ruleset(name, read, catalogue).rules:
                     sets.setdefault(rule.id, name)
@@ -174,6 +177,11 @@ def set_suggester(read: ReadFile, catalogue: Catalogue) -> Callable[[str], str]:
         return f": it is in a bundled set, which 'extends: [{name}]' adds" if name else ""
 
     return suggest
+
+
+def _name_origin(name: str) -> str:
+    is_pack = name in IMAGES_BY_PACK
+    return BUNDLED_ORIGIN if name in BUNDLED_FILE_BY_SET and not is_pack else display_name(name)
 
 
 def display_name(name: str) -> str:
@@ -218,6 +226,8 @@ class _RuleFiles:
         )
         for number, base in enumerate(head.get("extends") or ()):
             self._add_extended_file(base, nodes["extends"].value[number], (*chain, name))
+        if "source" in head:  # the address of another document isn't this one's
+            self.head.pop("edition", None)
         self.head.update(head)
         self.vars.update(head.get("vars") or {})
         self._merge_profiles(head.get("profiles") or {})
@@ -343,9 +353,10 @@ def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> Ru
     extended = _decode_extended(files, rules, context) if applies else ()
     return RuleSet(
         name=head.get("name") or PurePath(name).stem,
-        origin=BUNDLED_ORIGIN if name in BUNDLED_FILE_BY_SET else name,
+        origin=_name_origin(name),
         sha256=files.sha256.hexdigest(),
         source=head.get("source", ""),
+        edition=head.get("edition"),
         next=head.get("next", ""),
         rules=tuple(rules.values()),
         applies=applies or ((),),
