@@ -25,15 +25,18 @@ REPORTED: dict[str, list[str]] = {
         "Error: connect ECONNREFUSED /var/run/docker.sock",
         "Error: connect ENOENT //./pipe/docker_engine",
         "java.lang.IllegalStateException: Could not find a valid Docker environment. Please see logs and check configuration",
-        "Job for docker.service failed because the control process exited with error code.",
-        "failed to start daemon: pid file found, ensure docker is not running or delete /var/run/docker.pid",
         "Error response from daemon: Bad response from Docker engine",
         "Error response from daemon: open \\\\.\\pipe\\docker_engine_linux: The system cannot find the file specified.",
-        "Failed to start docker.service: Unit docker.service not found.",
-        "systemd[1]: Failed to start Docker Application Container Engine.",
-        "systemd[1]: docker.service: Failed with result 'exit-code'.",
         "Unit docker.service could not be found.",
         'X Exiting due to PROVIDER_DOCKER_NOT_RUNNING: "docker version --format <no value>-<no value>:<no value>" exit status 1',
+    ],
+    "engine-start-failed": [
+        "Job for docker.service failed because the control process exited with error code.",
+        "failed to start daemon: pid file found, ensure docker is not running or delete /var/run/docker.pid",
+        "systemd[1]: Failed to start Docker Application Container Engine.",
+        "systemd[1]: docker.service: Failed with result 'exit-code'.",
+    ],
+    "storage-driver-unsupported": [
         "failed to start daemon: error initializing graphdriver: driver not supported",
     ],
     "docker-api-version": [

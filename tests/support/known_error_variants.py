@@ -17,10 +17,12 @@ VARIANTS: dict[str, list[str]] = {
         "error during connect: Get http://docker.example.com/v1.24/info: command [ssh -l root -- host docker system dial-stdio] has exited with exit status 255, please make sure the URL is valid",
     ],
     "docker-not-reachable": [
-        "Error: unable to connect to Podman socket: Get http://d/v4.3.1/libpod/_ping: dial unix ///run/user/1000/podman/podman.sock: connect: connection refused",
         "Docker Desktop is manually paused. Unpause it through the Whale menu or Dashboard.",
         "Docker Desktop is unable to start",
         "Docker Desktop is starting, please wait",
+    ],
+    "podman-not-reachable": [
+        "Error: unable to connect to Podman socket: Get http://d/v4.3.1/libpod/_ping: dial unix ///run/user/1000/podman/podman.sock: connect: connection refused",
     ],
     "docker-compose-missing": [
         "docker: unknown command: docker compose",

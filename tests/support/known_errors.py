@@ -268,10 +268,10 @@ FURTHER_HITS: dict[str, list[str]] = defaultdict(list)
 """Further lines that tell of an error."""
 
 
-def _read_lines() -> None:
-    """Read error_lines.txt: after `[id]`, "+ " tells of the error, "- " is near to it."""
+def _read_lines(name: str) -> None:
+    """Read lines of a file: after `[id]`, "+ " tells of the error, "- " is near to it."""
     id_ = ""
-    for line in Path(__file__).with_name("error_lines.txt").read_text("utf-8").splitlines():
+    for line in Path(__file__).with_name(name).read_text("utf-8").splitlines():
         if line.startswith("["):
             id_ = line.strip("[]")
         elif line.startswith("+ "):
@@ -280,7 +280,8 @@ def _read_lines() -> None:
             CLEAN.setdefault(id_, []).append(line[2:])
 
 
-_read_lines()
+_read_lines("error_lines.txt")
+_read_lines("engine_error_lines.txt")
 
 
 def lines_by_error(diagnoses: Iterable[Diagnosis]) -> list[tuple[str, str]]:

@@ -39,11 +39,11 @@ _READ_ONLY_PATTERN = re.compile(
 )
 
 _PROGRAM = rf"{_COMMAND_START}(?:sudo )?(?:{{}})\b"
-_SYSTEMD_PROGRAMS = "systemctl|journalctl|timedatectl|oomctl|usermod|newgrp"
+_SYSTEMD_PROGRAMS = "systemctl|journalctl|loginctl|timedatectl|oomctl|usermod|newgrp"
 _LINUX_COMMANDS = (
     _PROGRAM.format(
         f"{_SYSTEMD_PROGRAMS}|apk|apt-get|dnf|pacman|dmesg|sysctl|free|ss|ipcs|quota"
-        "|nvidia-ctk|cat /proc|ls -l /dev"
+        "|nvidia-ctk|cat /proc|ls -l /dev|dockerd|findmnt|modprobe|mount|service"
     )
     + "|/etc/(?:sysctl|systemd|docker)|podman system migrate"
 )
