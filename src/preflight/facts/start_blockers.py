@@ -30,9 +30,8 @@ from preflight.model.facts import Measured, Source, Unknown, UnknownKind, Value
 MountedPath: TypeAlias = tuple[str, tuple[str, ...], bool]
 
 _SERVICES_PATH = ("start", "services")
-_COMPOSE_MAJORS_CREATING_HOST_PATH = (
-    5,
-)  # Compose whose create_host_path is true where `bind` doesn't say
+# from this Compose on create_host_path is true where `bind` doesn't say
+_VERSION_CREATING_HOST_PATH = (5,)
 _KEYS_FOR_ENGINE = {
     *("container_name", "cpus", "cpuset", "depends_on", "deploy", "devices", "ipc", "logging"),
     *("network_mode", "pid", "ports", "runtime", "sysctls", "volumes", "volumes_from"),
@@ -49,11 +48,8 @@ _ARCHITECTURE_BY_ALIAS = {
     "x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "i386": "386",
 }  # fmt: skip
 _QEMU_NAME_BY_ARCHITECTURE = {
-    "amd64": "x86_64",
-    "arm64": "aarch64",
-    "386": "i386",
-    "mips64le": "mips64el",
-}
+    "amd64": "x86_64", "arm64": "aarch64", "386": "i386", "mips64le": "mips64el",
+}  # fmt: skip
 _SWARM_DEPLOY_KEYS = ("placement", "update_config", "rollback_config", "endpoint_mode")
 
 
@@ -316,7 +312,7 @@ def mounted_paths(
 ) -> Iterator[MountedPath]:
     """Yield each path of this machine that is mounted."""
     version = project.compose_version
-    default = version is None or version >= _COMPOSE_MAJORS_CREATING_HOST_PATH
+    default = version is None or version >= _VERSION_CREATING_HOST_PATH
     mounted: list[tuple[Any, tuple[str, ...], bool]] = []
     for mount in service.get("volumes") or ():
         bind = mount.get("bind")

@@ -27,23 +27,10 @@ _BYTE_FACTOR_BY_UNIT: Mapping[str, int] = {
     **{f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgtp", start=1)},
 }
 _DECIMAL_BYTE_UNITS = [("PB", 10**15), ("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)]
-_BINARY_BYTE_UNITS = [
-    ("PiB", 2**50),
-    ("TiB", 2**40),
-    ("GiB", 2**30),
-    ("MiB", 2**20),
-    ("KiB", 2**10),
-]
+_BINARY_BYTE_UNITS = [(f"{prefix}iB", 1024**power) for power, prefix in enumerate("KMGTP", start=1)]
+_BINARY_BYTE_UNITS.reverse()
 
-_SECONDS_BY_UNIT = {
-    "d": 86400.0,
-    "h": 3600.0,
-    "m": 60.0,
-    "s": 1.0,
-    "ms": 1e-3,
-    "us": 1e-6,
-    "ns": 1e-9,
-}
+_SECONDS_BY_UNIT = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _DURATION_PART_PATTERN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|ns|d|h|m|s)")
 _DURATION_PATTERN = re.compile(rf"\s*([-+]?)((?:{_DURATION_PART_PATTERN.pattern})+)\s*\Z")
 _WHOLE_TEXT_NUMBER = re.compile(rf"\s*{_NUMBER_PATTERN}\s*\Z")

@@ -14,16 +14,8 @@ from preflight.render import SIGNS, RenderOptions, tasks
 from preflight.render.sanitize import web_address
 from preflight.render.templates import FOLDER, make_environment
 
-_NONCHARACTERS = frozenset(
-    map(
-        chr,
-        [
-            *range(0xFDD0, 0xFDF0),
-            *range(0xFFFE, 0x110000, 0x10000),
-            *range(0xFFFF, 0x110000, 0x10000),
-        ],
-    )
-)
+_PLANE_ENDS = (0x10000 * plane - end for plane in range(1, 18) for end in (1, 2))
+_NONCHARACTERS = frozenset(map(chr, (*range(0xFDD0, 0xFDF0), *_PLANE_ENDS)))
 
 
 def render(report: Report, options: RenderOptions) -> str:

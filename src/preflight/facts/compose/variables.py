@@ -37,16 +37,7 @@ _HARMLESS_VALUE_PATTERN = re.compile(
     r"(?i:.{0,2}|[0-9]{1,5}|true|false|yes|no|on|off|none|null)", re.DOTALL
 )
 _ESCAPE_PATTERN = re.compile(r'\\([abfnrtv$"\\]|0[0-9]{0,3})')
-_CHARACTER_BY_ESCAPE = {
-    "a": "\a",
-    "b": "\b",
-    "f": "\f",
-    "n": "\n",
-    "r": "\r",
-    "t": "\t",
-    "v": "\v",
-    "$": "$$",
-}
+_CHARACTER_BY_ESCAPE = {**dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True)), "$": "$$"}
 
 Lookup = Callable[[str], "str | None"]
 
