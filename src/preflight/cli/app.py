@@ -14,13 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from preflight import __version__
-from preflight.cli.streams import (
-    prepare_streams,
-    silence_stdout,
-    write_message,
-    write_output,
-    write_stderr,
-)
+from preflight.cli import streams
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
 
@@ -103,7 +97,7 @@ def _show_help(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        write_output(f"preflight {__version__}\n")
+        streams.write_output(f"preflight {__version__}\n")
         raise typer.Exit
 
 
@@ -164,7 +158,7 @@ _exit_codes: list[int] = []  # that a signal asks for
 
 def run(worker: Worker | None) -> NoReturn:
     """Run the command line in sys.argv; `worker` was started early if it will measure."""
-    prepare_streams()
+    streams.prepare_streams()
     signal.signal(signal.SIGINT, _handle_signal)
     signal.signal(signal.SIGTERM, _handle_signal)
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -180,28 +174,30 @@ def run(worker: Worker | None) -> NoReturn:
 def _report_error(error: BaseException) -> int:
     """Say what went wrong, if there is anything to say; return the exit code for it."""
     if isinstance(error, InputError):
-        write_message(*map(str, error.problems))
+        streams.write_message(*map(str, error.problems))
         return ExitCode.USAGE
     if hasattr(error, "format_message"):  # Typer's usage errors; their class isn't public
         text = str(error.format_message())
         if text.startswith("Usage:"):  # without arguments it is the help
-            write_stderr(*text.splitlines())
+            streams.write_stderr(*text.splitlines())
         else:
-            write_message(_describe_usage_error(error))
+            streams.write_message(_describe_usage_error(error))
         return ExitCode.USAGE
     if isinstance(error, SystemExit) and error.code == 0:  # Typer raises it after a completion
         return ExitCode.OK
     if isinstance(error, SystemExit):  # Typer raises it if nobody reads what it writes
-        silence_stdout()
+        streams.silence_stdout()
         if {"--help", "-h"} & set(sys.argv):
             return ExitCode.OK
     if "--debug" in sys.argv or os.environ.get("PREFLIGHT_DEBUG"):
         import traceback
 
-        write_stderr(*_hide_secrets("".join(traceback.format_exception(error))).splitlines())
+        streams.write_stderr(
+            *_hide_secrets("".join(traceback.format_exception(error))).splitlines()
+        )
     else:
         message = " ".join(_hide_secrets(str(error)).split())[:200]
-        write_message(
+        streams.write_message(
             f"internal error: {type(error).__name__}: {message}; --debug shows the traceback"
         )
     return ExitCode.FAULT

@@ -14,15 +14,8 @@ import typer
 
 from preflight.check import add_model_facts, select
 from preflight.check import check as judge_facts
-from preflight.cli import options
-from preflight.cli.options import (
-    FactsSource,
-    choose_rule_file,
-    load_rules,
-    with_options,
-)
+from preflight.cli import options, streams
 from preflight.cli.outputs import parse_format_options, write_reports
-from preflight.cli.streams import write_message
 from preflight.model.facts import Facts
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
@@ -37,12 +30,12 @@ _MIN_PAUSE, _MAX_PAUSE_SECONDS = 1.0, 30.0  # seconds between two measurements
 _MAX_WAIT_SECONDS = 86400.0
 
 
-@with_options()
+@options.with_options()
 def check(
     *,
     rules: str | None = None,
     formats: list[str] = ["text"],  # noqa: B006 - Typer copies it
-    source: FactsSource,
+    source: options.FactsSource,
     only: list[str] | None = None,
     skip: list[str] | None = None,
     sets: list[str] | None = None,
@@ -64,14 +57,19 @@ def check(
     if not isfinite(wait) or not 0 <= wait <= _MAX_WAIT_SECONDS:
         raise InputError(f"--wait {wait:g}: expected 0 to {_MAX_WAIT_SECONDS:.0f} seconds")
     source.start_measuring()
-    ruleset = load_rules(rules, sets, profile=profile, compose_files=source.options.compose_files)
+    ruleset = options.load_rules(
+        rules, sets, profile=profile, compose_files=source.options.compose_files
+    )
     selection = select(ruleset, only or (), skip or (), strict=strict, suggest=options.suggest_set)
     facts = source.snapshot
     names, inputs = [], [facts or "-"]
     if facts is not None and os.path.isdir(facts):
         names = options.list_snapshots(facts)
         inputs = [os.path.join(facts, name) for name in names]
-    inputs += [choose_rule_file(rules, source.options.compose_files), *source.options.compose_files]
+    inputs += [
+        options.choose_rule_file(rules, source.options.compose_files),
+        *source.options.compose_files,
+    ]
     outputs = parse_format_options(
         formats, [name for name in inputs if name not in (*BUNDLED_FILE_BY_SET, "-")]
     )
@@ -107,7 +105,7 @@ def _announce_retry_and_wait(report: Report, seconds: float, left: float, *, qui
     if not quiet:
         failing = [result for result in report.results if report.affects_exit_code(result)]
         more = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
-        write_message(
+        streams.write_message(
             f"not yet: {shorten(failing[0].message, 200)}{more};"
             f" again in {seconds:.0f} s, {left:.0f} s are left"
         )

@@ -18,18 +18,10 @@ import typer
 
 from preflight import __version__
 from preflight import check as pipeline
-from preflight.cli import options
+from preflight.cli import options, streams
 from preflight.cli.check import judge_host_facts
-from preflight.cli.options import choose_rule_file, load_rules
 from preflight.cli.outputs import parse_format_options, write_reports
 from preflight.cli.redacting import PRIVATE_FILE_MODE
-from preflight.cli.streams import (
-    find_bundled_rule_file,
-    show_status_line,
-    write_file,
-    write_message,
-    write_output,
-)
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
@@ -84,7 +76,7 @@ def fleet(
     _check_fleet_options(inventory, wheelhouse, save)
     outputs = parse_format_options(formats, ())
     files: dict[str, bytes] = {}
-    ruleset = load_rules(rules, sets, files, profile=profile)
+    ruleset = options.load_rules(rules, sets, files, profile=profile)
     selection = pipeline.select(
         ruleset, only or (), skip or (), strict=strict, suggest=options.suggest_set
     )
@@ -92,13 +84,13 @@ def fleet(
     from preflight.fleet.archive import list_pip_requirements, pack_program, pack_rule_files
     from preflight.fleet.playbook import run_playbook
 
-    build, archive = pack_program(find_bundled_rule_file(), wheelhouse)
+    build, archive = pack_program(streams.find_bundled_rule_file(), wheelhouse)
     request = {
         "version": __version__,
         "build": build,
         "requirements": list_pip_requirements(),
         "offline": wheelhouse is not None,
-        "rules": b64encode(pack_rule_files(files, choose_rule_file(rules))).decode(),
+        "rules": b64encode(pack_rule_files(files, options.choose_rule_file(rules))).decode(),
         "path": path,
         "chdir": chdir,
         "compose_files": compose_files,
@@ -113,7 +105,7 @@ def fleet(
     values += [("extra-vars", variables) for variables in extra_vars or ()]
     arguments = [f"--{name}={value}" for name, value in values if value is not None]
     arguments += ["--become"] if become else []
-    with show_status_line() as show:
+    with streams.show_status_line() as show:
         answers = run_playbook(
             arguments, request, archive, lambda done, total: show(_show_progress_bar(done, total))
         )
@@ -134,7 +126,9 @@ def fleet(
         )
     if answers.signal:
         missing = sum(not answer.output for answer in answers.hosts.values())
-        write_message(f"interrupted: {missing} of {len(hosts)} hosts did not answer in time")
+        streams.write_message(
+            f"interrupted: {missing} of {len(hosts)} hosts did not answer in time"
+        )
         raise typer.Exit(128 + answers.signal)  # 130 for Ctrl-C, as shells do
     raise typer.Exit(report.exit_code if is_written else ExitCode.USAGE)
 
@@ -179,7 +173,7 @@ def load_rules_by_host(
     rulesets: dict[str, RuleSet] = {}
     for shared_vars, hosts in hosts_by_vars.items():
         try:
-            ruleset = load_rules(
+            ruleset = options.load_rules(
                 rules,
                 [*_format_vars_as_set_options(json.loads(shared_vars)), *sets],
                 profile=profile,
@@ -219,10 +213,10 @@ def _save_snapshots(folder: str, fleet: Fleet, answers: FleetAnswers, mode: int 
         if host.report is not None:
             file = os.path.join(folder, f"{snapshot_file_name(host.name)}.json")
             try:
-                write_file(file, answers.hosts[host.name].output or "", mode)
+                streams.write_file(file, answers.hosts[host.name].output or "", mode)
             except InputError as error:
                 errors.append(str(error))
-    write_message(*errors)
+    streams.write_message(*errors)
     return not errors
 
 
@@ -244,8 +238,8 @@ def _report_removed_folders(answers: FleetAnswers) -> int:
     code = ExitCode.OK
     for name, answer in answers.hosts.items():
         if answer.output is None:
-            write_message(f"{name}: {answer.failure}")
+            streams.write_message(f"{name}: {answer.failure}")
             code = ExitCode.UNDECIDED
         else:
-            write_output(clean(f"{name}: {answer.output or 'nothing to remove'}") + "\n")
+            streams.write_output(clean(f"{name}: {answer.output or 'nothing to remove'}") + "\n")
     return code

@@ -8,14 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from preflight.cli import streams
-from preflight.cli.options import (
-    LOCAL_RULE_FILE,
-    FactsSource,
-    check_filesystems_respond,
-    load_rules,
-    with_options,
-)
+from preflight.cli import options, streams
 from preflight.model.facts import Facts, Unknown
 from preflight.model.problems import InputError, Problem
 from preflight.model.quantities import format_bytes
@@ -28,10 +21,10 @@ _STRING_COMMENT_OR_COMMA = re.compile(
 )
 
 
-@with_options(without=["facts"])
+@options.with_options(without=["facts"])
 def init(
     *,
-    source: FactsSource,
+    source: options.FactsSource,
     force: bool = False,
 ) -> None:
     """Write a rule file, preflight.yaml, from the compose file.
@@ -45,17 +38,21 @@ def init(
     """
     from preflight.render.draft import draft_rule_file
 
-    check_filesystems_respond(LOCAL_RULE_FILE)
-    if os.path.lexists(LOCAL_RULE_FILE) and not force:
-        raise InputError(f"{LOCAL_RULE_FILE} exists already; --force replaces it")
+    options.check_filesystems_respond(options.LOCAL_RULE_FILE)
+    if os.path.lexists(options.LOCAL_RULE_FILE) and not force:
+        raise InputError(f"{options.LOCAL_RULE_FILE} exists already; --force replaces it")
     source.start_measuring()
     devcontainer_file, host_requirements = _read_host_requirements()
-    facts = source.facts(load_rules(GENERAL_RULE_SET))
+    facts = source.facts(options.load_rules(GENERAL_RULE_SET))
     compose = ", ".join(map(os.path.relpath, _find_compose_files(facts)))
     name = os.path.basename(os.getcwd())
     text = draft_rule_file(facts, name, host_requirements, devcontainer_file)
-    streams.write_file(LOCAL_RULE_FILE, text)
-    rules = [rule for rule in load_rules(LOCAL_RULE_FILE).rules if rule.section == "This project"]
+    streams.write_file(options.LOCAL_RULE_FILE, text)
+    rules = [
+        rule
+        for rule in options.load_rules(options.LOCAL_RULE_FILE).rules
+        if rule.section == "This project"
+    ]
     read = f"Read {compose}: {_describe_project(facts)}." if compose else "No compose file here."
     read += f"\nRead {devcontainer_file}." if devcontainer_file else ""
     wrote = (
@@ -63,7 +60,7 @@ def init(
         if rules
         else "no rules yet. Fill in those that are commented out, then: preflight check"
     )
-    streams.write_output(f"{read}\nWrote {LOCAL_RULE_FILE}: {wrote}\n")
+    streams.write_output(f"{read}\nWrote {options.LOCAL_RULE_FILE}: {wrote}\n")
 
 
 def _read_host_requirements() -> tuple[str, Mapping[str, Any]]:

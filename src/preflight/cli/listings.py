@@ -9,15 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from preflight.check import build_catalogue, choose_profile, today
-from preflight.cli import options, redacting
-from preflight.cli.options import FactsSource, load_rules, with_options
-from preflight.cli.streams import (
-    terminal_options,
-    write_file,
-    write_json,
-    write_message,
-    write_output,
-)
+from preflight.cli import options, redacting, streams
 from preflight.model.facts import Facts, Measured, join_path, replace_facts, split_path
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import Explanation
@@ -30,14 +22,14 @@ _SCHEMA_FILE_BY_NAME = {
 }
 
 
-@with_options()
+@options.with_options()
 def facts(
     *,
     patterns: list[str] | None = None,
     output: str | None = None,
     format_: options.Format = "text",
     rules: str | None = None,
-    source: FactsSource,
+    source: options.FactsSource,
     no_redact: bool = False,
 ) -> None:
     """Print what was measured, and where each value comes from.
@@ -50,29 +42,29 @@ def facts(
     from preflight.snapshot.facts_file import write_snapshot
 
     source.start_measuring()
-    ruleset = load_rules(rules, compose_files=source.options.compose_files)
+    ruleset = options.load_rules(rules, compose_files=source.options.compose_files)
     measured = everything = source.facts(_add_required_facts(ruleset, patterns or ()))
     if patterns:
         measured = select_facts(measured, patterns)
     if output is None and format_ == "text":
         text = listings.render_facts(
-            measured, build_catalogue(), terminal_options(), show_secrets=no_redact
+            measured, build_catalogue(), streams.terminal_options(), show_secrets=no_redact
         )
-        write_output(text)
+        streams.write_output(text)
         return
     redactor = redacting.build_redactor(ruleset, everything, source.hidden_variables)
     clean, undecided = redacting.redact_facts(redactor, ruleset, measured)
     as_json = write_snapshot(clean)
     if no_redact:
         counts = redacting.count_placeholders([as_json])
-        write_message(f"not redacted: it shows {redacting.format_redaction_counts(counts)}")
+        streams.write_message(f"not redacted: it shows {redacting.format_redaction_counts(counts)}")
         as_json = write_snapshot(measured)
     else:
         redacting.report_rules_without_verdict(undecided)
         redacting.refuse_remaining_secrets(
             output or "the snapshot", redactor, {"facts.json": as_json.encode()}
         )
-    write_file(
+    streams.write_file(
         output, hide_ci_commands(as_json), redacting.PRIVATE_FILE_MODE if no_redact else None
     )
 
@@ -121,12 +113,12 @@ def select_facts(facts: Facts, patterns: Sequence[str]) -> Facts:
     return replace_facts(empty, chosen)
 
 
-@with_options()
+@options.with_options()
 def explain(
     *,
     rule: str,
     rules: str | None = None,
-    source: FactsSource,
+    source: options.FactsSource,
     sets: list[str] | None = None,
     profile: str | None = None,
 ) -> None:
@@ -134,14 +126,16 @@ def explain(
     from preflight.render import listings
 
     source.start_measuring()
-    ruleset = load_rules(rules, sets, profile=profile, compose_files=source.options.compose_files)
+    ruleset = options.load_rules(
+        rules, sets, profile=profile, compose_files=source.options.compose_files
+    )
     by_id = {candidate.id: candidate for candidate in ruleset.rules}
     if rule not in by_id:
         hint = options.suggest_set(rule)
         hint = f"{hint}." if hint else did_you_mean(rule, by_id) or "."
         raise InputError(f"no rule {rule!r}{hint} List them with: preflight rules list")
     explanation = explain_rule(ruleset, source.facts(ruleset), by_id[rule])
-    write_output(listings.render_explanation(explanation, terminal_options()))
+    streams.write_output(listings.render_explanation(explanation, streams.terminal_options()))
 
 
 def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
@@ -153,12 +147,12 @@ def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     return evaluate_rule(ruleset, facts, build_catalogue(), rule, today())
 
 
-@with_options()
+@options.with_options()
 def models(
     *,
     rules: str | None = None,
     format_: options.Format = "text",
-    source: FactsSource,
+    source: options.FactsSource,
     sets: list[str] | None = None,
     profile: str | None = None,
 ) -> None:
@@ -170,22 +164,24 @@ def models(
     from preflight.render import listings
 
     source.start_measuring()
-    ruleset = load_rules(rules, sets, profile=profile, compose_files=source.options.compose_files)
+    ruleset = options.load_rules(
+        rules, sets, profile=profile, compose_files=source.options.compose_files
+    )
     facts = source.facts(ruleset)
     listing = list_models_by_fit(choose_profile(ruleset, facts).models, facts)
     if format_ == "json":
-        write_json(listings.models_as_json(listing))
+        streams.write_json(listings.models_as_json(listing))
     else:
-        write_output(listings.render_models(listing, terminal_options()))
+        streams.write_output(listings.render_models(listing, streams.terminal_options()))
 
 
-@with_options()
+@options.with_options()
 def schema(
     *,
     name: Literal["rules", "facts", "report", "fleet"],
 ) -> None:
     """Print the JSON Schema of one of preflight's files."""
-    write_json(build_schema(name))
+    streams.write_json(build_schema(name))
 
 
 def build_schema(name: str) -> dict[str, Any]:
