@@ -100,12 +100,6 @@ def collect_facts(
             for name in ruleset.environment_variables()
         ),
     ]
-    paths = [path for path in ruleset.required_facts if path[:2] == ("kernel", "sysctl")]
-    sysctls = {path[2:] for path in paths if path[2:]}
-    if sysctls:
-        from preflight.facts.host.kernel import measure_sysctls
-
-        measured += measure_sysctls(sysctls, measured)
     measured.sort(key=lambda fact: order.get(join_path(fact.path), len(order)))  # reproducible
     return build_facts(measured, measured_at=now, version=__version__)
 

@@ -1,17 +1,17 @@
 """The table of probes: the facts of each, and the module that measures them.
 
 The module is imported in the worker only. It has `measure(context)`, or `measure(context, project)`
-if all of it needs a compose project.
+if all of it needs a compose project, or `measure(context, paths)` with the paths that rules name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from preflight.facts.catalogue import FACTS_BY_SUBJECT
-from preflight.model.facts import Fact, Measured, Unknown
+from preflight.model.facts import Fact, Measured, Path, Unknown
 
 NO_COMPOSE_FILE = "no compose file here"
 
@@ -19,23 +19,33 @@ NO_COMPOSE_FILE = "no compose file here"
 class Probe(NamedTuple):
     """One subject; with `needs_project` there is nothing to measure without a compose project.
 
-    `late` is what to say of facts that weren't there in time.
+    With `asked_only` only those facts are measured that a rule names. `late` is what to say of
+    facts that weren't there in time.
     """
 
     facts: tuple[Fact, ...]
     module: str
     needs_project: bool = False
     needs_online: bool = False
+    asked_only: bool = False
     late: str = "not measured"
 
     def load(self) -> Any:
         """Import the module."""
         return import_module(f"preflight.facts.{self.module}")
 
+    def select_asked_paths(self, paths: Iterable[Path]) -> list[Path]:
+        """Return those of the paths that are the probe's."""
+        own = {tuple(fact.path.split(".")[:2]) for fact in self.facts}
+        return [path for path in paths if path[:2] in own and "*" not in path]
+
 
 PROBES = (
     Probe(FACTS_BY_SUBJECT["host"], "host.machine"),
     Probe(FACTS_BY_SUBJECT["disk"], "host.disk"),
+    Probe(FACTS_BY_SUBJECT["clock"], "host.clock", asked_only=True),
+    Probe(FACTS_BY_SUBJECT["tools"], "host.tools", asked_only=True),
+    Probe(FACTS_BY_SUBJECT["kernel"], "engine.settings", asked_only=True),
     Probe(FACTS_BY_SUBJECT["docker"], "engine.engine_facts", late="Docker did not answer"),
     Probe(FACTS_BY_SUBJECT["compose"], "compose.facts", needs_project=True),
     Probe(FACTS_BY_SUBJECT["start"], "start_blockers", needs_project=True),
@@ -50,8 +60,14 @@ PROBES = (
 ALL_FACTS = (*(fact for probe in PROBES for fact in probe.facts), *FACTS_BY_SUBJECT["derived"])
 
 
-def unknown_facts(probe: Probe, reason: Unknown) -> Iterator[Measured]:
-    """Yield an Unknown for every fact and every collection that a probe declares."""
+def unknown_facts(probe: Probe, reason: Unknown, asked: Iterable[Path] = ()) -> Iterator[Measured]:
+    """Yield an Unknown for every fact and every collection that a probe declares.
+
+    Of a probe that measures what rules name, for what they name in `asked`.
+    """
+    if probe.asked_only:
+        yield from (Measured(path, reason) for path in probe.select_asked_paths(asked))
+        return
     paths = (tuple(fact.path.split(".")) for fact in probe.facts)
     for path in dict.fromkeys(p[: p.index("*")] if "*" in p else p for p in paths):
         yield Measured(path, reason)

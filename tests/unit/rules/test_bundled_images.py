@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
 from preflight.facts.compose.facts import measure
 from preflight.facts.compose.project import Project
-from preflight.facts.host.kernel import measure_sysctls, read_cpu_flags, read_sysctl
 from preflight.model.facts import Measured, Unknown, build_facts
 from preflight.model.rules import IMAGES_RULE_SET
 
@@ -125,43 +123,6 @@ def test_what_the_containers_kernel_says_is_unknown_in_a_vm() -> None:
     assert verdicts({"image": "mongo:7"}, {"host cpu flags": Unknown("generic")}) == {
         "mongo-avx": "unknown"
     }
-
-
-def test_a_kernel_setting_is_what_sysctl_prints(tmp_path: Path) -> None:
-    (tmp_path / "proc/sys/net/ipv4/conf/eth0.1").mkdir(parents=True)
-    (tmp_path / "proc/sys/net/ipv4/conf/eth0.1/forwarding").write_text("1\n")
-    (tmp_path / "proc/sys/net/ipv4/tcp_rmem").write_text("4096\t131072\t6291456\n")
-    assert read_sysctl("net/ipv4/conf/eth0.1/forwarding", tmp_path) == 1
-    assert read_sysctl("net.ipv4.tcp_rmem", tmp_path) == "4096\t131072\t6291456"
-    assert read_sysctl("vm.gone", tmp_path) is None
-    assert isinstance(read_sysctl("../../etc/passwd", tmp_path), Unknown)
-    assert isinstance(read_sysctl("/etc/passwd", tmp_path), Unknown)
-
-
-def test_a_kernel_setting_is_unknown_unless_the_engine_is_native() -> None:
-    asked = {("vm", "overcommit_memory")}
-    native = Measured(("docker", "native"), True)
-    (here,) = measure_sysctls(asked, [native])
-    assert here.path == ("kernel", "sysctl", "vm", "overcommit_memory")
-    assert here.value in (0, 1, 2)
-    for value in (False, Unknown("no engine")):
-        (there,) = measure_sysctls(asked, [Measured(("docker", "native"), value)])
-        assert isinstance(there.value, Unknown)
-
-
-def test_the_flags_are_those_that_all_cpus_have(tmp_path: Path) -> None:
-    (tmp_path / "proc").mkdir()
-    file = tmp_path / "proc/cpuinfo"
-    file.write_text(
-        "model name\t: Xeon\nflags\t\t: fpu avx\n\nmodel name\t: Xeon\nflags\t\t: fpu\n"
-    )
-    assert read_cpu_flags(tmp_path) == ["fpu"]
-    file.write_text("model name\t: QEMU Virtual CPU version 2.5+\nflags\t\t: fpu\n")
-    assert isinstance(read_cpu_flags(tmp_path), Unknown)
-    file.write_text("Features\t: fp asimd\n")
-    assert read_cpu_flags(tmp_path) == ["asimd", "fp"]
-    file.write_text("")
-    assert isinstance(read_cpu_flags(tmp_path), Unknown)
 
 
 def test_without_an_engine_nothing_is_left_undecided() -> None:

@@ -73,7 +73,7 @@ class MeasureContext:
         self.endpoint = LazyValue(lambda: resolve_endpoint(options.docker_host, options.context))
         self.engine = LazyValue(self._connect_to_engine)
         self.project: LazyValue[Project | None] = LazyValue(lambda: load_project(options))
-        self._asked_paths = LazyValue(read_asked_paths)
+        self.asked_paths = LazyValue(read_asked_paths)
         self._engine_seconds = 0.0
 
     def _connect_to_engine(self) -> Engine:
@@ -89,7 +89,7 @@ class MeasureContext:
     def asked_names(self, *group: str) -> list[str]:
         """Return the names below a group of facts that rules ask for, such as ports."""
         depth = len(group)
-        paths = [path for path in self._asked_paths() if path[:depth] == group and path[depth:]]
+        paths = [path for path in self.asked_paths() if path[:depth] == group and path[depth:]]
         return [name for name in dict.fromkeys(path[depth] for path in paths) if name != "*"]
 
     def had_engine_time(self) -> bool:

@@ -17,7 +17,10 @@ SUPPORT_SEGMENT = "support"  # the first part of the path of data that isn't a f
 _WAIT_INTERVAL_SECONDS = 0.1  # between two calls of `on_wait`
 STANDARD_FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 """Of compose files, in the order in which Compose looks for them."""
-_ON_DEMAND_GROUPS = (("host", "ports"), ("net",))  # measured by the worker if a rule asks
+_ON_DEMAND_GROUPS = (  # measured by the worker if a rule asks
+    *(("host", name) for name in ("ports", "time", "tools")),
+    *(("docker", "ulimits"), ("kernel",), ("net",)),
+)
 _MAX_ASKED_BYTES = 60_000  # what a pipe takes at once, whether or not the worker reads it
 _DEADLINE_MARGIN_SECONDS = 0.2  # the worker ends so long before the program stops waiting
 
@@ -151,7 +154,7 @@ class Measurement:
         for probe in PROBES:
             late = f"{probe.late} within {self._timeout:.3g} s"
             reason = Unknown(failure, "error") if failure else Unknown(late, "timeout")
-            yield from unknown_facts(probe, reason)
+            yield from unknown_facts(probe, reason, asked_paths)
         if self._online:
             late_name = Unknown(failure or f"not measured within {self._timeout:.3g} s", "timeout")
             yield from (Measured(path, late_name) for path in asked_paths if path[0] == "net")

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from preflight.facts.catalogue import FACTS_BY_SUBJECT
 from preflight.facts.collect.context import MeasureContext
@@ -78,7 +78,13 @@ def measure_probe(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
 
     Of two values for a fact the first stands. A probe that has nothing to do is not even imported.
     """
+    asked: Sequence[Path] = ()
     try:
+        if probe.asked_only:
+            asked = probe.select_asked_paths(context.asked_paths())
+            if asked:
+                yield from probe.load().measure(context, asked)
+            return
         project = context.project_or_unknown() if probe.needs_project else None
         if probe.needs_project and (project is None or isinstance(project, Unknown)):
             yield from facts_without_project(probe, project)
@@ -90,9 +96,10 @@ def measure_probe(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
         else:
             yield from probe.load().measure(context)
     except EngineError as error:
-        yield from unknown_facts(probe, error.unknown)
+        yield from unknown_facts(probe, error.unknown, asked)
     except Exception as error:  # noqa: BLE001 - whatever a probe raises is a reason
-        yield from unknown_facts(probe, Unknown(f"{type(error).__name__}: {error}", "error"))
+        reason = Unknown(f"{type(error).__name__}: {error}", "error")
+        yield from unknown_facts(probe, reason, asked)
 
 
 def encode_fact(fact: Measured) -> bytes:

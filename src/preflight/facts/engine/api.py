@@ -270,6 +270,16 @@ def read_memory_used(stats: Mapping[str, Any]) -> int | None:
     return (usage - cache if cache < usage else usage) or None
 
 
+def read_memory_and_cache(stats: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the bytes that a sample of stats counts, and how many of them are page cache."""
+    memory = get_nested_object(stats, "memory_stats")
+    parts = get_nested_object(memory, "stats")
+    usage = count_or_none(memory.get("usage")) or 0
+    names = ("active_file", "inactive_file")
+    sizes = (parts.get(f"total_{name}") or parts.get(name) for name in names)
+    return usage, min(usage, sum(count_or_none(size) or 0 for size in sizes))
+
+
 def get_nested_object(answer: Any, key: str) -> Mapping[str, Any]:
     """Return the object under a key, or an empty one."""
     value = answer.get(key) if isinstance(answer, Mapping) else None

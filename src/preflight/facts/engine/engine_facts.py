@@ -22,7 +22,7 @@ from preflight.facts.engine.api import (
     get_label,
     get_nested_object,
     list_or_empty,
-    read_memory_used,
+    read_memory_and_cache,
     text_or_none,
     unreported_value,
     value_or_unreported,
@@ -33,11 +33,14 @@ from preflight.facts.engine.locality import (
     VM_ENGINE_PATTERNS,
     is_rootless,
 )
+from preflight.facts.host.disk import read_free_inodes
 from preflight.facts.host.kernel import CgroupLimit, Cgroups, ContainerCgroup, read_container_cgroup
+from preflight.facts.host.machine import read_available_host_memory
 from preflight.model.facts import Measured, Unknown
 
 DEFAULT_LOG_DRIVER = "json-file"
 PLUGIN_KINDS = ("volume", "network", "log")
+_SECURITY_OPTIONS = ("selinux", "apparmor", "seccomp", "userns")
 _CPUSET_FILES = (  # of the root of cgroup v1 and v2, else all that are switched on
     "sys/fs/cgroup/cpuset/cpuset.cpus",
     "sys/fs/cgroup/cpuset.cpus.effective",
@@ -111,10 +114,10 @@ def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> It
         ("cpus", "/info", "NCPU", count_or_none(info.get("NCPU")) or None),
         ("memory.total", "/info", "MemTotal", count_or_none(info.get("MemTotal")) or None),
         ("cgroup.version", "/info", "CgroupVersion", int(cgroup) if cgroup in ("1", "2") else None),
-        ("limits.memory", "/info", "MemoryLimit", _enforces_limits(info, "MemoryLimit")),
-        ("limits.swap", "/info", "SwapLimit", _enforces_limits(info, "SwapLimit")),
+        ("limits.memory", "/info", "MemoryLimit", _enforces_limits(info, "MemoryLimit", system)),
+        ("limits.swap", "/info", "SwapLimit", _enforces_limits(info, "SwapLimit", system)),
         ("cgroup.driver", "/info", "CgroupDriver", text_or_none(info.get("CgroupDriver"))),
-        ("limits.cpus", "/info", "CpuCfsQuota", _enforces_limits(info, "CpuCfsQuota")),
+        ("limits.cpus", "/info", "CpuCfsQuota", _enforces_limits(info, "CpuCfsQuota", system)),
         ("rootless", "/info", "SecurityOptions", rootless),
         ("disk.root", "/info", "DockerRootDir", text_or_none(info.get("DockerRootDir"))),
         ("storage.driver", "/info", "Driver", text_or_none(info.get("Driver"))),
@@ -127,6 +130,10 @@ def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> It
     yield _docker_fact("edition", edition, "GET /version Platform.Name")
     runtimes = sorted(map(str, get_nested_object(info, "Runtimes")))
     yield _docker_fact("runtimes", runtimes or unreported_value("Runtimes"), "GET /info Runtimes")
+    yield from _parse_security_options(info)
+    root = text_or_none(info.get("DockerRootDir"))
+    is_snap = unreported_value("DockerRootDir") if root is None else root.startswith("/var/snap/")
+    yield _docker_fact("snap", is_snap, "GET /info DockerRootDir")
     for kind in PLUGIN_KINDS:
         key = f"Plugins.{kind.capitalize()}"
         names = get_nested_object(info, "Plugins").get(kind.capitalize())
@@ -139,12 +146,25 @@ def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> It
     yield _docker_fact("log.rotated", rotated, f"the driver {log_driver}")
 
 
-def _enforces_limits(info: Mapping[str, Any], key: str) -> bool | None:
+def _enforces_limits(info: Mapping[str, Any], key: str, system: str | None) -> Any:
     """Whether limits are enforced, by booleans and the driver, never by the text of warnings."""
+    if "windows" in (system, info.get("OSType")):
+        return Unknown("a Windows engine reports no limits of Linux", "unsupported")
     if info.get("CgroupDriver") == "none":
         return False
     value = info.get(key)
     return value if isinstance(value, bool) else None
+
+
+def _parse_security_options(info: Mapping[str, Any]) -> Iterator[Measured]:
+    """Yield what the engine confines containers with, such as name=seccomp,profile=builtin."""
+    options = info.get("SecurityOptions")
+    texts = [str(option).removeprefix("name=") for option in list_or_empty(options)]
+    names = {text.partition(",")[0] for text in texts if not text.endswith("profile=unconfined")}
+    is_reported = isinstance(options, list) and info.get("OSType") != "windows"
+    for name in _SECURITY_OPTIONS:
+        value = name in names if is_reported else unreported_value("SecurityOptions")
+        yield _docker_fact(f"security.{name}", value, "GET /info SecurityOptions")
 
 
 def find_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str | Unknown, str]:
@@ -165,7 +185,7 @@ def find_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str | Unknown, 
 
 
 def _docker_disk_facts(engine: Engine) -> Iterator[Measured]:
-    yield _docker_fact("disk.free", *_read_free_disk(engine))
+    yield from _measure_free_disk(engine)
     try:
         images = engine.api.get_rows("/images/json")
         in_use = {str(container.get("ImageID")) for container in engine.api.containers()}
@@ -180,71 +200,83 @@ def _docker_disk_facts(engine: Engine) -> Iterator[Measured]:
     yield _docker_fact("disk.reclaimable", total, source)
 
 
-def _read_free_disk(engine: Engine) -> tuple[int | Unknown, str]:
-    """Return the free bytes where the engine keeps its data, and the source."""
+def _measure_free_disk(engine: Engine) -> Iterator[Measured]:
+    """Yield what is free where the engine keeps its data."""
     root = text_or_none(engine.info.get("DockerRootDir"))
+    problem: Unknown | None = None
     if root is None:
-        return Unknown("the engine does not report where it keeps its data"), ""
-    folders = [root]
+        problem = Unknown("the engine does not report where it keeps its data")
+    folders = [str(root)]
     if "containerd" in str(engine.info.get("DriverStatus")) and os.path.exists(_CONTAINERD_ROOT):
         folders.append(_CONTAINERD_ROOT)  # the containerd image store ignores data-root
     in_vm = engine.name in VM_ENGINE_PATTERNS  # and the engine's own files with it
     path_hidden = (NOTHING_VISIBLE if in_vm else engine.visibility).path_hidden
-    hidden = next(filter(None, map(path_hidden, folders)), None)
-    if hidden is not None:
-        return hidden, ""
+    problem = problem or next(filter(None, map(path_hidden, folders)), None)
     try:
-        # what an ordinary user can write
-        free, folder = min((shutil.disk_usage(folder).free, folder) for folder in folders)
+        if problem is None:
+            # what an ordinary user can write
+            free, folder = min((shutil.disk_usage(folder).free, folder) for folder in folders)
+            inodes, source = read_free_inodes(folder)
     except OSError as error:
-        return Unknown(f"{error.strerror}: {error.filename}"), ""
-    return free, f"statvfs of the filesystem of {folder}, f_bavail"
+        problem = Unknown(f"{error.strerror}: {error.filename}")
+    if problem is not None:
+        yield _docker_fact("disk.free", problem)
+        yield _docker_fact("disk.inodes.free", problem)
+        return
+    yield _docker_fact("disk.inodes.free", inodes, source)
+    if inodes != 0:
+        source = f"statvfs of the filesystem of {folder}, f_bavail"
+    yield _docker_fact("disk.free", free if inodes != 0 else 0, source)
 
 
 def _docker_memory_facts(engine: Engine, context: MeasureContext) -> Iterator[Measured]:
-    """Yield the limit above the containers, and what is left for this stack now."""
+    """Yield the limits above the containers, and what is left for this stack now."""
     visibility = engine.visibility
-    hidden = visibility.cgroups_hidden
-    cgroup, limit, cpus = ("", hidden, hidden) if hidden else _read_cgroup_limits(engine)
-    yield _docker_fact("cpus_limit", *(cpus if isinstance(cpus, CgroupLimit) else (cpus,)))
-    total = count_or_none(engine.info.get("MemTotal")) or None
+    cgroup, limits = _read_cgroup_limits(engine)
+    for name, kind in (("cpus_limit", "cpu"), ("memory.high", "high")):
+        found = limits[kind]
+        yield _docker_fact(name, *(found if isinstance(found, CgroupLimit) else (found,)))
+    total, limit = count_or_none(engine.info.get("MemTotal")) or None, limits["memory"]
     if isinstance(limit, Unknown):
         caveat, limit_bytes = "; a cgroup limit above it can't be seen", None
         yield _docker_fact("memory.limit", limit)
-        yield _docker_fact(
-            "memory.usable", value_or_unreported(total, "MemTotal"), f"GET /info MemTotal{caveat}"
-        )
+        source = f"GET /info MemTotal{caveat}"
     else:
         caveat, limit_bytes = "", limit.value
         yield _docker_fact("memory.limit", limit_bytes, f"{limit.source}, over {cgroup}")
-        usable = total if total is None or limit_bytes is None else min(total, limit_bytes)
         source = "min(docker.memory.total, docker.memory.limit)"
-        yield _docker_fact("memory.usable", value_or_unreported(usable, "MemTotal"), source)
+    usable = total if total is None or limit_bytes is None else min(total, limit_bytes)
+    yield _docker_fact("memory.usable", value_or_unreported(usable, "MemTotal"), source)
     if visibility.processes_hidden is not None:
         yield _docker_fact("memory.available", visibility.processes_hidden)
         return
     project = context.project_or_unknown()
-    name = project.name if isinstance(project, Project) else None
+    project_name = project.name if isinstance(project, Project) else None
     # measured last: what fails here makes this fact alone unknown
-    available, source = read_available_memory(engine.api, cgroup, limit_bytes, name)
+    available, source = read_available_memory(engine.api, cgroup, limit_bytes, project_name)
+    if usable is not None and not isinstance(available, Unknown):
+        available = int(min(available, usable))
     yield _docker_fact("memory.available", available, source + caveat)
 
 
-def _read_cgroup_limits(engine: Engine) -> tuple[str, CgroupLimit | Unknown, CgroupLimit | Unknown]:
-    """Return the cgroup in which containers run, and the limits over it on memory and CPUs."""
+def _read_cgroup_limits(engine: Engine) -> tuple[str, dict[str, CgroupLimit | Unknown]]:
+    """Return the cgroup in which containers run, and the limits over it by kind."""
+    kinds = ("memory", "high", "cpu")
+    if engine.visibility.cgroups_hidden is not None:
+        return "", dict.fromkeys(kinds, engine.visibility.cgroups_hidden)
     try:
         cgroup = find_containers_cgroup(engine.api, engine.info)
     except EngineError as error:
-        return "", error.unknown, error.unknown
+        return "", dict.fromkeys(kinds, error.unknown)
     except OSError as error:
-        return "", Unknown(str(error)), Unknown(str(error))
-    return cgroup, read_cgroup_limit("memory", cgroup), read_cgroup_limit("cpu", cgroup)
+        return "", dict.fromkeys(kinds, Unknown(str(error)))
+    return cgroup, {kind: read_cgroup_limit(kind, cgroup) for kind in kinds}
 
 
-def read_cgroup_limit(controller: str, cgroup: str) -> CgroupLimit | Unknown:
+def read_cgroup_limit(kind: str, cgroup: str) -> CgroupLimit | Unknown:
     """Return the lowest limit over a cgroup of this machine."""
     try:
-        return Cgroups().limit(controller, cgroup)
+        return Cgroups().limit(kind, cgroup)
     except OSError as error:
         return Unknown(str(error))
 
@@ -286,30 +318,36 @@ def _inspect_container_cgroup(
 
 def read_available_memory(
     api: EngineApi, cgroup: str, limit: float | None, project: str | None
-) -> tuple[int, str]:
+) -> tuple[int | Unknown, str]:
     """Return the bytes free for this stack, and the source; raises OSError, EngineError.
 
-    What the project's own containers use counts as free. `limit` is that of `cgroup`, in which
-    containers run.
+    What the project's own containers use counts as free: of the machine's memory without their page
+    cache, which is available anyway. `limit` is that of `cgroup`, in which containers run, and page
+    cache counts against it.
     """
-    import psutil
-
-    free: float = psutil.virtual_memory().available
-    if limit is not None:
-        free = min(free, max(0, limit - Cgroups().memory_usage(cgroup)))
+    available, source = read_available_host_memory()
+    if isinstance(available, Unknown):
+        return available, ""
     rows = api.running_containers() if project is not None else []
     own = [row for row in rows if get_label(row, "com.docker.compose.project") == project]
-    used = sum(_read_memory_usage(api, row) for row in own[:_MAX_CONTAINERS_MEASURED])
-    source = "psutil.virtual_memory().available" + (" and this stack's containers" if used else "")
-    return int(free + used), source
+    usages = [_read_memory_usage(api, row) for row in own[:_MAX_CONTAINERS_MEASURED]]
+    used = sum(total for total, _ in usages)
+    available += used - sum(cache for _, cache in usages)
+    if limit is not None:
+        free = max(0, limit - Cgroups().memory_usage(cgroup)) + used
+        available = int(min(available, free, limit))
+    return available, source + (" and this stack's containers" if used else "")
 
 
-def _read_memory_usage(api: EngineApi, row: Mapping[str, Any]) -> int:
+def _read_memory_usage(api: EngineApi, row: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the bytes that a container is charged for, and how many of them are cache."""
     _, cgroup = _inspect_container_cgroup(api, row)
+    if cgroup is not None:
+        return cgroup.total_usage, cgroup.cache
     try:
-        return cgroup.usage if cgroup else read_memory_used(api.stats(str(row.get("Id")))) or 0
+        return read_memory_and_cache(api.stats(str(row.get("Id"))))
     except NotFoundError:
-        return 0
+        return 0, 0
 
 
 def is_log_rotated(driver: str, options: Mapping[str, Any] | None) -> bool | Unknown:

@@ -184,19 +184,28 @@ def is_rootless(info: Mapping[str, Any]) -> bool:
 def _find_daemon_pid(url: str, *, inside: bool) -> int:
     """Return the pid that listens on a socket; 0 where it is in no PID namespace of ours.
 
-    The kernel reports it as SO_PEERCRED (unix(7)). Inside a container the listener may be a
-    program that only forwards to the engine, as socat does.
+    Inside a container the listener may be a program that only forwards to the engine, as socat
+    does.
     """
+    pid = find_socket_owner(url.removeprefix("unix://"))
     try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(1)
-            connection.connect(url.removeprefix("unix://"))
-            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        pid: int = struct.unpack("3i", credentials)[0]
         program = Path(f"/proc/{pid}/comm").read_text(errors="replace") if inside else ""
     except OSError:
         return 0
     return pid if not inside or program.strip() in _ENGINE_PROGRAMS else 0
+
+
+def find_socket_owner(path: str) -> int:
+    """Return the pid that listens on a Unix socket, 0 where that can't be known: unix(7)."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(1)
+            connection.connect(path)
+            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    except OSError:
+        return 0
+    pid: int = struct.unpack("3i", credentials)[0]
+    return pid
 
 
 def _explain_hidden_namespace(

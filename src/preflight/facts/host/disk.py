@@ -42,7 +42,7 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     if mount is not None and mount.point == "/" and is_in_container(root)[0]:
         existing = _FOLDER_NOT_MOUNTED if context.find_visibility().path_hidden(path) else existing
     if isinstance(existing, Unknown):
-        for name in ("parent", "filesystem", "kind", "readonly", "total", "free"):
+        for name in ("parent", "filesystem", "kind", "readonly", "total", "free", "inodes.free"):
             yield _disk_fact(name, existing)
         return
     yield _disk_fact("parent", None if existing == path else existing, "--path")
@@ -52,19 +52,38 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     # what is free leaves out what is reserved for root (f_bavail)
     usage, source = shutil.disk_usage(existing), f"shutil.disk_usage({existing})"
     if not usage.total:
-        for name in ("readonly", "total", "free"):
+        for name in ("readonly", "total", "free", "inodes.free"):
             reason = Unknown(f"the filesystem of {existing} has no storage", "unsupported")
             yield _disk_fact(name, reason)
         return
     readonly, readonly_source = _is_read_only(existing, mount, root)
     yield _disk_fact("readonly", readonly, readonly_source)
     yield _disk_fact("total", usage.total, f"{source}.total")
-    free = (0, "mounted read-only") if readonly is True else (usage.free, f"{source}.free")
+    inodes, inodes_source = read_free_inodes(existing)
+    yield _disk_fact("inodes.free", inodes, inodes_source)
+    free = (usage.free, f"{source}.free")
+    if inodes == 0:  # what has no inode can't have a file
+        free = (0, inodes_source)
+    if readonly is True:
+        free = (0, "mounted read-only")
     yield _disk_fact("free", *free)
 
 
 def _disk_fact(name: str, value: Any, source: str = "") -> Measured:
-    return Measured(("host", "disk", name), value, source)
+    return Measured(("host", "disk", *name.split(".")), value, source)
+
+
+def read_free_inodes(path: str) -> tuple[int | Unknown, str]:
+    """Return how many files an ordinary user can still create; btrfs makes inodes as needed.
+
+    Raises OSError.
+    """
+    if not hasattr(os, "statvfs"):
+        return Unknown("not reported on this system", "unsupported"), ""
+    status = os.statvfs(path)
+    if not status.f_files:
+        return Unknown("the filesystem has no fixed number of inodes", "unsupported"), ""
+    return status.f_favail, f"statvfs({path}).f_favail"
 
 
 def find_nearest_existing_path(path: str) -> str | Unknown:

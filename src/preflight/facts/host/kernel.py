@@ -12,23 +12,20 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from preflight.model.facts import Measured, Unknown, UnknownKind
-from preflight.model.facts import Path as FactPath
+from preflight.model.facts import Unknown, UnknownKind
 
-_GENERIC_CPU_PATTERN = re.compile(
-    "QEMU Virtual CPU|Common (?:32-bit )?KVM processor", re.IGNORECASE
-)
 MIN_UNLIMITED_BYTES = 2**60  # v1 writes "no limit" as the largest page count, about 2**63
 _NUMBER_PATTERN = "[1-9][0-9]{0,19}"  # not zero: no process could live under such a limit
-# by controller and version: the files of a limit, and what they hold together
+# by kind and version of control groups: the files of a limit, and what they hold together
 _CGROUP_LIMIT_FILES = {
     ("memory", 1): (("memory.limit_in_bytes",), f"({_NUMBER_PATTERN})"),
     ("memory", 2): (("memory.max",), f"max|({_NUMBER_PATTERN})"),
+    ("high", 2): (("memory.high",), f"max|({_NUMBER_PATTERN})"),
     ("cpu", 1): (
         ("cpu.cfs_quota_us", "cpu.cfs_period_us"),
         f"-1 {_NUMBER_PATTERN}|({_NUMBER_PATTERN}) ({_NUMBER_PATTERN})",
@@ -37,6 +34,10 @@ _CGROUP_LIMIT_FILES = {
 }
 _CGROUP_USAGE_FILES = {1: "memory.usage_in_bytes", 2: "memory.current"}
 _PAGE_CACHE_KEYS = {1: "total_inactive_file", 2: "inactive_file"}  # of memory.stat
+_CACHE_KEYS = {  # of memory.stat: what counts as used, and as available of the machine too
+    1: ("total_active_file", "total_inactive_file"),
+    2: ("active_file", "inactive_file", "slab_reclaimable"),
+}
 _OOM_COUNT_FILES = {1: "memory.oom_control", 2: "memory.events"}
 
 
@@ -147,16 +148,15 @@ class Cgroups:
         """Return the path of this process's cgroup in the hierarchy of a controller."""
         return self._paths.get(controller, self._paths.get("", "/"))
 
-    def limit(self, controller: str, path: str | None = None) -> CgroupLimit:
+    def limit(self, kind: str, path: str | None = None) -> CgroupLimit:
         """Return the lowest limit over `path`, else over this process.
 
-        In bytes for the memory controller, in cores for cpu.
+        The kind is memory, in bytes; cpu, in cores; or high: the bytes above which v2 throttles.
         """
+        controller = "memory" if kind == "high" else kind
         levels = self._ancestor_folders(controller, path or self.path(controller))
         version = self.version(controller)
-        limits = [
-            limit for level in levels for limit in _read_level_limits(level, controller, version)
-        ]
+        limits = [limit for level in levels for limit in _read_level_limits(level, kind, version)]
         value, file = min(limits, default=(MIN_UNLIMITED_BYTES, self._root))
         if value < MIN_UNLIMITED_BYTES:
             return CgroupLimit(value, str(file))
@@ -197,9 +197,11 @@ class Cgroups:
         return max(candidates, key=lambda levels: (levels[0].is_dir(), len(levels)), default=[])
 
 
-def _read_level_limits(folder: Path, controller: str, version: int) -> Iterator[tuple[float, Path]]:
+def _read_level_limits(folder: Path, kind: str, version: int) -> Iterator[tuple[float, Path]]:
     """Yield the limits that one level sets; raises OSError where a file has other text."""
-    names, pattern = _CGROUP_LIMIT_FILES[controller, version]
+    if (kind, version) not in _CGROUP_LIMIT_FILES:
+        return
+    names, pattern = _CGROUP_LIMIT_FILES[kind, version]
     with suppress(FileNotFoundError):
         file = folder / names[0]
         parts = [(folder / name).read_text("ascii", "replace").strip() for name in names]
@@ -208,8 +210,8 @@ def _read_level_limits(folder: Path, controller: str, version: int) -> Iterator[
             raise OSError(errno.EINVAL, f"{parts[0][:40]!r} isn't a valid number", str(file))
         numbers = [int(number) for number in match.groups() if number]
         if numbers:
-            yield (numbers[0] if controller == "memory" else numbers[0] / numbers[1]), file
-    if (controller, version) == ("memory", 1):
+            yield (numbers[0] / numbers[1] if kind == "cpu" else numbers[0]), file
+    if (kind, version) == ("memory", 1):
         file = folder / "memory.stat"  # also counts ancestors that a container can't see
         with suppress(FileNotFoundError, KeyError):
             yield _read_key_value_file(file)["hierarchical_memory_limit"], file
@@ -225,7 +227,8 @@ class ContainerCgroup(NamedTuple):
     """What the kernel reports about a container.
 
     `limit` is the lowest over the container in bytes, `parent_limit` the lowest over `parent`.
-    `usage` is in bytes without page cache, as in `docker stats`. `oom_kills` counts its processes
+    `usage` is in bytes without page cache, as in `docker stats`; `total_usage` with all of `cache`,
+    which the machine can take back. `oom_kills` counts its processes
     that were killed for lack of memory since it started; kernels before 4.13 don't count on v1.
     """
 
@@ -234,6 +237,8 @@ class ContainerCgroup(NamedTuple):
     parent_limit: CgroupLimit
     usage: int
     usage_source: str
+    total_usage: int
+    cache: int
     oom_kills: int | None
     oom_source: str
 
@@ -259,13 +264,15 @@ def read_container_cgroup(
             folder / _CGROUP_USAGE_FILES[version],
             folder / _OOM_COUNT_FILES[version],
         )
-        usage, cache = int(usage_file.read_text()), _read_key_value_file(folder / "memory.stat")
+        usage, stat = int(usage_file.read_text()), _read_key_value_file(folder / "memory.stat")
         return ContainerCgroup(
             str(path.parent),
             cgroups.limit("memory", str(path)),
             cgroups.limit("memory", str(path.parent)),
-            max(usage - cache.get(_PAGE_CACHE_KEYS[version], 0), 0) or usage,
+            max(usage - stat.get(_PAGE_CACHE_KEYS[version], 0), 0) or usage,
             f"{usage_file} less {_PAGE_CACHE_KEYS[version]}",
+            usage,
+            min(usage, sum(stat.get(key, 0) for key in _CACHE_KEYS[version])),
             _read_key_value_file(oom_file).get("oom_kill"),
             str(oom_file),
         )
@@ -273,52 +280,3 @@ def read_container_cgroup(
         return Unknown("its process has just ended")
     except OSError as error:
         return explain_os_error(error)
-
-
-def read_sysctl(name: str, root: Path = Path("/")) -> int | str | Unknown | None:
-    """Read a kernel setting: a number, else text; None where the kernel has none of this name.
-
-    In a name with slashes a dot is part of a name, as of an interface: sysctl(8).
-    """
-    relative = PurePosixPath(name if "/" in name else name.replace(".", "/"))
-    if relative.is_absolute() or ".." in relative.parts:
-        return Unknown(f"{name!r} isn't a valid name of a kernel setting", "invalid")
-    try:
-        text = (root / "proc/sys" / relative).read_text(errors="replace").strip()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        return explain_os_error(error)
-    return int(text) if re.fullmatch("-?[0-9]{1,20}", text) else text
-
-
-def measure_sysctls(names: Iterable[FactPath], measured: Iterable[Measured]) -> Iterator[Measured]:
-    """Yield kernel settings that rules ask for, of the kernel that runs the containers.
-
-    It is this machine's where the engine's processes are visible, as other facts say.
-    """
-    native = next((fact.value for fact in measured if fact.path == ("docker", "native")), None)
-    elsewhere = Unknown("the containers run on another kernel: in a VM or on another host")
-    hidden = native if isinstance(native, Unknown) else elsewhere
-    for name in sorted(names):
-        dotted = ".".join(name)
-        value = read_sysctl(dotted) if native is True else hidden
-        source = "/proc/sys/" + (dotted if "/" in dotted else dotted.replace(".", "/"))
-        yield Measured(("kernel", "sysctl", *name), value, source)
-
-
-def read_cpu_flags(root: Path = Path("/")) -> list[str] | Unknown:
-    """Return the instruction sets that all CPUs have; x86 calls them flags, ARM Features.
-
-    A generic model of a hypervisor hides what the processor has.
-    """
-    try:
-        text = (root / "proc/cpuinfo").read_text(errors="replace")
-    except OSError as error:
-        return explain_os_error(error)
-    model = re.search(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
-    if model and _GENERIC_CPU_PATTERN.search(model[1]):
-        return Unknown(f"the hypervisor shows {model[1]}, which hides what the processor has")
-    lines = re.findall(r"^(?:flags|Features)\s*:\s*(.*)$", text, re.MULTILINE)
-    flags = set.intersection(*(set(line.split()) for line in dict.fromkeys(lines))) if lines else ()
-    return sorted(flags) or Unknown("/proc/cpuinfo names no flags", "unsupported")

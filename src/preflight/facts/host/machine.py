@@ -11,13 +11,14 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.engine.api import text_or_none
 from preflight.facts.engine.locality import find_differing_info_key, is_in_container
-from preflight.facts.host.kernel import Cgroups, explain_os_error, read_cpu_flags
+from preflight.facts.host.kernel import Cgroups, explain_os_error, read_mounts
 from preflight.model.facts import Measured, Unknown, Value
 
 SYSTEM_CONTAINERS = ("lxc", "lxc-libvirt", "openvz", "systemd-nspawn")
@@ -27,6 +28,28 @@ _OS_RELEASE_FILES = ("etc/os-release", "usr/lib/os-release")  # os-release(5): t
 _KEYS = {"id": "ID", "version": "VERSION_ID", "name": "PRETTY_NAME"}
 _MAX_FILE_BYTES = 2**16
 _MAX_NAME_CHARS = 100
+_CPU_MODEL_PATTERN = re.compile(
+    r"^(?:model name|cpu model|cpu|uarch)[ \t]*:[ \t]*(.+)", re.MULTILINE
+)
+_CPU_FLAGS_PATTERN = re.compile(r"^(?:flags|[Ff]eatures)[ \t]*:(.*)$", re.MULTILINE)
+_LEVEL_FLAGS = {  # each needs those before it too
+    "x86-64-v1": "lm cmov cx8 fpu fxsr mmx syscall sse sse2",
+    "x86-64-v2": "cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3",
+    "x86-64-v3": "avx avx2 bmi1 bmi2 f16c fma abm movbe xsave",
+    "x86-64-v4": "avx512f avx512bw avx512cd avx512dq avx512vl",
+}
+_GENERIC_CPU_PATTERN = re.compile(
+    "QEMU Virtual CPU|Common (?:32-bit )?KVM processor", re.IGNORECASE
+)
+_LINUX_FLAG_BY_MACOS = {
+    "sse3": "pni",
+    "sse4.1": "sse4_1",
+    "sse4.2": "sse4_2",
+    "avx1.0": "avx",
+    "lzcnt": "abm",
+    "lahf": "lahf_lm",
+    "em64t": "lm",
+}
 _VM_BY_VENDOR = {
     "KVM": "kvm",
     "OpenStack": "kvm",
@@ -62,6 +85,7 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     yield _host_fact("kernel", platform.release(), "platform.release()")
     yield from measure_distribution(root)
     yield measure_virtualization(root)
+    yield measure_timezone(root)
     inside, evidence = is_in_container(root)
     yield _host_fact("container", inside, evidence)
     name, source = _read_nonzero(platform.node, "platform.node()")
@@ -84,16 +108,12 @@ def _measure_memory(root: Path) -> Iterator[Measured]:
         lambda: psutil.virtual_memory().total, "psutil.virtual_memory().total"
     )
     yield _host_fact("memory.total", total, source)
-    available, source = _read_nonzero(
-        lambda: psutil.virtual_memory().available, "psutil.virtual_memory().available"
-    )
-    if isinstance(total, int) and isinstance(available, int):
-        arc = _read_arc_shrinkable(root)
-        # a larger cache isn't counted in these figures: they are those of a container (lxcfs)
-        if 0 < arc <= total - available:
-            available, source = available + arc, f"{source} and what the ZFS ARC can give back"
+    available, source = read_available_host_memory(root)
     yield _host_fact("memory.available", available, source)
     limit, source = _read_cgroup_limit("memory", root)
+    high, high_source = _read_cgroup_limit("high", root)
+    if isinstance(high, int):
+        source = f"{source}; above {high} bytes {high_source} throttles this process"
     yield _host_fact("memory.limit", limit, source)
     source = "min(host.memory.total, host.memory.limit)"
     yield _host_fact("memory.usable", _lower_of_total_and_limit(total, limit), source)
@@ -101,6 +121,34 @@ def _measure_memory(root: Path) -> Iterator[Measured]:
     for name in ("total", "free"):
         value = swap if isinstance(swap, Unknown) else getattr(swap, name) if swap.total else None
         yield _host_fact(f"swap.{name}", value, f"{source}.{name}")
+
+
+def read_available_host_memory(root: Path = Path("/")) -> tuple[int | Unknown, str]:
+    """Return the bytes that new programs can use without swapping, and the source.
+
+    The kernel counts the ZFS ARC as used, which can give most of it back (openzfs#10255). The
+    memory of a system container (lxcfs) doesn't include the ARC, although its figures are shown
+    there.
+    """
+    import psutil
+
+    source = "psutil.virtual_memory().available"
+    memory, problem = _read_nonzero(psutil.virtual_memory, "psutil.virtual_memory()")
+    if isinstance(memory, Unknown):
+        return memory, problem
+    arc = _read_arc_shrinkable(root)
+    if 0 < arc <= memory.total - memory.available and not _has_own_meminfo(root):
+        return memory.available + arc, f"{source} and what the ZFS ARC can give back"
+    return memory.available or Unknown(f"{source} reports 0"), source
+
+
+def _has_own_meminfo(root: Path) -> bool:
+    """Whether /proc/meminfo is a container's own, as lxcfs and OpenVZ make it."""
+    with suppress(OSError):
+        if any(mount.point in ("/proc", "/proc/meminfo") and mount.filesystem == "fuse.lxcfs"
+               for mount in read_mounts(root)):  # fmt: skip
+            return True
+    return find_container_kind(root) in SYSTEM_CONTAINERS
 
 
 def _measure_cpu(root: Path) -> Iterator[Measured]:
@@ -117,7 +165,8 @@ def _measure_cpu(root: Path) -> Iterator[Measured]:
     quota, quota_source = _read_cgroup_limit("cpu", root)
     if isinstance(quota, int | float):
         source = f"min({source}, {quota_source})"
-    yield _host_fact("cpu.flags", read_cpu_flags(root), "/proc/cpuinfo")
+    for name, value in read_cpu(root)._asdict().items():
+        yield _host_fact(f"cpu.{name}", value, "/proc/cpuinfo")
     yield _host_fact("cpu.usable", _lower_of_total_and_limit(usable, quota), source)
 
 
@@ -130,11 +179,11 @@ def _read_nonzero(read: Callable[[], Any], source: str) -> tuple[Any | Unknown, 
     return value or Unknown(f"{source} reports {value or 'nothing'}"), source
 
 
-def _read_cgroup_limit(controller: str, root: Path) -> tuple[float | Unknown | None, str]:
+def _read_cgroup_limit(kind: str, root: Path) -> tuple[float | Unknown | None, str]:
     if not sys.platform.startswith("linux"):
         return Unknown("only Linux has control groups", "unsupported"), ""
     try:
-        return Cgroups(root).limit(controller)
+        return Cgroups(root).limit(kind)
     except OSError as error:
         return explain_os_error(error), ""
 
@@ -158,6 +207,65 @@ def _read_arc_shrinkable(root: Path) -> int:
         return max(0, int(figures["size"]) - int(figures["c_min"]))
     except (OSError, KeyError):
         return 0
+
+
+class Cpu(NamedTuple):
+    """What all CPUs share: instruction sets, the level of the psABI that they reach, the model."""
+
+    flags: list[str] | Unknown
+    level: str | Unknown
+    model: str | Unknown
+
+
+def read_cpu(root: Path = Path("/")) -> Cpu:
+    """Read /proc/cpuinfo, or what macOS has in its place."""
+    try:
+        if sys.platform == "darwin":
+            return parse_cpuinfo(format_macos_cpuinfo(_read_macos_sysctl))
+        return parse_cpuinfo((root / "proc/cpuinfo").read_text(errors="replace"))
+    except (OSError, AttributeError) as error:
+        reason = explain_os_error(error) if isinstance(error, OSError) else Unknown(str(error))
+        return Cpu(reason, reason, reason)
+
+
+def parse_cpuinfo(text: str) -> Cpu:
+    """Parse /proc/cpuinfo; x86 calls instruction sets flags, ARM and others Features.
+
+    A generic model of a hypervisor hides what the processor has. Source of the levels: System V
+    ABI for x86-64, table 3.1; the kernel calls LZCNT abm, SSE3 pni and OSXSAVE xsave.
+    """
+    match = _CPU_MODEL_PATTERN.search(text)
+    model = match[1].strip() if match else Unknown("/proc/cpuinfo names no model", "unsupported")
+    lines = dict.fromkeys(_CPU_FLAGS_PATTERN.findall(text))
+    shared = set.intersection(*(set(line.split()) for line in lines)) if lines else set()
+    flags = sorted(shared) or Unknown("/proc/cpuinfo names no flags", "unsupported")
+    level: str | Unknown = Unknown("levels are only defined for x86-64", "unsupported")
+    for name, needed in _LEVEL_FLAGS.items():
+        if not shared.issuperset(needed.split()):
+            break
+        level = name
+    is_generic = isinstance(model, str) and _GENERIC_CPU_PATTERN.search(model)
+    if is_generic and level != name:
+        reason = f"the hypervisor shows {model}, which hides what the processor has"
+        flags = level = Unknown(reason)
+    return Cpu(flags, level, model)
+
+
+def format_macos_cpuinfo(read: Callable[[str], str]) -> str:
+    """Return what `read` knows of macOS's machdep.cpu.*, as Linux writes /proc/cpuinfo."""
+    names = " ".join(read(name) for name in ("features", "leaf7_features", "extfeatures")).lower()
+    flags = " ".join(_LINUX_FLAG_BY_MACOS.get(name, name) for name in names.split())
+    return f"model name : {read('brand_string')}\nflags : {flags}\n"
+
+
+def _read_macos_sysctl(name: str) -> str:
+    import ctypes
+
+    buffer = ctypes.create_string_buffer(4096)
+    size = ctypes.c_size_t(len(buffer))
+    path = f"machdep.cpu.{name}".encode()
+    failed = ctypes.CDLL(None).sysctlbyname(path, buffer, ctypes.byref(size), None, 0)
+    return "" if failed else buffer.value.decode("utf-8", "replace")
 
 
 # --- distribution and virtualization: names and order of evidence as in systemd-detect-virt(1) ---
@@ -210,6 +318,23 @@ def parse_os_release(text: str) -> dict[str, str]:
         if len(words) == 1 and words[0]:
             values[match[1]] = words[0][:_MAX_NAME_CHARS]
     return values
+
+
+def measure_timezone(root: Path) -> Measured:
+    """Return `host.timezone`, by the link or the text that names it, UTC where neither is there."""
+    path, link = ("host", "timezone"), root / "etc/localtime"
+    kind = find_container_kind(root)
+    if sys.platform == "win32" or (kind and kind not in SYSTEM_CONTAINERS):
+        reason = "inside a container the time zone is the image's" if kind else "not on Windows"
+        return Measured(path, Unknown(reason, "unsupported"))
+    with suppress(OSError):  # it isn't there, or isn't a link
+        if match := re.search(r"zoneinfo[^/]*/(.+)$", os.readlink(link)):
+            return Measured(path, match[1], "/etc/localtime")
+    if zone := _read(root / "etc/timezone").strip():
+        return Measured(path, zone[:_MAX_NAME_CHARS], "/etc/timezone")
+    if os.path.lexists(link):
+        return Measured(path, Unknown("/etc/localtime doesn't link to a time zone by its name"))
+    return Measured(path, "UTC", "there is no /etc/localtime")  # localtime(5)
 
 
 def measure_virtualization(root: Path) -> Measured:

@@ -51,14 +51,17 @@ def flat(snapshot: dict[str, Any]) -> dict[str, Any]:
         if name.startswith("host.disk."):
             assert name.removeprefix("host.disk.") not in facts
             facts[name.removeprefix("host.disk.")] = Unknown(why["reason"], why["kind"])
-    assert set(facts) == {"path", "parent", "filesystem", "readonly", "total", "free", "kind"}
+    if isinstance(inodes := facts.pop("inodes", None), dict):
+        facts["inodes.free"] = inodes["free"]
+    names = {"path", "parent", "filesystem", "readonly", "total", "free", "kind", "inodes.free"}
+    assert set(facts) == names
     return facts
 
 
 def here(path: str | Path, root: Path = Path("/")) -> dict[str, Any]:
     """Return the same, measured in this process."""
     return {
-        one.path[-1]: one.value
+        ".".join(one.path[2:]): one.value
         for one in disk.measure(MeasureContext(Options(path=str(path))), root)
     }
 
@@ -80,6 +83,9 @@ def test_size_room_and_type_are_what_coreutils_say(run_preflight: Run, tmp_path:
     assert facts["free"] == pytest.approx(room, rel=0.05)
     assert facts["filesystem"] in name or name == "ext2/ext3"
     assert facts["readonly"] is False
+    inodes = said("df", "--output=iavail", str(tmp_path)).split()[-1]
+    if inodes != "-":
+        assert facts["inodes.free"] == pytest.approx(int(inodes), rel=0.05)
 
 
 def test_a_small_filesystem(run_preflight: Run, tmp_path: Path) -> None:
@@ -98,6 +104,20 @@ def test_read_only_has_no_room(run_preflight: Run, tmp_path: Path) -> None:
     mount = namespace(f"mount -t tmpfs -o size=8m,ro t {tmp_path}")
     facts = measured(run_preflight, tmp_path, prefix=mount, cwd=Path("/"))
     assert (facts["total"], facts["free"], facts["readonly"]) == (8 * MiB, 0, True)
+
+
+@pytest.mark.parametrize(("files", "left"), [(2, 3), (5, 0)])
+def test_without_inodes_there_is_no_room(
+    run_preflight: Run, tmp_path: Path, files: int, left: int
+) -> None:
+    mount = namespace(
+        f"mount -t tmpfs -o size=8m,nr_inodes=6 t {tmp_path};"
+        f" for i in $(seq {files}); do touch {tmp_path}/$i; done"
+    )
+    facts = measured(run_preflight, tmp_path, prefix=mount, cwd=Path("/"))
+    assert facts["inodes.free"] == left
+    assert (facts["free"] == 0) is (left == 0)
+    assert facts["total"] == 8 * MiB
 
 
 READ_ONLY = "mount --bind /tmp {0}; mount -o remount,ro,bind {0}"
@@ -211,7 +231,8 @@ def test_permission_denied_is_not_absence(closed: Path, below: str) -> None:
 
 
 def test_room_is_what_an_ordinary_user_can_write(monkeypatch: pytest.MonkeyPatch) -> None:
-    stat = SimpleNamespace(f_blocks=100, f_bfree=50, f_bavail=7, f_frsize=4096, f_bsize=1, f_flag=0)
+    stat = SimpleNamespace(f_blocks=100, f_bfree=50, f_bavail=7, f_frsize=4096, f_bsize=1,
+                           f_flag=0, f_files=9, f_ffree=5, f_favail=3)  # fmt: skip
     monkeypatch.setattr(os, "statvfs", lambda path: stat)
     facts = here("/")
     assert (facts["total"], facts["free"]) == (409600, 28672)

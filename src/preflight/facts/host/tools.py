@@ -1,0 +1,76 @@
+"""Programs on PATH that a rule names, and the versions that they print: `host.tools.*`.
+
+A program gets `--version` as its only argument (a few another one), no shell, no input and no
+terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+
+from preflight.facts.collect.context import MeasureContext
+from preflight.model.facts import Measured, Path, Unknown
+from preflight.processes import Program
+
+_MAX_TOOLS = 100
+_MAX_SECONDS = 2.0  # for all of them together
+_MAX_OUTPUT_BYTES = 2**16
+_NAME_PATTERN = re.compile(r"\w[\w.+-]{0,63}", re.ASCII)
+_VERSION_PATTERN = re.compile(r"(?<![\d.])(\d+(?:\.\d+)+(?:p\d+)?)")
+_WHOLE_NUMBER_PATTERN = re.compile(r"(?<![\w.])(\d{1,5})(?![\w.])")
+# of those that don't know --version, or didn't always
+_VERSION_ARGUMENTS = {
+    "openssl": ("version",),
+    "go": ("version",),
+    "kubectl": ("version", "--client"),
+    "helm": ("version", "--short"),
+    "java": ("-version",),
+    "javac": ("-version",),
+    "ssh": ("-V",),
+    "tmux": ("-V",),
+    "unzip": ("-v",),
+    "zip": ("-v",),
+    "ffmpeg": ("-version",),
+    "nginx": ("-v",),
+    "lua": ("-v",),
+}
+
+
+def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured]:
+    """Yield the path of each program, and the version of those of which a rule asks it."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    search_path = os.pathsep.join(filter(os.path.isabs, folders))
+    names = list(dict.fromkeys(path[2] for path in paths if len(path) == 4))
+    found: dict[str, str | Unknown | None] = {}
+    for name in names[:_MAX_TOOLS]:
+        is_valid = _NAME_PATTERN.fullmatch(name)
+        invalid = Unknown(f"{name!r} isn't a valid name of a program", "invalid")
+        found[name] = shutil.which(name, path=search_path) if is_valid else invalid
+        yield Measured(("host", "tools", name, "path"), found[name], "PATH")
+    asked = {path[2] for path in paths if path[3:] == ("version",)}
+    programs = {}
+    for name in asked & set(found):
+        if isinstance(file := found[name], str):
+            arguments = [file, *_VERSION_ARGUMENTS.get(name, ("--version",))]
+            environment = {**os.environ, "LC_ALL": "C"}
+            programs[name] = (arguments, Program(arguments, environment, _MAX_OUTPUT_BYTES))
+        else:
+            yield Measured(("host", "tools", name, "version"), file, "PATH")
+    end = min(context.deadline, time.monotonic() + _MAX_SECONDS)
+    for name, (arguments, program) in programs.items():
+        result = program.wait(max(0.0, end - time.monotonic()))
+        version = parse_version(f"{result.output}\n{result.error}")
+        if result.exit_code != 0:
+            problem = result.error if result.exit_code is None else f"ends with {result.exit_code}"
+            version = Unknown(f"{' '.join(arguments)} {problem}")
+        yield Measured(("host", "tools", name, "version"), version, " ".join(arguments))
+
+
+def parse_version(text: str) -> str | Unknown:
+    """Return the first version in what a program prints, such as 2.39.5 or 9.2p1."""
+    match = _VERSION_PATTERN.search(text) or _WHOLE_NUMBER_PATTERN.search(text)
+    return match[1] if match else Unknown("it prints no version")
