@@ -141,6 +141,8 @@ SENTENCES = [
     "https://maker.ifttt.com/trigger/x/with/key/{}", "https://events.pagerduty.com/integration/{}/enqueue",
     "https://chat.googleapis.com/v1/spaces/AAA/messages?key=k&token={}", "https://hc-ping.com/{}",
     "GET /callback?code={}&state=x HTTP/1.1", "GET /cb?state=1&amp;code={}", "GET /cb?state=1%26code%3D{}", "/x?ticket={}",
+    '{{"code": "{0}{0}{0}", "state": "x"}}', "{{'grant_type': 'authorization_code', 'code': '{0}{0}{0}'}}",
+    "GET /reset?user=1&hash={0}{0} HTTP/1.1", "/verify?hash={0}{0}", "GET /app?x=1%26hash%3D{0}{0}",
     "grant_type=authorization_code&code={}&client_id=x", "/saml?SAMLResponse={}", "code_verifier={}&x=1", "device_code: {}",
     "rabbitmqctl add_user joe {}", '["rabbitmqctl", "change_password", "joe", "{}"]', "htpasswd -nbB joe {}",
     "htpasswd -b -c /etc/htpasswd joe {}", "mosquitto_passwd -b /m/p joe {}", "mosquitto_pub -u joe -P {} -t x",
