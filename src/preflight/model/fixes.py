@@ -21,17 +21,17 @@ LEGACY_KEY_BY_PATH = {
 }
 """The keys of format 2 of the compose file, by those of `deploy.resources`."""
 
+# compiled by `re` at their first use: few checks show what they tell apart
 _COMMAND_START = r"(?:^|[|;&(]|&&)[ \t]*"
-_DESTRUCTIVE_PATTERN = re.compile(
+_DESTRUCTIVE_PATTERN = (
     r"(?<![-\w./])(?:prune|rm|rmi|rmdir|mkfs\S*|shred|truncate|unregister|reset)(?![-\w.])"
     r"|--(?:volumes|unregister|delete)\b|\bdown\b.*\s-v\b|\s-delete\b|\bdd\b.*\bof="
 )
-_ROOT_PATTERN = re.compile(
-    rf"{_COMMAND_START}(?:sudo|doas|pkexec|su)\b|--privileged\b"
-    r"|(?:>|\btee\b[^|\n]*)[ \t]*/(?:etc|usr|sys|proc|boot|lib)/",
-    re.MULTILINE,
+_ROOT_PATTERN = (
+    rf"(?m){_COMMAND_START}(?:sudo|doas|pkexec|su)\b|--privileged\b"
+    r"|(?:>|\btee\b[^|\n]*)[ \t]*/(?:etc|usr|sys|proc|boot|lib)/"
 )
-_READ_ONLY_PATTERN = re.compile(
+_READ_ONLY_PATTERN = (
     r"(?:docker|podman)(?: compose| system| service| node| plugin| context| network| container)?"
     r" (?:ps|ls|df|logs|stats|info|inspect|version|config)\b"
     r"|podman machine ssh df|colima ssh -- df|kubectl (?:get|describe|logs)|preflight\b"
@@ -51,12 +51,12 @@ _UNIX_COMMANDS = (
     _PROGRAM.format("sudo|grep|sed|chmod|chown|export|unset|stat|tee|printf|df|[A-Z_]+=") + "|2>&1"
 )
 _MISSING_COMMANDS_BY_SYSTEM = {
-    "alpine": re.compile(_PROGRAM.format(_SYSTEMD_PROGRAMS), re.MULTILINE),
-    "darwin": re.compile(rf"{_LINUX_COMMANDS}|\bnvidia-smi\b", re.MULTILINE),
-    "windows": re.compile(f"{_LINUX_COMMANDS}|{_UNIX_COMMANDS}", re.MULTILINE),
+    "alpine": _PROGRAM.format(_SYSTEMD_PROGRAMS),
+    "darwin": rf"{_LINUX_COMMANDS}|\bnvidia-smi\b",
+    "windows": f"{_LINUX_COMMANDS}|{_UNIX_COMMANDS}",
 }
-_KERNEL_PATTERN = re.compile(r"\b(?:sysctl|dmesg)\b")
-_INTRODUCTION_PATTERN = re.compile(r"(?:(?<=[.!?] )|\A)(?:To|Then|Now)\b[^.!?]*:\Z")
+_KERNEL_PATTERN = r"\b(?:sysctl|dmesg)\b"
+_INTRODUCTION_PATTERN = r"(?:(?<=[.!?] )|\A)(?:To|Then|Now)\b[^.!?]*:\Z"
 
 
 def is_set_in_compose_file(fact: Path) -> bool:
@@ -69,14 +69,14 @@ def classify_fix(command: str | None, fact: Path = ()) -> FixKind:
 
     A command that only shows something leaves what has to be done to the user.
     """
-    if command and _DESTRUCTIVE_PATTERN.search(command):
+    if command and re.search(_DESTRUCTIVE_PATTERN, command):
         return "destructive"
-    if command and _ROOT_PATTERN.search(command):
+    if command and re.search(_ROOT_PATTERN, command):
         return "root"
     if is_set_in_compose_file(fact):
         return "edit"
     lines = (command or "").splitlines()
-    return "manual" if all(map(_READ_ONLY_PATTERN.match, lines)) else "command"
+    return "manual" if all(re.match(_READ_ONLY_PATTERN, line) for line in lines) else "command"
 
 
 def adapt_to_system(text: str, command: str | None, *systems: object) -> tuple[str, str | None]:
@@ -88,13 +88,13 @@ def adapt_to_system(text: str, command: str | None, *systems: object) -> tuple[s
     names = _MISSING_COMMANDS_BY_SYSTEM.keys() & {*map(str, systems)}
     missing = [_MISSING_COMMANDS_BY_SYSTEM[name] for name in names]
     lines = (command or "").splitlines()
-    kept = [line for line in lines if not any(pattern.search(line) for pattern in missing)]
+    kept = [line for line in lines if not any(re.search(pattern, line) for pattern in missing)]
     if len(kept) == len(lines):
         return text, command
     if not kept:
-        text = _INTRODUCTION_PATTERN.sub("", text).rstrip()
+        text = re.sub(_INTRODUCTION_PATTERN, "", text).rstrip()
         text = f"{text[:-1]}." if text.endswith(":") else text
-    if _KERNEL_PATTERN.search(command or "") and names & {"darwin", "windows"}:
+    if re.search(_KERNEL_PATTERN, command or "") and names & {"darwin", "windows"}:
         text = f"{text} This concerns the VM in which the engine runs.".lstrip()
     return text, "\n".join(kept) or None
 

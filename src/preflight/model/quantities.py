@@ -31,8 +31,8 @@ _BINARY_BYTE_UNITS = [(f"{prefix}iB", 1024**power) for power, prefix in enumerat
 _BINARY_BYTE_UNITS.reverse()
 
 _SECONDS_BY_UNIT = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-_DURATION_PART_PATTERN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|ns|d|h|m|s)")
-_DURATION_PATTERN = re.compile(rf"\s*([-+]?)((?:{_DURATION_PART_PATTERN.pattern})+)\s*\Z")
+_DURATION_PART_PATTERN = r"([0-9]+(?:\.[0-9]+)?)(ms|us|ns|d|h|m|s)"  # compiled at its first use
+_DURATION_PATTERN = rf"\s*([-+]?)((?:{_DURATION_PART_PATTERN})+)\s*\Z"
 _WHOLE_TEXT_NUMBER = re.compile(rf"\s*{_NUMBER_PATTERN}\s*\Z")
 _VERSION_PATTERN = r"v?([0-9]{1,20}(?:\.[0-9]{1,20})*)"
 _VERSION_START = re.compile(rf"\s*{_VERSION_PATTERN}")
@@ -81,12 +81,13 @@ def parse_duration(text: str) -> float:
     """Read a duration in seconds: `300`, `5m`, `1h30m`, `1.5s`, `250ms`, also negative."""
     if _WHOLE_TEXT_NUMBER.match(text):
         return parse_number(text)
-    match = _DURATION_PATTERN.match(text)
+    match = re.match(_DURATION_PATTERN, text)
     if match is None:
         example = "expected one such as 5m, 300s or 1h30m"
         raise ValueError(f"{_quote_shortened(text)} isn't a valid duration: {example}")
     seconds = sum(
-        float(n) * _SECONDS_BY_UNIT[unit] for n, unit in _DURATION_PART_PATTERN.findall(match[2])
+        float(n) * _SECONDS_BY_UNIT[unit]
+        for n, unit in re.findall(_DURATION_PART_PATTERN, match[2])
     )
     return _check_plausible(-seconds if match[1] == "-" else seconds, text)
 

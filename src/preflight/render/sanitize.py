@@ -13,7 +13,7 @@ from preflight.model.report import Report, ResolvedFix, Result
 MAX_CHARACTERS = 2000  # of one foreign text in a format that other programs read
 _MAX_URL_CHARACTERS = 1000  # a URL that is cut leads nowhere
 _URL_SAFE = "-._~:/?#[]@!$&'()*+,;=%"  # RFC 3986, 2.2 and 2.3
-_UNPRINTABLE = re.compile(
+_UNPRINTABLE = (  # `re` compiles it once a text has one
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb\ufffe\uffff]"
 )
 _CONTAINERS = (dict, list, tuple, map)
@@ -25,7 +25,7 @@ _CI_COMMAND = re.compile(r"##(?=[a-z]*\[)", re.IGNORECASE)
 def clean(text: str) -> str:
     """Make foreign text harmless in a terminal or a log: one line, no control characters."""
     if not text.isprintable():  # ten times as fast as the pattern
-        text = _UNPRINTABLE.sub(lambda match: " " if match[0] in "\t\r\n" else "\ufffd", text)
+        text = re.sub(_UNPRINTABLE, lambda m: " " if m[0] in "\t\r\n" else "\ufffd", text)
     return _CI_COMMAND.sub("## ", text) if "##" in text else text
 
 
