@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache, partial
 from select import select
@@ -133,6 +134,21 @@ def check_filesystem_responds(path: str) -> None:
     raise OSError(errno.ETIMEDOUT, problem)
 
 
+def close_files_from(first: int) -> None:
+    """Close all open files from this number on.
+
+    os.closerange tries each number on kernels before 5.9, and the limit may be a billion.
+    """
+    try:
+        numbers = list(map(int, os.listdir("/proc/self/fd")))
+    except OSError:  # /proc isn't mounted
+        numbers = list(range(256))
+    for number in numbers:
+        if number >= first:
+            with suppress(OSError):  # the number of the listing itself
+                os.close(number)
+
+
 def list_siblings(path: str) -> list[str]:
     """Return the entries of a path's folder, written as the path is: to suggest one of them."""
     folder = os.path.dirname(path)
@@ -155,7 +171,7 @@ def _read_path_and_exit(path: str, answers: int) -> NoReturn:
     """Read the beginning of a file, or look at each file of a folder; write a byte for each."""
     try:
         os.dup2(answers, 0)
-        os.closerange(1, os.sysconf("SC_OPEN_MAX"))
+        close_files_from(1)
         mode = os.stat(path).st_mode
         if stat.S_ISREG(mode):
             os.read(os.open(path, os.O_RDONLY), 1)

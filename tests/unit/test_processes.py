@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -48,3 +51,16 @@ def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:
     missing, folder = tmp_path / "missing", tmp_path
     assert run(str(missing)) == ProgramResult(None, "", "can't be run: No such file or directory")
     assert run(str(folder)) == ProgramResult(None, "", "can't be run: Permission denied")
+
+
+def test_only_open_files_are_closed_however_high_the_limit_is() -> None:
+    script = """
+import os
+from preflight.processes import close_files_from
+os.closerange = None  # on old kernels it tries each number up to the limit
+os.dup2(1, 500)
+close_files_from(3)
+print(os.listdir("/proc/self/fd"))
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert set(ast.literal_eval(ended.stdout)) <= {"0", "1", "2", "3"}, ended.stderr  # 3: listdir's

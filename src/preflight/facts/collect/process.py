@@ -14,6 +14,8 @@ from contextlib import suppress
 from importlib import import_module
 from typing import IO, NoReturn, TypeAlias
 
+from preflight.processes import close_files_from
+
 _WORKER_PYTHON_CODE = (
     "import gc, sys; gc.disable(); sys.path[:] = sys.argv[1:];"
     "from preflight.facts.collect.worker import main; main()"
@@ -117,7 +119,7 @@ def _serve_and_exit(request: int, answer: int, path: list[str]) -> NoReturn:
         os.dup2(request, 0)
         os.dup2(answer, 1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        close_files_from(3)
         sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
         sys.path[:] = path
         from preflight.facts.collect.worker import main
