@@ -114,10 +114,10 @@ def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> It
         ("cpus", "/info", "NCPU", count_or_none(info.get("NCPU")) or None),
         ("memory.total", "/info", "MemTotal", count_or_none(info.get("MemTotal")) or None),
         ("cgroup.version", "/info", "CgroupVersion", int(cgroup) if cgroup in ("1", "2") else None),
-        ("limits.memory", "/info", "MemoryLimit", _enforces_limits(info, "MemoryLimit", system)),
-        ("limits.swap", "/info", "SwapLimit", _enforces_limits(info, "SwapLimit", system)),
+        ("limits.memory", "/info", "MemoryLimit", _enforces_limits(info, "MemoryLimit")),
+        ("limits.swap", "/info", "SwapLimit", _enforces_limits(info, "SwapLimit")),
         ("cgroup.driver", "/info", "CgroupDriver", text_or_none(info.get("CgroupDriver"))),
-        ("limits.cpus", "/info", "CpuCfsQuota", _enforces_limits(info, "CpuCfsQuota", system)),
+        ("limits.cpus", "/info", "CpuCfsQuota", _enforces_limits(info, "CpuCfsQuota")),
         ("rootless", "/info", "SecurityOptions", rootless),
         ("disk.root", "/info", "DockerRootDir", text_or_none(info.get("DockerRootDir"))),
         ("storage.driver", "/info", "Driver", text_or_none(info.get("Driver"))),
@@ -146,10 +146,13 @@ def parse_engine_info(version: Mapping[str, Any], info: Mapping[str, Any]) -> It
     yield _docker_fact("log.rotated", rotated, f"the driver {log_driver}")
 
 
-def _enforces_limits(info: Mapping[str, Any], key: str, system: str | None) -> Any:
-    """Whether limits are enforced, by booleans and the driver, never by the text of warnings."""
-    if "windows" in (system, info.get("OSType")):
-        return Unknown("a Windows engine reports no limits of Linux", "unsupported")
+def _enforces_limits(info: Mapping[str, Any], key: str) -> Any:
+    """Whether limits are enforced, by booleans and the driver, never by the text of warnings.
+
+    Windows limits containers with job objects, and its engine answers false for what Linux has.
+    """
+    if info.get("OSType") == "windows":
+        return True if key != "SwapLimit" else Unknown("Windows has no swap limit", "unsupported")
     if info.get("CgroupDriver") == "none":
         return False
     value = info.get(key)
@@ -161,9 +164,11 @@ def _parse_security_options(info: Mapping[str, Any]) -> Iterator[Measured]:
     options = info.get("SecurityOptions")
     texts = [str(option).removeprefix("name=") for option in list_or_empty(options)]
     names = {text.partition(",")[0] for text in texts if not text.endswith("profile=unconfined")}
-    is_reported = isinstance(options, list) and info.get("OSType") != "windows"
+    problem = None if isinstance(options, list) else unreported_value("SecurityOptions")
+    if info.get("OSType") == "windows":
+        problem = Unknown("Windows confines containers in other ways", "unsupported")
     for name in _SECURITY_OPTIONS:
-        value = name in names if is_reported else unreported_value("SecurityOptions")
+        value = problem or name in names
         yield _docker_fact(f"security.{name}", value, "GET /info SecurityOptions")
 
 
@@ -302,7 +307,7 @@ def find_containers_cgroup(api: EngineApi, info: Mapping[str, Any]) -> str:
 
 
 def _inspect_container_cgroup(
-    api: EngineApi, row: Mapping[str, Any]
+    api: EngineApi, row: Mapping[str, Any], root: Path = Path("/")
 ) -> tuple[Any, ContainerCgroup | None]:
     """Return the parent that a container asks for, and its cgroup where that can be read."""
     container = str(row.get("Id"))
@@ -311,13 +316,17 @@ def _inspect_container_cgroup(
     except NotFoundError:
         return None, None
     pid = count_or_none(get_nested_object(inspected, "State").get("Pid"))
-    cgroup = read_container_cgroup(pid, container) if pid else None
+    cgroup = read_container_cgroup(pid, container, root) if pid else None
     parent = get_nested_object(inspected, "HostConfig").get("CgroupParent")
     return parent, cgroup if isinstance(cgroup, ContainerCgroup) else None
 
 
 def read_available_memory(
-    api: EngineApi, cgroup: str, limit: float | None, project: str | None
+    api: EngineApi,
+    cgroup: str,
+    limit: float | None,
+    project: str | None,
+    root: Path = Path("/"),
 ) -> tuple[int | Unknown, str]:
     """Return the bytes free for this stack, and the source; raises OSError, EngineError.
 
@@ -325,23 +334,23 @@ def read_available_memory(
     cache, which is available anyway. `limit` is that of `cgroup`, in which containers run, and page
     cache counts against it.
     """
-    available, source = read_available_host_memory()
+    available, source = read_available_host_memory(root)
     if isinstance(available, Unknown):
         return available, ""
     rows = api.running_containers() if project is not None else []
     own = [row for row in rows if get_label(row, "com.docker.compose.project") == project]
-    usages = [_read_memory_usage(api, row) for row in own[:_MAX_CONTAINERS_MEASURED]]
+    usages = [_read_memory_usage(api, row, root) for row in own[:_MAX_CONTAINERS_MEASURED]]
     used = sum(total for total, _ in usages)
     available += used - sum(cache for _, cache in usages)
     if limit is not None:
-        free = max(0, limit - Cgroups().memory_usage(cgroup)) + used
+        free = max(0, limit - Cgroups(root).memory_usage(cgroup)) + used
         available = int(min(available, free, limit))
     return available, source + (" and this stack's containers" if used else "")
 
 
-def _read_memory_usage(api: EngineApi, row: Mapping[str, Any]) -> tuple[int, int]:
+def _read_memory_usage(api: EngineApi, row: Mapping[str, Any], root: Path) -> tuple[int, int]:
     """Return the bytes that a container is charged for, and how many of them are cache."""
-    _, cgroup = _inspect_container_cgroup(api, row)
+    _, cgroup = _inspect_container_cgroup(api, row, root)
     if cgroup is not None:
         return cgroup.total_usage, cgroup.cache
     try:
