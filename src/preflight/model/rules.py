@@ -19,6 +19,16 @@ KNOWN_ERRORS_SET = "errors"  # the bundled diagnoses, which lie beneath those of
 IMAGES_RULE_SET = "images"  # what well-known images need, a part of `general`
 IMAGES_BY_PACK: Mapping[str, tuple[str, ...]] = {
     "sentry": ("ghcr.io/getsentry/sentry", "ghcr.io/getsentry/snuba", "ghcr.io/getsentry/relay"),
+    "elasticsearch": (
+        "docker.elastic.co/elasticsearch/elasticsearch",
+        "docker.elastic.co/elasticsearch/elasticsearch-wolfi",
+        "elasticsearch",
+    ),
+    "immich": ("ghcr.io/immich-app/immich-server",),
+    "dify": ("langgenius/dify-api", "langgenius/dify-web"),
+    "nextcloud-aio": ("ghcr.io/nextcloud-releases/all-in-one", "nextcloud/all-in-one"),
+    "discourse": ("discourse/base", "local_discourse/app"),
+    "open-webui": ("ghcr.io/open-webui/open-webui", "openwebui/open-webui"),
 }
 """The packs, bundled sets that state the requirements document of a well-known stack: by name the
 images by which a project of that stack is known."""

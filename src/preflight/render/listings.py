@@ -187,7 +187,7 @@ def _pack_object(pack: RuleSet) -> dict[str, Any]:
         "url": edition and edition.url,
         "version": edition and edition.version,
         "date": edition and edition.date and edition.date.isoformat(),
-        "rules": sum(1 for rule in pack.rules if rule.file == pack.origin),
+        "rules": sum(1 for rule in pack.rules if rule.file == pack.origin and rule.enabled),
     }
 
 

@@ -34,7 +34,7 @@ def load(pack: str, profile: str | None = None) -> RuleSet:
 
 def own_rules(pack: str) -> list[Rule]:
     ruleset = load(pack)
-    return [rule for rule in ruleset.rules if rule.file == ruleset.origin]
+    return [rule for rule in ruleset.rules if rule.file == ruleset.origin and rule.enabled]
 
 
 def facts(values: Mapping[str, Any]) -> Facts:
@@ -55,8 +55,9 @@ def facts(values: Mapping[str, Any]) -> Facts:
 
 def judge(pack: str, change: Mapping[str, Any], profile: str | None = None) -> dict[str, str]:
     """Return the worst verdict of each of the pack's own rules."""
+    own = [rule.id for rule in own_rules(pack)]
     measured = facts({**cases(pack)["passes"], **change})
-    report = pipeline.check(load(pack, profile), measured, RuleSelection(only=[f"{pack}*"]))
+    report = pipeline.check(load(pack, profile), measured, RuleSelection(only=own))
     verdicts: dict[str, str] = {}
     for result in report.results:
         verdicts[result.id] = max(verdicts.get(result.id, "pass"), result.verdict, key=RANK.index)
