@@ -384,3 +384,58 @@ def test_a_document_that_cannot_be_used(
     done = run_preflight("rules", "document", *arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
+
+
+# packs and profiles
+
+
+def test_packs_are_listed_and_used_by_name(run_preflight: Run, tmp_path: Path) -> None:
+    listed = run_preflight("rules", "packs", "-f", "json", cwd=tmp_path)
+    packs = {pack["name"]: pack for pack in json.loads(listed.stdout)["packs"]}
+    assert list(packs)[:2] == ["sentry", "elasticsearch"]
+    assert packs["sentry"]["url"] in run_preflight("rules", "packs", cwd=tmp_path).stdout
+    (tmp_path / "preflight.yaml").write_text("version: 1\nextends: [sentry, elasticsearch]\n")
+    rules = json.loads(run_preflight("rules", "list", "-f", "json", cwd=tmp_path).stdout)
+    ids = {rule["id"] for rule in rules["rules"]}
+    assert {"sentry-memory", "elasticsearch-map-count", "docker-reachable"} <= ids
+
+
+def test_a_profile_is_chosen_by_name_or_by_the_project(run_preflight: Run, tmp_path: Path) -> None:
+    """The two sizes of Sentry, on a machine for the smaller one."""
+    docker = {
+        "reachable": True,
+        "native": True,
+        "engine": "docker",
+        "version": "28.2.2",
+        "memory": {"total": 8_000_000_000},
+        "cpus": 2,
+        "platform": "linux/arm64",
+        "compose": {"version": "2.40.0"},
+    }
+
+    def check(*options: str, profiles: list[str] | None = None) -> Any:
+        facts = {"docker": docker, "compose": {"profiles": profiles}, "host": {"os": "linux"}}
+        (tmp_path / "facts.json").write_text(json.dumps({**FACTS, "facts": facts}))
+        named = (
+            "--rules",
+            "sentry",
+            "--facts",
+            "facts.json",
+            "--only",
+            "sentry-memory,sentry-cores",
+        )
+        return run_preflight("check", *named, *options, cwd=tmp_path)
+
+    assert check().returncode == 1
+    by_name = check("--profile", "errors-only")
+    assert by_name.returncode == 0
+    assert ", profile errors-only · " in by_name.stdout.splitlines()[0]
+    by_project = check(profiles=["errors-only"])
+    assert by_project.returncode == 0
+    assert ", profile errors-only · " in by_project.stdout.splitlines()[0]
+    assert "Profile errors-only: compose.profiles contains errors-only." in by_project.stdout
+    assert check("--profile", "errors-only", "--set", "sentry_memory=9GB").returncode == 1
+    assert check("--profile", "feature-complete", profiles=["errors-only"]).returncode == 1
+    unknown = check("--profile", "error-only")
+    assert unknown.returncode == 2
+    assert "unknown profile, did you mean 'errors-only'?" in unknown.stderr

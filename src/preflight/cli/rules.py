@@ -52,7 +52,8 @@ def list_rules(*, rules: str | None = None, format_: options.Format = "text") ->
 
 
 @app.command("packs", epilog="Example: preflight rules packs -f json")
-def list_packs(format_: options.Format = "text") -> None:
+@with_options("rules packs")
+def list_packs(*, format_: options.Format = "text") -> None:
     """List the bundled rules for well-known stacks.
 
     Each states a requirements document. Use one with --rules NAME, or in your own rule file with
