@@ -8,10 +8,13 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
+from itertools import count
 from typing import NamedTuple
 
 _MAX_ANY_DEPTH_WILDCARDS = 4  # of one pattern; each multiplies the time that a match takes
-_CLASS_PATTERN = re.compile(r"\[(\^?)((?:\\.|[^\]\\])+)\]", re.DOTALL)
+_TOKEN_PATTERN = re.compile(
+    r"\*\*+/?|\[(?P<negation>\^?)(?P<class>(?:\\.|[^\]\\])+)\]|\\.|[^\\\[]", re.DOTALL
+)
 _RANGE_PATTERN = re.compile(r"(\\.|[^\\])(?:-(\\.|[^\\]))?", re.DOTALL)
 
 
@@ -31,69 +34,41 @@ def compile_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern[str]
     takes long. Raises PatternError.
     """
     parts: list[str] = []
-    groups = depth = position = 0
+    name, numbers, depth, position = [""], count(), 0, 0  # a name is split at its stars
     while position < len(pattern):
-        char = pattern[position]
-        position += 1
-        if char == "*":
-            if any_depth and pattern.startswith("*", position):
-                position = re.compile(r"\*+").match(pattern, position).end()  # type: ignore[union-attr]
-                depth += 1
-                if pattern.startswith("/", position):
-                    position += 1
-                parts.append("(?:.*/)?" if position < len(pattern) else ".*")
-                continue
-            end = _find_name_part_end(pattern, position)
-            literal = "".join(_translate_characters(pattern[position:end]))
-            is_last = end == len(pattern) or pattern[end] == "/"
-            if is_last:
-                parts.append(f"[^/]*{literal}")
-            else:
-                groups += 1
-                parts.append(f"(?=(?P<g{groups}>[^/]*?{literal}))(?P=g{groups})")
-            position = end
+        token = _TOKEN_PATTERN.match(pattern, position)
+        if token is None:
+            raise PatternError("syntax error in pattern")
+        position = token.end()
+        if any_depth and token[0].startswith("**"):
+            depth += 1
+            parts += [
+                _join_at_stars(name, numbers),
+                "(?:.*/)?" if position < len(pattern) else ".*",
+            ]
+            name = [""]
+        elif token[0] == "/":
+            parts += [_join_at_stars(name, numbers), "/"]
+            name = [""]
+        elif token[0].startswith("*"):
+            name.append("")
+        elif token[0] == "?":
+            name[-1] += "[^/]"
+        elif token["class"]:
+            name[-1] += _translate_class(token["negation"], token["class"])
         else:
-            end = _find_name_part_end(pattern, position - 1)
-            end = max(end, position)
-            parts += _translate_characters(pattern[position - 1 : end])
-            position = end
+            name[-1] += re.escape(token[0][-1])
     if depth > _MAX_ANY_DEPTH_WILDCARDS:
         raise PatternError(f"{pattern!r} has more than {_MAX_ANY_DEPTH_WILDCARDS} wildcards **")
-    try:
-        return re.compile("".join(parts), re.DOTALL)
-    except re.error:
-        raise PatternError("syntax error in pattern") from None
+    return re.compile("".join((*parts, _join_at_stars(name, numbers))), re.DOTALL)
 
 
-def _find_name_part_end(pattern: str, start: int) -> int:
-    """Return where the text up to the next star or slash ends."""
-    position = start
-    while position < len(pattern) and pattern[position] not in "*/":
-        match = _CLASS_PATTERN.match(pattern, position)
-        position = match.end() if match else position + (2 if pattern[position] == "\\" else 1)
-    return min(position, len(pattern))
-
-
-def _translate_characters(text: str) -> Iterator[str]:
-    position = 0
-    while position < len(text):
-        char, rest = text[position], text[position + 1 : position + 2]
-        if char == "?":
-            yield "[^/]"
-        elif char == "\\":
-            if not rest:
-                raise PatternError("syntax error in pattern")
-            yield re.escape(rest)
-            position += 1
-        elif char == "[":
-            match = _CLASS_PATTERN.match(text, position)
-            if match is None:
-                raise PatternError("syntax error in pattern")
-            yield _translate_class(match[1], match[2])
-            position = match.end() - 1
-        else:
-            yield re.escape(char)
-        position += 1
+def _join_at_stars(texts: list[str], numbers: Iterator[int]) -> str:
+    """Return the expression of a name, given what stands between its stars."""
+    first, *rest = texts
+    for text, number in zip(rest[:-1], numbers, strict=False):
+        first += f"(?=(?P<g{number}>[^/]*?{text}))(?P=g{number})"
+    return f"{first}[^/]*{rest[-1]}" if rest else first
 
 
 def _translate_class(negation: str, text: str) -> str:
