@@ -50,30 +50,15 @@ def draft_rule_file(
     devcontainer_file: str = "",
 ) -> str:
     """Return the rule file of a project; `host_requirements` are those of a devcontainer.json."""
-    project = _Project(facts)
-    ports = project.value("host", "ports") or {}
-    compose_files = ", ".join(map(os.path.relpath, project.value("compose", "files") or ()))
-    disk_free = project.value("docker", "disk", "free")
+    compose_files = facts.get(("compose", "files"))
+    sources = map(os.path.relpath, compose_files) if isinstance(compose_files, list) else ()
     context = {
         "name": clean(name) or "project",
-        "sources": " and ".join(filter(None, (compose_files, devcontainer_file))),
-        "required_ram": project.add_up_memory("reservations", "limits"),
-        "recommended_ram": project.add_up_memory("limits", "reservations"),
-        "without_memory": project.list_services_without_memory(),
-        "cores": project.find_highest_cpu_limit(),
-        "mounts": project.list_services("mounts"),
-        "disk_free": disk_free and format_bytes(disk_free),
-        "ports": {
-            key: f"{ports[key]['service']}{project.where('host', 'ports', key, 'service')}"
-            for key in ports
-        },
-        "gpus": project.list_services("gpus"),
-        "platforms": project.list_services("platform"),
-        "compose_version": project.value("compose", "needs", "version"),
-        "compose_feature": project.value("compose", "needs", "feature"),
-        "docker_version": project.value("docker", "version"),
+        "sources": " and ".join(filter(None, (", ".join(sources), devcontainer_file))),
+        "project": _Project(facts),
         "host_requirements": list(_read_host_requirements(host_requirements or {})),
         "devcontainer_file": devcontainer_file,
+        "format_bytes": format_bytes,
     }
     environment = make_environment().overlay(autoescape=False)
     environment.filters["comment"] = _format_comment
