@@ -5,18 +5,16 @@ Nothing here leaves the machine but to the engine. Source of references: distrib
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import Engine, MeasureContext, ask_engine
 from preflight.facts.compose.project import Project, find_source, list_image_names
 from preflight.facts.engine.api import list_or_empty, text_or_none
-from preflight.facts.engine.endpoint import docker_config_folder
+from preflight.facts.engine.endpoint import read_docker_file
 from preflight.model.facts import Measured, Unknown, Value
 
 DEFAULT_REGISTRY = "docker.io"
@@ -34,7 +32,6 @@ _MAX_REFERENCE_CHARS = 1000
 _DIGEST_CHARS = {"sha256": 64, "sha384": 96, "sha512": 128}
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 """The name of Docker Hub in docker's config.json."""
-_MAX_CONFIG_BYTES = 2**20
 _MAX_INSPECTED_IMAGES = 100
 
 
@@ -44,7 +41,7 @@ def measure(
     """Yield the facts of each service that has `image`."""
     engine = context.engine_or_unknown()
     images = list_images(engine)
-    config, built = read_docker_config(environ), list_built_images(project)
+    config, built = read_docker_file(environ), list_built_images(project)
     platforms: dict[str, str | Unknown] = {}
     for name, service in project.services.items():
         if not service.get("image"):
@@ -129,16 +126,6 @@ def _inspect_platform(engine: Engine | Unknown, image: str) -> str | Unknown:
         return Unknown("the engine doesn't report the image's platform")
     variant = text_or_none(answer.get("Variant"))
     return "/".join(filter(None, (system, architecture, variant)))
-
-
-def read_docker_config(environ: Mapping[str, str]) -> Mapping[str, Any]:
-    """Return docker's config.json, an empty mapping where there is none that can be read."""
-    try:
-        with open(Path(docker_config_folder(environ)) / "config.json", "rb") as file:
-            config = json.loads(file.read(_MAX_CONFIG_BYTES))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return config if isinstance(config, dict) else {}
 
 
 def registry_key(reference: ImageReference) -> str:

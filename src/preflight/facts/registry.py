@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import Project, read_field
 from preflight.facts.engine.api import count_or_none, list_or_empty
+from preflight.facts.engine.endpoint import read_docker_file
 from preflight.facts.http_client import HttpResponse, send_http_request
 from preflight.facts.images import (
     DEFAULT_REGISTRY,
@@ -27,7 +28,6 @@ from preflight.facts.images import (
     list_built_images,
     list_images,
     parse_image_reference,
-    read_docker_config,
     registry_key,
 )
 from preflight.facts.registry_login import Credentials, LoginError, find_credentials
@@ -147,7 +147,7 @@ class RegistryClient:
         self, engine: Engine | Unknown, environ: Mapping[str, str], deadline: float
     ) -> None:
         self._engine, self._environ, self._deadline = engine, environ, deadline
-        self._config = read_docker_config(environ)
+        self._config = read_docker_file(environ)
         self._lock = threading.Lock()
         self._credentials: dict[str, Credentials | None] = {}
 

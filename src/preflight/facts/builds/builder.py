@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import NamedTuple
 
 from preflight.facts.builds.dockerfile import Version
 from preflight.facts.collect.context import Engine
-from preflight.facts.engine.endpoint import docker_config_folder
+from preflight.facts.engine.endpoint import read_docker_file
 from preflight.model.facts import Unknown
 
 _FALSE_WORDS = ("0", "f", "false")  # Go's strconv.ParseBool, without capitals
@@ -50,9 +48,6 @@ def find_builder(engine: Engine | Unknown, environ: Mapping[str, str]) -> Builde
 
 def _uses_other_builder(environ: Mapping[str, str]) -> bool:
     """Return whether buildx may have a BuildKit that isn't the engine's own."""
-    if environ.get("BUILDX_BUILDER"):
-        return True
-    with suppress(OSError, ValueError, AttributeError, RecursionError):
-        current = json.loads((docker_config_folder(environ) / "buildx" / "current").read_bytes())
-        return bool(current.get("Name"))
-    return False
+    return bool(
+        environ.get("BUILDX_BUILDER") or read_docker_file(environ, "buildx/current").get("Name")
+    )

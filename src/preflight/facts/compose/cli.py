@@ -12,10 +12,9 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from preflight.facts.engine.endpoint import docker_config_folder
+from preflight.facts.engine.endpoint import docker_config_folder, read_docker_file
 from preflight.processes import Program
 
 _MAX_OUTPUT_BYTES = 64 * 2**20  # of a configuration
@@ -110,12 +109,9 @@ def _refusal_message(output: str, code: int) -> str:
 def find_compose(environ: Mapping[str, str] = os.environ) -> str | None:
     """Return the program of Compose: the docker CLI's plugin, else docker-compose on the path."""
     name = "docker-compose.exe" if sys.platform == "win32" else "docker-compose"
-    own, extra = docker_config_folder(environ), []
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        extra = list(
-            map(Path, json.loads((own / "config.json").read_bytes())["cliPluginsExtraDirs"])
-        )
-    for folder in (own / "cli-plugins", *extra, *map(Path, _DOCKER_PLUGIN_FOLDERS)):
-        if os.access(folder / name, os.X_OK):
-            return str(folder / name)
+    extra = read_docker_file(environ).get("cliPluginsExtraDirs")
+    extra = list(map(str, extra)) if isinstance(extra, list) else []
+    for folder in (docker_config_folder(environ) / "cli-plugins", *extra, *_DOCKER_PLUGIN_FOLDERS):
+        if os.access(program := os.path.join(folder, name), os.X_OK):
+            return program
     return shutil.which("docker-compose", path=environ.get("PATH", os.defpath))

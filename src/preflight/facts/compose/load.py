@@ -164,18 +164,11 @@ def _find_repository(folder: str) -> list[str]:
 def find_compose_files(
     typed: Sequence[str], environ: Mapping[str, str]
 ) -> tuple[ReadableFolders, tuple[str, ...]]:
-    """Return the compose files, with the folders that may be read; raises ComposeError."""
-    bounds = ReadableFolders(typed, environ)
-    return bounds, choose_files(typed, environ, bounds)
-
-
-def choose_files(
-    typed: Sequence[str], environ: Mapping[str, str], bounds: ReadableFolders
-) -> tuple[str, ...]:
-    """Return the compose files in their order, none where there is none here or above.
+    """Return the folders that may be read, and the compose files: none if none is here or above.
 
     Raises ComposeError for one that was named and isn't there, or is out of bounds.
     """
+    bounds = ReadableFolders(typed, environ)
     files = tuple(typed) or _files_from_environment(environ, bounds)
     for file in files:
         if os.path.exists(file) and not os.path.isfile(file):
@@ -188,7 +181,7 @@ def choose_files(
         bounds.folders |= {os.path.realpath(os.path.dirname(file)) for file in files}
     for file in files:
         bounds.require_inside(file)
-    return files
+    return bounds, files
 
 
 def _files_from_environment(environ: Mapping[str, str], bounds: ReadableFolders) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ _LOOPBACK_HOST_PATTERN = re.compile(
 )  # "any" dials this machine
 _HTTP_SCHEMES = ("tcp", "http", "https")
 _KNOWN_SCHEMES = (*_HTTP_SCHEMES, "ssh", "unix", "npipe")
+_MAX_FILE_BYTES = 2**20
 _CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f]")
 _EXAMPLES_OF_ADDRESSES = (
     "expected unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST or npipe:////./pipe/NAME"
@@ -87,8 +88,7 @@ def resolve_endpoint(docker_host: str | None, context: str | None) -> Endpoint:
     if not context and address is None:
         name, named_by = environ.get("DOCKER_CONTEXT", ""), "DOCKER_CONTEXT"
         if not name:
-            config = _read_json_file(folder / "config.json")
-            current = config.get("currentContext") if isinstance(config, dict) else None
+            current = read_docker_file(environ).get("currentContext")
             name = current if isinstance(current, str) and current else DEFAULT_CONTEXT
             named_by = f"currentContext in {folder / 'config.json'}"
     if name != DEFAULT_CONTEXT:
@@ -135,12 +135,19 @@ def _is_socket(path: str) -> bool:
         return False  # it doesn't exist, or its folder is closed to us
 
 
-def _read_json_file(file: Path) -> Any:
-    """Return a file's content, None if it is missing or broken: so does the CLI."""
+def read_docker_file(environ: Mapping[str, str], name: str = "config.json") -> Mapping[str, Any]:
+    """Return a JSON object from the docker CLI's folder, an empty one as the CLI does."""
+    return _read_json_object(docker_config_folder(environ) / name)
+
+
+def _read_json_object(file: Path) -> Mapping[str, Any]:
+    """Return a file's content, an empty mapping if it is missing or broken."""
     try:
-        return json.loads(file.read_bytes())
+        with open(file, "rb") as stream:
+            content = json.loads(stream.read(_MAX_FILE_BYTES))
     except (OSError, ValueError, RecursionError):
-        return None
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _find_tls_files(folder: Path, verify: bool) -> TlsFiles:
@@ -163,8 +170,8 @@ def _read_docker_context(name: str, named_by: str, contexts: Path) -> Endpoint:
         if not isinstance(url, str):
             raise TypeError("Host is not a string")
     except FileNotFoundError:
-        others = [_read_json_file(other) for other in (contexts / "meta").glob("*/meta.json")]
-        names = sorted(str(m["Name"]) for m in others if isinstance(m, dict) and "Name" in m)
+        others = map(_read_json_object, (contexts / "meta").glob("*/meta.json"))
+        names = sorted(str(other["Name"]) for other in others if "Name" in other)
         known = ", ".join([DEFAULT_CONTEXT, *names])
         raise EngineError(f"{title} does not exist; known contexts: {known}") from None
     except OSError as error:
