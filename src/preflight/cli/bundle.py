@@ -59,10 +59,7 @@ def bundle(
 
     if not 0 <= lines <= MAX_LOG_LINES:
         raise InputError(f"--lines {lines}: must be 0 to {MAX_LOG_LINES}")
-    source.start_measuring(LogRequest(since=since, lines=lines))
-    ruleset = options.load_rules(
-        rules, sets, profile=profile, compose_files=source.options.compose_files
-    )
+    ruleset = source.start(rules, sets, profile, LogRequest(since=since, lines=lines))
     facts = source.facts(ruleset)
     data = support_data.read_support_data(source.support_data)
     redactor = redacting.build_redactor(ruleset, facts, source.hidden_variables)

@@ -56,10 +56,7 @@ def check(
     started = time.perf_counter()
     if not isfinite(wait) or not 0 <= wait <= _MAX_WAIT_SECONDS:
         raise InputError(f"--wait {wait:g}: expected 0 to {_MAX_WAIT_SECONDS:.0f} seconds")
-    source.start_measuring()
-    ruleset = options.load_rules(
-        rules, sets, profile=profile, compose_files=source.options.compose_files
-    )
+    ruleset = source.start(rules, sets, profile)
     selection = select(ruleset, only or (), skip or (), strict=strict, suggest=options.suggest_set)
     facts = source.snapshot
     names, inputs = [], [facts or "-"]

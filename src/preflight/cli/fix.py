@@ -10,7 +10,7 @@ import typer
 
 from preflight.check import add_model_facts, check, select
 from preflight.cli import options, streams
-from preflight.cli.options import FactsSource, load_rules, with_options
+from preflight.cli.options import FactsSource, with_options
 from preflight.cli.outputs import file_identity
 from preflight.facts.compose.load import display_path
 from preflight.model.facts import Facts
@@ -46,8 +46,7 @@ def fix(
     from preflight.render import override as render
 
     output = None if output == "-" else output
-    source.start_measuring()
-    ruleset = load_rules(rules, sets, profile=profile, compose_files=source.options.compose_files)
+    ruleset = source.start(rules, sets, profile)
     selection = select(ruleset, only or (), skip or (), strict=strict, suggest=options.suggest_set)
     facts = source.facts(ruleset)
     problem = facts.get(("compose", "problem"))

@@ -41,8 +41,7 @@ def facts(
     from preflight.render.sanitize import hide_ci_commands
     from preflight.snapshot.facts_file import write_snapshot
 
-    source.start_measuring()
-    ruleset = options.load_rules(rules, compose_files=source.options.compose_files)
+    ruleset = source.start(rules)
     measured = everything = source.facts(_add_required_facts(ruleset, patterns or ()))
     if patterns:
         measured = select_facts(measured, patterns)
@@ -125,10 +124,7 @@ def explain(
     """Explain one rule: what it requires, why, and its value here."""
     from preflight.render import listings
 
-    source.start_measuring()
-    ruleset = options.load_rules(
-        rules, sets, profile=profile, compose_files=source.options.compose_files
-    )
+    ruleset = source.start(rules, sets, profile)
     by_id = {candidate.id: candidate for candidate in ruleset.rules}
     if rule not in by_id:
         hint = options.suggest_set(rule)
@@ -163,10 +159,7 @@ def models(
     from preflight.evaluate.memory import list_models_by_fit
     from preflight.render import listings
 
-    source.start_measuring()
-    ruleset = options.load_rules(
-        rules, sets, profile=profile, compose_files=source.options.compose_files
-    )
+    ruleset = source.start(rules, sets, profile)
     facts = source.facts(ruleset)
     listing = list_models_by_fit(choose_profile(ruleset, facts).models, facts)
     if format_ == "json":

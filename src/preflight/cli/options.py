@@ -351,6 +351,17 @@ class FactsSource:
                     f"{name} has no effect with --facts, which measures nothing: leave one out"
                 )
 
+    def start(
+        self,
+        rules: str | None,
+        sets: list[str] | None = None,
+        profile: str | None = None,
+        logs: LogRequest | None = None,
+    ) -> RuleSet:
+        """Start to measure, and load the rules meanwhile; raises InputError."""
+        self.start_measuring(logs)
+        return load_rules(rules, sets, profile=profile, compose_files=self.options.compose_files)
+
     def facts(self, ruleset: RuleSet) -> Facts:
         """Return the facts, with those that follow from the rules; each call measures anew."""
         if self.snapshot is not None:
