@@ -119,7 +119,7 @@ def test_the_list_of_packs_shows_their_documents() -> None:
     listed = listings.packs_as_json(packs)["packs"]
     assert [pack["name"] for pack in listed] == [*IMAGES_BY_PACK]
     sentry = listed[0]
-    assert (sentry["version"], sentry["date"], sentry["rules"]) == ("26.8.0", "2026-08-21", 6)
+    assert (sentry["version"], sentry["date"], sentry["rules"]) == ("26.8.0", "2026-08-21", 7)
     text = listings.render_packs(packs, RenderOptions(width=80))
     for pack in listed:
         assert pack["name"] in text

@@ -121,6 +121,8 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
         yield fact(("devices",), devices, "devices")
     for sysctl, value in read_pairs(service.get("sysctls")).items():
         yield fact(("sysctls", sysctl), value, "sysctls", sysctl)
+    for (limit, bound), number in read_ulimits(service).items():
+        yield fact(("ulimits", limit, bound), number, "ulimits", limit)
     yield fact(("platform",), service.get("platform") or None, "platform")
     yield fact(("gpus",), _count_gpus(service), "gpus" if service.get("gpus") else "deploy")
     driver, options = (read_field(service, f"logging.{key}") for key in ("driver", "options"))
@@ -201,6 +203,18 @@ def read_pairs(value: Any) -> dict[str, str]:
     if isinstance(value, list):
         value = dict(str(item).partition("=")[::2] for item in value)
     return {str(name): str(text) for name, text in (value or {}).items()}
+
+
+def read_ulimits(service: Mapping[str, Any]) -> dict[tuple[str, str], int]:
+    """Return the limits of a service by name and bound, soft or hard; a single number is both."""
+    limits = service.get("ulimits")
+    numbers = {
+        (str(name), bound): value.get(bound) if isinstance(value, Mapping) else value
+        for name, value in (limits.items() if isinstance(limits, Mapping) else ())
+        for bound in ("soft", "hard")
+    }
+    texts = {key: str(number) for key, number in numbers.items()}
+    return {key: int(text) for key, text in texts.items() if re.fullmatch(r"-?\d{1,19}", text)}
 
 
 def read_heap_sizes(service: Mapping[str, Any]) -> dict[str, int]:

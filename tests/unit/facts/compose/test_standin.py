@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from compose_projects import CASES, ask_compose, environment, read_case, read_project
 from paths import SHARED
 from preflight.facts.compose.facts import measure as measure_project
+from preflight.facts.compose.facts import read_ulimits
 from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.compose.standin import parse_count, parse_size
 from preflight.facts.ports import published_ports
@@ -245,3 +246,15 @@ def test_any_values_end_in_facts_or_in_one_line(
 def test_a_figure_beyond_all_numbers_is_refused(read: Callable[[Any], object], value: Any) -> None:
     with pytest.raises(ValueError, match=r"isn't a|too large"):
         read(value)
+
+
+def test_a_limit_that_is_a_single_number_is_both_bounds() -> None:
+    limits = {"nofile": {"soft": 1024, "hard": 65535}, "nproc": 4096, "memlock": -1}
+    assert read_ulimits({"ulimits": limits}) == {
+        ("nofile", "soft"): 1024, ("nofile", "hard"): 65535, ("nproc", "soft"): 4096,
+        ("nproc", "hard"): 4096, ("memlock", "soft"): -1, ("memlock", "hard"): -1,
+    }  # fmt: skip
+    assert read_ulimits({"ulimits": {"nofile": "many", "nproc": {"soft": 5}}}) == {
+        ("nproc", "soft"): 5
+    }
+    assert read_ulimits({"ulimits": ["nofile"]}) == {}
