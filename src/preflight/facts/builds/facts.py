@@ -23,7 +23,7 @@ from preflight.facts.builds.dockerfile import (
     Instruction,
     parse_dockerfile,
 )
-from preflight.facts.builds.patterns import IgnoreFile, PatternError
+from preflight.facts.builds.patterns import IgnoreFile, PatternError, PatternLimitError
 from preflight.facts.builds.stages import BuildError, BuildPlan, LocalSource
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.facts import read_pairs
@@ -132,10 +132,8 @@ class Build:
                 problems = list(self._find_problems())[:_MAX_PROBLEMS]
             except ComposeError as error:
                 problems = Unknown(str(error), "permission")
-            except UndecidedError as error:
+            except (UndecidedError, PatternError, PatternLimitError) as error:
                 problems = Unknown(str(error), "unsupported")
-            except PatternError as error:
-                problems = Unknown(f"{self._ignore_name()}: {error}", "unsupported")
             except OSError as error:
                 problems = Unknown(f"{error.strerror}: {error.filename}", "permission")
         if isinstance(problems, Unknown):
@@ -226,6 +224,11 @@ class Build:
             self._bounds.require_inside(ignore_file)
             ignore = IgnoreFile(read_bytes(ignore_file, _MAX_IGNORE_FILE_BYTES))
         classic = self._builder.name == "classic"
+        if ignore.refusal and (classic or any(plan.local_sources())):  # else nothing is sent
+            line, pattern, words = ignore.refusal
+            text = f"{self._ignore_name()}:{line} isn't a valid pattern: {pattern}"
+            yield BuildProblem("pattern", _clean(text), words)
+            return
         context = BuildContext(self.context, ignore, self._ignore_name(), classic=classic)
         yield from self._find_source_problems(plan, context)
 

@@ -13,13 +13,17 @@ from typing import NamedTuple
 
 _MAX_ANY_DEPTH_WILDCARDS = 4  # of one pattern; each multiplies the time that a match takes
 _TOKEN_PATTERN = re.compile(
-    r"\*\*+/?|\[(?P<negation>\^?)(?P<class>(?:\\.|[^\]\\])+)\]|\\.|[^\\\[]", re.DOTALL
+    r"\*\*+/?|\[(?P<negation>\^|(?!\^))(?P<class>(?:\\.|[^\]\\])+)\]|\\.|[^\\\[]", re.DOTALL
 )
 _RANGE_PATTERN = re.compile(r"(\\.|[^\\])(?:-(\\.|[^\\]))?", re.DOTALL)
 
 
 class PatternError(ValueError):
-    """A pattern that Go refuses, or one that would take long."""
+    """A pattern that Go refuses."""
+
+
+class PatternLimitError(ValueError):
+    """A pattern that would take long."""
 
 
 def has_wildcard(path: str) -> bool:
@@ -31,7 +35,7 @@ def compile_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern[str]
     r"""Return the regular expression of a pattern, with `**` for any number of folders.
 
     Of two stars in one name the first takes as little as it can and never more, so that no pattern
-    takes long. Raises PatternError.
+    takes long. Raises PatternError, PatternLimitError.
     """
     parts: list[str] = []
     name, numbers, depth, position = [""], count(), 0, 0  # a name is split at its stars
@@ -59,7 +63,9 @@ def compile_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern[str]
         else:
             name[-1] += re.escape(token[0][-1])
     if depth > _MAX_ANY_DEPTH_WILDCARDS:
-        raise PatternError(f"{pattern!r} has more than {_MAX_ANY_DEPTH_WILDCARDS} wildcards **")
+        raise PatternLimitError(
+            f"{pattern!r} has more than {_MAX_ANY_DEPTH_WILDCARDS} wildcards **"
+        )
     return re.compile("".join((*parts, _join_at_stars(name, numbers))), re.DOTALL)
 
 
@@ -90,23 +96,34 @@ class IgnorePattern(NamedTuple):
     line: int
 
 
+def _parse_ignore_line(line: str, number: int) -> IgnorePattern:
+    is_exception = line.startswith("!")
+    line = line[1:].strip() if is_exception else line
+    if is_exception and not line:
+        raise PatternError('illegal exclusion pattern: "!"')
+    line = posixpath.normpath(line).lstrip("/") or "/"
+    return IgnorePattern(line, compile_pattern(line, any_depth=True), is_exception, number)
+
+
 class IgnoreFile:
-    """The patterns of a `.dockerignore`. Raises PatternError for one that the builders refuse."""
+    """The patterns of a `.dockerignore`.
+
+    The builders refuse the whole file for one that isn't valid: `refusal` has the number of its
+    line, its text and what they say. Raises PatternLimitError.
+    """
 
     def __init__(self, data: bytes = b"") -> None:
         self.patterns: list[IgnorePattern] = []
+        self.refusal: tuple[int, str, str] | None = None
         text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
         for number, raw in enumerate(text.split("\n"), 1):
             line = raw.strip()
             if raw.startswith("#") or not line:
                 continue
-            is_exception = line.startswith("!")
-            line = line[1:].strip() if is_exception else line
-            if is_exception and not line:
-                raise PatternError('illegal exclusion pattern: "!"')
-            line = posixpath.normpath(line).lstrip("/") or "/"
-            expression = compile_pattern(line, any_depth=True)
-            self.patterns.append(IgnorePattern(line, expression, is_exception, number))
+            try:
+                self.patterns.append(_parse_ignore_line(line, number))
+            except PatternError as error:
+                self.refusal = self.refusal or (number, line, str(error))
 
     def find(self, path: str) -> IgnorePattern | None:
         """Return the pattern that excludes a path of the context, None for one that stays.

@@ -31,6 +31,12 @@ CASES = {
     "ignored, with an exception": BuildCase(f"{SCRATCH}COPY d /x/\n", ignore="d\n!d/f\n"),
     "exception at any depth": BuildCase(f"{SCRATCH}COPY d/f /x/\n", ignore="*\n!**/f\n"),
     "all of a folder ignored": BuildCase(f"{SCRATCH}COPY d /x/\n", ignore="d/*\n"),
+    "invalid pattern ignored": BuildCase(f"{SCRATCH}COPY a /x/\n", ignore="b\n[a\n"),
+    "invalid class ignored": BuildCase(f"{SCRATCH}COPY a /x/\n", ignore="[^]\n"),
+    "invalid range ignored": BuildCase(f"{SCRATCH}COPY a /x/\n", ignore="[z-a]\n"),
+    "open escape ignored": BuildCase(f"{SCRATCH}COPY a /x/\n", ignore="a\\\n"),
+    "empty exception": BuildCase(f"{SCRATCH}COPY a /x/\n", ignore="! \n"),
+    "invalid pattern, nothing needed": BuildCase(f"{SCRATCH}ENV A=b\n", ignore="[a\n"),
     "Dockerfile ignored": BuildCase(f"{SCRATCH}COPY a /\n", ignore="Dockerfile\n.dockerignore\n"),
     "link outside": BuildCase(f"{SCRATCH}COPY l /x/\n", links={"l": "/etc/passwd"}),
     "link from the root": BuildCase(f"{SCRATCH}COPY l /x/\n", links={"l": "/a"}),
@@ -88,7 +94,15 @@ CASES = {
 
 
 EVERY_CHANGE = (
-    *("missing", "present", "outside", "ignored", "link outside", "pattern without a match"),
+    *(
+        "missing",
+        "present",
+        "outside",
+        "ignored",
+        "invalid pattern ignored",
+        "link outside",
+        "pattern without a match",
+    ),
     *("default of an argument", "unknown instruction", "heredoc", "unknown target", "mount"),
     *("blank base", "no context", "no Dockerfile", "exception at any depth"),
 )
@@ -221,11 +235,18 @@ def test_the_ignore_file_of_the_dockerfile_goes_first(tmp_path: Path) -> None:
     assert measure(file, None, "classic")["kinds"].value == ["ignored"]
 
 
-@pytest.mark.parametrize("ignore", ["[a\n", "!\n", "**/a" * 9])
-def test_an_ignore_file_that_can_not_be_read_leaves_it_unknown(ignore: str, tmp_path: Path) -> None:
-    assert isinstance(
-        values(BuildCase(f"{SCRATCH}COPY gone /\n", ignore=ignore), tmp_path), Unknown
-    )
+def test_an_ignore_file_that_would_take_long_leaves_it_unknown(tmp_path: Path) -> None:
+    case = BuildCase(f"{SCRATCH}COPY gone /\n", ignore="**/a" * 9)
+    assert isinstance(values(case, tmp_path), Unknown)
+
+
+def test_the_line_of_an_invalid_pattern_is_named(tmp_path: Path) -> None:
+    case = BuildCase(f"{SCRATCH}COPY a /x/\n", ignore="# b\n\n[a\n!\n")
+    measured = measure(case.write(tmp_path), None)
+    assert measured["problems"].value == [
+        f"{tmp_path}/web/.dockerignore:3 isn't a valid pattern: [a"
+    ]
+    assert measured["kinds"].value == ["pattern"]
 
 
 def test_all_sources_that_are_missing_are_named(tmp_path: Path) -> None:
