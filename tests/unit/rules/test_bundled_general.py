@@ -57,7 +57,7 @@ def test_general_names_neither_the_document_nor_its_stack() -> None:
 
 def test_the_default_has_every_general_rule_with_its_tags_and_what_it_asks() -> None:
     default = {rule.id: rule for rule in DEFAULT.rules}
-    assert len(default) == 129
+    assert len(default) == 130
     for rule in GENERAL.rules:
         for key in ("title", "tags", "needs", "fact", "require", "recommend", "for_each"):
             if (rule.id, key) != ("cpu-reservation-within-limit", "needs"):  # not of Swarm alone
@@ -253,3 +253,17 @@ def test_what_is_asked_of_a_project_is_skipped_where_there_is_none(
     (result,) = judge(facts, load_file(f"version: 1\nrules: [{rule}]\n")).results
     assert result.verdict == verdict
     assert result.reason_or_source == source
+
+
+@pytest.mark.parametrize(
+    ("soft", "verdict"),
+    [(1024, "warn"), (1073741816, "warn"), (65536, "pass"), (1048576, "pass"),
+     (Unknown("hidden"), "unknown")],
+)  # fmt: skip
+def test_1024_open_files_are_too_few_and_no_limit_too_many(soft: Any, verdict: str) -> None:
+    facts = project(
+        None, compose__services={"api": {}}, docker__reachable=True, docker__native=True,
+        docker__engine="docker", docker__ulimits__nofile__soft=soft,
+    )  # fmt: skip
+    results = judge(facts, GENERAL, ("docker-open-files", "docker-reachable")).results
+    assert {result.id: result.verdict for result in results}["docker-open-files"] == verdict

@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ _DEFAULT_ULIMIT_PATTERN = re.compile(r"\0--?default-ulimit[=\0]nofile=(-?\d+)(?:
 _CONFIG_FILE_PATTERN = re.compile(r"\0--?config-file[=\0]([^\0]+)\0")
 _UNIT_FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system")
 _UNIT_LIMIT_PATTERN = re.compile(r"^\s*LimitNOFILE\s*=\s*(\d+|infinity)(?::\w+)?\s*$", re.MULTILINE)
+_CONTAINERD_CGROUP_FILE = "sys/fs/cgroup/system.slice/containerd.service/cgroup.procs"
 _SYSTEMD_SOFT_LIMIT = "1024"  # systemd-system.conf(5), DefaultLimitNOFILE=
 _UNLIMITED = ("-1", "infinity", "unlimited")
 
@@ -199,10 +201,14 @@ def _read_inherited_limits(
 def _find_containerd(daemon: int, info: Mapping[str, Any], root: Path) -> int:
     """Return the pid of the daemon's containerd: its child, who has its socket, or the only one."""
     address = text_or_none(get_nested_object(info, "Containerd").get("Address"))
-    children = _read_text(root / f"proc/{daemon}/task/{daemon}/children").split()
+    threads = (root / f"proc/{daemon}/task").glob("*/children")  # any may have started it
+    children = [pid for thread in threads for pid in _read_text(thread).split()]
     owner = find_socket_owner(address or "/run/containerd/containerd.sock")
-    processes = [name for name in os.listdir(root / "proc") if name.isdecimal()]
-    for pids in (children, [str(owner)], processes):
+    unit: list[str] = []
+    with suppress(OSError):
+        unit = _read_text(root / _CONTAINERD_CGROUP_FILE).split()
+    processes = (name for name in os.listdir(root / "proc") if name.isdecimal())
+    for pids in (children, [str(owner)], unit, processes):
         found = [pid for pid in pids if _is_containerd(root / f"proc/{pid}/comm")]
         if len(found) == 1:
             return int(found[0])

@@ -211,7 +211,8 @@ def limits(soft: object, hard: object) -> str:
 DAEMON = {
     "proc/sys/fs/nr_open": "1073741816\n",
     "proc/7/cmdline": "dockerd\0",
-    "proc/7/task/7/children": "8 9 ",
+    "proc/7/task/7/children": "9 ",
+    "proc/7/task/17/children": "8 ",
     "proc/8/comm": "containerd\n",
     "proc/8/limits": limits(1024, 524288),
     "proc/8/cgroup": "0::/system.slice/containerd.service\n",
