@@ -72,7 +72,7 @@ def test_the_readme_names_the_hook() -> None:
 def test_a_good_file_passes(hook: Hook, tmp_path: Path) -> None:
     done = hook(tmp_path, {"preflight.yaml": GOOD, "other.yaml": BAD})
     assert done.returncode == 0, done.stdout
-    assert "preflight.yaml: 1 rules, no problems" in done.stdout
+    assert "preflight.yaml: 1 rule, no problems" in done.stdout
     assert "other.yaml" not in done.stdout
 
 

@@ -124,11 +124,13 @@ def _validate_file(name: str, snapshot: Facts | None) -> bool:
     except InputError as error:
         if not any(isinstance(problem, Problem) for problem in error.problems):
             raise
-        problems = error.problems
+        problems, summary = error.problems, ""
     else:
         problems, remarks = review_rules(ruleset, snapshot)
         streams.write_message(*(f"note: {remark}" for remark in remarks))
-    lines = [*map(str, problems)] or [f"{ruleset.origin}: {len(ruleset.rules)} rules, no problems"]
+        count = len(ruleset.rules)
+        summary = f"{ruleset.origin}: {count} {'rule' if count == 1 else 'rules'}, no problems"
+    lines = [*map(str, problems)] or [summary]
     streams.write_output("".join(f"{clean(line)}\n" for line in lines))
     return not problems
 
