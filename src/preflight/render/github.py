@@ -21,7 +21,8 @@ def render(report: Report, options: RenderOptions) -> str:
     for task in tasks.find_tasks(report):
         kind = "error" if task.affects_exit_code else "warning"
         lines[kind].append(_format_annotation(kind, task, options))
-    for result in sorted(tasks.select_shown_waivers(report, options), key=_ends_soon, reverse=True):
+    waived = tasks.select_shown_waivers(report, options)
+    for result in sorted(waived, key=lambda r: bool(r.waiver and r.waiver.ends_soon), reverse=True):
         lines["notice"].append(_format_command("notice", result.name, result.message, result))
     if not options.quiet:
         lines["notice"] += [_format_command("notice", "rules", note) for note in report.notes]
@@ -35,10 +36,6 @@ def render(report: Report, options: RenderOptions) -> str:
         f"preflight {tasks.WORD_BY_VERDICT[report.verdict]}: {tasks.format_verdict_counts(report)}"
     )
     return "\n".join([*chain(*lines.values()), last, ""])
-
-
-def _ends_soon(result: Result) -> bool:
-    return result.waiver is not None and result.waiver.ends_soon
 
 
 def _format_annotation(kind: str, task: tasks.Task, options: RenderOptions) -> str:

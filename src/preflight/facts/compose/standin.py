@@ -309,21 +309,17 @@ def parse_count(value: Any) -> int:
     return int(number)
 
 
-def _parse_cores(value: Any) -> float:
-    return parse_number(str(value))
-
-
-def _parse_devices(value: Any) -> list[dict[str, Any]]:
-    return [dict(device) for device in value]
-
-
 _LIST_KEYS = ("configs", "gpus", "ports", "profiles", "secrets", "volumes")
 _NUMBER_PARSER_BY_KEY: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("scale", "deploy.replicas"), parse_count),
-    **{f"deploy.resources.{kind}.cpus": _parse_cores for kind in ("limits", "reservations")},
+    **dict.fromkeys(
+        ("cpus", "deploy.resources.limits.cpus", "deploy.resources.reservations.cpus"),
+        lambda value: parse_number(str(value)),
+    ),
     **{f"deploy.resources.{kind}.memory": parse_size for kind in ("limits", "reservations")},
-    **dict.fromkeys(("gpus", "deploy.resources.reservations.devices"), _parse_devices),
+    **dict.fromkeys(
+        ("gpus", "deploy.resources.reservations.devices"), lambda value: list(map(dict, value))
+    ),
     **dict.fromkeys(("mem_limit", "mem_reservation"), parse_size),
     "memswap_limit": lambda value: "-1" if str(value) == "-1" else parse_size(value),
-    "cpus": _parse_cores,
 }

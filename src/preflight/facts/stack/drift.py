@@ -61,7 +61,10 @@ def _compare_settings(
         if isinstance(actual, bool) and bool(service.get(key)) != actual:
             yield f"{key} is {str(actual).lower()}, the file says {str(not actual).lower()}"
     if read_field(service, "deploy.restart_policy") is None:
-        wanted, actual = _wanted_restart(service), _actual_restart(host)
+        policy = get_nested_object(host, "RestartPolicy")
+        count = policy.get("MaximumRetryCount")
+        actual = str(policy.get("Name") or "no") + (f":{count}" if count else "")
+        wanted = str(service.get("restart") or "no")
         if wanted != actual:
             yield f"restart {actual}, the file says {wanted}"
     for key, name in (("cap_add", "CapAdd"), ("cap_drop", "CapDrop")):
@@ -70,17 +73,6 @@ def _compare_settings(
             texts = [", ".join(sorted(names)) or "none" for names in capabilities]
             yield f"{key} {texts[0]}, the file says {texts[1]}"
     yield from _compare_mounts(project, service, inspection)
-
-
-def _wanted_restart(service: Mapping[str, Any]) -> str:
-    restart = service.get("restart")
-    return "no" if restart in (None, False, "") else str(restart)
-
-
-def _actual_restart(host: Mapping[str, Any]) -> str:
-    policy = get_nested_object(host, "RestartPolicy")
-    name, count = str(policy.get("Name") or "no"), policy.get("MaximumRetryCount")
-    return f"{name}:{count}" if count else name
 
 
 def _plain_capabilities(names: Any) -> set[str]:
