@@ -20,13 +20,14 @@ from preflight.facts.collect.measurement import Options
 PACKAGE = Path(preflight.__file__).parent
 SIBLINGS = {"facts", "rules", "evaluate", "render", "snapshot", "logs", "fleet"}
 MAY_IMPORT = {
-    "cli": {"check", *SIBLINGS, "model", "processes"},
+    "cli": {"check", *SIBLINGS, "cache", "model", "processes"},
     "check": {*SIBLINGS, "model"},
     **{sibling: {"model"} for sibling in SIBLINGS},
     "rules": {"model", "yaml_marks"},
     "facts": {"model", "processes", "yaml_marks"},
     "fleet": {"model", "processes"},
-    "logs": {"model", "processes"},
+    "logs": {"cache", "model"},
+    "cache": {"processes"},
     "processes": set(),
     "yaml_marks": {"model"},
     "model": set(),

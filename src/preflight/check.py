@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timezone
+from functools import cache
 from typing import TYPE_CHECKING
 
 from preflight import __version__
@@ -26,8 +27,10 @@ from preflight.model.rules import RuleSet
 if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
     from preflight.facts.collect.measurement import Measurement
+    from preflight.rules.load import FindReadySet
 
 
+@cache
 def build_catalogue() -> Catalogue:
     """Return the declaration of every fact: the names that rules may use."""
     from preflight.facts.table import ALL_FACTS
@@ -42,15 +45,22 @@ def load_ruleset(
     *,
     profile: str | None = None,
     known_errors: bool = False,
+    find_ready: FindReadySet = lambda _: None,
 ) -> RuleSet:
     """Load a rule file, with a profile by its name, with `known_errors` the bundled diagnoses too.
 
-    Raises InputError with every problem.
+    `find_ready` returns what was decoded before. Raises InputError with every problem.
     """
     from preflight.rules import load
 
     return load.load_ruleset(
-        name, read, build_catalogue(), overrides, profile=profile, known_errors=known_errors
+        name,
+        read,
+        build_catalogue(),
+        overrides,
+        profile=profile,
+        known_errors=known_errors,
+        find_ready=find_ready,
     )
 
 

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from inspect import Parameter, Signature, signature
 from math import isfinite
 from pathlib import Path
@@ -257,6 +257,8 @@ def load_rules(
     of all files that were read, by name. `compose_files` are those of the command line, which may
     hold the rules. `known_errors` are the bundled diagnoses.
     """
+    from preflight.cli.ready_sets import find_ready_set  # completion and help need no rules
+
     overrides = {}
     for assignment in sets or ():
         key, equals, value = assignment.partition("=")
@@ -267,8 +269,15 @@ def load_rules(
         overrides[key] = value
     file = choose_rule_file(name, compose_files)
     try:
-        read = streams.make_rule_file_reader(file, {} if files is None else files)
-        ruleset = load_ruleset(file, read, overrides, profile=profile, known_errors=known_errors)
+        read = cache(streams.make_rule_file_reader(file, {} if files is None else files))
+        ruleset = load_ruleset(
+            file,
+            read,
+            overrides,
+            profile=profile,
+            known_errors=known_errors,
+            find_ready=partial(find_ready_set, read=read),
+        )
     except (OSError, ValueError) as error:
         raise streams.unreadable_input_error(streams.RULE_FILE + file, error) from None
     if name is None and file not in (LOCAL_RULE_FILE, DEFAULT_RULE_SET):
@@ -278,9 +287,11 @@ def load_rules(
 
 def suggest_set(rule: str) -> str:
     """Return which bundled set has a rule that a rule file doesn't, or nothing."""
+    from preflight.cli.ready_sets import find_ready_set
     from preflight.rules.load import set_suggester
 
-    return set_suggester(streams.read_rule_file, build_catalogue())(rule)
+    read = cache(streams.read_rule_file)
+    return set_suggester(read, build_catalogue(), partial(find_ready_set, read=read))(rule)
 
 
 def read_snapshot_facts(name: str) -> Facts:

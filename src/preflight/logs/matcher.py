@@ -8,16 +8,14 @@ Elsewhere every line is a candidate, which is slow.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import stat
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.processes import check_filesystem_responds
+from preflight.cache import find_cache_file, read_cache_file, write_cache_file
 
 FindMatches: TypeAlias = Callable[[bytes], "list[tuple[int, int]]"]
 
@@ -63,7 +61,7 @@ def _make_line_finder(block: bytes) -> list[tuple[int, int]]:
 def _make_hyperscan_finder(hyperscan: Any, sources: Sequence[str]) -> FindMatches:
     expressions = [_translate_to_hyperscan(source).encode() for source in sources]
     key = repr((hyperscan.__version__, sys.byteorder, expressions)).encode()
-    database, cache_file = None, _cache_path()
+    database, cache_file = None, find_cache_file("log-patterns")
     if cache_file and (compiled := _read_cached_patterns(cache_file, key)) is not None:
         with suppress(hyperscan.error):  # compiled for another processor
             database = hyperscan.loadb(compiled, hyperscan.HS_MODE_BLOCK)
@@ -115,58 +113,15 @@ def _translate_to_hyperscan(source: str) -> str:
     return _REGEX_TOKEN_PATTERN.sub(widen, source)
 
 
-# --- the cache: one file, only trusted where it is the user's own and whole ---------------------
-
-
-def _cache_path() -> Path | None:
-    """Return the file to keep compiled patterns in; None without a folder that is the user's own.
-
-    Under sudo the home folder may be another user's.
-    """
-    if sys.platform == "win32":
-        folder = os.environ.get("LOCALAPPDATA", "")
-    elif sys.platform == "darwin":
-        folder = "~/Library/Caches"
-    else:
-        folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    with suppress(OSError, RuntimeError):  # no home folder
-        file = Path(folder, "preflight", "log-patterns").expanduser()
-        check_filesystem_responds(str(file))
-        if _only_user_can_write(next(folder for folder in file.parents if folder.exists()).stat()):
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return file
-    return None
-
-
-def _only_user_can_write(state: os.stat_result) -> bool:
-    """Return whether nobody else can write to a file or folder."""
-    if sys.platform == "win32":
-        return True
-    return state.st_uid == os.geteuid() and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+# --- the cache ----------------------------------------------------------------------------------
 
 
 def _read_cached_patterns(file: Path, key: bytes) -> bytes | None:
     """Return what was kept for the key; None where there is nothing, or nothing to trust."""
-    with suppress(OSError):
-        state = file.lstat()
-        data = (
-            file.read_bytes()
-            if stat.S_ISREG(state.st_mode) and _only_user_can_write(state)
-            else b""
-        )
-        digest, compiled = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
-        if digest == hashlib.sha256(key + compiled).digest():
-            return compiled
-    return None
+    data = read_cache_file(file)
+    digest, compiled = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+    return compiled if digest == hashlib.sha256(key + compiled).digest() else None
 
 
 def _write_cached_patterns(file: Path, key: bytes, compiled: bytes) -> None:
-    """Keep compiled patterns, whole or not at all."""
-    temporary = file.with_name(f"{file.name}.{os.urandom(8).hex()}")
-    with suppress(OSError):
-        try:
-            temporary.touch(0o600, exist_ok=False)
-            temporary.write_bytes(hashlib.sha256(key + compiled).digest() + compiled)
-            temporary.replace(file)
-        finally:
-            temporary.unlink(missing_ok=True)
+    write_cache_file(file, hashlib.sha256(key + compiled).digest() + compiled)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING
 
-from preflight import yaml_marks
 from preflight.model.conditions import ITEM_SEGMENT
 from preflight.model.facts import Catalogue, Fact, Path, Unit, join_path, split_path
 from preflight.model.problems import InputError, Problem, did_you_mean
-from preflight.model.rules import LOG_NAMESPACE
-from preflight.yaml_marks import IMPLICIT_TAGS, Node, Scalar, kind_of, problem_at
+from preflight.model.rules import LOG_NAMESPACE, Rule
+
+if TYPE_CHECKING:
+    from preflight.yaml_marks import Node
 
 MAX_PROBLEMS = 100
 MAX_LIST_ENTRIES = 10_000  # of a list or mapping, and of a list of all files
-MAX_LOG_PATTERNS = 5_000
 
 _HOST_AND_PORT = re.compile(r".+\.[1-9][0-9]{0,4}\Z")
-_VARIABLE_PATTERN = re.compile(r"(\$?)\$\{([a-z][a-z0-9_]*)\}")
 
 
 class InvalidValueError(Exception):
@@ -36,8 +36,9 @@ class DecodingContext:
         self.problems: set[Problem] = set()  # each once: a key may be decoded twice
         self.vars: Mapping[str, str] = {}
         self.profile = ""  # whose vars these are
-        self.used_vars = 0  # how often a text had one
         self.required_facts: set[Path] = set()
+        self.used_vars: set[str] = set()
+        self.rules: Mapping[str, Rule] = {}  # once they are decoded, for waivers
         self.ids: dict[str, Collection[str]] = {}  # by kind, with those that can't be decoded
         self.suggest_set: Callable[[str], str] = lambda _: ""
         self.complete = True  # whether all of the files could be read
@@ -48,6 +49,8 @@ class DecodingContext:
 
     def error(self, node: Node, message: str) -> InvalidValueError:
         """Add a problem; raise what is returned where decoding can't continue."""
+        from preflight.yaml_marks import problem_at  # bundled sets that are ready need no YAML
+
         where = f" (with profile {self.profile})" if self.profile else ""
         self.problems.add(problem_at(node, message + where))
         if len(self.problems) > MAX_PROBLEMS:
@@ -93,63 +96,6 @@ def check_entry_count(
 ) -> None:
     """Refuse a file that would take too much time and memory; raises InputError."""
     if count > limit:
+        from preflight.yaml_marks import problem_at
+
         raise InputError(problem_at(node, f"more than {limit:,} {noun}"))
-
-
-def read_mapping(
-    node: Node,
-    context: DecodingContext,
-    known: Set[str] | None,
-    expected: str,
-    key_name: str = "key",
-) -> dict[str, Node]:
-    """Return a mapping's values by key; unknown and repeated keys are problems.
-
-    `known` are the keys that `expected` may have, None where any name is one.
-    """
-    if node.__class__ is not yaml_marks.Mapping or node.tag != yaml_marks.PLAIN_TAG:
-        raise context.error(node, f"expected {expected} as a mapping, found {kind_of(node)}")
-    check_entry_count(node, len(node.value))
-    values: dict[str, Node] = {}
-    for key, value in node.value:
-        name = key.value
-        if key.__class__ is not Scalar:
-            context.error(key, f"expected a name, found {kind_of(key)}")
-        elif name in values:
-            context.error(key, f"duplicate key {name!r}")
-        elif known is not None and name not in known:
-            hint = " (merge keys aren't supported; use extends)" if name == "<<" else ""
-            where = f" in {expected}" if key_name == "key" else ""
-            suggestion = did_you_mean(name, known)
-            context.error(key, f"unknown {key_name} {name!r}{where}{suggestion}{hint}")
-        else:
-            values[name] = value
-    return values
-
-
-def read_scalar(
-    node: Node, context: DecodingContext, expected: str, *, text_only: bool = False
-) -> str:
-    """Return the text of a scalar, `${name}` replaced by the rule file's vars.
-
-    With `text_only` an unquoted number or boolean is a problem, as for editors with the schema.
-    """
-    is_scalar = node.__class__ is Scalar and node.tag in IMPLICIT_TAGS
-    if not is_scalar or (text_only and kind_of(node) != "text"):
-        kind = kind_of(node)
-        is_unquoted = kind in ("a number", "a boolean")
-        hint = ": quote it if it is text" if is_unquoted else ""
-        raise context.error(node, f"expected {expected}, found {kind}{hint}")
-
-    def expand(match: re.Match[str]) -> str:
-        escaped, name = match.groups()
-        if escaped:
-            return match[0][1:]
-        context.used_vars += 1
-        if name not in context.vars:
-            suggestion = did_you_mean(name, context.vars)
-            context.missing_error(node, f"unknown var {name!r}{suggestion}")
-        return context.vars.get(name, "0")
-
-    text: str = node.value
-    return _VARIABLE_PATTERN.sub(expand, text) if "${" in text else text

@@ -27,14 +27,8 @@ from preflight.model.quantities import (
     parse_version_range,
 )
 from preflight.model.rules import PLACEHOLDER_PATTERN, Edition, FactCondition, Fix, Unless
-from preflight.rules.context import (
-    MAX_LOG_PATTERNS,
-    DecodingContext,
-    InvalidValueError,
-    check_entry_count,
-    read_mapping,
-    read_scalar,
-)
+from preflight.rules.context import DecodingContext, InvalidValueError, check_entry_count
+from preflight.rules.nodes import MAX_LOG_PATTERNS, read_mapping, read_scalar
 from preflight.yaml_marks import PLAIN_TAG, QUOTED_TAG, Node, Scalar, Sequence, is_null, kind_of
 from preflight.yaml_marks import Mapping as MappingNode
 

@@ -1,18 +1,19 @@
-"""Rule files to one RuleSet: follows `extends`, merges by id, collects every problem."""
+"""Rule files to one RuleSet: follows `extends`, merges by id, collects every problem.
+
+Bundled sets come ready to use: then neither YAML is read nor anything decoded.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from functools import cache, partial
-from graphlib import CycleError, TopologicalSorter
+from functools import cache
 from pathlib import PurePath
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
-from preflight.model.facts import Catalogue, Fact
-from preflight.model.patterns import compile_log_pattern
+from preflight.model.facts import Catalogue
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.quantities import parse_size
 from preflight.model.rules import (
@@ -22,19 +23,17 @@ from preflight.model.rules import (
     BUNDLED_ORIGIN,
     IMAGES_BY_PACK,
     KNOWN_ERRORS_SET,
-    LOG_NAMESPACE,
-    MAX_RULE_FILE_BYTES,
-    PLACEHOLDER_PATTERN,
     RETIRED_RULES,
-    UNIT_BY_DERIVED_VALUE,
-    UNIT_BY_VALUE_TYPE,
-    Diagnosis,
-    LanguageModel,
     Profile,
     Rule,
     RuleSet,
-    Waiver,
     describe_retired_rule,
+)
+from preflight.rules.contents import (
+    KIND_AND_KEY_BY_LIST,
+    Entry,
+    EntryKey,
+    FileContents,
 )
 from preflight.rules.context import (
     MAX_PROBLEMS,
@@ -43,47 +42,13 @@ from preflight.rules.context import (
     TooManyProblemsError,
     check_entry_count,
 )
-from preflight.rules.language import (
-    RULE_FILE_DEFINITION,
-    check_required,
-    decode_key,
-    decode_yaml_object,
-    read_keys,
-)
-from preflight.yaml_marks import Node, Scalar, compose_document, is_null
-
-T = TypeVar("T")
 
 MAX_EXTENDED_FILES = 50
-_KIND_AND_KEY_BY_LIST = {
-    "rules": ("rule", "id"),
-    "models": ("model", "name"),
-    "diagnoses": ("diagnosis", "id"),
-    "waivers": ("waiver", "rule"),
-}
-"""The lists of a file: what their items are, and the key by which those of several files merge."""
-_KEYS_THAT_DEFINE_NAMES = {
-    "extends",
-    "vars",
-    *_KIND_AND_KEY_BY_LIST,
-}  # what others refer to may be there
 
 ReadFile = Callable[[str], bytes]
 """Return the bytes of a rule file, or of the bundled set of that name; raises OSError."""
-
-
-class _MergedEntry(NamedTuple):
-    """A rule, model, diagnosis or waiver: its keys, merged over all files, not decoded yet."""
-
-    node: Node
-    nodes: dict[str, Node]
-
-    def position(self) -> dict[str, Any]:
-        mark = self.node.start_mark
-        return {"file": mark.name, "line": mark.line + 1, "column": mark.column + 1}
-
-
-_EntriesByName = dict[object, _MergedEntry]  # by id, or by the node where the id is missing
+FindReadySet = Callable[[str], FileContents | None]
+"""Return the contents of a bundled set with all that is decoded, None where there are none."""
 
 
 def load_ruleset(
@@ -94,6 +59,7 @@ def load_ruleset(
     *,
     profile: str | None = None,
     known_errors: bool = False,
+    find_ready: FindReadySet = lambda _: None,
 ) -> RuleSet:
     """Load a rule file (or a bundled set) with all that it extends.
 
@@ -104,19 +70,15 @@ def load_ruleset(
     """
     context = DecodingContext(catalogue)
     if name not in BUNDLED_FILE_BY_SET:
-        context.suggest_set = set_suggester(read, catalogue)
-    files = _RuleFiles(read, context)
+        context.suggest_set = set_suggester(read, catalogue, find_ready)
+    files = RuleFiles(read, context, find_ready)
     try:
         files.add_file(name, read(name), ())
         files.add_known_errors(wanted=known_errors)
-        context.vars = {**files.vars, **(overrides or {})}
         if context.complete and (faults := [*_find_var_problems(overrides or {}, files.vars)]):
             raise InputError(*(f"--set {fault}" for fault in faults))
-        ruleset = _build_ruleset(files, name, context)
-        if files.profiles and not context.problems:
-            profiles = tuple(_build_profiles(files, name, overrides or {}, context))
-            required = frozenset(context.required_facts)  # with those of `when`
-            ruleset = ruleset._replace(profiles=profiles, required_facts=required)
+        files.prepare_decoding()
+        ruleset = _build_ruleset(files, name, overrides or {})
     except TooManyProblemsError:
         raise InputError(*sorted(context.problems)[:MAX_PROBLEMS], "… and more") from None
     if context.problems:
@@ -155,7 +117,9 @@ def _size_problem(text: str) -> ValueError | None:
     return None
 
 
-def set_suggester(read: ReadFile, catalogue: Catalogue) -> Callable[[str], str]:
+def set_suggester(
+    read: ReadFile, catalogue: Catalogue, find_ready: FindReadySet = lambda _: None
+) -> Callable[[str], str]:
     """Return what says which bundled set has a rule and how to add it, or nothing.
 
     The sets are read once, when the first rule is asked for.
@@ -168,7 +132,7 @@ def set_suggester(read: ReadFile, catalogue: Catalogue) -> Callable[[str], str]:
             if name in IMAGES_BY_PACK:
                 continue  # what a pack adds is about its own stack
             with suppress(InputError, OSError):
-                for rule in load_ruleset(name, read, catalogue).rules:
+                for rule in load_ruleset(name, read, catalogue, find_ready=find_ready).rules:
                     sets.setdefault(rule.id, name)
         return sets
 
@@ -189,78 +153,142 @@ def display_name(name: str) -> str:
     return BUNDLED_DISPLAY_NAMES.get(name, name)
 
 
-class _RuleFiles:
-    """A file and all that it extends: their contents merged, not decoded yet."""
+class RuleFiles:
+    """A file and all that it extends: their contents merged, decoded only where that is ready."""
 
-    def __init__(self, read: ReadFile, context: DecodingContext) -> None:
+    def __init__(self, read: ReadFile, context: DecodingContext, find_ready: FindReadySet) -> None:
+        self.context = context
         self.head: dict[str, Any] = {}
         self.vars: dict[str, str] = {}
-        self.profiles: dict[str, _MergedEntry] = {}
-        self.vars_by_profile: dict[str, dict[str, str]] = {}
-        self.decoded: dict[int, Any] = {}  # by the id of an entry that uses no var
-        self.entries: dict[str, _EntriesByName] = {name: {} for name in _KIND_AND_KEY_BY_LIST}
-        self.extended_rules: _EntriesByName = {}  # of all files that the last one extends
+        self.vars_by_profile: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        self.entries: dict[str, dict[EntryKey, Entry]] = {
+            kind: {} for kind in (*KIND_AND_KEY_BY_LIST, "profiles")
+        }
+        self.decoded: dict[int, Entry] | None = None  # by the entry's id, where they are kept
+        self.extended_rules: dict[EntryKey, Entry] = {}  # of all files that the last one extends
         self.documents: dict[str, str] = {}  # by file: the document that it states
-        self.nodes_by_file: list[dict[str, Node]] = []  # by key; the file that extends is the last
-        self.sha256 = hashlib.sha256()
+        self.contents: list[FileContents] = []  # the file that extends is the last
         self._read = read
-        self._context = context
-        self._extended: set[str] = set()
+        self._find_ready = find_ready
+        self._data: list[bytes] = []
+        self.extended: set[str] = set()
 
-    def add_file(self, name: str, data: bytes, chain: tuple[str, ...]) -> None:
-        """Add a file over what it extends; `chain` are the files that led to it."""
-        context = self._context
-        self.sha256.update(data)
-        try:
-            root = compose_document(data, display_name(name), MAX_RULE_FILE_BYTES)
-            nodes = read_keys(RULE_FILE_DEFINITION, root, context)
-        except (InputError, InvalidValueError) as fault:
-            context.problems.update(getattr(fault, "problems", ()))
-            context.complete = False
+    def add_file(self, name: str, data: bytes, chain: tuple[str, ...], node: Any = None) -> None:
+        """Add a file over what it extends.
+
+        `chain` are the files that led to it, `node` is what names it in the first that isn't ready.
+        """
+        self._data.append(data)
+        contents = self._find_ready(name) if name in BUNDLED_FILE_BY_SET else None
+        if contents is None:
+            from preflight.rules.parse import parse_rule_file
+
+            contents = parse_rule_file(name, data, self.context)
+        if contents is None:
             return
-        check_required(RULE_FILE_DEFINITION, nodes, root, context)
-        given = [key for key, node in nodes.items() if not is_null(node) and key != "applies"]
-        head = {key: decode_key(RULE_FILE_DEFINITION, key, nodes, context) for key in given}
-        context.complete &= all(
-            head[key] is not None for key in _KEYS_THAT_DEFINE_NAMES & head.keys()
-        )
+        head, extends = contents.head, contents.applies.nodes.get("extends")
         for number, base in enumerate(head.get("extends") or ()):
-            self._add_extended_file(base, nodes["extends"].value[number], (*chain, name))
+            base_node = node if extends is None else extends.value[number]
+            self._add_extended_file(base, base_node, (*chain, name))
         if "source" in head:  # the address of another document isn't this one's
             self.head.pop("edition", None)
         self.head.update(head)
         self.vars.update(head.get("vars") or {})
-        self._merge_profiles(head.get("profiles") or {})
+        for profile, values in head["vars_by_profile"].items():
+            self.vars_by_profile[profile].update(values)
         has_document = "source" in head or "extends" in head  # its own, or that of what it extends
         self.documents[display_name(name)] = self.head.get("source", "") if has_document else ""
-        self.nodes_by_file.append(nodes)
+        self.contents.append(contents)
         self.extended_rules = dict(self.entries["rules"])
-        for kind in _KIND_AND_KEY_BY_LIST:
-            self._merge_list(kind, head.get(kind) or ())
+        for kind, entries in contents.lists.items():
+            for key, entry in entries:
+                self._merge_entry(kind, key, entry)
 
     def add_known_errors(self, *, wanted: bool) -> None:
         """Put the bundled diagnoses beneath those of the files; new ones stand before them.
 
         If they aren't wanted, they are loaded only where a file that isn't bundled has some.
         """
-        diagnoses = self.entries["diagnoses"]
+        own = self.entries["diagnoses"]
         if not wanted and all(
-            e.position()["file"] in BUNDLED_FILE_BY_DISPLAY_NAME for e in diagnoses.values()
+            e.node is None or e.position()["file"] in BUNDLED_FILE_BY_DISPLAY_NAME
+            for e in own.values()
         ):
-            diagnoses.clear()
+            own.clear()
             return
-        bundled = _RuleFiles(self._read, self._context)
+        bundled = RuleFiles(self._read, self.context, self._find_ready)
         bundled.add_file(KNOWN_ERRORS_SET, self._read(KNOWN_ERRORS_SET), ())
-        errors, own = bundled.entries["diagnoses"], self.entries["diagnoses"]
-        merged = {id_: entry for id_, entry in own.items() if id_ not in errors}
-        for id_, entry in errors.items():
-            changed = own.get(id_, entry)
-            merged[id_] = _MergedEntry(changed.node, {**entry.nodes, **changed.nodes})
-        self.entries["diagnoses"] = merged
+        errors = bundled.entries["diagnoses"]
+        new = {id_: entry for id_, entry in own.items() if id_ not in errors}
+        for id_ in errors.keys() & own.keys():
+            errors[id_] = self._override(errors[id_], own[id_])
+        self.entries["diagnoses"] = {**new, **errors}
 
-    def _add_extended_file(self, base: str, node: Node, chain: tuple[str, ...]) -> None:
+    def prepare_decoding(self) -> None:
+        """Tell the context what all files define; retired rules are dropped, which leave notes."""
+        self.notes = tuple(map(describe_retired_rule, self._drop_retired_rules()))
+        self.context.vars = self.vars
+        if self.entries["profiles"]:
+            self.decoded = {}  # most values are the same with each of them
+        for kind, of_kind in (("rule", "rules"), ("diagnosis", "diagnoses")):
+            ids = (id_ for id_ in self.entries[of_kind] if isinstance(id_, str))
+            self.context.ids[kind] = dict.fromkeys(ids)
+
+    def decode(self, kind: str, entry: Entry) -> Any:
+        """Return the value of an entry; its facts are added to the context's."""
+        context = self.context
+        ready = self.decoded.get(id(entry), entry) if self.decoded else entry
+        if ready.is_ready(context.vars):
+            context.required_facts.update(ready.facts)
+            return ready.value
+        from preflight.rules.decode import DECODER_BY_KIND
+
+        if self.decoded is None:
+            return DECODER_BY_KIND[kind](self.with_nodes(entry), context)
+        facts, context.required_facts, context.used_vars = context.required_facts, set(), set()
+        try:
+            value = DECODER_BY_KIND[kind](self.with_nodes(entry), context)
+            values = {name: context.vars.get(name, "") for name in sorted(context.used_vars)}
+            self.decoded[id(entry)] = entry._replace(
+                node=None,
+                nodes={},
+                value=value,
+                facts=tuple(sorted(context.required_facts)),
+                vars=values,
+            )
+            return value
+        finally:
+            context.required_facts |= facts
+
+    def decode_all(self, kind: str) -> Iterator[Any]:
+        """Yield the values of all valid entries of a kind; the others' problems are added."""
+        for entry in self.entries[kind].values():
+            with suppress(InvalidValueError):
+                yield self.decode(kind, entry)
+
+    def is_ready(self) -> bool:
+        """Return whether nothing is left to decode."""
+        return all(contents.applies.node is None for contents in self.contents)
+
+    def with_nodes(self, entry: Entry) -> Entry:
+        """Return an entry with the nodes of its keys."""
+        if entry.node is not None:
+            return entry
+        from preflight.rules.parse import read_nodes
+
+        return read_nodes(entry, self._read)
+
+    def sha256(self) -> str:
+        """Return the digest of all files, which a bundled set that is ready has."""
+        if self.contents and (ready := self.contents[-1].sha256):
+            return ready
+        import hashlib  # loads OpenSSL: 3 ms
+
+        return hashlib.sha256(b"".join(self._data)).hexdigest()
+
+    def _add_extended_file(self, base: str, node: Any, chain: tuple[str, ...]) -> None:
         """Add a file that the last of `chain` extends."""
-        context, path = self._context, base
+        context, path = self.context, base
         if base not in BUNDLED_FILE_BY_SET and "://" not in base:
             folder = posixpath.dirname(PurePath(chain[-1]).as_posix())
             path = posixpath.normpath(posixpath.join(folder, base))
@@ -268,10 +296,11 @@ class _RuleFiles:
             names = " → ".join(map(display_name, (*chain, path)))
             context.error(node, f"a file can't extend itself: {names}")
             return
-        if path in self._extended:
+        if path in self.extended:
             return  # read already; what overrides it since stays
-        self._extended.add(path)
-        check_entry_count(node, len(self._extended), MAX_EXTENDED_FILES, "files")
+        self.extended.add(path)
+        if node is not None:
+            check_entry_count(node, len(self.extended), MAX_EXTENDED_FILES, "files")
         try:
             if "://" in base:
                 raise ValueError("nothing is downloaded; name a local file")
@@ -281,230 +310,128 @@ class _RuleFiles:
             context.error(node, f"cannot read {path}: {reason}")
             context.complete = False
             return
-        self.add_file(path, data, chain)
+        self.add_file(path, data, chain, node)
 
-    def _merge_profiles(self, profiles: Mapping[str, Node]) -> None:
-        """Add profiles to those of extended files; the vars of one name lie over each other."""
-        for name, node in profiles.items():
-            with suppress(InvalidValueError):
-                nodes = read_keys("profile", node, self._context)
-                base = self.profiles.get(name)
-                nodes = nodes if base is None else {**base.nodes, **nodes}
-                self.profiles[name] = _MergedEntry(node, nodes)
-                own = decode_key("profile", "vars", nodes, self._context) or {}
-                self.vars_by_profile.setdefault(name, {}).update(own)
+    def _merge_entry(self, kind: str, key: EntryKey, entry: Entry) -> None:
+        """Add an entry, or override keys of one that an extended file has."""
+        entries = self.entries[kind]
+        base = entries.get(key) if kind != "waivers" else None
+        if base is not None and entry.has_section:
+            del entries[key]  # it moves
+        entries[key] = entry if base is None else self._override(base, entry)
+        if entry.node is not None:
+            check_entry_count(entry.node, len(entries))
 
-    def _merge_list(self, kind: str, items: Iterable[Node]) -> None:
-        """Add a list of objects to those of extended files."""
-        context, entries = self._context, self.entries[kind]
-        name, key = _KIND_AND_KEY_BY_LIST[kind]
-        lines: dict[object, int] = {}  # by id
-        for node in items:
-            try:
-                nodes = read_keys(name, node, context)
-            except InvalidValueError:
-                continue
-            key_node = nodes.get(key)
-            is_named = key_node.__class__ is Scalar and not is_null(key_node)
-            id_ = key_node.value if key_node and is_named else node
-            if id_ in lines:
-                message = f"duplicate {key} {id_!r}, first used on line {lines[id_]}"
-                context.error(nodes[key], message)
-                continue
-            lines[id_] = node.start_mark.line + 1
-            if kind != "waivers" and id_ in entries:
-                base = entries.pop(id_) if "section" in nodes else entries[id_]  # moved or left
-                nodes = {**base.nodes, **nodes}
-            entries[id_] = _MergedEntry(node, nodes)
-            check_entry_count(node, len(entries))
+    def _override(self, base: Entry, entry: Entry) -> Entry:
+        """Return an entry with the keys of another one over its own."""
+        if entry.node is base.node is None and base.lines == entry.lines[:-1]:
+            return entry  # it was made ready over this very one
+        base, entry = self.with_nodes(base), self.with_nodes(entry._replace(lines=entry.lines[-1:]))
+        nodes, lines = {**base.nodes, **entry.nodes}, base.lines + entry.lines
+        return Entry(entry.node, nodes, entry.has_section, lines)
+
+    def _drop_retired_rules(self) -> list[str]:
+        """Drop overrides and waivers of retired rules; return the rules' ids.
+
+        A rule file may define a rule of its own with such an id.
+        """
+        rules, waivers = self.entries["rules"], self.entries["waivers"]
+
+        def is_retired(id_: str) -> bool:
+            if id_ in rules:
+                return "fact" not in self.with_nodes(rules[id_]).nodes
+            return id_ in waivers
+
+        retired = [id_ for id_ in RETIRED_RULES if is_retired(id_)]
+        for id_ in retired:
+            rules.pop(id_, None)
+            waivers.pop(id_, None)
+        return retired
 
 
 def _normalize_file_name(name: str) -> str:
     return name if name in BUNDLED_FILE_BY_SET else posixpath.normpath(PurePath(name).as_posix())
 
 
-def _build_ruleset(files: _RuleFiles, name: str, context: DecodingContext) -> RuleSet:
-    entries, head = files.entries, files.head
-    retired = _drop_retired_rules(entries["rules"], entries["waivers"])
-    for kind, of_kind in (("rule", "rules"), ("diagnosis", "diagnoses")):
-        context.ids[kind] = {id_: None for id_ in entries[of_kind] if isinstance(id_, str)}
+def _build_ruleset(files: RuleFiles, name: str, overrides: Mapping[str, str]) -> RuleSet:
+    ruleset = _decode_ruleset(files, name, {**files.vars, **overrides})
+    if not files.entries["profiles"] or files.context.problems:
+        return ruleset
+    profiles = tuple(_build_profiles(files, name, overrides))
+    required = frozenset(files.context.required_facts)  # with those of `when`
+    return ruleset._replace(profiles=profiles, required_facts=required)
 
-    def decode(
-        kind: str, decode_entry: Callable[[_MergedEntry, DecodingContext], T]
-    ) -> tuple[T, ...]:
-        decoded = []
-        for entry in entries[kind].values():
-            if id(entry) in files.decoded:
-                decoded.append(files.decoded[id(entry)])
-                continue
-            used_vars = context.used_vars
-            with suppress(InvalidValueError):
-                decoded.append(decode_entry(entry, context))
-                if context.used_vars == used_vars:  # the same with the vars of every profile
-                    files.decoded[id(entry)] = decoded[-1]
-        return tuple(decoded)
 
-    rules = {rule.id: rule for rule in decode("rules", _decode_rule)}
-    _check_cycles(rules, entries["rules"], context)
+def _decode_ruleset(
+    files: RuleFiles, name: str, values: Mapping[str, str], profile: str = ""
+) -> RuleSet:
+    """Return the rule set with these values of vars."""
+    context, head = files.context, files.head
+    context.vars, context.profile = values, profile
+    rules = context.rules = {rule.id: rule for rule in files.decode_all("rules")}
+    _check_cycles(files, rules, files.entries["rules"])
     applies, otherwise = (), ""
-    for nodes in files.nodes_by_file:  # all are checked, and their facts measured; the last counts
-        applies = decode_key(RULE_FILE_DEFINITION, "applies", nodes, context)
-        otherwise = decode_key(RULE_FILE_DEFINITION, "otherwise", nodes, context)
-    extended = _decode_extended(files, rules, context) if applies else ()
+    for contents in files.contents:  # the facts of all are measured; the last counts
+        applies, otherwise = files.decode("applies", contents.applies)
     return RuleSet(
         name=head.get("name") or PurePath(name).stem,
         origin=_name_origin(name),
-        sha256=files.sha256.hexdigest(),
+        sha256=files.sha256(),
         source=head.get("source", ""),
         edition=head.get("edition"),
         next=head.get("next", ""),
         rules=tuple(rules.values()),
         applies=applies or ((),),
-        otherwise=otherwise or "",
+        otherwise=otherwise,
         extends=tuple(head.get("extends") or ()),
-        extended=extended,
+        extended=_decode_extended(files, rules) if applies else (),
         vars=context.vars,
-        profile=context.profile,
-        models=decode("models", _decode_model),
-        diagnoses=decode("diagnoses", _decode_diagnosis),
-        waivers=decode("waivers", partial(_decode_waiver, rules)),
+        profile=profile,
+        models=tuple(files.decode_all("models")),
+        diagnoses=tuple(files.decode_all("diagnoses")),
+        waivers=tuple(files.decode_all("waivers")),
         required_facts=frozenset(context.required_facts),
         documents=files.documents,
-        notes=tuple(map(describe_retired_rule, retired)),
+        notes=files.notes,
     )
 
 
-def _build_profiles(
-    files: _RuleFiles, name: str, overrides: Mapping[str, str], context: DecodingContext
-) -> Iterator[Profile]:
+def _build_profiles(files: RuleFiles, name: str, overrides: Mapping[str, str]) -> Iterator[Profile]:
     """Yield each profile with its rules: those that use a var are decoded with its vars."""
-    for profile, entry in files.profiles.items():
-        when = decode_key("profile", "when", entry.nodes, context)
-        own = files.vars_by_profile[profile]
+    context = files.context
+    for profile, entry in files.entries["profiles"].items():
+        context.vars, context.profile = {**files.vars, **overrides}, ""
+        when = files.decode("profiles", entry)
+        own = files.vars_by_profile[str(profile)]
         for fault in _find_var_problems(own, files.vars):
-            context.error(entry.nodes["vars"], fault)
-        context.vars = {**files.vars, **own, **overrides}
-        context.profile = profile
-        yield Profile(profile, when, own, _build_ruleset(files, name, context))
-        context.profile = ""
+            context.error(files.with_nodes(entry).nodes["vars"], fault)
+        ruleset = _decode_ruleset(files, name, {**files.vars, **own, **overrides}, str(profile))
+        yield Profile(str(profile), when, own, ruleset)
 
 
-def _decode_extended(
-    files: _RuleFiles, rules: Mapping[str, Rule], context: DecodingContext
-) -> tuple[Rule, ...]:
+def _decode_extended(files: RuleFiles, rules: Mapping[str, Rule]) -> tuple[Rule, ...]:
     """Return the rules of what the file extends, without what the file changes in them."""
     entries = files.entries["rules"]
     before = {id_: entry for id_, entry in files.extended_rules.items() if id_ in entries}
     unchanged = dict(rules)
     for id_, entry in before.items():
         rule = rules.get(str(id_))
-        if rule is None or entry is entries[id_]:
-            continue
-        nodes = entries[id_].nodes
-        changed = {key for key in nodes if nodes[key] is not entry.nodes.get(key)}
-        if changed <= {"id", "section", "document"}:  # quicker than to decode all of it again
-            section = decode_key("rule", "section", entry.nodes, context) or ""
-            is_stated = decode_key("rule", "document", entry.nodes, context) is not False
-            moved = rule._replace(section=section, document=is_stated, **entry.position())
-            unchanged[rule.id] = moved
-            continue
-        with suppress(InvalidValueError):
-            unchanged[rule.id] = _decode_rule(entry, context)
+        if rule is not None and entry is not entries[id_]:
+            with suppress(InvalidValueError):
+                unchanged[rule.id] = files.decode("rules", entry)
     if any(rule.needs != rules[rule.id].needs for rule in unchanged.values()):
-        _check_cycles(unchanged, {**entries, **before}, context)
+        _check_cycles(files, unchanged, {**entries, **before})
     return tuple(unchanged[str(id_)] for id_ in before if id_ in unchanged)
 
 
-def _drop_retired_rules(rules: _EntriesByName, waivers: _EntriesByName) -> list[str]:
-    """Drop overrides and waivers of retired rules; return the rules' ids.
-
-    A rule file may define a rule of its own with such an id.
-    """
-    overridden = {id_ for id_, entry in rules.items() if "fact" not in entry.nodes}
-    retired = [
-        id_ for id_ in RETIRED_RULES if id_ in overridden or (id_ in waivers and id_ not in rules)
-    ]
-    for id_ in retired:
-        rules.pop(id_, None)
-        waivers.pop(id_, None)
-    return retired
-
-
-def _decode_rule(entry: _MergedEntry, context: DecodingContext) -> Rule:
-    """Decode a rule: first its collection, fact and type, on which its other keys depend."""
-    context.collection = context.unit = None
-    context.collection = decode_key("rule", "for_each", entry.nodes, context)
-    path = decode_key("rule", "fact", entry.nodes, context)
-    fact = path and context.catalogue.find(path)
-    context.unit = fact and fact.unit
-    context.unit = decode_key("rule", "type", entry.nodes, context) or context.unit
-    try:
-        values = decode_yaml_object("rule", entry.node, context, entry.nodes)
-    finally:
-        context.collection = None
-    values.pop("type", None)
-    if "require" not in values and "recommend" not in values:
-        raise context.missing_error(entry.node, "a rule needs 'require' or 'recommend'")
-    return Rule(**values, **entry.position())
-
-
-def _decode_model(entry: _MergedEntry, context: DecodingContext) -> LanguageModel:
-    return LanguageModel(**decode_yaml_object("model", entry.node, context, entry.nodes))
-
-
-def _decode_waiver(
-    rules: Mapping[str, Rule], entry: _MergedEntry, context: DecodingContext
-) -> Waiver:
-    rule = rules.get(decode_key("waiver", "rule", entry.nodes, context))
-    condition = rule and (rule.require or rule.recommend)
-    context.unit = condition and condition.unit
-    return Waiver(
-        **decode_yaml_object("waiver", entry.node, context, entry.nodes), **entry.position()
-    )
-
-
-def _decode_diagnosis(entry: _MergedEntry, context: DecodingContext) -> Diagnosis:
-    """Decode a diagnosis: first what its patterns capture, which its texts may use."""
-    types = decode_key("diagnosis", "values", entry.nodes, context) or {}
-    patterns = decode_key("diagnosis", "patterns", entry.nodes, context) or ()
-    groups = [name for pattern in patterns for name in compile_log_pattern(pattern).groupindex]
-    units = {
-        **UNIT_BY_DERIVED_VALUE,
-        **{name: UNIT_BY_VALUE_TYPE[types.get(name, "string")] for name in groups},
-    }
-    context.log_values = {
-        name: Fact(f"{LOG_NAMESPACE}.{name}", unit, "") for name, unit in units.items()
-    }
-    try:
-        diagnosis = Diagnosis(**decode_yaml_object("diagnosis", entry.node, context, entry.nodes))
-    finally:
-        context.log_values = None
-    nodes = entry.nodes
-    for name in diagnosis.values.keys() - {*groups}:
-        message = f"no pattern has a group {name!r}{did_you_mean(name, groups)}"
-        context.error(nodes["values"], message)
-    for name in UNIT_BY_DERIVED_VALUE.keys() & {*groups}:
-        message = f"a group can't be named {name!r}, which is a calculated value"
-        context.error(nodes["patterns"], message)
-    runnable = " ".join(f"{fix.command or ''} {fix.url or ''}" for fix in diagnosis.fixes)
-    for name in {*groups} & {*PLACEHOLDER_PATTERN.findall(runnable)}:
-        message = (
-            f"{name!r} can't be used in a command or url: whoever writes the log could abuse it"
-        )
-        context.error(nodes["fixes"], message)
-    for unless in diagnosis.unless:
-        if unless.same is not None and unless.same not in groups:
-            message = f"no pattern has a group {unless.same!r}{did_you_mean(unless.same, groups)}"
-            context.error(nodes["unless"], message)
-    if diagnosis.within is not None and (diagnosis.times < 2 or diagnosis.within <= 0):
-        context.error(nodes["within"], "within needs 'times' of 2 or more")
-    return diagnosis
-
-
 def _check_cycles(
-    rules: Mapping[str, Rule], entries: _EntriesByName, context: DecodingContext
+    files: RuleFiles, rules: Mapping[str, Rule], entries: Mapping[EntryKey, Entry]
 ) -> None:
-    """Add a problem for each cycle of `needs`."""
+    """Add a problem for each cycle of `needs`, where any may be new."""
+    if files.is_ready():
+        return
+    from graphlib import CycleError, TopologicalSorter
+
     needs = {id_: [need for need in rule.needs if need in rules] for id_, rule in rules.items()}
     while True:
         try:
@@ -512,7 +439,6 @@ def _check_cycles(
             return
         except CycleError as fault:
             cycle = fault.args[1][::-1]  # each needs the next; the first is repeated at the end
-        context.error(
-            entries[cycle[-2]].nodes["needs"], f"a rule can't need itself: {' → '.join(cycle)}"
-        )
+        node = files.with_nodes(entries[cycle[-2]]).nodes["needs"]
+        files.context.error(node, f"a rule can't need itself: {' → '.join(cycle)}")
         needs[cycle[-2]] = []

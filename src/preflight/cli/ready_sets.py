@@ -1,0 +1,72 @@
+"""Where the bundled sets are that come ready to use: in the wheel, or kept on their first use."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.util import cache_from_source, source_hash
+from pathlib import Path
+
+from preflight import __version__
+from preflight.cache import find_cache_file, read_cache_file, write_cache_file
+from preflight.check import build_catalogue
+from preflight.cli.streams import read_rule_file
+from preflight.model.problems import InputError
+from preflight.model.rules import BUNDLED_FILE_BY_SET
+from preflight.rules.contents import FileContents
+from preflight.rules.ready import make_ready_set, restore_set
+
+_PACKAGE = Path(__file__).parents[1]
+_SOURCES = ("facts", "model", "rules")  # the folders that decide how a set is decoded
+
+
+def make_shipped_sets() -> dict[str, bytes]:
+    """Return the files that a wheel has beside the YAML, by name."""
+    catalogue = build_catalogue()
+    return {
+        f"{name}.ready": make_ready_set(name, read_rule_file, catalogue, __version__)
+        for name in BUNDLED_FILE_BY_SET
+    }
+
+
+def find_ready_set(name: str, read: Callable[[str], bytes]) -> FileContents | None:
+    """Return a bundled set ready to use; `read` returns the YAML of a set.
+
+    What the wheel hasn't, as in a checkout, is kept beside the bytecode or in the user's cache
+    folder. None where the YAML has problems.
+    """
+    shipped = _PACKAGE / "rulesets" / f"{name}.ready"
+    with suppress(OSError):
+        if (contents := restore_set(shipped.read_bytes(), __version__, read)) is not None:
+            return contents
+    key = f"{__version__} {_newest_change_of_sources()}"
+    for file in _list_kept_files(name):
+        if (contents := restore_set(read_cache_file(file), key, read)) is not None:
+            return contents
+    try:
+        data = make_ready_set(name, read, build_catalogue(), key)
+    except InputError:
+        return None
+    any(write_cache_file(file, data) for file in _list_kept_files(name))  # the first that it can
+    return restore_set(data, key, read)
+
+
+def _list_kept_files(name: str) -> Iterator[Path]:
+    if not sys.dont_write_bytecode:
+        yield Path(cache_from_source(str(_PACKAGE / "rulesets" / f"{name}.ready"))).with_suffix(
+            ".ready"
+        )
+    installation = source_hash(bytes(_PACKAGE)).hex()  # several may have one cache folder
+    if (file := find_cache_file(f"{name}-{installation}.ready")) is not None:
+        yield file
+
+
+def _newest_change_of_sources() -> int:
+    return max(
+        entry.stat().st_mtime_ns
+        for folder in _SOURCES
+        for entry in os.scandir(_PACKAGE / folder)
+        if entry.is_file()
+    )

@@ -1,0 +1,120 @@
+"""Decodes the entries of rule files: rules, models, diagnoses and waivers, all files merged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from preflight.model.facts import Fact
+from preflight.model.patterns import compile_log_pattern
+from preflight.model.problems import did_you_mean
+from preflight.model.rules import (
+    LOG_NAMESPACE,
+    PLACEHOLDER_PATTERN,
+    UNIT_BY_DERIVED_VALUE,
+    UNIT_BY_VALUE_TYPE,
+    Diagnosis,
+    FactCondition,
+    LanguageModel,
+    Rule,
+    Waiver,
+)
+from preflight.rules.contents import Entry
+from preflight.rules.context import DecodingContext
+from preflight.rules.language import RULE_FILE_DEFINITION, decode_key, decode_yaml_object
+
+
+def _decode_rule(entry: Entry, context: DecodingContext) -> Rule:
+    """Decode a rule: first its collection, fact and type, on which its other keys depend."""
+    context.collection = context.unit = None
+    context.collection = decode_key("rule", "for_each", entry.nodes, context)
+    path = decode_key("rule", "fact", entry.nodes, context)
+    fact = path and context.catalogue.find(path)
+    context.unit = fact and fact.unit
+    context.unit = decode_key("rule", "type", entry.nodes, context) or context.unit
+    try:
+        values = decode_yaml_object("rule", entry.node, context, entry.nodes)
+    finally:
+        context.collection = None
+    values.pop("type", None)
+    if "require" not in values and "recommend" not in values:
+        raise context.missing_error(entry.node, "a rule needs 'require' or 'recommend'")
+    return Rule(**values, **entry.position())
+
+
+def _decode_model(entry: Entry, context: DecodingContext) -> LanguageModel:
+    return LanguageModel(**decode_yaml_object("model", entry.node, context, entry.nodes))
+
+
+def _decode_waiver(entry: Entry, context: DecodingContext) -> Waiver:
+    rule = context.rules.get(decode_key("waiver", "rule", entry.nodes, context))
+    condition = rule and (rule.require or rule.recommend)
+    context.unit = condition and condition.unit
+    return Waiver(
+        **decode_yaml_object("waiver", entry.node, context, entry.nodes), **entry.position()
+    )
+
+
+def _decode_diagnosis(entry: Entry, context: DecodingContext) -> Diagnosis:
+    """Decode a diagnosis: first what its patterns capture, which its texts may use."""
+    types = decode_key("diagnosis", "values", entry.nodes, context) or {}
+    patterns = decode_key("diagnosis", "patterns", entry.nodes, context) or ()
+    groups = [name for pattern in patterns for name in compile_log_pattern(pattern).groupindex]
+    units = {
+        **UNIT_BY_DERIVED_VALUE,
+        **{name: UNIT_BY_VALUE_TYPE[types.get(name, "string")] for name in groups},
+    }
+    context.log_values = {
+        name: Fact(f"{LOG_NAMESPACE}.{name}", unit, "") for name, unit in units.items()
+    }
+    try:
+        diagnosis = Diagnosis(**decode_yaml_object("diagnosis", entry.node, context, entry.nodes))
+    finally:
+        context.log_values = None
+    nodes = entry.nodes
+    for name in diagnosis.values.keys() - {*groups}:
+        message = f"no pattern has a group {name!r}{did_you_mean(name, groups)}"
+        context.error(nodes["values"], message)
+    for name in UNIT_BY_DERIVED_VALUE.keys() & {*groups}:
+        message = f"a group can't be named {name!r}, which is a calculated value"
+        context.error(nodes["patterns"], message)
+    runnable = " ".join(f"{fix.command or ''} {fix.url or ''}" for fix in diagnosis.fixes)
+    for name in {*groups} & {*PLACEHOLDER_PATTERN.findall(runnable)}:
+        message = (
+            f"{name!r} can't be used in a command or url: whoever writes the log could abuse it"
+        )
+        context.error(nodes["fixes"], message)
+    for unless in diagnosis.unless:
+        if unless.same is not None and unless.same not in groups:
+            message = f"no pattern has a group {unless.same!r}{did_you_mean(unless.same, groups)}"
+            context.error(nodes["unless"], message)
+    if diagnosis.within is not None and (diagnosis.times < 2 or diagnosis.within <= 0):
+        context.error(nodes["within"], "within needs 'times' of 2 or more")
+    return diagnosis
+
+
+def _decode_applies(
+    entry: Entry, context: DecodingContext
+) -> tuple[tuple[tuple[FactCondition, ...], ...], str]:
+    """Return what a file is about, as alternatives, and the words where it isn't about this."""
+    applies, otherwise = (
+        decode_key(RULE_FILE_DEFINITION, key, entry.nodes, context)
+        for key in ("applies", "otherwise")
+    )
+    return applies or (), otherwise or ""
+
+
+def _decode_profile(entry: Entry, context: DecodingContext) -> tuple[FactCondition, ...] | None:
+    """Return where a profile is chosen; its vars were read with the file."""
+    when: tuple[FactCondition, ...] | None = decode_key("profile", "when", entry.nodes, context)
+    return when
+
+
+DECODER_BY_KIND: Mapping[str, Callable[[Entry, DecodingContext], Any]] = {
+    "rules": _decode_rule,
+    "models": _decode_model,
+    "diagnoses": _decode_diagnosis,
+    "waivers": _decode_waiver,
+    "profiles": _decode_profile,
+    "applies": _decode_applies,
+}

@@ -1,0 +1,109 @@
+"""Reads the YAML of one rule file into its entries, not decoded yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from preflight.model.problems import InputError
+from preflight.model.rules import BUNDLED_DISPLAY_NAMES, BUNDLED_FILE_BY_SET, MAX_RULE_FILE_BYTES
+from preflight.rules.contents import (
+    KIND_AND_KEY_BY_LIST,
+    Entry,
+    EntryKey,
+    FileContents,
+)
+from preflight.rules.context import DecodingContext, InvalidValueError
+from preflight.rules.language import RULE_FILE_DEFINITION, check_required, decode_key, read_keys
+from preflight.yaml_marks import Node, Scalar, Sequence, compose_document, is_null
+
+_KEYS_THAT_DEFINE_NAMES = {"extends", "vars", *KIND_AND_KEY_BY_LIST}
+_KEYS_DECODED_LAST = ("applies", "otherwise")  # once all vars are known
+
+
+def parse_rule_file(name: str, data: bytes, context: DecodingContext) -> FileContents | None:
+    """Return what a file holds; None where it can't be read, which is then among the problems."""
+    display_name = BUNDLED_DISPLAY_NAMES.get(name, name)
+    try:
+        root = compose_document(data, display_name, MAX_RULE_FILE_BYTES)
+        nodes = read_keys(RULE_FILE_DEFINITION, root, context)
+    except (InputError, InvalidValueError) as fault:
+        context.problems.update(getattr(fault, "problems", ()))
+        context.complete = False
+        return None
+    check_required(RULE_FILE_DEFINITION, nodes, root, context)
+    head: dict[str, Any] = {
+        key: decode_key(RULE_FILE_DEFINITION, key, nodes, context)
+        for key, node in nodes.items()
+        if not is_null(node) and key not in _KEYS_DECODED_LAST
+    }
+    # what others refer to may be there
+    context.complete &= all(head[key] is not None for key in _KEYS_THAT_DEFINE_NAMES & head.keys())
+    bundled_name = name if name in BUNDLED_FILE_BY_SET else None
+    lists = {
+        kind: tuple(_read_entries(kind, head.pop(kind, None) or (), bundled_name, context))
+        for kind in KIND_AND_KEY_BY_LIST
+    }
+    profiles = head.pop("profiles", None) or {}
+    lists["profiles"] = tuple(_read_profiles(profiles, bundled_name, context))
+    head["vars_by_profile"] = {
+        key: decode_key("profile", "vars", entry.nodes, context) or {}
+        for key, entry in lists["profiles"]
+    }
+    lines = ((bundled_name, 0, None, ""),) if bundled_name else ()
+    return FileContents(head, Entry(root, nodes, lines=lines), lists)
+
+
+def _read_profiles(
+    profiles: Mapping[str, Node], bundled_name: str | None, context: DecodingContext
+) -> Iterator[tuple[EntryKey, Entry]]:
+    for name, node in profiles.items():
+        with suppress(InvalidValueError):
+            lines = ((bundled_name, 0, None, name),) if bundled_name else ()
+            yield name, Entry(node, read_keys("profile", node, context), lines=lines)
+
+
+def _read_entries(
+    kind: str, items: Iterable[Any], bundled_name: str | None, context: DecodingContext
+) -> Iterator[tuple[EntryKey, Entry]]:
+    name, key = KIND_AND_KEY_BY_LIST[kind]
+    line_by_id: dict[object, int] = {}
+    for node in items:
+        try:
+            nodes = read_keys(name, node, context)
+        except InvalidValueError:
+            continue
+        key_node = nodes.get(key)
+        is_named = key_node.__class__ is Scalar and not is_null(key_node)
+        id_ = key_node.value if key_node and is_named else node
+        if id_ in line_by_id:
+            message = f"duplicate {key} {id_!r}, first used on line {line_by_id[id_]}"
+            context.error(nodes[key], message)
+            continue
+        first = node.start_mark.line
+        line_by_id[id_] = first + 1
+        end = node.end_mark.line + bool(node.flow_style)  # a block ends where the next one begins
+        lines = ((bundled_name, first, end, ""),) if bundled_name else ()
+        yield id_, Entry(node, nodes, "section" in nodes, lines)
+
+
+def read_nodes(entry: Entry, read: Callable[[str], bytes]) -> Entry:
+    """Return an entry with its nodes, which one that is ready hasn't."""
+    if entry.node is not None:
+        return entry
+    node, nodes = None, {}
+    for name, first, end, profile in entry.lines:
+        lines = read(name).splitlines(keepends=True)
+        data = b"\n" * first + b"".join(lines[first:end])
+        node = compose_document(data, BUNDLED_DISPLAY_NAMES[name], MAX_RULE_FILE_BYTES)
+        node = node.value[0] if node.__class__ is Sequence else node  # an item of a list
+        if profile:
+            node = _find_value(_find_value(node, "profiles"), profile)
+        nodes.update({key.value: value for key, value in node.value})
+    return Entry(node, nodes, entry.has_section, entry.lines)
+
+
+def _find_value(mapping: Node, name: str) -> Node:
+    values: dict[str, Node] = {key.value: value for key, value in mapping.value}
+    return values[name]

@@ -1,0 +1,99 @@
+"""Bundled sets are kept ready after their first use, and what is kept is never trusted blindly."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from preflight.cache import find_cache_file
+from preflight.cli import ready_sets
+from preflight.cli.ready_sets import find_ready_set
+from preflight.cli.streams import read_rule_file
+from preflight.rules.contents import FileContents
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache folder; nothing is written beside the bytecode."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(sys, "platform", "linux")
+    return tmp_path / "cache/preflight"
+
+
+def images() -> FileContents | None:
+    return find_ready_set("images", read_rule_file)
+
+
+def test_kept_on_first_use_and_read_after_that(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = images()
+    (kept,) = folder.iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    monkeypatch.setattr(ready_sets, "make_ready_set", None)  # not made again
+    assert images() == first
+
+
+@pytest.mark.parametrize("content", [b"", b"not ours", b"\0" * 200_000])
+def test_a_foreign_file_is_replaced(folder: Path, content: bytes) -> None:
+    first = images()
+    (kept,) = folder.iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(content)
+    assert images() == first
+    assert kept.read_bytes() == whole
+    kept.write_bytes(whole[:-20])
+    assert images() == first
+    assert [file.read_bytes() for file in folder.iterdir()] == [whole]
+
+
+def test_a_change_of_the_program_makes_them_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images()
+    (kept,) = folder.iterdir()
+    before = kept.read_bytes()
+    monkeypatch.setattr(ready_sets, "_newest_change_of_sources", lambda: 1)
+    images()
+    assert kept.read_bytes() != before
+
+
+def test_beside_the_bytecode_where_that_is_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "prefix"))
+    (tmp_path / "prefix").mkdir()
+    images()
+    (kept,) = (tmp_path / "prefix").rglob("*.ready")
+    assert kept.name.startswith("images.")
+    assert not folder.exists()
+
+
+def test_nowhere_to_keep_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.parent.write_text("a file in place of the folder")
+    assert find_cache_file("x") is None
+    assert images() is not None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_what_others_can_write_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images()
+    (kept,) = folder.iterdir()
+    kept.chmod(0o666)
+    monkeypatch.setattr(ready_sets, "make_ready_set", lambda *_: b"made again")
+    assert images() is None
+    kept.unlink()
+    kept.symlink_to("/dev/zero")
+    assert images() is None
+
+
+def test_yaml_with_problems_is_left_to_the_loader(folder: Path) -> None:
+    def read(name: str) -> bytes:
+        return read_rule_file(name).replace(b"at_least", b"atleast")
+
+    assert find_ready_set("images", read) is None

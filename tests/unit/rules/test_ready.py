@@ -1,0 +1,197 @@
+"""Bundled sets that come ready to use give what their YAML gives, whatever lies over them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+
+import pytest
+
+from preflight import check as pipeline
+from preflight.cli.streams import read_rule_file
+from preflight.model.problems import InputError
+from preflight.model.rules import BUNDLED_FILE_BY_SET, GENERAL_RULE_SET, KNOWN_ERRORS_SET, RuleSet
+from preflight.rules.contents import FileContents
+from preflight.rules.load import load_ruleset
+from preflight.rules.ready import make_ready_set, restore_set
+
+CATALOGUE = pipeline.build_catalogue()
+KEY = "a key"
+
+
+@cache
+def made(name: str) -> bytes:
+    return make_ready_set(name, read_rule_file, CATALOGUE, KEY)
+
+
+def find(name: str, reading: list[str] | None = None) -> FileContents | None:
+    if reading is not None:
+        reading.append(name)
+    return restore_set(made(name), KEY, read_rule_file)
+
+
+def both(
+    name: str, files: Mapping[str, str] | None = None, **options: object
+) -> tuple[object, object]:
+    """Return the rule set, or the problems, from what is ready and from the YAML alone."""
+
+    def read(file: str) -> bytes:
+        if file in BUNDLED_FILE_BY_SET:
+            return read_rule_file(file)
+        return (files or {})[file].encode()
+
+    def result(find_ready: Callable[[str], FileContents | None]) -> object:
+        load: Callable[..., RuleSet] = partial(load_ruleset, name, read, CATALOGUE)
+        try:
+            return load(find_ready=find_ready, **options)
+        except InputError as error:
+            return [str(problem) for problem in error.problems]
+
+    return result(find), result(lambda _: None)
+
+
+@pytest.mark.parametrize("name", BUNDLED_FILE_BY_SET)
+@pytest.mark.parametrize("known_errors", [False, True])
+def test_the_same_rules_as_the_yaml_gives(name: str, known_errors: bool) -> None:
+    ready, from_yaml = both(name, known_errors=known_errors)
+    assert ready == from_yaml
+    assert isinstance(ready, RuleSet)
+    assert ready.rules or name == KNOWN_ERRORS_SET
+    assert bool(ready.diagnoses) is known_errors
+
+
+def test_vars_on_the_command_line() -> None:
+    ready, from_yaml = both("default", overrides={"system_overhead": "3GB", "api_service": "web"})
+    assert ready == from_yaml
+    assert ready != both("default")[0]
+
+
+RULE = "title: A\n    fact: host.memory.total\n    require: {at_least: 1GB}"
+OVER = {
+    "a rule of its own": f"extends: [default]\nrules:\n  - id: own\n    {RULE}",
+    "it needs a bundled one": "extends: [general]\nrules:\n  - id: own\n"
+    f"    needs: [docker-reachable]\n    {RULE}",
+    "a bound": "extends: [default]\nrules: [{id: host-memory, require: {at_least: 3GB}}]",
+    "another fact": "extends: [default]\nrules: [{id: host-memory, fact: docker.memory.total}]",
+    "a fact of another unit": "extends: [default]\nrules: [{id: host-memory, fact: host.os}]",
+    "an unknown fact": "extends: [default]\nrules: [{id: host-memory, fact: host.memory.totl}]",
+    "another place": "extends: [default]\nrules: [{id: docker-memory, section: Mine, tags: [x]}]",
+    "switched off": "extends: [general]\nrules: [{id: docker-reachable, enabled: false}]",
+    "a set over a part of it": "extends: [general, default]\nrules: []",
+    "a set that is there": "extends: [default, general, images]\nrules: []",
+    "a set over a file that changes a part of it": "extends: [mine.yaml, default]\nrules: []",
+    "a set over a file with one of its rules": "extends: [rival.yaml, default]\nrules: []",
+    "vars": "extends: [default]\nvars: {system_overhead: 4GB, ollama_min: 1GB}\nrules: []",
+    "a var of another kind": "extends: [default]\nvars: {system_overhead: much}\nrules: []",
+    "what it is about": "extends: [default]\napplies: {host.os: linux}\notherwise: Not Linux\n"
+    "rules: [{id: host-memory, require: {at_least: 3GB}}, {id: docker-reachable, needs: []}]",
+    "a circle": "extends: [default]\nrules: [{id: docker-reachable, needs: [docker-memory]}]",
+    "a known error": "extends: [default]\ndiagnoses: [{id: oom-killed, title: Killed}]",
+    "a diagnosis that the default overrides": "extends: [default]\n"
+    "diagnoses: [{id: model-needs-more-memory, title: Too large}]",
+    "a waiver": "extends: [general]\n"
+    "waivers: [{rule: docker-reachable, reason: a, owner: b, until: 2099-01-01}]",
+    "profiles": "extends: [default]\nprofiles: {small: {vars: {system_overhead: 1GB}}}\nrules: []",
+    "a retired rule": "extends: [default]\nrules: [{id: swarm-node-lost, enabled: false}]",
+    "an unknown rule": "extends: [default]\nrules: [{id: host-memory, needs: [dokcer-reachable]}]",
+    "a model": "extends: [default]\nmodels: [{name: mine, memory: 3GB}]",
+}
+BESIDE = {
+    "mine.yaml": "version: 1\nextends: [general]\nrules: [{id: docker-reachable, title: Mine}]",
+    "rival.yaml": f"version: 1\nrules:\n  - id: host-memory\n    {RULE}",
+}
+
+
+@pytest.mark.parametrize("text", OVER.values(), ids=OVER)
+@pytest.mark.parametrize("known_errors", [False, True])
+def test_a_file_over_them(text: str, known_errors: bool) -> None:
+    files = {"r.yaml": f"version: 1\n{text}", **BESIDE}
+    ready, from_yaml = both("r.yaml", files, known_errors=known_errors)
+    assert ready == from_yaml
+
+
+@pytest.mark.parametrize("name", BUNDLED_FILE_BY_SET)
+def test_each_entry_can_be_read_again_from_its_lines(name: str) -> None:
+    """A file that names them all and changes nothing: each is composed and decoded again."""
+    contents = find(name)
+    assert contents is not None
+    keys = {"rules": "id", "models": "name", "diagnoses": "id", "waivers": "rule"}
+    lists = (
+        f"{kind}: [{', '.join(f'{{{keys[kind]}: {key!r}}}' for key, _ in entries)}]"
+        for kind, entries in contents.lists.items()
+        if entries and kind in keys
+    )
+    text = "\n".join((f"version: 1\nextends: [{name}]", *lists))
+    ready, from_yaml = both("r.yaml", {"r.yaml": text}, known_errors=True)
+    assert isinstance(ready, RuleSet), ready
+    assert ready == from_yaml
+
+
+def test_nothing_is_read_for_a_set_that_is_ready() -> None:
+    code = (
+        "import sys\n"
+        "from preflight.cli.streams import read_rule_file\n"
+        "from preflight.cli.ready_sets import make_shipped_sets\n"
+        "from preflight import check, __version__\n"
+        "from preflight.rules.ready import restore_set\n"
+        "data = {n.partition('.')[0]: d for n, d in make_shipped_sets().items()}\n"
+        "for name in [*sys.modules]:\n"
+        "    if name.partition('.')[0] in ('yaml', 'hashlib', '_hashlib'): del sys.modules[name]\n"
+        "find = lambda n: restore_set(data[n], __version__, read_rule_file)\n"
+        "rules = check.load_ruleset('default', read_rule_file, find_ready=find)\n"
+        "print(len(rules.rules), 'yaml' in sys.modules, 'hashlib' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    count, *imported = done.stdout.split()
+    assert (int(count) > 100, imported) == (True, ["False", "False"]), done.stderr
+
+
+def test_the_same_bytes_each_time() -> None:
+    code = (
+        "import sys\nfrom preflight.cli.ready_sets import make_shipped_sets\n"
+        "for data in make_shipped_sets().values(): sys.stdout.buffer.write(data)"
+    )
+    written = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(written) == 1
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data[:-1],
+        lambda data: data[:9],
+        lambda data: b"",
+        lambda data: b"PK\3\4" + data,
+        lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:],
+    ],
+    ids=["cut off", "nearly all cut off", "empty", "another file", "a bit"],
+)
+def test_what_is_not_whole_is_not_used(spoil: Callable[[bytes], bytes]) -> None:
+    assert restore_set(spoil(made("images")), KEY, read_rule_file) is None
+
+
+def test_another_key_or_other_yaml_is_not_used() -> None:
+    assert restore_set(made("default"), "another", read_rule_file) is None
+
+    def read(name: str) -> bytes:
+        return read_rule_file(name) + b"\n" * (name == GENERAL_RULE_SET)
+
+    assert restore_set(made("default"), KEY, read) is None  # it extends general
+    assert restore_set(made("images"), KEY, read) is not None
+
+
+def test_yaml_with_problems_is_not_made_ready() -> None:
+    def read(name: str) -> bytes:
+        return read_rule_file(name).replace(b"at_least", b"atleast")
+
+    with pytest.raises(InputError, match="atleast"):
+        make_ready_set("images", read, CATALOGUE, KEY)
