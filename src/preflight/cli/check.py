@@ -17,7 +17,6 @@ from preflight.check import check as judge_facts
 from preflight.cli import options, streams
 from preflight.cli.outputs import parse_format_options, write_reports
 from preflight.model.facts import Facts
-from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode, Report
 from preflight.model.rules import BUNDLED_FILE_BY_SET, RuleSet
@@ -25,6 +24,7 @@ from preflight.render.sanitize import shorten
 
 if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
+    from preflight.model.fleet import Fleet, HostReport
 
 _MIN_PAUSE, _MAX_PAUSE_SECONDS = 1.0, 30.0  # seconds between two measurements
 _MAX_WAIT_SECONDS = 86400.0
@@ -105,6 +105,8 @@ def _check_snapshot_folder(
     folder: str, names: Sequence[str], ruleset: RuleSet, selection: RuleSelection, started: float
 ) -> Fleet:
     """Judge the snapshots of a folder."""
+    from preflight.model.fleet import Fleet
+
     hosts = tuple(
         judge_host_facts(name, partial(options.read_snapshot_facts, path), ruleset, selection, path)
         for name, path in ((name, os.path.join(folder, name)) for name in names)
@@ -126,6 +128,8 @@ def judge_host_facts(
     name: str, read: Callable[[], Facts], ruleset: RuleSet, selection: RuleSelection, file: str = ""
 ) -> HostReport:
     """Judge a host's facts; if they can't be used, the reason without the file stands for them."""
+    from preflight.model.fleet import HostReport
+
     started = time.perf_counter()
     try:
         facts = add_model_facts(read(), ruleset)

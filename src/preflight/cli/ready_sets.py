@@ -15,7 +15,7 @@ from preflight.check import build_catalogue
 from preflight.cli.streams import read_rule_file
 from preflight.model.problems import InputError
 from preflight.model.rules import BUNDLED_FILE_BY_SET
-from preflight.rules.contents import FileContents
+from preflight.rules.context import FileContents
 from preflight.rules.ready import make_ready_set, restore_set
 
 _PACKAGE = Path(__file__).parents[1]

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from preflight.model.facts import Path, Unit
-from preflight.model.patterns import compile_pattern, search_text
 from preflight.model.quantities import Version, parse_version
 
 OperandShape: TypeAlias = Literal[
@@ -92,6 +91,12 @@ def _is_in_range(actual: str, bounds: tuple[tuple[str, Version], ...]) -> bool:
     return all(_COMPARISON_FUNCTIONS[sign](version, bound) for sign, bound in bounds)
 
 
+def _matches_pattern(actual: str, pattern: str) -> bool:
+    from preflight.model.patterns import compile_pattern, search_text  # few conditions need it
+
+    return search_text(compile_pattern(pattern), actual) is not None
+
+
 _COMPARISON_FUNCTIONS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -118,7 +123,7 @@ OPERATORS: dict[str, Operator] = {
             "matches ",
             "matching ",
             "a regular expression found in the text",
-            lambda a, e: search_text(compile_pattern(e), a) is not None,
+            _matches_pattern,
         ),
         Operator(
             "contains",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from preflight.model.fleet import Fleet
 from preflight.model.report import Report
 from preflight.render import RenderOptions, memory, tasks
 from preflight.render.layout import Fill, TextLayout, pad_to_width
+
+if TYPE_CHECKING:
+    from preflight.model.fleet import Fleet
 
 _MAX_TASKS_WITH_FIXES = 8  # of warnings, before the rest is only named; failures are whole
 _MAX_WARNINGS = 20

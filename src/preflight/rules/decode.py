@@ -19,8 +19,7 @@ from preflight.model.rules import (
     Rule,
     Waiver,
 )
-from preflight.rules.contents import Entry
-from preflight.rules.context import DecodingContext
+from preflight.rules.context import DecodingContext, Entry
 from preflight.rules.language import RULE_FILE_DEFINITION, decode_key, decode_yaml_object
 
 

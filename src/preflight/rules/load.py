@@ -29,15 +29,13 @@ from preflight.model.rules import (
     RuleSet,
     describe_retired_rule,
 )
-from preflight.rules.contents import (
+from preflight.rules.context import (
     KIND_AND_KEY_BY_LIST,
+    MAX_PROBLEMS,
+    DecodingContext,
     Entry,
     EntryKey,
     FileContents,
-)
-from preflight.rules.context import (
-    MAX_PROBLEMS,
-    DecodingContext,
     InvalidValueError,
     TooManyProblemsError,
     check_entry_count,

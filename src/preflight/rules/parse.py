@@ -8,13 +8,14 @@ from typing import Any
 
 from preflight.model.problems import InputError
 from preflight.model.rules import BUNDLED_DISPLAY_NAMES, BUNDLED_FILE_BY_SET, MAX_RULE_FILE_BYTES
-from preflight.rules.contents import (
+from preflight.rules.context import (
     KIND_AND_KEY_BY_LIST,
+    DecodingContext,
     Entry,
     EntryKey,
     FileContents,
+    InvalidValueError,
 )
-from preflight.rules.context import DecodingContext, InvalidValueError
 from preflight.rules.language import RULE_FILE_DEFINITION, check_required, decode_key, read_keys
 from preflight.yaml_marks import Node, Scalar, Sequence, compose_document, is_null
 

@@ -25,8 +25,7 @@ from preflight.model.rules import (
     Rule,
     Unless,
 )
-from preflight.rules.contents import Entry, FileContents
-from preflight.rules.context import DecodingContext
+from preflight.rules.context import DecodingContext, Entry, FileContents
 
 _DIGEST_BYTES = 8
 _MARSHAL_VERSION = 4  # the last that every Python reads; equal texts are written once

@@ -12,7 +12,7 @@ from preflight.cache import find_cache_file
 from preflight.cli import ready_sets
 from preflight.cli.ready_sets import find_ready_set
 from preflight.cli.streams import read_rule_file
-from preflight.rules.contents import FileContents
+from preflight.rules.context import FileContents
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_beside_the_bytecode_where_that_is_written(
     images()
     (kept,) = (tmp_path / "prefix").rglob("*.ready")
     assert kept.name.startswith("images.")
-    assert not folder.exists()
+    assert not [*folder.iterdir()]
 
 
 def test_nowhere_to_keep_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

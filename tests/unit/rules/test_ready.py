@@ -14,7 +14,7 @@ from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
 from preflight.model.problems import InputError
 from preflight.model.rules import BUNDLED_FILE_BY_SET, GENERAL_RULE_SET, KNOWN_ERRORS_SET, RuleSet
-from preflight.rules.contents import FileContents
+from preflight.rules.context import FileContents
 from preflight.rules.load import load_ruleset
 from preflight.rules.ready import make_ready_set, restore_set
 
