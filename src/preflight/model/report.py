@@ -203,6 +203,15 @@ class Report(NamedTuple):
         return "warn" if any(r.verdict in ("warn", "unknown") for r in self.results) else "pass"
 
     @property
+    def is_memory_short(self) -> bool:
+        """Whether memory is what a required rule fails on, or less than what services reserve."""
+        tightest = self.memory.tightest
+        return (tightest is not None and tightest.spare < 0) or any(
+            result.verdict == "fail" and result.unit == "bytes" and ".memory." in result.fact
+            for result in self.results
+        )
+
+    @property
     def exit_code(self) -> int:
         """1 for a failure, 3 where a required rule is undecided, else 0."""
         return EXIT_CODE_BY_VERDICT.get(self.verdict, ExitCode.OK)

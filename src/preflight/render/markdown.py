@@ -35,7 +35,7 @@ class _SpaceLimit:
 def render(report: Report, options: RenderOptions) -> str:
     """Return the document; if it would get too long, the least important parts are left out."""
     layout = TextLayout(RenderOptions(ascii=options.ascii))
-    if options.verbose or memory.is_short(report):
+    if options.verbose or report.is_memory_short:
         memory.add_memory_rows(layout, report.memory)
     drawn = layout.to_text().strip().splitlines()
     return _fill_template("report.md.j2", options, report=report, memory_lines=drawn)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import NamedTuple
 
-from preflight.model.report import MemoryBreakdown, MemoryConstraint, Report
+from preflight.model.report import MemoryBreakdown, MemoryConstraint
 from preflight.render.layout import TextLayout, pad_to_width
 
 _BAR_CELLS = 24
@@ -40,15 +40,6 @@ class MemoryRow(NamedTuple):
 def has_memory_rows(memory: MemoryBreakdown) -> bool:
     """Whether there is something to draw: a service, and the memory that it shares."""
     return bool(memory.services) and (memory.host is not None or memory.docker is not None)
-
-
-def is_short(report: Report) -> bool:
-    """Whether memory is what a required rule fails on, or less than what services reserve."""
-    tightest = report.memory.tightest
-    return (tightest is not None and tightest.spare < 0) or any(
-        result.verdict == "fail" and result.unit == "bytes" and ".memory." in result.fact
-        for result in report.results
-    )
 
 
 def list_available_memory(memory: MemoryBreakdown) -> list[MemoryRow]:

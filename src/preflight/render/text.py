@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from preflight.model.report import Report
-from preflight.render import RenderOptions, memory, tasks
+from preflight.render import RenderOptions, tasks
 from preflight.render.layout import Fill, TextLayout, pad_to_width
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def render(report: Report, options: RenderOptions) -> str:
         if todo:
             layout.add_blank_line()
         _add_sections(layout, report)
-        if options.verbose or memory.is_short(report):
+        if options.verbose or report.is_memory_short:
+            from preflight.render import memory  # most reports don't show it
+
             memory.add_memory_rows(layout, report.memory)
         layout.add_blank_line()
         for note in report.notes:
