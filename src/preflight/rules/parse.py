@@ -14,6 +14,7 @@ from preflight.rules.context import (
     Entry,
     EntryKey,
     FileContents,
+    FileLines,
     InvalidValueError,
 )
 from preflight.rules.language import RULE_FILE_DEFINITION, check_required, decode_key, read_keys
@@ -94,17 +95,31 @@ def read_nodes(entry: Entry, read: Callable[[str], bytes]) -> Entry:
     if entry.node is not None:
         return entry
     node, nodes = None, {}
-    for name, first, end, profile in entry.lines:
-        lines = read(name).splitlines(keepends=True)
-        data = b"\n" * first + b"".join(lines[first:end])
-        node = compose_document(data, BUNDLED_DISPLAY_NAMES[name], MAX_RULE_FILE_BYTES)
-        node = node.value[0] if node.__class__ is Sequence else node  # an item of a list
-        if profile:
-            node = _find_value(_find_value(node, "profiles"), profile)
+    for lines in entry.lines:
+        node = _compose_lines(lines, read(lines[0]))
         nodes.update({key.value: value for key, value in node.value})
     return Entry(node, nodes, entry.has_section, entry.lines)
 
 
-def _find_value(mapping: Node, name: str) -> Node:
-    values: dict[str, Node] = {key.value: value for key, value in mapping.value}
-    return values[name]
+def _compose_lines(lines: FileLines, data: bytes) -> Any:
+    """Return the node of an entry; of all else only the end of each line is read.
+
+    The file is read whole where the entry has an alias of something in other lines.
+    """
+    name, first, end, profile = lines
+    kept = b"\n" * first + b"".join(data.splitlines(keepends=True)[first:end])
+    try:
+        root = compose_document(kept, BUNDLED_DISPLAY_NAMES[name], MAX_RULE_FILE_BYTES)
+    except InputError:
+        root = compose_document(data, BUNDLED_DISPLAY_NAMES[name], MAX_RULE_FILE_BYTES)
+    if root.__class__ is Sequence:
+        return root.value[0]
+    values = {key.value: value for key, value in root.value}
+    if end is None:
+        return _find_profile(values, profile) if profile else root
+    items = (item for kind in KIND_AND_KEY_BY_LIST if kind in values for item in values[kind].value)
+    return next(item for item in items if item.start_mark.line == first)
+
+
+def _find_profile(values: Mapping[str, Node], name: str) -> Any:
+    return next(value for key, value in values["profiles"].value if key.value == name)
