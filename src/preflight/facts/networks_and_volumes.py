@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import Engine, ask_engine
 from preflight.facts.compose.project import Project, find_source, read_field
 from preflight.facts.engine.api import list_or_empty
-from preflight.facts.engine.drivers import EngineDrivers
-from preflight.facts.engine.endpoint import EngineError
+from preflight.facts.engine.drivers import explain_missing_driver
 from preflight.model.facts import Measured, Unknown, Value
 
 
@@ -24,7 +24,7 @@ class Resource(NamedTuple):
 
 
 def measure(
-    project: Project, engine: Engine | Unknown, drivers: EngineDrivers
+    project: Project, engine: Engine | Unknown, root: Path = Path("/")
 ) -> Iterator[Measured]:
     """Yield the facts; the engine is asked where one is external, or has a driver or a subnet."""
     services = project.services.values()
@@ -40,7 +40,7 @@ def measure(
         is_asked = any(r.external or r.driver or r.subnets for r in own.values())
         rows = list_rows(engine, kind) if is_asked else None
         for key, resource in own.items():
-            for fact, value in _resource_facts(kind, resource, rows, drivers, own.values()):
+            for fact, value in _resource_facts(kind, resource, rows, own.values(), engine, root):
                 place = find_source(project, (kind, key))
                 yield Measured(("start", kind, key, fact), value, place)
 
@@ -81,8 +81,9 @@ def _resource_facts(
     kind: str,
     resource: Resource,
     rows: Sequence[Mapping[str, Any]] | Unknown | None,
-    drivers: EngineDrivers,
     own: Iterable[Resource],
+    engine: Engine | Unknown,
+    root: Path,
 ) -> Iterator[tuple[str, Value | Unknown]]:
     yield "name", resource.name
     yield "external", resource.external
@@ -97,11 +98,10 @@ def _resource_facts(
     yield "exists", exists
     if exists or resource.external:  # an existing one isn't made again
         return
-    if resource.driver:
-        try:
-            yield "driver_refused", drivers.refusal(kind.removesuffix("s"), resource.driver)
-        except EngineError as error:
-            yield "driver_refused", error.unknown
+    if driver := resource.driver:
+        noun = kind.removesuffix("s")
+        refusal = ask_engine(engine, lambda e: explain_missing_driver(e, noun, driver, root))
+        yield "driver_refused", refusal
     if resource.subnets:
         yield "overlap", _find_overlap(resource, rows, own)
 

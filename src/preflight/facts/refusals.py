@@ -29,7 +29,7 @@ from preflight.facts.engine.api import (
     list_or_empty,
     unreported_value,
 )
-from preflight.facts.engine.drivers import EngineDrivers
+from preflight.facts.engine.drivers import explain_missing_driver
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.engine_facts import (
     CPUSET_PATTERN,
@@ -68,15 +68,14 @@ def measure(
 ) -> Iterator[Measured]:
     """Yield the facts of services, then of networks and volumes; an engine's silence is unknown."""
     engine = context.engine_or_unknown()
-    drivers = EngineDrivers(engine, root)
     for name, config in project.services.items():
-        service = _Service(project, name, config, engine, drivers, root)
+        service = _Service(project, name, config, engine, root)
         for read, default_fact in _SERVICE_READERS:
             for fact, value, key in _read_or_unknown(service, read, default_fact):
                 place = find_source(project, ("services", name, *key))
                 collection = "compose" if fact == "filled_targets" else "start"
                 yield Measured((collection, "services", name, fact), value, place)
-    yield from networks_and_volumes.measure(project, engine, drivers)
+    yield from networks_and_volumes.measure(project, engine, root)
 
 
 class _Service(NamedTuple):
@@ -86,7 +85,6 @@ class _Service(NamedTuple):
     name: str
     config: Mapping[str, Any]
     engine_or_unknown: Engine | Unknown
-    drivers: EngineDrivers
     root: Path
 
     @property
@@ -241,7 +239,8 @@ def _runtime_facts(service: _Service) -> Iterator[ServiceFact]:
 def _log_driver_facts(service: _Service) -> Iterator[ServiceFact]:
     driver = read_field(service.config, "logging.driver")
     if driver:
-        yield "log_driver_refused", service.drivers.refusal("log", str(driver)), ("logging",)
+        refusal = explain_missing_driver(service.engine, "log", str(driver), service.root)
+        yield "log_driver_refused", refusal, ("logging",)
 
 
 def _sysctl_facts(service: _Service) -> Iterator[ServiceFact]:
