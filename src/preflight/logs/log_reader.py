@@ -41,8 +41,8 @@ class LogReader:
                 if same is not None:
                     self._explaining_groups[id_].add(same)
         sources = [(count, source) for count in self._counts for source in count.diagnosis.patterns]
-        self._patterns = [(count, compile_log_pattern(source)) for count, source in sources]
-        self._current_pattern = self._patterns[0][1] if self._patterns else compile_log_pattern("")
+        self._patterns = sources
+        self._current_pattern = compile_log_pattern("")
         self._find, self.slow_reason = build_matcher([source for _, source in sources])
 
     def add_log(self, name: str, stream: BinaryIO, max_bytes: int | None = None) -> None:
@@ -75,7 +75,8 @@ class LogReader:
         patterns = self._patterns
         if ALL_PATTERNS_INDEX not in candidate.patterns:
             patterns = [patterns[number] for number in sorted(set(candidate.patterns))]
-        for count, self._current_pattern in patterns:
+        for count, source in patterns:
+            self._current_pattern = compile_log_pattern(source)
             for line in lines:
                 match = self._current_pattern.search(line.text)
                 if match is not None:

@@ -16,8 +16,9 @@ from known_error_variants import VARIANTS
 from known_errors import CLEAN, FURTHER_HITS, HITS, OFTEN, lines_by_error
 from preflight.logs import log_reader
 from preflight.logs.log_reader import LogReader
-from preflight.logs.matcher import build_matcher
+from preflight.logs.matcher import ALL_PATTERNS_INDEX, build_matcher
 from preflight.model.diagnosis import KnownError, LogContents
+from preflight.model.patterns import compile_log_pattern
 from preflight.model.rules import Rule, RuleSet
 
 RULES = bundled_rules(known_errors=True)
@@ -61,8 +62,8 @@ def test_every_pattern_has_a_line() -> None:
     often = [line for lines in OFTEN.values() for line in lines]
     lines = [*(line for _, line in LINES), *often, *EXTRA]
     patterns = [p for diagnosis in RULES.diagnoses for p in diagnosis.patterns]
-    unused = [p for p in patterns if not any(re.search(p, line, re.I | re.A) for line in lines)]
-    assert unused == []
+    compiled = [re.compile(pattern, re.I | re.A) for pattern in patterns]
+    assert [p.pattern for p in compiled if not any(p.search(line) for line in lines)] == []
 
 
 def test_a_line_is_found_and_as_nothing_else() -> None:
@@ -70,6 +71,21 @@ def test_a_line_is_found_and_as_nothing_else() -> None:
         line: hits for id_, line in LINES if [*(hits := found("before", line, "after"))] != [id_]
     }
     assert wrong == {}
+
+
+def test_a_pattern_matches_wherever_a_line_begins() -> None:
+    """Vectorscan 5.4 misses some matches at some offsets; such patterns must be split."""
+    patterns = [p for diagnosis in RULES.diagnoses for p in diagnosis.patterns]
+    find = build_matcher(patterns).find
+    missed = set()
+    for _, line in LINES:
+        block = line.encode()
+        matching = [n for n, p in enumerate(patterns) if compile_log_pattern(p).search(block)]
+        for offset in range(0, 130, 3):
+            found_numbers = {n for _, n in find(b"x" * offset + b"\n" + block + b"\nafter\n")}
+            if ALL_PATTERNS_INDEX not in found_numbers:
+                missed |= {patterns[n] for n in matching} - {patterns[n] for n in found_numbers}
+    assert missed == set()
 
 
 def test_a_line_is_found_in_any_case() -> None:
