@@ -142,7 +142,7 @@ def test_a_start_imports_no_more_than_it_did(
 
 def test_the_help_of_a_command_is_the_same_everywhere() -> None:
     """The list of commands is written without importing them."""
-    for name, (_, _, summary) in _COMMANDS.items():
+    for name, (_, summary, _) in _COMMANDS.items():
         assert _load_command(name).get_short_help_str(200) == summary, name
 
 

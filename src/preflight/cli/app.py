@@ -22,13 +22,13 @@ from preflight.model.report import ExitCode
 if TYPE_CHECKING:
     from preflight.facts.collect.process import Worker
 
+# By command: its module, a line of help, an example. Its function has its name, or is `app`.
 _ROWS = re.findall(
-    r"^\[(\w+)\] (\w+)(?:: (.*))?\n(.*)",
+    r"^(\w+) \((\w+)\): (.*)\n(?:    (.*)\n)?",
     Path(__file__).with_name("commands.txt").read_text("utf-8"),
     re.MULTILINE,
 )
 _COMMANDS: dict[str, list[str]] = {name: row for name, *row in _ROWS}
-"""By command: its module, an example, the first line of its help."""
 
 _SUGGESTION_PATTERN = re.compile(
     r"\.? Did you mean .*| \(Possible option.*", re.DOTALL
@@ -75,7 +75,7 @@ class _LazyGroup(TyperGroup):
 
 def _load_command(name: str) -> Any:
     """Import a command; returns it as Typer runs it."""
-    module_name, example, _ = _COMMANDS[name]
+    module_name, _, example = _COMMANDS[name]
     module = import_module(f"preflight.cli.{module_name}")
     if hasattr(module, "app"):
         return typer.main.get_command(module.app)
@@ -96,7 +96,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(epilog="Example: preflight check")(_root_options)
-    for name, (_, _, summary) in _COMMANDS.items():
+    for name, (_, summary, _) in _COMMANDS.items():
         app.command(name, help=summary)(lambda: None)
     app.command("help", epilog="Example: preflight help check")(_show_help)
     return app

@@ -48,6 +48,12 @@ def bundle(
     no_redact: bool = False,
     yes: bool = False,
 ) -> None:
+    """Write one file to attach to a support ticket, without secrets.
+
+    It holds the snapshot, the report, the effective compose configuration and the last lines of
+    the containers' logs. You see what it will hold, and are asked, before it is written. Whoever
+    receives it can judge it with preflight check --facts.
+    """
     from preflight.facts.stack import support_data
     from preflight.snapshot.bundle import read_bundle, write_bundle
 

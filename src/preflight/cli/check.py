@@ -45,6 +45,14 @@ def check(
     quiet: bool = False,
     verbose: bool = False,
 ) -> None:
+    """Judge this machine, or a snapshot of one, by the rules.
+
+    Exit code: 0 if no requirement fails; 1 if one does; 2 for wrong usage or input that can't be
+    used; 3 if none fails but one can't be decided. Warnings count as failures only with --strict.
+
+    Most options can be set by the environment variable beside them. For an option that is
+    repeatable, separate the values with spaces.
+    """
     started = time.perf_counter()
     if not isfinite(wait) or not 0 <= wait <= _MAX_WAIT_SECONDS:
         raise InputError(f"--wait {wait:g}: expected 0 to {_MAX_WAIT_SECONDS:.0f} seconds")

@@ -53,6 +53,14 @@ def diagnose(
     sets: list[str] | None = None,
     profile: str | None = None,
 ) -> None:
+    """Find known errors in logs, with their cause and fix.
+
+    Logs may be plain text, compressed with gzip, Docker's json-file logs, or journals. The advice
+    is for the machine of --facts or of a bundle, or with --container and --compose for this one.
+
+    Exit code: 0 if no known error was found, or only errors that are possible; 1 if one is certain
+    or likely; 2 for wrong usage or a log that can't be read.
+    """
     from preflight.render import diagnosis as render
 
     started = time.perf_counter()

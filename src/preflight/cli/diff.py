@@ -31,6 +31,14 @@ def diff(
     sets: list[str] | None = None,
     profile: str | None = None,
 ) -> None:
+    """Show which verdicts and facts changed from A to B.
+
+    Snapshots and bundles are judged by the current rules; reports are taken as they are. Changes
+    of free memory and free disk below 5 %, of times and of ids don't count. Of two folders, the
+    files with the same name are compared.
+
+    Exit code: 0 if nothing changed; 1 if something did; 2 if an input can't be used.
+    """
     from preflight.render import diff as render
 
     if before == after == "-":

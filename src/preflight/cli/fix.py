@@ -33,6 +33,15 @@ def fix(
     profile: str | None = None,
     strict: bool = False,
 ) -> None:
+    """Show a compose override with which failing checks pass.
+
+    It sets limits, reservations, environment variables and published ports to the nearest values
+    that pass. The result is judged again before it is shown. Your own files stay as they are, and
+    no command is run. What an override can't fix is listed on standard error, with what to do.
+
+    Exit code: 0 if nothing fails with the override, or nothing did before; 1 if something still
+    does; 2 for wrong usage or input that can't be used.
+    """
     from preflight.evaluate.override import find_override, list_ports_to_measure
     from preflight.render import override as render
 

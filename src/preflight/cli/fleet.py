@@ -65,6 +65,13 @@ def fleet(
     quiet: bool = False,
     verbose: bool = False,
 ) -> None:
+    """Run the same check on every host of an Ansible inventory.
+
+    Each host measures itself with this version of preflight, installed into a virtual environment
+    in the user's cache folder; its snapshot is judged here. The inventory's preflight_vars set vars
+    of the rules for a host or a group. Exit codes are those of check; a host that could not be
+    reached is undecided.
+    """
     started = time.perf_counter()
     _check_fleet_options(inventory, wheelhouse, save)
     outputs = parse_format_options(formats, ())

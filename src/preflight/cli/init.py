@@ -27,6 +27,15 @@ def init(
     source: options.FactsSource,
     force: bool = False,
 ) -> None:
+    """Write a rule file, preflight.yaml, from the compose file.
+
+    RAM, cores, ports and versions come from the compose file, and from the hostRequirements of a
+    devcontainer.json. A comment beside each says from which line. What these files don't say is
+    left commented out, for you to fill in.
+
+    Exit code: 0 if it was written; 2 if preflight.yaml exists already or can't be written, or the
+    compose file can't be used.
+    """
     from preflight.render.draft import draft_rule_file
 
     options.check_filesystems_respond(options.LOCAL_RULE_FILE)

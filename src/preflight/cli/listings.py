@@ -32,6 +32,11 @@ def facts(
     source: options.FactsSource,
     no_redact: bool = False,
 ) -> None:
+    """Print what was measured, and where each value comes from.
+
+    With --output it is saved as a snapshot, which check and other commands take with --facts.
+    Secrets are replaced by placeholders in JSON and in snapshots.
+    """
     from preflight.render import listings
     from preflight.render.sanitize import hide_ci_commands
     from preflight.snapshot.facts_file import write_snapshot
@@ -116,6 +121,7 @@ def explain(
     sets: list[str] | None = None,
     profile: str | None = None,
 ) -> None:
+    """Explain one rule: what it requires, why, and its value here."""
     from preflight.render import listings
 
     ruleset = source.start(rules, sets, profile)
@@ -146,6 +152,10 @@ def models(
     sets: list[str] | None = None,
     profile: str | None = None,
 ) -> None:
+    """Show which models fit this machine, and which one is configured.
+
+    The models, and the memory that each needs, are those of the rule file.
+    """
     from preflight.evaluate.memory import list_models_by_fit
     from preflight.render import listings
 
@@ -163,6 +173,7 @@ def schema(
     *,
     name: Literal["rules", "facts", "report", "fleet"],
 ) -> None:
+    """Print the JSON Schema of one of preflight's files."""
     streams.write_json(build_schema(name))
 
 

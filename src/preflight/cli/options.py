@@ -1,4 +1,4 @@
-"""The options of commands, which commands.txt declares, and what they are turned into."""
+"""The options of commands, which options.txt declares, and what they are turned into."""
 
 from __future__ import annotations
 
@@ -114,21 +114,19 @@ _SETTINGS_BY_PARAMETER: Mapping[str, Mapping[str, Any]] = {
     "only": {"autocompletion": _complete_rule_id_or_tag},
     "skip": {"autocompletion": _complete_rule_id_or_tag},
 }
-"""What commands.txt doesn't say of an option."""
+"""What options.txt doesn't say of an option."""
 
 
 @cache
-def _read_commands() -> tuple[Mapping[str, str], Mapping[tuple[str, str], tuple[str, str]]]:
-    """Return what commands.txt says: the help by command, usage and help by its parameters."""
-    text = Path(__file__).with_name("commands.txt").read_text("utf-8")
-    helps, options = {}, {}
+def _read_declarations() -> Mapping[tuple[str, str], tuple[str, str]]:
+    """Return what options.txt says: by command and parameter the usage and the help."""
+    text = Path(__file__).with_suffix(".txt").read_text("utf-8")
+    declarations = {}
     for section in text.split("\n\n[")[1:]:
-        heading, body = section.split("\n", 1)
-        command = heading.partition("]")[0]
-        for name, usage, help in re.findall(r"^(\w+): (.+)((?:\n    .+)+)", body, re.MULTILINE):
-            options[command, name] = usage, " ".join(help.split())
-        helps[command] = re.split(r"^\w+: .+\n    ", body, maxsplit=1, flags=re.MULTILINE)[0]
-    return helps, options
+        command, entries = section.split("]\n", 1)
+        for name, usage, help in re.findall(r"^(\w+): (.+)((?:\n    .+)+)", entries, re.MULTILINE):
+            declarations[command, name] = usage, " ".join(help.split())
+    return declarations
 
 
 def declare_option(usage: str, help: str, **more: Any) -> Any:
@@ -149,21 +147,21 @@ def declare_option(usage: str, help: str, **more: Any) -> Any:
 
 
 def _declare_parameter(command: str, parameter: Parameter) -> Parameter:
-    """Return a parameter of a command as an option; one that commands.txt doesn't have stays."""
-    _, declared = _read_commands()
+    """Return a parameter of a command as an option; one that options.txt doesn't have stays."""
+    declarations = _read_declarations()
     key = command, parameter.name
-    if key not in declared:
+    if key not in declarations:
         key = "all", parameter.name
-    if key not in declared:
+    if key not in declarations:
         return parameter
-    usage, help = declared[key]
+    usage, help = declarations[key]
     help = help.format(formats=", ".join(FORMATS), sets=f"{DEFAULT_RULE_SET}, {GENERAL_RULE_SET}")
     option = declare_option(usage, help, **_SETTINGS_BY_PARAMETER.get(parameter.name, {}))
     return parameter.replace(annotation=Annotated[parameter.annotation, option])
 
 
 def with_options(command: str = "", without: Collection[str] = ()) -> CommandDecorator:
-    """Make the parameters of a function the options of a command, as commands.txt declares them.
+    """Make the parameters of a function the options of a command, as options.txt declares them.
 
     A parameter `source` stands for those of FactsSource, apart from `without`. The command is
     named like the function if `command` doesn't name it.
@@ -184,10 +182,8 @@ def with_options(command: str = "", without: Collection[str] = ()) -> CommandDec
         expanded: list[Parameter] = []
         for parameter in parameters:
             expanded += shared.values() if parameter.name == "source" else [parameter]
-        name = command or function.__name__
-        declared = (_declare_parameter(name, parameter) for parameter in expanded)
+        declared = (_declare_parameter(command or function.__name__, p) for p in expanded)
         keywords = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in declared]
-        run.__doc__ = _read_commands()[0][name].replace("\\b", "\b")  # no wrapping, for Typer
         run.__signature__ = Signature(keywords)  # type: ignore[attr-defined]
         return run
 

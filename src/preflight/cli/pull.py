@@ -69,6 +69,15 @@ class Address(NamedTuple):
 def pull(
     *, address: str, output: str = LOCAL_RULE_FILE, force: bool = False, timeout: float = 60.0
 ) -> None:
+    """Fetch a rule file from a git repository, and write a lock beside it.
+
+    Without //PATH the file is rules.yaml or preflight.yaml at the top of the repository. The lock,
+    FILE.lock, has its address, commit and SHA-256. Commit both: every command that reads the file
+    refuses it once it doesn't match its lock, and none fetches it again.
+
+    Exit code: 0 if it was written; 2 if it can't be fetched, isn't a valid rule file, or would
+    replace a file that was changed.
+    """
     wanted = parse_address(address)
     if output == "-":
         raise InputError("--output -: expected a file, beside which the lock is written")

@@ -41,6 +41,7 @@ app.command("pull", epilog="Example: preflight rules pull git::https://github.co
 @app.command("list", epilog="Example: preflight rules list -f json")
 @with_options("rules list")
 def list_rules(*, rules: str | None = None, format_: options.Format = "text") -> None:
+    """List the rules of a set."""
     from preflight.render import listings
 
     ruleset = load_rules(rules)
@@ -53,6 +54,11 @@ def list_rules(*, rules: str | None = None, format_: options.Format = "text") ->
 @app.command("packs", epilog="Example: preflight rules packs -f json")
 @with_options("rules packs")
 def list_packs(*, format_: options.Format = "text") -> None:
+    """List the bundled rules for well-known stacks.
+
+    Each states a requirements document. Use one with --rules NAME, or in your own rule file with
+    extends: [NAME].
+    """
     from preflight.render import listings
 
     packs = [load_rules(name) for name in IMAGES_BY_PACK]
@@ -71,6 +77,14 @@ def write_requirements_document(
     output: str | None = None,
     check: str | None = None,
 ) -> None:
+    """Write the requirements document from the rules, as Markdown.
+
+    Each section lists what its rules require or recommend, and why. The profiles and the models
+    follow. With --profile, the figures are those of that profile.
+
+    Exit code: 0 if it was written, or is the same as the file of --check; 1 if that file differs; 2
+    if a file can't be read or written.
+    """
     from preflight.evaluate.judge import describe_rule
     from preflight.evaluate.sentences import describe_when
     from preflight.render import listings
@@ -112,6 +126,13 @@ def validate_files(
     rules: str | None = None,
     facts: str | None = None,
 ) -> None:
+    """Find all problems in rule files, each with its line.
+
+    With --facts, a waiver of a rule that passes on that snapshot is a problem too. Notes, such as
+    on waivers that end soon, go to standard error and don't change the exit code.
+
+    Exit code: 0 if there are no problems; 1 if there are; 2 if a file can't be read.
+    """
     snapshot = None if facts is None else options.read_snapshot_facts(facts)
     valid = [_validate_file(name, snapshot) for name in files or [choose_rule_file(rules)]]
     raise typer.Exit(ExitCode.OK if all(valid) else ExitCode.FAILED)
@@ -167,6 +188,32 @@ def run_rule_tests(
     format_: Literal["text", "json", "junit"] = "text",
     quiet: bool = False,
 ) -> None:
+    """Test rules against saved machines.
+
+    A case is a folder with two files. facts.json is a snapshot, saved with preflight facts -o
+    facts.json. expected.json has the verdicts that you expect of it:
+
+    \b
+    {"host-memory": "fail", "port-free/8000": "pass"}
+
+    A rule that is judged for several items, such as port-free for every port, may be named as a
+    whole or by item. Rules that aren't named aren't compared, except with --exact.
+
+    expected.json may also say under which conditions the case is judged. Every key but verdicts is
+    optional; vars, profile, only and strict are as for check, and today is the date for waivers, by
+    default the day of the snapshot:
+
+    \b
+    {"verdicts": {"host-memory": "fail"}, "exit_code": 1,
+     "today": "2026-11-23", "vars": {"system_overhead": "1GB"},
+     "only": ["memory"], "strict": true}
+
+    The rules are those of --rules; else of a rules.yaml in the case's folder or beside it; else
+    those that check would use.
+
+    Exit code: 0 if all verdicts are as expected; 1 if one differs; 2 for wrong usage or a case that
+    can't be judged.
+    """
     from preflight.render import cases as render
     from preflight.snapshot.cases import find_cases
 
