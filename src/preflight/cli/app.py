@@ -28,7 +28,7 @@ _ROWS = re.findall(
     Path(__file__).with_name("commands.txt").read_text("utf-8"),
     re.MULTILINE,
 )
-_COMMANDS: dict[str, list[str]] = {name: row for name, *row in _ROWS}
+_COMMANDS = {name: row for name, *row in _ROWS}
 
 _SUGGESTION_PATTERN = re.compile(
     r"\.? Did you mean .*| \(Possible option.*", re.DOTALL
@@ -70,7 +70,7 @@ class _LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, command, arguments = super().resolve_command(ctx, args)
-        return name, _load_command(name) if name and name in _COMMANDS else command, arguments
+        return name, _load_command(name) if name in _COMMANDS else command, arguments
 
 
 def _load_command(name: str) -> Any:
