@@ -8,7 +8,6 @@ import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -23,12 +22,64 @@ if TYPE_CHECKING:
     from preflight.facts.collect.process import Worker
 
 # By command: its module, a line of help, an example. Its function has its name, or is `app`.
-_ROWS = re.findall(
-    r"^(\w+) \((\w+)\): (.*)\n(?:    (.*)\n)?",
-    Path(__file__).with_name("commands.txt").read_text("utf-8"),
-    re.MULTILINE,
-)
-_COMMANDS = {name: row for name, *row in _ROWS}
+_COMMANDS = {
+    "check": (
+        "check",
+        "Judge this machine, or a snapshot of one, by the rules.",
+        "preflight check -f text -f json:report.json",
+    ),
+    "init": (
+        "init",
+        "Write a rule file, preflight.yaml, from the compose file.",
+        "preflight init",
+    ),
+    "facts": (
+        "listings",
+        "Print what was measured, and where each value comes from.",
+        "preflight facts -o facts.json",
+    ),
+    "fix": (
+        "fix",
+        "Show a compose override with which failing checks pass.",
+        "preflight fix -o compose.fix.yaml",
+    ),
+    "explain": (
+        "listings",
+        "Explain one rule: what it requires, why, and its value here.",
+        "preflight explain host-memory",
+    ),
+    "models": (
+        "listings",
+        "Show which models fit this machine, and which one is configured.",
+        "preflight models",
+    ),
+    "diagnose": (
+        "diagnose",
+        "Find known errors in logs, with their cause and fix.",
+        "docker compose logs -t | preflight diagnose -",
+    ),
+    "bundle": (
+        "bundle",
+        "Write one file to attach to a support ticket, without secrets.",
+        "preflight bundle -o ticket.zip",
+    ),
+    "diff": (
+        "diff",
+        "Show which verdicts and facts changed from A to B.",
+        "preflight diff good.zip ticket.zip",
+    ),
+    "fleet": (
+        "fleet",
+        "Run the same check on every host of an Ansible inventory.",
+        "preflight fleet -i hosts.ini",
+    ),
+    "rules": ("rules", "List, check, test and document rules.", ""),
+    "schema": (
+        "listings",
+        "Print the JSON Schema of one of preflight's files.",
+        "preflight schema rules > rules.schema.json",
+    ),
+}
 
 _SUGGESTION_PATTERN = re.compile(
     r"\.? Did you mean .*| \(Possible option.*", re.DOTALL
