@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from preflight import __version__
 from preflight import check as pipeline
 from preflight.cli import options, redacting, streams
+from preflight.cli.options import declare_option
 from preflight.facts.collect.measurement import LogRequest
 from preflight.model.facts import Facts, Unknown, split_path
 from preflight.model.problems import InputError
@@ -35,18 +36,31 @@ _FACT_BY_VERSION_KEY = {
 }  # fmt: skip
 
 
-@options.with_options(without=["facts"])
+@options.with_source_options(snapshot=False)
 def bundle(
     *,
-    output: str = "preflight-bundle.zip",
-    rules: str | None = None,
+    output: Annotated[
+        str, declare_option("--output -o FILE", "The file to write.")
+    ] = "preflight-bundle.zip",
+    rules: options.RulesFile = None,
     source: options.FactsSource,
-    sets: list[str] | None = None,
-    profile: str | None = None,
-    since: float | None = None,
-    lines: int = 500,
-    no_redact: bool = False,
-    yes: bool = False,
+    sets: options.Sets = None,
+    profile: options.Profile = None,
+    since: Annotated[
+        float | None,
+        declare_option(
+            "--since DURATION",
+            "Logs no older than this, such as 2h.",
+            parser=options.parse_since_option,
+        ),
+    ] = None,
+    lines: Annotated[
+        int, declare_option("--lines N", "The last lines of each container's log.")
+    ] = 500,
+    no_redact: options.NoRedact = False,
+    yes: Annotated[
+        bool, declare_option("--yes -y", "Write the bundle without asking for confirmation.")
+    ] = False,
 ) -> None:
     """Write one file to attach to a support ticket, without secrets.
 

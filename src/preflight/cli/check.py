@@ -8,18 +8,20 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from preflight.check import add_model_facts, select
 from preflight.check import check as judge_facts
 from preflight.cli import options, streams
+from preflight.cli.options import FactsSource, declare_option, with_source_options
 from preflight.cli.outputs import parse_format_options, write_reports
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode, Report
 from preflight.model.rules import BUNDLED_FILE_BY_SET, RuleSet
+from preflight.render import FORMATS
 from preflight.render.sanitize import shorten
 
 if TYPE_CHECKING:
@@ -30,20 +32,48 @@ _MIN_PAUSE, _MAX_PAUSE_SECONDS = 1.0, 30.0  # seconds between two measurements
 _MAX_WAIT_SECONDS = 86400.0
 
 
-@options.with_options()
+def _complete_format_option(incomplete: str) -> list[str]:
+    return [name for name in FORMATS if name.startswith(incomplete)]
+
+
+Formats = Annotated[
+    list[str],
+    declare_option(
+        "--format -f NAME[:FILE] $PREFLIGHT_FORMAT",
+        f"{', '.join(FORMATS)}. NAME:FILE writes to a file. Repeatable.",
+        autocompletion=_complete_format_option,
+    ),
+]
+Wait = Annotated[
+    float,
+    declare_option(
+        "--wait SECONDS $PREFLIGHT_WAIT",
+        "Check again until it passes or this time is over. The last verdict counts.",
+    ),
+]
+Verbose = Annotated[
+    bool,
+    declare_option(
+        "--verbose -v $PREFLIGHT_VERBOSE",
+        "Show every rule, with its value and where that comes from.",
+    ),
+]
+
+
+@with_source_options()
 def check(
     *,
-    rules: str | None = None,
-    formats: list[str] = ["text"],  # noqa: B006 - Typer copies it
-    source: options.FactsSource,
-    only: list[str] | None = None,
-    skip: list[str] | None = None,
-    sets: list[str] | None = None,
-    profile: str | None = None,
-    strict: bool = False,
-    wait: float = 0.0,
-    quiet: bool = False,
-    verbose: bool = False,
+    rules: options.RulesFile = None,
+    formats: Formats = ["text"],  # noqa: B006 - Typer copies it
+    source: FactsSource,
+    only: options.Only = None,
+    skip: options.Skip = None,
+    sets: options.Sets = None,
+    profile: options.Profile = None,
+    strict: options.Strict = False,
+    wait: Wait = 0.0,
+    quiet: options.Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Judge this machine, or a snapshot of one, by the rules.
 

@@ -10,12 +10,13 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from preflight.check import add_model_facts, build_catalogue
 from preflight.cli import options, streams
+from preflight.cli.options import declare_option
 from preflight.facts.collect.measurement import LogRequest
 from preflight.model.facts import MAX_BUNDLE_BYTES, Facts, Unknown
 from preflight.model.patterns import SlowPattern
@@ -39,19 +40,42 @@ _ROTATED_LOG_NAME_PATTERN = re.compile(
 _SORT_KEY_OF_CURRENT_LOG = (2, 0, "")
 
 
-@options.with_options()
+@options.with_source_options()
 def diagnose(
     *,
-    logs: list[str] | None = None,
-    containers: list[str] | None = None,
-    compose: bool = False,
-    since: float | None = None,
-    lines: int = 100_000,
-    rules: str | None = None,
+    logs: Annotated[
+        list[str] | None,
+        options.declare_file_argument(
+            "[LOG]...",
+            "Log files (their rotated ones are read too), folders, bundles. - is standard input.",
+        ),
+    ] = None,
+    containers: Annotated[
+        list[str] | None,
+        declare_option("--container NAME", "Read the log of this container. Repeatable."),
+    ] = None,
+    compose: Annotated[
+        bool, declare_option("--compose", "Read the logs of the compose project's containers.")
+    ] = False,
+    since: Annotated[
+        float | None,
+        declare_option(
+            "--since DURATION",
+            "With --container or --compose: only the last DURATION, such as 2h.",
+            parser=options.parse_since_option,
+        ),
+    ] = None,
+    lines: Annotated[
+        int,
+        declare_option(
+            "--lines N", "With --container or --compose: only the last N lines of each."
+        ),
+    ] = 100_000,
+    rules: options.RulesFile = None,
     format_: options.Format = "text",
     source: options.FactsSource,
-    sets: list[str] | None = None,
-    profile: str | None = None,
+    sets: options.Sets = None,
+    profile: options.Profile = None,
 ) -> None:
     """Find known errors in logs, with their cause and fix.
 

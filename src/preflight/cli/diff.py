@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,15 +21,20 @@ if TYPE_CHECKING:
     from preflight.snapshot.compare import ComparisonInput
 
 
-@options.with_options()
 def diff(
-    *,
-    before: str,
-    after: str,
-    rules: str | None = None,
+    before: Annotated[
+        str,
+        options.declare_file_argument(
+            "A", "A snapshot, bundle or JSON report, or a folder of them."
+        ),
+    ],
+    after: Annotated[
+        str, options.declare_file_argument("B", "What to compare it with. - is standard input.")
+    ],
+    rules: options.RulesFile = None,
     format_: options.Format = "text",
-    sets: list[str] | None = None,
-    profile: str | None = None,
+    sets: options.Sets = None,
+    profile: options.Profile = None,
 ) -> None:
     """Show which verdicts and facts changed from A to B.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
 from preflight.check import add_model_facts, check, select
 from preflight.cli import options, streams
-from preflight.cli.options import FactsSource, with_options
+from preflight.cli.options import FactsSource, declare_option, with_source_options
 from preflight.cli.outputs import file_identity
 from preflight.facts.compose.load import display_path
 from preflight.model.facts import Facts
@@ -20,18 +21,20 @@ from preflight.model.report import ExitCode, Report
 SUGGESTED_FILE = "compose.fix.yaml"
 
 
-@with_options()
+@with_source_options()
 def fix(
     *,
-    output: str | None = None,
-    force: bool = False,
-    rules: str | None = None,
+    output: Annotated[
+        str | None, declare_option("--output -o FILE", "Write the override to this file.")
+    ] = None,
+    force: Annotated[bool, declare_option("--force", "Replace FILE if it exists already.")] = False,
+    rules: options.RulesFile = None,
     source: FactsSource,
-    only: list[str] | None = None,
-    skip: list[str] | None = None,
-    sets: list[str] | None = None,
-    profile: str | None = None,
-    strict: bool = False,
+    only: options.Only = None,
+    skip: options.Skip = None,
+    sets: options.Sets = None,
+    profile: options.Profile = None,
+    strict: options.Strict = False,
 ) -> None:
     """Show a compose override with which failing checks pass.
 

@@ -11,7 +11,7 @@ from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -19,7 +19,8 @@ import typer
 from preflight import __version__
 from preflight import check as pipeline
 from preflight.cli import options, streams
-from preflight.cli.check import judge_host_facts
+from preflight.cli.check import Formats, judge_host_facts
+from preflight.cli.options import declare_option
 from preflight.cli.outputs import parse_format_options, write_reports
 from preflight.cli.redacting import PRIVATE_FILE_MODE
 from preflight.model.fleet import Fleet, HostReport
@@ -33,37 +34,62 @@ if TYPE_CHECKING:
     from preflight.fleet.playbook import FleetAnswers, HostAnswer
 
 MAX_SNAPSHOT_NAME_CHARS = 200  # of a file's name, without its ending
+INVENTORY_HELP = "Any Ansible inventory: a file, a folder, a script, or `host1,host2,`. Repeatable."
+WHEELHOUSE_HELP = "Wheels of all dependencies, for hosts without a network."
 
 
-@options.with_options()
 def fleet(
-    *,
-    inventory: list[str],
-    limit: str | None = None,
-    forks: int | None = None,
-    extra_vars: list[str] | None = None,
-    become: bool = False,
-    private_key: str | None = None,
-    user: str | None = None,
-    wheelhouse: str | None = None,
-    remove: bool = False,
-    save: str | None = None,
-    rules: str | None = None,
-    formats: list[str] = ["text"],  # noqa: B006 - Typer copies it
-    chdir: str | None = None,
-    path: str | None = None,
-    compose_files: list[str] | None = None,
-    docker_host: str | None = None,
-    context: str | None = None,
-    only: list[str] | None = None,
-    skip: list[str] | None = None,
-    sets: list[str] | None = None,
-    profile: str | None = None,
-    strict: bool = False,
-    timeout: float = 10.0,
-    no_redact: bool = False,
-    quiet: bool = False,
-    verbose: bool = False,
+    inventory: Annotated[list[str], declare_option("--inventory -i INVENTORY", INVENTORY_HELP)],
+    limit: Annotated[
+        str | None, declare_option("--limit PATTERN", "Only these hosts, as for ansible-playbook.")
+    ] = None,
+    forks: Annotated[
+        int | None, declare_option("--forks N", "How many hosts at a time.", min=1, max=1000)
+    ] = None,
+    extra_vars: Annotated[
+        list[str] | None,
+        declare_option(
+            "--extra-vars -e VARS", "Ansible variables, as for ansible-playbook. Repeatable."
+        ),
+    ] = None,
+    become: Annotated[
+        bool, declare_option("--become", "Measure as root (Ansible's become).")
+    ] = False,
+    private_key: Annotated[
+        str | None, declare_option("--private-key FILE", "The private key for ssh.")
+    ] = None,
+    user: Annotated[str | None, declare_option("--user -u NAME", "Log in as this user.")] = None,
+    wheelhouse: Annotated[str | None, declare_option("--wheelhouse DIR", WHEELHOUSE_HELP)] = None,
+    remove: Annotated[
+        bool, declare_option("--remove", "Remove what was installed on the hosts.")
+    ] = False,
+    save: Annotated[
+        str | None,
+        declare_option("--save DIR", "Save the snapshot of each host here, as NAME.json."),
+    ] = None,
+    rules: options.RulesFile = None,
+    formats: Formats = ["text"],  # noqa: B006 - Typer copies it
+    chdir: Annotated[
+        str | None, declare_option("--chdir DIR", "The folder of the stack on the hosts.")
+    ] = None,
+    path: Annotated[
+        str | None,
+        declare_option(
+            "--path DIR", "The folder on the hosts where models and data will be stored."
+        ),
+    ] = None,
+    compose_files: options.ComposeFiles = None,
+    docker_host: options.DockerHost = None,
+    context: options.Context = None,
+    only: options.Only = None,
+    skip: options.Skip = None,
+    sets: options.Sets = None,
+    profile: options.Profile = None,
+    strict: options.Strict = False,
+    timeout: options.Timeout = 10.0,
+    no_redact: options.NoRedact = False,
+    quiet: options.Quiet = False,
+    verbose: Annotated[bool, declare_option("--verbose -v", "Show every host.")] = False,
 ) -> None:
     """Run the same check on every host of an Ansible inventory.
 

@@ -6,7 +6,9 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from preflight.cli import options, streams
 from preflight.model.facts import Facts, Unknown
@@ -21,11 +23,13 @@ _STRING_COMMENT_OR_COMMA = re.compile(
 )
 
 
-@options.with_options(without=["facts"])
+@options.with_source_options(snapshot=False)
 def init(
     *,
     source: options.FactsSource,
-    force: bool = False,
+    force: Annotated[
+        bool, typer.Option("--force", help=f"Replace an existing {options.LOCAL_RULE_FILE}.")
+    ] = False,
 ) -> None:
     """Write a rule file, preflight.yaml, from the compose file.
 

@@ -6,10 +6,13 @@ import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import typer
 
 from preflight.check import build_catalogue, choose_profile, today
 from preflight.cli import options, redacting, streams
+from preflight.cli.options import FactsSource, with_source_options
 from preflight.model.facts import Facts, Measured, join_path, replace_facts, split_path
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import Explanation
@@ -22,15 +25,23 @@ _SCHEMA_FILE_BY_NAME = {
 }
 
 
-@options.with_options()
+@with_source_options()
 def facts(
     *,
-    patterns: list[str] | None = None,
-    output: str | None = None,
+    patterns: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Only these facts: names, beginnings such as docker.memory, or globs.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None, options.declare_option("--output -o FILE", "Save a snapshot to this file.")
+    ] = None,
     format_: options.Format = "text",
-    rules: str | None = None,
-    source: options.FactsSource,
-    no_redact: bool = False,
+    rules: options.RulesFile = None,
+    source: FactsSource,
+    no_redact: options.NoRedact = False,
 ) -> None:
     """Print what was measured, and where each value comes from.
 
@@ -112,14 +123,14 @@ def select_facts(facts: Facts, patterns: Sequence[str]) -> Facts:
     return replace_facts(empty, chosen)
 
 
-@options.with_options()
+@with_source_options()
 def explain(
     *,
-    rule: str,
-    rules: str | None = None,
-    source: options.FactsSource,
-    sets: list[str] | None = None,
-    profile: str | None = None,
+    rule: options.RuleId,
+    rules: options.RulesFile = None,
+    source: FactsSource,
+    sets: options.Sets = None,
+    profile: options.Profile = None,
 ) -> None:
     """Explain one rule: what it requires, why, and its value here."""
     from preflight.render import listings
@@ -143,14 +154,14 @@ def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     return evaluate_rule(ruleset, facts, build_catalogue(), rule, today())
 
 
-@options.with_options()
+@with_source_options()
 def models(
     *,
-    rules: str | None = None,
+    rules: options.RulesFile = None,
     format_: options.Format = "text",
-    source: options.FactsSource,
-    sets: list[str] | None = None,
-    profile: str | None = None,
+    source: FactsSource,
+    sets: options.Sets = None,
+    profile: options.Profile = None,
 ) -> None:
     """Show which models fit this machine, and which one is configured.
 
@@ -168,10 +179,14 @@ def models(
         streams.write_output(listings.render_models(listing, streams.terminal_options()))
 
 
-@options.with_options()
 def schema(
-    *,
-    name: Literal["rules", "facts", "report", "fleet"],
+    name: Annotated[
+        Literal["rules", "facts", "report", "fleet"],
+        typer.Argument(
+            metavar="rules|facts|report|fleet",
+            help="Rule files, snapshots, JSON reports, or JSON reports of many hosts.",
+        ),
+    ],
 ) -> None:
     """Print the JSON Schema of one of preflight's files."""
     streams.write_json(build_schema(name))

@@ -1,15 +1,14 @@
-"""The options of commands, which options.txt declares, and what they are turned into."""
+"""Options that commands share, and what they are turned into."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache, partial, wraps
 from inspect import Parameter, Signature, signature
 from math import isfinite
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
@@ -34,11 +33,8 @@ from preflight.model.rules import (
     RuleSet,
 )
 from preflight.processes import check_filesystem_responds, set_filesystem_timeout
-from preflight.render import FORMATS
 
 CommandFunction: TypeAlias = Callable[..., None]
-CommandDecorator: TypeAlias = Callable[[CommandFunction], CommandFunction]
-Format: TypeAlias = Literal["text", "json"]
 
 LOCAL_RULE_FILE = "preflight.yaml"
 _SNAPSHOT_SUFFIXES = (".json", ".zip")
@@ -53,6 +49,25 @@ _MEASURING_OPTIONS = (
 )
 
 
+def declare_option(usage: str, help: str, **more: Any) -> Any:
+    """Declare an option by its names, its value, and its variable: `--rules -r FILE $VARIABLE`.
+
+    The filesystem of a FILE is asked first.
+    """
+    words = usage.split()
+    names = [word for word in words if word.startswith("-")]
+    metavar = next((word for word in words if word[0] not in "-$"), None)
+    variable = next((word[1:] for word in words if word[0] == "$"), None)
+    if metavar == "FILE":
+        more["callback"] = check_filesystems_respond
+    return typer.Option(*names, metavar=metavar, envvar=variable, help=help, **more)
+
+
+def declare_file_argument(metavar: str, help: str) -> Any:
+    """Declare an argument that names files or folders, whose filesystem is asked first."""
+    return typer.Argument(metavar=metavar, help=help, callback=check_filesystems_respond)
+
+
 def check_filesystems_respond(names: str | list[str] | None) -> str | list[str] | None:
     """Raise InputError if the filesystem of a named file doesn't answer."""
     for name in [names] if isinstance(names, str) else names or ():
@@ -63,21 +78,15 @@ def check_filesystems_respond(names: str | list[str] | None) -> str | list[str] 
     return names
 
 
-def _complete(incomplete: str, names: Iterable[str]) -> list[str]:
-    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
-
-
-def _complete_format(incomplete: str) -> list[str]:
-    return _complete(incomplete, FORMATS)
-
-
 def _complete_rule_id(incomplete: str) -> list[str]:
-    return _complete(incomplete, (rule.id for rule in _load_rules_to_complete()))
+    return [rule.id for rule in _load_rules_to_complete() if rule.id.startswith(incomplete)]
 
 
 def _complete_rule_id_or_tag(incomplete: str) -> list[str]:
-    rules = _load_rules_to_complete()
-    return _complete(incomplete, (name for rule in rules for name in (rule.id, *rule.tags)))
+    names = dict.fromkeys(
+        name for rule in _load_rules_to_complete() for name in (rule.id, *rule.tags)
+    )
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def _load_rules_to_complete() -> Iterable[Rule]:
@@ -87,14 +96,15 @@ def _load_rules_to_complete() -> Iterable[Rule]:
         return ()
 
 
-def _check_timeout(seconds: float) -> float:
+def check_timeout(seconds: float) -> float:
+    """Return a --timeout, which files are waited for too; raises InputError."""
     if not isfinite(seconds) or not 0 < seconds <= 3600:
         raise InputError(f"--timeout {seconds:g}: expected more than 0 and at most 3600 seconds")
     set_filesystem_timeout(seconds)
     return seconds
 
 
-def _parse_since(since: str) -> float:
+def parse_since_option(since: str) -> float:
     """Return the seconds of --since; raises InputError."""
     try:
         seconds = parse_duration(since)
@@ -105,89 +115,112 @@ def _parse_since(since: str) -> float:
     return seconds
 
 
-_SETTINGS_BY_PARAMETER: Mapping[str, Mapping[str, Any]] = {
-    "timeout": {"callback": _check_timeout, "is_eager": True},  # before files are looked at
-    "since": {"parser": _parse_since},
-    "forks": {"min": 1, "max": 1000},
-    "formats": {"autocompletion": _complete_format},
-    "rule": {"autocompletion": _complete_rule_id},
-    "only": {"autocompletion": _complete_rule_id_or_tag},
-    "skip": {"autocompletion": _complete_rule_id_or_tag},
-}
-"""What options.txt doesn't say of an option."""
-
-
-@cache
-def _read_declarations() -> Mapping[tuple[str, str], tuple[str, str]]:
-    """Return what options.txt says: by command and parameter the usage and the help."""
-    text = Path(__file__).with_suffix(".txt").read_text("utf-8")
-    declarations = {}
-    for section in text.split("\n\n[")[1:]:
-        command, entries = section.split("]\n", 1)
-        for name, usage, help in re.findall(r"^(\w+): (.+)((?:\n    .+)+)", entries, re.MULTILINE):
-            declarations[command, name] = usage, " ".join(help.split())
-    return declarations
-
-
-def declare_option(usage: str, help: str, **more: Any) -> Any:
-    """Declare an option by its names, its value, and its variable: `--rules -r @FILE $VARIABLE`.
-
-    Without a name it is an argument. With `@` the filesystems of the files that it names are asked
-    first.
-    """
-    words = usage.split()
-    names = [word for word in words if word.startswith("-")]
-    metavar = next((word for word in words if word[0] not in "-$"), None)
-    if metavar is not None and metavar.startswith("@"):
-        metavar, more["callback"] = metavar[1:], check_filesystems_respond
-    if not names:
-        return typer.Argument(metavar=metavar, help=help, **more)
-    variable = next((word[1:] for word in words if word[0] == "$"), None)
-    return typer.Option(*names, metavar=metavar, envvar=variable, help=help, **more)
-
-
-def _declare_parameter(command: str, parameter: Parameter) -> Parameter:
-    """Return a parameter of a command as an option; one that options.txt doesn't have stays."""
-    declarations = _read_declarations()
-    key = command, parameter.name
-    if key not in declarations:
-        key = "all", parameter.name
-    if key not in declarations:
-        return parameter
-    usage, help = declarations[key]
-    help = help.format(formats=", ".join(FORMATS), sets=f"{DEFAULT_RULE_SET}, {GENERAL_RULE_SET}")
-    option = declare_option(usage, help, **_SETTINGS_BY_PARAMETER.get(parameter.name, {}))
-    return parameter.replace(annotation=Annotated[parameter.annotation, option])
-
-
-def with_options(command: str = "", without: Collection[str] = ()) -> CommandDecorator:
-    """Make the parameters of a function the options of a command, as options.txt declares them.
-
-    A parameter `source` stands for those of FactsSource, apart from `without`. The command is
-    named like the function if `command` doesn't name it.
-    """
-    shared = dict(signature(FactsSource, eval_str=True).parameters)
-    shared = {name: parameter for name, parameter in shared.items() if name not in without}
-
-    def decorate(function: CommandFunction) -> CommandFunction:
-        parameters = list(signature(function, eval_str=True).parameters.values())
-        has_source = any(parameter.name == "source" for parameter in parameters)
-
-        @wraps(function)
-        def run(**values: Any) -> None:
-            if has_source:
-                values["source"] = FactsSource(**{name: values.pop(name) for name in shared})
-            function(**values)
-
-        expanded: list[Parameter] = []
-        for parameter in parameters:
-            expanded += shared.values() if parameter.name == "source" else [parameter]
-        declared = (_declare_parameter(command or function.__name__, p) for p in expanded)
-        keywords = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in declared]
-        run.__signature__ = Signature(keywords)  # type: ignore[attr-defined]
-        return run
-
-    return decorate
+Format = Annotated[
+    Literal["text", "json"], declare_option("--format -f text|json", "Output format.")
+]
+RulesFile = Annotated[
+    str | None,
+    declare_option(
+        "--rules -r FILE $PREFLIGHT_RULES",
+        f"Rule file, or a bundled set: {DEFAULT_RULE_SET}, {GENERAL_RULE_SET}."
+        f" Default: {LOCAL_RULE_FILE} in the current folder, x-preflight of the compose file,"
+        f" or {DEFAULT_RULE_SET}.",
+    ),
+]
+FactsFile = Annotated[
+    str | None,
+    declare_option(
+        "--facts FILE $PREFLIGHT_FACTS",
+        "Use this snapshot or bundle, or for check a folder of them, instead of measuring this"
+        " machine. - is standard input.",
+    ),
+]
+NoRedact = Annotated[
+    bool, declare_option("--no-redact", "Keep secrets and names, and list what was kept.")
+]
+Path = Annotated[
+    str,
+    declare_option(
+        "--path DIR $PREFLIGHT_PATH",
+        "The folder where models and data will be stored. Its disk is measured as host.disk.*.",
+    ),
+]
+DockerHost = Annotated[
+    str | None,
+    declare_option("--docker-host URL", "Address of the engine, as for docker --host."),
+]
+Context = Annotated[str | None, declare_option("--context NAME", "The Docker context to use.")]
+ComposeFiles = Annotated[
+    list[str] | None,
+    declare_option(
+        "--compose-file FILE",
+        "Compose file, as for docker compose -f. Default: COMPOSE_FILE, or the standard names."
+        " Repeatable.",
+    ),
+]
+Timeout = Annotated[
+    float,
+    declare_option(
+        "--timeout SECONDS $PREFLIGHT_TIMEOUT",
+        "Time limit for all measurements together. What isn't measured by then is unknown.",
+        callback=check_timeout,
+        is_eager=True,  # before the files that other options name are looked at
+    ),
+]
+Online = Annotated[
+    bool,
+    declare_option(
+        "--online $PREFLIGHT_ONLINE",
+        "Also judge what needs the network: the names and addresses that rules ask for, and the"
+        " images that will be pulled. A registry may count that as a pull.",
+    ),
+]
+Sets = Annotated[
+    list[str] | None,
+    declare_option(
+        "--set NAME=VALUE $PREFLIGHT_SET",
+        "Set a variable of the rule file, such as system_overhead=1GB. Repeatable.",
+    ),
+]
+Profile = Annotated[
+    str | None,
+    declare_option(
+        "--profile NAME $PREFLIGHT_PROFILE",
+        "Use this profile of the rule file. Default: the last one that applies to the machine and"
+        " the project, if any. --set overrides its variables.",
+    ),
+]
+RuleId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="The id of a rule, as preflight rules list shows it.",
+        autocompletion=_complete_rule_id,
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    declare_option(
+        "--only ID|TAG $PREFLIGHT_ONLY",
+        "Judge only these rules: ids, tags, or globs such as 'ollama-*', separated by commas."
+        " Repeatable.",
+        autocompletion=_complete_rule_id_or_tag,
+    ),
+]
+Skip = Annotated[
+    list[str] | None,
+    declare_option(
+        "--skip ID|TAG $PREFLIGHT_SKIP",
+        "Leave these rules out: ids, tags or globs, as for --only. Repeatable.",
+        autocompletion=_complete_rule_id_or_tag,
+    ),
+]
+Strict = Annotated[
+    bool, declare_option("--strict $PREFLIGHT_STRICT", "Treat warnings as failures.")
+]
+Quiet = Annotated[
+    bool, declare_option("--quiet -q $PREFLIGHT_QUIET", "Show only what needs action.")
+]
 
 
 def choose_rule_file(name: str | None, compose_files: Sequence[str] = ()) -> str:
@@ -207,7 +240,7 @@ def choose_rule_file(name: str | None, compose_files: Sequence[str] = ()) -> str
 
 def _find_embedded_rules(compose_files: Sequence[str]) -> str | None:
     """Return the last compose file that holds rules, None if none does."""
-    here = Path.cwd()
+    here = FilePath.cwd()
     standard = (folder / name for folder in (here, *here.parents) for name in STANDARD_FILE_NAMES)
     named = compose_files or os.environ.get("COMPOSE_FILE") or os.path.exists(".env")
     if not named and not any(map(os.path.exists, standard)):
@@ -328,13 +361,13 @@ class FactsSource:
     def __init__(
         self,
         ctx: typer.Context,
-        facts: str | None = None,
-        compose_files: list[str] | None = None,
-        path: str = ".",
-        docker_host: str | None = None,
-        context: str | None = None,
-        timeout: float = 10.0,
-        online: bool = False,
+        facts: FactsFile = None,
+        compose_files: ComposeFiles = None,
+        path: Path = ".",
+        docker_host: DockerHost = None,
+        context: Context = None,
+        timeout: Timeout = 10.0,
+        online: Online = False,
     ) -> None:
         if docker_host is not None and context is not None:
             raise InputError("--docker-host and --context contradict each other: use one of them")
@@ -392,3 +425,28 @@ class FactsSource:
         if self.options.compose_files and isinstance(problem, str):
             raise InputError(problem)
         return add_model_facts(facts, ruleset)
+
+
+def with_source_options(*, snapshot: bool = True) -> Callable[[CommandFunction], CommandFunction]:
+    """Add the options of FactsSource to a command, which gets what they say as its `source`.
+
+    Without `snapshot` it only measures this machine.
+    """
+    shared = dict(signature(FactsSource, eval_str=True).parameters)
+    if not snapshot:
+        del shared["facts"]
+
+    def decorate(command: CommandFunction) -> CommandFunction:
+        @wraps(command)
+        def run(**values: Any) -> None:
+            source = FactsSource(**{name: values.pop(name) for name in shared})
+            command(source=source, **values)
+
+        parameters: list[Parameter] = []
+        for parameter in signature(command, eval_str=True).parameters.values():
+            parameters += shared.values() if parameter.name == "source" else [parameter]
+        keywords = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
+        run.__signature__ = Signature(keywords)  # type: ignore[attr-defined]
+        return run
+
+    return decorate

@@ -19,11 +19,13 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import typer
 
 from preflight.check import build_catalogue
 from preflight.cli import streams
-from preflight.cli.options import LOCAL_RULE_FILE, with_options
+from preflight.cli.options import LOCAL_RULE_FILE, check_timeout, declare_option
 from preflight.model.problems import InputError
 from preflight.model.rules import MAX_RULE_FILE_BYTES
 
@@ -65,9 +67,26 @@ class Address(NamedTuple):
     ref: str
 
 
-@with_options("rules pull")
 def pull(
-    *, address: str, output: str = LOCAL_RULE_FILE, force: bool = False, timeout: float = 60.0
+    address: Annotated[
+        str,
+        typer.Argument(
+            metavar="git::URL[//PATH]@REF",
+            help="A repository, the path of the file in it, and a tag, branch or commit.",
+        ),
+    ],
+    output: Annotated[
+        str, declare_option("--output -o FILE", "Write the rule file here.")
+    ] = LOCAL_RULE_FILE,
+    force: Annotated[
+        bool, declare_option("--force", "Replace a file that was changed, or wasn't pulled.")
+    ] = False,
+    timeout: Annotated[
+        float,
+        declare_option(
+            "--timeout SECONDS", "Time limit for all that git does.", callback=check_timeout
+        ),
+    ] = 60.0,
 ) -> None:
     """Fetch a rule file from a git repository, and write a lock beside it.
 

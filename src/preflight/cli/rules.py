@@ -8,14 +8,14 @@ from contextlib import suppress
 from datetime import date
 from functools import cache
 from itertools import zip_longest
-from typing import Literal
+from typing import Annotated, Literal
 
 import typer
 
 from preflight.check import add_model_facts, select, today
 from preflight.check import check as judge_facts
 from preflight.cli import options, streams
-from preflight.cli.options import choose_rule_file, load_rules, with_options
+from preflight.cli.options import RulesFile, choose_rule_file, declare_option, load_rules
 from preflight.cli.pull import pull
 from preflight.model.cases import CaseExpectation, CaseOutcome, VerdictMismatch, exit_code
 from preflight.model.facts import Facts
@@ -39,8 +39,7 @@ app.command("pull", epilog="Example: preflight rules pull git::https://github.co
 
 
 @app.command("list", epilog="Example: preflight rules list -f json")
-@with_options("rules list")
-def list_rules(*, rules: str | None = None, format_: options.Format = "text") -> None:
+def list_rules(rules: RulesFile = None, format_: options.Format = "text") -> None:
     """List the rules of a set."""
     from preflight.render import listings
 
@@ -52,8 +51,7 @@ def list_rules(*, rules: str | None = None, format_: options.Format = "text") ->
 
 
 @app.command("packs", epilog="Example: preflight rules packs -f json")
-@with_options("rules packs")
-def list_packs(*, format_: options.Format = "text") -> None:
+def list_packs(format_: options.Format = "text") -> None:
     """List the bundled rules for well-known stacks.
 
     Each states a requirements document. Use one with --rules NAME, or in your own rule file with
@@ -69,13 +67,18 @@ def list_packs(*, format_: options.Format = "text") -> None:
 
 
 @app.command("document", epilog="Example: preflight rules document -o REQUIREMENTS.md")
-@with_options("rules document")
 def write_requirements_document(
-    *,
-    rules: str | None = None,
-    profile: str | None = None,
-    output: str | None = None,
-    check: str | None = None,
+    rules: RulesFile = None,
+    profile: options.Profile = None,
+    output: Annotated[
+        str | None, declare_option("--output -o FILE", "Write the document to this file.")
+    ] = None,
+    check: Annotated[
+        str | None,
+        declare_option(
+            "--check FILE", "Compare the document with this file instead of writing it."
+        ),
+    ] = None,
 ) -> None:
     """Write the requirements document from the rules, as Markdown.
 
@@ -119,12 +122,18 @@ def _describe_first_difference(file: str, expected: str) -> str:
 
 
 @app.command("validate", epilog="Example: preflight rules validate preflight.yaml")
-@with_options("rules validate")
 def validate_files(
-    *,
-    files: list[str] | None = None,
-    rules: str | None = None,
-    facts: str | None = None,
+    files: Annotated[
+        list[str] | None, options.declare_file_argument("[FILE]...", "Rule files.")
+    ] = None,
+    rules: RulesFile = None,
+    facts: Annotated[
+        str | None,
+        declare_option(
+            "--facts FILE",
+            "Also find waivers that this snapshot doesn't need. - is standard input.",
+        ),
+    ] = None,
 ) -> None:
     """Find all problems in rule files, each with its line.
 
@@ -177,16 +186,33 @@ def review_rules(
 
 
 @app.command("test", epilog="Example: preflight rules test tests/cases --rules preflight.yaml")
-@with_options("rules test")
 def run_rule_tests(
-    *,
     ctx: typer.Context,
-    folder: str,
-    rules: str | None = None,
-    only: list[str] | None = None,
-    exact: bool = False,
-    format_: Literal["text", "json", "junit"] = "text",
-    quiet: bool = False,
+    folder: Annotated[
+        str,
+        options.declare_file_argument("DIR", "The folder of a case, or a folder of such folders."),
+    ],
+    rules: RulesFile = None,
+    only: Annotated[
+        list[str] | None,
+        declare_option(
+            "--only ID|TAG", "Compare only these rules: ids, tags or globs. Repeatable."
+        ),
+    ] = None,
+    exact: Annotated[
+        bool,
+        declare_option(
+            "--exact",
+            "Every rule must have an expected verdict. Default: the others aren't compared.",
+        ),
+    ] = False,
+    format_: Annotated[
+        Literal["text", "json", "junit"],
+        declare_option("--format -f text|json|junit", "Output format."),
+    ] = "text",
+    quiet: Annotated[
+        bool, declare_option("--quiet -q", "Show only the cases that differ.")
+    ] = False,
 ) -> None:
     """Test rules against saved machines.
 
