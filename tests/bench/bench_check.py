@@ -4,18 +4,28 @@ Needs a running engine (DOCKER_HOST or the default socket), the docker CLI and t
 table of medians with all CPUs and one with a single CPU, as many CI jobs have. The ratios are to a
 baseline, a script that reads the same figures the obvious way, and are taken round by round, so
 that what else runs on the machine matters less; CPU seconds are those of all child processes.
+Modules are compiled before, as pip does it for users.
+
+With goss on the path, or named by $GOSS, `goss validate` with the same content is beside it:
+
+    mkdir goss && cd goss && go mod init bench
+    printf 'package main\\nimport _ "github.com/goss-org/goss/cmd/goss"\\n' >goss.go
+    go get github.com/goss-org/goss@v0.4.9 && go mod tidy
+    go build -o ../goss.bin github.com/goss-org/goss/cmd/goss
 """
 
 from __future__ import annotations
 
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +47,29 @@ app()
 BY_HAND = "free -h; docker system info; docker stats --no-stream; docker system df"
 BASELINE_NAME = "baseline script"
 ONE_CPU = ["taskset", "-c", "0"]
+COMPOSE_FILE = """
+services:
+  api: {image: "alpine:3.20", mem_limit: 512m, ports: ["18080:80"], depends_on: [db]}
+  db: {image: "postgres:16", environment: {POSTGRES_PASSWORD: x}, volumes: ["data:/data"]}
+volumes: {data: {}}
+"""
+GOSS = os.environ.get("GOSS") or shutil.which("goss")
+GOSS_FILE = """
+command:
+  memory: {exec: "awk '/MemTotal/ {exit $2 < 8000000}' /proc/meminfo", exit-status: 0}
+  cpus: {exec: "test $(nproc) -ge 2", exit-status: 0}
+  disk: {exec: "test $(df --output=avail -k . | tail -1) -ge 10000000", exit-status: 0}
+  docker: {exec: "docker info", exit-status: 0, stdout: [/Total Memory/, /CPUs/]}
+"""
+_COMPLETE = "preflight check --only docker-r"
+
+
+class Command(NamedTuple):
+    """A command with its folder, and what its environment has beside that of the benchmark."""
+
+    words: list[str]
+    folder: Path
+    environment: Mapping[str, str] = {}
 
 
 class Run(NamedTuple):
@@ -46,41 +79,74 @@ class Run(NamedTuple):
     cpu: float
 
 
-def commands(folder: Path) -> dict[str, list[str]]:
+def commands(top: Path) -> dict[str, Command]:
     """Return what is run, by the name it has in the table."""
-    script = folder / "baseline.py"
+    script, empty, project = top / "baseline.py", top / "empty", top / "project"
+    empty.mkdir()
+    project.mkdir()
     script.write_text(BASELINE, encoding="utf-8")
+    (project / "compose.yaml").write_text(COMPOSE_FILE, encoding="utf-8")
+    (empty / "goss.yaml").write_text(GOSS_FILE, encoding="utf-8")
     preflight = str(Path(sys.executable).with_name("preflight"))
-    return {
+    facts = str(top / "facts.json")
+    subprocess.run([preflight, "facts", "-o", facts], cwd=empty, check=True, env=environment())
+    completion = {
+        "_PREFLIGHT_COMPLETE": "complete_bash",
+        "COMP_WORDS": _COMPLETE,
+        "COMP_CWORD": str(_COMPLETE.count(" ")),
+    }
+    words_by_name = {
         BASELINE_NAME: [sys.executable, str(script)],
-        "preflight check": [preflight, "check"],
-        "preflight check -f json": [preflight, "check", "-f", "json"],
+        "python -c pass": [sys.executable, "-c", "pass"],
+        "python -S -c pass": [sys.executable, "-S", "-c", "pass"],
         "preflight --version": [preflight, "--version"],
         "preflight --help": [preflight, "--help"],
+        "preflight check": [preflight, "check"],
+        "preflight check -q": [preflight, "check", "-q"],
+        "preflight check -f json": [preflight, "check", "-f", "json"],
+        "preflight check --facts": [preflight, "check", "--facts", facts],
         "the document's commands": ["sh", "-c", BY_HAND],
+        **({"goss validate": [GOSS, "validate"]} if GOSS else {}),
+    }
+    return {
+        **{name: Command(words, empty) for name, words in words_by_name.items()},
+        "completion of a rule": Command([preflight], empty, completion),
+        # our own reader stands in, as there is no Compose
+        "preflight check, compose file": Command(
+            [preflight, "check"], project, {"PATH": "/nonexistent"}
+        ),
     }
 
 
-def run(command: list[str], folder: Path) -> Run:
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a command, in which Python saves what it compiles."""
+    names = os.environ.keys() - {"PYTHONDONTWRITEBYTECODE"}
+    return {**{name: os.environ[name] for name in names}, **(more or {})}
+
+
+def run(command: Command) -> Run:
     """Run one whole process; whatever the verdict on this machine and engine, it was judged."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
+    done = subprocess.run(
+        command.words, cwd=command.folder, env=environment(command.environment),
+        capture_output=True, check=False,
+    )  # fmt: skip
     wall = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    verdicts = {0, 1, 3} if "check" in command else {0}
+    verdicts = {0, 1, 3} if {"check", "validate"} & set(command.words) else {0}
     if done.returncode not in verdicts:
-        sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.decode()}")
+        sys.exit(f"{' '.join(command.words)} ended with {done.returncode}: {done.stderr.decode()}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Run(wall, cpu)
 
 
-def measure(chosen: dict[str, list[str]], folder: Path) -> dict[str, list[Run]]:
+def measure(chosen: Mapping[str, Command]) -> dict[str, list[Run]]:
     """Run everything round by round, once before that so that all is in the page cache."""
     runs: dict[str, list[Run]] = {name: [] for name in chosen}
     for number in range(ROUNDS + 1):
         for name, command in chosen.items():
-            result = run(command, folder)
+            result = run(command)
             if number:
                 runs[name].append(result)
     return runs
@@ -94,16 +160,18 @@ def print_table(title: str, runs: dict[str, list[Run]]) -> None:
     baseline = runs[BASELINE_NAME]
     for name, results in runs.items():
         pairs = list(zip(results, baseline, strict=True))
-        wall = statistics.median(one.wall for one in results) * 1000
-        cpu = statistics.median(one.cpu for one in results) * 1000
-        wall_ratio = statistics.median(one.wall / base.wall for one, base in pairs)
-        cpu_ratio = statistics.median(one.cpu / base.cpu for one, base in pairs)
+        wall = statistics.median(run.wall for run in results) * 1000
+        cpu = statistics.median(run.cpu for run in results) * 1000
+        wall_ratio = statistics.median(run.wall / base.wall for run, base in pairs)
+        cpu_ratio = statistics.median(run.cpu / base.cpu for run, base in pairs)
         print(f"| `{name}` | {wall:.0f} | {cpu:.0f} | {wall_ratio:.2f} | {cpu_ratio:.2f} |")
 
 
-def peak_memory(command: list[str], folder: Path) -> tuple[float, float]:
+def peak_memory(command: Command) -> tuple[float, float]:
     """Return MiB at the peak: the largest process (RSS), and all together (PSS), by sampling."""
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command.words, cwd=command.folder, env=environment(), stdout=subprocess.DEVNULL
+    )
     largest, together = 0.0, 0.0
     done = threading.Event()
     threading.Thread(target=lambda: (process.wait(), done.set()), daemon=True).start()
@@ -134,15 +202,16 @@ def _size(pid: int) -> tuple[float, float]:
 def main() -> None:
     """Measure it all and print the tables."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        chosen = commands(folder)
+        chosen = commands(Path(name))
         print(f"Python {sys.version.split()[0]}")
-        print_table(f"{os.cpu_count()} CPUs", measure(chosen, folder))
+        print_table(f"{os.cpu_count()} CPUs", measure(chosen))
         pinned = {
-            name: [*ONE_CPU, *command] for name, command in chosen.items() if "document" not in name
+            name: command._replace(words=[*ONE_CPU, *command.words])
+            for name, command in chosen.items()
+            if not command.environment
         }
-        print_table("1 CPU", measure(pinned, folder))
-        peaks = [peak_memory(chosen["preflight check"], folder) for _ in range(5)]
+        print_table("1 CPU", measure(pinned))
+        peaks = [peak_memory(chosen["preflight check"]) for _ in range(5)]
         largest = statistics.median(peak[0] for peak in peaks)
         together = statistics.median(peak[1] for peak in peaks)
         print(f"\npeak memory: {largest:.0f} MiB the largest process, {together:.0f} MiB together")
