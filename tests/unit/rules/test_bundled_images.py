@@ -47,7 +47,15 @@ def variables(**given: str) -> dict[str, Any]:
         ({"image": ELASTIC}, MAP_COUNT),
         ({"image": "elasticsearch:7.17.24"}, MAP_COUNT),
         ({"image": "docker.io/library/elasticsearch"}, MAP_COUNT),
-        ({"image": "opensearchproject/opensearch:2"}, {"opensearch-max-map-count"}),
+        ({"image": "opensearchproject/opensearch:2"},
+         {"opensearch-max-map-count", "opensearch-password"}),
+        ({"image": "opensearchproject/opensearch:2.11.1"}, {"opensearch-max-map-count"}),
+        ({"image": "opensearchproject/opensearch:2.12.0", **variables(discovery__type="single-node",
+          OPENSEARCH_INITIAL_ADMIN_PASSWORD="")},
+         {"opensearch-password", "elasticsearch-max-map-count-recommended"}),
+        ({"image": "couchdb:3.4"}, {"couchdb-password"}),
+        ({"image": "mongo:4.4", **variables(MONGO_INITDB_ROOT_USERNAME="root",
+          MONGO_INITDB_ROOT_PASSWORD="")}, {"mongo-password"}),
         ({"image": "sonarqube:community"}, {"sonarqube-max-map-count"}),
         ({"image": SQL_SERVER, "mem_limit": 2**30, **variables(ACCEPT_EULA="Y")}, {"mssql-memory"}),
         ({"image": SQL_SERVER}, {"mssql-eula"}),
@@ -72,7 +80,10 @@ def variables(**given: str) -> dict[str, Any]:
 )  # fmt: skip
 def test_what_an_image_lacks_is_said_once(service: dict[str, Any], rules: set[str]) -> None:
     assert set(verdicts(service)) == rules
-    names = {"java-heap-max-fits-limit": "warn"}
+    names = dict.fromkeys(
+        ("java-heap-max-fits-limit", "couchdb-password", "elasticsearch-max-map-count-recommended"),
+        "warn",
+    )
     assert verdicts(service) == {rule: names.get(rule, "fail") for rule in rules}
 
 
@@ -97,6 +108,20 @@ def test_what_an_image_lacks_is_said_once(service: dict[str, Any], rules: set[st
         {"image": "mysql:8", **variables(MYSQL_RANDOM_ROOT_PASSWORD="yes")},
         {"image": "mariadb:11", **variables(MYSQL_ROOT_PASSWORD="x")},
         {"image": "mongo:4.4"},
+        {"image": "mongo:4.4", **variables(MONGO_INITDB_ROOT_USERNAME="")},
+        {"image": "mongo:4.4", "command": ["mongorestore"],
+         **variables(MONGO_INITDB_ROOT_USERNAME="root")},
+        {"image": "mongo:4.4", **variables(MONGO_INITDB_ROOT_USERNAME="root",
+                                           MONGO_INITDB_ROOT_PASSWORD_FILE="/run/secrets/p")},
+        {"image": "couchdb:2.3.1"},
+        {"image": "couchdb:3", **variables(COUCHDB_USER="a", COUCHDB_PASSWORD="b")},
+        {"image": "couchdb:3", "volumes": [
+            {"type": "bind", "source": "/x", "target": "/opt/couchdb/etc/local.d"}]},
+        {"image": "opensearchproject/opensearch:3", **variables(
+            node__store__allow_mmap="false", OPENSEARCH_INITIAL_ADMIN_PASSWORD="x")},
+        {"image": "opensearchproject/opensearch:3", **variables(
+            node__store__allow_mmap="false", DISABLE_SECURITY_PLUGIN="true")},
+        {"image": "opensearchproject/opensearch-dashboards:3"},
         {"image": "mongo@sha256:" + 64 * "0"},
         {"image": "own/app", "mem_limit": 2**30, **variables(JAVA_OPTS="-Xms256m -Xmx512m")},
         {"image": "own/app", **variables(JAVA_OPTS="-Xmx64g")},
