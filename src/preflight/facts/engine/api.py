@@ -13,13 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from preflight.facts.engine.endpoint import Endpoint, EngineError
 from preflight.facts.http_client import SendRequest, open_transport
-from preflight.model.facts import Unknown
+from preflight.model.facts import Unknown, UnknownKind
 
 T = TypeVar("T")
 
@@ -28,6 +27,34 @@ MAX_EVENTS_BYTES = 2**20
 _TLS_REQUIRED_MESSAGE = b"HTTP request to an HTTPS server"  # Go's net/http, to a client without TLS
 
 _CONTAINER_ENGINE_NAME = "a container engine"
+_TLS_FAILURE = "TLS with {address} fails"
+# what the names, error numbers and message of an exception and its causes match -> reason, kind
+_FAILURE_BY_PATTERN: tuple[tuple[str, str, UnknownKind], ...] = (
+    ("MemoryError", "{address}: the response doesn't fit into memory", "invalid"),
+    (
+        # the SDK's NameError where an import of its ssh transport failed
+        "(No module named '|Install )paramiko|name 'SSHHTTPAdapter' is not defined",
+        "{address} needs the package paramiko: pip install 'preflight[ssh]'",
+        "unsupported",
+    ),
+    (
+        r"SSL.* alert .*(certificate|\bca\b)",
+        f"{_TLS_FAILURE}: the engine requires a certificate that it trusts: cert.pem with key.pem",
+        "invalid",
+    ),
+    (r"\bSSL", _TLS_FAILURE + ": {message}", "invalid"),
+    ("gaierror|NameResolutionError", "the host of {address} is not found", "unavailable"),
+    ("ENOENT|ENOTDIR", "no socket at {address}: is the engine running?", "unavailable"),
+    ("EACCES|EPERM", "permission denied on {address}", "permission"),
+    ("ECONNREFUSED", "connection refused on {address}: no daemon listens there", "refused"),
+    ("EHOSTUNREACH|ENETUNREACH", "no route to {address}", "unavailable"),
+    ("EAGAIN|ETIMEDOUT|[Tt]imeout", "no answer from {address} within {timeout:.3g} s", "timeout"),
+    (
+        "ENOTSOCK|ECONNRESET|EPIPE|IncompleteRead|BadStatus|Disconnected|LineTooLong|ProtocolError",
+        "{address} answers, but not as {server}",
+        "invalid",
+    ),
+)
 _INVALID_NAME_CHARS = re.compile("[\0\ud800-\udfff]")  # in JSON, but in no path and in no request
 _SECOND_FRACTION_PATTERN = re.compile(r"\.\d+")
 
@@ -191,16 +218,11 @@ def explain_failure(
         cause = wrapped
     lines = re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)", "", str(cause)).strip().splitlines()
     message = lines[0][:200] if lines else type(error).__name__
-    for kind, template, pattern in _read_failure_patterns():
+    for pattern, template, kind in _FAILURE_BY_PATTERN:
         if re.search(pattern, names + message):
             fields = {"address": address, "timeout": timeout, "server": server}
             return EngineError(template.format(message=message, **fields), kind)
     return EngineError(f"{address}: {message}", "error")
-
-
-def _read_failure_patterns() -> list[Any]:
-    table = Path(__file__).with_name("api_failures.txt").read_text("utf-8").split("\n\n", 1)[1]
-    return re.findall(r"^(\w+): (.+)\n    (.+)", table, re.MULTILINE)
 
 
 def _error_message(data: bytes) -> str:
