@@ -20,7 +20,7 @@ from preflight.check import load_ruleset
 from preflight.cli.streams import read_rule_file
 from preflight.facts.table import ALL_FACTS
 from preflight.model.conditions import OPERATORS
-from preflight.model.rules import DEFAULT_RULE_SET, GENERAL_RULE_SET
+from preflight.model.rules import DEFAULT_RULE_SET, GENERAL_RULE_SET, IMAGES_BY_PACK
 from preflight.render import FORMATS
 from preflight.rules.language import json_schema
 
@@ -77,6 +77,29 @@ def refusals() -> list[tuple[str, str, str, str]]:
     return rows
 
 
+def requirements_of_documents() -> dict[str, str]:
+    """Return what fifteen documents ask for: by document, and by kind of requirement."""
+    sys.path.insert(0, str(ROOT / "tests/support"))
+    documents = import_module("requirement_kinds")
+    by_document, names_by_kind = [], {}
+    for name, missing in documents.read_not_stated().items():
+        ruleset = documents.load_document(name)
+        kinds = documents.find_kinds(ruleset)
+        for kind in kinds:
+            names_by_kind.setdefault(kind, []).append(name)
+        shown = f"**{name}**" if name in IMAGES_BY_PACK else name
+        link = f"[{cell(ruleset.source)}]({ruleset.edition.url})"
+        by_document.append((shown, link, ", ".join(kinds), "; ".join(missing) or "nothing"))
+    by_kind = [
+        (kind, ", ".join(f"`{fact}`" for fact in facts), ", ".join(names_by_kind[kind]))
+        for kind, facts in documents.FACTS_BY_KIND.items()
+    ]
+    return {
+        "documents": table(("stack", "document", "asks for", "can't be stated"), by_document),
+        "requirement-kinds": table(("kind", "facts that begin with", "stacks"), by_kind),
+    }
+
+
 def tables() -> dict[str, str]:
     """Return every generated table by the name of its marker."""
     rule_file = json_schema()
@@ -111,6 +134,7 @@ def tables() -> dict[str, str]:
         "refusals": table(
             ("what holds", "rule", "what is printed otherwise", "where that was asked"), refusals()
         ),
+        **requirements_of_documents(),
         "file-keys": keys(rule_file),
         **{f"{name}-keys": keys(part) for name, part in parts.items()},
     }

@@ -34,7 +34,9 @@ def load(pack: str, profile: str | None = None) -> RuleSet:
 
 def own_rules(pack: str) -> list[Rule]:
     ruleset = load(pack)
-    return [rule for rule in ruleset.rules if rule.file == ruleset.origin and rule.enabled]
+    own = [rule for rule in ruleset.rules if rule.file == ruleset.origin and rule.enabled]
+    general = {rule.id for rule in bundled_rules("general").rules}
+    return [rule for rule in own if rule.id not in general]
 
 
 def facts(values: Mapping[str, Any]) -> Facts:
