@@ -58,9 +58,9 @@ def test_a_profile_changes_what_uses_its_vars() -> None:
 def test_rules_without_vars_are_decoded_once() -> None:
     ruleset = load()
     assert [profile.name for profile in ruleset.profiles] == ["full", "small"]
-    for profile in ruleset.profiles:
-        assert profile.ruleset.rules[2] is ruleset.rules[2]
-        assert profile.ruleset.rules[0] is not ruleset.rules[0]
+    full, small = (profile.ruleset for profile in ruleset.profiles)
+    assert full.rules[2] is small.rules[2] is ruleset.rules[2]
+    assert small.rules[0] is not ruleset.rules[0]
 
 
 def test_set_wins_over_a_profile() -> None:
