@@ -172,11 +172,11 @@ def test_the_figures_that_are_shown_say_what_the_verdict_says(
     actual = max(0, expected + nudge) if other is None else other
     condition = Condition(((OPERATORS[name], expected),), unit)
     figures = ComparisonText(actual, condition, NOWHERE)
-    asked = figures.describe("sign").removeprefix(OPERATORS[name].sign)
+    asked = figures.condition_text.sign.removeprefix(OPERATORS[name].sign)
     # of `10 GB (9.3 GiB)`, the figure that has the unit of what was measured
     in_same_unit = asked.removesuffix(")").rpartition(" (")[2]
     shown = QUANTITIES[name](figure_of(figures.actual_text), figure_of(in_same_unit))
     assert shown is meets_condition(condition, actual, NOWHERE), (
         figures.actual_text,
-        figures.describe("sign"),
+        figures.condition_text.sign,
     )

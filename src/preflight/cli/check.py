@@ -86,17 +86,15 @@ def check(
     started = time.perf_counter()
     if not isfinite(wait) or not 0 <= wait <= _MAX_WAIT_SECONDS:
         raise InputError(f"--wait {wait:g}: expected 0 to {_MAX_WAIT_SECONDS:.0f} seconds")
-    ruleset = source.start(rules, sets, profile)
+    rule_files: dict[str, bytes] = {}
+    ruleset = source.start(rules, sets, profile, rule_files=rule_files)
     selection = select(ruleset, only or (), skip or (), strict=strict, suggest=options.suggest_set)
     facts = source.snapshot
     names, inputs = [], [facts or "-"]
     if facts is not None and os.path.isdir(facts):
         names = options.list_snapshots(facts)
         inputs = [os.path.join(facts, name) for name in names]
-    inputs += [
-        options.choose_rule_file(rules, source.options.compose_files),
-        *source.options.compose_files,
-    ]
+    inputs += [*rule_files, *source.options.compose_files]
     outputs = parse_format_options(
         formats, [name for name in inputs if name not in (*BUNDLED_FILE_BY_SET, "-")]
     )

@@ -401,10 +401,15 @@ class FactsSource:
         sets: list[str] | None = None,
         profile: str | None = None,
         logs: LogRequest | None = None,
+        rule_files: dict[str, bytes] | None = None,
     ) -> RuleSet:
-        """Start to measure, and load the rules meanwhile; raises InputError."""
+        """Start to measure, and load the rules meanwhile; raises InputError.
+
+        `rule_files` gets the contents of all rule files that were read, by name.
+        """
         self.start_measuring(logs)
-        return load_rules(rules, sets, profile=profile, compose_files=self.options.compose_files)
+        compose_files = self.options.compose_files
+        return load_rules(rules, sets, rule_files, profile=profile, compose_files=compose_files)
 
     def facts(self, ruleset: RuleSet) -> Facts:
         """Return the facts, with those that follow from the rules; each call measures anew."""

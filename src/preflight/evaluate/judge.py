@@ -257,8 +257,8 @@ def describe_rule(rule: Rule, scope: Scope | None = None) -> RuleText:
     """Return a rule's conditions in words; without a scope other facts are written by name."""
     return RuleText(
         fact=join_path(rule.fact),
-        requires=rule.require and describe_condition(rule.require, scope),
-        recommends=rule.recommend and describe_condition(rule.recommend, scope),
+        requires=rule.require and describe_condition(rule.require, scope).phrase,
+        recommends=rule.recommend and describe_condition(rule.recommend, scope).phrase,
         applies_if=tuple(describe_when(line, scope) for line in rule.when),
     )
 
@@ -407,7 +407,8 @@ class Evaluation:
                 undecided = undecided or comparison.reason(holds)
                 continue
             name = join_path(scope.replace_item_segment(line.path))
-            reason = f"applies only if {name} {describe_as_predicate(comparison.describe())}"
+            words = describe_as_predicate(comparison.condition_text.phrase)
+            reason = f"applies only if {name} {words}"
             here = f"; here it is {comparison.actual_text}"
             reason += " (not met)" if comparison.is_secret else here
             return self._not_evaluated(rule, scope, "skip", reason)  # whatever the others are
@@ -458,16 +459,16 @@ class Evaluation:
         """Build a result; `reason` is why it is unknown or skipped."""
         scope = comparison.scope
         path = scope.replace_item_segment(rule.fact)
-        place = self.facts.place(path)
+        source, place = self.facts.origin(path)
         if place is None and scope.item is not None:  # then the line where the item begins
-            place = self.facts.place(scope.path_within_item(()) or ())
-        texts = partial(self._fill_texts, rule, comparison, verdict, severity, reason)
-        own_texts = texts(scope.item)
-        expected = comparison.describe("sign")
-        if comparison.says_only_whether():
-            expected = severity
-        elif severity == "recommended":
-            expected += " recommended"
+            _, place = self.facts.origin(scope.path_within_item(()) or ())
+        fill = partial(self._fill_texts, rule, comparison, verdict, severity, reason)
+        templates = fill("{item}") if scope.item and verdict in ("fail", "warn") else None
+        texts = templates.for_item(scope.item or "") if templates else fill(scope.item)
+        expected: str = severity
+        if not comparison.says_only_whether():
+            recommended = " recommended" if severity == "recommended" else ""
+            expected = f"{comparison.condition_text.sign}{recommended}"
         return Result(
             id=rule.id,
             item=scope.item,
@@ -477,23 +478,23 @@ class Evaluation:
             fact=join_path(path),
             actual=None if comparison.is_secret else _as_result_value(comparison.raw),
             expected=comparison.expected(),
-            message=own_texts.message,
+            message=texts.message,
             actual_text="skipped" if verdict == "skip" else comparison.actual_text,
             expected_text=expected,
             source=self.ruleset.document_name(rule),
             section=rule.section,
             tags=rule.tags,
             why=rule.why,
-            reason_or_source=reason or self.facts.source(path),
-            error=own_texts.error,
+            reason_or_source=reason or source,
+            error=texts.error,
             file=place and place.file,
             line=place and place.line,
-            fixes=own_texts.fixes,
+            fixes=texts.fixes,
             change=propose_change(path, comparison) if verdict in self.verdicts_to_change else None,
             unit=comparison.unit,
             rule_file=rule.file,
             rule_line=rule.line,
-            templates=texts("{item}") if scope.item and verdict in ("fail", "warn") else None,
+            templates=templates,
         )
 
     def _fill_texts(

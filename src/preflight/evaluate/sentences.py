@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from math import ceil
-from typing import Any, Literal, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from preflight.evaluate.conditions import Scope, all_conditions_hold, convert_value, resolve_operand
 from preflight.model.conditions import (
@@ -39,8 +40,6 @@ from preflight.model.quantities import (
 from preflight.model.report import ResolvedFix, Severity, Verdict
 from preflight.model.rules import PLACEHOLDER_PATTERN, FactCondition, Fix
 from preflight.model.secrets import is_secret_path
-
-ConditionStyle: TypeAlias = Literal["sign", "phrase"]  # as in tables or in sentences: see Operator
 
 _SYSTEM_FACTS: tuple[Path, ...] = (("host", "os"), ("host", "distribution", "id"))
 MAX_LIST_ITEMS = 8  # of a list in a sentence
@@ -120,32 +119,47 @@ def resolve_condition(condition: Condition, scope: Scope) -> Mapping[str, Any]:
     return resolved
 
 
+class ConditionText(NamedTuple):
+    """A condition as in tables, and as in sentences: see Operator."""
+
+    sign: str
+    phrase: str
+
+
 def describe_condition(
-    condition: Condition, scope: Scope | None, style: ConditionStyle = "phrase", other: Value = None
-) -> str:
+    condition: Condition, scope: Scope | None, other: Value = None
+) -> ConditionText:
     """Write a condition; without a scope the facts that it refers to are written by name.
 
     Its numbers look different from an `other` value that differs.
     """
     unit = condition.unit
 
-    def describe_operand(operator: Operator, operand: Operand) -> str:
+    def describe_operand(operator: Operator, operand: Operand) -> ConditionText:
         if operator.shape == "condition":
-            return describe_condition(operand, scope, style, other)
+            return describe_condition(operand, scope, other)
         if operator.shape == "conditions":
             join = " and " if operator.name == "all_of" else " or "
-            return join.join(describe_condition(inner, scope, style, other) for inner in operand)
+            texts = (describe_condition(inner, scope, other) for inner in operand)
+            return ConditionText(*map(join.join, zip(*texts, strict=True)))
         if operator.shape == "flag":
-            return "set" if operand else "none" if unit == "list" else "not set"
-        if operator.shape == "range":
-            return _format_range(operand)
-        if operator.shape == "values":
-            return " or ".join(_format_bound(part, unit, scope, other) for part in operand)
-        return _format_bound(operand, unit, scope, other)
+            text = "set" if operand else "none" if unit == "list" else "not set"
+        elif operator.shape == "range":
+            text = _format_range(operand)
+        elif operator.shape == "values":
+            text = " or ".join(_format_bound(part, unit, scope, other) for part in operand)
+        else:
+            text = _format_bound(operand, unit, scope, other)
+        return ConditionText(text, text)
 
-    if style == "sign":
-        return ", ".join(test[0].sign + describe_operand(*test) for test in condition.tests)
-    return " and ".join(test[0].phrase + describe_operand(*test) for test in condition.tests)
+    operators = [operator for operator, _ in condition.tests]
+    texts = [describe_operand(*test) for test in condition.tests]
+    return ConditionText(
+        ", ".join([row.sign + text.sign for row, text in zip(operators, texts, strict=True)]),
+        " and ".join(
+            [row.phrase + text.phrase for row, text in zip(operators, texts, strict=True)]
+        ),
+    )
 
 
 def _format_bound(operand: Operand, unit: Unit, scope: Scope | None, other: Value) -> str:
@@ -197,7 +211,7 @@ def _format_range(bounds: tuple[tuple[str, Version], ...]) -> str:
 
 def describe_when(line: FactCondition, scope: Scope | None) -> str:
     """Write one line of a `when`, an item's own fact by its name there."""
-    condition = describe_condition(line.condition, scope)
+    condition = describe_condition(line.condition, scope).phrase
     return f"{_fact_name_within_item(line.path)} {describe_as_predicate(condition)}"
 
 
@@ -261,16 +275,17 @@ class ComparisonText:
             return "a value that isn't shown can't be compared"
         return unknown.reason
 
-    def describe(self, style: ConditionStyle = "phrase") -> str:
-        """Write the condition."""
-        return describe_condition(self.condition, self.scope, style, self.actual)
+    @cached_property
+    def condition_text(self) -> ConditionText:
+        """The condition in words."""
+        return describe_condition(self.condition, self.scope, self.actual)
 
     def bare_bound(self) -> str:
         """Write the bound without its operator, for fixes; nothing where it isn't known."""
         if self.operator is not None and (self.bound is None or isinstance(self.bound, Unknown)):
             return ""
         if self.operator is None or self.operator.shape != "quantity":
-            return self.describe()
+            return self.condition_text.phrase
         return format_bound(self.bound, self.unit, self.actual, self.operand)
 
     def shortfall(self) -> str:
@@ -301,7 +316,7 @@ class ComparisonText:
             source = self.scope.facts.source(self.fact) if is_of_network else ""
             cause = f" ({source})" if source else ""
             return f"{title}: {self.actual_text}{cause}"
-        words = self.describe()
+        words = self.condition_text.phrase
         if words.startswith("not "):
             modal = "must" if severity == "required" else "should"
             return f"{title}: {self.actual_text}, {modal} not be {words[4:]}"

@@ -24,8 +24,8 @@ def apply_waiver(result: Result, waiver: Waiver, comparison: ComparisonText, tod
     if days_left < 0:
         text = f"its waiver by {waiver.owner} ended on {waiver.until}"
     elif waiver.accept is not None and meets_condition(waiver.accept, raw, scope) is not True:
-        accepted = ComparisonText(raw, waiver.accept, scope, comparison.fact).describe()
-        text = f"its waiver by {waiver.owner} accepts {accepted}"
+        accepted = ComparisonText(raw, waiver.accept, scope, comparison.fact).condition_text
+        text = f"its waiver by {waiver.owner} accepts {accepted.phrase}"
     else:
         text = f"waived until {waiver.until} by {waiver.owner}: {waiver.reason}"
         holds = True

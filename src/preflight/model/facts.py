@@ -134,18 +134,21 @@ class Facts(NamedTuple):
         """Return whether anything is known of facts that begin with this name, or why not."""
         return name in self.values or any(p.partition(".")[0] == name for p in self.unknown)
 
+    def origin(self, path: Path) -> tuple[str, FileLine | None]:
+        """Return where the value at `path` came from, or nothing, and the line that decides it."""
+        measured = join_path(path)
+        if measured not in self.sources:  # most are
+            prefixes = (prefix for prefix in _path_prefixes(path) if prefix in self.sources)
+            measured = next(prefixes, "")
+        return self.sources.get(measured, ""), self.places.get(measured)
+
     def source(self, path: Path) -> str:
         """Return where the value at `path` came from, or nothing."""
-        return self.sources.get(self._nearest_measured(path), "")
+        return self.origin(path)[0]
 
     def place(self, path: Path) -> FileLine | None:
         """Return the line of a file that decides the value at `path`, if there is one."""
-        return self.places.get(self._nearest_measured(path))
-
-    def _nearest_measured(self, path: Path) -> str:
-        if (dotted := join_path(path)) in self.sources:  # most are
-            return dotted
-        return next((prefix for prefix in _path_prefixes(path) if prefix in self.sources), "")
+        return self.origin(path)[1]
 
     def _explain_missing(self, path: Path) -> Unknown | None:
         """Return why there is no value at `path`; None if what contains it is complete."""

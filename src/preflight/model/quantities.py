@@ -190,6 +190,8 @@ def format_bytes(
 
     units = _BINARY_BYTE_UNITS if binary else _DECIMAL_BYTE_UNITS
     for (unit, factor), (_, below) in zip(units, (*units[1:], ("B", 1)), strict=True):
+        if abs(size) < 0.99 * factor:
+            continue  # rounding can't make so much of it
         if abs(count(below)) * below >= factor:  # 999.96 MB is 1 GB, not 1000 MB
             return f"{format_number(count(factor), digits)} {unit}"
     return f"{int(size)} B"

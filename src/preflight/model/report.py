@@ -80,6 +80,18 @@ class ItemTemplates(NamedTuple):
     error: str | None
     fixes: tuple[ResolvedFix, ...]
 
+    def for_item(self, item: str) -> ItemTemplates:
+        """Return the texts with the name of an item."""
+
+        def fill(text: Any) -> Any:
+            return text and text.replace("{item}", item)
+
+        fixes = tuple(
+            ResolvedFix(fill(fix.text), fill(fix.command), fill(fix.url), fix.kind)
+            for fix in self.fixes
+        )
+        return ItemTemplates(fill(self.message), fill(self.error), fixes)
+
 
 class Result(NamedTuple):
     """What one rule (or one item of it) came to.

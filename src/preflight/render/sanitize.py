@@ -43,7 +43,8 @@ def make_harmless(value: Any) -> Any:
     if value is None or value.__class__ in _HARMLESS_CLASSES:
         return value
     if isinstance(value, str):
-        return shorten(value)
+        is_harmless = len(value) <= MAX_CHARACTERS and value.isprintable() and "##" not in value
+        return value if is_harmless else shorten(value)  # quicker than to call it for each text
     if isinstance(value, ResolvedFix):
         command = value.command and _clean_command(value.command)
         return ResolvedFix(shorten(value.text), command, make_harmless(value.url), value.kind)

@@ -133,7 +133,7 @@ def test_no_value_of_a_snapshot_breaks_an_operator(
     figures = ComparisonText(value, one, scope)
     assert all(
         isinstance(text, str)
-        for text in (figures.actual_text, figures.describe("sign"), figures.shortfall())
+        for text in (figures.actual_text, figures.condition_text.sign, figures.shortfall())
     )
 
 
@@ -337,9 +337,9 @@ def test_a_figure_that_misses_its_bound_never_looks_like_it(
     one = condition(name, expected, unit)
     figures = ComparisonText(actual, one, Scope(Facts({})))
     sign = OPERATORS[name].sign
-    assert figures.describe("sign").startswith(sign)
+    assert figures.condition_text.sign.startswith(sign)
     if actual != expected:
-        assert figures.actual_text != figures.describe("sign").removeprefix(sign)
+        assert figures.actual_text != figures.condition_text.sign.removeprefix(sign)
         assert figures.actual_text != figures.bare_bound()
     if meets_condition(one, actual, Scope(Facts({}))) is False and actual != expected:
         assert figures.shortfall().lstrip("0.")[:1].isdigit()  # never "0 B short"
@@ -360,7 +360,7 @@ def test_a_figure_that_misses_its_bound_never_looks_like_it(
 )
 def test_figures_of_a_size(actual: Any, expected: int, found: str, asked: str, short: str) -> None:
     figures = ComparisonText(actual, condition("at_least", expected, "bytes"), Scope(Facts({})))
-    assert (figures.actual_text, figures.describe("sign"), figures.shortfall()) == (
+    assert (figures.actual_text, figures.condition_text.sign, figures.shortfall()) == (
         found,
         asked,
         short,
@@ -384,7 +384,7 @@ def test_a_long_text_is_cut_in_a_sentence() -> None:
 )
 def test_a_bound_that_is_not_there_is_named(operand: Any, wanted: str, expected: str) -> None:
     figures = ComparisonText(4, condition("at_least", operand, "number"), Scope(FACTS))
-    assert (figures.describe(), figures.bare_bound()) == (wanted, expected)
+    assert (figures.condition_text.phrase, figures.bare_bound()) == (wanted, expected)
 
 
 @pytest.mark.parametrize(
@@ -404,4 +404,7 @@ def test_a_bound_that_is_not_there_is_named(operand: Any, wanted: str, expected:
     ],
 )
 def test_a_condition_in_words(name: str, operand: Any, unit: Unit, words: str) -> None:
-    assert ComparisonText(None, condition(name, operand, unit), Scope(FACTS)).describe() == words
+    assert (
+        ComparisonText(None, condition(name, operand, unit), Scope(FACTS)).condition_text.phrase
+        == words
+    )
