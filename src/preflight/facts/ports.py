@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.facts import count_replicas
 from preflight.facts.compose.project import Project, explain_absent_service, find_source
-from preflight.facts.engine.api import get_label, list_or_empty
+from preflight.facts.engine.api import get_label, list_container_names, list_or_empty
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.table import NO_COMPOSE_FILE
 from preflight.model.facts import Measured, Source, Unknown
@@ -284,8 +284,8 @@ def read_container_ports(rows: list[dict[str, Any]], project: Project | None) ->
     """Return the published ports of GET /containers/json."""
     ports: dict[PortNumber, list[tuple[str, str | None]]] = defaultdict(list)
     for row in rows:
-        names = list_or_empty(row.get("Names"))
-        holder: str | None = f"container {str(names[0]).lstrip('/') if names else 'without a name'}"
+        name = next(iter(list_container_names(row)), "without a name")
+        holder: str | None = f"container {name}"
         owner = get_label(row, "com.docker.compose.project")
         service = get_label(row, "com.docker.compose.service")
         if project is None or owner != project.name:

@@ -26,7 +26,7 @@ from preflight.facts.compose.project import Project, find_source, list_image_nam
 from preflight.facts.engine.api import (
     get_label,
     get_nested_object,
-    list_or_empty,
+    list_container_names,
     unreported_value,
 )
 from preflight.facts.engine.drivers import explain_missing_driver
@@ -38,6 +38,7 @@ from preflight.facts.engine.engine_facts import (
     read_cgroup_limit,
 )
 from preflight.facts.engine.locality import is_rootless
+from preflight.facts.engine.settings import normalize_sysctl_name
 from preflight.facts.host.kernel import explain_os_error
 from preflight.facts.ports import published_ports
 from preflight.model.facts import Measured, Unknown, Value
@@ -59,6 +60,7 @@ _UNPRIVILEGED_PORT_FILE = "proc/sys/net/ipv4/ip_unprivileged_port_start"
 _SYSCTL_OF_IPC_PATTERN = re.compile(
     r"kernel\.(?:msgmax|msgmnb|msgmni|sem|shmall|shmmax|shmmni|shm_rmid_forced)|fs\.mqueue\..+"
 )
+_DOTS_FOR_SLASHES = str.maketrans("./", "/.")
 _SYSCTL_OF_UTS_PATTERN = re.compile(r"kernel\.(?:domainname|hostname)")
 _MIN_VERSION_OF_SHIM_RUNTIMES = (23,)  # Docker that runs any shim of containerd by its name
 
@@ -190,15 +192,9 @@ def _name_facts(service: _Service) -> Iterator[ServiceFact]:
     for row in service.engine.api.containers():
         labels = (get_label(row, f"com.docker.compose.{key}") for key in ("project", "service"))
         is_own = tuple(labels) == (service.project.name, service.name)
-        if name in _container_names(row) and not is_own:
+        if name in list_container_names(row) and not is_own:
             refusal = words.format(name, row.get("Id"))
     yield "name_refused", refusal, ("container_name",)
-
-
-def _container_names(row: Mapping[str, Any]) -> set[str]:
-    """Return what a container is called; `/web/db` is what `web` calls it, not its own name."""
-    names = (str(name).lstrip("/") for name in list_or_empty(row.get("Names")))
-    return {name for name in names if "/" not in name}
 
 
 def _container_facts(service: _Service) -> Iterator[ServiceFact]:
@@ -211,7 +207,7 @@ def _container_facts(service: _Service) -> Iterator[ServiceFact]:
         return
     rows = service.engine.api.containers()
     known = {str(other.get("container_name")) for other in service.project.services.values()}
-    known = known.union(*map(_container_names, rows))
+    known = known.union(*map(list_container_names, rows))
     ids = [str(row.get("Id")) for row in rows]
     missing = [n for n in names if n not in known and not any(id_.startswith(n) for id_ in ids)]
     yield "containers_missing", missing or None, ("network_mode",)
@@ -247,7 +243,8 @@ def _sysctl_facts(service: _Service) -> Iterator[ServiceFact]:
     """The kernel settings that no namespace of the container has, as runc says it."""
     refused = []
     mode, ipc = (str(service.config.get(key) or "") for key in ("network_mode", "ipc"))
-    for name in map(_dotted_sysctl, read_pairs(service.config.get("sysctls"))):
+    for given_name in read_pairs(service.config.get("sysctls")):
+        name = normalize_sysctl_name(given_name).translate(_DOTS_FOR_SLASHES)
         if name.startswith("net."):
             if mode == "host":
                 refused.append(f'sysctl "{name}" not allowed in host network namespace')
@@ -258,12 +255,6 @@ def _sysctl_facts(service: _Service) -> Iterator[ServiceFact]:
             refused.append(f'sysctl "{name}" is not in a separate kernel namespace')
     if refused:
         yield "sysctls_refused", refused, ("sysctls",)
-
-
-def _dotted_sysctl(name: str) -> str:
-    """Return a name with dots; written with slashes, its dots stand for slashes: sysctl(8)."""
-    first = re.search(r"[./]", name)
-    return name.translate({46: "/", 47: "."}) if first and first[0] == "/" else name
 
 
 def _privileged_port_facts(service: _Service) -> Iterator[ServiceFact]:

@@ -257,6 +257,12 @@ def get_label(container: Mapping[str, Any], name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def list_container_names(row: Mapping[str, Any]) -> list[str]:
+    """Return what a container is called; `/web/db` is what `web` calls it, not its own name."""
+    names = (str(name).lstrip("/") for name in list_or_empty(row.get("Names")))
+    return [name for name in names if name and "/" not in name]
+
+
 def read_memory_used(stats: Mapping[str, Any]) -> int | None:
     """Return the bytes in use by a sample of stats, without page cache, as `docker stats` does.
 

@@ -13,7 +13,7 @@ from preflight.facts.engine.api import (
     EngineApi,
     LazyValue,
     get_label,
-    list_or_empty,
+    list_container_names,
     text_or_none,
 )
 from preflight.model.facts import Measured
@@ -61,9 +61,7 @@ def list_containers(api: EngineApi, project: str) -> list[ListedContainer]:
             continue
         container = text_or_none(row.get("Id"))
         if container and get_label(row, "com.docker.compose.oneoff") != "True":
-            names = [str(name).lstrip("/") for name in list_or_empty(row.get("Names"))]
-            # `/web/db` is what the container `web` calls it, not its own name
-            own_name = next((name for name in names if name and "/" not in name), container[:12])
+            own_name = next(iter(list_container_names(row)), container[:12])
             service = get_label(row, "com.docker.compose.service")
             containers.append(ListedContainer(container, own_name, service))
     return sorted(containers, key=lambda listed: listed.name)
