@@ -337,7 +337,7 @@ def _data_facts(service: _Service) -> Iterator[ServiceFact]:
             if hidden is None and holds_something(source):
                 filled.append(target)
     if filled or unknown:
-        yield "filled_targets", filled or unknown, ("volumes",)
+        yield "filled_targets", unknown or filled, ("volumes",)  # never a part of them
 
 
 def _mount_facts(service: _Service) -> Iterator[ServiceFact]:

@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 
+from contexts import context_with
 from engines import IMAGE, Engine, make_image
 from preflight.check import check, load_ruleset
 from preflight.cli.streams import read_rule_file
+from preflight.facts import refusals
 from preflight.facts.compose.facts import has_healthcheck
+from preflight.facts.compose.project import Project as ComposeProject
+from preflight.facts.engine.api import LazyValue
 from preflight.facts.refusals import parse_cpuset
-from preflight.model.facts import Measured, build_facts
+from preflight.model.facts import Measured, Unknown, build_facts
 from preflight.model.rules import GENERAL_RULE_SET
 from refused_projects import NOT_ASKED_HERE, REFUSED_PROJECTS, Project, RefusedProject
 
@@ -75,6 +79,31 @@ def test_every_row_of_the_table_is_asked_or_says_why_not() -> None:
     # what well-known images need has its tests in tests/unit/rules/test_bundled_images.py
     refused = {rule.id for rule in rules if rule.error and rule.file != "bundled images"}
     assert refused - asked == NOT_ASKED_HERE.keys()
+
+
+def test_of_mounts_that_are_partly_hidden_none_is_said_to_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "seen/file").touch()
+    volumes = [
+        {"type": "bind", "source": str(tmp_path / name), "target": f"/{name}"}
+        for name in ("seen", "hidden")
+    ]
+    services = {"db": {"image": "postgres", "volumes": volumes}}
+    project = ComposeProject("shop", str(tmp_path), (), "cli", {"services": services})
+    context = context_with(project)
+    engine = context.engine()
+    path = ("compose", "services", "db", "filled_targets")
+
+    def filled() -> Any:
+        return {fact.path: fact.value for fact in refusals.measure(context, project)}[path]
+
+    assert filled() == ["/seen"]
+    hidden = Unknown("on another machine")
+    visibility = engine.visibility._replace(
+        path_hidden=lambda path: hidden if path.endswith("hidden") else None
+    )
+    context.engine = LazyValue(lambda: engine._replace(visibility=visibility))
+    assert filled() == hidden
 
 
 def test_a_quota_over_the_container_is_what_the_kernel_holds_it_to(project: Project) -> None:
