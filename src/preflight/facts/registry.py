@@ -57,13 +57,17 @@ class RegistryError(Exception):
 
 
 class WantedImage(NamedTuple):
-    """An image that will be pulled, by the name in the file, and the platform if one is asked."""
+    """An image that will be pulled, by the name in the file, and the platform if one is asked.
+
+    `similar_stage` is a stage of the Dockerfile with nearly the name of a base image.
+    """
 
     text: str
     reference: ImageReference
     services: tuple[str, ...]
     platform: str
     is_base: bool
+    similar_stage: str | None
 
 
 class ImageAnswer(NamedTuple):
@@ -100,6 +104,7 @@ def measure(
 def _answer_facts(image: WantedImage, answer: ImageAnswer) -> Iterator[Measured]:
     source = f"HEAD of its manifest at {image.reference.registry}"
     facts: dict[str, Value] = {**answer._asdict(), "services": list(image.services)}
+    facts["similar_stage"] = image.similar_stage
     for name, value in facts.items():
         yield Measured((*_PATH, image.text, name), value, source)
 
@@ -112,31 +117,32 @@ def list_wanted_images(
 ) -> list[WantedImage]:
     """Return the images that `up` pulls: of services, and of the stages that it must build."""
     present, built = list_images(engine), list_built_images(project)
-    named: list[tuple[str, str, str, bool]] = []
+    named: list[tuple[str, str, bool, str | None]] = []
     for name, service in project.services.items():
         policy = service.get("pull_policy")
         if service.get("image") and not service.get("build") and policy not in ("never", "build"):
-            named.append((str(service["image"]), name, str(service.get("platform") or ""), False))
+            named.append((str(service["image"]), name, False, None))
     if any(service.get("build") for service in project.services.values()):
         from preflight.facts.builds.facts import list_base_images
 
         named += [
-            (image, name, str(project.services[name].get("platform") or ""), True)
-            for name, image in list_base_images(context, project, environ)
+            (image, name, True, stage)
+            for name, image, stage in list_base_images(context, project, environ)
         ]
     wanted: dict[str, WantedImage] = {}
-    for text, service_name, platform, is_base in named:
+    for text, service_name, is_base, stage in named:
         try:
             reference = parse_image_reference(text)
         except ValueError:
             continue  # another rule says so
-        policy = project.services[service_name].get("pull_policy")
+        service = project.services[service_name]
+        policy, platform = service.get("pull_policy"), str(service.get("platform") or "")
         is_there = not isinstance(present, Unknown) and reference.name in present
         if reference.name in built or (is_there and (is_base or policy != "always")):
             continue
         others = wanted[text].services if text in wanted else ()
         services = (*others, service_name)
-        wanted[text] = WantedImage(text, reference, services, platform, is_base)
+        wanted[text] = WantedImage(text, reference, services, platform, is_base, stage)
     return list(wanted.values())
 
 

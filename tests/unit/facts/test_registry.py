@@ -83,6 +83,7 @@ def test_an_image_that_is_there(docker_engine: Engine, shop: Registry, tmp_path:
         name: {
             "exists": True, "error": None, "platforms": ["linux/amd64"],
             "platform_matches": True, "size": 2 * GIB, "services": ["s0", "s1"],
+            "similar_stage": None,
         }
     }  # fmt: skip
 
@@ -106,6 +107,22 @@ def test_a_base_image_that_is_not_there(
     assert list(answers) == [name], "the stage b isn't needed"
     assert answers[name]["exists"] is False
     assert answers[name]["error"] in up(tmp_path, docker_engine.url)
+
+
+def test_an_image_that_may_be_a_misspelt_stage(tmp_path: Path) -> None:
+    stages = "FROM localhost:1/go AS builder\nFROM localhost:1/go AS nginx-conf\n"
+    copies = "COPY --from=buidler a /\nCOPY --from=nginx-conf a /\nCOPY --from=localhost:1/x a /\n"
+    (tmp_path / "Dockerfile").write_text(f"{stages}FROM scratch\n{copies}")
+    (tmp_path / "compose.yaml").write_text("services: {web: {build: .}}\n")
+    options = Options(compose_files=(str(tmp_path / "compose.yaml"),))
+    project, context = load_project(options, {}), MeasureContext(options)
+    assert project is not None
+    context.engine = LazyValue(refuse)
+    unreachable = Unknown("connection refused")
+    wanted = registry.list_wanted_images(context, project, unreachable, {})
+    assert {image.text: image.similar_stage for image in wanted} == {
+        "localhost:1/go": None, "buidler": "builder", "localhost:1/x": None,
+    }  # fmt: skip
 
 
 def test_an_index_without_the_platform(

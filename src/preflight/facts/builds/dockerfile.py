@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
@@ -89,6 +90,11 @@ class Dockerfile(NamedTuple):
         if not name or name.lower() not in names:
             return None
         return len(names) - 1 - names[::-1].index(name.lower())
+
+    def find_similar_stage(self, image: str) -> str | None:
+        """Return the stage that an image's name may be a misspelling of."""
+        names = [stage.name for stage in self.stages if stage.name]
+        return next(iter(get_close_matches(image.lower(), names, 1, cutoff=0.75)), None)
 
 
 @lru_cache(maxsize=64)  # services of one project often share it

@@ -68,11 +68,14 @@ def measure(
 
 def list_base_images(
     context: MeasureContext, project: Project, environ: Mapping[str, str] = os.environ
-) -> Iterator[tuple[str, str]]:
-    """Yield the services that must be built, with each image that their Dockerfile names."""
+) -> Iterator[tuple[str, str, str | None]]:
+    """Yield the services that must be built, with each image that their Dockerfile names.
+
+    The third is a stage of nearly the same name, if there is one.
+    """
     for build in _list_builds(context, project, environ):
-        for image in build.list_images() if build.is_required()[0] else ():
-            yield build.name, image
+        for image, stage in build.list_images().items() if build.is_required()[0] else ():
+            yield build.name, image, stage
 
 
 def _list_builds(
@@ -232,15 +235,19 @@ class Build:
         context = BuildContext(self.context, ignore, self._ignore_name(), classic=classic)
         yield from self._find_source_problems(plan, context)
 
-    def list_images(self) -> list[str]:
-        """Return the images that the stages need, none where the Dockerfile can't be used."""
+    def list_images(self) -> dict[str, str | None]:
+        """Return the images that the stages need, each with a stage of nearly the same name.
+
+        None where the Dockerfile can't be used.
+        """
         try:
             dockerfile = self._read_dockerfile() if self.is_local else None
             if dockerfile is None:
-                return []
-            return list(dict.fromkeys(image for image, _ in self._make_plan(dockerfile).images()))
+                return {}
+            images = [image for image, _ in self._make_plan(dockerfile).images()]
+            return {image: dockerfile.find_similar_stage(image) for image in images}
         except (ComposeError, UndecidedError, DockerfileError, BuildError, OSError):
-            return []
+            return {}
 
     def _read_dockerfile(self) -> Dockerfile | None:
         """Return the Dockerfile, None if it isn't there; raises DockerfileError, ComposeError."""
