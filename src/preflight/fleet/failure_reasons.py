@@ -36,6 +36,10 @@ FAILURE_PATTERNS = [
         r"ensurepip is not available|No module named (?:venv|ensurepip)",
         "Python's venv is not installed: apt install python3-venv",
     ),
+    (
+        r"Data could not be sent to remote host",  # ssh ended before its words were read
+        "ssh ended before it was connected: ssh to it shows why",
+    ),
     (r"requiretty|must have a tty", "sudo asks for a terminal: set ANSIBLE_PIPELINING=0"),
 ]
 NOISE_LINE_PATTERN = re.compile(

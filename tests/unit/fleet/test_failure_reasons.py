@@ -16,6 +16,12 @@ from preflight.fleet.failure_reasons import explain_failure
          "unreachable: connection refused"),
         ("unreachable", "measure", {"msg": "root@h: Permission denied (publickey)."},
          "unreachable: ssh refused the login (publickey)"),
+        ("unreachable", "measure", {"msg": 'Data could not be sent to remote host "h". Make sure this'
+                                    " host can be reached over ssh: [Errno 32] Broken pipe"},
+         "unreachable: ssh ended before it was connected: ssh to it shows why"),
+        ("unreachable", "measure", {"msg": 'Data could not be sent to remote host "h". Make sure this'
+                                    " host can be reached over ssh: ssh: connect: No route to host"},
+         "unreachable: no route to it"),
         ("unreachable", "measure", {"msg": "\x1b[31m\nsomething new"},
          "unreachable: something new"),
         ("failed", "measure", {"msg": "Missing sudo password"}, "sudo asks for a password"),

@@ -10,6 +10,8 @@ import pytest
 from bundled_rules import bundled_rules
 from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
+from preflight.facts.compose.facts import measure
+from preflight.facts.compose.project import Project
 from preflight.model.facts import Facts, Measured, Unknown, build_facts
 from preflight.model.problems import InputError
 from preflight.model.report import Report
@@ -267,3 +269,24 @@ def test_1024_open_files_are_too_few_and_no_limit_too_many(soft: Any, verdict: s
     )  # fmt: skip
     results = judge(facts, GENERAL, ("docker-open-files", "docker-reachable")).results
     assert {result.id: result.verdict for result in results}["docker-open-files"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("api", "verdict"),
+    [
+        ({"image": "shop/api"}, "warn"),
+        ({"image": "shop/api", "command": ["uvicorn", "main:app"]}, "warn"),
+        ({"image": "shop/api", "command": ["/usr/bin/node", "server.js"]}, None),
+        ({"image": "shop/api", "entrypoint": "java -jar app.jar"}, None),
+        ({"image": "shop/api", "environment": {"NODE_ENV": "production"}}, None),
+    ],
+)
+def test_settings_of_python_are_asked_of_what_may_be_python(
+    api: dict[str, Any], verdict: str | None
+) -> None:
+    services = {"api": api, "llm": {"image": "ollama/ollama"}}
+    stack = Project("shop", "/shop", ("compose.yaml",), "cli", {"services": services})
+    measured = [*measure(None, stack), Measured(("ollama", "service"), "llm", "test")]
+    report = judge(build_facts(measured, measured_at="", version="1"))
+    verdicts = {r.item: r.verdict for r in report.results if r.id == "python-unbuffered"}
+    assert verdicts.get("api") == verdict
