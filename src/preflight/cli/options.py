@@ -122,7 +122,8 @@ RulesFile = Annotated[
     str | None,
     declare_option(
         "--rules -r FILE $PREFLIGHT_RULES",
-        f"Rule file, or a bundled set: {DEFAULT_RULE_SET}, {GENERAL_RULE_SET}."
+        f"Rule file, or a bundled set: {DEFAULT_RULE_SET}, {GENERAL_RULE_SET}, or one of those that"
+        " preflight rules packs lists."
         f" Default: {LOCAL_RULE_FILE} in the current folder, x-preflight of the compose file,"
         f" or {DEFAULT_RULE_SET}.",
     ),

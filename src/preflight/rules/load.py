@@ -127,8 +127,6 @@ def set_suggester(
     def set_by_rule() -> Mapping[str, str]:
         sets: dict[str, str] = {}
         for name in BUNDLED_FILE_BY_SET:
-            if name in IMAGES_BY_PACK:
-                continue  # what a pack adds is about its own stack
             with suppress(InputError, OSError):
                 for rule in load_ruleset(name, read, catalogue, find_ready=find_ready).rules:
                     sets.setdefault(rule.id, name)
