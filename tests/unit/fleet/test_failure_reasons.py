@@ -8,6 +8,8 @@ import pytest
 
 from preflight.fleet.failure_reasons import explain_failure
 
+NOT_SENT = 'Data could not be sent to remote host "h". Make sure this host can be reached over ssh'
+
 
 @pytest.mark.parametrize(
     ("status", "task", "result", "reason"),
@@ -16,11 +18,9 @@ from preflight.fleet.failure_reasons import explain_failure
          "unreachable: connection refused"),
         ("unreachable", "measure", {"msg": "root@h: Permission denied (publickey)."},
          "unreachable: ssh refused the login (publickey)"),
-        ("unreachable", "measure", {"msg": 'Data could not be sent to remote host "h". Make sure this'
-                                    " host can be reached over ssh: [Errno 32] Broken pipe"},
+        ("unreachable", "measure", {"msg": f"{NOT_SENT}: [Errno 32] Broken pipe"},
          "unreachable: ssh ended before it was connected: ssh to it shows why"),
-        ("unreachable", "measure", {"msg": 'Data could not be sent to remote host "h". Make sure this'
-                                    " host can be reached over ssh: ssh: connect: No route to host"},
+        ("unreachable", "measure", {"msg": f"{NOT_SENT}: ssh: connect: No route to host"},
          "unreachable: no route to it"),
         ("unreachable", "measure", {"msg": "\x1b[31m\nsomething new"},
          "unreachable: something new"),
