@@ -40,14 +40,11 @@ VM_ENGINE_PATTERNS = {
     "rancher-desktop": r"rancher desktop|^lima-rancher-desktop$|/\.rd/",
     "colima": r"^colima|/\.colima/",
 }
-_CONTAINER_CGROUP_MARKERS = (
-    "/docker/",
-    "/docker-",
-    "/kubepods",
-    "/libpod",
-    "/lxc/",
-    "/lxc.payload",
-)
+_CONTAINER_BY_FILE = {".dockerenv": "docker", "run/.containerenv": "podman"}
+_CONTAINER_BY_CGROUP = {
+    "/kubepods": "kubernetes", "/docker[/-]": "docker", "/libpod": "podman", r"/lxc[./]": "lxc",
+}  # fmt: skip
+_MAX_KIND_CHARS = 100
 _LOCAL_DISK_FILESYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
 _ENGINE_PROGRAMS = {"dockerd", "podman", "systemd"}  # systemd listens for a daemon that it starts
 _DOCKER_OPTIONS_TO_SHOW_CGROUPS = "--pid host --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro"
@@ -62,29 +59,40 @@ _CONTAINER_FOLDER_PATTERN = re.compile("/(?:overlay-)?containers/([0-9a-f]{64})/
 
 
 def is_in_container(root: Path = Path("/")) -> tuple[bool, str]:
-    """Return whether this process is in a container, and the evidence.
+    """Return whether this process is in a container, and the evidence."""
+    kind, evidence = find_container(root)
+    return bool(kind), evidence
+
+
+def find_container(root: Path = Path("/")) -> tuple[str, str]:
+    """Return the kind of container that this process is in, "" outside of any, and the evidence.
 
     A virtual machine made from a container image keeps the markers, but its root is a whole disk,
-    which a container's never is.
+    which a container's never is. The order is that of systemd-detect-virt(1).
     """
-    marker = next(_find_container_markers(root), None)
-    if marker is None:
-        return False, "no sign of a container"
-    mount = find_mount("/", _read_mounts(root, "self"))
+    kind, marker = next(_find_container_markers(root), ("", "no sign of a container"))
+    mount = find_mount("/", _read_mounts(root, "self")) if kind else None
     if mount is not None and mount.root == "/" and mount.filesystem in _LOCAL_DISK_FILESYSTEMS:
-        return False, f"{marker} is there, but the root is a whole {mount.filesystem} disk"
-    return True, marker
+        return "", f"{marker} is there, but the root is a whole {mount.filesystem} disk"
+    return "podman" if kind == "oci" else kind[:_MAX_KIND_CHARS], marker
 
 
-def _find_container_markers(root: Path) -> Iterator[str]:
-    names = (".dockerenv", "run/.containerenv", "run/systemd/container")
-    yield from (f"/{name}" for name in names if os.path.exists(root / name))
-    variables = ("container", "KUBERNETES_SERVICE_HOST")
-    yield from (f"the environment variable {name}" for name in variables if os.environ.get(name))
+def _find_container_markers(root: Path) -> Iterator[tuple[str, str]]:
+    with suppress(OSError):
+        if kind := (root / "run/systemd/container").read_text(errors="replace").strip():
+            yield kind, "/run/systemd/container"
+    for file, kind in _CONTAINER_BY_FILE.items():
+        if os.path.exists(root / file):
+            yield kind, f"/{file}"
+    if kind := os.environ.get("container", ""):  # noqa: SIM112 - its name
+        yield kind, "the environment variable container"
     with suppress(OSError):
         own_cgroups = os.fsdecode((root / "proc/self/cgroup").read_bytes())
-        if any(marker in own_cgroups for marker in _CONTAINER_CGROUP_MARKERS):
-            yield "/proc/self/cgroup"
+        for pattern, kind in _CONTAINER_BY_CGROUP.items():
+            if re.search(pattern, own_cgroups):
+                yield kind, "/proc/self/cgroup"
+    if os.environ.get("KUBERNETES_SERVICE_HOST"):
+        yield "kubernetes", "the environment variable KUBERNETES_SERVICE_HOST"
 
 
 class HostVisibility(NamedTuple):

@@ -17,7 +17,11 @@ from typing import Any, NamedTuple
 
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.engine.api import text_or_none
-from preflight.facts.engine.locality import find_differing_info_key, is_in_container
+from preflight.facts.engine.locality import (
+    find_container,
+    find_differing_info_key,
+    is_in_container,
+)
 from preflight.facts.host.kernel import Cgroups, explain_os_error, read_mounts
 from preflight.model.facts import Measured, Unknown, Value
 
@@ -67,12 +71,6 @@ _VM_BY_VENDOR = {
     "Hyper-V": "hyperv",
     "Apple Virtualization": "apple",
     "Google Compute Engine": "google",
-}
-_CONTAINER_BY_CGROUP = {
-    "/kubepods": "kubernetes",
-    "/docker[/-]": "docker",
-    "/libpod": "podman",
-    r"/lxc[./]": "lxc",
 }
 
 
@@ -370,16 +368,7 @@ def find_container_kind(root: Path) -> str:
     """Return the kind of container that this process is in, such as lxc; "" outside of any."""
     if (root / "proc/vz").exists() and not (root / "proc/bc").exists():
         return "openvz"
-    if not is_in_container(root)[0]:
-        return ""
-    if text := _read(root / "run/systemd/container").strip() or os.environ.get("container", ""):  # noqa: SIM112 - its name
-        return "podman" if text == "oci" else text[:_MAX_NAME_CHARS]
-    for file, kind in ((".dockerenv", "docker"), ("run/.containerenv", "podman")):
-        if (root / file).exists():
-            return kind
-    cgroups = _read(root / "proc/self/cgroup")
-    kinds = (kind for pattern, kind in _CONTAINER_BY_CGROUP.items() if re.search(pattern, cgroups))
-    return next(kinds, "kubernetes" if "KUBERNETES_SERVICE_HOST" in os.environ else "other")
+    return find_container(root)[0]
 
 
 def _read(path: Path) -> str:
