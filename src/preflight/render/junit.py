@@ -93,6 +93,7 @@ def _report_properties(report: Report) -> Iterator[tuple[str, str]]:
         "rules": report.rules_name,
         "rules.source": report.rules_source,
         "rules.sha256": report.rules_sha256,
+        "rules.profile": report.profile,
         "host": tasks.format_host_line(report),
         "engine": tasks.format_engine_line(report),
         "verdict": report.verdict,

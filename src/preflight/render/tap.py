@@ -40,6 +40,7 @@ def _stream_lines(report: Report, options: RenderOptions) -> Iterator[str]:
     """Yield what follows the version: the plan, the points and the counts."""
     yield f"1..{len(report.results)}"
     rules = f"{report.rules_name} ({report.rules_source})"
+    rules += f", profile {report.profile}" if report.profile else ""
     yield f"# preflight {report.version} · {rules}"
     yield from (f"# note: {note}" for note in report.notes)
     for number, result in enumerate(report.results, 1):

@@ -9,7 +9,7 @@ import pytest
 from preflight import check as pipeline
 from preflight.model.facts import Facts, Measured, Unknown, build_facts
 from preflight.model.report import Report
-from preflight.render import RenderOptions
+from preflight.render import RenderOptions, junit, tap
 from preflight.render.json_report import report_object
 from preflight.render.text import render
 
@@ -75,5 +75,7 @@ def test_the_report_names_it() -> None:
     assert report_object(judge(None))["rules"]["profile"] is None
     first = render(report, RenderOptions(width=80)).splitlines()[0]
     assert first.startswith("preflight 1.0.0 · shop (r.yaml), profile small · ")
+    assert 'name="rules.profile" value="small"' in junit.render(report, RenderOptions())
+    assert " · shop (r.yaml), profile small\n" in tap.render(report, RenderOptions())
     note = "Profile small: compose.profiles contains small and host.os is linux."
     assert note in report.notes

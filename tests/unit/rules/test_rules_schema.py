@@ -325,6 +325,8 @@ RIGHT = {
     "applies": {"any_of": [{"docker.local": True}, {"host.os": {"one_of": ["linux"]}}]},
     "otherwise": "Neither holds",
     "vars": {"a": "1GB"},
+    "edition": {"url": "https://x", "date": "2026-08-21", "version": "1"},
+    "profiles": {"small": {"vars": {"a": "2GB"}, "when": {"host.os": "linux"}}, "full": {}},
     "rules": [
         {
             "id": "a",
@@ -372,6 +374,7 @@ READ_BY_DECODER = (
     "fact",
     "for_each",
     "needs",
+    "vars",
     "rule",
     "until",
     "when",
