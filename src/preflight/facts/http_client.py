@@ -205,7 +205,9 @@ def _connect_socket(url: str, timeout: float, tls: ssl.SSLContext | None) -> soc
             raise
         return connection
     host, is_https = parts.hostname or "", parts.scheme == "https"
-    connection = socket.create_connection((host, parts.port or (443 if is_https else 80)), timeout)
+    # as bytes: a text would have Python import its tables of international names
+    name: Any = host.encode() if host.isascii() else host
+    connection = socket.create_connection((name, parts.port or (443 if is_https else 80)), timeout)
     if tls is None and not is_https:
         return connection
     if tls is None:

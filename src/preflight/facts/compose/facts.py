@@ -24,9 +24,7 @@ _TEXT_KEYS = (
     "user",
 )
 # of the Java Virtual Machine; the last of several counts
-_HEAP_OPTION_PATTERN = re.compile(
-    r"(?:^|[\s\"'])-Xm([sx])([0-9]+)([kmgt]?)b?(?=$|[\s\"'])", re.IGNORECASE
-)
+_HEAP_OPTION_PATTERN = r"(?i)(?:^|[\s\"'])-Xm([sx])([0-9]+)([kmgt]?)b?(?=$|[\s\"'])"
 _HEAP_NAME_BY_LETTER = {"s": "initial", "x": "max"}
 
 
@@ -229,7 +227,7 @@ def read_heap_sizes(service: Mapping[str, Any]) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for text in texts:
         by_name: dict[str, int] = {}
-        for letter, number, suffix in _HEAP_OPTION_PATTERN.findall(text):
+        for letter, number, suffix in re.findall(_HEAP_OPTION_PATTERN, text):
             factor = 1024 ** " kmgt".index(suffix.lower() or " ")
             by_name[_HEAP_NAME_BY_LETTER[letter.lower()]] = int(number) * factor
         for name, size in by_name.items():

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from preflight.facts.compose.cli import ComposeAnswer
     from preflight.facts.compose.guard import ProjectGuard
 
-_MISSING_VARIABLE_PATTERN = re.compile(r"required variable (\w+) is missing a value(?:: (.*))?")
-_CONTRADICTION_PATTERN = re.compile(
+_MISSING_VARIABLE_PATTERN = r"required variable (\w+) is missing a value(?:: (.*))?"
+_CONTRADICTION_PATTERN = (
     "can't set|neither an image|on undefined|to undefined|dependency cycle|already in use|"
     "mutually exclusive"
 )
@@ -107,9 +107,9 @@ def _read_by_standin(project: Project, answer: ComposeAnswer, guard: ProjectGuar
     if words and project.is_too_old:
         caveats.append(f"Docker Compose {project.compose} refuses it: {words}")
     elif words:  # it names the first cause alone
-        if variable := _MISSING_VARIABLE_PATTERN.search(words):
+        if variable := re.search(_MISSING_VARIABLE_PATTERN, words):
             missing.setdefault(variable[1], variable[2] or "")
-        elif _CONTRADICTION_PATTERN.search(words):
+        elif re.search(_CONTRADICTION_PATTERN, words):
             names = (name.removeprefix("services.") for name in re.findall(r"[\w.-]*\w", words))
             named = [(name, words) for name in names if name in project.services]
             conflicts = named[:1] or conflicts

@@ -47,7 +47,7 @@ _CPUSET_FILES = (  # of the root of cgroup v1 and v2, else all that are switched
     "sys/devices/system/cpu/online",
 )
 CPUSET_PATTERN = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*")
-_POSITIVE_SIZE_PATTERN = re.compile(r"[0-9.]*[1-9][0-9.]*\s*[a-z]*", re.IGNORECASE)
+_POSITIVE_SIZE_PATTERN = r"(?i)[0-9.]*[1-9][0-9.]*\s*[a-z]*"
 _CONTAINERD_ROOT = "/var/lib/containerd"
 _MAX_CONTAINERS_MEASURED = 50  # containers of this stack whose memory use is read
 _MAX_CONTAINERS_INSPECTED = 5  # containers that may show where containers run
@@ -378,4 +378,4 @@ def is_log_rotated(driver: str, options: Mapping[str, Any] | None) -> bool | Unk
     size = (options or {}).get("max-size")
     if size is None:
         return driver == "local"
-    return _POSITIVE_SIZE_PATTERN.fullmatch(str(size).strip()) is not None
+    return re.fullmatch(_POSITIVE_SIZE_PATTERN, str(size).strip()) is not None

@@ -14,7 +14,7 @@ import re
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -271,7 +271,9 @@ def _make_hidden_path_explainer(
     return path_hidden
 
 
-def share_mounts(path: str, own_mounts: list[Mount], engine_mounts: list[Mount]) -> bool | None:
+def share_mounts(
+    path: str, own_mounts: Sequence[Mount], engine_mounts: Sequence[Mount]
+) -> bool | None:
     """Whether two processes find the same at a path, by their mounts; None if unknown."""
     if not own_mounts or not engine_mounts:
         return None
@@ -286,11 +288,11 @@ def _path_and_link_target(path: str) -> set[str]:
     return {os.path.abspath(path), os.path.realpath(path)}
 
 
-def _read_mounts(root: Path, pid: str) -> list[Mount]:
+def _read_mounts(root: Path, pid: str) -> Sequence[Mount]:
     try:
         return read_mounts(root, pid)
     except OSError:
-        return []
+        return ()
 
 
 class SelfContainer(NamedTuple):

@@ -12,8 +12,9 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -65,12 +66,13 @@ class Mount(NamedTuple):
     options: frozenset[str]
 
 
-def read_mounts(root: Path = Path("/"), pid: str = "self") -> list[Mount]:
+def read_mounts(root: Path = Path("/"), pid: str = "self") -> Sequence[Mount]:
     """Read the mounts of a process, paths spelled as `os` does; raises OSError."""
     return parse_mounts(os.fsdecode((root / "proc" / pid / "mountinfo").read_bytes()))
 
 
-def parse_mounts(text: str) -> list[Mount]:
+@lru_cache(maxsize=8)  # most that is measured looks at the same mounts
+def parse_mounts(text: str) -> Sequence[Mount]:
     """Parse /proc/PID/mountinfo, where spaces, tabs and newlines in paths are octal escapes."""
     mounts = []
     for line in filter(None, text.split("\n")):
@@ -82,10 +84,10 @@ def parse_mounts(text: str) -> list[Mount]:
         )
         flag_set, options = frozenset(flags.split(",")), frozenset(tail[2].split(","))
         mounts.append(Mount(number, parent, device, root, point, flag_set, tail[0], options))
-    return mounts
+    return tuple(mounts)
 
 
-def find_mount(path: str, mounts: list[Mount]) -> Mount | None:
+def find_mount(path: str, mounts: Sequence[Mount]) -> Mount | None:
     """Return the mount that a real path lies on, found as the kernel does: from the top down.
 
     The longest match won't do: a mount hides what was mounted below its point before.
@@ -105,7 +107,7 @@ def is_within_folder(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def find_device_and_path(path: str, mounts: list[Mount]) -> tuple[str, str] | None:
+def find_device_and_path(path: str, mounts: Sequence[Mount]) -> tuple[str, str] | None:
     """Return the device number of a real path's filesystem, and the path inside of it.
 
     Two processes that get the same location for a path see the same files there.
