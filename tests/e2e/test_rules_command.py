@@ -436,6 +436,9 @@ def test_a_profile_is_chosen_by_name_or_by_the_project(run_preflight: Run, tmp_p
     assert "Profile errors-only: compose.profiles contains errors-only." in by_project.stdout
     assert check("--profile", "errors-only", "--set", "sentry_memory=9GB").returncode == 1
     assert check("--profile", "feature-complete", profiles=["errors-only"]).returncode == 1
+    facts = ("--rules", "sentry", "--facts", "facts.json")
+    explained = run_preflight("explain", "sentry-cores", *facts, cwd=tmp_path).stdout
+    assert "  asks    docker.cpus at least 2\n  profile errors-only\n" in explained
     unknown = check("--profile", "error-only")
     assert unknown.returncode == 2
     assert "unknown profile, did you mean 'errors-only'?" in unknown.stderr

@@ -250,6 +250,7 @@ def explain(
         text=describe_rule(rule, Scope(facts)),
         source=ruleset.document_name(rule),
         results=Evaluation(ruleset, facts, catalogue, today).judge_rule(rule),
+        profile=ruleset.profile,
     )
 
 

@@ -245,6 +245,7 @@ class Explanation(NamedTuple):
     text: RuleText
     source: str
     results: tuple[Result, ...]
+    profile: str = ""  # whose figures these are
 
     @property
     def fixes(self) -> tuple[ResolvedFix, ...]:

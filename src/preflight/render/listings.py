@@ -97,6 +97,7 @@ def render_explanation(explained: Explanation, options: RenderOptions) -> str:
     document = f"in {explained.source}" if explained.source else ""
     entries = [
         ("asks", condition),
+        ("profile", explained.profile),
         ("why", rule.why),
         ("from", f'"{rule.section}" {document}'.strip() if rule.section else ""),
         ("needs", ", ".join(rule.needs)),
