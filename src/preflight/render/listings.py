@@ -126,6 +126,9 @@ def render_rules(ruleset: RuleSet, options: RenderOptions) -> str:
             f"{rule.title}{state}{tags}", 0, prefix=(pad_to_width(rule.id, width), "bold")
         )
     layout.add_blank_line()
+    profiles = ", ".join(profile.name for profile in ruleset.profiles)
+    if profiles:
+        layout.add_wrapped(f"Profiles: {profiles}", 0)
     layout.add_line(f"{len(ruleset.rules)} rules · {ruleset.name} ({ruleset.origin})")
     return layout.to_text()
 
@@ -139,6 +142,7 @@ def rules_as_json(ruleset: RuleSet) -> dict[str, Any]:
         "source": ruleset.source,
         "sha256": ruleset.sha256,
         "vars": dict(ruleset.vars),
+        "profiles": {profile.name: dict(profile.vars) for profile in ruleset.profiles},
         "rules": [
             {
                 "id": rule.id,

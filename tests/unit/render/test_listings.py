@@ -106,6 +106,9 @@ rules: [{id: ram, title: RAM, fact: host.memory.total, require: {at_least: "${me
     assert small.startswith("# shop, profile small\n\nWritten by")
     assert "- **RAM**: at least 7 GB required.\n" in small
     assert "## Profiles" not in small
+    assert "\nProfiles: full, small\n1 rule" in listings.render_rules(ruleset, RenderOptions())
+    profiles = {"full": {}, "small": {"memory": "7GB", "cores": "2"}}
+    assert listings.rules_as_json(ruleset)["profiles"] == profiles
 
 
 def test_sections_of_the_bundled_rules_are_those_of_their_document() -> None:
