@@ -184,12 +184,11 @@ def _note_rules_that_fit(ruleset: RuleSet, exclusion: str | None, facts: Facts) 
 
 def _find_packs(facts: Facts) -> list[str]:
     """Return the packs whose images the project runs."""
-    services = facts.values.get("compose", {}).get("services")
-    repositories = {
-        service.get("repository")
-        for service in (services.values() if isinstance(services, Mapping) else ())
-    }
-    return [pack for pack, images in IMAGES_BY_PACK.items() if repositories.intersection(images)]
+    services = facts.get(("compose", "services"))
+    names = services if isinstance(services, Mapping) else ()
+    images = [facts.get(("compose", "services", str(name), "repository")) for name in names]
+    repositories = set(map(str, images))
+    return [pack for pack, own in IMAGES_BY_PACK.items() if repositories.intersection(own)]
 
 
 def _find_exclusion(ruleset: RuleSet, scope: Scope) -> str | None:

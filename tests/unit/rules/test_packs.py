@@ -152,6 +152,15 @@ def test_a_note_names_the_pack_of_a_project_without_a_rule_file(pack: str, image
     assert notes[0].endswith(note)
 
 
+def test_what_a_snapshot_lacks_is_no_project_of_a_pack() -> None:
+    for values in (
+        {"compose": None},
+        {"compose.services": None},
+        {"compose.services.a": {"repository": ["x"]}},
+    ):
+        pipeline.check(bundled_rules(), facts({**values, "ollama.service": None}))
+
+
 def test_no_note_on_other_images_nor_where_rules_were_chosen() -> None:
     for image, rules in (("nginx", "default"), ("ghcr.io/getsentry/snuba", "sentry")):
         notes = report_on(image, rules).notes
