@@ -28,13 +28,19 @@ _QUOTING_FIELD_PATTERN = re.compile(
 # What makes the rest of a line talk about an error: a search for it, a comment or a line of source
 # code, a test's result, a chat, or a sentence of a manual.
 _CHAT_PATTERN = re.compile(
-    rb"""\b(?:prompts?|question|user_?input|expr|summary|description)[:=]\s*(?![\s"'\\\[{])
+    rb"""\b(?:prompts?|question|user_?input|expr|summary|description|\w*regex)
+      \s*[:=]\s*(?![\s"'\\\[{])
+    |"(?:match\w*|query_string|term|wildcard)"\s*:\s*\{
     |(?:^|[\s;|&(="'/])(?:[efz]?grep|rg|ag|ack|findstr|select-string|echo)\s
-    |(?:^\s*|[;){}][ \t]*)(?://|/\*)|^\#{2,6}[ ]|^\s*except[ ]
+    |(?:^\s*|[;){}][ \t]*)(?://|/\*)|^\#{2,6}[ ]|^\s*\#[ ](?-i:[a-z]+[ ][a-z]+[ ])|^\s*except[ ]
     |^[\w./-]*/[\w.-]+\.(?:c|cc|cpp|cs|cu|go|h|java|js|kt|mdx?|php|py|rb|rs|rst|sh|ts|ya?ml)
      (?:-[0-9]+-|:[0-9]+:(?![ ]\w*Warning:))
     |^[\w.-]+\.(?:mdx?|rst|ya?ml)(?::[0-9]+:|-[0-9]+-)
-    |^\s*[-*][ ]+(?:fix(?:e[sd])?|add(?:s|ed)?|changed?|handle[sd]?|improved?|removed?)\b
+    |^\s*(?:[-*]|[0-9a-f]{7,12})[ ]+(?:fix|fixe[sd]|add(?:s|ed)?|changed?|handle[sd]?|removed?)\b
+    |^(?:[0-9a-f]{7,12}[ ])?(?:fix|feat|docs|chore)(?:\([\w/-]+\))?:[ ]
+    |^[\w./-]+\.py::\w
+    |^\s*(?:if|elif|return|case|(?:const|let|var|export)[ ]\w+[ ]:?=
+      |(?-i:[A-Z0-9]+_[A-Z0-9_]+)[ ]=)[ ][("'`]
     |^\s*(?:\xe2\x9c\x93|---[ ]PASS|PASS(?:ED)?\b|ok[ ][0-9]+[ ])
     |(?:^|[\s\]|])(?:user|assistant|human)(?:[ ](?:said|asked|wrote))?:\s+(?![\s"'\\\[{])
     |\b(?:if|when|whenever)[ ](?:you|we|it|they)[ ](?:see|sees|get|gets|hit|hits)\b
@@ -92,5 +98,5 @@ def is_quoted(text: bytes, start: int, end: int) -> bool:
         closing = rb"(?<!\\)" + re.escape(match["quote"] or b'"')
         if not re.search(closing, text[match.end() : start]):
             return True
-    in_backticks = text.count(b"`", 0, start) % 2 == 1 and b"`" in text[end:]
+    in_backticks = text.count(b"`", 0, start) % 2 == 1 and b"`" in text[start:]
     return in_backticks or _CHAT_PATTERN.search(text, 0, start) is not None
