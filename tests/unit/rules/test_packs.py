@@ -45,7 +45,9 @@ def facts(values: Mapping[str, Any]) -> Facts:
         (
             Measured(
                 split_path(name),
-                Unknown(value["unknown"]) if isinstance(value, dict) and value else value,
+                Unknown(value["unknown"])
+                if isinstance(value, dict) and "unknown" in value
+                else value,
                 "the case",
             )
             for name, value in values.items()
