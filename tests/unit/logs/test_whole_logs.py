@@ -1,4 +1,4 @@
-"""Logs in which nothing is wrong, and texts that only quote an error: nothing is said of them."""
+"""Whole logs: calm ones and quoted errors, of which nothing is said, and events told once."""
 
 from __future__ import annotations
 
@@ -38,16 +38,22 @@ def excerpts(log: str) -> list[str]:
     return [f"{found.id}: {found.excerpt}" for found in build_report(RULES, reader).findings]
 
 
-def calm_logs() -> dict[str, str]:
-    """Return the logs of calm_logs.txt by their names, which stand after `===`."""
-    _, *logs = f"\n{(SUPPORT / 'calm_logs.txt').read_text('utf-8')}".split("\n=== ")
-    return dict(log.split("\n", 1) for log in logs)
+def read_logs(name: str) -> list[tuple[str, str]]:
+    """Return the logs of a file, each after its name, which stands after `===`."""
+    _, *logs = f"\n{(SUPPORT / name).read_text('utf-8')}".split("\n=== ")
+    return [(name, log) for name, _, log in (log.partition("\n") for log in logs)]
 
 
 def test_nothing_is_said_of_a_calm_log() -> None:
-    logs = calm_logs()
+    logs = dict(read_logs("calm_logs.txt"))
     assert len(logs) >= 300
     assert {name: said for name, log in logs.items() if (said := excerpts(log))} == {}
+
+
+def test_one_event_of_several_lines_is_told_once() -> None:
+    logs = read_logs("fault_logs.txt")
+    told = [(id_, [text.split(":")[0] for text in excerpts(log)]) for id_, log in logs]
+    assert [(id_, ids) for id_, ids in told if ids != [id_]] == []
 
 
 LOKI_QUERY = '{job="a"} |= "%s"'
