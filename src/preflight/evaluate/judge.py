@@ -62,6 +62,7 @@ from preflight.model.rules import (
 
 MAX_RESULTS = 100_000
 MAX_TOTAL_RESULT_SIZE = 300_000_000  # sizes of the rules, each as often as it has items
+_ITEMS_PER_RESULT = 10  # what to expect: `when` selects few of many items
 _SIZE_OF_COMPARISON = 50  # characters of text that take as long
 
 _HOST_FACTS = ("hostname", "os", "arch")
@@ -311,7 +312,10 @@ class Evaluation:
             return
         items = self.facts.get(rule.for_each) if rule.for_each else None
         count = self._item_counts[rule.id] = len(items) if isinstance(items, Mapping) else 1
-        self._work_left -= count * _estimate_result_size(rule) if count > 1 else 0
+        if count > 1:
+            self._work_left -= count * (
+                _estimate_comparisons(rule) + _count_characters(rule) // _ITEMS_PER_RESULT
+            )
         if count > MAX_RESULTS or self._work_left < 0:
             raise self._too_much_error(rule)
 
@@ -323,10 +327,13 @@ class Evaluation:
     def _judge_within_limits(self, rule: Rule) -> None:
         """Keep a rule's results; raises InputError where all rules together make too many."""
         self.count_work(rule)
-        results = tuple(islice(self._judge_unlimited(rule), self._results_left + 1))
-        self._results_left -= len(results)
-        if self._results_left < 0:
+        characters = _count_characters(rule) if self._item_counts[rule.id] > 1 else 0
+        limit = min(self._results_left, self._work_left // (characters or 1))
+        results = tuple(islice(self._judge_unlimited(rule), limit + 1))
+        if len(results) > limit:
             raise self._too_much_error(rule)
+        self._results_left -= len(results)
+        self._work_left -= len(results) * characters
         self.results[rule.id] = results
         failed = (result for result in results if result.verdict not in ("pass", "warn"))
         blocker = next(failed, None)
@@ -536,15 +543,19 @@ def _as_result_value(value: Value | Unknown) -> Value:
     return list(value) if isinstance(value, Mapping) else value
 
 
-def _estimate_result_size(rule: Rule) -> int:
-    """Return how much a result of a rule takes: characters of its texts, and its comparisons."""
-    texts = (rule.title, rule.why, rule.section, rule.problem or "", rule.error or "", *rule.tags)
-    conditions = [rule.require, rule.recommend, *(line.condition for line in rule.when)]
+def _count_characters(rule: Rule) -> int:
+    """Return how many characters a result of a rule has."""
+    texts = [rule.title, rule.why, rule.section, rule.problem or "", rule.error or "", *rule.tags]
     for fix in rule.fixes:
         texts += (fix.text, fix.command or "", fix.url or "")
-        conditions += [line.condition for line in fix.when]
-    comparisons = sum(condition.count_compared_values() for condition in conditions if condition)
-    return sum(map(len, texts)) + _SIZE_OF_COMPARISON * comparisons
+    return sum(map(len, texts))
+
+
+def _estimate_comparisons(rule: Rule) -> int:
+    """Return how long the comparisons of an item take, in characters of text."""
+    lines = [*rule.when, *(line for fix in rule.fixes for line in fix.when)]
+    conditions = [rule.require, rule.recommend, *(line.condition for line in lines)]
+    return _SIZE_OF_COMPARISON * sum(c.count_compared_values() for c in conditions if c)
 
 
 def list_conditions(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:

@@ -930,3 +930,16 @@ def test_a_long_list_is_cut_in_sentences_alone(count: int, text: str) -> None:
     assert got.actual == words
     assert got.actual_text == text
     assert [fix.text for fix in got.fixes] == ([f"Look at {text}."] if got.fixes else [])
+
+
+def test_what_a_when_leaves_out_is_no_work() -> None:
+    """A long rule of known images is judged for many services of which it selects few."""
+    services = {f"s{n}": {"image": "db" if n < 5 else "app"} for n in range(10_000)}
+    given = facts(compose={"services": services})
+    each = "for_each: compose.services, fact: image, require: {exists: true}"
+    ruleset = one(f"{each}, why: {'x' * 40_000}, when: {{image: db}}")
+    assert len(judged(ruleset, given).results) == 5
+    with pytest.raises(InputError, match="too much to judge at rule a with 10,000 items"):
+        judged(one(f"{each}, why: {'x' * 40_000}"), given)
+    with pytest.raises(InputError, match="too much to judge at rule a with 10,000 items"):
+        judged(one(f"{each}, why: {'x' * 400_000}, when: {{image: db}}"), given)
