@@ -6,14 +6,18 @@ import json
 import os
 import shlex
 import socket
+import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from engine_server import made_certificates
 from preflight.cli import pull
 from preflight.cli.pull import Address, parse_address
 from preflight.model.problems import InputError
@@ -81,7 +85,7 @@ def test_the_lock_says_what_was_fetched(
     text = pulled(f"git::file://{repository}@v1")
     head = git(repository, "rev-parse", "v1^{commit}")
     assert text == (
-        f"Wrote preflight.yaml, 1 rules: rules.yaml of file://{repository} at v1, commit"
+        f"Wrote preflight.yaml, 1 rule: rules.yaml of file://{repository} at v1, commit"
         f" {head[:12]}.\nWrote preflight.yaml.lock. Commit both files.\n"
     )
     assert (project / "preflight.yaml").read_text() == FIRST
@@ -253,6 +257,44 @@ def test_nothing_of_the_settings_runs_or_asks(
     pulled(f"{repository}@v1")
     assert "transport 'ext' not allowed" in pulled("https://moved.example/a@v1", code=2)
     assert not ran.exists()
+
+
+class AsksForPassword(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="a"')
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_server_that_wants_a_password_is_refused_one(
+    pulled: Callable[..., str], repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = repository.parent / "home"
+    made_certificates(home)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(home / "cert.pem", home / "key.pem")
+    server = HTTPServer(("127.0.0.1", 0), AsksForPassword)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    asking = script(home / "ask", f"touch {home}/asked; echo x")
+    (home / ".gitconfig").write_text(
+        f"[core]\naskPass = {asking}\n[http]\n"
+        f"curloptResolve = elsewhere:{server.server_port}:127.0.0.1\n"
+    )
+    monkeypatch.setenv("GIT_SSL_CAINFO", f"{home}/ca.pem")
+    for name in ("SSH_ASKPASS", "GIT_ASKPASS"):
+        monkeypatch.setenv(name, str(asking))
+    try:
+        text = pulled(f"https://elsewhere:{server.server_port}/a@v1", code=2)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert "could not read Username" in text
+    assert "terminal prompts disabled" in text
+    assert not (home / "asked").exists()
 
 
 def test_ssh_is_told_not_to_ask(

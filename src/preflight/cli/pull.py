@@ -118,7 +118,7 @@ def pull(
     streams.write_file(output, data)
     streams.write_file(output + LOCK_SUFFIX, json.dumps(lock, indent=2) + "\n")
     streams.write_output(
-        f"Wrote {output}, {count} rules: {name}, commit {commit[:12]}.\n"
+        f"Wrote {output}, {count} rule{'s' if count != 1 else ''}: {name}, commit {commit[:12]}.\n"
         f"Wrote {output}{LOCK_SUFFIX}. Commit both files.\n"
     )
 
