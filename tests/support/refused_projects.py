@@ -159,6 +159,6 @@ NOT_ASKED_HERE = {
     "container-oom": "tests/e2e/test_check_stack.py",
     "cpu-limit-within-quota": "tests/unit/facts/test_refusals.py",
     "cpu-limit-supported": "no engine without CFS here: moby, daemon/daemon_unix.go",
-    "privileged-ports": "no rootless engine here: rootlesskit, pkg/port/builtin",
+    "privileged-ports": "tests/unit/facts/test_refusals.py; no rootless engine here",
 }
 """By rule: the test that asks elsewhere, or why no engine here can be asked."""

@@ -271,6 +271,11 @@ def _privileged_port_facts(service: _Service) -> Iterator[ServiceFact]:
     if value and not hidden and service.engine.name != "podman":
         value = _forgive_capable_rootlesskit(value)
     yield "privileged_ports", value, ("ports",)
+    if isinstance(value, list):
+        refusal = f"cannot expose privileged port {value[0].partition('/')[0].partition('-')[0]}"
+        yield "privileged_refused", refusal, ("ports",)
+        lowest = min(port.first for port in published_ports(service.project))
+        yield "lowest_port_of_project", lowest, ("ports",)
 
 
 def _forgive_capable_rootlesskit(ports: Any) -> Any:

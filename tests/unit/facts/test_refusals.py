@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,6 +105,43 @@ def test_of_mounts_that_are_partly_hidden_none_is_said_to_be_empty(tmp_path: Pat
     )
     context.engine = LazyValue(lambda: engine._replace(visibility=visibility))
     assert filled() == hidden
+
+
+def test_ports_that_only_root_may_publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the kernel's bound, unless Docker's rootlesskit was given the capability."""
+    file = tmp_path / "proc/sys/net/ipv4/ip_unprivileged_port_start"
+    file.parent.mkdir(parents=True)
+    file.write_text("100\n")
+    (tmp_path / "rootlesskit").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def ports(*published: str) -> dict[str, Any]:
+        return {"image": "x", "ports": [{"published": p, "protocol": "tcp"} for p in published]}
+
+    services = {"web": ports("8080", "80", "443"), "dns": ports("53-54"), "app": ports("100")}
+    project = ComposeProject("shop", str(tmp_path), (), "cli", {"services": services})
+
+    def measure(*, rootless: bool = True) -> dict[tuple[str, ...], Any]:
+        options = ["name=rootless"] if rootless else []
+        context = context_with(project, info={"SecurityOptions": options})
+        facts = refusals.measure(context, project, tmp_path)
+        return {fact.path[2:]: fact.value for fact in facts if "port" in fact.path[-1]
+                or fact.path[-1].startswith("privileged")}  # fmt: skip
+
+    assert measure() == {
+        ("web", "privileged_ports"): ["80/tcp"],
+        ("web", "privileged_refused"): "cannot expose privileged port 80",
+        ("web", "lowest_port_of_project"): 53,
+        ("dns", "privileged_ports"): ["53-54/tcp"],
+        ("dns", "privileged_refused"): "cannot expose privileged port 53",
+        ("dns", "lowest_port_of_project"): 53,
+        ("app", "privileged_ports"): None,
+    }
+    assert measure(rootless=False) == {}
+    monkeypatch.setattr(os, "getxattr", lambda *_: b"capability")
+    assert measure()["web", "privileged_ports"] is None
+    (tmp_path / "rootlesskit").unlink()
+    assert isinstance(measure()["web", "privileged_ports"], Unknown)
 
 
 def test_a_quota_over_the_container_is_what_the_kernel_holds_it_to(project: Project) -> None:

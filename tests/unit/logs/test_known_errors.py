@@ -171,7 +171,7 @@ PLACES = {
     "driver_refused": 'plugin "weave" not found',
     "sysctls_refused": 'sysctl "vm.max_map_count" is not in a separate kernel namespace',
     "dependency_refused": "dependency failed to start: container db has no healthcheck configured",
-    "containers_missing": "vpn", "privileged_ports": "80/tcp",
+    "containers_missing": "vpn", "privileged_refused": "cannot expose privileged port 80",
     "compose.variables.unset": "TAG", "address": "0.0.0.0", "item": "8080",
 }  # fmt: skip
 
