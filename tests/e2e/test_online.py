@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from engines import Engine, missing, needs
 from real_registry import running_registry
@@ -136,3 +139,27 @@ def test_names_and_addresses_by_a_name_server(tmp_path: Path) -> None:
     assert reasons["gone-test"] == "gone.test has no address in DNS or /etc/hosts"
     assert reasons["slow-port"] == "slow.test.587 didn't answer in time"
     assert reasons["six-port"] == "::1, port 587: Connection refused"
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+def test_a_snapshot_is_judged_alike_whatever_its_hosts_are_called(
+    run_preflight: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names of private hosts that a rule asks for aren't redacted: the rule file has them."""
+    names = ("resolve.db.corp.lan", "connect.db.corp.lan.5432")
+    rules = "".join(
+        f"- {{id: r{number}, title: T, fact: net.{name}, require: {{equals: true}}}}\n"
+        for number, name in enumerate(names)
+    )
+    (tmp_path / "preflight.yaml").write_text(f"version: 1\nrules:\n{rules}")
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    done = run_preflight("facts", "--online", "-o", "facts.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "redacted" not in done.stderr
+    known = json.loads((tmp_path / "facts.json").read_text())
+    assert {*known["sources"], *known["unknown"]} >= {f"net.{name}" for name in names}
+    done = run_preflight("check", "--facts", "facts.json", "-f", "json", cwd=tmp_path)
+    assert [one["verdict"] for one in json.loads(done.stdout)["results"]] == ["fail", "fail"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from preflight import check as pipeline
 from preflight.cli.streams import write_message
-from preflight.model.facts import Facts, Measured, Unknown, replace_facts, split_path
+from preflight.model.facts import Facts, Measured, Unknown, join_path, replace_facts, split_path
 from preflight.model.problems import InputError
 from preflight.model.rules import RuleSet
 
@@ -42,6 +42,7 @@ def build_redactor(
     public = {
         *ruleset.vocabulary(),
         *(name for path in ruleset.required_facts for name in path),
+        *_list_asked_hosts(ruleset),
         *(name for fact in pipeline.build_catalogue().names() for name in (fact, *fact.split("."))),
         *names.find_public_names(facts),
     }
@@ -51,6 +52,13 @@ def build_redactor(
         redactor.add_variable(name, value)
     redactor.reserve_placeholders(json.dumps([facts.values, facts.sources], ensure_ascii=False))
     return redactor
+
+
+def _list_asked_hosts(ruleset: RuleSet) -> Iterator[str]:
+    """Yield the hosts that rules ask for, as the names of their facts have them."""
+    for path in ruleset.required_facts:
+        if path[0] == "net" and path[2:]:
+            yield from (join_path(path), path[2].rpartition(".")[0])
 
 
 def redact_facts(redactor: Redactor, ruleset: RuleSet, facts: Facts) -> tuple[Facts, list[str]]:
