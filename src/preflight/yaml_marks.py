@@ -19,7 +19,7 @@ from preflight.model.problems import InputError, Problem
 
 MAX_YAML_BYTES = 4 * 2**20
 MAX_NESTING_LEVELS = 100  # levels of nesting, through aliases too
-MAX_YAML_NODES = 250_000  # values of a file, aliases expanded: room for 10,000 rules
+MAX_YAML_NODES = 500_000  # values of a file, aliases expanded: room for 10,000 rules
 MAX_MESSAGE_CHARS = 300  # characters
 _MAX_PURE_PYTHON_BYTES = 2**18  # of a file with an anchor whose name is used again
 
@@ -37,6 +37,7 @@ _LIBYAML_TOO_DEEP_MESSAGE = "exceeded maximum nesting depth"  # it reads ahead; 
 
 _NULL_WORDS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEAN_WORDS = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
+_NUMBER_STARTS = frozenset("+-.0123456789")
 _NUMBER_PATTERN = re.compile(
     r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
     r"|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
@@ -173,10 +174,8 @@ def kind_of(node: Node) -> str:
     """Name the kind of a node: a mapping, a list, text, a number, a boolean, null or a tag."""
     if node.tag not in IMPLICIT_TAGS:
         return f"the tag {node.tag!r}"
-    if isinstance(node, Mapping):
-        return "a mapping"
-    if isinstance(node, Sequence):
-        return "a list"
+    if node.__class__ is not Scalar:
+        return "a mapping" if node.__class__ is Mapping else "a list"
     if node.tag != PLAIN_TAG:
         return "text"
     value = node.value
@@ -184,7 +183,8 @@ def kind_of(node: Node) -> str:
         return "null"
     if value in _BOOLEAN_WORDS:
         return "a boolean"
-    return "a number" if _NUMBER_PATTERN.match(value) else "text"
+    is_number = value[0] in _NUMBER_STARTS and _NUMBER_PATTERN.match(value)
+    return "a number" if is_number else "text"
 
 
 def is_null(node: Node) -> bool:

@@ -174,6 +174,7 @@ def looks_binary(size: float) -> bool:
     return size % 10**5 != 0 and size % 2**20 == 0
 
 
+@lru_cache(maxsize=1024)  # a report writes the same few sizes again and again
 def format_bytes(
     size: float, *, binary: bool | None = None, digits: int = 1, round_up: bool = False
 ) -> str:
@@ -190,8 +191,6 @@ def format_bytes(
 
     units = _BINARY_BYTE_UNITS if binary else _DECIMAL_BYTE_UNITS
     for (unit, factor), (_, below) in zip(units, (*units[1:], ("B", 1)), strict=True):
-        if abs(size) < 0.99 * factor:
-            continue  # rounding can't make so much of it
         if abs(count(below)) * below >= factor:  # 999.96 MB is 1 GB, not 1000 MB
             return f"{format_number(count(factor), digits)} {unit}"
     return f"{int(size)} B"

@@ -104,6 +104,7 @@ class DecodingContext:
         self.complete = True  # whether all of the files could be read
         self.collection: Path | None = None  # of the rule's `for_each`
         self.unit: Unit | None = None  # of the rule's fact, None where that isn't known
+        self._facts: dict[tuple[Path | None, str], tuple[Path, Fact]] = {}  # by collection and name
         self.log_patterns: set[str] = set()
         self.log_values: Mapping[str, Fact] | None = None  # what a diagnosis' patterns capture
 
@@ -125,6 +126,13 @@ class DecodingContext:
         """Return the path that a name stands for and its declaration; an item's own facts first."""
         if self.log_values is not None and name in self.log_values:
             return (LOG_NAMESPACE, name), self.log_values[name]
+        known = self._facts.get((self.collection, name))
+        if known is None:
+            known = self._facts[self.collection, name] = self._look_up_fact(node, name)
+        self.required_facts.add(known[0])
+        return known
+
+    def _look_up_fact(self, node: Node, name: str) -> tuple[Path, Fact]:
         try:
             path = split_path(name)
         except ValueError as fault:
@@ -138,7 +146,6 @@ class DecodingContext:
                 if candidate[:2] == ("net", "connect") and not _HOST_AND_PORT.match(candidate[-1]):
                     example = "such as net.connect.smtp.example.com.587"
                     raise self.error(node, f"{name!r} names no port: expected one, {example}")
-                self.required_facts.add(candidate)
                 return candidate, fact
         prefix = "".join(f"{segment}." for segment in item)
         names = [known.removeprefix(prefix) for known in self.catalogue.names()]

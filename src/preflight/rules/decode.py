@@ -32,7 +32,8 @@ def _decode_rule(entry: Entry, context: DecodingContext) -> Rule:
     context.unit = fact and fact.unit
     context.unit = decode_key("rule", "type", entry.nodes, context) or context.unit
     try:
-        values = decode_yaml_object("rule", entry.node, context, entry.nodes)
+        decoded = {"for_each": context.collection, "fact": path}
+        values = decode_yaml_object("rule", entry.node, context, entry.nodes, decoded)
     finally:
         context.collection = None
     values.pop("type", None)

@@ -12,7 +12,9 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import date
+from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from preflight.model.conditions import OPERATORS, Condition, Operator, Reference, Sum
@@ -60,6 +62,8 @@ _UNITS_BY_SHAPE: Mapping[str, frozenset[str | None]] = {
     "range": _UNITS_HELD_AS_TEXT,
 }
 """By the shape of an operator, which is a definition of the schema too; others take any unit."""
+_CONDITION_KEYS = frozenset((*OPERATORS, "type"))
+_VALUE_KEYS = frozenset(("fact", "times", "plus", "sum"))
 _SIMPLER_UNIT_BY_UNIT: Mapping[Unit | None, Unit] = {"cores": "number", "version": "text"}
 
 _RULE_FILE_SCHEMA: dict[str, Any] = json.loads(
@@ -89,36 +93,55 @@ def _referenced_definition(name: str) -> JsonSchema:
 # what the schema describes
 
 
-def decode_node(
-    node: Node, schema: JsonSchema, context: DecodingContext, name: str = "value"
-) -> Any:
-    """Return the value of a node; adds its problems to the context and raises Invalid."""
+@cache
+def _find_decoder(definition: str) -> Decoder:
+    decoder = DECODER_BY_DEFINITION.get(definition)
+    return decoder or _make_decoder(SCHEMA_BY_DEFINITION[definition])
+
+
+@cache
+def _find_key_decoders(definition: str) -> Mapping[str, Decoder]:
+    properties = SCHEMA_BY_DEFINITION[definition]["properties"]
+    return {key: _make_decoder(schema, key) for key, schema in properties.items()}
+
+
+@cache
+def _find_required_keys(definition: str) -> tuple[str, ...]:
+    properties = SCHEMA_BY_DEFINITION[definition]["properties"]
+    return tuple(key for key, schema in properties.items() if "anyOf" not in schema)
+
+
+def _make_decoder(schema: JsonSchema, name: str = "value") -> Decoder:
+    """Return what decodes a node; it adds problems to the context and raises Invalid."""
     schema = schema.get("anyOf", [schema])[0]  # the other one is null
     if "$ref" in schema:
-        definition = schema["$ref"].rpartition("/")[2]
-        if definition in DECODER_BY_DEFINITION:
-            return DECODER_BY_DEFINITION[definition](node, context)
-        return decode_node(node, SCHEMA_BY_DEFINITION[definition], context)
+        return _find_decoder(schema["$ref"].rpartition("/")[2])
     if "enum" in schema:
-        return _decode_keyword(node, schema["enum"], context)
+        return partial(_decode_keyword, words=schema["enum"])
     if schema["type"] == "boolean":
-        return _decode_boolean(node, context)
-    if schema["type"] == "array":
+        return _decode_boolean
+    decode_item = _make_decoder(schema.get("items") or schema["additionalProperties"])
+
+    def decode_list(node: Node, context: DecodingContext) -> tuple[Any, ...]:
         if node.__class__ is not Sequence or node.tag != PLAIN_TAG:
             raise context.error(node, f"expected a list, found {kind_of(node)}")
         if len(node.value) < schema.get("minItems", 0):
             raise context.error(node, "expected a list with entries, found an empty one")
         check_entry_count(node, len(node.value))
-        return decode_all(node.value, lambda item: decode_node(item, schema["items"], context))
+        return decode_all(node.value, lambda item: decode_item(item, context))
 
-    def decode_item(item: tuple[str, Node]) -> tuple[str, Any]:
+    def decode_mapping(node: Node, context: DecodingContext) -> dict[str, Any]:
         names = schema.get("propertyNames", {})
-        if not re.match(names.get("pattern", ""), item[0]):
-            message = f"expected a name such as {names['examples'][0]}, found {item[0]!r}"
-            raise context.error(item[1], message)
-        return item[0], decode_node(item[1], schema["additionalProperties"], context)
 
-    return dict(decode_all(read_mapping(node, context, None, name).items(), decode_item))
+        def decode_entry(entry: tuple[str, Node]) -> tuple[str, Any]:
+            if not re.match(names.get("pattern", ""), entry[0]):
+                message = f"expected a name such as {names['examples'][0]}, found {entry[0]!r}"
+                raise context.error(entry[1], message)
+            return entry[0], decode_item(entry[1], context)
+
+        return dict(decode_all(read_mapping(node, context, None, name).items(), decode_entry))
+
+    return decode_list if schema["type"] == "array" else decode_mapping
 
 
 def decode_all(items: Iterable[T], decode_item: Callable[[T], V]) -> tuple[V, ...]:
@@ -144,23 +167,34 @@ def decode_key(name: str, key: str, nodes: Mapping[str, Node], context: Decoding
     if key not in nodes or is_null(nodes[key]):
         return None
     try:
-        return decode_node(nodes[key], SCHEMA_BY_DEFINITION[name]["properties"][key], context, key)
+        return _find_key_decoders(name)[key](nodes[key], context)
     except InvalidValueError:
         return None
 
 
 def decode_yaml_object(
-    name: str, node: Node, context: DecodingContext, nodes: Mapping[str, Node] | None = None
+    name: str,
+    node: Node,
+    context: DecodingContext,
+    nodes: Mapping[str, Node] | None = None,
+    decoded: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return an object's values by key; `nodes` are its keys, if they were merged."""
+    """Return an object's values by key.
+
+    `nodes` are its keys, if they were merged; `decoded` are values that are known, or None if they
+    aren't valid.
+    """
     nodes = read_keys(name, node, context) if nodes is None else nodes
-    has_required = check_required(name, nodes, node, context)
-    values = {
-        key: decode_key(name, key, nodes, context)
-        for key, value in nodes.items()
-        if not is_null(value)
-    }
-    if not has_required or None in values.values():
+    all_valid = check_required(name, nodes, node, context)
+    decoders, values = _find_key_decoders(name), {}
+    for key, value in nodes.items():
+        if is_null(value):
+            continue
+        try:
+            values[key] = decoded[key] if key in decoded else decoders[key](value, context)
+        except InvalidValueError:
+            all_valid = False
+    if not all_valid or None in values.values():
         raise InvalidValueError
     return values
 
@@ -169,17 +203,14 @@ def check_required(
     name: str, nodes: Mapping[str, Node], node: Node, context: DecodingContext
 ) -> bool:
     """Return whether an object has every key that can't be null; each missing one is a problem."""
-    missing = [
-        key
-        for key, schema in SCHEMA_BY_DEFINITION[name]["properties"].items()
-        if "anyOf" not in schema and (key not in nodes or is_null(nodes[key]))
-    ]
+    keys = _find_required_keys(name)
+    missing = [key for key in keys if key not in nodes or is_null(nodes[key])]
     for key in missing:
         context.missing_error(nodes.get(key, node), f"a {name} needs {key!r}")
     return not missing
 
 
-def _decode_keyword(node: Node, words: list[str], context: DecodingContext) -> str:
+def _decode_keyword(node: Node, context: DecodingContext, words: list[str]) -> str:
     word = read_scalar(node, context, "a word")
     if word not in words:
         message = f"expected {' or '.join(words)}, found {word!r}{did_you_mean(word, words)}"
@@ -327,13 +358,13 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
         if is_null(node):
             raise context.error(node, "expected a value, found null; use exists: false")
         return _parse_quantity(node, context, unit)
-    nodes = read_mapping(node, context, {"fact", "times", "plus", "sum"}, "a value")
+    nodes = read_mapping(node, context, _VALUE_KEYS, "a value")
     for key in ("sum", "times", "plus"):
         if key in nodes and unit not in _NUMERIC_UNITS:
             message = f"{key} works only with numbers, and the fact is {unit}"
             raise context.error(node, message)
     if "sum" in nodes and len(nodes) == 1:
-        return Sum(decode_node(nodes["sum"], _referenced_definition("values"), context))
+        return Sum(_find_decoder("values")(nodes["sum"], context))
     if "fact" not in nodes or "sum" in nodes:
         raise context.error(node, "expected a value, {fact: …} or {sum: […]}")
     path, fact = context.find_fact(nodes["fact"], read_scalar(nodes["fact"], context, "a fact"))
@@ -352,7 +383,7 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
 
 def _decode_condition(node: Node, context: DecodingContext) -> Condition:
     """Return operators and their operands; `type` reads a text fact as another."""
-    nodes = read_mapping(node, context, {*OPERATORS, "type"}, "a condition", "condition")
+    nodes = read_mapping(node, context, _CONDITION_KEYS, "a condition", "condition")
     if len(nodes) == len(node.value) and not nodes.keys() - {"type"}:
         raise context.error(node, "expected a condition such as at_least: 8GB, found none")
     outer = context.unit
@@ -366,7 +397,7 @@ def _decode_condition(node: Node, context: DecodingContext) -> Condition:
 
 def _decode_type(node: Node, context: DecodingContext) -> Unit:
     """Return the unit that a `type` names; only text can be read as something else."""
-    unit = UNIT_BY_TYPE[_decode_keyword(node, list(UNIT_BY_TYPE), context)]
+    unit = UNIT_BY_TYPE[_decode_keyword(node, context, list(UNIT_BY_TYPE))]
     if context.unit not in (None, "text", unit):
         raise context.error(node, f"type works only with text, and the fact is {context.unit}")
     return unit
@@ -380,7 +411,7 @@ def _decode_tests(operands: Mapping[str, Node], context: DecodingContext) -> Con
             hint = "; set type to how it is to be read" if context.unit == "text" else ""
             message = f"{operator.name} doesn't work with a fact that is {context.unit}{hint}"
             raise context.error(node, message)
-        return operator, decode_node(node, _referenced_definition(operator.shape), context)
+        return operator, _find_decoder(operator.shape)(node, context)
 
     return Condition(decode_all(operands.items(), decode_test), context.unit or "text")
 
@@ -408,7 +439,7 @@ def _decode_applies(node: Node, context: DecodingContext) -> tuple[tuple[FactCon
     """Return the alternatives of `applies`: a `when`, or those under `any_of`."""
     if node.__class__ is MappingNode and [key.value for key, _ in node.value] == ["any_of"]:
         alternatives = SCHEMA_BY_DEFINITION["applies"]["anyOf"][0]["properties"]["any_of"]
-        return tuple(decode_node(node.value[0][1], alternatives, context))
+        return tuple(_make_decoder(alternatives)(node.value[0][1], context))
     return (_decode_when(node, context),)
 
 
