@@ -60,9 +60,9 @@ class _LimitedTagResolver:
     def descend_resolver(self, parent: Node | None, _: object) -> None:
         self._count += 1
         self._depth += 1
-        if parent is not None and (
+        if (
             self._depth > MAX_NESTING_LEVELS or self._count > MAX_YAML_NODES
-        ):
+        ) and parent is not None:
             problem = _TOO_DEEP_MESSAGE if self._depth > MAX_NESTING_LEVELS else _TOO_LARGE_MESSAGE
             raise InputError(problem_at(parent, problem))
 

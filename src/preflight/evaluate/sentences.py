@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
 from math import ceil
 from typing import Any, NamedTuple, TypeGuard
 
@@ -81,7 +80,7 @@ def shorten_text(text: str) -> str:
 
 def is_number(value: Value | Unknown) -> TypeGuard[float]:
     """Return whether a value is a number; true and false aren't."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return value.__class__ in (int, float)
 
 
 def _format_number(value: float, unit: Unit, other: float, binary: bool | None) -> str:
@@ -244,6 +243,7 @@ class ComparisonText:
         self.scope = scope
         self.unit = condition.unit
         self.actual = None if self.is_secret else convert_value(actual, self.unit)
+        self._condition_text: ConditionText | None = None  # most are written twice
         self.operator: Operator | None = None
         self.operand: Operand = None
         self.bound: Any = None
@@ -275,10 +275,12 @@ class ComparisonText:
             return "a value that isn't shown can't be compared"
         return unknown.reason
 
-    @cached_property
+    @property
     def condition_text(self) -> ConditionText:
         """The condition in words."""
-        return describe_condition(self.condition, self.scope, self.actual)
+        if self._condition_text is None:
+            self._condition_text = describe_condition(self.condition, self.scope, self.actual)
+        return self._condition_text
 
     def bare_bound(self) -> str:
         """Write the bound without its operator, for fixes; nothing where it isn't known."""
@@ -356,6 +358,8 @@ class ComparisonText:
 
 def fill_placeholders(text: str, format_: Callable[[str], str | None]) -> str | None:
     """Replace the placeholders of a text. None where one is unknown: the text is not shown then."""
+    if "{" not in text:
+        return text
     texts = {name: format_(name) for name in PLACEHOLDER_PATTERN.findall(text)}
     if not all(texts.values()):
         return None
