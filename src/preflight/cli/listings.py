@@ -147,7 +147,7 @@ def explain(
 
 def explain_rule(ruleset: RuleSet, facts: Facts, rule: Rule) -> Explanation:
     """Return what a rule requires, why, and its result on these facts, without secrets."""
-    from preflight.evaluate.judge import explain as evaluate_rule
+    from preflight.evaluate.explain import explain as evaluate_rule
 
     ruleset = choose_profile(ruleset, facts)
     rule = next(candidate for candidate in ruleset.rules if candidate.id == rule.id)

@@ -88,7 +88,7 @@ def write_requirements_document(
     Exit code: 0 if it was written, or is the same as the file of --check; 1 if that file differs; 2
     if a file can't be read or written.
     """
-    from preflight.evaluate.judge import describe_rule
+    from preflight.evaluate.explain import describe_rule
     from preflight.evaluate.sentences import describe_when
     from preflight.render import listings
 

@@ -20,7 +20,6 @@ from preflight.evaluate.memory import compute_memory_breakdown
 from preflight.evaluate.sentences import (
     ComparisonText,
     describe_as_predicate,
-    describe_condition,
     describe_when,
     fill_placeholders,
     format_value,
@@ -41,12 +40,10 @@ from preflight.model.facts import (
 )
 from preflight.model.problems import InputError, did_you_mean
 from preflight.model.report import (
-    Explanation,
     ItemTemplates,
     ProposedChange,
     Report,
     Result,
-    RuleText,
     Severity,
     Verdict,
 )
@@ -239,29 +236,6 @@ def _known_facts_by_name(facts: Facts, group: str, names: Iterable[str]) -> Mapp
     return {
         name: value if isinstance(value, types.get(name, str)) else None for name, value in values
     }
-
-
-def explain(
-    ruleset: RuleSet, facts: Facts, catalogue: Catalogue, rule: Rule, today: date = date.min
-) -> Explanation:
-    """Return what a rule requires, why, and its result on these facts with its fixes."""
-    return Explanation(
-        rule=rule,
-        text=describe_rule(rule, Scope(facts)),
-        source=ruleset.document_name(rule),
-        results=Evaluation(ruleset, facts, catalogue, today).judge_rule(rule),
-        profile=ruleset.profile,
-    )
-
-
-def describe_rule(rule: Rule, scope: Scope | None = None) -> RuleText:
-    """Return a rule's conditions in words; without a scope other facts are written by name."""
-    return RuleText(
-        fact=join_path(rule.fact),
-        requires=rule.require and describe_condition(rule.require, scope).phrase,
-        recommends=rule.recommend and describe_condition(rule.recommend, scope).phrase,
-        applies_if=tuple(describe_when(line, scope) for line in rule.when),
-    )
 
 
 class Evaluation:

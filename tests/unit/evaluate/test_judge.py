@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflight.evaluate import judge
-from preflight.evaluate.judge import RuleSelection, evaluate, explain, select_rules
+from preflight.evaluate.explain import explain
+from preflight.evaluate.judge import RuleSelection, evaluate, select_rules
 from preflight.model.facts import Catalogue, Fact, Facts, FileLine, Unknown
 from preflight.model.problems import InputError
 from preflight.model.report import Report, Result

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from preflight.evaluate.judge import evaluate, explain
+from preflight.evaluate.explain import explain
+from preflight.evaluate.judge import evaluate
 from preflight.facts.table import ALL_FACTS
 from preflight.model.facts import Catalogue, Facts
 from preflight.rules.load import load_ruleset

@@ -6,7 +6,7 @@ from markdown_it import MarkdownIt
 
 from bundled_rules import bundled_rules
 from preflight import check as pipeline
-from preflight.evaluate.judge import describe_rule
+from preflight.evaluate.explain import describe_rule
 from preflight.evaluate.sentences import describe_when
 from preflight.model.rules import RuleSet
 from preflight.render import RenderOptions, listings

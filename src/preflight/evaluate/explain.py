@@ -1,0 +1,35 @@
+"""A rule in words: what it requires, why, and what came of it here."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from preflight.evaluate.conditions import Scope
+from preflight.evaluate.judge import Evaluation
+from preflight.evaluate.sentences import describe_condition, describe_when
+from preflight.model.facts import Catalogue, Facts, join_path
+from preflight.model.report import Explanation, RuleText
+from preflight.model.rules import Rule, RuleSet
+
+
+def explain(
+    ruleset: RuleSet, facts: Facts, catalogue: Catalogue, rule: Rule, today: date = date.min
+) -> Explanation:
+    """Return what a rule requires, why, and its result on these facts with its fixes."""
+    return Explanation(
+        rule=rule,
+        text=describe_rule(rule, Scope(facts)),
+        source=ruleset.document_name(rule),
+        results=Evaluation(ruleset, facts, catalogue, today).judge_rule(rule),
+        profile=ruleset.profile,
+    )
+
+
+def describe_rule(rule: Rule, scope: Scope | None = None) -> RuleText:
+    """Return a rule's conditions in words; without a scope other facts are written by name."""
+    return RuleText(
+        fact=join_path(rule.fact),
+        requires=rule.require and describe_condition(rule.require, scope).phrase,
+        recommends=rule.recommend and describe_condition(rule.recommend, scope).phrase,
+        applies_if=tuple(describe_when(line, scope) for line in rule.when),
+    )
