@@ -38,6 +38,17 @@ def test_kept_on_first_use_and_read_after_that(
     assert images() == first
 
 
+def test_the_wheel_has_them(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = images()
+    shipped = tmp_path / "package/rulesets"
+    shipped.mkdir(parents=True)
+    for name, data in ready_sets.make_shipped_sets().items():
+        (shipped / name).write_bytes(data)
+    monkeypatch.setattr(ready_sets, "_PACKAGE", shipped.parent)
+    monkeypatch.setattr(ready_sets, "_list_kept_files", None)  # not looked at
+    assert images() == first
+
+
 @pytest.mark.parametrize("content", [b"", b"not ours", b"\0" * 200_000])
 def test_a_foreign_file_is_replaced(folder: Path, content: bytes) -> None:
     first = images()
