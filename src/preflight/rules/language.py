@@ -9,38 +9,46 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
-from datetime import date
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from preflight.model.conditions import OPERATORS, Condition, Operator, Reference, Sum
 from preflight.model.facts import Path as FactPath
 from preflight.model.facts import Unit
-from preflight.model.patterns import compile_log_pattern, compile_pattern
+from preflight.model.patterns import compile_pattern
 from preflight.model.problems import did_you_mean
 from preflight.model.quantities import (
-    PARSER_BY_UNIT,
     parse_duration,
     parse_size,
     parse_version_range,
 )
-from preflight.model.rules import PLACEHOLDER_PATTERN, Edition, FactCondition, Fix, Unless
+from preflight.model.rules import Edition, FactCondition, Fix, Unless
 from preflight.rules.context import DecodingContext, InvalidValueError, check_entry_count
-from preflight.rules.nodes import MAX_LOG_PATTERNS, read_mapping, read_scalar
-from preflight.yaml_marks import PLAIN_TAG, QUOTED_TAG, Node, Scalar, Sequence, is_null, kind_of
+from preflight.rules.nodes import (
+    Decoder,
+    decode_log_pattern,
+    decode_variable_value,
+    make_known_id_decoder,
+    make_pattern_decoder,
+    make_scalar_decoder,
+    make_text_decoder,
+    parse_count,
+    parse_day,
+    parse_quantity,
+    read_mapping,
+    read_scalar,
+)
+from preflight.yaml_marks import PLAIN_TAG, Node, Scalar, Sequence, is_null, kind_of
 from preflight.yaml_marks import Mapping as MappingNode
 
 JsonSchema: TypeAlias = Mapping[str, Any]
-Decoder: TypeAlias = Callable[[Node, DecodingContext], Any]
 T = TypeVar("T")
 V = TypeVar("V")
 
 RULE_FILE_DEFINITION = "rule file"  # the name of the schema itself among its definitions
-RESULT_PLACEHOLDERS = frozenset({"actual", "expected", "missing", "severity", "item"})
 UNIT_BY_TYPE: Mapping[str, Unit] = {
     "bytes": "bytes",
     "duration": "seconds",
@@ -218,125 +226,6 @@ def _decode_keyword(node: Node, context: DecodingContext, words: list[str]) -> s
     return word
 
 
-# texts and scalars
-
-
-def _make_text_decoder(
-    expected: str, pattern: str | None = None, *, placeholders: bool = False
-) -> Decoder:
-    """Return the decoder of text that isn't empty; with a pattern it is a single line."""
-
-    def decode_text(node: Node, context: DecodingContext) -> str:
-        value = read_scalar(node, context, expected, text_only=True)
-        if not (re.fullmatch(pattern, value) if pattern else value.strip()):
-            raise context.error(node, f"expected {expected}, found {value!r}")
-        for name in PLACEHOLDER_PATTERN.findall(value) if placeholders and "{" in value else ():
-            _check_placeholder(name, node, context)
-        return value
-
-    return decode_text
-
-
-def _check_placeholder(name: str, node: Node, context: DecodingContext) -> None:
-    values = context.log_values
-    known: Collection[str] = RESULT_PLACEHOLDERS if values is None else values
-    if name in known:
-        return
-    if "." in name or (values is None and context.collection is not None):
-        context.find_fact(node, name)
-        return
-    names = ", ".join(sorted(known))
-    suggestion = did_you_mean(name, known) or f": use {names} or the name of a fact"
-    raise context.error(node, f"unknown placeholder {{{name}}}{suggestion}")
-
-
-_decode_id = _make_text_decoder(
-    "an id in kebab-case such as host-memory", SCHEMA_BY_DEFINITION["id"]["pattern"]
-)
-
-
-def _make_id_decoder(kind: Literal["rule", "diagnosis"]) -> Decoder:
-    """Return the decoder of the id of a rule or a diagnosis that exists."""
-
-    def decode_id(node: Node, context: DecodingContext) -> str:
-        name: str = _decode_id(node, context)
-        if name not in context.ids[kind]:
-            suggestion = did_you_mean(name, context.ids[kind]) or context.suggest_set(name)
-            raise context.missing_error(node, f"unknown {kind} {name!r}{suggestion}")
-        return name
-
-    return decode_id
-
-
-def _make_scalar_decoder(expected: str, parse: Callable[[str], Any], kind: str = "") -> Decoder:
-    """Return the decoder of a scalar.
-
-    `parse` raises ValueError with a message, or returns None if the text isn't what is expected.
-    `kind` is what YAML must take it for: "text", "a number" or "a boolean"; "" is any of them.
-    """
-
-    def decode_scalar(node: Node, context: DecodingContext) -> Any:
-        text = read_scalar(node, context, expected, text_only=kind == "text")
-        try:
-            value = parse(text) if kind in ("", "text", kind_of(node)) else None
-        except ValueError as fault:
-            raise context.error(node, str(fault)) from None
-        if value is None:
-            quotes = " in quotes" if node.tag == QUOTED_TAG else ""
-            raise context.error(node, f"expected {expected}, found {text!r}{quotes}")
-        return value
-
-    return decode_scalar
-
-
-def _make_pattern_decoder(compile_: Callable[[str], re.Pattern[Any]]) -> Decoder:
-    """Return the decoder of a regular expression that stays text; `compile_` refuses others."""
-
-    def check(text: str) -> str:
-        compile_(text)
-        return text
-
-    return _make_scalar_decoder("a regular expression", check, "text")
-
-
-def _decode_log_pattern(node: Node, context: DecodingContext) -> str:
-    pattern: str = _make_pattern_decoder(compile_log_pattern)(node, context)
-    context.log_patterns.add(pattern)
-    check_entry_count(node, len(context.log_patterns), MAX_LOG_PATTERNS, "patterns")
-    return pattern
-
-
-def _parse_day(text: str) -> date | None:
-    with suppress(ValueError):  # such as 2027-02-30
-        day = date.fromisoformat(text)
-        return day if str(day) == text else None
-    return None
-
-
-def _parse_count(text: str) -> int | None:
-    return int(text) if re.fullmatch("[1-9][0-9]{0,5}", text) else None
-
-
-def _decode_variable_value(node: Node, context: DecodingContext) -> str:
-    if "${" in str(node.value):
-        raise context.error(node, "a var can't use other vars")
-    if is_null(node):
-        raise context.error(node, "expected a value, found null")
-    return read_scalar(node, context, "a value")
-
-
-def _parse_quantity(
-    node: Node, context: DecodingContext, unit: Unit | None, expected: str = "a value"
-) -> Any:
-    """Read a bound in the grammar of its fact's unit; as text where that isn't known."""
-    text = read_scalar(node, context, expected)
-    try:
-        parse = parse_size if unit == "bytes" else PARSER_BY_UNIT.get(unit or "text", str)
-        return parse(text)
-    except ValueError as fault:
-        raise context.error(node, str(fault)) from None
-
-
 # facts and conditions
 
 
@@ -357,7 +246,7 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
     if node.__class__ is Scalar:
         if is_null(node):
             raise context.error(node, "expected a value, found null; use exists: false")
-        return _parse_quantity(node, context, unit)
+        return parse_quantity(node, context, unit)
     nodes = read_mapping(node, context, _VALUE_KEYS, "a value")
     for key in ("sum", "times", "plus"):
         if key in nodes and unit not in _NUMERIC_UNITS:
@@ -374,10 +263,10 @@ def _decode_value(node: Node, context: DecodingContext) -> Any:
         raise context.error(node, message)
     reference = Reference(path)
     if "times" in nodes:
-        times = _parse_quantity(nodes["times"], context, "number", "a number")
+        times = parse_quantity(nodes["times"], context, "number", "a number")
         reference = reference._replace(times=times)
     if "plus" in nodes:
-        reference = reference._replace(plus=_parse_quantity(nodes["plus"], context, unit))
+        reference = reference._replace(plus=parse_quantity(nodes["plus"], context, unit))
     return reference
 
 
@@ -463,26 +352,29 @@ def _decode_unless(node: Node, context: DecodingContext) -> Unless:
     )
 
 
-_decode_boolean = _make_scalar_decoder(
+_decode_boolean = make_scalar_decoder(
     "true or false", lambda text: text.lower() == "true", "a boolean"
+)
+_decode_id = make_text_decoder(
+    "an id in kebab-case such as host-memory", SCHEMA_BY_DEFINITION["id"]["pattern"]
 )
 _WEB_ADDRESS_PATTERN = SCHEMA_BY_DEFINITION["web_address"]["pattern"]
 DECODER_BY_DEFINITION: Mapping[str, Decoder] = {
-    "text": _make_text_decoder("text"),
-    "template": _make_text_decoder("text", placeholders=True),
-    "web_address": _make_text_decoder("a web address", _WEB_ADDRESS_PATTERN, placeholders=True),
+    "text": make_text_decoder("text"),
+    "template": make_text_decoder("text", placeholders=True),
+    "web_address": make_text_decoder("a web address", _WEB_ADDRESS_PATTERN, placeholders=True),
     "id": _decode_id,
-    "rule_id": _make_id_decoder("rule"),
-    "diagnosis_id": _make_id_decoder("diagnosis"),
-    "language_version": _make_scalar_decoder("1", {"1": 1}.get, "a number"),
-    "size": _make_scalar_decoder("a size", parse_size),
-    "duration": _make_scalar_decoder("a duration", parse_duration),
-    "count": _make_scalar_decoder("a whole number of at least 1", _parse_count, "a number"),
-    "day": _make_scalar_decoder("a date such as 2027-01-31", _parse_day),
-    "range": _make_scalar_decoder("a version range such as >=20.10", parse_version_range),
-    "pattern": _make_pattern_decoder(compile_pattern),
-    "log_pattern": _decode_log_pattern,
-    "var": _decode_variable_value,
+    "rule_id": make_known_id_decoder(_decode_id, "rule"),
+    "diagnosis_id": make_known_id_decoder(_decode_id, "diagnosis"),
+    "language_version": make_scalar_decoder("1", {"1": 1}.get, "a number"),
+    "size": make_scalar_decoder("a size", parse_size),
+    "duration": make_scalar_decoder("a duration", parse_duration),
+    "count": make_scalar_decoder("a whole number of at least 1", parse_count, "a number"),
+    "day": make_scalar_decoder("a date such as 2027-01-31", parse_day),
+    "range": make_scalar_decoder("a version range such as >=20.10", parse_version_range),
+    "pattern": make_pattern_decoder(compile_pattern),
+    "log_pattern": decode_log_pattern,
+    "var": decode_variable_value,
     "fact": _decode_fact,
     "collection": _decode_collection,
     "type": _decode_type,

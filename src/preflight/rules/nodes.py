@@ -1,16 +1,26 @@
-"""The nodes of a rule file: mappings by key, and texts with their vars replaced."""
+"""The nodes of a rule file: mappings by key, and scalars with their vars replaced."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections.abc import Callable, Collection, Set
+from contextlib import suppress
+from datetime import date
+from typing import Any, Literal, TypeAlias
 
 from preflight import yaml_marks
+from preflight.model.facts import Unit
+from preflight.model.patterns import compile_log_pattern
 from preflight.model.problems import did_you_mean
+from preflight.model.quantities import PARSER_BY_UNIT, parse_size
+from preflight.model.rules import PLACEHOLDER_PATTERN
 from preflight.rules.context import DecodingContext, check_entry_count
-from preflight.yaml_marks import IMPLICIT_TAGS, Node, Scalar, kind_of
+from preflight.yaml_marks import IMPLICIT_TAGS, QUOTED_TAG, Node, Scalar, is_null, kind_of
+
+Decoder: TypeAlias = Callable[[Node, DecodingContext], Any]
 
 MAX_LOG_PATTERNS = 5_000
+RESULT_PLACEHOLDERS = frozenset({"actual", "expected", "missing", "severity", "item"})
 
 _VARIABLE_PATTERN = re.compile(r"(\$?)\$\{([a-z][a-z0-9_]*)\}")
 
@@ -72,3 +82,118 @@ def read_scalar(
 
     text: str = node.value
     return _VARIABLE_PATTERN.sub(expand, text) if "${" in text else text
+
+
+def make_text_decoder(
+    expected: str, pattern: str | None = None, *, placeholders: bool = False
+) -> Decoder:
+    """Return the decoder of text that isn't empty; with a pattern it is a single line."""
+
+    def decode_text(node: Node, context: DecodingContext) -> str:
+        value = read_scalar(node, context, expected, text_only=True)
+        if not (re.fullmatch(pattern, value) if pattern else value.strip()):
+            raise context.error(node, f"expected {expected}, found {value!r}")
+        for name in PLACEHOLDER_PATTERN.findall(value) if placeholders and "{" in value else ():
+            _check_placeholder(name, node, context)
+        return value
+
+    return decode_text
+
+
+def _check_placeholder(name: str, node: Node, context: DecodingContext) -> None:
+    values = context.log_values
+    known: Collection[str] = RESULT_PLACEHOLDERS if values is None else values
+    if name in known:
+        return
+    if "." in name or (values is None and context.collection is not None):
+        context.find_fact(node, name)
+        return
+    names = ", ".join(sorted(known))
+    suggestion = did_you_mean(name, known) or f": use {names} or the name of a fact"
+    raise context.error(node, f"unknown placeholder {{{name}}}{suggestion}")
+
+
+def make_known_id_decoder(decode_any_id: Decoder, kind: Literal["rule", "diagnosis"]) -> Decoder:
+    """Return the decoder of the id of a rule or a diagnosis that exists."""
+
+    def decode_id(node: Node, context: DecodingContext) -> str:
+        name: str = decode_any_id(node, context)
+        if name not in context.ids[kind]:
+            suggestion = did_you_mean(name, context.ids[kind]) or context.suggest_set(name)
+            raise context.missing_error(node, f"unknown {kind} {name!r}{suggestion}")
+        return name
+
+    return decode_id
+
+
+def make_scalar_decoder(expected: str, parse: Callable[[str], Any], kind: str = "") -> Decoder:
+    """Return the decoder of a scalar.
+
+    `parse` raises ValueError with a message, or returns None if the text isn't what is expected.
+    `kind` is what YAML must take it for: "text", "a number" or "a boolean"; "" is any of them.
+    """
+
+    def decode_scalar(node: Node, context: DecodingContext) -> Any:
+        text = read_scalar(node, context, expected, text_only=kind == "text")
+        try:
+            value = parse(text) if kind in ("", "text", kind_of(node)) else None
+        except ValueError as fault:
+            raise context.error(node, str(fault)) from None
+        if value is None:
+            quotes = " in quotes" if node.tag == QUOTED_TAG else ""
+            raise context.error(node, f"expected {expected}, found {text!r}{quotes}")
+        return value
+
+    return decode_scalar
+
+
+def make_pattern_decoder(compile_: Callable[[str], re.Pattern[Any]]) -> Decoder:
+    """Return the decoder of a regular expression that stays text; `compile_` refuses others."""
+
+    def check(text: str) -> str:
+        compile_(text)
+        return text
+
+    return make_scalar_decoder("a regular expression", check, "text")
+
+
+def decode_log_pattern(node: Node, context: DecodingContext) -> str:
+    """Return a regular expression for logs; all files together have a limited number."""
+    pattern: str = make_pattern_decoder(compile_log_pattern)(node, context)
+    context.log_patterns.add(pattern)
+    check_entry_count(node, len(context.log_patterns), MAX_LOG_PATTERNS, "patterns")
+    return pattern
+
+
+def parse_day(text: str) -> date | None:
+    """Read a date such as 2027-01-31; None for anything else."""
+    with suppress(ValueError):  # such as 2027-02-30
+        day = date.fromisoformat(text)
+        return day if str(day) == text else None
+    return None
+
+
+def parse_count(text: str) -> int | None:
+    """Read a whole number of at least 1; None for anything else."""
+    return int(text) if re.fullmatch("[1-9][0-9]{0,5}", text) else None
+
+
+def decode_variable_value(node: Node, context: DecodingContext) -> str:
+    """Return the value of a var, which can't use others."""
+    if "${" in str(node.value):
+        raise context.error(node, "a var can't use other vars")
+    if is_null(node):
+        raise context.error(node, "expected a value, found null")
+    return read_scalar(node, context, "a value")
+
+
+def parse_quantity(
+    node: Node, context: DecodingContext, unit: Unit | None, expected: str = "a value"
+) -> Any:
+    """Read a bound in the grammar of its fact's unit; as text where that isn't known."""
+    text = read_scalar(node, context, expected)
+    try:
+        parse = parse_size if unit == "bytes" else PARSER_BY_UNIT.get(unit or "text", str)
+        return parse(text)
+    except ValueError as fault:
+        raise context.error(node, str(fault)) from None
