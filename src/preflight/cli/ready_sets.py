@@ -19,7 +19,7 @@ from preflight.rules.context import FileContents
 from preflight.rules.ready import make_ready_set, restore_set
 
 _PACKAGE = Path(__file__).parents[1]
-_SOURCES = ("facts", "model", "rules")  # the folders that decide how a set is decoded
+_SOURCES = (".", "facts", "model", "rules")  # the folders that decide how a set is decoded
 
 
 def make_shipped_sets() -> dict[str, bytes]:
@@ -41,7 +41,7 @@ def find_ready_set(name: str, read: Callable[[str], bytes]) -> FileContents | No
     with suppress(OSError):
         if (contents := restore_set(shipped.read_bytes(), __version__, read)) is not None:
             return contents
-    key = f"{__version__} {_newest_change_of_sources()}"
+    key = f"{__version__} {_sum_change_times()}"
     for file in _list_kept_files(name):
         if (contents := restore_set(read_cache_file(file), key, read)) is not None:
             return contents
@@ -63,8 +63,8 @@ def _list_kept_files(name: str) -> Iterator[Path]:
         yield file
 
 
-def _newest_change_of_sources() -> int:
-    return max(
+def _sum_change_times() -> int:
+    return sum(
         entry.stat().st_mtime_ns
         for folder in _SOURCES
         for entry in os.scandir(_PACKAGE / folder)

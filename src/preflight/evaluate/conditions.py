@@ -5,7 +5,8 @@ An absent value meets `exists: false` and no other condition.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from math import inf, nextafter
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.model.conditions import ITEM_SEGMENT, Condition, Operand, Operator, Reference, Sum
@@ -141,3 +142,32 @@ def resolve_operand(operand: Operand, unit: Unit, scope: Scope) -> Any:
             return next((part for part in missing if part is not None), None)
         return convert_value(sum(parts), unit) if kind is Sum else tuple(parts)
     return operand
+
+
+def find_passing_values(condition: Condition, actual: Value, scope: Scope) -> Iterator[Value]:
+    """Yield values that meet a condition: of numbers the nearest first, else as the rule has them.
+
+    Each was judged. They are the bounds of the condition, and what is just beside them.
+    """
+    candidates = list(_list_candidates(condition, scope))
+    if actual.__class__ in _NUMBER_CLASSES:
+        candidates = [value for value in candidates if isinstance(value, int | float)]
+        candidates.sort(key=lambda value: abs(value - actual))
+    return (value for value in candidates if meets_condition(condition, value, scope) is True)
+
+
+def _list_candidates(condition: Condition, scope: Scope) -> Iterator[Value]:
+    for operator, operand, unit in condition.comparisons():
+        if operator.shape == "flag" and not operand:
+            yield None
+        elif operator.shape in ("quantity", "value", "values"):
+            bound = resolve_operand(operand, unit, scope)
+            for value in bound if isinstance(bound, tuple) else (bound,):
+                if isinstance(value, bool):
+                    yield from (value, not value)
+                elif isinstance(value, int):
+                    yield from (value, value + 1, value - 1)
+                elif isinstance(value, float):
+                    yield from (value, nextafter(value, inf), nextafter(value, -inf))
+                elif isinstance(value, str):
+                    yield value

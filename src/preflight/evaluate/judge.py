@@ -7,14 +7,13 @@ from datetime import date
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
-from math import inf, nextafter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from preflight.evaluate.conditions import (
     Scope,
     all_conditions_hold,
+    find_passing_values,
     meets_condition,
-    resolve_operand,
 )
 from preflight.evaluate.memory import compute_memory_breakdown
 from preflight.evaluate.sentences import (
@@ -23,7 +22,6 @@ from preflight.evaluate.sentences import (
     describe_when,
     fill_placeholders,
     format_value,
-    is_number,
     resolve_fixes,
     shorten_text,
 )
@@ -471,7 +469,7 @@ class Evaluation:
             file=place and place.file,
             line=place and place.line,
             fixes=texts.fixes,
-            change=propose_change(path, comparison) if verdict in self.verdicts_to_change else None,
+            change=_find_change(path, comparison) if verdict in self.verdicts_to_change else None,
             unit=comparison.unit,
             rule_file=rule.file,
             rule_line=rule.line,
@@ -547,37 +545,10 @@ def _refers_to_item(line: FactCondition) -> bool:
     return any(ITEM_SEGMENT in path for path in (line.path, *line.condition.referenced_facts()))
 
 
-def propose_change(path: Path, comparison: ComparisonText) -> ProposedChange | None:
-    """Return the nearest value of the fact that meets the condition, None where none is found.
-
-    Each candidate is judged. Texts are tried in the order of the rule, numbers nearest first.
-    """
+def _find_change(path: Path, comparison: ComparisonText) -> ProposedChange | None:
+    """Return the nearest value of the fact that meets the condition, None where none is found."""
     condition, scope, actual = comparison.condition, comparison.scope, comparison.actual
-    candidates = [] if comparison.is_secret else list(_candidate_values(condition, scope))
-    if is_number(actual):
-        candidates = [value for value in candidates if isinstance(value, int | float)]
-        candidates.sort(key=lambda value: abs(value - actual))
-    for value in candidates:
-        if meets_condition(condition, value, scope) is True:
-            after = format_value(value, comparison.unit, actual)
-            text = f"{comparison.actual_text} → {after}"
-            return ProposedChange(join_path(path), _as_result_value(comparison.raw), value, text)
+    for value in () if comparison.is_secret else find_passing_values(condition, actual, scope):
+        text = f"{comparison.actual_text} → {format_value(value, comparison.unit, actual)}"
+        return ProposedChange(join_path(path), _as_result_value(comparison.raw), value, text)
     return None
-
-
-def _candidate_values(condition: Condition, scope: Scope) -> Iterator[Any]:
-    """Yield the bounds of a condition, and the values just beside them for `more_than`."""
-    for operator, operand, unit in condition.comparisons():
-        if operator.shape == "flag" and not operand:
-            yield None
-        elif operator.shape in ("quantity", "value", "values"):
-            bound = resolve_operand(operand, unit, scope)
-            for value in bound if isinstance(bound, tuple) else (bound,):
-                if isinstance(value, bool):
-                    yield from (value, not value)
-                elif isinstance(value, int):
-                    yield from (value, value + 1, value - 1)
-                elif isinstance(value, float):
-                    yield from (value, nextafter(value, inf), nextafter(value, -inf))
-                elif isinstance(value, str):
-                    yield value

@@ -99,11 +99,14 @@ def restore_set(data: bytes, key: str, read: Callable[[str], bytes]) -> FileCont
     body = memoryview(data)[_DIGEST_BYTES:]
     if source_hash(body) != data[:_DIGEST_BYTES]:
         return None
-    made_with, digests, plain = marshal.loads(body)  # noqa: S302 - it builds no code
-    if made_with != key or any(source_hash(read(name)) != digests[name] for name in digests):
+    made_with, *contents = marshal.loads(body)  # noqa: S302 - it builds no code
+    if made_with != key:
         return None
-    contents: FileContents = _from_plain(plain)
-    return contents
+    digests, plain = contents
+    if any(source_hash(read(name)) != digests[name] for name in digests):
+        return None
+    restored: FileContents = _from_plain(plain)
+    return restored
 
 
 def _to_plain(value: Any) -> Any:

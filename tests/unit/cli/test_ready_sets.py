@@ -68,7 +68,7 @@ def test_a_change_of_the_program_makes_them_again(
     images()
     (kept,) = folder.iterdir()
     before = kept.read_bytes()
-    monkeypatch.setattr(ready_sets, "_newest_change_of_sources", lambda: 1)
+    monkeypatch.setattr(ready_sets, "_sum_change_times", lambda: 1)
     images()
     assert kept.read_bytes() != before
 
