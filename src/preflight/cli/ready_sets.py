@@ -19,7 +19,7 @@ from preflight.rules.context import FileContents
 from preflight.rules.ready import make_ready_set, restore_set
 
 _PACKAGE = Path(__file__).parents[1]
-_SOURCES = (".", "facts", "model", "rules")  # the folders that decide how a set is decoded
+_SOURCES = (".", "facts", "model", "rules", "rulesets")  # what decides how a set is decoded
 
 
 def make_shipped_sets() -> dict[str, bytes]:
