@@ -8,7 +8,6 @@ container has (its image may set it), an image that one side names by its digest
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -32,6 +31,7 @@ from preflight.facts.engine.api import (
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.engine.engine_facts import is_log_rotated
 from preflight.facts.host.kernel import ContainerCgroup, read_container_cgroup
+from preflight.facts.images import normalize_image_name
 from preflight.facts.stack.containers import (
     CONTAINERS_PATH,
     ListedContainer,
@@ -315,14 +315,6 @@ def _is_same_image(wanted: str, actual: str) -> bool:
     """
     if actual.startswith("sha256:") or ("@" in wanted) != ("@" in actual):
         return True
-    wanted, actual = _normalize_image(wanted), _normalize_image(actual)
-    return actual == wanted or actual.endswith(f"/{wanted}")
-
-
-def _normalize_image(reference: str) -> str:
-    """Return a reference without Docker Hub's name, with either a tag or a digest."""
-    name, _, digest = reference.partition("@")
-    name = re.sub(r"^(docker\.io/)?(library/)?", "", name)
-    if digest:
-        return f"{re.sub(':[^:/]*$', '', name)}@{digest}"
-    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+    wanted, actual = normalize_image_name(wanted), normalize_image_name(actual)
+    short = wanted.removeprefix("docker.io/").removeprefix("library/")
+    return actual == wanted or actual.endswith(f"/{short}")
