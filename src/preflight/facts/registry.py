@@ -30,7 +30,7 @@ from preflight.facts.images import (
     parse_image_reference,
     registry_key,
 )
-from preflight.facts.registry_login import Credentials, LoginError, find_credentials
+from preflight.facts.registry_login import Credentials, RegistryError, find_credentials
 from preflight.model.facts import Measured, Unknown, Value
 
 _PATH = ("registry", "images")
@@ -50,10 +50,6 @@ _ALSO_RUN_BY = {"amd64": ("386",), "arm64": ("arm",)}
 """The architectures that Docker takes in place of one. Source: containerd/platforms."""
 _DENIED = "repository does not exist or may require 'docker login'"
 _SAID_BY_REGISTRY = re.compile(r'"errors"\s*:')
-
-
-class RegistryError(Exception):
-    """Why a registry's answer can't be used."""
 
 
 class WantedImage(NamedTuple):
@@ -166,7 +162,7 @@ class RegistryClient:
             if is_elsewhere and _LOOPBACK_PATTERN.fullmatch(registry):
                 raise RegistryError(f"{registry} is an address of the engine's own machine")
             return self._ask_registry(image)
-        except (RegistryError, LoginError) as error:
+        except RegistryError as error:
             unknown = Unknown(str(error), "unavailable")
         except OSError as error:
             reason = error.strerror or str(error) or type(error).__name__

@@ -16,8 +16,8 @@ _MAX_HELPER_SECONDS = 5.0
 _TOKEN_USER = "<token>"  # the helper's secret is an identity token then
 
 
-class LoginError(Exception):
-    """Why docker's credentials can't be used."""
+class RegistryError(Exception):
+    """Why docker's credentials for a registry, or its answer, can't be used."""
 
 
 class Credentials(NamedTuple):
@@ -39,19 +39,19 @@ def find_credentials(
     environ: Mapping[str, str],
     seconds: float,
 ) -> Credentials | None:
-    """Return docker's credentials for a registry, None where it has none; raises LoginError."""
+    """Return docker's credentials for a registry, None where it has none; raises RegistryError."""
     helper = find_helper(reference, config)
     if helper is not None:
         return _ask_helper(helper, registry_key(reference), environ, seconds)
     entry = get_nested_object(get_nested_object(config, "auths"), registry_key(reference))
     if entry.get("identitytoken"):
-        raise LoginError(f"docker is logged in to {reference.registry} with an identity token")
+        raise RegistryError(f"docker is logged in to {reference.registry} with an identity token")
     user, password = text_or_none(entry.get("username")), text_or_none(entry.get("password"))
     if (encoded := text_or_none(entry.get("auth"))) is not None:
         try:
             user, _, password = base64.b64decode(encoded).decode().partition(":")
         except ValueError:
-            raise LoginError("an entry of docker's config.json isn't valid Base64") from None
+            raise RegistryError("an entry of docker's config.json isn't valid Base64") from None
         password = password.strip("\0")
     return Credentials(user, password) if user and password else None
 
@@ -62,7 +62,7 @@ def _ask_helper(
     """Run `docker-credential-… get`. Source: docker/docker-credential-helpers."""
     program = shutil.which(helper, path=environ.get("PATH"))
     if program is None:
-        raise LoginError(f'exec: "{helper}": executable file not found in $PATH')
+        raise RegistryError(f'exec: "{helper}": executable file not found in $PATH')
     try:
         done = subprocess.run(
             [program, "get"],
@@ -74,10 +74,10 @@ def _ask_helper(
         )
         answer = json.loads(done.stdout) if done.returncode == 0 else None
     except (OSError, ValueError, subprocess.TimeoutExpired, RecursionError):
-        raise LoginError(f"{helper} gave no answer") from None
+        raise RegistryError(f"{helper} gave no answer") from None
     if not isinstance(answer, dict):
         return None  # it has no credentials for this registry
     user, password = text_or_none(answer.get("Username")), text_or_none(answer.get("Secret"))
     if user == _TOKEN_USER:
-        raise LoginError(f"{helper} has an identity token, which only docker itself can use")
+        raise RegistryError(f"{helper} has an identity token, which only docker itself can use")
     return Credentials(user, password) if user and password else None
