@@ -1,4 +1,4 @@
-"""The worker process: runs all probes at once, and writes each fact as soon as it has it.
+"""The worker process: runs all probes at once, and sends the facts of each as soon as it ends.
 
 It reads its request from standard input, and later the facts that are measured only if a rule asks
 for them. It writes one JSON line for each fact, and ends at its deadline or when nobody reads its
@@ -47,13 +47,12 @@ def main() -> None:
         from preflight.facts.stack import support_data
 
         tasks.append(support_data.measure(context, LogRequest(*options.logs)))
-    threads = [
-        threading.Thread(target=_write_all_bytes, args=(task,), daemon=True) for task in tasks
-    ]
+    threads = [threading.Thread(target=_write_facts, args=(task,), daemon=True) for task in tasks]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
+    _write(b"", send=True)  # what a probe has written that isn't at its end
     _end_process()
 
 
@@ -63,14 +62,15 @@ def _read_asked_paths() -> list[Path]:
     return [tuple(path) for path in json.loads(line)] if line else []
 
 
-def _write_all_bytes(facts: Iterable[Measured]) -> None:
+def _write_facts(facts: Iterable[Measured]) -> None:
+    """Write each fact, and send all that is written once the last has come."""
     collections = []
     for fact in facts:
         if fact.value == {}:
             collections.append(fact)  # it is complete once its members are written
         else:
-            _write_fact([fact])
-    _write_fact(collections)
+            _write(encode_fact(fact))
+    _write(b"".join(map(encode_fact, collections)), send=True)
 
 
 def measure_probe(probe: Probe, context: MeasureContext) -> Iterator[Measured]:
@@ -107,14 +107,15 @@ def encode_fact(fact: Measured) -> bytes:
     return json.dumps([*fact, isinstance(fact.value, Unknown)]).encode("ascii") + b"\n"
 
 
-def _write_fact(facts: Iterable[Measured]) -> None:
+def _write(data: bytes, *, send: bool = False) -> None:
+    """Write whole lines, and send what any thread has written: to send each alone takes longer."""
     output = sys.stdout.buffer
-    for fact in facts:
-        try:
-            output.write(encode_fact(fact))  # it has a lock: lines of several threads don't mix
+    try:
+        output.write(data)  # it has a lock: lines of several threads don't mix
+        if send:
             output.flush()
-        except OSError:
-            _end_process()  # nobody reads any more
+    except OSError:
+        _end_process()  # nobody reads any more
 
 
 def _end_process() -> None:

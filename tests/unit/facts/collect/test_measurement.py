@@ -132,7 +132,7 @@ def test_a_probe_that_fails_halfway_keeps_what_it_had(
 
     probe = Probe((Fact("a", "number", ""), Fact("b", "number", "")), "none")
     monkeypatch.setattr(Probe, "load", lambda _: SimpleNamespace(measure=measure))
-    worker._write_all_bytes(worker.measure_probe(probe, MeasureContext(Options())))
+    worker._write_facts(worker.measure_probe(probe, MeasureContext(Options())))
     lines = capfdbinary.readouterr().out.splitlines()
     facts = build_facts(map(decode_fact, lines), measured_at="", version="")
     assert facts.values == {"a": 1}
@@ -147,7 +147,7 @@ def test_without_a_compose_file_nothing_of_a_project_is_there(
     probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    worker._write_all_bytes(
+    worker._write_facts(
         worker.measure_probe(
             probe, MeasureContext(Options(docker_host="unix:///nowhere/docker.sock"))
         )
@@ -167,7 +167,7 @@ def test_a_compose_file_that_cannot_be_used_is_the_reason_for_all_of_its_project
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "compose.yaml").write_text("services: 7\n")
-    worker._write_all_bytes(
+    worker._write_facts(
         worker.measure_probe(
             probe, MeasureContext(Options(docker_host="unix:///nowhere/docker.sock"))
         )
