@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
+_MIN_WRAP_WIDTH, _MAX_WRAP_WIDTH = 60, 250
 _JSON_FILE_LINE_START = b'{"log":"'  # how each line of Docker's json-file logging driver begins
 # Fields that hold what was said to or by a model, asked of a search, or written in an alert's rule.
 _QUOTING_FIELD_NAMES = (
@@ -42,11 +45,12 @@ _CHAT_PATTERN = re.compile(
     |^\s*(?:if|elif|return|case|(?:const|let|var|export)[ ]\w+[ ]:?=
       |(?-i:[A-Z0-9]+_[A-Z0-9_]+)[ ]=)[ ][("'`]
     |^\s*(?:\xe2\x9c\x93|---[ ]PASS|PASS(?:ED)?\b|ok[ ][0-9]+[ ])
-    |(?:^|[\s\]|])(?:user|assistant|human)(?:[ ](?:said|asked|wrote))?:\s+(?![\s"'\\\[{])
+    |(?:^|[\]|]\s*|\d\s)(?:user|assistant|human)(?:[ ](?:said|asked|wrote))?:\s+(?![\s"'\\\[{])
     |\b(?:if|when|whenever)[ ](?:you|we|it|they)[ ](?:see|sees|get|gets|hit|hits)\b
     |\bwhat[ ](?:do|does|is)\b
     |\bhow[ ](?:to|do[ ]i|can[ ]i)[ ](?:fix|solve|avoid|handle)\b
     |\b(?:errors?|messages?|faults?)[ ](?:like|such[ ]as)\b
+    |\bHandler[ ]for[ ](?:GET|HEAD)[ ]|\bAttempting[ ]next[ ]endpoint[ ]
     |\bi(?:'m[ ]getting|[ ]get|[ ]got|[ ]see)\b""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -70,8 +74,41 @@ def unwrap_line(data: bytes) -> LogLine:
     return LogLine(data.rstrip(b"\r\n"))
 
 
-_ESCAPE_PATTERN = re.compile(rb"""\\+(u00[0-9a-f]{2}|[nrt"'])|\x1b\[[0-9;]*m""", re.IGNORECASE)
+_ISO_TIME = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:]{8}(?:[.,][0-9]+)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
+# What log collectors and runners write before a line, each of them once or more.
+_PREFIX_PATTERN = re.compile(
+    rb"""(?:\s+|>[ ]|\xe2\x94\x82[ ]|(?:docker(?:-compose)?|podman)(?:\.exe)?[ ]:[ ]
+    |[\w.-]+\s+\|[ ]|\[pod/[^]]+\][ ]|\#\#\[error\]|\#[0-9]+[ ][0-9.]+[ ](?!Killed$)
+    |%b[ ]|[A-Z][a-z]{2}[ ][ 0-9]?[0-9][ ][0-9:]{8}[ ]|\[[ ]*[0-9]+\.[0-9]+\][ ]
+    |<[0-9]{1,3}>[0-9][ ](?=[0-9]{4}-)|[\w.-]+[ ][\w.-]+[ ][0-9-]+[ ]\S+[ ](?:-|\[[^]]*\])[ ]
+    |(?:stdout|stderr)[ ][FP][ ]|[0-9]{2}[OE]\+?[ ]|(?:[^\t|]+\t){2}(?=[0-9]{4}-)
+    |[IWEF][0-9]{4}[ ][0-9:.]{15}[ ]+[0-9]+[ ][\w.-]+:[0-9]+\][ ]
+    |(?:[\w.-]+[ ])?[\w./-]+\[[0-9]+\]:[ ])+"""
+    % _ISO_TIME,
+    re.VERBOSE,
+)
+_QUOTED_VALUE_PATTERN = re.compile(
+    rb"""(?:^|[:=\[][ ]?)b?(?:"([^"]{4,})"|'([^']{4,})')(?=$|[\s,})\]"'])""", re.VERBOSE
+)
+
+
+def strip_wrappers(text: bytes) -> list[bytes]:
+    """Return what a line may hold: the text after its prefixes, and each quoted value of a field.
+
+    A pager's mark at the end is left out.
+    """
+    prefix = _PREFIX_PATTERN.match(text)
+    bare = text[prefix.end() if prefix else 0 :].removesuffix(b">").removesuffix("…".encode())
+    return [bare, *(match[1] or match[2] for match in _QUOTED_VALUE_PATTERN.finditer(bare))]
+
+
+_ESCAPE_PATTERN = re.compile(rb"""\\+(u00[0-9a-f]{2}|[nrt"'])|\x1b\[[0-9;?]*[a-z]""", re.IGNORECASE)
 _CHARACTER_BY_ESCAPE = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+
+
+def has_escapes(text: bytes) -> bool:
+    """Return whether a line holds what `unescape` resolves."""
+    return b"\\" in text or b"\x1b" in text or b"\r" in text
 
 
 def unescape(text: bytes) -> list[bytes]:
@@ -83,7 +120,7 @@ def unescape(text: bytes) -> list[bytes]:
             return bytes([int(escape[3:], 16)])
         return _CHARACTER_BY_ESCAPE.get(escape, escape)
 
-    return [line.rstrip(b"\r") for line in _ESCAPE_PATTERN.sub(character, text).split(b"\n")]
+    return re.split(rb"[\r\n]+", _ESCAPE_PATTERN.sub(character, text))
 
 
 def quotes_anything(text: bytes) -> bool:
@@ -100,3 +137,38 @@ def is_quoted(text: bytes, start: int, end: int) -> bool:
             return True
     in_backticks = text.count(b"`", 0, start) % 2 == 1 and b"`" in text[start:]
     return in_backticks or _CHAT_PATTERN.search(text, 0, start) is not None
+
+
+class WrappedLine(NamedTuple):
+    """Lines joined into one: the index of the first, and the offsets at which they meet."""
+
+    first: int
+    text: bytes
+    joints: list[int]
+
+
+def find_wrapped_lines(lines: Sequence[bytes]) -> Iterator[list[WrappedLine]]:
+    """Yield what may have been one line: its parts are as wide as the longest line allows.
+
+    There are two forms of each, as terminals cut within words and editors between them.
+    """
+    width = max(map(len, lines), default=0)
+    first = 0
+    while first < len(lines) and _MIN_WRAP_WIDTH <= width <= _MAX_WRAP_WIDTH:
+        end = first + 1
+        while end < len(lines) and _may_continue(lines[end - 1], lines[end], width):
+            end += 1
+        parts = [line.rstrip(b"\r") for line in lines[first:end]]
+        if len(parts) > 1:
+            sizes = list(accumulate(map(len, parts[:-1])))
+            spaced = [size + number for number, size in enumerate(sizes, 1)]
+            yield [
+                WrappedLine(first, b"".join(parts), sizes),
+                WrappedLine(first, b" ".join(parts), spaced),
+            ]
+        first = end
+
+
+def _may_continue(line: bytes, following: bytes, width: int) -> bool:
+    word = following.split(b" ", 1)[0]
+    return len(line) == width or (word != b"" and len(line) + 1 + len(word) > width)

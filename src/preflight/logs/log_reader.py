@@ -5,9 +5,20 @@ from __future__ import annotations
 import re
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import BinaryIO, NamedTuple
 
-from preflight.logs.lines import LogLine, is_quoted, quotes_anything, unescape, unwrap_line
+from preflight.logs.lines import (
+    LogLine,
+    WrappedLine,
+    find_wrapped_lines,
+    has_escapes,
+    is_quoted,
+    quotes_anything,
+    strip_wrappers,
+    unescape,
+    unwrap_line,
+)
 from preflight.logs.matcher import ALL_PATTERNS_INDEX, build_matcher
 from preflight.logs.search import Candidate, LogSearch
 from preflight.logs.streams import read_blocks
@@ -19,6 +30,7 @@ from preflight.model.rules import Diagnosis
 _MAX_EXCERPT_CHARS = 500
 _MAX_PREFIX_CHARS = 60  # an error that begins later in its line is shown from shortly before it
 _MAX_LINES_OF_SAME_EVENT = 50  # within which a pid is the same event: the kernel logs a kill twice
+_MAX_PASTED_BYTES = 2**14  # of a text in which lines may have been wrapped
 _MAX_EXPLAINING_VALUES = 10_000
 _MAX_SEARCH_SECONDS = 30.0  # of processor time for the candidates of one chunk
 
@@ -43,7 +55,7 @@ class LogReader:
         sources = [(count, source) for count in self._counts for source in count.diagnosis.patterns]
         self._patterns = sources
         self._current_pattern = compile_log_pattern("")
-        self._find, self.slow_reason = build_matcher([source for _, source in sources])
+        self._find, self.slow_reason = build_matcher(tuple(source for _, source in sources))
 
     def add_log(self, name: str, stream: BinaryIO, max_bytes: int | None = None) -> None:
         """Search a log, which may be compressed or in UTF-16, up to this many bytes of it.
@@ -53,7 +65,12 @@ class LogReader:
         self._names[name] = None
         notes: list[str] = []
         search = LogSearch(self._find)
-        for candidates in search.candidates(read_blocks(stream, notes, max_bytes)):
+        blocks = read_blocks(stream, notes, max_bytes)
+        head, second = next(blocks, b""), next(blocks, b"")
+        if not second and len(head) <= _MAX_PASTED_BYTES:
+            with time_limit(_MAX_SEARCH_SECONDS, lambda: self._current_pattern):
+                head = self._rejoin_wrapped_lines(head)
+        for candidates in search.candidates(chain([head, second], blocks)):
             with time_limit(_MAX_SEARCH_SECONDS, lambda: self._current_pattern):
                 for candidate in candidates:
                     self._search_line(name, candidate)
@@ -69,9 +86,37 @@ class LogReader:
         """Search the line for its patterns; it belongs to the first diagnosis that matches it."""
         line = unwrap_line(candidate.data)
         lines = [line]
-        if (b"\\" in line.text or b"\x1b" in line.text) and not quotes_anything(line.text):
+        if has_escapes(line.text) and not quotes_anything(line.text):
             time = line.time or line.text.decode(errors="replace")  # where the whole line has it
             lines = [*(LogLine(text, time) for text in unescape(line.text)), line]
+        if not self._find_error(name, candidate, lines) and not quotes_anything(line.text):
+            time = line.time or line.text.decode(errors="replace")
+            texts = (text for line in lines for text in strip_wrappers(line.text))
+            self._find_error(name, candidate, [LogLine(text, time) for text in texts])
+
+    def _rejoin_wrapped_lines(self, text: bytes) -> bytes:
+        """Return a short text in which each error stands on one line, as before it was wrapped."""
+        lines = text.split(b"\n")
+        for variants in find_wrapped_lines(lines):
+            first, wrapped = min((self._first_across(line), line) for line in variants)
+            if first < len(self._patterns):
+                empty = [b""] * len(wrapped.joints)
+                lines[wrapped.first : wrapped.first + 1 + len(empty)] = [*empty, wrapped.text]
+        return b"\n".join(lines)
+
+    def _first_across(self, wrapped: WrappedLine) -> int:
+        """Return the number of the first pattern that matches across a joint, if there is one."""
+        numbers = {number for _, number in self._find(wrapped.text)}
+        for number, (_, source) in enumerate(self._patterns):
+            if number in numbers or ALL_PATTERNS_INDEX in numbers:
+                self._current_pattern = compile_log_pattern(source)
+                match = self._current_pattern.search(wrapped.text)
+                if match and any(match.start() < joint < match.end() for joint in wrapped.joints):
+                    return number
+        return len(self._patterns)
+
+    def _find_error(self, name: str, candidate: Candidate, lines: Sequence[LogLine]) -> bool:
+        """Count the first diagnosis that matches one of these forms of a line."""
         patterns = self._patterns
         if ALL_PATTERNS_INDEX not in candidate.patterns:
             patterns = [patterns[number] for number in sorted(set(candidate.patterns))]
@@ -83,7 +128,8 @@ class LogReader:
                     if not is_quoted(line.text, *match.span()):
                         occurrence = _Occurrence(name, candidate.line_number, line, match.start())
                         self._count_occurrence(count, occurrence, match)
-                    return
+                    return True
+        return False
 
     def _count_occurrence(
         self, count: _OccurrenceCount, occurrence: _Occurrence, match: re.Match[bytes]

@@ -97,9 +97,9 @@ def _translate_to_hyperscan(source: str) -> str:
     def widen(match: re.Match[str]) -> str:
         token = match[0]
         if token in ("^", r"\A"):
-            return r'(?:^|\\n|"|m)'
+            return r"""(?:^|\\n|["'m\]:|>\s])"""
         if token in ("$", r"\Z"):
-            return r'(?:$|\r|\\+[rn]|\\*"|\x1b)'
+            return r"""(?:$|\r|\\+[rn]|\\*["']|\x1b|>|\xe2\x80\xa6)"""
         if token in (r"\b", r"\B"):
             return ""  # a word may stand beside `\u003c`, which ends like one
         if token == "{,":

@@ -78,6 +78,7 @@ def plain_counts(diagnoses: tuple[Diagnosis, ...], data: bytes) -> Counts:
     for number, line in enumerate(data.split(b"\n"), 1):
         for diagnosis in diagnoses:
             texts = [re.sub(rb"\x1b\[[0-9;]*m", b"", line).rstrip(b"\r"), line.rstrip(b"\r")]
+            texts += [text.removesuffix("…".encode()) for text in texts]  # as a pager cuts
             if any(compile_log_pattern(p).search(t) for p in diagnosis.patterns for t in texts):
                 numbers.setdefault(diagnosis.id, []).append(number)
                 break
