@@ -43,7 +43,7 @@ _SYSTEMD_PROGRAMS = "systemctl|journalctl|loginctl|timedatectl|oomctl|usermod|ne
 _LINUX_COMMANDS = (
     _PROGRAM.format(
         f"{_SYSTEMD_PROGRAMS}|apk|apt-get|dnf|pacman|dmesg|sysctl|free|ss|ipcs|quota"
-        "|nvidia-ctk|cat /proc|ls -l /dev|dockerd|findmnt|modprobe|mount|service"
+        "|nvidia-ctk|cat /proc|ls -l /dev|dockerd|findmnt|modprobe|mount|service|aa-remove-unknown"
     )
     + "|/etc/(?:sysctl|systemd|docker)|podman system migrate"
 )

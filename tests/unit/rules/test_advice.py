@@ -354,7 +354,8 @@ PROGRAMS = {  # where each can be run; what isn't here can't be advised
     "fedora rhel centos rocky almalinux": "dnf",
     "arch": "pacman",
     "systemd": "systemctl journalctl loginctl timedatectl oomctl usermod newgrp",
-    "linux": "free dmesg sysctl ss ipcs quota nvidia-ctk dockerd findmnt modprobe mount service",
+    "linux": "free dmesg sysctl ss ipcs quota nvidia-ctk dockerd findmnt modprobe mount"
+    " service aa-remove-unknown",
     "linux darwin": "df grep sed chmod chown stat tee printf unset export",
     "linux windows": "nvidia-smi",
     "windows": "Remove-Item net",
