@@ -542,7 +542,6 @@ REPORTED: dict[str, list[str]] = {
     ],
     "memory-limit-refused": [
         'process_linux.go:430: container init caused: setting cgroup config for procHooks process caused: failed to write "104857600" to "/sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes": write /sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes: device or resource busy',
-        "Error response from daemon: Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
     ],
     "memory-limit-discarded": [
         "Error: OCI runtime error: crun: the requested cgroup controller `memory` is not available",

@@ -123,8 +123,6 @@ VARIANTS: dict[str, list[str]] = {
         "open /sys/fs/cgroup/cpu/docker/cpu.cfs_quota_us: no such file or directory",
     ],
     "memory-limit-refused": [
-        "You should always set the Memory limit when using Memoryswap limit, see usage",
-        "Error response from daemon: Minimum memory reservation allowed is 6MB",
         "unable to set memory limit to 1048576 (current usage: 2097152, peak usage: 3145728)",
     ],
     "memory-limit-discarded": [
