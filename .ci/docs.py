@@ -118,12 +118,13 @@ def tables() -> dict[str, str]:
             [(f"`{fact.path}`", fact.unit, fact.summary) for fact in ALL_FACTS],
         ),
         "errors": table(
-            ("error", "meaning", "an example"),
+            ("error", "meaning", "an example", "versions"),
             [
                 (
                     f"**{cell(error.title)}** `{error.id}`",
                     cell(error.cause),
                     f"`` {cell(error.examples[0])} ``",
+                    cell(error.versions or ""),
                 )
                 for error in load_ruleset(
                     DEFAULT_RULE_SET, read_rule_file, known_errors=True

@@ -152,6 +152,7 @@ class Diagnosis(NamedTuple):
     service: Path | None = None
     report: bool = True
     examples: tuple[str, ...] = ()
+    versions: str | None = None
 
 
 LOG_NAMESPACE = "log"  # the first segment of facts from a log line; a fix has only {required}
