@@ -163,7 +163,8 @@ def _find_container_and_service(
     """Return the service that the error is about, its container, and the memory limit there.
 
     That is the service of the diagnosis, as other programs repeat its errors in their own logs;
-    where the diagnosis has none, it is the one that the log is named after.
+    where the diagnosis has none, it is the one that Compose names in the line, or that the log is
+    named after.
     """
     stem = error.last.file.removeprefix(".".join((*CONTAINERS_PATH, "")))
     stem = _LOG_SUFFIX_PATTERN.sub("", re.split(r"[/\\]", stem)[-1])
@@ -179,6 +180,8 @@ def _find_container_and_service(
         usual = facts.get(diagnosis.service)
         if isinstance(usual, str) and not _share_an_alias(service, usual, facts):
             service = usual
+    elif error.service is not None:
+        service = error.service
     if not isinstance(service, str):
         return {"container": stem} if stem in service_by_container else {}
     derived: dict[str, Any] = {"service": service}

@@ -27,6 +27,7 @@ from preflight.model.diagnosis import KnownError, LogContents, Place
 from preflight.model.patterns import compile_log_pattern, time_limit
 from preflight.model.rules import Diagnosis
 
+_COMPOSE_PREFIX_PATTERN = re.compile(rb"(?P<service>[\w.-]+?)[-_][0-9]+ +\| ")
 _MAX_EXCERPT_CHARS = 500
 _MAX_PREFIX_CHARS = 60  # an error that begins later in its line is shown from shortly before it
 _MAX_LINES_OF_SAME_EVENT = 50  # within which a pid is the same event: the kernel logs a kill twice
@@ -169,6 +170,11 @@ class _Occurrence(NamedTuple):
         timestamp = self.timestamp()
         return Place(self.log, self.line_number, timestamp.text if timestamp else None)
 
+    def service(self) -> str | None:
+        """Return the service that Compose names at the start of the line."""
+        prefix = _COMPOSE_PREFIX_PATTERN.match(self.line.text)
+        return prefix["service"].decode() if prefix else None
+
     def excerpt(self) -> str:
         """Return the line from its start, or from shortly before the error."""
         text = self.line.text.decode(errors="replace")
@@ -217,7 +223,9 @@ class _OccurrenceCount:
         firsts, lasts = zip(*self._by_log.values(), strict=True)
         first, last = _sort_by_time(firsts)[0], _sort_by_time(lasts)[-1]
         places = first.place(), last.place()
-        return KnownError(self.diagnosis.id, self._count, *places, self._values, last.excerpt())
+        return KnownError(
+            self.diagnosis.id, self._count, *places, self._values, last.excerpt(), last.service()
+        )
 
 
 def _sort_by_time(occurrences: Sequence[_Occurrence]) -> Sequence[_Occurrence]:

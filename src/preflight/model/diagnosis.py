@@ -20,7 +20,8 @@ class Place(NamedTuple):
 class KnownError(NamedTuple):
     """A known error as the logs show it, by the id of its diagnosis.
 
-    `values` are the texts of named groups, the latest of each; `excerpt` is from the last line.
+    `values` are the texts of named groups, the latest of each; `excerpt` is from the last line,
+    and so is `service`, where Compose wrote it before the line.
     """
 
     id: str
@@ -29,6 +30,7 @@ class KnownError(NamedTuple):
     last: Place
     values: Mapping[str, str]
     excerpt: str = ""
+    service: str | None = None
 
 
 class LogContents(NamedTuple):

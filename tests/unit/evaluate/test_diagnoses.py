@@ -176,6 +176,34 @@ def test_the_name_of_a_log_tells_the_service() -> None:
     assert "GiB" not in told
 
 
+@pytest.mark.parametrize("prefix", ["api-1  | ", "api_1    | ", "api-2 | 2026-03-01T10:00:00Z "])
+def test_compose_names_the_service_before_the_line(prefix: str) -> None:
+    line = f"{prefix}[1] [ERROR] Worker (pid:57) was sent SIGKILL! Perhaps out of memory?"
+    known = facts(compose__services__api__limits__memory=2**30)
+    assert "for api from 1 GiB to 2G" in advice(only(line, name="all.log", known=known))
+    assert "for api" not in advice(only(f"x{line}", name="all.log", known=known))
+    unnumbered = f"api  | {line.removeprefix(prefix)}"
+    assert "for api" not in advice(only(unnumbered, name="all.log", known=known))
+
+
+@pytest.mark.parametrize(
+    ("line", "figures"),
+    [
+        ("shop-api-1 exited with code 137", "shop-api-1"),
+        ("write /var/lib/x/layer.tar: no space left on device", "/var/lib/x/layer.tar"),
+        ("OSError: [Errno 28] No space left on device: '/models'", "/models"),
+        ("services.web.ports must be a list", "services.web.ports"),
+        ('Get "https://reg.local:5000/v2/": x509: certificate has expired', "reg.local:5000"),
+        (
+            'error mounting "/srv/a.conf" to rootfs at "/etc/a.conf": mount: not a directory',
+            "/srv/a.conf onto /etc/a.conf",
+        ),
+    ],
+)
+def test_what_the_line_names_is_in_the_figures(line: str, figures: str) -> None:
+    assert only(line).figures == figures
+
+
 @pytest.mark.parametrize("name", ["api.log", "stack.containers.api-1", "x.zip:logs/api-1.log"])
 def test_an_error_of_the_model_is_about_ollama_whatever_the_log_is_called(name: str) -> None:
     """The API's log repeats what Ollama answered; raising the limit of the API changes nothing."""
