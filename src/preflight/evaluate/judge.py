@@ -335,7 +335,8 @@ class Evaluation:
         own = [line for line in rule.when if ITEM_SEGMENT in line.path]
         selected = self._select_items(own, [Scope(self.facts, str(i), collection) for i in items])
         if unknown and not items and (result is None or result.verdict != "skip"):
-            yield self._not_evaluated(rule, self.scope, "unknown", unknown.reason)
+            verdict: Verdict = "skip" if unknown.reason == NEEDS_ONLINE else "unknown"
+            yield self._not_evaluated(rule, self.scope, verdict, unknown.reason)
         elif result is not None and (result.verdict == "skip" or unknown or selected):
             yield result
         elif not items:

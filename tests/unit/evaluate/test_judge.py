@@ -407,20 +407,21 @@ NAMES = """rules:
 - {id: a, title: A, fact: net.resolve.a.test, require: {equals: true}}
 - {id: b, title: B, fact: host.os, when: {net.resolve.b.test: true}, require: {exists: true}}
 - {id: c, title: C, fact: host.os, recommend: {exists: true}}
+- {id: d, title: D, for_each: net.resolve, fact: host.os, require: {exists: true}}
 """
 
 
 def test_what_needs_the_network_is_skipped_and_counted() -> None:
     report = judged(rules(NAMES), facts({"net": Unknown("needs --online")}))
-    assert [r.verdict for r in report.results] == ["skip", "skip", "pass"]
+    assert [r.verdict for r in report.results] == ["skip", "skip", "pass", "skip"]
     assert [r.message for r in report.results[:2]] == [
         "A: skipped, needs --online",
         "B: skipped, needs --online",
     ]
-    assert report.notes == ("2 rules need the network: add --online to judge them.",)
+    assert report.notes == ("3 rules need the network: add --online to judge them.",)
     assert report.exit_code == 0
     late = judged(rules(NAMES), facts({"net": Unknown("a.test didn't answer", "timeout")}))
-    assert [r.verdict for r in late.results] == ["unknown", "unknown", "pass"]
+    assert [r.verdict for r in late.results] == ["unknown", "unknown", "pass", "unknown"]
     assert (late.notes, late.exit_code) == ((), 3)
 
 
