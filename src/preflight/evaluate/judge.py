@@ -328,7 +328,7 @@ class Evaluation:
         name, value = join_path(collection), self.facts.get(collection)
         unknown = value if isinstance(value, Unknown) else self.facts.unknown.get(name)
         items = value if isinstance(value, Mapping) else {}
-        if not (isinstance(value, Unknown | Mapping) or value is None):
+        if value and not isinstance(value, Unknown | Mapping):  # an empty list has no items
             unknown = Unknown(f"{name} isn't a collection")
         general = [line for line in rule.when if not _refers_to_item(line)]
         result = self._check_applies(rule, general, self.scope) if items or unknown else None

@@ -35,9 +35,10 @@ class Probe(NamedTuple):
         return import_module(f"preflight.facts.{self.module}")
 
     def select_asked_paths(self, paths: Iterable[Path]) -> list[Path]:
-        """Return those of the paths that are the probe's."""
+        """Return those of the paths that are the probe's; only of services any may be meant."""
         own = {tuple(fact.path.split(".")[:2]) for fact in self.facts}
-        return [path for path in paths if path[:2] in own and "*" not in path]
+        own_paths = [path for path in paths if path[:2] in own]
+        return [path for path in own_paths if path[0] == "compose" or "*" not in path]
 
 
 PROBES = (
@@ -48,6 +49,7 @@ PROBES = (
     Probe(FACTS_BY_SUBJECT["kernel"], "engine.settings", asked_only=True),
     Probe(FACTS_BY_SUBJECT["docker"], "engine.engine_facts", late="Docker did not answer"),
     Probe(FACTS_BY_SUBJECT["compose"], "compose.facts", needs_project=True),
+    Probe(FACTS_BY_SUBJECT["mounts"], "mounted_paths", asked_only=True),
     Probe(FACTS_BY_SUBJECT["start"], "start_blockers", needs_project=True),
     Probe(FACTS_BY_SUBJECT["ports"], "ports"),
     Probe(FACTS_BY_SUBJECT["registry"], "registry", needs_project=True, needs_online=True),
@@ -66,7 +68,8 @@ def unknown_facts(probe: Probe, reason: Unknown, asked: Iterable[Path] = ()) -> 
     Of a probe that measures what rules name, for what they name in `asked`.
     """
     if probe.asked_only:
-        yield from (Measured(path, reason) for path in probe.select_asked_paths(asked))
+        for path in probe.select_asked_paths(asked):  # what isn't there of a service is absent
+            yield Measured(path[:2] if path[0] == "compose" else path, reason)
         return
     paths = (tuple(fact.path.split(".")) for fact in probe.facts)
     for path in dict.fromkeys(p[: p.index("*")] if "*" in p else p for p in paths):

@@ -161,12 +161,16 @@ class Facts(NamedTuple):
                 return self._explain_missing_item(split_path(prefix), path)
         return Unknown("the facts don't include it")
 
-    def _explain_missing_item(self, collection: Path, path: Path) -> MissingItem | None:
+    def _explain_missing_item(self, collection: Path, path: Path) -> Unknown | None:
         """Return that a complete collection has no item of this name; None for what is absent."""
         noun = _NOUN_BY_COLLECTION.get(collection[-1])
-        if noun is None or path == collection:
+        if path == collection:
             return None
         items, name = self.get(collection), path[len(collection)]
+        if isinstance(items, list):  # such as the mounts of a service, in a snapshot
+            return Unknown(f"{join_path(path)} was not measured")
+        if noun is None:
+            return None
         if not isinstance(items, Mapping) or name in items:
             return None
         hint = did_you_mean(name, items).replace(", did", ": did")
@@ -217,7 +221,9 @@ def replace_facts(facts: Facts, changes: Iterable[Measured]) -> Facts:
         if isinstance(value, Unknown):
             node.pop(path[-1], None)
             continue
-        if value != {}:
+        if isinstance(value, list) and isinstance(node.get(path[-1]), Mapping):
+            pass  # its items came before: a service's mounts
+        elif value != {}:
             node[path[-1]] = value
         else:
             node.setdefault(path[-1], {})

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -27,7 +26,7 @@ from preflight.facts.builds.patterns import IgnoreFile, PatternError, PatternLim
 from preflight.facts.builds.stages import BuildError, BuildPlan, LocalSource
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.facts import read_pairs
-from preflight.facts.compose.guard import resolve_path
+from preflight.facts.compose.guard import REMOTE_CONTEXT_PATTERN, resolve_path
 from preflight.facts.compose.load import (
     ReadableFolders,
     compose_environment,
@@ -38,7 +37,6 @@ from preflight.facts.compose.project import ComposeError, Project, find_source, 
 from preflight.facts.images import list_images, normalize_image_name, phrase_reference_error
 from preflight.model.facts import Measured, Source, Unknown, Value
 
-_REMOTE_CONTEXT_PATTERN = re.compile(r"[a-z+]+://|git@|github\.com/", re.IGNORECASE)
 _MAX_STAGES = 1000
 _MAX_IGNORE_FILE_BYTES = 2**20
 _MAX_PROBLEMS = 20  # of one service
@@ -107,7 +105,7 @@ class Build:
         build = self._service["build"]
         self._build: Mapping[str, Any] = build if isinstance(build, Mapping) else {"context": build}
         context = str(self._build.get("context") or ".")
-        self.is_local = not _REMOTE_CONTEXT_PATTERN.match(context)
+        self.is_local = not REMOTE_CONTEXT_PATTERN.match(context)
         self.context = resolve_path(context, project.folder) if self.is_local else context
         self.inline = None
         if builder.name == "buildkit":  # the others look for a file

@@ -16,6 +16,7 @@ from preflight.facts.compose.project import ComposeError, Project
 from preflight.facts.engine.api import EngineApi, LazyValue
 from preflight.facts.engine.endpoint import EngineError, resolve_endpoint
 from preflight.facts.engine.locality import (
+    FilesystemProbe,
     HostVisibility,
     find_differing_info_key,
     find_host_visibility,
@@ -74,6 +75,7 @@ class MeasureContext:
         self.engine = LazyValue(self._connect_to_engine)
         self.project: LazyValue[Project | None] = LazyValue(lambda: load_project(options))
         self.asked_paths = LazyValue(read_asked_paths)
+        self._filesystems = LazyValue(FilesystemProbe)
         self._engine_seconds = 0.0
 
     def _connect_to_engine(self) -> Engine:
@@ -84,7 +86,16 @@ class MeasureContext:
         version = api.negotiate_version()
         info = api.get_object("/info")
         name = identify_engine(version, info, endpoint.url)
-        return Engine(api, version, info, name, find_host_visibility(api, name, info))
+        visibility = self._hide_silent_paths(find_host_visibility(api, name, info))
+        return Engine(api, version, info, name, visibility)
+
+    def _hide_silent_paths(self, visibility: HostVisibility) -> HostVisibility:
+        """Return the visibility, without paths of which the filesystem doesn't answer."""
+
+        def path_hidden(path: str) -> Unknown | None:
+            return self._filesystems().explain_silence(path) or visibility.path_hidden(path)
+
+        return visibility._replace(path_hidden=path_hidden)
 
     def asked_names(self, *group: str) -> list[str]:
         """Return the names below a group of facts that rules ask for, such as ports."""
@@ -139,4 +150,5 @@ class MeasureContext:
         hidden: Unknown | None = engine
         with suppress(EngineError):
             hidden = None if self.endpoint().is_local and not is_in_container()[0] else engine
-        return HostVisibility(engine, hidden, engine, lambda _: hidden)
+        visibility = HostVisibility(engine, hidden, engine, lambda _: hidden)
+        return self._hide_silent_paths(visibility)

@@ -102,7 +102,9 @@ class Measurement:
         on_demand = [
             path
             for path in sorted(asked_paths)
-            if path[:1] in _ON_DEMAND_GROUPS or path[:2] in _ON_DEMAND_GROUPS
+            if path[:1] in _ON_DEMAND_GROUPS
+            or path[:2] in _ON_DEMAND_GROUPS
+            or (path[3:4] == ("mounts",) and path[4:])
         ]
         facts = []
         for fact in self.results(on_wait, on_demand):

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from preflight.facts.catalogue import FACTS_BY_SUBJECT
 from preflight.facts.collect.context import MeasureContext
@@ -119,7 +120,12 @@ def _write(data: bytes, *, send: bool = False) -> None:
 
 
 def _end_process() -> None:
-    """End this process and the programs it runs, which are in its process group."""
+    """End this process and the programs it runs, which are in its process group.
+
+    It isn't gone while a thread hangs in the kernel: the closed pipe tells that this was all.
+    """
+    with suppress(OSError):
+        os.close(1)
     if hasattr(os, "killpg") and os.getsid(0) == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(0)

@@ -20,6 +20,7 @@ from preflight.model.facts import Measured, Value
 from preflight.model.fixes import LEGACY_KEY_BY_PATH
 
 _TEXT_KEYS = (
+    *("build.context", "build.dockerfile", "build.target"),
     *("cgroup_parent", "container_name", "cpuset", "network_mode", "pull_policy", "runtime"),
     "user",
 )
@@ -81,8 +82,9 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
     yield fact(("repository",), repository, "image")
     yield fact(("tag",), tag, "image")
     for text_key in _TEXT_KEYS:
-        if service.get(text_key) is not None:  # what isn't measured of a service it doesn't have
-            yield fact((text_key,), str(service[text_key]), text_key)
+        value = read_field(service, text_key)
+        if value is not None:  # what isn't measured of a service it doesn't have
+            yield fact(tuple(text_key.split(".")), str(value), *text_key.split("."))
     deployed = read_field(service, "deploy.replicas") is not None
     key = ("deploy", "replicas") if deployed else ("scale",)
     yield fact(("replicas",), count_replicas(service), *key)

@@ -18,6 +18,7 @@ from typing import Any
 from preflight import yaml_marks
 from preflight.facts.compose.guard import (
     PORT,
+    REMOTE_CONTEXT_PATTERN,
     ProjectGuard,
     error_at_node,
     mapping_entries,
@@ -208,12 +209,24 @@ class _StandInReader:
                 newer_key = f"deploy.resources.{group}.{what}"
                 words = f"can't set distinct values on '{older_key}' and '{newer_key}'"
                 self.conflicts.append((name, f"services.{name}: {words}"))
+        if (build := service.get("build")) is not None:
+            service["build"] = self._normalize_build(build)
         return {
             **service,
             **({"environment": environment} if environment else {}),
             "ports": list({_port_identity(port): port for port in filter(None, ports)}.values()),
             "volumes": list({str(v.get("target")): v for v in filter(None, mounts)}.values()),
         }
+
+    def _normalize_build(self, build: Value) -> Value:
+        """Return `build` with an absolute context, and the name of its Dockerfile."""
+        build = {"context": build} if isinstance(build, str) else dict(build)
+        context = build.get("context") or "."
+        if not REMOTE_CONTEXT_PATTERN.match(context):
+            context = resolve_path(context, self.project.folder)
+        if "dockerfile_inline" not in build:
+            build.setdefault("dockerfile", "Dockerfile")
+        return {**build, "context": context}
 
     def parse_value(self, path: Path, parse: Callable[[Value], Value], value: Value) -> Value:
         """Return what a value is parsed to, None where a required variable is missing."""

@@ -14,6 +14,7 @@ import re
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -106,6 +107,42 @@ class HostVisibility(NamedTuple):
     network_hidden: Unknown | None
     cgroups_hidden: Unknown | None
     path_hidden: ExplainHiddenPath
+
+
+_MAX_FILESYSTEM_ANSWER_SECONDS = 1.0
+_SLOW_FILESYSTEM_PATTERN = re.compile(
+    "fuse|nfs|cifs|smb|9p|ceph|lustre|afs|gpfs|virtiofs|ocfs2|gfs2"
+)
+
+
+class FilesystemProbe:
+    """Finds paths on filesystems that don't answer, such as a share whose server is gone.
+
+    Nothing can end a call that waits for one: a thread makes it, and is given up.
+    """
+
+    def __init__(self) -> None:
+        mounts = _read_mounts(Path("/"), "self")
+        can_be_slow = any(_SLOW_FILESYSTEM_PATTERN.match(mount.filesystem) for mount in mounts)
+        self._mounts = mounts if can_be_slow else []
+        self._silent: dict[str, Unknown] = {}  # by mount point
+
+    def explain_silence(self, path: str) -> Unknown | None:
+        """Return None if the filesystem of a path answers, or can't be one that doesn't."""
+        if not self._mounts:
+            return None
+        mount = find_mount(os.path.abspath(path), self._mounts)
+        point = mount.point if mount else path
+        if point not in self._silent:
+            thread = threading.Thread(target=os.path.exists, args=(path,), daemon=True)
+            thread.start()
+            thread.join(_MAX_FILESYSTEM_ANSWER_SECONDS)
+            if not thread.is_alive():
+                return None
+            seconds = f"{_MAX_FILESYSTEM_ANSWER_SECONDS:g} s"
+            reason = f"{path}: its filesystem did not answer within {seconds}"
+            self._silent[point] = Unknown(reason, "timeout")
+        return self._silent[point]
 
 
 _ENGINE_ELSEWHERE = Unknown(
