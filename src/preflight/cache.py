@@ -10,6 +10,8 @@ from pathlib import Path
 
 from preflight.processes import check_filesystem_responds
 
+_silent_folders: set[Path] = set()
+
 
 def find_cache_file(name: str) -> Path | None:
     """Return the path of a file to keep; None without a folder that is the user's own.
@@ -24,7 +26,11 @@ def find_cache_file(name: str) -> Path | None:
         folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     with suppress(OSError, RuntimeError):  # no home folder
         file = Path(folder, "preflight", name).expanduser()
+        if file.parent in _silent_folders:
+            return None
+        _silent_folders.add(file.parent)  # waited for once
         check_filesystem_responds(str(file))
+        _silent_folders.remove(file.parent)
         if _only_user_can_write(next(folder for folder in file.parents if folder.exists()).stat()):
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             return file
