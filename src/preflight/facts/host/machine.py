@@ -30,6 +30,10 @@ SYSTEM_CONTAINERS = ("lxc", "lxc-libvirt", "openvz", "systemd-nspawn")
 
 _OS_RELEASE_FILES = ("etc/os-release", "usr/lib/os-release")  # os-release(5): the first that exists
 _KEYS = {"id": "ID", "version": "VERSION_ID", "name": "PRETTY_NAME"}
+_OS_RELEASE_PATTERN = re.compile(
+    rf"^[ \t]*({'|'.join(_KEYS.values())})=(.{{0,1000}})$", re.MULTILINE
+)
+_MAX_OS_RELEASE_BYTES = 2**22
 _MAX_FILE_BYTES = 2**16
 _MAX_NAME_CHARS = 100
 _CPU_MODEL_PATTERN = re.compile(
@@ -294,7 +298,7 @@ def _read_os_release(root: Path) -> tuple[Mapping[str, str] | Unknown, str]:
     for name in _OS_RELEASE_FILES:
         try:
             with open(root / name, encoding="utf-8", errors="replace") as file:
-                return parse_os_release(file.read(_MAX_FILE_BYTES)), f"/{name}"
+                return parse_os_release(file.read(_MAX_OS_RELEASE_BYTES)), f"/{name}"
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -303,18 +307,18 @@ def _read_os_release(root: Path) -> tuple[Mapping[str, str] | Unknown, str]:
 
 
 def parse_os_release(text: str) -> dict[str, str]:
-    """Return the assignments of an os-release file; lines that aren't any are left out."""
+    """Return the values of an os-release file that facts are made of; the last of several counts.
+
+    A value that isn't valid is left out.
+    """
     values = {}
-    for line in text.splitlines():
-        match = re.fullmatch(r"\s*([A-Z][A-Z0-9_]*)=(.*)", line)
-        if match is None:
-            continue
+    for key, quoted in dict(_OS_RELEASE_PATTERN.findall(text)).items():
         try:
-            words = shlex.split(match[2])
+            words = shlex.split(quoted)
         except ValueError:  # a quotation mark that isn't closed
             continue
         if len(words) == 1 and words[0]:
-            values[match[1]] = words[0][:_MAX_NAME_CHARS]
+            values[key] = words[0][:_MAX_NAME_CHARS]
     return values
 
 

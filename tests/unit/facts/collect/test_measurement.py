@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -292,3 +293,16 @@ def test_a_current_folder_that_is_gone_costs_only_its_disk(
     snapshot = json.loads(done.stdout)
     assert snapshot["facts"]["host"]["memory"]["total"] > 0
     assert "host.disk.free" in snapshot["unknown"]
+
+
+def test_facts_of_any_name_are_measured_if_they_are_named(run_preflight: Run, silent: str) -> None:
+    options = ("--docker-host", silent, "--timeout", "3", "-f", "json")
+    names = ("host.tools.sh.path", "host.tools.no-such-tool.path", "host.time.synchronized")
+    named = json.loads(run_preflight("facts", *names, *options).stdout)
+    assert named["facts"]["host"]["tools"]["sh"]["path"] == shutil.which("sh")
+    assert named["facts"]["host"]["tools"]["no-such-tool"] == {"path": None}
+    known = "time" in named["facts"]["host"] or "host.time.synchronized" in named["unknown"]
+    assert known
+    plain = json.loads(run_preflight("facts", *options).stdout)
+    assert not {"tools", "time"} & set(plain["facts"]["host"])
+    assert not [name for name in plain["unknown"] if name.startswith(("host.t", "kernel.th"))]

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from paths import SHARED
-from preflight.facts.host.machine import measure_distribution, measure_virtualization
+from preflight.facts.host.machine import (
+    measure_distribution,
+    measure_timezone,
+    measure_virtualization,
+)
 from preflight.model.facts import Unknown
 
 DEBIAN = """\
@@ -70,6 +76,19 @@ def test_the_file_of_the_vendor_counts_where_there_is_no_other(tree: Any) -> Non
     root = tree({"usr/lib/os-release": "ID=alpine\n"})
     assert distribution(root)["id"] == "alpine"
     assert distribution(tree({"etc/os-release": DEBIAN}))["id"] == "debian"
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["A=b\n" * 250_000, f'ANSI_COLOR="{"x" * 2**20}"\n', f'ID="{"x" * 2**20}"\n',
+     "ID=other\n" * 100_000],
+    ids=["lines", "one line", "an ID without end", "the same line"],
+)  # fmt: skip
+def test_an_os_release_of_1_mb_takes_no_time(tree: Any, more: str) -> None:
+    start = time.thread_time()
+    values = distribution(tree({"etc/os-release": more + DEBIAN}))
+    assert time.thread_time() - start < 0.2
+    assert (values["id"], values["version"]) == ("debian", "12")
 
 
 def test_without_a_file_nothing_is_known(tree: Any) -> None:
@@ -155,3 +174,37 @@ def test_the_guest_of_the_shared_cases(tree: Any) -> None:
     if not folder.is_dir():
         pytest.skip("the shared cases aren't there")
     assert measure_virtualization(folder).value == "lxc"
+
+
+@pytest.mark.parametrize(
+    ("link", "text", "zone"),
+    [
+        ("../usr/share/zoneinfo/Europe/Berlin", "", "Europe/Berlin"),
+        ("/usr/share/zoneinfo/America/Argentina/Salta", "", "America/Argentina/Salta"),
+        ("/var/db/timezone/zoneinfo/Asia/Tokyo", "", "Asia/Tokyo"),  # as macOS has it
+        ("", "Europe/Paris\n", "Europe/Paris"),  # a copy of the file, as Debian once made it
+        ("", "", Unknown),
+        (None, "", "UTC"),
+    ],
+)
+def test_time_zones(tree: Any, link: str | None, text: str, zone: Any) -> None:
+    root = tree({"etc/timezone": text, **({} if link is None else {"etc/localtime": "TZif2"})})
+    if link:
+        (root / "etc/localtime").unlink()
+        (root / "etc/localtime").symlink_to(link)
+    value = measure_timezone(root).value
+    assert isinstance(value, Unknown) if zone is Unknown else value == zone
+
+
+def test_in_an_application_container_the_time_zone_would_be_the_images(tree: Any) -> None:
+    files = {"etc/timezone": "UTC", ".dockerenv": "", "proc/self/mountinfo": OVERLAY}
+    assert isinstance(measure_timezone(tree(files)).value, Unknown)
+
+
+@pytest.mark.skipif(not os.path.islink("/etc/localtime"), reason="it is a link")
+def test_the_time_zone_of_this_machine() -> None:
+    link = subprocess.run(["readlink", "-f", "/etc/localtime"], capture_output=True, text=True)
+    zone = measure_timezone(Path("/")).value
+    if not isinstance(zone, Unknown):
+        name = os.path.realpath(f"/usr/share/zoneinfo/{zone}")
+        assert name == link.stdout.strip()
