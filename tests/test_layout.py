@@ -89,6 +89,12 @@ def loaded(*arguments: str, cwd: Path | None = None, **environment: str) -> set[
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
+ASKED = [  # by the bundled rules
+    ["docker", "ulimits", "nofile", "soft"],
+    ["kernel", "sysctl", "vm", "max_map_count"],
+]
+
+
 def loaded_by_worker(cwd: Path) -> set[str]:
     code = (
         "import sys, json, os\n"
@@ -97,7 +103,8 @@ def loaded_by_worker(cwd: Path) -> set[str]:
         "worker._end_process = end\nworker.main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], input=json.dumps([Options(), time.monotonic() + 10]),
+        [sys.executable, "-c", code],
+        input=f"{json.dumps([Options(), time.monotonic() + 10])}\n{json.dumps(ASKED)}\n",
         capture_output=True, text=True, cwd=cwd,
     )  # fmt: skip
     return set(json.loads(done.stderr.splitlines()[-1]))
@@ -174,4 +181,8 @@ def test_a_check_imports_at_most_70_of_our_modules(format_: str, tmp_path: Path)
     assert "yaml" not in loaded("check", "-f", format_)
     ours = {name for name in modules if name.partition(".")[0] == "preflight"}
     assert {"preflight.facts.compose.cli", "preflight.facts.swarm"} <= ours
+    on_demand = {
+        f"preflight.facts.{name}" for name in ("host.clock", "host.tools", "mounted_paths")
+    }
+    assert not on_demand & ours
     assert len(ours) <= 70, sorted(ours)

@@ -32,7 +32,7 @@ def build_redactor(
     ruleset: RuleSet, facts: Facts, hidden_variables: Iterable[tuple[str, str]] = ()
 ) -> Redactor:
     """Return a redactor that knows the secrets of this machine and of a stack."""
-    from preflight.facts.catalogue import OLLAMA_VARIABLES
+    from preflight.facts.table import OLLAMA_VARIABLES
     from preflight.snapshot import names
     from preflight.snapshot.redact import Redactor
 

@@ -13,7 +13,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from preflight.facts.catalogue import FACTS_BY_SUBJECT
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.compose.facts import read_resource
 from preflight.facts.compose.project import Project, find_source, read_field
@@ -28,6 +27,7 @@ from preflight.facts.engine.api import (
     value_or_unreported,
 )
 from preflight.facts.engine.endpoint import EngineError
+from preflight.facts.table import FACTS_BY_SUBJECT
 from preflight.model.facts import Measured, Unknown
 from preflight.model.quantities import format_bytes, format_number
 

@@ -1,17 +1,37 @@
-"""The table of probes: the facts of each, and the module that measures them.
+"""The declarations of all facts, which catalogue.txt has, and the table of what measures them.
 
-The module is imported in the worker only. It has `measure(context)`, or `measure(context, project)`
-if all of it needs a compose project, or `measure(context, paths)` with the paths that rules name.
+A module that measures is imported in the worker only. It has `measure(context)`, or
+`measure(context, project)` if all of it needs a compose project, or `measure(context, paths)` with
+the paths that rules name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
+from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
-from preflight.facts.catalogue import FACTS_BY_SUBJECT
 from preflight.model.facts import Fact, Measured, Path, Unknown
+
+
+def _read_declarations() -> dict[str, tuple[Fact, ...]]:
+    text = FilePath(__file__).with_name("catalogue.txt").read_text("utf-8")
+    subjects: dict[str, tuple[Fact, ...]] = {}
+    for section in text.split("\n[")[1:]:
+        subject, *lines = section.split("\n")
+        rows: list[Any] = [line.split(" ", 2) for line in lines if line]
+        subjects[subject.removesuffix("]")] = tuple(Fact(*row) for row in rows)
+    return subjects
+
+
+FACTS_BY_SUBJECT: Mapping[str, tuple[Fact, ...]] = _read_declarations()
+
+OLLAMA_VARIABLES = frozenset(
+    f"OLLAMA_{name}"
+    for name in ("MODEL", "KEEP_ALIVE", "NUM_PARALLEL", "MAX_LOADED_MODELS", "CONTEXT_LENGTH")
+)
+"""Variables whose values other facts show: a rule about such a fact also names them."""
 
 NO_COMPOSE_FILE = "no compose file here"
 

@@ -13,7 +13,6 @@ import pytest
 
 from ollama_server import BAD, GEMMA, MISTRAL, PS, TAGS, Fake, saying, serving
 from preflight.facts import ollama
-from preflight.facts.catalogue import FACTS_BY_SUBJECT
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.compose.project import ComposeError, Project
@@ -33,6 +32,7 @@ from preflight.facts.ollama_server import (
     read_settings,
     read_variable,
 )
+from preflight.facts.table import FACTS_BY_SUBJECT
 from preflight.model.facts import Catalogue, Facts, FileLine, Source, Unknown, build_facts
 
 HOUR = 3600.0

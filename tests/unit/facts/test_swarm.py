@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine_server import VERSION, http, listening
-from preflight.facts.catalogue import FACTS_BY_SUBJECT
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.collect.worker import measure_probe
@@ -32,7 +31,7 @@ from preflight.facts.swarm import (
     parse_nodes,
     parse_service,
 )
-from preflight.facts.table import Probe
+from preflight.facts.table import FACTS_BY_SUBJECT, Probe
 from preflight.model.facts import Facts, Unknown, build_facts
 
 GIB = 2**30

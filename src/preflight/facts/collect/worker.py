@@ -17,11 +17,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from preflight.facts.catalogue import FACTS_BY_SUBJECT
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import LogRequest, Options
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.table import (
+    FACTS_BY_SUBJECT,
     PROBES,
     Probe,
     facts_without_project,

@@ -36,10 +36,10 @@ from engine_server import (
     reset,
     saying,
 )
-from preflight.facts.catalogue import FACTS_BY_SUBJECT
 from preflight.facts.engine.api import EngineApi, explain_failure
 from preflight.facts.engine.endpoint import EngineError, resolve_endpoint
 from preflight.facts.engine.locality import identify_engine
+from preflight.facts.table import FACTS_BY_SUBJECT
 from preflight.model.facts import Unknown
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from container_engine import GIB, INFO, LABEL, VERSION, FakeEngine, row, sample, told
-from preflight.facts.catalogue import FACTS_BY_SUBJECT
 from preflight.facts.collect.context import MeasureContext
 from preflight.facts.collect.measurement import Options
 from preflight.facts.collect.worker import measure_probe
@@ -19,7 +18,7 @@ from preflight.facts.compose.project import Project
 from preflight.facts.engine.api import parse_engine_time
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.stack import oom
-from preflight.facts.table import Probe
+from preflight.facts.table import FACTS_BY_SUBJECT, Probe
 from preflight.model.facts import Catalogue, Facts, Measured, Unknown, build_facts
 
 
