@@ -251,6 +251,9 @@ def _docker_memory_facts(engine: Engine, context: MeasureContext) -> Iterator[Me
         yield _docker_fact("memory.limit", limit_bytes, f"{limit.source}, over {cgroup}")
         source = "min(docker.memory.total, docker.memory.limit)"
     usable = total if total is None or limit_bytes is None else min(total, limit_bytes)
+    high = limits["high"]
+    if isinstance(high, CgroupLimit) and high.value is not None:
+        source += f"; above {high.value} bytes {high.source} throttles them"
     yield _docker_fact("memory.usable", value_or_unreported(usable, "MemTotal"), source)
     if visibility.processes_hidden is not None:
         yield _docker_fact("memory.available", visibility.processes_hidden)

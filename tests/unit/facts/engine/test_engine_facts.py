@@ -14,8 +14,11 @@ import pytest
 from docker_facts import facts_of
 from engine_server import VERSION, engine, listening
 from paths import SHARED
+from preflight.facts.collect import context
+from preflight.facts.engine import engine_facts
 from preflight.facts.engine.engine_facts import parse_engine_info, read_available_memory
-from preflight.facts.host.kernel import Cgroups
+from preflight.facts.engine.locality import HostVisibility
+from preflight.facts.host.kernel import CgroupLimit, Cgroups
 from preflight.facts.host.machine import read_available_host_memory
 from preflight.model.facts import Unknown
 
@@ -204,3 +207,26 @@ def test_the_limits_of_the_shared_cases(monkeypatch: pytest.MonkeyPatch) -> None
     assert re.search("user.slice/memory.high$", high.source)
     assert Cgroups(root / "H07").limit("memory").value is None
     assert Cgroups(root / "H08").limit("high").value is None  # v1 doesn't throttle
+
+
+@pytest.mark.parametrize("high", [2 * GIB, None])
+def test_where_containers_are_throttled_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, high: int | None
+) -> None:
+    visible = HostVisibility(None, None, None, lambda _: None)
+    monkeypatch.setattr(context, "find_host_visibility", lambda *_: visible)
+    limits = {
+        "memory": CgroupLimit(4 * GIB, "/x.slice/memory.max"),
+        "high": CgroupLimit(high, "/x.slice/memory.high"),
+        "cpu": CgroupLimit(1.5, "/x.slice/cpu.max"),
+    }
+    monkeypatch.setattr(engine_facts, "find_containers_cgroup", lambda *_: "/x.slice")
+    monkeypatch.setattr(engine_facts, "read_cgroup_limit", lambda kind, _: limits[kind])
+    with listening(tmp_path / "s", engine({"MemTotal": 8 * GIB, "OSType": "linux"})) as url:
+        facts = facts_of(url)
+    memory = facts.values["docker"]["memory"]
+    assert (memory["limit"], memory["usable"], memory["high"]) == (4 * GIB, 4 * GIB, high)
+    assert facts.values["docker"]["cpus_limit"] == 1.5
+    assert memory["available"] <= memory["usable"]
+    source = facts.sources["docker.memory.usable"]
+    assert ("/x.slice/memory.high throttles" in source) is (high is not None)
