@@ -80,9 +80,12 @@ def facts(
 
 
 def _add_required_facts(ruleset: RuleSet, names: Iterable[str]) -> RuleSet:
-    """Return the rules with further facts to measure: those that are named in full."""
+    """Return the rules with further facts to measure: those that are named in full.
+
+    What is only measured if a rule asks, and has one name, is measured here too.
+    """
     catalogue = build_catalogue()
-    paths = set()
+    paths = {split_path(name) for name in catalogue.names() if "*" not in name}
     for name in names:
         with suppress(ValueError):  # a pattern need not be a path
             paths.add(split_path(name))

@@ -301,8 +301,8 @@ def test_facts_of_any_name_are_measured_if_they_are_named(run_preflight: Run, si
     named = json.loads(run_preflight("facts", *names, *options).stdout)
     assert named["facts"]["host"]["tools"]["sh"]["path"] == shutil.which("sh")
     assert named["facts"]["host"]["tools"]["no-such-tool"] == {"path": None}
-    known = "time" in named["facts"]["host"] or "host.time.synchronized" in named["unknown"]
-    assert known
     plain = json.loads(run_preflight("facts", *options).stdout)
-    assert not {"tools", "time"} & set(plain["facts"]["host"])
-    assert not [name for name in plain["unknown"] if name.startswith(("host.t", "kernel.th"))]
+    assert "tools" not in plain["facts"]["host"]
+    for snapshot in (named, plain):  # a fact with one name is in each
+        known = "time" in snapshot["facts"]["host"]
+        assert known is not ("host.time.synchronized" in snapshot["unknown"])
