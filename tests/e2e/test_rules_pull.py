@@ -138,6 +138,8 @@ def test_every_command_holds_the_file_to_its_lock_and_none_fetches(
     command = error.split("To restore it: preflight ")[1].split(". To keep")[0]
     assert run_preflight(*shlex.split(command), cwd=project).returncode == 0
     assert check()[0] == 0
+    (project / "preflight.yaml").write_bytes(FIRST.replace("\n", "\r\n").encode())
+    assert check()[0] == 0, "as git checks it out on Windows"
     (project / "preflight.yaml.lock").write_text("{")
     code, error = check()
     assert (code, "preflight.yaml.lock isn't a valid lock: pull preflight.yaml" in error) == (

@@ -255,7 +255,7 @@ def _check_replaceable(file: str, data: bytes) -> None:
     lock = read_lock(file)
     if lock is None:
         raise InputError(f"{file} exists and wasn't pulled; --force replaces it")
-    if lock["sha256"] != hashlib.sha256(existing).hexdigest():
+    if not _has_digest(existing, lock["sha256"]):
         raise InputError(f"{file} was changed since it was pulled; --force replaces it")
 
 
@@ -288,10 +288,16 @@ def read_lock(file: str) -> Mapping[str, str] | None:
     return lock
 
 
+def _has_digest(data: bytes, sha256: str) -> bool:
+    """Return whether a file is what was pulled; git on Windows may have changed its line ends."""
+    texts = (data, data.replace(b"\r\n", b"\n"))
+    return any(hashlib.sha256(text).hexdigest() == sha256 for text in texts)
+
+
 def check_lock(file: str, data: bytes) -> None:
     """Raise InputError if a rule file isn't what its lock says."""
     lock = read_lock(file)
-    if lock is not None and lock["sha256"] != hashlib.sha256(data).hexdigest():
+    if lock is not None and not _has_digest(data, lock["sha256"]):
         address = f"git::{lock['address']}//{lock['path']}@{lock['ref']}"
         raise InputError(
             f"{file} doesn't match {file}{LOCK_SUFFIX}: it was changed since it was pulled. To"
