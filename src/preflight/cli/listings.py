@@ -14,8 +14,8 @@ from preflight.check import build_catalogue, choose_profile, today
 from preflight.cli import options, redacting, streams
 from preflight.cli.options import FactsSource, with_source_options
 from preflight.model.facts import Facts, Measured, join_path, replace_facts, split_path
+from preflight.model.listings import Explanation
 from preflight.model.problems import InputError, did_you_mean
-from preflight.model.report import Explanation
 from preflight.model.rules import Rule, RuleSet
 
 _SCHEMA_FILE_BY_NAME = {
@@ -170,7 +170,7 @@ def models(
 
     The models, and the memory that each needs, are those of the rule file.
     """
-    from preflight.evaluate.memory import list_models_by_fit
+    from preflight.evaluate.models import list_models_by_fit
     from preflight.render import listings
 
     ruleset = source.start(rules, sets, profile)

@@ -16,10 +16,11 @@ Version: TypeAlias = tuple[float, ...]  # compares as its numbers do, without ze
 MAX_QUOTED_CHARS = 60  # of a text from outside in a message
 MIN_SIZE_WITHOUT_UNIT = 1_000_000  # in a rule file
 
+# the patterns are compiled at their first use: a check of bundled rules needs few of them
 _NUMBER_PATTERN = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _MAX_NUMBER = 1e30  # larger ones can't be measurements, and would soon exceed a float
 
-_BYTES_PATTERN = re.compile(rf"\s*({_NUMBER_PATTERN})\s*([A-Za-z]*)\s*\Z")
+_BYTES_PATTERN = rf"\s*({_NUMBER_PATTERN})\s*([A-Za-z]*)\s*\Z"
 _BYTE_FACTOR_BY_UNIT: Mapping[str, int] = {
     "": 1,
     "b": 1,
@@ -31,15 +32,15 @@ _BINARY_BYTE_UNITS = [(f"{prefix}iB", 1024**power) for power, prefix in enumerat
 _BINARY_BYTE_UNITS.reverse()
 
 _SECONDS_BY_UNIT = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-_DURATION_PART_PATTERN = r"([0-9]+(?:\.[0-9]+)?)(ms|us|ns|d|h|m|s)"  # compiled at its first use
+_DURATION_PART_PATTERN = r"([0-9]+(?:\.[0-9]+)?)(ms|us|ns|d|h|m|s)"
 _DURATION_PATTERN = rf"\s*([-+]?)((?:{_DURATION_PART_PATTERN})+)\s*\Z"
-_WHOLE_TEXT_NUMBER = re.compile(rf"\s*{_NUMBER_PATTERN}\s*\Z")
+_WHOLE_TEXT_NUMBER = rf"\s*{_NUMBER_PATTERN}\s*\Z"
 _VERSION_PATTERN = r"v?([0-9]{1,20}(?:\.[0-9]{1,20})*)"
 _VERSION_START = re.compile(rf"\s*{_VERSION_PATTERN}")
 _PRE_RELEASE_PATTERN = re.compile(
     r"(?:^|[-.~_])(?:rc|alpha|beta|pre|preview|dev)(?![a-z])|^[ab][0-9]", re.IGNORECASE
 )
-_VERSION_BOUND_PATTERN = re.compile(rf"\s*(>=|<=|==|!=|>|<)\s*{_VERSION_PATTERN}\s*\Z")
+_VERSION_BOUND_PATTERN = rf"\s*(>=|<=|==|!=|>|<)\s*{_VERSION_PATTERN}\s*\Z"
 _BOOLEAN_BY_WORD = {
     **dict.fromkeys(("1", "true", "yes", "on", "t", "y"), True),
     **dict.fromkeys(("0", "false", "no", "off", "f", "n"), False),
@@ -53,7 +54,7 @@ def parse_bytes(text: str) -> int:
     A number without a unit is bytes. Raises ValueError for anything else; `8G` and `8Gi` are
     refused because tools disagree on what they mean.
     """
-    match = _BYTES_PATTERN.match(text)
+    match = re.match(_BYTES_PATTERN, text)
     factor = _BYTE_FACTOR_BY_UNIT.get(match[2].lower()) if match else None
     if match is None or factor is None:
         hint = "expected a size such as 8GB, 512MiB or 1.5TB"
@@ -71,7 +72,7 @@ def parse_size(text: str) -> int:
     """
     size = parse_bytes(text)
     number = text.strip()
-    if _WHOLE_TEXT_NUMBER.match(number) and 0 < abs(float(number)) < MIN_SIZE_WITHOUT_UNIT:
+    if re.match(_WHOLE_TEXT_NUMBER, number) and 0 < abs(float(number)) < MIN_SIZE_WITHOUT_UNIT:
         units = f"write {number}GB, {number}GiB or {number}B"
         raise ValueError(f"{number!r} has no unit: {units}")
     return size
@@ -79,7 +80,7 @@ def parse_size(text: str) -> int:
 
 def parse_duration(text: str) -> float:
     """Read a duration in seconds: `300`, `5m`, `1h30m`, `1.5s`, `250ms`, also negative."""
-    if _WHOLE_TEXT_NUMBER.match(text):
+    if re.match(_WHOLE_TEXT_NUMBER, text):
         return parse_number(text)
     match = re.match(_DURATION_PATTERN, text)
     if match is None:
@@ -94,7 +95,7 @@ def parse_duration(text: str) -> float:
 
 def parse_number(text: str) -> float:
     """Read a finite number, as an int where it is written as one."""
-    if not _WHOLE_TEXT_NUMBER.match(text):
+    if not re.match(_WHOLE_TEXT_NUMBER, text):
         raise ValueError(f"{_quote_shortened(text)} isn't a valid number")
     value = _check_plausible(float(text), text)
     return int(text) if text.strip().lstrip("+-").isdigit() else value
@@ -147,7 +148,7 @@ def is_older_version(text: str, than: Version, *, default: bool) -> bool:
 
 def parse_version_range(text: str) -> tuple[tuple[str, Version], ...]:
     """Read `>=20.10,<30` into its bounds, all of which must hold."""
-    matches = [_VERSION_BOUND_PATTERN.match(part) for part in text.split(",")]
+    matches = [re.match(_VERSION_BOUND_PATTERN, part) for part in text.split(",")]
     if None in matches:
         example = "expected one such as >=20.10,<30"
         raise ValueError(f"{_quote_shortened(text)} isn't a valid version range: {example}")

@@ -7,8 +7,8 @@ from typing import Any
 
 from preflight.model.conditions import Condition
 from preflight.model.facts import Catalogue, Facts, Unit, join_path
+from preflight.model.listings import Explanation, ModelFit, ModelListing, RuleText
 from preflight.model.quantities import format_bytes, format_duration, looks_binary
-from preflight.model.report import Explanation, ModelFit, ModelListing, RuleText
 from preflight.model.rules import Profile, Rule, RuleSet
 from preflight.model.secrets import is_secret_path
 from preflight.render import RenderOptions

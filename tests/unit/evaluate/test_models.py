@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from preflight.evaluate.memory import list_models_by_fit
+from preflight.evaluate.models import list_models_by_fit
 from preflight.model.facts import Facts, Unknown
-from preflight.model.report import ModelFit
+from preflight.model.listings import ModelFit
 from preflight.model.rules import LanguageModel
 
 GB = 10**9
