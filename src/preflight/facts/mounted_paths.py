@@ -24,6 +24,10 @@ _NETWORK_FILESYSTEM_PATTERN = re.compile(
     r"(?:fuse\.)?(?:nfs4?|cifs|smb3|smbfs|ceph|glusterfs|sshfs|lustre|gpfs|beegfs|afs|ocfs2|gfs2"
     r"|davfs2?|s3fs|rclone|curlftpfs|moosefs|mfs|juicefs)"
 )
+_LOCAL_FUSE_FILESYSTEMS = (
+    *("bindfs", "encfs", "exfat", "gocryptfs", "grpcfuse", "lxcfs", "mergerfs", "ntfs", "ntfs-3g"),
+    *("fuse-overlayfs", "portal", "snapfuse", "squashfuse", "unionfs", "unionfs-fuse", "zfs"),
+)
 _NOT_ON_LINUX = Unknown("/proc/self/mountinfo, which only Linux has, doesn't list it")
 
 
@@ -137,6 +141,13 @@ class _Sources:
         return _Place(find_mount(os.path.realpath(existing), self._mounts), status)
 
 
-def is_network_filesystem(name: str) -> bool:
-    """Whether a type of filesystem is that of a share over the network."""
-    return _NETWORK_FILESYSTEM_PATTERN.fullmatch(name) is not None
+def is_network_filesystem(name: str) -> bool | Unknown:
+    """Return whether a type of filesystem is that of a share over the network.
+
+    Any program can serve a FUSE filesystem: of those that aren't listed it isn't known.
+    """
+    if _NETWORK_FILESYSTEM_PATTERN.fullmatch(name):
+        return True
+    if not name.startswith("fuse.") or name.removeprefix("fuse.") in _LOCAL_FUSE_FILESYSTEMS:
+        return False
+    return Unknown(f"{name} may be a share over the network", "unsupported")
