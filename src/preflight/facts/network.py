@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import sys
 import time
@@ -89,6 +90,8 @@ def connect_to_address(target: str, deadline: float) -> Answer:
     On port 443 with a TLS handshake that checks the certificate.
     """
     host, _, port = target.rpartition(".")
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        return Answer(Unknown(f"{target} isn't a host and a port, as in mail.test.587", "invalid"))
     found = _look_up(host, int(port))
     answer = found if isinstance(found, Answer) else _try_addresses(found, host, deadline)
     if answer.value is False and _has_proxy(host.lower()):

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 MAX_PROBLEMS = 100
 MAX_LIST_ENTRIES = 10_000  # of a list or mapping, and of a list of all files
 
-_HOST_AND_PORT = re.compile(r".+\.[1-9][0-9]{0,4}\Z")
+_MAX_PORT = 65535
+_HOST_AND_PORT = re.compile(r".+\.([1-9][0-9]{0,4})\Z")
 
 
 KIND_AND_KEY_BY_LIST = {
@@ -143,9 +144,11 @@ class DecodingContext:
         item = () if self.collection is None else (*self.collection, ITEM_SEGMENT)
         for candidate in ((*item, *path), path):
             if (fact := self.catalogue.find(candidate)) is not None:
-                if candidate[:2] == ("net", "connect") and not _HOST_AND_PORT.match(candidate[-1]):
-                    example = "such as net.connect.smtp.example.com.587"
-                    raise self.error(node, f"{name!r} names no port: expected one, {example}")
+                if candidate[:2] == ("net", "connect"):
+                    address = _HOST_AND_PORT.match(candidate[-1])
+                    if address is None or int(address[1]) > _MAX_PORT:
+                        example = "such as net.connect.smtp.example.com.587"
+                        raise self.error(node, f"{name!r} names no port: expected one, {example}")
                 return candidate, fact
         prefix = "".join(f"{segment}." for segment in item)
         names = [known.removeprefix(prefix) for known in self.catalogue.names()]

@@ -197,6 +197,11 @@ def test_what_a_failure_means(
     assert (answer.value if answer.value is False else reason(answer)[0]) == value
 
 
+@pytest.mark.parametrize("target", ["mail.test", "mail.test.99999", "mail.test.0", ".25", "25"])
+def test_what_is_no_host_and_port_is_said(target: str) -> None:
+    assert reason(connect(target))[0] == "invalid"
+
+
 def test_names(resolves_to: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
     resolves_to("a.test", ["127.0.0.1", "::1"])
     resolves_to("gone.test", NO_SUCH_NAME)

@@ -195,6 +195,10 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
             judged("{equals: true}", "net.connect.smtp.example.com"),
             ["5:11: 'net.connect.smtp.example.com' names no port: expected one, such as"],
         ),
+        (
+            judged("{equals: true}", "net.connect.smtp.example.com.65536"),
+            ["5:11: 'net.connect.smtp.example.com.65536' names no port: expected one, such as"],
+        ),
         (  # the name of the service stays
             judged("{exists: true}", "services.api.image"),
             ["5:11: unknown fact 'services.api.image', did you mean 'compose.services.api.image'?"],
