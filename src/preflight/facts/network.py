@@ -56,8 +56,11 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
     wait(answers, max(0.0, deadline - time.monotonic()))
     pool.shutdown(wait=False, cancel_futures=True)
     for (kind, name, _), future in zip(asked, answers, strict=False):
-        late = Answer(Unknown(f"{name} didn't answer in time", "timeout"))
-        answer = future.result() if future.done() else late
+        answer = Answer(Unknown(f"{name} didn't answer in time", "timeout"))
+        if future.done() and not future.cancelled():
+            error = future.exception()
+            failure = Answer(Unknown(f"{name}: {type(error).__name__}: {error}", "error"))
+            answer = failure if error else future.result()
         yield Measured(("net", kind, name), answer.value, answer.source)
     for kind, name, _ in asked[_MAX_NAMES:]:
         unknown = Unknown(f"only {_MAX_NAMES} names are asked for", "unsupported")

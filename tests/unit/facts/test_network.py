@@ -254,6 +254,15 @@ def test_what_hangs_does_not_delay_the_others(monkeypatch: pytest.MonkeyPatch) -
     assert facts == dict(zip(asked, (late, True, late_port, True), strict=True))
 
 
+def test_a_fault_with_one_name_takes_no_other_along(resolves_to: Addresses) -> None:
+    resolves_to("a.test", ["127.0.0.1"])
+    resolves_to("b.test", RuntimeError("out of luck"))
+    asked = [("net", "resolve", name) for name in ("a.test", "b.test")]
+    context = MeasureContext(Options(online=True), time.monotonic() + 10, lambda: asked)
+    values = [fact.value for fact in network.measure(context)]
+    assert values == [True, Unknown("b.test: RuntimeError: out of luck", "error")]
+
+
 def test_a_bounded_number_is_asked(resolves_to: Addresses) -> None:
     names = [f"n{number}.test" for number in range(203)]
     for name in names:
