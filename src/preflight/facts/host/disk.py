@@ -18,6 +18,7 @@ from preflight.facts.engine.locality import is_in_container
 from preflight.facts.host.kernel import Mount, explain_os_error, find_mount, read_mounts
 from preflight.model.facts import Measured, Unknown
 
+_PASSED_ON_FILESYSTEM_PATTERN = re.compile("fuse|9p|virtiofs|nfs|cifs|smb|vboxsf|prl_fs")
 _VIRTUAL_DEVICE_PREFIXES = ("vd", "xvd", "zram", "loop", "nbd", "rbd", "ram", "dm-", "md")
 _HYPERVISOR_PATTERN = re.compile(
     b"qemu|vmware|vbox|msft|xen|virtual|google|amazon|oracle|nutanix|do vol", re.I
@@ -59,7 +60,7 @@ def measure(context: MeasureContext, root: Path = Path("/")) -> Iterator[Measure
     readonly, readonly_source = _is_read_only(existing, mount, root)
     yield _disk_fact("readonly", readonly, readonly_source)
     yield _disk_fact("total", usage.total, f"{source}.total")
-    inodes, inodes_source = read_free_inodes(existing)
+    inodes, inodes_source = read_free_inodes(existing, mount.filesystem if mount else "")
     yield _disk_fact("inodes.free", inodes, inodes_source)
     free = (usage.free, f"{source}.free")
     if inodes == 0:  # what has no inode can't have a file
@@ -73,16 +74,17 @@ def _disk_fact(name: str, value: Any, source: str = "") -> Measured:
     return Measured(("host", "disk", *name.split(".")), value, source)
 
 
-def read_free_inodes(path: str) -> tuple[int | Unknown, str]:
+def read_free_inodes(path: str, filesystem: str = "") -> tuple[int | Unknown, str]:
     """Return how many files an ordinary user can still create; btrfs makes inodes as needed.
 
-    Raises OSError.
+    Some that pass a folder on, over a network or from a VM's host, always report 0. Raises OSError.
     """
     if not hasattr(os, "statvfs"):
         return Unknown("not reported on this system", "unsupported"), ""
     status = os.statvfs(path)
-    if not status.f_files:
-        return Unknown("the filesystem has no fixed number of inodes", "unsupported"), ""
+    passes_on = _PASSED_ON_FILESYSTEM_PATTERN.match(filesystem)
+    if not status.f_files or (passes_on and not status.f_favail):
+        return Unknown("the filesystem reports no number of inodes", "unsupported"), ""
     return status.f_favail, f"statvfs({path}).f_favail"
 
 

@@ -46,14 +46,17 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
     search_path = os.pathsep.join(filter(os.path.isabs, folders))
     names = list(dict.fromkeys(path[2] for path in paths if len(path) == 4))
     found: dict[str, str | Unknown | None] = {}
-    for name in names[:_MAX_TOOLS]:
-        is_valid = _NAME_PATTERN.fullmatch(name)
-        invalid = Unknown(f"{name!r} isn't a valid name of a program", "invalid")
-        found[name] = shutil.which(name, path=search_path) if is_valid else invalid
+    for number, name in enumerate(names):
+        if not _NAME_PATTERN.fullmatch(name):
+            found[name] = Unknown(f"{name!r} isn't a valid name of a program", "invalid")
+        elif number >= _MAX_TOOLS:
+            found[name] = Unknown(f"rules name more than {_MAX_TOOLS} programs", "unsupported")
+        else:
+            found[name] = shutil.which(name, path=search_path)
         yield Measured(("host", "tools", name, "path"), found[name], "PATH")
     asked = {path[2] for path in paths if path[3:] == ("version",)}
     programs = {}
-    for name in asked & set(found):
+    for name in sorted(asked):
         if isinstance(file := found[name], str):
             arguments = [file, *_VERSION_ARGUMENTS.get(name, ("--version",))]
             environment = {**os.environ, "LC_ALL": "C"}

@@ -120,6 +120,27 @@ def test_without_inodes_there_is_no_room(
     assert facts["total"] == 8 * MiB
 
 
+@pytest.mark.parametrize(
+    ("filesystem", "files", "available", "inodes"),
+    [
+        ("ext4", 100, 0, 0),
+        ("ext4", 100, 7, 7),
+        ("btrfs", 0, 0, None),
+        ("fuse.sshfs", 100, 0, None),
+        ("9p", 999, 0, None),
+        ("nfs4", 100, 7, 7),
+    ],
+)
+def test_inodes_that_filesystems_report(
+    monkeypatch: pytest.MonkeyPatch, filesystem: str, files: int, available: int,
+    inodes: int | None,
+) -> None:  # fmt: skip
+    status = SimpleNamespace(f_files=files, f_favail=available)
+    monkeypatch.setattr(os, "statvfs", lambda _: status)
+    value, _ = disk.read_free_inodes("/", filesystem)
+    assert isinstance(value, Unknown) if inodes is None else value == inodes
+
+
 READ_ONLY = "mount --bind /tmp {0}; mount -o remount,ro,bind {0}"
 
 

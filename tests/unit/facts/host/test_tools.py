@@ -94,6 +94,12 @@ def test_names_are_no_paths_and_no_options(folder: Path, monkeypatch: pytest.Mon
     assert tools("here.path") == {"here.path": None}
 
 
+def test_of_many_programs_the_first_100_are_looked_for() -> None:
+    facts = tools(*(f"no-such-tool-{number}.version" for number in range(101)))
+    unknown = [name for name, value in facts.items() if isinstance(value, Unknown)]
+    assert unknown == ["no-such-tool-100.path", "no-such-tool-100.version"]
+
+
 @pytest.mark.parametrize(
     ("text", "version"),
     [
