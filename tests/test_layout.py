@@ -132,11 +132,13 @@ COMPLETING = {"_PREFLIGHT_COMPLETE": "complete_bash", "COMP_WORDS": "preflight c
     ("arguments", "environment", "own", "others"),
     [
         (["--version"], {}, 2, 65),
-        (["--help"], {}, 20, 160),
-        (["check", "-f", "json"], {}, 48, 190),
-        ([], COMPLETING, 40, 160),
+        (["--help"], {}, 16, 155),
+        (["check"], {}, 46, 170),
+        (["check", "-f", "json"], {}, 48, 185),
+        ([], COMPLETING, 24, 157),
+        ([], {**COMPLETING, "COMP_WORDS": "preflight explain host-m"}, 40, 165),
     ],
-    ids=["--version", "--help", "check -f json", "completion"],
+    ids=["--version", "--help", "check", "check -f json", "an option", "the id of a rule"],
 )
 def test_a_start_imports_no_more_than_it_did(
     arguments: list[str], environment: dict[str, str], own: int, others: int
@@ -169,6 +171,14 @@ def test_what_program_and_worker_both_use_is_imported_once(tmp_path: Path) -> No
     assert sorted((program & worker) - shared) == []
     unneeded = {"gc", "preflight.cli", "preflight.facts.collect.process"}
     assert sorted(shared - (program & worker) - unneeded) == []
+
+
+def test_a_worker_imports_no_more_than_it_did(tmp_path: Path) -> None:
+    modules = loaded_by_worker(tmp_path)
+    ours = {name for name in modules if name.partition(".")[0] == "preflight"}
+    assert not {"docker", "yaml", "http.client", "email", "logging", "ssl", "hashlib"} & modules
+    assert len(ours) <= 35, sorted(ours)
+    assert len(modules - ours) <= 125, sorted(modules - ours)
 
 
 @pytest.mark.parametrize("format_", ["text", "json"])
