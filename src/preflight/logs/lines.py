@@ -135,8 +135,11 @@ def is_quoted(text: bytes, start: int, end: int) -> bool:
         closing = rb"(?<!\\)" + re.escape(match["quote"] or b'"')
         if not re.search(closing, text[match.end() : start]):
             return True
-    in_backticks = text.count(b"`", 0, start) % 2 == 1 and b"`" in text[start:]
-    return in_backticks or _CHAT_PATTERN.search(text, 0, start) is not None
+    in_backticks = any(
+        text.count(mark, 0, start) % 2 == 1 and mark in text[start:] for mark in (b"`", b"``")
+    )
+    in_table = text.startswith(b"| ") and text.endswith(b" |")
+    return in_backticks or in_table or _CHAT_PATTERN.search(text, 0, start) is not None
 
 
 class WrappedLine(NamedTuple):

@@ -50,6 +50,12 @@ def test_nothing_is_said_of_a_calm_log() -> None:
     assert {name: said for name, log in logs.items() if (said := excerpts(log))} == {}
 
 
+@pytest.mark.parametrize("name", ["reference/errors.md", "reference/refusals.md", "changelog.md"])
+def test_nothing_is_said_of_the_docs_that_quote_errors(name: str) -> None:
+    page = Path(__file__).parents[3] / "docs" / name
+    assert excerpts(page.read_text("utf-8")) == []
+
+
 def test_one_event_of_several_lines_is_told_once() -> None:
     logs = read_logs("fault_logs.txt")
     told = [(id_, [text.split(":")[0] for text in excerpts(log)]) for id_, log in logs]
