@@ -282,6 +282,7 @@ def _read_lines(name: str) -> None:
 
 _read_lines("error_lines.txt")
 _read_lines("engine_error_lines.txt")
+_read_lines("engine_near_misses.txt")
 
 
 def lines_by_error(diagnoses: Iterable[Diagnosis]) -> list[tuple[str, str]]:
