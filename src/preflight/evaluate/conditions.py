@@ -51,6 +51,8 @@ class Scope(NamedTuple):
 def meets_condition(condition: Condition, actual: Value | Unknown, scope: Scope) -> TruthOrUnknown:
     """Return whether `actual` meets every test of the condition."""
     value = convert_value(actual, condition.unit)
+    if len(condition.tests) == 1:  # as of most
+        return _test_holds(*condition.tests[0], value, condition.unit, scope)
     return kleene_and(_test_holds(*test, value, condition.unit, scope) for test in condition.tests)
 
 

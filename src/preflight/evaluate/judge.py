@@ -81,6 +81,8 @@ def select_rules(
     ruleset: RuleSet, selection: RuleSelection, suggest: Callable[[str], str] = lambda _: ""
 ) -> list[Rule]:
     """Return the selected rules; raises InputError for an id or tag that no rule has."""
+    if not selection.only and not selection.skip:
+        return [rule for rule in ruleset.rules if rule.enabled]
     retired = _retired_names(ruleset, selection)
     if selection.only and retired.issuperset(selection.only):
         names = sorted(selection.only)

@@ -151,14 +151,12 @@ def describe_condition(
             text = _format_bound(operand, unit, scope, other)
         return ConditionText(text, text)
 
-    operators = [operator for operator, _ in condition.tests]
-    texts = [describe_operand(*test) for test in condition.tests]
-    return ConditionText(
-        ", ".join([row.sign + text.sign for row, text in zip(operators, texts, strict=True)]),
-        " and ".join(
-            [row.phrase + text.phrase for row, text in zip(operators, texts, strict=True)]
-        ),
-    )
+    signs, phrases = [], []
+    for operator, operand in condition.tests:
+        text = describe_operand(operator, operand)
+        signs.append(operator.sign + text.sign)
+        phrases.append(operator.phrase + text.phrase)
+    return ConditionText(", ".join(signs), " and ".join(phrases))
 
 
 def _format_bound(operand: Operand, unit: Unit, scope: Scope | None, other: Value) -> str:

@@ -69,7 +69,8 @@ class Condition(NamedTuple):
     def referenced_facts(self) -> Iterator[Path]:
         """Yield the facts that are bounds, or parts of one."""
         for _, operand, _ in self.comparisons():
-            yield from referenced_facts(operand)
+            if isinstance(operand, tuple):  # most are scalars
+                yield from referenced_facts(operand)
 
 
 def _count_values(operand: Operand) -> int:

@@ -40,11 +40,11 @@ def make_harmless(value: Any) -> Any:
 
     Commands keep their lines; a result without a message gets its name for one.
     """
-    if value is None or value.__class__ in _HARMLESS_CLASSES:
-        return value
     if isinstance(value, str):
         is_harmless = len(value) <= MAX_CHARACTERS and value.isprintable() and "##" not in value
         return value if is_harmless else shorten(value)  # quicker than to call it for each text
+    if value is None or value.__class__ in _HARMLESS_CLASSES:
+        return value
     if isinstance(value, ResolvedFix):
         command = value.command and _clean_command(value.command)
         return ResolvedFix(shorten(value.text), command, make_harmless(value.url), value.kind)
