@@ -49,11 +49,14 @@ def watch_command(load_command: Callable[[str], Any]) -> Callable[[str], Any]:
     def load(name: str) -> Any:
         mark("parse the command line")
         command = load_command(name)
+        from preflight.cli import options
+
         module = importlib.import_module(f"preflight.cli.{name}")
-        for function, stage in _STAGE_BY_FUNCTION.items():
-            if hasattr(module, function):
-                watch(module, function, stage, "the rest of the command")
-        watch(module.FactsSource, "facts", "wait for the facts", "the rest of the command")
+        for owner in (options, module):
+            for function, stage in _STAGE_BY_FUNCTION.items():
+                if hasattr(owner, function):
+                    watch(owner, function, stage, "the rest of the command")
+        watch(options.FactsSource, "facts", "wait for the facts", "the rest of the command")
         mark("import and declare the command")
         return command
 
