@@ -97,12 +97,6 @@ def test_an_error_that_is_only_quoted_is_not_told(quotation: str) -> None:
 
 
 def test_each_error_has_variants_and_near_misses() -> None:
-<<<<<<< HEAD
-=======
-    files = ("error_lines.txt", "engine_error_lines.txt")
-    lines = "\n".join((SUPPORT / name).read_text("utf-8") for name in files)
-    sections = set(re.findall(r"^\[(\S+)\]", lines, re.M))
->>>>>>> 6ad3d3b (Each known error of engines, Compose, registries and Kubernetes has six variants and three near misses at least)
     variants = Counter(id_ for id_, _ in lines_by_error(RULES.diagnoses))
     too_few = {
         diagnosis.id: counts
