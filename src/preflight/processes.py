@@ -22,7 +22,9 @@ from typing import IO, NamedTuple, NoReturn
 
 MAX_FILESYSTEM_ANSWER_SECONDS = 3.0  # to wait for a filesystem
 _filesystem_timeout = ContextVar("_filesystem_timeout", default=MAX_FILESYSTEM_ANSWER_SECONDS)
-_REMOTE_FILESYSTEM = re.compile(r" - (?:fuse|nfs|cifs|smb|9p|ceph|lustre|afs|gpfs|virtiofs)")
+_REMOTE_FILESYSTEM_PATTERN = re.compile(
+    r" - (?:fuse|nfs|cifs|smb|9p|ceph|lustre|afs|gpfs|virtiofs)"
+)
 
 
 class ProgramResult(NamedTuple):
@@ -162,7 +164,7 @@ def list_siblings(path: str) -> list[str]:
 def _has_remote_filesystem() -> bool:
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
-            return _REMOTE_FILESYSTEM.search(mounts.read()) is not None
+            return _REMOTE_FILESYSTEM_PATTERN.search(mounts.read()) is not None
     except OSError:
         return False
 

@@ -23,7 +23,7 @@ MAX_YAML_NODES = 500_000  # values of a file, aliases expanded: room for 10,000 
 MAX_MESSAGE_CHARS = 300  # characters
 _MAX_PURE_PYTHON_BYTES = 2**18  # of a file with an anchor whose name is used again
 
-PLAIN_TAG, QUOTED_TAG = IMPLICIT_TAGS = "plain", "quoted"
+PLAIN_SCALAR_TAG, QUOTED_SCALAR_TAG = IMPLICIT_TAGS = "plain", "quoted"
 """The tags of values without a tag in the file; an explicit tag stays as it is written."""
 
 Node: TypeAlias = yaml.Node
@@ -70,7 +70,7 @@ class _LimitedTagResolver:
         self._depth -= 1
 
     def resolve(self, kind: type[Node], _: object, implicit: tuple[bool, bool]) -> str:
-        return QUOTED_TAG if kind is Scalar and not implicit[0] else PLAIN_TAG
+        return QUOTED_SCALAR_TAG if kind is Scalar and not implicit[0] else PLAIN_SCALAR_TAG
 
 
 class _Loader(_LimitedTagResolver, yaml.BaseLoader):
@@ -119,9 +119,9 @@ def _count_expanded_values(node: Node, sizes: dict[int, tuple[int, int]]) -> tup
     return count, levels
 
 
-def compose_document(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES) -> Node:
+def parse_yaml_document(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES) -> Node:
     """Return the root node of a file of one document; raises InputError."""
-    roots = compose_documents(data, name, max_bytes)
+    roots = parse_yaml_documents(data, name, max_bytes)
     if not roots:
         raise InputError(Problem(name, 1, 1, "the file is empty"))
     if len(roots) > 1:
@@ -129,7 +129,7 @@ def compose_document(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES) ->
     return roots[0]
 
 
-def compose_documents(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES) -> list[Node]:
+def parse_yaml_documents(data: bytes, name: str, max_bytes: int = MAX_YAML_BYTES) -> list[Node]:
     """Return the root node of each document; raises InputError with the first fault of syntax."""
     if len(data) > max_bytes:
         raise InputError(Problem(name, 0, 0, f"larger than {max_bytes // 2**20} MiB"))
@@ -176,7 +176,7 @@ def kind_of(node: Node) -> str:
         return f"the tag {node.tag!r}"
     if node.__class__ is not Scalar:
         return "a mapping" if node.__class__ is Mapping else "a list"
-    if node.tag != PLAIN_TAG:
+    if node.tag != PLAIN_SCALAR_TAG:
         return "text"
     value = node.value
     if value in _NULL_WORDS:
@@ -189,4 +189,4 @@ def kind_of(node: Node) -> str:
 
 def is_null(node: Node) -> bool:
     """Return whether a value is null or left empty."""
-    return node.__class__ is Scalar and node.tag == PLAIN_TAG and node.value in _NULL_WORDS
+    return node.__class__ is Scalar and node.tag == PLAIN_SCALAR_TAG and node.value in _NULL_WORDS

@@ -19,7 +19,7 @@ import pytest
 
 from engine_server import made_certificates
 from preflight.cli import pull
-from preflight.cli.pull import Address, parse_address
+from preflight.cli.pull import RuleFileAddress, parse_address
 from preflight.model.problems import InputError
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -222,14 +222,14 @@ def test_addresses_that_are_refused(address: str) -> None:
     ("address", "expected"),
     [
         ("git::https://h.example/a/b.git//x/y.yaml@v1",
-         Address("https://h.example/a/b.git", "x/y.yaml", "v1")),
-        ("ssh://git@h.example:22/a@b/x", Address("ssh://git@h.example:22/a", "", "b/x")),
-        ("git@h.example:a/b//r.yaml@v1+2", Address("git@h.example:a/b", "r.yaml", "v1+2")),
-        ("git::file:///a b@c/d@v1", Address("file:///a b@c/d", "", "v1")),
-        ("https://[::1]:8443/a@v1", Address("https://[::1]:8443/a", "", "v1")),
+         RuleFileAddress("https://h.example/a/b.git", "x/y.yaml", "v1")),
+        ("ssh://git@h.example:22/a@b/x", RuleFileAddress("ssh://git@h.example:22/a", "", "b/x")),
+        ("git@h.example:a/b//r.yaml@v1+2", RuleFileAddress("git@h.example:a/b", "r.yaml", "v1+2")),
+        ("git::file:///a b@c/d@v1", RuleFileAddress("file:///a b@c/d", "", "v1")),
+        ("https://[::1]:8443/a@v1", RuleFileAddress("https://[::1]:8443/a", "", "v1")),
     ],
 )  # fmt: skip
-def test_addresses(address: str, expected: Address) -> None:
+def test_addresses(address: str, expected: RuleFileAddress) -> None:
     assert parse_address(address) == expected
 
 

@@ -22,7 +22,7 @@ from preflight.cli.diagnose import build_report
 from preflight.cli.diff import read_comparison_input
 from preflight.cli.listings import explain_rule
 from preflight.cli.redacting import build_redactor, redact_facts
-from preflight.cli.rules import judge_case, review_rules
+from preflight.cli.rules import find_rule_problems_and_remarks, judge_case
 from preflight.cli.streams import read_rule_file
 from preflight.evaluate.models import list_models_by_fit
 from preflight.facts.collect.measurement import Options
@@ -141,7 +141,7 @@ def read_rules(data: bytes) -> None:
     rules = pipeline.load_ruleset("rules.yaml", bytes_of)
     facts = pipeline.add_model_facts(stack_facts(), rules)
     judged(rules, facts, data)
-    review_rules(rules, facts)
+    find_rule_problems_and_remarks(rules, facts)
     listings.render_rules(rules, RenderOptions())
     for rule in rules.rules[:3]:
         listings.render_explanation(explain_rule(rules, facts, rule), RenderOptions())

@@ -10,9 +10,9 @@ from preflight.model.problems import InputError
 from preflight.yaml_marks import (
     MAX_NESTING_LEVELS,
     MAX_YAML_NODES,
-    compose_document,
-    compose_documents,
     kind_of,
+    parse_yaml_document,
+    parse_yaml_documents,
 )
 
 BOMB = "\n".join(
@@ -47,13 +47,13 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_what_is_refused_names_its_position(text: bytes, message: str, parser: None) -> None:
     with pytest.raises(InputError) as error:
-        compose_documents(text, "f.yaml")
+        parse_yaml_documents(text, "f.yaml")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_the_positions_and_kinds_of_values(parser: None) -> None:
-    root = compose_document(b"a: 1\nb:\n  - 'x'\n  - !reset {}\n", "f.yaml")
+    root = parse_yaml_document(b"a: 1\nb:\n  - 'x'\n  - !reset {}\n", "f.yaml")
     assert isinstance(root, yaml.MappingNode)
     (_, one), (_, items) = root.value
     places = [(node.start_mark.name, node.start_mark.line) for node in items.value]
@@ -63,14 +63,14 @@ def test_the_positions_and_kinds_of_values(parser: None) -> None:
 
 
 def test_an_anchor_can_be_used_again(parser: None) -> None:
-    root = compose_document(b"a: &x 1\nb: &x 2\nc: *x\n", "f.yaml")
+    root = parse_yaml_document(b"a: &x 1\nb: &x 2\nc: *x\n", "f.yaml")
     assert [value.value for _, value in root.value] == ["1", "2", "2"]
 
 
 def test_documents_of_one_stream_and_other_encodings(parser: None) -> None:
-    assert len(compose_documents(b"a: 1\n---\nb: 2\n", "f.yaml")) == 2
-    assert compose_documents(b"# nothing\n", "f.yaml") == []
-    assert compose_document("größe: x".encode("utf-16"), "f.yaml").value[0][0].value == "größe"
+    assert len(parse_yaml_documents(b"a: 1\n---\nb: 2\n", "f.yaml")) == 2
+    assert parse_yaml_documents(b"# nothing\n", "f.yaml") == []
+    assert parse_yaml_document("größe: x".encode("utf-16"), "f.yaml").value[0][0].value == "größe"
     for text in (b"", b"a: 1\n---\nb: 2\n"):
         with pytest.raises(InputError, match=r"f\.yaml:[13]:1: (the file is empty|expected a sin)"):
-            compose_document(text, "f.yaml")
+            parse_yaml_document(text, "f.yaml")

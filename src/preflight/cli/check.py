@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from preflight.evaluate.judge import RuleSelection
     from preflight.model.fleet import Fleet, HostReport
 
-_MIN_PAUSE, _MAX_PAUSE_SECONDS = 1.0, 30.0  # seconds between two measurements
+_MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 30.0  # seconds between two measurements
 _MAX_WAIT_SECONDS = 86400.0
 
 
@@ -119,7 +119,7 @@ def check(
         elapsed = time.perf_counter() - started
         if elapsed >= wait:
             break
-        pause = min(max(_MIN_PAUSE, elapsed / 2), _MAX_PAUSE_SECONDS, wait - elapsed)
+        pause = min(max(_MIN_PAUSE_SECONDS, elapsed / 2), _MAX_PAUSE_SECONDS, wait - elapsed)
         _announce_retry_and_wait(report, pause, wait - elapsed, quiet=quiet)
         report = judge(source.facts(ruleset))
     written = write_reports(outputs, report, quiet=quiet, verbose=verbose)

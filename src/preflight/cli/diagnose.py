@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _MAX_LINES_PER_CONTAINER = 1_000_000
 _MAX_LOG_BYTES = 16 * 2**20  # of one container
-_MAX_ALL_LOG_BYTES = 2**30
+_MAX_TOTAL_LOG_BYTES = 2**30
 _LOG_FILE_NAME_PATTERN = re.compile(r".*(?:\.log|\.txt|log|\.journal\.txt)", re.IGNORECASE)
 _ROTATED_LOG_NAME_PATTERN = re.compile(
     r"(?P<base>.+?)(?:\.(?P<number>[0-9]{1,5})|[.-](?P<date>[0-9]{8}(?:[-_.]?[0-9]{2,6})?))?"
@@ -91,7 +91,7 @@ def diagnose(
     live = bool(containers) or compose
     _check_log_options(logs or [], live=live, facts=source.snapshot, lines=lines)
     if live:  # it is measured while files are read
-        bounds = _MAX_LOG_BYTES, _MAX_ALL_LOG_BYTES
+        bounds = _MAX_LOG_BYTES, _MAX_TOTAL_LOG_BYTES
         request = LogRequest(containers or (), compose, since, lines, *bounds)
         source.start_measuring(request)
     inputs = _LogInputs(options.load_rules(rules, sets, profile=profile, known_errors=True))

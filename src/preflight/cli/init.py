@@ -60,7 +60,7 @@ def init(
     read = f"Read {compose}: {_describe_project(facts)}." if compose else "No compose file here."
     read += f"\nRead {devcontainer_file}." if devcontainer_file else ""
     wrote = (
-        f"{_count(len(rules), 'rule')}. Edit the figures, then: preflight check"
+        f"{_format_count(len(rules), 'rule')}. Edit the figures, then: preflight check"
         if rules
         else "no rules yet. Fill in those that are commented out, then: preflight check"
     )
@@ -103,8 +103,8 @@ def _describe_project(facts: Facts) -> str:
     limits: Any = facts.get(("compose", "total", "limits", "memory"))
     return ", ".join(
         [
-            _count(len(facts.values["compose"]["services"]), "service"),
-            _count(len(facts.values["host"].get("ports") or ()), "published port"),
+            _format_count(len(facts.values["compose"]["services"]), "service"),
+            _format_count(len(facts.values["host"].get("ports") or ()), "published port"),
             f"{format_bytes(limits, binary=True)} of memory limits"
             if limits
             else "no memory limits",
@@ -112,5 +112,5 @@ def _describe_project(facts: Facts) -> str:
     )
 
 
-def _count(number: int, noun: str) -> str:
+def _format_count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -34,11 +34,11 @@ _LOCK_SCHEMA = "preflight.lock/1"
 _MAX_LOCK_BYTES = 2**16
 _MAX_GIT_FILE_BYTES = 256 * 2**20  # of what git fetches
 _STANDARD_PATHS = ("rules.yaml", LOCAL_RULE_FILE)  # in the repository
-_HOST = r"(?:[A-Za-z0-9][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?"
-_USER = r"[A-Za-z0-9_][\w.-]*@"
+_HOST_PATTERN = r"(?:[A-Za-z0-9][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?"
+_USER_PATTERN = r"[A-Za-z0-9_][\w.-]*@"
 _ADDRESS_PATTERN = re.compile(
     r"(?:git::)?"
-    rf"(?P<url>(?:https://{_HOST}/|ssh://(?:{_USER})?{_HOST}/|{_USER}{_HOST}:|file:///|\.{{0,2}}/)"
+    rf"(?P<url>(?:https://{_HOST_PATTERN}/|ssh://(?:{_USER_PATTERN})?{_HOST_PATTERN}/|{_USER_PATTERN}{_HOST_PATTERN}:|file:///|\.{{0,2}}/)"
     r"(?:(?!//)[^\0-\x1f])+?)"
     r"(?://(?P<path>[^\0-\x1f]+?))?"
     r"@(?P<ref>[A-Za-z0-9_][\w./+-]*)",
@@ -59,7 +59,7 @@ _GIT_OPTIONS = (
 )  # fmt: skip
 
 
-class Address(NamedTuple):
+class RuleFileAddress(NamedTuple):
     """Where a rule file is: a repository, the path in it if one is given, a tag, branch, commit."""
 
     url: str
@@ -123,7 +123,7 @@ def pull(
     )
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str) -> RuleFileAddress:
     """Read an address; raises InputError for one that git could take for something else."""
     match = _ADDRESS_PATTERN.fullmatch(text)
     path = (match and match["path"]) or ""
@@ -132,10 +132,10 @@ def parse_address(text: str) -> Address:
         shown = re.sub(r"//[^/]*@(?=[^/]*/)", "//", text)  # it may have a password
         raise InputError(f"{shown!r} isn't a valid address: {_ADDRESS_HELP}")
     url = match["url"]
-    return Address(os.path.abspath(url) if url[0] in "./" else url, path, match["ref"])
+    return RuleFileAddress(os.path.abspath(url) if url[0] in "./" else url, path, match["ref"])
 
 
-def fetch_rule_file(address: Address, seconds: float) -> tuple[str, str, bytes]:
+def fetch_rule_file(address: RuleFileAddress, seconds: float) -> tuple[str, str, bytes]:
     """Return the path in the repository, the commit and the contents; raises InputError."""
     from tempfile import TemporaryDirectory
 

@@ -18,7 +18,7 @@ from preflight.model.rules import BUNDLED_FILE_BY_SET
 from preflight.rules.context import FileContents
 from preflight.rules.ready import make_ready_set, restore_set
 
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE_DIR = Path(__file__).parents[1]
 _SOURCES = (".", "facts", "model", "rules", "rulesets")  # what decides how a set is decoded
 
 
@@ -37,28 +37,30 @@ def find_ready_set(name: str, read: Callable[[str], bytes]) -> FileContents | No
     What the wheel hasn't, as in a checkout, is kept beside the bytecode or in the user's cache
     folder. None where the YAML has problems.
     """
-    shipped = _PACKAGE / "rulesets" / f"{name}.ready"
+    shipped = _PACKAGE_DIR / "rulesets" / f"{name}.ready"
     with suppress(OSError):
         if (contents := restore_set(shipped.read_bytes(), __version__, read)) is not None:
             return contents
     key = f"{__version__} {_sum_change_times()}"
-    for file in _list_kept_files(name):
+    for file in _list_ready_set_files(name):
         if (contents := restore_set(read_cache_file(file), key, read)) is not None:
             return contents
     try:
         data = make_ready_set(name, read, build_catalogue(), key)
     except InputError:
         return None
-    any(write_cache_file(file, data) for file in _list_kept_files(name))  # the first that it can
+    any(
+        write_cache_file(file, data) for file in _list_ready_set_files(name)
+    )  # the first that it can
     return restore_set(data, key, read)
 
 
-def _list_kept_files(name: str) -> Iterator[Path]:
+def _list_ready_set_files(name: str) -> Iterator[Path]:
     if not sys.dont_write_bytecode:
-        yield Path(cache_from_source(str(_PACKAGE / "rulesets" / f"{name}.ready"))).with_suffix(
+        yield Path(cache_from_source(str(_PACKAGE_DIR / "rulesets" / f"{name}.ready"))).with_suffix(
             ".ready"
         )
-    installation = source_hash(bytes(_PACKAGE)).hex()  # several may have one cache folder
+    installation = source_hash(bytes(_PACKAGE_DIR)).hex()  # several may have one cache folder
     if (file := find_cache_file(f"{name}-{installation}.ready")) is not None:
         yield file
 
@@ -67,6 +69,6 @@ def _sum_change_times() -> int:
     return sum(
         entry.stat().st_mtime_ns
         for folder in _SOURCES
-        for entry in os.scandir(_PACKAGE / folder)
+        for entry in os.scandir(_PACKAGE_DIR / folder)
         if entry.is_file()
     )

@@ -156,7 +156,7 @@ def _validate_file(name: str, snapshot: Facts | None) -> bool:
             raise
         problems, summary = error.problems, ""
     else:
-        problems, remarks = review_rules(ruleset, snapshot)
+        problems, remarks = find_rule_problems_and_remarks(ruleset, snapshot)
         streams.write_message(*(f"note: {remark}" for remark in remarks))
         count = len(ruleset.rules)
         summary = f"{ruleset.origin}: {count} {'rule' if count == 1 else 'rules'}, no problems"
@@ -165,7 +165,7 @@ def _validate_file(name: str, snapshot: Facts | None) -> bool:
     return not problems
 
 
-def review_rules(
+def find_rule_problems_and_remarks(
     ruleset: RuleSet, facts: Facts | None = None
 ) -> tuple[tuple[Problem | str, ...], list[Problem]]:
     """Return the problems of rules that can be used, on the given facts too, and remarks."""

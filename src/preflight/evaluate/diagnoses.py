@@ -18,7 +18,7 @@ from preflight.evaluate.sentences import (
     resolve_fixes,
     shorten_text,
 )
-from preflight.model.diagnosis import Finding, KnownError, LogContents, LogReport
+from preflight.model.diagnosis import Finding, KnownError, LogReport, LogSearchResult
 from preflight.model.facts import (
     Catalogue,
     Facts,
@@ -45,7 +45,9 @@ _MIN_RESTARTS = 3  # fewer may have been intended
 _LOG_SUFFIX_PATTERN = re.compile(r"(?:\.(?:log|txt|gz|[0-9]{1,8}))+\Z")
 
 
-def diagnose(ruleset: RuleSet, logs: LogContents, facts: Facts, catalogue: Catalogue) -> LogReport:
+def diagnose(
+    ruleset: RuleSet, logs: LogSearchResult, facts: Facts, catalogue: Catalogue
+) -> LogReport:
     """Return the findings, worst first; one that another explains is left out."""
     diagnoses = {diagnosis.id: diagnosis for diagnosis in ruleset.diagnoses}
     order = {id_: number for number, id_ in enumerate(diagnoses)}

@@ -61,7 +61,7 @@ _ITEMS_PER_RESULT = 10  # what to expect: `when` selects few of many items
 _SIZE_OF_COMPARISON = 50  # characters of text that take as long
 
 _HOST_FACTS = ("hostname", "os", "arch")
-_COMPOSE_FILES = ("compose", "files")
+_COMPOSE_FILES_PATH = ("compose", "files")
 _PROJECT_GROUPS = ("compose", "start", "stack")  # nothing to judge without a compose file
 _ENGINE_FACTS = ("reachable", "engine", "version", "endpoint", "context")
 
@@ -369,8 +369,8 @@ class Evaluation:
 
     def _judge_item(self, rule: Rule, scope: Scope) -> Result:
         result = self._check_applies(rule, rule.when, scope)
-        is_of_project = rule.fact[0] in _PROJECT_GROUPS and rule.fact != _COMPOSE_FILES
-        if result is None and is_of_project and self.facts.get(_COMPOSE_FILES) is None:
+        is_of_project = rule.fact[0] in _PROJECT_GROUPS and rule.fact != _COMPOSE_FILES_PATH
+        if result is None and is_of_project and self.facts.get(_COMPOSE_FILES_PATH) is None:
             return self._not_evaluated(rule, scope, "skip", self.facts.source(rule.fact))
         return result or self._compare_fact(rule, scope)
 

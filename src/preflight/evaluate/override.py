@@ -25,15 +25,15 @@ MAX_STEPS = 4  # an edit may need another one, as a limit its reservation
 MIN_MEMORY_BYTES = 6 * 2**20  # Docker refuses lower limits
 MIN_CPUS = 0.01  # as well
 _MIB, _GIB = 2**20, 2**30
-MAX_SERVICES_FOR_STYLE = 100  # how many show the style of a file
+MAX_SERVICES_READ_FOR_STYLE = 100  # how many show the style of a file
 MAX_PORT_DISTANCE, MAX_PORT = 20, 65535
 MIN_OVERRIDE_VERSION = (2, 24, 4)  # of Compose, for the tag !override
-_SERVICES = ("compose", "services")
+_SERVICES_PATH = ("compose", "services")
 _SOURCE = "the override"
 _RANK_BY_VERDICT = {"warn": 1, "skip": 1, "unknown": 2, "fail": 3}
 
 
-class _State(NamedTuple):
+class _Attempt(NamedTuple):
     """The edits so far and the report on the facts with them."""
 
     edits: Edits
@@ -46,8 +46,8 @@ def find_override(facts: Facts, judge: Judge) -> Override:
     No other rule gets worse, but a recommendation may warn that applies only with the new value, or
     that is about the same setting: a requirement contradicts it.
     """
-    search = _Search(facts, judge)
-    first = _State({}, judge(facts))
+    search = _OverrideSearch(facts, judge)
+    first = _Attempt({}, judge(facts))
     failing = list(_list_failing(first.report))
     state = search.find_edits([r for r in failing if _edits_for(r, facts)], first)
     still_failing = tuple(_list_failing(state.report))
@@ -66,7 +66,7 @@ def find_override(facts: Facts, judge: Judge) -> Override:
     )
 
 
-class _Search:
+class _OverrideSearch:
     """Tries edits on the facts; `blockers` are by result what got worse with it."""
 
     def __init__(self, facts: Facts, judge: Judge) -> None:
@@ -74,7 +74,7 @@ class _Search:
         self.judge = judge
         self.blockers: dict[_ResultKey, Result] = {}
 
-    def find_edits(self, targets: Sequence[Result], state: _State) -> _State:
+    def find_edits(self, targets: Sequence[Result], state: _Attempt) -> _Attempt:
         """Try all targets together; where that fails, each half of them for itself."""
         if not targets:
             return state
@@ -87,7 +87,9 @@ class _Search:
         middle = len(targets) // 2
         return self.find_edits(targets[middle:], self.find_edits(targets[:middle], state))
 
-    def _try_edits(self, targets: Sequence[Result], state: _State, *, exact: bool) -> _State | None:
+    def _try_edits(
+        self, targets: Sequence[Result], state: _Attempt, *, exact: bool
+    ) -> _Attempt | None:
         """Return the state in which the targets pass and nothing is worse, if it is found."""
         edits, pending = dict(state.edits), list(targets)
         keys, changed = set(map(_result_key, targets)), {target.fact for target in targets}
@@ -110,10 +112,10 @@ class _Search:
                 for result in (*_list_failing(report), *_list_undecided(report))
                 if _result_key(result) in keys
             ]
-            worse = list(_list_worse(report, state.report, changed))
+            worse = list(_list_worsened(report, state.report, changed))
             pending += worse
             if not pending:
-                return _State(edits, report)
+                return _Attempt(edits, report)
             if worse and step == 0:
                 self.blockers[_result_key(targets[0])] = worse[0]
         return None
@@ -129,7 +131,7 @@ def _list_undecided(report: Report) -> Iterator[Result]:
     return (result for result in report.results if result.verdict == "unknown")
 
 
-def _list_worse(report: Report, before: Report, changed: Collection[str]) -> Iterator[Result]:
+def _list_worsened(report: Report, before: Report, changed: Collection[str]) -> Iterator[Result]:
     """Yield the results that are worse than before; `changed` are facts that a requirement sets."""
     severities = {**_RANK_BY_VERDICT, "warn": 3} if report.strict else _RANK_BY_VERDICT
     ranks = {_result_key(r): severities.get(r.verdict, 0) for r in before.results}
@@ -160,10 +162,10 @@ def _edits_for(result: Result, facts: Facts, *, exact: bool = False) -> Edits:
             edits = [*_resource_edits(facts, path, change.after, exact=exact)]
         case ("compose", "total", *resource) if is_number(change.before) and change.before > 0:
             for service in _compose_services(facts):
-                before = facts.get((*_SERVICES, service, *resource))
+                before = facts.get((*_SERVICES_PATH, service, *resource))
                 if is_number(before) and is_number(change.after):
                     share = before * change.after / change.before
-                    path = (*_SERVICES, service, *resource)
+                    path = (*_SERVICES_PATH, service, *resource)
                     edits += _resource_edits(facts, path, share) or [None]
         case ("compose", "services", service, "environment", variable):
             edits = [_variable_edit(result, service, variable)]
@@ -177,7 +179,7 @@ def _edits_for(result: Result, facts: Facts, *, exact: bool = False) -> Edits:
 
 
 def _compose_services(facts: Facts) -> Mapping[str, Any]:
-    services = facts.get(_SERVICES)
+    services = facts.get(_SERVICES_PATH)
     return services if isinstance(services, Mapping) else {}
 
 
@@ -217,7 +219,7 @@ def _resource_keys(facts: Facts, service: str, kind: str, what: str) -> list[Pat
     candidates: tuple[Path, ...] = (newer, (str(older),))
     used = [key for key in candidates if ".".join(key) in own]
     if not used:
-        others = islice(_compose_services(facts), MAX_SERVICES_FOR_STYLE)
+        others = islice(_compose_services(facts), MAX_SERVICES_READ_FOR_STYLE)
         style = own or {key for name in others for key in _used_keys(facts, name)}
         is_legacy = older is not None and not style.isdisjoint(LEGACY_KEY_BY_PATH.values())
         used = [(str(older),) if is_legacy else newer]
@@ -227,7 +229,7 @@ def _resource_keys(facts: Facts, service: str, kind: str, what: str) -> list[Pat
 
 
 def _used_keys(facts: Facts, service: str) -> set[str]:
-    keys = facts.get((*_SERVICES, service, "resource_keys"))
+    keys = facts.get((*_SERVICES_PATH, service, "resource_keys"))
     return set(map(str, keys)) if isinstance(keys, list) else set()
 
 
@@ -247,8 +249,8 @@ def _variable_edit(result: Result, service: str, variable: str) -> ComposeEdit |
     else:
         return None
     key = ("environment", variable)
-    facts = [Measured((*_SERVICES, service, *key), text, _SOURCE)]
-    if path[:2] != _SERVICES:  # a setting that is read from the variable
+    facts = [Measured((*_SERVICES_PATH, service, *key), text, _SOURCE)]
+    if path[:2] != _SERVICES_PATH:  # a setting that is read from the variable
         facts.append(Measured(path, after, _SOURCE))
     return ComposeEdit(service, key, text, result.actual_text, tuple(facts))
 
@@ -272,7 +274,7 @@ def _port_edit(facts: Facts, port: str) -> ComposeEdit | None:
     """Return the edit that publishes the next free port in place of one that isn't free."""
     ports, version = ("host", "ports"), facts.get(("docker", "compose", "version"))
     service = str(facts.get((*ports, port, "service")))
-    published = facts.get((*_SERVICES, service, "ports"))
+    published = facts.get((*_SERVICES_PATH, service, "ports"))
     free = (p for p in _nearby_ports(port) if facts.get((*ports, p, "free")) is True)
     unused = next((p for p in free if facts.get((*ports, p, "service")) is None), None)
     is_too_old = is_older_version(str(version), MIN_OVERRIDE_VERSION, default=False)
@@ -288,7 +290,7 @@ def _port_edit(facts: Facts, port: str) -> ComposeEdit | None:
         address = f"[{address}]" if ":" in address else address
         texts.append(":".join(filter(None, (address, number, target.removesuffix("/tcp")))))
     changes = (
-        Measured((*_SERVICES, service, "ports"), entries, _SOURCE),
+        Measured((*_SERVICES_PATH, service, "ports"), entries, _SOURCE),
         Measured((*ports, port, "service"), None, _SOURCE),
         Measured((*ports, unused, "service"), service, _SOURCE),
     )
@@ -304,8 +306,8 @@ def apply_edits(facts: Facts, edits: Iterable[ComposeEdit]) -> Facts:
         if is_number(facts.get(path)):
             amounts = [
                 (
-                    changed.get((*_SERVICES, name, *resource)),
-                    changed.get((*_SERVICES, name, "replicas")),
+                    changed.get((*_SERVICES_PATH, name, *resource)),
+                    changed.get((*_SERVICES_PATH, name, "replicas")),
                 )
                 for name in _compose_services(facts)
             ]

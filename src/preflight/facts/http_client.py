@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 # path, seconds, maximum of bytes, body of a POST -> status, body (cut one byte beyond the maximum)
 SendRequest: TypeAlias = Callable[[str, float, int, "bytes | None"], tuple[int, bytes]]
 
-_RECEIVED_BYTES = 2**16  # at once
+_RECEIVE_BLOCK_BYTES = 2**16  # at once
 _MAX_HEAD_BYTES = 2**16  # of a line
 _MAX_HEADERS = 100
 
 
-class ProtocolError(Exception):
+class InvalidHttpResponseError(Exception):
     """What listens at the address doesn't answer in HTTP."""
 
 
@@ -46,7 +46,7 @@ def send_request(
     """GET, or POST a body; returns the status and the body, cut one byte beyond `max_bytes`.
 
     `url` is unix://PATH, or the scheme (tcp, http, https), host and port; `tls` and https encrypt.
-    `timeout` is in seconds. Raises OSError (TimeoutError, ssl.SSLError) or ProtocolError.
+    `timeout` is in seconds. Raises OSError (TimeoutError, ssl.SSLError), InvalidHttpResponseError.
     """
     parts = urlsplit(url)
     host = "localhost" if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
@@ -78,15 +78,15 @@ class _DeadlineReader:
         if seconds_left <= 0:
             raise TimeoutError
         self._connection.settimeout(seconds_left)  # it starts again with each byte that drips in
-        data = self._connection.recv(_RECEIVED_BYTES)
+        data = self._connection.recv(_RECEIVE_BLOCK_BYTES)
         self._buffer += data
         return bool(data)
 
     def read_line(self) -> bytes:
-        """Return a line of the head without its end; raises ProtocolError."""
+        """Return a line of the head without its end; raises InvalidHttpResponseError."""
         while (end := self._buffer.find(b"\n")) < 0:
             if len(self._buffer) > _MAX_HEAD_BYTES or not self._receive():
-                raise ProtocolError("the head of the response doesn't end")
+                raise InvalidHttpResponseError("the head of the response doesn't end")
         line = bytes(self._buffer[:end]).rstrip(b"\r")
         del self._buffer[: end + 1]
         return line
@@ -106,13 +106,13 @@ def _read_response(reader: _DeadlineReader, max_bytes: int) -> tuple[int, bytes]
     while status < 200:  # what is only informational precedes the response
         match = re.fullmatch(rb"HTTP/1\.\d ([1-9]\d\d)(?: .*)?", reader.read_line())
         if match is None:
-            raise ProtocolError("the response has no valid status line")
+            raise InvalidHttpResponseError("the response has no valid status line")
         status, headers = int(match[1]), {}
         while line := reader.read_line():
             name, _, value = line.partition(b":")
             headers[name.strip().lower()] = value.strip().lower()
             if len(headers) > _MAX_HEADERS:
-                raise ProtocolError("the response has too many headers")
+                raise InvalidHttpResponseError("the response has too many headers")
     if b"chunked" in headers.get(b"transfer-encoding", b""):
         return status, _read_chunks(reader, max_bytes + 1)
     length = headers.get(b"content-length", b"")
@@ -129,7 +129,7 @@ def _read_chunks(reader: _DeadlineReader, max_bytes: int) -> bytes:
     while len(body) < max_bytes:
         size = re.match(rb"[0-9a-fA-F]{1,15}(?=[ \t;]|\Z)", reader.read_line())
         if size is None:
-            raise ProtocolError("the response has a chunk without a size")
+            raise InvalidHttpResponseError("the response has a chunk without a size")
         length = int(size[0], 16)
         if not length:
             break  # trailers may follow

@@ -19,11 +19,13 @@ from preflight.model.facts import Measured, Unknown, Value
 
 DEFAULT_REGISTRY = "docker.io"
 INVALID_REFERENCE = "invalid reference format"
-_HOST_PART = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_DOMAIN = rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
-_PATH_PART = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_HOST_PART_PATTERN = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_DOMAIN_PATTERN = (
+    rf"(?:{_HOST_PART_PATTERN}(?:\.{_HOST_PART_PATTERN})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+)
+_PATH_PART_PATTERN = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REFERENCE_PATTERN = re.compile(
-    rf"(?P<registry>{_DOMAIN})/(?P<path>{_PATH_PART}(?:/{_PATH_PART})*)"
+    rf"(?P<registry>{_DOMAIN_PATTERN})/(?P<path>{_PATH_PART_PATTERN}(?:/{_PATH_PART_PATTERN})*)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
     r"(?:@(?P<digest>[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}))?"
 )

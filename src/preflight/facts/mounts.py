@@ -35,7 +35,7 @@ _FILE_NAME_PATTERN = re.compile(
 _CONTAINER_LABEL_PATTERN = re.compile(rb":container_(?:file|ro_file|share|var_lib)_t(?::|\0|$)")
 
 
-class _Mount(NamedTuple):
+class _BindMount(NamedTuple):
     source: str
     target: str
     is_read_only: bool
@@ -85,7 +85,7 @@ def find_mount_problems(
     return problems
 
 
-def _list_mounts(service: Mapping[str, Any], engine: Engine) -> Iterator[_Mount]:
+def _list_mounts(service: Mapping[str, Any], engine: Engine) -> Iterator[_BindMount]:
     """Yield the bind mounts whose sources can be looked at."""
     for mount in service.get("volumes") or ():
         source, target = str(mount.get("source") or ""), str(mount.get("target") or "")
@@ -103,7 +103,7 @@ def _list_mounts(service: Mapping[str, Any], engine: Engine) -> Iterator[_Mount]
         except OSError:
             continue
         read_only = bool(mount.get("read_only"))
-        yield _Mount(source, target.rstrip("/"), read_only, bool(bind.get("selinux")), status)
+        yield _BindMount(source, target.rstrip("/"), read_only, bool(bind.get("selinux")), status)
 
 
 def _stat_or_none(files: ImageFiles, path: str) -> os.stat_result | None:
@@ -113,7 +113,7 @@ def _stat_or_none(files: ImageFiles, path: str) -> os.stat_result | None:
         return None
 
 
-def _looks_stale(mount: _Mount) -> bool:
+def _looks_stale(mount: _BindMount) -> bool:
     """Whether it is an empty folder of root where a file is meant, going by both names."""
     if mount.status is None or not stat.S_ISDIR(mount.status.st_mode) or mount.status.st_uid:
         return False
@@ -186,7 +186,7 @@ def _has_plain_users(engine: Engine) -> bool:
     return engine.visibility.processes_hidden is None and not mapped
 
 
-def _explain_denied(mount: _Mount, user: _User) -> str:
+def _explain_denied(mount: _BindMount, user: _User) -> str:
     """Return why a user can't use a mount, an empty text where it can, or where that isn't sure.
 
     Only an empty folder is there to be written: what is in others may be all that is needed.

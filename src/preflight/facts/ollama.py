@@ -47,7 +47,7 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
     """Yield the facts: `reachable` is false without an answer, unknown if Ollama wasn't asked."""
     project = context.project_or_unknown()
     services = find_ollama_services(project)
-    yield from _settings_facts(project, services)
+    yield from _ollama_settings_facts(project, services)
     name, source = find_configured_model(project, environ)
     yield Measured(("model", "name"), name, source)
     known: set[tuple[str, ...]] = set()
@@ -63,7 +63,7 @@ def measure(context: MeasureContext, environ: Mapping[str, str] = os.environ) ->
         seconds = min(MAX_ANSWER_SECONDS, context.options.timeout / 2)
         api = EngineApi(endpoint, seconds, server="Ollama")
         try:
-            for fact in _request_facts(api, name, get_environment(service or {})):
+            for fact in _ollama_api_facts(api, name, get_environment(service or {})):
                 known.add(fact.path)
                 yield fact
             return
@@ -92,7 +92,7 @@ def find_ollama_services(project: Project | Unknown | None) -> dict[str, Mapping
     }
 
 
-def _settings_facts(
+def _ollama_settings_facts(
     project: Project | Unknown | None, services: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Measured]:
     """Yield which service runs Ollama, and the settings of each that does."""
@@ -150,7 +150,7 @@ def find_configured_model(
     return text or None, source
 
 
-def _request_facts(
+def _ollama_api_facts(
     api: EngineApi, name: str | Unknown | None, environment: Mapping[str, Value]
 ) -> Iterator[Measured]:
     """Yield what Ollama answers. Raises EngineError at the first call that fails."""
@@ -170,7 +170,7 @@ def _request_facts(
     for model, row in loaded.items():
         top = ("ollama", "loaded", model)
         yield Measured(
-            (*top, "memory"), _read_resident_bytes(row), "GET /api/ps size less size_vram"
+            (*top, "memory"), _read_model_ram_bytes(row), "GET /api/ps size less size_vram"
         )
         yield Measured((*top, "total"), _read_model_size(row, "size"), "GET /api/ps size")
     yield Measured(("ollama", "loaded"), {}, "GET /api/ps")
@@ -182,7 +182,7 @@ def _request_facts(
     source = "GET /api/tags" + ("" if installed else ": not there")
     yield Measured(("model", "size"), size, source)
     running = _find_model(name, loaded)
-    resident = _read_resident_bytes(loaded[running]) if running else None
+    resident = _read_model_ram_bytes(loaded[running]) if running else None
     source = "GET /api/ps" + ("" if running else ": not loaded")
     yield Measured(("model", "resident"), resident, source)
     estimate = size or Unknown("Ollama doesn't have the configured model: no shape is known")
@@ -204,7 +204,7 @@ def _read_model_size(row: Mapping[str, Any], key: str) -> int | Unknown:
     return count_or_none(row.get(key)) or Unknown(f"Ollama does not report its {key}")
 
 
-def _read_resident_bytes(row: Mapping[str, Any]) -> int | Unknown:
+def _read_model_ram_bytes(row: Mapping[str, Any]) -> int | Unknown:
     """Return the bytes of a loaded model that no GPU holds."""
     total, on_gpus = _read_model_size(row, "size"), count_or_none(row.get("size_vram"))
     if isinstance(total, Unknown):

@@ -33,23 +33,23 @@ from preflight.facts.images import (
 from preflight.facts.registry_login import Credentials, RegistryError, find_credentials
 from preflight.model.facts import Measured, Unknown, Value
 
-_PATH = ("registry", "images")
-_HUB_HOST = "registry-1.docker.io"
+_IMAGES_PATH = ("registry", "images")
+_DOCKER_HUB_HOST = "registry-1.docker.io"
 _MAX_IMAGES = 200
 _MAX_THREADS = 16
 _MAX_REDIRECTS = 5
 _MAX_ANSWER_BYTES = 4 * 2**20
 _MAX_REQUEST_SECONDS = 5.0
 _RESERVE_SECONDS = 0.5  # for what is left to do when the registries had their time
-_INDEX = ("application/vnd.oci.image.index.v1+json",
+_INDEX_MEDIA_TYPES = ("application/vnd.oci.image.index.v1+json",
           "application/vnd.docker.distribution.manifest.list.v2+json")  # fmt: skip
-_MANIFEST = ("application/vnd.oci.image.manifest.v1+json",
+_MANIFEST_MEDIA_TYPES = ("application/vnd.oci.image.manifest.v1+json",
              "application/vnd.docker.distribution.manifest.v2+json")  # fmt: skip
 _LOOPBACK_PATTERN = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?")
-_ALSO_RUN_BY = {"amd64": ("386",), "arm64": ("arm",)}
+_COMPATIBLE_ARCHITECTURES = {"amd64": ("386",), "arm64": ("arm",)}
 """The architectures that Docker takes in place of one. Source: containerd/platforms."""
-_DENIED = "repository does not exist or may require 'docker login'"
-_SAID_BY_REGISTRY = re.compile(r'"errors"\s*:')
+_ACCESS_DENIED_MESSAGE = "repository does not exist or may require 'docker login'"
+_REGISTRY_ERROR_PATTERN = re.compile(r'"errors"\s*:')
 
 
 class WantedImage(NamedTuple):
@@ -94,7 +94,7 @@ def measure(
     for image in wanted[_MAX_IMAGES:]:
         unknown = Unknown(f"only {_MAX_IMAGES} images are asked for", "unsupported")
         yield from _answer_facts(image, ImageAnswer(unknown))
-    yield Measured(_PATH, {}, "the images that will be pulled")
+    yield Measured(_IMAGES_PATH, {}, "the images that will be pulled")
 
 
 def _answer_facts(image: WantedImage, answer: ImageAnswer) -> Iterator[Measured]:
@@ -102,7 +102,7 @@ def _answer_facts(image: WantedImage, answer: ImageAnswer) -> Iterator[Measured]
     facts: dict[str, Value] = {**answer._asdict(), "services": list(image.services)}
     facts["similar_stage"] = image.similar_stage
     for name, value in facts.items():
-        yield Measured((*_PATH, image.text, name), value, source)
+        yield Measured((*_IMAGES_PATH, image.text, name), value, source)
 
 
 def list_wanted_images(
@@ -174,9 +174,9 @@ class RegistryClient:
     def _ask_registry(self, image: WantedImage) -> ImageAnswer:
         session = self._open_session(image.reference)
         target = f"manifests/{image.reference.digest or image.reference.tag}"
-        response = session.request("HEAD", target, (*_INDEX, *_MANIFEST))
+        response = session.request("HEAD", target, (*_INDEX_MEDIA_TYPES, *_MANIFEST_MEDIA_TYPES))
         if response.status == 200:
-            if _content_type(response) not in (*_INDEX, *_MANIFEST):
+            if _content_type(response) not in (*_INDEX_MEDIA_TYPES, *_MANIFEST_MEDIA_TYPES):
                 raise RegistryError(f"{image.reference.registry} doesn't respond like a registry")
             return self._inspect(session, target, image)
         mirrors = self._read_engine_config("Mirrors")
@@ -187,7 +187,9 @@ class RegistryClient:
             raise RegistryError(f"{image.reference.registry}: {limit}")
         if response.status in (401, 403) and session.was_challenged:
             name = image.text if image.is_base else image.text.partition("@")[0].rpartition(":")[0]
-            return ImageAnswer(False, f"pull access denied for {name or image.text}, {_DENIED}")
+            return ImageAnswer(
+                False, f"pull access denied for {name or image.text}, {_ACCESS_DENIED_MESSAGE}"
+            )
         if response.status == 404 and self._is_registry(session, target):
             error = f"manifest for {image.text} not found: manifest unknown: manifest unknown"
             base_error = f"failed to create LLB definition: {image.text}: not found"
@@ -196,8 +198,8 @@ class RegistryClient:
 
     def _is_registry(self, session: RegistrySession, target: str) -> bool:
         """Return whether what says that a manifest isn't there is a registry."""
-        answer = session.request("GET", target, (*_INDEX, *_MANIFEST))
-        return bool(_SAID_BY_REGISTRY.search(answer.body.decode("utf-8", "replace")))
+        answer = session.request("GET", target, (*_INDEX_MEDIA_TYPES, *_MANIFEST_MEDIA_TYPES))
+        return bool(_REGISTRY_ERROR_PATTERN.search(answer.body.decode("utf-8", "replace")))
 
     def _inspect(self, session: RegistrySession, target: str, image: WantedImage) -> ImageAnswer:
         """Read the platforms and the size; an answer without them leaves these unknown."""
@@ -205,7 +207,7 @@ class RegistryClient:
         if not wanted and isinstance(self._engine, Engine):
             wanted = "/".join(str(self._engine.version.get(key) or "") for key in ("Os", "Arch"))
         try:
-            manifest = session.get_json(target, (*_INDEX, *_MANIFEST))
+            manifest = session.get_json(target, (*_INDEX_MEDIA_TYPES, *_MANIFEST_MEDIA_TYPES))
             entries = [entry for entry in list_or_empty(manifest.get("manifests")) if entry]
             if not entries:
                 return self._inspect_single(session, manifest)
@@ -220,7 +222,7 @@ class RegistryClient:
                 error = f"no matching manifest for {wanted} in the manifest list entries"
                 return ImageAnswer(True, error, names, False)
             digest = str(platforms[chosen].get("digest"))
-            size = _sum_sizes(session.get_json(f"manifests/{digest}", _MANIFEST))
+            size = _sum_sizes(session.get_json(f"manifests/{digest}", _MANIFEST_MEDIA_TYPES))
             return ImageAnswer(True, None, names, True, size)
         except (RegistryError, OSError, AttributeError) as error:
             unknown = Unknown(f"{image.reference.registry}: {error}", "invalid")
@@ -235,7 +237,7 @@ class RegistryClient:
         return ImageAnswer(True, None, [platform] if platform else None, None, size)
 
     def _open_session(self, reference: ImageReference) -> RegistrySession:
-        host = _HUB_HOST if reference.registry == DEFAULT_REGISTRY else reference.registry
+        host = _DOCKER_HUB_HOST if reference.registry == DEFAULT_REGISTRY else reference.registry
         is_insecure = self._is_insecure(reference.registry)
         for scheme in ("https", "http") if is_insecure else ("https",):
             session = RegistrySession(f"{scheme}://{host}/v2/", reference, self)
@@ -363,7 +365,7 @@ def platform_matches(platform: str, wanted: str) -> bool:
     system, _, rest = platform.partition("/")
     wanted_system, _, wanted_rest = wanted.partition("/")
     architecture, wanted_architecture = rest.partition("/")[0], wanted_rest.partition("/")[0]
-    also = _ALSO_RUN_BY.get(wanted_architecture, ())
+    also = _COMPATIBLE_ARCHITECTURES.get(wanted_architecture, ())
     return system == wanted_system and architecture in (wanted_architecture, *also)
 
 

@@ -23,7 +23,7 @@ from preflight.logs.matcher import ALL_PATTERNS_INDEX, build_matcher
 from preflight.logs.search import Candidate, LogSearch
 from preflight.logs.streams import read_blocks
 from preflight.logs.timestamps import Timestamp, parse_timestamp
-from preflight.model.diagnosis import KnownError, LogContents, Place
+from preflight.model.diagnosis import KnownError, LogSearchResult, Place
 from preflight.model.patterns import compile_log_pattern, time_limit
 from preflight.model.rules import Diagnosis
 
@@ -147,10 +147,10 @@ class LogReader:
             if group in values and len(self._explaining) < _MAX_EXPLAINING_VALUES:
                 self._explaining.add((diagnosis.id, group, values[group]))
 
-    def build_contents(self) -> LogContents:
+    def build_contents(self) -> LogSearchResult:
         """Return what was found, in the order of the diagnoses."""
         errors = [error for count in self._counts if (error := count.known_error()) is not None]
-        return LogContents(tuple(self._names), self._line_count, tuple(errors))
+        return LogSearchResult(tuple(self._names), self._line_count, tuple(errors))
 
 
 class _Occurrence(NamedTuple):

@@ -33,7 +33,7 @@ class KnownError(NamedTuple):
     service: str | None = None
 
 
-class LogContents(NamedTuple):
+class LogSearchResult(NamedTuple):
     """What all logs together hold."""
 
     files: tuple[str, ...]

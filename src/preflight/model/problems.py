@@ -29,7 +29,7 @@ class InputError(Exception):
         self.problems = problems
 
 
-_SYNONYMS = {
+_NAME_BY_SYNONYM = {
     "host.cpu.cores": "host.cpu.logical",
     "host.cpus": "host.cpu.logical",
     **dict.fromkeys(("min", "minimum", ">=", "gte", "ge"), "at_least"),
@@ -49,7 +49,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `, did you mean X?` where a known name is near or has this one in it, else nothing."""
     by_lower = {known_name.lower(): known_name for known_name in known}
     lower = name.lower()
-    near = [n for n in (lower, _SYNONYMS.get(lower)) if n in by_lower]
+    near = [n for n in (lower, _NAME_BY_SYNONYM.get(lower)) if n in by_lower]
     near = near or get_close_matches(lower, by_lower, n=1, cutoff=0.6)
     near = near or [n for n in by_lower if lower in re.split("[-.]", n) and len(lower) > 2]
     return f", did you mean {by_lower[near[0]]!r}?" if near else ""

@@ -15,8 +15,12 @@ from preflight.render.layout import TextLayout, pad_to_width
 from preflight.render.sanitize import json_text
 
 SCHEMA = "preflight.rules-test/1"
-_MAX_NAME = 40  # columns of a case's name
-_WORDS: Mapping[Verdict, str] = {"fail": "failed", "unknown": "not judged", "pass": "passed"}
+_MAX_NAME_COLUMNS = 40  # columns of a case's name
+_WORD_BY_VERDICT: Mapping[Verdict, str] = {
+    "fail": "failed",
+    "unknown": "not judged",
+    "pass": "passed",
+}
 
 Render: TypeAlias = Callable[[Sequence[CaseOutcome], RenderOptions], str]
 
@@ -24,7 +28,7 @@ Render: TypeAlias = Callable[[Sequence[CaseOutcome], RenderOptions], str]
 def text(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
     """Show one line per case; below a failed case, each difference with its reason."""
     layout = TextLayout(options)
-    width = min(_MAX_NAME, max(len(outcome.name) for outcome in outcomes))
+    width = min(_MAX_NAME_COLUMNS, max(len(outcome.name) for outcome in outcomes))
     for outcome in outcomes:
         if outcome.verdict == "pass" and options.quiet:
             continue
@@ -39,7 +43,9 @@ def text(outcomes: Sequence[CaseOutcome], options: RenderOptions) -> str:
     if not options.quiet or exit_code(outcomes):
         layout.add_blank_line()
     counter = Counter(outcome.verdict for outcome in outcomes)
-    counts = " · ".join(f"{counter[kind]} {word}" for kind, word in _WORDS.items() if counter[kind])
+    counts = " · ".join(
+        f"{counter[kind]} {word}" for kind, word in _WORD_BY_VERDICT.items() if counter[kind]
+    )
     verdict = ("FAIL", "bold red") if exit_code(outcomes) else ("PASS", "bold green")
     layout.add_line(verdict, f"  {counts}")
     return layout.to_text()

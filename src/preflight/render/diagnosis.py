@@ -20,17 +20,19 @@ _VERDICT_BY_CONFIDENCE: Mapping[Confidence, Verdict] = {
     "likely": "warn",
     "possible": "unknown",
 }
-_MAX_FILES = 3  # that are named at the top
-_STATE_PREFIX = re.compile(r"\Astack\.containers\.")  # what the engine says of a container
-_SECOND_FRACTION = re.compile(r"(:[0-9]{2})\.[0-9]+")  # of a second
+_MAX_SHOWN_FILES = 3  # that are named at the top
+_STATE_PREFIX_PATTERN = re.compile(r"\Astack\.containers\.")  # what the engine says of a container
+_SECOND_FRACTION_PATTERN = re.compile(r"(:[0-9]{2})\.[0-9]+")  # of a second
 
 
 def render_text(report: LogReport, seconds: float, options: RenderOptions) -> str:
     """Show what was read, then each finding with its figures, its lines and its fixes."""
     layout = TextLayout(options)
     lines = "1 line" if report.line_count == 1 else f"{report.line_count:,} lines"
-    rest = len(report.files) - _MAX_FILES
-    names = (_STATE_PREFIX.sub("state of ", name) for name in report.files[:_MAX_FILES])
+    rest = len(report.files) - _MAX_SHOWN_FILES
+    names = (
+        _STATE_PREFIX_PATTERN.sub("state of ", name) for name in report.files[:_MAX_SHOWN_FILES]
+    )
     files = ", ".join(names) + (f" and {rest} more" if rest > 0 else "")
     heading = f"{files} · {lines} in {seconds:.1f} s"
     if not report.files:
@@ -62,7 +64,7 @@ def _add_finding(layout: TextLayout, finding: Finding, *, several: bool) -> None
         if finding.figures:
             layout.add_wrapped(finding.figures, 4)
         layout.add_wrapped(lines, 4, "dim")
-    begin, end = (_SECOND_FRACTION.sub(r"\1", place.time or "") for place in (first, last))
+    begin, end = (_SECOND_FRACTION_PATTERN.sub(r"\1", place.time or "") for place in (first, last))
     if begin:
         layout.add_wrapped(f"{begin} … {end}" if end and end != begin else begin, 4, "dim")
     excerpt = finding.excerpt.strip()  # its time is already shown

@@ -17,7 +17,7 @@ from preflight.render.sanitize import clean
 from preflight.render.templates import make_environment
 
 _COMMENT_COLUMNS = 96
-_SERVICES = ("compose", "services")
+_SERVICES_PATH = ("compose", "services")
 # by key of a devcontainer.json's `hostRequirements`: containers.dev/implementors/json_reference
 _HOST_REQUIREMENTS = {
     "cpus": ("CPU cores of the machine", "host.cpu.logical", "[1-9][0-9]{0,4}"),
@@ -33,7 +33,7 @@ class Sum(NamedTuple):
     terms: str
 
 
-class Requirement(NamedTuple):
+class DevcontainerRequirement(NamedTuple):
     """A requirement of a devcontainer.json, as a rule states it."""
 
     key: str
@@ -84,9 +84,9 @@ class _Project:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        services = self.value(*_SERVICES) or {}
+        services = self.value(*_SERVICES_PATH) or {}
         self._services = {
-            n: s for n, s in services.items() if self.value(*_SERVICES, n, "replicas")
+            n: s for n, s in services.items() if self.value(*_SERVICES_PATH, n, "replicas")
         }
 
     def value(self, *path: str) -> Any:
@@ -101,12 +101,12 @@ class _Project:
 
     def list_services(self, *field: str) -> str:
         """Return the services that set a field, with the lines."""
-        paths = ((*_SERVICES, name, *field) for name in self._services)
+        paths = ((*_SERVICES_PATH, name, *field) for name in self._services)
         return ", ".join(f"{path[2]}{self.where(*path)}" for path in paths if self.value(*path))
 
     def _memory(self, name: str, *kinds: str) -> Sequence[str] | None:
         """Return the path of the first kind of memory figure that a service has."""
-        paths = ((*_SERVICES, name, kind, "memory") for kind in kinds)
+        paths = ((*_SERVICES_PATH, name, kind, "memory") for kind in kinds)
         return next((path for path in paths if self.value(*path)), None)
 
     def add_up_memory(self, *kinds: str) -> Sum | None:
@@ -126,17 +126,19 @@ class _Project:
 
     def find_highest_cpu_limit(self) -> Sum | None:
         """Return the highest CPU limit; None if no service has one."""
-        limits = [self.value(*_SERVICES, name, "limits", "cpus") for name in self._services]
+        limits = [self.value(*_SERVICES_PATH, name, "limits", "cpus") for name in self._services]
         highest = max(filter(None, limits), default=None)
         return highest and Sum(f"{highest:g}", self.list_services("limits", "cpus"))
 
 
-def _read_host_requirements(given: Mapping[str, Any]) -> Iterator[Requirement]:
+def _read_host_requirements(given: Mapping[str, Any]) -> Iterator[DevcontainerRequirement]:
     """Yield the requirements of a devcontainer.json that are well-formed."""
     for key, (title, fact, pattern) in _HOST_REQUIREMENTS.items():
         if re.fullmatch(pattern, amount := str(given.get(key)).lower()):
             figure = amount.upper().replace("KB", "kB")
-            yield Requirement(key, title, fact, f"{{at_least: {figure}}}")
+            yield DevcontainerRequirement(key, title, fact, f"{{at_least: {figure}}}")
     if gpu := given.get("gpu"):
         optional = gpu == "optional"
-        yield Requirement("gpu", "GPUs for containers", "docker.gpus", "{equals: true}", optional)
+        yield DevcontainerRequirement(
+            "gpu", "GPUs for containers", "docker.gpus", "{equals: true}", optional
+        )

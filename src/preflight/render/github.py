@@ -8,8 +8,8 @@ from preflight.model.report import Report, Result
 from preflight.model.rules import BUNDLED_FILE_BY_DISPLAY_NAME
 from preflight.render import RenderOptions, tasks
 
-_MAX_SHOWN = 10  # annotations of one kind that GitHub shows of a step; the log has them all
-_MAX_TITLE = 250  # characters
+_MAX_ANNOTATIONS = 10  # annotations of one kind that GitHub shows of a step; the log has them all
+_MAX_TITLE_CHARS = 250  # characters
 _ESCAPES = {"%": "%25", "\r": "%0D", "\n": "%0A"}  # as @actions/core's command.ts has them
 _DATA_ESCAPES = str.maketrans(_ESCAPES)
 _PROPERTY_ESCAPES = str.maketrans({**_ESCAPES, ":": "%3A", ",": "%2C"})
@@ -23,15 +23,19 @@ def render(report: Report, options: RenderOptions) -> str:
         lines[kind].append(_format_annotation(kind, task, options))
     waived = tasks.select_shown_waivers(report, options)
     for result in sorted(waived, key=lambda r: bool(r.waiver and r.waiver.ends_soon), reverse=True):
-        lines["notice"].append(_format_command("notice", result.name, result.message, result))
+        lines["notice"].append(
+            _format_workflow_command("notice", result.name, result.message, result)
+        )
     if not options.quiet:
-        lines["notice"] += [_format_command("notice", "rules", note) for note in report.notes]
-    if max(*map(len, lines.values()), len(lines["notice"]) + 1) > _MAX_SHOWN:
+        lines["notice"] += [
+            _format_workflow_command("notice", "rules", note) for note in report.notes
+        ]
+    if max(*map(len, lines.values()), len(lines["notice"]) + 1) > _MAX_ANNOTATIONS:
         counts = ", ".join(f"{len(of_kind)} {kind}s" for kind, of_kind in lines.items() if of_kind)
-        total = f"There are {counts}; GitHub shows {_MAX_SHOWN} of each."
+        total = f"There are {counts}; GitHub shows {_MAX_ANNOTATIONS} of each."
         text = f"{total} The log of this step has all."
         # before the other notices, so that GitHub shows it
-        lines["notice"].insert(0, _format_command("notice", "more than is shown", text))
+        lines["notice"].insert(0, _format_workflow_command("notice", "more than is shown", text))
     last = (
         f"preflight {tasks.WORD_BY_VERDICT[report.verdict]}: {tasks.format_verdict_counts(report)}"
     )
@@ -42,12 +46,12 @@ def _format_annotation(kind: str, task: tasks.Task, options: RenderOptions) -> s
     details = tasks.format_detail_lines(task.result, task.skipped, evidence=options.verbose)
     text = "\n".join(filter(None, [task.sentence, task.names, *details]))
     is_undecided = task.result.verdict == "unknown" and len(task.results) > 1
-    return _format_command(kind, task.title, text, None if is_undecided else task.result)
+    return _format_workflow_command(kind, task.title, text, None if is_undecided else task.result)
 
 
-def _format_command(kind: str, title: str, text: str, result: Result | None = None) -> str:
+def _format_workflow_command(kind: str, title: str, text: str, result: Result | None = None) -> str:
     properties = {} if result is None else _find_position(result)
-    properties["title"] = f"preflight · {title}"[:_MAX_TITLE].strip()
+    properties["title"] = f"preflight · {title}"[:_MAX_TITLE_CHARS].strip()
     pairs = ",".join(
         f"{key}={value.translate(_PROPERTY_ESCAPES)}" for key, value in properties.items()
     )

@@ -11,7 +11,7 @@ from preflight.model.fleet import Fleet
 from preflight.model.report import Report, Result
 from preflight.render import RenderOptions, tasks
 
-_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
+_TIMESTAMP_PATTERN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 _NO_TIME = "1970-01-01T00:00:00"  # the schema requires a time
 
 
@@ -43,7 +43,7 @@ def _format_document(suites: Iterable[ET.Element]) -> str:
 def _make_suites(report: Report, options: RenderOptions, host: str = "") -> Iterator[ET.Element]:
     """Yield a suite for each section; `host` is the name of one of many."""
     blocked = tasks.count_blocked_by_rule(report)
-    measured = _TIMESTAMP.match(report.measured_at)
+    measured = _TIMESTAMP_PATTERN.match(report.measured_at)
     hostname = " ".join((host or str(report.host.get("hostname") or "")).split())
     prefix = f"{hostname or '?'} · " if host else ""
     about = list(_report_properties(report))
@@ -70,7 +70,7 @@ def _make_suites(report: Report, options: RenderOptions, host: str = "") -> Iter
             case = ET.SubElement(
                 suite, "testcase", name=name, classname=f"preflight.{result.id}", time="0"
             )
-            lines = [f"in {tasks.compose_location(result)}"] if result.file else []
+            lines = [f"in {tasks.format_compose_location(result)}"] if result.file else []
             lines += tasks.format_detail_lines(
                 result, tasks.format_skipped_checks(blocked.pop(result.id, 0)), evidence=True
             )

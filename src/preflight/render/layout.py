@@ -21,7 +21,7 @@ ASCII_FALLBACK_BY_CHARACTER: Mapping[int, int | str] = {
     ord("→"): "->",
 }
 _ASCII_MARK_COLUMNS = max(len(sign.ascii_mark) for sign in SIGNS.values())
-_SIZE = re.compile(r"(\d) (?=[kKMGTP]i?B\b)")
+_SIZE_PATTERN = re.compile(r"(\d) (?=[kKMGTP]i?B\b)")
 # ECMA-48 8.3.117: the sixteen colours that every terminal theme sets
 ANSI_SGR_CODES = {
     "bold": "1",
@@ -75,7 +75,9 @@ class TextLayout:
         """Add text over as many lines as it needs; `prefix` is put before the first."""
         lead, lead_style = (prefix, "") if isinstance(prefix, str) else prefix
         room = self.options.columns - indent - cell_len(lead)
-        joined = _SIZE.sub("\\1\N{NO-BREAK SPACE}", shorten(text))  # `8 GB` stays on one line
+        joined = _SIZE_PATTERN.sub(
+            "\\1\N{NO-BREAK SPACE}", shorten(text)
+        )  # `8 GB` stays on one line
         is_short = cell_len(joined) <= room
         for row in [joined.rstrip()] if is_short else _wrap_words(joined.split(" "), room):
             line = row.replace("\N{NO-BREAK SPACE}", " ")

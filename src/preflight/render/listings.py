@@ -16,7 +16,7 @@ from preflight.render.json_report import as_plain_data
 from preflight.render.layout import Fill, TextLayout, pad_to_width
 from preflight.render.memory import format_bar
 
-_MAX_FACT_NAME, _MAX_MODEL_NAME = 34, 32  # columns
+_MAX_FACT_NAME_COLUMNS, _MAX_MODEL_NAME_COLUMNS = 34, 32  # columns
 _BAR_CELLS = 12  # of the largest model or the budget
 _FITS = {
     True: ("fits", "green"),
@@ -31,7 +31,7 @@ def render_facts(
     """List every value with its source, then what could not be measured with the reason."""
     layout = TextLayout(options)
     rows = [(join_path(path), path, value) for path, value in walk_values(measured.values)]
-    width = min(max((len(name) for name, _, _ in rows), default=0), _MAX_FACT_NAME)
+    width = min(max((len(name) for name, _, _ in rows), default=0), _MAX_FACT_NAME_COLUMNS)
     for name, path, value in rows:
         fact = catalogue.find(path)
         is_hidden = not show_secrets and value is not None and is_secret_path(path)
@@ -203,7 +203,9 @@ def render_models(listing: ModelListing, options: RenderOptions) -> str:
     layout.add_wrapped(f"{budget}: {listing.budget_source}", 0, prefix=("Budget ", "bold"))
     if not listing.models:
         layout.add_line("The rule file lists no models.")
-    width = min(_MAX_MODEL_NAME, max((len(model.name) for model in listing.models), default=0))
+    width = min(
+        _MAX_MODEL_NAME_COLUMNS, max((len(model.name) for model in listing.models), default=0)
+    )
     largest = max([listing.budget or 0, *(model.memory or 0 for model in listing.models)])
     room = options.columns - width - _BAR_CELLS - 14
 

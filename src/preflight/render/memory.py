@@ -9,8 +9,8 @@ from preflight.model.report import MemoryBreakdown, MemoryConstraint
 from preflight.render.layout import TextLayout, pad_to_width
 
 _BAR_CELLS = 24
-_MAX_NAME = 34  # columns
-_FULL, _LIGHT = "▇", "▒"
+_MAX_NAME_COLUMNS = 34  # columns
+_FULL_BLOCK, _LIGHT_BLOCK = "▇", "▒"
 
 
 class MemoryRow(NamedTuple):
@@ -88,7 +88,7 @@ def add_memory_rows(layout: TextLayout, memory: MemoryBreakdown) -> None:
     layout.add_blank_line()
     layout.add_line(("Memory", "bold"), f"   {available[0].name} {available[0].needed}")
     rows = list_needed_memory(memory)
-    width = min(_MAX_NAME, max(len(row.name) for row in rows))
+    width = min(_MAX_NAME_COLUMNS, max(len(row.name) for row in rows))
     figures = max(len(row.figure) for row in rows)
     for row in rows:
         high = 0 if row.top == inf else row.top - row.start
@@ -117,7 +117,7 @@ def format_bar(low: float, high: float, whole: float, cells: int) -> str:
         return ""
     full = min(cells, max(1 if low else 0, round(low / whole * cells)))
     light = min(cells, round(high / whole * cells)) - full
-    return _FULL * full + _LIGHT * max(0, light)
+    return _FULL_BLOCK * full + _LIGHT_BLOCK * max(0, light)
 
 
 def format_gib(value: float | None) -> str:

@@ -20,7 +20,7 @@ _PLAIN_KEY_PATTERN = re.compile(
 def draw_compose_file(override: Override, command: str) -> str:
     """Return the override as a compose file; `command` starts the project with it."""
     head = (
-        f"# By preflight fix: {_count_passing(override)} with this file.",
+        f"# By preflight fix: {_format_passing_count(override)} with this file.",
         "# Use it after the project's own files:",
         f"#   {clean(command)}",
         "services:",
@@ -28,7 +28,7 @@ def draw_compose_file(override: Override, command: str) -> str:
     return "\n".join((*head, *_mapping_lines(override))) + "\n"
 
 
-def _count_passing(override: Override) -> str:
+def _format_passing_count(override: Override) -> str:
     count = len(override.passing)
     return "1 failing check passes" if count == 1 else f"{count} failing checks pass"
 
@@ -38,7 +38,7 @@ def confirm_written(
 ) -> str:
     """Say what was written, and the commands that use it."""
     layout = TextLayout(options)
-    layout.add_wrapped(f"Wrote {file}: {_count_passing(override)} with it.", 0)
+    layout.add_wrapped(f"Wrote {file}: {_format_passing_count(override)} with it.", 0)
     for command in commands:
         layout.add_verbatim(f"$ {command}", 2, "cyan")
     return layout.to_text()

@@ -19,9 +19,13 @@ from preflight.model.report import VERDICTS, Report, Result
 from preflight.render import RenderOptions
 from preflight.render.sanitize import shorten
 
-_MAX_LABEL = 200  # characters
-_UNITS: tuple[Unit, ...] = ("bytes", "seconds", "cores")  # they end the name of a metric
-_PLAIN_UNITS: tuple[Unit, ...] = ("number", "boolean")  # other units have no metric
+_MAX_LABEL_CHARS = 200  # characters
+_METRIC_NAME_UNITS: tuple[Unit, ...] = (
+    "bytes",
+    "seconds",
+    "cores",
+)  # they end the name of a metric
+_UNITS_WITHOUT_SUFFIX: tuple[Unit, ...] = ("number", "boolean")  # other units have no metric
 _HELP_BY_METRIC = {
     "host_reached": "1 if a host was checked, 0 if not.",
     "info": "The versions and the rules of the check, as labels; always 1.",
@@ -31,14 +35,16 @@ _HELP_BY_METRIC = {
     "measured_timestamp_seconds": "When it was measured, in seconds since 1970.",
     "duration_seconds": "How long the check took, in seconds.",
     "rule_verdict": "1 for the verdict of a rule or one item; the others are 0 or left out.",
-    **{f"rule_value_{unit}": f"What a rule found, in {unit}." for unit in _UNITS},
-    **{f"rule_threshold_{unit}": f"What a rule asks for, in {unit}." for unit in _UNITS},
+    **{f"rule_value_{unit}": f"What a rule found, in {unit}." for unit in _METRIC_NAME_UNITS},
+    **{
+        f"rule_threshold_{unit}": f"What a rule asks for, in {unit}." for unit in _METRIC_NAME_UNITS
+    },
     "rule_value": "What a rule found: a number, or 1 for yes and 0 for no.",
     "rule_threshold": "What a rule asks for: a number, or 1 for yes and 0 for no.",
     "waiver_until_timestamp_seconds": "When a rule's waiver ends, in seconds since 1970.",
 }
 """The metrics in their order, without `preflight_`."""
-_BOUNDS = ("at_least", "at_most", "more_than", "less_than", "equals", "not_equals")
+_BOUND_OPERATORS = ("at_least", "at_most", "more_than", "less_than", "equals", "not_equals")
 
 Series: TypeAlias = tuple[str, Mapping[str, str | None], float]
 """A metric, its labels and its value."""
@@ -71,10 +77,10 @@ def _format_metrics(all_series: Iterable[Series]) -> str:
 
 def _format_label(text: str) -> str:
     """Make a foreign text a label; if that changes it, a hash keeps it apart from others."""
-    shown = shorten(text, _MAX_LABEL)
+    shown = shorten(text, _MAX_LABEL_CHARS)
     if shown != text:
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-        shown = f"{shown[: _MAX_LABEL - 10]} #{digest}"
+        shown = f"{shown[: _MAX_LABEL_CHARS - 10]} #{digest}"
     return shown.replace("\\", "\\\\").replace('"', '\\"')
 
 
@@ -116,8 +122,8 @@ def _result_series(result: Result) -> Iterator[Series]:
     labels = {**rule, "section": result.section, "severity": result.severity}
     for verdict in VERDICTS:
         yield "rule_verdict", {**labels, "verdict": verdict}, verdict == result.verdict
-    if result.unit in (*_UNITS, *_PLAIN_UNITS):
-        suffix = f"_{result.unit}" if result.unit in _UNITS else ""
+    if result.unit in (*_METRIC_NAME_UNITS, *_UNITS_WITHOUT_SUFFIX):
+        suffix = f"_{result.unit}" if result.unit in _METRIC_NAME_UNITS else ""
         if (value := _parse_number(result.actual, result.unit)) is not None:
             yield f"rule_value{suffix}", rule, value
         for bound, value in _find_thresholds(result.expected, result.unit):
@@ -130,7 +136,7 @@ def _result_series(result: Result) -> Iterator[Series]:
 
 def _find_thresholds(expected: Mapping[str, Any], unit: Unit) -> Iterator[tuple[str, float]]:
     """Yield the bounds that a figure must keep: those of `all_of` too, none of `any_of`, `not`."""
-    for bound in _BOUNDS:
+    for bound in _BOUND_OPERATORS:
         if (value := _parse_number(expected.get(bound), unit)) is not None:
             yield bound, value
     for part in expected.get("all_of", ()):

@@ -13,20 +13,20 @@ from preflight.model.report import Report, ResolvedFix, Result
 MAX_CHARACTERS = 2000  # of one foreign text in a format that other programs read
 _MAX_URL_CHARACTERS = 1000  # a URL that is cut leads nowhere
 _URL_SAFE = "-._~:/?#[]@!$&'()*+,;=%"  # RFC 3986, 2.2 and 2.3
-_UNPRINTABLE = (  # `re` compiles it once a text has one
+_UNPRINTABLE_PATTERN = (  # `re` compiles it once a text has one
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb\ufffe\uffff]"
 )
-_CONTAINERS = (dict, list, tuple, map)
+_CONTAINER_TYPES = (dict, list, tuple, map)
 # CI systems read it as a command anywhere in a line: ##[error], ##vso[task.complete]
-_HARMLESS_CLASSES = frozenset({bool, int, float})
-_CI_COMMAND = re.compile(r"##(?=[a-z]*\[)", re.IGNORECASE)
+_HARMLESS_TYPES = frozenset({bool, int, float})
+_CI_COMMAND_PATTERN = re.compile(r"##(?=[a-z]*\[)", re.IGNORECASE)
 
 
 def clean(text: str) -> str:
     """Make foreign text harmless in a terminal or a log: one line, no control characters."""
     if not text.isprintable():  # ten times as fast as the pattern
-        text = re.sub(_UNPRINTABLE, lambda m: " " if m[0] in "\t\r\n" else "\ufffd", text)
-    return _CI_COMMAND.sub("## ", text) if "##" in text else text
+        text = re.sub(_UNPRINTABLE_PATTERN, lambda m: " " if m[0] in "\t\r\n" else "\ufffd", text)
+    return _CI_COMMAND_PATTERN.sub("## ", text) if "##" in text else text
 
 
 def shorten(text: str, limit: int = MAX_CHARACTERS) -> str:
@@ -43,7 +43,7 @@ def make_harmless(value: Any) -> Any:
     if isinstance(value, str):
         is_harmless = len(value) <= MAX_CHARACTERS and value.isprintable() and "##" not in value
         return value if is_harmless else shorten(value)  # quicker than to call it for each text
-    if value is None or value.__class__ in _HARMLESS_CLASSES:
+    if value is None or value.__class__ in _HARMLESS_TYPES:
         return value
     if isinstance(value, ResolvedFix):
         command = value.command and _clean_command(value.command)
@@ -78,7 +78,7 @@ def json_text(value: Any, indent: int | None = 2, levels: int = 0) -> str:
 
 
 def _iterate_json(value: Any, indent: int | None, levels: int, newline: str) -> Iterator[str]:
-    if indent is None or levels == 0 or not value or not isinstance(value, _CONTAINERS):
+    if indent is None or levels == 0 or not value or not isinstance(value, _CONTAINER_TYPES):
         yield json.dumps(value, indent=indent).replace("\n", newline)
         return
     inner, start = newline + " " * indent, "["
@@ -99,7 +99,7 @@ def _iterate_json(value: Any, indent: int | None, levels: int, newline: str) -> 
 
 def hide_ci_commands(json_document: str) -> str:
     """Return the same JSON, in which no CI system finds a command."""
-    return _CI_COMMAND.sub(r"\\u0023#", json_document)
+    return _CI_COMMAND_PATTERN.sub(r"\\u0023#", json_document)
 
 
 def web_address(url: str | None) -> str:

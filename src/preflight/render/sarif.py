@@ -38,8 +38,8 @@ from preflight.render.templates import MARKDOWN
 # https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
 _MAX_RESULTS = 25_000  # of a run; GitHub refuses a file with more
 _MAX_TAGS = 20
-_MAX_DESCRIPTION = 1000  # characters, of 1,024
-_MAX_PATH = 4096  # characters; no system opens a longer one
+_MAX_DESCRIPTION_CHARS = 1000  # characters, of 1,024
+_MAX_PATH_CHARS = 4096  # characters; no system opens a longer one
 _MAX_FIXES = 10  # of one rule, over its items
 
 _URI_BASES = {
@@ -55,8 +55,10 @@ _KIND_AND_LEVEL: Mapping[Verdict, dict[str, str]] = {
     "skip": {"kind": "notApplicable", "level": "none"},
 }
 """By verdict, the worst first: the kind and the level of a result."""
-_WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-_MESSAGE_SYNTAX = re.compile(r"\](?=\()|\{(?=\d+\})")  # `[text](link)` and `{0}` of a SARIF message
+_WINDOWS_PATH_PATTERN = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+_MESSAGE_SYNTAX_PATTERN = re.compile(
+    r"\](?=\()|\{(?=\d+\})"
+)  # `[text](link)` and `{0}` of a SARIF message
 
 
 def render(report: Report, options: RenderOptions) -> str:
@@ -101,12 +103,12 @@ def _rule_object(results: Sequence[Result]) -> dict[str, Any]:
     """Describe a rule by its results: one, or one for each of its items."""
     rule = results[0]
     level = "error" if any(result.severity == "required" for result in results) else "warning"
-    title = shorten(rule.title, _MAX_DESCRIPTION) or rule.id
+    title = shorten(rule.title, _MAX_DESCRIPTION_CHARS) or rule.id
     tags = dict.fromkeys(shorten(tag, 100) for tag in rule.tags if tag)
     return {
         "id": rule.id,
         "shortDescription": {"text": title},
-        "fullDescription": {"text": shorten(rule.why, _MAX_DESCRIPTION) or title},
+        "fullDescription": {"text": shorten(rule.why, _MAX_DESCRIPTION_CHARS) or title},
         "help": _rule_help(results, title),
         "defaultConfiguration": {"level": level},
         "properties": {
@@ -180,7 +182,7 @@ def _result_objects(
 
 def _message_object(*lines: str) -> dict[str, str]:
     """Return lines as text alone, where a viewer of SARIF reads links and placeholders."""
-    return {"text": "\n".join(_MESSAGE_SYNTAX.sub(r"\g<0> ", line) for line in lines)}
+    return {"text": "\n".join(_MESSAGE_SYNTAX_PATTERN.sub(r"\g<0> ", line) for line in lines)}
 
 
 def _find_location(result: Result, windows: bool) -> dict[str, Any]:
@@ -194,14 +196,14 @@ def _find_location(result: Result, windows: bool) -> dict[str, Any]:
     elif not file:
         artifact = {"uri": "preflight/rules.yaml", "uriBaseId": "PREFLIGHT"}
     else:
-        artifact = _artifact_location(file[:_MAX_PATH], windows)
+        artifact = _artifact_location(file[:_MAX_PATH_CHARS], windows)
     return {"artifactLocation": artifact, "region": {"startLine": line or 1}}
 
 
 def _artifact_location(path: str, windows: bool) -> dict[str, str]:
     """Return a path as SARIF names it: relative to the sources, or absolute with its scheme."""
     path = path.encode("utf-8", "replace").decode()
-    windows = windows or bool(_WINDOWS_PATH.match(path))
+    windows = windows or bool(_WINDOWS_PATH_PATTERN.match(path))
     pure = PureWindowsPath(path) if windows else PurePosixPath(path)
     if pure.is_absolute():
         return {"uri": pure.as_uri()}

@@ -11,20 +11,20 @@ from preflight.model.report import Report, Result
 from preflight.render import RenderOptions, tasks
 from preflight.render.json_report import result_object
 
-_VERSION = "TAP version 14\n"
-_DETAILS = ("message", "verdict", "severity", "found", "asked", "fact", "evidence", "why", "error",
-            "held_by", "file", "line", "change", "waiver", "fixes")  # fmt: skip
+_VERSION_LINE = "TAP version 14\n"
+_DETAIL_KEYS = ("message", "verdict", "severity", "found", "asked", "fact", "evidence", "why",
+                "error", "held_by", "file", "line", "change", "waiver", "fixes")  # fmt: skip
 """The keys of a result's JSON that its test point shows."""
 
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return the TAP stream; `not ok` without a directive is what keeps the exit code from 0."""
-    return _VERSION + "".join(f"{line}\n" for line in _stream_lines(report, options))
+    return _VERSION_LINE + "".join(f"{line}\n" for line in _stream_lines(report, options))
 
 
 def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     """Return a test point for each host, its rules as a subtest."""
-    points = [_VERSION]
+    points = [_VERSION_LINE]
     for number, host in enumerate(fleet.hosts, 1):
         title = _escape_tap(host.name).strip() or "?"
         if host.report is None:
@@ -86,6 +86,6 @@ def _detail_items(result: Result) -> Iterator[tuple[str, Any]]:
             {key: text for key, text in fix._asdict().items() if text} for fix in result.fixes
         ],
     }
-    for key in _DETAILS:
+    for key in _DETAIL_KEYS:
         if details[key] not in (None, "", [], [{}]):
             yield key, details[key]

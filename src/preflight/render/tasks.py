@@ -193,7 +193,7 @@ def format_skipped_checks(count: int) -> str:
     return f"{count} {'check' if count == 1 else 'checks'} skipped" if count else ""
 
 
-def compose_location(result: Result) -> str:
+def format_compose_location(result: Result) -> str:
     """Return FILE:LINE of the compose file's line that decides, as far as it is known."""
     file = result.file or ""
     return f"{file}:{result.line}" if file and result.line else file

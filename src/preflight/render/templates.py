@@ -17,16 +17,16 @@ from preflight.render import fleet_summary, memory, tasks
 from preflight.render.sanitize import MAX_CHARACTERS, shorten, web_address
 
 FOLDER = files("preflight.render")
-_MARKDOWN_SYNTAX = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
-_AUTOLINKED = re.compile(
+_MARKDOWN_SYNTAX_PATTERN = re.compile(r"[\\`*\[<&~$]|(?<![^\W_])_|_(?![^\W_])")
+_AUTOLINK_PATTERN = re.compile(
     r"""@(?=\w) | [#!$&](?=\d) | [~%](?=["\w]) | GH(?=-\d)     # people, issues, labels
     | https?(?=://) | ftp(?=://) | www(?=\.) | :(?=[\w+-]+:)  # addresses, emoji
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_STARTS_BLOCK = re.compile(r"[-+=#:>\d]")
+_BLOCK_START_PATTERN = re.compile(r"[-+=#:>\d]")
 _ZERO_WIDTH_SPACE = "\u200b"  # it breaks mentions and automatic links
-_BRACKETS = str.maketrans({"[": "%5B", "]": "%5D"})  # they are syntax in Markdown
+_BRACKET_ESCAPES = str.maketrans({"[": "%5B", "]": "%5D"})  # they are syntax in Markdown
 
 
 def make_environment(finalize: Callable[[Any], Any] | None = None) -> Environment:
@@ -46,14 +46,14 @@ def make_environment(finalize: Callable[[Any], Any] | None = None) -> Environmen
 
 def escape_markdown(text: str, limit: int = MAX_CHARACTERS) -> str:
     """Return foreign text as text alone: without markup, HTML, links, cells or mentions."""
-    text = _AUTOLINKED.sub(rf"\g<0>{_ZERO_WIDTH_SPACE}", shorten(text, limit).strip())
-    return _MARKDOWN_SYNTAX.sub(r"\\\g<0>", text).replace("|", "&#124;")
+    text = _AUTOLINK_PATTERN.sub(rf"\g<0>{_ZERO_WIDTH_SPACE}", shorten(text, limit).strip())
+    return _MARKDOWN_SYNTAX_PATTERN.sub(r"\\\g<0>", text).replace("|", "&#124;")
 
 
 def list_item(text: str, limit: int = MAX_CHARACTERS) -> str:
     """Return foreign text for the start of a list item, where it must not start a block."""
     text = escape_markdown(text, limit)
-    return f"{_ZERO_WIDTH_SPACE if _STARTS_BLOCK.match(text) else ''}{text}"
+    return f"{_ZERO_WIDTH_SPACE if _BLOCK_START_PATTERN.match(text) else ''}{text}"
 
 
 def code_span(name: str) -> Markup:
@@ -64,7 +64,7 @@ def code_span(name: str) -> Markup:
 def web_link(url: str) -> str:
     """Return a web address as a link; any other text is only shown."""
     address = web_address(url)
-    return f"<{address.translate(_BRACKETS)}>" if address else escape_markdown(url, 1000)
+    return f"<{address.translate(_BRACKET_ESCAPES)}>" if address else escape_markdown(url, 1000)
 
 
 def code_block(lines: Iterable[str], language: str) -> str:

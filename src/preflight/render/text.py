@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _MAX_TASKS_WITH_FIXES = 8  # of warnings, before the rest is only named; failures are whole
 _MAX_WARNINGS = 20
-_MAX_SECTION_TITLE = 30  # columns of 80, beside figures
+_MAX_SECTION_TITLE_COLUMNS = 30  # columns of 80, beside figures
 _MAX_FOUND_COLUMNS, _MAX_EXPECTED_COLUMNS = 16, 25
 
 _MAX_HOSTS = 40  # rows of the table of hosts, before the rest is counted
@@ -99,7 +99,7 @@ def _add_tasks(layout: TextLayout, todo: Sequence[tasks.Task]) -> None:
 def _add_task(layout: TextLayout, task: tasks.Task, *, in_full: bool) -> None:
     result = task.result
     style = "bold" if result.verdict == "fail" else ""
-    location = tasks.compose_location(result)
+    location = tasks.format_compose_location(result)
     mark = layout.verdict_mark(result.verdict)
     width = cell_len(mark[0]) + cell_len(task.sentence) + cell_len(location) + 2
     is_one_line = bool(location) and width <= layout.options.columns
@@ -125,12 +125,12 @@ def _add_sections(layout: TextLayout, report: Report) -> None:
     """Add a line for each section with what was judged; if verbose, all rules of all sections."""
     sections = tasks.find_sections(report)
     if layout.options.verbose:
-        _add_rules(layout, sections)
+        _add_rule_lines(layout, sections)
         return
     judged = [section for section in sections if section.judged]
     spare = max(0, layout.options.columns - 80)
     width = max((cell_len(s.title) for s in judged if s.figures), default=0)
-    width = min(_MAX_SECTION_TITLE + spare, width)
+    width = min(_MAX_SECTION_TITLE_COLUMNS + spare, width)
     counts = max((len(section.passed) for section in judged), default=0)
     for section in judged:
         mark = layout.verdict_mark(section.verdict)
@@ -143,7 +143,7 @@ def _add_sections(layout: TextLayout, report: Report) -> None:
         layout.add_line("  ", mark, *(title if figures else [Fill(section.title)]), "  ", count)
 
 
-def _add_rules(layout: TextLayout, sections: Iterable[tasks.Section]) -> None:
+def _add_rule_lines(layout: TextLayout, sections: Iterable[tasks.Section]) -> None:
     """Add a line for each rule, and where its figure comes from or why there is none."""
     sections = list(sections)
     judged = [result for section in sections for result in section.judged]
@@ -175,7 +175,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
 
     layout = TextLayout(options)
     if not options.quiet:
-        _add_hosts(layout, fleet)
+        _add_host_table(layout, fleet)
     recommended = options.verbose or fleet.verdict == "warn"
     problems = fleet_summary.find_shared_problems(fleet, recommended=recommended)
     if problems and not options.quiet:
@@ -194,7 +194,7 @@ def render_fleet(fleet: Fleet, options: RenderOptions) -> str:
     return layout.to_text()
 
 
-def _add_hosts(layout: TextLayout, fleet: Fleet) -> None:
+def _add_host_table(layout: TextLayout, fleet: Fleet) -> None:
     """Add the hosts: the worst problem of each, how many more there are, and its columns."""
     from preflight.render import fleet_summary
 

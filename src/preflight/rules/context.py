@@ -19,7 +19,7 @@ MAX_PROBLEMS = 100
 MAX_LIST_ENTRIES = 10_000  # of a list or mapping, and of a list of all files
 
 _MAX_PORT = 65535
-_HOST_AND_PORT = re.compile(r".+\.([1-9][0-9]{0,4})\Z")
+_HOST_AND_PORT_PATTERN = re.compile(r".+\.([1-9][0-9]{0,4})\Z")
 
 
 KIND_AND_KEY_BY_LIST = {
@@ -145,7 +145,7 @@ class DecodingContext:
         for candidate in ((*item, *path), path):
             if (fact := self.catalogue.find(candidate)) is not None:
                 if candidate[:2] == ("net", "connect"):
-                    address = _HOST_AND_PORT.match(candidate[-1])
+                    address = _HOST_AND_PORT_PATTERN.match(candidate[-1])
                     if address is None or int(address[1]) > _MAX_PORT:
                         example = "such as net.connect.smtp.example.com.587"
                         raise self.error(node, f"{name!r} names no port: expected one, {example}")

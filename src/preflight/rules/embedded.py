@@ -6,7 +6,7 @@ import re
 
 from preflight.model.problems import InputError
 from preflight.model.rules import EMBEDDED_RULES_KEY
-from preflight.yaml_marks import Mapping, Scalar, compose_document, is_null, problem_at
+from preflight.yaml_marks import Mapping, Scalar, is_null, parse_yaml_document, problem_at
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -20,7 +20,7 @@ def extract_embedded_rules(data: bytes, name: str) -> bytes | None:
         return None
     data = data.removeprefix(_BOM)
     try:
-        text, root = data.decode(), compose_document(data, name)
+        text, root = data.decode(), parse_yaml_document(data, name)
     except (InputError, UnicodeDecodeError):
         return None  # whoever reads the compose file says so
     for key, value in root.value if root.__class__ is Mapping else ():

@@ -41,7 +41,7 @@ from preflight.rules.nodes import (
     read_mapping,
     read_scalar,
 )
-from preflight.yaml_marks import PLAIN_TAG, Node, Scalar, Sequence, is_null, kind_of
+from preflight.yaml_marks import PLAIN_SCALAR_TAG, Node, Scalar, Sequence, is_null, kind_of
 from preflight.yaml_marks import Mapping as MappingNode
 
 JsonSchema: TypeAlias = Mapping[str, Any]
@@ -131,7 +131,7 @@ def _make_decoder(schema: JsonSchema, name: str = "value") -> Decoder:
     decode_item = _make_decoder(schema.get("items") or schema["additionalProperties"])
 
     def decode_list(node: Node, context: DecodingContext) -> tuple[Any, ...]:
-        if node.__class__ is not Sequence or node.tag != PLAIN_TAG:
+        if node.__class__ is not Sequence or node.tag != PLAIN_SCALAR_TAG:
             raise context.error(node, f"expected a list, found {kind_of(node)}")
         if len(node.value) < schema.get("minItems", 0):
             raise context.error(node, "expected a list with entries, found an empty one")

@@ -15,7 +15,7 @@ from preflight.model.problems import did_you_mean
 from preflight.model.quantities import PARSER_BY_UNIT, parse_size
 from preflight.model.rules import PLACEHOLDER_PATTERN
 from preflight.rules.context import DecodingContext, check_entry_count
-from preflight.yaml_marks import IMPLICIT_TAGS, QUOTED_TAG, Node, Scalar, is_null, kind_of
+from preflight.yaml_marks import IMPLICIT_TAGS, QUOTED_SCALAR_TAG, Node, Scalar, is_null, kind_of
 
 Decoder: TypeAlias = Callable[[Node, DecodingContext], Any]
 
@@ -36,7 +36,7 @@ def read_mapping(
 
     `known` are the keys that `expected` may have, None where any name is one.
     """
-    if node.__class__ is not yaml_marks.Mapping or node.tag != yaml_marks.PLAIN_TAG:
+    if node.__class__ is not yaml_marks.Mapping or node.tag != yaml_marks.PLAIN_SCALAR_TAG:
         raise context.error(node, f"expected {expected} as a mapping, found {kind_of(node)}")
     check_entry_count(node, len(node.value))
     values: dict[str, Node] = {}
@@ -140,7 +140,7 @@ def make_scalar_decoder(expected: str, parse: Callable[[str], Any], kind: str = 
         except ValueError as fault:
             raise context.error(node, str(fault)) from None
         if value is None:
-            quotes = " in quotes" if node.tag == QUOTED_TAG else ""
+            quotes = " in quotes" if node.tag == QUOTED_SCALAR_TAG else ""
             raise context.error(node, f"expected {expected}, found {text!r}{quotes}")
         return value
 

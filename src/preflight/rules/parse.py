@@ -18,7 +18,7 @@ from preflight.rules.context import (
     InvalidValueError,
 )
 from preflight.rules.language import RULE_FILE_DEFINITION, check_required, decode_key, read_keys
-from preflight.yaml_marks import Node, Scalar, Sequence, compose_document, is_null
+from preflight.yaml_marks import Node, Scalar, Sequence, is_null, parse_yaml_document
 
 _KEYS_THAT_DEFINE_NAMES = {"extends", "vars", *KIND_AND_KEY_BY_LIST}
 _KEYS_DECODED_LAST = ("applies", "otherwise")  # once all vars are known
@@ -28,7 +28,7 @@ def parse_rule_file(name: str, data: bytes, context: DecodingContext) -> FileCon
     """Return what a file holds; None where it can't be read, which is then among the problems."""
     display_name = BUNDLED_DISPLAY_NAMES.get(name, name)
     try:
-        root = compose_document(data, display_name, MAX_RULE_FILE_BYTES)
+        root = parse_yaml_document(data, display_name, MAX_RULE_FILE_BYTES)
         nodes = read_keys(RULE_FILE_DEFINITION, root, context)
     except (InputError, InvalidValueError) as fault:
         context.problems.update(getattr(fault, "problems", ()))
@@ -109,9 +109,9 @@ def _compose_lines(lines: FileLines, data: bytes) -> Any:
     name, first, end, profile = lines
     kept = b"\n" * first + b"".join(data.splitlines(keepends=True)[first:end])
     try:
-        root = compose_document(kept, BUNDLED_DISPLAY_NAMES[name], MAX_RULE_FILE_BYTES)
+        root = parse_yaml_document(kept, BUNDLED_DISPLAY_NAMES[name], MAX_RULE_FILE_BYTES)
     except InputError:
-        root = compose_document(data, BUNDLED_DISPLAY_NAMES[name], MAX_RULE_FILE_BYTES)
+        root = parse_yaml_document(data, BUNDLED_DISPLAY_NAMES[name], MAX_RULE_FILE_BYTES)
     if root.__class__ is Sequence:
         return root.value[0]
     values = {key.value: value for key, value in root.value}

@@ -44,8 +44,8 @@ def test_the_wheel_has_them(folder: Path, tmp_path: Path, monkeypatch: pytest.Mo
     shipped.mkdir(parents=True)
     for name, data in ready_sets.make_shipped_sets().items():
         (shipped / name).write_bytes(data)
-    monkeypatch.setattr(ready_sets, "_PACKAGE", shipped.parent)
-    monkeypatch.setattr(ready_sets, "_list_kept_files", None)  # not looked at
+    monkeypatch.setattr(ready_sets, "_PACKAGE_DIR", shipped.parent)
+    monkeypatch.setattr(ready_sets, "_list_ready_set_files", None)  # not looked at
     assert images() == first
 
 

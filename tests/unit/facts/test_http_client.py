@@ -13,7 +13,7 @@ import pytest
 
 from engine_server import drip, flood, listening, saying
 from engine_server import http as respond
-from preflight.facts.http_client import ProtocolError, send_request
+from preflight.facts.http_client import InvalidHttpResponseError, send_request
 
 
 def get(url: str, timeout: float = 5, max_bytes: int = 100) -> tuple[int, bytes]:
@@ -90,7 +90,10 @@ def test_a_response_is_read_as_the_standard_library_reads_it(tmp_path: Path, nam
     ],
 )
 def test_what_does_not_speak_http_is_an_error(tmp_path: Path, response: bytes) -> None:
-    with listening(tmp_path / "s", saying(response)) as url, pytest.raises(ProtocolError):
+    with (
+        listening(tmp_path / "s", saying(response)) as url,
+        pytest.raises(InvalidHttpResponseError),
+    ):
         get(url)
 
 

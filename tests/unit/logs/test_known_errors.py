@@ -17,7 +17,7 @@ from known_errors import CLEAN, FURTHER_HITS, HITS, OFTEN, lines_by_error
 from preflight.logs import log_reader
 from preflight.logs.log_reader import LogReader
 from preflight.logs.matcher import ALL_PATTERNS_INDEX, build_matcher
-from preflight.model.diagnosis import KnownError, LogContents
+from preflight.model.diagnosis import KnownError, LogSearchResult
 from preflight.model.patterns import compile_log_pattern
 from preflight.model.rules import RuleSet
 
@@ -36,7 +36,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(log_reader, "build_matcher", lambda sources: compiled(tuple(sources)))
 
 
-def scanned(lines: Iterable[str], rules: RuleSet = RULES) -> LogContents:
+def scanned(lines: Iterable[str], rules: RuleSet = RULES) -> LogSearchResult:
     reader = LogReader(rules.diagnoses)
     reader.add_log("a.log", io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
     return reader.build_contents()

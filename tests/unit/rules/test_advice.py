@@ -20,7 +20,7 @@ from paths import ROOT
 from preflight import check as pipeline
 from preflight.evaluate.diagnoses import diagnose as find_causes
 from preflight.evaluate.judge import evaluate
-from preflight.model.diagnosis import KnownError, LogContents, Place
+from preflight.model.diagnosis import KnownError, LogSearchResult, Place
 from preflight.model.facts import Facts, Unknown
 from preflight.model.quantities import parse_bytes
 from preflight.model.report import Report, ResolvedFix, Result
@@ -533,7 +533,9 @@ def test_every_fix_of_a_known_error_holds_on_every_machine() -> None:
             name: text for match in matches for name, text in match.groupdict().items() if text
         }
         place = Place("a.log", 1)
-        contents = LogContents(("a.log",), 1, (KnownError(diagnosis.id, 1, place, place, values),))
+        contents = LogSearchResult(
+            ("a.log",), 1, (KnownError(diagnosis.id, 1, place, place, values),)
+        )
         alone = ruleset._replace(diagnoses=(diagnosis._replace(unless=(), report=True),))
         for title in titles:
             facts = machines()[title]

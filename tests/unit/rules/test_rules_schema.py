@@ -33,7 +33,7 @@ from preflight.rules.language import (
     json_schema,
 )
 from preflight.rules.load import load_ruleset
-from preflight.yaml_marks import compose_document
+from preflight.yaml_marks import parse_yaml_document
 
 CATALOGUE = Catalogue([*pipeline.build_catalogue().facts, Fact("app.*.size", "bytes", "")])
 GOOD_RULE = {"id": "a", "title": "A", "fact": "host.os", "require": {"equals": "linux"}}
@@ -428,5 +428,5 @@ def test_a_changed_value_is_refused_by_both_or_by_the_decoder_for_what_it_means(
 
 
 def test_the_document_reader_takes_every_json() -> None:
-    node = compose_document(json.dumps(RIGHT).encode(), "r.yaml")
+    node = parse_yaml_document(json.dumps(RIGHT).encode(), "r.yaml")
     assert len(node.value) == len(RIGHT)

@@ -14,7 +14,7 @@ from preflight.facts.builds.patterns import IgnoreFile, compile_pattern, has_wil
 
 Kind: TypeAlias = Literal["missing", "ignored", "outside", "glob"]
 
-_OUTSIDE = "it is outside of the build context"
+_OUTSIDE_MESSAGE = "it is outside of the build context"
 _MAX_LINKS = 40
 _MAX_FOLDER_ENTRIES = 100_000
 _MAX_PATH_CHARS = 1000
@@ -46,13 +46,13 @@ class BuildContext:
         relative = posixpath.normpath(source.lstrip("/") or ".")
         leads_out = relative == ".." or relative.startswith("../")
         if leads_out and self._classic:
-            return SourceProblem("outside", source, _OUTSIDE)
+            return SourceProblem("outside", source, _OUTSIDE_MESSAGE)
         path = posixpath.normpath(f"/{source}").lstrip("/")
         if has_wildcard(path):
             return self._find_glob_problem(path)
         problem = self._find_path_problem(path)
         if problem is not None and problem.kind == "missing" and leads_out:
-            return SourceProblem("outside", path, _OUTSIDE)
+            return SourceProblem("outside", path, _OUTSIDE_MESSAGE)
         return problem
 
     def _find_glob_problem(self, path: str) -> SourceProblem | None:

@@ -23,8 +23,17 @@ _INSTRUCTIONS = {
     *("MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
 }
 _HEREDOC_INSTRUCTIONS = ("ADD", "COPY", "RUN")
-_ONE_ARGUMENT = ("MAINTAINER", "STOPSIGNAL", "USER", "WORKDIR")
-_SOME_ARGUMENTS = ("ARG", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "SHELL", "VOLUME")
+_ONE_ARGUMENT_INSTRUCTIONS = ("MAINTAINER", "STOPSIGNAL", "USER", "WORKDIR")
+_INSTRUCTIONS_WITH_ARGUMENTS = (
+    "ARG",
+    "ENV",
+    "EXPOSE",
+    "HEALTHCHECK",
+    "LABEL",
+    "ONBUILD",
+    "SHELL",
+    "VOLUME",
+)
 _SOURCE_FLAGS: Mapping[str, Version] = {
     "chown": (1, 0), "from": (1, 0), "chmod": (1, 2), "link": (1, 4), "keep-git-dir": (1, 2),
     "checksum": (1, 4), "exclude": (1, 7), "parents": (1, 7), "unpack": (1, 2),
@@ -245,9 +254,9 @@ def _check_instruction(instruction: Instruction, syntax: Version | None, escape:
     problem = ""
     if name not in _INSTRUCTIONS:
         problem = f"unknown instruction: {name}"
-    elif name in _ONE_ARGUMENT and not text:
+    elif name in _ONE_ARGUMENT_INSTRUCTIONS and not text:
         problem = f"{name} requires exactly one argument"
-    elif name in _SOME_ARGUMENTS and not text:
+    elif name in _INSTRUCTIONS_WITH_ARGUMENTS and not text:
         problem = f"{name} requires at least one argument"
     elif name in ("COPY", "ADD"):
         problem = _find_copy_problem(instruction, syntax)

@@ -21,7 +21,7 @@ _WORKER_PYTHON_CODE = (
     "from preflight.facts.collect.worker import main; main()"
 )
 _SIGKILL_NUMBER = 9  # Windows' `signal` hasn't got it
-_USED_BY_BOTH = (
+_SHARED_MODULES = (
     "base64", "datetime", "json", "platform", "queue", "shlex", "shutil", "threading",
     "urllib.parse", "preflight.facts.collect.measurement", "preflight.facts.host.kernel",
     "preflight.facts.model", "preflight.facts.table", "preflight.model.fixes",
@@ -97,7 +97,7 @@ def stop_worker(worker: Worker) -> None:
 
 def import_shared_modules() -> None:
     """Import what the program and the worker will both use, before they part."""
-    for module in _USED_BY_BOTH:
+    for module in _SHARED_MODULES:
         import_module(module)
 
 

@@ -24,7 +24,7 @@ from preflight.facts.compose.variables import (
 )
 from preflight.model.facts import FileLine
 from preflight.model.problems import InputError
-from preflight.yaml_marks import IMPLICIT_TAGS, MAX_YAML_BYTES, Node, compose_documents, is_null
+from preflight.yaml_marks import IMPLICIT_TAGS, MAX_YAML_BYTES, Node, is_null, parse_yaml_documents
 
 _MAX_PROJECT_FILES = 2000
 _MAX_EXTENDS_DEPTH = 50  # services that extend, or files that include, one another
@@ -190,7 +190,7 @@ class ProjectGuard:
         if file not in self._documents:
             try:
                 self._sources.append(read_bytes(file, MAX_YAML_BYTES))
-                self._documents[file] = compose_documents(self._sources[-1], name)
+                self._documents[file] = parse_yaml_documents(self._sources[-1], name)
             except InputError as error:
                 raise ComposeError(str(error)) from None
         return self._documents[file]

@@ -114,7 +114,7 @@ class _StandInReader:
             nodes = {name: value for name, _, value in mapping_entries(node)}
             return {name: self.to_plain_data(value) for name, value in nodes.items()}
         text = scalar_text(node)
-        if node.tag == yaml_marks.PLAIN_TAG:
+        if node.tag == yaml_marks.PLAIN_SCALAR_TAG:
             if text.lower() in _VALUE_BY_WORD:
                 return _VALUE_BY_WORD[text.lower()]
             if _UNUSUAL_NUMBER_PATTERN.fullmatch(text):

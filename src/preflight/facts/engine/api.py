@@ -50,7 +50,7 @@ _FAILURE_BY_PATTERN: tuple[tuple[str, str, UnknownKind], ...] = (
     ("EHOSTUNREACH|ENETUNREACH", "no route to {address}", "unavailable"),
     ("EAGAIN|ETIMEDOUT|[Tt]imeout", "no answer from {address} within {timeout:.3g} s", "timeout"),
     (
-        "ENOTSOCK|ECONNRESET|EPIPE|IncompleteRead|BadStatus|Disconnected|LineTooLong|ProtocolError",
+        "ENOTSOCK|ECONNRESET|EPIPE|IncompleteRead|BadStatus|Disconnected|LineTooLong|InvalidHttpResponseError",
         "{address} answers, but not as {server}",
         "invalid",
     ),

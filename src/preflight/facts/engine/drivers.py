@@ -15,7 +15,7 @@ _LEGACY_PLUGIN_FOLDERS = ("run/docker/plugins", "etc/docker/plugins", "usr/lib/d
 _LEGACY_PLUGIN_SUFFIXES = (".sock", ".spec", ".json")
 _LOG_DRIVERS_OF_PODMAN = {"json-file"}  # it writes k8s-file then
 # by kind: what Docker and Podman say
-_REFUSALS = {
+_REFUSAL_MESSAGES = {
     "volume": (
         'error looking up volume plugin {driver}: plugin "{driver}" not found',
         "no volume plugin with name {driver} available: required plugin missing",
@@ -54,7 +54,7 @@ def explain_missing_driver(
             has_driver = _has_legacy_plugin(engine, driver, root)
     if isinstance(has_driver, Unknown):
         return has_driver
-    return None if has_driver else _REFUSALS[kind][is_podman].format(driver=driver)
+    return None if has_driver else _REFUSAL_MESSAGES[kind][is_podman].format(driver=driver)
 
 
 def _list_managed_plugins(engine: Engine) -> list[str]:

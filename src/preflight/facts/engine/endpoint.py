@@ -28,7 +28,7 @@ _HTTP_SCHEMES = ("tcp", "http", "https")
 _KNOWN_SCHEMES = (*_HTTP_SCHEMES, "ssh", "unix", "npipe")
 _MAX_FILE_BYTES = 2**20
 _CONTROL_CHARS = re.compile(r"[\x00-\x1f\x7f]")
-_EXAMPLES_OF_ADDRESSES = (
+_ADDRESS_EXAMPLES = (
     "expected unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST or npipe:////./pipe/NAME"
 )
 
@@ -203,7 +203,7 @@ def _parse_address(url: str, named_by: str, tls: TlsFiles | None) -> str:
             raise ValueError
     except ValueError:
         shown = re.sub(r":[^:/@]*@", ":…@", url)  # without a password
-        reason = f"{named_by} {shown!r} isn't a valid engine address: {_EXAMPLES_OF_ADDRESSES}"
+        reason = f"{named_by} {shown!r} isn't a valid engine address: {_ADDRESS_EXAMPLES}"
         raise EngineError(reason) from None
     if parts.scheme == "tcp" and port is None:
         host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname

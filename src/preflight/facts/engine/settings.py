@@ -23,7 +23,7 @@ from preflight.model.facts import Measured, Unknown
 from preflight.model.facts import Path as FactPath
 
 _MAX_FILE_BYTES = 2**16  # modules.builtin has some 20 kB
-_ELSEWHERE = Unknown("the containers run on another kernel: in a VM or on another host")
+_CONTAINERS_ELSEWHERE = Unknown("the containers run on another kernel: in a VM or on another host")
 _MODULE_NAME_PATTERN = re.compile("[A-Za-z0-9_-]{1,64}")
 _THP_FILE = "sys/kernel/mm/transparent_hugepage/enabled"
 _OPEN_FILES_PATTERN = re.compile(r"^Max open files +(\w+) +(\w+)", re.MULTILINE)
@@ -33,7 +33,7 @@ _UNIT_FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/sy
 _UNIT_LIMIT_PATTERN = re.compile(r"^\s*LimitNOFILE\s*=\s*(\d+|infinity)(?::\w+)?\s*$", re.MULTILINE)
 _CONTAINERD_CGROUP_FILE = "sys/fs/cgroup/system.slice/containerd.service/cgroup.procs"
 _SYSTEMD_SOFT_LIMIT = "1024"  # systemd-system.conf(5), DefaultLimitNOFILE=
-_UNLIMITED = ("-1", "infinity", "unlimited")
+_UNLIMITED_WORDS = ("-1", "infinity", "unlimited")
 
 
 def measure(
@@ -42,7 +42,7 @@ def measure(
     """Yield what rules name of `kernel.*` and `docker.ulimits.*`."""
     engine = context.engine_or_unknown()
     if isinstance(engine, Unknown) or engine.visibility.processes_hidden is not None:
-        reason = engine if isinstance(engine, Unknown) else _ELSEWHERE
+        reason = engine if isinstance(engine, Unknown) else _CONTAINERS_ELSEWHERE
         yield from (Measured(path, reason) for path in paths)
         return
     limits = LazyValue(partial(read_nofile_limits, engine, root))
@@ -153,7 +153,7 @@ def read_nofile_limits(
             limits, source = _read_inherited_limits(daemon, engine, root)
         if isinstance(limits, Unknown):
             return limits, ""
-        soft, hard = (max_files if n in _UNLIMITED else int(n) for n in limits)
+        soft, hard = (max_files if n in _UNLIMITED_WORDS else int(n) for n in limits)
     except (OSError, ValueError) as error:
         return Unknown(f"the limits of the daemon can't be read: {error}"), ""
     return (min(soft, hard), hard), source

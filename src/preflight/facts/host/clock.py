@@ -16,7 +16,7 @@ from preflight.model.facts import Path as FactPath
 _TIMEX_BYTES = 256  # struct timex has 208
 _MAX_ERROR_INDEX = 3  # modes, offset, freq, maxerror: all but the first are longs, and it is padded
 _MAX_ERROR_MICROSECONDS = 16_000_000  # NTP_PHASE_LIMIT of the kernel: it is never set
-_HOST_SETS_CLOCK = ("wsl", "hyperv")  # the hypervisor sets it, and the kernel isn't told
+_VMS_WITH_HOST_CLOCK = ("wsl", "hyperv")  # the hypervisor sets it, and the kernel isn't told
 
 
 def measure(
@@ -51,6 +51,6 @@ def read_synchronized(
     except (OSError, AttributeError) as error:  # a C library without adjtimex
         return Unknown(f"adjtimex failed: {error}", "unsupported"), ""
     kind = measure_virtualization(root).value
-    if not is_synchronized and kind in _HOST_SETS_CLOCK:
+    if not is_synchronized and kind in _VMS_WITH_HOST_CLOCK:
         return Unknown(f"under {kind} the hypervisor may set the clock", "unsupported"), ""
     return is_synchronized, "adjtimex maxerror"

@@ -29,9 +29,9 @@ SYSTEM_CONTAINERS = ("lxc", "lxc-libvirt", "openvz", "systemd-nspawn")
 """Containers that are machines: with an init system, where an engine can be installed."""
 
 _OS_RELEASE_FILES = ("etc/os-release", "usr/lib/os-release")  # os-release(5): the first that exists
-_KEYS = {"id": "ID", "version": "VERSION_ID", "name": "PRETTY_NAME"}
+_OS_RELEASE_KEYS = {"id": "ID", "version": "VERSION_ID", "name": "PRETTY_NAME"}
 _OS_RELEASE_PATTERN = re.compile(
-    rf"^[ \t]*({'|'.join(_KEYS.values())})=(.{{0,1000}})$", re.MULTILINE
+    rf"^[ \t]*({'|'.join(_OS_RELEASE_KEYS.values())})=(.{{0,1000}})$", re.MULTILINE
 )
 _MAX_OS_RELEASE_BYTES = 2**22
 _MAX_FILE_BYTES = 2**16
@@ -275,7 +275,7 @@ def _read_macos_sysctl(name: str) -> str:
 
 def measure_distribution(root: Path) -> Iterator[Measured]:
     """Yield `host.distribution.*`; in an application container they would be its image's."""
-    values: dict[str, Value | Unknown] = dict.fromkeys(_KEYS)
+    values: dict[str, Value | Unknown] = dict.fromkeys(_OS_RELEASE_KEYS)
     source = ""
     kind = find_container_kind(root)
     if not sys.platform.startswith("linux"):
@@ -285,7 +285,7 @@ def measure_distribution(root: Path) -> Iterator[Measured]:
         values = dict.fromkeys(values, Unknown(reason, "unsupported"))
     else:
         release, source = _read_os_release(root)
-        for name, key in _KEYS.items():
+        for name, key in _OS_RELEASE_KEYS.items():
             if isinstance(release, Unknown):
                 values[name] = release
             else:
