@@ -214,12 +214,12 @@ def describe_when(line: FactCondition, scope: Scope | None) -> str:
 
 def describe_as_predicate(words: str) -> str:
     """Return the words of a condition with their verb: `is at least 10 GB`."""
-    match = re.match(r"(not )?(match|contain)ing\b", words)
-    if match is None:
+    positive = words.removeprefix("not ")
+    if not positive.startswith(("matching ", "containing ")):
         return f"is {words}"
     verbs = {"match": "matches", "contain": "contains"}
-    if match[1]:
-        words, verbs = f"doesn't {words[4:]}", {verb: verb for verb in verbs}
+    if positive != words:
+        words, verbs = f"doesn't {positive}", {verb: verb for verb in verbs}
     return re.sub(r"\b(match|contain)ing\b", lambda verb: verbs[verb[1]], words)
 
 

@@ -6,6 +6,7 @@ A condition is data here; `evaluate` applies it to facts.
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -93,9 +94,9 @@ def _is_in_range(actual: str, bounds: tuple[tuple[str, Version], ...]) -> bool:
 
 
 def _matches_pattern(actual: str, pattern: str) -> bool:
-    from preflight.model.patterns import compile_pattern, search_text  # few conditions need it
+    from preflight.model.patterns import search_text  # few conditions need it
 
-    return search_text(compile_pattern(pattern), actual) is not None
+    return search_text(re.compile(pattern), actual) is not None  # the loader has checked it
 
 
 _COMPARISON_FUNCTIONS: dict[str, Callable[[Any, Any], bool]] = {
