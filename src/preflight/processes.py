@@ -129,7 +129,8 @@ def check_filesystem_responds(path: str) -> None:
     with open(reading, "rb", buffering=0) as answers:
         while select([answers], [], [], _filesystem_timeout.get())[0]:
             if not answers.read(4096):  # it has ended
-                os.waitpid(child, 0)
+                with suppress(ChildProcessError):  # whoever started us ignores SIGCHLD
+                    os.waitpid(child, 0)
                 return
     os.kill(child, signal.SIGKILL)
     problem = f"its filesystem did not answer within {_filesystem_timeout.get():g} s"

@@ -45,7 +45,10 @@ class ForkedWorker:
         """Return its exit code; raises TimeoutExpired."""
         end = time.monotonic() + timeout
         while self.returncode is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:  # it has ended; whoever started us ignores SIGCHLD
+                pid, status = self.pid, 0
             if pid:
                 self.returncode = os.waitstatus_to_exitcode(status)
             elif time.monotonic() >= end:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +31,19 @@ def test_ending_is_possible_twice_and_at_once() -> None:
     stop_worker(process)
     assert time.monotonic() - start < 5
     assert process.returncode is not None
+
+
+@linux
+def test_a_worker_is_ended_where_the_end_of_children_is_ignored() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        process = start_worker()
+        stop_worker(process)
+        assert process.returncode is not None
+        with pytest.raises(ProcessLookupError):
+            os.kill(process.pid, 0)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_waiting_for_a_worker_ends() -> None:
