@@ -34,6 +34,12 @@ def test_a_socket_whose_name_looks_like_a_port(
         assert get("unix://a:b/s") == (200, b"{}")
 
 
+@pytest.mark.parametrize("name", ["a#b", "a?b=c", "a b%20"])
+def test_a_socket_with_any_name(tmp_path: Path, name: str) -> None:
+    with listening(tmp_path / name, saying(respond(b"{}"))) as url:
+        assert get(url) == (200, b"{}")
+
+
 def test_a_body_is_cut_one_byte_beyond_its_maximum(tmp_path: Path) -> None:
     with listening(tmp_path / "s", flood) as url:
         assert len(get(url)[1]) == 101
