@@ -95,6 +95,7 @@ def connect_to_address(target: str, deadline: float) -> Answer:
     host, _, port = target.rpartition(".")
     if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         return Answer(Unknown(f"{target} isn't a host and a port, as in mail.test.587", "invalid"))
+    host = host.strip("[]")  # as an IPv6 address is written before a port
     found = _look_up(host, int(port))
     answer = found if isinstance(found, Answer) else _try_addresses(found, host, deadline)
     if answer.value is False and _has_proxy(host.lower()):

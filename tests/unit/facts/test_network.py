@@ -135,6 +135,13 @@ def test_one_address_that_accepts_is_enough(resolves_to: Addresses) -> None:
         assert connect(f"six.test.{port}").value is False, "nobody listens on IPv6"
 
 
+def test_an_ipv6_address_in_brackets(resolves_to: Addresses) -> None:
+    with serving() as port:
+        resolves_to("::1", ["127.0.0.1"])
+        assert connect(f"[::1].{port}").value is True
+        assert connect(f"::1.{port}").value is True
+
+
 def serve_tls(folder: Path) -> Callable[[socket.socket], None]:
     made_certificates(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
