@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
@@ -59,7 +60,7 @@ class Program:
         max_memory: int | None = None,
     ) -> None:
         self._max_bytes = max_bytes
-        self._output: dict[str, bytes] = {}
+        self._output = {"output": bytearray(), "error": bytearray()}
         self._start_error = ""
         try:
             self._process = subprocess.Popen(
@@ -81,14 +82,17 @@ class Program:
             thread.start()
 
     def _read_output(self, name: str, stream: IO[bytes]) -> None:
-        self._output[name] = stream.read(self._max_bytes + 1)
-        if len(self._output[name]) > self._max_bytes:
-            self._process.kill()
+        while data := os.read(stream.fileno(), 2**16):
+            self._output[name] += data
+            if len(self._output[name]) > self._max_bytes:
+                self._process.kill()
+                return
 
     def wait(self, timeout: float) -> ProgramResult:
         """Wait `timeout` seconds at most, then end it."""
         if self._start_error:
             return ProgramResult(None, "", self._start_error)
+        end = time.monotonic() + timeout
         try:
             exit_code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -96,14 +100,16 @@ class Program:
         finally:
             self._process.kill()
             self._process.wait()
+        seconds_left = max(0.1, min(1.0, end - time.monotonic()))
+        end = time.monotonic() + seconds_left  # what the program has started may hold the pipes
         for thread in self._threads:
-            thread.join(1)  # what the program has started may hold the pipe
+            thread.join(max(0.0, end - time.monotonic()))
         if any(len(part) > self._max_bytes for part in self._output.values()):
-            return ProgramResult(None, "", f"printed more than {self._max_bytes // 2**20} MiB")
+            return ProgramResult(None, "", f"printed more than {self._max_bytes:,} bytes")
         if exit_code < 0:
             return ProgramResult(None, "", f"was ended by signal {-exit_code}")
         output, error = (
-            self._output.get(name, b"").decode("utf-8", "replace") for name in ("output", "error")
+            self._output[name].decode("utf-8", "replace") for name in ("output", "error")
         )
         return ProgramResult(exit_code, output, error)
 

@@ -44,7 +44,16 @@ def test_a_program_that_gives_no_exit_code(script: str, error: str) -> None:
 
 @pytest.mark.parametrize("stream", ["", " >&2"])
 def test_a_program_that_prints_too_much(stream: str) -> None:
-    assert run("sh", "-c", f"yes{stream}") == ProgramResult(None, "", "printed more than 1 MiB")
+    assert run("sh", "-c", f"yes{stream}") == ProgramResult(
+        None, "", "printed more than 1,048,576 bytes"
+    )
+
+
+def test_what_a_program_leaves_behind_holds_neither_its_output_nor_the_caller() -> None:
+    start = time.monotonic()
+    result = run("sh", "-c", "sleep 10 & echo 1.2.3; echo err >&2", timeout=0.3)
+    assert result == ProgramResult(0, "1.2.3\n", "err\n")
+    assert time.monotonic() - start < 1
 
 
 def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:
