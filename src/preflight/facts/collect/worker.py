@@ -48,9 +48,17 @@ def main() -> None:
         from preflight.facts.stack import support_data
 
         tasks.append(support_data.measure(context, LogRequest(*options.logs)))
-    threads = [threading.Thread(target=_write_facts, args=(task,), daemon=True) for task in tasks]
-    for thread in threads:
-        thread.start()
+    threads = []
+    postponed = []
+    for task in tasks:
+        thread = threading.Thread(target=_write_facts, args=(task,), daemon=True)
+        try:
+            thread.start()
+            threads.append(thread)
+        except RuntimeError:  # a limit on processes or memory allows no more threads
+            postponed.append(task)
+    for task in postponed:
+        _write_facts(task)
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     _write(b"", send=True)  # what a probe has written that isn't at its end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 
 import pytest
 
+from preflight.facts.collect.measurement import Options
 from preflight.facts.collect.process import start_worker, stop_worker
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="no fork elsewhere")
@@ -65,3 +67,21 @@ def test_a_worker_has_a_session_of_its_own_and_no_file_of_the_program() -> None:
     assert os.getsid(process.pid) == process.pid
     stop_worker(process)
     os.close(reading)
+
+
+def test_a_worker_that_can_have_no_threads_measures_one_after_the_other() -> None:
+    """As under a limit on processes or on memory."""
+    code = """
+import threading
+def refuse(self): raise RuntimeError("can't start new thread")
+threading.Thread.start = refuse
+from preflight.facts.collect.worker import main
+main()
+"""
+    request = json.dumps([Options(docker_host="unix:///nowhere"), time.monotonic() + 20])
+    arguments = [sys.executable, "-c", code]
+    done = subprocess.run(arguments, input=f"{request}\n[]\n", capture_output=True, text=True)
+    facts = {".".join(fact[0]): fact for fact in map(json.loads, done.stdout.splitlines())}
+    assert facts["host.memory.total"][1] > 0
+    assert facts["docker.reachable"][1][0].startswith("no socket at unix:///nowhere")
+    assert done.returncode == 0, done.stderr
