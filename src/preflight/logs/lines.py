@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 _MIN_WRAP_WIDTH, _MAX_WRAP_WIDTH = 60, 250
+_MAX_WRAPPED_LINES = 20  # of one line
 _JSON_FILE_LINE_START = b'{"log":"'  # how each line of Docker's json-file logging driver begins
 # Fields that hold what was said to or by a model, asked of a search, or written in an alert's rule.
 _QUOTING_FIELD_NAMES = (
@@ -159,7 +160,8 @@ def find_wrapped_lines(lines: Sequence[bytes]) -> Iterator[list[WrappedLine]]:
     first = 0
     while first < len(lines) and _MIN_WRAP_WIDTH <= width <= _MAX_WRAP_WIDTH:
         end = first + 1
-        while end < len(lines) and _may_continue(lines[end - 1], lines[end], width):
+        last = min(first + _MAX_WRAPPED_LINES, len(lines))
+        while end < last and _may_continue(lines[end - 1], lines[end], width):
             end += 1
         parts = [line.rstrip(b"\r") for line in lines[first:end]]
         if len(parts) > 1:
