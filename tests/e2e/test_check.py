@@ -173,7 +173,7 @@ def test_the_same_snapshot_gives_the_same_report_but_for_its_time(folder: Path) 
         (["check", "--facts", "missing.json"], "missing.json: No such file"),
         (["check", "--context", "nope"], "context 'nope' (--context) does not exist"),
         (["check", "--docker-host", "garbage"], "'garbage' isn't a valid engine address"),
-        (["check", "--docker-host", "unix:///x", "--context", "y"], "contradict each other"),
+        (["check", "--docker-host", "unix:///x", "--context", "y"], "can't be used together"),
         (["explain", "requird"], "did you mean 'required'?"),
         (["facts", "-f", "xml"], "'xml' is not one of 'text', 'json'"),
         (["schema", "fact"], "'fact' is not one of 'rules', 'facts'"),

@@ -46,7 +46,7 @@ def compose(run: Run, folder: Path, env: dict[str, str] | None = None) -> dict[s
 def test_a_file_outside_is_refused_and_compose_not_asked(run_preflight: Run, project: Path) -> None:
     (project / "compose.yaml").write_text(ENV_FILE.format(file="../outside"))
     found = compose(run_preflight, project)
-    assert "lies outside of the project and its repository" in found["problem"]
+    assert "lies outside the project and its repository" in found["problem"]
     assert not (project / "asked").exists()
 
 

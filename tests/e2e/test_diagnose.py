@@ -216,12 +216,12 @@ def test_what_cannot_be_read(run_preflight: Run, tmp_path: Path) -> None:
         (["/dev/zero"], "cannot read /dev/zero: it is a device"),
         (["a\0b"], "cannot read"),
         ([], "no log: name files"),
-        (["-", "-"], "standard input is named twice"),
-        (["-", "--facts", "-"], "standard input is named twice"),
+        (["-", "-"], "standard input is given twice"),
+        (["-", "--facts", "-"], "standard input is given twice"),
         (["x.log", "--lines", "0"], "--lines 0: expected 1 to"),
         (["--container", "x", "--since", "soon"], "--since 'soon' isn't a valid duration"),
         (["--container", "x", "--since", "0s"], "--since 0s: expected a duration above zero"),
-        (["--compose", "--facts", "f.json"], "leave one out"),
+        (["--compose", "--facts", "f.json"], "--facts can't be used with"),
         (["x.log", "-f", "xml"], "'xml' is not one of 'text', 'json'"),
         (["x.log", "-r", "gone.yaml"], "cannot read the rule file"),
     ):
@@ -560,7 +560,7 @@ def test_a_bundle_without_logs_says_so(run_preflight: Run, tmp_path: Path) -> No
     assert made.returncode == 0, made.stderr
     done = run_preflight("diagnose", "t.zip", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, ""), "nothing was read, so nothing is well"
-    assert "t.zip has no logs, and knows of no containers: make it in the project's" in done.stderr
+    assert "t.zip has neither logs nor containers: create it in the project's" in done.stderr
     (tmp_path / "a.log").write_text("well\n")
     both = run_preflight("diagnose", "a.log", "t.zip", cwd=tmp_path)
     assert both.returncode == 0

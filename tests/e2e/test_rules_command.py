@@ -374,7 +374,7 @@ def test_a_document_is_written_and_compared(run_preflight: Run, tmp_path: Path) 
         (("--check", "gone.md"), "gone.md"),
         (("--check", "binary.md"), "not UTF-8 text"),
         (("-o", "binary.md/d.md"), "binary.md/d.md"),
-        (("-o", "a", "--check", "b"), "exclude each other"),
+        (("-o", "a", "--check", "b"), "can't be used together"),
     ],
 )
 def test_a_document_that_cannot_be_used(

@@ -156,7 +156,7 @@ def test_a_file_that_was_changed_is_kept(
 ) -> None:
     file = project / "preflight.yaml"
     file.write_text("# my own\n")
-    assert "exists and wasn't pulled; --force replaces it" in pulled(f"{repository}@v1", code=2)
+    assert "exists but wasn't pulled; --force replaces it" in pulled(f"{repository}@v1", code=2)
     assert file.read_text() == "# my own\n"
     pulled(f"{repository}@v1", "--force")
     pulled(f"{repository}@v2")

@@ -88,7 +88,7 @@ _SUGGESTION_PATTERN = re.compile(
 
 def _show_help(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[COMMAND]...", help="Such as: rules test.")
+        list[str] | None, typer.Argument(metavar="[COMMAND]...", help="For example: rules test.")
     ] = None,
 ) -> None:
     """Show the help of a command."""

@@ -108,8 +108,8 @@ def diagnose(
     report = build_report(inputs.ruleset, inputs.reader, inputs.facts)
     if not report.files and not inputs.has_containers:
         raise InputError(
-            f"{', '.join(logs or ())} has no logs, and knows of no containers: make it in the"
-            " project's folder while its containers are there, or name log files"
+            f"{', '.join(logs or ())} has neither logs nor containers: create it in the"
+            " project's folder while its containers exist, or name log files"
         )
     notes = inputs.reader.notes
     if notes and not report.line_count and not report.findings:
@@ -144,11 +144,10 @@ def _check_log_options(logs: list[str], *, live: bool, facts: str | None, lines:
         )
     if live and facts is not None:
         raise InputError(
-            "--facts is about another machine, --container and --compose about this one:"
-            " leave one out"
+            "--facts can't be used with --container or --compose, which read this machine's logs"
         )
     if [*logs, facts].count("-") > 1:
-        raise InputError("standard input is named twice: name a file for one of them")
+        raise InputError("standard input is given twice: use a file for one of them")
     if not 1 <= lines <= _MAX_LINES_PER_CONTAINER:
         raise InputError(f"--lines {lines}: expected 1 to {_MAX_LINES_PER_CONTAINER}")
 

@@ -47,9 +47,9 @@ def diff(
     from preflight.render import diff as render
 
     if before == after == "-":
-        raise InputError("A and B are both standard input: name a file for one of them")
+        raise InputError("A and B are both standard input: use a file for one of them")
     if os.path.isdir(before) != os.path.isdir(after):
-        raise InputError("A and B are a folder and a file: name two folders or two files")
+        raise InputError("A and B must be two folders or two files")
     load = cache(lambda: options.load_rules(rules, sets, profile=profile))  # reports need no rules
     names, catalogue, terminal = (
         (before, after),

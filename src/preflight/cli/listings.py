@@ -32,7 +32,7 @@ def facts(
         list[str] | None,
         typer.Argument(
             metavar="[NAME]...",
-            help="Only these facts: names, beginnings such as docker.memory, or globs.",
+            help="Show only these facts: names, prefixes such as docker.memory, or globs.",
         ),
     ] = None,
     output: Annotated[

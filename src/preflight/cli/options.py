@@ -195,7 +195,7 @@ RuleId = Annotated[
     str,
     typer.Argument(
         metavar="ID",
-        help="The id of a rule, as preflight rules list shows it.",
+        help="A rule's id, as shown by preflight rules list.",
         autocompletion=_complete_rule_id,
     ),
 ]
@@ -371,7 +371,7 @@ class FactsSource:
         online: Online = False,
     ) -> None:
         if docker_host is not None and context is not None:
-            raise InputError("--docker-host and --context contradict each other: use one of them")
+            raise InputError("--docker-host and --context can't be used together")
         self.ctx = ctx
         self.snapshot = facts
         self.options = Options(
@@ -392,9 +392,7 @@ class FactsSource:
             if name in _MEASURING_OPTIONS and is_given_on_command_line(
                 self.ctx, parameter.name or ""
             ):
-                raise InputError(
-                    f"{name} has no effect with --facts, which measures nothing: leave one out"
-                )
+                raise InputError(f"{name} can't be used with --facts, which measures nothing")
 
     def start(
         self,

@@ -88,18 +88,18 @@ def pull(
         ),
     ] = 60.0,
 ) -> None:
-    """Fetch a rule file from a git repository, and write a lock beside it.
+    """Fetch a rule file from a git repository, and write a lock next to it.
 
     Without //PATH the file is rules.yaml or preflight.yaml at the top of the repository. The lock,
-    FILE.lock, has its address, commit and SHA-256. Commit both: every command that reads the file
-    refuses it once it doesn't match its lock, and none fetches it again.
+    FILE.lock, records its address, commit and SHA-256. Commit both: every command that reads the
+    file refuses it if it no longer matches its lock, and none fetches it again.
 
     Exit code: 0 if it was written; 2 if it can't be fetched, isn't a valid rule file, or would
     replace a file that was changed.
     """
     wanted = parse_address(address)
     if output == "-":
-        raise InputError("--output -: expected a file, beside which the lock is written")
+        raise InputError("--output -: expected a file name: the lock is written next to it")
     path, commit, data = fetch_rule_file(wanted, timeout)
     name = f"{path} of {wanted.url} at {wanted.ref}"
     if len(data) > MAX_RULE_FILE_BYTES:
@@ -254,7 +254,7 @@ def _check_replaceable(file: str, data: bytes) -> None:
         return
     lock = read_lock(file)
     if lock is None:
-        raise InputError(f"{file} exists and wasn't pulled; --force replaces it")
+        raise InputError(f"{file} exists but wasn't pulled; --force replaces it")
     if not _has_digest(existing, lock["sha256"]):
         raise InputError(f"{file} was changed since it was pulled; --force replaces it")
 

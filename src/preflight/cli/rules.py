@@ -93,7 +93,7 @@ def write_requirements_document(
     from preflight.render import listings
 
     if output is not None and check is not None:
-        raise InputError("--output and --check exclude each other")
+        raise InputError("--output and --check can't be used together")
     ruleset = load_rules(rules, profile=profile)
     text = listings.render_requirements_document(
         ruleset,
@@ -159,7 +159,10 @@ def _validate_file(name: str, snapshot: Facts | None) -> bool:
         problems, remarks = find_rule_problems_and_remarks(ruleset, snapshot)
         streams.write_message(*(f"note: {remark}" for remark in remarks))
         count = len(ruleset.rules)
-        summary = f"{ruleset.origin}: {count} {'rule' if count == 1 else 'rules'}, no problems"
+        counted = f"{count} {'rule' if count == 1 else 'rules'}"
+        if ruleset.extends:
+            counted += f" with those of {', '.join(ruleset.extends)}"
+        summary = f"{ruleset.origin}: {counted}, no problems"
     lines = [*map(str, problems)] or [summary]
     streams.write_output("".join(f"{clean(line)}\n" for line in lines))
     return not problems
@@ -214,10 +217,10 @@ def run_rule_tests(
         bool, declare_option("--quiet -q", "Show only the cases that differ.")
     ] = False,
 ) -> None:
-    """Test rules against saved machines.
+    """Test rules against snapshots of machines.
 
     A case is a folder with two files. facts.json is a snapshot, saved with preflight facts -o
-    facts.json. expected.json has the verdicts that you expect of it:
+    facts.json. expected.json has the verdicts that you expect:
 
     \b
     {"host-memory": "fail", "port-free/8000": "pass"}
@@ -225,7 +228,7 @@ def run_rule_tests(
     A rule that is judged for several items, such as port-free for every port, may be named as a
     whole or by item. Rules that aren't named aren't compared, except with --exact.
 
-    expected.json may also say under which conditions the case is judged. Every key but verdicts is
+    expected.json may also say how the case is judged. Every key but verdicts is
     optional; vars, profile, only and strict are as for check, and today is the date for waivers, by
     default the day of the snapshot:
 

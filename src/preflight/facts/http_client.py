@@ -86,7 +86,7 @@ class _DeadlineReader:
         """Return a line of the head without its end; raises InvalidHttpResponseError."""
         while (end := self._buffer.find(b"\n")) < 0:
             if len(self._buffer) > _MAX_HEAD_BYTES or not self._receive():
-                raise InvalidHttpResponseError("the head of the response doesn't end")
+                raise InvalidHttpResponseError("the response's headers don't end")
         line = bytes(self._buffer[:end]).rstrip(b"\r")
         del self._buffer[: end + 1]
         return line

@@ -54,7 +54,9 @@ def measure(
             yield Measured(("start", "services", name, "image", fact), value, place)
             if fact == "present" and value is True and text not in platforms:
                 is_one_too_many = len(platforms) >= _MAX_INSPECTED_IMAGES
-                unknown = Unknown(f"only {_MAX_INSPECTED_IMAGES} images are looked at")
+                unknown = Unknown(
+                    f"more than {_MAX_INSPECTED_IMAGES} images; the others aren't checked"
+                )
                 platforms[text] = unknown if is_one_too_many else _inspect_platform(engine, text)
         platform = platforms.get(text, images if isinstance(images, Unknown) else None)
         place = find_source(project, ("services", name, "image"), "GET /images/NAME/json")

@@ -71,20 +71,20 @@ def _model_memory_facts(facts: Facts, models: Sequence[LanguageModel]) -> Iterat
 
 def _find_memory_budget(facts: Facts, overhead: float) -> tuple[float | Unknown, str]:
     """Return the lowest limit on memory, and its name; unknown without Docker's figure."""
-    docker, name = facts.get(("docker", "memory", "available")), "free for this stack"
+    docker, name = facts.get(("docker", "memory", "available")), "the memory free for this stack"
     if not _is_positive_size(docker):
-        docker, name = facts.get(("docker", "memory", "usable")), "what Docker has"
+        docker, name = facts.get(("docker", "memory", "usable")), "Docker's memory"
     if not _is_positive_size(docker):
         known = isinstance(docker, Unknown)
         return docker if known else Unknown("Docker's memory is not known"), ""
     bounds = [(docker, name), *_find_service_limits(facts)]
     host = facts.get(("host", "memory", "total"))
     if facts.get(("docker", "local")) is True and _is_positive_size(host):
-        name = f"the host's memory without {format_bytes(overhead)} of overhead"
+        name = f"the host's memory minus {format_bytes(overhead)} for the system"
         bounds.append((max(0, host - overhead), name))
     least, source = min(bounds)
     larger = min((bound for bound in bounds if bound[0] > least), default=None)
-    more = f", less than {larger[1]} of {format_bytes(larger[0], binary=True)}" if larger else ""
+    more = f"; next: {larger[1]}, {format_bytes(larger[0], binary=True)}" if larger else ""
     return int(least), f"{source}{more}"
 
 

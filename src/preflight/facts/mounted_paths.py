@@ -69,7 +69,7 @@ def _mount_facts(
         values |= sources.describe_volume(volume.get(source) or {}, is_writable=is_writable)
     else:
         values |= {"filesystem": kind, "network": False, "writable": is_writable}
-        values |= dict.fromkeys(_OWNER_NAMES, Unknown("only known of bind mounts", "unsupported"))
+        values |= dict.fromkeys(_OWNER_NAMES, Unknown("only known for bind mounts", "unsupported"))
     for key, value in values.items():
         yield Measured(("compose", "services", name, "mounts", target, key), value, line)
 
@@ -106,7 +106,7 @@ class _Sources:
 
     def describe_volume(self, volume: Mapping[str, Any], *, is_writable: bool) -> dict[str, Any]:
         """Return the facts of a volume, which lies below the engine's folder or on a share."""
-        owner = Unknown("only known of bind mounts", "unsupported")
+        owner = Unknown("only known for bind mounts", "unsupported")
         facts: dict[str, Any] = {**dict.fromkeys(_OWNER_NAMES, owner), "writable": is_writable}
         filesystem = self._find_filesystem(volume)
         network = filesystem
@@ -117,7 +117,7 @@ class _Sources:
     def _find_filesystem(self, volume: Mapping[str, Any]) -> Any:
         options = volume.get("driver_opts") or {}
         if (driver := volume.get("driver") or "local") != "local":
-            return Unknown(f"where the driver {driver} keeps it isn't known")
+            return Unknown(f"where the volume driver {driver} keeps its data isn't known")
         if options.get("type") not in (None, "none"):
             return str(options["type"])
         if isinstance(self._engine, Unknown):

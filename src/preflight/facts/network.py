@@ -63,7 +63,7 @@ def measure(context: MeasureContext) -> Iterator[Measured]:
             answer = failure if error else future.result()
         yield Measured(("net", kind, name), answer.value, answer.source)
     for kind, name, _ in asked[_MAX_NAMES:]:
-        unknown = Unknown(f"only {_MAX_NAMES} names are asked for", "unsupported")
+        unknown = Unknown(f"more than {_MAX_NAMES} names; the others aren't checked", "unsupported")
         yield Measured(("net", kind, name), unknown)
 
 

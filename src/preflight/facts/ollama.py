@@ -185,7 +185,9 @@ def _ollama_api_facts(
     resident = _read_model_ram_bytes(loaded[running]) if running else None
     source = "GET /api/ps" + ("" if running else ": not loaded")
     yield Measured(("model", "resident"), resident, source)
-    estimate = size or Unknown("Ollama doesn't have the configured model: no shape is known")
+    estimate = size or Unknown(
+        "Ollama doesn't have the configured model, so its dimensions are unknown"
+    )
     if isinstance(estimate, int):
         info = api.post_object("/api/show", {"model": installed}).get("model_info")
         per_token = kv_bytes_per_token(info if isinstance(info, dict) else {})
@@ -226,7 +228,9 @@ def estimate_memory(
     tokens = context * (settings["num_parallel"] or 1)
     need = weights + bytes_per_token * tokens + RUNTIME_OVERHEAD_BYTES
     if need >= 2**63:
-        return Unknown(f"{tokens} tokens of context are more than any machine has", "invalid"), ""
+        return Unknown(
+            f"{tokens} tokens of context need more memory than any machine has", "invalid"
+        ), ""
     cache = format_bytes(bytes_per_token * tokens, binary=True)
     parts = f"weights {format_bytes(weights, binary=False)} + KV cache {cache} + 0.5 GiB"
     return need, f"an estimate: {parts}, for {tokens} tokens of context"
@@ -253,5 +257,5 @@ def kv_bytes_per_token(info: Mapping[str, Any]) -> int:
     ]
     size = 2 * shape("block_count") * shape("attention.head_count_kv") * sum(lengths)
     if size == 0:
-        raise EngineError("Ollama does not report a shape that a model can have", "invalid")
+        raise EngineError("Ollama reports model dimensions that can't be right", "invalid")
     return size

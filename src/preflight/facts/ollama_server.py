@@ -57,7 +57,7 @@ def parse_keep_alive(text: str) -> float:
         GO_DURATION_PATTERN.fullmatch(text) is None
         or abs(parse_duration(text)) > MAX_DURATION_SECONDS
     ):
-        raise ValueError("not a duration of Go, which has no days, in 64 bits of nanoseconds")
+        raise ValueError("not a valid Go duration: expected one such as 5m or 1h30m, without days")
     seconds = round(parse_duration(text), 9)
     return -1 if seconds < 0 else int(seconds) if seconds == int(seconds) else seconds
 

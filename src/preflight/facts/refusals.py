@@ -228,7 +228,7 @@ def _runtime_facts(service: _Service) -> Iterator[ServiceFact]:
     elif runtime in runtimes:
         value = None
     elif is_newer and "." in runtime:
-        value = Unknown(f"whether containerd has the shim {runtime} can't be asked", "unsupported")
+        value = Unknown(f"can't tell whether containerd has the shim {runtime}", "unsupported")
     yield "runtime_refused", value, ("runtime",)
 
 
@@ -284,7 +284,7 @@ def _forgive_capable_rootlesskit(ports: Any) -> Any:
 
     program = shutil.which("rootlesskit")
     if program is None or not hasattr(os, "getxattr"):
-        return Unknown("whether rootlesskit may publish ports below 1024 isn't visible here")
+        return Unknown("can't tell from here whether rootlesskit may publish ports below 1024")
     try:
         return None if os.getxattr(program, "security.capability") else ports
     except OSError:

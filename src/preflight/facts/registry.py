@@ -92,7 +92,9 @@ def measure(
         is_done = answer.done() and not answer.cancelled()
         yield from _answer_facts(image, answer.result() if is_done else ImageAnswer(late))
     for image in wanted[_MAX_IMAGES:]:
-        unknown = Unknown(f"only {_MAX_IMAGES} images are asked for", "unsupported")
+        unknown = Unknown(
+            f"more than {_MAX_IMAGES} images; the others aren't checked", "unsupported"
+        )
         yield from _answer_facts(image, ImageAnswer(unknown))
     yield Measured(_IMAGES_PATH, {}, "the images that will be pulled")
 
@@ -320,14 +322,14 @@ class RegistrySession:
             if urlsplit(target).netloc != urlsplit(url).netloc:
                 authorization = ""
             url = target
-        raise RegistryError(f"{self._reference.registry} redirects again and again")
+        raise RegistryError(f"{self._reference.registry} redirects too many times")
 
     def send(self, method: str, url: str, headers: Mapping[str, str]) -> HttpResponse:
         """Send one request; raises OSError, RegistryError for an answer that is too large."""
         seconds = self._client.seconds_left()
         response = send_http_request(method, url, headers, seconds, _MAX_ANSWER_BYTES)
         if len(response.body) > _MAX_ANSWER_BYTES:
-            raise RegistryError(f"{urlsplit(url).netloc} answers with more than 4 MiB")
+            raise RegistryError(f"{urlsplit(url).netloc} returned more than 4 MiB")
         return response
 
     def _authorize(self, challenge: str) -> str:
@@ -343,9 +345,7 @@ class RegistrySession:
         realm = fields.get("realm", "")
         is_secure = urlsplit(self.base).scheme == "https"
         if urlsplit(realm).scheme not in (("https",) if is_secure else ("https", "http")):
-            raise RegistryError(
-                f"{self._reference.registry} names no token server that can be used"
-            )
+            raise RegistryError(f"{self._reference.registry} names no usable token server")
         scope = fields.get("scope") or f"repository:{self._reference.path}:pull"
         query = urlencode({"service": fields.get("service", ""), "scope": scope})
         url = f"{realm}{'&' if '?' in realm else '?'}{query}"
@@ -356,7 +356,7 @@ class RegistrySession:
         answer = _parse_object(response) if response.status == 200 else {}
         token = answer.get("token") or answer.get("access_token")
         if not isinstance(token, str) or re.search(r"[\r\n]", token):
-            raise RegistryError(f"{urlsplit(realm).netloc} gives no token")
+            raise RegistryError(f"{urlsplit(realm).netloc} returns no token")
         return f"Bearer {token}"
 
 

@@ -51,7 +51,7 @@ def find_credentials(
         try:
             user, _, password = base64.b64decode(encoded).decode().partition(":")
         except ValueError:
-            raise RegistryError("an entry of docker's config.json isn't valid Base64") from None
+            raise RegistryError("an entry in Docker's config.json isn't valid Base64") from None
         password = password.strip("\0")
     return Credentials(user, password) if user and password else None
 

@@ -214,7 +214,7 @@ def _node_facts(node: SwarmNode) -> Iterator[Measured]:
 def _find_unreported(nodes: Iterable[SwarmNode]) -> Unknown | None:
     """Return why it isn't known what is free on these nodes, None where it is known of all."""
     names = ", ".join(node.name for node in nodes if not {MEMORY, CPUS} <= node.total.keys())
-    return Unknown(f"the manager does not report what {names} has") if names else None
+    return Unknown(f"the manager does not report the resources of {names}") if names else None
 
 
 def parse_service(name: str, config: ApiObject, nodes: Iterable[SwarmNode]) -> SwarmService:

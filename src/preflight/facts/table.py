@@ -101,7 +101,7 @@ def facts_without_project(probe: Probe, unusable: Unknown | None) -> Iterator[Me
 
     Without a file all that the project could have is absent, and the engine isn't asked.
     """
-    not_asked = Unknown("only asked if there is a compose file")
+    not_asked = Unknown("only measured if there is a compose file")
     for fact in unknown_facts(probe, unusable or not_asked):
         if unusable is None and fact.path[0] != "docker":
             yield Measured(fact.path, None, NO_COMPOSE_FILE)

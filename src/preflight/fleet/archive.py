@@ -52,7 +52,9 @@ def list_pip_requirements() -> list[str]:
     try:
         return [line for line in requires("preflight") or [] if "extra ==" not in line]
     except PackageNotFoundError:
-        raise InputError("preflight is not installed here: pip install . in its folder") from None
+        raise InputError(
+            "preflight is not installed here: run pip install . in its folder"
+        ) from None
 
 
 def pack_rule_files(files: Mapping[str, bytes], first: str) -> bytes:

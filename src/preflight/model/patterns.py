@@ -59,7 +59,7 @@ def _compile_checked(source: AnyStr, flags: int) -> re.Pattern[AnyStr]:
     except (re.error, OverflowError, RecursionError, ValueError) as error:
         raise ValueError(f"invalid regular expression: {error}") from None
     if _count_nodes(tree) > _MAX_PATTERN_NODES:
-        raise ValueError("the regular expression is too large: it repeats too much")
+        raise ValueError("the regular expression is too large: reduce its repetitions")
     return pattern
 
 
@@ -102,7 +102,7 @@ def time_limit(seconds: float, current: Callable[[], re.Pattern[Any]]) -> Iterat
     def stop(*_: object) -> None:
         source = current().pattern
         text = source.decode() if isinstance(source, bytes) else source
-        raise SlowPattern(f"the pattern {text!r:.200} takes too long to search for")
+        raise SlowPattern(f"the pattern {text!r:.200} takes too long to match")
 
     previous = signal.signal(signal.SIGVTALRM, stop)
     try:

@@ -115,8 +115,9 @@ def _add_task(layout: TextLayout, task: tasks.Task, *, in_full: bool) -> None:
         for line in tasks.format_context_lines(result):
             layout.add_wrapped(line, 4)
         links = task.affects_exit_code or layout.options.verbose
-        fixes = result.fixes if links else [fix._replace(url=None) for fix in result.fixes]
-        layout.add_fixes(fixes, 4)
+        for fix in result.fixes:
+            is_its_link = fix.text.endswith(":") and not fix.command
+            layout.add_fixes([fix if links or is_its_link else fix._replace(url=None)], 4)
     if task.skipped:
         layout.add_wrapped(f"{task.skipped} until then", 4, "dim")
 

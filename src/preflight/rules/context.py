@@ -148,7 +148,7 @@ class DecodingContext:
                     address = _HOST_AND_PORT_PATTERN.match(candidate[-1])
                     if address is None or int(address[1]) > _MAX_PORT:
                         example = "such as net.connect.smtp.example.com.587"
-                        raise self.error(node, f"{name!r} names no port: expected one, {example}")
+                        raise self.error(node, f"{name!r} has no port: expected one, {example}")
                 return candidate, fact
         prefix = "".join(f"{segment}." for segment in item)
         names = [known.removeprefix(prefix) for known in self.catalogue.names()]

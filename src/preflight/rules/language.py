@@ -134,7 +134,7 @@ def _make_decoder(schema: JsonSchema, name: str = "value") -> Decoder:
         if node.__class__ is not Sequence or node.tag != PLAIN_SCALAR_TAG:
             raise context.error(node, f"expected a list, found {kind_of(node)}")
         if len(node.value) < schema.get("minItems", 0):
-            raise context.error(node, "expected a list with entries, found an empty one")
+            raise context.error(node, "expected a list with at least one entry, found an empty one")
         check_entry_count(node, len(node.value))
         return decode_all(node.value, lambda item: decode_item(item, context))
 

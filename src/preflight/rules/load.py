@@ -299,7 +299,7 @@ class RuleFiles:
             check_entry_count(node, len(self.extended), MAX_EXTENDED_FILES, "files")
         try:
             if "://" in base:
-                raise ValueError("nothing is downloaded; name a local file")
+                raise ValueError("rule files aren't downloaded: name a local file")
             data = self._read(path)
         except (OSError, ValueError) as fault:
             reason = getattr(fault, "strerror", None) or fault

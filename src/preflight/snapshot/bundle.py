@@ -138,7 +138,7 @@ def _check_manifest(members: Mapping[str, bytes], file: str) -> None:
             raise invalid_file_error(file, f"{name[:100]!r} is {where}")
         if (len(members[name]), _checksum(members[name])) != listed[name]:
             raise invalid_file_error(
-                file, f"{name} has another checksum: it was changed or damaged"
+                file, f"{name} doesn't match its checksum: it was changed or damaged"
             )
 
 

@@ -150,7 +150,7 @@ def test_a_kill_at_the_limit_of_ollama() -> None:
     assert one.figures == "ollama (pid 4242) had 4 GiB"
     assert "of that service" in advice(one)
     known = facts(compose__services__ollama__limits__memory=4 * 2**30)
-    assert "for ollama from 4 GiB towards the 5.8 GiB that Docker has" in advice(
+    assert "for ollama from 4 GiB, up to the 5.8 GiB that Docker has" in advice(
         only(KILLED, known=known)
     )
     known = facts(

@@ -278,4 +278,7 @@ def test_a_bounded_number_is_asked(resolves_to: Addresses) -> None:
     context = MeasureContext(Options(online=True), time.monotonic() + 10, lambda: asked)
     values = [fact.value for fact in network.measure(context)]
     assert values[:200] == [True] * 200
-    assert values[200:] == [Unknown("only 200 names are asked for", "unsupported")] * 3
+    assert (
+        values[200:]
+        == [Unknown("more than 200 names; the others aren't checked", "unsupported")] * 3
+    )

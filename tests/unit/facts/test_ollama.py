@@ -352,7 +352,7 @@ def test_a_shape_that_lacks_a_figure_is_not_guessed(key: str, value: Any) -> Non
 
 
 def test_more_heads_than_numbers_are_no_shape() -> None:
-    with pytest.raises(EngineError, match="shape"):
+    with pytest.raises(EngineError, match="dimensions"):
         kv_bytes_per_token({**MISTRAL, "llama.embedding_length": 16})
 
 

@@ -227,7 +227,7 @@ HTML = {"Content-Type": "text/html"}
         (lambda _: (403, {}, b""), "answers with status 403"),
         (lambda _: (429, {}, b""), "toomanyrequests"),
         (lambda _: (404, {}, b"x" * 50_000_000), "more than 4 MiB"),
-        (lambda own: (302, {"Location": own.path}, b""), "redirects again and again"),
+        (lambda own: (302, {"Location": own.path}, b""), "redirects too many times"),
         (
             lambda _: (401, {"WWW-Authenticate": 'Bearer realm="file:///etc/passwd"'}, b""),
             "no token",

@@ -13,7 +13,7 @@ from preflight import check as pipeline
 from preflight.cli.streams import read_rule_file
 from preflight.evaluate.judge import RuleSelection, evaluate
 from preflight.model.facts import Facts
-from preflight.model.report import Report
+from preflight.model.report import Report, ResolvedFix
 from preflight.render import RenderOptions, renderer
 from preflight.snapshot.facts_file import read_snapshot
 
@@ -116,3 +116,12 @@ def test_what_one_cause_keeps_from_being_judged_is_said_under_it() -> None:
     assert lines[3] == "✖ Docker is not reachable: permission denied on unix:///var/run/docker.sock"
     blocked = sum(result.blocked_by is not None for result in report.results)
     assert f"    {blocked} checks skipped until then" in lines
+
+
+@pytest.mark.parametrize(("text", "shown"), [("Install it by hand:", True), ("Install it.", False)])
+def test_a_warning_shows_a_link_only_where_it_is_the_fix(text: str, shown: bool) -> None:
+    report = judge(FIXED | {"docker.compose.version": None})
+    fixes = (ResolvedFix(text, url="https://example.org/install"),)
+    results = [r._replace(fixes=fixes) if r.verdict == "warn" else r for r in report.results]
+    lines = lines_of(report._replace(results=tuple(results)))
+    assert any("https://example.org/install" in line for line in lines) is shown

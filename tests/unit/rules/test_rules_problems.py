@@ -193,11 +193,11 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ),
         (
             judged("{equals: true}", "net.connect.smtp.example.com"),
-            ["5:11: 'net.connect.smtp.example.com' names no port: expected one, such as"],
+            ["5:11: 'net.connect.smtp.example.com' has no port: expected one, such as"],
         ),
         (
             judged("{equals: true}", "net.connect.smtp.example.com.65536"),
-            ["5:11: 'net.connect.smtp.example.com.65536' names no port: expected one, such as"],
+            ["5:11: 'net.connect.smtp.example.com.65536' has no port: expected one, such as"],
         ),
         (  # the name of the service stays
             judged("{exists: true}", "services.api.image"),
@@ -243,7 +243,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (judged("{at_least: {}}"), ["6:25: expected a value, {fact: …} or {sum: […]}"]),
         (
             judged("{at_least: {sum: []}}"),
-            ["6:31: expected a list with entries, found an empty one"],
+            ["6:31: expected a list with at least one entry, found an empty one"],
         ),
         (judged("{at_least: {times: 2}}"), ["6:25: expected a value, {fact: …} or {sum: […]}"]),
         (
@@ -301,7 +301,10 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         (judged("{exists: [true]}"), ["6:23: expected true or false, found a list"]),
         (judged("{exists: 'true'}"), ["6:23: expected true or false, found 'true'"]),
         (judged("{one_of: 5}"), ["6:23: expected a list, found a number"]),
-        (judged("{one_of: []}"), ["6:23: expected a list with entries, found an empty one"]),
+        (
+            judged("{one_of: []}"),
+            ["6:23: expected a list with at least one entry, found an empty one"],
+        ),
         (judged("{all_of: [{at_least: x}, {at_most: y}]}"), ["6:35: 'x' isn't", "6:49: 'y' isn't"]),
         (judged("{not: {at_least: x}}"), ["6:31: 'x' isn't a valid size"]),
         # facts
@@ -398,7 +401,7 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
         ("version: 1\nmodels: [{name: x, memory: big}]", ["2:28: 'big' isn't a valid size"]),
         (
             "version: 1\ndiagnoses: [{id: x, title: X, patterns: []}]",
-            ["2:41: expected a list with entries, found an empty one"],
+            ["2:41: expected a list with at least one entry, found an empty one"],
         ),
         (
             "version: 1\ndiagnoses: [{id: x, title: X, patterns: ['[', 5]}]",

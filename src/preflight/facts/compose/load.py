@@ -148,8 +148,8 @@ class ReadableFolders:
             return
         link = f" (a link to {real})" if os.path.islink(path) else ""
         raise ComposeError(
-            f"{path}{link} lies outside of the project and its repository, so it isn't read: "
-            f"allow it with {ALLOW_READ_VARIABLE}={os.path.dirname(real)}"
+            f"{path}{link} lies outside the project and its repository, so it isn't read; "
+            f"to allow it, set {ALLOW_READ_VARIABLE}={os.path.dirname(real)}"
         )
 
 

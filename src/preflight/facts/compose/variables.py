@@ -87,7 +87,7 @@ class Variables:
         result = "".join((*parts, text[position:]))
         self._characters += len(result)
         if len(result) > _MAX_VALUE_CHARS or self._characters > _MAX_TOTAL_CHARS:
-            raise ValueError("it grows too long")
+            raise ValueError("the result is too long")
         return result
 
     def _expand_braces(self, content: str, depth: int) -> str:
@@ -155,7 +155,7 @@ def read_env_file(path: str, values: dict[str, str], variables: Variables) -> di
             line, counted = line + text.count("\n", counted, start), start
             name = match["name"].rstrip(_WHITESPACE_CHARS)
             if not _VARIABLE_NAME_PATTERN.fullmatch(name):
-                raise ComposeError("invalid name of a variable: expected NAME=value", path, line, 1)
+                raise ComposeError("invalid variable name: expected NAME=value", path, line, 1)
             try:
                 value = _parse_value(name, match, variables)
             except ValueError as error:

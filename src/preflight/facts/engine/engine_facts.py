@@ -166,7 +166,7 @@ def _parse_security_options(info: Mapping[str, Any]) -> Iterator[Measured]:
     names = {text.partition(",")[0] for text in texts if not text.endswith("profile=unconfined")}
     problem = None if isinstance(options, list) else unreported_value("SecurityOptions")
     if info.get("OSType") == "windows":
-        problem = Unknown("Windows confines containers in other ways", "unsupported")
+        problem = Unknown("these security options don't exist on Windows", "unsupported")
     for name in _SECURITY_OPTIONS:
         value = problem or name in names
         yield _docker_fact(f"security.{name}", value, "GET /info SecurityOptions")
@@ -186,7 +186,7 @@ def find_cpuset(engine: Engine, root: Path = Path("/")) -> tuple[str | Unknown, 
             continue
         if CPUSET_PATTERN.fullmatch(text):
             return text, f"/{file}"
-    return Unknown("no file shows the CPUs of this machine"), ""
+    return Unknown("no cgroup file lists this machine's CPUs"), ""
 
 
 def _docker_disk_facts(engine: Engine) -> Iterator[Measured]:
@@ -375,9 +375,11 @@ def is_log_rotated(driver: str, options: Mapping[str, Any] | None) -> bool | Unk
     if driver in ("journald", "none"):
         return True
     if driver not in (DEFAULT_LOG_DRIVER, "k8s-file", "local"):
-        return Unknown(f"where {driver} keeps its logs is not known here", "unsupported")
+        return Unknown(f"where the log driver {driver} keeps its logs isn't known", "unsupported")
     if options is None and driver != "local":
-        return Unknown(f"the API does not report the options of {driver}", "unsupported")
+        return Unknown(
+            f"the API does not report the options of the log driver {driver}", "unsupported"
+        )
     size = (options or {}).get("max-size")
     if size is None:
         return driver == "local"

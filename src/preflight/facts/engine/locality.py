@@ -50,8 +50,7 @@ _LOCAL_DISK_FILESYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2
 _ENGINE_PROGRAMS = {"dockerd", "podman", "systemd"}  # systemd listens for a daemon that it starts
 _DOCKER_OPTIONS_TO_SHOW_CGROUPS = "--pid host --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:ro"
 _NETWORK_NOT_VISIBLE = Unknown(
-    "inside a container the network that has the engine's ports isn't visible: run preflight on the"
-    " machine itself",
+    "the engine's ports aren't visible from inside this container: run preflight on the host",
     "unsupported",
 )
 # files that an engine mounts from its folder for the container, which is named by the id
@@ -146,7 +145,7 @@ class FilesystemProbe:
 
 
 _ENGINE_ELSEWHERE = Unknown(
-    "it is in a VM, on another host or outside of this container", "unsupported"
+    "it is in a VM, on another host or outside this container", "unsupported"
 )
 NOTHING_VISIBLE = HostVisibility(
     _ENGINE_ELSEWHERE, _ENGINE_ELSEWHERE, _ENGINE_ELSEWHERE, lambda _: _ENGINE_ELSEWHERE

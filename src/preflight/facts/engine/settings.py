@@ -125,7 +125,7 @@ def read_thp(root: Path = Path("/")) -> str | Unknown:
         return "never" if has_folder else explain_os_error(error)
     except OSError as error:
         return explain_os_error(error)
-    return mode[1] if mode else Unknown(f"/{_THP_FILE} names no mode")
+    return mode[1] if mode else Unknown(f"/{_THP_FILE} shows no mode")
 
 
 # --- limits on open files -----------------------------------------------------------------------
@@ -142,11 +142,11 @@ def read_nofile_limits(
     then.
     """
     if engine.name != "docker":
-        return Unknown(f"not known of {engine.name}", "unsupported"), ""
+        return Unknown(f"not known for {engine.name}", "unsupported"), ""
     daemon = find_socket_owner(engine.api.endpoint.url.removeprefix("unix://"))
     max_files = read_sysctl("fs.nr_open", root)  # no process can have more
     if not daemon or not isinstance(max_files, int):
-        return Unknown("the daemon's process can't be found"), ""
+        return Unknown("the engine's process can't be found"), ""
     try:
         limits, source = _read_default_ulimit(daemon, engine, root)
         if limits is None:
@@ -187,11 +187,11 @@ def _read_inherited_limits(
 ) -> tuple[tuple[str, str] | Unknown, str]:
     pid = _find_containerd(daemon, engine.info, root)
     if not pid:
-        return Unknown("the process of containerd can't be found"), ""
+        return Unknown("containerd's process can't be found"), ""
     source = f"/proc/{pid}/limits of containerd"
     match = _OPEN_FILES_PATTERN.search(_read_text(root / f"proc/{pid}/limits"))
     if match is None:
-        return Unknown(f"/proc/{pid}/limits names no limit on open files"), ""
+        return Unknown(f"/proc/{pid}/limits shows no limit on open files"), ""
     if match[1] != match[2] or not _restores_limit(engine):
         return (match[1], match[2]), source
     soft, unit = _read_unit_limit(pid, root)

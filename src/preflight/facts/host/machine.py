@@ -237,10 +237,12 @@ def parse_cpuinfo(text: str) -> Cpu:
     ABI for x86-64, table 3.1; the kernel calls LZCNT abm, SSE3 pni and OSXSAVE xsave.
     """
     match = _CPU_MODEL_PATTERN.search(text)
-    model = match[1].strip() if match else Unknown("/proc/cpuinfo names no model", "unsupported")
+    model = (
+        match[1].strip() if match else Unknown("/proc/cpuinfo shows no CPU model", "unsupported")
+    )
     lines = dict.fromkeys(_CPU_FLAGS_PATTERN.findall(text))
     shared = set.intersection(*(set(line.split()) for line in lines)) if lines else set()
-    flags = sorted(shared) or Unknown("/proc/cpuinfo names no flags", "unsupported")
+    flags = sorted(shared) or Unknown("/proc/cpuinfo shows no CPU flags", "unsupported")
     level: str | Unknown = Unknown("levels are only defined for x86-64", "unsupported")
     for name, needed in _LEVEL_FLAGS.items():
         if not shared.issuperset(needed.split()):
@@ -364,7 +366,9 @@ def measure_virtualization(root: Path) -> Measured:
     if flags and "hypervisor" in flags[1].split():
         return Measured(path, "vm-other", "the flag hypervisor in /proc/cpuinfo")
     if not flags and not vendor:
-        return Measured(path, Unknown("neither firmware nor CPU flags say what this machine is"))
+        return Measured(
+            path, Unknown("neither firmware nor CPU flags show whether this is a virtual machine")
+        )
     return Measured(path, "none", "firmware and CPU flags")
 
 

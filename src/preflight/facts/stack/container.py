@@ -116,7 +116,9 @@ def measure_container(listed: ListedContainer, stack: StackContext) -> Sequence[
     except EngineError as error:
         reason = error.unknown
     except Exception as error:  # noqa: BLE001 - an answer may be anything
-        reason = Unknown(f"the engine's answer: {type(error).__name__}: {error}", "invalid")
+        reason = Unknown(
+            f"unexpected response from the engine: {type(error).__name__}: {error}", "invalid"
+        )
     listed_service = Measured((*path, "service"), listed.service, "GET /containers/json Labels")
     return listed_service, Measured(path, reason)
 
@@ -269,7 +271,7 @@ def _find_differences_from_service(
 ) -> list[str] | Unknown | None:
     name = container.service
     if name is None:
-        return Unknown("it does not report its service: the label is missing")
+        return Unknown("the label that names its service is missing")
     service = stack.services.get(name)
     if service is None:
         return [explain_absent_service(stack.project, name)]

@@ -86,7 +86,10 @@ def _read_container_logs(
     for number, (name, container) in enumerate(containers):
         text: bytes | Unknown
         if number >= MAX_CONTAINERS_WITH_LOGS:
-            text = Unknown(f"only {MAX_CONTAINERS_WITH_LOGS} containers are asked", "unsupported")
+            text = Unknown(
+                f"more than {MAX_CONTAINERS_WITH_LOGS} containers; the others' logs aren't read",
+                "unsupported",
+            )
         else:
             api = context.engine().api
             try:

@@ -207,7 +207,7 @@ def test_what_lies_outside_of_the_project_is_not_read(tmp_path: Path) -> None:
     case = BuildCase(SCRATCH, build=f"dockerfile: {outside}/Dockerfile")
     value = values(case, inside)
     assert isinstance(value, Unknown)
-    assert "outside of the project" in value.reason
+    assert "outside the project" in value.reason
     (inside / "web/Dockerfile").unlink()
     (inside / "web/Dockerfile").symlink_to(outside / "Dockerfile")
     (inside / "compose.yaml").write_text("services: {web: {build: ./web}}")

@@ -157,7 +157,7 @@ def test_without_a_compose_file_nothing_of_a_project_is_there(
     assert {one.path for one in told} == {one.path for one in unknown_facts(probe, Unknown(""))}
     for one in told:
         if one.path[0] == "docker":
-            assert one.value == Unknown("only asked if there is a compose file")
+            assert one.value == Unknown("only measured if there is a compose file")
         else:
             assert (one.value, one.source) == (None, "no compose file here")
 

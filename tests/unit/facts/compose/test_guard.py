@@ -256,7 +256,7 @@ def test_a_file_outside_is_refused_and_compose_not_asked(
     base64 = b64encode(file.encode()).decode()
     Path("compose.yaml").write_text(PROJECTS[name].format(file=file, base64=base64))
     is_unknown = name == "key: a tag of one's own"
-    outside = f"lies outside of the project and its repository.*READ={project.parent}$"
+    outside = f"lies outside the project and its repository.*READ={project.parent}$"
     assert_refused(project, "a key must be text, found the tag '!mine'" if is_unknown else outside)
 
 
