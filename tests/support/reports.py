@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date
+from functools import cache
 
 from paths import GOLDEN
 from preflight import check as pipeline
@@ -37,8 +38,9 @@ HOSTILE = {
 """What must not break a format, inject a command or reach a terminal raw, by what it tries."""
 
 
+@cache
 def made() -> Report:
-    """Judge the golden facts by the golden rules."""
+    """Judge the golden facts by the golden rules, once: a report can't be changed."""
     rules = pipeline.load_ruleset("rules.yaml", lambda name: (GOLDEN / name).read_bytes())
     facts = read_snapshot((GOLDEN / "facts.json").read_bytes(), "facts.json")
     report = evaluate(rules, facts, pipeline.build_catalogue(), RuleSelection(), TODAY)

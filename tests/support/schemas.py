@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import jsonschema
@@ -9,11 +10,13 @@ import jsonschema
 from preflight.cli.listings import build_schema
 
 
+@cache  # whether a schema is valid itself takes longer than most of what it judges
 def published(name: str) -> jsonschema.Draft202012Validator:
     """Return the schema as it is printed."""
     return _validator(build_schema(name))
 
 
+@cache
 def sealed(name: str) -> jsonschema.Draft202012Validator:
     """Return the schema with every object closed: what is written here must all be in it."""
     return _validator(_seal(build_schema(name)))

@@ -15,7 +15,7 @@ from preflight import check as pipeline
 from preflight.cli.streams import find_bundled_rule_file, read_rule_file
 from preflight.model.facts import Catalogue, Fact
 from preflight.model.problems import InputError, Problem
-from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, RuleSet
+from preflight.model.rules import BUNDLED_FILE_BY_SET, DEFAULT_RULE_SET, KNOWN_ERRORS_SET, RuleSet
 from preflight.rules.language import RULE_FILE_DEFINITION, SCHEMA_BY_DEFINITION
 from preflight.rules.load import load_ruleset
 from preflight.yaml_marks import MAX_YAML_NODES
@@ -35,7 +35,13 @@ MERGE_KEYS = "merge keys aren't supported; use extends"
 
 def loaded(text: str | bytes, **sets: str) -> RuleSet:
     data = text if isinstance(text, bytes) else text.encode()
-    return load_ruleset("r.yaml", lambda _: data, CATALOGUE, sets)
+
+    def read(name: str) -> bytes:
+        if name in BUNDLED_FILE_BY_SET and name != KNOWN_ERRORS_SET:
+            raise FileNotFoundError(name)  # else a rule that the file lacks is searched for in each
+        return data
+
+    return load_ruleset("r.yaml", read, CATALOGUE, sets)
 
 
 def problems(text: str | bytes, **sets: str) -> list[str]:

@@ -30,6 +30,7 @@ from preflight.model.facts import (
 )
 from preflight.model.problems import InputError
 from preflight.snapshot.facts_file import read_snapshot, write_snapshot
+from schemas import published
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 GOOD: dict[str, Any] = {
@@ -79,9 +80,7 @@ def test_what_is_dumped_is_loaded(
     facts = Facts(values, sources, unknown, "2026-11-23T11:00:00Z", "1.0.0")
     assert load(json.loads(write_snapshot(facts))) == facts
     assert read_snapshot(write_snapshot(facts).encode(), "x") == facts
-    jsonschema.Draft202012Validator(build_schema("facts")).validate(
-        json.loads(write_snapshot(facts))
-    )
+    published("facts").validate(json.loads(write_snapshot(facts)))
 
 
 def test_figures_absence_and_unknown_survive() -> None:
@@ -212,7 +211,7 @@ def test_a_wrong_type_at_any_place(name: str, value: object) -> None:
         "not a (preflight.facts file|snapshot): ", refusal(json.dumps(snapshot).encode())
     )
     with pytest.raises(jsonschema.ValidationError):  # the published schema agrees
-        jsonschema.validate(snapshot, build_schema("facts"), jsonschema.Draft202012Validator)
+        published("facts").validate(snapshot)
 
 
 def test_facts_cannot_be_missing() -> None:
