@@ -84,7 +84,7 @@ def _find_memory_budget(facts: Facts, overhead: float) -> tuple[float | Unknown,
         bounds.append((max(0, host - overhead), name))
     least, source = min(bounds)
     larger = min((bound for bound in bounds if bound[0] > least), default=None)
-    more = f"; next: {larger[1]}, {format_bytes(larger[0], binary=True)}" if larger else ""
+    more = f" (next limit: {larger[1]}, {format_bytes(larger[0], binary=True)})" if larger else ""
     return int(least), f"{source}{more}"
 
 

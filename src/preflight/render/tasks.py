@@ -306,7 +306,7 @@ def format_engine_line(report: Report) -> str:
     if context and context != "default":
         endpoint = f"in context {context}"
     if engine.get("reachable") is False:
-        return f"No container engine {endpoint}"
+        return f"No container engine reachable {endpoint}"
     name = str(engine.get("engine") or "container engine").replace("-", " ").title()
     version = engine.get("version") or ""
     return " ".join(f"{name.replace('Orbs', 'OrbS')} {version} {endpoint}".split())
