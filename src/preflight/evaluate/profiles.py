@@ -17,7 +17,8 @@ def choose_profile(ruleset: RuleSet, facts: Facts) -> RuleSet:
         holds = profile.when is not None and all_conditions_hold(profile.when, scope)
         if isinstance(holds, Unknown):
             reason = f"Cannot tell whether profile {profile.name} applies: {holds.reason}"
-            notes.append(f"{reason}. --profile NAME chooses one.")
+            end = "" if reason.endswith("?") else "."
+            notes.append(f"{reason}{end} --profile NAME chooses one.")
         elif holds:
             when = " and ".join(describe_when(line, scope) for line in profile.when or ())
             notes.append(f"Profile {profile.name}: {when or 'the default'}.")

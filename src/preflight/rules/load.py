@@ -183,9 +183,14 @@ class RuleFiles:
         if contents is None:
             return
         head, extends = contents.head, contents.applies.nodes.get("extends")
+        sources: set[str | None] = set()
         for number, base in enumerate(head.get("extends") or ()):
             base_node = node if extends is None else extends.value[number]
             self._add_extended_file(base, base_node, (*chain, name))
+            sources.add(self.head.get("source"))
+        if len(sources - {None}) > 1:  # it is neither of them
+            for field in ("name", "source", "edition", "next"):
+                self.head.pop(field, None)
         if "source" in head:  # the address of another document isn't this one's
             self.head.pop("edition", None)
         self.head.update(head)

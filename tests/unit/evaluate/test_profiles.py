@@ -61,11 +61,13 @@ def test_a_name_counts_whatever_the_facts_are() -> None:
     assert (report.profile, report.verdict, report.notes) == ("small", "pass", ())
 
 
-def test_one_that_cannot_be_decided_is_not_chosen_and_a_note_says_so() -> None:
-    report = judge(Unknown("the compose file was not read"))
+@pytest.mark.parametrize("reason", ["the compose file was not read", "is the engine running?"])
+def test_one_that_cannot_be_decided_is_not_chosen_and_a_note_says_so(reason: str) -> None:
+    report = judge(Unknown(reason))
     assert report.profile == ""
+    sentence = reason if reason.endswith("?") else f"{reason}."
     assert [note.partition(" applies: ")[2] for note in report.notes] == [
-        "the compose file was not read. --profile NAME chooses one."
+        f"{sentence} --profile NAME chooses one."
     ] * 2
 
 

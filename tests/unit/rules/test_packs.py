@@ -118,6 +118,22 @@ def test_a_pack_names_its_document_and_each_rule_its_section(pack: str) -> None:
     assert all(name.startswith(pack.replace("-", "_")) for name in ruleset.vars)
 
 
+def load_extending(sets: str) -> RuleSet:
+    def read(name: str) -> bytes:
+        own = f"version: 1\nextends: {sets}\n".encode()
+        return own if name == "shop.yaml" else read_rule_file(name)
+
+    return pipeline.load_ruleset("shop.yaml", read)
+
+
+def test_a_file_that_extends_two_packs_is_neither_of_them() -> None:
+    both = load_extending("[sentry, general, dify]")
+    assert (both.name, both.source, both.edition, both.next) == ("shop", "", None, "")
+    assert {"sentry-memory", "dify-memory"} <= {rule.id for rule in both.rules}
+    alone = load_extending("[general, sentry]")
+    assert (alone.name, alone.next) == ("sentry", "./install.sh")
+
+
 def test_the_list_of_packs_shows_their_documents() -> None:
     packs = [load(pack) for pack in IMAGES_BY_PACK]
     listed = listings.packs_as_json(packs)["packs"]
