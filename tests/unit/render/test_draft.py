@@ -55,6 +55,14 @@ def test_reservations_are_required_and_limits_recommended_replicas_counted() -> 
     assert rules["host-ram"]["require"] == {"at_least": {"sum": ["2.5GiB", "${system_overhead}"]}}
 
 
+def test_every_rule_says_what_to_do() -> None:
+    services = {"db": {"limits__memory": GIB, "limits__cpus": 2}}
+    _, rules = draft(facts_of(services, host__ports__80__service="db"))
+    stated = [rule for rule in rules.values() if "require" in rule]
+    assert {"host-ram", "docker-ram", "docker-cores"} <= {rule["id"] for rule in stated}
+    assert all(rule["fixes"] for rule in stated)
+
+
 @pytest.mark.parametrize(
     ("size", "text"),
     [(GIB, "1GiB"), (GIB // 2 * 3, "1.5GiB"), (2**20, "1MiB"), (1_234_567, "1234567B")],
