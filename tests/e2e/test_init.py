@@ -223,7 +223,7 @@ def test_an_existing_file_is_kept_unless_forced(shop: Path, run_preflight: Run) 
     assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
     assert file.read_text() == "mine\n"
     assert run_preflight("init", "--force", cwd=shop).returncode == 0
-    assert file.read_text().startswith("# What this project needs")
+    assert file.read_text().startswith("# What this project requires")
     file.unlink()
     file.symlink_to("elsewhere.yaml")
     assert run_preflight("init", cwd=shop).returncode == 2
