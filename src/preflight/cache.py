@@ -16,17 +16,18 @@ _silent_folders: set[Path] = set()
 def find_cache_file(name: str) -> Path | None:
     """Return the path of a file to keep; None without a folder that is the user's own.
 
-    Under sudo the home folder may be another user's.
+    Under sudo the home folder may be another user's; a relative path would be in the project.
     """
     if sys.platform == "win32":
         folder = os.environ.get("LOCALAPPDATA", "")
     elif sys.platform == "darwin":
         folder = "~/Library/Caches"
     else:
-        folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        folder = os.environ.get("XDG_CACHE_HOME", "")
+        folder = folder if os.path.isabs(folder) else "~/.cache"  # as its specification says
     with suppress(OSError, RuntimeError):  # no home folder
         file = Path(folder, "preflight", name).expanduser()
-        if file.parent in _silent_folders:
+        if file.parent in _silent_folders or not file.is_absolute():
             return None
         _silent_folders.add(file.parent)  # waited for once
         check_filesystem_responds(str(file))

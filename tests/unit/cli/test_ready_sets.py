@@ -91,6 +91,21 @@ def test_nowhere_to_keep_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert images() is not None
 
 
+def test_a_cache_folder_with_a_relative_path_is_not_made_in_the_project(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, home = tmp_path / "project", tmp_path / "home"
+    project.mkdir()
+    home.mkdir()
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    monkeypatch.setenv("HOME", str(home))
+    assert find_cache_file("x") == home / ".cache/preflight/x"
+    monkeypatch.setenv("HOME", "home")
+    assert find_cache_file("x") is None
+    assert not [*project.iterdir()]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
 def test_what_others_can_write_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images()
