@@ -113,6 +113,19 @@ def test_addresses_and_references(
     assert (project / "db.yaml").read_text() == SECOND
 
 
+def test_the_command_that_restores_a_file_can_be_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lock = {"schema": "preflight.lock/1", "address": "/my rules; ls", "path": "a.yaml"}
+    lock |= {"ref": "v1", "commit": "a" * 40, "sha256": "b" * 64}
+    (tmp_path / "r.yaml.lock").write_text(json.dumps(lock))
+    with pytest.raises(InputError) as changed:
+        pull.check_lock("r.yaml", b"version: 1\n")
+    command = str(changed.value).split("To restore it: ")[1].split(". To keep")[0]
+    assert shlex.split(command)[3:] == ["git::/my rules; ls//a.yaml@v1", "-o", "r.yaml", "--force"]
+
+
 def test_every_command_holds_the_file_to_its_lock_and_none_fetches(
     pulled: Callable[..., str], project: Path, repository: Path, run_preflight: Run
 ) -> None:

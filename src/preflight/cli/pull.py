@@ -298,9 +298,11 @@ def check_lock(file: str, data: bytes) -> None:
     """Raise InputError if a rule file isn't what its lock says."""
     lock = read_lock(file)
     if lock is not None and not _has_digest(data, lock["sha256"]):
+        import shlex
+
         address = f"git::{lock['address']}//{lock['path']}@{lock['ref']}"
+        command = ("preflight", "rules", "pull", address, "-o", file, "--force")
         raise InputError(
             f"{file} doesn't match {file}{LOCK_SUFFIX}: it was changed since it was pulled. To"
-            f" restore it: preflight rules pull {address} -o {file} --force. To keep the change,"
-            f" delete {file}{LOCK_SUFFIX}"
+            f" restore it: {shlex.join(command)}. To keep the change, delete {file}{LOCK_SUFFIX}"
         )
