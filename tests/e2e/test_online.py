@@ -49,7 +49,7 @@ def test_images_that_will_be_pulled(
 def test_it_has_no_effect_on_a_snapshot(run_preflight: Run, tmp_path: Path) -> None:
     done = run_preflight("check", "--online", "--facts", "facts.json", cwd=tmp_path)
     assert done.returncode == 2
-    assert "--online has no effect with --facts" in done.stderr
+    assert "--online can't be used with --facts" in done.stderr
 
 
 SERVER_AND_CHECKS = '''

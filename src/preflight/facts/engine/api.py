@@ -159,7 +159,7 @@ class EngineApi:
         with self._lock:
             response = self._responses.setdefault(path, LazyValue(lambda: self._request_json(path)))
         if not isinstance(answer := response(), kind):
-            raise EngineError(f"{self.address}: GET {path} didn't return a JSON {kind_name}")
+            raise EngineError(f"{self.address}: GET {path} returned no JSON {kind_name}")
         return answer
 
     def _request_json(self, path: str, body: bytes | None = None) -> Any:
