@@ -12,9 +12,10 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 from paths import TESTS
 from preflight import check as pipeline
@@ -30,7 +31,9 @@ from preflight.facts.compose.facts import measure as measure_project
 from preflight.facts.compose.load import load_project
 from preflight.facts.compose.project import ComposeError
 from preflight.facts.start_blockers import find_port_clashes
+from preflight.logs import log_reader
 from preflight.logs.log_reader import LogReader
+from preflight.logs.matcher import build_matcher
 from preflight.model.facts import Facts, Measured, build_facts, split_path
 from preflight.model.problems import InputError
 from preflight.model.report import ExitCode
@@ -438,8 +441,12 @@ def read_log(data: bytes) -> None:
     _diagnosed(whole._replace(diagnoses=few), data, stack_facts())
 
 
+COMPILED = lru_cache(build_matcher)  # nine choices of patterns for all logs
+
+
 def _diagnosed(rules: RuleSet, data: bytes, facts: Facts) -> None:
-    reader = LogReader(rules.diagnoses)
+    with mock.patch.object(log_reader, "build_matcher", COMPILED):
+        reader = LogReader(rules.diagnoses)
     reader.add_log("api.log", io.BytesIO(data))
     told = build_report(rules, reader, facts)
     assert json.dumps(diagnosis.json_object(told))
