@@ -24,7 +24,14 @@ from preflight.facts.engine.locality import is_rootless
 from preflight.model.facts import Unknown
 
 _ACL_ATTRIBUTE = "system.posix_acl_access"
-_USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 1, 2, 4, 8, 16, 32  # linux/posix_acl.h
+_ACL_USER_OBJ, _ACL_USER, _ACL_GROUP_OBJ, _ACL_GROUP, _ACL_MASK, _ACL_OTHER = (
+    1,
+    2,
+    4,
+    8,
+    16,
+    32,
+)  # linux/posix_acl.h
 _READ, _WRITE, _SEARCH = 4, 2, 1
 # names of files, where an empty folder is what an earlier start has made
 _FILE_NAME_PATTERN = re.compile(
@@ -217,28 +224,28 @@ def read_permissions(
     """
     mode = status.st_mode
     entries = [
-        (_USER_OBJ, mode >> 6 & 7, status.st_uid),
-        (_GROUP_OBJ, mode >> 3 & 7, status.st_gid),
-        (_OTHER, mode & 7, 0),
+        (_ACL_USER_OBJ, mode >> 6 & 7, status.st_uid),
+        (_ACL_GROUP_OBJ, mode >> 3 & 7, status.st_gid),
+        (_ACL_OTHER, mode & 7, 0),
     ]
     if mode >> 3 & 7:  # Linux ignores a list whose mask, which these bits are, allows nothing
         with suppress(OSError, AttributeError, struct.error):  # where there is none
             entries = list(struct.iter_unpack("<HHI", os.getxattr(path, _ACL_ATTRIBUTE)[4:]))
     by_tag = {tag: permissions for tag, permissions, _ in entries}
-    mask = by_tag.get(_MASK, 7)
+    mask = by_tag.get(_ACL_MASK, 7)
     if uid == status.st_uid:
-        return by_tag.get(_USER_OBJ, 0)
+        return by_tag.get(_ACL_USER_OBJ, 0)
     for tag, permissions, owner in entries:
-        if tag == _USER and owner == uid:
+        if tag == _ACL_USER and owner == uid:
             return permissions & mask
     allowed = [
         permissions & mask
         for tag, permissions, owner in entries
-        if tag in (_GROUP_OBJ, _GROUP)
-        and (groups is None or (owner if tag == _GROUP else status.st_gid) in groups)
+        if tag in (_ACL_GROUP_OBJ, _ACL_GROUP)
+        and (groups is None or (owner if tag == _ACL_GROUP else status.st_gid) in groups)
     ]
     if groups is None or not allowed:
-        allowed.append(by_tag.get(_OTHER, 0))
+        allowed.append(by_tag.get(_ACL_OTHER, 0))
     return reduce(or_, allowed)
 
 

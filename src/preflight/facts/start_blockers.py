@@ -32,7 +32,7 @@ MountedPath: TypeAlias = tuple[str, tuple[str, ...], bool]
 _SERVICES_PATH = ("start", "services")
 # from this Compose on create_host_path is true where `bind` doesn't say
 _VERSION_CREATING_HOST_PATH = (5,)
-_KEYS_FOR_ENGINE = {
+_SERVICE_KEYS_FOR_ENGINE = {
     *("container_name", "cpus", "cpuset", "depends_on", "deploy", "devices", "ipc", "logging"),
     *("network_mode", "pid", "ports", "runtime", "sysctls", "volumes", "volumes_from"),
 }
@@ -102,7 +102,7 @@ def _asks_engine(project: Project) -> bool:
     keys = {key for service in project.services.values() for key, value in service.items() if value}
     plain_networks = {"default": {"name": f"{project.name}_default", "ipam": {}}}
     networks = project.config.get("networks") or plain_networks
-    return bool(keys & _KEYS_FOR_ENGINE) or networks != plain_networks
+    return bool(keys & _SERVICE_KEYS_FOR_ENGINE) or networks != plain_networks
 
 
 def _service_fact(

@@ -14,8 +14,8 @@ from preflight.render import SIGNS, RenderOptions, tasks
 from preflight.render.sanitize import web_address
 from preflight.render.templates import FOLDER, make_environment
 
-_PLANE_ENDS = (0x10000 * plane - end for plane in range(1, 18) for end in (1, 2))
-_NONCHARACTERS = frozenset(map(chr, (*range(0xFDD0, 0xFDF0), *_PLANE_ENDS)))
+_UNICODE_PLANE_ENDS = (0x10000 * plane - end for plane in range(1, 18) for end in (1, 2))
+_NONCHARACTERS = frozenset(map(chr, (*range(0xFDD0, 0xFDF0), *_UNICODE_PLANE_ENDS)))
 
 
 def render(report: Report, options: RenderOptions) -> str:
