@@ -24,14 +24,8 @@ from preflight.facts.engine.locality import is_rootless
 from preflight.model.facts import Unknown
 
 _ACL_ATTRIBUTE = "system.posix_acl_access"
-_ACL_USER_OBJ, _ACL_USER, _ACL_GROUP_OBJ, _ACL_GROUP, _ACL_MASK, _ACL_OTHER = (
-    1,
-    2,
-    4,
-    8,
-    16,
-    32,
-)  # linux/posix_acl.h
+# linux/posix_acl.h
+_ACL_USER_OBJ, _ACL_USER, _ACL_GROUP_OBJ, _ACL_GROUP, _ACL_MASK, _ACL_OTHER = 1, 2, 4, 8, 16, 32
 _READ, _WRITE, _SEARCH = 4, 2, 1
 # names of files, where an empty folder is what an earlier start has made
 _FILE_NAME_PATTERN = re.compile(
