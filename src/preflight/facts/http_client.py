@@ -199,7 +199,7 @@ def _connect_socket(url: str, timeout: float, tls: ssl.SSLContext | None) -> soc
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.settimeout(timeout)
-            connection.connect(url.removeprefix("unix://"))  # it may have a # or a ?
+            connection.connect(re.sub("^unix:(//)?", "", url, flags=re.I))  # may have # or ?
         except OSError:
             connection.close()
             raise

@@ -38,6 +38,8 @@ def test_a_socket_whose_name_looks_like_a_port(
 def test_a_socket_with_any_name(tmp_path: Path, name: str) -> None:
     with listening(tmp_path / name, saying(respond(b"{}"))) as url:
         assert get(url) == (200, b"{}")
+        assert get(url.replace("unix://", "UNIX://")) == (200, b"{}")
+        assert get(url.replace("unix://", "unix:")) == (200, b"{}")
 
 
 def test_a_body_is_cut_one_byte_beyond_its_maximum(tmp_path: Path) -> None:
