@@ -32,7 +32,8 @@ SECTION = PAGES_TEXT.partition("### In a container\n")[2].partition("\n### ")[0]
 SOCKET = "/var/run/docker.sock"
 DECIDED = {"pass", "warn", "fail"}
 ITS_OWN = {  # of this process and its container, and said as such
-    "host.container", "host.virtualization", "host.cpu.usable", "host.memory.limit", "host.memory.usable",
+    "host.container", "host.virtualization", "host.cpu.usable", "host.memory.limit",
+    "host.memory.usable",
     "host.disk.path", "docker.endpoint", "docker.native", "env",
 }  # fmt: skip
 ADVICE = {"process-memory", "process-cpus"}  # rules about these
