@@ -29,7 +29,7 @@ LINES = lines_by_error(RULES.diagnoses)
 @pytest.fixture(params=["hyperscan", "re"], autouse=True)
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With Hyperscan, and as on a machine that has none; the patterns are compiled once a test."""
-    monkeypatch.setenv("XDG_CACHE_HOME", "/nonexistent")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nonexistent")
     if request.param == "re":
         monkeypatch.setitem(sys.modules, "hyperscan", None)
     compiled = lru_cache(build_matcher)

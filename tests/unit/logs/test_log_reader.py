@@ -40,7 +40,7 @@ SIMPLE = (
 def engine(request: pytest.FixtureRequest) -> Iterator[None]:
     """With Hyperscan, and as on a machine that has none."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv("XDG_CACHE_HOME", "/nonexistent")
+        monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nonexistent")
         if request.param == "re":
             monkeypatch.setitem(sys.modules, "hyperscan", None)
         yield
