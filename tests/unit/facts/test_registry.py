@@ -230,7 +230,7 @@ HTML = {"Content-Type": "text/html"}
         (lambda own: (302, {"Location": own.path}, b""), "redirects too many times"),
         (
             lambda _: (401, {"WWW-Authenticate": 'Bearer realm="file:///etc/passwd"'}, b""),
-            "no token",
+            "no usable token server",
         ),
     ],
     ids=range(8),
