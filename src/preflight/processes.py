@@ -114,6 +114,17 @@ class Program:
         return ProgramResult(exit_code, output, error)
 
 
+def find_program(name: str, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the path of a program on PATH, None if it isn't there.
+
+    Relative entries are left out: a stranger's project may have a program of that name.
+    """
+    import shutil
+
+    folders = environ.get("PATH", os.defpath).split(os.pathsep)
+    return shutil.which(name, path=os.pathsep.join(filter(os.path.isabs, folders)))
+
+
 def set_filesystem_timeout(seconds: float) -> None:
     """Wait so long for a filesystem from now on, in all commands, and never more than 3 s."""
     _filesystem_timeout.set(min(seconds, MAX_FILESYSTEM_ANSWER_SECONDS))

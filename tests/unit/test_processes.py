@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from preflight.processes import Program, ProgramResult
+from preflight.processes import Program, ProgramResult, find_program
 
 LIMIT = 2**20
 
@@ -54,6 +54,22 @@ def test_what_a_program_leaves_behind_holds_neither_its_output_nor_the_caller() 
     result = run("sh", "-c", "sleep 10 & echo 1.2.3; echo err >&2", timeout=0.3)
     assert result == ProgramResult(0, "1.2.3\n", "err\n")
     assert time.monotonic() - start < 1
+
+
+def test_a_program_of_the_current_folder_is_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a project has under the name of a program isn't that program."""
+    for folder in (tmp_path, tmp_path / "bin"):
+        folder.mkdir(exist_ok=True)
+        (folder / "docker-compose").write_text("#!/bin/sh\n")
+        (folder / "docker-compose").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    for path in (".", "", ":", "bin", "/nowhere::", "./bin:."):
+        assert find_program("docker-compose", {"PATH": path}) is None
+    program = str(tmp_path / "bin/docker-compose")
+    assert find_program("docker-compose", {"PATH": f".:{tmp_path}/bin"}) == program
+    assert find_program("sh", {}) in ("/bin/sh", "/usr/bin/sh")
 
 
 def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:

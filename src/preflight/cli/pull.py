@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from preflight.cli import streams
 from preflight.cli.options import LOCAL_RULE_FILE, check_timeout, declare_option
 from preflight.model.problems import InputError
 from preflight.model.rules import MAX_RULE_FILE_BYTES
+from preflight.processes import find_program
 
 LOCK_SUFFIX = ".lock"
 _LOCK_SCHEMA = "preflight.lock/1"
@@ -168,7 +168,7 @@ class _Git:
     """Runs the user's git in a folder, with its configuration and its credentials."""
 
     def __init__(self, folder: str, seconds: float) -> None:
-        program = shutil.which("git")
+        program = find_program("git")
         if program is None:
             raise InputError("git isn't installed: rules pull runs it")
         self._command = [program, f"--git-dir={folder}", *_GIT_OPTIONS]

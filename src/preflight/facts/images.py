@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from preflight.facts.compose.project import Project, find_source, list_image_nam
 from preflight.facts.engine.api import list_or_empty, text_or_none
 from preflight.facts.engine.endpoint import read_docker_file
 from preflight.model.facts import Measured, Unknown, Value
+from preflight.processes import find_program
 
 DEFAULT_REGISTRY = "docker.io"
 INVALID_REFERENCE = "invalid reference format"
@@ -152,7 +152,7 @@ def _find_missing_helper(
     reference: ImageReference, config: Mapping[str, Any], environ: Mapping[str, str]
 ) -> str | None:
     helper = find_helper(reference, config)
-    found = helper and shutil.which(helper, path=environ.get("PATH", os.defpath))
+    found = helper and find_program(helper, environ)
     return None if found else helper
 
 

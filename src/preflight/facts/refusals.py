@@ -43,6 +43,7 @@ from preflight.facts.host.kernel import explain_os_error
 from preflight.facts.ports import published_ports
 from preflight.model.facts import Measured, Unknown, Value
 from preflight.model.quantities import is_older_version
+from preflight.processes import find_program
 
 # name, value, key in the file
 ServiceFact: TypeAlias = tuple[str, Value | Unknown, tuple[str, ...]]
@@ -280,9 +281,8 @@ def _privileged_port_facts(service: _Service) -> Iterator[ServiceFact]:
 
 def _forgive_capable_rootlesskit(ports: Any) -> Any:
     """Return None where Docker's rootlesskit was given the capability to publish such ports."""
-    import shutil
 
-    program = shutil.which("rootlesskit")
+    program = find_program("rootlesskit")
     if program is None or not hasattr(os, "getxattr"):
         return Unknown("can't tell from here whether rootlesskit may publish ports below 1024")
     try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import subprocess
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from preflight.facts.engine.api import get_nested_object, text_or_none
 from preflight.facts.images import ImageReference, find_helper, registry_key
+from preflight.processes import find_program
 
 _MAX_HELPER_SECONDS = 5.0
 _TOKEN_USER = "<token>"  # the helper's secret is an identity token then
@@ -60,7 +60,7 @@ def _ask_helper(
     helper: str, key: str, environ: Mapping[str, str], seconds: float
 ) -> Credentials | None:
     """Run `docker-credential-… get`. Source: docker/docker-credential-helpers."""
-    program = shutil.which(helper, path=environ.get("PATH"))
+    program = find_program(helper, environ)
     if program is None:
         raise RegistryError(f'exec: "{helper}": executable file not found in $PATH')
     try:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from preflight.facts.engine.endpoint import docker_config_folder, read_docker_file
-from preflight.processes import Program
+from preflight.processes import Program, find_program
 
 _MAX_OUTPUT_BYTES = 64 * 2**20  # of a configuration
 _MAX_MEMORY_BYTES = 2**30  # bytes, of Compose itself
@@ -114,4 +113,4 @@ def find_compose(environ: Mapping[str, str] = os.environ) -> str | None:
     for folder in (docker_config_folder(environ) / "cli-plugins", *extra, *_DOCKER_PLUGIN_FOLDERS):
         if os.access(program := os.path.join(folder, name), os.X_OK):
             return program
-    return shutil.which("docker-compose", path=environ.get("PATH", os.defpath))
+    return find_program("docker-compose", environ)

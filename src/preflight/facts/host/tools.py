@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 
 from preflight.facts.collect.context import MeasureContext
 from preflight.model.facts import Measured, Path, Unknown
-from preflight.processes import Program
+from preflight.processes import Program, find_program
 
 _MAX_TOOLS = 100
 _MAX_SECONDS = 2.0  # for all of them together
@@ -42,8 +41,6 @@ _VERSION_ARGUMENTS = {
 
 def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured]:
     """Yield the path of each program, and the version of those of which a rule asks it."""
-    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    search_path = os.pathsep.join(filter(os.path.isabs, folders))
     names = list(dict.fromkeys(path[2] for path in paths if len(path) == 4))
     found: dict[str, str | Unknown | None] = {}
     for number, name in enumerate(names):
@@ -52,7 +49,7 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
         elif number >= _MAX_TOOLS:
             found[name] = Unknown(f"rules name more than {_MAX_TOOLS} programs", "unsupported")
         else:
-            found[name] = shutil.which(name, path=search_path)
+            found[name] = find_program(name)
         yield Measured(("host", "tools", name, "path"), found[name], "PATH")
     asked = {path[2] for path in paths if path[3:] == ("version",)}
     programs = {}
