@@ -19,6 +19,7 @@ MAX_PROBLEMS = 100
 MAX_LIST_ENTRIES = 10_000  # of a list or mapping, and of a list of all files
 
 _MAX_PORT = 65535
+_PORT_PATTERN = re.compile("[1-9][0-9]{0,4}")
 _HOST_AND_PORT_PATTERN = re.compile(r".+\.([1-9][0-9]{0,4})\Z")
 
 
@@ -149,6 +150,12 @@ class DecodingContext:
                     if address is None or int(address[1]) > _MAX_PORT:
                         example = "such as net.connect.smtp.example.com.587"
                         raise self.error(node, f"{name!r} has no port: expected one, {example}")
+                if (
+                    len(path) > 2
+                    and path[:2] == ("host", "ports")
+                    and not (_PORT_PATTERN.fullmatch(path[2]) and int(path[2]) <= _MAX_PORT)
+                ):
+                    raise self.error(node, f"{name!r}: a port is a number from 1 to {_MAX_PORT}")
                 return candidate, fact
         prefix = "".join(f"{segment}." for segment in item)
         names = [known.removeprefix(prefix) for known in self.catalogue.names()]

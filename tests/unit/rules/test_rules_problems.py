@@ -201,6 +201,13 @@ def test_a_file_that_is_none(text: str | bytes, said: list[str]) -> None:
             judged("{equals: true}", "net.connect.smtp.example.com"),
             ["5:11: 'net.connect.smtp.example.com' has no port: expected one, such as"],
         ),
+        *(
+            (
+                judged("{equals: true}", f"host.ports.{port}.free"),
+                [f"5:11: 'host.ports.{port}.free': a port is a number from 1 to 65535"],
+            )
+            for port in ("0", "65536", "080", "http")
+        ),
         (
             judged("{equals: true}", "net.connect.smtp.example.com.65536"),
             ["5:11: 'net.connect.smtp.example.com.65536' has no port: expected one, such as"],
