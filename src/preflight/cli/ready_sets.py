@@ -10,7 +10,6 @@ from importlib.util import cache_from_source, source_hash
 from pathlib import Path
 
 from preflight import __version__
-from preflight.cache import find_cache_file, read_cache_file, write_cache_file
 from preflight.check import build_catalogue
 from preflight.cli.streams import read_rule_file
 from preflight.model.problems import InputError
@@ -19,6 +18,7 @@ from preflight.rules.context import FileContents
 from preflight.rules.ready import make_ready_set, restore_set
 
 _PACKAGE_DIR = Path(__file__).parents[1]
+_SHIPPED_SETS_DIR = _PACKAGE_DIR / "rulesets"
 _SOURCES = (".", "facts", "model", "rules", "rulesets")  # what decides how a set is decoded
 
 
@@ -37,29 +37,35 @@ def find_ready_set(name: str, read: Callable[[str], bytes]) -> FileContents | No
     What the wheel hasn't, as in a checkout, is kept beside the bytecode or in the user's cache
     folder. None where the YAML has problems.
     """
-    shipped = _PACKAGE_DIR / "rulesets" / f"{name}.ready"
-    with suppress(OSError):
-        if (contents := restore_set(shipped.read_bytes(), __version__, read)) is not None:
+    with suppress(OSError):  # a checkout has none
+        shipped = (_SHIPPED_SETS_DIR / f"{name}.ready").read_bytes()
+        if (contents := restore_set(shipped, __version__, read)) is not None:
             return contents
+    return _find_kept_set(name, read)
+
+
+def _find_kept_set(name: str, read: Callable[[str], bytes]) -> FileContents | None:
+    """Return a set that an earlier run has kept, or make it and keep it."""
+    from preflight.cache import read_cache_file, write_cache_file  # a wheel needs none of it
+
     key = f"{__version__} {_sum_change_times()}"
-    for file in _list_ready_set_files(name):
+    for file in _list_kept_files(name):
         if (contents := restore_set(read_cache_file(file), key, read)) is not None:
             return contents
     try:
         data = make_ready_set(name, read, build_catalogue(), key)
     except InputError:
         return None
-    any(
-        write_cache_file(file, data) for file in _list_ready_set_files(name)
-    )  # the first that it can
+    any(write_cache_file(file, data) for file in _list_kept_files(name))  # the first that it can
     return restore_set(data, key, read)
 
 
-def _list_ready_set_files(name: str) -> Iterator[Path]:
+def _list_kept_files(name: str) -> Iterator[Path]:
+    from preflight.cache import find_cache_file
+
     if not sys.dont_write_bytecode:
-        yield Path(cache_from_source(str(_PACKAGE_DIR / "rulesets" / f"{name}.ready"))).with_suffix(
-            ".ready"
-        )
+        compiled = cache_from_source(str(_SHIPPED_SETS_DIR / f"{name}.ready"))
+        yield Path(compiled).with_suffix(".ready")
     installation = source_hash(bytes(_PACKAGE_DIR)).hex()  # several may have one cache folder
     if (file := find_cache_file(f"{name}-{installation}.ready")) is not None:
         yield file

@@ -17,7 +17,8 @@ from preflight.rules.context import FileContents
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's cache folder; nothing is written beside the bytecode."""
+    """The user's cache folder; as in a checkout, and nothing is written beside the bytecode."""
+    monkeypatch.setattr(ready_sets, "_SHIPPED_SETS_DIR", tmp_path / "checkout")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(sys, "platform", "linux")
@@ -40,12 +41,12 @@ def test_kept_on_first_use_and_read_after_that(
 
 def test_the_wheel_has_them(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = images()
-    shipped = tmp_path / "package/rulesets"
-    shipped.mkdir(parents=True)
+    shipped = tmp_path / "wheel"
+    shipped.mkdir()
     for name, data in ready_sets.make_shipped_sets().items():
         (shipped / name).write_bytes(data)
-    monkeypatch.setattr(ready_sets, "_PACKAGE_DIR", shipped.parent)
-    monkeypatch.setattr(ready_sets, "_list_ready_set_files", None)  # not looked at
+    monkeypatch.setattr(ready_sets, "_SHIPPED_SETS_DIR", shipped)
+    monkeypatch.setattr(ready_sets, "_find_kept_set", None)  # not asked
     assert images() == first
 
 
