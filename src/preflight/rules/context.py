@@ -19,7 +19,7 @@ MAX_PROBLEMS = 100
 MAX_LIST_ENTRIES = 10_000  # of a list or mapping, and of a list of all files
 
 _MAX_PORT = 65535
-_PORT_PATTERN = re.compile("[1-9][0-9]{0,4}")
+_PORTS_PATTERN = re.compile("([1-9][0-9]{0,4})(?:-([1-9][0-9]{0,4}))?(?:/udp)?")
 _HOST_AND_PORT_PATTERN = re.compile(r".+\.([1-9][0-9]{0,4})\Z")
 
 
@@ -150,12 +150,11 @@ class DecodingContext:
                     if address is None or int(address[1]) > _MAX_PORT:
                         example = "such as net.connect.smtp.example.com.587"
                         raise self.error(node, f"{name!r} has no port: expected one, {example}")
-                if (
-                    len(path) > 2
-                    and path[:2] == ("host", "ports")
-                    and not (_PORT_PATTERN.fullmatch(path[2]) and int(path[2]) <= _MAX_PORT)
-                ):
-                    raise self.error(node, f"{name!r}: a port is a number from 1 to {_MAX_PORT}")
+                if len(path) > 2 and path[:2] == ("host", "ports"):
+                    ports = _PORTS_PATTERN.fullmatch(path[2])
+                    if ports is None or int(ports[2] or ports[1]) > _MAX_PORT:
+                        expected = f"expected one to {_MAX_PORT}, such as 5432, 8000-8002 or 53/udp"
+                        raise self.error(node, f"{name!r} has no valid port: {expected}")
                 return candidate, fact
         prefix = "".join(f"{segment}." for segment in item)
         names = [known.removeprefix(prefix) for known in self.catalogue.names()]
