@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-import sys
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ import pytest
 from bundled_rules import bundled_rules
 from known_error_variants import VARIANTS
 from known_errors import CLEAN, FURTHER_HITS, HITS, OFTEN, lines_by_error
-from preflight.logs import log_reader
+from log_matchers import ENGINES, share_matchers
 from preflight.logs.log_reader import LogReader
 from preflight.logs.matcher import build_matcher
 from preflight.model.diagnosis import KnownError, LogSearchResult
@@ -26,14 +24,10 @@ GINS = '[GIN] 2024/11/02 - {} | 200 |         1m32s |      172.18.0.3 | POST    
 LINES = lines_by_error(RULES.diagnoses)
 
 
-@pytest.fixture(params=["hyperscan", "re"], autouse=True)
+@pytest.fixture(params=ENGINES, autouse=True)
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """With Hyperscan, and as on a machine that has none; the patterns are compiled once a test."""
-    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nonexistent")
-    if request.param == "re":
-        monkeypatch.setitem(sys.modules, "hyperscan", None)
-    compiled = lru_cache(build_matcher)
-    monkeypatch.setattr(log_reader, "build_matcher", lambda sources: compiled(tuple(sources)))
+    """With Hyperscan, and as on a machine that has none."""
+    share_matchers(monkeypatch, request.param)
     return str(request.param)
 
 

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 from bundled_rules import bundled_rules
 from known_errors import CLEAN, HITS
+from log_matchers import ENGINES, share_matchers
 from preflight.logs import search
 from preflight.logs.lines import LogLine, unwrap_line
 from preflight.logs.log_reader import LogReader
@@ -36,13 +36,11 @@ SIMPLE = (
 )
 
 
-@pytest.fixture(params=["hyperscan", "re"], autouse=True, scope="module")
+@pytest.fixture(params=ENGINES, autouse=True, scope="module")
 def engine(request: pytest.FixtureRequest) -> Iterator[None]:
     """With Hyperscan, and as on a machine that has none."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nonexistent")
-        if request.param == "re":
-            monkeypatch.setitem(sys.modules, "hyperscan", None)
+        share_matchers(monkeypatch, request.param)
         yield
 
 

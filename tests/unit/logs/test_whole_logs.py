@@ -6,7 +6,6 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote_plus
 
@@ -14,10 +13,9 @@ import pytest
 
 from bundled_rules import bundled_rules
 from known_errors import CLEAN, lines_by_error
+from log_matchers import share_matchers
 from preflight.cli.diagnose import build_report
-from preflight.logs import log_reader
 from preflight.logs.log_reader import LogReader
-from preflight.logs.matcher import build_matcher
 
 RULES = bundled_rules(known_errors=True)
 SUPPORT = Path(__file__).parents[2] / "support"
@@ -26,9 +24,7 @@ MIN_VARIANTS, MIN_NEAR_MISSES = 6, 3
 
 @pytest.fixture(autouse=True)
 def one_matcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compile the patterns once a test."""
-    compiled = lru_cache(build_matcher)
-    monkeypatch.setattr(log_reader, "build_matcher", lambda sources: compiled(tuple(sources)))
+    share_matchers(monkeypatch)
 
 
 def excerpts(log: str) -> list[str]:

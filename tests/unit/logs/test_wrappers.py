@@ -7,16 +7,14 @@ import json
 import re
 import textwrap
 from collections.abc import Callable
-from functools import lru_cache
 
 import pytest
 
 from bundled_rules import bundled_rules
 from known_errors import lines_by_error
+from log_matchers import share_matchers
 from preflight.cli.diagnose import build_report
-from preflight.logs import log_reader
 from preflight.logs.log_reader import LogReader
-from preflight.logs.matcher import build_matcher
 
 RULES = bundled_rules(known_errors=True)
 
@@ -72,10 +70,7 @@ def found_wrongly(wrapper: str, lines: list[tuple[str, str]]) -> dict[str, list[
 
 @pytest.fixture(autouse=True)
 def patterns_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_reader, "build_matcher", COMPILED)
-
-
-COMPILED = lru_cache(build_matcher)
+    share_matchers(monkeypatch)
 
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
