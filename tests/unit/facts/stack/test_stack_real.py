@@ -307,8 +307,12 @@ def test_what_the_projects_containers_use_counts_as_free(either: Engine) -> None
         context = MeasureContext(Options(docker_host=either.url))
         return read_available_memory(context.engine().api, "", None, project)
 
-    value, source = free(NAME)
-    without, other_source = free(NAME.upper())
-    assert value - without == pytest.approx(64e6, abs=40e6)  # others use memory meanwhile
+    differences = []
+    for _ in range(7):
+        value, source = free(NAME)
+        without, other_source = free(NAME.upper())
+        differences.append(value - without)
+    # the one in the middle: other tests take and free memory meanwhile
+    assert sorted(differences)[3] == pytest.approx(64e6, abs=40e6)
     assert "this stack's containers" in source
     assert "containers" not in other_source
