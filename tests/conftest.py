@@ -27,7 +27,7 @@ settings.register_profile("nightly", deadline=None, max_examples=300)
 settings.load_profile("ci" if os.environ.get("CI") else "elsewhere")
 
 
-# Tests make little cyclic garbage, and look-ups of it among all rule sets took a quarter of the time.
+# Tests make little cyclic garbage; to look for it among all rule sets took a quarter of the time.
 gc.set_threshold(100_000, 50, 100)
 
 
