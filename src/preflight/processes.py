@@ -23,9 +23,9 @@ from typing import IO, NamedTuple, NoReturn
 
 MAX_FILESYSTEM_ANSWER_SECONDS = 3.0  # to wait for a filesystem
 _filesystem_timeout = ContextVar("_filesystem_timeout", default=MAX_FILESYSTEM_ANSWER_SECONDS)
-_REMOTE_FILESYSTEM_PATTERN = re.compile(
-    r" - (?:fuse|nfs|cifs|smb|9p|ceph|lustre|afs|gpfs|virtiofs)"
-)
+SLOW_FILESYSTEMS = "fuse|nfs|cifs|smb|9p|ceph|lustre|afs|gpfs|virtiofs|ocfs2|gfs2"
+"""Those that another machine or a program serves, and that may not answer: a pattern."""
+_SLOW_MOUNT_PATTERN = re.compile(rf" - (?:{SLOW_FILESYSTEMS})")  # in mountinfo
 
 
 class ProgramResult(NamedTuple):
@@ -182,7 +182,7 @@ def list_siblings(path: str) -> list[str]:
 def _has_remote_filesystem() -> bool:
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
-            return _REMOTE_FILESYSTEM_PATTERN.search(mounts.read()) is not None
+            return _SLOW_MOUNT_PATTERN.search(mounts.read()) is not None
     except OSError:
         return False
 

@@ -23,6 +23,7 @@ from preflight.facts.engine.api import get_label, list_container_names, list_or_
 from preflight.facts.engine.endpoint import EngineError
 from preflight.facts.table import NO_COMPOSE_FILE
 from preflight.model.facts import Measured, Source, Unknown
+from preflight.model.quantities import parse_port_range
 
 MAX_PUBLISHED_PORTS = 500
 # programs that hold a port for a container; the kernel keeps 15 characters of a name
@@ -125,14 +126,8 @@ def published_ports(project: Project) -> list[PublishedPort]:
 
 def _parse_asked_port(text: str) -> PublishedPort | None:
     """Return the port of a name such as 5432, 8000-8002 or 53/udp."""
-    match = re.fullmatch(r"([1-9][0-9]{0,4})(?:-([1-9][0-9]{0,4}))?(?:/(udp))?", text)
-    if match is None:
-        return None
-    first, last = int(match[1]), int(match[2] or match[1])
-    number = text.partition("/")[0]
-    return (
-        PublishedPort("", number, first, last, match[3] or "tcp", "", 1) if last < 65536 else None
-    )
+    ports = parse_port_range(text)
+    return ports and PublishedPort("", text.partition("/")[0], *ports, "", 1)
 
 
 def uses_network_of_container(service: Mapping[str, Any]) -> bool:

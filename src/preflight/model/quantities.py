@@ -15,6 +15,7 @@ Version: TypeAlias = tuple[float, ...]  # compares as its numbers do, without ze
 
 MAX_QUOTED_CHARS = 60  # of a text from outside in a message
 MIN_SIZE_WITHOUT_UNIT = 1_000_000  # in a rule file
+MAX_PORT = 65535
 
 # the patterns are compiled at their first use: a check of bundled rules needs few of them
 _NUMBER_PATTERN = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
@@ -215,3 +216,14 @@ def format_number(value: float, digits: int = 2) -> str:
     """Write a number without trailing zeros."""
     text = f"{value:.{digits}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def parse_port_range(text: str) -> tuple[int, int, str] | None:
+    """Read ports such as 5432, 8000-8002 or 53/udp: the first, the last, the protocol.
+
+    None for anything else.
+    """
+    match = re.fullmatch("([1-9][0-9]{0,4})(?:-([1-9][0-9]{0,4}))?(?:/(udp))?", text)
+    if match is None or int(match[2] or match[1]) > MAX_PORT:
+        return None
+    return int(match[1]), int(match[2] or match[1]), match[3] or "tcp"

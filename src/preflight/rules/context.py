@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from preflight.model.conditions import ITEM_SEGMENT
 from preflight.model.facts import Catalogue, Fact, Path, Unit, join_path, split_path
 from preflight.model.problems import InputError, Problem, did_you_mean
+from preflight.model.quantities import MAX_PORT, parse_port_range
 from preflight.model.rules import LOG_NAMESPACE, Rule
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 MAX_PROBLEMS = 100
 MAX_LIST_ENTRIES = 10_000  # of a list or mapping, and of a list of all files
 
-_MAX_PORT = 65535
-_PORTS_PATTERN = re.compile("([1-9][0-9]{0,4})(?:-([1-9][0-9]{0,4}))?(?:/udp)?")
 _HOST_AND_PORT_PATTERN = re.compile(r".+\.([1-9][0-9]{0,4})\Z")
 
 
@@ -147,14 +146,13 @@ class DecodingContext:
             if (fact := self.catalogue.find(candidate)) is not None:
                 if candidate[:2] == ("net", "connect"):
                     address = _HOST_AND_PORT_PATTERN.match(candidate[-1])
-                    if address is None or int(address[1]) > _MAX_PORT:
+                    if address is None or int(address[1]) > MAX_PORT:
                         example = "such as net.connect.smtp.example.com.587"
                         raise self.error(node, f"{name!r} has no port: expected one, {example}")
-                if len(path) > 2 and path[:2] == ("host", "ports"):
-                    ports = _PORTS_PATTERN.fullmatch(path[2])
-                    if ports is None or int(ports[2] or ports[1]) > _MAX_PORT:
-                        expected = f"expected one to {_MAX_PORT}, such as 5432, 8000-8002 or 53/udp"
-                        raise self.error(node, f"{name!r} has no valid port: {expected}")
+                is_port = len(path) > 2 and path[:2] == ("host", "ports")
+                if is_port and parse_port_range(path[2]) is None:
+                    expected = f"expected one to {MAX_PORT}, such as 5432, 8000-8002 or 53/udp"
+                    raise self.error(node, f"{name!r} has no valid port: {expected}")
                 return candidate, fact
         prefix = "".join(f"{segment}." for segment in item)
         names = [known.removeprefix(prefix) for known in self.catalogue.names()]

@@ -31,6 +31,7 @@ from preflight.facts.host.kernel import (
     read_mounts,
 )
 from preflight.model.facts import Unknown
+from preflight.processes import SLOW_FILESYSTEMS
 
 ExplainHiddenPath: TypeAlias = Callable[[str], Unknown | None]
 
@@ -109,9 +110,7 @@ class HostVisibility(NamedTuple):
 
 
 _MAX_FILESYSTEM_ANSWER_SECONDS = 2.0  # an automounter may have to mount it first
-_SLOW_FILESYSTEM_PATTERN = re.compile(
-    "fuse|nfs|cifs|smb|9p|ceph|lustre|afs|gpfs|virtiofs|ocfs2|gfs2"
-)
+_SLOW_FILESYSTEM_PATTERN = re.compile(SLOW_FILESYSTEMS)
 
 
 class FilesystemProbe:
