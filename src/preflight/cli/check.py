@@ -19,6 +19,7 @@ from preflight.cli.options import FactsSource, declare_option, with_source_optio
 from preflight.cli.outputs import parse_format_options, write_reports
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError
+from preflight.model.quantities import format_count
 from preflight.model.report import ExitCode, Report
 from preflight.model.rules import BUNDLED_FILE_BY_SET, RuleSet
 from preflight.render import FORMATS
@@ -147,7 +148,7 @@ def _check_snapshot_folder(
         judge_host_facts(name, partial(options.read_snapshot_facts, path), ruleset, selection, path)
         for name, path in ((name, os.path.join(folder, name)) for name in names)
     )
-    files = "1 snapshot" if len(names) == 1 else f"{len(names):,} snapshots"
+    files = format_count(len(names), "snapshot")
     title = f"{files} of {folder} · {ruleset.name}"
     return Fleet(title, hosts, time.perf_counter() - started)
 

@@ -25,6 +25,7 @@ from preflight.cli.outputs import parse_format_options, write_reports
 from preflight.cli.redacting import PRIVATE_FILE_MODE
 from preflight.model.fleet import Fleet, HostReport
 from preflight.model.problems import InputError
+from preflight.model.quantities import format_count
 from preflight.model.report import ExitCode
 from preflight.model.rules import RuleSet
 from preflight.render.sanitize import clean
@@ -142,7 +143,7 @@ def fleet(
         _judge_host_answer(name, answer, rulesets.get(name, ruleset), selection)
         for name, answer in answers.hosts.items()
     )
-    count = "1 host" if len(hosts) == 1 else f"{len(hosts):,} hosts"
+    count = format_count(len(hosts), "host")
     title = f"{count} · {ruleset.name} ({ruleset.origin})"
     report = Fleet(title, hosts, time.perf_counter() - started, ExitCode.UNDECIDED)
     is_written = write_reports(outputs, report, quiet=quiet, verbose=verbose)

@@ -13,7 +13,7 @@ import typer
 from preflight.cli import options, streams
 from preflight.model.facts import Facts, Unknown
 from preflight.model.problems import InputError, Problem
-from preflight.model.quantities import format_bytes
+from preflight.model.quantities import format_bytes, format_count
 from preflight.model.rules import GENERAL_RULE_SET, MAX_RULE_FILE_BYTES
 
 _DEVCONTAINER_FILES = (".devcontainer/devcontainer.json", ".devcontainer.json")
@@ -60,7 +60,7 @@ def init(
     read = f"Read {compose}: {_describe_project(facts)}." if compose else "No compose file here."
     read += f"\nRead {devcontainer_file}." if devcontainer_file else ""
     wrote = (
-        f"{_format_count(len(rules), 'rule')}. Edit the figures, then: preflight check"
+        f"{format_count(len(rules), 'rule')}. Edit the figures, then: preflight check"
         if rules
         else "no rules yet. Fill in those that are commented out, then: preflight check"
     )
@@ -103,14 +103,10 @@ def _describe_project(facts: Facts) -> str:
     limits: Any = facts.get(("compose", "total", "limits", "memory"))
     return ", ".join(
         [
-            _format_count(len(facts.values["compose"]["services"]), "service"),
-            _format_count(len(facts.values["host"].get("ports") or ()), "published port"),
+            format_count(len(facts.values["compose"]["services"]), "service"),
+            format_count(len(facts.values["host"].get("ports") or ()), "published port"),
             f"{format_bytes(limits, binary=True)} of memory limits"
             if limits
             else "no memory limits",
         ]
     )
-
-
-def _format_count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

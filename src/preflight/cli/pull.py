@@ -26,6 +26,7 @@ from preflight.check import build_catalogue
 from preflight.cli import streams
 from preflight.cli.options import LOCAL_RULE_FILE, check_timeout, declare_option
 from preflight.model.problems import InputError
+from preflight.model.quantities import format_count
 from preflight.model.rules import MAX_RULE_FILE_BYTES
 from preflight.processes import find_program
 
@@ -118,7 +119,7 @@ def pull(
     streams.write_file(output, data)
     streams.write_file(output + LOCK_SUFFIX, json.dumps(lock, indent=2) + "\n")
     streams.write_output(
-        f"Wrote {output}, {count} rule{'s' if count != 1 else ''}: {name}, commit {commit[:12]}.\n"
+        f"Wrote {output}, {format_count(count, 'rule')}: {name}, commit {commit[:12]}.\n"
         f"Wrote {output}{LOCK_SUFFIX}. Commit both files.\n"
     )
 

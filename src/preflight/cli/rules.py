@@ -20,6 +20,7 @@ from preflight.cli.pull import pull
 from preflight.model.cases import CaseExpectation, CaseOutcome, VerdictMismatch, exit_code
 from preflight.model.facts import Facts
 from preflight.model.problems import InputError, Problem
+from preflight.model.quantities import format_count
 from preflight.model.report import ExitCode
 from preflight.model.rules import IMAGES_BY_PACK, RuleSet
 from preflight.render.sanitize import clean
@@ -158,8 +159,7 @@ def _validate_file(name: str, snapshot: Facts | None) -> bool:
     else:
         problems, remarks = find_rule_problems_and_remarks(ruleset, snapshot)
         streams.write_message(*(f"note: {remark}" for remark in remarks))
-        count = len(ruleset.rules)
-        counted = f"{count} {'rule' if count == 1 else 'rules'}"
+        counted = format_count(len(ruleset.rules), "rule")
         if ruleset.extends:
             counted += f" with those of {', '.join(ruleset.extends)}"
         summary = f"{ruleset.origin}: {counted}, no problems"

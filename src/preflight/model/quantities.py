@@ -227,3 +227,8 @@ def parse_port_range(text: str) -> tuple[int, int, str] | None:
     if match is None or int(match[2] or match[1]) > MAX_PORT:
         return None
     return int(match[1]), int(match[2] or match[1]), match[3] or "tcp"
+
+
+def format_count(number: int, noun: str) -> str:
+    """Return a number of things, such as `1 rule` or `2,000 rules`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from preflight.model.diagnosis import Finding, LogReport
+from preflight.model.quantities import format_count
 from preflight.model.report import Verdict
 from preflight.model.rules import Confidence
 from preflight.render import RenderOptions
@@ -28,7 +29,7 @@ _SECOND_FRACTION_PATTERN = re.compile(r"(:[0-9]{2})\.[0-9]+")  # of a second
 def render_text(report: LogReport, seconds: float, options: RenderOptions) -> str:
     """Show what was read, then each finding with its figures, its lines and its fixes."""
     layout = TextLayout(options)
-    lines = "1 line" if report.line_count == 1 else f"{report.line_count:,} lines"
+    lines = format_count(report.line_count, "line")
     rest = len(report.files) - _MAX_SHOWN_FILES
     names = (
         _STATE_PREFIX_PATTERN.sub("state of ", name) for name in report.files[:_MAX_SHOWN_FILES]

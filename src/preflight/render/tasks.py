@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from preflight.model.quantities import format_count
 from preflight.model.report import Report, ResolvedFix, Result, Verdict, WaiverStatus
 from preflight.render import SIGNS, RenderOptions
 
@@ -190,7 +191,7 @@ def count_blocked_by_rule(report: Report) -> Counter[str | None]:
 
 def format_skipped_checks(count: int) -> str:
     """Say how many checks were skipped; "" if none was."""
-    return f"{count} {'check' if count == 1 else 'checks'} skipped" if count else ""
+    return f"{format_count(count, 'check')} skipped" if count else ""
 
 
 def format_compose_location(result: Result) -> str:
@@ -286,7 +287,7 @@ def format_stack_line(report: Report) -> str:
     rest = len(report.compose_files) - 1
     file = re.split(r"[/\\]", report.compose_files[0])[-1] + (f" and {rest} more" if rest else "")
     count = report.service_count
-    return file if count is None else f"{file}, {count:,} {'service' if count == 1 else 'services'}"
+    return file if count is None else f"{file}, {format_count(count, 'service')}"
 
 
 def format_rules_name(report: Report) -> str:
