@@ -20,7 +20,7 @@ from preflight.model.problems import InputError, Problem
 MAX_YAML_BYTES = 4 * 2**20
 MAX_NESTING_LEVELS = 100  # levels of nesting, through aliases too
 MAX_YAML_NODES = 500_000  # values of a file, aliases expanded: room for 10,000 rules
-MAX_MESSAGE_CHARS = 300  # characters
+MAX_MESSAGE_CHARS = 300
 _MAX_PURE_PYTHON_BYTES = 2**18  # of a file with an anchor whose name is used again
 
 PLAIN_SCALAR_TAG, QUOTED_SCALAR_TAG = IMPLICIT_TAGS = "plain", "quoted"

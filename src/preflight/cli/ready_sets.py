@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from importlib.util import cache_from_source, source_hash
 from pathlib import Path
 
@@ -71,6 +72,7 @@ def _list_kept_files(name: str) -> Iterator[Path]:
         yield file
 
 
+@cache
 def _sum_change_times() -> int:
     return sum(
         entry.stat().st_mtime_ns

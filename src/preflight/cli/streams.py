@@ -28,7 +28,7 @@ from preflight.render.sanitize import clean, json_text
 
 RULE_FILE = "the rule file "  # before its name in a message
 _SPINNER_FRAMES = "|/-\\"
-_SPINNER_DELAY_SECONDS = 0.3  # seconds
+_SPINNER_DELAY_SECONDS = 0.3
 _PIPE_TIMEOUT_SECONDS = 3.0  # to wait for somebody to write to a pipe
 _O_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 _O_BINARY = getattr(os, "O_BINARY", 0)

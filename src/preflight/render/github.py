@@ -9,7 +9,7 @@ from preflight.model.rules import BUNDLED_FILE_BY_DISPLAY_NAME
 from preflight.render import RenderOptions, tasks
 
 _MAX_ANNOTATIONS = 10  # annotations of one kind that GitHub shows of a step; the log has them all
-_MAX_TITLE_CHARS = 250  # characters
+_MAX_TITLE_CHARS = 250
 _ESCAPES = {"%": "%25", "\r": "%0D", "\n": "%0A"}  # as @actions/core's command.ts has them
 _DATA_ESCAPES = str.maketrans(_ESCAPES)
 _PROPERTY_ESCAPES = str.maketrans({**_ESCAPES, ":": "%3A", ",": "%2C"})

@@ -16,7 +16,7 @@ from preflight.render.json_report import as_plain_data
 from preflight.render.layout import Fill, TextLayout, pad_to_width
 from preflight.render.memory import format_bar
 
-_MAX_FACT_NAME_COLUMNS, _MAX_MODEL_NAME_COLUMNS = 34, 32  # columns
+_MAX_FACT_NAME_COLUMNS, _MAX_MODEL_NAME_COLUMNS = 34, 32
 _BAR_CELLS = 12  # of the largest model or the budget
 _FITS = {
     True: ("fits", "green"),

@@ -9,7 +9,7 @@ from preflight.model.report import MemoryBreakdown, MemoryConstraint
 from preflight.render.layout import TextLayout, pad_to_width
 
 _BAR_CELLS = 24
-_MAX_NAME_COLUMNS = 34  # columns
+_MAX_NAME_COLUMNS = 34
 _FULL_BLOCK, _LIGHT_BLOCK = "▇", "▒"
 
 

@@ -19,7 +19,7 @@ from preflight.model.report import VERDICTS, Report, Result
 from preflight.render import RenderOptions
 from preflight.render.sanitize import shorten
 
-_MAX_LABEL_CHARS = 200  # characters
+_MAX_LABEL_CHARS = 200
 _METRIC_NAME_UNITS: tuple[Unit, ...] = (
     "bytes",
     "seconds",

@@ -21,7 +21,7 @@ _MAX_SECTION_TITLE_COLUMNS = 30  # columns of 80, beside figures
 _MAX_FOUND_COLUMNS, _MAX_EXPECTED_COLUMNS = 16, 25
 
 _MAX_HOSTS = 40  # rows of the table of hosts, before the rest is counted
-_MAX_HOST_NAME_COLUMNS = 32  # columns
+_MAX_HOST_NAME_COLUMNS = 32
 _MIN_WIDTH_FOR_COLUMNS = 60
 _MIN_PROBLEM_COLUMNS = 28  # columns that are kept for what is wrong with a host
 _MAX_NAMES = 8  # hosts that are listed under one problem

@@ -11,7 +11,7 @@ from preflight.model.quantities import parse_version
 
 Path: TypeAlias = tuple[str, ...]
 
-_MAX_MESSAGE_CHARS = 500  # characters
+_MAX_MESSAGE_CHARS = 500
 _OLLAMA_CLIENT_PATTERN = re.compile(r"(?:\A|\bollama\s+)(?:pull|run|create|push|list|show)\b")
 
 

@@ -39,7 +39,7 @@ from preflight.facts.compose.variables import Lookup, read_env_file
 from preflight.model.fixes import LEGACY_KEY_BY_PATH
 from preflight.model.quantities import parse_boolean, parse_number
 
-_MAX_SIZE_BYTES = 2**63  # bytes
+_MAX_SIZE_BYTES = 2**63
 _SIZE_FACTOR_BY_SUFFIX = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
 _SIZE_PATTERN = re.compile(
     r"([0-9][0-9_]*\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+) ?(?:([kmgtp])(?:i?b)?|b)?\Z", re.IGNORECASE
