@@ -108,6 +108,14 @@ def listening_by_tls(certificates: Path, answer: Answer) -> Iterator[int]:
 
 
 @contextmanager
+def listening_on_port(answer: Answer) -> Iterator[int]:
+    """Listen on a port of loopback and give every connection to `answer`; yields the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    with _served(listener, answer, lambda connection: connection):
+        yield listener.getsockname()[1]
+
+
+@contextmanager
 def _served(
     listener: socket.socket, answer: Answer, wrap: Callable[[socket.socket], socket.socket]
 ) -> Iterator[None]:

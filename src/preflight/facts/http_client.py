@@ -1,37 +1,46 @@
-"""HTTP requests to container engines and to Ollama: one deadline each, and bounded responses.
+"""HTTP requests to engines, Ollama and registries: one deadline each, and bounded responses.
 
 What listens at an address may be anything: nothing is followed elsewhere, and a response that drips
-doesn't take longer than one that stays away. Engines and Ollama are asked over a plain socket:
-importing http.client takes 10 ms of each check, and the docker SDK longer than all the rest. The
-SDK has what is missing here: SSH, Windows' named pipes and proxies.
+doesn't take longer than one that stays away. All are asked over a plain socket: importing
+http.client takes 10 ms of each check, and the docker SDK longer than all the rest. The SDK has what
+is missing here: SSH and Windows' named pipes.
 """
 
 from __future__ import annotations
 
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from preflight.facts.engine.endpoint import Endpoint, TlsFiles
 
 if TYPE_CHECKING:
     import ssl
 
-# path, seconds, maximum of bytes, body of a POST -> status, body (cut one byte beyond the maximum)
-SendRequest: TypeAlias = Callable[[str, float, int, "bytes | None"], tuple[int, bytes]]
+# path, seconds, maximum of bytes, body of a POST -> response, its body cut beyond the maximum
+SendRequest: TypeAlias = Callable[[str, float, int, "bytes | None"], "HttpResponse"]
 
 _RECEIVE_BLOCK_BYTES = 2**16  # at once
 _MAX_HEAD_BYTES = 2**16  # of a line
 _MAX_HEADERS = 100
+_DEFAULT_TLS = TlsFiles(None, None, None, verify=True)
 
 
 class InvalidHttpResponseError(Exception):
     """What listens at the address doesn't answer in HTTP."""
+
+
+class HttpResponse(NamedTuple):
+    """A response; the names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 def send_request(
@@ -40,10 +49,13 @@ def send_request(
     *,
     timeout: float,
     max_bytes: int,
+    method: str = "GET",
+    headers: Mapping[str, str] = {},
     body: bytes | None = None,
     tls: ssl.SSLContext | None = None,
-) -> tuple[int, bytes]:
-    """GET, or POST a body; returns the status and the body, cut one byte beyond `max_bytes`.
+    proxy: SplitResult | None = None,
+) -> HttpResponse:
+    """Send a request; the body of the response is cut one byte beyond `max_bytes`.
 
     `url` is unix://PATH, or the scheme (tcp, http, https), host and port; `tls` and https encrypt.
     `timeout` is in seconds. Raises OSError (TimeoutError, ssl.SSLError), InvalidHttpResponseError.
@@ -52,17 +64,24 @@ def send_request(
     host = "localhost" if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
     if not path.isascii() or not path.isprintable() or " " in path:
         raise ValueError(f"{path!r} can't be requested: it isn't quoted")
-    head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nHost: {host}\r\n"
-    head += "Accept-Encoding: identity\r\nConnection: close\r\n"
+    if tls is None and parts.scheme == "https":
+        tls = _make_tls_context(_DEFAULT_TLS)
+    fields = {"Host": host, "Accept-Encoding": "identity", "Connection": "close", **headers}
     if body is not None:
-        head += f"Content-Length: {len(body)}\r\n"
-    request = f"{head}\r\n".encode("ascii" if host.isascii() else "idna") + (body or b"")
+        fields["Content-Length"] = str(len(body))
+    if proxy is not None and tls is None:
+        path, fields = f"http://{host}{path}", fields | _authorize_at_proxy(proxy)
     deadline = time.monotonic() + timeout
-    with _connect_socket(url, timeout, tls) as connection:
-        reader = _DeadlineReader(connection, deadline)
+    with _connect_socket(url, deadline, tls, proxy) as connection:
         with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before that
-            connection.sendall(request)
-        return _read_response(reader, max_bytes)
+            connection.sendall(_format_head(method, path, fields) + (body or b""))
+        return _read_response(_DeadlineReader(connection, deadline), max_bytes, method)
+
+
+def _format_head(method: str, target: str, fields: Mapping[str, str]) -> bytes:
+    lines = (f"{method} {target} HTTP/1.1", *(f"{name}: {fields[name]}" for name in fields))
+    head = "\r\n".join((*lines, "", ""))
+    return head.encode("ascii" if head.isascii() else "idna")
 
 
 class _DeadlineReader:
@@ -100,8 +119,8 @@ class _DeadlineReader:
         return data
 
 
-def _read_response(reader: _DeadlineReader, max_bytes: int) -> tuple[int, bytes]:
-    """Return the status and the body, cut one byte beyond `max_bytes`. Source: RFC 9112."""
+def _read_response(reader: _DeadlineReader, max_bytes: int, method: str) -> HttpResponse:
+    """Return the response, its body cut one byte beyond `max_bytes`. Source: RFC 9112."""
     status = 100
     while status < 200:  # what is only informational precedes the response
         match = re.fullmatch(rb"HTTP/1\.\d ([1-9]\d\d)(?: .*)?", reader.read_line())
@@ -109,19 +128,19 @@ def _read_response(reader: _DeadlineReader, max_bytes: int) -> tuple[int, bytes]
             raise InvalidHttpResponseError("the response has no valid status line")
         status, headers = int(match[1]), {}
         while line := reader.read_line():
-            name, _, value = line.partition(b":")
-            headers[name.strip().lower()] = value.strip().lower()
+            name, _, value = line.decode("latin-1").partition(":")
+            headers[name.strip().lower()] = value.strip()
             if len(headers) > _MAX_HEADERS:
                 raise InvalidHttpResponseError("the response has too many headers")
-    if b"chunked" in headers.get(b"transfer-encoding", b""):
-        return status, _read_chunks(reader, max_bytes + 1)
-    length = headers.get(b"content-length", b"")
-    size = max_bytes + 1
-    if status in (204, 304):
-        size = 0
-    elif re.fullmatch(rb"\d{1,18}", length):
-        size = min(int(length), size)
-    return status, reader.read(size)
+    length = headers.get("content-length", "")
+    if method in ("HEAD", "CONNECT") or status in (204, 304):
+        body = b""
+    elif "chunked" in headers.get("transfer-encoding", "").lower():
+        body = _read_chunks(reader, max_bytes + 1)
+    else:
+        size = int(length) if re.fullmatch(r"[0-9]{1,18}", length) else max_bytes + 1
+        body = reader.read(min(size, max_bytes + 1))
+    return HttpResponse(status, headers, body)
 
 
 def _read_chunks(reader: _DeadlineReader, max_bytes: int) -> bytes:
@@ -139,62 +158,27 @@ def _read_chunks(reader: _DeadlineReader, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-class HttpResponse(NamedTuple):
-    """A response; the names of headers are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-def send_http_request(
-    method: str, url: str, headers: Mapping[str, str], timeout: float, max_bytes: int
-) -> HttpResponse:
-    """Send a request to an http or https address, through the proxy that the environment names.
-
-    The body is cut one byte beyond `max_bytes`. Raises OSError (TimeoutError) or HTTPException.
-    """
-    from http.client import HTTPConnection, HTTPSConnection
+def find_proxy(scheme: str, host: str) -> SplitResult | None:
+    """Return the proxy that the environment names for a host, None where it is asked directly."""
     from urllib.request import getproxies, proxy_bypass
 
-    parts = urlsplit(url)
-    proxy = urlsplit(getproxies().get(parts.scheme) or "")
-    if proxy.hostname is None or proxy_bypass(parts.hostname or ""):
-        proxy = parts
-    is_direct = proxy is parts
-    target = urlunsplit(("", "", parts.path or "/", parts.query, "")) if is_direct else url
-    port = proxy.port or (443 if proxy.scheme == "https" else 80)
-    connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    connection = connect(proxy.hostname or "", port, timeout=timeout)
-    if not is_direct and parts.scheme == "https":
-        connection.set_tunnel(parts.hostname or "", parts.port or 443)
-        target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-    deadline = time.monotonic() + timeout
-    # the socket's own timeout starts again with each byte that drips in
-    timer = threading.Timer(timeout, lambda: _shut_down_socket(connection.sock))
-    timer.daemon = True
-    timer.start()
-    try:
-        connection.request(method, target, headers={"Host": parts.netloc, **headers})
-        response = connection.getresponse()
-        body = b"" if method == "HEAD" else response.read(max_bytes + 1)
-        own = {name.lower(): value for name, value in response.getheaders()}
-        return HttpResponse(response.status, own, body)
-    finally:
-        timer.cancel()
-        connection.close()
-        if time.monotonic() >= deadline:
-            raise TimeoutError from None
+    proxy = urlsplit(getproxies().get(scheme) or "")
+    return None if proxy.hostname is None or proxy_bypass(host) else proxy
 
 
-def _shut_down_socket(connected: socket.socket) -> None:
-    with suppress(OSError, TypeError):  # it has been closed meanwhile, or isn't open yet
-        # SSLSocket's own shutdown would end TLS under the reader
-        socket.socket.shutdown(connected, socket.SHUT_RDWR)
+def _authorize_at_proxy(proxy: SplitResult) -> dict[str, str]:
+    import base64
+
+    if proxy.username is None:
+        return {}
+    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
-def _connect_socket(url: str, timeout: float, tls: ssl.SSLContext | None) -> socket.socket:
-    parts = urlsplit(url)
+def _connect_socket(
+    url: str, deadline: float, tls: ssl.SSLContext | None, proxy: SplitResult | None
+) -> socket.socket:
+    parts, timeout = urlsplit(url), deadline - time.monotonic()
     if parts.scheme == "unix":
         connection = socket.socket(socket.AF_UNIX)
         try:
@@ -204,17 +188,30 @@ def _connect_socket(url: str, timeout: float, tls: ssl.SSLContext | None) -> soc
             connection.close()
             raise
         return connection
-    host, is_https = parts.hostname or "", parts.scheme == "https"
+    default_port, first = 80 if tls is None else 443, proxy or parts
+    host = first.hostname or ""
     # as bytes: a text would have Python import its tables of international names
     name: Any = host.encode() if host.isascii() else host
-    connection = socket.create_connection((name, parts.port or (443 if is_https else 80)), timeout)
-    if tls is None and not is_https:
-        return connection
-    if tls is None:
-        tls = _make_tls_context(TlsFiles(None, None, None, verify=True))
-    return tls.wrap_socket(connection, server_hostname=host)
+    port = first.port or (default_port if proxy is None else 80)
+    connection = socket.create_connection((name, port), timeout)
+    try:
+        if tls is not None and proxy is not None:
+            target = f"{parts.netloc.rpartition('@')[2]}{'' if parts.port else f':{default_port}'}"
+            head = _format_head("CONNECT", target, {"Host": target, **_authorize_at_proxy(proxy)})
+            connection.sendall(head)
+            response = _read_response(_DeadlineReader(connection, deadline), 0, "CONNECT")
+            if response.status != 200:
+                raise OSError(f"the proxy answers with status {response.status}")
+        if tls is not None:
+            connection.settimeout(max(0.01, deadline - time.monotonic()))
+            connection = tls.wrap_socket(connection, server_hostname=parts.hostname)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
+@lru_cache(maxsize=8)  # reading the CA certificates takes long
 def _make_tls_context(tls: TlsFiles) -> ssl.SSLContext:
     import ssl
 
@@ -228,43 +225,42 @@ def _make_tls_context(tls: TlsFiles) -> ssl.SSLContext:
 
 
 def open_transport(endpoint: Endpoint) -> SendRequest:
-    """Return the way to an endpoint; it raises what the libraries raise, OSError and others."""
-    parts = urlsplit(endpoint.url)
-    by_sdk = parts.scheme in ("npipe", "ssh")
-    if not by_sdk and not endpoint.is_local:
-        from urllib.request import getproxies, proxy_bypass
+    """Return the way to an endpoint; it raises what the libraries raise, OSError and others.
 
-        # where the docker CLI would use a proxy, as Go's ProxyFromEnvironment says
-        kind = "http" if endpoint.tls is None else "https"
-        by_sdk = kind in getproxies() and not proxy_bypass(parts.hostname or "")
-    if by_sdk:
-        return _open_sdk_transport(endpoint)
+    The docker CLI uses a proxy for what isn't local, as Go's ProxyFromEnvironment says.
+    """
+    url, base, proxy = endpoint.url, endpoint.path_prefix, None
+    parts = urlsplit(url)
+    if parts.scheme in ("npipe", "ssh"):
+        return _open_sdk_transport(url)
     tls = None if endpoint.tls is None else _make_tls_context(endpoint.tls)
-    url, base = endpoint.url, endpoint.path_prefix
+    if not endpoint.is_local:
+        is_encrypted = tls is not None or parts.scheme == "https"
+        proxy = find_proxy("https" if is_encrypted else "http", parts.hostname or "")
     return lambda path, timeout, max_bytes, body: send_request(
-        url, base + path, timeout=timeout, max_bytes=max_bytes, body=body, tls=tls
+        url,
+        base + path,
+        timeout=timeout,
+        max_bytes=max_bytes,
+        method="GET" if body is None else "POST",
+        body=body,
+        tls=tls,
+        proxy=proxy,
     )
 
 
-def _open_sdk_transport(endpoint: Endpoint) -> SendRequest:
+def _open_sdk_transport(url: str) -> SendRequest:
     import docker
 
-    tls: Any = False
-    url = endpoint.url
-    if endpoint.tls is not None and url.startswith("tcp"):
-        ca, cert, key, verify = endpoint.tls
-        pair = (cert, key) if cert and key else None
-        tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=ca, verify=verify)
-        url = "https://" + url.split("://", 1)[1]
-    client = docker.APIClient(base_url=url, version="1.24", tls=tls)
+    client = docker.APIClient(base_url=url, version="1.24")
 
     def request_by_sdk(
         path: str, timeout: float, max_bytes: int, body: bytes | None
-    ) -> tuple[int, bytes]:
+    ) -> HttpResponse:
         options: dict[str, Any] = {"timeout": timeout, "stream": True, "allow_redirects": False}
         method, full_url = "GET" if body is None else "POST", client.base_url.rstrip("/") + path
         with client.request(method, full_url, data=body, **options) as response:
             data = response.raw.read(max_bytes + 1, decode_content=True)
-        return response.status_code, data[: max_bytes + 1]
+        return HttpResponse(response.status_code, {}, data[: max_bytes + 1])
 
     return request_by_sdk

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple, TypeAlias
 
 from preflight.facts.collect.context import MeasureContext
+from preflight.facts.http_client import find_proxy
 from preflight.model.facts import Measured, Unknown
 
 _MAX_NAMES = 200  # asked for; each has a thread
@@ -105,11 +106,9 @@ def connect_to_address(target: str, deadline: float) -> Answer:
 
 
 def _has_proxy(host: str) -> bool:
-    from urllib.request import getproxies, proxy_bypass
-
     if host in ("localhost", "::1") or host.startswith("127."):
         return False  # no program asks a proxy for it
-    return bool({"http", "https", "all"} & getproxies().keys()) and not proxy_bypass(host)
+    return any(find_proxy(kind, host) for kind in ("http", "https", "all"))
 
 
 def _try_addresses(addresses: Addresses, host: str, deadline: float) -> Answer:

@@ -15,13 +15,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from urllib.parse import quote, urlencode, urljoin, urlsplit, urlunsplit
 
 from preflight.facts.collect.context import Engine, MeasureContext
 from preflight.facts.compose.project import Project, read_field
 from preflight.facts.engine.api import count_or_none, list_or_empty
 from preflight.facts.engine.endpoint import read_docker_file
-from preflight.facts.http_client import HttpResponse, send_http_request
+from preflight.facts.http_client import HttpResponse, find_proxy, send_request
 from preflight.facts.images import (
     DEFAULT_REGISTRY,
     ImageReference,
@@ -326,10 +326,18 @@ class RegistrySession:
 
     def send(self, method: str, url: str, headers: Mapping[str, str]) -> HttpResponse:
         """Send one request; raises OSError, RegistryError for an answer that is too large."""
-        seconds = self._client.seconds_left()
-        response = send_http_request(method, url, headers, seconds, _MAX_ANSWER_BYTES)
+        parts = urlsplit(url)
+        response = send_request(
+            url,
+            urlunsplit(("", "", parts.path or "/", parts.query, "")),
+            timeout=self._client.seconds_left(),
+            max_bytes=_MAX_ANSWER_BYTES,
+            method=method,
+            headers=headers,
+            proxy=find_proxy(parts.scheme, parts.hostname or ""),
+        )
         if len(response.body) > _MAX_ANSWER_BYTES:
-            raise RegistryError(f"{urlsplit(url).netloc} returned more than 4 MiB")
+            raise RegistryError(f"{parts.netloc} returned more than 4 MiB")
         return response
 
     def _authorize(self, challenge: str) -> str:

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import io
 import socket
+import ssl
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
 import pytest
 
-from engine_server import drip, flood, listening, saying
+from engine_server import (
+    drip,
+    flood,
+    listening,
+    listening_by_tls,
+    listening_on_port,
+    made_certificates,
+    saying,
+)
 from engine_server import http as respond
 from preflight.facts.http_client import InvalidHttpResponseError, send_request
 
 
 def get(url: str, timeout: float = 5, max_bytes: int = 100) -> tuple[int, bytes]:
-    return send_request(url, "/", timeout=timeout, max_bytes=max_bytes)
+    response = send_request(url, "/", timeout=timeout, max_bytes=max_bytes)
+    return response.status, response.body
 
 
 def test_a_response(tmp_path: Path) -> None:
@@ -118,3 +132,46 @@ def test_nothing_listens(tmp_path: Path) -> None:
             get(f"http://127.0.0.1:{unused.getsockname()[1]}")
     with pytest.raises(FileNotFoundError):
         get(f"unix://{tmp_path}/missing")
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+def test_what_is_encrypted_is_tunnelled_through_a_proxy(tmp_path: Path) -> None:
+    certificates, asked = made_certificates(tmp_path), []
+    tls = ssl.create_default_context(cafile=str(certificates / "cert.pem"))
+
+    def relay(client: socket.socket, request: bytes) -> None:
+        asked.append(request.decode())
+        with socket.create_connection(("127.0.0.1", port)) as upstream:
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            threading.Thread(target=_copy, args=(upstream, client), daemon=True).start()
+            _copy(client, upstream)
+
+    with (
+        listening_by_tls(certificates, saying(respond(b"{}"))) as port,
+        listening_on_port(relay) as proxy,
+    ):
+        response = send_request(
+            "https://elsewhere",  # a name that only the proxy knows
+            "/v2/",
+            timeout=5,
+            max_bytes=100,
+            tls=tls,
+            proxy=urlsplit(f"http://me:p%40ss@127.0.0.1:{proxy}"),
+        )
+    assert (response.status, response.body) == (200, b"{}")
+    lines = asked[0].split("\r\n")
+    assert lines[0] == "CONNECT elsewhere:443 HTTP/1.1"
+    assert f"Proxy-Authorization: Basic {base64.b64encode(b'me:p@ss').decode()}" in lines
+
+
+def test_a_proxy_that_refuses_a_tunnel_is_named() -> None:
+    with listening_on_port(saying(respond(b"", "407 Proxy Authentication Required"))) as port:
+        proxy = urlsplit(f"http://127.0.0.1:{port}")
+        with pytest.raises(OSError, match="the proxy answers with status 407"):
+            send_request("https://elsewhere", "/", timeout=5, max_bytes=100, proxy=proxy)

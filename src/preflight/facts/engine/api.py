@@ -151,7 +151,8 @@ class EngineApi:
         """GET a path, or POST to it; returns the status and the body, cut beyond `max_bytes`."""
         seconds_left = max(0.01, min(timeout, self._deadline - time.monotonic()))
         try:
-            return self._transport()(self._version_prefix + path, seconds_left, max_bytes, body)
+            response = self._transport()(self._version_prefix + path, seconds_left, max_bytes, body)
+            return response.status, response.body
         except Exception as error:  # noqa: BLE001 - ssl, SDK, paramiko: each its own
             raise explain_failure(error, self.address, timeout, self._server) from None
 

@@ -1,4 +1,4 @@
-"""An engine on another host behind a proxy: the way over the docker SDK's session."""
+"""An engine on another host behind a proxy."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_host_that_the_proxy_is_not_for_is_asked_itself(
 @pytest.mark.parametrize(
     ("answer", "kind", "said"),
     [
-        (saying(http_bomb()), "invalid", "more than 32 MiB"),
+        (saying(http_bomb()), "invalid", "no JSON"),
         (flood, "invalid", "more than 32 MiB"),
         (lambda c, r: (reset(c, r), c.close()), "invalid", "not as a container engine"),
         (lambda c, _: c.close(), "invalid", "not as a container engine"),
