@@ -124,11 +124,22 @@ class _Project:
         """Return the services that have neither a reservation nor a limit."""
         return ", ".join(n for n in self._services if not self._memory(n, "reservations", "limits"))
 
-    def find_highest_cpu_limit(self) -> Sum | None:
-        """Return the highest CPU limit; None if no service has one."""
-        limits = [self.value(*_SERVICES_PATH, name, "limits", "cpus") for name in self._services]
-        highest = max(filter(None, limits), default=None)
-        return highest and Sum(f"{highest:g}", self.list_services("limits", "cpus"))
+    def list_cpu_limits(self) -> str:
+        """Return the services' CPU limits, with the lines."""
+        paths = ((*_SERVICES_PATH, name, "limits", "cpus") for name in self._services)
+        return ", ".join(
+            f"{path[2]} {self.value(*path):g}{self.where(*path)}"
+            for path in paths
+            if self.value(*path)
+        )
+
+    def list_ports(self) -> str:
+        """Return the published ports, each with its service and line."""
+        ports = self.value("host", "ports")
+        return ", ".join(
+            f"{number} of {port['service']}{self.where('host', 'ports', number, 'service')}"
+            for number, port in ports.items()
+        )
 
 
 def _read_host_requirements(given: Mapping[str, Any]) -> Iterator[DevcontainerRequirement]:

@@ -59,7 +59,7 @@ def test_every_rule_says_what_to_do() -> None:
     services = {"db": {"limits__memory": GIB, "limits__cpus": 2}}
     _, rules = draft(facts_of(services, host__ports__80__service="db"))
     stated = [rule for rule in rules.values() if "require" in rule]
-    assert {"host-ram", "docker-ram", "docker-cores"} <= {rule["id"] for rule in stated}
+    assert [rule["id"] for rule in stated] == ["host-ram", "docker-ram"]
     assert all(rule["fixes"] for rule in stated)
 
 
@@ -73,20 +73,18 @@ def test_sizes_are_exact(size: int, text: str) -> None:
     assert "recommend" not in rules["docker-ram"]
 
 
-def test_ports_are_stated_once_each_and_general_waits() -> None:
-    facts = facts_of(
-        {"web": {}},
-        **{
-            f"host__ports__{key}__service": ("web", line)
-            for line, key in enumerate(("80", "53/udp", "8000-8010"), start=1)
-        },
-    )
-    comments, rules = draft(facts)
-    ids = ["port-80", "port-53-udp", "port-8000-8010"]
-    assert [id_ for id_ in rules if id_.startswith("port-")] == [*ids, "port-free"]
-    assert rules["port-free"]["needs"] == ids
-    assert rules["port-53-udp"]["fact"] == "host.ports.53/udp.free"
-    assert "Published by web (compose.yaml:2)." in comments
+def test_ports_and_cpu_limits_are_judged_by_the_compose_file() -> None:
+    ports = {
+        f"host__ports__{key}__service": (service, line)
+        for line, (key, service) in enumerate({"80": "web", "53/udp": "db, web"}.items(), start=1)
+    }
+    services = {"web": {"limits__cpus": (1.5, 7)}, "db": {"limits__cpus": (2, 8)}, "open": {}}
+    comments, rules = draft(facts_of(services, **ports))
+    own = {"section": "This project"}
+    assert rules["port-free"] == {"id": "port-free", **own}
+    assert rules["cpu-limit-within-docker"] == {"id": "cpu-limit-within-docker", **own}
+    assert "Ports: 80 of web (compose.yaml:1), 53/udp of db, web (compose.yaml:2)." in comments
+    assert "CPU limits: web 1.5 (compose.yaml:7), db 2 (compose.yaml:8)." in comments
 
 
 def test_versions_and_gpus() -> None:
@@ -98,9 +96,8 @@ def test_versions_and_gpus() -> None:
     comments, rules = draft(facts)
     assert "GPUs are requested by model (compose.yaml:7)." in comments
     assert "Platforms are set by model (compose.yaml:3)." in comments
-    assert rules["compose-release"]["require"] == {"version": ">=2.30"}
-    assert "supports gpus, used in compose.yaml:7" in comments
-    assert rules["gpus"]["needs"] == ["docker-reachable", "docker-gpus"]
+    assert "Compose 2.30 or later: the oldest one that supports gpus, used in compose" in comments
+    assert {"gpus", "compose-version"} <= rules.keys()
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ class _StandInReader:
         self.caveats: dict[str, None] = {}
         self.missing_env_files: list[tuple[str, str]] = []
         self.conflicts: list[tuple[str, str]] = []
+        self.replacing_paths: set[Path] = set()  # of the document's values tagged !override
 
     def read_files(self) -> Project:
         roots = [root for file in self.project.files for root in self.guard.read_documents(file)]
@@ -80,6 +81,7 @@ class _StandInReader:
             raise ComposeError("the file is empty: expected services", self.project.files[0])
         merged: dict[str, Value] = {}
         for root in roots:
+            self.replacing_paths.clear()
             merged = self.merge_values(merged, self.read_document(root), ())
         profiles = {*self.guard.active_profiles}
         services = {}
@@ -101,18 +103,19 @@ class _StandInReader:
             caveats=tuple(self.caveats),
         )
 
-    def to_plain_data(self, node: yaml_marks.Node) -> Value:
+    def to_plain_data(self, node: yaml_marks.Node, path: Path = ()) -> Value:
         """Return a node as plain data, its variables replaced."""
-        if node.tag in ("!reset", "!override"):
-            file, line = position_of_node(node)
-            self.caveats[f"{node.tag} in {file}:{line} was not applied"] = None
+        if node.tag == "!override":
+            self.replacing_paths.add(path)
         if node.tag == "!reset":
+            file, line = position_of_node(node)
+            self.caveats[f"!reset in {file}:{line} was not applied"] = None
             return None
         if isinstance(node, yaml_marks.Sequence):
             return [self.to_plain_data(item) for item in node.value]
         if isinstance(node, yaml_marks.Mapping):
             nodes = {name: value for name, _, value in mapping_entries(node)}
-            return {name: self.to_plain_data(value) for name, value in nodes.items()}
+            return {name: self.to_plain_data(value, (*path, name)) for name, value in nodes.items()}
         text = scalar_text(node)
         if node.tag == yaml_marks.PLAIN_SCALAR_TAG:
             if text.lower() in _VALUE_BY_WORD:
@@ -161,7 +164,8 @@ class _StandInReader:
 
     def merge_values(self, base: Value, over: Value, path: Path) -> Value:
         """Merge a value of a file into that of the files before it."""
-        if base is None or path[2:] in (("command",), ("entrypoint",)):
+        is_replaced = path in self.replacing_paths or path[2:] in (("command",), ("entrypoint",))
+        if base is None or is_replaced:
             return over
         if over is None:
             return None if path[2:-1] == ("environment",) else base
