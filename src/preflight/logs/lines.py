@@ -51,6 +51,7 @@ _CHAT_PATTERN = re.compile(
     |\bwhat[ ](?:do|does|is)\b
     |\bhow[ ](?:to|do[ ]i|can[ ]i)[ ](?:fix|solve|avoid|handle)\b
     |\b(?:errors?|messages?|faults?)[ ](?:like|such[ ]as)\b
+    |\b(?:(?:resolv|fix|solv|avoid|prevent)\w*|due[ ]to)[ ](?:the|this|an?)[ ]["'`*]
     |\bHandler[ ]for[ ](?:GET|HEAD)[ ]|\bAttempting[ ]next[ ]endpoint[ ]
     |\bi(?:'m[ ]getting|[ ]get|[ ]got|[ ]see)\b""",
     re.IGNORECASE | re.VERBOSE,
