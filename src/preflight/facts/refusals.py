@@ -18,8 +18,8 @@ from preflight.facts.collect.context import Engine, MeasureContext, require_engi
 from preflight.facts.compose.facts import (
     has_healthcheck,
     list_devices,
+    parse_text_mapping,
     read_dependencies,
-    read_pairs,
     read_resource,
 )
 from preflight.facts.compose.project import Project, find_source, list_image_names, read_field
@@ -244,7 +244,7 @@ def _sysctl_facts(service: _Service) -> Iterator[ServiceFact]:
     """The kernel settings that no namespace of the container has, as runc says it."""
     refused = []
     mode, ipc = (str(service.config.get(key) or "") for key in ("network_mode", "ipc"))
-    for given_name in read_pairs(service.config.get("sysctls")):
+    for given_name in parse_text_mapping(service.config.get("sysctls")):
         name = normalize_sysctl_name(given_name).translate(_DOTS_FOR_SLASHES)
         if name.startswith("net."):
             if mode == "host":

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from preflight.facts.builds.dockerfile import Version
+from preflight.facts.builds.dockerfile import SyntaxVersion
 from preflight.facts.collect.context import Engine
 from preflight.facts.engine.endpoint import read_docker_file
 from preflight.model.facts import Unknown
 
-_FALSE_WORDS = ("0", "f", "false")  # Go's strconv.ParseBool, without capitals
-_SYNTAX_BY_ENGINE: Mapping[str, Version] = {
+_FALSE_VALUES = ("0", "f", "false")  # Go's strconv.ParseBool, without capitals
+_DOCKERFILE_SYNTAX_BY_ENGINE_VERSION: Mapping[str, SyntaxVersion] = {
     "20": (1, 2), "22": (1, 4), "23": (1, 4), "24": (1, 5), "25": (1, 6), "26": (1, 7),
     "27": (1, 8), "28": (1, 14), "29": (1, 19),
 }  # fmt: skip
@@ -22,7 +22,7 @@ class Builder(NamedTuple):
     """Who builds: `name` is buildkit, classic or buildah, `major` the engine's major version."""
 
     name: str
-    syntax: Version | None = None
+    syntax: SyntaxVersion | None = None
     major: str = ""
     platform: str = ""  # of the engine, such as linux/amd64
 
@@ -36,17 +36,17 @@ def find_builder(engine: Engine | Unknown, environ: Mapping[str, str]) -> Builde
     is_podman = isinstance(engine, Engine) and engine.name == "podman"
     major = str(version.get("Version") or "").partition(".")[0]
     platform = f"{version.get('Os') or ''}/{version.get('Arch') or ''}".lower()
-    is_off = environ.get("DOCKER_BUILDKIT", "").lower() in _FALSE_WORDS
+    is_off = environ.get("DOCKER_BUILDKIT", "").lower() in _FALSE_VALUES
     if is_off or platform.startswith("windows/"):
         if is_podman:
             return Builder("buildah", None, major, platform)
-        return Builder("classic", _SYNTAX_BY_ENGINE.get(major), major, platform)
-    has_own_builder = is_podman or _uses_other_builder(environ)
-    syntax = None if has_own_builder else _SYNTAX_BY_ENGINE.get(major)
+        return Builder("classic", _DOCKERFILE_SYNTAX_BY_ENGINE_VERSION.get(major), major, platform)
+    has_own_builder = is_podman or _may_use_other_builder(environ)
+    syntax = None if has_own_builder else _DOCKERFILE_SYNTAX_BY_ENGINE_VERSION.get(major)
     return Builder("buildkit", syntax, "" if has_own_builder else major, platform)
 
 
-def _uses_other_builder(environ: Mapping[str, str]) -> bool:
+def _may_use_other_builder(environ: Mapping[str, str]) -> bool:
     """Return whether buildx may have a BuildKit that isn't the engine's own."""
     return bool(
         environ.get("BUILDX_BUILDER") or read_docker_file(environ, "buildx/current").get("Name")

@@ -12,22 +12,22 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from preflight.facts.builds.patterns import IgnoreFile, compile_pattern, has_wildcard
 
-Kind: TypeAlias = Literal["missing", "ignored", "outside", "glob"]
+SourceProblemKind: TypeAlias = Literal["missing", "ignored", "outside", "glob"]
 
 _OUTSIDE_MESSAGE = "it is outside of the build context"
-_MAX_LINKS = 40
-_MAX_FOLDER_ENTRIES = 100_000
+_MAX_SYMLINKS = 40
+_MAX_LISTED_FOLDER_ENTRIES = 100_000
 _MAX_PATH_CHARS = 1000
 
 
-class UndecidedError(Exception):
+class UndecidedSourceError(Exception):
     """Why it isn't known whether the builder finds a source."""
 
 
 class SourceProblem(NamedTuple):
     """Why a builder doesn't find a source; `path` is where it looks, from the context's root."""
 
-    kind: Kind
+    kind: SourceProblemKind
     path: str
     reason: str
 
@@ -39,10 +39,10 @@ class BuildContext:
         self.folder, self._ignore, self._ignore_name = folder, ignore, ignore_name
         self._classic = classic
 
-    def find_problem(self, source: str) -> SourceProblem | None:
-        """Return why a source is not found, None where it is; raises OSError, UndecidedError."""
+    def find_source_problem(self, source: str) -> SourceProblem | None:
+        """Return why a source isn't found, or None; raises OSError, UndecidedSourceError."""
         if len(source) > _MAX_PATH_CHARS:
-            raise UndecidedError(f"a source of {len(source):,} characters")
+            raise UndecidedSourceError(f"a source of {len(source):,} characters")
         relative = posixpath.normpath(source.lstrip("/") or ".")
         leads_out = relative == ".." or relative.startswith("../")
         if leads_out and self._classic:
@@ -62,23 +62,25 @@ class BuildContext:
         if not self._classic:  # BuildKit accepts a pattern that matches nothing, in a folder
             problem = self._find_path_problem(base)
             return problem and problem._replace(kind="glob")
-        if self._matches_any(base, parts[fixed:]):
+        if self._has_matching_file(base, parts[fixed:]):
             return None
         return SourceProblem("glob", path, "nothing in the build context matches it")
 
-    def _matches_any(self, folder: str, parts: list[str]) -> bool:
+    def _has_matching_file(self, folder: str, parts: list[str]) -> bool:
         if not parts:
             return not self._is_ignored(folder)
         expression = compile_pattern(parts[0])
         try:
             with os.scandir(os.path.join(self.folder, folder)) as entries:
-                names = [entry.name for entry in islice(entries, _MAX_FOLDER_ENTRIES + 1)]
+                names = [entry.name for entry in islice(entries, _MAX_LISTED_FOLDER_ENTRIES + 1)]
         except (FileNotFoundError, NotADirectoryError):
             return False
-        if len(names) > _MAX_FOLDER_ENTRIES:
-            raise UndecidedError(f"{folder or self.folder} has more than {_MAX_FOLDER_ENTRIES:,}")
+        if len(names) > _MAX_LISTED_FOLDER_ENTRIES:
+            raise UndecidedSourceError(
+                f"{folder or self.folder} has more than {_MAX_LISTED_FOLDER_ENTRIES:,} entries"
+            )
         matching = (posixpath.join(folder, name) for name in names if expression.fullmatch(name))
-        return any(self._matches_any(path, parts[1:]) for path in matching)
+        return any(self._has_matching_file(path, parts[1:]) for path in matching)
 
     def _find_path_problem(self, path: str) -> SourceProblem | None:
         remaining, current, links = path.split("/")[::-1] if path else [], "", 0
@@ -107,7 +109,7 @@ class BuildContext:
             if is_link:
                 links += 1
                 target = os.readlink(full)
-                if links > _MAX_LINKS:
+                if links > _MAX_SYMLINKS:
                     return SourceProblem("missing", path, f"{current} is a link that leads nowhere")
                 current = "" if target.startswith("/") else posixpath.dirname(current)
                 remaining += target.split("/")[::-1]
@@ -120,7 +122,7 @@ class BuildContext:
         return f"{missing} isn't in the build context"
 
     def _is_ignored(self, path: str) -> bool:
-        if self._ignore.find(path) is not None:
+        if self._ignore.find_excluding_pattern(path) is not None:
             return True
         parents = path.split("/")[:-1]
         return self._classic and any(
@@ -129,7 +131,7 @@ class BuildContext:
         )
 
     def _explain_ignored(self, path: str) -> str:
-        pattern = self._ignore.find(path)
+        pattern = self._ignore.find_excluding_pattern(path)
         if pattern is None:
             return f"{self._ignore_name} excludes the folder above it"
         return f"{self._ignore_name}:{pattern.line} excludes it ({pattern.text})"

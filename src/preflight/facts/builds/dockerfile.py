@@ -13,12 +13,12 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
-Version: TypeAlias = tuple[int, int]
+SyntaxVersion: TypeAlias = tuple[int, int]
 
 MAX_DOCKERFILE_BYTES = 2**20
-HEREDOC_VERSION = (1, 4)  # of the Dockerfile syntax
-_NEWEST_KNOWN_VERSION = (1, 19)
-_INSTRUCTIONS = {
+MIN_HEREDOC_SYNTAX_VERSION = (1, 4)  # of the Dockerfile syntax
+_NEWEST_KNOWN_SYNTAX_VERSION = (1, 19)
+_INSTRUCTION_NAMES = {
     *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL"),
     *("MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
 }
@@ -34,7 +34,7 @@ _INSTRUCTIONS_WITH_ARGUMENTS = (
     "SHELL",
     "VOLUME",
 )
-_SOURCE_FLAGS: Mapping[str, Version] = {
+_SYNTAX_VERSION_BY_COPY_FLAG: Mapping[str, SyntaxVersion] = {
     "chown": (1, 0), "from": (1, 0), "chmod": (1, 2), "link": (1, 4), "keep-git-dir": (1, 2),
     "checksum": (1, 4), "exclude": (1, 7), "parents": (1, 7), "unpack": (1, 2),
 }  # fmt: skip
@@ -43,7 +43,7 @@ _SOURCE_FLAGS: Mapping[str, Version] = {
 _DIRECTIVE_PATTERN = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
 _HEREDOC_PATTERN = re.compile(r"\d*<<(-?)([^<]+)")
 _STAGE_NAME_PATTERN = re.compile("[a-z][a-z0-9-_.]*")
-_SPACES_PATTERN = re.compile(r"[\t\v\f\r ]+")
+_WHITESPACE_PATTERN = re.compile(r"[\t\v\f\r ]+")
 _FLAG_PATTERN = re.compile(r"""--(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+""")
 _SYNTAX_IMAGE_PATTERN = re.compile(r"(?:docker\.io/)?docker/dockerfile:1\.(\d+)(?:\.\d+)?")
 
@@ -67,14 +67,14 @@ class Instruction(NamedTuple):
     text: str
     line: int
 
-    def flag(self, name: str) -> str | None:
+    def get_flag(self, name: str) -> str | None:
         """Return the value of `--name=value`, None without it."""
         values = (flag.partition("=") for flag in self.flags)
         return next((value for key, _, value in values if key == f"--{name}"), None)
 
     def arguments(self) -> list[str]:
         """Return the arguments: of the JSON form if it is one, else split at white space."""
-        return _parse_json_form(self.text) or _split_at_spaces(self.text)
+        return _parse_json_form(self.text) or _split_at_whitespace(self.text)
 
 
 class Stage(NamedTuple):
@@ -108,9 +108,9 @@ class Dockerfile(NamedTuple):
 
 @lru_cache(maxsize=64)  # services of one project often share it
 def parse_dockerfile(
-    data: bytes, syntax: Version | None = None, *, reads_directive: bool = True
+    data: bytes, syntax: SyntaxVersion | None = None, *, reads_directive: bool = True
 ) -> Dockerfile:
-    """Read a Dockerfile; `syntax` is what the builder understands, None if that isn't known.
+    """Read a Dockerfile; `syntax` is what the builder understands, or None if that isn't known.
 
     With `reads_directive` a line `# syntax=` decides that. Raises DockerfileError.
     """
@@ -159,7 +159,9 @@ def _read_directives(lines: list[str]) -> dict[str, str]:
     return directives
 
 
-def _read_instructions(text: str, escape: str, syntax: Version | None) -> Iterator[Instruction]:
+def _read_instructions(
+    text: str, escape: str, syntax: SyntaxVersion | None
+) -> Iterator[Instruction]:
     lines = iter(enumerate(text.split("\n"), 1))
     for number, line in lines:
         first = "" if _is_comment(line) else line.rstrip("\r").lstrip()
@@ -174,7 +176,7 @@ def _read_instructions(text: str, escape: str, syntax: Version | None) -> Iterat
             continue
         instruction = _split_instruction(joined, number)
         yield instruction
-        if syntax is None or syntax >= HEREDOC_VERSION:
+        if syntax is None or syntax >= MIN_HEREDOC_SYNTAX_VERSION:
             for name, is_indented in find_heredocs(instruction):
                 ends = (body.rstrip("\r") for _, body in lines)
                 if name not in (end.lstrip("\t") if is_indented else end for end in ends):
@@ -193,7 +195,7 @@ def _is_comment(line: str) -> bool:
 
 
 def _split_instruction(line: str, number: int) -> Instruction:
-    name, *rest = _SPACES_PATTERN.split(line, maxsplit=1)
+    name, *rest = _WHITESPACE_PATTERN.split(line, maxsplit=1)
     text, flags = rest[0] if rest else "", []
     while match := _FLAG_PATTERN.match(text):
         flags.append(re.sub(r"""\\(.)|["']""", r"\1", match[0]))
@@ -245,14 +247,14 @@ def _parse_json_form(text: str) -> list[str] | None:
     return values if all(isinstance(value, str) for value in values) else None
 
 
-def _split_at_spaces(text: str) -> list[str]:
-    return _SPACES_PATTERN.split(text.strip()) if text.strip() else []
+def _split_at_whitespace(text: str) -> list[str]:
+    return _WHITESPACE_PATTERN.split(text.strip()) if text.strip() else []
 
 
-def _check_instruction(instruction: Instruction, syntax: Version | None, escape: str) -> None:
+def _check_instruction(instruction: Instruction, syntax: SyntaxVersion | None, escape: str) -> None:
     name, text = instruction.name, instruction.text
     problem = ""
-    if name not in _INSTRUCTIONS:
+    if name not in _INSTRUCTION_NAMES:
         problem = f"unknown instruction: {name}"
     elif name in _ONE_ARGUMENT_INSTRUCTIONS and not text:
         problem = f"{name} requires exactly one argument"
@@ -261,11 +263,11 @@ def _check_instruction(instruction: Instruction, syntax: Version | None, escape:
     elif name in ("COPY", "ADD"):
         problem = _find_copy_problem(instruction, syntax)
     elif name in ("ENV", "LABEL"):
-        problem = _find_pair_problem(name, text, escape)
-    elif name == "ARG" and any(word.startswith("=") for word in _split_at_spaces(text)):
+        problem = _find_key_value_problem(name, text, escape)
+    elif name == "ARG" and any(word.startswith("=") for word in _split_at_whitespace(text)):
         problem = "ARG names can not be blank"
     elif name == "ONBUILD":
-        problem = _find_trigger_problem(text.split()[0].upper())
+        problem = _find_onbuild_problem(text.split()[0].upper())
     elif name == "SHELL" and not _parse_json_form(text):
         problem = "SHELL requires the arguments to be in JSON form"
     if problem:
@@ -273,30 +275,33 @@ def _check_instruction(instruction: Instruction, syntax: Version | None, escape:
         raise DockerfileError(problem, instruction.line, is_instruction=not by_parser)
 
 
-def _find_trigger_problem(trigger: str) -> str:
+def _find_onbuild_problem(trigger: str) -> str:
     if trigger == "ONBUILD":
         return "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"
     is_allowed = trigger not in ("FROM", "MAINTAINER")
     return "" if is_allowed else f"{trigger} isn't allowed as an ONBUILD trigger"
 
 
-def _find_copy_problem(instruction: Instruction, syntax: Version | None) -> str:
+def _find_copy_problem(instruction: Instruction, syntax: SyntaxVersion | None) -> str:
     if len(instruction.arguments()) < 2:
         return f"{instruction.name} requires at least two arguments, but only one was provided"
     unknown = _find_unknown_flag(instruction, syntax)
     return f"Unknown flag: {unknown}" if unknown else ""
 
 
-def _find_unknown_flag(instruction: Instruction, syntax: Version | None) -> str | None:
+def _find_unknown_flag(instruction: Instruction, syntax: SyntaxVersion | None) -> str | None:
     """Return a flag that the builder doesn't know; None if what it knows isn't known."""
-    if syntax is None or syntax > _NEWEST_KNOWN_VERSION:
+    if syntax is None or syntax > _NEWEST_KNOWN_SYNTAX_VERSION:
         return None
     names = (flag[2:].partition("=")[0] for flag in instruction.flags)
     never = (99, 0)
-    return next((name for name in names if name and _SOURCE_FLAGS.get(name, never) > syntax), None)
+    return next(
+        (name for name in names if name and _SYNTAX_VERSION_BY_COPY_FLAG.get(name, never) > syntax),
+        None,
+    )
 
 
-def _find_pair_problem(name: str, text: str, escape: str) -> str:
+def _find_key_value_problem(name: str, text: str, escape: str) -> str:
     try:
         words = split_words(text, escape)
     except ValueError:
@@ -311,7 +316,7 @@ def _find_pair_problem(name: str, text: str, escape: str) -> str:
 
 
 def _parse_from(instruction: Instruction) -> Stage:
-    words = _split_at_spaces(instruction.text)
+    words = _split_at_whitespace(instruction.text)
     if len(words) == 3 and words[1].lower() == "as":
         if not _STAGE_NAME_PATTERN.fullmatch(words[2].lower()):
             message = (
@@ -325,7 +330,7 @@ def _parse_from(instruction: Instruction) -> Stage:
     return Stage(words[0], "", instruction.line, [])
 
 
-def read_pairs(instruction: Instruction, escape: str) -> list[tuple[str, str | None]]:
+def read_key_value_pairs(instruction: Instruction, escape: str) -> list[tuple[str, str | None]]:
     """Return the names and values of ENV or ARG, with quotes and variables as they stand.
 
     The value is None where ARG gives none. Raises ValueError for a quote that isn't closed.

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from preflight.facts.builds.builder import Builder, find_builder
-from preflight.facts.builds.context import BuildContext, SourceProblem, UndecidedError
+from preflight.facts.builds.context import BuildContext, SourceProblem, UndecidedSourceError
 from preflight.facts.builds.dockerfile import (
     MAX_DOCKERFILE_BYTES,
     Dockerfile,
@@ -25,7 +25,7 @@ from preflight.facts.builds.dockerfile import (
 from preflight.facts.builds.patterns import IgnoreFile, PatternError, PatternLimitError
 from preflight.facts.builds.stages import BuildError, BuildPlan, LocalSource
 from preflight.facts.collect.context import MeasureContext
-from preflight.facts.compose.facts import read_pairs
+from preflight.facts.compose.facts import parse_text_mapping
 from preflight.facts.compose.guard import REMOTE_CONTEXT_PATTERN, resolve_path
 from preflight.facts.compose.load import (
     ReadableFolders,
@@ -41,7 +41,7 @@ _MAX_STAGES = 1000
 _MAX_IGNORE_FILE_BYTES = 2**20
 _MAX_PROBLEMS = 20  # of one service
 _MAX_TEXT_CHARS = 300
-_REQUIRES_BUILDKIT = (
+_BUILDKIT_REQUIRED_MESSAGE = (
     "the --{flag} option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ "
     "to learn how to build images with BuildKit enabled"
 )
@@ -115,31 +115,31 @@ class Build:
         if self.file_name == "Dockerfile" and not os.path.exists(self.file):
             lower = os.path.join(self.context, "dockerfile")
             self.file = lower if os.path.exists(lower) else self.file
-        contexts = read_pairs(self._build.get("additional_contexts"))
+        contexts = parse_text_mapping(self._build.get("additional_contexts"))
         self.contexts = {name.lower(): value for name, value in contexts.items()}
         self._shown_context = display_path(self.context) if self.is_local else context
 
     def measure(self) -> Iterator[Measured]:
         """Yield the facts of this build."""
-        yield self._fact("context", _clean(self.context), self._find_source("context"))
-        dockerfile = None if self.inline is not None else _clean(self.file)
-        yield self._fact("dockerfile", dockerfile, self._find_source("dockerfile"))
-        yield self._fact("local", self.is_local, self._find_source("context"))
-        yield self._fact("builder", self._builder.name, "DOCKER_BUILDKIT, GET /version")
-        yield self._fact("required", *self.is_required())
+        yield self._make_fact("context", _clean_message(self.context), self._find_source("context"))
+        dockerfile = None if self.inline is not None else _clean_message(self.file)
+        yield self._make_fact("dockerfile", dockerfile, self._find_source("dockerfile"))
+        yield self._make_fact("local", self.is_local, self._find_source("context"))
+        yield self._make_fact("builder", self._builder.name, "DOCKER_BUILDKIT, GET /version")
+        yield self._make_fact("required", *self.is_required())
         problems: list[BuildProblem] | Unknown = []
         if self.is_local:
             try:
                 problems = list(self._find_problems())[:_MAX_PROBLEMS]
             except ComposeError as error:
                 problems = Unknown(str(error), "permission")
-            except (UndecidedError, PatternError, PatternLimitError) as error:
+            except (UndecidedSourceError, PatternError, PatternLimitError) as error:
                 problems = Unknown(str(error), "unsupported")
             except OSError as error:
                 problems = Unknown(f"{error.strerror}: {error.filename}", "permission")
         if isinstance(problems, Unknown):
             for fact in ("problems", "kinds", "error"):
-                yield self._fact(fact, problems, self._find_source("context"))
+                yield self._make_fact(fact, problems, self._find_source("context"))
             return
         source = self._find_problem_source(problems)
         texts = [  # the source tells the line of the first
@@ -147,11 +147,11 @@ class Build:
             for index, problem in enumerate(problems)
         ]
         kinds = list(dict.fromkeys(problem.kind for problem in problems))
-        yield self._fact("problems", texts or None, source)
-        yield self._fact("kinds", kinds or None, source)
-        yield self._fact("error", problems[0].error if problems else None, source)
+        yield self._make_fact("problems", texts or None, source)
+        yield self._make_fact("kinds", kinds or None, source)
+        yield self._make_fact("error", problems[0].error if problems else None, source)
 
-    def _fact(self, fact: str, value: Value, source: str | Source) -> Measured:
+    def _make_fact(self, fact: str, value: Value, source: str | Source) -> Measured:
         return Measured(("start", "services", self.name, "build", fact), value, source)
 
     def _find_source(self, key: str) -> Source:
@@ -171,16 +171,16 @@ class Build:
         images = self._images
         for name in list_image_names(self._project, self.name):
             if not isinstance(images, Unknown) and normalize_image_name(name) in images:
-                return False, f"the engine has the image {_clean(name)}"
+                return False, f"the engine has the image {_clean_message(name)}"
         if image:
-            return False, f"Compose builds it only where it can't pull {_clean(str(image))}"
+            return False, f"Compose builds it only where it can't pull {_clean_message(str(image))}"
         is_asked = not isinstance(images, Unknown)
         return True, "GET /images/json" if is_asked else "the engine can't be asked"
 
-    def _ignore_name(self) -> str:
-        return display_path(self._ignore_file())
+    def _find_ignore_file_name(self) -> str:
+        return display_path(self._find_ignore_file())
 
-    def _ignore_file(self) -> str:
+    def _find_ignore_file(self) -> str:
         own = f"{self.file}.dockerignore"
         if self.inline is None and self._builder.name == "buildkit" and os.path.exists(own):
             return own
@@ -192,7 +192,7 @@ class Build:
             os_problem = "not found" if not os.path.lexists(self.context) else "is not a folder"
             text = f"the build context {self._shown_context} is not there"
             error = f'unable to prepare context: path "{self.context}" {os_problem}'
-            yield BuildProblem("context", _clean(text), _clean(error))
+            yield BuildProblem("context", _clean_message(text), _clean_message(error))
             return
         if self.contexts and self._builder.name != "buildkit":
             error = "the classic builder doesn't support additional contexts"
@@ -204,22 +204,22 @@ class Build:
                 error = (
                     f"failed to get build context {name}: stat {path}: no such file or directory"
                 )
-                yield BuildProblem("context", _clean(text), _clean(error))
+                yield BuildProblem("context", _clean_message(text), _clean_message(error))
                 return
         try:
             dockerfile = self._read_dockerfile()
             if dockerfile is None:
-                yield self._missing_dockerfile()
+                yield self._missing_dockerfile_problem()
                 return
-            plan = self._make_plan(dockerfile)
+            plan = self._make_build_plan(dockerfile)
         except DockerfileError as error:
-            yield self._syntax_problem(error)
+            yield self._dockerfile_syntax_problem(error)
             return
         except BuildError as error:
-            words = _clean(phrase_reference_error(str(error), self._builder.major))
+            words = _clean_message(phrase_reference_error(str(error), self._builder.major))
             yield BuildProblem("stage", words, words, error.line)
             return
-        ignore_file = self._ignore_file()
+        ignore_file = self._find_ignore_file()
         ignore = IgnoreFile()
         if os.path.lexists(ignore_file):
             self._bounds.require_inside(ignore_file)
@@ -227,10 +227,10 @@ class Build:
         classic = self._builder.name == "classic"
         if ignore.refusal and (classic or any(plan.local_sources())):  # else nothing is sent
             line, pattern, words = ignore.refusal
-            text = f"{self._ignore_name()}:{line} isn't a valid pattern: {pattern}"
-            yield BuildProblem("pattern", _clean(text), words)
+            text = f"{self._find_ignore_file_name()}:{line} isn't a valid pattern: {pattern}"
+            yield BuildProblem("pattern", _clean_message(text), words)
             return
-        context = BuildContext(self.context, ignore, self._ignore_name(), classic=classic)
+        context = BuildContext(self.context, ignore, self._find_ignore_file_name(), classic=classic)
         yield from self._find_source_problems(plan, context)
 
     def list_images(self) -> dict[str, str | None]:
@@ -242,13 +242,13 @@ class Build:
             dockerfile = self._read_dockerfile() if self.is_local else None
             if dockerfile is None:
                 return {}
-            images = [image for image, _ in self._make_plan(dockerfile).images()]
+            images = [image for image, _ in self._make_build_plan(dockerfile).list_images()]
             return {image: dockerfile.find_similar_stage(image) for image in images}
-        except (ComposeError, UndecidedError, DockerfileError, BuildError, OSError):
+        except (ComposeError, UndecidedSourceError, DockerfileError, BuildError, OSError):
             return {}
 
     def _read_dockerfile(self) -> Dockerfile | None:
-        """Return the Dockerfile, None if it isn't there; raises DockerfileError, ComposeError."""
+        """Return the Dockerfile, or None without one; raises DockerfileError, ComposeError."""
         classic = self._builder.name == "classic"
         if self.inline is not None:
             data = str(self.inline).encode("utf-8", "surrogateescape")
@@ -258,13 +258,15 @@ class Build:
             self._bounds.require_inside(self.file)
             data = read_bytes(self.file, MAX_DOCKERFILE_BYTES)
         if len(data) > MAX_DOCKERFILE_BYTES:
-            raise UndecidedError(f"{display_path(self.file)} is larger than 1 MiB")
+            raise UndecidedSourceError(f"{display_path(self.file)} is larger than 1 MiB")
         dockerfile = parse_dockerfile(data, self._builder.syntax, reads_directive=not classic)
         if len(dockerfile.stages) > _MAX_STAGES:
-            raise UndecidedError(f"{display_path(self.file)} has more than {_MAX_STAGES:,} stages")
+            raise UndecidedSourceError(
+                f"{display_path(self.file)} has more than {_MAX_STAGES:,} stages"
+            )
         return dockerfile
 
-    def _missing_dockerfile(self) -> BuildProblem:
+    def _missing_dockerfile_problem(self) -> BuildProblem:
         text = f"there is no {display_path(self.file)}"
         error = f"failed to read dockerfile: open {self.file_name}: no such file or directory"
         if self._builder.name != "buildkit":
@@ -272,16 +274,18 @@ class Build:
                 "unable to prepare context: unable to evaluate symlinks in Dockerfile path: "
                 f"lstat {self.file}: no such file or directory"
             )
-        return BuildProblem("dockerfile", _clean(text), _clean(error))
+        return BuildProblem("dockerfile", _clean_message(text), _clean_message(error))
 
-    def _syntax_problem(self, error: DockerfileError) -> BuildProblem:
+    def _dockerfile_syntax_problem(self, error: DockerfileError) -> BuildProblem:
         message = str(error)
         if error.is_instruction:
             on = "" if self._builder.major == "20" else "on "
             message = f"dockerfile parse error {on}line {error.line}: {error}"
-        return BuildProblem("syntax", _clean(str(error)), _clean(message), error.line)
+        return BuildProblem(
+            "syntax", _clean_message(str(error)), _clean_message(message), error.line
+        )
 
-    def _make_plan(self, dockerfile: Dockerfile) -> BuildPlan:
+    def _make_build_plan(self, dockerfile: Dockerfile) -> BuildPlan:
         given = self._build.get("args") or {}
         if isinstance(given, list):
             given = dict(str(item).partition("=")[::2] for item in given if "=" in str(item))
@@ -324,19 +328,23 @@ class Build:
             kind, reason = "syntax", source.problem
             error = f"failed to process {json.dumps(source.text)}: {reason}"
             if source.path is not None:
-                problem = context.find_problem(source.path)
+                problem = context.find_source_problem(source.path)
                 copies_others = classic and len(source.instruction.arguments()) > 2
                 if problem is None or (problem.kind == "glob" and copies_others):
                     continue
                 kind = "missing" if problem.kind == "glob" else problem.kind
-                reason, error = problem.reason, self._source_error(problem, source.path)
+                reason, error = problem.reason, self._format_source_error(problem, source.path)
             has_problem = True
             text = f"{source.instruction.name} {source.text}: {reason}"
-            yield BuildProblem(kind, _clean(text), _clean(error), source.instruction.line)
+            yield BuildProblem(
+                kind, _clean_message(text), _clean_message(error), source.instruction.line
+            )
         if unknown is not None and not has_problem:
             name, line = unknown.instruction.name, unknown.instruction.line
             text = f"{name} {unknown.text} in line {line}"
-            raise UndecidedError(_clean(f"{text} depends on a variable that isn't known"))
+            raise UndecidedSourceError(
+                _clean_message(f"{text} depends on a variable that isn't known")
+            )
 
     def _find_buildkit_flags(self, instruction: Instruction) -> Iterator[BuildProblem]:
         """Yield a flag of an instruction that the classic builder has no support for."""
@@ -344,11 +352,11 @@ class Build:
             name = flag[2:].partition("=")[0]
             wanted = ("mount", "network", "security") if instruction.name == "RUN" else ("chmod",)
             if name in wanted:
-                error = _REQUIRES_BUILDKIT.format(flag=name)
+                error = _BUILDKIT_REQUIRED_MESSAGE.format(flag=name)
                 text = f"{instruction.name} --{name}: the classic builder doesn't support it"
                 yield BuildProblem("buildkit", text, error, instruction.line)
 
-    def _source_error(self, problem: SourceProblem, path: str) -> str:
+    def _format_source_error(self, problem: SourceProblem, path: str) -> str:
         """Return what the builder says where it doesn't find a source."""
         if self._builder.name == "classic":
             if problem.kind == "outside":
@@ -366,14 +374,14 @@ class Build:
 
 
 def _is_folder(path: str) -> bool:
-    """Return whether there is a folder; raises OSError where that can't be seen."""
+    """Return whether there is a folder; raises OSError if that can't be seen."""
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
 
 
-def _clean(text: str) -> str:
+def _clean_message(text: str) -> str:
     """Return a text that can be written as UTF-8, cut to what a message holds."""
     text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= _MAX_TEXT_CHARS else f"{text[:_MAX_TEXT_CHARS]}…"

@@ -47,29 +47,29 @@ def compile_pattern(pattern: str, *, any_depth: bool = False) -> re.Pattern[str]
         if any_depth and token[0].startswith("**"):
             depth += 1
             parts += [
-                _join_at_stars(name, numbers),
+                _join_around_wildcards(name, numbers),
                 "(?:.*/)?" if position < len(pattern) else ".*",
             ]
             name = [""]
         elif token[0] == "/":
-            parts += [_join_at_stars(name, numbers), "/"]
+            parts += [_join_around_wildcards(name, numbers), "/"]
             name = [""]
         elif token[0].startswith("*"):
             name.append("")
         elif token[0] == "?":
             name[-1] += "[^/]"
         elif token["class"]:
-            name[-1] += _translate_class(token["negation"], token["class"])
+            name[-1] += _translate_character_class(token["negation"], token["class"])
         else:
             name[-1] += re.escape(token[0][-1])
     if depth > _MAX_ANY_DEPTH_WILDCARDS:
         raise PatternLimitError(
             f"{pattern!r} has more than {_MAX_ANY_DEPTH_WILDCARDS} wildcards **"
         )
-    return re.compile("".join((*parts, _join_at_stars(name, numbers))), re.DOTALL)
+    return re.compile("".join((*parts, _join_around_wildcards(name, numbers))), re.DOTALL)
 
 
-def _join_at_stars(texts: list[str], numbers: Iterator[int]) -> str:
+def _join_around_wildcards(texts: list[str], numbers: Iterator[int]) -> str:
     """Return the expression of a name, given what stands between its stars."""
     first, *rest = texts
     for text, number in zip(rest[:-1], numbers, strict=False):
@@ -77,7 +77,7 @@ def _join_at_stars(texts: list[str], numbers: Iterator[int]) -> str:
     return f"{first}[^/]*{rest[-1]}" if rest else first
 
 
-def _translate_class(negation: str, text: str) -> str:
+def _translate_character_class(negation: str, text: str) -> str:
     ranges = []
     for match in _RANGE_PATTERN.finditer(text):
         low, high = match[1][-1], (match[2] or match[1])[-1]
@@ -125,7 +125,7 @@ class IgnoreFile:
             except PatternError as error:
                 self.refusal = self.refusal or (number, line, str(error))
 
-    def find(self, path: str) -> IgnorePattern | None:
+    def find_excluding_pattern(self, path: str) -> IgnorePattern | None:
         """Return the pattern that excludes a path of the context, None for one that stays.
 
         The last pattern that matches it or a folder above it decides.
@@ -159,7 +159,7 @@ class IgnoreFile:
 
         Source: docker/cli, cli/command/image/build; moby/go-archive.
         """
-        return self.find(folder) is not None and not any(
+        return self.find_excluding_pattern(folder) is not None and not any(
             pattern.is_exception and f"{pattern.text}/".startswith(f"{folder}/")
             for pattern in self.patterns
         )

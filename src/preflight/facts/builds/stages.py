@@ -7,7 +7,7 @@ from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from preflight.facts.builds.dockerfile import Dockerfile, Instruction, Stage, read_pairs
+from preflight.facts.builds.dockerfile import Dockerfile, Instruction, Stage, read_key_value_pairs
 from preflight.facts.images import parse_image_reference
 
 _VARIABLE_PATTERN = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\{(\w+)(:?[-+])([^${}]*)\})")
@@ -39,7 +39,7 @@ class LocalSource(NamedTuple):
     instruction: Instruction
 
 
-class Variables:
+class StageVariables:
     """The variables of a stage at one point; None stands for a value that isn't known.
 
     With `is_complete` every other variable is empty; else the base image may have set it.
@@ -50,9 +50,9 @@ class Variables:
         self.arguments: dict[str, str | None] = {}
         self.environment: ChainMap[str, str | None] = ChainMap()
 
-    def inherit(self) -> Variables:
+    def inherit(self) -> StageVariables:
         """Return the variables of a stage that is based on this one."""
-        other = Variables(self.escape, is_complete=self.is_complete)
+        other = StageVariables(self.escape, is_complete=self.is_complete)
         other.environment = self.environment.new_child()
         return other
 
@@ -93,7 +93,7 @@ class Variables:
         if match is None:
             raise UnknownVariableError(text[position:])
         name = match[1] or match[2] or match[3]
-        value, operator, word = self._find(name), match[4] or "", match[5] or ""
+        value, operator, word = self._find_value(name), match[4] or "", match[5] or ""
         counts_as_set = bool(value) if operator.startswith(":") else value is not None
         if operator.endswith("-") and not counts_as_set:
             value = word
@@ -101,7 +101,7 @@ class Variables:
             value = word if counts_as_set else ""
         return value or "", match.end()
 
-    def _find(self, name: str) -> str | None:
+    def _find_value(self, name: str) -> str | None:
         for values in (self.environment, self.arguments):
             if name in values:
                 value = values[name]
@@ -113,7 +113,7 @@ class Variables:
         return None
 
     def try_expand(self, text: str) -> str | None:
-        """Return the text, None where that isn't known."""
+        """Return the text, or None if that isn't known."""
         try:
             return self.expand(text)
         except (UnknownVariableError, ValueError):
@@ -155,15 +155,15 @@ class BuildPlan:
             raise BuildError(refusal, dockerfile.stages[-1].line)
         self.stages = self._list_needed_stages(index)
 
-    def _read_global_arguments(self) -> Variables:
-        variables = Variables(self.dockerfile.escape, is_complete=True)
+    def _read_global_arguments(self) -> StageVariables:
+        variables = StageVariables(self.dockerfile.escape, is_complete=True)
         variables.arguments.update(self._platform)
         for instruction in self.dockerfile.arguments:
-            self._apply(instruction, variables, {})
+            self._apply_instruction(instruction, variables, {})
         return variables
 
     def _expand_base(self, stage: Stage) -> str | None:
-        """Return the name that FROM gives, None where that isn't known; raises BuildError."""
+        """Return the name that FROM gives, or None if that isn't known; raises BuildError."""
         base = self._global.try_expand(stage.base)
         if base == "":
             raise BuildError(f"base name ({stage.base}) should not be blank", stage.line)
@@ -181,15 +181,15 @@ class BuildPlan:
             prefix = "" if self._classic else f'failed to parse stage name "{base}": '
             raise BuildError(f"{prefix}{error}", stage.line) from None
 
-    def _apply(
+    def _apply_instruction(
         self,
         instruction: Instruction,
-        variables: Variables,
+        variables: StageVariables,
         defaults: Mapping[str, str | None],
     ) -> None:
         """Set the variables of an ARG or ENV instruction."""
         try:
-            pairs = read_pairs(instruction, self.dockerfile.escape)
+            pairs = read_key_value_pairs(instruction, self.dockerfile.escape)
         except ValueError:
             return
         is_environment = instruction.name == "ENV"
@@ -221,7 +221,7 @@ class BuildPlan:
             references += [
                 self._find_referenced_stage(name, index, instruction.line)
                 for instruction in self.dockerfile.stages[index].instructions
-                for name in stage_references(instruction)
+                for name in list_referenced_stages(instruction)
             ]
             waiting += [stage for stage in references if stage is not None]
         return sorted(needed)
@@ -257,7 +257,7 @@ class BuildPlan:
             raise BuildError(f"circular dependency detected on stage: {own}", line)
         return stage
 
-    def images(self) -> Iterator[tuple[str, int]]:
+    def list_images(self) -> Iterator[tuple[str, int]]:
         """Yield the images that the build needs, and the lines that name them."""
         for index in self.stages:
             stage, base = self.dockerfile.stages[index], self.bases[index]
@@ -265,25 +265,25 @@ class BuildPlan:
             if base and is_image and self._base_stages[index] is None:
                 yield base, stage.line
             for instruction in stage.instructions:
-                for name in stage_references(instruction):
+                for name in list_referenced_stages(instruction):
                     known = self.dockerfile.find_stage(name) is not None or name.isdecimal()
                     if not known and "$" not in name and name.lower() not in self._contexts:
                         yield name, instruction.line
 
     def local_sources(self) -> Iterator[LocalSource]:
         """Yield the sources that are looked up in the build context."""
-        final: dict[int, Variables] = {}
+        final: dict[int, StageVariables] = {}
         for index in self.stages:
             stage, base = self.dockerfile.stages[index], self._base_stages[index]
-            variables = Variables(
+            variables = StageVariables(
                 self.dockerfile.escape, is_complete=self.bases[index] == "scratch"
             )
             if base is not None and base in final:
                 variables = final[base].inherit()
             for instruction in stage.instructions:
                 if instruction.name in ("ARG", "ENV"):
-                    self._apply(instruction, variables, self._global.arguments)
-                for text in _named_sources(instruction):
+                    self._apply_instruction(instruction, variables, self._global.arguments)
+                for text in _list_source_arguments(instruction):
                     path, problem = None, ""
                     try:
                         path = variables.expand(text)
@@ -295,15 +295,17 @@ class BuildPlan:
             final[index] = variables
 
 
-def stage_references(instruction: Instruction) -> list[str]:
+def list_referenced_stages(instruction: Instruction) -> list[str]:
     """Return the stages, images or contexts that `--from` and `--mount=from=` name."""
     names = []
-    if instruction.name == "COPY" and (name := instruction.flag("from")):
+    if instruction.name == "COPY" and (name := instruction.get_flag("from")):
         names.append(name)
-    return names + [fields["from"] for fields in _mounts(instruction) if fields.get("from")]
+    return names + [
+        fields["from"] for fields in _read_mount_flags(instruction) if fields.get("from")
+    ]
 
 
-def _mounts(instruction: Instruction) -> Iterator[dict[str, str]]:
+def _read_mount_flags(instruction: Instruction) -> Iterator[dict[str, str]]:
     """Yield the fields of each `RUN --mount`."""
     for flag in instruction.flags if instruction.name == "RUN" else ():
         name, _, value = flag.partition("=")
@@ -312,14 +314,14 @@ def _mounts(instruction: Instruction) -> Iterator[dict[str, str]]:
             yield {key.strip().lower(): text for key, _, text in pairs}
 
 
-def _named_sources(instruction: Instruction) -> Iterator[str]:
+def _list_source_arguments(instruction: Instruction) -> Iterator[str]:
     """Yield the sources of an instruction that lie in the build context."""
-    if instruction.name in ("COPY", "ADD") and not instruction.flag("from"):
+    if instruction.name in ("COPY", "ADD") and not instruction.get_flag("from"):
         yield from (
             source
             for source in instruction.arguments()[:-1]
             if not _REMOTE_SOURCE_PATTERN.match(source.lstrip("\"'"))
         )
-    for fields in _mounts(instruction):
+    for fields in _read_mount_flags(instruction):
         if fields.get("type", "bind") == "bind" and not fields.get("from"):
             yield fields.get("source") or fields.get("src") or "/"

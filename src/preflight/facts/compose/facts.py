@@ -119,7 +119,7 @@ def _service_facts(project: Project, name: str, service: Mapping[str, Any]) -> I
         yield fact(("depends_on", dependency), condition, "depends_on", dependency)
     if devices := list_devices(service):
         yield fact(("devices",), devices, "devices")
-    for sysctl, value in read_pairs(service.get("sysctls")).items():
+    for sysctl, value in parse_text_mapping(service.get("sysctls")).items():
         yield fact(("sysctls", sysctl), value, "sysctls", sysctl)
     for (limit, bound), number in read_ulimits(service).items():
         yield fact(("ulimits", limit, bound), number, "ulimits", limit)
@@ -198,7 +198,7 @@ def list_devices(service: Mapping[str, Any]) -> list[str]:
     return devices
 
 
-def read_pairs(value: Any) -> dict[str, str]:
+def parse_text_mapping(value: Any) -> dict[str, str]:
     """Return `[A=1]` or a mapping as a mapping to text."""
     if isinstance(value, list):
         value = dict(str(item).partition("=")[::2] for item in value)

@@ -17,7 +17,7 @@ from preflight.facts.engine.locality import ExplainHiddenPath
 from preflight.facts.host.kernel import explain_os_error
 from preflight.model.facts import Unknown
 
-_MAX_LINKS = 40  # as many as Linux follows
+_MAX_SYMLINKS = 40  # as many as Linux follows
 _MAX_FILE_BYTES = 2**20
 
 
@@ -67,7 +67,7 @@ class ImageFiles:
                 return None
             if stat.S_ISLNK(looked_up[1].st_mode):
                 links += 1
-                if links > _MAX_LINKS:
+                if links > _MAX_SYMLINKS:
                     return None
                 target = PurePosixPath(os.readlink(looked_up[0]))
                 if target.is_absolute():
