@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date
 from fnmatch import fnmatchcase
-from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
-from preflight.evaluate.conditions import (
-    Scope,
-    all_conditions_hold,
-    find_passing_values,
-    meets_condition,
-)
-from preflight.evaluate.memory import compute_memory_breakdown
-from preflight.evaluate.sentences import (
-    ComparisonText,
-    describe_as_predicate,
-    describe_when,
-    fill_placeholders,
-    format_value,
-    resolve_fixes,
-    shorten_text,
-)
+from preflight.evaluate import conditions, sentences
+from preflight.evaluate.conditions import Scope, meets_condition
+from preflight.evaluate.sentences import ComparisonText, describe_when, fill_placeholders
+from preflight.evaluate.summary import compute_memory_breakdown, list_notes
 from preflight.model.conditions import ITEM_SEGMENT, Condition
 from preflight.model.facts import (
     NEEDS_ONLINE,
@@ -46,8 +33,6 @@ from preflight.model.report import (
     Verdict,
 )
 from preflight.model.rules import (
-    BUNDLED_ORIGIN,
-    IMAGES_BY_PACK,
     RETIRED_RULES,
     FactCondition,
     Rule,
@@ -56,13 +41,11 @@ from preflight.model.rules import (
 )
 
 MAX_RESULTS = 100_000
-MAX_TOTAL_RESULT_SIZE = 300_000_000  # sizes of the rules, each as often as it has items
-_ITEMS_PER_RESULT = 10  # what to expect: `when` selects few of many items
-_SIZE_OF_COMPARISON = 50  # characters of text that take as long
+MAX_TOTAL_SIZE = 600_000_000  # characters of conditions, by items, and of rules, by results
 
-_HOST_FACTS = ("hostname", "os", "arch")
 _COMPOSE_FILES_PATH = ("compose", "files")
 _PROJECT_GROUPS = ("compose", "start", "stack")  # nothing to judge without a compose file
+_HOST_FACTS = ("hostname", "os", "arch")
 _ENGINE_FACTS = ("reachable", "engine", "version", "endpoint", "context")
 
 
@@ -81,8 +64,6 @@ def select_rules(
     ruleset: RuleSet, selection: RuleSelection, suggest: Callable[[str], str] = lambda _: ""
 ) -> list[Rule]:
     """Return the selected rules; raises InputError for an id or tag that no rule has."""
-    if not selection.only and not selection.skip:
-        return [rule for rule in ruleset.rules if rule.enabled]
     retired = _retired_names(ruleset, selection)
     if selection.only and retired.issuperset(selection.only):
         names = sorted(selection.only)
@@ -129,8 +110,6 @@ def evaluate(
         evaluation.rules.update(rules)
         if not selected:
             raise InputError(f"{exclusion}, and no other rule is selected")
-    for rule in selected:  # first: so that what is too much is refused before the work
-        evaluation.count_work(rule)
     results = tuple(result for rule in selected for result in evaluation.judge_rule(rule))
     files, services = (facts.get(("compose", name)) for name in ("files", "services"))
     return Report(
@@ -149,51 +128,17 @@ def evaluate(
         compose_files=tuple(map(str, files)) if isinstance(files, list) else (),
         service_count=len(services) if isinstance(services, Mapping) else None,
         notes=(
-            *_note_rules_that_fit(ruleset, exclusion, facts),
-            *_note_measured_parent(facts, results),
-            *_note_offline(results),
-            *ruleset.notes,
+            *list_notes(ruleset, facts, results, exclusion),
             *map(describe_retired_rule, sorted(_retired_names(ruleset, selection))),
-            *_note_unneeded_waivers(ruleset, results),
         ),
     )
-
-
-def _note_unneeded_waivers(ruleset: RuleSet, results: Sequence[Result]) -> Iterator[str]:
-    if ruleset.waivers:
-        from preflight.evaluate.waivers import find_unneeded_waivers  # most files have no waiver
-
-        for waiver in find_unneeded_waivers(ruleset.waivers, results):
-            yield f"waiver of {waiver.rule}: the rule passes without it; remove the waiver"
-
-
-def _note_rules_that_fit(ruleset: RuleSet, exclusion: str | None, facts: Facts) -> Iterator[str]:
-    """Yield which rules were judged if not the file's own, and where better ones are."""
-    note = f"{exclusion}, so only the general rules were judged." if exclusion else ""
-    packs = _find_packs(facts) if ruleset.origin == BUNDLED_ORIGIN else []
-    if packs:
-        names = " or ".join(packs)
-        note += f" The documented requirements of {names}: preflight check --rules {packs[0]}"
-    elif exclusion and ruleset.origin == BUNDLED_ORIGIN:
-        note += " Write this project's own requirements: preflight init"
-    if note:
-        yield note.strip()
-
-
-def _find_packs(facts: Facts) -> list[str]:
-    """Return the packs whose images the project runs."""
-    services = facts.get(("compose", "services"))
-    names = services if isinstance(services, Mapping) else ()
-    images = [facts.get(("compose", "services", str(name), "repository")) for name in names]
-    repositories = set(map(str, images))
-    return [pack for pack, own in IMAGES_BY_PACK.items() if repositories.intersection(own)]
 
 
 def _find_exclusion(ruleset: RuleSet, scope: Scope) -> str | None:
     """Return why the file's own rules don't apply; None if they do, or if that isn't known."""
     reasons = []
     for when in ruleset.applies:
-        holds = [all_conditions_hold([line], scope) for line in when]
+        holds = [conditions.all_conditions_hold([line], scope) for line in when]
         # an item that isn't there is unknown to a rule, but it is known that the file has another
         failing = [
             line
@@ -204,38 +149,19 @@ def _find_exclusion(ruleset: RuleSet, scope: Scope) -> str | None:
             return None
         line = failing[0]
         comparison = ComparisonText(scope.get(line.path), line.condition, scope, line.path)
-        reasons.append(f"{join_path(line.path)} is {shorten_text(comparison.actual_text)}")
+        reasons.append(
+            f"{join_path(line.path)} is {sentences.shorten_text(comparison.actual_text)}"
+        )
     return (
         ruleset.otherwise or f"The rules of {ruleset.name} don't apply here ({', '.join(reasons)})"
     )
 
 
-def _note_measured_parent(facts: Facts, results: Iterable[Result]) -> Iterator[str]:
-    """Yield that the disk of another folder was judged, where --path doesn't exist yet."""
-    path, parent = (facts.get(("host", "disk", name)) for name in ("path", "parent"))
-    if isinstance(parent, str) and any(r.fact.startswith("host.disk.") for r in results):
-        yield f"{path} doesn't exist yet: its disk was judged at {parent}."
-
-
-def _note_offline(results: Iterable[Result]) -> Iterator[str]:
-    """Yield how many rules need the network, those apart that hold for any stack's images."""
-    skipped = [
-        result
-        for result in results
-        if result.reason_or_source == NEEDS_ONLINE and not result.fact.startswith("registry.")
-    ]
-    if skipped:
-        noun, them = ("rule needs", "it") if len(skipped) == 1 else ("rules need", "them")
-        yield f"{len(skipped)} {noun} the network: add --online to judge {them}."
-
-
 def _known_facts_by_name(facts: Facts, group: str, names: Iterable[str]) -> Mapping[str, object]:
     """Return facts by name; None where one is unknown or of another type."""
-    values = ((name, facts.get((group, name))) for name in names)
+    values = {name: facts.get((group, name)) for name in names}
     types = {"reachable": bool}
-    return {
-        name: value if isinstance(value, types.get(name, str)) else None for name, value in values
-    }
+    return {n: v if isinstance(v, types.get(n, str)) else None for n, v in values.items()}
 
 
 class Evaluation:
@@ -263,8 +189,7 @@ class Evaluation:
         # by path, then by item: many rules select services by the same fact
         self._item_values: dict[Path, dict[str | None, Value | Unknown]] = {}
         self._results_left = MAX_RESULTS
-        self._work_left = MAX_TOTAL_RESULT_SIZE
-        self._item_counts: dict[str, int] = {}  # of the rules whose work was counted
+        self._size_left = MAX_TOTAL_SIZE
 
     def judge_rule(self, rule: Rule) -> tuple[Result, ...]:
         """Return a rule's results; judges first what it needs (the loader refused cycles)."""
@@ -280,34 +205,21 @@ class Evaluation:
                 self._judge_within_limits(top)
         return self.results[rule.id]
 
-    def count_work(self, rule: Rule) -> None:
-        """Count a rule's items once; raises InputError where all rules together have too many."""
-        if rule.id in self._item_counts:
-            return
-        items = self.facts.get(rule.for_each) if rule.for_each else None
-        count = self._item_counts[rule.id] = len(items) if isinstance(items, Mapping) else 1
-        if count > 1:
-            self._work_left -= count * (
-                _estimate_comparisons(rule) + _count_characters(rule) // _ITEMS_PER_RESULT
-            )
-        if count > MAX_RESULTS or self._work_left < 0:
-            raise self._too_much_error(rule)
-
-    def _too_much_error(self, rule: Rule) -> InputError:
-        limits = f"at most {MAX_RESULTS:,} results and {MAX_TOTAL_RESULT_SIZE:,} steps"
-        items = f"{self._item_counts[rule.id]:,} items"
-        return InputError(f"too much to judge at rule {rule.id} with {items}: {limits}")
-
     def _judge_within_limits(self, rule: Rule) -> None:
-        """Keep a rule's results; raises InputError where all rules together make too many."""
-        self.count_work(rule)
-        characters = _count_characters(rule) if self._item_counts[rule.id] > 1 else 0
-        limit = min(self._results_left, self._work_left // (characters or 1))
-        results = tuple(islice(self._judge_unlimited(rule), limit + 1))
-        if len(results) > limit:
-            raise self._too_much_error(rule)
+        """Keep a rule's results; raises InputError where all rules together take too much."""
+        items = self.facts.get(rule.for_each) if rule.for_each else None
+        count, size = (len(items) if isinstance(items, Mapping) else 1), 0
+        if count > 1:
+            size = len(repr(rule))
+            self._size_left -= count * len(repr((rule.when, rule.require, rule.recommend)))
+        limit = min(self._results_left, self._size_left // (size or 1))
+        is_too_much = count > MAX_RESULTS or limit < 0
+        results = () if is_too_much else tuple(islice(self._judge_unlimited(rule), limit + 1))
+        if is_too_much or len(results) > limit:
+            limits = f"at most {MAX_RESULTS:,} results and {MAX_TOTAL_SIZE:,} steps"
+            raise InputError(f"too much to judge at rule {rule.id} with {count:,} items: {limits}")
         self._results_left -= len(results)
-        self._work_left -= len(results) * characters
+        self._size_left -= len(results) * size
         self.results[rule.id] = results
         failed = (result for result in results if result.verdict not in ("pass", "warn"))
         blocker = next(failed, None)
@@ -337,8 +249,7 @@ class Evaluation:
         own = [line for line in rule.when if ITEM_SEGMENT in line.path]
         selected = self._select_items(own, [Scope(self.facts, str(i), collection) for i in items])
         if unknown and not items and (result is None or result.verdict != "skip"):
-            verdict: Verdict = "skip" if unknown.reason == NEEDS_ONLINE else "unknown"
-            yield self._not_evaluated(rule, self.scope, verdict, unknown.reason)
+            yield self._not_evaluated(rule, self.scope, "unknown", unknown.reason)
         elif result is not None and (result.verdict == "skip" or unknown or selected):
             yield result
         elif not items:
@@ -389,17 +300,16 @@ class Evaluation:
                 undecided = undecided or comparison.reason(holds)
                 continue
             name = join_path(scope.replace_item_segment(line.path))
-            words = describe_as_predicate(comparison.condition_text.phrase)
-            reason = f"applies only if {name} {words}"
-            here = f"; here it is {comparison.actual_text}"
-            reason += " (not met)" if comparison.is_secret else here
+            words = sentences.describe_as_predicate(comparison.condition_text.phrase)
+            is_secret, text = comparison.is_secret, comparison.actual_text
+            here = " (not met)" if is_secret else f"; here it is {text}"
+            reason = f"applies only if {name} {words}{here}"
             return self._not_evaluated(rule, scope, "skip", reason)  # whatever the others are
         if not undecided:
             return None
-        reason = f"cannot tell whether the rule applies: {undecided}"
-        if undecided == NEEDS_ONLINE:
-            return self._not_evaluated(rule, scope, "skip", undecided)
-        return self._not_evaluated(rule, scope, "unknown", reason)
+        if undecided != NEEDS_ONLINE:
+            undecided = f"cannot tell whether the rule applies: {undecided}"
+        return self._not_evaluated(rule, scope, "unknown", undecided)
 
     def _compare_fact(self, rule: Rule, scope: Scope) -> Result:
         """Compare the fact with the requirement, then with the recommendation."""
@@ -412,8 +322,7 @@ class Evaluation:
             comparison = ComparisonText(actual, condition, scope, rule.fact)
             if isinstance(holds, Unknown):
                 reason = comparison.reason(holds)
-                undecided: Verdict = "skip" if reason == NEEDS_ONLINE else "unknown"
-                return self._make_result(rule, comparison, undecided, severity, reason)
+                return self._make_result(rule, comparison, "unknown", severity, reason)
             result = self._make_result(rule, comparison, verdict, severity)
             if rule.id in self.waivers:
                 from preflight.evaluate.waivers import apply_waiver
@@ -438,17 +347,18 @@ class Evaluation:
         severity: Severity,
         reason: str = "",
     ) -> Result:
-        """Build a result; `reason` is why it is unknown or skipped."""
+        """Build a result; `reason` is why it isn't judged: what needs the network is skipped."""
+        verdict = "skip" if reason == NEEDS_ONLINE else verdict
         scope = comparison.scope
         path = scope.replace_item_segment(rule.fact)
         source, place = self.facts.origin(path)
         if place is None and scope.item is not None:  # then the line where the item begins
             _, place = self.facts.origin(scope.path_within_item(()) or ())
-        fill = partial(self._fill_texts, rule, comparison, verdict, severity, reason)
-        templates = fill("{item}") if scope.item and verdict in ("fail", "warn") else None
-        texts = templates.for_item(scope.item or "") if templates else fill(scope.item)
+        texts = templates = self._fill_texts(rule, comparison, verdict, severity, reason)
+        if scope.item is not None:
+            texts = templates.for_item(scope.item)
         expected: str = severity
-        if not comparison.says_only_whether():
+        if comparison.condition.has_bound:
             recommended = " recommended" if severity == "recommended" else ""
             expected = f"{comparison.condition_text.sign}{recommended}"
         return Result(
@@ -476,7 +386,7 @@ class Evaluation:
             unit=comparison.unit,
             rule_file=rule.file,
             rule_line=rule.line,
-            templates=templates,
+            templates=templates if scope.item and verdict in ("fail", "warn") else None,
         )
 
     def _fill_texts(
@@ -486,14 +396,14 @@ class Evaluation:
         verdict: Verdict,
         severity: Severity,
         reason: str,
-        item: str | None,
     ) -> ItemTemplates:
-        """Return the sentence of a result, the engine's error and the fixes, for an item's name."""
+        """Return the sentence of a result, the engine's error and the fixes, with `{item}`."""
+        item = None if comparison.scope.item is None else "{item}"
 
         def placeholder(name: str) -> str | None:
-            if name == "severity":
-                return severity
-            return comparison.format_placeholder(self.catalogue, item, name)
+            if name in ("severity", "item"):
+                return severity if name == "severity" else item
+            return comparison.format_placeholder(self.catalogue, name)
 
         message = error = None
         if verdict in ("fail", "warn"):
@@ -505,7 +415,7 @@ class Evaluation:
             message = comparison.sentence(title, verdict, severity, reason)
         fixes = () if verdict in ("pass", "skip") else rule.fixes
         path = comparison.scope.replace_item_segment(rule.fact)
-        resolved = tuple(resolve_fixes(fixes, comparison.scope, placeholder, path))
+        resolved = tuple(sentences.resolve_fixes(fixes, comparison.scope, placeholder, path))
         if verdict == "unknown":  # nobody knows whether there is anything to change
             resolved = tuple(fix for fix in resolved if fix.kind not in ("edit", "destructive"))
         return ItemTemplates(message, error, resolved)
@@ -516,21 +426,6 @@ def _as_result_value(value: Value | Unknown) -> Value:
     if isinstance(value, Unknown):
         return None
     return list(value) if isinstance(value, Mapping) else value
-
-
-def _count_characters(rule: Rule) -> int:
-    """Return how many characters a result of a rule has."""
-    texts = [rule.title, rule.why, rule.section, rule.problem or "", rule.error or "", *rule.tags]
-    for fix in rule.fixes:
-        texts += (fix.text, fix.command or "", fix.url or "")
-    return sum(map(len, texts))
-
-
-def _estimate_comparisons(rule: Rule) -> int:
-    """Return how long the comparisons of an item take, in characters of text."""
-    lines = [*rule.when, *(line for fix in rule.fixes for line in fix.when)]
-    conditions = [rule.require, rule.recommend, *(line.condition for line in lines)]
-    return _SIZE_OF_COMPARISON * sum(c.count_compared_values() for c in conditions if c)
 
 
 def list_conditions(rule: Rule) -> list[tuple[Condition, Severity, Verdict]]:
@@ -551,7 +446,11 @@ def _refers_to_item(line: FactCondition) -> bool:
 def _find_change(path: Path, comparison: ComparisonText) -> ProposedChange | None:
     """Return the nearest value of the fact that meets the condition, None where none is found."""
     condition, scope, actual = comparison.condition, comparison.scope, comparison.actual
-    for value in () if comparison.is_secret else find_passing_values(condition, actual, scope):
-        text = f"{comparison.actual_text} → {format_value(value, comparison.unit, actual)}"
+    for value in (
+        () if comparison.is_secret else conditions.find_passing_values(condition, actual, scope)
+    ):
+        text = (
+            f"{comparison.actual_text} → {sentences.format_value(value, comparison.unit, actual)}"
+        )
         return ProposedChange(join_path(path), _as_result_value(comparison.raw), value, text)
     return None

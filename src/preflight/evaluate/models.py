@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from preflight.evaluate.memory import get_size
+from preflight.evaluate.summary import get_size
 from preflight.model.facts import Facts, Unknown
 from preflight.model.listings import ModelFit, ModelListing
 from preflight.model.rules import LanguageModel

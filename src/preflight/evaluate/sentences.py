@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from math import ceil
 from typing import Any, NamedTuple, TypeGuard
 
@@ -241,7 +242,6 @@ class ComparisonText:
         self.scope = scope
         self.unit = condition.unit
         self.actual = None if self.is_secret else convert_value(actual, self.unit)
-        self._condition_text: ConditionText | None = None  # most are written twice
         self.operator: Operator | None = None
         self.operand: Operand = None
         self.bound: Any = None
@@ -257,12 +257,6 @@ class ComparisonText:
         else:
             self.actual_text = format_value(self.actual, self.unit, self.bound, binary=True)
 
-    def says_only_whether(self) -> bool:
-        """Return whether the fact is true or false or only has to be set: it has no bound."""
-        return self.unit == "boolean" or all(
-            operator.shape == "flag" for operator, _ in self.condition.tests
-        )
-
     def expected(self) -> Mapping[str, Any]:
         """Return the condition as JSON, nothing of a secret's."""
         return {} if self.is_secret else resolve_condition(self.condition, self.scope)
@@ -273,12 +267,10 @@ class ComparisonText:
             return "a value that isn't shown can't be compared"
         return unknown.reason
 
-    @property
+    @cached_property
     def condition_text(self) -> ConditionText:
         """The condition in words."""
-        if self._condition_text is None:
-            self._condition_text = describe_condition(self.condition, self.scope, self.actual)
-        return self._condition_text
+        return describe_condition(self.condition, self.scope, self.actual)
 
     def bare_bound(self) -> str:
         """Write the bound without its operator, for fixes; nothing where it isn't known."""
@@ -309,7 +301,7 @@ class ComparisonText:
         if self.is_secret:
             absence = "not set " if self.raw is None else ""
             return f"{title}: {absence}({'met' if verdict == 'pass' else 'not met'})"
-        if self.says_only_whether():
+        if not self.condition.has_bound:
             if self.unit != "boolean" and self.actual is None:
                 return f"{title}: not set ({severity})" if self.condition.tests[0][1] else title
             is_of_network = self.fact[:1] == ("net",) and verdict != "pass"
@@ -337,10 +329,8 @@ class ComparisonText:
 
         return fill_placeholders(problem, format_in_sentence)
 
-    def format_placeholder(self, catalogue: Catalogue, item: str | None, name: str) -> str | None:
-        """Return the text for a placeholder of a fix: a value, the item, or a fact by its path."""
-        if name == "item":
-            return item
+    def format_placeholder(self, catalogue: Catalogue, name: str) -> str | None:
+        """Return the text for a placeholder of a fix: a value, or a fact by its path."""
         if self.is_secret and name in ("actual", "expected", "missing"):
             return None
         if name == "actual":

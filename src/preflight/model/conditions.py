@@ -47,6 +47,9 @@ class Operator(NamedTuple):
     summary: str
     holds: Callable[[Any, Any], bool] | None = None
 
+    def __repr__(self) -> str:
+        return self.name
+
 
 class Condition(NamedTuple):
     """Tests that must all hold. `unit` is how the fact's value is read."""
@@ -63,20 +66,16 @@ class Condition(NamedTuple):
             else:
                 yield row, operand, self.unit
 
-    def count_compared_values(self) -> int:
-        """Return how many values an actual one is compared with."""
-        return sum(_count_values(operand) for _, operand, _ in self.comparisons())
+    @property
+    def has_bound(self) -> bool:
+        """Whether it compares with more than true or false, or set or not set."""
+        return self.unit != "boolean" and any(row.shape != "flag" for row, _ in self.tests)
 
     def referenced_facts(self) -> Iterator[Path]:
         """Yield the facts that are bounds, or parts of one."""
         for _, operand, _ in self.comparisons():
             if isinstance(operand, tuple):  # most are scalars
                 yield from referenced_facts(operand)
-
-
-def _count_values(operand: Operand) -> int:
-    is_group = isinstance(operand, tuple) and not isinstance(operand, Reference)
-    return sum(map(_count_values, operand)) if is_group else 1
 
 
 def referenced_facts(operand: Operand) -> Iterator[Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from preflight.model.conditions import Condition
 from preflight.model.facts import Catalogue, Facts, Unit, join_path
 from preflight.model.listings import Explanation, ModelFit, ModelListing, RuleText
 from preflight.model.quantities import format_bytes, format_duration, looks_binary
@@ -90,7 +89,7 @@ def render_explanation(explained: Explanation, options: RenderOptions) -> str:
     severity = "required" if text.requires else "recommended"
     layout.add_line(Fill(f"{rule.id} · {rule.title}", "bold"), (severity, "dim"))
     condition = f"{text.fact} {text.requires or text.recommends}"
-    if _is_said_by_title(rule.require or rule.recommend):
+    if (main := rule.require or rule.recommend) is not None and not main.has_bound:
         condition = f"{rule.title} ({text.fact})"
     elif text.requires and text.recommends:
         condition += f" (recommended: {text.recommends})"
@@ -278,11 +277,4 @@ def _describe_conditions(rule: Rule, text: RuleText) -> Iterator[str]:
         (rule.recommend, text.recommends, "recommended"),
     ):
         if condition is not None and words is not None:
-            yield severity if _is_said_by_title(condition) else f"{words} {severity}"
-
-
-def _is_said_by_title(condition: Condition | None) -> bool:
-    """Return whether a condition is only true or false, or set or not."""
-    return condition is not None and (
-        condition.unit == "boolean" or all(row.shape == "flag" for row, _ in condition.tests)
-    )
+            yield f"{words} {severity}" if condition.has_bound else severity

@@ -866,11 +866,11 @@ EACH_IMAGE = "for_each: compose.services, fact: image, require: {equals: x}"
     ("bound", "value", "keys"),
     [
         ("MAX_RESULTS", 9, EACH_IMAGE),
-        ("MAX_TOTAL_RESULT_SIZE", 10_000, f"{EACH_IMAGE}, why: {'x' * 1000}"),
+        ("MAX_TOTAL_SIZE", 10_000, f"{EACH_IMAGE}, why: {'x' * 1000}"),
         (
-            "MAX_TOTAL_RESULT_SIZE",
+            "MAX_TOTAL_SIZE",
             10_000,
-            f"{EACH_IMAGE}, recommend: {{one_of: [{', '.join('abcdefghijklmnopqrst')}]}}",
+            f"{EACH_IMAGE}, recommend: {{one_of: [{', '.join(f'w{n}' for n in range(200))}]}}",
         ),
     ],
 )
@@ -893,25 +893,6 @@ def test_all_rules_together_have_the_bounds(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(InputError, match="rule b with 10 items"):
         judged(ruleset, given)
     assert len(judged(ruleset, given, only=["b"]).results) == 10
-
-
-def test_what_is_too_much_is_refused_before_the_first_item_is_judged(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    text = "".join(
-        f"  - {{id: {name}, title: T, for_each: compose.services, fact: limits.cpus,"
-        " require: {at_least: 1}}\n"
-        for name in ("a", "b", "c")
-    )
-    given = services(**{f"s{number}": 2 for number in range(100)})
-    ruleset = rules(f"rules:\n{text}")
-    assert len(judged(ruleset, given).results) == 300
-    monkeypatch.setattr(
-        judge, "MAX_TOTAL_RESULT_SIZE", 250 * (len("T") + judge._SIZE_OF_COMPARISON)
-    )
-    monkeypatch.setattr(judge.Evaluation, "_judge_item", None)  # a call would fail
-    with pytest.raises(InputError, match=r"^too much to judge at rule c with 100 items"):
-        judged(ruleset, given)
 
 
 @pytest.mark.parametrize(
@@ -942,6 +923,6 @@ def test_what_a_when_leaves_out_is_no_work() -> None:
     ruleset = one(f"{each}, why: {'x' * 40_000}, when: {{image: db}}")
     assert len(judged(ruleset, given).results) == 5
     with pytest.raises(InputError, match="too much to judge at rule a with 10,000 items"):
-        judged(one(f"{each}, why: {'x' * 40_000}"), given)
+        judged(one(f"{each}, why: {'x' * 80_000}"), given)
     with pytest.raises(InputError, match="too much to judge at rule a with 10,000 items"):
-        judged(one(f"{each}, why: {'x' * 400_000}, when: {{image: db}}"), given)
+        judged(one(f"{each}, when: {{image: {'x' * 80_000}}}"), given)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from preflight.evaluate.memory import compute_memory_breakdown
+from preflight.evaluate.summary import compute_memory_breakdown
 from preflight.model.facts import Facts, Unknown
 from preflight.model.report import ServiceMemory
 

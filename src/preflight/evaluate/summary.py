@@ -1,0 +1,106 @@
+"""What a report says beside its results: notes, and where the memory of the stack goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from preflight.evaluate.sentences import is_number
+from preflight.model.facts import NEEDS_ONLINE, Facts
+from preflight.model.quantities import is_plausible
+from preflight.model.report import MemoryBreakdown, MemoryConstraint, Result, ServiceMemory
+from preflight.model.rules import BUNDLED_ORIGIN, IMAGES_BY_PACK, RuleSet
+
+
+def list_notes(
+    ruleset: RuleSet, facts: Facts, results: Sequence[Result], exclusion: str | None
+) -> Iterator[str]:
+    """Yield what else to know; `exclusion` is why the file's own rules don't apply."""
+    yield from _note_rules_that_fit(ruleset, exclusion, facts)
+    path, parent = (facts.get(("host", "disk", name)) for name in ("path", "parent"))
+    if isinstance(parent, str) and any(r.fact.startswith("host.disk.") for r in results):
+        yield f"{path} doesn't exist yet: its disk was judged at {parent}."
+    offline = [r for r in results if r.reason_or_source == NEEDS_ONLINE]
+    if count := sum(not r.fact.startswith("registry.") for r in offline):  # of any stack's images
+        noun, them = ("rule needs", "it") if count == 1 else ("rules need", "them")
+        yield f"{count} {noun} the network: add --online to judge {them}."
+    yield from ruleset.notes
+    if ruleset.waivers:
+        from preflight.evaluate.waivers import find_unneeded_waivers  # most files have no waiver
+
+        for waiver in find_unneeded_waivers(ruleset.waivers, results):
+            yield f"waiver of {waiver.rule}: the rule passes without it; remove the waiver"
+
+
+def _note_rules_that_fit(ruleset: RuleSet, exclusion: str | None, facts: Facts) -> Iterator[str]:
+    """Yield which rules were judged if not the file's own, and where better ones are."""
+    note = f"{exclusion}, so only the general rules were judged." if exclusion else ""
+    packs = _find_packs(facts) if ruleset.origin == BUNDLED_ORIGIN else []
+    if packs:
+        names = " or ".join(packs)
+        note += f" The documented requirements of {names}: preflight check --rules {packs[0]}"
+    elif exclusion and ruleset.origin == BUNDLED_ORIGIN:
+        note += " Write this project's own requirements: preflight init"
+    if note:
+        yield note.strip()
+
+
+def _find_packs(facts: Facts) -> list[str]:
+    """Return the packs whose images the project runs."""
+    services = facts.get(("compose", "services"))
+    names = services if isinstance(services, Mapping) else ()
+    images = [facts.get(("compose", "services", str(name), "repository")) for name in names]
+    repositories = set(map(str, images))
+    return [pack for pack, own in IMAGES_BY_PACK.items() if repositories.intersection(own)]
+
+
+def compute_memory_breakdown(facts: Facts, overhead: float | None) -> MemoryBreakdown:
+    """Return what takes memory, in bytes; what isn't known is None."""
+    services = facts.get(("compose", "services"))
+    model_name = facts.get(("model", "name"))
+    is_local = facts.get(("docker", "local")) is not False
+    breakdown = MemoryBreakdown(
+        host=get_size(facts, "host", "memory", "total") if is_local else None,
+        overhead=overhead,
+        docker=get_size(facts, "docker", "memory", "usable"),
+        services=tuple(
+            _compute_service_memory(facts, str(name))
+            for name in (services if isinstance(services, Mapping) else ())
+        ),
+        model=model_name if isinstance(model_name, str) else None,
+        model_memory=get_size(facts, "model", "memory"),
+        model_budget=get_size(facts, "model", "budget"),
+    )
+    return breakdown._replace(tightest=_find_tightest_constraint(breakdown))
+
+
+def _compute_service_memory(facts: Facts, name: str) -> ServiceMemory:
+    path = ("compose", "services", name)
+    replicas = get_size(facts, *path, "replicas")
+    return ServiceMemory(
+        name,
+        1 if replicas is None else max(int(replicas), 0),  # a snapshot may hold any number
+        get_size(facts, *path, "reservations", "memory"),
+        get_size(facts, *path, "limits", "memory"),
+    )
+
+
+def _find_tightest_constraint(breakdown: MemoryBreakdown) -> MemoryConstraint | None:
+    """Return the constraint with the least to spare, which is negative where memory is short."""
+    reserved = sum((service.reservation or 0) * service.replicas for service in breakdown.services)
+    of_host = reserved and reserved + (breakdown.overhead or 0)
+    constraints = [
+        MemoryConstraint(where, available, required, required_by)
+        for where, available, required, required_by in (
+            ("host", breakdown.host, of_host, "the reservations and the overhead"),
+            ("docker", breakdown.docker, reserved, "the reservations"),
+            ("model", breakdown.model_budget, breakdown.model_memory, "the model needs"),
+        )
+        if available is not None and required
+    ]
+    return min(constraints, key=lambda constraint: constraint.spare, default=None)
+
+
+def get_size(facts: Facts, *path: str) -> float | None:
+    """Return a size in bytes, None where it isn't known."""
+    value = facts.get(path)
+    return value if is_number(value) and is_plausible(value) else None
