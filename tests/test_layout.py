@@ -73,6 +73,13 @@ def test_imports_run_downward_only(file: Path) -> None:
         assert top not in WORLD or part in TOUCHES_WORLD, name
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_named_tuples_have_no_annotations_in_words(file: Path) -> None:
+    """Each would be compiled at the import, and the first loads all of Python's syntax tree."""
+    text = file.read_text(encoding="utf-8")
+    assert "(NamedTuple)" not in text or "from __future__ import annotations" not in text
+
+
 PRINT_MODULES = "print('\\n' + json.dumps(sorted(sys.modules)), file=sys.stderr, flush=True)"
 
 

@@ -3,8 +3,6 @@
 A leaf that any layer may import. It knows nothing about the programs that it runs.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import re

@@ -1,7 +1,5 @@
 """`preflight diagnose`: known errors in logs, what they mean and what to do."""
 
-from __future__ import annotations
-
 import io
 import os
 import re
@@ -125,7 +123,7 @@ def diagnose(
     raise typer.Exit(ExitCode.FAILED if is_sure else ExitCode.OK)
 
 
-def build_report(ruleset: RuleSet, reader: LogReader, facts: Facts | None = None) -> LogReport:
+def build_report(ruleset: RuleSet, reader: "LogReader", facts: Facts | None = None) -> "LogReport":
     """Return what the known errors in the logs mean, with the facts if there are any."""
     from preflight.evaluate.diagnoses import describe_container_states
     from preflight.evaluate.diagnoses import diagnose as find_causes
@@ -161,7 +159,7 @@ class _LogInputs:
         self._already_read: set[tuple[int, int]] = set()
 
     @cached_property
-    def reader(self) -> LogReader:
+    def reader(self) -> "LogReader":
         """The reader of all logs; made once there is one, as its patterns may take a second."""
         from preflight.logs.log_reader import LogReader
 

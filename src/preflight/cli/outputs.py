@@ -1,7 +1,5 @@
 """Where reports go: reads `--format NAME[:FILE]`, refuses clashes, writes every output."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
@@ -57,7 +55,7 @@ def parse_format_options(formats: list[str], inputs: Iterable[str]) -> list[Repo
 
 
 def write_reports(
-    outputs: Iterable[ReportOutput], subject: Report | Fleet, *, quiet: bool, verbose: bool
+    outputs: Iterable[ReportOutput], subject: "Report | Fleet", *, quiet: bool, verbose: bool
 ) -> bool:
     """Write them all; complain about each that can't be written, return whether all were."""
     errors = []

@@ -5,8 +5,6 @@ questions; the rule file is read from there. Nothing else fetches: other command
 file with its lock.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

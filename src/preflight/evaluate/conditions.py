@@ -3,8 +3,6 @@
 An absent value meets `exists: false` and no other condition.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from math import inf, nextafter
 from typing import Any, NamedTuple, TypeAlias

@@ -1,7 +1,5 @@
 """Judges every selected rule, in the order of the file, and what it needs before it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date
 from fnmatch import fnmatchcase

@@ -4,8 +4,6 @@ What to change follows from the fact that a rule judges, the value from its cond
 proposed that wasn't judged: the facts with all changes, by all selected rules.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import ceil, floor

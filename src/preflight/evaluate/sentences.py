@@ -1,7 +1,5 @@
 """The texts of a report: values, conditions, fixes, the one sentence that every format shows."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property

@@ -6,8 +6,6 @@ http.client takes 10 ms of each check, and the docker SDK longer than all the re
 is missing here: SSH and Windows' named pipes.
 """
 
-from __future__ import annotations
-
 import re
 import socket
 import time
@@ -52,7 +50,7 @@ def send_request(
     method: str = "GET",
     headers: Mapping[str, str] = {},
     body: bytes | None = None,
-    tls: ssl.SSLContext | None = None,
+    tls: "ssl.SSLContext | None" = None,
     proxy: SplitResult | None = None,
 ) -> HttpResponse:
     """Send a request; the body of the response is cut one byte beyond `max_bytes`.
@@ -176,7 +174,7 @@ def _authorize_at_proxy(proxy: SplitResult) -> dict[str, str]:
 
 
 def _connect_socket(
-    url: str, deadline: float, tls: ssl.SSLContext | None, proxy: SplitResult | None
+    url: str, deadline: float, tls: "ssl.SSLContext | None", proxy: SplitResult | None
 ) -> socket.socket:
     parts, timeout = urlsplit(url), deadline - time.monotonic()
     if parts.scheme == "unix":
@@ -212,7 +210,7 @@ def _connect_socket(
 
 
 @lru_cache(maxsize=8)  # reading the CA certificates takes long
-def _make_tls_context(tls: TlsFiles) -> ssl.SSLContext:
+def _make_tls_context(tls: TlsFiles) -> "ssl.SSLContext":
     import ssl
 
     context = ssl.create_default_context(cafile=tls.ca)

@@ -3,8 +3,6 @@
 Nothing here leaves the machine but to the engine. Source of references: distribution/reference.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -132,12 +130,12 @@ def _inspect_platform(engine: Engine | Unknown, image: str) -> str | Unknown:
     return "/".join(filter(None, (system, architecture, variant)))
 
 
-def registry_key(reference: ImageReference) -> str:
+def registry_key(reference: "ImageReference") -> str:
     """Return the name of a registry in docker's config.json."""
     return DOCKER_HUB_KEY if reference.registry == DEFAULT_REGISTRY else reference.registry
 
 
-def find_helper(reference: ImageReference, config: Mapping[str, Any]) -> str | None:
+def find_helper(reference: "ImageReference", config: Mapping[str, Any]) -> str | None:
     """Return the program that docker asks for the credentials of a registry.
 
     Source: docker/cli, cli/config/configfile `getConfiguredCredentialStore`.
@@ -149,7 +147,7 @@ def find_helper(reference: ImageReference, config: Mapping[str, Any]) -> str | N
 
 
 def _find_missing_helper(
-    reference: ImageReference, config: Mapping[str, Any], environ: Mapping[str, str]
+    reference: "ImageReference", config: Mapping[str, Any], environ: Mapping[str, str]
 ) -> str | None:
     helper = find_helper(reference, config)
     found = helper and find_program(helper, environ)

@@ -3,8 +3,6 @@
 Of a network share that doesn't answer, only what the system's mounts say is known.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import stat
@@ -56,7 +54,7 @@ def measure(context: MeasureContext, paths: Sequence[Path]) -> Iterator[Measured
 
 
 def _mount_facts(
-    project: Project, name: str, target: str, mount: Mapping[str, Any], sources: _Sources
+    project: Project, name: str, target: str, mount: Mapping[str, Any], sources: "_Sources"
 ) -> Iterator[Measured]:
     line = find_source(project, ("services", name, "volumes"))
     kind, source = str(mount.get("type")), str(mount.get("source") or "")

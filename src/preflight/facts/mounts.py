@@ -3,8 +3,6 @@
 What is at the target is looked up in the image, where that is here and its files can be read.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import stat

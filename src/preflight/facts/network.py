@@ -4,8 +4,6 @@ Only what a rule names is asked, from this machine: not from a container, and no
 remote engine. What is refused or doesn't exist is false; where no answer came nothing is known.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import re

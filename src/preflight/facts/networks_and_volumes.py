@@ -1,7 +1,5 @@
 """The networks and volumes that services use, and what the engine refuses of them."""
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path

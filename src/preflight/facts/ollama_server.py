@@ -5,8 +5,6 @@ hostile: names are checked. Sources: ollama's envconfig/config.go (`Var`, `KeepA
 `Host`, `ConnectableHost`), docs/api.md and api/types.go; Go's time.ParseDuration.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress

@@ -5,8 +5,6 @@ engine's list of containers (without a userland proxy a published port has no so
 sent.
 """
 
-from __future__ import annotations
-
 import errno
 import ipaddress
 import re

@@ -5,8 +5,6 @@ was tried with Docker 20.10 and Podman 4.3.1. Sources: moby, daemon/daemon_unix.
 daemon/oci_linux.go; runc, libcontainer/configs/validate.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping

@@ -5,8 +5,6 @@ names, and nowhere else. Every answer is bounded in bytes and time. Where a regi
 reached from here, or isn't one, the image is unknown: the engine may have another way to it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -198,12 +196,12 @@ class RegistryClient:
             return ImageAnswer(False, base_error if image.is_base else error)
         raise RegistryError(f"{image.reference.registry} answers with status {response.status}")
 
-    def _is_registry(self, session: RegistrySession, target: str) -> bool:
+    def _is_registry(self, session: "RegistrySession", target: str) -> bool:
         """Return whether what says that a manifest isn't there is a registry."""
         answer = session.request("GET", target, (*_INDEX_MEDIA_TYPES, *_MANIFEST_MEDIA_TYPES))
         return bool(_REGISTRY_ERROR_PATTERN.search(answer.body.decode("utf-8", "replace")))
 
-    def _inspect(self, session: RegistrySession, target: str, image: WantedImage) -> ImageAnswer:
+    def _inspect(self, session: "RegistrySession", target: str, image: WantedImage) -> ImageAnswer:
         """Read the platforms and the size; an answer without them leaves these unknown."""
         wanted = image.platform or self._environ.get("DOCKER_DEFAULT_PLATFORM", "")
         if not wanted and isinstance(self._engine, Engine):
@@ -230,7 +228,9 @@ class RegistryClient:
             unknown = Unknown(f"{image.reference.registry}: {error}", "invalid")
             return ImageAnswer(True, None, unknown, unknown, unknown)
 
-    def _inspect_single(self, session: RegistrySession, manifest: Mapping[str, Any]) -> ImageAnswer:
+    def _inspect_single(
+        self, session: "RegistrySession", manifest: Mapping[str, Any]
+    ) -> ImageAnswer:
         """Read a manifest without an index: Docker pulls it whatever its platform is."""
         size = _sum_sizes(manifest)
         digest = read_field(manifest, "config.digest")
@@ -238,7 +238,7 @@ class RegistryClient:
         platform = _format_platform({**config, "variant": None})
         return ImageAnswer(True, None, [platform] if platform else None, None, size)
 
-    def _open_session(self, reference: ImageReference) -> RegistrySession:
+    def _open_session(self, reference: ImageReference) -> "RegistrySession":
         host = _DOCKER_HUB_HOST if reference.registry == DEFAULT_REGISTRY else reference.registry
         is_insecure = self._is_insecure(reference.registry)
         for scheme in ("https", "http") if is_insecure else ("https",):

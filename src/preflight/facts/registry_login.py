@@ -1,7 +1,5 @@
 """The credentials that docker keeps for a registry: in its config.json, or with a helper."""
 
-from __future__ import annotations
-
 import base64
 import json
 import subprocess

@@ -5,8 +5,6 @@ What this project's own tasks reserve counts as free. The scheduler isn't simula
 tasks as they come, so it may leave one pending for which first-fit decreasing finds a node.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from collections import Counter, defaultdict

@@ -5,8 +5,6 @@ A module that measures is imported in the worker only. It has `measure(context)`
 the paths that rules name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path as FilePath

@@ -1,7 +1,5 @@
 """Runs `ansible-playbook` with the role on every host of an inventory, and collects the answers."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

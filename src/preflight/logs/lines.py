@@ -1,7 +1,5 @@
 """One line of a log: the text that a program wrote, and whether it only quotes an error."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Named logs to the known errors in them: how often, where first and last, and with what values."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
@@ -133,7 +131,7 @@ class LogReader:
         return False
 
     def _count_occurrence(
-        self, count: _OccurrenceCount, occurrence: _Occurrence, match: re.Match[bytes]
+        self, count: "_OccurrenceCount", occurrence: "_Occurrence", match: re.Match[bytes]
     ) -> None:
         """Count a match, unless an earlier line with the same captured value explains it."""
         groups = match.groupdict().items()

@@ -5,8 +5,6 @@ folder. What it finds are candidates: `re` then searches the line, and reads the
 Elsewhere every line is a candidate, which is slow.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import sys

@@ -1,7 +1,5 @@
 """Blocks of a log to the lines that may hold a known error."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple

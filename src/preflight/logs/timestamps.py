@@ -4,8 +4,6 @@ RFC 3339, `docker logs -t`, Python's logging, gunicorn, Go's slog and log, Gin, 
 and the kernel's seconds since boot.
 """
 
-from __future__ import annotations
-
 import re
 from contextlib import suppress
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Cases that test a rule file: the expected verdicts for a snapshot, and the outcome."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from datetime import date
 from types import MappingProxyType

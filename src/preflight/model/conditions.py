@@ -3,8 +3,6 @@
 A condition is data here; `evaluate` applies it to facts.
 """
 
-from __future__ import annotations
-
 import operator
 import re
 from collections.abc import Callable, Iterator
@@ -31,7 +29,7 @@ class Reference(NamedTuple):
 class Sum(NamedTuple):
     """The sum of bounds."""
 
-    parts: tuple[Operand, ...]
+    parts: "tuple[Operand, ...]"
 
 
 Operand: TypeAlias = Any  # a scalar, a Reference, a Sum, or what the operator's shape says

@@ -1,7 +1,5 @@
 """Known errors in logs: how often and where they occurred, what they mean, what to do."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """What changed between two measurements: facts and verdicts, worst first."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ Unknown and absent are two things: an `Unknown` could not be measured; `None` is
 (no cgroup limit, no swap).
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -95,7 +93,7 @@ class Source(NamedTuple):
     place: FileLine | None = None
 
     @classmethod
-    def in_file(cls, file: str, line: int, detail: str = "") -> Source:
+    def in_file(cls, file: str, line: int, detail: str = "") -> "Source":
         """Return the source of a value that a line of a file decides."""
         return cls(f"in {file}:{line}" + (f"; {detail}" if detail else ""), FileLine(file, line))
 

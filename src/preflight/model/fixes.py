@@ -1,7 +1,5 @@
 """What fixes take, and the settings of a compose file that they change."""
 
-from __future__ import annotations
-
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
@@ -122,6 +120,6 @@ class Override(NamedTuple):
     """
 
     edits: tuple[ComposeEdit, ...]
-    passing: tuple[Result, ...]
-    failing: tuple[tuple[Result, Result | None], ...]
-    warnings: tuple[Result, ...]
+    passing: "tuple[Result, ...]"
+    failing: "tuple[tuple[Result, Result | None], ...]"
+    warnings: "tuple[Result, ...]"

@@ -1,7 +1,5 @@
 """Several hosts judged by the same rules: the report of each, and the verdict on all of them."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from preflight import __version__

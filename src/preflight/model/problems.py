@@ -1,7 +1,5 @@
 """Problems of an input, with their place, so that the reader can fix them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches

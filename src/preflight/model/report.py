@@ -1,7 +1,5 @@
 """The report: a verdict for every selected rule, with the texts that every format shows."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date
@@ -80,7 +78,7 @@ class ItemTemplates(NamedTuple):
     error: str | None
     fixes: tuple[ResolvedFix, ...]
 
-    def for_item(self, item: str) -> ItemTemplates:
+    def for_item(self, item: str) -> "ItemTemplates":
         """Return the texts with the name of an item."""
 
         def fill(text: Any) -> Any:

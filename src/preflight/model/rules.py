@@ -1,7 +1,5 @@
 """A rule set, decoded: names resolved, vars replaced, quantities parsed."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from datetime import date
@@ -111,7 +109,7 @@ class Edition(NamedTuple):
     """Where a requirements document is, the day of its last change, and its version."""
 
     url: str
-    date: date | None = None
+    date: "date | None" = None
     version: str = ""
 
 
@@ -195,7 +193,7 @@ class Profile(NamedTuple):
     name: str
     when: tuple[FactCondition, ...] | None
     vars: Mapping[str, str]
-    ruleset: RuleSet
+    ruleset: "RuleSet"
 
 
 class RuleSet(NamedTuple):

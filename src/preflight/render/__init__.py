@@ -1,7 +1,5 @@
 """Turns reports into text: one module per format, listed in FORMATS. Nothing here writes it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -84,7 +82,7 @@ def renderer(name: str) -> Renderer:
     """Return the function that renders one host or many; imports the module of the format."""
     module = import_module(FORMATS[name])
 
-    def render(subject: Report | Fleet, options: RenderOptions) -> str:
+    def render(subject: "Report | Fleet", options: RenderOptions) -> str:
         if name not in _MACHINE_FORMATS:
             subject = make_harmless(subject)
         if isinstance(subject, Report):

@@ -3,8 +3,6 @@
 The file's text is in preflight.yaml.j2; here are the figures.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What text, Markdown and HTML say about a fleet: hosts, worst first, and each problem once."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Lays out text for a terminal: lines with styles, cut or wrapped to its width."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple

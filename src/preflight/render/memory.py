@@ -1,7 +1,5 @@
 """Where memory goes and where it runs out: the rows and bars that text and HTML draw."""
 
-from __future__ import annotations
-
 from math import inf
 from typing import NamedTuple
 

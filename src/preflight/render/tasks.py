@@ -3,8 +3,6 @@
 Formats decide only how it looks.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """What decoding works on: the entries of a rule file, and the state with vars and problems."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
@@ -47,7 +45,7 @@ class Entry(NamedTuple):
     """
 
     node: Any  # of YAML, None where it is ready
-    nodes: Mapping[str, Node]
+    nodes: "Mapping[str, Node]"
     has_section: bool = False  # whether it moves what it overrides to another place
     lines: tuple[FileLines, ...] = ()  # of all bundled files that define it
     value: Any = None
@@ -109,7 +107,7 @@ class DecodingContext:
         self.log_patterns: set[str] = set()
         self.log_values: Mapping[str, Fact] | None = None  # what a diagnosis' patterns capture
 
-    def error(self, node: Node, message: str) -> InvalidValueError:
+    def error(self, node: "Node", message: str) -> InvalidValueError:
         """Add a problem; raise what is returned where decoding can't continue."""
         from preflight.yaml_marks import problem_at  # bundled sets that are ready need no YAML
 
@@ -119,11 +117,11 @@ class DecodingContext:
             raise TooManyProblemsError
         return InvalidValueError(message)
 
-    def missing_error(self, node: Node, message: str) -> InvalidValueError:
+    def missing_error(self, node: "Node", message: str) -> InvalidValueError:
         """Add a problem about something missing, unless what couldn't be read might have it."""
         return self.error(node, message) if self.complete else InvalidValueError(message)
 
-    def find_fact(self, node: Node, name: str) -> tuple[Path, Fact]:
+    def find_fact(self, node: "Node", name: str) -> tuple[Path, Fact]:
         """Return the path that a name stands for and its declaration; an item's own facts first."""
         if self.log_values is not None and name in self.log_values:
             return (LOG_NAMESPACE, name), self.log_values[name]
@@ -133,7 +131,7 @@ class DecodingContext:
         self.required_facts.add(known[0])
         return known
 
-    def _look_up_fact(self, node: Node, name: str) -> tuple[Path, Fact]:
+    def _look_up_fact(self, node: "Node", name: str) -> tuple[Path, Fact]:
         try:
             path = split_path(name)
         except ValueError as fault:
@@ -166,7 +164,7 @@ class DecodingContext:
 
 
 def check_entry_count(
-    node: Node, count: int, limit: int = MAX_LIST_ENTRIES, noun: str = "entries"
+    node: "Node", count: int, limit: int = MAX_LIST_ENTRIES, noun: str = "entries"
 ) -> None:
     """Refuse a file that would take too much time and memory; raises InputError."""
     if count > limit:

@@ -4,8 +4,6 @@ Nothing is ever extracted to disk: members are read into memory, within limits, 
 the checksums of the manifest. What is secret in them isn't decided here.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -4,8 +4,6 @@ Noise is what differs between any two measurements of one machine, and is only c
 and disk within 5 %, times, ids of containers and processes, the numbers of placeholders.
 """
 
-from __future__ import annotations
-
 import glob
 import json
 import re

@@ -4,8 +4,6 @@ Duplicate keys, numbers that can't be, too many values and deep nesting are refu
 It knows no other meaning of keys.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sys

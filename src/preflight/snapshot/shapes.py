@@ -3,8 +3,6 @@
 Names of secrets are in model/secrets.py. Nothing is replaced here.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

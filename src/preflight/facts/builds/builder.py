@@ -1,7 +1,5 @@
 """Who builds the images of a project."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 Only what is named is looked up. A link counts as what it leads to, with the context as its root.
 """
 
-from __future__ import annotations
-
 import os
 import posixpath
 from itertools import islice

@@ -4,8 +4,6 @@ Refuses what both builders refuse, in their words. Looks at no file. Source: mob
 frontend/dockerfile/parser and instructions.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping

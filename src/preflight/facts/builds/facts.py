@@ -5,8 +5,6 @@ depends on an image, or on a variable whose value isn't known, is unknown. What 
 was tried with Compose 2.40.3, BuildKit and the classic builder of Docker 20.10, Podman 4.3.1.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import stat
@@ -78,7 +76,7 @@ def list_base_images(
 
 def _list_builds(
     context: MeasureContext, project: Project, environ: Mapping[str, str]
-) -> Iterator[Build]:
+) -> "Iterator[Build]":
     engine = context.engine_or_unknown()
     builder, images = find_builder(engine, environ), list_images(engine)
     bounds = ReadableFolders(context.options.compose_files, compose_environment(environ))

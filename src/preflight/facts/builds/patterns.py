@@ -3,8 +3,6 @@
 Source: moby/patternmatcher, and its ignorefile.
 """
 
-from __future__ import annotations
-
 import posixpath
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What the stages of a Dockerfile need: which are built, their variables, images and sources."""
 
-from __future__ import annotations
-
 import re
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
@@ -50,7 +48,7 @@ class StageVariables:
         self.arguments: dict[str, str | None] = {}
         self.environment: ChainMap[str, str | None] = ChainMap()
 
-    def inherit(self) -> StageVariables:
+    def inherit(self) -> "StageVariables":
         """Return the variables of a stage that is based on this one."""
         other = StageVariables(self.escape, is_complete=self.is_complete)
         other.environment = self.environment.new_child()

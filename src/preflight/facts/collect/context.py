@@ -3,8 +3,6 @@
 Each is read once, by the first probe that needs it.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The program's side of measuring: sends the request, and receives facts until the deadline."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -63,7 +61,7 @@ class Measurement:
     and values of variables of services and containers that no rule names, for the redactor.
     """
 
-    def __init__(self, options: Options, worker: Worker | None = None) -> None:
+    def __init__(self, options: Options, worker: "Worker | None" = None) -> None:
         import json
 
         from preflight.facts.collect.process import start_worker
@@ -95,7 +93,7 @@ class Measurement:
 
     def collect(
         self, asked_paths: Iterable[tuple[str, ...]], on_wait: Callable[[float], None] | None
-    ) -> list[Measured]:
+    ) -> "list[Measured]":
         """Return the facts that rules may see; `asked_paths` are those that a rule names."""
         asked_paths = set(asked_paths)
         asked_names = {path[-1] for path in asked_paths if path[-2:-1] == ("environment",)}
@@ -120,7 +118,7 @@ class Measurement:
         self,
         on_wait: Callable[[float], None] | None = None,
         asked_paths: Sequence[tuple[str, ...]] = (),
-    ) -> Iterator[Measured]:
+    ) -> "Iterator[Measured]":
         """Yield facts as they come, then an Unknown for every declared fact.
 
         Of two values for one path the first counts. `asked_paths` are facts that are measured only
@@ -175,7 +173,7 @@ class Measurement:
             with suppress(OSError, ValueError), self._worker.stdin as stdin:  # ended, or closed
                 stdin.write(f"[{', '.join(texts)}]\n".encode("ascii"))
 
-    def _read_worker_lines(self, worker: Worker) -> None:
+    def _read_worker_lines(self, worker: "Worker") -> None:
         assert worker.stdout is not None
         for line in worker.stdout:
             if line.endswith(b"\n"):  # its deadline may end it in the middle of a long line
@@ -184,7 +182,7 @@ class Measurement:
         self._lines.put(None)
 
 
-def decode_fact(line: bytes) -> Measured:
+def decode_fact(line: bytes) -> "Measured":
     """Return the fact in a line of the worker's output."""
     import json
 

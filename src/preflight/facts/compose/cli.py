@@ -3,8 +3,6 @@
 Its plugin is run itself: the docker CLI in front of it would only cost time.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

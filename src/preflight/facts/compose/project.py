@@ -1,7 +1,5 @@
 """The compose project as plain data, whether Compose or the stand-in put it together."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias

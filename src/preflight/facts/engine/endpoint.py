@@ -4,8 +4,6 @@ The SDK's order differs by version, and it takes the default context for a misty
 docker/cli, cli/command/cli.go `resolveContextName`, cli/context/store.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -6,8 +6,6 @@ process is in. Where neither tells, a process outside of a container is taken to
 the engine, and one inside isn't.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import re
@@ -264,7 +262,7 @@ def _explain_hidden_namespace(
 
 
 def _explain_hidden_network(
-    pid: int, container: SelfContainer | None, *, inside: bool
+    pid: int, container: "SelfContainer | None", *, inside: bool
 ) -> Unknown | None:
     shared = container.host_network if container is not None else None
     if shared is None:
@@ -292,7 +290,7 @@ def is_cgroup_visible(pid: int, root: Path = Path("/")) -> bool | None:
 
 
 def _make_hidden_path_explainer(
-    pid: int, container: SelfContainer | None, *, inside: bool
+    pid: int, container: "SelfContainer | None", *, inside: bool
 ) -> ExplainHiddenPath:
     own_mounts, engine_mounts = (_read_mounts(Path("/"), p) for p in ("self", str(pid)))
 

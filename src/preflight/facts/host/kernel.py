@@ -7,8 +7,6 @@ first container wait a second. Sources: Linux Documentation/admin-guide/cgroup-v
 (memory.oom_control) and cgroup-v2.rst (memory.events), proc(5); docker/cli, stats_helpers.go.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import re

@@ -3,8 +3,6 @@
 psutil doesn't know control groups, so their limits are read beside it.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import re

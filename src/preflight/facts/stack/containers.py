@@ -1,7 +1,5 @@
 """The containers of this compose project; there is never a request for other containers."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial

@@ -6,8 +6,6 @@ ends with the run. Sources: moby daemon/monitor.go and 57d2d6ef62 (24 sets the f
 clears it on start).
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias

@@ -4,8 +4,6 @@ Logs are read over the engine's API, bounded in lines, bytes and time. What a co
 be anything; it is handed on as bytes, each line as it was written.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
