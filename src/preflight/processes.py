@@ -168,10 +168,12 @@ def close_files_from(first: int) -> None:
 
 
 def list_siblings(path: str) -> list[str]:
-    """Return the entries of a path's folder, written as the path is: to suggest one of them."""
+    """Return the files and folders beside a path, written as the path is: to suggest one."""
     folder = os.path.dirname(path)
     try:
-        return [os.path.join(folder, name) for name in os.listdir(folder or ".")]
+        with os.scandir(folder or ".") as entries:
+            usable = [entry.name for entry in entries if entry.is_file() or entry.is_dir()]
+        return [os.path.join(folder, name) for name in usable]
     except (OSError, ValueError):
         return []
 

@@ -124,6 +124,17 @@ def test_where_warnings_fail_the_report_says_that_strict_makes_them(
     assert "--strict" not in check("--strict").stdout, "it fails without it too"
 
 
+def test_what_to_run_next_needs_a_compose_file(folder: Path) -> None:
+    arguments = ("check", "-r", "general", "--only", "docker-reachable", "--facts", "-")
+    facts = {"docker": {"reachable": True}, "compose": {"files": None, "services": None}}
+    for files in (None, ["compose.yaml"]):
+        facts["compose"] = {"files": files, "services": files and {}}
+        text = json.dumps({"schema": "preflight.facts/1", "facts": facts})
+        done = run(*arguments, cwd=folder, input=text)
+        assert done.returncode == 0
+        assert ("\nNext: docker compose up -d\n" in done.stdout) is bool(files)
+
+
 def test_standard_input_is_a_snapshot(folder: Path) -> None:
     done = run("check", "--facts", "-", "-f", "json", cwd=folder, input=snapshot(8e9, 4))
     assert done.returncode == 1
@@ -155,6 +166,7 @@ def test_the_same_snapshot_gives_the_same_report_but_for_its_time(folder: Path) 
             "No such file or directory, did you mean 'preflight.yaml'?",
         ),
         (["check", "-r", "defualt"], "did you mean 'default'?"),
+        (["check", "-r", "preflght.yml"], "did you mean 'preflight.yaml'?"),  # rather than a socket
         (["check", "--compose-file", "preflght.yaml"], "did you mean 'preflight.yaml'?"),
         (["check", "--only", "required,bord"], "--only bord: no rule has this id or tag"),
         (["check", "--only", ""], "--only : no rule has this id or tag"),
@@ -185,6 +197,7 @@ def test_the_same_snapshot_gives_the_same_report_but_for_its_time(folder: Path) 
 def test_usage_errors_are_one_message_and_exit_2(
     folder: Path, arguments: list[str], said: str
 ) -> None:
+    os.mkfifo(folder / "preflight.yml")
     done = run(*arguments, cwd=folder)
     assert done.returncode == 2
     assert said in done.stderr

@@ -80,6 +80,7 @@ def test_no_spinner_on_a_dumb_terminal(silent_engine: str, clean_environment: Pa
     written = on_terminal(*arguments, cwd=clean_environment, env={"TERM": "dumb"})
     assert "measuring" not in written
     assert "\x1b" not in written
+    assert written.isascii()
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])

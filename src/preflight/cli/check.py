@@ -112,7 +112,7 @@ def check(
             for result in report.results
         ):
             raise InputError(problem)  # a rule needs what is in the compose file
-        next_command = _add_compose_files(report.next, source.options.compose_files)
+        next_command = _add_compose_files(report, source.options.compose_files)
         return report._replace(is_snapshot=facts is not None, next=next_command)
 
     report = judge(source.facts(ruleset))
@@ -153,11 +153,13 @@ def _check_snapshot_folder(
     return Fleet(title, hosts, time.perf_counter() - started)
 
 
-def _add_compose_files(command: str, files: Sequence[str]) -> str:
-    """Return a command of Docker Compose with the files that were judged."""
-    compose = "docker compose"
-    if not files or not command.startswith(f"{compose} "):
+def _add_compose_files(report: Report, files: Sequence[str]) -> str:
+    """Return what to run next: a command of Docker Compose with its files, "" where it has none."""
+    compose, command = "docker compose", report.next
+    if not command.startswith(f"{compose} "):
         return command
+    if not report.compose_files:
+        return ""
     return compose + "".join(f" -f {shlex.quote(file)}" for file in files) + command[len(compose) :]
 
 

@@ -39,11 +39,13 @@ _O_BINARY = getattr(os, "O_BINARY", 0)
 
 def terminal_options(*, quiet: bool = False, verbose: bool = False) -> RenderOptions:
     """Return what standard output can show: its width, colour, and whether only ASCII."""
-    is_capable = os.environ.get("TERM") != "dumb" and _is_terminal(sys.stdout)
-    color = not os.environ.get("NO_COLOR") and bool(os.environ.get("FORCE_COLOR") or is_capable)
+    is_terminal, is_dumb = _is_terminal(sys.stdout), os.environ.get("TERM") == "dumb"
+    is_colored = bool(os.environ.get("FORCE_COLOR")) or (is_terminal and not is_dumb)
+    color = is_colored and not os.environ.get("NO_COLOR")
     signs = "✔✖▲⊘·≥…▇▒├└◀×"
     encoding = sys.stdout.encoding
-    is_ascii = signs.encode(encoding, "replace").decode(encoding) != signs
+    is_lossy = signs.encode(encoding, "replace").decode(encoding) != signs
+    is_ascii = is_lossy or (is_terminal and is_dumb)
     width = shutil.get_terminal_size((80, 24)).columns
     return RenderOptions(width, color, is_ascii, quiet, verbose)
 

@@ -50,7 +50,7 @@ class SharedProblem(NamedTuple):
         """An example, or the reason why it is undecided."""
         result = self.task.result
         undecided = result.verdict == "unknown" and result.reason_or_source
-        return undecided or f"such as {result.message}"
+        return undecided or (f"such as {result.message}" if self.hosts[1:] else result.message)
 
     @property
     def fixes(self) -> Sequence[ResolvedFix]:

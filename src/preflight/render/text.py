@@ -65,10 +65,11 @@ def render(report: Report, options: RenderOptions) -> str:
 def _add_header(layout: TextLayout, report: Report) -> None:
     about = f"{tasks.format_rules_name(report)} · {tasks.format_host_line(report)}"
     layout.add_wrapped(about, 0, prefix=(f"preflight {report.version} · ", "bold"))
-    where = " · ".join(
-        filter(None, (tasks.format_engine_line(report), tasks.format_stack_line(report)))
-    )
-    for line in filter(None, (where, tasks.format_snapshot_line(report))):
+    lines = [tasks.format_engine_line(report), tasks.format_stack_line(report)]
+    where = " · ".join(filter(None, lines))
+    if cell_len(where) <= layout.options.columns:
+        lines = [where]
+    for line in filter(None, (*lines, tasks.format_snapshot_line(report))):
         layout.add_wrapped(line, 0, "dim")
     layout.add_blank_line()
 
@@ -233,4 +234,5 @@ def _add_host_table(layout: TextLayout, fleet: Fleet) -> None:
     if count := rest["warn"]:
         layout.add_line("  ", options.sign("warn"), f" {count:,} more with warnings; -v lists them")
     if count := rest["pass"]:
-        layout.add_line("  ", options.sign("pass"), f" {count:,} more")
+        text = f"{count:,} more" if count < len(hosts) else f"all {count:,}"
+        layout.add_line("  ", options.sign("pass"), f" {text}")

@@ -137,6 +137,18 @@ def test_where_hosts_pass_with_warnings_these_are_shown_and_counted() -> None:
     assert "▲ 1 more · ✔ 1 more\n" in renderer("markdown")(failed, RenderOptions())
 
 
+def test_where_all_hosts_pass_their_number_is_said() -> None:
+    all_well = fleet(a=[PASS], b=[PASS])
+    assert "✔ all 2\n" in renderer("text")(all_well, RenderOptions())
+    assert "✔ all 2\n" in renderer("markdown")(all_well, RenderOptions())
+
+
+def test_a_problem_of_several_hosts_has_the_message_of_one_as_an_example() -> None:
+    (of_two,) = find_shared_problems(fleet(a=[FAIL], b=[FAIL]), recommended=False)
+    (of_one,) = find_shared_problems(fleet(a=[FAIL], b=[PASS]), recommended=False)
+    assert (of_two.description, of_one.description) == ("such as a is fail", "a is fail")
+
+
 def test_bad_input_comes_before_all_and_what_was_not_reached_with_the_undecided() -> None:
     hosts = {"d": [PASS], "c": [FAIL], "b": "gone", "a": [WARN]}
     for code, order in ((ExitCode.USAGE, "bcad"), (ExitCode.UNDECIDED, "cbad")):

@@ -179,6 +179,10 @@ def test_identifiers_are_code_and_every_task_leads_to_its_explanation(report: Re
     links = [task.find("p[@class='aside']/a").get("href") for task in tasks]
     assert len(links) == len(tasks) == 5
     assert {link.removeprefix("#") for link in links} <= targets
+    quiet = parsed(page_of(report, RenderOptions(quiet=True)))  # it has nothing to lead to
+    commands = [code.text for code in quiet.iterfind(".//p[@class='aside']/code")]
+    assert len(commands) == len(tasks)
+    assert "preflight explain host-memory" in commands
 
 
 def test_bars_have_their_names_and_figures(report: Report) -> None:

@@ -94,6 +94,13 @@ def test_verbose_lists_every_rule_and_others_only_judged_sections() -> None:
         assert any(result.name[:40] in line for line in full)
 
 
+def test_a_long_address_leaves_the_stack_a_line_of_its_own() -> None:
+    report = judge(FIXED)
+    engine, stack = lines_of(report)[1].split(" · ")
+    report = report._replace(engine={**report.engine, "context": "long-" * 8})
+    assert lines_of(report)[1:3] == [engine.replace("desktop-linux", "long-" * 8), stack]
+
+
 def test_memory_is_drawn_only_where_it_is_the_matter() -> None:
     assert any("Docker has 6.7 GiB" in line for line in lines_of(judge(ONE_FAILURE)))
     assert not [line for line in lines_of(judge(FIXED)) if "├" in line]

@@ -29,7 +29,6 @@ from preflight.facts.engine.api import (
 )
 from preflight.facts.engine.endpoint import EngineError, find_other_sockets
 from preflight.facts.engine.locality import (
-    NOTHING_VISIBLE,
     VM_ENGINE_PATTERNS,
     is_rootless,
 )
@@ -211,12 +210,12 @@ def _measure_free_disk(engine: Engine) -> Iterator[Measured]:
     problem: Unknown | None = None
     if root is None:
         problem = Unknown("the engine does not report where it keeps its data")
+    elif engine.name in VM_ENGINE_PATTERNS:  # its own files aren't visible either
+        problem = Unknown("it is visible only inside the VM", "unsupported")
     folders = [str(root)]
     if "containerd" in str(engine.info.get("DriverStatus")) and os.path.exists(_CONTAINERD_ROOT):
         folders.append(_CONTAINERD_ROOT)  # the containerd image store ignores data-root
-    in_vm = engine.name in VM_ENGINE_PATTERNS  # and the engine's own files with it
-    path_hidden = (NOTHING_VISIBLE if in_vm else engine.visibility).path_hidden
-    problem = problem or next(filter(None, map(path_hidden, folders)), None)
+    problem = problem or next(filter(None, map(engine.visibility.path_hidden, folders)), None)
     try:
         if problem is None:
             # what an ordinary user can write

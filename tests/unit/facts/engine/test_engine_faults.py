@@ -132,6 +132,7 @@ def test_an_engine_is_reachable(serve: Callable[[Answer], str]) -> None:
     assert facts.get(("docker", "memory", "total")) == 8_000_000_000
     assert facts.get(("docker", "memory", "usable")) == 8_000_000_000
     assert facts.get(("docker", "warnings")) == []
+    assert facts.unknown["docker.disk.free"].reason == "it is visible only inside the VM"
 
 
 def test_an_engine_newer_than_we_know_is_asked_in_its_own_api(
